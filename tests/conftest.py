@@ -1,0 +1,44 @@
+"""What every test has: the same seeds, one thread, no network, and the real data where it is at hand."""
+
+import os
+import random
+from pathlib import Path
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # before anything imports huggingface_hub
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, settings
+
+REPO = Path(__file__).parents[1]
+
+# Examples are the same in every run, and a busy machine fails no test.
+settings.register_profile(
+    "masklet", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("masklet")
+
+# Toy networks gain nothing from threads, and workers that each take all cores stand in each other's way.
+torch.set_num_threads(1)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("gpu") and not torch.cuda.is_available():
+        pytest.skip("needs a CUDA device")
+
+
+@pytest.fixture(autouse=True)
+def seed() -> None:
+    random.seed(0)
+    np.random.seed(0)
+    torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def data() -> Path:
+    """The folder of real pictures and clips that lies beside the repository, never in it."""
+    folder = REPO.parent / "shared" / "data" / "open"
+    if not folder.is_dir():
+        pytest.skip(f"needs the data in {folder.relative_to(REPO.parent)}, beside the repository")
+    return folder
