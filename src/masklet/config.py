@@ -1,0 +1,103 @@
+"""The sizes of SAM 2: what differs between them, and nothing that does not.
+
+All published networks share everything but the trunk's numbers and one revision bit. Nano, the embedded model, is the
+same network with smaller numbers.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
+
+Revision = Literal["2.0", "2.1"]
+
+
+@dataclass(frozen=True)
+class Sam2Config:
+    """Everything that two SAM 2 networks can differ in. Defaults are the published values.
+
+    stages, windows : blocks and attention window of the trunk's four stages
+    global_blocks : blocks that attend over the whole map
+    background : height and width of the position table that is stretched over the image
+    """
+
+    embed_dim: int
+    stages: tuple[int, int, int, int]
+    global_blocks: tuple[int, ...]
+    heads: int = 1
+    windows: tuple[int, int, int, int] = (8, 4, 14, 7)
+    background: tuple[int, int] = (7, 7)
+    revision: Revision = "2.1"
+    image_size: int = 1024
+    channels: int = 256  # of features, context and object pointers
+    memory_channels: int = 64  # of memory tokens
+    memory_layers: int = 4
+    feedforward: int = 2048  # hidden width in memory attention and mask decoder
+    memories: int = 7  # age rows: six tracked frames and one for the prompted
+    pointers: int = 16
+
+    def __post_init__(self) -> None:
+        if self.image_size % 32:
+            raise ValueError(f"image_size must be a multiple of 32, the trunk's coarsest stride. Got {self.image_size}.")
+        if self.channels % self.memory_channels:
+            raise ValueError(
+                f"channels must be a multiple of memory_channels, since a pointer is cut into memory tokens. "
+                f"Got {self.channels} and {self.memory_channels}."
+            )
+
+    @property
+    def grid(self) -> int:
+        """Side of the coarse map, at stride 16."""
+        return self.image_size // 16
+
+    @property
+    def mask_size(self) -> int:
+        """Side of the low-res logits, at stride 4."""
+        return self.image_size // 4
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Sam2Config:
+        fields: dict[str, Any] = json.loads(text)
+        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()})
+
+
+TINY = Sam2Config(embed_dim=96, stages=(1, 2, 7, 2), global_blocks=(5, 7, 9))
+SMALL = replace(TINY, stages=(1, 2, 11, 2), global_blocks=(7, 10, 13))
+BASE_PLUS = Sam2Config(
+    embed_dim=112, heads=2, stages=(2, 3, 16, 3), global_blocks=(12, 16, 20), background=(14, 14)
+)
+LARGE = Sam2Config(
+    embed_dim=144, heads=2, stages=(2, 6, 36, 4), global_blocks=(23, 33, 43), windows=(8, 4, 16, 8)
+)
+NANO = Sam2Config(
+    embed_dim=48,
+    stages=(1, 2, 8, 1),
+    global_blocks=(6, 8, 10),
+    windows=(8, 4, 16, 8),
+    image_size=256,
+    channels=128,
+    memory_layers=2,
+    feedforward=512,
+)
+
+SIZES = {"tiny": TINY, "small": SMALL, "base-plus": BASE_PLUS, "large": LARGE, "nano": NANO}
+
+
+def toy(revision: Revision = "2.1", image_size: int = 64) -> Sam2Config:
+    """A network that runs in milliseconds, for tests: one block a stage, 32 channels."""
+    return Sam2Config(
+        embed_dim=16,
+        stages=(1, 1, 2, 1),
+        global_blocks=(3,),
+        windows=(8, 4, 3, 2),
+        revision=revision,
+        image_size=image_size,
+        channels=32,
+        memory_channels=8,
+        memory_layers=2,
+        feedforward=64,
+    )

@@ -1,0 +1,170 @@
+"""Sam2: the whole network behind five verbs.
+
+It knows no video, no object ids and no files, and remembers nothing: memories are handed in and handed out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from masklet.config import Sam2Config
+from masklet.nn.image_encoder import ImageEncoder
+from masklet.nn.mask_decoder import MaskDecoder
+from masklet.nn.memory_attention import MemoryAttention
+from masklet.nn.memory_encoder import MemoryEncoder
+from masklet.nn.prompt_encoder import PADDING, PromptEncoder
+from masklet.types import Candidates, FrameFeatures, MaskPrediction, Recall
+
+HINT_LIMIT = 32.0  # hints are clamped to what the prompt encoder saw in training
+CERTAIN = 10.0  # logit of a mask that a user drew
+STABLE_MARGIN, STABLE_ENOUGH = 0.05, 0.98
+
+
+class Sam2(nn.Module):
+    """Segment Anything 2 (arXiv 2408.00714): encode, attend, decode, adopt, memorize.
+
+    Images and masks are squares of `config.image_size`, points are in its pixels. `b` is the number of objects;
+    features of one frame serve them all.
+    """
+
+    def __init__(self, config: Sam2Config) -> None:
+        super().__init__()
+        self.config = config
+        self.image_encoder = ImageEncoder(config)
+        self.prompt_encoder = PromptEncoder(config)
+        self.mask_decoder = MaskDecoder(config)
+        self.memory_attention = MemoryAttention(config)
+        self.memory_encoder = MemoryEncoder(config)
+
+    @property
+    def device(self) -> torch.device:
+        return self.memory_attention.age.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.memory_attention.age.dtype
+
+    def encode(self, image: Float[Tensor, "b 3 S S"]) -> FrameFeatures:
+        """Encode a normalised frame, once for all objects and prompts."""
+        return FrameFeatures(*self.image_encoder(image.to(self.dtype)))
+
+    def attend(self, features: FrameFeatures, recalls: Sequence[Recall]) -> Float[Tensor, "b c h w"]:
+        """Look at each object's memories. All recalls must have the same shape."""
+        if not recalls[0].spatial:
+            return self.memory_attention.without_memory(features.coarse).expand(len(recalls), -1, -1, -1)
+        c, span = self.config.channels, recalls[0].span
+        tokens = [torch.stack([memory.tokens for _, memory in recall.spatial]) for recall in recalls]
+        rows = [[row for row, _ in recall.spatial] for recall in recalls]
+        pointers = [pointer for recall in recalls for _, pointer in recall.pointers]
+        ages = [[age for age, _ in recall.pointers] for recall in recalls]
+        return self.memory_attention(
+            features.coarse,
+            torch.stack(tokens).to(self.dtype),
+            torch.tensor(rows, device=self.device),
+            (torch.stack(pointers) if pointers else features.coarse.new_zeros(0, c))
+            .to(self.dtype)
+            .unflatten(0, (len(recalls), -1)),
+            torch.tensor(ages, dtype=torch.float32, device=self.device) / max(span, 1),
+        )
+
+    def decode(
+        self,
+        features: FrameFeatures,
+        context: Float[Tensor, "b c h w"],
+        points: Float[Tensor, "b p 2"] | None = None,
+        labels: Int[Tensor, "b p"] | None = None,
+        hint: Float[Tensor, "b h4 w4"] | None = None,
+        *,
+        candidates: int = 3,
+        stable: bool = True,
+    ) -> Candidates:
+        """Offer masks for what the points, or without points the context, say.
+
+        hint : low-res logits of an earlier answer
+        candidates : 3, or 1 where the prompt leaves no doubt
+        stable : a single mask whose edge wavers is replaced by the best of the three (SAM 2, app. D.1)
+        """
+        if points is None or labels is None:
+            points = context.new_zeros(len(context), 1, 2, dtype=torch.float32)
+            labels = torch.full((len(context), 1), PADDING, device=context.device)
+        if hint is not None:
+            hint = hint.clamp(-HINT_LIMIT, HINT_LIMIT).to(self.dtype)
+        return self._decode(features, context, points, labels, hint, candidates, stable=stable)
+
+    def _decode(
+        self,
+        features: FrameFeatures,
+        context: Tensor,
+        points: Tensor,
+        labels: Tensor,
+        hint: Tensor | None,
+        candidates: int,
+        *,
+        stable: bool,
+    ) -> Candidates:
+        tokens, dense = self.prompt_encoder(points, labels, hint)
+        position = self.prompt_encoder.image_position()
+        logits, iou, pointer, score = self.mask_decoder(
+            context, tokens, dense, position, features.middle, features.fine
+        )
+        logits, iou, score = logits.float(), iou.float(), score.float()
+        pointer = self.mask_decoder.pointers(pointer, score)
+        if candidates == 3:
+            return Candidates(logits[:, 1:], iou[:, 1:], pointer[:, 1:], score)
+        one = Candidates(logits[:, :1], iou[:, :1], pointer[:, :1], score)
+        return _steadied(one, logits[:, 1:], iou[:, 1:]) if stable else one
+
+    def adopt(self, features: FrameFeatures, mask: Float[Tensor, "b S S"]) -> MaskPrediction:
+        """Take a user's mask as the answer; the decoder only adds the object pointer.
+
+        mask : 0 or 1
+        """
+        logits = F.interpolate(
+            (2 * mask.float() - 1)[:, None] * CERTAIN,
+            size=self.config.mask_size,
+            mode="bilinear",
+            align_corners=False,
+            antialias=True,
+        )[:, 0]
+        hint = self.prompt_encoder.mask_to_hint(mask.to(self.dtype)[:, None])[:, 0]
+        # What the published code shows the decoder here are the bare features, without the no-memory embedding.
+        context = features.coarse.expand(len(mask), -1, -1, -1)
+        points = context.new_zeros(len(mask), 1, 2, dtype=torch.float32)
+        labels = torch.full((len(mask), 1), PADDING, device=mask.device)
+        seen = self._decode(features, context, points, labels, hint, 1, stable=False)
+        score = torch.where(mask.flatten(1).any(dim=1), CERTAIN, -CERTAIN)
+        pointer = self.mask_decoder.pointers(seen.pointer, score)[:, 0]
+        return MaskPrediction(logits, torch.ones_like(score), pointer, score)
+
+    def memorize(
+        self, features: FrameFeatures, prediction: MaskPrediction, *, binary: bool = False
+    ) -> Float[Tensor, "b n d"]:
+        """Turn an answer into memory tokens.
+
+        binary : forget how sure each pixel was; so it is done for prompted frames
+        """
+        logits = F.interpolate(
+            prediction.logits[:, None], size=self.config.image_size, mode="bilinear", align_corners=False
+        )[:, 0]
+        mask = (logits > 0).float() if binary else logits.sigmoid()
+        return self.memory_encoder(features.coarse, (20 * mask - 10).to(self.dtype), prediction.score)
+
+
+def _steadied(one: Candidates, logits: Float[Tensor, "b 3 h w"], iou: Float[Tensor, "b 3"]) -> Candidates:
+    """Replace single masks whose area changes much with the threshold by the best of the three candidates."""
+    surely = (one.logits > STABLE_MARGIN).sum(dim=(-2, -1))
+    maybe = (one.logits > -STABLE_MARGIN).sum(dim=(-2, -1))
+    steady = (surely >= STABLE_ENOUGH * maybe)[:, 0]
+    best = iou.argmax(dim=1)
+    rows = torch.arange(len(best), device=best.device)
+    return Candidates(
+        torch.where(steady[:, None, None], one.logits[:, 0], logits[rows, best])[:, None],
+        torch.where(steady, one.iou[:, 0], iou[rows, best])[:, None],
+        one.pointer,
+        one.score,
+    )

@@ -1,0 +1,120 @@
+"""The pieces that several modules of the network share."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+
+class LayerNorm2d(nn.Module):
+    """Layer norm over the channels of a map."""
+
+    def __init__(self, channels: int, eps: float = 1e-6) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+        self.eps = eps
+
+    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+        x = F.layer_norm(x.permute(0, 2, 3, 1), self.weight.shape, self.weight, self.bias, self.eps)
+        return x.permute(0, 3, 1, 2)
+
+
+class MLP(nn.Module):
+    """Linear layers with an activation between them."""
+
+    def __init__(self, widths: Sequence[int], activation: type[nn.Module] = nn.ReLU) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Linear(i, o) for i, o in zip(widths[:-1], widths[1:], strict=True))
+        self.activation = activation()
+
+    def forward(self, x: Float[Tensor, "*n i"]) -> Float[Tensor, "*n o"]:
+        for layer in self.layers[:-1]:
+            x = self.activation(layer(x))
+        return self.layers[-1](x)
+
+
+def attend(
+    q: Float[Tensor, "b heads n d"], k: Float[Tensor, "b heads m d"], v: Float[Tensor, "b heads m e"]
+) -> Float[Tensor, "b heads n e"]:
+    """Softmax attention."""
+    if q.device.type == "cpu" and torch.is_grad_enabled() and q.requires_grad:
+        # Two plain products train a fifth faster on a CPU than the fused call, whose backward is slow there.
+        weights = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)
+        return weights.softmax(dim=-1) @ v
+    return F.scaled_dot_product_attention(q, k, v)
+
+
+class Attention(nn.Module):
+    """Multi-head attention with separate projections.
+
+    inner : width of queries, keys and values; the mask decoder halves it
+    memory : width of the tokens that are looked at
+    """
+
+    def __init__(self, width: int, heads: int, inner: int | None = None, memory: int | None = None) -> None:
+        super().__init__()
+        inner, memory = inner or width, memory or width
+        self.heads = heads
+        self.q = nn.Linear(width, inner)
+        self.k = nn.Linear(memory, inner)
+        self.v = nn.Linear(memory, inner)
+        self.out = nn.Linear(inner, width)
+
+    def split(self, x: Float[Tensor, "b n c"]) -> Float[Tensor, "b heads n d"]:
+        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+
+    def forward(
+        self, q: Float[Tensor, "b n c"], k: Float[Tensor, "b m d"], v: Float[Tensor, "b m d"]
+    ) -> Float[Tensor, "b n c"]:
+        x = attend(self.split(self.q(q)), self.split(self.k(k)), self.split(self.v(v)))
+        return self.out(x.transpose(1, 2).flatten(-2))
+
+
+def sine_map(channels: int, height: int, width: int) -> Float[Tensor, "c h w"]:
+    """Fixed position encoding of a map: half the channels for y, half for x, each axis scaled to 2 pi (DETR, A.4)."""
+    ys = torch.arange(1, height + 1) / (height + 1e-6) * 2 * math.pi
+    xs = torch.arange(1, width + 1) / (width + 1e-6) * 2 * math.pi
+    y = _interleaved_sines(ys, channels // 2)[:, None].expand(-1, width, -1)
+    x = _interleaved_sines(xs, channels // 2)[None].expand(height, -1, -1)
+    return torch.cat([y, x], dim=-1).permute(2, 0, 1).contiguous()
+
+
+def _interleaved_sines(angles: Float[Tensor, " n"], channels: int) -> Float[Tensor, "n c"]:
+    phases = angles[:, None] / _periods(channels, angles.device)
+    return torch.stack([phases[:, 0::2].sin(), phases[:, 1::2].cos()], dim=-1).flatten(1)
+
+
+def sine_age(ages: Float[Tensor, "*n"], channels: int) -> Float[Tensor, "*n c"]:
+    """Fixed encoding of a scalar: sines in the first half of the channels, cosines in the second."""
+    phases = ages[..., None] / _periods(channels // 2, ages.device)
+    return torch.cat([phases.sin(), phases.cos()], dim=-1)
+
+
+def _periods(channels: int, device: torch.device) -> Float[Tensor, " c"]:
+    pairs = torch.arange(channels, device=device).div(2, rounding_mode="floor")
+    return 10000.0 ** (2 * pairs / channels)
+
+
+def rotation(channels: int, height: int, width: int) -> Float[Tensor, "2 n half"]:
+    """Cosines and sines of the 2D rotary embedding: pairs of channels turn with x in the first half, with y in the second.
+
+    In real numbers, so that it exports (RoFormer, 3.2.2, applied to each axis).
+    """
+    speeds = 10000.0 ** -(torch.arange(0, channels, 4)[: channels // 4] / channels)
+    x = torch.arange(width).repeat(height)[:, None] * speeds
+    y = torch.arange(height).repeat_interleave(width)[:, None] * speeds
+    angles = torch.cat([x, y], dim=-1)
+    return torch.stack([angles.cos(), angles.sin()])
+
+
+def rotate(x: Float[Tensor, "*b n c"], turn: Float[Tensor, "2 n half"]) -> Float[Tensor, "*b n c"]:
+    """Turn neighbouring pairs of channels by the token's angles."""
+    cos, sin = turn.to(x.dtype)
+    even, odd = x.unflatten(-1, (-1, 2)).unbind(-1)
+    return torch.stack([even * cos - odd * sin, even * sin + odd * cos], dim=-1).flatten(-2)

@@ -1,0 +1,107 @@
+"""The mask decoder: a two-way transformer between tokens and image (Segment Anything, app. A; SAM 2, app. D.1)."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from masklet.config import Sam2Config
+from masklet.nn.layers import MLP, Attention, LayerNorm2d
+
+HEADS = 8
+MASKS = 4  # one for an unambiguous prompt, then three candidates
+
+
+class TwoWayBlock(nn.Module):
+    """Tokens look at themselves, then at the image, think, and the image looks back at the tokens.
+
+    first : in the first block tokens still are the bare prompt, which is then not added to itself
+    """
+
+    def __init__(self, width: int, hidden: int, *, first: bool) -> None:
+        super().__init__()
+        self.first = first
+        self.self_attention = Attention(width, HEADS)
+        self.norm1 = nn.LayerNorm(width)
+        self.to_image = Attention(width, HEADS, inner=width // 2)
+        self.norm2 = nn.LayerNorm(width)
+        self.mlp = MLP((width, hidden, width))
+        self.norm3 = nn.LayerNorm(width)
+        self.to_tokens = Attention(width, HEADS, inner=width // 2)
+        self.norm4 = nn.LayerNorm(width)
+
+    def forward(
+        self,
+        tokens: Float[Tensor, "b n c"],
+        image: Float[Tensor, "b hw c"],
+        prompt: Float[Tensor, "b n c"],
+        position: Float[Tensor, "hw c"],
+    ) -> tuple[Float[Tensor, "b n c"], Float[Tensor, "b hw c"]]:
+        """prompt and position are added wherever tokens and image are compared, and never to what is passed on."""
+        if self.first:
+            tokens = self.self_attention(tokens, tokens, tokens)
+        else:
+            q = tokens + prompt
+            tokens = tokens + self.self_attention(q, q, tokens)
+        tokens = self.norm1(tokens)
+        tokens = self.norm2(tokens + self.to_image(tokens + prompt, image + position, image))
+        tokens = self.norm3(tokens + self.mlp(tokens))
+        image = self.norm4(image + self.to_tokens(image + position, tokens + prompt, tokens))
+        return tokens, image
+
+
+class MaskDecoder(nn.Module):
+    """Context and prompt to four masks, their predicted IoU, their object pointers, and one object score."""
+
+    def __init__(self, config: Sam2Config) -> None:
+        super().__init__()
+        c = config.channels
+        self.score_token = nn.Embedding(1, c)
+        self.iou_token = nn.Embedding(1, c)
+        self.mask_tokens = nn.Embedding(MASKS, c)
+        self.blocks = nn.ModuleList(TwoWayBlock(c, config.feedforward, first=i == 0) for i in range(2))
+        self.to_image = Attention(c, HEADS, inner=c // 2)
+        self.norm = nn.LayerNorm(c)
+
+        self.up1 = nn.ConvTranspose2d(c, c // 4, kernel_size=2, stride=2)
+        self.up_norm = LayerNorm2d(c // 4)
+        self.up2 = nn.ConvTranspose2d(c // 4, c // 8, kernel_size=2, stride=2)
+        self.gelu = nn.GELU()
+
+        self.mask_heads = nn.ModuleList(MLP((c, c, c, c // 8)) for _ in range(MASKS))
+        self.iou_head = MLP((c, 256, 256, MASKS))
+        self.score_head = MLP((c, c, c, 1))
+        self.pointer_head = MLP((c, c, c, c))
+        self.absent_pointer = nn.Parameter(torch.zeros(1, c))
+
+    def forward(
+        self,
+        context: Float[Tensor, "b c h w"],
+        tokens: Float[Tensor, "b q c"],
+        dense: Float[Tensor, "#b c #h #w"],
+        position: Float[Tensor, "hw c"],
+        middle: Float[Tensor, "#b c2 h2 w2"],
+        fine: Float[Tensor, "#b c4 h4 w4"],
+    ) -> tuple[Float[Tensor, "b 4 h4 w4"], Float[Tensor, "b 4"], Float[Tensor, "b 4 c"], Float[Tensor, " b"]]:
+        b, _, h, w = context.shape
+        own = torch.cat([self.score_token.weight, self.iou_token.weight, self.mask_tokens.weight])
+        prompt = torch.cat([own.expand(b, -1, -1), tokens], dim=1)
+        x, image = prompt, (context + dense).flatten(2).transpose(1, 2)
+        for block in self.blocks:
+            x, image = block(x, image, prompt, position)
+        x = self.norm(x + self.to_image(x + prompt, image + position, image))
+        score, iou, masks = x[:, 0], x[:, 1], x[:, 2 : 2 + MASKS]
+
+        up = image.transpose(1, 2).unflatten(-1, (h, w))
+        up = self.gelu(self.up_norm(self.up1(up) + middle))
+        up = self.gelu(self.up2(up) + fine)
+        weights = torch.stack([head(masks[:, i]) for i, head in enumerate(self.mask_heads)], dim=1)
+        logits = (weights @ up.flatten(2)).unflatten(-1, up.shape[2:])
+        return logits, self.iou_head(iou).sigmoid(), self.pointer_head(masks), self.score_head(score)[:, 0]
+
+    def pointers(
+        self, pointers: Float[Tensor, "b m c"], score: Float[Tensor, " b"]
+    ) -> Float[Tensor, "b m c"]:
+        """Where the object is absent, its pointer is the learned one that says so."""
+        return torch.where((score > 0)[:, None, None], pointers, self.absent_pointer)

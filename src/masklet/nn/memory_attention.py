@@ -1,0 +1,127 @@
+"""Memory attention: a frame's features look at what is remembered of an object (SAM 2, app. D.1)."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from masklet.config import Sam2Config
+from masklet.nn.layers import attend, rotate, rotation, sine_age, sine_map
+
+
+class RotaryAttention(nn.Module):
+    """One-headed attention that turns queries and keys by their place in the map.
+
+    Keys may hold several maps, one after the other, each turned alike, and then pointers, which have no place.
+    """
+
+    def __init__(self, width: int, memory: int) -> None:
+        super().__init__()
+        self.q = nn.Linear(width, width)
+        self.k = nn.Linear(memory, width)
+        self.v = nn.Linear(memory, width)
+        self.out = nn.Linear(width, width)
+
+    def forward(
+        self,
+        q: Float[Tensor, "b n c"],
+        k: Float[Tensor, "b m d"],
+        v: Float[Tensor, "b m d"],
+        turn: Float[Tensor, "2 n half"],
+        pointers: int = 0,
+    ) -> Float[Tensor, "b n c"]:
+        q, k, v = rotate(self.q(q), turn), self.k(k), self.v(v)
+        placed = k.shape[1] - pointers
+        maps = rotate(k[:, :placed].unflatten(1, (-1, q.shape[1])), turn).flatten(1, 2)
+        k = torch.cat([maps, k[:, placed:]], dim=1)
+        return self.out(attend(q[:, None], k[:, None], v[:, None])[:, 0])
+
+
+class MemoryAttentionLayer(nn.Module):
+    """Self-attention, attention over the memory, and a wide layer, each normalised first."""
+
+    def __init__(self, width: int, memory: int, hidden: int) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(width)
+        self.self_attention = RotaryAttention(width, width)
+        self.norm2 = nn.LayerNorm(width)
+        self.memory_attention = RotaryAttention(width, memory)
+        self.norm3 = nn.LayerNorm(width)
+        self.linear1 = nn.Linear(width, hidden)
+        self.linear2 = nn.Linear(hidden, width)
+
+    def forward(
+        self,
+        x: Float[Tensor, "b n c"],
+        keys: Float[Tensor, "b m d"],
+        values: Float[Tensor, "b m d"],
+        turn: Float[Tensor, "2 n half"],
+        pointers: int,
+    ) -> Float[Tensor, "b n c"]:
+        y = self.norm1(x)
+        x = x + self.self_attention(y, y, y, turn)
+        x = x + self.memory_attention(self.norm2(x), keys, values, turn, pointers)
+        return x + self.linear2(F.relu(self.linear1(self.norm3(x))))
+
+
+class MemoryAttention(nn.Module):
+    """Features, memory tokens and object pointers to the context that the mask decoder reads."""
+
+    turn: Tensor
+    position: Tensor
+    memory_position: Tensor
+
+    def __init__(self, config: Sam2Config) -> None:
+        super().__init__()
+        c, d, side = config.channels, config.memory_channels, config.grid
+        self.layers = nn.ModuleList(
+            MemoryAttentionLayer(c, d, config.feedforward) for _ in range(config.memory_layers)
+        )
+        self.norm = nn.LayerNorm(c)
+        self.age = nn.Parameter(torch.zeros(config.memories, d))
+        self.no_memory = nn.Parameter(torch.zeros(c))
+        if config.revision == "2.1":
+            self.pointer_age = nn.Linear(c, d)
+        # Published checkpoints hold this one and never use it; it is kept so that they load and save whole.
+        self.no_memory_position = nn.Parameter(torch.zeros(c))
+        self.register_buffer("turn", rotation(c, side, side), persistent=False)
+        self.register_buffer("position", sine_map(c, side, side).flatten(1).T, persistent=False)
+        self.register_buffer("memory_position", sine_map(d, side, side).flatten(1).T, persistent=False)
+
+    def without_memory(self, coarse: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+        """The context of an object that nothing is remembered of."""
+        return coarse + self.no_memory[:, None, None]
+
+    def forward(
+        self,
+        coarse: Float[Tensor, "#b c h w"],
+        tokens: Float[Tensor, "b k n d"],
+        rows: Int[Tensor, "b k"],
+        pointers: Float[Tensor, "b p c"],
+        ages: Float[Tensor, "b p"],
+    ) -> Float[Tensor, "b c h w"]:
+        """Look at k memories and p pointers.
+
+        rows : for each memory, its row of the age table
+        ages : for each pointer, its signed age as a part of the longest
+        """
+        h, w = coarse.shape[2:]
+        d = tokens.shape[-1]
+        placed = self.memory_position + self.age[rows][:, :, None]  # (b, k, n, d)
+        # A pointer is as wide as several memory tokens, and is cut into them; the parts share its age.
+        cut = pointers.unflatten(-1, (-1, d))  # (b, p, parts, d)
+        values = torch.cat([tokens.flatten(1, 2), cut.flatten(1, 2)], dim=1)
+        keys = values + torch.cat([placed.flatten(1, 2), self._aged(ages, cut)], dim=1)
+
+        x = (coarse.flatten(2).transpose(1, 2) + 0.1 * self.position).expand(len(tokens), -1, -1)
+        for layer in self.layers:
+            x = layer(x, keys, values, self.turn, cut.shape[1] * cut.shape[2])
+        return self.norm(x).transpose(1, 2).unflatten(-1, (h, w))
+
+    def _aged(self, ages: Float[Tensor, "b p"], cut: Float[Tensor, "b p parts d"]) -> Float[Tensor, "b q d"]:
+        if not hasattr(self, "pointer_age"):
+            return torch.zeros_like(cut).flatten(1, 2)
+        age = self.pointer_age(sine_age(ages, self.no_memory.shape[0]).to(cut.dtype))
+        return age[:, :, None].expand_as(cut).flatten(1, 2)

@@ -1,0 +1,73 @@
+"""The prompt encoder: points, boxes and masks become tokens and a map (Segment Anything, app. A; SAM 2, app. D.1)."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from masklet.config import Sam2Config
+from masklet.nn.layers import LayerNorm2d
+
+# Labels of points. A box is its two corners.
+PADDING, NEGATIVE, POSITIVE, BOX_START, BOX_END = -1, 0, 1, 2, 3
+
+
+class PromptEncoder(nn.Module):
+    """Prompts in model pixels to tokens, and a hint to a map that is added to the image."""
+
+    frequencies: Tensor
+    grid: Tensor
+
+    def __init__(self, config: Sam2Config) -> None:
+        super().__init__()
+        c = config.channels
+        self.image_size = config.image_size
+        self.register_buffer("frequencies", torch.randn(2, c // 2))
+        self.labels = nn.Embedding(4, c)
+        self.padding = nn.Embedding(1, c)
+        self.no_hint = nn.Embedding(1, c)
+        self.hint = nn.Sequential(
+            nn.Conv2d(1, 4, kernel_size=2, stride=2),
+            LayerNorm2d(4),
+            nn.GELU(),
+            nn.Conv2d(4, 16, kernel_size=2, stride=2),
+            LayerNorm2d(16),
+            nn.GELU(),
+            nn.Conv2d(16, c, kernel_size=1),
+        )
+        # A whole mask, given by the user at the model's full size, becomes a hint of its own.
+        self.mask_to_hint = nn.Conv2d(1, 1, kernel_size=4, stride=4)
+        centres = (torch.arange(config.grid) + 0.5) / config.grid
+        grid = torch.stack([centres.repeat(config.grid), centres.repeat_interleave(config.grid)], dim=-1)
+        self.register_buffer("grid", grid, persistent=False)
+
+    def position(self, xy: Float[Tensor, "*n 2"]) -> Float[Tensor, "*n c"]:
+        """Random Fourier features of positions in the unit square."""
+        # In float32 always: half precision would round a position to whole pixels.
+        angles = 2 * math.pi * ((2 * xy.float() - 1) @ self.frequencies.float())
+        return torch.cat([angles.sin(), angles.cos()], dim=-1).to(self.labels.weight.dtype)
+
+    def image_position(self) -> Float[Tensor, "n c"]:
+        """The position of every cell of the coarse map, row by row."""
+        return self.position(self.grid)
+
+    def points(self, points: Float[Tensor, "b p 2"], labels: Int[Tensor, "b p"]) -> Float[Tensor, "b q c"]:
+        """Points and their labels to tokens; a padding token follows them, as the published predictors send one."""
+        points = torch.cat([points, points.new_zeros(len(points), 1, 2)], dim=1)
+        labels = torch.cat([labels, labels.new_full((len(labels), 1), PADDING)], dim=1)
+        # Half a pixel: a click names a pixel, its centre is meant.
+        position = self.position((points + 0.5) / self.image_size)
+        known = position + self.labels(labels.clamp(min=0))
+        return torch.where((labels == PADDING)[..., None], self.padding.weight, known)
+
+    def forward(
+        self,
+        points: Float[Tensor, "b p 2"],
+        labels: Int[Tensor, "b p"],
+        hint: Float[Tensor, "b h4 w4"] | None,
+    ) -> tuple[Float[Tensor, "b q c"], Float[Tensor, "#b c #h #w"]]:
+        dense = self.no_hint.weight[:, :, None, None] if hint is None else self.hint(hint[:, None])
+        return self.points(points, labels), dense

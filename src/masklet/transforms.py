@@ -1,0 +1,88 @@
+"""Between a person's pixels and the model's square: images, prompts, masks.
+
+The square does not keep the picture's aspect: so the published weights were trained.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int, UInt8
+from PIL import Image
+from torch import Tensor
+
+from masklet.errors import PromptError
+from masklet.nn.prompt_encoder import BOX_END, BOX_START, NEGATIVE, POSITIVE
+from masklet.types import Prompt
+
+MEAN = (0.485, 0.456, 0.406)  # of ImageNet
+STD = (0.229, 0.224, 0.225)
+
+
+def frame_to_square(
+    image: UInt8[np.ndarray, "H W 3"], side: int, device: torch.device | str = "cpu"
+) -> Float[Tensor, "1 3 S S"]:
+    """A frame of a video, resized as the published video predictor does it: bicubic, on whole numbers."""
+    if image.shape[:2] != (side, side):
+        image = np.array(Image.fromarray(image).resize((side, side), Image.Resampling.BICUBIC))
+    return _normalised(torch.from_numpy(image).to(device))
+
+
+def still_to_square(
+    image: UInt8[np.ndarray, "H W 3"], side: int, device: torch.device | str = "cpu"
+) -> Float[Tensor, "1 3 S S"]:
+    """A picture, resized as the published image predictor does it: antialiased bilinear, in floats."""
+    pixels = torch.from_numpy(np.ascontiguousarray(image)).to(device).float().permute(2, 0, 1)[None]
+    if image.shape[:2] != (side, side):
+        pixels = F.interpolate(pixels, (side, side), mode="bilinear", align_corners=False, antialias=True)
+    return _normalised(pixels[0].permute(1, 2, 0))
+
+
+def _normalised(pixels: Tensor) -> Float[Tensor, "1 3 S S"]:
+    mean, std = (torch.tensor(values, device=pixels.device) for values in (MEAN, STD))
+    return ((pixels / 255 - mean) / std).permute(2, 0, 1)[None].contiguous()
+
+
+def check_prompt(prompt: Prompt, size: tuple[int, int]) -> None:
+    """Raise a PromptError where a prompt cannot be meant on a frame of `size` (H, W)."""
+    height, width = size
+    if not prompt:
+        raise PromptError("a prompt needs a click, a box or a mask. Got an empty one.")
+    for x, y in (*prompt.positive, *prompt.negative):
+        if not (0 <= x < width and 0 <= y < height):
+            raise PromptError(
+                f"a click must lie in the frame, 0 <= x < {width} and 0 <= y < {height}. Got ({x:g}, {y:g})."
+            )
+    if prompt.box is not None:
+        x0, y0, x1, y1 = prompt.box
+        if x1 <= 0 or y1 <= 0 or x0 >= width or y0 >= height:
+            raise PromptError(
+                f"box must touch the frame, which is {width} wide and {height} high. "
+                f"Got ({x0:g}, {y0:g}, {x1:g}, {y1:g})."
+            )
+    if prompt.mask is not None and prompt.mask.shape != size:
+        swapped = ": did you swap width and height?" if prompt.mask.shape == size[::-1] else "."
+        raise PromptError(
+            f"mask must have shape (H, W) = {size}, the size of the frame. Got {prompt.mask.shape}{swapped}"
+        )
+
+
+def points_to_square(
+    prompt: Prompt, size: tuple[int, int], side: int
+) -> tuple[Float[Tensor, "1 p 2"], Int[Tensor, "1 p"]]:
+    """Clicks and box as points in the model's pixels with their labels. A box is its two corners, before the clicks."""
+    corners = [] if prompt.box is None else [prompt.box[:2], prompt.box[2:]]
+    points = [*corners, *prompt.positive, *prompt.negative]
+    labels = [BOX_START, BOX_END][: len(corners)]
+    labels += [POSITIVE] * len(prompt.positive) + [NEGATIVE] * len(prompt.negative)
+    scale = torch.tensor([side / size[1], side / size[0]])
+    return (torch.tensor(points, dtype=torch.float32).reshape(-1, 2) * scale)[None], torch.tensor(labels)[None]
+
+
+def mask_to_square(mask: np.ndarray, side: int) -> Float[Tensor, "1 S S"]:
+    """A user's mask at the model's size, still 0 or 1."""
+    pixels = torch.from_numpy(mask)[None, None].float()
+    if mask.shape != (side, side):
+        pixels = F.interpolate(pixels, (side, side), mode="bilinear", align_corners=False, antialias=True)
+    return (pixels >= 0.5).float()[0]

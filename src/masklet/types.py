@@ -1,0 +1,311 @@
+"""What the rooms hand to one another: prompts, features, candidates, memories, masks.
+
+Nothing here computes more than a resize. Dimension letters, the same everywhere: `b` objects in a batch, `m` candidate
+masks, `n` tokens, `p` points, `c` channels, `h w` a map, `H W` the source image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from masklet import rle
+from masklet.errors import PromptError
+
+Point = tuple[float, float]
+Box = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True, eq=False)
+class Prompt:
+    """What a person says of one object on one frame, in source pixels.
+
+    positive, negative : (x, y) clicks on the object, and on what is not the object
+    box : (x0, y0, x1, y1)
+    mask : bool (H, W), the object as the person sees it; taken as the answer
+
+    `a | b` adds b's clicks to a's; b's box and mask, where it has them, replace a's.
+
+    >>> Prompt(positive=[(5, 5)]) | Prompt(negative=[(1, 2)])
+    Prompt(positive=((5.0, 5.0),), negative=((1.0, 2.0),))
+    """
+
+    positive: Sequence[Point] = ()
+    negative: Sequence[Point] = ()
+    box: Box | None = None
+    mask: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "positive", _points(self.positive, "positive"))
+        object.__setattr__(self, "negative", _points(self.negative, "negative"))
+        if self.box is not None:
+            object.__setattr__(self, "box", _box(self.box))
+        if self.mask is not None:
+            object.__setattr__(self, "mask", _mask(self.mask))
+
+    @property
+    def clicks(self) -> int:
+        return len(self.positive) + len(self.negative)
+
+    def __bool__(self) -> bool:
+        return self.clicks > 0 or self.box is not None or self.mask is not None
+
+    def __or__(self, other: Prompt) -> Prompt:
+        return Prompt(
+            positive=(*self.positive, *other.positive),
+            negative=(*self.negative, *other.negative),
+            box=self.box if other.box is None else other.box,
+            mask=self.mask if other.mask is None else other.mask,
+        )
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Prompt) and self.to_json() == other.to_json()
+
+    def __hash__(self) -> int:
+        return hash((self.positive, self.negative, self.box, None if self.mask is None else self.mask.tobytes()))
+
+    def __repr__(self) -> str:
+        said = [f"{name}={getattr(self, name)}" for name in ("positive", "negative", "box") if getattr(self, name)]
+        if self.mask is not None:
+            said.append(f"mask={self.mask.shape[0]}x{self.mask.shape[1]}")
+        return f"Prompt({', '.join(said)})"
+
+    def to_json(self) -> dict[str, Any]:
+        """A plain dict that `json` writes; the mask as COCO RLE; what was not said is left out."""
+        said: dict[str, Any] = {}
+        if self.positive:
+            said["positive"] = [list(point) for point in self.positive]
+        if self.negative:
+            said["negative"] = [list(point) for point in self.negative]
+        if self.box is not None:
+            said["box"] = list(self.box)
+        if self.mask is not None:
+            said["mask"] = rle.encode(self.mask)
+        return said
+
+    @classmethod
+    def from_json(cls, said: Mapping[str, Any]) -> Prompt:
+        unknown = set(said) - {"positive", "negative", "box", "mask"}
+        if unknown:
+            raise PromptError(f"a prompt has positive, negative, box and mask. Got {', '.join(sorted(unknown))}.")
+        mask = said.get("mask")
+        return cls(
+            positive=said.get("positive", ()),
+            negative=said.get("negative", ()),
+            box=said.get("box"),
+            mask=None if mask is None else rle.decode(mask),
+        )
+
+
+def _points(points: Any, name: str) -> tuple[Point, ...]:
+    array = np.asarray(points, dtype=np.float64)
+    if array.size == 0:
+        return ()
+    if array.ndim != 2 or array.shape[1] != 2:
+        raise PromptError(f"{name} must be a list of (x, y) points. Got shape {array.shape}: for one click, [(x, y)].")
+    if not np.isfinite(array).all():
+        raise PromptError(f"{name} must be finite pixel positions. Got {array.tolist()}.")
+    return tuple((float(x), float(y)) for x, y in array)
+
+
+def _box(box: Any) -> Box:
+    array = np.asarray(box, dtype=np.float64)
+    if array.shape != (4,) or not np.isfinite(array).all():
+        raise PromptError(f"box must be four finite numbers (x0, y0, x1, y1). Got {box!r}.")
+    x0, y0, x1, y1 = (float(value) for value in array)
+    if x1 <= x0 or y1 <= y0:
+        raise PromptError(
+            f"box must have an area: (x0, y0, x1, y1) with x0 < x1 and y0 < y1. Got ({x0:g}, {y0:g}, {x1:g}, {y1:g})."
+        )
+    return x0, y0, x1, y1
+
+
+def _mask(mask: Any) -> np.ndarray:
+    array = np.asarray(mask)
+    if array.ndim != 2:
+        raise PromptError(f"mask must have shape (H, W), one value a pixel. Got shape {array.shape}.")
+    return array > 0
+
+
+@dataclass(frozen=True)
+class FrameFeatures:
+    """An encoded frame. Made once; every object, prompt and propagation reads it. b is 1 unless frames were batched.
+
+    middle and fine are already projected for the mask decoder.
+    """
+
+    coarse: Float[Tensor, "b c h w"]  # stride 16
+    middle: Float[Tensor, "b c2 h2 w2"]  # stride 8
+    fine: Float[Tensor, "b c4 h4 w4"]  # stride 4
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return iter((self.coarse, self.middle, self.fine))
+
+    def to(self, *args: Any) -> FrameFeatures:
+        return FrameFeatures(*(part.to(*args) for part in self))
+
+    @property
+    def nbytes(self) -> int:
+        return sum(part.nbytes for part in self)
+
+
+@dataclass(frozen=True)
+class MaskPrediction:
+    """One mask for each object of a batch."""
+
+    logits: Float[Tensor, "b h4 w4"]  # low-res logits: float32 at stride 4, > 0 is the object
+    iou: Float[Tensor, " b"]  # predicted quality, 0 to 1
+    pointer: Float[Tensor, "b c"]  # object pointer
+    score: Float[Tensor, " b"]  # object score: logit, > 0 when the object is in the frame
+
+    def row(self, index: int) -> MaskPrediction:
+        """The prediction of one object, still as a batch of one."""
+        rows = slice(index, index + 1)
+        return MaskPrediction(self.logits[rows], self.iou[rows], self.pointer[rows], self.score[rows])
+
+    @staticmethod
+    def stack(predictions: Sequence[MaskPrediction]) -> MaskPrediction:
+        """Many predictions as one batch, in their order."""
+        return MaskPrediction(
+            torch.cat([each.logits for each in predictions]),
+            torch.cat([each.iou for each in predictions]),
+            torch.cat([each.pointer for each in predictions]),
+            torch.cat([each.score for each in predictions]),
+        )
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """The masks that the decoder offers for each object: three, or one."""
+
+    logits: Float[Tensor, "b m h4 w4"]
+    iou: Float[Tensor, "b m"]
+    pointer: Float[Tensor, "b m c"]
+    score: Float[Tensor, " b"]
+
+    def row(self, index: int) -> Candidates:
+        """What is offered for one object, still as a batch of one."""
+        rows = slice(index, index + 1)
+        return Candidates(self.logits[rows], self.iou[rows], self.pointer[rows], self.score[rows])
+
+    def pick(self, choice: Tensor) -> MaskPrediction:
+        """Believe one candidate for each object.
+
+        choice : int64 (b,), on the candidates' device, so that nothing waits for the host
+        """
+        rows = torch.arange(len(choice), device=choice.device)
+        return MaskPrediction(self.logits[rows, choice], self.iou[rows, choice], self.pointer[rows, choice], self.score)
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What is kept of one object on one frame: spatial tokens and an object pointer."""
+
+    frame: int
+    tokens: Float[Tensor, "n d"]
+    pointer: Float[Tensor, " c"]
+    iou: Float[Tensor, ""]
+    score: Float[Tensor, ""]
+    prompted: bool
+
+
+@dataclass(frozen=True)
+class Recall:
+    """The memories that one object looks at now.
+
+    spatial : (age row, memory); the row of the learned age table that is added to the memory's tokens
+    pointers : (signed age in frames, pointer); positive ages lie behind, in the direction of travel
+    span : the age that counts as 1.0 in the pointers' age encoding
+    """
+
+    spatial: tuple[tuple[int, Memory], ...] = ()
+    pointers: tuple[tuple[int, Tensor], ...] = ()
+    span: int = 15
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Objects whose recalls agree in this run as one batch."""
+        return len(self.spatial), len(self.pointers)
+
+
+@dataclass(frozen=True)
+class Masks:
+    """The masks of one frame, by object id; upsampled to source pixels when first asked for.
+
+    low_res : float32 (n, h, w) logits at stride 4, as the decoder made them; also the hint for the next clicks
+    size : (H, W) of the source frame
+    iou : (n,) predicted quality, 0 to 1
+    score : (n,) object score logit, > 0 when the object is in the frame
+
+    >>> masks = Masks(0, (7,), torch.full((1, 2, 2), 3.0), (4, 6), torch.ones(1), torch.ones(1))
+    >>> masks[7].shape, int(masks.label_map().max()), masks.boxes.tolist()
+    ((4, 6), 7, [[0.0, 0.0, 6.0, 4.0]])
+    """
+
+    frame: int
+    ids: tuple[int, ...]
+    low_res: Float[Tensor, "n h4 w4"] = field(repr=False)
+    size: tuple[int, int]
+    iou: Float[Tensor, " n"]
+    score: Float[Tensor, " n"]
+
+    @cached_property
+    def logits(self) -> Float[Tensor, "n H W"]:
+        """Mask logits in source pixels; > 0 is the object."""
+        return F.interpolate(self.low_res[:, None], self.size, mode="bilinear", align_corners=False)[:, 0]
+
+    @cached_property
+    def _arrays(self) -> Bool[np.ndarray, "n H W"]:
+        return (self.logits > 0).cpu().numpy()
+
+    def __getitem__(self, id: int) -> Bool[np.ndarray, "H W"]:
+        if id not in self.ids:
+            raise KeyError(f"no object {id} on frame {self.frame}; there are {', '.join(map(str, self.ids)) or 'none'}")
+        return self._arrays[self.ids.index(id)]
+
+    def __contains__(self, id: object) -> bool:
+        return id in self.ids
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.ids)
+
+    def items(self) -> Iterator[tuple[int, Bool[np.ndarray, "H W"]]]:
+        return ((id, self[id]) for id in self.ids)
+
+    def select(self, *ids: int) -> Masks:
+        """The same frame with only these objects, in this order."""
+        rows = [self.ids.index(id) for id in ids]
+        return Masks(self.frame, ids, self.low_res[rows], self.size, self.iou[rows], self.score[rows])
+
+    @cached_property
+    def boxes(self) -> Float[np.ndarray, "n 4"]:
+        """Tight boxes (x0, y0, x1, y1) in source pixels, x1 and y1 exclusive; zeros where a mask is empty."""
+        boxes = np.zeros((len(self), 4))
+        for row, mask in zip(boxes, self._arrays, strict=True):
+            xs, ys = np.flatnonzero(mask.any(axis=0)), np.flatnonzero(mask.any(axis=1))
+            if len(xs):
+                row[:] = xs[0], ys[0], xs[-1] + 1, ys[-1] + 1
+        return boxes
+
+    def label_map(self) -> np.ndarray:
+        """int32 (H, W): the id of the object at each pixel, 0 for none; where masks overlap the highest logit wins."""
+        if not self.ids:
+            return np.zeros(self.size, dtype=np.int32)
+        best, row = self.logits.max(dim=0)
+        ids = torch.tensor(self.ids, device=row.device)
+        return torch.where(best > 0, ids[row], 0).cpu().numpy().astype(np.int32)
+
+    def rle(self) -> list[rle.RLE]:
+        """Every mask as COCO RLE, in the order of `ids`."""
+        return [rle.encode(mask) for mask in self._arrays]
