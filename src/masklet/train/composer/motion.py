@@ -1,0 +1,89 @@
+"""How things move: smooth random paths, placements as 3x3 matrices, elastic fields. Pixels of the view are the unit."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from jaxtyping import Float
+from numpy.random import Generator
+
+
+def walk(
+    rng: Generator, frames: int, size: int, speed: float, inertia: float = 0.85
+) -> Float[np.ndarray, "t k"]:
+    """A smooth random path that starts at zero.
+
+    speed : typical length of a step, per coordinate
+    """
+    steps = np.zeros((frames, size))
+    step = rng.standard_normal(size)
+    for frame in range(1, frames):
+        steps[frame] = step * speed
+        step = inertia * step + (1 - inertia**2) ** 0.5 * rng.standard_normal(size)
+    return steps.cumsum(axis=0)
+
+
+def log_uniform(rng: Generator, low: float, high: float) -> float:
+    return float(np.exp(rng.uniform(np.log(low), np.log(high))))
+
+
+def similarity(
+    x: float, y: float, angle: float = 0.0, scale: float = 1.0, stretch: float = 1.0
+) -> Float[np.ndarray, "3 3"]:
+    """Turn and scale about the origin, then move it to (x, y); `stretch` widens and flattens."""
+    cos, sin = np.cos(angle) * scale, np.sin(angle) * scale
+    return np.array([[cos * stretch, -sin / stretch, x], [sin * stretch, cos / stretch, y], [0.0, 0.0, 1.0]])
+
+
+def shift(x: float, y: float) -> Float[np.ndarray, "3 3"]:
+    return np.array([[1.0, 0.0, x], [0.0, 1.0, y], [0.0, 0.0, 1.0]])
+
+
+def camera(rng: Generator, frames: int, size: int) -> Float[np.ndarray, "t 3 3"]:
+    """A camera's own motion, as what it does to the view: pan, roll, zoom and shake, from a tripod to a chase."""
+    speed = 0.0 if rng.random() < 0.2 else log_uniform(rng, 0.002, 0.06) * size
+    shake = log_uniform(rng, 0.001, 0.012) * size if rng.random() < 0.4 else 0.0
+    path = walk(rng, frames, 2, speed) + shake * rng.standard_normal((frames, 2))
+    roll = walk(rng, frames, 1, 0.02 * rng.random() ** 2)[:, 0] + 0.2 * shake / size * rng.standard_normal(
+        frames
+    )
+    zoom = np.exp(walk(rng, frames, 1, 0.03 * rng.random() ** 2)[:, 0])
+    half = size / 2
+    return np.stack(
+        [
+            similarity(half + x, half + y, angle, scale) @ shift(-half, -half)
+            for (x, y), angle, scale in zip(path, roll, zoom, strict=True)
+        ]
+    )
+
+
+class Elastic:
+    """A smooth deformation that sways in time: sines at the nodes of a coarse grid, stretched over whatever is deformed."""
+
+    def __init__(self, rng: Generator, frames: int, amplitude: float, cells: int = 4) -> None:
+        shape = (cells, cells, 2)
+        phase, pace = rng.uniform(0, 2 * np.pi, shape), rng.uniform(0.1, 0.7) * rng.uniform(0.6, 1.4, shape)
+        size = amplitude * rng.standard_normal(shape)
+        time = np.arange(frames)[:, None, None, None]
+        self.nodes = (size * np.sin(phase + pace * time)).astype(np.float32)
+
+    def field(self, frame: int, width: int, height: int) -> Float[np.ndarray, "h w 2"]:
+        return cv2.resize(self.nodes[frame], (width, height), interpolation=cv2.INTER_CUBIC)
+
+
+def lookup(
+    matrix: np.ndarray, box: tuple[int, int, int, int], field: np.ndarray | None
+) -> tuple[Float[np.ndarray, "h w"], Float[np.ndarray, "h w"]]:
+    """Where in the source each pixel of `box` comes from, for cv2.remap.
+
+    matrix : source to view
+    field : (h, w, 2), displacement of the view's pixels before the look-up
+    """
+    x0, y0, x1, y1 = box
+    (a, b, c), (d, e, f), _ = np.linalg.inv(matrix).astype(np.float32)
+    xs = np.arange(x0, x1, dtype=np.float32)[None]
+    ys = np.arange(y0, y1, dtype=np.float32)[:, None]
+    if field is None:
+        return a * xs + (b * ys + c), d * xs + (e * ys + f)
+    xs, ys = xs + field[..., 0], ys + field[..., 1]
+    return a * xs + b * ys + c, d * xs + e * ys + f
