@@ -1,0 +1,62 @@
+# The six words that people and CI share. Each makes .venv when it is missing; nothing is installed twice.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+
+PYTHON ?= python3
+BIN := .venv/bin
+PIP_INSTALL := $(BIN)/pip install --no-input --disable-pip-version-check --constraint constraints.txt
+# One line for each package that is fetched; errors pass by on stderr.
+PROGRESS := awk '/^ *(Downloading|Processing|Building|Installing)/ { print "  " substr($$0, 1, 96); fflush() }'
+
+VIDEO ?= examples/demo.mp4
+DEMO_POINT :=
+POINT ?= $(if $(filter examples/demo.mp4,$(VIDEO)),$(DEMO_POINT))
+
+.PHONY: help demo test check bench docs
+
+demo: .venv/.plain ## Follow an object: make demo, or make demo VIDEO=clip.mp4 POINT=x,y
+	@[ -n "$(POINT)" ] || { echo "POINT is missing: where to click on the first frame, as in make demo VIDEO=$(VIDEO) POINT=320,180" >&2; exit 2; }
+	@$(BIN)/masklet track "$(VIDEO)" --point "$(POINT)" --out out/demo
+
+test: .venv/.dev .venv/.peer ## Run the whole test suite
+	@$(BIN)/pytest --numprocesses logical --maxprocesses 4 --dist worksteal --durations 10
+
+check: .venv/.dev ## Check format, lint, types, and that imports run one way
+	@$(BIN)/ruff format --check
+	@$(BIN)/ruff check
+	@$(BIN)/mypy
+	@$(BIN)/pytest --quiet tests/test_layers.py
+
+bench: .venv/.dev .venv/.peer ## Measure masklet beside its peers on this machine
+	@if [ -f benchmarks/__main__.py ]; then $(BIN)/python -m benchmarks; else echo "There are no benchmarks yet."; fi
+
+docs: .venv/.dev ## Check the links of all pages and run the examples in docstrings
+	@$(BIN)/pytest --quiet tests/test_docs.py src
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.venv/pyvenv.cfg:
+	@$(PYTHON) -c 'import sys; sys.exit("masklet needs Python 3.11 or newer, and $(PYTHON) is %d.%d: make PYTHON=python3.11 ..." % sys.version_info[:2] if sys.version_info < (3, 11) else 0)'
+	@$(PYTHON) -m venv .venv
+
+.venv/.plain: .venv/pyvenv.cfg pyproject.toml constraints.txt
+	@echo "Installing masklet into .venv; the first time this takes a few minutes."
+	@$(PIP_INSTALL) --editable . | $(PROGRESS)
+	@touch $@
+
+.venv/.dev: .venv/pyvenv.cfg pyproject.toml constraints.txt
+	@echo "Installing masklet and what its tests need into .venv; the first time this takes a few minutes."
+	@$(PIP_INSTALL) --editable '.[dev]' | $(PROGRESS)
+	@touch .venv/.plain $@
+
+# The original implementation, which parity tests compare with. Its own requirements would replace our torch, and its
+# CUDA extension is not needed.
+.venv/.peer: .venv/.dev
+	@echo "Installing the original sam2 into .venv, for comparison."
+	@if SAM2_BUILD_CUDA=0 $(PIP_INSTALL) --no-deps --no-build-isolation sam2 | $(PROGRESS); then touch $@; \
+	else echo "The original sam2 cannot be installed here: the tests that compare with it will be skipped." >&2; fi
