@@ -1,0 +1,132 @@
+"""The simulated user: sees the object's true mask and the model's, and answers with clicks and boxes.
+
+Training and evaluation share it. Masks come in batches, bool (b, H, W), on any device; positions are pixel
+indices, x before y, as a person's clicks are. Nothing here knows the model. The rules are the paper's (arXiv
+2408.00714, appendix C.2 and E.1.2).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Generator, Tensor
+
+from masklet.types import Prompt
+
+FROM_OBJECT = 0.1  # in training, the share of corrections that click on the object wherever it is
+BOX_NOISE = 0.1  # of a side
+BOX_NOISE_LIMIT = 20 / 1024  # of the image
+
+
+@dataclass(frozen=True)
+class Clicks:
+    """One click for each object of a batch."""
+
+    points: Float[Tensor, "b 2"]
+    positive: Bool[Tensor, " b"]
+
+    def prompt(self, row: int) -> Prompt:
+        point = [(float(self.points[row, 0]), float(self.points[row, 1]))]
+        return Prompt(positive=point) if self.positive[row] else Prompt(negative=point)
+
+
+def first_click(truth: Bool[Tensor, "b H W"], rng: Generator) -> Clicks:
+    """Click anywhere on the object, or beside it (negative) where there is none.
+
+    rng : on the masks' device
+    """
+    return corrective_click(torch.zeros_like(truth), truth, rng)
+
+
+def corrective_click(
+    predicted: Bool[Tensor, "b H W"], truth: Bool[Tensor, "b H W"], rng: Generator, from_object: float = 0.0
+) -> Clicks:
+    """Click on any wrong pixel, each as likely: positive where the object was missed, negative where it was
+    exceeded.
+
+    A perfect mask gets a negative click on the background.
+
+    from_object : how often the click goes anywhere on the object instead; FROM_OBJECT in training
+    """
+    error = predicted ^ truth
+    region = torch.where(_any(error), error, ~truth)
+    if from_object:
+        instead = torch.rand(len(truth), generator=rng, device=truth.device) < from_object
+        region = torch.where(instead[:, None, None] & _any(truth), truth, region)
+    region = region | ~_any(region)  # right everywhere, and no background: any pixel, which is the object's
+    scores = torch.rand(region.shape, generator=rng, device=region.device)
+    return _clicks(scores.masked_fill_(~region, -1.0).flatten(1).argmax(dim=1), truth)
+
+
+def center_click(predicted: Bool[Tensor, "b H W"] | None, truth: Bool[Tensor, "b H W"]) -> Clicks:
+    """Click in the middle of the largest error, as evaluation does: the wrong pixel farthest from any that is
+    not.
+
+    Missed and exceeded regions are measured apart, the frame's edge counts as a boundary, and a tie is
+    answered with a negative click. A perfect mask gets a negative click in the middle of the background.
+
+    predicted : None before the first click, which then goes to the middle of the object
+    """
+    guess = torch.zeros_like(truth) if predicted is None else predicted
+    pairs = zip(guess.cpu().numpy(), truth.cpu().numpy(), strict=True)
+    index = torch.tensor([_middle(*pair) for pair in pairs], dtype=torch.int64)
+    return _clicks(index.to(truth.device), truth)
+
+
+def tight_box(truth: Bool[Tensor, "b H W"]) -> Float[Tensor, "b 4"]:
+    """x0, y0, x1, y1 around each mask, x1 and y1 exclusive; zeros where it is empty."""
+    x0, x1 = _ends(truth.any(dim=1))
+    y0, y1 = _ends(truth.any(dim=2))
+    return torch.stack([x0, y0, x1, y1], dim=1).float()
+
+
+def noisy_box(truth: Bool[Tensor, "b H W"], rng: Generator) -> Float[Tensor, "b 4"]:
+    """A box as a person draws it: each side off by up to a tenth of the box, or 20 of 1024 pixels; within the
+    frame.
+
+    Zeros where a mask is empty.
+    """
+    height, width = truth.shape[1:]
+    box = tight_box(truth)
+    sides = (box[:, 2:] - box[:, :2]).repeat(1, 2)
+    frame = box.new_tensor([width, height, width, height])
+    reach = torch.minimum(sides * BOX_NOISE, frame * BOX_NOISE_LIMIT)
+    offset = 2 * torch.rand(box.shape, generator=rng, device=box.device) - 1
+    return torch.minimum((box + offset * reach).clamp(min=0), frame)
+
+
+def _any(masks: Bool[Tensor, "b H W"]) -> Bool[Tensor, "b 1 1"]:
+    return masks.flatten(1).any(dim=1)[:, None, None]
+
+
+def _clicks(index: Int[Tensor, " b"], truth: Bool[Tensor, "b H W"]) -> Clicks:
+    """A click is positive exactly where the object is."""
+    width = truth.shape[2]
+    points = torch.stack([index % width, index // width], dim=1).float()
+    return Clicks(points, truth.flatten(1).gather(1, index[:, None])[:, 0])
+
+
+def _ends(occupied: Bool[Tensor, "b n"]) -> tuple[Int[Tensor, " b"], Int[Tensor, " b"]]:
+    """The first occupied place of each row, and the one after the last; zeros where none is."""
+    first, last = occupied.int().argmax(dim=1), occupied.shape[1] - occupied.flip(1).int().argmax(dim=1)
+    return first, torch.where(occupied.any(dim=1), last, 0)
+
+
+def _middle(predicted: Bool[np.ndarray, "H W"], truth: Bool[np.ndarray, "H W"]) -> int:
+    """Index of the pixel to click on."""
+    missed, exceeded = _depth(truth & ~predicted), _depth(predicted & ~truth)
+    if missed.max() > exceeded.max():
+        return int(missed.argmax())
+    if exceeded.max() > 0:
+        return int(exceeded.argmax())
+    return int(_depth(~truth).argmax())
+
+
+def _depth(region: Bool[np.ndarray, "H W"]) -> Float[np.ndarray, "H W"]:
+    """How far each pixel of a region is from the nearest outside it, or outside the frame."""
+    padded = np.pad(region, 1).astype(np.uint8)
+    return cv2.distanceTransform(padded, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[1:-1, 1:-1]
