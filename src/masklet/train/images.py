@@ -1,7 +1,8 @@
 """Pictures with instance masks, shrunk once and kept in memory: what stills and composed clips are made of.
 
-A set is a folder with an `instances.json` (COCO, polygons or RLE) beside its pictures. Packing decodes each picture once; the
-packed file is mapped rather than read, so it opens at once and several loader processes share one copy. Nothing here knows about clips.
+A set is a folder with an `instances.json` (COCO, polygons or RLE) beside its pictures. Packing decodes each
+picture once; the packed file is mapped rather than read, so it opens at once and several loader processes
+share one copy. Nothing here knows about clips.
 """
 
 from __future__ import annotations
@@ -123,7 +124,8 @@ def resize_mask(mask: np.ndarray, size: tuple[int, int]) -> Bool[np.ndarray, "H 
 
 
 def load_pictures(folders: Sequence[Path], cache: Path, longest: int = 384) -> list[Picture]:
-    """All pictures of some sets, from `cache` (a folder) when it holds exactly these; else packed into it first."""
+    """All pictures of some sets, from `cache` (a folder) when it holds exactly these; else packed into it
+    first."""
     key = hashlib.sha256(
         "\n".join([str(longest), *(_stamp(folder) for folder in folders)]).encode()
     ).hexdigest()[:12]

@@ -1,7 +1,8 @@
-"""Endless labelled clips, composed on the fly: real pictures moved whole, cut-outs and bodies pasted over them, and stills.
+"""Endless labelled clips, composed on the fly: real pictures moved whole, cut-outs and bodies pasted over
+them, and stills.
 
-A clip is a function of the composer's seed and the clip's number, so any clip of a run can be looked at again. Nothing here knows
-about training; without pictures everything is procedural.
+A clip is a function of the composer's seed and the clip's number, so any clip of a run can be looked at
+again. Nothing here knows about training; without pictures everything is procedural.
 """
 
 from __future__ import annotations
@@ -88,7 +89,8 @@ class Composer:
         return build(rng, self.stock, self.size, self.frames, self.objects, self.grain).film(self.size)
 
     def _keep_visible(self, rng: Generator, clip: Clip) -> Clip:
-        """Objects that are neither specks nor everything on the first frame, at most `objects` of them; specks later are gone."""
+        """Objects that are neither specks nor everything on the first frame, at most `objects` of them;
+        specks later are gone."""
         area = clip.masks.mean(axis=(2, 3))
         usable = np.flatnonzero((area[0] >= 0.002) & (area[0] <= 0.9))
         if len(usable) > self.objects:

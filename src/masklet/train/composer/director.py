@@ -11,14 +11,16 @@ from numpy.random import Generator
 from masklet.train.composer import motion, textures
 from masklet.train.composer.effects import Camera
 from masklet.train.composer.scenes import Backdrop, Scene
-from masklet.train.composer.sprites import Layer, Sprite, cutout, procedural as body
+from masklet.train.composer.sprites import Layer, Sprite, cutout
+from masklet.train.composer.sprites import procedural as body
 from masklet.train.images import Picture
 
 CUTOUT = 0.015  # of its picture; smaller instances are too coarse to be pasted large
 
 
 class Stock:
-    """The pictures, and which of their instances make good cut-outs: large, and not cut off by the picture's edge."""
+    """The pictures, and which of their instances make good cut-outs: large, and not cut off by the picture's
+    edge."""
 
     def __init__(self, pictures: Sequence[Picture]) -> None:
         self.pictures = pictures
@@ -161,7 +163,8 @@ def _backdrop(
     size: int,
     around: int | None = None,
 ) -> Backdrop:
-    """Frame a picture: a random window of it, squeezed to the square, around an instance where one is asked for."""
+    """Frame a picture: a random window of it, squeezed to the square, around an instance where one is asked
+    for."""
     height, width = picture.pixels.shape[:2]
     wide, high = np.clip(motion.log_uniform(rng, 0.55, 1.0) * np.exp(rng.normal(0, 0.1, 2)), 0.4, 1.0) * (
         width,

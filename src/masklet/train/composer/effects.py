@@ -70,5 +70,6 @@ class Camera:
 
 
 def make_grain(side: int) -> np.ndarray:
-    """Noise of standard deviation 32, drawn once, from which every noisy frame takes a piece: int16 (side, side, 3)."""
+    """Noise of standard deviation 32, drawn once, from which every noisy frame takes a piece: int16 (side,
+    side, 3)."""
     return (np.random.default_rng(0).standard_normal((side, side, 3), dtype=np.float32) * 32).astype(np.int16)

@@ -1,4 +1,5 @@
-"""How things move: smooth random paths, placements as 3x3 matrices, elastic fields. Pixels of the view are the unit."""
+"""How things move: smooth random paths, placements as 3x3 matrices, elastic fields. Pixels of the view are
+the unit."""
 
 from __future__ import annotations
 
@@ -40,7 +41,8 @@ def shift(x: float, y: float) -> Float[np.ndarray, "3 3"]:
 
 
 def camera(rng: Generator, frames: int, size: int) -> Float[np.ndarray, "t 3 3"]:
-    """A camera's own motion, as what it does to the view: pan, roll, zoom and shake, from a tripod to a chase."""
+    """A camera's own motion, as what it does to the view: pan, roll, zoom and shake, from a tripod to a
+    chase."""
     speed = 0.0 if rng.random() < 0.2 else log_uniform(rng, 0.002, 0.06) * size
     shake = log_uniform(rng, 0.001, 0.012) * size if rng.random() < 0.4 else 0.0
     path = walk(rng, frames, 2, speed) + shake * rng.standard_normal((frames, 2))
@@ -58,7 +60,8 @@ def camera(rng: Generator, frames: int, size: int) -> Float[np.ndarray, "t 3 3"]
 
 
 class Elastic:
-    """A smooth deformation that sways in time: sines at the nodes of a coarse grid, stretched over whatever is deformed."""
+    """A smooth deformation that sways in time: sines at the nodes of a coarse grid, stretched over whatever
+    is deformed."""
 
     def __init__(self, rng: Generator, frames: int, amplitude: float, cells: int = 4) -> None:
         shape = (cells, cells, 2)

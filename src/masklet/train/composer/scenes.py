@@ -39,7 +39,8 @@ class Backdrop:
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """Everything in front of the camera. Layers go from far to near; `chosen` are the layers that are objects."""
+    """Everything in front of the camera. Layers go from far to near; `chosen` are the layers that are
+    objects."""
 
     backdrop: Backdrop
     layers: tuple[Layer, ...]

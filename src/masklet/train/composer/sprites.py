@@ -1,4 +1,5 @@
-"""Things that are pasted: cut-outs of real instances and procedural bodies, with soft edges, and how they are drawn."""
+"""Things that are pasted: cut-outs of real instances and procedural bodies, with soft edges, and how they are
+drawn."""
 
 from __future__ import annotations
 
@@ -42,7 +43,8 @@ class Layer:
     shadow: float
 
     def draw(self, frame: int, size: int) -> tuple[Window, UInt8[np.ndarray, "h w 4"]] | None:
-        """The part of the view that it covers on a frame, and its drawing there; None where it is out of sight."""
+        """The part of the view that it covers on a frame, and its drawing there; None where it is out of
+        sight."""
         sprite, matrix = self.sprite.at(frame), self.path[frame]
         window = _window(matrix, sprite.shape, size)
         if window is None:
