@@ -1,4 +1,4 @@
-"""The type checker that tests switch on in masklet: beartype, for which an int will do where a float is asked."""
+"""The type checker that tests switch on: beartype, for which an int will do where a float is asked."""
 
 from beartype import BeartypeConf, beartype
 

@@ -27,9 +27,8 @@ def dead_links(text: str, folder: Path) -> Iterator[str]:
             continue
         path, _, anchor = link.partition("#")
         target = folder / path
-        if path and not target.exists():
-            yield link
-        elif anchor and anchor not in headings(target.read_text(encoding="utf-8") if path else text):
+        missing = not target.exists()
+        if missing or (anchor and anchor not in headings(target.read_text("utf-8") if path else text)):
             yield link
 
 
