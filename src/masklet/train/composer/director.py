@@ -163,32 +163,39 @@ def _backdrop(
     size: int,
     around: int | None = None,
 ) -> Backdrop:
-    """Frame a picture: a random window of it, squeezed to the square, around an instance where one is asked
-    for."""
+    """Frame a picture, squeezed to the square, so that the camera stays within it; around an instance, if asked.
+
+    Beyond its edge a picture is mirrored, and an object's mirror image would be a second object that no mask names.
+    """
     height, width = picture.pixels.shape[:2]
-    wide, high = np.clip(motion.log_uniform(rng, 0.55, 1.0) * np.exp(rng.normal(0, 0.1, 2)), 0.4, 1.0) * (
-        width,
-        height,
-    )
-    x, y = rng.uniform(wide / 2, width - wide / 2), rng.uniform(high / 2, height - high / 2)
+    low, high = _seen(camera, size)
+    zoom = motion.log_uniform(rng, 0.55, 1.0) * np.exp(rng.normal(0, 0.1, 2))
     if around is not None:
         x0, y0, x1, y1 = picture.boxes[around]
-        wide, high = min(width, max(wide, 1.15 * (x1 - x0))), min(height, max(high, 1.15 * (y1 - y0)))
-        x = np.clip((x0 + x1) / 2 + rng.uniform(-0.25, 0.25) * wide, wide / 2, width - wide / 2)
-        y = np.clip((y0 + y1) / 2 + rng.uniform(-0.25, 0.25) * high, high / 2, height - high / 2)
+        zoom = np.maximum(zoom, 1.1 * np.array([(x1 - x0) / width, (y1 - y0) / height]))
+    window = np.minimum(np.clip(zoom, 0.4, 1.0), size / (high - low)) * (width, height)
+    per_pixel = window / size  # of the view, in pixels of the picture
+    room = (width, height) - (high - low) * per_pixel
+    corner = rng.random(2) * room
+    mirror = rng.random() < 0.5
+    if around is not None:
+        middle = np.array([width - (x0 + x1) / 2 if mirror else (x0 + x1) / 2, (y0 + y1) / 2])
+        corner = np.clip(middle - (rng.uniform(0.25, 0.75, 2) * size - low) * per_pixel, 0, room)
+    framing = np.diag([*(1 / per_pixel), 1.0]) @ motion.shift(*(low * per_pixel - corner))
     pixels, masks = picture.pixels, tuple(picture.mask(each).view(np.uint8) * 255 for each in kept)
-    shrink = max(size / wide, size / high)
-    if shrink < 0.75:  # fewer pixels than the source has would alias
-        shape = round(width * shrink), round(height * shrink)
+    if per_pixel.min() > 1.33:  # fewer pixels than the source has would alias
+        shape = round(width / per_pixel.min()), round(height / per_pixel.min())
         pixels = cv2.resize(pixels, shape, interpolation=cv2.INTER_AREA)
         masks = tuple(cv2.resize(mask, shape, interpolation=cv2.INTER_AREA) for mask in masks)
-    across, down = pixels.shape[1] / width, pixels.shape[0] / height
-    mirror = -1 if rng.random() < 0.5 else 1
-    framing = np.array(
-        [
-            [mirror * size / (wide * across), 0, size / 2 - mirror * x * size / wide],
-            [0, size / (high * down), size / 2 - y * size / high],
-            [0, 0, 1],
-        ]
-    )
-    return Backdrop(pixels, masks, camera @ framing, _sway(rng, len(camera), 0.03 * size), _shutter(rng))
+        framing = framing @ np.diag([width / shape[0], height / shape[1], 1.0])
+    if mirror:
+        pixels, masks = pixels[:, ::-1], tuple(mask[:, ::-1] for mask in masks)
+    return Backdrop(pixels, masks, camera @ framing, _sway(rng, len(camera), 0.02 * size), _shutter(rng))
+
+
+def _seen(camera: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """The bounds (low, high) of all that a camera ever sees, in the view of one that stands still."""
+    margin = 0.03 * size  # the backdrop sways
+    reach = np.array([[-margin, size + margin] * 2, [-margin] * 2 + [size + margin] * 2, [1.0] * 4])
+    corners = (np.linalg.inv(camera) @ reach)[:, :2]
+    return corners.min(axis=(0, 2)), corners.max(axis=(0, 2))
