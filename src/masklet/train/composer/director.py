@@ -163,9 +163,11 @@ def _backdrop(
     size: int,
     around: int | None = None,
 ) -> Backdrop:
-    """Frame a picture, squeezed to the square, so that the camera stays within it; around an instance, if asked.
+    """Frame a picture, squeezed to the square, so that the camera stays within it.
 
-    Beyond its edge a picture is mirrored, and an object's mirror image would be a second object that no mask names.
+    Beyond its edge a picture is mirrored, and an object's mirror image would be another object without a mask.
+
+    around : an instance that is in view on the first frame
     """
     height, width = picture.pixels.shape[:2]
     low, high = _seen(camera, size)

@@ -165,6 +165,8 @@ def darken(image: np.ndarray, window: Window, alpha: np.ndarray, depth: float) -
     soft = cv2.blur(alpha, (2 * reach + 1, 2 * reach + 1))
     top, left = min(reach, image.shape[0] - y0), min(reach // 2, image.shape[1] - x0)
     under = image[y0 + top : y1 + top, x0 + left : x1 + left]
+    if under.size == 0:
+        return
     soft = soft[: under.shape[0], : under.shape[1]]
     light = 255 - (soft * np.float32(depth)).astype(np.uint8)
     under[:] = cv2.multiply(under, cv2.merge([light] * 3), scale=1 / 255)
