@@ -10,7 +10,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP_INSTALL := $(BIN)/pip install --no-input --disable-pip-version-check --constraint constraints.txt
 # One line for each package that is fetched; errors pass by on stderr.
-PROGRESS := awk '/^ *(Downloading|Processing|Building|Installing)/ { print "  " substr($$0, 1, 96); fflush() }'
+PROGRESS := awk '/^ *Downloading|^Processing .*whl|^Installing/ { sub(/^ */, "  "); print substr($$0, 1, 96); fflush() }'
 
 VIDEO ?= examples/demo.mp4
 DEMO_POINT :=
