@@ -83,7 +83,7 @@ def test_a_shifted_square_counted_by_hand():
     truth, mask = block(40, 40, 10, 10, 20, 20), block(40, 40, 10, 14, 20, 24)
     assert jaccard(truth, mask) == 60 / 140
     # The tolerance is ceil(0.008 * 56.6) = 1, and each boundary is a ring of 40 pixels. Of the truth's, both
-    # horizontal sides match on columns 12 to 19, and the right side where it comes within a pixel: on two more.
+    # horizontal sides match on columns 12 to 19, and the right side on two more, next to the corners' rows.
     assert boundary_f(truth, mask) == pytest.approx((8 + 8 + 2) / 40)
 
 

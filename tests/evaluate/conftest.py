@@ -1,0 +1,13 @@
+from pathlib import Path
+
+import pytest
+
+from masklet.evaluate.layouts import Clip, clips
+
+from .small import write_moving_square
+
+
+@pytest.fixture
+def moving(tmp_path: Path) -> Clip:
+    write_moving_square(tmp_path / "flat")
+    return clips(tmp_path / "flat")[0]

@@ -1,0 +1,156 @@
+"""Each public layout, written small, is read as its own evaluator reads it."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from masklet.errors import MediaError
+from masklet.evaluate.layouts import Frames, clips, listed, pictures
+from masklet.rle import encode
+
+from .small import GREY, SIZE, square, write_frame, write_grey, write_labels
+
+
+def write_clip(
+    root: Path, frames: str, masks: str, name: str, labels: dict[int, np.ndarray], step: int = 1
+) -> None:
+    """JPEG frames on every index up to the last mask, palette masks on the given ones."""
+    for index in range(0, max(labels) + 1, step):
+        write_frame(root / frames / name / f"{index:05d}.jpg")
+    for index, map in labels.items():
+        write_labels(root / masks / name / f"{index:05d}.png", map)
+
+
+def test_davis_2017_has_a_label_for_each_object_and_undecided_pixels(tmp_path):
+    later = square(8) | square(20, label=2)
+    later[0, :] = 255
+    labels = {0: square(4) | square(20, label=2), 1: later}
+    write_clip(tmp_path, "JPEGImages/480p", "Annotations/480p", "dogs", labels)
+    [clip] = clips(tmp_path)
+    assert (clip.name, len(clip.frames), clip.annotated(1), clip.first_frames) == (
+        "dogs",
+        2,
+        [0, 1],
+        {1: 0, 2: 0},
+    )
+    truth = clip.truth(1)
+    assert set(truth.masks) == {1, 2}
+    everything = np.ones(SIZE, dtype=bool)
+    mask, answer = truth.pair(2, everything)
+    assert (mask == (later == 2)).all() and (answer == (later != 255)).all()
+
+
+def test_davis_2016_writes_its_object_as_255(tmp_path):
+    write_frame(tmp_path / "JPEGImages/480p/bear/00000.jpg")
+    write_grey(tmp_path / "Annotations/480p/bear/00000.png", square(4, label=255))
+    [clip] = clips(tmp_path)
+    truth = clip.truth(0)
+    assert clip.first_frames == {1: 0} and truth.undecided is None
+    assert (truth.masks[1] == (square(4) > 0)).all()
+
+
+def test_youtube_vos_names_every_fifth_frame_and_objects_come_later(tmp_path):
+    labels = {0: square(4), 5: square(4), 10: square(4) | square(20, label=3)}
+    write_clip(tmp_path, "JPEGImages", "Annotations", "0a49f5265b", labels, step=5)
+    [clip] = clips(tmp_path)
+    assert len(clip.frames) == 3 and list(clip.labels) == [0, 1, 2]
+    assert clip.first_frames == {1: 0, 3: 2}
+
+
+def test_sa_v_has_a_folder_for_each_object_and_every_fourth_frame(tmp_path):
+    for index in range(9):
+        write_frame(tmp_path / "JPEGImages_24fps/sav_1" / f"{index:05d}.jpg")
+    for index in (0, 4, 8):
+        write_grey(tmp_path / "Annotations_6fps/sav_1/000" / f"{index:05d}.png", square(4, label=1))
+    for index in (4, 8):
+        write_grey(tmp_path / "Annotations_6fps/sav_1/001" / f"{index:05d}.png", square(index, label=255))
+    [clip] = clips(tmp_path)
+    assert (clip.annotated(0), clip.annotated(1)) == ([0, 4, 8], [4, 8])
+    assert clip.first_frames == {0: 0, 1: 4}
+    assert (clip.truth(8).masks[1] == (square(8) > 0)).all()
+
+
+def test_an_object_without_a_label_on_a_frame_is_not_there(tmp_path):
+    write_clip(tmp_path, "JPEGImages", "Annotations", "gone", {0: square(4), 1: square(0, label=0)})
+    [clip] = clips(tmp_path)
+    truth, _ = clip.truth(1).pair(1, np.ones(SIZE, dtype=bool))
+    assert not truth.any()
+
+
+def test_flat_clips_come_in_order_of_name_or_as_asked(tmp_path):
+    for name in ("bus", "bear"):
+        write_frame(tmp_path / name / "frames/00000.jpg")
+        write_labels(tmp_path / name / "masks/00000.png", square(4))
+    assert [clip.name for clip in clips(tmp_path)] == ["bear", "bus"]
+    assert [clip.name for clip in clips(tmp_path, ["bus"])] == ["bus"]
+    with pytest.raises(MediaError, match="no clip cat; it has bear, bus"):
+        clips(tmp_path, ["cat"])
+
+
+def test_frames_are_in_order_of_number_and_decoded_when_asked_for(tmp_path):
+    for index in (2, 10, 1):
+        write_frame(tmp_path / "a/frames" / f"{index}.png", np.full_like(GREY, index))
+    write_labels(tmp_path / "a/masks/1.png", square(4))
+    frames = clips(tmp_path)[0].frames
+    assert [int(frame[0, 0, 0]) for frame in frames] == [1, 2, 10]
+    assert frames[0].shape == (*SIZE, 3) and isinstance(frames[1:], Frames)
+
+
+def test_lists_of_names(tmp_path):
+    plain, paths = tmp_path / "val.txt", tmp_path / "2016.txt"
+    plain.write_text("bear\nbus\n\n")
+    paths.write_text(
+        "/JPEGImages/480p/bear/00000.jpg /Annotations/480p/bear/00000.png\n"
+        "/JPEGImages/480p/bear/00001.jpg /Annotations/480p/bear/00001.png\n"
+        "/JPEGImages/480p/bus/00000.jpg /Annotations/480p/bus/00000.png\n"
+    )
+    assert listed(plain) == listed(paths) == ["bear", "bus"]
+
+
+@pytest.mark.parametrize(
+    ("damage", "says"),
+    [
+        (lambda root: (root / "b/frames/00000.jpg").write_bytes(b"no image"), "cannot be read as an image"),
+        (lambda root: (root / "b/frames/00000.jpg").unlink(), "has no frame 00000"),
+        (lambda root: write_frame(root / "b/masks/00000.png"), "one channel"),
+        (lambda root: (root / "b/masks/00000.png").unlink(), "holds no masks"),
+        (lambda root: (root / "b/masks").rename(root / "b/elsewhere"), "holds no known layout"),
+    ],
+)
+def test_damage_is_reported_in_one_sentence(tmp_path, damage, says):
+    write_frame(tmp_path / "b/frames/00000.jpg")
+    write_labels(tmp_path / "b/masks/00000.png", square(4))
+    damage(tmp_path)
+    with pytest.raises(MediaError, match=says):
+        [clip] = clips(tmp_path)
+        clip.truth(0)
+        Frames(clip.files)[0]
+
+
+def test_pictures_take_all_three_forms_of_coco_and_leave_crowds_out(tmp_path):
+    mask = square(4) > 0
+    runs = np.flatnonzero(np.diff(np.r_[0, mask.T.ravel().astype(int), 0]))
+    ends = np.r_[0, runs, mask.size]
+    uncompressed = {"size": list(SIZE), "counts": np.diff(ends).tolist()}
+    polygon = [[4, 6, 12, 6, 12, 14, 4, 14]]
+    said = {
+        "images": [{"id": 7, "file_name": "a.jpg"}, {"id": 8, "file_name": "b.jpg"}],
+        "annotations": [
+            {"id": 1, "image_id": 7, "segmentation": encode(mask)},
+            {"id": 2, "image_id": 7, "segmentation": uncompressed, "iscrowd": 0},
+            {"id": 3, "image_id": 7, "segmentation": polygon},
+            {"id": 4, "image_id": 8, "segmentation": uncompressed, "iscrowd": 1},
+        ],
+    }
+    write_frame(tmp_path / "cats/a.jpg")
+    (tmp_path / "cats/instances.json").write_text(json.dumps(said))
+    for root in (tmp_path, tmp_path / "cats"):
+        [picture] = pictures(root)
+        assert picture.name == "cats/a.jpg" and picture.image().shape == (*SIZE, 3)
+        assert all((picture.truth(id, SIZE) == mask).all() for id in (1, 2, 3))
+    with pytest.raises(MediaError, match="were the images resized"):
+        picture.truth(1, (12, 16))
+    with pytest.raises(MediaError, match="no picture dogs/a"):
+        pictures(tmp_path, ["dogs/a.jpg"])
