@@ -57,7 +57,7 @@ class Composer:
         seed: int,
         mix: Mix | None = None,
     ) -> None:
-        self.size, self.frames, self.objects, self.seed = size, frames, objects, seed
+        self.seed = seed
         mix = mix or (STILLS if frames == 1 else CLIPS)
         if frames > 1 and mix.still:
             raise ValueError(
@@ -70,7 +70,7 @@ class Composer:
             )
         self.weights = weights / weights.sum()
         self.stock = director.Stock(pictures)
-        self.grain = make_grain(size + 128)
+        self.shot = director.Shot(size, frames, objects, make_grain(size + 128))
 
     def clip(self, number: int) -> Clip:
         """The clip of that number; the same one every time."""
@@ -84,17 +84,17 @@ class Composer:
         kind = rng.choice(4, p=self.weights)
         if kind == 0:
             picture, index = self.stock.instance(rng)
-            return still(rng, picture, index, self.size, self.grain)
+            return still(rng, picture, index, self.shot.size, self.shot.grain)
         build = (director.moved, director.pasted, director.procedural)[kind - 1]
-        return build(rng, self.stock, self.size, self.frames, self.objects, self.grain).film(self.size)
+        return build(rng, self.stock, self.shot).film(self.shot.size)
 
     def _keep_visible(self, rng: Generator, clip: Clip) -> Clip:
         """Objects that are neither specks nor everything on the first frame, at most `objects` of them;
         specks later are gone."""
         area = clip.masks.mean(axis=(2, 3))
         usable = np.flatnonzero((area[0] >= 0.002) & (area[0] <= 0.9))
-        if len(usable) > self.objects:
-            usable = np.sort(rng.choice(usable, self.objects, replace=False))
+        if len(usable) > self.shot.objects:
+            usable = np.sort(rng.choice(usable, self.shot.objects, replace=False))
         masks = clip.masks[:, usable].copy()
         masks[area[:, usable] < 1e-4] = False
         return Clip(clip.images, masks)

@@ -3,31 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from jaxtyping import Float
 from numpy.random import Generator
 
-from masklet.train.composer import motion, textures
+from masklet.train.composer import motion, sprites, textures
 from masklet.train.composer.effects import Camera
 from masklet.train.composer.scenes import Backdrop, Scene
-from masklet.train.composer.sprites import Layer, Sprite, cutout
-from masklet.train.composer.sprites import procedural as body
+from masklet.train.composer.sprites import Layer, Sprite
 from masklet.train.images import Picture
 
-CUTOUT = 0.015  # of its picture; smaller instances are too coarse to be pasted large
+CUTOUT = 0.02  # of its picture; smaller instances are too coarse to be pasted large
+
+
+@dataclass(frozen=True, eq=False)
+class Shot:
+    """What is to be filmed: squares of `size` pixels with at most `objects`, and the film's grain."""
+
+    size: int
+    frames: int
+    objects: int
+    grain: np.ndarray
 
 
 class Stock:
-    """The pictures, and which of their instances make good cut-outs: large, and not cut off by the picture's
-    edge."""
+    """The pictures, and which of their instances make good cut-outs: large, and not cut off by an edge."""
 
     def __init__(self, pictures: Sequence[Picture]) -> None:
         self.pictures = pictures
-        self.whole = [(number, good) for number, each in enumerate(pictures) if (good := _uncut(each))]
+        self.whole = [(each, good) for each in pictures if (good := _uncut(each))]
 
     def picture(self, rng: Generator) -> Picture:
-        return self.pictures[rng.integers(len(self.pictures))]
+        return self.pictures[int(rng.integers(len(self.pictures)))]
 
     def instance(self, rng: Generator) -> tuple[Picture, int]:
         picture = self.picture(rng)
@@ -36,8 +46,8 @@ class Stock:
     def cutout(self, rng: Generator) -> tuple[Picture, int]:
         if not self.whole:
             return self.instance(rng)
-        number, good = self.whole[rng.integers(len(self.whole))]
-        return self.pictures[number], good[rng.integers(len(good))]
+        picture, good = self.whole[int(rng.integers(len(self.whole)))]
+        return picture, good[int(rng.integers(len(good)))]
 
 
 def _uncut(picture: Picture) -> list[int]:
@@ -45,95 +55,100 @@ def _uncut(picture: Picture) -> list[int]:
     return [
         index
         for index, (x0, y0, x1, y1) in enumerate(picture.boxes)
-        if x0 > 1
-        and y0 > 1
-        and x1 < width - 1
-        and y1 < height - 1
-        and (x1 - x0) * (y1 - y0) > 2 * CUTOUT * height * width
+        if min(x0, y0, width - x1, height - y1) > 1 and (x1 - x0) * (y1 - y0) > 2 * CUTOUT * height * width
     ]
 
 
-def moved(rng: Generator, stock: Stock, size: int, frames: int, objects: int, grain: np.ndarray) -> Scene:
-    """A real picture moved whole, its instances as objects; often something passes in front."""
+def moved(rng: Generator, stock: Stock, shot: Shot) -> Scene:
+    """A real picture moved whole, its instances as objects; often something passes in front of one."""
     picture, index = stock.instance(rng)
-    camera = motion.camera(rng, frames, size)
+    view = motion.camera(rng, shot.frames, shot.size)
     others = [other for other in range(len(picture)) if other != index]
-    kept = [index, *rng.permutation(others)[: objects - 1].tolist()]
-    backdrop = _backdrop(rng, picture, kept, camera, size, around=index)
-    layers: list[Layer] = []
+    kept = [index, *rng.permutation(others)[: shot.objects - 1].tolist()]
+    backdrop = _backdrop(rng, picture, kept, view, shot.size, around=index)
+    layers: tuple[Layer, ...] = ()
     if rng.random() < 0.5:
-        layers.append(_layer(rng, _thing(rng, stock, size, frames), camera, size, speed=0.05))
-    return Scene(backdrop, tuple(layers), (), Camera(rng, frames, size, grain))
+        way = _way(rng, shot, meet=backdrop.middle(0) if rng.random() < 0.6 else None)
+        layers = (_layer(rng, _thing(rng, stock, shot), way, view, shot.size),)
+    return Scene(backdrop, layers, (), Camera(rng, shot.frames, shot.size, shot.grain))
 
 
-def pasted(rng: Generator, stock: Stock, size: int, frames: int, objects: int, grain: np.ndarray) -> Scene:
+def pasted(rng: Generator, stock: Stock, shot: Shot) -> Scene:
     """Cut-outs over a real picture, each on its own way, with look-alikes and things passing in front."""
-    camera = motion.camera(rng, frames, size)
-    backdrop = _backdrop(rng, stock.picture(rng), [], camera, size)
-    return _populate(rng, stock, backdrop, camera, size, objects, grain)
+    view = motion.camera(rng, shot.frames, shot.size)
+    return _populate(rng, stock, _backdrop(rng, stock.picture(rng), [], view, shot.size), view, shot)
 
 
-def procedural(
-    rng: Generator, stock: Stock, size: int, frames: int, objects: int, grain: np.ndarray
-) -> Scene:
-    """Bodies and a background from nothing (bodies borrow surfaces from photographs, where there are any)."""
-    camera = motion.camera(rng, frames, size)
-    surface = textures.texture(rng, size, size)
-    backdrop = Backdrop(surface, (), camera, _sway(rng, frames, 0.02 * size), _shutter(rng))
-    return _populate(rng, Stock(()), backdrop, camera, size, objects, grain)
+def procedural(rng: Generator, stock: Stock, shot: Shot) -> Scene:
+    """Bodies and a background from nothing; bodies borrow surfaces from photographs, where there are any."""
+    view = motion.camera(rng, shot.frames, shot.size)
+    surface = textures.texture(rng, shot.size, shot.size)
+    backdrop = Backdrop(surface, (), view, _sway(rng, shot.frames, 0.02 * shot.size), _shutter(rng))
+    return _populate(rng, stock, backdrop, view, shot, real=0.0)
 
 
 def _populate(
-    rng: Generator,
-    stock: Stock,
-    backdrop: Backdrop,
-    camera: np.ndarray,
-    size: int,
-    objects: int,
-    grain: np.ndarray,
+    rng: Generator, stock: Stock, backdrop: Backdrop, view: np.ndarray, shot: Shot, real: float = 0.85
 ) -> Scene:
-    frames = len(camera)
-    sprites = [_thing(rng, stock, size, frames) for _ in range(int(rng.integers(1, objects + 1)))]
+    """Things over a backdrop, near or far in any order.
+
+    real : the share of cut-outs among them
+    """
+    things = [_thing(rng, stock, shot, real) for _ in range(int(rng.integers(1, shot.objects + 1)))]
     if rng.random() < 0.4:
-        sprites.append(sprites[0])  # a look-alike
+        things.append(things[0])  # a look-alike
     if rng.random() < 0.3:
-        sprites.append(_thing(rng, stock, size, frames))
-    order = rng.permutation(len(sprites))
-    layers = tuple(_layer(rng, sprites[each], camera, size, speed=0.04) for each in order)
-    return Scene(backdrop, layers, tuple(range(len(layers))), Camera(rng, frames, size, grain))
+        things.append(_thing(rng, stock, shot, real))
+    ways = [_way(rng, shot)]
+    for _ in things[1:]:
+        ways.append(_way(rng, shot, meet=ways[0][0] if rng.random() < 0.35 else None))
+    layers = tuple(
+        _layer(rng, things[each], ways[each], view, shot.size) for each in rng.permutation(len(things))
+    )
+    return Scene(backdrop, layers, tuple(range(len(layers))), Camera(rng, shot.frames, shot.size, shot.grain))
 
 
-def _thing(rng: Generator, stock: Stock, size: int, frames: int) -> Sprite:
-    if not len(stock.pictures):
-        return body(rng, size, frames, None)
-    if rng.random() < 0.15:
-        return body(rng, size, frames, stock.picture(rng))
-    return cutout(rng, *stock.cutout(rng), size)
+def _thing(rng: Generator, stock: Stock, shot: Shot, real: float = 0.85) -> Sprite:
+    if not stock.pictures:
+        return sprites.procedural(rng, shot.size, shot.frames, None)
+    if rng.random() >= real:
+        return sprites.procedural(rng, shot.size, shot.frames, stock.picture(rng))
+    return sprites.cutout(rng, *stock.cutout(rng), shot.size)
 
 
-def _layer(rng: Generator, sprite: Sprite, camera: np.ndarray, size: int, speed: float) -> Layer:
-    """Send a sprite on its way: wandering, turning, growing, now and then out of the frame and back."""
-    frames = len(camera)
+def _way(rng: Generator, shot: Shot, meet: np.ndarray | None = None) -> Float[np.ndarray, "t 2"]:
+    """Where the middle of something is on each frame: wandering, standing, leaving and returning.
+
+    meet : a place that it passes at some time
+    """
+    pace = 0.0 if rng.random() < 0.1 else motion.log_uniform(rng, 0.002, 0.1) * shot.size
+    way = motion.walk(rng, shot.frames, 2, pace)
+    if meet is not None:
+        return meet + way - way[int(rng.integers(shot.frames))]
+    way += rng.uniform(0.15, 0.85, 2) * shot.size
+    if shot.frames > 2 and rng.random() < 0.1:
+        way += _excursion(rng, shot.frames, shot.size)
+    return way
+
+
+def _layer(rng: Generator, sprite: Sprite, way: np.ndarray, view: np.ndarray, size: int) -> Layer:
+    """Send a sprite on its way, turning, growing and swaying."""
     height, width = sprite.rgba.shape[1:3]
-    side = motion.log_uniform(rng, 0.1, 0.5) * size
-    scale = min(side / max(1.0, sprite.extent), 1.6)
-    pace = 0.0 if rng.random() < 0.1 else motion.log_uniform(rng, 0.003, 3 * speed) * size
-    centre = rng.uniform(0.12, 0.88, 2) * size + motion.walk(rng, frames, 2, pace)
-    if frames > 2 and rng.random() < 0.12:
-        centre += _excursion(rng, frames, size)
-    angle = rng.normal(0, 0.3) + motion.walk(rng, frames, 1, 0.15 * rng.random() ** 2)[:, 0]
-    growth = np.exp(motion.walk(rng, frames, 1, 0.08 * rng.random() ** 2)[:, 0])
+    side = motion.log_uniform(rng, 0.12, 0.6) * size
+    scale = min(side / max(1.0, sprite.extent), 2.0)
+    angle = rng.normal(0, 0.3) + motion.walk(rng, len(way), 1, 0.12 * rng.random() ** 2)[:, 0]
+    growth = np.exp(motion.walk(rng, len(way), 1, 0.06 * rng.random() ** 2)[:, 0])
     stretch = motion.log_uniform(rng, 0.8, 1.25)
     path = np.stack(
         [
-            view
+            seen
             @ motion.similarity(x, y, turn, scale * grown, stretch)
             @ motion.shift(-width / 2, -height / 2)
-            for view, (x, y), turn, grown in zip(camera, centre, angle, growth, strict=True)
+            for seen, (x, y), turn, grown in zip(view, way, angle, growth, strict=True)
         ]
     )
     shadow = rng.uniform(0.2, 0.6) if rng.random() < 0.3 else 0.0
-    return Layer(sprite, path, _sway(rng, frames, 0.06 * side), _shutter(rng), shadow)
+    return Layer(sprite, path, _sway(rng, len(way), 0.06 * side), _shutter(rng), shadow)
 
 
 def _excursion(rng: Generator, frames: int, size: int) -> np.ndarray:
@@ -165,7 +180,7 @@ def _backdrop(
 ) -> Backdrop:
     """Frame a picture, squeezed to the square, so that the camera stays within it.
 
-    Beyond its edge a picture is mirrored, and an object's mirror image would be another object without a mask.
+    Beyond its edge a picture is mirrored, and an object's mirror image would be one more, without a mask.
 
     around : an instance that is in view on the first frame
     """

@@ -43,7 +43,7 @@ def shift(x: float, y: float) -> Float[np.ndarray, "3 3"]:
 def camera(rng: Generator, frames: int, size: int) -> Float[np.ndarray, "t 3 3"]:
     """A camera's own motion, as what it does to the view: pan, roll, zoom and shake, from a tripod to a
     chase."""
-    speed = 0.0 if rng.random() < 0.2 else log_uniform(rng, 0.002, 0.06) * size
+    speed = 0.0 if rng.random() < 0.2 else log_uniform(rng, 0.001, 0.05) * size
     shake = log_uniform(rng, 0.001, 0.012) * size if rng.random() < 0.4 else 0.0
     path = walk(rng, frames, 2, speed) + shake * rng.standard_normal((frames, 2))
     path *= min(1.0, 0.5 * size / max(1.0, np.ptp(path, axis=0).max()))

@@ -24,6 +24,12 @@ class Backdrop:
     elastic: motion.Elastic | None
     shutter: float
 
+    def middle(self, index: int) -> Float[np.ndarray, " 2"]:
+        """Where an object's middle is in the view on the first frame."""
+        moments = cv2.moments(self.masks[index], binaryImage=True)
+        centre = np.array([moments["m10"], moments["m01"], moments["m00"]]) / moments["m00"]
+        return (self.path[0] @ centre)[:2]
+
     def draw(self, frame: int, size: int) -> tuple[UInt8[np.ndarray, "s s 3"], list[Bool[np.ndarray, "s s"]]]:
         field = None if self.elastic is None else self.elastic.field(frame, size, size)
         maps = motion.lookup(self.path[frame], (0, 0, size, size), field)
