@@ -81,6 +81,12 @@ def held_back(name: str) -> bool:
     return hashlib.sha256(f"masklet held back {name}".encode()).digest()[0] < HELD_BACK * 256
 
 
+def split(pictures: Sequence[Picture]) -> tuple[list[Picture], list[Picture]]:
+    """The pictures to train on, and those held back."""
+    train = [each for each in pictures if not held_back(each.name)]
+    return train, [each for each in pictures if held_back(each.name)]
+
+
 def read_coco(folder: Path, longest: int = 384) -> Iterator[Picture]:
     """The pictures of one set that have usable instances, shrunk to `longest` pixels."""
     index = folder / "instances.json"

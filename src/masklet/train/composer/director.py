@@ -199,15 +199,17 @@ def _backdrop(
         middle = np.array([width - (x0 + x1) / 2 if mirror else (x0 + x1) / 2, (y0 + y1) / 2])
         corner = np.clip(middle - (rng.uniform(0.25, 0.75, 2) * size - low) * per_pixel, 0, room)
     framing = np.diag([*(1 / per_pixel), 1.0]) @ motion.shift(*(low * per_pixel - corner))
-    pixels, masks = picture.pixels, tuple(picture.mask(each).view(np.uint8) * 255 for each in kept)
+    pixels, masks = picture.pixels, [picture.mask(each).view(np.uint8) * 255 for each in kept]
     if per_pixel.min() > 1.33:  # fewer pixels than the source has would alias
         shape = round(width / per_pixel.min()), round(height / per_pixel.min())
         pixels = cv2.resize(pixels, shape, interpolation=cv2.INTER_AREA)
-        masks = tuple(cv2.resize(mask, shape, interpolation=cv2.INTER_AREA) for mask in masks)
+        masks = [np.asarray(cv2.resize(mask, shape, interpolation=cv2.INTER_AREA)) for mask in masks]
         framing = framing @ np.diag([width / shape[0], height / shape[1], 1.0])
     if mirror:
-        pixels, masks = pixels[:, ::-1], tuple(mask[:, ::-1] for mask in masks)
-    return Backdrop(pixels, masks, camera @ framing, _sway(rng, len(camera), 0.02 * size), _shutter(rng))
+        pixels, masks = pixels[:, ::-1], [mask[:, ::-1] for mask in masks]
+    return Backdrop(
+        pixels, tuple(masks), camera @ framing, _sway(rng, len(camera), 0.02 * size), _shutter(rng)
+    )
 
 
 def _seen(camera: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:

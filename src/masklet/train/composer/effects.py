@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Int16, UInt8
 from numpy.random import Generator
 
 from masklet.train.composer import motion
 
 LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
+GRAIN = 32
 
 
 def recolour(rng: Generator, image: np.ndarray, strength: float = 1.0) -> UInt8[np.ndarray, "h w 3"]:
@@ -36,7 +37,7 @@ def _saturate(image: np.ndarray, amount: float) -> np.ndarray:
 
 
 class Camera:
-    """One clip's recording: drawn once, then applied to each of its frames."""
+    """How one clip is recorded: drawn once, then applied to each of its frames."""
 
     def __init__(self, rng: Generator, frames: int, size: int, grain: np.ndarray) -> None:
         self.tone = _tone(rng, 0.8) if rng.random() < 0.7 else None
@@ -61,15 +62,13 @@ class Camera:
         if self.noise:
             x, y = self.starts[frame]
             grain = self.grain[y : y + image.shape[0], x : x + image.shape[1]]
-            image = cv2.addWeighted(image, 1.0, grain, self.noise / 32, 0.0, dtype=cv2.CV_16S)
-            image = np.clip(image, 0, 255).astype(np.uint8)
+            image = cv2.addWeighted(image, 1.0, grain, self.noise / GRAIN, 0.0, dtype=cv2.CV_8U)
         if self.quality is not None:
             coded = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, self.quality])[1]
-            image = cv2.imdecode(coded, cv2.IMREAD_COLOR_RGB)
+            image = np.asarray(cv2.imdecode(coded, cv2.IMREAD_COLOR_RGB))
         return image
 
 
-def make_grain(side: int) -> np.ndarray:
-    """Noise of standard deviation 32, drawn once, from which every noisy frame takes a piece: int16 (side,
-    side, 3)."""
-    return (np.random.default_rng(0).standard_normal((side, side, 3), dtype=np.float32) * 32).astype(np.int16)
+def make_grain(side: int) -> Int16[np.ndarray, "side side 3"]:
+    """Noise of standard deviation GRAIN, drawn once; every noisy frame takes a piece of it."""
+    return (np.random.default_rng(0).standard_normal((side, side, 3)) * GRAIN).astype(np.int16)

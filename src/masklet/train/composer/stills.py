@@ -9,7 +9,7 @@ from numpy.random import Generator
 from masklet.train.clip import Clip
 from masklet.train.composer import motion
 from masklet.train.composer.effects import Camera
-from masklet.train.images import Picture
+from masklet.train.images import Picture, resize_mask
 
 
 def still(rng: Generator, picture: Picture, index: int, size: int, grain: np.ndarray) -> Clip:
@@ -42,6 +42,13 @@ def still(rng: Generator, picture: Picture, index: int, size: int, grain: np.nda
         image, objects = np.ascontiguousarray(image[:, ::-1]), objects[..., ::-1]
     image = Camera(rng, 1, size, grain).record(image, 0)
     return Clip(image[None], np.ascontiguousarray(objects)[None])
+
+
+def plain(picture: Picture, size: int) -> Clip:
+    """A picture as it is, squeezed to the square, with all its instances: for validation."""
+    image = cv2.resize(picture.pixels, (size, size), interpolation=cv2.INTER_AREA)
+    masks = [resize_mask(picture.mask(index), (size, size)) for index in range(len(picture))]
+    return Clip(image[None], np.stack(masks)[None])
 
 
 def crop(rng: Generator, picture: Picture, index: int) -> tuple[int, int, int, int]:
