@@ -1,0 +1,160 @@
+"""Weights in and out: a name, a path or a hub id becomes a Sam2, and a Sam2 becomes a file.
+
+Size and revision are read from the tensors themselves, whatever layout they are in.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from masklet.checkpoint.files import PUBLISHED, find, read
+from masklet.checkpoint.layouts import LAYOUTS, MASKLET, ORIGINAL, Layout, Weights, to_ours, to_theirs
+from masklet.config import SIZES, Sam2Config
+from masklet.errors import CheckpointError
+from masklet.model import Sam2
+
+__all__ = ["PUBLISHED", "load", "save"]
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+CONFIG = "masklet"  # the metadata of our own files holds the config under this key
+
+Dtype = Literal["float32", "bfloat16", "float16"] | torch.dtype
+
+
+def load(
+    name: str | Path = "nano",
+    *,
+    device: str | torch.device | None = None,
+    dtype: Dtype = "float32",
+    config: Sam2Config | None = None,
+) -> Sam2:
+    """Load a model, ready to be run.
+
+    name : an embedded or published name, the path of a file or folder, or a hub id
+    device : None takes a CUDA device, or else Apple's, or else the CPU
+    config : for weights of a size of your own in another layout, which tells neither windows nor heads
+    """
+    device = _best_device() if device is None else torch.device(device)
+    dtype = _dtype(dtype)
+    path = find(name)
+    tensors, metadata = read(path)
+    layout = _layout_of(tensors, path.name)
+    weights = to_ours(tensors, layout)
+    if config is None and CONFIG in metadata:
+        config = Sam2Config.from_json(metadata[CONFIG])
+
+    model = Sam2(config or _config_of(weights, layout, path.name)).eval()
+    _check(weights, model.state_dict(), layout, path.name)
+    model.load_state_dict(weights)
+    frequencies = model.prompt_encoder.frequencies.to(device)
+    model.to(device, dtype)
+    # Positions stay exact: with these in half precision a click would land beside where it was meant.
+    model.prompt_encoder.frequencies = frequencies
+    return model
+
+
+def save(
+    model: Sam2,
+    path: str | Path,
+    *,
+    layout: Literal["masklet", "original", "transformers"] = "masklet",
+    dtype: Dtype | None = None,
+) -> None:
+    """Write a model's weights: in the original's layout as its .pt, in the others as .safetensors.
+
+    dtype : of the file's tensors; None keeps the model's
+    """
+    path = Path(path)
+    dtype = None if dtype is None else _dtype(dtype)
+    tensors = to_theirs(model.state_dict(), LAYOUTS[layout])
+    tensors = {key: tensor.to("cpu", dtype).contiguous() for key, tensor in tensors.items()}
+    partial = path.with_name(path.name + ".partial")
+    try:
+        if LAYOUTS[layout] is ORIGINAL:
+            torch.save({"model": tensors}, partial)
+        else:
+            config = {CONFIG: model.config.to_json()} if LAYOUTS[layout] is MASKLET else {}
+            save_file(tensors, partial, {"format": "pt", **config})
+        partial.replace(path)
+    except (OSError, RuntimeError) as error:
+        raise CheckpointError(f"{path} cannot be written: {error}.") from error
+
+
+def _dtype(dtype: Dtype) -> torch.dtype:
+    if isinstance(dtype, torch.dtype):
+        return dtype
+    if dtype not in DTYPES:
+        raise ValueError(f"dtype must be one of {', '.join(DTYPES)}. Got {dtype!r}.")
+    return DTYPES[dtype]
+
+
+def _best_device() -> torch.device:
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def _layout_of(tensors: Weights, file: str) -> Layout:
+    for layout in LAYOUTS.values():
+        if any(key.startswith(layout.sign) for key in tensors):
+            return layout
+    raise CheckpointError(f"{file} is not a SAM 2 checkpoint: no key starts with 'image_encoder.trunk'.")
+
+
+def _config_of(weights: Weights, layout: Layout, file: str) -> Sam2Config:
+    """The config of weights under our names. What shapes do not tell follows from the size they belong to."""
+
+    def shape(key: str) -> torch.Size:
+        if key not in weights:
+            raise CheckpointError(f"{file} is not a whole SAM 2: it lacks {layout.theirs(key)}.")
+        return weights[key].shape
+
+    embed_dim = shape("image_encoder.trunk.patch.weight")[0]
+    norms = (key for key in weights if key.startswith("image_encoder.trunk") and key.endswith("norm2.bias"))
+    widths = [len(weights[key]) for key in norms]
+    stages = tuple(widths.count(embed_dim << stage) for stage in range(4))
+    height, width = shape("image_encoder.trunk.position")[2:]
+    for known in SIZES.values():
+        if (known.embed_dim, known.stages) == (embed_dim, stages):
+            return replace(
+                known,
+                revision="2.1" if "memory_encoder.absent" in weights else "2.0",
+                background=(height, width),
+                channels=shape("image_encoder.lateral.0.weight")[0],
+                memory_channels=shape("memory_encoder.out.weight")[0],
+                memory_layers=sum(key.endswith("linear1.bias") for key in weights),
+                feedforward=shape("memory_attention.layers.0.linear1.weight")[0],
+                memories=shape("memory_attention.age")[0],
+            )
+    sizes = ", ".join(f"{size}: {known.embed_dim} {known.stages}" for size, known in SIZES.items())
+    raise CheckpointError(
+        f"{file} has a trunk {embed_dim} wide with stages {stages}, which is no known size ({sizes}). "
+        "Its windows and heads cannot be told from the weights: pass config=Sam2Config(...)."
+    )
+
+
+def _check(weights: Weights, wanted: dict[str, Tensor], layout: Layout, file: str) -> None:
+    """Every tensor must be there in its shape, and no other."""
+    reshaped = [
+        f"{layout.theirs(key)} {tuple(weights[key].shape)} instead of {tuple(wanted[key].shape)}"
+        for key in weights.keys() & wanted.keys()
+        if weights[key].shape != wanted[key].shape
+    ]
+    faults = {
+        "it lacks": [layout.theirs(key) for key in wanted.keys() - weights.keys()],
+        "it has besides": [layout.theirs(key) for key in weights.keys() - wanted.keys()],
+        "it has in another shape": reshaped,
+    }
+    said = "; ".join(f"{fault} {_some(sorted(keys))}" for fault, keys in faults.items() if keys)
+    if said:
+        raise CheckpointError(f"{file} does not fit a SAM 2 of its size: {said}.")
+
+
+def _some(keys: list[str]) -> str:
+    return ", ".join(keys[:4]) + (f" and {len(keys) - 4} more" if len(keys) > 4 else "")

@@ -1,0 +1,121 @@
+"""Where weights lie, and how they are read: in the package, on disk, in the hub's cache or on the hub."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Iterable
+from importlib import resources
+from pathlib import Path
+
+import torch
+from huggingface_hub import hf_hub_download
+from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError, RepositoryNotFoundError
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from masklet.checkpoint.layouts import Weights
+from masklet.errors import CheckpointError
+
+EMBEDDED = ("nano",)
+PUBLISHED = tuple(
+    f"sam{revision}-hiera-{size}"
+    for revision in ("2.1", "2")
+    for size in ("tiny", "small", "base-plus", "large")
+)
+
+
+def find(name: str | Path) -> Path:
+    """The file that a name, a path or a hub id stands for; fetched when it is not here yet."""
+    text = str(name)
+    if text in EMBEDDED:
+        return _embedded(text)
+    if text in PUBLISHED:
+        return _from_hub(f"facebook/{text}")
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return _in_folder(path)
+    if path.exists():
+        return path
+    if isinstance(name, str) and text.count("/") == 1 and path.suffix not in (".pt", ".pth", ".safetensors"):
+        return _from_hub(text)
+    if "/" in text or path.suffix in (".pt", ".pth", ".safetensors"):
+        raise CheckpointError(f"there is no file {text}.")
+    raise CheckpointError(
+        f"there is no model {text!r}. Known names: {', '.join((*EMBEDDED, *PUBLISHED))}; "
+        "or pass the path of a checkpoint, or a hub id such as facebook/sam2.1-hiera-tiny."
+    )
+
+
+def _embedded(name: str) -> Path:
+    path = Path(str(resources.files("masklet"))) / "weights" / f"{name}.safetensors"
+    if not path.is_file():
+        raise CheckpointError(f"masklet is installed without its embedded model {name}: install it again.")
+    return path
+
+
+def _in_folder(folder: Path) -> Path:
+    found = [*sorted(folder.glob("*.safetensors")), *sorted(folder.glob("*.pt"))]
+    if len(found) != 1:
+        named = ", ".join(path.name for path in found) or "none"
+        raise CheckpointError(
+            f"{folder} must hold one .safetensors or .pt file. It holds {named}: pass the file."
+        )
+    return found[0]
+
+
+def _from_hub(repo: str) -> Path:
+    """A hub repository's weights: from the cache without asking, and else over the network."""
+    # transformers' file, or else the original's, whose name is the repository's with underscores
+    files = ("model.safetensors", f"{repo.split('/')[1].replace('-', '_')}.pt")
+    for file in files:
+        try:
+            return Path(hf_hub_download(repo, file, local_files_only=True))
+        except LocalEntryNotFoundError:
+            continue
+    try:
+        return _download(repo, files)
+    except RepositoryNotFoundError as error:
+        raise CheckpointError(f"the hub has no repository {repo} that you may read.") from error
+    except (OSError, LocalEntryNotFoundError) as error:
+        raise CheckpointError(
+            f"{repo} is not in the hub's cache, and the hub cannot be reached. "
+            "Go online once, or pass the path of a checkpoint that you have."
+        ) from error
+
+
+def _download(repo: str, files: Iterable[str]) -> Path:
+    for file in files:
+        try:
+            return Path(hf_hub_download(repo, file))
+        except LocalEntryNotFoundError:  # an EntryNotFoundError by name only: there is no network
+            raise
+        except EntryNotFoundError:
+            continue
+    raise CheckpointError(f"{repo} holds neither of {' and '.join(files)}: is it a SAM 2 repository?")
+
+
+def read(path: Path) -> tuple[Weights, dict[str, str]]:
+    """A file's tensors under their own names, and its metadata."""
+    try:
+        if path.suffix == ".safetensors":
+            with safe_open(path, framework="pt") as file:
+                return {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}  # noqa: SIM118
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        if "Unsupported" in str(error):
+            raise CheckpointError(
+                f"{path.name} holds code, which masklet never runs. Ask for a file that holds tensors only."
+            ) from error
+        raise _damaged(path) from error
+    except (SafetensorError, RuntimeError, EOFError, ValueError) as error:
+        raise _damaged(path) from error
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error.strerror or error}.") from error
+    weights = content.get("model", content) if isinstance(content, dict) else {}
+    if not isinstance(weights, dict):
+        weights = {}
+    return {key: value for key, value in weights.items() if isinstance(value, Tensor)}, {}
+
+
+def _damaged(path: Path) -> CheckpointError:
+    return CheckpointError(f"{path.name} is damaged or cut short, or no checkpoint at all. Fetch it again.")

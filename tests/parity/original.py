@@ -1,0 +1,161 @@
+"""The original implementation, sam2==1.1.0, on the CPU: any size, any weights, frames from memory.
+
+It needs neither network nor files: the package holds the eight published configurations, and a test's own
+frames take the place of its loader.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+from unittest import mock
+
+import torch
+from torch import Tensor
+
+from masklet.config import SIZES, Sam2Config
+from masklet.types import MaskPrediction, Prompt
+from parity.torchvision_stub import torchvision_or_stub
+
+with torchvision_or_stub():
+    from sam2 import sam2_video_predictor
+    from sam2.build_sam import build_sam2_video_predictor
+    from sam2.modeling.sam.transformer import TwoWayTransformer
+    from sam2.sam2_image_predictor import SAM2ImagePredictor
+    from sam2.sam2_video_predictor import SAM2VideoPredictor
+
+FILES = {"tiny": "t", "small": "s", "base-plus": "b+", "large": "l"}
+
+# What the builder turns on for videos, without hole filling (a CUDA extension); and corrections stick.
+SWITCHES = [
+    "++model.sam_mask_decoder_extra_args.dynamic_multimask_via_stability=true",
+    "++model.sam_mask_decoder_extra_args.dynamic_multimask_stability_delta=0.05",
+    "++model.sam_mask_decoder_extra_args.dynamic_multimask_stability_thresh=0.98",
+    "++model.binarize_mask_from_pts_for_mem_enc=true",
+    "++model.add_all_frames_to_correct_as_cond=true",
+]
+
+
+def build(config: Sam2Config) -> SAM2VideoPredictor:
+    """The original of any size; a published size comes from its own configuration file, untouched."""
+    revision = "sam2" if config.revision == "2.0" else "sam2.1"
+    size = next((size for size in FILES if replace(SIZES[size], revision=config.revision) == config), None)
+    file = f"configs/{revision}/{revision}_hiera_{FILES[size or 'tiny']}.yaml"
+    overrides = [] if size else _overrides(config)
+    model = build_sam2_video_predictor(
+        file, device="cpu", hydra_overrides_extra=SWITCHES + overrides, apply_postprocessing=False
+    )
+    if not size:  # the decoder's hidden width is the one number that no configuration reaches
+        model.sam_mask_decoder.transformer = TwoWayTransformer(
+            depth=2, embedding_dim=config.channels, num_heads=8, mlp_dim=config.feedforward
+        )
+    return model.eval()
+
+
+def _overrides(config: Sam2Config) -> list[str]:
+    c, d, side = config.channels, config.memory_channels, config.grid
+    values: dict[str, Any] = {
+        "image_size": config.image_size,
+        "num_maskmem": config.memories,
+        "max_obj_ptrs_in_encoder": config.pointers,
+        "image_encoder.trunk.embed_dim": config.embed_dim,
+        "image_encoder.trunk.num_heads": config.heads,
+        "image_encoder.trunk.stages": list(config.stages),
+        "image_encoder.trunk.global_att_blocks": list(config.global_blocks),
+        "image_encoder.trunk.window_spec": list(config.windows),
+        "image_encoder.trunk.window_pos_embed_bkg_spatial_size": list(config.background),
+        "image_encoder.neck.d_model": c,
+        "image_encoder.neck.position_encoding.num_pos_feats": c,
+        "image_encoder.neck.backbone_channel_list": [config.embed_dim << stage for stage in (3, 2, 1, 0)],
+        "memory_attention.d_model": c,
+        "memory_attention.num_layers": config.memory_layers,
+        "memory_attention.layer.d_model": c,
+        "memory_attention.layer.dim_feedforward": config.feedforward,
+        "memory_attention.layer.self_attention.embedding_dim": c,
+        "memory_attention.layer.self_attention.feat_sizes": [side, side],
+        "memory_attention.layer.cross_attention.embedding_dim": c,
+        "memory_attention.layer.cross_attention.feat_sizes": [side, side],
+        "memory_attention.layer.cross_attention.kv_in_dim": d,
+        "memory_encoder.in_dim": c,
+        "memory_encoder.out_dim": d,
+        "memory_encoder.position_encoding.num_pos_feats": d,
+        "memory_encoder.mask_downsampler.embed_dim": c,
+        "memory_encoder.fuser.layer.dim": c,
+    }
+    return [f"++model.{name}={value}" for name, value in values.items()]
+
+
+def image_predictor(model: SAM2VideoPredictor) -> SAM2ImagePredictor:
+    """The original's image predictor around the same network."""
+    with mock.patch.object(torch.jit, "script", lambda module: module):  # deprecated, and changes no number
+        predictor = SAM2ImagePredictor(model)
+    predictor._bb_feat_sizes = [(model.image_size // stride,) * 2 for stride in (4, 8, 16)]
+    return predictor
+
+
+def clicks(prompt: Prompt) -> tuple[Tensor, Tensor]:
+    points = torch.tensor([*prompt.positive, *prompt.negative]).reshape(-1, 2)
+    return points, torch.tensor([1] * len(prompt.positive) + [0] * len(prompt.negative), dtype=torch.int32)
+
+
+class Video:
+    """The original's video predictor on a clip, with what it keeps to itself written down.
+
+    frames : (T, 3, S, S), resized and normalised; size : (H, W) in which prompts are meant
+    """
+
+    def __init__(self, model: SAM2VideoPredictor, frames: Tensor, size: tuple[int, int]) -> None:
+        self.model = model
+        loaded = (frames, *size)
+        with mock.patch.object(sam2_video_predictor, "load_video_frames", lambda **_: loaded):
+            self.state = model.init_state("")
+        self.ious: dict[tuple[int, int], Tensor] = {}
+
+    def prompt(self, frame: int, id: int, prompt: Prompt) -> MaskPrediction:
+        with self._spy():
+            if prompt.mask is not None:
+                self.model.add_new_mask(self.state, frame, id, prompt.mask)
+            else:
+                points, labels = clicks(prompt)
+                self.model.add_new_points_or_box(self.state, frame, id, points, labels, box=prompt.box)
+        index = self.state["obj_id_to_idx"][id]
+        fresh = self.state["temp_output_dict_per_obj"][index]["cond_frame_outputs"]
+        return self._read(fresh[frame], index, frame)
+
+    def propagate(
+        self, start: int | None = None, *, reverse: bool = False
+    ) -> Iterator[tuple[int, dict[int, MaskPrediction]]]:
+        with self._spy():
+            for frame, ids, _ in self.model.propagate_in_video(self.state, start, reverse=reverse):
+                yield frame, {id: self.output(frame, id) for id in ids}
+
+    def output(self, frame: int, id: int) -> MaskPrediction:
+        index = self.state["obj_id_to_idx"][id]
+        return self._read(self.kept(frame, id), index, frame)
+
+    def kept(self, frame: int, id: int) -> dict[str, Any]:
+        """What the original keeps of an object on a frame, memory included."""
+        outputs = self.state["output_dict_per_obj"][self.state["obj_id_to_idx"][id]]
+        return outputs["cond_frame_outputs"].get(frame) or outputs["non_cond_frame_outputs"][frame]
+
+    def _read(self, kept: dict[str, Any], index: int, frame: int) -> MaskPrediction:
+        return MaskPrediction(
+            logits=kept["pred_masks"][:, 0].clone(),
+            iou=self.ious[index, frame].clone(),
+            pointer=kept["obj_ptr"].clone(),
+            score=kept["object_score_logits"][:, 0].clone(),
+        )
+
+    def _spy(self) -> Any:
+        """Write down predicted IoUs, which the predictor drops."""
+        step = type(self.model)._track_step
+
+        def track_step(model: SAM2VideoPredictor, frame: int, *arguments: Any) -> Any:
+            result = step(model, frame, *arguments)
+            outputs = self.state["output_dict_per_obj"]
+            index = next(index for index, kept in outputs.items() if kept is arguments[6])
+            self.ious[index, frame] = result[1][2].amax(dim=-1)
+            return result
+
+        return mock.patch.object(type(self.model), "_track_step", track_step)
