@@ -1,0 +1,61 @@
+"""A video at a steady rate: at each tick, the picture on show."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import count
+
+from masklet.errors import MediaError
+from masklet.media.source import Image, NoSuchFrame, numbered
+from masklet.media.video import Video
+
+
+class Sampled:
+    """Frame k is what the video shows k / fps seconds after its first frame."""
+
+    def __init__(self, video: Video, fps: float) -> None:
+        if not 0 < fps < math.inf:
+            raise MediaError(f"fps must be above 0. Got {fps:g}.")
+        self._video = video
+        self.fps = fps
+        self.name = video.name
+        self.size = video.size
+
+    def count(self) -> int:
+        ticks = int(self._video.time(self._video.count() - 1) * self.fps)
+        return next(tick for tick in count(ticks) if self._below(tick) is None)
+
+    def time(self, frame: int) -> float:
+        return frame / self.fps
+
+    def file_name(self, frame: int) -> str:
+        return numbered(frame, ".jpg")
+
+    def read(self, wanted: Sequence[int]) -> Mapping[int, Image]:
+        below = {frame: self._below(frame) for frame in wanted}
+        target = below[wanted[-1]]
+        if target is None:
+            raise NoSuchFrame(self.name, wanted[-1], self.count())
+        images = self._video.read(sorted({each for each in below.values() if each is not None}))
+        return {frame: images[each] for frame, each in below.items() if each in images}
+
+    def play(self, start: int) -> Iterator[Image]:
+        first = self._below(start)
+        if first is None:
+            return
+        pictures = self._video.pictures(first)
+        at, picture = next(pictures)
+        for frame in count(start):
+            target = self._below(frame)
+            if target is None:
+                break
+            while at < target:
+                at, picture = next(pictures)
+            yield self._video.rgb(picture)
+        for _ in pictures:  # the rest, to learn whether the video ends as it should
+            pass
+
+    def _below(self, frame: int) -> int | None:
+        """The number of the video's own frame."""
+        return self._video.frame_at(frame / self.fps)
