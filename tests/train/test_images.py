@@ -11,7 +11,6 @@ from masklet import rle
 from masklet.errors import MediaError
 from masklet.train.images import held_back, load_pictures, make_picture, read_coco, split
 
-
 # A change here would train on what has been measured on.
 PINNED = ["set/00013.jpg", "set/00015.jpg", "set/00042.jpg", "set/00045.jpg", "set/00055.jpg"]
 
