@@ -20,6 +20,8 @@ from torch import Tensor
 from masklet import rle
 from masklet.errors import PromptError
 
+ABSENT = -1024.0  # the logit of every pixel of an object that is not in the frame
+
 Point = tuple[float, float]
 Box = tuple[float, float, float, float]
 
@@ -170,6 +172,11 @@ class MaskPrediction:
         """The prediction of one object, still as a batch of one."""
         rows = slice(index, index + 1)
         return MaskPrediction(self.logits[rows], self.iou[rows], self.pointer[rows], self.score[rows])
+
+    def hidden(self) -> MaskPrediction:
+        """The same, without a mask where the object score says that the object is absent."""
+        present = (self.score > 0)[:, None, None]
+        return MaskPrediction(torch.where(present, self.logits, ABSENT), self.iou, self.pointer, self.score)
 
     @staticmethod
     def stack(predictions: Sequence[MaskPrediction]) -> MaskPrediction:

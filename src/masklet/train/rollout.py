@@ -1,0 +1,194 @@
+"""One training example: a simulated user prompts, the network follows, the user corrects (SAM 2, sec. 5 and app. C.2).
+
+The network is called through its own five verbs, with gradients on; there is no second model for training.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int, UInt8
+from torch import Tensor
+
+from masklet import annotator
+from masklet.memory import MemoryBank, Recency
+from masklet.model import Sam2
+from masklet.nn.prompt_encoder import BOX_END, BOX_START, NEGATIVE, POSITIVE
+from masklet.train.clip import Clip
+from masklet.transforms import MEAN, STD
+from masklet.types import Candidates, FrameFeatures, MaskPrediction, Memory, Recall
+
+CORRECTIONS = 7  # clicks on a corrected frame
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Clips of one length, and the objects in them as rows of one batch.
+
+    owner : for each object, the clip it is in
+    """
+
+    images: UInt8[Tensor, "clips t S S 3"]
+    masks: Bool[Tensor, "b t S S"]
+    owner: Int[Tensor, " b"]
+
+    @classmethod
+    def collate(cls, clips: Sequence[Clip]) -> Batch:
+        owner = [i for i, clip in enumerate(clips) for _ in range(clip.objects)]
+        return cls(
+            torch.from_numpy(np.stack([clip.images for clip in clips])),
+            torch.from_numpy(np.concatenate([clip.masks.swapaxes(0, 1) for clip in clips])),
+            torch.tensor(owner),
+        )
+
+    def to(self, device: torch.device) -> Batch:
+        return Batch(self.images.to(device), self.masks.to(device), self.owner.to(device))
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the simulated user will do, the same for every object of a batch.
+
+    start : how the first frames are prompted
+    prompted : frames with an initial prompt; the first is always one
+    corrected : frames that get corrective clicks
+    """
+
+    start: Literal["mask", "click", "box"]
+    prompted: tuple[int, ...]
+    corrected: tuple[int, ...]
+
+    @classmethod
+    def draw(cls, frames: int, rng: np.random.Generator) -> Plan:
+        """Mask half the time, else click or box; one or two prompted frames, up to two corrected ones.
+
+        A still is always pointed at, and always corrected. A drawn mask is taken as true, and needs no correction.
+        """
+        if frames == 1:
+            return cls("click" if rng.random() < 0.5 else "box", (0,), (0,))
+        start: Literal["mask", "click", "box"] = ("mask", "mask", "click", "box")[rng.integers(4)]
+        others = rng.permutation(np.arange(1, frames)).tolist()
+        prompted = (0, *others[: rng.integers(2)])
+        if start == "mask":
+            return cls(start, prompted, ())
+        corrected = int(rng.integers(len(prompted), 3))
+        return cls(start, prompted, (*prompted, *others[len(prompted) - 1 :])[:corrected])
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the network offered at one moment of a rollout.
+
+    points : that the user had given on this frame by then; a box counts as two
+    """
+
+    frame: int
+    points: int
+    candidates: Candidates
+
+
+@dataclass(frozen=True)
+class Points:
+    """All that the user has pointed at on one frame."""
+
+    xy: Float[Tensor, "b p 2"]
+    labels: Int[Tensor, "b p"]
+
+    def and_click(self, click: annotator.Clicks) -> Points:
+        labels = torch.where(click.positive, POSITIVE, NEGATIVE)
+        return Points(
+            torch.cat([self.xy, click.points[:, None]], dim=1), torch.cat([self.labels, labels[:, None]], dim=1)
+        )
+
+    @classmethod
+    def none(cls, b: int, device: torch.device) -> Points:
+        return cls(torch.zeros(b, 0, 2, device=device), torch.zeros(b, 0, dtype=torch.long, device=device))
+
+    @classmethod
+    def box(cls, box: Float[Tensor, "b 4"]) -> Points:
+        labels = torch.tensor([BOX_START, BOX_END], device=box.device)
+        return cls(box.unflatten(1, (2, 2)), labels.expand(len(box), 2))
+
+
+def encode(model: Sam2, batch: Batch) -> list[FrameFeatures]:
+    """The features of every frame, with a row for each object."""
+    frames = batch.images.shape[1]
+    mean, std = (torch.tensor(values, device=batch.images.device) for values in (MEAN, STD))
+    pixels = ((batch.images.flatten(0, 1) / 255 - mean) / std).permute(0, 3, 1, 2).contiguous()
+    features = model.encode(pixels)
+    return [FrameFeatures(*(part[batch.owner * frames + t] for part in features)) for t in range(frames)]
+
+
+def rollout(model: Sam2, batch: Batch, plan: Plan, rng: torch.Generator) -> list[Answer]:
+    """Play a batch of clips through, and return every answer on the way, in the order given."""
+    features = encode(model, batch)
+    policy = Recency()
+    banks = [MemoryBank(capacity=None) for _ in range(len(batch.masks))]
+    answers: list[Answer] = []
+    # Initial prompts come first, and know no memory; then the rest in the order of time.
+    order = [*plan.prompted, *(t for t in range(len(features)) if t not in plan.prompted)]
+    for t in order:
+        truth = batch.masks[:, t]
+        if t in plan.prompted and plan.start == "mask":
+            prediction = model.adopt(features[t], truth.float())
+        else:
+            if t in plan.prompted:
+                recalls, points = [Recall()] * len(banks), _first_points(plan.start, truth, rng)
+            else:
+                recalls = [policy.recall(bank, t, reverse=False, clip_length=None) for bank in banks]
+                points = Points.none(len(truth), truth.device)
+            context = model.attend(features[t], recalls)
+            clicks = CORRECTIONS if t in plan.corrected else 0
+            answers += _converse(model, features[t], context, t, truth, points, clicks, rng)
+            prediction = _best(answers[-1].candidates).hidden()
+        if t == order[-1]:
+            break  # nobody will remember it
+        tokens = model.memorize(features[t], prediction)
+        for row, bank in enumerate(banks):
+            one = prediction.row(row)
+            conditioning = t in plan.prompted or t in plan.corrected
+            bank.keep(Memory(t, tokens[row], one.pointer[0], one.iou[0], one.score[0], conditioning))
+    return answers
+
+
+def _first_points(start: str, truth: Bool[Tensor, "b S S"], rng: torch.Generator) -> Points:
+    if start == "box":
+        return Points.box(annotator.noisy_box(truth, rng))
+    return Points.none(len(truth), truth.device).and_click(annotator.first_click(truth, rng))
+
+
+def _converse(
+    model: Sam2,
+    features: FrameFeatures,
+    context: Float[Tensor, "b c h w"],
+    frame: int,
+    truth: Bool[Tensor, "b S S"],
+    points: Points,
+    corrections: int,
+    rng: torch.Generator,
+) -> list[Answer]:
+    """The first answer on a frame, and one more for every corrective click, each fed with the logits before it."""
+    answers: list[Answer] = []
+    hint: Tensor | None = None
+    for _ in range(corrections + 1):
+        if hint is not None:
+            shown = F.interpolate(hint[:, None], truth.shape[-2:], mode="bilinear", align_corners=False)[:, 0] > 0
+            points = points.and_click(annotator.corrective_click(shown, truth, rng, annotator.FROM_OBJECT))
+        count = points.xy.shape[1]
+        spoken = (points.xy, points.labels) if count else (None, None)
+        # A mask whose edge wavers is not replaced while learning: the single mask must learn.
+        candidates = model.decode(
+            features, context, *spoken, hint, candidates=3 if count <= 1 else 1, stable=False
+        )
+        answers.append(Answer(frame, count, candidates))
+        hint = _best(candidates).logits.detach()
+    return answers
+
+
+def _best(candidates: Candidates) -> MaskPrediction:
+    return candidates.pick(candidates.iou.argmax(dim=1))
