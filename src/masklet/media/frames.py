@@ -47,7 +47,7 @@ class Reader(Protocol):
 class Frames:
     """A stored source of frames: `len`, `frames[i]`, `for image in frames`. Each is (H, W, 3) uint8 RGB.
 
-    The last few frames are kept, and stepping back through a video decodes each stretch once. Threads may share it.
+    The last few frames are kept; stepping back through a video decodes each stretch once. Threads may share it.
     """
 
     def __init__(self, reader: Reader) -> None:
@@ -117,7 +117,7 @@ class Frames:
 def open_frames(source: object, *, fps: float | None = None) -> Frames:
     """Open anything stored as frames. Nothing but the first frame is decoded yet.
 
-    source : a video file or URL that PyAV reads; a folder or glob of pictures, in natural order; a picture, of
+    source : a video file or URL that PyAV reads; a folder or glob of pictures, in natural order; a picture of
         one page or many; an array (T, H, W, 3); a sequence of arrays, PIL images or paths; or Frames
     fps : sample a video in time, whatever its own rate
     """

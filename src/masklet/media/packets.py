@@ -1,4 +1,4 @@
-"""A video's table of contents, read from its packets without decoding: when frames are shown, where to start."""
+"""A video's table of contents, read from packets without decoding: when frames are shown, where to start."""
 
 from __future__ import annotations
 

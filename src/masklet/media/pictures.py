@@ -162,8 +162,8 @@ def _rgb(picture: PIL.Image.Image) -> Image:
 
 
 def _eight_bits(values: np.ndarray) -> np.ndarray:
-    # By a power of two: a 12-bit camera's 16-bit files are not black, and a stack does not flicker, as it would
-    # with each picture stretched to its own range.
+    # By a power of two: a 12-bit camera's 16-bit files are not black, and a stack does not flicker, as it
+    # would with each picture stretched to its own range.
     values = np.nan_to_num(values.astype(np.float32), posinf=0, neginf=0).clip(min=0)
     white = 2.0 ** np.ceil(np.log2(max(values.max(), 1.0)))
     return (values * (255 / white)).round().astype(np.uint8)

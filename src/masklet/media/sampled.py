@@ -33,12 +33,11 @@ class Sampled:
         return numbered(frame, ".jpg")
 
     def read(self, wanted: Sequence[int]) -> Mapping[int, Image]:
-        below = {frame: self._below(frame) for frame in wanted}
-        target = below[wanted[-1]]
-        if target is None:
+        pairs = [(frame, below) for frame in wanted if (below := self._below(frame)) is not None]
+        if not pairs or pairs[-1][0] != wanted[-1]:
             raise NoSuchFrame(self.name, wanted[-1], self.count())
-        images = self._video.read(sorted({each for each in below.values() if each is not None}))
-        return {frame: images[each] for frame, each in below.items() if each in images}
+        images = self._video.read([below for _, below in pairs])
+        return {frame: images[below] for frame, below in pairs if below in images}
 
     def play(self, start: int) -> Iterator[Image]:
         first = self._below(start)
