@@ -13,7 +13,7 @@ PIP_INSTALL := $(BIN)/pip install --no-input --disable-pip-version-check --const
 PROGRESS := awk '/^ *Downloading|^Processing .*whl|^Installing/ { sub(/^ */, "  "); print substr($$0, 1, 96); fflush() }'
 
 VIDEO ?= examples/demo.mp4
-DEMO_POINT :=
+DEMO_POINT := 188,140
 POINT ?= $(if $(filter examples/demo.mp4,$(VIDEO)),$(DEMO_POINT))
 
 .PHONY: help demo test check bench docs
