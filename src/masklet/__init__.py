@@ -1,0 +1,41 @@
+"""masklet segments and follows anything a person points at, in images, stored videos and live streams."""
+
+from masklet.checkpoint import load, save
+from masklet.config import Sam2Config
+from masklet.errors import CheckpointError, MaskletError, MediaError, MissingExtra, PromptError
+from masklet.memory import MemoryBank, MemoryPolicy, Recency
+from masklet.model import Sam2
+from masklet.sessions.features import FeatureCache
+from masklet.sessions.image import ImageSession
+from masklet.sessions.script import Script
+from masklet.sessions.stream import Tracker, track
+from masklet.sessions.video import VideoSession
+from masklet.types import Candidates, FrameFeatures, MaskPrediction, Masks, Memory, Prompt, Recall
+
+__all__ = [
+    "Candidates",
+    "CheckpointError",
+    "FeatureCache",
+    "FrameFeatures",
+    "ImageSession",
+    "MaskPrediction",
+    "MaskletError",
+    "Masks",
+    "MediaError",
+    "Memory",
+    "MemoryBank",
+    "MemoryPolicy",
+    "MissingExtra",
+    "Prompt",
+    "PromptError",
+    "Recall",
+    "Recency",
+    "Sam2",
+    "Sam2Config",
+    "Script",
+    "Tracker",
+    "VideoSession",
+    "load",
+    "save",
+    "track",
+]

@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
-from masklet.types import Candidates, Memory, Recall
+from masklet.types import Candidates, MaskPrediction, Memory, Recall
 
 WINDOW = 6  # tracked frames that are looked at
 POINTERS = 16  # object pointers that are looked at, the prompted frames' among them
@@ -97,7 +98,11 @@ class Recency:
 
 
 def remembered(
-    frame: int, tokens: Tensor, pointer: Tensor, iou: Tensor, score: Tensor, *, prompted: bool
+    frame: int, tokens: Float[Tensor, "n d"], prediction: MaskPrediction, *, prompted: bool
 ) -> Memory:
-    """A memory in the form in which it is kept: tokens in bfloat16, as the published predictor stores them."""
+    """A memory in the form in which it is kept: tokens in bfloat16, as the published predictor stores them.
+
+    prediction : of this one object
+    """
+    pointer, iou, score = prediction.pointer[0], prediction.iou[0], prediction.score[0]
     return Memory(frame, tokens.to(torch.bfloat16), pointer, iou, score, prompted)

@@ -124,13 +124,7 @@ class Sam2(nn.Module):
 
         mask : 0 or 1
         """
-        logits = F.interpolate(
-            (2 * mask.float() - 1)[:, None] * CERTAIN,
-            size=self.config.mask_size,
-            mode="bilinear",
-            align_corners=False,
-            antialias=True,
-        )[:, 0]
+        logits = drawn(mask, self.config.mask_size)
         hint = self.prompt_encoder.mask_to_hint(mask.to(self.dtype)[:, None])[:, 0]
         # What the published code shows the decoder here are the bare features, without the no-memory embedding.
         context = features.coarse.expand(len(mask), -1, -1, -1)
@@ -153,6 +147,12 @@ class Sam2(nn.Module):
         )[:, 0]
         mask = (logits > 0).float() if binary else logits.sigmoid()
         return self.memory_encoder(features.coarse, (20 * mask - 10).to(self.dtype), prediction.score)
+
+
+def drawn(mask: Float[Tensor, "b S S"], size: int) -> Float[Tensor, "b h4 w4"]:
+    """A user's mask as low-res logits: certain on either side, in between at its edge."""
+    sides = (2 * mask.float() - 1)[:, None] * CERTAIN
+    return F.interpolate(sides, (size, size), mode="bilinear", align_corners=False, antialias=True)[:, 0]
 
 
 def _steadied(one: Candidates, logits: Float[Tensor, "b 3 h w"], iou: Float[Tensor, "b 3"]) -> Candidates:

@@ -208,8 +208,10 @@ def to_ours(weights: Weights, layout: Layout) -> Weights:
     rows = [f"{LABELS}.{row}.weight" for row in range(4)]
     if layout is ORIGINAL and set(rows) <= set(ours):
         ours[f"{LABELS}.weight"] = torch.cat([ours.pop(row) for row in rows])
-    if layout is TRANSFORMERS and torch.equal(ours.setdefault(FREQUENCIES, ours[TWIN]), ours[TWIN]):
-        del ours[TWIN]
+    if layout is TRANSFORMERS and TWIN in ours:
+        twin = ours.pop(TWIN)
+        if not torch.equal(ours.setdefault(FREQUENCIES, twin), twin):
+            ours[TWIN] = twin  # not a twin after all: unexpected
     return ours
 
 

@@ -1,0 +1,63 @@
+"""Encoded frames, kept as long as there is room: so a frame is encoded once, whatever is asked of it later."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from masklet.types import FrameFeatures
+
+GIB = 2**30
+
+
+class FeatureCache:
+    """Features by frame, the least recently used given up first.
+
+    budget : bytes held in memory
+    half : keep them in half precision: twice as many frames, and numbers that differ in the fourth digit
+    spill : a folder that takes what memory has no room for; without it, that is forgotten
+    """
+
+    def __init__(self, budget: int = GIB, *, half: bool = False, spill: Path | None = None) -> None:
+        self.budget = budget
+        self.held = 0  # bytes
+        self._half = half
+        self._spill = spill
+        self._kept: OrderedDict[int, FrameFeatures] = OrderedDict()
+        if spill is not None:
+            spill.mkdir(parents=True, exist_ok=True)
+
+    def get(self, frame: int, like: torch.Tensor) -> FrameFeatures | None:
+        """The features of a frame, on the device and in the precision of `like`; None where they are not kept."""
+        features = self._kept.get(frame)
+        if features is not None:
+            self._kept.move_to_end(frame)
+            return features.to(like)
+        path = self._path(frame)
+        if path is None or not path.exists():
+            return None
+        parts = load_file(path)
+        return FrameFeatures(parts["coarse"], parts["middle"], parts["fine"]).to(like)
+
+    def put(self, frame: int, features: FrameFeatures) -> None:
+        """Keep a frame's features, and make room for them."""
+        if self._half:
+            features = features.to(torch.float16)
+        old = self._kept.pop(frame, None)
+        self.held += features.nbytes - (old.nbytes if old is not None else 0)
+        self._kept[frame] = features
+        while self.held > self.budget and self._kept:
+            self._give_up(*self._kept.popitem(last=False))
+
+    def _give_up(self, frame: int, features: FrameFeatures) -> None:
+        self.held -= features.nbytes
+        path = self._path(frame)
+        if path is not None and not path.exists():
+            coarse, middle, fine = (part.contiguous().cpu() for part in features)
+            save_file({"coarse": coarse, "middle": middle, "fine": fine}, path)
+
+    def _path(self, frame: int) -> Path | None:
+        return None if self._spill is None else self._spill / f"{frame:08d}.safetensors"

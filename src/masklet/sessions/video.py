@@ -1,0 +1,257 @@
+"""A stored video and a person who points, follows, looks, corrects and follows again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+
+from masklet.errors import MaskletError, MediaError, PromptError
+from masklet.media import NoSuchFrame, open_frames
+from masklet.media.files import whole
+from masklet.memory import MemoryBank, MemoryPolicy, Recency
+from masklet.model import Sam2
+from masklet.sessions.features import FeatureCache
+from masklet.sessions.script import Cleared, Followed, Prompted, Removed, Script, Step
+from masklet.sessions.stream import check_id, gathered
+from masklet.tracking import Ask, TrackedObject, advance
+from masklet.transforms import check_prompt, frame_to_square
+from masklet.types import FrameFeatures, MaskPrediction, Masks, Prompt
+
+FORMAT = 1  # of saved sessions
+
+
+@dataclass
+class Followee(TrackedObject):
+    """An object of a session, with all its answers.
+
+    passed : frames through which it was followed, and whether backwards; a prompt there is a correction, in the light
+             of the memory, while a prompt elsewhere is answered as in a picture
+    """
+
+    answers: dict[int, MaskPrediction] = field(default_factory=dict)
+    passed: dict[int, bool] = field(default_factory=dict)
+
+    def copy(self) -> Followee:
+        return replace(self, bank=self.bank.copy(), answers=dict(self.answers), passed=dict(self.passed))
+
+    def reached(self, frame: int, *, reverse: bool) -> bool:
+        """Whether it was prompted on this frame, or on one that lies behind in the direction of travel."""
+        return any(at >= frame if reverse else at <= frame for at in self.bank.prompted)
+
+
+class VideoSession:
+    """Random access to a stored video: prompt any frame, follow in both directions, correct, undo.
+
+    video : a file, folder, glob, array or `Frames`, as `masklet.media.open_frames` takes them
+    policy : makes the memory policy of each object
+    capacity : memories kept of each object; None keeps all, so that a person can go back to any frame
+    clip_length : see `Tracker`; None stands for 16 or more frames
+    features : where encoded frames are kept
+    """
+
+    def __init__(
+        self,
+        model: Sam2,
+        video: object,
+        *,
+        policy: Callable[[], MemoryPolicy] = Recency,
+        capacity: int | None = None,
+        clip_length: int | None = None,
+        features: FeatureCache | None = None,
+    ) -> None:
+        self.model = model
+        self.frames = open_frames(video)
+        self.script = Script()
+        self._policy = policy
+        self._capacity = capacity
+        self._clip_length = clip_length
+        self._features = features or FeatureCache()
+        self._video = str(Path(video).resolve()) if isinstance(video, str | Path) else None
+        self._objects: dict[int, Followee] = {}
+        self._undone: list[tuple[list[Step], dict[int, Followee]]] = []
+
+    @property
+    def ids(self) -> tuple[int, ...]:
+        """The session's objects, in the order in which they were first prompted."""
+        return tuple(self._objects)
+
+    def prompt(self, frame: int, id: int, prompt: Prompt) -> Masks:
+        """Say what an object is on a frame, or correct what was found there; its answer stays through all that follows.
+
+        Clicks add to those given on the frame before, and start from the mask that stands there. Returns the masks
+        of all objects that have one on this frame.
+        """
+        check_id(id)
+        check_prompt(prompt, self.frames.size)
+        features = self._encoded(frame)
+        self._remember()
+        each = self._objects.get(id) or Followee(id, MemoryBank(self._capacity), self._policy())
+        self._objects[id] = each
+        before = each.answers.get(frame)
+        ask = Ask.of(
+            self.script.said(frame, id, prompt),
+            self.frames.size,
+            self.model,
+            hint=None if before is None else before.logits,
+            alone=frame not in each.passed,
+        )
+        reverse = each.passed.get(frame, False)
+        advance(self.model, features, frame, [each], {id: ask}, reverse=reverse, clip_length=self._clip_length)
+        self._note(each, frame)
+        self.script.steps.append(Prompted(frame, id, prompt))
+        return self._masks(frame)
+
+    def propagate(self, start: int | None = None, stop: int | None = None, *, reverse: bool = False) -> Iterator[Masks]:
+        """Follow all objects, frame by frame, and yield the masks of each frame as it is done.
+
+        An object appears from its first prompt in the direction of travel; prompted frames keep their answers.
+
+        start : the first frame; by default the first prompted one, in reverse the last
+        stop : just behind the last frame, as in `range`; by default the video's end, in reverse its beginning
+        """
+        prompted = sorted({frame for each in self._objects.values() for frame in each.bank.prompted})
+        if not prompted:
+            raise PromptError("following needs at least one prompt: video.prompt(0, 1, Prompt(positive=[(x, y)])).")
+        count = len(self.frames)
+        first = (prompted[-1] if reverse else prompted[0]) if start is None else start
+        end = (-1 if reverse else count) if stop is None else stop
+        if not 0 <= first < count:
+            raise NoSuchFrame(self.frames.name, first, count)
+        path = range(first, max(end, -1), -1) if reverse else range(first, min(end, count))
+        return self._follow(path, reverse=reverse)
+
+    def clear(self, frame: int, id: int) -> None:
+        """Take back all that was said of an object on a frame. An object of which nothing is said is gone."""
+        if id not in self.script.get(frame, {}):
+            raise PromptError(f"object {id} has no prompt on frame {frame}. {self._whereabouts(id)}")
+        self._remember()
+        self._forget_frame(frame, id)
+        self.script.steps.append(Cleared(frame, id))
+
+    def remove(self, id: int) -> None:
+        """Give up an object and all that was said of it."""
+        if id not in self._objects:
+            raise PromptError(f"there is no object {id}. There are: {', '.join(map(str, self.ids)) or 'none'}.")
+        self._remember()
+        del self._objects[id]
+        self.script.steps.append(Removed(id))
+
+    def undo(self) -> None:
+        """Go back to before the last prompt, clearing or removal, and what was followed since."""
+        if not self._undone:
+            raise PromptError("there is nothing to undo: nothing was prompted, cleared or removed yet.")
+        self.script.steps, self._objects = self._undone.pop()
+
+    def replay(self, script: Script) -> Self:
+        """Do all the steps of a script."""
+        for step in script.steps:
+            match step:
+                case Prompted(frame, id, prompt):
+                    self.prompt(frame, id, prompt)
+                case Cleared(frame, id):
+                    self.clear(frame, id)
+                case Removed(id):
+                    self.remove(id)
+                case Followed(start, stop, reverse):
+                    for _ in self.propagate(start, stop, reverse=reverse):
+                        pass
+        return self
+
+    def save(self, path: str | Path) -> None:
+        """Write the session as JSON: the video's place and the script, from which all else is made again."""
+        said = {
+            "masklet": FORMAT,
+            "video": self._video,
+            "size": self.frames.size,
+            "clip_length": self._clip_length,
+            "script": self.script.to_json(),
+        }
+        with whole(path) as unfinished:
+            unfinished.write_text(json.dumps(said))
+
+    @classmethod
+    def restore(cls, model: Sam2, path: str | Path, video: object = None) -> VideoSession:
+        """Open a saved session and do again what was done in it.
+
+        video : where the video is now, should it have moved, or should it not have been a file
+        """
+        said = _saved(Path(path))
+        source = video if video is not None else said["video"]
+        if source is None:
+            raise MediaError(f"{path} was made from frames in memory: give them as video=...")
+        session = cls(model, source, clip_length=said["clip_length"])
+        if list(session.frames.size) != said["size"]:
+            height, width = said["size"]
+            raise MediaError(
+                f"{path} was made on a video {width} wide and {height} high. Got {session.frames.name}, "
+                f"{session.frames.size[1]} wide and {session.frames.size[0]} high."
+            )
+        return session.replay(Script.from_json(said["script"]))
+
+    def _follow(self, path: range, *, reverse: bool) -> Iterator[Masks]:
+        for each in self._objects.values():
+            each.policy = self._policy()
+        for frame in path:
+            here = [each for each in self._objects.values() if each.reached(frame, reverse=reverse)]
+            following = [each for each in here if frame not in each.bank.prompted]
+            if following:
+                features, length = self._encoded(frame), self._clip_length
+                advance(self.model, features, frame, following, reverse=reverse, clip_length=length)
+            for each in following:
+                self._note(each, frame)
+            for each in here:
+                each.passed[frame] = reverse
+            self.script.followed(frame, reverse=reverse)
+            yield self._masks(frame, here)
+
+    def _encoded(self, frame: int) -> FrameFeatures:
+        like = self.model.memory_attention.age
+        features = self._features.get(frame, like)
+        if features is None:
+            with torch.inference_mode():
+                side, device = self.model.config.image_size, self.model.device
+                features = self.model.encode(frame_to_square(self.frames[frame], side, device))
+            self._features.put(frame, features)
+        return features
+
+    def _note(self, each: Followee, frame: int) -> None:
+        if each.last is not None:
+            each.answers[frame] = each.last
+
+    def _masks(self, frame: int, objects: list[Followee] | None = None) -> Masks:
+        objects = list(self._objects.values()) if objects is None else objects
+        return gathered(frame, {each.id: each.answers.get(frame) for each in objects}, self.frames.size, self.model)
+
+    def _forget_frame(self, frame: int, id: int) -> None:
+        each = self._objects[id]
+        each.bank.forget(frame)
+        each.answers.pop(frame, None)
+        each.passed.pop(frame, None)
+        if not each.bank.prompted:
+            del self._objects[id]
+
+    def _remember(self) -> None:
+        """Keep what an undo goes back to; memories and answers are shared, not copied."""
+        objects = {id: each.copy() for id, each in self._objects.items()}
+        self._undone.append((list(self.script.steps), objects))
+
+    def _whereabouts(self, id: int) -> str:
+        frames = [str(frame) for frame, said in self.script.items() if id in said]
+        return f"It has some on frames {', '.join(frames)}." if frames else "Nothing was said of it."
+
+
+def _saved(path: Path) -> dict[str, Any]:
+    try:
+        said = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise MediaError(f"there is no saved session at {path}.") from None
+    except (ValueError, OSError) as error:
+        raise MaskletError(f"{path} is not a saved session: {error}.") from None
+    if not isinstance(said, dict) or said.get("masklet") != FORMAT:
+        raise MaskletError(f"{path} is not a session that this version of masklet saved.")
+    return said
