@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -24,14 +25,12 @@ __all__ = ["PUBLISHED", "load", "save"]
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 CONFIG = "masklet"  # the metadata of our own files holds the config under this key
 
-Dtype = Literal["float32", "bfloat16", "float16"] | torch.dtype
-
 
 def load(
     name: str | Path = "nano",
     *,
     device: str | torch.device | None = None,
-    dtype: Dtype = "float32",
+    dtype: str | torch.dtype = "float32",
     config: Sam2Config | None = None,
 ) -> Sam2:
     """Load a model, ready to be run.
@@ -49,7 +48,7 @@ def load(
     if config is None and CONFIG in metadata:
         config = Sam2Config.from_json(metadata[CONFIG])
 
-    model = Sam2(config or _config_of(weights, layout, path.name)).eval()
+    model = Sam2(config or infer_config(weights, layout, path.name)).eval()
     _check(weights, model.state_dict(), layout, path.name)
     model.load_state_dict(weights)
     frequencies = model.prompt_encoder.frequencies.to(device)
@@ -64,7 +63,7 @@ def save(
     path: str | Path,
     *,
     layout: Literal["masklet", "original", "transformers"] = "masklet",
-    dtype: Dtype | None = None,
+    dtype: str | torch.dtype | None = None,
 ) -> None:
     """Write a model's weights: in the original's layout as its .pt, in the others as .safetensors.
 
@@ -82,11 +81,11 @@ def save(
             config = {CONFIG: model.config.to_json()} if LAYOUTS[layout] is MASKLET else {}
             save_file(tensors, partial, {"format": "pt", **config})
         partial.replace(path)
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, SafetensorError) as error:
         raise CheckpointError(f"{path} cannot be written: {error}.") from error
 
 
-def _dtype(dtype: Dtype) -> torch.dtype:
+def _dtype(dtype: str | torch.dtype) -> torch.dtype:
     if isinstance(dtype, torch.dtype):
         return dtype
     if dtype not in DTYPES:
@@ -107,7 +106,7 @@ def _layout_of(tensors: Weights, file: str) -> Layout:
     raise CheckpointError(f"{file} is not a SAM 2 checkpoint: no key starts with 'image_encoder.trunk'.")
 
 
-def _config_of(weights: Weights, layout: Layout, file: str) -> Sam2Config:
+def infer_config(weights: Weights, layout: Layout, file: str) -> Sam2Config:
     """The config of weights under our names. What shapes do not tell follows from the size they belong to."""
 
     def shape(key: str) -> torch.Size:

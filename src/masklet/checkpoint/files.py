@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import warnings
 from collections.abc import Iterable
 from importlib import resources
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import torch
 from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError, RepositoryNotFoundError
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from torch import Tensor
 
 from masklet.checkpoint.layouts import Weights
@@ -100,20 +101,21 @@ def read(path: Path) -> tuple[Weights, dict[str, str]]:
         if path.suffix == ".safetensors":
             with safe_open(path, framework="pt") as file:
                 return {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}  # noqa: SIM118
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        if "Unsupported" in str(error):
-            raise CheckpointError(
-                f"{path.name} holds code, which masklet never runs. Ask for a file that holds tensors only."
-            ) from error
-        raise _damaged(path) from error
-    except (SafetensorError, RuntimeError, EOFError, ValueError) as error:
-        raise _damaged(path) from error
+        with warnings.catch_warnings(action="ignore"):  # torch wonders at pickles that are not its own
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {error.strerror or error}.") from error
-    weights = content.get("model", content) if isinstance(content, dict) else {}
+    except pickle.UnpicklingError as error:
+        if "Unsupported" not in str(error):
+            raise _damaged(path) from error
+        raise CheckpointError(
+            f"{path.name} holds code, which masklet never runs. Ask for a file that holds tensors only."
+        ) from error
+    except Exception as error:  # there is no end to what damaged bytes make the readers raise
+        raise _damaged(path) from error
+    weights = content.get("model", content) if isinstance(content, dict) else None
     if not isinstance(weights, dict):
-        weights = {}
+        return {}, {}
     return {key: value for key, value in weights.items() if isinstance(value, Tensor)}, {}
 
 

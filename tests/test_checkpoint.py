@@ -1,0 +1,254 @@
+"""Weights come in from every layout and go back whole; what cannot be loaded is refused in one sentence."""
+
+from __future__ import annotations
+
+import pickle
+from dataclasses import replace
+from pathlib import Path
+from unittest import mock
+
+import huggingface_hub
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from masklet import checkpoint
+from masklet.checkpoint.layouts import LAYOUTS, ORIGINAL, TRANSFORMERS, to_ours, to_theirs
+from masklet.config import SIZES, Sam2Config, toy
+from masklet.errors import CheckpointError
+from masklet.model import Sam2
+from parity import original, transformers_reference
+from parity.weights import randomise
+
+REVISIONS = ("2.0", "2.1")
+KINDS = [replace(SIZES[size], revision=revision) for size in original.FILES for revision in REVISIONS]
+
+
+@pytest.fixture(params=REVISIONS)
+def config(request: pytest.FixtureRequest) -> Sam2Config:
+    return toy(request.param)
+
+
+@pytest.fixture
+def model(config: Sam2Config) -> Sam2:
+    model = Sam2(config)
+    for tensor in model.state_dict().values():
+        tensor.normal_()
+    return model
+
+
+def shapes(tensors: dict[str, torch.Tensor]) -> dict[str, tuple[int, ...]]:
+    return {key: tuple(tensor.shape) for key, tensor in tensors.items()}
+
+
+def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
+
+
+def kind(config: Sam2Config) -> str:
+    size = next((size for size, known in SIZES.items() if known.stages == config.stages), "toy")
+    return f"{size}-{config.revision}"
+
+
+@pytest.mark.parametrize(
+    "config", [*KINDS, toy("2.0"), toy("2.1")], ids=lambda c: kind(c) if c in KINDS else "toy"
+)
+def test_names_and_shapes_are_the_published_ones(config: Sam2Config) -> None:
+    with torch.device("meta"):
+        weights = Sam2(config).state_dict()
+        theirs = transformers_reference.build(config).state_dict()
+    assert shapes(to_theirs(weights, TRANSFORMERS)) == shapes(theirs)
+    with (
+        mock.patch.object(torch.nn.Linear, "reset_parameters"),
+        mock.patch.object(torch.nn.modules.conv._ConvNd, "reset_parameters"),
+    ):
+        theirs = original.build(config).state_dict()
+    assert shapes(to_theirs(weights, ORIGINAL)) == shapes(theirs)
+
+
+@pytest.mark.parametrize("layout", [ORIGINAL, TRANSFORMERS], ids=lambda layout: layout.name)
+def test_the_tables_are_bijections(model: Sam2, layout: checkpoint.Layout) -> None:
+    weights = model.state_dict()
+    assert same(to_ours(to_theirs(weights, layout), layout), weights)
+    theirs = {layout.theirs(key) for key in weights}
+    assert len(theirs) == len(weights)
+    assert {layout.ours(key) for key in theirs} == set(weights)
+
+
+@pytest.mark.parametrize("config", KINDS, ids=kind)
+@pytest.mark.parametrize("layout", LAYOUTS.values(), ids=lambda layout: layout.name)
+def test_size_and_revision_are_read_from_the_tensors(config: Sam2Config, layout: checkpoint.Layout) -> None:
+    with torch.device("meta"):
+        weights = Sam2(config).state_dict()
+    assert checkpoint.infer_config(weights, layout, "a.pt") == config
+
+
+def test_the_original_loads_what_was_saved_for_it(config: Sam2Config, tmp_path: Path) -> None:
+    theirs = original.build(config)
+    randomise(theirs, seed=3)
+    torch.save({"model": theirs.state_dict()}, tmp_path / "theirs.pt")
+    model = checkpoint.load(tmp_path / "theirs.pt", device="cpu", config=config)
+    checkpoint.save(model, tmp_path / "ours.pt", layout="original")
+
+    other = original.build(config)
+    other.load_state_dict(torch.load(tmp_path / "ours.pt", weights_only=True)["model"], strict=True)
+    assert same(other.state_dict(), theirs.state_dict())
+
+
+def test_transformers_loads_what_was_saved_for_it(model: Sam2, config: Sam2Config, tmp_path: Path) -> None:
+    checkpoint.save(model, tmp_path / "model.safetensors", layout="transformers")
+    theirs = transformers_reference.build(config)
+    theirs.load_state_dict(load_file(tmp_path / "model.safetensors"), strict=True)
+    theirs.save_pretrained(tmp_path / "folder")
+    again = checkpoint.load(tmp_path / "folder", device="cpu", config=config)
+    assert same(again.state_dict(), model.state_dict())
+
+
+def test_twins_that_differ_are_not_taken_for_one(model: Sam2, config: Sam2Config, tmp_path: Path) -> None:
+    tensors = to_theirs(model.state_dict(), TRANSFORMERS)
+    tensors["shared_image_embedding.positional_embedding"] += 1
+    save_file(tensors, tmp_path / "odd.safetensors")
+    with pytest.raises(CheckpointError, match="has besides shared_image_embedding"):
+        checkpoint.load(tmp_path / "odd.safetensors", device="cpu", config=config)
+
+
+def test_our_own_file_needs_no_config(model: Sam2, config: Sam2Config, tmp_path: Path) -> None:
+    checkpoint.save(model, tmp_path / "mine.safetensors")
+    again = checkpoint.load(tmp_path / "mine.safetensors", device="cpu")
+    assert again.config == config
+    assert same(again.state_dict(), model.state_dict())
+    assert not again.training
+
+
+def test_half_precision_in_the_file_and_in_memory(model: Sam2, tmp_path: Path) -> None:
+    checkpoint.save(model, tmp_path / "half.safetensors", dtype="float16")
+    assert load_file(tmp_path / "half.safetensors")["memory_attention.age"].dtype == torch.float16
+    assert checkpoint.load(tmp_path / "half.safetensors", device="cpu").dtype == torch.float32
+    half = checkpoint.load(tmp_path / "half.safetensors", device="cpu", dtype=torch.bfloat16)
+    assert half.dtype == torch.bfloat16
+    assert half.prompt_encoder.frequencies.dtype == torch.float32
+    with pytest.raises(ValueError, match="one of float32, bfloat16, float16"):
+        checkpoint.load(tmp_path / "half.safetensors", dtype="half")
+
+
+@pytest.mark.slow
+def test_a_published_size_loads_without_a_config(tmp_path: Path) -> None:
+    theirs = original.build(SIZES["tiny"])
+    torch.save({"model": theirs.state_dict()}, tmp_path / "fine-tuned.pt")
+    model = checkpoint.load(tmp_path / "fine-tuned.pt", device="cpu")
+    assert model.config == SIZES["tiny"]
+    assert same(to_theirs(model.state_dict(), ORIGINAL), theirs.state_dict())
+
+
+class TestHub:
+    """The hub's cache is a folder, so a test can fill it; the hub itself cannot be reached from tests."""
+
+    @pytest.fixture(autouse=True)
+    def cache(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+        monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+        monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+        return tmp_path
+
+    def fill(self, cache: Path, repo: str, file: str) -> Path:
+        folder = cache / f"models--{repo.replace('/', '--')}"
+        (folder / "refs").mkdir(parents=True)
+        (folder / "refs" / "main").write_text("abc")
+        (folder / "snapshots" / "abc").mkdir(parents=True)
+        return folder / "snapshots" / "abc" / file
+
+    def test_a_published_name_comes_from_the_cache(self, cache: Path) -> None:
+        checkpoint.save(Sam2(toy()), self.fill(cache, "facebook/sam2.1-hiera-tiny", "model.safetensors"))
+        assert checkpoint.load("sam2.1-hiera-tiny", device="cpu").config == toy()
+
+    def test_so_does_the_original_file(self, cache: Path) -> None:
+        path = self.fill(cache, "facebook/sam2-hiera-base-plus", "sam2_hiera_base_plus.pt")
+        checkpoint.save(Sam2(toy("2.0")), path, layout="original")
+        assert checkpoint.load("sam2-hiera-base-plus", device="cpu", config=toy("2.0")).config == toy("2.0")
+
+    def test_and_any_hub_id(self, cache: Path) -> None:
+        checkpoint.save(Sam2(toy()), self.fill(cache, "someone/my-sam", "model.safetensors"))
+        assert checkpoint.load("someone/my-sam", device="cpu").config == toy()
+
+    @pytest.mark.parametrize("name", ["sam2.1-hiera-large", "someone/my-sam"])
+    def test_offline_and_not_in_the_cache(self, name: str) -> None:
+        with pytest.raises(CheckpointError, match="is not in the hub's cache, and the hub cannot be reached"):
+            checkpoint.load(name)
+
+
+class Code:
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return print, ("code in a checkpoint was run",)
+
+
+class TestRefusals:
+    def refusal(self, path: Path | str, config: Sam2Config | None = None) -> str:
+        with pytest.raises(CheckpointError) as raised:
+            checkpoint.load(path, device="cpu", config=config)
+        assert "\n" not in str(raised.value)
+        return str(raised.value)
+
+    def test_an_unknown_name(self) -> None:
+        said = self.refusal("sam3-huge")
+        assert said.startswith("there is no model 'sam3-huge'. Known names: nano, sam2.1-hiera-tiny, ")
+
+    def test_a_missing_file(self, tmp_path: Path) -> None:
+        assert self.refusal(tmp_path / "a.pt") == f"there is no file {tmp_path / 'a.pt'}."
+
+    def test_a_folder_without_weights(self, tmp_path: Path) -> None:
+        assert "It holds none" in self.refusal(tmp_path)
+
+    def test_code(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        torch.save({"model": {"a": Code()}}, tmp_path / "a.pt")
+        (tmp_path / "b.pt").write_bytes(pickle.dumps(Code()))
+        for name in ("a.pt", "b.pt"):
+            assert self.refusal(tmp_path / name).startswith(f"{name} holds code, which masklet never runs.")
+        assert "was run" not in capsys.readouterr().out
+
+    @pytest.mark.parametrize("layout", ["masklet", "original"])
+    def test_a_truncated_file(self, tmp_path: Path, layout: str) -> None:
+        path = tmp_path / ("a.pt" if layout == "original" else "a.safetensors")
+        checkpoint.save(Sam2(toy()), path, layout=layout)  # type: ignore[arg-type]
+        whole = path.read_bytes()
+        for length in (0, 7, len(whole) // 2, len(whole) - 1):
+            path.write_bytes(whole[:length])
+            assert self.refusal(path).startswith(f"{path.name} is damaged or cut short")
+
+    def test_something_else(self, tmp_path: Path) -> None:
+        torch.save({"model": {"fc.weight": torch.zeros(3)}}, tmp_path / "a.pt")
+        torch.save([torch.zeros(3)], tmp_path / "b.pt")
+        save_file({"fc.weight": torch.zeros(3)}, tmp_path / "c.safetensors")
+        for name in ("a.pt", "b.pt", "c.safetensors"):
+            said = f"{name} is not a SAM 2 checkpoint: no key starts with 'image_encoder.trunk'."
+            assert self.refusal(tmp_path / name) == said
+        (tmp_path / "d.pt").write_text("hello")
+        assert "damaged" in self.refusal(tmp_path / "d.pt")
+
+    def test_missing_unexpected_and_misshapen_tensors_are_named_as_in_the_file(self, tmp_path: Path) -> None:
+        tensors = to_theirs(Sam2(toy()).state_dict(), ORIGINAL)
+        del tensors["sam_mask_decoder.transformer.norm_final_attn.weight"], tensors["maskmem_tpos_enc"]
+        tensors["adapter.weight"] = torch.zeros(1)
+        tensors["no_obj_ptr"] = torch.zeros(1, 5)
+        torch.save({"model": tensors}, tmp_path / "a.pt")
+        assert self.refusal(tmp_path / "a.pt", toy()) == (
+            "a.pt does not fit a SAM 2 of its size: "
+            "it lacks maskmem_tpos_enc, sam_mask_decoder.transformer.norm_final_attn.weight; "
+            "it has besides adapter.weight; it has in another shape no_obj_ptr (1, 5) instead of (1, 32)."
+        )
+
+    def test_an_unknown_size(self, tmp_path: Path) -> None:
+        checkpoint.save(Sam2(toy()), tmp_path / "a.pt", layout="original")
+        said = self.refusal(tmp_path / "a.pt")
+        assert (
+            "a trunk 16 wide with stages (1, 1, 2, 1), which is no known size (tiny: 96 (1, 2, 7, 2)" in said
+        )
+
+    def test_half_a_model(self, tmp_path: Path) -> None:
+        tensors = {"vision_encoder.backbone.patch_embed.projection.weight": torch.zeros(96, 3, 7, 7)}
+        save_file(tensors, tmp_path / "a.safetensors")
+        said = "a.safetensors is not a whole SAM 2: it lacks vision_encoder.backbone.pos_embed."
+        assert self.refusal(tmp_path / "a.safetensors") == said
+
+    def test_a_place_that_cannot_be_written(self, tmp_path: Path) -> None:
+        for layout in ("masklet", "original"):
+            with pytest.raises(CheckpointError, match="cannot be written"):
+                checkpoint.save(Sam2(toy()), tmp_path / "no" / "a.pt", layout=layout)  # type: ignore[arg-type]
