@@ -1,6 +1,7 @@
 """Pictures come out of a COCO folder as they went in, and out of the cache as they came out of the folder."""
 
 import json
+import shutil
 from pathlib import Path
 
 import cv2
@@ -9,7 +10,7 @@ import pytest
 
 from masklet import rle
 from masklet.errors import MediaError
-from masklet.train.images import held_back, load_pictures, make_picture, read_coco, split
+from masklet.train.images import held_back, load_pictures, make_picture, split
 
 # A change here would train on what has been measured on.
 PINNED = ["set/00013.jpg", "set/00015.jpg", "set/00042.jpg", "set/00045.jpg", "set/00055.jpg"]
@@ -40,7 +41,7 @@ def write_set(folder: Path, count: int = 3) -> None:
 
 def test_a_coco_folder_gives_red_pictures_and_its_two_usable_masks(tmp_path: Path) -> None:
     write_set(tmp_path / "reds")
-    pictures = list(read_coco(tmp_path / "reds"))
+    pictures = load_pictures([tmp_path / "reds"], tmp_path / "cache")
     assert [each.name for each in pictures] == ["reds/00001.png", "reds/00002.png", "reds/00003.png"]
     assert pictures[1].pixels[0, 0].tolist() == [80, 0, 0]
     assert len(pictures[0]) == 2 and pictures[0].boxes[0] == (20, 10, 50, 30)
@@ -50,7 +51,7 @@ def test_a_coco_folder_gives_red_pictures_and_its_two_usable_masks(tmp_path: Pat
 
 def test_large_pictures_are_shrunk_with_their_masks(tmp_path: Path) -> None:
     write_set(tmp_path / "reds")
-    picture = next(read_coco(tmp_path / "reds", longest=30))
+    picture = load_pictures([tmp_path / "reds"], tmp_path / "cache", longest=30)[0]
     assert picture.pixels.shape == (20, 30, 3) and picture.boxes[0] == (10, 5, 25, 15)
 
 
@@ -64,13 +65,19 @@ def test_the_cache_gives_back_what_was_packed_and_is_read_the_second_time(tmp_pa
         assert all((one.mask(index) == two.mask(index)).all() for index in range(len(one)))
 
 
-def test_a_missing_index_or_picture_is_named(tmp_path: Path) -> None:
-    with pytest.raises(MediaError, match=r"no.*instances.json|none in"):
-        list(read_coco(tmp_path))
+def test_a_set_that_changed_is_packed_anew(tmp_path: Path) -> None:
+    write_set(tmp_path / "reds")
+    assert len(load_pictures([tmp_path / "reds"], tmp_path / "cache")) == 3
+    shutil.rmtree(tmp_path / "reds")
+    write_set(tmp_path / "reds", count=4)
+    assert len(load_pictures([tmp_path / "reds"], tmp_path / "cache")) == 4
+
+
+def test_a_picture_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     write_set(tmp_path / "reds")
     (tmp_path / "reds" / "00002.png").write_bytes(b"not a picture")
     with pytest.raises(MediaError, match=r"00002.png"):
-        list(read_coco(tmp_path / "reds"))
+        load_pictures([tmp_path / "reds"], tmp_path / "cache")
 
 
 def test_a_fixed_share_is_held_back() -> None:

@@ -10,17 +10,15 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 from jaxtyping import Bool, UInt8
-from pycocotools import mask as coco
 
-from masklet.errors import MediaError
+from masklet.train.readers import Footage, find
 
 SMALLEST = 0.003  # of the picture; smaller instances are dropped
 LARGEST = 0.9
@@ -87,41 +85,14 @@ def split(pictures: Sequence[Picture]) -> tuple[list[Picture], list[Picture]]:
     return train, [each for each in pictures if held_back(each.name)]
 
 
-def read_coco(folder: Path, longest: int = 384) -> Iterator[Picture]:
-    """The pictures of one set that have usable instances, shrunk to `longest` pixels."""
-    index = folder / "instances.json"
-    if not index.is_file():
-        raise MediaError(f"an image set is a folder with an instances.json. There is none in {folder}.")
-    said = json.loads(index.read_text())
-    instances: dict[int, list[dict[str, Any]]] = {}
-    for each in said["annotations"]:
-        if not each.get("iscrowd", 0):
-            instances.setdefault(each["image_id"], []).append(each)
-    for entry in said["images"]:
-        path = folder / entry["file_name"]
-        pixels = cv2.imread(str(path), cv2.IMREAD_COLOR_RGB)
-        if pixels is None:
-            raise MediaError(f"{path} is named in {index.name} but cannot be read as a picture.")
-        masks = [decode(each["segmentation"], *pixels.shape[:2]) for each in instances.get(entry["id"], [])]
-        scale = min(1.0, longest / max(pixels.shape[:2]))
-        size = round(pixels.shape[1] * scale), round(pixels.shape[0] * scale)
-        shrunk = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
-        picture = make_picture(
-            f"{folder.name}/{entry['file_name']}", shrunk, [resize_mask(mask, size) for mask in masks]
-        )
-        if len(picture):
-            yield picture
-
-
-def decode(segmentation: Any, height: int, width: int) -> Bool[np.ndarray, "H W"]:
-    """A COCO segmentation, polygons or run lengths, as a mask."""
-    if isinstance(segmentation, list):
-        packed = coco.merge(coco.frPyObjects(segmentation, height, width))
-    elif isinstance(segmentation["counts"], list):
-        packed = coco.frPyObjects(segmentation, height, width)
-    else:
-        packed = {"size": segmentation["size"], "counts": segmentation["counts"].encode("ascii")}
-    return coco.decode(packed).astype(bool)
+def shrink(footage: Footage, longest: int) -> Picture:
+    """A picture of a data set, its longer side at most `longest` pixels."""
+    reel = footage.open()
+    pixels, masks = reel.image(0), reel.masks(0, reel.objects(0))
+    scale = min(1.0, longest / max(pixels.shape[:2]))
+    size = round(pixels.shape[1] * scale), round(pixels.shape[0] * scale)
+    shrunk = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
+    return make_picture(footage.name, shrunk, [resize_mask(mask, size) for mask in masks])
 
 
 def resize_mask(mask: np.ndarray, size: tuple[int, int]) -> Bool[np.ndarray, "H W"]:
@@ -130,20 +101,24 @@ def resize_mask(mask: np.ndarray, size: tuple[int, int]) -> Bool[np.ndarray, "H 
 
 
 def load_pictures(folders: Sequence[Path], cache: Path, longest: int = 384) -> list[Picture]:
-    """All pictures of some sets, from `cache` (a folder) when it holds exactly these; else packed into it
-    first."""
-    key = hashlib.sha256(
-        "\n".join([str(longest), *(_stamp(folder) for folder in folders)]).encode()
-    ).hexdigest()[:12]
+    """All pictures of some sets that have usable instances.
+
+    folders : sets of pictures, in any form that `readers.find` knows
+    cache : a folder; the sets are packed into it first, unless it holds exactly these
+    """
+    key = hashlib.sha256("\n".join([str(longest), *map(_stamp, folders)]).encode()).hexdigest()[:12]
     data, index = cache / f"pictures-{key}.npy", cache / f"pictures-{key}.json"
     if not index.is_file():
         cache.mkdir(parents=True, exist_ok=True)
-        _pack([picture for folder in folders for picture in read_coco(folder, longest)], data, index)
+        shrunk = (shrink(footage, longest) for folder in folders for footage in find(folder))
+        _pack([picture for picture in shrunk if len(picture)], data, index)
     return _unpack(data, index)
 
 
 def _stamp(folder: Path) -> str:
-    said = (folder / "instances.json").stat()
+    """What changes when a set does: its own entries, or its labels where they are one file."""
+    labels = folder / "instances.json"
+    said = (labels if labels.is_file() else folder).stat()
     return f"{folder.resolve()} {said.st_size} {said.st_mtime_ns}"
 
 

@@ -1,0 +1,89 @@
+"""Labelled videos and pictures, whatever form they come in: named here, opened when one is needed.
+
+A picture is footage of one frame. Nothing here knows about clips, sizes or augmentation.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from jaxtyping import Bool, Integer, UInt8
+from PIL import Image
+from pycocotools import mask as coco
+
+from masklet.errors import MediaError
+
+COLOURED = ("1", "RGB", "RGBA", "LA")  # kinds of PNG whose numbers are not the objects'
+
+
+class Reel(Protocol):
+    """Footage that was opened: its labelled frames, counted from 0, and the objects in them."""
+
+    def __len__(self) -> int: ...
+
+    def objects(self, frame: int) -> Sequence[int]:
+        """The ids that may be in sight on a frame; constant through the footage."""
+        ...
+
+    def image(self, frame: int) -> UInt8[np.ndarray, "H W 3"]: ...
+
+    def masks(self, frame: int, ids: Sequence[int]) -> Bool[np.ndarray, "n H W"]:
+        """One mask for each id; empty where the object is out of sight."""
+        ...
+
+
+@dataclass(frozen=True)
+class Footage:
+    """One video or picture of a data set.
+
+    name : "set/item", by which it is reported, and held back or not
+    open : reads what is needed to find frames and objects; images and masks follow when asked for
+    """
+
+    name: str
+    open: Callable[[], Reel]
+
+
+def read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise MediaError(f"{path} cannot be read as JSON: {error}.") from error
+
+
+def decode(segmentation: Any, size: tuple[int, int], name: str) -> Bool[np.ndarray, "H W"]:
+    """A segmentation in any of COCO's three forms (polygons, run lengths, compressed run lengths) as a mask.
+
+    size : (H, W) of the picture
+    name : the file, for the error
+    """
+    if isinstance(segmentation, list):
+        packed = coco.merge(coco.frPyObjects(segmentation, *size))
+    elif isinstance(segmentation["counts"], list):
+        packed = coco.frPyObjects(segmentation, *segmentation["size"])
+    else:
+        packed = {"size": segmentation["size"], "counts": segmentation["counts"].encode("ascii")}
+    mask = coco.decode(packed).astype(bool)
+    if mask.shape != size:
+        raise MediaError(
+            f"{name} is a picture of (H, W) = {size}, and one of its masks is {mask.shape}: "
+            "were the pictures resized without their labels?"
+        )
+    return mask
+
+
+def read_labels(path: Path) -> Integer[np.ndarray, "H W"]:
+    """A PNG of one channel, palette or grey, as its numbers."""
+    try:
+        with Image.open(path) as picture:
+            labels = np.asarray(picture.convert("L") if picture.mode in COLOURED else picture)
+    except FileNotFoundError:
+        raise MediaError(f"{path} is missing.") from None
+    except OSError as error:  # also what PIL raises for a form that it does not know
+        raise MediaError(f"{path} cannot be read as a mask: {error}.") from error
+    return labels
