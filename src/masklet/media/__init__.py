@@ -1,18 +1,55 @@
 """Pictures and videos in, masks out. Knows nothing of models: only frames and `masklet.types.Masks`."""
 
+from masklet.media.datasets import CocoJson, SavJson, YouTubeVisJson
+from masklet.media.files import folder
 from masklet.media.frames import Frames, open_frames
+from masklet.media.labels import (
+    ObjectPngs,
+    PalettePngs,
+    check_ids,
+    read_label_map,
+    read_label_maps,
+    write_label_map,
+)
+from masklet.media.live import Stream, stream
+from masklet.media.masklets import MaskletsJson, read_masklets
+from masklet.media.overlay import OverlayPng, OverlayVideo, overlay
+from masklet.media.palette import color, davis_palette
 from masklet.media.pictures import find_pictures, read_image
+from masklet.media.polygons import PolygonsJson, YoloTxts, outlines
 from masklet.media.source import Image, NoSuchFrame, Source
-from masklet.media.stream import Stream, stream
+from masklet.media.writer import Writer, Writers
 
 __all__ = [
+    "CocoJson",
     "Frames",
     "Image",
+    "MaskletsJson",
     "NoSuchFrame",
+    "ObjectPngs",
+    "OverlayPng",
+    "OverlayVideo",
+    "PalettePngs",
+    "PolygonsJson",
+    "SavJson",
     "Source",
     "Stream",
+    "Writer",
+    "Writers",
+    "YoloTxts",
+    "YouTubeVisJson",
+    "check_ids",
+    "color",
+    "davis_palette",
     "find_pictures",
+    "folder",
     "open_frames",
+    "outlines",
+    "overlay",
     "read_image",
+    "read_label_map",
+    "read_label_maps",
+    "read_masklets",
     "stream",
+    "write_label_map",
 ]

@@ -47,7 +47,7 @@ class Reader(Protocol):
 class Frames:
     """A stored source of frames: `len`, `frames[i]`, `for image in frames`. Each is (H, W, 3) uint8 RGB.
 
-    The last few frames are kept; stepping back through a video decodes each stretch once. Threads may share it.
+    The last frames are kept; stepping back through a video decodes each stretch once. Threads can share it.
     """
 
     def __init__(self, reader: Reader) -> None:

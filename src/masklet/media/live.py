@@ -1,4 +1,4 @@
-"""Frames that are seen once: a camera, a network stream, an iterator. Memory does not grow with their number."""
+"""Frames that are seen once: a camera, a network stream, an iterator. However many, memory stays flat."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Stream:
 def stream(source: object) -> Stream:
     """Take frames one after the other, from anything that gives them.
 
-    source : a camera's number or URL, read by OpenCV and timed by the clock (whoever is slower than the camera
+    source : a camera's number or URL, read by OpenCV and timed by the clock (who is slower than the camera
         skips frames and gets the newest); an iterator of what `read_image` takes; or what `open_frames` opens
     """
     if isinstance(source, Stream):
