@@ -71,7 +71,7 @@ class OverlayPng(Writer):
 class OverlayVideo(Writer):
     """H.264 in MP4, which every player shows; each frame at its time in the source.
 
-    Frames must come in order. The file appears when it is closed. An odd side grows by a pixel: H.264 has none.
+    Frames must come in order. The file appears when it is closed. An odd side grows by a pixel.
     """
 
     def __init__(self, path: StrPath, source: Source) -> None:

@@ -16,13 +16,11 @@ import PIL.ImageOps
 from masklet.errors import MediaError
 from masklet.media.source import STILLS_FPS, Image, NoSuchFrame, numbered
 
-Picture = np.ndarray | PIL.Image.Image | str | os.PathLike[str]
-
 # Pillow counts MPEG among its formats but only reads its header; what moves belongs to PyAV.
 _MOVING = {"MPEG", "GIF"}
 
 
-def read_image(source: Picture) -> Image:
+def read_image(source: object) -> Image:
     """One picture as (H, W, 3) uint8 RGB.
 
     source : uint8 array (H, W, 3), (H, W, 4) or (H, W); PIL image; or a path, whose EXIF rotation is applied
@@ -33,7 +31,11 @@ def read_image(source: Picture) -> Image:
         return _array(source)
     if isinstance(source, PIL.Image.Image):
         return _rgb(source)
-    return _page(Path(source), 0)
+    if isinstance(source, str | os.PathLike):
+        return _page(Path(source), 0)
+    raise MediaError(
+        f"a picture is a uint8 array (H, W, 3), a PIL image or a path. Got {type(source).__name__}."
+    )
 
 
 def is_picture(path: Path) -> bool:
@@ -82,7 +84,7 @@ class Pictures:
         return cls(name, [partial(_page, path, 0) for path in paths], [path.name for path in paths])
 
     @classmethod
-    def of_sequence(cls, pictures: np.ndarray | Sequence[Picture]) -> Pictures:
+    def of_sequence(cls, pictures: np.ndarray | Sequence[object]) -> Pictures:
         if isinstance(pictures, np.ndarray) and pictures.ndim != 4:
             raise MediaError(
                 f"frames must be an array (T, H, W, 3) or a list of pictures. Got shape {pictures.shape}."

@@ -1,0 +1,108 @@
+"""Tidier masks, on request: no holes, no islands, no overlaps. OpenCV finds the pieces, so every device agrees.
+
+Areas are in pixels of the mask that is given. Nothing here is on by default: benchmarks measure what the model says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from masklet.types import Masks
+
+Array = TypeVar(
+    "Array", np.ndarray, Tensor
+)  # what comes back is of the kind, and on the device, of what is given
+
+CHANGED = 0.1  # the size of a logit whose pixel changed sides
+
+
+def tidy(
+    masks: Masks, *, holes: int = 0, islands: int = 0, largest: bool = False, exclusive: bool = False
+) -> Masks:
+    """Masks for files and eyes. Take hints from the originals: here, `low_res` has the size of the frame.
+
+    holes, islands : the largest area to fill, to drop; 0 for none
+    largest : keep one piece of each mask
+    exclusive : let no two masks overlap
+    """
+    inside = masks.logits > 0
+    wanted = keep_largest(inside) if largest else drop_islands(inside, islands)
+    wanted = fill_holes(wanted, holes)
+    sides = torch.where(wanted, CHANGED, -CHANGED)
+    logits = torch.where(wanted == inside, masks.logits, sides)
+    if exclusive:
+        logits = non_overlap(logits)
+    return Masks(masks.frame, masks.ids, logits, masks.size, masks.iou, masks.score)
+
+
+def fill_holes(masks: Array, area: int) -> Array:
+    """Fill what a mask encloses, if it has at most `area` pixels. What touches the edge of the frame is no hole.
+
+    masks : bool (..., H, W)
+    """
+    return _each(masks, lambda mask: _filled(mask, area)) if area > 0 else masks
+
+
+def drop_islands(masks: Array, area: int) -> Array:
+    """Drop pieces of at most `area` pixels; the largest piece of a mask stays, however small.
+
+    masks : bool (..., H, W)
+    """
+    return _each(masks, lambda mask: _without_islands(mask, area)) if area > 0 else masks
+
+
+def keep_largest(masks: Array) -> Array:
+    """Keep the largest piece of each mask.
+
+    masks : bool (..., H, W)
+    """
+    return _each(masks, lambda mask: _without_islands(mask, mask.size))
+
+
+def non_overlap(logits: Array) -> Array:
+    """Leave each pixel to the highest logit, of equals to the first; the others' logits there fall below 0.
+
+    logits : float (n, H, W)
+    """
+    if isinstance(logits, np.ndarray):
+        return non_overlap(torch.from_numpy(logits)).numpy()
+    if len(logits) < 2:
+        return logits
+    highest = logits == logits.amax(dim=0)
+    wins = highest & (highest.cumsum(dim=0) == 1)
+    return torch.where(wins, logits, logits.clamp(max=-CHANGED))
+
+
+def _each(masks: Array, change: Callable[[np.ndarray], np.ndarray]) -> Array:
+    if isinstance(masks, Tensor):
+        return torch.from_numpy(_each(masks.cpu().numpy(), change)).to(masks.device)
+    if masks.dtype != bool:
+        raise ValueError(f"masks must be bool (..., H, W). Got {masks.dtype}: of logits, give logits > 0.")
+    changed = [change(mask) for mask in masks.reshape(-1, *masks.shape[-2:])]
+    return np.array(changed, dtype=bool).reshape(masks.shape)
+
+
+def _filled(mask: np.ndarray, area: int) -> np.ndarray:
+    _, pieces, stats, _ = cv2.connectedComponentsWithStats((~mask).astype(np.uint8), connectivity=4)
+    left, top, width, height, areas = stats.T
+    enclosed = (left > 0) & (top > 0) & (left + width < mask.shape[1]) & (top + height < mask.shape[0])
+    holes = enclosed & (areas <= area)
+    holes[0] = False  # the mask itself
+    return mask | holes[pieces]
+
+
+def _without_islands(mask: np.ndarray, area: int) -> np.ndarray:
+    count, pieces, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
+    if count < 2:
+        return mask
+    areas = stats[:, cv2.CC_STAT_AREA]
+    stay = areas > area
+    stay[1 + areas[1:].argmax()] = True
+    stay[0] = False  # what is not the mask
+    return stay[pieces]
