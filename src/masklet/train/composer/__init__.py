@@ -89,8 +89,10 @@ class Composer:
         return build(rng, self.stock, self.shot).film(self.shot.size)
 
     def _keep_visible(self, rng: Generator, clip: Clip) -> Clip:
-        """Objects that are neither specks nor everything on the first frame, at most `objects` of them;
-        specks later are gone."""
+        """Only objects that are neither specks nor everything on the first frame, no more than are asked for.
+
+        Where one is but a speck later, it counts as hidden.
+        """
         area = clip.masks.mean(axis=(2, 3))
         usable = np.flatnonzero((area[0] >= 0.002) & (area[0] <= 0.9))
         if len(usable) > self.shot.objects:

@@ -35,12 +35,14 @@ class Stock:
     def __init__(self, pictures: Sequence[Picture]) -> None:
         self.pictures = pictures
         self.whole = [(each, good) for each in pictures if (good := _uncut(each))]
+        self._crowds = np.cumsum([len(each) ** 0.5 for each in pictures])
 
     def picture(self, rng: Generator) -> Picture:
         return self.pictures[int(rng.integers(len(self.pictures)))]
 
     def instance(self, rng: Generator) -> tuple[Picture, int]:
-        picture = self.picture(rng)
+        """Any instance of any picture, a picture with many somewhat more often."""
+        picture = self.pictures[int(np.searchsorted(self._crowds, rng.random() * self._crowds[-1]))]
         return picture, int(rng.integers(len(picture)))
 
     def cutout(self, rng: Generator) -> tuple[Picture, int]:
@@ -139,16 +141,13 @@ def _layer(rng: Generator, sprite: Sprite, way: np.ndarray, view: np.ndarray, si
     angle = rng.normal(0, 0.3) + motion.walk(rng, len(way), 1, 0.12 * rng.random() ** 2)[:, 0]
     growth = np.exp(motion.walk(rng, len(way), 1, 0.06 * rng.random() ** 2)[:, 0])
     stretch = motion.log_uniform(rng, 0.8, 1.25)
-    path = np.stack(
-        [
-            seen
-            @ motion.similarity(x, y, turn, scale * grown, stretch)
-            @ motion.shift(-width / 2, -height / 2)
-            for seen, (x, y), turn, grown in zip(view, way, angle, growth, strict=True)
-        ]
-    )
+    middle = motion.shift(-width / 2, -height / 2)
+    path = [
+        seen @ motion.similarity(x, y, turn, scale * grown, stretch) @ middle
+        for seen, (x, y), turn, grown in zip(view, way, angle, growth, strict=True)
+    ]
     shadow = rng.uniform(0.2, 0.6) if rng.random() < 0.3 else 0.0
-    return Layer(sprite, path, _sway(rng, len(way), 0.06 * side), _shutter(rng), shadow)
+    return Layer(sprite, np.stack(path), _sway(rng, len(way), 0.06 * side), _shutter(rng), shadow)
 
 
 def _excursion(rng: Generator, frames: int, size: int) -> np.ndarray:
@@ -159,11 +158,9 @@ def _excursion(rng: Generator, frames: int, size: int) -> np.ndarray:
 
 
 def _sway(rng: Generator, frames: int, amplitude: float) -> motion.Elastic | None:
-    return (
-        None
-        if rng.random() < 0.25
-        else motion.Elastic(rng, frames, amplitude * rng.random(), int(rng.integers(3, 6)))
-    )
+    if rng.random() < 0.25:
+        return None
+    return motion.Elastic(rng, frames, amplitude * rng.random(), cells=int(rng.integers(3, 6)))
 
 
 def _shutter(rng: Generator) -> float:
@@ -207,9 +204,8 @@ def _backdrop(
         framing = framing @ np.diag([width / shape[0], height / shape[1], 1.0])
     if mirror:
         pixels, masks = pixels[:, ::-1], [mask[:, ::-1] for mask in masks]
-    return Backdrop(
-        pixels, tuple(masks), camera @ framing, _sway(rng, len(camera), 0.02 * size), _shutter(rng)
-    )
+    sway = _sway(rng, len(camera), 0.02 * size)
+    return Backdrop(pixels, tuple(masks), camera @ framing, sway, _shutter(rng))
 
 
 def _seen(camera: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:

@@ -60,6 +60,14 @@ def camera(rng: Generator, frames: int, size: int) -> Float[np.ndarray, "t 3 3"]
     )
 
 
+def speed(
+    path: Float[np.ndarray, "t 3 3"], frame: int, point: tuple[float, float]
+) -> Float[np.ndarray, " 2"]:
+    """How far (x, y) a point of something on its way moves in the view from frame to frame, about a frame."""
+    before, after = max(0, frame - 1), min(len(path) - 1, frame + 1)
+    return ((path[after] - path[before]) @ (*point, 1.0))[:2] / max(1, after - before)
+
+
 class Elastic:
     """A smooth deformation that sways in time: sines at the nodes of a coarse grid, stretched over whatever
     is deformed."""
@@ -70,6 +78,10 @@ class Elastic:
         size = amplitude * rng.standard_normal(shape)
         time = np.arange(frames)[:, None, None, None]
         self.nodes = (size * np.sin(phase + pace * time)).astype(np.float32)
+
+    def reach(self, frame: int) -> float:
+        """The farthest that anything is displaced on a frame."""
+        return float(np.abs(self.nodes[frame]).max())
 
     def field(self, frame: int, width: int, height: int) -> Float[np.ndarray, "h w 2"]:
         return cv2.resize(self.nodes[frame], (width, height), interpolation=cv2.INTER_CUBIC)

@@ -35,18 +35,17 @@ class Backdrop:
         maps = motion.lookup(self.path[frame], (0, 0, size, size), field)
         image = cv2.remap(self.pixels, *maps, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
         masks = [cv2.remap(mask, *maps, cv2.INTER_LINEAR) > 127 for mask in self.masks]
-        if self.shutter and len(self.path) > 1:
-            first = max(0, min(frame, len(self.path) - 2))
-            middle = np.array([self.pixels.shape[1] / 2, self.pixels.shape[0] / 2, 1.0])
-            moved = ((self.path[first + 1] - self.path[first]) @ middle)[:2] * self.shutter
-            image = smear(image, moved)
-        return image, masks
+        middle = self.pixels.shape[1] / 2, self.pixels.shape[0] / 2
+        return smear(image, self.shutter * motion.speed(self.path, frame, middle)), masks
 
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """Everything in front of the camera. Layers go from far to near; `chosen` are the layers that are
-    objects."""
+    """Everything in front of the camera.
+
+    layers : from far to near
+    chosen : the layers that are objects, besides those of the backdrop
+    """
 
     backdrop: Backdrop
     layers: tuple[Layer, ...]

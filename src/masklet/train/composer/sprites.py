@@ -1,5 +1,4 @@
-"""Things that are pasted: cut-outs of real instances and procedural bodies, with soft edges, and how they are
-drawn."""
+"""Things that are pasted: cut-outs of real instances and procedural bodies, with soft edges."""
 
 from __future__ import annotations
 
@@ -45,30 +44,33 @@ class Layer:
     shadow: float
 
     def draw(self, frame: int, size: int) -> tuple[Window, UInt8[np.ndarray, "h w 4"]] | None:
-        """The part of the view that it covers on a frame, and its drawing there; None where it is out of
-        sight."""
+        """The part of the view that it covers on a frame, if any, and its drawing there."""
         sprite, matrix = self.sprite.at(frame), self.path[frame]
-        window = _window(matrix, sprite.shape, size)
-        if window is None:
+        moved = self.shutter * motion.speed(self.path, frame, (sprite.shape[1] / 2, sprite.shape[0] / 2))
+        sway = 0.0 if self.elastic is None else self.elastic.reach(frame)
+        whole = _window(matrix, sprite.shape, room=2 + sway + np.hypot(*moved) / 2)
+        window = max(0, whole[0]), max(0, whole[1]), min(size, whole[2]), min(size, whole[3])
+        if window[0] >= window[2] or window[1] >= window[3]:
             return None
-        x0, y0, x1, y1 = window
-        field = None if self.elastic is None else self.elastic.field(frame, x1 - x0, y1 - y0)
-        clipped = max(0, x0), max(0, y0), min(size, x1), min(size, y1)
-        if field is not None:
-            field = field[clipped[1] - y0 : clipped[3] - y0, clipped[0] - x0 : clipped[2] - x0]
-        drawn = cv2.remap(sprite, *motion.lookup(matrix, clipped, field), cv2.INTER_LINEAR)
-        return clipped, self._smear(drawn, frame)
+        field = None if self.elastic is None else _part(self.elastic, frame, whole, window)
+        drawn = cv2.remap(sprite, *motion.lookup(matrix, window, field), cv2.INTER_LINEAR)
+        return window, smear(drawn, moved)
 
-    def _smear(self, drawn: np.ndarray, frame: int) -> np.ndarray:
-        if self.shutter == 0.0 or len(self.path) == 1:
-            return drawn
-        middle = np.array([self.sprite.rgba.shape[2] / 2, self.sprite.rgba.shape[1] / 2, 1.0])
-        before, after = (
-            self.path[max(0, frame - 1)] @ middle,
-            self.path[min(len(self.path) - 1, frame + 1)] @ middle,
-        )
-        moved = (after - before)[:2] / (2 if 0 < frame < len(self.path) - 1 else 1) * self.shutter
-        return smear(drawn, moved)
+
+def _window(matrix: np.ndarray, shape: tuple[int, ...], room: float) -> Window:
+    """A sprite's bounding box in the view, in it or not."""
+    height, width = shape[:2]
+    corners = (matrix @ np.array([[0, width, 0, width], [0, 0, height, height], [1, 1, 1, 1]]))[:2]
+    x0, y0 = np.floor(corners.min(axis=1) - room)
+    x1, y1 = np.ceil(corners.max(axis=1) + room)
+    return int(x0), int(y0), int(x1), int(y1)
+
+
+def _part(elastic: motion.Elastic, frame: int, whole: Window, part: Window) -> Float[np.ndarray, "h w 2"]:
+    """The deformation of a whole window, over a part of it."""
+    x0, y0, x1, y1 = whole
+    field = elastic.field(frame, x1 - x0, y1 - y0)
+    return field[part[1] - y0 : part[3] - y0, part[0] - x0 : part[2] - x0]
 
 
 def smear(image: np.ndarray, moved: np.ndarray) -> np.ndarray:
@@ -83,19 +85,6 @@ def smear(image: np.ndarray, moved: np.ndarray) -> np.ndarray:
     ends = ((round(centre - dx), round(centre - dy)), (round(centre + dx), round(centre + dy)))
     cv2.line(kernel, *ends, 1.0)
     return cv2.filter2D(image, -1, kernel / kernel.sum(), borderType=cv2.BORDER_REPLICATE)
-
-
-def _window(matrix: np.ndarray, shape: tuple[int, ...], size: int) -> Window | None:
-    """The sprite's bounding box in the view, unclipped, with a little room for elastic motion."""
-    height, width = shape[:2]
-    corners = (matrix @ np.array([[0, width, 0, width], [0, 0, height, height], [1, 1, 1, 1]]))[:2]
-    (x0, y0), (x1, y1) = (
-        np.floor(corners.min(axis=1)).astype(int) - 2,
-        np.ceil(corners.max(axis=1)).astype(int) + 3,
-    )
-    if x0 >= size or y0 >= size or x1 <= 0 or y1 <= 0:
-        return None
-    return int(x0), int(y0), int(x1), int(y1)
 
 
 def cutout(rng: Generator, picture: Picture, index: int, size: int) -> Sprite:
@@ -128,20 +117,18 @@ def procedural(rng: Generator, size: int, frames: int, photo: Picture | None) ->
     """A blob, polygon or jointed figure, textured procedurally or with a piece of a photograph."""
     side = round(size * rng.uniform(0.25, 0.5))
     kind = rng.integers(3)
-    outlines = (
-        textures.figure(rng, side, frames)
-        if kind == 0
-        else (textures.blob if kind == 1 else textures.polygon)(rng, side)[None]
-    )
+    if kind == 0:
+        outlines = textures.figure(rng, side, frames)
+    else:
+        outlines = (textures.blob if kind == 1 else textures.polygon)(rng, side)[None]
     if photo is None or rng.random() < 0.5:
         surface = textures.texture(rng, side, side)
     else:
         surface = snippet(rng, photo, side)
     if rng.random() < 0.5:  # rounded, lit from one side
         depth = np.asarray(cv2.GaussianBlur(outlines[0], (0, 0), side / 10), dtype=np.float32) / 255
-        light = np.clip(
-            0.4 + 0.8 * depth + 0.3 * rng.uniform(-1, 1) * np.linspace(-1, 1, side, dtype=np.float32), 0, 1.3
-        )
+        slope = 0.3 * rng.uniform(-1, 1) * np.linspace(-1, 1, side, dtype=np.float32)
+        light = np.clip(0.4 + 0.8 * depth + slope, 0, 1.3)
         surface = np.clip(surface * light[..., None], 0, 255).astype(np.uint8)
     return Sprite(np.stack([_multiply(surface, outline) for outline in outlines]))
 
