@@ -1,6 +1,6 @@
-"""Tidier masks, on request: no holes, no islands, no overlaps. OpenCV finds the pieces, so every device agrees.
+"""Tidier masks, on request: no holes, no islands, no overlaps. OpenCV finds pieces, on every device alike.
 
-Areas are in pixels of the mask that is given. Nothing here is on by default: benchmarks measure what the model says.
+Areas are in pixels of the mask that is given. Nothing here is on by default: what the model says is measured.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def tidy(
 
 
 def fill_holes(masks: Array, area: int) -> Array:
-    """Fill what a mask encloses, if it has at most `area` pixels. What touches the edge of the frame is no hole.
+    """Fill what a mask encloses, up to `area` pixels each. What touches the edge of the frame is no hole.
 
     masks : bool (..., H, W)
     """

@@ -9,7 +9,7 @@ from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from threading import Lock
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import PIL.Image
@@ -24,6 +24,7 @@ KEPT_FRAMES = 32
 KEPT_BYTES = 256 * 2**20
 
 
+@runtime_checkable
 class Reader(Protocol):
     """One kind of stored source; frames are numbered from 0."""
 

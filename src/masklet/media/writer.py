@@ -5,10 +5,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from contextlib import ExitStack
 from types import TracebackType
-from typing import Self
+from typing import TypeVar
 
 from masklet.media.source import Image
 from masklet.types import Masks
+
+AnyWriter = TypeVar("AnyWriter", bound="Writer")
 
 
 class Writer(ABC):
@@ -24,7 +26,7 @@ class Writer(ABC):
     def close(self) -> None:  # noqa: B027 - many have nothing left to do
         """Finish the files. A second call does nothing."""
 
-    def __enter__(self) -> Self:
+    def __enter__(self: AnyWriter) -> AnyWriter:
         return self
 
     def __exit__(
