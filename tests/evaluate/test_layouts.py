@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from masklet.errors import MediaError
-from masklet.evaluate.layouts import Frames, clips, listed, pictures
+from masklet.evaluate.layouts import clips, listed, pictures
 from masklet.rle import encode
 
 from .small import GREY, SIZE, square, write_frame, write_grey, write_labels
@@ -67,9 +67,9 @@ def test_sa_v_has_a_folder_for_each_object_and_every_fourth_frame(tmp_path):
     for index in (4, 8):
         write_grey(tmp_path / "Annotations_6fps/sav_1/001" / f"{index:05d}.png", square(index, label=255))
     [clip] = clips(tmp_path)
-    assert (clip.annotated(0), clip.annotated(1)) == ([0, 4, 8], [4, 8])
-    assert clip.first_frames == {0: 0, 1: 4}
-    assert (clip.truth(8).masks[1] == (square(8) > 0)).all()
+    assert (clip.annotated(1), clip.annotated(2)) == ([0, 4, 8], [4, 8])
+    assert clip.first_frames == {1: 0, 2: 4}
+    assert (clip.truth(8).masks[2] == (square(8) > 0)).all()
 
 
 def test_an_object_without_a_label_on_a_frame_is_not_there(tmp_path):
@@ -95,7 +95,7 @@ def test_frames_are_in_order_of_number_and_decoded_when_asked_for(tmp_path):
     write_labels(tmp_path / "a/masks/1.png", square(4))
     frames = clips(tmp_path)[0].frames
     assert [int(frame[0, 0, 0]) for frame in frames] == [1, 2, 10]
-    assert frames[0].shape == (*SIZE, 3) and isinstance(frames[1:], Frames)
+    assert frames[0].shape == (*SIZE, 3)
 
 
 def test_lists_of_names(tmp_path):
@@ -112,10 +112,10 @@ def test_lists_of_names(tmp_path):
 @pytest.mark.parametrize(
     ("damage", "says"),
     [
-        (lambda root: (root / "b/frames/00000.jpg").write_bytes(b"no image"), "cannot be read as an image"),
-        (lambda root: (root / "b/frames/00000.jpg").unlink(), "has no frame 00000"),
-        (lambda root: write_frame(root / "b/masks/00000.png"), "one channel"),
-        (lambda root: (root / "b/masks/00000.png").unlink(), "holds no masks"),
+        (lambda root: (root / "b/frames/00000.jpg").write_bytes(b"no image"), "is not a picture"),
+        (lambda root: write_frame(root / "b/masks/00007.png"), "has no frame 00007"),
+        (lambda root: write_frame(root / "b/masks/00000.png"), "must be a palette or grey picture"),
+        (lambda root: (root / "b/masks/00000.png").unlink(), "holds no pictures"),
         (lambda root: (root / "b/masks").rename(root / "b/elsewhere"), "holds no known layout"),
     ],
 )
@@ -126,7 +126,7 @@ def test_damage_is_reported_in_one_sentence(tmp_path, damage, says):
     with pytest.raises(MediaError, match=says):
         [clip] = clips(tmp_path)
         clip.truth(0)
-        Frames(clip.files)[0]
+        clip.frames[0]
 
 
 def test_pictures_take_all_three_forms_of_coco_and_leave_crowds_out(tmp_path):
@@ -148,7 +148,7 @@ def test_pictures_take_all_three_forms_of_coco_and_leave_crowds_out(tmp_path):
     (tmp_path / "cats/instances.json").write_text(json.dumps(said))
     for root in (tmp_path, tmp_path / "cats"):
         [picture] = pictures(root)
-        assert picture.name == "cats/a.jpg" and picture.image().shape == (*SIZE, 3)
+        assert picture.name == "cats/a.jpg" and picture.picture().shape == (*SIZE, 3)
         assert all((picture.truth(id, SIZE) == mask).all() for id in (1, 2, 3))
     with pytest.raises(MediaError, match="were the images resized"):
         picture.truth(1, (12, 16))

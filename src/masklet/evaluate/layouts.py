@@ -11,13 +11,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
-from PIL import Image
 from pycocotools import mask as coco
 
 from masklet.errors import MediaError
+from masklet.media import Frames, find_pictures, open_frames, read_image
+from masklet.media.labels import read_label_map
 
 UNDECIDED = 255  # in a palette PNG: pixels that count neither for nor against
 
@@ -28,26 +29,6 @@ FOLDERS = (
     ("JPEGImages_24fps", "Annotations_6fps"),
     ("JPEGImages", "Annotations"),
 )
-IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png"}
-
-
-class Frames(Sequence[np.ndarray]):
-    """Image files as (H, W, 3) uint8 RGB arrays, each decoded when it is asked for and not kept."""
-
-    def __init__(self, files: Sequence[Path]) -> None:
-        self.files = files
-
-    def __len__(self) -> int:
-        return len(self.files)
-
-    @overload
-    def __getitem__(self, index: int) -> np.ndarray: ...
-    @overload
-    def __getitem__(self, index: slice) -> Frames: ...
-    def __getitem__(self, index: int | slice) -> np.ndarray | Frames:
-        if isinstance(index, slice):
-            return Frames(self.files[index])
-        return _read(self.files[index], "RGB")
 
 
 @dataclass(frozen=True)
@@ -71,7 +52,8 @@ class Truth:
 class Clip:
     """A video with ground truth on some of its frames.
 
-    labels : by frame index, the PNG that holds every object's label (under None), or one PNG for each object
+    labels : by frame index, the PNG that holds every object's label (under None), or one PNG for each object,
+             whose id is one more than SA-V's, since 0 is the background
     """
 
     name: str
@@ -80,7 +62,15 @@ class Clip:
 
     @property
     def frames(self) -> Frames:
-        return Frames(self.files)
+        return open_frames(list(self.files))
+
+    @property
+    def exclusive(self) -> bool:
+        """Whether a pixel belongs to one object at most: labels say so, a PNG for each object does not."""
+        return all(None in files for files in self.labels.values())
+
+    def picture(self, frame: int) -> np.ndarray:
+        return self.frames[frame]
 
     def annotated(self, id: int) -> list[int]:
         """The frames on which this object has a ground truth, be it that it is not there."""
@@ -90,9 +80,9 @@ class Clip:
         masks: dict[int, np.ndarray] = {}
         undecided = None
         for id, file in self.labels[frame].items():
-            labels = _read_labels(file)
+            labels = read_label_map(file)
             if id is not None or self._black_and_white:
-                masks[1 if id is None else id] = labels > 0
+                masks[id or 1] = labels > 0
                 continue
             masks |= {
                 int(label): labels == label for label in np.unique(labels) if label not in (0, UNDECIDED)
@@ -114,7 +104,7 @@ class Clip:
     def _black_and_white(self) -> bool:
         """DAVIS 2016 writes its one object as 255, which elsewhere means undecided."""
         first = next(iter(self.labels.values()))
-        return None in first and set(np.unique(_read_labels(first[None]))) <= {0, UNDECIDED}
+        return None in first and set(np.unique(read_label_map(first[None]))) <= {0, UNDECIDED}
 
 
 @dataclass(frozen=True)
@@ -125,8 +115,9 @@ class Picture:
     file: Path
     segmentations: Mapping[int, Any]  # by annotation id, in any of COCO's three forms
 
-    def image(self) -> np.ndarray:
-        return Frames([self.file])[0]
+    def picture(self, frame: int = 0) -> np.ndarray:
+        """(H, W, 3) uint8; an image is a clip of one frame."""
+        return read_image(self.file)
 
     def truth(self, id: int, size: tuple[int, int]) -> np.ndarray:
         """One object's mask, bool (H, W)."""
@@ -192,27 +183,18 @@ def _clip_folders(root: Path) -> dict[str, tuple[Path, Path]]:
 
 
 def _clip(name: str, frames: Path, masks: Path) -> Clip:
-    files = _in_order(frames, IMAGE_SUFFIXES)
+    files = find_pictures(frames)
     index = {file.stem: position for position, file in enumerate(files)}
     labels: dict[int, dict[int | None, Path]] = {}
     apart: dict[int | None, Path] = {
-        int(each.name): each for each in sorted(masks.iterdir()) if each.is_dir()
+        int(each.name) + 1: each for each in sorted(masks.iterdir()) if each.is_dir()
     }
     for id, folder in (apart or {None: masks}).items():
-        for file in _in_order(folder, {".png"}):
+        for file in find_pictures(folder):
             if file.stem not in index:
                 raise MediaError(f"{file} has no frame {file.stem} in {frames}.")
             labels.setdefault(index[file.stem], {})[id] = file
-    if not labels:
-        raise MediaError(f"{masks} holds no masks (PNG). A clip without ground truth cannot be scored.")
     return Clip(name, tuple(files), dict(sorted(labels.items())))
-
-
-def _in_order(folder: Path, suffixes: set[str]) -> list[Path]:
-    if not folder.is_dir():
-        raise MediaError(f"{folder} is missing.")
-    files = [file for file in folder.iterdir() if file.suffix.lower() in suffixes]
-    return sorted(files, key=lambda file: (len(file.stem), file.stem))
 
 
 def _instance_files(root: Path) -> list[Path]:
@@ -240,20 +222,3 @@ def _pictures_of(file: Path) -> list[Picture]:
         for image in said["images"]
         if objects[image["id"]]
     ]
-
-
-def _read_labels(file: Path) -> np.ndarray:
-    labels = _read(file)
-    if labels.ndim != 2:
-        raise MediaError(f"{file} must be a PNG of one channel: palette or grey. Got shape {labels.shape}.")
-    return labels
-
-
-def _read(file: Path, mode: str | None = None) -> np.ndarray:
-    try:
-        with Image.open(file) as image:
-            return np.asarray(image.convert(mode) if mode else image)
-    except FileNotFoundError as error:
-        raise MediaError(f"{file} is missing.") from error
-    except OSError as error:  # also what PIL raises when it does not know the format
-        raise MediaError(f"{file} cannot be read as an image: {error}") from error

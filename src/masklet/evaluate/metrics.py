@@ -126,11 +126,14 @@ class Tally:
     frames: dict[int, Agreement] = field(default_factory=dict)
     exists: bool = False  # the truth has shown it
 
-    def add(self, frame: int, truth: np.ndarray, mask: np.ndarray) -> None:
+    def add(self, frame: int, truth: np.ndarray, mask: np.ndarray) -> Agreement | None:
+        """Score a frame; None when it does not count."""
         shown = bool(truth.any())
         self.exists |= shown
-        if self.frames or shown or mask.any():
-            self.frames[frame] = agree(truth, mask)
+        if not (self.frames or shown or mask.any()):
+            return None
+        self.frames[frame] = agree(truth, mask)
+        return self.frames[frame]
 
     def mean(self) -> Agreement | None:
         """Over the frames that count; None when the truth never showed the object on a scored frame."""
