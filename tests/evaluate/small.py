@@ -33,13 +33,13 @@ def square(left: int, label: int = 1, top: int = 6, side: int = 8) -> np.ndarray
     return labels
 
 
-def write_moving_square(root: Path, frames: int = 6, name: str = "moving") -> None:
-    """A bright textured square that moves two pixels a frame over noise, as NAME/frames and NAME/masks."""
+def write_moving_square(root: Path, frames: int = 6, step: int = 2) -> None:
+    """A bright textured square that moves over noise, as NAME/frames and NAME/masks."""
     noise = np.random.default_rng(0).integers(0, 100, (*SIZE, 3), dtype=np.uint8)
     texture = np.random.default_rng(1).integers(150, 255, (64, 3), dtype=np.uint8)
     for frame in range(frames):
-        labels = square(4 + 2 * frame)
+        labels = square(4 + step * frame)
         image = noise.copy()
         image[labels > 0] = texture
-        write_frame(root / name / "frames" / f"{frame:05d}.png", image)
-        write_labels(root / name / "masks" / f"{frame:05d}.png", labels)
+        write_frame(root / "moving" / "frames" / f"{frame:05d}.png", image)
+        write_labels(root / "moving" / "masks" / f"{frame:05d}.png", labels)

@@ -52,10 +52,9 @@ def warp(before: np.ndarray, after: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """
     flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     rows, columns = np.indices(mask.shape, dtype=np.float32)
-    moved = np.zeros((*mask.shape, 2), dtype=np.float32)
-    moved = flow.calc(
-        cv2.cvtColor(after, cv2.COLOR_RGB2GRAY), cv2.cvtColor(before, cv2.COLOR_RGB2GRAY), moved
-    )
+    after, before = cv2.cvtColor(after, cv2.COLOR_RGB2GRAY), cv2.cvtColor(before, cv2.COLOR_RGB2GRAY)
+    # An array in place of None, which the stubs ask for, would be taken as a first guess.
+    moved = flow.calc(after, before, None)  # type: ignore[call-overload]
     return cv2.remap(mask, columns + moved[..., 0], rows + moved[..., 1], cv2.INTER_LINEAR)
 
 

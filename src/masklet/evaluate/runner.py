@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cache
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar, runtime_checkable
 
 import cv2
 import numpy as np
@@ -28,6 +28,7 @@ from masklet.evaluate.subjects import Network, Subject
 from masklet.media.files import folder, whole
 
 
+@runtime_checkable
 class Item(Protocol):
     """A clip or a picture."""
 
@@ -42,6 +43,7 @@ Measured_contra = TypeVar("Measured_contra", bound=Item, contravariant=True)
 Open = Callable[[], Subject]  # in every process; picklable and hashable
 
 
+@runtime_checkable
 class Measurement(Protocol[Measured_contra]):
     """A protocol of evaluation: the rules, and what its report shows.
 

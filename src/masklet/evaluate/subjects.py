@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from masklet.types import Masks, Prompt
 SURE = 1.0  # logit of masks that come without any
 
 
+@runtime_checkable
 class Following(Protocol):
     """A clip in which objects are prompted and followed; VideoSession is one."""
 
@@ -30,6 +31,7 @@ class Following(Protocol):
         """Follow all objects from a frame, or from the first prompt, to the end of the clip."""
 
 
+@runtime_checkable
 class Segmenting(Protocol):
     """An image in which an object is prompted; ImageSession is one."""
 
@@ -40,6 +42,7 @@ class Segmenting(Protocol):
         """
 
 
+@runtime_checkable
 class Subject(Protocol):
     """A model or a baseline."""
 

@@ -1,0 +1,74 @@
+"""Subjects that know the truth, and forget it: what a protocol does with them can be counted by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from masklet.evaluate.layouts import Clip
+from masklet.evaluate.subjects import masks_of
+from masklet.types import Masks, Prompt
+
+
+@dataclass
+class Forgetful:
+    """Right from a prompted frame on for some frames, then empty until the next prompt.
+
+    prompts : (frame, object, prompt) as they were given
+    """
+
+    clip: Clip
+    span: int = 100
+    identity: str = "forgetful"
+    prompts: list[tuple[int, int, Prompt]] = field(default_factory=list)
+    starts: list[int | None] = field(default_factory=list)
+
+    def video(self, frames: object) -> Forgetful:
+        return self
+
+    def image(self, image: np.ndarray) -> Forgetful:
+        return self
+
+    def prompt(self, frame: int, id: int, prompt: Prompt) -> Masks:
+        self.prompts.append((frame, id, prompt))
+        return self._masks(frame, [id])
+
+    def propagate(self, start: int | None = None) -> Iterator[Masks]:
+        self.starts.append(start)
+        first = min(frame for frame, _, _ in self.prompts) if start is None else start
+        for frame in range(first, len(self.clip.frames)):
+            yield self._masks(frame, [id for id, at in self.clip.first_frames.items() if at <= frame])
+
+    def segment(self, prompt: Prompt, *, hint: Masks | None = None) -> Masks:
+        raise NotImplementedError
+
+    def _masks(self, frame: int, ids: list[int]) -> Masks:
+        size = self.clip.frames.size
+        truth = self.clip.truth(frame).masks
+        knows = {id for at, id, _ in self.prompts if at <= frame < at + self.span}
+        empty = np.zeros(size, dtype=np.float32)
+        answers = {id: truth[id].astype(np.float32) if id in knows and id in truth else empty for id in ids}
+        return masks_of(frame, answers, size)
+
+
+@dataclass
+class Undecided:
+    """Offers nothing, the left half of the image, and all of it, in this order; notes what it was told."""
+
+    size: tuple[int, int]
+    identity: str = "undecided"
+    told: list[tuple[Prompt, np.ndarray | None]] = field(default_factory=list)
+
+    def video(self, frames: object) -> Undecided:
+        raise NotImplementedError
+
+    def image(self, image: np.ndarray) -> Undecided:
+        return self
+
+    def segment(self, prompt: Prompt, *, hint: Masks | None = None) -> Masks:
+        self.told.append((prompt, None if hint is None else hint[hint.ids[0]]))
+        nothing, half, all = (np.zeros(self.size, dtype=np.float32) for _ in range(3))
+        half[:, : self.size[1] // 2], all[:] = 1, 1
+        return masks_of(0, {0: nothing, 1: half, 2: all}, self.size)

@@ -1,0 +1,170 @@
+"""Each protocol against subjects whose every answer is known."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from masklet import rle
+from masklet.evaluate.baselines import BASELINES
+from masklet.evaluate.image_clicks import ImageClicks
+from masklet.evaluate.interactive import INTERACTIONS, Offline, Online
+from masklet.evaluate.layouts import Picture, clips
+from masklet.evaluate.semi_supervised import SemiSupervised
+from masklet.evaluate.user import GIVEN
+
+from .fakes import Forgetful, Undecided
+from .small import SIZE, square, write_frame, write_labels, write_moving_square
+
+
+@pytest.fixture
+def long(tmp_path):
+    """Twelve frames, of which the square is seen on all."""
+    write_moving_square(tmp_path, frames=12, step=1)
+    return clips(tmp_path)[0]
+
+
+def test_following_perfectly_gets_full_marks_whatever_is_given(moving):
+    rows = list(SemiSupervised(GIVEN).run(Forgetful(moving), moving))
+    assert [(row.setting, row.step) for row in rows] == [
+        ("mask", None),
+        ("box", None),
+        ("1 click", 1),
+        ("3 clicks", 3),
+        ("5 clicks", 5),
+    ]
+    assert all(row.scores["J&F"] == 1.0 for row in rows)
+
+
+def test_what_is_given_on_the_first_frame(moving):
+    subject = Forgetful(moving)
+    list(SemiSupervised(("mask", "box", "3 clicks")).run(subject, moving))
+    mask, box, *clicks = [prompt for frame, id, prompt in subject.prompts if (frame, id) == (0, 1)]
+    assert (mask.mask == (square(4) > 0)).all() and box.box == (4, 6, 12, 14)
+    [(x, y)] = clicks[0].positive
+    assert 7 <= x <= 8 and 9 <= y <= 10
+    # The answer was perfect, so the further clicks say what is not the object.
+    assert len(clicks) == 3 and all(each.negative for each in clicks[1:])
+
+
+def test_repeating_a_moving_square_counted_by_hand(moving):
+    [inner] = SemiSupervised().run(BASELINES["repeat"], moving)
+    [all] = SemiSupervised(frames="all").run(BASELINES["repeat"], moving)
+    # The square is 8 wide and moves by 2: it overlaps its first place by 8, 6, 4, 2, 0 and 0 columns.
+    shares = [8 / 8, 6 / 10, 4 / 12, 2 / 14, 0, 0]
+    assert inner.scores["J"] == pytest.approx(np.mean(shares[1:5]))
+    assert all.scores["J"] == pytest.approx(np.mean(shares))
+
+
+def test_rows_keep_the_worst_frames_to_look_at(moving):
+    [row] = SemiSupervised(frames="all").run(BASELINES["repeat"], moving)
+    assert sorted(shot.frame for shot in row.shots) == [4, 5]
+    assert (rle.decode(row.shots[0].answer) == (square(4) > 0)).all()
+
+
+def test_an_object_is_given_on_the_frame_that_first_shows_it_and_scored_from_there(tmp_path):
+    for frame in range(6):
+        write_frame(tmp_path / "a/frames" / f"{frame}.png")
+        write_labels(tmp_path / "a/masks" / f"{frame}.png", square(4) | (square(20, 2) if frame >= 3 else 0))
+    [clip] = clips(tmp_path)
+    subject = Forgetful(clip)
+    first, second = SemiSupervised().run(subject, clip)
+    assert [(frame, id) for frame, id, _ in subject.prompts] == [(0, 1), (3, 2)]
+    assert first.scores["J&F"] == second.scores["J&F"] == 1.0
+    [_, forgotten] = SemiSupervised().run(Forgetful(clip, span=1), clip)
+    assert forgotten.scores["J"] == 0.5  # frames 3 and 4 count: not those before, nor the clip's last
+
+
+def test_in_label_maps_a_pixel_belongs_to_one_object(tmp_path):
+    labels = square(4) | square(20, 2)
+    for frame in range(3):
+        write_frame(tmp_path / "a/frames" / f"{frame}.png")
+        write_labels(tmp_path / "a/masks" / f"{frame}.png", labels)
+    [clip] = clips(tmp_path)
+
+    class Greedy(Forgetful):
+        def _masks(self, frame, ids):
+            masks = super()._masks(frame, ids)
+            low_res = masks.low_res.clone()
+            low_res[0] = 0.1  # object 1 is everywhere, though never surer than object 2 is of itself
+            return replace(masks, low_res=low_res)
+
+    _, second = SemiSupervised().run(Greedy(clip), clip)
+    assert second.scores["J&F"] == 1.0
+    apart = replace(clip, labels={frame: {1: files[None]} for frame, files in clip.labels.items()})
+    assert clip.exclusive and not apart.exclusive
+
+
+def test_online_stops_where_the_answer_is_bad_and_leaves_the_past_alone(long):
+    subject = Forgetful(long, span=5)
+    rows = list(Online().run(subject, long))
+    corrected = list(dict.fromkeys(frame for frame, _, _ in subject.prompts))
+    assert corrected == [0, 5, 10] and subject.starts == [0, 5, 10]
+    assert [row.step for row in rows] == list(range(1, INTERACTIONS + 1))
+    assert [round(row.scores["J"] * 12) for row in rows] == [5, 10, 12, 12, 12, 12, 12, 12]
+    # Locate 1 s and three clicks of 1.5 s on each frame; 12 frames are watched once, at 30 s for 300.
+    assert [round(row.scores["user s"], 2) for row in rows[:4]] == [6.7, 12.2, 17.7, 17.7]
+
+
+def test_offline_corrects_the_worst_frame_and_watches_all_of_it_again(long):
+    subject = Forgetful(long, span=3)
+    rows = list(Offline().run(subject, long))
+    corrected = list(dict.fromkeys(frame for frame, _, _ in subject.prompts))
+    assert corrected[:4] == [0, 3, 6, 9] and set(subject.starts) == {0}
+    assert [round(row.scores["J"] * 12) for row in rows[:4]] == [3, 6, 9, 12]
+    assert [round(row.scores["user s"], 2) for row in rows[:3]] == [6.7, 13.4, 20.1]
+
+
+def test_each_interaction_is_three_clicks_and_the_first_of_a_correction_goes_to_the_error(long):
+    subject = Forgetful(long, span=5)
+    list(Online().run(subject, long))
+    at_five = [prompt for frame, _, prompt in subject.prompts if frame == 5]
+    assert len(at_five) == 3 and all(prompt.clicks == 1 for prompt in at_five)
+    assert at_five[0].positive  # the object was lost there
+
+
+def test_offline_ends_when_every_frame_was_corrected(moving):
+    rows = list(Offline().run(Forgetful(moving, span=1), moving))
+    assert [round(row.scores["J"] * 6) for row in rows] == [1, 2, 3, 4, 5, 6, 6, 6]
+    assert rows[-1].scores["user s"] == rows[-2].scores["user s"] == rows[-3].scores["user s"]
+
+
+def test_image_clicks_score_what_the_model_believes_and_what_a_person_would_pick(tmp_path):
+    write_frame(tmp_path / "a.png")
+    truth = np.zeros(SIZE, dtype=bool)
+    truth[:, :8] = True
+    picture = Picture("set/a.png", tmp_path / "a.png", {5: rle.encode(truth), 6: rle.encode(truth & False)})
+    subject = Undecided(SIZE)
+    rows = list(ImageClicks().run(subject, picture))
+    assert [(row.object, row.setting, row.step) for row in rows] == [
+        (5, "box", None),
+        (5, "1 click", 1),
+        (5, "3 clicks", 3),
+        (5, "5 clicks", 5),
+    ]
+    assert all(dict(row.scores) == {"best": 0.5, "chosen": 0.0} for row in rows)
+    assert rows[0].group == "set"
+
+
+def test_each_click_adds_to_the_prompt_and_corrects_what_was_picked(tmp_path):
+    write_frame(tmp_path / "a.png")
+    truth = np.zeros(SIZE, dtype=bool)
+    truth[:, :8] = True
+    subject = Undecided(SIZE)
+    list(ImageClicks().run(subject, Picture("set/a.png", tmp_path / "a.png", {5: rle.encode(truth)})))
+    box, *clicks = subject.told
+    assert box[0].box == (0, 0, 8, 24)
+    believed = [told for told in clicks if told[1] is None or not told[1].any()]
+    picked = [told for told in clicks if told[1] is not None and told[1].any()]
+    assert sorted(prompt.clicks for prompt, _ in believed) == [1, 1, 2, 3, 4, 5]
+    assert sorted(prompt.clicks for prompt, _ in picked) == [2, 3, 4, 5]
+    assert all((hint[:, :16]).all() and not hint[:, 16:].any() for _, hint in picked)
+    assert all(prompt.positive and not prompt.negative for prompt, _ in believed)
+    assert all(prompt.negative for prompt, _ in picked)  # the half is too wide
+
+
+def test_rows_survive_json(moving):
+    [row] = SemiSupervised().run(BASELINES["repeat"], moving)
+    again = type(row).from_json(json.loads(json.dumps(row.to_json())))
+    assert again == row
