@@ -11,6 +11,7 @@ from numpy.random import Generator
 
 from masklet.train.clip import Clip
 
+OUTSIDE = (124, 116, 104)  # the mean colour, which the network sees as zeros
 GREY = np.array([0.299, 0.587, 0.114])
 
 Jitter = tuple[float, float, float]  # brightness, contrast, saturation: each changes by up to this share
@@ -61,17 +62,14 @@ class Augmentation:
 
 
 def _affine(clip: Clip, rng: Generator, turn: float, shear: float) -> Clip:
-    """Turn and shear about the middle; what lay outside is filled with a mirror image, without masks."""
+    """Turn and shear about the middle; what lay outside the picture becomes plain."""
     height, width = clip.images.shape[1:3]
     angle, slant = np.deg2rad(rng.uniform(-1, 1, 2) * (turn, shear))
     turned = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     matrix = turned @ [[1.0, np.tan(slant)], [0.0, 1.0]]
     middle = np.array([(width - 1) / 2, (height - 1) / 2])
     matrix = np.column_stack([matrix, middle - matrix @ middle])
-    images = [
-        cv2.warpAffine(image, matrix, (width, height), borderMode=cv2.BORDER_REFLECT_101)
-        for image in clip.images
-    ]
+    images = [cv2.warpAffine(image, matrix, (width, height), borderValue=OUTSIDE) for image in clip.images]
     flat = clip.masks.reshape(-1, height, width).astype(np.uint8) * 255
     masks = [cv2.warpAffine(mask, matrix, (width, height)) > 127 for mask in flat]
     return Clip(np.stack(images), np.stack(masks).reshape(clip.masks.shape))
