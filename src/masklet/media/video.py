@@ -186,8 +186,7 @@ class Video:
         with suppress(av.FFmpegError), self._open() as container:
             pictures = _pictures(container, container.demux(video=0))
             decoded.extend(picture.pts for picture in islice(pictures, CHECKED))
-        decoded += [None] * (CHECKED - len(decoded))
-        return [self._index.shown(frame) for frame in range(CHECKED)] == decoded
+        return [self._index.shown(frame) for frame in range(len(decoded))] == decoded
 
     @cached_property
     def _start(self) -> int:
@@ -222,8 +221,9 @@ class Video:
         return NoSuchFrame(self.name, frame, self._count)
 
     def _broken(self, frame: int) -> MediaError:
+        where = f"after frame {frame}" if frame >= 0 else "before its first frame"
         return MediaError(
-            f"{self.name} breaks off after frame {frame}: what follows is missing or damaged. "
+            f"{self.name} breaks off {where}: what follows is missing or damaged. "
             f"Use the frames up to there, or mend the file (ffmpeg -i {self.name} mended.mp4)."
         )
 

@@ -1,0 +1,138 @@
+"""What is seen once: cameras, iterators."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from media.made import clip, number, numbered
+
+from masklet.errors import MediaError
+from masklet.media import NoSuchFrame, Source, open_frames, stream
+
+
+class FakeCamera(cv2.VideoCapture):
+    """A camera for OpenCV: BGR, a picture every few milliseconds, then no more."""
+
+    opened: list[object] = []
+    released = 0
+    count = 20
+    wait = 0.005
+
+    def __init__(self, camera: object) -> None:
+        super().__init__()
+        self.opened.append(camera)
+        self._taken = 0
+
+    def isOpened(self) -> bool:
+        return self.count > 0
+
+    def get(self, what: int) -> float:
+        return 30.0 if what == cv2.CAP_PROP_FPS else 0.0
+
+    def read(self) -> tuple[bool, np.ndarray | None]:
+        time.sleep(self.wait)
+        self._taken += 1
+        if self._taken > self.count:
+            return False, None
+        return True, numbered(self._taken - 1)[..., ::-1].copy()
+
+    def release(self) -> None:
+        type(self).released += 1
+
+
+@pytest.fixture
+def camera(monkeypatch: pytest.MonkeyPatch) -> type[FakeCamera]:
+    class Camera(FakeCamera):
+        opened: list[object] = []
+
+    monkeypatch.setattr(cv2, "VideoCapture", Camera)
+    return Camera
+
+
+class TestCamera:
+    @pytest.mark.parametrize("source, opened", [(0, 0), ("1", 1), ("rtsp://gate/1", "rtsp://gate/1")])
+    def test_sources(self, camera: type[FakeCamera], source: object, opened: object) -> None:
+        frames = stream(source)
+        assert camera.opened == [opened]
+        assert frames.fps == 30 and frames.size == (48, 64)
+
+    def test_frames_are_rgb_and_timed_by_the_clock(self, camera: type[FakeCamera]) -> None:
+        frames = stream(0)
+        image = next(frames)
+        assert tuple(image[-1, -1]) == (220, 30, 30)
+        time.sleep(0.03)
+        next(frames)
+        assert frames.time(0) == 0 and frames.time(1) > 0
+
+    def test_who_is_slow_sees_the_newest(self, camera: type[FakeCamera]) -> None:
+        frames = stream(0)
+        next(frames)
+        time.sleep(0.3)  # the camera has long shown its last picture
+        assert [number(image) for image in frames] == [camera.count - 1]
+
+    def test_the_camera_is_let_go(self, camera: type[FakeCamera]) -> None:
+        camera.count = 10_000
+        frames = stream(0)
+        next(frames)
+        del frames
+        deadline = time.monotonic() + 5
+        while not camera.released and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert camera.released == 1
+
+    def test_no_camera(self, camera: type[FakeCamera]) -> None:
+        camera.count = 0
+        with pytest.raises(MediaError, match="camera 3 cannot be opened"):
+            stream(3)
+
+
+class TestIterator:
+    def test_generator(self) -> None:
+        def images() -> Iterator[np.ndarray]:
+            yield from (numbered(each) for each in range(5))
+
+        frames = stream(images())
+        assert isinstance(frames, Source)
+        assert [number(image) for image in frames] == list(range(5))
+        assert frames.time(4) == pytest.approx(4 / 24) and frames.file_name(4) == "00004.jpg"
+        with pytest.raises(NoSuchFrame):
+            frames.time(5)
+
+    def test_it_takes_one_frame_at_a_time(self) -> None:
+        taken: list[int] = []
+
+        def images() -> Iterator[np.ndarray]:
+            for each in range(100):
+                taken.append(each)
+                yield numbered(each)
+
+        frames = stream(images())
+        next(frames)
+        next(frames)
+        assert taken == [0, 1]
+
+    def test_nothing(self) -> None:
+        with pytest.raises(MediaError, match="no frame at all"):
+            stream(iter(()))
+
+    def test_sizes_must_agree(self) -> None:
+        with pytest.raises(MediaError, match=r"one size.*Frame 1 has \(50, 64\)"):
+            list(stream(iter([numbered(0), numbered(1, (50, 64))])))
+
+    def test_a_stream_is_a_stream(self) -> None:
+        frames = stream(iter([numbered(0)]))
+        assert stream(frames) is frames
+
+
+@pytest.mark.parametrize("opened", [False, True])
+def test_stored_video(tmp_path: Path, opened: bool) -> None:
+    path = clip(tmp_path / "clip.mp4", 10)
+    frames = stream(open_frames(path) if opened else str(path))
+    assert [number(image) for image in frames] == list(range(10))
+    assert frames.name == "clip.mp4" and frames.fps == pytest.approx(25)
+    assert frames.time(9) == pytest.approx(9 / 25)

@@ -1,0 +1,287 @@
+"""Stored videos: every frame in order, alone and exactly; their times; and files that are not what they say."""
+
+from __future__ import annotations
+
+import random
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from media.made import clip, number, numbered, write_video
+
+from masklet.errors import MediaError
+from masklet.media import NoSuchFrame, open_frames, video
+from masklet.media.frames import KEPT_FRAMES
+
+COUNT = 40
+# Containers with an index, without one, with times of another kind, and with none at all.
+KINDS = {
+    "b-frames.mp4": {},
+    "one-keyframe.mp4": {"gop": 1000},
+    "all-keyframes.mp4": {"gop": 1, "b_frames": 0},
+    "b-frames.mkv": {},
+    "b-frames.ts": {},
+    "raw.h264": {},
+    "mpeg4.avi": {"codec": "mpeg4", "b_frames": 0},
+    "b-frames.avi": {"codec": "mpeg4", "b_frames": 2},
+    "vp8.webm": {"codec": "libvpx"},
+    "vp9.webm": {"codec": "libvpx-vp9"},
+}
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("clips")
+    images = [numbered(each) for each in range(COUNT)]
+    return {name: write_video(folder / name, images, **how) for name, how in KINDS.items()}
+
+
+@pytest.fixture(params=KINDS)
+def path(request: pytest.FixtureRequest, clips: dict[str, Path]) -> Path:
+    return clips[request.param]
+
+
+def test_frames_come_in_order(path: Path) -> None:
+    frames = open_frames(path)
+    assert [number(image) for image in frames] == list(range(COUNT))
+    assert len(frames) == COUNT
+    assert frames.size == (48, 64) and frames[0].shape == (48, 64, 3) and frames[0].dtype == np.uint8
+    assert frames.fps == pytest.approx(25)
+    assert frames.name == path.name
+
+
+def test_the_clips_have_b_frames(clips: dict[str, Path]) -> None:
+    for name in ("b-frames.mp4", "b-frames.mkv", "b-frames.ts", "b-frames.avi"):
+        with av.open(str(clips[name])) as container:
+            kinds = {frame.pict_type for frame in container.decode(video=0)}
+        assert av.video.frame.PictureType.B in kinds, name
+
+
+def test_any_frame_alone_is_what_playing_shows(path: Path) -> None:
+    frames = open_frames(path)
+    played = list(frames)
+    order = random.Random(0).choices(range(COUNT), k=60)
+    assert all((frames[each] == played[each]).all() for each in order)
+
+
+@pytest.mark.parametrize("start", [0, 1, 11, 12, 13, COUNT - 1])
+def test_playing_from_the_middle(path: Path, start: int) -> None:
+    frames = open_frames(path)
+    played = list(islice(frames, start, None))
+    assert np.array_equal(np.array(list(frames.play(start))), np.array(played))
+
+
+def test_stepping_back_is_exact_and_decodes_each_stretch_once(
+    clips: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frames = open_frames(clips["one-keyframe.mp4"])
+    played = list(frames)
+    frames[COUNT - 1]
+    decoded = count_decoded(monkeypatch)
+    assert all((frames[each] == played[each]).all() for each in reversed(range(COUNT)))
+    assert len(decoded) < 3 * COUNT + video.CHECKED  # and not COUNT**2 / 2
+
+
+def test_the_step_back_keeps_few_frames(clips: dict[str, Path]) -> None:
+    frames = open_frames(clips["b-frames.mp4"])
+    for each in [*range(COUNT), *reversed(range(COUNT))]:
+        frames[each]
+    assert len(frames._kept) == KEPT_FRAMES
+
+
+def test_opening_and_counting_decode_next_to_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("long.mp4", "long.mkv"):
+        path = write_video(tmp_path / name, [numbered(each % 200) for each in range(600)], gop=50)
+        decoded = count_decoded(monkeypatch)
+        frames = open_frames(path)
+        assert len(decoded) == 1
+        assert len(frames) == 600
+        assert len(decoded) <= 1 + video.CHECKED
+        assert number(frames[599]) == 599 % 200
+        assert len(decoded) <= 1 + video.CHECKED + 50
+
+
+def test_asking_frame_after_frame_decodes_each_once(
+    clips: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoded = count_decoded(monkeypatch)
+    frames = open_frames(clips["b-frames.mp4"])
+    assert [number(frames[each]) for each in range(COUNT)] == list(range(COUNT))
+    assert len(decoded) == COUNT
+
+
+def test_threads_may_share_frames(clips: dict[str, Path]) -> None:
+    frames = open_frames(clips["b-frames.mp4"])
+    with ThreadPoolExecutor(4) as pool:
+        order = random.Random(0).choices(range(COUNT), k=80)
+        assert list(pool.map(lambda each: number(frames[each]), order)) == order
+
+
+@pytest.mark.parametrize("rotation", [90, 180, -90])
+def test_rotation_is_honoured(tmp_path: Path, rotation: int) -> None:
+    image = numbered(5)
+    frames = open_frames(write_video(tmp_path / "turned.mp4", [image] * 3, rotation=rotation))
+    upright = np.rot90(image, rotation // 90)  # counterclockwise, as the metadata counts
+    assert frames.size == upright.shape[:2] == frames[0].shape[:2]
+    assert np.abs(frames[2].astype(int) - upright).mean() < 8
+
+
+def test_odd_sizes(tmp_path: Path) -> None:
+    images = [numbered(each, (49, 65)) for each in range(3)]
+    frames = open_frames(write_video(tmp_path / "odd.avi", images, codec="mpeg4"))
+    assert frames.size == (49, 65)
+    assert [number(image) for image in frames] == [0, 1, 2]
+
+
+class TestTimes:
+    TIMES = (0, 40, 60, 200, 210, 500, 1000, 1040)
+
+    @pytest.fixture(params=["vfr.mp4", "vfr.mkv"])
+    def path(self, request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+        images = [numbered(each) for each in range(len(self.TIMES))]
+        return write_video(tmp_path / request.param, images, times=self.TIMES)
+
+    def test_times_are_kept(self, path: Path) -> None:
+        frames = open_frames(path)
+        assert [frames.time(each) for each in range(len(frames))] == pytest.approx([t / 1000 for t in self.TIMES])
+
+    def test_sampling_takes_what_is_on_show(self, path: Path) -> None:
+        frames = open_frames(path, fps=10)
+        # At 0, 100, ..., 1000 ms.
+        expected = [0, 2, 3, 4, 4, 5, 5, 5, 5, 5, 6]
+        assert len(frames) == len(expected)
+        assert frames.fps == 10 and frames.time(3) == pytest.approx(0.3)
+        assert [number(image) for image in frames] == expected
+        assert [number(frames[each]) for each in range(len(expected))] == expected
+        assert [number(frames[each]) for each in reversed(range(len(expected)))] == expected[::-1]
+        assert [number(image) for image in frames.play(4)] == expected[4:]
+        with pytest.raises(NoSuchFrame, match="11 frames, 0 to 10"):
+            frames[11]
+
+    def test_a_time_behind_the_end(self, path: Path) -> None:
+        with pytest.raises(NoSuchFrame):
+            open_frames(path).time(len(self.TIMES))
+
+
+@pytest.mark.parametrize("fps, expected", [(6.25, range(0, COUNT, 4)), (25, range(COUNT))])
+def test_sampling_a_steady_video(path: Path, fps: float, expected: range) -> None:
+    frames = open_frames(path, fps=fps)
+    assert [number(image) for image in frames] == list(expected)
+    assert len(frames) == len(expected)
+    assert number(frames[2]) == expected[2]
+
+
+def test_sampling_opened_frames(clips: dict[str, Path]) -> None:
+    frames = open_frames(clips["b-frames.mp4"])
+    assert open_frames(frames) is frames
+    assert number(open_frames(frames, fps=5)[1]) == 5
+
+
+class TestFrameBeyondTheEnd:
+    @pytest.mark.parametrize("frame", [COUNT, COUNT + 1000, -1])
+    def test_sentence(self, path: Path, frame: int) -> None:
+        frames = open_frames(path)
+        with pytest.raises(NoSuchFrame, match=rf"{path.name} has 40 frames, 0 to 39. Got frame {frame}\.") as caught:
+            frames[frame]
+        assert isinstance(caught.value, IndexError)
+
+    def test_after_the_last_was_read(self, path: Path) -> None:
+        frames = open_frames(path)
+        assert number(frames[COUNT - 1]) == COUNT - 1
+        with pytest.raises(NoSuchFrame):
+            frames[COUNT]
+        assert number(frames[COUNT - 2]) == COUNT - 2
+
+    def test_playing(self, path: Path) -> None:
+        with pytest.raises(NoSuchFrame):
+            next(open_frames(path).play(COUNT))
+
+
+class TestBrokenFiles:
+    def test_missing(self, tmp_path: Path) -> None:
+        with pytest.raises(MediaError, match=r"there is no file .*gone\.mp4"):
+            open_frames(tmp_path / "gone.mp4")
+
+    def test_empty(self, tmp_path: Path) -> None:
+        path = tmp_path / "empty.mp4"
+        path.touch()
+        with pytest.raises(MediaError, match="is empty"):
+            open_frames(path)
+
+    def test_not_a_video(self, tmp_path: Path) -> None:
+        path = tmp_path / "words.mp4"
+        path.write_text("No film, only words. " * 99)
+        with pytest.raises(MediaError, match=r"words\.mp4 is not a video"):
+            open_frames(path)
+
+    def test_sound_only(self, tmp_path: Path) -> None:
+        path = tmp_path / "sound.wav"
+        with av.open(str(path), "w") as container:
+            stream = container.add_stream("pcm_s16le", rate=8000, layout="mono")
+            sound = av.AudioFrame.from_ndarray(np.zeros((1, 800), np.int16), layout="mono")
+            sound.rate = 8000
+            container.mux(stream.encode(sound))
+        with pytest.raises(MediaError, match="holds no video"):
+            open_frames(path)
+
+    def test_head_missing(self, tmp_path: Path) -> None:
+        path = clip(tmp_path / "whole.mp4")
+        cut = tmp_path / "cut.mp4"
+        cut.write_bytes(path.read_bytes()[:-300])  # an MP4's head stands at its end, unless asked otherwise
+        with pytest.raises(MediaError, match=r"cut\.mp4 is not a video, or is cut short"):
+            open_frames(cut)
+
+    @pytest.fixture
+    def cut(self, tmp_path: Path) -> Path:
+        images = [numbered(each) for each in range(COUNT)]
+        for image, noise in zip(images, np.random.default_rng(0).integers(0, 60, (COUNT, 24, 64, 3)), strict=True):
+            image[12:36] += noise.astype(np.uint8)  # or all frames would lie in the file's first bytes
+        whole = write_video(tmp_path / "whole.mp4", images, options={"movflags": "faststart"})
+        path = tmp_path / "cut.mp4"
+        path.write_bytes(whole.read_bytes()[: whole.stat().st_size * 6 // 10])
+        return path
+
+    def test_what_decodes_of_a_truncated_file_is_given_and_then_one_error(self, cut: Path) -> None:
+        frames, seen = open_frames(cut), []
+        with pytest.raises(MediaError, match=r"cut\.mp4 breaks off after frame \d+"):
+            for image in frames:
+                seen.append(image)
+        whole = open_frames(cut.with_name("whole.mp4"))
+        assert 15 < len(seen) < COUNT
+        assert all((image == whole[each]).all() for each, image in enumerate(seen[:-1]))
+
+    def test_frames_of_a_truncated_file(self, cut: Path) -> None:
+        frames = open_frames(cut)
+        assert number(frames[12]) == 12
+        with pytest.raises(MediaError, match="breaks off") as caught:
+            frames[COUNT - 1]
+        assert not isinstance(caught.value, NoSuchFrame)
+        assert number(frames[13]) == 13
+        with pytest.raises(NoSuchFrame):
+            frames[COUNT]
+
+    def test_sampling_a_truncated_file(self, cut: Path) -> None:
+        with pytest.raises(MediaError, match="breaks off"):
+            list(open_frames(cut, fps=5))
+
+    @pytest.mark.parametrize("fps", [0, -6, float("nan"), float("inf")])
+    def test_senseless_rates(self, clips: dict[str, Path], fps: float) -> None:
+        with pytest.raises(MediaError, match="fps must be above 0"):
+            open_frames(clips["b-frames.mp4"], fps=fps)
+
+
+def count_decoded(monkeypatch: pytest.MonkeyPatch) -> list[None]:
+    """A list that grows with every picture that is decoded from now on."""
+    decoded: list[None] = []
+    pictures = video._pictures
+
+    def counted(*args):
+        for picture in pictures(*args):
+            decoded.append(None)
+            yield picture
+
+    monkeypatch.setattr(video, "_pictures", counted)
+    return decoded
