@@ -39,7 +39,9 @@ class Sam2Config:
 
     def __post_init__(self) -> None:
         if self.image_size % 32:
-            raise ValueError(f"image_size must be a multiple of 32, the trunk's coarsest stride. Got {self.image_size}.")
+            raise ValueError(
+                f"image_size must be a multiple of 32, the trunk's coarsest stride. Got {self.image_size}."
+            )
         if self.channels % self.memory_channels:
             raise ValueError(
                 f"channels must be a multiple of memory_channels, since a pointer is cut into memory tokens. "
@@ -62,7 +64,9 @@ class Sam2Config:
     @classmethod
     def from_json(cls, text: str) -> Sam2Config:
         fields: dict[str, Any] = json.loads(text)
-        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()})
+        return cls(
+            **{name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
+        )
 
 
 TINY = Sam2Config(embed_dim=96, stages=(1, 2, 7, 2), global_blocks=(5, 7, 9))

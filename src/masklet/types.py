@@ -72,10 +72,14 @@ class Prompt:
         return isinstance(other, Prompt) and self.to_json() == other.to_json()
 
     def __hash__(self) -> int:
-        return hash((self.positive, self.negative, self.box, None if self.mask is None else self.mask.tobytes()))
+        return hash(
+            (self.positive, self.negative, self.box, None if self.mask is None else self.mask.tobytes())
+        )
 
     def __repr__(self) -> str:
-        said = [f"{name}={getattr(self, name)}" for name in ("positive", "negative", "box") if getattr(self, name)]
+        said = [
+            f"{name}={getattr(self, name)}" for name in ("positive", "negative", "box") if getattr(self, name)
+        ]
         if self.mask is not None:
             said.append(f"mask={self.mask.shape[0]}x{self.mask.shape[1]}")
         return f"Prompt({', '.join(said)})"
@@ -97,7 +101,9 @@ class Prompt:
     def from_json(cls, said: Mapping[str, Any]) -> Prompt:
         unknown = set(said) - {"positive", "negative", "box", "mask"}
         if unknown:
-            raise PromptError(f"a prompt has positive, negative, box and mask. Got {', '.join(sorted(unknown))}.")
+            raise PromptError(
+                f"a prompt has positive, negative, box and mask. Got {', '.join(sorted(unknown))}."
+            )
         mask = said.get("mask")
         return cls(
             positive=said.get("positive", ()),
@@ -112,7 +118,9 @@ def _points(points: Any, name: str) -> tuple[Point, ...]:
     if array.size == 0:
         return ()
     if array.ndim != 2 or array.shape[1] != 2:
-        raise PromptError(f"{name} must be a list of (x, y) points. Got shape {array.shape}: for one click, [(x, y)].")
+        raise PromptError(
+            f"{name} must be a list of (x, y) points. Got shape {array.shape}: for one click, [(x, y)]."
+        )
     if not np.isfinite(array).all():
         raise PromptError(f"{name} must be finite pixel positions. Got {array.tolist()}.")
     return tuple((float(x), float(y)) for x, y in array)
@@ -209,7 +217,9 @@ class Candidates:
         choice : int64 (b,), on the candidates' device, so that nothing waits for the host
         """
         rows = torch.arange(len(choice), device=choice.device)
-        return MaskPrediction(self.logits[rows, choice], self.iou[rows, choice], self.pointer[rows, choice], self.score)
+        return MaskPrediction(
+            self.logits[rows, choice], self.iou[rows, choice], self.pointer[rows, choice], self.score
+        )
 
 
 @dataclass(frozen=True)
@@ -275,7 +285,9 @@ class Masks:
 
     def __getitem__(self, id: int) -> Bool[np.ndarray, "H W"]:
         if id not in self.ids:
-            raise KeyError(f"no object {id} on frame {self.frame}; there are {', '.join(map(str, self.ids)) or 'none'}")
+            raise KeyError(
+                f"no object {id} on frame {self.frame}; there are {', '.join(map(str, self.ids)) or 'none'}"
+            )
         return self._arrays[self.ids.index(id)]
 
     def __contains__(self, id: object) -> bool:
@@ -289,6 +301,16 @@ class Masks:
 
     def items(self) -> Iterator[tuple[int, Bool[np.ndarray, "H W"]]]:
         return ((id, self[id]) for id in self.ids)
+
+    @staticmethod
+    def joined(each: Mapping[int, Masks]) -> Masks:
+        """One mask for each object, made apart on the same frame; the keys become the ids."""
+        parts = list(each.values())
+        first = parts[0]
+        low_res, iou, score = (
+            torch.cat([getattr(part, name) for part in parts]) for name in ("low_res", "iou", "score")
+        )
+        return Masks(first.frame, tuple(each), low_res, first.size, iou, score)
 
     def select(self, *ids: int) -> Masks:
         """The same frame with only these objects, in this order."""

@@ -47,7 +47,9 @@ class PooledAttention(nn.Module):
         if self.pooled:
             q = pool(q)
         h, w = q.shape[1:3]
-        x = attend(*(part.flatten(1, 2).unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in (q, k, v)))
+        x = attend(
+            *(part.flatten(1, 2).unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in (q, k, v))
+        )
         return self.out(x.transpose(1, 2).flatten(-2).unflatten(1, (h, w)))
 
 
@@ -87,7 +89,9 @@ class Hiera(nn.Module):
         super().__init__()
         self.patch = nn.Conv2d(3, config.embed_dim, kernel_size=7, stride=4, padding=3)
         self.position = nn.Parameter(torch.zeros(1, config.embed_dim, *config.background))
-        self.window_position = nn.Parameter(torch.zeros(1, config.embed_dim, config.windows[0], config.windows[0]))
+        self.window_position = nn.Parameter(
+            torch.zeros(1, config.embed_dim, config.windows[0], config.windows[0])
+        )
 
         blocks: list[Block] = []
         width, heads, window = config.embed_dim, config.heads, config.windows[0]

@@ -20,7 +20,9 @@ class ImageEncoder(nn.Module):
         super().__init__()
         c = config.channels
         self.trunk = Hiera(config)
-        self.lateral = nn.ModuleList(nn.Conv2d(config.embed_dim << stage, c, kernel_size=1) for stage in range(4))
+        self.lateral = nn.ModuleList(
+            nn.Conv2d(config.embed_dim << stage, c, kernel_size=1) for stage in range(4)
+        )
         self.to_middle = nn.Conv2d(c, c // 4, kernel_size=1)
         self.to_fine = nn.Conv2d(c, c // 8, kernel_size=1)
 

@@ -37,7 +37,9 @@ class ImageSession:
         """
         check_prompt(prompt, self.size)
         if candidates not in (None, 1, 3):
-            raise ValueError(f"candidates must be 1 or 3, as many as the decoder can offer. Got {candidates}.")
+            raise ValueError(
+                f"candidates must be 1 or 3, as many as the decoder can offer. Got {candidates}."
+            )
         ask = Ask.of(prompt, self.size, self.model, None if hint is None else hint.low_res[:1], alone=True)
         clicked, drew = ask.points.shape[1], ask.mask is not None
         offered = self.model.decode(

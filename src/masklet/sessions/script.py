@@ -120,7 +120,9 @@ def _step(said: Mapping[str, Any]) -> Step:
     kind = KINDS.get(said.get("do", ""))
     fields = {name: value for name, value in said.items() if name != "do"}
     if kind is None or set(fields) != set(kind.__dataclass_fields__):
-        raise PromptError(f"a script's step is one of {', '.join(KINDS)}, with its fields. Got {dict(said)!r}.")
+        raise PromptError(
+            f"a script's step is one of {', '.join(KINDS)}, with its fields. Got {dict(said)!r}."
+        )
     if "prompt" in fields:
         fields["prompt"] = Prompt.from_json(fields["prompt"])
     return kind(**fields)

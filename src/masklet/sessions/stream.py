@@ -60,7 +60,9 @@ class Tracker:
                 features = self.model.encode(square)
             self._follow(features, prompts, size)
         self.frame += 1
-        return gathered(self.frame - 1, {id: each.last for id, each in self._objects.items()}, size, self.model)
+        return gathered(
+            self.frame - 1, {id: each.last for id, each in self._objects.items()}, size, self.model
+        )
 
     def forget(self, *ids: int) -> None:
         """Stop following objects, and let go of all that is remembered of them."""
@@ -107,7 +109,9 @@ def track(
     prompts : frame -> object id -> prompt
     """
     if not any(prompts.values()):
-        raise PromptError("following needs at least one prompt: {0: {1: Prompt(positive=[(x, y)])}}. Got none.")
+        raise PromptError(
+            "following needs at least one prompt: {0: {1: Prompt(positive=[(x, y)])}}. Got none."
+        )
     first = min(frame for frame, said in prompts.items() if said)
     source = video if isinstance(video, Frames | Stream) else _source(video)
     if isinstance(source, Frames):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -23,6 +24,7 @@ from masklet.transforms import check_prompt, frame_to_square
 from masklet.types import FrameFeatures, MaskPrediction, Masks, Prompt
 
 FORMAT = 1  # of saved sessions
+UNDOS = 32  # steps that can be taken back; each holds on to the memories of its time
 
 
 @dataclass
@@ -73,7 +75,7 @@ class VideoSession:
         self._features = features or FeatureCache()
         self._video = str(Path(video).resolve()) if isinstance(video, str | Path) else None
         self._objects: dict[int, Followee] = {}
-        self._undone: list[tuple[list[Step], dict[int, Followee]]] = []
+        self._undone: deque[tuple[list[Step], dict[int, Followee]]] = deque(maxlen=UNDOS)
 
     @property
     def ids(self) -> tuple[int, ...]:
@@ -101,12 +103,16 @@ class VideoSession:
             alone=frame not in each.passed,
         )
         reverse = each.passed.get(frame, False)
-        advance(self.model, features, frame, [each], {id: ask}, reverse=reverse, clip_length=self._clip_length)
+        advance(
+            self.model, features, frame, [each], {id: ask}, reverse=reverse, clip_length=self._clip_length
+        )
         self._note(each, frame)
         self.script.steps.append(Prompted(frame, id, prompt))
         return self._masks(frame)
 
-    def propagate(self, start: int | None = None, stop: int | None = None, *, reverse: bool = False) -> Iterator[Masks]:
+    def propagate(
+        self, start: int | None = None, stop: int | None = None, *, reverse: bool = False
+    ) -> Iterator[Masks]:
         """Follow all objects, frame by frame, and yield the masks of each frame as it is done.
 
         An object appears from its first prompt in the direction of travel; prompted frames keep their answers.
@@ -116,7 +122,9 @@ class VideoSession:
         """
         prompted = sorted({frame for each in self._objects.values() for frame in each.bank.prompted})
         if not prompted:
-            raise PromptError("following needs at least one prompt: video.prompt(0, 1, Prompt(positive=[(x, y)])).")
+            raise PromptError(
+                "following needs at least one prompt: video.prompt(0, 1, Prompt(positive=[(x, y)]))."
+            )
         count = len(self.frames)
         first = (prompted[-1] if reverse else prompted[0]) if start is None else start
         end = (-1 if reverse else count) if stop is None else stop
@@ -124,6 +132,15 @@ class VideoSession:
             raise NoSuchFrame(self.frames.name, first, count)
         path = range(first, max(end, -1), -1) if reverse else range(first, min(end, count))
         return self._follow(path, reverse=reverse)
+
+    def masks(self, frame: int) -> Masks:
+        """The masks that stand on a frame now: prompted or followed, without running the model."""
+        return self._masks(frame)
+
+    @property
+    def answered(self) -> tuple[int, ...]:
+        """The frames on which masks stand, in order."""
+        return tuple(sorted({frame for each in self._objects.values() for frame in each.answers}))
 
     def clear(self, frame: int, id: int) -> None:
         """Take back all that was said of an object on a frame. An object of which nothing is said is gone."""
@@ -136,7 +153,9 @@ class VideoSession:
     def remove(self, id: int) -> None:
         """Give up an object and all that was said of it."""
         if id not in self._objects:
-            raise PromptError(f"there is no object {id}. There are: {', '.join(map(str, self.ids)) or 'none'}.")
+            raise PromptError(
+                f"there is no object {id}. There are: {', '.join(map(str, self.ids)) or 'none'}."
+            )
         self._remember()
         del self._objects[id]
         self.script.steps.append(Removed(id))
@@ -225,7 +244,9 @@ class VideoSession:
 
     def _masks(self, frame: int, objects: list[Followee] | None = None) -> Masks:
         objects = list(self._objects.values()) if objects is None else objects
-        return gathered(frame, {each.id: each.answers.get(frame) for each in objects}, self.frames.size, self.model)
+        return gathered(
+            frame, {each.id: each.answers.get(frame) for each in objects}, self.frames.size, self.model
+        )
 
     def _forget_frame(self, frame: int, id: int) -> None:
         each = self._objects[id]

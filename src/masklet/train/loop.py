@@ -36,11 +36,14 @@ class Learner(nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, batch: Batch, plan: Plan, rng: torch.Generator, loss_size: int) -> tuple[Tensor, Tensor]:
+    def forward(self, batch: Batch, plan: Plan, rng: torch.Generator, stage: Stage) -> tuple[Tensor, Tensor]:
         """The loss, a sum over the answers of a frame and a mean over frames, and its parts for the log."""
-        answers = rollout(self.model, batch, plan, rng)
-        blames = [blame(each.candidates, batch.masks[:, each.frame], loss_size) for each in answers]
-        loss = torch.stack([each.total for each in blames]).sum() / batch.images.shape[1]
+        answers = rollout(self.model, batch, plan, rng, stage.corrections)
+        blames = [
+            blame(each.candidates, batch.masks[:, each.frame], stage.loss_size, stage.focal)
+            for each in answers
+        ]
+        loss = torch.stack([each.total(stage.focal) for each in blames]).sum() / batch.images.shape[1]
         return loss, _parts(blames)
 
 
@@ -137,7 +140,7 @@ def _stage(
         start = time.perf_counter()
         plan, batch, rng = draw(run.recipe, stage, run.step, accelerator.process_index)
         with accelerator.autocast():
-            loss, parts = learner(batch.to(accelerator.device), plan, rng, stage.loss_size)
+            loss, parts = learner(batch.to(accelerator.device), plan, rng, stage)
         accelerator.backward(loss)
         norm = accelerator.clip_grad_norm_(run.model.parameters(), run.recipe.clip_norm)
         if math.isfinite(float(norm)):

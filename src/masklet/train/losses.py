@@ -24,9 +24,8 @@ class Blame:
     iou: Float[Tensor, ""]
     score: Float[Tensor, ""]
 
-    @property
-    def total(self) -> Float[Tensor, ""]:
-        return FOCAL * self.focal + DICE * self.dice + IOU * self.iou + SCORE * self.score
+    def total(self, focal: float = FOCAL) -> Float[Tensor, ""]:
+        return focal * self.focal + DICE * self.dice + IOU * self.iou + SCORE * self.score
 
 
 def focal_loss(logits: Float[Tensor, "*n h w"], truth: Float[Tensor, "*n h w"]) -> Float[Tensor, "*n"]:
@@ -52,7 +51,9 @@ def true_iou(logits: Float[Tensor, "*n h w"], truth: Float[Tensor, "*n h w"]) ->
     return torch.where(either > 0, both / either.clamp(min=1), 1.0)
 
 
-def blame(candidates: Candidates, truth: Bool[Tensor, "b H W"], size: int) -> Blame:
+def blame(
+    candidates: Candidates, truth: Bool[Tensor, "b H W"], size: int, focal_weight: float = FOCAL
+) -> Blame:
     """Compare what was offered with the truth, at a map of size x size.
 
     Only the candidate with the lowest mask loss learns its mask; every candidate learns its IoU. Where the object is
@@ -64,7 +65,7 @@ def blame(candidates: Candidates, truth: Bool[Tensor, "b H W"], size: int) -> Bl
 
     present = truth.flatten(1).any(dim=1).float()
     focal, dice = focal_loss(logits, target), dice_loss(logits, target)
-    best = (FOCAL * focal + DICE * dice).argmin(dim=1, keepdim=True)
+    best = (focal_weight * focal + DICE * dice).argmin(dim=1, keepdim=True)
     off = (candidates.iou.float() - true_iou(logits.detach(), target)).abs().mean(dim=1)
     return Blame(
         (focal.gather(1, best)[:, 0] * present).mean(),

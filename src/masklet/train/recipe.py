@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from masklet.config import Sam2Config
 from masklet.train.clip import Clip
+from masklet.train.losses import FOCAL
+from masklet.train.rollout import CORRECTIONS
 
 Source = Callable[[int], Clip]  # a clip's number to the clip
 
@@ -32,6 +34,8 @@ class Stage:
     steps : optimiser steps
     rates : learning rate at its start and at its end; a straight line between them
     loss_size : side of the maps on which masks are compared
+    corrections : clicks on a corrected frame
+    focal : weight of the focal loss
     """
 
     name: str
@@ -40,6 +44,8 @@ class Stage:
     rates: tuple[float, float]
     shares: tuple[Share, ...]
     loss_size: int
+    corrections: int = CORRECTIONS
+    focal: float = FOCAL
 
 
 @dataclass(frozen=True)

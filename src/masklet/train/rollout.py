@@ -102,7 +102,8 @@ class Points:
     def and_click(self, click: annotator.Clicks) -> Points:
         labels = torch.where(click.positive, POSITIVE, NEGATIVE)
         return Points(
-            torch.cat([self.xy, click.points[:, None]], dim=1), torch.cat([self.labels, labels[:, None]], dim=1)
+            torch.cat([self.xy, click.points[:, None]], dim=1),
+            torch.cat([self.labels, labels[:, None]], dim=1),
         )
 
     @classmethod
@@ -124,8 +125,13 @@ def encode(model: Sam2, batch: Batch) -> list[FrameFeatures]:
     return [FrameFeatures(*(part[batch.owner * frames + t] for part in features)) for t in range(frames)]
 
 
-def rollout(model: Sam2, batch: Batch, plan: Plan, rng: torch.Generator) -> list[Answer]:
-    """Play a batch of clips through, and return every answer on the way, in the order given."""
+def rollout(
+    model: Sam2, batch: Batch, plan: Plan, rng: torch.Generator, corrections: int = CORRECTIONS
+) -> list[Answer]:
+    """Play a batch of clips through, and return every answer on the way, in the order given.
+
+    corrections : clicks on each corrected frame
+    """
     features = encode(model, batch)
     policy = Recency()
     banks = [MemoryBank(capacity=None) for _ in range(len(batch.masks))]
@@ -143,7 +149,7 @@ def rollout(model: Sam2, batch: Batch, plan: Plan, rng: torch.Generator) -> list
                 recalls = [policy.recall(bank, t, reverse=False, clip_length=None) for bank in banks]
                 points = Points.none(len(truth), truth.device)
             context = model.attend(features[t], recalls)
-            clicks = CORRECTIONS if t in plan.corrected else 0
+            clicks = corrections if t in plan.corrected else 0
             answers += _converse(model, features[t], context, t, truth, points, clicks, rng)
             prediction = _best(answers[-1].candidates).hidden()
         if t == order[-1]:
@@ -177,7 +183,9 @@ def _converse(
     hint: Tensor | None = None
     for _ in range(corrections + 1):
         if hint is not None:
-            shown = F.interpolate(hint[:, None], truth.shape[-2:], mode="bilinear", align_corners=False)[:, 0] > 0
+            shown = (
+                F.interpolate(hint[:, None], truth.shape[-2:], mode="bilinear", align_corners=False)[:, 0] > 0
+            )
             points = points.and_click(annotator.corrective_click(shown, truth, rng, annotator.FROM_OBJECT))
         count = points.xy.shape[1]
         spoken = (points.xy, points.labels) if count else (None, None)

@@ -1,0 +1,5 @@
+"""python -m masklet: the command line."""
+
+from masklet.cli import main
+
+main()

@@ -1,0 +1,26 @@
+"""masklet models: the models that have a name."""
+
+from __future__ import annotations
+
+import typer
+
+
+def models() -> None:
+    """List the models that have a name; a path or a hub id works in their place."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from masklet.checkpoint import PUBLISHED
+    from masklet.config import SIZES
+
+    table = Table("name", "trunk", "input", "where")
+    nano = SIZES["nano"]
+    table.add_row(
+        "nano", f"{nano.embed_dim} wide, {sum(nano.stages)} blocks", f"{nano.image_size} px", "in the package"
+    )
+    for name in PUBLISHED:
+        size = SIZES[name.split("hiera-")[1]]
+        blocks = f"{size.embed_dim} wide, {sum(size.stages)} blocks"
+        table.add_row(name, blocks, f"{size.image_size} px", f"hub: facebook/{name}")
+    Console().print(table)
+    typer.echo("Use one as --model NAME, or masklet.load(NAME).")
