@@ -1,0 +1,72 @@
+"""A real network goes through every protocol, by the sessions that users hold."""
+
+import json
+
+import pytest
+import torch
+
+from masklet.config import toy
+from masklet.evaluate.image_clicks import ImageClicks
+from masklet.evaluate.interactive import Offline, Online
+from masklet.evaluate.layouts import pictures
+from masklet.evaluate.semi_supervised import SemiSupervised
+from masklet.evaluate.subjects import Network
+from masklet.evaluate.user import GIVEN
+from masklet.model import Sam2
+from masklet.rle import encode
+from masklet.sessions.stream import track
+from masklet.types import Prompt
+
+from .small import square, write_frame
+
+
+@pytest.fixture(scope="module")
+def network():
+    torch.manual_seed(0)
+    return Network("toy", Sam2(toy()).eval())
+
+
+def test_every_setting_of_following(network, moving):
+    rows = list(SemiSupervised(GIVEN).run(network, moving))
+    assert [row.setting for row in rows] == list(GIVEN)
+    assert all(0 <= row.scores[name] <= 1 for row in rows for name in ("J", "F", "J&F"))
+    assert all(row.scores["s/frame"] > 0 for row in rows)
+
+
+def test_following_here_is_what_track_does(network, moving):
+    """The rows of a first-frame mask are those of the streaming tracker's masks."""
+    [row] = SemiSupervised(frames="all").run(network, moving)
+    script = {0: {1: Prompt(mask=moving.truth(0).masks[1])}}
+    answers = {
+        masks.frame: masks[1]
+        for masks in track(network.model, moving.frames, script, clip_length=len(moving.frames))
+    }
+    shot = row.shots[0]
+    assert shot.answer == encode(answers[shot.frame])
+
+
+@pytest.mark.parametrize("protocol", [Offline(), Online()])
+def test_interaction(network, moving, protocol):
+    rows = list(protocol.run(network, moving))
+    assert [row.step for row in rows] == list(range(1, 9))
+    assert rows[0].scores["user s"] < rows[-1].scores["user s"]
+
+
+def test_images(network, tmp_path):
+    write_frame(tmp_path / "set/a.png")
+    said = {
+        "images": [{"id": 1, "file_name": "a.png"}],
+        "annotations": [{"id": 1, "image_id": 1, "segmentation": encode(square(4) > 0)}],
+    }
+    (tmp_path / "set/instances.json").write_text(json.dumps(said))
+    [picture] = pictures(tmp_path)
+    rows = list(ImageClicks().run(network, picture))
+    assert [row.setting for row in rows] == ["box", "1 click", "3 clicks", "5 clicks"]
+    assert rows[1].scores["best"] >= rows[1].scores["chosen"]
+
+
+def test_identity_follows_the_weights(network):
+    torch.manual_seed(1)
+    other = Network("toy", Sam2(toy()))
+    assert network.identity == Network("toy", network.model).identity
+    assert network.identity != other.identity and network.identity.startswith("toy ")
