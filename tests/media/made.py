@@ -1,4 +1,4 @@
-"""Small clips and masks that tests make for themselves. A frame shows its number, and survives a lossy codec."""
+"""Small clips and masks that tests make for themselves. A frame shows its number, through any codec."""
 
 from __future__ import annotations
 

@@ -5,26 +5,26 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import ClassVar
 
 import cv2
 import numpy as np
 import pytest
-from media.made import clip, number, numbered
 
 from masklet.errors import MediaError
 from masklet.media import NoSuchFrame, Source, open_frames, stream
+from media.made import clip, number, numbered
 
 
-class FakeCamera(cv2.VideoCapture):
+class FakeCamera:
     """A camera for OpenCV: BGR, a picture every few milliseconds, then no more."""
 
-    opened: list[object] = []
+    opened: ClassVar[list[object]]
     released = 0
     count = 20
     wait = 0.005
 
     def __init__(self, camera: object) -> None:
-        super().__init__()
         self.opened.append(camera)
         self._taken = 0
 
@@ -48,7 +48,7 @@ class FakeCamera(cv2.VideoCapture):
 @pytest.fixture
 def camera(monkeypatch: pytest.MonkeyPatch) -> type[FakeCamera]:
     class Camera(FakeCamera):
-        opened: list[object] = []
+        opened: ClassVar[list[object]] = []
 
     monkeypatch.setattr(cv2, "VideoCapture", Camera)
     return Camera

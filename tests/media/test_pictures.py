@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 import pytest
-from media.made import number, numbered
 
 from masklet.errors import MediaError
 from masklet.media import NoSuchFrame, find_pictures, open_frames, read_image
+from media.made import number, numbered
 
 
 def solid(mode: str, color: object, size: tuple[int, int] = (6, 4)) -> PIL.Image.Image:
@@ -120,7 +120,7 @@ class TestFolder:
 
     def test_glob(self, folder: Path) -> None:
         assert [number(image) for image in open_frames(f"{folder}/shot 1*.png")] == [1, 10, 100]
-        assert [path.name for path in find_pictures(folder)][0] == "shot 1.png"
+        assert find_pictures(folder)[0].name == "shot 1.png"
 
     def test_brackets_in_a_name_are_no_glob(self, folder: Path) -> None:
         renamed = folder.rename(folder.with_name("shots [1]"))
@@ -147,7 +147,7 @@ class TestFolder:
             list(open_frames(folder))
 
     def test_behind_the_end(self, folder: Path) -> None:
-        with pytest.raises(NoSuchFrame, match="shots has 4 frames, 0 to 3. Got frame 4"):
+        with pytest.raises(NoSuchFrame, match=r"shots has 4 frames, 0 to 3\. Got frame 4"):
             open_frames(folder)[4]
 
     def test_pictures_have_no_times_to_sample(self, folder: Path) -> None:

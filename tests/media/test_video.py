@@ -1,4 +1,4 @@
-"""Stored videos: every frame in order, alone and exactly; their times; and files that are not what they say."""
+"""Stored videos: every frame in order, alone and exactly; their times; files that are not what they say."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from media.made import clip, number, numbered, write_video
 
 from masklet.errors import MediaError
 from masklet.media import NoSuchFrame, open_frames, video
 from masklet.media.frames import KEPT_FRAMES
+from media.made import clip, number, numbered, write_video
 
 COUNT = 40
 # Containers with an index, without one, with times of another kind, and with none at all.
@@ -146,7 +146,9 @@ class TestTimes:
 
     def test_times_are_kept(self, path: Path) -> None:
         frames = open_frames(path)
-        assert [frames.time(each) for each in range(len(frames))] == pytest.approx([t / 1000 for t in self.TIMES])
+        assert [frames.time(each) for each in range(len(frames))] == pytest.approx(
+            [t / 1000 for t in self.TIMES]
+        )
 
     def test_sampling_takes_what_is_on_show(self, path: Path) -> None:
         frames = open_frames(path, fps=10)
@@ -184,7 +186,9 @@ class TestFrameBeyondTheEnd:
     @pytest.mark.parametrize("frame", [COUNT, COUNT + 1000, -1])
     def test_sentence(self, path: Path, frame: int) -> None:
         frames = open_frames(path)
-        with pytest.raises(NoSuchFrame, match=rf"{path.name} has 40 frames, 0 to 39. Got frame {frame}\.") as caught:
+        with pytest.raises(
+            NoSuchFrame, match=rf"{path.name} has 40 frames, 0 to 39. Got frame {frame}\."
+        ) as caught:
             frames[frame]
         assert isinstance(caught.value, IndexError)
 
@@ -237,7 +241,9 @@ class TestBrokenFiles:
     @pytest.fixture
     def cut(self, tmp_path: Path) -> Path:
         images = [numbered(each) for each in range(COUNT)]
-        for image, noise in zip(images, np.random.default_rng(0).integers(0, 60, (COUNT, 24, 64, 3)), strict=True):
+        for image, noise in zip(
+            images, np.random.default_rng(0).integers(0, 60, (COUNT, 24, 64, 3)), strict=True
+        ):
             image[12:36] += noise.astype(np.uint8)  # or all frames would lie in the file's first bytes
         whole = write_video(tmp_path / "whole.mp4", images, options={"movflags": "faststart"})
         path = tmp_path / "cut.mp4"

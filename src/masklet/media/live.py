@@ -6,7 +6,7 @@ import os
 import time
 from array import array
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 from threading import Condition, Thread
 
@@ -84,10 +84,12 @@ def _camera(camera: int | str) -> Stream:
     capture = cv2.VideoCapture(camera)
     if not capture.isOpened():
         raise MediaError(f"{name} cannot be opened. Is it there, allowed, and not in use by another program?")
-    return Stream(name, capture.get(cv2.CAP_PROP_FPS) or STILLS_FPS, _newest(capture))
+    return Stream(name, capture.get(cv2.CAP_PROP_FPS) or STILLS_FPS, _newest(capture.read, capture.release))
 
 
-def _newest(capture: cv2.VideoCapture) -> Iterator[tuple[float, Image]]:
+def _newest(
+    read: Callable[[], tuple[bool, np.ndarray | None]], release: Callable[[], None]
+) -> Iterator[tuple[float, Image]]:
     """The newest frame each time. A thread keeps reading, since cameras and their drivers queue old ones."""
     newest: deque[tuple[float, np.ndarray]] = deque(maxlen=1)
     changed = Condition()
@@ -97,14 +99,14 @@ def _newest(capture: cv2.VideoCapture) -> Iterator[tuple[float, Image]]:
         nonlocal ended
         try:
             while wanted:
-                there, bgr = capture.read()
-                if not there:
+                there, bgr = read()
+                if not there or bgr is None:
                     break
                 with changed:
                     newest.append((time.monotonic(), bgr))
                     changed.notify()
         finally:
-            capture.release()
+            release()
             with changed:
                 ended = True
                 changed.notify()

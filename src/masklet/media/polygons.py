@@ -14,9 +14,9 @@ from masklet.media.source import Image, Source
 from masklet.media.writer import Writer
 from masklet.types import Masks
 
-Ring = Float[np.ndarray, "p 2"]  # (x, y) in pixels, (0, 0) being the corner of the first; not closed
+Ring = Float[np.ndarray, "_ 2"]  # (x, y) in pixels, (0, 0) being the corner of the first; not closed
 
-TOLERANCE = 0.5
+TOLERANCE = 0.75
 
 
 class PolygonsJson(Writer):
