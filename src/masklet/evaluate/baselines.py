@@ -6,6 +6,7 @@ learned should beat them; a score means little without theirs beside it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
@@ -16,10 +17,10 @@ from masklet.evaluate.subjects import masks_of
 from masklet.media import Frames
 from masklet.types import Masks, Prompt
 
-GRABCUT_SIDE = 256  # longer images are cut out at this size
-GRABCUT_ROUNDS = 3
-CLICK_REACH = 0.2  # of the shorter side: around a positive click, what may be the object
-CLICK_CORE = 0.02  # around any click, what is certain
+GRABCUT_SIDE = 512  # longer images are cut out at this size
+GRABCUT_ROUNDS = 5
+CLICK_REACH = 0.3  # of the shorter side: around a positive click, what may be the object
+CLICK_CORE = 0.05  # around any click, what is certain
 
 # (frame, next frame, mask) -> the next frame's mask; masks are float32 (H, W), 0 to 1.
 Carry = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
@@ -93,6 +94,7 @@ class CutOut:
     """An image whose object is cut out by GrabCut (Rother et al., 2004), from the prompts that models get."""
 
     image: np.ndarray
+    known: dict[Prompt, np.ndarray] = field(default_factory=dict, repr=False)  # a cut can take a second
 
     def segment(self, prompt: Prompt, *, hint: Masks | None = None) -> Masks:
         return masks_of(0, {0: self.cut(prompt).astype(np.float32)}, self.image.shape[:2])
@@ -101,6 +103,11 @@ class CutOut:
         """The object as bool (H, W); a mask is taken as it is."""
         if prompt.mask is not None:
             return prompt.mask
+        if prompt not in self.known:
+            self.known[prompt] = self._grab(prompt)
+        return self.known[prompt]
+
+    def _grab(self, prompt: Prompt) -> np.ndarray:
         height, width = self.image.shape[:2]
         scale = min(1.0, GRABCUT_SIDE / max(height, width))
         small = cv2.resize(self.image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
@@ -110,8 +117,8 @@ class CutOut:
             cv2.setRNGSeed(0)  # its colour clusters start at random
             whole, colours = (0, 0, 0, 0), (np.zeros((1, 65)), np.zeros((1, 65)))
             cv2.grabCut(bgr, guess, whole, colours[0], colours[1], GRABCUT_ROUNDS, cv2.GC_INIT_WITH_MASK)
-        object = guess & 1  # GC_FGD and GC_PR_FGD are the odd labels
-        return cv2.resize(object, (width, height), interpolation=cv2.INTER_NEAREST) > 0
+        found = guess & 1  # GC_FGD and GC_PR_FGD are the odd labels
+        return cv2.resize(found, (width, height), interpolation=cv2.INTER_NEAREST) > 0
 
 
 def _first_guess(prompt: Prompt, scale: float, size: tuple[int, int]) -> np.ndarray:
@@ -119,7 +126,8 @@ def _first_guess(prompt: Prompt, scale: float, size: tuple[int, int]) -> np.ndar
     reach, core = (max(1, round(share * min(size))) for share in (CLICK_REACH, CLICK_CORE))
     guess = np.full(size, cv2.GC_PR_BGD, dtype=np.uint8)
     if prompt.box is not None:
-        x0, y0, x1, y1 = (max(0, round(side * scale)) for side in prompt.box)
+        x0, y0 = (max(0, math.floor(side * scale)) for side in prompt.box[:2])
+        x1, y1 = (math.ceil(side * scale) for side in prompt.box[2:])
         guess[:] = cv2.GC_BGD
         guess[y0:y1, x0:x1] = cv2.GC_PR_FGD
     else:
