@@ -9,6 +9,7 @@ import json
 import logging
 import math
 import time
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -56,10 +57,23 @@ def initialise(model: Sam2, layer_scale: float) -> None:
     """Start values where torch's own do not suit a network that is trained from nothing."""
     for block in model.memory_encoder.fuser:
         nn.init.constant_(block.scale, layer_scale)
-    attention, trunk = model.memory_attention, model.image_encoder.trunk
+    attention, trunk, decoder = model.memory_attention, model.image_encoder.trunk, model.mask_decoder
     for table in (attention.age, attention.no_memory, trunk.position, trunk.window_position):
         nn.init.trunc_normal_(table, std=0.02)
-    nn.init.trunc_normal_(model.mask_decoder.absent_pointer, std=0.02)
+    nn.init.trunc_normal_(decoder.absent_pointer, std=0.02)
+    # Queries and keys that start as one map let a point find its own place in the image from the first step. Without
+    # this, and with biases, the decoder learns where things usually are long before it learns to heed a click.
+    for module in decoder.modules():
+        if isinstance(module, nn.Linear | nn.ConvTranspose2d) and module.bias is not None:
+            nn.init.zeros_(module.bias)
+    crossing = [
+        decoder.to_image,
+        *(each for block in decoder.blocks for each in (block.to_image, block.to_tokens)),
+    ]
+    for each in crossing:
+        with torch.no_grad():
+            each.q.weight.mul_(2)
+            each.k.weight.copy_(each.q.weight)
 
 
 @dataclass
@@ -82,7 +96,7 @@ class Run:
         else:
             model.load_state_dict(weights)
         average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema))
-        return cls(recipe, model, average, torch.optim.AdamW(_groups(model, recipe.weight_decay)))
+        return cls(recipe, model, average, torch.optim.AdamW(_groups(model, recipe)))
 
     def save(self, path: Path) -> None:
         """Write a checkpoint, whole or not at all."""
@@ -104,13 +118,16 @@ class Run:
         self.optimizer.load_state_dict(state["optimizer"])
 
 
-def _groups(model: Sam2, decay: float) -> list[dict[str, Any]]:
-    """Weight decay for matrices and kernels; none for biases, norms, tables and single vectors."""
+def _groups(model: Sam2, recipe: Recipe) -> list[dict[str, Any]]:
+    """Weight decay for matrices and kernels, none for biases, norms, tables and single vectors; a trunk that learns
+    more slowly than the rest."""
     free = {"position", "window_position", "age"}
-    matrices = [p for name, p in model.named_parameters() if p.ndim > 1 and name.split(".")[-1] not in free]
-    chosen = {id(p) for p in matrices}
-    vectors = [p for p in model.parameters() if id(p) not in chosen]
-    return [{"params": matrices, "weight_decay": decay}, {"params": vectors, "weight_decay": 0.0}]
+    groups: dict[tuple[float, float], list[nn.Parameter]] = defaultdict(list)
+    for name, parameter in model.named_parameters():
+        decay = recipe.weight_decay if parameter.ndim > 1 and name.split(".")[-1] not in free else 0.0
+        pace = recipe.trunk_pace if name.startswith("image_encoder") else 1.0
+        groups[decay, pace].append(parameter)
+    return [{"params": each, "weight_decay": decay, "pace": pace} for (decay, pace), each in groups.items()]
 
 
 def train(run: Run, out: Path, *, save_every: int = 200, precision: str = "no") -> Iterator[dict[str, float]]:
@@ -136,7 +153,7 @@ def _stage(
     learner = accelerator.prepare(Learner(model))
     while (now := run.recipe.at(run.step)) is not None and now[0] is stage:
         for group in run.optimizer.param_groups:
-            group["lr"] = now[1]
+            group["lr"] = now[1] * group["pace"]
         start = time.perf_counter()
         plan, batch, rng = draw(run.recipe, stage, run.step, accelerator.process_index)
         with accelerator.autocast():

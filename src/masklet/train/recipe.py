@@ -56,6 +56,9 @@ class Recipe:
     stages: tuple[Stage, ...]
     seed: int = 0
     warmup: int = 200  # steps over which the learning rate rises from nothing, at the run's start
+    trunk_pace: float = (
+        0.2  # the image encoder's learning rate against the rest's, as in the paper (app. C.2)
+    )
     weight_decay: float = 0.05
     clip_norm: float = 1.0
     ema: float = 0.999

@@ -46,6 +46,7 @@ class Composer:
     pictures : what real clips are made of; may be empty
     size, frames : of every clip
     objects : the most that a clip labels; it always has at least one, visible on its first frame
+    smallest : part of the first frame that an object must cover to be labelled
     """
 
     def __init__(
@@ -56,8 +57,9 @@ class Composer:
         objects: int,
         seed: int,
         mix: Mix | None = None,
+        smallest: float = 0.002,
     ) -> None:
-        self.seed = seed
+        self.seed, self.smallest = seed, smallest
         mix = mix or (STILLS if frames == 1 else CLIPS)
         if frames > 1 and mix.still:
             raise ValueError(
@@ -94,7 +96,7 @@ class Composer:
         Where one is but a speck later, it counts as hidden.
         """
         area = clip.masks.mean(axis=(2, 3))
-        usable = np.flatnonzero((area[0] >= 0.002) & (area[0] <= 0.9))
+        usable = np.flatnonzero((area[0] >= self.smallest) & (area[0] <= 0.9))
         if len(usable) > self.shot.objects:
             usable = np.sort(rng.choice(usable, self.shot.objects, replace=False))
         masks = clip.masks[:, usable].copy()

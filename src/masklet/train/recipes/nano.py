@@ -9,31 +9,41 @@ from __future__ import annotations
 from dataclasses import replace
 
 from masklet.config import NANO
-from masklet.train.composer import Composer
+from masklet.train.composer import Composer, Mix
 from masklet.train.images import Picture
-from masklet.train.recipe import Recipe, Share, Stage
+from masklet.train.recipe import Recipe, Share, Source, Stage
+
+
+FIRST = Mix(still=0.5, moved=0.0, pasted=0.4, procedural=0.1)
 
 
 def recipe(pictures: list[Picture]) -> Recipe:
-    """What nano was made with: in three stages, the last of which lets the learning rate fall to nothing."""
+    """What nano was made with.
 
-    def composed(size: int, frames: int) -> Composer:
-        return Composer(pictures, size, frames, objects=2, seed=1)
+    In the first stage many things lie in each picture and the mask losses weigh the same, so that the decoder learns
+    to heed a click before it learns where things usually are.
+    """
+
+    def composed(size: int, frames: int) -> Source:
+        return Composer(pictures, size, frames, objects=2, seed=1).clip
 
     def stage(
         name: str, size: int, steps: int, rates: tuple[float, float], *shares: tuple[int, int, float]
     ) -> Stage:
-        made = tuple(Share(composed(size, frames).clip, clips, weight) for frames, clips, weight in shares)
+        made = tuple(Share(composed(size, frames), clips, weight) for frames, clips, weight in shares)
         return Stage(name, size, steps, rates, made, loss_size=size // 2)
 
+    crowded = Composer(pictures, 128, 1, objects=4, seed=1, mix=FIRST, smallest=0.02).clip
     return Recipe(
         NANO,
         (
-            replace(stage("first prompts", 128, 600, (1e-3, 1e-3), (1, 24, 1.0)), corrections=0, focal=5.0),
-            replace(
-                stage("small", 128, 900, (1e-3, 8e-4), (1, 14, 0.4), (4, 6, 0.6)), corrections=3, focal=10.0
+            Stage(
+                "first clicks", 128, 500, (1e-3, 1e-3), (Share(crowded, 14),), 64, corrections=0, focal=1.0
             ),
-            stage("clips", 256, 800, (6e-4, 4e-4), (1, 6, 0.3), (4, 3, 0.7)),
-            stage("long clips", 256, 250, (4e-4, 0.0), (1, 6, 0.2), (4, 3, 0.4), (8, 2, 0.4)),
+            replace(
+                stage("small", 128, 700, (1e-3, 8e-4), (1, 12, 0.4), (4, 5, 0.6)), corrections=3, focal=5.0
+            ),
+            replace(stage("clips", 256, 600, (6e-4, 4e-4), (1, 6, 0.3), (4, 3, 0.7)), corrections=5),
+            stage("long clips", 256, 200, (4e-4, 0.0), (1, 6, 0.2), (4, 3, 0.4), (8, 2, 0.4)),
         ),
     )
