@@ -8,8 +8,11 @@ from pathlib import Path
 
 import av
 import numpy as np
+import pytest
 import torch
+from pycocotools import mask as coco
 
+from masklet.media import Frames, Writer, open_frames
 from masklet.types import Masks
 
 QUICK = {"libx264": {"preset": "veryfast"}, "libvpx": {"cpu-used": "8"}, "libvpx-vp9": {"cpu-used": "8"}}
@@ -89,3 +92,39 @@ def box_mask(x0: int, y0: int, x1: int, y1: int, size: tuple[int, int] = (48, 64
     mask = np.zeros(size, dtype=bool)
     mask[y0:y1, x0:x1] = True
     return mask
+
+
+ONE, TWO = box_mask(4, 6, 20, 30), box_mask(16, 20, 40, 44)  # they overlap
+RING = box_mask(2, 2, 30, 30) & ~box_mask(10, 10, 20, 20)
+EMPTY = np.zeros((48, 64), dtype=bool)
+# Object 1 leaves and comes back; object 2 is followed from frame 1 on.
+CLIP = [
+    made_masks(0, {1: ONE}),
+    made_masks(1, {1: EMPTY, 2: RING}),
+    made_masks(2, {1: ONE, 2: TWO}),
+    made_masks(3, {1: ONE, 2: EMPTY}),
+]
+
+
+def made_frames(count: int = len(CLIP)) -> Frames:
+    return open_frames([numbered(each) for each in range(count)])
+
+
+def write(writer: Writer, source: Frames, clip: Sequence[Masks] = CLIP) -> None:
+    with writer:
+        for masks in clip:
+            writer.write(source[masks.frame], masks)
+
+
+def decoded(code: dict) -> np.ndarray:
+    """RLE, by pycocotools itself."""
+    return coco.decode(code).astype(bool)
+
+
+def assert_same(read: list[Masks], expected: list[Masks]) -> None:
+    assert [masks.frame for masks in read] == [masks.frame for masks in expected]
+    for one, other in zip(read, expected, strict=True):
+        assert one.ids == other.ids and one.size == other.size
+        assert all((one[id] == other[id]).all() for id in other)
+        assert one.iou.tolist() == pytest.approx(other.iou.tolist(), abs=1e-4)
+        assert one.score.tolist() == pytest.approx(other.score.tolist(), abs=1e-3)

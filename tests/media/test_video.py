@@ -182,6 +182,23 @@ def test_sampling_opened_frames(clips: dict[str, Path]) -> None:
     assert number(open_frames(frames, fps=5)[1]) == 5
 
 
+def test_what_an_edit_list_hides_is_no_frame(clips: dict[str, Path], tmp_path: Path) -> None:
+    path, hidden = tmp_path / "trimmed.mp4", 5
+    options = {"avoid_negative_ts": "disabled", "use_editlist": "1"}
+    with av.open(str(clips["b-frames.mp4"])) as whole, av.open(str(path), "w", options=options) as trimmed:
+        stream = trimmed.add_stream_from_template(whole.streams.video[0])
+        for packet in whole.demux(video=0):
+            if packet.size:
+                packet.pts -= hidden * packet.duration
+                packet.dts -= hidden * packet.duration
+                packet.stream = stream
+                trimmed.mux(packet)
+    frames = open_frames(path)
+    assert [number(image) for image in frames] == list(range(hidden, COUNT))
+    assert len(frames) == COUNT - hidden
+    assert [number(frames[each]) for each in (20, 0, 9)] == [20 + hidden, hidden, 9 + hidden]
+
+
 class TestFrameBeyondTheEnd:
     @pytest.mark.parametrize("frame", [COUNT, COUNT + 1000, -1])
     def test_sentence(self, path: Path, frame: int) -> None:
