@@ -1,7 +1,7 @@
 """The sizes of SAM 2: what differs between them, and nothing that does not.
 
-All published networks share everything but the trunk's numbers and one revision bit. Nano, the embedded model, is the
-same network with smaller numbers.
+All published networks share everything but the trunk's numbers and one revision bit. Nano, the embedded
+model, is the same network with smaller numbers.
 """
 
 from __future__ import annotations
@@ -63,10 +63,11 @@ class Sam2Config:
 
     @classmethod
     def from_json(cls, text: str) -> Sam2Config:
-        fields: dict[str, Any] = json.loads(text)
-        return cls(
-            **{name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
-        )
+        fields = json.loads(text).items()
+        said: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in fields
+        }
+        return cls(**said)
 
 
 TINY = Sam2Config(embed_dim=96, stages=(1, 2, 7, 2), global_blocks=(5, 7, 9))

@@ -20,7 +20,6 @@ from masklet.nn.memory_encoder import MemoryEncoder
 from masklet.nn.prompt_encoder import PADDING, PromptEncoder
 from masklet.types import Candidates, FrameFeatures, MaskPrediction, Recall
 
-HINT_LIMIT = 32.0  # hints are clamped to what the prompt encoder saw in training
 CERTAIN = 10.0  # logit of a mask that a user drew
 STABLE_MARGIN, STABLE_ENOUGH = 0.05, 0.98
 
@@ -28,8 +27,8 @@ STABLE_MARGIN, STABLE_ENOUGH = 0.05, 0.98
 class Sam2(nn.Module):
     """Segment Anything 2 (arXiv 2408.00714): encode, attend, decode, adopt, memorize.
 
-    Images and masks are squares of `config.image_size`, points are in its pixels. `b` is the number of objects;
-    features of one frame serve them all.
+    Images and masks are squares of `config.image_size`, and points are in its pixels. `b` is the number of
+    objects; features of one frame serve them all.
     """
 
     def __init__(self, config: Sam2Config) -> None:
@@ -57,19 +56,18 @@ class Sam2(nn.Module):
         """Look at each object's memories. All recalls must have the same shape."""
         if not recalls[0].spatial:
             return self.memory_attention.without_memory(features.coarse).expand(len(recalls), -1, -1, -1)
-        c, span = self.config.channels, recalls[0].span
+        (_, p), c = recalls[0].shape, self.config.channels
         tokens = [torch.stack([memory.tokens for _, memory in recall.spatial]) for recall in recalls]
         rows = [[row for row, _ in recall.spatial] for recall in recalls]
         pointers = [pointer for recall in recalls for _, pointer in recall.pointers]
-        ages = [[age for age, _ in recall.pointers] for recall in recalls]
+        ages = [[age / max(recall.span, 1) for age, _ in recall.pointers] for recall in recalls]
+        stacked = torch.stack(pointers) if pointers else features.coarse.new_zeros(0, c)
         return self.memory_attention(
             features.coarse,
             torch.stack(tokens).to(self.dtype),
             torch.tensor(rows, device=self.device),
-            (torch.stack(pointers) if pointers else features.coarse.new_zeros(0, c))
-            .to(self.dtype)
-            .unflatten(0, (len(recalls), -1)),
-            torch.tensor(ages, dtype=torch.float32, device=self.device) / max(span, 1),
+            stacked.to(self.dtype).view(len(recalls), p, c),
+            torch.tensor(ages, dtype=torch.float32, device=self.device),
         )
 
     def decode(
@@ -92,21 +90,7 @@ class Sam2(nn.Module):
         if points is None or labels is None:
             points = context.new_zeros(len(context), 1, 2, dtype=torch.float32)
             labels = torch.full((len(context), 1), PADDING, device=context.device)
-        if hint is not None:
-            hint = hint.clamp(-HINT_LIMIT, HINT_LIMIT).to(self.dtype)
-        return self._decode(features, context, points, labels, hint, candidates, stable=stable)
-
-    def _decode(
-        self,
-        features: FrameFeatures,
-        context: Tensor,
-        points: Tensor,
-        labels: Tensor,
-        hint: Tensor | None,
-        candidates: int,
-        *,
-        stable: bool,
-    ) -> Candidates:
+        hint = None if hint is None else hint.to(self.dtype)
         tokens, dense = self.prompt_encoder(points, labels, hint)
         position = self.prompt_encoder.image_position()
         logits, iou, pointer, score = self.mask_decoder(
@@ -126,11 +110,9 @@ class Sam2(nn.Module):
         """
         logits = drawn(mask, self.config.mask_size)
         hint = self.prompt_encoder.mask_to_hint(mask.to(self.dtype)[:, None])[:, 0]
-        # What the published code shows the decoder here are the bare features, without the no-memory embedding.
+        # The published code shows the decoder the bare features here, without the no-memory embedding.
         context = features.coarse.expand(len(mask), -1, -1, -1)
-        points = context.new_zeros(len(mask), 1, 2, dtype=torch.float32)
-        labels = torch.full((len(mask), 1), PADDING, device=mask.device)
-        seen = self._decode(features, context, points, labels, hint, 1, stable=False)
+        seen = self.decode(features, context, hint=hint, candidates=1, stable=False)
         score = torch.where(mask.flatten(1).any(dim=1), CERTAIN, -CERTAIN)
         pointer = self.mask_decoder.pointers(seen.pointer, score)[:, 0]
         return MaskPrediction(logits, torch.ones_like(score), pointer, score)

@@ -18,6 +18,7 @@ from masklet.model import Sam2, drawn
 from masklet.transforms import mask_to_square, points_to_square
 from masklet.types import Candidates, FrameFeatures, MaskPrediction, Prompt, Recall
 
+HINT_LIMIT = 32.0  # hints are clamped, as the published predictors do it
 TOGETHER = 16  # objects in one pass; more go in several, so that memory stays bounded
 
 
@@ -59,6 +60,7 @@ class Ask:
         mask = None if prompt.mask is None else mask_to_square(prompt.mask, side).to(device)
         if mask is not None and points.shape[1]:  # a mask with clicks is where the clicks start from
             mask, hint = None, drawn(mask, model.config.mask_size) if hint is None else hint
+        hint = None if hint is None else hint.clamp(-HINT_LIMIT, HINT_LIMIT)
         return cls(points, labels, mask, hint, alone)
 
     @property

@@ -1,1 +1,1 @@
-"""The network's modules. They keep no state between calls, and know nothing of files, prompts, objects or time."""
+"""The network's modules. They keep no state between calls, and know no files, objects or time."""

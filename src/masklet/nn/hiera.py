@@ -1,4 +1,7 @@
-"""Hiera, the trunk: a vision transformer in four stages, mostly of windowed attention (arXiv 2306.00989; SAM 2, app. D.1)."""
+"""Hiera, the trunk: a vision transformer in four stages, mostly of windowed attention.
+
+arXiv 2306.00989; SAM 2, app. D.1.
+"""
 
 from __future__ import annotations
 
@@ -18,10 +21,10 @@ def pool(x: Float[Tensor, "b h w c"]) -> Float[Tensor, "b h2 w2 c"]:
 
 def to_windows(x: Float[Tensor, "b h w c"], side: int) -> Float[Tensor, "windows side side c"]:
     """Cut a map into square windows, padded with zeros at the right and the bottom."""
-    b, h, w, c = x.shape
+    h, w = x.shape[1:3]
     x = F.pad(x, (0, 0, 0, -w % side, 0, -h % side))
     x = x.unflatten(2, (-1, side)).unflatten(1, (-1, side))  # (b, rows, side, columns, side, c)
-    return x.transpose(2, 3).reshape(-1, side, side, c)
+    return x.transpose(2, 3).reshape(-1, side, side, x.shape[-1])
 
 
 def from_windows(x: Float[Tensor, "windows side side c"], h: int, w: int) -> Float[Tensor, "b h w c"]:
@@ -54,7 +57,7 @@ class PooledAttention(nn.Module):
 
 
 class Block(nn.Module):
-    """One transformer block. A block that opens a stage widens the channels and, past the first stage, halves the map.
+    """One transformer block. One that opens a stage past the first doubles the channels and halves the map.
 
     window : side of the attention windows; 0 attends over the whole map
     """
@@ -108,7 +111,7 @@ class Hiera(nn.Module):
         self.ends = {sum(config.stages[: stage + 1]) - 1 for stage in range(4)}
 
     def positions(self, h: int, w: int) -> Float[Tensor, "1 c h w"]:
-        """The background table stretched over the map, plus the window table laid out like tiles (SAM 2, app. D.1)."""
+        """The background table stretched over the map, plus the window table laid out like tiles."""
         side = self.window_position.shape[-1]
         tiles = self.window_position.tile(1, 1, -(-h // side), -(-w // side))[..., :h, :w]
         return F.interpolate(self.position, (h, w), mode="bicubic") + tiles

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -30,7 +31,7 @@ class MLP(nn.Module):
 
     def __init__(self, widths: Sequence[int], activation: type[nn.Module] = nn.ReLU) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(nn.Linear(i, o) for i, o in zip(widths[:-1], widths[1:], strict=True))
+        self.layers = nn.ModuleList(nn.Linear(i, o) for i, o in pairwise(widths))
         self.activation = activation()
 
     def forward(self, x: Float[Tensor, "*n i"]) -> Float[Tensor, "*n o"]:
@@ -77,7 +78,7 @@ class Attention(nn.Module):
 
 
 def sine_map(channels: int, height: int, width: int) -> Float[Tensor, "c h w"]:
-    """Fixed position encoding of a map: half the channels for y, half for x, each axis scaled to 2 pi (DETR, A.4)."""
+    """Fixed position encoding of a map: half the channels for y, half for x, each axis scaled to 2 pi."""
     ys = torch.arange(1, height + 1) / (height + 1e-6) * 2 * math.pi
     xs = torch.arange(1, width + 1) / (width + 1e-6) * 2 * math.pi
     y = _interleaved_sines(ys, channels // 2)[:, None].expand(-1, width, -1)
@@ -102,7 +103,7 @@ def _periods(channels: int, device: torch.device) -> Float[Tensor, " c"]:
 
 
 def rotation(channels: int, height: int, width: int) -> Float[Tensor, "2 n half"]:
-    """Cosines and sines of the 2D rotary embedding: pairs of channels turn with x in the first half, with y in the second.
+    """Cosines and sines of the 2D rotary embedding: half the channels turn with x, half with y.
 
     In real numbers, so that it exports (RoFormer, 3.2.2, applied to each axis).
     """

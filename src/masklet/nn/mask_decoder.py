@@ -1,4 +1,7 @@
-"""The mask decoder: a two-way transformer between tokens and image (Segment Anything, app. A; SAM 2, app. D.1)."""
+"""The mask decoder: a two-way transformer between tokens and image.
+
+Segment Anything, app. A; SAM 2, app. D.1.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +41,7 @@ class TwoWayBlock(nn.Module):
         prompt: Float[Tensor, "b n c"],
         position: Float[Tensor, "hw c"],
     ) -> tuple[Float[Tensor, "b n c"], Float[Tensor, "b hw c"]]:
-        """prompt and position are added wherever tokens and image are compared, and never to what is passed on."""
+        """prompt and position are added where tokens and image are compared, not to what is passed on."""
         if self.first:
             tokens = self.self_attention(tokens, tokens, tokens)
         else:

@@ -14,7 +14,7 @@ from masklet.nn.layers import attend, rotate, rotation, sine_age, sine_map
 class RotaryAttention(nn.Module):
     """One-headed attention that turns queries and keys by their place in the map.
 
-    Keys may hold several maps, one after the other, each turned alike, and then pointers, which have no place.
+    Keys may hold several maps, one after the other, each turned alike; then pointers, which have no place.
     """
 
     def __init__(self, width: int, memory: int) -> None:

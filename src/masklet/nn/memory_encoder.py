@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -33,10 +35,10 @@ class MemoryEncoder(nn.Module):
     def __init__(self, config: Sam2Config) -> None:
         super().__init__()
         c = config.channels
-        # Four halvings, each with four times the channels of the one before; the last has the features' channels.
+        # Four halvings, each to four times the channels; then to the features' channels.
         widths = [1, 4, 16, 64, 256]
         layers: list[nn.Module] = []
-        for i, o in zip(widths[:-1], widths[1:], strict=True):
+        for i, o in pairwise(widths):
             layers += [nn.Conv2d(i, o, kernel_size=3, stride=2, padding=1), LayerNorm2d(o), nn.GELU()]
         self.mask = nn.Sequential(*layers, nn.Conv2d(256, c, kernel_size=1))
         self.features = nn.Conv2d(c, c, kernel_size=1)

@@ -1,4 +1,7 @@
-"""The prompt encoder: points, boxes and masks become tokens and a map (Segment Anything, app. A; SAM 2, app. D.1)."""
+"""The prompt encoder: points, boxes and masks become tokens and a map.
+
+Segment Anything, app. A; SAM 2, app. D.1.
+"""
 
 from __future__ import annotations
 
@@ -55,7 +58,7 @@ class PromptEncoder(nn.Module):
         return self.position(self.grid)
 
     def points(self, points: Float[Tensor, "b p 2"], labels: Int[Tensor, "b p"]) -> Float[Tensor, "b q c"]:
-        """Points and their labels to tokens; a padding token follows them, as the published predictors send one."""
+        """Points and labels to tokens; a padding token follows, as the published predictors send one."""
         points = torch.cat([points, points.new_zeros(len(points), 1, 2)], dim=1)
         labels = torch.cat([labels, labels.new_full((len(labels), 1), PADDING)], dim=1)
         # Half a pixel: a click names a pixel, its centre is meant.
