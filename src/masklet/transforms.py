@@ -77,9 +77,8 @@ def points_to_square(
     labels = [BOX_START, BOX_END][: len(corners)]
     labels += [POSITIVE] * len(prompt.positive) + [NEGATIVE] * len(prompt.negative)
     scale = torch.tensor([side / size[1], side / size[0]])
-    return (torch.tensor(points, dtype=torch.float32).reshape(-1, 2) * scale)[None], torch.tensor(labels)[
-        None
-    ]
+    square = torch.tensor(points, dtype=torch.float32).reshape(-1, 2) * scale
+    return square[None], torch.tensor(labels, dtype=torch.int64)[None]
 
 
 def mask_to_square(mask: np.ndarray, side: int) -> Float[Tensor, "1 S S"]:

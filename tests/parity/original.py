@@ -1,25 +1,27 @@
 """The original implementation, sam2==1.1.0, on the CPU: any size, any weights, frames from memory.
 
-It needs neither network nor files: the package holds the eight published configurations, and a test's own
-frames take the place of its loader.
+It needs no network: the package holds the eight published configurations.
 """
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 from unittest import mock
 
+import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from masklet.config import SIZES, Sam2Config
-from masklet.types import MaskPrediction, Prompt
+from masklet.types import Prompt
+from parity.agreement import Answer
 from parity.torchvision_stub import torchvision_or_stub
 
 with torchvision_or_stub():
-    from sam2 import sam2_video_predictor
     from sam2.build_sam import build_sam2_video_predictor
     from sam2.modeling.sam.transformer import TwoWayTransformer
     from sam2.sam2_image_predictor import SAM2ImagePredictor
@@ -95,67 +97,61 @@ def image_predictor(model: SAM2VideoPredictor) -> SAM2ImagePredictor:
 
 
 def clicks(prompt: Prompt) -> tuple[Tensor, Tensor]:
+    """A prompt's clicks as points and their labels."""
     points = torch.tensor([*prompt.positive, *prompt.negative]).reshape(-1, 2)
     return points, torch.tensor([1] * len(prompt.positive) + [0] * len(prompt.negative), dtype=torch.int32)
 
 
 class Video:
-    """The original's video predictor on a clip, with what it keeps to itself written down.
+    """The original's video predictor on a clip; clicks on a frame add up.
 
-    frames : (T, 3, S, S), resized and normalised; size : (H, W) in which prompts are meant
+    frames : uint8 (T, H, W, 3)
     """
 
-    def __init__(self, model: SAM2VideoPredictor, frames: Tensor, size: tuple[int, int]) -> None:
+    def __init__(self, model: SAM2VideoPredictor, frames: np.ndarray) -> None:
         self.model = model
-        loaded = (frames, *size)
-        with mock.patch.object(sam2_video_predictor, "load_video_frames", lambda **_: loaded):
-            self.state = model.init_state("")
+        with tempfile.TemporaryDirectory() as folder:
+            for number, frame in enumerate(frames):  # it asks for this name, and reads what it finds
+                Image.fromarray(frame).save(f"{folder}/{number:05d}.jpg", format="PNG")
+            self.state = model.init_state(folder)
         self.ious: dict[tuple[int, int], Tensor] = {}
+        self.said: dict[tuple[int, int], Prompt] = {}
 
-    def prompt(self, frame: int, id: int, prompt: Prompt) -> MaskPrediction:
+    def prompt(self, frame: int, id: int, prompt: Prompt) -> Answer:
         with self._spy():
             if prompt.mask is not None:
+                self.said.pop((frame, id), None)
                 self.model.add_new_mask(self.state, frame, id, prompt.mask)
             else:
-                points, labels = clicks(prompt)
-                self.model.add_new_points_or_box(self.state, frame, id, points, labels, box=prompt.box)
+                whole = self.said[frame, id] = self.said.get((frame, id), Prompt()) | prompt
+                points, labels = clicks(whole)
+                self.model.add_new_points_or_box(self.state, frame, id, points, labels, box=whole.box)
         index = self.state["obj_id_to_idx"][id]
         fresh = self.state["temp_output_dict_per_obj"][index]["cond_frame_outputs"]
         return self._read(fresh[frame], index, frame)
 
-    def propagate(
-        self, start: int | None = None, *, reverse: bool = False
-    ) -> Iterator[tuple[int, dict[int, MaskPrediction]]]:
+    def propagate(self, start: int, *, reverse: bool = False) -> Iterator[tuple[int, dict[int, Answer]]]:
         with self._spy():
             for frame, ids, _ in self.model.propagate_in_video(self.state, start, reverse=reverse):
-                yield frame, {id: self.output(frame, id) for id in ids}
+                yield frame, {id: self._kept(frame, self.state["obj_id_to_idx"][id]) for id in ids}
 
-    def output(self, frame: int, id: int) -> MaskPrediction:
-        index = self.state["obj_id_to_idx"][id]
-        return self._read(self.kept(frame, id), index, frame)
+    def _kept(self, frame: int, index: int) -> Answer:
+        outputs = self.state["output_dict_per_obj"][index]
+        kept = outputs["cond_frame_outputs"].get(frame) or outputs["non_cond_frame_outputs"][frame]
+        return self._read(kept, index, frame)
 
-    def kept(self, frame: int, id: int) -> dict[str, Any]:
-        """What the original keeps of an object on a frame, memory included."""
-        outputs = self.state["output_dict_per_obj"][self.state["obj_id_to_idx"][id]]
-        return outputs["cond_frame_outputs"].get(frame) or outputs["non_cond_frame_outputs"][frame]
-
-    def _read(self, kept: dict[str, Any], index: int, frame: int) -> MaskPrediction:
-        return MaskPrediction(
-            logits=kept["pred_masks"][:, 0].clone(),
-            iou=self.ious[index, frame].clone(),
-            pointer=kept["obj_ptr"].clone(),
-            score=kept["object_score_logits"][:, 0].clone(),
-        )
+    def _read(self, kept: dict[str, Tensor], index: int, frame: int) -> Answer:
+        return Answer(kept["pred_masks"][0, 0], self.ious[index, frame], kept["object_score_logits"][0, 0])
 
     def _spy(self) -> Any:
         """Write down predicted IoUs, which the predictor drops."""
-        step = type(self.model)._track_step
+        step = self.model._track_step
 
-        def track_step(model: SAM2VideoPredictor, frame: int, *arguments: Any) -> Any:
-            result = step(model, frame, *arguments)
+        def track_step(frame: int, *arguments: Any) -> Any:
+            result = step(frame, *arguments)
             outputs = self.state["output_dict_per_obj"]
             index = next(index for index, kept in outputs.items() if kept is arguments[6])
-            self.ious[index, frame] = result[1][2].amax(dim=-1)
+            self.ious[index, frame] = result[1][2].amax()
             return result
 
-        return mock.patch.object(type(self.model), "_track_step", track_step)
+        return mock.patch.object(self.model, "_track_step", track_step)

@@ -1,11 +1,11 @@
-"""transformers' Sam2VideoModel with given weights: any size, frames from memory, no processor (it needs torchvision)."""
+"""transformers' Sam2VideoModel in any size, without its processor, which needs torchvision."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
 import torch
-from torch import Tensor
 from transformers import (
     Sam2HieraDetConfig,
     Sam2VideoConfig,
@@ -15,10 +15,15 @@ from transformers import (
     Sam2VideoPromptEncoderConfig,
     Sam2VisionConfig,
 )
-from transformers.models.sam2_video.modeling_sam2_video import Sam2VideoRoPEAttention
+from transformers.models.sam2_video.modeling_sam2_video import (
+    Sam2VideoRoPEAttention,
+    Sam2VideoSegmentationOutput,
+)
 
 from masklet.config import Sam2Config
-from masklet.types import MaskPrediction, Prompt
+from masklet.transforms import frame_to_square, mask_to_square
+from masklet.types import Prompt
+from parity.agreement import Answer
 from parity.original import clicks
 
 
@@ -70,23 +75,27 @@ def build(config: Sam2Config) -> Sam2VideoModel:
 
 
 class Video:
-    """transformers' session on a clip, driven as its processor would; low-res logits and scores come out."""
+    """transformers' session on a clip, driven as its processor would.
 
-    def __init__(self, model: Sam2VideoModel, frames: Tensor, size: tuple[int, int]) -> None:
+    frames : uint8 (T, H, W, 3); resized as the original does, since this is about the network
+    """
+
+    def __init__(self, model: Sam2VideoModel, frames: np.ndarray) -> None:
         self.model = model
+        height, width = frames.shape[1:3]
         self.session = Sam2VideoInferenceSession(
-            video=frames, video_height=size[0], video_width=size[1], dtype=torch.float32
+            video=torch.cat([frame_to_square(frame, model.image_size) for frame in frames]),
+            video_height=height,
+            video_width=width,
+            dtype=torch.float32,
         )
-        self.scale = torch.tensor([model.image_size / size[1], model.image_size / size[0]])
+        self.scale = torch.tensor([model.image_size / width, model.image_size / height])
 
-    def prompt(self, frame: int, id: int, prompt: Prompt) -> MaskPrediction:
+    def prompt(self, frame: int, id: int, prompt: Prompt) -> Answer:
         session = self.session
         index = session.obj_id_to_idx(id)
         if prompt.mask is not None:
-            mask = torch.from_numpy(prompt.mask)[None, None].float()
-            side = (self.model.image_size,) * 2
-            square = torch.nn.functional.interpolate(mask, side, mode="bilinear", antialias=True)
-            session.add_mask_inputs(index, frame, (square >= 0.5).float())
+            session.add_mask_inputs(index, frame, mask_to_square(prompt.mask, self.model.image_size)[None])
         else:
             points, labels = clicks(prompt)
             if prompt.box is not None:
@@ -95,22 +104,13 @@ class Video:
             inputs = {"point_coords": (points * self.scale)[None, None], "point_labels": labels[None, None]}
             session.add_point_inputs(index, frame, inputs)
         session.obj_with_new_inputs = [id]
-        return self._read(self.model(session, frame_idx=frame), id)
+        return _answers(self.model(session, frame_idx=frame))[id]
 
-    def propagate(
-        self, start: int | None = None, *, reverse: bool = False
-    ) -> Iterator[tuple[int, dict[int, MaskPrediction]]]:
+    def propagate(self, start: int, *, reverse: bool = False) -> Iterator[tuple[int, dict[int, Answer]]]:
         for seen in self.model.propagate_in_video_iterator(self.session, start, reverse=reverse):
-            yield seen.frame_idx, {id: self._read(seen, id) for id in seen.object_ids}
+            yield seen.frame_idx, _answers(seen)
 
-    def _read(self, seen: object, id: int) -> MaskPrediction:
-        row = seen.object_ids.index(id)
-        outputs = self.session.output_dict_per_obj[self.session.obj_id_to_idx(id)]
-        frame = seen.frame_idx
-        kept = outputs["cond_frame_outputs"].get(frame) or outputs["non_cond_frame_outputs"][frame]
-        return MaskPrediction(
-            logits=seen.pred_masks[row],
-            iou=torch.full((1,), torch.nan),  # its videos do not tell
-            pointer=kept["object_pointer"][0],
-            score=seen.object_score_logits[row].reshape(1),
-        )
+
+def _answers(seen: Sam2VideoSegmentationOutput) -> dict[int, Answer]:
+    rows = zip(seen.object_ids, seen.pred_masks, seen.object_score_logits, strict=True)
+    return {id: Answer(logits[0], None, score[0]) for id, logits, score in rows}

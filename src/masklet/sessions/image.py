@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from masklet.media import Source, read_image
+from masklet.media import read_image
 from masklet.model import Sam2, drawn
 from masklet.tracking import Ask
 from masklet.transforms import check_prompt, still_to_square
@@ -54,7 +54,7 @@ class ImageSession:
         return Masks(
             frame=0,
             ids=tuple(range(len(order))),
-            low_res=offered.logits[0, order].clamp(-32, 32),
+            low_res=offered.logits[0, order],
             size=self.size,
             iou=offered.iou[0, order],
             score=offered.score.expand(len(order)),
