@@ -59,7 +59,8 @@ class Ask:
         points, labels = (part.to(device) for part in points_to_square(prompt, size, side))
         mask = None if prompt.mask is None else mask_to_square(prompt.mask, side).to(device)
         if mask is not None and points.shape[1]:  # a mask with clicks is where the clicks start from
-            mask, hint = None, drawn(mask, model.config.mask_size) if hint is None else hint
+            hint = drawn(mask, model.config.mask_size) if hint is None else hint
+            mask = None
         hint = None if hint is None else hint.clamp(-HINT_LIMIT, HINT_LIMIT)
         return cls(points, labels, mask, hint, alone)
 
@@ -113,8 +114,10 @@ def looks(
     reverse: bool = False,
     clip_length: int | None = None,
 ) -> Iterator[list[Look]]:
-    """Objects in batches that run as one: those that recall, and are asked, as much. So none needs padding, and each
-    gets the numbers that it would get apart."""
+    """Objects in batches that run as one: those that recall, and are asked, as much.
+
+    So none needs padding, and each gets the numbers that it would get apart.
+    """
     alike: dict[Hashable, list[Look]] = defaultdict(list)
     for each in objects:
         ask = asks.get(each.id)
