@@ -46,4 +46,5 @@ def recipe(pictures: list[Picture]) -> Recipe:
             replace(stage("clips", 192, 700, (6e-4, 4e-4), (1, 6, 0.3), (4, 3, 0.7)), corrections=5),
             stage("long clips", 256, 150, (4e-4, 0.0), (1, 6, 0.2), (4, 3, 0.4), (8, 2, 0.4)),
         ),
+        ema=0.995,  # a short run: a longer memory would still hold the beginner
     )
