@@ -22,8 +22,8 @@ POINTERS = 16  # object pointers that are looked at, the prompted frames' among 
 class MemoryBank:
     """One object's memories by frame.
 
-    capacity : tracked memories to keep, the newest; prompted ones are kept to the same number, the first always
-               among them. None keeps everything, for sessions in which a person goes back.
+    capacity : tracked memories to keep, the newest; prompted ones are kept to the same number, the first
+               always among them. None keeps everything, for sessions in which a person goes back.
     """
 
     capacity: int | None = POINTERS
@@ -62,8 +62,8 @@ class MemoryPolicy(Protocol):
     def recall(self, bank: MemoryBank, frame: int, *, reverse: bool, clip_length: int | None) -> Recall:
         """What to look at on a frame.
 
-        clip_length : frames in the clip, which the published code lets scale the pointers' ages; None stands for 16
-                      or more
+        clip_length : frames in the clip, which the published code lets scale the pointers' ages; None stands
+                      for 16 or more
         """
 
 

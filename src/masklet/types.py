@@ -1,7 +1,7 @@
 """What the rooms hand to one another: prompts, features, candidates, memories, masks.
 
-Nothing here computes more than a resize. Dimension letters, the same everywhere: `b` objects in a batch, `m` candidate
-masks, `n` tokens, `p` points, `c` channels, `h w` a map, `H W` the source image.
+Nothing here computes more than a resize. Dimension letters, the same everywhere: `b` objects in a batch, `m`
+candidate masks, `n` tokens, `p` points, `c` channels, `h w` a map, `H W` the source image.
 """
 
 from __future__ import annotations
@@ -114,26 +114,33 @@ class Prompt:
 
 
 def _points(points: Any, name: str) -> tuple[Point, ...]:
-    array = np.asarray(points, dtype=np.float64)
-    if array.size == 0:
+    array = _numbers(points)
+    if array is not None and array.size == 0:
         return ()
-    if array.ndim != 2 or array.shape[1] != 2:
-        raise PromptError(
-            f"{name} must be a list of (x, y) points. Got shape {array.shape}: for one click, [(x, y)]."
-        )
+    if array is None or array.ndim != 2 or array.shape[1] != 2:
+        raise PromptError(f"{name} must be a list of (x, y) points; one click is [(x, y)]. Got {points!r}.")
     if not np.isfinite(array).all():
         raise PromptError(f"{name} must be finite pixel positions. Got {array.tolist()}.")
     return tuple((float(x), float(y)) for x, y in array)
 
 
+def _numbers(values: Any) -> np.ndarray | None:
+    """An array; None where rows differ in length, or not all are numbers."""
+    try:
+        return np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError):
+        return None
+
+
 def _box(box: Any) -> Box:
-    array = np.asarray(box, dtype=np.float64)
-    if array.shape != (4,) or not np.isfinite(array).all():
+    array = _numbers(box)
+    if array is None or array.shape != (4,) or not np.isfinite(array).all():
         raise PromptError(f"box must be four finite numbers (x0, y0, x1, y1). Got {box!r}.")
     x0, y0, x1, y1 = (float(value) for value in array)
     if x1 <= x0 or y1 <= y0:
         raise PromptError(
-            f"box must have an area: (x0, y0, x1, y1) with x0 < x1 and y0 < y1. Got ({x0:g}, {y0:g}, {x1:g}, {y1:g})."
+            "box must have an area: (x0, y0, x1, y1) with x0 < x1 and y0 < y1. "
+            f"Got ({x0:g}, {y0:g}, {x1:g}, {y1:g})."
         )
     return x0, y0, x1, y1
 
@@ -147,9 +154,9 @@ def _mask(mask: Any) -> np.ndarray:
 
 @dataclass(frozen=True)
 class FrameFeatures:
-    """An encoded frame. Made once; every object, prompt and propagation reads it. b is 1 unless frames were batched.
+    """An encoded frame. Made once; every object, prompt and propagation reads it.
 
-    middle and fine are already projected for the mask decoder.
+    b is 1 unless frames were batched; middle and fine are already projected for the mask decoder.
     """
 
     coarse: Float[Tensor, "b c h w"]  # stride 16
@@ -257,7 +264,7 @@ class Recall:
 class Masks:
     """The masks of one frame, by object id; upsampled to source pixels when first asked for.
 
-    low_res : float32 (n, h, w) logits at stride 4, as the decoder made them; also the hint for the next clicks
+    low_res : float32 (n, h, w) logits at stride 4, as the decoder made them; the hint for the next clicks
     size : (H, W) of the source frame
     iou : (n,) predicted quality, 0 to 1
     score : (n,) object score logit, > 0 when the object is in the frame
@@ -284,11 +291,8 @@ class Masks:
         return (self.logits > 0).cpu().numpy()
 
     def __getitem__(self, id: int) -> Bool[np.ndarray, "H W"]:
-        if id not in self.ids:
-            raise KeyError(
-                f"no object {id} on frame {self.frame}; there are {', '.join(map(str, self.ids)) or 'none'}"
-            )
-        return self._arrays[self.ids.index(id)]
+        mask: np.ndarray = self._arrays[self._row(id)]
+        return mask
 
     def __contains__(self, id: object) -> bool:
         return id in self.ids
@@ -314,8 +318,14 @@ class Masks:
 
     def select(self, *ids: int) -> Masks:
         """The same frame with only these objects, in this order."""
-        rows = [self.ids.index(id) for id in ids]
+        rows = [self._row(id) for id in ids]
         return Masks(self.frame, ids, self.low_res[rows], self.size, self.iou[rows], self.score[rows])
+
+    def _row(self, id: int) -> int:
+        if id not in self.ids:
+            there = ", ".join(map(str, self.ids)) or "none"
+            raise KeyError(f"no object {id} on frame {self.frame}; there are {there}")
+        return self.ids.index(id)
 
     @cached_property
     def boxes(self) -> Float[np.ndarray, "n 4"]:
@@ -328,7 +338,7 @@ class Masks:
         return boxes
 
     def label_map(self) -> np.ndarray:
-        """int32 (H, W): the id of the object at each pixel, 0 for none; where masks overlap the highest logit wins."""
+        """int32 (H, W): the object's id at each pixel, or 0; where masks overlap the highest logit wins."""
         if not self.ids:
             return np.zeros(self.size, dtype=np.int32)
         best, row = self.logits.max(dim=0)

@@ -1,1 +1,1 @@
-"""What a person holds on to: a picture being pointed at, a stream being followed, a stored video being edited."""
+"""What a person holds on to: a picture pointed at, a stream being followed, a stored video being edited."""

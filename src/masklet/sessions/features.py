@@ -1,46 +1,51 @@
-"""Encoded frames, kept as long as there is room: so a frame is encoded once, whatever is asked of it later."""
+"""Encoded frames, kept while there is room: so a frame is encoded once, whatever is asked of it later."""
 
 from __future__ import annotations
 
+import shutil
+import tempfile
+import weakref
 from collections import OrderedDict
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
 
+from masklet.media.files import folder
 from masklet.types import FrameFeatures
 
 GIB = 2**30
 
 
 class FeatureCache:
-    """Features by frame, the least recently used given up first.
+    """Features of one video by frame, the least recently used given up first.
 
     budget : bytes held in memory
     half : keep them in half precision: twice as many frames, and numbers that differ in the fourth digit
-    spill : a folder that takes what memory has no room for; without it, that is forgotten
+    spill : a folder for what memory has no room for, in which the cache has one of its own, while it lives;
+            without it, that is forgotten
     """
 
     def __init__(self, budget: int = GIB, *, half: bool = False, spill: Path | None = None) -> None:
         self.budget = budget
         self.held = 0  # bytes
         self._half = half
-        self._spill = spill
         self._kept: OrderedDict[int, FrameFeatures] = OrderedDict()
-        if spill is not None:
-            spill.mkdir(parents=True, exist_ok=True)
+        self._spill = None if spill is None else _own_folder(spill)
+        if self._spill is not None:
+            weakref.finalize(self, shutil.rmtree, self._spill, ignore_errors=True)
 
-    def get(self, frame: int, like: torch.Tensor) -> FrameFeatures | None:
-        """The features of a frame, on the device and in the precision of `like`; None where they are not kept."""
+    def get(self, frame: int, device: torch.device, dtype: torch.dtype) -> FrameFeatures | None:
+        """The features of a frame; None where they are not kept."""
         features = self._kept.get(frame)
         if features is not None:
             self._kept.move_to_end(frame)
-            return features.to(like)
+            return features.to(device, dtype)
         path = self._path(frame)
         if path is None or not path.exists():
             return None
         parts = load_file(path)
-        return FrameFeatures(parts["coarse"], parts["middle"], parts["fine"]).to(like)
+        return FrameFeatures(parts["coarse"], parts["middle"], parts["fine"]).to(device, dtype)
 
     def put(self, frame: int, features: FrameFeatures) -> None:
         """Keep a frame's features, and make room for them."""
@@ -61,3 +66,7 @@ class FeatureCache:
 
     def _path(self, frame: int) -> Path | None:
         return None if self._spill is None else self._spill / f"{frame:08d}.safetensors"
+
+
+def _own_folder(parent: Path) -> Path:
+    return Path(tempfile.mkdtemp(prefix="features-", dir=folder(parent)))

@@ -29,11 +29,11 @@ class ImageSession:
     def segment(self, prompt: Prompt, *, hint: Masks | None = None, candidates: int | None = None) -> Masks:
         """Masks for what a prompt says, best first; their ids are their ranks 0, 1, 2.
 
-        A mask in the prompt is where the search starts; to correct an answer, add the click to the prompt and give
-        the answer as the hint.
+        A mask in the prompt is where the search starts; to correct an answer, add the click to the prompt and
+        give the answer as the hint.
 
         hint : earlier masks, of which the first is meant
-        candidates : 3 or 1; by default three for a single click, which may mean the part or the whole, else one
+        candidates : 3 or 1; by default three for a single click, which may mean the part or the whole
         """
         check_prompt(prompt, self.size)
         if candidates not in (None, 1, 3):

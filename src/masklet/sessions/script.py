@@ -1,9 +1,9 @@
-"""What a person did in a session, in order. Masks, memories and features are made from it, and can be made again."""
+"""What a person did in a session, in order. Masks, memories and features can be made from it again."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from masklet.errors import PromptError
@@ -44,13 +44,14 @@ class Followed:
 
 
 Step = Prompted | Cleared | Removed | Followed
-KINDS = {"prompt": Prompted, "clear": Cleared, "remove": Removed, "follow": Followed}
+KINDS: dict[str, type[Step]] = {"prompt": Prompted, "clear": Cleared, "remove": Removed, "follow": Followed}
 
 
 class Script(Mapping[int, Mapping[int, Prompt]]):
     """The steps of a session; read as a mapping, frame -> object id -> all that was said of it there.
 
-    >>> script = Script([Prompted(0, 1, Prompt(positive=[(5, 5)])), Prompted(0, 1, Prompt(negative=[(9, 9)]))])
+    >>> first, second = Prompt(positive=[(5, 5)]), Prompt(negative=[(9, 9)])
+    >>> script = Script([Prompted(0, 1, first), Prompted(0, 1, second)])
     >>> script[0][1]
     Prompt(positive=((5.0, 5.0),), negative=((9.0, 9.0),))
     >>> Script.from_json(script.to_json()) == script
@@ -77,14 +78,21 @@ class Script(Mapping[int, Mapping[int, Prompt]]):
         before = self.get(frame, {}).get(id)
         return prompt if before is None or prompt.mask is not None else before | prompt
 
-    def followed(self, frame: int, *, reverse: bool) -> None:
-        """Note that the objects were followed through one more frame."""
-        step = -1 if reverse else 1
+    def leading_to(self, frame: int, *, reverse: bool) -> Followed | None:
+        """The last step, where it followed the objects to just before this frame."""
         match self.steps[-1:]:
             case [Followed(stop=stop, reverse=way) as last] if stop == frame and way == reverse:
-                self.steps[-1] = replace(last, stop=frame + step)
-            case _:
-                self.steps.append(Followed(frame, frame + step, reverse))
+                return last
+        return None
+
+    def followed(self, frame: int, *, reverse: bool) -> None:
+        """Note that the objects were followed through one more frame."""
+        stop = frame - 1 if reverse else frame + 1
+        last = self.leading_to(frame, reverse=reverse)
+        if last is None:
+            self.steps.append(Followed(frame, stop, reverse))
+        else:
+            self.steps[-1] = replace(last, stop=stop)
 
     def to_json(self) -> list[dict[str, Any]]:
         """One plain dict for each step."""
@@ -112,17 +120,17 @@ class Script(Mapping[int, Mapping[int, Prompt]]):
 
 
 def _plain(step: Step) -> dict[str, Any]:
-    fields = dict(vars(step))
-    return {name: value.to_json() if isinstance(value, Prompt) else value for name, value in fields.items()}
+    said = vars(step).items()
+    return {name: value.to_json() if isinstance(value, Prompt) else value for name, value in said}
 
 
 def _step(said: Mapping[str, Any]) -> Step:
     kind = KINDS.get(said.get("do", ""))
-    fields = {name: value for name, value in said.items() if name != "do"}
-    if kind is None or set(fields) != set(kind.__dataclass_fields__):
+    values = {name: value for name, value in said.items() if name != "do"}
+    if kind is None or set(values) != {field.name for field in fields(kind)}:
         raise PromptError(
             f"a script's step is one of {', '.join(KINDS)}, with its fields. Got {dict(said)!r}."
         )
-    if "prompt" in fields:
-        fields["prompt"] = Prompt.from_json(fields["prompt"])
-    return kind(**fields)
+    if "prompt" in values:
+        values["prompt"] = Prompt.from_json(values["prompt"])
+    return kind(**values)

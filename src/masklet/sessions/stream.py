@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
+from typing import SupportsIndex
 
 import torch
 
@@ -20,8 +23,8 @@ class Tracker:
 
     policy : makes the memory policy of each object
     capacity : memories kept of each object; SAM 2's own rule looks back 15 frames
-    clip_length : frames in the clip where that is known and below 16; it scales the age of object pointers, and the
-                  published predictor passes it
+    clip_length : frames in the clip where that is known and below 16; it scales the age of object pointers,
+                  and the published predictor passes it
     """
 
     def __init__(
@@ -49,10 +52,10 @@ class Tracker:
 
         image : uint8 (H, W, 3) RGB array, PIL image or path
         """
-        picture, prompts = read_image(image), prompts or {}
+        picture = read_image(image)
         size = picture.shape[0], picture.shape[1]
-        for id, prompt in prompts.items():
-            check_id(id)
+        prompts = {check_id(id): prompt for id, prompt in (prompts or {}).items()}
+        for prompt in prompts.values():
             check_prompt(prompt, size)
         if self._objects or prompts:
             with torch.inference_mode():
@@ -102,39 +105,45 @@ def track(
     policy: Callable[[], MemoryPolicy] = Recency,
     clip_length: int | None = None,
 ) -> Iterator[Masks]:
-    """Follow objects forwards through a video, from the first prompted frame to the last frame, in constant memory.
+    """Follow objects forwards from the first prompted frame to the video's last, in constant memory.
 
-    video : a file, folder, glob, array or `Frames`; or an iterator of frames or a camera, as `masklet.media.stream`
-            takes them
+    video : a file, folder, glob, array or `Frames`; or an iterator of frames or a camera, as
+            `masklet.media.stream` takes them
     prompts : frame -> object id -> prompt
     """
     if not any(prompts.values()):
         raise PromptError(
             "following needs at least one prompt: {0: {1: Prompt(positive=[(x, y)])}}. Got none."
         )
-    first = min(frame for frame, said in prompts.items() if said)
+    prompted = [frame for frame, said in prompts.items() if said]
+    first, last = min(prompted), max(prompted)
     source = video if isinstance(video, Frames | Stream) else _source(video)
-    if isinstance(source, Frames):
-        last = max(prompts)
-        if first < 0 or (last > 0 and last >= len(source)):
-            raise NoSuchFrame(source.name, first if first < 0 else last, len(source))
-        images = source.play(first)
-    else:
-        images = iter(source)
-        for _ in range(first):
-            next(images, None)
+    if isinstance(source, Frames) and (first < 0 or (last > 0 and last >= len(source))):
+        raise NoSuchFrame(source.name, first if first < 0 else last, len(source))
     tracker = Tracker(model, policy=policy, clip_length=clip_length)
     tracker.frame = first
-    return (tracker.step(image, prompts.get(tracker.frame)) for image in images)
+    return _through(source, tracker, prompts, last)
+
+
+def _through(
+    source: Frames | Stream, tracker: Tracker, prompts: Mapping[int, Mapping[int, Prompt]], last: int
+) -> Iterator[Masks]:
+    first = tracker.frame
+    for image in source.play(first) if isinstance(source, Frames) else islice(source, first, None):
+        yield tracker.step(image, prompts.get(tracker.frame))
+    if tracker.frame <= last:  # only a stream's length is not known before
+        raise PromptError(f"{source.name} ended before frame {last}, on which there is a prompt.")
 
 
 def _source(video: object) -> Frames | Stream:
     return stream(video) if isinstance(video, Iterator | int) else open_frames(video)
 
 
-def check_id(id: int) -> None:
-    if isinstance(id, bool) or not isinstance(id, int) or id < 1:
+def check_id(id: SupportsIndex) -> int:
+    """An object's id as a plain int, which NumPy's are not."""
+    if isinstance(id, bool) or not isinstance(id, SupportsIndex) or operator.index(id) < 1:
         raise PromptError(f"an object's id is a whole number from 1 on; 0 is the background. Got {id!r}.")
+    return operator.index(id)
 
 
 def gathered(

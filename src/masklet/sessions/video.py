@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-import json
+import copy
+import operator
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import torch
 
-from masklet.errors import MaskletError, MediaError, PromptError
+from masklet.errors import MediaError, PromptError
 from masklet.media import NoSuchFrame, open_frames
-from masklet.media.files import whole
 from masklet.memory import MemoryBank, MemoryPolicy, Recency
 from masklet.model import Sam2
 from masklet.sessions.features import FeatureCache
+from masklet.sessions.saved import SavedSession
 from masklet.sessions.script import Cleared, Followed, Prompted, Removed, Script, Step
 from masklet.sessions.stream import check_id, gathered
 from masklet.tracking import Ask, TrackedObject, advance
 from masklet.transforms import check_prompt, frame_to_square
 from masklet.types import FrameFeatures, MaskPrediction, Masks, Prompt
 
-FORMAT = 1  # of saved sessions
 UNDOS = 32  # steps that can be taken back; each holds on to the memories of its time
 
 
@@ -31,19 +31,28 @@ UNDOS = 32  # steps that can be taken back; each holds on to the memories of its
 class Followee(TrackedObject):
     """An object of a session, with all its answers.
 
-    passed : frames through which it was followed, and whether backwards; a prompt there is a correction, in the light
-             of the memory, while a prompt elsewhere is answered as in a picture
+    prompted : frames on which something is said of it, whether or not its bank still holds them
+    passed : frames through which it was followed, and whether backwards; a prompt there is a correction, in
+             the light of the memory, while a prompt elsewhere is answered as in a picture
     """
 
+    prompted: set[int] = field(default_factory=set)
     answers: dict[int, MaskPrediction] = field(default_factory=dict)
     passed: dict[int, bool] = field(default_factory=dict)
 
     def copy(self) -> Followee:
-        return replace(self, bank=self.bank.copy(), answers=dict(self.answers), passed=dict(self.passed))
+        return replace(
+            self,
+            bank=self.bank.copy(),
+            policy=copy.deepcopy(self.policy),
+            prompted=set(self.prompted),
+            answers=dict(self.answers),
+            passed=dict(self.passed),
+        )
 
     def reached(self, frame: int, *, reverse: bool) -> bool:
         """Whether it was prompted on this frame, or on one that lies behind in the direction of travel."""
-        return any(at >= frame if reverse else at <= frame for at in self.bank.prompted)
+        return any(at >= frame if reverse else at <= frame for at in self.prompted)
 
 
 class VideoSession:
@@ -83,17 +92,16 @@ class VideoSession:
         return tuple(self._objects)
 
     def prompt(self, frame: int, id: int, prompt: Prompt) -> Masks:
-        """Say what an object is on a frame, or correct what was found there; its answer stays through all that follows.
+        """Say what an object is on a frame, or correct what was found there; the answer stays from then on.
 
-        Clicks add to those given on the frame before, and start from the mask that stands there. Returns the masks
-        of all objects that have one on this frame.
+        Clicks add to those given on the frame before, and start from the mask that stands there. Returns the
+        masks of all objects that have one on this frame.
         """
-        check_id(id)
+        frame, id = operator.index(frame), check_id(id)
         check_prompt(prompt, self.frames.size)
         features = self._encoded(frame)
-        self._remember()
+        before_this = self._present()
         each = self._objects.get(id) or Followee(id, MemoryBank(self._capacity), self._policy())
-        self._objects[id] = each
         before = each.answers.get(frame)
         ask = Ask.of(
             self.script.said(frame, id, prompt),
@@ -107,6 +115,9 @@ class VideoSession:
             self.model, features, frame, [each], {id: ask}, reverse=reverse, clip_length=self._clip_length
         )
         self._note(each, frame)
+        each.prompted.add(frame)
+        self._objects[id] = each
+        self._undone.append(before_this)
         self.script.steps.append(Prompted(frame, id, prompt))
         return self._masks(frame)
 
@@ -115,12 +126,13 @@ class VideoSession:
     ) -> Iterator[Masks]:
         """Follow all objects, frame by frame, and yield the masks of each frame as it is done.
 
-        An object appears from its first prompt in the direction of travel; prompted frames keep their answers.
+        An object appears from its first prompt in the direction of travel; prompted frames keep their
+        answers.
 
         start : the first frame; by default the first prompted one, in reverse the last
         stop : just behind the last frame, as in `range`; by default the video's end, in reverse its beginning
         """
-        prompted = sorted({frame for each in self._objects.values() for frame in each.bank.prompted})
+        prompted = sorted({frame for each in self._objects.values() for frame in each.prompted})
         if not prompted:
             raise PromptError(
                 "following needs at least one prompt: video.prompt(0, 1, Prompt(positive=[(x, y)]))."
@@ -146,7 +158,7 @@ class VideoSession:
         """Take back all that was said of an object on a frame. An object of which nothing is said is gone."""
         if id not in self.script.get(frame, {}):
             raise PromptError(f"object {id} has no prompt on frame {frame}. {self._whereabouts(id)}")
-        self._remember()
+        self._undone.append(self._present())
         self._forget_frame(frame, id)
         self.script.steps.append(Cleared(frame, id))
 
@@ -156,7 +168,7 @@ class VideoSession:
             raise PromptError(
                 f"there is no object {id}. There are: {', '.join(map(str, self.ids)) or 'none'}."
             )
-        self._remember()
+        self._undone.append(self._present())
         del self._objects[id]
         self.script.steps.append(Removed(id))
 
@@ -183,41 +195,45 @@ class VideoSession:
 
     def save(self, path: str | Path) -> None:
         """Write the session as JSON: the video's place and the script, from which all else is made again."""
-        said = {
-            "masklet": FORMAT,
-            "video": self._video,
-            "size": self.frames.size,
-            "clip_length": self._clip_length,
-            "script": self.script.to_json(),
-        }
-        with whole(path) as unfinished:
-            unfinished.write_text(json.dumps(said))
+        size, script = self.frames.size, self.script
+        SavedSession(self._video, size, self._clip_length, self._capacity, script).write(path)
 
     @classmethod
-    def restore(cls, model: Sam2, path: str | Path, video: object = None) -> VideoSession:
+    def restore(
+        cls,
+        model: Sam2,
+        path: str | Path,
+        video: object = None,
+        *,
+        policy: Callable[[], MemoryPolicy] = Recency,
+        features: FeatureCache | None = None,
+    ) -> VideoSession:
         """Open a saved session and do again what was done in it.
 
         video : where the video is now, should it have moved, or should it not have been a file
         """
-        said = _saved(Path(path))
-        source = video if video is not None else said["video"]
+        saved = SavedSession.read(path)
+        source = saved.video if video is None else video
         if source is None:
             raise MediaError(f"{path} was made from frames in memory: give them as video=...")
-        session = cls(model, source, clip_length=said["clip_length"])
-        if list(session.frames.size) != said["size"]:
-            height, width = said["size"]
-            raise MediaError(
-                f"{path} was made on a video {width} wide and {height} high. Got {session.frames.name}, "
-                f"{session.frames.size[1]} wide and {session.frames.size[0]} high."
-            )
-        return session.replay(Script.from_json(said["script"]))
+        session = cls(
+            model,
+            source,
+            policy=policy,
+            capacity=saved.capacity,
+            clip_length=saved.clip_length,
+            features=features,
+        )
+        saved.check(session.frames)
+        return session.replay(saved.script)
 
     def _follow(self, path: range, *, reverse: bool) -> Iterator[Masks]:
-        for each in self._objects.values():
-            each.policy = self._policy()
         for frame in path:
+            if self.script.leading_to(frame, reverse=reverse) is None:
+                for each in self._objects.values():
+                    each.policy = self._policy()
             here = [each for each in self._objects.values() if each.reached(frame, reverse=reverse)]
-            following = [each for each in here if frame not in each.bank.prompted]
+            following = [each for each in here if frame not in each.prompted]
             if following:
                 features, length = self._encoded(frame), self._clip_length
                 advance(self.model, features, frame, following, reverse=reverse, clip_length=length)
@@ -225,15 +241,15 @@ class VideoSession:
                 self._note(each, frame)
             for each in here:
                 each.passed[frame] = reverse
-            self.script.followed(frame, reverse=reverse)
+            if here:
+                self.script.followed(frame, reverse=reverse)
             yield self._masks(frame, here)
 
     def _encoded(self, frame: int) -> FrameFeatures:
-        like = self.model.memory_attention.age
-        features = self._features.get(frame, like)
+        side, device = self.model.config.image_size, self.model.device
+        features = self._features.get(frame, device, self.model.dtype)
         if features is None:
             with torch.inference_mode():
-                side, device = self.model.config.image_size, self.model.device
                 features = self.model.encode(frame_to_square(self.frames[frame], side, device))
             self._features.put(frame, features)
         return features
@@ -250,29 +266,17 @@ class VideoSession:
 
     def _forget_frame(self, frame: int, id: int) -> None:
         each = self._objects[id]
+        each.prompted.discard(frame)
         each.bank.forget(frame)
         each.answers.pop(frame, None)
         each.passed.pop(frame, None)
-        if not each.bank.prompted:
+        if not each.prompted:
             del self._objects[id]
 
-    def _remember(self) -> None:
-        """Keep what an undo goes back to; memories and answers are shared, not copied."""
-        objects = {id: each.copy() for id, each in self._objects.items()}
-        self._undone.append((list(self.script.steps), objects))
+    def _present(self) -> tuple[list[Step], dict[int, Followee]]:
+        """What an undo goes back to; memories and answers are shared, not copied."""
+        return list(self.script.steps), {id: each.copy() for id, each in self._objects.items()}
 
     def _whereabouts(self, id: int) -> str:
         frames = [str(frame) for frame, said in self.script.items() if id in said]
         return f"It has some on frames {', '.join(frames)}." if frames else "Nothing was said of it."
-
-
-def _saved(path: Path) -> dict[str, Any]:
-    try:
-        said = json.loads(path.read_text())
-    except FileNotFoundError:
-        raise MediaError(f"there is no saved session at {path}.") from None
-    except (ValueError, OSError) as error:
-        raise MaskletError(f"{path} is not a saved session: {error}.") from None
-    if not isinstance(said, dict) or said.get("masklet") != FORMAT:
-        raise MaskletError(f"{path} is not a session that this version of masklet saved.")
-    return said

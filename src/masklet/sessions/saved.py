@@ -1,0 +1,57 @@
+"""Sessions as files: the video's place and the script, from which all else is made again."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from masklet.errors import MaskletError, MediaError
+from masklet.media import Frames
+from masklet.media.files import whole
+from masklet.sessions.script import Script
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class SavedSession:
+    """What is written of a `VideoSession`.
+
+    video : where it lies; None for frames that came from memory
+    size : (H, W) of its frames
+    """
+
+    video: str | None
+    size: tuple[int, int]
+    clip_length: int | None
+    capacity: int | None
+    script: Script
+
+    def write(self, path: str | Path) -> None:
+        said = {"masklet": FORMAT, **vars(self), "script": self.script.to_json()}
+        with whole(path) as unfinished:
+            unfinished.write_text(json.dumps(said))
+
+    @classmethod
+    def read(cls, path: str | Path) -> SavedSession:
+        try:
+            said = json.loads(Path(path).read_text())
+        except FileNotFoundError:
+            raise MediaError(f"there is no saved session at {path}.") from None
+        except (ValueError, OSError) as error:
+            raise MaskletError(f"{path} is not a saved session: {error}.") from None
+        fields = {"masklet", *cls.__dataclass_fields__}
+        if not isinstance(said, dict) or said.get("masklet") != FORMAT or set(said) != fields:
+            raise MaskletError(f"{path} is not a session that this version of masklet saved.")
+        height, width = said["size"]
+        script = Script.from_json(said["script"])
+        return cls(said["video"], (height, width), said["clip_length"], said["capacity"], script)
+
+    def check(self, frames: Frames) -> None:
+        """Raise a MediaError where this cannot be the video that the session was made on."""
+        if frames.size != self.size:
+            raise MediaError(
+                f"the saved session was made on a video {self.size[1]} wide and {self.size[0]} high. "
+                f"{frames.name} is {frames.size[1]} wide and {frames.size[0]} high."
+            )
