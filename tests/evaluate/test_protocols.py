@@ -5,13 +5,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from masklet import rle
 from masklet.evaluate.baselines import BASELINES
 from masklet.evaluate.image_clicks import ImageClicks
-from masklet.evaluate.interactive import INTERACTIONS, Offline, Online
+from masklet.evaluate.interactive import INTERACTIONS, Offline, Online, Watched
 from masklet.evaluate.layouts import Picture, clips
-from masklet.evaluate.semi_supervised import SemiSupervised
+from masklet.evaluate.metrics import Agreement
+from masklet.evaluate.semi_supervised import SemiSupervised, answer_of
 from masklet.evaluate.user import GIVEN
 
 from .fakes import Forgetful, Undecided
@@ -86,14 +88,16 @@ def test_in_label_maps_a_pixel_belongs_to_one_object(tmp_path):
     class Greedy(Forgetful):
         def _masks(self, frame, ids):
             masks = super()._masks(frame, ids)
-            low_res = masks.low_res.clone()
-            low_res[0] = 0.1  # object 1 is everywhere, though never surer than object 2 is of itself
-            return replace(masks, low_res=low_res)
+            # Object 2 claims object 1's pixels too, though it is less sure of them.
+            claimed = torch.where(masks.low_res[:1] > 0, 0.1, masks.low_res[1:])
+            return replace(masks, low_res=torch.cat([masks.low_res[:1], claimed]))
 
-    _, second = SemiSupervised().run(Greedy(clip), clip)
-    assert second.scores["J&F"] == 1.0
-    apart = replace(clip, labels={frame: {1: files[None]} for frame, files in clip.labels.items()})
-    assert clip.exclusive and not apart.exclusive
+    subject = Greedy(clip)
+    rows = list(SemiSupervised().run(subject, clip))
+    assert [row.scores["J&F"] for row in rows] == [1.0, 1.0]
+    [masks, *_] = subject.propagate()
+    assert (answer_of(masks, 2, exclusive=True) == (labels == 2)).all()
+    assert (answer_of(masks, 2, exclusive=False) == (labels > 0)).all()
 
 
 def test_online_stops_where_the_answer_is_bad_and_leaves_the_past_alone(long):
@@ -105,6 +109,19 @@ def test_online_stops_where_the_answer_is_bad_and_leaves_the_past_alone(long):
     assert [round(row.scores["J"] * 12) for row in rows] == [5, 10, 12, 12, 12, 12, 12, 12]
     # Locate 1 s and three clicks of 1.5 s on each frame; 12 frames are watched once, at 30 s for 300.
     assert [round(row.scores["user s"], 2) for row in rows[:4]] == [6.7, 12.2, 17.7, 17.7]
+
+
+def test_online_does_not_stop_at_the_same_frame_twice(long):
+    subject = Forgetful(long, span=0)
+    list(Online().run(subject, long))
+    assert list(dict.fromkeys(frame for frame, _, _ in subject.prompts)) == list(range(INTERACTIONS))
+    assert len(subject.prompts) == 3 * INTERACTIONS
+
+
+def test_the_worst_frame_is_the_one_with_the_lowest_j(moving):
+    agreements = {0: Agreement(0.1, 0.9), 1: Agreement(0.4, 0.5), 2: Agreement(0.5, 0.1)}
+    watched = Watched(moving, 1, Forgetful(moving), corrected=[0], agreements=agreements)
+    assert watched.lowest() == 1 and watched.next_below(0.5, after=0) == 1
 
 
 def test_offline_corrects_the_worst_frame_and_watches_all_of_it_again(long):

@@ -104,6 +104,13 @@ def test_the_command_writes_table_json_and_page(tmp_path):
     assert f"{100 * said['means']['mask']['J&F']:.1f}" in page
 
 
+def test_prompts_are_not_chosen_for_protocols_that_have_their_own(tmp_path):
+    app = typer.Typer()
+    app.command()(evaluate)
+    command = ["online", str(tmp_path), "--model", "repeat", "--out", str(tmp_path), "--given", "box"]
+    assert CliRunner().invoke(app, command).exit_code == 2
+
+
 def test_the_page_draws_a_curve_where_there_is_one(tmp_path):
     write_moving_square(tmp_path / "data")
     [clip] = clips(tmp_path / "data")

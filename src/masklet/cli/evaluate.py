@@ -76,6 +76,8 @@ def evaluate(
     from masklet.evaluate import layouts, report
     from masklet.evaluate.runner import Named, Run
 
+    if given and protocol is not Rules.video:
+        raise typer.BadParameter(f"{protocol} gives its own prompts; --given is for video.")
     template = report.page_template()
     measurement = _measurement(protocol, given or [Given.mask], frames)
     read = layouts.pictures if protocol is Rules.image else layouts.clips
