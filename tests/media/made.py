@@ -45,12 +45,16 @@ def write_video(
     gop: int = 12,
     b_frames: int = 3,
     rotation: int = 0,
+    tuning: dict[str, str] | None = None,
     options: dict[str, str] | None = None,
 ) -> Path:
-    """A video of 25 frames a second, or with the given times in milliseconds."""
+    """A video of 25 frames a second, or with the given times in milliseconds.
+
+    tuning, options : of the codec, of the container
+    """
     images = list(images)
     with av.open(str(path), "w", options=options or {}) as container:
-        stream = container.add_stream(codec, rate=25, options=QUICK.get(codec, {}))
+        stream = container.add_stream(codec, rate=25, options={**QUICK.get(codec, {}), **(tuning or {})})
         stream.codec_context.thread_count = 1
         stream.height, stream.width = images[0].shape[:2]
         stream.pix_fmt = "yuv420p"

@@ -66,7 +66,7 @@ class TestMaskletsJson:
         writer._list._file = FullDisk(writer._list._file)
         with pytest.raises(MediaError, match=r"m\.json cannot be written: No space left"):
             writer.write(source[1], CLIP[1])
-        assert_same(list(read_masklets(path)), CLIP[:1])
+        assert len(json.loads(path.read_text())["frames"]) == 1
         writer.close()
         assert_same(list(read_masklets(path)), CLIP[:1])
 

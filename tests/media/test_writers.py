@@ -33,6 +33,7 @@ from masklet.media import (
     read_label_maps,
     read_masklets,
 )
+from masklet.media.files import whole
 from masklet.types import Masks
 from media.made import CLIP, assert_same, made_frames, write
 
@@ -117,6 +118,14 @@ class TestWholeFiles:
         assert len(list(read_label_maps(tmp_path / "masks"))) == 7
         visible = {path.name for path in tmp_path.iterdir() if not path.name.startswith(".")}
         assert visible == {"masks", "masklets.json"}
+
+    def test_what_fails_midway_leaves_no_file_and_the_old_one(self, tmp_path: Path) -> None:
+        path = tmp_path / "note.txt"
+        path.write_text("old")
+        with pytest.raises(KeyboardInterrupt), whole(path) as part:
+            part.write_text("half of the n")
+            raise KeyboardInterrupt
+        assert [each.name for each in tmp_path.iterdir()] == ["note.txt"] and path.read_text() == "old"
 
     def test_writers_close_all_even_when_one_fails(self, source: Frames) -> None:
         closed = []
