@@ -107,6 +107,8 @@ def test_lists_of_names(tmp_path):
         "/JPEGImages/480p/bus/00000.jpg /Annotations/480p/bus/00000.png\n"
     )
     assert listed(plain) == listed(paths) == ["bear", "bus"]
+    with pytest.raises(MediaError, match=r"the list .* cannot be read"):
+        listed(tmp_path / "missing.txt")
 
 
 @pytest.mark.parametrize(

@@ -159,7 +159,10 @@ def pictures(root: Path, names: Sequence[str] | None = None) -> list[Picture]:
 
 def listed(file: Path) -> list[str]:
     """Names from a text file, one a line; of DAVIS 2016's lines of paths, the folder before the file."""
-    lines = [line.split()[0] for line in file.read_text().splitlines() if line.strip()]
+    try:
+        lines = [line.split()[0] for line in file.read_text().splitlines() if line.strip()]
+    except OSError as error:
+        raise MediaError(f"the list {file} cannot be read: {error.strerror}.") from error
     names = [line.strip("/").split("/")[-2] if line.startswith("/") else line for line in lines]
     return list(dict.fromkeys(names))
 
