@@ -25,7 +25,7 @@ def recipe(pictures: list[Picture]) -> Recipe:
     """
 
     def composed(size: int, frames: int) -> Source:
-        return Composer(pictures, size, frames, objects=2, seed=1).clip
+        return Composer(pictures, size, frames, objects=2, seed=1, smallest=0.01).clip
 
     def stage(
         name: str, size: int, steps: int, rates: tuple[float, float], *shares: tuple[int, int, float]
@@ -43,8 +43,8 @@ def recipe(pictures: list[Picture]) -> Recipe:
             replace(
                 stage("small", 128, 500, (1e-3, 8e-4), (1, 12, 0.4), (4, 5, 0.6)), corrections=3, focal=5.0
             ),
-            replace(stage("clips", 192, 700, (6e-4, 4e-4), (1, 6, 0.3), (4, 3, 0.7)), corrections=5),
-            stage("long clips", 256, 150, (4e-4, 0.0), (1, 6, 0.2), (4, 3, 0.4), (8, 2, 0.4)),
+            replace(stage("clips", 192, 450, (6e-4, 4e-4), (1, 6, 0.3), (4, 3, 0.7)), corrections=5),
+            stage("long clips", 256, 60, (4e-4, 0.0), (1, 6, 0.2), (4, 3, 0.4), (8, 2, 0.4)),
         ),
         ema=0.995,  # a short run: a longer memory would still hold the beginner
     )
