@@ -1,0 +1,158 @@
+"""Every example runs, on a few small frames and with a network that has learned nothing."""
+
+import importlib.util
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import PIL.Image
+import pytest
+import torch
+from pycocotools.coco import COCO
+
+import masklet
+from masklet.config import NANO, toy
+from masklet.media import open_frames, read_label_maps, read_masklets
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+SCRIPTS = sorted(
+    path.stem for path in EXAMPLES.glob("*.py") if path.stem != "render_demo"
+)  # it makes the clip
+LENGTH = 5
+
+
+def main_of(name: str) -> Callable[..., None]:
+    """The `main` of an example, which takes its options as arguments."""
+    spec = importlib.util.spec_from_file_location(f"example_{name}", EXAMPLES / f"{name}.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.main
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The demo clip's first frames, as a folder of pictures."""
+    folder, frames = tmp_path_factory.mktemp("clip"), open_frames(EXAMPLES / "demo.mp4")
+    for frame in range(LENGTH):
+        PIL.Image.fromarray(frames[frame]).save(folder / f"{frame}.jpg")
+    return str(folder)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A toy network that always finds something: with random weights, an object may be absent for good."""
+    torch.manual_seed(0)
+    network = masklet.Sam2(toy())
+    torch.nn.init.constant_(network.mask_decoder.score_head.layers[-1].bias, 10.0)
+    path = tmp_path_factory.mktemp("model") / "toy.safetensors"
+    masklet.save(network, path)
+    return str(path)
+
+
+def test_track_clip(clip: str, model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main_of("track_clip")(video=clip, model=model, out=tmp_path)
+    assert f"frame {LENGTH - 1}: " in capsys.readouterr().out
+    assert len(list((tmp_path / "masks").glob("*.png"))) == LENGTH
+    assert [masks.frame for masks in read_masklets(tmp_path / "masklets.json")] == list(range(LENGTH))
+    assert len(open_frames(tmp_path / "overlay.mp4")) == LENGTH
+
+
+def test_click_image(clip: str, model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main_of("click_image")(image=Path(clip, "0.jpg"), model=model, out=tmp_path)
+    said = capsys.readouterr().out
+    assert "answer 2: " in said and "answer 3: " not in said and "corrected: " in said
+    assert {path.name for path in tmp_path.iterdir()} == {"offered.png", "corrected.png", "mask.png"}
+
+
+def test_click_image_without_a_picture(model: str, tmp_path: Path) -> None:
+    main_of("click_image")(model=model, out=tmp_path)
+    with PIL.Image.open(tmp_path / "mask.png") as mask:
+        assert mask.size == (640, 360)
+
+
+def test_box_and_mask(clip: str, model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main_of("box_and_mask")(video=clip, model=model, out=tmp_path)
+    assert "box and click: " in capsys.readouterr().out
+    assert {path.name for path in tmp_path.iterdir()} == {"box.png", "box_and_click.png", "last.png"}
+
+
+def test_camera(clip: str, model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main_of("camera")(source=clip, joins=2, leaves=3, model=model, out=tmp_path)
+    followed = [
+        line.split("following ")[1].split(", visible")[0] for line in capsys.readouterr().out.split("\n")[:5]
+    ]
+    assert followed == ["(1,)", "(1,)", "(1, 2)", "(2,)", "(2,)"]
+    assert len(open_frames(tmp_path / "overlay.mp4")) == LENGTH
+
+
+def test_correct_video(clip: str, model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main_of("correct_video")(video=clip, model=model, out=tmp_path)
+    said = capsys.readouterr().out
+    assert "taken back: 0 pixels" in said
+    assert "followed again: 0 pixels" in said
+    assert "restored: the same masks" in said
+    assert "a click there changes 0 pixels" not in said
+
+
+def test_several_objects(clip: str, model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main_of("several_objects")(video=clip, late_frame=3, model=model, out=tmp_path)
+    lines = capsys.readouterr().out.splitlines()
+    assert "3: " not in lines[2].partition("object ")[2] and "3: " in lines[3].partition("object ")[2]
+    assert len(list(read_label_maps(tmp_path / "masks"))) == LENGTH
+
+
+def test_both_directions(clip: str, model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main_of("both_directions")(video=clip, frame=2, model=model, out=tmp_path)
+    said = capsys.readouterr().out
+    assert said.count("backwards") == 3 and said.count("forwards") == LENGTH - 2
+    assert len(open_frames(tmp_path / "overlay.mp4")) == LENGTH
+
+
+def test_export_masks(clip: str, model: str, tmp_path: Path) -> None:
+    main_of("export_masks")(video=clip, fps=None, model=model, out=tmp_path)
+    assert len(COCO(tmp_path / "coco.json").imgs) == LENGTH
+    assert json.loads((tmp_path / "youtube_vis.json").read_text())["videos"][0]["length"] == LENGTH
+
+
+def test_published_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With nano's shape, whose windows and heads are known as those of published sizes are."""
+    masklet.save(masklet.Sam2(NANO), tmp_path / "nano.pt", layout="original")
+    main_of("published_checkpoint")(model=str(tmp_path / "nano.pt"), out=tmp_path / "out")
+    said = capsys.readouterr().out
+    assert said.count("off by at most 0.0e+00") == 2
+    assert "in torch.bfloat16" in said
+
+
+def test_every_example_is_tested_listed_and_short() -> None:
+    tested = {name.removeprefix("test_") for name in globals() if name.startswith("test_")}
+    listed = (EXAMPLES / "README.md").read_text("utf-8")
+    for name in SCRIPTS:
+        assert name in tested
+        assert f"({name}.py)" in listed
+        assert len((EXAMPLES / f"{name}.py").read_text("utf-8").splitlines()) < 60
+
+
+@pytest.mark.slow
+def test_an_example_runs_from_a_shell(clip: str, model: str, tmp_path: Path) -> None:
+    """With options, from any folder."""
+    script = shutil.copy(EXAMPLES / "track_clip.py", tmp_path)
+    command = [
+        sys.executable,
+        script,
+        "--video",
+        clip,
+        "--point",
+        "10",
+        "20",
+        "--model",
+        model,
+        "--out",
+        "out",
+    ]
+    answer = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert answer.stdout.endswith("overlay.mp4\n")
+    assert (tmp_path / "out" / "overlay.mp4").exists()
