@@ -1,7 +1,7 @@
 """Load a published SAM 2 checkpoint by name or path; save it in the original layout, transformers' and ours.
 
 python examples/published_checkpoint.py --model sam2.1-hiera-tiny        from the hub, or its cache
-python examples/published_checkpoint.py --model sam2.1_hiera_tiny.pt      the original file
+python examples/published_checkpoint.py --model sam2.1_hiera_tiny.pt     the original file
 """
 
 from pathlib import Path

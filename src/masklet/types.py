@@ -104,11 +104,11 @@ class Prompt:
             raise PromptError(
                 f"a prompt has positive, negative, box and mask. Got {', '.join(sorted(unknown))}."
             )
-        mask = said.get("mask")
+        box, mask = said.get("box"), said.get("mask")
         return cls(
-            positive=said.get("positive", ()),
-            negative=said.get("negative", ()),
-            box=said.get("box"),
+            positive=_points(said.get("positive", ()), "positive"),
+            negative=_points(said.get("negative", ()), "negative"),
+            box=None if box is None else _box(box),
             mask=None if mask is None else rle.decode(mask),
         )
 
