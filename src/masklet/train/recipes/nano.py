@@ -41,9 +41,9 @@ def recipe(pictures: list[Picture]) -> Recipe:
                 "first clicks", 128, 1000, (1e-3, 1e-3), (Share(crowded, 14),), 64, corrections=0, focal=1.0
             ),
             replace(
-                stage("small", 128, 500, (1e-3, 8e-4), (1, 12, 0.4), (4, 5, 0.6)), corrections=3, focal=5.0
+                stage("small", 128, 400, (1e-3, 8e-4), (1, 12, 0.4), (4, 5, 0.6)), corrections=3, focal=5.0
             ),
-            replace(stage("clips", 192, 450, (6e-4, 4e-4), (1, 6, 0.3), (4, 3, 0.7)), corrections=5),
+            replace(stage("clips", 192, 500, (6e-4, 4e-4), (1, 6, 0.3), (4, 3, 0.7)), corrections=5),
             stage("long clips", 256, 60, (4e-4, 0.0), (1, 6, 0.2), (4, 3, 0.4), (8, 2, 0.4)),
         ),
         ema=0.995,  # a short run: a longer memory would still hold the beginner
