@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from parity import original
-from parity.conftest import Trio
 from parity.scenarios import LENGTH, SCENARIOS, Ours, Scenario, compare, many_corrections
+from parity.trio import Trio
 from parity.weights import clip
 
 # VideoSession gives a correction to the memory at once; the original only when it follows again.

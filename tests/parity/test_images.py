@@ -11,7 +11,7 @@ from masklet import ImageSession, Masks
 from masklet.types import Prompt
 from parity import original
 from parity.agreement import relative
-from parity.conftest import Trio
+from parity.trio import Trio
 from parity.weights import clip
 
 PROMPTS = {

@@ -12,7 +12,6 @@ import pytest
 
 from masklet.types import Prompt
 from parity import transformers_reference
-from parity.conftest import Trio
 from parity.scenarios import (
     BOX,
     BOX_AND_CLICKS,
@@ -26,6 +25,7 @@ from parity.scenarios import (
     followed,
     prompted,
 )
+from parity.trio import Trio
 from parity.weights import clip
 
 

@@ -11,7 +11,7 @@ from masklet import FrameFeatures, MaskPrediction, Memory, MemoryBank, Recency
 from masklet.transforms import frame_to_square
 from masklet.types import Recall
 from parity.agreement import relative
-from parity.conftest import Trio
+from parity.trio import Trio
 from parity.weights import clip
 
 NEAR = 2e-5  # of the largest value; what float32 leaves after some layers
@@ -80,7 +80,7 @@ def test_decode(
 def test_a_wavering_single_mask_gives_way_to_the_best_candidate(
     trio: Trio, features: FrameFeatures, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The threshold is put where half of the masks waver; at the real one those of a random network all do."""
+    """The threshold is put where half of the masks waver; at the real one all of a random network do."""
     decoder, prompts = trio.original.sam_mask_decoder, trio.original.sam_prompt_encoder
     context = features.coarse + torch.randn(40, 2, *features.coarse.shape[1:])
     points, labels = 64 * torch.rand(40, 2, 2, 2), torch.tensor([[1, 0]] * 2)

@@ -1,0 +1,131 @@
+"""The details that change numbers, each with a way to leave it out, to see what it is worth."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from typing import Any
+from unittest.mock import patch
+
+from torch import Tensor
+
+from masklet import Memory, MemoryBank, Recall, Recency, Sam2
+from masklet.nn.memory_attention import MemoryAttention
+from masklet.nn.prompt_encoder import PADDING, PromptEncoder
+from masklet.tracking import Ask
+from masklet.transforms import points_to_square, still_to_square
+from masklet.types import MaskPrediction
+from parity.scenarios import Scenario, backwards, both_ways, corrected, forwards, many_clicks
+
+
+@dataclass(frozen=True)
+class Detail:
+    """What masklet does, a scenario that shows it, and a context in which masklet does otherwise."""
+
+    name: str
+    scenario: Scenario
+    otherwise: Callable[[], AbstractContextManager[Any]]
+
+
+_points, _memorize, _decode, _recall = PromptEncoder.points, Sam2.memorize, Sam2.decode, Recency.recall
+_attend, _ask = MemoryAttention.forward, Ask.of
+
+
+def _no_half_pixel(*arguments: Any) -> tuple[Tensor, Tensor]:
+    points, labels = points_to_square(*arguments)
+    return points - 0.5, labels
+
+
+def _no_padding(self: PromptEncoder, points: Tensor, labels: Tensor) -> Tensor:
+    tokens = _points(self, points, labels)
+    return tokens if (labels == PADDING).all() else tokens[:, :-1]
+
+
+def _one_padding(self: PromptEncoder, points: Tensor, labels: Tensor) -> Tensor:
+    tokens = _points(self, points, labels)
+    return tokens[:, :1] if (labels == PADDING).all() else tokens
+
+
+def _soft(self: Sam2, features: Any, prediction: MaskPrediction, *, binary: bool) -> Tensor:
+    return _memorize(self, features, prediction, binary=False)
+
+
+def _shown(self: MaskPrediction) -> MaskPrediction:
+    return self
+
+
+def _exact(frame: int, tokens: Tensor, prediction: MaskPrediction, *, prompted: bool) -> Memory:
+    pointer, iou, score = prediction.pointer[0], prediction.iou[0], prediction.score[0]
+    return Memory(frame, tokens, pointer, iou, score, prompted)
+
+
+def _unsteady(self: Sam2, *arguments: Any, **told: Any) -> Any:
+    return _decode(self, *arguments, **told | {"stable": False})
+
+
+def _no_hint(*arguments: Any, hint: Tensor | None, alone: bool) -> Ask:
+    return _ask(*arguments, hint=None, alone=alone)
+
+
+def _never_alone(*arguments: Any, hint: Tensor | None, alone: bool) -> Ask:
+    return _ask(*arguments, hint=hint, alone=True)
+
+
+def _any_length(self: Recency, *arguments: Any, reverse: bool, clip_length: int) -> Recall:
+    return _recall(self, *arguments, reverse=reverse, clip_length=None)
+
+
+def _pointers_ahead(
+    self: Recency, bank: MemoryBank, frame: int, *, reverse: bool, clip_length: int
+) -> Recall:
+    recall = _recall(self, bank, frame, reverse=reverse, clip_length=clip_length)
+    step = -1 if reverse else 1
+    ages = {at: (frame - at) * step for at in bank.prompted}
+    ahead = tuple((ages[at], memory.pointer) for at, memory in bank.prompted.items() if ages[at] < 0)
+    return replace(recall, pointers=recall.pointers + ahead)
+
+
+def _no_maps_ahead(self: Recency, bank: MemoryBank, frame: int, *, reverse: bool, **told: Any) -> Recall:
+    recall = _recall(self, bank, frame, reverse=reverse, **told)
+    step = -1 if reverse else 1
+    behind = tuple(pair for pair in recall.spatial if (frame - pair[1].frame) * step >= 0)
+    return replace(recall, spatial=behind)
+
+
+def _no_position(self: MemoryAttention, coarse: Tensor, *arguments: Tensor) -> Tensor:
+    return _attend(self, coarse - 0.1 * self.position.T.unflatten(-1, coarse.shape[2:]), *arguments)
+
+
+def _square(image: Any, *arguments: Any) -> Tensor:
+    return still_to_square(image, *arguments)
+
+
+def _on(target: Any, name: str, value: Any) -> Callable[[], AbstractContextManager[Any]]:
+    return lambda: patch.object(target, name, value)
+
+
+def _in(target: str, value: Any) -> Callable[[], AbstractContextManager[Any]]:
+    return lambda: patch(target, value)
+
+
+POINTS, ASK = "masklet.tracking.points_to_square", "masklet.tracking.Ask.of"
+SQUARE = "masklet.sessions.video.frame_to_square"
+
+DETAILS = (
+    Detail("points mean the middle of a pixel", forwards, _in(POINTS, _no_half_pixel)),
+    Detail("a padding point follows, after boxes too", forwards, _on(PromptEncoder, "points", _no_padding)),
+    Detail("without points there are two of them", forwards, _on(PromptEncoder, "points", _one_padding)),
+    Detail("hints are clamped", corrected, _in("masklet.tracking.HINT_LIMIT", float("inf"))),
+    Detail("a correction starts from the mask before", many_clicks, _in(ASK, _no_hint)),
+    Detail("a correction looks at the memory", corrected, _in(ASK, _never_alone)),
+    Detail("a wavering single mask is replaced", forwards, _on(Sam2, "decode", _unsteady)),
+    Detail("an absent object has no mask", forwards, _on(MaskPrediction, "hidden", _shown)),
+    Detail("prompted frames are memorised as yes or no", forwards, _on(Sam2, "memorize", _soft)),
+    Detail("memories are kept in bfloat16", forwards, _in("masklet.tracking.remembered", _exact)),
+    Detail("ages are told in parts of the clip", forwards, _on(Recency, "recall", _any_length)),
+    Detail("of prompts ahead no pointer is seen", corrected, _on(Recency, "recall", _pointers_ahead)),
+    Detail("of prompts ahead the map is seen", corrected, _on(Recency, "recall", _no_maps_ahead)),
+    Detail("places are added before attention", both_ways, _on(MemoryAttention, "forward", _no_position)),
+    Detail("a video's frames are resized bicubically", backwards, _in(SQUARE, _square)),
+)
