@@ -2,18 +2,46 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from masklet.train.presets import Preset
+
+
+class Learns(StrEnum):
+    """The presets by name, known before anything heavy is imported."""
+
+    decoder = "decoder"
+    memory = "memory"
+    everything = "everything"
+    lora = "lora"
+
+
+class Precision(StrEnum):
+    no = "no"
+    bf16 = "bf16"
 
 
 def train(
     recipe: Annotated[
-        str, typer.Argument(help="A recipe's name (nano), or a Python file with `recipe(pictures)`.")
+        str,
+        typer.Argument(help="A recipe's name (nano, finetune, ...), or a Python file with `recipe(order)`."),
     ],
-    sets: Annotated[Path, typer.Argument(help="A folder of image sets, each with an instances.json (COCO).")],
-    out: Annotated[Path, typer.Option(help="Takes checkpoints and the log; the same folder again goes on.")],
+    data: Annotated[Path, typer.Argument(help="What to learn from: see the recipe.")],
+    out: Annotated[Path, typer.Option(help="Takes checkpoints, log, report; the same folder again goes on.")],
+    model: Annotated[str | None, typer.Option(help="What to start from: a name, a file or a hub id.")] = None,
+    preset: Annotated[Learns | None, typer.Option(help="Which parts of the network learn.")] = None,
+    size: Annotated[int | None, typer.Option(help="Side of the model's square, a multiple of 32.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Optimiser steps.")] = None,
+    rate: Annotated[float | None, typer.Option(help="The learning rate at its highest.")] = None,
+    validation: Annotated[Path | None, typer.Option(help="Measure on this, not on a held-back part.")] = None,
+    precision: Annotated[Precision, typer.Option(help="bf16 halves memory on a GPU.")] = Precision.no,
+    workers: Annotated[int, typer.Option(help="Processes that read data ahead.")] = 0,
+    original: Annotated[bool, typer.Option("--original", help="Also write sam2's own layout.")] = False,
 ) -> None:
     """Train a model by a recipe; a run that was stopped goes on from its last checkpoint."""
     from rich.console import Console
@@ -21,16 +49,24 @@ def train(
     from masklet.errors import MissingExtra
 
     try:
+        from masklet.train.order import Order
         from masklet.train.run import run_recipe
     except ModuleNotFoundError as error:
         if error.name in ("accelerate", "tensorboard", "jinja2"):
             raise MissingExtra("train", error.name) from error
         raise
 
+    learns: Preset | None = None if preset is None else preset.value
+    order = Order(data, model, learns, size, steps, rate, validation)
     console = Console(stderr=True)
     with console.status("preparing") as status:
-        for row in run_recipe(recipe, sets, out):
-            status.update(
-                f"step {row['step']:.0f}  loss {row['loss']:.3f}  rate {row['rate']:.1e}  {row['seconds']:.1f} s a step"
-            )
-    typer.echo(out / "state.pt")
+        rows = run_recipe(recipe, order, out, precision=precision.value, workers=workers, original=original)
+        for row in rows:
+            if "loss" in row:
+                status.update(
+                    f"step {row['step']:.0f}  loss {row['loss']:.3f}  rate {row['rate']:.1e}  "
+                    f"{row['seconds']:.1f} s a step"
+                )
+            else:
+                console.print("  ".join(f"{name} {value:.3f}" for name, value in row.items()))
+    typer.echo(out)

@@ -1,45 +1,59 @@
-"""The training loop. Accelerate carries devices, precision and processes; every batch is a function of its step.
-
-So a run that was killed goes on from its last checkpoint to the same losses: no random state needs to be kept.
-"""
+"""The training loop. Accelerate carries devices, precision and processes."""
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import time
-from collections import defaultdict
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
-from typing import Any
 
-import numpy as np
+import cv2
 import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.utils.checkpoint import checkpoint
 
+from masklet.errors import MaskletError
 from masklet.model import Sam2
+from masklet.train.features import Shelf
+from masklet.train.lessons import Lesson, lessons
 from masklet.train.losses import Blame, blame
-from masklet.train.recipe import Recipe, Stage
+from masklet.train.presets import trunk_learns
+from masklet.train.recipe import Stage
 from masklet.train.rollout import Batch, Plan, rollout
+from masklet.train.state import STATE, Run, sized
+from masklet.train.validation import examine
+from masklet.types import FrameFeatures
 
 log = logging.getLogger(__name__)
 
+BEST, LAST = "best.safetensors", "model.safetensors"
+PATIENCE = 50  # steps in a row without a finite gradient, after which there is no hope
+
+Row = dict[str, float]
+
 
 class Learner(nn.Module):
-    """A rollout and its losses as one module, so that whatever wraps modules (processes, precision) can wrap it."""
+    """A rollout and its losses as one module, which can be wrapped: by processes, by precision."""
 
     def __init__(self, model: Sam2) -> None:
         super().__init__()
         self.model = model
 
-    def forward(self, batch: Batch, plan: Plan, rng: torch.Generator, stage: Stage) -> tuple[Tensor, Tensor]:
+    def forward(
+        self,
+        batch: Batch,
+        plan: Plan,
+        rng: torch.Generator,
+        stage: Stage,
+        encoded: FrameFeatures | None = None,
+    ) -> tuple[Tensor, Tensor]:
         """The loss, a sum over the answers of a frame and a mean over frames, and its parts for the log."""
-        answers = rollout(self.model, batch, plan, rng, stage.corrections)
+        answers = rollout(self.model, batch, plan, rng, stage.corrections, encoded)
         blames = [
             blame(each.candidates, batch.masks[:, each.frame], stage.loss_size, stage.focal)
             for each in answers
@@ -53,161 +67,140 @@ def _parts(blames: list[Blame]) -> Tensor:
     return torch.stack(rows).mean(dim=0).detach()
 
 
-def initialise(model: Sam2, layer_scale: float) -> None:
-    """Start values where torch's own do not suit a network that is trained from nothing."""
-    for block in model.memory_encoder.fuser:
-        nn.init.constant_(block.scale, layer_scale)
-    attention, trunk, decoder = model.memory_attention, model.image_encoder.trunk, model.mask_decoder
-    for table in (attention.age, attention.no_memory, trunk.position, trunk.window_position):
-        nn.init.trunc_normal_(table, std=0.02)
-    nn.init.trunc_normal_(decoder.absent_pointer, std=0.02)
-    # Queries and keys that start as one map let a point find its own place in the image from the first step. Without
-    # this, and with biases, the decoder learns where things usually are long before it learns to heed a click.
-    for module in decoder.modules():
-        if isinstance(module, nn.Linear | nn.ConvTranspose2d) and module.bias is not None:
-            nn.init.zeros_(module.bias)
-    crossing = [
-        decoder.to_image,
-        *(each for block in decoder.blocks for each in (block.to_image, block.to_tokens)),
-    ]
-    for each in crossing:
-        with torch.no_grad():
-            each.q.weight.mul_(2)
-            each.k.weight.copy_(each.q.weight)
+def train(
+    run: Run, out: Path, *, save_every: int = 200, precision: str = "no", workers: int = 0
+) -> Iterator[Row]:
+    """Train to the recipe's end, yielding a row for the log after every step and every measurement.
 
-
-@dataclass
-class Run:
-    """A run in progress: what a checkpoint holds."""
-
-    recipe: Recipe
-    model: Sam2
-    average: AveragedModel
-    optimizer: torch.optim.Optimizer
-    step: int = 0
-
-    @classmethod
-    def begin(cls, recipe: Recipe, weights: dict[str, Tensor] | None = None) -> Run:
-        """A new run, from nothing or from given weights."""
-        torch.manual_seed(recipe.seed)
-        model = Sam2(recipe.config)
-        if weights is None:
-            initialise(model, recipe.layer_scale)
-        else:
-            model.load_state_dict(weights)
-        average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema))
-        return cls(recipe, model, average, torch.optim.AdamW(_groups(model, recipe)))
-
-    def save(self, path: Path) -> None:
-        """Write a checkpoint, whole or not at all."""
-        state = {
-            "step": self.step,
-            "model": self.model.state_dict(),
-            "average": self.average.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-        }
-        unfinished = path.with_suffix(".unfinished")
-        torch.save(state, unfinished)
-        unfinished.replace(path)
-
-    def resume(self, path: Path) -> None:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        self.step = state["step"]
-        self.model.load_state_dict(state["model"])
-        self.average.load_state_dict(state["average"])
-        self.optimizer.load_state_dict(state["optimizer"])
-
-
-def _groups(model: Sam2, recipe: Recipe) -> list[dict[str, Any]]:
-    """Weight decay for matrices and kernels, none for biases, norms, tables and single vectors; a trunk that learns
-    more slowly than the rest."""
-    free = {"position", "window_position", "age"}
-    groups: dict[tuple[float, float], list[nn.Parameter]] = defaultdict(list)
-    for name, parameter in model.named_parameters():
-        decay = recipe.weight_decay if parameter.ndim > 1 and name.split(".")[-1] not in free else 0.0
-        pace = recipe.trunk_pace if name.startswith("image_encoder") else 1.0
-        groups[decay, pace].append(parameter)
-    return [{"params": each, "weight_decay": decay, "pace": pace} for (decay, pace), each in groups.items()]
-
-
-def train(run: Run, out: Path, *, save_every: int = 200, precision: str = "no") -> Iterator[dict[str, float]]:
-    """Train to the recipe's end, yielding a row for the log after every step.
-
-    The network is rebuilt for each stage's image size; its weights do not depend on it.
+    out : gets state.pt, from which a killed run goes on, and the weights: best.safetensors, those that did
+        best on held-back clips, and in the end model.safetensors
+    save_every : steps
+    precision : "no" or "bf16"
+    workers : processes that draw clips ahead; 0 draws them in between
     """
     out.mkdir(parents=True, exist_ok=True)
-    # The user points in one clip and draws in another, so every step leaves other parameters without a gradient.
+    cv2.setNumThreads(1)
+    # The user points in one clip and draws in another: each step leaves other parameters without a gradient.
     unused = DistributedDataParallelKwargs(find_unused_parameters=True)
     accelerator = Accelerator(mixed_precision=precision, kwargs_handlers=[unused])
+    run.to(accelerator.device)
+    save = partial(_save, run, out, accelerator)
+    if run.step == 0:
+        yield from _measure(run, out, accelerator)
     while (now := run.recipe.at(run.step)) is not None:
-        yield from _stage(run, now[0], accelerator, out, save_every)
+        for row in _Stretch(run, now[0], accelerator, out, workers).steps():
+            yield row
+            ends = run.step == run.recipe.steps
+            if run.recipe.exam is not None and (ends or run.step % run.recipe.exam.every == 0):
+                yield from _measure(run, out, accelerator)
+            if ends or run.step % save_every == 0:
+                save()
     if accelerator.is_main_process:
-        run.save(out / "state.pt")
+        run.publish(out / LAST)
 
 
-def _stage(
-    run: Run, stage: Stage, accelerator: Accelerator, out: Path, save_every: int
-) -> Iterator[dict[str, float]]:
-    model = Sam2(replace(run.recipe.config, image_size=stage.image_size))
-    _share_weights(run.model, model)
-    learner = accelerator.prepare(Learner(model))
-    while (now := run.recipe.at(run.step)) is not None and now[0] is stage:
+def _save(run: Run, out: Path, accelerator: Accelerator) -> None:
+    if accelerator.is_main_process:
+        run.save(out / STATE)
+
+
+def _measure(run: Run, out: Path, accelerator: Accelerator) -> Iterator[Row]:
+    """Examine the averaged weights, and keep them where they are the best so far."""
+    if run.recipe.exam is None or not accelerator.is_main_process:
+        return
+    scores = examine(run.averaged(), run.recipe.exam)
+    if scores["mean"] > run.best or run.step == 0:
+        run.best = scores["mean"]
+        run.publish(out / BEST)
+    yield {"step": run.step, **{f"held back, {name}": score for name, score in scores.items()}}
+
+
+class _Stretch:
+    """One stage of a run, or what is left of it."""
+
+    def __init__(self, run: Run, stage: Stage, accelerator: Accelerator, out: Path, workers: int) -> None:
+        self.run, self.stage, self.accelerator, self.workers = run, stage, accelerator, workers
+        model = sized(run, stage.image_size)
+        if run.recipe.checkpointed and trunk_learns(run.recipe.preset):
+            _checkpoint_trunk(model)
+        self.model = model
+        self.learner = accelerator.prepare(Learner(model))
+        cached = run.recipe.repeat is not None and not trunk_learns(run.recipe.preset)
+        self.shelf = Shelf(out / "features") if cached else None
+        self.failed = 0  # steps in a row without a finite gradient
+
+    def steps(self) -> Iterator[Row]:
+        recipe, process = self.run.recipe, self.accelerator.process_index
+        parts = range(process * recipe.accumulate, (process + 1) * recipe.accumulate)
+        start = time.perf_counter()
+        for each in lessons(recipe, self.stage, self._remaining(), parts, self.workers):
+            row = self._step(each)
+            yield {**row, "seconds": time.perf_counter() - start}
+            start = time.perf_counter()
+        self.accelerator.free_memory()
+
+    def _remaining(self) -> range:
+        end = self.run.step
+        while (now := self.run.recipe.at(end)) is not None and now[0] is self.stage:
+            end += 1
+        return range(self.run.step, end)
+
+    def _step(self, parts: Sequence[Lesson]) -> Row:
+        run, accelerator = self.run, self.accelerator
+        now = run.recipe.at(run.step)
+        assert now is not None
         for group in run.optimizer.param_groups:
             group["lr"] = now[1] * group["pace"]
-        start = time.perf_counter()
-        plan, batch, rng = draw(run.recipe, stage, run.step, accelerator.process_index)
-        with accelerator.autocast():
-            loss, parts = learner(batch.to(accelerator.device), plan, rng, stage)
-        accelerator.backward(loss)
-        norm = accelerator.clip_grad_norm_(run.model.parameters(), run.recipe.clip_norm)
-        if math.isfinite(float(norm)):
-            run.optimizer.step()
-            run.average.update_parameters(run.model)
-        else:
-            log.warning("step %d has no finite gradient and is passed over (loss %s)", run.step, float(loss))
-        run.optimizer.zero_grad(set_to_none=True)
-        run.step += 1
-        focal, dice, iou, score = parts.tolist()
-        yield {
+        losses = []
+        for lesson in parts:
+            waits = (
+                lesson is not parts[-1]
+            )  # other processes hear of the last part's gradients, which hold all
+            with accelerator.no_sync(self.learner) if waits else nullcontext():
+                loss, said = self._learn(lesson)
+                accelerator.backward(loss / len(parts))
+            losses.append(torch.cat([loss.detach()[None], said]))
+        norm = float(accelerator.clip_grad_norm_(run.model.parameters(), run.recipe.clip_norm))
+        loss, *said = accelerator.reduce(torch.stack(losses).mean(dim=0), "mean").tolist()
+        self._apply(norm, loss)
+        return {
             "step": run.step,
             "rate": now[1],
-            "frames": batch.images.shape[1],
-            "objects": len(batch.masks),
-            "loss": float(loss.detach()),
-            "focal": focal,
-            "dice": dice,
-            "iou": iou,
-            "score": score,
-            "norm": float(norm),
-            "seconds": time.perf_counter() - start,
+            "frames": parts[0].batch.images.shape[1],
+            "objects": sum(len(lesson.batch) for lesson in parts),
+            "loss": loss,
+            **dict(zip(("focal", "dice", "iou", "score"), said, strict=True)),
+            "norm": norm,
         }
-        if run.step % save_every == 0 and accelerator.is_main_process:
-            run.save(out / "state.pt")
+
+    def _learn(self, lesson: Lesson) -> tuple[Tensor, Tensor]:
+        device = self.accelerator.device
+        batch, rng = lesson.batch.to(device), torch.Generator(device).manual_seed(lesson.seed)
+        with self.accelerator.autocast():
+            encoded = None if self.shelf is None else self.shelf.fetch(self.model, batch, lesson.names)
+            return self.learner(batch, lesson.plan, rng, self.stage, encoded)
+
+    def _apply(self, norm: float, loss: float) -> None:
+        """Take the optimiser's step, or pass it over where the gradient is not finite."""
+        run = self.run
+        if math.isfinite(norm):
+            run.optimizer.step()
+            run.average.update_parameters(run.model)
+            self.failed = 0
+        else:
+            self.failed += 1
+            log.warning("step %d has no finite gradient and is passed over (loss %s)", run.step, loss)
+        run.optimizer.zero_grad(set_to_none=True)
+        run.step += 1
+        if self.failed == PATIENCE:
+            raise MaskletError(
+                f"{PATIENCE} steps in a row, to step {run.step}, had no finite gradient. The checkpoint "
+                "holds finite weights: lower the learning rate, or use precision 'no', and go on from it."
+            )
 
 
-def _share_weights(source: nn.Module, target: nn.Module) -> None:
-    """Let two networks of different image size use the same parameters and saved buffers."""
-    for name, child in target.named_children():
-        _share_weights(source.get_submodule(name), child)
-    for name, _ in target.named_parameters(recurse=False):
-        setattr(target, name, getattr(source, name))
-    for name in target._buffers.keys() - target._non_persistent_buffers_set:
-        setattr(target, name, getattr(source, name))
-
-
-def draw(recipe: Recipe, stage: Stage, step: int, process: int) -> tuple[Plan, Batch, torch.Generator]:
-    """The batch of a step: which clips, what the user will do, and the chance in it. The plan is all processes' own."""
-    shared = np.random.default_rng([recipe.seed, step])
-    weights = np.array([share.weight for share in stage.shares])
-    share = stage.shares[shared.choice(len(weights), p=weights / weights.sum())]
-    numbers = np.random.default_rng([recipe.seed, step, process]).integers(2**40, size=share.clips)
-    batch = Batch.collate([share.source(int(number)) for number in numbers])
-    plan = Plan.draw(batch.images.shape[1], shared)
-    rng = torch.Generator().manual_seed(int(shared.integers(2**40)) + process)
-    return plan, batch, rng
-
-
-def append(path: Path, row: dict[str, Any]) -> None:
-    """Add one row to a log of JSON lines."""
-    with path.open("a") as file:
-        file.write(json.dumps(row) + "\n")
+def _checkpoint_trunk(model: Sam2) -> None:
+    for block in model.image_encoder.trunk.blocks:
+        forward: Callable[[Tensor], Tensor] = block.forward
+        # On the instance, so that the parameters keep their names.
+        object.__setattr__(block, "forward", partial(checkpoint, forward, use_reentrant=False))

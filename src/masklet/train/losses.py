@@ -1,4 +1,4 @@
-"""What an answer is blamed for: focal and dice on the best candidate, IoU and object score (SAM 2, app. C.2)."""
+"""What an answer is blamed for: focal and dice of the best candidate, IoU, object score (SAM 2, app. C.2)."""
 
 from __future__ import annotations
 
@@ -56,8 +56,8 @@ def blame(
 ) -> Blame:
     """Compare what was offered with the truth, at a map of size x size.
 
-    Only the candidate with the lowest mask loss learns its mask; every candidate learns its IoU. Where the object is
-    absent, nothing but the object score is learned.
+    Only the candidate with the lowest mask loss learns its mask; every candidate learns its IoU. Where the
+    object is absent, nothing but the object score is learned.
     """
     target = F.interpolate(truth[:, None].float(), (size, size), mode="area").ge(0.5).float()
     logits = F.interpolate(candidates.logits.float(), (size, size), mode="bilinear", align_corners=False)

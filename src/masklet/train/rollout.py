@@ -1,4 +1,4 @@
-"""One training example: a simulated user prompts, the network follows, the user corrects (SAM 2, sec. 5 and app. C.2).
+"""One training example: a simulated user prompts, the network follows, the user corrects (SAM 2, app. C.2).
 
 The network is called through its own five verbs, with gradients on; there is no second model for training.
 """
@@ -49,6 +49,9 @@ class Batch:
     def to(self, device: torch.device) -> Batch:
         return Batch(self.images.to(device), self.masks.to(device), self.owner.to(device))
 
+    def __len__(self) -> int:
+        return len(self.masks)
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -67,7 +70,8 @@ class Plan:
     def draw(cls, frames: int, rng: np.random.Generator) -> Plan:
         """Mask half the time, else click or box; one or two prompted frames, up to two corrected ones.
 
-        A still is always pointed at, and always corrected. A drawn mask is taken as true, and needs no correction.
+        A still is always pointed at, and always corrected. A drawn mask is taken as true, and needs no
+        correction.
         """
         if frames == 1:
             return cls("click" if rng.random() < 0.5 else "box", (0,), (0,))
@@ -116,23 +120,36 @@ class Points:
         return cls(box.unflatten(1, (2, 2)), labels.expand(len(box), 2))
 
 
-def encode(model: Sam2, batch: Batch) -> list[FrameFeatures]:
-    """The features of every frame, with a row for each object."""
+def normalised(images: UInt8[Tensor, "*n S S 3"]) -> Float[Tensor, "n 3 S S"]:
+    """Frames as the network takes them, one after the other."""
+    mean, std = (torch.tensor(values, device=images.device) for values in (MEAN, STD))
+    pixels = (images.reshape(-1, *images.shape[-3:]) / 255 - mean) / std
+    return pixels.permute(0, 3, 1, 2).contiguous()
+
+
+def by_frame(encoded: FrameFeatures, batch: Batch) -> list[FrameFeatures]:
+    """The features of every frame with a row for each object.
+
+    encoded : the frames of the batch's clips, one clip after the other
+    """
     frames = batch.images.shape[1]
-    mean, std = (torch.tensor(values, device=batch.images.device) for values in (MEAN, STD))
-    pixels = ((batch.images.flatten(0, 1) / 255 - mean) / std).permute(0, 3, 1, 2).contiguous()
-    features = model.encode(pixels)
-    return [FrameFeatures(*(part[batch.owner * frames + t] for part in features)) for t in range(frames)]
+    return [FrameFeatures(*(part[batch.owner * frames + t] for part in encoded)) for t in range(frames)]
 
 
 def rollout(
-    model: Sam2, batch: Batch, plan: Plan, rng: torch.Generator, corrections: int = CORRECTIONS
+    model: Sam2,
+    batch: Batch,
+    plan: Plan,
+    rng: torch.Generator,
+    corrections: int = CORRECTIONS,
+    encoded: FrameFeatures | None = None,
 ) -> list[Answer]:
     """Play a batch of clips through, and return every answer on the way, in the order given.
 
     corrections : clicks on each corrected frame
+    encoded : the frames' features, where they are known already
     """
-    features = encode(model, batch)
+    features = by_frame(encoded or model.encode(normalised(batch.images)), batch)
     policy = Recency()
     banks = [MemoryBank(capacity=None) for _ in range(len(batch.masks))]
     answers: list[Answer] = []
@@ -151,7 +168,7 @@ def rollout(
             context = model.attend(features[t], recalls)
             clicks = corrections if t in plan.corrected else 0
             answers += _converse(model, features[t], context, t, truth, points, clicks, rng)
-            prediction = _best(answers[-1].candidates).hidden()
+            prediction = believed(answers[-1].candidates).hidden()
         if t == order[-1]:
             break  # nobody will remember it
         tokens = model.memorize(features[t], prediction)
@@ -178,7 +195,7 @@ def _converse(
     corrections: int,
     rng: torch.Generator,
 ) -> list[Answer]:
-    """The first answer on a frame, and one more for every corrective click, each fed with the logits before it."""
+    """The first answer on a frame, and one more for every corrective click, fed with the logits before it."""
     answers: list[Answer] = []
     hint: Tensor | None = None
     for _ in range(corrections + 1):
@@ -188,15 +205,21 @@ def _converse(
             )
             points = points.and_click(annotator.corrective_click(shown, truth, rng, annotator.FROM_OBJECT))
         count = points.xy.shape[1]
-        spoken = (points.xy, points.labels) if count else (None, None)
         # A mask whose edge wavers is not replaced while learning: the single mask must learn.
         candidates = model.decode(
-            features, context, *spoken, hint, candidates=3 if count <= 1 else 1, stable=False
+            features,
+            context,
+            points.xy if count else None,
+            points.labels if count else None,
+            hint,
+            candidates=3 if count <= 1 else 1,
+            stable=False,
         )
         answers.append(Answer(frame, count, candidates))
-        hint = _best(candidates).logits.detach()
+        hint = believed(candidates).logits.detach()
     return answers
 
 
-def _best(candidates: Candidates) -> MaskPrediction:
+def believed(candidates: Candidates) -> MaskPrediction:
+    """The candidate that the network itself thinks best."""
     return candidates.pick(candidates.iou.argmax(dim=1))

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
 
-from masklet.errors import MaskletError, MediaError
-from masklet.train.images import Picture, held_back, load_pictures
-from masklet.train.loop import Run, append, train
+from masklet import checkpoint
+from masklet.errors import MaskletError
+from masklet.train.journal import Journal
+from masklet.train.loop import BEST, LAST, Row, train
+from masklet.train.order import Order
 from masklet.train.recipe import Recipe
+from masklet.train.report import write_report
+from masklet.train.state import STATE, Run
 
 RECIPES = Path(__file__).parent / "recipes"
 
 
-def find_recipe(name: str) -> Callable[[list[Picture]], Recipe]:
+def find_recipe(name: str) -> Callable[[Order], Recipe]:
     """The `recipe` function of a recipe that has a name, or of a Python file."""
     path = Path(name) if name.endswith(".py") else RECIPES / f"{name}.py"
     if not path.is_file():
@@ -31,25 +34,41 @@ def find_recipe(name: str) -> Callable[[list[Picture]], Recipe]:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     if not hasattr(module, "recipe"):
-        raise MaskletError(f"{path} is not a recipe: it defines no function `recipe(pictures)`.")
+        raise MaskletError(f"{path} is not a recipe: it defines no function `recipe(order)`.")
     return module.recipe
 
 
-def run_recipe(name: str, sets: Path, out: Path) -> Iterator[dict[str, float]]:
-    """Train by a recipe, going on from the last checkpoint in `out` if there is one; a row for every step.
+def run_recipe(
+    name: str,
+    order: Order,
+    out: Path,
+    *,
+    precision: str = "no",
+    workers: int = 0,
+    original: bool = False,
+) -> Iterator[Row]:
+    """Train by a recipe, going on from the last checkpoint in `out` if there is one.
 
-    sets : a folder of image sets, each with an instances.json beside its pictures
+    Yields a row for every step and every measurement, and leaves a report and the weights in `out`.
+
+    original : also write the weights in the layout of the original package, as model.pt
     """
-    folders = sorted(path.parent for path in sets.glob("*/instances.json"))
-    if not folders:
-        raise MediaError(f"{sets} holds no image set, that is a folder with an instances.json in it.")
-    processes, rank = int(os.environ.get("WORLD_SIZE", "1")), os.environ.get("RANK", "0")
+    processes, main = int(os.environ.get("WORLD_SIZE", "1")), os.environ.get("RANK", "0") == "0"
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // processes))
-    pictures = [each for each in load_pictures(folders, Path(".cache")) if not held_back(each.name)]
-    run = Run.begin(find_recipe(name)(pictures))
-    if (out / "state.pt").exists():
-        run.resume(out / "state.pt")
-    for row in train(run, out):
-        if rank == "0":
-            append(out / "log.jsonl", row | {"time": round(time.time(), 1)})
+    recipe = find_recipe(name)(order)
+    run = Run.begin(recipe)
+    if (out / STATE).exists():
+        run.resume(out / STATE)
+    journal = Journal(out) if main else None
+    for row in train(run, out, precision=precision, workers=workers):
+        if journal is not None:
+            journal.write(row)
         yield row
+    if journal is None:
+        return
+    journal.close()
+    if recipe.exam is not None:
+        write_report(out, name, recipe, run.averaged())
+    if original:
+        made = out / BEST if (out / BEST).is_file() else out / LAST
+        checkpoint.save(checkpoint.load(made, device="cpu"), out / "model.pt", layout="original")

@@ -10,19 +10,22 @@ from dataclasses import replace
 
 from masklet.config import NANO
 from masklet.train.composer import Composer, Mix
-from masklet.train.images import Picture
-from masklet.train.recipe import Recipe, Share, Source, Stage
-
+from masklet.train.composer.stills import plain
+from masklet.train.images import Picture, split
+from masklet.train.order import Order
+from masklet.train.recipe import Exam, Recipe, Share, Source, Stage
+from masklet.train.validation import held_back_stills
 
 FIRST = Mix(still=0.5, moved=0.0, pasted=0.4, procedural=0.1)
 
 
-def recipe(pictures: list[Picture]) -> Recipe:
+def recipe(order: Order) -> Recipe:
     """What nano was made with.
 
-    In the first stage many things lie in each picture and the mask losses weigh the same, so that the decoder learns
-    to heed a click before it learns where things usually are.
+    In the first stage many things lie in each picture and the mask losses weigh the same, so that the decoder
+    learns to heed a click before it learns where things usually are.
     """
+    pictures, held_back = split(order.pictures)
 
     def composed(size: int, frames: int) -> Source:
         return Composer(pictures, size, frames, objects=2, seed=1, smallest=0.01).clip
@@ -47,4 +50,13 @@ def recipe(pictures: list[Picture]) -> Recipe:
             stage("long clips", 256, 60, (4e-4, 0.0), (1, 6, 0.2), (4, 3, 0.4), (8, 2, 0.4)),
         ),
         ema=0.995,  # a short run: a longer memory would still hold the beginner
+        exam=exam(held_back),
     )
+
+
+def exam(held_back: list[Picture]) -> Exam:
+    """Some fifty held-back pictures, and clips composed of held-back pictures."""
+    some = held_back[:: max(1, len(held_back) // 48)]
+    stills = held_back_stills([plain(picture, NANO.image_size) for picture in some])
+    clips = Composer(held_back, NANO.image_size, 8, objects=2, seed=2, smallest=0.01)
+    return Exam(stills, tuple(map(clips.clip, range(6))), every=300)

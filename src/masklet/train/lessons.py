@@ -1,0 +1,100 @@
+"""What a step of training consists of, as a function of the step: clips, plan and chance.
+
+So a run that was killed goes on to the same losses without any random state being kept, and other processes
+may draw what comes next.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from torch.utils.data import DataLoader, Dataset
+
+from masklet.errors import MediaError
+from masklet.train.clip import Clip
+from masklet.train.recipe import Recipe, Source, Stage
+from masklet.train.rollout import Batch, Plan
+
+log = logging.getLogger(__name__)
+
+ATTEMPTS = 5
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """One batch, and what the simulated user does with it.
+
+    seed : of the chance in the user's clicks
+    names : of the batch's clips, the same whenever they come again
+    """
+
+    plan: Plan
+    batch: Batch
+    seed: int
+    names: tuple[str, ...]
+
+
+def draw(recipe: Recipe, stage: Stage, step: int, part: int) -> Lesson:
+    """One of the batches of a step. All parts share the plan; clips and clicks are each part's own."""
+    shared = np.random.default_rng([recipe.seed, step])
+    weights = np.array([share.weight for share in stage.shares])
+    kind = int(shared.choice(len(weights), p=weights / weights.sum()))
+    share = stage.shares[kind]
+    numbers = np.random.default_rng([recipe.seed, step, part]).integers(2**40, size=share.clips).tolist()
+    if recipe.repeat is not None:
+        numbers = [number % recipe.repeat for number in numbers]
+    batch = Batch.collate([_readable(share.source, number) for number in numbers])
+    plan = Plan.draw(batch.images.shape[1], shared)
+    names = tuple(f"{stage.name}-{kind}-{number}".replace(" ", "-") for number in numbers)
+    return Lesson(plan, batch, int(shared.integers(2**40)) + part, names)
+
+
+def _readable(source: Source, number: int) -> Clip:
+    """The clip of a number; where it cannot be read, another."""
+    for attempt in range(ATTEMPTS):
+        try:
+            return source(number + attempt * 2**40)
+        except MediaError as error:
+            log.warning("clip %d is passed over: %s", number, error)
+            last = error
+    raise last
+
+
+class _Steps(Dataset[list[Lesson]]):
+    """The steps of a stage from one on, each with the parts of one process."""
+
+    def __init__(self, recipe: Recipe, stage: Stage, steps: range, parts: range) -> None:
+        self.recipe, self.stage, self.steps, self.parts = recipe, stage, steps, parts
+
+    def __len__(self) -> int:
+        return len(self.steps)
+
+    def __getitem__(self, index: int) -> list[Lesson]:
+        return [draw(self.recipe, self.stage, self.steps[index], part) for part in self.parts]
+
+
+def lessons(recipe: Recipe, stage: Stage, steps: range, parts: range, workers: int) -> Iterable[list[Lesson]]:
+    """What one process does in a range of steps.
+
+    workers : processes that draw ahead; 0 draws when asked
+    """
+    return DataLoader(
+        _Steps(recipe, stage, steps, parts),
+        batch_size=None,
+        collate_fn=_as_it_is,
+        num_workers=workers,
+        worker_init_fn=_alone,
+        multiprocessing_context="fork" if workers else None,  # sources are closures, which cannot be sent
+    )
+
+
+def _as_it_is(lesson: list[Lesson]) -> list[Lesson]:
+    return lesson
+
+
+def _alone(worker: int) -> None:
+    cv2.setNumThreads(1)

@@ -1,0 +1,132 @@
+"""What is shown of a run when it has ended: one HTML page with curves, scores and pictures of predictions."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, UInt8
+from jinja2 import Environment, PackageLoader
+from torch import Tensor
+
+from masklet.media.files import whole
+from masklet.model import Sam2
+from masklet.train.clip import Clip
+from masklet.train.journal import read_rows
+from masklet.train.recipe import Recipe
+from masklet.train.validation import CLICKS, answer_still
+
+PICTURED = 8
+PICTURE_WIDTH = 256
+POINTS = 200  # of a curve; longer logs are averaged
+COLOURS = np.array([(255, 80, 60), (60, 200, 90), (30, 144, 255), (255, 190, 40), (190, 90, 255)])
+HELD_BACK = "held back, "
+
+Rows = Sequence[dict[str, float]]
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A number over the steps, as points of a drawing 500 wide and 200 high."""
+
+    name: str
+    first: float
+    last: float
+    low: float
+    high: float
+    steps: int
+    line: str
+
+    @classmethod
+    def of(cls, name: str, rows: Rows) -> Curve:
+        steps, values = (np.array([row[key] for row in rows]) for key in ("step", name))
+        if len(steps) > POINTS:
+            parts = np.array_split(np.arange(len(steps)), POINTS)
+            steps, values = (np.array([each[part].mean() for part in parts]) for each in (steps, values))
+        low, high = float(values.min()), float(values.max())
+        xs = 500 * steps / max(steps[-1], 1)
+        ys = 200 - 200 * (values - low) / (high - low or 1.0)
+        line = " ".join(f"{x:.1f},{y:.1f}" for x, y in zip(xs, ys, strict=True))
+        return cls(name, float(values[0]), float(values[-1]), low, high, int(rows[-1]["step"]), line)
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A still as a row of pictures, each the data of a data: URL with its caption."""
+
+    pictures: tuple[tuple[str, str], ...]
+
+
+def write_report(out: Path, title: str, recipe: Recipe, model: Sam2) -> Path:
+    """Write `report.html`, which needs nothing beside it.
+
+    out : the run's folder, which holds its log
+    model : whose predictions are pictured
+    """
+    rows = read_rows(out)
+    steps = [row for row in rows if "loss" in row and np.isfinite(row["loss"])]
+    measured = [row for row in rows if "loss" not in row]
+    held = [name for name in (measured[-1] if measured else {}) if name.startswith(HELD_BACK)]
+    template = Environment(loader=PackageLoader("masklet.train", "."), autoescape=True).get_template(
+        "report.html.j2"
+    )
+    text = template.render(
+        title=title,
+        recipe=recipe,
+        passed_over=sum("loss" in row for row in rows) - len(steps),
+        seconds=sum(row["seconds"] for row in steps),
+        scores=[_score(name, [row[name] for row in measured]) for name in held],
+        curves=[Curve.of(name, steps) for name in ("loss", "focal", "dice", "iou", "score", "rate") if steps],
+        held_back=[Curve.of(name, measured) for name in held],
+        shown=list(_pictured(recipe, model)),
+    )
+    path = out / "report.html"
+    with whole(path) as part:
+        part.write_text(text)
+    return path
+
+
+def _score(name: str, values: Sequence[float]) -> tuple[str, float, float, float]:
+    """What was measured, and how it was at the start, at best, and at the end."""
+    return name.removeprefix(HELD_BACK), values[0], max(values), values[-1]
+
+
+def _pictured(recipe: Recipe, model: Sam2) -> Iterator[Shown]:
+    for still in recipe.exam.stills[:PICTURED] if recipe.exam else ():
+        answers = answer_still(model, still)
+        shown: dict[str, Bool[np.ndarray, "b H W"]] = {
+            "truth": still.masks[0],
+            "1 click": _masks(answers.chosen, still),
+            f"{CLICKS} clicks": _masks(answers.clicks, still),
+            "box": _masks(answers.box, still),
+        }
+        yield Shown(
+            tuple((caption, _packed(painted(still.images[0], masks))) for caption, masks in shown.items())
+        )
+
+
+def _masks(logits: Tensor, still: Clip) -> Bool[np.ndarray, "b H W"]:
+    size = still.images.shape[1:3]
+    with torch.inference_mode():
+        return (F.interpolate(logits[:, None], size, mode="bilinear")[:, 0] > 0).cpu().numpy()
+
+
+def painted(image: UInt8[np.ndarray, "H W 3"], masks: Bool[np.ndarray, "b H W"]) -> np.ndarray:
+    """An image with each mask in a colour of its own."""
+    colours = image.astype(np.float32)
+    for index, mask in enumerate(masks):
+        colours[mask] = 0.45 * colours[mask] + 0.55 * COLOURS[index % len(COLOURS)]
+    return colours.astype(np.uint8)
+
+
+def _packed(image: UInt8[np.ndarray, "H W 3"]) -> str:
+    scale = PICTURE_WIDTH / image.shape[1]
+    small = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    _, packed = cv2.imencode(".jpg", cv2.cvtColor(small, cv2.COLOR_RGB2BGR))
+    return base64.b64encode(packed.tobytes()).decode("ascii")
