@@ -29,7 +29,8 @@ def recalled(
 ) -> tuple[set[tuple[int, int]], set[int], int]:
     """(age row, frame) of the maps, ages of the pointers, span."""
     recall = Recency().recall(bank, frame, reverse=reverse, clip_length=clip_length)
-    return {(row, each.frame) for row, each in recall.spatial}, {age for age, _ in recall.pointers}, recall.span
+    maps = {(row, each.frame) for row, each in recall.spatial}
+    return maps, {age for age, _ in recall.pointers}, recall.span
 
 
 def test_a_frame_has_one_memory() -> None:
@@ -98,9 +99,7 @@ def test_backwards_is_forwards_in_a_mirror(prompted: set[int], tracked: set[int]
         return {40 - each for each in frames}
 
     forward = recalled(bank(tracked - prompted, tuple(prompted)), frame)
-    back = recalled(
-        bank(mirrored(tracked - prompted), tuple(mirrored(prompted))), 40 - frame, reverse=True
-    )
+    back = recalled(bank(mirrored(tracked - prompted), tuple(mirrored(prompted))), 40 - frame, reverse=True)
     assert forward == ({(row, 40 - each) for row, each in back[0]}, *back[1:])
 
 

@@ -25,7 +25,7 @@ def toy_network(config: Sam2Config | None = None, seed: int = 2) -> Sam2:
             mean, deviation = 0.0, 0.1
         elif tensor.dim() == 1:  # scales of norms and layers
             mean, deviation = 1.0, 0.2
-        elif tensor.dim() == 2 and len(tensor) > 8 or tensor.dim() == 4 and len(tensor) > 1:
+        elif (tensor.dim() == 2 and len(tensor) > 8) or (tensor.dim() == 4 and len(tensor) > 1):
             mean, deviation = 0.0, tensor[0].numel() ** -0.5
         else:
             mean, deviation = 0.0, 1.0
@@ -44,8 +44,11 @@ def clip(length: int, size: tuple[int, int] = SIZE, seed: int = 0) -> np.ndarray
 
 
 class Fake(Sam2):
-    """Five trivial verbs, counted. A mask is everywhere the number that was said of the object: the sum of its
-    clicks (1 for each on it, -1 for each beside), and from then on what its newest memory says."""
+    """Five trivial verbs, counted.
+
+    A mask's logits are all one number: the sum of the object's clicks (1 for each on it, -1 for each beside),
+    and from then on what its newest memory says.
+    """
 
     def __init__(self) -> None:
         nn.Module.__init__(self)
@@ -72,7 +75,7 @@ class Fake(Sam2):
         context = torch.zeros(len(recalls), *features.coarse.shape[1:])
         for row, recall in zip(context, recalls, strict=True):
             if recall.spatial:
-                newest = min(recall.spatial, key=lambda pair: pair[0])[1]
+                newest = max((memory for _, memory in recall.spatial), key=lambda memory: memory.frame)
                 row += newest.tokens.float().mean()
         return context
 

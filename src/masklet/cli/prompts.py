@@ -44,6 +44,7 @@ def read_prompts(
     """Object id -> prompt: clicks and box speak of object 1, a mask of every object that it shows."""
     import numpy as np
 
+    from masklet.errors import PromptError
     from masklet.media import read_label_map
     from masklet.types import Prompt
 
@@ -51,6 +52,8 @@ def read_prompts(
     if mask is not None:
         labels = read_label_map(mask)
         said = {int(id): Prompt(mask=labels == id) for id in np.unique(labels) if id}
+        if not said:
+            raise PromptError(f"{mask} shows no object: every pixel is 0.")
     pointed = Prompt(
         positive=[tuple(numbers(each, 2, "--point")) for each in points or ()],
         negative=[tuple(numbers(each, 2, "--negative")) for each in negatives or ()],

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from masklet.cli.network import Device, Dtype, Model, Precision, load_network
 from masklet.cli.prompts import Box, Mask, Negatives, Points, read_prompts
 
 
@@ -17,11 +18,9 @@ def segment(
     negative: Negatives = None,
     box: Box = None,
     mask: Mask = None,
-    model: Annotated[str, typer.Option(help="A name (see masklet models), path or hub id.")] = "nano",
-    device: Annotated[
-        str | None, typer.Option(help="cpu, cuda, cuda:1, mps; by default the best there is.")
-    ] = None,
-    dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16.")] = "float32",
+    model: Model = "nano",
+    device: Device = None,
+    dtype: Precision = Dtype.float32,
 ) -> None:
     """Segment what is pointed at in a picture; a mask with several values is several objects."""
     import json
@@ -29,13 +28,16 @@ def segment(
     import masklet
     from masklet.media import OverlayPng, folder, read_image, write_label_map
     from masklet.media.files import whole
+    from masklet.transforms import check_prompt
 
     prompts = read_prompts(point, negative, box, mask)
     picture = read_image(image)
-    session = masklet.ImageSession(masklet.load(model, device=device, dtype=dtype), picture)
+    for prompt in prompts.values():
+        check_prompt(prompt, picture.shape[:2])
+    folder(out)
+    session = masklet.ImageSession(load_network(model, device, dtype), picture)
     offered = {id: session.segment(prompt) for id, prompt in prompts.items()}
 
-    folder(out)
     best = masklet.Masks.joined({id: candidates.select(0) for id, candidates in offered.items()})
     write_label_map(out / "mask.png", best.label_map())
     OverlayPng(out / "overlay.png").write(picture, best)

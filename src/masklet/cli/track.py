@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from masklet.cli.network import Device, Dtype, Model, Precision, load_network
 from masklet.cli.prompts import Box, Mask, Negatives, Points, read_prompts
 
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-    from masklet.media import Frames
+    from masklet.media import Frames, Writers
     from masklet.model import Sam2
+    from masklet.sessions.saved import SavedSession
     from masklet.sessions.video import VideoSession
     from masklet.types import Prompt
 
@@ -40,30 +42,49 @@ def track(
         Path | None,
         typer.Option(help="A saved session (VideoSession.save) to do again, in place of pointing."),
     ] = None,
-    model: Annotated[str, typer.Option(help="A name (see masklet models), path or hub id.")] = "nano",
-    device: Annotated[
-        str | None, typer.Option(help="cpu, cuda, cuda:1, mps; by default the best there is.")
-    ] = None,
-    dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16.")] = "float32",
+    model: Model = "nano",
+    device: Device = None,
+    dtype: Precision = Dtype.float32,
     fps: Annotated[float | None, typer.Option(help="Take so many frames of each second.")] = None,
 ) -> None:
     """Follow objects through a video, and write their masks on every frame."""
-    from masklet import VideoSession, load
-    from masklet.media import open_frames
+    from masklet.media import folder, open_frames
+    from masklet.sessions.saved import SavedSession
+    from masklet.sessions.video import VideoSession
 
-    prompts = {} if script is not None else read_prompts(point, negative, box, mask)
+    # All that can be wrong with what was asked is found before anything slow is done, or anything written.
+    saved = None if script is None else SavedSession.read(script)
+    if saved is not None and (point or negative or box or mask):
+        raise typer.BadParameter(
+            "it says itself what to follow: leave the pointing out.", param_hint="--script"
+        )
+    prompts = read_prompts(point, negative, box, mask) if saved is None else {}
     frames = open_frames(video, fps=fps)
-    network = load(model, device=device, dtype=dtype)
-    with _progress() as progress, _told(out):
-        if script is not None:
-            _write(VideoSession.restore(network, script, frames), out)
+    if saved is None:
+        _check(frames, frame, prompts)
+    else:
+        saved.check(frames)
+    folder(out)
+    network = load_network(model, device, dtype)
+
+    with _told(out), _progress() as progress:
+        if saved is not None:
+            session = VideoSession(network, frames, capacity=saved.capacity, clip_length=saved.clip_length)
+            _again(session, saved, out, progress)
         elif direction is Direction.forward:
             _stream(network, frames, {frame: prompts}, out, progress)
         else:
-            session = VideoSession(network, frames)
-            for id, prompt in prompts.items():
-                session.prompt(frame, id, prompt)
-            _both_ways(session, frame, direction, out, progress)
+            _both_ways(VideoSession(network, frames), frame, prompts, direction, out, progress)
+
+
+def _check(frames: Frames, frame: int, prompts: dict[int, Prompt]) -> None:
+    from masklet.media import NoSuchFrame
+    from masklet.transforms import check_prompt
+
+    if not 0 <= frame < len(frames):
+        raise NoSuchFrame(frames.name, frame, len(frames))
+    for prompt in prompts.values():
+        check_prompt(prompt, frames.size)
 
 
 def _stream(
@@ -71,47 +92,69 @@ def _stream(
 ) -> None:
     """Forwards, in constant memory, writing each frame as it is done."""
     import masklet
-    from masklet.media import MaskletsJson, OverlayVideo, PalettePngs, Writers
 
     found = masklet.track(model, frames, prompts)
-    writers = Writers(
-        PalettePngs(out / "masks"),
-        MaskletsJson(out / "masklets.json", frames),
-        OverlayVideo(out / "overlay.mp4", frames),
-    )
-    with writers:
+    with _writers(out, frames) as writers:
         for masks in progress.track(found, len(frames) - min(prompts), description=frames.name):
             writers.write(frames[masks.frame], masks)
 
 
 def _both_ways(
-    session: VideoSession, frame: int, direction: Direction, out: Path, progress: Progress
+    session: VideoSession,
+    frame: int,
+    prompts: dict[int, Prompt],
+    direction: Direction,
+    out: Path,
+    progress: Progress,
 ) -> None:
     """Backwards and perhaps forwards; whatever was done is written, also when the work is interrupted."""
     try:
-        for _ in progress.track(session.propagate(frame, reverse=True), frame + 1, description="backward"):
-            pass
+        for id, prompt in prompts.items():
+            session.prompt(frame, id, prompt)
+        _follow(session, frame, -1, progress, reverse=True)
         if direction is Direction.both:
-            ahead = len(session.frames) - frame
-            for _ in progress.track(session.propagate(frame), ahead, description="forward"):
-                pass
+            _follow(session, frame, len(session.frames), progress, reverse=False)
     finally:
-        _write(session, out)
+        _write(session, out, progress)
 
 
-def _write(session: VideoSession, out: Path) -> None:
+def _again(session: VideoSession, saved: SavedSession, out: Path, progress: Progress) -> None:
+    """What was done in a saved session; whatever was done is written, also when the work is interrupted."""
+    from masklet.sessions.script import Followed, Script
+
+    try:
+        for step in saved.script.steps:
+            if isinstance(step, Followed):
+                _follow(session, step.start, step.stop, progress, reverse=step.reverse)
+            else:
+                session.replay(Script([step]))
+    finally:
+        _write(session, out, progress)
+
+
+def _follow(session: VideoSession, start: int, stop: int, progress: Progress, *, reverse: bool) -> None:
+    found = session.propagate(start, stop, reverse=reverse)
+    way = "backward" if reverse else "forward"
+    for _ in progress.track(found, abs(stop - start), description=f"{session.frames.name} {way}"):
+        pass
+
+
+def _write(session: VideoSession, out: Path, progress: Progress) -> None:
     """All the masks that stand in a session, in the order of frames."""
+    frames = session.frames
+    with _writers(out, frames) as writers:
+        for frame in progress.track(session.answered, description="writing"):
+            writers.write(frames[frame], session.masks(frame))
+
+
+def _writers(out: Path, frames: Frames) -> Writers:
     from masklet.media import MaskletsJson, OverlayVideo, PalettePngs, Writers
 
-    frames = session.frames
-    writers = Writers(
+    return Writers(
         PalettePngs(out / "masks"),
         MaskletsJson(out / "masklets.json", frames),
         OverlayVideo(out / "overlay.mp4", frames),
     )
-    with writers:
-        for frame in session.answered:
-            writers.write(frames[frame], session.masks(frame))
 
 
 def _progress() -> Progress:
@@ -125,13 +168,12 @@ def _progress() -> Progress:
 @contextmanager
 def _told(out: Path) -> Iterator[None]:
     """Say where the results are, also after Ctrl-C: what was written until then is whole."""
-    results = [out / "masks", out / "masklets.json", out / "overlay.mp4"]
     try:
         yield
     except KeyboardInterrupt:
         typer.echo("interrupted; what was done is kept:", err=True)
         raise typer.Exit(130) from None
     finally:
-        for path in results:
+        for path in (out / "masks", out / "masklets.json", out / "overlay.mp4"):
             if path.exists():
                 typer.echo(path)

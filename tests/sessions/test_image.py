@@ -1,0 +1,83 @@
+"""A picture is encoded once, and answers as often as it is asked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import pytest
+import torch
+
+from masklet.errors import MediaError, PromptError
+from masklet.model import Sam2
+from masklet.sessions.image import ImageSession
+from masklet.types import Prompt
+from toys import SIZE, Fake, assert_equal, blob, click, differ
+
+
+@pytest.fixture
+def session(network: Sam2, frames: np.ndarray) -> ImageSession:
+    return ImageSession(network, frames[0])
+
+
+@pytest.mark.parametrize(
+    ("prompt", "count"),
+    [
+        (click(), 3),
+        (Prompt(negative=[(3, 3)]), 3),
+        (Prompt(positive=[(5, 5), (9, 9)]), 1),
+        (Prompt(positive=[(5, 5)], negative=[(40, 9)]), 1),
+        (Prompt(box=(3, 3, 30, 30)), 1),
+        (Prompt(mask=blob()), 1),
+        (Prompt(mask=blob(), positive=[(20, 20)]), 3),
+    ],
+    ids=repr,
+)
+def test_doubt_offers_three_masks_best_first(session: ImageSession, prompt: Prompt, count: int) -> None:
+    masks = session.segment(prompt)
+    assert masks.ids == tuple(range(count)) and masks.frame == 0 and masks.size == SIZE
+    assert masks[0].shape == SIZE
+    assert masks.iou.tolist() == sorted(masks.iou.tolist(), reverse=True)
+    for wanted in (1, 3):
+        assert len(session.segment(prompt, candidates=wanted)) == wanted
+
+
+def test_a_prompt_is_answered_the_same_whatever_was_asked_before(session: ImageSession) -> None:
+    first = session.segment(click())
+    session.segment(Prompt(box=(3, 3, 30, 30)))
+    assert_equal(session.segment(click()), first)
+    assert differ(session.segment(click(50, 40)), first)
+
+
+def test_hints_count(session: ImageSession) -> None:
+    first = session.segment(click())
+    more = click() | Prompt(negative=[(50, 40)])
+    assert differ(session.segment(more, hint=first), session.segment(more))
+    other = session.segment(more, hint=first.select(2))
+    assert differ(session.segment(more, hint=first), other), "the first mask is meant"
+
+
+def test_a_picture_is_encoded_once(fake: Fake, frames: np.ndarray) -> None:
+    session = ImageSession(fake, frames[0])
+    for prompt in (click(), Prompt(box=(3, 3, 30, 30)), Prompt(mask=blob())):
+        session.segment(prompt)
+    assert fake.encoded == 1
+
+
+def test_arrays_pil_images_and_files_are_one(network: Sam2, frames: np.ndarray, tmp_path: Path) -> None:
+    picture = PIL.Image.fromarray(frames[0])
+    picture.save(tmp_path / "picture.png")
+    expected = ImageSession(network, frames[0]).segment(click())
+    for image in (picture, tmp_path / "picture.png", str(tmp_path / "picture.png")):
+        assert_equal(ImageSession(network, image).segment(click()), expected)
+
+
+def test_what_cannot_be_meant_is_refused(session: ImageSession) -> None:
+    with pytest.raises(PromptError, match="must lie in the frame"):
+        session.segment(click(64, 3))
+    with pytest.raises(ValueError, match="candidates must be 1 or 3"):
+        session.segment(click(), candidates=2)
+    with pytest.raises(MediaError, match="uint8"):
+        ImageSession(session.model, np.zeros((4, 4, 3)))
+    assert torch.is_inference(session.features.coarse)

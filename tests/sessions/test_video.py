@@ -1,0 +1,420 @@
+"""The laws of a stored video's session, on a toy network."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import pytest
+
+from masklet.errors import MaskletError, MediaError, PromptError
+from masklet.media import Frames
+from masklet.model import Sam2
+from masklet.sessions.features import FeatureCache
+from masklet.sessions.script import Script
+from masklet.sessions.stream import Tracker
+from masklet.sessions.video import VideoSession
+from masklet.types import Masks, Prompt
+from toys import Fake, assert_equal, blob, click, differ
+
+FAR = Prompt(negative=[(50, 40)])
+
+
+def follow(session: VideoSession, *args: int | None, reverse: bool = False) -> dict[int, Masks]:
+    return {masks.frame: masks for masks in session.propagate(*args, reverse=reverse)}
+
+
+def standing(session: VideoSession) -> dict[int, Masks]:
+    return {frame: session.masks(frame) for frame in session.answered}
+
+
+def assert_all_equal(one: dict[int, Masks], other: dict[int, Masks], tolerance: float = 0.0) -> None:
+    assert one.keys() == other.keys()
+    for frame in one:
+        assert_equal(one[frame], other[frame], tolerance=tolerance)
+
+
+def worked_on(network: Sam2, frames: object) -> VideoSession:
+    """A session in which everything was done."""
+    session = VideoSession(network, frames)
+    session.prompt(2, 1, click())
+    session.prompt(2, 4, Prompt(box=(4, 4, 40, 40)))
+    follow(session, None, 6)
+    session.prompt(4, 1, FAR)
+    session.prompt(8, 2, Prompt(mask=blob()))
+    session.prompt(8, 4, click(50, 10))
+    session.clear(8, 4)
+    follow(session)
+    follow(session, reverse=True)
+    session.prompt(1, 4, click(30, 30))
+    session.remove(2)
+    session.prompt(9, 9, click())
+    session.undo()
+    for _, _ in zip(range(3), session.propagate(5), strict=False):
+        pass
+    return session
+
+
+def test_a_stream_is_a_video(network: Sam2, frames: np.ndarray) -> None:
+    """Objects join midway; a frame that was followed is corrected, by clicks and by a mask."""
+    said = {
+        0: {1: click(), 2: Prompt(box=(4, 4, 40, 40))},
+        3: {3: Prompt(mask=blob())},
+        5: {1: FAR, 2: Prompt(mask=blob())},
+    }
+    tracker = Tracker(network)
+    streamed = {frame: tracker.step(image, said.get(frame)) for frame, image in enumerate(frames)}
+
+    session = VideoSession(network, frames)
+    stored = {}
+    for start, stop in ((0, 4), (4, 6), (6, len(frames))):
+        for frame in (frame for frame in said if start <= frame < stop and frame < 5):
+            for id, prompt in said[frame].items():
+                session.prompt(frame, id, prompt)
+        stored |= follow(session, start, stop)
+        if stop == 6:
+            for id, prompt in said[5].items():
+                stored[5] = session.prompt(5, id, prompt)
+    assert_all_equal(streamed, stored, tolerance=2e-3)
+
+
+def test_a_script_replayed_is_the_session(network: Sam2, frames: np.ndarray) -> None:
+    session = worked_on(network, frames)
+    script = Script.from_json(session.script.to_json())
+    again = VideoSession(network, frames).replay(script)
+    assert again.script == session.script and again.ids == session.ids
+    assert_all_equal(standing(again), standing(session))
+    assert_all_equal(follow(again), follow(session))
+
+
+@pytest.mark.parametrize("capacity", [None, 3])
+def test_restored_is_saved(network: Sam2, frames: np.ndarray, tmp_path: Path, capacity: int | None) -> None:
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    for frame, image in enumerate(frames):
+        PIL.Image.fromarray(image).save(folder / f"{frame}.png")
+    session = VideoSession(network, folder, capacity=capacity, clip_length=len(frames))
+    session.prompt(0, 1, click())
+    session.prompt(3, 2, Prompt(mask=blob()))
+    follow(session)
+    session.prompt(6, 1, FAR)
+    follow(session)
+    session.save(tmp_path / "session.json")
+    again = VideoSession.restore(network, tmp_path / "session.json")
+    assert again.script == session.script
+    assert_all_equal(standing(again), standing(session))
+    again.save(tmp_path / "again.json")
+    assert (tmp_path / "again.json").read_text() == (tmp_path / "session.json").read_text()
+
+
+def test_a_session_of_arrays_is_restored_with_them(fake: Fake, frames: np.ndarray, tmp_path: Path) -> None:
+    session = VideoSession(fake, frames)
+    session.prompt(0, 1, click())
+    session.save(tmp_path / "session.json")
+    with pytest.raises(MediaError, match="give them as video="):
+        VideoSession.restore(fake, tmp_path / "session.json")
+    with pytest.raises(MediaError, match="made on a video 64 wide and 48 high"):
+        VideoSession.restore(fake, tmp_path / "session.json", frames[:, :, :32])
+    with pytest.raises(MediaError, match="no saved session"):
+        VideoSession.restore(fake, tmp_path / "other.json", frames)
+    for text in ("{", "[]", '{"masklet": 99}', '{"masklet": 1}'):
+        (tmp_path / "broken.json").write_text(text)
+        with pytest.raises(MaskletError, match=r"broken\.json is not a"):
+            VideoSession.restore(fake, tmp_path / "broken.json", frames)
+
+
+def test_prompted_frames_keep_their_answers(network: Sam2, frames: np.ndarray) -> None:
+    session = VideoSession(network, frames)
+    said = {(0, 1): session.prompt(0, 1, click()), (7, 2): session.prompt(7, 2, Prompt(mask=blob()))}
+    follow(session)
+    said[4, 1] = session.prompt(4, 1, FAR)
+    said[9, 1] = session.prompt(9, 1, click(40, 40))
+    for reverse in (False, True, True, False):
+        follow(session, reverse=reverse)
+        for (frame, id), masks in said.items():
+            assert_equal(session.masks(frame).select(id), masks.select(id))
+
+
+def test_prompted_frames_keep_their_answers_in_a_small_bank(network: Sam2, frames: np.ndarray) -> None:
+    session = VideoSession(network, frames, capacity=2)
+    said = {frame: session.prompt(frame, 1, click(10 * frame, 20)) for frame in (0, 2, 4, 6)}
+    for reverse in (False, True):
+        found = follow(session, reverse=reverse)
+        for frame, masks in said.items():
+            assert_equal(found[frame], masks)
+
+
+def test_a_correction_sticks_and_changes_what_follows(network: Sam2, frames: np.ndarray) -> None:
+    session = VideoSession(network, frames)
+    session.prompt(0, 1, click())
+    before = follow(session)
+    corrected = session.prompt(5, 1, Prompt(mask=blob()))
+    assert_all_equal(standing(session), {**before, 5: corrected})
+    after = follow(session)
+    assert_equal(after[5], corrected)
+    assert differ(after[5], before[5]) and all(differ(after[i], before[i], by=1e-2) for i in (6, 7, 8, 9))
+    assert_equal(after[0], before[0])
+
+
+def test_a_correction_starts_from_what_stands(network: Sam2, frames: np.ndarray) -> None:
+    """Later clicks see the earlier answer and, where the object was followed, the memory."""
+    followed, unseen = VideoSession(network, frames), VideoSession(network, frames)
+    for session in (followed, unseen):
+        session.prompt(0, 1, click())
+    follow(followed)
+    assert differ(followed.prompt(3, 1, click(40, 40)), unseen.prompt(3, 1, click(40, 40)))
+
+    at_once, in_two = VideoSession(network, frames), VideoSession(network, frames)
+    in_two.prompt(0, 1, click())
+    assert at_once.script == Script() and differ(
+        at_once.prompt(0, 1, click() | FAR), in_two.prompt(0, 1, FAR)
+    )
+    assert at_once.script[0][1] == in_two.script[0][1]
+
+
+def test_objects_do_not_touch_one_another(network: Sam2, frames: np.ndarray) -> None:
+    alone, shared = VideoSession(network, frames), VideoSession(network, frames)
+    alone.prompt(2, 1, click())
+    alone.prompt(6, 1, FAR)
+    shared.prompt(0, 5, Prompt(box=(4, 4, 40, 40)))
+    shared.prompt(2, 1, click())
+    shared.prompt(2, 3, Prompt(mask=blob()))
+    shared.prompt(6, 1, FAR)
+    shared.prompt(8, 3, Prompt(mask=~blob()))
+    expected = follow(alone)
+    for masks in (follow(shared), standing(shared)):
+        for frame in expected:
+            assert_equal(masks[frame].select(1), expected[frame], tolerance=2e-3)
+    shared.clear(8, 3)
+    shared.remove(5)
+    for frame, masks in follow(shared).items():
+        assert_equal(masks.select(1), expected[frame], tolerance=2e-3)
+
+
+def test_clearing_and_removing_touch_one_object(network: Sam2, frames: np.ndarray) -> None:
+    session = VideoSession(network, frames)
+    session.prompt(0, 1, click())
+    session.prompt(0, 2, Prompt(mask=blob()))
+    session.prompt(5, 1, FAR)
+    before = follow(session)
+    session.clear(5, 1)
+    assert 1 not in session.masks(5)
+    assert dict(session.script) == {0: {1: click(), 2: Prompt(mask=blob())}}
+    for frame in before:
+        assert_equal(session.masks(frame).select(2), before[frame].select(2))
+        if frame != 5:
+            assert_equal(session.masks(frame).select(1), before[frame].select(1))
+    session.remove(1)
+    assert session.ids == (2,)
+    for frame in before:
+        assert_equal(session.masks(frame), before[frame].select(2))
+    session.clear(0, 2)
+    assert session.ids == () and session.answered == () and dict(session.script) == {}
+
+
+def test_what_was_cleared_leaves_no_trace(network: Sam2, frames: np.ndarray) -> None:
+    session, plain = VideoSession(network, frames), VideoSession(network, frames)
+    session.prompt(0, 1, click())
+    session.prompt(5, 1, Prompt(mask=blob()))
+    session.clear(5, 1)
+    plain.prompt(0, 1, click())
+    assert_all_equal(follow(session), follow(plain))
+
+
+CHANGES: dict[str, Callable[[VideoSession], object]] = {
+    "a prompt": lambda session: session.prompt(3, 1, Prompt(mask=blob())),
+    "a new object": lambda session: session.prompt(3, 9, click()),
+    "a clearing": lambda session: session.clear(2, 1),
+    "the last clearing": lambda session: session.clear(2, 4),
+    "a removal": lambda session: session.remove(1),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+@pytest.mark.parametrize("followed", [False, True])
+def test_undo_restores(
+    network: Sam2, frames: np.ndarray, change: Callable[[VideoSession], object], followed: bool
+) -> None:
+    def made() -> VideoSession:
+        session = VideoSession(network, frames)
+        session.prompt(2, 1, click())
+        session.prompt(2, 4, Prompt(box=(4, 4, 40, 40)))
+        follow(session, 2, 6)
+        session.prompt(5, 1, FAR)
+        return session
+
+    session, untouched = made(), made()
+    change(session)
+    if followed:
+        follow(session, 2, 8)
+    assert session.script != untouched.script
+    session.undo()
+    assert session.script == untouched.script and session.ids == untouched.ids
+    assert_all_equal(standing(session), standing(untouched))
+    assert_equal(session.prompt(4, 1, FAR), untouched.prompt(4, 1, FAR))
+    assert_all_equal(follow(session), follow(untouched))
+
+
+def test_undo_goes_back_to_the_beginning(fake: Fake, frames: np.ndarray) -> None:
+    session = VideoSession(fake, frames)
+    session.prompt(0, 1, click())
+    follow(session)
+    session.prompt(0, 1, FAR)
+    session.undo()
+    assert len(session.answered) == 10, "what was followed before stays"
+    session.undo()
+    assert session.ids == () and session.answered == () and session.script == Script()
+    with pytest.raises(PromptError, match="nothing to undo"):
+        session.undo()
+
+
+def test_a_refused_prompt_is_no_step(fake: Fake, frames: np.ndarray) -> None:
+    session = VideoSession(fake, frames)
+    for bad in (lambda: session.prompt(10, 1, click()), lambda: session.prompt(0, 1, click(99, 99))):
+        with pytest.raises(MaskletError):
+            bad()
+    assert session.script == Script() and session.ids == ()
+    with pytest.raises(PromptError, match="nothing to undo"):
+        session.undo()
+
+
+@pytest.mark.parametrize(
+    ("args", "reverse", "expected"),
+    [
+        ((), False, range(3, 10)),
+        ((), True, range(6, -1, -1)),
+        ((5,), False, range(5, 10)),
+        ((None, 5), False, range(3, 5)),
+        ((0, 99), False, range(10)),
+        ((9,), True, range(9, -1, -1)),
+        ((8, 4), True, range(8, 4, -1)),
+        ((4, 0), True, range(4, 0, -1)),
+        ((4, -1), True, range(4, -1, -1)),
+        ((4, 4), False, range(0)),
+    ],
+)
+def test_from_and_to_any_frame(
+    fake: Fake, frames: np.ndarray, args: tuple, reverse: bool, expected: range
+) -> None:
+    session = VideoSession(fake, frames)
+    session.prompt(3, 1, click())
+    session.prompt(6, 2, click())
+    assert [masks.frame for masks in session.propagate(*args, reverse=reverse)] == list(expected)
+
+
+def test_objects_appear_from_their_first_prompt_on(fake: Fake, frames: np.ndarray) -> None:
+    session = VideoSession(fake, frames)
+    session.prompt(3, 1, click())
+    session.prompt(6, 2, click())
+    assert {at: masks.ids for at, masks in follow(session, 0).items()} == {
+        **dict.fromkeys(range(3), ()),
+        **dict.fromkeys(range(3, 6), (1,)),
+        **dict.fromkeys(range(6, 10), (1, 2)),
+    }
+    assert {at: masks.ids for at, masks in follow(session, 9, reverse=True).items()} == {
+        **dict.fromkeys(range(9, 6, -1), ()),
+        **dict.fromkeys(range(6, 3, -1), (2,)),
+        **dict.fromkeys(range(3, -1, -1), (1, 2)),
+    }
+
+
+def test_a_frame_is_encoded_once_whatever_is_asked(fake: Fake, frames: np.ndarray) -> None:
+    session = VideoSession(fake, frames)
+    for id in range(1, 6):
+        session.prompt(0, id, click())
+    assert fake.encoded == 1
+    for _ in range(2):
+        follow(session)
+        follow(session, reverse=True)
+    session.prompt(7, 1, FAR)
+    session.undo()
+    session.prompt(7, 9, Prompt(mask=blob()))
+    follow(session)
+    assert fake.encoded == len(frames)
+
+
+def test_a_frame_is_encoded_again_only_for_want_of_room(
+    fake: Fake, frames: np.ndarray, tmp_path: Path
+) -> None:
+    def encodings(cache: FeatureCache) -> int:
+        fake.encoded = 0
+        session = VideoSession(fake, frames, features=cache)
+        session.prompt(0, 1, click())
+        for _ in range(2):
+            follow(session)
+        return fake.encoded
+
+    one = fake.encode(None).nbytes  # type: ignore[arg-type]
+    assert encodings(FeatureCache(10 * one)) == 10
+    assert encodings(FeatureCache(9 * one, half=True)) == 10
+    assert encodings(FeatureCache(2 * one)) == 19, "every frame again, but for the prompted"
+    assert encodings(FeatureCache(2 * one, spill=tmp_path)) == 10
+
+
+class Endless:
+    """A reader of two hours of video that counts what is decoded."""
+
+    name, size, fps = "two hours", (48, 64), 30.0
+
+    def __init__(self) -> None:
+        self.decoded: list[int] = []
+
+    def count(self) -> int:
+        return 216_000
+
+    def time(self, frame: int) -> float:
+        return frame / self.fps
+
+    def file_name(self, frame: int) -> str:
+        return f"{frame}.jpg"
+
+    def read(self, wanted: range) -> dict[int, np.ndarray]:
+        self.decoded.append(wanted[-1])
+        return {wanted[-1]: np.zeros((*self.size, 3), dtype=np.uint8)}
+
+    def play(self, start: int) -> None:
+        raise AssertionError("a session has no need to play")
+
+
+def test_opening_a_long_video_decodes_nothing(fake: Fake) -> None:
+    reader = Endless()
+    session = VideoSession(fake, Frames(reader))
+    assert reader.decoded == []
+    session.prompt(100_000, 1, click())
+    assert reader.decoded == [100_000]
+    assert [masks.frame for masks in itertools.islice(session.propagate(), 3)] == [100_000, 100_001, 100_002]
+    assert reader.decoded == [100_000, 100_001, 100_002]
+
+
+def test_what_goes_wrong_is_said(fake: Fake, frames: np.ndarray) -> None:
+    session = VideoSession(fake, frames)
+    with pytest.raises(PromptError, match="following needs at least one prompt"):
+        session.propagate()  # at once, not with the first frame
+    session.prompt(0, 1, click())
+    for wrong, part in (
+        (lambda: session.propagate(10), "10 frames, 0 to 9. Got frame 10"),
+        (lambda: session.propagate(-1), "Got frame -1"),
+        (lambda: session.prompt(12, 1, click()), "Got frame 12"),
+        (lambda: session.prompt(0, 0, click()), "0 is the background"),
+        (lambda: session.clear(3, 1), "no prompt on frame 3. It has some on frames 0"),
+        (lambda: session.clear(3, 8), "Nothing was said of it"),
+        (lambda: session.remove(8), "there is no object 8. There are: 1"),
+    ):
+        with pytest.raises(MaskletError, match=part):
+            wrong()
+
+
+def test_undoing_and_removing_while_following(fake: Fake, frames: np.ndarray) -> None:
+    """The steps stay such that they can be replayed."""
+    for end in (VideoSession.undo, lambda session: session.remove(1)):
+        session = VideoSession(fake, frames)
+        session.prompt(0, 1, click())
+        following = session.propagate()
+        next(following)
+        end(session)
+        assert next(following).ids == ()
+        again = VideoSession(fake, frames).replay(session.script)
+        assert again.ids == () and again.script == session.script
