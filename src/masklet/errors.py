@@ -15,7 +15,7 @@ class MaskletError(Exception):
 
 
 class PromptError(MaskletError, ValueError):
-    """A prompt that cannot be meant: outside the frame, without area, of another size, for an unknown object."""
+    """A prompt that cannot be meant: outside the frame, without area, of another size, of no object."""
 
 
 class CheckpointError(MaskletError):

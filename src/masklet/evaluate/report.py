@@ -103,7 +103,7 @@ def page_template() -> Template:
     try:
         from jinja2 import Environment, PackageLoader
     except ImportError as error:
-        raise MissingExtra("train", "jinja2") from error
+        raise MissingExtra("evaluate", "jinja2") from error
     return Environment(loader=PackageLoader("masklet.evaluate", "."), autoescape=True).get_template(
         "page.html.j2"
     )
