@@ -14,7 +14,7 @@ from masklet.errors import MediaError, PromptError
 from masklet.media import open_frames
 from masklet.memory import POINTERS, MemoryBank, Recency
 from masklet.model import Sam2
-from masklet.sessions.stream import Tracker, track
+from masklet.sessions.stream import Tracker, check_id, track
 from masklet.types import Candidates, Masks, Memory, Prompt
 from toys import SIZE, Fake, assert_equal, blob, click, differ
 
@@ -249,3 +249,10 @@ def test_a_stream_that_ends_before_a_prompt_says_so(fake: Fake, frames: np.ndarr
 def test_following_nothing_is_refused(fake: Fake, frames: np.ndarray, prompts: dict) -> None:
     with pytest.raises(PromptError, match="at least one prompt"):
         track(fake, frames, prompts)
+
+
+def test_numpys_numbers_are_ids() -> None:
+    assert [(type(id), id) for id in map(check_id, np.unique([5, 3]))] == [(int, 3), (int, 5)]
+    for wrong in (np.int64(0), -1, True, 1.5, "1"):
+        with pytest.raises(PromptError, match="whole number from 1 on"):
+            check_id(wrong)

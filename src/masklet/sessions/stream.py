@@ -139,7 +139,7 @@ def _source(video: object) -> Frames | Stream:
     return stream(video) if isinstance(video, Iterator | int) else open_frames(video)
 
 
-def check_id(id: SupportsIndex) -> int:
+def check_id(id: object) -> int:
     """An object's id as a plain int, which NumPy's are not."""
     if isinstance(id, bool) or not isinstance(id, SupportsIndex) or operator.index(id) < 1:
         raise PromptError(f"an object's id is a whole number from 1 on; 0 is the background. Got {id!r}.")
