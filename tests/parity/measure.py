@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import io
 from collections.abc import Iterator
 
@@ -25,7 +26,9 @@ from parity.scenarios import (
     Step,
     Video,
     compare,
+    corrected,
     followed,
+    forwards,
     prompted,
 )
 from parity.trio import SEEDS, trio_of
@@ -100,6 +103,19 @@ def between_the_published() -> Iterator[tuple[str, Agreement]]:
         yield name, seen
 
 
+def with_itself() -> Iterator[tuple[str, Agreement]]:
+    """The original against itself with weights changed by a rounding: what float32 cannot promise."""
+    for scenario in (forwards, corrected):
+        for revision in SEEDS:
+            theirs, frames = trio_of(revision).original, clip(LENGTH)
+            nudged = copy.deepcopy(theirs)
+            torch.manual_seed(0)
+            for weight in nudged.parameters():
+                weight.mul_(1 + 1e-7 * torch.randn_like(weight))
+            seen = worst(scenario, original.Video(nudged, frames), original.Video(theirs, frames))
+            yield f"{scenario.__name__}, {revision}", seen
+
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
     console = Console()
@@ -107,3 +123,4 @@ if __name__ == "__main__":
         console.print(table("masklet and the original", agreements()))
         console.print(table("masklet without a detail, and the original", details()))
         console.print(table("transformers and the original", between_the_published()))
+        console.print(table("the original, weights changed by 1e-7, and itself", with_itself()))
