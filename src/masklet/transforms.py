@@ -76,7 +76,7 @@ def check_prompt(prompt: Prompt, size: tuple[int, int]) -> None:
 def points_to_square(
     prompt: Prompt, size: tuple[int, int], side: int
 ) -> tuple[Float[Tensor, "1 p 2"], Int[Tensor, "1 p"]]:
-    """Clicks and box as labelled points in the model's pixels. A box is its two corners, before the clicks."""
+    """Clicks and box as labelled points in the model's pixels; a box is two, before the clicks."""
     corners = [] if prompt.box is None else [prompt.box[:2], prompt.box[2:]]
     points = [*corners, *prompt.positive, *prompt.negative]
     labels = [BOX_START, BOX_END][: len(corners)]

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from masklet.types import Prompt
+    from masklet.types import Box as Box4
+    from masklet.types import Point, Prompt
 
 Points = Annotated[
     list[str] | None, typer.Option("--point", metavar="X,Y", help="A click on the object. May be repeated.")
@@ -24,14 +25,25 @@ Mask = Annotated[
 ]
 
 
-def numbers(text: str, count: int, option: str) -> list[float]:
-    """The numbers of one option."""
+def point(text: str, option: str) -> Point:
+    """X,Y"""
+    x, y = _numbers(text, "X,Y", option)
+    return x, y
+
+
+def corners(text: str) -> Box4:
+    """X0,Y0,X1,Y1"""
+    x0, y0, x1, y1 = _numbers(text, "X0,Y0,X1,Y1", "--box")
+    return x0, y0, x1, y1
+
+
+def _numbers(text: str, form: str, option: str) -> list[float]:
+    count = form.count(",") + 1
     try:
         values = [float(part) for part in text.split(",")]
     except ValueError:
         values = []
     if len(values) != count:
-        form = "X,Y" if count == 2 else "X0,Y0,X1,Y1"
         raise typer.BadParameter(
             f"expected {count} numbers in pixels, {form}. Got '{text}'.", param_hint=option
         )
@@ -55,9 +67,9 @@ def read_prompts(
         if not said:
             raise PromptError(f"{mask} shows no object: every pixel is 0.")
     pointed = Prompt(
-        positive=[tuple(numbers(each, 2, "--point")) for each in points or ()],
-        negative=[tuple(numbers(each, 2, "--negative")) for each in negatives or ()],
-        box=None if box is None else tuple(numbers(box, 4, "--box")),
+        positive=[point(each, "--point") for each in points or ()],
+        negative=[point(each, "--negative") for each in negatives or ()],
+        box=None if box is None else corners(box),
     )
     if pointed:
         said[1] = said.get(1, Prompt()) | pointed
