@@ -49,7 +49,7 @@ def run(page: str) -> dict[str, object]:
 
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with what the pages speak of: a cut clip, a toy for every model, a camera that films the clip."""
+    """A folder with what the pages speak of: a cut clip, a toy for every model, a camera on the clip."""
     film = list(islice(masklet.media.open_frames(REPO / "examples" / "demo.mp4"), LENGTH))
     source = masklet.media.open_frames(film)
     with masklet.media.OverlayVideo(tmp_path / "examples" / "demo.mp4", source) as video:
