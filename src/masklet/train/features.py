@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -58,6 +59,7 @@ class Shelf:
             )
             unfinished.replace(path)
         except (OSError, SafetensorError) as error:
-            unfinished.unlink(missing_ok=True)
+            with suppress(OSError):
+                unfinished.unlink()
             self.writable = False
             log.warning("features are no longer kept in %s: %s", self.folder, error)

@@ -8,7 +8,7 @@ DATA is a COCO, YOLO-seg, SA-1B, DAVIS, MOSE, YouTube-VOS or SA-V folder, or ima
 learns from stills, and the trunk, which does not learn, encodes each of 600 once: the features take 5 GB
 of disk at 1024 pixels. With few pictures that are alike, 300 steps may do (--steps).
 
-Cost: not run at this size. The decoder of tiny learned 20 pictures at 128 pixels on a CPU in a minute.
+Cost: not run, but for toy networks in the tests.
 Expected score: depends on the data; the report compares the end with the start.
 """
 

@@ -1,0 +1,179 @@
+"""Fine-tuning: what is frozen stays, what adapters learn can be merged, and a COCO folder becomes a model."""
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from masklet import checkpoint
+from masklet.config import toy
+from masklet.errors import MediaError
+from masklet.model import Sam2
+from masklet.train.features import Shelf
+from masklet.train.journal import read_rows
+from masklet.train.loop import LAST, train
+from masklet.train.lora import adapt, merged
+from masklet.train.order import divide
+from masklet.train.presets import LEARNS, PRESETS, Preset, groups
+from masklet.train.readers import find
+from masklet.train.rollout import Batch, normalised
+from masklet.train.state import STATE, Run, initialise
+from masklet.train.validation import examine, score_still
+from train.toys import discs, exam, recipe
+
+
+def encoded(model: Sam2) -> torch.Tensor:
+    torch.manual_seed(1)
+    with torch.inference_mode():
+        return model.encode(torch.randn(1, 3, 64, 64)).coarse
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_preset_lets_learn_what_it_says(preset: Preset, tmp_path: Path) -> None:
+    run = Run.begin(recipe(2, preset=preset, ema=0.5))
+    before = {name: each.clone() for name, each in run.averaged().state_dict().items()}
+    list(train(run, tmp_path))
+    after = checkpoint.load(tmp_path / LAST).state_dict()  # in the plain form, whatever the preset
+    moved = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
+    rooms = {name.split(".")[0] for name in before}
+    learns = LEARNS.get(preset, ("",))
+    assert moved == {room for room in rooms if room.startswith(learns)} - (
+        {"prompt_encoder"} if preset == "lora" else set()  # it has no linear layer
+    )
+
+
+def test_adapters_begin_as_nothing_and_are_merged_into_the_weights() -> None:
+    model = Sam2(toy())
+    before = encoded(model)
+    adapt(model, rank=2)
+    assert torch.allclose(encoded(model), before, atol=1e-6)
+    learning = [name for name, each in model.named_parameters() if each.requires_grad]
+    assert learning and all(name.endswith((".down", ".up")) for name in learning)
+    with torch.no_grad():
+        for name, each in model.named_parameters():
+            if name.endswith(".up"):
+                each.normal_(std=0.1)
+    adapted = encoded(model)
+    assert not torch.allclose(adapted, before, atol=1e-3)
+    plain = Sam2(toy())
+    plain.load_state_dict(merged(model))
+    assert torch.allclose(encoded(plain), adapted, atol=1e-5)
+
+
+def test_a_run_with_adapters_resumes(tmp_path: Path) -> None:
+    first = Run.begin(recipe(2, preset="lora"))
+    list(train(first, tmp_path))
+    second = Run.begin(recipe(2, preset="lora"))
+    second.resume(tmp_path / STATE)
+    assert torch.equal(encoded(first.averaged()), encoded(second.averaged()))
+
+
+def test_earlier_blocks_learn_more_slowly() -> None:
+    model = Sam2(toy())
+    found = groups(model, toy(), weight_decay=0.1, trunk_pace=0.5, layer_decay=0.8)
+    named = {id(each): name for name, each in model.named_parameters()}
+    pace = {named[id(each)]: group["pace"] for group in found for each in group["params"]}
+    decay = {named[id(each)]: group["weight_decay"] for group in found for each in group["params"]}
+    assert len(pace) == len(named)
+    trunk = "image_encoder.trunk"
+    assert pace[f"{trunk}.blocks.4.norm1.weight"] == pytest.approx(0.5 * 0.8)
+    assert pace[f"{trunk}.blocks.0.norm1.weight"] == pytest.approx(0.5 * 0.8**5)
+    assert pace[f"{trunk}.patch.weight"] == pytest.approx(0.5 * 0.8**6)
+    assert pace[f"{trunk}.position"] == pace["image_encoder.to_fine.weight"] == 0.5
+    assert pace["mask_decoder.up1.weight"] == 1
+    assert decay["mask_decoder.up1.weight"] == 0.1
+    assert decay["mask_decoder.up1.bias"] == decay[f"{trunk}.position"] == 0
+
+
+def test_kept_features_are_those_of_the_trunk_and_it_is_asked_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, batch = Sam2(toy()), Batch.collate([discs(2)(0), discs(2)(1)])
+    truth = model.encode(normalised(batch.images))
+    shelf = Shelf(tmp_path / "features")
+    fresh = shelf.fetch(model, batch, ("a", "b"))
+    monkeypatch.setattr(Sam2, "encode", None)
+    kept = Shelf(tmp_path / "features").fetch(model, batch, ("a", "b"))
+    for part, first, again in zip(truth, fresh, kept, strict=True):
+        assert torch.allclose(part, first, atol=2e-3) and torch.equal(first, again)
+
+
+def test_features_that_find_no_room_are_made_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "features").write_text("a file where a folder should be")
+    model, batch = Sam2(toy()), Batch.collate([discs(1)(0)])
+    shelf = Shelf(tmp_path / "features")
+    assert shelf.fetch(model, batch, ("a",)).coarse.shape == shelf.fetch(model, batch, ("a",)).coarse.shape
+    assert caplog.text.count("no longer kept") == 1
+
+
+def test_an_exam_measures_every_way_of_prompting() -> None:
+    model = Sam2(toy())
+    initialise(model, 0.1)
+    scores = examine(model.eval(), exam(stills=2, clips=1))
+    assert set(scores) == {"1 click, best", "1 click", "3 clicks", "box", "following", "mean"}
+    assert all(0 <= score <= 1 for score in scores.values())
+    assert scores["1 click, best"] >= scores["1 click"]
+    assert scores["mean"] == pytest.approx(
+        np.mean([scores[name] for name in ("1 click", "3 clicks", "box", "following")])
+    )
+    assert score_still(model, discs(1, 3)(0))["box"].shape == (3,)
+
+
+def write_coco(folder: Path, count: int) -> None:
+    folder.mkdir()
+    images, annotations = [], []
+    for number in range(count):
+        clip = discs(1)(number)
+        name = f"{number:03}.png"
+        cv2.imwrite(str(folder / name), clip.images[0][..., ::-1])
+        images.append({"id": number, "file_name": name, "width": 64, "height": 64})
+        outlines, _ = cv2.findContours(
+            clip.masks[0, 0].astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE
+        )
+        outline = [outlines[0].reshape(-1).tolist()]
+        annotations.append({"id": number, "image_id": number, "category_id": 1, "segmentation": outline})
+    said = {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "disc"}]}
+    (folder / "instances.json").write_text(json.dumps(said))
+
+
+def test_a_fifth_is_held_back_always_the_same(tmp_path: Path) -> None:
+    write_coco(tmp_path / "discs", 20)
+    footage = find(tmp_path / "discs")
+    train_on, held = divide(footage)
+    assert len(train_on) == 16 and len(held) == 4
+    assert not {each.name for each in train_on} & {each.name for each in held}
+    assert {each.name for each in divide(footage[::-1])[1]} == {each.name for each in held}
+    with pytest.raises(MediaError, match="two pictures"):
+        divide(footage[:1])
+
+
+@pytest.mark.slow
+def test_the_command_teaches_a_coco_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from masklet.cli import app
+
+    monkeypatch.chdir(tmp_path)
+    write_coco(tmp_path / "discs", 20)
+    torch.manual_seed(0)
+    model = Sam2(toy())
+    initialise(model, 0.1)
+    checkpoint.save(model, tmp_path / "start.safetensors")
+    words = "train finetune discs --model start.safetensors --preset everything --steps 60 --rate 2e-3"
+    result = CliRunner().invoke(app, [*words.split(), "--out", "run", "--original"])
+    assert result.exit_code == 0, result.output
+
+    rows = read_rows(tmp_path / "run")
+    losses = [row["loss"] for row in rows if "loss" in row]
+    measured = [row["held back, mean"] for row in rows if "loss" not in row]
+    assert len(losses) == 60 and np.mean(losses[-10:]) < 0.8 * np.mean(losses[:10])
+    assert max(measured) > measured[0] + 0.1
+    best = checkpoint.load(tmp_path / "run" / "best.safetensors")
+    original = checkpoint.load(tmp_path / "run" / "model.pt", config=best.config)
+    assert torch.equal(encoded(best), encoded(original))
+
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert page.count("data:image/jpeg") == 4 * 4 and "<polyline" in page
+    assert any((tmp_path / "run" / "tensorboard").iterdir())

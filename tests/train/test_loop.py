@@ -1,0 +1,191 @@
+"""The loop: what was stopped goes on to the same losses; no step, disk or sample that fails loses a run."""
+
+import logging
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from masklet import checkpoint
+from masklet.errors import CheckpointError, MaskletError, MediaError
+from masklet.train import loop, state
+from masklet.train.clip import Clip
+from masklet.train.lessons import draw, lessons
+from masklet.train.loop import Learner, train
+from masklet.train.recipe import Recipe, Share
+from masklet.train.state import STATE, Run
+from train.toys import discs, exam, recipe, stage
+
+
+def losses(run: Run, out: Path, **options: Any) -> list[float]:
+    return [row["loss"] for row in train(run, out, **options) if "loss" in row]
+
+
+def test_a_resumed_run_goes_on_to_the_same_losses(tmp_path: Path) -> None:
+    two_stages = replace(recipe(), stages=(stage("small", 3), stage("large", 3, size=128)))
+    whole = losses(Run.begin(two_stages), tmp_path / "whole")
+
+    stopped = Run.begin(two_stages)
+    first = []
+    for row in train(stopped, tmp_path / "stopped", save_every=2):
+        first.append(row["loss"])
+        if row["step"] == 3:  # a step after the last checkpoint
+            break
+    torch.manual_seed(99)
+    resumed = Run.begin(two_stages)
+    resumed.resume(tmp_path / "stopped" / STATE)
+    assert resumed.step == 2
+    assert first[:2] + losses(resumed, tmp_path / "stopped") == whole
+
+    weights = [checkpoint.load(tmp_path / each / loop.LAST).state_dict() for each in ("whole", "stopped")]
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
+def test_another_recipes_checkpoint_is_refused(tmp_path: Path) -> None:
+    losses(Run.begin(recipe(1)), tmp_path)
+    with pytest.raises(CheckpointError, match="a folder of its own"):
+        Run.begin(recipe(1, preset="decoder")).resume(tmp_path / STATE)
+
+
+def test_the_weights_move_and_the_average_lags_behind(tmp_path: Path) -> None:
+    run = Run.begin(recipe(3, ema=0.9))
+    before = run.averaged().mask_decoder.iou_token.weight.clone()
+    losses(run, tmp_path)
+    now, average = run.model.mask_decoder.iou_token.weight, run.averaged().mask_decoder.iou_token.weight
+    assert (now - before).abs().max() > (average - before).abs().max() > 0
+
+
+def test_parts_of_a_step_are_as_good_as_processes(tmp_path: Path) -> None:
+    """Two batches a step draw what two processes would; without them, each draws the first."""
+    plan = recipe(2, accumulate=2)
+    first, second = draw(plan, plan.stages[0], 0, 0), draw(plan, plan.stages[0], 0, 1)
+    assert first.plan == second.plan and first.seed != second.seed
+    assert (first.batch.images != second.batch.images).any()
+    rows = [row for row in train(Run.begin(plan), tmp_path) if "loss" in row]
+    assert rows[0]["objects"] == len(first.batch) + len(second.batch)
+
+
+def test_workers_draw_the_same_lessons() -> None:
+    plan = recipe(3)
+    alone, helped = (list(lessons(plan, plan.stages[0], range(3), range(1), workers)) for workers in (0, 2))
+    for one, other in zip(alone, helped, strict=True):
+        assert one[0].plan == other[0].plan and one[0].seed == other[0].seed
+        assert torch.equal(one[0].batch.images, other[0].batch.images)
+
+
+class Failing(Learner):
+    """Loses its way at some steps."""
+
+    failing: tuple[int, ...] = (1,)
+    calls = 0
+
+    def forward(self, *args: Any) -> Any:
+        loss, parts = super().forward(*args)
+        Failing.calls += 1
+        return (loss * float("nan") if Failing.calls - 1 in self.failing else loss), parts
+
+
+def test_a_step_that_is_not_finite_is_passed_over_and_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(loop, "Learner", Failing)
+    monkeypatch.setattr(Failing, "calls", 0)
+    run = Run.begin(recipe(3))
+    before = run.model.mask_decoder.iou_token.weight.detach().clone()
+    found = []
+    for row in train(run, tmp_path):
+        found.append(row["loss"])
+        moved = (run.model.mask_decoder.iou_token.weight != before).any()
+        before = run.model.mask_decoder.iou_token.weight.detach().clone()
+        assert bool(moved) == (row["step"] != 2)
+    assert [str(loss) == "nan" for loss in found] == [False, True, False]
+    assert "step 1 has no finite gradient" in caplog.text
+    assert all(each.isfinite().all() for each in run.model.parameters())
+
+
+def test_a_run_without_hope_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "Learner", Failing)
+    monkeypatch.setattr(Failing, "failing", range(100))
+    monkeypatch.setattr(loop, "PATIENCE", 3)
+    run = Run.begin(recipe(9))
+    with pytest.raises(MaskletError, match="lower the learning rate"):
+        losses(run, tmp_path)
+    assert run.step == 3
+
+
+def test_a_full_disk_keeps_the_checkpoint_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = Run.begin(recipe(4))
+    rows = train(run, tmp_path, save_every=1)
+    next(rows)
+    next(rows)  # by now the first step is saved
+    kept = (tmp_path / STATE).read_bytes()
+
+    def full(content: Any, path: Path) -> None:
+        path.write_bytes(b"half of it")
+        raise RuntimeError("PytorchStreamWriter failed writing file: No space left on device\nmore")
+
+    monkeypatch.setattr(state.torch, "save", full)
+    next(rows)
+    assert (tmp_path / STATE).read_bytes() == kept
+    assert "step 2 is not saved" in caplog.text and "No space left" in caplog.text
+    assert [each.name for each in tmp_path.iterdir()] == [STATE]
+    monkeypatch.undo()
+    assert len(list(rows)) == 1
+    resumed = Run.begin(recipe(4))
+    resumed.resume(tmp_path / STATE)
+    assert resumed.step == 4
+
+
+def test_an_unreadable_sample_is_named_and_replaced(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    good = discs(1)
+    calls: list[int] = []
+
+    def sometimes(number: int) -> Clip:
+        calls.append(number)
+        if len(calls) % 2:
+            raise MediaError("holiday/broken.jpg cannot be read: it is cut short.")
+        return good(number)
+
+    spoilt = replace(recipe(2), stages=(stage("only", 2, Share(sometimes, 1)),))
+    with caplog.at_level(logging.WARNING):
+        assert len(losses(Run.begin(spoilt), tmp_path)) == 2
+    assert caplog.text.count("holiday/broken.jpg") == 2
+
+
+def test_where_nothing_can_be_read_the_run_ends_with_the_reason(tmp_path: Path) -> None:
+    def never(number: int) -> Clip:
+        raise MediaError("nothing here")
+
+    empty: Recipe = replace(recipe(2), stages=(stage("only", 2, Share(never, 1)),))
+    with pytest.raises(MediaError, match="nothing here"):
+        losses(Run.begin(empty), tmp_path)
+
+
+def test_the_best_weights_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scores = iter([0.1, 0.5, 0.3])
+    monkeypatch.setattr(loop, "examine", lambda model, exam: {"box": 0.0, "mean": next(scores)})
+    run = Run.begin(recipe(4, exam=exam(every=2)))
+    kept = {}
+    for row in train(run, tmp_path):
+        if "loss" not in row:
+            kept[row["step"]] = (tmp_path / loop.BEST).read_bytes()
+    assert list(kept) == [0, 2, 4]
+    assert kept[0] != kept[2] == kept[4]
+    assert checkpoint.load(tmp_path / loop.BEST).config == run.recipe.config
+    again = Run.begin(recipe(4))
+    again.resume(tmp_path / STATE)
+    assert again.best == 0.5
+
+
+def test_rates_rise_and_fall() -> None:
+    long = recipe(100)
+    cosine = replace(long, warmup=10, stages=(replace(long.stages[0], decline="cosine"),))
+    rates = [now[1] for step in range(100) if (now := cosine.at(step)) is not None]
+    assert rates[0] == pytest.approx(1e-4) and max(rates) == rates[9]
+    assert rates[50] == pytest.approx((1e-3 + 1e-4) / 2) and rates[-1] == pytest.approx(1e-4, rel=0.01)
+    straight = replace(long, warmup=1)
+    assert straight.at(50)[1] == pytest.approx((1e-3 + 1e-4) / 2) and straight.at(100) is None

@@ -1,0 +1,163 @@
+"""The simulated user does what the paper's does, and what is learned reaches every part of the network."""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from masklet.config import toy
+from masklet.memory import MemoryBank
+from masklet.model import Sam2
+from masklet.train.losses import blame
+from masklet.train.rollout import Batch, Plan, rollout
+from masklet.train.state import initialise
+from masklet.types import Candidates, FrameFeatures, Memory, Recall
+from train.toys import discs
+
+DRAWS = 4000
+
+
+@pytest.fixture
+def model() -> Sam2:
+    model = Sam2(toy())
+    initialise(model, 0.1)
+    return model
+
+
+def plans(frames: int) -> list[Plan]:
+    rng = np.random.default_rng(0)
+    return [Plan.draw(frames, rng) for _ in range(DRAWS)]
+
+
+def shares(values: Sequence[Any]) -> dict[Any, float]:
+    return {value: count / len(values) for value, count in Counter(values).items()}
+
+
+def test_prompts_are_masks_half_the_time_and_clicks_and_boxes_a_quarter_each() -> None:
+    found = shares([plan.start for plan in plans(8)])
+    assert found == pytest.approx({"mask": 0.5, "click": 0.25, "box": 0.25}, abs=0.03)
+
+
+def test_a_still_is_pointed_at_and_corrected() -> None:
+    assert shares([plan.start for plan in plans(1)]) == pytest.approx({"click": 0.5, "box": 0.5}, abs=0.03)
+    assert all(plan.prompted == plan.corrected == (0,) for plan in plans(1))
+
+
+def test_one_or_two_frames_are_prompted_the_first_always_the_other_anywhere() -> None:
+    drawn = plans(8)
+    assert all(plan.prompted[0] == 0 and len(set(plan.prompted)) == len(plan.prompted) for plan in drawn)
+    assert shares([len(plan.prompted) for plan in drawn]) == pytest.approx({1: 0.5, 2: 0.5}, abs=0.03)
+    second = shares([plan.prompted[1] for plan in drawn if len(plan.prompted) == 2])
+    assert second == pytest.approx(dict.fromkeys(range(1, 8), 1 / 7), abs=0.03)
+
+
+def test_as_many_frames_as_are_prompted_or_two_are_corrected_and_none_after_a_mask() -> None:
+    drawn = plans(8)
+    assert not any(plan.corrected for plan in drawn if plan.start == "mask")
+    pointed = [plan for plan in drawn if plan.start != "mask"]
+    assert all(set(plan.prompted) <= set(plan.corrected) for plan in pointed)
+    counts = shares([(len(plan.prompted), len(plan.corrected)) for plan in pointed])
+    assert counts == pytest.approx({(1, 1): 0.25, (1, 2): 0.25, (2, 2): 0.5}, abs=0.03)
+
+
+def test_batches_keep_frames_masks_and_owners_together() -> None:
+    clips = [discs(3, 2)(0), discs(3, 1)(1)]
+    batch = Batch.collate(clips)
+    assert batch.owner.tolist() == [0, 0, 1] and len(batch) == 3
+    assert batch.images.shape == (2, 3, 64, 64, 3) and batch.masks.shape == (3, 3, 64, 64)
+    assert (batch.masks[1].numpy() == clips[0].masks[:, 1]).all()
+    assert (batch.masks[2].numpy() == clips[1].masks[:, 0]).all()
+
+
+class Spy:
+    """Calls of `decode` and `keep`, as they were made."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.hints: list[Tensor | None] = []
+        self.offered: list[Candidates] = []
+        self.points: list[int] = []
+        self.recalls: list[Recall] = []
+        self.kept: list[tuple[int, bool]] = []
+        decode, attend, keep = Sam2.decode, Sam2.attend, MemoryBank.keep
+
+        def watch_decode(
+            model: Sam2,
+            features: FrameFeatures,
+            context: Tensor,
+            points: Tensor | None = None,
+            labels: Tensor | None = None,
+            hint: Tensor | None = None,
+            **said: Any,
+        ) -> Candidates:
+            self.hints.append(hint)
+            self.points.append(0 if points is None else points.shape[1])
+            self.offered.append(decode(model, features, context, points, labels, hint, **said))
+            return self.offered[-1]
+
+        def watch_attend(model: Sam2, features: FrameFeatures, recalls: Sequence[Recall]) -> Tensor:
+            self.recalls.append(recalls[0])
+            return attend(model, features, recalls)
+
+        def watch_keep(bank: MemoryBank, memory: Memory) -> None:
+            self.kept.append((memory.frame, memory.prompted))
+            keep(bank, memory)
+
+        monkeypatch.setattr(Sam2, "decode", watch_decode)
+        monkeypatch.setattr(Sam2, "attend", watch_attend)
+        monkeypatch.setattr(MemoryBank, "keep", watch_keep)
+
+
+def play(model: Sam2, plan: Plan, frames: int, corrections: int = 2) -> list[Any]:
+    batch = Batch.collate([discs(frames)(3)])
+    return rollout(model, batch, plan, torch.Generator().manual_seed(0), corrections)
+
+
+def test_the_logits_of_the_believed_candidate_are_fed_back_with_each_correction(
+    model: Sam2, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spy = Spy(monkeypatch)
+    answers = play(model, Plan("click", (0,), (0,)), 1, corrections=3)
+    assert [each.points for each in answers] == spy.points == [1, 2, 3, 4]
+    assert [each.candidates.logits.shape[1] for each in answers] == [3, 1, 1, 1]
+    assert spy.hints[0] is None
+    for hint, before in zip(spy.hints[1:], spy.offered, strict=False):
+        assert hint is not None and not hint.requires_grad
+        assert torch.equal(hint, before.logits[:, before.iou[0].argmax()].detach())
+
+
+def test_corrected_frames_become_conditioning_frames(model: Sam2, monkeypatch: pytest.MonkeyPatch) -> None:
+    spy = Spy(monkeypatch)
+    play(model, Plan("box", (0,), (0, 2)), 4)
+    assert spy.kept == [(0, True), (1, False), (2, True)]  # nobody remembers the last
+    assert [memory.frame for _, memory in spy.recalls[-1].spatial] == [0, 2, 1]
+    assert spy.points == [2, 3, 4, 0, 0, 1, 2, 0]
+
+
+def test_prompted_frames_come_first_and_know_no_memory(model: Sam2, monkeypatch: pytest.MonkeyPatch) -> None:
+    spy = Spy(monkeypatch)
+    answers = play(model, Plan("click", (0, 2), ()), 4)
+    assert [each.frame for each in answers] == [0, 2, 1, 3]
+    assert [len(recall.spatial) for recall in spy.recalls] == [0, 0, 2, 3]
+
+
+def test_a_drawn_mask_is_taken_as_it_is(model: Sam2) -> None:
+    assert [each.frame for each in play(model, Plan("mask", (0,), ()), 3)] == [1, 2]
+
+
+def test_gradients_reach_every_part(model: Sam2) -> None:
+    """Together, the ways of prompting teach everything but what absent objects need, or nothing does."""
+    torch.nn.init.constant_(model.mask_decoder.score_head.layers[-1].bias, 5.0)  # it is sure of what it sees
+    for start in ("mask", "click", "box"):
+        plan = Plan(start, (0,), () if start == "mask" else (0, 2))
+        batch = Batch.collate([discs(4)(3)])
+        answers = rollout(model, batch, plan, torch.Generator().manual_seed(0), 1)
+        sum(blame(each.candidates, batch.masks[:, each.frame], 32).total() for each in answers).backward()
+    silent = {name for name, each in model.named_parameters() if each.grad is None or not each.grad.any()}
+    # Of the three candidates only the best learns its mask.
+    silent = {name for name in silent if "mask_heads" not in name}
+    unused = {"memory_attention.no_memory_position", "memory_encoder.absent", "mask_decoder.absent_pointer"}
+    assert silent == unused

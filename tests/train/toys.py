@@ -1,0 +1,46 @@
+"""A toy run: coloured discs on noise, a network of a few thousand numbers, steps in milliseconds."""
+
+from typing import Any
+
+import numpy as np
+
+from masklet.config import toy
+from masklet.train.clip import Clip
+from masklet.train.recipe import Exam, Recipe, Share, Source, Stage
+
+SIZE = 64
+
+
+def discs(frames: int, objects: int = 1, size: int = SIZE) -> Source:
+    """Clips of bright discs that drift over dark noise."""
+
+    def clip(number: int) -> Clip:
+        rng = np.random.default_rng([number % 2**63, frames])
+        images = rng.integers(0, 60, (frames, size, size, 3), dtype=np.uint8)
+        masks = np.zeros((frames, objects, size, size), dtype=bool)
+        y, x = np.mgrid[:size, :size]
+        for index in range(objects):
+            centre, speed = rng.uniform(0.25, 0.75, 2) * size, rng.uniform(-2, 2, 2)
+            radius = rng.uniform(6, 14)
+            colour = rng.integers(120, 255, 3)
+            for t in range(frames):
+                disc = np.hypot(x - centre[0] - t * speed[0], y - centre[1] - t * speed[1]) < radius
+                images[t][disc] = colour
+                masks[t, :index] &= ~disc
+                masks[t, index] = disc
+        return Clip(images, masks)
+
+    return clip
+
+
+def stage(name: str, steps: int, *shares: Share, size: int = SIZE) -> Stage:
+    shares = shares or (Share(discs(1, size=size), 2, 0.5), Share(discs(3, size=size), 1, 0.5))
+    return Stage(name, size, steps, (1e-3, 1e-4), shares, loss_size=32, corrections=2)
+
+
+def recipe(steps: int = 6, **changes: Any) -> Recipe:
+    return Recipe(toy(), (stage("only", steps),), warmup=1, **changes)
+
+
+def exam(every: int = 3, stills: int = 2, clips: int = 1) -> Exam:
+    return Exam(tuple(map(discs(1, 2), range(stills))), tuple(map(discs(3), range(clips))), every)
