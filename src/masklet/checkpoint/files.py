@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import pickle
 import warnings
 from collections.abc import Iterable
@@ -104,9 +105,12 @@ def read(path: Path) -> tuple[Weights, dict[str, str]]:
         with warnings.catch_warnings(action="ignore"):  # torch wonders at pickles that are not its own
             content = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
+        if error.errno == errno.EINVAL:  # a place in the file that is not there
+            raise _damaged(path) from error
         raise CheckpointError(f"{path} cannot be read: {error.strerror or error}.") from error
     except pickle.UnpicklingError as error:
-        if "Unsupported" not in str(error):
+        is_pickle = _first_byte(path) == pickle.PROTO  # newer ones fail at their first word, as any text does
+        if "unsupported global" not in str(error).lower() and not is_pickle:
             raise _damaged(path) from error
         raise CheckpointError(
             f"{path.name} holds code, which masklet never runs. Ask for a file that holds tensors only."
@@ -117,6 +121,11 @@ def read(path: Path) -> tuple[Weights, dict[str, str]]:
     if not isinstance(weights, dict):
         return {}, {}
     return {key: value for key, value in weights.items() if isinstance(value, Tensor)}, {}
+
+
+def _first_byte(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(1)
 
 
 def _damaged(path: Path) -> CheckpointError:

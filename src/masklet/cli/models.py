@@ -14,13 +14,13 @@ def models() -> None:
     from masklet.config import SIZES
 
     table = Table("name", "trunk", "input", "where")
-    nano = SIZES["nano"]
-    table.add_row(
-        "nano", f"{nano.embed_dim} wide, {sum(nano.stages)} blocks", f"{nano.image_size} px", "in the package"
-    )
-    for name in PUBLISHED:
-        size = SIZES[name.split("hiera-")[1]]
+    for name in ("nano", *PUBLISHED):
+        size = SIZES[name.split("hiera-")[-1]]
         blocks = f"{size.embed_dim} wide, {sum(size.stages)} blocks"
-        table.add_row(name, blocks, f"{size.image_size} px", f"hub: facebook/{name}")
+        where = "in the package" if name == "nano" else "the hub"
+        table.add_row(name, blocks, f"{size.image_size} px", where)
     Console().print(table)
-    typer.echo("Use one as --model NAME, or masklet.load(NAME).")
+    typer.echo(
+        "Use one as --model NAME, or masklet.load(NAME). What is on the hub, huggingface.co/facebook/NAME, "
+        "is fetched once."
+    )

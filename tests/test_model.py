@@ -1,0 +1,146 @@
+"""The five verbs are pure functions, row by row; what their numbers must be is tested under parity."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from masklet.config import toy
+from masklet.model import Sam2, drawn
+from masklet.types import FrameFeatures, MaskPrediction, Memory, Recall
+from toys import blob, toy_network
+
+SIDE = 64
+
+
+@pytest.fixture(scope="module", params=["2.0", "2.1"])
+def network(request: pytest.FixtureRequest) -> Sam2:
+    return toy_network(toy(request.param)).requires_grad_(False)
+
+
+@pytest.fixture
+def features(network: Sam2) -> FrameFeatures:
+    return network.encode(torch.randn(1, 3, SIDE, SIDE))
+
+
+def recall(network: Sam2, features: FrameFeatures, seed: int) -> Recall:
+    config, generator = network.config, torch.Generator().manual_seed(seed)
+    tokens = torch.randn(config.grid**2, config.memory_channels, generator=generator)
+    pointer = torch.randn(config.channels, generator=generator)
+    memory = Memory(0, tokens, pointer, torch.tensor(0.9), torch.tensor(1.0), prompted=True)
+    return Recall(((6, memory), (0, replace(memory, tokens=-tokens))), ((3, pointer), (1, -pointer)))
+
+
+def close(one: torch.Tensor, other: torch.Tensor) -> None:
+    torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
+
+
+def test_verbs_remember_nothing(network: Sam2) -> None:
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    image = torch.randn(1, 3, SIDE, SIDE)
+    first, other = network.encode(image), network.encode(-image)
+    context = network.attend(first, [recall(network, first, 0)])
+    network.decode(other, network.attend(other, [Recall()]))
+    network.memorize(other, network.adopt(other, torch.ones(1, SIDE, SIDE)))
+    again = network.encode(image)
+    assert all(torch.equal(one, two) for one, two in zip(first, again, strict=True))
+    assert torch.equal(network.attend(again, [recall(network, again, 0)]), context)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
+
+
+def test_every_object_has_its_own_row(network: Sam2, features: FrameFeatures) -> None:
+    recalls = [recall(network, features, seed) for seed in range(3)]
+    points, labels = torch.rand(3, 2, 2) * SIDE, torch.tensor([[1, 0], [2, 3], [1, 1]])
+    hint = torch.randn(3, network.config.mask_size, network.config.mask_size)
+    context = network.attend(features, recalls)
+    offered = network.decode(features, context, points, labels, hint)
+    prediction = offered.pick(torch.tensor([0, 1, 2]))
+    tokens = network.memorize(features, prediction)
+    for row in range(3):
+        close(network.attend(features, [recalls[row]])[0], context[row])
+        here = slice(row, row + 1)
+        one = network.decode(features, context[here], points[here], labels[here], hint[here])
+        for name in vars(one):
+            close(getattr(one, name), getattr(offered.row(row), name))
+        close(network.memorize(features, prediction.row(row))[0], tokens[row])
+    assert (context[0] - context[1]).abs().max() > 1e-2 and (tokens[0] - tokens[1]).abs().max() > 1e-2
+
+
+def test_memories_spans_points_and_hints_count(network: Sam2, features: FrameFeatures) -> None:
+    nothing = network.attend(features, [Recall()])
+    some = recall(network, features, 0)
+    contexts = [
+        nothing,
+        network.attend(features, [some]),
+        network.attend(features, [replace(some, pointers=())]),
+        network.attend(features, [replace(some, spatial=some.spatial[:1])]),
+    ]
+    if network.config.revision == "2.1":  # 2.0 does not tell pointers' ages apart
+        contexts.append(network.attend(features, [replace(some, span=7)]))
+    point, on, beside = torch.full((1, 1, 2), 20.0), torch.tensor([[1]]), torch.tensor([[0]])
+    answers = [
+        network.decode(features, nothing).logits,
+        network.decode(features, nothing, point, on).logits,
+        network.decode(features, nothing, point, beside).logits,
+        network.decode(features, nothing, point + 9, on).logits,
+        network.decode(features, nothing, point, on, torch.randn(1, 16, 16)).logits,
+    ]
+    for values in (contexts, answers):
+        for i, one in enumerate(values):
+            assert all((one - other).abs().max() > 1e-3 for other in values[:i])
+
+
+def test_three_candidates_or_one(network: Sam2, features: FrameFeatures) -> None:
+    context = network.attend(features, [Recall()] * 2)
+    side, channels = network.config.mask_size, network.config.channels
+    for count in (1, 3):
+        offered = network.decode(features, context, candidates=count)
+        assert offered.logits.shape == (2, count, side, side) and offered.logits.dtype is torch.float32
+        assert offered.iou.shape == (2, count) and offered.pointer.shape == (2, count, channels)
+        assert offered.score.shape == (2,)
+
+
+def test_an_unsteady_mask_gives_way_to_the_best_of_three(network: Sam2, features: FrameFeatures) -> None:
+    context = network.attend(features, [Recall()])
+    points, labels = torch.tensor([[[20.0, 24.0], [50.0, 9.0]]]), torch.tensor([[1, 0]])
+    three = network.decode(features, context, points, labels)
+    for margin, replaced in ((1e3, True), (0.0, False)):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("masklet.model.STABLE_MARGIN", margin)
+            one = network.decode(features, context, points, labels, candidates=1)
+            raw = network.decode(features, context, points, labels, candidates=1, stable=False)
+        best = three.logits[:, three.iou[0].argmax()]
+        assert torch.equal(one.logits[:, 0], best if replaced else raw.logits[:, 0])
+        assert not torch.equal(best, raw.logits[:, 0])
+
+
+def test_a_users_mask_is_taken_as_it_is(network: Sam2, features: FrameFeatures) -> None:
+    mask = torch.zeros(2, SIDE, SIDE)
+    mask[0, 16:48, 8:40] = 1
+    prediction = network.adopt(features, mask)
+    assert torch.equal(prediction.logits > 0, mask[:, 2::4, 2::4] > 0)
+    assert prediction.score.tolist() == [10, -10] and prediction.iou.tolist() == [1, 1]
+    assert (prediction.pointer[0] - prediction.pointer[1]).abs().max() > 1e-2
+
+
+def test_a_binary_memory_forgets_how_sure_a_pixel_was(network: Sam2, features: FrameFeatures) -> None:
+    logits = drawn(torch.from_numpy(blob((SIDE, SIDE)))[None].float(), 16)
+    score, channels = torch.ones(1), network.config.channels
+    sure, unsure = (
+        MaskPrediction(scale * logits, score, torch.zeros(1, channels), score) for scale in (1.0, 0.1)
+    )
+    assert torch.equal(
+        network.memorize(features, sure, binary=True), network.memorize(features, unsure, binary=True)
+    )
+    soft = network.memorize(features, sure), network.memorize(features, unsure)
+    assert (soft[0] - soft[1]).abs().max() > 1e-2
+
+
+def test_frames_can_be_encoded_in_batches(network: Sam2) -> None:
+    images = torch.randn(2, 3, SIDE, SIDE)
+    both = network.encode(images)
+    for part, whole in zip(network.encode(images[1:]), both, strict=True):
+        close(part, whole[1:])
+    assert [part.shape[-1] for part in both] == [4, 8, 16]
