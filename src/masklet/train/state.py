@@ -14,6 +14,7 @@ from masklet import checkpoint
 from masklet.errors import CheckpointError
 from masklet.model import Sam2
 from masklet.nn.layers import Attention
+from masklet.nn.memory_attention import MemoryAttentionLayer
 from masklet.nn.memory_encoder import FuserBlock
 from masklet.train.lora import merged
 from masklet.train.presets import groups, prepare
@@ -130,6 +131,17 @@ def initialise(model: Sam2, layer_scale: float) -> None:
             with torch.no_grad():
                 module.q.weight.mul_(2)
                 module.k.weight.copy_(module.q.weight)
+    # Likewise over time: a query starts as what a feature becomes on its way into a memory's key, so that an
+    # object finds itself on the frame before.
+    encoder = model.memory_encoder
+    way_in = encoder.out.weight[:, :, 0, 0] @ encoder.features.weight[:, :, 0, 0]
+    for layer in attention.layers:
+        assert isinstance(layer, MemoryAttentionLayer)
+        look = layer.memory_attention
+        with torch.no_grad():
+            start = look.k.weight @ way_in
+            look.q.weight.copy_(start * look.q.weight.std() / start.std())
+            nn.init.zeros_(look.q.bias)
 
 
 def sized(run: Run, image_size: int) -> Sam2:
