@@ -49,7 +49,6 @@ def recipe(order: Order) -> Recipe:
             replace(stage("clips", 192, 400, (6e-4, 5e-4), (1, 6, 0.3), (4, 3, 0.7)), corrections=5),
             stage("long clips", 192, 200, (5e-4, 4e-4), (1, 6, 0.2), (4, 3, 0.2), (8, 2, 0.6)),
             stage("full size", 256, 100, (4e-4, 0.0), (1, 6, 0.2), (4, 3, 0.3), (8, 2, 0.5)),
-            stage("once more", 256, 120, (4e-4, 0.0), (1, 6, 0.3), (4, 3, 0.5), (8, 2, 0.2)),
         ),
         ema=0.995,  # a short run: a longer memory would still hold the beginner
         exam=exam(held_back),
