@@ -29,9 +29,10 @@ from parity.scenarios import (
     corrected,
     followed,
     forwards,
+    on_the_demo,
     prompted,
 )
-from parity.trio import SEEDS, trio_of
+from parity.trio import SEEDS, nano, trio_of
 from parity.weights import clip
 
 
@@ -67,6 +68,15 @@ def details() -> Iterator[tuple[str, Agreement]]:
             with detail.otherwise():
                 seen |= worst(detail.scenario, Ours(trio.ours, frames), original.Video(trio.original, frames))
         yield detail.name, seen
+
+
+def with_nano() -> Iterator[tuple[str, Agreement]]:
+    """Trained weights on the demo clip: how near, and what each detail is worth."""
+    ours, theirs, frames = nano()
+    yield "everything", worst(on_the_demo, Ours(ours, frames), original.Video(theirs, frames))
+    for detail in DETAILS:
+        with detail.otherwise():
+            yield detail.name, worst(on_the_demo, Ours(ours, frames), original.Video(theirs, frames))
 
 
 def between_the_published() -> Iterator[tuple[str, Agreement]]:
@@ -122,5 +132,6 @@ if __name__ == "__main__":
     with torch.inference_mode(), contextlib.redirect_stderr(io.StringIO()):
         console.print(table("masklet and the original", agreements()))
         console.print(table("masklet without a detail, and the original", details()))
+        console.print(table("nano, without a detail, and the original with its weights", with_nano()))
         console.print(table("transformers and the original", between_the_published()))
         console.print(table("the original, weights changed by 1e-7, and itself", with_itself()))

@@ -120,6 +120,15 @@ def prompted_again(video: Video) -> Iterator[Step]:
     yield from followed(video, 0)
 
 
+def on_the_demo(video: Video) -> Iterator[Step]:
+    """The demo clip: a click and a box on the same thing, followed, corrected and followed both ways."""
+    yield from prompted(video, 0, Prompt(positive=[(188, 140)]), Prompt(box=(140, 95, 240, 190)))
+    yield from followed(video, 0)
+    yield from prompted(video, 9, Prompt(positive=[(200, 150)]), Prompt(negative=[(60, 60)]))
+    yield from followed(video, 0)
+    yield from followed(video, 9, reverse=True)
+
+
 Scenario = Callable[[Video], Iterator[Step]]
 SCENARIOS: tuple[Scenario, ...] = (
     forwards,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from parity import original
-from parity.scenarios import LENGTH, SCENARIOS, Ours, Scenario, compare, many_corrections
-from parity.trio import Trio
+from parity.scenarios import LENGTH, SCENARIOS, Ours, Scenario, compare, many_corrections, on_the_demo
+from parity.trio import Trio, nano
 from parity.weights import clip
 
 # VideoSession gives a correction to the memory at once; the original only when it follows again.
@@ -25,3 +25,9 @@ def test_a_clip_gives_the_original_numbers(trio: Trio, scenario: Scenario) -> No
         seen += answers
     present = [answer.score.item() > 0 for answer in seen]
     assert 0.1 < sum(present) / len(present) < 1, "a network that loses no object proves little"
+
+
+def test_the_original_follows_with_the_embedded_weights_alike() -> None:
+    ours, theirs, frames = nano()
+    for step, agreement, _ in compare(on_the_demo, Ours(ours, frames), original.Video(theirs, frames)):
+        assert agreement.good, f"{step}: {agreement}"

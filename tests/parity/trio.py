@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 
+import numpy as np
 from sam2.sam2_video_predictor import SAM2VideoPredictor
 from transformers import Sam2VideoModel
 
+import masklet
 from masklet import Sam2
 from masklet.checkpoint.layouts import ORIGINAL, TRANSFORMERS, to_ours, to_theirs
 from masklet.config import Revision, toy
+from masklet.media import open_frames
 from parity import original, transformers_reference
 from parity.scenarios import LENGTH
 from parity.weights import balance_scores, clip, randomise
@@ -25,6 +29,15 @@ class Trio:
     ours: Sam2
     original: SAM2VideoPredictor
     transformers: Sam2VideoModel
+
+
+def nano() -> tuple[Sam2, SAM2VideoPredictor, np.ndarray]:
+    """Trained weights, in masklet and in the original, and the demo clip's first frames."""
+    ours = masklet.load("nano", device="cpu")
+    theirs = original.build(ours.config)
+    theirs.load_state_dict(to_theirs(ours.state_dict(), ORIGINAL), strict=True)
+    clip = open_frames(Path(__file__).parents[2] / "examples" / "demo.mp4")
+    return ours, theirs, np.stack([clip[frame] for frame in range(LENGTH)])
 
 
 @cache
