@@ -5,16 +5,12 @@ from __future__ import annotations
 import pytest
 
 from parity import original
-from parity.scenarios import LENGTH, SCENARIOS, Ours, Scenario, compare, many_corrections, on_the_demo
+from parity.scenarios import LENGTH, SCENARIOS, Ours, Scenario, compare, on_the_demo
 from parity.trio import Trio, nano
 from parity.weights import clip
 
-# VideoSession gives a correction to the memory at once; the original only when it follows again.
-AT_ONCE = pytest.param(many_corrections, marks=pytest.mark.xfail(reason="corrections see each other"))
-CASES = [AT_ONCE if scenario is many_corrections else scenario for scenario in SCENARIOS]
 
-
-@pytest.mark.parametrize("scenario", CASES, ids=lambda scenario: scenario.__name__)
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.__name__)
 def test_a_clip_gives_the_original_numbers(trio: Trio, scenario: Scenario) -> None:
     frames = clip(LENGTH)
     seen = []

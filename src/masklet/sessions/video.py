@@ -22,7 +22,7 @@ from masklet.sessions.script import Cleared, Followed, Prompted, Removed, Script
 from masklet.sessions.stream import check_id, gathered
 from masklet.tracking import Ask, TrackedObject, advance
 from masklet.transforms import check_prompt, frame_to_square
-from masklet.types import FrameFeatures, MaskPrediction, Masks, Prompt
+from masklet.types import FrameFeatures, MaskPrediction, Masks, Memory, Prompt
 
 UNDOS = 32  # steps that can be taken back; each holds on to the memories of its time
 
@@ -34,11 +34,14 @@ class Followee(TrackedObject):
     prompted : frames on which something is said of it, whether or not its bank still holds them
     passed : frames through which it was followed, and whether backwards; a prompt there is a correction, in
              the light of the memory, while a prompt elsewhere is answered as in a picture
+    pending : memories of prompts given since it was last followed: as published, corrections that are made
+              one after the other do not look at each other
     """
 
     prompted: set[int] = field(default_factory=set)
     answers: dict[int, MaskPrediction] = field(default_factory=dict)
     passed: dict[int, bool] = field(default_factory=dict)
+    pending: dict[int, Memory] = field(default_factory=dict)
 
     def copy(self) -> Followee:
         return replace(
@@ -48,7 +51,14 @@ class Followee(TrackedObject):
             prompted=set(self.prompted),
             answers=dict(self.answers),
             passed=dict(self.passed),
+            pending=dict(self.pending),
         )
+
+    def settle(self) -> None:
+        """Hand what is pending to the bank, before the object is followed."""
+        for memory in self.pending.values():
+            self.bank.keep(memory)
+        self.pending.clear()
 
     def reached(self, frame: int, *, reverse: bool) -> bool:
         """Whether it was prompted on this frame, or on one that lies behind in the direction of travel."""
@@ -111,9 +121,11 @@ class VideoSession:
             alone=frame not in each.passed,
         )
         reverse = each.passed.get(frame, False)
-        advance(
-            self.model, features, frame, [each], {id: ask}, reverse=reverse, clip_length=self._clip_length
-        )
+        trial, length = replace(each, bank=each.bank.copy()), self._clip_length
+        advance(self.model, features, frame, [trial], {id: ask}, reverse=reverse, clip_length=length)
+        each.last = trial.last
+        if frame in trial.bank.prompted:
+            each.pending[frame] = trial.bank.prompted[frame]
         self._note(each, frame)
         each.prompted.add(frame)
         self._objects[id] = each
@@ -228,6 +240,8 @@ class VideoSession:
         return session.replay(saved.script)
 
     def _follow(self, path: range, *, reverse: bool) -> Iterator[Masks]:
+        for each in self._objects.values():
+            each.settle()
         for frame in path:
             if self.script.leading_to(frame, reverse=reverse) is None:
                 for each in self._objects.values():
@@ -267,6 +281,7 @@ class VideoSession:
     def _forget_frame(self, frame: int, id: int) -> None:
         each = self._objects[id]
         each.prompted.discard(frame)
+        each.pending.pop(frame, None)
         each.bank.forget(frame)
         each.answers.pop(frame, None)
         each.passed.pop(frame, None)

@@ -49,6 +49,14 @@ def recipe(order: Order) -> Recipe:
             replace(stage("clips", 192, 400, (6e-4, 5e-4), (1, 6, 0.3), (4, 3, 0.7)), corrections=5),
             stage("long clips", 192, 200, (5e-4, 4e-4), (1, 6, 0.2), (4, 3, 0.2), (8, 2, 0.6)),
             stage("full size", 256, 100, (4e-4, 0.0), (1, 6, 0.2), (4, 3, 0.3), (8, 2, 0.5)),
+            replace(
+                stage("on", 192, 900, (6e-4, 6e-4), (1, 8, 0.5), (4, 3, 0.25), (8, 2, 0.25)), corrections=3
+            ),
+            replace(
+                stage("to the end", 256, 900, (5e-4, 0.0), (1, 6, 0.5), (4, 2, 0.2), (8, 1, 0.2), (16, 1, 0.1)),
+                corrections=3,
+                decline="cosine",
+            ),
         ),
         ema=0.995,  # a short run: a longer memory would still hold the beginner
         exam=exam(held_back),
@@ -59,5 +67,5 @@ def exam(held_back: list[Picture]) -> Exam:
     """Some fifty held-back pictures, and clips composed of held-back pictures."""
     some = held_back[:: max(1, len(held_back) // 48)]
     stills = held_back_stills([plain(picture, NANO.image_size) for picture in some])
-    clips = Composer(held_back, NANO.image_size, 8, objects=2, seed=2, smallest=0.01)
-    return Exam(stills, tuple(map(clips.clip, range(6))), every=300)
+    short, long = (Composer(held_back, NANO.image_size, frames, 2, seed=2, smallest=0.01) for frames in (8, 24))
+    return Exam(stills, (*map(short.clip, range(6)), *map(long.clip, range(4))), every=300)
