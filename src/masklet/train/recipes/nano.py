@@ -53,7 +53,9 @@ def recipe(order: Order) -> Recipe:
                 stage("on", 192, 900, (6e-4, 6e-4), (1, 8, 0.5), (4, 3, 0.25), (8, 2, 0.25)), corrections=3
             ),
             replace(
-                stage("to the end", 256, 900, (5e-4, 0.0), (1, 6, 0.5), (4, 2, 0.2), (8, 1, 0.2), (16, 1, 0.1)),
+                stage(
+                    "to the end", 256, 900, (5e-4, 0.0), (1, 6, 0.5), (4, 2, 0.2), (8, 1, 0.2), (16, 1, 0.1)
+                ),
                 corrections=3,
                 decline="cosine",
             ),
@@ -67,5 +69,7 @@ def exam(held_back: list[Picture]) -> Exam:
     """Some fifty held-back pictures, and clips composed of held-back pictures."""
     some = held_back[:: max(1, len(held_back) // 48)]
     stills = held_back_stills([plain(picture, NANO.image_size) for picture in some])
-    short, long = (Composer(held_back, NANO.image_size, frames, 2, seed=2, smallest=0.01) for frames in (8, 24))
+    short, long = (
+        Composer(held_back, NANO.image_size, frames, objects=2, seed=2, smallest=0.01) for frames in (8, 24)
+    )
     return Exam(stills, (*map(short.clip, range(6)), *map(long.clip, range(4))), every=300)
