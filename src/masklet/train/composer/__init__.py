@@ -47,6 +47,7 @@ class Composer:
     size, frames : of every clip
     objects : the most that a clip labels; it always has at least one, visible on its first frame
     smallest : part of the first frame that an object must cover to be labelled
+    pace : how fast cameras and things go, against the usual
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class Composer:
         seed: int,
         mix: Mix | None = None,
         smallest: float = 0.002,
+        pace: float = 1.0,
     ) -> None:
         self.seed, self.smallest = seed, smallest
         mix = mix or (STILLS if frames == 1 else CLIPS)
@@ -72,7 +74,7 @@ class Composer:
             )
         self.weights = weights / weights.sum()
         self.stock = director.Stock(pictures)
-        self.shot = director.Shot(size, frames, objects, make_grain(size + 128))
+        self.shot = director.Shot(size, frames, objects, make_grain(size + 128), pace)
 
     def clip(self, number: int) -> Clip:
         """The clip of that number; the same one every time."""

@@ -21,12 +21,16 @@ CUTOUT = 0.02  # of its picture; smaller instances are too coarse to be pasted l
 
 @dataclass(frozen=True, eq=False)
 class Shot:
-    """What is to be filmed: squares of `size` pixels with at most `objects`, and the film's grain."""
+    """What is to be filmed: squares of `size` pixels with at most `objects`, and the film's grain.
+
+    pace : how fast cameras and things go, against the usual
+    """
 
     size: int
     frames: int
     objects: int
     grain: np.ndarray
+    pace: float = 1.0
 
 
 class Stock:
@@ -64,7 +68,7 @@ def _uncut(picture: Picture) -> list[int]:
 def moved(rng: Generator, stock: Stock, shot: Shot) -> Scene:
     """A real picture moved whole, its instances as objects; often something passes in front of one."""
     picture, index = stock.instance(rng)
-    view = motion.camera(rng, shot.frames, shot.size)
+    view = motion.camera(rng, shot.frames, shot.size, shot.pace)
     others = [other for other in range(len(picture)) if other != index]
     kept = [index, *rng.permutation(others)[: shot.objects - 1].tolist()]
     backdrop = _backdrop(rng, picture, kept, view, shot.size, around=index)
@@ -77,13 +81,13 @@ def moved(rng: Generator, stock: Stock, shot: Shot) -> Scene:
 
 def pasted(rng: Generator, stock: Stock, shot: Shot) -> Scene:
     """Cut-outs over a real picture, each on its own way, with look-alikes and things passing in front."""
-    view = motion.camera(rng, shot.frames, shot.size)
+    view = motion.camera(rng, shot.frames, shot.size, shot.pace)
     return _populate(rng, stock, _backdrop(rng, stock.picture(rng), [], view, shot.size), view, shot)
 
 
 def procedural(rng: Generator, stock: Stock, shot: Shot) -> Scene:
     """Bodies and a background from nothing; bodies borrow surfaces from photographs, where there are any."""
-    view = motion.camera(rng, shot.frames, shot.size)
+    view = motion.camera(rng, shot.frames, shot.size, shot.pace)
     surface = textures.texture(rng, shot.size, shot.size)
     backdrop = Backdrop(surface, (), view, _sway(rng, shot.frames, 0.02 * shot.size), _shutter(rng))
     return _populate(rng, stock, backdrop, view, shot, real=0.0)
@@ -123,7 +127,7 @@ def _way(rng: Generator, shot: Shot, meet: np.ndarray | None = None) -> Float[np
 
     meet : a place that it passes at some time
     """
-    pace = 0.0 if rng.random() < 0.1 else motion.log_uniform(rng, 0.002, 0.1) * shot.size
+    pace = 0.0 if rng.random() < 0.1 else motion.log_uniform(rng, 0.002, 0.1) * shot.pace * shot.size
     way = motion.walk(rng, shot.frames, 2, pace)
     if meet is not None:
         return meet + way - way[int(rng.integers(shot.frames))]

@@ -40,11 +40,11 @@ def shift(x: float, y: float) -> Float[np.ndarray, "3 3"]:
     return np.array([[1.0, 0.0, x], [0.0, 1.0, y], [0.0, 0.0, 1.0]])
 
 
-def camera(rng: Generator, frames: int, size: int) -> Float[np.ndarray, "t 3 3"]:
+def camera(rng: Generator, frames: int, size: int, pace: float = 1.0) -> Float[np.ndarray, "t 3 3"]:
     """A camera's own motion, as what it does to the view: pan, roll, zoom and shake, from a tripod to a
     chase."""
-    speed = 0.0 if rng.random() < 0.2 else log_uniform(rng, 0.001, 0.05) * size
-    shake = log_uniform(rng, 0.001, 0.012) * size if rng.random() < 0.4 else 0.0
+    speed = 0.0 if rng.random() < 0.2 else log_uniform(rng, 0.001, 0.05) * pace * size
+    shake = log_uniform(rng, 0.001, 0.012) * pace * size if rng.random() < 0.4 else 0.0
     path = walk(rng, frames, 2, speed) + shake * rng.standard_normal((frames, 2))
     path *= min(1.0, 0.5 * size / max(1.0, np.ptp(path, axis=0).max()))
     roll = walk(rng, frames, 1, 0.02 * rng.random() ** 2)[:, 0] + 0.2 * shake / size * rng.standard_normal(

@@ -27,13 +27,21 @@ def recipe(order: Order) -> Recipe:
     """
     pictures, held_back = split(order.pictures)
 
-    def composed(size: int, frames: int) -> Source:
-        return Composer(pictures, size, frames, objects=2, seed=1, smallest=0.01).clip
+    def composed(size: int, frames: int, objects: int, pace: float) -> Source:
+        return Composer(pictures, size, frames, objects, seed=1, smallest=0.01, pace=pace).clip
 
     def stage(
-        name: str, size: int, steps: int, rates: tuple[float, float], *shares: tuple[int, int, float]
+        name: str,
+        size: int,
+        steps: int,
+        rates: tuple[float, float],
+        *shares: tuple[int, int, float],
+        objects: int = 2,
+        pace: float = 1.0,
     ) -> Stage:
-        made = tuple(Share(composed(size, frames), clips, weight) for frames, clips, weight in shares)
+        made = tuple(
+            Share(composed(size, frames, objects, pace), clips, weight) for frames, clips, weight in shares
+        )
         return Stage(name, size, steps, rates, made, loss_size=size // 2)
 
     crowded = Composer(pictures, 128, 1, objects=4, seed=1, mix=FIRST, smallest=0.02).clip
@@ -50,7 +58,19 @@ def recipe(order: Order) -> Recipe:
             stage("long clips", 192, 200, (5e-4, 4e-4), (1, 6, 0.2), (4, 3, 0.2), (8, 2, 0.6)),
             stage("full size", 256, 100, (4e-4, 0.0), (1, 6, 0.2), (4, 3, 0.3), (8, 2, 0.5)),
             replace(
-                stage("on", 192, 900, (6e-4, 6e-4), (1, 8, 0.5), (4, 3, 0.25), (8, 2, 0.25)), corrections=3
+                stage("on", 192, 500, (6e-4, 6e-4), (1, 8, 0.5), (4, 3, 0.25), (8, 2, 0.25)), corrections=3
+            ),
+            replace(
+                stage(
+                    "calm",
+                    192,
+                    900,
+                    (1e-3, 1e-3),
+                    *((1, 8, 0.45), (2, 6, 0.15), (4, 3, 0.2), (8, 2, 0.2)),
+                    objects=4,
+                    pace=0.4,
+                ),
+                corrections=3,
             ),
             replace(
                 stage(
