@@ -125,15 +125,23 @@ def _again(session: VideoSession, saved: SavedSession, out: Path, progress: Prog
     try:
         for step in saved.script.steps:
             if isinstance(step, Followed):
-                _follow(session, step.start, step.stop, progress, reverse=step.reverse)
+                _follow(session, step.start, step.stop, progress, reverse=step.reverse, objects=step.objects)
             else:
                 session.replay(Script([step]))
     finally:
         _write(session, out, progress)
 
 
-def _follow(session: VideoSession, start: int, stop: int, progress: Progress, *, reverse: bool) -> None:
-    found = session.propagate(start, stop, reverse=reverse)
+def _follow(
+    session: VideoSession,
+    start: int,
+    stop: int,
+    progress: Progress,
+    *,
+    reverse: bool,
+    objects: tuple[int, ...] | None = None,
+) -> None:
+    found = session.propagate(start, stop, reverse=reverse, objects=objects)
     way = "backward" if reverse else "forward"
     for _ in progress.track(found, abs(stop - start), description=f"{session.frames.name} {way}"):
         pass

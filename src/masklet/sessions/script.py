@@ -36,11 +36,15 @@ class Removed:
 
 @dataclass(frozen=True)
 class Followed:
-    """The objects were followed from start to just before stop, as `range` counts."""
+    """Objects were followed from start to just before stop, as `range` counts.
+
+    objects : the ids of those that were; None stands for all that there were
+    """
 
     start: int
     stop: int
     reverse: bool
+    objects: tuple[int, ...] | None = None
 
 
 Step = Prompted | Cleared | Removed | Followed
@@ -78,19 +82,21 @@ class Script(Mapping[int, Mapping[int, Prompt]]):
         before = self.get(frame, {}).get(id)
         return prompt if before is None or prompt.mask is not None else before | prompt
 
-    def leading_to(self, frame: int, *, reverse: bool) -> Followed | None:
-        """The last step, where it followed the objects to just before this frame."""
+    def leading_to(
+        self, frame: int, *, reverse: bool, objects: tuple[int, ...] | None = None
+    ) -> Followed | None:
+        """The last step, where it followed the same objects to just before this frame."""
         match self.steps[-1:]:
-            case [Followed(stop=stop, reverse=way) as last] if stop == frame and way == reverse:
+            case [Followed() as last] if (last.stop, last.reverse, last.objects) == (frame, reverse, objects):
                 return last
         return None
 
-    def followed(self, frame: int, *, reverse: bool) -> None:
-        """Note that the objects were followed through one more frame."""
+    def followed(self, frame: int, *, reverse: bool, objects: tuple[int, ...] | None = None) -> None:
+        """Note that objects were followed through one more frame."""
         stop = frame - 1 if reverse else frame + 1
-        last = self.leading_to(frame, reverse=reverse)
+        last = self.leading_to(frame, reverse=reverse, objects=objects)
         if last is None:
-            self.steps.append(Followed(frame, stop, reverse))
+            self.steps.append(Followed(frame, stop, reverse, objects))
         else:
             self.steps[-1] = replace(last, stop=stop)
 
@@ -120,13 +126,16 @@ class Script(Mapping[int, Mapping[int, Prompt]]):
 
 
 def _plain(step: Step) -> dict[str, Any]:
-    said = vars(step).items()
-    return {name: value.to_json() if isinstance(value, Prompt) else value for name, value in said}
+    said = {name: value for name, value in vars(step).items() if value is not None}
+    return {name: value.to_json() if isinstance(value, Prompt) else value for name, value in said.items()}
 
 
 def _step(said: Mapping[str, Any]) -> Step:
     kind = KINDS.get(said.get("do", ""))
     values = {name: value for name, value in said.items() if name != "do"}
+    if kind is Followed:
+        objects = values.get("objects")
+        values["objects"] = None if objects is None else tuple(objects)
     if kind is None or set(values) != {field.name for field in fields(kind)}:
         raise PromptError(
             f"a script's step is one of {', '.join(KINDS)}, with its fields. Got {dict(said)!r}."

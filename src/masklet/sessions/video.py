@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import copy
 import operator
 from collections import deque
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Self
 
 import torch
@@ -17,52 +17,15 @@ from masklet.media import NoSuchFrame, open_frames
 from masklet.memory import MemoryBank, MemoryPolicy, Recency
 from masklet.model import Sam2
 from masklet.sessions.features import FeatureCache
+from masklet.sessions.followee import Followee
 from masklet.sessions.saved import SavedSession
 from masklet.sessions.script import Cleared, Followed, Prompted, Removed, Script, Step
 from masklet.sessions.stream import check_id, gathered
-from masklet.tracking import Ask, TrackedObject, advance
+from masklet.tracking import Ask, advance
 from masklet.transforms import check_prompt, frame_to_square
-from masklet.types import FrameFeatures, MaskPrediction, Masks, Memory, Prompt
+from masklet.types import FrameFeatures, Masks, Prompt
 
 UNDOS = 32  # steps that can be taken back; each holds on to the memories of its time
-
-
-@dataclass
-class Followee(TrackedObject):
-    """An object of a session, with all its answers.
-
-    prompted : frames on which something is said of it, whether or not its bank still holds them
-    passed : frames through which it was followed, and whether backwards; a prompt there is a correction, in
-             the light of the memory, while a prompt elsewhere is answered as in a picture
-    pending : memories of prompts given since it was last followed: as published, corrections that are made
-              one after the other do not look at each other
-    """
-
-    prompted: set[int] = field(default_factory=set)
-    answers: dict[int, MaskPrediction] = field(default_factory=dict)
-    passed: dict[int, bool] = field(default_factory=dict)
-    pending: dict[int, Memory] = field(default_factory=dict)
-
-    def copy(self) -> Followee:
-        return replace(
-            self,
-            bank=self.bank.copy(),
-            policy=copy.deepcopy(self.policy),
-            prompted=set(self.prompted),
-            answers=dict(self.answers),
-            passed=dict(self.passed),
-            pending=dict(self.pending),
-        )
-
-    def settle(self) -> None:
-        """Hand what is pending to the bank, before the object is followed."""
-        for memory in self.pending.values():
-            self.bank.keep(memory)
-        self.pending.clear()
-
-    def reached(self, frame: int, *, reverse: bool) -> bool:
-        """Whether it was prompted on this frame, or on one that lies behind in the direction of travel."""
-        return any(at >= frame if reverse else at <= frame for at in self.prompted)
 
 
 class VideoSession:
@@ -95,6 +58,22 @@ class VideoSession:
         self._video = str(Path(video).resolve()) if isinstance(video, str | Path) else None
         self._objects: dict[int, Followee] = {}
         self._undone: deque[tuple[list[Step], dict[int, Followee]]] = deque(maxlen=UNDOS)
+
+    def take_up(self, script: Script, objects: Iterable[Followee]) -> Self:
+        """Stand where another session stood: with what was done in it, and what it knew of its objects."""
+        self.script = Script(script.steps)
+        self._objects = {each.id: each for each in objects}
+        self._undone.clear()
+        return self
+
+    @property
+    def objects(self) -> Mapping[int, Followee]:
+        """The session's objects by id, with all their answers; to be read."""
+        return MappingProxyType(self._objects)
+
+    def features(self, frame: int) -> FrameFeatures:
+        """The encoded frame; kept for prompts to come, so that these are answered at once."""
+        return self._encoded(frame)
 
     @property
     def ids(self) -> tuple[int, ...]:
@@ -134,17 +113,24 @@ class VideoSession:
         return self._masks(frame)
 
     def propagate(
-        self, start: int | None = None, stop: int | None = None, *, reverse: bool = False
+        self,
+        start: int | None = None,
+        stop: int | None = None,
+        *,
+        reverse: bool = False,
+        objects: Collection[int] | None = None,
     ) -> Iterator[Masks]:
-        """Follow all objects, frame by frame, and yield the masks of each frame as it is done.
+        """Follow objects, frame by frame, and yield their masks on each frame as it is done.
 
         An object appears from its first prompt in the direction of travel; prompted frames keep their
         answers.
 
         start : the first frame; by default the first prompted one, in reverse the last
         stop : just behind the last frame, as in `range`; by default the video's end, in reverse its beginning
+        objects : the ids of those to follow, while the others keep what they have; by default all
         """
-        prompted = sorted({frame for each in self._objects.values() for frame in each.prompted})
+        ids = None if objects is None else tuple(sorted({self._known(id) for id in objects}))
+        prompted = sorted({frame for each in self._chosen(ids) for frame in each.prompted})
         if not prompted:
             raise PromptError(
                 "following needs at least one prompt: video.prompt(0, 1, Prompt(positive=[(x, y)]))."
@@ -155,7 +141,7 @@ class VideoSession:
         if not 0 <= first < count:
             raise NoSuchFrame(self.frames.name, first, count)
         path = range(first, max(end, -1), -1) if reverse else range(first, min(end, count))
-        return self._follow(path, reverse=reverse)
+        return self._follow(path, ids, reverse=reverse)
 
     def masks(self, frame: int) -> Masks:
         """The masks that stand on a frame now: prompted or followed, without running the model."""
@@ -176,10 +162,7 @@ class VideoSession:
 
     def remove(self, id: int) -> None:
         """Give up an object and all that was said of it."""
-        if id not in self._objects:
-            raise PromptError(
-                f"there is no object {id}. There are: {', '.join(map(str, self.ids)) or 'none'}."
-            )
+        self._known(id)
         self._undone.append(self._present())
         del self._objects[id]
         self.script.steps.append(Removed(id))
@@ -200,8 +183,8 @@ class VideoSession:
                     self.clear(frame, id)
                 case Removed(id):
                     self.remove(id)
-                case Followed(start, stop, reverse):
-                    for _ in self.propagate(start, stop, reverse=reverse):
+                case Followed(start, stop, reverse, objects):
+                    for _ in self.propagate(start, stop, reverse=reverse, objects=objects):
                         pass
         return self
 
@@ -239,14 +222,15 @@ class VideoSession:
         saved.check(session.frames)
         return session.replay(saved.script)
 
-    def _follow(self, path: range, *, reverse: bool) -> Iterator[Masks]:
-        for each in self._objects.values():
+    def _follow(self, path: range, ids: tuple[int, ...] | None, *, reverse: bool) -> Iterator[Masks]:
+        for each in self._chosen(ids):
             each.settle()
         for frame in path:
-            if self.script.leading_to(frame, reverse=reverse) is None:
-                for each in self._objects.values():
+            chosen = self._chosen(ids)
+            if self.script.leading_to(frame, reverse=reverse, objects=ids) is None:
+                for each in chosen:
                     each.policy = self._policy()
-            here = [each for each in self._objects.values() if each.reached(frame, reverse=reverse)]
+            here = [each for each in chosen if each.reached(frame, reverse=reverse)]
             following = [each for each in here if frame not in each.prompted]
             if following:
                 features, length = self._encoded(frame), self._clip_length
@@ -256,8 +240,18 @@ class VideoSession:
             for each in here:
                 each.passed[frame] = reverse
             if here:
-                self.script.followed(frame, reverse=reverse)
+                self.script.followed(frame, reverse=reverse, objects=ids)
             yield self._masks(frame, here)
+
+    def _known(self, id: int) -> int:
+        if id not in self._objects:
+            raise PromptError(
+                f"there is no object {id}. There are: {', '.join(map(str, self.ids)) or 'none'}."
+            )
+        return id
+
+    def _chosen(self, ids: tuple[int, ...] | None) -> list[Followee]:
+        return [each for id, each in self._objects.items() if ids is None or id in ids]
 
     def _encoded(self, frame: int) -> FrameFeatures:
         side, device = self.model.config.image_size, self.model.device

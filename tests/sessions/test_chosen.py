@@ -1,0 +1,49 @@
+"""Following some objects while others keep what they have; taking up what another session did."""
+
+import pytest
+from toys import SIZE, assert_equal, click, clip, toy_network
+
+from masklet import Prompt, PromptError, Script, VideoSession
+from masklet.sessions.script import Followed
+
+
+@pytest.fixture(scope="module")
+def made() -> VideoSession:
+    session = VideoSession(toy_network(), clip(6))
+    session.prompt(0, 1, click())
+    session.prompt(0, 2, Prompt(box=(4, 4, 30, 30)))
+    list(session.propagate())
+    session.prompt(2, 1, Prompt(negative=[(40, 30)]))
+    list(session.propagate(2, objects=[1]))
+    return session
+
+
+def test_others_keep_what_they_have(made: VideoSession) -> None:
+    before = VideoSession(made.model, made.frames).replay(Script(made.script.steps[:3]))
+    for frame in range(6):
+        assert_equal(made.masks(frame).select(2), before.masks(frame).select(2))
+    assert made.objects[2].passed.keys() == set(range(6))
+
+
+def test_the_script_says_who_was_followed(made: VideoSession) -> None:
+    assert made.script.steps[-1] == Followed(2, 6, reverse=False, objects=(1,))
+    read = Script.from_json(made.script.to_json())
+    assert read == made.script
+    again = VideoSession(made.model, made.frames).replay(read)
+    for frame in range(6):
+        assert_equal(again.masks(frame), made.masks(frame))
+
+
+def test_only_objects_that_there_are_can_be_followed(made: VideoSession) -> None:
+    with pytest.raises(PromptError, match="no object 7"):
+        made.propagate(objects=[7])
+
+
+def test_a_session_goes_on_from_what_another_knew(made: VideoSession) -> None:
+    halfway = VideoSession(made.model, made.frames).replay(Script(made.script.steps[:4]))
+    taken = VideoSession(made.model, made.frames)
+    taken.take_up(halfway.script, [each.copy() for each in halfway.objects.values()])
+    list(taken.propagate(2, objects=[1]))
+    for frame in range(6):
+        assert_equal(taken.masks(frame), made.masks(frame))
+    assert made.frames.size == SIZE
