@@ -10,7 +10,7 @@ import torch
 
 from masklet import checkpoint
 from masklet.errors import CheckpointError, MaskletError, MediaError
-from masklet.train import loop, state
+from masklet.train import loop, patience, state
 from masklet.train.clip import Clip
 from masklet.train.lessons import draw, lessons
 from masklet.train.loop import Learner, train
@@ -108,7 +108,7 @@ def test_a_step_that_is_not_finite_is_passed_over_and_reported(
 def test_a_run_without_hope_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loop, "Learner", Failing)
     monkeypatch.setattr(Failing, "failing", range(100))
-    monkeypatch.setattr(loop, "PATIENCE", 3)
+    monkeypatch.setattr(patience, "LIMIT", 3)
     run = Run.begin(recipe(9))
     with pytest.raises(MaskletError, match="lower the learning rate"):
         losses(run, tmp_path)

@@ -52,7 +52,7 @@ def evaluate(
         Path, typer.Option(help="Takes the results; the same folder again continues a killed run.")
     ],
     model: Annotated[
-        str, typer.Option(help="A model's name, path or hub id; or a baseline: repeat, flow.")
+        str, typer.Option(help="A model's name, path or hub id; or a baseline: repeat, flow, grabcut.")
     ] = "nano",
     given: Annotated[
         list[Given] | None, typer.Option(help="video: what the first frame gives; may be repeated.")

@@ -10,11 +10,10 @@ import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
-from torch.utils.data import DataLoader, Dataset
 
 from masklet.errors import MediaError
+from masklet.train.ahead import ahead
 from masklet.train.clip import Clip
 from masklet.train.recipe import Recipe, Source, Stage
 from masklet.train.rollout import Batch, Plan
@@ -64,37 +63,9 @@ def _readable(source: Source, number: int) -> Clip:
     raise last
 
 
-class _Steps(Dataset[list[Lesson]]):
-    """The steps of a stage from one on, each with the parts of one process."""
-
-    def __init__(self, recipe: Recipe, stage: Stage, steps: range, parts: range) -> None:
-        self.recipe, self.stage, self.steps, self.parts = recipe, stage, steps, parts
-
-    def __len__(self) -> int:
-        return len(self.steps)
-
-    def __getitem__(self, index: int) -> list[Lesson]:
-        return [draw(self.recipe, self.stage, self.steps[index], part) for part in self.parts]
-
-
 def lessons(recipe: Recipe, stage: Stage, steps: range, parts: range, workers: int) -> Iterable[list[Lesson]]:
     """What one process does in a range of steps.
 
     workers : processes that draw ahead; 0 draws when asked
     """
-    return DataLoader(
-        _Steps(recipe, stage, steps, parts),
-        batch_size=None,
-        collate_fn=_as_it_is,
-        num_workers=workers,
-        worker_init_fn=_alone,
-        multiprocessing_context="fork" if workers else None,  # sources are closures, which cannot be sent
-    )
-
-
-def _as_it_is(lesson: list[Lesson]) -> list[Lesson]:
-    return lesson
-
-
-def _alone(worker: int) -> None:
-    cv2.setNumThreads(1)
+    return ahead(lambda step: [draw(recipe, stage, step, part) for part in parts], steps, workers)

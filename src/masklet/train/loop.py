@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
@@ -17,11 +15,11 @@ from accelerate.utils import DistributedDataParallelKwargs
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from masklet.errors import MaskletError
 from masklet.model import Sam2
 from masklet.train.features import Shelf
 from masklet.train.lessons import Lesson, lessons
 from masklet.train.losses import Blame, blame
+from masklet.train.patience import Patience
 from masklet.train.presets import trunk_learns
 from masklet.train.recipe import Stage
 from masklet.train.rollout import Batch, Plan, rollout
@@ -29,10 +27,7 @@ from masklet.train.state import STATE, Run, sized
 from masklet.train.validation import examine
 from masklet.types import FrameFeatures
 
-log = logging.getLogger(__name__)
-
 BEST, LAST = "best.safetensors", "model.safetensors"
-PATIENCE = 50  # steps in a row without a finite gradient, after which there is no hope
 
 Row = dict[str, float]
 
@@ -127,7 +122,7 @@ class _Stretch:
         self.learner = accelerator.prepare(Learner(model))
         cached = run.recipe.repeat is not None and not trunk_learns(run.recipe.preset)
         self.shelf = Shelf(out / "features") if cached else None
-        self.failed = 0  # steps in a row without a finite gradient
+        self.patience = Patience()
 
     def steps(self) -> Iterator[Row]:
         recipe, process = self.run.recipe, self.accelerator.process_index
@@ -153,9 +148,8 @@ class _Stretch:
             group["lr"] = now[1] * group["pace"]
         losses = []
         for lesson in parts:
-            waits = (
-                lesson is not parts[-1]
-            )  # other processes hear of the last part's gradients, which hold all
+            # Other processes hear of the last part's gradients, which hold all.
+            waits = lesson is not parts[-1]
             with accelerator.no_sync(self.learner) if waits else nullcontext():
                 loss, said = self._learn(lesson)
                 accelerator.backward(loss / len(parts))
@@ -183,20 +177,12 @@ class _Stretch:
     def _apply(self, norm: float, loss: float) -> None:
         """Take the optimiser's step, or pass it over where the gradient is not finite."""
         run = self.run
-        if math.isfinite(norm):
+        if self.patience.trusts(norm, loss, run.step):
             run.optimizer.step()
             run.average.update_parameters(run.model)
-            self.failed = 0
-        else:
-            self.failed += 1
-            log.warning("step %d has no finite gradient and is passed over (loss %s)", run.step, loss)
         run.optimizer.zero_grad(set_to_none=True)
         run.step += 1
-        if self.failed == PATIENCE:
-            raise MaskletError(
-                f"{PATIENCE} steps in a row, to step {run.step}, had no finite gradient. The checkpoint "
-                "holds finite weights: lower the learning rate, or use precision 'no', and go on from it."
-            )
+        self.patience.check(run.step)
 
 
 def _checkpoint_trunk(model: Sam2) -> None:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -65,28 +68,16 @@ class Run:
             "average": self.average.state_dict(),
             "optimizer": self.optimizer.state_dict(),
         }
-        unfinished = path.with_suffix(".unfinished")
-        try:
-            torch.save(state, unfinished)
-            unfinished.replace(path)
-        except (OSError, RuntimeError) as error:  # torch tells of a full disk by a RuntimeError
-            unfinished.unlink(missing_ok=True)
-            log.warning("step %d is not saved, %s stays as it was: %s", self.step, path, _first_line(error))
+        save_state(state, path)
 
     def resume(self, path: Path) -> None:
         """Go on from a checkpoint."""
-        try:
-            state = torch.load(path, map_location="cpu", weights_only=True)
+        with resuming(path) as state:
             self.model.load_state_dict(state["model"])
             self.average.load_state_dict(state["average"])
             self.optimizer.load_state_dict(state["optimizer"])
-        except (OSError, KeyError, RuntimeError, ValueError) as error:
-            raise CheckpointError(
-                f"{path} is no checkpoint of this recipe: {_first_line(error)}. "
-                "Give the run a folder of its own, or the recipe that it began with."
-            ) from error
-        self.step = state["step"]
-        self.best = state.get("best", 0.0)
+            self.step = state["step"]
+            self.best = state.get("best", 0.0)
 
     def to(self, device: torch.device) -> None:
         """Move everything to a device."""
@@ -106,6 +97,29 @@ class Run:
             checkpoint.save(self.averaged(), path)
         except CheckpointError as error:
             log.warning("%s", error)
+
+
+def save_state(state: dict[str, Any], path: Path) -> None:
+    """Write a checkpoint, whole or not at all; a full disk is reported, and the one before stays."""
+    unfinished = path.with_suffix(".unfinished")
+    try:
+        torch.save(state, unfinished)
+        unfinished.replace(path)
+    except (OSError, RuntimeError) as error:  # torch tells of a full disk by a RuntimeError
+        unfinished.unlink(missing_ok=True)
+        log.warning("step %d is not saved, %s stays as it was: %s", state["step"], path, _first_line(error))
+
+
+@contextmanager
+def resuming(path: Path) -> Iterator[dict[str, Any]]:
+    """A checkpoint's content; where it cannot be read or does not fit, the error says what to do."""
+    try:
+        yield torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, KeyError, RuntimeError, ValueError) as error:
+        raise CheckpointError(
+            f"{path} is no checkpoint of this recipe: {_first_line(error)}. "
+            "Give the run a folder of its own, or the recipe that it began with."
+        ) from error
 
 
 def _first_line(error: Exception) -> str:
