@@ -1,10 +1,10 @@
 """Following some objects while others keep what they have; taking up what another session did."""
 
 import pytest
-from toys import SIZE, assert_equal, click, clip, toy_network
 
 from masklet import Prompt, PromptError, Script, VideoSession
 from masklet.sessions.script import Followed
+from toys import SIZE, assert_equal, click, clip, toy_network
 
 
 @pytest.fixture(scope="module")
