@@ -121,4 +121,13 @@ class TestYoloTxts:
         source = open_frames(tmp_path / "pictures")
         with YoloTxts(tmp_path / "labels", source) as writer:
             writer.write(source[0], made_masks(0, {1: RING}))
-        assert [path.name for path in (tmp_path / "labels").iterdir()] == ["cat 1.txt"]
+        names = sorted(path.name for path in (tmp_path / "labels").iterdir())
+        assert names == ["cat 1.txt", "classes.txt"]
+
+    def test_classes_have_names(self, tmp_path: Path) -> None:
+        source = open_frames([numbered(0)])
+        with YoloTxts(tmp_path, source, {3: "dog", 9: "ball"}) as writer:
+            writer.write(source[0], made_masks(0, {9: RING, 3: RING, 4: RING}))
+        lines = (tmp_path / "00000.txt").read_text().splitlines()
+        classes = (tmp_path / "classes.txt").read_text().split()
+        assert [classes[int(line.split()[0])] for line in lines] == ["ball", "dog", "object"]

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
@@ -16,19 +17,12 @@ import pytest
 
 from masklet.errors import MediaError
 from masklet.media import (
-    CocoJson,
+    FORMATS,
+    Format,
     Frames,
-    MaskletsJson,
-    ObjectPngs,
     OverlayPng,
-    OverlayVideo,
-    PalettePngs,
-    PolygonsJson,
-    SavJson,
     Writer,
     Writers,
-    YoloTxts,
-    YouTubeVisJson,
     open_frames,
     read_label_maps,
     read_masklets,
@@ -38,6 +32,10 @@ from masklet.types import Masks
 from media.made import CLIP, assert_same, made_frames, write
 
 
+def made(form: Format, path: Path, source: Frames) -> Writer:
+    return form.make(path, source, {})
+
+
 @pytest.fixture(scope="module")
 def source() -> Frames:
     return made_frames()
@@ -45,15 +43,7 @@ def source() -> Frames:
 
 class TestWholeFiles:
     MAKERS: ClassVar[dict[str, Callable[[Path, Frames], Writer]]] = {
-        "masks": lambda path, source: PalettePngs(path),
-        "objects": lambda path, source: ObjectPngs(path),
-        "masklets.json": MaskletsJson,
-        "coco.json": CocoJson,
-        "vis.json": YouTubeVisJson,
-        "sav.json": SavJson,
-        "polygons.json": PolygonsJson,
-        "labels": YoloTxts,
-        "overlay.mp4": OverlayVideo,
+        **{each.path: partial(made, each) for each in FORMATS.values()},
         "overlay.png": lambda path, source: OverlayPng(path),
     }
 
@@ -90,7 +80,7 @@ class TestWholeFiles:
             all_.write(source[0], CLIP[0])
             all_.write(source[1], CLIP[1])
             raise KeyboardInterrupt
-        for name in ("masklets.json", "coco.json", "vis.json", "sav.json", "polygons.json"):
+        for name in ("masklets.json", "coco.json", "youtube_vis.json", "sav.json", "polygons.json"):
             json.loads((tmp_path / name).read_text())
         assert_same(list(read_masklets(tmp_path / "masklets.json")), CLIP[:2])
         assert len(list(read_label_maps(tmp_path / "masks"))) == 2

@@ -1,7 +1,10 @@
 """Pictures and videos in, masks out. Knows nothing of models: only frames and `masklet.types.Masks`."""
 
+from masklet.media.cutout import CutoutPngs, CutoutVideo, cutout
+from masklet.media.cvat import CvatMasks, CvatTracks
 from masklet.media.datasets import CocoJson, SavJson, YouTubeVisJson
 from masklet.media.files import folder
+from masklet.media.formats import FORMATS, Format, find_format, writers
 from masklet.media.frames import Frames, open_frames
 from masklet.media.labels import (
     ObjectPngs,
@@ -11,6 +14,7 @@ from masklet.media.labels import (
     read_label_maps,
     write_label_map,
 )
+from masklet.media.labelstudio import LabelStudioBrushes, LabelStudioVideo, brush_region, brush_rle
 from masklet.media.live import Stream, stream
 from masklet.media.masklets import MaskletsJson, read_masklets
 from masklet.media.overlay import OverlayPng, OverlayVideo, overlay
@@ -18,12 +22,22 @@ from masklet.media.palette import color, davis_palette
 from masklet.media.pictures import find_pictures, read_image
 from masklet.media.polygons import PolygonsJson, YoloTxts, outlines
 from masklet.media.source import Image, NoSuchFrame, Source
+from masklet.media.stills import FramePictures
 from masklet.media.writer import Writer, Writers
 
 __all__ = [
+    "FORMATS",
     "CocoJson",
+    "CutoutPngs",
+    "CutoutVideo",
+    "CvatMasks",
+    "CvatTracks",
+    "Format",
+    "FramePictures",
     "Frames",
     "Image",
+    "LabelStudioBrushes",
+    "LabelStudioVideo",
     "MaskletsJson",
     "NoSuchFrame",
     "ObjectPngs",
@@ -38,9 +52,13 @@ __all__ = [
     "Writers",
     "YoloTxts",
     "YouTubeVisJson",
+    "brush_region",
+    "brush_rle",
     "check_ids",
     "color",
+    "cutout",
     "davis_palette",
+    "find_format",
     "find_pictures",
     "folder",
     "open_frames",
@@ -52,4 +70,5 @@ __all__ = [
     "read_masklets",
     "stream",
     "write_label_map",
+    "writers",
 ]

@@ -16,18 +16,23 @@ import numpy as np
 
 from masklet import rle
 from masklet.media.files import StrPath, whole
+from masklet.media.kinds import UNNAMED, Kinds, Names
 from masklet.media.shelf import Shelf
 from masklet.media.source import Image, Source
 from masklet.media.writer import Writer
 from masklet.types import Masks
 
-_CATEGORIES = [{"id": 1, "name": "object", "supercategory": "object"}]
 
+class ShelvedJson(Writer):
+    """A file that is made of all masks at the end.
 
-class _DatasetJson(Writer):
-    def __init__(self, path: StrPath, source: Source) -> None:
+    names : what the objects are called, where the file has kinds of object
+    """
+
+    def __init__(self, path: StrPath, source: Source, names: Names | None = None) -> None:
         self._path = path
         self._source = source
+        self._kinds = Kinds(names or {})
         self._shelf = Shelf(path)
 
     def write(self, image: Image, masks: Masks) -> None:
@@ -41,18 +46,25 @@ class _DatasetJson(Writer):
         self._shelf.close()
 
     @abstractmethod
-    def content(self) -> Mapping[str, Any]:
+    def content(self) -> Mapping[str, Any] | Iterator[Any]:
         """What the file holds; iterators become lists."""
 
+    def _category(self, id: int) -> int:
+        return self._kinds.number(id) + 1
 
-class CocoJson(_DatasetJson):
+    def _categories(self) -> list[dict[str, Any]]:
+        numbers = {self._kinds.name(id): self._category(id) for id in self._shelf.ids} or {UNNAMED: 1}
+        return [{"id": number, "name": name, "supercategory": "object"} for name, number in numbers.items()]
+
+
+class CocoJson(ShelvedJson):
     """COCO instances. Each frame is an image, each mask that is not empty an annotation."""
 
     def content(self) -> Mapping[str, Any]:
         return {
             "info": {"description": self._source.name},
             "licenses": [],
-            "categories": _CATEGORIES,
+            "categories": self._categories(),
             "images": self._images(),
             "annotations": self._annotations(),
         }
@@ -69,11 +81,12 @@ class CocoJson(_DatasetJson):
             for id in self._shelf.ids:
                 if kept := self._shelf.get(id, frame):
                     number += 1
-                    belongs = {"id": number, "image_id": frame + 1, "category_id": 1, "object_id": id}
+                    belongs = {"id": number, "image_id": frame + 1, "object_id": id}
+                    belongs["category_id"] = self._category(id)
                     yield {**belongs, **kept, "iscrowd": 0}
 
 
-class YouTubeVisJson(_DatasetJson):
+class YouTubeVisJson(ShelvedJson):
     """YouTube-VIS: one video, an annotation for each object with a mask, box and area a frame, or null."""
 
     def content(self) -> Mapping[str, Any]:
@@ -89,7 +102,7 @@ class YouTubeVisJson(_DatasetJson):
         return {
             "info": {"description": self._source.name},
             "licenses": [],
-            "categories": _CATEGORIES,
+            "categories": self._categories(),
             "videos": [video],
             "annotations": self._annotations(frames),
         }
@@ -101,7 +114,7 @@ class YouTubeVisJson(_DatasetJson):
             yield {
                 "id": id,
                 "video_id": 1,
-                "category_id": 1,
+                "category_id": self._category(id),
                 "iscrowd": 0,
                 "height": height,
                 "width": width,
@@ -112,7 +125,7 @@ class YouTubeVisJson(_DatasetJson):
             }
 
 
-class SavJson(_DatasetJson):
+class SavJson(ShelvedJson):
     """SA-V: for each frame the masks of all objects, empty ones too; and what SA-V tells of each object."""
 
     def content(self) -> Mapping[str, Any]:

@@ -1,4 +1,4 @@
-"""What videos of masks have in common: the codec, the times of the source, a file that appears when it is whole."""
+"""What videos of masks have in common: codec, times as in the source, files that appear when whole."""
 
 from __future__ import annotations
 
@@ -61,7 +61,9 @@ class VideoWriter(Writer):
                 os.fspath(self._part), "w", format=coding.container, options=dict(coding.options)
             )
         rate = Fraction(source.fps).limit_denominator(1001)
-        self._stream = self._container.add_stream(coding.codec, rate, dict(coding.tuning))
+        stream = self._container.add_stream(coding.codec, rate, dict(coding.tuning))
+        assert isinstance(stream, av.VideoStream)
+        self._stream = stream
         height, width = source.size
         self._stream.height, self._stream.width = height + height % 2, width + width % 2
         self._stream.pix_fmt = coding.pixels

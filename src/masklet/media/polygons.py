@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float
 
 from masklet.media.files import StrPath, folder, whole
 from masklet.media.jsonlist import JsonList
+from masklet.media.kinds import Kinds, Names
 from masklet.media.source import Image, Source
 from masklet.media.writer import Writer
 from masklet.types import Masks
@@ -47,27 +48,37 @@ class PolygonsJson(Writer):
 
 
 class YoloTxts(Writer):
-    """A text file a frame, named as the frame; a line an object: class 0 and a relative outline.
+    """A text file a frame, named as the frame; a line an object: its class's number and a relative outline.
 
-    All parts and holes of an object are joined into one outline by cuts without width.
+    All parts and holes of an object are joined into one outline by cuts without width. The names of the
+    classes are in classes.txt, a line each.
     """
 
-    def __init__(self, path: StrPath, source: Source, *, tolerance: float = TOLERANCE) -> None:
+    def __init__(
+        self, path: StrPath, source: Source, names: Names | None = None, *, tolerance: float = TOLERANCE
+    ) -> None:
         self._folder = folder(path)
+        self._kinds = Kinds(names or {})
         self._source = source
         self._tolerance = tolerance
 
     def write(self, image: Image, masks: Masks) -> None:
         height, width = masks.size
         lines = []
-        for _, mask in masks.items():
+        for id, mask in masks.items():
             rings = [ring for polygon in outlines(mask, self._tolerance) for ring in polygon]
             if rings:
                 outline = joined(rings) / (width, height)
-                lines.append(f"0 {' '.join(f'{value:.6f}' for value in outline.flat)}\n")
+                lines.append(
+                    f"{self._kinds.number(id)} {' '.join(f'{value:.6f}' for value in outline.flat)}\n"
+                )
         name = Path(self._source.file_name(masks.frame)).stem
         with whole(self._folder / f"{name}.txt") as part:
             part.write_text("".join(lines))
+
+    def close(self) -> None:
+        with whole(self._folder / "classes.txt") as part:
+            part.write_text("".join(f"{name}\n" for name in self._kinds.all))
 
 
 def outlines(mask: Bool[np.ndarray, "H W"], tolerance: float = TOLERANCE) -> list[list[Ring]]:
