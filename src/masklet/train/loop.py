@@ -53,7 +53,9 @@ class Learner(nn.Module):
             blame(each.candidates, batch.masks[:, each.frame], stage.loss_size, stage.focal)
             for each in answers
         ]
-        loss = torch.stack([each.total(stage.focal) for each in blames]).sum() / batch.images.shape[1]
+        loss = (
+            torch.stack([each.total(stage.focal, stage.iou) for each in blames]).sum() / batch.images.shape[1]
+        )
         return loss, _parts(blames)
 
 

@@ -24,8 +24,8 @@ class Blame:
     iou: Float[Tensor, ""]
     score: Float[Tensor, ""]
 
-    def total(self, focal: float = FOCAL) -> Float[Tensor, ""]:
-        return focal * self.focal + DICE * self.dice + IOU * self.iou + SCORE * self.score
+    def total(self, focal: float = FOCAL, iou: float = IOU) -> Float[Tensor, ""]:
+        return focal * self.focal + DICE * self.dice + iou * self.iou + SCORE * self.score
 
 
 def focal_loss(logits: Float[Tensor, "*n h w"], truth: Float[Tensor, "*n h w"]) -> Float[Tensor, "*n"]:

@@ -9,7 +9,7 @@ from typing import Literal
 
 from masklet.config import Sam2Config
 from masklet.train.clip import Clip
-from masklet.train.losses import FOCAL
+from masklet.train.losses import FOCAL, IOU
 from masklet.train.presets import Preset
 from masklet.train.rollout import CORRECTIONS
 
@@ -38,7 +38,7 @@ class Stage:
     rates : learning rate at its start and at its end
     loss_size : side of the maps on which masks are compared
     corrections : clicks on a corrected frame
-    focal : weight of the focal loss
+    focal, iou : weights of these losses
     decline : how the learning rate goes from its start to its end
     """
 
@@ -50,6 +50,7 @@ class Stage:
     loss_size: int
     corrections: int = CORRECTIONS
     focal: float = FOCAL
+    iou: float = IOU
     decline: Literal["straight", "cosine"] = "straight"
 
     def rate(self, step: int) -> float:
