@@ -89,6 +89,7 @@ class Fake(Sam2):
         *,
         candidates: int = 3,
         stable: bool = True,
+        present: float = 0.0,
     ) -> Candidates:
         value = context.mean(dim=(1, 2, 3))
         if labels is not None:

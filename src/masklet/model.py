@@ -56,18 +56,20 @@ class Sam2(nn.Module):
         """Look at each object's memories. All recalls must have the same shape."""
         if not recalls[0].spatial:
             return self.memory_attention.without_memory(features.coarse).expand(len(recalls), -1, -1, -1)
-        (_, p), c = recalls[0].shape, self.config.channels
+        p, c = len(recalls[0].pointers), self.config.channels
         tokens = [torch.stack([memory.tokens for _, memory in recall.spatial]) for recall in recalls]
         rows = [[row for row, _ in recall.spatial] for recall in recalls]
         pointers = [pointer for recall in recalls for _, pointer in recall.pointers]
         ages = [[age / max(recall.span, 1) for age, _ in recall.pointers] for recall in recalls]
         stacked = torch.stack(pointers) if pointers else features.coarse.new_zeros(0, c)
+        weights = [recall.weights for recall in recalls]
         return self.memory_attention(
             features.coarse,
             torch.stack(tokens).to(self.dtype),
             torch.tensor(rows, device=self.device),
             stacked.to(self.dtype).view(len(recalls), p, c),
             torch.tensor(ages, dtype=torch.float32, device=self.device),
+            torch.tensor(weights, dtype=self.dtype, device=self.device) if weights[0] else None,
         )
 
     def decode(
@@ -80,12 +82,14 @@ class Sam2(nn.Module):
         *,
         candidates: int = 3,
         stable: bool = True,
+        present: float = 0.0,
     ) -> Candidates:
         """Offer masks for what the points, or without points the context, say.
 
         hint : low-res logits of an earlier answer
         candidates : 3, or 1 where the prompt leaves no doubt
         stable : a single mask whose edge wavers is replaced by the best of the three (SAM 2, app. D.1)
+        present : object score above which an object is in the frame, and has a pointer of its own
         """
         if points is None or labels is None:
             points = context.new_zeros(len(context), 1, 2, dtype=torch.float32)
@@ -97,7 +101,7 @@ class Sam2(nn.Module):
             context, tokens, dense, position, features.middle, features.fine
         )
         logits, iou, score = logits.float(), iou.float(), score.float()
-        pointer = self.mask_decoder.pointers(pointer, score)
+        pointer = self.mask_decoder.pointers(pointer, score - present)
         if candidates == 3:
             return Candidates(logits[:, 1:], iou[:, 1:], pointer[:, 1:], score)
         one = Candidates(logits[:, :1], iou[:, :1], pointer[:, :1], score)

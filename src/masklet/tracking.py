@@ -6,14 +6,16 @@ Everything that follows an object calls `advance`. It knows no videos: frames co
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import cast
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from masklet.memory import MemoryBank, MemoryPolicy, Recency, remembered
+from masklet.branching import branch
+from masklet.memory import Branching, MemoryBank, MemoryPolicy, Recency, remembered
 from masklet.model import Sam2, drawn
 from masklet.transforms import mask_to_square, points_to_square
 from masklet.types import Candidates, FrameFeatures, MaskPrediction, Prompt, Recall
@@ -28,12 +30,19 @@ class TrackedObject:
 
     id : the user's, never a row of a batch
     last : its newest answer
+    revised : answers to earlier frames that the newest frame changed; only policies that branch decide later
     """
 
     id: int
     bank: MemoryBank
     policy: MemoryPolicy = field(default_factory=Recency)
     last: MaskPrediction | None = None
+    revised: dict[int, MaskPrediction] = field(default_factory=dict)
+
+    @property
+    def undecided(self) -> Collection[int]:
+        """Frames whose answers may still be revised."""
+        return self.policy.paths[0].answers if self.policy.paths else ()
 
 
 @dataclass(frozen=True)
@@ -94,16 +103,20 @@ def advance(
 
     Afterwards each object's `last` is its answer, and its bank is what its policy made of it.
     """
-    for batch in looks(frame, objects, asks or {}, reverse=reverse, clip_length=clip_length):
+    asks = asks or {}
+    branching = [each for each in objects if each.policy.paths and each.id not in asks]
+    single = [each for each in objects if each not in branching]
+    for batch in looks(frame, single, asks, reverse=reverse, clip_length=clip_length):
         candidates, prediction = answer(model, features, batch)
         prompted = batch[0].ask is not None
         tokens = model.memorize(features, prediction, binary=prompted)
+        told = prediction.counted() if batch[0].object.policy.reads else prediction
         for row, look in enumerate(batch):
-            one = prediction.row(row)
-            offered = None if candidates is None else candidates.row(row)
-            memory = remembered(frame, tokens[row], one, prompted=prompted)
-            look.object.last = one
-            look.object.policy.admit(look.object.bank, memory, offered)
+            memory = remembered(frame, tokens[row], told.row(row), prompted=prompted)
+            look.object.last, look.object.revised = prediction.row(row), {}
+            look.object.policy.admit(look.object.bank, memory, candidates.row(row))
+    if branching:
+        _branch(model, features, frame, branching, reverse=reverse, clip_length=clip_length)
 
 
 def looks(
@@ -120,34 +133,52 @@ def looks(
     """
     alike: dict[Hashable, list[Look]] = defaultdict(list)
     for each in objects:
-        ask = asks.get(each.id)
+        ask, policy = asks.get(each.id), each.policy
         if ask is not None and ask.alone:
             recall = Recall()
         else:
-            recall = each.policy.recall(each.bank, frame, reverse=reverse, clip_length=clip_length)
-        alike[recall.shape, ask and ask.shape].append(Look(each, recall, ask))
+            seen = each.bank.scene(frame)
+            recall = policy.recall(seen, frame, reverse=reverse, clip_length=clip_length)
+        key = recall.shape, ask and ask.shape, policy.present, policy.reads
+        alike[key].append(Look(each, recall, ask))
     for group in alike.values():
         yield from (group[i : i + TOGETHER] for i in range(0, len(group), TOGETHER))
 
 
 @torch.inference_mode()
-def answer(
-    model: Sam2, features: FrameFeatures, batch: Sequence[Look]
-) -> tuple[Candidates | None, MaskPrediction]:
+def answer(model: Sam2, features: FrameFeatures, batch: Sequence[Look]) -> tuple[Candidates, MaskPrediction]:
     """What the model offers for objects that run as one, and what their policies believe of it."""
     asks = [look.ask for look in batch if look.ask is not None]
     masks = [ask.mask for ask in asks if ask.mask is not None]
     if masks:
-        return None, model.adopt(features, torch.cat(masks))
+        adopted = model.adopt(features, torch.cat(masks))
+        return Candidates.only(adopted), adopted
     context = model.attend(features, [look.recall for look in batch])
+    present = batch[0].object.policy.present
     if asks:
         points, labels = torch.cat([ask.points for ask in asks]), torch.cat([ask.labels for ask in asks])
         hints = [ask.hint for ask in asks if ask.hint is not None]
         hint = torch.cat(hints) if hints else None
-        candidates = model.decode(
-            features, context, points, labels, hint, candidates=3 if points.shape[1] <= 1 else 1
-        )
+        many = 3 if points.shape[1] <= 1 else 1
+        candidates = model.decode(features, context, points, labels, hint, candidates=many, present=present)
     else:
-        candidates = model.decode(features, context)
+        candidates = model.decode(features, context, present=present)
     choice = torch.cat([look.object.policy.choose(candidates.row(row)) for row, look in enumerate(batch)])
-    return candidates, candidates.pick(choice).hidden()
+    return candidates, candidates.pick(choice).hidden(present)
+
+
+def _branch(
+    model: Sam2,
+    features: FrameFeatures,
+    frame: int,
+    objects: Sequence[TrackedObject],
+    *,
+    reverse: bool,
+    clip_length: int | None,
+) -> None:
+    policies = [cast(Branching, each.policy) for each in objects]
+    branched = branch(
+        model, features, frame, policies, together=TOGETHER, reverse=reverse, clip_length=clip_length
+    )
+    for each, now in zip(objects, branched, strict=True):
+        each.bank, each.last, each.revised = now.best.bank, now.best.answers[frame], now.revised

@@ -188,10 +188,18 @@ class MaskPrediction:
         rows = slice(index, index + 1)
         return MaskPrediction(self.logits[rows], self.iou[rows], self.pointer[rows], self.score[rows])
 
-    def hidden(self) -> MaskPrediction:
-        """The same, without a mask where the object score says that the object is absent."""
-        present = (self.score > 0)[:, None, None]
-        return MaskPrediction(torch.where(present, self.logits, ABSENT), self.iou, self.pointer, self.score)
+    def hidden(self, present: float = 0.0) -> MaskPrediction:
+        """The same, without a mask where the object score says that the object is absent.
+
+        present : object score above which it is there
+        """
+        there = (self.score > present)[:, None, None]
+        return MaskPrediction(torch.where(there, self.logits, ABSENT), self.iou, self.pointer, self.score)
+
+    def counted(self) -> MaskPrediction:
+        """The same with IoU and score on the host, brought there at once."""
+        iou, score = torch.stack([self.iou, self.score]).cpu()
+        return MaskPrediction(self.logits, iou, self.pointer, score)
 
     @staticmethod
     def stack(predictions: Sequence[MaskPrediction]) -> MaskPrediction:
@@ -217,6 +225,12 @@ class Candidates:
         """What is offered for one object, still as a batch of one."""
         rows = slice(index, index + 1)
         return Candidates(self.logits[rows], self.iou[rows], self.pointer[rows], self.score[rows])
+
+    @staticmethod
+    def only(answer: MaskPrediction) -> Candidates:
+        """An answer that has no rivals, such as a person's mask."""
+        logits, iou, pointer = (each[:, None] for each in (answer.logits, answer.iou, answer.pointer))
+        return Candidates(logits, iou, pointer, answer.score)
 
     def pick(self, choice: Tensor) -> MaskPrediction:
         """Believe one candidate for each object.
@@ -248,16 +262,19 @@ class Recall:
     spatial : (age row, memory); the row of the learned age table that is added to the memory's tokens
     pointers : (signed age in frames, pointer); positive ages lie behind, in the direction of travel
     span : the age that counts as 1.0 in the pointers' age encoding
+    weights : for each memory, then for each pointer, how much more than the others it draws attention: its
+              keys are multiplied by it; empty where all count alike
     """
 
     spatial: tuple[tuple[int, Memory], ...] = ()
     pointers: tuple[tuple[int, Tensor], ...] = ()
     span: int = 15
+    weights: tuple[float, ...] = ()
 
     @property
-    def shape(self) -> tuple[int, int]:
+    def shape(self) -> tuple[int, int, bool]:
         """Objects whose recalls agree in this run as one batch."""
-        return len(self.spatial), len(self.pointers)
+        return len(self.spatial), len(self.pointers), bool(self.weights)
 
 
 @dataclass(frozen=True)

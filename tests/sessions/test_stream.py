@@ -127,8 +127,8 @@ class Watching(Recency):
         self.calls.append("choose")
         return candidates.iou.argmin(dim=1)
 
-    def admit(self, bank: MemoryBank, memory: Memory, candidates: Candidates | None) -> None:
-        self.calls.append("adopted" if candidates is None else "admit")
+    def admit(self, bank: MemoryBank, memory: Memory, candidates: Candidates) -> None:
+        self.calls.append("adopted" if candidates.iou.tolist() == [[1.0]] else "admit")
         super().admit(bank, memory, candidates)
 
 

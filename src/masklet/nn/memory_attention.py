@@ -101,11 +101,13 @@ class MemoryAttention(nn.Module):
         rows: Int[Tensor, "b k"],
         pointers: Float[Tensor, "b p c"],
         ages: Float[Tensor, "b p"],
+        weights: Float[Tensor, "b kp"] | None = None,
     ) -> Float[Tensor, "b c h w"]:
         """Look at k memories and p pointers.
 
         rows : for each memory, its row of the age table
         ages : for each pointer, its signed age as a part of the longest
+        weights : for each memory, then each pointer, a factor of its keys
         """
         h, w = coarse.shape[2:]
         d = tokens.shape[-1]
@@ -114,6 +116,12 @@ class MemoryAttention(nn.Module):
         cut = pointers.unflatten(-1, (-1, d))  # (b, p, parts, d)
         values = torch.cat([tokens.flatten(1, 2), cut.flatten(1, 2)], dim=1)
         keys = values + torch.cat([placed.flatten(1, 2), self._aged(ages, cut)], dim=1)
+        if weights is not None:
+            k = tokens.shape[1]
+            each = weights[:, :k].repeat_interleave(tokens.shape[2], dim=1)
+            keys = (
+                keys * torch.cat([each, weights[:, k:].repeat_interleave(cut.shape[2], dim=1)], 1)[..., None]
+            )
 
         x = (coarse.flatten(2).transpose(1, 2) + 0.1 * self.position).expand(len(tokens), -1, -1)
         for layer in self.layers:
