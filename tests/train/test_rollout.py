@@ -42,6 +42,10 @@ def test_prompts_are_masks_half_the_time_and_clicks_and_boxes_a_quarter_each() -
     assert found == pytest.approx({"mask": 0.5, "click": 0.25, "box": 0.25}, abs=0.03)
 
 
+def test_of_two_frames_one_is_left_to_follow() -> None:
+    assert {plan.prompted for plan in plans(2)} == {(0,)}
+
+
 def test_a_still_is_pointed_at_and_corrected() -> None:
     assert shares([plan.start for plan in plans(1)]) == pytest.approx({"click": 0.5, "box": 0.5}, abs=0.03)
     assert all(plan.prompted == plan.corrected == (0,) for plan in plans(1))

@@ -77,7 +77,8 @@ class Plan:
             return cls("click" if rng.random() < 0.5 else "box", (0,), (0,))
         start: Literal["mask", "click", "box"] = ("mask", "mask", "click", "box")[rng.integers(4)]
         others = rng.permutation(np.arange(1, frames)).tolist()
-        prompted = (0, *others[: rng.integers(2)])
+        second = int(rng.integers(2)) if frames > 2 else 0  # something must be left to follow
+        prompted = (0, *others[:second])
         if start == "mask":
             return cls(start, prompted, ())
         corrected = int(rng.integers(len(prompted), 3))
