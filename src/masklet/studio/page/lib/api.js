@@ -1,0 +1,160 @@
+/** The server's REST calls, one function each. docs/api.md says what they do. */
+
+/** @import * as T from "./types.js" */
+
+/** A name for this tab, so that it knows its own changes among the events. */
+export const CLIENT = Array.from(crypto.getRandomValues(new Uint8Array(8)), (byte) =>
+    (byte % 36).toString(36),
+).join("");
+
+/** What the server refused, in words that can be shown. */
+export class ApiError extends Error {
+    /**
+     * @param {number} status
+     * @param {string} kind
+     * @param {string} message
+     */
+    constructor(status, kind, message) {
+        super(message);
+        this.status = status;
+        this.kind = kind;
+    }
+}
+
+/**
+ * @param {number} status
+ * @param {string} text  the answer's body
+ */
+function refusal(status, text) {
+    try {
+        const { error, message } = JSON.parse(text);
+        return new ApiError(status, String(error), String(message));
+    } catch {
+        return new ApiError(status, "server", `The server answered ${status}. Is it still running?`);
+    }
+}
+
+/**
+ * @param {string} method
+ * @param {string} path
+ * @param {unknown} [body]
+ * @returns {Promise<any>}
+ */
+async function call(method, path, body) {
+    /** @type {Record<string, string>} */
+    const headers = { "Masklet-Client": CLIENT };
+    if (body !== undefined) headers["Content-Type"] = "application/json";
+    let response;
+    try {
+        response = await fetch(`api${path}`, {
+            method,
+            headers,
+            body: body === undefined ? null : JSON.stringify(body),
+        });
+    } catch {
+        throw new ApiError(0, "offline", "The server cannot be reached. What you did before is kept.");
+    }
+    const text = await response.text();
+    if (!response.ok) throw refusal(response.status, text);
+    return text ? JSON.parse(text) : null;
+}
+
+/** @type {() => Promise<T.About>} */
+export const about = () => call("GET", "/about");
+/** @type {(name: string) => Promise<T.Person>} */
+export const rename = (name) => call("PUT", "/me", { name });
+/** @type {(path: string) => Promise<{path: string, entries: T.Entry[]}>} */
+export const folder = (path) => call("GET", `/folder?path=${encodeURIComponent(path)}`);
+
+/** @type {() => Promise<{projects: T.Project[]}>} */
+export const projects = () => call("GET", "/projects");
+/** @type {(name: string) => Promise<T.Project>} */
+export const newProject = (name) => call("POST", "/projects", { name });
+/** @type {(id: string, patch: {name: string}) => Promise<T.Project>} */
+export const changeProject = (id, patch) => call("PATCH", `/projects/${id}`, patch);
+/** @type {(id: string) => Promise<null>} */
+export const deleteProject = (id) => call("DELETE", `/projects/${id}`);
+
+/** @type {(project: string, path: string) => Promise<T.Video>} */
+export const openFromFolder = (project, path) => call("POST", `/projects/${project}/videos`, { path });
+/** @type {(id: string) => Promise<T.Video>} */
+export const video = (id) => call("GET", `/videos/${id}`);
+/** @type {(id: string, patch: {name: string}) => Promise<T.Video>} */
+export const changeVideo = (id, patch) => call("PATCH", `/videos/${id}`, patch);
+/** @type {(id: string) => Promise<null>} */
+export const deleteVideo = (id) => call("DELETE", `/videos/${id}`);
+
+/** @type {(id: string, object: number, patch: {name?: string, color?: string, hidden?: boolean}) => Promise<T.Thing>} */
+export const changeObject = (id, object, patch) => call("PATCH", `/videos/${id}/objects/${object}`, patch);
+/** @type {(id: string, object: number) => Promise<null>} */
+export const deleteObject = (id, object) => call("DELETE", `/videos/${id}/objects/${object}`);
+
+/** @type {(id: string, body: T.PromptBody) => Promise<T.Answer>} */
+export const prompt = (id, body) => call("POST", `/videos/${id}/prompts`, body);
+/** @type {(id: string, frame: number, object: number) => Promise<T.Answer>} */
+export const clearPrompt = (id, frame, object) => call("DELETE", `/videos/${id}/prompts/${frame}/${object}`);
+/** @type {(id: string, frame: number, object: number, rank: number) => Promise<T.Answer>} */
+export const choose = (id, frame, object, rank) =>
+    call("POST", `/videos/${id}/candidates`, { frame, object, rank });
+/** @type {(id: string, start: number, stop: number) => Promise<{frames: {frame: number, masks: T.Mask[]}[], next: number | null}>} */
+export const masks = (id, start, stop) => call("GET", `/videos/${id}/masks?start=${start}&stop=${stop}`);
+
+/** @type {(id: string) => Promise<T.Video>} */
+export const undo = (id) => call("POST", `/videos/${id}/undo`);
+/** @type {(id: string) => Promise<T.Video>} */
+export const redo = (id) => call("POST", `/videos/${id}/redo`);
+
+/** @type {(id: string, body: T.FollowBody) => Promise<T.Propagation>} */
+export const follow = (id, body) => call("POST", `/videos/${id}/propagation`, body);
+/** @type {(id: string) => Promise<T.Propagation>} */
+export const stopFollowing = (id) => call("DELETE", `/videos/${id}/propagation`);
+
+/** @type {(id: string, span: T.Span, bins: number) => Promise<T.Strips>} */
+export const strips = (id, [start, stop], bins) =>
+    call("GET", `/videos/${id}/strips?start=${start}&stop=${stop}&bins=${bins}`);
+/** @type {(id: string, skip: number[]) => Promise<{frame: number, object: number, confidence: number} | null>} */
+export const doubtful = (id, skip) =>
+    call("GET", `/videos/${id}/doubtful${skip.length ? `?skip=${skip.join(",")}` : ""}`);
+/** @type {(id: string, span: T.Span, reviewed: boolean) => Promise<T.Video>} */
+export const review = (id, [start, stop], reviewed) =>
+    call("PUT", `/videos/${id}/reviewed`, { start, stop, reviewed });
+
+/** @type {(id: string, format: string, objects: number[] | null) => Promise<T.Export>} */
+export const newExport = (id, format, objects) => call("POST", `/videos/${id}/exports`, { format, objects });
+/** @type {(id: string) => Promise<T.Export>} */
+export const exportState = (id) => call("GET", `/exports/${id}`);
+
+/** @type {(id: string, frame: number, width: number | null) => string} */
+export const frameAddress = (id, frame, width) =>
+    `api/videos/${id}/frames/${frame}.jpg${width ? `?width=${width}` : ""}`;
+/** @type {(id: string, frame: number) => string} */
+export const thumbnailAddress = (id, frame) => `api/videos/${id}/thumbnails/${frame}.jpg`;
+/** @type {(id: string) => string} */
+export const exportAddress = (id) => `api/exports/${id}/file`;
+
+/**
+ * Send a file; `progress` hears the share that has gone. XMLHttpRequest, since fetch does not tell.
+ *
+ * @param {string} project
+ * @param {File} file
+ * @param {(share: number) => void} progress
+ * @returns {Promise<T.Video>}
+ */
+export function upload(project, file, progress) {
+    return new Promise((resolve, reject) => {
+        const request = new XMLHttpRequest();
+        request.open("POST", `api/projects/${project}/uploads`);
+        request.setRequestHeader("Masklet-Client", CLIENT);
+        request.upload.onprogress = (event) =>
+            progress(event.lengthComputable ? event.loaded / event.total : 0);
+        request.onload = () => {
+            if (request.status < 300) resolve(JSON.parse(request.responseText));
+            else reject(refusal(request.status, request.responseText));
+        };
+        request.onerror = () =>
+            reject(new ApiError(0, "offline", "The upload broke off. Is the server still running?"));
+        const form = new FormData();
+        form.append("file", file);
+        request.send(form);
+    });
+}

@@ -1,0 +1,87 @@
+/** Masks on the clipboard: as a black and white PNG, so that other programs can take and give them. */
+
+import { giveMask, maskHere } from "./prompting.js";
+import { complain, toast } from "./toast.js";
+
+/** @import { Studio } from "./studio.js" */
+
+/** @param {Studio} studio */
+export async function copyMask(studio) {
+    const { width, height } = studio.state.video;
+    const pixels = maskHere(studio);
+    if (!pixels.includes(1)) {
+        toast("There is no mask of this object here to copy.");
+        return;
+    }
+    studio.copied = pixels; // for browsers that do not let a page read the clipboard
+    toast("Mask copied. Paste it on another frame or object.");
+    const canvas = new OffscreenCanvas(width, height);
+    const context = /** @type {OffscreenCanvasRenderingContext2D} */ (canvas.getContext("2d"));
+    const picture = context.createImageData(width, height);
+    const words = new Uint32Array(picture.data.buffer);
+    for (let place = 0; place < pixels.length; place++)
+        words[place] = pixels[place] ? 0xffffffff : 0xff000000;
+    context.putImageData(picture, 0, 0);
+    try {
+        await navigator.clipboard.write([
+            new ClipboardItem({ "image/png": canvas.convertToBlob({ type: "image/png" }) }),
+        ]);
+    } catch {
+        // the browser keeps its clipboard to itself; `studio.copied` is enough within the page
+    }
+}
+
+/**
+ * What the clipboard holds, or else what was copied here, becomes the mask of the selected object.
+ *
+ * @param {Studio} studio
+ */
+export async function pasteMask(studio) {
+    if (studio.copied) {
+        giveMask(studio, studio.copied);
+        return;
+    }
+    try {
+        for (const item of await navigator.clipboard.read()) {
+            const kind = item.types.find((type) => type.startsWith("image/"));
+            if (kind) return await pastePicture(studio, await item.getType(kind));
+        }
+    } catch {
+        // not allowed to read: said below
+    }
+    toast("There is no mask to paste. Copy one here, or press Ctrl+V with a picture on the clipboard.");
+}
+
+/**
+ * A picture as a mask: what is opaque and bright is the object. It is stretched to the frame where sizes differ.
+ *
+ * @param {Studio} studio
+ * @param {Blob} blob
+ */
+export async function pastePicture(studio, blob) {
+    const { width, height } = studio.state.video;
+    try {
+        const picture = await createImageBitmap(blob);
+        const shape = picture.width / picture.height;
+        if (Math.abs(shape / (width / height) - 1) > 0.02) {
+            toast(
+                `A mask should have the frame's size, ${width} × ${height}. This picture has ${picture.width} × ${picture.height}.`,
+                { kind: "error" },
+            );
+            return;
+        }
+        const canvas = new OffscreenCanvas(width, height);
+        const context = /** @type {OffscreenCanvasRenderingContext2D} */ (canvas.getContext("2d"));
+        context.imageSmoothingEnabled = false;
+        context.drawImage(picture, 0, 0, width, height);
+        const { data } = context.getImageData(0, 0, width, height);
+        const pixels = new Uint8Array(width * height);
+        for (let place = 0; place < pixels.length; place++) {
+            const bright = Math.max(data[4 * place], data[4 * place + 1], data[4 * place + 2]) > 127;
+            pixels[place] = bright && data[4 * place + 3] > 127 ? 1 : 0;
+        }
+        giveMask(studio, pixels);
+    } catch (error) {
+        complain(error);
+    }
+}

@@ -1,0 +1,84 @@
+/** Making elements without HTML strings: a name is always text, never markup. */
+
+/** @typedef {Node | string | number | null | false | undefined} Child */
+
+const SVG = "http://www.w3.org/2000/svg";
+
+/**
+ * An element; properties that start with "on" are listeners, the rest attributes. null and false leave one out.
+ *
+ * @template {keyof HTMLElementTagNameMap} Tag
+ * @param {Tag} tag
+ * @param {Record<string, unknown>} [props]
+ * @param {...Child} children
+ * @returns {HTMLElementTagNameMap[Tag]}
+ */
+export function h(tag, props = {}, ...children) {
+    const element = document.createElement(tag);
+    for (const [name, value] of Object.entries(props)) {
+        if (value === null || value === undefined || value === false) continue;
+        if (name.startsWith("on")) {
+            element.addEventListener(name.slice(2), /** @type {EventListener} */ (value));
+        } else {
+            element.setAttribute(name, value === true ? "" : String(value));
+        }
+    }
+    fill(element, ...children);
+    return element;
+}
+
+/**
+ * Put these children in place of what an element held.
+ *
+ * @param {Element} element
+ * @param {...Child} children
+ */
+export function fill(element, ...children) {
+    const kept = children.filter((child) => child !== null && child !== undefined && child !== false);
+    element.replaceChildren(
+        .../** @type {Node[]} */ (kept.map((child) => (child instanceof Node ? child : String(child)))),
+    );
+}
+
+/**
+ * A picture from icons.svg, for the eye only.
+ *
+ * @param {string} name
+ */
+export function icon(name) {
+    const svg = document.createElementNS(SVG, "svg");
+    svg.setAttribute("class", "icon");
+    svg.setAttribute("aria-hidden", "true");
+    const use = document.createElementNS(SVG, "use");
+    use.setAttribute("href", `icons.svg#${name}`);
+    svg.append(use);
+    return svg;
+}
+
+/**
+ * A button that shows an icon; the label is for the tooltip and for screen readers.
+ *
+ * @param {string} picture
+ * @param {string} label
+ * @param {() => void} press
+ * @param {Record<string, unknown>} [props]
+ */
+export function iconButton(picture, label, press, props = {}) {
+    return h(
+        "button",
+        { type: "button", class: "icon-button", "aria-label": label, title: label, onclick: press, ...props },
+        icon(picture),
+    );
+}
+
+/**
+ * The element with this id, which index.html has.
+ *
+ * @param {string} id
+ * @returns {HTMLElement}
+ */
+export function byId(id) {
+    const element = document.getElementById(id);
+    if (!element) throw new Error(`index.html has no element #${id}`);
+    return element;
+}

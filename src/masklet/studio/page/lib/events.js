@@ -1,0 +1,54 @@
+/** The server's events of one video, over a WebSocket that comes back when it was lost. */
+
+const FIRST_WAIT = 400; // milliseconds before the first try to come back; doubles up to LONGEST_WAIT
+const LONGEST_WAIT = 5000;
+
+export class Events {
+    /**
+     * @param {string} video
+     * @param {(message: any) => void} heard
+     * @param {(online: boolean) => void} changed
+     */
+    constructor(video, heard, changed) {
+        this.video = video;
+        this.heard = heard;
+        this.changed = changed;
+        this.wait = FIRST_WAIT;
+        this.closed = false;
+        this.timer = 0;
+        this.socket = this.#open();
+    }
+
+    /** @param {object} message */
+    send(message) {
+        if (this.socket.readyState === WebSocket.OPEN) this.socket.send(JSON.stringify(message));
+    }
+
+    close() {
+        this.closed = true;
+        clearTimeout(this.timer);
+        this.socket.close();
+    }
+
+    /** @returns {WebSocket} */
+    #open() {
+        const address = new URL(`api/videos/${this.video}/events`, location.href);
+        address.protocol = address.protocol.replace("http", "ws");
+        address.hash = "";
+        const socket = new WebSocket(address);
+        socket.onopen = () => {
+            this.wait = FIRST_WAIT;
+            this.changed(true);
+        };
+        socket.onmessage = (event) => {
+            if (!this.closed) this.heard(JSON.parse(event.data));
+        };
+        socket.onclose = () => {
+            if (this.closed) return;
+            this.changed(false);
+            this.timer = window.setTimeout(() => (this.socket = this.#open()), this.wait);
+            this.wait = Math.min(2 * this.wait, LONGEST_WAIT);
+        };
+        return socket;
+    }
+}

@@ -1,0 +1,155 @@
+/** Following objects, moving through the video, and reviewing. */
+
+import * as api from "./api.js";
+import { isFollowing, within } from "./state.js";
+import { announce, complain, toast } from "./toast.js";
+
+/** @import * as T from "./types.js" */
+/** @import { Studio } from "./studio.js" */
+
+/**
+ * @param {Studio} studio
+ * @param {T.FollowBody} body
+ */
+async function start(studio, body) {
+    try {
+        await studio.line; // what was said goes first
+        studio.store.set({ live: true, playing: false, candidates: null });
+        studio.store.set({ propagation: await api.follow(studio.id, body) });
+    } catch (error) {
+        studio.store.set({ live: false });
+        complain(error);
+    }
+}
+
+/**
+ * @param {Studio} studio
+ * @param {"forward" | "backward" | "both"} direction
+ */
+export function follow(studio, direction) {
+    const { video, object, onlySelected, range } = studio.state;
+    if (isFollowing(studio.state)) return;
+    if (!video.prompts.length && !studio.state.asking) {
+        toast("Point at something first: click on it, or draw a box around it.");
+        return;
+    }
+    /** @type {T.FollowBody} */
+    const body = { direction };
+    if (onlySelected && object !== null) body.objects = [object];
+    if (range && direction === "forward") [body.start, body.stop] = range;
+    if (range && direction === "backward") [body.start, body.stop] = [range[1] - 1, range[0] - 1];
+    void start(studio, body);
+}
+
+/** @param {Studio} studio */
+export function followAffected(studio) {
+    if (!studio.state.video.affected || isFollowing(studio.state)) return;
+    void start(studio, { scope: "affected", direction: "forward" });
+}
+
+/** @param {Studio} studio */
+export async function stopOrGoOn(studio) {
+    if (isFollowing(studio.state)) {
+        try {
+            studio.store.set({ propagation: await api.stopFollowing(studio.id), live: false });
+            await studio.refresh();
+        } catch (error) {
+            complain(error);
+        }
+    } else if (studio.state.video.unfinished) {
+        void start(studio, { resume: true });
+    }
+}
+
+/**
+ * @param {Studio} studio
+ * @param {number} frame
+ */
+export function seek(studio, frame) {
+    const { video, candidates } = studio.state;
+    const to = Math.max(0, Math.min(video.frames - 1, Math.round(frame)));
+    studio.store.set({ frame: to, live: false, candidates: candidates?.frame === to ? candidates : null });
+}
+
+/**
+ * @param {Studio} studio
+ * @param {number} frames
+ */
+export function step(studio, frames) {
+    studio.store.set({ playing: false });
+    seek(studio, studio.state.frame + frames);
+}
+
+/**
+ * To the next frame, in this direction, on which something was said.
+ *
+ * @param {Studio} studio
+ * @param {1 | -1} way
+ */
+export function toPrompted(studio, way) {
+    const { frame, video } = studio.state;
+    const there = video.prompts.map((each) => each.frame).filter((each) => way * (each - frame) > 0);
+    if (!there.length) return;
+    studio.store.set({ playing: false });
+    seek(studio, way > 0 ? Math.min(...there) : Math.max(...there));
+}
+
+/** @param {Studio} studio */
+export function togglePlay(studio) {
+    const { playing, frame, video } = studio.state;
+    if (video.frames < 2) return;
+    if (!playing && frame === video.frames - 1) seek(studio, 0);
+    studio.store.set({ playing: !playing, live: false });
+}
+
+/** @param {Studio} studio */
+export async function nextDoubtful(studio) {
+    try {
+        let { looked } = studio.state;
+        let found = await api.doubtful(studio.id, looked);
+        if (!found && looked.length) {
+            looked = []; // once round: from the worst again
+            found = await api.doubtful(studio.id, looked);
+        }
+        if (!found) {
+            toast("Nothing doubtful is left: every followed frame was reviewed or said.");
+            return;
+        }
+        studio.store.set({
+            looked: [...looked, found.frame].slice(-100),
+            playing: false,
+            object: found.object,
+        });
+        seek(studio, found.frame);
+        announce(`Frame ${found.frame}: confidence ${Math.round(100 * found.confidence)} percent`);
+    } catch (error) {
+        complain(error);
+    }
+}
+
+/**
+ * Mark the selected range, or the frame in view, as reviewed; or take the mark away where it is.
+ *
+ * @param {Studio} studio
+ */
+export async function toggleReviewed(studio) {
+    const { frame, range, video } = studio.state;
+    const span = /** @type {T.Span} */ (range ?? [frame, frame + 1]);
+    const reviewed = !within(video.reviewed, span[0]);
+    try {
+        studio.take(await api.review(studio.id, span, reviewed));
+        announce(reviewed ? "Marked as reviewed" : "No longer marked as reviewed");
+    } catch (error) {
+        complain(error);
+    }
+}
+
+/**
+ * This frame is right; on to the next doubtful one.
+ *
+ * @param {Studio} studio
+ */
+export async function accept(studio) {
+    if (!within(studio.state.video.reviewed, studio.state.frame)) await toggleReviewed(studio);
+    await nextDoubtful(studio);
+}

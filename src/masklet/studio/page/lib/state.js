@@ -1,0 +1,119 @@
+/** What the page knows of the video in view, and small questions about it. */
+
+/** @import * as T from "./types.js" */
+
+/**
+ * @typedef {"add" | "remove" | "box" | "brush" | "erase" | "hand"} ToolName
+ * @typedef {{frame: number, object: number, point: T.Point, positive: boolean}} Pending
+ *
+ * @typedef {object} State
+ * @property {T.Video} video
+ * @property {number} frame  in view
+ * @property {number | null} object  the selected one; null: the next prompt makes a new one
+ * @property {ToolName} tool
+ * @property {number} brush  diameter in pixels of the video
+ * @property {T.Propagation | null} propagation
+ * @property {T.Person[]} people
+ * @property {boolean} online
+ * @property {{frame: number, object: number, list: T.Candidate[]} | null} candidates
+ * @property {Pending[]} pending  clicks that are not answered yet
+ * @property {number} asking  prompts under way
+ * @property {number | null} ready  the frame that is encoded
+ * @property {T.Span} span  the frames that the timeline shows
+ * @property {T.Span | null} range  frames that are selected on the timeline
+ * @property {boolean} playing
+ * @property {boolean} live  the view goes along with following
+ * @property {boolean} bare  masks are not shown
+ * @property {boolean} onlySelected  following is for the selected object alone
+ * @property {number} masksVersion  grows when any mask changed
+ * @property {number[]} looked  doubtful frames that were jumped to
+ * @property {number | null} latency  milliseconds from the last click to its painted mask
+ * @property {Record<string, T.Export>} exports
+ */
+
+/**
+ * @param {T.Video} video
+ * @returns {State}
+ */
+export function initial(video) {
+    return {
+        video,
+        frame: video.prompts.length ? Math.min(...video.prompts.map((each) => each.frame)) : 0,
+        object: video.objects.length ? video.objects[0].id : null,
+        tool: "add",
+        brush: Math.max(6, Math.round(Math.min(video.width, video.height) / 14)),
+        propagation: video.propagation,
+        people: [],
+        online: true,
+        candidates: null,
+        pending: [],
+        asking: 0,
+        ready: null,
+        span: [0, video.frames],
+        range: null,
+        playing: false,
+        live: false,
+        bare: false,
+        onlySelected: false,
+        masksVersion: 0,
+        looked: [],
+        latency: null,
+        exports: {},
+    };
+}
+
+/** @param {State} state */
+export function selected(state) {
+    return state.video.objects.find((each) => each.id === state.object) ?? null;
+}
+
+/**
+ * @param {State} state
+ * @param {number} object
+ */
+export function saidHere(state, object) {
+    return (
+        state.video.prompts.find((each) => each.frame === state.frame && each.object === object)?.prompt ??
+        null
+    );
+}
+
+/** @param {State} state */
+export function nextNumber(state) {
+    return 1 + Math.max(0, ...state.video.objects.map((each) => each.id));
+}
+
+/**
+ * @param {T.Thing | null} thing
+ * @param {number} [number]
+ */
+export function nameOf(thing, number) {
+    return thing?.name || `object ${thing?.id ?? number ?? ""}`.trim();
+}
+
+/**
+ * @param {T.Span[]} spans
+ * @param {number} frame
+ */
+export function within(spans, frame) {
+    return spans.some(([start, stop]) => start <= frame && frame < stop);
+}
+
+/** @param {State} state */
+export function isFollowing(state) {
+    return state.propagation?.state === "running" || state.propagation?.state === "waiting";
+}
+
+/**
+ * Minutes, seconds and hundredths.
+ *
+ * @param {number} frame
+ * @param {number} fps
+ */
+export function clock(frame, fps) {
+    const seconds = fps > 0 ? frame / fps : 0;
+    const hours = Math.floor(seconds / 3600);
+    const minutes = String(Math.floor(seconds / 60) % 60).padStart(hours ? 2 : 1, "0");
+    const rest = (seconds % 60).toFixed(2).padStart(5, "0");
+    return hours ? `${hours}:${minutes}:${rest}` : `${minutes}:${rest}`;
+}

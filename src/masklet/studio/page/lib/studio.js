@@ -1,0 +1,209 @@
+/** One video at work: its state, its masks and pictures, and the events that keep them fresh. */
+
+import * as api from "./api.js";
+import { Events } from "./events.js";
+import { FrameShelf } from "./frames.js";
+import { MaskBook } from "./masks.js";
+import { initial } from "./state.js";
+import { Store } from "./store.js";
+import { complain } from "./toast.js";
+
+/** @import * as T from "./types.js" */
+/** @import { State } from "./state.js" */
+
+const SETTLED = 60; // milliseconds on a frame before the server is asked to encode it
+const LIVE = 200; // milliseconds between frames shown while the view goes along with following
+
+export class Studio {
+    /**
+     * @param {T.About} about
+     * @param {T.Video} video
+     */
+    constructor(about, video) {
+        this.about = about;
+        this.id = video.id;
+        /** @type {Store<State>} */
+        this.store = new Store(initial(video));
+        this.masks = new MaskBook(
+            video.id,
+            video.frames,
+            () => this.store.set({ masksVersion: this.state.masksVersion + 1 }),
+            complain,
+        );
+        this.frames = new FrameShelf(
+            video.id,
+            video.frames,
+            () => this.store.set({ masksVersion: this.state.masksVersion + 1 }),
+            complain,
+        );
+        /** @type {Promise<unknown>} */
+        this.line = Promise.resolve(); // prompts go one after the other, so that each sees the one before
+        this.lastLive = 0;
+        this.greeted = false;
+        this.refreshing = false;
+        this.again = false;
+        /** @type {((message: any) => void)[]} */
+        this.listeners = []; // of parts that follow events closely: the strips
+        /** @type {Uint8Array | null} */
+        this.copied = null; // a mask to paste
+        /** @type {number | null} */
+        this.clickedAt = null; // when the answer that is about to be painted was asked for
+        this.events = new Events(
+            video.id,
+            (message) => this.#heard(message),
+            (online) => this.store.set({ online }),
+        );
+        this.store.watch(["frame"], () => this.#looked());
+    }
+
+    get state() {
+        return this.store.state;
+    }
+
+    close() {
+        this.events.close();
+        clearTimeout(this.settling);
+    }
+
+    /** Fetch the video anew; calls that come while one is under way become one more. */
+    async refresh() {
+        if (this.refreshing) {
+            this.again = true;
+            return;
+        }
+        this.refreshing = true;
+        try {
+            do {
+                this.again = false;
+                this.take(await api.video(this.id));
+            } while (this.again);
+        } catch (error) {
+            complain(error);
+        } finally {
+            this.refreshing = false;
+        }
+    }
+
+    /** @param {T.Video} video */
+    take(video) {
+        const { object } = this.state;
+        const gone =
+            object !== null && !video.objects.some((each) => each.id === object) && !this.state.asking;
+        this.store.set({
+            video,
+            propagation: video.propagation,
+            pending: this.state.asking ? this.state.pending : [],
+        });
+        if (gone) this.store.set({ object: video.objects.at(-1)?.id ?? null, candidates: null });
+    }
+
+    /**
+     * Run a prompt after those before it, and show its answer.
+     *
+     * @param {() => Promise<T.Answer>} ask
+     * @returns {Promise<T.Answer | null>} null when it was refused; the person was told
+     */
+    ask(ask) {
+        const asked = performance.now();
+        this.store.set({ asking: this.state.asking + 1 });
+        const turn = this.line.then(async () => {
+            try {
+                const answer = await ask();
+                this.clickedAt = asked;
+                this.masks.put(answer.frame, answer.masks);
+                return answer;
+            } catch (error) {
+                complain(error);
+                return null;
+            } finally {
+                const asking = this.state.asking - 1;
+                this.store.set({ asking, pending: asking ? this.state.pending : [] });
+                void this.refresh();
+            }
+        });
+        this.line = turn;
+        return turn;
+    }
+
+    /** The stage painted; if an answer was waiting for that, its latency is known. */
+    painted() {
+        if (this.clickedAt === null) return;
+        this.store.set({ latency: Math.round(performance.now() - this.clickedAt) });
+        this.clickedAt = null;
+    }
+
+    #looked() {
+        clearTimeout(this.settling);
+        this.settling = setTimeout(
+            () => this.events.send({ type: "look", frame: this.state.frame }),
+            SETTLED,
+        );
+    }
+
+    /** @param {any} message */
+    #heard(message) {
+        switch (message.type) {
+            case "hello":
+                this.#greeted(message);
+                break;
+            case "changed":
+                this.masks.expire(message.frames);
+                void this.refresh();
+                break;
+            case "masks":
+                if (message.client !== api.CLIENT) this.masks.put(message.frame, message.masks);
+                break;
+            case "frame":
+                this.masks.add(message.frame, message.masks);
+                this.store.set({ propagation: message.propagation });
+                this.#goAlong(message.frame);
+                break;
+            case "propagation":
+                this.#propagated(message.propagation);
+                break;
+            case "export":
+                this.store.set({ exports: { ...this.state.exports, [message.export.id]: message.export } });
+                break;
+            case "people":
+                this.store.set({ people: message.people });
+                break;
+            case "ready":
+                this.store.set({ ready: message.frame });
+                break;
+            case "gone":
+                location.hash = "";
+                complain(new Error("Somebody deleted this video."));
+                break;
+        }
+        for (const listener of this.listeners) listener(message);
+    }
+
+    /** @param {{head: number, people: T.Person[], propagation: T.Propagation | null}} hello */
+    #greeted(hello) {
+        this.store.set({ people: hello.people, propagation: hello.propagation });
+        this.#looked();
+        if (this.greeted || hello.head !== this.state.video.head) {
+            this.masks.restart();
+            this.frames.retry();
+            void this.refresh();
+        }
+        this.greeted = true;
+    }
+
+    /** @param {T.Propagation | null} propagation */
+    #propagated(propagation) {
+        this.store.set({ propagation });
+        if (!propagation || propagation.state === "running" || propagation.state === "waiting") return;
+        this.store.set({ live: false });
+        if (propagation.state === "failed" && propagation.message) complain(new Error(propagation.message));
+        void this.refresh();
+    }
+
+    /** @param {number} frame */
+    #goAlong(frame) {
+        const now = performance.now();
+        if (!this.state.live || this.state.playing || now - this.lastLive < LIVE) return;
+        this.lastLive = now;
+        this.store.set({ frame });
+    }
+}

@@ -1,0 +1,51 @@
+/** Short messages at the edge of the page, read out by screen readers. */
+
+import { byId, fill, h, iconButton } from "./dom.js";
+
+const STAYS = 6000; // milliseconds; errors stay twice as long
+
+/**
+ * @param {string} message
+ * @param {{kind?: "note" | "error", action?: {label: string, press: () => void}}} [how]
+ */
+export function toast(message, { kind = "note", action } = {}) {
+    const shelf = byId("toasts");
+    for (const old of shelf.children) if (old.getAttribute("data-message") === message) old.remove();
+    const close = () => card.remove();
+    const card = h(
+        "div",
+        { class: `toast ${kind}`, role: kind === "error" ? "alert" : "status", "data-message": message },
+        h("span", {}, message),
+        action &&
+            h(
+                "button",
+                {
+                    type: "button",
+                    class: "link",
+                    onclick: () => {
+                        close();
+                        action.press();
+                    },
+                },
+                action.label,
+            ),
+        iconButton("close", "Dismiss", close),
+    );
+    shelf.append(card);
+    while (shelf.children.length > 4) shelf.firstElementChild?.remove();
+    setTimeout(close, kind === "error" ? 2 * STAYS : STAYS);
+}
+
+/** @param {unknown} error */
+export function complain(error) {
+    toast(error instanceof Error ? error.message : String(error), { kind: "error" });
+}
+
+/**
+ * Tell screen readers, without showing.
+ *
+ * @param {string} message
+ */
+export function announce(message) {
+    fill(byId("announcer"), message);
+}

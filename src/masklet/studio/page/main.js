@@ -1,0 +1,98 @@
+/** The page: which address shows what. */
+
+import * as api from "./lib/api.js";
+import { byId, fill, h } from "./lib/dom.js";
+import { Studio } from "./lib/studio.js";
+import { mountFrame } from "./panels/frame.js";
+import { failure, mountHome } from "./panels/home.js";
+import { mountKeyboard } from "./panels/keyboard.js";
+import { mountObjects } from "./panels/objects.js";
+import { play } from "./panels/play.js";
+import { applyTheme } from "./panels/theme.js";
+import { mountTimeline } from "./panels/timeline.js";
+import { mountTools } from "./panels/tools.js";
+import { mountTopbar } from "./panels/topbar.js";
+import { mountTransport } from "./panels/transport.js";
+import { Stage } from "./stage/stage.js";
+
+/** @import * as T from "./lib/types.js" */
+
+/**
+ * @param {T.About} about
+ * @param {HTMLElement} root
+ * @param {string} id
+ * @param {AbortSignal} left  fires when another address is shown
+ */
+async function showVideo(about, root, id, left) {
+    fill(root, h("p", { class: "loading", role: "status" }, "Loading"));
+    let video;
+    try {
+        video = await api.video(id);
+    } catch (error) {
+        fill(
+            root,
+            failure(error, () => location.reload()),
+        );
+        return;
+    }
+    if (left.aborted) return;
+    document.title = `${video.name} · masklet studio`;
+    const part = (
+        /** @type {"header" | "div" | "aside" | "section" | "nav"} */ tag,
+        /** @type {string} */ name,
+        /** @type {string} */ label,
+    ) => h(tag, { class: name, "aria-label": label });
+    const top = part("header", "topbar", "masklet studio");
+    const tools = part("nav", "rail", "Tools");
+    const stageRoot = part("section", "stage", "Video");
+    const objects = part("section", "panel", "Objects");
+    const frame = part("section", "panel", "This frame");
+    const transport = part("section", "transport", "Playing and following");
+    const timeline = part("section", "timeline", "Timeline");
+    const side = h("aside", { class: "side", "aria-label": "Objects and frame" }, objects, frame);
+    fill(root, h("div", { class: "studio" }, top, tools, stageRoot, side, transport, timeline));
+
+    const studio = new Studio(about, video);
+    const stage = new Stage(studio, stageRoot, left);
+    mountTopbar(studio, stage, top);
+    mountTools(studio, stage, tools);
+    mountObjects(studio, objects);
+    mountFrame(studio, frame);
+    mountTransport(studio, transport);
+    mountTimeline(studio, timeline, left);
+    mountKeyboard(studio, stage, left);
+    play(studio, left);
+    left.addEventListener("abort", () => studio.close());
+}
+
+async function start() {
+    applyTheme();
+    const root = byId("page");
+    let left = new AbortController();
+    let about;
+    try {
+        about = await api.about();
+    } catch (error) {
+        fill(
+            root,
+            failure(error, () => location.reload()),
+        );
+        return;
+    }
+    const known = about;
+    const route = () => {
+        left.abort();
+        left = new AbortController();
+        /** @type {HTMLDialogElement} */ (byId("sheet")).close();
+        document.title = "masklet studio";
+        const [kind, id] = location.hash.slice(1).split("/");
+        if (kind === "video" && id) void showVideo(known, root, id, left.signal);
+        else void mountHome(known, root, kind === "project" ? id : null);
+    };
+    window.addEventListener("hashchange", route);
+    // a file that misses the zone must not make the browser leave the page
+    for (const kind of ["dragover", "drop"]) window.addEventListener(kind, (event) => event.preventDefault());
+    route();
+}
+
+void start();

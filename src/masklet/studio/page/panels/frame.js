@@ -1,0 +1,136 @@
+/** What was said of the selected object on this frame: its three candidates, its prompts, and its mask. */
+
+import { copyMask, pasteMask } from "../lib/clipboard.js";
+import { fill, h, icon } from "../lib/dom.js";
+import { choose, clearHere } from "../lib/prompting.js";
+import { decode } from "../lib/rle.js";
+import { nameOf, saidHere, selected } from "../lib/state.js";
+import { painted } from "../stage/paint.js";
+import { FRESH } from "../stage/tools.js";
+
+/** @import * as T from "../lib/types.js" */
+/** @import { Studio } from "../lib/studio.js" */
+
+const WIDTH = 84; // of a candidate's picture, in CSS pixels
+const HEIGHT = 56;
+
+/**
+ * @param {Studio} studio
+ * @param {HTMLElement} root
+ */
+export function mountFrame(studio, root) {
+    studio.store.watch(["video", "object", "frame", "candidates", "masksVersion"], () => draw(studio, root));
+}
+
+/**
+ * @param {Studio} studio
+ * @param {HTMLElement} root
+ */
+function draw(studio, root) {
+    const { frame, object, candidates } = studio.state;
+    const said = object === null ? null : saidHere(studio.state, object);
+    const mask = object === null ? undefined : studio.masks.at(frame).get(object);
+    root.hidden = object === null;
+    const offers = candidates?.frame === frame && candidates.object === object ? candidates.list : null;
+    fill(
+        root,
+        h(
+            "header",
+            { class: "panel-head" },
+            h("h2", {}, `${nameOf(selected(studio.state), object ?? 0)} on frame ${frame}`),
+        ),
+        offers &&
+            h(
+                "div",
+                { class: "candidates", role: "radiogroup", "aria-label": "Candidates" },
+                ...offers.map((each) => offer(studio, each)),
+            ),
+        h(
+            "p",
+            { class: "said" },
+            said ? words(said) : mask ? "Followed to here; nothing was said." : "Nothing was said yet.",
+        ),
+        h(
+            "div",
+            { class: "button-row" },
+            action(
+                "clear",
+                "Clear",
+                "Take back what was said here (Backspace)",
+                () => clearHere(studio),
+                !said,
+            ),
+            action("copy", "Copy", "Copy this mask (Ctrl+C)", () => void copyMask(studio), !mask?.box),
+            action(
+                "paste",
+                "Paste",
+                "Paste a mask here: one copied before, or a black and white picture (Ctrl+V)",
+                () => void pasteMask(studio),
+            ),
+        ),
+    );
+}
+
+/**
+ * @param {string} picture
+ * @param {string} text
+ * @param {string} title
+ * @param {() => void} press
+ * @param {boolean} [disabled]
+ */
+function action(picture, text, title, press, disabled = false) {
+    return h(
+        "button",
+        { type: "button", class: "quiet", title, onclick: press, disabled },
+        icon(picture),
+        text,
+    );
+}
+
+/** @param {T.Said} said */
+function words(said) {
+    const parts = [];
+    if (said.mask) parts.push("a mask");
+    if (said.box) parts.push("a box");
+    if (said.positive.length) parts.push(`${said.positive.length} plus`);
+    if (said.negative.length) parts.push(`${said.negative.length} minus`);
+    return `Said: ${parts.join(", ") || "nothing"}.`;
+}
+
+/**
+ * @param {Studio} studio
+ * @param {T.Candidate} candidate
+ */
+function offer(studio, candidate) {
+    const { video, frame } = studio.state;
+    const color = selected(studio.state)?.color ?? FRESH;
+    const canvas = h("canvas", { width: 2 * WIDTH, height: 2 * HEIGHT, "aria-hidden": "true" });
+    const context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
+    const scale = Math.max(canvas.width / video.width, canvas.height / video.height);
+    context.setTransform(
+        scale,
+        0,
+        0,
+        scale,
+        (canvas.width - scale * video.width) / 2,
+        (canvas.height - scale * video.height) / 2,
+    );
+    const picture = studio.frames.get(frame);
+    if (picture) context.drawImage(picture, 0, 0, video.width, video.height);
+    const pixels = decode({ size: [video.height, video.width], counts: candidate.counts });
+    context.drawImage(painted(pixels, video.width, [0, 0, video.width, video.height], color), 0, 0);
+    return h(
+        "button",
+        {
+            type: "button",
+            class: "candidate",
+            role: "radio",
+            "aria-checked": String(Boolean(candidate.chosen)),
+            "aria-label": `Candidate ${candidate.rank + 1}, predicted IoU ${candidate.iou.toFixed(2)}`,
+            title: "Take this one (C: the next)",
+            onclick: () => choose(studio, candidate.rank),
+        },
+        canvas,
+        h("span", {}, candidate.iou.toFixed(2)),
+    );
+}

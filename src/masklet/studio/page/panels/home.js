@@ -1,0 +1,244 @@
+/** The first page: projects, their videos, and ways to add one. */
+
+import * as api from "../lib/api.js";
+import { fill, h, icon, iconButton } from "../lib/dom.js";
+import { clock } from "../lib/state.js";
+import { complain } from "../lib/toast.js";
+import { confirmed, named } from "./ask.js";
+import { adding } from "./adding.js";
+import { themeButton } from "./theme.js";
+
+/** @import * as T from "../lib/types.js" */
+
+/**
+ * @param {T.About} about
+ * @param {HTMLElement} root
+ * @param {string | null} wanted  the project to show; by default the newest
+ */
+export async function mountHome(about, root, wanted) {
+    fill(root, h("p", { class: "loading", role: "status" }, "Loading"));
+    let projects;
+    try {
+        ({ projects } = await api.projects());
+        if (!projects.length) projects = [await api.newProject("My videos")];
+    } catch (error) {
+        fill(
+            root,
+            failure(error, () => void mountHome(about, root, wanted)),
+        );
+        return;
+    }
+    const project = projects.find((each) => each.id === wanted) ?? projects[0];
+    fill(root, bar(about), h("div", { class: "home" }, sidebar(projects, project), main(about, project)));
+}
+
+/**
+ * @param {unknown} error
+ * @param {() => void} again
+ */
+export function failure(error, again) {
+    return h(
+        "div",
+        { class: "failure", role: "alert" },
+        icon("warning"),
+        h("p", {}, error instanceof Error ? error.message : String(error)),
+        h("button", { type: "button", class: "primary", onclick: again }, "Try again"),
+        h("a", { href: "#" }, "All videos"),
+    );
+}
+
+/** @param {T.About} about */
+function bar(about) {
+    return h(
+        "header",
+        { class: "topbar" },
+        h("span", { class: "brand" }, h("span", {}, "masklet"), h("small", {}, "studio")),
+        h("span", { class: "gap" }),
+        h("span", { class: "status" }, h("i", { class: "dot good" }), `${about.model} on ${about.device}`),
+        person(about),
+        themeButton(),
+    );
+}
+
+/** @param {T.About} about */
+function person(about) {
+    const button = h(
+        "button",
+        { type: "button", class: "quiet", title: "Your name, as others see it" },
+        icon("people"),
+        about.person.name,
+    );
+    button.addEventListener("click", async () => {
+        const name = await named("Your name", about.person.name);
+        if (!name) return;
+        try {
+            about.person = await api.rename(name);
+            fill(button, icon("people"), about.person.name);
+        } catch (error) {
+            complain(error);
+        }
+    });
+    return button;
+}
+
+/** @param {string | null} project */
+function go(project) {
+    const hash = project ? `#project/${project}` : "#";
+    if (location.hash === hash) window.dispatchEvent(new HashChangeEvent("hashchange"));
+    else location.hash = hash;
+}
+
+/**
+ * @param {T.Project[]} projects
+ * @param {T.Project} open
+ */
+function sidebar(projects, open) {
+    const rows = projects.map((project) =>
+        h(
+            "li",
+            {},
+            h(
+                "a",
+                { href: `#project/${project.id}`, "aria-current": project.id === open.id ? "page" : null },
+                icon("folder"),
+                h("span", {}, project.name),
+                h("small", {}, String(project.videos.length)),
+            ),
+        ),
+    );
+    const make = async () => {
+        const name = await named("Name of the new project", "");
+        if (!name) return;
+        try {
+            go((await api.newProject(name)).id);
+        } catch (error) {
+            complain(error);
+        }
+    };
+    return h(
+        "nav",
+        { class: "projects", "aria-label": "Projects" },
+        h("h2", {}, "Projects"),
+        h("ul", {}, ...rows),
+        h(
+            "button",
+            { type: "button", class: "quiet wide", onclick: () => void make() },
+            icon("plus"),
+            "New project",
+        ),
+    );
+}
+
+/**
+ * @param {T.About} about
+ * @param {T.Project} project
+ */
+function main(about, project) {
+    const cards = project.videos.map((video) => card(project, video));
+    return h(
+        "main",
+        {},
+        h(
+            "header",
+            { class: "project-head" },
+            h("h1", {}, project.name),
+            iconButton("pencil", "Rename the project", () => void renameProject(project)),
+            iconButton("trash", "Delete the project", () => void deleteProject(project), {
+                class: "icon-button danger",
+            }),
+        ),
+        adding(about, project),
+        cards.length ? h("ul", { class: "cards", "aria-label": "Videos" }, ...cards) : steps(),
+    );
+}
+
+/** What there is to do, for those who come the first time. */
+function steps() {
+    const step = (/** @type {string} */ picture, /** @type {string} */ title, /** @type {string} */ words) =>
+        h("li", {}, icon(picture), h("strong", {}, title), h("span", {}, words));
+    return h(
+        "ol",
+        { class: "steps", "aria-label": "How it goes" },
+        step("upload", "Add a video", "Any length; or a single picture."),
+        step("point-plus", "Point at an object", "A click or a box; the mask is there at once."),
+        step("follow", "Follow it", "Masks appear frame by frame. Stop whenever you like."),
+        step("doubt", "Check and correct", "Strips show where the model is unsure."),
+        step("download", "Export", "COCO, PNG, video and more."),
+    );
+}
+
+/**
+ * @param {T.Project} project
+ * @param {T.VideoCard} video
+ */
+function card(project, video) {
+    const picture = h("img", { src: api.frameAddress(video.id, 0, 480), alt: "", loading: "lazy" });
+    picture.addEventListener("error", () => picture.classList.add("broken"));
+    const length =
+        video.frames > 1 ? `${video.frames} frames · ${clock(video.frames, video.fps)}` : "picture";
+    const work = video.objects
+        ? `${video.objects} ${video.objects === 1 ? "object" : "objects"} · ${video.reviewed} reviewed`
+        : "no objects yet";
+    const done = h("i", { class: "done" });
+    done.style.setProperty("--share", String(video.frames ? video.reviewed / video.frames : 0));
+    return h(
+        "li",
+        { class: "card" },
+        h(
+            "a",
+            { href: `#video/${video.id}` },
+            h("span", { class: "card-picture" }, picture),
+            done,
+            h("strong", { title: video.name }, video.name),
+            h("small", {}, `${video.width} × ${video.height} · ${length}`),
+            h("small", {}, work),
+        ),
+        iconButton("trash", `Delete ${video.name}`, () => void deleteVideo(project, video), {
+            class: "icon-button danger",
+        }),
+    );
+}
+
+/** @param {T.Project} project */
+async function renameProject(project) {
+    const name = await named("Name of the project", project.name);
+    if (!name) return;
+    try {
+        await api.changeProject(project.id, { name });
+        go(project.id);
+    } catch (error) {
+        complain(error);
+    }
+}
+
+/** @param {T.Project} project */
+async function deleteProject(project) {
+    const many = project.videos.length === 1 ? "its video" : `its ${project.videos.length} videos`;
+    if (
+        !(await confirmed(
+            `Delete “${project.name}” with ${many}, their masks and uploads? This cannot be undone.`,
+            "Delete",
+        ))
+    )
+        return;
+    try {
+        await api.deleteProject(project.id);
+        go(null);
+    } catch (error) {
+        complain(error);
+    }
+}
+
+/**
+ * @param {T.Project} project
+ * @param {T.VideoCard} video
+ */
+async function deleteVideo(project, video) {
+    if (!(await confirmed(`Delete “${video.name}” and its masks? This cannot be undone.`, "Delete"))) return;
+    try {
+        await api.deleteVideo(video.id);
+        go(project.id);
+    } catch (error) {
+        complain(error);
+    }
+}

@@ -1,0 +1,24 @@
+/** Dark or light: as the system has it, until the person chooses. */
+
+import { fill, icon, iconButton } from "../lib/dom.js";
+
+const KEY = "masklet-theme";
+
+function current() {
+    const chosen = localStorage.getItem(KEY);
+    if (chosen === "dark" || chosen === "light") return chosen;
+    return matchMedia("(prefers-color-scheme: light)").matches ? "light" : "dark";
+}
+
+export function applyTheme() {
+    document.documentElement.dataset.theme = current();
+}
+
+export function themeButton() {
+    const button = iconButton("theme", "Dark or light", () => {
+        localStorage.setItem(KEY, current() === "dark" ? "light" : "dark");
+        applyTheme();
+        fill(button, icon("theme"));
+    });
+    return button;
+}

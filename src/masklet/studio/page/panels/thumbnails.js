@@ -1,0 +1,53 @@
+/** Thumbnails along the timeline: as many as fit, of the frames that they stand over. */
+
+import { thumbnailAddress } from "../lib/api.js";
+import { h } from "../lib/dom.js";
+
+/** @import { Studio } from "../lib/studio.js" */
+
+const SETTLED = 120; // milliseconds without a change before pictures are sent for
+
+/**
+ * @param {Studio} studio
+ * @param {HTMLElement} root
+ * @param {AbortSignal} left
+ */
+export function mountThumbnails(studio, root, left) {
+    let timer = 0;
+    const soon = () => {
+        clearTimeout(timer);
+        timer = window.setTimeout(() => draw(studio, root), SETTLED);
+    };
+    const observer = new ResizeObserver(soon);
+    observer.observe(root);
+    left.addEventListener("abort", () => {
+        observer.disconnect();
+        clearTimeout(timer);
+    });
+    studio.store.watch(["span"], soon);
+}
+
+/**
+ * @param {Studio} studio
+ * @param {HTMLElement} root
+ */
+function draw(studio, root) {
+    const { video, span } = studio.state;
+    const { width, height } = root.getBoundingClientRect();
+    const natural = (height * video.width) / video.height;
+    const count = Math.max(1, Math.min(span[1] - span[0], Math.round(width / natural)));
+    const pictures = [];
+    for (let index = 0; index < count; index++) {
+        const middle = span[0] + ((index + 0.5) * (span[1] - span[0])) / count;
+        const frame = Math.min(video.frames - 1, Math.floor(middle));
+        pictures.push(
+            h("img", {
+                src: thumbnailAddress(studio.id, frame),
+                alt: "",
+                decoding: "async",
+                draggable: "false",
+            }),
+        );
+    }
+    root.replaceChildren(...pictures);
+}

@@ -1,0 +1,183 @@
+/** The timeline: thumbnails, a ruler, the playhead, a selected range; zoomed by the wheel. */
+
+import { h } from "../lib/dom.js";
+import { seek } from "../lib/following.js";
+import { clock } from "../lib/state.js";
+import { mountStrips } from "./strips.js";
+import { mountThumbnails } from "./thumbnails.js";
+
+/** @import { Studio } from "../lib/studio.js" */
+
+const LEAST = 12; // frames that the timeline shows at least
+const STEPS = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600]; // seconds between marks of the ruler
+
+/**
+ * @param {Studio} studio
+ * @param {HTMLElement} root
+ * @param {AbortSignal} left
+ */
+export function mountTimeline(studio, root, left) {
+    if (studio.state.video.frames < 2) {
+        root.hidden = true;
+        return;
+    }
+    root.hidden = false;
+    const thumbs = h("div", { class: "thumbs", "aria-hidden": "true" });
+    const ruler = h("div", { class: "ruler", "aria-hidden": "true" });
+    const strips = h("div", { class: "strips" });
+    const range = h("div", { class: "range-mark", hidden: true });
+    const head = h("div", { class: "playhead", "aria-hidden": "true" }, h("i", {}));
+    const slider = h("div", {
+        class: "track",
+        role: "slider",
+        tabindex: 0,
+        "aria-label": "Frame",
+        "aria-valuemin": 0,
+        "aria-valuemax": studio.state.video.frames - 1,
+        title: "Drag to move; Shift and drag selects a range; the wheel zooms",
+    });
+    slider.append(thumbs, ruler);
+    const lanes = h("div", { class: "lanes" }, slider, strips, range, head);
+    root.replaceChildren(lanes);
+    listen(studio, lanes, left);
+    mountThumbnails(studio, thumbs, left);
+    mountStrips(studio, strips, slider, left);
+    studio.store.watch(["span"], () => drawRuler(studio, ruler));
+    studio.store.watch(["frame", "span"], () => {
+        const { frame, span, video } = studio.state;
+        lanes.style.setProperty("--head", String((frame + 0.5 - span[0]) / (span[1] - span[0])));
+        head.hidden = frame < span[0] || frame >= span[1];
+        slider.setAttribute("aria-valuenow", String(frame));
+        slider.setAttribute("aria-valuetext", `frame ${frame}, ${clock(frame, video.fps)}`);
+    });
+    studio.store.watch(["frame"], () => keepInView(studio));
+    studio.store.watch(["range", "span"], () => drawRange(studio, range));
+}
+
+/**
+ * @param {Studio} studio
+ * @param {HTMLElement} lanes
+ * @param {AbortSignal} signal
+ */
+function listen(studio, lanes, signal) {
+    /** @type {number | null} */
+    let from = null; // where a range was begun
+    let dragging = false;
+    const frameAt = (/** @type {MouseEvent} */ event) => {
+        const { left, width } = /** @type {HTMLElement} */ (
+            lanes.querySelector(".track")
+        ).getBoundingClientRect();
+        const [start, stop] = studio.state.span;
+        const share = Math.max(0, Math.min(1, (event.clientX - left) / width));
+        return Math.min(stop - 1, start + Math.floor(share * (stop - start)));
+    };
+    const drag = (/** @type {PointerEvent} */ event) => {
+        const frame = frameAt(event);
+        if (from !== null) studio.store.set({ range: [Math.min(from, frame), Math.max(from, frame) + 1] });
+        seek(studio, frame);
+    };
+    lanes.addEventListener(
+        "pointerdown",
+        (event) => {
+            if (event.button !== 0 || /** @type {Element} */ (event.target).closest("button, .lane-name"))
+                return;
+            lanes.setPointerCapture(event.pointerId);
+            dragging = true;
+            from = event.shiftKey ? frameAt(event) : null;
+            studio.store.set({ playing: false, range: null });
+            drag(event);
+        },
+        { signal },
+    );
+    lanes.addEventListener("pointermove", (event) => dragging && drag(event), { signal });
+    for (const end of /** @type {const} */ (["pointerup", "pointercancel"])) {
+        lanes.addEventListener(end, () => (dragging = false), { signal });
+    }
+    lanes.addEventListener(
+        "wheel",
+        (event) => {
+            const sideways = Math.abs(event.deltaX) > Math.abs(event.deltaY) || event.shiftKey;
+            const inStrips = /** @type {Element} */ (event.target).closest(".strips");
+            if (inStrips && inStrips.scrollHeight > inStrips.clientHeight && !event.ctrlKey && !sideways)
+                return;
+            event.preventDefault();
+            if (sideways) shift(studio, (event.deltaX || event.deltaY) / 800);
+            else zoom(studio, Math.exp(event.deltaY * 0.002), frameAt(event));
+        },
+        { signal, passive: false },
+    );
+}
+
+/**
+ * @param {Studio} studio
+ * @param {number} factor  below 1 shows fewer frames
+ * @param {number} about  the frame that stays where it is
+ */
+export function zoom(studio, factor, about) {
+    const { span, video } = studio.state;
+    const shown = span[1] - span[0];
+    const wanted = Math.round(
+        Math.max(Math.min(LEAST, video.frames), Math.min(video.frames, shown * factor)),
+    );
+    const share = (about - span[0]) / shown;
+    place(studio, Math.round(about - share * wanted), wanted);
+}
+
+/**
+ * @param {Studio} studio
+ * @param {number} share  of what is shown
+ */
+function shift(studio, share) {
+    const [start, stop] = studio.state.span;
+    place(studio, start + Math.round(share * (stop - start)), stop - start);
+}
+
+/**
+ * @param {Studio} studio
+ * @param {number} start
+ * @param {number} shown
+ */
+function place(studio, start, shown) {
+    const from = Math.max(0, Math.min(studio.state.video.frames - shown, start));
+    const [before, end] = studio.state.span;
+    if (before !== from || end !== from + shown) studio.store.set({ span: [from, from + shown] });
+}
+
+/** @param {Studio} studio */
+function keepInView(studio) {
+    const { frame, span } = studio.state;
+    const shown = span[1] - span[0];
+    if (frame < span[0]) place(studio, frame - Math.floor(shown / 10), shown);
+    else if (frame >= span[1]) place(studio, frame - Math.floor((9 * shown) / 10), shown);
+}
+
+/**
+ * @param {Studio} studio
+ * @param {HTMLElement} ruler
+ */
+function drawRuler(studio, ruler) {
+    const { span, video } = studio.state;
+    const fps = video.fps || 1;
+    const seconds = (span[1] - span[0]) / fps;
+    const every = STEPS.find((each) => seconds / each <= 12) ?? 7200;
+    const marks = [];
+    for (let second = Math.ceil(span[0] / fps / every) * every; second * fps < span[1]; second += every) {
+        const mark = h("span", {}, clock(second, 1).replace(/\.\d+$/, ""));
+        mark.style.setProperty("--at", String((second * fps - span[0]) / (span[1] - span[0])));
+        marks.push(mark);
+    }
+    ruler.replaceChildren(...marks);
+}
+
+/**
+ * @param {Studio} studio
+ * @param {HTMLElement} mark
+ */
+function drawRange(studio, mark) {
+    const { range, span } = studio.state;
+    mark.hidden = !range;
+    if (!range) return;
+    const shown = span[1] - span[0];
+    mark.style.setProperty("--from", String(Math.max(0, (range[0] - span[0]) / shown)));
+    mark.style.setProperty("--to", String(Math.min(1, (range[1] - span[0]) / shown)));
+}

@@ -1,0 +1,71 @@
+/** The rail of tools at the left, with the brush's size and the zoom. */
+
+import { fill, h, icon, iconButton } from "../lib/dom.js";
+
+/** @import { Studio } from "../lib/studio.js" */
+/** @import { ToolName } from "../lib/state.js" */
+/** @import { Stage } from "../stage/stage.js" */
+
+/** @type {[ToolName, string, string][]} */
+const TOOLS = [
+    ["add", "point-plus", "Plus: click on the object; drag for a box (P)"],
+    ["remove", "point-minus", "Minus: click on what is not the object (N, or the right button)"],
+    ["box", "box", "Box: drag around the object (B)"],
+    ["brush", "brush", "Brush: paint the mask (D)"],
+    ["erase", "eraser", "Eraser: rub the mask out (E)"],
+    ["hand", "hand", "Hand: move the picture (H, or the middle button)"],
+];
+
+/**
+ * @param {Studio} studio
+ * @param {Stage} stage
+ * @param {HTMLElement} root
+ */
+export function mountTools(studio, stage, root) {
+    const buttons = TOOLS.map(([tool, picture, label]) =>
+        iconButton(picture, label, () => studio.store.set({ tool }), { "data-tool": tool }),
+    );
+    const size = h("input", {
+        type: "range",
+        min: 1,
+        max: 300,
+        "aria-label": "Size of the brush in pixels",
+        title: "Size of the brush ([ and ])",
+        oninput: () => studio.store.set({ brush: Number(size.value) }),
+    });
+    const label = h("output", {});
+    const sizes = h("div", { class: "brush-size" }, size, label);
+    fill(
+        root,
+        h("div", { class: "rail-group", role: "group", "aria-label": "Tools" }, ...buttons),
+        sizes,
+        h(
+            "div",
+            { class: "rail-group end", role: "group", "aria-label": "View" },
+            iconButton("zoom-in", "Zoom in (+)", () => stage.move((view) => view.zoomBy(1.5))),
+            iconButton("zoom-out", "Zoom out (−)", () => stage.move((view) => view.zoomBy(1 / 1.5))),
+            iconButton("fit", "Show the whole frame (0)", () => stage.move((view) => view.fit())),
+            bare(studio),
+        ),
+    );
+    studio.store.watch(["tool", "brush"], () => {
+        const { tool, brush } = studio.state;
+        for (const button of buttons)
+            button.setAttribute("aria-pressed", String(button.dataset.tool === tool));
+        sizes.hidden = tool !== "brush" && tool !== "erase";
+        size.value = String(brush);
+        label.value = `${brush} px`;
+    });
+}
+
+/** @param {Studio} studio */
+function bare(studio) {
+    const button = iconButton("masks", "Show or hide all masks (M)", () =>
+        studio.store.set({ bare: !studio.state.bare }),
+    );
+    studio.store.watch(["bare"], () => {
+        button.setAttribute("aria-pressed", String(studio.state.bare));
+        fill(button, icon(studio.state.bare ? "eye-off" : "masks"));
+    });
+    return button;
+}

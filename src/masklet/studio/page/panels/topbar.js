@@ -1,0 +1,105 @@
+/** The bar at the top of a video: where one is, undo and redo, who else is here, export. */
+
+import { fill, h, icon, iconButton } from "../lib/dom.js";
+import { goBack } from "../lib/prompting.js";
+import { openExport } from "./export.js";
+import { openHelp } from "./keyboard.js";
+import { themeButton } from "./theme.js";
+
+/** @import { Studio } from "../lib/studio.js" */
+/** @import { Stage } from "../stage/stage.js" */
+
+/**
+ * @param {Studio} studio
+ * @param {Stage} stage
+ * @param {HTMLElement} root
+ */
+export function mountTopbar(studio, stage, root) {
+    const { video } = studio.state;
+    const undo = iconButton("undo", "Undo (Ctrl+Z)", () => void goBack(studio, "undo"));
+    const redo = iconButton("redo", "Redo (Ctrl+Shift+Z)", () => void goBack(studio, "redo"));
+    const people = h("span", { class: "people" });
+    const status = h("span", { class: "status", role: "status" });
+    fill(
+        root,
+        h(
+            "a",
+            { class: "brand", href: `#project/${video.project}`, title: "All videos" },
+            icon("back"),
+            h("span", {}, "masklet"),
+        ),
+        h("h1", { class: "title", title: video.name }, video.name),
+        h("span", { class: "meta" }, measures(studio)),
+        h("div", { class: "cluster", role: "group", "aria-label": "History" }, undo, redo),
+        h("span", { class: "gap" }),
+        status,
+        people,
+        h(
+            "button",
+            {
+                type: "button",
+                class: "primary export-button",
+                title: "Export (Ctrl+E)",
+                onclick: () => openExport(studio),
+            },
+            icon("download"),
+            "Export",
+        ),
+        iconButton("help", "Keys (?)", () => openHelp(studio, stage)),
+        themeButton(),
+    );
+    studio.store.watch(["video"], () => {
+        const { video: now } = studio.state;
+        describe(undo, now.can_undo, `Undo${now.undo ? `: ${now.undo}` : ""} (Ctrl+Z)`);
+        describe(redo, now.can_redo, `Redo${now.redo ? `: ${now.redo}` : ""} (Ctrl+Shift+Z)`);
+        fill(/** @type {HTMLElement} */ (root.querySelector(".title")), now.name);
+    });
+    studio.store.watch(["online", "asking", "latency", "ready", "frame"], () =>
+        fill(status, ...standing(studio)),
+    );
+    studio.store.watch(["people"], () => {
+        const others = studio.state.people.filter((each) => each.id !== studio.about.person.id);
+        people.hidden = !others.length;
+        people.title = others.map((each) => each.name).join(", ");
+        fill(people, icon("people"), `${others.length + 1}`);
+    });
+}
+
+/** @param {Studio} studio */
+function measures(studio) {
+    const { width, height, frames, fps } = studio.state.video;
+    if (frames < 2) return `${width} × ${height}`;
+    return `${width} × ${height} · ${frames} frames · ${Number(fps.toFixed(2))} fps`;
+}
+
+/**
+ * @param {HTMLElement} button
+ * @param {boolean} can
+ * @param {string} label
+ */
+function describe(button, can, label) {
+    button.toggleAttribute("disabled", !can);
+    button.setAttribute("aria-label", label);
+    button.title = label;
+}
+
+/**
+ * What the model is at: a word and a dot.
+ *
+ * @param {Studio} studio
+ */
+function standing(studio) {
+    const { online, asking, latency, ready, frame } = studio.state;
+    const { model, device } = studio.about;
+    if (!online) return [h("i", { class: "dot bad" }), "Connection lost; trying again"];
+    if (asking) return [h("i", { class: "dot busy" }), "Thinking"];
+    const took = latency === null ? "" : ` · ${latency} ms`;
+    const dot = h("i", {
+        class: `dot ${ready === frame ? "good" : "idle"}`,
+        title: ready === frame ? "This frame is encoded" : "",
+    });
+    return [
+        dot,
+        h("span", { title: "Model, device, and from click to painted mask" }, `${model} on ${device}${took}`),
+    ];
+}

@@ -1,0 +1,269 @@
+/** The bar under the stage: frame, play, follow with its progress, and review. */
+
+import { fill, h, icon, iconButton } from "../lib/dom.js";
+import {
+    accept,
+    follow,
+    followAffected,
+    nextDoubtful,
+    seek,
+    step,
+    stopOrGoOn,
+    togglePlay,
+    toggleReviewed,
+} from "../lib/following.js";
+import { clock, isFollowing, within } from "../lib/state.js";
+
+/** @import * as T from "../lib/types.js" */
+/** @import { Studio } from "../lib/studio.js" */
+
+/**
+ * @param {Studio} studio
+ * @param {HTMLElement} root
+ */
+export function mountTransport(studio, root) {
+    const single = studio.state.video.frames < 2;
+    fill(
+        root,
+        h(
+            "div",
+            { class: "cluster", role: "group", "aria-label": "Frame" },
+            ...(single ? [] : moving(studio)),
+            position(studio),
+        ),
+        single ? null : following(studio),
+        reviewing(studio, single),
+    );
+}
+
+/** @param {Studio} studio */
+function moving(studio) {
+    const play = iconButton("play", "Play (Space)", () => togglePlay(studio));
+    studio.store.watch(["playing"], () => {
+        const { playing } = studio.state;
+        fill(play, icon(playing ? "pause" : "play"));
+        play.setAttribute("aria-label", playing ? "Pause (Space)" : "Play (Space)");
+    });
+    return [
+        iconButton("step-back", "One frame back (←)", () => step(studio, -1)),
+        play,
+        iconButton("step-forward", "One frame on (→)", () => step(studio, 1)),
+    ];
+}
+
+/** @param {Studio} studio */
+function position(studio) {
+    const { video } = studio.state;
+    const field = h("input", {
+        class: "frame-number",
+        type: "number",
+        min: 0,
+        max: video.frames - 1,
+        "aria-label": "Frame",
+        onchange: () => seek(studio, Number(field.value) || 0),
+    });
+    const time = h("span", { class: "time" });
+    studio.store.watch(["frame"], () => {
+        const { frame } = studio.state;
+        if (document.activeElement !== field) field.value = String(frame);
+        fill(time, clock(frame, video.fps));
+    });
+    return h(
+        "label",
+        { class: "position" },
+        field,
+        h("span", { class: "of" }, `/ ${video.frames - 1}`),
+        time,
+    );
+}
+
+/** @param {Studio} studio */
+function following(studio) {
+    const root = h("div", { class: "cluster follow", role: "group", "aria-label": "Follow" });
+    let mode = ""; // what the cluster shows; its buttons stay while only numbers move
+    const bar = h(
+        "div",
+        {
+            class: "progress",
+            role: "progressbar",
+            "aria-label": "Following",
+            "aria-valuemin": 0,
+            "aria-valuemax": 100,
+        },
+        h("i", {}),
+    );
+    const words = h("span", { class: "progress-words" });
+    studio.store.watch(["propagation", "video", "object", "onlySelected", "range", "online"], () => {
+        const now = isFollowing(studio.state) ? "running" : JSON.stringify(still(studio));
+        if (now !== mode) fill(root, ...(now === "running" ? running(studio, bar, words) : idle(studio)));
+        mode = now;
+        const { propagation } = studio.state;
+        if (now === "running" && propagation) progress(propagation, bar, words);
+    });
+    return root;
+}
+
+/** @param {Studio} studio */
+function still(studio) {
+    const { video, onlySelected, object, range } = studio.state;
+    return [video.affected, video.unfinished, onlySelected, object, range, video.objects.length];
+}
+
+/**
+ * @param {Studio} studio
+ * @param {HTMLElement} bar
+ * @param {HTMLElement} words
+ */
+function running(studio, bar, words) {
+    const stop = h(
+        "button",
+        { type: "button", class: "stop", onclick: () => void stopOrGoOn(studio), title: "Stop (S)" },
+        icon("stop"),
+        "Stop",
+    );
+    return [bar, words, stop];
+}
+
+/**
+ * @param {T.Propagation} propagation
+ * @param {HTMLElement} bar
+ * @param {HTMLElement} words
+ */
+function progress(propagation, bar, words) {
+    const share = propagation.total ? propagation.done / propagation.total : 0;
+    bar.style.setProperty("--share", String(share));
+    bar.setAttribute("aria-valuenow", String(Math.round(100 * share)));
+    if (propagation.state === "waiting") {
+        fill(words, "Waiting for its turn");
+        return;
+    }
+    const left = propagation.seconds_left === null ? "" : ` · ${duration(propagation.seconds_left)} left`;
+    fill(words, `${propagation.done} of ${propagation.total}${left}`);
+    words.title = propagation.fps ? `${propagation.fps.toFixed(1)} frames a second` : "";
+}
+
+/** @param {number} seconds */
+function duration(seconds) {
+    if (seconds < 60) return `${Math.max(1, Math.round(seconds))} s`;
+    if (seconds < 3600) return `${Math.round(seconds / 60)} min`;
+    return `${Math.floor(seconds / 3600)} h ${Math.round((seconds % 3600) / 60)} min`;
+}
+
+/** @param {Studio} studio */
+function idle(studio) {
+    const { video, onlySelected, range } = studio.state;
+    const where = range ? `in frames ${range[0]}–${range[1] - 1}` : "to the end";
+    const only = h("input", {
+        type: "checkbox",
+        checked: onlySelected,
+        onchange: () => studio.store.set({ onlySelected: only.checked }),
+    });
+    return [
+        video.affected &&
+            button(
+                "again",
+                "Follow again",
+                `Follow what was corrected, from frame ${video.affected.start} on (T)`,
+                () => followAffected(studio),
+                "primary",
+            ),
+        !video.affected &&
+            video.unfinished &&
+            button(
+                "go-on",
+                `Go on from ${video.unfinished.frame}`,
+                `${video.unfinished.done} of ${video.unfinished.total} frames are done (S)`,
+                () => void stopOrGoOn(studio),
+                "primary",
+            ),
+        button(
+            "follow-back",
+            "Back",
+            "Follow backwards, to the beginning (Shift+F)",
+            () => follow(studio, "backward"),
+            "quiet brief",
+        ),
+        button("follow-both", "Both", "Follow both ways (G)", () => follow(studio, "both"), "quiet brief"),
+        button(
+            "follow",
+            "Follow",
+            `Follow forwards, ${where} (F)`,
+            () => follow(studio, "forward"),
+            video.affected || video.unfinished ? "quiet" : "primary",
+        ),
+        video.objects.length > 1 &&
+            h(
+                "label",
+                { class: "check", title: "Follow the selected object alone; the others keep their masks" },
+                only,
+                "only selected",
+            ),
+        range &&
+            h(
+                "button",
+                {
+                    type: "button",
+                    class: "chip",
+                    title: "Forget the range (Esc)",
+                    onclick: () => studio.store.set({ range: null }),
+                },
+                `${range[0]}–${range[1] - 1}`,
+                icon("close"),
+            ),
+    ];
+}
+
+/**
+ * @param {string} picture
+ * @param {string} text
+ * @param {string} title
+ * @param {() => void} press
+ * @param {string} kind
+ */
+function button(picture, text, title, press, kind) {
+    return h(
+        "button",
+        { type: "button", class: kind, title, "aria-label": text, onclick: press },
+        icon(picture),
+        h("span", {}, text),
+    );
+}
+
+/**
+ * @param {Studio} studio
+ * @param {boolean} single
+ */
+function reviewing(studio, single) {
+    const mark = button(
+        "check",
+        "Reviewed",
+        "Mark this frame, or the selected range, as reviewed (R)",
+        () => void toggleReviewed(studio),
+        "quiet toggle",
+    );
+    studio.store.watch(["video", "frame", "range"], () => {
+        const { video, frame, range } = studio.state;
+        mark.setAttribute("aria-pressed", String(within(video.reviewed, range ? range[0] : frame)));
+    });
+    return h(
+        "div",
+        { class: "cluster end", role: "group", "aria-label": "Review" },
+        mark,
+        single
+            ? null
+            : button(
+                  "doubt",
+                  "Next doubtful",
+                  "To the least certain frame not yet reviewed (J); Enter accepts this frame first",
+                  () => void nextDoubtful(studio),
+                  "quiet",
+              ),
+        single
+            ? null
+            : h(
+                  "button",
+                  { type: "button", class: "visually-hidden", onclick: () => void accept(studio) },
+                  "Accept this frame and go to the next doubtful one",
+              ),
+    );
+}

@@ -1,0 +1,133 @@
+/** What lies over video and masks: clicks, boxes, the brush's outline and the keyboard's cross. */
+
+import { FRESH, marks } from "./tools.js";
+
+/** @import * as T from "../lib/types.js" */
+/** @import { Studio } from "../lib/studio.js" */
+/** @import { View } from "./view.js" */
+
+const RADIUS = 7; // of a click, in screen pixels
+
+/**
+ * @typedef {object} Extras
+ * @property {T.Box | null} box  that is being drawn
+ * @property {T.Point | null} pointer  where the pointer is, for the brush
+ * @property {T.Point | null} cross  where the keyboard's cross is
+ */
+
+/**
+ * @param {CanvasRenderingContext2D} context
+ * @param {Studio} studio
+ * @param {View} view
+ * @param {Extras} extras
+ */
+export function drawOverlay(context, studio, view, extras) {
+    const { state } = studio;
+    for (const { said, color, active } of marks(studio)) {
+        context.globalAlpha = active ? 1 : 0.45;
+        if (said.box) drawBox(context, view, said.box, color, [6, 4]);
+        for (const point of said.positive) drawClick(context, view.toStage(point), true, color);
+        for (const point of said.negative) drawClick(context, view.toStage(point), false, color);
+    }
+    context.globalAlpha = 0.7;
+    for (const { frame, object, point, positive } of state.pending) {
+        const color = state.video.objects.find((each) => each.id === object)?.color ?? FRESH;
+        if (frame === state.frame) drawClick(context, view.toStage(point), positive, color);
+    }
+    context.globalAlpha = 1;
+    const color = state.video.objects.find((each) => each.id === state.object)?.color ?? FRESH;
+    if (extras.box) drawBox(context, view, extras.box, color, []);
+    const brushing = state.tool === "brush" || state.tool === "erase";
+    const at = extras.cross ?? extras.pointer;
+    if (brushing && at) drawRing(context, view.toStage(at), (state.brush / 2) * view.scale);
+    if (extras.cross) drawCross(context, view.toStage(extras.cross));
+}
+
+/**
+ * @param {CanvasRenderingContext2D} context
+ * @param {[number, number]} at
+ * @param {boolean} positive
+ * @param {string} color
+ */
+function drawClick(context, [x, y], positive, color) {
+    context.beginPath();
+    context.arc(x, y, RADIUS, 0, 2 * Math.PI);
+    context.fillStyle = positive ? color : "#15181d";
+    context.fill();
+    context.lineWidth = 2;
+    context.strokeStyle = positive ? "#fff" : color;
+    context.stroke();
+    context.beginPath();
+    context.moveTo(x - 3.5, y);
+    context.lineTo(x + 3.5, y);
+    if (positive) {
+        context.moveTo(x, y - 3.5);
+        context.lineTo(x, y + 3.5);
+    }
+    context.strokeStyle = positive ? "#15181d" : "#fff";
+    context.stroke();
+}
+
+/**
+ * @param {CanvasRenderingContext2D} context
+ * @param {View} view
+ * @param {T.Box} box
+ * @param {string} color
+ * @param {number[]} dash
+ */
+function drawBox(context, view, box, color, dash) {
+    const [x0, y0] = view.toStage([box[0], box[1]]);
+    const [x1, y1] = view.toStage([box[2], box[3]]);
+    context.setLineDash([]);
+    context.lineWidth = 3;
+    context.strokeStyle = "rgb(0 0 0 / 55%)";
+    context.strokeRect(x0, y0, x1 - x0, y1 - y0);
+    context.setLineDash(dash);
+    context.lineWidth = 1.5;
+    context.strokeStyle = color;
+    context.strokeRect(x0, y0, x1 - x0, y1 - y0);
+    context.setLineDash([]);
+}
+
+/**
+ * @param {CanvasRenderingContext2D} context
+ * @param {[number, number]} at
+ * @param {number} radius
+ */
+function drawRing(context, [x, y], radius) {
+    for (const [width, color] of /** @type {[number, string][]} */ ([
+        [3, "rgb(0 0 0 / 60%)"],
+        [1.25, "#fff"],
+    ])) {
+        context.beginPath();
+        context.arc(x, y, Math.max(1, radius), 0, 2 * Math.PI);
+        context.lineWidth = width;
+        context.strokeStyle = color;
+        context.stroke();
+    }
+}
+
+/**
+ * @param {CanvasRenderingContext2D} context
+ * @param {[number, number]} at
+ */
+function drawCross(context, [x, y]) {
+    for (const [width, color] of /** @type {[number, string][]} */ ([
+        [4, "rgb(0 0 0 / 60%)"],
+        [1.5, "#fff"],
+    ])) {
+        context.beginPath();
+        for (const [dx, dy] of [
+            [1, 0],
+            [-1, 0],
+            [0, 1],
+            [0, -1],
+        ]) {
+            context.moveTo(x + 4 * dx, y + 4 * dy);
+            context.lineTo(x + 16 * dx, y + 16 * dy);
+        }
+        context.lineWidth = width;
+        context.strokeStyle = color;
+        context.stroke();
+    }
+}

@@ -1,0 +1,207 @@
+/** What a press, a drag and a release mean: a click, a box, or a stroke of the brush. */
+
+import { click, drawBox, giveMask, maskHere } from "../lib/prompting.js";
+import { saidHere, selected } from "../lib/state.js";
+import { toast } from "../lib/toast.js";
+import { painted } from "./paint.js";
+
+/** @import * as T from "../lib/types.js" */
+/** @import { Studio } from "../lib/studio.js" */
+/** @import { View } from "./view.js" */
+
+const DRAG = 6; // screen pixels that make a drag of a click
+export const FRESH = "#8fb4ff"; // the colour of an object that has none yet
+
+/**
+ * @typedef {object} Tool
+ * @property {(point: T.Point, minus: boolean) => void} down
+ * @property {(point: T.Point) => void} move
+ * @property {(point: T.Point) => void} up
+ * @property {() => void} cancel
+ * @property {T.Box | null} box  that is being drawn
+ * @property {{object: number | null, canvas: HTMLCanvasElement} | null} draft  a mask that is being painted
+ */
+
+/**
+ * @param {T.Point} from
+ * @param {T.Point} to
+ * @returns {T.Box}
+ */
+function boxOf([x0, y0], [x1, y1]) {
+    return [Math.min(x0, x1), Math.min(y0, y1), Math.max(x0, x1), Math.max(y0, y1)];
+}
+
+/** A click says + or -; dragged, it draws a box. The box tool draws boxes only. @implements {Tool} */
+export class Pointer {
+    /**
+     * @param {Studio} studio
+     * @param {View} view
+     */
+    constructor(studio, view) {
+        this.studio = studio;
+        this.view = view;
+        /** @type {T.Box | null} */
+        this.box = null;
+        /** @type {Tool["draft"]} */
+        this.draft = null;
+        /** @type {T.Point | null} */
+        this.from = null;
+        this.minus = false;
+    }
+
+    /**
+     * @param {T.Point} point
+     * @param {boolean} minus
+     */
+    down(point, minus) {
+        const { tool } = this.studio.state;
+        if (!this.view.contains(point) && tool !== "box") return;
+        this.minus = minus || tool === "remove";
+        this.from = this.view.clamp(point);
+    }
+
+    /** @param {T.Point} point */
+    move(point) {
+        if (!this.from || this.minus) return;
+        const box = boxOf(this.from, this.view.clamp(point));
+        const far = Math.max(box[2] - box[0], box[3] - box[1]) * this.view.scale > DRAG;
+        this.box = far || this.box ? box : null;
+    }
+
+    /** @param {T.Point} point */
+    up(point) {
+        const { from, box, minus } = this;
+        this.move(point);
+        this.cancel();
+        if (!from) return;
+        if (box && box[2] - box[0] >= 1 && box[3] - box[1] >= 1) drawBox(this.studio, box);
+        else if (this.studio.state.tool !== "box") click(this.studio, from, !minus);
+        else toast("Drag from one corner of the object to the other.");
+    }
+
+    cancel() {
+        this.from = null;
+        this.box = null;
+    }
+}
+
+/** Paints on the mask that stands, or rubs it out; the whole mask is sent when the stroke ends. @implements {Tool} */
+export class Brush {
+    /**
+     * @param {Studio} studio
+     * @param {View} view
+     */
+    constructor(studio, view) {
+        this.studio = studio;
+        this.view = view;
+        /** @type {Tool["box"]} */
+        this.box = null;
+        /** @type {{object: number | null, canvas: HTMLCanvasElement} | null} */
+        this.draft = null;
+        /** @type {Uint8Array | null} */
+        this.pixels = null;
+        this.erase = false;
+        this.color = FRESH;
+        /** @type {T.Point} */
+        this.last = [0, 0];
+    }
+
+    /**
+     * @param {T.Point} point
+     * @param {boolean} minus
+     */
+    down(point, minus) {
+        const { state } = this.studio;
+        this.erase = minus || state.tool === "erase";
+        const pixels = maskHere(this.studio);
+        if (this.erase && !pixels.includes(1)) {
+            toast("There is no mask to erase here.");
+            return;
+        }
+        this.pixels = pixels;
+        this.color = selected(state)?.color ?? FRESH;
+        this.last = point;
+        this.#stroke(point);
+    }
+
+    /** @param {T.Point} point */
+    move(point) {
+        if (this.pixels) this.#stroke(point);
+    }
+
+    /** @param {T.Point} point */
+    up(point) {
+        if (!this.pixels) return;
+        this.#stroke(point);
+        giveMask(this.studio, this.pixels);
+        this.pixels = null; // the draft stays until the answer is here
+    }
+
+    cancel() {
+        this.pixels = null;
+        this.draft = null;
+    }
+
+    /** The answer has come: what was painted is now the mask. */
+    settle() {
+        if (!this.pixels) this.draft = null;
+    }
+
+    /** @param {T.Point} to */
+    #stroke(to) {
+        const { video, brush, object } = this.studio.state;
+        const radius = brush / 2;
+        const [dx, dy] = [to[0] - this.last[0], to[1] - this.last[1]];
+        const dabs = Math.max(1, Math.ceil(Math.hypot(dx, dy) / Math.max(1, radius / 3)));
+        for (let dab = 1; dab <= dabs; dab++) {
+            const [x, y] = [this.last[0] + (dx * dab) / dabs, this.last[1] + (dy * dab) / dabs];
+            this.#dab(x, y, radius, video.width, video.height);
+        }
+        this.last = to;
+        const pixels = /** @type {Uint8Array} */ (this.pixels);
+        this.draft = {
+            object,
+            canvas: painted(pixels, video.width, [0, 0, video.width, video.height], this.color),
+        };
+    }
+
+    /**
+     * @param {number} x
+     * @param {number} y
+     * @param {number} radius
+     * @param {number} width
+     * @param {number} height
+     */
+    #dab(x, y, radius, width, height) {
+        const pixels = /** @type {Uint8Array} */ (this.pixels);
+        const value = this.erase ? 0 : 1;
+        for (
+            let row = Math.max(0, Math.ceil(y - radius - 0.5));
+            row < Math.min(height, y + radius - 0.5);
+            row++
+        ) {
+            const half = Math.sqrt(Math.max(0, radius ** 2 - (row + 0.5 - y) ** 2));
+            const first = Math.max(0, Math.round(x - half));
+            const end = Math.min(width, Math.round(x + half));
+            if (end > first) pixels.fill(value, row * width + first, row * width + end);
+        }
+    }
+}
+
+/**
+ * What is said of the objects here, to be drawn on the stage.
+ *
+ * @param {Studio} studio
+ * @returns {{object: number, color: string, said: T.Said, active: boolean}[]}
+ */
+export function marks(studio) {
+    const { state } = studio;
+    return state.video.objects
+        .filter((each) => !each.hidden)
+        .flatMap((each) => {
+            const said = saidHere(state, each.id);
+            return said
+                ? [{ object: each.id, color: each.color, said, active: each.id === state.object }]
+                : [];
+        });
+}
