@@ -9,6 +9,8 @@ SHELL := bash
 PYTHON ?= python3
 BIN := .venv/bin
 PIP_INSTALL := $(BIN)/pip install --no-input --disable-pip-version-check --constraint constraints.txt
+# What reads the types of the studio's page.
+TYPESCRIPT := typescript@7.0.2
 # One line for each package that is fetched; errors pass by on stderr.
 PROGRESS := awk '/^ *Downloading|^Processing .*whl|^Installing/ { sub(/^ */, "  "); print substr($$0, 1, 96); fflush() }'
 
@@ -30,6 +32,8 @@ check: .venv/.dev ## Check format, lint, types, and that imports run one way
 	@$(BIN)/ruff check
 	@$(BIN)/mypy
 	@$(BIN)/pytest --quiet tests/test_layers.py
+	@if command -v npx >/dev/null; then npx --yes --package $(TYPESCRIPT) tsc --project .; \
+	else echo "There is no npx, which comes with node: the types of the studio's page are not checked." >&2; fi
 
 bench: .venv/.dev .venv/.peer ## Measure masklet beside its peers on this machine
 	@if [ -f benchmarks/__main__.py ]; then $(BIN)/python -m benchmarks; else echo "There are no benchmarks yet."; fi
