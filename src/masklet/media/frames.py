@@ -7,6 +7,7 @@ import operator
 import os
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from threading import Lock
 from typing import Protocol, runtime_checkable
@@ -51,12 +52,13 @@ class Frames:
     The last frames are kept; stepping back through a video decodes each stretch once. Threads can share it.
     """
 
-    def __init__(self, reader: Reader) -> None:
+    def __init__(self, reader: Reader, *, kept_bytes: int = KEPT_BYTES) -> None:
         self._reader = reader
         self._kept: OrderedDict[int, Image] = OrderedDict()
         height, width = reader.size
-        self._room = max(2, min(KEPT_FRAMES, KEPT_BYTES // (height * width * 3)))
+        self._room = max(2, min(KEPT_FRAMES, kept_bytes // (height * width * 3)))
         self._last = 0
+        self._played: tuple[int, Image] | None = None  # who plays a video often asks for the frame again
         self._lock = Lock()
 
     @property
@@ -87,6 +89,9 @@ class Frames:
         frame = operator.index(frame)
         if frame < 0:
             raise NoSuchFrame(self.name, frame, len(self))
+        played = self._played
+        if played is not None and played[0] == frame:
+            return played[1]
         with self._lock:
             if frame not in self._kept:
                 self._read(frame)
@@ -104,8 +109,9 @@ class Frames:
         first = next(images, None)
         if first is None:
             raise NoSuchFrame(self.name, start, len(self))
-        yield first
-        yield from images
+        for frame, image in enumerate(chain([first], images), start):
+            self._played = frame, image
+            yield image
 
     def _read(self, frame: int) -> None:
         steps_back = self._last - self._room < frame < self._last
@@ -115,21 +121,22 @@ class Frames:
             self._kept.popitem(last=False)
 
 
-def open_frames(source: object, *, fps: float | None = None) -> Frames:
+def open_frames(source: object, *, fps: float | None = None, kept_bytes: int = KEPT_BYTES) -> Frames:
     """Open anything stored as frames. Nothing but the first frame is decoded yet.
 
     source : a video file or URL that PyAV reads; a folder or glob of pictures, in natural order; a picture of
         one page or many; an array (T, H, W, 3); a sequence of arrays, PIL images or paths; or Frames
     fps : sample a video in time, whatever its own rate
+    kept_bytes : of the last frames, which are kept decoded
     """
     if isinstance(source, Frames) and fps is None:
         return source
     reader = source._reader if isinstance(source, Frames) else _reader(source)
     if fps is None:
-        return Frames(reader)
+        return Frames(reader, kept_bytes=kept_bytes)
     if not isinstance(reader, Video):
         raise MediaError(f"fps samples a video in time, and {reader.name} has no times. Leave fps out.")
-    return Frames(Sampled(reader, fps))
+    return Frames(Sampled(reader, fps), kept_bytes=kept_bytes)
 
 
 def _reader(source: object) -> Reader:
