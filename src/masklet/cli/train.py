@@ -33,7 +33,10 @@ def train(
     ],
     data: Annotated[Path, typer.Argument(help="What to learn from: see the recipe.")],
     out: Annotated[Path, typer.Option(help="Takes checkpoints, log, report; the same folder again goes on.")],
-    model: Annotated[str | None, typer.Option(help="What to start from: a name, a file or a hub id.")] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="What to start from: a name, a file, a hub id; new-tiny begins from nothing."),
+    ] = None,
     preset: Annotated[Learns | None, typer.Option(help="Which parts of the network learn.")] = None,
     size: Annotated[int | None, typer.Option(help="Side of the model's square, a multiple of 32.")] = None,
     steps: Annotated[int | None, typer.Option(help="Optimiser steps.")] = None,
@@ -45,28 +48,27 @@ def train(
 ) -> None:
     """Train a model by a recipe; a run that was stopped goes on from its last checkpoint."""
     from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from masklet.errors import MissingExtra
 
     try:
         from masklet.train.order import Order
-        from masklet.train.run import run_recipe
+        from masklet.train.run import Course
     except ModuleNotFoundError as error:
         if error.name in ("accelerate", "tensorboard", "jinja2"):
             raise MissingExtra("train", error.name) from error
         raise
 
     learns: Preset | None = None if preset is None else preset.value
-    order = Order(data, model, learns, size, steps, rate, validation)
-    console = Console(stderr=True)
-    with console.status("preparing") as status:
-        rows = run_recipe(recipe, order, out, precision=precision.value, workers=workers, original=original)
-        for row in rows:
+    course = Course.begin(recipe, Order(data, model, learns, size, steps, rate, validation), out)
+    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
+    with Progress(*columns, console=Console(stderr=True), disable=not course.main) as progress:
+        bar = progress.add_task("preparing", total=course.run.recipe.steps, completed=course.run.step)
+        for row in course.rows(precision=precision.value, workers=workers, original=original):
             if "loss" in row:
-                status.update(
-                    f"step {row['step']:.0f}  loss {row['loss']:.3f}  rate {row['rate']:.1e}  "
-                    f"{row['seconds']:.1f} s a step"
-                )
-            else:
-                console.print("  ".join(f"{name} {value:.3f}" for name, value in row.items()))
+                said = f"loss {row['loss']:.3f}  rate {row['rate']:.1e}  {row['seconds']:.1f} s a step"
+                progress.update(bar, completed=row["step"], description=said)
+            elif course.main:
+                progress.console.print("  ".join(f"{name} {value:.3f}" for name, value in row.items()))
     typer.echo(out)

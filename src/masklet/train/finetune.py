@@ -6,7 +6,6 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from masklet import checkpoint
 from masklet.errors import MediaError
 from masklet.train.augment import Augmentation
 from masklet.train.clip import Clip
@@ -22,6 +21,7 @@ log = logging.getLogger(__name__)
 SAME = (0.0, 0.0, 0.0)
 PLAIN = Augmentation(flip=0, reverse=0, turn=0, shear=0, colour=SAME, flicker=SAME, grey=0)
 RATES: dict[Preset, float] = {"decoder": 1e-4, "memory": 5e-5, "everything": 1e-5, "lora": 2e-4}
+FROM_NOTHING = 1e-3  # rate of a network that knows nothing yet
 EXAMINED = 8  # clips that are followed in each measurement
 
 
@@ -50,12 +50,15 @@ class FineTuning:
     checkpointed: bool = False
 
     def recipe(self, order: Order) -> Recipe:
-        """The recipe for an order, whose words come before these numbers."""
-        start = order.model or self.model
-        config = checkpoint.load(start, device="cpu").config
+        """The recipe for an order, whose words come before these numbers.
+
+        A network that begins from nothing has nothing to keep: all of it learns, and fast.
+        """
+        config, start = order.beginning(self.model)
         config = replace(config, image_size=order.image_size or config.image_size)
-        preset, steps = order.preset or self.preset, order.steps or self.steps
-        rate = order.rate or RATES[preset]
+        fresh, steps = start is None, order.steps or self.steps
+        preset: Preset = "everything" if fresh else order.preset or self.preset
+        rate = order.rate or (FROM_NOTHING if fresh else RATES[preset])
         stage = Stage(
             "fine-tuning",
             config.image_size,
@@ -71,11 +74,11 @@ class FineTuning:
             start=start,
             preset=preset,
             warmup=max(1, min(100, steps // 10)),
-            trunk_pace=0.6,  # as in the published fine-tune
+            trunk_pace=0.2 if fresh else 0.6,  # as the paper trains, and as the published code fine-tunes
             weight_decay=0.1,
-            clip_norm=0.1 if trunk_learns(preset) else 1.0,
+            clip_norm=0.1 if trunk_learns(preset) and not fresh else 1.0,
             ema=1 - 1 / max(2, min(1000, steps // 10)),
-            layer_decay=self.layer_decay,
+            layer_decay=1.0 if fresh else self.layer_decay,
             accumulate=self.accumulate,
             checkpointed=self.checkpointed,
             repeat=None if trunk_learns(preset) else self.repeat,

@@ -1,13 +1,15 @@
-"""The log of a run: a file of JSON lines, and the same for TensorBoard."""
+"""The log of a run: a file of JSON lines, and the same with pictures for TensorBoard."""
 
 from __future__ import annotations
 
 import json
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+import numpy as np
+from jaxtyping import UInt8
 from torch.utils.tensorboard import SummaryWriter
 
 log = logging.getLogger(__name__)
@@ -33,6 +35,14 @@ class Journal:
                     self.board.add_scalar(name.replace(", ", "/"), value, int(row["step"]))
         except OSError as error:
             log.warning("step %d is not in %s: %s", row["step"], self.path, error)
+
+    def show(self, step: int, pictures: Iterable[UInt8[np.ndarray, "H W 3"]]) -> None:
+        """Add pictures to TensorBoard."""
+        try:
+            for index, picture in enumerate(pictures):
+                self.board.add_image(f"held back/{index}", picture, step, dataformats="HWC")
+        except OSError as error:
+            log.warning("the pictures of step %d are not in the log: %s", step, error)
 
     def close(self) -> None:
         self.board.close()

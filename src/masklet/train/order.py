@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from masklet.errors import MediaError
+from masklet import checkpoint
+from masklet.config import SIZES, Sam2Config
+from masklet.errors import MaskletError, MediaError
 from masklet.train.images import Picture, load_pictures
 from masklet.train.presets import Preset
 from masklet.train.readers import Footage, find
@@ -17,6 +19,7 @@ from masklet.train.readers import Footage, find
 log = logging.getLogger(__name__)
 
 VALIDATION = 0.2  # of a data set of one's own
+NEW = "new-"  # before a size: random weights
 MOST = 64  # more pieces for validation than these take longer and say little more
 
 
@@ -25,7 +28,7 @@ class Order:
     """The words after `masklet train RECIPE`. None leaves a number to the recipe.
 
     data : what to learn from, in any form that the recipe knows
-    model : what to start from, as masklet.load takes it
+    model : what to start from, as masklet.load takes it; or `new-` and a size, which begins from nothing
     validation : what to measure on; None holds a part of the data back
     rate : the learning rate at its highest
     """
@@ -37,6 +40,19 @@ class Order:
     steps: int | None = None
     rate: float | None = None
     validation: Path | None = None
+
+    def beginning(self, default: str) -> tuple[Sam2Config, str | None]:
+        """The network to train, and the weights that it starts with; None where it begins from nothing.
+
+        default : the model where none was asked for
+        """
+        name = self.model or default
+        if not name.startswith(NEW):
+            return checkpoint.load(name, device="cpu").config, name
+        if (size := name.removeprefix(NEW)) not in SIZES:
+            known = ", ".join(NEW + each for each in SIZES)
+            raise MaskletError(f"there is no size {size} to begin from nothing. Known are {known}.")
+        return SIZES[size], None
 
     @cached_property
     def pictures(self) -> list[Picture]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +27,8 @@ PICTURE_WIDTH = 256
 POINTS = 200  # of a curve; longer logs are averaged
 COLOURS = np.array([(255, 80, 60), (60, 200, 90), (30, 144, 255), (255, 190, 40), (190, 90, 255)])
 HELD_BACK = "held back, "
+HELD_LOSS = HELD_BACK + "loss"
+CURVES = ("loss", "focal", "dice", "iou", "score", "rate")
 
 Rows = Sequence[dict[str, float]]
 
@@ -56,18 +58,32 @@ class Curve:
         return cls(name, float(values[0]), float(values[-1]), low, high, int(rows[-1]["step"]), line)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Shown:
-    """A still as a row of pictures, each the data of a data: URL with its caption."""
+    """A row of pictures of one width, by their captions."""
 
-    pictures: tuple[tuple[str, str], ...]
+    pictures: Mapping[str, UInt8[np.ndarray, "H W 3"]]
+
+    @classmethod
+    def of(cls, pictures: Mapping[str, UInt8[np.ndarray, "H W 3"]]) -> Shown:
+        return cls({caption: _narrowed(picture) for caption, picture in pictures.items()})
+
+    @property
+    def packed(self) -> list[tuple[str, str]]:
+        """Captions, and pictures as the data of a data: URL."""
+        return [(caption, _packed(picture)) for caption, picture in self.pictures.items()]
+
+    @property
+    def strip(self) -> UInt8[np.ndarray, "H W 3"]:
+        """All side by side."""
+        return np.hstack(list(self.pictures.values()))
 
 
-def write_report(out: Path, title: str, recipe: Recipe, model: Sam2) -> Path:
+def write_report(out: Path, title: str, about: str, shown: Iterable[Shown]) -> Path:
     """Write `report.html`, which needs nothing beside it.
 
     out : the run's folder, which holds its log
-    model : whose predictions are pictured
+    about : what learned, and from what start, in a sentence or two
     """
     rows = read_rows(out)
     steps = [row for row in rows if "loss" in row and np.isfinite(row["loss"])]
@@ -78,13 +94,14 @@ def write_report(out: Path, title: str, recipe: Recipe, model: Sam2) -> Path:
     )
     text = template.render(
         title=title,
-        recipe=recipe,
+        about=about,
+        steps=int(steps[-1]["step"]) if steps else 0,
         passed_over=sum("loss" in row for row in rows) - len(steps),
         seconds=sum(row["seconds"] for row in steps),
-        scores=[_score(name, [row[name] for row in measured]) for name in held],
-        curves=[Curve.of(name, steps) for name in ("loss", "focal", "dice", "iou", "score", "rate") if steps],
+        scores=[_score(name, [row[name] for row in measured]) for name in held if name != HELD_LOSS],
+        curves=[Curve.of(name, steps) for name in CURVES if steps and name in steps[0]],
         held_back=[Curve.of(name, measured) for name in held],
-        shown=list(_pictured(recipe, model)),
+        shown=list(shown),
     )
     path = out / "report.html"
     with whole(path) as part:
@@ -97,7 +114,8 @@ def _score(name: str, values: Sequence[float]) -> tuple[str, float, float, float
     return name.removeprefix(HELD_BACK), values[0], max(values), values[-1]
 
 
-def _pictured(recipe: Recipe, model: Sam2) -> Iterator[Shown]:
+def predictions(recipe: Recipe, model: Sam2) -> Iterator[Shown]:
+    """What a network makes of some held-back stills."""
     for still in recipe.exam.stills[:PICTURED] if recipe.exam else ():
         answers = answer_still(model, still)
         shown: dict[str, Bool[np.ndarray, "b H W"]] = {
@@ -106,9 +124,7 @@ def _pictured(recipe: Recipe, model: Sam2) -> Iterator[Shown]:
             f"{CLICKS} clicks": _masks(answers.clicks, still),
             "box": _masks(answers.box, still),
         }
-        yield Shown(
-            tuple((caption, _packed(painted(still.images[0], masks))) for caption, masks in shown.items())
-        )
+        yield Shown.of({caption: painted(still.images[0], masks) for caption, masks in shown.items()})
 
 
 def _masks(logits: Tensor, still: Clip) -> Bool[np.ndarray, "b H W"]:
@@ -125,8 +141,11 @@ def painted(image: UInt8[np.ndarray, "H W 3"], masks: Bool[np.ndarray, "b H W"])
     return colours.astype(np.uint8)
 
 
-def _packed(image: UInt8[np.ndarray, "H W 3"]) -> str:
+def _narrowed(image: UInt8[np.ndarray, "H W 3"]) -> np.ndarray:
     scale = PICTURE_WIDTH / image.shape[1]
-    small = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-    _, packed = cv2.imencode(".jpg", cv2.cvtColor(small, cv2.COLOR_RGB2BGR))
+    return cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+
+
+def _packed(image: UInt8[np.ndarray, "H W 3"]) -> str:
+    _, packed = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
     return base64.b64encode(packed.tobytes()).decode("ascii")

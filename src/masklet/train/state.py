@@ -93,10 +93,7 @@ class Run:
 
     def publish(self, path: Path) -> None:
         """Write the averaged weights as a file that masklet.load takes; a full disk does not end the run."""
-        try:
-            checkpoint.save(self.averaged(), path)
-        except CheckpointError as error:
-            log.warning("%s", error)
+        publish(self.averaged(), path)
 
 
 def save_state(state: dict[str, Any], path: Path) -> None:
@@ -122,11 +119,19 @@ def resuming(path: Path) -> Iterator[dict[str, Any]]:
         ) from error
 
 
+def publish(model: Sam2, path: Path) -> None:
+    """Write weights as a file that masklet.load takes; a full disk is reported and does not end the run."""
+    try:
+        checkpoint.save(model, path)
+    except CheckpointError as error:
+        log.warning("%s", error)
+
+
 def _first_line(error: Exception) -> str:
     return str(error).strip().split("\n")[0].rstrip(".")
 
 
-def initialise(model: Sam2, layer_scale: float) -> None:
+def initialise(model: Sam2, layer_scale: float = 0.1) -> None:
     """Start values where torch's own do not suit a network that is trained from nothing."""
     for block in model.memory_encoder.fuser:
         assert isinstance(block, FuserBlock)

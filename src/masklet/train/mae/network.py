@@ -1,0 +1,167 @@
+"""A masked auto-encoder around Hiera (arXiv 2111.06377, 2306.00989).
+
+A picture is cut into units of 32 pixels, the area of one token of the trunk's last stage. Most units are
+hidden; the trunk runs on the others alone, and a light decoder, which is thrown away in the end, paints the
+hidden ones.
+
+Windows of the first two stages are single units, those of the last two cover several. Each of these loses as
+many units as any other, so what is left of it stacks without padding, and a token attends to those that it
+will attend to when it segments, less the hidden ones.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from masklet.config import Sam2Config
+from masklet.nn.hiera import Block, Hiera, from_windows, to_windows
+
+UNIT = 32
+TOKENS = 8  # along a unit's side, in the first stage
+HIDDEN = 0.6  # of the units
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The units of a square picture, counted window by window and, within a window, row by row.
+
+    size : side of the picture, in pixels
+    reach : units along the side of a window of the last two stages
+    """
+
+    size: int
+    reach: int
+
+    @classmethod
+    def of(cls, config: Sam2Config) -> Grid:
+        first, second, third, fourth = config.windows
+        if (first, second) != (TOKENS, TOKENS // 2) or third != 2 * fourth:
+            raise ValueError(
+                f"masking needs windows of whole units, that is (8, 4, 2 n, n). Got {config.windows}."
+            )
+        if config.image_size % (UNIT * fourth):
+            raise ValueError(
+                f"image_size must be a multiple of {UNIT * fourth}, a window of the last stage, so that "
+                f"every window loses as much. Got {config.image_size}."
+            )
+        return cls(config.image_size, fourth)
+
+    @property
+    def units(self) -> int:
+        return (self.size // UNIT) ** 2
+
+    @property
+    def kept(self) -> int:
+        """Units of each window that are shown."""
+        return self.reach**2 - round(HIDDEN * self.reach**2)
+
+    def hide(self, b: int, rng: torch.Generator) -> Bool[Tensor, "b units"]:
+        """Choose what is hidden: any units, but in each window as many."""
+        chance = torch.rand(b, self.units // self.reach**2, self.reach**2, generator=rng, device=rng.device)
+        return (chance.argsort(dim=2).argsort(dim=2) >= self.kept).flatten(1)
+
+    def cut(self, x: Float[Tensor, "b H W c"]) -> Float[Tensor, "b units h w c"]:
+        """A map of any stride, unit by unit."""
+        side = x.shape[1] * UNIT // self.size
+        return to_windows(to_windows(x, side * self.reach), side).unflatten(0, (len(x), -1))
+
+    def join(self, units: Float[Tensor, "b units h w c"]) -> Float[Tensor, "b H W c"]:
+        """The map that was cut."""
+        side = units.shape[2]
+        windows = from_windows(units.flatten(0, 1), side * self.reach, side * self.reach)
+        return from_windows(windows, self.size * side // UNIT, self.size * side // UNIT)
+
+
+class MaskedAutoencoder(nn.Module):
+    """Hiera, what fuses its four maps into one token for each visible unit, and the decoder.
+
+    width, depth : of the decoder
+    """
+
+    def __init__(self, config: Sam2Config, width: int, depth: int) -> None:
+        super().__init__()
+        self.grid = Grid.of(config)
+        self.trunk = Hiera(config)
+        self.blocks, self.spans = _opened(self.trunk)
+        self.fuse = nn.ModuleList(
+            nn.Linear((config.embed_dim << stage) * (TOKENS >> stage) ** 2, width) for stage in range(4)
+        )
+        self.fused = nn.LayerNorm(width)
+        self.placeholder = nn.Parameter(torch.zeros(width))
+        self.position = nn.Parameter(torch.zeros(1, self.grid.units, width))
+        layer = nn.TransformerEncoderLayer(
+            width, width // 32, 4 * width, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
+        )
+        self.decoder = nn.TransformerEncoder(layer, depth, nn.LayerNorm(width), enable_nested_tensor=False)
+        self.paint = nn.Linear(width, UNIT * UNIT * 3)
+        for table in (self.trunk.position, self.trunk.window_position, self.placeholder, self.position):
+            nn.init.trunc_normal_(table, std=0.02)
+
+    def see(
+        self, image: Float[Tensor, "b 3 S S"], hidden: Bool[Tensor, "b units"]
+    ) -> list[Float[Tensor, "shown h w c"]]:
+        """The trunk's four maps on the units that are shown, one picture's after the other's."""
+        shown = ~hidden
+        visible = self.grid.join(shown[:, :, None, None, None].float()).repeat_interleave(UNIT, 1)
+        # The first convolution looks three pixels over a unit's edge: what is hidden must be gone before it.
+        x = self.trunk.patch(image * visible.repeat_interleave(UNIT, 2).permute(0, 3, 1, 2))
+        x = (x + self.trunk.positions(*x.shape[2:])).permute(0, 2, 3, 1)
+        x = self.grid.cut(x)[shown]
+        in_picture = len(x) // len(image)
+        in_window = in_picture * self.grid.reach**2 // self.grid.units
+        maps = []
+        for i, (block, span) in enumerate(zip(self.blocks, self.spans, strict=True)):
+            n = {0: in_picture, 1: 1, self.grid.reach: in_window}[span]
+            x = block(x.unflatten(0, (-1, n)).flatten(1, 2))  # units that see each other, as a strip
+            x = x.unflatten(1, (n, -1)).flatten(0, 1)
+            if i in self.trunk.ends:
+                maps.append(x)
+        return maps
+
+    def forward(
+        self, image: Float[Tensor, "b 3 S S"], hidden: Bool[Tensor, "b units"]
+    ) -> Float[Tensor, "b units pixels"]:
+        """Every unit's pixels, as `targets` has them, from those of the visible units."""
+        parts = [fuse(x.flatten(1)) for fuse, x in zip(self.fuse, self.see(image, hidden), strict=True)]
+        seen = self.fused(torch.stack(parts).sum(dim=0))
+        tokens = self.placeholder.expand(*hidden.shape, -1).masked_scatter(~hidden[:, :, None], seen)
+        return self.paint(self.decoder(tokens + self.position))
+
+    def targets(
+        self, image: Float[Tensor, "b 3 S S"]
+    ) -> tuple[Float[Tensor, "b units pixels"], Tensor, Tensor]:
+        """Every unit's pixels less their mean, over their spread; and means and spreads."""
+        pixels = self.grid.cut(image.permute(0, 2, 3, 1)).flatten(2)
+        mean, spread = pixels.mean(dim=2, keepdim=True), (pixels.var(dim=2, keepdim=True) + 1e-6).sqrt()
+        return (pixels - mean) / spread, mean, spread
+
+    def loss(self, image: Float[Tensor, "b 3 S S"], hidden: Bool[Tensor, "b units"]) -> Float[Tensor, ""]:
+        """Mean squared error of the hidden units."""
+        return (self(image, hidden).float() - self.targets(image)[0]).square().mean(dim=2)[hidden].mean()
+
+    def painted(
+        self, image: Float[Tensor, "b 3 S S"], hidden: Bool[Tensor, "b units"]
+    ) -> Float[Tensor, "b 3 S S"]:
+        """The picture, its hidden units painted by the decoder; each lent its true mean and spread."""
+        pixels, mean, spread = self.targets(image)
+        painted = torch.where(hidden[:, :, None], self(image, hidden), pixels) * spread + mean
+        return self.grid.join(painted.unflatten(2, (UNIT, UNIT, 3))).permute(0, 3, 1, 2)
+
+
+def _opened(trunk: Hiera) -> tuple[list[Block], list[int]]:
+    """A trunk's blocks, and how many units along a side each spans; 0 is all.
+
+    They are made to attend over all that they are given: what lies in a window is gathered before.
+    """
+    blocks, spans, tokens = [], [], TOKENS
+    for block in trunk.blocks:
+        assert isinstance(block, Block)
+        blocks.append(block)
+        spans.append(block.window // tokens)
+        block.window = 0
+        tokens = tokens // 2 if block.pooled else tokens
+    return blocks, spans

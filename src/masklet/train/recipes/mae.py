@@ -1,0 +1,43 @@
+r"""Pre-train a trunk on pictures that nobody labelled; interactive training starts from what comes of it.
+
+masklet train mae PICTURES --model new-tiny --size 224 --out runs/mae --precision bf16 --workers 8
+masklet train mae PICTURES --out runs/mae                                     for nano, on a CPU
+masklet train finetune LABELLED --model runs/mae/model.safetensors --preset everything --rate 1e-3 \
+    --out runs/mine
+
+PICTURES is a folder; every picture in it or below is taken. `--size` is the side of the crops, a multiple of
+a window of the trunk's last stage: 128 pixels for nano, 224 for tiny, small and base-plus, 256 for large.
+With a trained model's name for `--model` its trunk goes on learning. On eight GPUs:
+torchrun --nproc-per-node 8 -m masklet train mae ...
+
+Cost: not run to its end; dev/LOG.md has the seconds of a step. Expected score: none of its own; the report
+pictures what the decoder paints. Hiera's authors took 400 epochs of ImageNet, in batches of 4096.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from masklet.train.mae.course import Pretraining
+from masklet.train.mae.pictures import Crops, divide_pictures, squeezed
+from masklet.train.order import Order
+
+EXAMINED = 16  # pictures
+
+
+def recipe(order: Order) -> Pretraining:
+    """Crops of at least a fifth of a picture, half of them flipped; six units in ten are hidden."""
+    config, start = order.beginning("new-nano")
+    size = order.image_size or 32 * config.windows[3]
+    pictures, held_back = divide_pictures(order.data)
+    steps = order.steps or 20_000
+    return Pretraining(
+        replace(config, image_size=size),
+        Crops(pictures, size, seed=1).crop,
+        pictures=64,
+        held_back=[squeezed(path, size) for path in held_back[:EXAMINED]],
+        steps=steps,
+        rate=order.rate or 4e-4,
+        start=start,
+        warmup=max(1, min(500, steps // 20)),
+    )
