@@ -104,6 +104,9 @@ class Path:
     total: float
     answers: dict[int, MaskPrediction]
 
+    def __deepcopy__(self, memo: object) -> Path:
+        return self  # it never changes, and holds much
+
 
 @dataclass(frozen=True)
 class Offer:
