@@ -95,6 +95,18 @@ export function toPrompted(studio, way) {
 }
 
 /** @param {Studio} studio */
+export function rangeFrom(studio) {
+    const { frame, range, video } = studio.state;
+    studio.store.set({ range: [frame, range && range[1] > frame ? range[1] : video.frames] });
+}
+
+/** @param {Studio} studio */
+export function rangeTo(studio) {
+    const { frame, range } = studio.state;
+    studio.store.set({ range: [range && range[0] <= frame ? range[0] : 0, frame + 1] });
+}
+
+/** @param {Studio} studio */
 export function togglePlay(studio) {
     const { playing, frame, video } = studio.state;
     if (video.frames < 2) return;

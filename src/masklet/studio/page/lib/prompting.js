@@ -15,7 +15,7 @@ import { announce, complain, toast } from "./toast.js";
 async function say(studio, said) {
     const { frame } = studio.state;
     const object = studio.state.object ?? nextNumber(studio.state);
-    studio.store.set({ object, candidates: null });
+    studio.store.set({ object, newest: Math.max(object, studio.state.newest), candidates: null });
     const answer = await studio.ask(() => api.prompt(studio.id, { frame, object, ...said }));
     if (!answer) return;
     const list = answer.candidates ?? [];

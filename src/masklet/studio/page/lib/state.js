@@ -16,6 +16,7 @@
  * @property {T.Person[]} people
  * @property {boolean} online
  * @property {{frame: number, object: number, list: T.Candidate[]} | null} candidates
+ * @property {number} newest  the highest number that this tab gave to an object
  * @property {Pending[]} pending  clicks that are not answered yet
  * @property {number} asking  prompts under way
  * @property {number | null} ready  the frame that is encoded
@@ -46,6 +47,7 @@ export function initial(video) {
         people: [],
         online: true,
         candidates: null,
+        newest: 0,
         pending: [],
         asking: 0,
         ready: null,
@@ -78,9 +80,13 @@ export function saidHere(state, object) {
     );
 }
 
-/** @param {State} state */
+/**
+ * A number for a new object; prompts that are still under way may have made some.
+ *
+ * @param {State} state
+ */
 export function nextNumber(state) {
-    return 1 + Math.max(0, ...state.video.objects.map((each) => each.id));
+    return 1 + Math.max(state.newest, ...state.video.objects.map((each) => each.id));
 }
 
 /**

@@ -1,168 +1,11 @@
-/** The keyboard: what each key does, and the sheet that says so. */
+/** The keyboard: finds what a key does, and shows the sheet that says so. */
 
-import { copyMask, pasteMask, pastePicture } from "../lib/clipboard.js";
+import { pasteMask, pastePicture } from "../lib/clipboard.js";
 import { byId, fill, h, iconButton } from "../lib/dom.js";
-import * as go from "../lib/following.js";
-import * as say from "../lib/prompting.js";
-import { openExport } from "./export.js";
-import { renameSelected } from "./objects.js";
+import { bindings } from "./bindings.js";
 
 /** @import { Studio } from "../lib/studio.js" */
-/** @import { ToolName } from "../lib/state.js" */
 /** @import { Stage } from "../stage/stage.js" */
-
-/** @typedef {{keys: string[], shown: string, does: string, runs: (() => void)[]}} Binding */
-
-/**
- * @param {Studio} studio
- * @param {Stage} stage
- * @returns {{title: string, bindings: Binding[]}[]}
- */
-function groups(studio, stage) {
-    const { store } = studio;
-    const tool = (/** @type {ToolName} */ name) => () => store.set({ tool: name });
-    const brush = (/** @type {number} */ factor) => () =>
-        store.set({ brush: Math.max(1, Math.min(300, Math.round(studio.state.brush * factor))) });
-    const ofSelected = (/** @type {(object: number) => void} */ run) => () => {
-        if (studio.state.object !== null) run(studio.state.object);
-    };
-    const hide = (/** @type {number} */ object) => {
-        const thing = studio.state.video.objects.find((each) => each.id === object);
-        if (thing) void say.change(studio, object, { hidden: !thing.hidden });
-    };
-    return [
-        {
-            title: "Point",
-            bindings: [
-                key("p", "P", "plus clicks; a drag is a box", tool("add")),
-                key("n", "N", "minus clicks (or right button, or Alt)", tool("remove")),
-                key("b", "B", "box", tool("box")),
-                key("d", "D", "brush", tool("brush")),
-                key("e", "E", "eraser", tool("erase")),
-                key("h", "H", "hand: move the picture", tool("hand")),
-                key(["[", "]"], "[ ]", "smaller, larger brush", brush(1 / 1.25), brush(1.25)),
-                key("c", "C", "next of the three candidates", () => say.chooseNext(studio)),
-                key("backspace", "Backspace", "take back what was said here", () => say.clearHere(studio)),
-                key("mod+c", "Ctrl C", "copy the mask", () => void copyMask(studio)),
-                key("", "Ctrl V", "paste a mask, or a black and white picture", () => void pasteMask(studio)),
-                key("k", "K", "a cross moved by arrow keys; Enter presses, Alt Enter is a minus", () =>
-                    stage.input.toggleCross(),
-                ),
-            ],
-        },
-        {
-            title: "Move",
-            bindings: [
-                key(
-                    ["arrowleft", "arrowright"],
-                    "← →",
-                    "one frame",
-                    () => go.step(studio, -1),
-                    () => go.step(studio, 1),
-                ),
-                key(
-                    ["shift+arrowleft", "shift+arrowright"],
-                    "Shift ← →",
-                    "ten frames",
-                    () => go.step(studio, -10),
-                    () => go.step(studio, 10),
-                ),
-                key(
-                    ["home", "end"],
-                    "Home End",
-                    "first, last frame",
-                    () => go.seek(studio, 0),
-                    () => go.seek(studio, studio.state.video.frames),
-                ),
-                key(
-                    ["pageup", "pagedown"],
-                    "Page ↑ ↓",
-                    "previous, next prompted frame",
-                    () => go.toPrompted(studio, -1),
-                    () => go.toPrompted(studio, 1),
-                ),
-                key(" ", "Space", "play, pause", () => go.togglePlay(studio)),
-                key(
-                    ["+", "-"],
-                    "+ −",
-                    "zoom (or the wheel)",
-                    () => stage.move((view) => view.zoomBy(1.5)),
-                    () => stage.move((view) => view.zoomBy(1 / 1.5)),
-                ),
-                key("=", "", "", () => stage.move((view) => view.zoomBy(1.5))),
-                key("0", "0", "show the whole frame", () => stage.move((view) => view.fit())),
-                key("m", "M", "show or hide all masks", () => store.set({ bare: !studio.state.bare })),
-            ],
-        },
-        {
-            title: "Objects",
-            bindings: [
-                key("a", "A", "new object", () => say.newObject(studio)),
-                ...Array.from({ length: 9 }, (_, index) =>
-                    key(String(index + 1), index ? "" : "1 – 9", "select an object", () => {
-                        const thing = studio.state.video.objects[index];
-                        if (thing) say.select(studio, thing.id);
-                    }),
-                ),
-                key("f2", "F2", "rename", renameSelected),
-                key("v", "V", "hide or show", ofSelected(hide)),
-                key(
-                    "delete",
-                    "Delete",
-                    "delete the object",
-                    ofSelected((object) => void say.remove(studio, object)),
-                ),
-                key("mod+z", "Ctrl Z", "undo", () => void say.goBack(studio, "undo")),
-                key(["mod+shift+z", "mod+y"], "Ctrl Shift Z", "redo", () => void say.goBack(studio, "redo")),
-            ],
-        },
-        {
-            title: "Follow and review",
-            bindings: [
-                key("f", "F", "follow forwards", () => go.follow(studio, "forward")),
-                key("shift+f", "Shift F", "follow backwards", () => go.follow(studio, "backward")),
-                key("g", "G", "follow both ways", () => go.follow(studio, "both")),
-                key("t", "T", "follow again what was corrected", () => go.followAffected(studio)),
-                key("s", "S", "stop, go on", () => void go.stopOrGoOn(studio)),
-                key("r", "R", "mark the frame or range as reviewed", () => void go.toggleReviewed(studio)),
-                key("j", "J", "next doubtful frame", () => void go.nextDoubtful(studio)),
-                key(
-                    "enter",
-                    "Enter",
-                    "accept, and go to the next doubtful frame",
-                    () => void go.accept(studio),
-                ),
-                key("mod+e", "Ctrl E", "export", () => openExport(studio)),
-                key("escape", "Esc", "leave a range, a cross, a play", () => escape(studio, stage)),
-                key("?", "?", "this sheet", () => openHelp(studio, stage)),
-            ],
-        },
-    ];
-}
-
-/**
- * One line of the sheet; several keys may have a deed each.
- *
- * @param {string | string[]} keys
- * @param {string} shown
- * @param {string} does
- * @param {...(() => void)} runs
- * @returns {Binding}
- */
-function key(keys, shown, does, ...runs) {
-    return { keys: [keys].flat(), shown, does, runs };
-}
-
-/**
- * @param {Studio} studio
- * @param {Stage} stage
- */
-function escape(studio, stage) {
-    if (stage.input.cross) stage.input.toggleCross();
-    stage.tool?.cancel();
-    stage.redraw();
-    studio.store.set({ range: null, playing: false });
-}
 
 /**
  * @param {Studio} studio
@@ -172,8 +15,8 @@ function escape(studio, stage) {
 export function mountKeyboard(studio, stage, signal) {
     /** @type {Map<string, () => void>} */
     const deeds = new Map();
-    for (const { bindings } of groups(studio, stage)) {
-        for (const { keys, runs } of bindings) {
+    for (const group of bindings(studio, stage, () => openHelp(studio, stage))) {
+        for (const { keys, runs } of group.keys) {
             keys.forEach((each, index) => deeds.set(each, runs[index] ?? runs[0]));
         }
     }
@@ -200,8 +43,7 @@ export function mountKeyboard(studio, stage, signal) {
 function pressed(event, stage, deeds) {
     if (document.querySelector("dialog[open]") || typing(event.target)) return;
     const name = event.key.toLowerCase();
-    const onButton = event.target instanceof HTMLButtonElement || event.target instanceof HTMLAnchorElement;
-    if (onButton && (name === "enter" || name === " ")) return;
+    if (theirs(event.target, name)) return;
     if (stage.input.cross && crossed(event, name, stage)) {
         event.preventDefault();
         return;
@@ -231,6 +73,19 @@ function crossed(event, name, stage) {
     return true;
 }
 
+/**
+ * Whether a key does something to the control that has the focus.
+ *
+ * @param {EventTarget | null} target
+ * @param {string} name
+ */
+function theirs(target, name) {
+    const presses = name === "enter" || name === " ";
+    if (target instanceof HTMLButtonElement || target instanceof HTMLAnchorElement) return presses;
+    if (!(target instanceof HTMLInputElement) || target.readOnly) return false;
+    return presses || (target.type === "range" && name.startsWith("arrow"));
+}
+
 /** @param {EventTarget | null} target */
 function typing(target) {
     if (target instanceof HTMLInputElement)
@@ -244,7 +99,7 @@ function typing(target) {
  */
 export function openHelp(studio, stage) {
     const sheet = /** @type {HTMLDialogElement} */ (byId("sheet"));
-    const parts = groups(studio, stage).map(({ title, bindings }) =>
+    const parts = bindings(studio, stage, () => sheet.close()).map(({ title, keys }) =>
         h(
             "section",
             {},
@@ -252,7 +107,7 @@ export function openHelp(studio, stage) {
             h(
                 "dl",
                 {},
-                ...bindings
+                ...keys
                     .filter((each) => each.shown)
                     .flatMap(({ shown, does }) => [h("dt", {}, ...caps(shown)), h("dd", {}, does)]),
             ),

@@ -1,7 +1,10 @@
 /** The bar at the top of a video: where one is, undo and redo, who else is here, export. */
 
+import * as api from "../lib/api.js";
 import { fill, h, icon, iconButton } from "../lib/dom.js";
 import { goBack } from "../lib/prompting.js";
+import { complain } from "../lib/toast.js";
+import { named } from "./ask.js";
 import { openExport } from "./export.js";
 import { openHelp } from "./keyboard.js";
 import { themeButton } from "./theme.js";
@@ -28,7 +31,7 @@ export function mountTopbar(studio, stage, root) {
             icon("back"),
             h("span", {}, "masklet"),
         ),
-        h("h1", { class: "title", title: video.name }, video.name),
+        title(studio),
         h("span", { class: "meta" }, measures(studio)),
         h("div", { class: "cluster", role: "group", "aria-label": "History" }, undo, redo),
         h("span", { class: "gap" }),
@@ -52,7 +55,6 @@ export function mountTopbar(studio, stage, root) {
         const { video: now } = studio.state;
         describe(undo, now.can_undo, `Undo${now.undo ? `: ${now.undo}` : ""} (Ctrl+Z)`);
         describe(redo, now.can_redo, `Redo${now.redo ? `: ${now.redo}` : ""} (Ctrl+Shift+Z)`);
-        fill(/** @type {HTMLElement} */ (root.querySelector(".title")), now.name);
     });
     studio.store.watch(["online", "asking", "latency", "ready", "frame"], () =>
         fill(status, ...standing(studio)),
@@ -63,6 +65,26 @@ export function mountTopbar(studio, stage, root) {
         people.title = others.map((each) => each.name).join(", ");
         fill(people, icon("people"), `${others.length + 1}`);
     });
+}
+
+/**
+ * The video's name; pressed, it can be changed.
+ *
+ * @param {Studio} studio
+ */
+function title(studio) {
+    const button = h("button", { type: "button", class: "title", title: "Rename the video" });
+    button.addEventListener("click", async () => {
+        const name = await named("Name of the video", studio.state.video.name);
+        if (!name) return;
+        try {
+            studio.take(await api.changeVideo(studio.id, { name }));
+        } catch (error) {
+            complain(error);
+        }
+    });
+    studio.store.watch(["video"], () => fill(button, studio.state.video.name));
+    return h("h1", {}, button);
 }
 
 /** @param {Studio} studio */

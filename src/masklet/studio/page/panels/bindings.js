@@ -1,0 +1,181 @@
+/** What each key does. */
+
+import { copyMask, pasteMask } from "../lib/clipboard.js";
+import * as go from "../lib/following.js";
+import * as say from "../lib/prompting.js";
+import { openExport } from "./export.js";
+import { renameSelected } from "./objects.js";
+import { zoom } from "./timeline.js";
+
+/** @import { Studio } from "../lib/studio.js" */
+/** @import { ToolName } from "../lib/state.js" */
+/** @import { Stage } from "../stage/stage.js" */
+
+/** @typedef {{keys: string[], shown: string, does: string, runs: (() => void)[]}} Binding */
+
+/**
+ * @param {Studio} studio
+ * @param {Stage} stage
+ * @param {() => void} help  shows the sheet of keys
+ * @returns {{title: string, keys: Binding[]}[]}
+ */
+export function bindings(studio, stage, help) {
+    const { store } = studio;
+    const tool = (/** @type {ToolName} */ name) => () => store.set({ tool: name });
+    const brush = (/** @type {number} */ factor) => () =>
+        store.set({ brush: Math.max(1, Math.min(300, Math.round(studio.state.brush * factor))) });
+    const timeline = (/** @type {number} */ factor) => () => zoom(studio, factor, studio.state.frame);
+    const ofSelected = (/** @type {(object: number) => void} */ run) => () => {
+        if (studio.state.object !== null) run(studio.state.object);
+    };
+    const hide = (/** @type {number} */ object) => {
+        const thing = studio.state.video.objects.find((each) => each.id === object);
+        if (thing) void say.change(studio, object, { hidden: !thing.hidden });
+    };
+    return [
+        {
+            title: "Point",
+            keys: [
+                key("p", "P", "plus clicks; a drag is a box", tool("add")),
+                key("n", "N", "minus clicks (or right button, or Alt)", tool("remove")),
+                key("b", "B", "box", tool("box")),
+                key("d", "D", "brush", tool("brush")),
+                key("e", "E", "eraser", tool("erase")),
+                key("h", "H", "hand: move the picture", tool("hand")),
+                key(["[", "]"], "[ ]", "smaller, larger brush", brush(1 / 1.25), brush(1.25)),
+                key("c", "C", "next of the three candidates", () => say.chooseNext(studio)),
+                key("backspace", "Backspace", "take back what was said here", () => say.clearHere(studio)),
+                key("mod+c", "Ctrl C", "copy the mask", () => void copyMask(studio)),
+                key("", "Ctrl V", "paste a mask, or a black and white picture", () => void pasteMask(studio)),
+                key("k", "K", "a cross moved by arrow keys; Enter presses, Alt Enter is a minus", () =>
+                    stage.input.toggleCross(),
+                ),
+            ],
+        },
+        {
+            title: "Move",
+            keys: [
+                key(
+                    ["arrowleft", "arrowright"],
+                    "← →",
+                    "one frame",
+                    () => go.step(studio, -1),
+                    () => go.step(studio, 1),
+                ),
+                key(
+                    ["shift+arrowleft", "shift+arrowright"],
+                    "Shift ← →",
+                    "ten frames",
+                    () => go.step(studio, -10),
+                    () => go.step(studio, 10),
+                ),
+                key(
+                    ["home", "end"],
+                    "Home End",
+                    "first, last frame",
+                    () => go.seek(studio, 0),
+                    () => go.seek(studio, studio.state.video.frames),
+                ),
+                key(
+                    ["pageup", "pagedown"],
+                    "Page ↑ ↓",
+                    "previous, next prompted frame",
+                    () => go.toPrompted(studio, -1),
+                    () => go.toPrompted(studio, 1),
+                ),
+                key(" ", "Space", "play, pause", () => go.togglePlay(studio)),
+                key(
+                    ["+", "-"],
+                    "+ −",
+                    "zoom (or the wheel)",
+                    () => stage.move((view) => view.zoomBy(1.5)),
+                    () => stage.move((view) => view.zoomBy(1 / 1.5)),
+                ),
+                key("=", "", "", () => stage.move((view) => view.zoomBy(1.5))),
+                key("0", "0", "show the whole frame", () => stage.move((view) => view.fit())),
+                key(
+                    [",", "."],
+                    ", .",
+                    "a shorter, longer stretch of the timeline",
+                    timeline(0.5),
+                    timeline(2),
+                ),
+                key(
+                    ["i", "o"],
+                    "I O",
+                    "a range begins, ends here",
+                    () => go.rangeFrom(studio),
+                    () => go.rangeTo(studio),
+                ),
+                key("m", "M", "show or hide all masks", () => store.set({ bare: !studio.state.bare })),
+            ],
+        },
+        {
+            title: "Objects",
+            keys: [
+                key("a", "A", "new object", () => say.newObject(studio)),
+                ...Array.from({ length: 9 }, (_, index) =>
+                    key(String(index + 1), index ? "" : "1 – 9", "select an object", () => {
+                        const thing = studio.state.video.objects[index];
+                        if (thing) say.select(studio, thing.id);
+                    }),
+                ),
+                key("f2", "F2", "rename", renameSelected),
+                key("v", "V", "hide or show", ofSelected(hide)),
+                key(
+                    "delete",
+                    "Delete",
+                    "delete the object",
+                    ofSelected((object) => void say.remove(studio, object)),
+                ),
+                key("mod+z", "Ctrl Z", "undo", () => void say.goBack(studio, "undo")),
+                key(["mod+shift+z", "mod+y"], "Ctrl Shift Z", "redo", () => void say.goBack(studio, "redo")),
+            ],
+        },
+        {
+            title: "Follow and review",
+            keys: [
+                key("f", "F", "follow forwards", () => go.follow(studio, "forward")),
+                key("shift+f", "Shift F", "follow backwards", () => go.follow(studio, "backward")),
+                key("g", "G", "follow both ways", () => go.follow(studio, "both")),
+                key("t", "T", "follow again what was corrected", () => go.followAffected(studio)),
+                key("s", "S", "stop, go on", () => void go.stopOrGoOn(studio)),
+                key("r", "R", "mark the frame or range as reviewed", () => void go.toggleReviewed(studio)),
+                key("j", "J", "next doubtful frame", () => void go.nextDoubtful(studio)),
+                key(
+                    "enter",
+                    "Enter",
+                    "accept, and go to the next doubtful frame",
+                    () => void go.accept(studio),
+                ),
+                key("mod+e", "Ctrl E", "export", () => openExport(studio)),
+                key("escape", "Esc", "leave a range, a cross, a play", () => escape(studio, stage)),
+                key("?", "?", "this sheet", help),
+            ],
+        },
+    ];
+}
+
+/**
+ * One line of the sheet; several keys may have a deed each.
+ *
+ * @param {string | string[]} keys
+ * @param {string} shown
+ * @param {string} does
+ * @param {...(() => void)} runs
+ * @returns {Binding}
+ */
+function key(keys, shown, does, ...runs) {
+    return { keys: [keys].flat(), shown, does, runs };
+}
+
+/**
+ * @param {Studio} studio
+ * @param {Stage} stage
+ */
+function escape(studio, stage) {
+    if (stage.input.cross) stage.input.toggleCross();
+    stage.tool?.cancel();
+    stage.redraw();
+    studio.store.set({ range: null, playing: false });
+}
