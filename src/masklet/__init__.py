@@ -1,5 +1,6 @@
 """masklet segments and follows anything a person points at, in images, stored videos and live streams."""
 
+from masklet.auto import Followed, Grid, Segments, everything
 from masklet.checkpoint import load, save
 from masklet.config import Sam2Config
 from masklet.errors import CheckpointError, MaskletError, MediaError, MissingExtra, PromptError
@@ -16,7 +17,9 @@ __all__ = [
     "Candidates",
     "CheckpointError",
     "FeatureCache",
+    "Followed",
     "FrameFeatures",
+    "Grid",
     "ImageSession",
     "MaskPrediction",
     "MaskletError",
@@ -33,8 +36,10 @@ __all__ = [
     "Sam2",
     "Sam2Config",
     "Script",
+    "Segments",
     "Tracker",
     "VideoSession",
+    "everything",
     "load",
     "save",
     "track",

@@ -49,16 +49,16 @@ def box_area(boxes: Tensor) -> Tensor:
     return (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
 
 
-def batched_nms(boxes: Tensor, scores: Tensor, groups: Tensor, threshold: float) -> Tensor:
+def batched_nms(boxes: Tensor, scores: Tensor, idxs: Tensor, iou_threshold: float) -> Tensor:
     """Rows to keep, best first: none overlaps a better one of its group by more than the threshold."""
     keep: list[int] = []
-    for row in scores.argsort(descending=True).tolist():
-        rivals = torch.tensor([other for other in keep if groups[other] == groups[row]], dtype=torch.long)
+    for row in scores.argsort(descending=True, stable=True).tolist():
+        rivals = torch.tensor([other for other in keep if idxs[other] == idxs[row]], dtype=torch.long)
         low = torch.maximum(boxes[row, :2], boxes[rivals, :2])
         high = torch.minimum(boxes[row, 2:], boxes[rivals, 2:])
         shared = (high - low).clamp(min=0).prod(dim=1)
         union = box_area(boxes[row][None]) + box_area(boxes[rivals]) - shared
-        if not (shared / union > threshold).any():
+        if not (shared / union > iou_threshold).any():
             keep.append(row)
     return torch.tensor(keep, dtype=torch.long)
 

@@ -1,0 +1,173 @@
+"""The knobs of `everything`: which points are asked about, and what a mask must be worth to stay."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+from math import ceil
+from typing import Literal, NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from masklet.config import NANO, Sam2Config
+
+Points = Float[np.ndarray, "p 2"]  # (x, y) in the unit square
+
+
+class Crop(NamedTuple):
+    """A part of the picture that is looked at on its own, in pixels; `layer` 0 is the whole."""
+
+    x0: int
+    y0: int
+    x1: int
+    y1: int
+    layer: int
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(H, W)"""
+        return self.y1 - self.y0, self.x1 - self.x0
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The knobs of the original's automatic mask generator, under its names and with its defaults.
+
+    points_per_side : points along each side of the picture; None where point_grids says which
+    points_per_batch : points that are decoded at once
+    pred_iou_thresh : the predicted IoU that a mask must exceed
+    stability_score_thresh : the IoU that a mask must have with itself when its threshold moves ...
+    stability_score_offset : ... this far up and down, in logits
+    mask_threshold : the logit from which on a pixel is of the mask
+    box_nms_thresh, crop_nms_thresh : of two masks that overlap by a larger IoU one stays: within a crop the
+        one of higher predicted IoU, among crops that of the smaller crop
+    crop_n_layers : layers of crops, of which the n-th cuts the picture in 2**n by 2**n
+    crop_overlap_ratio : how far the first layer's crops overlap, as a part of the picture's shorter side
+    crop_n_points_downscale_factor : the n-th layer's points along a side are divided by this to the n
+    point_grids : for each layer the points (p, 2) in the unit square
+    min_mask_region_area : holes and islands smaller than this are cleared, in pixels of the picture
+    use_m2m : ask once more, with each mask as the hint
+    multimask_output : three masks a point, not one
+    nms : whether overlap is that of masks, or that of their boxes, as in the original. With "box", stability
+        and boxes are also measured at the picture's own size, as there; with "mask", on small maps
+    """
+
+    points_per_side: int | None = 32
+    points_per_batch: int = 64
+    pred_iou_thresh: float = 0.8
+    stability_score_thresh: float = 0.95
+    stability_score_offset: float = 1.0
+    mask_threshold: float = 0.0
+    box_nms_thresh: float = 0.7
+    crop_n_layers: int = 0
+    crop_nms_thresh: float = 0.7
+    crop_overlap_ratio: float = 512 / 1500
+    crop_n_points_downscale_factor: int = 1
+    point_grids: Sequence[Points] | None = None
+    min_mask_region_area: int = 0
+    use_m2m: bool = False
+    multimask_output: bool = True
+    nms: Literal["mask", "box"] = "mask"
+
+    def __post_init__(self) -> None:
+        if (self.points_per_side is None) == (self.point_grids is None):
+            raise ValueError(
+                "a grid is either points_per_side or point_grids, of which the other is None. "
+                f"Got {'neither' if self.point_grids is None else 'both'}."
+            )
+        for name in ("pred_iou_thresh", "stability_score_thresh", "box_nms_thresh", "crop_nms_thresh"):
+            if not 0 <= (value := getattr(self, name)) <= 1:
+                raise ValueError(f"{name} is a share and lies between 0 and 1. Got {value}.")
+        if not 0 <= self.crop_overlap_ratio < 1:
+            raise ValueError(f"crop_overlap_ratio must be from 0 to below 1. Got {self.crop_overlap_ratio}.")
+        if self.stability_score_offset <= 0:
+            raise ValueError(f"stability_score_offset must be above 0. Got {self.stability_score_offset}.")
+        for name, least in (
+            ("points_per_side", 1),
+            ("points_per_batch", 1),
+            ("crop_n_layers", 0),
+            ("crop_n_points_downscale_factor", 1),
+            ("min_mask_region_area", 0),
+        ):
+            if (count := getattr(self, name)) is not None and count < least:
+                raise ValueError(f"{name} must be at least {least}. Got {count}.")
+        if self.nms not in ("mask", "box"):
+            raise ValueError(f'nms must be "mask" or "box", whose overlap is compared. Got {self.nms!r}.')
+        if self.point_grids is not None:
+            self._check_points(self.point_grids)
+
+    def _check_points(self, layers: Sequence[Points]) -> None:
+        if len(layers) != self.crop_n_layers + 1:
+            raise ValueError(
+                f"point_grids must hold one array of points for the picture and each layer of crops, "
+                f"{self.crop_n_layers + 1} in all. Got {len(layers)}."
+            )
+        for layer in map(np.asarray, layers):
+            if layer.ndim != 2 or layer.shape[1] != 2 or len(layer) == 0:
+                raise ValueError(f"point_grids must hold arrays (p, 2) of points. Got shape {layer.shape}.")
+            if not ((layer >= 0) & (layer <= 1)).all():
+                raise ValueError(
+                    "point_grids are shares of width and height, from 0 to 1: divide pixels by the picture's "
+                    f"size. Got values from {layer.min():g} to {layer.max():g}."
+                )
+
+    def points(self, layer: int) -> Points:
+        """The points of a layer, row by row; each in the middle of its own cell."""
+        if self.point_grids is not None:
+            return np.asarray(self.point_grids[layer], dtype=np.float64)
+        assert self.points_per_side is not None
+        count = max(1, self.points_per_side // self.crop_n_points_downscale_factor**layer)
+        middles = (np.arange(count) + 0.5) / count
+        return np.stack([np.tile(middles, count), np.repeat(middles, count)], axis=1)
+
+    def crops(self, size: tuple[int, int]) -> list[Crop]:
+        """The picture, and the crops of every layer. Their overlap halves from layer to layer."""
+        height, width = size
+        crops = [Crop(0, 0, width, height, 0)]
+        for layer in range(1, self.crop_n_layers + 1):
+            count = 2**layer
+            overlap = int(self.crop_overlap_ratio * min(size) * 2 / count)
+            high, wide = (ceil((overlap * (count - 1) + side) / count) for side in size)
+            for column, row in product(range(count), repeat=2):
+                x, y = column * (wide - overlap), row * (high - overlap)
+                crops.append(Crop(x, y, min(x + wide, width), min(y + high, height), layer))
+        return crops
+
+
+# Balanced is the original's own choice. Dense looks at four crops too, with half the points along each side.
+PRESETS = {
+    "fast": Grid(points_per_side=16, points_per_batch=256),
+    "balanced": Grid(points_per_batch=256),
+    "dense": Grid(
+        points_per_batch=256,
+        pred_iou_thresh=0.7,
+        stability_score_thresh=0.92,
+        crop_n_layers=1,
+        crop_n_points_downscale_factor=2,
+        min_mask_region_area=25,
+        use_m2m=True,
+    ),
+}
+
+# Nano's logits are shallow and its predicted IoU is low: what is measured on it stands in docs/everything.md.
+NANO_PRESETS = {
+    name: replace(
+        preset,
+        pred_iou_thresh=0.3,
+        stability_score_thresh=0.7,
+        stability_score_offset=0.1,
+    )
+    for name, preset in PRESETS.items()
+}
+
+
+def grid_of(grid: Grid | str, config: Sam2Config) -> Grid:
+    """A grid, or the preset of that name for this network."""
+    if isinstance(grid, Grid):
+        return grid
+    presets = NANO_PRESETS if config == NANO else PRESETS
+    if grid not in presets:
+        raise ValueError(f"the presets are {', '.join(presets)}; or give a Grid. Got {grid!r}.")
+    return presets[grid]

@@ -1,0 +1,171 @@
+"""What is found without a prompt: masks of a picture's own size, kept as run lengths, and their origins."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from masklet import rle
+from masklet.types import Masks
+
+EDGE = 0.1  # the logit of a pixel that is on another side than the enlarged low-res logits have it
+OutputMode = Literal["binary_mask", "uncompressed_rle", "coco_rle"]
+
+
+@dataclass(frozen=True)
+class CodedMasks(Masks):
+    """Masks whose pixels are kept as run lengths: hundreds of them need little room.
+
+    codes : the masks at the frame's size; what `low_res` would give, enlarged, may differ from them
+    """
+
+    codes: tuple[rle.RLE, ...] = field(repr=False)
+
+    @cached_property
+    def logits(self) -> Float[Tensor, "n H W"]:
+        """The enlarged low-res logits, changed where the masks have another side; > 0 is the object."""
+        enlarged = F.interpolate(self.low_res[:, None], self.size, mode="bilinear", align_corners=False)[:, 0]
+        inside = torch.from_numpy(self._arrays).to(enlarged.device)
+        return torch.where((enlarged > 0) == inside, enlarged, torch.where(inside, EDGE, -EDGE))
+
+    @cached_property
+    def _arrays(self) -> Bool[np.ndarray, "n H W"]:
+        return np.array([rle.decode(code) for code in self.codes], dtype=bool).reshape(-1, *self.size)
+
+    def __getitem__(self, id: int) -> Bool[np.ndarray, "H W"]:
+        return rle.decode(self.codes[self._row(id)])
+
+    @cached_property
+    def areas(self) -> Int[np.ndarray, " n"]:
+        """Pixels of each mask."""
+        return np.array([rle.area(code) for code in self.codes], dtype=np.int64)
+
+    @cached_property
+    def boxes(self) -> Float[np.ndarray, "n 4"]:
+        """Tight boxes (x0, y0, x1, y1) in source pixels, x1 and y1 exclusive; zeros where a mask is empty."""
+        return rle.boxes(self.codes)
+
+    def label_map(self) -> np.ndarray:
+        """int32 (H, W): the object's id at each pixel, or 0; of masks that overlap the smallest is on top."""
+        labels = np.zeros(self.size, dtype=np.int32)
+        for row in np.argsort(-self.areas, kind="stable"):
+            labels[rle.decode(self.codes[row])] = self.ids[row]
+        return labels
+
+    def rle(self) -> list[rle.RLE]:
+        """Every mask as COCO RLE, in the order of `ids`."""
+        return list(self.codes)
+
+    def select(self, *ids: int) -> CodedMasks:
+        """The same frame with only these objects, in this order."""
+        rows = [self._row(id) for id in ids]
+        parts = self.low_res[rows], self.size, self.iou[rows], self.score[rows]
+        return CodedMasks(self.frame, ids, *parts, tuple(self.codes[row] for row in rows))
+
+
+@dataclass(frozen=True)
+class Segments(CodedMasks):
+    """Masks of everything in a picture, with ids from 1 on in their order, and where each came from.
+
+    stability : (n,) the IoU that the mask has with itself when its threshold moves up and down
+    points : (n, 2) the (x, y) that was asked about, in pixels of the picture; NaN where none was
+    crops : (n, 4) the part of the picture that was looked at, x0, y0, x1, y1
+    """
+
+    stability: Float[Tensor, " n"]
+    points: Float[np.ndarray, "n 2"] = field(repr=False)
+    crops: Int[np.ndarray, "n 4"] = field(repr=False)
+
+    def select(self, *ids: int) -> Segments:
+        return self.rows([self._row(id) for id in ids], ids)
+
+    def sorted(self, by: Literal["score", "area"]) -> Segments:
+        """Numbered anew from 1 on: by predicted IoU or by area, the highest first."""
+        keys = self.areas if by == "area" else self.iou.cpu().numpy()
+        return self.rows(np.argsort(-keys, kind="stable").tolist())
+
+    def rows(self, rows: Sequence[int], ids: Sequence[int] | None = None) -> Segments:
+        """Some rows in another order, numbered from 1 on or as said."""
+        rows = list(rows)
+        return Segments(
+            self.frame,
+            tuple(range(1, len(rows) + 1) if ids is None else ids),
+            self.low_res[rows],
+            self.size,
+            self.iou[rows],
+            self.score[rows],
+            tuple(self.codes[row] for row in rows),
+            self.stability[rows],
+            self.points[rows],
+            self.crops[rows],
+        )
+
+    @classmethod
+    def joined_rows(cls, parts: Sequence[Segments]) -> Segments:
+        """The masks of several crops as one list, numbered anew."""
+        codes = tuple(code for part in parts for code in part.codes)
+        low_res, iou, score, stability = (
+            torch.cat([getattr(part, name) for part in parts])
+            for name in ("low_res", "iou", "score", "stability")
+        )
+        points, crops = (
+            np.concatenate([getattr(part, name) for part in parts]) for name in ("points", "crops")
+        )
+        ids = tuple(range(1, len(codes) + 1))
+        return cls(parts[0].frame, ids, low_res, parts[0].size, iou, score, codes, stability, points, crops)
+
+    def records(self, output_mode: OutputMode = "binary_mask") -> list[dict[str, Any]]:
+        """A list as the original's generator returns it; boxes are x, y, width, height."""
+        if output_mode not in ("binary_mask", "uncompressed_rle", "coco_rle"):
+            raise ValueError(
+                f'output_mode must be "binary_mask", "uncompressed_rle" or "coco_rle". Got {output_mode!r}.'
+            )
+        return [
+            {
+                "segmentation": _in_mode(code, output_mode),
+                "area": int(area),
+                "bbox": [x0, y0, x1 - x0, y1 - y0],
+                "predicted_iou": iou,
+                "point_coords": [point],
+                "stability_score": stability,
+                "crop_box": [left, top, right - left, bottom - top],
+            }
+            for code, area, (x0, y0, x1, y1), iou, point, stability, (left, top, right, bottom) in zip(
+                self.codes,
+                self.areas,
+                self.boxes.tolist(),
+                self.iou.tolist(),
+                self.points.tolist(),
+                self.stability.tolist(),
+                self.crops.tolist(),
+                strict=True,
+            )
+        ]
+
+
+def shrunk(masks: Sequence[np.ndarray], side: int) -> Float[Tensor, "n side side"]:
+    """Masks as the low-res logits that they might have come from: the share of each cell, from -1 to 1."""
+    if not masks:
+        return torch.zeros(0, side, side)
+    pixels = torch.from_numpy(np.stack(masks)).float()[:, None]
+    return 2 * F.interpolate(pixels, (side, side), mode="area")[:, 0] - 1
+
+
+def _in_mode(code: rle.RLE, mode: OutputMode) -> Any:
+    if mode == "coco_rle":
+        return code
+    mask = rle.decode(code)
+    if mode == "binary_mask":
+        return mask
+    flat = mask.ravel(order="F")
+    edges = np.flatnonzero(flat[1:] != flat[:-1]) + 1
+    runs = np.diff([0, *edges, flat.size]).tolist()
+    return {"size": code["size"], "counts": [0, *runs] if flat[0] else runs}

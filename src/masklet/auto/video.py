@@ -1,0 +1,123 @@
+"""Everything in a video: objects that nobody pointed at, from where they appear to where they end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+
+from masklet import rle
+from masklet.auto.crowd import Crowd, Rules
+from masklet.auto.detections import detector
+from masklet.auto.grid import Grid, grid_of
+from masklet.auto.ledger import Ledger
+from masklet.auto.lives import Life, Lives
+from masklet.media import Frames, Stream, open_frames, stream
+from masklet.memory import MemoryPolicy, Recency
+from masklet.model import Sam2
+from masklet.presence import Watch
+from masklet.sessions.stream import Tracker
+from masklet.types import Masks, Prompt
+
+KEY_SECONDS, PATIENCE_SECONDS = 1.0, 4.0
+
+
+class Followed:
+    """The masks of a video, frame by frame; and the lives of its objects, as far as it has come.
+
+    lives : by object id; of a stream those of the newest thousand that ended, and all that go on
+    """
+
+    def __init__(self, frames: Iterator[Masks], lives: Mapping[int, Life]) -> None:
+        self._frames = frames
+        self.lives = lives
+
+    def __iter__(self) -> Followed:
+        return self
+
+    def __next__(self) -> Masks:
+        return next(self._frames)
+
+
+def everything_in_video(
+    model: Sam2,
+    video: object,
+    grid: Grid | str = "balanced",
+    *,
+    detections: object = None,
+    every: int | None = None,
+    patience: int | None = None,
+    max_objects: int = 32,
+    backward: bool | None = None,
+    policy: Callable[[], MemoryPolicy] = Recency,
+) -> Followed:
+    """Find objects on key frames where nothing is followed yet, and follow them.
+
+    video : what `masklet.track` takes; of what is stored, objects are also followed back to where they first
+        appear, which the masks wait for
+    grid : see `Grid`; or "fast", "balanced", "dense"
+    detections : what a detector saw, in place of the grid; see `masklet.auto.detections.detector`
+    every : frames from one key frame to the next; by default a second's, with detections one
+    patience : frames for which a lost object is waited for; by default four seconds'
+    max_objects : followed at a time; the largest and surest join first
+    backward : whether to follow back; by default where the video is stored
+    policy : makes the memory policy of each object
+    """
+    source = _source(video)
+    found = grid_of(grid, model.config) if detections is None else detector(detections, source.file_name)
+    second = max(1, round(source.fps * KEY_SECONDS))
+    rules = Rules(
+        every=every if every is not None else second if isinstance(found, Grid) else 1,
+        patience=patience if patience is not None else max(1, round(source.fps * PATIENCE_SECONDS)),
+        max_objects=max_objects,
+    )
+    crowd = Crowd(model, found, rules, policy)
+    if backward is None:
+        backward = isinstance(source, Frames)
+    if not backward:
+        return Followed(map(crowd.step, source), crowd.lives.all)
+    if not isinstance(source, Frames):
+        raise ValueError(f"{source.name} is seen once, so nothing can be followed back: backward=False.")
+    lives = Lives()
+    return Followed(_both_ways(model, source, crowd, policy, lives), lives.all)
+
+
+def _source(video: object) -> Frames | Stream:
+    if isinstance(video, Frames | Stream):
+        return video
+    return stream(video) if isinstance(video, Iterator | int) else open_frames(video)
+
+
+def _both_ways(
+    model: Sam2, frames: Frames, crowd: Crowd, policy: Callable[[], MemoryPolicy], lives: Lives
+) -> Iterator[Masks]:
+    ledger = Ledger(frames.size, model.config.mask_size)
+    for image in frames:
+        masks = crowd.step(image)
+        ledger.put(masks.frame, masks)
+    ledger.ended |= {id: life.ended for id, life in crowd.lives.all.items() if life.ended is not None}
+    _fill_back(Tracker(model, policy=policy), frames, ledger)
+    yield from ledger.replay(lives)
+
+
+def _fill_back(tracker: Tracker, frames: Frames, ledger: Ledger) -> None:
+    """Follow every object from its first frame back, until it is lost or meets another.
+
+    One that meets an object that had been lost when it was born was that object all along.
+    """
+    watch, born, last = Watch(), ledger.born(), ledger.last()
+    for frame in range(max(born.values(), default=0), -1, -1):
+        joining = {id: ledger[frame][id] for id in born if born[id] == frame > 0}
+        if not joining and not tracker.ids:
+            continue
+        prompts = {id: Prompt(mask=rle.decode(entry.code)) for id, entry in joining.items()}
+        masks = tracker.step(frames[frame], prompts)
+        lost = {event.id for event in watch.step(masks) if event.kind == "lost"}
+        for id, code in zip(masks.ids, masks.rle(), strict=True):
+            other = ledger.at(frame, code) if id not in joining else None
+            if other is not None and last[other] < born[id]:
+                ledger.join(id, other)
+                last[other] = last[id]
+            if other is not None or id in lost:
+                tracker.forget(id)
+                watch.forget(id)
+        going = [id for id in masks.ids if id in tracker.ids and id not in joining]
+        ledger.put(frame, masks.select(*going))

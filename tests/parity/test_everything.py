@@ -1,0 +1,64 @@
+"""masklet's masks of everything against the original's automatic mask generator, by its own rules."""
+
+from __future__ import annotations
+
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import pytest
+import torch
+
+from masklet.auto import Grid, generate
+from parity.torchvision_stub import torchvision_or_stub
+from parity.trio import Trio
+from parity.weights import clip
+
+with torchvision_or_stub():
+    from sam2.automatic_mask_generator import SAM2AutomaticMaskGenerator
+
+# Thresholds that masks of a random network meet at times: theirs are wide unless the threshold is high.
+IOU = {"2.0": 0.54, "2.1": 0.36}
+COMMON: dict[str, Any] = {
+    "points_per_side": 6,
+    "points_per_batch": 16,
+    "stability_score_thresh": 0.8,
+    "stability_score_offset": 0.5,
+    "mask_threshold": 10.0,
+    "box_nms_thresh": 0.9,
+}
+KNOBS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "one answer a point": {"multimask_output": False, "stability_score_thresh": 0.5},
+    "low thresholds": {"mask_threshold": 4.0, "stability_score_thresh": 0.3, "box_nms_thresh": 0.98},
+    "crops": {"crop_n_layers": 1, "crop_n_points_downscale_factor": 2, "crop_nms_thresh": 0.97},
+    "refined": {"use_m2m": True, "stability_score_thresh": 0.1, "box_nms_thresh": 0.97},
+    "own points": {
+        "points_per_side": None,
+        "point_grids": [np.random.default_rng(0).random((20, 2))],
+    },
+}
+
+
+def originals(trio: Trio, picture: np.ndarray, knobs: dict[str, Any]) -> list[dict[str, Any]]:
+    with mock.patch.object(torch.jit, "script", lambda module: module):  # deprecated, and changes no number
+        generator = SAM2AutomaticMaskGenerator(trio.original, **knobs)
+    predictor = generator.predictor
+    predictor._bb_feat_sizes = [(trio.original.image_size // stride,) * 2 for stride in (4, 8, 16)]
+    return generator.generate(picture)
+
+
+@pytest.mark.parametrize("knobs", KNOBS.values(), ids=KNOBS)
+def test_the_original_masks(trio: Trio, knobs: dict[str, Any]) -> None:
+    picture = clip(1, size=(96, 160))[0]
+    knobs = COMMON | {"pred_iou_thresh": IOU[trio.ours.config.revision]} | knobs
+    theirs = originals(trio, picture, knobs)
+    mine = generate(trio.ours, picture, Grid(**knobs, nms="box")).records()
+    assert len(theirs) > 1
+    assert len(mine) == len(theirs)
+    for one, other in zip(mine, theirs, strict=True):
+        assert (one["segmentation"] != other["segmentation"]).mean() < 1e-3
+        assert one["predicted_iou"] == pytest.approx(other["predicted_iou"], abs=1e-4)
+        assert one["stability_score"] == pytest.approx(other["stability_score"], abs=1e-2)
+        assert one["point_coords"] == [pytest.approx(point, abs=1e-2) for point in other["point_coords"]]
+        assert one["crop_box"] == other["crop_box"]
