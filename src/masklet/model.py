@@ -5,7 +5,8 @@ It knows no video, no object ids and no files, and remembers nothing: memories a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -19,6 +20,8 @@ from masklet.nn.memory_attention import MemoryAttention
 from masklet.nn.memory_encoder import MemoryEncoder
 from masklet.nn.prompt_encoder import PADDING, PromptEncoder
 from masklet.types import Candidates, FrameFeatures, MaskPrediction, Recall
+
+Engine = Callable[..., Any]  # takes and returns what the module does in whose place it runs
 
 CERTAIN = 10.0  # logit of a mask that a user drew
 STABLE_MARGIN, STABLE_ENOUGH = 0.05, 0.98
@@ -39,6 +42,7 @@ class Sam2(nn.Module):
         self.mask_decoder = MaskDecoder(config)
         self.memory_attention = MemoryAttention(config)
         self.memory_encoder = MemoryEncoder(config)
+        self.engines: dict[str, Engine] = {}  # by verb; what masklet.engines fitted
 
     @property
     def device(self) -> torch.device:
@@ -50,7 +54,7 @@ class Sam2(nn.Module):
 
     def encode(self, image: Float[Tensor, "b 3 S S"]) -> FrameFeatures:
         """Encode a normalised frame, once for all objects and prompts."""
-        return FrameFeatures(*self.image_encoder(image.to(self.dtype)))
+        return FrameFeatures(*self._run("encode", self.image_encoder)(image.to(self.dtype)))
 
     def attend(self, features: FrameFeatures, recalls: Sequence[Recall]) -> Float[Tensor, "b c h w"]:
         """Look at each object's memories. All recalls must have the same shape."""
@@ -63,7 +67,7 @@ class Sam2(nn.Module):
         ages = [[age / max(recall.span, 1) for age, _ in recall.pointers] for recall in recalls]
         stacked = torch.stack(pointers) if pointers else features.coarse.new_zeros(0, c)
         weights = [recall.weights for recall in recalls]
-        return self.memory_attention(
+        return self._run("attend", self.memory_attention)(
             features.coarse,
             torch.stack(tokens).to(self.dtype),
             torch.tensor(rows, device=self.device),
@@ -71,6 +75,10 @@ class Sam2(nn.Module):
             torch.tensor(ages, dtype=torch.float32, device=self.device),
             torch.tensor(weights, dtype=self.dtype, device=self.device) if weights[0] else None,
         )
+
+    def _run(self, verb: str, module: nn.Module) -> Engine:
+        """What runs a verb: an engine where one was fitted, but none of them knows gradients."""
+        return module if torch.is_grad_enabled() else self.engines.get(verb, module)
 
     def decode(
         self,

@@ -29,7 +29,22 @@ class ImageEncoder(nn.Module):
     def forward(
         self, image: Float[Tensor, "b 3 H W"]
     ) -> tuple[Float[Tensor, "b c h w"], Float[Tensor, "b c2 h2 w2"], Float[Tensor, "b c4 h4 w4"]]:
-        fine, middle, coarse, top = (conv(x) for conv, x in zip(self.lateral, self.trunk(image), strict=True))
+        fine, middle, coarse, top = self.trunk(image)
         # Only stride 16 is enriched from above; strides 8 and 4 carry edges, and pass as they are.
-        coarse = coarse + F.interpolate(top, scale_factor=2.0, mode="nearest")
-        return coarse, self.to_middle(middle), self.to_fine(fine)
+        coarse = self.lateral[2](coarse) + F.interpolate(
+            self.lateral[3](top), scale_factor=2.0, mode="nearest"
+        )
+        return (
+            coarse,
+            both(self.lateral[1], self.to_middle, middle),
+            both(self.lateral[0], self.to_fine, fine),
+        )
+
+
+def both(first: nn.Module, second: nn.Module, x: Float[Tensor, "b i h w"]) -> Float[Tensor, "b o h w"]:
+    """Two 1x1 convolutions as the one that they amount to: on a fine map the wide middle costs most."""
+    assert isinstance(first, nn.Conv2d) and isinstance(second, nn.Conv2d)
+    assert first.bias is not None and second.bias is not None
+    last = second.weight.flatten(1)
+    weight = last @ first.weight.flatten(1)
+    return F.conv2d(x, weight[..., None, None], last @ first.bias + second.bias)

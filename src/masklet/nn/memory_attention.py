@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
@@ -26,13 +28,13 @@ class RotaryAttention(nn.Module):
 
     def forward(
         self,
-        q: Float[Tensor, "b n c"],
+        q: Float[Tensor, "#b n c"],
         k: Float[Tensor, "b m d"],
         v: Float[Tensor, "b m d"],
         turn: Float[Tensor, "2 n half"],
         pointers: int = 0,
     ) -> Float[Tensor, "b n c"]:
-        q, k, v = rotate(self.q(q), turn), self.k(k), self.v(v)
+        q, k, v = rotate(self.q(q), turn).expand(len(k), -1, -1), self.k(k), self.v(v)
         placed = k.shape[1] - pointers
         maps = rotate(k[:, :placed].unflatten(1, (-1, q.shape[1])), turn).flatten(1, 2)
         k = torch.cat([maps, k[:, placed:]], dim=1)
@@ -54,7 +56,7 @@ class MemoryAttentionLayer(nn.Module):
 
     def forward(
         self,
-        x: Float[Tensor, "b n c"],
+        x: Float[Tensor, "#b n c"],
         keys: Float[Tensor, "b m d"],
         values: Float[Tensor, "b m d"],
         turn: Float[Tensor, "2 n half"],
@@ -109,7 +111,30 @@ class MemoryAttention(nn.Module):
         ages : for each pointer, its signed age as a part of the longest
         weights : for each memory, then each pointer, a factor of its keys
         """
-        h, w = coarse.shape[2:]
+        x = self.start(coarse)  # one for all objects, until the first layer has looked at their memories
+        keys, values, placed = self.seen(tokens, rows, pointers, ages, weights)
+        for layer in self.layers:
+            x = layer(x, keys, values, self.turn, keys.shape[1] - placed)
+        return self.finish(x)
+
+    def start(self, coarse: Float[Tensor, "b c h w"]) -> Float[Tensor, "b n c"]:
+        """The features as the first layer takes them."""
+        return coarse.flatten(2).transpose(1, 2) + 0.1 * self.position
+
+    def finish(self, x: Float[Tensor, "b n c"]) -> Float[Tensor, "b c h w"]:
+        """What the last layer leaves as a map."""
+        side = math.isqrt(x.shape[1])
+        return self.norm(x).transpose(1, 2).unflatten(-1, (side, side))
+
+    def seen(
+        self,
+        tokens: Float[Tensor, "b k n d"],
+        rows: Int[Tensor, "b k"],
+        pointers: Float[Tensor, "b p c"],
+        ages: Float[Tensor, "b p"],
+        weights: Float[Tensor, "b kp"] | None,
+    ) -> tuple[Float[Tensor, "b m d"], Float[Tensor, "b m d"], int]:
+        """What is looked at: keys, values, and how many of them have a place in the map; they come first."""
         d = tokens.shape[-1]
         placed = self.memory_position + self.age[rows][:, :, None]  # (b, k, n, d)
         # A pointer is as wide as several memory tokens, and is cut into them; the parts share its age.
@@ -122,11 +147,7 @@ class MemoryAttention(nn.Module):
             keys = (
                 keys * torch.cat([each, weights[:, k:].repeat_interleave(cut.shape[2], dim=1)], 1)[..., None]
             )
-
-        x = (coarse.flatten(2).transpose(1, 2) + 0.1 * self.position).expand(len(tokens), -1, -1)
-        for layer in self.layers:
-            x = layer(x, keys, values, self.turn, cut.shape[1] * cut.shape[2])
-        return self.norm(x).transpose(1, 2).unflatten(-1, (h, w))
+        return keys, values, tokens.shape[1] * tokens.shape[2]
 
     def _aged(self, ages: Float[Tensor, "b p"], cut: Float[Tensor, "b p parts d"]) -> Float[Tensor, "b q d"]:
         if not hasattr(self, "pointer_age"):
