@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
+from jaxtyping import Float
+from torch import Tensor
+
+from masklet.model import Sam2
+from masklet.sessions.room import Packed, Room
 from masklet.tracking import TrackedObject
 from masklet.types import MaskPrediction, Memory
 
@@ -13,6 +19,7 @@ from masklet.types import MaskPrediction, Memory
 class Followee(TrackedObject):
     """An object of a session, with all its answers.
 
+    answers : those that there is no room for are packed, but never those to prompts
     prompted : frames on which something is said of it, whether or not its bank still holds them
     passed : frames through which it was followed, and whether backwards; a prompt there is a correction, in
              the light of the memory, while a prompt elsewhere is answered as in a picture
@@ -21,7 +28,7 @@ class Followee(TrackedObject):
     """
 
     prompted: set[int] = field(default_factory=set)
-    answers: dict[int, MaskPrediction] = field(default_factory=dict)
+    answers: dict[int, MaskPrediction | Packed] = field(default_factory=dict)
     passed: dict[int, bool] = field(default_factory=dict)
     pending: dict[int, Memory] = field(default_factory=dict)
 
@@ -45,3 +52,53 @@ class Followee(TrackedObject):
     def reached(self, frame: int, *, reverse: bool) -> bool:
         """Whether it was prompted on this frame, or on one that lies behind in the direction of travel."""
         return any(at >= frame if reverse else at <= frame for at in self.prompted)
+
+    def note(self, frame: int, room: Room) -> None:
+        """Take the newest answer as that of a frame."""
+        if self.last is not None:
+            self.answers[frame] = self.last
+            if frame not in self.prompted:
+                room.add(frame, self.last)
+        if frame in self.bank.tracked:
+            room.add(frame, self.bank.tracked[frame])
+
+    def take(self, room: Room) -> None:
+        """Let all that is kept take up its room."""
+        for frame, answer in self.answers.items():
+            if not isinstance(answer, Packed) and frame not in self.prompted:
+                room.add(frame, answer)
+        for frame, memory in self.bank.tracked.items():
+            room.add(frame, memory)
+
+    def hint(self, frame: int, size: tuple[int, int], model: Sam2) -> Float[Tensor, "1 h4 w4"] | None:
+        """The low-res logits that stand on a frame of `size` (H, W), from which a correction starts."""
+        answer = self.answers.get(frame)
+        if isinstance(answer, Packed):
+            return answer.hint(size, model)
+        return None if answer is None else answer.logits
+
+    def forget(self, frame: int) -> None:
+        """Let go of all that was said and found on a frame."""
+        self.prompted.discard(frame)
+        self.bank.forget(frame)
+        for kept in (self.pending, self.answers, self.passed):
+            kept.pop(frame, None)
+
+
+def give_up(
+    frame: int, each: MaskPrediction | Memory, objects: Iterable[Followee], size: tuple[int, int]
+) -> None:
+    """Let go of a memory, or of all but the mask of an answer, wherever an object holds it.
+
+    objects : those of the session now, and as they were at steps that can be taken back
+    """
+    if isinstance(each, Memory):
+        for object in objects:
+            if object.bank.tracked.get(frame) is each:
+                del object.bank.tracked[frame]
+        return
+    holders = [object for object in objects if object.answers.get(frame) is each]
+    if holders:
+        packed = Packed.of(each, size, remembered=any(frame in object.bank.tracked for object in holders))
+        for object in holders:
+            object.answers[frame] = packed

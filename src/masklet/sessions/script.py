@@ -100,6 +100,11 @@ class Script(Mapping[int, Mapping[int, Prompt]]):
         else:
             self.steps[-1] = replace(last, stop=stop)
 
+    def whereabouts(self, id: int) -> str:
+        """A sentence on where something is said of an object."""
+        frames = [str(frame) for frame, said in self.items() if id in said]
+        return f"It has some on frames {', '.join(frames)}." if frames else "Nothing was said of it."
+
     def to_json(self) -> list[dict[str, Any]]:
         """One plain dict for each step."""
         names = {kind: name for name, kind in KINDS.items()}

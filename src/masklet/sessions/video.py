@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import operator
-from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from types import MappingProxyType
 from typing import Self
@@ -14,18 +14,18 @@ import torch
 
 from masklet.errors import MediaError, PromptError
 from masklet.media import NoSuchFrame, open_frames
-from masklet.memory import MemoryBank, MemoryPolicy, Recency
+from masklet.memory import POINTERS, WINDOW, MemoryBank, MemoryPolicy, Recency
 from masklet.model import Sam2
-from masklet.sessions.features import FeatureCache
-from masklet.sessions.followee import Followee
+from masklet.sessions.features import GIB, FeatureCache
+from masklet.sessions.followee import Followee, give_up
+from masklet.sessions.history import History, moment
+from masklet.sessions.room import Packed, Room, remade, shown
 from masklet.sessions.saved import SavedSession
-from masklet.sessions.script import Cleared, Followed, Prompted, Removed, Script, Step
+from masklet.sessions.script import Cleared, Followed, Prompted, Removed, Script
 from masklet.sessions.stream import check_id, gathered
 from masklet.tracking import Ask, advance
 from masklet.transforms import check_prompt, frame_to_square
 from masklet.types import FrameFeatures, Masks, Prompt
-
-UNDOS = 32  # steps that can be taken back; each holds on to the memories of its time
 
 
 class VideoSession:
@@ -33,7 +33,9 @@ class VideoSession:
 
     video : a file, folder, glob, array or `Frames`, as `masklet.media.open_frames` takes them
     policy : makes the memory policy of each object
-    capacity : memories kept of each object; None keeps all, so that a person can go back to any frame
+    capacity : memories kept of each object; None keeps all that there is room for
+    budget : bytes for answers and memories in full. Beyond it only the masks of the oldest are left, and
+             where a person goes back their memories are made again, from masks; those of prompts all stay
     clip_length : see `Tracker`; None stands for 16 or more frames
     features : where encoded frames are kept
     """
@@ -45,6 +47,7 @@ class VideoSession:
         *,
         policy: Callable[[], MemoryPolicy] = Recency,
         capacity: int | None = None,
+        budget: int = GIB,
         clip_length: int | None = None,
         features: FeatureCache | None = None,
     ) -> None:
@@ -55,15 +58,18 @@ class VideoSession:
         self._capacity = capacity
         self._clip_length = clip_length
         self._features = features or FeatureCache()
+        self._room = Room(budget)
         self._video = str(Path(video).resolve()) if isinstance(video, str | Path) else None
         self._objects: dict[int, Followee] = {}
-        self._undone: deque[tuple[list[Step], dict[int, Followee]]] = deque(maxlen=UNDOS)
+        self._history = History()
 
     def take_up(self, script: Script, objects: Iterable[Followee]) -> Self:
         """Stand where another session stood: with what was done in it, and what it knew of its objects."""
         self.script = Script(script.steps)
         self._objects = {each.id: each for each in objects}
-        self._undone.clear()
+        self._history.clear()
+        for each in self._objects.values():
+            each.take(self._room)
         return self
 
     @property
@@ -89,26 +95,22 @@ class VideoSession:
         frame, id = operator.index(frame), check_id(id)
         check_prompt(prompt, self.frames.size)
         features = self._encoded(frame)
-        before_this = self._present()
+        before_this = moment(self.script.steps, self._objects)
         each = self._objects.get(id) or Followee(id, MemoryBank(self._capacity), self._policy())
-        before = each.answers.get(frame)
-        ask = Ask.of(
-            self.script.said(frame, id, prompt),
-            self.frames.size,
-            self.model,
-            hint=None if before is None else before.logits,
-            alone=frame not in each.passed,
-        )
+        said, hint = self.script.said(frame, id, prompt), each.hint(frame, self.frames.size, self.model)
+        ask = Ask.of(said, self.frames.size, self.model, hint, alone=frame not in each.passed)
         reverse = each.passed.get(frame, False)
+        if not ask.alone:
+            self._bring_back(each, frame, reverse=reverse)
         trial, length = replace(each, bank=each.bank.copy()), self._clip_length
         advance(self.model, features, frame, [trial], {id: ask}, reverse=reverse, clip_length=length)
         each.last = trial.last
         if frame in trial.bank.prompted:
             each.pending[frame] = trial.bank.prompted[frame]
-        self._note(each, frame)
         each.prompted.add(frame)
+        each.note(frame, self._room)
         self._objects[id] = each
-        self._undone.append(before_this)
+        self._history.note(before_this)
         self.script.steps.append(Prompted(frame, id, prompt))
         return self._masks(frame)
 
@@ -155,23 +157,26 @@ class VideoSession:
     def clear(self, frame: int, id: int) -> None:
         """Take back all that was said of an object on a frame. An object of which nothing is said is gone."""
         if id not in self.script.get(frame, {}):
-            raise PromptError(f"object {id} has no prompt on frame {frame}. {self._whereabouts(id)}")
-        self._undone.append(self._present())
-        self._forget_frame(frame, id)
+            raise PromptError(f"object {id} has no prompt on frame {frame}. {self.script.whereabouts(id)}")
+        self._history.note(moment(self.script.steps, self._objects))
+        each = self._objects[id]
+        each.forget(frame)
+        if not each.prompted:
+            del self._objects[id]
         self.script.steps.append(Cleared(frame, id))
 
     def remove(self, id: int) -> None:
         """Give up an object and all that was said of it."""
         self._known(id)
-        self._undone.append(self._present())
+        self._history.note(moment(self.script.steps, self._objects))
         del self._objects[id]
         self.script.steps.append(Removed(id))
 
     def undo(self) -> None:
         """Go back to before the last prompt, clearing or removal, and what was followed since."""
-        if not self._undone:
+        if not self._history:
             raise PromptError("there is nothing to undo: nothing was prompted, cleared or removed yet.")
-        self.script.steps, self._objects = self._undone.pop()
+        self.script.steps, self._objects = self._history.back()
 
     def replay(self, script: Script) -> Self:
         """Do all the steps of a script."""
@@ -233,10 +238,13 @@ class VideoSession:
             here = [each for each in chosen if each.reached(frame, reverse=reverse)]
             following = [each for each in here if frame not in each.prompted]
             if following:
+                for each in following:
+                    self._bring_back(each, frame, reverse=reverse)
                 features, length = self._encoded(frame), self._clip_length
                 advance(self.model, features, frame, following, reverse=reverse, clip_length=length)
             for each in following:
-                self._note(each, frame)
+                each.note(frame, self._room)
+            self._make_room()
             for each in here:
                 each.passed[frame] = reverse
             if here:
@@ -262,30 +270,25 @@ class VideoSession:
             self._features.put(frame, features)
         return features
 
-    def _note(self, each: Followee, frame: int) -> None:
-        if each.last is not None:
-            each.answers[frame] = each.last
+    def _make_room(self) -> None:
+        spared = 2 * POINTERS * len(self._objects)
+        for frame, each in self._room.overdue(spared):
+            give_up(frame, each, chain(self._objects.values(), self._history.objects()), self.frames.size)
+
+    def _bring_back(self, each: Followee, frame: int, *, reverse: bool) -> None:
+        """Remember again what is about to be looked at, where there was no room for it."""
+        step = 1 if reverse else -1
+        for at in range(frame + WINDOW * step, frame, -step):
+            answer = each.answers.get(at)
+            if isinstance(answer, Packed) and answer.remembered and at not in each.bank.tracked:
+                memory = remade(self.model, self._encoded(at), at, answer, self.frames.size)
+                each.bank.keep(memory)
+                self._room.add(at, memory)
 
     def _masks(self, frame: int, objects: list[Followee] | None = None) -> Masks:
         objects = list(self._objects.values()) if objects is None else objects
-        return gathered(
-            frame, {each.id: each.answers.get(frame) for each in objects}, self.frames.size, self.model
-        )
-
-    def _forget_frame(self, frame: int, id: int) -> None:
-        each = self._objects[id]
-        each.prompted.discard(frame)
-        each.pending.pop(frame, None)
-        each.bank.forget(frame)
-        each.answers.pop(frame, None)
-        each.passed.pop(frame, None)
-        if not each.prompted:
-            del self._objects[id]
-
-    def _present(self) -> tuple[list[Step], dict[int, Followee]]:
-        """What an undo goes back to; memories and answers are shared, not copied."""
-        return list(self.script.steps), {id: each.copy() for id, each in self._objects.items()}
-
-    def _whereabouts(self, id: int) -> str:
-        frames = [str(frame) for frame, said in self.script.items() if id in said]
-        return f"It has some on frames {', '.join(frames)}." if frames else "Nothing was said of it."
+        answers = {each.id: each.answers[frame] for each in objects if frame in each.answers}
+        full = {id: each for id, each in answers.items() if not isinstance(each, Packed)}
+        if len(full) < len(answers):
+            return shown(frame, answers, self.frames.size, self.model.device)
+        return gathered(frame, full, self.frames.size, self.model)

@@ -1,0 +1,178 @@
+"""The peers: sam2==1.1.0, plain and compiled, and transformers, each driven as its own examples do."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+from transformers import Sam2VideoInferenceSession
+
+import masklet
+from benchmarks.subject import FULL, Work
+from benchmarks.timing import Stopwatch
+from masklet import Sam2Config
+from masklet.checkpoint.layouts import ORIGINAL, TRANSFORMERS, to_theirs
+from masklet.transforms import frame_to_square
+from parity import original, transformers_reference
+
+
+def shared_weights(work: Work) -> tuple[Sam2Config, dict[str, Tensor]]:
+    """The config of a file of weights, and its tensors under masklet's names."""
+    model = masklet.load(work.weights, device="cpu")
+    return model.config, model.state_dict()
+
+
+@contextlib.contextmanager
+def as_advised(device: torch.device) -> Iterator[None]:
+    """No gradients; on a GPU bfloat16, as the original's examples have it. Without its progress bars."""
+    low = torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda")
+    with torch.inference_mode(), low, contextlib.redirect_stderr(io.StringIO()):
+        yield
+
+
+class Original:
+    """facebookresearch/sam2's predictors.
+
+    compiled : its `vos_optimized` predictor, which is for GPUs
+    """
+
+    def __init__(self, work: Work, *, compiled: bool = False) -> None:
+        self.work = work
+        config, weights = shared_weights(work)
+        target = "sam2.sam2_video_predictor.SAM2VideoPredictorVOS"
+        switches = [f"++model._target_={target}", "++model.compile_image_encoder=True"] if compiled else []
+        with mock.patch.object(original, "SWITCHES", [*original.SWITCHES, *switches]):
+            self.model = original.build(config)
+        self.model.load_state_dict(to_theirs(weights, ORIGINAL))
+        self.model.to(work.device)
+        self.predictor = original.image_predictor(self.model)
+        self.watch = Stopwatch(work.device)
+        self.watch.watch(self.model, "forward_image", "encode")
+        self.watch.watch(self.model, "_prepare_memory_conditioned_features", "attend")
+        self.watch.watch(self.model, "_forward_sam_heads", "decode")
+        self.watch.watch(self.model, "_encode_new_memory", "memorize")
+
+    def picture(self) -> None:
+        with as_advised(self.work.device):
+            self.predictor.set_image(self.work.frames[0])
+            self.predictor.predict(np.array([self.work.click(1)]), np.array([1]))
+
+    def open(self, objects: int) -> None:
+        with as_advised(self.work.device), tempfile.TemporaryDirectory() as folder:
+            write_frames(folder, self.work.frames)
+            self.state = self.model.init_state(folder)
+            for id in range(1, objects + 1):
+                self._prompt(id)
+            self.model.propagate_in_video_preflight(self.state)
+
+    def _prompt(self, id: int) -> None:
+        self.model.add_new_points_or_box(self.state, 0, id, [self.work.click(id)], [1])
+
+    def click(self) -> None:
+        with as_advised(self.work.device):
+            self._prompt(1)
+
+    def remember(self) -> None:
+        with as_advised(self.work.device):
+            self.model.propagate_in_video_preflight(self.state)
+        for outputs in self.state["output_dict_per_obj"].values():
+            multiply(outputs["cond_frame_outputs"][0], outputs["non_cond_frame_outputs"], FULL)
+
+    def follow(self, frame: int) -> None:
+        with as_advised(self.work.device):
+            next(self.model.propagate_in_video(self.state, frame, max_frame_num_to_track=0))
+
+    edit = follow
+
+
+class Transformers:
+    """transformers' video model, with the features of the last frame kept, as it does by default."""
+
+    def __init__(self, work: Work) -> None:
+        self.work = work
+        config, weights = shared_weights(work)
+        self.model = transformers_reference.build(config).to(work.device)
+        self.model.load_state_dict(to_theirs(weights, TRANSFORMERS))
+        self.watch = Stopwatch(work.device)
+        self.watch.watch(self.model, "get_image_features", "encode")
+        self.watch.watch(self.model, "_prepare_memory_conditioned_features", "attend")
+        self.watch.watch(self.model, "_single_frame_forward", "decode")
+        self.watch.watch(self.model, "_batch_encode_memories", "memorize")
+
+    def picture(self) -> None:
+        with as_advised(self.work.device):
+            session = self._session(self.work.frames[:1])
+            self._prompt(session, 1)
+
+    def open(self, objects: int) -> None:
+        with as_advised(self.work.device):
+            self.session = self._session(self.work.frames)
+            for id in range(1, objects + 1):
+                self._prompt(self.session, id)
+
+    def _session(self, frames: np.ndarray) -> Sam2VideoInferenceSession:
+        height, width = frames.shape[1:3]
+        return Sam2VideoInferenceSession(
+            video=torch.cat([frame_to_square(frame, self.model.image_size) for frame in frames]),
+            video_height=height,
+            video_width=width,
+            inference_device=self.work.device,
+            inference_state_device=self.work.device,
+            video_storage_device=self.work.device,
+            dtype=torch.float32,
+        )
+
+    def _prompt(self, session: Sam2VideoInferenceSession, id: int) -> None:
+        x, y = self.work.click(id)
+        side = self.model.image_size
+        point = torch.tensor([x * side / session.video_width, y * side / session.video_height])
+        inputs = {
+            "point_coords": point.view(1, 1, 1, 2),
+            "point_labels": torch.ones(1, 1, 1, dtype=torch.int32),
+        }
+        session.add_point_inputs(session.obj_id_to_idx(id), 0, inputs)
+        session.obj_with_new_inputs = [id]
+        self._enlarged(self.model(session, frame_idx=0), session)
+
+    def click(self) -> None:
+        with as_advised(self.work.device):
+            self._prompt(self.session, 1)
+
+    def remember(self) -> None:
+        for outputs in self.session.output_dict_per_obj.values():
+            multiply(outputs["cond_frame_outputs"][0], outputs["non_cond_frame_outputs"], FULL)
+
+    def follow(self, frame: int) -> None:
+        with as_advised(self.work.device):
+            self._enlarged(self.model(self.session, frame_idx=frame), self.session)
+
+    edit = follow
+
+    def _enlarged(self, seen: Any, session: Sam2VideoInferenceSession) -> Tensor:
+        return F.interpolate(
+            seen.pred_masks.float(), (session.video_height, session.video_width), mode="bilinear"
+        )
+
+
+def multiply(output: dict[str, Any], outputs: dict[int, dict[str, Any]], frames: int) -> None:
+    """Copies of what is kept of one frame, as of frames 1 to `frames` - 1."""
+    for frame in range(1, frames):
+        outputs[frame] = {
+            name: value.clone() if isinstance(value, Tensor) else value for name, value in output.items()
+        }
+
+
+def write_frames(folder: str, frames: np.ndarray) -> None:
+    """A folder of pictures, which is what the original reads."""
+    for number, frame in enumerate(frames):
+        Image.fromarray(frame).save(Path(folder) / f"{number:05d}.jpg", quality=95)

@@ -1,0 +1,112 @@
+"""Figures into docs/performance.md: tables between marks, and plots beside them."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from benchmarks import REPO, apart, rows
+from benchmarks.results import Results, Row
+
+FIGURES = REPO / "docs" / "performance.json"
+PAGE = REPO / "docs" / "performance.md"
+README = REPO / "README.md"
+PLOTS = REPO / "docs" / "images"
+MODELS = ("tiny", "base-plus", "nano")
+
+
+def spread(row: Row) -> str:
+    """The median, and from where to where."""
+    low, high = min(row.values), max(row.values)
+    said = number(row.median, row.unit)
+    return said if len(row.values) == 1 else f"{said} ({number(low, row.unit)} to {number(high, row.unit)})"
+
+
+def number(value: float, unit: str) -> str:
+    if unit == "s":
+        return f"{1000 * value:.0f} ms" if value < 1 else f"{value:.2f} s"
+    return f"{value:,.0f} {unit}" if unit == "MiB" else f"{value:.1f}"
+
+
+def cell(row: Row, beside: Row | None) -> str:
+    """A figure, and how many times better than the original it is."""
+    if beside is None or beside is row:
+        return spread(row)
+    better = row.median / beside.median if row.unit == "frames/s" else beside.median / row.median
+    return f"{spread(row)}, **{better:.2f}x**"
+
+
+def table(results: Results, model: str, names: dict[str, str]) -> str:
+    subjects = results.subjects(model)
+    lines = [f"| {model} | " + " | ".join(subjects) + " |", "| --- " * (1 + len(subjects)) + "|"]
+    for key, name in names.items():
+        found = {subject: results.get(model, key, subject) for subject in subjects}
+        if any(found.values()):
+            beside = found.get("original")
+            cells = [cell(row, beside) if row else "" for row in found.values()]
+            lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def readme_table(results: Results) -> str:
+    """Seconds a frame, at one object and at eight."""
+    lines = ["| seconds a frame | original | transformers | masklet |", "| --- | --- | --- | --- |"]
+    for model in MODELS:
+        for objects in (1, 8):
+            medians = [results.median(model, f"follow {objects}", name) for name in apart.SUBJECTS]
+            if None not in medians:
+                cells = " | ".join(f"{median:.2f}" for median in medians if median is not None)
+                lines.append(f"| {model}, {objects} object{'s' if objects > 1 else ''} | {cells} |")
+    return "\n".join(lines)
+
+
+def machine_table(results: Results) -> str:
+    said = [f"{name.replace('_', ' ')}: {value}" for name, value in results.machine.items()]
+    return "\n".join(f"* {line}" for line in said)
+
+
+def write(results: Results) -> None:
+    """Fill the marked parts of the page and of the README, and draw the plots."""
+    parts = {"machine": machine_table(results), "readme": readme_table(results)}
+    for model in MODELS:
+        if results.subjects(model):
+            parts[model] = table(results, model, {**rows.NAMES, **apart.NAMES})
+    for page in (PAGE, README):
+        fill(page, parts)
+    plot(results)
+
+
+def fill(page: Path, parts: dict[str, str]) -> None:
+    """Put each part between its marks, `<!-- bench: name -->` and `<!-- end -->`, where a page has them."""
+    text = page.read_text()
+    for name, part in parts.items():
+        marks = re.compile(rf"(<!-- bench: {name} -->\n).*?(<!-- end -->)", re.DOTALL)
+        text = marks.sub(lambda found, part=part: f"{found[1]}{part}\n{found[2]}", text)
+    page.write_text(text)
+
+
+def plot(results: Results) -> None:
+    """Seconds a frame over the number of objects, a line for each subject."""
+    import matplotlib
+
+    matplotlib.use("agg")
+    from matplotlib import pyplot
+
+    models = [model for model in MODELS if results.median(model, "follow 1", "masklet")]
+    if not models:
+        return
+    figure, axes = pyplot.subplots(1, len(models), figsize=(4 * len(models), 3.4), squeeze=False)
+    for axis, model in zip(axes[0], models, strict=True):
+        for subject in results.subjects(model):
+            points = [(n, results.median(model, row, subject)) for row, n in rows.OBJECTS.items()]
+            known = [(n, seconds) for n, seconds in points if seconds is not None]
+            if known:
+                axis.plot(*zip(*known, strict=True), marker="o", label=subject)
+        axis.set(title=model, xlabel="objects", ylabel="seconds a frame", xscale="log", yscale="log")
+        axis.set_xticks([1, 3, 8, 16], ["1", "3", "8", "16"])
+        axis.minorticks_off()
+        axis.grid(alpha=0.3)
+    axes[0][0].legend(fontsize=8)
+    figure.tight_layout()
+    figure.savefig(PLOTS / "performance.png", dpi=110)
+    pyplot.close(figure)

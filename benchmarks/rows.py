@@ -1,0 +1,139 @@
+"""The rows: what is done, in which order, and how often. Slow machines repeat less."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+from benchmarks.results import Row
+from benchmarks.subject import FULL, STAGES, Subject, Work
+from benchmarks.timing import in_turns
+
+ROUNDS = 12  # at most
+FRAMES = FULL + ROUNDS + 1
+NAMES = {
+    "encode": "encode a frame",
+    "attend 1": "look at 1 memory",
+    "attend 7": "look at 7 memories",
+    "decode": "decode",
+    "memorize": "memorise",
+    "click": "click, once encoded",
+    "picture": "picture: encode and click",
+    "follow 1": "follow 1 object",
+    "follow 3": "follow 3 objects",
+    "follow 8": "follow 8 objects",
+    "follow 16": "follow 16 objects",
+    "again": "the same, after a correction",
+}
+OBJECTS = {"follow 1": 1, "follow 3": 3, "follow 8": 8, "follow 16": 16}
+
+
+@dataclass(frozen=True)
+class Bench:
+    """One model's subjects on a machine.
+
+    seconds : that a row may take, beyond which it is not repeated
+    """
+
+    model: str
+    work: Work
+    subjects: Mapping[str, Subject]
+    seconds: float
+
+    def run(self, wanted: set[str]) -> Iterator[Row]:
+        """Measure the wanted rows of NAMES."""
+        if "picture" in wanted:
+            yield from self._rows("picture", lambda each, _: each.picture())
+        if wanted & {"attend 1", "click"}:
+            self._open(1)
+        if "click" in wanted:
+            yield from self._rows("click", lambda each, _: each.click(), warm_up=True)
+        if "attend 1" in wanted:
+            yield from self._attend_one()
+        for row, objects in OBJECTS.items():
+            if row in wanted:
+                yield from self._follow(row, objects, stages=objects == 1)
+        if "again" in wanted:
+            yield from self._again()
+
+    def _attend_one(self) -> Iterator[Row]:
+        """Of one and the same frame: only the stage is of interest."""
+        stages = self._staged(lambda each, _: each.follow(1))
+        yield from (Row(self.model, "attend 1", name, tuple(seen["attend"])) for name, seen in stages.items())
+
+    def _follow(self, row: str, objects: int, *, stages: bool) -> Iterator[Row]:
+        self._open(objects)
+        for each in self.subjects.values():
+            each.remember()
+        if stages:
+            for name, seen in self._staged(lambda each, turn: each.follow(FULL + turn)).items():
+                for stage in STAGES:
+                    key = "attend 7" if stage == "attend" else stage
+                    yield Row(self.model, key, name, tuple(seen[stage]))
+                if self.work.device.type == "cpu":  # where watching the stages costs nothing
+                    yield Row(self.model, row, name, tuple(seen["all"]))
+            if self.work.device.type == "cpu":
+                return
+        yield from self._rows(row, lambda each, turn: each.follow(FULL + turn), warm_up=objects <= 3)
+
+    def _again(self) -> Iterator[Row]:
+        self._open(1)
+        for each in self.subjects.values():
+            each.remember()
+        turns = (
+            3 if self.work.device.type == "cpu" else ROUNDS
+        )  # at least 2: peers keep the last frame's features
+        for turn in range(turns):
+            for each in self.subjects.values():
+                each.edit(FULL + turn)
+        yield from self._rows("again", lambda each, turn: each.edit(FULL + turn), rounds=turns)
+
+    def _open(self, objects: int) -> None:
+        gc.collect()
+        for each in self.subjects.values():
+            each.open(objects)
+            each.watch.read()
+
+    def _rows(
+        self,
+        row: str,
+        action: Callable[[Subject, int], None],
+        *,
+        warm_up: bool = False,
+        rounds: int = ROUNDS,
+    ) -> Iterator[Row]:
+        if warm_up:
+            for each in self.subjects.values():
+                action(each, 0)
+        actions = {name: _bound(action, each) for name, each in self.subjects.items()}
+        spent = in_turns(actions, self.work.device, seconds=self.seconds, rounds=rounds)
+        yield from (Row(self.model, row, name, tuple(values)) for name, values in spent.items())
+
+    def _staged(self, action: Callable[[Subject, int], None]) -> dict[str, dict[str, list[float]]]:
+        """Seconds by subject and stage, and of all together; the first turn warms up."""
+        seen: dict[str, dict[str, list[float]]] = {name: {} for name in self.subjects}
+
+        def watched(name: str, each: Subject) -> Callable[[int], None]:
+            def act(turn: int) -> None:
+                each.watch.read()
+                was, each.watch.on = each.watch.on, True
+                action(each, turn)
+                each.watch.on = was
+                for stage, spent in each.watch.read().items():
+                    seen[name].setdefault(stage, []).append(spent)
+
+            return act
+
+        actions = {name: watched(name, each) for name, each in self.subjects.items()}
+        whole = in_turns(actions, self.work.device, seconds=self.seconds, rounds=ROUNDS)
+        for name, values in whole.items():
+            seen[name]["all"] = values
+        return {
+            name: {stage: values[1:] or values for stage, values in stages.items()}
+            for name, stages in seen.items()
+        }
+
+
+def _bound(action: Callable[[Subject, int], None], subject: Subject) -> Callable[[int], None]:
+    return lambda turn: action(subject, turn)
