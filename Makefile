@@ -58,9 +58,9 @@ help: ## Show this list
 	@$(PIP_INSTALL) --editable '.[dev]' | $(PROGRESS)
 	@touch .venv/.plain $@
 
-# The original implementation, which parity tests compare with. Its own requirements would replace our torch, and its
-# CUDA extension is not needed.
+# The original implementation, which parity tests compare with, and the reader of Label Studio's masks. Their own
+# requirements would replace our torch and OpenCV, and the original's CUDA extension is not needed.
 .venv/.peer: .venv/.dev
-	@echo "Installing the original sam2 into .venv, for comparison."
-	@if SAM2_BUILD_CUDA=0 $(PIP_INSTALL) --no-deps --no-build-isolation sam2 | $(PROGRESS); then touch $@; \
-	else echo "The original sam2 cannot be installed here: the tests that compare with it will be skipped." >&2; fi
+	@echo "Installing the original sam2 and Label Studio's reader into .venv, for comparison."
+	@if SAM2_BUILD_CUDA=0 $(PIP_INSTALL) --no-deps --no-build-isolation sam2 label-studio-sdk | $(PROGRESS); then touch $@; \
+	else echo "The original sam2 or the reader cannot be installed here: the tests that compare with them will be skipped." >&2; fi

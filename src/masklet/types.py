@@ -356,11 +356,16 @@ class Masks:
 
     def label_map(self) -> np.ndarray:
         """int32 (H, W): the object's id at each pixel, or 0; where masks overlap the highest logit wins."""
-        if not self.ids:
-            return np.zeros(self.size, dtype=np.int32)
-        best, row = self.logits.max(dim=0)
-        ids = torch.tensor(self.ids, device=row.device)
-        return torch.where(best > 0, ids[row], 0).cpu().numpy().astype(np.int32)
+        labels = np.zeros(self.size, dtype=np.int32)
+        claims = np.zeros(self.size, dtype=np.uint16)
+        for id, mask in self.items():
+            labels[mask] = id
+            claims += mask
+        disputed = claims > 1  # few pixels, if any: reading the logits of all would take most of the time
+        if disputed.any():
+            logits = self.logits[:, torch.from_numpy(disputed).to(self.logits.device)]
+            labels[disputed] = np.array(self.ids)[logits.argmax(dim=0).cpu().numpy()]
+        return labels
 
     def rle(self) -> list[rle.RLE]:
         """Every mask as COCO RLE, in the order of `ids`."""

@@ -17,7 +17,7 @@ import pytest
 
 import masklet
 from masklet import Prompt, VideoSession
-from masklet.media import open_frames, read_label_map, read_masklets
+from masklet.media import FORMATS, open_frames, read_label_map, read_masklets
 from masklet.model import Sam2
 from media.made import write_video
 from toys import SIZE, blob, clip, toy_network
@@ -112,6 +112,22 @@ def test_from_the_frame_that_is_pointed_at(
     assert (found[2][3] == (read_label_map(labels) == 3)).mean() > 0.98
 
 
+def test_formats_by_name(run: Run, shelf: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    chosen = ("--format", "coco", "--format", "cvat", "--format", "coco")
+    answer = run(
+        "track", shelf / "clip.mp4", *CLICK, *chosen, "--model", shelf / "toy.safetensors", "--out", out
+    )
+    assert answer.code == 0 and answer.out.split() == [str(out / "coco.json"), str(out / "cvat_tracks.xml")]
+    assert sorted(path.name for path in out.iterdir()) == ["coco.json", "cvat_tracks.xml"]
+    assert len(json.loads((out / "coco.json").read_text())["images"]) == LENGTH
+
+
+def test_every_format_is_told(run: Run) -> None:
+    said = run("track", "--help").out
+    assert all(name in said for name in FORMATS)
+
+
 def test_so_many_frames_a_second(run: Run, shelf: Path, tmp_path: Path) -> None:
     arguments = (*CLICK, "--fps", 12.5, "--model", shelf / "toy.safetensors", "--out", tmp_path / "out")
     assert run("track", shelf / "clip.mp4", *arguments).code == 0
@@ -161,6 +177,7 @@ BAD = {
     "a missing checkpoint": (("track", "clip.mp4", *CLICK, "--model", "no/such.pt"), "no file no/such.pt"),
     "an unknown device": (("track", "clip.mp4", *CLICK, "--device", "abacus"), "abacus cannot be used here"),
     "an unknown precision": (("track", "clip.mp4", *CLICK, "--dtype", "float8"), "float8"),
+    "an unknown format": (("track", "clip.mp4", *CLICK, "--format", "gif"), "there is no format 'gif'"),
     "no such script": (("track", "clip.mp4", "--script", "nowhere.json"), "no saved session at nowhere.json"),
     "no script": (("track", "clip.mp4", "--script", "text.mp4"), "text.mp4 is not a saved session"),
     "script and click": (("track", "clip.mp4", *CLICK, "--script", "session.json"), "leave the pointing out"),

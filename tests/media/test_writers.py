@@ -18,9 +18,12 @@ import pytest
 from masklet.errors import MediaError
 from masklet.media import (
     FORMATS,
+    Behind,
     Format,
     Frames,
+    MaskletsJson,
     OverlayPng,
+    OverlayVideo,
     Writer,
     Writers,
     open_frames,
@@ -116,6 +119,19 @@ class TestWholeFiles:
             part.write_text("half of the n")
             raise KeyboardInterrupt
         assert [each.name for each in tmp_path.iterdir()] == ["note.txt"] and path.read_text() == "old"
+
+    def test_behind_writes_all_in_order(self, source: Frames, tmp_path: Path) -> None:
+        inner = MaskletsJson(tmp_path / "masklets.json", source)
+        write(Behind(inner, room=1), source)
+        assert_same(list(read_masklets(tmp_path / "masklets.json")), CLIP)
+
+    def test_what_fails_behind_is_raised(self, source: Frames, tmp_path: Path) -> None:
+        writer = Behind(OverlayVideo(tmp_path / "overlay.mp4", source))
+        writer.write(source[1], CLIP[1])
+        writer.write(source[0], CLIP[0])
+        with pytest.raises(MediaError, match="in order"):
+            writer.close()
+        assert len(open_frames(tmp_path / "overlay.mp4")) == 1
 
     def test_writers_close_all_even_when_one_fails(self, source: Frames) -> None:
         closed = []

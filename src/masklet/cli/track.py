@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,11 +17,31 @@ from masklet.cli.prompts import Box, Mask, Negatives, Points, read_prompts
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-    from masklet.media import Frames, Writers
+    from masklet.media import Format, Frames, Writer
     from masklet.model import Sam2
     from masklet.sessions.saved import SavedSession
     from masklet.sessions.video import VideoSession
     from masklet.types import Prompt
+
+
+USUAL = ("palette", "masklets", "overlay")
+
+
+@dataclass(frozen=True)
+class Results:
+    """What is written, and where."""
+
+    folder: Path
+    formats: Sequence[Format]
+
+    @property
+    def paths(self) -> list[Path]:
+        return [self.folder / each.path for each in self.formats]
+
+    def writers(self, frames: Frames) -> Writer:
+        from masklet.media import Behind, writers
+
+        return Behind(writers([each.name for each in self.formats], self.folder, frames))
 
 
 class Direction(StrEnum):
@@ -31,7 +52,7 @@ class Direction(StrEnum):
 
 def track(
     video: Annotated[str, typer.Argument(help="A video file or URL, or a folder or glob of pictures.")],
-    out: Annotated[Path, typer.Option(help="The folder that takes masks/, masklets.json and overlay.mp4.")],
+    out: Annotated[Path, typer.Option(help="The folder that takes what is written.")],
     point: Points = None,
     negative: Negatives = None,
     box: Box = None,
@@ -46,9 +67,19 @@ def track(
     device: Device = None,
     dtype: Precision = Dtype.float32,
     fps: Annotated[float | None, typer.Option(help="Take so many frames of each second.")] = None,
+    formats: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--format",
+            metavar="NAME",
+            help="How to write the masks. May be repeated; without it palette, masklets and overlay. "
+            "Others are coco, youtube-vis, sa-v, yolo, polygons, objects, cvat, cvat-images, label-studio, "
+            "label-studio-video, cutout-webm, cutout-png and frames.",
+        ),
+    ] = None,
 ) -> None:
     """Follow objects through a video, and write their masks on every frame."""
-    from masklet.media import folder, open_frames
+    from masklet.media import find_format, folder, open_frames
     from masklet.sessions.saved import SavedSession
     from masklet.sessions.video import VideoSession
 
@@ -58,6 +89,7 @@ def track(
         raise typer.BadParameter(
             "it says itself what to follow: leave the pointing out.", param_hint="--script"
         )
+    results = Results(out, [find_format(name) for name in dict.fromkeys(formats or USUAL)])
     prompts = read_prompts(point, negative, box, mask) if saved is None else {}
     frames = open_frames(video, fps=fps)
     if saved is None:
@@ -67,14 +99,14 @@ def track(
     folder(out)
     network = load_network(model, device, dtype)
 
-    with _told(out), _progress() as progress:
+    with _told(results), _progress() as progress:
         if saved is not None:
             session = VideoSession(network, frames, capacity=saved.capacity, clip_length=saved.clip_length)
-            _again(session, saved, out, progress)
+            _again(session, saved, results, progress)
         elif direction is Direction.forward:
-            _stream(network, frames, {frame: prompts}, out, progress)
+            _stream(network, frames, {frame: prompts}, results, progress)
         else:
-            _both_ways(VideoSession(network, frames), frame, prompts, direction, out, progress)
+            _both_ways(VideoSession(network, frames), frame, prompts, direction, results, progress)
 
 
 def _check(frames: Frames, frame: int, prompts: dict[int, Prompt]) -> None:
@@ -88,13 +120,13 @@ def _check(frames: Frames, frame: int, prompts: dict[int, Prompt]) -> None:
 
 
 def _stream(
-    model: Sam2, frames: Frames, prompts: dict[int, dict[int, Prompt]], out: Path, progress: Progress
+    model: Sam2, frames: Frames, prompts: dict[int, dict[int, Prompt]], results: Results, progress: Progress
 ) -> None:
     """Forwards, in constant memory, writing each frame as it is done."""
     import masklet
 
     found = masklet.track(model, frames, prompts)
-    with _writers(out, frames) as writers:
+    with results.writers(frames) as writers:
         for masks in progress.track(found, len(frames) - min(prompts), description=frames.name):
             writers.write(frames[masks.frame], masks)
 
@@ -104,7 +136,7 @@ def _both_ways(
     frame: int,
     prompts: dict[int, Prompt],
     direction: Direction,
-    out: Path,
+    results: Results,
     progress: Progress,
 ) -> None:
     """Backwards and perhaps forwards; whatever was done is written, also when the work is interrupted."""
@@ -115,10 +147,10 @@ def _both_ways(
         if direction is Direction.both:
             _follow(session, frame, len(session.frames), progress, reverse=False)
     finally:
-        _write(session, out, progress)
+        _write(session, results, progress)
 
 
-def _again(session: VideoSession, saved: SavedSession, out: Path, progress: Progress) -> None:
+def _again(session: VideoSession, saved: SavedSession, results: Results, progress: Progress) -> None:
     """What was done in a saved session; whatever was done is written, also when the work is interrupted."""
     from masklet.sessions.script import Followed, Script
 
@@ -129,7 +161,7 @@ def _again(session: VideoSession, saved: SavedSession, out: Path, progress: Prog
             else:
                 session.replay(Script([step]))
     finally:
-        _write(session, out, progress)
+        _write(session, results, progress)
 
 
 def _follow(
@@ -147,22 +179,12 @@ def _follow(
         pass
 
 
-def _write(session: VideoSession, out: Path, progress: Progress) -> None:
+def _write(session: VideoSession, results: Results, progress: Progress) -> None:
     """All the masks that stand in a session, in the order of frames."""
     frames = session.frames
-    with _writers(out, frames) as writers:
+    with results.writers(frames) as writers:
         for frame in progress.track(session.answered, description="writing"):
             writers.write(frames[frame], session.masks(frame))
-
-
-def _writers(out: Path, frames: Frames) -> Writers:
-    from masklet.media import MaskletsJson, OverlayVideo, PalettePngs, Writers
-
-    return Writers(
-        PalettePngs(out / "masks"),
-        MaskletsJson(out / "masklets.json", frames),
-        OverlayVideo(out / "overlay.mp4", frames),
-    )
 
 
 def _progress() -> Progress:
@@ -174,7 +196,7 @@ def _progress() -> Progress:
 
 
 @contextmanager
-def _told(out: Path) -> Iterator[None]:
+def _told(results: Results) -> Iterator[None]:
     """Say where the results are, also after Ctrl-C: what was written until then is whole."""
     try:
         yield
@@ -182,6 +204,6 @@ def _told(out: Path) -> Iterator[None]:
         typer.echo("interrupted; what was done is kept:", err=True)
         raise typer.Exit(130) from None
     finally:
-        for path in (out / "masks", out / "masklets.json", out / "overlay.mp4"):
+        for path in results.paths:
             if path.exists():
                 typer.echo(path)

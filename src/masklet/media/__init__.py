@@ -23,10 +23,11 @@ from masklet.media.pictures import find_pictures, read_image
 from masklet.media.polygons import PolygonsJson, YoloTxts, outlines
 from masklet.media.source import Image, NoSuchFrame, Source
 from masklet.media.stills import FramePictures
-from masklet.media.writer import Writer, Writers
+from masklet.media.writer import Behind, Writer, Writers
 
 __all__ = [
     "FORMATS",
+    "Behind",
     "CocoJson",
     "CutoutPngs",
     "CutoutVideo",

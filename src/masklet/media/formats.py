@@ -45,12 +45,12 @@ class Format:
 
 
 _ALL = (
-    Format("png", "Label maps: palette PNG, as DAVIS", "masks", lambda at, of, names: PalettePngs(at)),
+    Format("palette", "Label maps: palette PNG, as DAVIS", "masks", lambda at, of, names: PalettePngs(at)),
     Format("objects", "A PNG for each object, as SA-V", "objects", lambda at, of, names: ObjectPngs(at)),
     Format("masklets", "masklet's own JSON", "masklets.json", lambda at, of, names: MaskletsJson(at, of)),
     Format("coco", "COCO", "coco.json", CocoJson),
     Format("youtube-vis", "YouTube-VIS", "youtube_vis.json", YouTubeVisJson),
-    Format("sav", "SA-V", "sav.json", SavJson),
+    Format("sa-v", "SA-V", "sav.json", SavJson),
     Format("yolo", "YOLO segmentation", "labels", YoloTxts),
     Format("polygons", "Polygons with holes", "polygons.json", lambda at, of, names: PolygonsJson(at, of)),
     Format("cvat", "CVAT for video: polygon tracks", "cvat_tracks.xml", CvatTracks),

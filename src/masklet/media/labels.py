@@ -55,7 +55,7 @@ def write_label_map(path: StrPath, labels: np.ndarray) -> None:
     picture = PIL.Image.fromarray(labels.astype(np.uint8))
     picture.putpalette(davis_palette().tobytes())
     with whole(path) as part:
-        picture.save(part, format="PNG")
+        picture.save(part, format="PNG", compress_level=1)  # a label map is small at any level
 
 
 def read_label_map(path: StrPath) -> np.ndarray:

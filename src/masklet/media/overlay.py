@@ -24,10 +24,27 @@ _SHIFT = 4  # OpenCV draws at 1 / 2**4 of a pixel
 def overlay(image: Image, masks: Masks) -> Image:
     """The picture with its masks painted in, each in its object's colour and with an outline."""
     painted = image.copy()
-    for id, mask in masks.items():
-        painted[mask] = (1 - FILL) * painted[mask] + FILL * np.array(color(id))
-    outlines = {id: _outlines(mask) for id, mask in masks.items()}
+    seen = masks.boxes[masks.boxes.any(axis=1)]
+    if not len(seen):
+        return painted
     width = max(1, round(min(masks.size) / 280))
+    part = _around(seen, 2 * width + 2)
+    painted[part] = _painted(painted[part], {id: mask[part] for id, mask in masks.items()}, width)
+    return painted
+
+
+def _around(boxes: np.ndarray, margin: int) -> tuple[slice, slice]:
+    """Rows and columns in which all of the boxes lie, with room for their outlines."""
+    (x0, y0), (x1, y1) = boxes[:, :2].min(axis=0).astype(int), boxes[:, 2:].max(axis=0).astype(int)
+    return slice(max(0, y0 - margin), y1 + margin), slice(max(0, x0 - margin), x1 + margin)
+
+
+def _painted(image: Image, masks: dict[int, np.ndarray], width: int) -> Image:
+    painted = np.ascontiguousarray(image)
+    for id, mask in masks.items():
+        tinted = cv2.addWeighted(painted, 1 - FILL, np.full_like(painted, color(id)), FILL, 0)
+        cv2.copyTo(tinted, mask.astype(np.uint8), painted)
+    outlines = {id: _outlines(mask) for id, mask in masks.items()}
     shaded = painted.copy()
     for lines in outlines.values():
         cv2.polylines(shaded, lines, True, (0, 0, 0), width + 2, cv2.LINE_AA, _SHIFT)

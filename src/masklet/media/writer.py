@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from types import TracebackType
 from typing import TypeVar
@@ -49,3 +51,29 @@ class Writers(Writer):
         with ExitStack() as stack:
             for writer in reversed(self._writers):
                 stack.callback(writer.close)
+
+
+class Behind(Writer):
+    """Writes in a thread of its own, a few frames behind, so that whoever finds the masks need not wait.
+
+    What fails there is raised by a later `write`, or by `close`.
+    """
+
+    def __init__(self, writer: Writer, *, room: int = 4) -> None:
+        self._writer = writer
+        self._room = room
+        self._waiting: deque[Future[None]] = deque()
+        self._thread = ThreadPoolExecutor(max_workers=1)
+
+    def write(self, image: Image, masks: Masks) -> None:
+        while len(self._waiting) >= self._room:
+            self._waiting.popleft().result()
+        self._waiting.append(self._thread.submit(self._writer.write, image, masks))
+
+    def close(self) -> None:
+        try:
+            while self._waiting:
+                self._waiting.popleft().result()
+        finally:
+            self._thread.shutdown()
+            self._writer.close()
