@@ -1,8 +1,8 @@
 """Resident memory of one implementation after so many frames, in a process of its own.
 
-python -m benchmarks.resident NAME WEIGHTS VIDEO FRAMES prints JSON. The first frames and the last are followed. Of
-those between, a peer gets the tensors that it keeps of each, copied from one that was followed; masklet's tracker
-keeps those of sixteen, however many there were.
+python -m benchmarks.resident NAME WEIGHTS VIDEO FRAMES prints JSON. The first frames and the last are
+followed. Of those between, a peer gets the tensors that it keeps of each, copied from one that was followed;
+masklet's tracker keeps those of sixteen, however many there were.
 """
 
 from __future__ import annotations

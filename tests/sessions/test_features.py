@@ -75,6 +75,15 @@ def test_what_is_spilled_comes_back_the_same(tmp_path: Path) -> None:
         assert_same(cache, frame)
 
 
+def test_the_disk_has_a_budget_too(tmp_path: Path) -> None:
+    cache = FeatureCache(2 * SIZE, spill=tmp_path, disk=3 * SIZE)
+    for frame in range(10):
+        cache.put(frame, features(frame))
+    assert kept(cache) == {5, 6, 7, 8, 9} and cache.spilled == 3 * SIZE
+    assert len(list(tmp_path.rglob("*.safetensors"))) == 3
+    assert_same(cache, 5)
+
+
 def test_caches_share_a_folder_but_nothing_in_it(tmp_path: Path) -> None:
     """A second video must not get the first one's features."""
     first, second = (FeatureCache(0, spill=tmp_path) for _ in range(2))

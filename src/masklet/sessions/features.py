@@ -24,14 +24,19 @@ class FeatureCache:
     half : keep them in half precision: twice as many frames, and numbers that differ in the fourth digit
     spill : a folder for what memory has no room for, in which the cache has one of its own, while it lives;
             without it, that is forgotten
+    disk : bytes in that folder, the frames spilled first given up first
     """
 
-    def __init__(self, budget: int = GIB, *, half: bool = False, spill: Path | None = None) -> None:
+    def __init__(
+        self, budget: int = GIB, *, half: bool = False, spill: Path | None = None, disk: int = 32 * GIB
+    ) -> None:
         self.budget = budget
-        self.held = 0  # bytes
+        self.disk = disk
+        self.held = self.spilled = 0  # bytes, in memory and on disk
         self._half = half
         self._kept: OrderedDict[int, FrameFeatures] = OrderedDict()
         self._spill = None if spill is None else _own_folder(spill)
+        self._files: OrderedDict[Path, int] = OrderedDict()
         if self._spill is not None:
             weakref.finalize(self, shutil.rmtree, self._spill, ignore_errors=True)
 
@@ -42,7 +47,7 @@ class FeatureCache:
             self._kept.move_to_end(frame)
             return features.to(device, dtype)
         path = self._path(frame)
-        if path is None or not path.exists():
+        if path is None or path not in self._files:
             return None
         parts = load_file(path)
         return FrameFeatures(parts["coarse"], parts["middle"], parts["fine"]).to(device, dtype)
@@ -60,9 +65,16 @@ class FeatureCache:
     def _give_up(self, frame: int, features: FrameFeatures) -> None:
         self.held -= features.nbytes
         path = self._path(frame)
-        if path is not None and not path.exists():
-            coarse, middle, fine = (part.contiguous().cpu() for part in features)
-            save_file({"coarse": coarse, "middle": middle, "fine": fine}, path)
+        if path is None or path in self._files or features.nbytes > self.disk:
+            return
+        coarse, middle, fine = (part.contiguous().cpu() for part in features)
+        save_file({"coarse": coarse, "middle": middle, "fine": fine}, path)
+        self._files[path] = features.nbytes
+        self.spilled += features.nbytes
+        while self.spilled > self.disk:
+            oldest, size = self._files.popitem(last=False)
+            oldest.unlink()
+            self.spilled -= size
 
     def _path(self, frame: int) -> Path | None:
         return None if self._spill is None else self._spill / f"{frame:08d}.safetensors"

@@ -25,12 +25,14 @@ class Followee(TrackedObject):
              the light of the memory, while a prompt elsewhere is answered as in a picture
     pending : memories of prompts given since it was last followed: as published, corrections that are made
               one after the other do not look at each other
+    at : where its policy stands, and whether on its way back; None where it must begin anew
     """
 
     prompted: set[int] = field(default_factory=set)
     answers: dict[int, MaskPrediction | Packed] = field(default_factory=dict)
     passed: dict[int, bool] = field(default_factory=dict)
     pending: dict[int, Memory] = field(default_factory=dict)
+    at: tuple[int, bool] | None = None
 
     def copy(self) -> Followee:
         return replace(
@@ -53,8 +55,17 @@ class Followee(TrackedObject):
         """Whether it was prompted on this frame, or on one that lies behind in the direction of travel."""
         return any(at >= frame if reverse else at <= frame for at in self.prompted)
 
+    def goes_on(self, frame: int, *, reverse: bool) -> bool:
+        """Whether its policy stands just before a frame, and the frame has no prompt, which begins it anew."""
+        before = frame + 1 if reverse else frame - 1
+        return self.at == (before, reverse) and frame not in self.prompted
+
     def note(self, frame: int, room: Room) -> None:
-        """Take the newest answer as that of a frame."""
+        """Take the newest answer as that of a frame, and what it changed on frames before."""
+        for at, answer in self.revised.items():
+            if at not in self.prompted:
+                self.answers[at] = answer
+                room.add(at, answer)
         if self.last is not None:
             self.answers[frame] = self.last
             if frame not in self.prompted:
@@ -79,6 +90,7 @@ class Followee(TrackedObject):
 
     def forget(self, frame: int) -> None:
         """Let go of all that was said and found on a frame."""
+        self.at = None
         self.prompted.discard(frame)
         self.bank.forget(frame)
         for kept in (self.pending, self.answers, self.passed):

@@ -9,6 +9,7 @@ from pathlib import Path
 from masklet.errors import MaskletError, MediaError
 from masklet.media import Frames
 from masklet.media.files import whole
+from masklet.policies import Policy
 from masklet.sessions.script import Script
 
 FORMAT = 1
@@ -20,10 +21,13 @@ class SavedSession:
 
     video : where it lies; None for frames that came from memory
     size : (H, W) of its frames
+    policy : the name of the memory policy; None for one that has none
     """
 
     video: str | None
     size: tuple[int, int]
+    policy: str | None
+    cuts: bool
     clip_length: int | None
     capacity: int | None
     script: Script
@@ -46,7 +50,14 @@ class SavedSession:
             raise MaskletError(f"{path} is not a session that this version of masklet saved.")
         height, width = said["size"]
         script = Script.from_json(said["script"])
-        return cls(said["video"], (height, width), said["clip_length"], said["capacity"], script)
+        return cls(**{name: said[name] for name in fields - {"masklet"}} | {"size": (height, width), "script": script})
+
+    def policy_or(self, given: Policy | None) -> Policy:
+        """The policy that was given, else the one that the session was made with."""
+        policy = self.policy if given is None else given
+        if policy is None:
+            raise MaskletError("the saved session had a memory policy without a name: give it as policy=...")
+        return policy
 
     def check(self, frames: Frames) -> None:
         """Raise a MediaError where this cannot be the video that the session was made on."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import SupportsIndex
 
@@ -11,18 +11,32 @@ import torch
 
 from masklet.errors import PromptError
 from masklet.media import Frames, NoSuchFrame, Stream, open_frames, read_image, stream
-from masklet.memory import POINTERS, MemoryBank, MemoryPolicy, Recency
+from masklet.memory import MemoryBank
 from masklet.model import Sam2
 from masklet.tracking import Ask, TrackedObject, advance, answer, looks
 from masklet.transforms import check_prompt, frame_to_square
 from masklet.types import FrameFeatures, MaskPrediction, Masks, Prompt
 
 
+@dataclass(frozen=True)
+class Waiting:
+    """The answers of a frame, which may still be revised."""
+
+    frame: int
+    size: tuple[int, int]
+    by_id: dict[int, MaskPrediction | None]
+
+    def masks(self, model: Sam2) -> Masks:
+        return gathered(self.frame, self.by_id, self.size, model)
+
+
 class Tracker:
     """A camera's tracker: one `step` a frame, memory that does not grow, objects that come and go.
 
-    policy : makes the memory policy of each object
-    capacity : memories kept of each object; SAM 2's own rule looks back 15 frames
+    policy : the memory policy by its name, or what makes one for each object
+    cuts : watch for scene cuts; memories of another scene are looked at only if they are of prompts
+    delay : frames to wait before an answer is given, for policies that decide later; at most `capacity`
+    capacity : memories kept of each object; by default as many as the policy may look at
     clip_length : frames in the clip where that is known and below 16; it scales the age of object pointers,
                   and the published predictor passes it
     """
@@ -31,14 +45,22 @@ class Tracker:
         self,
         model: Sam2,
         *,
-        policy: Callable[[], MemoryPolicy] = Recency,
-        capacity: int = POINTERS,
+        policy: Policy = "recency",
+        cuts: bool = False,
+        delay: int = 0,
+        capacity: int | None = None,
         clip_length: int | None = None,
     ) -> None:
         self.model = model
         self.frame = 0  # the number that the next frame will have
-        self._policy = policy
-        self._capacity = capacity
+        self._policy = find_policy(policy)
+        self._capacity = self._policy().capacity if capacity is None else capacity
+        if not 0 <= delay <= self._capacity:
+            raise ValueError(f"delay must lie between 0 and {self._capacity} frames. Got {delay}.")
+        self._delay = delay
+        self._waiting: deque[Waiting] = deque()
+        self._cuts = cuts
+        self._thumbnail: np.ndarray | None = None
         self._clip_length = clip_length
         self._objects: dict[int, TrackedObject] = {}
 
@@ -49,6 +71,8 @@ class Tracker:
 
     def step(self, image: object, prompts: Mapping[int, Prompt] | None = None) -> Masks:
         """Take the next frame. An object joins by its first prompt; a later prompt corrects it.
+
+        Returns the masks of this frame; with a delay, those of as many frames before.
 
         image : uint8 (H, W, 3) RGB array, PIL image or path
         """
@@ -61,11 +85,23 @@ class Tracker:
             with torch.inference_mode():
                 square = frame_to_square(picture, self.model.config.image_size, self.model.device)
                 features = self.model.encode(square)
+            self._watch(picture)
             self._follow(features, prompts, size)
+        for each in self._objects.values():
+            for answers in self._waiting:
+                if answers.frame in each.revised and each.id in answers.by_id:
+                    answers.by_id[each.id] = each.revised[answers.frame]
+        by_id = {id: each.last for id, each in self._objects.items()}
+        self._waiting.append(Waiting(self.frame, size, by_id))
         self.frame += 1
-        return gathered(
-            self.frame - 1, {id: each.last for id, each in self._objects.items()}, size, self.model
-        )
+        if len(self._waiting) <= self._delay:
+            return gathered(self.frame - 1 - self._delay, {}, size, self.model)
+        return self._waiting.popleft().masks(self.model)
+
+    def rest(self) -> Iterator[Masks]:
+        """The masks of the last frames, for which nothing is left to wait."""
+        while self._waiting:
+            yield self._waiting.popleft().masks(self.model)
 
     def forget(self, *ids: int) -> None:
         """Stop following objects, and let go of all that is remembered of them."""
@@ -83,10 +119,21 @@ class Tracker:
             for id, prompt in prompts.items()
         }
         for id in prompts:
-            if id not in self._objects:
-                self._objects[id] = TrackedObject(id, MemoryBank(self._capacity), self._policy())
+            known = self._objects.get(id)
+            bank = MemoryBank(self._capacity) if known is None else known.bank
+            self._objects[id] = TrackedObject(id, bank, self._policy())
         objects = list(self._objects.values())
         advance(self.model, features, self.frame, objects, asks, clip_length=self._clip_length)
+
+    def _watch(self, picture: np.ndarray) -> None:
+        """Begin anew behind a cut."""
+        if not self._cuts:
+            return
+        before, self._thumbnail = self._thumbnail, thumbnail(picture)
+        if before is not None and is_cut(before, self._thumbnail):
+            for each in self._objects.values():
+                each.bank.cut(self.frame)
+                each.policy = self._policy()
 
     def _preview(self, features: FrameFeatures, objects: list[TrackedObject]) -> dict[int, torch.Tensor]:
         """What each object's mask would have been here: a correction starts from it."""
@@ -102,13 +149,16 @@ def track(
     video: object,
     prompts: Mapping[int, Mapping[int, Prompt]],
     *,
-    policy: Callable[[], MemoryPolicy] = Recency,
+    policy: Policy = "recency",
+    cuts: bool = False,
+    delay: int = 0,
     clip_length: int | None = None,
 ) -> Iterator[Masks]:
     """Follow objects forwards from the first prompted frame to the video's last, in constant memory.
 
     video : a file, folder, glob, array or `Frames`; or an iterator of frames or a camera, as
             `masklet.media.stream` takes them
+    policy, cuts, delay : see `Tracker`
     prompts : frame -> object id -> prompt
     """
     if not any(prompts.values()):
@@ -120,7 +170,7 @@ def track(
     source = video if isinstance(video, Frames | Stream) else _source(video)
     if isinstance(source, Frames) and (first < 0 or (last > 0 and last >= len(source))):
         raise NoSuchFrame(source.name, first if first < 0 else last, len(source))
-    tracker = Tracker(model, policy=policy, clip_length=clip_length)
+    tracker = Tracker(model, policy=policy, cuts=cuts, delay=delay, clip_length=clip_length)
     tracker.frame = first
     return _through(source, tracker, prompts, last)
 
@@ -130,7 +180,10 @@ def _through(
 ) -> Iterator[Masks]:
     first = tracker.frame
     for image in source.play(first) if isinstance(source, Frames) else islice(source, first, None):
-        yield tracker.step(image, prompts.get(tracker.frame))
+        masks = tracker.step(image, prompts.get(tracker.frame))
+        if masks.frame >= first:
+            yield masks
+    yield from tracker.rest()
     if tracker.frame <= last:  # only a stream's length is not known before
         raise PromptError(f"{source.name} ended before frame {last}, on which there is a prompt.")
 

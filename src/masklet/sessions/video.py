@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
@@ -14,7 +14,7 @@ import torch
 
 from masklet.errors import MediaError, PromptError
 from masklet.media import NoSuchFrame, open_frames
-from masklet.memory import POINTERS, WINDOW, MemoryBank, MemoryPolicy, Recency
+from masklet.memory import POINTERS, WINDOW, MemoryBank
 from masklet.model import Sam2
 from masklet.sessions.features import GIB, FeatureCache
 from masklet.sessions.followee import Followee, give_up
@@ -32,7 +32,8 @@ class VideoSession:
     """Random access to a stored video: prompt any frame, follow in both directions, correct, undo.
 
     video : a file, folder, glob, array or `Frames`, as `masklet.media.open_frames` takes them
-    policy : makes the memory policy of each object
+    policy : the memory policy by its name, or what makes one for each object
+    cuts : watch for scene cuts; memories of another scene are looked at only if they are of prompts
     capacity : memories kept of each object; None keeps all that there is room for
     budget : bytes for answers and memories in full. Beyond it only the masks of the oldest are left, and
              where a person goes back their memories are made again, from masks; those of prompts all stay
@@ -45,7 +46,8 @@ class VideoSession:
         model: Sam2,
         video: object,
         *,
-        policy: Callable[[], MemoryPolicy] = Recency,
+        policy: Policy = "recency",
+        cuts: bool = False,
         capacity: int | None = None,
         budget: int = GIB,
         clip_length: int | None = None,
@@ -54,7 +56,8 @@ class VideoSession:
         self.model = model
         self.frames = open_frames(video)
         self.script = Script()
-        self._policy = policy
+        self._policy, self._policy_name = find_policy(policy), policy if isinstance(policy, str) else None
+        self._scenes = Scenes(self.frames) if cuts else None
         self._capacity = capacity
         self._clip_length = clip_length
         self._features = features or FeatureCache()
@@ -102,12 +105,13 @@ class VideoSession:
         reverse = each.passed.get(frame, False)
         if not ask.alone:
             self._bring_back(each, frame, reverse=reverse)
-        trial, length = replace(each, bank=each.bank.copy()), self._clip_length
+        trial, length = replace(each, bank=each.bank.copy(), policy=self._policy()), self._clip_length
         advance(self.model, features, frame, [trial], {id: ask}, reverse=reverse, clip_length=length)
         each.last = trial.last
         if frame in trial.bank.prompted:
             each.pending[frame] = trial.bank.prompted[frame]
         each.prompted.add(frame)
+        each.at = None
         each.note(frame, self._room)
         self._objects[id] = each
         self._history.note(before_this)
@@ -196,7 +200,11 @@ class VideoSession:
     def save(self, path: str | Path) -> None:
         """Write the session as JSON: the video's place and the script, from which all else is made again."""
         size, script = self.frames.size, self.script
-        SavedSession(self._video, size, self._clip_length, self._capacity, script).write(path)
+        cuts = self._scenes is not None
+        saved = SavedSession(
+            self._video, size, self._policy_name, cuts, self._clip_length, self._capacity, script
+        )
+        saved.write(path)
 
     @classmethod
     def restore(
@@ -205,11 +213,12 @@ class VideoSession:
         path: str | Path,
         video: object = None,
         *,
-        policy: Callable[[], MemoryPolicy] = Recency,
+        policy: Policy | None = None,
         features: FeatureCache | None = None,
     ) -> VideoSession:
         """Open a saved session and do again what was done in it.
 
+        policy : where it was not one that has a name
         video : where the video is now, should it have moved, or should it not have been a file
         """
         saved = SavedSession.read(path)
@@ -219,7 +228,8 @@ class VideoSession:
         session = cls(
             model,
             source,
-            policy=policy,
+            policy=saved.policy_or(policy),
+            cuts=saved.cuts,
             capacity=saved.capacity,
             clip_length=saved.clip_length,
             features=features,
@@ -230,12 +240,10 @@ class VideoSession:
     def _follow(self, path: range, ids: tuple[int, ...] | None, *, reverse: bool) -> Iterator[Masks]:
         for each in self._chosen(ids):
             each.settle()
+        waiting: deque[tuple[int, list[Followee]]] = deque()  # for policies that decide later
         for frame in path:
-            chosen = self._chosen(ids)
-            if self.script.leading_to(frame, reverse=reverse, objects=ids) is None:
-                for each in chosen:
-                    each.policy = self._policy()
-            here = [each for each in chosen if each.reached(frame, reverse=reverse)]
+            here = [each for each in self._chosen(ids) if each.reached(frame, reverse=reverse)]
+            self._prepare(frame, here, reverse=reverse)
             following = [each for each in here if frame not in each.prompted]
             if following:
                 for each in following:
@@ -247,9 +255,24 @@ class VideoSession:
             self._make_room()
             for each in here:
                 each.passed[frame] = reverse
+                each.at = frame, reverse
             if here:
                 self.script.followed(frame, reverse=reverse, objects=ids)
-            yield self._masks(frame, here)
+            waiting.append((frame, here))
+            while waiting and not any(waiting[0][0] in each.undecided for each in waiting[0][1]):
+                yield self._masks(*waiting.popleft())
+        while waiting:
+            yield self._masks(*waiting.popleft())
+
+    def _prepare(self, frame: int, objects: list[Followee], *, reverse: bool) -> None:
+        """Begin policies anew where a stretch begins, after a prompt, and at a cut between scenes."""
+        border = frame + 1 if reverse else frame
+        cut = self._scenes is not None and bool(objects) and self._scenes.begins(border)
+        for each in objects:
+            if cut:
+                each.bank.cut(border)
+            if cut or not each.goes_on(frame, reverse=reverse):
+                each.policy = self._policy()
 
     def _known(self, id: int) -> int:
         if id not in self._objects:
@@ -266,8 +289,11 @@ class VideoSession:
         features = self._features.get(frame, device, self.model.dtype)
         if features is None:
             with torch.inference_mode():
-                features = self.model.encode(frame_to_square(self.frames[frame], side, device))
+                image = self.frames[frame]
+                features = self.model.encode(frame_to_square(image, side, device))
             self._features.put(frame, features)
+            if self._scenes is not None:
+                self._scenes.note(frame, image)
         return features
 
     def _make_room(self) -> None:
