@@ -35,8 +35,8 @@ check: .venv/.dev ## Check format, lint, types, and that imports run one way
 	@if command -v npx >/dev/null; then npx --yes --package $(TYPESCRIPT) tsc --project .; \
 	else echo "There is no npx, which comes with node: the types of the studio's page are not checked." >&2; fi
 
-bench: .venv/.dev .venv/.peer ## Measure masklet beside its peers on this machine
-	@if [ -f benchmarks/__main__.py ]; then $(BIN)/python -m benchmarks; else echo "There are no benchmarks yet."; fi
+bench: .venv/.dev .venv/.peer ## Measure masklet beside its peers on this machine: docs/performance.md
+	@$(BIN)/python -m benchmarks
 
 docs: .venv/.dev ## Check the links of all pages and run the examples in docstrings
 	@$(BIN)/pytest --quiet tests/test_docs.py src
