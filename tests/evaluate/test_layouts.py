@@ -144,6 +144,7 @@ def test_pictures_take_all_three_forms_of_coco_and_leave_crowds_out(tmp_path):
             {"id": 2, "image_id": 7, "segmentation": uncompressed, "iscrowd": 0},
             {"id": 3, "image_id": 7, "segmentation": polygon},
             {"id": 4, "image_id": 8, "segmentation": uncompressed, "iscrowd": 1},
+            {"id": 5, "image_id": 7, "segmentation": uncompressed, "iscrowd": 1, "attributes": {}},  # CVAT's
         ],
     }
     write_frame(tmp_path / "cats/a.jpg")
@@ -151,7 +152,7 @@ def test_pictures_take_all_three_forms_of_coco_and_leave_crowds_out(tmp_path):
     for root in (tmp_path, tmp_path / "cats"):
         [picture] = pictures(root)
         assert picture.name == "cats/a.jpg" and picture.picture().shape == (*SIZE, 3)
-        assert all((picture.truth(id, SIZE) == mask).all() for id in (1, 2, 3))
+        assert all((picture.truth(id, SIZE) == mask).all() for id in (1, 2, 3, 5))
     with pytest.raises(MediaError, match="were the images resized"):
         picture.truth(1, (12, 16))
     with pytest.raises(MediaError, match="no picture dogs/a"):

@@ -95,6 +95,21 @@ def test_coco_in_the_layouts_of_common_tools(tmp_path: Path, images: str, index:
     assert [each.name for each in coco(tmp_path / "set" / index)] == ["set/1.png", "set/2.png"]
 
 
+def test_masks_brushed_in_cvat_are_no_crowds(tmp_path: Path) -> None:
+    """CVAT writes a mask as run lengths with iscrowd 1, and attributes beside it; COCO's crowds have none."""
+    write_coco(tmp_path / "set")
+    path = tmp_path / "set" / "instances.json"
+    said = json.loads(path.read_text())
+    for each in said["annotations"]:
+        each["iscrowd"] = 1
+    path.write_text(json.dumps(said))
+    assert coco(tmp_path / "set") == []
+    for each in said["annotations"]:
+        each["attributes"] = {"occluded": False}
+    path.write_text(json.dumps(said))
+    assert len(coco(tmp_path / "set")) == 2
+
+
 def test_labels_of_another_size_are_refused(tmp_path: Path) -> None:
     write_coco(tmp_path / "set")
     Image.new("RGB", (W // 2, H // 2)).save(tmp_path / "set" / "1.png")

@@ -70,5 +70,8 @@ def train(
                 said = f"loss {row['loss']:.3f}  rate {row['rate']:.1e}  {row['seconds']:.1f} s a step"
                 progress.update(bar, completed=row["step"], description=said)
             elif course.main:
-                progress.console.print("  ".join(f"{name} {value:.3f}" for name, value in row.items()))
+                scores = "  ".join(
+                    f"{name.removeprefix('held back, ')} {row[name]:.3f}" for name in row if name != "step"
+                )
+                progress.console.print(f"step {row['step']:.0f}, held back:  {scores}", soft_wrap=True)
     typer.echo(out)

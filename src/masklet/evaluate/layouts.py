@@ -217,7 +217,7 @@ def _pictures_of(file: Path) -> list[Picture]:
     said = json.loads(file.read_text())
     objects: dict[int, dict[int, Any]] = {image["id"]: {} for image in said["images"]}
     for each in said["annotations"]:
-        if not each.get("iscrowd"):
+        if "attributes" in each or not each.get("iscrowd"):  # CVAT calls every brushed mask a crowd
             objects[each["image_id"]][each["id"]] = each["segmentation"]
     folder = file.parent
     return [

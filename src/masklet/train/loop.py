@@ -28,6 +28,7 @@ from masklet.train.validation import examine
 from masklet.types import FrameFeatures
 
 BEST, LAST = "best.safetensors", "model.safetensors"
+SAVE_EVERY = 200  # steps
 
 Row = dict[str, float]
 
@@ -65,7 +66,7 @@ def _parts(blames: list[Blame]) -> Tensor:
 
 
 def train(
-    run: Run, out: Path, *, save_every: int = 200, precision: str = "no", workers: int = 0
+    run: Run, out: Path, *, save_every: int = SAVE_EVERY, precision: str = "no", workers: int = 0
 ) -> Iterator[Row]:
     """Train to the recipe's end, yielding a row for the log after every step and every measurement.
 

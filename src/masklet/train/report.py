@@ -25,6 +25,7 @@ from masklet.train.validation import CLICKS, answer_still
 PICTURED = 8
 PICTURE_WIDTH = 256
 POINTS = 200  # of a curve; longer logs are averaged
+SMOOTHED = 20  # parts of a curve over which its smooth line averages; one with fewer points is its own
 COLOURS = np.array([(255, 80, 60), (60, 200, 90), (30, 144, 255), (255, 190, 40), (190, 90, 255)])
 HELD_BACK = "held back, "
 HELD_LOSS = HELD_BACK + "loss"
@@ -35,7 +36,7 @@ Rows = Sequence[dict[str, float]]
 
 @dataclass(frozen=True)
 class Curve:
-    """A number over the steps, as points of a drawing 500 wide and 200 high."""
+    """A number over the steps, as points of a drawing 500 wide and 200 high; and the same less its noise."""
 
     name: str
     first: float
@@ -44,6 +45,7 @@ class Curve:
     high: float
     steps: int
     line: str
+    smooth: str
 
     @classmethod
     def of(cls, name: str, rows: Rows) -> Curve:
@@ -54,8 +56,10 @@ class Curve:
         low, high = float(values.min()), float(values.max())
         xs = 500 * steps / max(steps[-1], 1)
         ys = 200 - 200 * (values - low) / (high - low or 1.0)
-        line = " ".join(f"{x:.1f},{y:.1f}" for x, y in zip(xs, ys, strict=True))
-        return cls(name, float(values[0]), float(values[-1]), low, high, int(rows[-1]["step"]), line)
+        window = np.ones(1 + len(ys) // SMOOTHED)
+        means = np.convolve(ys, window, "same") / np.convolve(np.ones(len(ys)), window, "same")
+        lines = (" ".join(f"{x:.1f},{y:.1f}" for x, y in zip(xs, each, strict=True)) for each in (ys, means))
+        return cls(name, float(values[0]), float(values[-1]), low, high, int(rows[-1]["step"]), *lines)
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,7 +14,7 @@ import torch
 from masklet import checkpoint
 from masklet.errors import MaskletError
 from masklet.train.journal import Journal
-from masklet.train.loop import BEST, LAST, Row, train
+from masklet.train.loop import BEST, LAST, SAVE_EVERY, Row, train
 from masklet.train.mae.course import Pretrained, Pretraining, pretrain
 from masklet.train.mae.network import HIDDEN
 from masklet.train.order import Order
@@ -74,7 +74,10 @@ class Course:
     def _training(cls, name: str, out: Path, recipe: Recipe) -> Course:
         run = Run.begin(recipe)
         about = f"{_began(recipe.start)}; what learned: {recipe.preset}."
-        return cls(name, out, run, partial(train, run), about, lambda: predictions(recipe, run.averaged()))
+        # A short run is saved as often as it is measured.
+        every = SAVE_EVERY if recipe.exam is None else min(SAVE_EVERY, recipe.exam.every)
+        learn = partial(train, run, save_every=every)
+        return cls(name, out, run, learn, about, lambda: predictions(recipe, run.averaged()))
 
     @classmethod
     def _pretraining(cls, name: str, out: Path, recipe: Pretraining) -> Course:
@@ -82,7 +85,8 @@ class Course:
         about = (
             f"{_began(recipe.start)}; the trunk learned to paint what was hidden, {HIDDEN:.0%} of a picture."
         )
-        return cls(name, out, run, partial(pretrain, run), about, lambda: _painted(run))
+        learn = partial(pretrain, run, save_every=min(SAVE_EVERY, recipe.every))
+        return cls(name, out, run, learn, about, lambda: _painted(run))
 
     @property
     def main(self) -> bool:

@@ -20,7 +20,7 @@ from masklet import checkpoint
 from masklet.config import Sam2Config
 from masklet.model import Sam2
 from masklet.train.ahead import ahead
-from masklet.train.loop import LAST, Row
+from masklet.train.loop import LAST, SAVE_EVERY, Row
 from masklet.train.mae.network import Grid, MaskedAutoencoder
 from masklet.train.patience import Patience
 from masklet.train.presets import groups
@@ -160,7 +160,7 @@ class _Learner(nn.Module):
 
 
 def pretrain(
-    run: Pretrained, out: Path, *, save_every: int = 200, precision: str = "no", workers: int = 0
+    run: Pretrained, out: Path, *, save_every: int = SAVE_EVERY, precision: str = "no", workers: int = 0
 ) -> Iterator[Row]:
     """Pre-train to the recipe's end, yielding a row for the log after every step and every measurement.
 

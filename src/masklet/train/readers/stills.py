@@ -59,7 +59,7 @@ def coco(path: Path) -> list[Footage]:
     said = read_json(index)
     objects: dict[Any, dict[int, Any]] = {}
     for number, each in enumerate(said["annotations"]):
-        if each.get("segmentation") and not each.get("iscrowd", 0):
+        if each.get("segmentation") and not _crowd(each):
             objects.setdefault(each["image_id"], {})[each.get("id", number)] = each["segmentation"]
     folders = _picture_folders(index)
     return [
@@ -70,6 +70,11 @@ def coco(path: Path) -> list[Footage]:
         for entry in said["images"]
         if entry["id"] in objects
     ]
+
+
+def _crowd(said: Mapping[str, Any]) -> bool:
+    """Whether an annotation is of many objects; CVAT, known by its attributes, calls brushed masks so."""
+    return bool(said.get("iscrowd")) and "attributes" not in said
 
 
 def _coco_index(folder: Path) -> Path | None:
@@ -86,6 +91,7 @@ def _picture_folders(index: Path) -> list[Path]:
 
 
 def _first_present(folders: Sequence[Path], name: str) -> Path:
+    name = name.replace("\\", "/")  # Label Studio on Windows
     return next((path for folder in folders if (path := folder / name).is_file()), folders[0] / name)
 
 

@@ -40,4 +40,5 @@ def recipe(order: Order) -> Pretraining:
         rate=order.rate or 4e-4,
         start=start,
         warmup=max(1, min(500, steps // 20)),
+        every=max(1, min(500, steps // 10)),
     )
