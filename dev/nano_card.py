@@ -51,7 +51,7 @@ def main(
         for name, opened, place in (("nano", ours, digest), ("grabcut", Named("grabcut"), "grabcut"))
     }
     found = {name: run.rows(stills, jobs) for name, run in measured.items()}
-    console.print(*_picture_lines(found), sep="\n", end="\n\n")
+    console.print(*_picture_lines(found), sep="\n", end="\n\n", soft_wrap=True)
 
     films = layouts.clips(clips)
     followed: dict[str, Sequence[Row]] = {}
@@ -62,7 +62,7 @@ def main(
     ):
         given = SemiSupervised(("mask", "1 click")) if opened is ours else SemiSupervised()
         followed[name] = Run(given, opened, str(clips.resolve()), out / f"clips-{place}").rows(films, jobs)
-    console.print(*_clip_lines(followed), sep="\n", end="\n\n")
+    console.print(*_clip_lines(followed), sep="\n", end="\n\n", soft_wrap=True)
 
     said = {**_scores(found), **_scores(followed), "demo, 1 click": demo(model)}
     console.print(f"| demo clip, from one click: mean J | {said['demo, 1 click']:.3f} |")
