@@ -9,6 +9,7 @@ import typer
 from masklet.cli.evaluate import evaluate
 from masklet.cli.models import models
 from masklet.cli.segment import segment
+from masklet.cli.studio import studio
 from masklet.cli.track import track
 from masklet.cli.train import train
 from masklet.errors import MaskletError
@@ -19,7 +20,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (track, segment, models, train, evaluate):
+for command in (track, segment, studio, models, train, evaluate):
     app.command()(command)
 
 

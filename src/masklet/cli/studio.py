@@ -1,0 +1,65 @@
+"""masklet studio: a browser in which people segment videos."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from masklet.cli.network import Device, Dtype, Model, Precision, load_network
+
+
+def studio(
+    folder: Annotated[
+        Path | None, typer.Argument(help="Videos and pictures to choose from; uploads work without.")
+    ] = None,
+    host: Annotated[
+        str, typer.Option(help="The address; others than this machine's demand a token.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 8000,
+    browser: Annotated[bool, typer.Option(help="Open the page.")] = True,
+    data: Annotated[
+        Path | None, typer.Option(help="Takes uploads, the database and caches. [~/.local/share/masklet]")
+    ] = None,
+    database: Annotated[
+        str | None,
+        typer.Option(help="A database by URL, as postgresql://USER@HOST/NAME; else SQLite in DATA."),
+    ] = None,
+    token: Annotated[
+        str | None, typer.Option(envvar="MASKLET_TOKEN", help="What every call must show; made if needed.")
+    ] = None,
+    name: Annotated[
+        list[str] | None,
+        typer.Option(help="A name under which browsers reach this machine. Repeat for more."),
+    ] = None,
+    model: Model = "nano",
+    device: Device = None,
+    dtype: Precision = Dtype.float32,
+) -> None:
+    """Open the studio: segment videos in the browser, alone or together."""
+    from masklet.errors import MediaError, MissingExtra
+
+    try:
+        from masklet.studio.server import address, serve, token_for
+        from masklet.studio.settings import Settings
+    except ModuleNotFoundError as error:
+        raise MissingExtra("studio", error.name or "fastapi") from error
+
+    if folder is not None and not folder.is_dir():
+        raise MediaError(f"{folder} is not a folder.")
+    home = Path(os.environ.get("XDG_DATA_HOME", "~/.local/share")).expanduser() / "masklet"
+    settings = Settings(
+        data=data or home,
+        folder=folder,
+        host=host,
+        port=port,
+        database=database,
+        token=token_for(host, token),
+        hosts=tuple(name or ()),
+    )
+    typer.echo(
+        f"The studio is at {address(settings)}\nCtrl-C ends it; what was made stays in {settings.data}."
+    )
+    serve(settings, load_network(model, device, dtype), model, browser=browser)

@@ -1,0 +1,1 @@
+"""A browser in which people segment videos, and the server behind it. The contract is docs/api.md."""

@@ -1,0 +1,1 @@
+"""The REST calls and the WebSocket, one file for each heading of docs/api.md."""

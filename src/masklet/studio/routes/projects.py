@@ -1,0 +1,97 @@
+"""Projects, and videos that come into them."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, UploadFile
+from pydantic import BaseModel
+from sqlalchemy import select
+
+from masklet.studio.names import new_id, tidy_name
+from masklet.studio.refusal import Refusal, missing
+from masklet.studio.resumption import POLICIES
+from masklet.studio.routes.common import Here, View
+from masklet.studio.tables import Project
+from masklet.studio.views import project_view
+
+router = APIRouter(prefix="/projects", tags=["projects"])
+
+
+class NewProject(BaseModel):
+    name: str
+    policy: str = next(iter(POLICIES))
+
+
+class ProjectChange(BaseModel):
+    name: str | None = None
+    policy: str | None = None
+
+
+class Chosen(BaseModel):
+    path: str
+
+
+@router.get("")
+def projects(studio: Here) -> View:
+    """All projects with their videos, newest first."""
+    with studio.database.begin() as session:
+        newest = session.scalars(select(Project).order_by(Project.created.desc(), Project.id))
+        return {"projects": [project_view(session, each) for each in newest]}
+
+
+@router.post("", status_code=201)
+def add_project(studio: Here, body: NewProject) -> View:
+    project = Project(id=new_id(), name=tidy_name(body.name), policy=_policy(body.policy))
+    with studio.database.begin() as session:
+        session.add(project)
+        session.flush()
+        return project_view(session, project)
+
+
+@router.get("/{project}")
+def project(studio: Here, project: str) -> View:
+    with studio.database.begin() as session:
+        return project_view(session, _found(session.get(Project, project), project))
+
+
+@router.patch("/{project}")
+def change_project(studio: Here, project: str, body: ProjectChange) -> View:
+    """Rename a project, or choose what is remembered of objects from now on."""
+    with studio.database.begin() as session:
+        row = _found(session.get(Project, project), project)
+        row.name = row.name if body.name is None else tidy_name(body.name)
+        row.policy = row.policy if body.policy is None else _policy(body.policy)
+        view = project_view(session, row)
+    if body.policy is not None:
+        for video in studio.videos_of(project):
+            studio.live.drop(video)
+    return view
+
+
+@router.delete("/{project}", status_code=204)
+def delete_project(studio: Here, project: str) -> None:
+    """Delete a project with all its videos, masks and uploads."""
+    studio.delete_project(project)
+
+
+@router.post("/{project}/uploads", status_code=201)
+def upload(studio: Here, project: str, file: UploadFile) -> View:
+    """Send a video or picture."""
+    return studio.video(studio.uploads.take(project, file.filename or "", file.file))
+
+
+@router.post("/{project}/videos", status_code=201)
+def choose(studio: Here, project: str, body: Chosen) -> View:
+    """Open a file of the folder that the studio was started with."""
+    return studio.video(studio.uploads.choose(project, body.path))
+
+
+def _found(row: Project | None, id: str) -> Project:
+    if row is None:
+        raise missing(f"there is no project {id}.")
+    return row
+
+
+def _policy(name: str) -> str:
+    if name not in POLICIES:
+        raise Refusal(422, "invalid", f"policy must be one of {', '.join(POLICIES)}. Got {name[:40]}.")
+    return name

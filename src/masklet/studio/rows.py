@@ -1,0 +1,83 @@
+"""What the model must know again of a result, as bytes and back; and the newest of it, kept in memory."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable
+from threading import Lock
+
+import torch
+from safetensors.torch import load, save
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+from torch import Tensor
+
+from masklet.studio.tables import Knowledge
+from masklet.types import MaskPrediction, Memory
+
+
+class Known:
+    """An answer, and the memory that was made of it where the policy kept one."""
+
+    def __init__(self, answer: MaskPrediction, tokens: Tensor | None) -> None:
+        self.answer = answer
+        self.tokens = tokens
+
+    def memory(self, frame: int, *, prompted: bool) -> Memory | None:
+        if self.tokens is None:
+            return None
+        answer = self.answer
+        return Memory(frame, self.tokens, answer.pointer[0], answer.iou[0], answer.score[0], prompted)
+
+    @property
+    def nbytes(self) -> int:
+        tensors = (*vars(self.answer).values(), self.tokens)
+        return sum(each.nbytes for each in tensors if each is not None)
+
+    def to_bytes(self) -> bytes:
+        parts = {name: tensor.contiguous().cpu() for name, tensor in vars(self.answer).items()}
+        if self.tokens is not None:
+            parts["tokens"] = self.tokens.contiguous().cpu()
+        return save(parts)
+
+    @classmethod
+    def from_bytes(cls, parts: bytes, device: torch.device) -> Known:
+        tensors = {name: tensor.to(device) for name, tensor in load(parts).items()}
+        tokens = tensors.pop("tokens", None)
+        return cls(MaskPrediction(**tensors), tokens)
+
+
+class Rows:
+    """What is known of results by their id. A result never changes, so what is kept is never old.
+
+    budget : bytes
+    """
+
+    def __init__(self, budget: int, device: torch.device) -> None:
+        self._budget = budget
+        self._device = device
+        self._kept: OrderedDict[int, Known] = OrderedDict()
+        self._held = 0
+        self._lock = Lock()
+
+    def get(self, database: Session, results: Iterable[int]) -> dict[int, Known]:
+        wanted = list(results)
+        with self._lock:
+            found = {id: self._kept[id] for id in wanted if id in self._kept}
+        absent = [id for id in wanted if id not in found]
+        for start in range(0, len(absent), 500):
+            some = absent[start : start + 500]
+            for row in database.scalars(select(Knowledge).where(Knowledge.result.in_(some))):
+                found[row.result] = Known.from_bytes(row.parts, self._device)
+                self.put(row.result, found[row.result])
+        return found
+
+    def put(self, id: int, known: Known) -> None:
+        with self._lock:
+            if id not in self._kept:
+                self._held += known.nbytes
+            self._kept[id] = known
+            self._kept.move_to_end(id)
+            while self._held > self._budget and len(self._kept) > 1:
+                _, old = self._kept.popitem(last=False)
+                self._held -= old.nbytes

@@ -1,0 +1,58 @@
+"""The studio as a running server."""
+
+from __future__ import annotations
+
+import secrets
+import socket
+import threading
+import webbrowser
+
+import uvicorn
+
+from masklet.errors import MaskletError
+from masklet.model import Sam2
+from masklet.studio.app import make_app
+from masklet.studio.settings import Settings, is_loopback
+from masklet.studio.studio import Studio
+
+MESSAGE_BYTES = 64 * 2**10  # of one WebSocket message
+
+
+def address(settings: Settings) -> str:
+    """Where the page is; with the token, for whoever opens it first."""
+    host = {"0.0.0.0": socket.gethostname(), "::": socket.gethostname()}.get(settings.host, settings.host)
+    host = f"[{host}]" if ":" in host else host
+    token = "" if settings.token is None else f"?token={settings.token}"
+    return f"http://{host}:{settings.port}/{token}"
+
+
+def token_for(host: str, token: str | None) -> str | None:
+    """The token that calls must show: none on loopback, else the one given or a new one."""
+    if token is not None and len(token) < 16:
+        raise MaskletError("a token needs at least 16 characters. Leave it out, and one is made.")
+    return token or (None if is_loopback(host) else secrets.token_urlsafe(24))
+
+
+def serve(settings: Settings, model: Sam2, model_name: str, *, browser: bool) -> None:
+    """Serve until Ctrl-C."""
+    with socket.socket(socket.AF_INET6 if ":" in settings.host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((settings.host, settings.port))
+        except OSError as error:
+            raise MaskletError(
+                f"{settings.host}:{settings.port} cannot be used: {error.strerror}. Choose another --port."
+            ) from error
+    app = make_app(Studio(settings, model, model_name))
+    if browser:
+        threading.Timer(1.0, webbrowser.open, [address(settings)]).start()
+    uvicorn.run(
+        app,
+        host=settings.host,
+        port=settings.port,
+        log_level="warning",
+        ws_max_size=MESSAGE_BYTES,
+        proxy_headers=False,
+        server_header=False,
+        timeout_graceful_shutdown=5,
+    )

@@ -1,0 +1,95 @@
+"""What a studio is started with, and the limits that keep it up whatever people do."""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+GIB = 2**30
+MIB = 2**20
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Figures that docs/studio.md states.
+
+    pixels : of one frame
+    videos : in all projects together
+    queue : prompts and pictures that wait for the model
+    live : videos whose decoder and features are in memory; the one not used for longest goes first
+    idle : seconds after which a video that nobody uses is let go of
+    features : bytes of encoded frames, of all live videos together
+    decode_seconds, decode_bytes : for one answer of a decoder, and above what it starts with
+    """
+
+    upload_bytes: int = 4 * GIB
+    picture_bytes: int = 64 * MIB
+    body_bytes: int = 8 * MIB
+    data_bytes: int = 200 * GIB
+    pixels: int = 8192 * 4320
+    frames: int = 500_000
+    objects: int = 32
+    videos: int = 1_000
+    points: int = 200
+    queue: int = 64
+    person_queue: int = 16
+    propagations: int = 8
+    exports: int = 8
+    uploads: int = 4
+    sockets: int = 200
+    live: int = 12
+    idle: float = 600.0
+    features: int = GIB // 2
+    rows: int = 64 * MIB
+    jpegs: int = 64 * MIB
+    decode_seconds: float = 30.0
+    decode_bytes: int = GIB
+    export_days: float = 1.0
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a studio runs.
+
+    folder : videos that may be chosen; None for uploads only
+    data : uploads, the database and caches
+    database : SQLAlchemy's URL; by default SQLite in the data folder
+    token : what every call must show; None only on loopback
+    hosts : names under which browsers may call the server, besides its address
+    """
+
+    data: Path
+    folder: Path | None = None
+    host: str = "127.0.0.1"
+    port: int = 8000
+    database: str | None = None
+    token: str | None = None
+    hosts: tuple[str, ...] = ()
+    limits: Limits = field(default_factory=Limits)
+
+    @property
+    def database_url(self) -> str:
+        return self.database or f"sqlite:///{self.data / 'studio.db'}"
+
+    @property
+    def uploads(self) -> Path:
+        return self.data / "uploads"
+
+    @property
+    def exports(self) -> Path:
+        return self.data / "exports"
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach the address.
+
+    >>> is_loopback("localhost"), is_loopback("127.0.0.1"), is_loopback("::1"), is_loopback("0.0.0.0")
+    (True, True, True, False)
+    """
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

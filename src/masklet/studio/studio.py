@@ -1,0 +1,125 @@
+"""Everything that a running studio has, put together; and what it does by itself."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from typing import Any
+
+from masklet.media import folder
+from masklet.model import Sam2
+from masklet.studio.course import Course
+from masklet.studio.database import Database
+from masklet.studio.engine import Engine
+from masklet.studio.exports import Exports
+from masklet.studio.following import Followings
+from masklet.studio.hub import Hub
+from masklet.studio.jpegs import Jpegs
+from masklet.studio.live import LiveVideos
+from masklet.studio.past import Noted
+from masklet.studio.people import People, Who
+from masklet.studio.places import Places
+from masklet.studio.refusal import missing
+from masklet.studio.settings import Settings
+from masklet.studio.tables import Project, Video
+from masklet.studio.uploads import Uploads
+from masklet.studio.views import video_view
+from masklet.studio.worker import Worker
+
+TIDY_EVERY = 60  # seconds
+
+
+class Studio:
+    """The parts of the server. Routes turn requests into calls of these."""
+
+    def __init__(self, settings: Settings, model: Sam2, model_name: str) -> None:
+        folder(settings.uploads)
+        folder(settings.exports)
+        self.settings = settings
+        self.limits = limits = settings.limits
+        self.model_name = model_name
+        self.model = model
+        self.database = Database(settings.database_url)
+        self.places = Places(settings.folder, settings.uploads)
+        self.people = People(self.database)
+        self.hub = Hub(limits.sockets)
+        self.live = LiveVideos(self.database, self.places, limits)
+        self.engine = Engine(model, limits)
+        self.worker = Worker(limits)
+        self.followings = Followings(
+            self.engine, self.worker, self.live, self.hub, self.database, limits.propagations
+        )
+        self.jpegs = Jpegs(self.live, limits.jpegs)
+        self.uploads = Uploads(self.database, self.places, limits)
+        self.exports = Exports(self.database, self.live, self.hub, settings.exports, limits)
+
+    def video(self, id: str) -> dict[str, Any]:
+        """A video as the API tells of it."""
+        following = self.followings.get(id)
+        with self.live.ledger(id).read() as (session, state):
+            video = session.get(Video, id)
+            if video is None:
+                raise missing(f"there is no video {id}.")
+            return video_view(session, video, state, None if following is None else following.view())
+
+    def tell(self, id: str, who: Who, step: Noted, frames: list[list[int]], objects: list[int]) -> None:
+        """Tell everybody who looks at a video what was done with it."""
+        self.hub.tell(
+            id,
+            {
+                "type": "changed",
+                "head": self.live.ledger(id).state.head,
+                "do": step.do,
+                "title": step.title,
+                "person": who.name,
+                "client": who.client,
+                "frames": frames,
+                "objects": objects,
+            },
+        )
+
+    def unfinished(self, id: str, who: Who) -> Course | None:
+        """What was stopped, by whomever, for this person to go on with."""
+        with self.database.begin() as session:
+            video = session.get(Video, id)
+            left = video and video.unfinished
+        return None if not left else Course.from_json(left, who.id)
+
+    def delete_video(self, id: str) -> None:
+        self.followings.stop(id)
+        with self.database.begin() as session:
+            video = session.get(Video, id)
+            if video is None:
+                raise missing(f"there is no video {id}.")
+            place = video.place
+            session.delete(video)
+        self.live.drop(id)
+        self.hub.tell(id, {"type": "gone"})
+        if place.startswith("upload:"):
+            with suppress(OSError):
+                (self.settings.uploads / place.removeprefix("upload:")).unlink()
+
+    def delete_project(self, id: str) -> None:
+        for video in self.videos_of(id):
+            self.delete_video(video)
+        with self.database.begin() as session:
+            session.delete(session.get_one(Project, id))
+
+    def videos_of(self, project: str) -> list[str]:
+        with self.database.begin() as session:
+            if session.get(Project, project) is None:
+                raise missing(f"there is no project {project}.")
+            return [video.id for video in session.query(Video).filter_by(project=project)]
+
+    async def tidy(self) -> None:
+        """Let go of what is idle or old, for ever."""
+        while True:
+            self.live.rest()
+            await asyncio.to_thread(self.exports.tidy)
+            await asyncio.sleep(TIDY_EVERY)
+
+    def close(self) -> None:
+        self.exports.close()
+        self.worker.close()
+        self.live.close()
+        self.database.close()

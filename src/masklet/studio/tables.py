@@ -1,0 +1,137 @@
+"""What people made, as tables. The steps are the truth; results are what the model made of them.
+
+A result holds from the step that made it to just before the step that took its place. Undo only moves a
+video's `head`: the results of that time are then the ones that hold again, and nothing is computed.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import JSON, ForeignKey, Index, LargeBinary, String, Text
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.types import DateTime
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+class Table(DeclarativeBase):
+    type_annotation_map = {datetime: DateTime(timezone=True), dict[str, Any]: JSON(none_as_null=True)}  # noqa: RUF012
+
+
+class Person(Table):
+    """Somebody who was here. The id does not tell the cookie."""
+
+    __tablename__ = "people"
+
+    id: Mapped[str] = mapped_column(String(16), primary_key=True)
+    name: Mapped[str] = mapped_column(String(100))
+    since: Mapped[datetime] = mapped_column(default=now)
+
+
+class Project(Table):
+    __tablename__ = "projects"
+
+    id: Mapped[str] = mapped_column(String(16), primary_key=True)
+    name: Mapped[str] = mapped_column(String(100))
+    policy: Mapped[str] = mapped_column(String(40))
+    created: Mapped[datetime] = mapped_column(default=now)
+
+
+class Video(Table):
+    """A video or picture.
+
+    place : "upload:NAME" in the data folder, or "folder:PATH" in the folder that the studio serves
+    head : the step after which the video stands now
+    unfinished : what is left of a propagation, as JSON
+    """
+
+    __tablename__ = "videos"
+
+    id: Mapped[str] = mapped_column(String(16), primary_key=True)
+    project: Mapped[str] = mapped_column(ForeignKey("projects.id", ondelete="CASCADE"), index=True)
+    name: Mapped[str] = mapped_column(String(255))
+    place: Mapped[str] = mapped_column(Text)
+    kind: Mapped[str] = mapped_column(String(10))
+    width: Mapped[int]
+    height: Mapped[int]
+    frames: Mapped[int]
+    fps: Mapped[float]
+    head: Mapped[int] = mapped_column(default=0)
+    unfinished: Mapped[dict[str, Any] | None]
+    created: Mapped[datetime] = mapped_column(default=now)
+
+
+class Step(Table):
+    """Something that a person did with a video, numbered from 1.
+
+    do : prompt, clear, remove or follow, which make the session's script; or object, review
+    said : its fields
+    batch : steps that are undone together have the same
+    """
+
+    __tablename__ = "steps"
+
+    video: Mapped[str] = mapped_column(ForeignKey("videos.id", ondelete="CASCADE"), primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    do: Mapped[str] = mapped_column(String(10))
+    said: Mapped[dict[str, Any]]
+    title: Mapped[str] = mapped_column(String(200))
+    batch: Mapped[str] = mapped_column(String(16))
+    person: Mapped[str] = mapped_column(ForeignKey("people.id"))
+    at: Mapped[datetime] = mapped_column(default=now)
+
+
+class Result(Table):
+    """The mask of an object on a frame, as it stood from one step to another.
+
+    since, until : it holds at heads h with since <= h < until; until is None while nothing took its place
+    box : x0, y0, x1, y1; None where the mask is empty
+    """
+
+    __tablename__ = "results"
+    # Numbers are never used again: what is kept in memory goes by them.
+    __table_args__ = (Index("results_by_frame", "video", "frame"), {"sqlite_autoincrement": True})
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    video: Mapped[str] = mapped_column(ForeignKey("videos.id", ondelete="CASCADE"))
+    object: Mapped[int]
+    frame: Mapped[int]
+    since: Mapped[int]
+    until: Mapped[int | None]
+    prompted: Mapped[bool]
+    counts: Mapped[str] = mapped_column(Text)
+    box: Mapped[list[float] | None] = mapped_column(JSON(none_as_null=True))
+    iou: Mapped[float]
+    score: Mapped[float]
+    confidence: Mapped[float]
+
+
+class Knowledge(Table):
+    """What the model must know again of a result to go on from it: logits, pointer, memory tokens."""
+
+    __tablename__ = "knowledge"
+
+    result: Mapped[int] = mapped_column(
+        ForeignKey("results.id", ondelete="CASCADE"), primary_key=True, autoincrement=False
+    )
+    parts: Mapped[bytes] = mapped_column(LargeBinary)
+
+
+class Export(Table):
+    """A file that was asked for."""
+
+    __tablename__ = "exports"
+
+    id: Mapped[str] = mapped_column(String(16), primary_key=True)
+    video: Mapped[str] = mapped_column(ForeignKey("videos.id", ondelete="CASCADE"), index=True)
+    format: Mapped[str] = mapped_column(String(40))
+    state: Mapped[str] = mapped_column(String(10), default="waiting")
+    done: Mapped[int] = mapped_column(default=0)
+    total: Mapped[int] = mapped_column(default=0)
+    file: Mapped[str | None] = mapped_column(String(300))
+    message: Mapped[str | None] = mapped_column(Text)
+    created: Mapped[datetime] = mapped_column(default=now)
