@@ -19,8 +19,8 @@ from masklet.auto.segments import CodedMasks, Segments
 from masklet.auto.video import Followed, everything_in_video
 from masklet.media import open_frames
 from masklet.media.pictures import is_picture
-from masklet.memory import MemoryPolicy, Recency
 from masklet.model import Sam2
+from masklet.policies import Policy
 
 __all__ = [
     "PRESETS",
@@ -52,14 +52,15 @@ def everything(
     patience: int | None = None,
     max_objects: int | None = None,
     backward: bool | None = None,
-    policy: Callable[[], MemoryPolicy] | None = None,
+    policy: Policy | None = None,
+    progress: Callable[[float], None] | None = None,
 ) -> Segments | Followed:
     """Find masks of everything in a picture; or find and follow everything in a video or stream.
 
     source : what `ImageSession` takes, or `track`
     grid : which points are asked about, and what masks must be worth; or "fast", "balanced", "dense"
     sort, partition : of a picture, see `masklet.auto.everything_in_image`
-    detections, every, patience, max_objects, backward, policy : of a video, see
+    detections, every, patience, max_objects, backward, policy, progress : of a video, see
         `masklet.auto.everything_in_video`
     """
     of_video = {
@@ -69,6 +70,7 @@ def everything(
         "max_objects": max_objects,
         "backward": backward,
         "policy": policy,
+        "progress": progress,
     }
     if is_still(source):
         _refuse(of_video, "a video", "a picture")
@@ -83,7 +85,8 @@ def everything(
         patience=patience,
         max_objects=32 if max_objects is None else max_objects,
         backward=backward,
-        policy=policy or Recency,
+        policy=policy or "recency",
+        progress=progress,
     )
 
 

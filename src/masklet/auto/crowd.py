@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,8 +11,8 @@ from masklet.auto.detections import Detect
 from masklet.auto.grid import Grid
 from masklet.auto.lives import Lives
 from masklet.auto.newcomers import doubles, newcomers, visible
-from masklet.memory import MemoryPolicy
 from masklet.model import Sam2
+from masklet.policies import Policy
 from masklet.sessions.stream import Tracker
 from masklet.types import Masks, Prompt
 
@@ -43,9 +42,7 @@ class Crowd:
     source : where newcomers come from: the grid, or a detector
     """
 
-    def __init__(
-        self, model: Sam2, source: Grid | Detect, rules: Rules, policy: Callable[[], MemoryPolicy]
-    ) -> None:
+    def __init__(self, model: Sam2, source: Grid | Detect, rules: Rules, policy: Policy) -> None:
         self.lives = Lives()
         self._model = model
         self._source = source

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -83,20 +83,20 @@ class Ledger:
     def replay(self, lives: Lives) -> Iterator[CodedMasks]:
         """The frames in order. An object is on every frame from its first to its end, seen or not."""
         born, count = self.born(), len(self._frames)
+        numbers = {id: number for number, id in enumerate(born, 1)}  # without gaps, as they appear
         for frame, entries in enumerate(self._frames):
-            ending = [id for id in born if self.ended.get(id) == frame]
-            lives.end(frame, *ending)
-            ids = sorted(id for id in born if born[id] <= frame < self.ended.get(id, count))
-            masks = self._masks(frame, ids)
+            lives.end(frame, *(numbers[id] for id in born if self.ended.get(id) == frame))
+            ids = [id for id in born if born[id] <= frame < self.ended.get(id, count)]
+            masks = self._masks(frame, ids, numbers)
             lives.step(masks, [id in entries for id in ids])
             yield masks
 
-    def _masks(self, frame: int, ids: list[int]) -> CodedMasks:
+    def _masks(self, frame: int, ids: list[int], numbers: Mapping[int, int]) -> CodedMasks:
         nothing = Entry(rle.encode(np.zeros(self._size, dtype=bool)), 0.0, ABSENT)
         kept = [self._frames[frame].get(id, nothing) for id in ids]
         return CodedMasks(
             frame=frame,
-            ids=tuple(ids),
+            ids=tuple(numbers[id] for id in ids),
             low_res=shrunk([rle.decode(each.code) for each in kept], self._side),
             size=self._size,
             iou=torch.tensor([each.iou for each in kept]),

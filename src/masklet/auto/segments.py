@@ -134,7 +134,7 @@ class Segments(CodedMasks):
                 "area": int(area),
                 "bbox": [x0, y0, x1 - x0, y1 - y0],
                 "predicted_iou": iou,
-                "point_coords": [point],
+                "point_coords": [] if np.isnan(point).any() else [point],
                 "stability_score": stability,
                 "crop_box": [left, top, right - left, bottom - top],
             }
@@ -152,11 +152,17 @@ class Segments(CodedMasks):
 
 
 def shrunk(masks: Sequence[np.ndarray], side: int) -> Float[Tensor, "n side side"]:
-    """Masks as the low-res logits that they might have come from: the share of each cell, from -1 to 1."""
+    """Masks as the low-res logits that they might have come from: the share of each cell, from -1 to 1.
+
+    Of a mask that fills no cell by half, the fullest is counted as its own, so that it is not lost.
+    """
     if not masks:
         return torch.zeros(0, side, side)
     pixels = torch.from_numpy(np.stack(masks)).float()[:, None]
-    return 2 * F.interpolate(pixels, (side, side), mode="area")[:, 0] - 1
+    shares = F.interpolate(pixels, (side, side), mode="area")[:, 0]
+    fullest = shares.amax(dim=(1, 2), keepdim=True)
+    small = (shares == fullest) & (fullest > 0) & (fullest <= 0.5)
+    return torch.where(small, EDGE, 2 * shares - 1)
 
 
 def _in_mode(code: rle.RLE, mode: OutputMode) -> Any:

@@ -11,8 +11,8 @@ from masklet.auto.grid import Grid, grid_of
 from masklet.auto.ledger import Ledger
 from masklet.auto.lives import Life, Lives
 from masklet.media import Frames, Stream, open_frames, stream
-from masklet.memory import MemoryPolicy, Recency
 from masklet.model import Sam2
+from masklet.policies import Policy
 from masklet.presence import Watch
 from masklet.sessions.stream import Tracker
 from masklet.types import Masks, Prompt
@@ -47,7 +47,8 @@ def everything_in_video(
     patience: int | None = None,
     max_objects: int = 32,
     backward: bool | None = None,
-    policy: Callable[[], MemoryPolicy] = Recency,
+    policy: Policy = "recency",
+    progress: Callable[[float], None] | None = None,
 ) -> Followed:
     """Find objects on key frames where nothing is followed yet, and follow them.
 
@@ -59,7 +60,8 @@ def everything_in_video(
     patience : frames for which a lost object is waited for; by default four seconds'
     max_objects : followed at a time; the largest and surest join first
     backward : whether to follow back; by default where the video is stored
-    policy : makes the memory policy of each object
+    policy : the memory policy by its name, or what makes one for each object
+    progress : called with the share that is done, while nothing can be given yet
     """
     source = _source(video)
     found = grid_of(grid, model.config) if detections is None else detector(detections, source.file_name)
@@ -77,7 +79,8 @@ def everything_in_video(
     if not isinstance(source, Frames):
         raise ValueError(f"{source.name} is seen once, so nothing can be followed back: backward=False.")
     lives = Lives()
-    return Followed(_both_ways(model, source, crowd, policy, lives), lives.all)
+    told = progress or (lambda share: None)
+    return Followed(_both_ways(source, crowd, Tracker(model, policy=policy), lives, told), lives.all)
 
 
 def _source(video: object) -> Frames | Stream:
@@ -87,37 +90,39 @@ def _source(video: object) -> Frames | Stream:
 
 
 def _both_ways(
-    model: Sam2, frames: Frames, crowd: Crowd, policy: Callable[[], MemoryPolicy], lives: Lives
+    frames: Frames, crowd: Crowd, back: Tracker, lives: Lives, progress: Callable[[float], None]
 ) -> Iterator[Masks]:
-    ledger = Ledger(frames.size, model.config.mask_size)
+    ledger = Ledger(frames.size, back.model.config.mask_size)
     for image in frames:
         masks = crowd.step(image)
         ledger.put(masks.frame, masks)
+        progress((masks.frame + 1) / len(frames) / 2)
     ledger.ended |= {id: life.ended for id, life in crowd.lives.all.items() if life.ended is not None}
-    _fill_back(Tracker(model, policy=policy), frames, ledger)
+    for frame in _filled_back(back, frames, ledger):
+        progress(1 - frame / len(frames) / 2)
     yield from ledger.replay(lives)
 
 
-def _fill_back(tracker: Tracker, frames: Frames, ledger: Ledger) -> None:
-    """Follow every object from its first frame back, until it is lost or meets another.
+def _filled_back(tracker: Tracker, frames: Frames, ledger: Ledger) -> Iterator[int]:
+    """Follow every object back from its first frame, until it is lost or meets another; yields each frame.
 
-    One that meets an object that had been lost when it was born was that object all along.
+    One that meets an object that was lost for good before it was born, was that object all along.
     """
     watch, born, last = Watch(), ledger.born(), ledger.last()
     for frame in range(max(born.values(), default=0), -1, -1):
         joining = {id: ledger[frame][id] for id in born if born[id] == frame > 0}
-        if not joining and not tracker.ids:
-            continue
-        prompts = {id: Prompt(mask=rle.decode(entry.code)) for id, entry in joining.items()}
-        masks = tracker.step(frames[frame], prompts)
-        lost = {event.id for event in watch.step(masks) if event.kind == "lost"}
-        for id, code in zip(masks.ids, masks.rle(), strict=True):
-            other = ledger.at(frame, code) if id not in joining else None
-            if other is not None and last[other] < born[id]:
-                ledger.join(id, other)
-                last[other] = last[id]
-            if other is not None or id in lost:
-                tracker.forget(id)
-                watch.forget(id)
-        going = [id for id in masks.ids if id in tracker.ids and id not in joining]
-        ledger.put(frame, masks.select(*going))
+        if joining or tracker.ids:
+            prompts = {id: Prompt(mask=rle.decode(entry.code)) for id, entry in joining.items()}
+            masks = tracker.step(frames[frame], prompts)
+            gone = {event.id for event in watch.step(masks) if event.kind == "lost"}
+            for id, code in zip(masks.ids, masks.rle(), strict=True):
+                met = None if id in joining else ledger.at(frame, code)
+                if met is not None and last[met] < born[id]:
+                    ledger.join(id, met)
+                    last[met] = last[id]
+                if met is not None:
+                    gone.add(id)
+            tracker.forget(*gone)
+            watch.forget(*gone)
+            ledger.put(frame, masks.select(*(id for id in masks.ids if id not in gone | set(joining))))
+        yield frame

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,35 +10,16 @@ import typer
 
 from masklet.cli.network import Device, Dtype, Model, Precision, load_network
 from masklet.cli.prompts import Box, Mask, Negatives, Points, read_prompts
+from masklet.cli.results import USUAL, Formats, Results, progress_bar, told
 
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-    from masklet.media import Format, Frames, Writer
+    from masklet.media import Frames
     from masklet.model import Sam2
     from masklet.sessions.saved import SavedSession
     from masklet.sessions.video import VideoSession
     from masklet.types import Prompt
-
-
-USUAL = ("palette", "masklets", "overlay")
-
-
-@dataclass(frozen=True)
-class Results:
-    """What is written, and where."""
-
-    folder: Path
-    formats: Sequence[Format]
-
-    @property
-    def paths(self) -> list[Path]:
-        return [self.folder / each.path for each in self.formats]
-
-    def writers(self, frames: Frames) -> Writer:
-        from masklet.media import Behind, writers
-
-        return Behind(writers([each.name for each in self.formats], self.folder, frames))
 
 
 class Direction(StrEnum):
@@ -67,16 +45,7 @@ def track(
     device: Device = None,
     dtype: Precision = Dtype.float32,
     fps: Annotated[float | None, typer.Option(help="Take so many frames of each second.")] = None,
-    formats: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--format",
-            metavar="NAME",
-            help="How to write the masks. May be repeated; without it palette, masklets and overlay. "
-            "Others are coco, youtube-vis, sa-v, yolo, polygons, objects, cvat, cvat-images, label-studio, "
-            "label-studio-video, cutout-webm, cutout-png and frames.",
-        ),
-    ] = None,
+    formats: Formats = None,
 ) -> None:
     """Follow objects through a video, and write their masks on every frame."""
     from masklet.media import find_format, folder, open_frames
@@ -99,7 +68,7 @@ def track(
     folder(out)
     network = load_network(model, device, dtype)
 
-    with _told(results), _progress() as progress:
+    with told(results), progress_bar() as progress:
         if saved is not None:
             session = VideoSession(network, frames, capacity=saved.capacity, clip_length=saved.clip_length)
             _again(session, saved, results, progress)
@@ -185,25 +154,3 @@ def _write(session: VideoSession, results: Results, progress: Progress) -> None:
     with results.writers(frames) as writers:
         for frame in progress.track(session.answered, description="writing"):
             writers.write(frames[frame], session.masks(frame))
-
-
-def _progress() -> Progress:
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=Console(stderr=True))
-
-
-@contextmanager
-def _told(results: Results) -> Iterator[None]:
-    """Say where the results are, also after Ctrl-C: what was written until then is whole."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        typer.echo("interrupted; what was done is kept:", err=True)
-        raise typer.Exit(130) from None
-    finally:
-        for path in results.paths:
-            if path.exists():
-                typer.echo(path)

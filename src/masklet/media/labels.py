@@ -51,9 +51,12 @@ def check_ids(ids: tuple[int, ...]) -> None:
 
 
 def write_label_map(path: StrPath, labels: np.ndarray) -> None:
-    """Write ids, (H, W), as a PNG with DAVIS's palette."""
-    picture = PIL.Image.fromarray(labels.astype(np.uint8))
-    picture.putpalette(davis_palette().tobytes())
+    """Write ids, (H, W), as a PNG with DAVIS's palette; where one is above 255, in 16 bits of grey."""
+    if labels.max(initial=0) > 255:
+        picture = PIL.Image.fromarray(labels.astype(np.uint16))
+    else:
+        picture = PIL.Image.fromarray(labels.astype(np.uint8))
+        picture.putpalette(davis_palette().tobytes())
     with whole(path) as part:
         picture.save(part, format="PNG", compress_level=1)  # a label map is small at any level
 
