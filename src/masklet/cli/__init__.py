@@ -7,6 +7,7 @@ import sys
 import typer
 
 from masklet.cli.evaluate import evaluate
+from masklet.cli.everything import everything
 from masklet.cli.models import models
 from masklet.cli.segment import segment
 from masklet.cli.studio import studio
@@ -20,7 +21,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (track, segment, studio, models, train, evaluate):
+for command in (track, segment, everything, studio, models, train, evaluate):
     app.command()(command)
 
 
