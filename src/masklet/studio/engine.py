@@ -21,6 +21,7 @@ from masklet import rle
 from masklet.errors import PromptError
 from masklet.memory import POINTERS, MemoryBank
 from masklet.model import Sam2
+from masklet.policies import find_policy
 from masklet.sessions.followee import Followee
 from masklet.sessions.image import ImageSession
 from masklet.sessions.script import KINDS, Followed
@@ -30,7 +31,7 @@ from masklet.studio.ledger import Change, Found, State
 from masklet.studio.live import Live
 from masklet.studio.past import Noted, past_of
 from masklet.studio.refusal import Refusal, missing, too_much
-from masklet.studio.resumption import POLICIES, Resumption
+from masklet.studio.resumption import Resumption, trim
 from masklet.studio.rows import Known, Rows
 from masklet.studio.settings import Limits
 from masklet.studio.tables import Result
@@ -132,7 +133,7 @@ class Engine:
                     self._put(change, number, session, masks.frame, new)
                 change.leave_unfinished(None if course.rest is None else course.rest.to_json())
             head = live.ledger.state.head
-            _trim(session, masks.frame - POINTERS * step, masks.frame)
+            trim(session, masks.frame)
             yield new
 
     def picture(self, image: object, prompts: list[Prompt]) -> list[Masks]:
@@ -153,7 +154,7 @@ class Engine:
     ) -> list[Candidate]:
         """The masks that a single click may have meant, best first."""
         size = live.frames.size
-        each = session.objects.get(id) or Followee(id, MemoryBank(None), POLICIES[live.policy]())
+        each = session.objects.get(id) or Followee(id, MemoryBank(None), find_policy(live.policy)())
         before = each.answers.get(frame)
         ask = Ask.of(
             said,
@@ -233,14 +234,6 @@ def _found(masks: Masks, known: Known, *, prompted: bool) -> Found:
 
 def _upsampled(logits: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
     return F.interpolate(logits[None, None], size, mode="bilinear", align_corners=False)[0, 0] > 0
-
-
-def _trim(session: VideoSession, old: int, done: int) -> None:
-    """Forget what following on does not look at; the database has it."""
-    for each in session.objects.values():
-        each.answers.pop(done, None)
-        each.passed.pop(done, None)
-        each.bank.tracked.pop(old, None)
 
 
 def _title(prompt: Prompt, frame: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 import zipfile
 from collections.abc import Iterator
@@ -31,6 +32,8 @@ from masklet.studio.settings import Limits
 from masklet.studio.tables import Export, Result, now
 from masklet.studio.views import export_view
 from masklet.types import MaskPrediction, Masks
+
+log = logging.getLogger(__name__)
 
 SCRIPT = "script"
 TOLD_EVERY = 16  # frames
@@ -120,8 +123,8 @@ class Exports:
         except MaskletError as error:
             self._save(wanted, state="failed", message=str(error))
         except Exception:
+            log.exception("an export failed")
             self._save(wanted, state="failed", message="the server made a mistake; its log says which.")
-            raise
 
     def _write(self, live: Live, wanted: Wanted) -> str:
         folder = self._folder / wanted.id
@@ -130,7 +133,15 @@ class Exports:
         if wanted.format == SCRIPT:
             script = script_of(wanted.state.steps)
             file = f"{stem}-session.json"
-            SavedSession(live.frames.name, live.frames.size, None, None, script).write(folder / file)
+            saved = SavedSession(
+                video=live.frames.name,
+                size=live.frames.size,
+                clip_length=None,
+                capacity=None,
+                script=script,
+                policy=live.policy,
+            )
+            saved.write(folder / file)
             return file
         format = FORMATS[wanted.format]
         frames = self._frames(wanted)

@@ -5,19 +5,22 @@ from __future__ import annotations
 from sqlalchemy import and_, or_, select
 from sqlalchemy.orm import Session
 
-from masklet.memory import MemoryBank, MemoryPolicy, Recency
+from masklet.memory import POINTERS, MemoryBank, MemoryPolicy
 from masklet.model import Sam2
+from masklet.policies import find_policy
 from masklet.sessions.followee import Followee
 from masklet.sessions.video import VideoSession
-from masklet.studio.ledger import State
+from masklet.studio.ledger import State, standing
 from masklet.studio.live import Live
 from masklet.studio.past import Past, past_of, script_of
 from masklet.studio.rows import Rows
 from masklet.studio.tables import Result
 
-POLICIES: dict[str, type[MemoryPolicy]] = {"recency": Recency}
+# Rules whose state is all in the memory bank, so that they can go on where they were.
+RESUMABLE = ("recency", "gated")
 
 
+SEEN = 2 * POINTERS  # memories of a kind that are held ready
 BUDGET = 64 * 2**20  # bytes of answers in one session; the database has all
 
 
@@ -50,12 +53,14 @@ class Resumption:
             ((past.begun, id, past) for id, past in pasts.items() if past is not None),
             key=lambda each: each[0],
         )
-        policy = POLICIES[live.policy]
+        policy = find_policy(live.policy)
         objects = [
             self._followee(database, live, state.head, id, past, policy(), near, frame)
             for _, id, past in known
         ]
-        session = VideoSession(self._model, live.frames, policy=policy, features=live.features, budget=BUDGET)
+        session = VideoSession(
+            self._model, live.frames, policy=live.policy, features=live.features, budget=BUDGET
+        )
         return session.take_up(script, objects)
 
     def _followee(
@@ -71,6 +76,8 @@ class Resumption:
     ) -> Followee:
         """What a session would know of an object: memories as of when it was last followed; answers."""
         wanted = {*past.order, *past.pending, *([] if frame is None else [frame])}
+        if near:
+            wanted |= _worthy(database, live.id, head, id, near)
         rows = database.scalars(
             select(Result)
             .where(
@@ -103,3 +110,29 @@ class Resumption:
         if frame is not None and (passed := past.passed(frame)) is not None:
             each.passed[frame] = passed
         return each
+
+
+def _worthy(database: Session, video: str, head: int, id: int, near: range) -> set[int]:
+    """Frames far off on which the object was seen: those nearest, on either side.
+
+    Rules that pass over frames without the object look back as far as it takes.
+    """
+    seen = (standing(video, head), Result.object == id, Result.prompted.is_(False), Result.score > 0)
+    frames = select(Result.frame)
+    before = frames.where(*seen, Result.frame < near.start).order_by(Result.frame.desc()).limit(SEEN)
+    after = frames.where(*seen, Result.frame >= near.stop).order_by(Result.frame).limit(SEEN)
+    return {*database.scalars(before), *database.scalars(after)}
+
+
+def trim(session: VideoSession, done: int) -> None:
+    """Forget what following on from a frame does not look at; the database has it."""
+    for each in session.objects.values():
+        each.answers.pop(done, None)
+        each.passed.pop(done, None)
+        tracked = each.bank.tracked
+        if len(tracked) <= 2 * SEEN:
+            continue
+        by_nearness = sorted(tracked, key=lambda frame: abs(frame - done))
+        seen = [frame for frame in by_nearness if float(tracked[frame].score) > 0]
+        for frame in set(tracked) - set(by_nearness[:SEEN]) - set(seen[:SEEN]):
+            del tracked[frame]

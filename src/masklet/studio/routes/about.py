@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from masklet.media.formats import FORMATS
 from masklet.studio.exports import SCRIPT
 from masklet.studio.people import greet
-from masklet.studio.resumption import POLICIES
+from masklet.studio.resumption import RESUMABLE
 from masklet.studio.routes.common import Asking, Here, View
 
 router = APIRouter(tags=["about"])
@@ -35,7 +35,7 @@ def about(request: Request, response: Response, studio: Here, who: Asking) -> Vi
         "model": studio.model_name,
         "device": str(studio.model.device),
         "folder": None if folder is None else folder.resolve().name,
-        "policies": list(POLICIES),
+        "policies": list(RESUMABLE),
         "person": {"id": who.id, "name": who.name},
         "formats": [*formats, script],
         "limits": {name: getattr(studio.limits, name) for name in LIMITS},

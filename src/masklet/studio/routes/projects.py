@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, UploadFile
+from fastapi import APIRouter
 from pydantic import BaseModel
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from masklet.studio.names import new_id, tidy_name
 from masklet.studio.refusal import Refusal, missing
-from masklet.studio.resumption import POLICIES
-from masklet.studio.routes.common import Here, View
-from masklet.studio.tables import Project
+from masklet.studio.resumption import RESUMABLE
+from masklet.studio.routes.common import Here, Sent, View
+from masklet.studio.tables import Project, Step, Video
 from masklet.studio.views import project_view
 
 router = APIRouter(prefix="/projects", tags=["projects"])
@@ -18,7 +19,7 @@ router = APIRouter(prefix="/projects", tags=["projects"])
 
 class NewProject(BaseModel):
     name: str
-    policy: str = next(iter(POLICIES))
+    policy: str = RESUMABLE[0]
 
 
 class ProjectChange(BaseModel):
@@ -59,7 +60,9 @@ def change_project(studio: Here, project: str, body: ProjectChange) -> View:
     with studio.database.begin() as session:
         row = _found(session.get(Project, project), project)
         row.name = row.name if body.name is None else tidy_name(body.name)
-        row.policy = row.policy if body.policy is None else _policy(body.policy)
+        if body.policy is not None and _policy(body.policy) != row.policy:
+            _check_unfollowed(session, project)
+            row.policy = body.policy
         view = project_view(session, row)
     if body.policy is not None:
         for video in studio.videos_of(project):
@@ -74,7 +77,7 @@ def delete_project(studio: Here, project: str) -> None:
 
 
 @router.post("/{project}/uploads", status_code=201)
-def upload(studio: Here, project: str, file: UploadFile) -> View:
+def upload(studio: Here, project: str, file: Sent) -> View:
     """Send a video or picture."""
     return studio.video(studio.uploads.take(project, file.filename or "", file.file))
 
@@ -91,7 +94,16 @@ def _found(row: Project | None, id: str) -> Project:
     return row
 
 
+def _check_unfollowed(session: Session, project: str) -> None:
+    """One script stands for one rule: it is settled once something was followed."""
+    followed = select(Step.video).join(Video, Video.id == Step.video)
+    if session.scalar(followed.where(Video.project == project, Step.do == "follow").limit(1)) is not None:
+        raise Refusal(
+            409, "busy", "objects were followed here already. Start a new project for another policy."
+        )
+
+
 def _policy(name: str) -> str:
-    if name not in POLICIES:
-        raise Refusal(422, "invalid", f"policy must be one of {', '.join(POLICIES)}. Got {name[:40]}.")
+    if name not in RESUMABLE:
+        raise Refusal(422, "invalid", f"policy must be one of {', '.join(RESUMABLE)}. Got {name[:40]}.")
     return name
