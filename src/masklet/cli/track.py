@@ -70,12 +70,23 @@ def track(
 
     with told(results), progress_bar() as progress:
         if saved is not None:
-            session = VideoSession(network, frames, capacity=saved.capacity, clip_length=saved.clip_length)
+            session = VideoSession(
+                network,
+                frames,
+                policy=saved.policy_or(None),
+                cuts=saved.cuts,
+                capacity=saved.capacity,
+                clip_length=saved.clip_length,
+            )
             _again(session, saved, results, progress)
         elif direction is Direction.forward:
-            _stream(network, frames, {frame: prompts}, results, progress)
+            found = masklet.track(
+                network, frames, {frame: prompts}, policy=policy, cuts=cuts, delay=late(policy)
+            )
+            _stream(found, len(frames) - frame, frames, results, progress)
         else:
-            _both_ways(VideoSession(network, frames), frame, prompts, direction, results, progress)
+            session = VideoSession(network, frames, policy=policy, cuts=cuts)
+            _both_ways(session, frame, prompts, direction, results, progress)
 
 
 def _check(frames: Frames, frame: int, prompts: dict[int, Prompt]) -> None:
@@ -89,14 +100,11 @@ def _check(frames: Frames, frame: int, prompts: dict[int, Prompt]) -> None:
 
 
 def _stream(
-    model: Sam2, frames: Frames, prompts: dict[int, dict[int, Prompt]], results: Results, progress: Progress
+    found: Iterator[Masks], count: int, frames: Frames, results: Results, progress: Progress
 ) -> None:
     """Forwards, in constant memory, writing each frame as it is done."""
-    import masklet
-
-    found = masklet.track(model, frames, prompts)
     with results.writers(frames) as writers:
-        for masks in progress.track(found, len(frames) - min(prompts), description=frames.name):
+        for masks in progress.track(found, count, description=frames.name):
             writers.write(frames[masks.frame], masks)
 
 

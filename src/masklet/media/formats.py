@@ -32,12 +32,14 @@ class Format:
     title : as a menu shows it
     path : where it goes in the output folder; a folder of files where it has no suffix
     make : its writer, for a place, a source and what the objects are called
+    pictured : it shows the frames, and not their masks only
     """
 
     name: str
     title: str
     path: str
     make: Make
+    pictured: bool = False
 
     @property
     def is_folder(self) -> bool:
@@ -57,12 +59,34 @@ _ALL = (
     Format("cvat-images", "CVAT for images: masks", "cvat_masks.xml", CvatMasks),
     Format("label-studio", "Label Studio: brushes", "label_studio.json", LabelStudioBrushes),
     Format("label-studio-video", "Label Studio: boxes in video", "label_studio_video.json", LabelStudioVideo),
-    Format("overlay", "Overlay video: MP4", "overlay.mp4", lambda at, of, names: OverlayVideo(at, of)),
     Format(
-        "cutout", "Cut-out video: WebM with alpha", "cutout.webm", lambda at, of, names: CutoutVideo(at, of)
+        "overlay",
+        "Overlay video: MP4",
+        "overlay.mp4",
+        lambda at, of, names: OverlayVideo(at, of),
+        pictured=True,
     ),
-    Format("cutout-png", "Cut-out pictures: PNG with alpha", "cutout", lambda at, of, names: CutoutPngs(at)),
-    Format("frames", "The frames as pictures", "frames", lambda at, of, names: FramePictures(at, of)),
+    Format(
+        "cutout-webm",
+        "Cut-out video: WebM with alpha",
+        "cutout.webm",
+        lambda at, of, names: CutoutVideo(at, of),
+        pictured=True,
+    ),
+    Format(
+        "cutout-png",
+        "Cut-out pictures: PNG with alpha",
+        "cutout",
+        lambda at, of, names: CutoutPngs(at),
+        pictured=True,
+    ),
+    Format(
+        "frames",
+        "The frames as pictures",
+        "frames",
+        lambda at, of, names: FramePictures(at, of),
+        pictured=True,
+    ),
 )
 FORMATS = {each.name: each for each in _ALL}
 

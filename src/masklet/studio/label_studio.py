@@ -11,9 +11,9 @@ import os
 import re
 import urllib.request
 from dataclasses import dataclass
-from http.client import HTTPException, HTTPMessage
+from http.client import HTTPException
 from pathlib import PurePosixPath
-from typing import IO, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 from urllib.error import URLError
 from urllib.parse import parse_qs, unquote, urlsplit
 from xml.etree import ElementTree
@@ -66,18 +66,18 @@ class Brush:
 def brush_of(config: str) -> Brush:
     """The first BrushLabels of a labelling config, and its Image."""
     if "<!doctype" in config.lower() or "<!entity" in config.lower():  # these can grow without end
-        raise _unfit("label_config may not declare a document type or entities.")
+        raise _unfit("the label_config may not declare a document type or entities.")
     try:
         root = ElementTree.fromstring(config)
     except ElementTree.ParseError as error:
-        raise _unfit(f"label_config is not XML: {error}.") from None
+        raise _unfit(f"the label_config is not XML: {error}.") from None
     images = {each.get("name"): each.get("value", "") for each in root.iter("Image")}
     for brush in root.iter("BrushLabels"):
         to_name = brush.get("toName", "")
         if to_name in images:
             labels = tuple(label.get("value", "") for label in brush.iter("Label"))
             return Brush(brush.get("name", ""), to_name, labels, images[to_name].removeprefix("$"))
-    raise _unfit("label_config must have an Image, and BrushLabels for it: masklet answers with masks.")
+    raise _unfit("the label_config must have an Image, and BrushLabels for it: masklet answers with masks.")
 
 
 def prompt_of(used: list[Used], size: tuple[int, int]) -> Prompt:
@@ -144,14 +144,8 @@ class _Straight(urllib.request.HTTPRedirectHandler):
     """Goes where it was told to, and nowhere else."""
 
     def redirect_request(
-        self,
-        req: urllib.request.Request,
-        fp: IO[bytes],
-        code: int,
-        msg: str,
-        headers: HTTPMessage,
-        newurl: str,
-    ) -> urllib.request.Request | None:
+        self, req: object, fp: object, code: int, msg: str, headers: object, newurl: str
+    ) -> None:
         return None
 
 

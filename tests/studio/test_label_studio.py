@@ -1,0 +1,248 @@
+"""The ML backend, called as Label Studio calls it."""
+
+from __future__ import annotations
+
+import base64
+import io
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import Any, ClassVar
+
+import numpy as np
+import PIL.Image
+import pytest
+from fastapi.testclient import TestClient
+
+from masklet import rle
+from masklet.studio.app import make_app
+from masklet.studio.settings import Settings
+from masklet.studio.studio import Studio
+from toys import clip, toy_network
+
+SIZE = (48, 64)
+CONFIG = """<View>
+  <Image name="image" value="$picture" zoom="true"/>
+  <BrushLabels name="brush" toName="image"><Label value="dog"/><Label value="ball"/></BrushLabels>
+  <KeyPointLabels name="points" toName="image" smart="true"><Label value="ball"/></KeyPointLabels>
+  <RectangleLabels name="boxes" toName="image" smart="true"><Label value="dog"/></RectangleLabels>
+</View>"""
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
+    place = tmp_path_factory.mktemp("studio")
+    (place / "clips").mkdir()
+    (place / "clips" / "one picture.png").write_bytes(png())
+    settings = Settings(data=place / "data", folder=place / "clips")
+    with TestClient(make_app(Studio(settings, toy_network(), "toy")), base_url="http://127.0.0.1") as client:
+        yield client
+
+
+def png() -> bytes:
+    file = io.BytesIO()
+    PIL.Image.fromarray(clip(1)[0]).save(file, format="PNG")
+    return file.getvalue()
+
+
+def point(x: float, y: float, label: str = "ball", *, positive: bool = True) -> dict[str, Any]:
+    value = {"x": x, "y": y, "width": 0.7, "keypointlabels": [label]}
+    return {"type": "keypointlabels", "value": value, "is_positive": int(positive), **envelope()}
+
+
+def rectangle(x: float, y: float, width: float, height: float) -> dict[str, Any]:
+    value = {"x": x, "y": y, "width": width, "height": height, "rotation": 0, "rectanglelabels": ["dog"]}
+    return {"type": "rectanglelabels", "value": value, **envelope()}
+
+
+def envelope() -> dict[str, Any]:
+    return {
+        "id": "a1B2",
+        "from_name": "points",
+        "to_name": "image",
+        "original_width": SIZE[1],
+        "original_height": SIZE[0],
+        "image_rotation": 0,
+    }
+
+
+def asked(*used: dict[str, Any], picture: str = "one picture.png") -> dict[str, Any]:
+    """A request as Label Studio's api_connector makes it."""
+    return {
+        "tasks": [{"id": 7, "data": {"picture": picture}, "annotations": [], "predictions": []}],
+        "model_version": None,
+        "project": "3.1700000000",
+        "label_config": CONFIG,
+        "params": {"login": None, "password": None, "context": {"result": list(used)}},
+    }
+
+
+def masks_of(client: TestClient, *used: dict[str, Any], **said: str) -> list[dict[str, Any]]:
+    answer = client.post("/label-studio/predict", json=asked(*used, **said))
+    assert answer.status_code == 200, answer.text
+    (prediction,) = answer.json()["results"]
+    assert prediction["model_version"] == "toy" and 0 <= prediction["score"] <= 1
+    return list(prediction["result"])
+
+
+def pixels(region: dict[str, Any]) -> np.ndarray:
+    """The mask of a brush, read as Label Studio's page does."""
+    bits = "".join(f"{byte:08b}" for byte in region["value"]["rle"])
+    at = 0
+
+    def read(count: int) -> int:
+        nonlocal at
+        at += count
+        return int(bits[at - count : at], 2)
+
+    count, word, sizes = read(32), read(5) + 1, [read(4) + 1 for _ in range(4)]
+    values: list[int] = []
+    while len(values) < count:
+        repeated, length = read(1), read(sizes[read(2)]) + 1
+        values += [read(word)] * length if repeated else [read(word) for _ in range(length)]
+    shape = region["original_height"], region["original_width"], 4
+    return np.array(values).reshape(shape)[:, :, 3] > 127
+
+
+def test_health_and_setup(client: TestClient) -> None:
+    assert client.get("/label-studio/health").json()["status"] == "UP"
+    said = {"project": "3.17", "schema": CONFIG, "hostname": "http://localhost:8080", "access_token": "x"}
+    assert client.post("/label-studio/setup", json=said).json() == {"model_version": "toy"}
+    assert client.post("/label-studio/webhook", json={"action": "ANNOTATION_CREATED"}).status_code == 201
+
+
+def test_a_click_is_answered_by_a_brush(client: TestClient) -> None:
+    (region,) = masks_of(client, point(31.25, 50))
+    assert region["type"] == "brushlabels" and region["value"]["format"] == "rle"
+    assert (region["from_name"], region["to_name"]) == ("brush", "image")
+    assert region["value"]["brushlabels"] == ["ball"]
+    assert (region["original_width"], region["original_height"]) == (64, 48)
+    sent = {"image": ("p.png", png())}
+    said = {"prompts": '{"positive": [[20, 24]]}'}
+    best = client.post("/api/image", files=sent, data=said).json()["results"][0]["masks"][0]
+    assert (pixels(region) == rle.decode(best["rle"])).all()
+
+
+def test_each_use_of_a_tool_matters(client: TestClient) -> None:
+    uses = [
+        [point(31.25, 50)],
+        [point(31.25, 50), point(90, 90, positive=False)],
+        [rectangle(10, 10, 50, 50)],
+        [rectangle(10, 10, 50, 50), point(31.25, 50)],
+    ]
+    found = [masks_of(client, *each) for each in uses]
+    masks = [pixels(each[0]).tobytes() if each else b"" for each in found]
+    assert len(set(masks)) == len(masks)
+
+
+def test_at_the_edge(client: TestClient) -> None:
+    masks_of(client, point(100, 100))
+
+
+def test_without_a_use_there_is_nothing_to_say(client: TestClient) -> None:
+    brush = {"type": "brushlabels", "value": {"format": "rle", "rle": [0]}, **envelope()}
+    for request in (asked(), asked(brush), {**asked(), "params": {}}, {"tasks": [], "label_config": CONFIG}):
+        answer = client.post("/label-studio/predict", json=request)
+        assert answer.status_code == 200 and answer.json() == {"results": []}
+
+
+def test_where_pictures_come_from(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    there = masks_of(client, point(31.25, 50))
+    inline = f"data:image/png;base64,{base64.b64encode(png()).decode()}"
+    with label_studio() as (address, seen):
+        monkeypatch.setenv("LABEL_STUDIO_URL", address)
+        monkeypatch.setenv("LABEL_STUDIO_API_KEY", "secret")
+        places = (
+            inline,
+            "/data/local-files/?d=one%20picture.png",
+            "/data/upload/1/a.png",
+            f"{address}/data/upload/1/a.png",
+        )
+        for picture in places:
+            found = masks_of(client, point(31.25, 50), picture=picture)
+            assert [each["value"] for each in found] == [each["value"] for each in there], picture
+    assert seen == ["Token secret", "Token secret"]
+
+
+class label_studio:
+    """A Label Studio that has one picture, and sends whoever asks for another away."""
+
+    def __enter__(self) -> tuple[str, list[str | None]]:
+        seen: list[str | None] = []
+
+        class Shelf(BaseHTTPRequestHandler):
+            extensions: ClassVar = {}
+
+            def do_GET(self) -> None:
+                here = self.path.endswith("a.png")
+                self.send_response(200 if here else 302)
+                self.send_header("location", "http://127.0.0.1:1/secret.png")
+                self.end_headers()
+                if here:
+                    seen.append(self.headers["authorization"])
+                    self.wfile.write(png())
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self.server = HTTPServer(("127.0.0.1", 0), Shelf)
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        return f"http://127.0.0.1:{self.server.server_port}", seen
+
+    def __exit__(self, *_: object) -> None:
+        self.server.shutdown()
+        self.server.server_close()
+
+
+BAD = {
+    "another host": ({"picture": "http://127.0.0.1:1/a.png"}, 403, "fetched from"),
+    "a redirect": ({"picture": "/data/upload/other.png"}, 400, "cannot be fetched"),
+    "another scheme": ({"picture": "file:///etc/passwd"}, 403, "fetched from"),
+    "a path outside": ({"picture": "../../etc/passwd"}, 403, "outside"),
+    "an encoded path outside": ({"picture": "%2e%2e/%2e%2e/etc/passwd"}, 403, "outside"),
+    "a local file outside": ({"picture": "/data/local-files/?d=../../etc/passwd"}, 403, "outside"),
+    "no such picture": ({"picture": "none.png"}, 404, "no none.png"),
+    "damaged base64": ({"picture": "data:image/png;base64,!!!"}, 400, "damaged"),
+    "no picture in it": ({"picture": "data:image/png;base64,aGVsbG8="}, 400, "."),
+}
+
+
+@pytest.mark.parametrize(("said", "status", "part"), BAD.values(), ids=BAD)
+def test_pictures_that_are_not_had(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch, said: dict[str, str], status: int, part: str
+) -> None:
+    with label_studio() as (address, _):
+        monkeypatch.setenv("LABEL_STUDIO_URL", address)
+        answer = client.post("/label-studio/predict", json=asked(point(31.25, 50), **said))
+    assert answer.status_code == status, answer.text
+    assert part in answer.json()["message"]
+
+
+def test_nothing_is_fetched_unless_the_studio_was_told_from_where(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("LABEL_STUDIO_URL", raising=False)
+    answer = client.post("/label-studio/predict", json=asked(point(1, 1), picture="http://127.0.0.1:1/a.png"))
+    assert answer.status_code == 403 and "LABEL_STUDIO_URL" in answer.json()["message"]
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        "",
+        "<View>",
+        '<View><Image name="image" value="$picture"/></View>',
+        '<View><BrushLabels name="b" toName="image"/></View>',
+        '<!DOCTYPE a [<!ENTITY b "c">]><View>&b;</View>',
+    ],
+)
+def test_configs_that_do_not_fit(client: TestClient, config: str) -> None:
+    answer = client.post("/label-studio/predict", json={**asked(point(1, 1)), "label_config": config})
+    assert answer.status_code == 422 and "label_config" in answer.json()["message"]
+
+
+@pytest.mark.parametrize("value", [{"x": "a"}, {"x": 1}, {"x": 1e9, "y": 1}, [], None])
+def test_tools_that_make_no_sense(client: TestClient, value: object) -> None:
+    used = {"type": "keypointlabels", "value": value}
+    answer = client.post("/label-studio/predict", json=asked(used))
+    assert answer.status_code == 422 and answer.json()["message"].startswith("Params.context.result")
