@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,10 +17,9 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
     from masklet.media import Frames
-    from masklet.model import Sam2
     from masklet.sessions.saved import SavedSession
     from masklet.sessions.video import VideoSession
-    from masklet.types import Prompt
+    from masklet.types import Masks, Prompt
 
 
 class Direction(StrEnum):
@@ -45,10 +45,20 @@ def track(
     device: Device = None,
     dtype: Precision = Dtype.float32,
     fps: Annotated[float | None, typer.Option(help="Take so many frames of each second.")] = None,
+    policy: Annotated[
+        str, typer.Option(help="The memory policy: recency, gated, samurai, dam4sam or long.")
+    ] = "recency",
+    cuts: Annotated[bool, typer.Option("--cuts", help="Watch for scene cuts.")] = False,
+    exclusive: Annotated[
+        bool, typer.Option("--exclusive", help="Let no two masks overlap: the surest has the pixel.")
+    ] = False,
     formats: Formats = None,
 ) -> None:
     """Follow objects through a video, and write their masks on every frame."""
+    import masklet
+    from masklet.cli.finish import late
     from masklet.media import find_format, folder, open_frames
+    from masklet.policies import find_policy
     from masklet.sessions.saved import SavedSession
     from masklet.sessions.video import VideoSession
 
@@ -58,7 +68,8 @@ def track(
         raise typer.BadParameter(
             "it says itself what to follow: leave the pointing out.", param_hint="--script"
         )
-    results = Results(out, [find_format(name) for name in dict.fromkeys(formats or USUAL)])
+    find_policy(policy)
+    results = Results(out, [find_format(name) for name in dict.fromkeys(formats or USUAL)], exclusive)
     prompts = read_prompts(point, negative, box, mask) if saved is None else {}
     frames = open_frames(video, fps=fps)
     if saved is None:
@@ -99,12 +110,13 @@ def _check(frames: Frames, frame: int, prompts: dict[int, Prompt]) -> None:
         check_prompt(prompt, frames.size)
 
 
-def _stream(
-    found: Iterator[Masks], count: int, frames: Frames, results: Results, progress: Progress
-) -> None:
+def _stream(found: Iterator[Masks], count: int, frames: Frames, results: Results, progress: Progress) -> None:
     """Forwards, in constant memory, writing each frame as it is done."""
+    from masklet.cli.finish import finished
+
+    followed = progress.track(found, count, description=frames.name)
     with results.writers(frames) as writers:
-        for masks in progress.track(found, count, description=frames.name):
+        for masks in finished(followed, exclusive=results.exclusive):
             writers.write(frames[masks.frame], masks)
 
 
@@ -158,7 +170,10 @@ def _follow(
 
 def _write(session: VideoSession, results: Results, progress: Progress) -> None:
     """All the masks that stand in a session, in the order of frames."""
+    from masklet.cli.finish import finished
+
     frames = session.frames
+    found = (session.masks(frame) for frame in progress.track(session.answered, description="writing"))
     with results.writers(frames) as writers:
-        for frame in progress.track(session.answered, description="writing"):
-            writers.write(frames[frame], session.masks(frame))
+        for masks in finished(found, exclusive=results.exclusive):
+            writers.write(frames[masks.frame], masks)

@@ -12,7 +12,7 @@ from masklet.types import Prompt
 
 LONGEST = 1_000_000  # characters or runs of a mask
 
-Xy = Annotated[list[float], Field(min_length=2, max_length=2)]
+Xy = tuple[float, float]
 
 
 class DrawnMask(BaseModel):
@@ -27,7 +27,7 @@ class Said(BaseModel):
 
     positive: list[Xy] = []
     negative: list[Xy] = []
-    box: Annotated[list[float], Field(min_length=4, max_length=4)] | None = None
+    box: tuple[float, float, float, float] | None = None
     mask: DrawnMask | None = None
 
     def prompt(self, size: tuple[int, int], points: int) -> Prompt:

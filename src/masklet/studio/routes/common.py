@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import Depends
-from pydantic import Field
+from fastapi import Depends, UploadFile
+from pydantic import AfterValidator, Field
+from starlette.datastructures import UploadFile as AnyUploadFile
 from starlette.requests import HTTPConnection
 
 from masklet.studio.people import Who
@@ -28,5 +29,11 @@ def who_asks(request: HTTPConnection) -> Who:
     return studio_of(request).people.of(request)
 
 
+def _sent(file: AnyUploadFile) -> UploadFile:
+    """FastAPI hands on Starlette's class, whatever a route says."""
+    return UploadFile(file.file, size=file.size, filename=file.filename, headers=file.headers)
+
+
+Sent = Annotated[UploadFile, AfterValidator(_sent)]
 Here = Annotated[Studio, Depends(studio_of)]
 Asking = Annotated[Who, Depends(who_asks)]

@@ -16,7 +16,7 @@ from masklet.media.pictures import is_picture
 from masklet.studio.drawn import Said
 from masklet.studio.footage import Footage
 from masklet.studio.refusal import Refusal
-from masklet.studio.routes.common import Asking, Here, View
+from masklet.studio.routes.common import Asking, Here, Sent, View
 from masklet.studio.studio import Studio
 from masklet.studio.worker import Line
 from masklet.types import Masks
@@ -30,7 +30,7 @@ PROMPT = TypeAdapter(Said)
 
 
 @router.post("/image")
-def segment(studio: Here, who: Asking, image: UploadFile, prompts: Annotated[str, Form()]) -> View:
+def segment(studio: Here, who: Asking, image: Sent, prompts: Annotated[str, Form()]) -> View:
     """Masks for one prompt or several on a picture.
 
     prompts : JSON, one prompt or a list of them
