@@ -8,32 +8,51 @@ import { complain } from "../lib/toast.js";
 /** @import * as T from "../lib/types.js" */
 /** @import { Studio } from "../lib/studio.js" */
 
+/** What is known of formats, in the order of the sheet; those that only the server knows come last. */
 const GROUPS = [
     {
-        title: "For training and labelling",
-        formats: ["coco", "youtube-vis", "sa-v", "yolo", "cvat", "label-studio"],
+        title: "For training",
+        formats: {
+            coco: ["COCO", "One JSON with every mask as RLE"],
+            "youtube-vis": ["YouTube-VIS", "One JSON, a masklet for each object"],
+            "sa-v": ["SA-V", "One JSON, as SAM 2's own data set"],
+            yolo: ["YOLO segmentation", "Polygons, one text file a frame"],
+            polygons: ["Polygons", "With holes, one JSON"],
+        },
     },
-    { title: "Pictures", formats: ["palette", "objects", "cutout-png"] },
-    { title: "Video", formats: ["overlay", "cutout-webm"] },
-    { title: "For masklet", formats: ["script", "masklets"] },
+    {
+        title: "For labelling tools",
+        formats: {
+            cvat: ["CVAT, tracks", "Polygons that CVAT imports as tracks"],
+            "cvat-images": ["CVAT, masks", "Exact masks, frame by frame"],
+            "label-studio": ["Label Studio, brushes", "Exact masks of the frames"],
+            "label-studio-video": ["Label Studio, video", "Boxes over time"],
+        },
+    },
+    {
+        title: "Pictures",
+        formats: {
+            palette: ["Label maps", "Palette PNG, as in DAVIS"],
+            objects: ["PNG for each object", "Black and white"],
+            "cutout-png": ["Cut-outs", "PNG with transparency"],
+            frames: ["Frames", "The video's own pictures"],
+        },
+    },
+    {
+        title: "Video",
+        formats: {
+            overlay: ["Overlay", "MP4 with the masks painted in"],
+            "cutout-webm": ["Cut-out", "WebM with transparency"],
+        },
+    },
+    {
+        title: "For masklet",
+        formats: {
+            script: ["Script", "What was said; makes the same masks again"],
+            masklets: ["Masklets", "Masks with IoU, score and box"],
+        },
+    },
 ];
-
-/** @type {Record<string, string>} */
-const ABOUT = {
-    coco: "One JSON with every mask as RLE",
-    "youtube-vis": "One JSON, a masklet an object",
-    "sa-v": "One JSON, as SAM 2's own data set",
-    yolo: "Polygons, one text file a frame",
-    cvat: "XML, as CVAT imports it",
-    "label-studio": "JSON, as Label Studio imports it",
-    palette: "Label maps, as in DAVIS",
-    objects: "Black and white, one for each object",
-    "cutout-png": "Objects with transparency",
-    overlay: "The video with masks painted in",
-    "cutout-webm": "Objects with transparency",
-    script: "What was said; makes the same masks again",
-    masklets: "Masks with IoU, score and box",
-};
 
 /** @param {Studio} studio */
 export function openExport(studio) {
@@ -63,14 +82,12 @@ export function openExport(studio) {
             h("label", { class: "check" }, alone, `only ${thing ? nameOf(thing) : "the selected object"}`),
         ),
     );
-    const known = new Map(studio.about.formats.map((format) => [format.id, format]));
-    const rest = [...known.keys()].filter((id) => !GROUPS.some((group) => group.formats.includes(id)));
-    const groups = rest.length ? [...GROUPS, { title: "More", formats: rest }] : GROUPS;
-    for (const { title, formats } of groups) {
-        const rows = formats.flatMap((id) => {
-            const format = known.get(id);
-            return format ? [row(studio, format, () => (alone.checked && thing ? [thing.id] : null))] : [];
-        });
+    const objects = () => (alone.checked && thing ? [thing.id] : null);
+    const offered = new Set(studio.about.formats.map((format) => format.id));
+    for (const { title, formats } of [...GROUPS, others(studio.about.formats)]) {
+        const rows = Object.entries(formats)
+            .filter(([id]) => offered.has(id))
+            .map(([id, [name, about]]) => row(studio, id, name, about, objects));
         if (rows.length) list.append(h("section", {}, h("h3", {}, title), ...rows));
     }
     sheet.setAttribute("aria-label", "Export");
@@ -78,25 +95,37 @@ export function openExport(studio) {
     sheet.showModal();
 }
 
+/** @param {T.Format[]} formats */
+function others(formats) {
+    const known = GROUPS.flatMap((group) => Object.keys(group.formats));
+    const rest = formats.filter((format) => !known.includes(format.id));
+    return {
+        title: "More",
+        formats: Object.fromEntries(rest.map(({ id, title, file }) => [id, [title, file]])),
+    };
+}
+
 /**
  * @param {Studio} studio
- * @param {T.Format} format
+ * @param {string} format
+ * @param {string} name
+ * @param {string} about
  * @param {() => number[] | null} objects
  */
-function row(studio, format, objects) {
+function row(studio, format, name, about, objects) {
     const state = h("span", { class: "export-state", role: "status" });
     const button = h(
         "button",
-        { type: "button", class: "format", "data-format": format.id, onclick: () => void run() },
-        h("span", { class: "format-title" }, format.title),
-        h("span", { class: "format-about" }, ABOUT[format.id] ?? format.file),
+        { type: "button", class: "format", "data-format": format, onclick: () => void run() },
+        h("span", { class: "format-title" }, name),
+        h("span", { class: "format-about" }, about),
         state,
         icon("download"),
     );
     const run = async () => {
         button.disabled = true;
         try {
-            await made(studio, await api.newExport(studio.id, format.id, objects()), state);
+            await made(studio, await api.newExport(studio.id, format, objects()), state);
         } catch (error) {
             fill(state, "failed");
             complain(error);

@@ -1,0 +1,63 @@
+"""One server and one browser for all tests of the page; a project and a page of its own for each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("playwright", reason="the page is tested by playwright: pip install 'masklet[dev]'")
+
+from playwright.sync_api import Browser, sync_playwright
+
+from studio.browser.screen import CHROMIUM, Screen, Server, short_clip
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    if CHROMIUM is None:
+        pytest.skip("needs a browser: apt-get install chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
+        )
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="session")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return short_clip(tmp_path_factory.mktemp("clips") / "balloons.mp4")
+
+
+@pytest.fixture(scope="session")
+def server(browser: Browser, clip: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    data = tmp_path_factory.mktemp("studio") / "data"
+    data.mkdir()
+    server = Server(data, clip.parent)
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def opened(browser: Browser, server: Server) -> Iterator[Callable[[], Screen]]:
+    """Makes pages; each is another person."""
+    screens: list[Screen] = []
+
+    def make() -> Screen:
+        screens.append(Screen(browser, server.address))
+        return screens[-1]
+
+    yield make
+    for screen in screens:
+        screen.close()
+
+
+@pytest.fixture
+def screen(opened: Callable[[], Screen], clip: Path) -> Screen:
+    """A page that shows the clip, uploaded anew."""
+    screen = opened()
+    screen.upload(clip)
+    return screen

@@ -1,0 +1,212 @@
+"""A studio in a process of its own, and a page that is used as a person uses it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import av
+from playwright.sync_api import Browser, Locator, Page
+
+DEMO = Path(__file__).parents[3] / "examples" / "demo.mp4"
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+FRAMES = 16  # of the clip that the tests use
+SMALL = """() => {
+    const small = new OffscreenCanvas(160, 90).getContext("2d");
+    small.drawImage(document.querySelector(".stage .base"), 0, 0, 160, 90);
+    return Array.from(small.getImageData(0, 0, 160, 90).data);
+}"""
+PATIENCE = 90_000  # milliseconds; a busy machine follows a frame in a second
+
+
+def short_clip(path: Path, frames: int = FRAMES) -> Path:
+    """The first frames of the demo clip."""
+    with av.open(str(DEMO)) as source, av.open(str(path), "w") as target:
+        stream = target.add_stream("libx264", rate=24)
+        stream.width, stream.height, stream.pix_fmt = 640, 360, "yuv420p"
+        for index, frame in enumerate(source.decode(video=0)):
+            if index == frames:
+                break
+            plain = av.VideoFrame.from_ndarray(frame.to_ndarray(format="yuv420p"), format="yuv420p")
+            target.mux(stream.encode(plain))
+        target.mux(stream.encode())
+    return path
+
+
+@dataclass
+class Server:
+    """`masklet studio`, that can be killed and started again on the same data."""
+
+    data: Path
+    folder: Path | None = None
+    port: int = field(init=False)
+    process: subprocess.Popen[bytes] | None = field(init=False, default=None)
+
+    def __post_init__(self) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+
+    @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self.port}/"
+
+    def start(self) -> None:
+        command = [sys.executable, "-m", "masklet", "studio", *([str(self.folder)] if self.folder else [])]
+        command += ["--port", str(self.port), "--data", str(self.data), "--no-browser"]
+        log = (self.data.parent / "studio.log").open("ab")
+        self.process = subprocess.Popen(
+            command, stdout=log, stderr=log, env={**os.environ, "OMP_NUM_THREADS": "1"}
+        )
+        log.close()
+        limit = time.monotonic() + 90
+        while True:
+            try:
+                with urllib.request.urlopen(f"{self.address}api/about", timeout=5):
+                    return
+            except OSError as error:
+                if self.process.poll() is not None or time.monotonic() > limit:
+                    raise RuntimeError((self.data.parent / "studio.log").read_text()) from error
+                time.sleep(0.1)
+
+    def kill(self) -> None:
+        """As if the machine lost its power."""
+        self._end(signal.SIGKILL)
+
+    def stop(self) -> None:
+        self._end(signal.SIGTERM)
+
+    def _end(self, how: signal.Signals) -> None:
+        if self.process is not None:
+            self.process.send_signal(how)
+            self.process.wait(30)
+            self.process = None
+
+
+class Screen:
+    """A page, and what a person does on it. Points are in pixels of the video."""
+
+    def __init__(self, browser: Browser, address: str, *, width: int = 1280, height: int = 800) -> None:
+        self.context = browser.new_context(viewport={"width": width, "height": height}, color_scheme="dark")
+        self.page: Page = self.context.new_page()
+        self.page.set_default_timeout(PATIENCE)
+        self.address = address
+        self.complaints: list[str] = []
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.on("console", lambda line: self._console(line.type, line.text))
+        self.page.goto(address)
+
+    def _console(self, kind: str, text: str) -> None:
+        expected = "Failed to load resource" in text or "WebSocket connection" in text
+        if kind == "error" and not expected:
+            self.complaints.append(text)
+
+    def close(self) -> None:
+        self.context.close()
+        assert self.complaints == []
+
+    def upload(self, file: Path) -> None:
+        self.page.set_input_files("#file-picker", str(file))
+        self.opened()
+
+    def opened(self) -> None:
+        """Until the video's first picture is on the stage."""
+        self.page.wait_for_selector(".stage[data-frame]:not([data-frame='-1'])")
+
+    @property
+    def video(self) -> str:
+        return self.page.url.split("#video/")[1]
+
+    @property
+    def stage(self) -> Locator:
+        return self.page.locator(".stage .over")
+
+    def at(self, x: float, y: float) -> tuple[float, float]:
+        """Where a point of the video, which is wholly in view, is on the screen."""
+        box = self.stage.bounding_box()
+        assert box is not None
+        scale = min(box["width"] / 640, box["height"] / 360)
+        return (
+            box["x"] + box["width"] / 2 + (x - 320) * scale,
+            box["y"] + box["height"] / 2 + (y - 180) * scale,
+        )
+
+    def click(self, x: float, y: float, *, minus: bool = False) -> None:
+        self.page.mouse.click(*self.at(x, y), button="right" if minus else "left")
+        self.answered()
+
+    def drag(self, *points: tuple[float, float]) -> None:
+        self.page.mouse.move(*self.at(*points[0]))
+        self.page.mouse.down()
+        for point in points[1:]:
+            self.page.mouse.move(*self.at(*point), steps=4)
+        self.page.mouse.up()
+        self.answered()
+
+    def press(self, *keys: str) -> None:
+        for key in keys:
+            self.page.keyboard.press(key)
+
+    def answered(self) -> None:
+        """Until no prompt is under way."""
+        self.page.locator(".status .busy").wait_for(state="detached")
+
+    def until(self, condition: Callable[[], object]) -> None:
+        limit = time.monotonic() + PATIENCE / 1000
+        while not condition():
+            assert time.monotonic() < limit, "waited too long"
+            self.page.wait_for_timeout(50)
+
+    def said(self, words: str) -> None:
+        """Until this was said of the selected object on the frame in view."""
+        self.page.get_by_text(f"Said: {words}.").wait_for()
+
+    def frame(self, number: int) -> None:
+        """Go to a frame, and wait until it is on the stage."""
+        self.page.fill(".frame-number", str(number))
+        self.press("Enter")
+        self.page.locator(".frame-number").blur()
+        self.page.wait_for_selector(f".stage[data-frame='{number}']")
+
+    def followed(self) -> None:
+        """Until following has begun and ended."""
+        self.page.locator("button.stop").wait_for()
+        self.page.locator("button.stop").wait_for(state="detached")
+
+    def label(self, start: str) -> str:
+        """The whole label of the button whose label starts so."""
+        return self.page.locator(f"[aria-label^='{start}']").get_attribute("aria-label") or ""
+
+    def objects(self) -> list[str]:
+        return self.page.locator(".object input.name").evaluate_all("all => all.map(each => each.value)")
+
+    def masks(self, start: int = 0, stop: int = FRAMES) -> dict[int, set[int]]:
+        """Which objects have masks on which frame, as the server says."""
+        answer = self.page.evaluate(
+            "async (path) => (await fetch(path)).json()",
+            f"api/videos/{self.video}/masks?start={start}&stop={stop}",
+        )
+        return {each["frame"]: {mask["object"] for mask in each["masks"]} for each in answer["frames"]}
+
+    def painted(self) -> int:
+        """How much of the stage masks cover now, in pixels of a 160 x 90 picture of it."""
+        with_masks = self._seen()
+        self.press("m")
+        without = self._seen()
+        self.press("m")
+        changed = [abs(a - b) > 4 for a, b in zip(with_masks, without, strict=True)]
+        return sum(any(changed[at : at + 4]) for at in range(0, len(changed), 4))
+
+    def _seen(self) -> list[int]:
+        self.page.wait_for_timeout(100)  # painting comes with the next frame of the browser
+        seen: list[int] = self.page.evaluate(SMALL)
+        return seen

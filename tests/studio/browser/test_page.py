@@ -1,0 +1,203 @@
+"""The studio as a person uses it, in a real browser: point, follow, check, correct, take the result home."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from studio.browser.screen import FRAMES, Screen, Server
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+
+RED = (188, 140)  # in the red balloon
+YELLOW = ((505, 85), (565, 165))  # around the yellow one
+
+
+def test_clicks_boxes_and_candidates_make_masks(screen: Screen) -> None:
+    assert screen.painted() == 0
+    screen.click(*RED)
+    screen.said("1 plus")
+    assert screen.painted() > 50
+    offers = screen.page.get_by_role("radio")
+    assert offers.count() == 3
+    assert screen.page.get_by_role("radio", checked=True).count() == 1
+    offers.nth(2).click()
+    screen.said("a mask")
+    screen.press("Control+z")
+    screen.said("1 plus")
+    screen.click(188, 300, minus=True)
+    screen.said("1 plus, 1 minus")
+    screen.press("a")
+    screen.drag(*YELLOW)
+    screen.said("a box")
+    assert len(screen.objects()) == 2
+    assert screen.masks()[0] == {1, 2}
+    latency = screen.page.locator(".status").inner_text()
+    assert latency.endswith(" ms")
+
+
+def test_brush_eraser_and_clipboard_make_masks_exactly(screen: Screen) -> None:
+    screen.press("d")
+    screen.drag((100, 100), (200, 100))
+    screen.said("a mask")
+    whole = screen.painted()
+    screen.press("e")
+    screen.drag((100, 100), (140, 100))
+    screen.page.wait_for_timeout(200)
+    assert 0 < screen.painted() < whole
+    screen.press("Control+c")
+    screen.frame(3)
+    assert screen.painted() == 0
+    screen.page.get_by_role("button", name="Paste").click()
+    screen.said("a mask")
+    assert 0 < screen.painted() < whole
+    screen.press("Backspace")
+    screen.page.get_by_text("Nothing was said yet.").wait_for()
+
+
+def test_following_is_watched_corrected_and_undone(screen: Screen) -> None:
+    screen.click(*RED)
+    screen.said("1 plus")
+    screen.press("f")
+    screen.page.get_by_role("progressbar", name="Following").wait_for()
+    screen.followed()
+    assert sorted(screen.masks()) == list(range(FRAMES))
+    screen.frame(8)
+    assert screen.painted() > 20
+    screen.click(188, 330, minus=True)
+    screen.said("1 minus")
+    screen.page.get_by_role("button", name="Follow again").click()
+    screen.followed()
+    screen.page.get_by_role("button", name="Follow again").wait_for(state="detached")
+    for _ in range(3):  # the second following, the correction, the first following
+        before = screen.label("Undo")
+        screen.press("Control+z")
+        screen.until(lambda before=before: screen.label("Undo") != before)
+    assert set(screen.masks()) == {0}
+    screen.press("Control+Shift+z")
+    screen.until(lambda: "click" in screen.label("Redo"))
+    assert sorted(screen.masks()) == list(range(FRAMES))
+
+
+def test_review_leads_from_doubt_to_doubt(screen: Screen) -> None:
+    screen.click(*RED)
+    screen.said("1 plus")
+    screen.press("f")
+    screen.followed()
+    screen.press("j")
+    screen.until(lambda: screen.page.locator(".frame-number").input_value() != "15")
+    screen.page.get_by_role("button", name="Reviewed").click()
+    screen.page.wait_for_selector(".toggle[aria-pressed=true]")
+    screen.press("i", "End", "o", "r")
+    screen.press("Home", "Enter")  # accepts frame 0 and goes on
+    screen.page.locator("canvas.strip[role=img][aria-label*='100 percent']").wait_for()
+
+
+def test_export_hands_over_a_file(screen: Screen, tmp_path: Path) -> None:
+    screen.click(*RED)
+    screen.said("1 plus")
+    screen.press("Control+e")
+    with screen.page.expect_download() as download:
+        screen.page.click("[data-format=coco]")
+    path = tmp_path / "coco.json"
+    download.value.save_as(path)
+    assert len(json.loads(path.read_text())["annotations"]) == 1
+
+
+def test_work_survives_the_server(screen: Screen, server: Server) -> None:
+    screen.click(*RED)
+    screen.said("1 plus")
+    screen.press("f")
+    progress = screen.page.get_by_role("progressbar", name="Following")
+    screen.until(lambda: int(progress.get_attribute("aria-valuenow") or 0) >= 20)
+    done = max(screen.masks())
+    server.kill()
+    screen.page.get_by_text("Connection lost").wait_for()
+    server.start()
+    go_on = screen.page.locator("button", has_text="Go on from")
+    go_on.wait_for()
+    assert max(screen.masks()) >= done
+    screen.page.reload()
+    screen.opened()
+    go_on.click()
+    screen.followed()
+    assert sorted(screen.masks()) == list(range(FRAMES))
+
+
+def test_two_people_see_each_other_and_names_are_text(opened: Callable[[], Screen], screen: Screen) -> None:
+    other = opened()
+    other.page.goto(screen.page.url)
+    other.opened()
+    screen.click(*RED)
+    other.page.locator(".object input.name").wait_for()
+    other.page.locator(".sure:not(.none)").wait_for()
+    assert other.painted() > 50
+    name = "<img src=x onerror=alert(1)>"
+    other.page.locator(".object input.name").dblclick()
+    other.page.keyboard.type(name)
+    other.press("Enter")
+    screen.until(lambda: screen.objects() == [name])
+    assert screen.objects() == other.objects() == [name]
+    assert screen.page.locator("img[src=x]").count() == 0
+
+
+def test_the_keyboard_is_enough(opened: Callable[[], Screen], clip: Path) -> None:
+    screen = opened()
+    screen.page.locator(f".entry[data-path='{clip.name}']").focus()
+    screen.press("Enter")
+    screen.opened()
+    screen.press("k", *["ArrowLeft"] * 9, *["ArrowUp"] * 3, "Enter")
+    screen.answered()
+    screen.said("1 plus")
+    screen.press("a", "b", *["ArrowRight"] * 12, "Enter", *["ArrowRight"] * 5, *["ArrowDown"] * 5, "Enter")
+    screen.answered()
+    screen.said("a box")
+    screen.press("Escape", "ArrowRight", "ArrowRight")
+    assert screen.page.locator(".frame-number").input_value() == "2"
+    screen.press("?")
+    screen.page.get_by_role("heading", name="Keys").wait_for()
+    screen.press("Escape")
+    screen.press("2", "v")
+    screen.page.wait_for_selector(".hidden-object[data-object='2']")
+    screen.press("Delete")
+    screen.until(lambda: len(screen.objects()) == 1)
+
+
+def test_what_cannot_be_is_said(opened: Callable[[], Screen], tmp_path: Path) -> None:
+    screen = opened()
+    words = tmp_path / "words.mp4"
+    words.write_text("not a video")
+    screen.page.set_input_files("#file-picker", str(words))
+    screen.page.locator(".upload.failed").wait_for()
+    assert "words.mp4: " in screen.page.locator(".upload.failed").inner_text()
+    screen.page.goto(f"{screen.address}#video/nothing")
+    screen.page.get_by_role("alert").wait_for()
+    screen.page.get_by_role("link", name="All videos").click()
+    screen.page.wait_for_selector(".drop")
+
+
+def test_everything_fits(opened: Callable[[], Screen], clip: Path) -> None:
+    screen = opened()
+    screen.page.locator(f".entry[data-path='{clip.name}']").click()
+    screen.opened()
+    screen.press("d")
+    screen.drag((100, 100), (200, 100))
+    screen.press("a")
+    screen.drag((300, 100), (400, 100))
+    nameless = """() => [...document.querySelectorAll("button")]
+        .filter((each) => !(each.ariaLabel || each.textContent.trim())).map((each) => each.outerHTML)"""
+    assert screen.page.evaluate(nameless) == []
+    outside = """() => [...document.querySelectorAll("button, input, canvas")]
+        .filter((each) => each.checkVisibility() && !each.closest(".visually-hidden"))
+        .filter((each) => {
+            const { left, right, top, bottom } = each.getBoundingClientRect();
+            return left < -1 || top < -1 || right > innerWidth + 1 || bottom > innerHeight + 1;
+        })
+        .map((each) => each.outerHTML.slice(0, 120))"""
+    for width, height in [(1280, 800), (1920, 1080), (1024, 768), (820, 1180)]:
+        screen.page.set_viewport_size({"width": width, "height": height})
+        screen.page.wait_for_timeout(200)
+        assert screen.page.evaluate(outside) == [], f"at {width} x {height}"
