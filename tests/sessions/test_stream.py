@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import gc
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -197,6 +201,19 @@ def test_memory_is_flat_over_two_thousand_frames(network: Sam2, frames: np.ndarr
         if frame % 50 == 49:
             peaks[frame // 1000] = np.maximum(peaks[frame // 1000], held())
     assert (peaks[0] > 0).all() and (peaks[1] <= 1.02 * peaks[0]).all()
+
+
+@pytest.mark.slow
+def test_resident_memory_is_flat_over_ten_thousand_frames() -> None:
+    tests = Path(__file__).parents[1]
+    done = subprocess.run(
+        [sys.executable, tests / "sessions" / "endless.py"],
+        env={**os.environ, "PYTHONPATH": str(tests), "OMP_NUM_THREADS": "1"},
+        check=True,
+        capture_output=True,
+    )
+    after_a_thousand, at_the_end = map(int, done.stdout.split())
+    assert at_the_end <= 1.02 * after_a_thousand
 
 
 def test_track_is_stepping(network: Sam2, frames: np.ndarray) -> None:
