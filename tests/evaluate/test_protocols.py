@@ -13,7 +13,7 @@ from masklet.evaluate.image_clicks import ImageClicks
 from masklet.evaluate.interactive import INTERACTIONS, Offline, Online, Watched
 from masklet.evaluate.layouts import Picture, clips
 from masklet.evaluate.metrics import Agreement
-from masklet.evaluate.semi_supervised import SemiSupervised, answer_of
+from masklet.evaluate.semi_supervised import SemiSupervised, answers_of
 from masklet.evaluate.user import GIVEN
 
 from .fakes import Forgetful, Undecided
@@ -96,8 +96,8 @@ def test_in_label_maps_a_pixel_belongs_to_one_object(tmp_path):
     rows = list(SemiSupervised().run(subject, clip))
     assert [row.scores["J&F"] for row in rows] == [1.0, 1.0]
     [masks, *_] = subject.propagate()
-    assert (answer_of(masks, 2, exclusive=True) == (labels == 2)).all()
-    assert (answer_of(masks, 2, exclusive=False) == (labels > 0)).all()
+    assert (answers_of(masks, [2], exclusive=True)[2] == (labels == 2)).all()
+    assert (answers_of(masks, [2], exclusive=False)[2] == (labels > 0)).all()
 
 
 def test_online_stops_where_the_answer_is_bad_and_leaves_the_past_alone(long):

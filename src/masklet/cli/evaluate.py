@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from masklet.cli.compare import compare
+
 if TYPE_CHECKING:
     from masklet.evaluate.runner import Item, Measurement
 
@@ -18,6 +20,7 @@ class Rules(StrEnum):
     offline = "offline"
     online = "online"
     image = "image"
+    policies = "policies"
 
 
 class Given(StrEnum):
@@ -38,7 +41,8 @@ def evaluate(
         Rules,
         typer.Argument(
             help="video: follow what the first frame gives (J&F). offline, online: the paper's interactive "
-            "protocols. image: mIoU after clicks and from a box."
+            "protocols. image: mIoU after clicks and from a box. policies: as video, by every memory policy, "
+            "and on three composed suites too."
         ),
     ],
     data: Annotated[
@@ -61,6 +65,10 @@ def evaluate(
         Counted,
         typer.Option(help="video: inner leaves out the first and last annotated frame, as DAVIS does."),
     ] = Counted.inner,
+    policy: Annotated[
+        str, typer.Option(help="The memory policy: recency, gated, samurai, dam4sam or long.")
+    ] = "recency",
+    cuts: Annotated[bool, typer.Option(help="Watch for scene cuts.")] = False,
     names: Annotated[
         Path | None,
         typer.Option("--list", help="A text file with the names of the clips or pictures to take."),
@@ -75,14 +83,19 @@ def evaluate(
 
     from masklet.evaluate import layouts, report
     from masklet.evaluate.runner import Named, Run
+    from masklet.policies import find_policy
 
+    find_policy(policy)
+    if protocol is Rules.policies:
+        compare(data, out, model, jobs, device, dtype)
+        return
     if given and protocol is not Rules.video:
         raise typer.BadParameter(f"{protocol} gives its own prompts; --given is for video.")
     template = report.page_template()
     measurement = _measurement(protocol, given or [Given.mask], frames)
     read = layouts.pictures if protocol is Rules.image else layouts.clips
     items: Sequence[Item] = read(data, None if names is None else layouts.listed(names))
-    run = Run(measurement, Named(model, device, dtype), str(data.resolve()), out)
+    run = Run(measurement, Named(model, device, dtype, policy, cuts), str(data.resolve()), out)
 
     console = Console()
     with Progress(console=console) as progress:
@@ -121,3 +134,5 @@ def _measurement(protocol: Rules, given: list[Given], frames: Counted) -> Measur
             return Online()
         case Rules.image:
             return ImageClicks()
+        case Rules.policies:
+            raise AssertionError("policies are compared by `compare`")

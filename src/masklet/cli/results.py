@@ -31,10 +31,14 @@ USUAL = ("palette", "masklets", "overlay")
 
 @dataclass(frozen=True)
 class Results:
-    """What is written, and where."""
+    """What is written, and where.
+
+    exclusive : let no two masks overlap
+    """
 
     folder: Path
     formats: Sequence[Format]
+    exclusive: bool = False
 
     @property
     def paths(self) -> list[Path]:

@@ -111,9 +111,12 @@ def _check(frames: Frames, frame: int, prompts: dict[int, Prompt]) -> None:
 
 
 def _stream(found: Iterator[Masks], count: int, frames: Frames, results: Results, progress: Progress) -> None:
-    """Forwards, in constant memory, writing each frame as it is done."""
+    """Forwards, in constant memory; a thread writes each frame while the next one is looked at."""
+    import torch
+
     from masklet.cli.finish import finished
 
+    torch.set_num_threads(max(1, torch.get_num_threads() - 1))  # fighting over a core costs more than it has
     followed = progress.track(found, count, description=frames.name)
     with results.writers(frames) as writers:
         for masks in finished(followed, exclusive=results.exclusive):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,7 +22,7 @@ from masklet.media.files import whole
 if TYPE_CHECKING:
     from jinja2 import Template
 
-SECONDS = ("s/frame", "user s")  # scores that are no shares of one
+PLAIN = ("switches", "s/frame", "user s")  # scores that are no shares of one
 PICTURED = 12
 PICTURE_WIDTH = 400
 MISSED, EXCEEDED, HIT = (30, 144, 255), (255, 80, 60), (60, 200, 90)
@@ -38,13 +38,14 @@ class Line:
 
     @classmethod
     def over(cls, label: str, rows: Sequence[Row]) -> Line:
-        names = rows[0].scores
-        scores = {name: float(np.mean([row.scores[name] for row in rows])) for name in names}
+        scores = _means([row.scores for row in rows])
         return cls(label, len({(row.item, row.object) for row in rows}), scores)
 
     def shown(self, name: str) -> str:
-        value = self.scores[name]
-        return f"{value:.2f}" if name in SECONDS else f"{100 * value:.1f}"
+        value = self.scores.get(name)
+        if value is None:
+            return ""
+        return f"{value:.2f}" if name in PLAIN else f"{100 * value:.1f}"
 
 
 def lines(rows: Sequence[Row]) -> list[Line]:
@@ -62,8 +63,14 @@ def group_lines(rows: Sequence[Row], setting: str) -> list[Line]:
     """A line for each clip, or set of pictures; and their mean, in which each counts once."""
     groups = _grouped([row for row in rows if row.setting == setting], lambda row: row.group)
     found = [Line.over(group, each) for group, each in groups.items()]
-    means = {name: float(np.mean([line.scores[name] for line in found])) for name in found[0].scores}
+    means = _means([line.scores for line in found])
     return [*found, Line(f"mean of {len(found)}", sum(line.objects for line in found), means)]
+
+
+def _means(scores: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Each score's mean over those that have it."""
+    names = dict.fromkeys(name for each in scores for name in each)
+    return {name: float(np.mean([each[name] for each in scores if name in each])) for name in names}
 
 
 def curve(rows: Sequence[Row], name: str) -> list[tuple[int, float]]:
@@ -77,13 +84,14 @@ def curve(rows: Sequence[Row], name: str) -> list[tuple[int, float]]:
 
 def table(title: str, lines: Iterable[Line]) -> Table:
     """Lines for the terminal, scores in percent."""
+    lines = list(lines)
+    names = list(dict.fromkeys(name for line in lines for name in line.scores))
     shown = Table(title=title, title_justify="left")
+    shown.add_column()
+    for name in ("objects", *names):
+        shown.add_column(name, justify="right")
     for line in lines:
-        if not shown.columns:
-            shown.add_column()
-            for name in ("objects", *line.scores):
-                shown.add_column(name, justify="right")
-        shown.add_row(line.label, str(line.objects), *(line.shown(name) for name in line.scores))
+        shown.add_row(line.label, str(line.objects), *(line.shown(name) for name in names))
     return shown
 
 

@@ -26,6 +26,7 @@ from masklet.evaluate.baselines import BASELINES
 from masklet.evaluate.rows import Row
 from masklet.evaluate.subjects import Network, Subject
 from masklet.media.files import folder, whole
+from masklet.policies import find_policy
 
 
 @runtime_checkable
@@ -67,11 +68,15 @@ class Named:
     name: str
     device: str | None = None
     dtype: str = "float32"
+    policy: str = "recency"
+    cuts: bool = False
 
     def __call__(self) -> Subject:
         if self.name in BASELINES:
             return BASELINES[self.name]
-        return Network(self.name, load(self.name, device=self.device, dtype=self.dtype))
+        find_policy(self.policy)
+        model = load(self.name, device=self.device, dtype=self.dtype)
+        return Network(self.name, model, self.policy, self.cuts)
 
 
 @dataclass(frozen=True)

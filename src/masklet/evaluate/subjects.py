@@ -67,21 +67,27 @@ def masks_of(frame: int, answers: Mapping[int, np.ndarray], size: tuple[int, int
 
 @dataclass(frozen=True)
 class Network:
-    """A model as a subject."""
+    """A model as a subject.
+
+    policy : the name of its memory policy
+    """
 
     name: str
     model: Sam2
+    policy: str = "recency"
+    cuts: bool = False
 
     @cached_property
     def identity(self) -> str:
         digest = hashlib.sha256()
         for tensor in self.model.state_dict().values():
             digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
-        return f"{self.name} {digest.hexdigest()[:12]}"
+        rule = "" if self.policy == "recency" else f", {self.policy}"
+        return f"{self.name} {digest.hexdigest()[:12]}{rule}{', cuts' if self.cuts else ''}"
 
     def video(self, frames: Frames) -> Following:
         # The published predictor, and so its numbers, let a clip's length scale the age of its memories.
-        return VideoSession(self.model, frames, clip_length=len(frames))
+        return VideoSession(self.model, frames, policy=self.policy, cuts=self.cuts, clip_length=len(frames))
 
     def image(self, image: np.ndarray) -> Segmenting:
         return ImageSession(self.model, image)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from jaxtyping import Float
 from torch import Tensor
 
+from masklet.memory import WINDOW, MemoryPolicy
 from masklet.model import Sam2
 from masklet.sessions.room import Packed, Room
+from masklet.sessions.scenes import Scenes
 from masklet.tracking import TrackedObject
 from masklet.types import MaskPrediction, Memory
 
@@ -56,7 +58,7 @@ class Followee(TrackedObject):
         return any(at >= frame if reverse else at <= frame for at in self.prompted)
 
     def goes_on(self, frame: int, *, reverse: bool) -> bool:
-        """Whether its policy stands just before a frame, and the frame has no prompt, which begins it anew."""
+        """Whether its policy stands just before a frame, on which no prompt begins it anew."""
         before = frame + 1 if reverse else frame - 1
         return self.at == (before, reverse) and frame not in self.prompted
 
@@ -72,6 +74,14 @@ class Followee(TrackedObject):
                 room.add(frame, self.last)
         if frame in self.bank.tracked:
             room.add(frame, self.bank.tracked[frame])
+
+    def let_go(self, frame: int, *, reverse: bool) -> Iterator[tuple[int, Packed]]:
+        """The answers just behind a frame of which there was no room for the memory, oldest first."""
+        step = 1 if reverse else -1
+        for at in range(frame + WINDOW * step, frame, -step):
+            answer = self.answers.get(at)
+            if isinstance(answer, Packed) and answer.remembered and at not in self.bank.tracked:
+                yield at, answer
 
     def take(self, room: Room) -> None:
         """Let all that is kept take up its room."""
@@ -95,6 +105,24 @@ class Followee(TrackedObject):
         self.bank.forget(frame)
         for kept in (self.pending, self.answers, self.passed):
             kept.pop(frame, None)
+
+
+def begin_anew(
+    frame: int,
+    objects: Sequence[Followee],
+    policy: Callable[[], MemoryPolicy],
+    scenes: Scenes | None,
+    *,
+    reverse: bool,
+) -> None:
+    """Give objects a new policy where a stretch begins, after a prompt, and at a cut between scenes."""
+    border = frame + 1 if reverse else frame
+    cut = scenes is not None and bool(objects) and scenes.begins(border)
+    for each in objects:
+        if cut:
+            each.bank.cut(border)
+        if cut or not each.goes_on(frame, reverse=reverse):
+            each.policy = policy()
 
 
 def give_up(

@@ -26,11 +26,11 @@ class SavedSession:
 
     video: str | None
     size: tuple[int, int]
-    policy: str | None
-    cuts: bool
     clip_length: int | None
     capacity: int | None
     script: Script
+    policy: str | None = "recency"
+    cuts: bool = False
 
     def write(self, path: str | Path) -> None:
         said = {"masklet": FORMAT, **vars(self), "script": self.script.to_json()}
@@ -50,7 +50,15 @@ class SavedSession:
             raise MaskletError(f"{path} is not a session that this version of masklet saved.")
         height, width = said["size"]
         script = Script.from_json(said["script"])
-        return cls(**{name: said[name] for name in fields - {"masklet"}} | {"size": (height, width), "script": script})
+        plain = {name: said[name] for name in ("video", "policy", "cuts", "clip_length", "capacity")}
+        return cls(**plain, size=(height, width), script=script)
+
+    def source(self, given: object) -> object:
+        """Where the video is now, else where it was."""
+        source = self.video if given is None else given
+        if source is None:
+            raise MediaError("the saved session was made from frames in memory: give them as video=...")
+        return source
 
     def policy_or(self, given: Policy | None) -> Policy:
         """The policy that was given, else the one that the session was made with."""

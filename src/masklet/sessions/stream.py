@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import operator
+from collections import deque
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from itertools import islice
 from typing import SupportsIndex
 
+import numpy as np
 import torch
 
 from masklet.errors import PromptError
 from masklet.media import Frames, NoSuchFrame, Stream, open_frames, read_image, stream
 from masklet.memory import MemoryBank
 from masklet.model import Sam2
+from masklet.policies import Policy, find_policy
+from masklet.presence import is_cut, thumbnail
 from masklet.tracking import Ask, TrackedObject, advance, answer, looks
 from masklet.transforms import check_prompt, frame_to_square
 from masklet.types import FrameFeatures, MaskPrediction, Masks, Prompt

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from itertools import chain
@@ -12,15 +13,17 @@ from typing import Self
 
 import torch
 
-from masklet.errors import MediaError, PromptError
+from masklet.errors import PromptError
 from masklet.media import NoSuchFrame, open_frames
-from masklet.memory import POINTERS, WINDOW, MemoryBank
+from masklet.memory import POINTERS, MemoryBank
 from masklet.model import Sam2
+from masklet.policies import Policy, find_policy
 from masklet.sessions.features import GIB, FeatureCache
-from masklet.sessions.followee import Followee, give_up
+from masklet.sessions.followee import Followee, begin_anew, give_up
 from masklet.sessions.history import History, moment
 from masklet.sessions.room import Packed, Room, remade, shown
 from masklet.sessions.saved import SavedSession
+from masklet.sessions.scenes import Scenes
 from masklet.sessions.script import Cleared, Followed, Prompted, Removed, Script
 from masklet.sessions.stream import check_id, gathered
 from masklet.tracking import Ask, advance
@@ -92,8 +95,8 @@ class VideoSession:
     def prompt(self, frame: int, id: int, prompt: Prompt) -> Masks:
         """Say what an object is on a frame, or correct what was found there; the answer stays from then on.
 
-        Clicks add to those given on the frame before, and start from the mask that stands there. Returns the
-        masks of all objects that have one on this frame.
+        Clicks add to those given on the frame before, and start from the mask that stands there. Returns all
+        masks on this frame.
         """
         frame, id = operator.index(frame), check_id(id)
         check_prompt(prompt, self.frames.size)
@@ -199,12 +202,9 @@ class VideoSession:
 
     def save(self, path: str | Path) -> None:
         """Write the session as JSON: the video's place and the script, from which all else is made again."""
-        size, script = self.frames.size, self.script
-        cuts = self._scenes is not None
-        saved = SavedSession(
-            self._video, size, self._policy_name, cuts, self._clip_length, self._capacity, script
-        )
-        saved.write(path)
+        size, asked = self.frames.size, (self._clip_length, self._capacity)
+        remembering = self._policy_name, self._scenes is not None
+        SavedSession(self._video, size, *asked, self.script, *remembering).write(path)
 
     @classmethod
     def restore(
@@ -222,12 +222,9 @@ class VideoSession:
         video : where the video is now, should it have moved, or should it not have been a file
         """
         saved = SavedSession.read(path)
-        source = saved.video if video is None else video
-        if source is None:
-            raise MediaError(f"{path} was made from frames in memory: give them as video=...")
         session = cls(
             model,
-            source,
+            saved.source(video),
             policy=saved.policy_or(policy),
             cuts=saved.cuts,
             capacity=saved.capacity,
@@ -243,7 +240,7 @@ class VideoSession:
         waiting: deque[tuple[int, list[Followee]]] = deque()  # for policies that decide later
         for frame in path:
             here = [each for each in self._chosen(ids) if each.reached(frame, reverse=reverse)]
-            self._prepare(frame, here, reverse=reverse)
+            begin_anew(frame, here, self._policy, self._scenes, reverse=reverse)
             following = [each for each in here if frame not in each.prompted]
             if following:
                 for each in following:
@@ -263,16 +260,6 @@ class VideoSession:
                 yield self._masks(*waiting.popleft())
         while waiting:
             yield self._masks(*waiting.popleft())
-
-    def _prepare(self, frame: int, objects: list[Followee], *, reverse: bool) -> None:
-        """Begin policies anew where a stretch begins, after a prompt, and at a cut between scenes."""
-        border = frame + 1 if reverse else frame
-        cut = self._scenes is not None and bool(objects) and self._scenes.begins(border)
-        for each in objects:
-            if cut:
-                each.bank.cut(border)
-            if cut or not each.goes_on(frame, reverse=reverse):
-                each.policy = self._policy()
 
     def _known(self, id: int) -> int:
         if id not in self._objects:
@@ -303,13 +290,10 @@ class VideoSession:
 
     def _bring_back(self, each: Followee, frame: int, *, reverse: bool) -> None:
         """Remember again what is about to be looked at, where there was no room for it."""
-        step = 1 if reverse else -1
-        for at in range(frame + WINDOW * step, frame, -step):
-            answer = each.answers.get(at)
-            if isinstance(answer, Packed) and answer.remembered and at not in each.bank.tracked:
-                memory = remade(self.model, self._encoded(at), at, answer, self.frames.size)
-                each.bank.keep(memory)
-                self._room.add(at, memory)
+        for at, answer in each.let_go(frame, reverse=reverse):
+            memory = remade(self.model, self._encoded(at), at, answer, self.frames.size)
+            each.bank.keep(memory)
+            self._room.add(at, memory)
 
     def _masks(self, frame: int, objects: list[Followee] | None = None) -> Masks:
         objects = list(self._objects.values()) if objects is None else objects

@@ -130,6 +130,7 @@ def _backdrop(rng: Generator, frames: int) -> Backdrop:
 
 def _film(rng: Generator, backdrop: Backdrop, layers: Sequence[Layer], chosen: tuple[int, ...]) -> Clip:
     camera = Camera(rng, len(backdrop.path), SIDE, make_grain(SIDE))
+    camera.steady = True  # else a long clip may end in white
     return Scene(backdrop, tuple(layers), chosen, camera).film(SIDE)
 
 
