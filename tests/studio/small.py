@@ -1,0 +1,105 @@
+"""A studio with a toy network, for tests, and the calls that most of them make."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import PIL.Image
+from fastapi.testclient import TestClient
+
+from masklet.studio.app import make_app
+from masklet.studio.settings import Settings
+from masklet.studio.studio import Studio
+from toys import clip, toy_network
+
+LENGTH = 8
+SIZE = (48, 64)
+HERE = "http://127.0.0.1"
+
+
+def make_clip(path: Path, length: int = LENGTH) -> Path:
+    """A short video of drifting blots."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", 10, {"crf": "10"})
+        stream.height, stream.width, stream.pix_fmt = *SIZE, "yuv420p"
+        for image in clip(length, SIZE):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image)))
+        container.mux(stream.encode(None))
+    return path
+
+
+def make_picture(path: Path) -> Path:
+    PIL.Image.fromarray(clip(1, SIZE)[0]).save(path)
+    return path
+
+
+def make_studio(place: Path, **said: Any) -> Studio:
+    folder = place / "clips"
+    if not folder.exists():
+        folder.mkdir(parents=True)
+        make_clip(folder / "blots.mp4")
+        make_picture(folder / "one.png")
+    return Studio(Settings(data=place / "data", folder=folder, **said), toy_network(), "toy")
+
+
+class Caller:
+    """A program that uses the studio."""
+
+    def __init__(self, studio: Studio) -> None:
+        self.studio = studio
+        self.client = TestClient(make_app(studio), base_url=HERE, raise_server_exceptions=False)
+
+    def __enter__(self) -> Caller:
+        self.client.__enter__()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.client.__exit__(None, None, None)
+
+    def ask(self, method: str, path: str, status: int | None = None, **said: Any) -> Any:
+        """Call, and see that it went well, or with the expected status."""
+        answer = self.client.request(method, f"/api{path}", **said)
+        assert answer.status_code == status if status else answer.is_success, answer.text
+        return json.loads(answer.text) if answer.text else None
+
+    def get(self, path: str, **said: Any) -> Any:
+        return self.ask("GET", path, **said)
+
+    def post(self, path: str, body: object = None, **said: Any) -> Any:
+        return self.ask("POST", path, json={} if body is None else body, **said)
+
+    def video(self, name: str = "blots.mp4", policy: str = "recency") -> str:
+        """A video of the folder, opened in a new project; its path below /api."""
+        project = self.post("/projects", {"name": "tests", "policy": policy})["id"]
+        return f"/videos/{self.post(f'/projects/{project}/videos', {'path': name})['id']}"
+
+    def click(
+        self, video: str, frame: int = 0, object: int = 1, x: float = 20, y: float = 24, **said: Any
+    ) -> Any:
+        body = {"frame": frame, "object": object, "positive": [[x, y]], **said}
+        return self.post(f"{video}/prompts", body)
+
+    def follow(self, video: str, **said: Any) -> None:
+        self.post(f"{video}/propagation", said)
+        self.rest(video)
+
+    def rest(self, video: str) -> None:
+        """Wait until nothing is followed any more."""
+        following = self.studio.followings.get(video.rpartition("/")[2])
+        if following is not None and following.job is not None:
+            following.job.done.result(60)
+
+    def masks(self, video: str) -> dict[int, Any]:
+        return {each["frame"]: each["masks"] for each in self.get(f"{video}/masks")["frames"]}
+
+
+def counts(mask: np.ndarray) -> list[int]:
+    """COCO's plain run lengths."""
+    flat = np.asarray(mask, dtype=np.uint8).T.reshape(-1)
+    edges = np.flatnonzero(np.diff(flat)) + 1
+    runs = np.diff(np.concatenate([[0], edges, [flat.size]])).tolist()
+    return runs if flat[0] == 0 else [0, *runs]

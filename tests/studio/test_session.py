@@ -1,0 +1,281 @@
+"""What a person does with a video, through the API; and that it is what a session would do."""
+
+from __future__ import annotations
+
+import json
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from masklet import VideoSession
+from masklet.sessions.saved import SavedSession
+from masklet.studio.drawn import DrawnMask, mask_of
+from studio.small import LENGTH, SIZE, Caller, counts
+from toys import toy_network
+
+PLAYS = {
+    "one way": [("click", 0, 1), ("click", 2, 2), ("follow", {})],
+    "corrected": [
+        ("click", 0, 1),
+        ("follow", {}),
+        ("click", 3, 1),
+        ("click", 5, 1),
+        ("click", 3, 1),
+        ("follow", {"scope": "affected"}),
+        ("clear", 5, 1),
+        ("click", 6, 2),
+        ("follow", {}),
+    ],
+    "both ways": [
+        ("click", 4, 1),
+        ("follow", {"direction": "both"}),
+        ("click", 1, 1),
+        ("follow", {"start": 1}),
+    ],
+    "some": [
+        ("click", 0, 1),
+        ("click", 0, 2),
+        ("follow", {}),
+        ("click", 2, 1),
+        ("follow", {"objects": [1]}),
+        ("delete", 2),
+        ("click", 7, 2),
+        ("follow", {"direction": "backward"}),
+    ],
+}
+
+
+def play(caller: Caller, video: str, steps: list[tuple]) -> None:
+    for number, (do, *said) in enumerate(steps):
+        match do:
+            case "click":
+                caller.click(video, *said, x=12 + 4 * number, y=20)
+            case "follow":
+                caller.follow(video, **said[0])
+            case "clear":
+                caller.ask("DELETE", f"{video}/prompts/{said[0]}/{said[1]}")
+            case "delete":
+                caller.ask("DELETE", f"{video}/objects/{said[0]}")
+
+
+def exported(caller: Caller, video: str, format: str, **said: object) -> bytes:
+    export = caller.post(f"{video}/exports", {"format": format, **said})["id"]
+    for _ in range(600):
+        state = caller.get(f"/exports/{export}")
+        if state["state"] in ("finished", "failed"):
+            break
+        caller.studio.exports._pool.submit(int).result(30)
+    assert state["state"] == "finished", state["message"]
+    return caller.client.get(f"/api/exports/{export}/file").content
+
+
+def assert_is_the_session(caller: Caller, video: str, place: Path) -> None:
+    """The script that is exported gives the masks that stand, when a session replays it."""
+    script = place / "script.json"
+    script.write_bytes(exported(caller, video, "script"))
+    saved = SavedSession.read(script)
+    session = VideoSession(toy_network(), caller.studio.settings.folder / "blots.mp4", policy=saved.policy)
+    session.replay(saved.script)
+    shown = caller.masks(video)
+    assert sorted(shown) == list(session.answered)
+    for frame in session.answered:
+        masks = session.masks(frame)
+        codes = dict(zip(masks.ids, masks.rle(), strict=True))
+        assert {each["object"]: each["counts"] for each in shown[frame]} == {
+            id: code["counts"] for id, code in codes.items()
+        }
+
+
+@pytest.mark.parametrize("name", PLAYS)
+def test_what_is_shown_is_what_a_session_makes_of_the_script(
+    caller: Caller, name: str, tmp_path: Path
+) -> None:
+    video = caller.video()
+    play(caller, video, PLAYS[name])
+    assert_is_the_session(caller, video, tmp_path)
+
+
+def test_other_memory_rules_go_on_as_well(caller: Caller, tmp_path: Path) -> None:
+    video = caller.video(policy="gated")
+    play(caller, video, PLAYS["corrected"])
+    assert_is_the_session(caller, video, tmp_path)
+
+
+def test_undo_and_redo_bring_back_every_state(caller: Caller) -> None:
+    video = caller.video()
+    states = [(caller.get(video)["objects"], caller.masks(video))]
+    play_steps = [
+        lambda: caller.click(video, 0, 1),
+        lambda: caller.follow(video),
+        lambda: caller.ask("PATCH", f"{video}/objects/1", json={"name": "dog", "color": "#00ff00"}),
+        lambda: caller.click(video, 3, 1, x=40),
+        lambda: caller.follow(video, scope="affected"),
+        lambda: caller.ask("PUT", f"{video}/reviewed", json={"start": 1, "stop": 4, "reviewed": True}),
+        lambda: caller.ask("DELETE", f"{video}/objects/1"),
+    ]
+    for step in play_steps:
+        step()
+        states.append((caller.get(video)["objects"], caller.masks(video)))
+    for before in reversed(states[:-1]):
+        caller.post(f"{video}/undo")
+        assert (caller.get(video)["objects"], caller.masks(video)) == before
+    caller.post(f"{video}/undo", status=409)
+    for after in states[1:]:
+        caller.post(f"{video}/redo")
+        assert (caller.get(video)["objects"], caller.masks(video)) == after
+    caller.post(f"{video}/redo", status=409)
+
+
+def test_what_is_done_after_an_undo_ends_what_could_be_redone(caller: Caller, tmp_path: Path) -> None:
+    video = caller.video()
+    play(caller, video, [("click", 0, 1), ("follow", {}), ("click", 3, 1), ("follow", {})])
+    for _ in range(2):
+        caller.post(f"{video}/undo")
+    caller.click(video, 5, 1, x=30)
+    assert not caller.get(video)["can_redo"]
+    caller.follow(video, start=4)
+    assert_is_the_session(caller, video, tmp_path)
+
+
+def test_a_video_that_was_let_go_of_comes_back(caller: Caller, tmp_path: Path) -> None:
+    video = caller.video()
+    play(caller, video, [("click", 0, 1), ("follow", {"stop": 4})])
+    caller.studio.live.drop(video.rpartition("/")[2])
+    play(caller, video, [("follow", {"start": 4}), ("click", 2, 1), ("follow", {"scope": "affected"})])
+    assert_is_the_session(caller, video, tmp_path)
+
+
+def test_candidates_can_be_chosen(caller: Caller) -> None:
+    video = caller.video()
+    offered = caller.click(video, candidates=True)["candidates"]
+    assert [each["rank"] for each in offered] == [0, 1, 2]
+    (chosen,) = (each for each in offered if each["chosen"])
+    assert chosen["counts"] == caller.masks(video)[0][0]["counts"]
+    other = next(each for each in offered if not each["chosen"])
+    caller.post(f"{video}/candidates", {"frame": 0, "object": 1, "rank": other["rank"]})
+    prompt = caller.get(f"{video}/prompts/0/1")
+    assert prompt["mask"]["counts"] == other["counts"]
+    caller.post(f"{video}/candidates", {"frame": 1, "object": 1, "rank": 0}, status=404)
+
+
+def test_masks_can_be_painted(caller: Caller) -> None:
+    video = caller.video()
+    painted = np.zeros(SIZE, dtype=bool)
+    painted[10:30, 12:40] = True
+    mask = {"size": list(SIZE), "counts": counts(painted)}
+    (answer,) = caller.post(f"{video}/prompts", {"frame": 0, "object": 1, "mask": mask})["masks"]
+    stands = mask_of(DrawnMask(size=list(SIZE), counts=answer["counts"]), SIZE)
+    overlap = (stands & painted).sum() / (stands | painted).sum()
+    assert overlap > 0.8
+    assert caller.get(video)["prompts"][0]["prompt"]["mask"] is True
+
+
+def test_a_click_overtakes_following(caller: Caller, tmp_path: Path) -> None:
+    video = caller.video()
+    caller.click(video, 0, 1)
+    caller.post(f"{video}/propagation", {})
+    caller.click(video, 6, 1, x=44)  # before the end is reached, most likely; the masks agree in any case
+    caller.rest(video)
+    assert caller.get(video)["followed"] == {"1": [[0, LENGTH]]}
+    assert_is_the_session(caller, video, tmp_path)
+
+
+def test_what_was_stopped_goes_on(caller: Caller) -> None:
+    video = caller.video()
+    caller.click(video, 0, 1)
+    caller.post(f"{video}/propagation", {})
+    caller.post(f"{video}/propagation", {}, status=409)
+    stopped = caller.ask("DELETE", f"{video}/propagation")
+    assert stopped["state"] in ("stopped", "finished")
+    if stopped["state"] == "stopped" and caller.get(video)["unfinished"]:
+        caller.follow(video, resume=True)
+    caller.post(f"{video}/propagation", {"resume": True}, status=409)
+    caller.ask("DELETE", f"{video}/propagation", status=409)
+
+
+def test_strips_doubt_and_review(caller: Caller) -> None:
+    video = caller.video()
+    caller.click(video)
+    caller.follow(video)
+    shown = caller.get(f"{video}/strips")
+    (strip,) = shown["objects"]
+    masks = caller.masks(video)
+    assert strip["confidence"] == [masks[frame][0]["confidence"] for frame in range(LENGTH)]
+    assert strip["prompted"] == [0] and shown["bins"] == LENGTH
+    halves = caller.get(f"{video}/strips?bins=3")
+    edges = [0, 2, 5, 8]
+    assert halves["objects"][0]["confidence"] == [
+        min(strip["confidence"][start:stop]) for start, stop in pairwise(edges)
+    ]
+    doubtful = caller.get(f"{video}/doubtful")
+    assert doubtful["confidence"] == min(strip["confidence"][1:])
+    frame = doubtful["frame"]
+    view = caller.ask("PUT", f"{video}/reviewed", json={"start": frame, "stop": frame + 1, "reviewed": True})
+    assert view["reviewed"] == [[frame, frame + 1]]
+    assert caller.get(f"{video}/doubtful")["frame"] != frame
+    assert caller.get(f"{video}/doubtful?skip=3,4") is None
+
+
+def test_the_history_says_who_did_what(caller: Caller) -> None:
+    video = caller.video()
+    caller.post(f"{video}/objects", {"name": "dog"}, headers={"Masklet-Person": "Ada"})
+    caller.click(video)
+    caller.post(f"{video}/undo")
+    steps = caller.get(f"{video}/history")["steps"]
+    assert [(step["title"], step["undone"]) for step in steps] == [
+        ("click on frame 0", True),
+        ("add dog", False),
+    ]
+    assert steps[1]["person"] == "Ada" != steps[0]["person"]
+
+
+def test_two_tabs_see_each_other(caller: Caller) -> None:
+    video = caller.video()
+    with (
+        caller.client.websocket_connect(f"ws://127.0.0.1/api{video}/events") as one,
+        caller.client.websocket_connect(f"ws://127.0.0.1/api{video}/events") as two,
+    ):
+        assert one.receive_json()["type"] == two.receive_json()["type"] == "hello"
+        caller.post(
+            f"{video}/prompts",
+            {"frame": 0, "object": 1, "positive": [[20, 24]]},
+            headers={"Masklet-Client": "tab1"},
+        )
+        for tab in (one, two):
+            told = {}
+            while "masks" not in told:
+                message = tab.receive_json()
+                told[message["type"]] = message
+            assert told["changed"]["client"] == told["masks"]["client"] == "tab1"
+            assert told["masks"]["masks"] == caller.masks(video)[0]
+        caller.follow(video)
+        followed = []
+        while True:
+            message = two.receive_json()
+            if message["type"] == "frame":
+                followed.append(message["frame"])
+            if message["type"] == "propagation" and message["propagation"]["state"] == "finished":
+                break
+        assert followed == list(range(LENGTH))
+        two.send_text(json.dumps({"type": "look", "frame": 2}))
+        assert two.receive_json() == {"type": "ready", "frame": 2}
+        two.send_text("[" * 3000)
+        assert two.receive_json()["type"] == "error"
+
+
+def test_a_picture_needs_no_session(caller: Caller) -> None:
+    picture = (caller.studio.settings.folder / "one.png").read_bytes()
+    prompts = json.dumps([{"positive": [[20, 24]]}, {"box": [4, 4, 40, 40]}])
+    answer = caller.ask("POST", "/image", files={"image": ("a.png", picture)}, data={"prompts": prompts})
+    assert [len(each["masks"]) for each in answer["results"]] == [3, 1]
+    assert answer["size"] == list(SIZE)
+
+
+def test_every_format_is_written(caller: Caller) -> None:
+    video = caller.video()
+    caller.click(video)
+    caller.follow(video)
+    for format in caller.get("/about")["formats"]:
+        assert len(exported(caller, video, format["id"])) > 100, format
