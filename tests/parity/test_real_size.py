@@ -40,7 +40,7 @@ def test_tiny_at_1024(tmp_path: Path) -> None:
     randomise(theirs, seed=0)
     balance_scores(theirs, frames[:2])
     torch.save({"model": theirs.state_dict()}, tmp_path / "tiny.pt")
-    ours = checkpoint.load(tmp_path / "tiny.pt", device="cpu")
+    ours = checkpoint.load(tmp_path / "tiny.pt", device="cpu", dtype="float32")
     seen = []
     for step, agreement, answers in compare(scenario, Ours(ours, frames), original.Video(theirs, frames)):
         assert agreement.good, f"{step}: {agreement}"

@@ -33,7 +33,7 @@ class Trio:
 
 def nano() -> tuple[Sam2, SAM2VideoPredictor, np.ndarray]:
     """Trained weights, in masklet and in the original, and the demo clip's first frames."""
-    ours = masklet.load("nano", device="cpu")
+    ours = masklet.load("nano", device="cpu", dtype="float32")
     theirs = original.build(ours.config)
     theirs.load_state_dict(to_theirs(ours.state_dict(), ORIGINAL), strict=True)
     clip = open_frames(Path(__file__).parents[2] / "examples" / "demo.mp4")

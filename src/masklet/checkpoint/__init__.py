@@ -17,6 +17,7 @@ from torch import Tensor
 from masklet.checkpoint.files import PUBLISHED, find, read
 from masklet.checkpoint.layouts import LAYOUTS, MASKLET, ORIGINAL, Layout, Weights, to_ours, to_theirs
 from masklet.config import SIZES, Sam2Config
+from masklet.engines import EngineName, Setting, fit
 from masklet.errors import CheckpointError
 from masklet.model import Sam2
 
@@ -30,17 +31,24 @@ def load(
     name: str | Path = "nano",
     *,
     device: str | torch.device | None = None,
-    dtype: str | torch.dtype = "float32",
+    dtype: str | torch.dtype | None = None,
+    engine: EngineName = "auto",
+    setting: Setting = "faithful",
     config: Sam2Config | None = None,
 ) -> Sam2:
     """Load a model, ready to be run.
 
     name : an embedded or published name, the path of a file or folder, or a hub id
     device : None takes a CUDA device, or else Apple's, or else the CPU
+    dtype : None keeps weights in float32 and lets an engine round where masks hardly change; "float32" says
+            that nothing is to be rounded, so that engine="auto" is then torch
+    engine : what runs the verbs; see `masklet models --explain`
+    setting : fast gives up some of the masks' quality for speed; see docs/performance.md
     config : for weights of a size of your own in another layout, which tells neither windows nor heads
     """
     device = _best_device() if device is None else torch.device(device)
-    dtype = _dtype(dtype)
+    exact = dtype is not None and engine == "auto"
+    dtype = torch.float32 if dtype is None else _dtype(dtype)
     path = find(name)
     tensors, metadata = read(path)
     layout = _layout_of(tensors, path.name)
@@ -55,6 +63,7 @@ def load(
     model.to(device, dtype)
     # Positions stay exact: with these in half precision a click would land beside where it was meant.
     model.prompt_encoder.frequencies = frequencies
+    fit(model, "torch" if exact else engine, setting)
     return model
 
 

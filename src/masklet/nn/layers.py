@@ -41,14 +41,17 @@ class MLP(nn.Module):
 
 
 def attend(
-    q: Float[Tensor, "b heads n d"], k: Float[Tensor, "b heads m d"], v: Float[Tensor, "b heads m e"]
+    q: Float[Tensor, "b heads n d"],
+    k: Float[Tensor, "b heads m d"],
+    v: Float[Tensor, "b heads m e"],
+    bias: Float[Tensor, " m"] | None = None,
 ) -> Float[Tensor, "b heads n e"]:
-    """Softmax attention."""
+    """Softmax attention. bias : is added to the logits of each key"""
     if q.device.type == "cpu" and torch.is_grad_enabled() and q.requires_grad:
         # Two plain products train a fifth faster on a CPU than the fused call, whose backward is slow there.
         weights = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)
-        return weights.softmax(dim=-1) @ v
-    return F.scaled_dot_product_attention(q, k, v)
+        return (weights if bias is None else weights + bias).softmax(dim=-1) @ v
+    return F.scaled_dot_product_attention(q, k, v, None if bias is None else bias.expand(1, 1, 1, -1))
 
 
 class Attention(nn.Module):
@@ -102,14 +105,16 @@ def _periods(channels: int, device: torch.device) -> Float[Tensor, " c"]:
     return 10000.0 ** (2 * pairs / channels)
 
 
-def rotation(channels: int, height: int, width: int) -> Float[Tensor, "2 n half"]:
+def rotation(channels: int, height: int, width: int, stride: int = 1) -> Float[Tensor, "2 n half"]:
     """Cosines and sines of the 2D rotary embedding: half the channels turn with x, half with y.
 
+    stride : cells that stand for squares so wide turn by their middles
     In real numbers, so that it exports (RoFormer, 3.2.2, applied to each axis).
     """
     speeds = 10000.0 ** -(torch.arange(0, channels, 4)[: channels // 4] / channels)
-    x = torch.arange(width).repeat(height)[:, None] * speeds
-    y = torch.arange(height).repeat_interleave(width)[:, None] * speeds
+    xs, ys = (torch.arange(length) * stride + (stride - 1) / 2 for length in (width, height))
+    x = xs.repeat(height)[:, None] * speeds
+    y = ys.repeat_interleave(width)[:, None] * speeds
     angles = torch.cat([x, y], dim=-1)
     return torch.stack([angles.cos(), angles.sin()])
 

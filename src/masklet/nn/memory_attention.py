@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -11,6 +12,27 @@ from torch import Tensor, nn
 
 from masklet.config import Sam2Config
 from masklet.nn.layers import attend, rotate, rotation, sine_age, sine_map
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where keys are: the first `count` of them in maps, one after the other; the rest, pointers, nowhere.
+
+    turn : of one map
+    weight : tokens that each key in a map stands for
+    """
+
+    turn: Float[Tensor, "2 n half"]
+    count: int
+    weight: int = 1
+
+    def bias(self, keys: Float[Tensor, "b m c"]) -> Float[Tensor, " m"] | None:
+        """What is added to logits, so that a key weighs as much as all that it stands for."""
+        if self.weight == 1:
+            return None
+        bias = keys.new_zeros(keys.shape[1])
+        bias[: self.count] = math.log(self.weight)
+        return bias
 
 
 class RotaryAttention(nn.Module):
@@ -32,13 +54,12 @@ class RotaryAttention(nn.Module):
         k: Float[Tensor, "b m d"],
         v: Float[Tensor, "b m d"],
         turn: Float[Tensor, "2 n half"],
-        pointers: int = 0,
+        places: Places,
     ) -> Float[Tensor, "b n c"]:
         q, k, v = rotate(self.q(q), turn).expand(len(k), -1, -1), self.k(k), self.v(v)
-        placed = k.shape[1] - pointers
-        maps = rotate(k[:, :placed].unflatten(1, (-1, q.shape[1])), turn).flatten(1, 2)
-        k = torch.cat([maps, k[:, placed:]], dim=1)
-        return self.out(attend(q[:, None], k[:, None], v[:, None])[:, 0])
+        maps = k[:, : places.count].unflatten(1, (-1, places.turn.shape[1]))
+        k = torch.cat([rotate(maps, places.turn).flatten(1, 2), k[:, places.count :]], dim=1)
+        return self.out(attend(q[:, None], k[:, None], v[:, None], places.bias(k))[:, 0])
 
 
 class MemoryAttentionLayer(nn.Module):
@@ -60,24 +81,29 @@ class MemoryAttentionLayer(nn.Module):
         keys: Float[Tensor, "b m d"],
         values: Float[Tensor, "b m d"],
         turn: Float[Tensor, "2 n half"],
-        pointers: int,
+        places: Places,
     ) -> Float[Tensor, "b n c"]:
         y = self.norm1(x)
-        x = x + self.self_attention(y, y, y, turn)
-        x = x + self.memory_attention(self.norm2(x), keys, values, turn, pointers)
+        x = x + self.self_attention(y, y, y, turn, Places(turn, y.shape[1]))
+        x = x + self.memory_attention(self.norm2(x), keys, values, turn, places)
         return x + self.linear2(F.relu(self.linear1(self.norm3(x))))
 
 
 class MemoryAttention(nn.Module):
-    """Features, memory tokens and object pointers to the context that the mask decoder reads."""
+    """Features, memory tokens and object pointers to the context that the mask decoder reads.
+
+    pooled : look at means of 2x2 memory tokens, which is not what the published network does
+    """
 
     turn: Tensor
+    pooled_turn: Tensor
     position: Tensor
     memory_position: Tensor
 
     def __init__(self, config: Sam2Config) -> None:
         super().__init__()
         c, d, side = config.channels, config.memory_channels, config.grid
+        self.pooled = False
         self.layers = nn.ModuleList(
             MemoryAttentionLayer(c, d, config.feedforward) for _ in range(config.memory_layers)
         )
@@ -89,6 +115,7 @@ class MemoryAttention(nn.Module):
         # Published checkpoints hold this one and never use it; it is kept so that they load and save whole.
         self.no_memory_position = nn.Parameter(torch.zeros(c))
         self.register_buffer("turn", rotation(c, side, side), persistent=False)
+        self.register_buffer("pooled_turn", rotation(c, side // 2, side // 2, stride=2), persistent=False)
         self.register_buffer("position", sine_map(c, side, side).flatten(1).T, persistent=False)
         self.register_buffer("memory_position", sine_map(d, side, side).flatten(1).T, persistent=False)
 
@@ -112,9 +139,9 @@ class MemoryAttention(nn.Module):
         weights : for each memory, then each pointer, a factor of its keys
         """
         x = self.start(coarse)  # one for all objects, until the first layer has looked at their memories
-        keys, values, placed = self.seen(tokens, rows, pointers, ages, weights)
+        keys, values, places = self.seen(tokens, rows, pointers, ages, weights)
         for layer in self.layers:
-            x = layer(x, keys, values, self.turn, keys.shape[1] - placed)
+            x = layer(x, keys, values, self.turn, places)
         return self.finish(x)
 
     def start(self, coarse: Float[Tensor, "b c h w"]) -> Float[Tensor, "b n c"]:
@@ -133,10 +160,12 @@ class MemoryAttention(nn.Module):
         pointers: Float[Tensor, "b p c"],
         ages: Float[Tensor, "b p"],
         weights: Float[Tensor, "b kp"] | None,
-    ) -> tuple[Float[Tensor, "b m d"], Float[Tensor, "b m d"], int]:
-        """What is looked at: keys, values, and how many of them have a place in the map; they come first."""
+    ) -> tuple[Float[Tensor, "b m d"], Float[Tensor, "b m d"], Places]:
+        """What is looked at: keys, values, and where they are."""
         d = tokens.shape[-1]
         placed = self.memory_position + self.age[rows][:, :, None]  # (b, k, n, d)
+        if self.pooled:
+            tokens, placed = pool(tokens), pool(placed)
         # A pointer is as wide as several memory tokens, and is cut into them; the parts share its age.
         cut = pointers.unflatten(-1, (-1, d))  # (b, p, parts, d)
         values = torch.cat([tokens.flatten(1, 2), cut.flatten(1, 2)], dim=1)
@@ -147,10 +176,18 @@ class MemoryAttention(nn.Module):
             keys = (
                 keys * torch.cat([each, weights[:, k:].repeat_interleave(cut.shape[2], dim=1)], 1)[..., None]
             )
-        return keys, values, tokens.shape[1] * tokens.shape[2]
+        count = tokens.shape[1] * tokens.shape[2]
+        return keys, values, Places(self.pooled_turn, count, 4) if self.pooled else Places(self.turn, count)
 
     def _aged(self, ages: Float[Tensor, "b p"], cut: Float[Tensor, "b p parts d"]) -> Float[Tensor, "b q d"]:
         if not hasattr(self, "pointer_age"):
             return torch.zeros_like(cut).flatten(1, 2)
         age = self.pointer_age(sine_age(ages, self.no_memory.shape[0]).to(cut.dtype))
         return age[:, :, None].expand_as(cut).flatten(1, 2)
+
+
+def pool(tokens: Float[Tensor, "b k n d"]) -> Float[Tensor, "b k n4 d"]:
+    """Means of squares of four tokens."""
+    side = math.isqrt(tokens.shape[2])
+    squares = tokens.unflatten(2, (side // 2, 2, side // 2, 2))  # (b, k, rows, 2, columns, 2, d)
+    return squares.mean(dim=(3, 5)).flatten(2, 3)
