@@ -64,8 +64,8 @@ def recipe(order: Order) -> Recipe:
                 stage(
                     "calm",
                     192,
-                    450,
-                    (5e-4, 2.5e-4),
+                    350,
+                    (5e-4, 2e-4),
                     *((1, 10, 0.45), (4, 4, 0.3), (8, 2, 0.25)),
                     objects=4,
                     pace=0.4,
@@ -76,8 +76,8 @@ def recipe(order: Order) -> Recipe:
                 stage(
                     "to the end",
                     256,
-                    250,
-                    (2.5e-4, 0.0),
+                    150,
+                    (2e-4, 0.0),
                     *((1, 8, 0.4), (4, 3, 0.3), (8, 1, 0.2), (16, 1, 0.1)),
                     objects=4,
                     pace=0.6,
