@@ -13,8 +13,13 @@ PLAIN = "recency"
 WITH_CUTS = "recency, cuts"  # the same rule, with scene cuts watched for
 
 
-def compare(data: Path, out: Path, model: str, jobs: int, device: str | None, dtype: str) -> None:
-    """Follow each first-frame mask by every policy: OUT/table.md, and a strip of a win and a loss each."""
+def compare(
+    data: Path, names: list[str] | None, out: Path, model: str, jobs: int, device: str | None, dtype: str
+) -> None:
+    """Follow each first-frame mask by every policy: OUT/table.md, and a strip of a win and a loss each.
+
+    names : clips to take of those in `data` and in the suites; by default all
+    """
     from functools import partial
 
     import cv2
@@ -31,7 +36,11 @@ def compare(data: Path, out: Path, model: str, jobs: int, device: str | None, dt
     console = Console()
     with console.status("composing the suites"):
         places = {REAL: data, **render(out / "suites")}
-    clips = {name: layouts.clips(place) for name, place in places.items()}
+    clips = {
+        suite: [clip for clip in layouts.clips(place) if names is None or clip.name in names]
+        for suite, place in places.items()
+    }
+    clips = {suite: some for suite, some in clips.items() if some}
     subjects = {name: Named(model, device, dtype, name) for name in POLICIES}
     subjects[WITH_CUTS] = Named(model, device, dtype, PLAIN, cuts=True)
     items = [clip for some in clips.values() for clip in some]

@@ -87,7 +87,7 @@ def evaluate(
 
     find_policy(policy)
     if protocol is Rules.policies:
-        compare(data, out, model, jobs, device, dtype)
+        compare(data, None if names is None else layouts.listed(names), out, model, jobs, device, dtype)
         return
     if given and protocol is not Rules.video:
         raise typer.BadParameter(f"{protocol} gives its own prompts; --given is for video.")
