@@ -132,3 +132,13 @@ def test_the_table_fits_a_terminal():
     console = Console(width=100, record=True, file=None)
     console.print(report.table("title", report.lines(CLICKS)))
     assert "3 clicks" in console.export_text()
+
+
+def test_a_small_object_is_shown_from_near():
+    region = np.zeros((200, 400), dtype=bool)
+    region[10:30, 300:320] = True  # a tenth of the height
+    rows, columns = report.near(region)
+    assert (rows, columns) == (slice(0, 60), slice(249, 369))
+    assert region[rows, columns].sum() == region.sum()
+    assert region[report.near(np.ones_like(region))].shape == region.shape
+    assert region[report.near(np.zeros_like(region))].shape == region.shape

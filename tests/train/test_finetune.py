@@ -1,9 +1,7 @@
 """Fine-tuning: what is frozen stays, what adapters learn can be merged, and a COCO folder becomes a model."""
 
-import json
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 import torch
@@ -23,7 +21,7 @@ from masklet.train.readers import find
 from masklet.train.rollout import Batch, normalised
 from masklet.train.state import STATE, Run, initialise
 from masklet.train.validation import examine, score_still
-from train.toys import discs, exam, recipe
+from train.toys import discs, exam, recipe, write_coco
 
 
 def encoded(model: Sam2) -> torch.Tensor:
@@ -121,23 +119,6 @@ def test_an_exam_measures_every_way_of_prompting() -> None:
         np.mean([scores[name] for name in ("1 click", "3 clicks", "box", "following")])
     )
     assert score_still(model, discs(1, 3)(0))["box"].shape == (3,)
-
-
-def write_coco(folder: Path, count: int) -> None:
-    folder.mkdir()
-    images, annotations = [], []
-    for number in range(count):
-        clip = discs(1)(number)
-        name = f"{number:03}.png"
-        cv2.imwrite(str(folder / name), clip.images[0][..., ::-1])
-        images.append({"id": number, "file_name": name, "width": 64, "height": 64})
-        outlines, _ = cv2.findContours(
-            clip.masks[0, 0].astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE
-        )
-        outline = [outlines[0].reshape(-1).tolist()]
-        annotations.append({"id": number, "image_id": number, "category_id": 1, "segmentation": outline})
-    said = {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "disc"}]}
-    (folder / "instances.json").write_text(json.dumps(said))
 
 
 def test_a_fifth_is_held_back_always_the_same(tmp_path: Path) -> None:

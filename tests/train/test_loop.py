@@ -101,7 +101,7 @@ def test_a_step_that_is_not_finite_is_passed_over_and_reported(
         before = run.model.mask_decoder.iou_token.weight.detach().clone()
         assert bool(moved) == (row["step"] != 2)
     assert [str(loss) == "nan" for loss in found] == [False, True, False]
-    assert "step 1 has no finite gradient" in caplog.text
+    assert "step 1 has no finite gradient" in caplog.text and "(loss nan, from only-" in caplog.text
     assert all(each.isfinite().all() for each in run.model.parameters())
 
 

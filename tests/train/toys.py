@@ -1,7 +1,10 @@
 """A toy run: coloured discs on noise, a network of a few thousand numbers, steps in milliseconds."""
 
+import json
+from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 
 from masklet.config import toy
@@ -44,3 +47,21 @@ def recipe(steps: int = 6, **changes: Any) -> Recipe:
 
 def exam(every: int = 3, stills: int = 2, clips: int = 1) -> Exam:
     return Exam(tuple(map(discs(1, 2), range(stills))), tuple(map(discs(3), range(clips))), every)
+
+
+def write_coco(folder: Path, count: int) -> None:
+    """A folder of pictures of one disc each, outlined as COCO has it."""
+    folder.mkdir()
+    images, annotations = [], []
+    for number in range(count):
+        clip = discs(1)(number)
+        name = f"{number:03}.png"
+        cv2.imwrite(str(folder / name), clip.images[0][..., ::-1])
+        images.append({"id": number, "file_name": name, "width": 64, "height": 64})
+        outlines, _ = cv2.findContours(
+            clip.masks[0, 0].astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE
+        )
+        outline = [outlines[0].reshape(-1).tolist()]
+        annotations.append({"id": number, "image_id": number, "category_id": 1, "segmentation": outline})
+    said = {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "disc"}]}
+    (folder / "instances.json").write_text(json.dumps(said))

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 PLAIN = ("switches", "s/frame", "user s")  # scores that are no shares of one
 PICTURED = 12
 PICTURE_WIDTH = 400
+SMALLEST_SHOWN = 0.05  # of a side: what is smaller is not enlarged further
 MISSED, EXCEEDED, HIT = (30, 144, 255), (255, 80, 60), (60, 200, 90)
 
 
@@ -165,12 +166,29 @@ class Pictured:
 
 
 def _pictured(row: Row, shot: Shot, picture: Callable[[str, int], np.ndarray]) -> Pictured:
-    image = painted(picture(row.item, shot.frame), rle.decode(shot.truth), rle.decode(shot.answer))
+    truth, answer = rle.decode(shot.truth), rle.decode(shot.answer)
+    image = painted(picture(row.item, shot.frame), truth, answer)[near(truth | answer)]
     scale = PICTURE_WIDTH / image.shape[1]
     small = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
     _, packed = cv2.imencode(".jpg", cv2.cvtColor(small, cv2.COLOR_RGB2BGR))
     caption = f"{row.item}, object {row.object}, frame {shot.frame}, {row.setting}: {100 * shot.score:.1f}"
     return Pictured(caption, base64.b64encode(packed.tobytes()).decode("ascii"))
+
+
+def near(region: np.ndarray) -> tuple[slice, slice]:
+    """The part of an image that shows a region well, in the image's proportions: thrice its size, or all."""
+    ys, xs = (np.flatnonzero(region.any(axis=axis)) for axis in (1, 0))
+    if not len(ys):
+        return slice(None), slice(None)
+    height, width = region.shape
+    extent = max((ys[-1] + 1 - ys[0]) / height, (xs[-1] + 1 - xs[0]) / width, SMALLEST_SHOWN)
+    sides = [min(side, round(3 * extent * side)) for side in region.shape]
+    starts = [
+        int(np.clip((found[0] + found[-1]) // 2 - side // 2, 0, whole - side))
+        for found, side, whole in zip((ys, xs), sides, region.shape, strict=True)
+    ]
+    rows, columns = (slice(start, start + side) for start, side in zip(starts, sides, strict=True))
+    return rows, columns
 
 
 def painted(image: np.ndarray, truth: np.ndarray, answer: np.ndarray) -> np.ndarray:

@@ -14,10 +14,12 @@ class Clip:
 
     images : RGB
     masks : the visible part of each object, so empty where it is hidden or has left
+    name : of the picture or video that it is from, if it is from one
     """
 
     images: UInt8[np.ndarray, "t H W 3"]
     masks: Bool[np.ndarray, "t n H W"]
+    name: str = ""
 
     def __len__(self) -> int:
         return len(self.images)

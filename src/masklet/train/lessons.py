@@ -29,12 +29,14 @@ class Lesson:
 
     seed : of the chance in the user's clicks
     names : of the batch's clips, the same whenever they come again
+    origins : what the clips are from, to be named when something goes wrong with them
     """
 
     plan: Plan
     batch: Batch
     seed: int
     names: tuple[str, ...]
+    origins: tuple[str, ...]
 
 
 def draw(recipe: Recipe, stage: Stage, step: int, part: int) -> Lesson:
@@ -46,10 +48,12 @@ def draw(recipe: Recipe, stage: Stage, step: int, part: int) -> Lesson:
     numbers = np.random.default_rng([recipe.seed, step, part]).integers(2**40, size=share.clips).tolist()
     if recipe.repeat is not None:
         numbers = [number % recipe.repeat for number in numbers]
-    batch = Batch.collate([_readable(share.source, number) for number in numbers])
+    clips = [_readable(share.source, number) for number in numbers]
+    batch = Batch.collate(clips)
     plan = Plan.draw(batch.images.shape[1], shared)
     names = tuple(f"{stage.name}-{kind}-{number}".replace(" ", "-") for number in numbers)
-    return Lesson(plan, batch, int(shared.integers(2**40)) + part, names)
+    origins = tuple(clip.name or name for clip, name in zip(clips, names, strict=True))
+    return Lesson(plan, batch, int(shared.integers(2**40)) + part, names, origins)
 
 
 def _readable(source: Source, number: int) -> Clip:

@@ -159,7 +159,7 @@ class _Stretch:
             losses.append(torch.cat([loss.detach()[None], said]))
         norm = float(accelerator.clip_grad_norm_(run.model.parameters(), run.recipe.clip_norm))
         loss, *said = accelerator.reduce(torch.stack(losses).mean(dim=0), "mean").tolist()
-        self._apply(norm, loss)
+        self._apply(norm, loss, [origin for lesson in parts for origin in lesson.origins])
         return {
             "step": run.step,
             "rate": now[1],
@@ -177,10 +177,10 @@ class _Stretch:
             encoded = None if self.shelf is None else self.shelf.fetch(self.model, batch, lesson.names)
             return self.learner(batch, lesson.plan, rng, self.stage, encoded)
 
-    def _apply(self, norm: float, loss: float) -> None:
+    def _apply(self, norm: float, loss: float, origins: Sequence[str]) -> None:
         """Take the optimiser's step, or pass it over where the gradient is not finite."""
         run = self.run
-        if self.patience.trusts(norm, loss, run.step):
+        if self.patience.trusts(norm, loss, run.step, origins):
             run.optimizer.step()
             run.average.update_parameters(run.model)
         run.optimizer.zero_grad(set_to_none=True)

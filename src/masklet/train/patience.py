@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Sequence
 
 from masklet.errors import MaskletError
 
@@ -18,16 +19,18 @@ class Patience:
     def __init__(self) -> None:
         self.failed = 0
 
-    def trusts(self, norm: float, loss: float, step: int) -> bool:
+    def trusts(self, norm: float, loss: float, step: int, origins: Sequence[str] = ()) -> bool:
         """Whether the optimiser may take a step.
 
         norm : of the gradient
+        origins : what the step learned from
         """
         if math.isfinite(norm):
             self.failed = 0
             return True
         self.failed += 1
-        log.warning("step %d has no finite gradient and is passed over (loss %s)", step, loss)
+        learned = f", from {', '.join(origins)}" if origins else ""
+        log.warning("step %d has no finite gradient and is passed over (loss %s%s)", step, loss, learned)
         return False
 
     def check(self, step: int) -> None:

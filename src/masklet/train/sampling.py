@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -59,7 +60,7 @@ class Sampler:
                 log.warning("%s is passed over: %s", footage.name, error)
                 continue
             if clip is not None:
-                return self.augmentation(clip, rng)
+                return replace(self.augmentation(clip, rng), name=footage.name)
         raise MediaError(
             f"{ATTEMPTS} pieces of footage in a row could not be used, the last {footage.name}: "
             "each is unreadable or shows no object."
