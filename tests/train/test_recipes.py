@@ -1,0 +1,58 @@
+"""Every recipe that comes with masklet runs: a step each, of a toy network on discs."""
+
+from pathlib import Path
+
+import pytest
+
+from masklet import checkpoint
+from masklet.config import toy
+from masklet.errors import MaskletError
+from masklet.train.journal import read_rows
+from masklet.train.loop import BEST, LAST
+from masklet.train.order import Order
+from masklet.train.presets import Preset
+from masklet.train.recipe import Recipe
+from masklet.train.run import RECIPES, Course, find_recipe
+from masklet.train.state import Run
+from train.toys import stage, write_coco
+
+FROM_WEIGHTS = ("finetune", "eight_gpus", "images", "lora")
+
+
+@pytest.fixture
+def order(tmp_path: Path) -> Order:
+    write_coco(tmp_path / "discs", 3)
+    start = tmp_path / "start.safetensors"
+    checkpoint.save(Run.begin(Recipe(toy(), (stage("only", 1),))).averaged(), start)
+    return Order(tmp_path / "discs", model=str(start), steps=1)
+
+
+def test_all_recipes_are_known_and_say_their_command_and_cost() -> None:
+    files = [path for path in RECIPES.glob("*.py") if path.stem != "__init__"]
+    assert {path.stem for path in files} == {*FROM_WEIGHTS, "mae", "nano"}
+    for path in files:
+        assert f"masklet train {path.stem} " in path.read_text()
+    with pytest.raises(MaskletError, match=r"Known are eight_gpus, finetune, .*mae, nano"):
+        find_recipe("nono")
+
+
+@pytest.mark.parametrize(
+    ("name", "preset"),
+    [("finetune", None), ("finetune", "memory"), *((name, None) for name in FROM_WEIGHTS[1:])],
+)
+def test_a_recipe_runs(name: str, preset: Preset | None, order: Order, tmp_path: Path) -> None:
+    asked = Order(order.data, model=order.model, preset=preset, steps=1)
+    list(Course.begin(name, asked, tmp_path / "out").rows())
+    assert [row["step"] for row in read_rows(tmp_path / "out")] == [0, 1, 1]
+    for weights in (BEST, LAST):
+        assert checkpoint.load(tmp_path / "out" / weights).config == toy()
+    assert "data:image/jpeg" in (tmp_path / "out" / "report.html").read_text()
+
+
+def test_from_nothing_everything_learns_and_fast(order: Order) -> None:
+    made = find_recipe("finetune")(Order(order.data, model="new-tiny", image_size=64, steps=100))
+    assert isinstance(made, Recipe)
+    assert made.start is None and made.preset == "everything" and made.config.image_size == 64
+    assert made.stages[0].rates == (1e-3, 1e-4) and made.layer_decay == 1.0 and made.repeat is None
+    tuned = find_recipe("finetune")(order)
+    assert isinstance(tuned, Recipe) and tuned.preset == "decoder" and tuned.start == order.model
