@@ -6,6 +6,7 @@ from masklet.config import Sam2Config
 from masklet.errors import CheckpointError, MaskletError, MediaError, MissingExtra, PromptError
 from masklet.memory import MemoryBank, MemoryPolicy, Recency
 from masklet.model import Sam2
+from masklet.presence import Event, Watch
 from masklet.sessions.features import FeatureCache
 from masklet.sessions.image import ImageSession
 from masklet.sessions.script import Script
@@ -16,6 +17,7 @@ from masklet.types import Candidates, FrameFeatures, MaskPrediction, Masks, Memo
 __all__ = [
     "Candidates",
     "CheckpointError",
+    "Event",
     "FeatureCache",
     "Followed",
     "FrameFeatures",
@@ -39,6 +41,7 @@ __all__ = [
     "Segments",
     "Tracker",
     "VideoSession",
+    "Watch",
     "everything",
     "load",
     "save",
