@@ -61,6 +61,11 @@ def coco(path: Path) -> list[Footage]:
     for number, each in enumerate(said["annotations"]):
         if each.get("segmentation") and not _crowd(each):
             objects.setdefault(each["image_id"], {})[each.get("id", number)] = each["segmentation"]
+    if not objects:
+        raise MediaError(
+            f"{index} has {len(said['annotations'])} annotations, and none is a polygon or a mask of one "
+            "object. Boxes cannot be learned from: draw outlines, or brush masks."
+        )
     folders = _picture_folders(index)
     return [
         Footage(
