@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import signal
 import socket
@@ -64,9 +63,7 @@ class Server:
         command = [sys.executable, "-m", "masklet", "studio", *([str(self.folder)] if self.folder else [])]
         command += ["--port", str(self.port), "--data", str(self.data), "--no-browser"]
         log = (self.data.parent / "studio.log").open("ab")
-        self.process = subprocess.Popen(
-            command, stdout=log, stderr=log, env={**os.environ, "OMP_NUM_THREADS": "1"}
-        )
+        self.process = subprocess.Popen(command, stdout=log, stderr=log)
         log.close()
         limit = time.monotonic() + 90
         while True:
@@ -95,10 +92,11 @@ class Server:
 class Screen:
     """A page, and what a person does on it. Points are in pixels of the video."""
 
-    def __init__(self, browser: Browser, address: str, *, width: int = 1280, height: int = 800) -> None:
-        self.context = browser.new_context(viewport={"width": width, "height": height}, color_scheme="dark")
+    def __init__(self, browser: Browser, address: str, *, patience: int = PATIENCE) -> None:
+        self.patience = patience
+        self.context = browser.new_context(viewport={"width": 1280, "height": 800}, color_scheme="dark")
         self.page: Page = self.context.new_page()
-        self.page.set_default_timeout(PATIENCE)
+        self.page.set_default_timeout(patience)
         self.address = address
         self.complaints: list[str] = []
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
@@ -161,7 +159,7 @@ class Screen:
         self.page.locator(".status .busy").wait_for(state="detached")
 
     def until(self, condition: Callable[[], object]) -> None:
-        limit = time.monotonic() + PATIENCE / 1000
+        limit = time.monotonic() + self.patience / 1000
         while not condition():
             assert time.monotonic() < limit, "waited too long"
             self.page.wait_for_timeout(50)

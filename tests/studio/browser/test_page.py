@@ -69,9 +69,9 @@ def test_following_is_watched_corrected_and_undone(screen: Screen) -> None:
     assert screen.painted() > 20
     screen.click(188, 330, minus=True)
     screen.said("1 minus")
-    screen.page.get_by_role("button", name="Follow again").click()
+    screen.page.get_by_role("button", name="Follow changes").click()
     screen.followed()
-    screen.page.get_by_role("button", name="Follow again").wait_for(state="detached")
+    screen.page.get_by_role("button", name="Follow changes").wait_for(state="detached")
     for _ in range(3):  # the second following, the correction, the first following
         before = screen.label("Undo")
         screen.press("Control+z")

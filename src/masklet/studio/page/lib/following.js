@@ -1,7 +1,7 @@
 /** Following objects, moving through the video, and reviewing. */
 
 import * as api from "./api.js";
-import { isFollowing, within } from "./state.js";
+import { changes, isFollowing, within } from "./state.js";
 import { announce, complain, toast } from "./toast.js";
 
 /** @import * as T from "./types.js" */
@@ -43,7 +43,7 @@ export function follow(studio, direction) {
 
 /** @param {Studio} studio */
 export function followAffected(studio) {
-    if (!studio.state.video.affected || isFollowing(studio.state)) return;
+    if (!changes(studio.state) || isFollowing(studio.state)) return;
     void start(studio, { scope: "affected", direction: "forward" });
 }
 

@@ -116,12 +116,10 @@ export function chooseNext(studio) {
  * @param {"undo" | "redo"} which
  */
 export async function goBack(studio, which) {
-    const { video } = studio.state;
-    if (!(which === "undo" ? video.can_undo : video.can_redo)) return;
-    const title = which === "undo" ? video.undo : video.redo;
     studio.store.set({ candidates: null });
+    await studio.line; // what was said goes first; the server knows whether there is something to take back
+    const title = studio.state.video[which];
     try {
-        await studio.line;
         studio.take(await api[which](studio.id));
         announce(`${which === "undo" ? "Undone" : "Redone"}: ${title ?? ""}`);
     } catch (error) {

@@ -105,6 +105,16 @@ export function within(spans, frame) {
     return spans.some(([start, stop]) => start <= frame && frame < stop);
 }
 
+/**
+ * What was corrected or is new since the last following; null before anything was followed.
+ *
+ * @param {State} state
+ */
+export function changes({ video }) {
+    const spans = Object.values(video.followed).flat();
+    return spans.some(([start, stop]) => stop - start > 1) ? video.affected : null;
+}
+
 /** @param {State} state */
 export function isFollowing(state) {
     return state.propagation?.state === "running" || state.propagation?.state === "waiting";

@@ -138,7 +138,7 @@ export function bindings(studio, stage, help) {
                 key("f", "F", "follow forwards", () => go.follow(studio, "forward")),
                 key("shift+f", "Shift F", "follow backwards", () => go.follow(studio, "backward")),
                 key("g", "G", "follow both ways", () => go.follow(studio, "both")),
-                key("t", "T", "follow again what was corrected", () => go.followAffected(studio)),
+                key("t", "T", "follow what was corrected or is new", () => go.followAffected(studio)),
                 key("s", "S", "stop, go on", () => void go.stopOrGoOn(studio)),
                 key("r", "R", "mark the frame or range as reviewed", () => void go.toggleReviewed(studio)),
                 key("j", "J", "next doubtful frame", () => void go.nextDoubtful(studio)),

@@ -12,7 +12,7 @@ import {
     togglePlay,
     toggleReviewed,
 } from "../lib/following.js";
-import { clock, isFollowing, within } from "../lib/state.js";
+import { changes, clock, isFollowing, within } from "../lib/state.js";
 
 /** @import * as T from "../lib/types.js" */
 /** @import { Studio } from "../lib/studio.js" */
@@ -106,7 +106,7 @@ function following(studio) {
 /** @param {Studio} studio */
 function still(studio) {
     const { video, onlySelected, object, range } = studio.state;
-    return [video.affected, video.unfinished, onlySelected, object, range, video.objects.length];
+    return [changes(studio.state), video.unfinished, onlySelected, object, range, video.objects.length];
 }
 
 /**
@@ -152,6 +152,7 @@ function duration(seconds) {
 /** @param {Studio} studio */
 function idle(studio) {
     const { video, onlySelected, range } = studio.state;
+    const changed = changes(studio.state);
     const where = range ? `in frames ${range[0]}–${range[1] - 1}` : "to the end";
     const only = h("input", {
         type: "checkbox",
@@ -159,15 +160,15 @@ function idle(studio) {
         onchange: () => studio.store.set({ onlySelected: only.checked }),
     });
     return [
-        video.affected &&
+        changed &&
             button(
                 "again",
-                "Follow again",
-                `Follow what was corrected, from frame ${video.affected.start} on (T)`,
+                "Follow changes",
+                `Follow what was corrected or is new, from frame ${changed.start} on (T)`,
                 () => followAffected(studio),
                 "primary",
             ),
-        !video.affected &&
+        !changed &&
             video.unfinished &&
             button(
                 "go-on",
@@ -189,7 +190,7 @@ function idle(studio) {
             "Follow",
             `Follow forwards, ${where} (F)`,
             () => follow(studio, "forward"),
-            video.affected || video.unfinished ? "quiet" : "primary",
+            changed || video.unfinished ? "quiet" : "primary",
         ),
         video.objects.length > 1 &&
             h(

@@ -1,0 +1,56 @@
+"""How long a click takes to become a painted mask, as the page itself measures it.
+
+    python tests/studio/browser/latency.py [CLIP] [CLICKS]
+
+From the release of the button to the paint that shows the mask, on a frame that is encoded already. Each
+click is on an object of its own, and taken back before the next.
+"""
+
+from __future__ import annotations
+
+import statistics
+import sys
+import tempfile
+from pathlib import Path
+
+from playwright.sync_api import sync_playwright
+from screen import CHROMIUM, DEMO, Screen, Server
+
+
+def measure(screen: Screen, clicks: int) -> list[int]:
+    took = []
+    dot = screen.page.locator(".status .dot.good")
+    for number in range(clicks):
+        dot.wait_for()
+        screen.click(120 + 400 * number / clicks, 140)
+        took.append(int(screen.page.locator(".status").inner_text().split("·")[-1].removesuffix("ms")))
+        screen.press("Control+z")
+        screen.until(lambda: not screen.objects())
+        screen.press("a")
+    return took
+
+
+def main() -> None:
+    clip = Path(sys.argv[1]) if len(sys.argv) > 1 else DEMO
+    clicks = int(sys.argv[2]) if len(sys.argv) > 2 else 30
+    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
+        data = Path(folder) / "data"
+        data.mkdir()
+        server = Server(data)
+        server.start()
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        screen = Screen(browser, server.address)
+        screen.upload(clip)
+        took = sorted(measure(screen, clicks))
+        screen.close()
+        browser.close()
+        server.stop()
+    high = took[int(0.95 * len(took))]
+    sys.stdout.write(
+        f"{clip.name}, {clicks} clicks: median {statistics.median(took):.0f} ms, 95th percentile {high} ms, "
+        f"from {took[0]} to {took[-1]} ms\n"
+    )
+
+
+if __name__ == "__main__":
+    main()
