@@ -66,7 +66,7 @@ class Footage:
                 slow = f"more than {self._limits.decode_seconds:g} seconds"
                 large = f"more than {self._limits.decode_bytes >> 20} MiB of memory, or the file is damaged"
                 reason = slow if isinstance(error, TimeoutError) else large
-                raise Refusal(503, "decoder", f"reading {self.path.name} took {reason}.") from None
+                raise Refusal(400, "decoder", f"reading {self.path.name} took {reason}.") from None
         if head.get("missing"):
             raise Refusal(404, "missing", head["error"])
         if "error" in head:

@@ -146,7 +146,7 @@ async def _refuse(scope: Scope, receive: Receive, send: Send, status: int, kind:
         await receive()
         await send({"type": "websocket.close", "code": 4000 + status - 400, "reason": message})
         return
-    body = json.dumps({"error": kind, "message": message}).encode()
+    body = json.dumps({"error": kind, "message": message[:1].upper() + message[1:]}).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
     await _with_headers(send)({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

@@ -59,8 +59,8 @@ class Places:
             raise Refusal(403, "forbidden", f"{path} is outside of the folder.")
         if any(part.startswith(".") for part in real.relative_to(root).parts):
             raise Refusal(403, "forbidden", "hidden files are not shown.")
-        if not real.exists():
-            raise missing(f"there is no {path} in the folder.")
+        if not _exists(real):
+            raise missing(f"there is no {path[:200]} in the folder.")
         return real
 
     def entries(self, path: str) -> list[Entry]:
@@ -78,6 +78,14 @@ class Places:
                 size = 0 if each.is_dir() else each.stat().st_size
                 found.append(Entry(each.name, str(each.relative_to(root)), kind, size))
         return sorted(found, key=lambda each: (each.kind != "folder", each.name.lower()))
+
+
+def _exists(path: Path) -> bool:
+    """Whether there is something; a name too long for the disk names nothing."""
+    try:
+        return path.exists()
+    except OSError:
+        return False
 
 
 def _kind(path: Path) -> str | None:

@@ -69,7 +69,7 @@ async def _tell(socket: WebSocket, watcher: Watcher) -> None:
 
 async def _hear(socket: WebSocket, studio: Studio, video: str, who: Who, watcher: Watcher) -> None:
     while True:
-        message = _parsed(await socket.receive_text())
+        message = _parsed(await _heard(socket))
         match message:
             case {"type": "ping"}:
                 await watcher.messages.put({"type": "pong"})
@@ -78,6 +78,14 @@ async def _hear(socket: WebSocket, studio: Studio, video: str, who: Who, watcher
             case _:
                 said = {"type": "error", "error": "invalid", "message": "send look with a frame, or ping."}
                 await watcher.messages.put(said)
+
+
+async def _heard(socket: WebSocket) -> str:
+    """The next message; bytes, which nobody should send, are an empty one."""
+    message = await socket.receive()
+    if message["type"] == "websocket.disconnect":
+        raise WebSocketDisconnect(message.get("code", 1005))
+    return message.get("text") or ""
 
 
 def _parsed(text: str) -> Any:

@@ -1,0 +1,290 @@
+"""A studio that is sent nonsense answers each piece with a sentence, and goes on."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import logging
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import numpy as np
+import pytest
+import uvicorn
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.sync.client import ClientConnection, connect
+
+from masklet.studio.app import make_app
+from masklet.studio.server import MESSAGE_BYTES
+from masklet.studio.settings import Limits
+from studio import hostile
+from studio.small import make_clip, make_picture, make_studio
+
+LIMITS = Limits(decode_seconds=8, picture_bytes=2**20)
+
+
+class Served:
+    """A studio on a true socket, with a project and a video in it."""
+
+    def __init__(self, place: Path) -> None:
+        (place / "clips").mkdir()
+        make_clip(place / "clips" / "blots.mp4")
+        make_picture(place / "clips" / "one.png")
+        (place / "clips" / ".hidden").mkdir()
+        make_clip(place / "clips" / ".hidden" / "a.mp4")
+        (place / "clips" / "out").symlink_to(place / "data")
+        (place / "clips" / "passwd.mp4").symlink_to("/etc/passwd")
+        self.place = place
+        config = uvicorn.Config(
+            make_app(make_studio(place, limits=LIMITS)),
+            port=0,
+            log_level="warning",
+            ws_max_size=MESSAGE_BYTES,
+        )
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(target=self._server.run)
+        self._thread.start()
+        while not self._server.started:
+            time.sleep(0.02)
+        self.port: int = self._server.servers[0].sockets[0].getsockname()[1]
+        self.project = self.ok("POST", "/api/projects", {"name": "hostile"})["id"]
+        made = self.ok("POST", f"/api/projects/{self.project}/videos", {"path": "blots.mp4"})
+        self.video = f"/api/videos/{made['id']}"
+        self.click()
+
+    def click(self) -> None:
+        self.ok("POST", f"{self.video}/prompts", {"frame": 0, "object": 1, "positive": [[20, 24]]})
+
+    def raw(self, method: str, address: str, body: bytes | None = None, **headers: str) -> tuple[int, bytes]:
+        line = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        try:
+            said = {name.replace("_", "-"): value for name, value in headers.items()}
+            line.request(method, address, body, {"content-type": "application/json", **said})
+            answer = line.getresponse()
+            return answer.status, answer.read()
+        finally:
+            line.close()
+
+    def ok(self, method: str, address: str, body: object = None) -> Any:
+        status, content = self.raw(method, address, None if body is None else json.dumps(body).encode())
+        assert status < 300, content
+        return json.loads(content)
+
+    def upload(self, address: str, field: str, file: hostile.File, **fields: str) -> tuple[int, bytes]:
+        name, content = file
+        parts = [f'form-data; name="{each}"\r\n\r\n{value}'.encode() for each, value in fields.items()]
+        parts.append(f'form-data; name="{field}"; filename="{name}"\r\n\r\n'.encode() + content)
+        edge = b"--edge-of-a-part\r\ncontent-disposition: "
+        body = b"".join(edge + part + b"\r\n" for part in parts) + b"--edge-of-a-part--\r\n"
+        return self.raw("POST", address, body, content_type="multipart/form-data; boundary=edge-of-a-part")
+
+    def events(self, address: str | None = None, **said: Any) -> ClientConnection:
+        return connect(f"ws://127.0.0.1:{self.port}{address or self.video}/events", **said)
+
+    def close(self) -> None:
+        self._server.should_exit = True
+        self._thread.join(30)
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    served = Served(tmp_path_factory.mktemp("hostile"))
+    yield served
+    served.close()
+
+
+@pytest.fixture(autouse=True)
+def still_up(served: Served, caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """After each test the studio answers, and has made no mistake."""
+    with caplog.at_level(logging.ERROR):
+        yield
+    assert not caplog.records, caplog.text
+    assert served.ok("GET", "/api/about")["model"] == "toy"
+    served.click()
+
+
+def refused(answer: tuple[int, bytes]) -> str:
+    """The sentence of a refusal."""
+    status, content = answer
+    assert 400 <= status < 500, (status, content[:300])
+    said = json.loads(content)
+    assert said["error"] and "Traceback" not in said["message"]
+    assert said["message"][0].isupper() or not said["message"][0].isalpha(), said["message"]
+    assert said["message"].endswith((".", ").")) and len(said["message"]) > 8, said["message"]
+    return str(said["message"])
+
+
+def test_uploads(served: Served, tmp_path: Path) -> None:
+    address = f"/api/projects/{served.project}/uploads"
+    found = hostile.files(tmp_path)
+    assert len(found) > 80
+    wrong = {}
+    for name, file in found.items():
+        try:
+            refused(served.upload(address, "file", file))
+        except AssertionError as error:
+            wrong[name] = str(error)[:300]
+    assert not wrong
+    assert len(served.ok("GET", f"/api/projects/{served.project}")["videos"]) == 1
+    assert list((served.place / "data" / "uploads").iterdir()) == []
+
+
+def test_uploads_with_a_bit_or_two_changed(served: Served, tmp_path: Path) -> None:
+    """Some of these can still be shown; none may be more than a refusal."""
+    random = np.random.default_rng(0)
+    sound = make_clip(tmp_path / "a.mp4").read_bytes()
+    for _ in range(12):
+        damaged = bytearray(sound)
+        for at in random.integers(0, len(sound), 8):
+            damaged[at] = random.integers(256)
+        status, content = served.upload(
+            f"/api/projects/{served.project}/uploads", "file", ("a.mp4", bytes(damaged))
+        )
+        if status == 201:
+            video = json.loads(content)["id"]
+            for frame in (0, 7):
+                assert served.raw("GET", f"/api/videos/{video}/frames/{frame}.jpg")[0] < 500
+            assert served.raw("DELETE", f"/api/videos/{video}")[0] == 204
+        else:
+            refused((status, content))
+
+
+def test_pictures(served: Served, tmp_path: Path) -> None:
+    for file in hostile.bombs().values():
+        refused(served.upload("/api/image", "image", file, prompts='{"positive": [[1, 1]]}'))
+    sound = ("a.png", hostile.whole("PNG"))
+    for prompts in (
+        "",
+        "x",
+        "[]",
+        "[5]",
+        '{"positive": [[NaN, 1]]}',
+        '{"positive": [[99, 1]]}',
+        hostile.DEEP,
+    ):
+        refused(served.upload("/api/image", "image", sound, prompts=prompts))
+    refused(served.upload("/api/image", "image", sound, prompts=json.dumps([{"positive": [[1, 1]]}] * 33)))
+    refused(served.upload("/api/image", "image", sound))
+    refused(served.upload("/api/image", "image", ("a.png", b"\x89PNG" + bytes(2**21)), prompts="{}"))
+
+
+@pytest.mark.parametrize("path", hostile.PATHS, ids=lambda path: ascii(path[:30]))
+def test_paths(served: Served, path: str) -> None:
+    body = json.dumps({"path": path}).encode()
+    for said in (
+        refused(served.raw("POST", f"/api/projects/{served.project}/videos", body)),
+        refused(served.raw("GET", f"/api/folder?path={quote(path)}")),
+    ):
+        assert "root:" not in said and str(served.place) not in said
+
+
+@pytest.mark.parametrize("address", hostile.ADDRESSES, ids=lambda address: ascii(address[:40]))
+def test_addresses(served: Served, address: str) -> None:
+    refused(served.raw("GET", address.replace("VIDEO", served.video)))
+
+
+def test_messages(served: Served) -> None:
+    assert len(hostile.messages()) > 100
+    wrong = []
+    for method, below, said in hostile.messages():
+        body = None if said is None and method == "DELETE" else json.dumps(said).encode()
+        try:
+            refused(served.raw(method, served.video + below, body))
+        except AssertionError as error:
+            wrong.append((method, below, str(said)[:80], str(error)[:200]))
+    assert not wrong
+
+
+@pytest.mark.parametrize("body", hostile.BODIES, ids=lambda body: ascii(body[:12]))
+def test_bodies(served: Served, body: bytes) -> None:
+    refused(served.raw("POST", f"{served.video}/prompts", body))
+    refused(served.raw("POST", "/api/projects", body))
+    refused(served.raw("POST", "/label-studio/predict", body))
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"host": "evil.example"},
+        {"host": "127.0.0.1.evil.example"},
+        {"host": ""},
+        {"origin": "http://evil.example"},
+        {"origin": "null"},
+        {"sec_fetch_site": "cross-site"},
+        {"content_length": "99999999999"},
+    ],
+    ids=str,
+)
+def test_headers(served: Served, headers: dict[str, str]) -> None:
+    refused(served.raw("POST", "/api/projects", b'{"name": "a"}', **headers))
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"\x16\x03\x01\x02\x00\x01\x00",
+        b"GET / HTTP/9.9\r\n\r\n",
+        b"POST /api/projects HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: -5\r\n\r\n",
+        b"POST /api/projects HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: x\r\n\r\n",
+        b"BREW /api/about HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n",
+        b"GET /api/about HTTP/1.1\r\nHost: 127.0.0.1\r\nCookie: " + b"a" * 200_000 + b"\r\n\r\n",
+        b"GET /" + b"a" * 200_000 + b" HTTP/1.1\r\n\r\n",
+    ],
+    ids=lambda sent: ascii(sent[:20]),
+)
+def test_what_is_no_request(served: Served, sent: bytes) -> None:
+    with socket.create_connection(("127.0.0.1", served.port), timeout=30) as line:
+        line.sendall(sent)
+        line.shutdown(socket.SHUT_WR)
+        try:
+            said = line.recv(100)
+        except ConnectionResetError:
+            return
+    assert said[:10] in (b"", b"HTTP/1.1 4")
+
+
+def test_what_is_said_by_websocket(served: Served) -> None:
+    with served.events() as socket_:
+        assert json.loads(socket_.recv(30))["type"] == "hello"
+        for said in hostile.SAID:
+            socket_.send(said)
+            socket_.send('{"type": "ping"}')
+            kinds = []
+            while "pong" not in kinds:
+                message = json.loads(socket_.recv(30))
+                kinds.append(message["type"])
+                assert message["type"] != "error" or message["message"].endswith(".")
+            assert "error" in kinds, said[:40]
+
+
+def test_a_websocket_that_says_too_much_is_closed(served: Served) -> None:
+    with served.events() as socket_, pytest.raises(ConnectionClosed) as closed:
+        for _ in range(50):
+            socket_.send("x" * (MESSAGE_BYTES + 1))
+            socket_.recv(30)
+    assert closed.value.rcvd is None or closed.value.rcvd.code == 1009
+
+
+@pytest.mark.parametrize("address", ["/api/videos/none", "/api/videos/%2e%2e", "/api/videos/" + "a" * 3000])
+def test_websockets_of_no_video(served: Served, address: str) -> None:
+    with pytest.raises((ConnectionClosed, InvalidStatus)) as closed, served.events(address) as socket_:
+        socket_.recv(30)
+    if isinstance(closed.value, ConnectionClosed):
+        assert closed.value.rcvd and closed.value.rcvd.code == 4004
+    else:
+        assert 400 <= closed.value.response.status_code < 500
+
+
+def test_websockets_of_other_pages(served: Served) -> None:
+    with (
+        pytest.raises((ConnectionClosed, InvalidStatus)) as closed,
+        served.events(origin="http://evil.example") as it,
+    ):
+        it.recv(30)
+    if isinstance(closed.value, InvalidStatus):
+        assert closed.value.response.status_code == 403
