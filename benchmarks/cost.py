@@ -15,7 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
-from masklet.config import SIZES, Sam2Config
+from masklet.config import Sam2Config
 from masklet.model import Sam2
 from masklet.types import MaskPrediction, Memory, Recall
 
@@ -98,22 +98,3 @@ def _cost(module: torch.nn.Module, run: Callable[[], object], moved: float) -> C
     with Traffic() as traffic:
         run()
     return Cost(counter.get_total_flops(), (weights + moved) * HALF / 4, traffic.bytes)
-
-
-def table() -> str:
-    """GFLOP and MB, stage by stage, for all sizes."""
-    lines = [
-        "| | encode | attend | decode | memorise | a frame, one object | eight objects |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
-    ]
-    for name, config in SIZES.items():
-        stages = costs(config)
-        for unit, read, scale in (
-            ("GFLOP", lambda each: each.flops, 1e9),
-            ("MB at least", lambda each: each.least, 1e6),
-            ("MB unfused, float32", lambda each: each.unfused, 1e6),
-        ):
-            first, *rest = (read(cost) / scale for cost in stages.values())
-            cells = [first, *rest, first + sum(rest), first + 8 * sum(rest)]
-            lines.append(f"| {name}, {unit} | " + " | ".join(f"{value:,.0f}" for value in cells) + " |")
-    return "\n".join(lines)

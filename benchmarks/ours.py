@@ -25,8 +25,8 @@ class Masklet:
             self.watch.watch(self.model, stage, stage)
 
     def picture(self) -> None:
-        session = masklet.ImageSession(self.model, self.work.frames[0])
-        enlarged(session.segment(self._said(1)))
+        self.seen = masklet.ImageSession(self.model, self.work.frames[0])
+        self.click()
 
     def open(self, objects: int) -> None:
         self.tracker = masklet.Tracker(self.model)
@@ -36,8 +36,7 @@ class Masklet:
         self.session.prompt(0, 1, said[1])
 
     def click(self) -> None:
-        self.session.undo()
-        enlarged(self.session.prompt(0, 1, self._said(1)))
+        enlarged(self.seen.segment(self._said(1)))
 
     def remember(self) -> None:
         followed = self.tracker._objects.values()

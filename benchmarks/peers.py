@@ -28,7 +28,7 @@ from parity import original, transformers_reference
 
 def shared_weights(work: Work) -> tuple[Sam2Config, dict[str, Tensor]]:
     """The config of a file of weights, and its tensors under masklet's names."""
-    model = masklet.load(work.weights, device="cpu")
+    model = masklet.load(work.weights, device="cpu", dtype="float32")
     return model.config, model.state_dict()
 
 
@@ -65,6 +65,10 @@ class Original:
     def picture(self) -> None:
         with as_advised(self.work.device):
             self.predictor.set_image(self.work.frames[0])
+        self.click()
+
+    def click(self) -> None:
+        with as_advised(self.work.device):
             self.predictor.predict(np.array([self.work.click(1)]), np.array([1]))
 
     def open(self, objects: int) -> None:
@@ -77,10 +81,6 @@ class Original:
 
     def _prompt(self, id: int) -> None:
         self.model.add_new_points_or_box(self.state, 0, id, [self.work.click(id)], [1])
-
-    def click(self) -> None:
-        with as_advised(self.work.device):
-            self._prompt(1)
 
     def remember(self) -> None:
         with as_advised(self.work.device):
@@ -111,8 +111,12 @@ class Transformers:
 
     def picture(self) -> None:
         with as_advised(self.work.device):
-            session = self._session(self.work.frames[:1])
-            self._prompt(session, 1)
+            self.seen = self._session(self.work.frames[:1])
+        self.click()
+
+    def click(self) -> None:
+        with as_advised(self.work.device):  # of a picture nothing need be remembered
+            self._prompt(self.seen, 1, run_mem_encoder=False)
 
     def open(self, objects: int) -> None:
         with as_advised(self.work.device):
@@ -132,7 +136,7 @@ class Transformers:
             dtype=torch.float32,
         )
 
-    def _prompt(self, session: Sam2VideoInferenceSession, id: int) -> None:
+    def _prompt(self, session: Sam2VideoInferenceSession, id: int, *, run_mem_encoder: bool = True) -> None:
         x, y = self.work.click(id)
         side = self.model.image_size
         point = torch.tensor([x * side / session.video_width, y * side / session.video_height])
@@ -142,11 +146,7 @@ class Transformers:
         }
         session.add_point_inputs(session.obj_id_to_idx(id), 0, inputs)
         session.obj_with_new_inputs = [id]
-        self._enlarged(self.model(session, frame_idx=0), session)
-
-    def click(self) -> None:
-        with as_advised(self.work.device):
-            self._prompt(self.session, 1)
+        self._enlarged(self.model(session, frame_idx=0, run_mem_encoder=run_mem_encoder), session)
 
     def remember(self) -> None:
         for outputs in self.session.output_dict_per_obj.values():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from benchmarks import REPO, apart, rows
+from benchmarks import REPO, apart, paper, rows
 from benchmarks.results import Results, Row
 
 FIGURES = REPO / "docs" / "performance.json"
@@ -68,6 +68,9 @@ def machine_table(results: Results) -> str:
 def write(results: Results) -> None:
     """Fill the marked parts of the page and of the README, and draw the plots."""
     parts = {"machine": machine_table(results), "readme": readme_table(results)}
+    parts |= {"cost": paper.table(), "million": paper.million()}
+    if results.get("machine", "copy", "measured"):
+        parts["roofline"] = paper.roofline(results)
     for model in MODELS:
         if results.subjects(model):
             parts[model] = table(results, model, {**rows.NAMES, **apart.NAMES})

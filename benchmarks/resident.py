@@ -28,7 +28,7 @@ def frames_of(video: Path, count: int) -> np.ndarray:
     return np.stack([stored[frame % len(stored)] for frame in range(count)])
 
 
-def peer(name: str, work: Work) -> None:
+def peer(name: str, work: Work) -> object:
     from benchmarks import peers
 
     subject = peers.Original(work) if name == "original" else peers.Transformers(work)
@@ -44,9 +44,10 @@ def peer(name: str, work: Work) -> None:
     peers.multiply(kept[FOLLOWED], copies, last)
     kept.update({frame: output for frame, output in copies.items() if frame > FOLLOWED})
     subject.follow(last)
+    return subject
 
 
-def ours(work: Work) -> None:
+def ours(work: Work) -> object:
     from benchmarks.ours import Masklet
 
     subject = Masklet(work)
@@ -54,6 +55,7 @@ def ours(work: Work) -> None:
     subject.remember()
     for frame in (FULL, FULL + 1, FULL + 2):
         subject.follow(frame)
+    return subject
 
 
 def main(name: str, weights: str, video: str, count: str) -> None:
@@ -61,13 +63,15 @@ def main(name: str, weights: str, video: str, count: str) -> None:
     process = psutil.Process()
     device = torch.device("cpu")
     if name == "masklet":
-        ours(Work(Path(weights), frames_of(Path(video), FULL + 3), device))
+        held = ours(Work(Path(weights), frames_of(Path(video), FULL + 3), device))
     else:
-        peer(name, Work(Path(weights), frames_of(Path(video), int(count)), device))
+        held = peer(name, Work(Path(weights), frames_of(Path(video), int(count)), device))
+    resident = process.memory_info().rss  # while what is held is held
     peak = next(
         int(line.split()[1]) for line in Path("/proc/self/status").read_text().splitlines() if "VmHWM" in line
     )
-    sys.stdout.write(json.dumps({"resident": process.memory_info().rss / MIB, "peak": peak / 1024}))
+    del held
+    sys.stdout.write(json.dumps({"resident": resident / MIB, "peak": peak / 1024}))
 
 
 if __name__ == "__main__":

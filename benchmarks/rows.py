@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 from benchmarks.results import Row
@@ -34,22 +34,22 @@ class Bench:
     """One model's subjects on a machine.
 
     seconds : that a row may take, beyond which it is not repeated
+    left_out : rows that a subject is left out of
     """
 
     model: str
     work: Work
     subjects: Mapping[str, Subject]
     seconds: float
+    left_out: Mapping[str, Collection[str]]
 
     def run(self, wanted: set[str]) -> Iterator[Row]:
         """Measure the wanted rows of NAMES."""
-        if "picture" in wanted:
+        if wanted & {"picture", "click"}:
             yield from self._rows("picture", lambda each, _: each.picture())
-        if wanted & {"attend 1", "click"}:
-            self._open(1)
-        if "click" in wanted:
             yield from self._rows("click", lambda each, _: each.click(), warm_up=True)
         if "attend 1" in wanted:
+            self._open("attend 1", 1)
             yield from self._attend_one()
         for row, objects in OBJECTS.items():
             if row in wanted:
@@ -63,8 +63,8 @@ class Bench:
         yield from (Row(self.model, "attend 1", name, tuple(seen["attend"])) for name, seen in stages.items())
 
     def _follow(self, row: str, objects: int, *, stages: bool) -> Iterator[Row]:
-        self._open(objects)
-        for each in self.subjects.values():
+        self._open(row, objects)
+        for each in self._asked(row).values():
             each.remember()
         if stages:
             for name, seen in self._staged(lambda each, turn: each.follow(FULL + turn)).items():
@@ -78,20 +78,22 @@ class Bench:
         yield from self._rows(row, lambda each, turn: each.follow(FULL + turn), warm_up=objects <= 3)
 
     def _again(self) -> Iterator[Row]:
-        self._open(1)
-        for each in self.subjects.values():
+        self._open("again", 1)
+        for each in self._asked("again").values():
             each.remember()
-        turns = (
-            3 if self.work.device.type == "cpu" else ROUNDS
-        )  # at least 2: peers keep the last frame's features
+        # At least two frames: peers keep the features of the last.
+        turns = 2 if self.work.device.type == "cpu" else ROUNDS
         for turn in range(turns):
-            for each in self.subjects.values():
+            for each in self._asked("again").values():
                 each.edit(FULL + turn)
         yield from self._rows("again", lambda each, turn: each.edit(FULL + turn), rounds=turns)
 
-    def _open(self, objects: int) -> None:
+    def _asked(self, row: str) -> dict[str, Subject]:
+        return {name: each for name, each in self.subjects.items() if row not in self.left_out.get(name, ())}
+
+    def _open(self, row: str, objects: int) -> None:
         gc.collect()
-        for each in self.subjects.values():
+        for each in self._asked(row).values():
             each.open(objects)
             each.watch.read()
 
@@ -104,9 +106,9 @@ class Bench:
         rounds: int = ROUNDS,
     ) -> Iterator[Row]:
         if warm_up:
-            for each in self.subjects.values():
+            for each in self._asked(row).values():
                 action(each, 0)
-        actions = {name: _bound(action, each) for name, each in self.subjects.items()}
+        actions = {name: _bound(action, each) for name, each in self._asked(row).items()}
         spent = in_turns(actions, self.work.device, seconds=self.seconds, rounds=rounds)
         yield from (Row(self.model, row, name, tuple(values)) for name, values in spent.items())
 

@@ -42,11 +42,11 @@ class Subject(Protocol):
     def picture(self) -> None:
         """Encode a picture and answer one click on it."""
 
+    def click(self) -> None:
+        """Answer a click on the picture, which is encoded."""
+
     def open(self, objects: int) -> None:
         """A video in which so many objects were clicked on frame 0."""
-
-    def click(self) -> None:
-        """Correct object 1 on frame 0, which is encoded."""
 
     def remember(self) -> None:
         """Give every object the memories that following to frame 15 would leave: copies of frame 0's."""

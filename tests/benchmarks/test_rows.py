@@ -1,0 +1,126 @@
+"""The benchmark's own bookkeeping, on shams: which rows come, with which stages, and what becomes of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from benchmarks.cost import costs
+from benchmarks.results import Results, Row
+from benchmarks.rows import NAMES, Bench
+from benchmarks.subject import FULL, STAGES, Work
+from benchmarks.timing import Stopwatch, in_turns
+
+from benchmarks import report
+from masklet.config import NANO, TINY
+
+CPU = torch.device("cpu")
+
+
+class Sham:
+    """Counts what it is asked."""
+
+    def __init__(self) -> None:
+        self.did: list[tuple[str, int]] = []
+        self.watch = Stopwatch(CPU)
+        for stage in STAGES:
+            self.watch.watch(self, stage, stage)
+
+    def encode(self) -> None: ...
+    def attend(self) -> None: ...
+    def decode(self) -> None: ...
+    def memorize(self) -> None: ...
+
+    def picture(self) -> None:
+        self.did.append(("picture", 0))
+
+    def click(self) -> None:
+        self.did.append(("click", 0))
+
+    def open(self, objects: int) -> None:
+        self.did.append(("open", objects))
+
+    def remember(self) -> None:
+        self.did.append(("remember", 0))
+
+    def follow(self, frame: int) -> None:
+        for stage in STAGES:
+            getattr(self, stage)()
+        self.did.append(("follow", frame))
+
+    def edit(self, frame: int) -> None:
+        self.did.append(("edit", frame))
+
+
+def bench(*, seconds: float = 0.0, **subjects: Sham) -> Bench:
+    work = Work(Path("weights"), np.zeros((2, 4, 4, 3), dtype=np.uint8), CPU)
+    return Bench("tiny", work, subjects, seconds, {"two": {"follow 8"}})
+
+
+def test_every_row_comes_of_every_subject_but_those_left_out() -> None:
+    rows = list(bench(one=Sham(), two=Sham()).run(set(NAMES)))
+    assert {row.row for row in rows} == set(NAMES)
+    assert {row.row for row in rows if row.subject == "two"} == set(NAMES) - {"follow 8"}
+
+
+def test_full_memory_is_given_before_frames_are_followed() -> None:
+    sham = Sham()
+    list(bench(one=sham).run({"follow 3"}))
+    assert sham.did == [
+        ("open", 3),
+        ("remember", 0),
+        ("follow", FULL),
+        ("follow", FULL),
+    ]  # the first warms up
+
+
+def test_frames_are_edited_twice_and_the_second_time_counts() -> None:
+    sham = Sham()
+    (row,) = bench(one=sham, seconds=9.0).run({"again"})
+    edited = [frame for what, frame in sham.did if what == "edit"]
+    assert len(row.values) == 2 and edited == 2 * [FULL, FULL + 1]
+
+
+def test_a_slow_row_is_not_repeated() -> None:
+    quick = in_turns({"a": lambda turn: None}, CPU, seconds=9.0, rounds=5)
+    slow = in_turns({"a": lambda turn: None}, CPU, seconds=0.0, rounds=5)
+    assert len(quick["a"]) == 5 and len(slow["a"]) == 1
+
+
+def results() -> Results:
+    made = Results({"cores": 2})
+    for name, seconds in (("original", 4.0), ("transformers", 5.0), ("masklet", 2.0)):
+        made.add(Row("tiny", "follow 1", name, (seconds,)))
+        made.add(Row("tiny", "follow 8", name, (8 * seconds, 9 * seconds, 10 * seconds)))
+    return made
+
+
+def test_results_are_read_back_on_the_same_machine_only(tmp_path: Path) -> None:
+    results().write(tmp_path / "figures.json")
+    assert Results.read(tmp_path / "figures.json", {"cores": 2}).rows == results().rows
+    assert Results.read(tmp_path / "figures.json", {"cores": 4}).rows == {}
+
+
+def test_tables_say_how_many_times_better() -> None:
+    table = report.table(results(), "tiny", NAMES)
+    assert "| follow 1 object | 4.00 s | 5.00 s, **0.80x** | 2.00 s, **2.00x** |" in table
+    assert "18.00 s (16.00 s to 20.00 s), **2.00x**" in table
+    assert "| tiny, 8 objects | 36.00 | 45.00 | 18.00 |" in report.readme_table(results())
+
+
+def test_only_what_lies_between_marks_is_written(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("before\n<!-- bench: tiny -->\nold\n<!-- end -->\nafter\n")
+    for _ in range(2):
+        report.fill(page, {"tiny": "new", "elsewhere": "x"})
+        assert page.read_text() == "before\n<!-- bench: tiny -->\nnew\n<!-- end -->\nafter\n"
+
+
+def test_costs_grow_with_the_size() -> None:
+    small, large = costs(NANO), costs(TINY)
+    assert large["attend"].flops == pytest.approx(606e9, rel=0.01)
+    for stage in STAGES:
+        assert 0 < small[stage].flops < large[stage].flops
+        assert 0 < small[stage].least < small[stage].unfused
