@@ -47,7 +47,7 @@ def between(ours: Answer, theirs: Answer) -> Agreement:
         logits=relative(ours.logits, theirs.logits),
         iou=0.0 if ours.iou is None or theirs.iou is None else (ours.iou - theirs.iou).abs().item(),
         score=(ours.score - theirs.score).abs().item(),
-        pixels=(_mask(ours.logits) != _mask(theirs.logits)).float().mean().item(),
+        pixels=(shown(ours.logits) != shown(theirs.logits)).float().mean().item(),
     )
 
 
@@ -57,5 +57,6 @@ def relative(ours: Tensor, theirs: Tensor) -> float:
     return ((ours - theirs).abs().max() / theirs.abs().max()).item()
 
 
-def _mask(logits: Tensor) -> Tensor:
+def shown(logits: Tensor) -> Tensor:
+    """The mask at four times the size of its logits."""
     return F.interpolate(logits[None, None], scale_factor=4, mode="bilinear", align_corners=False) > 0

@@ -1,12 +1,21 @@
-"""masklet models: the models that have a name."""
+"""masklet models: the models that have a name, and how they run here."""
 
 from __future__ import annotations
+
+from typing import Annotated
 
 import typer
 
 
-def models() -> None:
+def models(
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Say what runs the network on this machine, and how fast.")
+    ] = False,
+) -> None:
     """List the models that have a name; a path or a hub id works in their place."""
+    if explain:
+        _explain()
+        return
     from rich.console import Console
     from rich.table import Table
 
@@ -24,3 +33,35 @@ def models() -> None:
         "Use one as --model NAME, or masklet.load(NAME). What is on the hub, huggingface.co/facebook/NAME, "
         "is fetched once."
     )
+
+
+def _explain() -> None:
+    """What is chosen on this machine, why, and what nano takes with it and without."""
+    import torch
+    from rich.console import Console
+    from rich.table import Table
+
+    from masklet.checkpoint import load
+    from masklet.engines import choose
+    from masklet.engines.explain import measured
+
+    if torch.cuda.is_available():
+        typer.echo(
+            f"{torch.cuda.get_device_name()}: torch runs every verb there. What follows is of the CPU."
+        )
+    table = Table("setting", "verb", "runs on", "why")
+    for setting in ("faithful", "fast"):
+        for choice in choose("auto", setting):
+            table.add_row(setting, choice.verb, choice.runs, choice.why)
+    Console().print(table)
+
+    times = Table("nano, milliseconds here", "encode", "attend to a full bank")
+    for name, model in {
+        "float32": load(device="cpu", dtype="float32"),
+        "bfloat16": load(device="cpu", dtype="bfloat16"),
+        "faithful": load(device="cpu"),
+        "fast": load(device="cpu", setting="fast"),
+    }.items():
+        times.add_row(name, *(f"{each:.1f}" for each in measured(model)))
+    Console().print(times)
+    typer.echo("Use another by masklet.load(NAME, dtype=..., engine=..., setting=...).")

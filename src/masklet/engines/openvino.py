@@ -54,8 +54,8 @@ def _convert(model: Sam2, path: Path) -> None:
 
     side = model.config.image_size
     with torch.no_grad():
-        image = torch.zeros(1, 3, side, side)
-        made = openvino.convert_model(model.image_encoder, example_input=image, input=[1, 3, side, side])
+        exported = torch.export.export(model.image_encoder, (torch.zeros(1, 3, side, side),))
+        made = openvino.convert_model(exported)
     partial = path.with_name(f"partial-{path.name}")
     openvino.save_model(made, partial, compress_to_fp16=False)
     # The weights first: a file is looked for by its .xml, and is then whole.
