@@ -11,7 +11,8 @@ With a trained model's name for `--model` its trunk goes on learning. On eight G
 torchrun --nproc-per-node 8 -m masklet train mae ...
 
 Cost: for nano at 128 pixels 2 s a step of 64 pictures on one core of a server CPU; not run to its end, nor at
-other sizes. Expected score: none of its own; the report pictures what the decoder paints. Hiera's authors took 400 epochs of ImageNet, in batches of 4096.
+other sizes. Expected score: none of its own; the report pictures what the decoder paints. Hiera's authors
+took 400 epochs of ImageNet, in batches of 4096.
 """
 
 from __future__ import annotations
