@@ -36,6 +36,7 @@ def test_all_recipes_are_known_and_say_their_command_and_cost() -> None:
         find_recipe("nono")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "preset"),
     [("finetune", None), ("finetune", "memory"), *((name, None) for name in FROM_WEIGHTS[1:])],
