@@ -58,7 +58,7 @@ def seen(pointers: list[int]) -> int:
 
 def offered(seed: int, doubt: float, frame: int, context: int) -> tuple[list[float], float, list[int]]:
     rng = np.random.default_rng([seed, frame, context])
-    ious = [float(np.float32(iou)) for iou in rng.choice([0.05, 0.3, 0.31, 0.5, 0.8, 0.9], 3)]
+    ious = [float(np.float32(iou)) for iou in rng.choice([0.05, 0.3, 0.301, 0.5, 0.8, 0.9], 3, replace=False)]
     score = float(np.float32(rng.uniform(-2, 2) if rng.random() < doubt else rng.choice([6.0, -5.0])))
     return ious, score, [frame * 100 + int(each) for each in rng.permutation(90)[:3]]
 
@@ -108,10 +108,10 @@ def together(network: Told, length: int, capacity: int | None = None) -> dict[in
     each.bank.keep(remembered(0, torch.zeros(16, 8), start, prompted=True))
     answers: dict[int, int] = {}
     for network.frame in range(1, length):
+        undecided = set(each.undecided)
         advance(network, features, network.frame, [each])
         assert each.last is not None
-        decided = answers.keys() - set(each.undecided)
-        assert not decided & each.revised.keys(), "what is decided stays"
+        assert each.revised.keys() <= undecided, "what is decided stays"
         answers |= {frame: int(answer.pointer[0, 0]) for frame, answer in each.revised.items()}
         answers[network.frame] = int(each.last.pointer[0, 0])
     return answers

@@ -1,0 +1,58 @@
+"""What each memory policy costs: milliseconds a frame beside Recency's, without encoding, which all share.
+
+    python -m benchmarks.policies
+
+How often the paths of `long` part is a matter of the weights: the last column says how many there were.
+"""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import torch
+
+import masklet
+from masklet.annotator import tight_box
+from masklet.memory import MemoryBank
+from masklet.policies import POLICIES
+from masklet.tracking import Ask, TrackedObject, advance
+from masklet.train.composer.suites import cuts
+from masklet.transforms import frame_to_square
+
+OBJECTS = (1, 5)
+WARM = 17  # frames until the memory is full
+
+
+def main() -> None:
+    model = masklet.load(device="cpu")
+    clip = cuts(np.random.default_rng([2, 1]))
+    images = clip.images[:16].repeat(3, axis=0)  # one scene, slowed down
+    side = model.config.image_size
+    started = time.perf_counter()
+    with torch.inference_mode():
+        features = [model.encode(frame_to_square(image, side)) for image in images]
+    print(f"encode: {1000 * (time.perf_counter() - started) / len(images):.1f} ms a frame")
+    for count in OBJECTS:
+        for name, make in POLICIES.items():
+            boxes = tight_box(torch.from_numpy(clip.masks[0, :count]))
+            objects = [TrackedObject(id, MemoryBank(make().capacity), make()) for id in range(1, count + 1)]
+            asks = {
+                each.id: Ask.of(masklet.Prompt(box=tuple(box)), images.shape[1:3], model, alone=True)
+                for each, box in zip(objects, boxes.tolist(), strict=True)
+            }
+            advance(model, features[0], 0, objects, asks)
+            took, batches = [], []
+            for frame in range(1, len(features)):
+                batches.append(sum(len(dict.fromkeys(each.policy.paths)) or 1 for each in objects))
+                started = time.perf_counter()
+                advance(model, features[frame], frame, objects)
+                took.append(time.perf_counter() - started)
+            milliseconds = 1000 * float(np.median(took[WARM:]))
+            print(
+                f"{count} objects, {name}: {milliseconds:.1f} ms a frame, {np.mean(batches[WARM:]):.1f} paths"
+            )
+
+
+if __name__ == "__main__":
+    main()
