@@ -181,7 +181,8 @@ def _memory(pid: int) -> int:
     """Bytes of a process and all below it; what they share is counted once."""
     try:
         lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        tasks = Path(f"/proc/{pid}/task").iterdir()  # any thread may have started a process
+        children = [child for task in tasks for child in (task / "children").read_text().split()]
         own = next(int(line.split()[1]) for line in lines if line.startswith("Pss:")) * 1024
     except (OSError, StopIteration):
         return 0  # it has just ended

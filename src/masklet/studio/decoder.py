@@ -23,7 +23,7 @@ from masklet.media.pictures import is_picture
 Answer = tuple[dict[str, Any], bytes | None]
 
 QUALITY = 85
-KEPT = 48 * 2**20  # bytes of decoded frames, for each of the two who read
+KEPT = 16 * 2**20  # bytes of decoded frames, for each of the two who read
 # What a file must begin with. FFmpeg would also read playlists, which name other files and addresses.
 BEGINNINGS = (
     (0, b"\x89PNG"),

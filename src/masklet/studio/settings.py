@@ -38,7 +38,7 @@ class Limits:
     exports: int = 8
     uploads: int = 4
     sockets: int = 200
-    live: int = 12
+    live: int = 32
     idle: float = 600.0
     features: int = GIB // 2
     rows: int = 64 * MIB
