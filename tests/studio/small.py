@@ -83,6 +83,10 @@ class Caller:
         body = {"frame": frame, "object": object, "positive": [[x, y]], **said}
         return self.post(f"{video}/prompts", body)
 
+    def click_refused(self, video: str, object: int, status: int) -> Any:
+        body = {"frame": 0, "object": object, "positive": [[20, 24]]}
+        return self.post(f"{video}/prompts", body, status=status)
+
     def follow(self, video: str, **said: Any) -> None:
         self.post(f"{video}/propagation", said)
         self.rest(video)

@@ -1,0 +1,97 @@
+"""The database: SQLite and PostgreSQL hold the same; migrations make what the tables say."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+
+from masklet.errors import MaskletError
+from masklet.studio.database import Database
+from masklet.studio.tables import Table
+from studio.small import LENGTH, Caller, make_studio
+from studio.test_session import assert_is_the_session
+
+
+def postgres_programs() -> Path:
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+    if not found:
+        pytest.skip("needs PostgreSQL: apt-get install postgresql")
+    return found[-1].parent
+
+
+@pytest.fixture(scope="module")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A server of our own that listens on a socket in a folder, and on no port."""
+    programs, place = postgres_programs(), tmp_path_factory.mktemp("pg")
+    # The server refuses to run as root.
+    drop = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"] if os.getuid() == 0 else []
+    if drop:
+        for folder in (place, *place.parents):
+            if folder.owner() == "root" and folder != Path("/") and folder != Path("/tmp"):
+                folder.chmod(folder.stat().st_mode | 0o055)
+        shutil.chown(place, "postgres", "postgres")
+    data = place / "data"
+
+    def run(*command: str) -> None:
+        done = subprocess.run([*drop, *command], cwd=place, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    run(str(programs / "initdb"), "--auth=trust", "--username=studio", "--no-sync", f"--pgdata={data}")
+    options = f"-c listen_addresses='' -c unix_socket_directories='{place}' -c fsync=off"
+    control = str(programs / "pg_ctl")
+    run(control, "start", "--wait", f"--pgdata={data}", f"--log={place / 'log'}", f"--options={options}")
+    try:
+        yield f"postgresql://studio@/postgres?host={place}"
+    finally:
+        run(control, "stop", "--mode=immediate", f"--pgdata={data}")
+
+
+def test_postgres_holds_what_sqlite_holds(postgres: str, tmp_path: Path) -> None:
+    with Caller(make_studio(tmp_path, database=postgres)) as caller:
+        video = caller.video()
+        caller.click(video)
+        caller.follow(video)
+        caller.click(video, 3, x=40)
+        caller.post(f"{video}/undo")
+        caller.post(f"{video}/redo")
+        caller.follow(video, scope="affected")
+        caller.ask("PUT", f"{video}/reviewed", json={"start": 0, "stop": 2, "reviewed": True})
+        assert caller.get(f"{video}/strips?bins=3")["objects"][0]["absent"] == [0, 0, 0]
+        assert_is_the_session(caller, video, tmp_path)
+        before = caller.get(video), caller.masks(video)
+    with Caller(make_studio(tmp_path, database=postgres)) as again:
+        assert (again.get(video), again.masks(video)) == before
+        assert before[0]["followed"] == {"1": [[0, LENGTH]]}
+        again.ask("DELETE", video)
+        again.get(video, status=404)
+
+
+def assert_as_the_tables_say(database: Database) -> None:
+    with database.engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": False})
+        assert compare_metadata(context, Table.metadata) == []
+
+
+def test_migrations_make_the_tables(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path / 'a.db'}")
+    assert_as_the_tables_say(database)
+    database.close()
+
+
+def test_migrations_make_the_tables_of_postgres(postgres: str) -> None:
+    database = Database(postgres)
+    assert_as_the_tables_say(database)
+    database.close()
+
+
+@pytest.mark.parametrize("url", ["nonsense", "oracle://nowhere/x", "sqlite:////no/such/folder/x.db"])
+def test_databases_that_cannot_be_used(url: str) -> None:
+    with pytest.raises(MaskletError, match="database"):
+        Database(url)
