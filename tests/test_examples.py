@@ -118,6 +118,14 @@ def test_export_masks(clip: str, model: str, tmp_path: Path) -> None:
     assert json.loads((tmp_path / "youtube_vis.json").read_text())["videos"][0]["length"] == LENGTH
 
 
+def test_find_everything(clip: str, model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main_of("find_everything")(video=clip, fps=None, model=model, out=tmp_path)
+    said = capsys.readouterr().out
+    assert "first frame: " in said and "every pixel once: " in said
+    assert len(open_frames(tmp_path / "overlay.mp4")) == LENGTH
+    assert [masks.frame for masks in read_masklets(tmp_path / "masklets.json")] == list(range(LENGTH))
+
+
 def test_published_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """With nano's shape, whose windows and heads are known as those of published sizes are."""
     masklet.save(masklet.Sam2(NANO), tmp_path / "nano.pt", layout="original")

@@ -75,7 +75,8 @@ def _prompts(entry: Any, frame: int) -> list[Prompt]:
 
 def _boxed(box: np.ndarray, number: int, frame: int) -> Prompt:
     try:
-        return Prompt(box=(box[0], box[1], box[2], box[3]))
+        x0, y0, x1, y1 = map(float, box)
+        return Prompt(box=(x0, y0, x1, y1))
     except PromptError as error:
         raise PromptError(f"detection {number} of frame {frame}: {error}") from None
 

@@ -119,7 +119,8 @@ def generate(
     return segments.rows(distinct(grid.nms, segments.codes, boxes, grid.crop_nms_thresh))
 
 
-def _on(asked: Bool[np.ndarray, "H W"], points: Points) -> Points:
+def _on(asked: Bool[np.ndarray, "H W"], points: Points) -> Float[np.ndarray, "q 2"]:
+    """The points that fall on pixels that may be asked about."""
     columns, rows = (points * asked.shape[::-1]).astype(int).T
     return points[asked[rows.clip(max=asked.shape[0] - 1), columns.clip(max=asked.shape[1] - 1)]]
 

@@ -155,9 +155,11 @@ PRESETS = {
 NANO_PRESETS = {
     name: replace(
         preset,
-        pred_iou_thresh=0.3,
-        stability_score_thresh=0.7,
-        stability_score_offset=0.1,
+        pred_iou_thresh=0.15,
+        stability_score_thresh=0.35,
+        stability_score_offset=0.2,
+        box_nms_thresh=0.5,
+        min_mask_region_area=400,
     )
     for name, preset in PRESETS.items()
 }

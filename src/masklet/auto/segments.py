@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -86,6 +86,11 @@ class Segments(CodedMasks):
 
     def select(self, *ids: int) -> Segments:
         return self.rows([self._row(id) for id in ids], ids)
+
+    def uncovered(self) -> Segments:
+        """Each mask less what lies on it, for the eye: so every pixel has one colour. Some may be empty."""
+        labels = self.label_map()
+        return replace(self, codes=tuple(rle.encode(labels == id) for id in self.ids))
 
     def sorted(self, by: Literal["score", "area"]) -> Segments:
         """Numbered anew from 1 on: by predicted IoU or by area, the highest first."""

@@ -144,7 +144,7 @@ def _write_picture(found: Segments, frames: Frames, results: Results) -> None:
 
     out = results.folder
     write_label_map(out / "mask.png", found.label_map())
-    OverlayPng(out / "overlay.png").write(frames[0], found.sorted("area"))
+    OverlayPng(out / "overlay.png").write(frames[0], found.uncovered())
     records = zip(found.ids, found.records("coco_rle"), strict=True)
     said = [{"id": id, **record} for id, record in records]
     with whole(out / "masks.json") as part:

@@ -1,0 +1,102 @@
+"""A model that takes everything of one colour for one object, and its pictures: black is the background."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from masklet.config import toy
+from masklet.model import Sam2
+from masklet.transforms import MEAN, STD
+from masklet.types import Candidates, FrameFeatures, MaskPrediction, Recall
+
+SIZE = (48, 64)
+RED, GREEN, BLUE, GREY = (255, 0, 0), (0, 255, 0), (0, 0, 255), (150, 150, 150)
+Blot = tuple[tuple[int, int, int], tuple[slice, slice]]
+
+
+def picture(*blots: Blot, size: tuple[int, int] = SIZE) -> np.ndarray:
+    """uint8 (H, W, 3); later blots lie on top."""
+    image = np.zeros((*size, 3), dtype=np.uint8)
+    for color, place in blots:
+        image[place] = color
+    return image
+
+
+class Painted(Sam2):
+    """Colours, of which there are eight, travel in the fine features and in object pointers.
+
+    It is sure of them, and unsure of black.
+    """
+
+    def __init__(self) -> None:
+        nn.Module.__init__(self)
+        self.config = toy()
+        self.asked = 0  # points
+
+    @property
+    def device(self) -> torch.device:
+        return torch.device("cpu")
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return torch.float32
+
+    def encode(self, image: Tensor) -> FrameFeatures:
+        mean, std = (torch.tensor(values)[None, :, None, None] for values in (MEAN, STD))
+        c, g = self.config.channels, self.config.grid
+        fine = torch.zeros(1, c // 4, 4 * g, 4 * g)
+        fine[:, :3] = (
+            (image * std + mean)[:, :, 2::4, 2::4] > 0.5
+        ).float()  # edges have no colours of their own
+        return FrameFeatures(torch.zeros(1, c, g, g), torch.zeros(1, c // 2, 2 * g, 2 * g), fine)
+
+    def attend(self, features: FrameFeatures, recalls: Sequence[Recall]) -> Tensor:
+        context = torch.zeros(len(recalls), *features.coarse.shape[1:])
+        for row, recall in zip(context, recalls, strict=True):
+            if recall.spatial:
+                newest = max((memory for _, memory in recall.spatial), key=lambda memory: memory.frame)
+                row += newest.pointer[:, None, None]
+        return context
+
+    def decode(
+        self,
+        features: FrameFeatures,
+        context: Tensor,
+        points: Tensor | None = None,
+        labels: Tensor | None = None,
+        hint: Tensor | None = None,
+        *,
+        candidates: int = 3,
+        stable: bool = True,
+        present: float = 0.0,
+    ) -> Candidates:
+        color = context[:, :3, 0, 0]
+        if points is not None:
+            self.asked += len(points)
+            cells = (points.mean(dim=1) / 4).long().clamp(0, features.fine.shape[-1] - 1)
+            color = features.fine[0, :3, cells[:, 1], cells[:, 0]].T
+        inside = (features.fine[:, :3] - color[:, :, None, None]).abs().amax(dim=1) < 0.2
+        there = color.amax(dim=1) > 0.2
+        b, score = len(context), torch.where(there & inside.flatten(1).any(dim=1), 5.0, -5.0)
+        logits = torch.where(inside, 80.0, -80.0)[:, None].expand(-1, candidates, -1, -1)
+        quality = torch.where(there, 0.95, 0.2)[:, None] - 0.01 * torch.arange(candidates)
+        pointer = F.pad(color, (0, self.config.channels - 3))[:, None].expand(b, candidates, -1)
+        return Candidates(logits, quality, pointer, score)
+
+    def adopt(self, features: FrameFeatures, mask: Tensor) -> MaskPrediction:
+        logits = F.interpolate(20 * mask[:, None] - 10, (16, 16), mode="area")[:, 0]
+        share = (logits > 0).float() / (logits > 0).sum(dim=(1, 2), keepdim=True).clamp(min=1)
+        color = torch.einsum("bhw,chw->bc", share, features.fine[0, :3])
+        b = len(mask)
+        pointer = F.pad(color, (0, self.config.channels - 3))
+        return MaskPrediction(logits, torch.ones(b), pointer, torch.full((b,), 10.0))
+
+    def memorize(
+        self, features: FrameFeatures, prediction: MaskPrediction, *, binary: bool = False
+    ) -> Tensor:
+        return torch.zeros(len(prediction.logits), self.config.grid**2, self.config.memory_channels)

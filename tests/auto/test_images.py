@@ -1,0 +1,267 @@
+"""Everything in a picture: what is found, how it is ordered, parted, written, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jaxtyping
+import numpy as np
+import PIL.Image
+import pytest
+import torch
+from pycocotools.coco import COCO
+
+import masklet
+from masklet import Grid, Segments
+from masklet.auto import everything_in_image, generate, parted
+from masklet.auto.duplicates import distinct
+from masklet.auto.grid import NANO_PRESETS, PRESETS, grid_of
+from masklet.config import NANO, TINY
+from masklet.media import CocoJson, open_frames
+from masklet.rle import encode
+from toys import toy_network
+
+from .painted import BLUE, GREEN, GREY, RED, SIZE, Painted, picture
+
+LEFT, RIGHT, SMALL = np.s_[8:32, 4:24], np.s_[4:44, 36:60], np.s_[16:28, 44:56]
+COARSE = Grid(points_per_side=12)
+
+
+@pytest.fixture(scope="module")
+def image() -> np.ndarray:
+    """A red blot, and a green one with a blue blot on it."""
+    return picture((RED, LEFT), (GREEN, RIGHT), (BLUE, SMALL))
+
+
+@pytest.fixture(scope="module")
+def found(image: np.ndarray) -> Segments:
+    return everything_in_image(Painted(), image, COARSE, sort="area")
+
+
+@pytest.fixture
+def unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Types are not checked, as they are not outside tests: so that a wrong word meets its own sentence."""
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+
+
+def overlap(mask: np.ndarray, place: tuple[slice, slice], without: Any = None) -> float:
+    truth = np.zeros_like(mask)
+    truth[place] = True
+    if without is not None:
+        truth[without] = False
+    return (mask & truth).sum() / (mask | truth).sum()
+
+
+def test_each_thing_is_found_once(found: Segments) -> None:
+    assert found.ids == (1, 2, 3)
+    assert overlap(found[1], RIGHT, SMALL) > 0.8
+    assert overlap(found[2], LEFT) > 0.8
+    assert overlap(found[3], SMALL) > 0.8
+    assert (found.iou > 0.9).all() and (found.stability > 0.9).all()
+
+
+def test_the_result_reads_like_masks(found: Segments) -> None:
+    arrays = np.stack([mask for _, mask in found.items()])
+    assert ((found.logits > 0).numpy() == arrays).all()
+    assert found.areas.tolist() == arrays.sum(axis=(1, 2)).tolist() == sorted(found.areas, reverse=True)
+    for (x0, y0, x1, y1), mask in zip(found.boxes.astype(int), arrays, strict=True):
+        assert mask[y0:y1, x0:x1].sum() == mask.sum()
+        assert mask[y0].any() and mask[y1 - 1].any() and mask[:, x0].any() and mask[:, x1 - 1].any()
+    some = found.select(3, 1)
+    assert some.ids == (3, 1) and (some[3] == found[3]).all() and some.iou[0] == found.iou[2]
+    labels = found.label_map()
+    assert set(np.unique(labels)) == {0, 1, 2, 3} and (labels[found[3]] == 3).all()
+
+
+def test_points_lie_on_their_masks(found: Segments) -> None:
+    for id, (x, y) in zip(found.ids, found.points, strict=True):
+        assert found[id][int(y), int(x)]
+
+
+@pytest.mark.parametrize("mode", ["binary_mask", "uncompressed_rle", "coco_rle"])
+def test_records_as_the_original_has_them(found: Segments, mode: Any) -> None:
+    from pycocotools import mask as coco
+
+    for record, (id, mask) in zip(found.records(mode), found.items(), strict=True):
+        assert record["area"] == mask.sum() and id
+        form = record["segmentation"]
+        if mode == "uncompressed_rle":
+            form = coco.decode(coco.frPyObjects(form, *SIZE)).astype(bool)
+        elif mode == "coco_rle":
+            form = coco.decode(form).astype(bool)
+        assert (form == mask).all()
+
+
+def test_boxes_miss_duplicates_that_masks_show() -> None:
+    """A cross and the same cross less its corner lie in one box; so do a cross and its complement."""
+    cross = np.zeros(SIZE, dtype=bool)
+    cross[20:28], cross[:, 28:36] = True, True
+    nearly, rest = cross.copy(), ~cross
+    nearly[:4] = False
+    codes = [encode(each) for each in (cross, nearly, rest)]
+    boxes = np.array([[0, 0, 63, 47], [0, 4, 63, 47], [0, 0, 63, 47]], dtype=float)
+    assert distinct("mask", codes, boxes, 0.7) == [0, 2]
+    assert distinct("box", codes, boxes, 0.7) == [0]
+
+
+def test_crops_find_what_is_small() -> None:
+    speck = np.s_[40:56, 52:68]
+    image = picture((RED, speck), (GREEN, np.s_[80:180, 110:240]), size=(192, 256))
+    plain = generate(Painted(), image, Grid(points_per_side=4))
+    cropped = generate(Painted(), image, Grid(points_per_side=4, crop_n_layers=1))
+    assert len(plain) == 1 and len(cropped) == 2
+    row = int(np.argmin(cropped.areas))
+    assert overlap(cropped[cropped.ids[row]], speck) > 0.6
+    assert cropped.crops[row].tolist() == [0, 0, 161, 129]
+    assert cropped.low_res.shape[1:] == (16, 16) and cropped.low_res[row, :3, 8:].max() < 0
+
+
+def test_crops_are_the_picture_in_overlapping_parts() -> None:
+    crops = Grid(crop_n_layers=2).crops((90, 160))
+    assert [crop.layer for crop in crops] == [0] + [1] * 4 + [2] * 16
+    for layer in (1, 2):
+        seen = np.zeros((90, 160), dtype=int)
+        for crop in crops:
+            if crop.layer == layer:
+                seen[crop.y0 : crop.y1, crop.x0 : crop.x1] += 1
+        assert seen.min() == 1 and seen.max() == 4
+
+
+def test_what_a_crop_cuts_is_left_to_others() -> None:
+    image = picture((RED, np.s_[10:150, 10:310]), size=(160, 320))  # goes through all four crops
+    cropped = generate(Painted(), image, Grid(points_per_side=8, crop_n_layers=1))
+    assert cropped.crops.tolist() == [[0, 0, 320, 160]]
+
+
+def test_specks_and_holes_are_cleared() -> None:
+    image = picture((RED, LEFT), (RED, np.s_[40:46, 40:46]), (GREY, np.s_[16:20, 12:16]))
+    plain = generate(Painted(), image, COARSE)
+    clean = generate(Painted(), image, Grid(points_per_side=12, min_mask_region_area=60))
+    red, cleaned = (max(each.areas.tolist()) for each in (plain, clean))
+    assert overlap(clean[1 + int(clean.areas.argmax())], LEFT) > 0.85 and cleaned != red
+
+
+def test_a_refinement_gives_each_mask_as_the_hint() -> None:
+    hints: list[torch.Tensor | None] = []
+
+    class Listening(Painted):
+        def decode(self, *arguments: Any, **options: Any) -> Any:
+            hints.append(arguments[4])
+            return super().decode(*arguments, **options)
+
+    image = picture((RED, LEFT))
+    generate(Listening(), image, Grid(points_per_side=4, use_m2m=True))
+    assert hints[0] is None and [len(hint) for hint in hints[1:]] == [48]  # type: ignore[arg-type]
+
+
+def test_batches_change_nothing(image: np.ndarray) -> None:
+    model = toy_network()
+    grids = [
+        Grid(
+            points_per_side=5,
+            points_per_batch=size,
+            pred_iou_thresh=0.2,
+            stability_score_thresh=0.3,
+            stability_score_offset=0.1,
+        )
+        for size in (3, 64)
+    ]
+    small, large = (generate(model, image, grid) for grid in grids)
+    assert len(small) and small.codes == large.codes
+
+
+def test_nothing_is_found_in_nothing() -> None:
+    found = everything_in_image(Painted(), picture(), COARSE)
+    assert len(found) == 0 and found.records() == [] and not found.label_map().any()
+    assert found.logits.shape == (0, *SIZE) and found.boxes.shape == (0, 4)
+
+
+@pytest.mark.parametrize("blots", [(), ((RED, LEFT), (GREEN, RIGHT), (BLUE, SMALL))], ids=["none", "three"])
+def test_a_partition_covers_every_pixel_once(blots: tuple[Any, ...]) -> None:
+    parts = everything_in_image(Painted(), picture(*blots), COARSE, partition=True)
+    times = np.sum([mask for _, mask in parts.items()], axis=0)
+    assert (times == 1).all()
+    assert len(parts) == len(blots) + 1
+    assert int((parts.iou == 0).sum()) == 1 and int(np.isnan(parts.points).any(axis=1).sum()) == 1
+
+
+def test_crumbs_fall_to_their_neighbour(found: Segments) -> None:
+    parts = parted(found, least=400)  # more than the small blot has
+    assert len(parts) == 3
+    assert overlap(max((mask for _, mask in parts.items()), key=lambda mask: mask[20, 50]), RIGHT) > 0.8
+    assert len(parted(found, least=10**6)) == 1
+
+
+def test_sorted_by_score(image: np.ndarray) -> None:
+    found = everything_in_image(Painted(), image, COARSE)
+    assert (found.iou.diff() <= 0).all()
+
+
+def test_words_that_are_not_known(found: Segments, image: np.ndarray, unchecked: None) -> None:
+    with pytest.raises(ValueError, match="output_mode must be"):
+        found.records("png")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match='nms must be "mask" or "box"'):
+        Grid(nms="iou")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match='sort must be "score" or "area"'):
+        everything_in_image(Painted(), image, COARSE, sort="size")  # type: ignore[arg-type]
+
+
+def test_coco(found: Segments, image: np.ndarray, tmp_path: Path) -> None:
+    with CocoJson(tmp_path / "coco.json", open_frames(image[None])) as writer:
+        writer.write(image, found)
+    content = json.loads((tmp_path / "coco.json").read_text())
+    assert [each["area"] for each in content["annotations"]] == found.areas.tolist()
+    assert len(COCO(tmp_path / "coco.json").anns) == 3
+
+
+def test_one_door(image: np.ndarray, tmp_path: Path) -> None:
+    PIL.Image.fromarray(image).save(tmp_path / "picture.png")
+    for source in (
+        image,
+        PIL.Image.fromarray(image),
+        tmp_path / "picture.png",
+        str(tmp_path / "picture.png"),
+    ):
+        assert isinstance(masklet.everything(Painted(), source, COARSE), Segments)
+    with pytest.raises(ValueError, match="every, patience: this is said of a video"):
+        masklet.everything(Painted(), image, every=3, patience=2)
+    with pytest.raises(ValueError, match="partition: this is said of a picture"):
+        masklet.everything(Painted(), image[None], partition=True)
+
+
+@pytest.mark.parametrize(
+    ("knobs", "part"),
+    [
+        ({"points_per_side": None}, "either points_per_side or point_grids.* Got neither"),
+        ({"point_grids": [np.zeros((1, 2))]}, "Got both"),
+        ({"points_per_side": 0}, "points_per_side must be at least 1. Got 0"),
+        ({"points_per_batch": 0}, "points_per_batch must be at least 1"),
+        ({"crop_n_layers": -1}, "crop_n_layers must be at least 0"),
+        ({"pred_iou_thresh": 88}, "pred_iou_thresh is a share and lies between 0 and 1. Got 88"),
+        ({"stability_score_thresh": -0.1}, "stability_score_thresh is a share"),
+        ({"box_nms_thresh": 7}, "box_nms_thresh is a share"),
+        ({"crop_nms_thresh": float("nan")}, "crop_nms_thresh is a share"),
+        ({"crop_overlap_ratio": 1}, "crop_overlap_ratio must be from 0 to below 1"),
+        ({"stability_score_offset": 0}, "stability_score_offset must be above 0"),
+        ({"points_per_side": None, "point_grids": []}, "1 in all. Got 0"),
+        ({"points_per_side": None, "point_grids": [np.zeros((0, 2))]}, r"Got shape \(0, 2\)"),
+        ({"points_per_side": None, "point_grids": [np.array([[320.0, 200.0]])]}, "divide pixels"),
+    ],
+)
+def test_a_grid_that_cannot_be_meant(knobs: dict[str, Any], part: str) -> None:
+    with pytest.raises(ValueError, match=part):
+        Grid(**knobs)
+
+
+def test_presets() -> None:
+    import inspect
+
+    original = {"points_per_side": 32, "points_per_batch": 64, "pred_iou_thresh": 0.8}
+    defaults = {name: each.default for name, each in inspect.signature(Grid).parameters.items()}
+    assert defaults.items() >= original.items()
+    assert grid_of("balanced", TINY) == Grid(points_per_batch=PRESETS["balanced"].points_per_batch)
+    assert grid_of("dense", NANO) is NANO_PRESETS["dense"] and grid_of(COARSE, NANO) is COARSE
+    with pytest.raises(ValueError, match=r"the presets are fast, balanced, dense; .*\. Got 'slow'"):
+        grid_of("slow", TINY)

@@ -1,0 +1,234 @@
+"""Everything in a video: who joins, who is whom, who is filled in, what becomes of them; and detectors."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+import masklet
+from masklet import Followed, Grid, PromptError, rle
+from masklet.auto import detector, everything_in_video
+from masklet.auto.lives import Lives
+from masklet.errors import MaskletError, MediaError
+
+from .painted import BLUE, GREEN, RED, Painted, picture
+
+GRID = Grid(points_per_side=12)
+LENGTH = 24
+
+
+def frame(time: int, *, blue: bool = True) -> np.ndarray:
+    """Red is always there and drifts; green comes at 7; blue leaves at 4 and is back at 14."""
+    blots: list[Any] = [(RED, np.s_[8:32, 4 + time // 4 : 20 + time // 4])]
+    if time >= 7:
+        blots.append((GREEN, np.s_[4:20, 40:60]))
+    if blue and not 4 <= time < 14:
+        blots.append((BLUE, np.s_[28:44, 40:56]))
+    return picture(*blots)
+
+
+@pytest.fixture(scope="module")
+def clip() -> np.ndarray:
+    return np.stack([frame(time) for time in range(LENGTH)])
+
+
+@pytest.fixture(scope="module")
+def both_ways(clip: np.ndarray) -> tuple[list[masklet.Masks], Followed]:
+    found = everything_in_video(Painted(), clip, GRID, every=5, patience=50)
+    return list(found), found
+
+
+def colors(masks: masklet.Masks, image: np.ndarray) -> dict[int, tuple[int, ...]]:
+    """What each object that is seen has most of."""
+    return {id: tuple(np.median(image[mask], axis=0).astype(int)) for id, mask in masks.items() if mask.any()}
+
+
+def test_objects_are_followed_from_where_they_appear(
+    clip: np.ndarray, both_ways: tuple[list[masklet.Masks], Followed]
+) -> None:
+    frames, found = both_ways
+    assert [masks.frame for masks in frames] == list(range(LENGTH))
+    ids = {color: id for id, color in colors(frames[20], clip[20]).items()}
+    assert set(ids) == {RED, GREEN, BLUE}
+    for masks, image in zip(frames, clip, strict=True):
+        seen = colors(masks, image)
+        assert all(ids[color] == id for id, color in seen.items())
+        assert (GREEN in seen.values()) == (masks.frame >= 7)  # though the key frame was the tenth
+    lives = {color: found.lives[id] for color, id in ids.items()}
+    assert (lives[GREEN].born, lives[RED].seen, lives[RED].ended) == (7, LENGTH, None)
+    assert list(lives[BLUE].turns) == [(4, "lost"), (14, "found")]
+
+
+def test_nothing_is_followed_twice(both_ways: tuple[list[masklet.Masks], Followed]) -> None:
+    frames, found = both_ways
+    assert set(found.lives) == {id for masks in frames for id in masks} and len(found.lives) == 3
+
+
+def test_an_object_that_was_given_up_and_born_again_is_one(clip: np.ndarray) -> None:
+    """Blue is given up at 4 + 5 frames, joins anew at 15, and is followed back to where it first was."""
+    frames = np.concatenate([clip, clip[::-1][:4]])
+    found = everything_in_video(Painted(), frames, GRID, every=5, patience=5)
+    masks = list(found)
+    assert len(found.lives) == 4 and found.lives[max(found.lives)].born == 14
+    assert sorted(life.ended is not None for life in found.lives.values()) == [False, False, False, True]
+    assert len(masks) == len(frames)
+
+
+def test_a_stream_goes_forward_only(clip: np.ndarray) -> None:
+    found = masklet.everything(Painted(), iter(clip), GRID, every=5, patience=50)
+    assert isinstance(found, Followed)
+    first = next(found)
+    assert first.frame == 0 and len(first) == 2
+    frames = [first, *found]
+    assert [len(masks) for masks in frames] == [2] * 10 + [3] * 14
+    assert sorted(life.born for life in found.lives.values()) == [0, 0, 10]
+    with pytest.raises(ValueError, match=r"seen once.*backward=False"):
+        everything_in_video(Painted(), iter(clip), GRID, backward=True)
+
+
+def test_points_are_asked_only_where_nothing_is_followed() -> None:
+    model = Painted()
+    found = everything_in_video(model, iter([frame(8)] * 3), GRID, every=1)
+    next(found)
+    first = model.asked
+    next(found)
+    assert first == 144 and model.asked - first < 0.8 * first
+
+
+def test_the_largest_come_first_where_there_is_room_for_few() -> None:
+    image = frame(8)
+    masks = next(everything_in_video(Painted(), iter([image]), GRID, max_objects=2))
+    assert list(colors(masks, image).values()) == [RED, GREEN]
+
+
+def test_an_endless_stream_needs_no_more_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blots come and go for 400 frames: objects, memories and lives are as many as after 100."""
+    monkeypatch.setattr("masklet.auto.lives.REMEMBERED", 10)
+
+    def come_and_go() -> Iterator[np.ndarray]:
+        for time in range(400):
+            here = time // 10 % 4
+            yield picture((RED, np.s_[4:20, 4 + 8 * here : 20 + 8 * here]), (GREEN, np.s_[28:44, 8:24]))
+            if time % 10 == 9:
+                yield from [picture()] * 6
+
+    found = everything_in_video(Painted(), come_and_go(), Grid(points_per_side=8), every=4, patience=2)
+    crowd = found._frames.__reduce__()[1][0].__self__  # type: ignore[attr-defined]
+    held = []
+    for masks in found:
+        if masks.frame % 100 == 99:
+            banks = [each.bank for each in crowd._tracker._objects.values()]
+            memories = sum(len(bank.tracked) + len(bank.prompted) for bank in banks)
+            held.append((len(banks), memories, len(found.lives)))
+    assert len(held) >= 5 and max(found.lives) > 50
+    assert all(objects <= 2 and memories <= 40 and lives <= 12 for objects, memories, lives in held)
+
+
+def test_the_lives_of_a_flickering_object_are_bounded() -> None:
+    life = masklet.auto.Life(1, born=0)
+    life.turns.extend((time, "lost") for time in range(5000))
+    assert len(life.turns) == 1000
+    assert Lives().all == {}
+
+
+def detections(form: str) -> Any:
+    """Red on frame 0, green and red on frame 10; nothing is said of others."""
+    red, green = np.s_[8:32, 4:20], np.s_[4:20, 40:60]
+    boxes = {0: np.array([[4, 8, 20, 32]]), 10: np.array([[40, 4, 60, 20], [6, 8, 22, 32]])}
+    masks = {0: np.zeros((1, 48, 64), dtype=bool), 10: np.zeros((2, 48, 64), dtype=bool)}
+    masks[0][0][red], masks[10][0][green] = True, True
+    masks[10][1][8:32, 6:22] = True
+    match form:
+        case "boxes":
+            return boxes
+        case "lists":
+            return [boxes[time].tolist() if time in boxes else None for time in range(LENGTH)]
+        case "masks":
+            return masks
+        case "supervision":
+            return {time: SimpleNamespace(xyxy=boxes[time], mask=None) for time in boxes}
+        case "supervision with masks":
+            return {time: SimpleNamespace(xyxy=boxes[time], mask=masks[time]) for time in boxes}
+    return {time: [masklet.Prompt(box=tuple(map(float, box))) for box in boxes[time]] for time in boxes}
+
+
+@pytest.mark.parametrize(
+    "form", ["boxes", "lists", "masks", "supervision", "supervision with masks", "prompts"]
+)
+def test_a_detector_in_place_of_the_grid(clip: np.ndarray, form: str) -> None:
+    model = Painted()
+    frames = list(everything_in_video(model, clip, detections=detections(form)))
+    assert [len(masks) for masks in frames] == [1] * 7 + [2] * 17  # green is filled in from 10 back to 7
+    assert colors(frames[20], clip[20]) == {frames[20].ids[0]: RED, frames[20].ids[1]: GREEN}
+    assert model.asked < 10
+
+
+@pytest.mark.parametrize("segmented", ["rle", "uncompressed", "polygon", None])
+@pytest.mark.parametrize("named", [True, False])
+def test_a_coco_json_in_place_of_the_grid(
+    clip: np.ndarray, tmp_path: Path, segmented: str | None, named: bool
+) -> None:
+    mask = np.zeros((48, 64), dtype=bool)
+    mask[4:20, 40:60] = True
+    code = rle.encode(mask)
+    runs = [40 * 48 + 4, *[16, 32] * 19, 16, 28 + 4 * 48]
+    forms: dict[str | None, Any] = {
+        "rle": code,
+        "uncompressed": {"size": [48, 64], "counts": runs},
+        "polygon": [[40, 4, 60, 4, 60, 20, 40, 20]],
+        None: None,
+    }
+    annotation = {"image_id": 11, "bbox": [40, 4, 20, 16], "segmentation": forms[segmented]}
+    names = [f"{time:05d}.jpg" if named else f"x{time}.jpg" for time in range(LENGTH)]
+    images = [{"id": time + 1, "file_name": name} for time, name in enumerate(names)]
+    path = tmp_path / "coco.json"
+    path.write_text(json.dumps({"images": images, "annotations": [annotation]}))
+    found = everything_in_video(Painted(), clip, detections=path, backward=False)
+    assert [len(masks) for masks in found] == [0] * 10 + [1] * 14
+
+
+@pytest.mark.parametrize(
+    ("entry", "part"),
+    [
+        (np.array([[70, 4, 90, 20]]), "detection 0 of frame 0: box must touch the frame, which is 64 wide"),
+        (np.array([[4, 4, 20, 20], [20, 4, 4, 20]]), "detection 1 of frame 0: box must have an area"),
+        (np.zeros((1, 64, 48), dtype=bool), "detection 0 of frame 0: mask must have shape"),
+        (np.zeros((2, 5)), r"must be boxes \(n, 4\).* or masks .* Got shape \(2, 5\)"),
+    ],
+)
+def test_detections_that_cannot_be_meant(clip: np.ndarray, entry: np.ndarray, part: str) -> None:
+    if entry.dtype == bool:
+        entry[:] = True
+    with pytest.raises(PromptError, match=part):
+        next(everything_in_video(Painted(), clip, detections=[entry]))
+
+
+def test_detections_of_no_known_kind(tmp_path: Path) -> None:
+    with pytest.raises(PromptError, match=r"a list with an entry for each frame.* Got int"):
+        detector(3, str)
+    with pytest.raises(MediaError, match="there is no file"):
+        detector(tmp_path / "none.json", str)
+    (tmp_path / "other.json").write_text('{"images": []}')
+    with pytest.raises(MediaError, match="is not a COCO JSON with images and annotations"):
+        detector(tmp_path / "other.json", str)
+    assert detector([None, []], str)(0, (4, 4)) is None and detector([None, []], str)(1, (4, 4)) == []
+
+
+@pytest.mark.parametrize("name", ["every", "patience", "max_objects"])
+def test_rules_that_cannot_be_meant(clip: np.ndarray, name: str) -> None:
+    with pytest.raises(ValueError, match=f"{name} must be at least 1. Got 0"):
+        everything_in_video(Painted(), clip, **{name: 0})  # type: ignore[arg-type]
+
+
+def test_a_policy_by_name(clip: np.ndarray) -> None:
+    with pytest.raises(MaskletError, match=r"policy must be one of .*Did you mean gated"):
+        everything_in_video(Painted(), clip, GRID, policy="gatd")
+    found = everything_in_video(Painted(), clip, GRID, every=5, policy="gated", backward=False)
+    assert [len(masks) for masks in islice(found, 3)] == [2, 2, 2]

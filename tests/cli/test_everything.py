@@ -1,0 +1,83 @@
+"""masklet everything: a picture, a video, a detector; and what is refused in one sentence."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import pytest
+
+from masklet.media import read_label_map, write_label_map
+from toys import SIZE
+
+from .conftest import LENGTH, Run
+
+# What a network that has learned nothing is sure of.
+LOOSE = ("--points-per-side", 4, "--pred-iou-thresh", 0, "--stability-score-thresh", 0)
+
+
+def test_a_picture(run: Run, shelf: Path, tmp_path: Path) -> None:
+    model = ("--model", shelf / "toy.safetensors")
+    answer = run(
+        "everything", shelf / "frames" / "0.png", *LOOSE, *model, "--sort", "area", "--out", tmp_path
+    )
+    names = ("mask.png", "masks.json", "overlay.png", "coco.json")
+    assert answer.code == 0 and answer.out.splitlines()[1:] == [str(tmp_path / name) for name in names]
+    said = json.loads((tmp_path / "masks.json").read_text())
+    areas = [each["area"] for each in said["masks"]]
+    assert areas and areas == sorted(areas, reverse=True)
+    assert set(said["masks"][0]) >= {"id", "segmentation", "bbox", "predicted_iou", "stability_score"}
+    assert len(json.loads((tmp_path / "coco.json").read_text())["annotations"]) == len(areas)
+    with PIL.Image.open(tmp_path / "overlay.png") as overlay:
+        assert overlay.size == SIZE[::-1]
+
+
+def test_a_partition(run: Run, shelf: Path, tmp_path: Path) -> None:
+    model = ("--model", shelf / "toy.safetensors")
+    arguments = (*LOOSE, *model, "--partition", "--out", tmp_path)
+    assert run("everything", shelf / "frames" / "0.png", *arguments).code == 0
+    assert (read_label_map(tmp_path / "mask.png") > 0).all()
+
+
+def test_a_video_from_detections(run: Run, shelf: Path, tmp_path: Path) -> None:
+    images = [{"id": frame, "file_name": f"{frame}.png"} for frame in range(LENGTH)]
+    boxes = [{"image_id": 2, "bbox": [10, 8, 30, 24]}]
+    (tmp_path / "found.json").write_text(json.dumps({"images": images, "annotations": boxes}))
+    out = tmp_path / "out"
+    arguments = ("--detections", tmp_path / "found.json", "--model", shelf / "toy.safetensors", "--out", out)
+    answer = run("everything", shelf / "frames", *arguments)
+    assert answer.code == 0 and "lives.json" in answer.out
+    lives = json.loads((out / "lives.json").read_text())
+    assert len(lives) <= 1 and len(list((out / "masks").iterdir())) == LENGTH
+    assert (out / "overlay.mp4").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [
+        (("--points-per-side", 0), "points_per_side must be at least 1. Got 0"),
+        (("--pred-iou-thresh", 80), "pred_iou_thresh is a share and lies between 0 and 1. Got 80"),
+        (("--every", 5), "every: this is said of a video. Got a picture"),
+        (("--preset", "slow"), "slow"),
+    ],
+)
+def test_what_cannot_be_meant(
+    run: Run, shelf: Path, tmp_path: Path, words: tuple[object, ...], part: str
+) -> None:
+    arguments = (*words, "--model", shelf / "toy.safetensors", "--out", tmp_path / "out")
+    answer = run("everything", shelf / "frames" / "0.png", *arguments)
+    assert answer.code == 2 and part in answer.err and not list((tmp_path).glob("out/*"))
+
+
+def test_a_misspelt_policy(run: Run, shelf: Path, tmp_path: Path) -> None:
+    arguments = ("--policy", "gatd", "--model", shelf / "toy.safetensors", "--out", tmp_path / "out")
+    answer = run("everything", shelf / "clip.mp4", *arguments)
+    assert answer.code == 1 and "policy must be one of" in answer.err and "gated" in answer.err
+
+
+def test_more_ids_than_a_palette_holds(tmp_path: Path) -> None:
+    labels = np.arange(20 * 20, dtype=np.int32).reshape(20, 20)
+    write_label_map(tmp_path / "labels.png", labels)
+    assert (read_label_map(tmp_path / "labels.png") == labels).all()
