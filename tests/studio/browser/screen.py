@@ -65,7 +65,7 @@ class Server:
         log = (self.data.parent / "studio.log").open("ab")
         self.process = subprocess.Popen(command, stdout=log, stderr=log)
         log.close()
-        limit = time.monotonic() + 90
+        limit = time.monotonic() + 180
         while True:
             try:
                 with urllib.request.urlopen(f"{self.address}api/about", timeout=5):

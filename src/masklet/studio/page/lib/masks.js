@@ -6,6 +6,7 @@ import * as api from "./api.js";
 
 const CHUNK = 64; // frames that are fetched at once
 const CHUNKS = 48; // that are kept
+const AGAIN = 3000; // milliseconds before masks that could not be had are asked for again
 
 /**
  * @typedef {object} Chunk
@@ -120,7 +121,8 @@ export class MaskBook {
             }
         } catch (error) {
             this.failed(error);
-            return; // `loading` stays: asked again once the connection is back
+            chunk.stale = true;
+            await new Promise((resolve) => setTimeout(resolve, AGAIN));
         }
         chunk.loading = false;
         this.changed();
@@ -128,7 +130,6 @@ export class MaskBook {
 
     /** After the connection was lost: everything may have changed. */
     restart() {
-        for (const chunk of this.chunks.values()) chunk.loading = false;
         this.expire([[0, this.count]]);
     }
 }
