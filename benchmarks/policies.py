@@ -8,20 +8,29 @@ How often the paths of `long` part is a matter of the weights: the last column s
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 
 import masklet
 from masklet.annotator import tight_box
-from masklet.memory import MemoryBank
+from masklet.memory import MemoryBank, Offer
 from masklet.policies import POLICIES
+from masklet.policies.long import PATHS, Long
 from masklet.tracking import Ask, TrackedObject, advance
 from masklet.train.composer.suites import cuts
 from masklet.transforms import frame_to_square
 
 OBJECTS = (1, 5)
 WARM = 17  # frames until the memory is full
+
+
+class Doubting(Long):
+    """A policy whose paths part on every frame: the most that it can cost."""
+
+    def grow(self, offers: Sequence[Offer]) -> list[tuple[int, int, float]]:
+        return [(path % len(offers), path, float(path)) for path in range(PATHS)]
 
 
 def main() -> None:
@@ -34,7 +43,7 @@ def main() -> None:
         features = [model.encode(frame_to_square(image, side)) for image in images]
     print(f"encode: {1000 * (time.perf_counter() - started) / len(images):.1f} ms a frame")
     for count in OBJECTS:
-        for name, make in POLICIES.items():
+        for name, make in {**POLICIES, "long, ever in doubt": Doubting}.items():
             boxes = tight_box(torch.from_numpy(clip.masks[0, :count]))
             objects = [TrackedObject(id, MemoryBank(make().capacity), make()) for id in range(1, count + 1)]
             asks = {

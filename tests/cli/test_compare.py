@@ -1,0 +1,41 @@
+"""`masklet evaluate policies`: one table, and a strip of a win and a loss for each policy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+import masklet
+from masklet.cli import app
+from masklet.media import read_image
+from masklet.policies import POLICIES
+from masklet.train.composer import suites
+from toys import toy_network
+
+
+def test_policies_stand_side_by_side(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(suites, "CLIPS", 1)
+    monkeypatch.setattr(suites, "FRAMES", 7)
+    monkeypatch.setattr(suites, "SIDE", 64)
+    monkeypatch.setattr(suites, "SUITES", {"lookalikes": suites.lookalikes})
+    data = suites.render(tmp_path / "data")["lookalikes"]
+    (data / "lookalikes-0").rename(data / "mine")
+    masklet.save(toy_network(), tmp_path / "toy.safetensors")
+    said = ["evaluate", "policies", str(data), "--out", str(tmp_path / "out"), "--device", "cpu"]
+    answer = CliRunner().invoke(app, [*said, "--model", str(tmp_path / "toy.safetensors")])
+    assert answer.exit_code == 0, answer.output
+    table = (tmp_path / "out" / "table.md").read_text()
+    for name in (*POLICIES, "recency, cuts"):
+        assert table.count(f"| {name} | 2 |") == 2
+    strips = sorted(path.name for path in (tmp_path / "out" / "strips").iterdir())
+    assert len(strips) == 2 * len(POLICIES) and "gated-win.jpg" in strips
+    assert read_image(tmp_path / "out" / "strips" / "long-loss.jpg").shape == (256, 6 * 128, 3)
+
+
+def test_a_misspelt_policy_gets_a_sentence(tmp_path: Path) -> None:
+    for command in (["evaluate", "video", str(tmp_path)], ["track", "clip.mp4", "--point", "1,1"]):
+        answer = CliRunner().invoke(app, [*command, "--out", str(tmp_path / "out"), "--policy", "samuray"])
+        assert answer.exit_code != 0
+        assert "Did you mean samurai?" in str(answer.exception)
