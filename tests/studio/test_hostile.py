@@ -119,6 +119,7 @@ def refused(answer: tuple[int, bytes]) -> str:
     return str(said["message"])
 
 
+@pytest.mark.slow
 def test_uploads(served: Served, tmp_path: Path) -> None:
     address = f"/api/projects/{served.project}/uploads"
     found = hostile.files(tmp_path)
@@ -134,6 +135,7 @@ def test_uploads(served: Served, tmp_path: Path) -> None:
     assert list((served.place / "data" / "uploads").iterdir()) == []
 
 
+@pytest.mark.slow
 def test_uploads_with_a_bit_or_two_changed(served: Served, tmp_path: Path) -> None:
     """Some of these can still be shown; none may be more than a refusal."""
     random = np.random.default_rng(0)
@@ -154,6 +156,7 @@ def test_uploads_with_a_bit_or_two_changed(served: Served, tmp_path: Path) -> No
             refused((status, content))
 
 
+@pytest.mark.slow
 def test_pictures(served: Served, tmp_path: Path) -> None:
     for file in hostile.bombs().values():
         refused(served.upload("/api/image", "image", file, prompts='{"positive": [[1, 1]]}'))

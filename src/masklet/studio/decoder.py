@@ -77,6 +77,11 @@ class Shown:
     def place(self, frame: int) -> Answer:
         return {"time": self.model.time(frame), "file": self.model.file_name(frame)}, None
 
+    def decode(self, frame: int) -> Answer:
+        """Have a frame at hand."""
+        self.model[frame]
+        return {}, None
+
     def pixels(self, frame: int) -> Answer:
         image = self.model[frame]
         return {"shape": list(image.shape)}, image.tobytes()

@@ -41,6 +41,10 @@ class Footage:
         """time in seconds, file name"""
         return self._ask("place", frame=frame)[0]
 
+    def decode(self, frame: int) -> None:
+        """Have a frame decoded, so that `pixels` need not wait for it."""
+        self._ask("decode", frame=frame)
+
     def pixels(self, frame: int) -> Image:
         head, body = self._ask("pixels", frame=frame)
         return np.frombuffer(body, dtype=np.uint8).reshape(head["shape"])

@@ -98,6 +98,7 @@ def prompt(studio: Here, who: Asking, video: str, body: Prompting) -> View:
     with studio.live.using(video) as live:
         said = body.prompt(live.frames.size, studio.limits.points)
         frame, id = body.frame, body.object
+        live.footage.decode(frame)  # here, so that nobody else waits for it
         candidates = _done(
             studio,
             who,
