@@ -63,7 +63,8 @@ class Caller:
     def ask(self, method: str, path: str, status: int | None = None, **said: Any) -> Any:
         """Call, and see that it went well, or with the expected status."""
         answer = self.client.request(method, f"/api{path}", **said)
-        assert answer.status_code == status if status else answer.is_success, answer.text
+        as_expected = answer.status_code == status if status else answer.is_success
+        assert as_expected, f"{answer.status_code} {answer.text}"
         return json.loads(answer.text) if answer.text else None
 
     def get(self, path: str, **said: Any) -> Any:
