@@ -35,8 +35,7 @@ class VideoSession:
     """Random access to a stored video: prompt any frame, follow in both directions, correct, undo.
 
     video : a file, folder, glob, array or `Frames`, as `masklet.media.open_frames` takes them
-    policy : the memory policy by its name, or what makes one for each object
-    cuts : watch for scene cuts; memories of another scene are looked at only if they are of prompts
+    policy, cuts : see `Tracker`
     capacity : memories kept of each object; None keeps all that there is room for
     budget : bytes for answers and memories in full. Beyond it only the masks of the oldest are left, and
              where a person goes back their memories are made again, from masks; those of prompts all stay
@@ -61,8 +60,7 @@ class VideoSession:
         self.script = Script()
         self._policy, self._policy_name = find_policy(policy), policy if isinstance(policy, str) else None
         self._scenes = Scenes(self.frames) if cuts else None
-        self._capacity = capacity
-        self._clip_length = clip_length
+        self._capacity, self._clip_length = capacity, clip_length
         self._features = features or FeatureCache()
         self._room = Room(budget)
         self._video = str(Path(video).resolve()) if isinstance(video, str | Path) else None
@@ -202,9 +200,8 @@ class VideoSession:
 
     def save(self, path: str | Path) -> None:
         """Write the session as JSON: the video's place and the script, from which all else is made again."""
-        size, asked = self.frames.size, (self._clip_length, self._capacity)
-        remembering = self._policy_name, self._scenes is not None
-        SavedSession(self._video, size, *asked, self.script, *remembering).write(path)
+        place, numbers = (self._video, self.frames.size), (self._clip_length, self._capacity)
+        SavedSession(*place, *numbers, self.script, self._policy_name, self._scenes is not None).write(path)
 
     @classmethod
     def restore(
@@ -251,8 +248,7 @@ class VideoSession:
                 each.note(frame, self._room)
             self._make_room()
             for each in here:
-                each.passed[frame] = reverse
-                each.at = frame, reverse
+                each.passed[frame], each.at = reverse, (frame, reverse)
             if here:
                 self.script.followed(frame, reverse=reverse, objects=ids)
             waiting.append((frame, here))
