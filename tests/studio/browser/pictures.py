@@ -11,9 +11,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from playwright.sync_api import sync_playwright
-from screen import CHROMIUM, DEMO, Screen, Server
+from screen import CHROMIUM, DEMO, Screen, Server, short_clip
 
 REPO = Path(__file__).parents[3]
+FRAMES = 60  # of the demo clip: until the balloon comes out from behind the pine
 
 
 def shots(screen: Screen, take: Callable[[str], None]) -> None:
@@ -62,24 +63,21 @@ def main() -> None:
         data, clips = Path(folder) / "data", Path(folder) / "clips"
         data.mkdir()
         clips.mkdir()
-        (clips / DEMO.name).write_bytes(DEMO.read_bytes())
-        server = Server(data, clips)
-        server.start()
+        short_clip(clips / DEMO.name, FRAMES)
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
-        screen = Screen(browser, server.address, patience=500_000)
+        with Server(data, clips) as server, browser:
+            screen = Screen(browser, server.address, patience=500_000)
 
-        def take(name: str) -> None:
-            screen.page.screenshot(path=target / f"studio-{name}.jpg", type="jpeg", quality=82)
+            def take(name: str) -> None:
+                screen.page.screenshot(path=target / f"studio-{name}.jpg", type="jpeg", quality=82)
 
-        shots(screen, take)
-        screen.page.get_by_label("Dark or light").click()
-        for name, width, height in (("light", 1920, 1080), ("tablet", 820, 1180)):
-            screen.page.set_viewport_size({"width": width, "height": height})
-            screen.page.wait_for_timeout(2500)
-            take(name)
-        screen.close()
-        browser.close()
-        server.stop()
+            shots(screen, take)
+            screen.page.get_by_label("Dark or light").click()
+            for name, width, height in (("light", 1920, 1080), ("tablet", 820, 1180)):
+                screen.page.set_viewport_size({"width": width, "height": height})
+                screen.page.wait_for_timeout(2500)
+                take(name)
+            screen.close()
 
 
 if __name__ == "__main__":

@@ -82,6 +82,13 @@ class Server:
     def stop(self) -> None:
         self._end(signal.SIGTERM)
 
+    def __enter__(self) -> Server:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
     def _end(self, how: signal.Signals) -> None:
         if self.process is not None:
             self.process.send_signal(how)

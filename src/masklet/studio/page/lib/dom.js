@@ -82,3 +82,12 @@ export function byId(id) {
     if (!element) throw new Error(`index.html has no element #${id}`);
     return element;
 }
+
+/**
+ * Do what can wait until the stage has painted: a click should show its mask first.
+ *
+ * @param {() => void} run
+ */
+export function afterPaint(run) {
+    requestAnimationFrame(() => setTimeout(run));
+}

@@ -1,7 +1,7 @@
 /** What was said of the selected object on this frame: its three candidates, its prompts, and its mask. */
 
 import { copyMask, pasteMask } from "../lib/clipboard.js";
-import { fill, h, icon } from "../lib/dom.js";
+import { afterPaint, fill, h, icon } from "../lib/dom.js";
 import { choose, clearHere } from "../lib/prompting.js";
 import { decode } from "../lib/rle.js";
 import { nameOf, saidHere, selected } from "../lib/state.js";
@@ -19,14 +19,20 @@ const HEIGHT = 56;
  * @param {HTMLElement} root
  */
 export function mountFrame(studio, root) {
-    studio.store.watch(["video", "object", "frame", "candidates", "masksVersion"], () => draw(studio, root));
+    /** @type {Map<string, HTMLCanvasElement>} */
+    const drawn = new Map(); // pictures of the candidates that are shown, by their masks
+    studio.store.watch(["candidates"], () => studio.state.candidates ?? drawn.clear());
+    studio.store.watch(["video", "object", "frame", "candidates", "masksVersion"], () =>
+        draw(studio, root, drawn),
+    );
 }
 
 /**
  * @param {Studio} studio
  * @param {HTMLElement} root
+ * @param {Map<string, HTMLCanvasElement>} drawn
  */
-function draw(studio, root) {
+function draw(studio, root, drawn) {
     const { frame, object, candidates } = studio.state;
     const said = object === null ? null : saidHere(studio.state, object);
     const mask = object === null ? undefined : studio.masks.at(frame).get(object);
@@ -43,7 +49,7 @@ function draw(studio, root) {
             h(
                 "div",
                 { class: "candidates", role: "radiogroup", "aria-label": "Candidates" },
-                ...offers.map((each) => offer(studio, each)),
+                ...offers.map((each) => offer(studio, each, drawn)),
             ),
         h(
             "p",
@@ -100,25 +106,15 @@ function words(said) {
 /**
  * @param {Studio} studio
  * @param {T.Candidate} candidate
+ * @param {Map<string, HTMLCanvasElement>} drawn
  */
-function offer(studio, candidate) {
-    const { video, frame } = studio.state;
-    const color = selected(studio.state)?.color ?? FRESH;
-    const canvas = h("canvas", { width: 2 * WIDTH, height: 2 * HEIGHT, "aria-hidden": "true" });
-    const context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
-    const scale = Math.max(canvas.width / video.width, canvas.height / video.height);
-    context.setTransform(
-        scale,
-        0,
-        0,
-        scale,
-        (canvas.width - scale * video.width) / 2,
-        (canvas.height - scale * video.height) / 2,
-    );
-    const picture = studio.frames.get(frame);
-    if (picture) context.drawImage(picture, 0, 0, video.width, video.height);
-    const pixels = decode({ size: [video.height, video.width], counts: candidate.counts });
-    context.drawImage(painted(pixels, video.width, [0, 0, video.width, video.height], color), 0, 0);
+function offer(studio, candidate, drawn) {
+    let canvas = drawn.get(candidate.counts);
+    if (!canvas) {
+        canvas = h("canvas", { width: 2 * WIDTH, height: 2 * HEIGHT, "aria-hidden": "true" });
+        drawn.set(candidate.counts, canvas);
+        drawOffer(studio, canvas, candidate);
+    }
     return h(
         "button",
         {
@@ -133,4 +129,30 @@ function offer(studio, candidate) {
         canvas,
         h("span", {}, candidate.iou.toFixed(2)),
     );
+}
+
+/**
+ * @param {Studio} studio
+ * @param {HTMLCanvasElement} canvas
+ * @param {T.Candidate} candidate
+ */
+function drawOffer(studio, canvas, candidate) {
+    const { video, frame } = studio.state;
+    const color = selected(studio.state)?.color ?? FRESH;
+    afterPaint(() => {
+        const context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
+        const scale = Math.max(canvas.width / video.width, canvas.height / video.height);
+        context.setTransform(
+            scale,
+            0,
+            0,
+            scale,
+            (canvas.width - scale * video.width) / 2,
+            (canvas.height - scale * video.height) / 2,
+        );
+        const picture = studio.frames.get(frame);
+        if (picture) context.drawImage(picture, 0, 0, video.width, video.height);
+        const pixels = decode({ size: [video.height, video.width], counts: candidate.counts });
+        context.drawImage(painted(pixels, video.width, [0, 0, video.width, video.height], color), 0, 0);
+    });
 }
