@@ -55,7 +55,7 @@ def readme_table(results: Results) -> str:
         for objects in (1, 8):
             medians = [results.median(model, f"follow {objects}", name) for name in apart.SUBJECTS]
             if None not in medians:
-                cells = " | ".join(f"{median:.2f}" for median in medians if median is not None)
+                cells = " | ".join(f"{median:.3g}" for median in medians if median is not None)
                 lines.append(f"| {model}, {objects} object{'s' if objects > 1 else ''} | {cells} |")
     return "\n".join(lines)
 

@@ -24,7 +24,7 @@ NAMES = {
     "follow 3": "follow 3 objects",
     "follow 8": "follow 8 objects",
     "follow 16": "follow 16 objects",
-    "again": "the same, after a correction",
+    "again": "1 object once more, after a correction",
 }
 OBJECTS = {"follow 1": 1, "follow 3": 3, "follow 8": 8, "follow 16": 16}
 
