@@ -29,6 +29,7 @@ __all__ = [
     "Grid",
     "Life",
     "Segments",
+    "Sort",
     "detector",
     "everything",
     "everything_in_image",

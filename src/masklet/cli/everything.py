@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
@@ -13,7 +14,7 @@ from masklet.cli.network import Device, Dtype, Model, Precision, load_network
 from masklet.cli.results import USUAL, Formats, Results, progress_bar, told
 
 if TYPE_CHECKING:
-    from masklet.auto import Followed, Grid, Segments
+    from masklet.auto import Followed, Grid, Segments, Sort
     from masklet.config import Sam2Config
     from masklet.media import Frames
 
@@ -71,7 +72,7 @@ def everything(
     policy: Annotated[str | None, typer.Option(help="Video: the memory rule, such as gated.")] = None,
     model: Model = "nano",
     device: Device = None,
-    dtype: Precision = Dtype.float32,
+    dtype: Precision = Dtype.auto,
     fps: Annotated[float | None, typer.Option(help="Video: take so many frames of each second.")] = None,
     formats: Formats = None,
 ) -> None:
@@ -87,11 +88,12 @@ def everything(
         "stability_score_thresh": stability_score_thresh,
         "stability_score_offset": stability_score_offset,
         "box_nms_thresh": box_nms_thresh,
-        "nms": nms and nms.value,
+        "nms": None if nms is None else nms.value,
         "crop_n_layers": crop_n_layers,
         "min_mask_region_area": min_mask_region_area,
         "use_m2m": use_m2m,
     }
+    order: Sort | None = None if sort is None else sort.value
     still = is_still(source)
     usual = ("coco",) if still else USUAL
     results = Results(out, [find_format(name) for name in dict.fromkeys(formats or usual)])
@@ -106,7 +108,7 @@ def everything(
                 network,
                 frames[0] if still else frames,
                 grid,
-                sort=sort and sort.value,
+                sort=order,
                 partition=partition,
                 detections=detections,
                 every=every,
@@ -124,7 +126,7 @@ def everything(
             _write_video(found, frames, results)
 
 
-def _grid(config: Sam2Config, preset: str, said: dict[str, object]) -> Grid:
+def _grid(config: Sam2Config, preset: str, said: Mapping[str, object]) -> Grid:
     """The preset's grid, with what was said in place of its own."""
     from masklet.auto import grid_of
 
