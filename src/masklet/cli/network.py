@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 
 class Dtype(StrEnum):
+    auto = "auto"
     float32 = "float32"
     bfloat16 = "bfloat16"
     float16 = "float16"
@@ -21,7 +22,9 @@ Model = Annotated[str, typer.Option("--model", help="A name (see masklet models)
 Device = Annotated[
     str | None, typer.Option("--device", help="cpu, cuda, cuda:1, mps; by default the best there is.")
 ]
-Precision = Annotated[Dtype, typer.Option("--dtype", help="The precision of the weights.")]
+Precision = Annotated[
+    Dtype, typer.Option("--dtype", help="The precision of the weights; auto: see masklet models --explain.")
+]
 
 
 def load_network(model: str, device: str | None, dtype: Dtype) -> Sam2:
@@ -38,4 +41,4 @@ def load_network(model: str, device: str | None, dtype: Dtype) -> Sam2:
             f"{device} cannot be used here: {reason}. Leave it out for the best there is.",
             param_hint="--device",
         ) from None
-    return masklet.load(model, device=device, dtype=dtype.value)
+    return masklet.load(model, device=device, dtype=None if dtype is Dtype.auto else dtype.value)
