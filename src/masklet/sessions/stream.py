@@ -14,7 +14,7 @@ import torch
 
 from masklet.errors import PromptError
 from masklet.media import Frames, NoSuchFrame, Stream, open_frames, read_image, stream
-from masklet.memory import MemoryBank
+from masklet.memory import POINTERS, MemoryBank
 from masklet.model import Sam2
 from masklet.policies import Policy, find_policy
 from masklet.presence import is_cut, thumbnail
@@ -59,9 +59,10 @@ class Tracker:
         self.model = model
         self.frame = 0  # the number that the next frame will have
         self._policy = find_policy(policy)
-        self._capacity = self._policy().capacity if capacity is None else capacity
-        if not 0 <= delay <= self._capacity:
-            raise ValueError(f"delay must lie between 0 and {self._capacity} frames. Got {delay}.")
+        self._capacity = capacity
+        latest = POINTERS if capacity is None else capacity
+        if not 0 <= delay <= latest:
+            raise ValueError(f"delay must lie between 0 and {latest} frames. Got {delay}.")
         self._delay = delay
         self._waiting: deque[Waiting] = deque()
         self._cuts = cuts
@@ -124,9 +125,10 @@ class Tracker:
             for id, prompt in prompts.items()
         }
         for id in prompts:
-            known = self._objects.get(id)
-            bank = MemoryBank(self._capacity) if known is None else known.bank
-            self._objects[id] = TrackedObject(id, bank, self._policy())
+            known, policy = self._objects.get(id), self._policy()
+            capacity = policy.capacity if self._capacity is None else self._capacity
+            bank = MemoryBank(capacity) if known is None else known.bank
+            self._objects[id] = TrackedObject(id, bank, policy)
         objects = list(self._objects.values())
         advance(self.model, features, self.frame, objects, asks, clip_length=self._clip_length)
 
