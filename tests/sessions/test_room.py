@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import gc
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -139,3 +143,17 @@ def test_work_that_is_taken_up_takes_room(fake: Fake, long: np.ndarray) -> None:
     for _ in second.propagate(50):
         pass
     assert packed(second.objects[1]) and not packed(first.objects[1])
+
+
+@pytest.mark.slow
+def test_two_hours_fit_and_their_middle_is_at_hand() -> None:
+    tests = Path(__file__).parents[1]
+    done = subprocess.run(
+        [sys.executable, tests / "sessions" / "two_hours.py", "1"],
+        env={**os.environ, "PYTHONPATH": str(tests), "OMP_NUM_THREADS": "1"},
+        check=True,
+        capture_output=True,
+    )
+    frames, early, late, decoded, _ = done.stdout.split()
+    assert int(late) - int(early) < 1000 * int(frames), "less than a kilobyte a frame"
+    assert int(decoded) < 200, "the middle is jumped to, not decoded to"
