@@ -19,8 +19,7 @@ FRAMES = 60  # of the demo clip: until the balloon comes out from behind the pin
 
 def shots(screen: Screen, take: Callable[[str], None]) -> None:
     page = screen.page
-    page.wait_for_selector(".drop")
-    page.wait_for_timeout(500)
+    page.wait_for_selector(".entry[data-path='demo.mp4']")
     take("start")
     page.locator(".entry[data-path='demo.mp4']").click()
     screen.opened()

@@ -93,7 +93,7 @@ async function send(project, files, progress) {
  * @param {T.Project} project
  */
 function browser(project) {
-    const list = h("ul", { class: "entries" });
+    const list = h("ul", { class: "entries" }, h("li", { class: "hint" }, "Loading"));
     const crumbs = h("div", { class: "crumbs" });
     const root = h("div", { class: "browser" }, crumbs, list);
     void enter(project, "", crumbs, list);
