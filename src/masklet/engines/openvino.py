@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,8 @@ def _convert(model: Sam2, path: Path) -> None:
     import openvino
 
     side = model.config.image_size
-    with torch.no_grad():
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch.export and OpenVINO use what torch deprecates
         exported = torch.export.export(model.image_encoder, (torch.zeros(1, 3, side, side),))
         made = openvino.convert_model(exported)
     partial = path.with_name(f"partial-{path.name}")
