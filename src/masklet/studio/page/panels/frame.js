@@ -20,7 +20,7 @@ const HEIGHT = 56;
  */
 export function mountFrame(studio, root) {
     /** @type {Map<string, HTMLCanvasElement>} */
-    const drawn = new Map(); // pictures of the candidates that are shown, by their masks
+    const drawn = new Map(); // pictures of the candidates that are shown, by colour and mask
     studio.store.watch(["candidates"], () => studio.state.candidates ?? drawn.clear());
     studio.store.watch(["video", "object", "frame", "candidates", "masksVersion"], () =>
         draw(studio, root, drawn),
@@ -109,11 +109,13 @@ function words(said) {
  * @param {Map<string, HTMLCanvasElement>} drawn
  */
 function offer(studio, candidate, drawn) {
-    let canvas = drawn.get(candidate.counts);
+    const color = selected(studio.state)?.color ?? FRESH;
+    const key = `${color} ${candidate.counts}`;
+    let canvas = drawn.get(key);
     if (!canvas) {
         canvas = h("canvas", { width: 2 * WIDTH, height: 2 * HEIGHT, "aria-hidden": "true" });
-        drawn.set(candidate.counts, canvas);
-        drawOffer(studio, canvas, candidate);
+        drawn.set(key, canvas);
+        drawOffer(studio, canvas, candidate, color);
     }
     return h(
         "button",
@@ -135,10 +137,10 @@ function offer(studio, candidate, drawn) {
  * @param {Studio} studio
  * @param {HTMLCanvasElement} canvas
  * @param {T.Candidate} candidate
+ * @param {string} color
  */
-function drawOffer(studio, canvas, candidate) {
+function drawOffer(studio, canvas, candidate, color) {
     const { video, frame } = studio.state;
-    const color = selected(studio.state)?.color ?? FRESH;
     afterPaint(() => {
         const context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
         const scale = Math.max(canvas.width / video.width, canvas.height / video.height);
