@@ -27,6 +27,7 @@ def shots(screen: Screen, take: Callable[[str], None]) -> None:
     screen.click(188, 140)
     page.wait_for_timeout(300)
     take("click")
+    screen.drag((130, 70), (200, 200), (248, 240))
     screen.press("a")
     screen.drag((505, 85), (535, 150), (565, 165))
     page.wait_for_timeout(300)
