@@ -35,12 +35,6 @@ def from_windows(x: Float[Tensor, "windows side side c"], h: int, w: int) -> Flo
     return x.flatten(3, 4).flatten(1, 2)[:, :h, :w]
 
 
-def stretching(old: int, new: int, like: Tensor) -> Float[Tensor, "new old"]:
-    """Bicubic interpolation of a line as a matrix; a table is stretched by two, in a tenth of the time."""
-    line = torch.eye(old, device=like.device)[None, None]
-    return F.interpolate(line, (new, old), mode="bicubic")[0, 0].to(like.dtype)
-
-
 class PooledAttention(nn.Module):
     """Self-attention within windows whose queries may be pooled, which halves the map."""
 
@@ -120,11 +114,7 @@ class Hiera(nn.Module):
         """The background table stretched over the map, plus the window table laid out like tiles."""
         side = self.window_position.shape[-1]
         tiles = self.window_position.tile(1, 1, -(-h // side), -(-w // side))[..., :h, :w]
-        rows, columns = (
-            stretching(old, new, self.position)
-            for old, new in zip(self.position.shape[2:], (h, w), strict=True)
-        )
-        return rows @ self.position @ columns.T + tiles
+        return F.interpolate(self.position, (h, w), mode="bicubic") + tiles
 
     def forward(self, image: Float[Tensor, "b 3 H W"]) -> list[Float[Tensor, "b c h w"]]:
         x = self.patch(image)
