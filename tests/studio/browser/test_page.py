@@ -169,13 +169,13 @@ def test_the_keyboard_is_enough(opened: Callable[[], Screen], clip: Path) -> Non
 def test_projects_are_made_and_deleted(opened: Callable[[], Screen]) -> None:
     screen = opened()
     screen.page.get_by_role("button", name="New project").click()
-    screen.page.get_by_label("Name of the new project").last.fill("Balloons")
+    screen.page.get_by_label("Name of the new project").last.fill("Kites")
     screen.page.get_by_role("button", name="Save").click()
-    screen.page.get_by_role("heading", name="Balloons").wait_for()
+    screen.page.get_by_role("heading", name="Kites").wait_for()
     screen.page.get_by_role("button", name="Delete the project").click()
     screen.page.get_by_role("button", name="Delete", exact=True).click()
     screen.page.get_by_role("heading", name="My videos").wait_for()
-    assert screen.page.get_by_role("link", name="Balloons").count() == 0
+    assert screen.page.get_by_role("link", name="Kites").count() == 0
 
 
 def test_what_cannot_be_is_said(opened: Callable[[], Screen], tmp_path: Path) -> None:

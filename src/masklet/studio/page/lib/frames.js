@@ -43,7 +43,7 @@ export class FrameShelf {
         const way = Math.sign(ahead) || 1;
         this.wanted = [frame];
         for (let step = 1; step <= Math.abs(ahead); step++) this.wanted.push(frame + way * step);
-        this.wanted.push(frame - way);
+        if (ahead) this.wanted.push(frame - way);
         this.#next();
     }
 

@@ -203,6 +203,7 @@ export class Studio {
     #goAlong(frame) {
         const now = performance.now();
         if (!this.state.live || this.state.playing || now - this.lastLive < LIVE) return;
+        if (!this.frames.get(this.state.frame)) return; // pictures come slower than masks: show each that was asked for
         this.lastLive = now;
         this.store.set({ frame });
     }

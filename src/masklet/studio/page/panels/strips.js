@@ -44,6 +44,8 @@ class Keeper {
         this.strips = null;
         this.fetching = false;
         this.again = false;
+        /** @type {[number, T.Mask[]][]} */
+        this.meanwhile = []; // what was followed while strips were fetched, which they may lack
     }
 
     /** @param {number} width */
@@ -61,7 +63,9 @@ class Keeper {
         try {
             const { span } = this.studio.state;
             const bins = Math.max(1, Math.min(MOST, Math.round(this.width), span[1] - span[0]));
+            this.meanwhile = [];
             this.strips = await api.strips(this.studio.id, span, bins);
+            for (const [frame, masks] of this.meanwhile) this.#apply(frame, masks);
             this.changed();
         } catch (error) {
             complain(error);
@@ -75,6 +79,16 @@ class Keeper {
      * @param {T.Mask[]} masks
      */
     note(frame, masks) {
+        if (this.fetching) this.meanwhile.push([frame, masks]);
+        this.#apply(frame, masks);
+        this.changed();
+    }
+
+    /**
+     * @param {number} frame
+     * @param {T.Mask[]} masks
+     */
+    #apply(frame, masks) {
         const { strips } = this;
         if (!strips || frame < strips.start || frame >= strips.stop) return;
         const frames = strips.stop - strips.start;
@@ -88,7 +102,6 @@ class Keeper {
             strip.confidence[bin] = mask.confidence;
             strip.absent[bin] = mask.score > 0 ? 0 : 1;
         }
-        this.changed();
     }
 }
 

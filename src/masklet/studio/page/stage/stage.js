@@ -101,8 +101,8 @@ export class Stage {
     }
 
     #look() {
-        const { frame, playing } = this.studio.state;
-        const ahead = playing ? 12 : Math.sign(frame - this.shown) * 3 || 3;
+        const { frame, playing, live } = this.studio.state;
+        const ahead = live ? 0 : playing ? 12 : Math.sign(frame - this.shown) * 3 || 3;
         this.studio.frames.look(frame, ahead);
         this.studio.masks.want(frame + ahead);
     }
