@@ -53,3 +53,8 @@ def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
         PIL.Image.fromarray(image).save(shelf / "frames" / f"{frame}.png")
     masklet.save(toy_network(), shelf / "toy.safetensors")
     return shelf
+
+
+def loaded(shelf: Path) -> masklet.Sam2:
+    """The network of the shelf as commands load it: rounded, where this machine has an engine for it."""
+    return masklet.load(shelf / "toy.safetensors", device="cpu")

@@ -21,7 +21,7 @@ from masklet.checkpoint import PUBLISHED
 from masklet.media import read_label_map
 from toys import SIZE, toy_network
 
-from .conftest import Run
+from .conftest import Run, loaded
 
 CLICK = ("--point", "20,24")
 
@@ -32,7 +32,7 @@ def test_a_picture(run: Run, shelf: Path, tmp_path: Path) -> None:
     answer = run("segment", picture, *CLICK, "--model", shelf / "toy.safetensors", "--out", out)
     assert answer.code == 0
     assert answer.out.split() == [str(out / each) for each in ("mask.png", "masks.json", "overlay.png")]
-    expected = masklet.ImageSession(toy_network(), picture).segment(Prompt(positive=[(20, 24)]))
+    expected = masklet.ImageSession(loaded(shelf), picture).segment(Prompt(positive=[(20, 24)]))
     assert (read_label_map(out / "mask.png") == expected[0]).all()
     said = json.loads((out / "masks.json").read_text())
     assert said["image"] == "0.png" and said["size"] == list(SIZE)

@@ -22,7 +22,7 @@ from masklet.model import Sam2
 from media.made import write_video
 from toys import SIZE, blob, clip, toy_network
 
-from .conftest import LENGTH, Run
+from .conftest import LENGTH, Run, loaded
 
 CLICK = ("--point", "20,24")
 
@@ -44,7 +44,7 @@ def results(out: Path) -> dict[int, masklet.Masks]:
 
 
 def expected(shelf: Path, prompts: dict[int, dict[int, Prompt]]) -> dict[int, masklet.Masks]:
-    return {masks.frame: masks for masks in masklet.track(toy_network(), str(shelf / "clip.mp4"), prompts)}
+    return {masks.frame: masks for masks in masklet.track(loaded(shelf), str(shelf / "clip.mp4"), prompts)}
 
 
 def assert_same(one: dict[int, masklet.Masks], other: dict[int, masklet.Masks]) -> None:
@@ -135,7 +135,7 @@ def test_so_many_frames_a_second(run: Run, shelf: Path, tmp_path: Path) -> None:
 
 
 def test_a_saved_session_gives_the_same_masks_again(run: Run, shelf: Path, tmp_path: Path) -> None:
-    session = VideoSession(toy_network(), shelf / "clip.mp4")
+    session = VideoSession(loaded(shelf), shelf / "clip.mp4")
     session.prompt(1, 1, Prompt(positive=[(20, 24)]))
     for _ in session.propagate(stop=4):
         pass

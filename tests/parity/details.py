@@ -51,7 +51,7 @@ def _soft(self: Sam2, features: Any, prediction: MaskPrediction, *, binary: bool
     return _memorize(self, features, prediction, binary=False)
 
 
-def _shown(self: MaskPrediction) -> MaskPrediction:
+def _shown(self: MaskPrediction, _present: float) -> MaskPrediction:
     return self
 
 
@@ -64,12 +64,12 @@ def _unsteady(self: Sam2, *arguments: Any, **told: Any) -> Any:
     return _decode(self, *arguments, **told | {"stable": False})
 
 
-def _no_hint(*arguments: Any, hint: Tensor | None, alone: bool) -> Ask:
-    return _ask(*arguments, hint=None, alone=alone)
+def _no_hint(prompt: Any, size: Any, model: Any, _hint: Tensor | None, *, alone: bool) -> Ask:
+    return _ask(prompt, size, model, None, alone=alone)
 
 
-def _never_alone(*arguments: Any, hint: Tensor | None, alone: bool) -> Ask:
-    return _ask(*arguments, hint=hint, alone=True)
+def _never_alone(*arguments: Any, alone: bool) -> Ask:
+    return _ask(*arguments, alone=True)
 
 
 def _any_length(self: Recency, *arguments: Any, reverse: bool, clip_length: int) -> Recall:
