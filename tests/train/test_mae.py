@@ -182,7 +182,7 @@ def test_the_recipe_runs_and_shows_what_it_painted(folder: Path, tmp_path: Path)
     checkpoint.save(Run.begin(Recipe(SMALL, (stage("only", 1),))).averaged(), tmp_path / "start.safetensors")
     order = Order(folder, model=str(tmp_path / "start.safetensors"), steps=2)
     list(Course.begin("mae", order, tmp_path / "out").rows())
-    assert [row["step"] for row in read_rows(tmp_path / "out")] == [0, 1, 2, 2]
+    assert [row["step"] for row in read_rows(tmp_path / "out")] == [0, 1, 1, 2, 2]
     page = (tmp_path / "out" / "report.html").read_text()
     assert page.count("data:image/jpeg") == 3 and "what the trunk saw" in page
     assert checkpoint.load(tmp_path / "out" / LAST).config == replace(SMALL, image_size=64)
