@@ -26,9 +26,9 @@ from parity.weights import randomise
 REAL = REPO.parent / "shared" / "data" / "open" / "clips" / "01_dog.mp4"
 DEMO = REPO / "examples" / "demo.mp4"
 MASKLET: Mapping[str, Mapping[str, Any]] = {  # what load() is given, by column
-    "masklet": {},
+    "masklet": {"engine": "auto"},
     "masklet, float32": {"dtype": "float32"},
-    "masklet, fast": {"setting": "fast"},
+    "masklet, fast": {"engine": "auto", "setting": "fast"},
 }
 UNROUNDED = {"masklet, float32": {"follow 8", "follow 16", "again"}}  # its rows that take long
 ROWS = {**rows.NAMES, **apart.NAMES}

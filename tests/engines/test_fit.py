@@ -21,14 +21,15 @@ def without_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @needs_kernels
-def test_a_loaded_network_runs_on_the_kernels_and_one_in_float32_does_not() -> None:
-    assert masklet.load(device="cpu").engines.keys() == {"encode", "attend"}
-    assert masklet.load(device="cpu", dtype="float32").engines == {}
-    assert masklet.load(device="cpu", dtype="bfloat16").engines == {}
+def test_a_network_runs_on_the_kernels_only_where_that_is_asked_for() -> None:
+    assert masklet.load(device="cpu", engine="auto").engines.keys() == {"encode", "attend"}
+    assert masklet.load(device="cpu").engines == {}
+    assert masklet.load(device="cpu", dtype="float32", engine="auto").engines == {}
+    assert masklet.load(device="cpu", dtype="bfloat16", engine="auto").engines == {}
 
 
 def test_without_kernels_torch_runs_everything(without_kernels: None) -> None:
-    assert masklet.load(device="cpu").engines == {}
+    assert masklet.load(device="cpu", engine="auto").engines == {}
     assert [choice.runs for choice in choose()] == ["torch, float32"] * 2
     assert all("no C++ compiler" in choice.why for choice in choose())
 

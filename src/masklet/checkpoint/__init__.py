@@ -32,7 +32,7 @@ def load(
     *,
     device: str | torch.device | None = None,
     dtype: str | torch.dtype | None = None,
-    engine: EngineName = "auto",
+    engine: EngineName = "torch",
     setting: Setting = "faithful",
     config: Sam2Config | None = None,
 ) -> Sam2:
@@ -40,10 +40,11 @@ def load(
 
     name : an embedded or published name, the path of a file or folder, or a hub id
     device : None takes a CUDA device, or else Apple's, or else the CPU
-    dtype : None keeps weights in float32 and lets an engine round where masks hardly change; "float32" says
-            that nothing is to be rounded, so that engine="auto" is then torch
-    engine : what runs the verbs; see `masklet models --explain`
-    setting : fast gives up some of the masks' quality for speed; see docs/performance.md
+    dtype : None keeps weights in float32; a dtype that is named also forbids engine="auto" to round
+    engine : what runs the verbs: torch gives the published numbers; auto takes the fastest here, which may
+             round; see `masklet models --explain`
+    setting : fast gives up some of the masks' quality for speed, most with engine="auto"; see
+              docs/performance.md
     config : for weights of a size of your own in another layout, which tells neither windows nor heads
     """
     device = _best_device() if device is None else torch.device(device)

@@ -72,7 +72,7 @@ def everything(
     policy: Annotated[str | None, typer.Option(help="Video: the memory rule, such as gated.")] = None,
     model: Model = "nano",
     device: Device = None,
-    dtype: Precision = Dtype.auto,
+    dtype: Precision = Dtype.float32,
     fps: Annotated[float | None, typer.Option(help="Video: take so many frames of each second.")] = None,
     formats: Formats = None,
 ) -> None:

@@ -23,7 +23,10 @@ Device = Annotated[
     str | None, typer.Option("--device", help="cpu, cuda, cuda:1, mps; by default the best there is.")
 ]
 Precision = Annotated[
-    Dtype, typer.Option("--dtype", help="The precision of the weights; auto: see masklet models --explain.")
+    Dtype,
+    typer.Option(
+        "--dtype", help="The precision; auto is the fastest here, and may round: masklet models --explain."
+    ),
 ]
 
 
@@ -41,4 +44,6 @@ def load_network(model: str, device: str | None, dtype: Dtype) -> Sam2:
             f"{device} cannot be used here: {reason}. Leave it out for the best there is.",
             param_hint="--device",
         ) from None
-    return masklet.load(model, device=device, dtype=None if dtype is Dtype.auto else dtype.value)
+    if dtype is Dtype.auto:
+        return masklet.load(model, device=device, engine="auto")
+    return masklet.load(model, device=device, dtype=dtype.value)

@@ -20,7 +20,7 @@ def segment(
     mask: Mask = None,
     model: Model = "nano",
     device: Device = None,
-    dtype: Precision = Dtype.auto,
+    dtype: Precision = Dtype.float32,
 ) -> None:
     """Segment what is pointed at in a picture; a mask with several values is several objects."""
     import json

@@ -36,7 +36,7 @@ def studio(
     ] = None,
     model: Model = "nano",
     device: Device = None,
-    dtype: Precision = Dtype.auto,
+    dtype: Precision = Dtype.float32,
 ) -> None:
     """Open the studio: segment videos in the browser, alone or together."""
     from masklet.errors import MediaError, MissingExtra

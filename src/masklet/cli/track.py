@@ -43,7 +43,7 @@ def track(
     ] = None,
     model: Model = "nano",
     device: Device = None,
-    dtype: Precision = Dtype.auto,
+    dtype: Precision = Dtype.float32,
     fps: Annotated[float | None, typer.Option(help="Take so many frames of each second.")] = None,
     policy: Annotated[
         str, typer.Option(help="The memory policy: recency, gated, samurai, dam4sam or long.")
