@@ -235,8 +235,8 @@ def test_headers(served: Served, headers: dict[str, str]) -> None:
         b"POST /api/projects HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: -5\r\n\r\n",
         b"POST /api/projects HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: x\r\n\r\n",
         b"BREW /api/about HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n",
-        b"GET /api/about HTTP/1.1\r\nHost: 127.0.0.1\r\nCookie: " + b"a" * 200_000 + b"\r\n\r\n",
-        b"GET /" + b"a" * 200_000 + b" HTTP/1.1\r\n\r\n",
+        b"GET /api/about HTTP/1.1\r\nHost: 127.0.0.1\r\nCookie: " + b"a" * 2_000_000 + b"\r\n\r\n",
+        b"GET /" + b"a" * 2_000_000 + b" HTTP/1.1\r\n\r\n",
     ],
     ids=lambda sent: ascii(sent[:20]),
 )

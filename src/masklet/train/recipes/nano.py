@@ -84,6 +84,30 @@ def recipe(order: Order) -> Recipe:
                 ),
                 corrections=3,
             ),
+            replace(
+                stage(
+                    "calm again",
+                    192,
+                    4000,
+                    (4e-4, 2.5e-4),
+                    *((1, 10, 0.5), (4, 4, 0.25), (8, 2, 0.25)),
+                    objects=4,
+                    pace=0.4,
+                ),
+                corrections=3,
+            ),
+            replace(
+                stage(
+                    "again to the end",
+                    256,
+                    400,
+                    (2.5e-4, 0.0),
+                    *((1, 8, 0.45), (4, 3, 0.25), (8, 1, 0.2), (16, 1, 0.1)),
+                    objects=4,
+                    pace=0.5,
+                ),
+                corrections=3,
+            ),
         ),
         ema=0.995,  # a short run: a longer memory would still hold the beginner
         exam=exam(held_back),
