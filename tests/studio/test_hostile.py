@@ -242,11 +242,11 @@ def test_headers(served: Served, headers: dict[str, str]) -> None:
 )
 def test_what_is_no_request(served: Served, sent: bytes) -> None:
     with socket.create_connection(("127.0.0.1", served.port), timeout=30) as line:
-        line.sendall(sent)
-        line.shutdown(socket.SHUT_WR)
         try:
+            line.sendall(sent)
+            line.shutdown(socket.SHUT_WR)
             said = line.recv(100)
-        except ConnectionResetError:
+        except (BrokenPipeError, ConnectionResetError):  # it had heard enough
             return
     assert said[:10] in (b"", b"HTTP/1.1 4")
 
