@@ -32,23 +32,21 @@ def load(
     *,
     device: str | torch.device | None = None,
     dtype: str | torch.dtype | None = None,
-    engine: EngineName = "torch",
-    setting: Setting = "faithful",
+    engine: EngineName = "auto",
+    setting: Setting = "exact",
     config: Sam2Config | None = None,
 ) -> Sam2:
     """Load a model, ready to be run.
 
     name : an embedded or published name, the path of a file or folder, or a hub id
     device : None takes a CUDA device, or else Apple's, or else the CPU
-    dtype : None keeps weights in float32; a dtype that is named also forbids engine="auto" to round
-    engine : what runs the verbs: torch gives the published numbers; auto takes the fastest here, which may
-             round; see `masklet models --explain`
-    setting : fast gives up some of the masks' quality for speed, most with engine="auto"; see
-              docs/performance.md
+    dtype : None keeps weights in float32
+    engine : what runs the verbs; auto takes the fastest here, see `masklet models --explain`
+    setting : exact gives the published numbers; balanced and fast round on CPUs, the latter at some cost to masks,
+              see docs/performance.md
     config : for weights of a size of your own in another layout, which tells neither windows nor heads
     """
     device = _best_device() if device is None else torch.device(device)
-    exact = dtype is not None and engine == "auto"
     dtype = torch.float32 if dtype is None else _dtype(dtype)
     path = find(name)
     tensors, metadata = read(path)
@@ -64,7 +62,7 @@ def load(
     model.to(device, dtype)
     # Positions stay exact: with these in half precision a click would land beside where it was meant.
     model.prompt_encoder.frequencies = frequencies
-    fit(model, "torch" if exact else engine, setting)
+    fit(model, engine, setting)
     return model
 
 

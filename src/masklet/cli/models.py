@@ -50,16 +50,17 @@ def _explain() -> None:
             f"{torch.cuda.get_device_name()}: torch runs every verb there. What follows is of the CPU."
         )
     table = Table("setting", "verb", "runs on", "why")
-    for setting in ("faithful", "fast"):
+    for setting in ("exact", "balanced", "fast"):
         for choice in choose("auto", setting):
             table.add_row(setting, choice.verb, choice.runs, choice.why)
     Console().print(table)
 
     times = Table("nano, milliseconds here", "encode", "attend to a full bank")
     for name, model in {
-        "float32": load(device="cpu", dtype="float32"),
-        "bfloat16": load(device="cpu", dtype="bfloat16"),
-        "faithful": load(device="cpu"),
+        "torch": load(device="cpu", engine="torch"),
+        "torch, bfloat16": load(device="cpu", dtype="bfloat16"),
+        "exact": load(device="cpu"),
+        "balanced": load(device="cpu", setting="balanced"),
         "fast": load(device="cpu", setting="fast"),
     }.items():
         times.add_row(name, *(f"{each:.1f}" for each in measured(model)))

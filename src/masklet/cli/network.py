@@ -25,7 +25,7 @@ Device = Annotated[
 Precision = Annotated[
     Dtype,
     typer.Option(
-        "--dtype", help="The precision; auto is the fastest here, and may round: masklet models --explain."
+        "--dtype", help="The precision; auto rounds where that is fastest: masklet models --explain."
     ),
 ]
 
@@ -45,5 +45,5 @@ def load_network(model: str, device: str | None, dtype: Dtype) -> Sam2:
             param_hint="--device",
         ) from None
     if dtype is Dtype.auto:
-        return masklet.load(model, device=device, engine="auto")
+        return masklet.load(model, device=device, setting="balanced")
     return masklet.load(model, device=device, dtype=dtype.value)

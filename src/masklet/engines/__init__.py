@@ -1,36 +1,59 @@
 """Other ways to run a network's verbs: the same numbers but for rounding, sooner.
 
 `fit` is the one seam. It puts what runs a verb into `Sam2.engines`, and the network calls that instead of its
-own modules wherever no gradients are asked for. Weights that change afterwards are not followed: fit again.
+own modules wherever no gradients are asked for.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, get_args
 
 import torch
+from torch import nn
 
 from masklet.config import Sam2Config
 from masklet.engines import kernels
-from masklet.engines.attention import Int8Attention
+from masklet.engines.attention import KernelAttention
+from masklet.engines.current import Current
 from masklet.engines.encoder import kernel_encoder
+from masklet.engines.kernels import Bits
 from masklet.engines.openvino import openvino_encoder
 from masklet.errors import MaskletError
 from masklet.model import Engine, Sam2
 
 EngineName = Literal["auto", "torch", "kernels", "openvino"]
-Setting = Literal["faithful", "fast"]
+Setting = Literal["exact", "balanced", "fast"]
 
 __all__ = ["Choice", "EngineName", "Setting", "choose", "fit"]
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """The bits of the numbers that a setting works with.
+
+    memory : of those in which memories are looked at
+    """
+
+    encode: Bits
+    attend: Bits
+    memory: Bits
+
+
+NUMBERS: dict[Setting, Numbers] = {
+    "exact": Numbers(32, 32, 32),
+    "balanced": Numbers(16, 16, 8),
+    "fast": Numbers(8, 8, 8),
+}
 
 
 @dataclass(frozen=True)
 class Choice:
     """What runs one verb, and why.
 
-    make : what `fit` puts in the place of the network's own module; None leaves that where it is
+    make : what runs instead of the network's own module; None leaves that where it is
     """
 
     verb: str
@@ -39,11 +62,12 @@ class Choice:
     make: Callable[[Sam2], Engine] | None = None
 
 
-def fit(model: Sam2, engine: EngineName = "auto", setting: Setting = "faithful") -> None:
+def fit(model: Sam2, engine: EngineName = "auto", setting: Setting = "exact") -> None:
     """Let an engine run a network's verbs, on the machine that it is on.
 
     engine : auto takes the compiled kernels where they can be used, else torch
-    setting : fast also encodes in 8 bits, and looks at memories pooled 2x2; masks then differ
+    setting : exact computes in float32; balanced rounds as little as masks bear; fast rounds more, and looks at
+              memories pooled 2x2
     """
     for name, value, known in (("engine", engine, EngineName), ("setting", setting, Setting)):
         if value not in get_args(known):
@@ -53,7 +77,15 @@ def fit(model: Sam2, engine: EngineName = "auto", setting: Setting = "faithful")
         raise MaskletError(f"engine={engine!r} cannot run this network: {unfit}. Use engine='torch'.")
     model.memory_attention.pooled = setting == "fast"
     choices = [] if unfit else choose(engine, setting)
-    model.engines = {choice.verb: choice.make(model) for choice in choices if choice.make is not None}
+    model.engines = {
+        choice.verb: Current(_module(model, choice.verb), partial(choice.make, model))
+        for choice in choices
+        if choice.make is not None
+    }
+
+
+def _module(model: Sam2, verb: str) -> nn.Module:
+    return model.image_encoder if verb == "encode" else model.memory_attention
 
 
 def unfitness(model: Sam2) -> str | None:
@@ -69,48 +101,40 @@ def _in_sixteens(config: Sam2Config) -> bool:
     return not any(width % 16 for width in (config.embed_dim, config.channels, config.feedforward))
 
 
-def choose(engine: EngineName = "auto", setting: Setting = "faithful") -> list[Choice]:
+def choose(engine: EngineName = "auto", setting: Setting = "exact") -> list[Choice]:
     """What runs each verb on this machine's CPU.
 
-    Measured: integers are three to four times as fast as float32 where the CPU has VNNI, half floats up to
-    twice, and bfloat16 slower than float32 on some CPUs that have it, so it is never taken (dev/LOG.md).
+    Measured (dev/LOG.md): integers of 8 bits are three to four times as fast as float32 where the CPU has VNNI,
+    those of 16 bits nearly twice. bfloat16 is slower than float32 on some CPUs that have it, so it is never
+    taken.
     """
     missing = kernels.missing()
     if engine == "kernels" and missing is not None:
         raise MaskletError(f"engine='kernels' cannot be used: {missing}. Use engine='torch'.")
     if engine == "torch":
         return [Choice(verb, "torch, float32", "as asked") for verb in ("encode", "attend")]
-    attend = (
-        Choice("attend", "kernels, 8 bits", "the CPU has VNNI, and there is a compiler", _attend)
-        if missing is None
-        else Choice("attend", "torch, float32", f"no kernels: {missing}")
-    )
-    return [_encode(engine, setting, missing), attend]
-
-
-def _encode(engine: EngineName, setting: Setting, missing: str | None) -> Choice:
-    if engine == "openvino":
-        return Choice("encode", "OpenVINO", "as asked", openvino_encoder)
     if missing is not None:
-        return Choice("encode", "torch, float32", f"no kernels: {missing}")
-    if setting == "fast":
-        return Choice(
-            "encode", "kernels, 8 bits", "fast", lambda model: kernel_encoder(model.image_encoder, 8)
+        encode, attend = (
+            Choice(verb, "torch, float32", f"no kernels: {missing}") for verb in ("encode", "attend")
         )
-    if kernels.half_at_hand():
-        return Choice(
-            "encode",
-            "kernels, 16 bits (global attention 8)",
-            "the CPU multiplies half floats, and 8 bits would cost masks",
-            lambda model: kernel_encoder(model.image_encoder, 16),
-        )
-    return Choice(
-        "encode",
-        "torch, float32 (global attention: kernels, 8 bits)",
-        "the CPU does not multiply half floats, and 8 bits would cost masks",
-        lambda model: kernel_encoder(model.image_encoder, 32),
-    )
+    else:
+        bits = NUMBERS[setting]
+        why = f"{setting}: the CPU has VNNI, and there is a compiler"
+        encode = Choice("encode", f"kernels, {_said(bits.encode)}", why, partial(_encoder, bits))
+        memory = "" if bits.memory == bits.attend else f" (memories {_said(bits.memory)})"
+        attend = Choice("attend", f"kernels, {_said(bits.attend)}{memory}", why, partial(_attention, bits))
+    if engine == "openvino":
+        encode = Choice("encode", "OpenVINO", "as asked", openvino_encoder)
+    return [encode, attend]
 
 
-def _attend(model: Sam2) -> Engine:
-    return Int8Attention(model.memory_attention)
+def _said(bits: Bits) -> str:
+    return "float32" if bits == 32 else f"{bits} bits"
+
+
+def _encoder(bits: Numbers, model: Sam2) -> Engine:
+    return kernel_encoder(model.image_encoder, bits.encode)
+
+
+def _attention(bits: Numbers, model: Sam2) -> Engine:
+    return KernelAttention(model.memory_attention, bits.attend, bits.memory)

@@ -1,6 +1,6 @@
-"""The verb attend on 8-bit integers: `nn.memory_attention`, attention and wide layers in the kernels.
+"""The verb attend in the kernels: `nn.memory_attention`, its attention and wide layers replaced.
 
-Norms, projections and the stream between layers stay float32. Memory is looked at as the narrow tokens that
+Norms, projections and the stream between layers stay as they are. Memory is looked at as the narrow tokens that
 it is: a value is a linear map of a token, so tokens are weighed first and mapped afterwards.
 """
 
@@ -11,16 +11,17 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from masklet.engines import kernels
+from masklet.engines.kernels import Bits
 from masklet.nn.memory_attention import MemoryAttention, MemoryAttentionLayer, Places, RotaryAttention
 
 
 class Layer:
-    """One layer of memory attention."""
+    """One layer of memory attention. memory : bits of the numbers in which memories are looked at"""
 
-    def __init__(self, layer: MemoryAttentionLayer) -> None:
-        self.layer = layer
-        self.linear1 = kernels.Linear(layer.linear1, 8, "relu")
-        self.linear2 = kernels.Linear(layer.linear2, 8)
+    def __init__(self, layer: MemoryAttentionLayer, bits: Bits, memory: Bits) -> None:
+        self.layer, self.bits, self.memory = layer, bits, memory
+        self.linear1 = kernels.Linear(layer.linear1, bits, "relu")
+        self.linear2 = kernels.Linear(layer.linear2, bits)
 
     def __call__(
         self,
@@ -31,45 +32,48 @@ class Layer:
         places: Places,
     ) -> Float[Tensor, "b n c"]:
         layer = self.layer
-        x = x + self_attention(layer.self_attention, layer.norm1(x), turn)
-        x = x + memory_attention(layer.memory_attention, layer.norm2(x), keys, values, turn, places)
+        x = x + self._look_at_self(layer.self_attention, layer.norm1(x), turn)
+        x = x + self._look_at_memory(layer.memory_attention, layer.norm2(x), keys, values, turn, places)
         return x + self.linear2(self.linear1(layer.norm3(x)))
 
+    def _look_at_self(
+        self, attention: RotaryAttention, x: Float[Tensor, "b n c"], turn: Float[Tensor, "2 n half"]
+    ) -> Float[Tensor, "b n c"]:
+        queries, keys, values = attention.q(x), attention.k(x), attention.v(x)
+        seen = [
+            kernels.attend(
+                q, kernels.pack_rows(k, self.bits, turn, len(k)), kernels.pack_values(v, self.bits), turn
+            )
+            for q, k, v in zip(queries, keys, values, strict=True)
+        ]
+        return attention.out(torch.stack(seen))
 
-def self_attention(
-    attention: RotaryAttention, x: Float[Tensor, "b n c"], turn: Float[Tensor, "2 n half"]
-) -> Float[Tensor, "b n c"]:
-    queries, keys, values = attention.q(x), attention.k(x), attention.v(x)
-    seen = [
-        kernels.attend(q, kernels.pack_rows(k, turn, len(k)), kernels.pack_values(v), turn)
-        for q, k, v in zip(queries, keys, values, strict=True)
-    ]
-    return attention.out(torch.stack(seen))
+    def _look_at_memory(
+        self,
+        attention: RotaryAttention,
+        x: Float[Tensor, "#b n c"],
+        keys: Float[Tensor, "b m d"],
+        values: list[kernels.Values],
+        turn: Float[Tensor, "2 n half"],
+        places: Places,
+    ) -> Float[Tensor, "b n c"]:
+        bias = places.bias(keys)
+        queries = attention.q(x).expand(len(keys), -1, -1)
+        seen = []
+        for q, each, v in zip(queries, keys, values, strict=True):
+            k = kernels.pack_rows(attention.k(each), self.memory, places.turn, places.count)
+            seen.append(kernels.attend(q, k, v, turn, bias))
+        return attention.out(attention.v(torch.stack(seen)))
 
 
-def memory_attention(
-    attention: RotaryAttention,
-    x: Float[Tensor, "#b n c"],
-    keys: Float[Tensor, "b m d"],
-    values: list[kernels.Values],
-    turn: Float[Tensor, "2 n half"],
-    places: Places,
-) -> Float[Tensor, "b n c"]:
-    bias = places.bias(keys)
-    queries = attention.q(x).expand(len(keys), -1, -1)
-    seen = [
-        kernels.attend(q, kernels.pack_rows(attention.k(each), places.turn, places.count), v, turn, bias)
-        for q, each, v in zip(queries, keys, values, strict=True)
-    ]
-    return attention.out(attention.v(torch.stack(seen)))
-
-
-class Int8Attention:
+class KernelAttention:
     """In the place of a network's memory attention."""
 
-    def __init__(self, net: MemoryAttention) -> None:
-        self.net = net
-        self.layers = [Layer(layer) for layer in net.layers if isinstance(layer, MemoryAttentionLayer)]
+    def __init__(self, net: MemoryAttention, bits: Bits, memory: Bits) -> None:
+        self.net, self.memory = net, memory
+        self.layers = [
+            Layer(layer, bits, memory) for layer in net.layers if isinstance(layer, MemoryAttentionLayer)
+        ]
 
     def __call__(
         self,
@@ -82,7 +86,7 @@ class Int8Attention:
     ) -> Float[Tensor, "b c h w"]:
         x = self.net.start(coarse)
         keys, values, places = self.net.seen(tokens, rows, pointers, ages, weights)
-        packed = [kernels.pack_values(each) for each in values]
+        packed = [kernels.pack_values(each, self.memory) for each in values]
         for layer in self.layers:
             x = layer(x, keys, packed, self.net.turn, places)
         return self.net.finish(x)

@@ -1,9 +1,13 @@
-// Attention and linear layers on 8-bit integers, for CPUs with AVX512-VNNI.
+// Attention and linear layers for CPUs with AVX512-VNNI, on numbers of 32, 16 or 8 bits.
 //
-// Rows are quantised when they arrive: each query, key and token to 127 steps of its own largest value, each column
-// of values and each output of a layer likewise. Sums are exact; logits, softmax and results are float32. Attention
-// goes through the keys in blocks with a running maximum (arXiv 2205.14135), and within a block weights are 255 steps
-// of the block's largest, so that the small weights of a long memory are not lost beside one large one.
+// 32 bits: float32, as torch computes, but for the order of sums.
+// 16 bits: rows become integers when they arrive. A step is so small that the longest chunk of 128 channels has length
+//     46,000, so no sum of a chunk's products exceeds 31 bits (Cauchy-Schwarz); chunks are summed in float32.
+// 8 bits: rows become integers of 127 steps of their own largest value, and so do the columns of values.
+//
+// Logits, softmax and results are float32 throughout. Attention goes through the keys in blocks with a running maximum
+// (arXiv 2205.14135). In 8 bits a block's weights are 255 steps of its largest, so that the small weights of a long memory
+// are not lost beside one large one.
 //
 // Built and called by kernels.py. Channels must come in multiples of 16.
 
@@ -13,41 +17,181 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <limits>
+#include <type_traits>
+#include <utility>
 #include <vector>
 
 namespace {
 
-constexpr int LANES = 16;   // keys, or outputs, in one vector
-constexpr int ROWS = 8;     // queries in one step of the inner product
-constexpr int BLOCK = 64;   // queries that one thread takes at a time
-constexpr int KEYS = 256;   // keys between two corrections of the running maximum
+constexpr int LANES = 16;  // keys, or outputs, in one vector; a panel holds so many rows, channel by channel
+constexpr int ROWS = 8;    // queries in one step of the inner product, which takes two panels
+constexpr int BLOCK = 64;  // queries that one thread takes at a time
+constexpr int KEYS = 256;  // keys between two corrections of the running maximum
 
-inline __m512 exp512(__m512 x) {  // relative error below 1e-5 for x <= 0, which is what softmax needs
-    const __m512 t = _mm512_mul_ps(_mm512_max_ps(x, _mm512_set1_ps(-87.0f)), _mm512_set1_ps(1.44269504f));
-    const __m512 whole = _mm512_roundscale_ps(t, 0);
-    const __m512 f = _mm512_sub_ps(t, whole);
-    __m512 p = _mm512_set1_ps(1.3333558e-3f);
-    p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(9.6181291e-3f));
-    p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(5.5504109e-2f));
-    p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(2.4022651e-1f));
-    p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(6.9314718e-1f));
-    p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(1.0f));
+using Products = __m512[ROWS][2];
+
+inline __m512 all(float x) { return _mm512_set1_ps(x); }
+
+inline __m512 exp512(__m512 x) {  // for x <= 0, which is what softmax needs; relative error below 3e-7
+    x = _mm512_max_ps(x, all(-87.0f));
+    const __m512 whole = _mm512_roundscale_ps(_mm512_mul_ps(x, all(1.44269504f)), 0);
+    const __m512 f = _mm512_fmadd_ps(x, all(1.925963e-8f), _mm512_fmsub_ps(x, all(1.44269502f), whole));
+    __m512 p = all(1.5252734e-5f);
+    for (const float each : {1.5403530e-4f, 1.3333558e-3f, 9.6181291e-3f, 5.5504109e-2f, 2.4022651e-1f, 6.9314718e-1f, 1.0f})
+        p = _mm512_fmadd_ps(p, f, all(each));
     return _mm512_scalef_ps(p, whole);
 }
 
 inline __m512 gelu512(__m512 x) {  // through erf, Abramowitz and Stegun 7.1.26
-    const __m512 z = _mm512_abs_ps(_mm512_mul_ps(x, _mm512_set1_ps(0.70710678f)));
-    const __m512 t = _mm512_div_ps(_mm512_set1_ps(1.0f), _mm512_fmadd_ps(z, _mm512_set1_ps(0.3275911f), _mm512_set1_ps(1.0f)));
-    __m512 p = _mm512_set1_ps(1.061405429f);
-    p = _mm512_fmadd_ps(p, t, _mm512_set1_ps(-1.453152027f));
-    p = _mm512_fmadd_ps(p, t, _mm512_set1_ps(1.421413741f));
-    p = _mm512_fmadd_ps(p, t, _mm512_set1_ps(-0.284496736f));
-    p = _mm512_fmadd_ps(p, t, _mm512_set1_ps(0.254829592f));
+    const __m512 z = _mm512_abs_ps(_mm512_mul_ps(x, all(0.70710678f)));
+    const __m512 t = _mm512_div_ps(all(1.0f), _mm512_fmadd_ps(z, all(0.3275911f), all(1.0f)));
+    __m512 p = all(1.061405429f);
+    for (const float each : {-1.453152027f, 1.421413741f, -0.284496736f, 0.254829592f})
+        p = _mm512_fmadd_ps(p, t, all(each));
     const __m512 tail = _mm512_mul_ps(_mm512_mul_ps(p, t), exp512(_mm512_sub_ps(_mm512_setzero_ps(), _mm512_mul_ps(z, z))));
-    const __m512 erf = _mm512_sub_ps(_mm512_set1_ps(1.0f), tail);  // of |x| / sqrt 2
-    const __m512 half = _mm512_mul_ps(x, _mm512_set1_ps(0.5f));
+    const __m512 erf = _mm512_sub_ps(all(1.0f), tail);  // of |x| / sqrt 2
+    const __m512 half = _mm512_mul_ps(x, all(0.5f));
     return _mm512_fmadd_ps(_mm512_abs_ps(half), erf, half);
 }
+
+inline float largest(const float* x, int d) {
+    __m512 most = _mm512_setzero_ps();
+    for (int i = 0; i < d; i += LANES) most = _mm512_max_ps(most, _mm512_abs_ps(_mm512_loadu_ps(x + i)));
+    return std::max(_mm512_reduce_max_ps(most), 1e-30f);
+}
+
+inline int32_t four_bytes(const void* at) {
+    int32_t bytes;
+    std::memcpy(&bytes, at, 4);
+    return bytes;
+}
+
+// Each kind of number says how a row is kept, how many of its channels lie together in a panel, and how ROWS rows are
+// multiplied with two panels. `keep` returns what products are to be multiplied by; `sum` is the sum of an integer row.
+
+struct Float32 {
+    using Row = float;
+    using Panel = float;
+    static constexpr int TOGETHER = 1;
+
+    static float keep(const float* x, int d, float* out, int32_t*) {
+        std::memcpy(out, x, d * sizeof(float));
+        return 1.0f;
+    }
+
+    static float panelled(float x) { return x; }
+
+    static void multiply(const float* rows, const int32_t*, int d, const float* panel, Products out) {
+        const float* other = panel + static_cast<int64_t>(d) * LANES;
+        __m512 acc[ROWS][2];
+#pragma GCC unroll 8
+        for (int r = 0; r < ROWS; r++) acc[r][0] = acc[r][1] = _mm512_setzero_ps();
+        for (int c = 0; c < d; c++) {
+            const __m512 k0 = _mm512_loadu_ps(panel + c * LANES), k1 = _mm512_loadu_ps(other + c * LANES);
+#pragma GCC unroll 8
+            for (int r = 0; r < ROWS; r++) {
+                const __m512 each = all(rows[r * d + c]);
+                acc[r][0] = _mm512_fmadd_ps(each, k0, acc[r][0]);
+                acc[r][1] = _mm512_fmadd_ps(each, k1, acc[r][1]);
+            }
+        }
+#pragma GCC unroll 8
+        for (int r = 0; r < ROWS; r++) out[r][0] = acc[r][0], out[r][1] = acc[r][1];
+    }
+};
+
+struct Int16 {
+    using Row = int16_t;
+    using Panel = int16_t;
+    static constexpr int TOGETHER = 2;
+    static constexpr int CHUNK = 128;
+    static constexpr float LENGTH = 46000.0f;
+
+    static float keep(const float* x, int d, int16_t* out, int32_t*) {
+        float longest = 0;
+        for (int begin = 0; begin < d; begin += CHUNK) {
+            __m512 squares = _mm512_setzero_ps();
+            for (int i = begin; i < std::min(begin + CHUNK, d); i += LANES) {
+                const __m512 each = _mm512_loadu_ps(x + i);
+                squares = _mm512_fmadd_ps(each, each, squares);
+            }
+            longest = std::max(longest, _mm512_reduce_add_ps(squares));
+        }
+        const float factor = std::min(LENGTH / std::max(std::sqrt(longest), 1e-15f), 32766.0f / largest(x, d));
+        for (int i = 0; i < d; i += LANES) {
+            const __m512i steps = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_loadu_ps(x + i), all(factor)));
+            _mm256_storeu_si256(reinterpret_cast<__m256i*>(out + i), _mm512_cvtepi32_epi16(steps));
+        }
+        return 1.0f / factor;
+    }
+
+    static int16_t panelled(int16_t x) { return x; }
+
+    static void multiply(const int16_t* rows, const int32_t*, int d, const int16_t* panel, Products out) {
+        const int16_t* other = panel + static_cast<int64_t>(d) * LANES;
+        for (int begin = 0; begin < d; begin += CHUNK) {
+            __m512i acc[ROWS][2];
+#pragma GCC unroll 8
+            for (int r = 0; r < ROWS; r++) acc[r][0] = acc[r][1] = _mm512_setzero_si512();
+            for (int c = begin; c < std::min(begin + CHUNK, d); c += 2) {
+                const __m512i k0 = _mm512_loadu_si512(panel + c * LANES), k1 = _mm512_loadu_si512(other + c * LANES);
+#pragma GCC unroll 8
+                for (int r = 0; r < ROWS; r++) {
+                    const __m512i each = _mm512_set1_epi32(four_bytes(rows + r * d + c));
+                    acc[r][0] = _mm512_dpwssd_epi32(acc[r][0], k0, each);
+                    acc[r][1] = _mm512_dpwssd_epi32(acc[r][1], k1, each);
+                }
+            }
+#pragma GCC unroll 8
+            for (int r = 0; r < ROWS; r++)
+                for (int half = 0; half < 2; half++) {
+                    const __m512 sum = _mm512_cvtepi32_ps(acc[r][half]);
+                    out[r][half] = begin ? _mm512_add_ps(out[r][half], sum) : sum;
+                }
+        }
+    }
+};
+
+struct Int8 {
+    using Row = int8_t;
+    using Panel = uint8_t;
+    static constexpr int TOGETHER = 4;
+
+    static float keep(const float* x, int d, int8_t* out, int32_t* sum) {
+        const float most = largest(x, d);
+        __m512i total = _mm512_setzero_si512();
+        for (int i = 0; i < d; i += LANES) {
+            const __m512i steps = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_loadu_ps(x + i), all(127.0f / most)));
+            total = _mm512_add_epi32(total, steps);
+            _mm_storeu_si128(reinterpret_cast<__m128i*>(out + i), _mm512_cvtepi32_epi8(steps));
+        }
+        *sum = _mm512_reduce_add_epi32(total);
+        return most / 127.0f;
+    }
+
+    // The instruction wants one side without signs: panels carry an offset, which the rows' sums take back.
+    static uint8_t panelled(int8_t x) { return static_cast<uint8_t>(x + 128); }
+
+    static void multiply(const int8_t* rows, const int32_t* sums, int d, const uint8_t* panel, Products out) {
+        const uint8_t* other = panel + static_cast<int64_t>(d) * LANES;
+        __m512i acc[ROWS][2];
+#pragma GCC unroll 8
+        for (int r = 0; r < ROWS; r++) acc[r][0] = acc[r][1] = _mm512_set1_epi32(-128 * sums[r]);
+        for (int c = 0; c < d; c += 4) {
+            const __m512i k0 = _mm512_loadu_si512(panel + c * LANES), k1 = _mm512_loadu_si512(other + c * LANES);
+#pragma GCC unroll 8
+            for (int r = 0; r < ROWS; r++) {
+                const __m512i each = _mm512_set1_epi32(four_bytes(rows + r * d + c));
+                acc[r][0] = _mm512_dpbusd_epi32(acc[r][0], k0, each);
+                acc[r][1] = _mm512_dpbusd_epi32(acc[r][1], k1, each);
+            }
+        }
+#pragma GCC unroll 8
+        for (int r = 0; r < ROWS; r++)
+            for (int half = 0; half < 2; half++) out[r][half] = _mm512_cvtepi32_ps(acc[r][half]);
+    }
+};
 
 // Turn neighbouring pairs of channels by the row's angles.
 void turn_row(const float* x, const float* cosines, const float* sines, int d, float* out) {
@@ -58,47 +202,14 @@ void turn_row(const float* x, const float* cosines, const float* sines, int d, f
     }
 }
 
-// One row to 127 steps on either side; returns the size of a step. sum: of the steps, for the offset of keys.
-float quantise_row(const float* x, int d, int8_t* out, int32_t* sum) {
-    __m512 largest = _mm512_setzero_ps();
-    for (int i = 0; i < d; i += LANES) largest = _mm512_max_ps(largest, _mm512_abs_ps(_mm512_loadu_ps(x + i)));
-    const float most = std::max(_mm512_reduce_max_ps(largest), 1e-12f);
-    const __m512 factor = _mm512_set1_ps(127.0f / most);
-    __m512i total = _mm512_setzero_si512();
-    for (int i = 0; i < d; i += LANES) {
-        const __m512i steps = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_loadu_ps(x + i), factor));
-        total = _mm512_add_epi32(total, steps);
-        _mm_storeu_si128(reinterpret_cast<__m128i*>(out + i), _mm512_cvtepi32_epi8(steps));
-    }
-    *sum = _mm512_reduce_add_epi32(total);
-    return most / 127.0f;
-}
-
-// ROWS queries times TWO panels of 16 keys. Keys carry an offset of 128, which the queries' sums take back.
-inline void inner(const int8_t* q, const int32_t* sums, int d, const uint8_t* panel, __m512i acc[ROWS][2]) {
-    const uint8_t* other = panel + static_cast<int64_t>(d) * LANES;
-#pragma GCC unroll 8
-    for (int r = 0; r < ROWS; r++) acc[r][0] = acc[r][1] = _mm512_set1_epi32(-128 * sums[r]);
-    for (int c = 0; c < d; c += 4) {
-        const __m512i k0 = _mm512_loadu_si512(panel + c * LANES), k1 = _mm512_loadu_si512(other + c * LANES);
-#pragma GCC unroll 8
-        for (int r = 0; r < ROWS; r++) {
-            int32_t four;
-            std::memcpy(&four, q + r * d + c, 4);
-            const __m512i each = _mm512_set1_epi32(four);
-            acc[r][0] = _mm512_dpbusd_epi32(acc[r][0], k0, each);
-            acc[r][1] = _mm512_dpbusd_epi32(acc[r][1], k1, each);
-        }
-    }
-}
-
-struct Queries {  // a block of rows, quantised
-    std::vector<int8_t> steps;
+template <class Number>
+struct Block {  // of rows: queries, or what goes through a layer
+    std::vector<typename Number::Row> rows;
     float scale[BLOCK];
     int32_t sum[BLOCK];
     std::vector<float> turned;
 
-    explicit Queries(int d) : steps(BLOCK * d), turned(d) {}
+    explicit Block(int d) : rows(BLOCK * d), turned(d) {}
 
     void fill(const float* x, int64_t stride, int count, int d, const float* cosines, const float* sines) {
         for (int r = 0; r < count; r++) {
@@ -107,41 +218,82 @@ struct Queries {  // a block of rows, quantised
                 turn_row(row, cosines + r * (d / 2), sines + r * (d / 2), d, turned.data());
                 row = turned.data();
             }
-            scale[r] = quantise_row(row, d, &steps[r * d], &sum[r]);
+            scale[r] = Number::keep(row, d, &rows[r * d], &sum[r]);
         }
-        for (int r = count; r < BLOCK; r++) {
-            scale[r] = 0, sum[r] = 0;
-            std::memset(&steps[r * d], 0, d);
-        }
+        std::fill(scale + count, scale + BLOCK, 0.0f);
+        std::fill(sum + count, sum + BLOCK, 0);
+        std::fill(rows.begin() + static_cast<int64_t>(count) * d, rows.end(), 0);
     }
 };
 
-// Weights of one query for a block of keys; returns what the old sum and the block's are to be multiplied by.
+// Weights of one query for a block of keys, as floats or as bytes. Returns what the results of the blocks before, and of
+// this one, are to be multiplied by.
 struct Softmax {
-    float maximum = -INFINITY, sum = 0;
+    float maximum = -std::numeric_limits<float>::infinity(), sum = 0;
 
-    std::pair<float, float> step(float* logits, int count, uint8_t* weights) {
-        __m512 top = _mm512_set1_ps(-INFINITY);
+    template <class Weight>
+    std::pair<float, float> step(const float* logits, int count, Weight* weights) {
+        constexpr bool bytes = std::is_same_v<Weight, uint8_t>;
+        __m512 top = all(-std::numeric_limits<float>::infinity()), total = _mm512_setzero_ps();
         for (int j = 0; j < count; j += LANES) top = _mm512_max_ps(top, _mm512_loadu_ps(logits + j));
         const float here = _mm512_reduce_max_ps(top);
-        const __m512 shift = _mm512_set1_ps(here);
-        __m512i total = _mm512_setzero_si512();
         for (int j = 0; j < count; j += LANES) {
-            const __m512 p = exp512(_mm512_sub_ps(_mm512_loadu_ps(logits + j), shift));
-            const __m512i steps = _mm512_cvtps_epi32(_mm512_mul_ps(p, _mm512_set1_ps(255.0f)));
-            total = _mm512_add_epi32(total, steps);
-            _mm_storeu_si128(reinterpret_cast<__m128i*>(weights + j), _mm512_cvtepi32_epi8(steps));
+            __m512 p = exp512(_mm512_sub_ps(_mm512_loadu_ps(logits + j), all(here)));
+            if constexpr (bytes) {
+                const __m512i steps = _mm512_cvtps_epi32(_mm512_mul_ps(p, all(255.0f)));
+                _mm_storeu_si128(reinterpret_cast<__m128i*>(weights + j), _mm512_cvtepi32_epi8(steps));
+                p = _mm512_cvtepi32_ps(steps);
+            } else {
+                _mm512_storeu_ps(weights + j, p);
+            }
+            total = _mm512_add_ps(total, p);
         }
         const float now = std::max(maximum, here);
-        const float old = std::exp(maximum - now), fresh = std::exp(here - now) / 255.0f;
-        sum = sum * old + static_cast<float>(_mm512_reduce_add_epi32(total)) * fresh;
+        const float old = std::exp(maximum - now), fresh = std::exp(here - now) / (bytes ? 255.0f : 1.0f);
+        sum = sum * old + _mm512_reduce_add_ps(total) * fresh;
         maximum = now;
         return {old, fresh};
     }
 };
 
-// acc = acc * old + weights (BLOCK, keys) @ values (keys, e) * fresh
-void weigh(const uint8_t* weights, const int8_t* values, int keys, int e, const std::pair<float, float>* by, float* acc) {
+using Factors = std::pair<float, float>;  // of what was summed before, and of what comes to it
+
+inline void add_to(float* to, __m512 sum, const Factors& by) {
+    _mm512_storeu_ps(to, _mm512_fmadd_ps(sum, all(by.second), _mm512_mul_ps(_mm512_loadu_ps(to), all(by.first))));
+}
+
+// ROWS rows of weights with WIDE vectors of the values' columns.
+template <int WIDE>
+void weigh_columns(const float* weights, const float* values, int keys, int e, const Factors* by, float* acc) {
+    __m512 sums[ROWS][WIDE];
+#pragma GCC unroll 8
+    for (int r = 0; r < ROWS; r++)
+        for (int i = 0; i < WIDE; i++) sums[r][i] = _mm512_setzero_ps();
+    for (int j = 0; j < keys; j++) {
+        __m512 v[WIDE];
+        for (int i = 0; i < WIDE; i++) v[i] = _mm512_loadu_ps(values + static_cast<int64_t>(j) * e + i * LANES);
+#pragma GCC unroll 8
+        for (int r = 0; r < ROWS; r++)
+            for (int i = 0; i < WIDE; i++) sums[r][i] = _mm512_fmadd_ps(all(weights[r * KEYS + j]), v[i], sums[r][i]);
+    }
+#pragma GCC unroll 8
+    for (int r = 0; r < ROWS; r++)
+        for (int i = 0; i < WIDE; i++) add_to(acc + r * e + i * LANES, sums[r][i], by[r]);
+}
+
+// acc (BLOCK, e) = acc * by.first + weights (BLOCK, keys) @ values (keys, e) * by.second
+void weigh(const float* weights, const float* values, int keys, int e, const Factors* by, float* acc) {
+    for (int first = 0; first < BLOCK; first += ROWS) {
+        int column = 0;
+        for (; column + 2 * LANES <= e; column += 2 * LANES)
+            weigh_columns<2>(weights + first * KEYS, values + column, keys, e, by + first, acc + first * e + column);
+        for (; column < e; column += LANES)
+            weigh_columns<1>(weights + first * KEYS, values + column, keys, e, by + first, acc + first * e + column);
+    }
+}
+
+// The same in bytes; values lie in groups of four keys.
+void weigh(const uint8_t* weights, const int8_t* values, int keys, int e, const Factors* by, float* acc) {
     for (int column = 0; column < e; column += LANES) {
         for (int first = 0; first < BLOCK; first += ROWS) {
             __m512i sums[ROWS];
@@ -150,42 +302,29 @@ void weigh(const uint8_t* weights, const int8_t* values, int keys, int e, const 
             for (int j = 0; j < keys; j += 4) {
                 const __m512i v = _mm512_loadu_si512(values + static_cast<int64_t>(j) * e + column * 4);
 #pragma GCC unroll 8
-                for (int r = 0; r < ROWS; r++) {
-                    int32_t four;
-                    std::memcpy(&four, weights + (first + r) * KEYS + j, 4);
-                    sums[r] = _mm512_dpbusd_epi32(sums[r], _mm512_set1_epi32(four), v);
-                }
+                for (int r = 0; r < ROWS; r++)
+                    sums[r] = _mm512_dpbusd_epi32(sums[r], _mm512_set1_epi32(four_bytes(weights + (first + r) * KEYS + j)), v);
             }
 #pragma GCC unroll 8
-            for (int r = 0; r < ROWS; r++) {
-                float* to = acc + (first + r) * e + column;
-                const __m512 kept = _mm512_mul_ps(_mm512_loadu_ps(to), _mm512_set1_ps(by[first + r].first));
-                const __m512 factor = _mm512_set1_ps(by[first + r].second);
-                _mm512_storeu_ps(to, _mm512_fmadd_ps(_mm512_cvtepi32_ps(sums[r]), factor, kept));
-            }
+            for (int r = 0; r < ROWS; r++)
+                add_to(acc + (first + r) * e + column, _mm512_cvtepi32_ps(sums[r]), by[first + r]);
         }
     }
 }
 
 int64_t padded(int64_t count) { return (count + 2 * LANES - 1) / (2 * LANES) * (2 * LANES); }
 
-}  // namespace
-
-extern "C" {
-
-// Keys (m, d), or a layer's weight (outputs, inputs), to panels of 16 rows, four channels of each row together.
-// Where cosines are given the first `placed` rows are turned, `angles` rows of angles over and over.
-void pack_rows(const float* x, int64_t stride, int64_t m, int d, const float* cosines, const float* sines,
-               int64_t angles, int64_t placed, uint8_t* panels, float* scale) {
-    const int64_t whole = padded(m);
-#pragma omp parallel for schedule(static)
-    for (int64_t panel = 0; panel < whole / LANES; panel++) {
+template <class Number>
+void pack(const float* x, int64_t stride, int64_t m, int d, const float* cosines, const float* sines, int64_t angles,
+          int64_t placed, void* panels, float* scale) {
+    constexpr int TOGETHER = Number::TOGETHER;
+#pragma omp parallel
+    {
         std::vector<float> turned(d);
-        std::vector<int8_t> steps(d);
-        for (int lane = 0; lane < LANES; lane++) {
-            const int64_t row = panel * LANES + lane;
-            int32_t sum;
-            std::fill(steps.begin(), steps.end(), 0);
+        std::vector<typename Number::Row> kept(d);
+#pragma omp for schedule(static)
+        for (int64_t row = 0; row < padded(m); row++) {
+            std::fill(kept.begin(), kept.end(), 0);
             scale[row] = 0;
             if (row < m) {
                 const float* from = x + row * stride;
@@ -194,20 +333,119 @@ void pack_rows(const float* x, int64_t stride, int64_t m, int d, const float* co
                     turn_row(from, cosines + at, sines + at, d, turned.data());
                     from = turned.data();
                 }
-                scale[row] = quantise_row(from, d, steps.data(), &sum);
+                int32_t sum;
+                scale[row] = Number::keep(from, d, kept.data(), &sum);
             }
-            uint8_t* to = panels + panel * LANES * d + lane * 4;
-            for (int c = 0; c < d; c += 4) {
-                int32_t four;
-                std::memcpy(&four, &steps[c], 4);
-                four ^= static_cast<int32_t>(0x80808080);  // plus 128 in each byte
-                std::memcpy(to + c * LANES, &four, 4);
+            auto* to = static_cast<typename Number::Panel*>(panels) + row / LANES * LANES * d + row % LANES * TOGETHER;
+            for (int c = 0; c < d; c += TOGETHER)
+                for (int i = 0; i < TOGETHER; i++) to[c * LANES + i] = Number::panelled(kept[c + i]);
+        }
+    }
+}
+
+template <class Number>
+void attend_as(const float* q, int64_t q_stride, int64_t n, int d, float by, const float* cosines, const float* sines,
+               const void* keys, const float* key_scale, const float* bias, int64_t m,
+               const void* packed, const float* value_scale, int e, float* out) {
+    using Panel = typename Number::Panel;
+    using Weight = std::conditional_t<std::is_same_v<Number, Int8>, uint8_t, float>;
+    using Value = std::conditional_t<std::is_same_v<Number, Int8>, int8_t, float>;
+    const auto* panels = static_cast<const Panel*>(keys);
+    const auto* values = static_cast<const Value*>(packed);
+#pragma omp parallel
+    {
+        Block<Number> block(d);
+        std::vector<float> logits(BLOCK * KEYS), acc(BLOCK * e);
+        std::vector<Weight> weights(BLOCK * KEYS);
+        std::vector<Factors> factors(BLOCK);
+#pragma omp for schedule(dynamic)
+        for (int64_t first = 0; first < n; first += BLOCK) {
+            const int count = static_cast<int>(std::min<int64_t>(BLOCK, n - first));
+            block.fill(q + first * q_stride, q_stride, count, d, cosines ? cosines + first * (d / 2) : nullptr,
+                       cosines ? sines + first * (d / 2) : nullptr);
+            std::vector<Softmax> softmax(BLOCK);
+            std::fill(acc.begin(), acc.end(), 0.0f);
+            for (int64_t from = 0; from < padded(m); from += KEYS) {
+                const int there = static_cast<int>(std::min<int64_t>(KEYS, padded(m) - from));
+                for (int j = 0; j < there; j += 2 * LANES) {
+                    const int64_t key = from + j;
+                    const __m512 scale[2] = {_mm512_loadu_ps(key_scale + key), _mm512_loadu_ps(key_scale + key + LANES)};
+                    const __m512 add[2] = {_mm512_loadu_ps(bias + key), _mm512_loadu_ps(bias + key + LANES)};
+                    for (int r = 0; r < BLOCK; r += ROWS) {
+                        Products dots;
+                        Number::multiply(&block.rows[r * d], &block.sum[r], d, panels + key * d, dots);
+#pragma GCC unroll 8
+                        for (int i = 0; i < ROWS; i++)
+                            for (int half = 0; half < 2; half++) {
+                                const __m512 size = _mm512_mul_ps(scale[half], all(block.scale[r + i] * by));
+                                _mm512_storeu_ps(&logits[(r + i) * KEYS + j + half * LANES],
+                                                 _mm512_fmadd_ps(dots[i][half], size, add[half]));
+                            }
+                    }
+                }
+                for (int r = 0; r < BLOCK; r++)
+                    factors[r] = softmax[r].step(&logits[r * KEYS], there, &weights[r * KEYS]);
+                weigh(weights.data(), values + from * e, there, e, factors.data(), acc.data());
+            }
+            for (int r = 0; r < count; r++)
+                for (int c = 0; c < e; c++)
+                    out[(first + r) * e + c] = acc[r * e + c] * value_scale[c] / softmax[r].sum;
+        }
+    }
+}
+
+template <class Number>
+void linear_as(const float* x, int64_t n, int inputs, const void* weight, const float* weight_scale, const float* bias,
+               int outputs, int activation, float* out) {
+    const auto* panels = static_cast<const typename Number::Panel*>(weight);
+#pragma omp parallel
+    {
+        Block<Number> block(inputs);
+#pragma omp for schedule(dynamic)
+        for (int64_t first = 0; first < n; first += BLOCK) {
+            const int count = static_cast<int>(std::min<int64_t>(BLOCK, n - first));
+            block.fill(x + first * inputs, inputs, count, inputs, nullptr, nullptr);
+            for (int o = 0; o < outputs; o += 2 * LANES) {
+                const int halves = o + LANES < outputs ? 2 : 1;
+                for (int r = 0; r < count; r += ROWS) {
+                    Products dots;
+                    Number::multiply(&block.rows[r * inputs], &block.sum[r], inputs, panels + static_cast<int64_t>(o) * inputs, dots);
+                    for (int i = 0; i < ROWS && r + i < count; i++)
+                        for (int half = 0; half < halves; half++) {
+                            const int at = o + half * LANES;
+                            const __m512 size = _mm512_mul_ps(_mm512_loadu_ps(weight_scale + at), all(block.scale[r + i]));
+                            __m512 y = _mm512_fmadd_ps(dots[i][half], size, _mm512_loadu_ps(bias + at));
+                            if (activation == 1) y = _mm512_max_ps(y, _mm512_setzero_ps());
+                            if (activation == 2) y = gelu512(y);
+                            _mm512_storeu_ps(out + (first + r + i) * outputs + at, y);
+                        }
+                }
             }
         }
     }
 }
 
-// Values (m, e) to groups of four rows; each column in steps of its own, of size scale.
+template <class Function>
+void with_number(int bits, Function function) {
+    if (bits == 8) function(Int8{});
+    if (bits == 16) function(Int16{});
+    if (bits == 32) function(Float32{});
+}
+
+}  // namespace
+
+extern "C" {
+
+// Keys (m, d), or a layer's weight (outputs, inputs), to panels of 16 rows. Where cosines are given the first `placed`
+// rows are turned, by `angles` rows of angles over and over.
+void pack_rows(int bits, const float* x, int64_t stride, int64_t m, int d, const float* cosines, const float* sines,
+               int64_t angles, int64_t placed, void* panels, float* scale) {
+    with_number(bits, [&](auto number) {
+        pack<decltype(number)>(x, stride, m, d, cosines, sines, angles, placed, panels, scale);
+    });
+}
+
+// Values (m, e) in 8 bits to groups of four rows; each column in steps of its own, of size scale.
 void pack_values(const float* x, int64_t stride, int64_t m, int e, int8_t* groups, float* scale) {
     std::fill(scale, scale + e, 1e-12f);
     for (int64_t row = 0; row < m; row++)
@@ -223,176 +461,22 @@ void pack_values(const float* x, int64_t stride, int64_t m, int e, int8_t* group
         }
 }
 
-// Softmax attention of queries (n, d) over packed keys and values; out (n, e). bias (padded m) is added to the
-// logits: minus infinity where there is no key.
-void attend(const float* q, int64_t q_stride, int64_t n, int d, float by, const float* cosines, const float* sines,
-            const uint8_t* keys, const float* key_scale, const float* bias, int64_t m,
-            const int8_t* values, const float* value_scale, int e, float* out, int64_t out_stride) {
-    const int64_t whole = padded(m);
-#pragma omp parallel
-    {
-        Queries block(d);
-        std::vector<float> logits(BLOCK * KEYS), acc(BLOCK * e);
-        std::vector<uint8_t> weights(BLOCK * KEYS);
-        std::vector<std::pair<float, float>> factors(BLOCK);
-#pragma omp for schedule(dynamic)
-        for (int64_t first = 0; first < n; first += BLOCK) {
-            const int count = static_cast<int>(std::min<int64_t>(BLOCK, n - first));
-            block.fill(q + first * q_stride, q_stride, count, d, cosines ? cosines + first * (d / 2) : nullptr,
-                       cosines ? sines + first * (d / 2) : nullptr);
-            std::vector<Softmax> softmax(BLOCK);
-            std::fill(acc.begin(), acc.end(), 0.0f);
-            for (int64_t from = 0; from < whole; from += KEYS) {
-                const int there = static_cast<int>(std::min<int64_t>(KEYS, whole - from));
-                for (int j = 0; j < there; j += 2 * LANES) {
-                    const int64_t key = from + j;
-                    const __m512 scale[2] = {_mm512_loadu_ps(key_scale + key), _mm512_loadu_ps(key_scale + key + LANES)};
-                    const __m512 add[2] = {_mm512_loadu_ps(bias + key), _mm512_loadu_ps(bias + key + LANES)};
-                    for (int r = 0; r < BLOCK; r += ROWS) {
-                        __m512i dots[ROWS][2];
-                        inner(&block.steps[r * d], &block.sum[r], d, keys + key * d, dots);
-#pragma GCC unroll 8
-                        for (int i = 0; i < ROWS; i++)
-                            for (int half = 0; half < 2; half++) {
-                                const __m512 size = _mm512_mul_ps(scale[half], _mm512_set1_ps(block.scale[r + i] * by));
-                                _mm512_storeu_ps(&logits[(r + i) * KEYS + j + half * LANES],
-                                                 _mm512_fmadd_ps(_mm512_cvtepi32_ps(dots[i][half]), size, add[half]));
-                            }
-                    }
-                }
-                for (int r = 0; r < BLOCK; r++)
-                    factors[r] = softmax[r].step(&logits[r * KEYS], there, &weights[r * KEYS]);
-                weigh(weights.data(), values + from * e, there, e, factors.data(), acc.data());
-            }
-            for (int r = 0; r < count; r++)
-                for (int c = 0; c < e; c++)
-                    out[(first + r) * out_stride + c] = acc[r * e + c] * value_scale[c] / softmax[r].sum;
-        }
-    }
+// Softmax attention of queries (n, d) over packed keys and values, these of 8 bits where keys are and else float32;
+// out (n, e). bias (padded m) is added to the logits: minus infinity where there is no key.
+void attend(int bits, const float* q, int64_t q_stride, int64_t n, int d, float by, const float* cosines, const float* sines,
+            const void* keys, const float* key_scale, const float* bias, int64_t m,
+            const void* values, const float* value_scale, int e, float* out) {
+    with_number(bits, [&](auto number) {
+        attend_as<decltype(number)>(q, q_stride, n, d, by, cosines, sines, keys, key_scale, bias, m, values, value_scale, e, out);
+    });
 }
 
-// x (n, inputs) through a layer: out (n, outputs) = act(x W^T + bias). act: 0 none, 1 ReLU, 2 GELU.
-void linear(const float* x, int64_t n, int inputs, const uint8_t* weight, const float* weight_scale,
-            const float* bias, int outputs, int act, float* out) {
-#pragma omp parallel
-    {
-        Queries block(inputs);
-#pragma omp for schedule(dynamic)
-        for (int64_t first = 0; first < n; first += BLOCK) {
-            const int count = static_cast<int>(std::min<int64_t>(BLOCK, n - first));
-            block.fill(x + first * inputs, inputs, count, inputs, nullptr, nullptr);
-            for (int o = 0; o < outputs; o += 2 * LANES) {
-                const int halves = o + LANES < outputs ? 2 : 1;
-                for (int r = 0; r < count; r += ROWS) {
-                    __m512i dots[ROWS][2];
-                    inner(&block.steps[r * inputs], &block.sum[r], inputs, weight + static_cast<int64_t>(o) * inputs, dots);
-#pragma GCC unroll 8
-                    for (int i = 0; i < ROWS; i++) {
-                        if (r + i >= count) break;
-                        for (int half = 0; half < halves; half++) {
-                            const int at = o + half * LANES;
-                            const __m512 size = _mm512_mul_ps(_mm512_loadu_ps(weight_scale + at), _mm512_set1_ps(block.scale[r + i]));
-                            __m512 y = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dots[i][half]), size, _mm512_loadu_ps(bias + at));
-                            if (act == 1) y = _mm512_max_ps(y, _mm512_setzero_ps());
-                            if (act == 2) y = gelu512(y);
-                            _mm512_storeu_ps(out + (first + r + i) * outputs + at, y);
-                        }
-                    }
-                }
-            }
-        }
-    }
+// x (n, inputs) through a layer: out (n, outputs) = activation(x W^T + bias); 0 none, 1 ReLU, 2 GELU.
+void linear(int bits, const float* x, int64_t n, int inputs, const void* weight, const float* weight_scale,
+            const float* bias, int outputs, int activation, float* out) {
+    with_number(bits, [&](auto number) {
+        linear_as<decltype(number)>(x, n, inputs, weight, weight_scale, bias, outputs, activation, out);
+    });
 }
-
-int has_half() {
-#ifdef __AVX512FP16__
-    return 1;
-#else
-    return 0;
-#endif
-}
-
-#ifdef __AVX512FP16__
-
-// A weight (outputs, inputs) to panels of 64 outputs in half precision.
-void pack_half(const float* x, int64_t outputs, int64_t inputs, _Float16* panels) {
-#pragma omp parallel for schedule(static)
-    for (int64_t panel = 0; panel < (outputs + 63) / 64; panel++)
-        for (int64_t i = 0; i < inputs; i++)
-            for (int64_t lane = 0; lane < 64; lane++) {
-                const int64_t o = panel * 64 + lane;
-                panels[(panel * inputs + i) * 64 + lane] = static_cast<_Float16>(o < outputs ? x[o * inputs + i] : 0.0f);
-            }
-}
-
-// The same layer in half precision. Sums of CHUNK products are half, sums of those are float32. Rows are brought to
-// at most 1, so that none overflows. bias is as long as the panels are wide.
-void linear_half(const float* x, int64_t n, int inputs, const _Float16* weight, const float* bias, int outputs, int act,
-                 float* out) {
-    constexpr int CHUNK = 64;
-#pragma omp parallel
-    {
-        std::vector<_Float16> rows(BLOCK * inputs);
-        float size[BLOCK];
-#pragma omp for schedule(dynamic)
-        for (int64_t first = 0; first < n; first += BLOCK) {
-            const int count = static_cast<int>(std::min<int64_t>(BLOCK, n - first));
-            for (int r = 0; r < BLOCK; r++) {
-                _Float16* to = &rows[r * inputs];
-                size[r] = 0;
-                if (r >= count) {
-                    std::fill(to, to + inputs, static_cast<_Float16>(0));
-                    continue;
-                }
-                const float* from = x + (first + r) * inputs;
-                __m512 largest = _mm512_setzero_ps();
-                for (int i = 0; i < inputs; i += LANES) largest = _mm512_max_ps(largest, _mm512_abs_ps(_mm512_loadu_ps(from + i)));
-                size[r] = std::max(_mm512_reduce_max_ps(largest), 1e-30f);
-                const __m512 factor = _mm512_set1_ps(1.0f / size[r]);
-                for (int i = 0; i < inputs; i += LANES)
-                    _mm256_storeu_ph(to + i, _mm512_cvtxps_ph(_mm512_mul_ps(_mm512_loadu_ps(from + i), factor)));
-            }
-            for (int o = 0; o < outputs; o += 64) {
-                const _Float16* panel = weight + static_cast<int64_t>(o) * inputs;
-                for (int r = 0; r < count; r += ROWS) {
-                    __m512 total[ROWS][4];
-                    for (auto& row : total) for (auto& part : row) part = _mm512_setzero_ps();
-                    for (int begin = 0; begin < inputs; begin += CHUNK) {
-                        const int end = std::min(begin + CHUNK, inputs);
-                        __m512h acc[ROWS][2];
-#pragma GCC unroll 8
-                        for (int i = 0; i < ROWS; i++) acc[i][0] = acc[i][1] = _mm512_setzero_ph();
-                        for (int c = begin; c < end; c++) {
-                            const __m512h w0 = _mm512_loadu_ph(panel + c * 64), w1 = _mm512_loadu_ph(panel + c * 64 + 32);
-#pragma GCC unroll 8
-                            for (int i = 0; i < ROWS; i++) {
-                                const __m512h each = _mm512_set1_ph(rows[(r + i) * inputs + c]);
-                                acc[i][0] = _mm512_fmadd_ph(each, w0, acc[i][0]);
-                                acc[i][1] = _mm512_fmadd_ph(each, w1, acc[i][1]);
-                            }
-                        }
-#pragma GCC unroll 8
-                        for (int i = 0; i < ROWS; i++)
-                            for (int half = 0; half < 2; half++) {
-                                const __m512i bits = _mm512_castph_si512(acc[i][half]);
-                                total[i][half * 2] = _mm512_add_ps(total[i][half * 2], _mm512_cvtxph_ps(_mm256_castsi256_ph(_mm512_castsi512_si256(bits))));
-                                total[i][half * 2 + 1] = _mm512_add_ps(total[i][half * 2 + 1], _mm512_cvtxph_ps(_mm256_castsi256_ph(_mm512_extracti64x4_epi64(bits, 1))));
-                            }
-                    }
-                    for (int i = 0; i < ROWS && r + i < count; i++)
-                        for (int part = 0; part < 4 && o + part * LANES < outputs; part++) {
-                            const int64_t at = (first + r + i) * outputs + o + part * LANES;
-                            __m512 y = _mm512_fmadd_ps(total[i][part], _mm512_set1_ps(size[r + i]), _mm512_loadu_ps(bias + o + part * LANES));
-                            if (act == 1) y = _mm512_max_ps(y, _mm512_setzero_ps());
-                            if (act == 2) y = gelu512(y);
-                            _mm512_storeu_ps(out + at, y);
-                        }
-                }
-            }
-        }
-    }
-}
-
-#endif
 
 }  // extern "C"

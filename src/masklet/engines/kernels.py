@@ -19,16 +19,16 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int8, UInt8
+from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 SOURCE = Path(__file__).with_suffix(".cpp")
 FLAGS = ("-O3", "-march=native", "-std=c++17", "-fopenmp", "-shared", "-fPIC")
 NEEDED = {"avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512_vnni"}
 WIDTH = 16  # channels come in multiples of this
-TOGETHER = 32  # keys come in multiples of this
-PANEL = 64  # outputs of a layer in half precision come in multiples of this
-Bits = Literal[8, 16]
+TOGETHER = 32  # keys, and a layer's outputs, come in multiples of this
+Bits = Literal[8, 16, 32]
+KEPT: dict[Bits, torch.dtype] = {8: torch.uint8, 16: torch.int16, 32: torch.float32}
 Activation = Literal["none", "relu", "gelu"]
 ACTIVATIONS: dict[Activation, int] = {"none": 0, "relu": 1, "gelu": 2}
 
@@ -86,47 +86,43 @@ def cache_folder() -> Path:
 class Rows:
     """Keys, or a layer's weight, as the kernels read them."""
 
-    codes: UInt8[Tensor, " bytes"]
-    scale: Float[Tensor, " padded"]
+    codes: Shaped[Tensor, " padded"]
+    scale: Float[Tensor, " rows"]
     count: int
+    bits: Bits
 
 
 @dataclass(frozen=True)
 class Values:
-    """Values as the kernels read them."""
+    """Values as the kernels read them: integers beside keys of 8 bits, else float32."""
 
-    codes: Int8[Tensor, " bytes"]
+    codes: Shaped[Tensor, " padded"]
     scale: Float[Tensor, " e"]
     columns: int
 
 
 def pack_rows(
-    x: Float[Tensor, "m d"], turn: Float[Tensor, "2 n half"] | None = None, placed: int = 0
+    x: Float[Tensor, "m d"], bits: Bits, turn: Float[Tensor, "2 n half"] | None = None, placed: int = 0
 ) -> Rows:
-    """Quantise rows; the first `placed` of them are turned before, by the angles over and over."""
+    """Pack keys; the first `placed` of them are turned before, by the angles over and over."""
     x = _widened(x)
     m, d = x.shape
-    codes, scale = torch.empty(_padded(m) * d, dtype=torch.uint8), torch.empty(_padded(m))
+    codes, scale = torch.empty(_padded(m) * d, dtype=KEPT[bits]), torch.empty(_padded(m))
     cos, sin = (None, None) if turn is None else turn
     angles = 1 if turn is None else turn.shape[1]
     _library().pack_rows(
-        _at(x),
-        _long(x.stride(0)),
-        _long(m),
-        d,
-        _at(cos),
-        _at(sin),
-        _long(angles),
-        _long(placed),
-        _at(codes),
-        _at(scale),
-    )
-    return Rows(codes, scale, m)
+        bits, _at(x), _long(x.stride(0)), _long(m), d,
+        _at(cos), _at(sin), _long(angles), _long(placed), _at(codes), _at(scale),
+    )  # fmt: skip
+    return Rows(codes, scale, m, bits)
 
 
-def pack_values(x: Float[Tensor, "m e"]) -> Values:
+def pack_values(x: Float[Tensor, "m e"], bits: Bits) -> Values:
+    """Pack values for keys of so many bits."""
     columns, x = x.shape[1], _widened(x)
     m, e = x.shape
+    if bits != 8:
+        return Values(F.pad(x, (0, 0, 0, _padded(m) - m)).flatten(), torch.ones(e), columns)
     codes, scale = torch.empty(_padded(m) * e, dtype=torch.int8), torch.empty(e)
     _library().pack_values(_at(x), _long(x.stride(0)), _long(m), e, _at(codes), _at(scale))
     return Values(codes, scale, columns)
@@ -147,54 +143,39 @@ def attend(
     out = torch.empty(n, e)
     cos, sin = (None, None) if turn is None else turn
     _library().attend(
-        _at(q), _long(q.stride(0)), _long(n), d, ctypes.c_float(by), _at(cos), _at(sin),
+        keys.bits, _at(q), _long(q.stride(0)), _long(n), d, ctypes.c_float(by), _at(cos), _at(sin),
         _at(keys.codes), _at(keys.scale), _at(added), _long(keys.count),
-        _at(values.codes), _at(values.scale), e, _at(out), _long(e),
+        _at(values.codes), _at(values.scale), e, _at(out),
     )  # fmt: skip
     return out[:, : values.columns]
 
 
-def half_at_hand() -> bool:
-    """Whether the CPU multiplies in half precision, and the kernels can be used."""
-    return missing() is None and bool(_library().has_half())
-
-
 class Linear(nn.Module):
-    """A linear layer, and an activation after it, whose products are of 8 or 16 bits.
-
-    In 8 bits each output has steps of its own, and so has each token; 16 bits are half floats.
-    """
+    """A linear layer, and an activation after it, in numbers of so many bits."""
 
     def __init__(self, layer: nn.Linear, bits: Bits, activation: Activation = "none") -> None:
         super().__init__()
-        weight = layer.weight.detach().float().contiguous()
-        outputs = len(weight)
-        self.outputs, self.activation = outputs, ACTIVATIONS[activation]
-        self.weight = _halved(weight) if bits == 16 else pack_rows(weight)
-        self.bias = F.pad(layer.bias.detach().float(), (0, -outputs % PANEL))
+        self.outputs, self.activation = len(layer.weight), ACTIVATIONS[activation]
+        self.weight = pack_rows(layer.weight.detach().float().contiguous(), bits)
+        self.bias = F.pad(layer.bias.detach().float(), (0, -self.outputs % TOGETHER))
 
     def forward(self, x: Float[Tensor, "*n i"]) -> Float[Tensor, "*n o"]:
         x = x.contiguous()
         out = torch.empty(*x.shape[:-1], self.outputs)
-        n, inputs = _long(x.numel() // x.shape[-1]), x.shape[-1]
-        then = _at(self.bias), self.outputs, self.activation, _at(out)
-        if isinstance(self.weight, Rows):
-            codes, scale = self.weight.codes, self.weight.scale
-            _library().linear(_at(x), n, inputs, _at(codes), _at(scale), *then)
-        else:
-            _library().linear_half(_at(x), n, inputs, _at(self.weight), *then)
+        _library().linear(
+            self.weight.bits, _at(x), _long(x.numel() // x.shape[-1]), x.shape[-1],
+            _at(self.weight.codes), _at(self.weight.scale), _at(self.bias),
+            self.outputs, self.activation, _at(out),
+        )  # fmt: skip
         return out
 
 
-def _halved(weight: Float[Tensor, "o i"]) -> Tensor:
-    outputs, inputs = weight.shape
-    panels = torch.empty(-(-outputs // PANEL) * PANEL * inputs, dtype=torch.float16)
-    _library().pack_half(_at(weight), _long(outputs), _long(inputs), _at(panels))
-    return panels
-
-
 def _widened(x: Float[Tensor, "n d"]) -> Float[Tensor, "n wide"]:
-    return x if x.shape[1] % WIDTH == 0 else F.pad(x, (0, -x.shape[1] % WIDTH))
+    """Channels side by side, and as many as the kernels want."""
+    extra = -x.shape[1] % WIDTH
+    if extra:
+        return F.pad(x, (0, extra))
+    return x if x.stride(1) == 1 else x.contiguous()
 
 
 def _padded(count: int) -> int:
