@@ -1,0 +1,38 @@
+"""An engine is made of weights, and lasts as long as they do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from masklet.model import Engine
+
+Stamp = tuple[tuple[int, int], ...]
+
+
+class Current:
+    """Runs a module's engine, made when it is first wanted and again when the module's weights have changed.
+
+    Where the weights have gone where engines are not at home, to a GPU or to half precision, the module runs.
+    """
+
+    def __init__(self, module: nn.Module, make: Callable[[], Engine]) -> None:
+        self.module, self.make = module, make
+        self.made_of: Stamp | None = None
+        self.engine: Engine = module
+
+    def __call__(self, *args: Any) -> Any:
+        weights = list(self.module.parameters())
+        if any(weight.dtype != torch.float32 or weight.device.type != "cpu" for weight in weights):
+            return self.module(*args)
+        stamp = tuple((weight.data_ptr(), _version(weight)) for weight in weights)
+        if stamp != self.made_of:
+            self.engine, self.made_of = self.make(), stamp
+        return self.engine(*args)
+
+
+def _version(weight: Tensor) -> int:
+    return 0 if weight.is_inference() else weight._version
