@@ -6,9 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from masklet.model import Engine
+from masklet.nn.layers import version
 
 Stamp = tuple[tuple[int, int], ...]
 
@@ -28,11 +29,7 @@ class Current:
         weights = list(self.module.parameters())
         if any(weight.dtype != torch.float32 or weight.device.type != "cpu" for weight in weights):
             return self.module(*args)
-        stamp = tuple((weight.data_ptr(), _version(weight)) for weight in weights)
+        stamp = tuple((weight.data_ptr(), version(weight)) for weight in weights)
         if stamp != self.made_of:
             self.engine, self.made_of = self.make(), stamp
         return self.engine(*args)
-
-
-def _version(weight: Tensor) -> int:
-    return 0 if weight.is_inference() else weight._version

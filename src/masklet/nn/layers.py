@@ -12,6 +12,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 
+def version(weight: Tensor) -> int:
+    """How often a tensor was written to; what was made of it can tell so whether it still holds."""
+    return 0 if weight.is_inference() else weight._version
+
+
 class LayerNorm2d(nn.Module):
     """Layer norm over the channels of a map."""
 

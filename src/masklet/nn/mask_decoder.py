@@ -6,6 +6,7 @@ Segment Anything, app. A; SAM 2, app. D.1.
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -48,9 +49,10 @@ class TwoWayBlock(nn.Module):
             q = tokens + prompt
             tokens = tokens + self.self_attention(q, q, tokens)
         tokens = self.norm1(tokens)
-        tokens = self.norm2(tokens + self.to_image(tokens + prompt, image + position, image))
+        placed = image + position
+        tokens = self.norm2(tokens + self.to_image(tokens + prompt, placed, image))
         tokens = self.norm3(tokens + self.mlp(tokens))
-        image = self.norm4(image + self.to_tokens(image + position, tokens + prompt, tokens))
+        image = self.norm4(image + self.to_tokens(placed, tokens + prompt, tokens))
         return tokens, image
 
 
@@ -96,11 +98,11 @@ class MaskDecoder(nn.Module):
         x = self.norm(x + self.to_image(x + prompt, image + position, image))
         score, iou, masks = x[:, 0], x[:, 1], x[:, 2 : 2 + MASKS]
 
-        up = image.transpose(1, 2).unflatten(-1, (h, w))
-        up = self.gelu(self.up_norm(self.up1(up) + middle))
-        up = self.gelu(self.up2(up) + fine)
+        up = doubled(self.up1, image.unflatten(1, (h, w))) + middle.permute(0, 2, 3, 1)
+        up = self.gelu(self.up_norm(up.permute(0, 3, 1, 2))).permute(0, 2, 3, 1)
+        up = self.gelu(doubled(self.up2, up) + fine.permute(0, 2, 3, 1))
         weights = torch.stack([head(masks[:, i]) for i, head in enumerate(self.mask_heads)], dim=1)
-        logits = (weights @ up.flatten(2)).unflatten(-1, up.shape[2:])
+        logits = (weights @ up.flatten(1, 2).transpose(1, 2)).unflatten(-1, up.shape[1:3])
         return logits, self.iou_head(iou).sigmoid(), self.pointer_head(masks), self.score_head(score)[:, 0]
 
     def pointers(
@@ -108,3 +110,11 @@ class MaskDecoder(nn.Module):
     ) -> Float[Tensor, "b m c"]:
         """Where the object is absent, its pointer is the learned one that says so."""
         return torch.where((score > 0)[:, None, None], pointers, self.absent_pointer)
+
+
+def doubled(up: nn.ConvTranspose2d, x: Float[Tensor, "b h w i"]) -> Float[Tensor, "b h2 w2 o"]:
+    """A transposed convolution with kernel and stride 2, channels last: a linear layer, then four cells for each."""
+    assert up.bias is not None
+    weight = up.weight.permute(2, 3, 1, 0).flatten(0, 2)  # (2 * 2 * o, i)
+    cells = F.linear(x, weight, up.bias.repeat(4)).unflatten(-1, (2, 2, -1))  # (b, h, w, 2, 2, o)
+    return cells.transpose(2, 3).flatten(3, 4).flatten(1, 2)
