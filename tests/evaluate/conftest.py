@@ -2,12 +2,13 @@ from pathlib import Path
 
 import pytest
 
-from masklet.evaluate.layouts import Clip, clips
+from masklet.evaluate.layouts import clips
+from masklet.footage import PngVideo
 
 from .small import write_moving_square
 
 
 @pytest.fixture
-def moving(tmp_path: Path) -> Clip:
+def moving(tmp_path: Path) -> PngVideo:
     write_moving_square(tmp_path / "flat")
     return clips(tmp_path / "flat")[0]

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from masklet.evaluate.layouts import Clip
 from masklet.evaluate.subjects import masks_of
+from masklet.footage import PngVideo
 from masklet.types import Masks, Prompt
 
 
@@ -19,7 +19,7 @@ class Forgetful:
     prompts : (frame, object, prompt) as they were given
     """
 
-    clip: Clip
+    clip: PngVideo
     span: int = 100
     identity: str = "forgetful"
     prompts: list[tuple[int, int, Prompt]] = field(default_factory=list)

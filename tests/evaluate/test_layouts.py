@@ -1,16 +1,19 @@
 """Each public layout, written small, is read as its own evaluator reads it."""
 
-import json
+import pickle
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from footage import made
+from footage.made import LEFT, RIGHT, H, W
 from masklet.errors import MediaError
 from masklet.evaluate.layouts import clips, listed, pictures
-from masklet.rle import encode
 
 from .small import GREY, SIZE, square, write_frame, write_grey, write_labels
+
+RED = np.full_like(GREY, (200, 0, 0))
 
 
 def write_clip(
@@ -116,9 +119,10 @@ def test_lists_of_names(tmp_path):
     [
         (lambda root: (root / "b/frames/00000.jpg").write_bytes(b"no image"), "is not a picture"),
         (lambda root: write_frame(root / "b/masks/00007.png"), "has no frame 00007"),
-        (lambda root: write_frame(root / "b/masks/00000.png"), "must be a palette or grey picture"),
+        (lambda root: write_frame(root / "b/masks/00000.png", RED), "must be a palette or grey picture"),
+        (lambda root: write_labels(root / "b/masks/00000.png", square(4)[2:]), "its frame's size"),
         (lambda root: (root / "b/masks/00000.png").unlink(), "holds no pictures"),
-        (lambda root: (root / "b/masks").rename(root / "b/elsewhere"), "holds no known layout"),
+        (lambda root: (root / "b/masks").rename(root / "b/elsewhere"), "holds no labelled videos"),
     ],
 )
 def test_damage_is_reported_in_one_sentence(tmp_path, damage, says):
@@ -131,29 +135,43 @@ def test_damage_is_reported_in_one_sentence(tmp_path, damage, says):
         clip.frames[0]
 
 
-def test_pictures_take_all_three_forms_of_coco_and_leave_crowds_out(tmp_path):
-    mask = square(4) > 0
-    runs = np.flatnonzero(np.diff(np.r_[0, mask.T.ravel().astype(int), 0]))
-    ends = np.r_[0, runs, mask.size]
-    uncompressed = {"size": list(SIZE), "counts": np.diff(ends).tolist()}
-    polygon = [[4, 6, 12, 6, 12, 14, 4, 14]]
-    said = {
-        "images": [{"id": 7, "file_name": "a.jpg"}, {"id": 8, "file_name": "b.jpg"}],
-        "annotations": [
-            {"id": 1, "image_id": 7, "segmentation": encode(mask)},
-            {"id": 2, "image_id": 7, "segmentation": uncompressed, "iscrowd": 0},
-            {"id": 3, "image_id": 7, "segmentation": polygon},
-            {"id": 4, "image_id": 8, "segmentation": uncompressed, "iscrowd": 1},
-            {"id": 5, "image_id": 7, "segmentation": uncompressed, "iscrowd": 1, "attributes": {}},  # CVAT's
-        ],
-    }
-    write_frame(tmp_path / "cats/a.jpg")
-    (tmp_path / "cats/instances.json").write_text(json.dumps(said))
-    for root in (tmp_path, tmp_path / "cats"):
-        [picture] = pictures(root)
-        assert picture.name == "cats/a.jpg" and picture.picture().shape == (*SIZE, 3)
-        assert all((picture.truth(id, SIZE) == mask).all() for id in (1, 2, 3, 5))
-    with pytest.raises(MediaError, match="were the images resized"):
-        picture.truth(1, (12, 16))
-    with pytest.raises(MediaError, match="no picture dogs/a"):
+OUTLINE = " ".join(
+    f"{x} {y}" for x, y in ((18 / W, 4 / H), (30 / W, 4 / H), (30 / W, 16 / H), (18 / W, 16 / H))
+)
+
+
+@pytest.mark.parametrize(
+    ("write", "names", "objects"),
+    [
+        (made.write_coco, ["set/1.png", "set/2.png"], [2, 1]),
+        (lambda root: made.write_coco(root, "images", "result.json"), ["set/1.png", "set/2.png"], [2, 1]),
+        (lambda root: made.write_yolo(root, f"0 {OUTLINE}"), ["set/train/a"], [1]),
+        (made.write_sa1b, ["set/sa_7"], [1]),
+        (made.write_masked, ["set/a", "set/b"], [2, 2]),
+        (
+            lambda root: made.write_video(root, "JPEGImages/480p", "Annotations/480p", apart=False),
+            ["set/clip/00000", "set/clip/00001"],
+            [2, 1],
+        ),
+    ],
+    ids=["COCO", "Label Studio", "YOLO", "SA-1B", "masks", "DAVIS"],
+)
+def test_pictures_come_in_every_form_that_training_reads(tmp_path, write, names, objects):
+    write(tmp_path / "sets" / "set")
+    for root in (tmp_path / "sets", tmp_path / "sets" / "set"):
+        found = pictures(root)
+        assert [each.name for each in found] == names
+        for each, count in zip(found, objects, strict=True):
+            image, masks = pickle.loads(pickle.dumps(each)).read()  # as processes hand them over
+            assert (image == each.picture()).all() and image.shape == (H, W, 3)
+            assert sum(mask.any() for mask in masks.values()) == count
+            assert all(
+                made.close(mask, LEFT) or made.close(mask, RIGHT) for mask in masks.values() if mask.any()
+            )
+    assert [each.name for each in pictures(tmp_path / "sets", names[:1])] == names[:1]
+
+
+def test_a_picture_that_is_not_there_is_named(tmp_path):
+    made.write_sa1b(tmp_path / "set")
+    with pytest.raises(MediaError, match=r"no picture dogs/a.jpg: names are SET/FILE, as in set/sa_7"):
         pictures(tmp_path, ["dogs/a.jpg"])

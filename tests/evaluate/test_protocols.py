@@ -2,6 +2,8 @@
 
 import json
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +17,8 @@ from masklet.evaluate.layouts import Picture, clips
 from masklet.evaluate.metrics import Agreement
 from masklet.evaluate.semi_supervised import SemiSupervised, answers_of
 from masklet.evaluate.user import GIVEN
+from masklet.footage import Footage
+from masklet.footage.stills import Still
 
 from .fakes import Forgetful, Undecided
 from .small import SIZE, square, write_frame, write_labels, write_moving_square
@@ -147,13 +151,17 @@ def test_offline_ends_when_every_frame_was_corrected(moving):
     assert rows[-1].scores["user s"] == rows[-2].scores["user s"] == rows[-3].scores["user s"]
 
 
-def test_image_clicks_score_what_the_model_believes_and_what_a_person_would_pick(tmp_path):
-    write_frame(tmp_path / "a.png")
+def left_quarter(path: Path) -> Picture:
+    """A picture with an object on its left, and one of which nothing is seen."""
+    write_frame(path)
     truth = np.zeros(SIZE, dtype=bool)
-    truth[:, :8] = True
-    picture = Picture("set/a.png", tmp_path / "a.png", {5: rle.encode(truth), 6: rle.encode(truth & False)})
-    subject = Undecided(SIZE)
-    rows = list(ImageClicks().run(subject, picture))
+    truth[:, : SIZE[1] // 4] = True
+    said = {5: rle.encode(truth), 6: rle.encode(truth & False)}
+    return Picture("set/a.png", Footage("set/a.png", partial(Still, path, said)))
+
+
+def test_image_clicks_score_what_the_model_believes_and_what_a_person_would_pick(tmp_path):
+    rows = list(ImageClicks().run(Undecided(SIZE), left_quarter(tmp_path / "a.png")))
     assert [(row.object, row.setting, row.step) for row in rows] == [
         (5, "box", None),
         (5, "1 click", 1),
@@ -165,11 +173,8 @@ def test_image_clicks_score_what_the_model_believes_and_what_a_person_would_pick
 
 
 def test_each_click_adds_to_the_prompt_and_corrects_what_was_picked(tmp_path):
-    write_frame(tmp_path / "a.png")
-    truth = np.zeros(SIZE, dtype=bool)
-    truth[:, :8] = True
     subject = Undecided(SIZE)
-    list(ImageClicks().run(subject, Picture("set/a.png", tmp_path / "a.png", {5: rle.encode(truth)})))
+    list(ImageClicks().run(subject, left_quarter(tmp_path / "a.png")))
     box, *clicks = subject.told
     assert box[0].box == (0, 0, 8, 24)
     believed = [told for told in clicks if told[1] is None or not told[1].any()]

@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 from masklet import checkpoint
 from masklet.config import toy
 from masklet.errors import MediaError
+from masklet.footage import find
 from masklet.model import Sam2
 from masklet.train.features import Shelf
 from masklet.train.journal import read_rows
@@ -17,7 +18,6 @@ from masklet.train.loop import LAST, train
 from masklet.train.lora import adapt, merged
 from masklet.train.order import divide
 from masklet.train.presets import LEARNS, PRESETS, Preset, groups
-from masklet.train.readers import find
 from masklet.train.rollout import Batch, normalised
 from masklet.train.state import STATE, Run, initialise
 from masklet.train.validation import examine, score_still

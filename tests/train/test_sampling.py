@@ -9,9 +9,9 @@ import pytest
 from numpy.random import default_rng
 
 from masklet.errors import MediaError
+from masklet.footage import Footage
 from masklet.train.augment import Augmentation
 from masklet.train.clip import Clip
-from masklet.train.readers import Footage
 from masklet.train.sampling import Mixture, Sampler
 
 H, W = 48, 64

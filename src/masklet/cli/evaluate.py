@@ -49,7 +49,7 @@ def evaluate(
         Path,
         typer.Argument(
             help="A folder as DAVIS, MOSE, YouTube-VOS, LVOS or SA-V lay it out, or NAME/frames beside "
-            "NAME/masks; for image with COCO's instances.json."
+            "NAME/masks; for image whatever training reads."
         ),
     ],
     out: Annotated[

@@ -35,10 +35,9 @@ class ImageClicks:
     headline = ("best", "chosen")
 
     def run(self, subject: Subject, picture: Picture) -> Iterator[Row]:
-        image = picture.picture()
+        image, masks = picture.read()
         session = subject.image(image)
-        for id in picture.segmentations:
-            truth = picture.truth(id, image.shape[:2])
+        for id, truth in masks.items():
             if truth.any():
                 yield from self._object(session, picture.name, id, truth)
 

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from masklet.evaluate.layouts import Clip
 from masklet.evaluate.lives import Life
 from masklet.evaluate.metrics import Frames, Tally, scored_frames
 from masklet.evaluate.rows import Album, Row
 from masklet.evaluate.subjects import Following, Subject
 from masklet.evaluate.user import Given, clicks_of, give
+from masklet.footage import PngVideo
 from masklet.types import Masks
 
 
@@ -31,14 +31,14 @@ class SemiSupervised:
     axis = "clicks on the first frame"
     headline = ("J&F",)
 
-    def run(self, subject: Subject, clip: Clip) -> Iterator[Row]:
+    def run(self, subject: Subject, clip: PngVideo) -> Iterator[Row]:
         for given in self.given:
             video = subject.video(clip.frames)
             for id, frame in clip.first_frames.items():
                 give(video, frame, id, clip.truth(frame).masks[id], given)
             yield from self._follow(video, clip, given)
 
-    def _follow(self, video: Following, clip: Clip, given: Given) -> Iterator[Row]:
+    def _follow(self, video: Following, clip: PngVideo, given: Given) -> Iterator[Row]:
         counts = {id: set(scored_frames(clip.annotated(id), self.frames)) for id in clip.first_frames}
         tallies, albums = {id: Tally() for id in counts}, {id: Album() for id in counts}
         lives = {id: Life(id) for id in counts}

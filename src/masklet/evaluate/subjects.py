@@ -13,6 +13,7 @@ import torch
 
 from masklet.media import Frames
 from masklet.model import Sam2
+from masklet.sessions.features import FeatureCache
 from masklet.sessions.image import ImageSession
 from masklet.sessions.video import VideoSession
 from masklet.types import Masks, Prompt
@@ -70,12 +71,14 @@ class Network:
     """A model as a subject.
 
     policy : the name of its memory policy
+    features : of the one clip that is followed, where its frames are encoded already
     """
 
     name: str
     model: Sam2
     policy: str = "recency"
     cuts: bool = False
+    features: FeatureCache | None = None
 
     @cached_property
     def identity(self) -> str:
@@ -87,7 +90,14 @@ class Network:
 
     def video(self, frames: Frames) -> Following:
         # The published predictor, and so its numbers, let a clip's length scale the age of its memories.
-        return VideoSession(self.model, frames, policy=self.policy, cuts=self.cuts, clip_length=len(frames))
+        return VideoSession(
+            self.model,
+            frames,
+            policy=self.policy,
+            cuts=self.cuts,
+            clip_length=len(frames),
+            features=self.features,
+        )
 
     def image(self, image: np.ndarray) -> Segmenting:
         return ImageSession(self.model, image)

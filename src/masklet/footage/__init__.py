@@ -1,15 +1,39 @@
-"""Data sets on disk, in the forms that people have them in, as one kind of thing: `Footage`."""
+"""Labelled pictures and videos on disk, in the forms that people have them in, as one thing: `Footage`.
 
+Training and evaluation read through this room. It knows nothing of clips, sizes, augmentation or scores.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
 from pathlib import Path
 
 from masklet.errors import MediaError
-from masklet.train.readers.footage import Footage, Reel
-from masklet.train.readers.stills import COCO_FILES, coco, masked, sa1b, yolo
-from masklet.train.readers.videos import pngs, sav
+from masklet.footage.coco import COCO_FILES, coco
+from masklet.footage.pngs import PngVideo, Truth, open_pngs, png_videos, pngs
+from masklet.footage.reel import Footage, Reel
+from masklet.footage.sav import sav
+from masklet.footage.stills import masked, sa1b, sa1b_labels, yolo
 
-__all__ = ["Footage", "Reel", "coco", "find", "masked", "pngs", "sa1b", "sav", "yolo"]
+__all__ = [
+    "Footage",
+    "PngVideo",
+    "Reel",
+    "Truth",
+    "coco",
+    "find",
+    "masked",
+    "open_pngs",
+    "png_videos",
+    "pngs",
+    "sa1b",
+    "sav",
+    "yolo",
+]
 
-FORMS = (  # what shows a form, the more particular first
+Reader = Callable[[Path], list[Footage]]
+
+FORMS: tuple[tuple[str, Reader], ...] = (  # what shows a form, the more particular first
     ("JPEGImages*", pngs),
     ("*/frames", pngs),
     ("**/*_manual.json", sav),
@@ -18,21 +42,33 @@ FORMS = (  # what shows a form, the more particular first
     ("annotations/*.json", coco),
     ("labels", yolo),
     ("masks", masked),
-    ("**/*.json", sa1b),
 )
 
 
 def find(path: Path) -> list[Footage]:
-    """The footage of a data set, in whichever form it comes.
+    """The footage of a data set in whichever form it comes, or of all data sets that lie in a folder.
 
-    path : its folder, or a COCO json
+    path : a data set's folder, a folder of such folders, or a COCO json
     """
     if not path.exists():
         raise MediaError(f"there is no data set {path}.")
-    reader = coco if path.is_file() else next((form for sign, form in FORMS if any(path.glob(sign))), None)
-    if reader is None:
+    if path.is_file():
+        return coco(path)
+    reader = _reader(path)
+    if reader is not None:
+        return reader(path)
+    inside = sorted(each for each in path.iterdir() if each.is_dir())
+    found = [each for folder in inside if (reader := _reader(folder)) is not None for each in reader(folder)]
+    if not found:
         raise MediaError(
             f"{path} holds no data set of a known form: DAVIS, MOSE, YouTube-VOS, SA-V, SA-1B, COCO, "
             "YOLO-seg, or images/NAME.jpg with masks/NAME.png."
         )
-    return reader(path)
+    return found
+
+
+def _reader(folder: Path) -> Reader | None:
+    known = next((reader for sign, reader in FORMS if any(folder.glob(sign))), None)
+    if known is None and any(sa1b_labels(folder)):
+        return sa1b
+    return known

@@ -1,23 +1,22 @@
-"""Videos with labels: PNG masks as in DAVIS, MOSE, YouTube-VOS and SA-V's val and test sets; SA-V's json."""
+"""Videos whose masks are PNGs: DAVIS 2016 and 2017, MOSE, YouTube-VOS, LVOS, SA-V's val and test sets."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Integer, UInt8
+from jaxtyping import Bool, UInt8
 
 from masklet.errors import MediaError
+from masklet.footage.reel import Footage, read_labels
 from masklet.media import Frames, find_pictures, open_frames, read_image
-from masklet.train.readers.footage import Footage, Reel, decode, read_json, read_labels
 
-UNDECIDED = 255  # in a palette PNG, what belongs to nobody
-SAV_STEP = 4  # SA-V labels every fourth frame
+UNDECIDED = 255  # in a palette PNG: pixels that count neither for nor against, and belong to nobody
 
-# Where frames and masks lie below the root.
+# Where frames and masks lie below the root: DAVIS; SA-V; MOSE, YouTube-VOS and LVOS.
 LAYOUTS = (
     ("JPEGImages/480p", "Annotations/480p"),
     ("JPEGImages/Full-Resolution", "Annotations/Full-Resolution"),
@@ -26,124 +25,162 @@ LAYOUTS = (
 )
 
 
-class PngVideo:
-    """Frames and masks as files. Frames without a mask are passed over.
+@dataclass(frozen=True)
+class Truth:
+    """The ground truth of one frame: a mask for each object that has an annotation there.
 
-    labels : for each labelled frame the PNG with all objects' numbers, or by id one PNG for each object
+    undecided : pixels that belong to nobody, where some were marked
     """
 
-    def __init__(self, files: Sequence[Path], labels: Sequence[Path | Mapping[int, Path]]) -> None:
-        self.files, self.labels = files, labels
-        self._read: dict[int, np.ndarray] = {}
+    masks: Mapping[int, Bool[np.ndarray, "H W"]]
+    undecided: Bool[np.ndarray, "H W"] | None
 
-    def __len__(self) -> int:
-        return len(self.files)
+    def pair(self, id: int, answer: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """One object's true mask and an answer to it, ready to be scored: both without undecided pixels."""
+        truth = self.masks.get(id)
+        if truth is None:
+            truth = np.zeros_like(answer)
+        if self.undecided is None:
+            return truth, answer
+        return truth & ~self.undecided, answer & ~self.undecided
 
-    def objects(self, frame: int) -> Sequence[int]:
-        said = self.labels[frame]
-        if not isinstance(said, Path):
-            return list(said)
-        return [int(label) for label in np.unique(self._palette(frame)) if label not in (0, self._undecided)]
 
-    def image(self, frame: int) -> UInt8[np.ndarray, "H W 3"]:
-        return read_image(self.files[frame])
+@dataclass(frozen=True)
+class PngVideo:
+    """A video with ground truth on some of its frames.
 
-    def masks(self, frame: int, ids: Sequence[int]) -> Bool[np.ndarray, "n H W"]:
-        said = self.labels[frame]
-        if isinstance(said, Path):
-            return np.stack([self._palette(frame) == id for id in ids])
-        empty = np.zeros(read_labels(next(iter(said.values()))).shape, dtype=bool)
-        return np.stack([read_labels(said[id]) > 0 if id in said else empty for id in ids])
+    labels : by frame, the PNG that holds every object's number (under None), or one PNG for each object,
+        whose id is one more than its folder's number: SA-V begins at 0, which is the background
+    """
 
-    def _palette(self, frame: int) -> Integer[np.ndarray, "H W"]:
-        if frame not in self._read:
-            path = self.labels[frame]
-            assert isinstance(path, Path)
-            self._read[frame] = read_labels(path)
-        return self._read[frame]
+    name: str
+    files: tuple[Path, ...]
+    labels: Mapping[int, Mapping[int | None, Path]]
+
+    @property
+    def frames(self) -> Frames:
+        return open_frames(list(self.files))
 
     @cached_property
-    def _undecided(self) -> int | None:
-        """DAVIS 2016 writes its one object as 255, which elsewhere belongs to nobody."""
-        return None if set(np.unique(self._palette(0))) <= {0, UNDECIDED} else UNDECIDED
+    def size(self) -> tuple[int, int]:
+        """(H, W) of every frame."""
+        return self.frames.size
+
+    @property
+    def exclusive(self) -> bool:
+        """Whether a pixel belongs to one object at most: labels say so, a PNG for each object does not."""
+        return all(None in files for files in self.labels.values())
+
+    def picture(self, frame: int) -> UInt8[np.ndarray, "H W 3"]:
+        return read_image(self.files[frame])
+
+    def annotated(self, id: int) -> list[int]:
+        """The frames on which this object has a ground truth, be it that it is not there."""
+        return [frame for frame, files in self.labels.items() if None in files or id in files]
+
+    def truth(self, frame: int) -> Truth:
+        masks: dict[int, np.ndarray] = {}
+        undecided = None
+        for id, file in self.labels[frame].items():
+            labels = read_labels(file)
+            if labels.shape != self.size:
+                raise MediaError(
+                    f"{file} must have its frame's size, (H, W) = {self.size}. Got {labels.shape}."
+                )
+            if id is not None or self._black_and_white:
+                masks[id or 1] = labels > 0
+                continue
+            masks |= {
+                int(label): labels == label for label in np.unique(labels) if label not in (0, UNDECIDED)
+            }
+            undecided = labels == UNDECIDED
+        return Truth(masks, undecided)
+
+    @cached_property
+    def first_frames(self) -> dict[int, int]:
+        """Every object, with the first frame that shows it; there it is prompted."""
+        first: dict[int, int] = {}
+        for frame in self.labels:
+            for id, mask in self.truth(frame).masks.items():
+                if id not in first and mask.any():
+                    first[id] = frame
+        return dict(sorted(first.items()))
+
+    @cached_property
+    def _black_and_white(self) -> bool:
+        """DAVIS 2016 writes its one object as 255, which elsewhere means undecided."""
+        first = next(iter(self.labels.values()))
+        return None in first and set(np.unique(read_labels(first[None]))) <= {0, UNDECIDED}
+
+
+def png_videos(root: Path) -> dict[str, tuple[Path, Path]]:
+    """By a video's name, the folder of its frames and that of its masks; in order of name."""
+    if not root.is_dir():
+        raise MediaError(f"{root} is not a folder. Give the folder that holds the benchmark.")
+    for frames, masks in LAYOUTS:
+        if (root / frames).is_dir() and (root / masks).is_dir():
+            annotated = sorted(folder for folder in (root / masks).iterdir() if folder.is_dir())
+            return {folder.name: (root / frames / folder.name, folder) for folder in annotated}
+    flat = sorted(folder.parent for folder in root.glob("*/masks") if (folder.parent / "frames").is_dir())
+    if not flat:
+        raise MediaError(
+            f"{root} holds no labelled videos. Expected JPEGImages beside Annotations (DAVIS, or a split of "
+            "MOSE, YouTube-VOS or LVOS), JPEGImages_24fps beside Annotations_6fps (SA-V), or NAME/frames "
+            "beside NAME/masks."
+        )
+    return {folder.name: (folder / "frames", folder / "masks") for folder in flat}
+
+
+def open_pngs(name: str, frames: Path, masks: Path) -> PngVideo:
+    """Find the frames and masks of a video; none is read yet."""
+    files = find_pictures(frames)
+    index = {file.stem: position for position, file in enumerate(files)}
+    labels: dict[int, dict[int | None, Path]] = {}
+    folders = sorted(each for each in masks.iterdir() if each.is_dir() and each.name.isdecimal())
+    apart: dict[int | None, Path] = {int(each.name) + 1: each for each in folders}
+    for id, folder in (apart or {None: masks}).items():
+        for file in find_pictures(folder):
+            if file.stem not in index:
+                raise MediaError(f"{file} has no frame {file.stem} in {frames}.")
+            labels.setdefault(index[file.stem], {})[id] = file
+    return PngVideo(name, tuple(files), dict(sorted(labels.items())))
+
+
+class PngReel:
+    """The labelled frames of such a video; the others are passed over."""
+
+    def __init__(self, video: PngVideo) -> None:
+        self.video, self.labelled = video, list(video.labels)
+        self._read: dict[int, Truth] = {}
+
+    def __len__(self) -> int:
+        return len(self.labelled)
+
+    def objects(self, frame: int) -> Sequence[int]:
+        return list(self._truth(frame).masks)
+
+    def image(self, frame: int) -> UInt8[np.ndarray, "H W 3"]:
+        return self.video.picture(self.labelled[frame])
+
+    def masks(self, frame: int, ids: Sequence[int]) -> Bool[np.ndarray, "n H W"]:
+        truth = self._truth(frame)
+        empty = np.zeros(self.video.size, dtype=bool)
+        masks = [truth.masks.get(id, empty) for id in ids]
+        return np.stack([empty, *masks])[1:]
+
+    def _truth(self, frame: int) -> Truth:
+        if frame not in self._read:
+            self._read[frame] = self.video.truth(self.labelled[frame])
+        return self._read[frame]
 
 
 def pngs(root: Path) -> list[Footage]:
-    """The labelled videos of DAVIS, MOSE, YouTube-VOS (a split's folder), SA-V's val and test sets, or
-    NAME/frames beside NAME/masks."""
-    pairs = _folders(root)
-    if not pairs:
-        raise MediaError(
-            f"{root} holds no labelled videos. Expected JPEGImages beside Annotations, JPEGImages_24fps "
-            "beside Annotations_6fps, or NAME/frames beside NAME/masks."
-        )
+    """The labelled videos of a folder, in any layout that `png_videos` knows."""
     return [
-        Footage(f"{root.name}/{name}", partial(_open_pngs, frames, masks)) for name, frames, masks in pairs
+        Footage(f"{root.name}/{name}", partial(_open_reel, name, frames, masks), moving=True)
+        for name, (frames, masks) in png_videos(root).items()
     ]
 
 
-def _folders(root: Path) -> list[tuple[str, Path, Path]]:
-    for frames, masks in LAYOUTS:
-        if (root / frames).is_dir() and (root / masks).is_dir():
-            folders = sorted(folder for folder in (root / masks).iterdir() if folder.is_dir())
-            return [(folder.name, root / frames / folder.name, folder) for folder in folders]
-    folders = sorted(folder.parent for folder in root.glob("*/masks") if (folder.parent / "frames").is_dir())
-    return [(folder.name, folder / "frames", folder / "masks") for folder in folders]
-
-
-def _open_pngs(frames: Path, masks: Path) -> Reel:
-    files = {path.stem: path for path in find_pictures(frames)}
-    apart = sorted(folder for folder in masks.iterdir() if folder.is_dir())
-    labels: dict[str, Any] = {}
-    for folder in apart:
-        for path in folder.glob("*.png"):
-            labels.setdefault(path.stem, {})[int(folder.name)] = path
-    if not apart:
-        labels = {path.stem: path for path in masks.glob("*.png")}
-    common = [stem for stem in files if stem in labels]
-    if not common:
-        raise MediaError(f"{masks} holds no PNG that is named as a frame of {frames}.")
-    return PngVideo([files[stem] for stem in common], [labels[stem] for stem in common])
-
-
-class SavVideo:
-    """A video of SA-V's training set: its frames, and a list of masks for every fourth of them."""
-
-    def __init__(self, frames: Frames, labels: Path) -> None:
-        said = read_json(labels)
-        self.frames, self.labels = frames, labels
-        self.ids: list[int] = said["masklet_id"]
-        self.said: list[list[Any]] = said["masklet"]
-
-    def __len__(self) -> int:
-        return min(len(self.said), 1 + (len(self.frames) - 1) // SAV_STEP)
-
-    def objects(self, frame: int) -> Sequence[int]:
-        return self.ids
-
-    def image(self, frame: int) -> UInt8[np.ndarray, "H W 3"]:
-        return self.frames[frame * SAV_STEP]
-
-    def masks(self, frame: int, ids: Sequence[int]) -> Bool[np.ndarray, "n H W"]:
-        said = [self.said[frame][self.ids.index(id)] for id in ids]
-        return np.stack([decode(each, self.frames.size, str(self.labels)) for each in said])
-
-
-def sav(folder: Path) -> list[Footage]:
-    """SA-V's training set: NAME_manual.json and NAME_auto.json beside NAME.mp4, or beside a folder NAME of
-    frames."""
-    found = []
-    for labels in sorted((*folder.rglob("*_manual.json"), *folder.rglob("*_auto.json"))):
-        name = labels.stem.rsplit("_", 1)[0]
-        frames = labels.with_name(name)
-        video = frames if frames.is_dir() else frames.with_suffix(".mp4")
-        if not video.exists():
-            raise MediaError(f"{labels} has neither {video.name} beside it nor a folder {name} of frames.")
-        found.append(Footage(f"{folder.name}/{labels.stem}", partial(_open_sav, video, labels)))
-    if not found:
-        raise MediaError(f"{folder} holds no videos of SA-V's form: NAME.mp4 beside NAME_manual.json.")
-    return found
-
-
-def _open_sav(video: Path, labels: Path) -> Reel:
-    return SavVideo(open_frames(video), labels)
+def _open_reel(name: str, frames: Path, masks: Path) -> PngReel:
+    return PngReel(open_pngs(name, frames, masks))

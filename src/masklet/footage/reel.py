@@ -1,7 +1,4 @@
-"""Labelled videos and pictures, whatever form they come in: named here, opened when one is needed.
-
-A picture is footage of one frame. Nothing here knows about clips, sizes or augmentation.
-"""
+"""Labelled videos and pictures, whatever form they come in: named here, opened when one is needed."""
 
 from __future__ import annotations
 
@@ -18,7 +15,7 @@ from pycocotools import mask as coco
 
 from masklet.errors import MediaError
 
-COLOURED = ("1", "RGB", "RGBA", "LA")  # kinds of PNG whose numbers are not the objects'
+GREYS = ("P", "L", "1", "I;16", "I")  # kinds of PNG whose numbers are the objects'
 
 
 class Reel(Protocol):
@@ -43,15 +40,17 @@ class Footage:
 
     name : "set/item", by which it is reported, and held back or not
     open : reads what is needed to find frames and objects; images and masks follow when asked for
+    moving : whether it is a video; a picture is footage of one frame, known without opening it
     """
 
     name: str
     open: Callable[[], Reel]
+    moving: bool = False
 
 
 def read_json(path: Path) -> Any:
     try:
-        return json.loads(path.read_text())
+        return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise MediaError(f"{path} cannot be read as JSON: {error}.") from error
 
@@ -63,7 +62,12 @@ def decode(segmentation: Any, size: tuple[int, int], name: str) -> Bool[np.ndarr
     name : the file, for the error
     """
     if isinstance(segmentation, list):
-        packed = coco.merge(coco.frPyObjects(segmentation, *size))
+        outlines = [
+            each for each in segmentation if len(each) >= 6
+        ]  # pycocotools takes four numbers for a box
+        if not outlines:
+            return np.zeros(size, dtype=bool)
+        packed = coco.merge(coco.frPyObjects(outlines, *size))
     elif isinstance(segmentation["counts"], list):
         packed = coco.frPyObjects(segmentation, *segmentation["size"])
     else:
@@ -78,12 +82,19 @@ def decode(segmentation: Any, size: tuple[int, int], name: str) -> Bool[np.ndarr
 
 
 def read_labels(path: Path) -> Integer[np.ndarray, "H W"]:
-    """A PNG of one channel, palette or grey, as its numbers."""
+    """A mask's PNG as its numbers: palette, grey, or three channels that are alike."""
     try:
         with Image.open(path) as picture:
-            labels = np.asarray(picture.convert("L") if picture.mode in COLOURED else picture)
+            if picture.mode in GREYS:
+                return np.asarray(picture).astype(np.int32)
+            channels = np.asarray(picture.convert("RGB"))
     except FileNotFoundError:
         raise MediaError(f"{path} is missing.") from None
-    except OSError as error:  # also what PIL raises for a form that it does not know
+    except (OSError, SyntaxError, ValueError) as error:
         raise MediaError(f"{path} cannot be read as a mask: {error}.") from error
-    return labels
+    if (channels != channels[..., :1]).any():
+        raise MediaError(
+            f"{path} must be a palette or grey picture, whose pixels are object ids. Got a colour picture, "
+            "which does not say which object a pixel is of."
+        )
+    return channels[..., 0].astype(np.int32)

@@ -1,4 +1,4 @@
-"""Pictures with labels: COCO, SA-1B, YOLO-seg, and a plain folder of pictures and masks."""
+"""Pictures with labels beside them: SA-1B, YOLO-seg, and a plain folder of pictures and masks."""
 
 from __future__ import annotations
 
@@ -12,10 +12,8 @@ import numpy as np
 from jaxtyping import Bool, UInt8
 
 from masklet.errors import MediaError
+from masklet.footage.reel import Footage, Reel, decode, read_json, read_labels
 from masklet.media import find_pictures, read_image
-from masklet.train.readers.footage import Footage, Reel, decode, read_json, read_labels
-
-COCO_FILES = ("instances.json", "annotations.json", "result.json", "_annotations.coco.json")
 
 
 class Still:
@@ -47,65 +45,17 @@ class Still:
         return read_image(self.path)
 
 
-def coco(path: Path) -> list[Footage]:
-    """The pictures of a COCO file that have labels; crowds are left out.
-
-    path : the json, or a folder as CVAT, Label Studio, Roboflow and others export it
-    """
-    index = path if path.is_file() else _coco_index(path)
-    if index is None:
-        expected = ", ".join(COCO_FILES)
-        raise MediaError(f"{path} holds no COCO labels. Expected {expected} or annotations/*.json.")
-    said = read_json(index)
-    objects: dict[Any, dict[int, Any]] = {}
-    for number, each in enumerate(said["annotations"]):
-        if each.get("segmentation") and not _crowd(each):
-            objects.setdefault(each["image_id"], {})[each.get("id", number)] = each["segmentation"]
-    if not objects:
-        raise MediaError(
-            f"{index} has {len(said['annotations'])} annotations, and none is a polygon or a mask of one "
-            "object. Boxes cannot be learned from: draw outlines, or brush masks."
-        )
-    folders = _picture_folders(index)
-    return [
-        Footage(
-            f"{folders[0].name}/{entry['file_name']}",
-            partial(Still, _first_present(folders, entry["file_name"]), objects[entry["id"]]),
-        )
-        for entry in said["images"]
-        if entry["id"] in objects
-    ]
-
-
-def _crowd(said: Mapping[str, Any]) -> bool:
-    """Whether an annotation is of many objects; CVAT, known by its attributes, calls brushed masks so."""
-    return bool(said.get("iscrowd")) and "attributes" not in said
-
-
-def _coco_index(folder: Path) -> Path | None:
-    named = [folder / name for name in COCO_FILES]
-    found = [path for path in (*named, *sorted(folder.glob("annotations/*.json"))) if path.is_file()]
-    return found[0] if found else None
-
-
-def _picture_folders(index: Path) -> list[Path]:
-    """Where a COCO file's pictures may lie, the data set's own folder first."""
-    root = index.parent.parent if index.parent.name == "annotations" else index.parent
-    split = index.stem.removeprefix("instances_")
-    return [root, root / "images", root / split, root / "images" / split]
-
-
-def _first_present(folders: Sequence[Path], name: str) -> Path:
-    name = name.replace("\\", "/")  # Label Studio on Windows
-    return next((path for folder in folders if (path := folder / name).is_file()), folders[0] / name)
-
-
 def sa1b(folder: Path) -> list[Footage]:
-    """SA-1B: NAME.jpg beside NAME.json, which holds its masks."""
-    labels = sorted(path for path in folder.rglob("*.json") if path.with_suffix(".jpg").is_file())
+    """A part of SA-1B: NAME.jpg beside NAME.json, which holds its masks."""
+    labels = sorted(sa1b_labels(folder))
     if not labels:
         raise MediaError(f"{folder} holds no pictures of SA-1B's form: NAME.jpg beside NAME.json.")
     return [Footage(f"{folder.name}/{path.stem}", partial(_open_sa1b, path)) for path in labels]
+
+
+def sa1b_labels(folder: Path) -> Iterator[Path]:
+    """The json files that lie beside a picture of their name."""
+    return (path for path in folder.glob("*.json") if path.with_suffix(".jpg").is_file())
 
 
 def _open_sa1b(path: Path) -> Reel:

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from masklet.errors import MediaError
+from masklet.footage import Footage
 from masklet.train.augment import Augmentation
 from masklet.train.clip import Clip
 from masklet.train.order import Order
 from masklet.train.presets import Preset, trunk_learns
-from masklet.train.readers import Footage
 from masklet.train.recipe import Exam, Recipe, Share, Stage
 from masklet.train.sampling import Sampler
 from masklet.train.validation import held_back_stills

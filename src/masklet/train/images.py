@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, UInt8
 
-from masklet.train.readers import Footage, find
+from masklet.footage import Footage, find
 
 SMALLEST = 0.003  # of the picture; smaller instances are dropped
 LARGEST = 0.9
@@ -103,7 +103,7 @@ def resize_mask(mask: np.ndarray, size: tuple[int, int]) -> Bool[np.ndarray, "H 
 def load_pictures(folders: Sequence[Path], cache: Path, longest: int = 384) -> list[Picture]:
     """All pictures of some sets that have usable instances.
 
-    folders : sets of pictures, in any form that `readers.find` knows
+    folders : sets of pictures, in any form that `footage.find` knows
     cache : a folder; the sets are packed into it first, unless it holds exactly these
     """
     key = hashlib.sha256("\n".join([str(longest), *map(_stamp, folders)]).encode()).hexdigest()[:12]

@@ -12,9 +12,9 @@ from pathlib import Path
 from masklet import checkpoint
 from masklet.config import SIZES, Sam2Config
 from masklet.errors import MaskletError, MediaError
+from masklet.footage import Footage, find
 from masklet.train.images import Picture, load_pictures
 from masklet.train.presets import Preset
-from masklet.train.readers import Footage, find
 
 log = logging.getLogger(__name__)
 

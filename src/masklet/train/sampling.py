@@ -11,11 +11,11 @@ import numpy as np
 from numpy.random import Generator
 
 from masklet.errors import MediaError
+from masklet.footage import Footage, Reel
 from masklet.train.augment import Augmentation
 from masklet.train.clip import Clip
 from masklet.train.composer import Composer, Mix
 from masklet.train.images import make_picture, resize_mask
-from masklet.train.readers import Footage, Reel
 from masklet.train.recipe import Source
 
 ATTEMPTS = 20
