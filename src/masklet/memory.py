@@ -5,7 +5,7 @@ It knows nothing of the network: memories are opaque here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -162,6 +162,16 @@ class Branching(MemoryPolicy, Protocol):
         """Keep a memory in a path's bank."""
 
 
+class Resumable(MemoryPolicy, Protocol):
+    """A policy that another one can take the place of, in a session that is made again in mid-stretch."""
+
+    def state(self, bank: MemoryBank) -> dict[str, Tensor]:
+        """What it knows besides the bank, and of no memories but the bank's; by name, on the host."""
+
+    def take_up(self, state: Mapping[str, Tensor]) -> None:
+        """Go on with what another one knew."""
+
+
 class Recency:
     """SAM 2's own rule (sec. 4): all prompted frames, the six frames before, and the sixteen newest pointers.
 
@@ -190,6 +200,12 @@ class Recency:
         pointers = prompted_pointers(bank, frame, reverse=reverse)
         pointers += tuple((age, memory.pointer) for age, memory in tracked if age < reach)
         return Recall(tuple(spatial), pointers, span=reach - 1)
+
+    def state(self, bank: MemoryBank) -> dict[str, Tensor]:
+        return {}
+
+    def take_up(self, state: Mapping[str, Tensor]) -> None:
+        pass
 
 
 def reach_of(clip_length: int | None) -> int:

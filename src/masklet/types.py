@@ -21,6 +21,7 @@ from masklet import rle
 from masklet.errors import PromptError
 
 ABSENT = -1024.0  # the logit of every pixel of an object that is not in the frame
+DRAWN = 10.0  # the logit of what a person drew, and less that of what surrounds it
 
 Point = tuple[float, float]
 Box = tuple[float, float, float, float]
@@ -56,6 +57,11 @@ class Prompt:
     @property
     def clicks(self) -> int:
         return len(self.positive) + len(self.negative)
+
+    @property
+    def decides(self) -> bool:
+        """Whether it is a mask and nothing else: then it needs no answer, but is one."""
+        return self.mask is not None and self.box is None and not self.clicks
 
     def __bool__(self) -> bool:
         return self.clicks > 0 or self.box is not None or self.mask is not None
@@ -285,6 +291,7 @@ class Masks:
     size : (H, W) of the source frame
     iou : (n,) predicted quality, 0 to 1
     score : (n,) object score logit, > 0 when the object is in the frame
+    drawn : by id, masks that stand as a person drew them, finer than what the model keeps of them
 
     >>> masks = Masks(0, (7,), torch.full((1, 2, 2), 3.0), (4, 6), torch.ones(1), torch.ones(1))
     >>> masks[7].shape, int(masks.label_map().max()), masks.boxes.tolist()
@@ -297,11 +304,16 @@ class Masks:
     size: tuple[int, int]
     iou: Float[Tensor, " n"]
     score: Float[Tensor, " n"]
+    drawn: Mapping[int, Bool[np.ndarray, "H W"]] = field(default_factory=dict, repr=False, kw_only=True)
 
     @cached_property
     def logits(self) -> Float[Tensor, "n H W"]:
         """Mask logits in source pixels; > 0 is the object."""
-        return F.interpolate(self.low_res[:, None], self.size, mode="bilinear", align_corners=False)[:, 0]
+        logits = F.interpolate(self.low_res[:, None], self.size, mode="bilinear", align_corners=False)[:, 0]
+        if not self.drawn:
+            return logits
+        rows = zip(self.ids, logits, strict=True)
+        return torch.stack([_sides(self.drawn[id], row) if id in self.drawn else row for id, row in rows])
 
     @cached_property
     def _arrays(self) -> Bool[np.ndarray, "n H W"]:
@@ -331,12 +343,15 @@ class Masks:
         low_res, iou, score = (
             torch.cat([getattr(part, name) for part in parts]) for name in ("low_res", "iou", "score")
         )
-        return Masks(first.frame, tuple(each), low_res, first.size, iou, score)
+        drawn = {id: mask for id, part in each.items() for mask in part.drawn.values()}
+        return Masks(first.frame, tuple(each), low_res, first.size, iou, score, drawn=drawn)
 
     def select(self, *ids: int) -> Masks:
         """The same frame with only these objects, in this order."""
         rows = [self._row(id) for id in ids]
-        return Masks(self.frame, ids, self.low_res[rows], self.size, self.iou[rows], self.score[rows])
+        parts = self.low_res[rows], self.size, self.iou[rows], self.score[rows]
+        drawn = {id: mask for id, mask in self.drawn.items() if id in ids}
+        return Masks(self.frame, ids, *parts, drawn=drawn)
 
     def _row(self, id: int) -> int:
         if id not in self.ids:
@@ -370,3 +385,8 @@ class Masks:
     def rle(self) -> list[rle.RLE]:
         """Every mask as COCO RLE, in the order of `ids`."""
         return [rle.encode(mask) for mask in self._arrays]
+
+
+def _sides(mask: Bool[np.ndarray, "H W"], like: Tensor) -> Float[Tensor, "H W"]:
+    inside = torch.from_numpy(mask).to(like.device)
+    return torch.where(inside, DRAWN, -DRAWN).to(like.dtype)

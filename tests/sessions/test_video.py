@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import PIL.Image
 import pytest
 
+from masklet import rle
 from masklet.errors import MaskletError, MediaError, PromptError
 from masklet.media import Frames
 from masklet.model import Sam2
@@ -157,6 +159,31 @@ def test_a_correction_sticks_and_changes_what_follows(network: Sam2, frames: np.
     assert_equal(after[5], corrected)
     assert differ(after[5], before[5]) and all(differ(after[i], before[i], by=1e-2) for i in (6, 7, 8, 9))
     assert_equal(after[0], before[0])
+
+
+def test_a_drawn_mask_stands_as_it_was_drawn(network: Sam2, frames: np.ndarray, tmp_path: Path) -> None:
+    """To the pixel, wherever masks are read; but clicks upon it start from what the network made of it."""
+    stripes = np.zeros(blob().shape, dtype=bool)
+    stripes[::5, ::3] = True
+    session = VideoSession(network, frames)
+    session.prompt(0, 2, click())
+    shown = session.prompt(2, 1, Prompt(mask=stripes))
+    assert np.array_equal(shown[1], stripes) and not shown.drawn.keys() - {1}
+    for reverse in (False, True):
+        assert np.array_equal(follow(session, reverse=reverse)[2][1], stripes)
+    stands = session.masks(2)
+    assert np.array_equal(stands[1], stripes) and np.array_equal(stands.select(1).logits[0] > 0, stripes)
+    assert np.array_equal(rle.decode(stands.rle()[stands.ids.index(1)]), stripes)
+    assert not np.array_equal(Masks.__getitem__(replace(stands, drawn={}), 1), stripes)
+
+    session.save(tmp_path / "session.json")
+    assert_equal(VideoSession.restore(network, tmp_path / "session.json", frames).masks(2), stands)
+    session.prompt(2, 1, FAR)
+    assert not session.masks(2).drawn
+    session.undo()
+    assert_equal(session.masks(2), stands)
+    session.clear(2, 1)
+    assert 1 not in session.masks(2)
 
 
 def test_a_correction_starts_from_what_stands(network: Sam2, frames: np.ndarray) -> None:

@@ -266,6 +266,8 @@ _MASKS: tuple[Any, ...] = (
     {"size": [48, 64], "counts": [3072, "x"]},
     {"size": [48, 64], "counts": [NAN]},
     {"size": [10**9, 10**9], "counts": [10**18]},
+    {"size": [0, 0], "counts": []},
+    {"size": [64, 48], "counts": [3072]},
 )
 
 Message = tuple[str, str, Any]  # method, address below the video's, body
@@ -298,10 +300,14 @@ def messages() -> list[Message]:
     ]
     looks = [
         {"name": ""},
+        {"name": "  "},
         {"name": "\u0000"},
         {"name": 5},
+        {"name": ["a"]},
         {"color": "red"},
         {"color": "#12345"},
+        {"color": "#gggggg"},
+        {"color": "url(x)"},
         {"color": 5},
     ]
     marks = [
@@ -332,6 +338,26 @@ def messages() -> list[Message]:
         ("POST", "", {}),
         ("PUT", "/prompts", good),
     ]
+
+
+# Of no video: method, address, body.
+ELSEWHERE: tuple[Message, ...] = (
+    *(("POST", "/api/projects", {"name": each}) for each in ("", 7, None)),
+    ("POST", "/api/projects", {"name": "a", "policy": "x"}),
+    ("POST", "/api/projects", {"name": "a", "policy": "long"}),
+    ("PATCH", "PROJECT", {"name": ""}),
+    ("PATCH", "PROJECT", {"policy": "x"}),
+    ("POST", "PROJECT/videos", {}),
+    ("POST", "PROJECT/uploads", {"file": "a.mp4"}),
+    *(("POST", f"/api/projects/{each}/videos", {"path": "blots.mp4"}) for each in ("x", "%27", "%2e%2e")),
+    ("DELETE", "/api/projects/x", None),
+    *(("PUT", "/api/me", each) for each in ({}, {"name": ""}, {"name": 5})),
+    ("POST", "/api/about", {}),
+    ("POST", "/api/image", {}),
+    ("DELETE", "/api/videos/none", None),
+    ("POST", "/api/videos/none/prompts", {"frame": 0, "object": 1, "positive": [[1, 1]]}),
+    ("POST", "/api/videos/none/undo", {}),
+)
 
 
 BODIES = (

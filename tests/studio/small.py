@@ -81,8 +81,9 @@ class Caller:
     def click(
         self, video: str, frame: int = 0, object: int = 1, x: float = 20, y: float = 24, **said: Any
     ) -> Any:
+        headers = said.pop("headers", None)
         body = {"frame": frame, "object": object, "positive": [[x, y]], **said}
-        return self.post(f"{video}/prompts", body)
+        return self.post(f"{video}/prompts", body, headers=headers)
 
     def click_refused(self, video: str, object: int, status: int) -> Any:
         body = {"frame": 0, "object": object, "positive": [[20, 24]]}

@@ -203,6 +203,18 @@ def test_messages(served: Served) -> None:
     assert not wrong
 
 
+@pytest.mark.parametrize("message", hostile.ELSEWHERE, ids=lambda message: ascii(message)[:60])
+def test_messages_of_no_video(served: Served, message: hostile.Message) -> None:
+    method, address, body = message
+    address = address.replace("PROJECT", f"/api/projects/{served.project}")
+    refused(served.raw(method, address, None if body is None else json.dumps(body).encode()))
+
+
+def test_only_what_may_be_opened_is_listed(served: Served) -> None:
+    names = {entry["name"] for entry in served.ok("GET", "/api/folder")["entries"]}
+    assert names == {"blots.mp4", "one.png"}
+
+
 @pytest.mark.parametrize("body", hostile.BODIES, ids=lambda body: ascii(body[:12]))
 def test_bodies(served: Served, body: bytes) -> None:
     refused(served.raw("POST", f"{served.video}/prompts", body))

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import io
 import json
+import re
+import zipfile
 from itertools import pairwise
 from pathlib import Path
+from xml.etree import ElementTree
 
+import av
 import numpy as np
+import PIL.Image
 import pytest
 
-from masklet import VideoSession
+from masklet import VideoSession, rle
+from masklet.media.formats import FORMATS
 from masklet.sessions.saved import SavedSession
-from masklet.studio.drawn import DrawnMask, mask_of
+from masklet.studio.app import PAGE
+from masklet.studio.engine import Engine
+from masklet.studio.exports import SCRIPT
+from masklet.studio.resumption import RESUMABLE
 from studio.small import LENGTH, SIZE, Caller, counts
 from toys import toy_network
 
@@ -97,10 +107,22 @@ def test_what_is_shown_is_what_a_session_makes_of_the_script(
     assert_is_the_session(caller, video, tmp_path)
 
 
-def test_other_memory_rules_go_on_as_well(caller: Caller, tmp_path: Path) -> None:
-    video = caller.video(policy="gated")
-    play(caller, video, PLAYS["corrected"])
+@pytest.mark.parametrize("policy", [each for each in RESUMABLE if each != "recency"])
+def test_other_memory_rules_go_on_as_well(
+    caller: Caller, policy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where each frame is followed by a server that has just been started."""
+    monkeypatch.setattr("masklet.policies.samurai.STEADY", 1)  # for what they know to matter so soon
+    monkeypatch.setattr("masklet.policies.dam4sam.SURE", 0.0)
+    monkeypatch.setattr("masklet.policies.dam4sam.APART", 1)
+    video = caller.video(policy=policy)
+    play(caller, video, [*PLAYS["corrected"], ("click", 1, 3)])
+    for frame in range(1, LENGTH):
+        caller.studio.live.drop(video.rpartition("/")[2])
+        caller.studio.followings._engine = Engine(caller.studio.model, caller.studio.limits)
+        caller.follow(video, start=frame, stop=frame + 1)
     assert_is_the_session(caller, video, tmp_path)
+    assert json.loads(exported(caller, video, "script"))["policy"] == policy
 
 
 def test_undo_and_redo_bring_back_every_state(caller: Caller) -> None:
@@ -160,16 +182,26 @@ def test_candidates_can_be_chosen(caller: Caller) -> None:
     caller.post(f"{video}/candidates", {"frame": 1, "object": 1, "rank": 0}, status=404)
 
 
-def test_masks_can_be_painted(caller: Caller) -> None:
+def test_what_is_painted_stands_as_it_was_painted(caller: Caller, tmp_path: Path) -> None:
     video = caller.video()
     painted = np.zeros(SIZE, dtype=bool)
-    painted[10:30, 12:40] = True
+    painted[10:30, 12:40:3] = True
     mask = {"size": list(SIZE), "counts": counts(painted)}
     (answer,) = caller.post(f"{video}/prompts", {"frame": 0, "object": 1, "mask": mask})["masks"]
-    stands = mask_of(DrawnMask(size=list(SIZE), counts=answer["counts"]), SIZE)
-    overlap = (stands & painted).sum() / (stands | painted).sum()
-    assert overlap > 0.8
+    assert answer["counts"] == rle.encode(painted)["counts"]
     assert caller.get(video)["prompts"][0]["prompt"]["mask"] is True
+    caller.follow(video)
+    caller.studio.live.drop(video.rpartition("/")[2])
+    assert caller.masks(video)[0] == [answer]
+    assert_is_the_session(caller, video, tmp_path)
+    (tmp_path / "coco.json").write_bytes(exported(caller, video, "coco"))
+    coco = json.loads((tmp_path / "coco.json").read_text())
+    first = next(each for each in coco["annotations"] if each["image_id"] == coco["images"][0]["id"])
+    assert first["segmentation"] == {"size": list(SIZE), "counts": answer["counts"]}
+    caller.click(video, x=30)  # upon what was painted: from here on the model decides
+    assert caller.masks(video)[0][0]["counts"] != answer["counts"]
+    caller.post(f"{video}/undo")
+    assert caller.masks(video)[0] == [answer]
 
 
 def test_a_click_overtakes_following(caller: Caller, tmp_path: Path) -> None:
@@ -273,9 +305,52 @@ def test_a_picture_needs_no_session(caller: Caller) -> None:
     assert answer["size"] == list(SIZE)
 
 
-def test_every_format_is_written(caller: Caller) -> None:
+def pieces(file: str, content: bytes) -> int:
+    """How much is in a file that was exported, by a reader that is not ours."""
+    match Path(file).suffix:
+        case ".json":
+            return len(json.loads(content))
+        case ".xml":
+            return len(ElementTree.fromstring(content))
+        case ".mp4" | ".webm":
+            with av.open(io.BytesIO(content)) as container:
+                return sum(1 for _ in container.decode(video=0))
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        for name in archive.namelist():
+            if name.endswith((".png", ".jpg")):
+                PIL.Image.open(archive.open(name)).load()
+        return len(archive.namelist())
+
+
+def test_every_format_is_written_and_can_be_read(caller: Caller) -> None:
     video = caller.video()
     caller.click(video)
     caller.follow(video)
-    for format in caller.get("/about")["formats"]:
-        assert len(exported(caller, video, format["id"])) > 100, format
+    about = caller.get("/about")
+    for format in about["formats"]:
+        found = pieces(format["file"], exported(caller, video, format["id"]))
+        assert found == LENGTH if format["file"].endswith(("mp4", "webm")) else found, format
+    menu = (PAGE / "panels" / "export.js").read_text()
+    table = (Path(__file__).parents[2] / "docs" / "api.md").read_text()
+    for id in (*FORMATS, SCRIPT):
+        assert re.search(rf'[ "]{id}"?: \["[^"]+", "[^"]+"\]', menu), f"the page does not say what {id} is"
+        assert f"| `{id}` |" in table, f"docs/api.md does not name {id}"
+    assert {each["id"] for each in about["formats"]} == {*FORMATS, SCRIPT}
+
+
+def test_the_description_tells_of_every_answer(caller: Caller) -> None:
+    """So that another program can have its calls and types made from it."""
+    described = caller.get("/openapi.json")
+    names = []
+    for path, calls in described["paths"].items():
+        for method, call in calls.items():
+            names.append(call["operationId"])
+            if path.startswith("/label-studio"):
+                continue  # its forms are Label Studio's
+            for status, answer in call["responses"].items():
+                form = answer.get("content", {}).get("application/json", {}).get("schema", {})
+                told = "$ref" in form or any("$ref" in each for each in form.get("anyOf", ()))
+                silent = status == "204" or path.endswith((".jpg", "/file"))
+                assert told or silent, f"{method} {path} does not say what {status} is"
+                assert status[0] == "2" or form["$ref"].endswith("/Error")
+    assert len(set(names)) == len(names)

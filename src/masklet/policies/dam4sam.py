@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from statistics import median
 
 import cv2
@@ -63,6 +64,12 @@ class Dam4Sam(Recency):
             if memory is not None and memory.frame not in seen and self._visible(memory):
                 pointers.append((age, memory.pointer))
         return Recall(tuple(spatial), tuple(pointers), reach - 1)
+
+    def state(self, bank: MemoryBank) -> dict[str, Tensor]:
+        return {"frames": torch.tensor(list(self._areas)), "areas": torch.tensor(list(self._areas.values()))}
+
+    def take_up(self, state: Mapping[str, Tensor]) -> None:
+        self._areas = dict(zip(state["frames"].tolist(), state["areas"].tolist(), strict=True))
 
     def _recent(self, bank: MemoryBank, frame: int, fixed: set[int], slots: int, step: int) -> list[Memory]:
         """The frame before and every fifth, newest first; in place of one without the object, one older."""

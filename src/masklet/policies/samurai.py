@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -72,6 +73,23 @@ class Samurai(Recency):
         pointers = prompted_pointers(bank, frame, reverse=reverse)
         pointers += tuple((age, memory.pointer) for age, memory in before if memory is not None)
         return Recall(tuple(spatial), pointers, reach - 1)
+
+    def state(self, bank: MemoryBank) -> dict[str, Tensor]:
+        known = {frame: motion for frame, motion in self._motions.items() if frame in bank.tracked}
+        state = {
+            "steady": torch.tensor(self._steady),
+            "frames": torch.tensor(list(known), dtype=torch.int64),
+            "motions": torch.tensor(list(known.values()), dtype=torch.float64),
+        }
+        if self._motion is not None:
+            state |= {name: torch.from_numpy(each) for name, each in vars(self._motion).items()}
+        return state
+
+    def take_up(self, state: Mapping[str, Tensor]) -> None:
+        self._steady = int(state["steady"])
+        self._motions = dict(zip(state["frames"].tolist(), state["motions"].tolist(), strict=True))
+        if "mean" in state:
+            self._motion = Motion(state["mean"].numpy(), state["covariance"].numpy())
 
     @property
     def _leads(self) -> bool:

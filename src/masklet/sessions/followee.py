@@ -6,6 +6,7 @@ import copy
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
+import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
@@ -14,7 +15,7 @@ from masklet.model import Sam2
 from masklet.sessions.room import Packed, Room
 from masklet.sessions.scenes import Scenes
 from masklet.tracking import TrackedObject
-from masklet.types import MaskPrediction, Memory
+from masklet.types import MaskPrediction, Memory, Prompt
 
 
 @dataclass
@@ -23,6 +24,8 @@ class Followee(TrackedObject):
 
     answers : those that there is no room for are packed, but never those to prompts
     prompted : frames on which something is said of it, whether or not its bank still holds them
+    drawn : masks that are all that is said of it on a frame; they stand as they are, while the answer is what
+            the model makes of them
     passed : frames through which it was followed, and whether backwards; a prompt there is a correction, in
              the light of the memory, while a prompt elsewhere is answered as in a picture
     pending : memories of prompts given since it was last followed: as published, corrections that are made
@@ -31,6 +34,7 @@ class Followee(TrackedObject):
     """
 
     prompted: set[int] = field(default_factory=set)
+    drawn: dict[int, np.ndarray] = field(default_factory=dict)
     answers: dict[int, MaskPrediction | Packed] = field(default_factory=dict)
     passed: dict[int, bool] = field(default_factory=dict)
     pending: dict[int, Memory] = field(default_factory=dict)
@@ -42,10 +46,19 @@ class Followee(TrackedObject):
             bank=self.bank.copy(),
             policy=copy.deepcopy(self.policy),
             prompted=set(self.prompted),
+            drawn=dict(self.drawn),
             answers=dict(self.answers),
             passed=dict(self.passed),
             pending=dict(self.pending),
         )
+
+    def hear(self, frame: int, said: Prompt) -> None:
+        """Take in all that is said of it on a frame by now."""
+        self.prompted.add(frame)
+        self.at = None
+        self.drawn.pop(frame, None)
+        if said.decides and said.mask is not None:
+            self.drawn[frame] = said.mask
 
     def settle(self) -> None:
         """Hand what is pending to the bank, before the object is followed."""
@@ -103,7 +116,7 @@ class Followee(TrackedObject):
         self.at = None
         self.prompted.discard(frame)
         self.bank.forget(frame)
-        for kept in (self.pending, self.answers, self.passed):
+        for kept in (self.drawn, self.pending, self.answers, self.passed):
             kept.pop(frame, None)
 
 

@@ -25,14 +25,15 @@ from masklet.types import FrameFeatures, MaskPrediction, Masks, Prompt
 
 @dataclass(frozen=True)
 class Waiting:
-    """The answers of a frame, which may still be revised."""
+    """The answers of a frame, which may still be revised, and the masks that a person drew there."""
 
     frame: int
     size: tuple[int, int]
     by_id: dict[int, MaskPrediction | None]
+    drawn: dict[int, np.ndarray]
 
     def masks(self, model: Sam2) -> Masks:
-        return gathered(self.frame, self.by_id, self.size, model)
+        return gathered(self.frame, self.by_id, self.size, model, self.drawn)
 
 
 class Tracker:
@@ -75,12 +76,19 @@ class Tracker:
         """The objects that are followed, in the order in which they joined."""
         return tuple(self._objects)
 
-    def step(self, image: object, prompts: Mapping[int, Prompt] | None = None) -> Masks:
+    def step(
+        self,
+        image: object,
+        prompts: Mapping[int, Prompt] | None = None,
+        *,
+        features: FrameFeatures | None = None,
+    ) -> Masks:
         """Take the next frame. An object joins by its first prompt; a later prompt corrects it.
 
         Returns the masks of this frame; with a delay, those of as many frames before.
 
         image : uint8 (H, W, 3) RGB array, PIL image or path
+        features : the encoded image, where it is at hand
         """
         picture = read_image(image)
         size = picture.shape[0], picture.shape[1]
@@ -88,20 +96,18 @@ class Tracker:
         for prompt in prompts.values():
             check_prompt(prompt, size)
         if self._objects or prompts:
-            with torch.inference_mode():
-                square = frame_to_square(picture, self.model.config.image_size, self.model.device)
-                features = self.model.encode(square)
             self._watch(picture)
-            self._follow(features, prompts, size)
+            self._follow(self._encoded(picture) if features is None else features, prompts, size)
         for each in self._objects.values():
             for answers in self._waiting:
                 if answers.frame in each.revised and each.id in answers.by_id:
                     answers.by_id[each.id] = each.revised[answers.frame]
         by_id = {id: each.last for id, each in self._objects.items()}
-        self._waiting.append(Waiting(self.frame, size, by_id))
+        drawn = {id: said.mask for id, said in prompts.items() if said.decides and said.mask is not None}
+        self._waiting.append(Waiting(self.frame, size, by_id, drawn))
         self.frame += 1
         if len(self._waiting) <= self._delay:
-            return gathered(self.frame - 1 - self._delay, {}, size, self.model)
+            return gathered(self.frame - 1 - self._delay, {}, size, self.model, {})
         return self._waiting.popleft().masks(self.model)
 
     def rest(self) -> Iterator[Masks]:
@@ -131,6 +137,10 @@ class Tracker:
             self._objects[id] = TrackedObject(id, bank, policy)
         objects = list(self._objects.values())
         advance(self.model, features, self.frame, objects, asks, clip_length=self._clip_length)
+
+    @torch.inference_mode()
+    def _encoded(self, picture: np.ndarray) -> FrameFeatures:
+        return self.model.encode(frame_to_square(picture, self.model.config.image_size, self.model.device))
 
     def _watch(self, picture: np.ndarray) -> None:
         """Begin anew behind a cut."""
@@ -207,7 +217,11 @@ def check_id(id: object) -> int:
 
 
 def gathered(
-    frame: int, answers: Mapping[int, MaskPrediction | None], size: tuple[int, int], model: Sam2
+    frame: int,
+    answers: Mapping[int, MaskPrediction | None],
+    size: tuple[int, int],
+    model: Sam2,
+    drawn: Mapping[int, np.ndarray],
 ) -> Masks:
     """The answers of one frame, as the user gets them; objects without one are left out."""
     known = {id: each for id, each in answers.items() if each is not None}
@@ -215,7 +229,7 @@ def gathered(
         side = model.config.mask_size
         return Masks(frame, (), torch.zeros(0, side, side), size, torch.zeros(0), torch.zeros(0))
     batch = MaskPrediction.stack(list(known.values()))
-    return Masks(frame, tuple(known), batch.logits, size, batch.iou, batch.score)
+    return Masks(frame, tuple(known), batch.logits, size, batch.iou, batch.score, drawn=drawn)
 
 
 def _listed(objects: Mapping[int, object]) -> str:

@@ -111,8 +111,7 @@ class VideoSession:
         each.last = trial.last
         if frame in trial.bank.prompted:
             each.pending[frame] = trial.bank.prompted[frame]
-        each.prompted.add(frame)
-        each.at = None
+        each.hear(frame, said)
         each.note(frame, self._room)
         self._objects[id] = each
         self._history.note(before_this)
@@ -294,7 +293,8 @@ class VideoSession:
     def _masks(self, frame: int, objects: list[Followee] | None = None) -> Masks:
         objects = list(self._objects.values()) if objects is None else objects
         answers = {each.id: each.answers[frame] for each in objects if frame in each.answers}
+        drawn = {each.id: each.drawn[frame] for each in objects if frame in each.drawn}
         full = {id: each for id, each in answers.items() if not isinstance(each, Packed)}
         if len(full) < len(answers):
-            return shown(frame, answers, self.frames.size, self.model.device)
-        return gathered(frame, full, self.frames.size, self.model)
+            return replace(shown(frame, answers, self.frames.size, self.model.device), drawn=drawn)
+        return gathered(frame, full, self.frames.size, self.model, drawn)

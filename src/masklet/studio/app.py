@@ -8,15 +8,18 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import anyio.to_thread
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
+from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.staticfiles import StaticFiles
 
 from masklet.errors import MaskletError
+from masklet.studio.answers import Error
 from masklet.studio.guard import Guard
 from masklet.studio.people import greet
 from masklet.studio.refusal import Refusal, refusal_of
@@ -35,6 +38,8 @@ from masklet.studio.studio import Studio
 
 PAGE = Path(__file__).with_name("page")
 THREADS = 128  # requests at once; those that wait for the model each hold one
+
+ERROR: dict[str, Any] = {"model": Error, "description": "What is wrong, in a sentence"}
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +63,8 @@ def make_app(studio: Studio) -> FastAPI:
         docs_url=None,  # its page would load scripts from elsewhere
         redoc_url=None,
         openapi_url="/api/openapi.json",
+        generate_unique_id_function=_called,
+        responses={"4XX": ERROR},
     )
     app.state.studio = studio
     for part in (about, projects, videos, prompts, following, exports, events, image):
@@ -77,6 +84,11 @@ def make_app(studio: Studio) -> FastAPI:
 
     app.mount("/", StaticFiles(directory=PAGE))
     return app
+
+
+def _called(route: APIRoute) -> str:
+    """The name of a call, by which generated clients know it."""
+    return "_".join([*map(str, route.tags), route.name]).replace(" ", "_")
 
 
 def _answer(refusal: Refusal) -> JSONResponse:

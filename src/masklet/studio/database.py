@@ -9,7 +9,7 @@ from typing import Any
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Engine, create_engine, event
+from sqlalchemy import Engine, create_engine, event, func, select
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
@@ -34,6 +34,17 @@ class Database:
         """A transaction: all of it, or nothing."""
         with Session(self.engine, expire_on_commit=False) as session, session.begin():
             yield session
+
+    def size(self) -> int:
+        """Bytes in use; what deleted rows leave is used again."""
+        with self.engine.connect() as connection:
+            if connection.dialect.name == "sqlite":
+                pages, free, page = (
+                    connection.exec_driver_sql(f"PRAGMA {name}").scalar_one()
+                    for name in ("page_count", "freelist_count", "page_size")
+                )
+                return int((pages - free) * page)
+            return int(connection.scalar(select(func.pg_database_size(func.current_database()))) or 0)
 
     def close(self) -> None:
         self.engine.dispose()

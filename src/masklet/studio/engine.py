@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session
 
 from masklet import rle
 from masklet.errors import PromptError
-from masklet.memory import POINTERS, MemoryBank
+from masklet.memory import POINTERS, MemoryBank, Resumable
 from masklet.model import Sam2
 from masklet.policies import find_policy
 from masklet.sessions.followee import Followee
@@ -143,7 +143,8 @@ class Engine:
 
     def _setting_out(self, database: Session, live: Live, state: State, course: Course) -> VideoSession:
         near = range(course.frame - POINTERS, course.frame + POINTERS + 1)
-        session = self._resumption.session(database, live, state, near)
+        before = course.frame + (1 if course.reverse else -1)
+        session = self._resumption.session(database, live, state, near, at=(before, course.reverse))
         unknown = [id for id in course.objects or () if id not in session.ids]
         if unknown and len(unknown) == len(course.objects or ()):
             raise PromptError(f"object {unknown[0]} has no prompt yet. Click on it first.")
@@ -187,8 +188,10 @@ class Engine:
             memory = (each.pending if prompted else each.bank.tracked).get(frame)
             answer = each.answers[frame]
             assert isinstance(answer, MaskPrediction)  # a session so short gives up none of its answers
-            known = Known(answer, None if memory is None else memory.tokens)
-            found = _found(session.masks(frame).select(id), known, prompted=prompted)
+            state = {} if prompted else cast(Resumable, each.policy).state(each.bank)
+            known = Known(answer, None if memory is None else memory.tokens, state)
+            anchor = frame in each.bank.anchors
+            found = _found(session.masks(frame).select(id), known, prompted=prompted, anchor=anchor)
             row = change.put(number, found)
             self._rows.put(row, known)
 
@@ -207,7 +210,7 @@ def _noted(change: Change, last: Followed, batch: str) -> int:
 
 def _grew(step: Noted, now: Followed) -> bool:
     """Whether the session's last step is this one, some frames later."""
-    before = step.script
+    before = step.outline
     return isinstance(before, Followed) and (before.start, before.reverse, before.objects) == (
         now.start,
         now.reverse,
@@ -215,7 +218,7 @@ def _grew(step: Noted, now: Followed) -> bool:
     )
 
 
-def _found(masks: Masks, known: Known, *, prompted: bool) -> Found:
+def _found(masks: Masks, known: Known, *, prompted: bool, anchor: bool) -> Found:
     """One object's mask, as it is kept."""
     box = [float(side) for side in masks.boxes[0]]
     iou, score = float(masks.iou[0]), float(masks.score[0])
@@ -223,6 +226,7 @@ def _found(masks: Masks, known: Known, *, prompted: bool) -> Found:
         object=masks.ids[0],
         frame=masks.frame,
         prompted=prompted,
+        anchor=anchor,
         rle=masks.rle()[0],
         box=box if box[2] > box[0] else None,
         iou=round(iou, 4),

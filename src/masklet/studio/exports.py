@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from sqlalchemy import func, select, update
 
+from masklet import rle
 from masklet.errors import MaskletError
 from masklet.media import writers
 from masklet.media.formats import FORMATS
@@ -25,7 +26,8 @@ from masklet.studio.hub import Hub
 from masklet.studio.ledger import State, results, standing
 from masklet.studio.live import Live, LiveVideos
 from masklet.studio.names import new_id
-from masklet.studio.past import script_of
+from masklet.studio.past import outline_of, script_of
+from masklet.studio.quota import Quota
 from masklet.studio.refusal import Refusal, missing
 from masklet.studio.rows import Known, Rows
 from masklet.studio.settings import Limits
@@ -53,10 +55,19 @@ class Wanted:
 class Exports:
     """Writes files, one after the other, beside what else the server does."""
 
-    def __init__(self, database: Database, live: LiveVideos, hub: Hub, folder: Path, limits: Limits) -> None:
+    def __init__(
+        self,
+        database: Database,
+        live: LiveVideos,
+        hub: Hub,
+        quota: Quota,
+        folder: Path,
+        limits: Limits,
+    ) -> None:
         self._database = database
         self._live = live
         self._hub = hub
+        self._quota = quota
         self._folder = folder
         self._limits = limits
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="export")
@@ -73,6 +84,7 @@ class Exports:
         chosen = tuple(state.things if objects is None else [state.thing(id).id for id in objects])
         if not state.things:
             raise Refusal(409, "nothing", "there is nothing to export yet: click on something first.")
+        self._quota.check()
         export = Export(id=new_id(), video=video, format=format, state="waiting", done=0, total=0)
         with self._database.begin() as session:
             waiting = select(func.count()).where(Export.state.in_(["waiting", "running"]))
@@ -175,13 +187,16 @@ class Exports:
         return range(found[0], found[-1] + 1) if FORMATS[wanted.format].pictured else found
 
     def _masks(self, live: Live, wanted: Wanted, frames: range | list[int]) -> Iterator[Masks]:
+        script = dict(outline_of(wanted.state.steps))
         for frame in frames:
             with self._database.begin() as session:
                 rows = results(
                     session, wanted.video, wanted.state.head, frame, frame + 1, list(wanted.objects)
                 )
                 known = self._rows.get(session, [row.id for row in rows])
-            yield _masks(frame, {row.object: known[row.id] for row in rows}, live.frames.size)
+            drawn = {id for id, said in script.get(frame, {}).items() if said.decides}
+            codes = {row.object: row.counts for row in rows if row.object in drawn}
+            yield _masks(frame, {row.object: known[row.id] for row in rows}, codes, live.frames.size)
 
     def _save(self, wanted: Wanted, **values: Any) -> None:
         with self._database.begin() as session:
@@ -195,10 +210,14 @@ class Exports:
         self._hub.tell(wanted.video, {"type": "export", "export": self.view(export)})
 
 
-def _masks(frame: int, known: dict[int, Known], size: tuple[int, int]) -> Masks:
-    """The masks of a frame, as the session that made them would give them."""
+def _masks(frame: int, known: dict[int, Known], codes: dict[int, str], size: tuple[int, int]) -> Masks:
+    """The masks of a frame, as the session that made them would give them.
+
+    codes : the run lengths of those that a person drew
+    """
     if not known:
         nothing = torch.zeros(0)
         return Masks(frame, (), torch.zeros(0, 1, 1), size, nothing, nothing)
     batch = MaskPrediction.stack([each.answer for each in known.values()])
-    return Masks(frame, tuple(known), batch.logits, size, batch.iou, batch.score)
+    drawn = {id: rle.decode({"size": list(size), "counts": counts}) for id, counts in codes.items()}
+    return Masks(frame, tuple(known), batch.logits, size, batch.iou, batch.score, drawn=drawn)

@@ -17,6 +17,7 @@ from masklet.studio.engine import Engine
 from masklet.studio.hub import Hub
 from masklet.studio.ledger import results
 from masklet.studio.live import LiveVideos
+from masklet.studio.quota import Quota
 from masklet.studio.refusal import Refusal
 from masklet.studio.tables import Video
 from masklet.studio.views import mask_view
@@ -68,13 +69,21 @@ class Followings:
     """What is being followed; one propagation a video."""
 
     def __init__(
-        self, engine: Engine, worker: Worker, live: LiveVideos, hub: Hub, database: Database, most: int
+        self,
+        engine: Engine,
+        worker: Worker,
+        live: LiveVideos,
+        hub: Hub,
+        database: Database,
+        quota: Quota,
+        most: int,
     ) -> None:
         self._engine = engine
         self._worker = worker
         self._live = live
         self._hub = hub
         self._database = database
+        self._quota = quota
         self._most = most
         self._running: dict[str, Following] = {}
         self._lock = Lock()
@@ -84,6 +93,7 @@ class Followings:
 
     def start(self, video: str, course: Course, name: str) -> Following:
         following = Following(video, course, name)
+        self._quota.check()
         with self._lock:
             if video in self._running:
                 raise Refusal(409, "busy", "this video is being followed already. Stop that first.")
@@ -138,6 +148,7 @@ class Followings:
             with self._live.using(following.video) as live:
                 for ids in self._engine.follow(live, course):
                     self._tell_frame(following, course.frame + (1 if course.reverse else -1), ids)
+                    self._quota.check()
                     yield
             course = course.then
         with self._database.begin() as session:

@@ -27,12 +27,14 @@ from masklet.studio.tables import Knowledge, Person, Result, Step, Video, now
 class Found:
     """A new answer about one object on one frame.
 
+    anchor : the policy wants to look at its memory when that is old
     parts : what the model must know of it to go on
     """
 
     object: int
     frame: int
     prompted: bool
+    anchor: bool
     rle: RLE
     box: list[float] | None
     iou: float
@@ -111,6 +113,7 @@ class Change:
             frame=found.frame,
             since=number,
             prompted=found.prompted,
+            anchor=found.anchor,
             counts=found.rle["counts"],
             box=found.box,
             iou=found.iou,

@@ -11,11 +11,15 @@ from datetime import datetime
 from functools import cached_property
 from typing import Any
 
+import numpy as np
+
+from masklet import rle
 from masklet.media import color
 from masklet.sessions.script import KINDS, Cleared, Followed, Prompted, Removed, Script
 from masklet.sessions.script import Step as ScriptStep
 
 Span = tuple[int, int]  # start, and stop just behind the end
+PIXEL = rle.encode(np.ones((1, 1), dtype=bool))
 
 
 @dataclass(frozen=True)
@@ -33,12 +37,18 @@ class Noted:
     person: str
     at: datetime
 
-    @cached_property
+    @property
     def script(self) -> ScriptStep | None:
         """The session's own step; None for what only the studio knows."""
-        if self.do not in KINDS:
-            return None
-        return Script.from_json([{"do": self.do, **self.said}]).steps[0]
+        return _script_step(self.do, self.said)
+
+    @cached_property
+    def outline(self) -> ScriptStep | None:
+        """The same with a pixel in place of a drawn mask: hundreds of masks would take much room and time."""
+        prompt = self.said.get("prompt", {})
+        if "mask" not in prompt:
+            return self.script
+        return _script_step(self.do, {**self.said, "prompt": {**prompt, "mask": PIXEL}})
 
 
 @dataclass(frozen=True)
@@ -52,7 +62,17 @@ class Thing:
 
 
 def script_of(steps: Iterable[Noted]) -> Script:
-    return Script([step.script for step in steps if step.script is not None])
+    return Script([made for step in steps if (made := step.script) is not None])
+
+
+def outline_of(steps: Iterable[Noted], frame: int | None = None) -> Script:
+    """The script with a pixel in place of drawn masks, but for those on one frame."""
+    made = (step.script if step.said.get("frame") == frame else step.outline for step in steps)
+    return Script([step for step in made if step is not None])
+
+
+def _script_step(do: str, said: dict[str, Any]) -> ScriptStep | None:
+    return Script.from_json([{"do": do, **said}]).steps[0] if do in KINDS else None
 
 
 def things_of(steps: Iterable[Noted]) -> dict[int, Thing]:
@@ -137,6 +157,13 @@ class Past:
                 return followed.reverse
         return None
 
+    def stands(self, frame: int, *, reverse: bool) -> bool:
+        """Whether the object was last followed to just this frame, and nothing was said of it since."""
+        if not self.follows or self.changed:
+            return False
+        followed, _ = self.follows[-1]
+        return (followed.stop, followed.reverse) == (frame - 1 if reverse else frame + 1, reverse)
+
     @property
     def changed(self) -> set[int]:
         """Frames on which something was said or taken back since it was last followed."""
@@ -147,7 +174,7 @@ def past_of(steps: Sequence[Noted], id: int) -> Past | None:
     """What became of an object; None where nothing is said of it."""
     past = Past()
     for step in steps:
-        match step.script:
+        match step.outline:
             case Prompted(frame, of) if of == id:
                 past.begun = past.begun or step.number
                 past.prompted.add(frame)

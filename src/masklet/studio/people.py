@@ -6,11 +6,11 @@ import hashlib
 import secrets
 from dataclasses import dataclass
 
-from sqlalchemy import func, select
 from starlette.requests import HTTPConnection
 from starlette.responses import Response
 
 from masklet.studio.database import Database
+from masklet.studio.guard import SAFE
 from masklet.studio.names import tidy_name
 from masklet.studio.tables import Person
 
@@ -35,28 +35,29 @@ class People:
         self._database = database
 
     def of(self, request: HTTPConnection) -> Who:
-        """Who sends a request. Somebody new is a guest."""
+        """Who sends a request. Somebody new is a guest, and is kept only once they change something."""
         said = request.headers.get(HEADER)
         cookie = request.cookies.get(COOKIE)
         name = None if said is None else tidy_name(said)
         secret = f"name {name}" if name else f"cookie {cookie}" if cookie else "nobody"
         id = "p" + hashlib.sha256(secret.encode()).hexdigest()[:11]
         client = request.headers.get("masklet-client") or request.query_params.get("client")
-        return Who(id, self._known(id, name), client[:64] if client else None)
+        changes = request.scope["type"] == "http" and request.scope["method"] not in SAFE
+        called = self._called(id, name or f"guest {id[1:5]}", keep=changes)
+        return Who(id, called, client[:64] if client else None)
 
     def rename(self, who: Who, name: str) -> Who:
         with self._database.begin() as session:
             session.get_one(Person, who.id).name = tidy_name(name)
         return Who(who.id, tidy_name(name), who.client)
 
-    def _known(self, id: str, name: str | None) -> str:
+    def _called(self, id: str, name: str, *, keep: bool) -> str:
+        """What somebody is called: by this name, where they are new."""
         with self._database.begin() as session:
             person = session.get(Person, id)
-            if person is None:
-                guests = session.scalar(select(func.count()).select_from(Person)) or 0
-                person = Person(id=id, name=name or f"guest {guests + 1}")
-                session.merge(person)
-            return person.name
+            if person is None and keep:
+                session.merge(Person(id=id, name=name))
+            return name if person is None else person.name
 
 
 def greet(request: HTTPConnection, response: Response) -> None:

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from sqlalchemy import and_, or_, select
 from sqlalchemy.orm import Session
 
-from masklet.memory import POINTERS, MemoryBank, MemoryPolicy
+from masklet.memory import POINTERS, MemoryBank, MemoryPolicy, Resumable
 from masklet.model import Sam2
-from masklet.policies import find_policy
+from masklet.policies import POLICIES, find_policy
 from masklet.sessions.followee import Followee
 from masklet.sessions.video import VideoSession
 from masklet.studio.ledger import State, standing
 from masklet.studio.live import Live
-from masklet.studio.past import Past, past_of, script_of
+from masklet.studio.past import Past, outline_of, past_of
 from masklet.studio.rows import Rows
 from masklet.studio.tables import Result
 
-# Rules whose state is all in the memory bank, so that they can go on where they were.
-RESUMABLE = ("recency", "gated")
-
+# All but the one that still changes frames which people have seen, and perhaps corrected, by then.
+RESUMABLE = tuple(name for name in POLICIES if name != "long")
 
 SEEN = 2 * POINTERS  # memories of a kind that are held ready
+GOOD_IOU = 0.5  # what the pickiest rule asks of a memory
 BUDGET = 64 * 2**20  # bytes of answers in one session; the database has all
 
 
@@ -40,14 +42,16 @@ class Resumption:
         *,
         frame: int | None = None,
         ids: list[int] | None = None,
+        at: tuple[int, bool] | None = None,
     ) -> VideoSession:
         """A session that stands where the video stands.
 
         near : frames whose tracked memories it must have
         frame : the frame whose answers it must have; None for none
         ids : the objects that it must know; None for all
+        at : the frame from which it is to follow on, and whether backwards
         """
-        script = script_of(state.steps)
+        script = outline_of(state.steps, frame)
         pasts = {id: past_of(state.steps, id) for id in (state.things if ids is None else ids)}
         known = sorted(
             ((past.begun, id, past) for id, past in pasts.items() if past is not None),
@@ -55,9 +59,14 @@ class Resumption:
         )
         policy = find_policy(live.policy)
         objects = [
-            self._followee(database, live, state.head, id, past, policy(), near, frame)
+            self._followee(database, live, state.head, id, past, policy(), near, frame, at)
             for _, id, past in known
         ]
+        if frame is not None:
+            for each in objects:
+                said = script.get(frame, {}).get(each.id)
+                if said is not None:
+                    each.hear(frame, said)
         session = VideoSession(
             self._model, live.frames, policy=live.policy, features=live.features, budget=BUDGET
         )
@@ -73,6 +82,7 @@ class Resumption:
         policy: MemoryPolicy,
         near: range,
         frame: int | None,
+        here: tuple[int, bool] | None,
     ) -> Followee:
         """What a session would know of an object: memories as of when it was last followed; answers."""
         wanted = {*past.order, *past.pending, *([] if frame is None else [frame])}
@@ -102,6 +112,12 @@ class Resumption:
                 memory = known[then[at].id].memory(at, prompted=then[at].prompted)
                 if memory is not None:
                     each.bank.keep(memory)
+                    if then[at].anchor:
+                        each.bank.anchors[at] = memory
+        if here is not None and here[0] in then and past.stands(here[0], reverse=here[1]):
+            each.at, state = here, known[then[here[0]].id].state
+            if state:
+                cast(Resumable, policy).take_up(state)
         for at in past.pending:
             memory = known[now[at].id].memory(at, prompted=True)
             if memory is not None:
@@ -113,15 +129,18 @@ class Resumption:
 
 
 def _worthy(database: Session, video: str, head: int, id: int, near: range) -> set[int]:
-    """Frames far off on which the object was seen: those nearest, on either side.
+    """Frames far off that rules may want to look at: of each kind those nearest, on either side.
 
     Rules that pass over frames without the object look back as far as it takes.
     """
-    seen = (standing(video, head), Result.object == id, Result.prompted.is_(False), Result.score > 0)
-    frames = select(Result.frame)
-    before = frames.where(*seen, Result.frame < near.start).order_by(Result.frame.desc()).limit(SEEN)
-    after = frames.where(*seen, Result.frame >= near.stop).order_by(Result.frame).limit(SEEN)
-    return {*database.scalars(before), *database.scalars(after)}
+    mine = (standing(video, head), Result.object == id, Result.prompted.is_(False))
+    seen = Result.score > 0
+    found: set[int] = set()
+    for kind in (seen, and_(seen, Result.iou > GOOD_IOU), Result.anchor):
+        frames = select(Result.frame).where(*mine, kind).limit(SEEN)
+        found |= {*database.scalars(frames.where(Result.frame < near.start).order_by(Result.frame.desc()))}
+        found |= {*database.scalars(frames.where(Result.frame >= near.stop).order_by(Result.frame))}
+    return found
 
 
 def trim(session: VideoSession, done: int) -> None:
@@ -129,10 +148,13 @@ def trim(session: VideoSession, done: int) -> None:
     for each in session.objects.values():
         each.answers.pop(done, None)
         each.passed.pop(done, None)
-        tracked = each.bank.tracked
+        tracked, anchors = each.bank.tracked, each.bank.anchors
         if len(tracked) <= 2 * SEEN:
             continue
         by_nearness = sorted(tracked, key=lambda frame: abs(frame - done))
         seen = [frame for frame in by_nearness if float(tracked[frame].score) > 0]
-        for frame in set(tracked) - set(by_nearness[:SEEN]) - set(seen[:SEEN]):
+        good = [frame for frame in seen if float(tracked[frame].iou) > GOOD_IOU]
+        for frame in set(tracked) - {*by_nearness[:SEEN], *seen[:SEEN], *good[:SEEN]}:
             del tracked[frame]
+        for frame in sorted(anchors, key=lambda frame: abs(frame - done))[SEEN:]:
+            del anchors[frame]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from threading import Lock
 
 import torch
@@ -15,13 +15,16 @@ from torch import Tensor
 from masklet.studio.tables import Knowledge
 from masklet.types import MaskPrediction, Memory
 
+STATE = "policy."  # before the names of what a policy knew
+
 
 class Known:
-    """An answer, and the memory that was made of it where the policy kept one."""
+    """An answer, the memory that was made of it where the policy kept one, and what the policy then knew."""
 
-    def __init__(self, answer: MaskPrediction, tokens: Tensor | None) -> None:
+    def __init__(self, answer: MaskPrediction, tokens: Tensor | None, state: Mapping[str, Tensor]) -> None:
         self.answer = answer
         self.tokens = tokens
+        self.state = state
 
     def memory(self, frame: int, *, prompted: bool) -> Memory | None:
         if self.tokens is None:
@@ -31,20 +34,23 @@ class Known:
 
     @property
     def nbytes(self) -> int:
-        tensors = (*vars(self.answer).values(), self.tokens)
+        tensors = (*vars(self.answer).values(), *self.state.values(), self.tokens)
         return sum(each.nbytes for each in tensors if each is not None)
 
     def to_bytes(self) -> bytes:
         parts = {name: tensor.contiguous().cpu() for name, tensor in vars(self.answer).items()}
         if self.tokens is not None:
             parts["tokens"] = self.tokens.contiguous().cpu()
+        parts |= {STATE + name: tensor.contiguous() for name, tensor in self.state.items()}
         return save(parts)
 
     @classmethod
     def from_bytes(cls, parts: bytes, device: torch.device) -> Known:
-        tensors = {name: tensor.to(device) for name, tensor in load(parts).items()}
+        tensors = load(parts)
+        state = {name.removeprefix(STATE): tensors.pop(name) for name in list(tensors) if STATE in name}
+        tensors = {name: tensor.to(device) for name, tensor in tensors.items()}
         tokens = tensors.pop("tokens", None)
-        return cls(MaskPrediction(**tensors), tokens)
+        return cls(MaskPrediction(**tensors), tokens, state)
 
 
 class Rows:

@@ -14,6 +14,8 @@ MIB = 2**20
 class Limits:
     """Figures that docs/studio.md states.
 
+    data_bytes : uploads, exports and the database together
+    spare_bytes : that the data folder's disk must have free
     pixels : of one frame
     videos : in all projects together
     queue : prompts and pictures that wait for the model
@@ -27,6 +29,7 @@ class Limits:
     picture_bytes: int = 64 * MIB
     body_bytes: int = 8 * MIB
     data_bytes: int = 200 * GIB
+    spare_bytes: int = GIB // 2
     pixels: int = 8192 * 4320
     frames: int = 500_000
     objects: int = 32

@@ -19,6 +19,7 @@ from masklet.studio.live import LiveVideos
 from masklet.studio.past import Noted
 from masklet.studio.people import People, Who
 from masklet.studio.places import Places
+from masklet.studio.quota import Quota
 from masklet.studio.refusal import missing
 from masklet.studio.settings import Settings
 from masklet.studio.tables import Project, Video
@@ -40,6 +41,7 @@ class Studio:
         self.model_name = model_name
         self.model = model
         self.database = Database(settings.database_url)
+        self.quota = Quota(self.database, settings)
         self.places = Places(settings.folder, settings.uploads)
         self.people = People(self.database)
         self.hub = Hub(limits.sockets)
@@ -47,11 +49,17 @@ class Studio:
         self.engine = Engine(model, limits)
         self.worker = Worker(limits)
         self.followings = Followings(
-            self.engine, self.worker, self.live, self.hub, self.database, limits.propagations
+            self.engine,
+            self.worker,
+            self.live,
+            self.hub,
+            self.database,
+            self.quota,
+            limits.propagations,
         )
         self.jpegs = Jpegs(self.live, limits.jpegs)
-        self.uploads = Uploads(self.database, self.places, limits)
-        self.exports = Exports(self.database, self.live, self.hub, settings.exports, limits)
+        self.uploads = Uploads(self.database, self.places, self.quota, limits)
+        self.exports = Exports(self.database, self.live, self.hub, self.quota, settings.exports, limits)
 
     def video(self, id: str) -> dict[str, Any]:
         """A video as the API tells of it."""

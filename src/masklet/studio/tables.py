@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import JSON, ForeignKey, Index, LargeBinary, String, Text
+from sqlalchemy import JSON, ForeignKey, Index, LargeBinary, String, Text, false
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import DateTime
 
@@ -89,6 +89,7 @@ class Result(Table):
     """The mask of an object on a frame, as it stood from one step to another.
 
     since, until : it holds at heads h with since <= h < until; until is None while nothing took its place
+    anchor : the policy wants to look at its memory when that is old
     box : x0, y0, x1, y1; None where the mask is empty
     """
 
@@ -103,6 +104,7 @@ class Result(Table):
     since: Mapped[int]
     until: Mapped[int | None]
     prompted: Mapped[bool]
+    anchor: Mapped[bool] = mapped_column(server_default=false())
     counts: Mapped[str] = mapped_column(Text)
     box: Mapped[list[float] | None] = mapped_column(JSON(none_as_null=True))
     iou: Mapped[float]

@@ -14,6 +14,7 @@ from masklet.studio.database import Database
 from masklet.studio.footage import Footage
 from masklet.studio.names import new_id, tidy_name
 from masklet.studio.places import VIDEO_SUFFIXES, Places
+from masklet.studio.quota import Quota
 from masklet.studio.refusal import Refusal, missing, too_much
 from masklet.studio.settings import Limits
 from masklet.studio.tables import Project, Video
@@ -22,8 +23,9 @@ from masklet.studio.tables import Project, Video
 class Uploads:
     """New videos, from the network or from the folder."""
 
-    def __init__(self, database: Database, places: Places, limits: Limits) -> None:
+    def __init__(self, database: Database, places: Places, quota: Quota, limits: Limits) -> None:
         self._database = database
+        self._quota = quota
         self._places = places
         self._limits = limits
         self._at_once = BoundedSemaphore(limits.uploads)
@@ -77,11 +79,7 @@ class Uploads:
             videos = session.scalar(select(func.count()).select_from(Video)) or 0
         if videos >= self._limits.videos:
             raise too_much(f"there may be up to {self._limits.videos} videos. Delete one first.")
-        used = sum(each.stat().st_size for each in self._places.uploads.iterdir())
-        if used >= self._limits.data_bytes:
-            raise too_much(
-                f"uploads may take up to {self._limits.data_bytes >> 30} GiB. Delete a video first."
-            )
+        self._quota.check()
 
 
 def _short(name: str) -> str:

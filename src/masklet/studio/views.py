@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from masklet.studio.course import Course
 from masklet.studio.ledger import State, spans_followed
-from masklet.studio.past import Noted, Thing, past_of, reviewed_of, script_of, things_of
+from masklet.studio.past import Noted, Thing, outline_of, past_of, reviewed_of, things_of
 from masklet.studio.tables import Export, Project, Result, Step, Video
 from masklet.types import Prompt
 
@@ -49,7 +49,7 @@ def prompt_view(prompt: Prompt) -> View:
 
 def video_view(session: Session, video: Video, state: State, propagation: View | None) -> View:
     """All that a page needs to draw itself, except masks."""
-    script = script_of(state.steps)
+    script = outline_of(state.steps)
     said = [(frame, id, prompt) for frame in sorted(script) for id, prompt in script[frame].items()]
     prompted = {id: [frame for frame, of, _ in said if of == id] for id in state.things}
     unfinished = video.unfinished and Course.from_json(video.unfinished, "")

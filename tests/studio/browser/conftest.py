@@ -42,12 +42,12 @@ def server(browser: Browser, clip: Path, tmp_path_factory: pytest.TempPathFactor
 
 
 @pytest.fixture
-def opened(browser: Browser, server: Server) -> Iterator[Callable[[], Screen]]:
-    """Makes pages; each is another person."""
+def opened(browser: Browser, server: Server) -> Iterator[Callable[..., Screen]]:
+    """Makes pages; each is another person, at a desk or with a tablet."""
     screens: list[Screen] = []
 
-    def make() -> Screen:
-        screens.append(Screen(browser, server.address))
+    def make(*, touch: bool = False) -> Screen:
+        screens.append(Screen(browser, server.address, touch=touch))
         return screens[-1]
 
     yield make

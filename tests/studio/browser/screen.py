@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import signal
 import socket
@@ -14,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import av
-from playwright.sync_api import Browser, Locator, Page
+from playwright.sync_api import Browser, Locator, Page, ViewportSize
 
 DEMO = Path(__file__).parents[3] / "examples" / "demo.mp4"
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -24,6 +25,10 @@ SMALL = """() => {
     small.drawImage(document.querySelector(".stage .base"), 0, 0, 160, 90);
     return Array.from(small.getImageData(0, 0, 160, 90).data);
 }"""
+CONTROLS = (
+    "application|button|checkbox|combobox|dialog|link|listbox|menuitem|meter|navigation|progressbar|radio"
+    "|radiogroup|region|slider|spinbutton|switch|textbox"
+)
 PATIENCE = 90_000  # milliseconds; a busy machine follows a frame in a second
 
 
@@ -99,9 +104,12 @@ class Server:
 class Screen:
     """A page, and what a person does on it. Points are in pixels of the video."""
 
-    def __init__(self, browser: Browser, address: str, *, patience: int = PATIENCE) -> None:
+    def __init__(
+        self, browser: Browser, address: str, *, patience: int = PATIENCE, touch: bool = False
+    ) -> None:
         self.patience = patience
-        self.context = browser.new_context(viewport={"width": 1280, "height": 800}, color_scheme="dark")
+        view: ViewportSize = {"width": 820, "height": 1180} if touch else {"width": 1280, "height": 800}
+        self.context = browser.new_context(viewport=view, has_touch=touch, color_scheme="dark")
         self.page: Page = self.context.new_page()
         self.page.set_default_timeout(patience)
         self.address = address
@@ -190,6 +198,17 @@ class Screen:
     def label(self, start: str) -> str:
         """The whole label of the button whose label starts so."""
         return self.page.locator(f"[aria-label^='{start}']").get_attribute("aria-label") or ""
+
+    def touch(self, kind: str, *points: tuple[float, float]) -> None:
+        """Fingers on the screen, in its pixels: "touchStart", "touchMove" or "touchEnd"."""
+        session = self.page.context.new_cdp_session(self.page)
+        fingers = [{"x": x, "y": y, "id": id} for id, (x, y) in enumerate(points)]
+        session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": fingers})
+        session.detach()
+
+    def nameless(self) -> list[str]:
+        """Controls that a screen reader could only call by their kind."""
+        return re.findall(rf"^\s*- (?:{CONTROLS})(?! \").*$", self.page.locator("body").aria_snapshot(), re.M)
 
     def objects(self) -> list[str]:
         return self.page.locator(".object input.name").evaluate_all("all => all.map(each => each.value)")

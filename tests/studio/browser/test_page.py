@@ -199,9 +199,6 @@ def test_everything_fits(opened: Callable[[], Screen], clip: Path) -> None:
     screen.drag((100, 100), (200, 100))
     screen.press("a")
     screen.drag((300, 100), (400, 100))
-    nameless = """() => [...document.querySelectorAll("button")]
-        .filter((each) => !(each.ariaLabel || each.textContent.trim())).map((each) => each.outerHTML)"""
-    assert screen.page.evaluate(nameless) == []
     outside = """() => [...document.querySelectorAll("button, input, canvas")]
         .filter((each) => each.checkVisibility() && !each.closest(".visually-hidden"))
         .filter((each) => {
@@ -213,3 +210,38 @@ def test_everything_fits(opened: Callable[[], Screen], clip: Path) -> None:
         screen.page.set_viewport_size({"width": width, "height": height})
         screen.page.wait_for_timeout(200)
         assert screen.page.evaluate(outside) == [], f"at {width} x {height}"
+
+
+def test_every_control_has_a_name(opened: Callable[[], Screen], clip: Path) -> None:
+    screen = opened()
+    screen.page.wait_for_selector(".entry")
+    assert screen.nameless() == []
+    screen.upload(clip)
+    screen.click(*RED)
+    screen.said("1 plus")
+    assert screen.nameless() == []
+    for keys in ("Control+e", "?"):
+        screen.press(keys)
+        screen.page.get_by_role("dialog").wait_for()
+        assert screen.nameless() == [], keys
+        screen.press("Escape")
+
+
+def test_fingers_point_and_pinch(opened: Callable[..., Screen], clip: Path) -> None:
+    screen = opened(touch=True)
+    screen.upload(clip)
+    box = screen.stage.bounding_box()
+    assert box is not None
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    screen.touch("touchStart", (x - 40, y))
+    screen.touch("touchStart", (x - 40, y), (x + 40, y))
+    for reach in (50, 65, 80):
+        screen.touch("touchMove", (x - reach, y), (x + reach, y))
+    screen.touch("touchEnd")
+    screen.page.get_by_text("Nothing was said yet.").wait_for()  # two fingers point at nothing
+    screen.page.touchscreen.tap(x + 60, y)
+    screen.said("1 plus")
+    video = screen.page.evaluate("async (path) => (await fetch(path)).json()", f"api/videos/{screen.video}")
+    ((at, _),) = video["prompts"][0]["prompt"]["positive"]
+    unzoomed = 60 / min(box["width"] / 640, box["height"] / 360)
+    assert abs(unzoomed / (at - 320) - 2) < 0.2

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel
 
 from masklet.media.formats import FORMATS
+from masklet.studio import answers
 from masklet.studio.exports import SCRIPT
 from masklet.studio.people import greet
 from masklet.studio.resumption import RESUMABLE
@@ -23,7 +24,7 @@ class Name(BaseModel):
     name: str
 
 
-@router.get("/about")
+@router.get("/about", response_model=answers.About)
 def about(request: Request, response: Response, studio: Here, who: Asking) -> View:
     """The model, the formats, the limits, and who asks."""
     greet(request, response)
@@ -42,14 +43,14 @@ def about(request: Request, response: Response, studio: Here, who: Asking) -> Vi
     }
 
 
-@router.put("/me")
+@router.put("/me", response_model=answers.Person)
 def call_me(studio: Here, who: Asking, body: Name) -> View:
     """Say what you want to be called."""
     renamed = studio.people.rename(who, body.name)
     return {"id": renamed.id, "name": renamed.name}
 
 
-@router.get("/folder")
+@router.get("/folder", response_model=answers.Folder)
 def folder(studio: Here, path: str = "") -> View:
     """What can be chosen in the folder that the studio was started with."""
     return {"path": path, "entries": [asdict(each) for each in studio.places.entries(path)]}

@@ -6,6 +6,7 @@ from fastapi import APIRouter
 from fastapi.responses import FileResponse
 from pydantic import BaseModel
 
+from masklet.studio import answers
 from masklet.studio.routes.common import Here, ObjectId, View
 
 router = APIRouter(tags=["exports"])
@@ -16,13 +17,13 @@ class Wish(BaseModel):
     objects: list[ObjectId] | None = None
 
 
-@router.post("/videos/{video}/exports", status_code=202)
+@router.post("/videos/{video}/exports", status_code=202, response_model=answers.Export)
 def ask(studio: Here, video: str, body: Wish) -> View:
     """Have a file made of the masks that stand now."""
     return studio.exports.ask(video, body.format, body.objects)
 
 
-@router.get("/exports/{export}")
+@router.get("/exports/{export}", response_model=answers.Export)
 def export(studio: Here, export: str) -> View:
     return studio.exports.view(studio.exports.get(export))
 

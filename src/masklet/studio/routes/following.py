@@ -8,6 +8,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
 from masklet.media import NoSuchFrame
+from masklet.studio import answers
 from masklet.studio.course import Course
 from masklet.studio.names import new_id
 from masklet.studio.past import past_of
@@ -30,13 +31,13 @@ class Asked(BaseModel):
     resume: bool = False
 
 
-@router.get("")
+@router.get("", response_model=answers.Propagation | None)
 def propagation(studio: Here, video: str) -> View | None:
     following = studio.followings.get(video)
     return None if following is None else following.view()
 
 
-@router.post("", status_code=202)
+@router.post("", status_code=202, response_model=answers.Propagation)
 def follow(studio: Here, who: Asking, video: str, body: Asked) -> View:
     """Begin to follow, or go on with what was stopped."""
     course = studio.unfinished(video, who) if body.resume else _course(studio, who, video, body)
@@ -45,7 +46,7 @@ def follow(studio: Here, who: Asking, video: str, body: Asked) -> View:
     return studio.followings.start(video, course, who.name).view()
 
 
-@router.delete("")
+@router.delete("", response_model=answers.Propagation)
 def stop(studio: Here, video: str) -> View:
     """Stop after the frame that is being worked on; what was followed stays."""
     following = studio.followings.stop(video)

@@ -13,6 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from masklet.media import Image
 from masklet.media.pictures import is_picture
+from masklet.studio import answers
 from masklet.studio.drawn import Said
 from masklet.studio.footage import Footage
 from masklet.studio.refusal import Refusal
@@ -29,7 +30,7 @@ PROMPTS: TypeAdapter[list[Said]] = TypeAdapter(list[Said])
 PROMPT = TypeAdapter(Said)
 
 
-@router.post("/image")
+@router.post("/image", response_model=answers.Picture)
 def segment(studio: Here, who: Asking, image: Sent, prompts: Annotated[str, Form()]) -> View:
     """Masks for one prompt or several on a picture.
 

@@ -20,7 +20,7 @@ from masklet.studio.worker import Line
 router = APIRouter(tags=["label studio"])
 
 
-@router.get("/")
+@router.get("/", include_in_schema=False)
 @router.get("/health")
 def health(studio: Here) -> View:
     return {"status": "UP", "model_class": "masklet", "model_version": studio.model_name}

@@ -7,6 +7,7 @@ from pydantic import BaseModel
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from masklet.studio import answers
 from masklet.studio.names import new_id, tidy_name
 from masklet.studio.refusal import Refusal, missing
 from masklet.studio.resumption import RESUMABLE
@@ -31,7 +32,7 @@ class Chosen(BaseModel):
     path: str
 
 
-@router.get("")
+@router.get("", response_model=answers.Projects)
 def projects(studio: Here) -> View:
     """All projects with their videos, newest first."""
     with studio.database.begin() as session:
@@ -39,7 +40,7 @@ def projects(studio: Here) -> View:
         return {"projects": [project_view(session, each) for each in newest]}
 
 
-@router.post("", status_code=201)
+@router.post("", status_code=201, response_model=answers.Project)
 def add_project(studio: Here, body: NewProject) -> View:
     project = Project(id=new_id(), name=tidy_name(body.name), policy=_policy(body.policy))
     with studio.database.begin() as session:
@@ -48,13 +49,13 @@ def add_project(studio: Here, body: NewProject) -> View:
         return project_view(session, project)
 
 
-@router.get("/{project}")
+@router.get("/{project}", response_model=answers.Project)
 def project(studio: Here, project: str) -> View:
     with studio.database.begin() as session:
         return project_view(session, _found(session.get(Project, project), project))
 
 
-@router.patch("/{project}")
+@router.patch("/{project}", response_model=answers.Project)
 def change_project(studio: Here, project: str, body: ProjectChange) -> View:
     """Rename a project, or choose what is remembered of objects from now on."""
     with studio.database.begin() as session:
@@ -76,13 +77,13 @@ def delete_project(studio: Here, project: str) -> None:
     studio.delete_project(project)
 
 
-@router.post("/{project}/uploads", status_code=201)
+@router.post("/{project}/uploads", status_code=201, response_model=answers.Video)
 def upload(studio: Here, project: str, file: Sent) -> View:
     """Send a video or picture."""
     return studio.video(studio.uploads.take(project, file.filename or "", file.file))
 
 
-@router.post("/{project}/videos", status_code=201)
+@router.post("/{project}/videos", status_code=201, response_model=answers.Video)
 def choose(studio: Here, project: str, body: Chosen) -> View:
     """Open a file of the folder that the studio was started with."""
     return studio.video(studio.uploads.choose(project, body.path))

@@ -10,11 +10,12 @@ from typing import Annotated, TypeVar
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
+from masklet.studio import answers
 from masklet.studio.drawn import Said
 from masklet.studio.ledger import results
 from masklet.studio.live import Live
 from masklet.studio.names import COLOR, tidy_name
-from masklet.studio.past import first_color, past_of, script_of
+from masklet.studio.past import first_color, outline_of, past_of
 from masklet.studio.people import Who
 from masklet.studio.refusal import Refusal, missing, too_much
 from masklet.studio.routes.common import Asking, Frame, Here, ObjectId, View
@@ -50,7 +51,7 @@ class Choice(BaseModel):
     rank: Annotated[int, Field(ge=0, le=2)]
 
 
-@router.post("/objects", status_code=201)
+@router.post("/objects", status_code=201, response_model=answers.Object)
 def add_object(studio: Here, who: Asking, video: str, body: Looks) -> View:
     """Name an object before it is clicked on."""
     with studio.live.ledger(video).change(who.id) as change:
@@ -66,7 +67,7 @@ def add_object(studio: Here, who: Asking, video: str, body: Looks) -> View:
     return object_view(thing, [])
 
 
-@router.patch("/objects/{id}")
+@router.patch("/objects/{id}", response_model=answers.Object)
 def change_object(studio: Here, who: Asking, video: str, id: ObjectId, body: LooksChange) -> View:
     """Name, colour, hide or show an object."""
     looks = _looks(body) | ({} if body.hidden is None else {"hidden": body.hidden})
@@ -91,10 +92,11 @@ def delete_object(studio: Here, who: Asking, video: str, id: ObjectId) -> None:
     studio.tell(video, who, step, [], [id])
 
 
-@router.post("/prompts")
+@router.post("/prompts", response_model=answers.Prompted)
 def prompt(studio: Here, who: Asking, video: str, body: Prompting) -> View:
     """Click, draw a box or paint; the answer is the masks of the frame."""
     began = time.perf_counter()
+    studio.quota.check()
     with studio.live.using(video) as live:
         said = body.prompt(live.frames.size, studio.limits.points)
         frame, id = body.frame, body.object
@@ -110,7 +112,7 @@ def prompt(studio: Here, who: Asking, video: str, body: Prompting) -> View:
     return view
 
 
-@router.post("/candidates")
+@router.post("/candidates", response_model=answers.FrameMasks)
 def choose(studio: Here, who: Asking, video: str, body: Choice) -> View:
     """Take another of the three masks that the last click may have meant."""
     with studio.live.using(video) as live:
@@ -118,7 +120,7 @@ def choose(studio: Here, who: Asking, video: str, body: Choice) -> View:
         return _answer(studio, who, live, body.frame, body.object)
 
 
-@router.delete("/prompts/{frame}/{id}")
+@router.delete("/prompts/{frame}/{id}", response_model=answers.FrameMasks)
 def clear(studio: Here, who: Asking, video: str, frame: Frame, id: ObjectId) -> View:
     """Take back all that was said of an object on a frame."""
     with studio.live.using(video) as live:
@@ -126,10 +128,10 @@ def clear(studio: Here, who: Asking, video: str, frame: Frame, id: ObjectId) -> 
         return _answer(studio, who, live, frame, id)
 
 
-@router.get("/prompts/{frame}/{id}")
+@router.get("/prompts/{frame}/{id}", response_model=answers.FullPrompt)
 def read_prompt(studio: Here, video: str, frame: Frame, id: ObjectId) -> View:
     """A prompt with its mask."""
-    said = script_of(studio.live.ledger(video).state.steps).get(frame, {}).get(id)
+    said = outline_of(studio.live.ledger(video).state.steps, frame).get(frame, {}).get(id)
     if said is None:
         raise missing(f"object {id} has no prompt on frame {frame}.")
     return prompt_view(said) | {"mask": said.to_json().get("mask")}

@@ -7,6 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel
 
+from masklet.studio import answers
 from masklet.studio.ledger import names_of, results
 from masklet.studio.names import tidy_name
 from masklet.studio.past import Noted
@@ -33,13 +34,13 @@ class Review(BaseModel):
     reviewed: bool
 
 
-@router.get("")
+@router.get("", response_model=answers.Video)
 def video(studio: Here, video: str) -> View:
     """All that a page needs to draw itself, except masks."""
     return studio.video(video)
 
 
-@router.patch("")
+@router.patch("", response_model=answers.Video)
 def rename(studio: Here, video: str, body: Name) -> View:
     with studio.database.begin() as session:
         row = session.get(Video, video)
@@ -67,7 +68,7 @@ def thumbnail(studio: Here, video: str, frame: Frame) -> Response:
     return Response(studio.jpegs.thumbnail(video, frame), media_type="image/jpeg", headers=FOR_EVER)
 
 
-@router.get("/masks")
+@router.get("/masks", response_model=answers.MasksOfFrames)
 def masks(
     studio: Here, video: str, start: Frame = 0, stop: Frame | None = None, objects: str | None = None
 ) -> View:
@@ -88,14 +89,14 @@ def masks(
     }
 
 
-@router.post("/undo")
+@router.post("/undo", response_model=answers.Video)
 def undo(studio: Here, who: Asking, video: str) -> View:
     """Go back to before the last step; what is being followed stops first."""
     studio.followings.stop(video)
     return _moved(studio, who, video, studio.live.ledger(video).undo(who.id))
 
 
-@router.post("/redo")
+@router.post("/redo", response_model=answers.Video)
 def redo(studio: Here, who: Asking, video: str) -> View:
     studio.followings.stop(video)
     return _moved(studio, who, video, studio.live.ledger(video).redo(who.id))
@@ -107,7 +108,7 @@ def _moved(studio: Here, who: Asking, video: str, step: Noted) -> View:
     return view
 
 
-@router.get("/history")
+@router.get("/history", response_model=answers.History)
 def history(studio: Here, video: str, limit: Annotated[int, Query(ge=1, le=10_000)] = 100) -> View:
     """What was done, newest first, and by whom."""
     with studio.live.ledger(video).read() as (session, state):
@@ -129,7 +130,7 @@ def history(studio: Here, video: str, limit: Annotated[int, Query(ge=1, le=10_00
     }
 
 
-@router.get("/strips")
+@router.get("/strips", response_model=answers.Strips)
 def confidence(
     studio: Here,
     video: str,
@@ -146,14 +147,14 @@ def confidence(
         return strips(session, video, state, start, end, bins)
 
 
-@router.get("/doubtful")
+@router.get("/doubtful", response_model=answers.Doubtful | None)
 def most_doubtful(studio: Here, video: str, skip: str = "") -> View | None:
     """Where a person should look next."""
     with studio.live.ledger(video).read() as (session, state):
         return doubtful(session, video, state, _numbers(skip))
 
 
-@router.put("/reviewed")
+@router.put("/reviewed", response_model=answers.Video)
 def review(studio: Here, who: Asking, video: str, body: Review) -> View:
     """Mark frames as looked at and right, or take the mark back."""
     with studio.live.ledger(video).change(who.id) as change:

@@ -70,7 +70,7 @@ export const folder = (path) => call("GET", `/folder?path=${encodeURIComponent(p
 export const projects = () => call("GET", "/projects");
 /** @type {(name: string) => Promise<T.Project>} */
 export const newProject = (name) => call("POST", "/projects", { name });
-/** @type {(id: string, patch: {name: string}) => Promise<T.Project>} */
+/** @type {(id: string, patch: {name?: string, policy?: string}) => Promise<T.Project>} */
 export const changeProject = (id, patch) => call("PATCH", `/projects/${id}`, patch);
 /** @type {(id: string) => Promise<null>} */
 export const deleteProject = (id) => call("DELETE", `/projects/${id}`);

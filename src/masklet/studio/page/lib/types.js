@@ -9,6 +9,7 @@
  * @property {string} model
  * @property {string} device
  * @property {string | null} folder
+ * @property {string[]} policies
  * @property {Person} person
  * @property {Format[]} formats
  * @property {Record<string, number>} limits

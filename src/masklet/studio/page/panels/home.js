@@ -6,6 +6,7 @@ import { clock } from "../lib/state.js";
 import { complain } from "../lib/toast.js";
 import { confirmed, named } from "./ask.js";
 import { adding } from "./adding.js";
+import { policyChoice } from "./policy.js";
 import { themeButton } from "./theme.js";
 
 /** @import * as T from "../lib/types.js" */
@@ -146,6 +147,7 @@ function main(about, project) {
             iconButton("trash", "Delete the project", () => void deleteProject(project), {
                 class: "icon-button danger",
             }),
+            policyChoice(about, project),
         ),
         adding(about, project),
         cards.length ? h("ul", { class: "cards", "aria-label": "Videos" }, ...cards) : steps(),

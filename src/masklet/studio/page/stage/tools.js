@@ -9,7 +9,7 @@ import { painted } from "./paint.js";
 /** @import { Studio } from "../lib/studio.js" */
 /** @import { View } from "./view.js" */
 
-const DRAG = 6; // screen pixels that make a drag of a click
+const DRAG = matchMedia("(pointer: coarse)").matches ? 14 : 6; // screen pixels that make a drag of a click
 export const FRESH = "#8fb4ff"; // the colour of an object that has none yet
 
 /**
