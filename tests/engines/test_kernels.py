@@ -62,14 +62,32 @@ def test_keys_are_turned_by_their_places_and_pointers_are_not(bits: kernels.Bits
     assert error(kernels.attend(q, kernels.pack_rows(k, bits), values, turn), exact) > 0.2
 
 
-@pytest.mark.parametrize("activation", ["none", "relu", "gelu"])
 @pytest.mark.parametrize("bits", BITS)
 @pytest.mark.parametrize("n, i, o", [(130, 96, 288), (1, 16, 16), (65, 48, 144), (7, 400, 32)])
-def test_linear(n: int, i: int, o: int, bits: kernels.Bits, activation: kernels.Activation) -> None:
+def test_linear(n: int, i: int, o: int, bits: kernels.Bits) -> None:
     layer, x = nn.Linear(i, o), 100 * torch.randn(2, n, i)
-    exact = layer(x)
-    exact = {"none": exact, "relu": F.relu(exact), "gelu": F.gelu(exact)}[activation]
-    assert error(kernels.Linear(layer, bits, activation)(x), exact) < LAYERED[bits]
+    assert error(kernels.Linear(layer, bits=bits)(x), layer(x)) < LAYERED[bits]
+
+
+@pytest.mark.parametrize("activation", ["none", "relu", "gelu"])
+@pytest.mark.parametrize("bits", BITS)
+@pytest.mark.parametrize("n, widths", [(130, (96, 384, 96)), (1, (16, 16, 16)), (65, (48, 144, 32))])
+def test_layers_with_an_activation_between_them(
+    n: int, widths: tuple[int, int, int], bits: kernels.Bits, activation: kernels.Activation
+) -> None:
+    first, second = nn.Linear(*widths[:2]), nn.Linear(*widths[1:])
+    x = 100 * torch.randn(2, n, widths[0])
+    between = {"none": nn.Identity(), "relu": nn.ReLU(), "gelu": nn.GELU()}[activation]
+    mine = kernels.Linear(first, second, bits=bits, between=activation)(x)
+    assert error(mine, second(between(first(x)))) < 2 * LAYERED[bits]
+
+
+def test_gelu_of_huge_numbers() -> None:
+    first, second = nn.Linear(16, 16), nn.Linear(16, 16)
+    x = torch.tensor([[1e12], [-1e12], [1e4], [-1e4], [0.0]]).expand(5, 16).contiguous()
+    exact = second(F.gelu(first(x)))
+    mine = kernels.Linear(first, second, bits=32, between="gelu")(x)
+    torch.testing.assert_close(mine, exact, rtol=1e-4, atol=1e-4)
 
 
 def test_integers_do_not_overflow() -> None:
@@ -78,7 +96,7 @@ def test_integers_do_not_overflow() -> None:
         layer = nn.Linear(512, 16)
         layer.weight.data = x[:1].expand(16, -1).contiguous()
         layer.bias.data.zero_()
-        torch.testing.assert_close(kernels.Linear(layer, 16)(x), layer(x), rtol=1e-3, atol=0)
+        torch.testing.assert_close(kernels.Linear(layer, bits=16)(x), layer(x), rtol=1e-3, atol=0)
 
 
 def test_attention_in_float32_knows_far_keys() -> None:

@@ -32,20 +32,19 @@ __all__ = ["Choice", "EngineName", "Setting", "choose", "fit"]
 
 @dataclass(frozen=True)
 class Numbers:
-    """The bits of the numbers that a setting works with.
+    """The bits of the numbers that a setting works with, in linear layers and in attention."""
 
-    memory : of those in which memories are looked at
-    """
+    layers: Bits
+    attention: Bits
 
-    encode: Bits
-    attend: Bits
-    memory: Bits
+    def __str__(self) -> str:
+        return "float32" if self.layers == 32 else f"{self.layers} bits (attention {self.attention})"
 
 
 NUMBERS: dict[Setting, Numbers] = {
-    "exact": Numbers(32, 32, 32),
-    "balanced": Numbers(16, 16, 8),
-    "fast": Numbers(8, 8, 8),
+    "exact": Numbers(32, 32),
+    "balanced": Numbers(16, 8),
+    "fast": Numbers(8, 8),
 }
 
 
@@ -66,8 +65,8 @@ def fit(model: Sam2, engine: EngineName = "auto", setting: Setting = "exact") ->
     """Let an engine run a network's verbs, on the machine that it is on.
 
     engine : auto takes the compiled kernels where they can be used, else torch
-    setting : exact computes in float32; balanced rounds as little as masks bear; fast rounds more, and looks at
-              memories pooled 2x2
+    setting : exact computes in float32; balanced rounds as little as masks bear; fast rounds more, and looks
+              at memories pooled 2x2
     """
     for name, value, known in (("engine", engine, EngineName), ("setting", setting, Setting)):
         if value not in get_args(known):
@@ -104,9 +103,9 @@ def _in_sixteens(config: Sam2Config) -> bool:
 def choose(engine: EngineName = "auto", setting: Setting = "exact") -> list[Choice]:
     """What runs each verb on this machine's CPU.
 
-    Measured (dev/LOG.md): integers of 8 bits are three to four times as fast as float32 where the CPU has VNNI,
-    those of 16 bits nearly twice. bfloat16 is slower than float32 on some CPUs that have it, so it is never
-    taken.
+    Measured (dev/LOG.md): integers of 8 bits are three to four times as fast as float32 where the CPU has
+    VNNI, those of 16 bits nearly twice. bfloat16 is slower than float32 on some CPUs that have it, so it is
+    never taken.
     """
     missing = kernels.missing()
     if engine == "kernels" and missing is not None:
@@ -118,23 +117,18 @@ def choose(engine: EngineName = "auto", setting: Setting = "exact") -> list[Choi
             Choice(verb, "torch, float32", f"no kernels: {missing}") for verb in ("encode", "attend")
         )
     else:
-        bits = NUMBERS[setting]
-        why = f"{setting}: the CPU has VNNI, and there is a compiler"
-        encode = Choice("encode", f"kernels, {_said(bits.encode)}", why, partial(_encoder, bits))
-        memory = "" if bits.memory == bits.attend else f" (memories {_said(bits.memory)})"
-        attend = Choice("attend", f"kernels, {_said(bits.attend)}{memory}", why, partial(_attention, bits))
+        numbers = NUMBERS[setting]
+        runs, why = f"kernels, {numbers}", f"{setting}: the CPU has VNNI, and there is a compiler"
+        encode = Choice("encode", runs, why, partial(_encoder, numbers))
+        attend = Choice("attend", runs, why, partial(_attention, numbers))
     if engine == "openvino":
         encode = Choice("encode", "OpenVINO", "as asked", openvino_encoder)
     return [encode, attend]
 
 
-def _said(bits: Bits) -> str:
-    return "float32" if bits == 32 else f"{bits} bits"
+def _encoder(numbers: Numbers, model: Sam2) -> Engine:
+    return kernel_encoder(model.image_encoder, numbers.layers, numbers.attention)
 
 
-def _encoder(bits: Numbers, model: Sam2) -> Engine:
-    return kernel_encoder(model.image_encoder, bits.encode)
-
-
-def _attention(bits: Numbers, model: Sam2) -> Engine:
-    return KernelAttention(model.memory_attention, bits.attend, bits.memory)
+def _attention(numbers: Numbers, model: Sam2) -> Engine:
+    return KernelAttention(model.memory_attention, numbers.layers, numbers.attention)

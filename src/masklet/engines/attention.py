@@ -1,7 +1,7 @@
 """The verb attend in the kernels: `nn.memory_attention`, its attention and wide layers replaced.
 
-Norms, projections and the stream between layers stay as they are. Memory is looked at as the narrow tokens that
-it is: a value is a linear map of a token, so tokens are weighed first and mapped afterwards.
+Norms, projections and the stream between layers stay as they are. Memory is looked at as the narrow tokens
+that it is: a value is a linear map of a token, so tokens are weighed first and mapped afterwards.
 """
 
 from __future__ import annotations
@@ -16,12 +16,11 @@ from masklet.nn.memory_attention import MemoryAttention, MemoryAttentionLayer, P
 
 
 class Layer:
-    """One layer of memory attention. memory : bits of the numbers in which memories are looked at"""
+    """One layer of memory attention."""
 
-    def __init__(self, layer: MemoryAttentionLayer, bits: Bits, memory: Bits) -> None:
-        self.layer, self.bits, self.memory = layer, bits, memory
-        self.linear1 = kernels.Linear(layer.linear1, bits, "relu")
-        self.linear2 = kernels.Linear(layer.linear2, bits)
+    def __init__(self, layer: MemoryAttentionLayer, layers: Bits, attention: Bits) -> None:
+        self.layer, self.bits = layer, attention
+        self.wide = kernels.Linear(layer.linear1, layer.linear2, bits=layers, between="relu")
 
     def __call__(
         self,
@@ -34,7 +33,7 @@ class Layer:
         layer = self.layer
         x = x + self._look_at_self(layer.self_attention, layer.norm1(x), turn)
         x = x + self._look_at_memory(layer.memory_attention, layer.norm2(x), keys, values, turn, places)
-        return x + self.linear2(self.linear1(layer.norm3(x)))
+        return x + self.wide(layer.norm3(x))
 
     def _look_at_self(
         self, attention: RotaryAttention, x: Float[Tensor, "b n c"], turn: Float[Tensor, "2 n half"]
@@ -61,18 +60,18 @@ class Layer:
         queries = attention.q(x).expand(len(keys), -1, -1)
         seen = []
         for q, each, v in zip(queries, keys, values, strict=True):
-            k = kernels.pack_rows(attention.k(each), self.memory, places.turn, places.count)
+            k = kernels.pack_rows(attention.k(each), self.bits, places.turn, places.count)
             seen.append(kernels.attend(q, k, v, turn, bias))
         return attention.out(attention.v(torch.stack(seen)))
 
 
 class KernelAttention:
-    """In the place of a network's memory attention."""
+    """In the place of a network's memory attention, in numbers of so many bits."""
 
-    def __init__(self, net: MemoryAttention, bits: Bits, memory: Bits) -> None:
-        self.net, self.memory = net, memory
+    def __init__(self, net: MemoryAttention, layers: Bits, attention: Bits) -> None:
+        self.net, self.bits = net, attention
         self.layers = [
-            Layer(layer, bits, memory) for layer in net.layers if isinstance(layer, MemoryAttentionLayer)
+            Layer(layer, layers, attention) for layer in net.layers if isinstance(layer, MemoryAttentionLayer)
         ]
 
     def __call__(
@@ -86,7 +85,7 @@ class KernelAttention:
     ) -> Float[Tensor, "b c h w"]:
         x = self.net.start(coarse)
         keys, values, places = self.net.seen(tokens, rows, pointers, ages, weights)
-        packed = [kernels.pack_values(each, self.memory) for each in values]
+        packed = [kernels.pack_values(each, self.bits) for each in values]
         for layer in self.layers:
             x = layer(x, keys, packed, self.net.turn, places)
         return self.net.finish(x)

@@ -9,9 +9,7 @@ import torch
 from torch import nn
 
 from masklet.model import Engine
-from masklet.nn.layers import version
-
-Stamp = tuple[tuple[int, int], ...]
+from masklet.nn.layers import Kept
 
 
 class Current:
@@ -22,14 +20,10 @@ class Current:
 
     def __init__(self, module: nn.Module, make: Callable[[], Engine]) -> None:
         self.module, self.make = module, make
-        self.made_of: Stamp | None = None
-        self.engine: Engine = module
+        self._kept = Kept[Engine]()
 
     def __call__(self, *args: Any) -> Any:
         weights = list(self.module.parameters())
         if any(weight.dtype != torch.float32 or weight.device.type != "cpu" for weight in weights):
             return self.module(*args)
-        stamp = tuple((weight.data_ptr(), version(weight)) for weight in weights)
-        if stamp != self.made_of:
-            self.engine, self.made_of = self.make(), stamp
-        return self.engine(*args)
+        return self._kept.get(weights, self.make)(*args)

@@ -1,4 +1,4 @@
-"""The verb encode in the kernels: `nn.image_encoder`, linear layers and attention over the whole map replaced.
+"""The verb encode in the kernels: `nn.image_encoder`, its linear layers and global attention replaced.
 
 What is not replaced is shared with the network: norms, windows, convolutions, and the stream between blocks,
 which stays float32.
@@ -16,20 +16,6 @@ from masklet.engines import kernels
 from masklet.engines.kernels import Bits
 from masklet.nn.hiera import Block, PooledAttention
 from masklet.nn.image_encoder import ImageEncoder
-from masklet.nn.layers import MLP
-
-
-class KernelMLP(nn.Module):
-    """Two linear layers with GELU between them."""
-
-    def __init__(self, mlp: MLP, bits: Bits) -> None:
-        super().__init__()
-        first, second = (layer for layer in mlp.layers if isinstance(layer, nn.Linear))
-        self.first, self.second = kernels.Linear(first, bits, "gelu"), kernels.Linear(second, bits)
-
-    def forward(self, x: Float[Tensor, "*n i"]) -> Float[Tensor, "*n o"]:
-        y: Tensor = self.second(self.first(x))
-        return y
 
 
 class GlobalAttention(nn.Module):
@@ -56,17 +42,20 @@ class GlobalAttention(nn.Module):
         )
 
 
-def kernel_encoder(net: ImageEncoder, bits: Bits) -> ImageEncoder:
-    """The same encoder in numbers of so many bits; what the kernels do not know shares the network's weights."""
+def kernel_encoder(net: ImageEncoder, bits: Bits, attention_bits: Bits) -> ImageEncoder:
+    """The same encoder in numbers of so many bits; what the kernels do not know shares the network's weights.
+
+    bits : of linear layers
+    """
     made = copy.deepcopy(net, {id(weight): weight for weight in net.parameters()})
     for block in made.trunk.blocks:
         assert isinstance(block, Block)
         attention = block.attention
-        attention.register_module("qkv", kernels.Linear(attention.qkv, bits))
-        attention.register_module("out", kernels.Linear(attention.out, bits))
-        block.register_module("mlp", KernelMLP(block.mlp, bits))
+        attention.register_module("qkv", kernels.Linear(attention.qkv, bits=bits))
+        attention.register_module("out", kernels.Linear(attention.out, bits=bits))
+        block.register_module("mlp", kernels.Linear(*block.mlp.linears, bits=bits, between="gelu"))
         if block.shortcut is not None:
-            block.register_module("shortcut", kernels.Linear(block.shortcut, bits))
+            block.register_module("shortcut", kernels.Linear(block.shortcut, bits=bits))
         if not block.window:
-            block.register_module("attention", GlobalAttention(attention, bits))
+            block.register_module("attention", GlobalAttention(attention, attention_bits))
     return made

@@ -33,13 +33,20 @@ using Products = __m512[ROWS][2];
 
 inline __m512 all(float x) { return _mm512_set1_ps(x); }
 
-inline __m512 exp512(__m512 x) {  // for x <= 0, which is what softmax needs; relative error below 3e-7
-    x = _mm512_max_ps(x, all(-87.0f));
+inline __m512 exp512(__m512 x) {  // for -1e4 <= x <= 0, which is what softmax needs; relative error below 3e-7
     const __m512 whole = _mm512_roundscale_ps(_mm512_mul_ps(x, all(1.44269504f)), 0);
     const __m512 f = _mm512_fmadd_ps(x, all(1.925963e-8f), _mm512_fmsub_ps(x, all(1.44269502f), whole));
     __m512 p = all(1.5252734e-5f);
     for (const float each : {1.5403530e-4f, 1.3333558e-3f, 9.6181291e-3f, 5.5504109e-2f, 2.4022651e-1f, 6.9314718e-1f, 1.0f})
         p = _mm512_fmadd_ps(p, f, all(each));
+    return _mm512_scalef_ps(p, whole);
+}
+
+inline __m512 rough_exp512(__m512 x) {  // the same with a relative error below 2e-4, for weights of 8 bits
+    const __m512 whole = _mm512_roundscale_ps(_mm512_mul_ps(x, all(1.44269504f)), 0);
+    const __m512 f = _mm512_fmsub_ps(x, all(1.44269504f), whole);
+    __m512 p = all(5.6171544e-2f);
+    for (const float each : {2.4223951e-1f, 6.9313675e-1f, 9.9992520e-1f}) p = _mm512_fmadd_ps(p, f, all(each));
     return _mm512_scalef_ps(p, whole);
 }
 
@@ -49,7 +56,8 @@ inline __m512 gelu512(__m512 x) {  // through erf, Abramowitz and Stegun 7.1.26
     __m512 p = all(1.061405429f);
     for (const float each : {-1.453152027f, 1.421413741f, -0.284496736f, 0.254829592f})
         p = _mm512_fmadd_ps(p, t, all(each));
-    const __m512 tail = _mm512_mul_ps(_mm512_mul_ps(p, t), exp512(_mm512_sub_ps(_mm512_setzero_ps(), _mm512_mul_ps(z, z))));
+    const __m512 exponent = _mm512_max_ps(_mm512_sub_ps(_mm512_setzero_ps(), _mm512_mul_ps(z, z)), all(-87.0f));
+    const __m512 tail = _mm512_mul_ps(_mm512_mul_ps(p, t), exp512(exponent));
     const __m512 erf = _mm512_sub_ps(all(1.0f), tail);  // of |x| / sqrt 2
     const __m512 half = _mm512_mul_ps(x, all(0.5f));
     return _mm512_fmadd_ps(_mm512_abs_ps(half), erf, half);
@@ -238,7 +246,8 @@ struct Softmax {
         for (int j = 0; j < count; j += LANES) top = _mm512_max_ps(top, _mm512_loadu_ps(logits + j));
         const float here = _mm512_reduce_max_ps(top);
         for (int j = 0; j < count; j += LANES) {
-            __m512 p = exp512(_mm512_sub_ps(_mm512_loadu_ps(logits + j), all(here)));
+            const __m512 below = _mm512_sub_ps(_mm512_loadu_ps(logits + j), all(here));
+            __m512 p = bytes ? rough_exp512(below) : exp512(below);
             if constexpr (bytes) {
                 const __m512i steps = _mm512_cvtps_epi32(_mm512_mul_ps(p, all(255.0f)));
                 _mm_storeu_si128(reinterpret_cast<__m128i*>(weights + j), _mm512_cvtepi32_epi8(steps));
@@ -394,32 +403,56 @@ void attend_as(const float* q, int64_t q_stride, int64_t n, int d, float by, con
     }
 }
 
+struct Layer {  // packed; bias is as long as the panels are wide
+    const void* weight;
+    const float* scale;
+    const float* bias;
+    int inputs, outputs, activation;  // 0 none, 1 ReLU, 2 GELU
+};
+
+// Some rows through a layer: out (count, outputs).
 template <class Number>
-void linear_as(const float* x, int64_t n, int inputs, const void* weight, const float* weight_scale, const float* bias,
-               int outputs, int activation, float* out) {
-    const auto* panels = static_cast<const typename Number::Panel*>(weight);
+void apply(const Layer& layer, Block<Number>& block, const float* x, int count, float* out) {
+    const auto* panels = static_cast<const typename Number::Panel*>(layer.weight);
+    const int inputs = layer.inputs, outputs = layer.outputs;
+    block.fill(x, inputs, count, inputs, nullptr, nullptr);
+    for (int o = 0; o < outputs; o += 2 * LANES) {
+        const int halves = o + LANES < outputs ? 2 : 1;
+        for (int r = 0; r < count; r += ROWS) {
+            Products dots;
+            Number::multiply(&block.rows[r * inputs], &block.sum[r], inputs, panels + static_cast<int64_t>(o) * inputs, dots);
+            for (int i = 0; i < ROWS && r + i < count; i++)
+                for (int half = 0; half < halves; half++) {
+                    const int at = o + half * LANES;
+                    const __m512 size = _mm512_mul_ps(_mm512_loadu_ps(layer.scale + at), all(block.scale[r + i]));
+                    __m512 y = _mm512_fmadd_ps(dots[i][half], size, _mm512_loadu_ps(layer.bias + at));
+                    if (layer.activation == 1) y = _mm512_max_ps(y, _mm512_setzero_ps());
+                    if (layer.activation == 2) y = gelu512(y);
+                    _mm512_storeu_ps(out + static_cast<int64_t>(r + i) * outputs + at, y);
+                }
+        }
+    }
+}
+
+template <class Number>
+void through(const Layer* layers, int number, const float* x, int64_t n, float* out) {
+    const int inputs = layers[0].inputs, outputs = layers[number - 1].outputs;
 #pragma omp parallel
     {
-        Block<Number> block(inputs);
+        std::vector<Block<Number>> blocks;
+        std::vector<std::vector<float>> between;
+        for (int i = 0; i < number; i++) {
+            blocks.emplace_back(layers[i].inputs);
+            between.emplace_back(i + 1 < number ? BLOCK * layers[i].outputs : 0);
+        }
 #pragma omp for schedule(dynamic)
         for (int64_t first = 0; first < n; first += BLOCK) {
             const int count = static_cast<int>(std::min<int64_t>(BLOCK, n - first));
-            block.fill(x + first * inputs, inputs, count, inputs, nullptr, nullptr);
-            for (int o = 0; o < outputs; o += 2 * LANES) {
-                const int halves = o + LANES < outputs ? 2 : 1;
-                for (int r = 0; r < count; r += ROWS) {
-                    Products dots;
-                    Number::multiply(&block.rows[r * inputs], &block.sum[r], inputs, panels + static_cast<int64_t>(o) * inputs, dots);
-                    for (int i = 0; i < ROWS && r + i < count; i++)
-                        for (int half = 0; half < halves; half++) {
-                            const int at = o + half * LANES;
-                            const __m512 size = _mm512_mul_ps(_mm512_loadu_ps(weight_scale + at), all(block.scale[r + i]));
-                            __m512 y = _mm512_fmadd_ps(dots[i][half], size, _mm512_loadu_ps(bias + at));
-                            if (activation == 1) y = _mm512_max_ps(y, _mm512_setzero_ps());
-                            if (activation == 2) y = gelu512(y);
-                            _mm512_storeu_ps(out + (first + r + i) * outputs + at, y);
-                        }
-                }
+            const float* from = x + first * inputs;
+            for (int i = 0; i < number; i++) {
+                float* to = i + 1 < number ? between[i].data() : out + first * outputs;
+                apply(layers[i], blocks[i], from, count, to);
+                from = to;
             }
         }
     }
@@ -462,7 +495,7 @@ void pack_values(const float* x, int64_t stride, int64_t m, int e, int8_t* group
 }
 
 // Softmax attention of queries (n, d) over packed keys and values, these of 8 bits where keys are and else float32;
-// out (n, e). bias (padded m) is added to the logits: minus infinity where there is no key.
+// out (n, e). bias (padded m) is added to the logits: -1e4 where there is no key.
 void attend(int bits, const float* q, int64_t q_stride, int64_t n, int d, float by, const float* cosines, const float* sines,
             const void* keys, const float* key_scale, const float* bias, int64_t m,
             const void* values, const float* value_scale, int e, float* out) {
@@ -471,12 +504,10 @@ void attend(int bits, const float* q, int64_t q_stride, int64_t n, int d, float 
     });
 }
 
-// x (n, inputs) through a layer: out (n, outputs) = activation(x W^T + bias); 0 none, 1 ReLU, 2 GELU.
-void linear(int bits, const float* x, int64_t n, int inputs, const void* weight, const float* weight_scale,
-            const float* bias, int outputs, int activation, float* out) {
-    with_number(bits, [&](auto number) {
-        linear_as<decltype(number)>(x, n, inputs, weight, weight_scale, bias, outputs, activation, out);
-    });
+// x (n, inputs) through one layer or several: out (n, outputs), each activation(x W^T + bias). What is between layers is
+// never written as a whole.
+void linear(int bits, const Layer* layers, int number, const float* x, int64_t n, float* out) {
+    with_number(bits, [&](auto kind) { through<decltype(kind)>(layers, number, x, n, out); });
 }
 
 }  // extern "C"

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
-import math
 import os
 import shutil
 import subprocess
@@ -27,6 +26,7 @@ FLAGS = ("-O3", "-march=native", "-std=c++17", "-fopenmp", "-shared", "-fPIC")
 NEEDED = {"avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512_vnni"}
 WIDTH = 16  # channels come in multiples of this
 TOGETHER = 32  # keys, and a layer's outputs, come in multiples of this
+NOT_THERE = -1e4  # what is added to the logits of keys that only fill up
 Bits = Literal[8, 16, 32]
 KEPT: dict[Bits, torch.dtype] = {8: torch.uint8, 16: torch.int16, 32: torch.float32}
 Activation = Literal["none", "relu", "gelu"]
@@ -138,7 +138,7 @@ def attend(
     """Softmax attention; queries are turned before. bias : is added to the logits of each key"""
     by, q, e = q.shape[1] ** -0.5, _widened(q), len(values.scale)
     n, d = q.shape
-    added = torch.full((_padded(keys.count),), -math.inf)
+    added = torch.full((_padded(keys.count),), NOT_THERE)
     added[: keys.count] = 0 if bias is None else bias
     out = torch.empty(n, e)
     cos, sin = (None, None) if turn is None else turn
@@ -150,23 +150,40 @@ def attend(
     return out[:, : values.columns]
 
 
-class Linear(nn.Module):
-    """A linear layer, and an activation after it, in numbers of so many bits."""
+class Layer(ctypes.Structure):
+    """A packed layer, as the kernels are told of it."""
 
-    def __init__(self, layer: nn.Linear, bits: Bits, activation: Activation = "none") -> None:
+    _fields_ = (
+        ("weight", ctypes.c_void_p),
+        ("scale", ctypes.c_void_p),
+        ("bias", ctypes.c_void_p),
+        ("inputs", ctypes.c_int),
+        ("outputs", ctypes.c_int),
+        ("activation", ctypes.c_int),
+    )
+
+
+class Linear(nn.Module):
+    """A linear layer, or several with an activation between them, in numbers of so many bits."""
+
+    def __init__(self, *layers: nn.Linear, bits: Bits, between: Activation = "none") -> None:
         super().__init__()
-        self.outputs, self.activation = len(layer.weight), ACTIVATIONS[activation]
-        self.weight = pack_rows(layer.weight.detach().float().contiguous(), bits)
-        self.bias = F.pad(layer.bias.detach().float(), (0, -self.outputs % TOGETHER))
+        self.bits, self.outputs, self.between = bits, layers[-1].out_features, ACTIVATIONS[between]
+        self.weights = [pack_rows(layer.weight.detach().float().contiguous(), bits) for layer in layers]
+        self.biases = [
+            F.pad(layer.bias.detach().float(), (0, -layer.out_features % TOGETHER)) for layer in layers
+        ]
 
     def forward(self, x: Float[Tensor, "*n i"]) -> Float[Tensor, "*n o"]:
         x = x.contiguous()
         out = torch.empty(*x.shape[:-1], self.outputs)
-        _library().linear(
-            self.weight.bits, _at(x), _long(x.numel() // x.shape[-1]), x.shape[-1],
-            _at(self.weight.codes), _at(self.weight.scale), _at(self.bias),
-            self.outputs, self.activation, _at(out),
-        )  # fmt: skip
+        n, inputs = x.numel() // x.shape[-1], x.shape[-1]
+        told, last = (Layer * len(self.weights))(), len(self.weights) - 1
+        for i, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
+            then = self.between if i < last else ACTIVATIONS["none"]
+            told[i] = Layer(_at(weight.codes), _at(weight.scale), _at(bias), inputs, weight.count, then)
+            inputs = weight.count
+        _library().linear(self.bits, told, len(told), _at(x), _long(n), _at(out))
         return out
 
 

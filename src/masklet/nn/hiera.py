@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from masklet.config import Sam2Config
-from masklet.nn.layers import MLP, attend
+from masklet.nn.layers import MLP, Kept, attend
 
 
 def pool(x: Float[Tensor, "b h w c"]) -> Float[Tensor, "b h2 w2 c"]:
@@ -95,6 +95,7 @@ class Hiera(nn.Module):
         self.window_position = nn.Parameter(
             torch.zeros(1, config.embed_dim, config.windows[0], config.windows[0])
         )
+        self._kept_positions = Kept[Tensor]()
 
         blocks: list[Block] = []
         width, heads, window = config.embed_dim, config.heads, config.windows[0]
@@ -112,6 +113,10 @@ class Hiera(nn.Module):
 
     def positions(self, h: int, w: int) -> Float[Tensor, "1 c h w"]:
         """The background table stretched over the map, plus the window table laid out like tiles."""
+        tables = [self.position, self.window_position]
+        return self._kept_positions.get(tables, lambda: self._laid_out(h, w), h, w)
+
+    def _laid_out(self, h: int, w: int) -> Float[Tensor, "1 c h w"]:
         side = self.window_position.shape[-1]
         tiles = self.window_position.tile(1, 1, -(-h // side), -(-w // side))[..., :h, :w]
         return F.interpolate(self.position, (h, w), mode="bicubic") + tiles

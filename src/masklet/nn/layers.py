@@ -3,18 +3,37 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import operator
+from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
+from typing import Generic, TypeVar
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+Value = TypeVar("Value")
 
-def version(weight: Tensor) -> int:
-    """How often a tensor was written to; what was made of it can tell so whether it still holds."""
-    return 0 if weight.is_inference() else weight._version
+
+class Kept(Generic[Value]):
+    """What is made of weights alone, kept until they change; made each time where gradients are asked for."""
+
+    def __init__(self) -> None:
+        self._kept: tuple[list[Tensor], object, Value] | None = None
+
+    def get(self, weights: Iterable[Tensor], make: Callable[[], Value], *also: object) -> Value:
+        """also : what else it depends on"""
+        if torch.is_grad_enabled() or torch.compiler.is_compiling():
+            return make()
+        weights = list(weights)
+        written = [(weight.data_ptr(), 0 if weight.is_inference() else weight._version) for weight in weights]
+        # Made for inference, it cannot be used where that mode is off.
+        made_of = written, torch.is_inference_mode_enabled(), also
+        kept = self._kept
+        if kept is None or kept[1] != made_of or any(map(operator.is_not, kept[0], weights)):
+            self._kept = kept = weights, made_of, make()
+        return kept[2]
 
 
 class LayerNorm2d(nn.Module):
@@ -38,6 +57,10 @@ class MLP(nn.Module):
         super().__init__()
         self.layers = nn.ModuleList(nn.Linear(i, o) for i, o in pairwise(widths))
         self.activation = activation()
+
+    @property
+    def linears(self) -> list[nn.Linear]:
+        return [layer for layer in self.layers if isinstance(layer, nn.Linear)]
 
     def forward(self, x: Float[Tensor, "*n i"]) -> Float[Tensor, "*n o"]:
         for layer in self.layers[:-1]:

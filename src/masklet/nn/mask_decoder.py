@@ -113,7 +113,7 @@ class MaskDecoder(nn.Module):
 
 
 def doubled(up: nn.ConvTranspose2d, x: Float[Tensor, "b h w i"]) -> Float[Tensor, "b h2 w2 o"]:
-    """A transposed convolution with kernel and stride 2, channels last: a linear layer, then four cells for each."""
+    """A transposed convolution with kernel and stride 2, channels last: a linear layer, laid out."""
     assert up.bias is not None
     weight = up.weight.permute(2, 3, 1, 0).flatten(0, 2)  # (2 * 2 * o, i)
     cells = F.linear(x, weight, up.bias.repeat(4)).unflatten(-1, (2, 2, -1))  # (b, h, w, 2, 2, o)

@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from masklet.config import Sam2Config
-from masklet.nn.layers import LayerNorm2d, version
+from masklet.nn.layers import Kept, LayerNorm2d
 
 # Labels of points. A box is its two corners.
 PADDING, NEGATIVE, POSITIVE, BOX_START, BOX_END = -1, 0, 1, 2, 3
@@ -46,7 +46,7 @@ class PromptEncoder(nn.Module):
         centres = (torch.arange(config.grid) + 0.5) / config.grid
         grid = torch.stack([centres.repeat(config.grid), centres.repeat_interleave(config.grid)], dim=-1)
         self.register_buffer("grid", grid, persistent=False)
-        self._kept: tuple[Tensor, object, Tensor] | None = None
+        self._kept_position = Kept[Tensor]()
 
     def position(self, xy: Float[Tensor, "*n 2"]) -> Float[Tensor, "*n c"]:
         """Random Fourier features of positions in the unit square."""
@@ -55,11 +55,9 @@ class PromptEncoder(nn.Module):
         return torch.cat([angles.sin(), angles.cos()], dim=-1).to(self.labels.weight.dtype)
 
     def image_position(self) -> Float[Tensor, "n c"]:
-        """The position of every cell of the coarse map, row by row: the same for every prompt, so it is kept."""
-        made_of = (version(self.frequencies), torch.is_inference_mode_enabled(), self.labels.weight.dtype)
-        if self._kept is None or self._kept[0] is not self.frequencies or self._kept[1] != made_of:
-            self._kept = self.frequencies, made_of, self.position(self.grid)
-        return self._kept[2]
+        """The position of every cell of the coarse map, row by row."""
+        dtype = self.labels.weight.dtype
+        return self._kept_position.get([self.frequencies], lambda: self.position(self.grid), dtype)
 
     def points(self, points: Float[Tensor, "b p 2"], labels: Int[Tensor, "b p"]) -> Float[Tensor, "b q c"]:
         """Points and labels to tokens; a padding token follows, as the published predictors send one."""
