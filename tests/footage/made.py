@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from footage.exports import runs
 from masklet import rle
 from masklet.footage import Footage
 
@@ -40,20 +41,13 @@ def write_coco(root: Path, images: str = "", index: str = "instances.json") -> N
     annotations = [
         {"id": 10, "image_id": 1, "segmentation": rle.encode(LEFT), "iscrowd": 0},
         {"id": 11, "image_id": 1, "segmentation": [[18, 4, 30, 4, 30, 16, 18, 16]]},
-        {"id": 12, "image_id": 2, "segmentation": {"size": [H, W], "counts": uncompressed(RIGHT)}},
+        {"id": 12, "image_id": 2, "segmentation": {"size": [H, W], "counts": runs(RIGHT)}},
         {"id": 13, "image_id": 2, "segmentation": rle.encode(~RIGHT), "iscrowd": 1},
         {"id": 14, "image_id": 2, "segmentation": []},
     ]
     pictures = [{"id": number, "file_name": f"{number}.png", "height": H, "width": W} for number in (1, 2, 3)]
     (root / index).parent.mkdir(parents=True, exist_ok=True)
     (root / index).write_text(json.dumps({"images": pictures, "annotations": annotations, "categories": []}))
-
-
-def uncompressed(mask: np.ndarray) -> list[int]:
-    """COCO's run lengths: down the columns, beginning with a run outside the mask."""
-    flat = mask.flatten(order="F").astype(int)
-    ends = np.flatnonzero(np.diff(np.concatenate([[0], flat, [1 - flat[-1]]])))
-    return np.diff(np.concatenate([[0], ends])).tolist()
 
 
 def only_masks(footage: Footage, frame: int = 0) -> list[np.ndarray]:

@@ -1,5 +1,6 @@
 """Fine-tuning: what is frozen stays, what adapters learn can be merged, and a COCO folder becomes a model."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,9 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+from footage.exports import Scene, write_cvat, write_label_studio
 from masklet import checkpoint
+from masklet.cli import app
 from masklet.config import toy
 from masklet.errors import MediaError
 from masklet.footage import find
@@ -133,9 +136,22 @@ def test_a_fifth_is_held_back_always_the_same(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_command_teaches_a_coco_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from masklet.cli import app
+@pytest.mark.parametrize("write", [write_cvat, write_label_studio])
+def test_an_export_becomes_a_report(write: Callable[[Path, list[Scene]], None], tmp_path: Path) -> None:
+    """The way of docs/training.md: what an annotation tool exported, one command, a page to look at."""
+    write(tmp_path / "export", [(clip.images[0], clip.masks[0, 0]) for clip in map(discs(1), range(6))])
+    initialised = Sam2(toy())
+    initialise(initialised, 0.1)
+    checkpoint.save(initialised, tmp_path / "start.safetensors")
+    words = f"train finetune {tmp_path / 'export'} --model {tmp_path / 'start.safetensors'} --steps 2"
+    result = CliRunner().invoke(app, [*words.split(), "--out", str(tmp_path / "run")])
+    assert result.exit_code == 0, result.output
+    assert "data:image/jpeg" in (tmp_path / "run" / "report.html").read_text()
+    assert checkpoint.load(tmp_path / "run" / "best.safetensors").config == toy()
 
+
+@pytest.mark.slow
+def test_the_command_teaches_a_coco_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     write_coco(tmp_path / "discs", 20)
     torch.manual_seed(0)
