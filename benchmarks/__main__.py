@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -31,6 +32,8 @@ MASKLET: Mapping[str, Mapping[str, Any]] = {  # what load() is given, by column
     "masklet, fast": {"engine": "auto", "setting": "fast"},
 }
 UNROUNDED = {"masklet, float32": {"follow 8", "follow 16", "again"}}  # its rows that take long
+# Its pipeline for everything wants torchvision, which has no build for every torch.
+WITHOUT = {} if find_spec("torchvision") else {"transformers": {"everything"}}
 ROWS = {**rows.NAMES, **apart.NAMES}
 LEFT_OUT = {"base-plus": {"follow 16", "memory 1000"}}  # what takes minutes and says little that is new
 
@@ -68,7 +71,7 @@ def measured(
 ) -> list[Row] | Any:
     if wanted & rows.NAMES.keys():
         work = Work(weights, clip(), device)
-        yield from rows.Bench(model, work, subjects_on(work), seconds, UNROUNDED).run(wanted)
+        yield from rows.Bench(model, work, subjects_on(work), seconds, UNROUNDED | WITHOUT).run(wanted)
     if device.type == "cpu":
         yield from apart.run(model, weights, REAL if REAL.exists() else DEMO, wanted)
 

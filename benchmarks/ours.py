@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
 from torch import Tensor
 
 import masklet
-from benchmarks.subject import FULL, STAGES, Work
+from benchmarks.subject import FULL, GRID, STAGES, Work
 from benchmarks.timing import Stopwatch
 from masklet import Masks, MemoryBank, Prompt, VideoSession
+from masklet.auto import generate
 
 
 class Masklet:
@@ -27,6 +28,9 @@ class Masklet:
     def picture(self) -> None:
         self.seen = masklet.ImageSession(self.model, self.work.frames[0])
         self.click()
+
+    def generator(self) -> Callable[[], int]:
+        return lambda: len(generate(self.model, self.work.frames[0], GRID))
 
     def open(self, objects: int) -> None:
         self.tracker = masklet.Tracker(self.model)

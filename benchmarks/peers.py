@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import io
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -13,12 +14,13 @@ from unittest import mock
 import numpy as np
 import torch
 import torch.nn.functional as F
+import transformers
 from PIL import Image
 from torch import Tensor
-from transformers import Sam2VideoInferenceSession
+from transformers import Sam2Model, Sam2VideoInferenceSession
 
 import masklet
-from benchmarks.subject import FULL, Work
+from benchmarks.subject import FULL, GRID, Work
 from benchmarks.timing import Stopwatch
 from masklet import Sam2Config
 from masklet.checkpoint.layouts import ORIGINAL, TRANSFORMERS, to_theirs
@@ -71,6 +73,16 @@ class Original:
         with as_advised(self.work.device):
             self.predictor.predict(np.array([self.work.click(1)]), np.array([1]))
 
+    def generator(self) -> Callable[[], int]:
+        knobs = {name: value for name, value in asdict(GRID).items() if name != "nms"}
+        generator = original.mask_generator(self.model, **knobs)
+
+        def generate() -> int:
+            with as_advised(self.work.device):
+                return len(generator.generate(self.work.frames[0]))
+
+        return generate
+
     def open(self, objects: int) -> None:
         with as_advised(self.work.device), tempfile.TemporaryDirectory() as folder:
             write_frames(folder, self.work.frames)
@@ -117,6 +129,37 @@ class Transformers:
     def click(self) -> None:
         with as_advised(self.work.device):  # of a picture nothing need be remembered
             self._prompt(self.seen, 1, run_mem_encoder=False)
+
+    def generator(self) -> Callable[[], int]:
+        """The `mask-generation` pipeline, which needs torchvision."""
+        whole, side = self.model.config, self.model.image_size
+        config = transformers.Sam2Config(
+            vision_config=whole.vision_config,
+            prompt_encoder_config=whole.prompt_encoder_config,
+            mask_decoder_config=whole.mask_decoder_config,
+        )
+        still = Sam2Model(config).eval()
+        still.load_state_dict(self.model.state_dict(), strict=False)  # it has no memory
+        processor = transformers.Sam2ImageProcessor(size={"height": side, "width": side})
+        pipeline = transformers.pipeline(
+            "mask-generation", model=still, image_processor=processor, device=self.work.device
+        )
+        picture = Image.fromarray(self.work.frames[0])
+
+        def generate() -> int:
+            with as_advised(self.work.device):
+                found = pipeline(
+                    picture,
+                    points_per_crop=GRID.points_per_side,
+                    points_per_batch=GRID.points_per_batch,
+                    pred_iou_thresh=GRID.pred_iou_thresh,
+                    stability_score_thresh=GRID.stability_score_thresh,
+                    stability_score_offset=GRID.stability_score_offset,
+                    crops_nms_thresh=GRID.box_nms_thresh,
+                )
+            return len(found["masks"])
+
+        return generate
 
     def open(self, objects: int) -> None:
         with as_advised(self.work.device):

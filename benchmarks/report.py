@@ -32,7 +32,7 @@ def cell(row: Row, beside: Row | None) -> str:
     """A figure, and how many times better than the original it is."""
     if beside is None or beside is row:
         return spread(row)
-    better = row.median / beside.median if row.unit == "frames/s" else beside.median / row.median
+    better = row.median / beside.median if row.unit.endswith("/s") else beside.median / row.median
     return f"{spread(row)}, **{better:.2f}x**"
 
 

@@ -25,6 +25,7 @@ NAMES = {
     "follow 8": "follow 8 objects",
     "follow 16": "follow 16 objects",
     "again": "1 object once more, after a correction",
+    "everything": "masks of everything, a second",
 }
 OBJECTS = {"follow 1": 1, "follow 3": 3, "follow 8": 8, "follow 16": 16}
 
@@ -56,6 +57,8 @@ class Bench:
                 yield from self._follow(row, objects, stages=objects == 1)
         if "again" in wanted:
             yield from self._again()
+        if "everything" in wanted:
+            yield from self._everything()
 
     def _attend_one(self) -> Iterator[Row]:
         """Of one and the same frame: only the stage is of interest."""
@@ -87,6 +90,18 @@ class Bench:
             for each in self._asked("again").values():
                 each.edit(FULL + turn)
         yield from self._rows("again", lambda each, turn: each.edit(FULL + turn), rounds=turns)
+
+    def _everything(self) -> Iterator[Row]:
+        found: dict[str, int] = {}
+
+        def counted(name: str, generate: Callable[[], int]) -> Callable[[int], None]:
+            return lambda _: found.update({name: generate()})
+
+        actions = {name: counted(name, each.generator()) for name, each in self._asked("everything").items()}
+        spent = in_turns(actions, self.work.device, seconds=self.seconds, rounds=ROUNDS)
+        for name, values in spent.items():
+            rates = tuple(found[name] / seconds for seconds in values)
+            yield Row(self.model, "everything", name, rates, "masks/s")
 
     def _asked(self, row: str) -> dict[str, Subject]:
         return {name: each for name, each in self.subjects.items() if row not in self.left_out.get(name, ())}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -10,10 +11,20 @@ import numpy as np
 import torch
 
 from benchmarks.timing import Stopwatch
+from masklet import Grid
 
 CLICK = (0.3, 0.4)  # of width and height
 FULL = 16  # frames after which memory is full: six maps and the prompted one, sixteen pointers
 STAGES = ("encode", "attend", "decode", "memorize")
+# Of random weights little is sure or steady: what is not empty stays.
+GRID = Grid(
+    points_per_side=8,
+    pred_iou_thresh=0.01,
+    stability_score_thresh=0.01,
+    stability_score_offset=0.2,
+    box_nms_thresh=1.0,
+    nms="box",
+)
 
 
 @dataclass(frozen=True)
@@ -53,6 +64,9 @@ class Subject(Protocol):
 
     def follow(self, frame: int) -> None:
         """Follow all objects to a frame, to masks in the size of the source."""
+
+    def generator(self) -> Callable[[], int]:
+        """What finds masks of everything in the picture by GRID, and says how many."""
 
     def edit(self, frame: int) -> None:
         """The same for object 1, in a session that a person edits; a second time is after a correction."""

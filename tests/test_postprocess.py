@@ -141,6 +141,16 @@ class TestTidy:
         assert not (result[3] & result[8]).any()
         assert (result[3] == SPOTTED).all() and (result[8] == ~SPOTTED).all()
 
+    @pytest.mark.parametrize("size", [(37, 53), (1, 9), (64, 31)])
+    def test_of_equals_the_first_has_the_pixel_at_any_size(self, size: tuple[int, int]) -> None:
+        low_res = torch.randint(-2, 3, (1, 8, 8), generator=torch.Generator().manual_seed(0)).float()
+        low_res = torch.cat([low_res.flip(1), low_res, low_res, low_res.flip(2)])
+        masks = Masks(0, (4, 9, 2, 7), low_res, size, torch.ones(4), torch.ones(4))
+        result = tidy(masks, exclusive=True)
+        claims = np.sum([mask for _, mask in result.items()], axis=0)
+        assert (claims == (masks.logits > 0).any(dim=0).numpy()).all()
+        assert not result[2].any() and (result.label_map() == masks.label_map()).all()
+
     def test_a_filled_hole_yields_to_what_is_seen_in_it(self, masks: Masks) -> None:
         result = tidy(masks, holes=2, exclusive=True)
         assert result[8][1, 1] and not result[3][1, 1]

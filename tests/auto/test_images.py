@@ -118,6 +118,19 @@ def test_crops_find_what_is_small() -> None:
     assert cropped.low_res.shape[1:] == (16, 16) and cropped.low_res[row, :3, 8:].max() < 0
 
 
+def test_dense_finds_what_balanced_overlooks() -> None:
+    """The small blot lies between what the model sees of the whole picture; a crop shows it larger."""
+    small, model = np.s_[24:43, 33:57], Painted()
+    image = picture((RED, small), (GREEN, np.s_[300:340, 400:460]), size=(480, 640))
+    best = {
+        preset: max(overlap(mask, small) for _, mask in everything_in_image(model, image, preset).items())
+        for preset in ("fast", "balanced", "dense")
+    }
+    assert best["fast"] == best["balanced"] == 0 and best["dense"] > 0.3
+    parts = everything_in_image(model, image, "dense", partition=True)
+    assert (np.sum([mask for _, mask in parts.items()], axis=0) == 1).all()
+
+
 def test_crops_are_the_picture_in_overlapping_parts() -> None:
     crops = Grid(crop_n_layers=2).crops((90, 160))
     assert [crop.layer for crop in crops] == [0] + [1] * 4 + [2] * 16
@@ -227,6 +240,8 @@ def test_one_door(image: np.ndarray, tmp_path: Path) -> None:
         assert isinstance(masklet.everything(Painted(), source, COARSE), Segments)
     with pytest.raises(ValueError, match="every, patience: this is said of a video"):
         masklet.everything(Painted(), image, every=3, patience=2)
+    with pytest.raises(ValueError, match="policy, cuts: this is said of a video"):
+        masklet.everything(Painted(), image, policy="gated", cuts=True)
     with pytest.raises(ValueError, match="partition: this is said of a picture"):
         masklet.everything(Painted(), image[None], partition=True)
 

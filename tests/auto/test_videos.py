@@ -11,14 +11,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from torch import Tensor
 
 import masklet
 from masklet import Followed, Grid, PromptError, rle
 from masklet.auto import detector, everything_in_video
 from masklet.auto.lives import Lives
 from masklet.errors import MaskletError, MediaError
+from masklet.types import FrameFeatures
 
-from .painted import BLUE, GREEN, RED, Painted, picture
+from .painted import BLUE, GREEN, GREY, RED, Painted, picture
 
 GRID = Grid(points_per_side=12)
 LENGTH = 24
@@ -100,6 +102,47 @@ def test_points_are_asked_only_where_nothing_is_followed() -> None:
     first = model.asked
     next(found)
     assert first == 144 and model.asked - first < 0.8 * first
+
+
+class Counting(Painted):
+    """Counts the frames that it encodes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoded = 0
+
+    def encode(self, image: Tensor) -> FrameFeatures:
+        self.encoded += 1
+        return super().encode(image)
+
+
+@pytest.mark.parametrize("backward", [False, True])
+def test_a_frame_is_encoded_once_for_the_grid_and_the_tracker_and_both_directions(
+    clip: np.ndarray, backward: bool
+) -> None:
+    model = Counting()
+    frames = list(everything_in_video(model, clip, GRID, every=5, backward=backward))
+    assert len(frames) == model.encoded == LENGTH
+
+
+def test_nothing_is_encoded_where_a_detector_is_silent(clip: np.ndarray) -> None:
+    model = Counting()
+    detections = {20: [masklet.Prompt(box=(4, 8, 20, 32))]}
+    list(everything_in_video(model, clip, detections=detections, backward=False))
+    assert model.encoded == LENGTH - 20
+
+
+def test_scene_cuts_are_watched_for_on_request() -> None:
+    """Red goes on in another place, where only its memory of the first frame is looked at."""
+    other = picture((GREY, np.s_[:24, 32:]), (RED, np.s_[34:46, 4:24]))
+    scenes = [frame(0)] * 4 + [other] * 3
+    cuts = {}
+    for wanted in (False, True):
+        found = everything_in_video(Painted(), iter(scenes), GRID, every=50, cuts=wanted)
+        crowd = found._frames.__reduce__()[1][0].__self__  # type: ignore[attr-defined]
+        assert len(list(found)) == 7
+        cuts[wanted] = {each.bank.cuts for each in crowd._tracker._objects.values()}
+    assert cuts == {False: {()}, True: {(4,)}}
 
 
 def test_the_largest_come_first_where_there_is_room_for_few() -> None:
@@ -208,6 +251,24 @@ def test_detections_that_cannot_be_meant(clip: np.ndarray, entry: np.ndarray, pa
         entry[:] = True
     with pytest.raises(PromptError, match=part):
         next(everything_in_video(Painted(), clip, detections=[entry]))
+
+
+@pytest.mark.parametrize("form", ["boxes", "lists", "supervision", "prompts", "coco"])
+def test_a_box_outside_the_frame(clip: np.ndarray, form: str, tmp_path: Path) -> None:
+    box = np.array([[4, 8, 20, 32], [70, 4, 90, 20]])
+    forms: dict[str, Any] = {
+        "boxes": {0: box},
+        "lists": [box.tolist()],
+        "supervision": [SimpleNamespace(xyxy=box, mask=None)],
+        "prompts": [[masklet.Prompt(box=tuple(map(float, each))) for each in box]],
+        "coco": tmp_path / "coco.json",
+    }
+    found = [{"image_id": 1, "bbox": [4, 8, 16, 24]}, {"image_id": 1, "bbox": [70, 4, 20, 16]}]
+    content = {"images": [{"id": 1, "file_name": "00000.jpg"}], "annotations": found}
+    (tmp_path / "coco.json").write_text(json.dumps(content))
+    part = "detection 1 of frame 0: box must touch the frame, which is 64 wide"
+    with pytest.raises(PromptError, match=part):
+        next(everything_in_video(Painted(), clip, detections=forms[form]))
 
 
 def test_detections_of_no_known_kind(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +51,9 @@ class Sham:
             getattr(self, stage)()
         self.did.append(("follow", frame))
 
+    def generator(self) -> Callable[[], int]:
+        return lambda: 7
+
     def edit(self, frame: int) -> None:
         self.did.append(("edit", frame))
 
@@ -81,6 +85,15 @@ def test_frames_are_edited_twice_and_the_second_time_counts() -> None:
     (row,) = bench(one=sham, seconds=9.0).run({"again"})
     edited = [frame for what, frame in sham.did if what == "edit"]
     assert len(row.values) == 2 and edited == 2 * [FULL, FULL + 1]
+
+
+def test_masks_of_everything_are_counted_by_the_second() -> None:
+    (row,) = bench(one=Sham()).run({"everything"})
+    assert row.unit == "masks/s" and row.values[0] > 7
+    table = Results(
+        {}, {each.key: each for each in (row, Row("tiny", "everything", "original", (1.0,), "masks/s"))}
+    )
+    assert report.table(table, "tiny", NAMES).count("x**") == 1
 
 
 def test_a_slow_row_is_not_repeated() -> None:

@@ -29,9 +29,18 @@ def test_policies_stand_side_by_side(tmp_path: Path, monkeypatch: pytest.MonkeyP
     table = (tmp_path / "out" / "table.md").read_text()
     for name in (*POLICIES, "recency, cuts"):
         assert table.count(f"| {name} | 2 |") == 2
-    strips = sorted(path.name for path in (tmp_path / "out" / "strips").iterdir())
-    assert len(strips) == 2 * len(POLICIES) and "gated-win.jpg" in strips
-    assert read_image(tmp_path / "out" / "strips" / "long-loss.jpg").shape == (256, 6 * 128, 3)
+    text, strips = table.splitlines(), sorted(path.name for path in (tmp_path / "out" / "strips").iterdir())
+    assert len(strips) == sum(line.startswith("![") for line in text) <= 2 * len(POLICIES)
+    for name in strips:
+        assert f"](strips/{name})" in table
+        assert read_image(tmp_path / "out" / "strips" / name).shape == (256, 6 * 128, 3)
+    assert "gated" in (tmp_path / "out" / "report.html").read_text()
+
+
+def test_a_baseline_has_no_policies(tmp_path: Path) -> None:
+    said = ["evaluate", "policies", str(tmp_path), "--out", str(tmp_path / "out"), "--model", "flow"]
+    answer = CliRunner().invoke(app, said)
+    assert "Got flow: choose a model" in str(answer.exception)
 
 
 def test_a_misspelt_policy_gets_a_sentence(tmp_path: Path) -> None:

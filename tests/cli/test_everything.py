@@ -47,7 +47,7 @@ def test_a_video_from_detections(run: Run, shelf: Path, tmp_path: Path) -> None:
     (tmp_path / "found.json").write_text(json.dumps({"images": images, "annotations": boxes}))
     out = tmp_path / "out"
     arguments = ("--detections", tmp_path / "found.json", "--model", shelf / "toy.safetensors", "--out", out)
-    answer = run("everything", shelf / "frames", *arguments)
+    answer = run("everything", shelf / "frames", *arguments, "--policy", "gated", "--cuts")
     assert answer.code == 0 and "lives.json" in answer.out
     lives = json.loads((out / "lives.json").read_text())
     assert len(lives) <= 1 and len(list((out / "masks").iterdir())) == LENGTH
@@ -75,6 +75,7 @@ def test_a_misspelt_policy(run: Run, shelf: Path, tmp_path: Path) -> None:
     arguments = ("--policy", "gatd", "--model", shelf / "toy.safetensors", "--out", tmp_path / "out")
     answer = run("everything", shelf / "clip.mp4", *arguments)
     assert answer.code == 1 and "policy must be one of" in answer.err and "gated" in answer.err
+    assert not (tmp_path / "out").exists()
 
 
 def test_more_ids_than_a_palette_holds(tmp_path: Path) -> None:

@@ -41,9 +41,15 @@ class TestPalettePngs:
         write(PalettePngs(tmp_path), source, [made_masks(0, {255: ONE})])
         assert read_label_map(tmp_path / "00000.png").max() == 255
 
-    @pytest.mark.parametrize("id", [0, 256, -1])
+    def test_an_id_that_has_no_colour_is_grey(self, source: Frames, tmp_path: Path) -> None:
+        write(PalettePngs(tmp_path), source, [made_masks(0, {256: ONE, 65535: TWO})])
+        assert set(np.unique(read_label_map(tmp_path / "00000.png"))) == {0, 256, 65535}
+        with PIL.Image.open(tmp_path / "00000.png") as picture:
+            assert picture.mode == "I;16"
+
+    @pytest.mark.parametrize("id", [0, 65536, -1])
     def test_ids_that_a_pixel_cannot_hold(self, source: Frames, tmp_path: Path, id: int) -> None:
-        with pytest.raises(MediaError, match=f"ids 1 to 255. Got {id}: choose"):
+        with pytest.raises(MediaError, match=f"ids 1 to 65535. Got {id}: choose"):
             write(PalettePngs(tmp_path), source, [made_masks(0, {id: ONE})])
 
     def test_no_objects(self, source: Frames, tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from parity.agreement import Answer
 from parity.torchvision_stub import torchvision_or_stub
 
 with torchvision_or_stub():
+    from sam2.automatic_mask_generator import SAM2AutomaticMaskGenerator
     from sam2.build_sam import build_sam2_video_predictor
     from sam2.modeling.sam.transformer import TwoWayTransformer
     from sam2.sam2_image_predictor import SAM2ImagePredictor
@@ -94,6 +95,14 @@ def image_predictor(model: SAM2VideoPredictor) -> SAM2ImagePredictor:
         predictor = SAM2ImagePredictor(model)
     predictor._bb_feat_sizes = [(model.image_size // stride,) * 2 for stride in (4, 8, 16)]
     return predictor
+
+
+def mask_generator(model: SAM2VideoPredictor, **knobs: Any) -> SAM2AutomaticMaskGenerator:
+    """The original's automatic mask generator around the same network."""
+    with mock.patch.object(torch.jit, "script", lambda module: module):  # deprecated, and changes no number
+        generator = SAM2AutomaticMaskGenerator(model, **knobs)
+    generator.predictor._bb_feat_sizes = [(model.image_size // stride,) * 2 for stride in (4, 8, 16)]
+    return generator
 
 
 def clicks(prompt: Prompt) -> tuple[Tensor, Tensor]:

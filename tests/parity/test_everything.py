@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 from typing import Any
-from unittest import mock
 
 import numpy as np
 import pytest
-import torch
 
 from masklet.auto import Grid, generate
-from parity.torchvision_stub import torchvision_or_stub
+from parity import original
 from parity.trio import Trio
 from parity.weights import clip
-
-with torchvision_or_stub():
-    from sam2.automatic_mask_generator import SAM2AutomaticMaskGenerator
 
 # Thresholds that masks of a random network meet at times: theirs are wide unless the threshold is high.
 IOU = {"2.0": 0.54, "2.1": 0.36}
@@ -40,19 +35,11 @@ KNOBS: dict[str, dict[str, Any]] = {
 }
 
 
-def originals(trio: Trio, picture: np.ndarray, knobs: dict[str, Any]) -> list[dict[str, Any]]:
-    with mock.patch.object(torch.jit, "script", lambda module: module):  # deprecated, and changes no number
-        generator = SAM2AutomaticMaskGenerator(trio.original, **knobs)
-    predictor = generator.predictor
-    predictor._bb_feat_sizes = [(trio.original.image_size // stride,) * 2 for stride in (4, 8, 16)]
-    return generator.generate(picture)
-
-
 @pytest.mark.parametrize("knobs", KNOBS.values(), ids=KNOBS)
 def test_the_original_masks(trio: Trio, knobs: dict[str, Any]) -> None:
     picture = clip(1, size=(96, 160))[0]
     knobs = COMMON | {"pred_iou_thresh": IOU[trio.ours.config.revision]} | knobs
-    theirs = originals(trio, picture, knobs)
+    theirs = original.mask_generator(trio.original, **knobs).generate(picture)
     mine = generate(trio.ours, picture, Grid(**knobs, nms="box")).records()
     assert len(theirs) > 1
     assert len(mine) == len(theirs)

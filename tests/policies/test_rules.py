@@ -10,7 +10,7 @@ import torch
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from masklet.memory import MemoryPolicy
+from masklet.memory import MemoryPolicy, Recency
 from masklet.policies.dam4sam import Dam4Sam
 from masklet.policies.gated import Gated
 from masklet.policies.long import weights
@@ -35,6 +35,17 @@ def expected(
 
 def best(seen: Seen) -> int:
     return max(range(3), key=lambda each: seen.ious[each])
+
+
+@few
+@given(ANY, PROMPTS)
+def test_recency(clip: list[Seen], prompts: tuple[int, ...]) -> None:
+    for now, (recalled, choice) in enumerate(followed(Recency(), clip, prompts=prompts)):
+        before = [frame for frame in prompts if frame < now]
+        tracked = [(now - f, f) for f in range(now - 1, -1, -1) if f not in prompts and now - f <= 15]
+        maps = [(6, frame) for frame in before] + [(age - 1, frame) for age, frame in tracked if age <= 6]
+        assert recalled == (maps, [(now - frame, frame) for frame in before] + tracked, ())
+        assert choice == (0 if now in prompts else best(clip[now]))
 
 
 @few
@@ -172,14 +183,14 @@ def has_rival_of_equals(seen: Seen, choice: int) -> bool:
     return has_rival(seen.candidates.logits[0], choice)
 
 
-@pytest.mark.parametrize("make", [Gated, Samurai, Dam4Sam])
+@pytest.mark.parametrize("make", [Recency, Gated, Samurai, Dam4Sam])
 @few
 @given(clip=ANY)
 def test_a_bank_with_a_capacity_recalls_as_an_endless_one(make: type[MemoryPolicy], clip: list[Seen]) -> None:
     assert followed(make(), clip, capacity=make.capacity) == followed(make(), clip)
 
 
-@pytest.mark.parametrize("make", [Gated, Samurai, Dam4Sam])
+@pytest.mark.parametrize("make", [Recency, Gated, Samurai, Dam4Sam])
 @few
 @given(clip=ANY, prompts=PROMPTS)
 def test_backwards_is_forwards_in_a_mirror(

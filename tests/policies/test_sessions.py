@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -82,6 +83,23 @@ def test_together_is_apart(network: Sam2, frames: np.ndarray, name: str) -> None
     list(alone.propagate(0))
     for frame in range(10):
         assert_equal(session.masks(frame).select(2), alone.masks(frame), tolerance=2e-3)
+
+
+@each_policy
+def test_backwards_is_forwards_in_a_mirror(network: Sam2, name: str) -> None:
+    """Objects that joined at different times, one of them corrected midway."""
+    frames = clip(11)  # so that every fifth frame stays one in the mirror
+    there = worked_on(network, frames, name)
+    back = VideoSession(network, np.ascontiguousarray(frames[::-1]), policy=name)
+    for frame in (0, 3):
+        for id, prompt in SAID[frame].items():
+            back.prompt(10 - frame, id, prompt)
+    for start, stop in ((10, 5), (5, 3)):
+        list(back.propagate(start, stop, reverse=True))
+    back.prompt(4, 1, SAID[6][1])
+    list(back.propagate(3, reverse=True))
+    for frame in range(11):
+        assert_equal(replace(back.masks(10 - frame), frame=frame), there.masks(frame), tolerance=2e-3)
 
 
 def test_answers_that_may_change_are_not_given(network: Sam2, frames: np.ndarray) -> None:

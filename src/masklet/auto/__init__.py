@@ -54,6 +54,7 @@ def everything(
     max_objects: int | None = None,
     backward: bool | None = None,
     policy: Policy | None = None,
+    cuts: bool | None = None,
     progress: Callable[[float], None] | None = None,
 ) -> Segments | Followed:
     """Find masks of everything in a picture; or find and follow everything in a video or stream.
@@ -61,7 +62,7 @@ def everything(
     source : what `ImageSession` takes, or `track`
     grid : which points are asked about, and what masks must be worth; or "fast", "balanced", "dense"
     sort, partition : of a picture, see `masklet.auto.everything_in_image`
-    detections, every, patience, max_objects, backward, policy, progress : of a video, see
+    detections, every, patience, max_objects, backward, policy, cuts, progress : of a video, see
         `masklet.auto.everything_in_video`
     """
     of_video = {
@@ -71,6 +72,7 @@ def everything(
         "max_objects": max_objects,
         "backward": backward,
         "policy": policy,
+        "cuts": cuts,
         "progress": progress,
     }
     if is_still(source):
@@ -87,6 +89,7 @@ def everything(
         max_objects=32 if max_objects is None else max_objects,
         backward=backward,
         policy=policy or "recency",
+        cuts=bool(cuts),
         progress=progress,
     )
 

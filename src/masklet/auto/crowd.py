@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from jaxtyping import UInt8
 
 from masklet.auto.detections import Detect
@@ -13,8 +14,10 @@ from masklet.auto.lives import Lives
 from masklet.auto.newcomers import doubles, newcomers, visible
 from masklet.model import Sam2
 from masklet.policies import Policy
+from masklet.sessions.features import FeatureCache
 from masklet.sessions.stream import Tracker
-from masklet.types import Masks, Prompt
+from masklet.transforms import frame_to_square
+from masklet.types import FrameFeatures, Masks, Prompt
 
 
 @dataclass(frozen=True)
@@ -40,14 +43,27 @@ class Crowd:
     """A tracker whose objects join by themselves.
 
     source : where newcomers come from: the grid, or a detector
+    cuts : see `Tracker`
+    kept : takes the encoded frames, for those who come back to them; a stream has none
     """
 
-    def __init__(self, model: Sam2, source: Grid | Detect, rules: Rules, policy: Policy) -> None:
+    def __init__(
+        self,
+        model: Sam2,
+        source: Grid | Detect,
+        rules: Rules,
+        policy: Policy,
+        *,
+        cuts: bool = False,
+        kept: FeatureCache | None = None,
+    ) -> None:
         self.lives = Lives()
         self._model = model
         self._source = source
         self._rules = rules
-        self._tracker = Tracker(model, policy=policy)
+        self._tracker = Tracker(model, policy=policy, cuts=cuts)
+        self._kept = kept
+        self._latest: tuple[int, FrameFeatures | None] = -1, None  # the frame that was encoded last
         self._newest: Masks | None = None
         self._next_id = 1
 
@@ -55,7 +71,9 @@ class Crowd:
         """Take the next frame; on a key frame, objects join that were not followed before."""
         frame = self._tracker.frame
         joining = self._joining(frame, image)
-        masks = self._tracker.step(image, joining)
+        followed = bool(joining or self._tracker.ids)
+        features = self._encoded(frame, image) if followed else None
+        masks = self._tracker.step(image, joining, features=features)
         if joining:
             masks = self._without(masks, doubles(masks), frame)
         self.lives.step(masks, visible(masks).tolist())
@@ -68,12 +86,25 @@ class Crowd:
         if frame % self._rules.every or room < 1:
             return {}
         if isinstance(self._source, Grid):
-            prompts = newcomers(self._model, image, self._source, self._newest, room)
+            features = self._encoded(frame, image)
+            prompts = newcomers(self._model, image, features, self._source, self._newest, room)
         else:
             prompts = self._source(frame, (image.shape[0], image.shape[1])) or []
         joining = dict(enumerate(prompts, self._next_id))
         self._next_id += len(joining)
         return joining
+
+    @torch.inference_mode()
+    def _encoded(self, frame: int, image: np.ndarray) -> FrameFeatures:
+        """Once, for the grid and for the tracker."""
+        at, features = self._latest
+        if features is None or at != frame:
+            square = frame_to_square(image, self._model.config.image_size, self._model.device)
+            features = self._model.encode(square)
+            self._latest = frame, features
+            if self._kept is not None:
+                self._kept.put(frame, features)
+        return features
 
     def _without(self, masks: Masks, ids: list[int], frame: int) -> Masks:
         """Give up objects."""

@@ -94,10 +94,12 @@ def generate(
     grid: Grid,
     *,
     asked: Bool[np.ndarray, "H W"] | None = None,
+    features: FrameFeatures | None = None,
 ) -> Segments:
     """The masks that survive a grid, the surest first, but those of smaller crops before all others.
 
     asked : the pixels that points may fall on; by default all
+    features : the encoded picture, where it is at hand; crops are encoded in any case
     """
     size = image.shape[0], image.shape[1]
     parts: list[Segments] = []
@@ -105,8 +107,11 @@ def generate(
         part = np.s_[crop.y0 : crop.y1, crop.x0 : crop.x1]
         points = grid.points(crop.layer)
         points = points if asked is None else _on(asked[part], points)
-        square = still_to_square(image[part], model.config.image_size, model.device)
-        scene = Scene.of(model, model.encode(square), crop.size)
+        if features is None or crop.layer:
+            square = still_to_square(image[part], model.config.image_size, model.device)
+            scene = Scene.of(model, model.encode(square), crop.size)
+        else:
+            scene = Scene.of(model, features, crop.size)
         found = found_in(scene, grid, points, crop, size)
         parts.append(full_size(found, crop, size, grid))
     segments = Segments.joined_rows(parts)
@@ -196,14 +201,8 @@ def full_size(found: Finds, crop: Crop, size: tuple[int, int], grid: Grid) -> Se
 
     size : (H, W) of the whole picture
     """
-    codes: list[rle.RLE] = []
-    least = grid.min_mask_region_area - 1  # smaller than, where tidying takes up to
-    for rows in _chunks(len(found.low_res), crop.size):
-        masks = (_enlarged(found.low_res[rows], crop.size) > grid.mask_threshold).cpu().numpy()
-        for mask in drop_islands(fill_holes(masks, least), least):
-            whole = np.zeros(size, dtype=bool)
-            whole[crop.y0 : crop.y1, crop.x0 : crop.x1] = mask
-            codes.append(rle.encode(whole))
+    as_judged = grid.nms == "box" and crop.size == size and not grid.min_mask_region_area
+    codes = found.codes if as_judged else tuple(_tidied(found, crop, size, grid))
     corner, extent = (crop.x0, crop.y0), crop.size[::-1]
     return Segments(
         frame=0,
@@ -212,11 +211,21 @@ def full_size(found: Finds, crop: Crop, size: tuple[int, int], grid: Grid) -> Se
         size=size,
         iou=found.iou,
         score=found.score,
-        codes=tuple(codes),
+        codes=codes,
         stability=found.stability,
         points=found.points * extent + corner,
         crops=np.tile(crop[:4], (len(codes), 1)),
     )
+
+
+def _tidied(found: Finds, crop: Crop, size: tuple[int, int], grid: Grid) -> Iterator[rle.RLE]:
+    least = grid.min_mask_region_area - 1  # smaller than, where tidying takes up to
+    for rows in _chunks(len(found.low_res), crop.size):
+        masks = (_enlarged(found.low_res[rows], crop.size) > grid.mask_threshold).cpu().numpy()
+        for mask in drop_islands(fill_holes(masks, least), least):
+            whole = np.zeros(size, dtype=bool)
+            whole[crop.y0 : crop.y1, crop.x0 : crop.x1] = mask
+            yield rle.encode(whole)
 
 
 def _placed(low_res: Tensor, crop: Crop, size: tuple[int, int]) -> Float[Tensor, "n h4 w4"]:

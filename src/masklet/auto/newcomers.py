@@ -10,7 +10,7 @@ from masklet.auto.generator import generate
 from masklet.auto.grid import Grid
 from masklet.auto.segments import Segments
 from masklet.model import Sam2
-from masklet.types import Masks, Prompt
+from masklet.types import FrameFeatures, Masks, Prompt
 
 SAME = 0.5  # IoU from which on two masks are taken for one object
 TAKEN = 0.5  # share of a mask that others may cover
@@ -19,19 +19,23 @@ BACKDROP = 0.5  # of the frame: what is larger comes last, since it would cover 
 
 
 def newcomers(
-    model: Sam2, image: UInt8[np.ndarray, "H W 3"], grid: Grid, followed: Masks | None, room: int
+    model: Sam2,
+    image: UInt8[np.ndarray, "H W 3"],
+    features: FrameFeatures,
+    grid: Grid,
+    followed: Masks | None,
+    room: int,
 ) -> list[Prompt]:
     """At most `room` masks of what is not followed, the largest and surest first.
 
+    features : of the image, which the tracker looks at too
     followed : where the followed objects are; on the frame before, which is near enough
     """
-    if room < 1:
-        return []
     size = image.shape[0], image.shape[1]
     covered = np.zeros(size, dtype=bool)
     for _, mask in followed.items() if followed is not None else ():
         covered |= mask
-    segments = generate(model, image, grid, asked=~covered)
+    segments = generate(model, image, grid, asked=~covered, features=features)
     chosen: list[Prompt] = []
     for row in _worth(segments):
         mask = segments[segments.ids[row]]

@@ -14,6 +14,7 @@ from masklet.media import Frames, Stream, open_frames, stream
 from masklet.model import Sam2
 from masklet.policies import Policy
 from masklet.presence import Watch
+from masklet.sessions.features import FeatureCache
 from masklet.sessions.stream import Tracker
 from masklet.types import Masks, Prompt
 
@@ -48,6 +49,7 @@ def everything_in_video(
     max_objects: int = 32,
     backward: bool | None = None,
     policy: Policy = "recency",
+    cuts: bool = False,
     progress: Callable[[float], None] | None = None,
 ) -> Followed:
     """Find objects on key frames where nothing is followed yet, and follow them.
@@ -61,6 +63,7 @@ def everything_in_video(
     max_objects : followed at a time; the largest and surest join first
     backward : whether to follow back; by default where the video is stored
     policy : the memory policy by its name, or what makes one for each object
+    cuts : watch for scene cuts, see `Tracker`
     progress : called with the share that is done, while nothing can be given yet
     """
     source = _source(video)
@@ -71,16 +74,18 @@ def everything_in_video(
         patience=patience if patience is not None else max(1, round(source.fps * PATIENCE_SECONDS)),
         max_objects=max_objects,
     )
-    crowd = Crowd(model, found, rules, policy)
     if backward is None:
         backward = isinstance(source, Frames)
-    if not backward:
+    kept = FeatureCache() if backward else None
+    crowd = Crowd(model, found, rules, policy, cuts=cuts, kept=kept)
+    if kept is None:
         return Followed(map(crowd.step, source), crowd.lives.all)
     if not isinstance(source, Frames):
         raise ValueError(f"{source.name} is seen once, so nothing can be followed back: backward=False.")
     lives = Lives()
     told = progress or (lambda share: None)
-    return Followed(_both_ways(source, crowd, Tracker(model, policy=policy), lives, told), lives.all)
+    back = Tracker(model, policy=policy, cuts=cuts)
+    return Followed(_both_ways(source, crowd, back, kept, lives, told), lives.all)
 
 
 def _source(video: object) -> Frames | Stream:
@@ -90,7 +95,12 @@ def _source(video: object) -> Frames | Stream:
 
 
 def _both_ways(
-    frames: Frames, crowd: Crowd, back: Tracker, lives: Lives, progress: Callable[[float], None]
+    frames: Frames,
+    crowd: Crowd,
+    back: Tracker,
+    kept: FeatureCache,
+    lives: Lives,
+    progress: Callable[[float], None],
 ) -> Iterator[Masks]:
     ledger = Ledger(frames.size, back.model.config.mask_size)
     for image in frames:
@@ -98,12 +108,12 @@ def _both_ways(
         ledger.put(masks.frame, masks)
         progress((masks.frame + 1) / len(frames) / 2)
     ledger.ended |= {id: life.ended for id, life in crowd.lives.all.items() if life.ended is not None}
-    for frame in _filled_back(back, frames, ledger):
+    for frame in _filled_back(back, frames, kept, ledger):
         progress(1 - frame / len(frames) / 2)
     yield from ledger.replay(lives)
 
 
-def _filled_back(tracker: Tracker, frames: Frames, ledger: Ledger) -> Iterator[int]:
+def _filled_back(tracker: Tracker, frames: Frames, kept: FeatureCache, ledger: Ledger) -> Iterator[int]:
     """Follow every object back from its first frame, until it is lost or meets another; yields each frame.
 
     One that meets an object that was lost for good before it was born, was that object all along.
@@ -113,7 +123,8 @@ def _filled_back(tracker: Tracker, frames: Frames, ledger: Ledger) -> Iterator[i
         joining = {id: ledger[frame][id] for id in born if born[id] == frame > 0}
         if joining or tracker.ids:
             prompts = {id: Prompt(mask=rle.decode(entry.code)) for id, entry in joining.items()}
-            masks = tracker.step(frames[frame], prompts)
+            features = kept.get(frame, tracker.model.device, tracker.model.dtype)
+            masks = tracker.step(frames[frame], prompts, features=features)
             gone = {event.id for event in watch.step(masks) if event.kind == "lost"}
             for id, code in zip(masks.ids, masks.rle(), strict=True):
                 met = None if id in joining else ledger.at(frame, code)

@@ -2,79 +2,88 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from rich.progress import Progress, TaskID
+    from masklet.evaluate.rows import Row
+    from masklet.evaluate.subjects import Network
+    from masklet.footage import PngVideo
 
 REAL = "clips"
-PLAIN = "recency"
-WITH_CUTS = "recency, cuts"  # the same rule, with scene cuts watched for
 
 
 def compare(
     data: Path, names: list[str] | None, out: Path, model: str, jobs: int, device: str | None, dtype: str
 ) -> None:
-    """Follow each first-frame mask by every policy: OUT/table.md, and a strip of a win and a loss each.
+    """Follow each first-frame mask under every policy: OUT/table.md, report.html, and strips.
+
+    A strip shows the object of a composed clip on which a policy wins most over recency, or loses most.
 
     names : clips to take of those in `data` and in the suites; by default all
     """
-    from functools import partial
-
-    import cv2
     from rich.console import Console
     from rich.progress import Progress
 
-    from masklet.evaluate import comparison, layouts
+    from masklet.evaluate import comparison, layouts, report
     from masklet.evaluate.runner import Named, Run
-    from masklet.evaluate.semi_supervised import SemiSupervised
-    from masklet.media.files import folder, whole
-    from masklet.policies import POLICIES
+    from masklet.media.files import whole
     from masklet.train.composer.suites import render
 
-    console = Console()
+    console, template = Console(), report.page_template()
+    named = Named(model, device, dtype)
+    network = comparison.with_memory(named())
     with console.status("composing the suites"):
         places = {REAL: data, **render(out / "suites")}
     clips = {
         suite: [clip for clip in layouts.clips(place) if names is None or clip.name in names]
         for suite, place in places.items()
     }
-    clips = {suite: some for suite, some in clips.items() if some}
-    subjects = {name: Named(model, device, dtype, name) for name in POLICIES}
-    subjects[WITH_CUTS] = Named(model, device, dtype, PLAIN, cuts=True)
-    items = [clip for some in clips.values() for clip in some]
-    rows = {}
+    items = {clip.name: clip for some in clips.values() for clip in some}
+    measurement = comparison.Policies()
+    run = Run(measurement, named, str(data.resolve()), out)
     with Progress(console=console) as progress:
-        for name, named in subjects.items():
-            task = progress.add_task(name, total=len(items))
-            run = Run(SemiSupervised(), named, str(data.resolve()), folder(out / name.replace(", ", "-")))
-            rows[name] = run.rows(items, jobs, partial(_advance, progress, task))
+        task = progress.add_task(f"policies, {model}", total=len(items))
+        rows = run.rows(
+            list(items.values()), jobs, lambda name: progress.update(task, advance=1, description=name)
+        )
 
-    sets = {
-        suite: {
-            name: [row for row in found if row.item in {clip.name for clip in some}]
-            for name, found in rows.items()
-        }
+    of_suites = {
+        suite: [row for row in rows if row.item in {clip.name for clip in some}]
         for suite, some in clips.items()
+        if some
     }
-    table = comparison.markdown(sets)
-    with whole(out / "table.md") as part:
-        part.write_text(table)
+    table = comparison.markdown(of_suites)
     console.print(table)
+    composed = [row for suite, some in of_suites.items() if suite != REAL for row in some]
+    with console.status("taking pictures"):
+        shown = _strips(network, composed, items, out)
+    with whole(out / "table.md") as part:
+        part.write_text("\n".join([table, *shown]))
+    report.write_page(
+        out / "report.html",
+        template,
+        f"policies: {model} on {data.name} and composed suites",
+        rows,
+        axis=measurement.axis,
+        headline=measurement.headline,
+        picture=lambda name, frame: items[name].picture(frame),
+    )
+    console.print(f"{out / 'table.md'}\n{out / 'report.html'}")
 
-    composed = {clip.name: clip for name, some in clips.items() if name != REAL for clip in some}
-    plain = subjects[PLAIN]()
-    for name in (name for name in subjects if name != PLAIN):
-        own = [row for row in rows[name] if row.item in composed]
-        ranked = comparison.differences(own, rows[PLAIN])
-        for kind, each in (("loss", ranked[0]), ("win", ranked[-1])):
-            picture = comparison.strip(composed[each.item], each.object, "mask", (plain, subjects[name]()))
-            path = out / "strips" / f"{name.replace(', ', '-')}-{kind}.jpg"
-            folder(path.parent)
-            cv2.imwrite(str(path), picture[..., ::-1], (cv2.IMWRITE_JPEG_QUALITY, 80))
-            console.print(f"{path}: {each.item}, object {each.object}, {100 * each.gain:+.1f} J&F")
 
+def _strips(network: Network, rows: Sequence[Row], clips: Mapping[str, PngVideo], out: Path) -> list[str]:
+    """Write OUT/strips; for each picture the lines that show it."""
+    import cv2
 
-def _advance(progress: Progress, task: TaskID, name: str) -> None:
-    progress.advance(task)
+    from masklet.evaluate.comparison import PLAIN, Strips, extremes
+    from masklet.media.files import folder
+
+    strips, shown, place = Strips(network), list[str](), folder(out / "strips")
+    for name, each in extremes(rows).items():
+        picture = strips.strip(clips[each.item], each.object, (PLAIN, each.rule))
+        path = place / f"{name}.jpg"
+        cv2.imwrite(str(path), picture[..., ::-1], (cv2.IMWRITE_JPEG_QUALITY, 80))
+        shown += [f"{each}", "", f"![{each}](strips/{path.name})", ""]
+    return shown

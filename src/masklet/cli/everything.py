@@ -69,7 +69,11 @@ def everything(
         int | None, typer.Option(help="Video: frames that a lost object is waited for.")
     ] = None,
     max_objects: Annotated[int | None, typer.Option(help="Video: objects followed at a time.")] = None,
-    policy: Annotated[str | None, typer.Option(help="Video: the memory rule, such as gated.")] = None,
+    policy: Annotated[
+        str | None,
+        typer.Option(help="Video: the memory policy: recency, gated, samurai, dam4sam or long."),
+    ] = None,
+    cuts: Annotated[bool | None, typer.Option("--cuts", help="Video: watch for scene cuts.")] = None,
     model: Model = "nano",
     device: Device = None,
     dtype: Precision = Dtype.float32,
@@ -80,7 +84,10 @@ def everything(
     import masklet
     from masklet.auto import is_still
     from masklet.media import find_format, folder, open_frames
+    from masklet.policies import find_policy
 
+    if policy is not None:
+        find_policy(policy)
     said = {
         "points_per_side": points_per_side,
         "points_per_batch": points_per_batch,
@@ -115,6 +122,7 @@ def everything(
                 patience=patience,
                 max_objects=max_objects,
                 policy=policy,
+                cuts=cuts,
                 progress=None if still else lambda done: bar.update(task, completed=done * len(frames)),
             )
         except ValueError as error:

@@ -16,9 +16,14 @@ from masklet.media.source import Image, numbered
 from masklet.media.writer import Writer
 from masklet.types import Masks
 
+HIGHEST = 2**16 - 1  # id that a pixel can hold
+
 
 class PalettePngs(Writer):
-    """folder/00000.png, ...: a pixel is its object's id, or 0; where masks overlap the highest logit wins."""
+    """folder/00000.png, ...: a pixel is its object's id, or 0; where masks overlap the highest logit wins.
+
+    A frame with an id above 255, for which the palette has no colour, is 16 bits of grey.
+    """
 
     def __init__(self, path: StrPath) -> None:
         self._folder = folder(path)
@@ -41,12 +46,12 @@ class ObjectPngs(Writer):
 
 
 def check_ids(ids: tuple[int, ...]) -> None:
-    """Refuse ids that a pixel of a palette PNG cannot hold."""
-    unfit = [id for id in ids if not 1 <= id <= 255]
+    """Refuse ids that a pixel of a label map cannot hold."""
+    unfit = [id for id in ids if not 1 <= id <= HIGHEST]
     if unfit:
         raise MediaError(
-            f"a palette PNG holds object ids 1 to 255. Got {', '.join(map(str, unfit))}: choose other ids, "
-            f"or write masklets.json or a PNG for each object."
+            f"a label map holds object ids 1 to {HIGHEST}. Got {', '.join(map(str, unfit))}: choose other "
+            f"ids, or write masklets.json or a PNG for each object."
         )
 
 
