@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import re
 import zipfile
 from itertools import pairwise
 from pathlib import Path
+from typing import Any, cast
 from xml.etree import ElementTree
 
 import av
 import numpy as np
 import PIL.Image
 import pytest
+import torch
 
 from masklet import VideoSession, rle
 from masklet.media.formats import FORMATS
@@ -81,7 +84,7 @@ def exported(caller: Caller, video: str, format: str, **said: object) -> bytes:
     return caller.client.get(f"/api/exports/{export}/file").content
 
 
-def assert_is_the_session(caller: Caller, video: str, place: Path) -> None:
+def assert_is_the_session(caller: Caller, video: str, place: Path) -> VideoSession:
     """The script that is exported gives the masks that stand, when a session replays it."""
     script = place / "script.json"
     script.write_bytes(exported(caller, video, "script"))
@@ -96,6 +99,7 @@ def assert_is_the_session(caller: Caller, video: str, place: Path) -> None:
         assert {each["object"]: each["counts"] for each in shown[frame]} == {
             id: code["counts"] for id, code in codes.items()
         }
+    return session
 
 
 @pytest.mark.parametrize("name", PLAYS)
@@ -112,16 +116,27 @@ def test_other_memory_rules_go_on_as_well(
     caller: Caller, policy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also where each frame is followed by a server that has just been started."""
-    monkeypatch.setattr("masklet.policies.samurai.STEADY", 1)  # for what they know to matter so soon
-    monkeypatch.setattr("masklet.policies.dam4sam.SURE", 0.0)
-    monkeypatch.setattr("masklet.policies.dam4sam.APART", 1)
+    for name, value in {"samurai.STEADY": 1, "dam4sam.SURE": 0.0, "dam4sam.APART": 0}.items():
+        monkeypatch.setattr(f"masklet.policies.{name}", value)  # what they know is to matter so soon
+    monkeypatch.setattr("masklet.policies.dam4sam.LIKE_BEFORE", (0.0, math.inf))
+    monkeypatch.setattr("masklet.policies.dam4sam.has_rival", lambda logits, chosen: True)
     video = caller.video(policy=policy)
     play(caller, video, [*PLAYS["corrected"], ("click", 1, 3)])
     for frame in range(1, LENGTH):
         caller.studio.live.drop(video.rpartition("/")[2])
         caller.studio.followings._engine = Engine(caller.studio.model, caller.studio.limits)
         caller.follow(video, start=frame, stop=frame + 1)
-    assert_is_the_session(caller, video, tmp_path)
+    session = assert_is_the_session(caller, video, tmp_path)
+    with caller.studio.live.using(video.rpartition("/")[2]) as live, live.ledger.read() as (database, state):
+        resumption = caller.studio.followings._engine._resumption
+        resumed = resumption.session(database, live, state, range(LENGTH), at=(LENGTH - 1, False))
+        assert resumed.ids == session.ids
+        for id, each in session.objects.items():
+            other = resumed.objects[id]
+            known, also = (cast(Any, one.policy).state(one.bank) for one in (each, other))
+            assert each.at == other.at and each.bank.anchors.keys() == other.bank.anchors.keys()
+            assert known.keys() == also.keys() and all(torch.equal(known[name], also[name]) for name in known)
+            assert (policy == "dam4sam") == bool(each.bank.anchors) and (policy == "gated") == (not known)
     assert json.loads(exported(caller, video, "script"))["policy"] == policy
 
 
@@ -202,6 +217,18 @@ def test_what_is_painted_stands_as_it_was_painted(caller: Caller, tmp_path: Path
     assert caller.masks(video)[0][0]["counts"] != answer["counts"]
     caller.post(f"{video}/undo")
     assert caller.masks(video)[0] == [answer]
+
+
+def test_a_mask_that_is_erased_stays_away(caller: Caller, tmp_path: Path) -> None:
+    video = caller.video()
+    caller.click(video)
+    caller.follow(video)
+    nothing = {"size": list(SIZE), "counts": [SIZE[0] * SIZE[1]]}
+    caller.post(f"{video}/prompts", {"frame": 3, "object": 1, "mask": nothing})
+    caller.follow(video, scope="affected")
+    (erased,) = caller.masks(video)[3]
+    assert erased["box"] is None and erased["score"] < 0
+    assert_is_the_session(caller, video, tmp_path)
 
 
 def test_a_click_overtakes_following(caller: Caller, tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from starlette.staticfiles import StaticFiles
 
 from masklet.errors import MaskletError
 from masklet.studio.answers import Error
+from masklet.studio.footage import warm_up
 from masklet.studio.guard import Guard
 from masklet.studio.people import greet
 from masklet.studio.refusal import Refusal, refusal_of
@@ -51,6 +52,7 @@ def make_app(studio: Studio) -> FastAPI:
     async def life(app: FastAPI) -> AsyncIterator[None]:
         anyio.to_thread.current_default_thread_limiter().total_tokens = THREADS
         studio.hub.start()
+        warm_up()
         tidying = asyncio.create_task(studio.tidy())
         yield
         tidying.cancel()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import resource
 from collections.abc import Callable
+from functools import cached_property
 from io import BytesIO
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -59,14 +60,18 @@ class Shown:
         for file in [find_pictures(place)[0]] if place.is_dir() else [place]:
             _check_beginning(file)
             _check_pixels(file, pixels)
+        self._path = path
         self.model = open_frames(path, kept_bytes=KEPT)
-        self.people = open_frames(path, kept_bytes=KEPT)
         count, (height, width) = len(self.model), self.model.size
         if count > frames:
             raise MediaError(f"{place.name} has {count} frames; up to {frames} can be taken. Cut it first.")
         if height * width > pixels:
             raise _too_large(place.name, width, height, pixels)
         self.model[0]  # what cannot be decoded at all is found now
+
+    @cached_property
+    def people(self) -> Frames:
+        return open_frames(self._path, kept_bytes=KEPT)
 
     def about(self) -> Answer:
         frames = self.model

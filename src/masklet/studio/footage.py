@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 from collections.abc import Iterator, Mapping, Sequence
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
@@ -21,6 +22,11 @@ from masklet.studio.settings import Limits
 
 _PROCESSES = multiprocessing.get_context("forkserver")
 _PROCESSES.set_forkserver_preload(["masklet.studio.decoder"])
+
+
+def warm_up() -> None:
+    """Begin to import what decoders need, so that the first file need not wait for it."""
+    forkserver.ensure_running()
 
 
 class Footage:

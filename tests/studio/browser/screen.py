@@ -108,6 +108,7 @@ class Screen:
         self, browser: Browser, address: str, *, patience: int = PATIENCE, touch: bool = False
     ) -> None:
         self.patience = patience
+        self.size = 640, 360  # of the video
         view: ViewportSize = {"width": 820, "height": 1180} if touch else {"width": 1280, "height": 800}
         self.context = browser.new_context(viewport=view, has_touch=touch, color_scheme="dark")
         self.page: Page = self.context.new_page()
@@ -147,10 +148,11 @@ class Screen:
         """Where a point of the video, which is wholly in view, is on the screen."""
         box = self.stage.bounding_box()
         assert box is not None
-        scale = min(box["width"] / 640, box["height"] / 360)
+        width, height = self.size
+        scale = min(box["width"] / width, box["height"] / height)
         return (
-            box["x"] + box["width"] / 2 + (x - 320) * scale,
-            box["y"] + box["height"] / 2 + (y - 180) * scale,
+            box["x"] + box["width"] / 2 + (x - width / 2) * scale,
+            box["y"] + box["height"] / 2 + (y - height / 2) * scale,
         )
 
     def click(self, x: float, y: float, *, minus: bool = False) -> None:

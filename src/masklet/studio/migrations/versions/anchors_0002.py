@@ -8,5 +8,4 @@ down_revision = "0001"
 
 
 def upgrade() -> None:
-    column = sa.Column("anchor", sa.Boolean(), server_default=sa.false(), nullable=False)
-    op.add_column("results", column)
+    op.add_column("results", sa.Column("anchor", sa.Boolean(), server_default=sa.false(), nullable=False))

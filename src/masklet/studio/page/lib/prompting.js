@@ -53,14 +53,15 @@ export function drawBox(studio, box) {
 }
 
 /**
- * A whole mask is the answer as it is.
+ * A whole mask is the answer as it is; an empty one says that the object is not there.
  *
  * @param {Studio} studio
  * @param {Uint8Array} pixels  row after row
  */
 export function giveMask(studio, pixels) {
     const { width, height } = studio.state.video;
-    if (!pixels.includes(1)) {
+    const elsewhere = selected(studio.state)?.prompted.some((each) => each !== studio.state.frame);
+    if (!elsewhere && !pixels.includes(1)) {
         clearHere(studio);
         return;
     }
