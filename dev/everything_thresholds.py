@@ -23,7 +23,7 @@ from rich.progress import track
 import masklet
 from masklet import Grid, Segments, rle
 from masklet.auto import generate
-from masklet.auto.duplicates import distinct
+from masklet.auto.duplicates import apart
 from masklet.auto.grid import NANO_PRESETS
 from masklet.evaluate import layouts
 
@@ -39,18 +39,18 @@ class Asked:
     """All that a grid offers on a picture, and how it agrees.
 
     agreement : (masks, true masks), IoU
+    overlaps : (masks, masks), IoU
     """
 
     segments: Segments
     agreement: np.ndarray
+    overlaps: np.ndarray
 
     def left(self, grid: Grid) -> np.ndarray:
         """The agreement of the masks that a grid's thresholds leave."""
         iou, stability = (part.numpy() for part in (self.segments.iou, self.segments.stability))
-        good = (iou > grid.pred_iou_thresh) & (stability >= grid.stability_score_thresh)
-        rows = np.flatnonzero(good)
-        some = self.segments.rows(rows.tolist())
-        kept = distinct("mask", some.codes, some.boxes, grid.box_nms_thresh)
+        rows = np.flatnonzero((iou > grid.pred_iou_thresh) & (stability >= grid.stability_score_thresh))
+        kept = apart(self.overlaps[np.ix_(rows, rows)], grid.box_nms_thresh)
         return np.asarray(self.agreement[rows[kept]])
 
 
@@ -69,7 +69,8 @@ def main(
         image, truths = each.read()
         segments = generate(network, image, anything)
         codes = [rle.encode(truth) for truth in truths.values()]
-        asked.append(Asked(segments, rle.overlaps(segments.codes, codes)))
+        overlaps = [rle.overlaps(segments.codes, others) for others in (codes, segments.codes)]
+        asked.append(Asked(segments, *overlaps))
     console = Console(highlight=False)
     console.print(f"{len(asked)} pictures, {sum(each.agreement.shape[1] for each in asked)} objects")
     console.print("| IoU above | stability | overlap | found | best mask, mean IoU | masks a picture |")

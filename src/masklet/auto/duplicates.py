@@ -15,7 +15,14 @@ def distinct(
     kind: Literal["mask", "box"], codes: Sequence[rle.RLE], boxes: Float[np.ndarray, "n 4"], threshold: float
 ) -> list[int]:
     """Rows that overlap no kept row before them by more than the threshold; the best should come first."""
-    overlaps = rle.overlaps(codes, codes) if kind == "mask" else box_overlaps(boxes)
+    return apart(rle.overlaps(codes, codes) if kind == "mask" else box_overlaps(boxes), threshold)
+
+
+def apart(overlaps: Float[np.ndarray, "n n"], threshold: float) -> list[int]:
+    """Rows that overlap no kept row before them by more than the threshold.
+
+    overlaps : IoU of every two
+    """
     kept: list[int] = []
     for row, others in enumerate(overlaps):
         if not (others[kept] > threshold).any():
