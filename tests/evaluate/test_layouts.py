@@ -62,6 +62,19 @@ def test_youtube_vos_names_every_fifth_frame_and_objects_come_later(tmp_path):
     assert clip.first_frames == {1: 0, 3: 2}
 
 
+def test_lvos_has_long_names_that_begin_with_1_and_a_list_beside(tmp_path):
+    split = tmp_path / "LVOS" / "valid"
+    labels = {index: square(4) if index < 9 else square(20, label=2) for index in (1, 6, 11)}
+    for index, map in labels.items():
+        write_frame(split / f"JPEGImages/7K7WVzGG/{index:08d}.jpg")
+        write_labels(split / f"Annotations/7K7WVzGG/{index:08d}.png", map)
+    (split / "valid_meta.json").write_text('{"videos": {"7K7WVzGG": {"objects": {}}}}')
+    [clip] = clips(split)
+    assert (clip.name, len(clip.frames), clip.first_frames) == ("7K7WVzGG", 3, {1: 0, 2: 2})
+    assert clip.annotated(1) == [0, 1, 2] and not clip.truth(2).pair(1, np.ones(SIZE, bool))[0].any()
+    assert [each.name for each in pictures(split)] == [f"valid/7K7WVzGG/{index:05d}" for index in range(3)]
+
+
 def test_sa_v_has_a_folder_for_each_object_and_every_fourth_frame(tmp_path):
     for index in range(9):
         write_frame(tmp_path / "JPEGImages_24fps/sav_1" / f"{index:05d}.jpg")
@@ -73,6 +86,7 @@ def test_sa_v_has_a_folder_for_each_object_and_every_fourth_frame(tmp_path):
     assert (clip.annotated(1), clip.annotated(2)) == ([0, 4, 8], [4, 8])
     assert clip.first_frames == {1: 0, 2: 4}
     assert (clip.truth(8).masks[2] == (square(8) > 0)).all()
+    assert not clip.exclusive
 
 
 def test_an_object_without_a_label_on_a_frame_is_not_there(tmp_path):

@@ -101,7 +101,8 @@ def test_the_command_writes_table_json_and_page(tmp_path):
     assert set(said["means"]) == {"mask", "3 clicks"} and len(said["rows"]) == 2
     page = (tmp_path / "out/report.html").read_text()
     assert "moving" in page and page.count('<img src="data:image/jpeg;base64,') >= 2
-    assert f"{100 * said['means']['mask']['J&F']:.1f}" in page
+    assert f"{100 * said['means']['mask']['J&F']:.1f}" in page and "s/frame as they are" in page
+    assert ": moving, frame " in page and "one by one" not in page  # there is only one
 
 
 def test_prompts_are_not_chosen_for_protocols_that_have_their_own(tmp_path):

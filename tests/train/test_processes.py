@@ -6,10 +6,13 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from train.toys import write_coco
 
 TESTS = Path(__file__).parents[1]
 
@@ -33,6 +36,22 @@ for row in train(run, out, save_every=5):
 """
 
 
+# The recipe that nano is made by, its first two stages, shrunk to a few steps of one clip.
+SHRUNK = """
+from dataclasses import replace
+from masklet.train.recipe import Exam
+from masklet.train.recipes import nano
+
+def recipe(order):
+    whole = nano.recipe(order)
+    stages = [
+        replace(stage, steps=4, shares=tuple(replace(share, clips=1) for share in stage.shares))
+        for stage in whole.stages[:2]
+    ]
+    return replace(whole, stages=tuple(stages), exam=Exam(whole.exam.stills[:1], every=2))
+"""
+
+
 def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS), *sys.path]), "OMP_NUM_THREADS": "1"}
 
@@ -48,24 +67,49 @@ def rows(out: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
-@pytest.mark.slow
-def test_a_killed_process_goes_on_to_the_same_losses(tmp_path: Path) -> None:
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
-    subprocess.run([sys.executable, *command(whole, 16, 1)], env=environment(), check=True)
+def losses(out: Path) -> dict[int, float]:
+    return {row["step"]: row["loss"] for row in rows(out) if "loss" in row}
 
-    victim = subprocess.Popen([sys.executable, *command(killed, 16, 1)], env=environment())
-    deadline = time.monotonic() + 300
-    while len(rows(killed)) < 7 and victim.poll() is None and time.monotonic() < deadline:
+
+def run_and_kill(words: Sequence[str], out: Path, steps: int) -> None:
+    """Start a run, and kill it by SIGKILL once so many steps are in its log."""
+    victim = subprocess.Popen([sys.executable, *words], env=environment())
+    deadline = time.monotonic() + 600
+    while len(losses(out)) < steps and victim.poll() is None and time.monotonic() < deadline:
         time.sleep(0.01)
     victim.send_signal(signal.SIGKILL)
     assert victim.wait() == -signal.SIGKILL, "it was to be killed before its end"
 
+
+@pytest.mark.slow
+def test_a_killed_process_goes_on_to_the_same_losses(tmp_path: Path) -> None:
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    subprocess.run([sys.executable, *command(whole, 16, 1)], env=environment(), check=True)
+    run_and_kill(command(killed, 16, 1), killed, steps=7)
     before = len(rows(killed))
     subprocess.run([sys.executable, *command(killed, 16, 1)], env=environment(), check=True)
-    again = rows(killed)[before:]
-    assert 5 < again[0]["step"] <= 15
-    expected = {row["step"]: row["loss"] for row in rows(whole)}
-    assert {row["step"]: row["loss"] for row in rows(killed)} == expected
+    assert 5 < rows(killed)[before]["step"] <= 15
+    assert losses(killed) == losses(whole)
+
+
+@pytest.mark.slow
+def test_the_command_goes_on_with_nanos_recipe_after_it_was_killed(tmp_path: Path) -> None:
+    (tmp_path / "sets").mkdir()
+    write_coco(tmp_path / "sets" / "discs", 40)
+    (tmp_path / "shrunk.py").write_text(SHRUNK)
+
+    def words(out: Path) -> list[str]:
+        said = ["train", str(tmp_path / "shrunk.py"), str(tmp_path / "sets"), "--out", str(out)]
+        return ["-m", "masklet", *said]
+
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    subprocess.run([sys.executable, *words(whole)], env=environment(), check=True, cwd=tmp_path)
+    run_and_kill(words(killed), killed, steps=3)
+    before = len(rows(killed))
+    subprocess.run([sys.executable, *words(killed)], env=environment(), check=True, cwd=tmp_path)
+    assert rows(killed)[before]["step"] > 2, "it was to go on, not to begin anew"
+    assert len(losses(whole)) == 8 and losses(killed) == losses(whole)
+    assert (killed / "report.html").is_file()
 
 
 @pytest.mark.slow

@@ -132,11 +132,12 @@ def write_page(
 
     picture : from an item's name and a frame to the image, (H, W, 3) uint8
     """
-    settings = list(_grouped(rows, lambda row: row.setting))
+    settings, groups = list(_grouped(rows, lambda row: row.setting)), {row.group for row in rows}
     text = template.render(
         title=title,
         lines=lines(rows),
-        groups={setting: group_lines(rows, setting) for setting in settings},
+        plain=[name for name in PLAIN if any(name in row.scores for row in rows)],
+        groups={setting: group_lines(rows, setting) for setting in settings} if len(groups) > 1 else {},
         axis=axis,
         curves={name: curve(rows, name) for name in headline},
         worst=[_pictured(row, shot, picture) for row, shot in worst(rows)],
@@ -171,7 +172,8 @@ def _pictured(row: Row, shot: Shot, picture: Callable[[str, int], np.ndarray]) -
     scale = PICTURE_WIDTH / image.shape[1]
     small = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
     _, packed = cv2.imencode(".jpg", cv2.cvtColor(small, cv2.COLOR_RGB2BGR))
-    caption = f"{row.item}, object {row.object}, frame {shot.frame}, {row.setting}: {100 * shot.score:.1f}"
+    frame = "" if "/" in row.item else f", frame {shot.frame}"  # a picture is one
+    caption = f"{100 * shot.score:.1f}: {row.item}{frame}, object {row.object}, {row.setting}"
     return Pictured(caption, base64.b64encode(packed.tobytes()).decode("ascii"))
 
 
