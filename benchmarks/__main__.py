@@ -27,11 +27,10 @@ from parity.weights import randomise
 REAL = REPO.parent / "shared" / "data" / "open" / "clips" / "01_dog.mp4"
 DEMO = REPO / "examples" / "demo.mp4"
 MASKLET: Mapping[str, Mapping[str, Any]] = {  # what load() is given, by column
-    "masklet": {"engine": "auto"},
-    "masklet, float32": {"dtype": "float32"},
-    "masklet, fast": {"engine": "auto", "setting": "fast"},
+    "masklet": {},
+    "masklet, balanced": {"setting": "balanced"},
+    "masklet, fast": {"setting": "fast"},
 }
-UNROUNDED = {"masklet, float32": {"follow 8", "follow 16", "again"}}  # its rows that take long
 # Its pipeline for everything wants torchvision, which has no build for every torch.
 WITHOUT = {} if find_spec("torchvision") else {"transformers": {"everything"}}
 ROWS = {**rows.NAMES, **apart.NAMES}
@@ -71,7 +70,7 @@ def measured(
 ) -> list[Row] | Any:
     if wanted & rows.NAMES.keys():
         work = Work(weights, clip(), device)
-        yield from rows.Bench(model, work, subjects_on(work), seconds, UNROUNDED | WITHOUT).run(wanted)
+        yield from rows.Bench(model, work, subjects_on(work), seconds, WITHOUT).run(wanted)
     if device.type == "cpu":
         yield from apart.run(model, weights, REAL if REAL.exists() else DEMO, wanted)
 

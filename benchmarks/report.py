@@ -50,10 +50,11 @@ def table(results: Results, model: str, names: dict[str, str]) -> str:
 
 def readme_table(results: Results) -> str:
     """Seconds a frame, at one object and at eight."""
-    lines = ["| seconds a frame | original | transformers | masklet |", "| --- | --- | --- | --- |"]
+    subjects = (*apart.SUBJECTS, "masklet, balanced")
+    lines = [f"| seconds a frame | {' | '.join(subjects)} |", "| --- " * (1 + len(subjects)) + "|"]
     for model in MODELS:
         for objects in (1, 8):
-            medians = [results.median(model, f"follow {objects}", name) for name in apart.SUBJECTS]
+            medians = [results.median(model, f"follow {objects}", name) for name in subjects]
             if None not in medians:
                 cells = " | ".join(f"{median:.3g}" for median in medians if median is not None)
                 lines.append(f"| {model}, {objects} object{'s' if objects > 1 else ''} | {cells} |")

@@ -104,7 +104,12 @@ def test_a_slow_row_is_not_repeated() -> None:
 
 def results() -> Results:
     made = Results({"cores": 2})
-    for name, seconds in (("original", 4.0), ("transformers", 5.0), ("masklet", 2.0)):
+    for name, seconds in (
+        ("original", 4.0),
+        ("transformers", 5.0),
+        ("masklet", 2.0),
+        ("masklet, balanced", 1.0),
+    ):
         made.add(Row("tiny", "follow 1", name, (seconds,)))
         made.add(Row("tiny", "follow 8", name, (8 * seconds, 9 * seconds, 10 * seconds)))
     return made
@@ -120,7 +125,7 @@ def test_tables_say_how_many_times_better() -> None:
     table = report.table(results(), "tiny", NAMES)
     assert "| follow 1 object | 4.00 s | 5.00 s, **0.80x** | 2.00 s, **2.00x** |" in table
     assert "18.00 s (16.00 s to 20.00 s), **2.00x**" in table
-    assert "| tiny, 8 objects | 36 | 45 | 18 |" in report.readme_table(results())
+    assert "| tiny, 8 objects | 36 | 45 | 18 | 9 |" in report.readme_table(results())
 
 
 def test_only_what_lies_between_marks_is_written(tmp_path: Path) -> None:

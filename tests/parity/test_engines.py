@@ -88,10 +88,5 @@ def test_trained_weights_give_the_same_masks(engine: EngineName, setting: Settin
 @pytest.mark.parametrize("engine, setting", ENGINES)
 @pytest.mark.parametrize("revision", ["2.0", "2.1"])
 def test_random_weights_give_the_same_masks(revision: Revision, engine: EngineName, setting: Setting) -> None:
-    """With random weights an object score may lie so near zero that any rounding makes the object come or go.
-
-    In bfloat16, as the published predictor is run, a tenth to a quarter of these masks falls below 0.99.
-    """
-    found = agreement(trio_of(revision).ours, clip(LENGTH), forwards, engine, setting)
-    assert found.mean() >= 0.99
-    assert (found < 0.99).mean() <= 0.05
+    """In bfloat16, as the published predictor is run, a tenth to a quarter of these masks falls below 0.99."""
+    assert agreement(trio_of(revision).ours, clip(LENGTH), forwards, engine, setting).min() >= 0.99

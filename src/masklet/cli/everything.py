@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from masklet.cli.network import Device, Dtype, Model, Precision, load_network
+from masklet.cli.network import Device, Dtype, Model, Precision, Setting, Speed, load_network
 from masklet.cli.results import USUAL, Formats, Results, progress_bar, told
 
 if TYPE_CHECKING:
@@ -77,6 +77,7 @@ def everything(
     model: Model = "nano",
     device: Device = None,
     dtype: Precision = Dtype.float32,
+    setting: Speed = Setting.exact,
     fps: Annotated[float | None, typer.Option(help="Video: take so many frames of each second.")] = None,
     formats: Formats = None,
 ) -> None:
@@ -106,7 +107,7 @@ def everything(
     results = Results(out, [find_format(name) for name in dict.fromkeys(formats or usual)])
     frames = open_frames(source, fps=fps)
     folder(out)
-    network = load_network(model, device, dtype)
+    network = load_network(model, device, dtype, setting)
     grid = _grid(network.config, preset.value, said)
     with told(results), progress_bar() as bar:
         task = bar.add_task(frames.name, total=1 if still else len(frames))

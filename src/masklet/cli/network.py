@@ -12,7 +12,6 @@ if TYPE_CHECKING:
 
 
 class Dtype(StrEnum):
-    auto = "auto"
     float32 = "float32"
     bfloat16 = "bfloat16"
     float16 = "float16"
@@ -22,15 +21,24 @@ Model = Annotated[str, typer.Option("--model", help="A name (see masklet models)
 Device = Annotated[
     str | None, typer.Option("--device", help="cpu, cuda, cuda:1, mps; by default the best there is.")
 ]
-Precision = Annotated[
-    Dtype,
+Precision = Annotated[Dtype, typer.Option("--dtype", help="The precision of the weights.")]
+
+
+class Setting(StrEnum):
+    exact = "exact"
+    balanced = "balanced"
+    fast = "fast"
+
+
+Speed = Annotated[
+    Setting,
     typer.Option(
-        "--dtype", help="The precision; auto rounds where that is fastest: masklet models --explain."
+        "--setting", help="On CPUs balanced and fast round, and are faster: masklet models --explain."
     ),
 ]
 
 
-def load_network(model: str, device: str | None, dtype: Dtype) -> Sam2:
+def load_network(model: str, device: str | None, dtype: Dtype, setting: Setting) -> Sam2:
     """Load a model, once it is clear that the device is there."""
     import torch
 
@@ -44,6 +52,4 @@ def load_network(model: str, device: str | None, dtype: Dtype) -> Sam2:
             f"{device} cannot be used here: {reason}. Leave it out for the best there is.",
             param_hint="--device",
         ) from None
-    if dtype is Dtype.auto:
-        return masklet.load(model, device=device, setting="balanced")
-    return masklet.load(model, device=device, dtype=dtype.value)
+    return masklet.load(model, device=device, dtype=dtype.value, setting=setting.value)

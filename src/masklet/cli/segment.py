@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from masklet.cli.network import Device, Dtype, Model, Precision, load_network
+from masklet.cli.network import Device, Dtype, Model, Precision, Setting, Speed, load_network
 from masklet.cli.prompts import Box, Mask, Negatives, Points, read_prompts
 
 
@@ -21,6 +21,7 @@ def segment(
     model: Model = "nano",
     device: Device = None,
     dtype: Precision = Dtype.float32,
+    setting: Speed = Setting.exact,
 ) -> None:
     """Segment what is pointed at in a picture; a mask with several values is several objects."""
     import json
@@ -35,7 +36,7 @@ def segment(
     for prompt in prompts.values():
         check_prompt(prompt, picture.shape[:2])
     folder(out)
-    session = masklet.ImageSession(load_network(model, device, dtype), picture)
+    session = masklet.ImageSession(load_network(model, device, dtype, setting), picture)
     offered = {id: session.segment(prompt) for id, prompt in prompts.items()}
 
     best = masklet.Masks.joined({id: candidates.select(0) for id, candidates in offered.items()})

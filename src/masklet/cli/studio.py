@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from masklet.cli.network import Device, Dtype, Model, Precision, load_network
+from masklet.cli.network import Device, Dtype, Model, Precision, Setting, Speed, load_network
 
 
 def studio(
@@ -37,6 +37,7 @@ def studio(
     model: Model = "nano",
     device: Device = None,
     dtype: Precision = Dtype.float32,
+    setting: Speed = Setting.exact,
 ) -> None:
     """Open the studio: segment videos in the browser, alone or together."""
     from masklet.errors import MediaError, MissingExtra
@@ -62,4 +63,4 @@ def studio(
     typer.echo(
         f"The studio is at {address(settings)}\nCtrl-C ends it; what was made stays in {settings.data}."
     )
-    serve(settings, load_network(model, device, dtype), model, browser=browser)
+    serve(settings, load_network(model, device, dtype, setting), model, browser=browser)

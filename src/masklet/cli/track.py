@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from masklet.cli.network import Device, Dtype, Model, Precision, load_network
+from masklet.cli.network import Device, Dtype, Model, Precision, Setting, Speed, load_network
 from masklet.cli.prompts import Box, Mask, Negatives, Points, read_prompts
 from masklet.cli.results import USUAL, Formats, Results, progress_bar, told
 
@@ -44,6 +44,7 @@ def track(
     model: Model = "nano",
     device: Device = None,
     dtype: Precision = Dtype.float32,
+    setting: Speed = Setting.exact,
     fps: Annotated[float | None, typer.Option(help="Take so many frames of each second.")] = None,
     policy: Annotated[
         str, typer.Option(help="The memory policy: recency, gated, samurai, dam4sam or long.")
@@ -77,7 +78,7 @@ def track(
     else:
         saved.check(frames)
     folder(out)
-    network = load_network(model, device, dtype)
+    network = load_network(model, device, dtype, setting)
 
     with told(results), progress_bar() as progress:
         if saved is not None:
