@@ -99,6 +99,17 @@ class Caller:
         if following is not None and following.job is not None:
             following.job.done.result(60)
 
+    def exported(self, video: str, format: str, **said: Any) -> bytes:
+        """A file of an export, when it is there."""
+        export = self.post(f"{video}/exports", {"format": format, **said})["id"]
+        for _ in range(600):
+            state = self.get(f"/exports/{export}")
+            if state["state"] in ("finished", "failed"):
+                break
+            self.studio.exports._pool.submit(int).result(30)
+        assert state["state"] == "finished", state["message"]
+        return self.client.get(f"/api/exports/{export}/file").content
+
     def masks(self, video: str) -> dict[int, Any]:
         return {each["frame"]: each["masks"] for each in self.get(f"{video}/masks")["frames"]}
 

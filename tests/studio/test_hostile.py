@@ -22,7 +22,7 @@ from websockets.sync.client import ClientConnection, connect
 from masklet.studio.app import make_app
 from masklet.studio.server import MESSAGE_BYTES
 from masklet.studio.settings import Limits
-from studio import hostile
+from studio import hostile, hostile_files
 from studio.small import make_clip, make_picture, make_studio
 
 LIMITS = Limits(decode_seconds=8, picture_bytes=2**20)
@@ -61,7 +61,7 @@ class Served:
         self.ok("POST", f"{self.video}/prompts", {"frame": 0, "object": 1, "positive": [[20, 24]]})
 
     def raw(self, method: str, address: str, body: bytes | None = None, **headers: str) -> tuple[int, bytes]:
-        line = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        line = http.client.HTTPConnection("127.0.0.1", self.port, timeout=600)  # a busy machine takes long
         try:
             said = {name.replace("_", "-"): value for name, value in headers.items()}
             line.request(method, address, body, {"content-type": "application/json", **said})
@@ -75,7 +75,7 @@ class Served:
         assert status < 300, content
         return json.loads(content)
 
-    def upload(self, address: str, field: str, file: hostile.File, **fields: str) -> tuple[int, bytes]:
+    def upload(self, address: str, field: str, file: hostile_files.File, **fields: str) -> tuple[int, bytes]:
         name, content = file
         parts = [f'form-data; name="{each}"\r\n\r\n{value}'.encode() for each, value in fields.items()]
         parts.append(f'form-data; name="{field}"; filename="{name}"\r\n\r\n'.encode() + content)
@@ -122,7 +122,7 @@ def refused(answer: tuple[int, bytes]) -> str:
 @pytest.mark.slow
 def test_uploads(served: Served, tmp_path: Path) -> None:
     address = f"/api/projects/{served.project}/uploads"
-    found = hostile.files(tmp_path)
+    found = hostile_files.files(tmp_path)
     assert len(found) > 80
     wrong = {}
     for name, file in found.items():
@@ -158,9 +158,9 @@ def test_uploads_with_a_bit_or_two_changed(served: Served, tmp_path: Path) -> No
 
 @pytest.mark.slow
 def test_pictures(served: Served, tmp_path: Path) -> None:
-    for file in hostile.bombs().values():
+    for file in hostile_files.bombs().values():
         refused(served.upload("/api/image", "image", file, prompts='{"positive": [[1, 1]]}'))
-    sound = ("a.png", hostile.whole("PNG"))
+    sound = ("a.png", hostile_files.whole("PNG"))
     for prompts in (
         "",
         "x",

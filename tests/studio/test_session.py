@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
-import io
 import json
 import math
-import re
-import zipfile
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, cast
-from xml.etree import ElementTree
 
-import av
 import numpy as np
-import PIL.Image
 import pytest
 import torch
 
 from masklet import VideoSession, rle
-from masklet.media.formats import FORMATS
 from masklet.sessions.saved import SavedSession
-from masklet.studio.app import PAGE
 from masklet.studio.engine import Engine
-from masklet.studio.exports import SCRIPT
 from masklet.studio.resumption import RESUMABLE
 from studio.small import LENGTH, SIZE, Caller, counts
 from toys import toy_network
@@ -73,21 +64,10 @@ def play(caller: Caller, video: str, steps: list[tuple]) -> None:
                 caller.ask("DELETE", f"{video}/objects/{said[0]}")
 
 
-def exported(caller: Caller, video: str, format: str, **said: object) -> bytes:
-    export = caller.post(f"{video}/exports", {"format": format, **said})["id"]
-    for _ in range(600):
-        state = caller.get(f"/exports/{export}")
-        if state["state"] in ("finished", "failed"):
-            break
-        caller.studio.exports._pool.submit(int).result(30)
-    assert state["state"] == "finished", state["message"]
-    return caller.client.get(f"/api/exports/{export}/file").content
-
-
 def assert_is_the_session(caller: Caller, video: str, place: Path) -> VideoSession:
     """The script that is exported gives the masks that stand, when a session replays it."""
     script = place / "script.json"
-    script.write_bytes(exported(caller, video, "script"))
+    script.write_bytes(caller.exported(video, "script"))
     saved = SavedSession.read(script)
     session = VideoSession(toy_network(), caller.studio.settings.folder / "blots.mp4", policy=saved.policy)
     session.replay(saved.script)
@@ -137,7 +117,7 @@ def test_other_memory_rules_go_on_as_well(
             assert each.at == other.at and each.bank.anchors.keys() == other.bank.anchors.keys()
             assert known.keys() == also.keys() and all(torch.equal(known[name], also[name]) for name in known)
             assert (policy == "dam4sam") == bool(each.bank.anchors) and (policy == "gated") == (not known)
-    assert json.loads(exported(caller, video, "script"))["policy"] == policy
+    assert json.loads(caller.exported(video, "script"))["policy"] == policy
 
 
 def test_undo_and_redo_bring_back_every_state(caller: Caller) -> None:
@@ -209,7 +189,7 @@ def test_what_is_painted_stands_as_it_was_painted(caller: Caller, tmp_path: Path
     caller.studio.live.drop(video.rpartition("/")[2])
     assert caller.masks(video)[0] == [answer]
     assert_is_the_session(caller, video, tmp_path)
-    (tmp_path / "coco.json").write_bytes(exported(caller, video, "coco"))
+    (tmp_path / "coco.json").write_bytes(caller.exported(video, "coco"))
     coco = json.loads((tmp_path / "coco.json").read_text())
     first = next(each for each in coco["annotations"] if each["image_id"] == coco["images"][0]["id"])
     assert first["segmentation"] == {"size": list(SIZE), "counts": answer["counts"]}
@@ -330,54 +310,3 @@ def test_a_picture_needs_no_session(caller: Caller) -> None:
     answer = caller.ask("POST", "/image", files={"image": ("a.png", picture)}, data={"prompts": prompts})
     assert [len(each["masks"]) for each in answer["results"]] == [3, 1]
     assert answer["size"] == list(SIZE)
-
-
-def pieces(file: str, content: bytes) -> int:
-    """How much is in a file that was exported, by a reader that is not ours."""
-    match Path(file).suffix:
-        case ".json":
-            return len(json.loads(content))
-        case ".xml":
-            return len(ElementTree.fromstring(content))
-        case ".mp4" | ".webm":
-            with av.open(io.BytesIO(content)) as container:
-                return sum(1 for _ in container.decode(video=0))
-    with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        for name in archive.namelist():
-            if name.endswith((".png", ".jpg")):
-                PIL.Image.open(archive.open(name)).load()
-        return len(archive.namelist())
-
-
-def test_every_format_is_written_and_can_be_read(caller: Caller) -> None:
-    video = caller.video()
-    caller.click(video)
-    caller.follow(video)
-    about = caller.get("/about")
-    for format in about["formats"]:
-        found = pieces(format["file"], exported(caller, video, format["id"]))
-        assert found == LENGTH if format["file"].endswith(("mp4", "webm")) else found, format
-    menu = (PAGE / "panels" / "export.js").read_text()
-    table = (Path(__file__).parents[2] / "docs" / "api.md").read_text()
-    for id in (*FORMATS, SCRIPT):
-        assert re.search(rf'[ "]{id}"?: \["[^"]+", "[^"]+"\]', menu), f"the page does not say what {id} is"
-        assert f"| `{id}` |" in table, f"docs/api.md does not name {id}"
-    assert {each["id"] for each in about["formats"]} == {*FORMATS, SCRIPT}
-
-
-def test_the_description_tells_of_every_answer(caller: Caller) -> None:
-    """So that another program can have its calls and types made from it."""
-    described = caller.get("/openapi.json")
-    names = []
-    for path, calls in described["paths"].items():
-        for method, call in calls.items():
-            names.append(call["operationId"])
-            if path.startswith("/label-studio"):
-                continue  # its forms are Label Studio's
-            for status, answer in call["responses"].items():
-                form = answer.get("content", {}).get("application/json", {}).get("schema", {})
-                told = "$ref" in form or any("$ref" in each for each in form.get("anyOf", ()))
-                silent = status == "204" or path.endswith((".jpg", "/file"))
-                assert told or silent, f"{method} {path} does not say what {status} is"
-                assert status[0] == "2" or form["$ref"].endswith("/Error")
-    assert len(set(names)) == len(names)

@@ -190,7 +190,7 @@ class Engine:
             assert isinstance(answer, MaskPrediction)  # a session so short gives up none of its answers
             state = {} if prompted else cast(Resumable, each.policy).state(each.bank)
             known = Known(answer, None if memory is None else memory.tokens, state)
-            anchor = frame in each.bank.anchors
+            anchor = not prompted and frame in each.bank.anchors
             found = _found(session.masks(frame).select(id), known, prompted=prompted, anchor=anchor)
             row = change.put(number, found)
             self._rows.put(row, known)
