@@ -88,7 +88,7 @@ def recipe(order: Order) -> Recipe:
                 stage(
                     "calm again",
                     192,
-                    4000,
+                    1900,
                     (4e-4, 2.5e-4),
                     *((1, 10, 0.5), (4, 4, 0.25), (8, 2, 0.25)),
                     objects=4,
@@ -100,7 +100,7 @@ def recipe(order: Order) -> Recipe:
                 stage(
                     "again to the end",
                     256,
-                    400,
+                    600,
                     (2.5e-4, 0.0),
                     *((1, 8, 0.45), (4, 3, 0.25), (8, 1, 0.2), (16, 1, 0.1)),
                     objects=4,
