@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import PIL.Image
 import pytest
 
-from masklet import rle
 from masklet.errors import MaskletError, MediaError, PromptError
 from masklet.media import Frames
 from masklet.model import Sam2
@@ -19,24 +16,9 @@ from masklet.sessions.features import FeatureCache
 from masklet.sessions.script import Script
 from masklet.sessions.stream import Tracker
 from masklet.sessions.video import VideoSession
-from masklet.types import Masks, Prompt
-from toys import Fake, assert_equal, blob, click, differ
-
-FAR = Prompt(negative=[(50, 40)])
-
-
-def follow(session: VideoSession, *args: int | None, reverse: bool = False) -> dict[int, Masks]:
-    return {masks.frame: masks for masks in session.propagate(*args, reverse=reverse)}
-
-
-def standing(session: VideoSession) -> dict[int, Masks]:
-    return {frame: session.masks(frame) for frame in session.answered}
-
-
-def assert_all_equal(one: dict[int, Masks], other: dict[int, Masks], tolerance: float = 0.0) -> None:
-    assert one.keys() == other.keys()
-    for frame in one:
-        assert_equal(one[frame], other[frame], tolerance=tolerance)
+from masklet.types import Prompt
+from sessions.followed import FAR, assert_all_equal, follow, standing
+from toys import Fake, blob, click
 
 
 def worked_on(network: Sam2, frames: object) -> VideoSession:
@@ -126,186 +108,6 @@ def test_a_session_of_arrays_is_restored_with_them(fake: Fake, frames: np.ndarra
         (tmp_path / "broken.json").write_text(text)
         with pytest.raises(MaskletError, match=r"broken\.json is not a"):
             VideoSession.restore(fake, tmp_path / "broken.json", frames)
-
-
-def test_prompted_frames_keep_their_answers(network: Sam2, frames: np.ndarray) -> None:
-    session = VideoSession(network, frames)
-    said = {(0, 1): session.prompt(0, 1, click()), (7, 2): session.prompt(7, 2, Prompt(mask=blob()))}
-    follow(session)
-    said[4, 1] = session.prompt(4, 1, FAR)
-    said[9, 1] = session.prompt(9, 1, click(40, 40))
-    for reverse in (False, True, True, False):
-        follow(session, reverse=reverse)
-        for (frame, id), masks in said.items():
-            assert_equal(session.masks(frame).select(id), masks.select(id))
-
-
-def test_prompted_frames_keep_their_answers_in_a_small_bank(network: Sam2, frames: np.ndarray) -> None:
-    session = VideoSession(network, frames, capacity=2)
-    said = {frame: session.prompt(frame, 1, click(10 * frame, 20)) for frame in (0, 2, 4, 6)}
-    for reverse in (False, True):
-        found = follow(session, reverse=reverse)
-        for frame, masks in said.items():
-            assert_equal(found[frame], masks)
-
-
-def test_a_correction_sticks_and_changes_what_follows(network: Sam2, frames: np.ndarray) -> None:
-    session = VideoSession(network, frames)
-    session.prompt(0, 1, click())
-    before = follow(session)
-    corrected = session.prompt(5, 1, Prompt(mask=blob()))
-    assert_all_equal(standing(session), {**before, 5: corrected})
-    after = follow(session)
-    assert_equal(after[5], corrected)
-    assert differ(after[5], before[5]) and all(differ(after[i], before[i], by=1e-2) for i in (6, 7, 8, 9))
-    assert_equal(after[0], before[0])
-
-
-def test_a_drawn_mask_stands_as_it_was_drawn(network: Sam2, frames: np.ndarray, tmp_path: Path) -> None:
-    """To the pixel, wherever masks are read; but clicks upon it start from what the network made of it."""
-    stripes = np.zeros(blob().shape, dtype=bool)
-    stripes[::5, ::3] = True
-    session = VideoSession(network, frames)
-    session.prompt(0, 2, click())
-    shown = session.prompt(2, 1, Prompt(mask=stripes))
-    assert np.array_equal(shown[1], stripes) and not shown.drawn.keys() - {1}
-    for reverse in (False, True):
-        assert np.array_equal(follow(session, reverse=reverse)[2][1], stripes)
-    stands = session.masks(2)
-    assert np.array_equal(stands[1], stripes) and np.array_equal(stands.select(1).logits[0] > 0, stripes)
-    assert np.array_equal(rle.decode(stands.rle()[stands.ids.index(1)]), stripes)
-    assert not np.array_equal(Masks.__getitem__(replace(stands, drawn={}), 1), stripes)
-
-    session.save(tmp_path / "session.json")
-    assert_equal(VideoSession.restore(network, tmp_path / "session.json", frames).masks(2), stands)
-    session.prompt(2, 1, FAR)
-    assert not session.masks(2).drawn
-    session.undo()
-    assert_equal(session.masks(2), stands)
-    session.clear(2, 1)
-    assert 1 not in session.masks(2)
-
-
-def test_a_correction_starts_from_what_stands(network: Sam2, frames: np.ndarray) -> None:
-    """Later clicks see the earlier answer and, where the object was followed, the memory."""
-    followed, unseen = VideoSession(network, frames), VideoSession(network, frames)
-    for session in (followed, unseen):
-        session.prompt(0, 1, click())
-    follow(followed)
-    assert differ(followed.prompt(3, 1, click(40, 40)), unseen.prompt(3, 1, click(40, 40)))
-
-    at_once, in_two = VideoSession(network, frames), VideoSession(network, frames)
-    in_two.prompt(0, 1, click())
-    assert at_once.script == Script() and differ(
-        at_once.prompt(0, 1, click() | FAR), in_two.prompt(0, 1, FAR)
-    )
-    assert at_once.script[0][1] == in_two.script[0][1]
-
-
-def test_objects_do_not_touch_one_another(network: Sam2, frames: np.ndarray) -> None:
-    alone, shared = VideoSession(network, frames), VideoSession(network, frames)
-    alone.prompt(2, 1, click())
-    alone.prompt(6, 1, FAR)
-    shared.prompt(0, 5, Prompt(box=(4, 4, 40, 40)))
-    shared.prompt(2, 1, click())
-    shared.prompt(2, 3, Prompt(mask=blob()))
-    shared.prompt(6, 1, FAR)
-    shared.prompt(8, 3, Prompt(mask=~blob()))
-    expected = follow(alone)
-    for masks in (follow(shared), standing(shared)):
-        for frame in expected:
-            assert_equal(masks[frame].select(1), expected[frame], tolerance=2e-3)
-    shared.clear(8, 3)
-    shared.remove(5)
-    for frame, masks in follow(shared).items():
-        assert_equal(masks.select(1), expected[frame], tolerance=2e-3)
-
-
-def test_clearing_and_removing_touch_one_object(network: Sam2, frames: np.ndarray) -> None:
-    session = VideoSession(network, frames)
-    session.prompt(0, 1, click())
-    session.prompt(0, 2, Prompt(mask=blob()))
-    session.prompt(5, 1, FAR)
-    before = follow(session)
-    session.clear(5, 1)
-    assert 1 not in session.masks(5)
-    assert dict(session.script) == {0: {1: click(), 2: Prompt(mask=blob())}}
-    for frame in before:
-        assert_equal(session.masks(frame).select(2), before[frame].select(2))
-        if frame != 5:
-            assert_equal(session.masks(frame).select(1), before[frame].select(1))
-    session.remove(1)
-    assert session.ids == (2,)
-    for frame in before:
-        assert_equal(session.masks(frame), before[frame].select(2))
-    session.clear(0, 2)
-    assert session.ids == () and session.answered == () and dict(session.script) == {}
-
-
-def test_what_was_cleared_leaves_no_trace(network: Sam2, frames: np.ndarray) -> None:
-    session, plain = VideoSession(network, frames), VideoSession(network, frames)
-    session.prompt(0, 1, click())
-    session.prompt(5, 1, Prompt(mask=blob()))
-    session.clear(5, 1)
-    plain.prompt(0, 1, click())
-    assert_all_equal(follow(session), follow(plain))
-
-
-CHANGES: dict[str, Callable[[VideoSession], object]] = {
-    "a prompt": lambda session: session.prompt(3, 1, Prompt(mask=blob())),
-    "a new object": lambda session: session.prompt(3, 9, click()),
-    "a clearing": lambda session: session.clear(2, 1),
-    "the last clearing": lambda session: session.clear(2, 4),
-    "a removal": lambda session: session.remove(1),
-}
-
-
-@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
-@pytest.mark.parametrize("followed", [False, True])
-def test_undo_restores(
-    network: Sam2, frames: np.ndarray, change: Callable[[VideoSession], object], followed: bool
-) -> None:
-    def made() -> VideoSession:
-        session = VideoSession(network, frames)
-        session.prompt(2, 1, click())
-        session.prompt(2, 4, Prompt(box=(4, 4, 40, 40)))
-        follow(session, 2, 6)
-        session.prompt(5, 1, FAR)
-        return session
-
-    session, untouched = made(), made()
-    change(session)
-    if followed:
-        follow(session, 2, 8)
-    assert session.script != untouched.script
-    session.undo()
-    assert session.script == untouched.script and session.ids == untouched.ids
-    assert_all_equal(standing(session), standing(untouched))
-    assert_equal(session.prompt(4, 1, FAR), untouched.prompt(4, 1, FAR))
-    assert_all_equal(follow(session), follow(untouched))
-
-
-def test_undo_goes_back_to_the_beginning(fake: Fake, frames: np.ndarray) -> None:
-    session = VideoSession(fake, frames)
-    session.prompt(0, 1, click())
-    follow(session)
-    session.prompt(0, 1, FAR)
-    session.undo()
-    assert len(session.answered) == 10, "what was followed before stays"
-    session.undo()
-    assert session.ids == () and session.answered == () and session.script == Script()
-    with pytest.raises(PromptError, match="nothing to undo"):
-        session.undo()
-
-
-def test_a_refused_prompt_is_no_step(fake: Fake, frames: np.ndarray) -> None:
-    session = VideoSession(fake, frames)
-    for bad in (lambda: session.prompt(10, 1, click()), lambda: session.prompt(0, 1, click(99, 99))):
-        with pytest.raises(MaskletError):
-            bad()
-    assert session.script == Script() and session.ids == ()
-    with pytest.raises(PromptError, match="nothing to undo"):
-        session.undo()
 
 
 @pytest.mark.parametrize(
@@ -432,16 +234,3 @@ def test_what_goes_wrong_is_said(fake: Fake, frames: np.ndarray) -> None:
     ):
         with pytest.raises(MaskletError, match=part):
             wrong()
-
-
-def test_undoing_and_removing_while_following(fake: Fake, frames: np.ndarray) -> None:
-    """The steps stay such that they can be replayed."""
-    for end in (VideoSession.undo, lambda session: session.remove(1)):
-        session = VideoSession(fake, frames)
-        session.prompt(0, 1, click())
-        following = session.propagate()
-        next(following)
-        end(session)
-        assert next(following).ids == ()
-        again = VideoSession(fake, frames).replay(session.script)
-        assert again.ids == () and again.script == session.script

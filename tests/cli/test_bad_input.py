@@ -1,0 +1,91 @@
+"""What cannot be done is refused in one sentence, before anything is written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import PIL.Image
+import pytest
+
+from masklet import VideoSession
+from toys import SIZE, clip, toy_network
+
+from .conftest import Run
+from .written import CLICK
+
+BAD = {
+    "a missing file": (("track", "nowhere.mp4", *CLICK), "there is no file nowhere.mp4"),
+    "an empty file": (("track", "empty.mp4", *CLICK), "empty.mp4 is empty"),
+    "no video": (("track", "text.mp4", *CLICK), "text.mp4 is not a video, or is cut short"),
+    "a file cut short in its head": (("track", "stump.mp4", *CLICK), "not a video, or is cut short"),
+    "an empty folder": (("track", "nothing", *CLICK), "holds no pictures"),
+    "a click outside": (("track", "clip.mp4", "--point", "64,3"), "0 <= x < 64 and 0 <= y < 48. Got (64, 3)"),
+    "a box without area": (("track", "clip.mp4", "--box", "9,9,9,20"), "box must have an area"),
+    "a box elsewhere": (("track", "clip.mp4", "--box", "90,9,99,20"), "box must touch the frame"),
+    "a mask of another size": (
+        ("track", "clip.mp4", "--mask", "small.png"),
+        "(48, 64), the size of the frame",
+    ),
+    "no mask": (("track", "clip.mp4", "--mask", "text.mp4"), "text.mp4"),
+    "an empty mask": (("track", "clip.mp4", "--mask", "black.png"), "black.png shows no object"),
+    "a frame beyond the end": (
+        ("track", "clip.mp4", *CLICK, "--frame", "6"),
+        "6 frames, 0 to 5. Got frame 6",
+    ),
+    "a frame before the start": (("track", "clip.mp4", *CLICK, "--frame", "-1"), "Got frame -1"),
+    "nothing pointed at": (("track", "clip.mp4"), "point at something"),
+    "half a point": (("track", "clip.mp4", "--point", "7"), "expected 2 numbers in pixels, X,Y. Got '7'"),
+    "an endless point": (("track", "clip.mp4", "--point", "nan,3"), "finite"),
+    "an unknown model": (("track", "clip.mp4", *CLICK, "--model", "sam9"), "there is no model 'sam9'"),
+    "a missing checkpoint": (("track", "clip.mp4", *CLICK, "--model", "no/such.pt"), "no file no/such.pt"),
+    "an unknown device": (("track", "clip.mp4", *CLICK, "--device", "abacus"), "abacus cannot be used here"),
+    "an unknown precision": (("track", "clip.mp4", *CLICK, "--dtype", "float8"), "float8"),
+    "an unknown format": (("track", "clip.mp4", *CLICK, "--format", "gif"), "there is no format 'gif'"),
+    "no such script": (("track", "clip.mp4", "--script", "nowhere.json"), "no saved session at nowhere.json"),
+    "no script": (("track", "clip.mp4", "--script", "text.mp4"), "text.mp4 is not a saved session"),
+    "script and click": (("track", "clip.mp4", *CLICK, "--script", "session.json"), "leave the pointing out"),
+    "pictures have no times": (("track", "frames", *CLICK, "--fps", "5"), "has no times"),
+    "no picture": (("segment", "text.mp4", *CLICK), "text.mp4"),
+    "a click beside the picture": (("segment", "frames/0.png", "--point", "3,48"), "Got (3, 48)"),
+    "nothing pointed at in a picture": (("segment", "frames/0.png"), "point at something"),
+}
+
+
+@pytest.fixture
+def desk(shelf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with much that is wrong; the current one."""
+    for name in ("clip.mp4", "frames", "toy.safetensors"):
+        (tmp_path / name).symlink_to(shelf / name)
+    (tmp_path / "empty.mp4").touch()
+    (tmp_path / "text.mp4").write_text("no video at all\n" * 50)
+    (tmp_path / "stump.mp4").write_bytes((shelf / "clip.mp4").read_bytes()[:200])
+    (tmp_path / "nothing").mkdir()
+    PIL.Image.new("L", (8, 8), 1).save(tmp_path / "small.png")
+    PIL.Image.new("L", SIZE[::-1], 0).save(tmp_path / "black.png")
+    session = VideoSession(toy_network(), clip(1))
+    session.save(tmp_path / "session.json")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize(("arguments", "part"), BAD.values(), ids=BAD)
+def test_bad_input_gets_one_sentence(run: Run, desk: Path, arguments: tuple[str, ...], part: str) -> None:
+    earlier = desk / "out" / "masklets.json"
+    earlier.parent.mkdir()
+    earlier.write_text("what was written before")
+    model = () if "--model" in arguments else ("--model", "toy.safetensors")
+    answer = run(*arguments, *model, "--out", "out")
+    assert answer.code in (1, 2) and answer.out == ""
+    assert part in answer.err and "Traceback" not in answer.err
+    assert answer.code == 2 or answer.err.count("\n") == 1, "one line"
+    assert [path.name for path in earlier.parent.iterdir()] == ["masklets.json"]
+    assert earlier.read_text() == "what was written before"
+
+
+@pytest.mark.parametrize("command", ["track clip.mp4", "segment frames/0.png"])
+@pytest.mark.parametrize("out", ["taken", "taken/below"])
+def test_a_folder_that_cannot_be_written(run: Run, desk: Path, command: str, out: str) -> None:
+    (desk / "taken").write_text("a file")
+    answer = run(*command.split(), *CLICK, "--model", "toy.safetensors", "--out", out)
+    assert answer.code == 1 and f"{out} cannot be written" in answer.err
+    assert (desk / "taken").read_text() == "a file"
