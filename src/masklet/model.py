@@ -140,7 +140,10 @@ class Sam2(nn.Module):
             prediction.logits[:, None], size=self.config.image_size, mode="bilinear", align_corners=False
         )[:, 0]
         mask = (logits > 0).float() if binary else logits.sigmoid()
-        return self.memory_encoder(features.coarse, (20 * mask - 10).to(self.dtype), prediction.score)
+        tokens: Tensor = self._run("memorize", self.memory_encoder)(
+            features.coarse, (20 * mask - 10).to(self.dtype), prediction.score
+        )
+        return tokens
 
 
 def drawn(mask: Float[Tensor, "b S S"], size: int) -> Float[Tensor, "b h4 w4"]:

@@ -86,11 +86,13 @@ def evaluate(
     from masklet.policies import find_policy
 
     find_policy(policy)
-    if protocol is Rules.policies:
-        compare(data, None if names is None else layouts.listed(names), out, model, jobs, device, dtype)
-        return
     if given and protocol is not Rules.video:
         raise typer.BadParameter(f"{protocol} gives its own prompts; --given is for video.")
+    if protocol is Rules.policies:
+        if cuts or policy != "recency":
+            raise typer.BadParameter("policies compares them all: leave --policy and --cuts out.")
+        compare(data, None if names is None else layouts.listed(names), out, model, jobs, device, dtype)
+        return
     template = report.page_template()
     measurement = _measurement(protocol, given or [Given.mask], frames)
     read = layouts.pictures if protocol is Rules.image else layouts.clips

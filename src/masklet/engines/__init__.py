@@ -20,6 +20,7 @@ from masklet.engines.attention import KernelAttention
 from masklet.engines.current import Current
 from masklet.engines.encoder import kernel_encoder
 from masklet.engines.kernels import Bits
+from masklet.engines.memory import kernel_memory_encoder
 from masklet.engines.openvino import openvino_encoder
 from masklet.errors import MaskletError
 from masklet.model import Engine, Sam2
@@ -46,6 +47,9 @@ NUMBERS: dict[Setting, Numbers] = {
     "balanced": Numbers(16, 8),
     "fast": Numbers(8, 8),
 }
+
+
+VERBS = ("encode", "attend", "memorize")  # those that engines run
 
 
 @dataclass(frozen=True)
@@ -84,7 +88,12 @@ def fit(model: Sam2, engine: EngineName = "auto", setting: Setting = "exact") ->
 
 
 def _module(model: Sam2, verb: str) -> nn.Module:
-    return model.image_encoder if verb == "encode" else model.memory_attention
+    verbs = {
+        "encode": model.image_encoder,
+        "attend": model.memory_attention,
+        "memorize": model.memory_encoder,
+    }
+    return verbs[verb]
 
 
 def unfitness(model: Sam2) -> str | None:
@@ -111,19 +120,19 @@ def choose(engine: EngineName = "auto", setting: Setting = "exact") -> list[Choi
     if engine == "kernels" and missing is not None:
         raise MaskletError(f"engine='kernels' cannot be used: {missing}. Use engine='torch'.")
     if engine == "torch":
-        return [Choice(verb, "torch, float32", "as asked") for verb in ("encode", "attend")]
+        return [Choice(verb, "torch, float32", "as asked") for verb in VERBS]
     if missing is not None:
-        encode, attend = (
-            Choice(verb, "torch, float32", f"no kernels: {missing}") for verb in ("encode", "attend")
-        )
+        choices = [Choice(verb, "torch, float32", f"no kernels: {missing}") for verb in VERBS]
     else:
         numbers = NUMBERS[setting]
         runs, why = f"kernels, {numbers}", f"{setting}: the CPU has VNNI, and there is a compiler"
-        encode = Choice("encode", runs, why, partial(_encoder, numbers))
-        attend = Choice("attend", runs, why, partial(_attention, numbers))
+        makers = (_encoder, _attention, _memory_encoder)
+        choices = [
+            Choice(verb, runs, why, partial(make, numbers)) for verb, make in zip(VERBS, makers, strict=True)
+        ]
     if engine == "openvino":
-        encode = Choice("encode", "OpenVINO", "as asked", openvino_encoder)
-    return [encode, attend]
+        choices[0] = Choice("encode", "OpenVINO", "as asked", openvino_encoder)
+    return choices
 
 
 def _encoder(numbers: Numbers, model: Sam2) -> Engine:
@@ -132,3 +141,7 @@ def _encoder(numbers: Numbers, model: Sam2) -> Engine:
 
 def _attention(numbers: Numbers, model: Sam2) -> Engine:
     return KernelAttention(model.memory_attention, numbers.layers, numbers.attention)
+
+
+def _memory_encoder(numbers: Numbers, model: Sam2) -> Engine:
+    return kernel_memory_encoder(model.memory_encoder, numbers.layers)

@@ -42,7 +42,7 @@ inline __m512 exp512(__m512 x) {  // for -1e4 <= x <= 0, which is what softmax n
     return _mm512_scalef_ps(p, whole);
 }
 
-inline __m512 rough_exp512(__m512 x) {  // the same with a relative error below 2e-4, for weights of 8 bits
+inline __m512 rough_exp512(__m512 x) {  // the same with a relative error below 2e-4, beside integers
     const __m512 whole = _mm512_roundscale_ps(_mm512_mul_ps(x, all(1.44269504f)), 0);
     const __m512 f = _mm512_fmsub_ps(x, all(1.44269504f), whole);
     __m512 p = all(5.6171544e-2f);
@@ -50,14 +50,16 @@ inline __m512 rough_exp512(__m512 x) {  // the same with a relative error below 
     return _mm512_scalef_ps(p, whole);
 }
 
+template <bool ROUGH>
 inline __m512 gelu512(__m512 x) {  // through erf, Abramowitz and Stegun 7.1.26
     const __m512 z = _mm512_abs_ps(_mm512_mul_ps(x, all(0.70710678f)));
-    const __m512 t = _mm512_div_ps(all(1.0f), _mm512_fmadd_ps(z, all(0.3275911f), all(1.0f)));
+    const __m512 whole = _mm512_fmadd_ps(z, all(0.3275911f), all(1.0f));
+    const __m512 t = ROUGH ? _mm512_rcp14_ps(whole) : _mm512_div_ps(all(1.0f), whole);
     __m512 p = all(1.061405429f);
     for (const float each : {-1.453152027f, 1.421413741f, -0.284496736f, 0.254829592f})
         p = _mm512_fmadd_ps(p, t, all(each));
     const __m512 exponent = _mm512_max_ps(_mm512_sub_ps(_mm512_setzero_ps(), _mm512_mul_ps(z, z)), all(-87.0f));
-    const __m512 tail = _mm512_mul_ps(_mm512_mul_ps(p, t), exp512(exponent));
+    const __m512 tail = _mm512_mul_ps(_mm512_mul_ps(p, t), ROUGH ? rough_exp512(exponent) : exp512(exponent));
     const __m512 erf = _mm512_sub_ps(all(1.0f), tail);  // of |x| / sqrt 2
     const __m512 half = _mm512_mul_ps(x, all(0.5f));
     return _mm512_fmadd_ps(_mm512_abs_ps(half), erf, half);
@@ -427,7 +429,7 @@ void apply(const Layer& layer, Block<Number>& block, const float* x, int count, 
                     const __m512 size = _mm512_mul_ps(_mm512_loadu_ps(layer.scale + at), all(block.scale[r + i]));
                     __m512 y = _mm512_fmadd_ps(dots[i][half], size, _mm512_loadu_ps(layer.bias + at));
                     if (layer.activation == 1) y = _mm512_max_ps(y, _mm512_setzero_ps());
-                    if (layer.activation == 2) y = gelu512(y);
+                    if (layer.activation == 2) y = gelu512<!std::is_same_v<Number, Float32>>(y);
                     _mm512_storeu_ps(out + static_cast<int64_t>(r + i) * outputs + at, y);
                 }
         }
