@@ -12,10 +12,11 @@ import time
 import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import av
-from playwright.sync_api import Browser, Locator, Page, ViewportSize
+from playwright.sync_api import Browser, CDPSession, Locator, Page, ViewportSize
 
 DEMO = Path(__file__).parents[3] / "examples" / "demo.mp4"
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -203,14 +204,18 @@ class Screen:
 
     def touch(self, kind: str, *points: tuple[float, float]) -> None:
         """Fingers on the screen, in its pixels: "touchStart", "touchMove" or "touchEnd"."""
-        session = self.page.context.new_cdp_session(self.page)
         fingers = [{"x": x, "y": y, "id": id} for id, (x, y) in enumerate(points)]
-        session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": fingers})
-        session.detach()
+        self._fingers.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": fingers})
+
+    @cached_property
+    def _fingers(self) -> CDPSession:
+        return self.context.new_cdp_session(self.page)
 
     def nameless(self) -> list[str]:
         """Controls that a screen reader could only call by their kind."""
-        return re.findall(rf"^\s*- (?:{CONTROLS})(?! \").*$", self.page.locator("body").aria_snapshot(), re.M)
+        return re.findall(
+            rf"^\s*- (?:{CONTROLS})\b(?! \").*$", self.page.locator("body").aria_snapshot(), re.M
+        )
 
     def objects(self) -> list[str]:
         return self.page.locator(".object input.name").evaluate_all("all => all.map(each => each.value)")
