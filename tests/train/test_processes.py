@@ -49,7 +49,7 @@ nano.exam = lambda held_back: Exam(held_back_stills([plain(held_back[0], 256)]),
 def recipe(order):
     whole = nano.recipe(order)
     stages = [
-        replace(stage, steps=3, shares=tuple(replace(share, clips=1) for share in stage.shares))
+        replace(stage, steps=2, shares=tuple(replace(share, clips=1) for share in stage.shares))
         for stage in whole.stages[:2]
     ]
     return replace(whole, stages=tuple(stages))
@@ -112,7 +112,7 @@ def test_the_command_goes_on_with_nanos_recipe_after_it_was_killed(tmp_path: Pat
     before = len(rows(killed))
     subprocess.run([sys.executable, *words(killed)], env=environment(), check=True, cwd=tmp_path)
     assert rows(killed)[before]["step"] > 2, "it was to go on, not to begin anew"
-    assert len(losses(whole)) == 6 and losses(killed) == losses(whole)
+    assert len(losses(whole)) == 4 and losses(killed) == losses(whole)
     assert (killed / "report.html").is_file()
 
 
