@@ -43,6 +43,20 @@ def test_a_baseline_has_no_policies(tmp_path: Path) -> None:
     assert "Got flow: choose a model" in str(answer.exception)
 
 
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [
+        (("--policy", "gated"), "leave --policy and --cuts out"),
+        (("--cuts",), "leave --policy and --cuts out"),
+        (("--given", "box"), "--given is for video"),
+    ],
+)
+def test_what_is_said_of_one_policy(tmp_path: Path, words: tuple[str, ...], part: str) -> None:
+    said = ["evaluate", "policies", str(tmp_path), "--out", str(tmp_path / "out"), *words]
+    answer = CliRunner().invoke(app, said, env={"COLUMNS": "300"})
+    assert answer.exit_code == 2 and part in answer.output
+
+
 def test_a_misspelt_policy_gets_a_sentence(tmp_path: Path) -> None:
     for command in (["evaluate", "video", str(tmp_path)], ["track", "clip.mp4", "--point", "1,1"]):
         answer = CliRunner().invoke(app, [*command, "--out", str(tmp_path / "out"), "--policy", "samuray"])

@@ -28,6 +28,14 @@ KNOBS: dict[str, dict[str, Any]] = {
     "low thresholds": {"mask_threshold": 4.0, "stability_score_thresh": 0.3, "box_nms_thresh": 0.98},
     "crops": {"crop_n_layers": 1, "crop_n_points_downscale_factor": 2, "crop_nms_thresh": 0.97},
     "refined": {"use_m2m": True, "stability_score_thresh": 0.1, "box_nms_thresh": 0.97},
+    "refined in crops": {
+        "use_m2m": True,
+        "stability_score_thresh": 0.1,
+        "box_nms_thresh": 0.97,
+        "crop_n_layers": 1,
+        "crop_n_points_downscale_factor": 2,
+        "crop_nms_thresh": 0.97,
+    },
     "own points": {
         "points_per_side": None,
         "point_grids": [np.random.default_rng(0).random((20, 2))],
