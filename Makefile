@@ -15,14 +15,14 @@ TYPESCRIPT := typescript@7.0.2
 PROGRESS := awk '/^ *Downloading|^Processing .*whl|^Installing/ { sub(/^ */, "  "); print substr($$0, 1, 96); fflush() }'
 
 VIDEO ?= examples/demo.mp4
-DEMO_BOX := 132,70,247,249
-WHERE = $(if $(POINT),--point "$(POINT)",$(if $(filter examples/demo.mp4,$(VIDEO)),--box $(DEMO_BOX)))
+DEMO_POINT := 188,140
+WHERE = $(or $(POINT),$(if $(filter examples/demo.mp4,$(VIDEO)),$(DEMO_POINT)))
 
 .PHONY: help demo test check bench docs
 
 demo: .venv/.plain ## Follow an object: make demo, or make demo VIDEO=clip.mp4 POINT=x,y
 	@[ -n '$(WHERE)' ] || { echo "POINT is missing: where to click on the first frame, as in make demo VIDEO=$(VIDEO) POINT=320,180" >&2; exit 2; }
-	@$(BIN)/masklet track "$(VIDEO)" $(WHERE) --out out/demo
+	@$(BIN)/masklet track "$(VIDEO)" --point "$(WHERE)" --out out/demo
 
 test: .venv/.dev .venv/.peer ## Run the whole test suite
 	@$(BIN)/pytest --numprocesses logical --maxprocesses 4 --dist worksteal --durations 10
