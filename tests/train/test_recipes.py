@@ -33,8 +33,7 @@ def test_all_recipes_are_known_and_say_their_command_and_cost() -> None:
     for path in files:
         said = path.read_text().split('"""')[1]
         assert f"masklet train {path.stem} " in said
-        # How nano was made, at what cost and how good it is: docs/nano.md.
-        assert path.stem == "nano" or ("Cost: " in said and "Expected score: " in said), path.stem
+        assert "Cost: " in said and "Expected score: " in said, path.stem
     with pytest.raises(MaskletError, match=r"Known are eight_gpus, finetune, .*mae, nano"):
         find_recipe("nono")
 
@@ -60,3 +59,19 @@ def test_from_nothing_everything_learns_and_fast(order: Order) -> None:
     assert made.stages[0].rates == (1e-3, 1e-4) and made.layer_decay == 1.0 and made.repeat is None
     tuned = find_recipe("finetune")(order)
     assert isinstance(tuned, Recipe) and tuned.preset == "decoder" and tuned.start == order.model
+
+
+def test_nano_begins_with_other_weights_and_keeps_its_stages_when_shortened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # pictures are kept in the folder that it runs in
+    (tmp_path / "sets").mkdir()
+    write_coco(tmp_path / "sets" / "discs", 40)
+    whole = find_recipe("nano")(Order(tmp_path / "sets"))
+    short = find_recipe("nano")(Order(tmp_path / "sets", model="nano", steps=56))
+    assert isinstance(whole, Recipe) and isinstance(short, Recipe)
+    assert whole.start is None and short.start == "nano"
+    assert [stage.name for stage in short.stages] == [stage.name for stage in whole.stages]
+    assert abs(short.steps - 56) < len(short.stages)
+    with pytest.raises(MaskletError, match="networks of nano's numbers"):
+        find_recipe("nano")(Order(tmp_path / "sets", model="new-tiny"))

@@ -2,6 +2,12 @@
 
 masklet train nano FOLDER_OF_IMAGE_SETS --out runs/nano
 torchrun --nproc-per-node 2 -m masklet train nano ...      one process for each core trains faster
+
+`--model runs/mae/model.safetensors` begins with a trunk that masked auto-encoding taught (never run to its
+end), and `--steps N` shortens or stretches every stage alike.
+
+Cost: 5,600 steps, about four hours of two cores (AVX-512) that other work shared; 5 GB for each process.
+Expected score: held back, 0.52 from one click (best of three), 0.56 from three, 0.59 from a box.
 """
 
 from __future__ import annotations
@@ -9,10 +15,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 from masklet.config import NANO
+from masklet.errors import MaskletError
 from masklet.train.composer import Composer, Mix
 from masklet.train.composer.stills import plain
 from masklet.train.images import Picture, split
-from masklet.train.order import Order
+from masklet.train.order import NEW, Order
 from masklet.train.recipe import Exam, Recipe, Share, Source, Stage
 from masklet.train.validation import held_back_stills
 
@@ -25,6 +32,9 @@ def recipe(order: Order) -> Recipe:
     In the first stage many things lie in each picture and the mask losses weigh the same, so that the decoder
     learns to heed a click before it learns where things usually are.
     """
+    config, start = order.beginning(NEW + "nano")
+    if config != NANO:
+        raise MaskletError("the recipe nano trains networks of nano's numbers. Fine-tune others: finetune.")
     pictures, held_back = split(order.pictures)
 
     def composed(size: int, frames: int, objects: int, pace: float) -> Source:
@@ -45,7 +55,7 @@ def recipe(order: Order) -> Recipe:
         return Stage(name, size, steps, rates, made, loss_size=size // 2)
 
     crowded = Composer(pictures, 128, 1, objects=4, seed=1, mix=FIRST, smallest=0.02).clip
-    return Recipe(
+    whole = Recipe(
         NANO,
         (
             Stage(
@@ -110,8 +120,17 @@ def recipe(order: Order) -> Recipe:
             ),
         ),
         ema=0.995,  # a short run: a longer memory would still hold the beginner
+        start=start,
         exam=exam(held_back),
     )
+    return whole if order.steps is None else shortened(whole, order.steps)
+
+
+def shortened(whole: Recipe, steps: int) -> Recipe:
+    """The same recipe, every stage shorter or longer by the same factor."""
+    factor = steps / whole.steps
+    stages = (replace(stage, steps=max(1, round(factor * stage.steps))) for stage in whole.stages)
+    return replace(whole, stages=tuple(stages))
 
 
 def exam(held_back: list[Picture]) -> Exam:
