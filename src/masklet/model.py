@@ -19,11 +19,10 @@ from masklet.nn.mask_decoder import MaskDecoder
 from masklet.nn.memory_attention import MemoryAttention
 from masklet.nn.memory_encoder import MemoryEncoder
 from masklet.nn.prompt_encoder import PADDING, PromptEncoder
-from masklet.types import Candidates, FrameFeatures, MaskPrediction, Recall
+from masklet.types import DRAWN, Candidates, FrameFeatures, MaskPrediction, Recall
 
 Engine = Callable[..., Any]  # takes and returns what the module does in whose place it runs
 
-CERTAIN = 10.0  # logit of a mask that a user drew
 STABLE_MARGIN, STABLE_ENOUGH = 0.05, 0.98
 
 
@@ -125,7 +124,7 @@ class Sam2(nn.Module):
         # The published code shows the decoder the bare features here, without the no-memory embedding.
         context = features.coarse.expand(len(mask), -1, -1, -1)
         seen = self.decode(features, context, hint=hint, candidates=1, stable=False)
-        score = torch.where(mask.flatten(1).any(dim=1), CERTAIN, -CERTAIN)
+        score = torch.where(mask.flatten(1).any(dim=1), DRAWN, -DRAWN)
         pointer = self.mask_decoder.pointers(seen.pointer, score)[:, 0]
         return MaskPrediction(logits, torch.ones_like(score), pointer, score)
 
@@ -148,7 +147,7 @@ class Sam2(nn.Module):
 
 def drawn(mask: Float[Tensor, "b S S"], size: int) -> Float[Tensor, "b h4 w4"]:
     """A user's mask as low-res logits: certain on either side, in between at its edge."""
-    sides = (2 * mask.float() - 1)[:, None] * CERTAIN
+    sides = (2 * mask.float() - 1)[:, None] * DRAWN
     return F.interpolate(sides, (size, size), mode="bilinear", align_corners=False, antialias=True)[:, 0]
 
 

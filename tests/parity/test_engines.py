@@ -88,5 +88,5 @@ def test_trained_weights_give_the_same_masks(engine: EngineName, setting: Settin
 @pytest.mark.parametrize("engine, setting", ENGINES)
 @pytest.mark.parametrize("revision", ["2.0", "2.1"])
 def test_random_weights_give_the_same_masks(revision: Revision, engine: EngineName, setting: Setting) -> None:
-    """In bfloat16, as the published predictor is run, a tenth to a quarter of these masks falls below 0.99."""
+    """In bfloat16, as the published predictor runs, a tenth to a quarter of these masks falls below 0.99."""
     assert agreement(trio_of(revision).ours, clip(LENGTH), forwards, engine, setting).min() >= 0.99

@@ -42,8 +42,8 @@ def load(
     device : None takes a CUDA device, or else Apple's, or else the CPU
     dtype : None keeps weights in float32
     engine : what runs the verbs; auto takes the fastest here, see `masklet models --explain`
-    setting : exact gives the published numbers; balanced and fast round on CPUs, the latter at some cost to masks,
-              see docs/performance.md
+    setting : exact gives the published numbers; balanced and fast round on CPUs, the latter at some cost to
+              masks, see docs/performance.md
     config : for weights of a size of your own in another layout, which tells neither windows nor heads
     """
     device = _best_device() if device is None else torch.device(device)

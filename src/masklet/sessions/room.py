@@ -16,9 +16,9 @@ from torch import Tensor
 
 from masklet import rle
 from masklet.memory import remembered
-from masklet.model import CERTAIN, Sam2, drawn
+from masklet.model import Sam2, drawn
 from masklet.transforms import mask_to_square
-from masklet.types import FrameFeatures, MaskPrediction, Masks, Memory
+from masklet.types import DRAWN, FrameFeatures, MaskPrediction, Masks, Memory
 
 
 class Room:
@@ -101,7 +101,7 @@ def shown(
     for id, answer in answers.items():
         if isinstance(answer, Packed):
             mask = torch.from_numpy(answer.mask(size)).to(device)
-            logits = torch.where(mask, CERTAIN, -CERTAIN)[None]
+            logits = torch.where(mask, DRAWN, -DRAWN)[None]
             iou, score = (torch.tensor([value], device=device) for value in (answer.iou, answer.score))
         else:
             logits = Masks(frame, (id,), answer.logits, size, answer.iou, answer.score).logits
