@@ -238,7 +238,8 @@ def test_fingers_point_and_pinch(opened: Callable[..., Screen], clip: Path) -> N
     for reach in (50, 65, 80):
         screen.touch("touchMove", (x - reach, y), (x + reach, y))
     screen.touch("touchEnd")
-    screen.page.get_by_text("Nothing was said yet.").wait_for()  # two fingers point at nothing
+    # Two fingers point at nothing.
+    screen.page.get_by_text("Nothing was said yet.").wait_for(state="attached")
     screen.page.touchscreen.tap(x + 60, y)
     screen.said("1 plus")
     video = screen.page.evaluate("async (path) => (await fetch(path)).json()", f"api/videos/{screen.video}")
