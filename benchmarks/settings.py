@@ -56,7 +56,7 @@ class Listener:
 
 def main(clips: Path, model: str = "nano") -> None:
     """Print J&F by setting, and how far masks are from those of `exact`."""
-    console = Console(highlight=False)
+    console = Console(highlight=False, soft_wrap=True)
     subjects = {name: Overheard(name, masklet.load(model, setting=name)) for name in SETTINGS}
     heads = [f"{name}, J&F" for name in SETTINGS] + [f"{name}, IoU with exact" for name in SETTINGS[1:]]
     console.print(f"| clip | {' | '.join(heads)} |")
