@@ -12,7 +12,6 @@ from functools import partial
 from typing import Literal, get_args
 
 import torch
-from torch import nn
 
 from masklet.config import Sam2Config
 from masklet.engines import kernels
@@ -49,7 +48,8 @@ NUMBERS: dict[Setting, Numbers] = {
 }
 
 
-VERBS = ("encode", "attend", "memorize")  # those that engines run
+# The verbs that engines run, and the modules in whose place they do.
+VERBS = {"encode": "image_encoder", "attend": "memory_attention", "memorize": "memory_encoder"}
 
 
 @dataclass(frozen=True)
@@ -81,19 +81,10 @@ def fit(model: Sam2, engine: EngineName = "auto", setting: Setting = "exact") ->
     model.memory_attention.pooled = setting == "fast"
     choices = [] if unfit else choose(engine, setting)
     model.engines = {
-        choice.verb: Current(_module(model, choice.verb), partial(choice.make, model))
+        choice.verb: Current(model.get_submodule(VERBS[choice.verb]), partial(choice.make, model))
         for choice in choices
         if choice.make is not None
     }
-
-
-def _module(model: Sam2, verb: str) -> nn.Module:
-    verbs = {
-        "encode": model.image_encoder,
-        "attend": model.memory_attention,
-        "memorize": model.memory_encoder,
-    }
-    return verbs[verb]
 
 
 def unfitness(model: Sam2) -> str | None:

@@ -13,6 +13,7 @@ Expected score: held back, 0.52 from one click (best of three), 0.56 from three,
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 from masklet.config import NANO
 from masklet.errors import MaskletError
@@ -21,8 +22,10 @@ from masklet.train.composer.stills import plain
 from masklet.train.images import Picture, split
 from masklet.train.order import NEW, Order
 from masklet.train.recipe import Exam, Recipe, Share, Source, Stage
+from masklet.train.rollout import CORRECTIONS
 from masklet.train.validation import held_back_stills
 
+LONG = ((8, 1, 0.2), (16, 1, 0.1))  # frames, clips, weight
 FIRST = Mix(still=0.5, moved=0.0, pasted=0.4, procedural=0.1)
 
 
@@ -48,11 +51,14 @@ def recipe(order: Order) -> Recipe:
         *shares: tuple[int, int, float],
         objects: int = 2,
         pace: float = 1.0,
+        corrections: int = CORRECTIONS,
     ) -> Stage:
         made = tuple(
             Share(composed(size, frames, objects, pace), clips, weight) for frames, clips, weight in shares
         )
-        return Stage(name, size, steps, rates, made, loss_size=size // 2)
+        return Stage(name, size, steps, rates, made, loss_size=size // 2, corrections=corrections)
+
+    calm = partial(stage, objects=4, corrections=3)
 
     crowded = Composer(pictures, 128, 1, objects=4, seed=1, mix=FIRST, smallest=0.02).clip
     whole = Recipe(
@@ -62,62 +68,16 @@ def recipe(order: Order) -> Recipe:
                 "first clicks", 128, 1000, (1e-3, 1e-3), (Share(crowded, 14),), 64, corrections=0, focal=1.0
             ),
             replace(
-                stage("small", 128, 400, (1e-3, 8e-4), (1, 12, 0.4), (4, 5, 0.6)), corrections=3, focal=5.0
+                stage("small", 128, 400, (1e-3, 8e-4), (1, 12, 0.4), (4, 5, 0.6), corrections=3), focal=5.0
             ),
-            replace(stage("clips", 192, 400, (6e-4, 5e-4), (1, 6, 0.3), (4, 3, 0.7)), corrections=5),
+            stage("clips", 192, 400, (6e-4, 5e-4), (1, 6, 0.3), (4, 3, 0.7), corrections=5),
             stage("long clips", 192, 200, (5e-4, 4e-4), (1, 6, 0.2), (4, 3, 0.2), (8, 2, 0.6)),
             stage("full size", 256, 100, (4e-4, 0.0), (1, 6, 0.2), (4, 3, 0.3), (8, 2, 0.5)),
-            replace(
-                stage("on", 192, 500, (6e-4, 6e-4), (1, 8, 0.5), (4, 3, 0.25), (8, 2, 0.25)), corrections=3
-            ),
-            replace(
-                stage(
-                    "calm",
-                    192,
-                    350,
-                    (5e-4, 2e-4),
-                    *((1, 10, 0.45), (4, 4, 0.3), (8, 2, 0.25)),
-                    objects=4,
-                    pace=0.4,
-                ),
-                corrections=3,
-            ),
-            replace(
-                stage(
-                    "to the end",
-                    256,
-                    150,
-                    (2e-4, 0.0),
-                    *((1, 8, 0.4), (4, 3, 0.3), (8, 1, 0.2), (16, 1, 0.1)),
-                    objects=4,
-                    pace=0.6,
-                ),
-                corrections=3,
-            ),
-            replace(
-                stage(
-                    "calm again",
-                    192,
-                    1900,
-                    (4e-4, 2.5e-4),
-                    *((1, 10, 0.5), (4, 4, 0.25), (8, 2, 0.25)),
-                    objects=4,
-                    pace=0.4,
-                ),
-                corrections=3,
-            ),
-            replace(
-                stage(
-                    "again to the end",
-                    256,
-                    600,
-                    (2.5e-4, 0.0),
-                    *((1, 8, 0.45), (4, 3, 0.25), (8, 1, 0.2), (16, 1, 0.1)),
-                    objects=4,
-                    pace=0.5,
-                ),
-                corrections=3,
-            ),
+            stage("on", 192, 500, (6e-4, 6e-4), (1, 8, 0.5), (4, 3, 0.25), (8, 2, 0.25), corrections=3),
+            calm("calm", 192, 350, (5e-4, 2e-4), (1, 10, 0.45), (4, 4, 0.3), (8, 2, 0.25), pace=0.4),
+            calm("to the end", 256, 150, (2e-4, 0.0), (1, 8, 0.4), (4, 3, 0.3), *LONG, pace=0.6),
+            calm("calm again", 192, 1900, (4e-4, 2.5e-4), (1, 10, 0.5), (4, 4, 0.25), (8, 2, 0.25), pace=0.4),
+            calm("again to the end", 256, 600, (2.5e-4, 0.0), (1, 8, 0.45), (4, 3, 0.25), *LONG, pace=0.5),
         ),
         ema=0.995,  # a short run: a longer memory would still hold the beginner
         start=start,
