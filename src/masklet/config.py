@@ -20,6 +20,7 @@ class Sam2Config:
     stages, windows : blocks and attention window of the trunk's four stages
     global_blocks : blocks that attend over the whole map
     background : height and width of the position table that is stretched over the image
+    closer : sessions look again, from close up, at what fills little of a picture; the network is the same
     """
 
     embed_dim: int
@@ -36,6 +37,7 @@ class Sam2Config:
     feedforward: int = 2048  # hidden width in memory attention and mask decoder
     memories: int = 7  # age rows: six tracked frames and one for the prompted
     pointers: int = 16
+    closer: bool = False
 
     def __post_init__(self) -> None:
         if self.image_size % 32:
@@ -87,6 +89,7 @@ NANO = Sam2Config(
     channels=128,
     memory_layers=2,
     feedforward=512,
+    closer=True,
 )
 
 SIZES = {"tiny": TINY, "small": SMALL, "base-plus": BASE_PLUS, "large": LARGE, "nano": NANO}

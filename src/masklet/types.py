@@ -7,21 +7,22 @@ candidate masks, `n` tokens, `p` points, `c` channels, `h w` a map, `H W` the so
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
 from masklet import rle
 from masklet.errors import PromptError
+from masklet.masks import DRAWN as DRAWN
+from masklet.masks import Closeup as Closeup
+from masklet.masks import Masks as Masks
+from masklet.masks import Window as Window
 
 ABSENT = -1024.0  # the logit of every pixel of an object that is not in the frame
-DRAWN = 10.0  # the logit of what a person drew, and less that of what surrounds it
 
 Point = tuple[float, float]
 Box = tuple[float, float, float, float]
@@ -281,112 +282,3 @@ class Recall:
     def shape(self) -> tuple[int, int, bool]:
         """Objects whose recalls agree in this run as one batch."""
         return len(self.spatial), len(self.pointers), bool(self.weights)
-
-
-@dataclass(frozen=True)
-class Masks:
-    """The masks of one frame, by object id; upsampled to source pixels when first asked for.
-
-    low_res : float32 (n, h, w) logits at stride 4, as the decoder made them; the hint for the next clicks
-    size : (H, W) of the source frame
-    iou : (n,) predicted quality, 0 to 1
-    score : (n,) object score logit, > 0 when the object is in the frame
-    drawn : by id, masks that stand as a person drew them, finer than what the model keeps of them
-
-    >>> masks = Masks(0, (7,), torch.full((1, 2, 2), 3.0), (4, 6), torch.ones(1), torch.ones(1))
-    >>> masks[7].shape, int(masks.label_map().max()), masks.boxes.tolist()
-    ((4, 6), 7, [[0.0, 0.0, 6.0, 4.0]])
-    """
-
-    frame: int
-    ids: tuple[int, ...]
-    low_res: Float[Tensor, "n h4 w4"] = field(repr=False)
-    size: tuple[int, int]
-    iou: Float[Tensor, " n"]
-    score: Float[Tensor, " n"]
-    drawn: Mapping[int, Bool[np.ndarray, "H W"]] = field(default_factory=dict, repr=False, kw_only=True)
-
-    @cached_property
-    def logits(self) -> Float[Tensor, "n H W"]:
-        """Mask logits in source pixels; > 0 is the object."""
-        logits = F.interpolate(self.low_res[:, None], self.size, mode="bilinear", align_corners=False)[:, 0]
-        if not self.drawn:
-            return logits
-        rows = zip(self.ids, logits, strict=True)
-        return torch.stack([_sides(self.drawn[id], row) if id in self.drawn else row for id, row in rows])
-
-    @cached_property
-    def _arrays(self) -> Bool[np.ndarray, "n H W"]:
-        return (self.logits > 0).cpu().numpy()
-
-    def __getitem__(self, id: int) -> Bool[np.ndarray, "H W"]:
-        mask: np.ndarray = self._arrays[self._row(id)]
-        return mask
-
-    def __contains__(self, id: object) -> bool:
-        return id in self.ids
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(self.ids)
-
-    def items(self) -> Iterator[tuple[int, Bool[np.ndarray, "H W"]]]:
-        return ((id, self[id]) for id in self.ids)
-
-    @staticmethod
-    def joined(each: Mapping[int, Masks]) -> Masks:
-        """One mask for each object, made apart on the same frame; the keys become the ids."""
-        parts = list(each.values())
-        first = parts[0]
-        low_res, iou, score = (
-            torch.cat([getattr(part, name) for part in parts]) for name in ("low_res", "iou", "score")
-        )
-        drawn = {id: mask for id, part in each.items() for mask in part.drawn.values()}
-        return Masks(first.frame, tuple(each), low_res, first.size, iou, score, drawn=drawn)
-
-    def select(self, *ids: int) -> Masks:
-        """The same frame with only these objects, in this order."""
-        rows = [self._row(id) for id in ids]
-        parts = self.low_res[rows], self.size, self.iou[rows], self.score[rows]
-        drawn = {id: mask for id, mask in self.drawn.items() if id in ids}
-        return Masks(self.frame, ids, *parts, drawn=drawn)
-
-    def _row(self, id: int) -> int:
-        if id not in self.ids:
-            there = ", ".join(map(str, self.ids)) or "none"
-            raise KeyError(f"no object {id} on frame {self.frame}; there are {there}")
-        return self.ids.index(id)
-
-    @cached_property
-    def boxes(self) -> Float[np.ndarray, "n 4"]:
-        """Tight boxes (x0, y0, x1, y1) in source pixels, x1 and y1 exclusive; zeros where a mask is empty."""
-        boxes = np.zeros((len(self), 4))
-        for row, mask in zip(boxes, self._arrays, strict=True):
-            xs, ys = np.flatnonzero(mask.any(axis=0)), np.flatnonzero(mask.any(axis=1))
-            if len(xs):
-                row[:] = xs[0], ys[0], xs[-1] + 1, ys[-1] + 1
-        return boxes
-
-    def label_map(self) -> np.ndarray:
-        """int32 (H, W): the object's id at each pixel, or 0; where masks overlap the highest logit wins."""
-        labels = np.zeros(self.size, dtype=np.int32)
-        claims = np.zeros(self.size, dtype=np.uint16)
-        for id, mask in self.items():
-            labels[mask] = id
-            claims += mask
-        disputed = claims > 1  # few pixels, if any: reading the logits of all would take most of the time
-        if disputed.any():
-            logits = self.logits[:, torch.from_numpy(disputed).to(self.logits.device)]
-            labels[disputed] = np.array(self.ids)[logits.argmax(dim=0).cpu().numpy()]
-        return labels
-
-    def rle(self) -> list[rle.RLE]:
-        """Every mask as COCO RLE, in the order of `ids`."""
-        return [rle.encode(mask) for mask in self._arrays]
-
-
-def _sides(mask: Bool[np.ndarray, "H W"], like: Tensor) -> Float[Tensor, "H W"]:
-    inside = torch.from_numpy(mask).to(like.device)
-    return torch.where(inside, DRAWN, -DRAWN).to(like.dtype)

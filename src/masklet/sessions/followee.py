@@ -12,10 +12,11 @@ from torch import Tensor
 
 from masklet.memory import WINDOW, MemoryPolicy
 from masklet.model import Sam2
+from masklet.sessions.image import judged
 from masklet.sessions.room import Packed, Room
 from masklet.sessions.scenes import Scenes
 from masklet.tracking import TrackedObject
-from masklet.types import MaskPrediction, Memory, Prompt
+from masklet.types import MaskPrediction, Masks, Memory, Prompt
 
 
 @dataclass
@@ -24,8 +25,8 @@ class Followee(TrackedObject):
 
     answers : those that there is no room for are packed, but never those to prompts
     prompted : frames on which something is said of it, whether or not its bank still holds them
-    drawn : masks that are all that is said of it on a frame; they stand as they are, while the answer is what
-            the model makes of them
+    drawn : masks that are all that is said of it on a frame, and those that a closer look found; they stand
+            as they are, while the answer is what the model makes of them
     passed : frames through which it was followed, and whether backwards; a prompt there is a correction, in
              the light of the memory, while a prompt elsewhere is answered as in a picture
     pending : memories of prompts given since it was last followed: as published, corrections that are made
@@ -52,13 +53,24 @@ class Followee(TrackedObject):
             pending=dict(self.pending),
         )
 
-    def hear(self, frame: int, said: Prompt) -> None:
-        """Take in all that is said of it on a frame by now."""
+    def hear(self, frame: int, said: Prompt, trial: TrackedObject, offered: Masks | None) -> None:
+        """Take in all that is said of it on a frame by now.
+
+        trial : what answered in its stead
+        offered : what a closer look found there, best first
+        """
+        self.last = judged(trial.last, offered)
+        if frame in trial.bank.prompted:
+            self.pending[frame] = trial.bank.prompted[frame]
         self.prompted.add(frame)
         self.at = None
+        self.stand(frame, said.mask if said.decides else None if offered is None else offered[0])
+
+    def stand(self, frame: int, mask: np.ndarray | None) -> None:
+        """Let a mask stand on a frame whatever the model makes of it; None for none."""
         self.drawn.pop(frame, None)
-        if said.decides and said.mask is not None:
-            self.drawn[frame] = said.mask
+        if mask is not None:
+            self.drawn[frame] = mask
 
     def settle(self) -> None:
         """Hand what is pending to the bank, before the object is followed."""

@@ -18,6 +18,7 @@ from masklet.memory import POINTERS, MemoryBank
 from masklet.model import Sam2
 from masklet.policies import Policy, find_policy
 from masklet.presence import is_cut, thumbnail
+from masklet.sessions.image import closer_answers, judged
 from masklet.tracking import Ask, TrackedObject, advance, answer, looks
 from masklet.transforms import check_prompt, frame_to_square
 from masklet.types import FrameFeatures, MaskPrediction, Masks, Prompt
@@ -95,15 +96,16 @@ class Tracker:
         prompts = {check_id(id): prompt for id, prompt in (prompts or {}).items()}
         for prompt in prompts.values():
             check_prompt(prompt, size)
+        drawn = {id: said.mask for id, said in prompts.items() if said.decides and said.mask is not None}
         if self._objects or prompts:
             self._watch(picture)
-            self._follow(self._encoded(picture) if features is None else features, prompts, size)
+            encoded = self._encoded(picture) if features is None else features
+            drawn |= self._follow(encoded, prompts, picture)
         for each in self._objects.values():
             for answers in self._waiting:
                 if answers.frame in each.revised and each.id in answers.by_id:
                     answers.by_id[each.id] = each.revised[answers.frame]
         by_id = {id: each.last for id, each in self._objects.items()}
-        drawn = {id: said.mask for id, said in prompts.items() if said.decides and said.mask is not None}
         self._waiting.append(Waiting(self.frame, size, by_id, drawn))
         self.frame += 1
         if len(self._waiting) <= self._delay:
@@ -123,13 +125,23 @@ class Tracker:
         for id in ids:
             del self._objects[id]
 
-    def _follow(self, features: FrameFeatures, prompts: Mapping[int, Prompt], size: tuple[int, int]) -> None:
+    def _follow(
+        self, features: FrameFeatures, prompts: Mapping[int, Prompt], picture: np.ndarray
+    ) -> dict[int, np.ndarray]:
+        """Follow all objects to a frame, and return the masks that a closer look found there."""
+        size = picture.shape[0], picture.shape[1]
         corrected = [self._objects[id] for id in prompts if id in self._objects]
         seen = self._preview(features, corrected)
-        asks = {
-            id: Ask.of(prompt, size, self.model, hint=seen.get(id), alone=id not in self._objects)
-            for id, prompt in prompts.items()
-        }
+        close: dict[int, Masks] = {}
+        asks: dict[int, Ask] = {}
+        for id, prompt in prompts.items():
+            before = seen.get(id)
+            stands = None if before is None else gathered(0, {id: before}, size, self.model, {})
+            offered = closer_answers(self.model, lambda: picture, features, prompt, stands)
+            if offered is not None:
+                close[id], prompt = offered, Prompt(mask=offered[0])
+            hint = None if before is None else before.logits
+            asks[id] = Ask.of(prompt, size, self.model, hint=hint, alone=before is None)
         for id in prompts:
             known, policy = self._objects.get(id), self._policy()
             capacity = policy.capacity if self._capacity is None else self._capacity
@@ -137,6 +149,9 @@ class Tracker:
             self._objects[id] = TrackedObject(id, bank, policy)
         objects = list(self._objects.values())
         advance(self.model, features, self.frame, objects, asks, clip_length=self._clip_length)
+        for id, offered in close.items():
+            self._objects[id].last = judged(self._objects[id].last, offered)
+        return {id: offered[0] for id, offered in close.items()}
 
     @torch.inference_mode()
     def _encoded(self, picture: np.ndarray) -> FrameFeatures:
@@ -152,13 +167,13 @@ class Tracker:
                 each.bank.cut(self.frame)
                 each.policy = self._policy()
 
-    def _preview(self, features: FrameFeatures, objects: list[TrackedObject]) -> dict[int, torch.Tensor]:
+    def _preview(self, features: FrameFeatures, objects: list[TrackedObject]) -> dict[int, MaskPrediction]:
         """What each object's mask would have been here: a correction starts from it."""
-        hints: dict[int, torch.Tensor] = {}
+        seen: dict[int, MaskPrediction] = {}
         for batch in looks(self.frame, objects, {}, clip_length=self._clip_length):
             _, prediction = answer(self.model, features, batch)
-            hints |= {look.object.id: prediction.logits[row, None] for row, look in enumerate(batch)}
-        return hints
+            seen |= {look.object.id: prediction.row(row) for row, look in enumerate(batch)}
+        return seen
 
 
 def track(

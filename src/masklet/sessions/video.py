@@ -6,6 +6,7 @@ import operator
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from types import MappingProxyType
@@ -21,6 +22,7 @@ from masklet.policies import Policy, find_policy
 from masklet.sessions.features import GIB, FeatureCache
 from masklet.sessions.followee import Followee, begin_anew, give_up
 from masklet.sessions.history import History, moment
+from masklet.sessions.image import closer_answers
 from masklet.sessions.room import Packed, Room, remade, shown
 from masklet.sessions.saved import SavedSession
 from masklet.sessions.scenes import Scenes
@@ -66,6 +68,9 @@ class VideoSession:
         self._video = str(Path(video).resolve()) if isinstance(video, str | Path) else None
         self._objects: dict[int, Followee] = {}
         self._history = History()
+        self.offered: Masks | None = (
+            None  # what the last prompt may have meant, where a closer look was taken
+        )
 
     def take_up(self, script: Script, objects: Iterable[Followee]) -> Self:
         """Stand where another session stood: with what was done in it, and what it knew of its objects."""
@@ -104,14 +109,16 @@ class VideoSession:
         said, hint = self.script.said(frame, id, prompt), each.hint(frame, self.frames.size, self.model)
         ask = Ask.of(said, self.frames.size, self.model, hint, alone=frame not in each.passed)
         reverse = each.passed.get(frame, False)
+        stands = self._masks(frame, [each]) if frame in each.answers else None
+        offered = closer_answers(self.model, partial(self.frames.__getitem__, frame), features, said, stands)
+        if offered is not None:
+            ask = Ask.of(Prompt(mask=offered[0]), self.frames.size, self.model, alone=True)
         if not ask.alone:
             self._bring_back(each, frame, reverse=reverse)
         trial, length = replace(each, bank=each.bank.copy(), policy=self._policy()), self._clip_length
         advance(self.model, features, frame, [trial], {id: ask}, reverse=reverse, clip_length=length)
-        each.last = trial.last
-        if frame in trial.bank.prompted:
-            each.pending[frame] = trial.bank.prompted[frame]
-        each.hear(frame, said)
+        each.hear(frame, said, trial, offered)
+        self.offered = offered
         each.note(frame, self._room)
         self._objects[id] = each
         self._history.note(before_this)

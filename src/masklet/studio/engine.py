@@ -13,11 +13,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, cast
 
-import torch
-import torch.nn.functional as F
 from sqlalchemy.orm import Session
 
-from masklet import rle
 from masklet.errors import PromptError
 from masklet.memory import POINTERS, MemoryBank, Resumable
 from masklet.model import Sam2
@@ -76,22 +73,28 @@ class Engine:
                 change.database, live, change.state, near, frame=frame, ids=[id]
             )
             said = session.script.said(frame, id, prompt)
-            offered = offer and said.clicks == 1 and said.box is None and said.mask is None
-            candidates = self._candidates(live, session, frame, id, said) if offered else []
+            doubt = offer and said.clicks == 1 and said.box is None and said.mask is None
+            guesses = self._guesses(live, session, frame, id, said) if doubt else None
             session.prompt(frame, id, prompt)
             step = change.note(
                 "prompt", {"frame": frame, "id": id, "prompt": prompt.to_json()}, _title(prompt, frame)
             )
             self._put(change, step.number, session, frame, [id])
-        return candidates
+        if guesses is None:
+            return []
+        masks, chosen = guesses if session.offered is None else (session.offered, 0)
+        live.offered = {(frame, id): masks}
+        return [
+            Candidate(rank, round(float(iou), 4), mask["counts"], chosen=rank == chosen)
+            for rank, (iou, mask) in enumerate(zip(masks.iou, masks.rle(), strict=True))
+        ]
 
     def choose(self, live: Live, person: str, frame: int, id: int, rank: int) -> None:
         """Take another of the candidates of the last click: its mask is the answer from then on."""
         offered = live.offered.get((frame, id))
         if offered is None or not 0 <= rank < len(offered):
             raise missing(f"object {id} has no candidate {rank} on frame {frame}: click once, then choose.")
-        mask = _upsampled(offered[rank], live.frames.size)
-        self.prompt(live, person, frame, id, Prompt(mask=mask.cpu().numpy()), offer=False)
+        self.prompt(live, person, frame, id, Prompt(mask=offered[rank]), offer=False)
         live.offered[frame, id] = offered
 
     def clear(self, live: Live, person: str, frame: int, id: int) -> None:
@@ -150,10 +153,10 @@ class Engine:
             raise PromptError(f"object {unknown[0]} has no prompt yet. Click on it first.")
         return session
 
-    def _candidates(
+    def _guesses(
         self, live: Live, session: VideoSession, frame: int, id: int, said: Prompt
-    ) -> list[Candidate]:
-        """The masks that a single click may have meant, best first."""
+    ) -> tuple[Masks, int]:
+        """The masks that a single click may mean, best first, and which of them will be believed."""
         size = live.frames.size
         each = session.objects.get(id) or Followee(id, MemoryBank(None), find_policy(live.policy)())
         before = each.answers.get(frame)
@@ -167,19 +170,10 @@ class Engine:
         trial = TrackedObject(id, each.bank.copy(), each.policy)
         (batch,) = looks(frame, [trial], {id: ask}, reverse=each.passed.get(frame, False))
         offered, _ = answer(self.model, session.features(frame), batch)
-        chosen = int(each.policy.choose(offered)[0])
-        order = offered.iou[0].argsort(descending=True, stable=True).tolist()
-        live.offered.clear()
-        live.offered[frame, id] = offered.logits[0, order]
-        return [
-            Candidate(
-                rank=rank,
-                iou=round(float(offered.iou[0, row]), 4),
-                counts=rle.encode(_upsampled(offered.logits[0, row], size).cpu().numpy())["counts"],
-                chosen=row == chosen,
-            )
-            for rank, row in enumerate(order)
-        ]
+        order = offered.iou[0].argsort(descending=True, stable=True)
+        ranks, score = tuple(range(len(order))), offered.score.expand(len(order))
+        masks = Masks(frame, ranks, offered.logits[0, order], size, offered.iou[0, order], score)
+        return masks, order.tolist().index(int(each.policy.choose(offered)[0]))
 
     def _put(self, change: Change, number: int, session: VideoSession, frame: int, ids: list[int]) -> None:
         for id in ids:
@@ -189,7 +183,8 @@ class Engine:
             answer = each.answers[frame]
             assert isinstance(answer, MaskPrediction)  # a session so short gives up none of its answers
             state = {} if prompted else cast(Resumable, each.policy).state(each.bank)
-            known = Known(answer, None if memory is None else memory.tokens, state)
+            close = frame in each.drawn
+            known = Known(answer, None if memory is None else memory.tokens, state, close)
             anchor = not prompted and frame in each.bank.anchors
             found = _found(session.masks(frame).select(id), known, prompted=prompted, anchor=anchor)
             row = change.put(number, found)
@@ -234,10 +229,6 @@ def _found(masks: Masks, known: Known, *, prompted: bool, anchor: bool) -> Found
         confidence=round(max(iou, 0.0) / (1 + math.exp(-min(max(score, -50.0), 50.0))), 4),
         parts=known.to_bytes(),
     )
-
-
-def _upsampled(logits: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-    return F.interpolate(logits[None, None], size, mode="bilinear", align_corners=False)[0, 0] > 0
 
 
 def _title(prompt: Prompt, frame: int) -> str:

@@ -195,7 +195,7 @@ class Exports:
                 )
                 known = self._rows.get(session, [row.id for row in rows])
             drawn = {id for id, said in script.get(frame, {}).items() if said.decides}
-            codes = {row.object: row.counts for row in rows if row.object in drawn}
+            codes = {row.object: row.counts for row in rows if row.object in drawn or known[row.id].close}
             yield _masks(frame, {row.object: known[row.id] for row in rows}, codes, live.frames.size)
 
     def _save(self, wanted: Wanted, **values: Any) -> None:
@@ -213,7 +213,7 @@ class Exports:
 def _masks(frame: int, known: dict[int, Known], codes: dict[int, str], size: tuple[int, int]) -> Masks:
     """The masks of a frame, as the session that made them would give them.
 
-    codes : the run lengths of those that a person drew
+    codes : the run lengths of those that a person drew, and of those that a closer look found
     """
     if not known:
         nothing = torch.zeros(0)

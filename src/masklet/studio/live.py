@@ -10,8 +10,6 @@ from dataclasses import dataclass, field
 from threading import Lock
 from weakref import WeakValueDictionary
 
-from torch import Tensor
-
 from masklet.media import Frames
 from masklet.sessions.features import FeatureCache
 from masklet.studio.database import Database
@@ -21,13 +19,14 @@ from masklet.studio.places import Places
 from masklet.studio.refusal import Refusal, missing
 from masklet.studio.settings import Limits
 from masklet.studio.tables import Project, Video
+from masklet.types import Masks
 
 
 @dataclass
 class Live:
     """One video in use. All of it can be let go of, and made again from the database and the file.
 
-    offered : the candidates of the last single clicks, low-res logits best first, by frame and object
+    offered : what the last single click may have meant, best first, by frame and object
     held : how many use it just now
     dropped : to be closed by the last who uses it
     """
@@ -38,7 +37,7 @@ class Live:
     features: FeatureCache
     ledger: Ledger
     policy: str
-    offered: dict[tuple[int, int], Tensor] = field(default_factory=dict)
+    offered: dict[tuple[int, int], Masks] = field(default_factory=dict)
     used: float = 0.0
     held: int = 0
     dropped: bool = False

@@ -7,6 +7,7 @@ from typing import cast
 from sqlalchemy import and_, or_, select
 from sqlalchemy.orm import Session
 
+from masklet import rle
 from masklet.memory import POINTERS, MemoryBank, MemoryPolicy, Resumable
 from masklet.model import Sam2
 from masklet.policies import POLICIES, find_policy
@@ -65,8 +66,8 @@ class Resumption:
         if frame is not None:
             for each in objects:
                 said = script.get(frame, {}).get(each.id)
-                if said is not None:
-                    each.hear(frame, said)
+                if said is not None and said.decides:
+                    each.stand(frame, said.mask)
         session = VideoSession(
             self._model, live.frames, policy=live.policy, features=live.features, budget=BUDGET
         )
@@ -122,7 +123,10 @@ class Resumption:
             memory = known[now[at].id].memory(at, prompted=True)
             if memory is not None:
                 each.pending[at] = memory
-        each.answers = {at: known[row.id].answer for at, row in now.items() if at == frame}
+        if frame in now:
+            each.answers[frame] = known[now[frame].id].answer
+            if known[now[frame].id].close:
+                each.stand(frame, rle.decode({"size": list(live.frames.size), "counts": now[frame].counts}))
         if frame is not None and (passed := past.passed(frame)) is not None:
             each.passed[frame] = passed
         return each

@@ -19,10 +19,16 @@ STATE = "policy."  # before the names of what a policy knew
 
 
 class Known:
-    """An answer, the memory that was made of it where the policy kept one, and what the policy then knew."""
+    """An answer, the memory that was made of it where the policy kept one, and what the policy then knew.
 
-    def __init__(self, answer: MaskPrediction, tokens: Tensor | None, state: Mapping[str, Tensor]) -> None:
+    close : whether it was drawn or found by a closer look: the mask that is kept is finer than the answer
+    """
+
+    def __init__(
+        self, answer: MaskPrediction, tokens: Tensor | None, state: Mapping[str, Tensor], close: bool = False
+    ) -> None:
         self.answer = answer
+        self.close = close
         self.tokens = tokens
         self.state = state
 
@@ -41,6 +47,8 @@ class Known:
         parts = {name: tensor.contiguous().cpu() for name, tensor in vars(self.answer).items()}
         if self.tokens is not None:
             parts["tokens"] = self.tokens.contiguous().cpu()
+        if self.close:
+            parts["close"] = torch.ones(())
         parts |= {STATE + name: tensor.contiguous() for name, tensor in self.state.items()}
         return save(parts)
 
@@ -49,8 +57,8 @@ class Known:
         tensors = load(parts)
         state = {name.removeprefix(STATE): tensors.pop(name) for name in list(tensors) if STATE in name}
         tensors = {name: tensor.to(device) for name, tensor in tensors.items()}
-        tokens = tensors.pop("tokens", None)
-        return cls(MaskPrediction(**tensors), tokens, state)
+        tokens, close = tensors.pop("tokens", None), tensors.pop("close", None)
+        return cls(MaskPrediction(**tensors), tokens, state, close is not None)
 
 
 class Rows:
