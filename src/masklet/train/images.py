@@ -20,7 +20,7 @@ from jaxtyping import Bool, UInt8
 
 from masklet.footage import Footage, find
 
-SMALLEST = 0.003  # of the picture; smaller instances are dropped
+SMALLEST = 0.0005  # of the picture; smaller instances are dropped
 LARGEST = 0.9
 HELD_BACK = 0.08
 
@@ -54,6 +54,11 @@ class Picture:
         x0, y0, x1, y1 = self.boxes[index]
         mask[y0:y1, x0:x1] = self.inside(index)
         return mask
+
+    def covering(self, smallest: float) -> list[int]:
+        """The instances whose boxes cover at least that part of the picture."""
+        least = smallest * self.pixels.shape[0] * self.pixels.shape[1]
+        return [i for i, (x0, y0, x1, y1) in enumerate(self.boxes) if (x1 - x0) * (y1 - y0) >= least]
 
     @property
     def nbytes(self) -> int:
@@ -100,7 +105,7 @@ def resize_mask(mask: np.ndarray, size: tuple[int, int]) -> Bool[np.ndarray, "H 
     return cv2.resize(mask.astype(np.uint8) * 255, size, interpolation=cv2.INTER_AREA) > 127
 
 
-def load_pictures(folders: Sequence[Path], cache: Path, longest: int = 384) -> list[Picture]:
+def load_pictures(folders: Sequence[Path], cache: Path, longest: int = 512) -> list[Picture]:
     """All pictures of some sets that have usable instances.
 
     folders : sets of pictures, in any form that `footage.find` knows

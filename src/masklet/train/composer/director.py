@@ -17,6 +17,7 @@ from masklet.train.composer.sprites import Layer, Sprite
 from masklet.train.images import Picture
 
 CUTOUT = 0.02  # of its picture; smaller instances are too coarse to be pasted large
+MOVED = 0.008  # the box, of its picture; smaller instances hardly show where the whole picture moves
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +40,7 @@ class Stock:
     def __init__(self, pictures: Sequence[Picture]) -> None:
         self.pictures = pictures
         self.whole = [(each, good) for each in pictures if (good := _uncut(each))]
+        self.seen = [(each, good) for each in pictures if (good := each.covering(MOVED))]
         self._crowds = np.cumsum([len(each) ** 0.5 for each in pictures])
 
     def picture(self, rng: Generator) -> Picture:
@@ -50,10 +52,17 @@ class Stock:
         return picture, int(rng.integers(len(picture)))
 
     def cutout(self, rng: Generator) -> tuple[Picture, int]:
-        if not self.whole:
+        return self._among(rng, self.whole)
+
+    def moving(self, rng: Generator) -> tuple[Picture, int]:
+        """An instance that shows where its whole picture is moved."""
+        return self._among(rng, self.seen)
+
+    def _among(self, rng: Generator, good: Sequence[tuple[Picture, list[int]]]) -> tuple[Picture, int]:
+        if not good:
             return self.instance(rng)
-        picture, good = self.whole[int(rng.integers(len(self.whole)))]
-        return picture, good[int(rng.integers(len(good)))]
+        picture, instances = good[int(rng.integers(len(good)))]
+        return picture, instances[int(rng.integers(len(instances)))]
 
 
 def _uncut(picture: Picture) -> list[int]:
@@ -67,9 +76,9 @@ def _uncut(picture: Picture) -> list[int]:
 
 def moved(rng: Generator, stock: Stock, shot: Shot) -> Scene:
     """A real picture moved whole, its instances as objects; often something passes in front of one."""
-    picture, index = stock.instance(rng)
+    picture, index = stock.moving(rng)
     view = motion.camera(rng, shot.frames, shot.size, shot.pace)
-    others = [other for other in range(len(picture)) if other != index]
+    others = [other for other in picture.covering(MOVED) if other != index]
     kept = [index, *rng.permutation(others)[: shot.objects - 1].tolist()]
     backdrop = _backdrop(rng, picture, kept, view, shot.size, around=index)
     layers: tuple[Layer, ...] = ()

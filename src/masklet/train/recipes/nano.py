@@ -26,6 +26,7 @@ from masklet.train.rollout import CORRECTIONS
 from masklet.train.validation import held_back_stills
 
 LONG = ((8, 1, 0.2), (16, 1, 0.1))  # frames, clips, weight
+SEEN = 0.003  # of a picture: what is smaller nano can only see by a closer look
 FIRST = Mix(still=0.5, moved=0.0, pasted=0.4, procedural=0.1)
 
 
@@ -78,6 +79,8 @@ def recipe(order: Order) -> Recipe:
             calm("to the end", 256, 150, (2e-4, 0.0), (1, 8, 0.4), (4, 3, 0.3), *LONG, pace=0.6),
             calm("calm again", 192, 1900, (4e-4, 2.5e-4), (1, 10, 0.5), (4, 4, 0.25), (8, 2, 0.25), pace=0.4),
             calm("again to the end", 256, 600, (2.5e-4, 0.0), (1, 8, 0.45), (4, 3, 0.25), *LONG, pace=0.5),
+            calm("closer", 192, 3200, (4e-4, 2.5e-4), (1, 10, 0.5), (4, 4, 0.25), (8, 2, 0.25), pace=0.4),
+            calm("closer to the end", 256, 900, (2.5e-4, 0.0), (1, 8, 0.5), (4, 3, 0.25), *LONG, pace=0.5),
         ),
         ema=0.995,  # a short run: a longer memory would still hold the beginner
         start=start,
@@ -95,8 +98,9 @@ def shortened(whole: Recipe, steps: int) -> Recipe:
 
 def exam(held_back: list[Picture]) -> Exam:
     """Some fifty held-back pictures, and clips composed of held-back pictures."""
-    some = held_back[:: max(1, len(held_back) // 48)]
-    stills = held_back_stills([plain(picture, NANO.image_size) for picture in some])
+    large = [each for each in held_back if any(each.mask(i).mean() >= SEEN for i in range(len(each)))]
+    some = large[:: max(1, len(large) // 48)]
+    stills = held_back_stills([plain(picture, NANO.image_size, SEEN) for picture in some])
     short, long = (
         Composer(held_back, NANO.image_size, frames, objects=2, seed=2, smallest=0.01) for frames in (8, 24)
     )
