@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from masklet.engines import kernels
+from masklet.nn.hiera import Block
 from masklet.nn.layers import rotate, rotation
 
 pytestmark = pytest.mark.skipif(kernels.missing() is not None, reason=f"no kernels: {kernels.missing()}")
@@ -80,6 +81,24 @@ def test_layers_with_an_activation_between_them(
     between = {"none": nn.Identity(), "relu": nn.ReLU(), "gelu": nn.GELU()}[activation]
     mine = kernels.Linear(first, second, bits=bits, between=activation)(x)
     assert error(mine, second(between(first(x)))) < 2 * LAYERED[bits]
+
+
+@pytest.mark.parametrize("bits", BITS)
+@pytest.mark.parametrize(
+    "width, out, heads, side, pooled",
+    [(32, 32, 2, 4, False), (48, 96, 4, 6, True), (64, 64, 1, 14, False), (112, 112, 2, 3, False)],
+)
+def test_windows(width: int, out: int, heads: int, side: int, pooled: bool, bits: kernels.Bits) -> None:
+    """Windows within the map and across its edge, and heads that must be filled up; two maps at once."""
+    block, x = Block(width, out, heads, side, pooled=pooled), torch.randn(2, 10, 16, width)
+    for norm in (block.norm1, block.norm2):
+        norm.weight.data.uniform_(0.5, 2)
+        norm.bias.data.normal_()
+    with torch.inference_mode():
+        exact = block(x)
+        mine = kernels.WindowBlock(block, bits)(x)
+    assert mine.shape == exact.shape
+    assert error(mine, exact) < 2 * LAYERED[bits]
 
 
 def test_gelu_of_huge_numbers() -> None:

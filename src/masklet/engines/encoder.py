@@ -1,7 +1,6 @@
-"""The verb encode in the kernels: `nn.image_encoder`, its linear layers and global attention replaced.
+"""The verb encode in the kernels: `nn.image_encoder`, the blocks of its trunk replaced.
 
-What is not replaced is shared with the network: norms, windows, convolutions, and the stream between blocks,
-which stays float32.
+What is not replaced is shared with the network: norms and convolutions. The stream between blocks is float32.
 """
 
 from __future__ import annotations
@@ -14,20 +13,24 @@ from torch import Tensor, nn
 
 from masklet.engines import kernels
 from masklet.engines.kernels import Bits
-from masklet.nn.hiera import Block, PooledAttention
+from masklet.nn.hiera import Block
 from masklet.nn.image_encoder import ImageEncoder
 
 
-class GlobalAttention(nn.Module):
-    """Attention over the whole map."""
+class GlobalBlock(nn.Module):
+    """A block of Hiera that attends over the whole map."""
 
-    def __init__(self, attention: PooledAttention, bits: Bits) -> None:
+    def __init__(self, block: Block, bits: Bits, attention_bits: Bits) -> None:
         super().__init__()
-        self.heads, self.qkv, self.out, self.bits = attention.heads, attention.qkv, attention.out, bits
+        self.heads, self.bits = block.attention.heads, attention_bits
+        self.qkv = kernels.Linear(block.attention.qkv, bits=bits, norm=block.norm1)
+        self.out = kernels.Linear(block.attention.out, bits=bits)
+        self.mlp = kernels.Linear(*block.mlp.linears, bits=bits, between="gelu", norm=block.norm2)
 
     def forward(self, x: Float[Tensor, "b h w c"]) -> Float[Tensor, "b h w c"]:
-        seen = [self.seen(each) for each in self.qkv(x).flatten(1, 2)]
-        y: Tensor = self.out(torch.stack(seen).unflatten(1, x.shape[1:3]))
+        seen = torch.stack([self.seen(each) for each in self.qkv(x).flatten(1, 2)])
+        x = self.out(seen.unflatten(1, x.shape[1:3]), added=x)
+        y: Tensor = self.mlp(x, added=x)
         return y
 
     def seen(self, qkv: Float[Tensor, "n three_c"]) -> Float[Tensor, "n c"]:
@@ -48,14 +51,10 @@ def kernel_encoder(net: ImageEncoder, bits: Bits, attention_bits: Bits) -> Image
     bits : of linear layers
     """
     made = copy.deepcopy(net, {id(weight): weight for weight in net.parameters()})
-    for block in made.trunk.blocks:
+    for i, block in enumerate(made.trunk.blocks):
         assert isinstance(block, Block)
-        attention = block.attention
-        attention.register_module("qkv", kernels.Linear(attention.qkv, bits=bits))
-        attention.register_module("out", kernels.Linear(attention.out, bits=bits))
-        block.register_module("mlp", kernels.Linear(*block.mlp.linears, bits=bits, between="gelu"))
-        if block.shortcut is not None:
-            block.register_module("shortcut", kernels.Linear(block.shortcut, bits=bits))
         if not block.window:
-            block.register_module("attention", GlobalAttention(attention, attention_bits))
+            made.trunk.blocks[i] = GlobalBlock(block, bits, attention_bits)
+        elif not (block.pooled and block.window % 2):  # else squares of four lie across windows
+            made.trunk.blocks[i] = kernels.WindowBlock(block, bits)
     return made

@@ -1,4 +1,4 @@
-// Attention and linear layers for CPUs with AVX512-VNNI, on numbers of 32, 16 or 8 bits.
+// Attention, linear layers and Hiera's windowed blocks for CPUs with AVX512-VNNI, on numbers of 32, 16 or 8 bits.
 //
 // 32 bits: float32, as torch computes, but for the order of sums.
 // 16 bits: rows become integers when they arrive. A step is so small that the longest chunk of 128 channels has length
@@ -28,6 +28,7 @@ constexpr int LANES = 16;  // keys, or outputs, in one vector; a panel holds so 
 constexpr int ROWS = 8;    // queries in one step of the inner product, which takes two panels
 constexpr int BLOCK = 64;  // queries that one thread takes at a time
 constexpr int KEYS = 256;  // keys between two corrections of the running maximum
+constexpr float NOT_THERE = -1e4f;  // what is added to the logits of keys that only fill up
 
 using Products = __m512[ROWS][2];
 
@@ -230,9 +231,10 @@ struct Block {  // of rows: queries, or what goes through a layer
             }
             scale[r] = Number::keep(row, d, &rows[r * d], &sum[r]);
         }
-        std::fill(scale + count, scale + BLOCK, 0.0f);
-        std::fill(sum + count, sum + BLOCK, 0);
-        std::fill(rows.begin() + static_cast<int64_t>(count) * d, rows.end(), 0);
+        for (int r = count; r % ROWS; r++) {
+            scale[r] = 0, sum[r] = 0;
+            std::fill_n(&rows[r * d], d, 0);
+        }
     }
 };
 
@@ -292,9 +294,9 @@ void weigh_columns(const float* weights, const float* values, int keys, int e, c
         for (int i = 0; i < WIDE; i++) add_to(acc + r * e + i * LANES, sums[r][i], by[r]);
 }
 
-// acc (BLOCK, e) = acc * by.first + weights (BLOCK, keys) @ values (keys, e) * by.second
-void weigh(const float* weights, const float* values, int keys, int e, const Factors* by, float* acc) {
-    for (int first = 0; first < BLOCK; first += ROWS) {
+// acc (count, e) = acc * by.first + weights (count, keys) @ values (keys, e) * by.second
+void weigh(const float* weights, const float* values, int count, int keys, int e, const Factors* by, float* acc) {
+    for (int first = 0; first < count; first += ROWS) {
         int column = 0;
         for (; column + 2 * LANES <= e; column += 2 * LANES)
             weigh_columns<2>(weights + first * KEYS, values + column, keys, e, by + first, acc + first * e + column);
@@ -304,9 +306,9 @@ void weigh(const float* weights, const float* values, int keys, int e, const Fac
 }
 
 // The same in bytes; values lie in groups of four keys.
-void weigh(const uint8_t* weights, const int8_t* values, int keys, int e, const Factors* by, float* acc) {
+void weigh(const uint8_t* weights, const int8_t* values, int count, int keys, int e, const Factors* by, float* acc) {
     for (int column = 0; column < e; column += LANES) {
-        for (int first = 0; first < BLOCK; first += ROWS) {
+        for (int first = 0; first < count; first += ROWS) {
             __m512i sums[ROWS];
 #pragma GCC unroll 8
             for (int r = 0; r < ROWS; r++) sums[r] = _mm512_setzero_si512();
@@ -326,81 +328,117 @@ void weigh(const uint8_t* weights, const int8_t* values, int keys, int e, const 
 int64_t padded(int64_t count) { return (count + 2 * LANES - 1) / (2 * LANES) * (2 * LANES); }
 
 template <class Number>
+struct Packer {  // of keys, or of a layer's weight, row by row
+    int d;
+    std::vector<typename Number::Row> kept;
+
+    explicit Packer(int d) : d(d), kept(d) {}
+
+    // Without a row, for what only fills up.
+    void put(const float* x, int64_t row, typename Number::Panel* panels, float* scale) {
+        constexpr int TOGETHER = Number::TOGETHER;
+        int32_t sum;
+        if (!x) std::fill(kept.begin(), kept.end(), 0);
+        scale[row] = x ? Number::keep(x, d, kept.data(), &sum) : 0.0f;
+        auto* to = panels + row / LANES * LANES * d + row % LANES * TOGETHER;
+        for (int c = 0; c < d; c += TOGETHER)
+            for (int i = 0; i < TOGETHER; i++) to[c * LANES + i] = Number::panelled(kept[c + i]);
+    }
+};
+
+template <class Number>
 void pack(const float* x, int64_t stride, int64_t m, int d, const float* cosines, const float* sines, int64_t angles,
           int64_t placed, void* panels, float* scale) {
-    constexpr int TOGETHER = Number::TOGETHER;
 #pragma omp parallel
     {
         std::vector<float> turned(d);
-        std::vector<typename Number::Row> kept(d);
+        Packer<Number> packer(d);
 #pragma omp for schedule(static)
         for (int64_t row = 0; row < padded(m); row++) {
-            std::fill(kept.begin(), kept.end(), 0);
-            scale[row] = 0;
-            if (row < m) {
-                const float* from = x + row * stride;
-                if (cosines && row < placed) {
-                    const int64_t at = row % angles * (d / 2);
-                    turn_row(from, cosines + at, sines + at, d, turned.data());
-                    from = turned.data();
-                }
-                int32_t sum;
-                scale[row] = Number::keep(from, d, kept.data(), &sum);
+            const float* from = row < m ? x + row * stride : nullptr;
+            if (cosines && row < std::min(m, placed)) {
+                const int64_t at = row % angles * (d / 2);
+                turn_row(from, cosines + at, sines + at, d, turned.data());
+                from = turned.data();
             }
-            auto* to = static_cast<typename Number::Panel*>(panels) + row / LANES * LANES * d + row % LANES * TOGETHER;
-            for (int c = 0; c < d; c += TOGETHER)
-                for (int i = 0; i < TOGETHER; i++) to[c * LANES + i] = Number::panelled(kept[c + i]);
+            packer.put(from, row, static_cast<typename Number::Panel*>(panels), scale);
         }
     }
 }
 
 template <class Number>
-void attend_as(const float* q, int64_t q_stride, int64_t n, int d, float by, const float* cosines, const float* sines,
-               const void* keys, const float* key_scale, const float* bias, int64_t m,
-               const void* packed, const float* value_scale, int e, float* out) {
-    using Panel = typename Number::Panel;
-    using Weight = std::conditional_t<std::is_same_v<Number, Int8>, uint8_t, float>;
+struct Keys {  // packed, with their values; bias is added to logits
     using Value = std::conditional_t<std::is_same_v<Number, Int8>, int8_t, float>;
-    const auto* panels = static_cast<const Panel*>(keys);
-    const auto* values = static_cast<const Value*>(packed);
+    const typename Number::Panel* panels;
+    const float *scale, *bias;
+    int64_t m;
+    const Value* values;
+    const float* value_scale;
+    int d, e;
+};
+
+template <class Number>
+struct Attention {  // of up to BLOCK queries; what one thread needs for it
+    using Weight = std::conditional_t<std::is_same_v<Number, Int8>, uint8_t, float>;
+    Block<Number> block;
+    std::vector<float> logits, acc;
+    std::vector<Weight> weights;
+    Factors factors[BLOCK];
+    Softmax softmax[BLOCK];
+
+    Attention(int d, int e) : block(d), logits(BLOCK * KEYS), acc(BLOCK * e), weights(BLOCK * KEYS) {}
+
+    void look(const float* q, int64_t stride, int count, float by, const float* cosines, const float* sines,
+              const Keys<Number>& keys, float* out, int64_t out_stride) {
+        const int e = keys.e;
+        block.fill(q, stride, count, keys.d, cosines, sines);
+        std::fill_n(softmax, BLOCK, Softmax{});
+        std::fill(acc.begin(), acc.end(), 0.0f);
+        for (int64_t from = 0; from < padded(keys.m); from += KEYS) {
+            const int there = static_cast<int>(std::min<int64_t>(KEYS, padded(keys.m) - from));
+            multiply(keys, from, there, count, by);
+            for (int r = 0; r < count; r++)
+                factors[r] = softmax[r].step(&logits[r * KEYS], there, &weights[r * KEYS]);
+            weigh(weights.data(), keys.values + from * e, count, there, e, factors, acc.data());
+        }
+        for (int r = 0; r < count; r++)
+            for (int c = 0; c < e; c++) out[r * out_stride + c] = acc[r * e + c] * keys.value_scale[c] / softmax[r].sum;
+    }
+
+  private:
+    void multiply(const Keys<Number>& keys, int64_t from, int there, int count, float by) {
+        const int d = keys.d;
+        for (int j = 0; j < there; j += 2 * LANES) {
+            const int64_t key = from + j;
+            const __m512 scale[2] = {_mm512_loadu_ps(keys.scale + key), _mm512_loadu_ps(keys.scale + key + LANES)};
+            const __m512 add[2] = {_mm512_loadu_ps(keys.bias + key), _mm512_loadu_ps(keys.bias + key + LANES)};
+            for (int r = 0; r < count; r += ROWS) {
+                Products dots;
+                Number::multiply(&block.rows[r * d], &block.sum[r], d, keys.panels + key * d, dots);
+#pragma GCC unroll 8
+                for (int i = 0; i < ROWS; i++)
+                    for (int half = 0; half < 2; half++) {
+                        const __m512 size = _mm512_mul_ps(scale[half], all(block.scale[r + i] * by));
+                        _mm512_storeu_ps(&logits[(r + i) * KEYS + j + half * LANES],
+                                         _mm512_fmadd_ps(dots[i][half], size, add[half]));
+                    }
+            }
+        }
+    }
+};
+
+template <class Number>
+void attend_as(const float* q, int64_t stride, int64_t n, float by, const float* cosines, const float* sines,
+               const Keys<Number>& keys, float* out) {
 #pragma omp parallel
     {
-        Block<Number> block(d);
-        std::vector<float> logits(BLOCK * KEYS), acc(BLOCK * e);
-        std::vector<Weight> weights(BLOCK * KEYS);
-        std::vector<Factors> factors(BLOCK);
+        Attention<Number> attention(keys.d, keys.e);
 #pragma omp for schedule(dynamic)
         for (int64_t first = 0; first < n; first += BLOCK) {
             const int count = static_cast<int>(std::min<int64_t>(BLOCK, n - first));
-            block.fill(q + first * q_stride, q_stride, count, d, cosines ? cosines + first * (d / 2) : nullptr,
-                       cosines ? sines + first * (d / 2) : nullptr);
-            std::vector<Softmax> softmax(BLOCK);
-            std::fill(acc.begin(), acc.end(), 0.0f);
-            for (int64_t from = 0; from < padded(m); from += KEYS) {
-                const int there = static_cast<int>(std::min<int64_t>(KEYS, padded(m) - from));
-                for (int j = 0; j < there; j += 2 * LANES) {
-                    const int64_t key = from + j;
-                    const __m512 scale[2] = {_mm512_loadu_ps(key_scale + key), _mm512_loadu_ps(key_scale + key + LANES)};
-                    const __m512 add[2] = {_mm512_loadu_ps(bias + key), _mm512_loadu_ps(bias + key + LANES)};
-                    for (int r = 0; r < BLOCK; r += ROWS) {
-                        Products dots;
-                        Number::multiply(&block.rows[r * d], &block.sum[r], d, panels + key * d, dots);
-#pragma GCC unroll 8
-                        for (int i = 0; i < ROWS; i++)
-                            for (int half = 0; half < 2; half++) {
-                                const __m512 size = _mm512_mul_ps(scale[half], all(block.scale[r + i] * by));
-                                _mm512_storeu_ps(&logits[(r + i) * KEYS + j + half * LANES],
-                                                 _mm512_fmadd_ps(dots[i][half], size, add[half]));
-                            }
-                    }
-                }
-                for (int r = 0; r < BLOCK; r++)
-                    factors[r] = softmax[r].step(&logits[r * KEYS], there, &weights[r * KEYS]);
-                weigh(weights.data(), values + from * e, there, e, factors.data(), acc.data());
-            }
-            for (int r = 0; r < count; r++)
-                for (int c = 0; c < e; c++)
-                    out[(first + r) * e + c] = acc[r * e + c] * value_scale[c] / softmax[r].sum;
+            const int64_t at = first * (keys.d / 2);
+            attention.look(q + first * stride, stride, count, by, cosines ? cosines + at : nullptr,
+                           cosines ? sines + at : nullptr, keys, out + first * keys.e, keys.e);
         }
     }
 }
@@ -409,54 +447,215 @@ struct Layer {  // packed; bias is as long as the panels are wide
     const void* weight;
     const float* scale;
     const float* bias;
+    const float *norm_weight, *norm_bias;  // of the layer norm before it; null where there is none
+    float eps;
     int inputs, outputs, activation;  // 0 none, 1 ReLU, 2 GELU
 };
 
-// Some rows through a layer: out (count, outputs).
-template <class Number>
-void apply(const Layer& layer, Block<Number>& block, const float* x, int count, float* out) {
-    const auto* panels = static_cast<const typename Number::Panel*>(layer.weight);
-    const int inputs = layer.inputs, outputs = layer.outputs;
-    block.fill(x, inputs, count, inputs, nullptr, nullptr);
-    for (int o = 0; o < outputs; o += 2 * LANES) {
-        const int halves = o + LANES < outputs ? 2 : 1;
-        for (int r = 0; r < count; r += ROWS) {
-            Products dots;
-            Number::multiply(&block.rows[r * inputs], &block.sum[r], inputs, panels + static_cast<int64_t>(o) * inputs, dots);
-            for (int i = 0; i < ROWS && r + i < count; i++)
-                for (int half = 0; half < halves; half++) {
-                    const int at = o + half * LANES;
-                    const __m512 size = _mm512_mul_ps(_mm512_loadu_ps(layer.scale + at), all(block.scale[r + i]));
-                    __m512 y = _mm512_fmadd_ps(dots[i][half], size, _mm512_loadu_ps(layer.bias + at));
-                    if (layer.activation == 1) y = _mm512_max_ps(y, _mm512_setzero_ps());
-                    if (layer.activation == 2) y = gelu512<!std::is_same_v<Number, Float32>>(y);
-                    _mm512_storeu_ps(out + static_cast<int64_t>(r + i) * outputs + at, y);
-                }
-        }
+void normalise(const Layer& layer, const float* x, float* out) {
+    const int d = layer.inputs;
+    __m512 sum = _mm512_setzero_ps(), squares = _mm512_setzero_ps();
+    for (int i = 0; i < d; i += LANES) sum = _mm512_add_ps(sum, _mm512_loadu_ps(x + i));
+    const __m512 mean = all(_mm512_reduce_add_ps(sum) / d);
+    for (int i = 0; i < d; i += LANES) {
+        const __m512 off = _mm512_sub_ps(_mm512_loadu_ps(x + i), mean);
+        squares = _mm512_fmadd_ps(off, off, squares);
+    }
+    const __m512 factor = all(1.0f / std::sqrt(_mm512_reduce_add_ps(squares) / d + layer.eps));
+    for (int i = 0; i < d; i += LANES) {
+        const __m512 off = _mm512_mul_ps(_mm512_sub_ps(_mm512_loadu_ps(x + i), mean), factor);
+        _mm512_storeu_ps(out + i, _mm512_fmadd_ps(off, _mm512_loadu_ps(layer.norm_weight + i), _mm512_loadu_ps(layer.norm_bias + i)));
     }
 }
 
 template <class Number>
-void through(const Layer* layers, int number, const float* x, int64_t n, float* out) {
-    const int inputs = layers[0].inputs, outputs = layers[number - 1].outputs;
-#pragma omp parallel
-    {
-        std::vector<Block<Number>> blocks;
-        std::vector<std::vector<float>> between;
+struct Layers {  // one after the other; what one thread needs for them
+    const Layer* layers;
+    int number;
+    std::vector<Block<Number>> blocks;
+    std::vector<std::vector<float>> normal, between;
+
+    Layers(const Layer* layers, int number) : layers(layers), number(number) {
         for (int i = 0; i < number; i++) {
             blocks.emplace_back(layers[i].inputs);
+            normal.emplace_back(layers[i].norm_weight ? BLOCK * layers[i].inputs : 0);
             between.emplace_back(i + 1 < number ? BLOCK * layers[i].outputs : 0);
         }
-#pragma omp for schedule(dynamic)
+    }
+
+    // out (n, outputs) = the last layer's, and what is added where there is something.
+    void run(const float* x, int64_t n, const float* added, float* out) {
+        const int inputs = layers[0].inputs, outputs = layers[number - 1].outputs;
         for (int64_t first = 0; first < n; first += BLOCK) {
             const int count = static_cast<int>(std::min<int64_t>(BLOCK, n - first));
             const float* from = x + first * inputs;
             for (int i = 0; i < number; i++) {
-                float* to = i + 1 < number ? between[i].data() : out + first * outputs;
-                apply(layers[i], blocks[i], from, count, to);
+                const bool last = i + 1 == number;
+                float* to = last ? out + first * outputs : between[i].data();
+                apply(i, from, count, last && added ? added + first * outputs : nullptr, to);
                 from = to;
             }
         }
+    }
+
+  private:
+    void apply(int i, const float* x, int count, const float* added, float* out) {
+        const Layer& layer = layers[i];
+        Block<Number>& block = blocks[i];
+        const auto* panels = static_cast<const typename Number::Panel*>(layer.weight);
+        const int inputs = layer.inputs, outputs = layer.outputs;
+        if (layer.norm_weight) {
+            for (int r = 0; r < count; r++) normalise(layer, x + r * inputs, &normal[i][r * inputs]);
+            x = normal[i].data();
+        }
+        block.fill(x, inputs, count, inputs, nullptr, nullptr);
+        for (int o = 0; o < outputs; o += 2 * LANES) {
+            const int halves = o + LANES < outputs ? 2 : 1;
+            for (int r = 0; r < count; r += ROWS) {
+                Products dots;
+                Number::multiply(&block.rows[r * inputs], &block.sum[r], inputs, panels + static_cast<int64_t>(o) * inputs, dots);
+                for (int j = 0; j < ROWS && r + j < count; j++)
+                    for (int half = 0; half < halves; half++) {
+                        const int at = o + half * LANES, to = (r + j) * outputs + at;
+                        const __m512 size = _mm512_mul_ps(_mm512_loadu_ps(layer.scale + at), all(block.scale[r + j]));
+                        __m512 y = _mm512_fmadd_ps(dots[j][half], size, _mm512_loadu_ps(layer.bias + at));
+                        if (layer.activation == 1) y = _mm512_max_ps(y, _mm512_setzero_ps());
+                        if (layer.activation == 2) y = gelu512<!std::is_same_v<Number, Float32>>(y);
+                        if (added) y = _mm512_add_ps(y, _mm512_loadu_ps(added + to));
+                        _mm512_storeu_ps(out + to, y);
+                    }
+            }
+        }
+    }
+};
+
+template <class Number>
+void through(const Layer* layers, int number, const float* x, int64_t n, const float* added, float* out) {
+    const int inputs = layers[0].inputs, outputs = layers[number - 1].outputs;
+#pragma omp parallel
+    {
+        Layers<Number> mine(layers, number);
+#pragma omp for schedule(dynamic)
+        for (int64_t first = 0; first < n; first += BLOCK)
+            mine.run(x + first * inputs, std::min<int64_t>(BLOCK, n - first), added ? added + first * outputs : nullptr,
+                     out + first * outputs);
+    }
+}
+
+struct Hiera {  // a block of it whose attention stays within windows
+    Layer shortcut, qkv, out, mlp[2];
+    int heads, side;
+    int step;  // 2 where squares of four cells become one, whose query and shortcut are their largest; else 1, and no shortcut
+    float by;  // what logits are multiplied by
+};
+
+// The largest of every four rows.
+void pool(const float* x, int64_t stride, int64_t n, int d, float* out) {
+    for (int64_t r = 0; r < n; r++, x += 4 * stride, out += d)
+        for (int i = 0; i < d; i += LANES) {
+            const __m512 a = _mm512_max_ps(_mm512_loadu_ps(x + i), _mm512_loadu_ps(x + stride + i));
+            const __m512 b = _mm512_max_ps(_mm512_loadu_ps(x + 2 * stride + i), _mm512_loadu_ps(x + 3 * stride + i));
+            _mm512_storeu_ps(out + i, _mm512_max_ps(a, b));
+        }
+}
+
+// From a map to a map, some windows at a time. What a window holds beyond the map's edge is zeros after the norm, all alike,
+// and one key stands for it.
+template <class Number>
+struct Windows {
+    using Looking = std::conditional_t<std::is_same_v<Number, Int8>, Int16, Number>;  // so few keys: 16 bits are cheap
+
+    const Hiera& hiera;
+    const int h, w, c, wide, d, o;         // the map and its channels; those of all keys, and of one head; those that come out
+    const int cells, square, together;     // cells of a window; cells that become one; windows at a time
+    Layers<Number> shortcut, qkv, out, mlp;
+    Attention<Looking> attention;
+    Packer<Looking> packer;
+    std::vector<float> rows, projected, queries, seen, short_rows, rest, y;
+    std::vector<typename Looking::Panel> panels;
+    std::vector<float> scale, bias, values, ones;
+    std::vector<int64_t> cell;  // of the map that comes out, for each query
+    std::vector<int64_t> ends;  // of the windows' rows
+
+    Windows(const Hiera& hiera, int h, int w)
+        : hiera(hiera), h(h), w(w), c(hiera.qkv.inputs), wide(hiera.qkv.outputs / 3), d(wide / hiera.heads), o(hiera.out.outputs),
+          cells(hiera.side * hiera.side), square(hiera.step * hiera.step), together(std::max(1, BLOCK * square / cells)),
+          shortcut(&hiera.shortcut, square > 1), qkv(&hiera.qkv, 1), out(&hiera.out, 1), mlp(hiera.mlp, 2),
+          attention(d, d), packer(d) {
+        const int most = together * cells, keys = static_cast<int>(padded(cells + 1));
+        rows.resize(most * c), projected.resize(most * 3 * wide), seen.resize(most / square * wide), y.resize(most / square * o);
+        if (square > 1) queries.resize(most / 4 * wide), short_rows.resize(most * o), rest.resize(most / 4 * o);
+        panels.resize(keys * d), scale.resize(keys), bias.resize(keys), values.resize(keys * d), ones.resize(d, 1.0f);
+    }
+
+    int64_t across() const { return (w + hiera.side - 1) / hiera.side; }
+    int64_t number() const { return (h + hiera.side - 1) / hiera.side * across(); }
+
+    void run(const float* from, int64_t first, int64_t last, float* to) {
+        gather(from, first, last);
+        const int64_t n = ends.back(), there = n / square;
+        qkv.run(rows.data(), n, nullptr, projected.data());
+        if (square > 1) {
+            pool(projected.data(), 3 * wide, there, wide, queries.data());
+            shortcut.run(rows.data(), n, nullptr, short_rows.data());
+            pool(short_rows.data(), o, there, o, rest.data());
+        }
+        for (size_t i = 0; i + 1 < ends.size(); i++) look(ends[i], ends[i + 1]);
+        out.run(seen.data(), there, square > 1 ? rest.data() : rows.data(), y.data());
+        mlp.run(y.data(), there, y.data(), y.data());
+        for (int64_t i = 0; i < there; i++) std::memcpy(to + cell[i] * o, &y[i * o], o * sizeof(float));
+    }
+
+  private:
+    void gather(const float* from, int64_t first, int64_t last) {
+        const int side = hiera.side, step = hiera.step;
+        cell.clear(), ends.assign(1, 0);
+        float* row = rows.data();
+        for (int64_t i = first; i < last; i++) {
+            const int64_t image = i / number(), top = i % number() / across() * side, left = i % across() * side;
+            for (int64_t line = top; line < std::min<int64_t>(top + side, h); line += step)
+                for (int64_t column = left; column < std::min<int64_t>(left + side, w); column += step) {
+                    cell.push_back((image * (h / step) + line / step) * (w / step) + column / step);
+                    for (int k = 0; k < square; k++, row += c) {
+                        const int64_t at = (image * h + line + k / step) * w + column + k % step;
+                        std::memcpy(row, from + at * c, c * sizeof(float));
+                    }
+                }
+            ends.push_back((row - rows.data()) / c);
+        }
+    }
+
+    // The attention of one window.
+    void look(int64_t begin, int64_t end) {
+        const int64_t stride = 3 * wide, there = end - begin, beyond = cells - there, m = there + (beyond > 0);
+        std::fill(bias.begin(), bias.end(), NOT_THERE);
+        std::fill_n(bias.begin(), there, 0.0f);
+        if (beyond > 0) bias[there] = std::log(static_cast<float>(beyond));
+        const float* q = square > 1 ? &queries[begin / 4 * wide] : &projected[begin * stride];
+        for (int head = 0; head < hiera.heads * d; head += d) {
+            for (int64_t j = 0; j < padded(m); j++) {
+                const float* row = j < there ? &projected[(begin + j) * stride] : hiera.qkv.bias;
+                packer.put(j < m ? row + wide + head : nullptr, j, panels.data(), scale.data());
+                std::memcpy(&values[j * d], row + 2 * wide + head, d * sizeof(float));
+            }
+            const Keys<Looking> keys{panels.data(), scale.data(), bias.data(), m, values.data(), ones.data(), d, d};
+            const int64_t q_stride = square > 1 ? wide : stride;
+            for (int64_t i = 0; i < there / square; i += BLOCK)
+                attention.look(q + i * q_stride + head, q_stride, std::min<int64_t>(BLOCK, there / square - i), hiera.by,
+                               nullptr, nullptr, keys, &seen[(begin / square + i) * wide + head], wide);
+        }
+    }
+};
+
+template <class Number>
+void windows_as(const Hiera& hiera, const float* x, int64_t images, int h, int w, float* out) {
+#pragma omp parallel
+    {
+        Windows<Number> mine(hiera, h, w);
+        const int64_t windows = images * mine.number();
+#pragma omp for schedule(dynamic)
+        for (int64_t first = 0; first < windows; first += mine.together)
+            mine.run(x, first, std::min(first + mine.together, windows), out);
     }
 }
 
@@ -502,14 +701,22 @@ void attend(int bits, const float* q, int64_t q_stride, int64_t n, int d, float 
             const void* keys, const float* key_scale, const float* bias, int64_t m,
             const void* values, const float* value_scale, int e, float* out) {
     with_number(bits, [&](auto number) {
-        attend_as<decltype(number)>(q, q_stride, n, d, by, cosines, sines, keys, key_scale, bias, m, values, value_scale, e, out);
+        using Number = decltype(number);
+        attend_as<Number>(q, q_stride, n, by, cosines, sines,
+                          {static_cast<const typename Number::Panel*>(keys), key_scale, bias, m,
+                           static_cast<const typename Keys<Number>::Value*>(values), value_scale, d, e}, out);
     });
 }
 
-// x (n, inputs) through one layer or several: out (n, outputs), each activation(x W^T + bias). What is between layers is
-// never written as a whole.
-void linear(int bits, const Layer* layers, int number, const float* x, int64_t n, float* out) {
-    with_number(bits, [&](auto kind) { through<decltype(kind)>(layers, number, x, n, out); });
+// x (n, inputs) through one layer or several: out (n, outputs), each activation(norm(x) W^T + bias), and what is added to
+// the last where there is something. What is between layers is never written as a whole.
+void linear(int bits, const Layer* layers, int number, const float* x, int64_t n, const float* added, float* out) {
+    with_number(bits, [&](auto kind) { through<decltype(kind)>(layers, number, x, n, added, out); });
+}
+
+// Maps (images, h, w, c) through a block of Hiera: out (images, h / step, w / step, outputs).
+void windows(int bits, const Hiera* hiera, const float* x, int64_t images, int h, int w, float* out) {
+    with_number(bits, [&](auto kind) { windows_as<decltype(kind)>(*hiera, x, images, h, w, out); });
 }
 
 }  // extern "C"

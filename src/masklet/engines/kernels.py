@@ -21,6 +21,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
+from masklet.nn.hiera import Block
+
 SOURCE = Path(__file__).with_suffix(".cpp")
 FLAGS = ("-O3", "-march=native", "-std=c++17", "-fopenmp", "-shared", "-fPIC")
 NEEDED = {"avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512_vnni"}
@@ -150,40 +152,140 @@ def attend(
     return out[:, : values.columns]
 
 
-class Layer(ctypes.Structure):
+class ToldLayer(ctypes.Structure):
     """A packed layer, as the kernels are told of it."""
 
     _fields_ = (
         ("weight", ctypes.c_void_p),
         ("scale", ctypes.c_void_p),
         ("bias", ctypes.c_void_p),
+        ("norm_weight", ctypes.c_void_p),
+        ("norm_bias", ctypes.c_void_p),
+        ("eps", ctypes.c_float),
         ("inputs", ctypes.c_int),
         ("outputs", ctypes.c_int),
         ("activation", ctypes.c_int),
     )
 
 
-class Linear(nn.Module):
-    """A linear layer, or several with an activation between them, in numbers of so many bits."""
+class ToldHiera(ctypes.Structure):
+    """A block of Hiera, as the kernels are told of it."""
 
-    def __init__(self, *layers: nn.Linear, bits: Bits, between: Activation = "none") -> None:
+    _fields_ = (
+        ("shortcut", ToldLayer),
+        ("qkv", ToldLayer),
+        ("out", ToldLayer),
+        ("mlp", ToldLayer * 2),
+        ("heads", ctypes.c_int),
+        ("side", ctypes.c_int),
+        ("step", ctypes.c_int),
+        ("by", ctypes.c_float),
+    )
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A linear layer as the kernels read it, with the norm before it and the activation after it."""
+
+    weight: Rows
+    bias: Float[Tensor, " padded"]
+    inputs: int
+    norm: nn.LayerNorm | None
+    activation: Activation
+
+    def told(self) -> ToldLayer:
+        norm, eps = (self.norm, self.norm.eps) if self.norm else (None, 0.0)
+        return ToldLayer(
+            _at(self.weight.codes), _at(self.weight.scale), _at(self.bias),
+            _at(norm and norm.weight), _at(norm and norm.bias), eps,
+            self.inputs, self.weight.count, ACTIVATIONS[self.activation],
+        )  # fmt: skip
+
+
+def pack_layer(
+    layer: nn.Linear, bits: Bits, norm: nn.LayerNorm | None = None, activation: Activation = "none"
+) -> Layer:
+    """Pack a layer, in numbers of so many bits."""
+    return _packed(layer.weight, layer.bias, bits, norm, activation)
+
+
+def _packed(
+    weight: Float[Tensor, "o i"],
+    bias: Float[Tensor, " o"],
+    bits: Bits,
+    norm: nn.LayerNorm | None,
+    activation: Activation = "none",
+) -> Layer:
+    rows = pack_rows(weight.detach().float().contiguous(), bits)
+    bias = F.pad(bias.detach().float(), (0, -len(bias) % TOGETHER))
+    return Layer(rows, bias, weight.shape[1], norm, activation)
+
+
+class Linear(nn.Module):
+    """A linear layer, or several with an activation between them, in numbers of so many bits.
+
+    norm : what comes before the first
+    """
+
+    def __init__(
+        self,
+        *layers: nn.Linear,
+        bits: Bits,
+        between: Activation = "none",
+        norm: nn.LayerNorm | None = None,
+    ) -> None:
         super().__init__()
-        self.bits, self.outputs, self.between = bits, layers[-1].out_features, ACTIVATIONS[between]
-        self.weights = [pack_rows(layer.weight.detach().float().contiguous(), bits) for layer in layers]
-        self.biases = [
-            F.pad(layer.bias.detach().float(), (0, -layer.out_features % TOGETHER)) for layer in layers
+        self.bits, self.outputs = bits, layers[-1].out_features
+        last = len(layers) - 1
+        self.layers = [
+            pack_layer(layer, bits, None if i else norm, between if i < last else "none")
+            for i, layer in enumerate(layers)
         ]
 
-    def forward(self, x: Float[Tensor, "*n i"]) -> Float[Tensor, "*n o"]:
-        x = x.contiguous()
+    def forward(
+        self, x: Float[Tensor, "*n i"], added: Float[Tensor, "*n o"] | None = None
+    ) -> Float[Tensor, "*n o"]:
+        """added : to what comes out"""
+        x, added = x.contiguous(), None if added is None else added.contiguous()
         out = torch.empty(*x.shape[:-1], self.outputs)
-        n, inputs = x.numel() // x.shape[-1], x.shape[-1]
-        told, last = (Layer * len(self.weights))(), len(self.weights) - 1
-        for i, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
-            then = self.between if i < last else ACTIVATIONS["none"]
-            told[i] = Layer(_at(weight.codes), _at(weight.scale), _at(bias), inputs, weight.count, then)
-            inputs = weight.count
-        _library().linear(self.bits, told, len(told), _at(x), _long(n), _at(out))
+        told = (ToldLayer * len(self.layers))(*(layer.told() for layer in self.layers))
+        n = x.numel() // x.shape[-1]
+        _library().linear(self.bits, told, len(told), _at(x), _long(n), _at(added), _at(out))
+        return out
+
+
+class WindowBlock(nn.Module):
+    """A block of Hiera whose attention stays within windows, in numbers of so many bits."""
+
+    def __init__(self, block: Block, bits: Bits) -> None:
+        super().__init__()
+        attention, heads = block.attention, block.attention.heads
+        self.bits, self.heads, self.side, self.step = bits, heads, block.window, 2 if block.pooled else 1
+        # Heads are filled up with zeros, to be as wide as the kernels want.
+        width = attention.out.in_features // heads
+        fill = -width % WIDTH
+        qkv = F.pad(attention.qkv.weight.unflatten(0, (-1, width)), (0, 0, 0, fill)).flatten(0, 1)
+        bias = F.pad(attention.qkv.bias.unflatten(0, (-1, width)), (0, fill)).flatten()
+        out = F.pad(attention.out.weight.unflatten(1, (-1, width)), (0, fill)).flatten(1)
+        self.by = width**-0.5
+        self.qkv = _packed(qkv, bias, bits, block.norm1)
+        self.out = _packed(out, attention.out.bias, bits, None)
+        first, second = block.mlp.linears
+        self.mlp = pack_layer(first, bits, block.norm2, "gelu"), pack_layer(second, bits)
+        self.shortcut = block.shortcut and pack_layer(block.shortcut, bits, block.norm1)
+
+    def forward(self, x: Float[Tensor, "b h w c"]) -> Float[Tensor, "b h2 w2 d"]:
+        x = x.contiguous()
+        b, h, w, _ = x.shape
+        out = torch.empty(b, h // self.step, w // self.step, self.out.weight.count)
+        told = ToldHiera(
+            self.shortcut.told() if self.shortcut else ToldLayer(),
+            self.qkv.told(),
+            self.out.told(),
+            (ToldLayer * 2)(*(layer.told() for layer in self.mlp)),
+            self.heads, self.side, self.step, self.by,
+        )  # fmt: skip
+        _library().windows(self.bits, ctypes.byref(told), _at(x), _long(b), h, w, _at(out))
         return out
 
 
