@@ -27,6 +27,7 @@ from masklet.evaluate.report import Line, group_lines, lines
 from masklet.evaluate.rows import Row
 from masklet.evaluate.runner import Named, Run
 from masklet.evaluate.semi_supervised import SemiSupervised
+from masklet.evaluate.subjects import Network
 
 REPO = Path(__file__).parents[1]
 HELD_BACK = REPO / "docs" / "nano-held-back.txt"
@@ -42,13 +43,19 @@ def main(
 ) -> None:
     """Nano beside what a program without learning reaches."""
     console = Console(highlight=False)
-    ours = Named(model)
-    digest = ours().identity.split()[-1]
+    ours, from_afar = Named(model), Named(model, closer=False)
+    network = ours()
+    assert isinstance(network, Network)
+    digest = network.digest
 
     stills = layouts.pictures(pictures, layouts.listed(HELD_BACK))
     measured = {
         name: Run(ImageClicks((1, 3)), opened, str(pictures.resolve()), out / f"pictures-{place}")
-        for name, opened, place in (("nano", ours, digest), ("grabcut", Named("grabcut"), "grabcut"))
+        for name, opened, place in (
+            ("nano", ours, digest),
+            ("from afar", from_afar, f"{digest}-from-afar"),
+            ("grabcut", Named("grabcut"), "grabcut"),
+        )
     }
     found = {name: run.rows(stills, jobs) for name, run in measured.items()}
     console.print(*_picture_lines(found), sep="\n", end="\n\n", soft_wrap=True)
@@ -74,6 +81,7 @@ def _picture_lines(found: dict[str, list[Row]]) -> list[str]:
     heads = (
         "",
         *(f"nano, {each}" for each in ("1 click, best", *SETTINGS)),
+        *(f"from afar, {s}" for s in SETTINGS),
         *(f"GrabCut, {s}" for s in SETTINGS),
     )
     groups = {

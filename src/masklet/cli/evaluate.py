@@ -69,6 +69,13 @@ def evaluate(
         str, typer.Option(help="The memory policy: recency, gated, samurai, dam4sam or long.")
     ] = "recency",
     cuts: Annotated[bool, typer.Option(help="Watch for scene cuts.")] = False,
+    closer: Annotated[
+        bool | None,
+        typer.Option(
+            "--closer/--no-closer",
+            help="Look again, from close up, at what is small; by default nano does.",
+        ),
+    ] = None,
     names: Annotated[
         Path | None,
         typer.Option("--list", help="A text file with the names of the clips or pictures to take."),
@@ -97,7 +104,7 @@ def evaluate(
     measurement = _measurement(protocol, given or [Given.mask], frames)
     read = layouts.pictures if protocol is Rules.image else layouts.clips
     items: Sequence[Item] = read(data, None if names is None else layouts.listed(names))
-    run = Run(measurement, Named(model, device, dtype, policy, cuts), str(data.resolve()), out)
+    run = Run(measurement, Named(model, device, dtype, policy, cuts, closer), str(data.resolve()), out)
 
     console = Console()
     with Progress(console=console) as progress:

@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from multiprocessing import get_context
 from pathlib import Path
@@ -63,19 +63,25 @@ class Measurement(Protocol[Measured_contra]):
 
 @dataclass(frozen=True)
 class Named:
-    """Opens a baseline by its name, or a model by its name, path or hub id."""
+    """Opens a baseline by its name, or a model by its name, path or hub id.
+
+    closer : whether it looks again, from close up, at what is small; None for as it is made
+    """
 
     name: str
     device: str | None = None
     dtype: str = "float32"
     policy: str = "recency"
     cuts: bool = False
+    closer: bool | None = None
 
     def __call__(self) -> Subject:
         if self.name in BASELINES:
             return BASELINES[self.name]
         find_policy(self.policy)
         model = load(self.name, device=self.device, dtype=self.dtype)
+        if self.closer is not None:
+            model.config = replace(model.config, closer=self.closer)
         return Network(self.name, model, self.policy, self.cuts)
 
 

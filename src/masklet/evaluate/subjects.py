@@ -81,12 +81,18 @@ class Network:
     features: FeatureCache | None = None
 
     @cached_property
-    def identity(self) -> str:
+    def digest(self) -> str:
+        """Of the weights: 12 hexadecimal digits."""
         digest = hashlib.sha256()
         for tensor in self.model.state_dict().values():
             digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+        return digest.hexdigest()[:12]
+
+    @cached_property
+    def identity(self) -> str:
         rule = "" if self.policy == "recency" else f", {self.policy}"
-        return f"{self.name} {digest.hexdigest()[:12]}{rule}{', cuts' if self.cuts else ''}"
+        looks = ", closer" if self.model.config.closer else ""
+        return f"{self.name} {self.digest}{looks}{rule}{', cuts' if self.cuts else ''}"
 
     def video(self, frames: Frames) -> Following:
         # The published predictor, and so its numbers, let a clip's length scale the age of its memories.

@@ -13,8 +13,9 @@ from torch import Tensor
 from masklet.memory import WINDOW, MemoryPolicy
 from masklet.model import Sam2
 from masklet.sessions.image import judged
-from masklet.sessions.room import Packed, Room
+from masklet.sessions.room import Packed, Room, shown
 from masklet.sessions.scenes import Scenes
+from masklet.sessions.stream import gathered
 from masklet.tracking import TrackedObject
 from masklet.types import MaskPrediction, Masks, Memory, Prompt
 
@@ -167,3 +168,14 @@ def give_up(
         packed = Packed.of(each, size, remembered=any(frame in object.bank.tracked for object in holders))
         for object in holders:
             object.answers[frame] = packed
+
+
+def standing(frame: int, objects: Iterable[Followee], size: tuple[int, int], model: Sam2) -> Masks:
+    """The masks that stand on a frame of `size` (H, W); objects without one are left out."""
+    here = [each for each in objects if frame in each.answers]
+    answers = {each.id: each.answers[frame] for each in here}
+    drawn = {each.id: each.drawn[frame] for each in here if frame in each.drawn}
+    full = {id: each for id, each in answers.items() if not isinstance(each, Packed)}
+    if len(full) < len(answers):
+        return replace(shown(frame, answers, size, model.device), drawn=drawn)
+    return gathered(frame, full, size, model, drawn)

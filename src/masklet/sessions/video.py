@@ -20,14 +20,14 @@ from masklet.memory import POINTERS, MemoryBank
 from masklet.model import Sam2
 from masklet.policies import Policy, find_policy
 from masklet.sessions.features import GIB, FeatureCache
-from masklet.sessions.followee import Followee, begin_anew, give_up
+from masklet.sessions.followee import Followee, begin_anew, give_up, standing
 from masklet.sessions.history import History, moment
 from masklet.sessions.image import closer_answers
-from masklet.sessions.room import Packed, Room, remade, shown
+from masklet.sessions.room import Room, remade
 from masklet.sessions.saved import SavedSession
 from masklet.sessions.scenes import Scenes
 from masklet.sessions.script import Cleared, Followed, Prompted, Removed, Script
-from masklet.sessions.stream import check_id, gathered
+from masklet.sessions.stream import check_id
 from masklet.tracking import Ask, advance
 from masklet.transforms import check_prompt, frame_to_square
 from masklet.types import FrameFeatures, Masks, Prompt
@@ -98,8 +98,7 @@ class VideoSession:
     def prompt(self, frame: int, id: int, prompt: Prompt) -> Masks:
         """Say what an object is on a frame, or correct what was found there; the answer stays from then on.
 
-        Clicks add to those given on the frame before, and start from the mask that stands there. Returns all
-        masks on this frame.
+        Clicks add to those given there before, and start from its mask. Returns all masks on this frame.
         """
         frame, id = operator.index(frame), check_id(id)
         check_prompt(prompt, self.frames.size)
@@ -110,7 +109,8 @@ class VideoSession:
         ask = Ask.of(said, self.frames.size, self.model, hint, alone=frame not in each.passed)
         reverse = each.passed.get(frame, False)
         stands = self._masks(frame, [each]) if frame in each.answers else None
-        offered = closer_answers(self.model, partial(self.frames.__getitem__, frame), features, said, stands)
+        picture = partial(self.frames.__getitem__, frame)
+        self.offered = offered = closer_answers(self.model, picture, features, said, stands)
         if offered is not None:
             ask = Ask.of(Prompt(mask=offered[0]), self.frames.size, self.model, alone=True)
         if not ask.alone:
@@ -118,7 +118,6 @@ class VideoSession:
         trial, length = replace(each, bank=each.bank.copy(), policy=self._policy()), self._clip_length
         advance(self.model, features, frame, [trial], {id: ask}, reverse=reverse, clip_length=length)
         each.hear(frame, said, trial, offered)
-        self.offered = offered
         each.note(frame, self._room)
         self._objects[id] = each
         self._history.note(before_this)
@@ -286,8 +285,7 @@ class VideoSession:
         return features
 
     def _make_room(self) -> None:
-        spared = 2 * POINTERS * len(self._objects)
-        for frame, each in self._room.overdue(spared):
+        for frame, each in self._room.overdue(2 * POINTERS * len(self._objects)):
             give_up(frame, each, chain(self._objects.values(), self._history.objects()), self.frames.size)
 
     def _bring_back(self, each: Followee, frame: int, *, reverse: bool) -> None:
@@ -297,11 +295,6 @@ class VideoSession:
             each.bank.keep(memory)
             self._room.add(at, memory)
 
-    def _masks(self, frame: int, objects: list[Followee] | None = None) -> Masks:
-        objects = list(self._objects.values()) if objects is None else objects
-        answers = {each.id: each.answers[frame] for each in objects if frame in each.answers}
-        drawn = {each.id: each.drawn[frame] for each in objects if frame in each.drawn}
-        full = {id: each for id, each in answers.items() if not isinstance(each, Packed)}
-        if len(full) < len(answers):
-            return replace(shown(frame, answers, self.frames.size, self.model.device), drawn=drawn)
-        return gathered(frame, full, self.frames.size, self.model, drawn)
+    def _masks(self, frame: int, objects: Collection[Followee] | None = None) -> Masks:
+        objects = self._objects.values() if objects is None else objects
+        return standing(frame, objects, self.frames.size, self.model)
