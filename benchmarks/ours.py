@@ -21,6 +21,8 @@ class Masklet:
     def __init__(self, work: Work, **options: Any) -> None:
         self.work = work
         self.model = masklet.load(work.weights, device=work.device, **options)
+        # The peers look once; nano by default once more, from close up, at what is small.
+        self.model.config = replace(self.model.config, closer=False)
         self.watch = Stopwatch(work.device)
         for stage in STAGES:
             self.watch.watch(self.model, stage, stage)
