@@ -20,7 +20,7 @@ from masklet.engines import Setting
 from masklet.evaluate import layouts
 from masklet.evaluate.semi_supervised import SemiSupervised
 from masklet.evaluate.subjects import Following, Network
-from masklet.footage import PngVideo
+from masklet.footage import Film
 from masklet.media import Frames
 from masklet.types import Masks, Prompt
 
@@ -71,7 +71,7 @@ def main(clips: Path, model: str = "nano") -> None:
     _show(console, "mean", np.mean(means, axis=0).tolist())
 
 
-def _score(subject: Overheard, clip: PngVideo) -> float:
+def _score(subject: Overheard, clip: Film) -> float:
     return float(np.mean([row.scores["J&F"] for row in SemiSupervised().run(subject, clip)]))
 
 

@@ -1,5 +1,6 @@
 """Each public layout, written small, is read as its own evaluator reads it."""
 
+import json
 import pickle
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 
 from footage import made
 from footage.made import LEFT, RIGHT, H, W
+from masklet import rle
 from masklet.errors import MediaError
 from masklet.evaluate.layouts import clips, listed, pictures
 
@@ -87,6 +89,21 @@ def test_sa_v_has_a_folder_for_each_object_and_every_fourth_frame(tmp_path):
     assert clip.first_frames == {1: 0, 2: 4}
     assert (clip.truth(8).masks[2] == (square(8) > 0)).all()
     assert not clip.exclusive
+
+
+def test_sa_v_trains_from_a_json_beside_each_video(tmp_path):
+    for index in range(6):
+        write_frame(tmp_path / "sav_000001" / f"{index:05d}.jpg")
+    first, second, gone = (rle.encode(mask > 0) for mask in (square(4), square(12), square(0, label=0)))
+    said = {"masklet_id": [0, 3], "masklet": [[first, gone], [gone, second]]}
+    (tmp_path / "sav_000001_manual.json").write_text(json.dumps(said))
+    [clip] = clips(tmp_path)
+    assert (clip.name, len(clip.frames), clip.size) == ("sav_000001_manual", 6, SIZE)
+    assert list(clip.labelled) == clip.annotated(4) == [0, 4] and clip.annotated(3) == []
+    assert clip.first_frames == {1: 0, 4: 4}
+    assert (clip.truth(4).masks[4] == (square(12) > 0)).all() and not clip.truth(4).masks[1].any()
+    assert not clip.exclusive and clip.picture(4).shape == (*SIZE, 3)
+    assert pickle.loads(pickle.dumps(clip)).first_frames == clip.first_frames
 
 
 def test_an_object_without_a_label_on_a_frame_is_not_there(tmp_path):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from masklet.evaluate.rows import Row
     from masklet.evaluate.subjects import Network
-    from masklet.footage import PngVideo
+    from masklet.footage import Film
 
 REAL = "clips"
 
@@ -73,7 +73,7 @@ def compare(
     console.print(f"{out / 'table.md'}\n{out / 'report.html'}")
 
 
-def _strips(network: Network, rows: Sequence[Row], clips: Mapping[str, PngVideo], out: Path) -> list[str]:
+def _strips(network: Network, rows: Sequence[Row], clips: Mapping[str, Film], out: Path) -> list[str]:
     """Write OUT/strips; for each picture the lines that show it."""
     import cv2
 

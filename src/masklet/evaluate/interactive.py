@@ -16,7 +16,7 @@ from masklet.evaluate.metrics import Agreement, agree
 from masklet.evaluate.rows import SHOTS, Row, Shot
 from masklet.evaluate.subjects import Following, Subject
 from masklet.evaluate.user import click
-from masklet.footage import PngVideo
+from masklet.footage import Film
 
 INTERACTIONS = 8  # frames
 CLICKS = 3  # on each of them
@@ -35,7 +35,7 @@ class Offline:
     axis = "frames interacted with"
     headline = ("J&F",)
 
-    def run(self, subject: Subject, clip: PngVideo) -> Iterator[Row]:
+    def run(self, subject: Subject, clip: Film) -> Iterator[Row]:
         for id, first in clip.first_frames.items():
             watched = Watched(clip, id, subject.video(clip.frames))
             frame: int | None = first
@@ -54,7 +54,7 @@ class Online:
     axis = "frames interacted with"
     headline = ("J&F",)
 
-    def run(self, subject: Subject, clip: PngVideo) -> Iterator[Row]:
+    def run(self, subject: Subject, clip: Film) -> Iterator[Row]:
         for id, first in clip.first_frames.items():
             watched = Watched(clip, id, subject.video(clip.frames))
             frame: int | None = first
@@ -70,7 +70,7 @@ class Online:
 class Watched:
     """One object of a clip as the user sees it: where it was corrected, and the newest answers."""
 
-    clip: PngVideo
+    clip: Film
     id: int
     video: Following
     corrected: list[int] = field(default_factory=list)

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Bool, UInt8
 
 from masklet.errors import MediaError
-from masklet.footage import Footage, PngVideo, find, open_pngs, png_videos
+from masklet.footage import Film, Footage, find, open_pngs, png_videos, sav_films
 
 
 @dataclass(frozen=True)
@@ -39,13 +39,15 @@ class Picture:
         return reel.image(self.index), dict(zip(ids, reel.masks(self.index, ids), strict=True))
 
 
-def clips(root: Path, names: Sequence[str] | None = None) -> list[PngVideo]:
+def clips(root: Path, names: Sequence[str] | None = None) -> list[Film]:
     """The annotated clips under a benchmark's folder, in order of name, or those named, in that order."""
-    folders = png_videos(root)
-    missing = [name for name in names or () if name not in folders]
+    films: dict[str, Film] = {film.name: film for film in sav_films(root)}
+    if not films:
+        films = {name: open_pngs(name, *folders) for name, folders in png_videos(root).items()}
+    missing = [name for name in names or () if name not in films]
     if missing:
-        raise MediaError(f"{root} has no clip {', '.join(missing)}; it has {', '.join(sorted(folders))}.")
-    return [open_pngs(name, *folders[name]) for name in names or folders]
+        raise MediaError(f"{root} has no clip {', '.join(missing)}; it has {', '.join(sorted(films))}.")
+    return [films[name] for name in names or films]
 
 
 def pictures(root: Path, names: Sequence[str] | None = None) -> list[Picture]:

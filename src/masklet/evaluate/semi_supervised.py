@@ -13,7 +13,7 @@ from masklet.evaluate.metrics import Frames, Tally, scored_frames
 from masklet.evaluate.rows import Album, Row
 from masklet.evaluate.subjects import Following, Subject
 from masklet.evaluate.user import Given, clicks_of, give
-from masklet.footage import PngVideo
+from masklet.footage import Film
 from masklet.types import Masks
 
 
@@ -31,21 +31,21 @@ class SemiSupervised:
     axis = "clicks on the first frame"
     headline = ("J&F",)
 
-    def run(self, subject: Subject, clip: PngVideo) -> Iterator[Row]:
+    def run(self, subject: Subject, clip: Film) -> Iterator[Row]:
         for given in self.given:
             video = subject.video(clip.frames)
             for id, frame in clip.first_frames.items():
                 give(video, frame, id, clip.truth(frame).masks[id], given)
             yield from self._follow(video, clip, given)
 
-    def _follow(self, video: Following, clip: PngVideo, given: Given) -> Iterator[Row]:
+    def _follow(self, video: Following, clip: Film, given: Given) -> Iterator[Row]:
         counts = {id: set(scored_frames(clip.annotated(id), self.frames)) for id in clip.first_frames}
         tallies, albums = {id: Tally() for id in counts}, {id: Album() for id in counts}
         lives = {id: Life(id) for id in counts}
         followed, seconds = 0, 0.0
         for masks, spent in timed(video.propagate()):
             followed, seconds = followed + 1, seconds + spent
-            if masks.frame not in clip.labels:
+            if masks.frame not in clip.labelled:
                 continue
             truth = clip.truth(masks.frame)
             answers = answers_of(masks, clip.first_frames, exclusive=clip.exclusive)

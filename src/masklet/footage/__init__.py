@@ -10,12 +10,13 @@ from pathlib import Path
 
 from masklet.errors import MediaError
 from masklet.footage.coco import COCO_FILES, coco
-from masklet.footage.pngs import PngVideo, Truth, open_pngs, png_videos, pngs
-from masklet.footage.reel import Footage, Reel
-from masklet.footage.sav import sav
+from masklet.footage.pngs import PngVideo, open_pngs, png_videos, pngs
+from masklet.footage.reel import Film, Footage, Reel, Truth
+from masklet.footage.sav import sav, sav_films
 from masklet.footage.stills import masked, sa1b, sa1b_labels, yolo
 
 __all__ = [
+    "Film",
     "Footage",
     "PngVideo",
     "Reel",
@@ -28,6 +29,7 @@ __all__ = [
     "pngs",
     "sa1b",
     "sav",
+    "sav_films",
     "yolo",
 ]
 

@@ -11,7 +11,8 @@ import numpy as np
 from jaxtyping import Bool, UInt8
 
 from masklet.errors import MediaError
-from masklet.footage.reel import Footage, read_labels
+from masklet.footage import reel
+from masklet.footage.reel import Footage, Truth, read_labels
 from masklet.media import Frames, find_pictures, open_frames, read_image
 
 UNDECIDED = 255  # in a palette PNG: pixels that count neither for nor against, and belong to nobody
@@ -26,28 +27,8 @@ LAYOUTS = (
 
 
 @dataclass(frozen=True)
-class Truth:
-    """The ground truth of one frame: a mask for each object that has an annotation there.
-
-    undecided : pixels that belong to nobody, where some were marked
-    """
-
-    masks: Mapping[int, Bool[np.ndarray, "H W"]]
-    undecided: Bool[np.ndarray, "H W"] | None
-
-    def pair(self, id: int, answer: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """One object's true mask and an answer to it, ready to be scored: both without undecided pixels."""
-        truth = self.masks.get(id)
-        if truth is None:
-            truth = np.zeros_like(answer)
-        if self.undecided is None:
-            return truth, answer
-        return truth & ~self.undecided, answer & ~self.undecided
-
-
-@dataclass(frozen=True)
 class PngVideo:
-    """A video with ground truth on some of its frames.
+    """A `Film` whose ground truth is PNGs.
 
     labels : by frame, the PNG that holds every object's number (under None), or one PNG for each object,
         whose id is one more than its folder's number: SA-V begins at 0, which is the background
@@ -67,15 +48,18 @@ class PngVideo:
         return self.frames.size
 
     @property
+    def labelled(self) -> Sequence[int]:
+        return list(self.labels)
+
+    @property
     def exclusive(self) -> bool:
-        """Whether a pixel belongs to one object at most: labels say so, a PNG for each object does not."""
+        """Labels say so, a PNG for each object does not."""
         return all(None in files for files in self.labels.values())
 
     def picture(self, frame: int) -> UInt8[np.ndarray, "H W 3"]:
         return read_image(self.files[frame])
 
     def annotated(self, id: int) -> list[int]:
-        """The frames on which this object has a ground truth, be it that it is not there."""
         return [frame for frame, files in self.labels.items() if None in files or id in files]
 
     def truth(self, frame: int) -> Truth:
@@ -98,13 +82,7 @@ class PngVideo:
 
     @cached_property
     def first_frames(self) -> dict[int, int]:
-        """Every object, with the first frame that shows it; there it is prompted."""
-        first: dict[int, int] = {}
-        for frame in self.labels:
-            for id, mask in self.truth(frame).masks.items():
-                if id not in first and mask.any():
-                    first[id] = frame
-        return dict(sorted(first.items()))
+        return reel.first_frames(self)
 
     @cached_property
     def _black_and_white(self) -> bool:
@@ -125,8 +103,8 @@ def png_videos(root: Path) -> dict[str, tuple[Path, Path]]:
     if not flat:
         raise MediaError(
             f"{root} holds no labelled videos. Expected JPEGImages beside Annotations (DAVIS, or a split of "
-            "MOSE, YouTube-VOS or LVOS), JPEGImages_24fps beside Annotations_6fps (SA-V), or NAME/frames "
-            "beside NAME/masks."
+            "MOSE, YouTube-VOS or LVOS), JPEGImages_24fps beside Annotations_6fps (SA-V), NAME.mp4 beside "
+            "NAME_manual.json (SA-V's training set), or NAME/frames beside NAME/masks."
         )
     return {folder.name: (folder / "frames", folder / "masks") for folder in flat}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,6 +14,7 @@ from PIL import Image
 from pycocotools import mask as coco
 
 from masklet.errors import MediaError
+from masklet.media import Frames
 
 GREYS = ("P", "L", "1", "I;16", "I")  # kinds of PNG whose numbers are the objects'
 
@@ -46,6 +47,73 @@ class Footage:
     name: str
     open: Callable[[], Reel]
     moving: bool = False
+
+
+@dataclass(frozen=True)
+class Truth:
+    """The ground truth of one frame: a mask for each object that has an annotation there.
+
+    undecided : pixels that belong to nobody, where some were marked
+    """
+
+    masks: Mapping[int, Bool[np.ndarray, "H W"]]
+    undecided: Bool[np.ndarray, "H W"] | None
+
+    def pair(self, id: int, answer: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """One object's true mask and an answer to it, ready to be scored: both without undecided pixels."""
+        truth = self.masks.get(id)
+        if truth is None:
+            truth = np.zeros_like(answer)
+        if self.undecided is None:
+            return truth, answer
+        return truth & ~self.undecided, answer & ~self.undecided
+
+
+class Film(Protocol):
+    """A video with ground truth on some of its frames, as evaluation asks for it.
+
+    labelled : the frames that have a ground truth, in order
+    exclusive : whether a pixel belongs to one object at most
+    first_frames : every object, with the first frame that shows it; there it is prompted
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def frames(self) -> Frames: ...
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(H, W) of every frame."""
+        ...
+
+    @property
+    def labelled(self) -> Sequence[int]: ...
+
+    @property
+    def exclusive(self) -> bool: ...
+
+    @property
+    def first_frames(self) -> dict[int, int]: ...
+
+    def picture(self, frame: int) -> UInt8[np.ndarray, "H W 3"]: ...
+
+    def annotated(self, id: int) -> list[int]:
+        """The frames on which this object has a ground truth, be it that it is not there."""
+        ...
+
+    def truth(self, frame: int) -> Truth: ...
+
+
+def first_frames(film: Film) -> dict[int, int]:
+    """Every object of a film, with the first frame that shows it."""
+    first: dict[int, int] = {}
+    for frame in film.labelled:
+        for id, mask in film.truth(frame).masks.items():
+            if id not in first and mask.any():
+                first[id] = frame
+    return dict(sorted(first.items()))
 
 
 def read_json(path: Path) -> Any:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
+from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ import numpy as np
 from jaxtyping import Bool, UInt8
 
 from masklet.errors import MediaError
-from masklet.footage.reel import Footage, Reel, decode, read_json
+from masklet.footage import reel
+from masklet.footage.reel import Footage, Reel, Truth, decode, read_json
 from masklet.media import Frames, open_frames
 
 STEP = 4  # SA-V labels every fourth frame
@@ -40,9 +42,55 @@ class SavVideo:
         return np.stack([decode(each, self.frames.size, str(self.labels)) for each in said])
 
 
-def sav(folder: Path) -> list[Footage]:
-    """SA-V's training set: NAME_manual.json and NAME_auto.json beside NAME.mp4, or beside a folder NAME of
-    frames."""
+@dataclass(frozen=True)
+class SavFilm:
+    """A `Film` of SA-V's training set.
+
+    An object's id is one more than the masklet's: SA-V begins at 0, which is the background.
+    """
+
+    name: str
+    video: Path
+    labels: Path
+
+    exclusive = False
+
+    @property
+    def frames(self) -> Frames:
+        return open_frames(self.video)
+
+    @cached_property
+    def size(self) -> tuple[int, int]:
+        return self.frames.size
+
+    @cached_property
+    def labelled(self) -> Sequence[int]:
+        return range(0, len(self.frames), STEP)[: len(self._said["masklet"])]
+
+    @cached_property
+    def first_frames(self) -> dict[int, int]:
+        return reel.first_frames(self)
+
+    def picture(self, frame: int) -> UInt8[np.ndarray, "H W 3"]:
+        return self.frames[frame]
+
+    def annotated(self, id: int) -> list[int]:
+        return list(self.labelled) if id - 1 in self._said["masklet_id"] else []
+
+    def truth(self, frame: int) -> Truth:
+        said = zip(self._said["masklet_id"], self._said["masklet"][frame // STEP], strict=True)
+        masks = {id + 1: decode(each, self.size, str(self.labels)) for id, each in said}
+        return Truth(masks, undecided=None)
+
+    @cached_property
+    def _said(self) -> dict[str, Any]:
+        said: dict[str, Any] = read_json(self.labels)
+        return said
+
+
+def sav_films(folder: Path) -> list[SavFilm]:
+    """The videos of a folder that SA-V's json files label: NAME_manual.json and NAME_auto.json beside
+    NAME.mp4, or beside a folder NAME of frames."""
     found = []
     for labels in sorted((*folder.rglob("*_manual.json"), *folder.rglob("*_auto.json"))):
         name = labels.stem.rsplit("_", 1)[0]
@@ -50,7 +98,16 @@ def sav(folder: Path) -> list[Footage]:
         video = frames if frames.is_dir() else frames.with_suffix(".mp4")
         if not video.exists():
             raise MediaError(f"{labels} has neither {video.name} beside it nor a folder {name} of frames.")
-        found.append(Footage(f"{folder.name}/{labels.stem}", partial(_open_sav, video, labels), moving=True))
+        found.append(SavFilm(labels.stem, video, labels))
+    return found
+
+
+def sav(folder: Path) -> list[Footage]:
+    """The same as footage to learn from."""
+    found = [
+        Footage(f"{folder.name}/{film.name}", partial(_open_sav, film.video, film.labels), moving=True)
+        for film in sav_films(folder)
+    ]
     if not found:
         raise MediaError(f"{folder} holds no videos of SA-V's form: NAME.mp4 beside NAME_manual.json.")
     return found
