@@ -11,7 +11,7 @@ import torch
 import masklet
 from masklet.config import NANO, TINY, toy
 from masklet.model import Sam2
-from masklet.sessions.closer import NARROWEST, WORTH, around, coarse, found, meant, within
+from masklet.sessions.closer import NARROWEST, WORTH, around, coarse, found, meant, shared, within
 from masklet.sessions.image import ImageSession
 from masklet.sessions.stream import Tracker
 from masklet.sessions.video import VideoSession
@@ -54,6 +54,13 @@ def test_the_window(box: tuple[float, float, float, float], window: tuple[int, .
     assert around(box, WIDE) == window
     if window is not None:
         assert (window[2] - window[0]) * (window[3] - window[1]) <= WORTH * WIDE[0] * WIDE[1]
+
+
+def test_one_window_does_for_what_is_alike() -> None:
+    window, box = (30, 20, 70, 60), (40.0, 30.0, 60.0, 50.0)
+    assert shared(window, box, [(0, 0, 40, 40), (28, 22, 68, 62)]) == (28, 22, 68, 62)
+    assert shared(window, box, [(45, 20, 85, 60)]) == window, "it would cut the object"
+    assert shared(window, box, [(0, 0, 100, 100)]) == window, "it shows it too small"
 
 
 def test_where_an_object_is_meant_to_be() -> None:

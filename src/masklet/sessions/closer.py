@@ -6,6 +6,8 @@ In a window of twice the object's side it has a hundred, for one more encoding.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -16,6 +18,7 @@ from masklet.types import DRAWN, Box, Closeup, Masks, Prompt, Window
 ROOM = 2.0  # sides of the window, in those of what it is around
 NARROWEST = 32  # pixels
 WORTH = 0.3  # of the picture: a larger window shows little more than the picture itself
+ALIKE = 0.5  # IoU of windows of which one will do for both
 
 
 def meant(prompt: Prompt, hint: Masks | None) -> Box | None:
@@ -48,7 +51,27 @@ def around(box: Box, size: tuple[int, int]) -> Window | None:
     wide, high = (max(ROOM * (box[i + 2] - box[i]), NARROWEST) for i in (0, 1))
     wide, high = max(wide, high / 2), max(high, wide / 2)  # what is squeezed too much is not known again
     (x0, x1), (y0, y1) = _span(box[0] + box[2], wide, width), _span(box[1] + box[3], high, height)
-    return (x0, y0, x1, y1) if (x1 - x0) * (y1 - y0) <= WORTH * width * height else None
+    window = x0, y0, x1, y1
+    return window if _area(window) <= WORTH * width * height else None
+
+
+def shared(window: Window, box: Box, others: Iterable[Window]) -> Window:
+    """The first of other windows that shows what lies in the box as well; else the window itself."""
+    return next((each for each in others if _holds(each, box) and _overlap(each, window) >= ALIKE), window)
+
+
+def _holds(window: Window, box: Box) -> bool:
+    return window[0] <= box[0] and window[1] <= box[1] and box[2] <= window[2] and box[3] <= window[3]
+
+
+def _overlap(one: Window, other: Window) -> float:
+    sides = [max(0, min(one[i + 2], other[i + 2]) - max(one[i], other[i])) for i in (0, 1)]
+    both = sides[0] * sides[1]
+    return both / (_area(one) + _area(other) - both)
+
+
+def _area(window: Window) -> int:
+    return (window[2] - window[0]) * (window[3] - window[1])
 
 
 def _span(twice_middle: float, long: float, room: int) -> tuple[int, int]:

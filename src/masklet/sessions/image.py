@@ -97,11 +97,14 @@ class ImageSession:
     def _look_again(self, masks: Masks, prompt: Prompt) -> Masks:
         """Each answer from close up, where it fills little of the picture."""
         again: dict[int, Masks] = {}
+        windows: list[Window] = []
         for id, mask in masks.items():
             spot = closer_look.found(mask, prompt)
             window = None if spot is None else closer_look.around(spot, self.size)
-            one = masks.select(id)
-            again[id] = one if window is None else self._look_into(window, prompt, one, 1)
+            again[id] = masks.select(id)
+            if spot is not None and window is not None:
+                windows.append(closer_look.shared(window, spot, windows))
+                again[id] = self._look_into(windows[-1], prompt, again[id], 1)
         return _ranked(Masks.joined(again))
 
     def _ask(self, view: View, prompt: Prompt, hint: Tensor | None, candidates: int) -> Masks:
