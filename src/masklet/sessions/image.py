@@ -154,7 +154,8 @@ def closer_answers(
 ) -> Masks | None:
     """What a closer look at a video's frame finds, best first; the best then stands as if it had been drawn.
 
-    None where nobody looked closer: with most networks, and at what is large or was drawn.
+    None where nobody looked closer, with most networks, and at what is large or was drawn; and where nothing
+    was found.
 
     stands : the object's mask on this frame by now
     """
@@ -162,7 +163,7 @@ def closer_answers(
         return None
     hint = stands if stands is not None and stands[stands.ids[0]].any() else None
     masks = ImageSession(model, picture(), features=features).segment(prompt, hint=hint)
-    return masks if masks.closeups else None
+    return masks if masks.closeups and masks[0].any() else None
 
 
 def judged(adopted: MaskPrediction | None, offered: Masks | None) -> MaskPrediction | None:
