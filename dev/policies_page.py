@@ -17,6 +17,7 @@ import typer
 
 from masklet.cli.compare import compare
 from masklet.evaluate.runner import Named
+from masklet.evaluate.subjects import Network
 
 REPO = Path(__file__).parents[1]
 PAGE = REPO / "docs" / "policies.md"
@@ -31,7 +32,9 @@ def main(
     out: Path = REPO / "runs" / "policies",
 ) -> None:
     """Compare all policies, and put what came into the page."""
-    place = out / Named(model)().identity.split()[-1]
+    network = Named(model)()
+    assert isinstance(network, Network)
+    place = out / network.digest
     compare(clips, None, place, model, jobs, device="cpu", dtype="float32")
     shutil.rmtree(PICTURES, ignore_errors=True)
     shutil.copytree(place / "strips", PICTURES)

@@ -80,7 +80,7 @@ def recipe(order: Order) -> Recipe:
             calm("calm again", 192, 1900, (4e-4, 2.5e-4), (1, 10, 0.5), (4, 4, 0.25), (8, 2, 0.25), pace=0.4),
             calm("again to the end", 256, 600, (2.5e-4, 0.0), (1, 8, 0.45), (4, 3, 0.25), *LONG, pace=0.5),
             calm("closer", 192, 2100, (4e-4, 2.5e-4), (1, 10, 0.5), (4, 4, 0.25), (8, 2, 0.25), pace=0.4),
-            calm("closer to the end", 256, 700, (2.5e-4, 0.0), (1, 8, 0.5), (4, 3, 0.25), *LONG, pace=0.5),
+            calm("closer to the end", 256, 580, (2.5e-4, 0.0), (1, 8, 0.5), (4, 3, 0.25), *LONG, pace=0.5),
         ),
         ema=0.995,  # a short run: a longer memory would still hold the beginner
         start=start,
