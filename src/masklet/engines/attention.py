@@ -1,26 +1,34 @@
-"""The verb attend in the kernels: `nn.memory_attention`, its attention and wide layers replaced.
+"""The verb attend in the kernels: `nn.memory_attention`, its layers replaced; the stream between is float32.
 
-Norms, projections and the stream between layers stay as they are. Memory is looked at as the narrow tokens
-that it is: a value is a linear map of a token, so tokens are weighed first and mapped afterwards.
+Memory is looked at as the narrow tokens that it is: a value is a linear map of a token, so tokens are weighed
+first and mapped afterwards.
 """
 
 from __future__ import annotations
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 
 from masklet.engines import kernels
 from masklet.engines.kernels import Bits
-from masklet.nn.memory_attention import MemoryAttention, MemoryAttentionLayer, Places, RotaryAttention
+from masklet.nn.memory_attention import MemoryAttention, MemoryAttentionLayer, Places
 
 
 class Layer:
     """One layer of memory attention."""
 
     def __init__(self, layer: MemoryAttentionLayer, layers: Bits, attention: Bits) -> None:
-        self.layer, self.bits = layer, attention
-        self.wide = kernels.Linear(layer.linear1, layer.linear2, bits=layers, between="relu")
+        own, memory, self.bits = layer.self_attention, layer.memory_attention, attention
+        bits: Bits = 16 if layers == 8 else layers  # of projections, which cost little beside the wide layers
+        self.project = kernels.Linear(side_by_side(own.q, own.k, own.v), bits=bits, norm=layer.norm1)
+        self.out = kernels.Linear(own.out, bits=bits)
+        self.query = kernels.Linear(memory.q, bits=bits, norm=layer.norm2)
+        self.key = kernels.Linear(memory.k, bits=bits)
+        self.value = kernels.Linear(one_after_the_other(memory.v, memory.out), bits=bits)
+        self.wide = kernels.Linear(
+            layer.linear1, layer.linear2, bits=layers, between="relu", norm=layer.norm3
+        )
 
     def __call__(
         self,
@@ -30,39 +38,50 @@ class Layer:
         turn: Float[Tensor, "2 n half"],
         places: Places,
     ) -> Float[Tensor, "b n c"]:
-        layer = self.layer
-        x = x + self._look_at_self(layer.self_attention, layer.norm1(x), turn)
-        x = x + self._look_at_memory(layer.memory_attention, layer.norm2(x), keys, values, turn, places)
-        return x + self.wide(layer.norm3(x))
+        x = self.out(self._seen_of_self(x, turn), added=x)
+        x = self.value(self._seen_of_memory(x, keys, values, turn, places), added=x.expand(len(keys), -1, -1))
+        return self.wide(x, added=x)
 
-    def _look_at_self(
-        self, attention: RotaryAttention, x: Float[Tensor, "b n c"], turn: Float[Tensor, "2 n half"]
+    def _seen_of_self(
+        self, x: Float[Tensor, "b n c"], turn: Float[Tensor, "2 n half"]
     ) -> Float[Tensor, "b n c"]:
-        queries, keys, values = attention.q(x), attention.k(x), attention.v(x)
-        seen = [
-            kernels.attend(
-                q, kernels.pack_rows(k, self.bits, turn, len(k)), kernels.pack_values(v, self.bits), turn
-            )
-            for q, k, v in zip(queries, keys, values, strict=True)
-        ]
-        return attention.out(torch.stack(seen))
+        seen = []
+        for q, k, v in (each.chunk(3, dim=-1) for each in self.project(x)):
+            packed = kernels.pack_rows(k, self.bits, turn, len(k)), kernels.pack_values(v, self.bits)
+            seen.append(kernels.attend(q, *packed, turn))
+        return torch.stack(seen)
 
-    def _look_at_memory(
+    def _seen_of_memory(
         self,
-        attention: RotaryAttention,
         x: Float[Tensor, "#b n c"],
         keys: Float[Tensor, "b m d"],
         values: list[kernels.Values],
         turn: Float[Tensor, "2 n half"],
         places: Places,
-    ) -> Float[Tensor, "b n c"]:
+    ) -> Float[Tensor, "b n d"]:
         bias = places.bias(keys)
-        queries = attention.q(x).expand(len(keys), -1, -1)
+        queries = self.query(x).expand(len(keys), -1, -1)
         seen = []
         for q, each, v in zip(queries, keys, values, strict=True):
-            k = kernels.pack_rows(attention.k(each), self.bits, places.turn, places.count)
+            k = kernels.pack_rows(self.key(each), self.bits, places.turn, places.count)
             seen.append(kernels.attend(q, k, v, turn, bias))
-        return attention.out(attention.v(torch.stack(seen)))
+        return torch.stack(seen)
+
+
+def side_by_side(*layers: nn.Linear) -> nn.Linear:
+    """Layers of the same input as one."""
+    return _linear(torch.cat([each.weight for each in layers]), torch.cat([each.bias for each in layers]))
+
+
+def one_after_the_other(first: nn.Linear, second: nn.Linear) -> nn.Linear:
+    """Two layers as the one that they amount to."""
+    return _linear(second.weight @ first.weight, second.weight @ first.bias + second.bias)
+
+
+def _linear(weight: Float[Tensor, "o i"], bias: Float[Tensor, " o"]) -> nn.Linear:
+    made = nn.Linear(weight.shape[1], weight.shape[0], device="meta")
+    made.weight, made.bias = nn.Parameter(weight.detach()), nn.Parameter(bias.detach())
+    return made
 
 
 class KernelAttention:

@@ -194,10 +194,12 @@ class Layer:
     activation: Activation
 
     def told(self) -> ToldLayer:
-        norm, eps = (self.norm, self.norm.eps) if self.norm else (None, 0.0)
+        weight, bias, eps = (
+            (self.norm.weight, self.norm.bias, self.norm.eps) if self.norm else (None, None, 0)
+        )
         return ToldLayer(
             _at(self.weight.codes), _at(self.weight.scale), _at(self.bias),
-            _at(norm and norm.weight), _at(norm and norm.bias), eps,
+            _at(weight), _at(bias), eps,
             self.inputs, self.weight.count, ACTIVATIONS[self.activation],
         )  # fmt: skip
 
@@ -218,7 +220,7 @@ def _packed(
 ) -> Layer:
     rows = pack_rows(weight.detach().float().contiguous(), bits)
     bias = F.pad(bias.detach().float(), (0, -len(bias) % TOGETHER))
-    return Layer(rows, bias, weight.shape[1], norm, activation)
+    return Layer(rows, bias, _rounded(weight.shape[1], WIDTH), norm, activation)
 
 
 class Linear(nn.Module):
@@ -246,11 +248,10 @@ class Linear(nn.Module):
         self, x: Float[Tensor, "*n i"], added: Float[Tensor, "*n o"] | None = None
     ) -> Float[Tensor, "*n o"]:
         """added : to what comes out"""
-        x, added = x.contiguous(), None if added is None else added.contiguous()
         out = torch.empty(*x.shape[:-1], self.outputs)
+        rows, added = _widened(x.flatten(0, -2)).contiguous(), None if added is None else added.contiguous()
         told = (ToldLayer * len(self.layers))(*(layer.told() for layer in self.layers))
-        n = x.numel() // x.shape[-1]
-        _library().linear(self.bits, told, len(told), _at(x), _long(n), _at(added), _at(out))
+        _library().linear(self.bits, told, len(told), _at(rows), _long(len(rows)), _at(added), _at(out))
         return out
 
 
@@ -298,7 +299,11 @@ def _widened(x: Float[Tensor, "n d"]) -> Float[Tensor, "n wide"]:
 
 
 def _padded(count: int) -> int:
-    return -(-count // TOGETHER) * TOGETHER
+    return _rounded(count, TOGETHER)
+
+
+def _rounded(count: int, to: int) -> int:
+    return -(-count // to) * to
 
 
 def _at(tensor: Tensor | None) -> ctypes.c_void_p:
