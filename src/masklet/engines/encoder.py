@@ -51,6 +51,9 @@ def kernel_encoder(net: ImageEncoder, bits: Bits, attention_bits: Bits) -> Image
     bits : of linear layers
     """
     made = copy.deepcopy(net, {id(weight): weight for weight in net.parameters()})
+    # Blocks want channels side by side; a convolution whose weights lie so gives them so.
+    patch = made.trunk.patch = copy.deepcopy(net.trunk.patch)
+    patch.weight.data = patch.weight.detach().contiguous(memory_format=torch.channels_last)
     for i, block in enumerate(made.trunk.blocks):
         assert isinstance(block, Block)
         if not block.window:

@@ -119,7 +119,8 @@ class Hiera(nn.Module):
     def _laid_out(self, h: int, w: int) -> Float[Tensor, "1 c h w"]:
         side = self.window_position.shape[-1]
         tiles = self.window_position.tile(1, 1, -(-h // side), -(-w // side))[..., :h, :w]
-        return F.interpolate(self.position, (h, w), mode="bicubic") + tiles
+        laid_out = F.interpolate(self.position, (h, w), mode="bicubic") + tiles
+        return laid_out.contiguous(memory_format=torch.channels_last)  # as the blocks read it
 
     def forward(self, image: Float[Tensor, "b 3 H W"]) -> list[Float[Tensor, "b c h w"]]:
         x = self.patch(image)
