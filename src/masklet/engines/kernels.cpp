@@ -99,7 +99,7 @@ struct Float32 {
 
     static float panelled(float x) { return x; }
 
-    static void multiply(const float* rows, const int32_t*, int d, const float* panel, Products out) {
+    [[gnu::always_inline]] static void multiply(const float* rows, const int32_t*, int d, const float* panel, Products out) {
         const float* other = panel + static_cast<int64_t>(d) * LANES;
         __m512 acc[ROWS][2];
 #pragma GCC unroll 8
@@ -145,7 +145,7 @@ struct Int16 {
 
     static int16_t panelled(int16_t x) { return x; }
 
-    static void multiply(const int16_t* rows, const int32_t*, int d, const int16_t* panel, Products out) {
+    [[gnu::always_inline]] static void multiply(const int16_t* rows, const int32_t*, int d, const int16_t* panel, Products out) {
         const int16_t* other = panel + static_cast<int64_t>(d) * LANES;
         for (int begin = 0; begin < d; begin += CHUNK) {
             __m512i acc[ROWS][2];
@@ -190,7 +190,7 @@ struct Int8 {
     // The instruction wants one side without signs: panels carry an offset, which the rows' sums take back.
     static uint8_t panelled(int8_t x) { return static_cast<uint8_t>(x + 128); }
 
-    static void multiply(const int8_t* rows, const int32_t* sums, int d, const uint8_t* panel, Products out) {
+    [[gnu::always_inline]] static void multiply(const int8_t* rows, const int32_t* sums, int d, const uint8_t* panel, Products out) {
         const uint8_t* other = panel + static_cast<int64_t>(d) * LANES;
         __m512i acc[ROWS][2];
 #pragma GCC unroll 8
