@@ -6,8 +6,8 @@ torchrun --nproc-per-node 2 -m masklet train nano ...      one process for each 
 `--model runs/mae/model.safetensors` begins with a trunk that masked auto-encoding taught (never run to its
 end), and `--steps N` shortens or stretches every stage alike.
 
-Cost: 5,600 steps, about four hours of two cores (AVX-512) that other work shared; 5 GB for each process.
-Expected score: held back, 0.52 from one click (best of three), 0.56 from three, 0.59 from a box.
+Cost: 8,280 steps, about six hours of two cores (AVX-512) that other work shared; 5 GB for each process.
+Expected score: held back, from afar, 0.55 from one click (best of three), 0.58 from three, 0.62 from a box.
 """
 
 from __future__ import annotations
