@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -32,8 +32,12 @@ class Trio:
 
 
 def nano() -> tuple[Sam2, SAM2VideoPredictor, np.ndarray]:
-    """Trained weights, in masklet and in the original, and the demo clip's first frames."""
+    """Trained weights, in masklet and in the original, and the demo clip's first frames.
+
+    Without the closer look, which the original does not take.
+    """
     ours = masklet.load("nano", device="cpu", dtype="float32")
+    ours.config = replace(ours.config, closer=False)
     theirs = original.build(ours.config)
     theirs.load_state_dict(to_theirs(ours.state_dict(), ORIGINAL), strict=True)
     clip = open_frames(Path(__file__).parents[2] / "examples" / "demo.mp4")
