@@ -155,8 +155,8 @@ PRESETS = {
 NANO_PRESETS = {
     name: replace(
         preset,
-        pred_iou_thresh=0.15,
-        stability_score_thresh=0.35,
+        pred_iou_thresh=0.25,
+        stability_score_thresh=0.65,
         stability_score_offset=0.2,
         box_nms_thresh=0.5,
         min_mask_region_area=400,
