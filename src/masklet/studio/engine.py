@@ -74,15 +74,20 @@ class Engine:
             )
             said = session.script.said(frame, id, prompt)
             doubt = offer and said.clicks == 1 and said.box is None and said.mask is None
-            guesses = self._guesses(live, session, frame, id, said) if doubt else None
+            known = session.objects.get(id)
+            before = (
+                Followee(id, MemoryBank(None), find_policy(live.policy)()) if known is None else known.copy()
+            )
             session.prompt(frame, id, prompt)
             step = change.note(
                 "prompt", {"frame": frame, "id": id, "prompt": prompt.to_json()}, _title(prompt, frame)
             )
             self._put(change, step.number, session, frame, [id])
-        if guesses is None:
+        if not doubt:
             return []
-        masks, chosen = guesses if session.offered is None else (session.offered, 0)
+        masks, chosen = session.offered, 0
+        if masks is None:
+            masks, chosen = self._guesses(session, before, frame, said)
         live.offered = {(frame, id): masks}
         return [
             Candidate(rank, round(float(iou), 4), mask["counts"], chosen=rank == chosen)
@@ -153,12 +158,12 @@ class Engine:
             raise PromptError(f"object {unknown[0]} has no prompt yet. Click on it first.")
         return session
 
-    def _guesses(
-        self, live: Live, session: VideoSession, frame: int, id: int, said: Prompt
-    ) -> tuple[Masks, int]:
-        """The masks that a single click may mean, best first, and which of them will be believed."""
-        size = live.frames.size
-        each = session.objects.get(id) or Followee(id, MemoryBank(None), find_policy(live.policy)())
+    def _guesses(self, session: VideoSession, each: Followee, frame: int, said: Prompt) -> tuple[Masks, int]:
+        """The masks that a single click may mean, best first, and which of them is believed.
+
+        each : the object as it was before the click
+        """
+        size = session.frames.size
         before = each.answers.get(frame)
         ask = Ask.of(
             said,
@@ -167,8 +172,8 @@ class Engine:
             hint=before.logits if isinstance(before, MaskPrediction) else None,
             alone=frame not in each.passed,
         )
-        trial = TrackedObject(id, each.bank.copy(), each.policy)
-        (batch,) = looks(frame, [trial], {id: ask}, reverse=each.passed.get(frame, False))
+        trial = TrackedObject(each.id, each.bank, each.policy)
+        (batch,) = looks(frame, [trial], {each.id: ask}, reverse=each.passed.get(frame, False))
         offered, _ = answer(self.model, session.features(frame), batch)
         order = offered.iou[0].argsort(descending=True, stable=True)
         ranks, score = tuple(range(len(order))), offered.score.expand(len(order))
