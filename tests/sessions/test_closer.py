@@ -144,6 +144,9 @@ def test_then_too_a_stream_is_a_video(keen: Sam2, pictures: np.ndarray) -> None:
     stored[3] = session.prompt(3, 1, said[3][1])
     stored |= follow(session, 4)
     assert_all_equal(streamed, stored, tolerance=2e-3)
+    for frame in said:
+        assert streamed[frame].drawn.keys() == stored[frame].drawn.keys() == {1}, "found by a closer look"
+        assert np.array_equal(streamed[frame][1], stored[frame][1])
 
 
 def test_then_too_a_script_replayed_is_the_session(keen: Sam2, pictures: np.ndarray) -> None:

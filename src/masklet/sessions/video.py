@@ -68,9 +68,7 @@ class VideoSession:
         self._video = str(Path(video).resolve()) if isinstance(video, str | Path) else None
         self._objects: dict[int, Followee] = {}
         self._history = History()
-        self.offered: Masks | None = (
-            None  # what the last prompt may have meant, where a closer look was taken
-        )
+        self.offered: Masks | None = None  # what a closer look at the last prompt found, best first
 
     def take_up(self, script: Script, objects: Iterable[Followee]) -> Self:
         """Stand where another session stood: with what was done in it, and what it knew of its objects."""
