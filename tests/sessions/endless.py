@@ -5,22 +5,21 @@ A script: users have a process of their own too, without the tests' type checks.
 
 from __future__ import annotations
 
-import gc
 import sys
 
 import numpy as np
-import psutil
 
 from masklet import Tracker
 from masklet.config import toy
 from masklet.memory import POINTERS
+from sessions.resident import resident
 from toys import SIZE, Fake, click
 
 GREY = np.full((*SIZE, 3), 128, dtype=np.uint8)
 
 
 def main(capacity: int) -> None:
-    process, resident = psutil.Process(), []
+    held = []
     network = Fake()
     network.config = toy(image_size=128)  # memories of a kilobyte
     tracker = Tracker(network, capacity=capacity)
@@ -31,9 +30,8 @@ def main(capacity: int) -> None:
         if len(tracker.ids) > 4:
             tracker.forget(tracker.ids[1 + frame // 40 % 3])  # the first stays
         if frame in (999, 9_999):
-            gc.collect()
-            resident.append(process.memory_info().rss)
-    sys.stdout.write(" ".join(map(str, resident)))
+            held.append(resident())
+    sys.stdout.write(" ".join(map(str, held)))
 
 
 if __name__ == "__main__":

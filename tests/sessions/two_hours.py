@@ -16,13 +16,13 @@ from typing import Any
 
 import av
 import numpy as np
-import psutil
 import torch
 from torch import Tensor
 
 from masklet import FeatureCache, Prompt, VideoSession
 from masklet.media import video
 from masklet.types import Candidates
+from sessions.resident import resident
 from toys import Fake, click
 
 HOURS, SIZE, KEYS = 2, (48, 64), 50
@@ -56,7 +56,7 @@ def write(path: Path, frames: int, rate: int) -> None:
 
 
 def main(rate: int) -> None:
-    process, decoded = psutil.Process(), [0]
+    decoded = [0]
     frames = HOURS * 3600 * rate
     pictures = video._pictures
 
@@ -74,8 +74,8 @@ def main(rate: int) -> None:
         session.prompt(0, 1, click())
         for masks in session.propagate():
             if masks.frame == frames // 4:
-                early = process.memory_info().rss
-        late = process.memory_info().rss
+                early = resident()
+        late = resident()
         middle, decoded[0], began = frames // 2 + KEYS // 2, 0, time.perf_counter()
         assert session.masks(middle)[1].any()
         session.prompt(middle, 1, Prompt(positive=[(30, 20)]))

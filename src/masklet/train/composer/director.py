@@ -75,7 +75,8 @@ def _uncut(picture: Picture) -> list[int]:
 
 
 def moved(rng: Generator, stock: Stock, shot: Shot) -> Scene:
-    """A real picture moved whole, its instances as objects; often something passes in front of one."""
+    """A real picture moved whole, its instances as objects; often something passes in front of one, at times
+    its own double."""
     picture, index = stock.moving(rng)
     view = motion.camera(rng, shot.frames, shot.size, shot.pace)
     others = [other for other in picture.covering(MOVED) if other != index]
@@ -84,7 +85,9 @@ def moved(rng: Generator, stock: Stock, shot: Shot) -> Scene:
     layers: tuple[Layer, ...] = ()
     if rng.random() < 0.5:
         way = _way(rng, shot, meet=backdrop.middle(0) if rng.random() < 0.6 else None)
-        layers = (_layer(rng, _thing(rng, stock, shot), way, view, shot.size),)
+        double = rng.random() < 0.3
+        thing = sprites.cutout(rng, picture, index, shot.size) if double else _thing(rng, stock, shot)
+        layers = (_layer(rng, thing, way, view, shot.size),)
     return Scene(backdrop, layers, (), Camera(rng, shot.frames, shot.size, shot.grain))
 
 
@@ -117,10 +120,12 @@ def _populate(
     ways = [_way(rng, shot)]
     for _ in things[1:]:
         ways.append(_way(rng, shot, meet=ways[0][0] if rng.random() < 0.35 else None))
-    layers = tuple(
-        _layer(rng, things[each], ways[each], view, shot.size) for each in rng.permutation(len(things))
+    layers = [_layer(rng, things[each], ways[each], view, shot.size) for each in rng.permutation(len(things))]
+    mirrored = [_reflection(rng, each, view, shot.size) for each in layers] if rng.random() < 0.2 else []
+    chosen = range(len(mirrored), len(mirrored) + len(layers))
+    return Scene(
+        backdrop, (*mirrored, *layers), tuple(chosen), Camera(rng, shot.frames, shot.size, shot.grain)
     )
-    return Scene(backdrop, layers, tuple(range(len(layers))), Camera(rng, shot.frames, shot.size, shot.grain))
 
 
 def _thing(rng: Generator, stock: Stock, shot: Shot, real: float = 0.85) -> Sprite:
@@ -161,6 +166,20 @@ def _layer(rng: Generator, sprite: Sprite, way: np.ndarray, view: np.ndarray, si
     ]
     shadow = rng.uniform(0.2, 0.6) if rng.random() < 0.3 else 0.0
     return Layer(sprite, np.stack(path), _sway(rng, len(way), 0.06 * side), _shutter(rng), shadow)
+
+
+def _reflection(rng: Generator, layer: Layer, view: np.ndarray, size: int) -> Layer:
+    """What water below a layer shows of it: upside down, dimmer, rippling. It is no part of the object."""
+    height, width = layer.sprite.rgba.shape[1:3]
+    corners = layer.path[0] @ np.array([[0, width, 0, width], [0, 0, height, height], [1.0] * 4])
+    shore = corners[1].max() + rng.uniform(-0.02, 0.1) * size  # on the first frame; then it goes with the view
+    flip = np.array([[1.0, 0.0, 0.0], [0.0, -1.0, 2 * shore], [0.0, 0.0, 1.0]])
+    still = view[0]
+    flips = view @ np.linalg.inv(still) @ flip @ still @ np.linalg.inv(view)
+    light = np.array([rng.uniform(0.6, 1.0)] * 3 + [1.0]) * rng.uniform(0.6, 1.0)
+    dimmed = Sprite((layer.sprite.rgba * light).astype(np.uint8))
+    ripple = motion.Elastic(rng, len(view), 0.01 * size * rng.random(), cells=6)
+    return Layer(dimmed, flips @ layer.path, ripple, layer.shutter, 0.0)
 
 
 def _excursion(rng: Generator, frames: int, size: int) -> np.ndarray:
