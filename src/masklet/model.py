@@ -104,7 +104,7 @@ class Sam2(nn.Module):
         hint = None if hint is None else hint.to(self.dtype)
         tokens, dense = self.prompt_encoder(points, labels, hint)
         position = self.prompt_encoder.image_position()
-        logits, iou, pointer, score = self.mask_decoder(
+        logits, iou, pointer, score = self._run("decode", self.mask_decoder)(
             context, tokens, dense, position, features.middle, features.fine
         )
         logits, iou, score = logits.float(), iou.float(), score.float()

@@ -22,14 +22,14 @@ def without_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @needs_kernels
 def test_a_network_runs_on_the_kernels_but_where_it_cannot() -> None:
-    assert masklet.load(device="cpu").engines.keys() == {"encode", "attend", "memorize"}
+    assert masklet.load(device="cpu").engines.keys() == {"encode", "attend", "decode", "memorize"}
     assert masklet.load(device="cpu", engine="torch").engines == {}
     assert masklet.load(device="cpu", dtype="bfloat16").engines == {}
 
 
 def test_without_kernels_torch_runs_everything(without_kernels: None) -> None:
     assert masklet.load(device="cpu").engines == {}
-    assert [choice.runs for choice in choose()] == ["torch, float32"] * 3
+    assert [choice.runs for choice in choose()] == ["torch, float32"] * 4
     assert all("no C++ compiler" in choice.why for choice in choose())
 
 

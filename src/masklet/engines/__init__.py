@@ -17,6 +17,7 @@ from masklet.config import Sam2Config
 from masklet.engines import kernels
 from masklet.engines.attention import KernelAttention
 from masklet.engines.current import Current
+from masklet.engines.decoder import kernel_decoder
 from masklet.engines.encoder import kernel_encoder
 from masklet.engines.kernels import Bits
 from masklet.engines.memory import kernel_memory_encoder
@@ -46,10 +47,16 @@ NUMBERS: dict[Setting, Numbers] = {
     "balanced": Numbers(16, 8),
     "fast": Numbers(8, 8),
 }
+EIGHTS_ARE_SLOW: dict[Setting, Numbers] = {**NUMBERS, "balanced": Numbers(16, 16), "fast": Numbers(16, 16)}
 
 
 # The verbs that engines run, and the modules in whose place they do.
-VERBS = {"encode": "image_encoder", "attend": "memory_attention", "memorize": "memory_encoder"}
+VERBS = {
+    "encode": "image_encoder",
+    "attend": "memory_attention",
+    "decode": "mask_decoder",
+    "memorize": "memory_encoder",
+}
 
 
 @dataclass(frozen=True)
@@ -104,7 +111,7 @@ def choose(engine: EngineName = "auto", setting: Setting = "exact") -> list[Choi
     """What runs each verb on this machine's CPU.
 
     Measured (dev/LOG.md): integers of 8 bits are three to four times as fast as float32 where the CPU has
-    VNNI, those of 16 bits nearly twice. bfloat16 is slower than float32 on some CPUs that have it, so it is
+    VNNI, those of 16 bits nearly twice; in AVX2 those of 16 bits are half again as fast. bfloat16 is slower than float32 on some CPUs that have it, so it is
     never taken.
     """
     missing = kernels.missing()
@@ -115,9 +122,11 @@ def choose(engine: EngineName = "auto", setting: Setting = "exact") -> list[Choi
     if missing is not None:
         choices = [Choice(verb, "torch, float32", f"no kernels: {missing}") for verb in VERBS]
     else:
-        numbers = NUMBERS[setting]
-        runs, why = f"kernels, {numbers}", f"{setting}: the CPU has VNNI, and there is a compiler"
-        makers = (_encoder, _attention, _memory_encoder)
+        wide = kernels.wide()
+        numbers = (NUMBERS if wide else EIGHTS_ARE_SLOW)[setting]
+        has = "AVX512-VNNI" if wide else "AVX2"
+        runs, why = f"kernels, {numbers}", f"{setting}: the CPU has {has}, and there is a compiler"
+        makers = (_encoder, _attention, _decoder, _memory_encoder)
         choices = [
             Choice(verb, runs, why, partial(make, numbers)) for verb, make in zip(VERBS, makers, strict=True)
         ]
@@ -132,6 +141,10 @@ def _encoder(numbers: Numbers, model: Sam2) -> Engine:
 
 def _attention(numbers: Numbers, model: Sam2) -> Engine:
     return KernelAttention(model.memory_attention, numbers.layers, numbers.attention)
+
+
+def _decoder(numbers: Numbers, model: Sam2) -> Engine:
+    return kernel_decoder(model.mask_decoder)
 
 
 def _memory_encoder(numbers: Numbers, model: Sam2) -> Engine:

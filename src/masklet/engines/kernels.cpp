@@ -1,4 +1,5 @@
-// Attention, linear layers and Hiera's windowed blocks for CPUs with AVX512-VNNI, on numbers of 32, 16 or 8 bits.
+// Attention, linear layers, Hiera's windowed blocks and the decoder's upscaling for CPUs with AVX2 or AVX512-VNNI, on
+// numbers of 32, 16 or 8 bits.
 //
 // 32 bits: float32, as torch computes, but for the order of sums.
 // 16 bits: rows become integers when they arrive. A step is so small that the longest chunk of 128 channels has length
@@ -11,7 +12,7 @@
 //
 // Built and called by kernels.py. Channels must come in multiples of 16.
 
-#include <immintrin.h>
+#include "lanes.h"
 
 #include <algorithm>
 #include <cmath>
@@ -24,58 +25,64 @@
 
 namespace {
 
-constexpr int LANES = 16;  // keys, or outputs, in one vector; a panel holds so many rows, channel by channel
+// A panel holds LANES keys, or outputs, channel by channel.
 constexpr int ROWS = 8;    // queries in one step of the inner product, which takes two panels
 constexpr int BLOCK = 64;  // queries that one thread takes at a time
 constexpr int KEYS = 256;  // keys between two corrections of the running maximum
 constexpr float NOT_THERE = -1e4f;  // what is added to the logits of keys that only fill up
 
-using Products = __m512[ROWS][2];
+using Products = Floats[ROWS][2];
 
-inline __m512 all(float x) { return _mm512_set1_ps(x); }
-
-inline __m512 exp512(__m512 x) {  // for -1e4 <= x <= 0, which is what softmax needs; relative error below 3e-7
-    const __m512 whole = _mm512_roundscale_ps(_mm512_mul_ps(x, all(1.44269504f)), 0);
-    const __m512 f = _mm512_fmadd_ps(x, all(1.925963e-8f), _mm512_fmsub_ps(x, all(1.44269502f), whole));
-    __m512 p = all(1.5252734e-5f);
+inline Floats exponential(Floats x) {  // for -1e4 <= x <= 0, which is what softmax needs; relative error below 3e-7
+    const Floats whole = rounded(times(x, all(1.44269504f)));
+    const Floats f = times_plus(x, all(1.925963e-8f), times_minus(x, all(1.44269502f), whole));
+    Floats p = all(1.5252734e-5f);
     for (const float each : {1.5403530e-4f, 1.3333558e-3f, 9.6181291e-3f, 5.5504109e-2f, 2.4022651e-1f, 6.9314718e-1f, 1.0f})
-        p = _mm512_fmadd_ps(p, f, all(each));
-    return _mm512_scalef_ps(p, whole);
+        p = times_plus(p, f, all(each));
+    return to_the_power(p, whole);
 }
 
-inline __m512 rough_exp512(__m512 x) {  // the same with a relative error below 2e-4, beside integers
-    const __m512 whole = _mm512_roundscale_ps(_mm512_mul_ps(x, all(1.44269504f)), 0);
-    const __m512 f = _mm512_fmsub_ps(x, all(1.44269504f), whole);
-    __m512 p = all(5.6171544e-2f);
-    for (const float each : {2.4223951e-1f, 6.9313675e-1f, 9.9992520e-1f}) p = _mm512_fmadd_ps(p, f, all(each));
-    return _mm512_scalef_ps(p, whole);
+inline Floats rough_exponential(Floats x) {  // the same with a relative error below 2e-4, beside integers
+    const Floats whole = rounded(times(x, all(1.44269504f)));
+    const Floats f = times_minus(x, all(1.44269504f), whole);
+    Floats p = all(5.6171544e-2f);
+    for (const float each : {2.4223951e-1f, 6.9313675e-1f, 9.9992520e-1f}) p = times_plus(p, f, all(each));
+    return to_the_power(p, whole);
 }
 
-inline __m512 gelu512(__m512 x) {  // through erf, Abramowitz and Stegun 7.1.26
-    const __m512 z = _mm512_abs_ps(_mm512_mul_ps(x, all(0.70710678f)));
-    const __m512 t = _mm512_div_ps(all(1.0f), _mm512_fmadd_ps(z, all(0.3275911f), all(1.0f)));
-    __m512 p = all(1.061405429f);
+inline Floats gelu(Floats x) {  // through erf, Abramowitz and Stegun 7.1.26
+    const Floats z = magnitude(times(x, all(0.70710678f)));
+    const Floats t = over(all(1.0f), times_plus(z, all(0.3275911f), all(1.0f)));
+    Floats p = all(1.061405429f);
     for (const float each : {-1.453152027f, 1.421413741f, -0.284496736f, 0.254829592f})
-        p = _mm512_fmadd_ps(p, t, all(each));
-    const __m512 exponent = _mm512_max_ps(_mm512_sub_ps(_mm512_setzero_ps(), _mm512_mul_ps(z, z)), all(-87.0f));
-    const __m512 tail = _mm512_mul_ps(_mm512_mul_ps(p, t), exp512(exponent));
-    const __m512 erf = _mm512_sub_ps(all(1.0f), tail);  // of |x| / sqrt 2
-    const __m512 half = _mm512_mul_ps(x, all(0.5f));
-    return _mm512_fmadd_ps(_mm512_abs_ps(half), erf, half);
+        p = times_plus(p, t, all(each));
+    const Floats exponent = larger(minus(zeros(), times(z, z)), all(-87.0f));
+    const Floats tail = times(times(p, t), exponential(exponent));
+    const Floats erf = minus(all(1.0f), tail);  // of |x| / sqrt 2
+    const Floats half = times(x, all(0.5f));
+    return times_plus(magnitude(half), erf, half);
 }
 
-inline __m512 rough_gelu512(__m512 x) {  // x times its share of the normal distribution, to 5e-5, beside integers
-    const __m512 z = _mm512_min_ps(_mm512_max_ps(x, all(-4.3f)), all(4.3f)), square = _mm512_mul_ps(z, z);
-    __m512 p = all(5.1611264e-11f);
+inline Floats rough_gelu(Floats x) {  // x times its share of the normal distribution, to 5e-5, beside integers
+    const Floats z = smaller(larger(x, all(-4.3f)), all(4.3f)), square = times(z, z);
+    Floats p = all(5.1611264e-11f);
     for (const float each : {-5.0362908e-09f, 2.1692756e-07f, -5.4922028e-06f, 9.223705e-05f, -0.0011027155f, 0.0098008142f, -0.066327102f, 0.39889663f})
-        p = _mm512_fmadd_ps(p, square, all(each));
-    return _mm512_mul_ps(x, _mm512_fmadd_ps(p, z, all(0.5f)));
+        p = times_plus(p, square, all(each));
+    return times(x, times_plus(p, z, all(0.5f)));
 }
 
 inline float largest(const float* x, int d) {
-    __m512 most = _mm512_setzero_ps();
-    for (int i = 0; i < d; i += LANES) most = _mm512_max_ps(most, _mm512_abs_ps(_mm512_loadu_ps(x + i)));
-    return std::max(_mm512_reduce_max_ps(most), 1e-30f);
+    Floats most = zeros();
+    for (int i = 0; i < d; i += LANES) most = larger(most, magnitude(load(x + i)));
+    return std::max(largest_of(most), 1e-30f);
+}
+
+// The product of ROWS rows with two panels, in parts whose sums fit into the registers.
+template <class Function>
+[[gnu::always_inline]] inline void for_each_part(Function part) {
+    for (int left = 0; left < 2; left += BROAD)
+#pragma GCC unroll 2
+        for (int top = 0; top < ROWS; top += TALL) part(top, left);
 }
 
 inline int32_t four_bytes(const void* at) {
@@ -100,21 +107,25 @@ struct Float32 {
     static float panelled(float x) { return x; }
 
     [[gnu::always_inline]] static void multiply(const float* rows, const int32_t*, int d, const float* panel, Products out) {
-        const float* other = panel + static_cast<int64_t>(d) * LANES;
-        __m512 acc[ROWS][2];
+        for_each_part([&](int top, int left) {
+            const float* from = panel + static_cast<int64_t>(left) * d * LANES;
+            Floats acc[TALL][BROAD];
 #pragma GCC unroll 8
-        for (int r = 0; r < ROWS; r++) acc[r][0] = acc[r][1] = _mm512_setzero_ps();
-        for (int c = 0; c < d; c++) {
-            const __m512 k0 = _mm512_loadu_ps(panel + c * LANES), k1 = _mm512_loadu_ps(other + c * LANES);
+            for (int r = 0; r < TALL; r++)
+                for (int i = 0; i < BROAD; i++) acc[r][i] = zeros();
+            for (int c = 0; c < d; c++) {
+                Floats k[BROAD];
+                for (int i = 0; i < BROAD; i++) k[i] = held(load(from + (static_cast<int64_t>(i) * d + c) * LANES));
 #pragma GCC unroll 8
-            for (int r = 0; r < ROWS; r++) {
-                const __m512 each = all(rows[r * d + c]);
-                acc[r][0] = _mm512_fmadd_ps(each, k0, acc[r][0]);
-                acc[r][1] = _mm512_fmadd_ps(each, k1, acc[r][1]);
+                for (int r = 0; r < TALL; r++) {
+                    const Floats each = all(rows[(top + r) * d + c]);
+                    for (int i = 0; i < BROAD; i++) acc[r][i] = times_plus(each, k[i], acc[r][i]);
+                }
             }
-        }
 #pragma GCC unroll 8
-        for (int r = 0; r < ROWS; r++) out[r][0] = acc[r][0], out[r][1] = acc[r][1];
+            for (int r = 0; r < TALL; r++)
+                for (int i = 0; i < BROAD; i++) out[top + r][left + i] = acc[r][i];
+        });
     }
 };
 
@@ -128,17 +139,17 @@ struct Int16 {
     static float keep(const float* x, int d, int16_t* out, int32_t*) {
         float longest = 0;
         for (int begin = 0; begin < d; begin += CHUNK) {
-            __m512 squares = _mm512_setzero_ps();
+            Floats squares = zeros();
             for (int i = begin; i < std::min(begin + CHUNK, d); i += LANES) {
-                const __m512 each = _mm512_loadu_ps(x + i);
-                squares = _mm512_fmadd_ps(each, each, squares);
+                const Floats each = load(x + i);
+                squares = times_plus(each, each, squares);
             }
-            longest = std::max(longest, _mm512_reduce_add_ps(squares));
+            longest = std::max(longest, sum_of(squares));
         }
         const float factor = std::min(LENGTH / std::max(std::sqrt(longest), 1e-15f), 32766.0f / largest(x, d));
         for (int i = 0; i < d; i += LANES) {
-            const __m512i steps = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_loadu_ps(x + i), all(factor)));
-            _mm256_storeu_si256(reinterpret_cast<__m256i*>(out + i), _mm512_cvtepi32_epi16(steps));
+            const Ints steps = to_ints(times(load(x + i), all(factor)));
+            store_16(out + i, steps);
         }
         return 1.0f / factor;
     }
@@ -146,27 +157,31 @@ struct Int16 {
     static int16_t panelled(int16_t x) { return x; }
 
     [[gnu::always_inline]] static void multiply(const int16_t* rows, const int32_t*, int d, const int16_t* panel, Products out) {
-        const int16_t* other = panel + static_cast<int64_t>(d) * LANES;
-        for (int begin = 0; begin < d; begin += CHUNK) {
-            __m512i acc[ROWS][2];
+        for_each_part([&](int top, int left) {
+            const int16_t* from = panel + static_cast<int64_t>(left) * d * LANES;
+            for (int begin = 0; begin < d; begin += CHUNK) {
+                Ints acc[TALL][BROAD];
 #pragma GCC unroll 8
-            for (int r = 0; r < ROWS; r++) acc[r][0] = acc[r][1] = _mm512_setzero_si512();
-            for (int c = begin; c < std::min(begin + CHUNK, d); c += 2) {
-                const __m512i k0 = _mm512_loadu_si512(panel + c * LANES), k1 = _mm512_loadu_si512(other + c * LANES);
+                for (int r = 0; r < TALL; r++)
+                    for (int i = 0; i < BROAD; i++) acc[r][i] = no_ints();
+                for (int c = begin; c < std::min(begin + CHUNK, d); c += 2) {
+                    Ints k[BROAD];
+                    for (int i = 0; i < BROAD; i++) k[i] = held(load_ints(from + (static_cast<int64_t>(i) * d + c) * LANES));
 #pragma GCC unroll 8
-                for (int r = 0; r < ROWS; r++) {
-                    const __m512i each = _mm512_set1_epi32(four_bytes(rows + r * d + c));
-                    acc[r][0] = _mm512_dpwssd_epi32(acc[r][0], k0, each);
-                    acc[r][1] = _mm512_dpwssd_epi32(acc[r][1], k1, each);
+                    for (int r = 0; r < TALL; r++) {
+                        const Ints each = all_ints(four_bytes(rows + (top + r) * d + c));
+                        for (int i = 0; i < BROAD; i++) acc[r][i] = dot_16(acc[r][i], k[i], each);
+                    }
                 }
+#pragma GCC unroll 8
+                for (int r = 0; r < TALL; r++)
+                    for (int i = 0; i < BROAD; i++) {
+                        const Floats sum = to_floats(acc[r][i]);
+                        Floats& to = out[top + r][left + i];
+                        to = begin ? plus(to, sum) : sum;
+                    }
             }
-#pragma GCC unroll 8
-            for (int r = 0; r < ROWS; r++)
-                for (int half = 0; half < 2; half++) {
-                    const __m512 sum = _mm512_cvtepi32_ps(acc[r][half]);
-                    out[r][half] = begin ? _mm512_add_ps(out[r][half], sum) : sum;
-                }
-        }
+        });
     }
 };
 
@@ -177,13 +192,13 @@ struct Int8 {
 
     static float keep(const float* x, int d, int8_t* out, int32_t* sum) {
         const float most = largest(x, d);
-        __m512i total = _mm512_setzero_si512();
+        Ints total = no_ints();
         for (int i = 0; i < d; i += LANES) {
-            const __m512i steps = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_loadu_ps(x + i), all(127.0f / most)));
-            total = _mm512_add_epi32(total, steps);
-            _mm_storeu_si128(reinterpret_cast<__m128i*>(out + i), _mm512_cvtepi32_epi8(steps));
+            const Ints steps = to_ints(times(load(x + i), all(127.0f / most)));
+            total = plus(total, steps);
+            store_8(out + i, steps);
         }
-        *sum = _mm512_reduce_add_epi32(total);
+        *sum = sum_of(total);
         return most / 127.0f;
     }
 
@@ -191,22 +206,25 @@ struct Int8 {
     static uint8_t panelled(int8_t x) { return static_cast<uint8_t>(x + 128); }
 
     [[gnu::always_inline]] static void multiply(const int8_t* rows, const int32_t* sums, int d, const uint8_t* panel, Products out) {
-        const uint8_t* other = panel + static_cast<int64_t>(d) * LANES;
-        __m512i acc[ROWS][2];
+        for_each_part([&](int top, int left) {
+            const uint8_t* from = panel + static_cast<int64_t>(left) * d * LANES;
+            Ints acc[TALL][BROAD];
 #pragma GCC unroll 8
-        for (int r = 0; r < ROWS; r++) acc[r][0] = acc[r][1] = _mm512_set1_epi32(-128 * sums[r]);
-        for (int c = 0; c < d; c += 4) {
-            const __m512i k0 = _mm512_loadu_si512(panel + c * LANES), k1 = _mm512_loadu_si512(other + c * LANES);
+            for (int r = 0; r < TALL; r++)
+                for (int i = 0; i < BROAD; i++) acc[r][i] = all_ints(-128 * sums[top + r]);
+            for (int c = 0; c < d; c += 4) {
+                Ints k[BROAD];
+                for (int i = 0; i < BROAD; i++) k[i] = held(load_ints(from + (static_cast<int64_t>(i) * d + c) * LANES));
 #pragma GCC unroll 8
-            for (int r = 0; r < ROWS; r++) {
-                const __m512i each = _mm512_set1_epi32(four_bytes(rows + r * d + c));
-                acc[r][0] = _mm512_dpbusd_epi32(acc[r][0], k0, each);
-                acc[r][1] = _mm512_dpbusd_epi32(acc[r][1], k1, each);
+                for (int r = 0; r < TALL; r++) {
+                    const Ints each = all_ints(four_bytes(rows + (top + r) * d + c));
+                    for (int i = 0; i < BROAD; i++) acc[r][i] = dot_8(acc[r][i], k[i], each);
+                }
             }
-        }
 #pragma GCC unroll 8
-        for (int r = 0; r < ROWS; r++)
-            for (int half = 0; half < 2; half++) out[r][half] = _mm512_cvtepi32_ps(acc[r][half]);
+            for (int r = 0; r < TALL; r++)
+                for (int i = 0; i < BROAD; i++) out[top + r][left + i] = to_floats(acc[r][i]);
+        });
     }
 };
 
@@ -252,24 +270,24 @@ struct Softmax {
     template <class Weight>
     std::pair<float, float> step(const float* logits, int count, Weight* weights) {
         constexpr bool bytes = std::is_same_v<Weight, uint8_t>;
-        __m512 top = all(-std::numeric_limits<float>::infinity()), total = _mm512_setzero_ps();
-        for (int j = 0; j < count; j += LANES) top = _mm512_max_ps(top, _mm512_loadu_ps(logits + j));
-        const float here = _mm512_reduce_max_ps(top);
+        Floats top = all(-std::numeric_limits<float>::infinity()), total = zeros();
+        for (int j = 0; j < count; j += LANES) top = larger(top, load(logits + j));
+        const float here = largest_of(top);
         for (int j = 0; j < count; j += LANES) {
-            const __m512 below = _mm512_sub_ps(_mm512_loadu_ps(logits + j), all(here));
-            __m512 p = bytes ? rough_exp512(below) : exp512(below);
+            const Floats below = minus(load(logits + j), all(here));
+            Floats p = bytes ? rough_exponential(below) : exponential(below);
             if constexpr (bytes) {
-                const __m512i steps = _mm512_cvtps_epi32(_mm512_mul_ps(p, all(255.0f)));
-                _mm_storeu_si128(reinterpret_cast<__m128i*>(weights + j), _mm512_cvtepi32_epi8(steps));
-                p = _mm512_cvtepi32_ps(steps);
+                const Ints steps = to_ints(times(p, all(255.0f)));
+                store_8(weights + j, steps);
+                p = to_floats(steps);
             } else {
-                _mm512_storeu_ps(weights + j, p);
+                store(weights + j, p);
             }
-            total = _mm512_add_ps(total, p);
+            total = plus(total, p);
         }
         const float now = std::max(maximum, here);
         const float old = std::exp(maximum - now), fresh = std::exp(here - now) / (bytes ? 255.0f : 1.0f);
-        sum = sum * old + _mm512_reduce_add_ps(total) * fresh;
+        sum = sum * old + sum_of(total) * fresh;
         maximum = now;
         return {old, fresh};
     }
@@ -277,35 +295,35 @@ struct Softmax {
 
 using Factors = std::pair<float, float>;  // of what was summed before, and of what comes to it
 
-inline void add_to(float* to, __m512 sum, const Factors& by) {
-    _mm512_storeu_ps(to, _mm512_fmadd_ps(sum, all(by.second), _mm512_mul_ps(_mm512_loadu_ps(to), all(by.first))));
+inline void add_to(float* to, Floats sum, const Factors& by) {
+    store(to, times_plus(sum, all(by.second), times(load(to), all(by.first))));
 }
 
-// ROWS rows of weights with WIDE vectors of the values' columns.
+// TALL rows of weights with WIDE vectors of the values' columns.
 template <int WIDE>
 void weigh_columns(const float* weights, const float* values, int keys, int e, const Factors* by, float* acc) {
-    __m512 sums[ROWS][WIDE];
+    Floats sums[TALL][WIDE];
 #pragma GCC unroll 8
-    for (int r = 0; r < ROWS; r++)
-        for (int i = 0; i < WIDE; i++) sums[r][i] = _mm512_setzero_ps();
+    for (int r = 0; r < TALL; r++)
+        for (int i = 0; i < WIDE; i++) sums[r][i] = zeros();
     for (int j = 0; j < keys; j++) {
-        __m512 v[WIDE];
-        for (int i = 0; i < WIDE; i++) v[i] = _mm512_loadu_ps(values + static_cast<int64_t>(j) * e + i * LANES);
+        Floats v[WIDE];
+        for (int i = 0; i < WIDE; i++) v[i] = held(load(values + static_cast<int64_t>(j) * e + i * LANES));
 #pragma GCC unroll 8
-        for (int r = 0; r < ROWS; r++)
-            for (int i = 0; i < WIDE; i++) sums[r][i] = _mm512_fmadd_ps(all(weights[r * KEYS + j]), v[i], sums[r][i]);
+        for (int r = 0; r < TALL; r++)
+            for (int i = 0; i < WIDE; i++) sums[r][i] = times_plus(all(weights[r * KEYS + j]), v[i], sums[r][i]);
     }
 #pragma GCC unroll 8
-    for (int r = 0; r < ROWS; r++)
+    for (int r = 0; r < TALL; r++)
         for (int i = 0; i < WIDE; i++) add_to(acc + r * e + i * LANES, sums[r][i], by[r]);
 }
 
 // acc (count, e) = acc * by.first + weights (count, keys) @ values (keys, e) * by.second
 void weigh(const float* weights, const float* values, int count, int keys, int e, const Factors* by, float* acc) {
-    for (int first = 0; first < count; first += ROWS) {
+    for (int first = 0; first < count; first += TALL) {
         int column = 0;
-        for (; column + 2 * LANES <= e; column += 2 * LANES)
-            weigh_columns<2>(weights + first * KEYS, values + column, keys, e, by + first, acc + first * e + column);
+        for (; column + BROAD * LANES <= e; column += BROAD * LANES)
+            weigh_columns<BROAD>(weights + first * KEYS, values + column, keys, e, by + first, acc + first * e + column);
         for (; column < e; column += LANES)
             weigh_columns<1>(weights + first * KEYS, values + column, keys, e, by + first, acc + first * e + column);
     }
@@ -314,19 +332,19 @@ void weigh(const float* weights, const float* values, int count, int keys, int e
 // The same in bytes; values lie in groups of four keys.
 void weigh(const uint8_t* weights, const int8_t* values, int count, int keys, int e, const Factors* by, float* acc) {
     for (int column = 0; column < e; column += LANES) {
-        for (int first = 0; first < count; first += ROWS) {
-            __m512i sums[ROWS];
+        for (int first = 0; first < count; first += TALL) {
+            Ints sums[TALL];
 #pragma GCC unroll 8
-            for (int r = 0; r < ROWS; r++) sums[r] = _mm512_setzero_si512();
+            for (int r = 0; r < TALL; r++) sums[r] = no_ints();
             for (int j = 0; j < keys; j += 4) {
-                const __m512i v = _mm512_loadu_si512(values + static_cast<int64_t>(j) * e + column * 4);
+                const Ints v = held(load_ints(values + static_cast<int64_t>(j) * e + column * 4));
 #pragma GCC unroll 8
-                for (int r = 0; r < ROWS; r++)
-                    sums[r] = _mm512_dpbusd_epi32(sums[r], _mm512_set1_epi32(four_bytes(weights + (first + r) * KEYS + j)), v);
+                for (int r = 0; r < TALL; r++)
+                    sums[r] = dot_8(sums[r], all_ints(four_bytes(weights + (first + r) * KEYS + j)), v);
             }
 #pragma GCC unroll 8
-            for (int r = 0; r < ROWS; r++)
-                add_to(acc + (first + r) * e + column, _mm512_cvtepi32_ps(sums[r]), by[first + r]);
+            for (int r = 0; r < TALL; r++)
+                add_to(acc + (first + r) * e + column, to_floats(sums[r]), by[first + r]);
         }
     }
 }
@@ -416,17 +434,17 @@ struct Attention {  // of up to BLOCK queries; what one thread needs for it
         const int d = keys.d;
         for (int j = 0; j < there; j += 2 * LANES) {
             const int64_t key = from + j;
-            const __m512 scale[2] = {_mm512_loadu_ps(keys.scale + key), _mm512_loadu_ps(keys.scale + key + LANES)};
-            const __m512 add[2] = {_mm512_loadu_ps(keys.bias + key), _mm512_loadu_ps(keys.bias + key + LANES)};
+            const Floats scale[2] = {load(keys.scale + key), load(keys.scale + key + LANES)};
+            const Floats add[2] = {load(keys.bias + key), load(keys.bias + key + LANES)};
             for (int r = 0; r < count; r += ROWS) {
                 Products dots;
                 Number::multiply(&block.rows[r * d], &block.sum[r], d, keys.panels + key * d, dots);
 #pragma GCC unroll 8
                 for (int i = 0; i < ROWS; i++)
                     for (int half = 0; half < 2; half++) {
-                        const __m512 size = _mm512_mul_ps(scale[half], all(block.scale[r + i] * by));
-                        _mm512_storeu_ps(&logits[(r + i) * KEYS + j + half * LANES],
-                                         _mm512_fmadd_ps(dots[i][half], size, add[half]));
+                        const Floats size = times(scale[half], all(block.scale[r + i] * by));
+                        store(&logits[(r + i) * KEYS + j + half * LANES],
+                                         times_plus(dots[i][half], size, add[half]));
                     }
             }
         }
@@ -460,17 +478,17 @@ struct Layer {  // packed; bias is as long as the panels are wide
 
 void normalise(const Layer& layer, const float* x, float* out) {
     const int d = layer.inputs;
-    __m512 sum = _mm512_setzero_ps(), squares = _mm512_setzero_ps();
-    for (int i = 0; i < d; i += LANES) sum = _mm512_add_ps(sum, _mm512_loadu_ps(x + i));
-    const __m512 mean = all(_mm512_reduce_add_ps(sum) / d);
+    Floats sum = zeros(), squares = zeros();
+    for (int i = 0; i < d; i += LANES) sum = plus(sum, load(x + i));
+    const Floats mean = all(sum_of(sum) / d);
     for (int i = 0; i < d; i += LANES) {
-        const __m512 off = _mm512_sub_ps(_mm512_loadu_ps(x + i), mean);
-        squares = _mm512_fmadd_ps(off, off, squares);
+        const Floats off = minus(load(x + i), mean);
+        squares = times_plus(off, off, squares);
     }
-    const __m512 factor = all(1.0f / std::sqrt(_mm512_reduce_add_ps(squares) / d + layer.eps));
+    const Floats factor = all(1.0f / std::sqrt(sum_of(squares) / d + layer.eps));
     for (int i = 0; i < d; i += LANES) {
-        const __m512 off = _mm512_mul_ps(_mm512_sub_ps(_mm512_loadu_ps(x + i), mean), factor);
-        _mm512_storeu_ps(out + i, _mm512_fmadd_ps(off, _mm512_loadu_ps(layer.norm_weight + i), _mm512_loadu_ps(layer.norm_bias + i)));
+        const Floats off = times(minus(load(x + i), mean), factor);
+        store(out + i, times_plus(off, load(layer.norm_weight + i), load(layer.norm_bias + i)));
     }
 }
 
@@ -523,12 +541,12 @@ struct Layers {  // one after the other; what one thread needs for them
                 for (int j = 0; j < ROWS && r + j < count; j++)
                     for (int half = 0; half < halves; half++) {
                         const int at = o + half * LANES, to = (r + j) * outputs + at;
-                        const __m512 size = _mm512_mul_ps(_mm512_loadu_ps(layer.scale + at), all(block.scale[r + j]));
-                        __m512 y = _mm512_fmadd_ps(dots[j][half], size, _mm512_loadu_ps(layer.bias + at));
-                        if (layer.activation == 1) y = _mm512_max_ps(y, _mm512_setzero_ps());
-                        if (layer.activation == 2) y = std::is_same_v<Number, Float32> ? gelu512(y) : rough_gelu512(y);
-                        if (added) y = _mm512_add_ps(y, _mm512_loadu_ps(added + to));
-                        _mm512_storeu_ps(out + to, y);
+                        const Floats size = times(load(layer.scale + at), all(block.scale[r + j]));
+                        Floats y = times_plus(dots[j][half], size, load(layer.bias + at));
+                        if (layer.activation == 1) y = larger(y, zeros());
+                        if (layer.activation == 2) y = std::is_same_v<Number, Float32> ? gelu(y) : rough_gelu(y);
+                        if (added) y = plus(y, load(added + to));
+                        store(out + to, y);
                     }
             }
         }
@@ -559,9 +577,9 @@ struct Hiera {  // a block of it whose attention stays within windows
 void pool(const float* x, int64_t stride, int64_t n, int d, float* out) {
     for (int64_t r = 0; r < n; r++, x += 4 * stride, out += d)
         for (int i = 0; i < d; i += LANES) {
-            const __m512 a = _mm512_max_ps(_mm512_loadu_ps(x + i), _mm512_loadu_ps(x + stride + i));
-            const __m512 b = _mm512_max_ps(_mm512_loadu_ps(x + 2 * stride + i), _mm512_loadu_ps(x + 3 * stride + i));
-            _mm512_storeu_ps(out + i, _mm512_max_ps(a, b));
+            const Floats a = larger(load(x + i), load(x + stride + i));
+            const Floats b = larger(load(x + 2 * stride + i), load(x + 3 * stride + i));
+            store(out + i, larger(a, b));
         }
 }
 
@@ -665,6 +683,68 @@ void windows_as(const Hiera& hiera, const float* x, int64_t images, int h, int w
     }
 }
 
+struct Upscaling {  // of the decoder's map, twice by two, to masks
+    Layer up1, up2;  // each from a cell to the four that it becomes; up2's norm and a GELU come before it
+    int h, w;        // of the map
+    const float *middle, *fine;  // what is added to each layer's cells: (2h, 2w, inputs of up2), (4h, 4w, outputs of up2 / 4)
+    const float* weights;        // of the masks (masks, outputs of up2 / 4)
+    int masks;
+};
+
+// BLOCK cells of the map at a time go all the way to logits, so that the wide maps between are never written.
+struct Upscaler {
+    const Upscaling& up;
+    const int c2, c4;  // channels after the first doubling, and after the second
+    const Layer bare;
+    Layers<Float32> first, second;
+    std::vector<float> twice, four;
+
+    explicit Upscaler(const Upscaling& up)
+        : up(up), c2(up.up2.inputs), c4(up.up2.outputs / 4), bare(unnormed(up.up2)), first(&up.up1, 1), second(&bare, 1),
+          twice(BLOCK * 4 * c2), four(BLOCK * 16 * c4) {}
+
+    void run(const float* image, int64_t begin, int count, float* out) {
+        first.run(image + begin * up.up1.inputs, count, nullptr, twice.data());
+        for (int i = 0; i < 4 * count; i++) {
+            float* cell = &twice[i * c2];
+            const auto [y, x] = place(begin + i / 4, i % 4, up.w);
+            const float* middle = up.middle + (static_cast<int64_t>(y) * 2 * up.w + x) * c2;
+            for (int c = 0; c < c2; c += LANES) store(cell + c, plus(load(cell + c), load(middle + c)));
+            normalise(up.up2, cell, cell);
+            for (int c = 0; c < c2; c += LANES) store(cell + c, gelu(load(cell + c)));
+        }
+        second.run(twice.data(), 4 * count, nullptr, four.data());
+        for (int i = 0; i < 16 * count; i++) {
+            const auto [top, left] = place(begin + i / 16, i / 4 % 4, up.w);
+            draw(&four[i * c4], 2 * top + i % 4 / 2, 2 * left + i % 2, out);
+        }
+    }
+
+  private:
+    static Layer unnormed(Layer layer) {
+        layer.norm_weight = nullptr;
+        return layer;
+    }
+
+    // Where the corner of a cell lies after doubling (y, x).
+    static std::pair<int, int> place(int64_t cell, int corner, int w) {
+        return {static_cast<int>(cell / w * 2 + corner / 2), static_cast<int>(cell % w * 2 + corner % 2)};
+    }
+
+    void draw(const float* cell, int y, int x, float* out) const {
+        const int64_t area = static_cast<int64_t>(16) * up.h * up.w, at = static_cast<int64_t>(y) * 4 * up.w + x;
+        for (int mask = 0; mask < up.masks; mask += 4) {
+            const int some = std::min(4, up.masks - mask);
+            Floats sums[4] = {};
+            for (int c = 0; c < c4; c += LANES) {
+                const Floats value = gelu(plus(load(cell + c), load(up.fine + at * c4 + c)));
+                for (int m = 0; m < some; m++) sums[m] = times_plus(value, load(up.weights + (mask + m) * c4 + c), sums[m]);
+            }
+            for (int m = 0; m < some; m++) out[(mask + m) * area + at] = sum_of(sums[m]);
+        }
+    }
+};
+
 template <class Function>
 void with_number(int bits, Function function) {
     if (bits == 8) function(Int8{});
@@ -723,6 +803,18 @@ void linear(int bits, const Layer* layers, int number, const float* x, int64_t n
 // Maps (images, h, w, c) through a block of Hiera: out (images, h / step, w / step, outputs).
 void windows(int bits, const Hiera* hiera, const float* x, int64_t images, int h, int w, float* out) {
     with_number(bits, [&](auto kind) { windows_as<decltype(kind)>(*hiera, x, images, h, w, out); });
+}
+
+// The decoder's map (h, w, inputs of up1) to logits (masks, 4h, 4w), in float32.
+void upscale(const Upscaling* up, const float* image, float* out) {
+    const int64_t cells = static_cast<int64_t>(up->h) * up->w;
+#pragma omp parallel
+    {
+        Upscaler mine(*up);
+#pragma omp for schedule(dynamic)
+        for (int64_t begin = 0; begin < cells; begin += BLOCK)
+            mine.run(image, begin, static_cast<int>(std::min<int64_t>(BLOCK, cells - begin)), out);
+    }
 }
 
 }  // extern "C"

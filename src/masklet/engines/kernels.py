@@ -22,10 +22,14 @@ from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from masklet.nn.hiera import Block
+from masklet.nn.layers import LayerNorm2d
+from masklet.nn.mask_decoder import as_linear
 
 SOURCE = Path(__file__).with_suffix(".cpp")
+SOURCES = (SOURCE, SOURCE.with_name("lanes.h"))
 FLAGS = ("-O3", "-march=native", "-std=c++17", "-fopenmp", "-shared", "-fPIC")
-NEEDED = {"avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512_vnni"}
+NEEDED = {"avx2", "fma"}
+WIDER = {"avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512_vnni"}  # what lanes.h takes if it is there
 WIDTH = 16  # channels come in multiples of this
 TOGETHER = 32  # keys, and a layer's outputs, come in multiples of this
 NOT_THERE = -1e4  # what is added to the logits of keys that only fill up
@@ -42,6 +46,11 @@ def cpu_flags() -> frozenset[str]:
     except OSError:
         return frozenset()
     return frozenset(next((line.partition(":")[2] for line in lines if line.startswith("flags")), "").split())
+
+
+def wide() -> bool:
+    """Whether the CPU has AVX512-VNNI, where integers of 8 bits are the fastest. In AVX2 those of 16 are."""
+    return cpu_flags() >= WIDER
 
 
 @cache
@@ -66,7 +75,12 @@ def _compiler() -> str | None:
 @cache
 def _library() -> ctypes.CDLL:
     compiler = str(_compiler())
-    made_of = [SOURCE.read_text(encoding="utf-8"), compiler, *FLAGS, *sorted(cpu_flags())]
+    made_of = [
+        *(each.read_text(encoding="utf-8") for each in SOURCES),
+        compiler,
+        *FLAGS,
+        *sorted(cpu_flags()),
+    ]
     digest = hashlib.sha256("\n".join(made_of).encode()).hexdigest()[:16]
     built = cache_folder() / f"kernels-{digest}.so"
     if not built.exists():
@@ -183,6 +197,21 @@ class ToldHiera(ctypes.Structure):
     )
 
 
+class ToldUpscaling(ctypes.Structure):
+    """The decoder's way from its map to masks, as the kernels are told of it."""
+
+    _fields_ = (
+        ("up1", ToldLayer),
+        ("up2", ToldLayer),
+        ("h", ctypes.c_int),
+        ("w", ctypes.c_int),
+        ("middle", ctypes.c_void_p),
+        ("fine", ctypes.c_void_p),
+        ("weights", ctypes.c_void_p),
+        ("masks", ctypes.c_int),
+    )
+
+
 @dataclass(frozen=True)
 class Layer:
     """A linear layer as the kernels read it, with the norm before it and the activation after it."""
@@ -190,7 +219,7 @@ class Layer:
     weight: Rows
     bias: Float[Tensor, " padded"]
     inputs: int
-    norm: nn.LayerNorm | None
+    norm: nn.LayerNorm | LayerNorm2d | None
     activation: Activation
 
     def told(self) -> ToldLayer:
@@ -215,7 +244,7 @@ def _packed(
     weight: Float[Tensor, "o i"],
     bias: Float[Tensor, " o"],
     bits: Bits,
-    norm: nn.LayerNorm | None,
+    norm: nn.LayerNorm | LayerNorm2d | None,
     activation: Activation = "none",
 ) -> Layer:
     rows = pack_rows(weight.detach().float().contiguous(), bits)
@@ -287,6 +316,29 @@ class WindowBlock(nn.Module):
             self.heads, self.side, self.step, self.by,
         )  # fmt: skip
         _library().windows(self.bits, ctypes.byref(told), _at(x), _long(b), h, w, _at(out))
+        return out
+
+
+class Upscale(nn.Module):
+    """The decoder's map, doubled twice, and weighed to masks, in float32."""
+
+    def __init__(self, up1: nn.ConvTranspose2d, norm: LayerNorm2d, up2: nn.ConvTranspose2d) -> None:
+        super().__init__()
+        self.up1 = _packed(*as_linear(up1), 32, None)
+        self.up2 = _packed(*as_linear(up2), 32, norm)
+
+    def forward(
+        self,
+        image: Float[Tensor, "h w c"],
+        middle: Float[Tensor, "h2 w2 c2"],
+        fine: Float[Tensor, "h4 w4 c4"],
+        weights: Float[Tensor, "m c4"],
+    ) -> Float[Tensor, "m h4 w4"]:
+        (h, w, _), m = image.shape, len(weights)
+        image, middle, fine, weights = (each.contiguous() for each in (image, middle, fine, weights))
+        told = ToldUpscaling(self.up1.told(), self.up2.told(), h, w, _at(middle), _at(fine), _at(weights), m)
+        out = torch.empty(m, 4 * h, 4 * w)
+        _library().upscale(ctypes.byref(told), _at(image), _at(out))
         return out
 
 

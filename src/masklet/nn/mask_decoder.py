@@ -89,21 +89,37 @@ class MaskDecoder(nn.Module):
         middle: Float[Tensor, "#b c2 h2 w2"],
         fine: Float[Tensor, "#b c4 h4 w4"],
     ) -> tuple[Float[Tensor, "b 4 h4 w4"], Float[Tensor, "b 4"], Float[Tensor, "b 4 c"], Float[Tensor, " b"]]:
-        b, _, h, w = context.shape
+        x, image = self.compare(context + dense, tokens, position)
+        score, iou, masks = x[:, 0], x[:, 1], x[:, 2:]
+        weights = torch.stack([head(masks[:, i]) for i, head in enumerate(self.mask_heads)], dim=1)
+        logits = self.upscale(image, middle, fine, weights)
+        return logits, self.iou_head(iou).sigmoid(), self.pointer_head(masks), self.score_head(score)[:, 0]
+
+    def compare(
+        self, image: Float[Tensor, "b c h w"], tokens: Float[Tensor, "b q c"], position: Float[Tensor, "hw c"]
+    ) -> tuple[Float[Tensor, "b 6 c"], Float[Tensor, "b h w c"]]:
+        """The two-way transformer: the decoder's own tokens, of score, IoU and masks, and the map."""
+        b, _, h, w = image.shape
         own = torch.cat([self.score_token.weight, self.iou_token.weight, self.mask_tokens.weight])
         prompt = torch.cat([own.expand(b, -1, -1), tokens], dim=1)
-        x, image = prompt, (context + dense).flatten(2).transpose(1, 2)
+        x, cells = prompt, image.flatten(2).transpose(1, 2)
         for block in self.blocks:
-            x, image = block(x, image, prompt, position)
-        x = self.norm(x + self.to_image(x + prompt, image + position, image))
-        score, iou, masks = x[:, 0], x[:, 1], x[:, 2 : 2 + MASKS]
+            x, cells = block(x, cells, prompt, position)
+        x = self.norm(x + self.to_image(x + prompt, cells + position, cells))
+        return x[:, : len(own)], cells.unflatten(1, (h, w))
 
-        up = doubled(self.up1, image.unflatten(1, (h, w))) + middle.permute(0, 2, 3, 1)
+    def upscale(
+        self,
+        image: Float[Tensor, "b h w c"],
+        middle: Float[Tensor, "#b c2 h2 w2"],
+        fine: Float[Tensor, "#b c4 h4 w4"],
+        weights: Float[Tensor, "b m c4"],
+    ) -> Float[Tensor, "b m h4 w4"]:
+        """Double the map twice, with the encoder's finer maps added, and weigh its channels for each mask."""
+        up = doubled(self.up1, image) + middle.permute(0, 2, 3, 1)
         up = self.gelu(self.up_norm(up.permute(0, 3, 1, 2))).permute(0, 2, 3, 1)
         up = self.gelu(doubled(self.up2, up) + fine.permute(0, 2, 3, 1))
-        weights = torch.stack([head(masks[:, i]) for i, head in enumerate(self.mask_heads)], dim=1)
-        logits = (weights @ up.flatten(1, 2).transpose(1, 2)).unflatten(-1, up.shape[1:3])
-        return logits, self.iou_head(iou).sigmoid(), self.pointer_head(masks), self.score_head(score)[:, 0]
+        return (weights @ up.flatten(1, 2).transpose(1, 2)).unflatten(-1, up.shape[1:3])
 
     def pointers(
         self, pointers: Float[Tensor, "b m c"], score: Float[Tensor, " b"]
@@ -114,7 +130,11 @@ class MaskDecoder(nn.Module):
 
 def doubled(up: nn.ConvTranspose2d, x: Float[Tensor, "b h w i"]) -> Float[Tensor, "b h2 w2 o"]:
     """A transposed convolution with kernel and stride 2, channels last: a linear layer, laid out."""
-    assert up.bias is not None
-    weight = up.weight.permute(2, 3, 1, 0).flatten(0, 2)  # (2 * 2 * o, i)
-    cells = F.linear(x, weight, up.bias.repeat(4)).unflatten(-1, (2, 2, -1))  # (b, h, w, 2, 2, o)
+    cells = F.linear(x, *as_linear(up)).unflatten(-1, (2, 2, -1))  # (b, h, w, 2, 2, o)
     return cells.transpose(2, 3).flatten(3, 4).flatten(1, 2)
+
+
+def as_linear(up: nn.ConvTranspose2d) -> tuple[Float[Tensor, "four_o i"], Float[Tensor, " four_o"]]:
+    """Its weight and bias as those of a linear layer from a cell to the four that it becomes, row by row."""
+    assert up.bias is not None
+    return up.weight.permute(2, 3, 1, 0).flatten(0, 2), up.bias.repeat(4)
