@@ -44,14 +44,16 @@ def main(
     only: Annotated[str, typer.Option(help=f"of: {', '.join(ROWS)}")] = ",".join(ROWS),
     seconds: Annotated[float, typer.Option(help="after which a row is not repeated")] = 25.0,
     device: str = "cuda" if torch.cuda.is_available() else "cpu",
-    out: Annotated[Path, typer.Option(help="where figures are kept")] = report.FIGURES,
+    out: Annotated[Path | None, typer.Option(help="where figures are kept; docs/ by default")] = None,
 ) -> None:
     """Measure masklet beside its peers, row by row, and write docs/performance.md."""
     wanted, console = set(only.split(",")), Console(highlight=False)
     if unknown := wanted - ROWS.keys():
         raise typer.BadParameter(f"no such rows: {', '.join(unknown)}", param_hint="--only")
     where = torch.device(device)
-    results = Results.read(out, machine.described(where))
+    said = machine.described(where)
+    out = out or report.figures(said)
+    results = Results.read(out, said)
     console.print_json(json.dumps(results.machine))
     for row in paper.peaks(where):
         results.add(row)

@@ -4,15 +4,29 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 from benchmarks import REPO, apart, paper, rows
 from benchmarks.results import Results, Row
 
-FIGURES = REPO / "docs" / "performance.json"
+FIGURES = REPO / "docs"
 PAGE = REPO / "docs" / "performance.md"
 README = REPO / "README.md"
 PLOTS = REPO / "docs" / "images"
 MODELS = ("tiny", "base-plus", "nano")
+
+
+def kind(machine: dict[str, Any]) -> str:
+    """What a machine's ratios hang on most: what it multiplies with. The page has a table for each."""
+    if "gpu" in machine:
+        return "gpu"
+    instructions = machine["instructions"].split()
+    return next((name for name in ("avx512_vnni", "avx2", "asimd") if name in instructions), "other")
+
+
+def figures(machine: dict[str, Any]) -> Path:
+    """Where those of a kind of machine are kept."""
+    return FIGURES / f"performance-{kind(machine)}.json"
 
 
 def spread(row: Row) -> str:
@@ -68,13 +82,14 @@ def machine_table(results: Results) -> str:
 
 def write(results: Results) -> None:
     """Fill the marked parts of the page and of the README, and draw the plots."""
-    parts = {"machine": machine_table(results), "readme": readme_table(results)}
+    here = kind(results.machine)
+    parts = {f"machine, {here}": machine_table(results), f"readme, {here}": readme_table(results)}
     parts |= {"cost": paper.table(), "million": paper.million()}
     if results.get("machine", "copy", "measured"):
-        parts["roofline"] = paper.roofline(results)
+        parts[f"roofline, {here}"] = paper.roofline(results)
     for model in MODELS:
         if results.subjects(model):
-            parts[model] = table(results, model, {**rows.NAMES, **apart.NAMES})
+            parts[f"{model}, {here}"] = table(results, model, {**rows.NAMES, **apart.NAMES})
     for page in (PAGE, README):
         fill(page, parts)
     plot(results)
@@ -112,5 +127,5 @@ def plot(results: Results) -> None:
         axis.grid(alpha=0.3)
     axes[0][0].legend(fontsize=8)
     figure.tight_layout()
-    figure.savefig(PLOTS / "performance.png", dpi=110)
+    figure.savefig(PLOTS / f"performance-{kind(results.machine)}.png", dpi=110)
     pyplot.close(figure)

@@ -20,9 +20,9 @@ from parity import original, transformers_reference
 from parity.scenarios import LENGTH, compare, forwards
 from parity.weights import balance_scores, clip, randomise
 
-# Random networks that tell objects apart and lose them at times. Which of them are calm depends on how the CPU
-# sums: with one that is not, the original does not even agree with itself once its weights are changed by a
-# rounding.
+# Random networks that tell objects apart and lose them at times. Which of them are calm depends on how the
+# CPU sums: with one that is not, the original does not even agree with itself once its weights are changed by
+# a rounding.
 SEEDS: dict[Revision, tuple[int, ...]] = {"2.0": (3, 4), "2.1": (1, 2, 8)}
 CALM = 1e-5  # of object scores, a tenth of what implementations may differ by
 

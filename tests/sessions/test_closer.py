@@ -11,7 +11,17 @@ import torch
 import masklet
 from masklet.config import NANO, TINY, toy
 from masklet.model import Sam2
-from masklet.sessions.closer import NARROWEST, WORTH, around, coarse, found, meant, shared, within
+from masklet.sessions.closer import (
+    NARROWEST,
+    WORTH,
+    around,
+    coarse,
+    elsewhere,
+    found,
+    meant,
+    shared,
+    within,
+)
 from masklet.sessions.image import ImageSession
 from masklet.sessions.stream import Tracker
 from masklet.sessions.video import VideoSession
@@ -99,6 +109,26 @@ def test_a_closer_look_is_a_look_at_the_window(keen: Sam2, pictures: np.ndarray)
     there = cut.segment(within((x0, y0, x1, y1), SMALL))
     assert np.array_equal(masks[0][y0:y1, x0:x1], there[0])
     assert masks[0].sum() == there[0].sum() and torch.equal(masks.iou, there.iou)
+
+
+@torch.inference_mode()
+def test_what_was_elsewhere_is_looked_at_twice(keen: Sam2, pictures: np.ndarray) -> None:
+    """Of the answers to clicks all over the picture some move at the first look; only they are asked again."""
+    twice = 0
+    for x in range(8, 160, 16):
+        click, session = Prompt(positive=[(x, 60)]), ImageSession(keen, pictures[0])
+        once = session._look_at_each(session._look(click, None, 3), click)
+        now = session._look_at_each(once, click)
+        for id, close in once.closeups.items():
+            spot = found(once[id], click)
+            window = None if spot is None else around(spot, WIDE)
+            same = any(np.array_equal(once[id], mask) for mask in now.values())
+            if window is not None and elsewhere(close.window, window):
+                twice += not same
+            else:
+                assert same
+        assert_equal(session.segment(click), now)
+    assert twice
 
 
 def test_what_is_large_is_not_looked_at_again(keen: Sam2, pictures: np.ndarray) -> None:

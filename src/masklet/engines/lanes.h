@@ -128,14 +128,20 @@ inline int32_t sum_of(Ints x) {
     four = _mm_add_epi32(four, _mm_unpackhi_epi64(four, four));
     return _mm_cvtsi128_si32(_mm_add_epi32(four, _mm_shuffle_epi32(four, 1)));
 }
-inline Ints dot_16(Ints to, Ints a, Ints b) {
-    return {_mm256_add_epi32(to.low, _mm256_madd_epi16(a.low, b.low)), _mm256_add_epi32(to.high, _mm256_madd_epi16(a.high, b.high))};
+// One sum is done with before the next begins: all products first would be more than there are registers.
+inline __m256i dot_16(__m256i to, __m256i a, __m256i b) {
+    to = _mm256_add_epi32(to, _mm256_madd_epi16(a, b));
+    asm volatile("" : "+x"(to));
+    return to;
 }
+inline Ints dot_16(Ints to, Ints a, Ints b) { return {dot_16(to.low, a.low, b.low), dot_16(to.high, a.high, b.high)}; }
 // In words: the instruction for bytes cuts off what exceeds 15 bits.
 inline __m256i dot_8(__m256i to, __m256i a, __m256i b) {
     const __m256i even = _mm256_madd_epi16(_mm256_and_si256(a, _mm256_set1_epi16(255)), _mm256_srai_epi16(_mm256_slli_epi16(b, 8), 8));
     const __m256i odd = _mm256_madd_epi16(_mm256_srli_epi16(a, 8), _mm256_srai_epi16(b, 8));
-    return _mm256_add_epi32(to, _mm256_add_epi32(even, odd));
+    to = _mm256_add_epi32(to, _mm256_add_epi32(even, odd));
+    asm volatile("" : "+x"(to));
+    return to;
 }
 inline Ints dot_8(Ints to, Ints a, Ints b) { return {dot_8(to.low, a.low, b.low), dot_8(to.high, a.high, b.high)}; }
 

@@ -19,6 +19,7 @@ ROOM = 2.0  # sides of the window, in those of what it is around
 NARROWEST = 32  # pixels
 WORTH = 0.3  # of the picture: a larger window shows little more than the picture itself
 ALIKE = 0.5  # IoU of windows of which one will do for both
+THE_SAME = 0.85  # IoU of windows, the second of which would show nothing new
 
 
 def meant(prompt: Prompt, hint: Masks | None) -> Box | None:
@@ -58,6 +59,11 @@ def around(box: Box, size: tuple[int, int]) -> Window | None:
 def shared(window: Window, box: Box, others: Iterable[Window]) -> Window:
     """The first of other windows that shows what lies in the box as well; else the window itself."""
     return next((each for each in others if _holds(each, box) and _overlap(each, window) >= ALIKE), window)
+
+
+def elsewhere(window: Window, now: Window) -> bool:
+    """Whether it pays to look anew, into the window around what was found in the window before."""
+    return _overlap(window, now) < THE_SAME
 
 
 def _holds(window: Window, box: Box) -> bool:

@@ -19,6 +19,7 @@ from masklet.transforms import check_prompt, still_to_square
 from masklet.types import Closeup, FrameFeatures, MaskPrediction, Masks, Prompt, Recall, Window
 
 KEPT = 8  # windows
+LOOKS = 2  # at most, at each answer to a first click
 
 
 @dataclass(frozen=True)
@@ -95,14 +96,24 @@ class ImageSession:
         return _ranked(Masks(0, seen.ids, low_res, self.size, seen.iou, seen.score, closeups=closeups))
 
     def _look_again(self, masks: Masks, prompt: Prompt) -> Masks:
-        """Each answer from close up, where it fills little of the picture."""
+        """Each answer from close up, where it fills little of the picture.
+
+        Twice, where the first look shows that its place or size was not what it seemed from afar.
+        """
+        for _ in range(LOOKS):
+            masks = self._look_at_each(masks, prompt)
+        return masks
+
+    def _look_at_each(self, masks: Masks, prompt: Prompt) -> Masks:
         again: dict[int, Masks] = {}
         windows: list[Window] = []
         for id, mask in masks.items():
             spot = closer_look.found(mask, prompt)
             window = None if spot is None else closer_look.around(spot, self.size)
             again[id] = masks.select(id)
-            if spot is not None and window is not None:
+            if spot is None or window is None:
+                continue
+            if id not in masks.closeups or closer_look.elsewhere(masks.closeups[id].window, window):
                 windows.append(closer_look.shared(window, spot, windows))
                 again[id] = self._look_into(windows[-1], prompt, again[id], 1)
         return _ranked(Masks.joined(again))
