@@ -49,13 +49,20 @@ def nano() -> tuple[Sam2, SAM2VideoPredictor, np.ndarray]:
 
 @cache
 def trio_of(revision: Revision) -> Trio:
-    config, frames = toy(revision), clip(LENGTH)
-    for seed in SEEDS[revision]:
-        theirs = original.build(config)
-        randomise(theirs, seed)
-        balance_scores(theirs, frames)
-        if shaken(theirs, config, frames) <= CALM:
-            break
+    """With weights that are calm on this CPU."""
+    *others, last = SEEDS[revision]
+    for seed in others:
+        if shaken(drawn(revision, seed).original, toy(revision), clip(LENGTH)) <= CALM:
+            return drawn(revision, seed)
+    return drawn(revision, last)
+
+
+@cache
+def drawn(revision: Revision, seed: int) -> Trio:
+    config = toy(revision)
+    theirs = original.build(config)
+    randomise(theirs, seed)
+    balance_scores(theirs, clip(LENGTH))
     ours = Sam2(config).eval()
     ours.load_state_dict(to_ours(theirs.state_dict(), ORIGINAL))
     other = transformers_reference.build(config)

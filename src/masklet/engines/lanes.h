@@ -46,8 +46,16 @@ inline void store_16(int16_t* to, Ints x) { _mm256_storeu_si256(reinterpret_cast
 inline void store_8(void* to, Ints x) { _mm_storeu_si128(static_cast<__m128i*>(to), _mm512_cvtepi32_epi8(x)); }
 inline Ints plus(Ints a, Ints b) { return _mm512_add_epi32(a, b); }
 inline int32_t sum_of(Ints x) { return _mm512_reduce_add_epi32(x); }
-inline Ints dot_16(Ints to, Ints a, Ints b) { return _mm512_dpwssd_epi32(to, a, b); }  // to each lane, two products
-inline Ints dot_8(Ints to, Ints a, Ints b) { return _mm512_dpbusd_epi32(to, a, b); }   // four; a is without signs
+inline Ints dot_16(Ints to, Ints a, Ints b) {  // to each lane, two products
+    to = _mm512_dpwssd_epi32(to, a, b);
+    asm volatile("" : "+v"(to));  // where it is: the compiler would copy sums about, and run out of registers
+    return to;
+}
+inline Ints dot_8(Ints to, Ints a, Ints b) {  // four; a is without signs
+    to = _mm512_dpbusd_epi32(to, a, b);
+    asm volatile("" : "+v"(to));
+    return to;
+}
 
 #else
 
