@@ -53,6 +53,11 @@ def _cpuinfo() -> dict[str, str]:
     return {name.strip(): value.strip() for name, value in pairs}
 
 
+def has_bfloat16(device: torch.device) -> bool:
+    """Whether it multiplies bfloat16 by itself. Without, torch takes a minute for what takes milliseconds."""
+    return device.type == "cuda" or any("bf16" in flag for flag in _flags())
+
+
 def multiplies(device: torch.device, dtype: torch.dtype) -> float:
     """FLOP/s of a large matrix product, the best of several."""
     a, b = (torch.randn(SIDE, SIDE, device=device).to(dtype) for _ in range(2))

@@ -34,7 +34,10 @@ H200 = Roof(989e12, 4.8e12)  # by its data sheet: dense bfloat16
 
 def peaks(device: torch.device) -> Iterator[Row]:
     """What this machine multiplies and copies."""
-    for name, dtype in (("float32", torch.float32), ("bfloat16", torch.bfloat16)):
+    types = {"float32": torch.float32}
+    if machine.has_bfloat16(device):
+        types["bfloat16"] = torch.bfloat16
+    for name, dtype in types.items():
         yield Row("machine", name, "measured", (machine.multiplies(device, dtype),), "FLOP/s")
     yield Row("machine", "copy", "measured", (machine.copies(device),), "B/s")
 
