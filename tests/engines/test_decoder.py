@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from masklet.config import toy
-from masklet.engines import kernels
+from masklet.engines import building
 from masklet.engines.decoder import FEW, ToImage, ToTokens, kernel_decoder, many
 from masklet.nn.layers import Attention
 from masklet.nn.mask_decoder import MaskDecoder
 
-needs_kernels = pytest.mark.skipif(kernels.missing() is not None, reason=f"no kernels: {kernels.missing()}")
+needs_kernels = pytest.mark.skipif(building.missing() is not None, reason=f"no kernels: {building.missing()}")
 
 
 @pytest.mark.parametrize("tokens", [1, 7, 8, 9, 30])

@@ -8,16 +8,16 @@ import pytest
 import torch
 
 import masklet
-from masklet.engines import choose, fit, kernels
+from masklet.engines import building, choose, fit
 from masklet.errors import MaskletError
 from toys import toy_network
 
-needs_kernels = pytest.mark.skipif(kernels.missing() is not None, reason=f"no kernels: {kernels.missing()}")
+needs_kernels = pytest.mark.skipif(building.missing() is not None, reason=f"no kernels: {building.missing()}")
 
 
 @pytest.fixture
 def without_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kernels, "missing", lambda: "there is no C++ compiler (g++ or clang++)")
+    monkeypatch.setattr(building, "missing", lambda: "there is no C++ compiler (g++ or clang++)")
 
 
 @needs_kernels

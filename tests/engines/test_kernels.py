@@ -9,11 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from masklet.engines import kernels
+from masklet.engines import building, kernels
 from masklet.nn.hiera import Block
 from masklet.nn.layers import rotate, rotation
 
-pytestmark = pytest.mark.skipif(kernels.missing() is not None, reason=f"no kernels: {kernels.missing()}")
+pytestmark = pytest.mark.skipif(building.missing() is not None, reason=f"no kernels: {building.missing()}")
 
 
 def error(mine: Tensor, exact: Tensor) -> float:

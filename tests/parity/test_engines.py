@@ -11,7 +11,7 @@ import torch
 
 from masklet import Sam2
 from masklet.config import Revision
-from masklet.engines import EngineName, Setting, fit, kernels
+from masklet.engines import EngineName, Setting, building, fit
 from masklet.types import Prompt
 from parity.agreement import Answer, shown
 from parity.scenarios import LENGTH, Ours, Scenario, Step, Video, followed, forwards, prompted
@@ -22,7 +22,7 @@ ENGINES = [
     pytest.param(
         "kernels",
         "balanced",
-        marks=pytest.mark.skipif(kernels.missing() is not None, reason=f"no kernels: {kernels.missing()}"),
+        marks=pytest.mark.skipif(building.missing() is not None, reason=f"no kernels: {building.missing()}"),
     ),
     pytest.param(
         "openvino",
@@ -62,7 +62,7 @@ def iou(one: Answer, other: Answer) -> float:
     return (a & b).sum().item() / either if either else 1.0
 
 
-@pytest.mark.skipif(kernels.missing() is not None, reason=f"no kernels: {kernels.missing()}")
+@pytest.mark.skipif(building.missing() is not None, reason=f"no kernels: {building.missing()}")
 @pytest.mark.parametrize("revision", ["2.0", "2.1"])
 def test_exact_kernels_give_the_same_logits(revision: Revision) -> None:
     """What the published weights are held to: logits to 1e-3 of the largest, and scores to 1e-4."""

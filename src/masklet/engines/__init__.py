@@ -14,7 +14,7 @@ from typing import Literal, get_args
 import torch
 
 from masklet.config import Sam2Config
-from masklet.engines import kernels
+from masklet.engines import building
 from masklet.engines.attention import KernelAttention
 from masklet.engines.current import Current
 from masklet.engines.decoder import kernel_decoder
@@ -114,7 +114,7 @@ def choose(engine: EngineName = "auto", setting: Setting = "exact") -> list[Choi
     VNNI, those of 16 bits nearly twice; in AVX2 those of 16 bits are half again as fast, and those of 8
     bits no faster. bfloat16 is slower than float32 on some CPUs that have it, so it is never taken.
     """
-    missing = kernels.missing()
+    missing = building.missing()
     if engine == "kernels" and missing is not None:
         raise MaskletError(f"engine='kernels' cannot be used: {missing}. Use engine='torch'.")
     if engine == "torch":
@@ -122,7 +122,7 @@ def choose(engine: EngineName = "auto", setting: Setting = "exact") -> list[Choi
     if missing is not None:
         choices = [Choice(verb, "torch, float32", f"no kernels: {missing}") for verb in VERBS]
     else:
-        wide = kernels.wide()
+        wide = building.wide()
         numbers = (NUMBERS if wide else EIGHTS_ARE_SLOW)[setting]
         why = f"{setting}: the CPU has {'AVX512-VNNI' if wide else 'AVX2'}, and there is a compiler"
         # Decoding is so little work that rounding would not show in its time.

@@ -1,4 +1,4 @@
-"""The compiled kernels: built once by the compiler at hand, kept in the user's cache, called through ctypes.
+"""The compiled kernels, called through ctypes.
 
 What they compute is said in kernels.cpp. Tensors are float32 on the CPU, channels side by side.
 """
@@ -6,14 +6,7 @@ What they compute is said in kernels.cpp. Tensors are float32 on the CPU, channe
 from __future__ import annotations
 
 import ctypes
-import hashlib
-import os
-import shutil
-import subprocess
-import tempfile
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
 from typing import Literal
 
 import torch
@@ -21,15 +14,11 @@ import torch.nn.functional as F
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
+from masklet.engines.building import library
 from masklet.nn.hiera import Block
 from masklet.nn.layers import LayerNorm2d
 from masklet.nn.mask_decoder import as_linear
 
-SOURCE = Path(__file__).with_suffix(".cpp")
-SOURCES = (SOURCE, SOURCE.with_name("lanes.h"))
-FLAGS = ("-O3", "-march=native", "-std=c++17", "-fopenmp", "-shared", "-fPIC")
-NEEDED = {"avx2", "fma"}
-WIDER = {"avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512_vnni"}  # what lanes.h takes if it is there
 WIDTH = 16  # channels come in multiples of this
 TOGETHER = 32  # keys, and a layer's outputs, come in multiples of this
 NOT_THERE = -1e4  # what is added to the logits of keys that only fill up
@@ -37,65 +26,6 @@ Bits = Literal[8, 16, 32]
 KEPT: dict[Bits, torch.dtype] = {8: torch.uint8, 16: torch.int16, 32: torch.float32}
 Activation = Literal["none", "relu", "gelu"]
 ACTIVATIONS: dict[Activation, int] = {"none": 0, "relu": 1, "gelu": 2}
-
-
-def cpu_flags() -> frozenset[str]:
-    """The instruction sets that the system reports; none where it cannot be asked."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return frozenset()
-    return frozenset(next((line.partition(":")[2] for line in lines if line.startswith("flags")), "").split())
-
-
-def wide() -> bool:
-    """Whether the CPU has AVX512-VNNI, where integers of 8 bits are the fastest. In AVX2 those of 16 are."""
-    return cpu_flags() >= WIDER
-
-
-@cache
-def missing() -> str | None:
-    """Why the kernels cannot be used here; None where they can."""
-    lacking = NEEDED - cpu_flags()
-    if lacking:
-        return f"the CPU lacks {', '.join(sorted(lacking))}"
-    if _compiler() is None:
-        return "there is no C++ compiler (g++ or clang++)"
-    try:
-        _library()
-    except (OSError, subprocess.CalledProcessError) as error:
-        return f"the kernels do not build: {getattr(error, 'stderr', None) or error}".strip()
-    return None
-
-
-def _compiler() -> str | None:
-    return next((found for name in ("g++", "clang++", "c++") if (found := shutil.which(name))), None)
-
-
-@cache
-def _library() -> ctypes.CDLL:
-    compiler = str(_compiler())
-    made_of = [
-        *(each.read_text(encoding="utf-8") for each in SOURCES),
-        compiler,
-        *FLAGS,
-        *sorted(cpu_flags()),
-    ]
-    digest = hashlib.sha256("\n".join(made_of).encode()).hexdigest()[:16]
-    built = cache_folder() / f"kernels-{digest}.so"
-    if not built.exists():
-        built.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=built.parent) as folder:
-            partial = Path(folder) / built.name
-            command = [compiler, *FLAGS, str(SOURCE), "-o", str(partial)]
-            subprocess.run(command, check=True, capture_output=True, text=True)
-            partial.replace(built)
-    return ctypes.CDLL(str(built))
-
-
-def cache_folder() -> Path:
-    """Where what was compiled for this machine is kept."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "masklet"
 
 
 @dataclass(frozen=True)
@@ -126,7 +56,7 @@ def pack_rows(
     codes, scale = torch.empty(_padded(m) * d, dtype=KEPT[bits]), torch.empty(_padded(m))
     cos, sin = (None, None) if turn is None else turn
     angles = 1 if turn is None else turn.shape[1]
-    _library().pack_rows(
+    library().pack_rows(
         bits, _at(x), _long(x.stride(0)), _long(m), d,
         _at(cos), _at(sin), _long(angles), _long(placed), _at(codes), _at(scale),
     )  # fmt: skip
@@ -140,7 +70,7 @@ def pack_values(x: Float[Tensor, "m e"], bits: Bits) -> Values:
     if bits != 8:
         return Values(F.pad(x, (0, 0, 0, _padded(m) - m)).flatten(), torch.ones(e), columns)
     codes, scale = torch.empty(_padded(m) * e, dtype=torch.int8), torch.empty(e)
-    _library().pack_values(_at(x), _long(x.stride(0)), _long(m), e, _at(codes), _at(scale))
+    library().pack_values(_at(x), _long(x.stride(0)), _long(m), e, _at(codes), _at(scale))
     return Values(codes, scale, columns)
 
 
@@ -158,7 +88,7 @@ def attend(
     added[: keys.count] = 0 if bias is None else bias
     out = torch.empty(n, e)
     cos, sin = (None, None) if turn is None else turn
-    _library().attend(
+    library().attend(
         keys.bits, _at(q), _long(q.stride(0)), _long(n), d, ctypes.c_float(by), _at(cos), _at(sin),
         _at(keys.codes), _at(keys.scale), _at(added), _long(keys.count),
         _at(values.codes), _at(values.scale), e, _at(out),
@@ -280,7 +210,7 @@ class Linear(nn.Module):
         out = torch.empty(*x.shape[:-1], self.outputs)
         rows, added = _widened(x.flatten(0, -2)).contiguous(), None if added is None else added.contiguous()
         told = (ToldLayer * len(self.layers))(*(layer.told() for layer in self.layers))
-        _library().linear(self.bits, told, len(told), _at(rows), _long(len(rows)), _at(added), _at(out))
+        library().linear(self.bits, told, len(told), _at(rows), _long(len(rows)), _at(added), _at(out))
         return out
 
 
@@ -315,7 +245,7 @@ class WindowBlock(nn.Module):
             (ToldLayer * 2)(*(layer.told() for layer in self.mlp)),
             self.heads, self.side, self.step, self.by,
         )  # fmt: skip
-        _library().windows(self.bits, ctypes.byref(told), _at(x), _long(b), h, w, _at(out))
+        library().windows(self.bits, ctypes.byref(told), _at(x), _long(b), h, w, _at(out))
         return out
 
 
@@ -338,7 +268,7 @@ class Upscale(nn.Module):
         image, middle, fine, weights = (each.contiguous() for each in (image, middle, fine, weights))
         told = ToldUpscaling(self.up1.told(), self.up2.told(), h, w, _at(middle), _at(fine), _at(weights), m)
         out = torch.empty(m, 4 * h, 4 * w)
-        _library().upscale(ctypes.byref(told), _at(image), _at(out))
+        library().upscale(ctypes.byref(told), _at(image), _at(out))
         return out
 
 

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from masklet.engines import kernels
+from masklet.engines import building
 from masklet.errors import MissingExtra
 from masklet.model import Sam2
 
@@ -35,7 +35,7 @@ def openvino_encoder(model: Sam2) -> OpenVinoEncoder:
     except ImportError as error:
         raise MissingExtra("openvino", "openvino") from error
 
-    core, kept = openvino.Core(), kernels.cache_folder() / "openvino"
+    core, kept = openvino.Core(), building.cache_folder() / "openvino"
     path = kept / f"{_digest(model, openvino.__version__)}.xml"
     if not path.exists():
         kept.mkdir(parents=True, exist_ok=True)
@@ -45,7 +45,7 @@ def openvino_encoder(model: Sam2) -> OpenVinoEncoder:
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_NUM_THREADS": torch.get_num_threads(),
         # bfloat16 pays where there are tiles to multiply it; measured, it is slower than float32 without.
-        "INFERENCE_PRECISION_HINT": "bf16" if "amx_bf16" in kernels.cpu_flags() else "f32",
+        "INFERENCE_PRECISION_HINT": "bf16" if "amx_bf16" in building.cpu_flags() else "f32",
     }
     return OpenVinoEncoder(core.compile_model(str(path), "CPU", settings))
 
