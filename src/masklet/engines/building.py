@@ -1,4 +1,4 @@
-"""Building the kernels: once, by the compiler at hand, into the user's cache; or why they cannot be used here."""
+"""Building the kernels: once, by the compiler at hand, into the user's cache; or why they cannot be used."""
 
 from __future__ import annotations
 
