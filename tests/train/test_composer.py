@@ -191,3 +191,22 @@ def test_real_sets_compose(tmp_path: Path) -> None:
     assert len(pictures) > 50
     composer = Composer(pictures, SIZE, 3, 3, 0)
     assert all(composer.clip(number).objects for number in range(20))
+
+
+def test_a_reflection_is_upside_down_dimmer_and_below() -> None:
+    """Also where the camera moves: the water goes with what stands in it."""
+    rng = np.random.default_rng(0)
+    sprite = Sprite(np.full((1, 10, 20, 4), 255, dtype=np.uint8))
+    view = np.stack([motion.shift(0, 0), motion.shift(5, -8)])
+    layer = Layer(sprite, view @ motion.shift(30, 20), None, 0.0, 0.0)
+    mirrored = director._reflection(rng, layer, view, 100)
+    middle, feet = np.array([10, 5, 1.0]), np.array([10, 10, 1.0])
+    for path, other in zip(layer.path, mirrored.path, strict=True):
+        assert (other @ middle)[1] > (other @ feet)[1] >= (path @ feet)[1] - 4, "head down"
+        assert (other @ middle)[0] == pytest.approx((path @ middle)[0])
+    shores = [
+        (a @ feet)[1] + (b @ feet)[1] - 2 * v[1, 2]
+        for a, b, v in zip(layer.path, mirrored.path, view, strict=True)
+    ]
+    assert shores[0] == pytest.approx(shores[1]), "the water stands still in the scene"
+    assert mirrored.sprite.rgba[..., :3].mean() < mirrored.sprite.rgba[..., 3].mean() < 255

@@ -172,9 +172,8 @@ def _reflection(rng: Generator, layer: Layer, view: np.ndarray, size: int) -> La
     """What water below a layer shows of it: upside down, dimmer, rippling. It is no part of the object."""
     height, width = layer.sprite.rgba.shape[1:3]
     corners = layer.path[0] @ np.array([[0, width, 0, width], [0, 0, height, height], [1.0] * 4])
-    shore = (
-        corners[1].max() + rng.uniform(-0.02, 0.1) * size
-    )  # on the first frame; then it goes with the view
+    # Where the water begins on the first frame; then it goes with the view.
+    shore = corners[1].max() + rng.uniform(-0.02, 0.1) * size
     flip = np.array([[1.0, 0.0, 0.0], [0.0, -1.0, 2 * shore], [0.0, 0.0, 1.0]])
     still = view[0]
     flips = view @ np.linalg.inv(still) @ flip @ still @ np.linalg.inv(view)
