@@ -4,11 +4,12 @@
 // 32 bits: float32, as torch computes, but for the order of sums.
 // 16 bits: rows become integers when they arrive. A step is so small that the longest chunk of 128 channels has length
 //     46,000, so no sum of a chunk's products exceeds 31 bits (Cauchy-Schwarz); chunks are summed in float32.
-// 8 bits: rows become integers of 127 steps of their own largest value, and so do the columns of values.
+// 8 bits: rows become integers of 127 steps of their own largest value.
 //
 // Logits, softmax and results are float32 throughout. Attention goes through the keys in blocks with a running maximum
-// (arXiv 2205.14135). In 8 bits a block's weights are 255 steps of its largest, so that the small weights of a long memory
-// are not lost beside one large one.
+// (arXiv 2205.14135). Beside integers a block's weights are steps of its largest, so that the small weights of a long memory
+// are not lost beside one large one, and a column of values is steps of its own largest: 255 and 127 in 8 bits, 4095 and
+// 2047 in 16, which is as much as the sum of a block's products holds.
 //
 // Built and called by kernels.py. Channels must come in multiples of 16.
 
@@ -30,6 +31,28 @@ constexpr int ROWS = 8;    // queries in one step of the inner product, which ta
 constexpr int BLOCK = 64;  // queries that one thread takes at a time
 constexpr int KEYS = 256;  // keys between two corrections of the running maximum
 constexpr float NOT_THERE = -1e4f;  // what is added to the logits of keys that only fill up
+
+// How weights are kept beside values of each kind, in how many steps, and how many keys' values lie together.
+template <class Value>
+struct Weighing;
+template <>
+struct Weighing<float> {
+    using Weight = float;
+    static constexpr float STEPS = 1;
+};
+template <>
+struct Weighing<int16_t> {
+    using Weight = int16_t;
+    static constexpr float STEPS = 4095, VALUES = 2047;
+    static constexpr int TOGETHER = 2;
+};
+template <>
+struct Weighing<int8_t> {
+    using Weight = uint8_t;
+    static constexpr float STEPS = 255, VALUES = 127;
+    static constexpr int TOGETHER = 4;
+};
+static_assert(Weighing<int16_t>::STEPS * Weighing<int16_t>::VALUES < std::numeric_limits<int32_t>::max() / KEYS);
 
 using Products = Floats[ROWS][2];
 
@@ -97,6 +120,7 @@ inline int32_t four_bytes(const void* at) {
 struct Float32 {
     using Row = float;
     using Panel = float;
+    using Value = float;
     static constexpr int TOGETHER = 1;
 
     static float keep(const float* x, int d, float* out, int32_t*) {
@@ -132,6 +156,7 @@ struct Float32 {
 struct Int16 {
     using Row = int16_t;
     using Panel = int16_t;
+    using Value = int16_t;
     static constexpr int TOGETHER = 2;
     static constexpr int CHUNK = 128;
     static constexpr float LENGTH = 46000.0f;
@@ -188,6 +213,7 @@ struct Int16 {
 struct Int8 {
     using Row = int8_t;
     using Panel = uint8_t;
+    using Value = int8_t;
     static constexpr int TOGETHER = 4;
 
     static float keep(const float* x, int d, int8_t* out, int32_t* sum) {
@@ -262,23 +288,24 @@ struct Block {  // of rows: queries, or what goes through a layer
     }
 };
 
-// Weights of one query for a block of keys, as floats or as bytes. Returns what the results of the blocks before, and of
+// Weights of one query for a block of keys, for values of a kind. Returns what the results of the blocks before, and of
 // this one, are to be multiplied by.
 struct Softmax {
     float maximum = -std::numeric_limits<float>::infinity(), sum = 0;
 
-    template <class Weight>
-    std::pair<float, float> step(const float* logits, int count, Weight* weights) {
-        constexpr bool bytes = std::is_same_v<Weight, uint8_t>;
+    template <class Value>
+    std::pair<float, float> step(const float* logits, int count, typename Weighing<Value>::Weight* weights) {
+        constexpr float STEPS = Weighing<Value>::STEPS;
+        constexpr bool whole = !std::is_same_v<Value, float>;
         Floats top = all(-std::numeric_limits<float>::infinity()), total = zeros();
         for (int j = 0; j < count; j += LANES) top = larger(top, load(logits + j));
         const float here = largest_of(top);
         for (int j = 0; j < count; j += LANES) {
             const Floats below = minus(load(logits + j), all(here));
-            Floats p = bytes ? rough_exponential(below) : exponential(below);
-            if constexpr (bytes) {
-                const Ints steps = to_ints(times(p, all(255.0f)));
-                store_8(weights + j, steps);
+            Floats p = whole ? rough_exponential(below) : exponential(below);
+            if constexpr (whole) {
+                const Ints steps = to_ints(times(p, all(STEPS)));
+                store_whole(weights + j, steps);
                 p = to_floats(steps);
             } else {
                 store(weights + j, p);
@@ -286,7 +313,7 @@ struct Softmax {
             total = plus(total, p);
         }
         const float now = std::max(maximum, here);
-        const float old = std::exp(maximum - now), fresh = std::exp(here - now) / (bytes ? 255.0f : 1.0f);
+        const float old = std::exp(maximum - now), fresh = std::exp(here - now) / STEPS;
         sum = sum * old + sum_of(total) * fresh;
         maximum = now;
         return {old, fresh};
@@ -329,18 +356,23 @@ void weigh(const float* weights, const float* values, int count, int keys, int e
     }
 }
 
-// The same in bytes; values lie in groups of four keys.
-void weigh(const uint8_t* weights, const int8_t* values, int count, int keys, int e, const Factors* by, float* acc) {
+// The same in integers; a few keys' values lie together.
+template <class Value>
+void weigh(const typename Weighing<Value>::Weight* weights, const Value* values, int count, int keys, int e,
+           const Factors* by, float* acc) {
+    constexpr int TOGETHER = Weighing<Value>::TOGETHER;
     for (int column = 0; column < e; column += LANES) {
         for (int first = 0; first < count; first += TALL) {
             Ints sums[TALL];
 #pragma GCC unroll 8
             for (int r = 0; r < TALL; r++) sums[r] = no_ints();
-            for (int j = 0; j < keys; j += 4) {
-                const Ints v = held(load_ints(values + static_cast<int64_t>(j) * e + column * 4));
+            for (int j = 0; j < keys; j += TOGETHER) {
+                const Ints v = held(load_ints(values + static_cast<int64_t>(j) * e + column * TOGETHER));
 #pragma GCC unroll 8
-                for (int r = 0; r < TALL; r++)
-                    sums[r] = dot_8(sums[r], all_ints(four_bytes(weights + (first + r) * KEYS + j)), v);
+                for (int r = 0; r < TALL; r++) {
+                    const Ints each = all_ints(four_bytes(weights + (first + r) * KEYS + j));
+                    sums[r] = TOGETHER == 4 ? dot_8(sums[r], each, v) : dot_16(sums[r], each, v);
+                }
             }
 #pragma GCC unroll 8
             for (int r = 0; r < TALL; r++)
@@ -390,9 +422,8 @@ void pack(const float* x, int64_t stride, int64_t m, int d, const float* cosines
     }
 }
 
-template <class Number>
+template <class Number, class Value>
 struct Keys {  // packed, with their values; bias is added to logits
-    using Value = std::conditional_t<std::is_same_v<Number, Int8>, int8_t, float>;
     const typename Number::Panel* panels;
     const float *scale, *bias;
     int64_t m;
@@ -401,19 +432,18 @@ struct Keys {  // packed, with their values; bias is added to logits
     int d, e;
 };
 
-template <class Number>
+template <class Number, class Value>
 struct Attention {  // of up to BLOCK queries; what one thread needs for it
-    using Weight = std::conditional_t<std::is_same_v<Number, Int8>, uint8_t, float>;
     Block<Number> block;
     std::vector<float> logits, acc;
-    std::vector<Weight> weights;
+    std::vector<typename Weighing<Value>::Weight> weights;
     Factors factors[BLOCK];
     Softmax softmax[BLOCK];
 
     Attention(int d, int e) : block(d), logits(BLOCK * KEYS), acc(BLOCK * e), weights(BLOCK * KEYS) {}
 
     void look(const float* q, int64_t stride, int count, float by, const float* cosines, const float* sines,
-              const Keys<Number>& keys, float* out, int64_t out_stride) {
+              const Keys<Number, Value>& keys, float* out, int64_t out_stride) {
         const int e = keys.e;
         block.fill(q, stride, count, keys.d, cosines, sines);
         std::fill_n(softmax, BLOCK, Softmax{});
@@ -422,7 +452,7 @@ struct Attention {  // of up to BLOCK queries; what one thread needs for it
             const int there = static_cast<int>(std::min<int64_t>(KEYS, padded(keys.m) - from));
             multiply(keys, from, there, count, by);
             for (int r = 0; r < count; r++)
-                factors[r] = softmax[r].step(&logits[r * KEYS], there, &weights[r * KEYS]);
+                factors[r] = softmax[r].template step<Value>(&logits[r * KEYS], there, &weights[r * KEYS]);
             weigh(weights.data(), keys.values + from * e, count, there, e, factors, acc.data());
         }
         for (int r = 0; r < count; r++)
@@ -430,7 +460,7 @@ struct Attention {  // of up to BLOCK queries; what one thread needs for it
     }
 
   private:
-    void multiply(const Keys<Number>& keys, int64_t from, int there, int count, float by) {
+    void multiply(const Keys<Number, Value>& keys, int64_t from, int there, int count, float by) {
         const int d = keys.d;
         for (int j = 0; j < there; j += 2 * LANES) {
             const int64_t key = from + j;
@@ -451,12 +481,12 @@ struct Attention {  // of up to BLOCK queries; what one thread needs for it
     }
 };
 
-template <class Number>
+template <class Number, class Value>
 void attend_as(const float* q, int64_t stride, int64_t n, float by, const float* cosines, const float* sines,
-               const Keys<Number>& keys, float* out) {
+               const Keys<Number, Value>& keys, float* out) {
 #pragma omp parallel
     {
-        Attention<Number> attention(keys.d, keys.e);
+        Attention<Number, Value> attention(keys.d, keys.e);
 #pragma omp for schedule(dynamic)
         for (int64_t first = 0; first < n; first += BLOCK) {
             const int count = static_cast<int>(std::min<int64_t>(BLOCK, n - first));
@@ -593,7 +623,7 @@ struct Windows {
     const int h, w, c, wide, d, o;         // the map and its channels; those of all keys, and of one head; those that come out
     const int cells, square, together;     // cells of a window; cells that become one; windows at a time
     Layers<Number> shortcut, qkv, out, mlp;
-    Attention<Looking> attention;
+    Attention<Looking, float> attention;
     Packer<Looking> packer;
     std::vector<float> rows, projected, queries, seen, short_rows, rest, y;
     std::vector<typename Looking::Panel> panels;
@@ -662,7 +692,7 @@ struct Windows {
                 packer.put(j < m ? row + wide + head : nullptr, j, panels.data(), scale.data());
                 std::memcpy(&values[j * d], row + 2 * wide + head, d * sizeof(float));
             }
-            const Keys<Looking> keys{panels.data(), scale.data(), bias.data(), m, values.data(), ones.data(), d, d};
+            const Keys<Looking, float> keys{panels.data(), scale.data(), bias.data(), m, values.data(), ones.data(), d, d};
             const int64_t q_stride = square > 1 ? wide : stride;
             for (int64_t i = 0; i < there / square; i += BLOCK)
                 attention.look(q + i * q_stride + head, q_stride, std::min<int64_t>(BLOCK, there / square - i), hiera.by,
@@ -745,6 +775,27 @@ struct Upscaler {
     }
 };
 
+// Values (m, e) as integers: for each group of keys, and each column, those of the group.
+template <class Value>
+void pack_columns(const float* x, int64_t stride, int64_t m, int e, Value* groups, float* scale) {
+    constexpr int TOGETHER = Weighing<Value>::TOGETHER;
+    std::vector<float> factor(e, 1e-12f);
+    for (int64_t row = 0; row < m; row++)
+        for (int c = 0; c < e; c++) factor[c] = std::max(factor[c], std::fabs(x[row * stride + c]));
+    for (int c = 0; c < e; c++) {
+        scale[c] = factor[c] / Weighing<Value>::VALUES;
+        factor[c] = 1.0f / scale[c];
+    }
+#pragma omp parallel for schedule(static)
+    for (int64_t group = 0; group < padded(m) / TOGETHER; group++)
+        for (int lane = 0; lane < TOGETHER; lane++) {
+            const int64_t row = group * TOGETHER + lane;
+            Value* to = groups + group * TOGETHER * e + lane;
+            for (int c = 0; c < e; c++)
+                to[c * TOGETHER] = row < m ? static_cast<Value>(std::lrint(x[row * stride + c] * factor[c])) : 0;
+        }
+}
+
 template <class Function>
 void with_number(int bits, Function function) {
     if (bits == 8) function(Int8{});
@@ -765,32 +816,25 @@ void pack_rows(int bits, const float* x, int64_t stride, int64_t m, int d, const
     });
 }
 
-// Values (m, e) in 8 bits to groups of four rows; each column in steps of its own, of size scale.
-void pack_values(const float* x, int64_t stride, int64_t m, int e, int8_t* groups, float* scale) {
-    std::fill(scale, scale + e, 1e-12f);
-    for (int64_t row = 0; row < m; row++)
-        for (int c = 0; c < e; c++) scale[c] = std::max(scale[c], std::fabs(x[row * stride + c]));
-    for (int c = 0; c < e; c++) scale[c] /= 127.0f;
-#pragma omp parallel for schedule(static)
-    for (int64_t group = 0; group < padded(m) / 4; group++)
-        for (int lane = 0; lane < 4; lane++) {
-            const int64_t row = group * 4 + lane;
-            int8_t* to = groups + group * 4 * e + lane;
-            for (int c = 0; c < e; c++)
-                to[c * 4] = row < m ? static_cast<int8_t>(std::lrint(x[row * stride + c] / scale[c])) : 0;
-        }
+// Values (m, e) in 16 or 8 bits, those of a few keys together; each column in steps of its own, of size scale.
+void pack_values(int bits, const float* x, int64_t stride, int64_t m, int e, void* groups, float* scale) {
+    with_number(bits, [&](auto number) {
+        using Value = typename decltype(number)::Value;
+        if constexpr (!std::is_same_v<Value, float>) pack_columns(x, stride, m, e, static_cast<Value*>(groups), scale);
+    });
 }
 
-// Softmax attention of queries (n, d) over packed keys and values, these of 8 bits where keys are and else float32;
-// out (n, e). bias (padded m) is added to the logits: -1e4 where there is no key.
+// Softmax attention of queries (n, d) over packed keys and values of as many bits; out (n, e). bias (padded m) is added to
+// the logits: -1e4 where there is no key.
 void attend(int bits, const float* q, int64_t q_stride, int64_t n, int d, float by, const float* cosines, const float* sines,
             const void* keys, const float* key_scale, const float* bias, int64_t m,
             const void* values, const float* value_scale, int e, float* out) {
     with_number(bits, [&](auto number) {
         using Number = decltype(number);
-        attend_as<Number>(q, q_stride, n, by, cosines, sines,
-                          {static_cast<const typename Number::Panel*>(keys), key_scale, bias, m,
-                           static_cast<const typename Keys<Number>::Value*>(values), value_scale, d, e}, out);
+        using Value = typename Number::Value;
+        attend_as<Number, Value>(q, q_stride, n, by, cosines, sines,
+                                 {static_cast<const typename Number::Panel*>(keys), key_scale, bias, m,
+                                  static_cast<const Value*>(values), value_scale, d, e}, out);
     });
 }
 

@@ -23,7 +23,8 @@ WIDTH = 16  # channels come in multiples of this
 TOGETHER = 32  # keys, and a layer's outputs, come in multiples of this
 NOT_THERE = -1e4  # what is added to the logits of keys that only fill up
 Bits = Literal[8, 16, 32]
-KEPT: dict[Bits, torch.dtype] = {8: torch.uint8, 16: torch.int16, 32: torch.float32}
+KEPT: dict[Bits, torch.dtype] = {8: torch.uint8, 16: torch.int16, 32: torch.float32}  # of rows in panels
+WEIGHED: dict[Bits, torch.dtype] = {**KEPT, 8: torch.int8}  # of values
 Activation = Literal["none", "relu", "gelu"]
 ACTIVATIONS: dict[Activation, int] = {"none": 0, "relu": 1, "gelu": 2}
 
@@ -40,7 +41,7 @@ class Rows:
 
 @dataclass(frozen=True)
 class Values:
-    """Values as the kernels read them: integers beside keys of 8 bits, else float32."""
+    """Values as the kernels read them: integers beside keys that are integers, else float32."""
 
     codes: Shaped[Tensor, " padded"]
     scale: Float[Tensor, " e"]
@@ -67,10 +68,10 @@ def pack_values(x: Float[Tensor, "m e"], bits: Bits) -> Values:
     """Pack values for keys of so many bits."""
     columns, x = x.shape[1], _widened(x)
     m, e = x.shape
-    if bits != 8:
+    if bits == 32:
         return Values(F.pad(x, (0, 0, 0, _padded(m) - m)).flatten(), torch.ones(e), columns)
-    codes, scale = torch.empty(_padded(m) * e, dtype=torch.int8), torch.empty(e)
-    library().pack_values(_at(x), _long(x.stride(0)), _long(m), e, _at(codes), _at(scale))
+    codes, scale = torch.empty(_padded(m) * e, dtype=WEIGHED[bits]), torch.empty(e)
+    library().pack_values(bits, _at(x), _long(x.stride(0)), _long(m), e, _at(codes), _at(scale))
     return Values(codes, scale, columns)
 
 

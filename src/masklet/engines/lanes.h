@@ -156,5 +156,7 @@ inline Ints dot_8(Ints to, Ints a, Ints b) { return {dot_8(to.low, a.low, b.low)
 #endif
 
 inline Floats zeros() { return all(0.0f); }
+inline void store_whole(int16_t* to, Ints x) { store_16(to, x); }
+inline void store_whole(uint8_t* to, Ints x) { store_8(to, x); }
 
 }  // namespace
