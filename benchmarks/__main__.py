@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+import time
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -50,7 +51,7 @@ def main(
     wanted, console = set(only.split(",")), Console(highlight=False)
     if unknown := wanted - ROWS.keys():
         raise typer.BadParameter(f"no such rows: {', '.join(unknown)}", param_hint="--only")
-    where = torch.device(device)
+    where, began = torch.device(device), time.perf_counter()
     said = machine.described(where)
     out = out or report.figures(said)
     results = Results.read(out, said)
@@ -65,6 +66,7 @@ def main(
                 results.write(out)
                 console.print(f"{model:10} {ROWS[row.row]:32} {row.subject:20} {report.spread(row)}")
     report.write(results)
+    console.print(f"{(time.perf_counter() - began) / 60:.0f} minutes")
 
 
 def measured(

@@ -78,7 +78,8 @@ class Bench:
                     yield Row(self.model, row, name, tuple(seen["all"]))
             if self.work.device.type == "cpu":
                 return
-        yield from self._rows(row, lambda each, turn: each.follow(FULL + turn), warm_up=objects <= 3)
+        compiles = self.work.device.type == "cuda"
+        yield from self._rows(row, lambda each, turn: each.follow(FULL + turn), warm_up=compiles)
 
     def _again(self) -> Iterator[Row]:
         self._open("again", 1)

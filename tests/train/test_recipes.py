@@ -1,12 +1,14 @@
 """Every recipe that comes with masklet runs: a step each, of a toy network on discs."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from masklet import checkpoint
-from masklet.config import toy
+from masklet.config import NANO, toy
 from masklet.errors import MaskletError
+from masklet.model import Sam2
 from masklet.train.journal import read_rows
 from masklet.train.loop import BEST, LAST
 from masklet.train.order import Order
@@ -71,6 +73,11 @@ def test_nano_begins_with_other_weights_and_keeps_its_stages_when_shortened(
     short = find_recipe("nano")(Order(tmp_path / "sets", model="nano", steps=56))
     assert isinstance(whole, Recipe) and isinstance(short, Recipe)
     assert whole.start is None and short.start == "nano"
+    taught = tmp_path / "taught.safetensors"  # by auto-encoding, on crops of 128 pixels
+    checkpoint.save(Sam2(replace(NANO, image_size=128)), taught)
+    begun = find_recipe("nano")(Order(tmp_path / "sets", model=str(taught)))
+    assert isinstance(begun, Recipe) and begun.start == str(taught) and begun.config == NANO
+    Run.begin(begun)
     assert [stage.name for stage in short.stages] == [stage.name for stage in whole.stages]
     assert abs(short.steps - 56) < len(short.stages)
     with pytest.raises(MaskletError, match="networks of nano's numbers"):
