@@ -30,6 +30,7 @@ NAMES = {
     "memory 200": "resident after 200 frames",
     "memory 1000": "resident after 1,000 frames",
     "peak 200": "peak within 200 frames",
+    "peak 1000": "peak within 1,000 frames",
     "files": "demo.mp4 to written masks, frames a second",
 }
 

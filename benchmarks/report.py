@@ -109,7 +109,7 @@ def plot(results: Results) -> None:
     import matplotlib
 
     matplotlib.use("agg")
-    from matplotlib import pyplot
+    from matplotlib import pyplot, ticker
 
     models = [model for model in MODELS if results.median(model, "follow 1", "masklet")]
     if not models:
@@ -123,6 +123,8 @@ def plot(results: Results) -> None:
                 axis.plot(*zip(*known, strict=True), marker="o", label=subject)
         axis.set(title=model, xlabel="objects", ylabel="seconds a frame", xscale="log", yscale="log")
         axis.set_xticks([1, 3, 8, 16], ["1", "3", "8", "16"])
+        axis.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+        axis.yaxis.set_major_formatter("{x:g}")
         axis.minorticks_off()
         axis.grid(alpha=0.3)
     axes[0][0].legend(fontsize=8)

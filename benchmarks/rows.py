@@ -62,7 +62,7 @@ class Bench:
 
     def _attend_one(self) -> Iterator[Row]:
         """Of one and the same frame: only the stage is of interest."""
-        stages = self._staged(lambda each, _: each.follow(1))
+        stages = self._staged(lambda each, _: each.follow(1), least=1)
         yield from (Row(self.model, "attend 1", name, tuple(seen["attend"])) for name, seen in stages.items())
 
     def _follow(self, row: str, objects: int, *, stages: bool) -> Iterator[Row]:
@@ -70,7 +70,7 @@ class Bench:
         for each in self._asked(row).values():
             each.remember()
         if stages:
-            for name, seen in self._staged(lambda each, turn: each.follow(FULL + turn)).items():
+            for name, seen in self._staged(lambda each, turn: each.follow(FULL + turn), least=3).items():
                 for stage in STAGES:
                     key = "attend 7" if stage == "attend" else stage
                     yield Row(self.model, key, name, tuple(seen[stage]))
@@ -128,8 +128,10 @@ class Bench:
         spent = in_turns(actions, self.work.device, seconds=self.seconds, rounds=rounds)
         yield from (Row(self.model, row, name, tuple(values)) for name, values in spent.items())
 
-    def _staged(self, action: Callable[[Subject, int], None]) -> dict[str, dict[str, list[float]]]:
-        """Seconds by subject and stage, and of all together; the first turn warms up."""
+    def _staged(
+        self, action: Callable[[Subject, int], None], *, least: int
+    ) -> dict[str, dict[str, list[float]]]:
+        """Seconds by subject and stage, and of all together: a turn that warms up, and those that count."""
         seen: dict[str, dict[str, list[float]]] = {name: {} for name in self.subjects}
 
         def watched(name: str, each: Subject) -> Callable[[int], None]:
@@ -144,7 +146,7 @@ class Bench:
             return act
 
         actions = {name: watched(name, each) for name, each in self.subjects.items()}
-        whole = in_turns(actions, self.work.device, seconds=self.seconds, rounds=ROUNDS)
+        whole = in_turns(actions, self.work.device, seconds=self.seconds, rounds=ROUNDS, least=1 + least)
         for name, values in whole.items():
             seen[name]["all"] = values
         return {

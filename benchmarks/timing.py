@@ -21,12 +21,18 @@ def settled(device: torch.device) -> float:
 
 
 def in_turns(
-    actions: Mapping[str, Callable[[int], object]], device: torch.device, *, seconds: float, rounds: int
+    actions: Mapping[str, Callable[[int], object]],
+    device: torch.device,
+    *,
+    seconds: float,
+    rounds: int,
+    least: int = 1,
 ) -> Seconds:
     """Time each action once a round, so that a machine that slows down slows them all.
 
     actions : by subject; each is given the number of the round
-    seconds : after so many no new round is begun; the first is always whole
+    seconds : after so many no new round is begun
+    least : rounds that are made however long they take
     """
     spent: Seconds = {name: [] for name in actions}
     began = time.perf_counter()
@@ -35,7 +41,7 @@ def in_turns(
             start = settled(device)
             action(turn)
             spent[name].append(settled(device) - start)
-        if time.perf_counter() - began > seconds:
+        if turn + 1 >= least and time.perf_counter() - began > seconds:
             break
     return spent
 

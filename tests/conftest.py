@@ -30,6 +30,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.fixture(autouse=True)
 def seed() -> None:
+    torch.set_num_threads(1)  # a command that was tested may have left more
     random.seed(0)
     np.random.seed(0)
     torch.manual_seed(0)

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from benchmarks.__main__ import weights_of
 from benchmarks.cost import costs
 from benchmarks.results import Results, Row
 from benchmarks.rows import NAMES, Bench
 from benchmarks.subject import FULL, STAGES, Work
 from benchmarks.timing import Stopwatch, in_turns
+from PIL import Image
 
-from benchmarks import report
+from benchmarks import REPO, apart, report
 from masklet.config import NANO, TINY
 
 CPU = torch.device("cpu")
@@ -72,12 +76,7 @@ def test_every_row_comes_of_every_subject_but_those_left_out() -> None:
 def test_full_memory_is_given_before_frames_are_followed() -> None:
     sham = Sham()
     list(bench(one=sham).run({"follow 3"}))
-    assert sham.did == [
-        ("open", 3),
-        ("remember", 0),
-        ("follow", FULL),
-        ("follow", FULL),
-    ]  # the first warms up
+    assert sham.did == [("open", 3), ("remember", 0), ("follow", FULL)]
 
 
 def test_frames_are_edited_twice_and_the_second_time_counts() -> None:
@@ -99,7 +98,8 @@ def test_masks_of_everything_are_counted_by_the_second() -> None:
 def test_a_slow_row_is_not_repeated() -> None:
     quick = in_turns({"a": lambda turn: None}, CPU, seconds=9.0, rounds=5)
     slow = in_turns({"a": lambda turn: None}, CPU, seconds=0.0, rounds=5)
-    assert len(quick["a"]) == 5 and len(slow["a"]) == 1
+    some = in_turns({"a": lambda turn: None}, CPU, seconds=0.0, rounds=5, least=3)
+    assert len(quick["a"]) == 5 and len(slow["a"]) == 1 and len(some["a"]) == 3
 
 
 def results() -> Results:
@@ -113,6 +113,26 @@ def results() -> Results:
         made.add(Row("tiny", "follow 1", name, (seconds,)))
         made.add(Row("tiny", "follow 8", name, (8 * seconds, 9 * seconds, 10 * seconds)))
     return made
+
+
+def test_rows_of_processes_have_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All that can be wanted comes, and no row that the command cannot name."""
+    said = '{"resident": 2, "peak": 3}'
+    monkeypatch.setattr(apart, "_python", lambda *arguments: said)
+    rows = list(apart.run("nano", Path("nano"), REPO / "examples" / "demo.mp4", set(apart.NAMES)))
+    assert {row.row for row in rows} == set(apart.NAMES)
+
+
+@pytest.mark.slow
+def test_the_original_starts_in_a_process_of_its_own(tmp_path: Path) -> None:
+    """Its image predictor once could not, since it compiles what stands in for torchvision."""
+    Image.new("RGB", (64, 48)).save(tmp_path / "picture.png")
+    weights = weights_of("tiny", tmp_path)
+    subprocess.run(
+        [sys.executable, "-m", "benchmarks.starting", "original", weights, tmp_path / "picture.png"],
+        cwd=REPO,
+        check=True,
+    )
 
 
 def test_results_are_read_back_on_the_same_machine_only(tmp_path: Path) -> None:

@@ -60,7 +60,8 @@ class Course:
     @classmethod
     def begin(cls, name: str, order: Order, out: Path) -> Course:
         """Begin a recipe, by its name or that of a Python file; go on if `out` holds a checkpoint of it."""
-        torch.set_num_threads(max(1, (os.cpu_count() or 1) // int(os.environ.get("WORLD_SIZE", "1"))))
+        if beside := int(os.environ.get("LOCAL_WORLD_SIZE", "0")):  # torchrun leaves each process one thread
+            torch.set_num_threads(max(1, (os.cpu_count() or 1) // beside))
         recipe = find_recipe(name)(order)
         if isinstance(recipe, Pretraining):
             course = cls._pretraining(name, out, recipe)
