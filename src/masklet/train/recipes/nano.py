@@ -3,8 +3,8 @@
 masklet train nano FOLDER_OF_IMAGE_SETS --out runs/nano
 torchrun --nproc-per-node 2 -m masklet train nano ...      one process for each core trains faster
 
-`--model runs/mae/model.safetensors` begins with a trunk that masked auto-encoding taught (never run to its
-end), and `--steps N` shortens or stretches every stage alike.
+`--model runs/mae/model.safetensors` begins with a trunk that masked auto-encoding taught (tried for 360
+steps, docs/nano.md), and `--steps N` shortens or stretches every stage alike.
 
 Cost: 9,430 steps, about seven hours and a half of two cores that other work shared; 5 GB for each process.
 Expected score: held back, from afar, 0.55 from one click (best of three), 0.58 from three, 0.62 from a box.
