@@ -35,9 +35,8 @@ MASKLET: Mapping[str, Mapping[str, Any]] = {  # what load() is given, by column
 # Its pipeline for everything wants torchvision, which has no build for every torch.
 WITHOUT = {} if find_spec("torchvision") else {"transformers": {"everything"}}
 ROWS = {**rows.NAMES, **apart.NAMES}
-LEFT_OUT = {
-    "base-plus": {"follow 16", "memory 1000", "peak 1000"}
-}  # what takes minutes and says little that is new
+# What takes minutes and says little that is new.
+LEFT_OUT = {"base-plus": {"follow 16", "memory 1000", "peak 1000"}}
 
 Names = Annotated[str, typer.Option(help="separated by commas")]
 

@@ -1,9 +1,11 @@
 """Every recipe that comes with masklet runs: a step each, of a toy network on discs."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from masklet import checkpoint
 from masklet.config import NANO, toy
@@ -52,6 +54,19 @@ def test_a_recipe_runs(name: str, preset: Preset | None, order: Order, tmp_path:
     for weights in (BEST, LAST):
         assert checkpoint.load(tmp_path / "out" / weights).config == toy()
     assert "data:image/jpeg" in (tmp_path / "out" / "report.html").read_text()
+
+
+def test_threads_are_shared_out_among_processes_and_else_left_alone(
+    order: Order, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
+    torch.set_num_threads(3)
+    Course.begin("finetune", order, tmp_path / "out")
+    assert torch.get_num_threads() == 3
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    Course.begin("finetune", order, tmp_path / "out")
+    assert torch.get_num_threads() == 2
 
 
 def test_from_nothing_everything_learns_and_fast(order: Order) -> None:
