@@ -126,12 +126,12 @@ def test_siblings_do_not_see_each_other() -> None:
 @pytest.mark.parametrize(
     "module, source",
     [
-        ("masklet.nn.hiera", "import masklet.model"),
-        ("masklet.nn.hiera", "from masklet.model import Sam2"),
-        ("masklet.nn.hiera", "from ..model import Sam2"),
-        ("masklet.nn.hiera", "from .. import model"),
-        ("masklet.nn.hiera", "from masklet import model"),
-        ("masklet.nn.hiera", "import torch, masklet.memory as memory"),
+        ("masklet.nn.layers", "import masklet.model"),
+        ("masklet.nn.layers", "from masklet.model import Sam2"),
+        ("masklet.nn.layers", "from ..model import Sam2"),
+        ("masklet.nn.layers", "from .. import model"),
+        ("masklet.nn.layers", "from masklet import model"),
+        ("masklet.nn.layers", "import torch, masklet.memory as memory"),
         ("masklet.model", "def load():\n    from masklet.checkpoint import load\n    return load"),
         ("masklet.memory", "if TYPE_CHECKING:\n    from masklet.tracking import TrackedObject"),
         ("masklet.media.video", "from masklet.sessions.stream import Tracker"),
@@ -153,7 +153,7 @@ def test_an_arrow_drawn_the_other_way_is_found(module: str, source: str) -> None
     "module, source",
     [
         ("masklet.types", "from masklet import rle\nfrom masklet.errors import PromptError"),
-        ("masklet.nn.image_encoder", "from .hiera import Hiera\nfrom ..config import Sam2Config"),
+        ("masklet.nn.image_encoder", "from .trunks import Hiera\nfrom ..config import Sam2Config"),
         ("masklet.checkpoint", "from masklet.nn import layers"),
         ("masklet.sessions.video", "from masklet.media import frames\nfrom masklet.types import Prompt"),
         ("masklet.cli.track", "def track():\n    from masklet import Prompt, train, jobs"),

@@ -1,31 +1,35 @@
 """The sizes of SAM 2: what differs between them, and nothing that does not.
 
 All published networks share everything but the trunk's numbers and one revision bit. Nano, the embedded
-model, is the same network with smaller numbers.
+model, is the same network with smaller numbers; the others that begin with nano have another trunk.
 """
 
 from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 Revision = Literal["2.0", "2.1"]
+TrunkName = Literal["hiera", "efficientnet-lite0", "efficientnet-lite2"]
 
 
 @dataclass(frozen=True)
 class Sam2Config:
     """Everything that two SAM 2 networks can differ in. Defaults are the published values.
 
-    stages, windows : blocks and attention window of the trunk's four stages
+    embed_dim, heads : channels and attention heads of the first stage of Hiera. It alone has the six numbers
+        down to `background`; those of an EfficientNet-Lite follow from its name
+    stages, windows : blocks and attention window of Hiera's four stages
     global_blocks : blocks that attend over the whole map
     background : height and width of the position table that is stretched over the image
+    trunk : what turns an image into maps
     closer : sessions look again, from close up, at what fills little of a picture; the network is the same
     """
 
-    embed_dim: int
-    stages: tuple[int, int, int, int]
-    global_blocks: tuple[int, ...]
+    embed_dim: int = 0
+    stages: tuple[int, int, int, int] = (0, 0, 0, 0)
+    global_blocks: tuple[int, ...] = ()
     heads: int = 1
     windows: tuple[int, int, int, int] = (8, 4, 14, 7)
     background: tuple[int, int] = (7, 7)
@@ -38,8 +42,16 @@ class Sam2Config:
     memories: int = 7  # age rows: six tracked frames and one for the prompted
     pointers: int = 16
     closer: bool = False
+    trunk: TrunkName = "hiera"
 
     def __post_init__(self) -> None:
+        if self.trunk not in get_args(TrunkName):
+            raise ValueError(f"trunk must be one of {', '.join(get_args(TrunkName))}. Got {self.trunk!r}.")
+        if (self.trunk == "hiera") != (self.embed_dim > 0):
+            raise ValueError(
+                "Hiera needs embed_dim, stages and global_blocks, and other trunks must have none. "
+                f"Got embed_dim={self.embed_dim} for {self.trunk}."
+            )
         if self.image_size % 32:
             raise ValueError(
                 f"image_size must be a multiple of 32, the trunk's coarsest stride. Got {self.image_size}."
@@ -91,8 +103,24 @@ NANO = Sam2Config(
     feedforward=512,
     closer=True,
 )
+NANO_LITE0 = Sam2Config(
+    trunk="efficientnet-lite0",
+    image_size=384,
+    channels=128,
+    memory_layers=2,
+    feedforward=512,
+    closer=True,
+)
+NANO_LITE2 = replace(NANO_LITE0, trunk="efficientnet-lite2")
 
-SIZES = {"tiny": TINY, "small": SMALL, "base-plus": BASE_PLUS, "large": LARGE, "nano": NANO}
+SIZES = {
+    "tiny": TINY,
+    "small": SMALL,
+    "base-plus": BASE_PLUS,
+    "large": LARGE,
+    "nano": NANO,
+}
+TRAINABLE = SIZES | {"nano-lite0": NANO_LITE0, "nano-lite2": NANO_LITE2}  # what training can begin with
 
 
 def toy(revision: Revision = "2.1", image_size: int = 64) -> Sam2Config:

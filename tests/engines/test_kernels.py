@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from masklet.engines import building, kernels
-from masklet.nn.hiera import Block
 from masklet.nn.layers import rotate, rotation
+from masklet.nn.trunks.hiera import Block
 
 pytestmark = pytest.mark.skipif(building.missing() is not None, reason=f"no kernels: {building.missing()}")
 

@@ -12,7 +12,7 @@ import torch
 from masklet import checkpoint
 from masklet.config import LARGE, NANO, TINY, Sam2Config, toy
 from masklet.errors import CheckpointError, MaskletError, MediaError
-from masklet.nn.hiera import Hiera
+from masklet.nn.trunks.hiera import Hiera
 from masklet.train.journal import read_rows
 from masklet.train.loop import LAST
 from masklet.train.mae.course import Pretrained, Pretraining, pretrain

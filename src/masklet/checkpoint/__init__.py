@@ -16,10 +16,11 @@ from torch import Tensor
 
 from masklet.checkpoint.files import PUBLISHED, find, read
 from masklet.checkpoint.layouts import LAYOUTS, MASKLET, ORIGINAL, Layout, Weights, to_ours, to_theirs
-from masklet.config import SIZES, Sam2Config
+from masklet.config import NANO_LITE0, NANO_LITE2, SIZES, Sam2Config
 from masklet.engines import EngineName, Setting, fit
 from masklet.errors import CheckpointError
 from masklet.model import Sam2
+from masklet.nn.trunks import block_count
 
 __all__ = ["PUBLISHED", "load", "save"]
 
@@ -77,6 +78,11 @@ def save(
 
     dtype : of the file's tensors; None keeps the model's
     """
+    if layout != "masklet" and model.config.trunk != "hiera":
+        raise CheckpointError(
+            f"the layout {layout!r} only knows networks whose trunk is Hiera. This one's is "
+            f"{model.config.trunk}: save it in layout 'masklet'."
+        )
     path = Path(path)
     dtype = None if dtype is None else _dtype(dtype)
     tensors = to_theirs(model.state_dict(), LAYOUTS[layout])
@@ -122,6 +128,26 @@ def infer_config(weights: Weights, layout: Layout, file: str) -> Sam2Config:
             raise CheckpointError(f"{file} is not a whole SAM 2: it lacks {layout.theirs(key)}.")
         return weights[key].shape
 
+    def read_head(known: Sam2Config) -> Sam2Config:
+        return replace(
+            known,
+            revision="2.1" if "memory_encoder.absent" in weights else "2.0",
+            channels=shape("image_encoder.lateral.0.weight")[0],
+            memory_channels=shape("memory_encoder.out.weight")[0],
+            memory_layers=sum(key.endswith("linear1.bias") for key in weights),
+            feedforward=shape("memory_attention.layers.0.linear1.weight")[0],
+            memories=shape("memory_attention.age")[0],
+        )
+
+    if "image_encoder.trunk.stem.weight" in weights:
+        blocks = len({key.split(".")[3] for key in weights if key.startswith("image_encoder.trunk.blocks.")})
+        for known in (NANO_LITE0, NANO_LITE2):
+            if blocks == block_count(known):
+                return read_head(known)
+        raise CheckpointError(
+            f"{file} has a trunk of {blocks} blocks of convolutions, which is neither EfficientNet-Lite0 nor "
+            "EfficientNet-Lite2."
+        )
     embed_dim = shape("image_encoder.trunk.patch.weight")[0]
     norms = (key for key in weights if key.startswith("image_encoder.trunk") and key.endswith("norm2.bias"))
     widths = [len(weights[key]) for key in norms]
@@ -129,17 +155,10 @@ def infer_config(weights: Weights, layout: Layout, file: str) -> Sam2Config:
     height, width = shape("image_encoder.trunk.position")[2:]
     for known in SIZES.values():
         if (known.embed_dim, known.stages) == (embed_dim, stages):
-            return replace(
-                known,
-                revision="2.1" if "memory_encoder.absent" in weights else "2.0",
-                background=(height, width),
-                channels=shape("image_encoder.lateral.0.weight")[0],
-                memory_channels=shape("memory_encoder.out.weight")[0],
-                memory_layers=sum(key.endswith("linear1.bias") for key in weights),
-                feedforward=shape("memory_attention.layers.0.linear1.weight")[0],
-                memories=shape("memory_attention.age")[0],
-            )
-    sizes = ", ".join(f"{size}: {known.embed_dim} {known.stages}" for size, known in SIZES.items())
+            return replace(read_head(known), background=(height, width))
+    sizes = ", ".join(
+        f"{size}: {known.embed_dim} {known.stages}" for size, known in SIZES.items() if known.embed_dim
+    )
     raise CheckpointError(
         f"{file} has a trunk {embed_dim} wide with stages {stages}, which is no known size ({sizes}). "
         "Its windows and heads cannot be told from the weights: pass config=Sam2Config(...)."

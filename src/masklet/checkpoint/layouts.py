@@ -126,12 +126,12 @@ memory_encoder. = memory_encoder.
 class Layout:
     """One way to name the tensors.
 
-    sign : a file with a key that begins so is in this layout
+    sign : a file with a key that begins so, or with one of these, is in this layout
     table : our names and theirs; our own layout needs none
     """
 
     name: str
-    sign: str
+    sign: str | tuple[str, ...]
     table: str = ""
 
     @cached_property
@@ -181,7 +181,7 @@ def _renamed(key: str, rules: list[tuple[re.Pattern[str], str]]) -> str:
     return key
 
 
-MASKLET = Layout("masklet", "image_encoder.trunk.patch.")
+MASKLET = Layout("masklet", ("image_encoder.trunk.patch.", "image_encoder.trunk.stem."))
 ORIGINAL = Layout("original", "image_encoder.trunk.patch_embed.", _ORIGINAL)
 TRANSFORMERS = Layout("transformers", "vision_encoder.backbone.patch_embed.", _TRANSFORMERS)
 LAYOUTS = {layout.name: layout for layout in (MASKLET, ORIGINAL, TRANSFORMERS)}

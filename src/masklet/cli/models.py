@@ -25,7 +25,7 @@ def models(
     table = Table("name", "trunk", "input", "where")
     for name in ("nano", *PUBLISHED):
         size = SIZES[name.split("hiera-")[-1]]
-        blocks = f"{size.embed_dim} wide, {sum(size.stages)} blocks"
+        blocks = f"{size.embed_dim} wide, {sum(size.stages)} blocks" if size.embed_dim else size.trunk
         where = "in the package" if name == "nano" else "the hub"
         table.add_row(name, blocks, f"{size.image_size} px", where)
     Console().print(table)
@@ -49,9 +49,10 @@ def _explain() -> None:
         typer.echo(
             f"{torch.cuda.get_device_name()}: torch runs every verb there. What follows is of the CPU."
         )
+    trunk = load(device="cpu", engine="torch").config.trunk
     table = Table("setting", "verb", "runs on", "why")
     for setting in ("exact", "balanced", "fast"):
-        for choice in choose("auto", setting):
+        for choice in choose("auto", setting, trunk):
             table.add_row(setting, choice.verb, choice.runs, choice.why)
     Console().print(table)
 

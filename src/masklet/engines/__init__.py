@@ -13,7 +13,7 @@ from typing import Literal, get_args
 
 import torch
 
-from masklet.config import Sam2Config
+from masklet.config import Sam2Config, TrunkName
 from masklet.engines import building
 from masklet.engines.attention import KernelAttention
 from masklet.engines.current import Current
@@ -86,7 +86,7 @@ def fit(model: Sam2, engine: EngineName = "auto", setting: Setting = "exact") ->
     if unfit is not None and engine in ("kernels", "openvino"):
         raise MaskletError(f"engine={engine!r} cannot run this network: {unfit}. Use engine='torch'.")
     model.memory_attention.pooled = setting == "fast"
-    choices = [] if unfit else choose(engine, setting)
+    choices = [] if unfit else choose(engine, setting, model.config.trunk)
     model.engines = {
         choice.verb: Current(model.get_submodule(VERBS[choice.verb]), partial(choice.make, model))
         for choice in choices
@@ -107,8 +107,12 @@ def _in_sixteens(config: Sam2Config) -> bool:
     return not any(width % 16 for width in (config.embed_dim, config.channels, config.feedforward))
 
 
-def choose(engine: EngineName = "auto", setting: Setting = "exact") -> list[Choice]:
+def choose(
+    engine: EngineName = "auto", setting: Setting = "exact", trunk: TrunkName = "hiera"
+) -> list[Choice]:
     """What runs each verb on this machine's CPU.
+
+    trunk : of the network; the kernels encode with Hiera only
 
     Measured (dev/LOG.md): integers of 8 bits are three to four times as fast as float32 where the CPU has
     VNNI, those of 16 bits nearly twice; in AVX2 those of 16 bits are half again as fast, and those of 8
@@ -136,6 +140,9 @@ def choose(engine: EngineName = "auto", setting: Setting = "exact") -> list[Choi
             Choice(verb, f"kernels, {rounded}", why, partial(make, rounded))
             for verb, (make, rounded) in zip(VERBS, makers, strict=True)
         ]
+        if trunk != "hiera":
+            why = f"the kernels have no convolutions, of which {trunk} consists"
+            choices[0] = Choice("encode", "torch, float32", why)
     if engine == "openvino":
         choices[0] = Choice("encode", "OpenVINO", "as asked", openvino_encoder)
     return choices

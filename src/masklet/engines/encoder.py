@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from masklet.engines import kernels
 from masklet.engines.kernels import Bits
-from masklet.nn.hiera import Block
 from masklet.nn.image_encoder import ImageEncoder
+from masklet.nn.trunks.hiera import Block, Hiera
 
 
 class GlobalBlock(nn.Module):
@@ -48,10 +48,12 @@ class GlobalBlock(nn.Module):
 def kernel_encoder(net: ImageEncoder, bits: Bits, attention_bits: Bits) -> ImageEncoder:
     """The same encoder in numbers of so many bits; what the kernels do not know shares the network's weights.
 
+    net : its trunk is a Hiera
     bits : of linear layers
     """
     made = copy.deepcopy(net, {id(weight): weight for weight in net.parameters()})
     # Blocks want channels side by side; a convolution whose weights lie so gives them so.
+    assert isinstance(made.trunk, Hiera) and isinstance(net.trunk, Hiera)
     patch = made.trunk.patch = copy.deepcopy(net.trunk.patch)
     patch.weight.data = patch.weight.detach().contiguous(memory_format=torch.channels_last)
     for i, block in enumerate(made.trunk.blocks):

@@ -15,9 +15,9 @@ from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from masklet.engines.building import library
-from masklet.nn.hiera import Block
 from masklet.nn.layers import LayerNorm2d
 from masklet.nn.mask_decoder import as_linear
+from masklet.nn.trunks.hiera import Block
 
 WIDTH = 16  # channels come in multiples of this
 TOGETHER = 32  # keys, and a layer's outputs, come in multiples of this

@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from masklet.config import Sam2Config
-from masklet.nn.hiera import Hiera
+from masklet.nn.trunks import make_trunk
 
 
 class ImageEncoder(nn.Module):
@@ -19,10 +19,8 @@ class ImageEncoder(nn.Module):
     def __init__(self, config: Sam2Config) -> None:
         super().__init__()
         c = config.channels
-        self.trunk = Hiera(config)
-        self.lateral = nn.ModuleList(
-            nn.Conv2d(config.embed_dim << stage, c, kernel_size=1) for stage in range(4)
-        )
+        self.trunk = make_trunk(config)
+        self.lateral = nn.ModuleList(nn.Conv2d(width, c, kernel_size=1) for width in self.trunk.widths)
         self.to_middle = nn.Conv2d(c, c // 4, kernel_size=1)
         self.to_fine = nn.Conv2d(c, c // 8, kernel_size=1)
 

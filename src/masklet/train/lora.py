@@ -6,6 +6,8 @@ form, with what was learned added to them.
 
 from __future__ import annotations
 
+from typing import TypeGuard
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -22,17 +24,24 @@ class LowRank(nn.Module):
         self.down = nn.Parameter(torch.randn(rank, columns) / columns**0.5)
         self.up = nn.Parameter(torch.zeros(rows, rank))
 
-    def forward(self, weight: Float[Tensor, "o i"]) -> Float[Tensor, "o i"]:
-        return weight + self.up @ self.down
+    def forward(self, weight: Float[Tensor, "o i *one"]) -> Float[Tensor, "o i *one"]:
+        return weight + (self.up @ self.down).view_as(weight)
 
 
 def adapt(model: nn.Module, rank: int = RANK) -> None:
     """Give every linear layer of a network an adapter, and let nothing but the adapters learn."""
     model.requires_grad_(False)
-    for layer in [module for module in model.modules() if isinstance(module, nn.Linear)]:
-        rows, columns = layer.weight.shape
+    for layer in [module for name, module in model.named_modules() if _is_linear(name, module)]:
+        rows, columns = layer.weight.shape[:2]
         adapter = LowRank(rows, columns, rank).to(layer.weight)
         parametrize.register_parametrization(layer, "weight", adapter)
+
+
+def _is_linear(name: str, module: nn.Module) -> TypeGuard[nn.Linear | nn.Conv2d]:
+    """Linear layers, and in a trunk of convolutions those that see one cell at a time."""
+    if isinstance(module, nn.Conv2d):
+        return ".trunk." in name and module.kernel_size == (1, 1)
+    return isinstance(module, nn.Linear)
 
 
 def merged(model: nn.Module) -> dict[str, Tensor]:

@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 
 from masklet import checkpoint
-from masklet.config import SIZES, Sam2Config
+from masklet.config import TRAINABLE, Sam2Config
 from masklet.errors import MaskletError, MediaError
 from masklet.footage import Footage, find
 from masklet.train.images import Picture, load_pictures
@@ -49,10 +49,10 @@ class Order:
         name = self.model or default
         if not name.startswith(NEW):
             return checkpoint.load(name, device="cpu").config, name
-        if (size := name.removeprefix(NEW)) not in SIZES:
-            known = ", ".join(NEW + each for each in SIZES)
+        if (size := name.removeprefix(NEW)) not in TRAINABLE:
+            known = ", ".join(NEW + each for each in TRAINABLE)
             raise MaskletError(f"there is no size {size} to begin from nothing. Known are {known}.")
-        return SIZES[size], None
+        return TRAINABLE[size], None
 
     @cached_property
     def pictures(self) -> list[Picture]:

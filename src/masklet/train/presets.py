@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args
 from torch import nn
 
 from masklet.config import Sam2Config
+from masklet.nn.trunks import block_count
 from masklet.train.lora import adapt
 
 Preset = Literal["decoder", "memory", "everything", "lora"]
@@ -45,18 +46,18 @@ def groups(
     the learning rate is to be multiplied by: the image encoder may learn more slowly than the rest, and the
     trunk's early blocks more slowly than its last.
     """
+    blocks = block_count(config)
     found: dict[tuple[float, float], list[nn.Parameter]] = defaultdict(list)
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             decay = weight_decay if parameter.ndim > 1 and name.split(".")[-1] not in TABLES else 0.0
             pace = trunk_pace if name.startswith("image_encoder") else 1.0
-            found[decay, pace * layer_decay ** _height(name, config)].append(parameter)
+            found[decay, pace * layer_decay ** _height(name, blocks)].append(parameter)
     return [{"params": each, "weight_decay": decay, "pace": pace} for (decay, pace), each in found.items()]
 
 
-def _height(name: str, config: Sam2Config) -> int:
+def _height(name: str, blocks: int) -> int:
     """How many blocks of the trunk lie above a parameter; the tables are exempt, as in the published code."""
     if not name.startswith("image_encoder.trunk") or name.split(".")[-1] in TABLES:
         return 0
-    blocks = sum(config.stages)
     return blocks - int(name.split(".")[3]) if ".blocks." in name else blocks + 1

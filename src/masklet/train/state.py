@@ -14,11 +14,13 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from masklet import checkpoint
+from masklet.checkpoint.imagenet import load_imagenet
 from masklet.errors import CheckpointError
 from masklet.model import Sam2
 from masklet.nn.layers import Attention
 from masklet.nn.memory_attention import MemoryAttentionLayer
 from masklet.nn.memory_encoder import FuserBlock
+from masklet.nn.trunks import EfficientNetLite, Hiera
 from masklet.train.lora import merged
 from masklet.train.presets import groups, prepare
 from masklet.train.recipe import Recipe
@@ -132,12 +134,20 @@ def _first_line(error: Exception) -> str:
 
 
 def initialise(model: Sam2, layer_scale: float = 0.1) -> None:
-    """Start values where torch's own do not suit a network that is trained from nothing."""
+    """Start values where torch's own do not suit a network that is trained from nothing.
+
+    A trunk of convolutions begins with what it learned from ImageNet.
+    """
     for block in model.memory_encoder.fuser:
         assert isinstance(block, FuserBlock)
         nn.init.constant_(block.scale, layer_scale)
     attention, trunk, decoder = model.memory_attention, model.image_encoder.trunk, model.mask_decoder
-    for table in (attention.age, attention.no_memory, trunk.position, trunk.window_position):
+    tables = [attention.age, attention.no_memory]
+    if isinstance(trunk, Hiera):
+        tables += [trunk.position, trunk.window_position]
+    if isinstance(trunk, EfficientNetLite):
+        load_imagenet(trunk)
+    for table in tables:
         nn.init.trunc_normal_(table, std=0.02)
     nn.init.trunc_normal_(decoder.absent_pointer, std=0.02)
     # Queries and keys that start as one map let a point find its own place in the image from the first step.

@@ -18,7 +18,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from masklet.config import Sam2Config
-from masklet.nn.hiera import Block, Hiera, from_windows, to_windows
+from masklet.nn.trunks.hiera import Block, Hiera, from_windows, to_windows
 
 UNIT = 32
 TOKENS = 8  # along a unit's side, in the first stage
@@ -38,6 +38,11 @@ class Grid:
 
     @classmethod
     def of(cls, config: Sam2Config) -> Grid:
+        if config.trunk != "hiera":
+            raise ValueError(
+                f"masking hides what Hiera's windows hold, and {config.trunk} has none. "
+                "Train it without: it begins with what it learned from ImageNet."
+            )
         first, second, third, fourth = config.windows
         if (first, second) != (TOKENS, TOKENS // 2) or third != 2 * fourth:
             raise ValueError(

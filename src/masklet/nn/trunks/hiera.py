@@ -90,6 +90,7 @@ class Hiera(nn.Module):
 
     def __init__(self, config: Sam2Config) -> None:
         super().__init__()
+        self.widths = tuple(config.embed_dim << stage for stage in range(4))
         self.patch = nn.Conv2d(3, config.embed_dim, kernel_size=7, stride=4, padding=3)
         self.position = nn.Parameter(torch.zeros(1, config.embed_dim, *config.background))
         self.window_position = nn.Parameter(
