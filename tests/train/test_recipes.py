@@ -33,7 +33,7 @@ def order(tmp_path: Path) -> Order:
 
 def test_all_recipes_are_known_and_say_their_command_and_cost() -> None:
     files = [path for path in RECIPES.glob("*.py") if path.stem != "__init__"]
-    assert {path.stem for path in files} == {*FROM_WEIGHTS, "mae", "nano"}
+    assert {path.stem for path in files} == {*FROM_WEIGHTS, "mae", "nano", "nano_lite"}
     for path in files:
         said = path.read_text().split('"""')[1]
         assert f"masklet train {path.stem} " in said
