@@ -17,7 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from masklet.config import Sam2Config
 from masklet.model import Sam2
-from masklet.types import MaskPrediction, Memory, Recall
+from masklet.types import MaskPrediction, Memory, MemorySelection
 
 MEMORIES, POINTERS = 7, 16  # of a full bank
 HALF = 2  # bytes of a number in half precision
@@ -67,7 +67,7 @@ def costs(config: Sam2Config) -> dict[str, Cost]:
             Memory(frame, torch.zeros(n, d), torch.zeros(c), one[0], one[0], prompted=frame == 0)
             for frame in range(MEMORIES)
         ]
-        recall = Recall(
+        selection = MemorySelection(
             tuple(enumerate(memories)), tuple((age, memories[0].pointer) for age in range(1, POINTERS + 1))
         )
         answer = MaskPrediction(logits, one, torch.zeros(1, c), one)
@@ -77,7 +77,7 @@ def costs(config: Sam2Config) -> dict[str, Cost]:
             "encode": _cost(model.image_encoder, lambda: model.encode(image), image.nbytes + given),
             "attend": _cost(
                 model.memory_attention,
-                lambda: model.attend(features, [recall]),
+                lambda: model.attend(features, [selection]),
                 2 * context.nbytes + MEMORIES * n * d * 4,
             ),
             "decode": _cost(

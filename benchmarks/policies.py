@@ -14,12 +14,12 @@ import numpy as np
 import torch
 
 import masklet
-from masklet.annotator import tight_box
-from masklet.memory import MemoryBank, Offer
-from masklet.policies import POLICIES
-from masklet.policies.long import PATHS, Long
-from masklet.tracking import Ask, TrackedObject, advance
-from masklet.train.composer.suites import cuts
+from masklet.simulated_user import tight_box
+from masklet.synthetic.suites import cuts
+from masklet.tracking.bank import MemoryBank, Offer
+from masklet.tracking.policies import POLICIES
+from masklet.tracking.policies.sam2long import PATHS, Long
+from masklet.tracking.step import EncodedPrompt, TrackedObject, track_frame
 from masklet.transforms import frame_to_square
 
 OBJECTS = (1, 5)
@@ -47,15 +47,17 @@ def main() -> None:
             boxes = tight_box(torch.from_numpy(clip.masks[0, :count]))
             objects = [TrackedObject(id, MemoryBank(make().capacity), make()) for id in range(1, count + 1)]
             asks = {
-                each.id: Ask.of(masklet.Prompt(box=tuple(box)), images.shape[1:3], model, alone=True)
+                each.id: EncodedPrompt.of(
+                    masklet.Prompt(box=tuple(box)), images.shape[1:3], model, alone=True
+                )
                 for each, box in zip(objects, boxes.tolist(), strict=True)
             }
-            advance(model, features[0], 0, objects, asks)
+            track_frame(model, features[0], 0, objects, asks)
             took, batches = [], []
             for frame in range(1, len(features)):
                 batches.append(sum(len(dict.fromkeys(each.policy.paths)) or 1 for each in objects))
                 started = time.perf_counter()
-                advance(model, features[frame], frame, objects)
+                track_frame(model, features[frame], frame, objects)
                 took.append(time.perf_counter() - started)
             milliseconds = 1000 * float(np.median(took[WARM:]))
             print(

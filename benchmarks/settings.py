@@ -16,11 +16,11 @@ import typer
 from rich.console import Console
 
 import masklet
-from masklet.engines import Setting
+from masklet.backends import Setting
+from masklet.datasets import Film
 from masklet.evaluate import layouts
 from masklet.evaluate.semi_supervised import SemiSupervised
 from masklet.evaluate.subjects import Following, Network
-from masklet.footage import Film
 from masklet.media import Frames
 from masklet.types import Masks, Prompt
 

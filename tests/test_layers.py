@@ -12,32 +12,30 @@ import pytest
 
 SOURCE = Path(__file__).parents[1] / "src" / "masklet"
 
-BASE = {"types", "masks", "config", "errors", "rle"}
+BASE = {"types", "masks", "boxes", "config", "errors", "rle"}
 ARROWS = {  # room: the rooms it stands on; it may import these, and what they stand on
     "base": set(),
     "nn": {"base"},
     "model": {"nn"},
-    "engines": {"model"},
-    "checkpoint": {"engines"},
+    "backends": {"model"},
+    "checkpoint": {"backends"},
     "transforms": {"nn"},
-    "memory": {"base"},
-    "policies": {"memory"},
+    "tracking": {"model", "transforms"},
     "postprocess": {"base"},
-    "presence": {"base"},
-    "annotator": {"base"},
+    "simulated_user": {"base"},
     "media": {"base"},
-    "footage": {"media"},
-    "branching": {"model", "memory"},
-    "tracking": {"branching", "transforms"},
-    "sessions": {"tracking", "policies", "postprocess", "presence", "media"},
+    "datasets": {"media"},
+    "synthetic": {"datasets"},
+    "sessions": {"tracking", "postprocess", "media"},
     "auto": {"sessions"},
-    "train": {"checkpoint", "memory", "transforms", "annotator", "footage"},
-    "evaluate": {"checkpoint", "auto", "annotator", "footage"},
-    "export": {"checkpoint", "memory", "transforms"},
+    "train": {"checkpoint", "tracking", "simulated_user", "synthetic"},
+    "evaluate": {"checkpoint", "auto", "simulated_user", "synthetic"},
+    "export": {"checkpoint", "tracking"},
     "studio": {"checkpoint", "auto"},
     "jobs": {"checkpoint", "auto"},
+    "integrations": {"checkpoint", "auto"},
     "masklet": {"checkpoint", "auto"},  # __init__.py: the public names
-    "cli": {"masklet", "train", "evaluate", "export", "studio", "jobs"},
+    "cli": {"masklet", "train", "evaluate", "export", "studio", "jobs", "integrations"},
 }
 
 
@@ -116,7 +114,7 @@ def test_rooms_form_no_circle() -> None:
 
 
 def test_siblings_do_not_see_each_other() -> None:
-    siblings = {"train", "evaluate", "export", "studio", "jobs"}
+    siblings = {"train", "evaluate", "export", "studio", "jobs", "integrations"}
     for room in siblings:
         assert reachable(room) & siblings == {room}
     assert "sessions" not in reachable("train")
@@ -131,14 +129,14 @@ def test_siblings_do_not_see_each_other() -> None:
         ("masklet.nn.layers", "from ..model import Sam2"),
         ("masklet.nn.layers", "from .. import model"),
         ("masklet.nn.layers", "from masklet import model"),
-        ("masklet.nn.layers", "import torch, masklet.memory as memory"),
+        ("masklet.nn.layers", "import torch, masklet.tracking.bank as memory"),
         ("masklet.model", "def load():\n    from masklet.checkpoint import load\n    return load"),
-        ("masklet.memory", "if TYPE_CHECKING:\n    from masklet.tracking import TrackedObject"),
-        ("masklet.media.video", "from masklet.sessions.stream import Tracker"),
+        ("masklet.tracking.bank", "if TYPE_CHECKING:\n    from masklet.sessions.tracker import Tracker"),
+        ("masklet.media.readers.video", "from masklet.sessions.tracker import Tracker"),
         ("masklet.train.loop", "from masklet.sessions import Tracker"),
         ("masklet.train.loop", "from masklet.evaluate import measures"),
         ("masklet.types", "from masklet.transforms import resize"),
-        ("masklet.transforms", "from masklet.memory import MemoryBank"),
+        ("masklet.transforms", "from masklet.tracking.bank import MemoryBank"),
         ("masklet.sessions.image", "from masklet import Prompt"),
         ("masklet.sessions.image", "import masklet"),
         ("masklet.studio.server", "from masklet.cli import main"),
@@ -157,7 +155,7 @@ def test_an_arrow_drawn_the_other_way_is_found(module: str, source: str) -> None
         ("masklet.checkpoint", "from masklet.nn import layers"),
         ("masklet.sessions.video", "from masklet.media import frames\nfrom masklet.types import Prompt"),
         ("masklet.cli.track", "def track():\n    from masklet import Prompt, train, jobs"),
-        ("masklet.memory", "import masklet_other"),
+        ("masklet.tracking.bank", "import masklet_other"),
     ],
 )
 def test_an_arrow_drawn_the_right_way_is_left_alone(module: str, source: str) -> None:

@@ -9,7 +9,7 @@ import torch
 
 from masklet.config import toy
 from masklet.model import Sam2, drawn
-from masklet.types import FrameFeatures, MaskPrediction, Memory, Recall
+from masklet.types import FrameFeatures, MaskPrediction, Memory, MemorySelection
 from toys import blob, toy_network
 
 SIDE = 64
@@ -25,12 +25,12 @@ def features(network: Sam2) -> FrameFeatures:
     return network.encode(torch.randn(1, 3, SIDE, SIDE))
 
 
-def recall(network: Sam2, features: FrameFeatures, seed: int) -> Recall:
+def random_selection(network: Sam2, features: FrameFeatures, seed: int) -> MemorySelection:
     config, generator = network.config, torch.Generator().manual_seed(seed)
     tokens = torch.randn(config.grid**2, config.memory_channels, generator=generator)
     pointer = torch.randn(config.channels, generator=generator)
     memory = Memory(0, tokens, pointer, torch.tensor(0.9), torch.tensor(1.0), prompted=True)
-    return Recall(((6, memory), (0, replace(memory, tokens=-tokens))), ((3, pointer), (1, -pointer)))
+    return MemorySelection(((6, memory), (0, replace(memory, tokens=-tokens))), ((3, pointer), (1, -pointer)))
 
 
 def close(one: torch.Tensor, other: torch.Tensor) -> None:
@@ -41,25 +41,25 @@ def test_verbs_remember_nothing(network: Sam2) -> None:
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     image = torch.randn(1, 3, SIDE, SIDE)
     first, other = network.encode(image), network.encode(-image)
-    context = network.attend(first, [recall(network, first, 0)])
-    network.decode(other, network.attend(other, [Recall()]))
+    context = network.attend(first, [random_selection(network, first, 0)])
+    network.decode(other, network.attend(other, [MemorySelection()]))
     network.memorize(other, network.adopt(other, torch.ones(1, SIDE, SIDE)))
     again = network.encode(image)
     assert all(torch.equal(one, two) for one, two in zip(first, again, strict=True))
-    assert torch.equal(network.attend(again, [recall(network, again, 0)]), context)
+    assert torch.equal(network.attend(again, [random_selection(network, again, 0)]), context)
     assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
 
 
 def test_every_object_has_its_own_row(network: Sam2, features: FrameFeatures) -> None:
-    recalls = [recall(network, features, seed) for seed in range(3)]
+    selections = [random_selection(network, features, seed) for seed in range(3)]
     points, labels = torch.rand(3, 2, 2) * SIDE, torch.tensor([[1, 0], [2, 3], [1, 1]])
     hint = torch.randn(3, network.config.mask_size, network.config.mask_size)
-    context = network.attend(features, recalls)
+    context = network.attend(features, selections)
     offered = network.decode(features, context, points, labels, hint)
     prediction = offered.pick(torch.tensor([0, 1, 2]))
     tokens = network.memorize(features, prediction)
     for row in range(3):
-        close(network.attend(features, [recalls[row]])[0], context[row])
+        close(network.attend(features, [selections[row]])[0], context[row])
         here = slice(row, row + 1)
         one = network.decode(features, context[here], points[here], labels[here], hint[here])
         for name in vars(one):
@@ -69,8 +69,8 @@ def test_every_object_has_its_own_row(network: Sam2, features: FrameFeatures) ->
 
 
 def test_memories_spans_points_and_hints_count(network: Sam2, features: FrameFeatures) -> None:
-    nothing = network.attend(features, [Recall()])
-    some = recall(network, features, 0)
+    nothing = network.attend(features, [MemorySelection()])
+    some = random_selection(network, features, 0)
     contexts = [
         nothing,
         network.attend(features, [some]),
@@ -93,7 +93,7 @@ def test_memories_spans_points_and_hints_count(network: Sam2, features: FrameFea
 
 
 def test_three_candidates_or_one(network: Sam2, features: FrameFeatures) -> None:
-    context = network.attend(features, [Recall()] * 2)
+    context = network.attend(features, [MemorySelection()] * 2)
     side, channels = network.config.mask_size, network.config.channels
     for count in (1, 3):
         offered = network.decode(features, context, candidates=count)
@@ -103,7 +103,7 @@ def test_three_candidates_or_one(network: Sam2, features: FrameFeatures) -> None
 
 
 def test_an_unsteady_mask_gives_way_to_the_best_of_three(network: Sam2, features: FrameFeatures) -> None:
-    context = network.attend(features, [Recall()])
+    context = network.attend(features, [MemorySelection()])
     points, labels = torch.tensor([[[20.0, 24.0], [50.0, 9.0]]]), torch.tensor([[1, 0]])
     three = network.decode(features, context, points, labels)
     for margin, replaced in ((1e3, True), (0.0, False)):

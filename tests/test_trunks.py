@@ -11,9 +11,9 @@ from safetensors.torch import load_file, save_file
 
 import masklet
 from masklet import checkpoint
+from masklet.backends import choose, fit
 from masklet.checkpoint.imagenet import fold, imagenet_weights, load_imagenet
 from masklet.config import NANO, NANO_LITE0, NANO_LITE2, Sam2Config, toy
-from masklet.engines import choose, fit
 from masklet.errors import CheckpointError, MissingExtra
 from masklet.model import Sam2
 from masklet.nn.trunks import EfficientNetLite, block_count, make_trunk

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from masklet.config import Sam2Config, toy
 from masklet.model import Sam2
-from masklet.types import Candidates, FrameFeatures, MaskPrediction, Masks, Prompt, Recall
+from masklet.types import Candidates, FrameFeatures, MaskPrediction, Masks, MemorySelection, Prompt
 
 SIZE = (48, 64)
 
@@ -70,12 +70,12 @@ class Fake(Sam2):
         coarse, middle, fine = (torch.zeros(1, c >> level, g << level, g << level) for level in range(3))
         return FrameFeatures(coarse, middle, fine)
 
-    def attend(self, features: FrameFeatures, recalls: Sequence[Recall]) -> Tensor:
-        self.batches.append(len(recalls))
-        context = torch.zeros(len(recalls), *features.coarse.shape[1:])
-        for row, recall in zip(context, recalls, strict=True):
-            if recall.spatial:
-                newest = max((memory for _, memory in recall.spatial), key=lambda memory: memory.frame)
+    def attend(self, features: FrameFeatures, selections: Sequence[MemorySelection]) -> Tensor:
+        self.batches.append(len(selections))
+        context = torch.zeros(len(selections), *features.coarse.shape[1:])
+        for row, selection in zip(context, selections, strict=True):
+            if selection.spatial:
+                newest = max((memory for _, memory in selection.spatial), key=lambda memory: memory.frame)
                 row += newest.tokens.float().mean()
         return context
 

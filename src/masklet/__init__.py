@@ -4,15 +4,15 @@ from masklet.auto import Followed, Grid, Segments, everything
 from masklet.checkpoint import load, save
 from masklet.config import Sam2Config
 from masklet.errors import CheckpointError, MaskletError, MediaError, MissingExtra, PromptError
-from masklet.memory import MemoryBank, MemoryPolicy, Recency
 from masklet.model import Sam2
-from masklet.presence import Event, Watch
-from masklet.sessions.features import FeatureCache
+from masklet.sessions.events import Script
+from masklet.sessions.feature_cache import FeatureCache
 from masklet.sessions.image import ImageSession
-from masklet.sessions.script import Script
-from masklet.sessions.stream import Tracker, track
+from masklet.sessions.tracker import Tracker, track
 from masklet.sessions.video import VideoSession
-from masklet.types import Candidates, FrameFeatures, MaskPrediction, Masks, Memory, Prompt, Recall
+from masklet.sessions.visibility import Event, VisibilityMonitor
+from masklet.tracking.bank import MemoryBank, MemoryPolicy, Recency
+from masklet.types import Candidates, FrameFeatures, MaskPrediction, Masks, Memory, MemorySelection, Prompt
 
 __all__ = [
     "Candidates",
@@ -30,10 +30,10 @@ __all__ = [
     "Memory",
     "MemoryBank",
     "MemoryPolicy",
+    "MemorySelection",
     "MissingExtra",
     "Prompt",
     "PromptError",
-    "Recall",
     "Recency",
     "Sam2",
     "Sam2Config",
@@ -41,7 +41,7 @@ __all__ = [
     "Segments",
     "Tracker",
     "VideoSession",
-    "Watch",
+    "VisibilityMonitor",
     "everything",
     "load",
     "save",

@@ -19,7 +19,7 @@ from masklet.nn.mask_decoder import MaskDecoder
 from masklet.nn.memory_attention import MemoryAttention
 from masklet.nn.memory_encoder import MemoryEncoder
 from masklet.nn.prompt_encoder import PADDING, PromptEncoder
-from masklet.types import DRAWN, Candidates, FrameFeatures, MaskPrediction, Recall
+from masklet.types import DRAWN, Candidates, FrameFeatures, MaskPrediction, MemorySelection
 
 Engine = Callable[..., Any]  # takes and returns what the module does in whose place it runs
 
@@ -41,7 +41,7 @@ class Sam2(nn.Module):
         self.mask_decoder = MaskDecoder(config)
         self.memory_attention = MemoryAttention(config)
         self.memory_encoder = MemoryEncoder(config)
-        self.engines: dict[str, Engine] = {}  # by verb; what masklet.engines fitted
+        self.engines: dict[str, Engine] = {}  # by verb; what masklet.backends fitted
 
     @property
     def device(self) -> torch.device:
@@ -55,22 +55,24 @@ class Sam2(nn.Module):
         """Encode a normalised frame, once for all objects and prompts."""
         return FrameFeatures(*self._run("encode", self.image_encoder)(image.to(self.dtype)))
 
-    def attend(self, features: FrameFeatures, recalls: Sequence[Recall]) -> Float[Tensor, "b c h w"]:
-        """Look at each object's memories. All recalls must have the same shape."""
-        if not recalls[0].spatial:
-            return self.memory_attention.without_memory(features.coarse).expand(len(recalls), -1, -1, -1)
-        p, c = len(recalls[0].pointers), self.config.channels
-        tokens = [torch.stack([memory.tokens for _, memory in recall.spatial]) for recall in recalls]
-        rows = [[row for row, _ in recall.spatial] for recall in recalls]
-        pointers = [pointer for recall in recalls for _, pointer in recall.pointers]
-        ages = [[age / max(recall.span, 1) for age, _ in recall.pointers] for recall in recalls]
+    def attend(
+        self, features: FrameFeatures, selections: Sequence[MemorySelection]
+    ) -> Float[Tensor, "b c h w"]:
+        """Look at each object's memories. All selections must have the same shape."""
+        if not selections[0].spatial:
+            return self.memory_attention.without_memory(features.coarse).expand(len(selections), -1, -1, -1)
+        p, c = len(selections[0].pointers), self.config.channels
+        tokens = [torch.stack([memory.tokens for _, memory in selection.spatial]) for selection in selections]
+        rows = [[row for row, _ in selection.spatial] for selection in selections]
+        pointers = [pointer for selection in selections for _, pointer in selection.pointers]
+        ages = [[age / max(selection.span, 1) for age, _ in selection.pointers] for selection in selections]
         stacked = torch.stack(pointers) if pointers else features.coarse.new_zeros(0, c)
-        weights = [recall.weights for recall in recalls]
+        weights = [selection.weights for selection in selections]
         return self._run("attend", self.memory_attention)(
             features.coarse,
             torch.stack(tokens).to(self.dtype),
             torch.tensor(rows, device=self.device),
-            stacked.to(self.dtype).view(len(recalls), p, c),
+            stacked.to(self.dtype).view(len(selections), p, c),
             torch.tensor(ages, dtype=torch.float32, device=self.device),
             torch.tensor(weights, dtype=self.dtype, device=self.device) if weights[0] else None,
         )

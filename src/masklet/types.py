@@ -263,7 +263,7 @@ class Memory:
 
 
 @dataclass(frozen=True)
-class Recall:
+class MemorySelection:
     """The memories that one object looks at now.
 
     spatial : (age row, memory); the row of the learned age table that is added to the memory's tokens
@@ -280,5 +280,5 @@ class Recall:
 
     @property
     def shape(self) -> tuple[int, int, bool]:
-        """Objects whose recalls agree in this run as one batch."""
+        """Objects whose selections agree in this run as one batch."""
         return len(self.spatial), len(self.pointers), bool(self.weights)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from masklet.config import toy
 from masklet.model import Sam2
 from masklet.transforms import MEAN, STD
-from masklet.types import Candidates, FrameFeatures, MaskPrediction, Recall
+from masklet.types import Candidates, FrameFeatures, MaskPrediction, MemorySelection
 
 SIZE = (48, 64)
 RED, GREEN, BLUE, GREY = (255, 0, 0), (0, 255, 0), (0, 0, 255), (150, 150, 150)
@@ -55,11 +55,11 @@ class Painted(Sam2):
         ).float()  # edges have no colours of their own
         return FrameFeatures(torch.zeros(1, c, g, g), torch.zeros(1, c // 2, 2 * g, 2 * g), fine)
 
-    def attend(self, features: FrameFeatures, recalls: Sequence[Recall]) -> Tensor:
-        context = torch.zeros(len(recalls), *features.coarse.shape[1:])
-        for row, recall in zip(context, recalls, strict=True):
-            if recall.spatial:
-                newest = max((memory for _, memory in recall.spatial), key=lambda memory: memory.frame)
+    def attend(self, features: FrameFeatures, selections: Sequence[MemorySelection]) -> Tensor:
+        context = torch.zeros(len(selections), *features.coarse.shape[1:])
+        for row, selection in zip(context, selections, strict=True):
+            if selection.spatial:
+                newest = max((memory for _, memory in selection.spatial), key=lambda memory: memory.frame)
                 row += newest.pointer[:, None, None]
         return context
 

@@ -10,8 +10,8 @@ from typer.testing import CliRunner
 import masklet
 from masklet.cli import app
 from masklet.media import read_image
-from masklet.policies import POLICIES
-from masklet.train.composer import suites
+from masklet.synthetic import suites
+from masklet.tracking.policies import POLICIES
 from toys import toy_network
 
 

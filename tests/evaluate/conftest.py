@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
+from masklet.datasets import PngVideo
 from masklet.evaluate.layouts import clips
-from masklet.footage import PngVideo
 
 from .small import write_moving_square
 

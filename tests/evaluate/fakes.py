@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from masklet.datasets import PngVideo
 from masklet.evaluate.subjects import masks_of
-from masklet.footage import PngVideo
 from masklet.types import Masks, Prompt
 
 

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from masklet.datasets import PngVideo
 from masklet.errors import MaskletError
 from masklet.evaluate.baselines import BASELINES
 from masklet.evaluate.comparison import PLAIN, RULES, Policies, Rule, Strips, extremes, markdown
 from masklet.evaluate.layouts import clips
 from masklet.evaluate.rows import Row
 from masklet.evaluate.subjects import Network
-from masklet.footage import PngVideo
-from masklet.policies import POLICIES
+from masklet.tracking.policies import POLICIES
 from toys import Fake
 
 from .small import write_moving_square

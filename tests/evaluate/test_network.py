@@ -14,7 +14,7 @@ from masklet.evaluate.subjects import Network
 from masklet.evaluate.user import GIVEN
 from masklet.model import Sam2
 from masklet.rle import encode
-from masklet.sessions.stream import track
+from masklet.sessions.tracker import track
 from masklet.types import Prompt
 
 from .small import square, write_frame

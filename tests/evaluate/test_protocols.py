@@ -10,6 +10,8 @@ import pytest
 import torch
 
 from masklet import rle
+from masklet.datasets import Footage
+from masklet.datasets.stills import Still
 from masklet.evaluate.baselines import BASELINES
 from masklet.evaluate.image_clicks import ImageClicks
 from masklet.evaluate.interactive import INTERACTIONS, Offline, Online, Watched
@@ -17,8 +19,6 @@ from masklet.evaluate.layouts import Picture, clips
 from masklet.evaluate.metrics import Agreement
 from masklet.evaluate.semi_supervised import SemiSupervised, answers_of
 from masklet.evaluate.user import GIVEN
-from masklet.footage import Footage
-from masklet.footage.stills import Still
 
 from .fakes import Forgetful, Undecided
 from .small import SIZE, square, write_frame, write_labels, write_moving_square

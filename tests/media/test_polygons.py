@@ -15,7 +15,7 @@ from hypothesis.extra.numpy import arrays
 from pycocotools import mask as coco
 
 from masklet.media import PolygonsJson, YoloTxts, open_frames, outlines
-from masklet.media.polygons import Ring, joined
+from masklet.media.writers.polygons import Ring, joined
 from media.made import box_mask, made_masks, numbered
 
 SIZE = (48, 64)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from masklet.media import NoSuchFrame, open_frames, video
-from masklet.media.frames import KEPT_FRAMES
+from masklet.media.readers.frames import KEPT_FRAMES
 from media.made import number, numbered, write_video
 
 COUNT = 40

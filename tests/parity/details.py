@@ -10,10 +10,10 @@ from unittest.mock import patch
 
 from torch import Tensor
 
-from masklet import Memory, MemoryBank, Recall, Recency, Sam2
+from masklet import Memory, MemoryBank, MemorySelection, Recency, Sam2
 from masklet.nn.memory_attention import MemoryAttention
 from masklet.nn.prompt_encoder import PADDING, PromptEncoder
-from masklet.tracking import Ask
+from masklet.tracking.step import EncodedPrompt
 from masklet.transforms import points_to_square, still_to_square
 from masklet.types import MaskPrediction
 from parity.scenarios import Scenario, backwards, both_ways, corrected, forwards, many_clicks
@@ -28,8 +28,13 @@ class Detail:
     otherwise: Callable[[], AbstractContextManager[Any]]
 
 
-_points, _memorize, _decode, _recall = PromptEncoder.points, Sam2.memorize, Sam2.decode, Recency.recall
-_attend, _ask = MemoryAttention.forward, Ask.of
+_points, _memorize, _decode, _recall = (
+    PromptEncoder.points,
+    Sam2.memorize,
+    Sam2.decode,
+    Recency.select_memories,
+)
+_attend, _ask = MemoryAttention.forward, EncodedPrompt.of
 
 
 def _no_half_pixel(*arguments: Any) -> tuple[Tensor, Tensor]:
@@ -64,33 +69,35 @@ def _unsteady(self: Sam2, *arguments: Any, **told: Any) -> Any:
     return _decode(self, *arguments, **told | {"stable": False})
 
 
-def _no_hint(prompt: Any, size: Any, model: Any, _hint: Tensor | None, *, alone: bool) -> Ask:
+def _no_hint(prompt: Any, size: Any, model: Any, _hint: Tensor | None, *, alone: bool) -> EncodedPrompt:
     return _ask(prompt, size, model, None, alone=alone)
 
 
-def _never_alone(*arguments: Any, alone: bool) -> Ask:
+def _never_alone(*arguments: Any, alone: bool) -> EncodedPrompt:
     return _ask(*arguments, alone=True)
 
 
-def _any_length(self: Recency, *arguments: Any, reverse: bool, clip_length: int) -> Recall:
+def _any_length(self: Recency, *arguments: Any, reverse: bool, clip_length: int) -> MemorySelection:
     return _recall(self, *arguments, reverse=reverse, clip_length=None)
 
 
 def _pointers_ahead(
     self: Recency, bank: MemoryBank, frame: int, *, reverse: bool, clip_length: int
-) -> Recall:
-    recall = _recall(self, bank, frame, reverse=reverse, clip_length=clip_length)
+) -> MemorySelection:
+    selection = _recall(self, bank, frame, reverse=reverse, clip_length=clip_length)
     step = -1 if reverse else 1
     ages = {at: (frame - at) * step for at in bank.prompted}
     ahead = tuple((ages[at], memory.pointer) for at, memory in bank.prompted.items() if ages[at] < 0)
-    return replace(recall, pointers=recall.pointers + ahead)
+    return replace(selection, pointers=selection.pointers + ahead)
 
 
-def _no_maps_ahead(self: Recency, bank: MemoryBank, frame: int, *, reverse: bool, **told: Any) -> Recall:
-    recall = _recall(self, bank, frame, reverse=reverse, **told)
+def _no_maps_ahead(
+    self: Recency, bank: MemoryBank, frame: int, *, reverse: bool, **told: Any
+) -> MemorySelection:
+    selection = _recall(self, bank, frame, reverse=reverse, **told)
     step = -1 if reverse else 1
-    behind = tuple(pair for pair in recall.spatial if (frame - pair[1].frame) * step >= 0)
-    return replace(recall, spatial=behind)
+    behind = tuple(pair for pair in selection.spatial if (frame - pair[1].frame) * step >= 0)
+    return replace(selection, spatial=behind)
 
 
 def _no_position(self: MemoryAttention, coarse: Tensor, *arguments: Tensor) -> Tensor:
@@ -109,23 +116,25 @@ def _in(target: str, value: Any) -> Callable[[], AbstractContextManager[Any]]:
     return lambda: patch(target, value)
 
 
-POINTS, ASK = "masklet.tracking.points_to_square", "masklet.tracking.Ask.of"
+POINTS, ASK = "masklet.tracking.step.points_to_square", "masklet.tracking.step.Ask.of"
 SQUARE = "masklet.sessions.video.frame_to_square"
 
 DETAILS = (
     Detail("points mean the middle of a pixel", forwards, _in(POINTS, _no_half_pixel)),
     Detail("a padding point follows, after boxes too", forwards, _on(PromptEncoder, "points", _no_padding)),
     Detail("without points there are two of them", forwards, _on(PromptEncoder, "points", _one_padding)),
-    Detail("hints are clamped", corrected, _in("masklet.tracking.HINT_LIMIT", float("inf"))),
+    Detail("hints are clamped", corrected, _in("masklet.tracking.step.HINT_LIMIT", float("inf"))),
     Detail("a correction starts from the mask before", many_clicks, _in(ASK, _no_hint)),
     Detail("a correction looks at the memory", corrected, _in(ASK, _never_alone)),
     Detail("a wavering single mask is replaced", forwards, _on(Sam2, "decode", _unsteady)),
     Detail("an absent object has no mask", forwards, _on(MaskPrediction, "hidden", _shown)),
     Detail("prompted frames are memorised as yes or no", forwards, _on(Sam2, "memorize", _soft)),
-    Detail("memories are kept in bfloat16", forwards, _in("masklet.tracking.remembered", _exact)),
-    Detail("ages are told in parts of the clip", forwards, _on(Recency, "recall", _any_length)),
-    Detail("of prompts ahead no pointer is seen", corrected, _on(Recency, "recall", _pointers_ahead)),
-    Detail("of prompts ahead the map is seen", corrected, _on(Recency, "recall", _no_maps_ahead)),
+    Detail("memories are kept in bfloat16", forwards, _in("masklet.tracking.step.remembered", _exact)),
+    Detail("ages are told in parts of the clip", forwards, _on(Recency, "select_memories", _any_length)),
+    Detail(
+        "of prompts ahead no pointer is seen", corrected, _on(Recency, "select_memories", _pointers_ahead)
+    ),
+    Detail("of prompts ahead the map is seen", corrected, _on(Recency, "select_memories", _no_maps_ahead)),
     Detail("places are added before attention", both_ways, _on(MemoryAttention, "forward", _no_position)),
     Detail("a video's frames are resized bicubically", backwards, _in(SQUARE, _square)),
 )

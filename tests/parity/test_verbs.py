@@ -9,7 +9,7 @@ from torch import Tensor
 
 from masklet import FrameFeatures, MaskPrediction, Memory, MemoryBank, Recency
 from masklet.transforms import frame_to_square
-from masklet.types import Recall
+from masklet.types import MemorySelection
 from parity.agreement import relative
 from parity.trio import Trio
 from parity.weights import clip
@@ -133,7 +133,7 @@ def test_memorize(trio: Trio, features: FrameFeatures, binary: bool) -> None:
 
 
 class TestAttend:
-    """What the memory bank recalls, and what attention makes of it."""
+    """What the memory bank selections, and what attention makes of it."""
 
     PROMPTED = (0, 9)
 
@@ -174,18 +174,20 @@ class TestAttend:
             num_frames=length,
             track_in_reverse=reverse,
         )
-        recall = Recency().recall(bank, frame, reverse=reverse, clip_length=length)
+        selection = Recency().select_memories(bank, frame, reverse=reverse, clip_length=length)
         alone = FrameFeatures(*(part[:1] for part in features))
-        assert relative(trio.ours.attend(alone, [recall]), context) < NEAR
+        assert relative(trio.ours.attend(alone, [selection]), context) < NEAR
 
     def test_memories_are_looked_at(self, trio: Trio, features: FrameFeatures) -> None:
         """Or the test above would prove nothing."""
         _, bank = self.remember(trio)
         alone = FrameFeatures(*(part[:1] for part in features))
-        recalls = [Recency().recall(bank, frame, reverse=False, clip_length=40) for frame in (10, 13)]
-        here, later = (trio.ours.attend(alone, [recall]) for recall in recalls)
+        selections = [
+            Recency().select_memories(bank, frame, reverse=False, clip_length=40) for frame in (10, 13)
+        ]
+        here, later = (trio.ours.attend(alone, [selection]) for selection in selections)
         assert relative(here, later) > 0.01
 
     def test_without_memory(self, trio: Trio, features: FrameFeatures) -> None:
         theirs = tokens(features.coarse) + trio.original.no_mem_embed
-        assert relative(tokens(trio.ours.attend(features, [Recall()] * 2)), theirs) < NEAR
+        assert relative(tokens(trio.ours.attend(features, [MemorySelection()] * 2)), theirs) < NEAR

@@ -11,7 +11,7 @@ import numpy as np
 
 from masklet import Tracker
 from masklet.config import toy
-from masklet.memory import POINTERS
+from masklet.tracking.bank import POINTERS
 from sessions.resident import resident
 from toys import SIZE, Fake, click
 

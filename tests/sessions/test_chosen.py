@@ -3,7 +3,7 @@
 import pytest
 
 from masklet import Prompt, PromptError, Script, VideoSession
-from masklet.sessions.script import Followed
+from masklet.sessions.events import Followed
 from toys import SIZE, assert_equal, click, clip, toy_network
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from masklet import rle
 from masklet.model import Sam2
-from masklet.sessions.script import Script
+from masklet.sessions.events import Script
 from masklet.sessions.video import VideoSession
 from masklet.types import Masks, Prompt
 from sessions.followed import FAR, assert_all_equal, follow, standing

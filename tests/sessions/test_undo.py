@@ -9,7 +9,7 @@ import pytest
 
 from masklet.errors import MaskletError, PromptError
 from masklet.model import Sam2
-from masklet.sessions.script import Script
+from masklet.sessions.events import Script
 from masklet.sessions.video import VideoSession
 from masklet.types import Prompt
 from sessions.followed import FAR, assert_all_equal, follow, standing

@@ -12,9 +12,9 @@ import pytest
 from masklet.errors import MaskletError, MediaError, PromptError
 from masklet.media import Frames
 from masklet.model import Sam2
-from masklet.sessions.features import FeatureCache
-from masklet.sessions.script import Script
-from masklet.sessions.stream import Tracker
+from masklet.sessions.events import Script
+from masklet.sessions.feature_cache import FeatureCache
+from masklet.sessions.tracker import Tracker
 from masklet.sessions.video import VideoSession
 from masklet.types import Prompt
 from sessions.followed import FAR, assert_all_equal, follow, standing

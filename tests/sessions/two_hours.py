@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from masklet import FeatureCache, Prompt, VideoSession
-from masklet.media import video
+from masklet.media.readers import video
 from masklet.types import Candidates
 from sessions.resident import resident
 from toys import Fake, click

@@ -6,22 +6,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from footage.exports import Scene, write_cvat, write_label_studio
 from typer.testing import CliRunner
 
-from footage.exports import Scene, write_cvat, write_label_studio
 from masklet import checkpoint
 from masklet.cli import app
 from masklet.config import toy
+from masklet.datasets import find
 from masklet.errors import MediaError
-from masklet.footage import find
 from masklet.model import Sam2
-from masklet.train.features import Shelf
-from masklet.train.journal import read_rows
+from masklet.train.feature_store import Shelf
 from masklet.train.loop import LAST, train
 from masklet.train.lora import adapt, merged
-from masklet.train.order import divide
+from masklet.train.options import divide
 from masklet.train.presets import LEARNS, PRESETS, Preset, groups
 from masklet.train.rollout import Batch, normalised
+from masklet.train.run_log import read_rows
 from masklet.train.state import STATE, Run, initialise
 from masklet.train.validation import examine, score_still
 from train.toys import discs, exam, recipe, write_coco

@@ -10,9 +10,10 @@ import torch
 
 from masklet import checkpoint
 from masklet.errors import CheckpointError, MaskletError, MediaError
-from masklet.train import loop, patience, state
-from masklet.train.clip import Clip
-from masklet.train.lessons import draw, lessons
+from masklet.synthetic.clip import Clip
+from masklet.train import early_stopping as patience
+from masklet.train import loop, state
+from masklet.train.batches import draw, lessons
 from masklet.train.loop import Learner, train
 from masklet.train.recipe import Recipe, Share
 from masklet.train.state import STATE, Run

@@ -13,14 +13,14 @@ from masklet import checkpoint
 from masklet.config import LARGE, NANO, TINY, Sam2Config, toy
 from masklet.errors import CheckpointError, MaskletError, MediaError
 from masklet.nn.trunks.hiera import Hiera
-from masklet.train.journal import read_rows
 from masklet.train.loop import LAST
 from masklet.train.mae.course import Pretrained, Pretraining, pretrain
 from masklet.train.mae.network import UNIT, Grid, MaskedAutoencoder
 from masklet.train.mae.pictures import Crops, divide_pictures
-from masklet.train.order import Order
+from masklet.train.options import Order
 from masklet.train.recipe import Recipe
 from masklet.train.run import Course
+from masklet.train.run_log import read_rows
 from masklet.train.state import STATE, Run
 from train.toys import discs, stage
 

@@ -20,7 +20,7 @@ SCRIPT = """
 import json, os, sys
 from pathlib import Path
 import torch
-from masklet.train.journal import Journal
+from masklet.train.run_log import Journal
 from masklet.train.loop import train
 from masklet.train.state import STATE, Run
 from train.toys import recipe
@@ -39,7 +39,7 @@ for row in train(run, out, save_every=5):
 # The recipe that nano is made by: of its first two stages a few steps of one clip, of its exam one still.
 SHRUNK = """
 from dataclasses import replace
-from masklet.train.composer.stills import plain
+from masklet.synthetic.stills import plain
 from masklet.train.recipe import Exam
 from masklet.train.recipes import nano
 from masklet.train.validation import held_back_stills

@@ -11,12 +11,12 @@ from masklet import checkpoint
 from masklet.config import NANO, toy
 from masklet.errors import MaskletError
 from masklet.model import Sam2
-from masklet.train.journal import read_rows
 from masklet.train.loop import BEST, LAST
-from masklet.train.order import Order
+from masklet.train.options import Order
 from masklet.train.presets import Preset
 from masklet.train.recipe import Recipe
 from masklet.train.run import RECIPES, Course, find_recipe
+from masklet.train.run_log import read_rows
 from masklet.train.state import Run
 from train.toys import stage, write_coco
 

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from masklet.config import toy
-from masklet.memory import MemoryBank
 from masklet.model import Sam2
+from masklet.tracking.bank import MemoryBank
 from masklet.train.losses import blame
 from masklet.train.rollout import Batch, Plan, rollout
 from masklet.train.state import initialise
-from masklet.types import Candidates, FrameFeatures, Memory, Recall
+from masklet.types import Candidates, FrameFeatures, Memory, MemorySelection
 from train.toys import discs
 
 DRAWS = 4000
@@ -84,7 +84,7 @@ class Spy:
         self.hints: list[Tensor | None] = []
         self.offered: list[Candidates] = []
         self.points: list[int] = []
-        self.recalls: list[Recall] = []
+        self.selections: list[MemorySelection] = []
         self.kept: list[tuple[int, bool]] = []
         decode, attend, keep = Sam2.decode, Sam2.attend, MemoryBank.keep
 
@@ -102,9 +102,11 @@ class Spy:
             self.offered.append(decode(model, features, context, points, labels, hint, **said))
             return self.offered[-1]
 
-        def watch_attend(model: Sam2, features: FrameFeatures, recalls: Sequence[Recall]) -> Tensor:
-            self.recalls.append(recalls[0])
-            return attend(model, features, recalls)
+        def watch_attend(
+            model: Sam2, features: FrameFeatures, selections: Sequence[MemorySelection]
+        ) -> Tensor:
+            self.selections.append(selections[0])
+            return attend(model, features, selections)
 
         def watch_keep(bank: MemoryBank, memory: Memory) -> None:
             self.kept.append((memory.frame, memory.prompted))
@@ -137,7 +139,7 @@ def test_corrected_frames_become_conditioning_frames(model: Sam2, monkeypatch: p
     spy = Spy(monkeypatch)
     play(model, Plan("box", (0,), (0, 2)), 4)
     assert spy.kept == [(0, True), (1, False), (2, True)]  # nobody remembers the last
-    assert [memory.frame for _, memory in spy.recalls[-1].spatial] == [0, 2, 1]
+    assert [memory.frame for _, memory in spy.selections[-1].spatial] == [0, 2, 1]
     assert spy.points == [2, 3, 4, 0, 0, 1, 2, 0]
 
 
@@ -145,7 +147,7 @@ def test_prompted_frames_come_first_and_know_no_memory(model: Sam2, monkeypatch:
     spy = Spy(monkeypatch)
     answers = play(model, Plan("click", (0, 2), ()), 4)
     assert [each.frame for each in answers] == [0, 2, 1, 3]
-    assert [len(recall.spatial) for recall in spy.recalls] == [0, 0, 2, 3]
+    assert [len(selection.spatial) for selection in spy.selections] == [0, 0, 2, 3]
 
 
 def test_a_drawn_mask_is_taken_as_it_is(model: Sam2) -> None:

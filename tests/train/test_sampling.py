@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from numpy.random import default_rng
 
+from masklet.datasets import Footage
 from masklet.errors import MediaError
-from masklet.footage import Footage
+from masklet.synthetic.clip import Clip
 from masklet.train.augment import Augmentation
-from masklet.train.clip import Clip
 from masklet.train.sampling import Mixture, Sampler
 
 H, W = 48, 64

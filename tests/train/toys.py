@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from masklet.config import toy
-from masklet.train.clip import Clip
+from masklet.synthetic.clip import Clip
 from masklet.train.recipe import Exam, Recipe, Share, Source, Stage
 
 SIZE = 64

@@ -12,15 +12,15 @@ import PIL.Image
 from masklet.auto.detections import detector
 from masklet.auto.generator import generate
 from masklet.auto.grid import PRESETS, Grid, grid_of
-from masklet.auto.lives import Life
 from masklet.auto.partition import parted
 from masklet.auto.picture import Sort, everything_in_image
 from masklet.auto.segments import CodedMasks, Segments
+from masklet.auto.track_records import Life
 from masklet.auto.video import Followed, everything_in_video
 from masklet.media import open_frames
-from masklet.media.pictures import is_picture
+from masklet.media.readers.pictures import is_picture
 from masklet.model import Sam2
-from masklet.policies import Policy
+from masklet.tracking.policies import Policy
 
 __all__ = [
     "PRESETS",

@@ -18,9 +18,9 @@ from masklet.auto.segments import Segments
 from masklet.model import Sam2
 from masklet.nn.prompt_encoder import POSITIVE
 from masklet.postprocess import drop_islands, fill_holes
-from masklet.tracking import HINT_LIMIT
+from masklet.tracking.step import HINT_LIMIT
 from masklet.transforms import still_to_square
-from masklet.types import Candidates, FrameFeatures, Recall
+from masklet.types import Candidates, FrameFeatures, MemorySelection
 
 MEASURED = 256  # side of the maps on which masks are judged, that of published weights' low-res logits
 NEAR = 20  # pixels from a crop's edge at which a mask counts as cut by it
@@ -42,7 +42,7 @@ class Scene:
     @classmethod
     def of(cls, model: Sam2, features: FrameFeatures, size: tuple[int, int]) -> Scene:
         """An encoded picture, as one that nothing is remembered of."""
-        return cls(model, features, model.attend(features, [Recall()]), size)
+        return cls(model, features, model.attend(features, [MemorySelection()]), size)
 
 
 @dataclass(frozen=True)

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 
 from masklet import rle
-from masklet.auto.crowd import Crowd, Rules
 from masklet.auto.detections import detector
 from masklet.auto.grid import Grid, grid_of
-from masklet.auto.ledger import Ledger
-from masklet.auto.lives import Life, Lives
+from masklet.auto.mask_store import Ledger
+from masklet.auto.track_records import Life, Lives
+from masklet.auto.tracker import Crowd, Rules
 from masklet.media import Frames, Stream, open_frames, stream
 from masklet.model import Sam2
-from masklet.policies import Policy
-from masklet.presence import Watch
-from masklet.sessions.features import FeatureCache
-from masklet.sessions.stream import Tracker
+from masklet.sessions.feature_cache import FeatureCache
+from masklet.sessions.tracker import Tracker
+from masklet.sessions.visibility import VisibilityMonitor
+from masklet.tracking.policies import Policy
 from masklet.types import Masks, Prompt
 
 KEY_SECONDS, PATIENCE_SECONDS = 1.0, 4.0
@@ -118,7 +118,7 @@ def _filled_back(tracker: Tracker, frames: Frames, kept: FeatureCache, ledger: L
 
     One that meets an object that was lost for good before it was born, was that object all along.
     """
-    watch, born, last = Watch(), ledger.born(), ledger.last()
+    watch, born, last = VisibilityMonitor(), ledger.born(), ledger.last()
     for frame in range(max(born.values(), default=0), -1, -1):
         joining = {id: ledger[frame][id] for id in born if born[id] == frame > 0}
         if joining or tracker.ids:

@@ -14,10 +14,10 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
+from masklet.backends import EngineName, Setting, fit
 from masklet.checkpoint.files import PUBLISHED, find, read
 from masklet.checkpoint.layouts import LAYOUTS, MASKLET, ORIGINAL, Layout, Weights, to_ours, to_theirs
 from masklet.config import NANO_LITE0, NANO_LITE2, SIZES, Sam2Config
-from masklet.engines import EngineName, Setting, fit
 from masklet.errors import CheckpointError
 from masklet.model import Sam2
 from masklet.nn.trunks import block_count

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from masklet.datasets import Film
     from masklet.evaluate.rows import Row
     from masklet.evaluate.subjects import Network
-    from masklet.footage import Film
 
 REAL = "clips"
 
@@ -29,7 +29,7 @@ def compare(
     from masklet.evaluate import comparison, layouts, report
     from masklet.evaluate.runner import Named, Run
     from masklet.media.files import whole
-    from masklet.train.composer.suites import render
+    from masklet.synthetic.suites import render
 
     console, template = Console(), report.page_template()
     named = Named(model, device, dtype)
@@ -46,7 +46,7 @@ def compare(
     with Progress(console=console) as progress:
         task = progress.add_task(f"policies, {model}", total=len(items))
         rows = run.rows(
-            list(items.values()), jobs, lambda name: progress.update(task, advance=1, description=name)
+            list(items.values()), jobs, lambda name: progress.update(task, track_frame=1, description=name)
         )
 
     of_suites = {

@@ -90,7 +90,7 @@ def evaluate(
 
     from masklet.evaluate import layouts, report
     from masklet.evaluate.runner import Named, Run
-    from masklet.policies import find_policy
+    from masklet.tracking.policies import find_policy
 
     find_policy(policy)
     if given and protocol is not Rules.video:
@@ -109,7 +109,7 @@ def evaluate(
     console = Console()
     with Progress(console=console) as progress:
         task = progress.add_task(f"{protocol}, {model}", total=len(items))
-        rows = run.rows(items, jobs, lambda name: progress.update(task, advance=1, description=name))
+        rows = run.rows(items, jobs, lambda name: progress.update(task, track_frame=1, description=name))
 
     title = f"{protocol}: {model} on {data.name}"
     if len(settings := list(dict.fromkeys(row.setting for row in rows))) == 1 or protocol is Rules.image:

@@ -85,7 +85,7 @@ def everything(
     import masklet
     from masklet.auto import is_still
     from masklet.media import find_format, folder, open_frames
-    from masklet.policies import find_policy
+    from masklet.tracking.policies import find_policy
 
     if policy is not None:
         find_policy(policy)

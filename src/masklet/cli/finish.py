@@ -7,13 +7,13 @@ from collections.abc import Iterable, Iterator
 import typer
 
 from masklet.postprocess import tidy
-from masklet.presence import Watch
+from masklet.sessions.visibility import VisibilityMonitor
 from masklet.types import Masks
 
 
 def finished(found: Iterable[Masks], *, exclusive: bool) -> Iterator[Masks]:
     """The same masks; without overlaps where that was asked for: the highest logit has the pixel."""
-    watch = Watch()
+    watch = VisibilityMonitor()
     for masks in found:
         for event in watch.step(masks):
             if event.kind in ("lost", "found"):
@@ -23,6 +23,6 @@ def finished(found: Iterable[Masks], *, exclusive: bool) -> Iterator[Masks]:
 
 def late(policy: str) -> int:
     """Frames to wait for the answers of a policy that decides later; a file has the time."""
-    from masklet.memory import POINTERS
+    from masklet.tracking.bank import POINTERS
 
     return POINTERS if policy == "long" else 0

@@ -41,9 +41,9 @@ def _explain() -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from masklet.backends import choose
+    from masklet.backends.explain import measured
     from masklet.checkpoint import load
-    from masklet.engines import choose
-    from masklet.engines.explain import measured
 
     if torch.cuda.is_available():
         typer.echo(

@@ -59,9 +59,9 @@ def track(
     import masklet
     from masklet.cli.finish import late
     from masklet.media import find_format, folder, open_frames
-    from masklet.policies import find_policy
     from masklet.sessions.saved import SavedSession
     from masklet.sessions.video import VideoSession
+    from masklet.tracking.policies import find_policy
 
     # All that can be wrong with what was asked is found before anything slow is done, or anything written.
     saved = None if script is None else SavedSession.read(script)
@@ -145,7 +145,7 @@ def _both_ways(
 
 def _again(session: VideoSession, saved: SavedSession, results: Results, progress: Progress) -> None:
     """What was done in a saved session; whatever was done is written, also when the work is interrupted."""
-    from masklet.sessions.script import Followed, Script
+    from masklet.sessions.events import Followed, Script
 
     try:
         for step in saved.script.steps:

@@ -53,7 +53,7 @@ def train(
     from masklet.errors import MissingExtra
 
     try:
-        from masklet.train.order import Order
+        from masklet.train.options import Order
         from masklet.train.run import Course
     except ModuleNotFoundError as error:
         if error.name in ("accelerate", "tensorboard", "jinja2"):

@@ -14,16 +14,16 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from masklet.datasets import Film
 from masklet.errors import MaskletError
 from masklet.evaluate.report import Line, painted
 from masklet.evaluate.rows import Row
 from masklet.evaluate.semi_supervised import SemiSupervised, answers_of
 from masklet.evaluate.subjects import Network, Subject
 from masklet.evaluate.user import give
-from masklet.footage import Film
-from masklet.policies import POLICIES
-from masklet.sessions.features import FeatureCache
+from masklet.sessions.feature_cache import FeatureCache
 from masklet.sessions.video import VideoSession
+from masklet.tracking.policies import POLICIES
 
 SHOWN = 6  # frames of a strip
 TILE = 128  # pixels

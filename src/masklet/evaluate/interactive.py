@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from masklet import rle
+from masklet.datasets import Film
 from masklet.evaluate.metrics import Agreement, agree
 from masklet.evaluate.rows import SHOTS, Row, Shot
 from masklet.evaluate.subjects import Following, Subject
 from masklet.evaluate.user import click
-from masklet.footage import Film
 
 INTERACTIONS = 8  # frames
 CLICKS = 3  # on each of them

@@ -1,4 +1,4 @@
-"""What is measured: annotated clips of a benchmark, and pictures in every form that `masklet.footage` reads.
+"""What is measured: annotated clips of a benchmark, and pictures in every form that `masklet.datasets` reads.
 
 Nothing is decoded before it is asked for.
 """
@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, UInt8
 
+from masklet.datasets import Film, Footage, find, open_pngs, png_videos, sav_films
 from masklet.errors import MediaError
-from masklet.footage import Film, Footage, find, open_pngs, png_videos, sav_films
 
 
 @dataclass(frozen=True)

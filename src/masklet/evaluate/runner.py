@@ -26,7 +26,7 @@ from masklet.evaluate.baselines import BASELINES
 from masklet.evaluate.rows import Row
 from masklet.evaluate.subjects import Network, Subject
 from masklet.media.files import folder, whole
-from masklet.policies import find_policy
+from masklet.tracking.policies import find_policy
 
 
 @runtime_checkable

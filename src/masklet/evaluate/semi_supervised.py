@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from masklet.datasets import Film
 from masklet.evaluate.lives import Life
 from masklet.evaluate.metrics import Frames, Tally, scored_frames
 from masklet.evaluate.rows import Album, Row
 from masklet.evaluate.subjects import Following, Subject
 from masklet.evaluate.user import Given, clicks_of, give
-from masklet.footage import Film
 from masklet.types import Masks
 
 

@@ -13,7 +13,7 @@ import torch
 
 from masklet.media import Frames
 from masklet.model import Sam2
-from masklet.sessions.features import FeatureCache
+from masklet.sessions.feature_cache import FeatureCache
 from masklet.sessions.image import ImageSession
 from masklet.sessions.video import VideoSession
 from masklet.types import Masks, Prompt

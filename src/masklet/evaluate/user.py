@@ -7,8 +7,8 @@ from typing import Literal, get_args
 import numpy as np
 import torch
 
-from masklet.annotator import center_click, tight_box
 from masklet.evaluate.subjects import Following
+from masklet.simulated_user import center_click, tight_box
 from masklet.types import Prompt
 
 Given = Literal["mask", "box", "1 click", "3 clicks", "5 clicks"]

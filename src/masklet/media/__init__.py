@@ -1,12 +1,15 @@
 """Pictures and videos in, masks out. Knows nothing of models: only frames and `masklet.types.Masks`."""
 
-from masklet.media.cutout import CutoutPngs, CutoutVideo, cutout
-from masklet.media.cvat import CvatMasks, CvatTracks
-from masklet.media.datasets import CocoJson, SavJson, YouTubeVisJson
 from masklet.media.files import folder
 from masklet.media.formats import FORMATS, Format, find_format, writers
-from masklet.media.frames import Frames, open_frames
-from masklet.media.labels import (
+from masklet.media.readers.frames import Frames, open_frames
+from masklet.media.readers.live import Stream, stream
+from masklet.media.readers.pictures import find_pictures, read_image
+from masklet.media.readers.source import Image, NoSuchFrame, Source
+from masklet.media.writers.cutout import CutoutPngs, CutoutVideo, cutout
+from masklet.media.writers.cvat import CvatMasks, CvatTracks
+from masklet.media.writers.datasets import CocoJson, SavJson, YouTubeVisJson
+from masklet.media.writers.labels import (
     ObjectPngs,
     PalettePngs,
     check_ids,
@@ -14,16 +17,13 @@ from masklet.media.labels import (
     read_label_maps,
     write_label_map,
 )
-from masklet.media.labelstudio import LabelStudioBrushes, LabelStudioVideo, brush_region, brush_rle
-from masklet.media.live import Stream, stream
-from masklet.media.masklets import MaskletsJson, read_masklets
-from masklet.media.overlay import OverlayPng, OverlayVideo, overlay
-from masklet.media.palette import color, davis_palette
-from masklet.media.pictures import find_pictures, read_image
-from masklet.media.polygons import PolygonsJson, YoloTxts, outlines
-from masklet.media.source import Image, NoSuchFrame, Source
-from masklet.media.stills import FramePictures
-from masklet.media.writer import Behind, Writer, Writers
+from masklet.media.writers.labelstudio import LabelStudioBrushes, LabelStudioVideo, brush_region, brush_rle
+from masklet.media.writers.masklets import MaskletsJson, read_masklets
+from masklet.media.writers.overlay import OverlayPng, OverlayVideo, overlay
+from masklet.media.writers.palette import color, davis_palette
+from masklet.media.writers.polygons import PolygonsJson, YoloTxts, outlines
+from masklet.media.writers.stills import FramePictures
+from masklet.media.writers.writer import Behind, Writer, Writers
 
 __all__ = [
     "FORMATS",

@@ -7,19 +7,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from masklet.errors import MediaError
-from masklet.media.cutout import CutoutPngs, CutoutVideo
-from masklet.media.cvat import CvatMasks, CvatTracks
-from masklet.media.datasets import CocoJson, SavJson, YouTubeVisJson
 from masklet.media.files import StrPath
 from masklet.media.kinds import Names
-from masklet.media.labels import ObjectPngs, PalettePngs
-from masklet.media.labelstudio import LabelStudioBrushes, LabelStudioVideo
-from masklet.media.masklets import MaskletsJson
-from masklet.media.overlay import OverlayVideo
-from masklet.media.polygons import PolygonsJson, YoloTxts
-from masklet.media.source import Source
-from masklet.media.stills import FramePictures
-from masklet.media.writer import Writer, Writers
+from masklet.media.readers.source import Source
+from masklet.media.writers.cutout import CutoutPngs, CutoutVideo
+from masklet.media.writers.cvat import CvatMasks, CvatTracks
+from masklet.media.writers.datasets import CocoJson, SavJson, YouTubeVisJson
+from masklet.media.writers.labels import ObjectPngs, PalettePngs
+from masklet.media.writers.labelstudio import LabelStudioBrushes, LabelStudioVideo
+from masklet.media.writers.masklets import MaskletsJson
+from masklet.media.writers.overlay import OverlayVideo
+from masklet.media.writers.polygons import PolygonsJson, YoloTxts
+from masklet.media.writers.stills import FramePictures
+from masklet.media.writers.writer import Writer, Writers
 
 Make = Callable[[Path, Source, Names], Writer]
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Mapping
 
-from masklet.sessions.followee import Followee
-from masklet.sessions.script import Step
+from masklet.sessions.events import Step
+from masklet.sessions.object_state import ObjectState
 
 STEPS = 32  # that can be taken back; fewer where together they hold on to more answers than
 ANSWERS = 1_000_000
 
-Moment = tuple[list[Step], dict[int, Followee]]
+Moment = tuple[list[Step], dict[int, ObjectState]]
 
 
 class History:
@@ -34,7 +34,7 @@ class History:
     def clear(self) -> None:
         self._moments.clear()
 
-    def objects(self) -> Iterator[Followee]:
+    def objects(self) -> Iterator[ObjectState]:
         """Every object as it was at every moment."""
         return (each for _, objects in self._moments for each in objects.values())
 
@@ -42,6 +42,6 @@ class History:
         return sum(len(each.answers) for each in self.objects())
 
 
-def moment(steps: list[Step], objects: Mapping[int, Followee]) -> Moment:
+def moment(steps: list[Step], objects: Mapping[int, ObjectState]) -> Moment:
     """The present, to be kept."""
     return list(steps), {id: each.copy() for id, each in objects.items()}

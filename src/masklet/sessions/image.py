@@ -13,10 +13,10 @@ from torch import Tensor
 
 from masklet.media import read_image
 from masklet.model import Sam2, drawn
-from masklet.sessions import closer as closer_look
-from masklet.tracking import Ask
+from masklet.sessions import zoom as closer_look
+from masklet.tracking.step import EncodedPrompt
 from masklet.transforms import check_prompt, still_to_square
-from masklet.types import Closeup, FrameFeatures, MaskPrediction, Masks, Prompt, Recall, Window
+from masklet.types import Closeup, FrameFeatures, MaskPrediction, Masks, MemorySelection, Prompt, Window
 
 KEPT = 8  # windows
 LOOKS = 2  # at most, at each answer to a first click
@@ -119,7 +119,7 @@ class ImageSession:
         return _ranked(Masks.joined(again))
 
     def _ask(self, view: View, prompt: Prompt, hint: Tensor | None, candidates: int) -> Masks:
-        ask = Ask.of(prompt, view.size, self.model, hint, alone=True)
+        ask = EncodedPrompt.of(prompt, view.size, self.model, hint, alone=True)
         clicked = ask.points.shape[1] > 0
         offered = self.model.decode(
             view.features,
@@ -147,7 +147,9 @@ class ImageSession:
         if features is None:
             square = still_to_square(pixels, self.model.config.image_size, self.model.device)
             features = self.model.encode(square)
-        return View((pixels.shape[0], pixels.shape[1]), features, self.model.attend(features, [Recall()]))
+        return View(
+            (pixels.shape[0], pixels.shape[1]), features, self.model.attend(features, [MemorySelection()])
+        )
 
 
 def _ranked(masks: Masks) -> Masks:

@@ -9,8 +9,8 @@ from pathlib import Path
 from masklet.errors import MaskletError, MediaError
 from masklet.media import Frames
 from masklet.media.files import whole
-from masklet.policies import Policy
-from masklet.sessions.script import Script
+from masklet.sessions.events import Script
+from masklet.tracking.policies import Policy
 
 FORMAT = 1
 

@@ -16,19 +16,19 @@ import torch
 
 from masklet.errors import PromptError
 from masklet.media import NoSuchFrame, open_frames
-from masklet.memory import POINTERS, MemoryBank
 from masklet.model import Sam2
-from masklet.policies import Policy, find_policy
-from masklet.sessions.features import GIB, FeatureCache
-from masklet.sessions.followee import Followee, begin_anew, give_up, standing
+from masklet.sessions.compaction import Room, rebuild_memory
+from masklet.sessions.events import Cleared, Followed, Prompted, Removed, Script
+from masklet.sessions.feature_cache import GIB, FeatureCache
 from masklet.sessions.history import History, moment
 from masklet.sessions.image import closer_answers
-from masklet.sessions.room import Room, remade
+from masklet.sessions.object_state import ObjectState, begin_anew, give_up, standing
 from masklet.sessions.saved import SavedSession
-from masklet.sessions.scenes import Scenes
-from masklet.sessions.script import Cleared, Followed, Prompted, Removed, Script
-from masklet.sessions.stream import check_id
-from masklet.tracking import Ask, advance
+from masklet.sessions.scene_cuts import Scenes
+from masklet.sessions.tracker import check_id
+from masklet.tracking.bank import POINTERS, MemoryBank
+from masklet.tracking.policies import Policy, find_policy
+from masklet.tracking.step import EncodedPrompt, track_frame
 from masklet.transforms import check_prompt, frame_to_square
 from masklet.types import FrameFeatures, Masks, Prompt
 
@@ -66,11 +66,11 @@ class VideoSession:
         self._features = features or FeatureCache()
         self._room = Room(budget)
         self._video = str(Path(video).resolve()) if isinstance(video, str | Path) else None
-        self._objects: dict[int, Followee] = {}
+        self._objects: dict[int, ObjectState] = {}
         self._history = History()
         self.offered: Masks | None = None  # what a closer look at the last prompt found, best first
 
-    def take_up(self, script: Script, objects: Iterable[Followee]) -> Self:
+    def take_up(self, script: Script, objects: Iterable[ObjectState]) -> Self:
         """Stand where another session stood: with what was done in it, and what it knew of its objects."""
         self.script = Script(script.steps)
         self._objects = {each.id: each for each in objects}
@@ -80,7 +80,7 @@ class VideoSession:
         return self
 
     @property
-    def objects(self) -> Mapping[int, Followee]:
+    def objects(self) -> Mapping[int, ObjectState]:
         """The session's objects by id, with all their answers; to be read."""
         return MappingProxyType(self._objects)
 
@@ -102,19 +102,19 @@ class VideoSession:
         check_prompt(prompt, self.frames.size)
         features = self._encoded(frame)
         before_this = moment(self.script.steps, self._objects)
-        each = self._objects.get(id) or Followee(id, MemoryBank(self._capacity), self._policy())
+        each = self._objects.get(id) or ObjectState(id, MemoryBank(self._capacity), self._policy())
         said, hint = self.script.said(frame, id, prompt), each.hint(frame, self.frames.size, self.model)
-        ask = Ask.of(said, self.frames.size, self.model, hint, alone=frame not in each.passed)
+        ask = EncodedPrompt.of(said, self.frames.size, self.model, hint, alone=frame not in each.passed)
         reverse = each.passed.get(frame, False)
         stands = self._masks(frame, [each]) if frame in each.answers else None
         picture = partial(self.frames.__getitem__, frame)
         self.offered = offered = closer_answers(self.model, picture, features, said, stands)
         if offered is not None:
-            ask = Ask.of(Prompt(mask=offered[0]), self.frames.size, self.model, alone=True)
+            ask = EncodedPrompt.of(Prompt(mask=offered[0]), self.frames.size, self.model, alone=True)
         if not ask.alone:
             self._bring_back(each, frame, reverse=reverse)
         trial, length = replace(each, bank=each.bank.copy(), policy=self._policy()), self._clip_length
-        advance(self.model, features, frame, [trial], {id: ask}, reverse=reverse, clip_length=length)
+        track_frame(self.model, features, frame, [trial], {id: ask}, reverse=reverse, clip_length=length)
         each.hear(frame, said, trial, offered)
         each.note(frame, self._room)
         self._objects[id] = each
@@ -237,7 +237,7 @@ class VideoSession:
     def _follow(self, path: range, ids: tuple[int, ...] | None, *, reverse: bool) -> Iterator[Masks]:
         for each in self._chosen(ids):
             each.settle()
-        waiting: deque[tuple[int, list[Followee]]] = deque()  # for policies that decide later
+        waiting: deque[tuple[int, list[ObjectState]]] = deque()  # for policies that decide later
         for frame in path:
             here = [each for each in self._chosen(ids) if each.reached(frame, reverse=reverse)]
             begin_anew(frame, here, self._policy, self._scenes, reverse=reverse)
@@ -246,7 +246,7 @@ class VideoSession:
                 for each in following:
                     self._bring_back(each, frame, reverse=reverse)
                 features, length = self._encoded(frame), self._clip_length
-                advance(self.model, features, frame, following, reverse=reverse, clip_length=length)
+                track_frame(self.model, features, frame, following, reverse=reverse, clip_length=length)
             for each in following:
                 each.note(frame, self._room)
             self._make_room()
@@ -267,7 +267,7 @@ class VideoSession:
             )
         return id
 
-    def _chosen(self, ids: tuple[int, ...] | None) -> list[Followee]:
+    def _chosen(self, ids: tuple[int, ...] | None) -> list[ObjectState]:
         return [each for id, each in self._objects.items() if ids is None or id in ids]
 
     def _encoded(self, frame: int) -> FrameFeatures:
@@ -286,13 +286,13 @@ class VideoSession:
         for frame, each in self._room.overdue(2 * POINTERS * len(self._objects)):
             give_up(frame, each, chain(self._objects.values(), self._history.objects()), self.frames.size)
 
-    def _bring_back(self, each: Followee, frame: int, *, reverse: bool) -> None:
+    def _bring_back(self, each: ObjectState, frame: int, *, reverse: bool) -> None:
         """Remember again what is about to be looked at, where there was no room for it."""
         for at, answer in each.let_go(frame, reverse=reverse):
-            memory = remade(self.model, self._encoded(at), at, answer, self.frames.size)
+            memory = rebuild_memory(self.model, self._encoded(at), at, answer, self.frames.size)
             each.bank.keep(memory)
             self._room.add(at, memory)
 
-    def _masks(self, frame: int, objects: Collection[Followee] | None = None) -> Masks:
+    def _masks(self, frame: int, objects: Collection[ObjectState] | None = None) -> Masks:
         objects = self._objects.values() if objects is None else objects
         return standing(frame, objects, self.frames.size, self.model)

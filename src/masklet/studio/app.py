@@ -19,10 +19,9 @@ from starlette.staticfiles import StaticFiles
 
 from masklet.errors import MaskletError
 from masklet.studio.answers import Error
+from masklet.studio.errors import Refusal, refusal_of
 from masklet.studio.footage import warm_up
-from masklet.studio.guard import Guard
 from masklet.studio.people import greet
-from masklet.studio.refusal import Refusal, refusal_of
 from masklet.studio.routes import (
     about,
     events,
@@ -34,6 +33,7 @@ from masklet.studio.routes import (
     prompts,
     videos,
 )
+from masklet.studio.security import Guard
 from masklet.studio.studio import Studio
 
 PAGE = Path(__file__).with_name("page")

@@ -19,7 +19,7 @@ import PIL.Image
 
 from masklet.errors import MaskletError, MediaError
 from masklet.media import Frames, find_pictures, open_frames
-from masklet.media.pictures import is_picture
+from masklet.media.readers.pictures import is_picture
 
 Answer = tuple[dict[str, Any], bytes | None]
 

@@ -16,23 +16,23 @@ from typing import Any, cast
 from sqlalchemy.orm import Session
 
 from masklet.errors import PromptError
-from masklet.memory import POINTERS, MemoryBank, Resumable
 from masklet.model import Sam2
-from masklet.policies import find_policy
-from masklet.sessions.followee import Followee
+from masklet.sessions.events import KINDS, Followed
 from masklet.sessions.image import ImageSession
-from masklet.sessions.script import KINDS, Followed
+from masklet.sessions.object_state import ObjectState
 from masklet.sessions.video import VideoSession
-from masklet.studio.course import Course
+from masklet.studio.errors import Refusal, missing, too_much
 from masklet.studio.ledger import Change, Found, State
 from masklet.studio.live import Live
-from masklet.studio.past import Noted, past_of
-from masklet.studio.refusal import Refusal, missing, too_much
+from masklet.studio.object_history import Noted, past_of
+from masklet.studio.propagation_plan import Course
+from masklet.studio.result_cache import Known, Rows
 from masklet.studio.resumption import Resumption, trim
-from masklet.studio.rows import Known, Rows
 from masklet.studio.settings import Limits
 from masklet.studio.tables import Result
-from masklet.tracking import Ask, TrackedObject, answer, looks
+from masklet.tracking.bank import POINTERS, MemoryBank, Resumable
+from masklet.tracking.policies import find_policy
+from masklet.tracking.step import EncodedPrompt, TrackedObject, answer, looks
 from masklet.types import MaskPrediction, Masks, Prompt
 
 
@@ -76,7 +76,9 @@ class Engine:
             doubt = offer and said.clicks == 1 and said.box is None and said.mask is None
             known = session.objects.get(id)
             before = (
-                Followee(id, MemoryBank(None), find_policy(live.policy)()) if known is None else known.copy()
+                ObjectState(id, MemoryBank(None), find_policy(live.policy)())
+                if known is None
+                else known.copy()
             )
             session.prompt(frame, id, prompt)
             step = change.note(
@@ -158,14 +160,16 @@ class Engine:
             raise PromptError(f"object {unknown[0]} has no prompt yet. Click on it first.")
         return session
 
-    def _guesses(self, session: VideoSession, each: Followee, frame: int, said: Prompt) -> tuple[Masks, int]:
+    def _guesses(
+        self, session: VideoSession, each: ObjectState, frame: int, said: Prompt
+    ) -> tuple[Masks, int]:
         """The masks that a single click may mean, best first, and which of them is believed.
 
         each : the object as it was before the click
         """
         size = session.frames.size
         before = each.answers.get(frame)
-        ask = Ask.of(
+        ask = EncodedPrompt.of(
             said,
             size,
             self.model,

@@ -22,14 +22,14 @@ from masklet.media import writers
 from masklet.media.formats import FORMATS
 from masklet.sessions.saved import SavedSession
 from masklet.studio.database import Database
+from masklet.studio.errors import Refusal, missing
 from masklet.studio.hub import Hub
 from masklet.studio.ledger import State, results, standing
 from masklet.studio.live import Live, LiveVideos
 from masklet.studio.names import new_id
-from masklet.studio.past import outline_of, script_of
+from masklet.studio.object_history import outline_of, script_of
 from masklet.studio.quota import Quota
-from masklet.studio.refusal import Refusal, missing
-from masklet.studio.rows import Known, Rows
+from masklet.studio.result_cache import Known, Rows
 from masklet.studio.settings import Limits
 from masklet.studio.tables import Export, Result, now
 from masklet.studio.views import export_view

@@ -17,7 +17,7 @@ import numpy as np
 from masklet.errors import MediaError
 from masklet.media import Frames, Image, NoSuchFrame
 from masklet.studio import decoder
-from masklet.studio.refusal import Refusal
+from masklet.studio.errors import Refusal
 from masklet.studio.settings import Limits
 
 _PROCESSES = multiprocessing.get_context("forkserver")

@@ -7,7 +7,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import Any
 
-from masklet.studio.refusal import Refusal
+from masklet.studio.errors import Refusal
 
 BEHIND = 512  # messages that a tab may be behind before it is disconnected
 

@@ -20,7 +20,7 @@ from xml.etree import ElementTree
 
 from pydantic import BaseModel, Field
 
-from masklet.studio.refusal import Refusal
+from masklet.studio.errors import Refusal
 from masklet.types import Prompt
 
 ADDRESS, KEY = "LABEL_STUDIO_URL", "LABEL_STUDIO_API_KEY"

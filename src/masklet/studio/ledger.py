@@ -17,9 +17,9 @@ from sqlalchemy.orm import Session
 
 from masklet.rle import RLE
 from masklet.studio.database import Database
+from masklet.studio.errors import Refusal, missing
 from masklet.studio.names import new_id
-from masklet.studio.past import Noted, Span, Thing, joined, reviewed_of, things_of
-from masklet.studio.refusal import Refusal, missing
+from masklet.studio.object_history import Noted, Span, Thing, joined, reviewed_of, things_of
 from masklet.studio.tables import Knowledge, Person, Result, Step, Video, now
 
 

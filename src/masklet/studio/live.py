@@ -11,12 +11,12 @@ from threading import Lock
 from weakref import WeakValueDictionary
 
 from masklet.media import Frames
-from masklet.sessions.features import FeatureCache
+from masklet.sessions.feature_cache import FeatureCache
 from masklet.studio.database import Database
+from masklet.studio.errors import Refusal, missing
 from masklet.studio.footage import Footage, RemoteFrames, RemoteReader
 from masklet.studio.ledger import Ledger
-from masklet.studio.places import Places
-from masklet.studio.refusal import Refusal, missing
+from masklet.studio.paths import Places
 from masklet.studio.settings import Limits
 from masklet.studio.tables import Project, Video
 from masklet.types import Masks

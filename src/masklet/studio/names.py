@@ -7,7 +7,7 @@ import secrets
 import string
 import unicodedata
 
-from masklet.studio.refusal import Refusal
+from masklet.studio.errors import Refusal
 
 _LETTERS = string.ascii_lowercase + string.digits
 COLOR = re.compile(r"#[0-9a-fA-F]{6}")

@@ -10,8 +10,8 @@ from starlette.requests import HTTPConnection
 from starlette.responses import Response
 
 from masklet.studio.database import Database
-from masklet.studio.guard import SAFE
 from masklet.studio.names import tidy_name
+from masklet.studio.security import SAFE
 from masklet.studio.tables import Person
 
 COOKIE = "masklet_person"

@@ -6,7 +6,7 @@ import shutil
 import time
 
 from masklet.studio.database import Database
-from masklet.studio.refusal import too_much
+from masklet.studio.errors import too_much
 from masklet.studio.settings import GIB, Settings
 
 STALE = 5.0  # seconds after which it is measured anew

@@ -8,16 +8,16 @@ from sqlalchemy import and_, or_, select
 from sqlalchemy.orm import Session
 
 from masklet import rle
-from masklet.memory import POINTERS, MemoryBank, MemoryPolicy, Resumable
 from masklet.model import Sam2
-from masklet.policies import POLICIES, find_policy
-from masklet.sessions.followee import Followee
+from masklet.sessions.object_state import ObjectState
 from masklet.sessions.video import VideoSession
 from masklet.studio.ledger import State, standing
 from masklet.studio.live import Live
-from masklet.studio.past import Past, outline_of, past_of
-from masklet.studio.rows import Rows
+from masklet.studio.object_history import Past, outline_of, past_of
+from masklet.studio.result_cache import Rows
 from masklet.studio.tables import Result
+from masklet.tracking.bank import POINTERS, MemoryBank, MemoryPolicy, Resumable
+from masklet.tracking.policies import POLICIES, find_policy
 
 # All but the one that still changes frames which people have seen, and perhaps corrected, by then.
 RESUMABLE = tuple(name for name in POLICIES if name != "long")
@@ -84,7 +84,7 @@ class Resumption:
         near: range,
         frame: int | None,
         here: tuple[int, bool] | None,
-    ) -> Followee:
+    ) -> ObjectState:
         """What a session would know of an object: memories as of when it was last followed; answers."""
         wanted = {*past.order, *past.pending, *([] if frame is None else [frame])}
         if near:
@@ -107,7 +107,7 @@ class Resumption:
         known = self._rows.get(database, [row.id for row in rows])
         now = {row.frame: row for row in rows if row.until is None or row.until > head}
         then = {row.frame: row for row in rows if row.since <= past.settled and row.frame not in past.cleared}
-        each = Followee(id, MemoryBank(None), policy, prompted=set(past.prompted))
+        each = ObjectState(id, MemoryBank(None), policy, prompted=set(past.prompted))
         for at in (*past.order, *(at for at in then if at not in past.order)):
             if at in then:
                 memory = known[then[at].id].memory(at, prompted=then[at].prompted)

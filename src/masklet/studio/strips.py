@@ -10,7 +10,7 @@ from sqlalchemy import case, func, select
 from sqlalchemy.orm import Session
 
 from masklet.studio.ledger import State, standing
-from masklet.studio.past import Span, past_of
+from masklet.studio.object_history import Span, past_of
 from masklet.studio.tables import Result
 
 NEIGHBOURS = 12  # frames around one that was looked at

@@ -8,19 +8,19 @@ from typing import Any
 
 from masklet.media import folder
 from masklet.model import Sam2
-from masklet.studio.course import Course
 from masklet.studio.database import Database
 from masklet.studio.engine import Engine
+from masklet.studio.errors import missing
 from masklet.studio.exports import Exports
-from masklet.studio.following import Followings
 from masklet.studio.hub import Hub
 from masklet.studio.jpegs import Jpegs
 from masklet.studio.live import LiveVideos
-from masklet.studio.past import Noted
+from masklet.studio.object_history import Noted
+from masklet.studio.paths import Places
 from masklet.studio.people import People, Who
-from masklet.studio.places import Places
+from masklet.studio.propagation import Followings
+from masklet.studio.propagation_plan import Course
 from masklet.studio.quota import Quota
-from masklet.studio.refusal import missing
 from masklet.studio.settings import Settings
 from masklet.studio.tables import Project, Video
 from masklet.studio.uploads import Uploads

@@ -9,13 +9,13 @@ from typing import BinaryIO
 
 from sqlalchemy import func, select
 
-from masklet.media.pictures import is_picture
+from masklet.media.readers.pictures import is_picture
 from masklet.studio.database import Database
+from masklet.studio.errors import Refusal, missing, too_much
 from masklet.studio.footage import Footage
 from masklet.studio.names import new_id, tidy_name
-from masklet.studio.places import VIDEO_SUFFIXES, Places
+from masklet.studio.paths import VIDEO_SUFFIXES, Places
 from masklet.studio.quota import Quota
-from masklet.studio.refusal import Refusal, missing, too_much
 from masklet.studio.settings import Limits
 from masklet.studio.tables import Project, Video
 

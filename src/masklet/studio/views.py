@@ -7,9 +7,9 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from masklet.studio.course import Course
 from masklet.studio.ledger import State, spans_followed
-from masklet.studio.past import Noted, Thing, outline_of, past_of, reviewed_of, things_of
+from masklet.studio.object_history import Noted, Thing, outline_of, past_of, reviewed_of, things_of
+from masklet.studio.propagation_plan import Course
 from masklet.studio.tables import Export, Project, Result, Step, Video
 from masklet.types import Prompt
 

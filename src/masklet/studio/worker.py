@@ -15,7 +15,7 @@ from threading import Condition, Thread
 from typing import Generic, TypeVar
 
 from masklet.errors import MaskletError
-from masklet.studio.refusal import Refusal
+from masklet.studio.errors import Refusal
 from masklet.studio.settings import Limits
 
 Value = TypeVar("Value")

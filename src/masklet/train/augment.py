@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float
 from numpy.random import Generator
 
-from masklet.train.clip import Clip
+from masklet.synthetic.clip import Clip
 
 OUTSIDE = (124, 116, 104)  # the mean colour, which the network sees as zeros
 GREY = np.array([0.299, 0.587, 0.114])

@@ -6,11 +6,11 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from masklet.datasets import Footage
 from masklet.errors import MediaError
-from masklet.footage import Footage
+from masklet.synthetic.clip import Clip
 from masklet.train.augment import Augmentation
-from masklet.train.clip import Clip
-from masklet.train.order import Order
+from masklet.train.options import Order
 from masklet.train.presets import Preset, trunk_learns
 from masklet.train.recipe import Exam, Recipe, Share, Stage
 from masklet.train.sampling import Sampler

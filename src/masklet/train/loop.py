@@ -16,10 +16,10 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from masklet.model import Sam2
-from masklet.train.features import Shelf
-from masklet.train.lessons import Lesson, lessons
+from masklet.train.batches import Lesson, lessons
+from masklet.train.early_stopping import Patience
+from masklet.train.feature_store import Shelf
 from masklet.train.losses import Blame, blame
-from masklet.train.patience import Patience
 from masklet.train.presets import trunk_learns
 from masklet.train.recipe import Stage
 from masklet.train.rollout import Batch, Plan, rollout

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from masklet.config import Sam2Config
-from masklet.train.clip import Clip
+from masklet.synthetic.clip import Clip
 from masklet.train.losses import FOCAL, IOU
 from masklet.train.presets import Preset
 from masklet.train.rollout import CORRECTIONS

@@ -17,9 +17,9 @@ from torch import Tensor
 
 from masklet.media.files import whole
 from masklet.model import Sam2
-from masklet.train.clip import Clip
-from masklet.train.journal import read_rows
+from masklet.synthetic.clip import Clip
 from masklet.train.recipe import Recipe
+from masklet.train.run_log import read_rows
 from masklet.train.validation import CLICKS, answer_still
 
 PICTURED = 8

@@ -15,13 +15,13 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
-from masklet import annotator
-from masklet.memory import MemoryBank, Recency
+from masklet import simulated_user
 from masklet.model import Sam2
 from masklet.nn.prompt_encoder import BOX_END, BOX_START, NEGATIVE, POSITIVE
-from masklet.train.clip import Clip
+from masklet.synthetic.clip import Clip
+from masklet.tracking.bank import MemoryBank, Recency
 from masklet.transforms import MEAN, STD
-from masklet.types import Candidates, FrameFeatures, MaskPrediction, Memory, Recall
+from masklet.types import Candidates, FrameFeatures, MaskPrediction, Memory, MemorySelection
 
 CORRECTIONS = 7  # clicks on a corrected frame
 
@@ -104,7 +104,7 @@ class Points:
     xy: Float[Tensor, "b p 2"]
     labels: Int[Tensor, "b p"]
 
-    def and_click(self, click: annotator.Clicks) -> Points:
+    def and_click(self, click: simulated_user.Clicks) -> Points:
         labels = torch.where(click.positive, POSITIVE, NEGATIVE)
         return Points(
             torch.cat([self.xy, click.points[:, None]], dim=1),
@@ -162,11 +162,13 @@ def rollout(
             prediction = model.adopt(features[t], truth.float())
         else:
             if t in plan.prompted:
-                recalls, points = [Recall()] * len(banks), _first_points(plan.start, truth, rng)
+                selections, points = [MemorySelection()] * len(banks), _first_points(plan.start, truth, rng)
             else:
-                recalls = [policy.recall(bank, t, reverse=False, clip_length=None) for bank in banks]
+                selections = [
+                    policy.select_memories(bank, t, reverse=False, clip_length=None) for bank in banks
+                ]
                 points = Points.none(len(truth), truth.device)
-            context = model.attend(features[t], recalls)
+            context = model.attend(features[t], selections)
             clicks = corrections if t in plan.corrected else 0
             answers += _converse(model, features[t], context, t, truth, points, clicks, rng)
             prediction = believed(answers[-1].candidates).hidden()
@@ -182,8 +184,8 @@ def rollout(
 
 def _first_points(start: str, truth: Bool[Tensor, "b S S"], rng: torch.Generator) -> Points:
     if start == "box":
-        return Points.box(annotator.noisy_box(truth, rng))
-    return Points.none(len(truth), truth.device).and_click(annotator.first_click(truth, rng))
+        return Points.box(simulated_user.noisy_box(truth, rng))
+    return Points.none(len(truth), truth.device).and_click(simulated_user.first_click(truth, rng))
 
 
 def _converse(
@@ -204,7 +206,9 @@ def _converse(
             shown = (
                 F.interpolate(hint[:, None], truth.shape[-2:], mode="bilinear", align_corners=False)[:, 0] > 0
             )
-            points = points.and_click(annotator.corrective_click(shown, truth, rng, annotator.FROM_OBJECT))
+            points = points.and_click(
+                simulated_user.corrective_click(shown, truth, rng, simulated_user.FROM_OBJECT)
+            )
         count = points.xy.shape[1]
         # A mask whose edge wavers is not replaced while learning: the single mask must learn.
         candidates = model.decode(

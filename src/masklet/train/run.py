@@ -13,13 +13,13 @@ import torch
 
 from masklet import checkpoint
 from masklet.errors import MaskletError
-from masklet.train.journal import Journal
 from masklet.train.loop import BEST, LAST, SAVE_EVERY, Row, train
 from masklet.train.mae.course import Pretrained, Pretraining, pretrain
 from masklet.train.mae.network import HIDDEN
-from masklet.train.order import Order
+from masklet.train.options import Order
 from masklet.train.recipe import Recipe
 from masklet.train.report import PICTURED, Shown, predictions, write_report
+from masklet.train.run_log import Journal
 from masklet.train.state import STATE, Run
 
 RECIPES = Path(__file__).parent / "recipes"

@@ -10,12 +10,12 @@ import cv2
 import numpy as np
 from numpy.random import Generator
 
+from masklet.datasets import Footage, Reel
 from masklet.errors import MediaError
-from masklet.footage import Footage, Reel
+from masklet.synthetic import Composer, Mix
+from masklet.synthetic.clip import Clip
+from masklet.synthetic.pictures import make_picture, resize_mask
 from masklet.train.augment import Augmentation
-from masklet.train.clip import Clip
-from masklet.train.composer import Composer, Mix
-from masklet.train.images import make_picture, resize_mask
 from masklet.train.recipe import Source
 
 ATTEMPTS = 20

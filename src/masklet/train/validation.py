@@ -16,13 +16,13 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from masklet import annotator
+from masklet import simulated_user
 from masklet.model import Sam2
-from masklet.train.clip import Clip
+from masklet.synthetic.clip import Clip
 from masklet.train.losses import true_iou
 from masklet.train.recipe import Exam
 from masklet.train.rollout import Batch, Plan, Points, believed, normalised, rollout
-from masklet.types import Candidates, FrameFeatures, Recall
+from masklet.types import Candidates, FrameFeatures, MemorySelection
 
 CLICKS = 3
 
@@ -72,16 +72,16 @@ def answer_still(model: Sam2, still: Clip) -> StillAnswers:
     device = model.device
     truth = torch.from_numpy(still.masks[0]).to(device)
     features = model.encode(normalised(torch.from_numpy(still.images).to(device)))
-    context = model.attend(features, [Recall()] * len(truth))
+    context = model.attend(features, [MemorySelection()] * len(truth))
 
-    points = Points.none(len(truth), device).and_click(annotator.center_click(None, truth))
+    points = Points.none(len(truth), device).and_click(simulated_user.center_click(None, truth))
     first = model.decode(features, context, points.xy, points.labels)
     believe = believed(first).logits
     answer = believe
     for _ in range(CLICKS - 1):
-        points = points.and_click(annotator.center_click(_mask(answer, truth), truth))
+        points = points.and_click(simulated_user.center_click(_mask(answer, truth), truth))
         answer = _single(model, features, context, points, answer)
-    box = _single(model, features, context, Points.box(annotator.tight_box(truth)), None)
+    box = _single(model, features, context, Points.box(simulated_user.tight_box(truth)), None)
     return StillAnswers(first.logits, believe, answer, box)
 
 

@@ -9,9 +9,9 @@ from typing import Any
 from fastapi import APIRouter, WebSocket, WebSocketDisconnect
 
 from masklet.errors import MaskletError
+from masklet.studio.errors import Refusal
 from masklet.studio.hub import Watcher
 from masklet.studio.people import Who
-from masklet.studio.refusal import Refusal
 from masklet.studio.routes.common import FAR, studio_of
 from masklet.studio.studio import Studio
 from masklet.studio.worker import Line

@@ -9,11 +9,11 @@ from pydantic import BaseModel, Field
 
 from masklet.media import NoSuchFrame
 from masklet.studio import answers
-from masklet.studio.course import Course
+from masklet.studio.errors import Refusal, missing
 from masklet.studio.names import new_id
-from masklet.studio.past import past_of
+from masklet.studio.object_history import past_of
 from masklet.studio.people import Who
-from masklet.studio.refusal import Refusal, missing
+from masklet.studio.propagation_plan import Course
 from masklet.studio.routes.common import Asking, Frame, Here, ObjectId, Stop, View
 from masklet.studio.studio import Studio
 from masklet.studio.tables import Video

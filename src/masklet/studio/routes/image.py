@@ -12,11 +12,11 @@ from fastapi import APIRouter, Form, UploadFile
 from pydantic import TypeAdapter, ValidationError
 
 from masklet.media import Image
-from masklet.media.pictures import is_picture
+from masklet.media.readers.pictures import is_picture
 from masklet.studio import answers
 from masklet.studio.drawn import Said
+from masklet.studio.errors import Refusal
 from masklet.studio.footage import Footage
-from masklet.studio.refusal import Refusal
 from masklet.studio.routes.common import Asking, Here, Sent, View
 from masklet.studio.studio import Studio
 from masklet.studio.worker import Line

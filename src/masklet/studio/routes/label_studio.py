@@ -9,9 +9,9 @@ from fastapi import APIRouter
 from pydantic import ValidationError
 
 from masklet.media import Image, brush_region
+from masklet.studio.errors import Refusal
 from masklet.studio.footage import Footage
 from masklet.studio.label_studio import Asked, Used, brush_of, fetched, in_folder, label_of, prompt_of
-from masklet.studio.refusal import Refusal
 from masklet.studio.routes.common import Asking, Here, View
 from masklet.studio.routes.image import LONG, decoded
 from masklet.studio.studio import Studio

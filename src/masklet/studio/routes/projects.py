@@ -8,8 +8,8 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from masklet.studio import answers
+from masklet.studio.errors import Refusal, missing
 from masklet.studio.names import new_id, tidy_name
-from masklet.studio.refusal import Refusal, missing
 from masklet.studio.resumption import RESUMABLE
 from masklet.studio.routes.common import Here, Sent, View
 from masklet.studio.tables import Project, Step, Video

@@ -12,12 +12,12 @@ from pydantic import BaseModel, Field
 
 from masklet.studio import answers
 from masklet.studio.drawn import Said
+from masklet.studio.errors import Refusal, missing, too_much
 from masklet.studio.ledger import results
 from masklet.studio.live import Live
 from masklet.studio.names import COLOR, tidy_name
-from masklet.studio.past import first_color, outline_of, past_of
+from masklet.studio.object_history import first_color, outline_of, past_of
 from masklet.studio.people import Who
-from masklet.studio.refusal import Refusal, missing, too_much
 from masklet.studio.routes.common import Asking, Frame, Here, ObjectId, View
 from masklet.studio.studio import Studio
 from masklet.studio.tables import Result

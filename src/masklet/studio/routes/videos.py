@@ -8,10 +8,10 @@ from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel
 
 from masklet.studio import answers
+from masklet.studio.errors import Refusal, missing
 from masklet.studio.ledger import names_of, results
 from masklet.studio.names import tidy_name
-from masklet.studio.past import Noted
-from masklet.studio.refusal import Refusal, missing
+from masklet.studio.object_history import Noted
 from masklet.studio.routes.common import Asking, Frame, Here, View
 from masklet.studio.strips import doubtful, strips
 from masklet.studio.tables import Video

@@ -19,10 +19,10 @@ from torch import Tensor, nn
 from masklet import checkpoint
 from masklet.config import Sam2Config
 from masklet.model import Sam2
-from masklet.train.ahead import ahead
+from masklet.train.early_stopping import Patience
 from masklet.train.loop import LAST, SAVE_EVERY, Row
 from masklet.train.mae.network import Grid, MaskedAutoencoder
-from masklet.train.patience import Patience
+from masklet.train.prefetch import ahead
 from masklet.train.presets import groups
 from masklet.train.rollout import normalised
 from masklet.train.state import STATE, initialise, publish, resuming, save_state

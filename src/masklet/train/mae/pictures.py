@@ -14,7 +14,7 @@ from jaxtyping import UInt8
 
 from masklet.errors import MediaError
 from masklet.media import find_pictures, read_image
-from masklet.train.order import MOST
+from masklet.train.options import MOST
 
 log = logging.getLogger(__name__)
 

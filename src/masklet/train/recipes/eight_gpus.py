@@ -14,7 +14,7 @@ for base-plus, after 40 epochs.
 from __future__ import annotations
 
 from masklet.train.finetune import FineTuning
-from masklet.train.order import Order
+from masklet.train.options import Order
 from masklet.train.recipe import Recipe
 
 NUMBERS = FineTuning(

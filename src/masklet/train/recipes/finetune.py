@@ -15,7 +15,7 @@ Expected score: depends on the data; the report compares the end with the start.
 from __future__ import annotations
 
 from masklet.train.finetune import FineTuning
-from masklet.train.order import Order
+from masklet.train.options import Order
 from masklet.train.recipe import Recipe
 
 

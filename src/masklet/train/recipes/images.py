@@ -12,7 +12,7 @@ rate that falls with the root of the step; here it falls as a cosine. Expected s
 from __future__ import annotations
 
 from masklet.train.finetune import FineTuning
-from masklet.train.order import Order
+from masklet.train.options import Order
 from masklet.train.recipe import Recipe
 
 NUMBERS = FineTuning(preset="everything", steps=20000, stills=2, objects=16, accumulate=4, layer_decay=0.8)

@@ -22,7 +22,7 @@ from dataclasses import replace
 
 from masklet.train.mae.course import Pretraining
 from masklet.train.mae.pictures import Crops, divide_pictures, squeezed
-from masklet.train.order import Order
+from masklet.train.options import Order
 
 EXAMINED = 16  # pictures
 

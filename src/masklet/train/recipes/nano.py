@@ -18,10 +18,10 @@ from functools import partial
 
 from masklet.config import NANO
 from masklet.errors import MaskletError
-from masklet.train.composer import Composer, Mix
-from masklet.train.composer.stills import plain
-from masklet.train.images import Picture, split
-from masklet.train.order import NEW, Order
+from masklet.synthetic import Composer, Mix
+from masklet.synthetic.pictures import Picture, split
+from masklet.synthetic.stills import plain
+from masklet.train.options import NEW, Order
 from masklet.train.recipe import Exam, Recipe, Share, Source, Stage
 from masklet.train.rollout import CORRECTIONS
 from masklet.train.validation import held_back_stills

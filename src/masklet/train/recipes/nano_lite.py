@@ -14,10 +14,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from masklet.errors import MaskletError
-from masklet.train.composer import Composer
-from masklet.train.composer.stills import plain
-from masklet.train.images import Picture, split
-from masklet.train.order import NEW, Order
+from masklet.synthetic import Composer
+from masklet.synthetic.pictures import Picture, split
+from masklet.synthetic.stills import plain
+from masklet.train.options import NEW, Order
 from masklet.train.recipe import Exam, Recipe, Share, Stage
 from masklet.train.recipes.nano import SEEN, shortened
 from masklet.train.validation import held_back_stills

@@ -1,0 +1,1 @@
+"""Masks out, in the forms that people use."""

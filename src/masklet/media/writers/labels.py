@@ -1,0 +1,87 @@
+"""Masks as PNG: one label map a frame (DAVIS), or one mask an object and frame (SA-V)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+
+from masklet.errors import MediaError
+from masklet.media.files import StrPath, folder, whole
+from masklet.media.readers.pictures import find_pictures
+from masklet.media.readers.source import Image, numbered
+from masklet.media.writers.palette import davis_palette
+from masklet.media.writers.writer import Writer
+from masklet.types import Masks
+
+HIGHEST = 2**16 - 1  # id that a pixel can hold
+
+
+class PalettePngs(Writer):
+    """folder/00000.png, ...: a pixel is its object's id, or 0; where masks overlap the highest logit wins.
+
+    A frame with an id above 255, for which the palette has no colour, is 16 bits of grey.
+    """
+
+    def __init__(self, path: StrPath) -> None:
+        self._folder = folder(path)
+
+    def write(self, image: Image, masks: Masks) -> None:
+        check_ids(masks.ids)
+        write_label_map(self._folder / numbered(masks.frame, ".png"), masks.label_map())
+
+
+class ObjectPngs(Writer):
+    """folder/001/00000.png, ...: a folder an object, 0 and 1, overlaps kept; the layout of SA-V."""
+
+    def __init__(self, path: StrPath) -> None:
+        self._folder = folder(path)
+
+    def write(self, image: Image, masks: Masks) -> None:
+        for id, mask in masks.items():
+            place = folder(self._folder / f"{id:03d}")
+            write_label_map(place / numbered(masks.frame, ".png"), mask)
+
+
+def check_ids(ids: tuple[int, ...]) -> None:
+    """Refuse ids that a pixel of a label map cannot hold."""
+    unfit = [id for id in ids if not 1 <= id <= HIGHEST]
+    if unfit:
+        raise MediaError(
+            f"a label map holds object ids 1 to {HIGHEST}. Got {', '.join(map(str, unfit))}: choose other "
+            f"ids, or write masklets.json or a PNG for each object."
+        )
+
+
+def write_label_map(path: StrPath, labels: np.ndarray) -> None:
+    """Write ids, (H, W), as a PNG with DAVIS's palette; where one is above 255, in 16 bits of grey."""
+    if labels.max(initial=0) > 255:
+        picture = PIL.Image.fromarray(labels.astype(np.uint16))
+    else:
+        picture = PIL.Image.fromarray(labels.astype(np.uint8))
+        picture.putpalette(davis_palette().tobytes())
+    with whole(path) as part:
+        picture.save(part, format="PNG", compress_level=1)  # a label map is small at any level
+
+
+def read_label_map(path: StrPath) -> np.ndarray:
+    """Read ids back from a palette or grey PNG, as int32 (H, W)."""
+    try:
+        with PIL.Image.open(path) as picture:
+            if picture.mode not in ("P", "L", "1", "I;16", "I"):
+                raise MediaError(
+                    f"{path} must be a palette or grey picture, whose pixels are object ids. "
+                    f"Got {picture.mode}: a colour picture does not say which object a pixel is of."
+                )
+            return np.asarray(picture).astype(np.int32)
+    except FileNotFoundError:
+        raise MediaError(f"there is no label map {path}.") from None
+    except (OSError, SyntaxError, ValueError) as error:
+        raise MediaError(f"{path} is no label map that can be read: {error}.") from error
+
+
+def read_label_maps(path: StrPath) -> Iterator[tuple[str, np.ndarray]]:
+    """The label maps of a folder in natural order, each with its file's name less the suffix."""
+    return ((each.stem, read_label_map(each)) for each in find_pictures(Path(path)))

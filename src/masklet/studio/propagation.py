@@ -1,0 +1,169 @@
+"""Propagations: begun, told of frame by frame, stopped, and gone on with."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from threading import Lock
+from typing import Any
+
+from sqlalchemy import update
+
+from masklet.errors import MaskletError
+from masklet.studio.database import Database
+from masklet.studio.engine import Engine
+from masklet.studio.errors import Refusal
+from masklet.studio.hub import Hub
+from masklet.studio.ledger import results
+from masklet.studio.live import LiveVideos
+from masklet.studio.propagation_plan import Course
+from masklet.studio.quota import Quota
+from masklet.studio.tables import Video
+from masklet.studio.views import mask_view
+from masklet.studio.worker import Job, Line, Worker
+
+STOP_PATIENCE = 120  # seconds
+
+
+@dataclass
+class Following:
+    """One propagation.
+
+    began : when its first frame was begun, on the monotonic clock
+    """
+
+    video: str
+    course: Course
+    name: str
+    state: str = "waiting"
+    message: str | None = None
+    began: float = 0.0
+    first: int = field(init=False)
+    job: Job | None = None
+
+    def __post_init__(self) -> None:
+        self.first = self.course.done
+
+    def view(self) -> dict[str, Any]:
+        course = self.course
+        here = course.done - self.first
+        took = time.monotonic() - self.began
+        fps = here / took if here and took else None
+        left = course.total - course.done
+        return {
+            "state": self.state,
+            "direction": course.direction,
+            "frame": course.frame,
+            "done": course.done,
+            "total": course.total,
+            "seconds_left": None if fps is None else round(left / fps, 1),
+            "fps": None if fps is None else round(fps, 2),
+            "objects": course.objects,
+            "person": self.name,
+            "message": self.message,
+        }
+
+
+class Followings:
+    """What is being followed; one propagation a video."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        worker: Worker,
+        live: LiveVideos,
+        hub: Hub,
+        database: Database,
+        quota: Quota,
+        most: int,
+    ) -> None:
+        self._engine = engine
+        self._worker = worker
+        self._live = live
+        self._hub = hub
+        self._database = database
+        self._quota = quota
+        self._most = most
+        self._running: dict[str, Following] = {}
+        self._lock = Lock()
+
+    def get(self, video: str) -> Following | None:
+        return self._running.get(video)
+
+    def start(self, video: str, course: Course, name: str) -> Following:
+        following = Following(video, course, name)
+        self._quota.check()
+        with self._lock:
+            if video in self._running:
+                raise Refusal(409, "busy", "this video is being followed already. Stop that first.")
+            if len(self._running) >= self._most:
+                raise Refusal(
+                    429, "queue", f"{self._most} videos are being followed. Try again later.", retry=10
+                )
+            self._running[video] = following
+        try:
+            job = Job(self._slices(following))
+            following.job = self._worker.add(course.person, Line.follow, job)
+        except Refusal:
+            del self._running[video]
+            raise
+        self._tell(following)
+        return following
+
+    def stop(self, video: str) -> Following | None:
+        """Stop what runs; what was followed stays, and can be gone on with. None where nothing ran."""
+        following = self._running.get(video)
+        if following is None or following.job is None:
+            return None
+        following.job.stop()
+        following.job.done.exception(STOP_PATIENCE)
+        if following.state == "waiting":  # its turn had not come: it does not know that it was stopped
+            following.state = "stopped"
+            self._running.pop(video, None)
+            self._tell(following)
+        return following
+
+    def _slices(self, following: Following) -> Iterator[None]:
+        try:
+            yield from self._frames(following)
+            following.state = "finished"
+        except GeneratorExit:
+            following.state = "stopped"
+            raise
+        except MaskletError as error:
+            following.state, following.message = "failed", str(error)
+        except BaseException:
+            following.state, following.message = "failed", "the server made a mistake; its log says which."
+            raise
+        finally:
+            self._running.pop(following.video, None)
+            self._tell(following)
+
+    def _frames(self, following: Following) -> Iterator[None]:
+        following.state, following.began = "running", time.monotonic()
+        course: Course | None = following.course
+        while course is not None:
+            following.course = course
+            with self._live.using(following.video) as live:
+                for ids in self._engine.follow(live, course):
+                    self._tell_frame(following, course.frame + (1 if course.reverse else -1), ids)
+                    self._quota.check()
+                    yield
+            course = course.then
+        with self._database.begin() as session:
+            session.execute(update(Video).where(Video.id == following.video).values(unfinished=None))
+
+    def _tell(self, following: Following) -> None:
+        self._hub.tell(following.video, {"type": "propagation", "propagation": following.view()})
+
+    def _tell_frame(self, following: Following, frame: int, ids: list[int]) -> None:
+        video = following.video
+        if not self._hub.watched(video):
+            return
+        with self._live.ledger(video).read() as (session, state):
+            rows = results(session, video, state.head, frame, frame + 1, ids)
+        masks = [mask_view(row) for row in rows]
+        self._hub.tell(
+            video, {"type": "frame", "frame": frame, "masks": masks, "propagation": following.view()}
+        )

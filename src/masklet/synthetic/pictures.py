@@ -1,0 +1,171 @@
+"""Pictures with instance masks, shrunk once and kept in memory: what stills and composed clips are made of.
+
+A set is a folder with an `instances.json` (COCO, polygons or RLE) beside its pictures. Packing decodes each
+picture once; the packed file is mapped rather than read, so it opens at once and several loader processes
+share one copy. Nothing here knows about clips.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from jaxtyping import Bool, UInt8
+
+from masklet.datasets import Footage, find
+
+SMALLEST = 0.0005  # of the picture; smaller instances are dropped
+LARGEST = 0.9
+HELD_BACK = 0.08
+TWINS = {"coco-more/00115.jpg"}  # the same photo as coco-person/00343.jpg, which is held back
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """One picture and the masks of its instances, each kept as the bits inside its box.
+
+    name : "set/file", what `held_back` looks at
+    boxes : x0, y0, x1, y1 of each instance
+    """
+
+    name: str
+    pixels: UInt8[np.ndarray, "H W 3"]
+    boxes: tuple[tuple[int, int, int, int], ...]
+    bits: tuple[np.ndarray, ...]
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+    def inside(self, index: int) -> Bool[np.ndarray, "h w"]:
+        """An instance's mask within its box."""
+        x0, y0, x1, y1 = self.boxes[index]
+        return (
+            np.unpackbits(self.bits[index], count=(y1 - y0) * (x1 - x0)).reshape(y1 - y0, x1 - x0).view(bool)
+        )
+
+    def mask(self, index: int) -> Bool[np.ndarray, "H W"]:
+        """An instance's mask over the whole picture."""
+        mask = np.zeros(self.pixels.shape[:2], dtype=bool)
+        x0, y0, x1, y1 = self.boxes[index]
+        mask[y0:y1, x0:x1] = self.inside(index)
+        return mask
+
+    def covering(self, smallest: float) -> list[int]:
+        """The instances whose boxes cover at least that part of the picture."""
+        least = smallest * self.pixels.shape[0] * self.pixels.shape[1]
+        return [i for i, (x0, y0, x1, y1) in enumerate(self.boxes) if (x1 - x0) * (y1 - y0) >= least]
+
+    @property
+    def nbytes(self) -> int:
+        return self.pixels.nbytes + sum(bits.nbytes for bits in self.bits)
+
+
+def make_picture(name: str, pixels: np.ndarray, masks: Sequence[np.ndarray]) -> Picture:
+    """Pack a picture and those of its masks that are neither specks nor the whole of it."""
+    kept = [mask for mask in masks if SMALLEST <= mask.mean() <= LARGEST]
+    boxes = []
+    for mask in kept:
+        xs, ys = np.flatnonzero(mask.any(axis=0)), np.flatnonzero(mask.any(axis=1))
+        boxes.append((int(xs[0]), int(ys[0]), int(xs[-1]) + 1, int(ys[-1]) + 1))
+    bits = tuple(np.packbits(mask[y0:y1, x0:x1]) for mask, (x0, y0, x1, y1) in zip(kept, boxes, strict=True))
+    return Picture(name, pixels, tuple(boxes), bits)
+
+
+def held_back(name: str) -> bool:
+    """Whether a picture is kept for validation: a fixed twelfth or so of every set, by the hash of its name.
+
+    So sets that grow change nothing for the pictures that they had.
+
+    name : "set/file", as in Picture.name
+    """
+    return name in TWINS or hashlib.sha256(f"masklet held back {name}".encode()).digest()[0] < HELD_BACK * 256
+
+
+def split(pictures: Sequence[Picture]) -> tuple[list[Picture], list[Picture]]:
+    """The pictures to train on, and those held back."""
+    train = [each for each in pictures if not held_back(each.name)]
+    return train, [each for each in pictures if held_back(each.name)]
+
+
+def shrink(footage: Footage, longest: int) -> Picture:
+    """A picture of a data set, its longer side at most `longest` pixels."""
+    reel = footage.open()
+    pixels, masks = reel.image(0), reel.masks(0, reel.objects(0))
+    scale = min(1.0, longest / max(pixels.shape[:2]))
+    size = round(pixels.shape[1] * scale), round(pixels.shape[0] * scale)
+    shrunk = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
+    return make_picture(footage.name, shrunk, [resize_mask(mask, size) for mask in masks])
+
+
+def resize_mask(mask: np.ndarray, size: tuple[int, int]) -> Bool[np.ndarray, "H W"]:
+    """A mask at another size (width, height): a pixel belongs to it when half of it does."""
+    return cv2.resize(mask.astype(np.uint8) * 255, size, interpolation=cv2.INTER_AREA) > 127
+
+
+def load_pictures(folders: Sequence[Path], cache: Path, longest: int = 512) -> list[Picture]:
+    """All pictures of some sets that have usable instances.
+
+    folders : sets of pictures, in any form that `footage.find` knows
+    cache : a folder; the sets are packed into it first, unless it holds exactly these
+    """
+    key = hashlib.sha256("\n".join([str(longest), *map(_stamp, folders)]).encode()).hexdigest()[:12]
+    data, index = cache / f"pictures-{key}.npy", cache / f"pictures-{key}.json"
+    if not index.is_file():
+        cache.mkdir(parents=True, exist_ok=True)
+        shrunk = (shrink(footage, longest) for folder in folders for footage in find(folder))
+        _pack([picture for picture in shrunk if len(picture)], data, index)
+    return _unpack(data, index)
+
+
+def _stamp(folder: Path) -> str:
+    """What changes when a set does: its own entries, or its labels where they are one file."""
+    labels = folder / "instances.json"
+    said = (labels if labels.is_file() else folder).stat()
+    return f"{folder.resolve()} {said.st_size} {said.st_mtime_ns}"
+
+
+def _pack(pictures: Sequence[Picture], data: Path, index: Path) -> None:
+    entries = [
+        {
+            "name": each.name,
+            "size": each.pixels.shape[:2],
+            "boxes": each.boxes,
+            "bits": [len(bits) for bits in each.bits],
+        }
+        for each in pictures
+    ]
+    unfinished = data.with_suffix(f".{os.getpid()}.npy")
+    flat = np.lib.format.open_memmap(
+        unfinished, "w+", np.uint8, (max(1, sum(each.nbytes for each in pictures)),)
+    )
+    start = 0
+    for each in pictures:
+        for part in (each.pixels, *each.bits):
+            flat[start : start + part.size] = part.reshape(-1)
+            start += part.size
+    flat.flush()
+    unfinished.replace(data)
+    index.write_text(json.dumps(entries))  # last: it says that the data is complete
+
+
+def _unpack(data: Path, index: Path) -> list[Picture]:
+    flat = np.asarray(np.load(data, mmap_mode="r"))
+    pictures, start = [], 0
+
+    def take(count: int) -> np.ndarray:
+        nonlocal start
+        start += count
+        return flat[start - count : start]
+
+    for entry in json.loads(index.read_text()):
+        height, width = entry["size"]
+        pixels = take(height * width * 3).reshape(height, width, 3)
+        bits = tuple(take(count) for count in entry["bits"])
+        pictures.append(Picture(entry["name"], pixels, tuple(tuple(box) for box in entry["boxes"]), bits))
+    return pictures

@@ -1,0 +1,167 @@
+"""Things that are pasted: cut-outs of real instances and procedural bodies, with soft edges."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from jaxtyping import Float, UInt8
+from numpy.random import Generator
+
+from masklet.synthetic import motion, textures
+from masklet.synthetic.effects import recolour
+from masklet.synthetic.pictures import Picture
+
+Window = tuple[int, int, int, int]
+# A blurred mask reaches outwards, where the old background shines through: make it steeper and move it in.
+EDGE = np.clip(np.arange(256) * 2 - 175, 0, 255).astype(np.uint8)
+
+
+@dataclass(frozen=True, eq=False)
+class Sprite:
+    """Something to paste: colours multiplied by their opacity, opacity last. One drawing, or one a frame."""
+
+    rgba: UInt8[np.ndarray, "t h w 4"]
+
+    def at(self, frame: int) -> UInt8[np.ndarray, "h w 4"]:
+        return self.rgba[min(frame, len(self.rgba) - 1)]
+
+    @property
+    def extent(self) -> float:
+        """Side of the square with its area in opaque pixels."""
+        return float(np.sqrt(np.count_nonzero(self.rgba[0, ..., 3] > 127)))
+
+
+@dataclass(frozen=True, eq=False)
+class Layer:
+    """A sprite on its way: where it is on each frame, how it sways, how it smears."""
+
+    sprite: Sprite
+    path: Float[np.ndarray, "t 3 3"]  # sprite to view
+    elastic: motion.Elastic | None
+    shutter: float  # share of a frame's motion that smears
+    shadow: float
+
+    def draw(self, frame: int, size: int) -> tuple[Window, UInt8[np.ndarray, "h w 4"]] | None:
+        """The part of the view that it covers on a frame, if any, and its drawing there."""
+        sprite, matrix = self.sprite.at(frame), self.path[frame]
+        moved = self.shutter * motion.speed(self.path, frame, (sprite.shape[1] / 2, sprite.shape[0] / 2))
+        sway = 0.0 if self.elastic is None else self.elastic.reach(frame)
+        whole = _window(matrix, sprite.shape, room=2 + sway + np.hypot(*moved) / 2)
+        window = max(0, whole[0]), max(0, whole[1]), min(size, whole[2]), min(size, whole[3])
+        if window[0] >= window[2] or window[1] >= window[3]:
+            return None
+        field = None if self.elastic is None else _part(self.elastic, frame, whole, window)
+        drawn = cv2.remap(sprite, *motion.lookup(matrix, window, field), cv2.INTER_LINEAR)
+        return window, smear(drawn, moved)
+
+
+def _window(matrix: np.ndarray, shape: tuple[int, ...], room: float) -> Window:
+    """A sprite's bounding box in the view, in it or not."""
+    height, width = shape[:2]
+    corners = (matrix @ np.array([[0, width, 0, width], [0, 0, height, height], [1, 1, 1, 1]]))[:2]
+    x0, y0 = np.floor(corners.min(axis=1) - room)
+    x1, y1 = np.ceil(corners.max(axis=1) + room)
+    return int(x0), int(y0), int(x1), int(y1)
+
+
+def _part(elastic: motion.Elastic, frame: int, whole: Window, part: Window) -> Float[np.ndarray, "h w 2"]:
+    """The deformation of a whole window, over a part of it."""
+    x0, y0, x1, y1 = whole
+    field = elastic.field(frame, x1 - x0, y1 - y0)
+    return field[part[1] - y0 : part[3] - y0, part[0] - x0 : part[2] - x0]
+
+
+def smear(image: np.ndarray, moved: np.ndarray) -> np.ndarray:
+    """Motion blur: the average along the way (x, y) that was moved while the shutter was open."""
+    reach = min(float(np.hypot(*moved)), 0.1 * max(image.shape[:2]), 15.0)
+    side = int(reach) // 2 * 2 + 1
+    if side < 3:
+        return image
+    kernel = np.zeros((side, side), dtype=np.float32)
+    dx, dy = moved / np.hypot(*moved) * (side // 2)
+    centre = side // 2
+    ends = ((round(centre - dx), round(centre - dy)), (round(centre + dx), round(centre + dy)))
+    cv2.line(kernel, *ends, 1.0)
+    return cv2.filter2D(image, -1, kernel / kernel.sum(), borderType=cv2.BORDER_REPLICATE)
+
+
+def cutout(rng: Generator, picture: Picture, index: int, size: int) -> Sprite:
+    """A real instance, cut out along its mask, no larger than it can be needed, mirrored half of the time."""
+    x0, y0, x1, y1 = picture.boxes[index]
+    pixels, alpha = picture.pixels[y0:y1, x0:x1], _trim(picture.inside(index).astype(np.uint8) * 255)
+    scale = min(1.0, 0.7 * size / max(alpha.shape))
+    if scale < 1.0:
+        shape = max(2, round(alpha.shape[1] * scale)), max(2, round(alpha.shape[0] * scale))
+        pixels, alpha = (cv2.resize(each, shape, interpolation=cv2.INTER_AREA) for each in (pixels, alpha))
+    if rng.random() < 0.5:
+        pixels, alpha = pixels[:, ::-1], alpha[:, ::-1]
+    margin = 2
+    pixels = cv2.copyMakeBorder(pixels, margin, margin, margin, margin, cv2.BORDER_REPLICATE)
+    alpha = cv2.copyMakeBorder(alpha, margin, margin, margin, margin, cv2.BORDER_CONSTANT)
+    alpha = np.asarray(cv2.LUT(cv2.GaussianBlur(alpha, (0, 0), 0.8), EDGE))
+    return Sprite(_multiply(recolour(rng, pixels, strength=0.5), alpha)[None])
+
+
+def _trim(alpha: np.ndarray) -> np.ndarray:
+    """Take a rim off a mask that is thick enough to lose it: many people draw outlines too wide."""
+    padded = np.pad(alpha, 1)
+    area = np.count_nonzero(alpha)
+    side = 2 * round(0.025 * area**0.5) + 1
+    trimmed = cv2.erode(padded, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side)))[1:-1, 1:-1]
+    return trimmed if np.count_nonzero(trimmed) > 0.8 * area else alpha
+
+
+def procedural(rng: Generator, size: int, frames: int, photo: Picture | None) -> Sprite:
+    """A blob, polygon or jointed figure, textured procedurally or with a piece of a photograph."""
+    side = round(size * rng.uniform(0.25, 0.5))
+    kind = rng.integers(3)
+    if kind == 0:
+        outlines = textures.figure(rng, side, frames)
+    else:
+        outlines = (textures.blob if kind == 1 else textures.polygon)(rng, side)[None]
+    if photo is None or rng.random() < 0.5:
+        surface = textures.texture(rng, side, side)
+    else:
+        surface = snippet(rng, photo, side)
+    if rng.random() < 0.5:  # rounded, lit from one side
+        depth = np.asarray(cv2.GaussianBlur(outlines[0], (0, 0), side / 10), dtype=np.float32) / 255
+        slope = 0.3 * rng.uniform(-1, 1) * np.linspace(-1, 1, side, dtype=np.float32)
+        light = np.clip(0.4 + 0.8 * depth + slope, 0, 1.3)
+        surface = np.clip(surface * light[..., None], 0, 255).astype(np.uint8)
+    return Sprite(np.stack([_multiply(surface, outline) for outline in outlines]))
+
+
+def snippet(rng: Generator, photo: Picture, side: int) -> UInt8[np.ndarray, "side side 3"]:
+    """A square piece of a photograph."""
+    height, width = photo.pixels.shape[:2]
+    reach = int(min(height, width) * rng.uniform(0.3, 1.0))
+    x, y = rng.integers(width - reach + 1), rng.integers(height - reach + 1)
+    return cv2.resize(photo.pixels[y : y + reach, x : x + reach], (side, side), interpolation=cv2.INTER_AREA)
+
+
+def _multiply(pixels: np.ndarray, alpha: np.ndarray) -> UInt8[np.ndarray, "h w 4"]:
+    return cv2.merge([cv2.multiply(pixels, cv2.merge([alpha] * 3), scale=1 / 255), alpha])
+
+
+def paste(image: np.ndarray, window: Window, drawn: np.ndarray) -> None:
+    """Draw a sprite over part of an image, in place."""
+    x0, y0, x1, y1 = window
+    under = image[y0:y1, x0:x1]
+    clear = cv2.merge([cv2.bitwise_not(drawn[..., 3])] * 3)
+    under[:] = cv2.add(cv2.multiply(under, clear, scale=1 / 255), drawn[..., :3])
+
+
+def darken(image: np.ndarray, window: Window, alpha: np.ndarray, depth: float) -> None:
+    """Throw a soft shadow below and beside a sprite, in place."""
+    x0, y0, x1, y1 = window
+    reach = max(2, (y1 - y0) // 12)
+    soft = cv2.blur(alpha, (2 * reach + 1, 2 * reach + 1))
+    top, left = min(reach, image.shape[0] - y0), min(reach // 2, image.shape[1] - x0)
+    under = image[y0 + top : y1 + top, x0 + left : x1 + left]
+    if under.size == 0:
+        return
+    soft = soft[: under.shape[0], : under.shape[1]]
+    light = 255 - (soft * np.float32(depth)).astype(np.uint8)
+    under[:] = cv2.multiply(under, cv2.merge([light] * 3), scale=1 / 255)

@@ -1,0 +1,85 @@
+"""SAM2Long (arXiv 2410.16268): follow three courses that the object may have taken, and decide later."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from masklet.tracking.bank import MemoryBank, Offer, Path, Recency, reach_of
+from masklet.tracking.policies.gated import by_rank, latest
+from masklet.types import Candidates, Memory, MemorySelection
+
+PATHS = 3
+GOOD_IOU, GOOD_SCORE = 0.1, 0.0
+CERTAIN = 2.0  # object score, be it that it is there or that it is not
+PROMPTED = 10.0  # object score that a prompted frame counts with
+WEIGHTS = (0.95, 1.05)  # of the memory in which the object is seen worst, and best
+
+
+class Long(Recency):
+    """Three paths, each with a memory of its own; the sum of log IoU says which is best.
+
+    After the first frame that is followed the object has three paths that are one; they part where the model
+    is uncertain whether the object is there.
+    """
+
+    reads = True
+
+    def __init__(self) -> None:
+        self.paths: Sequence[Path] = ()
+
+    def admit(self, bank: MemoryBank, memory: Memory, candidates: Candidates) -> None:
+        self.keep(bank, memory)
+        if not memory.prompted:
+            self.paths = [Path(bank.copy(), 0.0, {})] * PATHS
+
+    def keep(self, bank: MemoryBank, memory: Memory) -> None:
+        bank.keep(memory, spared=worthy)
+
+    def select_memories(
+        self, bank: MemoryBank, frame: int, *, reverse: bool, clip_length: int | None
+    ) -> MemorySelection:
+        reach = reach_of(clip_length)
+        kept = latest(bank, frame, worthy, reverse=reverse)
+        selection = by_rank(bank, frame, kept, reach, reverse=reverse)
+        if not kept:
+            return selection
+        scores = [PROMPTED if each.prompted else float(each.score) for _, each in selection.spatial]
+        prompted = [PROMPTED] * (len(selection.pointers) - min(len(kept), reach - 1))
+        pointed = [*prompted, *(float(each.score) for each in kept[: reach - 1])]
+        return by_rank(
+            bank, frame, kept, reach, reverse=reverse, weights=(*weights(scores), *weights(pointed))
+        )
+
+    def grow(self, offers: Sequence[Offer]) -> list[tuple[int, int, float]]:
+        options = [
+            (path, choice, self.paths[path].total + math.log(iou + 1e-5), iou, offer.score > 0)
+            for path, offer in enumerate(offers)
+            for choice, iou in enumerate(offer.iou)
+        ]
+        options.sort(key=lambda option: -option[2])
+        if max(abs(offer.score) for offer in offers) > CERTAIN:
+            chosen = options[:PATHS]
+        else:
+            different: dict[tuple[float, bool], tuple[int, int, float, float, bool]] = {}
+            for option in options:
+                different.setdefault((round(option[3], 2), option[4]), option)
+            chosen = list(different.values())[:PATHS]
+            for path in range(len(offers)):
+                if len(chosen) < PATHS and all(option[0] != path for option in chosen):
+                    chosen.append(next(option for option in options if option[0] == path))
+        return [(path, choice, total) for path, choice, total, _, _ in chosen]
+
+
+def worthy(memory: Memory) -> bool:
+    return float(memory.iou) > GOOD_IOU and float(memory.score) > GOOD_SCORE
+
+
+def weights(scores: Sequence[float]) -> list[float]:
+    """From 0.95 for the lowest score to 1.05 for the highest, in even steps; 1 where there is one only."""
+    if len(scores) < 2:
+        return [1.0] * len(scores)
+    low, high = WEIGHTS
+    ranked = sorted(range(len(scores)), key=scores.__getitem__)
+    step = (high - low) / (len(scores) - 1)
+    return [low + step * ranked.index(each) for each in range(len(scores))]

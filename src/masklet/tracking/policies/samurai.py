@@ -1,0 +1,128 @@
+"""SAMURAI (arXiv 2411.11922): believe the candidate that is where the object was heading to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from masklet.tracking.bank import WINDOW, MemoryBank, Recency, prompted_pointers, reach_of
+from masklet.tracking.policies.gated import latest
+from masklet.tracking.policies.motion import Box, Motion, box_iou, has_area, tight_boxes
+from masklet.types import Candidates, Memory, MemorySelection
+
+STEADY = 15  # frames after which the motion has a say
+BELIEVED = 0.3  # IoU of a candidate below which the motion starts anew
+GOOD_IOU, GOOD_SCORE, GOOD_MOTION = 0.5, 0.0, 0.0
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What was believed on a frame, and how well it lies where the motion led; None before it has a say."""
+
+    index: int
+    iou: float
+    box: Box
+    motion: float | None
+
+
+class Samurai(Recency):
+    """Choose by predicted IoU and motion; look at memories that were good by both.
+
+    A Kalman filter follows the box of the mask. Boxes are taken from low-res logits.
+
+    share : the motion's say; published with 0.15 for the large size
+    """
+
+    capacity = Recency.capacity + WINDOW
+    present = -1.0
+    reads = True
+
+    def __init__(self, share: float = 0.25) -> None:
+        self._share = share
+        self._motion: Motion | None = None
+        self._steady = 0
+        self._motions: dict[int, float] = {}  # by frame
+
+    def choose(self, candidates: Candidates) -> Tensor:
+        if not self._leads:
+            return super().choose(candidates)
+        return torch.tensor([self._choice(candidates).index], device=candidates.iou.device)
+
+    def admit(self, bank: MemoryBank, memory: Memory, candidates: Candidates) -> None:
+        if not memory.prompted:
+            choice = self._choice(candidates)
+            if choice.motion is not None:
+                self._motions[memory.frame] = choice.motion
+            self._learn(choice)
+        if bank.capacity is None:
+            bank.keep(memory)
+            return
+        newest = [each.frame for each in reversed(bank.tracked.values()) if self._good(each)][:WINDOW]
+        bank.keep(memory, spared=lambda each: each.frame in newest)
+        self._motions = {frame: each for frame, each in self._motions.items() if frame in bank.tracked}
+
+    def select_memories(
+        self, bank: MemoryBank, frame: int, *, reverse: bool, clip_length: int | None
+    ) -> MemorySelection:
+        reach, step = reach_of(clip_length), -1 if reverse else 1
+        kept = latest(bank, frame, self._good, reverse=reverse)
+        spatial = [(WINDOW, memory) for memory in bank.prompted.values()]
+        spatial += [(rank, memory) for rank, memory in enumerate(kept[:WINDOW])]
+        before = [(age, bank.tracked.get(frame - age * step)) for age in range(1, reach)]
+        pointers = prompted_pointers(bank, frame, reverse=reverse)
+        pointers += tuple((age, memory.pointer) for age, memory in before if memory is not None)
+        return MemorySelection(tuple(spatial), pointers, reach - 1)
+
+    def state(self, bank: MemoryBank) -> dict[str, Tensor]:
+        known = {frame: motion for frame, motion in self._motions.items() if frame in bank.tracked}
+        state = {
+            "steady": torch.tensor(self._steady),
+            "frames": torch.tensor(list(known), dtype=torch.int64),
+            "motions": torch.tensor(list(known.values()), dtype=torch.float64),
+        }
+        if self._motion is not None:
+            state |= {name: torch.from_numpy(each) for name, each in vars(self._motion).items()}
+        return state
+
+    def take_up(self, state: Mapping[str, Tensor]) -> None:
+        self._steady = int(state["steady"])
+        self._motions = dict(zip(state["frames"].tolist(), state["motions"].tolist(), strict=True))
+        if "mean" in state:
+            self._motion = Motion(state["mean"].numpy(), state["covariance"].numpy())
+
+    @property
+    def _leads(self) -> bool:
+        """Whether the motion has a say."""
+        return self._steady >= STEADY
+
+    def _choice(self, candidates: Candidates) -> Choice:
+        told = torch.cat([tight_boxes(candidates.logits[0]), candidates.iou[0, :, None]], dim=1).tolist()
+        boxes, ious = [(x0, y0, x1, y1) for x0, y0, x1, y1, _ in told], [each[4] for each in told]
+        if self._motion is None or not self._leads:
+            best = ious.index(max(ious))
+            return Choice(best, ious[best], boxes[best], None)
+        ahead = self._motion.predicted().box
+        motions = [box_iou(ahead, box) for box in boxes]
+        share = self._share
+        scores = [share * motion + (1 - share) * iou for motion, iou in zip(motions, ious, strict=True)]
+        best = scores.index(max(scores))
+        return Choice(best, ious[best], boxes[best], motions[best])
+
+    def _learn(self, choice: Choice) -> None:
+        if not has_area(choice.box):  # there is nothing to follow
+            self._steady = 0
+        elif self._motion is None or self._steady == 0:
+            self._motion, self._steady = Motion.at(choice.box), 1
+        elif choice.iou > BELIEVED:
+            self._motion = self._motion.predicted().updated(choice.box)
+            self._steady += 1
+        else:
+            self._motion, self._steady = self._motion.predicted(), 0
+
+    def _good(self, memory: Memory) -> bool:
+        motion = self._motions.get(memory.frame)
+        moved_well = motion is None or motion > GOOD_MOTION
+        return float(memory.iou) > GOOD_IOU and float(memory.score) > GOOD_SCORE and moved_well

@@ -1,0 +1,186 @@
+"""Following objects through one frame: look at the memory, decode, choose, remember.
+
+Everything that follows an object calls `advance`. It knows no videos: frames come encoded, and in any order.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import cast
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from masklet.model import Sam2, drawn
+from masklet.tracking.bank import Branching, MemoryBank, MemoryPolicy, Recency, remembered
+from masklet.tracking.multi_hypothesis import branch
+from masklet.transforms import mask_to_square, points_to_square
+from masklet.types import Candidates, FrameFeatures, MaskPrediction, MemorySelection, Prompt
+
+HINT_LIMIT = 32.0  # hints are clamped, as the published predictors do it
+TOGETHER = 16  # objects in one pass; more go in several, so that memory stays bounded
+
+
+@dataclass
+class TrackedObject:
+    """What is followed.
+
+    id : the user's, never a row of a batch
+    last : its newest answer
+    revised : answers to earlier frames that the newest frame changed; only policies that branch decide later
+    """
+
+    id: int
+    bank: MemoryBank
+    policy: MemoryPolicy = field(default_factory=Recency)
+    last: MaskPrediction | None = None
+    revised: dict[int, MaskPrediction] = field(default_factory=dict)
+
+    @property
+    def undecided(self) -> Collection[int]:
+        """Frames whose answers may still be revised."""
+        return self.policy.paths[0].answers if self.policy.paths else ()
+
+
+@dataclass(frozen=True)
+class EncodedPrompt:
+    """A prompt as the model takes it: points, or a mask that is itself the answer.
+
+    hint : low-res logits of the answer that the prompt corrects
+    alone : look at no memory, as in a picture
+    """
+
+    points: Float[Tensor, "1 p 2"]
+    labels: Int[Tensor, "1 p"]
+    mask: Float[Tensor, "1 S S"] | None = None
+    hint: Float[Tensor, "1 h4 w4"] | None = None
+    alone: bool = False
+
+    @classmethod
+    def of(
+        cls, prompt: Prompt, size: tuple[int, int], model: Sam2, hint: Tensor | None = None, *, alone: bool
+    ) -> EncodedPrompt:
+        """What a prompt in source pixels asks of the model, on a frame of `size` (H, W)."""
+        side, device = model.config.image_size, model.device
+        points, labels = (part.to(device) for part in points_to_square(prompt, size, side))
+        mask = None if prompt.mask is None else mask_to_square(prompt.mask, side).to(device)
+        if mask is not None and points.shape[1]:  # a mask with clicks is where the clicks start from
+            hint = drawn(mask, model.config.mask_size) if hint is None else hint
+            mask = None
+        hint = None if hint is None else hint.clamp(-HINT_LIMIT, HINT_LIMIT)
+        return cls(points, labels, mask, hint, alone)
+
+    @property
+    def shape(self) -> Hashable:
+        """Asks that agree in this run as one batch."""
+        return self.mask is None, self.points.shape[1], self.hint is None
+
+
+@dataclass(frozen=True)
+class ObjectQuery:
+    """One object about to be looked for on a frame."""
+
+    object: TrackedObject
+    selection: MemorySelection
+    ask: EncodedPrompt | None
+
+
+@torch.inference_mode()
+def track_frame(
+    model: Sam2,
+    features: FrameFeatures,
+    frame: int,
+    objects: Sequence[TrackedObject],
+    asks: Mapping[int, EncodedPrompt] | None = None,
+    *,
+    reverse: bool = False,
+    clip_length: int | None = None,
+) -> None:
+    """Follow objects to a frame, or answer what is asked of them there, and remember it.
+
+    Afterwards each object's `last` is its answer, and its bank is what its policy made of it.
+    """
+    asks = asks or {}
+    branching = [each for each in objects if each.policy.paths and each.id not in asks]
+    single = [each for each in objects if each not in branching]
+    for batch in looks(frame, single, asks, reverse=reverse, clip_length=clip_length):
+        candidates, prediction = answer(model, features, batch)
+        prompted = batch[0].ask is not None
+        tokens = model.memorize(features, prediction, binary=prompted)
+        told = prediction.counted() if batch[0].object.policy.reads else prediction
+        for row, look in enumerate(batch):
+            memory = remembered(frame, tokens[row], told.row(row), prompted=prompted)
+            look.object.last, look.object.revised = prediction.row(row), {}
+            look.object.policy.admit(look.object.bank, memory, candidates.row(row))
+    if branching:
+        _branch(model, features, frame, branching, reverse=reverse, clip_length=clip_length)
+
+
+def looks(
+    frame: int,
+    objects: Sequence[TrackedObject],
+    asks: Mapping[int, EncodedPrompt],
+    *,
+    reverse: bool = False,
+    clip_length: int | None = None,
+) -> Iterator[list[ObjectQuery]]:
+    """Objects in batches that run as one: those that recall, and are asked, as much.
+
+    So none needs padding, and each gets the numbers that it would get apart.
+    """
+    alike: dict[Hashable, list[ObjectQuery]] = defaultdict(list)
+    for each in objects:
+        ask, policy = asks.get(each.id), each.policy
+        if ask is not None and ask.alone:
+            selection = MemorySelection()
+        else:
+            seen = each.bank.scene(frame)
+            selection = policy.select_memories(seen, frame, reverse=reverse, clip_length=clip_length)
+        key = selection.shape, ask and ask.shape, policy.present, policy.reads
+        alike[key].append(ObjectQuery(each, selection, ask))
+    for group in alike.values():
+        yield from (group[i : i + TOGETHER] for i in range(0, len(group), TOGETHER))
+
+
+@torch.inference_mode()
+def answer(
+    model: Sam2, features: FrameFeatures, batch: Sequence[ObjectQuery]
+) -> tuple[Candidates, MaskPrediction]:
+    """What the model offers for objects that run as one, and what their policies believe of it."""
+    asks = [look.ask for look in batch if look.ask is not None]
+    masks = [ask.mask for ask in asks if ask.mask is not None]
+    if masks:
+        adopted = model.adopt(features, torch.cat(masks))
+        return Candidates.only(adopted), adopted
+    context = model.attend(features, [look.selection for look in batch])
+    present = batch[0].object.policy.present
+    if asks:
+        points, labels = torch.cat([ask.points for ask in asks]), torch.cat([ask.labels for ask in asks])
+        hints = [ask.hint for ask in asks if ask.hint is not None]
+        hint = torch.cat(hints) if hints else None
+        many = 3 if points.shape[1] <= 1 else 1
+        candidates = model.decode(features, context, points, labels, hint, candidates=many, present=present)
+    else:
+        candidates = model.decode(features, context, present=present)
+    choice = torch.cat([look.object.policy.choose(candidates.row(row)) for row, look in enumerate(batch)])
+    return candidates, candidates.pick(choice).hidden(present)
+
+
+def _branch(
+    model: Sam2,
+    features: FrameFeatures,
+    frame: int,
+    objects: Sequence[TrackedObject],
+    *,
+    reverse: bool,
+    clip_length: int | None,
+) -> None:
+    policies = [cast(Branching, each.policy) for each in objects]
+    branched = branch(
+        model, features, frame, policies, together=TOGETHER, reverse=reverse, clip_length=clip_length
+    )
+    for each, now in zip(objects, branched, strict=True):
+        each.bank, each.last, each.revised = now.best.bank, now.best.answers[frame], now.revised

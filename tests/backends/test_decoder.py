@@ -1,0 +1,58 @@
+"""The decoder in another order against the published one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from masklet.backends import build
+from masklet.backends.decoder import FEW, ToImage, ToTokens, kernel_decoder, many
+from masklet.config import toy
+from masklet.nn.layers import Attention
+from masklet.nn.mask_decoder import MaskDecoder
+
+needs_kernels = pytest.mark.skipif(build.missing() is not None, reason=f"no kernels: {build.missing()}")
+
+
+@pytest.mark.parametrize("tokens", [1, 7, 8, 9, 30])
+def test_tokens_that_project_see_what_cells_that_are_projected_show(tokens: int) -> None:
+    net = Attention(64, heads=4, inner=32)
+    assert many(net, tokens, FEW) == (tokens > 8)
+    few, cells = torch.randn(2, tokens, 64), torch.randn(2, FEW, 64)
+    other = torch.randn(2, FEW, 64)
+    torch.testing.assert_close(ToImage(net)(few, cells, other), net(few, cells, other), atol=2e-6, rtol=1e-5)
+    answers = torch.randn(2, tokens, 64)
+    torch.testing.assert_close(
+        ToTokens(net)(cells, few, answers), net(cells, few, answers), atol=2e-6, rtol=1e-5
+    )
+
+
+@needs_kernels
+@pytest.mark.parametrize("h, w", [(32, 32), (8, 8), (5, 7)])
+@pytest.mark.parametrize("objects", [1, 3])
+def test_the_whole_decoder_gives_the_same_numbers(h: int, w: int, objects: int) -> None:
+    """Maps of whole and broken blocks; middle and fine maps in either order of channels."""
+    config = replace(toy(), channels=128)
+    net = MaskDecoder(config).eval()
+    for weight in net.parameters():
+        weight.data += 0.05 * torch.randn_like(weight)
+    shown = (
+        torch.randn(objects, 128, h, w),
+        torch.randn(objects, 2, 128),
+        torch.randn(1, 128, 1, 1),
+        torch.randn(h * w, 128),
+        torch.randn(1, 32, 2 * h, 2 * w),
+        torch.randn(1, 16, 4 * h, 4 * w).contiguous(memory_format=torch.channels_last),
+    )
+    with torch.no_grad():
+        for mine, published in zip(kernel_decoder(net)(*shown), net(*shown), strict=True):
+            assert mine.shape == published.shape
+            assert (mine - published).abs().max() <= 1e-5 * published.abs().max()
+
+
+@needs_kernels
+def test_narrow_channels_are_enlarged_by_torch() -> None:
+    made = kernel_decoder(MaskDecoder(toy()).eval())
+    assert "upscale" not in vars(made)

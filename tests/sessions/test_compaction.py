@@ -1,0 +1,159 @@
+"""Long videos: what there is no room for shrinks to masks, and comes back where a person goes back to it."""
+
+from __future__ import annotations
+
+import gc
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from masklet.model import Sam2
+from masklet.sessions.compaction import CompactAnswer, Room
+from masklet.sessions.object_state import ObjectState
+from masklet.sessions.video import VideoSession
+from masklet.tracking.bank import POINTERS, WINDOW
+from masklet.types import MaskPrediction, Prompt
+from toys import Fake, assert_equal, blob, click, clip
+
+LENGTH = 60
+FAR = Prompt(negative=[(50, 40)])
+
+
+@pytest.fixture(scope="module")
+def long() -> np.ndarray:
+    return clip(LENGTH)
+
+
+def tight(network: Sam2, frames: np.ndarray) -> VideoSession:
+    """A session without room, in which one object was followed from frame 2."""
+    session = VideoSession(network, frames, budget=0)
+    session.prompt(2, 1, click())
+    session.seen = {masks.frame: masks for masks in session.propagate()}  # type: ignore[attr-defined]
+    return session
+
+
+def packed(each: ObjectState) -> set[int]:
+    return {frame for frame, answer in each.answers.items() if isinstance(answer, CompactAnswer)}
+
+
+def answer(value: float = 1.0) -> MaskPrediction:
+    return MaskPrediction(torch.full((1, 16, 16), value), torch.ones(1), torch.zeros(1, 32), torch.ones(1))
+
+
+def test_the_oldest_are_overdue_and_the_newest_spared() -> None:
+    room, kept = Room(2 * answer().logits.nbytes), [answer(float(value)) for value in range(5)]
+    for frame, each in enumerate(kept):
+        room.add(frame, each)
+    assert [frame for frame, _ in room.overdue(spared=4)] == [0]
+    assert [each for _, each in room.overdue(spared=0)] == kept[1:3]
+    assert room.held == room.budget and not list(room.overdue(spared=0))
+
+
+def test_what_others_let_go_of_takes_no_room() -> None:
+    room, kept = Room(0), answer()
+    room.add(0, answer())
+    room.add(1, kept)
+    gc.collect()
+    assert room.held == kept.logits.nbytes
+    assert [frame for frame, _ in room.overdue(spared=0)] == [1]
+
+
+def test_masks_are_those_that_were_seen(network: Sam2, long: np.ndarray) -> None:
+    session = tight(network, long)
+    each = session.objects[1]
+    assert packed(each) == set(range(3, LENGTH - POINTERS)), "all but the prompted and the newest"
+    assert each.bank.tracked.keys() == set(range(LENGTH - POINTERS, LENGTH))
+    for frame, before in session.seen.items():  # type: ignore[attr-defined]
+        after = session.masks(frame)
+        assert after.ids == before.ids and after[1].shape == before[1].shape
+        np.testing.assert_array_equal(after[1], before[1])
+        torch.testing.assert_close((after.iou, after.score), (before.iou, before.score))
+
+
+def test_packed_and_full_masks_share_a_frame(network: Sam2, long: np.ndarray) -> None:
+    session = tight(network, long)
+    session.prompt(10, 2, Prompt(mask=blob()))
+    assert session.masks(10).ids == (1, 2)
+    np.testing.assert_array_equal(session.masks(10)[1], session.seen[10][1])  # type: ignore[attr-defined]
+    assert (session.masks(10)[2] == blob()).mean() > 0.98
+
+
+def test_memories_come_back_where_they_are_looked_at(network: Sam2, long: np.ndarray) -> None:
+    """Close to what they were, not the same: of the answer only the mask was left."""
+    session, roomy = tight(network, long), VideoSession(network, long)
+    roomy.prompt(2, 1, click())
+    for _ in roomy.propagate():
+        pass
+    before = set(session.objects[1].bank.tracked)
+    session.prompt(30, 1, FAR)
+    roomy.prompt(30, 1, FAR)
+    again = set(session.objects[1].bank.tracked) - before
+    assert again == set(range(30 - WINDOW, 30))
+    for frame in again:
+        one, other = (each.objects[1].bank.tracked[frame].tokens.float() for each in (session, roomy))
+        assert torch.cosine_similarity(one.flatten(), other.flatten(), dim=0) > 0.9
+    one, other = session.masks(30)[1], roomy.masks(30)[1]
+    assert (one & other).sum() >= 0.5 * (one | other).sum()
+    after = {masks.frame for masks in session.propagate(30)}
+    assert after == set(range(30, LENGTH))
+
+
+def test_prompts_are_never_packed(network: Sam2, long: np.ndarray) -> None:
+    session = tight(network, long)
+    said = {frame: session.prompt(frame, 1, Prompt(mask=blob())) for frame in (8, 20, 31)}
+    for reverse in (False, True):
+        for _ in session.propagate(reverse=reverse):
+            pass
+    for frame, masks in said.items():
+        assert_equal(session.masks(frame), masks)
+        assert session.objects[1].bank.prompted[frame].prompted
+
+
+def test_the_past_is_packed_too(network: Sam2, long: np.ndarray) -> None:
+    """What only an undo could bring back takes no more room than what stands."""
+    session = tight(network, long)
+    session.prompt(40, 1, Prompt(mask=blob()))
+    for _ in session.propagate():
+        pass
+    assert session._room.held <= 2 * POINTERS * answer().logits.nbytes
+    session.undo()
+    for frame, before in session.seen.items():  # type: ignore[attr-defined]
+        np.testing.assert_array_equal(session.masks(frame)[1], before[1])
+
+
+def test_with_room_nothing_is_packed(fake: Fake, long: np.ndarray) -> None:
+    session = VideoSession(fake, long)
+    session.prompt(0, 1, click())
+    for _ in session.propagate():
+        pass
+    assert packed(session.objects[1]) == set() and len(session.objects[1].bank.tracked) == LENGTH - 1
+
+
+def test_work_that_is_taken_up_takes_room(fake: Fake, long: np.ndarray) -> None:
+    first, second = VideoSession(fake, long), VideoSession(fake, long, budget=0)
+    first.prompt(0, 1, click())
+    for _ in first.propagate():
+        pass
+    second.take_up(first.script, [each.copy() for each in first.objects.values()])
+    for _ in second.propagate(50):
+        pass
+    assert packed(second.objects[1]) and not packed(first.objects[1])
+
+
+@pytest.mark.slow
+def test_two_hours_fit_and_their_middle_is_at_hand() -> None:
+    tests = Path(__file__).parents[1]
+    done = subprocess.run(
+        [sys.executable, tests / "sessions" / "two_hours.py", "1"],
+        env={**os.environ, "PYTHONPATH": f"{tests}:{tests.parent / 'src'}", "OMP_NUM_THREADS": "1"},
+        check=True,
+        capture_output=True,
+    )
+    frames, early, late, decoded, _ = done.stdout.split()
+    assert int(late) - int(early) < 1000 * int(frames), "less than a kilobyte a frame"
+    assert int(decoded) < 200, "the middle is jumped to, not decoded to"
