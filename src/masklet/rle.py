@@ -1,4 +1,7 @@
-"""Masks as COCO run-length encoding, the field's compact form. pycocotools does the work.
+"""Masks in COCO's run-length encoding. pycocotools does the work; its C code sees checked input only.
+
+A mask is its runs of background and object in turn, column by column, beginning with background. COCO writes
+the runs as a list of numbers (uncompressed) or packed into text (compressed).
 
 >>> import numpy as np
 >>> mask = np.eye(4, dtype=bool)
@@ -6,11 +9,20 @@
 True
 """
 
-from collections.abc import Sequence
-from typing import TypedDict
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, TypedDict
 
 import numpy as np
+from jaxtyping import Bool, Float, Int
 from pycocotools import mask as coco
+
+from masklet.errors import MediaError
+
+MAX_PIXELS = 2**29  # of one mask: a frame of 23,000 x 23,000
+FAR = 4  # a polygon's corners lie at most so many picture sides from the picture
 
 
 class RLE(TypedDict):
@@ -20,39 +32,150 @@ class RLE(TypedDict):
     counts: str
 
 
-def encode(mask: np.ndarray) -> RLE:
-    """Encode one mask.
-
-    mask : bool (H, W)
-    """
+def encode(mask: Bool[np.ndarray, "H W"]) -> RLE:
+    """Encode one mask."""
     packed = coco.encode(np.asfortranarray(mask, dtype=np.uint8))
     return RLE(size=[int(side) for side in packed["size"]], counts=packed["counts"].decode("ascii"))
 
 
-def decode(rle: RLE) -> np.ndarray:
-    """Decode one mask to bool (H, W)."""
-    return coco.decode({"size": rle["size"], "counts": rle["counts"].encode("ascii")}).astype(bool)
+def decode(rle: object) -> Bool[np.ndarray, "H W"]:
+    """Decode one mask, compressed or not.
+
+    Args:
+        rle: `size` (H, W), and `counts` as text, bytes or a list of runs.
+
+    Raises:
+        MediaError: The size is not that of a picture, or the runs do not fill it exactly.
+    """
+    return coco.decode(packed(rle)).astype(bool)
+
+
+def packed(rle: object) -> dict[str, Any]:
+    """Check one mask and return it as pycocotools reads it: the one door to its C code for foreign masks."""
+    if not (isinstance(rle, Mapping) and {"size", "counts"} <= rle.keys()):
+        raise MediaError(f"a mask in run-length form has size and counts. Got {_shortened(rle)}.")
+    height, width = _checked_size(rle["size"])
+    counts = rle["counts"]
+    if isinstance(counts, bytes):
+        counts = counts.decode("latin-1")
+    text = isinstance(counts, str)
+    runs = _unpacked(counts) if isinstance(counts, str) else _as_runs(counts)
+    if (runs < 0).any() or int(runs.sum()) != height * width:
+        raise MediaError(
+            f"a mask's runs must be positive and add up to its {height} x {width} pixels, {height * width}. "
+            f"Got {int(runs.sum())}{', and negative ones' if (runs < 0).any() else ''}."
+        )
+    if text:
+        return {"size": [height, width], "counts": counts.encode("ascii")}
+    return coco.frPyObjects({"size": [height, width], "counts": runs.tolist()}, height, width)
+
+
+def from_polygons(polygons: Sequence[Any], size: tuple[int, int]) -> Bool[np.ndarray, "H W"]:
+    """The union of outlines as a mask, filled as COCO's tools fill them.
+
+    Args:
+        polygons: Outlines, each a flat list x0, y0, x1, y1, ... in pixels. Outlines of fewer than three
+            points cover nothing.
+        size: (H, W) of the picture.
+
+    Raises:
+        MediaError: An outline is not a list of finite numbers, or lies far from the picture.
+    """
+    height, width = _checked_size(size)
+    outlines = [_outline(polygon, height, width) for polygon in polygons]
+    outlines = [outline for outline in outlines if len(outline) >= 6]
+    if not outlines:
+        return np.zeros((height, width), dtype=bool)
+    return coco.decode(coco.merge(coco.frPyObjects(outlines, height, width))).astype(bool)
 
 
 def area(rle: RLE) -> int:
     """The mask's pixels, counted without decoding it."""
-    return int(coco.area({"size": rle["size"], "counts": rle["counts"].encode("ascii")}))
+    return int(coco.area(_trusted([rle])[0]))
 
 
-def boxes(codes: Sequence[RLE]) -> np.ndarray:
-    """Tight boxes (n, 4), x0, y0, x1, y1, x1 and y1 exclusive; zeros where a mask is empty."""
+def boxes(codes: Sequence[RLE]) -> Float[np.ndarray, "n 4"]:
+    """Tight boxes, x0, y0, x1, y1, x1 and y1 exclusive; zeros where a mask is empty."""
     if not codes:
         return np.zeros((0, 4))
-    corners, extents = np.split(coco.toBbox(_packed(codes)), 2, axis=1)
+    corners, extents = np.split(coco.toBbox(_trusted(codes)), 2, axis=1)
     return np.concatenate([corners, corners + extents], axis=1)
 
 
-def overlaps(ours: Sequence[RLE], theirs: Sequence[RLE]) -> np.ndarray:
-    """IoU of each mask with each, (n, m)."""
-    if not ours or not theirs:
-        return np.zeros((len(ours), len(theirs)))
-    return np.asarray(coco.iou(_packed(ours), _packed(theirs), [0] * len(theirs)))
+def overlaps(first: Sequence[RLE], second: Sequence[RLE]) -> Float[np.ndarray, "n m"]:
+    """The IoU of each mask with each."""
+    if not first or not second:
+        return np.zeros((len(first), len(second)))
+    return np.asarray(coco.iou(_trusted(first), _trusted(second), [0] * len(second)))
 
 
-def _packed(codes: Sequence[RLE]) -> list[dict[str, object]]:
-    return [{"size": each["size"], "counts": each["counts"].encode("ascii")} for each in codes]
+def _trusted(codes: Sequence[RLE]) -> list[dict[str, object]]:
+    """Masks that were encoded here, as pycocotools reads them."""
+    return [{"size": code["size"], "counts": code["counts"].encode("ascii")} for code in codes]
+
+
+def _checked_size(size: Any) -> tuple[int, int]:
+    sides = np.asarray(size, dtype=object).ravel().tolist() if isinstance(size, Sequence | np.ndarray) else []
+    whole = [int(side) for side in sides if _is_whole(side)]
+    if len(sides) != 2 or len(whole) != 2 or min(whole) < 0 or whole[0] * whole[1] > MAX_PIXELS:
+        raise MediaError(
+            f"a mask's size must be [height, width] in pixels, at most {MAX_PIXELS:,} together. "
+            f"Got {_shortened(size)}."
+        )
+    return whole[0], whole[1]
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int | np.integer) or (isinstance(value, float) and value.is_integer())
+
+
+def _as_runs(counts: Any) -> Int[np.ndarray, " runs"]:
+    try:
+        runs = np.asarray(counts, dtype=np.float64)
+    except (TypeError, ValueError):
+        runs = np.full(1, np.nan)
+    if runs.ndim != 1 or not (np.abs(runs) <= MAX_PIXELS).all() or (runs % 1).any():
+        raise MediaError(f"a mask's counts must be whole numbers or COCO's text. Got {_shortened(counts)}.")
+    return runs.astype(np.int64)
+
+
+def _unpacked(counts: str) -> Int[np.ndarray, " runs"]:
+    """The runs that COCO packed into text: numbers in base 32, each relative to the one two before."""
+    codes = np.frombuffer(counts.encode("utf-8"), dtype=np.uint8).astype(np.int64) - 48
+    if ((codes < 0) | (codes > 63)).any() or (len(codes) and codes[-1] & 32):
+        raise MediaError(f"a mask's counts are not COCO's text for run lengths. Got {_shortened(counts)}.")
+    last = np.flatnonzero(codes & 32 == 0)
+    first = np.concatenate([[0], last[:-1] + 1]) if len(last) else last
+    digits = last - first + 1
+    if len(digits) and digits.max() > 7:  # 7 digits of 5 bits hold more than MAX_PIXELS
+        raise MediaError(f"a mask's counts hold a run longer than any picture. Got {_shortened(counts)}.")
+    place = np.arange(len(codes)) - np.repeat(first, digits)
+    values = np.add.reduceat((codes & 31) << (5 * place), first) if len(first) else first
+    negative = codes[last] & 16 > 0
+    values = values - (negative.astype(np.int64) << (5 * digits))
+    runs = values.copy()
+    runs[1::2] = np.cumsum(values[1::2])
+    runs[2::2] = np.cumsum(values[2::2])
+    return runs
+
+
+def _outline(polygon: Any, height: int, width: int) -> list[float]:
+    try:
+        corners = np.asarray(polygon, dtype=np.float64)
+    except (TypeError, ValueError):
+        corners = np.full(1, math.nan)
+    corners = corners.ravel() if corners.ndim == 2 and corners.shape[1] == 2 else corners
+    if corners.ndim != 1 or len(corners) % 2 or not np.isfinite(corners).all():
+        raise MediaError(f"an outline must be finite numbers x0, y0, x1, y1, ... Got {_shortened(polygon)}.")
+    reach = (FAR + 1) * max(height, width, 256)
+    if (np.abs(corners) > reach).any():
+        raise MediaError(
+            f"an outline must lie near its picture, which is {width} wide and {height} high. "
+            f"Got {_shortened(polygon)}."
+        )
+    return corners.tolist()
+
+
+def _shortened(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."

@@ -1,0 +1,108 @@
+"""Run lengths: what was encoded comes back, and nothing foreign reaches pycocotools' C code unchecked."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
+
+from masklet import rle
+from masklet.errors import MediaError
+
+MASKS = arrays(bool, array_shapes(min_dims=2, max_dims=2, max_side=40))
+HUGE = 10**9
+
+
+def uncompressed(mask: np.ndarray) -> list[int]:
+    """The runs of a mask, written out in numpy."""
+    flat = mask.ravel(order="F")
+    edges = np.flatnonzero(np.diff(flat)) + 1
+    runs = np.diff([0, *edges, flat.size]).tolist()
+    return [0, *runs] if flat[0] else runs
+
+
+@given(MASKS)
+def test_what_was_encoded_comes_back(mask: np.ndarray) -> None:
+    np.testing.assert_array_equal(rle.decode(rle.encode(mask)), mask)
+
+
+@given(MASKS)
+def test_uncompressed_runs_are_read_too(mask: np.ndarray) -> None:
+    size, runs = list(mask.shape), uncompressed(mask)
+    np.testing.assert_array_equal(rle.decode({"size": size, "counts": runs}), mask)
+    as_bytes = rle.encode(mask)["counts"].encode()
+    np.testing.assert_array_equal(rle.decode({"size": size, "counts": as_bytes}), mask)
+
+
+def test_a_long_mask_with_long_runs_comes_back() -> None:
+    mask = np.zeros((3000, 4000), dtype=bool)
+    mask[5:2900, 100:3999] = True
+    mask[::7, ::13] = False
+    np.testing.assert_array_equal(rle.decode(rle.encode(mask)), mask)
+
+
+@given(MASKS, st.data())
+def test_changed_text_is_a_mask_or_a_sentence(mask: np.ndarray, data: st.DataObject) -> None:
+    counts = list(rle.encode(mask)["counts"])
+    for _ in range(data.draw(st.integers(1, 3))):
+        counts[data.draw(st.integers(0, len(counts) - 1))] = data.draw(st.characters(max_codepoint=300))
+    try:
+        decoded = rle.decode({"size": list(mask.shape), "counts": "".join(counts)})
+    except MediaError:
+        return
+    assert decoded.shape == mask.shape
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        {"size": [HUGE, HUGE], "counts": "0"},
+        {"size": [HUGE, HUGE], "counts": [HUGE * HUGE]},
+        {"size": [4, 4], "counts": [17]},
+        {"size": [4, 4], "counts": [-1, 17]},
+        {"size": [4, 4], "counts": [2**31, -(2**31) + 16]},
+        {"size": [4, 4], "counts": [0.5, 15.5]},
+        {"size": [4, 4], "counts": [float("nan")]},
+        {"size": [4, 4], "counts": [[16]]},
+        {"size": [4, 4], "counts": "b'abc'"},
+        {"size": [4, 4], "counts": "o" * 40},
+        {"size": [4, 4], "counts": ""},
+        {"size": [4, 4], "counts": None},
+        {"size": [4], "counts": [4]},
+        {"size": [4, None], "counts": [4]},
+        {"size": "44", "counts": [16]},
+        {"size": [-4, -4], "counts": [16]},
+        {"counts": [16]},
+        [16],
+        None,
+    ],
+    ids=lambda code: repr(code)[:40],
+)
+def test_a_malformed_mask_is_a_sentence(code: Any) -> None:
+    with pytest.raises(MediaError, match="mask"):
+        rle.decode(code)
+
+
+def test_outlines_are_filled_together() -> None:
+    mask = rle.from_polygons([[1, 1, 5, 1, 5, 5, 1, 5], [6.0, 6.0, 9.0, 6.0, 9.0, 9.0, 6.0, 9.0]], (10, 10))
+    assert mask[1:5, 1:5].all() and mask[6:9, 6:9].all() and not mask[5, 5]
+
+
+def test_outlines_of_points_and_lines_cover_nothing() -> None:
+    assert not rle.from_polygons([[3, 3], [1, 1, 8, 8]], (10, 10)).any()
+
+
+@pytest.mark.parametrize(
+    "polygon",
+    [[2**31, 0, 5, 5, 0, 5], [0, 0, float("inf"), 5, 5, 5], [0, 0, 1], "abc", [None] * 6, [[[0, 0]]]],
+    ids=repr,
+)
+def test_an_outline_that_cannot_be_filled_is_a_sentence(polygon: Any) -> None:
+    with pytest.raises(MediaError, match="outline"):
+        rle.from_polygons([polygon], (10, 10))
+
+
+def test_an_outline_may_leave_the_picture() -> None:
+    assert rle.from_polygons([[-20, -20, 30, -20, 30, 30, -20, 30]], (10, 10)).all()
