@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from masklet.errors import MediaError
+from masklet.files import atomic_write
 from masklet.media import (
     FORMATS,
     Behind,
@@ -30,7 +31,6 @@ from masklet.media import (
     read_label_maps,
     read_masklets,
 )
-from masklet.media.files import whole
 from masklet.types import Masks
 from media.made import CLIP, assert_same, made_frames, write
 
@@ -115,7 +115,7 @@ class TestWholeFiles:
     def test_what_fails_midway_leaves_no_file_and_the_old_one(self, tmp_path: Path) -> None:
         path = tmp_path / "note.txt"
         path.write_text("old")
-        with pytest.raises(KeyboardInterrupt), whole(path) as part:
+        with pytest.raises(KeyboardInterrupt), atomic_write(path) as part:
             part.write_text("half of the n")
             raise KeyboardInterrupt
         assert [each.name for each in tmp_path.iterdir()] == ["note.txt"] and path.read_text() == "old"

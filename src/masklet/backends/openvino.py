@@ -13,6 +13,7 @@ from torch import Tensor
 
 from masklet.backends import build
 from masklet.errors import MissingExtra
+from masklet.files import atomic_write
 from masklet.model import Sam2
 
 
@@ -58,11 +59,10 @@ def _convert(model: Sam2, path: Path) -> None:
         warnings.simplefilter("ignore")  # torch.export and OpenVINO use what torch deprecates
         exported = torch.export.export(model.image_encoder, (torch.zeros(1, 3, side, side),))
         made = openvino.convert_model(exported)
-    partial = path.with_name(f"partial-{path.name}")
-    openvino.save_model(made, partial, compress_to_fp16=False)
-    # The weights first: a file is looked for by its .xml, and is then whole.
-    partial.with_suffix(".bin").replace(path.with_suffix(".bin"))
-    partial.replace(path)
+    with atomic_write(path) as part:
+        openvino.save_model(made, part, compress_to_fp16=False)
+        # The weights first: the cache looks for the .xml, and then both are complete.
+        part.with_suffix(".bin").replace(path.with_suffix(".bin"))
 
 
 def _digest(model: Sam2, version: str) -> str:

@@ -19,6 +19,7 @@ from masklet.checkpoint.files import PUBLISHED, find, read
 from masklet.checkpoint.layouts import LAYOUTS, MASKLET, ORIGINAL, Layout, Weights, to_ours, to_theirs
 from masklet.config import NANO_LITE0, NANO_LITE2, SIZES, Sam2Config
 from masklet.errors import CheckpointError
+from masklet.files import atomic_write
 from masklet.model import Sam2
 from masklet.nn.trunks import block_count
 
@@ -87,15 +88,14 @@ def save(
     dtype = None if dtype is None else _dtype(dtype)
     tensors = to_theirs(model.state_dict(), LAYOUTS[layout])
     tensors = {key: tensor.to("cpu", dtype).contiguous() for key, tensor in tensors.items()}
-    partial = path.with_name(path.name + ".partial")
     try:
-        if LAYOUTS[layout] is ORIGINAL:
-            torch.save({"model": tensors}, partial)
-        else:
-            config = {CONFIG: model.config.to_json()} if LAYOUTS[layout] is MASKLET else {}
-            save_file(tensors, partial, {"format": "pt", **config})
-        partial.replace(path)
-    except (OSError, RuntimeError, SafetensorError) as error:
+        with atomic_write(path, CheckpointError) as part:
+            if LAYOUTS[layout] is ORIGINAL:
+                torch.save({"model": tensors}, part)
+            else:
+                config = {CONFIG: model.config.to_json()} if LAYOUTS[layout] is MASKLET else {}
+                save_file(tensors, part, {"format": "pt", **config})
+    except (RuntimeError, SafetensorError) as error:
         raise CheckpointError(f"{path} cannot be written: {error}.") from error
 
 

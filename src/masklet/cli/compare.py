@@ -28,7 +28,7 @@ def compare(
 
     from masklet.evaluate import comparison, layouts, report
     from masklet.evaluate.runner import Named, Run
-    from masklet.media.files import whole
+    from masklet.files import atomic_write
     from masklet.synthetic.suites import render
 
     console, template = Console(), report.page_template()
@@ -59,7 +59,7 @@ def compare(
     composed = [row for suite, some in of_suites.items() if suite != REAL for row in some]
     with console.status("taking pictures"):
         shown = _strips(network, composed, items, out)
-    with whole(out / "table.md") as part:
+    with atomic_write(out / "table.md") as part:
         part.write_text("\n".join([table, *shown]))
     report.write_page(
         out / "report.html",
@@ -78,9 +78,9 @@ def _strips(network: Network, rows: Sequence[Row], clips: Mapping[str, Film], ou
     import cv2
 
     from masklet.evaluate.comparison import PLAIN, Strips, extremes
-    from masklet.media.files import folder
+    from masklet.files import make_folder
 
-    strips, shown, place = Strips(network), list[str](), folder(out / "strips")
+    strips, shown, place = Strips(network), list[str](), make_folder(out / "strips")
     for name, each in extremes(rows).items():
         picture = strips.strip(clips[each.item], each.object, (PLAIN, each.rule))
         path = place / f"{name}.jpg"

@@ -84,7 +84,8 @@ def everything(
     """Segment everything in a picture; or find everything in a video, and follow it both ways."""
     import masklet
     from masklet.auto import is_still
-    from masklet.media import find_format, folder, open_frames
+    from masklet.files import make_folder
+    from masklet.media import find_format, open_frames
     from masklet.tracking.policies import find_policy
 
     if policy is not None:
@@ -106,7 +107,7 @@ def everything(
     usual = ("coco",) if still else USUAL
     results = Results(out, [find_format(name) for name in dict.fromkeys(formats or usual)])
     frames = open_frames(source, fps=fps)
-    folder(out)
+    make_folder(out)
     network = load_network(model, device, dtype, setting)
     grid = _grid(network.config, preset.value, said)
     with told(results), progress_bar() as bar:
@@ -150,15 +151,15 @@ def _write_picture(found: Segments, frames: Frames, results: Results) -> None:
     """mask.png, masks.json and overlay.png; and COCO, or the forms that were asked for."""
     import json
 
+    from masklet.files import atomic_write
     from masklet.media import OverlayPng, write_label_map
-    from masklet.media.files import whole
 
     out = results.folder
     write_label_map(out / "mask.png", found.label_map())
     OverlayPng(out / "overlay.png").write(frames[0], found.uncovered())
     records = zip(found.ids, found.records("coco_rle"), strict=True)
     said = [{"id": id, **record} for id, record in records]
-    with whole(out / "masks.json") as part:
+    with atomic_write(out / "masks.json") as part:
         part.write_text(json.dumps({"image": frames.name, "size": list(found.size), "masks": said}))
     with results.writers(frames) as writers:
         writers.write(frames[0], found)
@@ -171,12 +172,12 @@ def _write_video(found: Followed, frames: Frames, results: Results) -> None:
     """The forms that were asked for, and the objects' lives."""
     import json
 
-    from masklet.media.files import whole
+    from masklet.files import atomic_write
 
     with results.writers(frames) as writers:
         for masks in found:
             writers.write(frames[masks.frame], masks)
-    with whole(results.folder / "lives.json") as part:
+    with atomic_write(results.folder / "lives.json") as part:
         part.write_text(json.dumps([life.to_json() for life in found.lives.values()], indent=1))
     typer.echo(f"{len(found.lives)} objects")
     typer.echo(results.folder / "lives.json")

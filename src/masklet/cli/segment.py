@@ -27,15 +27,15 @@ def segment(
     import json
 
     import masklet
-    from masklet.media import OverlayPng, folder, read_image, write_label_map
-    from masklet.media.files import whole
+    from masklet.files import atomic_write, make_folder
+    from masklet.media import OverlayPng, read_image, write_label_map
     from masklet.transforms import check_prompt
 
     prompts = read_prompts(point, negative, box, mask)
     picture = read_image(image)
     for prompt in prompts.values():
         check_prompt(prompt, picture.shape[:2])
-    folder(out)
+    make_folder(out)
     session = masklet.ImageSession(load_network(model, device, dtype, setting), picture)
     offered = {id: session.segment(prompt) for id, prompt in prompts.items()}
 
@@ -49,7 +49,7 @@ def segment(
             masks.ids, masks.iou.tolist(), masks.boxes.tolist(), masks.rle(), strict=True
         )
     ]
-    with whole(out / "masks.json") as part:
+    with atomic_write(out / "masks.json") as part:
         part.write_text(json.dumps({"image": image.name, "size": list(best.size), "masks": said}))
     for name in ("mask.png", "masks.json", "overlay.png"):
         typer.echo(out / name)

@@ -58,7 +58,8 @@ def track(
     """Follow objects through a video, and write their masks on every frame."""
     import masklet
     from masklet.cli.finish import late
-    from masklet.media import find_format, folder, open_frames
+    from masklet.files import make_folder
+    from masklet.media import find_format, open_frames
     from masklet.sessions.saved import SavedSession
     from masklet.sessions.video import VideoSession
     from masklet.tracking.policies import find_policy
@@ -77,7 +78,7 @@ def track(
         _check(frames, frame, prompts)
     else:
         saved.check(frames)
-    folder(out)
+    make_folder(out)
     network = load_network(model, device, dtype, setting)
 
     with told(results), progress_bar() as progress:

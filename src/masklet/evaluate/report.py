@@ -17,7 +17,7 @@ from rich.table import Table
 from masklet import rle
 from masklet.errors import MissingExtra
 from masklet.evaluate.rows import Row, Shot
-from masklet.media.files import whole
+from masklet.files import atomic_write
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -103,7 +103,7 @@ def write_json(path: Path, title: str, rows: Sequence[Row]) -> None:
         "means": {line.label: {"objects": line.objects, **line.scores} for line in lines(rows)},
         "rows": [{name: value for name, value in row.to_json().items() if name != "shots"} for row in rows],
     }
-    with whole(path) as part:
+    with atomic_write(path) as part:
         part.write_text(json.dumps(said, indent=1))
 
 
@@ -142,7 +142,7 @@ def write_page(
         curves={name: curve(rows, name) for name in headline},
         worst=[_pictured(row, shot, picture) for row, shot in worst(rows)],
     )
-    with whole(path) as part:
+    with atomic_write(path) as part:
         part.write_text(text)
 
 

@@ -25,7 +25,7 @@ from masklet.errors import MaskletError
 from masklet.evaluate.baselines import BASELINES
 from masklet.evaluate.rows import Row
 from masklet.evaluate.subjects import Network, Subject
-from masklet.media.files import folder, whole
+from masklet.files import atomic_write, make_folder
 from masklet.tracking.policies import find_policy
 
 
@@ -134,7 +134,7 @@ class Run(Generic[Measured]):
             rows = [row.to_json() for row in self.measurement.run(_subject(self.open), item)]
         except MaskletError as error:
             return str(error)
-        with whole(self._place(item.name)) as part:
+        with atomic_write(self._place(item.name)) as part:
             part.write_text(json.dumps(rows))
         return None
 
@@ -158,7 +158,7 @@ class Run(Generic[Measured]):
 
     def _claim(self) -> None:
         """Refuse a folder that holds results of another run."""
-        path = folder(self.out) / "settings.json"
+        path = make_folder(self.out) / "settings.json"
         ours = {
             "protocol": repr(self.measurement),
             "subject": _subject(self.open).identity,
@@ -171,7 +171,7 @@ class Run(Generic[Measured]):
                 f"{self.out} holds results of another run: its {name} is {theirs.get(name)}, this one's is "
                 f"{ours[name]}. Choose another folder, or delete that one."
             )
-        with whole(path) as part:
+        with atomic_write(path) as part:
             part.write_text(json.dumps(ours, indent=1))
 
     def _place(self, name: str) -> Path:

@@ -1,6 +1,5 @@
 """Pictures and videos in, masks out. Knows nothing of models: only frames and `masklet.types.Masks`."""
 
-from masklet.media.files import folder
 from masklet.media.formats import FORMATS, Format, find_format, writers
 from masklet.media.readers.frames import Frames, open_frames
 from masklet.media.readers.live import Stream, stream
@@ -61,7 +60,6 @@ __all__ = [
     "davis_palette",
     "find_format",
     "find_pictures",
-    "folder",
     "open_frames",
     "outlines",
     "overlay",

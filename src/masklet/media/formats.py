@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from masklet.errors import MediaError
-from masklet.media.files import StrPath
+from masklet.files import StrPath
 from masklet.media.kinds import Names
 from masklet.media.readers.source import Source
 from masklet.media.writers.cutout import CutoutPngs, CutoutVideo

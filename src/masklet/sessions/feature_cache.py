@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
-from masklet.media.files import folder
+from masklet.files import make_folder
 from masklet.types import FrameFeatures
 
 GIB = 2**30
@@ -81,4 +81,4 @@ class FeatureCache:
 
 
 def _own_folder(parent: Path) -> Path:
-    return Path(tempfile.mkdtemp(prefix="features-", dir=folder(parent)))
+    return Path(tempfile.mkdtemp(prefix="features-", dir=make_folder(parent)))

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from masklet.errors import MaskletError, MediaError
+from masklet.files import atomic_write
 from masklet.media import Frames
-from masklet.media.files import whole
 from masklet.sessions.events import Script
 from masklet.tracking.policies import Policy
 
@@ -34,8 +34,8 @@ class SavedSession:
 
     def write(self, path: str | Path) -> None:
         said = {"masklet": FORMAT, **vars(self), "script": self.script.to_json()}
-        with whole(path) as unfinished:
-            unfinished.write_text(json.dumps(said))
+        with atomic_write(path) as part:
+            part.write_text(json.dumps(said))
 
     @classmethod
     def read(cls, path: str | Path) -> SavedSession:

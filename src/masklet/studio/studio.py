@@ -6,7 +6,7 @@ import asyncio
 from contextlib import suppress
 from typing import Any
 
-from masklet.media import folder
+from masklet.files import make_folder
 from masklet.model import Sam2
 from masklet.studio.database import Database
 from masklet.studio.engine import Engine
@@ -34,8 +34,8 @@ class Studio:
     """The parts of the server. Routes turn requests into calls of these."""
 
     def __init__(self, settings: Settings, model: Sam2, model_name: str) -> None:
-        folder(settings.uploads)
-        folder(settings.exports)
+        make_folder(settings.uploads)
+        make_folder(settings.exports)
         self.settings = settings
         self.limits = limits = settings.limits
         self.model_name = model_name

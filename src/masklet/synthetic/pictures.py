@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ import numpy as np
 from jaxtyping import Bool, UInt8
 
 from masklet.datasets import Footage, find
+from masklet.files import atomic_write
 
 SMALLEST = 0.0005  # of the picture; smaller instances are dropped
 LARGEST = 0.9
@@ -140,18 +140,17 @@ def _pack(pictures: Sequence[Picture], data: Path, index: Path) -> None:
         }
         for each in pictures
     ]
-    unfinished = data.with_suffix(f".{os.getpid()}.npy")
-    flat = np.lib.format.open_memmap(
-        unfinished, "w+", np.uint8, (max(1, sum(each.nbytes for each in pictures)),)
-    )
-    start = 0
-    for each in pictures:
-        for part in (each.pixels, *each.bits):
-            flat[start : start + part.size] = part.reshape(-1)
-            start += part.size
-    flat.flush()
-    unfinished.replace(data)
-    index.write_text(json.dumps(entries))  # last: it says that the data is complete
+    size = max(1, sum(picture.nbytes for picture in pictures))
+    with atomic_write(data) as part:
+        flat = np.lib.format.open_memmap(part, "w+", np.uint8, (size,))
+        start = 0
+        for picture in pictures:
+            for values in (picture.pixels, *picture.bits):
+                flat[start : start + values.size] = values.reshape(-1)
+                start += values.size
+        flat.flush()
+    with atomic_write(index) as part:  # last: it says that the data is complete
+        part.write_text(json.dumps(entries))
 
 
 def _unpack(data: Path, index: Path) -> list[Picture]:

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.random import Generator
 
-from masklet.media.files import folder
+from masklet.files import make_folder
 from masklet.synthetic import motion, sprites, textures
 from masklet.synthetic.clip import Clip
 from masklet.synthetic.effects import Camera, make_grain
@@ -97,7 +97,7 @@ def render(root: Path) -> dict[str, Path]:
 
 
 def _write(place: Path, clip: Clip) -> None:
-    frames, masks = folder(place / "frames"), folder(place / "masks")
+    frames, masks = make_folder(place / "frames"), make_folder(place / "masks")
     for frame, (image, objects) in enumerate(zip(clip.images, clip.masks, strict=True)):
         labels = np.zeros(image.shape[:2], dtype=np.uint8)
         for id, mask in enumerate(objects, start=1):

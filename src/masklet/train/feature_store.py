@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -15,6 +14,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from masklet.errors import MediaError
+from masklet.files import atomic_write
 from masklet.model import Sam2
 from masklet.train.rollout import Batch, normalised
 from masklet.types import FrameFeatures
@@ -51,15 +52,10 @@ class Shelf:
         return made
 
     def _keep(self, path: Path, made: Sequence[Tensor]) -> None:
-        unfinished = path.with_suffix(".unfinished")
+        tensors = {name: part.cpu().contiguous() for name, part in zip(PARTS, made, strict=True)}
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            save_file(
-                {name: part.cpu().contiguous() for name, part in zip(PARTS, made, strict=True)}, unfinished
-            )
-            unfinished.replace(path)
-        except (OSError, SafetensorError) as error:
-            with suppress(OSError):
-                unfinished.unlink()
+            with atomic_write(path) as part:
+                save_file(tensors, part)
+        except (MediaError, SafetensorError) as error:
             self.writable = False
             log.warning("features are no longer kept in %s: %s", self.folder, error)

@@ -15,7 +15,7 @@ from jaxtyping import Bool, UInt8
 from jinja2 import Environment, PackageLoader
 from torch import Tensor
 
-from masklet.media.files import whole
+from masklet.files import atomic_write
 from masklet.model import Sam2
 from masklet.synthetic.clip import Clip
 from masklet.train.recipe import Recipe
@@ -108,7 +108,7 @@ def write_report(out: Path, title: str, about: str, shown: Iterable[Shown]) -> P
         shown=list(shown),
     )
     path = out / "report.html"
-    with whole(path) as part:
+    with atomic_write(path) as part:
         part.write_text(text)
     return path
 

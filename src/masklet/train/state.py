@@ -16,6 +16,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from masklet import checkpoint
 from masklet.checkpoint.imagenet import load_imagenet
 from masklet.errors import CheckpointError
+from masklet.files import atomic_write
 from masklet.model import Sam2
 from masklet.nn.layers import Attention
 from masklet.nn.memory_attention import MemoryAttentionLayer
@@ -100,12 +101,10 @@ class Run:
 
 def save_state(state: dict[str, Any], path: Path) -> None:
     """Write a checkpoint, whole or not at all; a full disk is reported, and the one before stays."""
-    unfinished = path.with_suffix(".unfinished")
     try:
-        torch.save(state, unfinished)
-        unfinished.replace(path)
-    except (OSError, RuntimeError) as error:  # torch tells of a full disk by a RuntimeError
-        unfinished.unlink(missing_ok=True)
+        with atomic_write(path, CheckpointError) as part:
+            torch.save(state, part)
+    except (CheckpointError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
         log.warning("step %d is not saved, %s stays as it was: %s", state["step"], path, _first_line(error))
 
 

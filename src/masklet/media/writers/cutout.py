@@ -9,7 +9,7 @@ import numpy as np
 import PIL.Image
 from jaxtyping import UInt8
 
-from masklet.media.files import StrPath, folder, whole
+from masklet.files import StrPath, atomic_write, make_folder
 from masklet.media.readers.source import Image, Source, numbered
 from masklet.media.writers.encoder import Coding, VideoWriter
 from masklet.media.writers.writer import Writer
@@ -34,11 +34,11 @@ class CutoutPngs(Writer):
     """folder/00000.png, ...: a picture with alpha for each frame."""
 
     def __init__(self, path: StrPath) -> None:
-        self._folder = folder(path)
+        self._folder = make_folder(path)
 
     def write(self, image: Image, masks: Masks) -> None:
         picture = PIL.Image.fromarray(cutout(image, masks))
-        with whole(self._folder / numbered(masks.frame, ".png")) as part:
+        with atomic_write(self._folder / numbered(masks.frame, ".png")) as part:
             picture.save(part, format="PNG", compress_level=1)
 
 

@@ -14,7 +14,7 @@ from xml.sax.xmlreader import AttributesImpl
 import numpy as np
 
 from masklet import rle
-from masklet.media.files import StrPath, whole
+from masklet.files import StrPath, atomic_write
 from masklet.media.kinds import Kinds, Names
 from masklet.media.readers.source import Image, Source
 from masklet.media.writers.polygons import TOLERANCE, joined, outlines
@@ -63,7 +63,7 @@ class _CvatXml(Writer):
     def close(self) -> None:
         if self._shelf.closed:
             return
-        with whole(self._path) as part:
+        with atomic_write(self._path) as part:
             xml = _Xml(part)
             with xml.within("annotations"):
                 xml.element("version", "1.1")

@@ -15,7 +15,7 @@ from typing import Any, TextIO
 import numpy as np
 
 from masklet import rle
-from masklet.media.files import StrPath, whole
+from masklet.files import StrPath, atomic_write
 from masklet.media.kinds import UNNAMED, Kinds, Names
 from masklet.media.readers.source import Image, Source
 from masklet.media.writers.spool import Shelf
@@ -41,7 +41,7 @@ class ShelvedJson(Writer):
     def close(self) -> None:
         if self._shelf.closed:
             return
-        with whole(self._path) as part, open(part, "w", encoding="utf-8") as file:
+        with atomic_write(self._path) as part, open(part, "w", encoding="utf-8") as file:
             _dump(self.content(), file)
         self._shelf.close()
 

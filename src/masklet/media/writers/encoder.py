@@ -7,6 +7,7 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
+from pathlib import Path
 from typing import ClassVar
 
 import av
@@ -15,7 +16,7 @@ from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTr
 from jaxtyping import UInt8
 
 from masklet.errors import MediaError
-from masklet.media.files import StrPath, unfinished, writing
+from masklet.files import StrPath, make_folder, temporary_path, write_errors
 from masklet.media.readers.source import Image, Source
 from masklet.media.writers.writer import Writer
 from masklet.types import Masks
@@ -50,13 +51,14 @@ class VideoWriter(Writer):
     def __init__(self, path: StrPath, source: Source) -> None:
         self._path = path
         self._source = source
-        self._part = unfinished(path)
+        make_folder(Path(path).parent)
+        self._part = temporary_path(path)
         self._first: float | None = None
         self._frame = -1
         self._pts = -1
         self._closed = False
         coding = self.coding
-        with writing(path):
+        with write_errors(path):
             self._container = av.open(
                 os.fspath(self._part), "w", format=coding.container, options=dict(coding.options)
             )
@@ -94,7 +96,7 @@ class VideoWriter(Writer):
             format=self.coding.pixels, dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG
         )
         frame.pts, frame.time_base = self._pts, self.coding.tick
-        with writing(self._path):
+        with write_errors(self._path):
             self._container.mux(self._stream.encode(frame))
 
     def close(self) -> None:
@@ -102,7 +104,7 @@ class VideoWriter(Writer):
             return
         self._closed = True
         try:
-            with writing(self._path):
+            with write_errors(self._path):
                 self._container.mux(self._stream.encode(None))
                 self._container.close()
                 if self._first is not None:  # a video without frames is none

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from masklet.errors import MediaError
-from masklet.media.files import StrPath, folder, whole, writing
+from masklet.files import StrPath, atomic_write, make_folder, write_errors
 
 _END = b"\n]}\n"
 
@@ -27,8 +27,8 @@ class JsonList:
         self._start = json.dumps({**head, "frames": []}).removesuffix("]}").encode()
         self._last = -1
         self._in_order = True
-        folder(self._path.parent)
-        with writing(path):
+        make_folder(self._path.parent)
+        with write_errors(path):
             self._file = open(path, "w+b", buffering=0)  # noqa: SIM115 - open until `close`
         self._end = 0
         self._put(self._start)
@@ -48,7 +48,7 @@ class JsonList:
         self._file.close()
         if self._in_order:
             return
-        with whole(self._path) as part, open(self._path, "rb") as old, open(part, "wb") as new:
+        with atomic_write(self._path) as part, open(self._path, "rb") as old, open(part, "wb") as new:
             new.write(self._start)
             for count, record in enumerate(_in_order(old)):
                 new.write((b",\n" if count else b"\n") + json.dumps(record).encode())

@@ -9,7 +9,7 @@ import numpy as np
 import PIL.Image
 
 from masklet.errors import MediaError
-from masklet.media.files import StrPath, folder, whole
+from masklet.files import StrPath, atomic_write, make_folder
 from masklet.media.readers.pictures import find_pictures
 from masklet.media.readers.source import Image, numbered
 from masklet.media.writers.palette import davis_palette
@@ -26,7 +26,7 @@ class PalettePngs(Writer):
     """
 
     def __init__(self, path: StrPath) -> None:
-        self._folder = folder(path)
+        self._folder = make_folder(path)
 
     def write(self, image: Image, masks: Masks) -> None:
         check_ids(masks.ids)
@@ -37,11 +37,11 @@ class ObjectPngs(Writer):
     """folder/001/00000.png, ...: a folder an object, 0 and 1, overlaps kept; the layout of SA-V."""
 
     def __init__(self, path: StrPath) -> None:
-        self._folder = folder(path)
+        self._folder = make_folder(path)
 
     def write(self, image: Image, masks: Masks) -> None:
         for id, mask in masks.items():
-            place = folder(self._folder / f"{id:03d}")
+            place = make_folder(self._folder / f"{id:03d}")
             write_label_map(place / numbered(masks.frame, ".png"), mask)
 
 
@@ -62,7 +62,7 @@ def write_label_map(path: StrPath, labels: np.ndarray) -> None:
     else:
         picture = PIL.Image.fromarray(labels.astype(np.uint8))
         picture.putpalette(davis_palette().tobytes())
-    with whole(path) as part:
+    with atomic_write(path) as part:
         picture.save(part, format="PNG", compress_level=1)  # a label map is small at any level
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from masklet import rle
-from masklet.media.files import StrPath
+from masklet.files import StrPath
 from masklet.media.readers.source import Image, Source
 from masklet.media.writers.jsonlist import JsonList, read_list
 from masklet.media.writers.writer import Writer

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import PIL.Image
 
-from masklet.media.files import StrPath, folder, whole
+from masklet.files import StrPath, atomic_write, make_folder
 from masklet.media.readers.source import Image
 from masklet.media.writers.encoder import Coding, VideoWriter
 from masklet.media.writers.palette import color
@@ -72,11 +72,11 @@ class OverlayPng(Writer):
     """One picture; should there be several frames, the last."""
 
     def __init__(self, path: StrPath) -> None:
-        folder(Path(path).parent)
+        make_folder(Path(path).parent)
         self._path = path
 
     def write(self, image: Image, masks: Masks) -> None:
-        with whole(self._path) as part:
+        with atomic_write(self._path) as part:
             PIL.Image.fromarray(overlay(image, masks)).save(part, format="PNG")
 
 

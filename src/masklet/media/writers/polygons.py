@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Float
 
-from masklet.media.files import StrPath, folder, whole
+from masklet.files import StrPath, atomic_write, make_folder
 from masklet.media.kinds import Kinds, Names
 from masklet.media.readers.source import Image, Source
 from masklet.media.writers.jsonlist import JsonList
@@ -57,7 +57,7 @@ class YoloTxts(Writer):
     def __init__(
         self, path: StrPath, source: Source, names: Names | None = None, *, tolerance: float = TOLERANCE
     ) -> None:
-        self._folder = folder(path)
+        self._folder = make_folder(path)
         self._kinds = Kinds(names or {})
         self._source = source
         self._tolerance = tolerance
@@ -73,11 +73,11 @@ class YoloTxts(Writer):
                     f"{self._kinds.number(id)} {' '.join(f'{value:.6f}' for value in outline.flat)}\n"
                 )
         name = Path(self._source.file_name(masks.frame)).stem
-        with whole(self._folder / f"{name}.txt") as part:
+        with atomic_write(self._folder / f"{name}.txt") as part:
             part.write_text("".join(lines))
 
     def close(self) -> None:
-        with whole(self._folder / "classes.txt") as part:
+        with atomic_write(self._folder / "classes.txt") as part:
             part.write_text("".join(f"{name}\n" for name in self._kinds.all))
 
 

@@ -8,7 +8,7 @@ from tempfile import TemporaryFile
 from typing import TypedDict, cast
 
 from masklet import rle
-from masklet.media.files import StrPath, folder, writing
+from masklet.files import StrPath, make_folder, write_errors
 from masklet.types import Masks
 
 
@@ -29,8 +29,8 @@ class Shelf:
 
     def __init__(self, path: StrPath) -> None:
         self._path = path
-        place = folder(Path(path).parent)
-        with writing(path):
+        place = make_folder(Path(path).parent)
+        with write_errors(path):
             self._file = TemporaryFile(dir=place)  # noqa: SIM115 - open until `close`
         self._places: dict[int, dict[int, int]] = {}
         self.sizes: dict[int, tuple[int, int]] = {}  # (H, W) of every frame that was put
@@ -49,7 +49,7 @@ class Shelf:
         for id, code, (x0, y0, x1, y1), iou in rows:
             box = [x0, y0, x1 - x0, y1 - y0]
             kept = Kept(segmentation=code, area=rle.area(code), bbox=box, score=round(iou, 4))
-            with writing(self._path):
+            with write_errors(self._path):
                 place = self._file.seek(0, 2)
                 self._file.write(json.dumps(kept).encode() + b"\n")
             self._places.setdefault(id, {})[masks.frame] = place

@@ -1,0 +1,77 @@
+"""Files that are complete or absent. Everything that masklet writes goes through `atomic_write`."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from masklet.errors import MaskletError, MediaError
+
+StrPath = str | os.PathLike[str]
+
+PART = ".part"  # ends the stem of every file that is not complete yet
+
+
+@contextmanager
+def write_errors(path: StrPath, error: type[MaskletError] = MediaError) -> Iterator[None]:
+    """Raise the system's errors while writing `path` as one sentence."""
+    try:
+        yield
+    except OSError as failure:
+        reason = (failure.strerror or str(failure)).lower()
+        raise error(f"{path} cannot be written: {reason}.") from failure
+
+
+def make_folder(path: StrPath) -> Path:
+    """Make a folder where it is missing, and check that files can be written into it."""
+    path = Path(path)
+    with write_errors(path):
+        path.mkdir(parents=True, exist_ok=True)
+        if not os.access(path, os.W_OK):
+            raise PermissionError(13, "permission denied")
+    return path
+
+
+def temporary_path(path: StrPath) -> Path:
+    """A hidden name beside `path`, for its content until that is complete. Two writers never share one.
+
+    >>> temporary_path("out/clip.mp4").match("out/.clip.*.part.mp4")
+    True
+    """
+    path = Path(path)
+    return path.with_name(f".{path.stem}.{secrets.token_hex(4)}{PART}{path.suffix}")
+
+
+@contextmanager
+def atomic_write(path: StrPath, error: type[MaskletError] = MediaError) -> Iterator[Path]:
+    """Write a file under a temporary name; it gets its own name if the block succeeds, else it is removed.
+
+    Args:
+        path: The file. Its folder is made; a file that is already there stays until the new one is complete.
+        error: Raised, with one sentence, when the system cannot write.
+
+    Yields:
+        The path to write to.
+
+    Example:
+        >>> import tempfile
+        >>> note = Path(tempfile.mkdtemp(), "note.txt")
+        >>> with atomic_write(note) as part:
+        ...     _ = part.write_text("all of it")
+        >>> [file.name for file in note.parent.iterdir()]
+        ['note.txt']
+    """
+    part = temporary_path(path)
+    try:
+        with write_errors(path, error):
+            part.parent.mkdir(parents=True, exist_ok=True)
+            part.touch()
+            mode = part.stat().st_mode  # as the umask has it: some libraries make a file of their own, 0600
+            yield part
+            part.chmod(mode)
+            os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
