@@ -15,6 +15,7 @@ from numpy.random import Generator
 
 from masklet.synthetic import director
 from masklet.synthetic.clip import Clip
+from masklet.synthetic.director import Stock
 from masklet.synthetic.effects import make_grain
 from masklet.synthetic.pictures import Picture
 from masklet.synthetic.stills import still
@@ -28,14 +29,17 @@ class Mix:
     moved : a real picture moved whole, its instances as objects, things passing before it
     pasted : cut-outs over a real picture, each on its own way
     procedural : bodies and backgrounds from nothing
+    filmed : cut-outs over a stretch of a real video
     """
 
     still: float
     moved: float
     pasted: float
     procedural: float
+    filmed: float = 0.0
 
 
+THIN = 4  # a thing that fills less of its box than a fourth is thin
 STILLS = Mix(still=0.85, moved=0.0, pasted=0.12, procedural=0.03)
 CLIPS = Mix(still=0.0, moved=0.45, pasted=0.47, procedural=0.08)
 
@@ -43,7 +47,7 @@ CLIPS = Mix(still=0.0, moved=0.45, pasted=0.47, procedural=0.08)
 class Composer:
     """Makes clip after clip.
 
-    pictures : what real clips are made of; may be empty
+    stock : what real clips are made of: pictures, or these and more; may be empty
     size, frames : of every clip
     objects : the most that a clip labels; it always has at least one, visible on its first frame
     smallest : part of the first frame that an object must cover to be labelled
@@ -52,7 +56,7 @@ class Composer:
 
     def __init__(
         self,
-        pictures: Sequence[Picture],
+        stock: Stock | Sequence[Picture],
         size: int,
         frames: int,
         objects: int,
@@ -62,18 +66,19 @@ class Composer:
         pace: float = 1.0,
     ) -> None:
         self.seed, self.smallest = seed, smallest
+        stock = stock if isinstance(stock, Stock) else Stock(stock)
         mix = mix or (STILLS if frames == 1 else CLIPS)
         if frames > 1 and mix.still:
             raise ValueError(
                 f"stills are clips of one frame. Got frames={frames} and a weight of {mix.still} for stills."
             )
-        weights = np.array(astuple(mix)) * ((1, 1, 1, 1) if pictures else (0, 0, 0, 1))
+        weights = np.array(astuple(mix)) * (*[bool(stock.pictures)] * 3, True, bool(stock.films))
         if weights.sum() <= 0:
             raise ValueError(
                 "without pictures only procedural clips can be made, and the mix gives them no weight."
             )
         self.weights = weights / weights.sum()
-        self.stock = director.Stock(pictures)
+        self.stock = stock
         self.shot = director.Shot(size, frames, objects, make_grain(size + 128), pace)
 
     def clip(self, number: int) -> Clip:
@@ -85,12 +90,19 @@ class Composer:
                 return clip
 
     def _compose(self, rng: Generator) -> Clip:
-        kind = rng.choice(4, p=self.weights)
+        kind = rng.choice(len(self.weights), p=self.weights)
         if kind == 0:
             picture, index = self.stock.instance(rng)
             return still(rng, picture, index, self.shot.size, self.shot.grain)
-        build = (director.moved, director.pasted, director.procedural)[kind - 1]
+        build = (director.moved, director.pasted, director.procedural, director.filmed)[kind - 1]
         return build(rng, self.stock, self.shot).film(self.shot.size)
+
+    def _large_enough(self, mask: np.ndarray) -> bool:
+        """Thin things count by the box that they span."""
+        area = mask.mean()
+        if area < self.smallest / THIN:
+            return False
+        return bool(area >= self.smallest or _box_area(mask) >= THIN * self.smallest)
 
     def _keep_visible(self, rng: Generator, clip: Clip) -> Clip:
         """Only objects that are neither specks nor everything on the first frame, no more than are asked for.
@@ -98,9 +110,16 @@ class Composer:
         Where one is but a speck later, it counts as hidden.
         """
         area = clip.masks.mean(axis=(2, 3))
-        usable = np.flatnonzero((area[0] >= self.smallest) & (area[0] <= 0.9))
+        enough = np.array([self._large_enough(mask) for mask in clip.masks[0]], dtype=bool)
+        usable = np.flatnonzero(enough & (area[0] <= 0.9))
         if len(usable) > self.shot.objects:
             usable = np.sort(rng.choice(usable, self.shot.objects, replace=False))
         masks = clip.masks[:, usable].copy()
         masks[area[:, usable] < 1e-4] = False
         return Clip(clip.images, masks)
+
+
+def _box_area(mask: np.ndarray) -> float:
+    """The part of a frame that the box around a mask takes."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    return float((rows[-1] - rows[0] + 1) * (columns[-1] - columns[0] + 1) / mask.size) if len(rows) else 0.0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -12,11 +12,13 @@ from numpy.random import Generator
 
 from masklet.synthetic import motion, sprites, textures
 from masklet.synthetic.effects import Camera
+from masklet.synthetic.films import Film, FilmBackdrop, cut_film
 from masklet.synthetic.pictures import Picture
 from masklet.synthetic.scenes import Backdrop, Scene
 from masklet.synthetic.sprites import Layer, Sprite
 
 CUTOUT = 0.02  # of its picture; smaller instances are too coarse to be pasted large
+LONG = 6  # frames; in a longer clip things leave and return more often
 MOVED = 0.008  # the box, of its picture; smaller instances hardly show where the whole picture moves
 
 
@@ -35,33 +37,64 @@ class Shot:
 
 
 class Stock:
-    """The pictures, and which of their instances make good cut-outs: large, and not cut off by an edge."""
+    """What clips are made of.
 
-    def __init__(self, pictures: Sequence[Picture]) -> None:
-        self.pictures = pictures
-        self.whole = [(each, good) for each in pictures if (good := _uncut(each))]
-        self.seen = [(each, good) for each in pictures if (good := each.covering(MOVED))]
-        self._crowds = np.cumsum([len(each) ** 0.5 for each in pictures])
+    Of pictures, it knows which instances make good cut-outs: large, and not cut off by an edge.
+
+    cutouts : things with an alpha channel, each a picture of one instance
+    films : unlabelled videos
+    weights : how often pictures of a set, whose name begins theirs, are taken; 1 where it is not named
+    drawn : the share of `cutouts` among real cut-outs
+    """
+
+    def __init__(
+        self,
+        pictures: Sequence[Picture],
+        cutouts: Sequence[Picture] = (),
+        films: Sequence[Film] = (),
+        weights: Mapping[str, float] | None = None,
+        drawn: float = 0.3,
+    ) -> None:
+        self.pictures, self.cutouts, self.films = pictures, cutouts, films
+        self.drawn = drawn if cutouts else 0.0
+        often = [(weights or {}).get(picture.name.split("/")[0], 1.0) for picture in pictures]
+        self._any = Choice([(picture, list(range(len(picture)))) for picture in pictures], often)
+        crowds = [weight * len(picture) ** 0.5 for picture, weight in zip(pictures, often, strict=True)]
+        self._crowds = Choice(self._any.items, crowds)
+        self.whole = Choice([(picture, _uncut(picture)) for picture in pictures], often)
+        self.seen = Choice([(picture, picture.covering(MOVED)) for picture in pictures], often)
 
     def picture(self, rng: Generator) -> Picture:
-        return self.pictures[int(rng.integers(len(self.pictures)))]
+        return self._any.draw(rng)[0]
+
+    def film(self, rng: Generator) -> Film:
+        return self.films[int(rng.integers(len(self.films)))]
 
     def instance(self, rng: Generator) -> tuple[Picture, int]:
         """Any instance of any picture, a picture with many somewhat more often."""
-        picture = self.pictures[int(np.searchsorted(self._crowds, rng.random() * self._crowds[-1]))]
-        return picture, int(rng.integers(len(picture)))
+        return self._crowds.draw(rng)
 
     def cutout(self, rng: Generator) -> tuple[Picture, int]:
-        return self._among(rng, self.whole)
+        if rng.random() < self.drawn:
+            return self.cutouts[int(rng.integers(len(self.cutouts)))], 0
+        return self.whole.draw(rng) if self.whole.items else self.instance(rng)
 
     def moving(self, rng: Generator) -> tuple[Picture, int]:
         """An instance that shows where its whole picture is moved."""
-        return self._among(rng, self.seen)
+        return self.seen.draw(rng) if self.seen.items else self.instance(rng)
 
-    def _among(self, rng: Generator, good: Sequence[tuple[Picture, list[int]]]) -> tuple[Picture, int]:
-        if not good:
-            return self.instance(rng)
-        picture, instances = good[int(rng.integers(len(good)))]
+
+class Choice:
+    """Pictures with some of their instances, each picture drawn as often as its weight says."""
+
+    def __init__(self, items: Sequence[tuple[Picture, list[int]]], weights: Sequence[float]) -> None:
+        kept = [(item, weight) for item, weight in zip(items, weights, strict=True) if item[1]]
+        self.items = [item for item, _ in kept]
+        self._sums = np.cumsum([weight for _, weight in kept])
+
+    def draw(self, rng: Generator) -> tuple[Picture, int]:
+        place = int(np.searchsorted(self._sums, rng.random() * self._sums[-1], side="right"))
+        picture, instances = self.items[min(place, len(self.items) - 1)]
         return picture, instances[int(rng.integers(len(instances)))]
 
 
@@ -97,6 +130,12 @@ def pasted(rng: Generator, stock: Stock, shot: Shot) -> Scene:
     return _populate(rng, stock, _backdrop(rng, stock.picture(rng), [], view, shot.size), view, shot)
 
 
+def filmed(rng: Generator, stock: Stock, shot: Shot) -> Scene:
+    """Cut-outs over a stretch of a real video, whose camera moves as real ones do."""
+    still = np.tile(np.eye(3), (shot.frames, 1, 1))
+    return _populate(rng, stock, cut_film(rng, stock.film(rng), shot.frames), still, shot, real=0.95)
+
+
 def procedural(rng: Generator, stock: Stock, shot: Shot) -> Scene:
     """Bodies and a background from nothing; bodies borrow surfaces from photographs, where there are any."""
     view = motion.camera(rng, shot.frames, shot.size, shot.pace)
@@ -106,7 +145,12 @@ def procedural(rng: Generator, stock: Stock, shot: Shot) -> Scene:
 
 
 def _populate(
-    rng: Generator, stock: Stock, backdrop: Backdrop, view: np.ndarray, shot: Shot, real: float = 0.85
+    rng: Generator,
+    stock: Stock,
+    backdrop: Backdrop | FilmBackdrop,
+    view: np.ndarray,
+    shot: Shot,
+    real: float = 0.85,
 ) -> Scene:
     """Things over a backdrop, near or far in any order.
 
@@ -133,7 +177,8 @@ def _thing(rng: Generator, stock: Stock, shot: Shot, real: float = 0.85) -> Spri
         return sprites.procedural(rng, shot.size, shot.frames, None)
     if rng.random() >= real:
         return sprites.procedural(rng, shot.size, shot.frames, stock.picture(rng))
-    return sprites.cutout(rng, *stock.cutout(rng), shot.size)
+    picture, index = stock.cutout(rng)
+    return sprites.cutout(rng, picture, index, shot.size)
 
 
 def _way(rng: Generator, shot: Shot, meet: np.ndarray | None = None) -> Float[np.ndarray, "t 2"]:
@@ -146,7 +191,7 @@ def _way(rng: Generator, shot: Shot, meet: np.ndarray | None = None) -> Float[np
     if meet is not None:
         return meet + way - way[int(rng.integers(shot.frames))]
     way += rng.uniform(0.15, 0.85, 2) * shot.size
-    if shot.frames > 2 and rng.random() < 0.1:
+    if shot.frames > 2 and rng.random() < (0.2 if shot.frames > LONG else 0.1):
         way += _excursion(rng, shot.frames, shot.size)
     return way
 

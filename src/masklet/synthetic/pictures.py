@@ -23,6 +23,7 @@ from masklet.files import atomic_write
 SMALLEST = 0.0005  # of the picture; smaller instances are dropped
 LARGEST = 0.9
 HELD_BACK = 0.08
+ALPHA = {".png", ".webp"}  # files that may have an alpha channel
 TWINS = {"coco-more/00115.jpg"}  # the same photo as coco-person/00343.jpg, which is held back
 
 
@@ -121,6 +122,32 @@ def load_pictures(folders: Sequence[Path], cache: Path, longest: int = 512) -> l
         shrunk = (shrink(footage, longest) for folder in folders for footage in find(folder))
         _pack([picture for picture in shrunk if len(picture)], data, index)
     return _unpack(data, index)
+
+
+def load_cutouts(folders: Sequence[Path], cache: Path, longest: int = 192) -> list[Picture]:
+    """Things with an alpha channel, each as a picture of one instance with nothing around it.
+
+    folders : each holds PNG or WebP files
+    """
+    files = [file for folder in folders for file in sorted(folder.iterdir()) if file.suffix in ALPHA]
+    key = hashlib.sha256("\n".join([str(longest), *map(_stamp, folders), str(len(files))]).encode())
+    data, index = (cache / f"cutouts-{key.hexdigest()[:12]}.{end}" for end in ("npy", "json"))
+    if not index.is_file():
+        cache.mkdir(parents=True, exist_ok=True)
+        read = [_read_cutout(file, longest) for file in files]
+        _pack([picture for picture in read if picture is not None and len(picture)], data, index)
+    return _unpack(data, index)
+
+
+def _read_cutout(file: Path, longest: int) -> Picture | None:
+    rgba = cv2.imread(str(file), cv2.IMREAD_UNCHANGED)
+    if rgba is None or rgba.ndim != 3 or rgba.shape[2] != 4:
+        return None
+    scale = min(1.0, longest / max(rgba.shape[:2]))
+    size = round(rgba.shape[1] * scale), round(rgba.shape[0] * scale)
+    shrunk = np.pad(cv2.resize(rgba, size, interpolation=cv2.INTER_AREA), ((4, 4), (4, 4), (0, 0)))
+    pixels = cv2.cvtColor(shrunk, cv2.COLOR_BGRA2RGB)
+    return make_picture(f"{file.parent.name}/{file.name}", pixels, [shrunk[..., 3] > 127])
 
 
 def _stamp(folder: Path) -> str:

@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float, UInt8
 from masklet.synthetic import motion
 from masklet.synthetic.clip import Clip
 from masklet.synthetic.effects import Camera
+from masklet.synthetic.films import FilmBackdrop
 from masklet.synthetic.sprites import Layer, darken, paste, smear
 
 
@@ -23,6 +24,9 @@ class Backdrop:
     path: Float[np.ndarray, "t 3 3"]  # picture to view
     elastic: motion.Elastic | None
     shutter: float
+
+    def __len__(self) -> int:
+        return len(self.path)
 
     def middle(self, index: int) -> Float[np.ndarray, " 2"]:
         """Where an object's middle is in the view on the first frame."""
@@ -47,15 +51,13 @@ class Scene:
     chosen : the layers that are objects, besides those of the backdrop
     """
 
-    backdrop: Backdrop
+    backdrop: Backdrop | FilmBackdrop
     layers: tuple[Layer, ...]
     chosen: tuple[int, ...]
     camera: Camera
 
     def film(self, size: int) -> Clip:
-        images, masks = zip(
-            *(self._shoot(frame, size) for frame in range(len(self.backdrop.path))), strict=True
-        )
+        images, masks = zip(*(self._shoot(frame, size) for frame in range(len(self.backdrop))), strict=True)
         return Clip(np.stack(images), np.stack(masks))
 
     def _shoot(self, frame: int, size: int) -> tuple[np.ndarray, np.ndarray]:

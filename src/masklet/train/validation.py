@@ -25,6 +25,8 @@ from masklet.train.rollout import Batch, Plan, Points, believed, normalised, rol
 from masklet.types import Candidates, FrameFeatures, MemorySelection
 
 CLICKS = 3
+BEST, OFF, HIGH = "1 click, best", "predicted IoU, off", "predicted IoU, too high"
+NOT_SUMMED = {BEST, OFF, HIGH}
 
 
 @dataclass(frozen=True)
@@ -33,16 +35,21 @@ class StillAnswers:
 
     offered : the three candidates for one click
     chosen : the one of them that the network itself prefers
+    predicted : the IoU that it has by its own account
     """
 
     offered: Float[Tensor, "b 3 h w"]
     chosen: Float[Tensor, "b h w"]
+    predicted: Float[Tensor, " b"]
     clicks: Float[Tensor, "b h w"]
     box: Float[Tensor, "b h w"]
 
 
 def examine(model: Sam2, exam: Exam) -> dict[str, float]:
-    """Mean IoU over the objects of all stills, and mean J over those of all clips; `mean` sums it up."""
+    """Mean IoU over the objects of all stills, and mean J over those of all clips; `mean` sums it up.
+
+    Beside them, of one click: how far the IoU that the network predicts is off, and how much too high it is.
+    """
     found: dict[str, list[float]] = defaultdict(list)
     for still in exam.stills:
         for name, scores in score_still(model, still).items():
@@ -50,7 +57,7 @@ def examine(model: Sam2, exam: Exam) -> dict[str, float]:
     for clip in exam.clips:
         found["following"] += score_clip(model, clip).tolist()
     means = {name: float(np.mean(scores)) for name, scores in found.items()}
-    judged = [score for name, score in means.items() if name != "1 click, best"]
+    judged = [score for name, score in means.items() if name not in NOT_SUMMED]
     return {**means, "mean": float(np.mean(judged))}
 
 
@@ -58,9 +65,12 @@ def score_still(model: Sam2, still: Clip) -> dict[str, Float[Tensor, " b"]]:
     """The IoU of each object, in each way of prompting."""
     answers = answer_still(model, still)
     truth = torch.from_numpy(still.masks[0]).to(model.device)
+    chosen = _iou(answers.chosen[:, None], truth)[:, 0]
     return {
-        "1 click, best": _iou(answers.offered, truth).max(dim=1).values,
-        "1 click": _iou(answers.chosen[:, None], truth)[:, 0],
+        BEST: _iou(answers.offered, truth).max(dim=1).values,
+        "1 click": chosen,
+        OFF: (answers.predicted - chosen).abs(),
+        HIGH: answers.predicted - chosen,
         f"{CLICKS} clicks": _iou(answers.clicks[:, None], truth)[:, 0],
         "box": _iou(answers.box[:, None], truth)[:, 0],
     }
@@ -76,13 +86,13 @@ def answer_still(model: Sam2, still: Clip) -> StillAnswers:
 
     points = Points.none(len(truth), device).and_click(simulated_user.center_click(None, truth))
     first = model.decode(features, context, points.xy, points.labels)
-    believe = believed(first).logits
-    answer = believe
+    prediction = believed(first)
+    answer = prediction.logits
     for _ in range(CLICKS - 1):
         points = points.and_click(simulated_user.center_click(_mask(answer, truth), truth))
         answer = _single(model, features, context, points, answer)
     box = _single(model, features, context, Points.box(simulated_user.tight_box(truth)), None)
-    return StillAnswers(first.logits, believe, answer, box)
+    return StillAnswers(first.logits, prediction.logits, prediction.iou, answer, box)
 
 
 def _single(
