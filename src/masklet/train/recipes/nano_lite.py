@@ -47,7 +47,10 @@ WEIGHTS = {
 }
 STILLS = Mix(still=0.85, moved=0.0, pasted=0.1, procedural=0.02, filmed=0.03)
 CLIPS = Mix(still=0.0, moved=0.4, pasted=0.32, procedural=0.05, filmed=0.23)
-REAL = 0.2  # of the clips are real ones, where there are labelled videos
+REAL, EACH_REAL = (
+    0.2,
+    0.02,
+)  # of the clips are real ones, where there are labelled videos; a few do not get so much
 
 
 def recipe(order: Order) -> Recipe:
@@ -76,7 +79,8 @@ def recipe(order: Order) -> Recipe:
         if frames == 1 or not videos:
             return composed
         real = Sampler(videos, size, frames, 3, SEED + size).clip
-        return Mixture(((1 - REAL, composed), (REAL, real)), SEED + size).clip
+        share = min(REAL, EACH_REAL * len(videos))
+        return Mixture(((1 - share, composed), (share, real)), SEED + size).clip
 
     def stage(
         name: str,
