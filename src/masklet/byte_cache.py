@@ -1,0 +1,84 @@
+"""The one cache of the project: the values used last, up to so many bytes."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from threading import RLock
+from typing import Generic, TypeVar
+
+Key = TypeVar("Key", bound=Hashable)
+Value = TypeVar("Value")
+
+
+class ByteCache(Generic[Key, Value]):
+    """A mapping that removes the least recently used values when they need too many bytes. Thread-safe.
+
+    >>> cache = ByteCache(10, size=len)
+    >>> for key, value in [("a", "12345"), ("b", "1234"), ("c", "123")]:
+    ...     cache.put(key, value)
+    >>> cache.get("a"), cache.get("b"), cache.nbytes
+    (None, '1234', 7)
+
+    Args:
+        max_bytes: How many bytes the values may need together.
+        size: The bytes of a value.
+        min_items: So many values stay, however large they are.
+        on_evict: Called with the key and value that were removed to make room.
+    """
+
+    def __init__(
+        self,
+        max_bytes: int,
+        size: Callable[[Value], int],
+        *,
+        min_items: int = 0,
+        on_evict: Callable[[Key, Value], None] | None = None,
+    ) -> None:
+        self.max_bytes = max_bytes
+        self.nbytes = 0
+        self._size = size
+        self._min_items = min_items
+        self._on_evict = on_evict
+        self._values: OrderedDict[Key, Value] = OrderedDict()
+        self._lock = RLock()
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __contains__(self, key: Key) -> bool:
+        return key in self._values
+
+    def get(self, key: Key) -> Value | None:
+        """The value, which then is the most recently used one; None if it is not in the cache."""
+        with self._lock:
+            value = self._values.get(key)
+            if value is not None:
+                self._values.move_to_end(key)
+            return value
+
+    def put(self, key: Key, value: Value) -> None:
+        """Add a value, or replace the one of this key, and remove old ones if there is no room."""
+        with self._lock:
+            self.pop(key)
+            self._values[key] = value
+            self.nbytes += self._size(value)
+            while self.nbytes > self.max_bytes and len(self._values) > self._min_items:
+                oldest = next(iter(self._values))
+                evicted = self.pop(oldest)
+                if self._on_evict is not None and evicted is not None:
+                    self._on_evict(oldest, evicted)
+
+    def pop(self, key: Key) -> Value | None:
+        """Remove a value and return it; None if it is not in the cache."""
+        with self._lock:
+            value = self._values.pop(key, None)
+            if value is not None:
+                self.nbytes -= self._size(value)
+            return value
+
+    def clear(self) -> None:
+        """Remove all values."""
+        with self._lock:
+            self._values.clear()
+            self.nbytes = 0
