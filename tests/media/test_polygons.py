@@ -15,7 +15,7 @@ from hypothesis.extra.numpy import arrays
 from pycocotools import mask as coco
 
 from masklet.media import PolygonsJson, YoloTxts, open_frames, outlines
-from masklet.media.writers.polygons import Ring, joined
+from masklet.media.writers.polygons import Ring, join_rings
 from media.made import box_mask, made_masks, numbered
 
 SIZE = (48, 64)
@@ -51,7 +51,7 @@ def test_without_tolerance_they_fill_to_the_same_mask(mask: np.ndarray) -> None:
     rings = [ring for polygon in outlines(mask, 0) for ring in polygon]
     assert (filled(rings, mask.shape) == mask).all()
     if rings:
-        assert (filled([joined(rings)], mask.shape) == mask).all()
+        assert (filled([join_rings(rings)], mask.shape) == mask).all()
 
 
 def test_parts_and_holes() -> None:

@@ -19,7 +19,7 @@ from masklet.errors import MediaError
 from masklet.files import atomic_write
 from masklet.media import (
     FORMATS,
-    Behind,
+    BackgroundWriter,
     Format,
     Frames,
     MaskletsJson,
@@ -120,13 +120,13 @@ class TestWholeFiles:
             raise KeyboardInterrupt
         assert [each.name for each in tmp_path.iterdir()] == ["note.txt"] and path.read_text() == "old"
 
-    def test_behind_writes_all_in_order(self, source: Frames, tmp_path: Path) -> None:
+    def test_the_background_writes_all_in_order(self, source: Frames, tmp_path: Path) -> None:
         inner = MaskletsJson(tmp_path / "masklets.json", source)
-        write(Behind(inner, room=1), source)
+        write(BackgroundWriter(inner, queue_size=1), source)
         assert_same(list(read_masklets(tmp_path / "masklets.json")), CLIP)
 
-    def test_what_fails_behind_is_raised(self, source: Frames, tmp_path: Path) -> None:
-        writer = Behind(OverlayVideo(tmp_path / "overlay.mp4", source))
+    def test_errors_in_the_background_are_raised(self, source: Frames, tmp_path: Path) -> None:
+        writer = BackgroundWriter(OverlayVideo(tmp_path / "overlay.mp4", source))
         writer.write(source[1], CLIP[1])
         writer.write(source[0], CLIP[0])
         with pytest.raises(MediaError, match="in order"):

@@ -45,9 +45,9 @@ class Results:
         return [self.folder / each.path for each in self.formats]
 
     def writers(self, frames: Frames) -> Writer:
-        from masklet.media import Behind, writers
+        from masklet.media import BackgroundWriter, writers
 
-        return Behind(writers([each.name for each in self.formats], self.folder, frames))
+        return BackgroundWriter(writers([each.name for each in self.formats], self.folder, frames))
 
 
 def progress_bar() -> Progress:

@@ -18,6 +18,7 @@ from masklet import rle
 from masklet.errors import MissingExtra
 from masklet.evaluate.rows import Row, Shot
 from masklet.files import atomic_write
+from masklet.media import paint_masks
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -195,10 +196,8 @@ def near(region: np.ndarray) -> tuple[slice, slice]:
 
 def painted(image: np.ndarray, truth: np.ndarray, answer: np.ndarray) -> np.ndarray:
     """An image with what was hit, missed and exceeded in three colours."""
-    colours = image.astype(np.float32)
-    for region, colour in ((truth & answer, HIT), (truth & ~answer, MISSED), (answer & ~truth, EXCEEDED)):
-        colours[region] = 0.5 * colours[region] + 0.5 * np.array(colour, dtype=np.float32)
-    return colours.astype(np.uint8)
+    regions = (truth & answer, HIT), (truth & ~answer, MISSED), (answer & ~truth, EXCEEDED)
+    return paint_masks(image, regions, fill=0.5, outline=0)
 
 
 def _grouped(rows: Iterable[Row], key: Callable[[Row], str]) -> dict[str, list[Row]]:

@@ -5,28 +5,27 @@ from masklet.media.readers.frames import Frames, open_frames
 from masklet.media.readers.live import Stream, stream
 from masklet.media.readers.pictures import find_pictures, read_image
 from masklet.media.readers.source import Image, NoSuchFrame, Source
-from masklet.media.writers.cutout import CutoutPngs, CutoutVideo, cutout
+from masklet.media.writers.coco import CocoJson, SavJson, YouTubeVisJson
+from masklet.media.writers.cutout import CutoutPngs, CutoutVideo, FramePictures, cutout
 from masklet.media.writers.cvat import CvatMasks, CvatTracks
-from masklet.media.writers.datasets import CocoJson, SavJson, YouTubeVisJson
+from masklet.media.writers.label_studio import LabelStudioBrushes, LabelStudioVideo, brush_region, brush_rle
 from masklet.media.writers.labels import (
     ObjectPngs,
     PalettePngs,
     check_ids,
+    davis_palette,
     read_label_map,
     read_label_maps,
     write_label_map,
 )
-from masklet.media.writers.labelstudio import LabelStudioBrushes, LabelStudioVideo, brush_region, brush_rle
 from masklet.media.writers.masklets import MaskletsJson, read_masklets
-from masklet.media.writers.overlay import OverlayPng, OverlayVideo, overlay
-from masklet.media.writers.palette import color, davis_palette
+from masklet.media.writers.overlay import OverlayPng, OverlayVideo, color, overlay, paint_masks
 from masklet.media.writers.polygons import PolygonsJson, YoloTxts, outlines
-from masklet.media.writers.stills import FramePictures
-from masklet.media.writers.writer import Behind, Writer, Writers
+from masklet.media.writers.writer import BackgroundWriter, Writer, Writers
 
 __all__ = [
     "FORMATS",
-    "Behind",
+    "BackgroundWriter",
     "CocoJson",
     "CutoutPngs",
     "CutoutVideo",
@@ -63,6 +62,7 @@ __all__ = [
     "open_frames",
     "outlines",
     "overlay",
+    "paint_masks",
     "read_image",
     "read_label_map",
     "read_label_maps",

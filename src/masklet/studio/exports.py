@@ -159,7 +159,7 @@ class Exports:
         frames = self._frames(wanted)
         called = {id: thing.name for id, thing in wanted.state.things.items()}
         blank = np.broadcast_to(np.uint8(0), (*live.frames.size, 3))
-        painted = format.pictured
+        painted = format.shows_frames
         with writers([wanted.format], folder, live.frames, called) as writer:
             for done, masks in enumerate(self._masks(live, wanted, frames)):
                 writer.write(live.frames[masks.frame] if painted else blank, masks)
@@ -184,7 +184,7 @@ class Exports:
             )
         if not found:
             raise Refusal(409, "nothing", "there are no masks yet.")
-        return range(found[0], found[-1] + 1) if FORMATS[wanted.format].pictured else found
+        return range(found[0], found[-1] + 1) if FORMATS[wanted.format].shows_frames else found
 
     def _masks(self, live: Live, wanted: Wanted, frames: range | list[int]) -> Iterator[Masks]:
         script = dict(outline_of(wanted.state.steps))

@@ -16,6 +16,7 @@ from jinja2 import Environment, PackageLoader
 from torch import Tensor
 
 from masklet.files import atomic_write
+from masklet.media import color, paint_masks
 from masklet.model import Sam2
 from masklet.synthetic.clip import Clip
 from masklet.train.recipe import Recipe
@@ -26,7 +27,6 @@ PICTURED = 8
 PICTURE_WIDTH = 256
 POINTS = 200  # of a curve; longer logs are averaged
 SMOOTHED = 20  # parts of a curve over which its smooth line averages; one with fewer points is its own
-COLOURS = np.array([(255, 80, 60), (60, 200, 90), (30, 144, 255), (255, 190, 40), (190, 90, 255)])
 HELD_BACK = "held back, "
 HELD_LOSS = HELD_BACK + "loss"
 CURVES = ("loss", "focal", "dice", "iou", "score", "rate")
@@ -139,10 +139,7 @@ def _masks(logits: Tensor, still: Clip) -> Bool[np.ndarray, "b H W"]:
 
 def painted(image: UInt8[np.ndarray, "H W 3"], masks: Bool[np.ndarray, "b H W"]) -> np.ndarray:
     """An image with each mask in a colour of its own."""
-    colours = image.astype(np.float32)
-    for index, mask in enumerate(masks):
-        colours[mask] = 0.45 * colours[mask] + 0.55 * COLOURS[index % len(COLOURS)]
-    return colours.astype(np.uint8)
+    return paint_masks(image, [(mask, color(id)) for id, mask in enumerate(masks, 1)], fill=0.55, outline=0)
 
 
 def _narrowed(image: UInt8[np.ndarray, "H W 3"]) -> np.ndarray:

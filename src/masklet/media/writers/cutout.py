@@ -1,8 +1,6 @@
-"""Objects cut out of their pictures: everything else is transparent."""
+"""The pictures themselves: objects cut out of them, with all else transparent; or whole, as they are."""
 
 from __future__ import annotations
-
-from fractions import Fraction
 
 import cv2
 import numpy as np
@@ -11,23 +9,26 @@ from jaxtyping import UInt8
 
 from masklet.files import StrPath, atomic_write, make_folder
 from masklet.media.readers.source import Image, Source, numbered
-from masklet.media.writers.encoder import Coding, VideoWriter
+from masklet.media.writers.video import VP9_ALPHA, VideoWriter
 from masklet.media.writers.writer import Writer
 from masklet.types import Masks
 
-MARGIN = 4  # pixels of the picture kept around the objects, out of sight
+MARGIN = 4  # transparent pixels around the objects that keep the picture's colour
 
 
 def cutout(image: Image, masks: Masks, *, margin: int = 0) -> UInt8[np.ndarray, "H W 4"]:
     """The picture as RGBA: opaque where any object is, transparent and black elsewhere.
 
-    margin : so many transparent pixels around the objects keep their colour
+    Args:
+        image: The picture.
+        masks: Its masks.
+        margin: Transparent pixels around the objects that keep their colour.
     """
     inside = np.zeros(image.shape[:2], dtype=np.uint8)
     for _, mask in masks.items():
         inside |= mask
-    kept = cv2.dilate(inside, np.ones((2 * margin + 1, 2 * margin + 1), np.uint8)) if margin else inside
-    return np.dstack([image * kept[:, :, None], inside * np.uint8(255)])
+    colored = cv2.dilate(inside, np.ones((2 * margin + 1, 2 * margin + 1), np.uint8)) if margin else inside
+    return np.dstack([image * colored[:, :, None], inside * np.uint8(255)])
 
 
 class CutoutPngs(Writer):
@@ -45,19 +46,25 @@ class CutoutPngs(Writer):
 class CutoutVideo(VideoWriter):
     """VP9 with alpha in WebM, which browsers and editors play over whatever lies below."""
 
-    coding = Coding(
-        container="webm",
-        codec="libvpx-vp9",
-        pixels="yuva420p",
-        tuning={"crf": "24", "b": "0", "deadline": "realtime", "cpu-used": "6", "row-mt": "1"},
-        options={},
-        tick=Fraction(1, 1000),
-    )
-
-    def __init__(self, path: StrPath, source: Source) -> None:
-        super().__init__(path, source)
-        self._stream.metadata["alpha_mode"] = "1"
+    coding = VP9_ALPHA
 
     def picture(self, image: Image, masks: Masks) -> UInt8[np.ndarray, "H W 4"]:
         # Two by two pixels share their colour in a video: without a margin, edges would go dark.
         return cutout(image, masks, margin=MARGIN)
+
+
+class FramePictures(Writer):
+    """folder/00000.jpg, ...: the frames, under the names that COCO and YouTube-VIS files have for them.
+
+    Pictures with a file name keep it, and with it their format.
+    """
+
+    def __init__(self, path: StrPath, source: Source) -> None:
+        self._folder = make_folder(path)
+        self._source = source
+
+    def write(self, image: Image, masks: Masks) -> None:
+        path = self._folder / self._source.file_name(masks.frame)
+        format = PIL.Image.registered_extensions().get(path.suffix.lower(), "JPEG")
+        with atomic_write(path) as part:
+            PIL.Image.fromarray(image).save(part, format=format, quality=95)

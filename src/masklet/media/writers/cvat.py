@@ -6,83 +6,56 @@ https://docs.cvat.ai/docs/dataset_management/formats/xml_format/ describes the f
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sized
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from io import TextIOWrapper
+from pathlib import Path
 from xml.sax.saxutils import XMLGenerator
 from xml.sax.xmlreader import AttributesImpl
 
 import numpy as np
 
 from masklet import rle
-from masklet.files import StrPath, atomic_write
-from masklet.media.kinds import Kinds, Names
-from masklet.media.readers.source import Image, Source
-from masklet.media.writers.polygons import TOLERANCE, joined, outlines
-from masklet.media.writers.spool import Shelf
-from masklet.media.writers.writer import Writer
-from masklet.types import Masks
+from masklet.media.writers.polygons import TOLERANCE, join_rings, outlines
+from masklet.media.writers.spool import SpooledWriter
 
 
 class _Xml:
-    """XML that is written as it is said, so that no file is ever held as a whole."""
+    """XML that is written piece by piece, so that no file is in memory as a whole."""
 
-    def __init__(self, path: StrPath) -> None:
-        self._file = open(path, "w", encoding="utf-8")  # noqa: SIM115 - open until `close`
-        self._xml = XMLGenerator(self._file, encoding="utf-8", short_empty_elements=True)
+    def __init__(self, file: TextIOWrapper) -> None:
+        self._xml = XMLGenerator(file, encoding="utf-8", short_empty_elements=True)
         self._xml.startDocument()
 
     @contextmanager
     def within(self, tag: str, attributes: Mapping[str, object] | None = None) -> Iterator[None]:
-        said = {name: str(value) for name, value in (attributes or {}).items()}
-        self._xml.startElement(tag, AttributesImpl(said))
+        texts = {name: str(value) for name, value in (attributes or {}).items()}
+        self._xml.startElement(tag, AttributesImpl(texts))
         yield
         self._xml.endElement(tag)
         self._xml.ignorableWhitespace("\n")
 
-    def element(self, tag: str, text: object = "", **attributes: object) -> None:
+    def element(self, tag: str, text: object = "", attributes: Mapping[str, object] | None = None) -> None:
         with self.within(tag, attributes):
             self._xml.characters(str(text))
 
-    def close(self) -> None:
-        self._file.close()
 
-
-class _CvatXml(Writer):
+class _CvatXml(SpooledWriter):
     mode: str
     shape: str
 
-    def __init__(self, path: StrPath, source: Source, names: Names | None = None) -> None:
-        self._path = path
-        self._source = source
-        self._kinds = Kinds(names or {})
-        self._shelf = Shelf(path)
-
-    def write(self, image: Image, masks: Masks) -> None:
-        self._shelf.put(masks)
-
-    def close(self) -> None:
-        if self._shelf.closed:
-            return
-        with atomic_write(self._path) as part:
-            xml = _Xml(part)
+    def write_file(self, path: Path) -> None:
+        with open(path, "w", encoding="utf-8") as file:
+            xml = _Xml(file)
             with xml.within("annotations"):
                 xml.element("version", "1.1")
-                self._meta(xml)
-                self.shapes(xml)
-            xml.close()
-        self._shelf.close()
+                self._write_meta(xml)
+                self.write_shapes(xml)
 
     @abstractmethod
-    def shapes(self, xml: _Xml) -> None: ...
+    def write_shapes(self, xml: _Xml) -> None: ...
 
-    @property
-    def _length(self) -> int:
-        """Frames of the whole source; of a stream, so far as it was written."""
-        return (
-            len(self._source) if isinstance(self._source, Sized) else max(self._shelf.frames, default=-1) + 1
-        )
-
-    def _meta(self, xml: _Xml) -> None:
+    def _write_meta(self, xml: _Xml) -> None:
         height, width = self._source.size
         with xml.within("meta"), xml.within("task"):
             xml.element("name", self._source.name)
@@ -90,7 +63,7 @@ class _CvatXml(Writer):
             xml.element("mode", self.mode)
             xml.element("flipped", "False")
             with xml.within("labels"):
-                for name in dict.fromkeys(map(self._kinds.name, self._shelf.ids)):
+                for name in dict.fromkeys(map(self._categories.name, self._spool.ids)):
                     with xml.within("label"):
                         xml.element("name", name)
                         xml.element("type", self.shape)
@@ -109,21 +82,22 @@ class CvatTracks(_CvatXml):
 
     mode, shape = "interpolation", "polygon"
 
-    def shapes(self, xml: _Xml) -> None:
-        for id in self._shelf.ids:
-            with xml.within("track", {"id": id, "label": self._kinds.name(id), "source": "auto"}):
-                self._track(xml, id)
+    def write_shapes(self, xml: _Xml) -> None:
+        for id in self._spool.ids:
+            with xml.within("track", {"id": id, "label": self._categories.name(id), "source": "auto"}):
+                self._write_track(xml, id)
 
-    def _track(self, xml: _Xml, id: int) -> None:
+    def _write_track(self, xml: _Xml, id: int) -> None:
         points = None
-        for frame in range(min(self._length, self._shelf.frames[-1] + 2)):
-            kept = self._shelf.get(id, frame)
-            if kept is None and points is None:
-                continue  # still out of sight; between keyframes CVAT keeps what was said last
-            outside = int(kept is None)
-            points = _points(rle.decode(kept["segmentation"])) if kept else points
-            xml.element("polygon", frame=frame, points=points, outside=outside, occluded=0, keyframe=1)
-            if kept is None:
+        for frame in range(min(self._length, self._spool.frames[-1] + 2)):
+            mask = self._spool.get(id, frame)
+            if mask is None and points is None:
+                continue  # still invisible; between keyframes CVAT repeats the last one
+            if mask is not None:
+                points = _points(rle.decode(mask["segmentation"]))
+            shape = {"frame": frame, "points": points, "outside": int(mask is None)}
+            xml.element("polygon", attributes={**shape, "occluded": 0, "keyframe": 1})
+            if mask is None:
                 points = None
 
 
@@ -132,43 +106,40 @@ class CvatMasks(_CvatXml):
 
     mode, shape = "annotation", "mask"
 
-    def shapes(self, xml: _Xml) -> None:
-        for frame in self._shelf.frames:
-            height, width = self._shelf.sizes[frame]
+    def write_shapes(self, xml: _Xml) -> None:
+        for frame in self._spool.frames:
+            height, width = self._spool.sizes[frame]
             name = self._source.file_name(frame)
             with xml.within("image", {"id": frame, "name": name, "width": width, "height": height}):
-                for id in self._shelf.ids:
-                    kept = self._shelf.get(id, frame)
-                    if kept:
-                        self._mask(xml, id, rle.decode(kept["segmentation"]), kept["bbox"])
+                for id, mask in self._spool.masks_on(frame):
+                    self._write_mask(xml, id, rle.decode(mask["segmentation"]), mask["bbox"])
 
-    def _mask(self, xml: _Xml, id: int, mask: np.ndarray, box: list[float]) -> None:
+    def _write_mask(self, xml: _Xml, id: int, mask: np.ndarray, box: list[float]) -> None:
         left, top, width, height = map(int, box)
-        part = mask[top : top + height, left : left + width]
-        xml.element(
-            "mask",
-            label=self._kinds.name(id),
-            source="auto",
-            occluded=0,
-            rle=", ".join(map(str, _runs(part))),
-            left=left,
-            top=top,
-            width=width,
-            height=height,
-            z_order=0,
-            group_id=id,
-        )
+        attributes = {
+            "label": self._categories.name(id),
+            "source": "auto",
+            "occluded": 0,
+            "rle": ", ".join(map(str, _run_lengths(mask[top : top + height, left : left + width]))),
+            "left": left,
+            "top": top,
+            "width": width,
+            "height": height,
+            "z_order": 0,
+            "group_id": id,
+        }
+        xml.element("mask", attributes=attributes)
 
 
 def _points(mask: np.ndarray) -> str:
     rings = [ring for polygon in outlines(mask, TOLERANCE) for ring in polygon]
-    return ";".join(f"{x:.2f},{y:.2f}" for x, y in joined(rings))
+    return ";".join(f"{x:.2f},{y:.2f}" for x, y in join_rings(rings))
 
 
-def _runs(mask: np.ndarray) -> list[int]:
+def _run_lengths(mask: np.ndarray) -> list[int]:
     """Lengths of runs, row by row; the first is of the background, and may be 0.
 
-    >>> _runs(np.array([[True, True, False], [False, False, True]]))
+    >>> _run_lengths(np.array([[True, True, False], [False, False, True]]))
     [0, 2, 3, 1]
     """
     pixels = np.concatenate([[False], mask.ravel()])

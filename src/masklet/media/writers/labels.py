@@ -12,7 +12,6 @@ from masklet.errors import MediaError
 from masklet.files import StrPath, atomic_write, make_folder
 from masklet.media.readers.pictures import find_pictures
 from masklet.media.readers.source import Image, numbered
-from masklet.media.writers.palette import davis_palette
 from masklet.media.writers.writer import Writer
 from masklet.types import Masks
 
@@ -41,16 +40,15 @@ class ObjectPngs(Writer):
 
     def write(self, image: Image, masks: Masks) -> None:
         for id, mask in masks.items():
-            place = make_folder(self._folder / f"{id:03d}")
-            write_label_map(place / numbered(masks.frame, ".png"), mask)
+            write_label_map(self._folder / f"{id:03d}" / numbered(masks.frame, ".png"), mask)
 
 
 def check_ids(ids: tuple[int, ...]) -> None:
     """Refuse ids that a pixel of a label map cannot hold."""
-    unfit = [id for id in ids if not 1 <= id <= HIGHEST]
-    if unfit:
+    refused = [id for id in ids if not 1 <= id <= HIGHEST]
+    if refused:
         raise MediaError(
-            f"a label map holds object ids 1 to {HIGHEST}. Got {', '.join(map(str, unfit))}: choose other "
+            f"a label map holds object ids 1 to {HIGHEST}. Got {', '.join(map(str, refused))}: choose other "
             f"ids, or write masklets.json or a PNG for each object."
         )
 
@@ -64,6 +62,20 @@ def write_label_map(path: StrPath, labels: np.ndarray) -> None:
         picture.putpalette(davis_palette().tobytes())
     with atomic_write(path) as part:
         picture.save(part, format="PNG", compress_level=1)  # a label map is small at any level
+
+
+def davis_palette() -> np.ndarray:
+    """uint8 (256, 3). An id's bits go to red, green and blue in turn, the lowest as the brightest.
+
+    >>> davis_palette()[:4].tolist()
+    [[0, 0, 0], [128, 0, 0], [0, 128, 0], [128, 128, 0]]
+    """
+    ids = np.arange(256)[:, None]
+    channels = np.arange(3)
+    palette = np.zeros((256, 3), dtype=np.uint8)
+    for bit in range(8):
+        palette |= ((ids >> (3 * bit + channels) & 1) << (7 - bit)).astype(np.uint8)
+    return palette
 
 
 def read_label_map(path: StrPath) -> np.ndarray:

@@ -1,35 +1,51 @@
-"""masklets.json, masklet's own record of a video: every mask with what the model thinks of it; and back."""
+"""masklets.json, masklet's own record of a video: every mask with its scores; written, and read back.
+
+`FrameList` is the file's form: JSON that is valid after every frame, so that neither Ctrl-C, a crash nor a
+full disk costs what is written.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+import os
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
 
 from masklet import rle
-from masklet.files import StrPath
+from masklet.errors import MediaError
+from masklet.files import StrPath, atomic_write, make_folder, temporary_path, write_errors
 from masklet.media.readers.source import Image, Source
-from masklet.media.writers.jsonlist import JsonList, read_list
 from masklet.media.writers.writer import Writer
 from masklet.types import Masks
 
+_END = b"\n]}\n"
+
 
 class MaskletsJson(Writer):
-    """Per frame and object: COCO RLE, predicted IoU, object score, box (x0, y0, x1, y1). Always valid."""
+    """For each frame and object: COCO RLE, predicted IoU, object score, box x0, y0, x1, y1. Always valid."""
 
     def __init__(self, path: StrPath, source: Source) -> None:
         self._source = source
         head = {"version": 1, "source": source.name, "size": list(source.size), "fps": source.fps}
-        self._list = JsonList(path, head)
+        self._list = FrameList(path, head)
 
     def write(self, image: Image, masks: Masks) -> None:
-        iou, score = masks.iou.tolist(), masks.score.tolist()
+        rows = zip(
+            masks.ids,
+            masks.iou.tolist(),
+            masks.score.tolist(),
+            masks.boxes.tolist(),
+            masks.rle(),
+            strict=True,
+        )
         objects = [
-            {"id": id, "iou": round(iou[row], 4), "score": round(score[row], 3), "box": box, "rle": code}
-            for row, (id, box, code) in enumerate(
-                zip(masks.ids, masks.boxes.tolist(), masks.rle(), strict=True)
-            )
+            {"id": id, "iou": round(iou, 4), "score": round(score, 3), "box": box, "rle": code}
+            for id, iou, score, box, code in rows
         ]
         seconds = round(self._source.time(masks.frame), 6)
         self._list.write(masks.frame, {"time": seconds, "objects": objects})
@@ -39,18 +55,136 @@ class MaskletsJson(Writer):
 
 
 def read_masklets(path: StrPath) -> Iterator[Masks]:
-    """The frames of a masklets.json, in its order, with the masks that were written."""
-    head, records = read_list(path)
+    """Read the frames of a masklets.json, in its order, with the masks that were written."""
+    head, entries = read_frame_list(path)
     height, width = head["size"]
-    for record in records:
-        objects = record["objects"]
-        masks = [rle.decode(each["rle"]) for each in objects]
+    for entry in entries:
+        objects = entry["objects"]
+        masks = [rle.decode(obj["rle"]) for obj in objects]
         inside = torch.from_numpy(np.stack(masks) if masks else np.zeros((0, height, width), dtype=bool))
         yield Masks(
-            frame=record["frame"],
-            ids=tuple(each["id"] for each in objects),
-            low_res=torch.where(inside, 1.0, -1.0),  # all that is known of the logits is their sign
+            frame=entry["frame"],
+            ids=tuple(obj["id"] for obj in objects),
+            low_res=torch.where(inside, 1.0, -1.0),  # the file has the masks, which are the logits' signs
             size=(height, width),
-            iou=torch.tensor([float(each["iou"]) for each in objects]),
-            score=torch.tensor([float(each["score"]) for each in objects]),
+            iou=torch.tensor([float(obj["iou"]) for obj in objects]),
+            score=torch.tensor([float(obj["score"]) for obj in objects]),
         )
+
+
+class FrameList:
+    """A file `{..., "frames": [{"frame": 0, "objects": [{"id": 1, ...}]}, ...]}`, one line a frame.
+
+    The file is valid at all times: the next line and a new end are written over the old end. Memory does not
+    grow. An earlier file of the same name stays until this one is closed.
+
+    Args:
+        path: The file.
+        head: What precedes the frames.
+    """
+
+    def __init__(self, path: StrPath, head: Mapping[str, Any]) -> None:
+        self._path = Path(path)
+        self._start = json.dumps({**head, "frames": []}).removesuffix("]}").encode()
+        self._last = -1
+        self._is_in_order = True
+        make_folder(self._path.parent)
+        with write_errors(path):
+            self._part = temporary_path(path) if self._path.exists() else self._path
+            self._file = open(self._part, "w+b", buffering=0)  # noqa: SIM115 - open until `close`
+        self._end = 0
+        self._append(self._start)
+
+    def write(self, frame: int, entry: Mapping[str, Any]) -> None:
+        """Add a frame.
+
+        Args:
+            frame: Its number.
+            entry: Has "objects", a list of dicts that each have an "id".
+        """
+        separator = b"\n" if self._end == len(self._start) else b",\n"
+        self._append(separator + json.dumps({"frame": frame, **entry}).encode())
+        self._is_in_order = self._is_in_order and frame > self._last
+        self._last = frame
+
+    def close(self) -> None:
+        """Put the frames in order, and the objects of a frame that was written twice together."""
+        if self._file.closed:
+            return
+        self._file.close()
+        with write_errors(self._path):
+            if not self._is_in_order:
+                self._sort()
+            if self._part != self._path:
+                os.replace(self._part, self._path)
+
+    def _sort(self) -> None:
+        with atomic_write(self._part) as part, open(self._part, "rb") as old, open(part, "wb") as new:
+            new.write(self._start)
+            for count, entry in enumerate(_entries_in_order(old)):
+                new.write((b",\n" if count else b"\n") + json.dumps(entry).encode())
+            new.write(_END)
+
+    def _append(self, text: bytes) -> None:
+        try:
+            self._file.seek(self._end)
+            rest = memoryview(text + _END)
+            while rest:
+                rest = rest[self._file.write(rest) :]
+        except OSError as error:
+            self._file.truncate(self._end)
+            self._file.seek(self._end)
+            self._file.write(_END)
+            raise MediaError(
+                f"{self._path} cannot be written: {error.strerror}. The frames before this one are kept."
+            ) from error
+        self._end += len(text)
+
+
+def read_frame_list(path: StrPath) -> tuple[dict[str, Any], Iterator[dict[str, Any]]]:
+    """Read what precedes the frames; and the frames, one at a time, in the order of the file."""
+    try:
+        with open(path, "rb") as file:
+            head = file.readline().rstrip()
+            if head.endswith(b'"frames": ['):
+                return json.loads(head + b"]}"), _read_lines(path)
+            file.seek(0)
+            content = json.load(file)  # another program has formatted it
+            return content, iter(content["frames"])
+    except FileNotFoundError:
+        raise MediaError(f"there is no file {path}.") from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise MediaError(f"{path} is not a list of frames as masklet writes it: {error}.") from error
+
+
+def _read_lines(path: StrPath) -> Iterator[dict[str, Any]]:
+    with open(path, "rb") as file:
+        for _, line in _frame_lines(file):
+            yield _parse(line)
+
+
+def _frame_lines(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
+    """The line of each frame, and its offset."""
+    offset = 0
+    for line in file:
+        if line.startswith(b'{"frame": '):
+            yield offset, line
+        offset += len(line)
+
+
+def _parse(line: bytes) -> dict[str, Any]:
+    return json.loads(line.rstrip(b",\n"))
+
+
+def _entries_in_order(file: BinaryIO) -> Iterator[dict[str, Any]]:
+    offsets = defaultdict(list)
+    for offset, line in _frame_lines(file):
+        offsets[_parse(line)["frame"]].append(offset)
+    for frame in sorted(offsets):
+        entry: dict[str, Any] = {}
+        objects: dict[int, Any] = {}
+        for offset in offsets[frame]:
+            file.seek(offset)
+            entry = _parse(file.readline())
+            objects |= {obj["id"]: obj for obj in entry["objects"]}
+        yield {**entry, "objects": list(objects.values())}

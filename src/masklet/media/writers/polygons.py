@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sized
 from pathlib import Path
 
 import cv2
@@ -9,26 +11,29 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from masklet.files import StrPath, atomic_write, make_folder
-from masklet.media.kinds import Kinds, Names
 from masklet.media.readers.source import Image, Source
-from masklet.media.writers.jsonlist import JsonList
-from masklet.media.writers.writer import Writer
+from masklet.media.writers.masklets import FrameList
+from masklet.media.writers.writer import Categories, Names, Writer
 from masklet.types import Masks
 
 Ring = Float[np.ndarray, "_ 2"]  # (x, y) in pixels, (0, 0) being the corner of the first; not closed
 
 TOLERANCE = 0.75
+CLASSES = "classes.txt"
 
 
 class PolygonsJson(Writer):
-    """Per frame and object a list of polygons, each an outer ring and its holes. Valid after every frame.
+    """For each frame and object a list of polygons, each an outer ring and its holes. Always valid.
 
-    tolerance : pixels that an outline may stray from the mask's, to be short
+    Args:
+        path: The file.
+        source: Where the frames come from.
+        tolerance: Pixels by which an outline may differ from the mask's, so that it has few points.
     """
 
     def __init__(self, path: StrPath, source: Source, *, tolerance: float = TOLERANCE) -> None:
         self._tolerance = tolerance
-        self._list = JsonList(path, {"version": 1, "source": source.name, "size": list(source.size)})
+        self._list = FrameList(path, {"version": 1, "source": source.name, "size": list(source.size)})
 
     def write(self, image: Image, masks: Masks) -> None:
         objects = [
@@ -48,19 +53,21 @@ class PolygonsJson(Writer):
 
 
 class YoloTxts(Writer):
-    """A text file a frame, named as the frame; a line an object: its class's number and a relative outline.
+    """A text file a frame; a line an object: its class's number and a relative outline.
 
-    All parts and holes of an object are joined into one outline by cuts without width. The names of the
-    classes are in classes.txt, a line each.
+    A file is named as its frame: cat.jpg has cat.txt. Where that name is not the frame's alone, it holds more
+    of the picture's own: cat.jpg.txt beside cat.png.txt, a_1.txt for a/1.png. All parts and holes of an
+    object are joined into one outline by cuts without width. classes.txt has the names of the classes.
     """
 
     def __init__(
         self, path: StrPath, source: Source, names: Names | None = None, *, tolerance: float = TOLERANCE
     ) -> None:
         self._folder = make_folder(path)
-        self._kinds = Kinds(names or {})
+        self._categories = Categories(names or {})
         self._source = source
         self._tolerance = tolerance
+        self._shared_names = _shared_names(source)
 
     def write(self, image: Image, masks: Masks) -> None:
         height, width = masks.size
@@ -68,17 +75,45 @@ class YoloTxts(Writer):
         for id, mask in masks.items():
             rings = [ring for polygon in outlines(mask, self._tolerance) for ring in polygon]
             if rings:
-                outline = joined(rings) / (width, height)
-                lines.append(
-                    f"{self._kinds.number(id)} {' '.join(f'{value:.6f}' for value in outline.flat)}\n"
-                )
-        name = Path(self._source.file_name(masks.frame)).stem
-        with atomic_write(self._folder / f"{name}.txt") as part:
+                outline = join_rings(rings) / (width, height)
+                numbers = " ".join(f"{value:.6f}" for value in outline.flat)
+                lines.append(f"{self._categories.number(id)} {numbers}\n")
+        stem = self._shared_names.get(masks.frame) or _stem(self._source.file_name(masks.frame))
+        with atomic_write(self._folder / f"{stem}.txt") as part:
             part.write_text("".join(lines))
 
     def close(self) -> None:
-        with atomic_write(self._folder / "classes.txt") as part:
-            part.write_text("".join(f"{name}\n" for name in self._kinds.all))
+        with atomic_write(self._folder / CLASSES) as part:
+            part.write_text("".join(f"{name}\n" for name in self._categories.names))
+
+
+def _flat(name: str) -> str:
+    """A picture's relative path as one file name.
+
+    >>> _flat("a/1.png")
+    'a_1.png'
+    """
+    return name.replace("/", "_").replace("\\", "_")
+
+
+def _stem(name: str) -> str:
+    return Path(_flat(name)).stem
+
+
+def _shared_names(source: Source) -> dict[int, str]:
+    """Other names for the frames whose stem several have, or that is the name of the classes' file."""
+    frames = range(len(source)) if isinstance(source, Sized) else ()
+    stems = [_stem(source.file_name(frame)) for frame in frames]
+    counts = Counter([*stems, Path(CLASSES).stem])
+    taken, names = set(counts), dict[int, str]()
+    for frame, stem in enumerate(stems):
+        if counts[stem] > 1:
+            name = _flat(source.file_name(frame))
+            while name in taken:
+                name += "_"
+            taken.add(name)
+            names[frame] = name
+    return names
 
 
 def outlines(mask: Bool[np.ndarray, "H W"], tolerance: float = TOLERANCE) -> list[list[Ring]]:
@@ -93,22 +128,22 @@ def outlines(mask: Bool[np.ndarray, "H W"], tolerance: float = TOLERANCE) -> lis
     contours, tree = cv2.findContours(doubled, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
     rings = [_ring(contour, tolerance) for contour in contours]
     parents = tree[0, :, 3].tolist() if rings else []  # of holes; -1 of outer rings
-    polygons = {place: [ring] for place, ring in enumerate(rings) if parents[place] < 0}
+    polygons = {row: [ring] for row, ring in enumerate(rings) if parents[row] < 0}
     for ring, parent in zip(rings, parents, strict=True):
         if parent >= 0:
             polygons[parent].append(ring)
     return list(polygons.values())
 
 
-def joined(rings: list[Ring]) -> Ring:
-    """One ring that fills like all: each is entered, walked round and left again at its nearest point."""
-    whole, *others = rings
+def join_rings(rings: list[Ring]) -> Ring:
+    """Join rings into one that fills the same: a cut leads to each at its nearest point, and back."""
+    outline, *others = rings
     for ring in others:
-        distances = ((whole[:, None] - ring[None]) ** 2).sum(axis=2)
-        at, entry = np.unravel_index(distances.argmin(), distances.shape)
+        distances = ((outline[:, None] - ring[None]) ** 2).sum(axis=2)
+        exit, entry = np.unravel_index(distances.argmin(), distances.shape)
         loop = np.roll(ring, -entry, axis=0)
-        whole = np.concatenate([whole[: at + 1], loop, loop[:1], whole[at:]])
-    return whole
+        outline = np.concatenate([outline[: exit + 1], loop, loop[:1], outline[exit:]])
+    return outline
 
 
 def _ring(contour: np.ndarray, tolerance: float) -> Ring:

@@ -1,19 +1,23 @@
-"""Masks waiting on disk until a whole video is known. In memory stays only where each one lies."""
+"""Writers whose file is made at the end, since it is sorted by object or needs totals. Masks wait on disk."""
 
 from __future__ import annotations
 
 import json
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping, Sized
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import TypedDict, cast
+from typing import Any, TextIO, TypedDict, cast
 
 from masklet import rle
-from masklet.files import StrPath, make_folder, write_errors
+from masklet.files import StrPath, atomic_write, make_folder, write_errors
+from masklet.media.readers.source import Image, Source
+from masklet.media.writers.writer import UNNAMED, Categories, Names, Writer
 from masklet.types import Masks
 
 
-class Kept(TypedDict):
-    """One object on one frame, in COCO's words."""
+class CocoMask(TypedDict):
+    """One object on one frame, with COCO's keys."""
 
     segmentation: rle.RLE
     area: int
@@ -21,51 +25,132 @@ class Kept(TypedDict):
     score: float  # predicted IoU
 
 
-class Shelf:
-    """Masks by object and frame; a later one replaces an earlier.
+class MaskSpool:
+    """Masks by object and frame, in an unnamed temporary file; memory only holds where each one starts.
 
-    path : the file that will be made of them; in its folder they wait, in a file without a name
+    Args:
+        path: The file that will be made of the masks; the temporary file lies in its folder.
     """
 
     def __init__(self, path: StrPath) -> None:
         self._path = path
-        place = make_folder(Path(path).parent)
+        folder = make_folder(Path(path).parent)
         with write_errors(path):
-            self._file = TemporaryFile(dir=place)  # noqa: SIM115 - open until `close`
-        self._places: dict[int, dict[int, int]] = {}
-        self.sizes: dict[int, tuple[int, int]] = {}  # (H, W) of every frame that was put
+            self._file = TemporaryFile(dir=folder)  # noqa: SIM115 - open until `close`
+        self._offsets: dict[int, dict[int, int]] = {}
+        self.sizes: dict[int, tuple[int, int]] = {}  # (H, W) of every frame
 
     @property
     def ids(self) -> list[int]:
-        return sorted(self._places)
+        return sorted(self._offsets)
 
     @property
     def frames(self) -> list[int]:
         return sorted(self.sizes)
 
-    def put(self, masks: Masks) -> None:
+    def add(self, masks: Masks) -> None:
+        """Add the masks of a frame; they replace earlier ones of the same frame and object."""
         self.sizes[masks.frame] = masks.size
         rows = zip(masks.ids, masks.rle(), masks.boxes.tolist(), masks.iou.tolist(), strict=True)
         for id, code, (x0, y0, x1, y1), iou in rows:
             box = [x0, y0, x1 - x0, y1 - y0]
-            kept = Kept(segmentation=code, area=rle.area(code), bbox=box, score=round(iou, 4))
+            mask = CocoMask(segmentation=code, area=rle.area(code), bbox=box, score=round(iou, 4))
             with write_errors(self._path):
-                place = self._file.seek(0, 2)
-                self._file.write(json.dumps(kept).encode() + b"\n")
-            self._places.setdefault(id, {})[masks.frame] = place
+                offset = self._file.seek(0, 2)
+                self._file.write(json.dumps(mask).encode() + b"\n")
+            self._offsets.setdefault(id, {})[masks.frame] = offset
 
-    def get(self, id: int, frame: int) -> Kept | None:
-        """None where the object has no mask: it was not followed there, or was not to be seen."""
-        place = self._places[id].get(frame)
-        if place is None:
+    def get(self, id: int, frame: int) -> CocoMask | None:
+        """The mask of an object on a frame; None where it was not tracked or is not visible."""
+        offset = self._offsets[id].get(frame)
+        if offset is None:
             return None
-        self._file.seek(place)
-        kept = cast(Kept, json.loads(self._file.readline()))
-        return kept if kept["area"] else None
+        self._file.seek(offset)
+        mask = cast(CocoMask, json.loads(self._file.readline()))
+        return mask if mask["area"] else None
+
+    def masks_on(self, frame: int) -> Iterator[tuple[int, CocoMask]]:
+        """The visible objects of a frame, by id."""
+        for id in self.ids:
+            if mask := self.get(id, frame):
+                yield id, mask
 
     def close(self) -> None:
         self._file.close()
 
     @property
-    def closed(self) -> bool:
+    def is_closed(self) -> bool:
         return self._file.closed
+
+
+class SpooledWriter(Writer):
+    """A file that is made of all masks when the writer is closed.
+
+    Args:
+        path: The file.
+        source: Where the frames come from.
+        names: Classes of the objects by id, where the format has classes.
+    """
+
+    def __init__(self, path: StrPath, source: Source, names: Names | None = None) -> None:
+        self._path = path
+        self._source = source
+        self._categories = Categories(names or {})
+        self._spool = MaskSpool(path)
+
+    def write(self, image: Image, masks: Masks) -> None:
+        self._spool.add(masks)
+
+    def close(self) -> None:
+        if self._spool.is_closed:
+            return
+        with atomic_write(self._path) as part:
+            self.write_file(part)
+        self._spool.close()
+
+    @abstractmethod
+    def write_file(self, path: Path) -> None:
+        """Write all masks of the spool."""
+
+    @property
+    def _length(self) -> int:
+        """Frames of the source; of a stream, up to the last that was written."""
+        if isinstance(self._source, Sized):
+            return len(self._source)
+        return max(self._spool.frames, default=-1) + 1
+
+
+class SpooledJson(SpooledWriter):
+    """A JSON file that is made of all masks at the end, piece by piece."""
+
+    def write_file(self, path: Path) -> None:
+        with open(path, "w", encoding="utf-8") as file:
+            _dump(self.content(), file)
+
+    @abstractmethod
+    def content(self) -> Mapping[str, Any] | Iterator[Any]:
+        """The file's content; iterators become lists."""
+
+    def _category_id(self, id: int) -> int:
+        return self._categories.number(id) + 1
+
+    def _category_list(self) -> list[dict[str, Any]]:
+        ids = {self._categories.name(id): self._category_id(id) for id in self._spool.ids} or {UNNAMED: 1}
+        return [{"id": id, "name": name, "supercategory": "object"} for name, id in ids.items()]
+
+
+def _dump(value: Any, file: TextIO) -> None:
+    """Write JSON piece by piece, so that no long list is in memory as a whole."""
+    if isinstance(value, Mapping):
+        for count, (key, item) in enumerate(value.items()):
+            file.write(f"{', ' if count else '{'}{json.dumps(key)}: ")
+            _dump(item, file)
+        file.write("}" if value else "{}")
+    elif isinstance(value, Iterator):
+        file.write("[")
+        for count, item in enumerate(value):
+            file.write(",\n" if count else "\n")
+            _dump(item, file)
+        file.write("]")
+    else:
+        file.write(json.dumps(value))

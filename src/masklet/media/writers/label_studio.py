@@ -6,62 +6,60 @@ and https://labelstud.io/tags/videorectangle the boxes in videos.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sized
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 from jaxtyping import Bool
 
 from masklet import rle
-from masklet.media.writers.datasets import ShelvedJson
-from masklet.media.writers.spool import Kept
+from masklet.media.writers.spool import CocoMask, SpooledJson
 
 MODEL_VERSION = "masklet"
 RUN_BITS = (4, 8, 12, 16)  # the four sizes that a run's length may have in a brush
 
 
-class LabelStudioBrushes(ShelvedJson):
+class LabelStudioBrushes(SpooledJson):
     """A task for each frame: its picture's name, and each mask as a brush.
 
     For a project with <Image name="image" value="$image"/> and <BrushLabels name="tag" toName="image">.
     """
 
     def content(self) -> Iterator[Mapping[str, Any]]:
-        for frame in self._shelf.frames:
-            kept = {id: self._shelf.get(id, frame) for id in self._shelf.ids}
-            seen = {id: each for id, each in kept.items() if each}
+        for frame in self._spool.frames:
+            masks = dict(self._spool.masks_on(frame))
             yield {
                 "data": {"image": self._source.file_name(frame), "frame": frame},
                 "predictions": [
                     {
                         "model_version": MODEL_VERSION,
-                        "score": min((each["score"] for each in seen.values()), default=0.0),
-                        "result": [self._region(id, frame, each) for id, each in seen.items()],
+                        "score": min((mask["score"] for mask in masks.values()), default=0.0),
+                        "result": [self._region(id, frame, mask) for id, mask in masks.items()],
                     }
                 ],
             }
 
-    def _region(self, id: int, frame: int, kept: Kept) -> dict[str, Any]:
+    def _region(self, id: int, frame: int, mask: CocoMask) -> dict[str, Any]:
         region = brush_region(
-            rle.decode(kept["segmentation"]), self._kinds.name(id), from_name="tag", to_name="image"
+            rle.decode(mask["segmentation"]), self._categories.name(id), from_name="tag", to_name="image"
         )
         return {
             "id": f"object{id}-{frame}",
             **region,
-            "score": kept["score"],
+            "score": mask["score"],
             "meta": {"text": [f"object {id}"]},
         }
 
 
-class LabelStudioVideo(ShelvedJson):
-    """One task for the video: a box for each object, on every frame on which it is seen.
+class LabelStudioVideo(SpooledJson):
+    """One task for the video: a box for each object, on every frame on which it is visible.
 
     Label Studio has no masks in videos. For a project with <Video name="video" value="$video"/>,
     <VideoRectangle name="box" toName="video"/> and <Labels name="labels" toName="video">.
     """
 
     def content(self) -> Iterator[Mapping[str, Any]]:
-        regions = [self._region(id) for id in self._shelf.ids]
+        regions = [self._region(id) for id in self._spool.ids]
         result = [region for region in regions if region["value"]["sequence"]]
         yield {
             "data": {"video": self._source.name},
@@ -69,13 +67,12 @@ class LabelStudioVideo(ShelvedJson):
         }
 
     def _region(self, id: int) -> dict[str, Any]:
-        last = self._shelf.frames[-1]
-        length = len(self._source) if isinstance(self._source, Sized) else last + 1
+        last, length = self._spool.frames[-1], self._length
         sequence: list[dict[str, Any]] = []
         for frame in range(last + 1):
-            kept = self._shelf.get(id, frame)
-            if kept:
-                sequence.append(self._keyframe(frame, kept["bbox"]))
+            mask = self._spool.get(id, frame)
+            if mask:
+                sequence.append(self._keyframe(frame, mask["bbox"]))
             elif sequence:
                 sequence[-1]["enabled"] = False  # the box does not show after this frame
         if sequence and last + 1 < length:
@@ -88,7 +85,7 @@ class LabelStudioVideo(ShelvedJson):
             "from_name": "box",
             "to_name": "video",
             "origin": "prediction",
-            "value": {**value, "labels": [self._kinds.name(id)]},
+            "value": {**value, "labels": [self._categories.name(id)]},
         }
 
     def _keyframe(self, frame: int, box: list[float]) -> dict[str, Any]:

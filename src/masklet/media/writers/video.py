@@ -1,0 +1,188 @@
+"""Videos of masks: codecs, sizes that they take, times as in the source, files that appear when complete."""
+
+from __future__ import annotations
+
+import logging
+import os
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import ClassVar
+
+import av
+import cv2
+import numpy as np
+from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
+from jaxtyping import UInt8
+
+from masklet.errors import MediaError
+from masklet.files import StrPath, make_folder, temporary_path, write_errors
+from masklet.media.readers.source import Image, Source
+from masklet.media.writers.writer import Writer
+from masklet.types import Masks
+
+log = logging.getLogger(__name__)
+
+SLOWEST, FASTEST = Fraction(1, 1000), Fraction(1000)  # frames a second that encoders are told
+LONGEST = 3600  # seconds that a frame is shown; containers hold no longer ones, and nobody watches them
+
+
+@dataclass(frozen=True)
+class Coding:
+    """How pictures become a video.
+
+    Attributes:
+        container: The file's format.
+        codec: The encoder.
+        pixels: Its pixel format.
+        tuning: Options of the codec.
+        options: Options of the container.
+        metadata: Of the stream.
+        tick: The container's unit of time in seconds.
+        longest_side: In pixels. Players rarely take larger videos, and encoders refuse them.
+        largest_area: In pixels.
+    """
+
+    container: str
+    codec: str
+    pixels: str
+    tuning: Mapping[str, str]
+    options: Mapping[str, str] = field(default_factory=dict)
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    tick: Fraction = Fraction(1, 90_000)  # whole numbers of it make all usual frame rates
+    longest_side: int = 8192
+    largest_area: int = 8192 * 4352  # H.264's level 6.2
+
+    def fit(self, size: tuple[int, int]) -> tuple[int, int]:
+        """The largest size (H, W) of the same shape that fits.
+
+        >>> H264.fit((1080, 1920)), H264.fit((9000, 20000))
+        ((1080, 1920), (3686, 8192))
+        """
+        height, width = size
+        scale = min(1.0, self.longest_side / max(size), (self.largest_area / (height * width)) ** 0.5)
+        return max(1, int(height * scale)), max(1, int(width * scale))
+
+
+H264 = Coding(
+    container="mp4",
+    codec="libx264",
+    pixels="yuv420p",
+    tuning={"crf": "20", "preset": "veryfast"},
+    options={"movflags": "faststart"},
+)
+VP9_ALPHA = Coding(
+    container="webm",
+    codec="libvpx-vp9",
+    pixels="yuva420p",
+    tuning={"crf": "24", "b": "0", "deadline": "realtime", "cpu-used": "6", "row-mt": "1"},
+    metadata={"alpha_mode": "1"},
+    tick=Fraction(1, 1000),
+)
+
+
+class VideoWriter(Writer):
+    """Each frame at its time in the source, in BT.709. The file appears when the writer is closed.
+
+    Frames must come in order. An odd side grows by a pixel; a picture that is too large for the codec is
+    scaled down; a pause of more than an hour between two frames becomes an hour.
+    """
+
+    coding: ClassVar[Coding]
+
+    def __init__(self, path: StrPath, source: Source) -> None:
+        self._path = path
+        self._source = source
+        make_folder(Path(path).parent)
+        self._part = temporary_path(path)
+        self._previous: tuple[int, float] | None = None  # frame and seconds
+        self._start = 0.0  # seconds of the source at which the video starts, and what long pauses lose
+        self._pts = 0
+        self._is_closed = False
+        self._size = self.coding.fit(source.size)
+        if self._size != source.size:
+            old, new = ("{1}x{0}".format(*size) for size in (source.size, self._size))
+            log.warning("%s is scaled down from %s to %s, the most that players take.", path, old, new)
+        with self._errors():
+            self._container = av.open(
+                os.fspath(self._part), "w", format=self.coding.container, options=dict(self.coding.options)
+            )
+            self._stream = self._add_stream()
+
+    def _add_stream(self) -> av.VideoStream:
+        rate = Fraction(self._source.fps).limit_denominator(1001)
+        rate = min(max(rate, SLOWEST), FASTEST)
+        stream = self._container.add_stream(self.coding.codec, rate, dict(self.coding.tuning))
+        assert isinstance(stream, av.VideoStream)
+        height, width = self._size
+        stream.height, stream.width = height + height % 2, width + width % 2
+        stream.pix_fmt = self.coding.pixels
+        stream.metadata.update(self.coding.metadata)
+        codec = stream.codec_context
+        codec.time_base = self.coding.tick
+        codec.colorspace, codec.color_range = Colorspace.ITU709, ColorRange.MPEG
+        codec.color_primaries, codec.color_trc = ColorPrimaries.BT709, ColorTrc.BT709
+        return stream
+
+    @abstractmethod
+    def picture(self, image: Image, masks: Masks) -> UInt8[np.ndarray, "H W c"]:
+        """What the video shows: RGB, or RGBA where its pixels have an alpha."""
+
+    def write(self, image: Image, masks: Masks) -> None:
+        self._pts = self._next_pts(masks.frame)
+        picture = self.picture(image, masks)
+        if self._size != picture.shape[:2]:
+            picture = cv2.resize(picture, self._size[::-1], interpolation=cv2.INTER_AREA)
+        height, width, channels = picture.shape
+        if height % 2 or width % 2:
+            picture = np.pad(picture, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+        frame = av.VideoFrame.from_ndarray(picture, format="rgba" if channels == 4 else "rgb24").reformat(
+            format=self.coding.pixels, dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG
+        )
+        frame.pts, frame.time_base = self._pts, self.coding.tick
+        with self._errors():
+            self._container.mux(self._stream.encode(frame))
+
+    def _next_pts(self, frame: int) -> int:
+        seconds = self._source.time(frame)
+        if self._previous is None:
+            self._start, pts = seconds, 0
+        else:
+            last_frame, last_seconds = self._previous
+            if frame <= last_frame:
+                raise MediaError(
+                    f"a video takes frames in order. Got frame {frame} after frame {last_frame}: "
+                    f"write it when all masks are known."
+                )
+            self._start += max(0.0, seconds - last_seconds - LONGEST)
+            pts = max(self._pts + 1, round((seconds - self._start) / self.coding.tick))
+        self._previous = frame, seconds
+        return pts
+
+    def close(self) -> None:
+        if self._is_closed:
+            return
+        self._is_closed = True
+        try:
+            with self._errors():
+                self._container.mux(self._stream.encode(None))
+                self._container.close()
+                if self._previous is not None:  # without frames there is no video
+                    os.replace(self._part, self._path)
+        finally:
+            self._part.unlink(missing_ok=True)
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            with write_errors(self._path):
+                yield
+        except (av.FFmpegError, ValueError, OverflowError) as error:
+            height, width = self._size
+            raise MediaError(
+                f"{self._path} cannot be encoded, {width}x{height} pixels at {self._source.fps:.6g} frames "
+                f"a second: {error}. Choose other formats, or a smaller picture."
+            ) from error
