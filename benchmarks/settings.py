@@ -17,7 +17,7 @@ from rich.console import Console
 
 import masklet
 from masklet.backends import Setting
-from masklet.datasets import Film
+from masklet.datasets import LabelledVideo
 from masklet.evaluate import layouts
 from masklet.evaluate.semi_supervised import SemiSupervised
 from masklet.evaluate.subjects import Following, Network
@@ -71,7 +71,7 @@ def main(clips: Path, model: str = "nano") -> None:
     _show(console, "mean", np.mean(means, axis=0).tolist())
 
 
-def _score(subject: Overheard, clip: Film) -> float:
+def _score(subject: Overheard, clip: LabelledVideo) -> float:
     return float(np.mean([row.scores["J&F"] for row in SemiSupervised().run(subject, clip)]))
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 import masklet
 from masklet import Followed, Grid, PromptError, rle
-from masklet.auto import detector, everything_in_video
+from masklet.auto import everything_in_video, make_detector
 from masklet.auto.track_records import Lives
 from masklet.errors import MaskletError, MediaError
 from masklet.types import FrameFeatures
@@ -253,19 +253,15 @@ def test_detections_that_cannot_be_meant(clip: np.ndarray, entry: np.ndarray, pa
         next(everything_in_video(Painted(), clip, detections=[entry]))
 
 
-@pytest.mark.parametrize("form", ["boxes", "lists", "supervision", "prompts", "coco"])
-def test_a_box_outside_the_frame(clip: np.ndarray, form: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("form", ["boxes", "lists", "supervision", "prompts"])
+def test_a_box_outside_the_frame(clip: np.ndarray, form: str) -> None:
     box = np.array([[4, 8, 20, 32], [70, 4, 90, 20]])
     forms: dict[str, Any] = {
         "boxes": {0: box},
         "lists": [box.tolist()],
         "supervision": [SimpleNamespace(xyxy=box, mask=None)],
         "prompts": [[masklet.Prompt(box=tuple(map(float, each))) for each in box]],
-        "coco": tmp_path / "coco.json",
     }
-    found = [{"image_id": 1, "bbox": [4, 8, 16, 24]}, {"image_id": 1, "bbox": [70, 4, 20, 16]}]
-    content = {"images": [{"id": 1, "file_name": "00000.jpg"}], "annotations": found}
-    (tmp_path / "coco.json").write_text(json.dumps(content))
     part = "detection 1 of frame 0: box must touch the frame, which is 64 wide"
     with pytest.raises(PromptError, match=part):
         next(everything_in_video(Painted(), clip, detections=forms[form]))
@@ -273,13 +269,15 @@ def test_a_box_outside_the_frame(clip: np.ndarray, form: str, tmp_path: Path) ->
 
 def test_detections_of_no_known_kind(tmp_path: Path) -> None:
     with pytest.raises(PromptError, match=r"a list with an entry for each frame.* Got int"):
-        detector(3, str)
+        make_detector(3, str)
     with pytest.raises(MediaError, match="there is no file"):
-        detector(tmp_path / "none.json", str)
+        make_detector(tmp_path / "none.json", str)
     (tmp_path / "other.json").write_text('{"images": []}')
-    with pytest.raises(MediaError, match="is not a COCO JSON with images and annotations"):
-        detector(tmp_path / "other.json", str)
-    assert detector([None, []], str)(0, (4, 4)) is None and detector([None, []], str)(1, (4, 4)) == []
+    with pytest.raises(MediaError, match="is not a COCO file: it needs the lists images and annotations"):
+        make_detector(tmp_path / "other.json", str)
+    assert (
+        make_detector([None, []], str)(0, (4, 4)) is None and make_detector([None, []], str)(1, (4, 4)) == []
+    )
 
 
 @pytest.mark.parametrize("name", ["every", "patience", "max_objects"])
@@ -293,3 +291,62 @@ def test_a_policy_by_name(clip: np.ndarray) -> None:
         everything_in_video(Painted(), clip, GRID, policy="gatd")
     found = everything_in_video(Painted(), clip, GRID, every=5, policy="gated", backward=False)
     assert [len(masks) for masks in islice(found, 3)] == [2, 2, 2]
+
+
+def coco_detections(path: Path, images: list[dict[str, Any]], annotations: list[dict[str, Any]]) -> Path:
+    path.write_text(json.dumps({"images": images, "annotations": annotations}))
+    return path
+
+
+def frame_name(frame: int) -> str:
+    return f"{frame:05d}.jpg"
+
+
+@pytest.mark.parametrize(
+    ("annotation", "count"),
+    [
+        ({"segmentation": [10, 10, 50, 10, 50, 50, 10, 50]}, 1),
+        ({"segmentation": [[128.0, 128.0]], "bbox": [10, 10, 40, 40]}, 1),
+        ({"segmentation": [[300, 10, 310, 10, 310, 20]], "bbox": [10, 10, 40, 40]}, 0),
+        ({"bbox": None}, 0),
+        ({"bbox": [5, 5, 0, 9]}, 0),
+        ({"bbox": [500, 4, 20, 16]}, 0),
+        ({"bbox": [float("nan"), 4, 20, 16]}, 0),
+        ({"segmentation": {"size": [100, 100], "counts": "b'abc'"}}, 0),
+        ({"segmentation": {"size": [10**9, 10**9], "counts": "0"}}, 0),
+        ({}, 0),
+    ],
+    ids=lambda value: json.dumps(value)[:50],
+)
+def test_one_unclear_detection_costs_no_other(tmp_path: Path, annotation: dict[str, Any], count: int) -> None:
+    good = {"id": 1, "image_id": 1, "bbox": [10, 10, 40, 40]}
+    annotations = [good, {"id": 2, "image_id": "1", **annotation}]
+    path = coco_detections(tmp_path / "c.json", [{"id": 1, "file_name": "00000.jpg"}], annotations)
+    prompts = make_detector(path, frame_name, 10)(0, (100, 100))
+    assert prompts is not None and len(prompts) == 1 + count
+
+
+@pytest.mark.parametrize(
+    ("images", "frame"),
+    [
+        ([{"id": 1, "file_name": "frames/00003.jpg"}], 3),
+        ([{"id": 1, "file_name": "frames\\00003.png"}], 3),
+        ([{"id": 1, "file_name": "other.jpg", "frame_index": 4}], 4),
+        ([{"id": 1, "frame_id": 5}], 5),
+        ([{"id": 1}], 0),
+    ],
+    ids=repr,
+)
+def test_detections_are_on_the_frame_that_their_image_names(
+    tmp_path: Path, images: list[dict[str, Any]], frame: int
+) -> None:
+    annotations = [{"id": 1, "image_id": 1, "bbox": [10, 10, 40, 40]}]
+    detect = make_detector(coco_detections(tmp_path / "c.json", images, annotations), frame_name, 10)
+    assert [at for at in range(10) if detect(at, (100, 100))] == [frame]
+
+
+def test_detections_of_another_video_are_refused(tmp_path: Path) -> None:
+    images = [{"id": number, "file_name": f"other_{number}.jpg"} for number in range(7)]
+    path = coco_detections(tmp_path / "c.json", images, [])
+    with pytest.raises(MediaError, match=r"7 images such as other_0.jpg, and none of the video's 10 frames"):
+        make_detector(path, frame_name, 10)

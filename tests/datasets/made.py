@@ -5,11 +5,11 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from footage.exports import runs
 from PIL import Image
 
+from datasets.exports import runs
 from masklet import rle
-from masklet.datasets import Footage
+from masklet.datasets import DatasetItem
 
 H, W = 24, 32
 
@@ -50,7 +50,7 @@ def write_coco(root: Path, images: str = "", index: str = "instances.json") -> N
     (root / index).write_text(json.dumps({"images": pictures, "annotations": annotations, "categories": []}))
 
 
-def only_masks(footage: Footage, frame: int = 0) -> list[np.ndarray]:
+def only_masks(footage: DatasetItem, frame: int = 0) -> list[np.ndarray]:
     reel = footage.open()
     return list(reel.masks(frame, reel.objects(frame)))
 

@@ -3,14 +3,16 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from footage.exports import Scene, write_cvat, write_label_studio
-from footage.made import LEFT, RIGHT, H, W, close, only_masks, write_coco
 from PIL import Image
 
-from masklet.datasets import coco, find
+from datasets.exports import Scene, write_cvat, write_label_studio
+from datasets.made import LEFT, RIGHT, H, W, close, only_masks, write_coco
+from masklet import rle
+from masklet.datasets import find_items, read_coco
 from masklet.errors import MediaError
 
 
@@ -26,14 +28,14 @@ from masklet.errors import MediaError
 )
 def test_coco_in_the_layouts_of_common_tools(tmp_path: Path, images: str, index: str) -> None:
     write_coco(tmp_path / "set", images, index)
-    first, second = coco(tmp_path / "set")
+    first, second = read_coco(tmp_path / "set")
     assert first.name == "set/1.png" and second.name == "set/2.png"  # the third has no labels
     assert first.open().objects(0) == [10, 11] and second.open().objects(0) == [12]
     left, right = only_masks(first)
     assert (left == LEFT).all() and close(right, RIGHT)
     assert (only_masks(second)[0] == RIGHT).all()
     assert first.open().image(0)[0, 0].tolist() == [200, 0, 0]
-    assert [each.name for each in coco(tmp_path / "set" / index)] == ["set/1.png", "set/2.png"]
+    assert [each.name for each in read_coco(tmp_path / "set" / index)] == ["set/1.png", "set/2.png"]
 
 
 def test_masks_brushed_in_cvat_are_no_crowds(tmp_path: Path) -> None:
@@ -45,18 +47,18 @@ def test_masks_brushed_in_cvat_are_no_crowds(tmp_path: Path) -> None:
         each["iscrowd"] = 1
     path.write_text(json.dumps(said))
     with pytest.raises(MediaError, match="5 annotations, and none is a polygon or a mask of one object"):
-        coco(tmp_path / "set")
+        read_coco(tmp_path / "set")
     for each in said["annotations"]:
         each["attributes"] = {"occluded": False}
     path.write_text(json.dumps(said))
-    assert len(coco(tmp_path / "set")) == 2
+    assert len(read_coco(tmp_path / "set")) == 2
 
 
 def test_labels_of_another_size_are_refused(tmp_path: Path) -> None:
     write_coco(tmp_path / "set")
     Image.new("RGB", (W // 2, H // 2)).save(tmp_path / "set" / "1.png")
-    with pytest.raises(MediaError, match=r"1.png .*without their labels"):
-        only_masks(coco(tmp_path / "set")[0])
+    with pytest.raises(MediaError, match=r"1.png.*without their labels"):
+        only_masks(read_coco(tmp_path / "set")[0])
 
 
 def scenes(count: int) -> list[Scene]:
@@ -65,7 +67,7 @@ def scenes(count: int) -> list[Scene]:
 
 def test_an_export_of_cvat(tmp_path: Path) -> None:
     write_cvat(tmp_path / "task", scenes(3))
-    found = find(tmp_path / "task")
+    found = find_items(tmp_path / "task")
     assert [each.name for each in found] == [f"task/upload/frame_{number:06}.png" for number in (1, 2, 3)]
     for number, each in enumerate(found):
         (mask,) = only_masks(each)  # the rectangle is none
@@ -75,7 +77,7 @@ def test_an_export_of_cvat(tmp_path: Path) -> None:
 
 def test_an_export_of_label_studio(tmp_path: Path) -> None:
     write_label_studio(tmp_path / "project", scenes(3))
-    found = find(tmp_path / "project")
+    found = find_items(tmp_path / "project")
     assert [each.name for each in found] == [
         "project/images/00000000-photo_0.png",
         "project/images/00000001-photo_1.png",
@@ -91,7 +93,7 @@ def test_names_from_another_machine_lead_into_the_folder(tmp_path: Path, name: s
     write_coco(tmp_path / "set", "images", "result.json")
     path = tmp_path / "set" / "result.json"
     path.write_text(path.read_text().replace('"1.png"', f'"{name}"'))
-    first, _ = find(tmp_path / "set")
+    first, _ = find_items(tmp_path / "set")
     assert first.open().image(0)[0, 0].tolist() == [200, 0, 0]
     assert ".." not in first.name and "//" not in first.name
 
@@ -102,7 +104,7 @@ def test_an_export_without_pictures_is_told_where_they_belong(tmp_path: Path) ->
     with pytest.raises(
         MediaError, match=r"2 pictures, .*frame_000001.png, .*images/default. Export with pic"
     ):
-        find(tmp_path / "task")
+        find_items(tmp_path / "task")
 
 
 def test_parts_of_a_project_are_not_mixed(tmp_path: Path) -> None:
@@ -113,11 +115,11 @@ def test_parts_of_a_project_are_not_mixed(tmp_path: Path) -> None:
         shutil.copytree(tmp_path / "task" / "images" / "default", tmp_path / "task" / "images" / part)
     labels.unlink()
     with pytest.raises(MediaError, match=r"several sets of labels: .*Train.json, .*Give the one"):
-        find(tmp_path / "task")
-    assert len(find(labels.with_name("instances_Train.json"))) == 2
+        find_items(tmp_path / "task")
+    assert len(find_items(labels.with_name("instances_Train.json"))) == 2
     labels.with_name("captions_Train.json").write_text("{}")
     labels.with_name("instances_Validation.json").unlink()
-    assert len(find(tmp_path / "task")) == 2
+    assert len(find_items(tmp_path / "task")) == 2
 
 
 def test_a_line_is_no_object(tmp_path: Path) -> None:
@@ -127,11 +129,89 @@ def test_a_line_is_no_object(tmp_path: Path) -> None:
     said = json.loads(path.read_text())
     said["annotations"][1]["segmentation"] = [[18, 4, 30, 4]]
     path.write_text(json.dumps(said))
-    left, line = only_masks(coco(tmp_path / "set")[0])
-    assert (left == LEFT).all() and not line.any()
+    (left,) = only_masks(read_coco(tmp_path / "set")[0])
+    assert (left == LEFT).all()
 
 
 def test_a_json_of_another_kind_is_refused(tmp_path: Path) -> None:
     (tmp_path / "result.json").write_text('[{"id": 1, "annotations": []}]')  # Label Studio's own JSON
-    with pytest.raises(MediaError, match="is no COCO file"):
-        find(tmp_path)
+    with pytest.raises(MediaError, match="is not a COCO file"):
+        find_items(tmp_path)
+
+
+def write_annotations(folder: Path, annotations: list[dict[str, Any]], bom: str = "") -> Path:
+    """One picture of (H, W) with these annotations; fields that they lack are filled in."""
+    (folder / "annotations").mkdir(parents=True)
+    Image.new("RGB", (W, H)).save(folder / "1.png")
+    complete = [{"id": number, "image_id": 1, **entry} for number, entry in enumerate(annotations, 1)]
+    content = {"images": [{"id": 1, "file_name": "1.png"}], "annotations": complete}
+    path = folder / "annotations" / "instances_default.json"
+    path.write_text(bom + json.dumps(content), encoding="utf-8")
+    return folder
+
+
+SQUARE = [4, 4, 12, 4, 12, 12, 4, 12]
+
+
+@pytest.mark.parametrize(
+    "annotation",
+    [
+        {"segmentation": SQUARE},
+        {"segmentation": [SQUARE]},
+        {"segmentation": [[[4, 4], [12, 4], [12, 12], [4, 12]]]},
+        {"segmentation": [SQUARE, [1.0, 1.0]]},
+        {"segmentation": [SQUARE], "image_id": "1"},
+        {"segmentation": [SQUARE], "bbox": None, "iscrowd": None},
+        {"segmentation": [SQUARE], "bbox": [5, 5, 0, 9]},
+        {"segmentation": {"size": [H, W], "counts": str(rle.encode(LEFT)["counts"].encode())}},
+        {"segmentation": rle.encode(LEFT), "id": "a1"},
+    ],
+    ids=lambda annotation: json.dumps(annotation)[:60],
+)
+@pytest.mark.parametrize("bom", ["", "\ufeff"], ids=["", "bom"])
+def test_what_is_clear_is_read(tmp_path: Path, annotation: dict[str, Any], bom: str) -> None:
+    (item,) = find_items(write_annotations(tmp_path / "set", [annotation], bom))
+    (mask,) = only_masks(item)
+    assert mask.any()
+
+
+UNCLEAR = [
+    {"segmentation": [[128.0, 128.0]]},
+    {"segmentation": "abc"},
+    {"segmentation": {"size": [H, W], "counts": "b'abc'"}},
+    {"segmentation": {"size": [H, W], "counts": [5]}},
+    {"segmentation": {"size": [10**9, 10**9], "counts": "0"}},
+    {"segmentation": [[2**31, 0, 5, 5, 0, 5]]},
+    {"segmentation": [[float("nan"), 0, 5, 5, 0, 5]]},
+    {"bbox": [4, 4, 8, 8]},
+    {"bbox": None},
+    {},
+    {"segmentation": [SQUARE], "image_id": 7},
+    {"segmentation": [SQUARE], "image_id": None},
+]
+
+
+@pytest.mark.parametrize("annotation", UNCLEAR, ids=lambda annotation: json.dumps(annotation)[:60])
+def test_one_unclear_entry_costs_no_other(tmp_path: Path, annotation: dict[str, Any]) -> None:
+    (item,) = find_items(write_annotations(tmp_path / "set", [annotation, {"segmentation": [SQUARE]}]))
+    assert len(only_masks(item)) == 1
+
+
+@pytest.mark.parametrize("annotation", UNCLEAR, ids=lambda annotation: json.dumps(annotation)[:60])
+def test_unclear_entries_alone_are_a_sentence(tmp_path: Path, annotation: dict[str, Any]) -> None:
+    with pytest.raises(MediaError):
+        only_masks(find_items(write_annotations(tmp_path / "set", [annotation]))[0])
+
+
+def test_two_objects_under_one_id_are_two(tmp_path: Path) -> None:
+    other = [16, 2, 20, 2, 20, 8]
+    annotations = [{"id": 1, "segmentation": [SQUARE]}, {"id": 1, "segmentation": [other]}]
+    (item,) = find_items(write_annotations(tmp_path / "set", annotations))
+    first, second = only_masks(item)
+    assert first.any() and second.any() and not (first & second).any()
+
+
+def test_what_is_left_out_is_logged_with_its_reason(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write_annotations(tmp_path / "set", [{"segmentation": [SQUARE]}, {"bbox": [1, 1, 0, 5], "id": "x7"}])
+    find_items(tmp_path / "set")
+    assert "annotation x7: bbox must have a width and a height. Got 0 x 5" in caplog.text

@@ -6,10 +6,10 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from footage.made import LEFT, RIGHT, H, W, write_labels, write_picture, write_video
 
+from datasets.made import LEFT, RIGHT, H, W, write_labels, write_picture, write_video
 from masklet import rle
-from masklet.datasets import pngs, sav
+from masklet.datasets import read_png_videos, read_sav
 
 
 @pytest.mark.parametrize("apart", [False, True])
@@ -23,7 +23,7 @@ from masklet.datasets import pngs, sav
 )
 def test_videos_with_png_masks(tmp_path: Path, frames: str, masks: str, apart: bool) -> None:
     write_video(tmp_path / "davis", frames, masks, apart)
-    (clip,) = pngs(tmp_path / "davis")
+    (clip,) = read_png_videos(tmp_path / "davis")
     reel = clip.open()
     assert clip.name == "davis/clip" and len(reel) == 2 and list(reel.objects(0)) == [1, 2]
     assert abs(int(reel.image(1)[0, 0, 0]) - 100) < 4  # frame 2 of the video
@@ -36,7 +36,7 @@ def test_white_is_an_object_only_where_it_is_alone(tmp_path: Path) -> None:
     for name, labels in (("alone", LEFT * 255), ("void", LEFT * 1 + RIGHT * 255)):
         write_picture(tmp_path / name / "frames" / "00000.jpg")
         write_labels(tmp_path / name / "masks" / "00000.png", labels)
-    alone, void = pngs(tmp_path)
+    alone, void = read_png_videos(tmp_path)
     assert alone.open().objects(0) == [1] and void.open().objects(0) == [1]
 
 
@@ -59,7 +59,7 @@ def test_sav_from_a_video_and_from_frames(tmp_path: Path) -> None:
         file.mux(stream.encode(None))
     for frame in range(6):
         write_picture(root / "two" / f"{frame:05}.jpg", red=40 * frame)
-    footage = sav(root)
+    footage = read_sav(root)
     assert sorted(each.name for each in footage) == ["sav/one_manual", "sav/two_auto"]
     for each in footage:
         reel = each.open()

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from footage import made
-from footage.made import LEFT, RIGHT, H, W
 
+from datasets.made import LEFT, RIGHT, H, W
 from masklet import rle
 from masklet.errors import MediaError
 from masklet.evaluate.layouts import clips, listed, pictures

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from masklet import rle
-from masklet.datasets import Footage
-from masklet.datasets.stills import Still
+from masklet.datasets import DatasetItem
+from masklet.datasets.pictures import LabelledPicture
 from masklet.evaluate.baselines import BASELINES
 from masklet.evaluate.image_clicks import ImageClicks
 from masklet.evaluate.interactive import INTERACTIONS, Offline, Online, Watched
@@ -157,7 +157,7 @@ def left_quarter(path: Path) -> Picture:
     truth = np.zeros(SIZE, dtype=bool)
     truth[:, : SIZE[1] // 4] = True
     said = {5: rle.encode(truth), 6: rle.encode(truth & False)}
-    return Picture("set/a.png", Footage("set/a.png", partial(Still, path, said)))
+    return Picture("set/a.png", DatasetItem("set/a.png", partial(LabelledPicture, path, said)))
 
 
 def test_image_clicks_score_what_the_model_believes_and_what_a_person_would_pick(tmp_path):

@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from footage.exports import Scene, write_cvat, write_label_studio
 from typer.testing import CliRunner
 
+from datasets.exports import Scene, write_cvat, write_label_studio
 from masklet import checkpoint
 from masklet.cli import app
 from masklet.config import toy
-from masklet.datasets import find
+from masklet.datasets import find_items
 from masklet.errors import MediaError
 from masklet.model import Sam2
 from masklet.train.feature_store import Shelf
@@ -133,7 +133,7 @@ def test_an_exam_measures_every_way_of_prompting() -> None:
 
 def test_a_fifth_is_held_back_always_the_same(tmp_path: Path) -> None:
     write_coco(tmp_path / "discs", 20)
-    footage = find(tmp_path / "discs")
+    footage = find_items(tmp_path / "discs")
     train_on, held = divide(footage)
     assert len(train_on) == 16 and len(held) == 4
     assert not {each.name for each in train_on} & {each.name for each in held}

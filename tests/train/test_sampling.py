@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.random import default_rng
 
-from masklet.datasets import Footage
+from masklet.datasets import DatasetItem
 from masklet.errors import MediaError
 from masklet.synthetic.clip import Clip
 from masklet.train.augment import Augmentation
@@ -46,8 +46,8 @@ class Rectangles:
         return image
 
 
-def footage(frames: int) -> list[Footage]:
-    return [Footage(f"set/{frames}", lambda: Rectangles(frames))]
+def footage(frames: int) -> list[DatasetItem]:
+    return [DatasetItem(f"set/{frames}", lambda: Rectangles(frames))]
 
 
 def agrees(clip: Clip, tolerance: float = 0.85) -> None:
@@ -101,7 +101,7 @@ def broken() -> Rectangles:
 
 
 def test_what_cannot_be_read_is_named_and_passed_over(caplog: pytest.LogCaptureFixture) -> None:
-    bad = Footage("set/bad", broken)
+    bad = DatasetItem("set/bad", broken)
     with caplog.at_level(logging.WARNING):
         assert all(Sampler([bad, *footage(4)], 32, 2, 2, seed=0).clip(number).objects for number in range(12))
     assert "set/bad is passed over: this.jpg cannot be read." in caplog.text

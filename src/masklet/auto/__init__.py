@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 
-from masklet.auto.detections import detector
+from masklet.auto.detections import make_detector
 from masklet.auto.generator import generate
 from masklet.auto.grid import PRESETS, Grid, grid_of
 from masklet.auto.partition import parted
@@ -30,13 +30,13 @@ __all__ = [
     "Life",
     "Segments",
     "Sort",
-    "detector",
     "everything",
     "everything_in_image",
     "everything_in_video",
     "generate",
     "grid_of",
     "is_still",
+    "make_detector",
     "parted",
 ]
 

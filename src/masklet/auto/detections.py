@@ -1,50 +1,60 @@
-"""What a detector saw, from whatever source, as prompts by frame: it can take the place of the grid."""
+"""A detector's boxes or masks as prompts by frame: they can take the place of the grid."""
 
 from __future__ import annotations
 
-import json
+import logging
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pycocotools import mask as coco
 
-from masklet import rle
-from masklet.errors import MediaError, PromptError
+from masklet.errors import MaskletError, MediaError, PromptError
+from masklet.media.readers.coco import CocoAnnotation, CocoFile
 from masklet.transforms import check_prompt
 from masklet.types import Prompt
 
-Detect = Callable[[int, tuple[int, int]], list[Prompt] | None]
+log = logging.getLogger(__name__)
+
+Detector = Callable[[int, tuple[int, int]], list[Prompt] | None]
 
 
-def detector(source: object, file_name: Callable[[int], str]) -> Detect:
-    """What is detected on a frame of a size (H, W); None on frames of which nothing is said.
+def make_detector(source: object, file_name: Callable[[int], str], count: int | None = None) -> Detector:
+    """What is detected on a frame of a size (H, W); None on frames without an entry.
 
-    source : a list with an entry for each frame, or a dict by frame; or the path of a COCO JSON, whose images
-        are the frames of the same file names, or else, in the order of their ids, the first frames. An entry
-        is None, boxes (n, 4) as x0, y0, x1, y1, masks (n, H, W), a list of prompts, or an object with `xyxy`
-        and perhaps `mask`, as detectors return it
-    file_name : of a frame
+    Args:
+        source: A list with an entry for each frame, a dict by frame, or the path of a COCO JSON (see
+            `CocoDetections`). An entry is None, boxes (n, 4) as x0, y0, x1, y1, masks (n, H, W), a list of
+            prompts, or an object with `xyxy` and perhaps `mask`, as detectors return it.
+        file_name: The file name of a frame.
+        count: Frames of the video, where that is known.
+
+    Raises:
+        PromptError: The source is nothing of the kind.
+        MediaError: The JSON is missing, is not COCO, or is of another video.
     """
     if isinstance(source, str | os.PathLike):
-        return _Coco(Path(source), file_name)
+        return CocoDetections(Path(source), file_name, count)
     if not isinstance(source, Mapping | Sequence):
         raise PromptError(
             "detections are a list with an entry for each frame, a dict by frame, or the path of a COCO "
             f"JSON. Got {type(source).__name__}."
         )
     entries = source if isinstance(source, Mapping) else dict(enumerate(source))
+    if not all(isinstance(frame, int | np.integer) and not isinstance(frame, bool) for frame in entries):
+        raise PromptError(
+            f"detections by frame have whole numbers as keys. Got {', '.join(map(repr, list(entries)[:3]))}."
+        )
 
     def detect(frame: int, size: tuple[int, int]) -> list[Prompt] | None:
         entry = entries.get(frame)
-        return None if entry is None else _checked(_prompts(entry, frame), frame, size)
+        return None if entry is None else _check_prompts(_read_entry(entry, frame), frame, size)
 
     return detect
 
 
-def _checked(prompts: list[Prompt], frame: int, size: tuple[int, int]) -> list[Prompt]:
+def _check_prompts(prompts: list[Prompt], frame: int, size: tuple[int, int]) -> list[Prompt]:
     for number, prompt in enumerate(prompts):
         try:
             check_prompt(prompt, size)
@@ -53,18 +63,21 @@ def _checked(prompts: list[Prompt], frame: int, size: tuple[int, int]) -> list[P
     return prompts
 
 
-def _prompts(entry: Any, frame: int) -> list[Prompt]:
+def _read_entry(entry: Any, frame: int) -> list[Prompt]:
     if hasattr(entry, "xyxy"):
         entry = entry.xyxy if getattr(entry, "mask", None) is None else entry.mask
     if isinstance(entry, Iterable) and not isinstance(entry, np.ndarray):
         entry = list(entry)
-        if all(isinstance(each, Prompt) for each in entry):
+        if all(isinstance(item, Prompt) for item in entry):
             return entry
-    array = np.asarray(entry)
+    try:
+        array = np.asarray(entry)
+    except ValueError:
+        raise PromptError(f"detections of frame {frame} must be of one kind. Got {entry!r:.60}.") from None
     if array.size == 0:
         return []
     if array.ndim == 2 and array.shape[1] == 4:
-        return [_boxed(box, number, frame) for number, box in enumerate(array)]
+        return [_box_prompt(box, number, frame) for number, box in enumerate(array)]
     if array.ndim == 3:
         return [Prompt(mask=mask) for mask in array]
     raise PromptError(
@@ -73,53 +86,89 @@ def _prompts(entry: Any, frame: int) -> list[Prompt]:
     )
 
 
-def _boxed(box: np.ndarray, number: int, frame: int) -> Prompt:
+def _box_prompt(box: np.ndarray, number: int, frame: int) -> Prompt:
     try:
         x0, y0, x1, y1 = map(float, box)
         return Prompt(box=(x0, y0, x1, y1))
-    except PromptError as error:
+    except (PromptError, TypeError, ValueError) as error:
         raise PromptError(f"detection {number} of frame {frame}: {error}") from None
 
 
-class _Coco:
-    """The annotations of a COCO JSON by frame: masks where it has them, else boxes."""
+class CocoDetections:
+    """The annotations of a COCO JSON by frame: masks where it has them, else boxes.
 
-    def __init__(self, path: Path, file_name: Callable[[int], str]) -> None:
-        try:
-            content = json.loads(path.read_text("utf-8"))
-            images = sorted(content["images"], key=lambda image: image["id"])
-            self._by_image: dict[int, list[dict[str, Any]]] = {image["id"]: [] for image in images}
-            for each in content["annotations"]:
-                self._by_image[each["image_id"]].append(each)
-        except FileNotFoundError:
-            raise MediaError(f"there is no file {path}.") from None
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise MediaError(
-                f"{path} is not a COCO JSON with images and annotations: {error or type(error).__name__}."
-            ) from error
-        self._by_name = {Path(str(image.get("file_name", ""))).name: image["id"] for image in images}
-        self._in_order = [image["id"] for image in images]
-        self._named = file_name(0) in self._by_name
+    An image belongs to the frame that its `frame_index` or `frame_id` says; without these, to the frame of
+    its file name, with or without folder and suffix; without names, images are the first frames in order.
+    Annotations that cover nothing of their frame are logged and left out.
+
+    count : frames of the video, where that is known: as many images of other names are its frames in order
+    """
+
+    def __init__(self, path: Path, file_name: Callable[[int], str], count: int | None) -> None:
+        self._file = CocoFile.read(path)
+        images = self._file.images
+        indices = [image.frame for image in images]
+        in_order = {frame: image.id for frame, image in enumerate(images)}
+        self._by_frame: dict[int, str] = {}
+        self._by_name: dict[str, str] = {}
         self._file_name = file_name
+        if not any(image.file_name for image in images) and None in indices:
+            self._by_frame = in_order
+        elif None not in indices:
+            self._by_frame = {image.frame: image.id for image in images if image.frame is not None}
+        else:
+            self._by_name = _unique_names([(image.file_name, image.id) for image in images])
+            if count is not None and not any(self._find(frame) for frame in range(count)):
+                self._by_frame = self._frames_in_order(in_order, count)
 
     def __call__(self, frame: int, size: tuple[int, int]) -> list[Prompt] | None:
-        if self._named:
-            image = self._by_name.get(self._file_name(frame))
-        else:
-            image = self._in_order[frame] if frame < len(self._in_order) else None
+        image = self._find(frame)
         if image is None:
             return None
-        found = [_annotated(each, number, frame, size) for number, each in enumerate(self._by_image[image])]
-        return _checked(found, frame, size)
+        annotations = self._file.annotations.get(image, ())
+        return [prompt for item in annotations if (prompt := self._prompt(item, frame, size)) is not None]
+
+    def _frames_in_order(self, in_order: dict[int, str], count: int) -> dict[int, str]:
+        if len(in_order) != count:
+            raise MediaError(
+                f"{self._file.path} names {len(in_order)} images such as {next(iter(self._by_name))}, "
+                f"and none of the video's {count} frames, {self._file_name(0)} and so on. "
+                "Rename them, or give each image its frame as frame_index."
+            )
+        log.warning(
+            "%s: no image has a frame's name; its %d images are taken for the video's %d frames, in order.",
+            self._file.path,
+            len(in_order),
+            count,
+        )
+        return in_order
+
+    def _find(self, frame: int) -> str | None:
+        if self._by_frame:
+            return self._by_frame.get(frame)
+        name = self._file_name(frame)
+        return self._by_name.get(name) or self._by_name.get(Path(name).stem)
+
+    def _prompt(self, annotation: CocoAnnotation, frame: int, size: tuple[int, int]) -> Prompt | None:
+        """An annotation as a prompt; None where it covers nothing of the frame."""
+        try:
+            mask = None if annotation.segmentation is None else annotation.mask(size)
+            if mask is not None and not mask.any():
+                raise MediaError("its segmentation covers no pixel of the frame.")
+            prompt = Prompt(box=annotation.box) if mask is None else Prompt(mask=mask)
+            check_prompt(prompt, size)
+        except MaskletError as error:
+            log.warning(
+                "%s: annotation %s of frame %d is left out: %s", self._file.path, annotation.id, frame, error
+            )
+            return None
+        return prompt
 
 
-def _annotated(each: Mapping[str, Any], number: int, frame: int, size: tuple[int, int]) -> Prompt:
-    shape = each.get("segmentation")
-    if not shape:
-        x, y, width, height = each["bbox"]
-        return _boxed(np.array([x, y, x + width, y + height]), number, frame)
-    if isinstance(shape, Mapping) and isinstance(shape["counts"], str):
-        return Prompt(mask=rle.decode({"size": shape["size"], "counts": shape["counts"]}))
-    packed = coco.frPyObjects(shape, *size)
-    merged = coco.merge(packed) if isinstance(packed, list) else packed
-    return Prompt(mask=coco.decode(merged).astype(bool))
+def _unique_names(named: Sequence[tuple[str, str]]) -> dict[str, str]:
+    """Image ids by file name, and by its stem where no other image has that."""
+    names = {Path(name.replace("\\", "/")).name: id for name, id in named}
+    stems: dict[str, list[str]] = {}
+    for name, id in names.items():
+        stems.setdefault(Path(name).stem, []).append(id)
+    return {**names, **{stem: ids[0] for stem, ids in stems.items() if len(ids) == 1 and stem not in names}}

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from jaxtyping import UInt8
 
-from masklet.auto.detections import Detect
+from masklet.auto.detections import Detector
 from masklet.auto.grid import Grid
 from masklet.auto.newcomers import doubles, newcomers, visible
 from masklet.auto.track_records import Lives
@@ -50,7 +50,7 @@ class Crowd:
     def __init__(
         self,
         model: Sam2,
-        source: Grid | Detect,
+        source: Grid | Detector,
         rules: Rules,
         policy: Policy,
         *,

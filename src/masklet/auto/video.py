@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 
 from masklet import rle
-from masklet.auto.detections import detector
+from masklet.auto.detections import make_detector
 from masklet.auto.grid import Grid, grid_of
 from masklet.auto.mask_store import Ledger
 from masklet.auto.track_records import Life, Lives
@@ -67,7 +67,12 @@ def everything_in_video(
     progress : called with the share that is done, while nothing can be given yet
     """
     source = _source(video)
-    found = grid_of(grid, model.config) if detections is None else detector(detections, source.file_name)
+    count = len(source) if isinstance(source, Frames) else None
+    found = (
+        grid_of(grid, model.config)
+        if detections is None
+        else make_detector(detections, source.file_name, count)
+    )
     second = max(1, round(source.fps * KEY_SECONDS))
     rules = Rules(
         every=every if every is not None else second if isinstance(found, Grid) else 1,

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from masklet.datasets import Film
+    from masklet.datasets import LabelledVideo
     from masklet.evaluate.rows import Row
     from masklet.evaluate.subjects import Network
 
@@ -73,7 +73,9 @@ def compare(
     console.print(f"{out / 'table.md'}\n{out / 'report.html'}")
 
 
-def _strips(network: Network, rows: Sequence[Row], clips: Mapping[str, Film], out: Path) -> list[str]:
+def _strips(
+    network: Network, rows: Sequence[Row], clips: Mapping[str, LabelledVideo], out: Path
+) -> list[str]:
     """Write OUT/strips; for each picture the lines that show it."""
     import cv2
 

@@ -1,4 +1,4 @@
-"""Labelled pictures and videos on disk, in the forms that people have them in, as one thing: `Footage`.
+"""Labelled pictures and videos on disk, in the forms that people have them in.
 
 Training and evaluation read through this room. It knows nothing of clips, sizes, augmentation or scores.
 """
@@ -8,69 +8,75 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from masklet.datasets.coco import COCO_FILES, coco
-from masklet.datasets.labelled_video import Film, Footage, Reel, Truth
-from masklet.datasets.pngs import PngVideo, open_pngs, png_videos, pngs
-from masklet.datasets.sav import sav, sav_films
-from masklet.datasets.stills import masked, sa1b, sa1b_labels, yolo
+from masklet.datasets.coco import COCO_FILES, read_coco
+from masklet.datasets.pictures import find_sa1b_labels, read_mask_files, read_sa1b, read_yolo
+from masklet.datasets.png_videos import PngVideo, find_png_videos, open_png_video, read_png_videos
+from masklet.datasets.sav import find_sav_videos, read_sav
+from masklet.datasets.types import DatasetItem, GroundTruth, LabelledFrames, LabelledVideo
 from masklet.errors import MediaError
 
 __all__ = [
-    "Film",
-    "Footage",
+    "DatasetItem",
+    "GroundTruth",
+    "LabelledFrames",
+    "LabelledVideo",
     "PngVideo",
-    "Reel",
-    "Truth",
-    "coco",
-    "find",
-    "masked",
-    "open_pngs",
-    "png_videos",
-    "pngs",
-    "sa1b",
-    "sav",
-    "sav_films",
-    "yolo",
+    "find_items",
+    "find_png_videos",
+    "find_sav_videos",
+    "open_png_video",
+    "read_coco",
+    "read_mask_files",
+    "read_png_videos",
+    "read_sa1b",
+    "read_sav",
+    "read_yolo",
 ]
 
-Reader = Callable[[Path], list[Footage]]
+Reader = Callable[[Path], list[DatasetItem]]
 
-FORMS: tuple[tuple[str, Reader], ...] = (  # what shows a form, the more particular first
-    ("JPEGImages*", pngs),
-    ("*/frames", pngs),
-    ("**/*_manual.json", sav),
-    ("**/*_auto.json", sav),
-    *((name, coco) for name in COCO_FILES),
-    ("annotations/*.json", coco),
-    ("labels", yolo),
-    ("masks", masked),
+LAYOUTS: tuple[tuple[str, Reader], ...] = (  # what a layout is known by, the more particular first
+    ("JPEGImages*", read_png_videos),
+    ("*/frames", read_png_videos),
+    ("**/*_manual.json", read_sav),
+    ("**/*_auto.json", read_sav),
+    *((name, read_coco) for name in COCO_FILES),
+    ("annotations/*.json", read_coco),
+    ("labels", read_yolo),
+    ("masks", read_mask_files),
 )
 
 
-def find(path: Path) -> list[Footage]:
-    """The footage of a data set in whichever form it comes, or of all data sets that lie in a folder.
+def find_items(path: Path) -> list[DatasetItem]:
+    """The items of a data set in any known layout, or of all data sets in a folder.
 
-    path : a data set's folder, a folder of such folders, or a COCO json
+    Args:
+        path: A data set's folder, a folder of such folders, or a COCO JSON.
+
+    Raises:
+        MediaError: There is no data set, or it has no known layout.
     """
     if not path.exists():
         raise MediaError(f"there is no data set {path}.")
     if path.is_file():
-        return coco(path)
-    reader = _reader(path)
+        return read_coco(path)
+    reader = _find_reader(path)
     if reader is not None:
         return reader(path)
-    inside = sorted(each for each in path.iterdir() if each.is_dir())
-    found = [each for folder in inside if (reader := _reader(folder)) is not None for each in reader(folder)]
-    if not found:
+    folders = sorted(entry for entry in path.iterdir() if entry.is_dir())
+    items = [
+        item for folder in folders if (reader := _find_reader(folder)) is not None for item in reader(folder)
+    ]
+    if not items:
         raise MediaError(
             f"{path} holds no data set of a known form: DAVIS, MOSE, YouTube-VOS, SA-V, SA-1B, COCO, "
             "YOLO-seg, or images/NAME.jpg with masks/NAME.png."
         )
-    return found
+    return items
 
 
-def _reader(folder: Path) -> Reader | None:
-    known = next((reader for sign, reader in FORMS if any(folder.glob(sign))), None)
-    if known is None and any(sa1b_labels(folder)):
-        return sa1b
-    return known
+def _find_reader(folder: Path) -> Reader | None:
+    for pattern, reader in LAYOUTS:
+        if any(folder.glob(pattern)):
+            return reader
+    return read_sa1b if any(find_sa1b_labels(folder)) else None

@@ -1,4 +1,4 @@
-"""SA-V's training set: videos with a json of masks for every fourth frame."""
+"""SA-V's training set: videos with a JSON of masks for every fourth frame."""
 
 from __future__ import annotations
 
@@ -11,40 +11,73 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, UInt8
 
-from masklet.datasets import labelled_video as reel
-from masklet.datasets.labelled_video import Footage, Reel, Truth, decode, read_json
+from masklet.datasets.types import DatasetItem, GroundTruth, LabelledFrames, find_first_frames
 from masklet.errors import MediaError
 from masklet.media import Frames, open_frames
+from masklet.media.readers.coco import read_json, segmentation_mask
 
 STEP = 4  # SA-V labels every fourth frame
 
 
-class SavVideo:
-    """A video of SA-V's training set: its frames, and a list of masks for every fourth of them."""
+@dataclass(frozen=True)
+class SavLabels:
+    """A JSON of SA-V.
 
-    def __init__(self, frames: Frames, labels: Path) -> None:
-        said = read_json(labels)
+    ids : of the masklets
+    masks : by labelled frame, a mask as run lengths for each id
+    """
+
+    path: Path
+    ids: list[int]
+    masks: list[list[Any]]
+
+    @classmethod
+    def read(cls, path: Path) -> SavLabels:
+        content = read_json(path)
+        fields = content if isinstance(content, dict) else {}
+        ids, masks = fields.get("masklet_id"), fields.get("masklet")
+        if (
+            not isinstance(ids, list)
+            or not isinstance(masks, list)
+            or not all(isinstance(id, int) for id in ids)
+            or not all(isinstance(row, list) and len(row) == len(ids) for row in masks)
+        ):
+            raise MediaError(
+                f"{path} is not a JSON of SA-V: it needs masklet_id, a list of ids, and masklet, "
+                "a list of masks for each labelled frame."
+            )
+        return cls(path, ids, masks)
+
+    def mask(self, frame: int, column: int, size: tuple[int, int]) -> Bool[np.ndarray, "H W"]:
+        """The mask of the id in a column on a labelled frame."""
+        name = f"{self.path}, masklet {self.ids[column]}, frame {frame * STEP}"
+        return segmentation_mask(self.masks[frame][column], size, name)
+
+
+class SavFrames:
+    """The labelled frames of a video, as training reads them."""
+
+    def __init__(self, frames: Frames, labels: SavLabels) -> None:
         self.frames, self.labels = frames, labels
-        self.ids: list[int] = said["masklet_id"]
-        self.said: list[list[Any]] = said["masklet"]
 
     def __len__(self) -> int:
-        return min(len(self.said), 1 + (len(self.frames) - 1) // STEP)
+        return min(len(self.labels.masks), 1 + (len(self.frames) - 1) // STEP)
 
     def objects(self, frame: int) -> Sequence[int]:
-        return self.ids
+        return self.labels.ids
 
     def image(self, frame: int) -> UInt8[np.ndarray, "H W 3"]:
         return self.frames[frame * STEP]
 
     def masks(self, frame: int, ids: Sequence[int]) -> Bool[np.ndarray, "n H W"]:
-        said = [self.said[frame][self.ids.index(id)] for id in ids]
-        return np.stack([decode(each, self.frames.size, str(self.labels)) for each in said])
+        columns = [self.labels.ids.index(id) for id in ids]
+        masks = [self.labels.mask(frame, column, self.frames.size) for column in columns]
+        return np.array(masks, dtype=bool).reshape(-1, *self.frames.size)
 
 
 @dataclass(frozen=True)
-class SavFilm:
-    """A `Film` of SA-V's training set.
+class SavLabelledVideo:
+    """A video as evaluation reads it.
 
     An object's id is one more than the masklet's: SA-V begins at 0, which is the background.
     """
@@ -65,53 +98,56 @@ class SavFilm:
 
     @cached_property
     def labelled(self) -> Sequence[int]:
-        return range(0, len(self.frames), STEP)[: len(self._said["masklet"])]
+        return range(0, len(self.frames), STEP)[: len(self._content.masks)]
 
     @cached_property
     def first_frames(self) -> dict[int, int]:
-        return reel.first_frames(self)
+        return find_first_frames(self)
 
     def picture(self, frame: int) -> UInt8[np.ndarray, "H W 3"]:
         return self.frames[frame]
 
     def annotated(self, id: int) -> list[int]:
-        return list(self.labelled) if id - 1 in self._said["masklet_id"] else []
+        return list(self.labelled) if id - 1 in self._content.ids else []
 
-    def truth(self, frame: int) -> Truth:
-        said = zip(self._said["masklet_id"], self._said["masklet"][frame // STEP], strict=True)
-        masks = {id + 1: decode(each, self.size, str(self.labels)) for id, each in said}
-        return Truth(masks, undecided=None)
+    def truth(self, frame: int) -> GroundTruth:
+        masks = {
+            id + 1: self._content.mask(frame // STEP, column, self.size)
+            for column, id in enumerate(self._content.ids)
+        }
+        return GroundTruth(masks, undecided=None)
 
     @cached_property
-    def _said(self) -> dict[str, Any]:
-        said: dict[str, Any] = read_json(self.labels)
-        return said
+    def _content(self) -> SavLabels:
+        return SavLabels.read(self.labels)
 
 
-def sav_films(folder: Path) -> list[SavFilm]:
-    """The videos of a folder that SA-V's json files label: NAME_manual.json and NAME_auto.json beside
-    NAME.mp4, or beside a folder NAME of frames."""
-    found = []
+def find_sav_videos(folder: Path) -> list[SavLabelledVideo]:
+    """The videos that SA-V's files label: NAME_manual.json and NAME_auto.json beside NAME.mp4, or beside a
+    folder NAME of frames."""
+    videos = []
     for labels in sorted((*folder.rglob("*_manual.json"), *folder.rglob("*_auto.json"))):
         name = labels.stem.rsplit("_", 1)[0]
         frames = labels.with_name(name)
         video = frames if frames.is_dir() else frames.with_suffix(".mp4")
         if not video.exists():
             raise MediaError(f"{labels} has neither {video.name} beside it nor a folder {name} of frames.")
-        found.append(SavFilm(labels.stem, video, labels))
-    return found
+        videos.append(SavLabelledVideo(labels.stem, video, labels))
+    return videos
 
 
-def sav(folder: Path) -> list[Footage]:
-    """The same as footage to learn from."""
-    found = [
-        Footage(f"{folder.name}/{film.name}", partial(_open_sav, film.video, film.labels), moving=True)
-        for film in sav_films(folder)
+def read_sav(folder: Path) -> list[DatasetItem]:
+    """The same videos as items to learn from."""
+    items = [
+        DatasetItem(
+            f"{folder.name}/{video.name}", partial(_open_sav, video.video, video.labels), is_video=True
+        )
+        for video in find_sav_videos(folder)
     ]
-    if not found:
+    if not items:
         raise MediaError(f"{folder} holds no videos of SA-V's form: NAME.mp4 beside NAME_manual.json.")
-    return found
+    return items
 
 
-def _open_sav(video: Path, labels: Path) -> Reel:
-    return SavVideo(open_frames(video), labels)
+def _open_sav(video: Path, labels: Path) -> LabelledFrames:
+    return SavFrames(open_frames(video), SavLabels.read(labels))

@@ -14,7 +14,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from masklet.datasets import Film
+from masklet.datasets import LabelledVideo
 from masklet.errors import MaskletError
 from masklet.evaluate.report import Line, painted
 from masklet.evaluate.rows import Row
@@ -63,7 +63,7 @@ class Policies:
     axis = "clicks on the first frame"
     headline = ("J&F",)
 
-    def run(self, subject: Subject, clip: Film) -> Iterator[Row]:
+    def run(self, subject: Subject, clip: LabelledVideo) -> Iterator[Row]:
         network, spent = encoded(with_memory(subject), clip)
         for rule in self.rules:
             for row in SemiSupervised().run(replace(network, policy=rule.policy, cuts=rule.cuts), clip):
@@ -81,7 +81,7 @@ def with_memory(subject: Subject) -> Network:
     return subject
 
 
-def encoded(network: Network, clip: Film) -> tuple[Network, float]:
+def encoded(network: Network, clip: LabelledVideo) -> tuple[Network, float]:
     """The network with every frame of a clip encoded, and the seconds that a frame took."""
     frames = clip.frames
     features = FeatureCache(spill=Path(tempfile.gettempdir()))
@@ -158,7 +158,7 @@ class Strips:
         self._encoded: dict[str, Network] = {}
         self._answers: dict[tuple[str, Rule], Answers] = {}
 
-    def strip(self, clip: Film, id: int, rules: Sequence[Rule]) -> np.ndarray:
+    def strip(self, clip: LabelledVideo, id: int, rules: Sequence[Rule]) -> np.ndarray:
         """One row of pictures for each rule, (H, W, 3) uint8: hit green, missed blue, exceeded red.
 
         Frames are spread over those on which the rules' answers differ.
@@ -172,7 +172,7 @@ class Strips:
         rows = [[_tile(clip, id, frame, each[frame][id]) for frame in chosen] for each in answers]
         return np.vstack([np.hstack(row) for row in rows])
 
-    def _followed(self, clip: Film, rule: Rule) -> Answers:
+    def _followed(self, clip: LabelledVideo, rule: Rule) -> Answers:
         if clip.name not in self._encoded:
             self._encoded[clip.name], _ = encoded(self._network, clip)
         if (clip.name, rule) not in self._answers:
@@ -187,7 +187,7 @@ class Strips:
         return self._answers[clip.name, rule]
 
 
-def _tile(clip: Film, id: int, frame: int, answer: np.ndarray) -> np.ndarray:
+def _tile(clip: LabelledVideo, id: int, frame: int, answer: np.ndarray) -> np.ndarray:
     truth, answer = clip.truth(frame).pair(id, answer)
     picture = painted(clip.picture(frame), truth, answer)
     width = round(TILE * picture.shape[1] / picture.shape[0])

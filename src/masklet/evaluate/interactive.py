@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from masklet import rle
-from masklet.datasets import Film
+from masklet.datasets import LabelledVideo
 from masklet.evaluate.metrics import Agreement, agree
 from masklet.evaluate.rows import SHOTS, Row, Shot
 from masklet.evaluate.subjects import Following, Subject
@@ -35,7 +35,7 @@ class Offline:
     axis = "frames interacted with"
     headline = ("J&F",)
 
-    def run(self, subject: Subject, clip: Film) -> Iterator[Row]:
+    def run(self, subject: Subject, clip: LabelledVideo) -> Iterator[Row]:
         for id, first in clip.first_frames.items():
             watched = Watched(clip, id, subject.video(clip.frames))
             frame: int | None = first
@@ -54,7 +54,7 @@ class Online:
     axis = "frames interacted with"
     headline = ("J&F",)
 
-    def run(self, subject: Subject, clip: Film) -> Iterator[Row]:
+    def run(self, subject: Subject, clip: LabelledVideo) -> Iterator[Row]:
         for id, first in clip.first_frames.items():
             watched = Watched(clip, id, subject.video(clip.frames))
             frame: int | None = first
@@ -70,7 +70,7 @@ class Online:
 class Watched:
     """One object of a clip as the user sees it: where it was corrected, and the newest answers."""
 
-    clip: Film
+    clip: LabelledVideo
     id: int
     video: Following
     corrected: list[int] = field(default_factory=list)

@@ -12,7 +12,14 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, UInt8
 
-from masklet.datasets import Film, Footage, find, open_pngs, png_videos, sav_films
+from masklet.datasets import (
+    DatasetItem,
+    LabelledVideo,
+    find_items,
+    find_png_videos,
+    find_sav_videos,
+    open_png_video,
+)
 from masklet.errors import MediaError
 
 
@@ -25,7 +32,7 @@ class Picture:
     """
 
     name: str
-    footage: Footage
+    footage: DatasetItem
     index: int = 0
 
     def picture(self, frame: int = 0) -> UInt8[np.ndarray, "H W 3"]:
@@ -39,11 +46,11 @@ class Picture:
         return reel.image(self.index), dict(zip(ids, reel.masks(self.index, ids), strict=True))
 
 
-def clips(root: Path, names: Sequence[str] | None = None) -> list[Film]:
+def clips(root: Path, names: Sequence[str] | None = None) -> list[LabelledVideo]:
     """The annotated clips under a benchmark's folder, in order of name, or those named, in that order."""
-    films: dict[str, Film] = {film.name: film for film in sav_films(root)}
+    films: dict[str, LabelledVideo] = {film.name: film for film in find_sav_videos(root)}
     if not films:
-        films = {name: open_pngs(name, *folders) for name, folders in png_videos(root).items()}
+        films = {name: open_png_video(name, *folders) for name, folders in find_png_videos(root).items()}
     missing = [name for name in names or () if name not in films]
     if missing:
         raise MediaError(f"{root} has no clip {', '.join(missing)}; it has {', '.join(sorted(films))}.")
@@ -52,7 +59,7 @@ def clips(root: Path, names: Sequence[str] | None = None) -> list[Film]:
 
 def pictures(root: Path, names: Sequence[str] | None = None) -> list[Picture]:
     """The labelled pictures of a data set, or of all data sets in a folder; of videos the labelled frames."""
-    found = {each.name: each for footage in find(root) for each in _pictures_of(footage)}
+    found = {each.name: each for footage in find_items(root) for each in _pictures_of(footage)}
     missing = [name for name in names or () if name not in found]
     if missing:
         raise MediaError(
@@ -61,8 +68,8 @@ def pictures(root: Path, names: Sequence[str] | None = None) -> list[Picture]:
     return [found[name] for name in names or found]
 
 
-def _pictures_of(footage: Footage) -> Iterator[Picture]:
-    if not footage.moving:
+def _pictures_of(footage: DatasetItem) -> Iterator[Picture]:
+    if not footage.is_video:
         yield Picture(footage.name, footage)
         return
     for index in range(len(footage.open())):

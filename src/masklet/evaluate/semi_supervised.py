@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from masklet.datasets import Film
+from masklet.datasets import LabelledVideo
 from masklet.evaluate.lives import Life
 from masklet.evaluate.metrics import Frames, Tally, scored_frames
 from masklet.evaluate.rows import Album, Row
@@ -31,14 +31,14 @@ class SemiSupervised:
     axis = "clicks on the first frame"
     headline = ("J&F",)
 
-    def run(self, subject: Subject, clip: Film) -> Iterator[Row]:
+    def run(self, subject: Subject, clip: LabelledVideo) -> Iterator[Row]:
         for given in self.given:
             video = subject.video(clip.frames)
             for id, frame in clip.first_frames.items():
                 give(video, frame, id, clip.truth(frame).masks[id], given)
             yield from self._follow(video, clip, given)
 
-    def _follow(self, video: Following, clip: Film, given: Given) -> Iterator[Row]:
+    def _follow(self, video: Following, clip: LabelledVideo, given: Given) -> Iterator[Row]:
         counts = {id: set(scored_frames(clip.annotated(id), self.frames)) for id in clip.first_frames}
         tallies, albums = {id: Tally() for id in counts}, {id: Album() for id in counts}
         lives = {id: Life(id) for id in counts}

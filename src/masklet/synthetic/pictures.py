@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, UInt8
 
-from masklet.datasets import Footage, find
+from masklet.datasets import DatasetItem, find_items
 from masklet.files import atomic_write
 
 SMALLEST = 0.0005  # of the picture; smaller instances are dropped
@@ -94,7 +94,7 @@ def split(pictures: Sequence[Picture]) -> tuple[list[Picture], list[Picture]]:
     return train, [each for each in pictures if held_back(each.name)]
 
 
-def shrink(footage: Footage, longest: int) -> Picture:
+def shrink(footage: DatasetItem, longest: int) -> Picture:
     """A picture of a data set, its longer side at most `longest` pixels."""
     reel = footage.open()
     pixels, masks = reel.image(0), reel.masks(0, reel.objects(0))
@@ -119,7 +119,7 @@ def load_pictures(folders: Sequence[Path], cache: Path, longest: int = 512) -> l
     data, index = cache / f"pictures-{key}.npy", cache / f"pictures-{key}.json"
     if not index.is_file():
         cache.mkdir(parents=True, exist_ok=True)
-        shrunk = (shrink(footage, longest) for folder in folders for footage in find(folder))
+        shrunk = (shrink(footage, longest) for folder in folders for footage in find_items(folder))
         _pack([picture for picture in shrunk if len(picture)], data, index)
     return _unpack(data, index)
 

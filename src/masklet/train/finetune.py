@@ -6,7 +6,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from masklet.datasets import Footage
+from masklet.datasets import DatasetItem
 from masklet.errors import MediaError
 from masklet.synthetic.clip import Clip
 from masklet.train.augment import Augmentation
@@ -85,7 +85,7 @@ class FineTuning:
             exam=make_exam(order.footage[1], config.image_size, self.frames, max(1, steps // 10)),
         )
 
-    def _shares(self, footage: Sequence[Footage], size: int) -> tuple[Share, ...]:
+    def _shares(self, footage: Sequence[DatasetItem], size: int) -> tuple[Share, ...]:
         stills = Share(Sampler(footage, size, 1, self.objects, seed=1).clip, self.stills, self.stills_share)
         if self.frames == 1:
             return (stills,)
@@ -93,7 +93,7 @@ class FineTuning:
         return stills, Share(clips.clip, self.clips, 1 - self.stills_share)
 
 
-def make_exam(footage: Sequence[Footage], size: int, frames: int, every: int) -> Exam:
+def make_exam(footage: Sequence[DatasetItem], size: int, frames: int, every: int) -> Exam:
     """One plain still of each piece of footage, and where clips are learned a clip of some."""
     stills = [_plain(each, size, 1) for each in footage]
     clips = [_plain(each, size, frames) for each in footage[:EXAMINED]] if frames > 1 else []
@@ -103,7 +103,7 @@ def make_exam(footage: Sequence[Footage], size: int, frames: int, every: int) ->
     return Exam(shown, tuple(clip for clip in clips if clip is not None), every)
 
 
-def _plain(footage: Footage, size: int, frames: int) -> Clip | None:
+def _plain(footage: DatasetItem, size: int, frames: int) -> Clip | None:
     try:
         return Sampler([footage], size, frames, objects=8, seed=0, augmentation=PLAIN).clip(0)
     except MediaError as error:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from masklet import checkpoint
 from masklet.config import TRAINABLE, Sam2Config
-from masklet.datasets import Footage, find
+from masklet.datasets import DatasetItem, find_items
 from masklet.errors import MaskletError, MediaError
 from masklet.synthetic.pictures import Picture, load_pictures
 from masklet.train.presets import Preset
@@ -65,14 +65,14 @@ class Order:
         return load_pictures(folders, Path(".cache"))
 
     @cached_property
-    def footage(self) -> tuple[list[Footage], list[Footage]]:
+    def footage(self) -> tuple[list[DatasetItem], list[DatasetItem]]:
         """What to train on, and what to measure on, of a data set in any form that is known."""
         if self.validation is None:
-            return divide(find(self.data))
-        return find(self.data), find(self.validation)[:MOST]
+            return divide(find_items(self.data))
+        return find_items(self.data), find_items(self.validation)[:MOST]
 
 
-def divide(footage: Sequence[Footage]) -> tuple[list[Footage], list[Footage]]:
+def divide(footage: Sequence[DatasetItem]) -> tuple[list[DatasetItem], list[DatasetItem]]:
     """A fifth of a data set is held back, always the same: by the hash of the names."""
     if len(footage) < 2:
         raise MediaError(

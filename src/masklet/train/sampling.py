@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.random import Generator
 
-from masklet.datasets import Footage, Reel
+from masklet.datasets import DatasetItem, LabelledFrames
 from masklet.errors import MediaError
 from masklet.synthetic import Composer, Mix
 from masklet.synthetic.clip import Clip
@@ -34,7 +34,7 @@ class Sampler:
 
     def __init__(
         self,
-        footage: Sequence[Footage],
+        footage: Sequence[DatasetItem],
         size: int,
         frames: int,
         objects: int,
@@ -66,7 +66,7 @@ class Sampler:
             "each is unreadable or shows no object."
         )
 
-    def _draw(self, footage: Footage, rng: Generator) -> Clip | None:
+    def _draw(self, footage: DatasetItem, rng: Generator) -> Clip | None:
         reel = footage.open()
         if len(reel) == 1 and self.frames > 1:
             return self._moved(footage.name, reel, rng)
@@ -84,11 +84,11 @@ class Sampler:
             masks.append([shown[id] for id in seen])
         return Clip(np.stack(images), np.array(masks))
 
-    def _masks(self, reel: Reel, frame: int, ids: Sequence[int]) -> dict[int, np.ndarray]:
+    def _masks(self, reel: LabelledFrames, frame: int, ids: Sequence[int]) -> dict[int, np.ndarray]:
         size = (self.size, self.size)
         return {id: resize_mask(mask, size) for id, mask in zip(ids, reel.masks(frame, ids), strict=True)}
 
-    def _moved(self, name: str, reel: Reel, rng: Generator) -> Clip | None:
+    def _moved(self, name: str, reel: LabelledFrames, rng: Generator) -> Clip | None:
         """A picture as a clip: moved whole, as the composer does it."""
         masks = reel.masks(0, reel.objects(0))
         picture = make_picture(name, reel.image(0), list(masks))

@@ -16,7 +16,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from masklet.datasets import Footage, find
+from masklet.datasets import DatasetItem, find_items
 from masklet.errors import MaskletError
 from masklet.synthetic import Composer, Mix
 from masklet.synthetic.director import Stock
@@ -128,10 +128,10 @@ def _folders(root: Path) -> list[Path]:
     return sorted(path for path in root.glob("*") if path.is_dir())
 
 
-def labelled_videos(data: Path) -> list[Footage]:
+def labelled_videos(data: Path) -> list[DatasetItem]:
     """The real clips that may be learned from: with true masks, and with such as a network made."""
     folders = [data / name for name in ("videos-train", "videos-pseudo")]
-    return [footage for folder in folders if folder.is_dir() for footage in find(folder)]
+    return [footage for folder in folders if folder.is_dir() for footage in find_items(folder)]
 
 
 def exam(held_back: list[Picture], size: int) -> Exam:

@@ -1,11 +1,13 @@
-"""Pictures with labels beside them, written small and read back; and the forms that `find` knows."""
+"""Pictures with labels beside them, written small and read back; and the forms that `find_items` knows."""
 
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from footage.made import (
+from PIL import Image
+
+from datasets.made import (
     LEFT,
     RIGHT,
     H,
@@ -19,15 +21,22 @@ from footage.made import (
     write_video,
     write_yolo,
 )
-from PIL import Image
-
-from masklet.datasets import Footage, coco, find, masked, pngs, sa1b, sav, yolo
+from masklet.datasets import (
+    DatasetItem,
+    find_items,
+    read_coco,
+    read_mask_files,
+    read_png_videos,
+    read_sa1b,
+    read_sav,
+    read_yolo,
+)
 from masklet.errors import MediaError
 
 
 def test_sa1b(tmp_path: Path) -> None:
     write_sa1b(tmp_path / "sa")
-    (only,) = sa1b(tmp_path / "sa")
+    (only,) = read_sa1b(tmp_path / "sa")
     assert only.name == "sa/sa_7" and only.open().objects(0) == [5] and (only_masks(only)[0] == LEFT).all()
 
 
@@ -36,7 +45,7 @@ def test_yolo(tmp_path: Path) -> None:
     outline = " ".join(f"{x / W} {y / H}" for x, y in corners)
     write_yolo(tmp_path / "set", f"0 {outline}\n\n")
     write_picture(tmp_path / "set" / "images" / "unlabelled.png")
-    (only,) = yolo(tmp_path / "set")
+    (only,) = read_yolo(tmp_path / "set")
     assert only.name == "set/train/a" and close(only_masks(only)[0], RIGHT)
 
 
@@ -47,12 +56,12 @@ def test_yolo(tmp_path: Path) -> None:
 def test_yolo_labels_without_outlines_are_refused_by_line(tmp_path: Path, line: str, words: str) -> None:
     write_yolo(tmp_path / "set", f"\n{line}")
     with pytest.raises(MediaError, match=rf"a.txt:2 .*{words}"):
-        yolo(tmp_path / "set")[0].open()
+        read_yolo(tmp_path / "set")[0].open()
 
 
 def test_pictures_with_masks_beside_them(tmp_path: Path) -> None:
     write_masked(tmp_path / "set")
-    first, second = masked(tmp_path / "set")
+    first, second = read_mask_files(tmp_path / "set")
     assert first.open().objects(0) == [3, 200]
     assert (only_masks(first)[0] == LEFT).all() and (only_masks(first)[1] == RIGHT).all()
     assert (only_masks(second)[0] == RIGHT).all() and (only_masks(second)[1] == LEFT).all()  # cat, dog
@@ -66,30 +75,32 @@ def test_find_knows_each_form(tmp_path: Path) -> None:
     write_masked(tmp_path / "plain")
     write_sa1b(tmp_path / "sa1b")
     for name in ("coco", "cvat", "yolo", "davis", "plain", "sa1b"):
-        assert only_masks(find(tmp_path / name)[0]), name
-    together = {each.name.split("/")[0] for each in find(tmp_path)}
+        assert only_masks(find_items(tmp_path / name)[0]), name
+    together = {each.name.split("/")[0] for each in find_items(tmp_path)}
     assert together == {"coco", "cvat", "yolo", "davis", "plain", "sa1b"}
 
 
 def test_the_parts_of_sa1b_are_found_together(tmp_path: Path) -> None:
     for part in ("sa_000000", "sa_000001"):
         write_sa1b(tmp_path / part)
-    assert [each.name for each in find(tmp_path)] == ["sa_000000/sa_7", "sa_000001/sa_7"]
+    assert [each.name for each in find_items(tmp_path)] == ["sa_000000/sa_7", "sa_000001/sa_7"]
 
 
 def test_a_mask_as_a_colour_picture_is_read_where_it_is_grey(tmp_path: Path) -> None:
     write_masked(tmp_path / "set")
     path = tmp_path / "set" / "masks" / "a.png"
     Image.fromarray(np.repeat((LEFT * 255).astype(np.uint8)[..., None], 3, axis=2)).save(path)
-    assert (only_masks(masked(tmp_path / "set")[0])[0] == LEFT).all()
+    assert (only_masks(read_mask_files(tmp_path / "set")[0])[0] == LEFT).all()
     write_picture(path)
     with pytest.raises(MediaError, match=r"a.png must be a palette or grey picture"):
-        masked(tmp_path / "set")[0].open()
+        read_mask_files(tmp_path / "set")[0].open()
 
 
-@pytest.mark.parametrize("form", [coco, find, masked, pngs, sa1b, sav, yolo])
+@pytest.mark.parametrize(
+    "form", [read_coco, find_items, read_mask_files, read_png_videos, read_sa1b, read_sav, read_yolo]
+)
 def test_a_folder_without_data_says_what_was_expected(
-    tmp_path: Path, form: Callable[[Path], list[Footage]]
+    tmp_path: Path, form: Callable[[Path], list[DatasetItem]]
 ) -> None:
     with pytest.raises(MediaError, match=r"holds no"):
         form(tmp_path)
@@ -98,9 +109,9 @@ def test_a_folder_without_data_says_what_was_expected(
 def test_broken_labels_are_named(tmp_path: Path) -> None:
     (tmp_path / "instances.json").write_text("{")
     with pytest.raises(MediaError, match=r"instances.json cannot be read as JSON"):
-        find(tmp_path)
+        find_items(tmp_path)
     write_video(tmp_path / "davis", "JPEGImages", "Annotations", apart=False)
     label = tmp_path / "davis" / "Annotations" / "clip" / "00000.png"
     label.write_bytes(b"broken")
     with pytest.raises(MediaError, match=r"00000.png cannot be read as a mask"):
-        only_masks(pngs(tmp_path / "davis")[0])
+        only_masks(read_png_videos(tmp_path / "davis")[0])

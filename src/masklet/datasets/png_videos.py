@@ -10,8 +10,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, UInt8
 
-from masklet.datasets import labelled_video as reel
-from masklet.datasets.labelled_video import Footage, Truth, read_labels
+from masklet.datasets.types import DatasetItem, GroundTruth, find_first_frames, read_labels
 from masklet.errors import MediaError
 from masklet.media import Frames, find_pictures, open_frames, read_image
 
@@ -28,7 +27,7 @@ LAYOUTS = (
 
 @dataclass(frozen=True)
 class PngVideo:
-    """A `Film` whose ground truth is PNGs.
+    """A `LabelledVideo` whose ground truth is PNGs.
 
     labels : by frame, the PNG that holds every object's number (under None), or one PNG for each object,
         whose id is one more than its folder's number: SA-V begins at 0, which is the background
@@ -53,7 +52,7 @@ class PngVideo:
 
     @property
     def exclusive(self) -> bool:
-        """Labels say so, a PNG for each object does not."""
+        """One PNG for all objects says so, a PNG for each object does not."""
         return all(None in files for files in self.labels.values())
 
     def picture(self, frame: int) -> UInt8[np.ndarray, "H W 3"]:
@@ -62,7 +61,7 @@ class PngVideo:
     def annotated(self, id: int) -> list[int]:
         return [frame for frame, files in self.labels.items() if None in files or id in files]
 
-    def truth(self, frame: int) -> Truth:
+    def truth(self, frame: int) -> GroundTruth:
         masks: dict[int, np.ndarray] = {}
         undecided = None
         for id, file in self.labels[frame].items():
@@ -78,11 +77,11 @@ class PngVideo:
                 int(label): labels == label for label in np.unique(labels) if label not in (0, UNDECIDED)
             }
             undecided = labels == UNDECIDED
-        return Truth(masks, undecided)
+        return GroundTruth(masks, undecided)
 
     @cached_property
     def first_frames(self) -> dict[int, int]:
-        return reel.first_frames(self)
+        return find_first_frames(self)
 
     @cached_property
     def _black_and_white(self) -> bool:
@@ -91,7 +90,7 @@ class PngVideo:
         return None in first and set(np.unique(read_labels(first[None]))) <= {0, UNDECIDED}
 
 
-def png_videos(root: Path) -> dict[str, tuple[Path, Path]]:
+def find_png_videos(root: Path) -> dict[str, tuple[Path, Path]]:
     """By a video's name, the folder of its frames and that of its masks; in order of name."""
     if not root.is_dir():
         raise MediaError(f"{root} is not a folder. Give the folder that holds the benchmark.")
@@ -109,14 +108,14 @@ def png_videos(root: Path) -> dict[str, tuple[Path, Path]]:
     return {folder.name: (folder / "frames", folder / "masks") for folder in flat}
 
 
-def open_pngs(name: str, frames: Path, masks: Path) -> PngVideo:
-    """Find the frames and masks of a video; none is read yet."""
+def open_png_video(name: str, frames: Path, masks: Path) -> PngVideo:
+    """Find the frames and masks of a video; nothing is read yet."""
     files = find_pictures(frames)
     index = {file.stem: position for position, file in enumerate(files)}
     labels: dict[int, dict[int | None, Path]] = {}
-    folders = sorted(each for each in masks.iterdir() if each.is_dir() and each.name.isdecimal())
-    apart: dict[int | None, Path] = {int(each.name) + 1: each for each in folders}
-    for id, folder in (apart or {None: masks}).items():
+    numbered = sorted(entry for entry in masks.iterdir() if entry.is_dir() and entry.name.isdecimal())
+    by_object: dict[int | None, Path] = {int(folder.name) + 1: folder for folder in numbered}
+    for id, folder in (by_object or {None: masks}).items():
         for file in find_pictures(folder):
             if file.stem not in index:
                 raise MediaError(f"{file} has no frame {file.stem} in {frames}.")
@@ -124,12 +123,12 @@ def open_pngs(name: str, frames: Path, masks: Path) -> PngVideo:
     return PngVideo(name, tuple(files), dict(sorted(labels.items())))
 
 
-class PngReel:
-    """The labelled frames of such a video; the others are passed over."""
+class PngVideoFrames:
+    """The labelled frames of a `PngVideo`, as training reads them."""
 
     def __init__(self, video: PngVideo) -> None:
         self.video, self.labelled = video, list(video.labels)
-        self._read: dict[int, Truth] = {}
+        self._truths: dict[int, GroundTruth] = {}
 
     def __len__(self) -> int:
         return len(self.labelled)
@@ -144,21 +143,21 @@ class PngReel:
         truth = self._truth(frame)
         empty = np.zeros(self.video.size, dtype=bool)
         masks = [truth.masks.get(id, empty) for id in ids]
-        return np.stack([empty, *masks])[1:]
+        return np.array(masks, dtype=bool).reshape(-1, *self.video.size)
 
-    def _truth(self, frame: int) -> Truth:
-        if frame not in self._read:
-            self._read[frame] = self.video.truth(self.labelled[frame])
-        return self._read[frame]
+    def _truth(self, frame: int) -> GroundTruth:
+        if frame not in self._truths:
+            self._truths[frame] = self.video.truth(self.labelled[frame])
+        return self._truths[frame]
 
 
-def pngs(root: Path) -> list[Footage]:
-    """The labelled videos of a folder, in any layout that `png_videos` knows."""
+def read_png_videos(root: Path) -> list[DatasetItem]:
+    """The labelled videos of a folder as items to learn from, in any layout that `find_png_videos` knows."""
     return [
-        Footage(f"{root.name}/{name}", partial(_open_reel, name, frames, masks), moving=True)
-        for name, (frames, masks) in png_videos(root).items()
+        DatasetItem(f"{root.name}/{name}", partial(_open_frames, name, frames, masks), is_video=True)
+        for name, (frames, masks) in find_png_videos(root).items()
     ]
 
 
-def _open_reel(name: str, frames: Path, masks: Path) -> PngReel:
-    return PngReel(open_pngs(name, frames, masks))
+def _open_frames(name: str, frames: Path, masks: Path) -> PngVideoFrames:
+    return PngVideoFrames(open_png_video(name, frames, masks))

@@ -1,0 +1,184 @@
+"""Pictures with labels beside them: SA-1B, YOLO-seg, and a plain folder of pictures and masks."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from jaxtyping import Bool, UInt8
+
+from masklet import rle
+from masklet.datasets.types import DatasetItem, LabelledFrames, read_labels
+from masklet.errors import MediaError
+from masklet.media import find_pictures, read_image
+from masklet.media.readers.coco import LabelSizeError, read_json, segmentation_mask
+
+log = logging.getLogger(__name__)
+
+
+class LabelledPicture:
+    """One picture, and the labels of its objects by id; subclasses say how a label becomes a mask.
+
+    A label that cannot be read is logged, and its object left out.
+    """
+
+    def __init__(self, path: Path, labels: Mapping[int, Any]) -> None:
+        self.path, self._labels = path, dict(labels)
+
+    def __len__(self) -> int:
+        return 1
+
+    def objects(self, frame: int) -> Sequence[int]:
+        return list(self._codes)
+
+    def image(self, frame: int) -> UInt8[np.ndarray, "H W 3"]:
+        return self._image
+
+    def masks(self, frame: int, ids: Sequence[int]) -> Bool[np.ndarray, "n H W"]:
+        size = self._image.shape[:2]
+        return np.array([rle.decode(self._codes[id]) for id in ids], dtype=bool).reshape(-1, *size)
+
+    def read_mask(self, label: Any, size: tuple[int, int]) -> Bool[np.ndarray, "H W"]:
+        """The mask of a label, on a picture of `size` (H, W)."""
+        return segmentation_mask(label, size, str(self.path))
+
+    @cached_property
+    def _image(self) -> UInt8[np.ndarray, "H W 3"]:
+        return read_image(self.path)
+
+    @cached_property
+    def _codes(self) -> dict[int, rle.RLE]:
+        """Every readable mask; as run lengths, since a picture may have hundreds."""
+        height, width = self._image.shape[:2]
+        codes, faults = {}, []
+        for id, label in self._labels.items():
+            try:
+                codes[id] = rle.encode(self.read_mask(label, (height, width)))
+            except LabelSizeError:
+                raise
+            except MediaError as error:
+                faults.append(error)
+                log.warning("object %s is left out: %s", id, error)
+        if faults and not codes:
+            raise faults[0]
+        return codes
+
+
+def read_sa1b(folder: Path) -> list[DatasetItem]:
+    """A part of SA-1B: NAME.jpg beside NAME.json, which holds its masks."""
+    labels = sorted(find_sa1b_labels(folder))
+    if not labels:
+        raise MediaError(f"{folder} holds no pictures of SA-1B's form: NAME.jpg beside NAME.json.")
+    return [DatasetItem(f"{folder.name}/{path.stem}", partial(_open_sa1b, path)) for path in labels]
+
+
+def find_sa1b_labels(folder: Path) -> Iterator[Path]:
+    """The JSON files that lie beside a picture of their name."""
+    return (path for path in folder.glob("*.json") if path.with_suffix(".jpg").is_file())
+
+
+def _open_sa1b(path: Path) -> LabelledFrames:
+    content = read_json(path)
+    entries = content.get("annotations") if isinstance(content, dict) else None
+    if not isinstance(entries, list) or not all(
+        isinstance(entry, dict) and "segmentation" in entry and isinstance(entry.get("id"), int)
+        for entry in entries
+    ):
+        raise MediaError(
+            f"{path} is not a JSON of SA-1B: it needs annotations, each with an id and a segmentation."
+        )
+    return LabelledPicture(
+        path.with_suffix(".jpg"),
+        {entry["id"]: entry["segmentation"] for entry in entries},
+    )
+
+
+class OutlinedPicture(LabelledPicture):
+    """Labels are outlines (p, 2) in shares of the picture's width and height."""
+
+    def read_mask(self, label: Any, size: tuple[int, int]) -> Bool[np.ndarray, "H W"]:
+        mask = np.zeros(size, dtype=np.uint8)
+        corners = np.round(label * (size[1], size[0]) * 16 - 8).astype(np.int32)  # in sixteenths of a pixel
+        cv2.fillPoly(mask, [corners], 1, shift=4)
+        return mask > 0
+
+
+def read_yolo(folder: Path) -> list[DatasetItem]:
+    """YOLO-seg: labels/**/NAME.txt for images/**/NAME.*, each line a class and an outline."""
+    items = []
+    for name, path in _find_pictures(folder):
+        label = folder / "labels" / f"{name}.txt"
+        if label.is_file():
+            items.append(DatasetItem(f"{folder.name}/{name}", partial(_open_yolo, path, label)))
+    if not items:
+        raise MediaError(f"{folder} holds no pictures of YOLO's form: images/NAME.jpg and labels/NAME.txt.")
+    return items
+
+
+def _open_yolo(path: Path, label: Path) -> LabelledFrames:
+    return OutlinedPicture(path, dict(enumerate(_read_outlines(label))))
+
+
+def _read_outlines(label: Path) -> Iterator[np.ndarray]:
+    for number, line in enumerate(label.read_text(encoding="utf-8-sig").splitlines(), 1):
+        try:
+            values = np.array([float(word) for word in line.split()[1:]])
+        except ValueError:
+            raise MediaError(f"{label}:{number} must be a class and numbers. Got {line[:40]!r}.") from None
+        if not len(values):
+            continue
+        if len(values) < 6 or len(values) % 2:
+            raise MediaError(
+                f"{label}:{number} must be a class and an outline, x y x y x y ... Got {len(values)} numbers"
+                + (": boxes cannot be trained on, export segments." if len(values) == 4 else ".")
+            )
+        if not (np.abs(values) <= 4).all():
+            raise MediaError(
+                f"{label}:{number} must be shares of the picture's width and height, from 0 to 1. "
+                f"Got {line[:40]!r}."
+            )
+        yield values.reshape(-1, 2)
+
+
+class MaskFilePicture(LabelledPicture):
+    """Labels are (file, value): the pixels of a mask file that have a value; None takes all but 0."""
+
+    def read_mask(self, label: Any, size: tuple[int, int]) -> Bool[np.ndarray, "H W"]:
+        path, value = label
+        values = read_labels(path)
+        if values.shape != size:
+            raise LabelSizeError(f"{path} must have its picture's size, (H, W) = {size}. Got {values.shape}.")
+        return values > 0 if value is None else values == value
+
+
+def read_mask_files(folder: Path) -> list[DatasetItem]:
+    """images/NAME.* with masks/NAME.png (0 is nothing, each other value an object) or masks/NAME/*.png."""
+    items = []
+    for name, path in _find_pictures(folder):
+        mask, separate = folder / "masks" / f"{name}.png", folder / "masks" / name
+        if mask.is_file() or separate.is_dir():
+            items.append(DatasetItem(f"{folder.name}/{name}", partial(_open_masks, path, mask, separate)))
+    if not items:
+        raise MediaError(f"{folder} holds no masked pictures: expected images/NAME.jpg, masks/NAME.png.")
+    return items
+
+
+def _open_masks(path: Path, mask: Path, separate: Path) -> LabelledFrames:
+    if separate.is_dir():
+        return MaskFilePicture(
+            path, {number: (file, None) for number, file in enumerate(find_pictures(separate), 1)}
+        )
+    values = np.unique(read_labels(mask)).tolist()
+    return MaskFilePicture(path, {value: (mask, value) for value in values if value})
+
+
+def _find_pictures(folder: Path) -> Iterator[tuple[Path, Path]]:
+    """Every picture below images/, with its path there without its suffix."""
+    images = folder / "images"
+    for path in find_pictures(images / "**" / "*") if images.is_dir() else ():
+        yield path.relative_to(images).with_suffix(""), path

@@ -1,0 +1,133 @@
+"""What a data set consists of: items that are named first and opened when they are needed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from jaxtyping import Bool, Integer, UInt8
+from PIL import Image
+
+from masklet.errors import MediaError
+from masklet.media import Frames
+
+GREYS = ("P", "L", "1", "I;16", "I")  # modes of pictures whose values are object ids
+
+
+class LabelledFrames(Protocol):
+    """An opened item: its labelled frames, counted from 0, and the objects in them."""
+
+    def __len__(self) -> int: ...
+
+    def objects(self, frame: int) -> Sequence[int]:
+        """The ids that may be in sight on a frame; the same object has one id on all frames."""
+        ...
+
+    def image(self, frame: int) -> UInt8[np.ndarray, "H W 3"]: ...
+
+    def masks(self, frame: int, ids: Sequence[int]) -> Bool[np.ndarray, "n H W"]:
+        """One mask for each id; empty where the object is out of sight."""
+        ...
+
+
+@dataclass(frozen=True)
+class DatasetItem:
+    """One video or picture of a data set.
+
+    name : "set/item", by which it is reported, and held back or not
+    open : reads what is needed to find frames and objects; images and masks are read when asked for
+    is_video : a picture is an item of one frame
+    """
+
+    name: str
+    open: Callable[[], LabelledFrames]
+    is_video: bool = False
+
+
+@dataclass(frozen=True)
+class GroundTruth:
+    """The ground truth of one frame: a mask for each object that is annotated there.
+
+    undecided : pixels that count neither for nor against, where some are marked
+    """
+
+    masks: Mapping[int, Bool[np.ndarray, "H W"]]
+    undecided: Bool[np.ndarray, "H W"] | None
+
+    def pair(self, id: int, answer: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """An object's true mask and an answer, both without undecided pixels, ready to be scored."""
+        truth = self.masks.get(id)
+        if truth is None:
+            truth = np.zeros_like(answer)
+        if self.undecided is None:
+            return truth, answer
+        return truth & ~self.undecided, answer & ~self.undecided
+
+
+class LabelledVideo(Protocol):
+    """A video with ground truth on some of its frames, as evaluation reads it.
+
+    labelled : the frames with ground truth, in order
+    exclusive : whether a pixel belongs to one object at most
+    first_frames : by object, the first frame that shows it; there it is prompted
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def frames(self) -> Frames: ...
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(H, W) of every frame."""
+        ...
+
+    @property
+    def labelled(self) -> Sequence[int]: ...
+
+    @property
+    def exclusive(self) -> bool: ...
+
+    @property
+    def first_frames(self) -> dict[int, int]: ...
+
+    def picture(self, frame: int) -> UInt8[np.ndarray, "H W 3"]: ...
+
+    def annotated(self, id: int) -> list[int]:
+        """The frames with ground truth for this object, also where the truth is that it is not there."""
+        ...
+
+    def truth(self, frame: int) -> GroundTruth: ...
+
+
+def find_first_frames(video: LabelledVideo) -> dict[int, int]:
+    """By object, the first frame that shows it."""
+    first: dict[int, int] = {}
+    for frame in video.labelled:
+        for id, mask in video.truth(frame).masks.items():
+            if id not in first and mask.any():
+                first[id] = frame
+    return dict(sorted(first.items()))
+
+
+def read_labels(path: Path) -> Integer[np.ndarray, "H W"]:
+    """The object ids of a PNG: palette, grey, or three equal channels."""
+    try:
+        with Image.open(path) as picture:
+            if picture.mode in GREYS:
+                return np.asarray(picture).astype(np.int32)
+            channels = np.asarray(picture.convert("RGB"))
+    except FileNotFoundError:
+        raise MediaError(f"{path} is missing.") from None
+    except (OSError, SyntaxError, ValueError) as error:
+        raise MediaError(f"{path} cannot be read as a mask: {error}.") from error
+    if (channels != channels[..., :1]).any():
+        raise MediaError(
+            f"{path} must be a palette or grey picture, whose pixels are object ids. Got a colour picture, "
+            "which does not say which object a pixel is of."
+        )
+    return channels[..., 0].astype(np.int32)

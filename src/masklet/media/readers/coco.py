@@ -1,0 +1,273 @@
+"""COCO JSON files as people have them: read tolerantly, and what cannot be read is named.
+
+Annotation tools write COCO in many ways: one outline without the list around it, ids as text, the same id
+twice, boxes of no width, a byte order mark. What is clear is read; other entries are left out, with a reason.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import logging
+import math
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool
+
+from masklet import rle
+from masklet.errors import MediaError
+
+Box = tuple[float, float, float, float]  # x0, y0, x1, y1
+
+NAMED = 5  # skipped entries that a warning names; it counts the others
+
+log = logging.getLogger(__name__)
+
+
+class LabelSizeError(MediaError):
+    """A mask is of another size than its image: then none of the image's labels can be trusted."""
+
+
+@dataclass(frozen=True)
+class CocoImage:
+    """An image of a COCO file.
+
+    id : as text: files mix 1 and "1"
+    frame : its place in a video, where the file says so
+    """
+
+    id: str
+    file_name: str
+    frame: int | None = None
+
+
+@dataclass(frozen=True)
+class CocoAnnotation:
+    """One object on one image.
+
+    number : its place in the file, from 0
+    segmentation : outlines, or run lengths; None where it has only a box
+    box : None where it has none of a size
+    category : the class's name, where the file says so
+    """
+
+    number: int
+    id: Any
+    image: str
+    segmentation: Any
+    box: Box | None
+    category: str | None
+    crowd: bool
+    has_attributes: bool
+
+    def mask(self, size: tuple[int, int]) -> Bool[np.ndarray, "H W"]:
+        """Its segmentation as a mask on an image of `size` (H, W).
+
+        Raises:
+            MediaError: The run lengths are broken, or of an image of another size.
+        """
+        return segmentation_mask(self.segmentation, size, f"annotation {self.id}")
+
+
+@dataclass(frozen=True)
+class CocoFile:
+    """A COCO file's images, and their annotations by image id.
+
+    skipped : one sentence for each entry that was left out
+    """
+
+    path: Path
+    images: tuple[CocoImage, ...]
+    annotations: Mapping[str, Sequence[CocoAnnotation]]
+    skipped: tuple[str, ...]
+
+    @classmethod
+    def read(cls, path: Path) -> CocoFile:
+        """Read a file; entries that cannot be used are logged as one warning.
+
+        Raises:
+            MediaError: It is missing, or is not COCO at all.
+        """
+        content = read_json(path)
+        if not isinstance(content, dict) or not all(
+            isinstance(content.get(key), list) for key in ("images", "annotations")
+        ):
+            raise MediaError(f"{path} is not a COCO file: it needs the lists images and annotations.")
+        skipped: list[str] = []
+        images = _read_images(content["images"], skipped)
+        names = _category_names(content.get("categories"))
+        annotations: dict[str, list[CocoAnnotation]] = defaultdict(list)
+        ids = {image.id for image in images}
+        for number, entry in enumerate(content["annotations"]):
+            try:
+                annotation = _read_annotation(entry, number, names)
+                if annotation.image not in ids:
+                    raise MediaError(f"there is no image {annotation.image}")
+            except MediaError as error:
+                name = entry.get("id", number) if isinstance(entry, dict) else number
+                skipped.append(f"annotation {name}: {str(error).rstrip('.')}")
+                continue
+            annotations[annotation.image].append(annotation)
+        file = cls(path, images, annotations, tuple(skipped))
+        if skipped:
+            more = f"; and {len(skipped) - NAMED} more" if len(skipped) > NAMED else ""
+            log.warning(
+                "%s: %d entries are left out: %s%s.", path, len(skipped), "; ".join(skipped[:NAMED]), more
+            )
+        return file
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file, with or without a byte order mark.
+
+    Raises:
+        MediaError: It is missing, or is not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8-sig"))
+    except FileNotFoundError:
+        raise MediaError(f"there is no file {path}.") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise MediaError(f"{path} cannot be read as JSON: {error}.") from error
+
+
+def segmentation_mask(segmentation: Any, size: tuple[int, int], name: str) -> Bool[np.ndarray, "H W"]:
+    """A segmentation in any of COCO's forms (outlines, run lengths, compressed run lengths) as a mask.
+
+    Args:
+        segmentation: As the file has it.
+        size: (H, W) of the image.
+        name: What the segmentation is of, for the error.
+    """
+    try:
+        shape = _readable_segmentation(segmentation)
+        if isinstance(shape, list):
+            return rle.from_polygons(shape, size)
+        recorded = rle.packed(shape)["size"]
+        if recorded != list(size):
+            raise LabelSizeError(
+                f"{name}: its mask is of an image of (H, W) = {recorded}, and the image has {list(size)}: "
+                "were the images resized without their labels?"
+            )
+        return rle.decode(shape)
+    except LabelSizeError:
+        raise
+    except MediaError as error:
+        raise MediaError(f"{name}: {str(error).rstrip('.')}.") from None
+
+
+def _read_images(entries: Sequence[Any], skipped: list[str]) -> tuple[CocoImage, ...]:
+    images: dict[str, CocoImage] = {}
+    for number, entry in enumerate(entries):
+        if not isinstance(entry, dict) or not isinstance(entry.get("id"), int | str):
+            skipped.append(f"image {number}: it has no id")
+        elif str(entry["id"]) in images:
+            skipped.append(f"image {number}: id {entry['id']} stands before")
+        else:
+            id, name = str(entry["id"]), str(entry.get("file_name") or "")
+            places = [entry.get("frame_index"), entry.get("frame_id")]
+            images[id] = CocoImage(id, name, next(filter(_is_index, places), None))
+    return tuple(images.values())
+
+
+def _is_index(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _category_names(categories: Any) -> dict[str, str]:
+    entries = categories if isinstance(categories, list) else []
+    return {
+        str(entry["id"]): str(entry["name"])
+        for entry in entries
+        if isinstance(entry, dict) and {"id", "name"} <= entry.keys()
+    }
+
+
+def _read_annotation(entry: Any, number: int, names: Mapping[str, str]) -> CocoAnnotation:
+    if not isinstance(entry, dict):
+        raise MediaError(f"it must be an object with image_id and a segmentation or bbox. Got {entry!r:.40}")
+    if "image_id" not in entry:
+        raise MediaError("it has no image_id")
+    box, fault = _read_box(entry.get("bbox"))
+    segmentation = entry.get("segmentation") or None
+    if segmentation is not None:
+        try:
+            segmentation = _readable_segmentation(segmentation)
+        except MediaError:
+            if box is None:
+                raise
+            segmentation = None
+    if segmentation is None and box is None:
+        raise MediaError(fault)
+    return CocoAnnotation(
+        number=number,
+        id=entry.get("id", number),
+        image=str(entry["image_id"]),
+        segmentation=segmentation,
+        box=box,
+        category=names.get(str(entry.get("category_id"))),
+        crowd=bool(entry.get("iscrowd")),
+        has_attributes="attributes" in entry,
+    )
+
+
+def _read_box(box: Any) -> tuple[Box | None, str]:
+    """A box x, y, width, height as its corners; or None, and why."""
+    if box is None:
+        return None, "it has neither a segmentation nor a bbox"
+    numbers = _numbers(box)
+    if numbers is None or len(numbers) != 4:
+        return None, f"bbox must be four finite numbers x, y, width, height. Got {box!r:.60}"
+    x, y, width, height = numbers
+    if width <= 0 or height <= 0:
+        return None, f"bbox must have a width and a height. Got {width:g} x {height:g}"
+    return (x, y, x + width, y + height), ""
+
+
+def _readable_segmentation(segmentation: Any) -> Any:
+    """A list of outlines of three points or more, or run lengths as `rle.decode` takes them."""
+    if isinstance(segmentation, dict):
+        counts = segmentation.get("counts")
+        if isinstance(counts, str) and counts.startswith(("b'", 'b"')):
+            return {**segmentation, "counts": _bytes_in_text(counts)}
+        return segmentation
+    if not isinstance(segmentation, list):
+        raise MediaError(f"segmentation must be outlines or run lengths. Got {segmentation!r:.60}")
+    outlines = [segmentation] if _numbers(segmentation) is not None else segmentation
+    readable = [numbers for outline in outlines if (numbers := _numbers(_flat(outline))) is not None]
+    readable = [outline for outline in readable if len(outline) >= 6 and len(outline) % 2 == 0]
+    if not readable:
+        raise MediaError("segmentation has no outline of three points x0, y0, x1, y1, x2, y2")
+    return readable
+
+
+def _flat(outline: Any) -> Any:
+    """An outline of (x, y) pairs as one list of numbers."""
+    if isinstance(outline, list) and all(isinstance(point, list) and len(point) == 2 for point in outline):
+        return [value for point in outline for value in point]
+    return outline
+
+
+def _numbers(values: Any) -> list[float] | None:
+    """The finite numbers of a list; None where it is not one."""
+    if not isinstance(values, list) or not values:
+        return None
+    if not all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
+        return None
+    return [float(value) for value in values] if all(math.isfinite(value) for value in values) else None
+
+
+def _bytes_in_text(counts: str) -> bytes:
+    """Counts that Python's str() made of bytes: "b'...'"."""
+    try:
+        value = ast.literal_eval(counts)
+    except (ValueError, SyntaxError):
+        value = None
+    if not isinstance(value, bytes):
+        raise MediaError(f"counts are not COCO's text for run lengths. Got {counts:.40}")
+    return value
