@@ -1,8 +1,12 @@
 """The public face: scripts outside this repository call it, so nothing joins or leaves it by accident."""
 
+import ast
+import importlib
+import importlib.metadata
 import inspect
 import subprocess
 import sys
+from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -52,8 +56,29 @@ def find(path: str) -> object:
 
 
 def test_what_is_visible_is_what_is_announced() -> None:
-    visible = {name for name, thing in vars(masklet).items() if not isinstance(thing, ModuleType)}
-    assert {name for name in visible if not name.startswith("_")} == set(masklet.__all__)
+    names = {name for name in dir(masklet) if not name.startswith("_")}
+    visible = {name for name in names if not isinstance(getattr(masklet, name), ModuleType)}
+    assert visible == set(masklet.__all__)
+
+
+def test_type_checkers_see_what_is_imported_when_it_is_used() -> None:
+    tree = ast.parse(Path(masklet.__file__).read_text(encoding="utf-8"))
+    (typed,) = (node for node in tree.body if isinstance(node, ast.If))
+    imports = [node for node in typed.body if isinstance(node, ast.ImportFrom)]
+    modules = {name.name: node.module for node in imports for name in node.names}
+    assert modules.keys() == set(masklet.__all__)
+    for name, module in modules.items():
+        assert getattr(importlib.import_module(str(module)), name) is getattr(masklet, name)
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'Tracer'"):
+        masklet.Tracer  # noqa: B018
+    assert masklet.media.open_frames is importlib.import_module("masklet.media").open_frames
+
+
+def test_the_version_is_the_package_s() -> None:
+    assert masklet.__version__ == importlib.metadata.version("masklet")
 
 
 @pytest.mark.parametrize("path", PROMISED)
@@ -70,7 +95,20 @@ def test_every_public_name_says_what_it_is(name: str) -> None:
 
 
 def test_importing_masklet_needs_no_extra() -> None:
-    loaded = "import sys, masklet; print(*{name.partition('.')[0] for name in sys.modules})"
-    answer = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, check=True)
-    assert "torch" in answer.stdout.split()
-    assert not EXTRAS.intersection(answer.stdout.split())
+    use_all = "import masklet; [getattr(masklet, name) for name in masklet.__all__]"
+    loaded = packages_after(use_all)
+    assert "torch" in loaded and not EXTRAS.intersection(loaded)
+
+
+@pytest.mark.parametrize(
+    "code", ["import masklet", "import masklet.cli", "import masklet; masklet.MediaError"]
+)
+def test_importing_masklet_loads_nothing_heavy(code: str) -> None:
+    assert not {"torch", "numpy", "cv2", "av", "PIL", "rich"}.intersection(packages_after(code))
+
+
+def packages_after(code: str) -> set[str]:
+    """The top-level packages that a new interpreter has loaded after running some code."""
+    report = f"{code}\nimport sys; print(*{{name.partition('.')[0] for name in sys.modules}})"
+    answer = subprocess.run([sys.executable, "-c", report], capture_output=True, text=True, check=True)
+    return set(answer.stdout.split())

@@ -1,18 +1,36 @@
-"""masklet segments and follows anything a person points at, in images, stored videos and live streams."""
+"""masklet segments and follows anything a person points at, in images, stored videos and live streams.
 
-from masklet.auto import Followed, Grid, Segments, everything
-from masklet.checkpoint import load, save
-from masklet.config import Sam2Config
-from masklet.errors import CheckpointError, MaskletError, MediaError, MissingExtra, PromptError
-from masklet.model import Sam2
-from masklet.sessions.events import Script
-from masklet.sessions.feature_cache import FeatureCache
-from masklet.sessions.image import ImageSession
-from masklet.sessions.tracker import Tracker, track
-from masklet.sessions.video import VideoSession
-from masklet.sessions.visibility import Event, VisibilityMonitor
-from masklet.tracking.bank import MemoryBank, MemoryPolicy, Recency
-from masklet.types import Candidates, FrameFeatures, MaskPrediction, Masks, Memory, MemorySelection, Prompt
+Importing it is quick: a name is imported when it is first used.
+"""
+
+import importlib
+import importlib.util
+import typing
+
+if typing.TYPE_CHECKING:
+    from masklet.auto import Followed, Grid, Segments, everything
+    from masklet.checkpoint import load, save
+    from masklet.config import Sam2Config
+    from masklet.errors import CheckpointError, MaskletError, MediaError, MissingExtra, PromptError
+    from masklet.model import Sam2
+    from masklet.sessions.events import Script
+    from masklet.sessions.feature_cache import FeatureCache
+    from masklet.sessions.image import ImageSession
+    from masklet.sessions.tracker import Tracker, track
+    from masklet.sessions.video import VideoSession
+    from masklet.sessions.visibility import Event, VisibilityMonitor
+    from masklet.tracking.bank import MemoryBank, MemoryPolicy, Recency
+    from masklet.types import (
+        Candidates,
+        FrameFeatures,
+        MaskPrediction,
+        Masks,
+        Memory,
+        MemorySelection,
+        Prompt,
+    )
+
+    __version__: str
 
 __all__ = [
     "Candidates",
@@ -47,3 +65,46 @@ __all__ = [
     "save",
     "track",
 ]
+
+_MODULES = {  # where each public name is defined
+    "auto": ("Followed", "Grid", "Segments", "everything"),
+    "checkpoint": ("load", "save"),
+    "config": ("Sam2Config",),
+    "errors": ("CheckpointError", "MaskletError", "MediaError", "MissingExtra", "PromptError"),
+    "model": ("Sam2",),
+    "sessions.events": ("Script",),
+    "sessions.feature_cache": ("FeatureCache",),
+    "sessions.image": ("ImageSession",),
+    "sessions.tracker": ("Tracker", "track"),
+    "sessions.video": ("VideoSession",),
+    "sessions.visibility": ("Event", "VisibilityMonitor"),
+    "tracking.bank": ("MemoryBank", "MemoryPolicy", "Recency"),
+    "types": (
+        "Candidates",
+        "FrameFeatures",
+        "MaskPrediction",
+        "Masks",
+        "Memory",
+        "MemorySelection",
+        "Prompt",
+    ),
+}
+
+
+def __getattr__(name: str) -> object:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        value: object = version("masklet")
+    elif module := next((module for module, names in _MODULES.items() if name in names), None):
+        value = getattr(importlib.import_module(f"masklet.{module}"), name)
+    elif not name.startswith("_") and importlib.util.find_spec(f"masklet.{name}"):
+        return importlib.import_module(f"masklet.{name}")  # a room, such as masklet.media
+    else:
+        raise AttributeError(f"module 'masklet' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
