@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from footage import made
 
+from datasets import made
 from datasets.made import LEFT, RIGHT, H, W
 from masklet import rle
 from masklet.errors import MediaError

@@ -11,7 +11,8 @@ import av
 import numpy as np
 import pytest
 
-from masklet.media import NoSuchFrame, open_frames, video
+from masklet.media import NoSuchFrame, open_frames
+from masklet.media.readers import video
 from masklet.media.readers.frames import KEPT_FRAMES
 from media.made import number, numbered, write_video
 

@@ -13,6 +13,8 @@ from playwright.sync_api import Browser, sync_playwright
 
 from studio.browser.screen import CHROMIUM, Screen, Server, short_clip
 
+collect_ignore = ["journey.py", "latency.py", "pictures.py"]  # scripts, run by hand
+
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
