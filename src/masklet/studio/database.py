@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import secrets
+import string
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +18,8 @@ from sqlalchemy.orm import Session
 from masklet.errors import MaskletError
 
 MIGRATIONS = Path(__file__).with_name("migrations")
-PATIENCE = 30  # seconds that a writer waits for another
+LOCK_SECONDS = 30  # that a writer waits for another
+ID_LETTERS = string.ascii_lowercase + string.digits
 
 
 class Database:
@@ -36,7 +39,7 @@ class Database:
             yield session
 
     def size(self) -> int:
-        """Bytes in use; what deleted rows leave is used again."""
+        """Bytes in use, without the pages that deleted rows left free."""
         with self.engine.connect() as connection:
             if connection.dialect.name == "sqlite":
                 pages, free, page = (
@@ -48,6 +51,11 @@ class Database:
 
     def close(self) -> None:
         self.engine.dispose()
+
+
+def new_id() -> str:
+    """A random id for a row."""
+    return "".join(secrets.choice(ID_LETTERS) for _ in range(12))
 
 
 def migrate(engine: Engine, revision: str = "head") -> None:
@@ -65,7 +73,7 @@ def _engine(url: str) -> Engine:
             url = url.replace("postgresql://", "postgresql+psycopg://", 1)
         if not url.startswith("sqlite"):
             return create_engine(url, pool_pre_ping=True, pool_size=20)
-        engine = create_engine(url, pool_size=20, connect_args={"timeout": PATIENCE})
+        engine = create_engine(url, pool_size=20, connect_args={"timeout": LOCK_SECONDS})
     except (ArgumentError, ModuleNotFoundError) as error:
         raise MaskletError(
             f"{url} is not a database that can be opened: {error}. "

@@ -1,32 +1,42 @@
-"""The process that reads a file of somebody's: whatever the file does, it does here and not in the server.
+"""Frames of files that are not trusted, decoded in a process of their own.
 
-It holds one file open, and answers requests over a pipe: JSON in; JSON and perhaps bytes out. It may use so
-much memory, write nothing, and is killed when an answer takes too long.
+`DecoderProcess` is the server's side: it sends requests through a pipe and waits for answers. `_serve` is the
+other process: it holds one file open. It may use so much memory, writes nothing, and is killed when an answer
+takes too long; the next request starts a new one.
 """
 
 from __future__ import annotations
 
 import json
+import multiprocessing
 import resource
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from io import BytesIO
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
+import numpy as np
 import PIL.Image
 
 from masklet.errors import MaskletError, MediaError
-from masklet.media import Frames, find_pictures, open_frames
+from masklet.media import Frames, Image, NoSuchFrame, find_pictures, open_frames
 from masklet.media.readers.pictures import is_picture
+from masklet.studio.errors import ApiError, not_found
+from masklet.studio.settings import Limits
 
-Answer = tuple[dict[str, Any], bytes | None]
+Response = tuple[dict[str, Any], bytes | None]
 
-QUALITY = 85
-KEPT = 16 * 2**20  # bytes of decoded frames, for each of the two who read
+JPEG_QUALITY = 85
+CACHED_BYTES = 16 * 2**20  # decoded frames, once for the model and once for the people who look at the video
+THUMBNAIL_HEIGHT = 72
+MAX_JPEG_SIDE = 8192
 # What a file must begin with. FFmpeg would also read playlists, which name other files and addresses.
-BEGINNINGS = (
+SIGNATURES = (
     (0, b"\x89PNG"),
     (0, b"\xff\xd8\xff"),  # JPEG
     (0, b"GIF8"),
@@ -51,62 +61,188 @@ BEGINNINGS = (
     (0, b"DKIF"),  # IVF
 )
 
+_processes = multiprocessing.get_context("forkserver")
+_processes.set_forkserver_preload(["masklet.studio.decoder"])
 
-class Shown:
-    """One open file. The model and the people who look at it each have their own place in it."""
+
+def start_fork_server() -> None:
+    """Begin to import what decoders need, so that the first file does not wait for it."""
+    forkserver.ensure_running()
+
+
+class DecoderProcess:
+    """A file's frames, from a process that may fail. After a failure the next call starts a new one."""
+
+    def __init__(self, path: Path, limits: Limits) -> None:
+        self.path = path
+        self._limits = limits
+        self._lock = Lock()
+        self._process: ForkServerProcess | None = None
+        self._pipe: Connection | None = None
+
+    def describe(self) -> dict[str, Any]:
+        """name, width, height, frames, fps"""
+        return self._request("describe")[0]
+
+    def frame_info(self, frame: int) -> dict[str, Any]:
+        """time in seconds, file name"""
+        return self._request("frame_info", frame=frame)[0]
+
+    def decode(self, frame: int) -> None:
+        """Decode a frame into the process's cache, so that `read` returns at once."""
+        self._request("decode", frame=frame)
+
+    def read(self, frame: int) -> Image:
+        head, body = self._request("read", frame=frame)
+        return np.frombuffer(body, dtype=np.uint8).reshape(head["shape"])
+
+    def jpeg(self, frame: int, width: int, height: int) -> bytes:
+        """A JPEG that fits into width and height, and is no larger than the frame."""
+        return bytes(self._request("jpeg", frame=frame, width=width, height=height)[1])
+
+    def close(self) -> None:
+        with self._lock:
+            self._stop()
+
+    def _request(self, method: str, **arguments: int) -> tuple[dict[str, Any], bytes]:
+        with self._lock:
+            try:
+                pipe = self._connect()
+                pipe.send_bytes(json.dumps({"method": method, **arguments}).encode())
+                if not pipe.poll(self._limits.decode_seconds):
+                    raise TimeoutError
+                head = json.loads(pipe.recv_bytes())
+                body = pipe.recv_bytes() if head.get("body") else b""
+            except (EOFError, OSError) as error:  # a TimeoutError is an OSError
+                self._stop()
+                slow = f"more than {self._limits.decode_seconds:g} seconds"
+                large = f"more than {self._limits.decode_bytes >> 20} MiB of memory, or the file is damaged"
+                reason = slow if isinstance(error, TimeoutError) else large
+                raise ApiError(400, "decoder", f"reading {self.path.name} took {reason}.") from None
+        if head.get("missing"):
+            raise not_found(head["error"])
+        if "error" in head:
+            raise MediaError(head["error"])
+        return head, body
+
+    def _connect(self) -> Connection:
+        if self._pipe is None:
+            limits = self._limits
+            self._pipe, child_pipe = _processes.Pipe()
+            self._process = _processes.Process(
+                target=_serve,
+                args=(child_pipe, str(self.path), limits.decode_bytes, limits.pixels, limits.frames),
+                daemon=True,
+            )
+            self._process.start()
+            child_pipe.close()
+        return self._pipe
+
+    def _stop(self) -> None:
+        if self._pipe is not None:
+            self._pipe.close()
+        if self._process is not None:
+            self._process.kill()
+            self._process.join()
+            self._process.close()
+        self._pipe = self._process = None
+
+
+class RemoteReader:
+    """A `DecoderProcess` as `masklet.media.Frames` reads it."""
+
+    def __init__(
+        self, decoder: DecoderProcess, name: str, size: tuple[int, int], fps: float, count: int
+    ) -> None:
+        self.name = name
+        self.size = size
+        self.fps = fps
+        self._decoder = decoder
+        self._count = count
+
+    def count(self) -> int:
+        return self._count
+
+    def time(self, frame: int) -> float:
+        return float(self._decoder.frame_info(frame)["time"])
+
+    def file_name(self, frame: int) -> str:
+        return str(self._decoder.frame_info(frame)["file"])
+
+    def read(self, wanted: Sequence[int]) -> Mapping[int, Image]:
+        frame = wanted[-1]
+        if not 0 <= frame < self._count:
+            raise NoSuchFrame(self.name, frame, self._count)
+        return {frame: self._decoder.read(frame)}
+
+    def play(self, start: int) -> Iterator[Image]:
+        return (self._decoder.read(frame) for frame in range(start, self._count))
+
+
+class RemoteFrames(Frames):
+    """Frames that are cached where they are decoded, and not again in the server."""
+
+    def __getitem__(self, frame: int) -> Image:
+        return self._reader.read([frame])[frame]
+
+
+class OpenFile:
+    """One open file, in the decoder's process. The model and people each have their own reader and cache."""
 
     def __init__(self, path: str, pixels: int, frames: int) -> None:
         place = Path(path)
         for file in [find_pictures(place)[0]] if place.is_dir() else [place]:
-            _check_beginning(file)
-            _check_pixels(file, pixels)
+            _check_signature(file)
+            _check_picture_size(file, pixels)
         self._path = path
-        self.model = open_frames(path, kept_bytes=KEPT)
+        self.model = open_frames(path, kept_bytes=CACHED_BYTES)
         count, (height, width) = len(self.model), self.model.size
         if count > frames:
             raise MediaError(f"{place.name} has {count} frames; up to {frames} can be taken. Cut it first.")
         if height * width > pixels:
-            raise _too_large(place.name, width, height, pixels)
-        self.model[0]  # what cannot be decoded at all is found now
+            raise _too_many_pixels(place.name, width, height, pixels)
+        self.model[0]  # a file that cannot be decoded at all fails here
 
     @cached_property
     def people(self) -> Frames:
-        return open_frames(self._path, kept_bytes=KEPT)
+        return open_frames(self._path, kept_bytes=CACHED_BYTES)
 
-    def about(self) -> Answer:
+    def describe(self) -> Response:
         frames = self.model
         height, width = frames.size
-        said = {"name": frames.name, "width": width, "height": height, "frames": len(frames)}
-        return {**said, "fps": frames.fps}, None
+        size = {"width": width, "height": height, "frames": len(frames)}
+        return {"name": frames.name, **size, "fps": frames.fps}, None
 
-    def place(self, frame: int) -> Answer:
+    def frame_info(self, frame: int) -> Response:
         return {"time": self.model.time(frame), "file": self.model.file_name(frame)}, None
 
-    def decode(self, frame: int) -> Answer:
-        """Have a frame at hand."""
+    def decode(self, frame: int) -> Response:
         self.model[frame]
         return {}, None
 
-    def pixels(self, frame: int) -> Answer:
+    def read(self, frame: int) -> Response:
         image = self.model[frame]
         return {"shape": list(image.shape)}, image.tobytes()
 
-    def jpeg(self, frame: int, width: int, height: int) -> Answer:
-        """A JPEG that fits into width and height, and is no larger than the frame."""
-        return {}, _jpeg(self.people, frame, (width, height))
+    def jpeg(self, frame: int, width: int, height: int) -> Response:
+        picture = PIL.Image.fromarray(self.people[frame])
+        picture.thumbnail((width, height), PIL.Image.Resampling.BILINEAR, reducing_gap=2.0)
+        buffer = BytesIO()
+        picture.save(buffer, format="JPEG", quality=JPEG_QUALITY)
+        return {}, buffer.getvalue()
 
 
-def serve(pipe: Connection, path: str, memory: int, pixels: int, frames: int) -> None:
-    """Answer until the pipe is closed."""
-    _confine(memory)
-    shown: Shown | None = None
+def _serve(pipe: Connection, path: str, memory: int, pixels: int, frames: int) -> None:
+    """Answer requests until the pipe is closed. Runs in the decoder's process."""
+    _limit_resources(memory)
+    file: OpenFile | None = None
     try:
         while True:
             request = json.loads(pipe.recv_bytes())
             try:
-                shown = shown or Shown(path, pixels, frames)
-                ask: Callable[..., Answer] = getattr(shown, request.pop("do"))
-                head, body = ask(**request)
+                file = file or OpenFile(path, pixels, frames)
+                method: Callable[..., Response] = getattr(file, request.pop("method"))
+                head, body = method(**request)
             except MaskletError as error:
                 head, body = {"error": str(error), "missing": isinstance(error, IndexError)}, None
             except MemoryError:
@@ -118,25 +254,25 @@ def serve(pipe: Connection, path: str, memory: int, pixels: int, frames: int) ->
         return
 
 
-def _confine(memory: int) -> None:
+def _limit_resources(memory: int) -> None:
     """Take from this process what reading a file does not need."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
-    sizes = Path("/proc/self/statm")
-    if sizes.exists():
-        held = int(sizes.read_text().split()[0]) * resource.getpagesize()
-        resource.setrlimit(resource.RLIMIT_AS, (held + memory, held + memory))
+    statm = Path("/proc/self/statm")
+    if statm.exists():
+        used = int(statm.read_text().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (used + memory, used + memory))
 
 
-def _check_beginning(file: Path) -> None:
+def _check_signature(file: Path) -> None:
     with file.open("rb") as opened:
-        begins = opened.read(16)
-    if not any(begins[at:].startswith(mark) for at, mark in BEGINNINGS):
+        start = opened.read(16)
+    if not any(start[offset:].startswith(signature) for offset, signature in SIGNATURES):
         raise MediaError(f"{file.name} is not a video or picture of a kind that the studio takes.")
 
 
-def _check_pixels(file: Path, pixels: int) -> None:
-    """Pictures tell their size before they are decoded."""
+def _check_picture_size(file: Path, pixels: int) -> None:
+    """Refuse a large picture before it is decoded: its header holds the size."""
     if is_picture(file):
         try:
             with PIL.Image.open(file) as picture:
@@ -144,18 +280,10 @@ def _check_pixels(file: Path, pixels: int) -> None:
         except (OSError, SyntaxError, ValueError, PIL.Image.DecompressionBombError):
             return  # reading it says what is wrong
         if width * height > pixels:
-            raise _too_large(file.name, width, height, pixels)
+            raise _too_many_pixels(file.name, width, height, pixels)
 
 
-def _too_large(name: str, width: int, height: int, pixels: int) -> MediaError:
+def _too_many_pixels(name: str, width: int, height: int, pixels: int) -> MediaError:
     return MediaError(
         f"{name} is {width} x {height} pixels; frames may have up to {pixels:,}. Make it smaller first."
     )
-
-
-def _jpeg(frames: Frames, frame: int, fit: tuple[int, int]) -> bytes:
-    picture = PIL.Image.fromarray(frames[frame])
-    picture.thumbnail(fit, PIL.Image.Resampling.BILINEAR, reducing_gap=2.0)
-    written = BytesIO()
-    picture.save(written, format="JPEG", quality=QUALITY)
-    return written.getvalue()

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any, cast
 
 from sqlalchemy.orm import Session
@@ -21,29 +20,20 @@ from masklet.sessions.events import KINDS, Followed
 from masklet.sessions.image import ImageSession
 from masklet.sessions.object_state import ObjectState
 from masklet.sessions.video import VideoSession
-from masklet.studio.errors import Refusal, missing, too_much
+from masklet.studio.errors import ApiError, limit_exceeded, not_found
 from masklet.studio.ledger import Change, Found, State
 from masklet.studio.live import Live
 from masklet.studio.object_history import Noted, past_of
 from masklet.studio.propagation_plan import Course
 from masklet.studio.result_cache import Known, Rows
 from masklet.studio.resumption import Resumption, trim
+from masklet.studio.schemas import Candidate
 from masklet.studio.settings import Limits
 from masklet.studio.tables import Result
 from masklet.tracking.bank import POINTERS, MemoryBank, Resumable
 from masklet.tracking.policies import find_policy
 from masklet.tracking.step import EncodedPrompt, TrackedObject, answer, looks
 from masklet.types import MaskPrediction, Masks, Prompt
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """One of the masks that a single click may have meant."""
-
-    rank: int
-    iou: float
-    counts: str
-    chosen: bool
 
 
 class Engine:
@@ -65,7 +55,9 @@ class Engine:
         """Answer a prompt, and let the answer stand. Returns what else a single click may have meant."""
         with live.ledger.change(person) as change:
             if id not in change.state.things and len(change.state.things) >= self._limits.objects:
-                raise too_much(f"a video may have up to {self._limits.objects} objects. Delete one first.")
+                raise limit_exceeded(
+                    f"a video may have up to {self._limits.objects} objects. Delete one first."
+                )
             past = past_of(change.state.steps, id)
             passed = None if past is None else past.passed(frame)
             near = range(0) if passed is None else range(frame - POINTERS, frame + POINTERS + 1)
@@ -92,7 +84,7 @@ class Engine:
             masks, chosen = self._guesses(session, before, frame, said)
         live.offered = {(frame, id): masks}
         return [
-            Candidate(rank, round(float(iou), 4), mask["counts"], chosen=rank == chosen)
+            Candidate(rank=rank, iou=round(float(iou), 4), counts=mask["counts"], chosen=rank == chosen)
             for rank, (iou, mask) in enumerate(zip(masks.iou, masks.rle(), strict=True))
         ]
 
@@ -100,7 +92,7 @@ class Engine:
         """Take another of the candidates of the last click: its mask is the answer from then on."""
         offered = live.offered.get((frame, id))
         if offered is None or not 0 <= rank < len(offered):
-            raise missing(f"object {id} has no candidate {rank} on frame {frame}: click once, then choose.")
+            raise not_found(f"object {id} has no candidate {rank} on frame {frame}: click once, then choose.")
         self.prompt(live, person, frame, id, Prompt(mask=offered[rank]), offer=False)
         live.offered[frame, id] = offered
 
@@ -109,7 +101,7 @@ class Engine:
         with live.ledger.change(person) as change:
             past = past_of(change.state.steps, id)
             if past is None or frame not in past.prompted:
-                raise missing(f"object {id} has no prompt on frame {frame}.")
+                raise not_found(f"object {id} has no prompt on frame {frame}.")
             step = change.note("clear", {"frame": frame, "id": id}, f"clear frame {frame}")
             alone = past.prompted == {frame}
             change.end(step.number, Result.object == id, *([] if alone else [Result.frame == frame]))
@@ -129,7 +121,7 @@ class Engine:
                     session = self._setting_out(change.database, live, change.state, course)
                     ids = [id for id in course.objects or session.ids if id in session.ids]
                     if not ids:
-                        raise Refusal(409, "nothing", "there is no object left to follow.")
+                        raise ApiError(409, "nothing", "there is no object left to follow.")
                     chosen = ids if course.objects is not None else None
                     found = session.propagate(
                         course.frame, course.stop, reverse=course.reverse, objects=chosen

@@ -1,4 +1,4 @@
-"""Masks on their way out: files in the formats of `masklet.media.formats`, and the session's script."""
+"""Writes export files in the formats of `masklet.media.formats`, and the session's script."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from masklet.errors import MaskletError
 from masklet.media import writers
 from masklet.media.formats import FORMATS
 from masklet.sessions.saved import SavedSession
-from masklet.studio.database import Database
-from masklet.studio.errors import Refusal, missing
+from masklet.studio import schemas
+from masklet.studio.database import Database, new_id
+from masklet.studio.errors import ApiError, capitalize_sentence, not_found
 from masklet.studio.hub import Hub
 from masklet.studio.ledger import State, results, standing
 from masklet.studio.live import Live, LiveVideos
-from masklet.studio.names import new_id
 from masklet.studio.object_history import outline_of, script_of
-from masklet.studio.quota import Quota
 from masklet.studio.result_cache import Known, Rows
 from masklet.studio.settings import Limits
+from masklet.studio.storage import Quota
 from masklet.studio.tables import Export, Result, now
 from masklet.studio.views import export_view
 from masklet.types import MaskPrediction, Masks
@@ -38,12 +38,12 @@ from masklet.types import MaskPrediction, Masks
 log = logging.getLogger(__name__)
 
 SCRIPT = "script"
-TOLD_EVERY = 16  # frames
+PROGRESS_FRAMES = 16  # between two progress messages
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """What is to be written: the video as it stands now, whatever is done with it meanwhile."""
+class ExportJob:
+    """What to write: the video as it was when the export was requested, whatever happens to it meanwhile."""
 
     id: str
     video: str
@@ -53,7 +53,7 @@ class Wanted:
 
 
 class Exports:
-    """Writes files, one after the other, beside what else the server does."""
+    """Writes files one after the other, on a thread of its own."""
 
     def __init__(
         self,
@@ -77,73 +77,74 @@ class Exports:
             message = "the server was stopped before it was done. Ask again."
             session.execute(update(Export).where(interrupted).values(state="failed", message=message))
 
-    def ask(self, video: str, format: str, objects: list[int] | None) -> dict[str, Any]:
+    def start(self, video: str, format: str, objects: list[int] | None) -> schemas.Export:
+        """Queue an export of some objects, or of all."""
         if format != SCRIPT and format not in FORMATS:
-            raise Refusal(422, "invalid", f"format must be one of {', '.join([*FORMATS, SCRIPT])}.")
+            raise ApiError(422, "invalid", f"format must be one of {', '.join([*FORMATS, SCRIPT])}.")
         state = self._live.ledger(video).state
-        chosen = tuple(state.things if objects is None else [state.thing(id).id for id in objects])
+        selected = tuple(state.things if objects is None else [state.thing(id).id for id in objects])
         if not state.things:
-            raise Refusal(409, "nothing", "there is nothing to export yet: click on something first.")
+            raise ApiError(409, "nothing", "there is nothing to export yet: click on something first.")
         self._quota.check()
         export = Export(id=new_id(), video=video, format=format, state="waiting", done=0, total=0)
         with self._database.begin() as session:
             waiting = select(func.count()).where(Export.state.in_(["waiting", "running"]))
             if (session.scalar(waiting) or 0) >= self._limits.exports:
-                raise Refusal(429, "queue", "too many exports are waiting. Try again later.", retry=10)
+                raise ApiError(429, "queue", "too many exports are waiting. Try again later.", retry=10)
             session.add(export)
-        self._pool.submit(self._run, Wanted(export.id, video, format, state, chosen))
+        self._pool.submit(self._run, ExportJob(export.id, video, format, state, selected))
         return self.view(export)
 
     def get(self, id: str) -> Export:
         with self._database.begin() as session:
             export = session.get(Export, id)
         if export is None:
-            raise missing(f"there is no export {id}.")
+            raise not_found(f"there is no export {id}.")
         return export
 
     def file(self, id: str) -> Path:
         export = self.get(id)
         path = self._folder / id / (export.file or "")
         if export.state != "finished" or not path.is_file():
-            raise missing("the file is not there, or no longer: ask for it again.")
+            raise not_found("the file is not there, or no longer: ask for it again.")
         return path
 
-    def view(self, export: Export) -> dict[str, Any]:
+    def view(self, export: Export) -> schemas.Export:
         path = self._folder / export.id / (export.file or "")
         return export_view(export, path.stat().st_size if export.file and path.is_file() else None)
 
-    def tidy(self) -> None:
-        """Remove files that nobody fetched for long, and those of videos that are gone."""
+    def remove_old(self) -> None:
+        """Remove files that are too old, and those of videos that were deleted."""
         with self._database.begin() as session:
             old = now() - timedelta(days=self._limits.export_days)
             session.execute(
                 Export.__table__.delete().where(Export.created < old)  # type: ignore[attr-defined]
             )
-            known = set(session.scalars(select(Export.id)))
+            ids = set(session.scalars(select(Export.id)))
         for folder in self._folder.iterdir():
-            if folder.name not in known:
+            if folder.name not in ids:
                 shutil.rmtree(folder, ignore_errors=True)
 
     def close(self) -> None:
         self._pool.shutdown(cancel_futures=True)
 
-    def _run(self, wanted: Wanted) -> None:
+    def _run(self, job: ExportJob) -> None:
         try:
-            with self._live.using(wanted.video) as live:
-                file = self._write(live, wanted)
-            self._save(wanted, state="finished", file=file)
+            with self._live.using(job.video) as live:
+                file = self._write(live, job)
+            self._save(job, state="finished", file=file)
         except MaskletError as error:
-            self._save(wanted, state="failed", message=str(error))
+            self._save(job, state="failed", message=capitalize_sentence(str(error)))
         except Exception:
             log.exception("an export failed")
-            self._save(wanted, state="failed", message="the server made a mistake; its log says which.")
+            self._save(job, state="failed", message="the server made a mistake; its log says which.")
 
-    def _write(self, live: Live, wanted: Wanted) -> str:
-        folder = self._folder / wanted.id
+    def _write(self, live: Live, job: ExportJob) -> str:
+        folder = self._folder / job.id
         folder.mkdir(parents=True)
         stem = Path(live.frames.name).stem[:80]
-        if wanted.format == SCRIPT:
-            script = script_of(wanted.state.steps)
+        if job.format == SCRIPT:
+            script = script_of(job.state.steps)
             file = f"{stem}-session.json"
             saved = SavedSession(
                 video=live.frames.name,
@@ -155,69 +156,67 @@ class Exports:
             )
             saved.write(folder / file)
             return file
-        format = FORMATS[wanted.format]
-        frames = self._frames(wanted)
-        called = {id: thing.name for id, thing in wanted.state.things.items()}
+        format = FORMATS[job.format]
+        frames = self._frames(job)
+        names = {id: obj.name for id, obj in job.state.things.items()}
         blank = np.broadcast_to(np.uint8(0), (*live.frames.size, 3))
-        painted = format.shows_frames
-        with writers([wanted.format], folder, live.frames, called) as writer:
-            for done, masks in enumerate(self._masks(live, wanted, frames)):
-                writer.write(live.frames[masks.frame] if painted else blank, masks)
-                if done % TOLD_EVERY == 0:
-                    self._save(wanted, state="running", done=done, total=len(frames))
-        made = folder / format.path
-        if not made.is_dir():
-            return made.rename(folder / f"{stem}-{made.name}").name
-        zipped = folder / f"{stem}-{made.name}.zip"
+        needs_pictures = format.shows_frames
+        with writers([job.format], folder, live.frames, names) as writer:
+            for done, masks in enumerate(self._masks(live, job, frames)):
+                writer.write(live.frames[masks.frame] if needs_pictures else blank, masks)
+                if done % PROGRESS_FRAMES == 0:
+                    self._save(job, state="running", done=done, total=len(frames))
+        output = folder / format.path
+        if not output.is_dir():
+            return output.rename(folder / f"{stem}-{output.name}").name
+        zipped = folder / f"{stem}-{output.name}.zip"
         with zipfile.ZipFile(zipped, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
-            for file_path in sorted(each for each in made.rglob("*") if each.is_file()):
-                archive.write(file_path, file_path.relative_to(folder))
-        shutil.rmtree(made)
+            for path in sorted(path for path in output.rglob("*") if path.is_file()):
+                archive.write(path, path.relative_to(folder))
+        shutil.rmtree(output)
         return zipped.name
 
-    def _frames(self, wanted: Wanted) -> range | list[int]:
-        """Those with masks; where the picture is shown, all from the first to the last of them."""
-        which = (standing(wanted.video, wanted.state.head), Result.object.in_(wanted.objects))
+    def _frames(self, job: ExportJob) -> range | list[int]:
+        """Frames with masks; for formats that show the pictures, all from the first to the last of them."""
+        conditions = (standing(job.video, job.state.head), Result.object.in_(job.objects))
         with self._database.begin() as session:
-            found = list(
-                session.scalars(select(Result.frame).where(*which).distinct().order_by(Result.frame))
+            frames = list(
+                session.scalars(select(Result.frame).where(*conditions).distinct().order_by(Result.frame))
             )
-        if not found:
-            raise Refusal(409, "nothing", "there are no masks yet.")
-        return range(found[0], found[-1] + 1) if FORMATS[wanted.format].shows_frames else found
+        if not frames:
+            raise ApiError(409, "nothing", "there are no masks yet.")
+        return range(frames[0], frames[-1] + 1) if FORMATS[job.format].shows_frames else frames
 
-    def _masks(self, live: Live, wanted: Wanted, frames: range | list[int]) -> Iterator[Masks]:
-        script = dict(outline_of(wanted.state.steps))
+    def _masks(self, live: Live, job: ExportJob, frames: range | list[int]) -> Iterator[Masks]:
+        script = dict(outline_of(job.state.steps))
         for frame in frames:
             with self._database.begin() as session:
-                rows = results(
-                    session, wanted.video, wanted.state.head, frame, frame + 1, list(wanted.objects)
-                )
-                known = self._rows.get(session, [row.id for row in rows])
-            drawn = {id for id, said in script.get(frame, {}).items() if said.decides}
-            codes = {row.object: row.counts for row in rows if row.object in drawn or known[row.id].close}
-            yield _masks(frame, {row.object: known[row.id] for row in rows}, codes, live.frames.size)
+                rows = results(session, job.video, job.state.head, frame, frame + 1, list(job.objects))
+                cached = self._rows.get(session, [row.id for row in rows])
+            drawn = {id for id, prompt in script.get(frame, {}).items() if prompt.decides}
+            codes = {row.object: row.counts for row in rows if row.object in drawn or cached[row.id].close}
+            yield _masks(frame, {row.object: cached[row.id] for row in rows}, codes, live.frames.size)
 
-    def _save(self, wanted: Wanted, **values: Any) -> None:
+    def _save(self, job: ExportJob, **values: Any) -> None:
         with self._database.begin() as session:
-            export = session.get(Export, wanted.id)
+            export = session.get(Export, job.id)
             if export is None:
                 return
             for name, value in values.items():
                 setattr(export, name, value)
             if export.state == "finished":
                 export.done = export.total
-        self._hub.tell(wanted.video, {"type": "export", "export": self.view(export)})
+        self._hub.publish(job.video, schemas.ExportEvent(export=self.view(export)))
 
 
-def _masks(frame: int, known: dict[int, Known], codes: dict[int, str], size: tuple[int, int]) -> Masks:
-    """The masks of a frame, as the session that made them would give them.
+def _masks(frame: int, answers: dict[int, Known], codes: dict[int, str], size: tuple[int, int]) -> Masks:
+    """The masks of a frame, as the session that made them would return them.
 
-    codes : the run lengths of those that a person drew, and of those that a closer look found
+    codes : the run lengths of masks that a person drew or that zoom refined
     """
-    if not known:
+    if not answers:
         nothing = torch.zeros(0)
         return Masks(frame, (), torch.zeros(0, 1, 1), size, nothing, nothing)
-    batch = MaskPrediction.stack([each.answer for each in known.values()])
+    batch = MaskPrediction.stack([cached.answer for cached in answers.values()])
     drawn = {id: rle.decode({"size": list(size), "counts": counts}) for id, counts in codes.items()}
-    return Masks(frame, tuple(known), batch.logits, size, batch.iou, batch.score, drawn=drawn)
+    return Masks(frame, tuple(answers), batch.logits, size, batch.iou, batch.score, drawn=drawn)

@@ -1,70 +1,71 @@
-"""Who looks at a video, and what all of them are told."""
+"""Publishes what happens to a video to every browser tab that has it open."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
 from dataclasses import dataclass, field
-from typing import Any
 
-from masklet.studio.errors import Refusal
+from masklet.studio.errors import ApiError
+from masklet.studio.schemas import Event, PeopleEvent, Person
 
-BEHIND = 512  # messages that a tab may be behind before it is disconnected
-
-Message = dict[str, Any]
+MAX_PENDING = 512  # messages that a tab may be behind before it is disconnected
 
 
 @dataclass(eq=False)
-class Watcher:
-    """One open WebSocket, and the frame in its view. None in its messages: it fell behind."""
+class Subscriber:
+    """One open WebSocket: the frame in its view, and the JSON messages to send. None: it fell behind."""
 
     person: str
     name: str
-    looking: int = -1
-    messages: asyncio.Queue[Message | None] = field(default_factory=lambda: asyncio.Queue(BEHIND))
+    frame_in_view: int = -1
+    messages: asyncio.Queue[str | None] = field(default_factory=lambda: asyncio.Queue(MAX_PENDING))
 
 
 class Hub:
-    """Hands messages from any thread to the tabs that look at a video."""
+    """Passes messages from any thread to the subscribers of a video."""
 
     def __init__(self, sockets: int) -> None:
         self._sockets = sockets
-        self._watchers: dict[str, set[Watcher]] = defaultdict(set)
+        self._subscribers: dict[str, set[Subscriber]] = defaultdict(set)
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def start(self) -> None:
-        """Belong to the running event loop from now on."""
+        """Use the running event loop from now on."""
         self._loop = asyncio.get_running_loop()
 
-    def join(self, video: str, watcher: Watcher) -> None:
-        if sum(map(len, self._watchers.values())) >= self._sockets:
-            raise Refusal(429, "queue", f"{self._sockets} tabs are open. Close one first.", retry=5)
-        self._watchers[video].add(watcher)
-        self._tell(video, {"type": "people", "people": self.people(video)})
+    def subscribe(self, video: str, subscriber: Subscriber) -> None:
+        if sum(map(len, self._subscribers.values())) >= self._sockets:
+            raise ApiError(429, "queue", f"{self._sockets} tabs are open. Close one first.", retry=5)
+        self._subscribers[video].add(subscriber)
+        self._deliver_people(video)
 
-    def leave(self, video: str, watcher: Watcher) -> None:
-        self._watchers[video].discard(watcher)
-        self._tell(video, {"type": "people", "people": self.people(video)})
-        if not self._watchers[video]:
-            del self._watchers[video]
+    def unsubscribe(self, video: str, subscriber: Subscriber) -> None:
+        self._subscribers[video].discard(subscriber)
+        self._deliver_people(video)
+        if not self._subscribers[video]:
+            del self._subscribers[video]
 
-    def people(self, video: str) -> list[dict[str, str]]:
-        present = {each.person: each.name for each in self._watchers.get(video, ())}
-        return [{"id": id, "name": name} for id, name in sorted(present.items())]
+    def people(self, video: str) -> list[Person]:
+        names = {subscriber.person: subscriber.name for subscriber in self._subscribers.get(video, ())}
+        return [Person(id=id, name=name) for id, name in sorted(names.items())]
 
-    def watched(self, video: str) -> bool:
-        return bool(self._watchers.get(video))
+    def has_subscribers(self, video: str) -> bool:
+        return bool(self._subscribers.get(video))
 
-    def tell(self, video: str, message: Message) -> None:
-        """Tell all who look at a video; from any thread."""
+    def publish(self, video: str, event: Event) -> None:
+        """Send an event to all who have a video open. May be called from any thread."""
         if self._loop is not None and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._tell, video, message)
+            self._loop.call_soon_threadsafe(self._deliver, video, event.model_dump_json())
 
-    def _tell(self, video: str, message: Message) -> None:
-        for watcher in tuple(self._watchers.get(video, ())):
+    def _deliver_people(self, video: str) -> None:
+        self._deliver(video, PeopleEvent(people=self.people(video)).model_dump_json())
+
+    def _deliver(self, video: str, message: str) -> None:
+        for subscriber in tuple(self._subscribers.get(video, ())):
             try:
-                watcher.messages.put_nowait(message)
+                subscriber.messages.put_nowait(message)
             except asyncio.QueueFull:
-                while not watcher.messages.empty():
-                    watcher.messages.get_nowait()
-                watcher.messages.put_nowait(None)
+                while not subscriber.messages.empty():
+                    subscriber.messages.get_nowait()
+                subscriber.messages.put_nowait(None)

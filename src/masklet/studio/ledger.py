@@ -16,9 +16,8 @@ from sqlalchemy import ColumnElement, and_, delete, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from masklet.rle import RLE
-from masklet.studio.database import Database
-from masklet.studio.errors import Refusal, missing
-from masklet.studio.names import new_id
+from masklet.studio.database import Database, new_id
+from masklet.studio.errors import ApiError, not_found
 from masklet.studio.object_history import Noted, Span, Thing, joined, reviewed_of, things_of
 from masklet.studio.tables import Knowledge, Person, Result, Step, Video, now
 
@@ -68,7 +67,7 @@ class State:
     def thing(self, id: int) -> Thing:
         if id not in self.things:
             there = ", ".join(map(str, self.things)) or "none"
-            raise missing(f"there is no object {id}. There are: {there}.")
+            raise not_found(f"there is no object {id}. There are: {there}.")
         return self.things[id]
 
 
@@ -160,7 +159,7 @@ class Ledger:
         with database.begin() as session:
             row = session.get(Video, video)
             if row is None:
-                raise missing(f"there is no video {video}.")
+                raise not_found(f"there is no video {video}.")
             steps = session.scalars(select(Step).where(Step.video == video).order_by(Step.number)).all()
         noted = [
             Noted(**{name: getattr(step, name) for name in Noted.__dataclass_fields__}) for step in steps
@@ -191,7 +190,7 @@ class Ledger:
         with self.change(person) as change:
             steps, redo = change.state.steps, change.state.redo
             if not steps:
-                raise Refusal(409, "nothing", "there is nothing to undo.")
+                raise ApiError(409, "nothing", "there is nothing to undo.")
             last = steps[-1]
             first = len(steps)
             while first and steps[first - 1].batch == last.batch:
@@ -204,7 +203,7 @@ class Ledger:
         with self.change(person) as change:
             steps, redo = change.state.steps, change.state.redo
             if not redo:
-                raise Refusal(409, "nothing", "there is nothing to redo.")
+                raise ApiError(409, "nothing", "there is nothing to redo.")
             last = 1
             while last < len(redo) and redo[last].batch == redo[0].batch:
                 last += 1

@@ -13,11 +13,11 @@ from weakref import WeakValueDictionary
 from masklet.media import Frames
 from masklet.sessions.feature_cache import FeatureCache
 from masklet.studio.database import Database
-from masklet.studio.errors import Refusal, missing
-from masklet.studio.footage import Footage, RemoteFrames, RemoteReader
+from masklet.studio.decoder import DecoderProcess, RemoteFrames, RemoteReader
+from masklet.studio.errors import ApiError, not_found
 from masklet.studio.ledger import Ledger
-from masklet.studio.paths import Places
 from masklet.studio.settings import Limits
+from masklet.studio.storage import MediaPaths
 from masklet.studio.tables import Project, Video
 from masklet.types import Masks
 
@@ -33,7 +33,7 @@ class Live:
 
     id: str
     frames: Frames
-    footage: Footage
+    decoder: DecoderProcess
     features: FeatureCache
     ledger: Ledger
     policy: str
@@ -46,9 +46,9 @@ class Live:
 class LiveVideos:
     """The videos in use, the least recently used let go of first."""
 
-    def __init__(self, database: Database, places: Places, limits: Limits) -> None:
+    def __init__(self, database: Database, paths: MediaPaths, limits: Limits) -> None:
         self._database = database
-        self._places = places
+        self._paths = paths
         self._limits = limits
         self._live: OrderedDict[str, Live] = OrderedDict()
         self._ledgers: WeakValueDictionary[str, Ledger] = WeakValueDictionary()
@@ -69,7 +69,7 @@ class LiveVideos:
                 live.held -= 1
                 live.used = time.monotonic()
                 if live.dropped and not live.held:
-                    live.footage.close()
+                    live.decoder.close()
 
     def ledger(self, id: str) -> Ledger:
         """The record of a video, without opening its file."""
@@ -103,14 +103,14 @@ class LiveVideos:
         with self._database.begin() as session:
             video = session.get(Video, id)
             if video is None:
-                raise missing(f"there is no video {id}.")
+                raise not_found(f"there is no video {id}.")
             policy = session.get_one(Project, video.project).policy
-            path, size = self._places.path(video.place), (video.height, video.width)
+            path, size = self._paths.resolve(video.place), (video.height, video.width)
         self._make_room()
-        footage = Footage(path, self._limits)
-        reader = RemoteReader(footage, video.name, size, video.fps, video.frames)
+        decoder = DecoderProcess(path, self._limits)
+        reader = RemoteReader(decoder, video.name, size, video.fps, video.frames)
         budget = self._limits.features // self._limits.live
-        self._live[id] = Live(id, RemoteFrames(reader), footage, FeatureCache(budget), ledger, policy)
+        self._live[id] = Live(id, RemoteFrames(reader), decoder, FeatureCache(budget), ledger, policy)
         return self._live[id]
 
     def _ledger(self, id: str) -> Ledger:
@@ -124,7 +124,7 @@ class LiveVideos:
         while len(self._live) >= self._limits.live:
             idle = next((id for id, live in self._live.items() if not live.held), None)
             if idle is None:
-                raise Refusal(
+                raise ApiError(
                     429, "queue", f"{len(self._live)} videos are in use. Try again shortly.", retry=2
                 )
             self._close(idle)
@@ -134,4 +134,4 @@ class LiveVideos:
         if live is not None:
             live.dropped = True
             if not live.held:
-                live.footage.close()
+                live.decoder.close()

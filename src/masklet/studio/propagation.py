@@ -6,22 +6,21 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from threading import Lock
-from typing import Any
 
 from sqlalchemy import update
 
 from masklet.errors import MaskletError
+from masklet.studio import schemas
 from masklet.studio.database import Database
 from masklet.studio.engine import Engine
-from masklet.studio.errors import Refusal
+from masklet.studio.errors import ApiError
 from masklet.studio.hub import Hub
-from masklet.studio.ledger import results
 from masklet.studio.live import LiveVideos
 from masklet.studio.propagation_plan import Course
-from masklet.studio.quota import Quota
+from masklet.studio.storage import Quota
 from masklet.studio.tables import Video
-from masklet.studio.views import mask_view
-from masklet.studio.worker import Job, Line, Worker
+from masklet.studio.views import frame_masks
+from masklet.studio.worker import Job, Priority, Worker
 
 STOP_PATIENCE = 120  # seconds
 
@@ -45,24 +44,24 @@ class Following:
     def __post_init__(self) -> None:
         self.first = self.course.done
 
-    def view(self) -> dict[str, Any]:
+    def view(self) -> schemas.Propagation:
         course = self.course
         here = course.done - self.first
         took = time.monotonic() - self.began
         fps = here / took if here and took else None
         left = course.total - course.done
-        return {
-            "state": self.state,
-            "direction": course.direction,
-            "frame": course.frame,
-            "done": course.done,
-            "total": course.total,
-            "seconds_left": None if fps is None else round(left / fps, 1),
-            "fps": None if fps is None else round(fps, 2),
-            "objects": course.objects,
-            "person": self.name,
-            "message": self.message,
-        }
+        return schemas.Propagation(
+            state=self.state,  # type: ignore[arg-type]
+            direction=course.direction,  # type: ignore[arg-type]
+            frame=course.frame,
+            done=course.done,
+            total=course.total,
+            seconds_left=None if fps is None else round(left / fps, 1),
+            fps=None if fps is None else round(fps, 2),
+            objects=course.objects,
+            person=self.name,
+            message=self.message,
+        )
 
 
 class Followings:
@@ -96,16 +95,16 @@ class Followings:
         self._quota.check()
         with self._lock:
             if video in self._running:
-                raise Refusal(409, "busy", "this video is being followed already. Stop that first.")
+                raise ApiError(409, "busy", "this video is being followed already. Stop that first.")
             if len(self._running) >= self._most:
-                raise Refusal(
+                raise ApiError(
                     429, "queue", f"{self._most} videos are being followed. Try again later.", retry=10
                 )
             self._running[video] = following
         try:
             job = Job(self._slices(following))
-            following.job = self._worker.add(course.person, Line.follow, job)
-        except Refusal:
+            following.job = self._worker.add(course.person, Priority.propagate, job)
+        except ApiError:
             del self._running[video]
             raise
         self._tell(following)
@@ -155,15 +154,13 @@ class Followings:
             session.execute(update(Video).where(Video.id == following.video).values(unfinished=None))
 
     def _tell(self, following: Following) -> None:
-        self._hub.tell(following.video, {"type": "propagation", "propagation": following.view()})
+        self._hub.publish(following.video, schemas.PropagationEvent(propagation=following.view()))
 
     def _tell_frame(self, following: Following, frame: int, ids: list[int]) -> None:
         video = following.video
-        if not self._hub.watched(video):
+        if not self._hub.has_subscribers(video):
             return
         with self._live.ledger(video).read() as (session, state):
-            rows = results(session, video, state.head, frame, frame + 1, ids)
-        masks = [mask_view(row) for row in rows]
-        self._hub.tell(
-            video, {"type": "frame", "frame": frame, "masks": masks, "propagation": following.view()}
-        )
+            masks = frame_masks(session, video, state, frame, ids)
+        event = schemas.FrameEvent(frame=frame, masks=masks, propagation=following.view())
+        self._hub.publish(video, event)

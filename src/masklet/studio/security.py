@@ -1,20 +1,30 @@
-"""The door: who may ask at all, from where, how much; and what browsers may do with the answers."""
+"""Who may call the server, from where and with how much; and who the person behind a call is."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import secrets
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from urllib.parse import parse_qs, urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import HTTPConnection
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from masklet.studio.database import Database
+from masklet.studio.errors import capitalize_sentence
+from masklet.studio.schemas import clean_name
 from masklet.studio.settings import Settings, is_loopback
+from masklet.studio.tables import Person
 
-COOKIE = "masklet_token"
-SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+TOKEN_COOKIE = "masklet_token"
+PERSON_COOKIE = "masklet_person"
+PERSON_HEADER = "masklet-person"
+YEAR = 365 * 24 * 3600
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 HEADERS = {
     "content-security-policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
@@ -28,7 +38,7 @@ HEADERS = {
 }
 
 
-class Guard:
+class SecurityMiddleware:
     """Wraps the whole application, WebSockets included."""
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
@@ -39,17 +49,17 @@ class Guard:
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
-        refused = self._refused(scope)
-        if refused is not None:
-            await _refuse(scope, receive, send, *refused)
-        elif self._brings_token(scope):
-            await self._admit(scope, send)
+        refusal = self._check(scope)
+        if refusal is not None:
+            await _send_refusal(scope, receive, send, *refusal)
+        elif self._has_token_in_address(scope):
+            await self._set_token_cookie(scope, send)
         else:
-            await self._app(scope, self._counted(scope, receive), _with_headers(send))
+            await self._app(scope, self._limit_body(scope, receive), _with_headers(send))
 
-    def _refused(self, scope: Scope) -> tuple[int, str, str] | None:
+    def _check(self, scope: Scope) -> tuple[int, str, str] | None:
         headers = Headers(scope=scope)
-        if not self._knows_host(headers.get("host", "")):
+        if not self._is_known_host(headers.get("host", "")):
             return (
                 403,
                 "origin",
@@ -61,16 +71,16 @@ class Guard:
                 "token",
                 "a token is needed: open the address that the studio printed when it was started.",
             )
-        changes = scope["type"] == "websocket" or scope["method"] not in SAFE
+        changes = scope["type"] == "websocket" or scope["method"] not in SAFE_METHODS
         if changes and not _same_origin(headers):
             return 403, "origin", "another site's page may not do that."
         size = headers.get("content-length", "0")
-        if not size.isdigit() or int(size) > self._room(scope):
-            return 413, "limit", f"too large: up to {self._room(scope) >> 20} MiB can be sent here."
+        if not size.isdigit() or int(size) > self._max_bytes(scope):
+            return 413, "limit", f"too large: up to {self._max_bytes(scope) >> 20} MiB can be sent here."
         return None
 
-    def _knows_host(self, host: str) -> bool:
-        """A page elsewhere may have its own name lead to this machine; by that name it gets nothing."""
+    def _is_known_host(self, host: str) -> bool:
+        """Another site may point its own name at this machine (DNS rebinding); such names are refused."""
         if self._settings.token is not None:
             return True
         name = urlsplit(f"//{host}").hostname or ""
@@ -80,41 +90,43 @@ class Guard:
         if self._settings.token is None:
             return True
         kind, _, bearer = headers.get("authorization", "").partition(" ")
-        shown = [bearer.strip()] if kind.lower() == "bearer" else []
-        shown += [HTTPConnection(scope).cookies.get(COOKIE, ""), *_token_of(scope)]
-        return any([secrets.compare_digest(each.encode(), self._settings.token.encode()) for each in shown])
+        tokens = [bearer.strip()] if kind.lower() == "bearer" else []
+        tokens += [HTTPConnection(scope).cookies.get(TOKEN_COOKIE, ""), *_token_in_address(scope)]
+        return any(
+            [secrets.compare_digest(token.encode(), self._settings.token.encode()) for token in tokens]
+        )
 
-    def _brings_token(self, scope: Scope) -> bool:
-        return self._settings.token is not None and bool(_token_of(scope))
+    def _has_token_in_address(self, scope: Scope) -> bool:
+        return self._settings.token is not None and bool(_token_in_address(scope))
 
-    async def _admit(self, scope: Scope, send: Send) -> None:
-        """Put the token into a cookie, and out of the address."""
+    async def _set_token_cookie(self, scope: Scope, send: Send) -> None:
+        """Move the token from the address into a cookie."""
         secure = "; Secure" if scope["scheme"] == "https" else ""
-        cookie = f"{COOKIE}={self._settings.token}; Path=/; HttpOnly; SameSite=Strict{secure}"
+        cookie = f"{TOKEN_COOKIE}={self._settings.token}; Path=/; HttpOnly; SameSite=Strict{secure}"
         headers = [(b"location", b"/"), (b"set-cookie", cookie.encode()), (b"content-length", b"0")]
         await _with_headers(send)({"type": "http.response.start", "status": 303, "headers": headers})
         await send({"type": "http.response.body", "body": b""})
 
-    def _room(self, scope: Scope) -> int:
+    def _max_bytes(self, scope: Scope) -> int:
         limits = self._settings.limits
         if scope["path"].endswith("/uploads"):
             return limits.upload_bytes
         return limits.picture_bytes if scope["path"] == "/api/image" else limits.body_bytes
 
-    def _counted(self, scope: Scope, receive: Receive) -> Receive:
-        """What is sent without saying how much it will be is cut off where it is too much."""
-        room, came = self._room(scope), 0
+    def _limit_body(self, scope: Scope, receive: Receive) -> Receive:
+        """A body without a content-length is cut off at the limit."""
+        limit, received = self._max_bytes(scope), 0
 
-        async def counted() -> Message:
-            nonlocal came
+        async def receive_limited() -> Message:
+            nonlocal received
             message = await receive()
-            came += len(message.get("body", b""))
-            return {"type": "http.disconnect"} if came > room else message
+            received += len(message.get("body", b""))
+            return {"type": "http.disconnect"} if received > limit else message
 
-        return counted if scope["type"] == "http" else receive
+        return receive_limited if scope["type"] == "http" else receive
 
 
-def _token_of(scope: Scope) -> list[str]:
+def _token_in_address(scope: Scope) -> list[str]:
     """The token in the address; only the page itself takes it there."""
     if scope["type"] != "http" or scope["path"] != "/" or scope["method"] != "GET":
         return []
@@ -122,7 +134,7 @@ def _token_of(scope: Scope) -> list[str]:
 
 
 def _same_origin(headers: Headers) -> bool:
-    """Browsers say where a page is from; programs say nothing."""
+    """Browsers send the origin of the page; programs send none."""
     origin = headers.get("origin")
     if origin is None:
         return headers.get("sec-fetch-site", "none") in ("same-origin", "none")
@@ -130,7 +142,7 @@ def _same_origin(headers: Headers) -> bool:
 
 
 def _with_headers(send: Send) -> Callable[[Message], Awaitable[None]]:
-    async def sent(message: Message) -> None:
+    async def send_with_headers(message: Message) -> None:
         if message["type"] == "http.response.start":
             headers = MutableHeaders(scope=message)
             for name, value in HEADERS.items():
@@ -138,15 +150,71 @@ def _with_headers(send: Send) -> Callable[[Message], Awaitable[None]]:
             headers.setdefault("cache-control", "no-store")
         await send(message)
 
-    return sent
+    return send_with_headers
 
 
-async def _refuse(scope: Scope, receive: Receive, send: Send, status: int, kind: str, message: str) -> None:
+async def _send_refusal(
+    scope: Scope, receive: Receive, send: Send, status: int, kind: str, message: str
+) -> None:
     if scope["type"] == "websocket":
         await receive()
         await send({"type": "websocket.close", "code": 4000 + status - 400, "reason": message})
         return
-    body = json.dumps({"error": kind, "message": message[:1].upper() + message[1:]}).encode()
+    body = json.dumps({"error": kind, "message": capitalize_sentence(message)}).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
     await _with_headers(send)({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
+
+
+@dataclass(frozen=True)
+class Requester:
+    """The person who sends a request, and the tab that it comes from."""
+
+    id: str
+    name: str
+    client: str | None
+
+
+class People:
+    """Identifies people: a browser by its cookie, a program by the name that it sends."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def identify(self, request: HTTPConnection) -> Requester:
+        """Who sends a request. New people are guests; they are stored only once they change something."""
+        header = request.headers.get(PERSON_HEADER)
+        cookie = request.cookies.get(PERSON_COOKIE)
+        name = None if header is None else clean_name(header)
+        secret = f"name {name}" if name else f"cookie {cookie}" if cookie else "nobody"
+        id = "p" + hashlib.sha256(secret.encode()).hexdigest()[:11]
+        client = request.headers.get("masklet-client") or request.query_params.get("client")
+        changes = request.scope["type"] == "http" and request.scope["method"] not in SAFE_METHODS
+        name = self._name(id, name or f"guest {id[1:5]}", store=changes)
+        return Requester(id, name, client[:64] if client else None)
+
+    def rename(self, requester: Requester, name: str) -> Requester:
+        with self._database.begin() as session:
+            session.get_one(Person, requester.id).name = clean_name(name)
+        return Requester(requester.id, clean_name(name), requester.client)
+
+    def _name(self, id: str, default: str, *, store: bool) -> str:
+        """The name of a person; the default for a new one."""
+        with self._database.begin() as session:
+            person = session.get(Person, id)
+            if person is None and store:
+                session.merge(Person(id=id, name=default))
+            return default if person is None else person.name
+
+
+def set_person_cookie(request: HTTPConnection, response: Response) -> None:
+    """Give a new browser a cookie by which it is identified."""
+    if PERSON_COOKIE not in request.cookies:
+        response.set_cookie(
+            PERSON_COOKIE,
+            secrets.token_urlsafe(24),
+            max_age=YEAR,
+            httponly=True,
+            samesite="strict",
+            secure=request.url.scheme == "https",
+        )

@@ -4,26 +4,24 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from typing import Any
 
+from masklet.byte_cache import ByteCache
 from masklet.files import make_folder
 from masklet.model import Sam2
+from masklet.studio import schemas
 from masklet.studio.database import Database
 from masklet.studio.engine import Engine
-from masklet.studio.errors import missing
+from masklet.studio.errors import not_found
 from masklet.studio.exports import Exports
 from masklet.studio.hub import Hub
-from masklet.studio.jpegs import Jpegs
 from masklet.studio.live import LiveVideos
-from masklet.studio.object_history import Noted
-from masklet.studio.paths import Places
-from masklet.studio.people import People, Who
+from masklet.studio.object_history import Noted, Span
 from masklet.studio.propagation import Followings
 from masklet.studio.propagation_plan import Course
-from masklet.studio.quota import Quota
+from masklet.studio.security import People, Requester
 from masklet.studio.settings import Settings
+from masklet.studio.storage import MediaPaths, Quota, Uploads
 from masklet.studio.tables import Project, Video
-from masklet.studio.uploads import Uploads
 from masklet.studio.views import video_view
 from masklet.studio.worker import Worker
 
@@ -42,10 +40,10 @@ class Studio:
         self.model = model
         self.database = Database(settings.database_url)
         self.quota = Quota(self.database, settings)
-        self.places = Places(settings.folder, settings.uploads)
+        self.paths = MediaPaths(settings.folder, settings.uploads)
         self.people = People(self.database)
         self.hub = Hub(limits.sockets)
-        self.live = LiveVideos(self.database, self.places, limits)
+        self.live = LiveVideos(self.database, self.paths, limits)
         self.engine = Engine(model, limits)
         self.worker = Worker(limits)
         self.followings = Followings(
@@ -57,36 +55,33 @@ class Studio:
             self.quota,
             limits.propagations,
         )
-        self.jpegs = Jpegs(self.live, limits.jpegs)
-        self.uploads = Uploads(self.database, self.places, self.quota, limits)
+        self.jpegs: ByteCache[tuple[str, int, int, int], bytes] = ByteCache(limits.jpegs, size=len)
+        self.uploads = Uploads(self.database, self.paths, self.quota, limits)
         self.exports = Exports(self.database, self.live, self.hub, self.quota, settings.exports, limits)
 
-    def video(self, id: str) -> dict[str, Any]:
+    def video(self, id: str) -> schemas.Video:
         """A video as the API tells of it."""
         following = self.followings.get(id)
         with self.live.ledger(id).read() as (session, state):
             video = session.get(Video, id)
             if video is None:
-                raise missing(f"there is no video {id}.")
+                raise not_found(f"there is no video {id}.")
             return video_view(session, video, state, None if following is None else following.view())
 
-    def tell(self, id: str, who: Who, step: Noted, frames: list[list[int]], objects: list[int]) -> None:
+    def tell(self, id: str, who: Requester, step: Noted, frames: list[Span], objects: list[int]) -> None:
         """Tell everybody who looks at a video what was done with it."""
-        self.hub.tell(
-            id,
-            {
-                "type": "changed",
-                "head": self.live.ledger(id).state.head,
-                "do": step.do,
-                "title": step.title,
-                "person": who.name,
-                "client": who.client,
-                "frames": frames,
-                "objects": objects,
-            },
+        event = schemas.ChangedEvent(
+            head=self.live.ledger(id).state.head,
+            do=step.do,
+            title=step.title,
+            person=who.name,
+            client=who.client,
+            frames=frames,
+            objects=objects,
         )
+        self.hub.publish(id, event)
 
-    def unfinished(self, id: str, who: Who) -> Course | None:
+    def unfinished(self, id: str, who: Requester) -> Course | None:
         """What was stopped, by whomever, for this person to go on with."""
         with self.database.begin() as session:
             video = session.get(Video, id)
@@ -98,11 +93,11 @@ class Studio:
         with self.database.begin() as session:
             video = session.get(Video, id)
             if video is None:
-                raise missing(f"there is no video {id}.")
+                raise not_found(f"there is no video {id}.")
             place = video.place
             session.delete(video)
         self.live.drop(id)
-        self.hub.tell(id, {"type": "gone"})
+        self.hub.publish(id, schemas.GoneEvent())
         if place.startswith("upload:"):
             with suppress(OSError):
                 (self.settings.uploads / place.removeprefix("upload:")).unlink()
@@ -116,14 +111,14 @@ class Studio:
     def videos_of(self, project: str) -> list[str]:
         with self.database.begin() as session:
             if session.get(Project, project) is None:
-                raise missing(f"there is no project {project}.")
+                raise not_found(f"there is no project {project}.")
             return [video.id for video in session.query(Video).filter_by(project=project)]
 
     async def tidy(self) -> None:
         """Let go of what is idle or old, for ever."""
         while True:
             self.live.rest()
-            await asyncio.to_thread(self.exports.tidy)
+            await asyncio.to_thread(self.exports.remove_old)
             await asyncio.sleep(TIDY_EVERY)
 
     def close(self) -> None:

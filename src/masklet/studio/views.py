@@ -1,141 +1,302 @@
-"""What the API says of things: plain JSON from what the database holds, in the forms of docs/api.md."""
+"""Responses built from what the database holds."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
 
-from sqlalchemy import func, select
+import numpy as np
+from sqlalchemy import case, func, select
 from sqlalchemy.orm import Session
 
-from masklet.studio.ledger import State, spans_followed
-from masklet.studio.object_history import Noted, Thing, outline_of, past_of, reviewed_of, things_of
+from masklet.studio import schemas, tables
+from masklet.studio.errors import not_found
+from masklet.studio.ledger import State, results, spans_followed, standing
+from masklet.studio.object_history import Noted, Span, Thing, outline_of, past_of, reviewed_of, things_of
 from masklet.studio.propagation_plan import Course
-from masklet.studio.tables import Export, Project, Result, Step, Video
+from masklet.studio.tables import Result
 from masklet.types import Prompt
 
-View = dict[str, Any]
+SKIPPED_NEIGHBOURS = 12  # frames around one that a person looked at already
 
 
-def mask_view(row: Result) -> View:
-    return {
-        "object": row.object,
-        "counts": row.counts,
-        "iou": row.iou,
-        "score": row.score,
-        "confidence": row.confidence,
-        "box": row.box,
-        "prompted": row.prompted,
-    }
+def mask_view(row: Result) -> schemas.Mask:
+    return schemas.Mask(
+        object=row.object,
+        counts=row.counts,
+        iou=row.iou,
+        score=row.score,
+        confidence=row.confidence,
+        box=row.box,  # type: ignore[arg-type]
+        prompted=row.prompted,
+    )
 
 
-def object_view(thing: Thing, prompted: list[int]) -> View:
-    return {
-        "id": thing.id,
-        "name": thing.name,
-        "color": thing.color,
-        "hidden": thing.hidden,
-        "prompted": prompted,
-    }
+def frame_masks(
+    session: Session, video: str, state: State, frame: int, objects: Sequence[int] | None = None
+) -> list[schemas.Mask]:
+    """The masks on a frame, of all objects or of some."""
+    return [mask_view(row) for row in results(session, video, state.head, frame, frame + 1, objects)]
 
 
-def prompt_view(prompt: Prompt) -> View:
-    return {
-        "positive": [list(point) for point in prompt.positive],
-        "negative": [list(point) for point in prompt.negative],
-        "box": None if prompt.box is None else list(prompt.box),
-        "mask": prompt.mask is not None,
-    }
+def object_view(obj: Thing, prompted: Iterable[int]) -> schemas.Object:
+    return schemas.Object(
+        id=obj.id, name=obj.name, color=obj.color, hidden=obj.hidden, prompted=sorted(prompted)
+    )
 
 
-def video_view(session: Session, video: Video, state: State, propagation: View | None) -> View:
-    """All that a page needs to draw itself, except masks."""
+def prompt_view(prompt: Prompt) -> schemas.Prompt:
+    return schemas.Prompt(
+        positive=list(prompt.positive),
+        negative=list(prompt.negative),
+        box=prompt.box,
+        mask=prompt.mask is not None,
+    )
+
+
+def prompt_with_mask(prompt: Prompt) -> schemas.PromptWithMask:
+    return schemas.PromptWithMask(
+        positive=list(prompt.positive),
+        negative=list(prompt.negative),
+        box=prompt.box,
+        mask=prompt.to_json().get("mask"),
+    )
+
+
+def video_view(
+    session: Session, video: tables.Video, state: State, propagation: schemas.Propagation | None
+) -> schemas.Video:
     script = outline_of(state.steps)
-    said = [(frame, id, prompt) for frame in sorted(script) for id, prompt in script[frame].items()]
-    prompted = {id: [frame for frame, of, _ in said if of == id] for id in state.things}
-    unfinished = video.unfinished and Course.from_json(video.unfinished, "")
-    return {
-        "id": video.id,
-        "project": video.project,
-        "name": video.name,
-        "width": video.width,
-        "height": video.height,
-        "frames": video.frames,
-        "fps": video.fps,
-        "kind": video.kind,
-        "head": state.head,
-        "can_undo": bool(state.steps),
-        "can_redo": bool(state.redo),
-        "undo": _batch_title(state.steps[-1:]),
-        "redo": _batch_title(state.redo[:1]),
-        "objects": [object_view(thing, prompted[thing.id]) for thing in state.things.values()],
-        "prompts": [
-            {"frame": frame, "object": id, "prompt": prompt_view(prompt)} for frame, id, prompt in said
+    prompts = [(frame, id, prompt) for frame in sorted(script) for id, prompt in script[frame].items()]
+    prompted = {id: [frame for frame, owner, _ in prompts if owner == id] for id in state.things}
+    return schemas.Video(
+        id=video.id,
+        project=video.project,
+        name=video.name,
+        width=video.width,
+        height=video.height,
+        frames=video.frames,
+        fps=video.fps,
+        kind=video.kind,  # type: ignore[arg-type]
+        head=state.head,
+        can_undo=bool(state.steps),
+        can_redo=bool(state.redo),
+        undo=state.steps[-1].title if state.steps else None,
+        redo=state.redo[0].title if state.redo else None,
+        objects=[object_view(obj, prompted[obj.id]) for obj in state.things.values()],
+        prompts=[
+            schemas.FramePrompt(frame=frame, object=id, prompt=prompt_view(prompt))
+            for frame, id, prompt in prompts
         ],
-        "reviewed": state.reviewed,
-        "followed": spans_followed(session, video.id, state.head),
-        "affected": affected(state),
-        "propagation": propagation,
-        "unfinished": None
-        if not unfinished or propagation is not None
-        else {
-            "frame": unfinished.frame,
-            "done": unfinished.done,
-            "total": unfinished.total,
-            "direction": unfinished.direction,
-        },
-    }
+        reviewed=state.reviewed,
+        followed=spans_followed(session, video.id, state.head),
+        affected=changed_objects(state),
+        propagation=propagation,
+        unfinished=None if propagation is not None else _unfinished(video),
+    )
 
 
-def affected(state: State) -> View | None:
-    """Objects of which something was said or taken back since they were last followed, and from where on."""
+def changed_objects(state: State) -> schemas.ChangedObjects | None:
+    """Objects that were prompted or cleared since they were last followed, and from where on."""
     pasts = {id: past_of(state.steps, id) for id in state.things}
     changed = {id: past.changed for id, past in pasts.items() if past is not None and past.changed}
     if not changed:
         return None
-    return {"objects": sorted(changed), "start": min(min(frames) for frames in changed.values())}
-
-
-def project_view(session: Session, project: Project) -> View:
-    videos = session.scalars(
-        select(Video).where(Video.project == project.id).order_by(Video.created.desc(), Video.id)
-    ).all()
-    return {
-        "id": project.id,
-        "name": project.name,
-        "policy": project.policy,
-        "created": project.created.isoformat(),
-        "videos": [_line(session, video) for video in videos],
-    }
-
-
-def _line(session: Session, video: Video) -> View:
-    """A video in a list."""
-    steps = session.scalars(
-        select(Step).where(Step.video == video.id, Step.number <= video.head).order_by(Step.number)
+    return schemas.ChangedObjects(
+        objects=sorted(changed), start=min(min(frames) for frames in changed.values())
     )
-    noted = [Noted(**{name: getattr(step, name) for name in Noted.__dataclass_fields__}) for step in steps]
-    return {
-        "id": video.id,
-        "name": video.name,
-        "width": video.width,
-        "height": video.height,
-        "frames": video.frames,
-        "fps": video.fps,
-        "kind": video.kind,
-        "created": video.created.isoformat(),
-        "objects": len(things_of(noted)),
-        "reviewed": sum(stop - start for start, stop in reviewed_of(noted)),
-    }
 
 
-def export_view(export: Export, size: int | None) -> View:
-    names = ("id", "video", "format", "state", "done", "total", "file", "message")
-    return {name: getattr(export, name) for name in names} | {"bytes": size}
+def project_view(session: Session, project: tables.Project) -> schemas.Project:
+    videos = session.scalars(
+        select(tables.Video)
+        .where(tables.Video.project == project.id)
+        .order_by(tables.Video.created.desc(), tables.Video.id)
+    ).all()
+    return schemas.Project(
+        id=project.id,
+        name=project.name,
+        policy=project.policy,
+        created=_timestamp(project.created),
+        videos=[_video_summary(session, video) for video in videos],
+    )
 
 
-def count(session: Session, table: type[Video] | type[Export]) -> int:
-    return session.scalar(select(func.count()).select_from(table)) or 0
+def export_view(export: tables.Export, size: int | None) -> schemas.Export:
+    return schemas.Export(
+        id=export.id,
+        video=export.video,
+        format=export.format,
+        state=export.state,  # type: ignore[arg-type]
+        done=export.done,
+        total=export.total,
+        file=export.file,
+        bytes=size,
+        message=export.message,
+    )
 
 
-def _batch_title(steps: tuple[Noted, ...]) -> str | None:
-    return steps[0].title if steps else None
+def history_view(state: State, names: dict[str, str], limit: int) -> schemas.History:
+    """What was done, newest first.
+
+    names : of people, by id
+    """
+    steps = [(step, True) for step in reversed(state.redo)] + [
+        (step, False) for step in reversed(state.steps)
+    ]
+    return schemas.History(
+        steps=[
+            schemas.HistoryStep(
+                head=step.number,
+                do=step.do,
+                title=step.title,
+                person=names.get(step.person, "somebody"),
+                at=_timestamp(step.at),
+                undone=undone,
+            )
+            for step, undone in steps[:limit]
+        ]
+    )
+
+
+def mask_page(
+    session: Session,
+    video: str,
+    state: State,
+    start: int,
+    stop: int | None,
+    objects: list[int] | None,
+    most: int,
+) -> schemas.MaskPage:
+    """The masks of frames from start to before stop, at most so many frames."""
+    row = find_video(session, video)
+    end = min(row.frames if stop is None else stop, row.frames)
+    page_end = min(end, start + most)
+    by_frame: dict[int, list[schemas.Mask]] = {}
+    for result in results(session, video, state.head, start, page_end, objects):
+        by_frame.setdefault(result.frame, []).append(mask_view(result))
+    return schemas.MaskPage(
+        size=(row.height, row.width),
+        frames=[schemas.MasksOfFrame(frame=frame, masks=masks) for frame, masks in by_frame.items()],
+        next=page_end if page_end < end else None,
+    )
+
+
+def strips_view(
+    session: Session, video: str, state: State, start: int, stop: int, bins: int
+) -> schemas.Strips:
+    """Lowest confidence and share of absence of each object, over `bins` stretches of the frames."""
+    length = stop - start
+    bins = max(1, min(bins, length))
+    # The last bin whose first frame, start + floor(bin * length / bins), is not behind this one.
+    bin_of_frame = ((Result.frame - start + 1) * bins - 1) // length
+    rows = session.execute(
+        select(
+            Result.object,
+            bin_of_frame.label("bin"),
+            func.min(Result.confidence),
+            func.avg(case((Result.score <= 0, 1.0), else_=0.0)),
+        )
+        .where(standing(video, state.head), Result.frame >= start, Result.frame < stop)
+        .group_by(Result.object, "bin")
+    )
+    confidence: dict[int, list[float | None]] = {id: [None] * bins for id in state.things}
+    absent: dict[int, list[float]] = {id: [0.0] * bins for id in state.things}
+    for id, bin, lowest, share in rows:
+        if id in confidence:
+            confidence[id][bin], absent[id][bin] = lowest, round(float(share), 3)
+    pasts = {id: past_of(state.steps, id) for id in state.things}
+    return schemas.Strips(
+        start=start,
+        stop=stop,
+        bins=bins,
+        objects=[
+            schemas.ObjectStrip(
+                object=id,
+                confidence=confidence[id],
+                absent=absent[id],
+                prompted=sorted(past.prompted) if past is not None else [],
+            )
+            for id, past in pasts.items()
+        ],
+        reviewed=_shares(state.reviewed, start, stop, bins),
+    )
+
+
+def doubtful_view(
+    session: Session, video: str, state: State, skip: Iterable[int]
+) -> schemas.DoubtfulFrame | None:
+    """The least certain frame that is not prompted, not reviewed, and not near one to skip."""
+    conditions = [standing(video, state.head), Result.prompted.is_(False), Result.object.in_(state.things)]
+    conditions += [~Result.frame.between(start, stop - 1) for start, stop in state.reviewed]
+    conditions += [
+        ~Result.frame.between(frame - SKIPPED_NEIGHBOURS, frame + SKIPPED_NEIGHBOURS) for frame in skip
+    ]
+    row = session.scalars(
+        select(Result).where(*conditions).order_by(Result.confidence, Result.frame).limit(1)
+    ).first()
+    if row is None:
+        return None
+    return schemas.DoubtfulFrame(frame=row.frame, object=row.object, confidence=row.confidence)
+
+
+def find_video(session: Session, id: str) -> tables.Video:
+    video = session.get(tables.Video, id)
+    if video is None:
+        raise not_found(f"there is no video {id}.")
+    return video
+
+
+def find_project(session: Session, id: str) -> tables.Project:
+    project = session.get(tables.Project, id)
+    if project is None:
+        raise not_found(f"there is no project {id}.")
+    return project
+
+
+def _video_summary(session: Session, video: tables.Video) -> schemas.VideoSummary:
+    rows = session.scalars(
+        select(tables.Step)
+        .where(tables.Step.video == video.id, tables.Step.number <= video.head)
+        .order_by(tables.Step.number)
+    )
+    steps = [Noted(**{name: getattr(row, name) for name in Noted.__dataclass_fields__}) for row in rows]
+    return schemas.VideoSummary(
+        id=video.id,
+        name=video.name,
+        width=video.width,
+        height=video.height,
+        frames=video.frames,
+        fps=video.fps,
+        kind=video.kind,  # type: ignore[arg-type]
+        created=_timestamp(video.created),
+        objects=len(things_of(steps)),
+        reviewed=sum(stop - start for start, stop in reviewed_of(steps)),
+    )
+
+
+def _unfinished(video: tables.Video) -> schemas.UnfinishedPropagation | None:
+    if not video.unfinished:
+        return None
+    plan = Course.from_json(video.unfinished, "")
+    return schemas.UnfinishedPropagation(
+        frame=plan.frame,
+        done=plan.done,
+        total=plan.total,
+        direction=plan.direction,  # type: ignore[arg-type]
+    )
+
+
+def _shares(spans: list[Span], start: int, stop: int, bins: int) -> list[float]:
+    """The share of each bin that the spans cover."""
+    covered = np.zeros(stop - start)
+    for first, end in spans:
+        covered[max(0, first - start) : max(0, end - start)] = 1
+    edges = np.arange(bins) * (stop - start) // bins
+    sizes = np.diff(np.append(edges, stop - start))
+    return [round(float(share), 3) for share in np.add.reduceat(covered, edges) / sizes]
+
+
+def _timestamp(time: datetime) -> str:
+    """ISO 8601 with the zone, which SQLite does not store: all times are UTC."""
+    return (time if time.tzinfo is not None else time.replace(tzinfo=UTC)).isoformat()

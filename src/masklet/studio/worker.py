@@ -1,7 +1,7 @@
-"""The thread that owns the model. People wait in line: prompts first, then encoding, then following.
+"""The thread that owns the model, and its queue: prompts first, then encoding, then propagation.
 
-A job is a generator that is run a slice at a time: so a prompt waits for one frame of somebody's following,
-never for all of it. Within a line people take turns, however much each of them asks.
+A job is a generator that runs one slice at a time, so a prompt waits for one frame of a propagation and not
+for all of it. Within a priority people take turns, however many jobs each of them has.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ from threading import Condition, Thread
 from typing import Generic, TypeVar
 
 from masklet.errors import MaskletError
-from masklet.studio.errors import Refusal
+from masklet.studio.errors import ApiError
 from masklet.studio.settings import Limits
 
 Value = TypeVar("Value")
 log = logging.getLogger(__name__)
 
-PATIENCE = 8  # prompts in a row, after which somebody who follows gets a turn
+PROMPTS_IN_A_ROW = 8  # after which the lowest priority gets a turn
 
 
-class Line(IntEnum):
-    """What goes first."""
+class Priority(IntEnum):
+    """Lower values run first."""
 
     prompt = 0
-    look = 1
-    follow = 2
+    encode = 1
+    propagate = 2
 
 
 class Job:
@@ -63,22 +63,22 @@ class Job:
         return False
 
 
-class Turns(Generic[Value]):
-    """A line in which people take turns."""
+class FairQueue(Generic[Value]):
+    """A queue in which people take queue."""
 
     def __init__(self) -> None:
         self._waiting: OrderedDict[str, deque[Value]] = OrderedDict()
 
-    def add(self, person: str, each: Value) -> None:
-        self._waiting.setdefault(person, deque()).append(each)
+    def add(self, person: str, item: Value) -> None:
+        self._waiting.setdefault(person, deque()).append(item)
 
     def take(self) -> tuple[str, Value]:
-        person, mine = next(iter(self._waiting.items()))
-        each = mine.popleft()
+        person, items = next(iter(self._waiting.items()))
+        item = items.popleft()
         del self._waiting[person]
-        if mine:
-            self._waiting[person] = mine  # behind all others
-        return person, each
+        if items:
+            self._waiting[person] = items  # behind all others
+        return person, item
 
     def count(self, person: str | None = None) -> int:
         if person is not None:
@@ -90,19 +90,19 @@ class Turns(Generic[Value]):
 
 
 class Worker:
-    """One thread, three lines."""
+    """One thread that runs jobs by priority."""
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
-        self._lines: dict[Line, Turns[Job]] = {line: Turns() for line in Line}
+        self._queues: dict[Priority, FairQueue[Job]] = {priority: FairQueue() for priority in Priority}
         self._changed = Condition()
         self._closed = False
         self._in_a_row = 0
         self._thread = Thread(target=self._work, name="model", daemon=True)
         self._thread.start()
 
-    def call(self, person: str, line: Line, function: Callable[[], Value]) -> Future[Value]:
-        """Have something done in one go."""
+    def call(self, person: str, priority: Priority, function: Callable[[], Value]) -> Future[Value]:
+        """Run a function on the model's thread, in one slice."""
         result: Future[Value] = Future()
 
         def once() -> Iterator[None]:
@@ -114,16 +114,16 @@ class Worker:
                     log.exception("the model's thread failed")
             yield from ()
 
-        self.add(person, line, Job(once()))
+        self.add(person, priority, Job(once()))
         return result
 
-    def add(self, person: str, line: Line, job: Job) -> Job:
+    def add(self, person: str, priority: Priority, job: Job) -> Job:
         limits = self._limits
         with self._changed:
-            turns = self._lines[line]
-            if turns.count() >= limits.queue or turns.count(person) >= limits.person_queue:
-                raise Refusal(429, "queue", "too much is waiting for the model. Try again shortly.", retry=1)
-            turns.add(person, job)
+            queue = self._queues[priority]
+            if queue.count() >= limits.queue or queue.count(person) >= limits.person_queue:
+                raise ApiError(429, "queue", "too much is waiting for the model. Try again shortly.", retry=1)
+            queue.add(person, job)
             self._changed.notify()
         return job
 
@@ -134,19 +134,19 @@ class Worker:
         self._thread.join()
 
     def _work(self) -> None:
-        while (taken := self._next()) is not None:
-            line, person, job = taken
+        while (taken := self._take()) is not None:
+            priority, person, job = taken
             if job.run():
                 with self._changed:
-                    self._lines[line].add(person, job)
+                    self._queues[priority].add(person, job)
 
-    def _next(self) -> tuple[Line, str, Job] | None:
+    def _take(self) -> tuple[Priority, str, Job] | None:
         with self._changed:
-            self._changed.wait_for(lambda: self._closed or any(self._lines.values()))
+            self._changed.wait_for(lambda: self._closed or any(self._queues.values()))
             if self._closed:
                 return None
-            first, *_, last = [line for line in Line if self._lines[line]] * 2
-            line = last if self._in_a_row >= PATIENCE else first
-            self._in_a_row = self._in_a_row + 1 if line is Line.prompt else 0
-            person, job = self._lines[line].take()
-            return line, person, job
+            ready = [priority for priority in Priority if self._queues[priority]]
+            priority = ready[-1] if self._in_a_row >= PROMPTS_IN_A_ROW else ready[0]
+            self._in_a_row = self._in_a_row + 1 if priority is Priority.prompt else 0
+            person, job = self._queues[priority].take()
+            return priority, person, job

@@ -1,1 +1,1 @@
-"""The REST calls and the WebSocket, one file for each heading of docs/api.md."""
+"""The REST calls and the WebSocket. docs/api.md has a heading for each of these files."""

@@ -1,114 +1,136 @@
-"""The WebSocket: everything that happens to a video, told to all who look at it."""
+"""The WebSocket: everything that happens to a video, sent to all who have it open."""
 
 from __future__ import annotations
 
 import asyncio
-import json
-from typing import Any
 
 from fastapi import APIRouter, WebSocket, WebSocketDisconnect
+from pydantic import TypeAdapter, ValidationError
 
 from masklet.errors import MaskletError
-from masklet.studio.errors import Refusal
-from masklet.studio.hub import Watcher
-from masklet.studio.people import Who
-from masklet.studio.routes.common import FAR, studio_of
+from masklet.studio import schemas
+from masklet.studio.errors import ApiError
+from masklet.studio.hub import Subscriber
+from masklet.studio.requests import ClientEvent, LookEvent, PingEvent
+from masklet.studio.routes.dependencies import get_studio
+from masklet.studio.security import Requester
 from masklet.studio.studio import Studio
-from masklet.studio.worker import Line
+from masklet.studio.worker import Priority
 
 router = APIRouter()
 
-BEHIND = 4008
-GONE = 4004
-LONGEST = 4096  # characters of a message
+CLOSED_BEHIND = 4008
+CLOSED_GONE = 4004
+MAX_MESSAGE = 4096  # characters
+
+_CLIENT_EVENT: TypeAdapter[ClientEvent] = TypeAdapter(ClientEvent)
 
 
 @router.websocket("/videos/{video}/events")
 async def events(socket: WebSocket, video: str) -> None:
-    studio = studio_of(socket)
+    studio = get_studio(socket)
     await socket.accept()
-    who = await asyncio.to_thread(studio.people.of, socket)
-    watcher = Watcher(who.id, who.name)
     try:
+        requester = await asyncio.to_thread(studio.people.identify, socket)
         ledger = await asyncio.to_thread(studio.live.ledger, video)
-        studio.hub.join(video, watcher)
+        subscriber = Subscriber(requester.id, requester.name)
+        studio.hub.subscribe(video, subscriber)
     except MaskletError as error:
-        await socket.close(GONE, str(error)[:120])
+        await socket.close(CLOSED_GONE, str(error)[:120])
         return
     following = studio.followings.get(video)
-    hello = {
-        "type": "hello",
-        "head": ledger.state.head,
-        "people": studio.hub.people(video),
-        "propagation": following and following.view(),
-        "client": who.client,
-    }
+    hello = schemas.HelloEvent(
+        head=ledger.state.head,
+        people=studio.hub.people(video),
+        propagation=None if following is None else following.view(),
+        client=requester.client,
+    )
     try:
-        await socket.send_json(hello)
-        telling = asyncio.create_task(_tell(socket, watcher))
-        hearing = asyncio.create_task(_hear(socket, studio, video, who, watcher))
-        done, left = await asyncio.wait({telling, hearing}, return_when=asyncio.FIRST_COMPLETED)
-        for task in left:
-            task.cancel()
-        for task in done:
-            task.result()
+        await socket.send_text(hello.model_dump_json())
+        await _serve(socket, studio, video, requester, subscriber)
     except (WebSocketDisconnect, RuntimeError):
-        pass
+        pass  # the tab was closed
     finally:
-        studio.hub.leave(video, watcher)
+        studio.hub.unsubscribe(video, subscriber)
 
 
-async def _tell(socket: WebSocket, watcher: Watcher) -> None:
+async def _serve(
+    socket: WebSocket, studio: Studio, video: str, requester: Requester, subscriber: Subscriber
+) -> None:
+    """Send and receive until either ends; the other is then cancelled."""
+    tasks = [
+        asyncio.create_task(_send(socket, subscriber)),
+        asyncio.create_task(_receive(socket, studio, video, requester, subscriber)),
+    ]
+    for task in tasks:
+        task.add_done_callback(_retrieve_exception)  # also of the one whose end nobody waits for
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+    for task in tasks:
+        if not task.cancelled():
+            task.result()
+
+
+def _retrieve_exception(task: asyncio.Task[None]) -> None:
+    if not task.cancelled():
+        task.exception()
+
+
+async def _send(socket: WebSocket, subscriber: Subscriber) -> None:
+    while (message := await subscriber.messages.get()) is not None:
+        await socket.send_text(message)
+    await socket.close(CLOSED_BEHIND, "the page fell behind; fetch the video again")
+
+
+async def _receive(
+    socket: WebSocket, studio: Studio, video: str, requester: Requester, subscriber: Subscriber
+) -> None:
     while True:
-        message = await watcher.messages.get()
-        if message is None:
-            await socket.close(BEHIND, "the page fell behind; fetch the video again")
-            return
-        await socket.send_text(json.dumps(message))
+        match _parse(await _receive_text(socket)):
+            case PingEvent():
+                await subscriber.messages.put(schemas.PongEvent().model_dump_json())
+            case LookEvent(frame=frame):
+                _encode(studio, video, requester, subscriber, frame)
+            case None:
+                message = "Send look with a frame, or ping."
+                await subscriber.messages.put(
+                    schemas.ErrorEvent(error="invalid", message=message).model_dump_json()
+                )
 
 
-async def _hear(socket: WebSocket, studio: Studio, video: str, who: Who, watcher: Watcher) -> None:
-    while True:
-        message = _parsed(await _heard(socket))
-        match message:
-            case {"type": "ping"}:
-                await watcher.messages.put({"type": "pong"})
-            case {"type": "look", "frame": int(frame)} if 0 <= frame <= FAR:
-                _look(studio, video, who, watcher, frame)
-            case _:
-                said = {"type": "error", "error": "invalid", "message": "send look with a frame, or ping."}
-                await watcher.messages.put(said)
-
-
-async def _heard(socket: WebSocket) -> str:
-    """The next message; bytes, which nobody should send, are an empty one."""
+async def _receive_text(socket: WebSocket) -> str:
+    """The next message. Bytes, which no client should send, count as an empty one."""
     message = await socket.receive()
     if message["type"] == "websocket.disconnect":
         raise WebSocketDisconnect(message.get("code", 1005))
     return message.get("text") or ""
 
 
-def _parsed(text: str) -> Any:
-    if len(text) > LONGEST:
+def _parse(text: str) -> ClientEvent | None:
+    if len(text) > MAX_MESSAGE:
         return None
     try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
+        return _CLIENT_EVENT.validate_json(text, strict=True)
+    except ValidationError:
         return None
 
 
-def _look(studio: Studio, video: str, who: Who, watcher: Watcher, frame: int) -> None:
-    """Have a frame encoded; whoever moved on meanwhile does not wait for it."""
-    watcher.looking = frame
+def _encode(studio: Studio, video: str, requester: Requester, subscriber: Subscriber, frame: int) -> None:
+    """Encode a frame ahead of a click, unless the person moves on before it is their turn."""
+    subscriber.frame_in_view = frame
 
-    def look() -> None:
-        if watcher.looking != frame:
+    def encode() -> None:
+        if subscriber.frame_in_view != frame:
             return
         with studio.live.using(video) as live:
             studio.engine.look(live, frame)
-        studio.hub.tell(video, {"type": "ready", "frame": frame})
+        studio.hub.publish(video, schemas.ReadyEvent(frame=frame))
 
     try:
-        studio.worker.call(who.id, Line.look, look)
-    except Refusal:
-        return  # only a kindness; the click will do it
+        studio.worker.call(requester.id, Priority.encode, encode)
+    except ApiError:
+        return  # the queue is full; the click will encode the frame

@@ -13,86 +13,84 @@ from pydantic import TypeAdapter, ValidationError
 
 from masklet.media import Image
 from masklet.media.readers.pictures import is_picture
-from masklet.studio import answers
-from masklet.studio.drawn import Said
-from masklet.studio.errors import Refusal
-from masklet.studio.footage import Footage
-from masklet.studio.routes.common import Asking, Here, Sent, View
+from masklet.studio import schemas
+from masklet.studio.errors import ApiError, limit_exceeded
+from masklet.studio.requests import PromptBody
+from masklet.studio.routes.dependencies import ANSWER_SECONDS, RequesterDep, SentFile, StudioDep
+from masklet.studio.storage import read_once
 from masklet.studio.studio import Studio
-from masklet.studio.worker import Line
+from masklet.studio.worker import Priority
 from masklet.types import Masks
 
 router = APIRouter(tags=["pictures"])
 
-LONG = 120  # seconds
-MOST_PROMPTS = 32
-PROMPTS: TypeAdapter[list[Said]] = TypeAdapter(list[Said])
-PROMPT = TypeAdapter(Said)
+MAX_PROMPTS = 32
+_PROMPTS: TypeAdapter[list[PromptBody]] = TypeAdapter(list[PromptBody])
 
 
-@router.post("/image", response_model=answers.Picture)
-def segment(studio: Here, who: Asking, image: Sent, prompts: Annotated[str, Form()]) -> View:
-    """Masks for one prompt or several on a picture.
+@router.post("/image")
+def segment(
+    studio: StudioDep, requester: RequesterDep, image: SentFile, prompts: Annotated[str, Form()]
+) -> schemas.ImageMasks:
+    """Masks for one prompt or several on a picture. Nothing is kept.
 
-    prompts : JSON, one prompt or a list of them
+    A multipart form: `image`, a picture, and `prompts`, JSON: one prompt or a list of them, each with
+    `positive`, `negative`, `box` and `mask`, which may be left out.
     """
-    began = time.perf_counter()
-    said = _prompts(prompts)
-    picture = sent_picture(studio, image)
+    start = time.perf_counter()
+    bodies = _parse_prompts(prompts)
+    picture = _read_upload(studio, image)
     size = picture.shape[0], picture.shape[1]
-    meant = [each.prompt(size, studio.limits.points) for each in said]
-    found = studio.worker.call(who.id, Line.prompt, lambda: studio.engine.picture(picture, meant)).result(
-        LONG
+    parsed = [body.to_prompt(size, studio.limits.points) for body in bodies]
+    job = studio.worker.call(requester.id, Priority.prompt, lambda: studio.engine.picture(picture, parsed))
+    results = job.result(ANSWER_SECONDS)
+    return schemas.ImageMasks(
+        size=size,
+        model=studio.model_name,
+        milliseconds=round(1000 * (time.perf_counter() - start)),
+        results=[schemas.PromptMasks(masks=_ranked(masks)) for masks in results],
     )
-    return {
-        "size": list(size),
-        "model": studio.model_name,
-        "milliseconds": round(1000 * (time.perf_counter() - began)),
-        "results": [{"masks": _ranked(masks)} for masks in found],
-    }
 
 
-def sent_picture(studio: Studio, image: UploadFile) -> Image:
-    """The pixels of a picture that was sent; a process of its own decodes them."""
-    suffix = Path(image.filename or "").suffix.lower() or ".png"
-    if not is_picture(Path(f"a{suffix}")):
-        raise Refusal(400, "media", f"image must be a picture. Got a file named {suffix[:10]}.")
-    content = image.file.read(studio.limits.picture_bytes + 1)
-    return decoded(studio, content, suffix)
-
-
-def decoded(studio: Studio, content: bytes, suffix: str) -> Image:
+def decode_picture(studio: Studio, content: bytes, suffix: str) -> Image:
+    """The pixels of a picture's bytes; a process of its own decodes them."""
     if len(content) > studio.limits.picture_bytes:
-        raise Refusal(413, "limit", f"a picture may have {studio.limits.picture_bytes >> 20} MiB.")
+        raise limit_exceeded(f"a picture may have {studio.limits.picture_bytes >> 20} MiB.")
     handle, name = tempfile.mkstemp(suffix=suffix, dir=studio.settings.data)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
-        footage = Footage(Path(name), studio.limits)
-        try:
-            return footage.pixels(0)
-        finally:
-            footage.close()
+        return read_once(Path(name), studio.limits, lambda decoder: decoder.read(0))
     finally:
         Path(name).unlink()
 
 
-def _prompts(text: str) -> list[Said]:
+def _read_upload(studio: Studio, image: UploadFile) -> Image:
+    suffix = Path(image.filename or "").suffix.lower() or ".png"
+    if not is_picture(Path(f"a{suffix}")):
+        raise ApiError(400, "media", f"image must be a picture. Got a file named {suffix[:10]}.")
+    content = image.file.read(studio.limits.picture_bytes + 1)
+    return decode_picture(studio, content, suffix)
+
+
+def _parse_prompts(text: str) -> list[PromptBody]:
     try:
-        listed = text.lstrip().startswith("[")
-        said = PROMPTS.validate_json(text) if listed else [PROMPT.validate_json(text)]
+        is_list = text.lstrip().startswith("[")
+        prompts = _PROMPTS.validate_json(text) if is_list else [PromptBody.model_validate_json(text)]
     except ValidationError as error:
-        raise Refusal(422, "invalid", f"prompts must be JSON: {error.errors()[0]['msg']}.") from None
-    if not 1 <= len(said) <= MOST_PROMPTS:
-        raise Refusal(422, "invalid", f"one to {MOST_PROMPTS} prompts can be sent.")
-    return said
+        raise ApiError(422, "invalid", f"prompts must be JSON: {error.errors()[0]['msg']}.") from None
+    if not 1 <= len(prompts) <= MAX_PROMPTS:
+        raise ApiError(422, "invalid", f"one to {MAX_PROMPTS} prompts can be sent.")
+    return prompts
 
 
-def _ranked(masks: Masks) -> list[View]:
+def _ranked(masks: Masks) -> list[schemas.ImageMask]:
     rows = zip(
         masks.ids, masks.iou.tolist(), masks.score.tolist(), masks.boxes.tolist(), masks.rle(), strict=True
     )
     return [
-        {"rank": rank, "iou": round(iou, 4), "score": round(score, 3), "box": box, "rle": code}
-        for rank, iou, score, box, code in rows
+        schemas.ImageMask(
+            rank=rank, iou=round(iou, 4), score=round(score, 3), box=box, rle=schemas.Rle.model_validate(rle)
+        )
+        for rank, iou, score, box, rle in rows
     ]

@@ -1,89 +1,265 @@
-"""An ML backend for Label Studio: key points and rectangles in, brushes out."""
+"""An ML backend for Label Studio: key points and rectangles in, brushes out.
+
+https://labelstud.io/guide/ml_create describes what it sends to an ML backend, and what it expects back.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+import base64
+import binascii
+import os
+import re
+import urllib.request
+from dataclasses import dataclass
+from http.client import HTTPException
+from pathlib import PurePosixPath
+from typing import Annotated, Any, Literal
+from urllib.error import URLError
+from urllib.parse import parse_qs, unquote, urlsplit
 from uuid import uuid4
+from xml.etree import ElementTree
 
 from fastapi import APIRouter
-from pydantic import ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from masklet.media import Image, brush_region
-from masklet.studio.errors import Refusal
-from masklet.studio.footage import Footage
-from masklet.studio.label_studio import Asked, Used, brush_of, fetched, in_folder, label_of, prompt_of
-from masklet.studio.routes.common import Asking, Here, View
-from masklet.studio.routes.image import LONG, decoded
+from masklet.studio.errors import ApiError
+from masklet.studio.routes.dependencies import ANSWER_SECONDS, RequesterDep, StudioDep
+from masklet.studio.routes.image import decode_picture
+from masklet.studio.storage import read_once
 from masklet.studio.studio import Studio
-from masklet.studio.worker import Line
+from masklet.studio.worker import Priority
+from masklet.types import Prompt
 
 router = APIRouter(tags=["label studio"])
+
+URL_VARIABLE, KEY_VARIABLE = "LABEL_STUDIO_URL", "LABEL_STUDIO_API_KEY"
+FETCH_SECONDS = 10.0
+DATA_URL = re.compile(r"data:image/([a-z0-9.+-]+);base64,", re.IGNORECASE)
+
+Percent = Annotated[float, Field(ge=-100, le=200, allow_inf_nan=False)]
+
+
+class ToolArea(BaseModel):
+    """Where a smart tool was used, in percent of the picture's sides."""
+
+    x: Percent
+    y: Percent
+    width: Percent = 0
+    height: Percent = 0
+    keypointlabels: list[str] = []
+    rectanglelabels: list[str] = []
+
+
+class ToolUse(BaseModel):
+    """One use of a smart tool."""
+
+    type: Literal["keypointlabels", "rectanglelabels", "keypoint", "rectangle"]
+    value: ToolArea
+    is_positive: bool = True
+
+
+@dataclass(frozen=True)
+class Brush:
+    """The BrushLabels of a labelling config.
+
+    labels : the names that it offers
+    data : the field of a task that names the picture
+    """
+
+    from_name: str
+    to_name: str
+    labels: tuple[str, ...]
+    data: str
+
+
+def find_brush(config: str) -> Brush:
+    """The first BrushLabels of a labelling config, and its Image."""
+    if "<!doctype" in config.lower() or "<!entity" in config.lower():  # these can grow without end
+        raise _invalid("the label_config may not declare a document type or entities.")
+    try:
+        root = ElementTree.fromstring(config)
+    except ElementTree.ParseError as error:
+        raise _invalid(f"the label_config is not XML: {error}.") from None
+    images = {image.get("name"): image.get("value", "") for image in root.iter("Image")}
+    for brush in root.iter("BrushLabels"):
+        to_name = brush.get("toName", "")
+        if to_name in images:
+            labels = tuple(label.get("value", "") for label in brush.iter("Label"))
+            return Brush(brush.get("name", ""), to_name, labels, images[to_name].removeprefix("$"))
+    raise _invalid("the label_config must have an Image, and BrushLabels for it: masklet answers with masks.")
+
+
+def to_prompt(uses: list[ToolUse], size: tuple[int, int]) -> Prompt:
+    """One prompt from all uses of smart tools, on a picture of a size (H, W)."""
+    height, width = size
+    clicks: dict[bool, list[tuple[float, float]]] = {True: [], False: []}
+    box = None
+    for use in uses:
+        area = use.value
+        x, y = area.x / 100 * width, area.y / 100 * height
+        if use.type.startswith("rectangle"):
+            box = x, y, x + area.width / 100 * width, y + area.height / 100 * height
+        else:
+            point = min(max(x, 0), width - 1), min(max(y, 0), height - 1)  # 100 % is the edge itself
+            clicks[use.is_positive].append(point)
+    return Prompt(positive=clicks[True], negative=clicks[False], box=box)
+
+
+def find_label(uses: list[ToolUse], brush: Brush) -> str:
+    """The label under which the tool was used; where the brush has no such label, its first."""
+    used = [name for use in uses for name in (use.value.keypointlabels or use.value.rectanglelabels)]
+    offered = [name for name in used if name in brush.labels]
+    return (offered or list(brush.labels) or used or ["object"])[0]
+
+
+def path_in_folder(address: str) -> str | None:
+    """The path in the studio's folder that a picture's address means; None where it means none.
+
+    >>> path_in_folder("/data/local-files/?d=cats/1.jpg"), path_in_folder("http://host/1.jpg")
+    ('cats/1.jpg', None)
+    """
+    parts = urlsplit(address)
+    if parts.path.rstrip("/").endswith("/data/local-files"):
+        return parse_qs(parts.query).get("d", [""])[0]
+    if parts.scheme or parts.netloc or address.startswith("/"):
+        return None
+    return unquote(parts.path)
+
+
+def fetch_picture(address: str, max_bytes: int) -> tuple[bytes, str]:
+    """A picture's bytes and suffix: from the address itself, or from the Label Studio that is trusted."""
+    inline = DATA_URL.match(address)
+    if inline:
+        try:
+            content = base64.b64decode(address[inline.end() :], validate=True)
+        except binascii.Error:
+            raise ApiError(400, "media", "the picture's base64 is damaged.") from None
+        return content, f".{inline[1].lower().partition('+')[0]}"
+    host = os.environ.get(URL_VARIABLE, "").rstrip("/")
+    if not host:
+        raise ApiError(
+            403,
+            "forbidden",
+            "the picture is not in the studio's folder. To have it fetched from Label Studio, start the "
+            f"studio with {URL_VARIABLE} and {KEY_VARIABLE} set.",
+        )
+    url = f"{host}{address}" if address.startswith("/") else address
+    if urlsplit(url)[:2] != urlsplit(host)[:2]:
+        raise ApiError(403, "forbidden", f"pictures are fetched from {host} only. Got {url[:100]}.")
+    return _download(url, max_bytes), PurePosixPath(unquote(urlsplit(url).path)).suffix.lower() or ".png"
+
+
+class _NoRedirects(urllib.request.HTTPRedirectHandler):
+    """Refuses redirects: they could lead to another host."""
+
+    def redirect_request(
+        self, req: object, fp: object, code: int, msg: str, headers: object, newurl: str
+    ) -> None:
+        return None
+
+
+def _download(url: str, max_bytes: int) -> bytes:
+    key = os.environ.get(KEY_VARIABLE, "")
+    request = urllib.request.Request(url, headers={"authorization": f"Token {key}"} if key else {})
+    try:
+        with urllib.request.build_opener(_NoRedirects).open(request, timeout=FETCH_SECONDS) as response:
+            content: bytes = response.read(max_bytes + 1)
+    except (URLError, HTTPException, OSError, ValueError) as error:
+        raise ApiError(400, "media", f"{url[:100]} cannot be fetched: {error}.") from None
+    return content
+
+
+def _invalid(message: str) -> ApiError:
+    return ApiError(422, "invalid", message)
+
+
+class Context(BaseModel):
+    result: Annotated[list[dict[str, Any]], Field(max_length=1000)] = []
+
+    def tool_uses(self) -> list[ToolUse]:
+        """Key points and rectangles; brushes and other tools are passed over."""
+        tools = ("keypoint", "rectangle")
+        return [ToolUse.model_validate(use) for use in self.result if str(use.get("type")).startswith(tools)]
+
+
+class Parameters(BaseModel):
+    context: Context | None = None
+
+
+class Task(BaseModel):
+    data: dict[str, Any]
+
+
+class PredictRequest(BaseModel):
+    """What Label Studio sends to `/predict`."""
+
+    tasks: Annotated[list[Task], Field(max_length=1000)]
+    label_config: Annotated[str, Field(max_length=1_000_000)]
+    params: Parameters | None = None
 
 
 @router.get("/", include_in_schema=False)
 @router.get("/health")
-def health(studio: Here) -> View:
+def health(studio: StudioDep) -> dict[str, str]:
     return {"status": "UP", "model_class": "masklet", "model_version": studio.model_name}
 
 
 @router.post("/setup")
-def setup(studio: Here, body: dict[str, Any]) -> View:
+def setup(studio: StudioDep, body: dict[str, Any]) -> dict[str, str]:
     """Label Studio was connected, or a project's labels changed."""
     schema = body.get("schema")
     if isinstance(schema, str) and schema.strip():
-        brush_of(schema)
+        find_brush(schema)
     return {"model_version": studio.model_name}
 
 
 @router.post("/webhook", status_code=201)
-def webhook(body: dict[str, Any]) -> View:
-    """Label Studio tells of annotations; nothing is learned from them."""
+def webhook(body: dict[str, Any]) -> dict[str, Any]:
+    """Label Studio reports annotations; nothing is learned from them."""
     return {"status": "ok", "result": None}
 
 
 @router.get("/metrics")
-def metrics() -> View:
+def metrics() -> dict[str, Any]:
     return {}
 
 
 @router.post("/predict")
-def predict(studio: Here, who: Asking, body: Asked) -> View:
-    """A mask for what the smart tools were used on; without a use of them there is nothing to answer."""
-    used = _used(body)
-    if not used or not body.tasks:
+def predict(studio: StudioDep, requester: RequesterDep, body: PredictRequest) -> dict[str, Any]:
+    """A mask for what the smart tools were used on. Without a use of them there is no answer."""
+    uses = _tool_uses(body)
+    if not uses or not body.tasks:
         return {"results": []}
-    brush = brush_of(body.label_config)
+    brush = find_brush(body.label_config)
     address = body.tasks[0].data.get(brush.data)
     if not isinstance(address, str):
-        raise Refusal(422, "invalid", f"the task's data must name its picture under '{brush.data}'.")
-    picture = _picture(studio, address)
-    prompt = prompt_of(used, (picture.shape[0], picture.shape[1]))
-    job = studio.worker.call(who.id, Line.prompt, lambda: studio.engine.picture(picture, [prompt]))
-    (masks,) = job.result(LONG)
+        raise _invalid(f"the task's data must name its picture under '{brush.data}'.")
+    picture = _load_picture(studio, address)
+    prompt = to_prompt(uses, (picture.shape[0], picture.shape[1]))
+    job = studio.worker.call(requester.id, Priority.prompt, lambda: studio.engine.picture(picture, [prompt]))
+    (masks,) = job.result(ANSWER_SECONDS)
     score = round(float(masks.iou[0]), 4)
     mask = masks[masks.ids[0]]
-    region = brush_region(mask, label_of(used, brush), from_name=brush.from_name, to_name=brush.to_name)
-    found = [{"id": uuid4().hex[:10], **region, "score": score, "readonly": False}] if mask.any() else []
-    return {"results": [{"model_version": studio.model_name, "score": score, "result": found}]}
+    region = brush_region(mask, find_label(uses, brush), from_name=brush.from_name, to_name=brush.to_name)
+    result = [{"id": uuid4().hex[:10], **region, "score": score, "readonly": False}] if mask.any() else []
+    return {"results": [{"model_version": studio.model_name, "score": score, "result": result}]}
 
 
-def _used(body: Asked) -> list[Used]:
+def _tool_uses(body: PredictRequest) -> list[ToolUse]:
     if body.params is None or body.params.context is None:
         return []
     try:
-        return body.params.context.used()
+        return body.params.context.tool_uses()
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise Refusal(422, "invalid", f"params.context.result.{where}: {first['msg']}.") from None
+        field = ".".join(map(str, first["loc"]))
+        raise _invalid(f"params.context.result.{field}: {first['msg']}.") from None
 
 
-def _picture(studio: Studio, address: str) -> Image:
-    path = in_folder(address)
+def _load_picture(studio: Studio, address: str) -> Image:
+    path = path_in_folder(address)
     if path is None:
-        return decoded(studio, *fetched(address, studio.limits.picture_bytes))
-    footage = Footage(studio.places.inside(path), studio.limits)
-    try:
-        return footage.pixels(0)
-    finally:
-        footage.close()
+        return decode_picture(studio, *fetch_picture(address, studio.limits.picture_bytes))
+    file = studio.paths.resolve_in_folder(path)
+    return read_once(file, studio.limits, lambda decoder: decoder.read(0))

@@ -1,110 +1,97 @@
-"""Projects, and videos that come into them."""
+"""Projects, and videos that are added to them."""
 
 from __future__ import annotations
 
 from fastapi import APIRouter
-from pydantic import BaseModel
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from masklet.studio import answers
-from masklet.studio.errors import Refusal, missing
-from masklet.studio.names import new_id, tidy_name
+from masklet.studio import schemas
+from masklet.studio.database import new_id
+from masklet.studio.errors import ApiError
+from masklet.studio.requests import FolderVideo, NewProject, ProjectChange
 from masklet.studio.resumption import RESUMABLE
-from masklet.studio.routes.common import Here, Sent, View
+from masklet.studio.routes.dependencies import SentFile, StudioDep
+from masklet.studio.schemas import clean_name
 from masklet.studio.tables import Project, Step, Video
-from masklet.studio.views import project_view
+from masklet.studio.views import find_project, project_view
 
 router = APIRouter(prefix="/projects", tags=["projects"])
 
 
-class NewProject(BaseModel):
-    name: str
-    policy: str = RESUMABLE[0]
-
-
-class ProjectChange(BaseModel):
-    name: str | None = None
-    policy: str | None = None
-
-
-class Chosen(BaseModel):
-    path: str
-
-
-@router.get("", response_model=answers.Projects)
-def projects(studio: Here) -> View:
+@router.get("")
+def projects(studio: StudioDep) -> schemas.ProjectList:
     """All projects with their videos, newest first."""
     with studio.database.begin() as session:
         newest = session.scalars(select(Project).order_by(Project.created.desc(), Project.id))
-        return {"projects": [project_view(session, each) for each in newest]}
+        return schemas.ProjectList(projects=[project_view(session, project) for project in newest])
 
 
-@router.post("", status_code=201, response_model=answers.Project)
-def add_project(studio: Here, body: NewProject) -> View:
-    project = Project(id=new_id(), name=tidy_name(body.name), policy=_policy(body.policy))
+@router.post("", status_code=201)
+def add_project(studio: StudioDep, body: NewProject) -> schemas.Project:
+    """Begin a project.
+
+    `policy` decides what is remembered of an object ([policies](policies.md)). It can be changed until
+    something was followed.
+    """
+    policy = RESUMABLE[0] if body.policy is None else _check_policy(body.policy)
+    project = Project(id=new_id(), name=clean_name(body.name), policy=policy)
     with studio.database.begin() as session:
         session.add(project)
         session.flush()
         return project_view(session, project)
 
 
-@router.get("/{project}", response_model=answers.Project)
-def project(studio: Here, project: str) -> View:
+@router.get("/{project}")
+def project(studio: StudioDep, project: str) -> schemas.Project:
     with studio.database.begin() as session:
-        return project_view(session, _found(session.get(Project, project), project))
+        return project_view(session, find_project(session, project))
 
 
-@router.patch("/{project}", response_model=answers.Project)
-def change_project(studio: Here, project: str, body: ProjectChange) -> View:
-    """Rename a project, or choose what is remembered of objects from now on."""
+@router.patch("/{project}")
+def change_project(studio: StudioDep, project: str, body: ProjectChange) -> schemas.Project:
+    """Rename a project, or choose another policy."""
     with studio.database.begin() as session:
-        row = _found(session.get(Project, project), project)
-        row.name = row.name if body.name is None else tidy_name(body.name)
-        if body.policy is not None and _policy(body.policy) != row.policy:
-            _check_unfollowed(session, project)
+        row = find_project(session, project)
+        row.name = row.name if body.name is None else clean_name(body.name)
+        if body.policy is not None and _check_policy(body.policy) != row.policy:
+            _check_not_followed(session, project)
             row.policy = body.policy
         view = project_view(session, row)
     if body.policy is not None:
-        for video in studio.videos_of(project):
-            studio.live.drop(video)
+        for video in view.videos:
+            studio.live.drop(video.id)
     return view
 
 
 @router.delete("/{project}", status_code=204)
-def delete_project(studio: Here, project: str) -> None:
+def delete_project(studio: StudioDep, project: str) -> None:
     """Delete a project with all its videos, masks and uploads."""
     studio.delete_project(project)
 
 
-@router.post("/{project}/uploads", status_code=201, response_model=answers.Video)
-def upload(studio: Here, project: str, file: Sent) -> View:
-    """Send a video or picture."""
-    return studio.video(studio.uploads.take(project, file.filename or "", file.file))
+@router.post("/{project}/uploads", status_code=201)
+def upload(studio: StudioDep, project: str, file: SentFile) -> schemas.Video:
+    """Send a video or picture, as the field `file` of a multipart form."""
+    return studio.video(studio.uploads.add_upload(project, file.filename or "", file.file))
 
 
-@router.post("/{project}/videos", status_code=201, response_model=answers.Video)
-def choose(studio: Here, project: str, body: Chosen) -> View:
-    """Open a file of the folder that the studio was started with."""
-    return studio.video(studio.uploads.choose(project, body.path))
+@router.post("/{project}/videos", status_code=201)
+def open_video(studio: StudioDep, project: str, body: FolderVideo) -> schemas.Video:
+    """Open a file of the folder that the server was started with. A picture is a video of one frame."""
+    return studio.video(studio.uploads.add_from_folder(project, body.path))
 
 
-def _found(row: Project | None, id: str) -> Project:
-    if row is None:
-        raise missing(f"there is no project {id}.")
-    return row
-
-
-def _check_unfollowed(session: Session, project: str) -> None:
-    """One script stands for one rule: it is settled once something was followed."""
+def _check_not_followed(session: Session, project: str) -> None:
+    """One script has one policy: it cannot change once something was followed."""
     followed = select(Step.video).join(Video, Video.id == Step.video)
     if session.scalar(followed.where(Video.project == project, Step.do == "follow").limit(1)) is not None:
-        raise Refusal(
+        raise ApiError(
             409, "busy", "objects were followed here already. Start a new project for another policy."
         )
 
 
-def _policy(name: str) -> str:
+def _check_policy(name: str) -> str:
     if name not in RESUMABLE:
-        raise Refusal(422, "invalid", f"policy must be one of {', '.join(RESUMABLE)}. Got {name[:40]}.")
+        raise ApiError(422, "invalid", f"policy must be one of {', '.join(RESUMABLE)}. Got {name[:40]}.")
     return name

@@ -1,163 +1,152 @@
-"""Objects, and what is said of them."""
+"""Objects and their prompts."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict
-from typing import Annotated, TypeVar
+from typing import TypeVar
 
 from fastapi import APIRouter
-from pydantic import BaseModel, Field
 
-from masklet.studio import answers
-from masklet.studio.drawn import Said
-from masklet.studio.errors import Refusal, missing, too_much
-from masklet.studio.ledger import results
+from masklet.studio import schemas
+from masklet.studio.errors import limit_exceeded, not_found
 from masklet.studio.live import Live
-from masklet.studio.names import COLOR, tidy_name
 from masklet.studio.object_history import first_color, outline_of, past_of
-from masklet.studio.people import Who
-from masklet.studio.routes.common import Asking, Frame, Here, ObjectId, View
+from masklet.studio.requests import CandidateChoice, Frame, NewObject, NewPrompt, ObjectChange, ObjectId
+from masklet.studio.routes.dependencies import ANSWER_SECONDS, RequesterDep, StudioDep
+from masklet.studio.security import Requester
 from masklet.studio.studio import Studio
 from masklet.studio.tables import Result
-from masklet.studio.views import mask_view, object_view, prompt_view
-from masklet.studio.worker import Line
+from masklet.studio.views import frame_masks, object_view, prompt_with_mask
+from masklet.studio.worker import Priority
 
 router = APIRouter(prefix="/videos/{video}", tags=["objects and prompts"])
 
 Value = TypeVar("Value")
-LONG = 120  # seconds that a person waits at most
 
 
-class Looks(BaseModel):
-    name: str | None = None
-    color: str | None = None
+@router.post("/objects", status_code=201)
+def add_object(studio: StudioDep, requester: RequesterDep, video: str, body: NewObject) -> schemas.Object:
+    """Name an object before it is clicked on.
 
-
-class LooksChange(Looks):
-    hidden: bool | None = None
-
-
-class Prompting(Said):
-    frame: Frame
-    object: ObjectId
-    candidates: bool = False
-
-
-class Choice(BaseModel):
-    frame: Frame
-    object: ObjectId
-    rank: Annotated[int, Field(ge=0, le=2)]
-
-
-@router.post("/objects", status_code=201, response_model=answers.Object)
-def add_object(studio: Here, who: Asking, video: str, body: Looks) -> View:
-    """Name an object before it is clicked on."""
-    with studio.live.ledger(video).change(who.id) as change:
-        things = change.state.things
-        if len(things) >= studio.limits.objects:
-            raise too_much(f"a video may have up to {studio.limits.objects} objects. Delete one first.")
+    A prompt for a number that no object has also makes one. Names are up to 100 characters of plain text; a
+    page must show them as text, never as HTML.
+    """
+    with studio.live.ledger(video).change(requester.id) as change:
+        objects = change.state.things
+        if len(objects) >= studio.limits.objects:
+            raise limit_exceeded(f"a video may have up to {studio.limits.objects} objects. Delete one first.")
         used = {step.said["id"] for step in change.state.steps if "id" in step.said}
         id = max(used, default=0) + 1
-        said = {"id": id, "name": f"object {id}", "color": first_color(id), **_looks(body)}
-        step = change.note("object", said, f"add {said['name']}")
-        thing = change.state.things[id]
-    studio.tell(video, who, step, [], [id])
-    return object_view(thing, [])
+        fields = {"id": id, "name": f"object {id}", "color": first_color(id), **body.fields()}
+        step = change.note("object", fields, f"add {fields['name']}")
+        obj = change.state.things[id]
+    studio.tell(video, requester, step, [], [id])
+    return object_view(obj, [])
 
 
-@router.patch("/objects/{id}", response_model=answers.Object)
-def change_object(studio: Here, who: Asking, video: str, id: ObjectId, body: LooksChange) -> View:
+@router.patch("/objects/{id}")
+def change_object(
+    studio: StudioDep, requester: RequesterDep, video: str, id: ObjectId, body: ObjectChange
+) -> schemas.Object:
     """Name, colour, hide or show an object."""
-    looks = _looks(body) | ({} if body.hidden is None else {"hidden": body.hidden})
-    with studio.live.ledger(video).change(who.id) as change:
+    fields = body.fields()
+    with studio.live.ledger(video).change(requester.id) as change:
         before = change.state.thing(id)
-        what = "rename" if "name" in looks else "colour" if "color" in looks else "hide or show"
-        step = change.note("object", {"id": id, **looks}, f"{what} {before.name}")
-        thing, past = change.state.things[id], past_of(change.state.steps, id)
-    studio.tell(video, who, step, [], [id])
-    return object_view(thing, sorted(past.prompted) if past else [])
+        what = "rename" if "name" in fields else "colour" if "color" in fields else "hide or show"
+        step = change.note("object", {"id": id, **fields}, f"{what} {before.name}")
+        obj, past = change.state.things[id], past_of(change.state.steps, id)
+    studio.tell(video, requester, step, [], [id])
+    return object_view(obj, past.prompted if past else [])
 
 
 @router.delete("/objects/{id}", status_code=204)
-def delete_object(studio: Here, who: Asking, video: str, id: ObjectId) -> None:
-    """Delete an object and all its masks; undo brings them back."""
-    with studio.live.ledger(video).change(who.id) as change:
-        thing = change.state.thing(id)
+def delete_object(studio: StudioDep, requester: RequesterDep, video: str, id: ObjectId) -> None:
+    """Delete an object and all its masks. Undo brings them back."""
+    with studio.live.ledger(video).change(requester.id) as change:
+        obj = change.state.thing(id)
         prompted = past_of(change.state.steps, id) is not None
-        do, said = ("remove", {"id": id}) if prompted else ("object", {"id": id, "gone": True})
-        step = change.note(do, said, f"delete {thing.name}")
+        do, fields = ("remove", {"id": id}) if prompted else ("object", {"id": id, "gone": True})
+        step = change.note(do, fields, f"delete {obj.name}")
         change.end(step.number, Result.object == id)
-    studio.tell(video, who, step, [], [id])
+    studio.tell(video, requester, step, [], [id])
 
 
-@router.post("/prompts", response_model=answers.Prompted)
-def prompt(studio: Here, who: Asking, video: str, body: Prompting) -> View:
-    """Click, draw a box or paint; the answer is the masks of the frame."""
-    began = time.perf_counter()
+@router.post("/prompts")
+def add_prompt(
+    studio: StudioDep, requester: RequesterDep, video: str, body: NewPrompt
+) -> schemas.PromptResult:
+    """Click, draw a box or paint. The answer is the masks of the frame.
+
+    Clicks add to those that the object has on the frame; a box replaces an earlier box. A mask replaces all
+    earlier prompts there, and is the answer as it is: a brush sends the whole mask, not the stroke. It stays
+    on its frame, and is exported, to the pixel; only clicks upon it make the model answer anew.
+    """
+    start = time.perf_counter()
     studio.quota.check()
     with studio.live.using(video) as live:
-        said = body.prompt(live.frames.size, studio.limits.points)
+        prompt = body.to_prompt(live.frames.size, studio.limits.points)
         frame, id = body.frame, body.object
-        live.footage.decode(frame)  # here, so that nobody else waits for it
-        candidates = _done(
+        live.decoder.decode(frame)  # on this thread, so that the model's thread does not wait for it
+        candidates = _run(
             studio,
-            who,
-            lambda: studio.engine.prompt(live, who.id, frame, id, said, offer=body.candidates),
+            requester,
+            lambda: studio.engine.prompt(live, requester.id, frame, id, prompt, offer=body.candidates),
         )
-        view = _answer(studio, who, live, frame, id)
-    view["candidates"] = [asdict(each) for each in candidates]
-    view["milliseconds"] = round(1000 * (time.perf_counter() - began))
-    return view
+        masks = _publish(studio, requester, live, frame, id)
+    return schemas.PromptResult(
+        head=masks.head,
+        frame=frame,
+        masks=masks.masks,
+        candidates=candidates,
+        milliseconds=round(1000 * (time.perf_counter() - start)),
+    )
 
 
-@router.post("/candidates", response_model=answers.FrameMasks)
-def choose(studio: Here, who: Asking, video: str, body: Choice) -> View:
-    """Take another of the three masks that the last click may have meant."""
+@router.post("/candidates")
+def choose_candidate(
+    studio: StudioDep, requester: RequesterDep, video: str, body: CandidateChoice
+) -> schemas.FrameMasks:
+    """Take another of the three masks that the last click may mean.
+
+    It becomes a mask prompt, so that it stays; further clicks on the frame start from it.
+    """
+    frame, id = body.frame, body.object
     with studio.live.using(video) as live:
-        _done(studio, who, lambda: studio.engine.choose(live, who.id, body.frame, body.object, body.rank))
-        return _answer(studio, who, live, body.frame, body.object)
+        _run(studio, requester, lambda: studio.engine.choose(live, requester.id, frame, id, body.rank))
+        return _publish(studio, requester, live, frame, id)
 
 
-@router.delete("/prompts/{frame}/{id}", response_model=answers.FrameMasks)
-def clear(studio: Here, who: Asking, video: str, frame: Frame, id: ObjectId) -> View:
-    """Take back all that was said of an object on a frame."""
+@router.delete("/prompts/{frame}/{id}")
+def clear_prompt(
+    studio: StudioDep, requester: RequesterDep, video: str, frame: Frame, id: ObjectId
+) -> schemas.FrameMasks:
+    """Take back all prompts of an object on a frame."""
     with studio.live.using(video) as live:
-        _done(studio, who, lambda: studio.engine.clear(live, who.id, frame, id))
-        return _answer(studio, who, live, frame, id)
+        _run(studio, requester, lambda: studio.engine.clear(live, requester.id, frame, id))
+        return _publish(studio, requester, live, frame, id)
 
 
-@router.get("/prompts/{frame}/{id}", response_model=answers.FullPrompt)
-def read_prompt(studio: Here, video: str, frame: Frame, id: ObjectId) -> View:
-    """A prompt with its mask."""
-    said = outline_of(studio.live.ledger(video).state.steps, frame).get(frame, {}).get(id)
-    if said is None:
-        raise missing(f"object {id} has no prompt on frame {frame}.")
-    return prompt_view(said) | {"mask": said.to_json().get("mask")}
+@router.get("/prompts/{frame}/{id}")
+def prompt(studio: StudioDep, video: str, frame: Frame, id: ObjectId) -> schemas.PromptWithMask:
+    """A prompt with its mask, as the script has it."""
+    script = outline_of(studio.live.ledger(video).state.steps, frame)
+    stored = script.get(frame, {}).get(id)
+    if stored is None:
+        raise not_found(f"object {id} has no prompt on frame {frame}.")
+    return prompt_with_mask(stored)
 
 
-def _looks(body: Looks) -> dict[str, object]:
-    looks: dict[str, object] = {}
-    if body.name is not None:
-        looks["name"] = tidy_name(body.name)
-    if body.color is not None:
-        if not COLOR.fullmatch(body.color):
-            raise Refusal(422, "invalid", "color must be #rrggbb.")
-        looks["color"] = body.color.lower()
-    return looks
+def _run(studio: Studio, requester: Requester, function: Callable[[], Value]) -> Value:
+    """Run a function on the model's thread when it is this person's turn."""
+    return studio.worker.call(requester.id, Priority.prompt, function).result(ANSWER_SECONDS)
 
 
-def _done(studio: Studio, who: Who, function: Callable[[], Value]) -> Value:
-    """What the model's thread makes of it, when it is this person's turn."""
-    return studio.worker.call(who.id, Line.prompt, function).result(LONG)
-
-
-def _answer(studio: Studio, who: Who, live: Live, frame: int, id: int) -> View:
-    """The masks of the frame for who asked, and the news for everybody else."""
+def _publish(studio: Studio, requester: Requester, live: Live, frame: int, id: int) -> schemas.FrameMasks:
+    """The masks of the frame for who changed them; the same for all others who have the video open."""
     with live.ledger.read() as (session, state):
-        masks = [mask_view(row) for row in results(session, live.id, state.head, frame, frame + 1)]
-    studio.tell(live.id, who, state.steps[-1], [[frame, frame + 1]], [id])
-    view = {"frame": frame, "masks": masks, "head": state.head}
-    studio.hub.tell(live.id, {"type": "masks", **view, "client": who.client})
-    return view
+        masks = frame_masks(session, live.id, state, frame)
+    studio.tell(live.id, requester, state.steps[-1], [(frame, frame + 1)], [id])
+    event = schemas.MasksEvent(head=state.head, frame=frame, masks=masks, client=requester.client)
+    studio.hub.publish(live.id, event)
+    return schemas.FrameMasks(head=state.head, frame=frame, masks=masks)

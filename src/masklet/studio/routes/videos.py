@@ -1,176 +1,189 @@
-"""One video: what it is, how it looks, what was done with it, and undo."""
+"""One video: what it is, how it looks, what was done with it, undo, and files to take away."""
 
 from __future__ import annotations
 
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
-from pydantic import BaseModel
+from fastapi.responses import FileResponse
 
-from masklet.studio import answers
-from masklet.studio.errors import Refusal, missing
-from masklet.studio.ledger import names_of, results
-from masklet.studio.names import tidy_name
+from masklet.studio import schemas
+from masklet.studio.decoder import MAX_JPEG_SIDE, THUMBNAIL_HEIGHT
+from masklet.studio.errors import ApiError
+from masklet.studio.ledger import names_of
 from masklet.studio.object_history import Noted
-from masklet.studio.routes.common import Asking, Frame, Here, View
-from masklet.studio.strips import doubtful, strips
-from masklet.studio.tables import Video
-from masklet.studio.views import mask_view
+from masklet.studio.requests import Frame, NewExport, Rename, Review
+from masklet.studio.routes.dependencies import RequesterDep, StudioDep
+from masklet.studio.schemas import clean_name
+from masklet.studio.studio import Studio
+from masklet.studio.views import doubtful_view, find_video, history_view, mask_page, strips_view
 
-router = APIRouter(prefix="/videos/{video}", tags=["videos"])
+router = APIRouter(prefix="/videos/{video}")
+exports_router = APIRouter(tags=["exports"])
 
-FOR_EVER = {"cache-control": "private, max-age=31536000, immutable"}
-PAGE = 256  # frames of masks in one answer
-MOST_BINS = 4096
-
-
-class Name(BaseModel):
-    name: str
+IMMUTABLE = {"cache-control": "private, max-age=31536000, immutable"}
+PAGE_FRAMES = 256
+MAX_BINS = 4096
 
 
-class Review(BaseModel):
-    start: Frame
-    stop: Frame
-    reviewed: bool
-
-
-@router.get("", response_model=answers.Video)
-def video(studio: Here, video: str) -> View:
+@router.get("", tags=["videos"])
+def video(studio: StudioDep, video: str) -> schemas.Video:
     """All that a page needs to draw itself, except masks."""
     return studio.video(video)
 
 
-@router.patch("", response_model=answers.Video)
-def rename(studio: Here, video: str, body: Name) -> View:
+@router.patch("", tags=["videos"])
+def rename(studio: StudioDep, video: str, body: Rename) -> schemas.Video:
     with studio.database.begin() as session:
-        row = session.get(Video, video)
-        if row is None:
-            raise missing(f"there is no video {video}.")
-        row.name = tidy_name(body.name, 220)
+        find_video(session, video).name = clean_name(body.name, 220)
     return studio.video(video)
 
 
-@router.delete("", status_code=204)
-def delete(studio: Here, video: str) -> None:
+@router.delete("", status_code=204, tags=["videos"])
+def delete(studio: StudioDep, video: str) -> None:
     studio.delete_video(video)
 
 
-@router.get("/frames/{frame}.jpg", response_class=Response)
+@router.get("/frames/{frame}.jpg", response_class=Response, tags=["videos"])
 def frame(
-    studio: Here, video: str, frame: Frame, width: Annotated[int | None, Query(ge=16, le=8192)] = None
+    studio: StudioDep,
+    video: str,
+    frame: Frame,
+    width: Annotated[int | None, Query(ge=16, le=MAX_JPEG_SIDE)] = None,
 ) -> Response:
-    """A frame as JPEG, no wider than asked for."""
-    return Response(studio.jpegs.frame(video, frame, width), media_type="image/jpeg", headers=FOR_EVER)
+    """A frame as JPEG, never larger than the source. It never changes, and may be cached for ever."""
+    return _jpeg(studio, video, frame, width or MAX_JPEG_SIDE, MAX_JPEG_SIDE)
 
 
-@router.get("/thumbnails/{frame}.jpg", response_class=Response)
-def thumbnail(studio: Here, video: str, frame: Frame) -> Response:
-    return Response(studio.jpegs.thumbnail(video, frame), media_type="image/jpeg", headers=FOR_EVER)
+@router.get("/thumbnails/{frame}.jpg", response_class=Response, tags=["videos"])
+def thumbnail(studio: StudioDep, video: str, frame: Frame) -> Response:
+    """A frame as JPEG, 72 pixels high."""
+    return _jpeg(studio, video, frame, 4 * THUMBNAIL_HEIGHT, THUMBNAIL_HEIGHT)
 
 
-@router.get("/masks", response_model=answers.MasksOfFrames)
+def _jpeg(studio: Studio, video: str, frame: int, width: int, height: int) -> Response:
+    key = (video, frame, width, height)
+    jpeg = studio.jpegs.get(key)
+    if jpeg is None:
+        with studio.live.using(video) as live:
+            jpeg = live.decoder.jpeg(frame, width, height)
+        studio.jpegs.put(key, jpeg)
+    return Response(jpeg, media_type="image/jpeg", headers=IMMUTABLE)
+
+
+@router.get("/masks", tags=["masks"])
 def masks(
-    studio: Here, video: str, start: Frame = 0, stop: Frame | None = None, objects: str | None = None
-) -> View:
-    """The masks that stand on frames, at most 256 frames at once."""
-    ids = None if objects is None else _numbers(objects)
+    studio: StudioDep, video: str, start: Frame = 0, stop: Frame | None = None, objects: str | None = None
+) -> schemas.MaskPage:
+    """The masks of frames, at most 256 frames at once. `objects=1,2` restricts it to some."""
+    ids = None if objects is None else _parse_numbers(objects)
     with studio.live.ledger(video).read() as (session, state):
-        row = session.get_one(Video, video)
-        end = min(row.frames if stop is None else stop, row.frames)
-        begin = max(0, start)
-        upto = min(end, begin + PAGE)
-        found: dict[int, list[View]] = {}
-        for each in results(session, video, state.head, begin, upto, ids):
-            found.setdefault(each.frame, []).append(mask_view(each))
-    return {
-        "size": [row.height, row.width],
-        "frames": [{"frame": frame, "masks": each} for frame, each in found.items()],
-        "next": upto if upto < end else None,
-    }
+        return mask_page(session, video, state, start, stop, ids, PAGE_FRAMES)
 
 
-@router.post("/undo", response_model=answers.Video)
-def undo(studio: Here, who: Asking, video: str) -> View:
-    """Go back to before the last step; what is being followed stops first."""
+@router.post("/undo", tags=["undo and redo"])
+def undo(studio: StudioDep, requester: RequesterDep, video: str) -> schemas.Video:
+    """Go back to before the last step. A propagation is stopped first.
+
+    Everything is a step: prompts, candidates, clearings, each propagation as one, objects added, named,
+    coloured, hidden and deleted, review marks. Nothing is computed again: the masks of the time come back at
+    once.
+    """
     studio.followings.stop(video)
-    return _moved(studio, who, video, studio.live.ledger(video).undo(who.id))
+    return _publish_move(studio, requester, video, studio.live.ledger(video).undo(requester.id))
 
 
-@router.post("/redo", response_model=answers.Video)
-def redo(studio: Here, who: Asking, video: str) -> View:
+@router.post("/redo", tags=["undo and redo"])
+def redo(studio: StudioDep, requester: RequesterDep, video: str) -> schemas.Video:
+    """Do again what was undone last. A new step after an undo ends what can be redone."""
     studio.followings.stop(video)
-    return _moved(studio, who, video, studio.live.ledger(video).redo(who.id))
+    return _publish_move(studio, requester, video, studio.live.ledger(video).redo(requester.id))
 
 
-def _moved(studio: Here, who: Asking, video: str, step: Noted) -> View:
+def _publish_move(studio: Studio, requester: RequesterDep, video: str, step: Noted) -> schemas.Video:
     view = studio.video(video)
-    studio.tell(video, who, step, [[0, view["frames"]]], [each["id"] for each in view["objects"]])
+    studio.tell(video, requester, step, [(0, view.frames)], [obj.id for obj in view.objects])
     return view
 
 
-@router.get("/history", response_model=answers.History)
-def history(studio: Here, video: str, limit: Annotated[int, Query(ge=1, le=10_000)] = 100) -> View:
+@router.get("/history", tags=["undo and redo"])
+def history(
+    studio: StudioDep, video: str, limit: Annotated[int, Query(ge=1, le=10_000)] = 100
+) -> schemas.History:
     """What was done, newest first, and by whom."""
     with studio.live.ledger(video).read() as (session, state):
-        steps = [(step, True) for step in reversed(state.redo)]
-        steps = (steps + [(step, False) for step in reversed(state.steps)])[:limit]
-        called = names_of(session, {step.person for step, _ in steps})
-    return {
-        "steps": [
-            {
-                "head": step.number,
-                "do": step.do,
-                "title": step.title,
-                "person": called.get(step.person, "somebody"),
-                "at": step.at.isoformat(),
-                "undone": undone,
-            }
-            for step, undone in steps
-        ]
-    }
+        names = names_of(session, {step.person for step in (*state.steps, *state.redo)})
+        return history_view(state, names, limit)
 
 
-@router.get("/strips", response_model=answers.Strips)
-def confidence(
-    studio: Here,
+@router.get("/strips", tags=["confidence and review"])
+def strips(
+    studio: StudioDep,
     video: str,
     start: Frame = 0,
     stop: Frame | None = None,
-    bins: Annotated[int, Query(ge=1, le=MOST_BINS)] = 1200,
-) -> View:
-    """How sure the model is of each object along the video."""
+    bins: Annotated[int, Query(ge=1, le=MAX_BINS)] = 1200,
+) -> schemas.Strips:
+    """How sure the model is of each object along the video.
+
+    With no more frames than `bins`, one bin is one frame.
+    """
     with studio.live.ledger(video).read() as (session, state):
-        frames = session.get_one(Video, video).frames
+        frames = find_video(session, video).frames
         end = frames if stop is None else min(stop, frames)
-        if not 0 <= start < end:
-            raise Refusal(422, "invalid", f"start and stop must lie in 0 to {frames}, start first.")
-        return strips(session, video, state, start, end, bins)
+        _check_range(start, end, frames)
+        return strips_view(session, video, state, start, end, bins)
 
 
-@router.get("/doubtful", response_model=answers.Doubtful | None)
-def most_doubtful(studio: Here, video: str, skip: str = "") -> View | None:
-    """Where a person should look next."""
+@router.get("/doubtful", tags=["confidence and review"])
+def doubtful(studio: StudioDep, video: str, skip: str = "") -> schemas.DoubtfulFrame | None:
+    """The least certain frame that is neither prompted nor reviewed; null where there is none.
+
+    `skip=41,87` leaves out the neighbourhood (up to 12 frames) of frames that were looked at already.
+    """
+    frames = _parse_numbers(skip)
     with studio.live.ledger(video).read() as (session, state):
-        return doubtful(session, video, state, _numbers(skip))
+        return doubtful_view(session, video, state, frames)
 
 
-@router.put("/reviewed", response_model=answers.Video)
-def review(studio: Here, who: Asking, video: str, body: Review) -> View:
+@router.put("/reviewed", tags=["confidence and review"])
+def review(studio: StudioDep, requester: RequesterDep, video: str, body: Review) -> schemas.Video:
     """Mark frames as looked at and right, or take the mark back."""
-    with studio.live.ledger(video).change(who.id) as change:
-        frames = change.database.get_one(Video, video).frames
-        if not 0 <= body.start < body.stop <= frames:
-            raise Refusal(422, "invalid", f"start and stop must lie in 0 to {frames}, start first.")
-        word = "mark" if body.reviewed else "unmark"
+    with studio.live.ledger(video).change(requester.id) as change:
+        _check_range(body.start, body.stop, find_video(change.database, video).frames)
+        verb = "mark" if body.reviewed else "unmark"
         one = body.stop == body.start + 1
         where = f"frame {body.start}" if one else f"frames {body.start} to {body.stop - 1}"
-        step = change.note("review", body.model_dump(), f"{word} {where}")
-    studio.tell(video, who, step, [], [])
+        step = change.note("review", body.model_dump(), f"{verb} {where}")
+    studio.tell(video, requester, step, [], [])
     return studio.video(video)
 
 
-def _numbers(text: str) -> list[int]:
-    parts = [part for part in text.split(",") if part.strip()]
-    if len(parts) > 1000 or not all(part.strip().isascii() and part.strip().isdigit() for part in parts):
-        raise Refusal(422, "invalid", "numbers must be written 1,2,3.")
-    return [int(part.strip()[:9]) for part in parts]
+@router.post("/exports", status_code=202, tags=["exports"])
+def add_export(studio: StudioDep, video: str, body: NewExport) -> schemas.Export:
+    """Write a file of the masks as they are now. Finished files are kept for a day."""
+    return studio.exports.start(video, body.format, body.objects)
+
+
+@exports_router.get("/exports/{export}")
+def export(studio: StudioDep, export: str) -> schemas.Export:
+    return studio.exports.view(studio.exports.get(export))
+
+
+@exports_router.get("/exports/{export}/file", response_class=FileResponse)
+def export_file(studio: StudioDep, export: str) -> FileResponse:
+    """The file, as a download."""
+    path = studio.exports.file(export)
+    return FileResponse(path, filename=path.name, media_type="application/octet-stream")
+
+
+def _check_range(start: int, stop: int, frames: int) -> None:
+    if not 0 <= start < stop <= frames:
+        raise ApiError(422, "invalid", f"start and stop must lie in 0 to {frames}, start first.")
+
+
+def _parse_numbers(text: str) -> list[int]:
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    if len(parts) > 1000 or not all(part.isascii() and part.isdigit() for part in parts):
+        raise ApiError(422, "invalid", "numbers must be written 1,2,3.")
+    return [int(part[:9]) for part in parts]

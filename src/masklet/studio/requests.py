@@ -1,0 +1,161 @@
+"""What the API takes: the form of each request's body, checked before anything is done with it."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from masklet import rle
+from masklet.errors import MediaError, PromptError
+from masklet.studio.errors import ApiError
+from masklet.studio.schemas import Box, Direction, Point, clean_name
+from masklet.types import Prompt
+
+MAX_FRAME = 10_000_000
+MAX_COUNTS = 1_000_000  # characters or runs of a mask
+COLOR = re.compile(r"#[0-9a-fA-F]{6}")
+
+Frame = Annotated[int, Field(ge=0, le=MAX_FRAME)]
+StopFrame = Annotated[int, Field(ge=-1, le=MAX_FRAME)]
+ObjectId = Annotated[int, Field(ge=1, le=1_000_000)]
+
+
+class RequestBody(BaseModel):
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+
+class Rename(RequestBody):
+    name: str
+
+
+class NewProject(RequestBody):
+    name: str
+    policy: str | None = None
+    """One of those that `GET /api/about` lists; by default the first of them."""
+
+
+class ProjectChange(RequestBody):
+    name: str | None = None
+    policy: str | None = None
+
+
+class FolderVideo(RequestBody):
+    path: str
+    """As `GET /api/folder` lists it."""
+
+
+class NewObject(RequestBody):
+    name: str | None = None
+    color: str | None = None
+    """#rrggbb"""
+
+    def fields(self) -> dict[str, object]:
+        """What is given, checked and cleaned."""
+        fields: dict[str, object] = {}
+        if self.name is not None:
+            fields["name"] = clean_name(self.name)
+        if self.color is not None:
+            if not COLOR.fullmatch(self.color):
+                raise ApiError(422, "invalid", "color must be #rrggbb.")
+            fields["color"] = self.color.lower()
+        return fields
+
+
+class ObjectChange(NewObject):
+    hidden: bool | None = None
+
+    def fields(self) -> dict[str, object]:
+        return super().fields() | ({} if self.hidden is None else {"hidden": self.hidden})
+
+
+class DrawnMask(RequestBody):
+    """A mask in COCO's run-length encoding, at the size of the frame."""
+
+    size: Annotated[list[int], Field(min_length=2, max_length=2)]
+    """Height, width."""
+    counts: Annotated[str, Field(max_length=MAX_COUNTS)] | Annotated[list[int], Field(max_length=MAX_COUNTS)]
+    """Compressed as text, or a plain list of run lengths."""
+
+    def decode(self, size: tuple[int, int]) -> np.ndarray:
+        """bool (H, W)"""
+        if tuple(self.size) != size:
+            raise PromptError(f"mask must have the frame's size, (H, W) = {size}. Got {tuple(self.size)}.")
+        try:
+            return rle.decode({"size": list(size), "counts": self.counts})
+        except MediaError as error:
+            raise PromptError(str(error)) from error
+
+
+class PromptBody(RequestBody):
+    """A prompt. What is left out is not part of it."""
+
+    positive: list[Point] = []
+    negative: list[Point] = []
+    box: Box | None = None
+    mask: DrawnMask | None = None
+
+    def to_prompt(self, size: tuple[int, int], max_points: int) -> Prompt:
+        """The prompt on a frame of a size (H, W)."""
+        if len(self.positive) + len(self.negative) > max_points:
+            raise PromptError(f"a prompt may have up to {max_points} points.")
+        mask = None if self.mask is None else self.mask.decode(size)
+        return Prompt(positive=self.positive, negative=self.negative, box=self.box, mask=mask)
+
+
+class NewPrompt(PromptBody):
+    frame: Frame
+    object: ObjectId
+    candidates: bool = False
+    """Whether to send the masks that a single click may mean."""
+
+
+class CandidateChoice(RequestBody):
+    frame: Frame
+    object: ObjectId
+    rank: Annotated[int, Field(ge=0, le=2)]
+
+
+class NewPropagation(RequestBody):
+    direction: Direction = "forward"
+    start: Frame | None = None
+    """The first frame; by default the first prompted one, backward the last."""
+    stop: StopFrame | None = None
+    """Just behind the last frame in the direction of travel; by default the end, backward -1."""
+    objects: Annotated[list[ObjectId], Field(min_length=1, max_length=1000)] | None = None
+    """By default all; the others keep their masks."""
+    scope: Literal["all", "affected"] = "all"
+    """`affected`: only the objects in the video's `affected`, from there on."""
+    resume: bool = False
+    """Go on with the video's `unfinished`, after a stop or a crash."""
+
+
+class Review(RequestBody):
+    start: Frame
+    stop: Frame
+    reviewed: bool
+
+
+class NewExport(RequestBody):
+    format: str
+    """One of those that `GET /api/about` lists."""
+    objects: list[ObjectId] | None = None
+    """By default all."""
+
+
+class LookEvent(RequestBody):
+    """This frame is in view: encode it, so that a click on it is answered at once."""
+
+    type: Literal["look"]
+    frame: Frame
+
+
+class PingEvent(RequestBody):
+    """Answered by `pong`."""
+
+    type: Literal["ping"]
+
+
+ClientEvent = LookEvent | PingEvent

@@ -1,0 +1,444 @@
+"""What the API sends: the form of each response and of each WebSocket message.
+
+OpenAPI, the page's `types.js` and the reference in docs/api.md are generated from these classes and those in
+`requests`; see `generate`.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from masklet.studio.errors import ApiError
+
+Span = tuple[int, int]
+Box = tuple[float, float, float, float]
+Point = tuple[float, float]
+Direction = Literal["forward", "backward", "both"]
+
+
+def clean_name(name: str, length: int = 100) -> str:
+    """A name as it is stored: one line, no control characters, not too long.
+
+    >>> clean_name("  a\\n dog ")
+    'a dog'
+    """
+    name = name[: 4 * length + 1000]  # the rest cannot matter, and would take time
+    visible = "".join(" " if unicodedata.category(letter)[0] == "C" else letter for letter in name)
+    cleaned = " ".join(visible.split())[:length].rstrip()
+    if not cleaned:
+        raise ApiError(422, "invalid", "a name needs at least one letter.")
+    return cleaned
+
+
+class Schema(BaseModel):
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+
+class Error(Schema):
+    error: str
+    message: str
+    """A sentence that can be shown to the user."""
+
+
+class Person(Schema):
+    id: str
+    name: str
+
+
+class ExportFormat(Schema):
+    id: str
+    title: str
+    file: str
+
+
+class About(Schema):
+    version: str
+    model: str
+    device: str
+    folder: str | None
+    """The name of the folder to choose from; null when the server was started without one."""
+    policies: list[str]
+    person: Person
+    formats: list[ExportFormat]
+    limits: dict[str, int]
+
+
+class FolderEntry(Schema):
+    name: str
+    path: str
+    kind: Literal["folder", "video", "picture", "pictures"]
+    """`pictures`: a folder of pictures. It can be entered, and opened as a video."""
+    bytes: int
+
+
+class FolderListing(Schema):
+    path: str
+    entries: list[FolderEntry]
+
+
+class VideoSummary(Schema):
+    """A video in a project's list."""
+
+    id: str
+    name: str
+    width: int
+    height: int
+    frames: int
+    fps: float
+    kind: Literal["video", "picture", "pictures"]
+    created: str
+    objects: int
+    """How many objects there are."""
+    reviewed: int
+    """How many frames are reviewed."""
+
+
+class Project(Schema):
+    id: str
+    name: str
+    policy: str
+    created: str
+    videos: list[VideoSummary]
+
+
+class ProjectList(Schema):
+    projects: list[Project]
+
+
+class Object(Schema):
+    id: int
+    name: str
+    color: str
+    """#rrggbb"""
+    hidden: bool
+    prompted: list[int]
+    """Frames on which the object has a prompt."""
+
+
+class Prompt(Schema):
+    positive: list[Point]
+    negative: list[Point]
+    box: Box | None
+    mask: bool
+    """Whether there is a mask; the mask itself is the one of the frame."""
+
+
+class FramePrompt(Schema):
+    frame: int
+    object: int
+    prompt: Prompt
+
+
+class Rle(Schema):
+    """A mask in COCO's compressed run-length encoding."""
+
+    size: tuple[int, int]
+    """Height, width."""
+    counts: str
+
+
+class PromptWithMask(Schema):
+    positive: list[Point]
+    negative: list[Point]
+    box: Box | None
+    mask: Rle | None
+
+
+class Propagation(Schema):
+    state: Literal["waiting", "running", "stopped", "finished", "failed"]
+    direction: Direction
+    frame: int
+    """The next frame."""
+    done: int
+    total: int
+    seconds_left: float | None
+    fps: float | None
+    objects: list[int] | None
+    """null: all objects."""
+    person: str
+    message: str | None
+    """Why it failed."""
+
+
+class UnfinishedPropagation(Schema):
+    frame: int
+    done: int
+    total: int
+    direction: Direction
+
+
+class ChangedObjects(Schema):
+    objects: list[int]
+    start: int
+    """The first frame with a change."""
+
+
+class Video(Schema):
+    """All that a page needs to draw itself, except masks."""
+
+    id: str
+    project: str
+    name: str
+    width: int
+    height: int
+    frames: int
+    fps: float
+    kind: Literal["video", "picture", "pictures"]
+    head: int
+    """Grows with every change, and goes back with undo."""
+    can_undo: bool
+    can_redo: bool
+    undo: str | None
+    """What would be undone."""
+    redo: str | None
+    """What would be redone."""
+    objects: list[Object]
+    prompts: list[FramePrompt]
+    reviewed: list[Span]
+    followed: dict[int, list[Span]]
+    """Frames with masks, by object."""
+    affected: ChangedObjects | None
+    """Objects that were prompted or cleared since they were last followed."""
+    propagation: Propagation | None
+    """What runs now."""
+    unfinished: UnfinishedPropagation | None
+    """What was stopped, also by a crash, and can go on."""
+
+
+class Mask(Schema):
+    """An object's mask on a frame, at the full size of the frame."""
+
+    object: int
+    counts: str
+    """COCO's compressed run-length encoding."""
+    iou: float
+    """The predicted quality, 0 to 1."""
+    score: float
+    """The object score, a logit: above 0 the object is in the frame."""
+    confidence: float
+    """`iou` times the sigmoid of `score`."""
+    box: Box | None
+    """x0, y0, x1, y1, the latter two exclusive; null where the mask is empty."""
+    prompted: bool
+
+
+class FrameMasks(Schema):
+    """The masks of all objects on a frame."""
+
+    head: int
+    frame: int
+    masks: list[Mask]
+
+
+class Candidate(Schema):
+    """One of the masks that a single click may mean."""
+
+    rank: int
+    iou: float
+    counts: str
+    chosen: bool
+
+
+class PromptResult(FrameMasks):
+    candidates: list[Candidate]
+    """Up to three, best first, if they were asked for and the object has one click only."""
+    milliseconds: int
+
+
+class MasksOfFrame(Schema):
+    frame: int
+    masks: list[Mask]
+
+
+class MaskPage(Schema):
+    size: tuple[int, int]
+    """Height, width."""
+    frames: list[MasksOfFrame]
+    """Frames without masks are left out."""
+    next: int | None
+    """Where to go on; null at the end."""
+
+
+class HistoryStep(Schema):
+    head: int
+    do: str
+    title: str
+    person: str
+    at: str
+    undone: bool
+
+
+class History(Schema):
+    steps: list[HistoryStep]
+    """Newest first."""
+
+
+class ObjectStrip(Schema):
+    object: int
+    confidence: list[float | None]
+    """The lowest in the bin; null where the object has no mask."""
+    absent: list[float]
+    """The share of the bin in which the object is absent, 0 to 1."""
+    prompted: list[int]
+    """Frames with prompts."""
+
+
+class Strips(Schema):
+    """Bin `i` covers the frames from `start + floor(i * (stop - start) / bins)` on."""
+
+    start: int
+    stop: int
+    bins: int
+    objects: list[ObjectStrip]
+    reviewed: list[float]
+    """The share of the bin that is reviewed, 0 to 1."""
+
+
+class DoubtfulFrame(Schema):
+    frame: int
+    object: int
+    confidence: float
+
+
+class Export(Schema):
+    id: str
+    video: str
+    format: str
+    state: Literal["waiting", "running", "finished", "failed"]
+    done: int
+    total: int
+    file: str | None
+    """The name for the download."""
+    bytes: int | None
+    message: str | None
+
+
+class ImageMask(Schema):
+    rank: int
+    iou: float
+    score: float
+    box: Box
+    rle: Rle
+
+
+class PromptMasks(Schema):
+    """The masks for one prompt, best first."""
+
+    masks: list[ImageMask]
+
+
+class ImageMasks(Schema):
+    size: tuple[int, int]
+    """Height, width."""
+    model: str
+    milliseconds: int
+    results: list[PromptMasks]
+    """One for each prompt."""
+
+
+class HelloEvent(Schema):
+    """The first message. A page that reconnects compares `head`, and fetches the video anew if it differs."""
+
+    type: Literal["hello"] = "hello"
+    head: int
+    people: list[Person]
+    propagation: Propagation | None
+    client: str | None
+
+
+class ChangedEvent(Schema):
+    """Something was done or undone. Fetch the video, and the masks in view if they lie on these frames."""
+
+    type: Literal["changed"] = "changed"
+    head: int
+    do: str
+    title: str
+    person: str
+    client: str | None
+    """The tab that did it."""
+    frames: list[Span]
+    """Where masks may differ."""
+    objects: list[int]
+
+
+class MasksEvent(FrameMasks):
+    """The masks of one frame after a prompt, for the other tabs."""
+
+    type: Literal["masks"] = "masks"
+    client: str | None
+
+
+class FrameEvent(Schema):
+    """One more frame was followed."""
+
+    type: Literal["frame"] = "frame"
+    frame: int
+    masks: list[Mask]
+    """Of the objects that were followed there."""
+    propagation: Propagation
+
+
+class PropagationEvent(Schema):
+    """A propagation began, waits, stopped, finished or failed."""
+
+    type: Literal["propagation"] = "propagation"
+    propagation: Propagation
+
+
+class ExportEvent(Schema):
+    """An export made progress."""
+
+    type: Literal["export"] = "export"
+    export: Export
+
+
+class PeopleEvent(Schema):
+    """Who has the video open now."""
+
+    type: Literal["people"] = "people"
+    people: list[Person]
+
+
+class ReadyEvent(Schema):
+    """The frame is encoded: a click on it is answered at once."""
+
+    type: Literal["ready"] = "ready"
+    frame: int
+
+
+class GoneEvent(Schema):
+    """The video was deleted."""
+
+    type: Literal["gone"] = "gone"
+
+
+class ErrorEvent(Schema):
+    """A message of the client's was not understood."""
+
+    type: Literal["error"] = "error"
+    error: str
+    message: str
+
+
+class PongEvent(Schema):
+    """The answer to `ping`."""
+
+    type: Literal["pong"] = "pong"
+
+
+Event = (
+    HelloEvent
+    | ChangedEvent
+    | MasksEvent
+    | FrameEvent
+    | PropagationEvent
+    | ExportEvent
+    | PeopleEvent
+    | ReadyEvent
+    | GoneEvent
+    | ErrorEvent
+    | PongEvent
+)
