@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 import masklet
-from masklet.simulated_user import tight_box
+from masklet.boxes import tight_boxes
 from masklet.synthetic.suites import cuts
 from masklet.tracking.bank import MemoryBank, Offer
 from masklet.tracking.policies import POLICIES
@@ -44,7 +44,7 @@ def main() -> None:
     print(f"encode: {1000 * (time.perf_counter() - started) / len(images):.1f} ms a frame")
     for count in OBJECTS:
         for name, make in {**POLICIES, "long, ever in doubt": Doubting}.items():
-            boxes = tight_box(torch.from_numpy(clip.masks[0, :count]))
+            boxes = tight_boxes(torch.from_numpy(clip.masks[0, :count]))
             objects = [TrackedObject(id, MemoryBank(make().capacity), make()) for id in range(1, count + 1)]
             asks = {
                 each.id: EncodedPrompt.of(

@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from masklet.simulated_user import center_click, corrective_click, first_click, noisy_box, tight_box
+from masklet.boxes import tight_boxes
+from masklet.simulated_user import center_click, corrective_click, first_click, noisy_box
 from masklet.types import Prompt
 
 
@@ -92,19 +93,19 @@ def test_objects_of_a_batch_are_answered_apart() -> None:
 
 def test_a_box_is_tight_and_a_noisy_one_near_it() -> None:
     truth = rectangle(0, 5, 31, 15, height=512, width=1024).expand(400, -1, -1)
-    tight, noisy = tight_box(truth), noisy_box(truth, rng())
+    tight, noisy = tight_boxes(truth), noisy_box(truth, rng())
     assert tight[0].tolist() == [0, 5, 31, 15]
     off = (noisy - tight).abs().amax(dim=0)
     assert off[2] <= 3.1 and off[2] > 2.5 and off[3] <= 1.0  # a tenth of each side
     assert (noisy[:, 0] >= 0).all() and (noisy[:, 2] > noisy[:, 0]).all()
     large = rectangle(100, 100, 900, 400, height=512, width=1024).expand(400, -1, -1)
-    off = (noisy_box(large, rng()) - tight_box(large)).abs().amax(dim=0)
+    off = (noisy_box(large, rng()) - tight_boxes(large)).abs().amax(dim=0)
     assert off[0] <= 20 and off[0] > 18  # 20 of 1024 pixels
 
 
 def test_the_box_of_nothing_is_zeros() -> None:
     nothing = torch.zeros(1, 8, 8, dtype=torch.bool)
-    assert tight_box(nothing).tolist() == [[0, 0, 0, 0]] and noisy_box(nothing, rng()).tolist() == [
+    assert tight_boxes(nothing).tolist() == [[0, 0, 0, 0]] and noisy_box(nothing, rng()).tolist() == [
         [0, 0, 0, 0]
     ]
 

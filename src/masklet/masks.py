@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from masklet import rle
+from masklet.boxes import tight_box
 
 DRAWN = 10.0  # the logit of what a person drew, and less that of what surrounds it
 
@@ -124,9 +125,7 @@ class Masks:
         """Tight boxes (x0, y0, x1, y1) in source pixels, x1 and y1 exclusive; zeros where a mask is empty."""
         boxes = np.zeros((len(self), 4))
         for row, mask in zip(boxes, self._arrays, strict=True):
-            xs, ys = np.flatnonzero(mask.any(axis=0)), np.flatnonzero(mask.any(axis=1))
-            if len(xs):
-                row[:] = xs[0], ys[0], xs[-1] + 1, ys[-1] + 1
+            row[:] = tight_box(mask) or 0
         return boxes
 
     def label_map(self) -> np.ndarray:

@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Generator, Tensor
 
+from masklet.boxes import tight_boxes
 from masklet.types import Prompt
 
 FROM_OBJECT = 0.1  # in training, the share of corrections that click on the object wherever it is
@@ -77,13 +78,6 @@ def center_click(predicted: Bool[Tensor, "b H W"] | None, truth: Bool[Tensor, "b
     return _clicks(index.to(truth.device), truth)
 
 
-def tight_box(truth: Bool[Tensor, "b H W"]) -> Float[Tensor, "b 4"]:
-    """x0, y0, x1, y1 around each mask, x1 and y1 exclusive; zeros where it is empty."""
-    x0, x1 = _ends(truth.any(dim=1))
-    y0, y1 = _ends(truth.any(dim=2))
-    return torch.stack([x0, y0, x1, y1], dim=1).float()
-
-
 def noisy_box(truth: Bool[Tensor, "b H W"], rng: Generator) -> Float[Tensor, "b 4"]:
     """A box as a person draws it: each side off by up to a tenth of the box, or 20 of 1024 pixels; within the
     frame.
@@ -91,7 +85,7 @@ def noisy_box(truth: Bool[Tensor, "b H W"], rng: Generator) -> Float[Tensor, "b 
     Zeros where a mask is empty.
     """
     height, width = truth.shape[1:]
-    box = tight_box(truth)
+    box = tight_boxes(truth)
     sides = (box[:, 2:] - box[:, :2]).repeat(1, 2)
     frame = box.new_tensor([width, height, width, height])
     reach = torch.minimum(sides * BOX_NOISE, frame * BOX_NOISE_LIMIT)
@@ -108,12 +102,6 @@ def _clicks(index: Int[Tensor, " b"], truth: Bool[Tensor, "b H W"]) -> Clicks:
     width = truth.shape[2]
     points = torch.stack([index % width, index // width], dim=1).float()
     return Clicks(points, truth.flatten(1).gather(1, index[:, None])[:, 0])
-
-
-def _ends(occupied: Bool[Tensor, "b n"]) -> tuple[Int[Tensor, " b"], Int[Tensor, " b"]]:
-    """The first occupied place of each row, and the one after the last; zeros where none is."""
-    first, last = occupied.int().argmax(dim=1), occupied.shape[1] - occupied.flip(1).int().argmax(dim=1)
-    return first, torch.where(occupied.any(dim=1), last, 0)
 
 
 def _middle(predicted: Bool[np.ndarray, "H W"], truth: Bool[np.ndarray, "H W"]) -> int:

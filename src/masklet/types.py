@@ -16,6 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from masklet import rle
+from masklet.boxes import Box as Box
 from masklet.errors import PromptError
 from masklet.masks import DRAWN as DRAWN
 from masklet.masks import Closeup as Closeup
@@ -25,7 +26,6 @@ from masklet.masks import Window as Window
 ABSENT = -1024.0  # the logit of every pixel of an object that is not in the frame
 
 Point = tuple[float, float]
-Box = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True, eq=False)

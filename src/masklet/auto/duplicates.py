@@ -9,13 +9,14 @@ import numpy as np
 from jaxtyping import Float
 
 from masklet import rle
+from masklet.boxes import pairwise_iou
 
 
 def distinct(
     kind: Literal["mask", "box"], codes: Sequence[rle.RLE], boxes: Float[np.ndarray, "n 4"], threshold: float
 ) -> list[int]:
     """Rows that overlap no kept row before them by more than the threshold; the best should come first."""
-    return apart(rle.overlaps(codes, codes) if kind == "mask" else box_overlaps(boxes), threshold)
+    return apart(rle.overlaps(codes, codes) if kind == "mask" else pairwise_iou(boxes, boxes), threshold)
 
 
 def apart(overlaps: Float[np.ndarray, "n n"], threshold: float) -> list[int]:
@@ -28,14 +29,3 @@ def apart(overlaps: Float[np.ndarray, "n n"], threshold: float) -> list[int]:
         if not (others[kept] > threshold).any():
             kept.append(row)
     return kept
-
-
-def box_overlaps(boxes: Float[np.ndarray, "n 4"]) -> Float[np.ndarray, "n n"]:
-    """IoU of every two boxes; NaN of two without area."""
-    low = np.maximum(boxes[:, None, :2], boxes[None, :, :2])
-    high = np.minimum(boxes[:, None, 2:], boxes[None, :, 2:])
-    shared = (high - low).clip(min=0).prod(axis=2)
-    areas = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
-    with np.errstate(invalid="ignore"):
-        overlaps: np.ndarray = shared / (areas[:, None] + areas[None] - shared)
-    return overlaps

@@ -10,11 +10,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from masklet.boxes import tight_box
 from masklet.evaluate.layouts import Picture
 from masklet.evaluate.metrics import jaccard
 from masklet.evaluate.rows import Album, Row
 from masklet.evaluate.subjects import Segmenting, Subject
-from masklet.evaluate.user import box_around, next_click
+from masklet.evaluate.user import next_click
 from masklet.types import Masks, Prompt
 
 # From candidates and the truth to the id of one of them.
@@ -42,7 +43,7 @@ class ImageClicks:
                 yield from self._object(session, picture.name, id, truth)
 
     def _object(self, session: Segmenting, name: str, id: int, truth: np.ndarray) -> Iterator[Row]:
-        boxed = session.segment(Prompt(box=box_around(truth)))
+        boxed = session.segment(Prompt(box=tight_box(truth)))
         yield _row(
             name, id, "box", None, truth, best=boxed[closest(boxed, truth)], chosen=boxed[first(boxed, truth)]
         )

@@ -15,6 +15,7 @@ import numpy as np
 from rich.table import Table
 
 from masklet import rle
+from masklet.boxes import tight_box
 from masklet.errors import MissingExtra
 from masklet.evaluate.rows import Row, Shot
 from masklet.files import atomic_write
@@ -180,15 +181,16 @@ def _pictured(row: Row, shot: Shot, picture: Callable[[str, int], np.ndarray]) -
 
 def near(region: np.ndarray) -> tuple[slice, slice]:
     """The part of an image that shows a region well, in the image's proportions: thrice its size, or all."""
-    ys, xs = (np.flatnonzero(region.any(axis=axis)) for axis in (1, 0))
-    if not len(ys):
+    box = tight_box(region)
+    if box is None:
         return slice(None), slice(None)
+    x0, y0, x1, y1 = box
     height, width = region.shape
-    extent = max((ys[-1] + 1 - ys[0]) / height, (xs[-1] + 1 - xs[0]) / width, SMALLEST_SHOWN)
+    extent = max((y1 - y0) / height, (x1 - x0) / width, SMALLEST_SHOWN)
     sides = [min(side, round(3 * extent * side)) for side in region.shape]
     starts = [
-        int(np.clip((found[0] + found[-1]) // 2 - side // 2, 0, whole - side))
-        for found, side, whole in zip((ys, xs), sides, region.shape, strict=True)
+        int(np.clip((start + stop - 1) // 2 - side // 2, 0, whole - side))
+        for start, stop, side, whole in zip((y0, x0), (y1, x1), sides, region.shape, strict=True)
     ]
     rows, columns = (slice(start, start + side) for start, side in zip(starts, sides, strict=True))
     return rows, columns

@@ -7,8 +7,9 @@ from typing import Literal, get_args
 import numpy as np
 import torch
 
+from masklet.boxes import tight_box
 from masklet.evaluate.subjects import Following
-from masklet.simulated_user import center_click, tight_box
+from masklet.simulated_user import center_click
 from masklet.types import Prompt
 
 Given = Literal["mask", "box", "1 click", "3 clicks", "5 clicks"]
@@ -26,7 +27,7 @@ def give(video: Following, frame: int, id: int, truth: np.ndarray, given: Given)
     if clicks is not None:
         click(video, frame, id, truth, None, clicks)
     else:
-        video.prompt(frame, id, Prompt(mask=truth) if given == "mask" else Prompt(box=box_around(truth)))
+        video.prompt(frame, id, Prompt(mask=truth) if given == "mask" else Prompt(box=tight_box(truth)))
 
 
 def click(
@@ -43,8 +44,3 @@ def click(
 def next_click(answer: np.ndarray | None, truth: np.ndarray) -> Prompt:
     guess = None if answer is None else torch.from_numpy(answer)[None]
     return center_click(guess, torch.from_numpy(truth)[None]).prompt(0)
-
-
-def box_around(truth: np.ndarray) -> tuple[float, float, float, float]:
-    x0, y0, x1, y1 = tight_box(torch.from_numpy(truth)[None])[0].tolist()
-    return x0, y0, x1, y1

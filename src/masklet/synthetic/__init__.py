@@ -13,6 +13,7 @@ from dataclasses import astuple, dataclass
 import numpy as np
 from numpy.random import Generator
 
+from masklet.boxes import box_area, tight_box
 from masklet.synthetic import director
 from masklet.synthetic.clip import Clip
 from masklet.synthetic.director import Stock
@@ -121,5 +122,4 @@ class Composer:
 
 def _box_area(mask: np.ndarray) -> float:
     """The part of a frame that the box around a mask takes."""
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    return float((rows[-1] - rows[0] + 1) * (columns[-1] - columns[0] + 1) / mask.size) if len(rows) else 0.0
+    return box_area(tight_box(mask) or (0, 0, 0, 0)) / mask.size

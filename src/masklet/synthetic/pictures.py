@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, UInt8
 
+from masklet.boxes import tight_box
 from masklet.datasets import DatasetItem, find_items
 from masklet.files import atomic_write
 
@@ -70,10 +71,7 @@ class Picture:
 def make_picture(name: str, pixels: np.ndarray, masks: Sequence[np.ndarray]) -> Picture:
     """Pack a picture and those of its masks that are neither specks nor the whole of it."""
     kept = [mask for mask in masks if SMALLEST <= mask.mean() <= LARGEST]
-    boxes = []
-    for mask in kept:
-        xs, ys = np.flatnonzero(mask.any(axis=0)), np.flatnonzero(mask.any(axis=1))
-        boxes.append((int(xs[0]), int(ys[0]), int(xs[-1]) + 1, int(ys[-1]) + 1))
+    boxes = [box for mask in kept if (box := tight_box(mask))]
     bits = tuple(np.packbits(mask[y0:y1, x0:x1]) for mask, (x0, y0, x1, y1) in zip(kept, boxes, strict=True))
     return Picture(name, pixels, tuple(boxes), bits)
 

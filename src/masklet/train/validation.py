@@ -17,6 +17,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from masklet import simulated_user
+from masklet.boxes import tight_boxes
 from masklet.model import Sam2
 from masklet.synthetic.clip import Clip
 from masklet.train.losses import true_iou
@@ -91,7 +92,7 @@ def answer_still(model: Sam2, still: Clip) -> StillAnswers:
     for _ in range(CLICKS - 1):
         points = points.and_click(simulated_user.center_click(_mask(answer, truth), truth))
         answer = _single(model, features, context, points, answer)
-    box = _single(model, features, context, Points.box(simulated_user.tight_box(truth)), None)
+    box = _single(model, features, context, Points.box(tight_boxes(truth)), None)
     return StillAnswers(first.logits, prediction.logits, prediction.iou, answer, box)
 
 

@@ -6,14 +6,14 @@ import math
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
+from masklet.boxes import box_iou
 from masklet.tracking.bank import MemoryPolicy, Recency
 from masklet.tracking.policies.dam4sam import Dam4Sam
 from masklet.tracking.policies.gated import Gated
-from masklet.tracking.policies.motion import Motion, box_iou, tight_boxes
+from masklet.tracking.policies.motion import Motion
 from masklet.tracking.policies.sam2long import weights
 from masklet.tracking.policies.samurai import Samurai
 
@@ -227,13 +227,3 @@ def test_the_filter_is_the_textbook_one() -> None:
     rest = np.eye(8) - gain @ look
     np.testing.assert_allclose(after.mean, motion.mean + gain @ (seen - look @ motion.mean))
     np.testing.assert_allclose(after.covariance, rest @ p @ rest.T + gain @ noise @ gain.T, atol=1e-9)
-
-
-@given(st.lists(st.tuples(*[st.integers(0, 6)] * 4), min_size=1, max_size=4))
-def test_boxes_are_tight(rectangles: list[tuple[int, int, int, int]]) -> None:
-    logits = torch.full((len(rectangles), 8, 9), -1.0)
-    for each, (x, y, width, height) in zip(logits, rectangles, strict=True):
-        each[y : y + height, x : x + width] = 2.0
-    for mask, box in zip(logits > 0, tight_boxes(logits).tolist(), strict=True):
-        ys, xs = np.nonzero(mask.numpy())
-        assert box == ([xs.min(), ys.min(), xs.max() + 1, ys.max() + 1] if len(xs) else [0, 0, 0, 0])

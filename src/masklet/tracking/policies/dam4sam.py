@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from masklet.boxes import Box, box_iou, tight_box
 from masklet.tracking.bank import WINDOW, MemoryBank, Recency, reach_of
-from masklet.tracking.policies.motion import Box, box_iou, tight_boxes
 from masklet.types import Candidates, Memory, MemorySelection
 
 ANCHORS = 3  # that are looked at, beside the first prompted frame
@@ -141,5 +141,4 @@ def _largest(mask: np.ndarray) -> np.ndarray:
 
 
 def _box(mask: np.ndarray) -> Box:
-    x0, y0, x1, y1 = tight_boxes(torch.from_numpy(mask)[None].float())[0].tolist()
-    return x0, y0, x1, y1
+    return tight_box(mask) or (0, 0, 0, 0)

@@ -1,15 +1,13 @@
-"""A box that moves steadily: the Kalman filter of DeepSORT (arXiv 1703.07402), and boxes around masks."""
+"""A box that moves steadily: the Kalman filter of DeepSORT (arXiv 1703.07402)."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from jaxtyping import Float
-from torch import Tensor
 
-Box = tuple[float, float, float, float]  # x0, y0, x1, y1
+from masklet.boxes import Box
 
 POSITION = 1 / 20  # standard deviations, of the height
 VELOCITY = 1 / 160
@@ -59,31 +57,3 @@ class Motion:
 def _measured(box: Box) -> np.ndarray:
     x0, y0, x1, y1 = box
     return np.array([(x0 + x1) / 2, (y0 + y1) / 2, (x1 - x0) / (y1 - y0), y1 - y0])
-
-
-def has_area(box: Box) -> bool:
-    return box[2] > box[0] and box[3] > box[1]
-
-
-def box_iou(one: Box, other: Box) -> float:
-    """0 where one of them has no area."""
-    width = min(one[2], other[2]) - max(one[0], other[0])
-    height = min(one[3], other[3]) - max(one[1], other[1])
-    if width <= 0 or height <= 0:
-        return 0.0
-    both = (one[2] - one[0]) * (one[3] - one[1]) + (other[2] - other[0]) * (other[3] - other[1])
-    return width * height / (both - width * height)
-
-
-def tight_boxes(logits: Float[Tensor, "m h w"]) -> Float[Tensor, "m 4"]:
-    """Boxes around what is above 0, far sides exclusive; zeros where nothing is. They stay on the device."""
-    inside = logits > 0
-    sides = []
-    for along in (1, 2):  # columns, then rows
-        shown = inside.any(dim=along).int()
-        first = shown.argmax(dim=1)
-        last = shown.shape[1] - shown.flip(1).argmax(dim=1)
-        sides.append((first, last))
-    (x0, x1), (y0, y1) = sides
-    boxes = torch.stack([x0, y0, x1, y1], dim=1)
-    return torch.where(inside.flatten(1).any(dim=1)[:, None], boxes, 0).to(logits.dtype)

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from masklet.boxes import Box, box_area, box_iou, tight_boxes
 from masklet.tracking.bank import WINDOW, MemoryBank, Recency, prompted_pointers, reach_of
 from masklet.tracking.policies.gated import latest
-from masklet.tracking.policies.motion import Box, Motion, box_iou, has_area, tight_boxes
+from masklet.tracking.policies.motion import Motion
 from masklet.types import Candidates, Memory, MemorySelection
 
 STEADY = 15  # frames after which the motion has a say
@@ -99,7 +100,7 @@ class Samurai(Recency):
         return self._steady >= STEADY
 
     def _choice(self, candidates: Candidates) -> Choice:
-        told = torch.cat([tight_boxes(candidates.logits[0]), candidates.iou[0, :, None]], dim=1).tolist()
+        told = torch.cat([tight_boxes(candidates.logits[0] > 0), candidates.iou[0, :, None]], dim=1).tolist()
         boxes, ious = [(x0, y0, x1, y1) for x0, y0, x1, y1, _ in told], [each[4] for each in told]
         if self._motion is None or not self._leads:
             best = ious.index(max(ious))
@@ -112,7 +113,7 @@ class Samurai(Recency):
         return Choice(best, ious[best], boxes[best], motions[best])
 
     def _learn(self, choice: Choice) -> None:
-        if not has_area(choice.box):  # there is nothing to follow
+        if not box_area(choice.box):  # there is nothing to follow
             self._steady = 0
         elif self._motion is None or self._steady == 0:
             self._motion, self._steady = Motion.at(choice.box), 1
