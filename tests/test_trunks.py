@@ -17,9 +17,8 @@ from masklet.config import NANO, NANO_LITE0, NANO_LITE2, Sam2Config, toy
 from masklet.errors import CheckpointError, MissingExtra
 from masklet.model import Sam2
 from masklet.nn.trunks import EfficientNetLite, block_count, make_trunk
-from masklet.train.lora import adapt, merged
-from masklet.train.mae.network import Grid
-from masklet.train.presets import groups, prepare
+from masklet.train.masked_autoencoder import Grid
+from masklet.train.parameters import add_adapters, freeze_parameters, merge_adapters, optimizer_groups
 from masklet.train.state import initialise
 from masklet.transforms import MEAN, STD
 
@@ -117,7 +116,7 @@ def test_torch_encodes_where_the_kernels_cannot() -> None:
 
 
 def test_masking_refuses_it() -> None:
-    with pytest.raises(ValueError, match="efficientnet-lite0 has none"):
+    with pytest.raises(ValueError, match="efficientnet-lite0 has no windows"):
         Grid.of(NANO_LITE0)
 
 
@@ -133,26 +132,26 @@ def test_a_beginner_has_the_published_trunk() -> None:
 def test_adapters_learn_what_is_linear_in_it() -> None:
     model = Sam2(small())
     before = {name: weight.clone() for name, weight in model.state_dict().items()}
-    adapt(model)
+    add_adapters(model)
     learning = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
     trunk = "image_encoder.trunk.blocks.3"
     assert f"{trunk}.expand.parametrizations.weight.0.up" in learning
     assert not any("depthwise" in name for name in learning if ".trunk." in name)
     assert not any("lateral" in name for name in learning)
-    torch.testing.assert_close(merged(model), before)
+    torch.testing.assert_close(merge_adapters(model), before)
 
 
 def test_early_blocks_learn_more_slowly_and_presets_freeze_it() -> None:
     model, config = Sam2(small()), small()
-    prepare(model, "everything")
+    freeze_parameters(model, "everything")
     pace = {
-        id(parameter): group["pace"]
-        for group in groups(model, config, weight_decay=0.1, trunk_pace=0.5, layer_decay=0.9)
+        id(parameter): group["lr_scale"]
+        for group in optimizer_groups(model, config, weight_decay=0.1, trunk_lr_scale=0.5, layer_decay=0.9)
         for parameter in group["params"]
     }
     trunk = model.image_encoder.trunk
     assert isinstance(trunk, EfficientNetLite)
     assert pace[id(trunk.stem.weight)] == pytest.approx(0.5 * 0.9 ** (len(trunk.blocks) + 1))
     assert pace[id(trunk.blocks[-1].project.weight)] == pytest.approx(0.5 * 0.9)
-    prepare(model, "memory")
+    freeze_parameters(model, "memory")
     assert not any(parameter.requires_grad for parameter in model.image_encoder.parameters())

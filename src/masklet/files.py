@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from masklet.errors import MaskletError, MediaError
@@ -74,4 +74,5 @@ def atomic_write(path: StrPath, error: type[MaskletError] = MediaError) -> Itera
             part.chmod(mode)
             os.replace(part, path)
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):  # the error above says more
+            part.unlink(missing_ok=True)

@@ -11,31 +11,30 @@ import torch
 from masklet import checkpoint
 from masklet.errors import CheckpointError, MaskletError, MediaError
 from masklet.synthetic.clip import Clip
-from masklet.train import early_stopping as patience
 from masklet.train import loop, state
-from masklet.train.batches import draw, lessons
-from masklet.train.loop import Learner, train
-from masklet.train.recipe import Recipe, Share
-from masklet.train.state import STATE, Run
-from train.toys import discs, exam, recipe, stage
+from masklet.train.batches import draw_batch, load_batches
+from masklet.train.loop import RolloutLoss, train
+from masklet.train.recipe import BatchSource, Recipe
+from masklet.train.state import STATE, TrainingState
+from train.toys import discs, recipe, stage, validation
 
 
-def losses(run: Run, out: Path, **options: Any) -> list[float]:
+def losses(run: TrainingState, out: Path, **options: Any) -> list[float]:
     return [row["loss"] for row in train(run, out, **options) if "loss" in row]
 
 
 def test_a_resumed_run_goes_on_to_the_same_losses(tmp_path: Path) -> None:
     two_stages = replace(recipe(), stages=(stage("small", 3, size=32), stage("large", 3)))
-    whole = losses(Run.begin(two_stages), tmp_path / "whole")
+    whole = losses(TrainingState.begin(two_stages), tmp_path / "whole")
 
-    stopped = Run.begin(two_stages)
+    stopped = TrainingState.begin(two_stages)
     first = []
     for row in train(stopped, tmp_path / "stopped", save_every=2):
         first.append(row["loss"])
         if row["step"] == 3:  # a step after the last checkpoint
             break
     torch.manual_seed(99)
-    resumed = Run.begin(two_stages)
+    resumed = TrainingState.begin(two_stages)
     resumed.resume(tmp_path / "stopped" / STATE)
     assert resumed.step == 2
     assert first[:2] + losses(resumed, tmp_path / "stopped") == whole
@@ -45,13 +44,13 @@ def test_a_resumed_run_goes_on_to_the_same_losses(tmp_path: Path) -> None:
 
 
 def test_another_recipes_checkpoint_is_refused(tmp_path: Path) -> None:
-    losses(Run.begin(recipe(1)), tmp_path)
-    with pytest.raises(CheckpointError, match="a folder of its own"):
-        Run.begin(recipe(1, preset="decoder")).resume(tmp_path / STATE)
+    losses(TrainingState.begin(recipe(1)), tmp_path)
+    with pytest.raises(CheckpointError, match="a new folder"):
+        TrainingState.begin(recipe(1, preset="decoder")).resume(tmp_path / STATE)
 
 
 def test_the_weights_move_and_the_average_lags_behind(tmp_path: Path) -> None:
-    run = Run.begin(recipe(3, ema=0.9))
+    run = TrainingState.begin(recipe(3, ema=0.9))
     before = run.averaged().mask_decoder.iou_token.weight.clone()
     losses(run, tmp_path)
     now, average = run.model.mask_decoder.iou_token.weight, run.averaged().mask_decoder.iou_token.weight
@@ -61,22 +60,24 @@ def test_the_weights_move_and_the_average_lags_behind(tmp_path: Path) -> None:
 def test_parts_of_a_step_are_as_good_as_processes(tmp_path: Path) -> None:
     """Two batches a step draw what two processes would; without them, each draws the first."""
     plan = recipe(2, accumulate=2)
-    first, second = draw(plan, plan.stages[0], 0, 0), draw(plan, plan.stages[0], 0, 1)
+    first, second = draw_batch(plan, plan.stages[0], 0, 0), draw_batch(plan, plan.stages[0], 0, 1)
     assert first.plan == second.plan and first.seed != second.seed
     assert (first.batch.images != second.batch.images).any()
-    rows = [row for row in train(Run.begin(plan), tmp_path) if "loss" in row]
+    rows = [row for row in train(TrainingState.begin(plan), tmp_path) if "loss" in row]
     assert rows[0]["objects"] == len(first.batch) + len(second.batch)
 
 
 def test_workers_draw_the_same_lessons() -> None:
     plan = recipe(3)
-    alone, helped = (list(lessons(plan, plan.stages[0], range(3), range(1), workers)) for workers in (0, 2))
+    alone, helped = (
+        list(load_batches(plan, plan.stages[0], range(3), range(1), workers)) for workers in (0, 2)
+    )
     for one, other in zip(alone, helped, strict=True):
         assert one[0].plan == other[0].plan and one[0].seed == other[0].seed
         assert torch.equal(one[0].batch.images, other[0].batch.images)
 
 
-class Failing(Learner):
+class Failing(RolloutLoss):
     """Loses its way at some steps."""
 
     failing: tuple[int, ...] = (1,)
@@ -91,9 +92,9 @@ class Failing(Learner):
 def test_a_step_that_is_not_finite_is_passed_over_and_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(loop, "Learner", Failing)
+    monkeypatch.setattr(loop, "RolloutLoss", Failing)
     monkeypatch.setattr(Failing, "calls", 0)
-    run = Run.begin(recipe(3))
+    run = TrainingState.begin(recipe(3))
     before = run.model.mask_decoder.iou_token.weight.detach().clone()
     found = []
     for row in train(run, tmp_path):
@@ -102,15 +103,17 @@ def test_a_step_that_is_not_finite_is_passed_over_and_reported(
         before = run.model.mask_decoder.iou_token.weight.detach().clone()
         assert bool(moved) == (row["step"] != 2)
     assert [str(loss) == "nan" for loss in found] == [False, True, False]
-    assert "step 1 has no finite gradient" in caplog.text and "(loss nan, from only-" in caplog.text
+    assert (
+        "skipped step 1: its gradient is not finite" in caplog.text and "(loss nan, from only-" in caplog.text
+    )
     assert all(each.isfinite().all() for each in run.model.parameters())
 
 
 def test_a_run_without_hope_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loop, "Learner", Failing)
+    monkeypatch.setattr(loop, "RolloutLoss", Failing)
     monkeypatch.setattr(Failing, "failing", range(100))
-    monkeypatch.setattr(patience, "LIMIT", 3)
-    run = Run.begin(recipe(9))
+    monkeypatch.setattr(loop, "MAX_SKIPPED_STEPS", 3)
+    run = TrainingState.begin(recipe(9))
     with pytest.raises(MaskletError, match="lower the learning rate"):
         losses(run, tmp_path)
     assert run.step == 3
@@ -119,7 +122,7 @@ def test_a_run_without_hope_says_what_to_do(tmp_path: Path, monkeypatch: pytest.
 def test_a_full_disk_keeps_the_checkpoint_before(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    run = Run.begin(recipe(4))
+    run = TrainingState.begin(recipe(4))
     rows = train(run, tmp_path, save_every=1)
     next(rows)
     next(rows)  # by now the first step is saved
@@ -132,11 +135,11 @@ def test_a_full_disk_keeps_the_checkpoint_before(
     monkeypatch.setattr(state.torch, "save", full)
     next(rows)
     assert (tmp_path / STATE).read_bytes() == kept
-    assert "step 2 is not saved" in caplog.text and "No space left" in caplog.text
+    assert "step 2 was not saved" in caplog.text and "No space left" in caplog.text
     assert [each.name for each in tmp_path.iterdir()] == [STATE]
     monkeypatch.undo()
     assert len(list(rows)) == 1
-    resumed = Run.begin(recipe(4))
+    resumed = TrainingState.begin(recipe(4))
     resumed.resume(tmp_path / STATE)
     assert resumed.step == 4
 
@@ -151,9 +154,9 @@ def test_an_unreadable_sample_is_named_and_replaced(tmp_path: Path, caplog: pyte
             raise MediaError("holiday/broken.jpg cannot be read: it is cut short.")
         return good(number)
 
-    spoilt = replace(recipe(2), stages=(stage("only", 2, Share(sometimes, 1)),))
+    spoilt = replace(recipe(2), stages=(stage("only", 2, BatchSource(sometimes, 1)),))
     with caplog.at_level(logging.WARNING):
-        assert len(losses(Run.begin(spoilt), tmp_path)) == 2
+        assert len(losses(TrainingState.begin(spoilt), tmp_path)) == 2
     assert caplog.text.count("holiday/broken.jpg") == 2
 
 
@@ -161,15 +164,15 @@ def test_where_nothing_can_be_read_the_run_ends_with_the_reason(tmp_path: Path) 
     def never(number: int) -> Clip:
         raise MediaError("nothing here")
 
-    empty: Recipe = replace(recipe(2), stages=(stage("only", 2, Share(never, 1)),))
+    empty: Recipe = replace(recipe(2), stages=(stage("only", 2, BatchSource(never, 1)),))
     with pytest.raises(MediaError, match="nothing here"):
-        losses(Run.begin(empty), tmp_path)
+        losses(TrainingState.begin(empty), tmp_path)
 
 
 def test_the_best_weights_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scores = iter([0.1, 0.5, 0.3])
-    monkeypatch.setattr(loop, "examine", lambda model, exam: {"box": 0.0, "mean": next(scores)})
-    run = Run.begin(recipe(4, exam=exam(every=2)))
+    monkeypatch.setattr(loop, "validate", lambda model, validation: {"box": 0.0, "mean": next(scores)})
+    run = TrainingState.begin(recipe(4, validation=validation(every=2)))
     kept = {}
     for row in train(run, tmp_path):
         if "loss" not in row:
@@ -177,16 +180,16 @@ def test_the_best_weights_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert list(kept) == [0, 2, 4]
     assert kept[0] != kept[2] == kept[4]
     assert checkpoint.load(tmp_path / loop.BEST).config == run.recipe.config
-    again = Run.begin(recipe(4))
+    again = TrainingState.begin(recipe(4))
     again.resume(tmp_path / STATE)
     assert again.best == 0.5
 
 
 def test_rates_rise_and_fall() -> None:
     long = recipe(100)
-    cosine = replace(long, warmup=10, stages=(replace(long.stages[0], decline="cosine"),))
-    rates = [now[1] for step in range(100) if (now := cosine.at(step)) is not None]
+    cosine = replace(long, warmup=10, stages=(replace(long.stages[0], schedule="cosine"),))
+    rates = [now[1] for step in range(100) if (now := cosine.stage_at(step)) is not None]
     assert rates[0] == pytest.approx(1e-4) and max(rates) == rates[9]
     assert rates[50] == pytest.approx((1e-3 + 1e-4) / 2) and rates[-1] == pytest.approx(1e-4, rel=0.01)
     straight = replace(long, warmup=1)
-    assert straight.at(50)[1] == pytest.approx((1e-3 + 1e-4) / 2) and straight.at(100) is None
+    assert straight.stage_at(50)[1] == pytest.approx((1e-3 + 1e-4) / 2) and straight.stage_at(100) is None

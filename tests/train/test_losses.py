@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from masklet.train.losses import Blame, blame, dice_loss, focal_loss, true_iou
+from masklet.train.losses import Losses, compute_losses, dice_loss, focal_loss, true_iou
 from masklet.types import Candidates
 
 SURE = 20.0
@@ -51,7 +51,7 @@ def test_only_the_best_candidate_learns_its_mask_and_all_learn_their_iou() -> No
     good = (truth[:, None].float() * 2 - 1) * 2
     logits = torch.cat([-good, good, torch.zeros_like(good)], dim=1).requires_grad_()
     iou = torch.tensor([[0.5, 0.5, 0.5]], requires_grad=True)
-    blame(offered(logits, iou), truth, 8).total().backward()
+    compute_losses(offered(logits, iou), truth, 8).total().backward()
     assert logits.grad is not None and iou.grad is not None
     assert logits.grad[0, 1].any() and not logits.grad[0, [0, 2]].any()
     # The first is all wrong and the third all empty: both IoU 0. The second is right: IoU 1.
@@ -62,7 +62,7 @@ def test_where_the_object_is_absent_only_the_object_score_learns() -> None:
     logits = torch.randn(1, 3, 8, 8, requires_grad=True)
     iou = torch.full((1, 3), 0.5, requires_grad=True)
     candidates = offered(logits, iou, score=2.0)
-    found = blame(candidates, torch.zeros(1, 8, 8, dtype=torch.bool), 8)
+    found = compute_losses(candidates, torch.zeros(1, 8, 8, dtype=torch.bool), 8)
     found.total().backward()
     assert [each.item() for each in (found.focal, found.dice, found.iou)] == [0, 0, 0]
     assert found.score.item() == pytest.approx(math.log(1 + math.exp(2)), rel=1e-5)
@@ -71,5 +71,5 @@ def test_where_the_object_is_absent_only_the_object_score_learns() -> None:
 
 def test_losses_are_weighed_as_in_the_paper() -> None:
     parts = [torch.tensor(value) for value in (1.0, 10.0, 100.0, 1000.0)]
-    assert float(Blame(*parts).total()) == 20 + 10 + 100 + 1000
-    assert float(Blame(*parts).total(focal=1.0)) == 1 + 10 + 100 + 1000
+    assert float(Losses(*parts).total()) == 20 + 10 + 100 + 1000
+    assert float(Losses(*parts).total(focal=1.0)) == 1 + 10 + 100 + 1000

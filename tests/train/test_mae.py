@@ -14,14 +14,13 @@ from masklet.config import LARGE, NANO, TINY, Sam2Config, toy
 from masklet.errors import CheckpointError, MaskletError, MediaError
 from masklet.nn.trunks.hiera import Hiera
 from masklet.train.loop import LAST
-from masklet.train.mae.course import Pretrained, Pretraining, pretrain
-from masklet.train.mae.network import UNIT, Grid, MaskedAutoencoder
-from masklet.train.mae.pictures import Crops, divide_pictures
-from masklet.train.options import Order
+from masklet.train.masked_autoencoder import UNIT, Grid, MaskedAutoencoder
+from masklet.train.options import TrainingOptions
+from masklet.train.pretraining import Crops, PretrainingRecipe, PretrainingState, pretrain, split_pictures
 from masklet.train.recipe import Recipe
-from masklet.train.run import Course
-from masklet.train.run_log import read_rows
-from masklet.train.state import STATE, Run
+from masklet.train.report import read_log
+from masklet.train.run import TrainingRun
+from masklet.train.state import STATE, TrainingState
 from train.toys import discs, stage
 
 SMALL = replace(toy(image_size=128), windows=(8, 4, 4, 2))  # two by two windows of two by two units
@@ -36,14 +35,14 @@ def network(config: Sam2Config = SMALL) -> MaskedAutoencoder:
     return MaskedAutoencoder(config, width=32, depth=1)
 
 
-def recipe(steps: int, **changes: object) -> Pretraining:
-    made = Pretraining(
+def recipe(steps: int, **changes: object) -> PretrainingRecipe:
+    made = PretrainingRecipe(
         SMALL,
         lambda number: images(8)[number % 8],
         pictures=8,
-        held_back=list(images(2)),
+        validation=list(images(2)),
         steps=steps,
-        rate=3e-3,
+        learning_rate=3e-3,
         warmup=1,
         width=64,
         depth=1,
@@ -52,7 +51,7 @@ def recipe(steps: int, **changes: object) -> Pretraining:
     return replace(made, **changes)
 
 
-def losses(run: Pretrained, out: Path, **options: int) -> list[float]:
+def losses(run: PretrainingState, out: Path, **options: int) -> list[float]:
     return [row["loss"] for row in pretrain(run, out, **options) if "loss" in row]
 
 
@@ -90,7 +89,7 @@ def test_with_nothing_hidden_it_is_the_trunk_itself(config: Sam2Config) -> None:
     trunk.load_state_dict(auto.trunk.state_dict())
     image = torch.randn(2, 3, config.image_size, config.image_size)
     with torch.no_grad():
-        cut = auto.see(image, torch.zeros(2, auto.grid.units, dtype=torch.bool))
+        cut = auto.encode_visible(image, torch.zeros(2, auto.grid.units, dtype=torch.bool))
         for whole, units in zip(trunk(image), cut, strict=True):
             joined = auto.grid.join(units.unflatten(0, (2, -1))).permute(0, 3, 1, 2)
             torch.testing.assert_close(joined, whole, atol=1e-4, rtol=1e-4)
@@ -100,7 +99,7 @@ def test_gradients_reach_only_what_is_seen() -> None:
     auto = network()
     hidden = auto.grid.hide(2, torch.Generator().manual_seed(0))
     image = torch.randn(2, 3, 128, 128, requires_grad=True)
-    sum(each.square().sum() for each in auto.see(image, hidden)).backward()
+    sum(each.square().sum() for each in auto.encode_visible(image, hidden)).backward()
     assert image.grad is not None
     reached = auto.grid.cut(image.grad.permute(0, 2, 3, 1)).flatten(2).abs().sum(dim=2) > 0
     assert torch.equal(reached, ~hidden)
@@ -124,36 +123,36 @@ def test_visible_units_are_shown_as_they_are() -> None:
     hidden = auto.grid.hide(1, torch.Generator().manual_seed(0))
     image = torch.randn(1, 3, 128, 128)
     with torch.no_grad():
-        same = (auto.painted(image, hidden) - image).abs().permute(0, 2, 3, 1) < 1e-4
+        same = (auto.reconstruct(image, hidden) - image).abs().permute(0, 2, 3, 1) < 1e-4
     assert torch.equal(auto.grid.cut(same.float()).flatten(2).mean(dim=2) == 1, ~hidden)
 
 
 def test_the_loss_falls_and_the_trunk_is_handed_on(tmp_path: Path) -> None:
-    run = Pretrained.begin(recipe(40))
+    run = PretrainingState.begin(recipe(40))
     found = losses(run, tmp_path)
     assert np.mean(found[-5:]) < 0.8 * np.mean(found[:3])
 
     start = str(tmp_path / LAST)
     trained = run.network.trunk.state_dict()
-    interactive = Run.begin(Recipe(SMALL, (stage("only", 1, size=128),), start=start))
+    interactive = TrainingState.begin(Recipe(SMALL, (stage("only", 1, size=128),), start=start))
     handed = interactive.model.image_encoder.trunk.state_dict()
     assert all(torch.equal(handed[name], trained[name]) for name in trained)
-    again = Pretrained.begin(recipe(1, start=start)).network.trunk.state_dict()
+    again = PretrainingState.begin(recipe(1, start=start)).network.trunk.state_dict()
     assert all(torch.equal(again[name], trained[name]) for name in trained)
 
 
 def test_a_stopped_run_goes_on_to_the_same_losses(tmp_path: Path) -> None:
-    whole = losses(Pretrained.begin(recipe(6)), tmp_path / "whole")
-    rows = pretrain(Pretrained.begin(recipe(6)), tmp_path / "stopped", save_every=2)
+    whole = losses(PretrainingState.begin(recipe(6)), tmp_path / "whole")
+    rows = pretrain(PretrainingState.begin(recipe(6)), tmp_path / "stopped", save_every=2)
     first = [next(rows) for _ in range(4)]
     assert first[-1]["step"] == 3
     rows.close()
-    resumed = Pretrained.begin(recipe(6))
+    resumed = PretrainingState.begin(recipe(6))
     resumed.resume(tmp_path / "stopped" / STATE)
     assert resumed.step == 2
     assert losses(resumed, tmp_path / "stopped") == whole[2:]
-    with pytest.raises(CheckpointError, match="a folder of its own"):
-        Pretrained.begin(recipe(6, depth=2)).resume(tmp_path / "stopped" / STATE)
+    with pytest.raises(CheckpointError, match="a new folder"):
+        PretrainingState.begin(recipe(6, depth=2)).resume(tmp_path / "stopped" / STATE)
 
 
 @pytest.fixture
@@ -166,7 +165,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_crops_are_functions_of_their_number(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
-    learn, held = divide_pictures(folder)
+    learn, held = split_pictures(folder)
     assert len(learn) == 3 and len(held) == 1
     crops = Crops(learn, 64, seed=1)
     assert (crops.crop(5) == crops.crop(5)).all() and (crops.crop(5) != crops.crop(6)).any()
@@ -179,17 +178,19 @@ def test_crops_are_functions_of_their_number(folder: Path, caplog: pytest.LogCap
 
 
 def test_the_recipe_runs_and_shows_what_it_painted(folder: Path, tmp_path: Path) -> None:
-    checkpoint.save(Run.begin(Recipe(SMALL, (stage("only", 1),))).averaged(), tmp_path / "start.safetensors")
-    order = Order(folder, model=str(tmp_path / "start.safetensors"), steps=2)
-    list(Course.begin("mae", order, tmp_path / "out").rows())
-    assert [row["step"] for row in read_rows(tmp_path / "out")] == [0, 1, 1, 2, 2]
+    checkpoint.save(
+        TrainingState.begin(Recipe(SMALL, (stage("only", 1),))).averaged(), tmp_path / "start.safetensors"
+    )
+    options = TrainingOptions(folder, model=str(tmp_path / "start.safetensors"), steps=2)
+    list(TrainingRun.begin("mae", options, tmp_path / "out").rows())
+    assert [row["step"] for row in read_log(tmp_path / "out")] == [0, 1, 1, 2, 2]
     page = (tmp_path / "out" / "report.html").read_text()
-    assert page.count("data:image/jpeg") == 3 and "what the trunk saw" in page
+    assert page.count("data:image/jpeg") == 3 and "visible to the trunk" in page
     assert checkpoint.load(tmp_path / "out" / LAST).config == replace(SMALL, image_size=64)
 
 
-def test_an_order_may_begin_from_nothing(tmp_path: Path) -> None:
-    assert Order(tmp_path, model="new-tiny").beginning("nano") == (TINY, None)
-    assert Order(tmp_path).beginning("nano") == (NANO, "nano")
+def test_the_options_may_ask_for_random_weights(tmp_path: Path) -> None:
+    assert TrainingOptions(tmp_path, model="new-tiny").resolve_model("nano") == (TINY, None)
+    assert TrainingOptions(tmp_path).resolve_model("nano") == (NANO, "nano")
     with pytest.raises(MaskletError, match="new-tiny"):
-        Order(tmp_path, model="new-huge").beginning("nano")
+        TrainingOptions(tmp_path, model="new-huge").resolve_model("nano")

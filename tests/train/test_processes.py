@@ -20,36 +20,36 @@ SCRIPT = """
 import json, os, sys
 from pathlib import Path
 import torch
-from masklet.train.run_log import Journal
+from masklet.train.report import RunLog
 from masklet.train.loop import train
-from masklet.train.state import STATE, Run
+from masklet.train.state import STATE, TrainingState
 from train.toys import recipe
 torch.set_num_threads(1)
 out, steps, accumulate = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
-run = Run.begin(recipe(steps, accumulate=accumulate))
+run = TrainingState.begin(recipe(steps, accumulate=accumulate))
 if (out / STATE).exists():
     run.resume(out / STATE)
-journal = Journal(out) if os.environ.get("RANK", "0") == "0" else None
+run_log = RunLog(out) if os.environ.get("RANK", "0") == "0" else None
 for row in train(run, out, save_every=5):
-    if journal:
-        journal.write(row)
+    if run_log:
+        run_log.write(row)
 """
 
 
-# The recipe that nano is made by: of its first two stages a few steps of one clip, of its exam one still.
+# The recipe that nano is made by: of its first two stages a few steps of one clip, one validation still.
 SHRUNK = """
 from dataclasses import replace
 from masklet.synthetic.stills import plain
-from masklet.train.recipe import Exam
+from masklet.train.recipe import ValidationSet
 from masklet.train.recipes import nano
-from masklet.train.validation import held_back_stills
+from masklet.train.validation import validation_stills
 
-nano.exam = lambda held_back: Exam(held_back_stills([plain(held_back[0], 256)]), every=2)
+nano.validation_set = lambda held_back: ValidationSet(validation_stills([plain(held_back[0], 256)]), every=2)
 
-def recipe(order):
-    whole = nano.recipe(order)
+def recipe(options):
+    whole = nano.recipe(options)
     stages = [
-        replace(stage, steps=2, shares=tuple(replace(share, clips=1) for share in stage.shares))
+        replace(stage, steps=2, sources=tuple(replace(source, clips=1) for source in stage.sources))
         for stage in whole.stages[:2]
     ]
     return replace(whole, stages=tuple(stages))

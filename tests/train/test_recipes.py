@@ -12,23 +12,23 @@ from masklet.config import NANO, toy
 from masklet.errors import MaskletError
 from masklet.model import Sam2
 from masklet.train.loop import BEST, LAST
-from masklet.train.options import Order
-from masklet.train.presets import Preset
+from masklet.train.options import TrainingOptions
+from masklet.train.parameters import Preset
 from masklet.train.recipe import Recipe
-from masklet.train.run import RECIPES, Course, find_recipe
-from masklet.train.run_log import read_rows
-from masklet.train.state import Run
+from masklet.train.report import read_log
+from masklet.train.run import RECIPES, TrainingRun, find_recipe
+from masklet.train.state import TrainingState
 from train.toys import stage, write_coco
 
 FROM_WEIGHTS = ("finetune", "eight_gpus", "images", "lora")
 
 
 @pytest.fixture
-def order(tmp_path: Path) -> Order:
+def options(tmp_path: Path) -> TrainingOptions:
     write_coco(tmp_path / "discs", 3)
     start = tmp_path / "start.safetensors"
-    checkpoint.save(Run.begin(Recipe(toy(), (stage("only", 1),))).averaged(), start)
-    return Order(tmp_path / "discs", model=str(start), steps=1)
+    checkpoint.save(TrainingState.begin(Recipe(toy(), (stage("only", 1),))).averaged(), start)
+    return TrainingOptions(tmp_path / "discs", model=str(start), steps=1)
 
 
 def test_all_recipes_are_known_and_say_their_command_and_cost() -> None:
@@ -38,7 +38,7 @@ def test_all_recipes_are_known_and_say_their_command_and_cost() -> None:
         said = path.read_text().split('"""')[1]
         assert f"masklet train {path.stem} " in said
         assert "Cost: " in said and "Expected score: " in said, path.stem
-    with pytest.raises(MaskletError, match=r"Known are eight_gpus, finetune, .*mae, nano"):
+    with pytest.raises(MaskletError, match=r"Choose from eight_gpus, finetune, .*mae, nano"):
         find_recipe("nono")
 
 
@@ -47,35 +47,39 @@ def test_all_recipes_are_known_and_say_their_command_and_cost() -> None:
     ("name", "preset"),
     [("finetune", None), ("finetune", "memory"), *((name, None) for name in FROM_WEIGHTS[1:])],
 )
-def test_a_recipe_runs(name: str, preset: Preset | None, order: Order, tmp_path: Path) -> None:
-    asked = Order(order.data, model=order.model, preset=preset, steps=1)
-    list(Course.begin(name, asked, tmp_path / "out").rows())
-    assert [row["step"] for row in read_rows(tmp_path / "out")] == [0, 1, 1]
+def test_a_recipe_runs(name: str, preset: Preset | None, options: TrainingOptions, tmp_path: Path) -> None:
+    asked = TrainingOptions(options.data, model=options.model, preset=preset, steps=1)
+    list(TrainingRun.begin(name, asked, tmp_path / "out").rows())
+    assert [row["step"] for row in read_log(tmp_path / "out")] == [0, 1, 1]
     for weights in (BEST, LAST):
         assert checkpoint.load(tmp_path / "out" / weights).config == toy()
     assert "data:image/jpeg" in (tmp_path / "out" / "report.html").read_text()
 
 
 def test_threads_are_shared_out_among_processes_and_else_left_alone(
-    order: Order, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    options: TrainingOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
     torch.set_num_threads(3)
-    Course.begin("finetune", order, tmp_path / "out")
+    TrainingRun.begin("finetune", options, tmp_path / "out")
     assert torch.get_num_threads() == 3
     monkeypatch.setattr(os, "cpu_count", lambda: 8)
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
-    Course.begin("finetune", order, tmp_path / "out")
+    TrainingRun.begin("finetune", options, tmp_path / "out")
     assert torch.get_num_threads() == 2
 
 
-def test_from_nothing_everything_learns_and_fast(order: Order) -> None:
-    made = find_recipe("finetune")(Order(order.data, model="new-tiny", image_size=64, steps=100))
+def test_from_nothing_everything_learns_and_fast(options: TrainingOptions) -> None:
+    made = find_recipe("finetune")(TrainingOptions(options.data, model="new-tiny", image_size=64, steps=100))
     assert isinstance(made, Recipe)
     assert made.start is None and made.preset == "everything" and made.config.image_size == 64
-    assert made.stages[0].rates == (1e-3, 1e-4) and made.layer_decay == 1.0 and made.repeat is None
-    tuned = find_recipe("finetune")(order)
-    assert isinstance(tuned, Recipe) and tuned.preset == "decoder" and tuned.start == order.model
+    assert (
+        made.stages[0].learning_rates == (1e-3, 1e-4)
+        and made.layer_decay == 1.0
+        and made.distinct_clips is None
+    )
+    tuned = find_recipe("finetune")(options)
+    assert isinstance(tuned, Recipe) and tuned.preset == "decoder" and tuned.start == options.model
 
 
 def test_nano_begins_with_other_weights_and_keeps_its_stages_when_shortened(
@@ -84,16 +88,16 @@ def test_nano_begins_with_other_weights_and_keeps_its_stages_when_shortened(
     monkeypatch.chdir(tmp_path)  # pictures are kept in the folder that it runs in
     (tmp_path / "sets").mkdir()
     write_coco(tmp_path / "sets" / "discs", 40)
-    whole = find_recipe("nano")(Order(tmp_path / "sets"))
-    short = find_recipe("nano")(Order(tmp_path / "sets", model="nano", steps=56))
+    whole = find_recipe("nano")(TrainingOptions(tmp_path / "sets"))
+    short = find_recipe("nano")(TrainingOptions(tmp_path / "sets", model="nano", steps=56))
     assert isinstance(whole, Recipe) and isinstance(short, Recipe)
     assert whole.start is None and short.start == "nano"
     taught = tmp_path / "taught.safetensors"  # by auto-encoding, on crops of 128 pixels
     checkpoint.save(Sam2(replace(NANO, image_size=128)), taught)
-    begun = find_recipe("nano")(Order(tmp_path / "sets", model=str(taught)))
+    begun = find_recipe("nano")(TrainingOptions(tmp_path / "sets", model=str(taught)))
     assert isinstance(begun, Recipe) and begun.start == str(taught) and begun.config == NANO
-    Run.begin(begun)
+    TrainingState.begin(begun)
     assert [stage.name for stage in short.stages] == [stage.name for stage in whole.stages]
     assert abs(short.steps - 56) < len(short.stages)
     with pytest.raises(MaskletError, match="networks of nano's numbers"):
-        find_recipe("nano")(Order(tmp_path / "sets", model="new-tiny"))
+        find_recipe("nano")(TrainingOptions(tmp_path / "sets", model="new-tiny"))

@@ -12,7 +12,6 @@ from torch import Tensor
 from masklet.config import toy
 from masklet.model import Sam2
 from masklet.tracking.bank import MemoryBank
-from masklet.train.losses import blame
 from masklet.train.rollout import Batch, Plan, rollout
 from masklet.train.state import initialise
 from masklet.types import Candidates, FrameFeatures, Memory, MemorySelection
@@ -161,7 +160,9 @@ def test_gradients_reach_every_part(model: Sam2) -> None:
         plan = Plan(start, (0,), () if start == "mask" else (0, 2))
         batch = Batch.collate([discs(4)(3)])
         answers = rollout(model, batch, plan, torch.Generator().manual_seed(0), 1)
-        sum(blame(each.candidates, batch.masks[:, each.frame], 32).total() for each in answers).backward()
+        sum(
+            compute_losses(each.candidates, batch.masks[:, each.frame], 32).total() for each in answers
+        ).backward()
     silent = {name for name, each in model.named_parameters() if each.grad is None or not each.grad.any()}
     # Of the three candidates only the best learns its mask.
     silent = {name for name in silent if "mask_heads" not in name}

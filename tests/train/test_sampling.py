@@ -104,8 +104,8 @@ def test_what_cannot_be_read_is_named_and_passed_over(caplog: pytest.LogCaptureF
     bad = DatasetItem("set/bad", broken)
     with caplog.at_level(logging.WARNING):
         assert all(Sampler([bad, *footage(4)], 32, 2, 2, seed=0).clip(number).objects for number in range(12))
-    assert "set/bad is passed over: this.jpg cannot be read." in caplog.text
-    with pytest.raises(MediaError, match=r"20 pieces .* set/bad"):
+    assert "skipped set/bad: this.jpg cannot be read." in caplog.text
+    with pytest.raises(MediaError, match=r"20 videos or pictures .* set/bad"):
         Sampler([bad], 32, 2, 2, seed=0).clip(0)
 
 
@@ -119,7 +119,7 @@ def moving(frames: int = 3) -> Clip:
     "augmentation",
     [
         Augmentation(grey=0.0),
-        Augmentation(grey=0.0, turn=0.0, shear=0.0, mosaic=1.0),
+        Augmentation(grey=0.0, rotation=0.0, shear=0.0, mosaic=1.0),
         Augmentation(grey=0.0, colour=(0.3, 0.3, 0.1), flicker=(0.0, 0.0, 0.0)),
     ],
 )

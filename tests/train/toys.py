@@ -9,12 +9,12 @@ import numpy as np
 
 from masklet.config import toy
 from masklet.synthetic.clip import Clip
-from masklet.train.recipe import Exam, Recipe, Share, Source, Stage
+from masklet.train.recipe import BatchSource, ClipSource, Recipe, Stage, ValidationSet
 
 SIZE = 64
 
 
-def discs(frames: int, objects: int = 1, size: int = SIZE) -> Source:
+def discs(frames: int, objects: int = 1, size: int = SIZE) -> ClipSource:
     """Clips of bright discs that drift over dark noise."""
 
     def clip(number: int) -> Clip:
@@ -36,8 +36,8 @@ def discs(frames: int, objects: int = 1, size: int = SIZE) -> Source:
     return clip
 
 
-def stage(name: str, steps: int, *shares: Share, size: int = SIZE) -> Stage:
-    shares = shares or (Share(discs(1, size=size), 2, 0.5), Share(discs(3, size=size), 1, 0.5))
+def stage(name: str, steps: int, *shares: BatchSource, size: int = SIZE) -> Stage:
+    shares = shares or (BatchSource(discs(1, size=size), 2, 0.5), BatchSource(discs(3, size=size), 1, 0.5))
     return Stage(name, size, steps, (1e-3, 1e-4), shares, loss_size=32, corrections=2)
 
 
@@ -45,8 +45,8 @@ def recipe(steps: int = 6, **changes: Any) -> Recipe:
     return Recipe(toy(), (stage("only", steps),), warmup=1, **changes)
 
 
-def exam(every: int = 3, stills: int = 2, clips: int = 1) -> Exam:
-    return Exam(tuple(map(discs(1, 2), range(stills))), tuple(map(discs(3), range(clips))), every)
+def validation(every: int = 3, stills: int = 2, clips: int = 1) -> ValidationSet:
+    return ValidationSet(tuple(map(discs(1, 2), range(stills))), tuple(map(discs(3), range(clips))), every)
 
 
 def write_coco(folder: Path, count: int) -> None:

@@ -14,22 +14,22 @@ from masklet.synthetic.clip import Clip
 OUTSIDE = (124, 116, 104)  # the mean colour, which the network sees as zeros
 GREY = np.array([0.299, 0.587, 0.114])
 
-Jitter = tuple[float, float, float]  # brightness, contrast, saturation: each changes by up to this share
+Jitter = tuple[float, float, float]  # brightness, contrast, saturation: each changes by up to this fraction
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What may happen to a clip, and how often; the defaults are SAM 2's for fine-tuning on videos.
+    """Probabilities and ranges of the augmentations; the defaults are SAM 2's for fine-tuning on videos.
 
-    turn, shear : degrees, either way
-    colour : one change for the whole clip
-    flicker : one change for each frame
-    mosaic : the clip four times in one picture, one of them with the objects, the others as look-alikes
+    rotation, shear : up to so many degrees, in both directions
+    colour : jitter of the whole clip
+    flicker : jitter of each frame
+    mosaic : the clip four times in one picture; one of them has the labels, the others are distractors
     """
 
     flip: float = 0.5
     reverse: float = 0.5
-    turn: float = 25.0
+    rotation: float = 25.0
     shear: float = 20.0
     colour: Jitter = (0.1, 0.03, 0.03)
     flicker: Jitter = (0.1, 0.05, 0.05)
@@ -37,12 +37,12 @@ class Augmentation:
     mosaic: float = 0.0
 
     def __call__(self, clip: Clip, rng: Generator) -> Clip:
-        """The clip, augmented; where the objects of the first frame would be lost, they are kept instead."""
+        """Augment a clip. A change that would lose an object of the first frame is skipped."""
         if rng.random() < self.reverse and clip.masks[-1].any(axis=(1, 2)).all():
             clip = Clip(clip.images[::-1], clip.masks[::-1])
         if rng.random() < self.flip:
             clip = Clip(clip.images[:, :, ::-1], clip.masks[..., ::-1])
-        moved = _affine(clip, rng, self.turn, self.shear)
+        moved = _affine(clip, rng, self.rotation, self.shear)
         if moved.masks[0].any(axis=(1, 2)).all():
             clip = moved
         clip = self._recolour(clip, rng)
@@ -61,14 +61,14 @@ class Augmentation:
         return replace(clip, images=np.stack(images))
 
 
-def _affine(clip: Clip, rng: Generator, turn: float, shear: float) -> Clip:
-    """Turn and shear about the middle; what lay outside the picture becomes plain."""
+def _affine(clip: Clip, rng: Generator, rotation: float, shear: float) -> Clip:
+    """Rotate and shear about the centre; what comes from outside the picture gets one colour."""
     height, width = clip.images.shape[1:3]
-    angle, slant = np.deg2rad(rng.uniform(-1, 1, 2) * (turn, shear))
-    turned = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    matrix = turned @ [[1.0, np.tan(slant)], [0.0, 1.0]]
-    middle = np.array([(width - 1) / 2, (height - 1) / 2])
-    matrix = np.column_stack([matrix, middle - matrix @ middle])
+    angle, slant = np.deg2rad(rng.uniform(-1, 1, 2) * (rotation, shear))
+    rotated = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    matrix = rotated @ [[1.0, np.tan(slant)], [0.0, 1.0]]
+    centre = np.array([(width - 1) / 2, (height - 1) / 2])
+    matrix = np.column_stack([matrix, centre - matrix @ centre])
     images = [cv2.warpAffine(image, matrix, (width, height), borderValue=OUTSIDE) for image in clip.images]
     flat = clip.masks.reshape(-1, height, width).astype(np.uint8) * 255
     masks = [cv2.warpAffine(mask, matrix, (width, height)) > 127 for mask in flat]

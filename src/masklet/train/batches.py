@@ -1,22 +1,25 @@
-"""What a step of training consists of, as a function of the step: clips, plan and chance.
+"""The batches of a step, as a function of the step, drawn ahead of time by other processes.
 
-So a run that was killed goes on to the same losses without any random state being kept, and other processes
-may draw what comes next.
+A resumed run therefore reaches the same losses without any saved random state.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
+import cv2
 import numpy as np
+from torch.utils.data import DataLoader, Dataset
 
 from masklet.errors import MediaError
 from masklet.synthetic.clip import Clip
-from masklet.train.prefetch import ahead
-from masklet.train.recipe import Recipe, Source, Stage
+from masklet.train.recipe import ClipSource, Recipe, Stage
 from masklet.train.rollout import Batch, Plan
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -24,12 +27,12 @@ ATTEMPTS = 5
 
 
 @dataclass(frozen=True)
-class Lesson:
-    """One batch, and what the simulated user does with it.
+class PlannedBatch:
+    """A batch, and the plan of the simulated user for it.
 
-    seed : of the chance in the user's clicks
-    names : of the batch's clips, the same whenever they come again
-    origins : what the clips are from, to be named when something goes wrong with them
+    seed : of the user's clicks
+    names : of the batch's clips; equal names mean equal clips
+    origins : the files that the clips come from, for messages
     """
 
     plan: Plan
@@ -39,37 +42,73 @@ class Lesson:
     origins: tuple[str, ...]
 
 
-def draw(recipe: Recipe, stage: Stage, step: int, part: int) -> Lesson:
-    """One of the batches of a step. All parts share the plan; clips and clicks are each part's own."""
+def draw_batch(recipe: Recipe, stage: Stage, step: int, part: int) -> PlannedBatch:
+    """Draw one of the batches of a step. All parts share the plan; each part has its own clips and clicks."""
     shared = np.random.default_rng([recipe.seed, step])
-    weights = np.array([share.weight for share in stage.shares])
+    weights = np.array([source.weight for source in stage.sources])
     kind = int(shared.choice(len(weights), p=weights / weights.sum()))
-    share = stage.shares[kind]
-    numbers = np.random.default_rng([recipe.seed, step, part]).integers(2**40, size=share.clips).tolist()
-    if recipe.repeat is not None:
-        numbers = [number % recipe.repeat for number in numbers]
-    clips = [_readable(share.source, number) for number in numbers]
+    source = stage.sources[kind]
+    numbers = np.random.default_rng([recipe.seed, step, part]).integers(2**40, size=source.clips).tolist()
+    if recipe.distinct_clips is not None:
+        numbers = [number % recipe.distinct_clips for number in numbers]
+    clips = [_read_clip(source.source, number) for number in numbers]
     batch = Batch.collate(clips)
     plan = Plan.draw(batch.images.shape[1], shared)
     names = tuple(f"{stage.name}-{kind}-{number}".replace(" ", "-") for number in numbers)
     origins = tuple(clip.name or name for clip, name in zip(clips, names, strict=True))
-    return Lesson(plan, batch, int(shared.integers(2**40)) + part, names, origins)
+    return PlannedBatch(plan, batch, int(shared.integers(2**40)) + part, names, origins)
 
 
-def _readable(source: Source, number: int) -> Clip:
-    """The clip of a number; where it cannot be read, another."""
+def _read_clip(source: ClipSource, number: int) -> Clip:
+    """The clip of that number; if it cannot be read, another."""
     for attempt in range(ATTEMPTS):
         try:
             return source(number + attempt * 2**40)
         except MediaError as error:
-            log.warning("clip %d is passed over: %s", number, error)
+            log.warning("skipped clip %d: %s", number, error)
             last = error
     raise last
 
 
-def lessons(recipe: Recipe, stage: Stage, steps: range, parts: range, workers: int) -> Iterable[list[Lesson]]:
-    """What one process does in a range of steps.
+def load_batches(
+    recipe: Recipe, stage: Stage, steps: range, parts: range, workers: int
+) -> Iterable[list[PlannedBatch]]:
+    """The batches of one process for a range of steps.
 
-    workers : processes that draw ahead; 0 draws when asked
+    workers : processes that draw ahead; 0 draws on request
     """
-    return ahead(lambda step: [draw(recipe, stage, step, part) for part in parts], steps, workers)
+    return prefetch(lambda step: [draw_batch(recipe, stage, step, part) for part in parts], steps, workers)
+
+
+def prefetch(make: Callable[[int], T], steps: range, workers: int) -> Iterable[T]:
+    """`make(step)` for every step, in order.
+
+    workers : processes that work ahead; 0 works on request
+    """
+    return DataLoader(
+        _Steps(make, steps),
+        batch_size=None,
+        collate_fn=_identity,
+        num_workers=workers,
+        worker_init_fn=_use_one_thread,
+        multiprocessing_context="fork" if workers else None,  # sources are closures, which cannot be pickled
+    )
+
+
+class _Steps(Dataset[T], Generic[T]):
+    def __init__(self, make: Callable[[int], T], steps: range) -> None:
+        self.make, self.steps = make, steps
+
+    def __len__(self) -> int:
+        return len(self.steps)
+
+    def __getitem__(self, index: int) -> T:
+        return self.make(self.steps[index])
+
+
+def _identity(item: T) -> T:
+    return item
+
+
+def _use_one_thread(worker: int) -> None:
+    cv2.setNumThreads(1)

@@ -1,6 +1,6 @@
-"""Features of clips that come again, kept on disk: a trunk that does not learn need not see them twice.
+"""Features of recurring clips, stored on disk, so that a frozen trunk encodes each clip once.
 
-So fine-tuning a decoder costs little more than the decoder, and fits on a small GPU.
+Fine-tuning a decoder then costs little more than the decoder, and fits on a small GPU.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch import Tensor
 from masklet.errors import MediaError
 from masklet.files import atomic_write
 from masklet.model import Sam2
-from masklet.train.rollout import Batch, normalised
+from masklet.train.rollout import Batch, normalize
 from masklet.types import FrameFeatures
 
 log = logging.getLogger(__name__)
@@ -25,37 +25,37 @@ log = logging.getLogger(__name__)
 PARTS = ("coarse", "middle", "fine")
 
 
-class Shelf:
+class FeatureStore:
     """A folder with a file for each clip, in half precision: 8 MB a frame of 1024 pixels."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.writable = True
 
-    def fetch(self, model: Sam2, batch: Batch, names: Sequence[str]) -> FrameFeatures:
+    def encode(self, model: Sam2, batch: Batch, names: Sequence[str]) -> FrameFeatures:
         """The features of all frames of a batch, one clip after the other.
 
         names : of the batch's clips; a clip of the same name must have the same frames
         """
-        parts = [self._clip(model, batch.images[row], name) for row, name in enumerate(names)]
-        return FrameFeatures(*(torch.cat(each).to(model.dtype) for each in zip(*parts, strict=True)))
+        clips = [self._encode_clip(model, batch.images[row], name) for row, name in enumerate(names)]
+        return FrameFeatures(*(torch.cat(maps).to(model.dtype) for maps in zip(*clips, strict=True)))
 
-    def _clip(self, model: Sam2, images: Tensor, name: str) -> list[Tensor]:
+    def _encode_clip(self, model: Sam2, images: Tensor, name: str) -> list[Tensor]:
         path = self.folder / f"{name}.safetensors"
         if path.is_file():
-            kept = load_file(path, device=str(model.device))
-            return [kept[part] for part in PARTS]
+            stored = load_file(path, device=str(model.device))
+            return [stored[part] for part in PARTS]
         with torch.no_grad():
-            made = [part.half() for part in model.encode(normalised(images))]
+            maps = [part.half() for part in model.encode(normalize(images))]
         if self.writable:
-            self._keep(path, made)
-        return made
+            self._write(path, maps)
+        return maps
 
-    def _keep(self, path: Path, made: Sequence[Tensor]) -> None:
-        tensors = {name: part.cpu().contiguous() for name, part in zip(PARTS, made, strict=True)}
+    def _write(self, path: Path, maps: Sequence[Tensor]) -> None:
+        tensors = {name: part.cpu().contiguous() for name, part in zip(PARTS, maps, strict=True)}
         try:
             with atomic_write(path) as part:
                 save_file(tensors, part)
         except (MediaError, SafetensorError) as error:
             self.writable = False
-            log.warning("features are no longer kept in %s: %s", self.folder, error)
+            log.warning("cannot store features in %s, continuing without: %s", self.folder, error)

@@ -1,7 +1,9 @@
-"""The training loop. Accelerate carries devices, precision and processes."""
+"""The training loop. Accelerate handles devices, precision and processes."""
 
 from __future__ import annotations
 
+import logging
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
@@ -15,26 +17,30 @@ from accelerate.utils import DistributedDataParallelKwargs
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from masklet.errors import MaskletError
 from masklet.model import Sam2
-from masklet.train.batches import Lesson, lessons
-from masklet.train.early_stopping import Patience
-from masklet.train.feature_store import Shelf
-from masklet.train.losses import Blame, blame
-from masklet.train.presets import trunk_learns
+from masklet.train.batches import PlannedBatch, load_batches
+from masklet.train.feature_store import FeatureStore
+from masklet.train.losses import Losses, compute_losses
+from masklet.train.parameters import trains_trunk
 from masklet.train.recipe import Stage
 from masklet.train.rollout import Batch, Plan, rollout
-from masklet.train.state import STATE, Run, sized
-from masklet.train.validation import examine
+from masklet.train.state import STATE, TrainingState, resize_model
+from masklet.train.validation import validate
 from masklet.types import FrameFeatures
+
+log = logging.getLogger(__name__)
 
 BEST, LAST = "best.safetensors", "model.safetensors"
 SAVE_EVERY = 200  # steps
+MAX_SKIPPED_STEPS = 50  # in a row
+VALIDATION = "validation, "  # before the name of a validation score in the log
 
-Row = dict[str, float]
+LogRow = dict[str, float]
 
 
-class Learner(nn.Module):
-    """A rollout and its losses as one module, which can be wrapped: by processes, by precision."""
+class RolloutLoss(nn.Module):
+    """A rollout and its losses as one module, which DistributedDataParallel and autocast can wrap."""
 
     def __init__(self, model: Sam2) -> None:
         super().__init__()
@@ -50,145 +56,172 @@ class Learner(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """The loss, a sum over the answers of a frame and a mean over frames, and its parts for the log."""
         answers = rollout(self.model, batch, plan, rng, stage.corrections, encoded)
-        blames = [
-            blame(each.candidates, batch.masks[:, each.frame], stage.loss_size, stage.focal)
-            for each in answers
+        losses = [
+            compute_losses(answer.candidates, batch.masks[:, answer.frame], stage.loss_size, stage.focal)
+            for answer in answers
         ]
-        loss = (
-            torch.stack([each.total(stage.focal, stage.iou) for each in blames]).sum() / batch.images.shape[1]
-        )
-        return loss, _parts(blames)
+        totals = torch.stack([loss.total(stage.focal, stage.iou) for loss in losses])
+        return totals.sum() / batch.images.shape[1], _mean_parts(losses)
 
 
-def _parts(blames: list[Blame]) -> Tensor:
-    rows = [torch.stack([each.focal, each.dice, each.iou, each.score]) for each in blames]
+def _mean_parts(losses: list[Losses]) -> Tensor:
+    rows = [torch.stack([loss.focal, loss.dice, loss.iou, loss.score]) for loss in losses]
     return torch.stack(rows).mean(dim=0).detach()
 
 
-def train(
-    run: Run, out: Path, *, save_every: int = SAVE_EVERY, precision: str = "no", workers: int = 0
-) -> Iterator[Row]:
-    """Train to the recipe's end, yielding a row for the log after every step and every measurement.
+class GradientGuard:
+    """Skips steps whose gradient is not finite, and ends the run after many in a row."""
 
-    out : gets state.pt, from which a killed run goes on, and the weights: best.safetensors, those that did
-        best on held-back clips, and in the end model.safetensors
+    def __init__(self) -> None:
+        self.skipped = 0
+
+    def accepts(self, norm: float, loss: float, step: int, origins: Sequence[str] = ()) -> bool:
+        """Whether the optimizer may take a step.
+
+        norm : of the gradient
+        origins : the files that the step trained on
+        """
+        if math.isfinite(norm):
+            self.skipped = 0
+            return True
+        self.skipped += 1
+        files = f", from {', '.join(origins)}" if origins else ""
+        log.warning("skipped step %d: its gradient is not finite (loss %s%s)", step, loss, files)
+        return False
+
+    def check(self, step: int) -> None:
+        """Raise MaskletError after too many skipped steps in a row."""
+        if self.skipped >= MAX_SKIPPED_STEPS:
+            raise MaskletError(
+                f"{MAX_SKIPPED_STEPS} steps in a row, to step {step}, had no finite gradient. The checkpoint "
+                "holds finite weights: lower the learning rate, or use precision 'no', and resume."
+            )
+
+
+def train(
+    state: TrainingState, out: Path, *, save_every: int = SAVE_EVERY, precision: str = "no", workers: int = 0
+) -> Iterator[LogRow]:
+    """Train to the recipe's end, and yield a row for the log after every step and every validation.
+
+    out : takes state.pt, from which a killed run resumes, and weights: best.safetensors, those with the best
+        validation score, and at the end model.safetensors
     save_every : steps
     precision : "no" or "bf16"
     workers : processes that draw clips ahead; 0 draws them in between
     """
     out.mkdir(parents=True, exist_ok=True)
     cv2.setNumThreads(1)
-    # The user points in one clip and draws in another: each step leaves other parameters without a gradient.
+    # Plans differ from step to step, and so do the parameters that get no gradient.
     unused = DistributedDataParallelKwargs(find_unused_parameters=True)
     accelerator = Accelerator(mixed_precision=precision, kwargs_handlers=[unused])
-    run.to(accelerator.device)
-    save = partial(_save, run, out, accelerator)
-    if run.step == 0:
-        yield from _measure(run, out, accelerator)
-    while (now := run.recipe.at(run.step)) is not None:
-        for row in _Stretch(run, now[0], accelerator, out, workers).steps():
+    state.to(accelerator.device)
+    if state.step == 0:
+        yield from _validate(state, out, accelerator)
+    while (current := state.recipe.stage_at(state.step)) is not None:
+        for row in _StageLoop(state, current[0], accelerator, out, workers).steps():
             yield row
-            ends = run.step == run.recipe.steps
-            if run.recipe.exam is not None and (ends or run.step % run.recipe.exam.every == 0):
-                yield from _measure(run, out, accelerator)
-            if ends or run.step % save_every == 0:
-                save()
+            ends = state.step == state.recipe.steps
+            validation = state.recipe.validation
+            if validation is not None and (ends or state.step % validation.every == 0):
+                yield from _validate(state, out, accelerator)
+            if accelerator.is_main_process and (ends or state.step % save_every == 0):
+                state.save(out / STATE)
     if accelerator.is_main_process:
-        run.publish(out / LAST)
+        state.save_weights(out / LAST)
 
 
-def _save(run: Run, out: Path, accelerator: Accelerator) -> None:
-    if accelerator.is_main_process:
-        run.save(out / STATE)
-
-
-def _measure(run: Run, out: Path, accelerator: Accelerator) -> Iterator[Row]:
-    """Examine the averaged weights, and keep them where they are the best so far."""
-    if run.recipe.exam is None or not accelerator.is_main_process:
+def _validate(state: TrainingState, out: Path, accelerator: Accelerator) -> Iterator[LogRow]:
+    """Validate the averaged weights, and save them where they are the best so far."""
+    if state.recipe.validation is None or not accelerator.is_main_process:
         return
-    scores = examine(run.averaged(), run.recipe.exam)
-    if scores["mean"] > run.best or run.step == 0:
-        run.best = scores["mean"]
-        run.publish(out / BEST)
-    yield {"step": run.step, **{f"held back, {name}": score for name, score in scores.items()}}
+    scores = validate(state.averaged(), state.recipe.validation)
+    if scores["mean"] > state.best or state.step == 0:
+        state.best = scores["mean"]
+        state.save_weights(out / BEST)
+    yield {"step": state.step, **{VALIDATION + name: score for name, score in scores.items()}}
 
 
-class _Stretch:
-    """One stage of a run, or what is left of it."""
+class _StageLoop:
+    """The remaining steps of one stage."""
 
-    def __init__(self, run: Run, stage: Stage, accelerator: Accelerator, out: Path, workers: int) -> None:
-        self.run, self.stage, self.accelerator, self.workers = run, stage, accelerator, workers
-        model = sized(run, stage.image_size)
-        if run.recipe.checkpointed and trunk_learns(run.recipe.preset):
-            _checkpoint_trunk(model)
+    def __init__(
+        self, state: TrainingState, stage: Stage, accelerator: Accelerator, out: Path, workers: int
+    ) -> None:
+        self.state, self.stage, self.accelerator, self.workers = state, stage, accelerator, workers
+        model = resize_model(state, stage.image_size)
+        frozen_trunk = not trains_trunk(state.recipe.preset)
+        if state.recipe.checkpoint_activations and not frozen_trunk:
+            _checkpoint_activations(model)
         self.model = model
-        self.learner = accelerator.prepare(Learner(model))
-        cached = run.recipe.repeat is not None and not trunk_learns(run.recipe.preset)
-        self.shelf = Shelf(out / "features") if cached else None
-        self.patience = Patience()
+        self.rollout_loss = accelerator.prepare(RolloutLoss(model))
+        recurring = state.recipe.distinct_clips is not None
+        self.features = FeatureStore(out / "features") if recurring and frozen_trunk else None
+        self.guard = GradientGuard()
 
-    def steps(self) -> Iterator[Row]:
-        recipe, process = self.run.recipe, self.accelerator.process_index
+    def steps(self) -> Iterator[LogRow]:
+        recipe, process = self.state.recipe, self.accelerator.process_index
         parts = range(process * recipe.accumulate, (process + 1) * recipe.accumulate)
         start = time.perf_counter()
-        for each in lessons(recipe, self.stage, self._remaining(), parts, self.workers):
-            row = self._step(each)
+        for batches in load_batches(recipe, self.stage, self._remaining(), parts, self.workers):
+            row = self._step(batches)
             yield {**row, "seconds": time.perf_counter() - start}
             start = time.perf_counter()
         self.accelerator.free_memory()
 
     def _remaining(self) -> range:
-        end = self.run.step
-        while (now := self.run.recipe.at(end)) is not None and now[0] is self.stage:
+        end = self.state.step
+        while (current := self.state.recipe.stage_at(end)) is not None and current[0] is self.stage:
             end += 1
-        return range(self.run.step, end)
+        return range(self.state.step, end)
 
-    def _step(self, parts: Sequence[Lesson]) -> Row:
-        run, accelerator = self.run, self.accelerator
-        now = run.recipe.at(run.step)
-        assert now is not None
-        for group in run.optimizer.param_groups:
-            group["lr"] = now[1] * group["pace"]
+    def _step(self, batches: Sequence[PlannedBatch]) -> LogRow:
+        state, accelerator = self.state, self.accelerator
+        current = state.recipe.stage_at(state.step)
+        assert current is not None
+        for group in state.optimizer.param_groups:
+            group["lr"] = current[1] * group["lr_scale"]
         losses = []
-        for lesson in parts:
-            # Other processes hear of the last part's gradients, which hold all.
-            waits = lesson is not parts[-1]
-            with accelerator.no_sync(self.learner) if waits else nullcontext():
-                loss, said = self._learn(lesson)
-                accelerator.backward(loss / len(parts))
-            losses.append(torch.cat([loss.detach()[None], said]))
-        norm = float(accelerator.clip_grad_norm_(run.model.parameters(), run.recipe.clip_norm))
-        loss, *said = accelerator.reduce(torch.stack(losses).mean(dim=0), "mean").tolist()
-        self._apply(norm, loss, [origin for lesson in parts for origin in lesson.origins])
+        for planned in batches:
+            # Gradients are exchanged between processes once, with the last batch.
+            last = planned is batches[-1]
+            with nullcontext() if last else accelerator.no_sync(self.rollout_loss):
+                loss, parts = self._forward(planned)
+                accelerator.backward(loss / len(batches))
+            losses.append(torch.cat([loss.detach()[None], parts]))
+        norm = float(accelerator.clip_grad_norm_(state.model.parameters(), state.recipe.clip_norm))
+        loss, *parts = accelerator.reduce(torch.stack(losses).mean(dim=0), "mean").tolist()
+        self._apply_gradient(norm, loss, [origin for planned in batches for origin in planned.origins])
         return {
-            "step": run.step,
-            "rate": now[1],
-            "frames": parts[0].batch.images.shape[1],
-            "objects": sum(len(lesson.batch) for lesson in parts),
+            "step": state.step,
+            "rate": current[1],
+            "frames": batches[0].batch.images.shape[1],
+            "objects": sum(len(planned.batch) for planned in batches),
             "loss": loss,
-            **dict(zip(("focal", "dice", "iou", "score"), said, strict=True)),
+            **dict(zip(("focal", "dice", "iou", "score"), parts, strict=True)),
             "norm": norm,
         }
 
-    def _learn(self, lesson: Lesson) -> tuple[Tensor, Tensor]:
+    def _forward(self, planned: PlannedBatch) -> tuple[Tensor, Tensor]:
         device = self.accelerator.device
-        batch, rng = lesson.batch.to(device), torch.Generator(device).manual_seed(lesson.seed)
+        batch, rng = planned.batch.to(device), torch.Generator(device).manual_seed(planned.seed)
         with self.accelerator.autocast():
-            encoded = None if self.shelf is None else self.shelf.fetch(self.model, batch, lesson.names)
-            return self.learner(batch, lesson.plan, rng, self.stage, encoded)
+            encoded = (
+                None if self.features is None else self.features.encode(self.model, batch, planned.names)
+            )
+            return self.rollout_loss(batch, planned.plan, rng, self.stage, encoded)
 
-    def _apply(self, norm: float, loss: float, origins: Sequence[str]) -> None:
-        """Take the optimiser's step, or pass it over where the gradient is not finite."""
-        run = self.run
-        if self.patience.trusts(norm, loss, run.step, origins):
-            run.optimizer.step()
-            run.average.update_parameters(run.model)
-        run.optimizer.zero_grad(set_to_none=True)
-        run.step += 1
-        self.patience.check(run.step)
+    def _apply_gradient(self, norm: float, loss: float, origins: Sequence[str]) -> None:
+        """Take the optimizer's step, or skip it where the gradient is not finite."""
+        state = self.state
+        if self.guard.accepts(norm, loss, state.step, origins):
+            state.optimizer.step()
+            state.average.update_parameters(state.model)
+        state.optimizer.zero_grad(set_to_none=True)
+        state.step += 1
+        self.guard.check(state.step)
 
 
-def _checkpoint_trunk(model: Sam2) -> None:
+def _checkpoint_activations(model: Sam2) -> None:
     for block in model.image_encoder.trunk.blocks:
         forward: Callable[[Tensor], Tensor] = block.forward
         # On the instance, so that the parameters keep their names.

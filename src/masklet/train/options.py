@@ -1,9 +1,8 @@
-"""What a person asks of a recipe, and what of their data may be learned from."""
+"""The options of `masklet train`, and the split of a data set into training and validation."""
 
 from __future__ import annotations
 
 import hashlib
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,23 +13,22 @@ from masklet.config import TRAINABLE, Sam2Config
 from masklet.datasets import DatasetItem, find_items
 from masklet.errors import MaskletError, MediaError
 from masklet.synthetic.pictures import Picture, load_pictures
-from masklet.train.presets import Preset
+from masklet.train.parameters import Preset
 
-log = logging.getLogger(__name__)
-
-VALIDATION = 0.2  # of a data set of one's own
+VALIDATION_FRACTION = 0.2
+MAX_VALIDATION_ITEMS = 64  # more take longer and hardly change the scores
 NEW = "new-"  # before a size: random weights
-MOST = 64  # more pieces for validation than these take longer and say little more
 
 
 @dataclass(frozen=True)
-class Order:
-    """The words after `masklet train RECIPE`. None leaves a number to the recipe.
+class TrainingOptions:
+    """The options of `masklet train RECIPE`. None leaves the choice to the recipe.
 
-    data : what to learn from, in any form that the recipe knows
-    model : what to start from, as masklet.load takes it; or `new-` and a size, which begins from nothing
-    validation : what to measure on; None holds a part of the data back
-    rate : the learning rate at its highest
+    data : what to train on, in any form that the recipe reads
+    model : weights to start from, as masklet.load takes them; `new-` and a size starts from random weights
+    preset : the parts of the network to train
+    validation : what to validate on; None holds back a part of the data
+    learning_rate : the highest of the schedule
     """
 
     data: Path
@@ -38,20 +36,22 @@ class Order:
     preset: Preset | None = None
     image_size: int | None = None
     steps: int | None = None
-    rate: float | None = None
+    learning_rate: float | None = None
     validation: Path | None = None
 
-    def beginning(self, default: str) -> tuple[Sam2Config, str | None]:
-        """The network to train, and the weights that it starts with; None where it begins from nothing.
+    def resolve_model(self, default: str) -> tuple[Sam2Config, str | None]:
+        """The network to train, and the weights to start from; None for random weights.
 
-        default : the model where none was asked for
+        default : the model where the options name none
         """
         name = self.model or default
         if not name.startswith(NEW):
             return checkpoint.load(name, device="cpu").config, name
         if (size := name.removeprefix(NEW)) not in TRAINABLE:
-            known = ", ".join(NEW + each for each in TRAINABLE)
-            raise MaskletError(f"there is no size {size} to begin from nothing. Known are {known}.")
+            choices = ", ".join(NEW + size for size in TRAINABLE)
+            raise MaskletError(
+                f"there is no size {size} to train from random weights. Choose from {choices}."
+            )
         return TRAINABLE[size], None
 
     @cached_property
@@ -65,21 +65,21 @@ class Order:
         return load_pictures(folders, Path(".cache"))
 
     @cached_property
-    def footage(self) -> tuple[list[DatasetItem], list[DatasetItem]]:
-        """What to train on, and what to measure on, of a data set in any form that is known."""
+    def split(self) -> tuple[list[DatasetItem], list[DatasetItem]]:
+        """The labelled pictures and videos to train on, and those to validate on."""
         if self.validation is None:
-            return divide(find_items(self.data))
-        return find_items(self.data), find_items(self.validation)[:MOST]
+            return split_validation(find_items(self.data))
+        return find_items(self.data), find_items(self.validation)[:MAX_VALIDATION_ITEMS]
 
 
-def divide(footage: Sequence[DatasetItem]) -> tuple[list[DatasetItem], list[DatasetItem]]:
-    """A fifth of a data set is held back, always the same: by the hash of the names."""
-    if len(footage) < 2:
+def split_validation(items: Sequence[DatasetItem]) -> tuple[list[DatasetItem], list[DatasetItem]]:
+    """Hold back a fifth of a data set. The hash of an item's name decides, so the split never changes."""
+    if len(items) < 2:
         raise MediaError(
-            "a data set needs two pictures or videos, one to learn from and one to measure on. "
-            f"Got {len(footage)}."
+            "a data set needs two pictures or videos, one to train on and one to validate on. "
+            f"Got {len(items)}."
         )
-    count = min(MOST, max(1, round(VALIDATION * len(footage))))
-    by_hash = sorted(footage, key=lambda each: hashlib.sha256(each.name.encode()).digest())
-    held = {each.name for each in by_hash[:count]}
-    return [each for each in footage if each.name not in held], by_hash[:count]
+    count = min(MAX_VALIDATION_ITEMS, max(1, round(VALIDATION_FRACTION * len(items))))
+    by_hash = sorted(items, key=lambda item: hashlib.sha256(item.name.encode()).digest())
+    names = {item.name for item in by_hash[:count]}
+    return [item for item in items if item.name not in names], by_hash[:count]

@@ -1,4 +1,4 @@
-"""A training run as a value: the network, the stages it goes through, and the numbers of the optimiser."""
+"""A training run as a value: the network, the stages of training, and the optimizer's settings."""
 
 from __future__ import annotations
 
@@ -10,64 +10,64 @@ from typing import Literal
 from masklet.config import Sam2Config
 from masklet.synthetic.clip import Clip
 from masklet.train.losses import FOCAL, IOU
-from masklet.train.presets import Preset
+from masklet.train.parameters import Preset
 from masklet.train.rollout import CORRECTIONS
 
-Source = Callable[[int], Clip]  # a clip's number to the clip
+ClipSource = Callable[[int], Clip]  # from a clip's number to the clip
 
 
 @dataclass(frozen=True)
-class Share:
+class BatchSource:
     """One kind of batch within a stage.
 
     source : where the clips come from, all of one length and size
-    clips : in a batch, for each process
-    weight : how often a batch is of this kind, against the stage's other shares
+    clips : per batch and process
+    weight : how often a batch comes from here, relative to the stage's other sources
     """
 
-    source: Source
+    source: ClipSource
     clips: int
     weight: float = 1.0
 
 
 @dataclass(frozen=True)
 class Stage:
-    """A stretch of training at one image size.
+    """A part of the run at one image size.
 
-    steps : optimiser steps
-    rates : learning rate at its start and at its end
+    steps : optimizer steps
+    learning_rates : at the start and at the end of the stage
     loss_size : side of the maps on which masks are compared
     corrections : clicks on a corrected frame
     focal, iou : weights of these losses
-    decline : how the learning rate goes from its start to its end
+    schedule : how the learning rate goes from start to end
     """
 
     name: str
     image_size: int
     steps: int
-    rates: tuple[float, float]
-    shares: tuple[Share, ...]
+    learning_rates: tuple[float, float]
+    sources: tuple[BatchSource, ...]
     loss_size: int
     corrections: int = CORRECTIONS
     focal: float = FOCAL
     iou: float = IOU
-    decline: Literal["straight", "cosine"] = "straight"
+    schedule: Literal["linear", "cosine"] = "linear"
 
-    def rate(self, step: int) -> float:
+    def learning_rate(self, step: int) -> float:
         """The learning rate at a step of this stage."""
-        first, last = self.rates
-        if self.decline == "cosine":
+        first, last = self.learning_rates
+        if self.schedule == "cosine":
             return last + (first - last) * (1 + math.cos(math.pi * step / self.steps)) / 2
         return first + (last - first) * step / self.steps
 
 
 @dataclass(frozen=True)
-class Exam:
-    """Held-back clips on which a run is measured while it goes on, all of the run's image size.
+class ValidationSet:
+    """Held-back clips on which a run is validated, all of the run's image size.
 
     stills : clips of one frame
-    clips : longer ones, followed from the first frame's mask
-    every : steps between two measurements
+    clips : longer clips, tracked from the first frame's mask
+    every : steps between two validations
     """
 
     stills: tuple[Clip, ...]
@@ -77,24 +77,25 @@ class Exam:
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything that a run is a function of.
+    """Everything that determines a run.
 
-    warmup : steps over which the learning rate rises from nothing, at the run's start
-    trunk_pace : the image encoder's learning rate against the rest's, as in the paper (app. C.2)
+    warmup : steps over which the learning rate rises from zero, at the run's start
+    trunk_lr_scale : the image encoder's learning rate relative to the rest's, as in the paper (app. C.2)
+    ema : decay of the running average of the weights
     layer_scale : of the memory encoder's blocks at the start
-    start : the weights to begin with, as masklet.load takes them; None begins from nothing
-    preset : the parts of the network that learn
-    layer_decay : each block of the trunk learns slower by this factor than the block after it
-    accumulate : batches to a step, for each process; two processes of one batch learn what one of two does
-    checkpointed : the trunk's activations are computed again when needed, which takes time and spares memory
-    repeat : the clips of a source are that many, over and over; a trunk that does not learn sees each once
+    start : the weights to start from, as masklet.load takes them; None starts from random weights
+    preset : the parts of the network to train
+    layer_decay : factor between the learning rates of a block of the trunk and the block after it
+    accumulate : batches per step and process; one process with two batches equals two processes with one
+    checkpoint_activations : compute the trunk's activations twice, which takes time and saves memory
+    distinct_clips : how many different clips a source draws; a frozen trunk encodes each of them once
     """
 
     config: Sam2Config
     stages: tuple[Stage, ...]
     seed: int = 0
     warmup: int = 200
-    trunk_pace: float = 0.2
+    trunk_lr_scale: float = 0.2
     weight_decay: float = 0.05
     clip_norm: float = 1.0
     ema: float = 0.999
@@ -103,19 +104,19 @@ class Recipe:
     preset: Preset = "everything"
     layer_decay: float = 1.0
     accumulate: int = 1
-    checkpointed: bool = False
-    repeat: int | None = None
-    exam: Exam | None = None
+    checkpoint_activations: bool = False
+    distinct_clips: int | None = None
+    validation: ValidationSet | None = None
 
     @property
     def steps(self) -> int:
         return sum(stage.steps for stage in self.stages)
 
-    def at(self, step: int) -> tuple[Stage, float] | None:
-        """The stage of a step and its learning rate, or None past the end."""
+    def stage_at(self, step: int) -> tuple[Stage, float] | None:
+        """The stage of a step and its learning rate; None after the last step."""
         begin = 0
         for stage in self.stages:
             if step < begin + stage.steps:
-                return stage, stage.rate(step - begin) * min(1.0, (step + 1) / self.warmup)
+                return stage, stage.learning_rate(step - begin) * min(1.0, (step + 1) / self.warmup)
             begin += stage.steps
         return None

@@ -1,8 +1,11 @@
-"""What is shown of a run when it has ended: one HTML page with curves, scores and pictures of predictions."""
+"""The log of a run (JSON lines, and TensorBoard), and its report: one HTML page with scores and pictures."""
 
 from __future__ import annotations
 
 import base64
+import json
+import logging
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,29 +17,74 @@ import torch.nn.functional as F
 from jaxtyping import Bool, UInt8
 from jinja2 import Environment, PackageLoader
 from torch import Tensor
+from torch.utils.tensorboard import SummaryWriter
 
 from masklet.files import atomic_write
 from masklet.media import color, paint_masks
 from masklet.model import Sam2
 from masklet.synthetic.clip import Clip
+from masklet.train.loop import VALIDATION, LogRow
 from masklet.train.recipe import Recipe
-from masklet.train.run_log import read_rows
 from masklet.train.validation import CLICKS, answer_still
 
-PICTURED = 8
+log = logging.getLogger(__name__)
+
+LOG = "log.jsonl"
+PICTURES = 8
 PICTURE_WIDTH = 256
-POINTS = 200  # of a curve; longer logs are averaged
-SMOOTHED = 20  # parts of a curve over which its smooth line averages; one with fewer points is its own
-HELD_BACK = "held back, "
-HELD_LOSS = HELD_BACK + "loss"
+CURVE_POINTS = 200  # longer logs are averaged
+SMOOTHING = 20  # the smooth line averages over this fraction of a curve
+VALIDATION_LOSS = VALIDATION + "loss"
 CURVES = ("loss", "focal", "dice", "iou", "score", "rate")
 
-Rows = Sequence[dict[str, float]]
+
+class RunLog:
+    """Writes rows to log.jsonl and TensorBoard. Where that fails, the run continues."""
+
+    def __init__(self, out: Path) -> None:
+        out.mkdir(parents=True, exist_ok=True)
+        self.path = out / LOG
+        self.board = SummaryWriter(str(out / "tensorboard"))
+
+    def write(self, row: LogRow) -> None:
+        """Append a row, which names its `step`."""
+        try:
+            with self.path.open("a") as file:
+                file.write(json.dumps({**row, "time": round(time.time(), 1)}) + "\n")
+            for name, value in row.items():
+                if name != "step":
+                    self.board.add_scalar(name.replace(", ", "/"), value, int(row["step"]))
+        except OSError as error:
+            log.warning("step %d is not in %s: %s", row["step"], self.path, error)
+
+    def write_pictures(self, step: int, pictures: Iterable[UInt8[np.ndarray, "H W 3"]]) -> None:
+        """Add pictures to TensorBoard."""
+        try:
+            for index, picture in enumerate(pictures):
+                self.board.add_image(f"validation/{index}", picture, step, dataformats="HWC")
+        except OSError as error:
+            log.warning("the pictures of step %d are not in the log: %s", step, error)
+
+    def close(self) -> None:
+        self.board.close()
+
+
+def read_log(out: Path) -> list[LogRow]:
+    """The rows of a log in the order of steps. A resumed run repeats rows: the newest counts."""
+    rows: dict[tuple[float, bool], LogRow] = {}
+    with (out / LOG).open() as file:
+        for line in file:
+            try:
+                row = json.loads(line)
+            except ValueError:  # cut short when the run was killed
+                continue
+            rows[row["step"], "loss" in row] = row
+    return [rows[key] for key in sorted(rows)]
 
 
 @dataclass(frozen=True)
 class Curve:
-    """A number over the steps, as points of a drawing 500 wide and 200 high; and the same less its noise."""
+    """A number over the steps, as points of a drawing 500 wide and 200 high; and smoothed."""
 
     name: str
     first: float
@@ -48,34 +96,34 @@ class Curve:
     smooth: str
 
     @classmethod
-    def of(cls, name: str, rows: Rows) -> Curve:
+    def of(cls, name: str, rows: Sequence[LogRow]) -> Curve:
         steps, values = (np.array([row[key] for row in rows]) for key in ("step", name))
-        if len(steps) > POINTS:
-            parts = np.array_split(np.arange(len(steps)), POINTS)
-            steps, values = (np.array([each[part].mean() for part in parts]) for each in (steps, values))
+        if len(steps) > CURVE_POINTS:
+            parts = np.array_split(np.arange(len(steps)), CURVE_POINTS)
+            steps, values = (np.array([column[part].mean() for part in parts]) for column in (steps, values))
         low, high = float(values.min()), float(values.max())
         xs = 500 * steps / max(steps[-1], 1)
         ys = 200 - 200 * (values - low) / (high - low or 1.0)
-        window = np.ones(1 + len(ys) // SMOOTHED)
+        window = np.ones(1 + len(ys) // SMOOTHING)
         means = np.convolve(ys, window, "same") / np.convolve(np.ones(len(ys)), window, "same")
-        lines = (" ".join(f"{x:.1f},{y:.1f}" for x, y in zip(xs, each, strict=True)) for each in (ys, means))
+        lines = (" ".join(f"{x:.1f},{y:.1f}" for x, y in zip(xs, line, strict=True)) for line in (ys, means))
         return cls(name, float(values[0]), float(values[-1]), low, high, int(rows[-1]["step"]), *lines)
 
 
 @dataclass(frozen=True, eq=False)
-class Shown:
-    """A row of pictures of one width, by their captions."""
+class PictureStrip:
+    """Pictures of one width, by their captions."""
 
     pictures: Mapping[str, UInt8[np.ndarray, "H W 3"]]
 
     @classmethod
-    def of(cls, pictures: Mapping[str, UInt8[np.ndarray, "H W 3"]]) -> Shown:
-        return cls({caption: _narrowed(picture) for caption, picture in pictures.items()})
+    def of(cls, pictures: Mapping[str, UInt8[np.ndarray, "H W 3"]]) -> PictureStrip:
+        return cls({caption: _resize(picture) for caption, picture in pictures.items()})
 
     @property
-    def packed(self) -> list[tuple[str, str]]:
+    def encoded(self) -> list[tuple[str, str]]:
         """Captions, and pictures as the data of a data: URL."""
-        return [(caption, _packed(picture)) for caption, picture in self.pictures.items()]
+        return [(caption, _encode_jpeg(picture)) for caption, picture in self.pictures.items()]
 
     @property
     def strip(self) -> UInt8[np.ndarray, "H W 3"]:
@@ -83,16 +131,17 @@ class Shown:
         return np.hstack(list(self.pictures.values()))
 
 
-def write_report(out: Path, title: str, about: str, shown: Iterable[Shown]) -> Path:
-    """Write `report.html`, which needs nothing beside it.
+def write_report(out: Path, title: str, about: str, pictures: Iterable[PictureStrip]) -> Path:
+    """Write `report.html`, a page that needs no other files.
 
     out : the run's folder, which holds its log
-    about : what learned, and from what start, in a sentence or two
+    about : what was trained, and from which weights, in a sentence or two
     """
-    rows = read_rows(out)
+    rows = read_log(out)
     steps = [row for row in rows if "loss" in row and np.isfinite(row["loss"])]
-    measured = [row for row in rows if "loss" not in row]
-    held = [name for name in (measured[-1] if measured else {}) if name.startswith(HELD_BACK)]
+    validations = [row for row in rows if "loss" not in row]
+    names = [name for name in (validations[-1] if validations else {}) if name.startswith(VALIDATION)]
+    validations = [row for row in validations if all(name in row for name in names)]
     template = Environment(loader=PackageLoader("masklet.train", "."), autoescape=True).get_template(
         "report.html.j2"
     )
@@ -100,12 +149,14 @@ def write_report(out: Path, title: str, about: str, shown: Iterable[Shown]) -> P
         title=title,
         about=about,
         steps=int(steps[-1]["step"]) if steps else 0,
-        passed_over=sum("loss" in row for row in rows) - len(steps),
+        skipped=sum("loss" in row for row in rows) - len(steps),
         seconds=sum(row["seconds"] for row in steps),
-        scores=[_score(name, [row[name] for row in measured]) for name in held if name != HELD_LOSS],
+        scores=[
+            _score(name, [row[name] for row in validations]) for name in names if name != VALIDATION_LOSS
+        ],
         curves=[Curve.of(name, steps) for name in CURVES if steps and name in steps[0]],
-        held_back=[Curve.of(name, measured) for name in held],
-        shown=list(shown),
+        validation_curves=[Curve.of(name, validations) for name in names],
+        strips=list(pictures),
     )
     path = out / "report.html"
     with atomic_write(path) as part:
@@ -114,39 +165,39 @@ def write_report(out: Path, title: str, about: str, shown: Iterable[Shown]) -> P
 
 
 def _score(name: str, values: Sequence[float]) -> tuple[str, float, float, float]:
-    """What was measured, and how it was at the start, at best, and at the end."""
-    return name.removeprefix(HELD_BACK), values[0], max(values), values[-1]
+    """A score's name, and its value at the start, at best, and at the end."""
+    return name.removeprefix(VALIDATION), values[0], max(values), values[-1]
 
 
-def predictions(recipe: Recipe, model: Sam2) -> Iterator[Shown]:
-    """What a network makes of some held-back stills."""
-    for still in recipe.exam.stills[:PICTURED] if recipe.exam else ():
+def predictions(recipe: Recipe, model: Sam2) -> Iterator[PictureStrip]:
+    """The answers of a network on some validation stills."""
+    for still in recipe.validation.stills[:PICTURES] if recipe.validation else ():
         answers = answer_still(model, still)
-        shown: dict[str, Bool[np.ndarray, "b H W"]] = {
+        masks: dict[str, Bool[np.ndarray, "b H W"]] = {
             "truth": still.masks[0],
-            "1 click": _masks(answers.chosen, still),
-            f"{CLICKS} clicks": _masks(answers.clicks, still),
-            "box": _masks(answers.box, still),
+            "1 click": _threshold(answers.one_click, still),
+            f"{CLICKS} clicks": _threshold(answers.clicks, still),
+            "box": _threshold(answers.box, still),
         }
-        yield Shown.of({caption: painted(still.images[0], masks) for caption, masks in shown.items()})
+        yield PictureStrip.of({caption: _paint(still.images[0], mask) for caption, mask in masks.items()})
 
 
-def _masks(logits: Tensor, still: Clip) -> Bool[np.ndarray, "b H W"]:
+def _threshold(logits: Tensor, still: Clip) -> Bool[np.ndarray, "b H W"]:
     size = still.images.shape[1:3]
     with torch.inference_mode():
         return (F.interpolate(logits[:, None], size, mode="bilinear")[:, 0] > 0).cpu().numpy()
 
 
-def painted(image: UInt8[np.ndarray, "H W 3"], masks: Bool[np.ndarray, "b H W"]) -> np.ndarray:
-    """An image with each mask in a colour of its own."""
+def _paint(image: UInt8[np.ndarray, "H W 3"], masks: Bool[np.ndarray, "b H W"]) -> np.ndarray:
+    """An image with each mask in its own colour."""
     return paint_masks(image, [(mask, color(id)) for id, mask in enumerate(masks, 1)], fill=0.55, outline=0)
 
 
-def _narrowed(image: UInt8[np.ndarray, "H W 3"]) -> np.ndarray:
+def _resize(image: UInt8[np.ndarray, "H W 3"]) -> np.ndarray:
     scale = PICTURE_WIDTH / image.shape[1]
     return cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
 
 
-def _packed(image: UInt8[np.ndarray, "H W 3"]) -> str:
-    _, packed = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
-    return base64.b64encode(packed.tobytes()).decode("ascii")
+def _encode_jpeg(image: UInt8[np.ndarray, "H W 3"]) -> str:
+    _, jpeg = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+    return base64.b64encode(jpeg.tobytes()).decode("ascii")

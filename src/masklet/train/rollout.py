@@ -1,4 +1,4 @@
-"""One training example: a simulated user prompts, the network follows, the user corrects (SAM 2, app. C.2).
+"""One training example: a simulated user prompts, the network tracks, the user corrects (SAM 2, app. C.2).
 
 The network is called through its own five verbs, with gradients on; there is no second model for training.
 """
@@ -55,9 +55,9 @@ class Batch:
 
 @dataclass(frozen=True)
 class Plan:
-    """What the simulated user will do, the same for every object of a batch.
+    """What the simulated user does, the same for every object of a batch.
 
-    start : how the first frames are prompted
+    start : the kind of the initial prompts
     prompted : frames with an initial prompt; the first is always one
     corrected : frames that get corrective clicks
     """
@@ -70,14 +70,14 @@ class Plan:
     def draw(cls, frames: int, rng: np.random.Generator) -> Plan:
         """Mask half the time, else click or box; one or two prompted frames, up to two corrected ones.
 
-        A still is always pointed at, and always corrected. A drawn mask is taken as true, and needs no
-        correction.
+        A still always gets a click or a box, and corrections. A mask as a prompt is taken as true and gets no
+        corrections.
         """
         if frames == 1:
             return cls("click" if rng.random() < 0.5 else "box", (0,), (0,))
         start: Literal["mask", "click", "box"] = ("mask", "mask", "click", "box")[rng.integers(4)]
         others = rng.permutation(np.arange(1, frames)).tolist()
-        second = int(rng.integers(2)) if frames > 2 else 0  # something must be left to follow
+        second = int(rng.integers(2)) if frames > 2 else 0  # a frame must be left to track
         prompted = (0, *others[:second])
         if start == "mask":
             return cls(start, prompted, ())
@@ -87,9 +87,9 @@ class Plan:
 
 @dataclass(frozen=True)
 class Answer:
-    """What the network offered at one moment of a rollout.
+    """The candidates of the network at one moment of a rollout.
 
-    points : that the user had given on this frame by then; a box counts as two
+    points : on this frame so far; a box counts as two
     """
 
     frame: int
@@ -99,12 +99,12 @@ class Answer:
 
 @dataclass(frozen=True)
 class Points:
-    """All that the user has pointed at on one frame."""
+    """All points of one frame, boxes as two corners."""
 
     xy: Float[Tensor, "b p 2"]
     labels: Int[Tensor, "b p"]
 
-    def and_click(self, click: simulated_user.Clicks) -> Points:
+    def with_click(self, click: simulated_user.Clicks) -> Points:
         labels = torch.where(click.positive, POSITIVE, NEGATIVE)
         return Points(
             torch.cat([self.xy, click.points[:, None]], dim=1),
@@ -121,14 +121,14 @@ class Points:
         return cls(box.unflatten(1, (2, 2)), labels.expand(len(box), 2))
 
 
-def normalised(images: UInt8[Tensor, "*n S S 3"]) -> Float[Tensor, "n 3 S S"]:
+def normalize(images: UInt8[Tensor, "*n S S 3"]) -> Float[Tensor, "n 3 S S"]:
     """Frames as the network takes them, one after the other."""
     mean, std = (torch.tensor(values, device=images.device) for values in (MEAN, STD))
     pixels = (images.reshape(-1, *images.shape[-3:]) / 255 - mean) / std
     return pixels.permute(0, 3, 1, 2).contiguous()
 
 
-def by_frame(encoded: FrameFeatures, batch: Batch) -> list[FrameFeatures]:
+def split_by_frame(encoded: FrameFeatures, batch: Batch) -> list[FrameFeatures]:
     """The features of every frame with a row for each object.
 
     encoded : the frames of the batch's clips, one clip after the other
@@ -145,16 +145,16 @@ def rollout(
     corrections: int = CORRECTIONS,
     encoded: FrameFeatures | None = None,
 ) -> list[Answer]:
-    """Play a batch of clips through, and return every answer on the way, in the order given.
+    """Play a batch of clips through, and return every answer in the order of play.
 
     corrections : clicks on each corrected frame
-    encoded : the frames' features, where they are known already
+    encoded : the frames' features; None encodes them
     """
-    features = by_frame(encoded or model.encode(normalised(batch.images)), batch)
+    features = split_by_frame(encoded or model.encode(normalize(batch.images)), batch)
     policy = Recency()
     banks = [MemoryBank(capacity=None) for _ in range(len(batch.masks))]
     answers: list[Answer] = []
-    # Initial prompts come first, and know no memory; then the rest in the order of time.
+    # Initial prompts come first, without memory; then the other frames in the order of time.
     order = [*plan.prompted, *(t for t in range(len(features)) if t not in plan.prompted)]
     for t in order:
         truth = batch.masks[:, t]
@@ -170,25 +170,25 @@ def rollout(
                 points = Points.none(len(truth), truth.device)
             context = model.attend(features[t], selections)
             clicks = corrections if t in plan.corrected else 0
-            answers += _converse(model, features[t], context, t, truth, points, clicks, rng)
-            prediction = believed(answers[-1].candidates).hidden()
+            answers += _answer_and_correct(model, features[t], context, t, truth, points, clicks, rng)
+            prediction = best_candidate(answers[-1].candidates).hidden()
         if t == order[-1]:
-            break  # nobody will remember it
+            break  # no later frame uses its memory
         tokens = model.memorize(features[t], prediction)
         for row, bank in enumerate(banks):
-            one = prediction.row(row)
+            obj = prediction.row(row)
             conditioning = t in plan.prompted or t in plan.corrected
-            bank.keep(Memory(t, tokens[row], one.pointer[0], one.iou[0], one.score[0], conditioning))
+            bank.keep(Memory(t, tokens[row], obj.pointer[0], obj.iou[0], obj.score[0], conditioning))
     return answers
 
 
 def _first_points(start: str, truth: Bool[Tensor, "b S S"], rng: torch.Generator) -> Points:
     if start == "box":
         return Points.box(simulated_user.noisy_box(truth, rng))
-    return Points.none(len(truth), truth.device).and_click(simulated_user.first_click(truth, rng))
+    return Points.none(len(truth), truth.device).with_click(simulated_user.first_click(truth, rng))
 
 
-def _converse(
+def _answer_and_correct(
     model: Sam2,
     features: FrameFeatures,
     context: Float[Tensor, "b c h w"],
@@ -198,19 +198,19 @@ def _converse(
     corrections: int,
     rng: torch.Generator,
 ) -> list[Answer]:
-    """The first answer on a frame, and one more for every corrective click, fed with the logits before it."""
+    """The first answer on a frame, and one after every corrective click, with the last logits as hint."""
     answers: list[Answer] = []
     hint: Tensor | None = None
     for _ in range(corrections + 1):
         if hint is not None:
-            shown = (
+            mask = (
                 F.interpolate(hint[:, None], truth.shape[-2:], mode="bilinear", align_corners=False)[:, 0] > 0
             )
-            points = points.and_click(
-                simulated_user.corrective_click(shown, truth, rng, simulated_user.FROM_OBJECT)
+            points = points.with_click(
+                simulated_user.corrective_click(mask, truth, rng, simulated_user.FROM_OBJECT)
             )
         count = points.xy.shape[1]
-        # A mask whose edge wavers is not replaced while learning: the single mask must learn.
+        # In training an unstable single mask is not replaced, so that it gets gradients.
         candidates = model.decode(
             features,
             context,
@@ -221,10 +221,10 @@ def _converse(
             stable=False,
         )
         answers.append(Answer(frame, count, candidates))
-        hint = believed(candidates).logits.detach()
+        hint = best_candidate(candidates).logits.detach()
     return answers
 
 
-def believed(candidates: Candidates) -> MaskPrediction:
-    """The candidate that the network itself thinks best."""
+def best_candidate(candidates: Candidates) -> MaskPrediction:
+    """The candidate with the highest predicted IoU."""
     return candidates.pick(candidates.iou.argmax(dim=1))

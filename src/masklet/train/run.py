@@ -1,4 +1,4 @@
-"""Running a recipe: by name or by file, from the start or from where it was stopped."""
+"""Runs a recipe in a folder, by name or by file, from the start or from the last checkpoint."""
 
 from __future__ import annotations
 
@@ -13,112 +13,120 @@ import torch
 
 from masklet import checkpoint
 from masklet.errors import MaskletError
-from masklet.train.loop import BEST, LAST, SAVE_EVERY, Row, train
-from masklet.train.mae.course import Pretrained, Pretraining, pretrain
-from masklet.train.mae.network import HIDDEN
-from masklet.train.options import Order
+from masklet.train.loop import BEST, LAST, SAVE_EVERY, LogRow, train
+from masklet.train.masked_autoencoder import HIDDEN
+from masklet.train.options import TrainingOptions
+from masklet.train.pretraining import PretrainingRecipe, PretrainingState, pretrain
 from masklet.train.recipe import Recipe
-from masklet.train.report import PICTURED, Shown, predictions, write_report
-from masklet.train.run_log import Journal
-from masklet.train.state import STATE, Run
+from masklet.train.report import PICTURES, PictureStrip, RunLog, predictions, write_report
+from masklet.train.state import STATE, TrainingState
 
 RECIPES = Path(__file__).parent / "recipes"
 
 
-def find_recipe(name: str) -> Callable[[Order], Recipe | Pretraining]:
-    """The `recipe` function of a recipe that has a name, or of a Python file."""
+def recipe_names() -> list[str]:
+    """The recipes that come with masklet."""
+    return sorted(path.stem for path in RECIPES.glob("[a-z]*.py"))
+
+
+def find_recipe(name: str) -> Callable[[TrainingOptions], Recipe | PretrainingRecipe]:
+    """The `recipe` function of a named recipe, or of a Python file."""
     path = Path(name) if name.endswith(".py") else RECIPES / f"{name}.py"
     if not path.is_file():
-        known = ", ".join(sorted(each.stem for each in RECIPES.glob("[a-z]*.py")))
         raise MaskletError(
-            f"there is no recipe {name}. Known are {known}; or give the path of a Python file."
+            f"there is no recipe {name}. Choose from {', '.join(recipe_names())}, "
+            "or give the path of a Python file."
         )
     spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     if not hasattr(module, "recipe"):
-        raise MaskletError(f"{path} is not a recipe: it defines no function `recipe(order)`.")
+        raise MaskletError(f"{path} is not a recipe: it defines no function `recipe(options)`.")
     return module.recipe
 
 
 @dataclass(frozen=True)
-class Course:
-    """A run of one kind or the other in its folder, and what a person is told and shown of it.
+class TrainingRun:
+    """A run, of either kind, in its folder.
 
-    learn : to the end, in the folder
-    shown : what the network makes of held-back pictures by now
+    train_to_end : the loop, given the folder
+    about : what is trained, and from which weights, for the report
+    pictures : answers of the network as it is now, on validation pictures
     """
 
     name: str
     out: Path
-    run: Run | Pretrained
-    learn: Callable[..., Iterator[Row]]
+    state: TrainingState | PretrainingState
+    train_to_end: Callable[..., Iterator[LogRow]]
     about: str
-    shown: Callable[[], Iterable[Shown]]
+    pictures: Callable[[], Iterable[PictureStrip]]
 
     @classmethod
-    def begin(cls, name: str, order: Order, out: Path) -> Course:
-        """Begin a recipe, by its name or that of a Python file; go on if `out` holds a checkpoint of it."""
-        if beside := int(os.environ.get("LOCAL_WORLD_SIZE", "0")):  # torchrun leaves each process one thread
-            torch.set_num_threads(max(1, (os.cpu_count() or 1) // beside))
-        recipe = find_recipe(name)(order)
-        if isinstance(recipe, Pretraining):
-            course = cls._pretraining(name, out, recipe)
+    def begin(cls, name: str, options: TrainingOptions, out: Path) -> TrainingRun:
+        """Begin a recipe, by name or Python file; resume it if `out` holds its checkpoint."""
+        # torchrun gives each process one thread.
+        if processes := int(os.environ.get("LOCAL_WORLD_SIZE", "0")):
+            torch.set_num_threads(max(1, (os.cpu_count() or 1) // processes))
+        recipe = find_recipe(name)(options)
+        if isinstance(recipe, PretrainingRecipe):
+            run = cls._pretraining(name, out, recipe)
         else:
-            course = cls._training(name, out, recipe)
+            run = cls._training(name, out, recipe)
         if (out / STATE).exists():
-            course.run.resume(out / STATE)
-        return course
+            run.state.resume(out / STATE)
+        return run
 
     @classmethod
-    def _training(cls, name: str, out: Path, recipe: Recipe) -> Course:
-        run = Run.begin(recipe)
-        about = f"{_began(recipe.start)}; what learned: {recipe.preset}."
-        # A short run is saved as often as it is measured.
-        every = SAVE_EVERY if recipe.exam is None else min(SAVE_EVERY, recipe.exam.every)
-        learn = partial(train, run, save_every=every)
-        return cls(name, out, run, learn, about, lambda: predictions(recipe, run.averaged()))
+    def _training(cls, name: str, out: Path, recipe: Recipe) -> TrainingRun:
+        state = TrainingState.begin(recipe)
+        about = f"{_describe_start(recipe.start)}; trained: {recipe.preset}."
+        # A short run is saved as often as it is validated.
+        every = SAVE_EVERY if recipe.validation is None else min(SAVE_EVERY, recipe.validation.every)
+        loop = partial(train, state, save_every=every)
+        return cls(name, out, state, loop, about, lambda: predictions(recipe, state.averaged()))
 
     @classmethod
-    def _pretraining(cls, name: str, out: Path, recipe: Pretraining) -> Course:
-        run = Pretrained.begin(recipe)
+    def _pretraining(cls, name: str, out: Path, recipe: PretrainingRecipe) -> TrainingRun:
+        state = PretrainingState.begin(recipe)
         about = (
-            f"{_began(recipe.start)}; the trunk learned to paint what was hidden, {HIDDEN:.0%} of a picture."
+            f"{_describe_start(recipe.start)}; the trunk reconstructs the hidden {HIDDEN:.0%} of a picture."
         )
-        learn = partial(pretrain, run, save_every=min(SAVE_EVERY, recipe.every))
-        return cls(name, out, run, learn, about, lambda: _painted(run))
+        loop = partial(pretrain, state, save_every=min(SAVE_EVERY, recipe.every))
+        return cls(name, out, state, loop, about, lambda: _reconstructions(state))
 
     @property
-    def main(self) -> bool:
+    def is_main_process(self) -> bool:
         """Whether this is the process that writes."""
         return os.environ.get("RANK", "0") == "0"
 
-    def rows(self, *, precision: str = "no", workers: int = 0, original: bool = False) -> Iterator[Row]:
-        """Train to the end: a row for every step and every measurement. Leaves a report and the weights.
+    def rows(self, *, precision: str = "no", workers: int = 0, original: bool = False) -> Iterator[LogRow]:
+        """Train to the end, and yield a row for every step and every validation. Writes report and weights.
 
         original : also write the weights in the layout of the original package, as model.pt
         """
-        journal = Journal(self.out) if self.main else None
-        for row in self.learn(self.out, precision=precision, workers=workers):
-            if journal is not None:
-                journal.write(row)
+        run_log = RunLog(self.out) if self.is_main_process else None
+        for row in self.train_to_end(self.out, precision=precision, workers=workers):
+            if run_log is not None:
+                run_log.write(row)
                 if "loss" not in row:
-                    journal.show(int(row["step"]), (each.strip for each in self.shown()))
+                    run_log.write_pictures(int(row["step"]), (strip.strip for strip in self.pictures()))
             yield row
-        if journal is None:
+        if run_log is None:
             return
-        journal.close()
-        write_report(self.out, self.name, self.about, self.shown())
+        run_log.close()
+        write_report(self.out, self.name, self.about, self.pictures())
         if original:
-            made = self.out / BEST if (self.out / BEST).is_file() else self.out / LAST
-            checkpoint.save(checkpoint.load(made, device="cpu"), self.out / "model.pt", layout="original")
+            weights = self.out / BEST if (self.out / BEST).is_file() else self.out / LAST
+            checkpoint.save(checkpoint.load(weights, device="cpu"), self.out / "model.pt", layout="original")
 
 
-def _began(start: str | None) -> str:
-    return f"Started from {start}" if start else "Started from nothing"
+def _describe_start(start: str | None) -> str:
+    return f"Started from {start}" if start else "Started from random weights"
 
 
-def _painted(run: Pretrained) -> Iterator[Shown]:
-    for whole, seen, painted in run.painted(PICTURED):
-        yield Shown.of({"picture": whole, "what the trunk saw": seen, "painted": painted})
+def _reconstructions(state: PretrainingState) -> Iterator[PictureStrip]:
+    for picture, visible, reconstruction in state.reconstruct(PICTURES):
+        yield PictureStrip.of(
+            {"picture": picture, "visible to the trunk": visible, "reconstruction": reconstruction}
+        )

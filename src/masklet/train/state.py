@@ -1,9 +1,9 @@
-"""A run in progress: network, running average and optimiser, and the checkpoint that holds them."""
+"""The state of a run: network, running average and optimizer, and the checkpoint that holds them."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,8 +22,7 @@ from masklet.nn.layers import Attention
 from masklet.nn.memory_attention import MemoryAttentionLayer
 from masklet.nn.memory_encoder import FuserBlock
 from masklet.nn.trunks import EfficientNetLite, Hiera
-from masklet.train.lora import merged
-from masklet.train.presets import groups, prepare
+from masklet.train.parameters import freeze_parameters, merge_adapters, optimizer_groups
 from masklet.train.recipe import Recipe
 
 log = logging.getLogger(__name__)
@@ -32,8 +31,11 @@ STATE = "state.pt"
 
 
 @dataclass
-class Run:
-    """What a recipe has become so far."""
+class TrainingState:
+    """A recipe, and how far its run has come.
+
+    best : the highest mean validation score so far
+    """
 
     recipe: Recipe
     model: Sam2
@@ -43,27 +45,27 @@ class Run:
     best: float = 0.0
 
     @classmethod
-    def begin(cls, recipe: Recipe) -> Run:
-        """A new run, from nothing or from the weights that the recipe starts with."""
+    def begin(cls, recipe: Recipe) -> TrainingState:
+        """The state of a new run, from random weights or from those that the recipe names."""
         torch.manual_seed(recipe.seed)
         model = Sam2(recipe.config)
         if recipe.start is None:
             initialise(model, recipe.layer_scale)
         else:
             model.load_state_dict(checkpoint.load(recipe.start, device="cpu").state_dict())
-        prepare(model, recipe.preset)
+        freeze_parameters(model, recipe.preset)
         average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema))
-        learning = groups(
+        groups = optimizer_groups(
             model,
             recipe.config,
             weight_decay=recipe.weight_decay,
-            trunk_pace=recipe.trunk_pace,
+            trunk_lr_scale=recipe.trunk_lr_scale,
             layer_decay=recipe.layer_decay,
         )
-        return cls(recipe, model, average, torch.optim.AdamW(learning))
+        return cls(recipe, model, average, torch.optim.AdamW(groups))
 
     def save(self, path: Path) -> None:
-        """Write a checkpoint, whole or not at all. Where it cannot be written, the run goes on without."""
+        """Write a checkpoint atomically. A full disk is logged, and the run continues."""
         state = {
             "step": self.step,
             "best": self.best,
@@ -74,11 +76,11 @@ class Run:
         save_state(state, path)
 
     def resume(self, path: Path) -> None:
-        """Go on from a checkpoint."""
-        with resuming(path) as state:
+        """Load a checkpoint, to continue from it."""
+        with read_state(path) as state:
             self.model.load_state_dict(state["model"])
             self.average.load_state_dict(state["average"])
-            self.optimizer.load_state_dict(state["optimizer"])
+            load_optimizer(self.optimizer, state["optimizer"])
             self.step = state["step"]
             self.best = state.get("best", 0.0)
 
@@ -91,37 +93,46 @@ class Run:
     def averaged(self) -> Sam2:
         """The running average of the weights as a plain network, without adapters."""
         plain = Sam2(self.recipe.config).to(self.model.device)
-        plain.load_state_dict(merged(self.average.module))
+        plain.load_state_dict(merge_adapters(self.average.module))
         return plain.eval()
 
-    def publish(self, path: Path) -> None:
-        """Write the averaged weights as a file that masklet.load takes; a full disk does not end the run."""
-        publish(self.averaged(), path)
+    def save_weights(self, path: Path) -> None:
+        """Write the averaged weights for masklet.load. A full disk is logged, and the run continues."""
+        save_weights(self.averaged(), path)
 
 
 def save_state(state: dict[str, Any], path: Path) -> None:
-    """Write a checkpoint, whole or not at all; a full disk is reported, and the one before stays."""
+    """Write a checkpoint atomically. A full disk is logged, and the previous checkpoint stays."""
     try:
         with atomic_write(path, CheckpointError) as part:
             torch.save(state, part)
     except (CheckpointError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
-        log.warning("step %d is not saved, %s stays as it was: %s", state["step"], path, _first_line(error))
+        log.warning("step %d was not saved, %s stays as it was: %s", state["step"], path, _first_line(error))
+
+
+def load_optimizer(optimizer: torch.optim.Optimizer, state: Mapping[str, Any]) -> None:
+    """Load an optimizer's moments; the factors on its learning rates stay those of the recipe."""
+    scales = [group["lr_scale"] for group in optimizer.param_groups]
+    optimizer.load_state_dict(dict(state))
+    for group, scale in zip(optimizer.param_groups, scales, strict=True):
+        group["lr_scale"] = scale
+        group.pop("pace", None)  # its former name, in older checkpoints
 
 
 @contextmanager
-def resuming(path: Path) -> Iterator[dict[str, Any]]:
-    """A checkpoint's content; where it cannot be read or does not fit, the error says what to do."""
+def read_state(path: Path) -> Iterator[dict[str, Any]]:
+    """The content of a checkpoint; a file that cannot be read or does not fit raises CheckpointError."""
     try:
         yield torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, KeyError, RuntimeError, ValueError) as error:
         raise CheckpointError(
-            f"{path} is no checkpoint of this recipe: {_first_line(error)}. "
-            "Give the run a folder of its own, or the recipe that it began with."
+            f"{path} is not a checkpoint of this recipe: {_first_line(error)}. "
+            "Choose a new folder, or the recipe that the run began with."
         ) from error
 
 
-def publish(model: Sam2, path: Path) -> None:
-    """Write weights as a file that masklet.load takes; a full disk is reported and does not end the run."""
+def save_weights(model: Sam2, path: Path) -> None:
+    """Write weights as a file for masklet.load. A full disk is logged, and the run continues."""
     try:
         checkpoint.save(model, path)
     except CheckpointError as error:
@@ -133,9 +144,9 @@ def _first_line(error: Exception) -> str:
 
 
 def initialise(model: Sam2, layer_scale: float = 0.1) -> None:
-    """Start values where torch's own do not suit a network that is trained from nothing.
+    """Initial values where torch's own do not suit training from random weights.
 
-    A trunk of convolutions begins with what it learned from ImageNet.
+    A convolutional trunk starts from ImageNet weights.
     """
     for block in model.memory_encoder.fuser:
         assert isinstance(block, FuserBlock)
@@ -149,8 +160,9 @@ def initialise(model: Sam2, layer_scale: float = 0.1) -> None:
     for table in tables:
         nn.init.trunc_normal_(table, std=0.02)
     nn.init.trunc_normal_(decoder.absent_pointer, std=0.02)
-    # Queries and keys that start as one map let a point find its own place in the image from the first step.
-    # Without this, and with biases, the decoder learns where things usually are long before it heeds a click.
+    # Queries and keys that start as the same map let a point attend to its own place in the image from the
+    # first step. Without this, and with biases, the decoder learns the usual places of objects long before it
+    # uses the click.
     for module in decoder.modules():
         if isinstance(module, nn.Linear | nn.ConvTranspose2d) and module.bias is not None:
             nn.init.zeros_(module.bias)
@@ -159,24 +171,24 @@ def initialise(model: Sam2, layer_scale: float = 0.1) -> None:
             with torch.no_grad():
                 module.q.weight.mul_(2)
                 module.k.weight.copy_(module.q.weight)
-    # Likewise over time: a query starts as what a feature becomes on its way into a memory's key, so that an
-    # object finds itself on the frame before.
+    # The same over time: a query starts as the map from a feature to the key of its memory, so that an object
+    # attends to itself on the frame before.
     encoder = model.memory_encoder
-    way_in = encoder.out.weight[:, :, 0, 0] @ encoder.features.weight[:, :, 0, 0]
+    feature_to_memory = encoder.out.weight[:, :, 0, 0] @ encoder.features.weight[:, :, 0, 0]
     for layer in attention.layers:
         assert isinstance(layer, MemoryAttentionLayer)
-        look = layer.memory_attention
+        layer_attention = layer.memory_attention
         with torch.no_grad():
-            start = look.k.weight @ way_in
-            look.q.weight.copy_(start * look.q.weight.std() / start.std())
-            nn.init.zeros_(look.q.bias)
+            start = layer_attention.k.weight @ feature_to_memory
+            layer_attention.q.weight.copy_(start * layer_attention.q.weight.std() / start.std())
+            nn.init.zeros_(layer_attention.q.bias)
 
 
-def sized(run: Run, image_size: int) -> Sam2:
-    """The run's network for another image size: it uses the same parameters and saved buffers."""
-    other = Sam2(replace(run.recipe.config, image_size=image_size)).to(run.model.device)
-    prepare(other, run.recipe.preset)
-    _share_weights(run.model, other)
+def resize_model(state: TrainingState, image_size: int) -> Sam2:
+    """The network for another image size, with the same parameters and saved buffers."""
+    other = Sam2(replace(state.recipe.config, image_size=image_size)).to(state.model.device)
+    freeze_parameters(other, state.recipe.preset)
+    _share_weights(state.model, other)
     return other
 
 

@@ -1,11 +1,12 @@
-"""How good a network is on held-back clips: masks from clicks and boxes on stills, and following in clips.
+"""Validation on held-back clips: masks from clicks and boxes on stills, and tracking in clips.
 
-The user clicks where evaluation would, in the middle of the largest error, so that nothing is left to chance.
-It is quick rather than official: masks are compared in the model's square.
+The simulated user clicks as in evaluation, in the centre of the largest error, so the scores have no
+randomness. They are quick rather than official: masks are compared in the model's square.
 """
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,60 +19,74 @@ from torch import Tensor
 
 from masklet import simulated_user
 from masklet.boxes import tight_boxes
+from masklet.datasets import DatasetItem
+from masklet.errors import MediaError
 from masklet.model import Sam2
 from masklet.synthetic.clip import Clip
+from masklet.train.augment import Augmentation
 from masklet.train.losses import true_iou
-from masklet.train.recipe import Exam
-from masklet.train.rollout import Batch, Plan, Points, believed, normalised, rollout
+from masklet.train.recipe import ValidationSet
+from masklet.train.rollout import Batch, Plan, Points, best_candidate, normalize, rollout
+from masklet.train.sampling import Sampler
 from masklet.types import Candidates, FrameFeatures, MemorySelection
 
+log = logging.getLogger(__name__)
+
 CLICKS = 3
-BEST, OFF, HIGH = "1 click, best", "predicted IoU, off", "predicted IoU, too high"
-NOT_SUMMED = {BEST, OFF, HIGH}
+TRACKED_CLIPS = 8  # in each validation
+BEST_OF_THREE, IOU_ERROR, IOU_BIAS = "1 click, best of 3", "predicted IoU, error", "predicted IoU, bias"
+NOT_IN_MEAN = {BEST_OF_THREE, IOU_ERROR, IOU_BIAS}
+NO_CHANGE = (0.0, 0.0, 0.0)
+NO_AUGMENTATION = Augmentation(
+    flip=0, reverse=0, rotation=0, shear=0, colour=NO_CHANGE, flicker=NO_CHANGE, grey=0
+)
 
 
 @dataclass(frozen=True)
 class StillAnswers:
     """Low-res logits for each object of a still.
 
-    offered : the three candidates for one click
-    chosen : the one of them that the network itself prefers
-    predicted : the IoU that it has by its own account
+    candidates : the three masks for one click
+    one_click : the one of them with the highest predicted IoU
+    predicted_iou : of `one_click`
     """
 
-    offered: Float[Tensor, "b 3 h w"]
-    chosen: Float[Tensor, "b h w"]
-    predicted: Float[Tensor, " b"]
+    candidates: Float[Tensor, "b 3 h w"]
+    one_click: Float[Tensor, "b h w"]
+    predicted_iou: Float[Tensor, " b"]
     clicks: Float[Tensor, "b h w"]
     box: Float[Tensor, "b h w"]
 
 
-def examine(model: Sam2, exam: Exam) -> dict[str, float]:
-    """Mean IoU over the objects of all stills, and mean J over those of all clips; `mean` sums it up.
+def validate(model: Sam2, validation: ValidationSet) -> dict[str, float]:
+    """Mean IoU over the objects of all stills, and mean J over those of all clips; `mean` averages them.
 
-    Beside them, of one click: how far the IoU that the network predicts is off, and how much too high it is.
+    Also, after one click, the calibration of the predicted IoU: its mean absolute error, and its bias, which
+    is positive where the network predicts too much.
     """
-    found: dict[str, list[float]] = defaultdict(list)
-    for still in exam.stills:
-        for name, scores in score_still(model, still).items():
-            found[name] += scores.tolist()
-    for clip in exam.clips:
-        found["following"] += score_clip(model, clip).tolist()
-    means = {name: float(np.mean(scores)) for name, scores in found.items()}
-    judged = [score for name, score in means.items() if name not in NOT_SUMMED]
-    return {**means, "mean": float(np.mean(judged))}
+    scores: dict[str, list[float]] = defaultdict(list)
+    for still in validation.stills:
+        for name, values in score_still(model, still).items():
+            scores[name] += values.tolist()
+    for clip in validation.clips:
+        scores["tracking"] += score_clip(model, clip).tolist()
+    means = {name: float(np.mean(values)) for name, values in scores.items()}
+    return {
+        **means,
+        "mean": float(np.mean([mean for name, mean in means.items() if name not in NOT_IN_MEAN])),
+    }
 
 
 def score_still(model: Sam2, still: Clip) -> dict[str, Float[Tensor, " b"]]:
-    """The IoU of each object, in each way of prompting."""
+    """The IoU of each object, for each kind of prompt."""
     answers = answer_still(model, still)
     truth = torch.from_numpy(still.masks[0]).to(model.device)
-    chosen = _iou(answers.chosen[:, None], truth)[:, 0]
+    one_click = _iou(answers.one_click[:, None], truth)[:, 0]
     return {
-        BEST: _iou(answers.offered, truth).max(dim=1).values,
-        "1 click": chosen,
-        OFF: (answers.predicted - chosen).abs(),
-        HIGH: answers.predicted - chosen,
+        BEST_OF_THREE: _iou(answers.candidates, truth).max(dim=1).values,
+        "1 click": one_click,
+        IOU_ERROR: (answers.predicted_iou - one_click).abs(),
+        IOU_BIAS: answers.predicted_iou - one_click,
         f"{CLICKS} clicks": _iou(answers.clicks[:, None], truth)[:, 0],
         "box": _iou(answers.box[:, None], truth)[:, 0],
     }
@@ -79,24 +94,24 @@ def score_still(model: Sam2, still: Clip) -> dict[str, Float[Tensor, " b"]]:
 
 @torch.inference_mode()
 def answer_still(model: Sam2, still: Clip) -> StillAnswers:
-    """What a network answers for every object of a still."""
+    """The answers of a network for every object of a still."""
     device = model.device
     truth = torch.from_numpy(still.masks[0]).to(device)
-    features = model.encode(normalised(torch.from_numpy(still.images).to(device)))
+    features = model.encode(normalize(torch.from_numpy(still.images).to(device)))
     context = model.attend(features, [MemorySelection()] * len(truth))
 
-    points = Points.none(len(truth), device).and_click(simulated_user.center_click(None, truth))
-    first = model.decode(features, context, points.xy, points.labels)
-    prediction = believed(first)
-    answer = prediction.logits
+    points = Points.none(len(truth), device).with_click(simulated_user.center_click(None, truth))
+    candidates = model.decode(features, context, points.xy, points.labels)
+    one_click = best_candidate(candidates)
+    logits = one_click.logits
     for _ in range(CLICKS - 1):
-        points = points.and_click(simulated_user.center_click(_mask(answer, truth), truth))
-        answer = _single(model, features, context, points, answer)
-    box = _single(model, features, context, Points.box(tight_boxes(truth)), None)
-    return StillAnswers(first.logits, prediction.logits, prediction.iou, answer, box)
+        points = points.with_click(simulated_user.center_click(_threshold(logits, truth), truth))
+        logits = _decode_single(model, features, context, points, logits)
+    box = _decode_single(model, features, context, Points.box(tight_boxes(truth)), None)
+    return StillAnswers(candidates.logits, one_click.logits, one_click.iou, logits, box)
 
 
-def _single(
+def _decode_single(
     model: Sam2, features: FrameFeatures, context: Tensor, points: Points, hint: Tensor | None
 ) -> Float[Tensor, "b h w"]:
     candidates: Candidates = model.decode(features, context, points.xy, points.labels, hint, candidates=1)
@@ -105,30 +120,48 @@ def _single(
 
 @torch.inference_mode()
 def score_clip(model: Sam2, clip: Clip) -> Float[Tensor, " b"]:
-    """Mean J of each object over all frames but the first, whose mask was given."""
+    """Mean J of each object over all frames but the first, whose mask is the prompt."""
     batch = Batch.collate([clip]).to(model.device)
     answers = rollout(model, batch, Plan("mask", (0,), ()), torch.Generator(model.device))
     scores = [
-        _iou(believed(each.candidates).hidden().logits[:, None], batch.masks[:, each.frame])[:, 0]
-        for each in answers
+        _iou(best_candidate(answer.candidates).hidden().logits[:, None], batch.masks[:, answer.frame])[:, 0]
+        for answer in answers
     ]
     return torch.stack(scores).mean(dim=0)
 
 
 def _iou(logits: Float[Tensor, "b m h w"], truth: Bool[Tensor, "b H W"]) -> Float[Tensor, "b m"]:
-    shown = F.interpolate(logits, truth.shape[-2:], mode="bilinear", align_corners=False)
-    return true_iou(shown, truth[:, None].float().expand_as(shown))
+    resized = F.interpolate(logits, truth.shape[-2:], mode="bilinear", align_corners=False)
+    return true_iou(resized, truth[:, None].float().expand_as(resized))
 
 
-def _mask(logits: Float[Tensor, "b h w"], truth: Bool[Tensor, "b H W"]) -> Bool[Tensor, "b H W"]:
+def _threshold(logits: Float[Tensor, "b h w"], truth: Bool[Tensor, "b H W"]) -> Bool[Tensor, "b H W"]:
     return F.interpolate(logits[:, None], truth.shape[-2:], mode="bilinear", align_corners=False)[:, 0] > 0
 
 
-def held_back_stills(clips: Sequence[Clip], objects: int = 8) -> tuple[Clip, ...]:
-    """Stills for an exam, with at most so many objects each, and none that is empty."""
-    kept = []
+def make_validation_set(items: Sequence[DatasetItem], size: int, frames: int, every: int) -> ValidationSet:
+    """One still of each item, without augmentation, and a clip of some items where clips are trained on."""
+    stills = [_read_clip(item, size, 1) for item in items]
+    clips = [_read_clip(item, size, frames) for item in items[:TRACKED_CLIPS]] if frames > 1 else []
+    usable = validation_stills([still for still in stills if still is not None])
+    if not usable:
+        raise MediaError("no item of the validation set can be read and shows an object.")
+    return ValidationSet(usable, tuple(clip for clip in clips if clip is not None), every)
+
+
+def _read_clip(item: DatasetItem, size: int, frames: int) -> Clip | None:
+    try:
+        return Sampler([item], size, frames, objects=8, seed=0, augmentation=NO_AUGMENTATION).clip(0)
+    except MediaError as error:
+        log.warning("left %s out of validation: %s", item.name, error)
+        return None
+
+
+def validation_stills(clips: Sequence[Clip], objects: int = 8) -> tuple[Clip, ...]:
+    """The first frame of each clip with a visible object, and at most so many of its objects."""
+    stills = []
     for clip in clips:
-        shown = np.flatnonzero(clip.masks[0].any(axis=(1, 2)))[:objects]
-        if len(shown):
-            kept.append(Clip(clip.images[:1], clip.masks[:1, shown]))
-    return tuple(kept)
+        visible = np.flatnonzero(clip.masks[0].any(axis=(1, 2)))[:objects]
+        if len(visible):
+            stills.append(Clip(clip.images[:1], clip.masks[:1, visible]))
+    return tuple(stills)

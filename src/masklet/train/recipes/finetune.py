@@ -1,25 +1,106 @@
-"""Teach a trained model one's own pictures or videos, on one GPU of 8 to 16 GB.
+"""Fine-tune a trained model on your own pictures or videos, on one GPU of 8 to 16 GB.
 
 masklet train finetune DATA --model sam2.1-hiera-tiny --out runs/mine
 masklet train finetune DATA --model sam2.1-hiera-base-plus --preset memory --out runs/mine
 masklet train finetune DATA --model sam2.1-hiera-large --out runs/mine
 
 DATA is a COCO, YOLO-seg, SA-1B, DAVIS, MOSE, YouTube-VOS or SA-V folder, or images/ with masks/. The decoder
-learns from stills, and the trunk, which does not learn, encodes each of 600 once: the features take 5 GB
-of disk at 1024 pixels. With few pictures that are alike, 300 steps may do (--steps).
+trains on stills, and the frozen trunk encodes each of 600 once: the features take 5 GB of disk at 1024
+pixels. With few pictures that are alike, 300 steps may be enough (--steps).
 
-Cost: not run, but for toy networks in the tests.
+Cost: not run, except for toy networks in the tests.
 Expected score: depends on the data; the report compares the end with the start.
 """
 
 from __future__ import annotations
 
-from masklet.train.finetune import FineTuning
-from masklet.train.options import Order
-from masklet.train.recipe import Recipe
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from masklet.datasets import DatasetItem
+from masklet.train.options import TrainingOptions
+from masklet.train.parameters import Preset, trains_trunk
+from masklet.train.recipe import BatchSource, Recipe, Stage
+from masklet.train.sampling import Sampler
+from masklet.train.validation import make_validation_set
+
+LEARNING_RATES: dict[Preset, float] = {"decoder": 1e-4, "memory": 5e-5, "everything": 1e-5, "lora": 2e-4}
+RANDOM_WEIGHTS_RATE = 1e-3  # learning rate of a network with random weights
 
 
-def recipe(order: Order) -> Recipe:
-    """The decoder learns from stills; with `--preset memory` the memory does too, from stills and clips."""
-    frames = 4 if order.preset == "memory" else 1
-    return FineTuning(frames=frames, repeat=600).recipe(order)
+@dataclass(frozen=True)
+class FineTuning:
+    """The settings of a fine-tune; the recipes `lora`, `images` and `eight_gpus` differ in these.
+
+    frames : of a clip; 1 trains on stills alone
+    stills, clips : per batch and process
+    objects : the maximum per still or clip
+    stills_weight : fraction of the batches that are stills, where there are clips
+    distinct_clips : different stills, and clips; a frozen trunk encodes each of them once
+    """
+
+    preset: Preset = "decoder"
+    model: str = "sam2.1-hiera-tiny"
+    steps: int = 1000
+    frames: int = 1
+    stills: int = 2
+    clips: int = 1
+    objects: int = 3
+    stills_weight: float = 0.5
+    accumulate: int = 1
+    distinct_clips: int | None = None
+    layer_decay: float = 0.9
+    checkpoint_activations: bool = False
+
+    def recipe(self, options: TrainingOptions) -> Recipe:
+        """The recipe for some options, which take precedence over these settings.
+
+        A network with random weights trains as a whole, at a high learning rate.
+        """
+        config, start = options.resolve_model(self.model)
+        config = replace(config, image_size=options.image_size or config.image_size)
+        from_random, steps = start is None, options.steps or self.steps
+        preset: Preset = "everything" if from_random else options.preset or self.preset
+        rate = options.learning_rate or (RANDOM_WEIGHTS_RATE if from_random else LEARNING_RATES[preset])
+        training, validation = options.split
+        stage = Stage(
+            "fine-tuning",
+            config.image_size,
+            steps,
+            (rate, rate / 10),
+            self._sources(training, config.image_size),
+            loss_size=config.image_size,
+            schedule="cosine",
+        )
+        return Recipe(
+            config,
+            (stage,),
+            start=start,
+            preset=preset,
+            warmup=max(1, min(100, steps // 10)),
+            trunk_lr_scale=0.2
+            if from_random
+            else 0.6,  # of the paper's training, and the published fine-tune
+            weight_decay=0.1,
+            clip_norm=0.1 if trains_trunk(preset) and not from_random else 1.0,
+            ema=1 - 1 / max(2, min(1000, steps // 10)),
+            layer_decay=1.0 if from_random else self.layer_decay,
+            accumulate=self.accumulate,
+            checkpoint_activations=self.checkpoint_activations,
+            distinct_clips=None if trains_trunk(preset) else self.distinct_clips,
+            validation=make_validation_set(validation, config.image_size, self.frames, max(1, steps // 10)),
+        )
+
+    def _sources(self, items: Sequence[DatasetItem], size: int) -> tuple[BatchSource, ...]:
+        stills = Sampler(items, size, 1, self.objects, seed=1)
+        of_stills = BatchSource(stills.clip, self.stills, self.stills_weight)
+        if self.frames == 1:
+            return (of_stills,)
+        clips = Sampler(items, size, self.frames, self.objects, seed=2)
+        return of_stills, BatchSource(clips.clip, self.clips, 1 - self.stills_weight)
+
+
+def recipe(options: TrainingOptions) -> Recipe:
+    """The decoder trains on stills; with `--preset memory` the memory does too, on stills and clips."""
+    frames = 4 if options.preset == "memory" else 1
+    return FineTuning(frames=frames, distinct_clips=600).recipe(options)

@@ -21,10 +21,10 @@ from masklet.errors import MaskletError
 from masklet.synthetic import Composer, Mix
 from masklet.synthetic.pictures import Picture, split
 from masklet.synthetic.stills import plain
-from masklet.train.options import NEW, Order
-from masklet.train.recipe import Exam, Recipe, Share, Source, Stage
+from masklet.train.options import NEW, TrainingOptions
+from masklet.train.recipe import BatchSource, ClipSource, Recipe, Stage, ValidationSet
 from masklet.train.rollout import CORRECTIONS
-from masklet.train.validation import held_back_stills
+from masklet.train.validation import validation_stills
 
 LONG = ((8, 1, 0.2), (16, 1, 0.1))  # frames, clips, weight
 LONGER = ((8, 1, 0.25), (16, 1, 0.15))
@@ -34,18 +34,18 @@ SEEN = 0.003  # of a picture: what is smaller nano can only see by a closer look
 FIRST = Mix(still=0.5, moved=0.0, pasted=0.4, procedural=0.1)
 
 
-def recipe(order: Order) -> Recipe:
+def recipe(options: TrainingOptions) -> Recipe:
     """What nano was made with.
 
     In the first stage many things lie in each picture and the mask losses weigh the same, so that the decoder
     learns to heed a click before it learns where things usually are.
     """
-    config, start = order.beginning(NEW + "nano")
+    config, start = options.resolve_model(NEW + "nano")
     if replace(config, image_size=NANO.image_size) != NANO:  # the auto-encoder's crops are smaller
         raise MaskletError("the recipe nano trains networks of nano's numbers. Fine-tune others: finetune.")
-    pictures, held_back = split(order.pictures)
+    pictures, held_back = split(options.pictures)
 
-    def composed(size: int, frames: int, objects: int, pace: float) -> Source:
+    def composed(size: int, frames: int, objects: int, pace: float) -> ClipSource:
         return Composer(pictures, size, frames, objects, seed=1, smallest=0.01, pace=pace).clip
 
     def stage(
@@ -59,7 +59,8 @@ def recipe(order: Order) -> Recipe:
         corrections: int = CORRECTIONS,
     ) -> Stage:
         made = tuple(
-            Share(composed(size, frames, objects, pace), clips, weight) for frames, clips, weight in shares
+            BatchSource(composed(size, frames, objects, pace), clips, weight)
+            for frames, clips, weight in shares
         )
         return Stage(name, size, steps, rates, made, loss_size=size // 2, corrections=corrections)
 
@@ -70,7 +71,14 @@ def recipe(order: Order) -> Recipe:
         NANO,
         (
             Stage(
-                "first clicks", 128, 1000, (1e-3, 1e-3), (Share(crowded, 14),), 64, corrections=0, focal=1.0
+                "first clicks",
+                128,
+                1000,
+                (1e-3, 1e-3),
+                (BatchSource(crowded, 14),),
+                64,
+                corrections=0,
+                focal=1.0,
             ),
             replace(
                 stage("small", 128, 400, (1e-3, 8e-4), (1, 12, 0.4), (4, 5, 0.6), corrections=3), focal=5.0
@@ -93,9 +101,9 @@ def recipe(order: Order) -> Recipe:
         ),
         ema=0.995,  # a short run: a longer memory would still hold the beginner
         start=start,
-        exam=exam(held_back),
+        validation=validation_set(held_back),
     )
-    return whole if order.steps is None else shortened(whole, order.steps)
+    return whole if options.steps is None else shortened(whole, options.steps)
 
 
 def shortened(whole: Recipe, steps: int) -> Recipe:
@@ -105,12 +113,12 @@ def shortened(whole: Recipe, steps: int) -> Recipe:
     return replace(whole, stages=tuple(stages))
 
 
-def exam(held_back: list[Picture]) -> Exam:
+def validation_set(held_back: list[Picture]) -> ValidationSet:
     """Some fifty held-back pictures, and clips composed of held-back pictures."""
     large = [each for each in held_back if any(each.mask(i).mean() >= SEEN for i in range(len(each)))]
     some = large[:: max(1, len(large) // 48)]
-    stills = held_back_stills([plain(picture, NANO.image_size, SEEN) for picture in some])
+    stills = validation_stills([plain(picture, NANO.image_size, SEEN) for picture in some])
     short, long = (
         Composer(held_back, NANO.image_size, frames, objects=2, seed=2, smallest=0.01) for frames in (8, 24)
     )
-    return Exam(stills, (*map(short.clip, range(6)), *map(long.clip, range(4))), every=300)
+    return ValidationSet(stills, (*map(short.clip, range(6)), *map(long.clip, range(4))), every=300)

@@ -23,13 +23,13 @@ from masklet.synthetic.director import Stock
 from masklet.synthetic.films import load_films
 from masklet.synthetic.pictures import Picture, load_cutouts, split
 from masklet.synthetic.stills import plain
-from masklet.train.options import NEW, Order
-from masklet.train.recipe import Exam, Recipe, Share, Source, Stage
+from masklet.train.options import NEW, TrainingOptions
+from masklet.train.recipe import BatchSource, ClipSource, Recipe, Stage, ValidationSet
 from masklet.train.recipes.nano import SEEN, shortened
 from masklet.train.sampling import Mixture, Sampler
-from masklet.train.validation import held_back_stills
+from masklet.train.validation import validation_stills
 
-EXAM_SIZE = 384
+VALIDATION_SIZE = 384
 SEED = 41  # of the clips
 CACHE = Path(".cache")
 # Sets that show one scene over and over are taken less often, those with things of many kinds more often.
@@ -53,25 +53,25 @@ REAL, EACH_REAL = (
 )  # of the clips are real ones, where there are labelled videos; a few do not get so much
 
 
-def recipe(order: Order) -> Recipe:
+def recipe(options: TrainingOptions) -> Recipe:
     """Learning rate to nothing over three sizes; clips of one to sixteen frames."""
-    config, start = order.beginning(NEW + "nano-lite0")
+    config, start = options.resolve_model(NEW + "nano-lite0")
     if config.trunk == "hiera":
         raise MaskletError(
             "the recipe nano_lite trains networks on EfficientNet-Lite, not on Hiera. "
             "Fine-tune others: finetune."
         )
-    images = order.data / "images"
-    pictures, held_back = split(replace(order, data=images if images.is_dir() else order.data).pictures)
+    images = options.data / "images"
+    pictures, held_back = split(replace(options, data=images if images.is_dir() else options.data).pictures)
     stock = Stock(
         pictures,
-        load_cutouts(_folders(order.data / "cutouts"), CACHE),
-        load_films(sorted((order.data / "clips-unlabelled").glob("*.mp4")), CACHE),
+        load_cutouts(_folders(options.data / "cutouts"), CACHE),
+        load_films(sorted((options.data / "clips-unlabelled").glob("*.mp4")), CACHE),
         WEIGHTS,
     )
-    videos = labelled_videos(order.data)
+    videos = labelled_videos(options.data)
 
-    def clips(size: int, frames: int, smallest: float, pace: float) -> Source:
+    def clips(size: int, frames: int, smallest: float, pace: float) -> ClipSource:
         mix = STILLS if frames == 1 else CLIPS
         if not stock.films:
             mix = replace(mix, filmed=0.0)
@@ -93,12 +93,13 @@ def recipe(order: Order) -> Recipe:
         corrections: int = 4,
     ) -> Stage:
         made = tuple(
-            Share(clips(size, frames, smallest, pace), count, weight) for frames, count, weight in shares
+            BatchSource(clips(size, frames, smallest, pace), count, weight)
+            for frames, count, weight in shares
         )
         return Stage(name, size, steps, rates, made, size // 2, corrections=corrections, iou=3.0)
 
     whole = Recipe(
-        replace(config, image_size=EXAM_SIZE),
+        replace(config, image_size=VALIDATION_SIZE),
         (
             stage("many", 192, 6000, (4e-4, 3e-4), (1, 6, 0.4), (4, 2, 0.25), (8, 1, 0.35), smallest=0.006),
             stage("larger", 256, 5000, (3e-4, 2e-4), (1, 4, 0.4), (4, 1, 0.2), (8, 1, 0.4), smallest=0.004),
@@ -118,10 +119,10 @@ def recipe(order: Order) -> Recipe:
         start=start,
         ema=0.995,
         warmup=50,
-        trunk_pace=0.25,
-        exam=exam(held_back, EXAM_SIZE),
+        trunk_lr_scale=0.25,
+        validation=validation_set(held_back, VALIDATION_SIZE),
     )
-    return whole if order.steps is None else shortened(whole, order.steps)
+    return whole if options.steps is None else shortened(whole, options.steps)
 
 
 def _folders(root: Path) -> list[Path]:
@@ -134,14 +135,14 @@ def labelled_videos(data: Path) -> list[DatasetItem]:
     return [footage for folder in folders if folder.is_dir() for footage in find_items(folder)]
 
 
-def exam(held_back: list[Picture], size: int) -> Exam:
+def validation_set(held_back: list[Picture], size: int) -> ValidationSet:
     """Some fifty held-back pictures, and clips composed of held-back pictures."""
     large = [
         picture for picture in held_back if any(picture.mask(i).mean() >= SEEN for i in range(len(picture)))
     ]
     some = large[:: max(1, len(large) // 48)]
-    stills = held_back_stills([plain(picture, size, SEEN) for picture in some])
+    stills = validation_stills([plain(picture, size, SEEN) for picture in some])
     short, long = (
         Composer(held_back, size, frames, objects=2, seed=2, smallest=0.01, pace=0.5) for frames in (8, 16)
     )
-    return Exam(stills, (*map(short.clip, range(6)), *map(long.clip, range(3))), every=1000)
+    return ValidationSet(stills, (*map(short.clip, range(6)), *map(long.clip, range(3))), every=1000)

@@ -1,12 +1,12 @@
 """A masked auto-encoder around Hiera (arXiv 2111.06377, 2306.00989).
 
 A picture is cut into units of 32 pixels, the area of one token of the trunk's last stage. Most units are
-hidden; the trunk runs on the others alone, and a light decoder, which is thrown away in the end, paints the
-hidden ones.
+hidden; the trunk runs on the visible ones alone, and a light decoder, which is dropped after pre-training,
+reconstructs the hidden ones.
 
-Windows of the first two stages are single units, those of the last two cover several. Each of these loses as
-many units as any other, so what is left of it stacks without padding, and a token attends to those that it
-will attend to when it segments, less the hidden ones.
+Windows of the first two stages are single units, those of the last two cover several. Every window hides the
+same number of units, so the visible ones stack without padding, and a token attends to the tokens that it
+attends to when it segments, except the hidden ones.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ class Grid:
     def of(cls, config: Sam2Config) -> Grid:
         if config.trunk != "hiera":
             raise ValueError(
-                f"masking hides what Hiera's windows hold, and {config.trunk} has none. "
-                "Train it without: it begins with what it learned from ImageNet."
+                f"masked auto-encoding hides units of Hiera's windows, and {config.trunk} has no windows. "
+                "Train it without: it starts from ImageNet weights."
             )
         first, second, third, fourth = config.windows
         if (first, second) != (TOKENS, TOKENS // 2) or third != 2 * fourth:
@@ -51,7 +51,7 @@ class Grid:
         if config.image_size % (UNIT * fourth):
             raise ValueError(
                 f"image_size must be a multiple of {UNIT * fourth}, a window of the last stage, so that "
-                f"every window loses as much. Got {config.image_size}."
+                f"every window hides as many units. Got {config.image_size}."
             )
         return cls(config.image_size, fourth)
 
@@ -60,14 +60,14 @@ class Grid:
         return (self.size // UNIT) ** 2
 
     @property
-    def kept(self) -> int:
-        """Units of each window that are shown."""
+    def visible(self) -> int:
+        """Units of each window that stay visible."""
         return self.reach**2 - round(HIDDEN * self.reach**2)
 
     def hide(self, b: int, rng: torch.Generator) -> Bool[Tensor, "b units"]:
-        """Choose what is hidden: any units, but in each window as many."""
-        chance = torch.rand(b, self.units // self.reach**2, self.reach**2, generator=rng, device=rng.device)
-        return (chance.argsort(dim=2).argsort(dim=2) >= self.kept).flatten(1)
+        """Choose the hidden units at random, the same number in each window."""
+        noise = torch.rand(b, self.units // self.reach**2, self.reach**2, generator=rng, device=rng.device)
+        return (noise.argsort(dim=2).argsort(dim=2) >= self.visible).flatten(1)
 
     def cut(self, x: Float[Tensor, "b H W c"]) -> Float[Tensor, "b units h w c"]:
         """A map of any stride, unit by unit."""
@@ -82,7 +82,7 @@ class Grid:
 
 
 class MaskedAutoencoder(nn.Module):
-    """Hiera, what fuses its four maps into one token for each visible unit, and the decoder.
+    """Hiera, the fusion of its four maps into one token for each visible unit, and the decoder.
 
     width, depth : of the decoder
     """
@@ -91,7 +91,7 @@ class MaskedAutoencoder(nn.Module):
         super().__init__()
         self.grid = Grid.of(config)
         self.trunk = Hiera(config)
-        self.blocks, self.spans = _opened(self.trunk)
+        self.blocks, self.spans = _open_windows(self.trunk)
         self.fuse = nn.ModuleList(
             nn.Linear((config.embed_dim << stage) * (TOKENS >> stage) ** 2, width) for stage in range(4)
         )
@@ -106,22 +106,22 @@ class MaskedAutoencoder(nn.Module):
         for table in (self.trunk.position, self.trunk.window_position, self.placeholder, self.position):
             nn.init.trunc_normal_(table, std=0.02)
 
-    def see(
+    def encode_visible(
         self, image: Float[Tensor, "b 3 S S"], hidden: Bool[Tensor, "b units"]
-    ) -> list[Float[Tensor, "shown h w c"]]:
-        """The trunk's four maps on the units that are shown, one picture's after the other's."""
-        shown = ~hidden
-        visible = self.grid.join(shown[:, :, None, None, None].float()).repeat_interleave(UNIT, 1)
-        # The first convolution looks three pixels over a unit's edge: what is hidden must be gone before it.
-        x = self.trunk.patch(image * visible.repeat_interleave(UNIT, 2).permute(0, 3, 1, 2))
+    ) -> list[Float[Tensor, "visible h w c"]]:
+        """The trunk's four maps on the visible units, one picture after the other."""
+        visible = ~hidden
+        pixels = self.grid.join(visible[:, :, None, None, None].float()).repeat_interleave(UNIT, 1)
+        # The first convolution reaches three pixels over a unit's edge: hidden pixels are zeroed before it.
+        x = self.trunk.patch(image * pixels.repeat_interleave(UNIT, 2).permute(0, 3, 1, 2))
         x = (x + self.trunk.positions(*x.shape[2:])).permute(0, 2, 3, 1)
-        x = self.grid.cut(x)[shown]
+        x = self.grid.cut(x)[visible]
         in_picture = len(x) // len(image)
         in_window = in_picture * self.grid.reach**2 // self.grid.units
         maps = []
         for i, (block, span) in enumerate(zip(self.blocks, self.spans, strict=True)):
             n = {0: in_picture, 1: 1, self.grid.reach: in_window}[span]
-            x = block(x.unflatten(0, (-1, n)).flatten(1, 2))  # units that see each other, as a strip
+            x = block(x.unflatten(0, (-1, n)).flatten(1, 2))  # units that attend to each other, as a strip
             x = x.unflatten(1, (n, -1)).flatten(0, 1)
             if i in self.trunk.ends:
                 maps.append(x)
@@ -131,36 +131,38 @@ class MaskedAutoencoder(nn.Module):
         self, image: Float[Tensor, "b 3 S S"], hidden: Bool[Tensor, "b units"]
     ) -> Float[Tensor, "b units pixels"]:
         """Every unit's pixels, as `targets` has them, from those of the visible units."""
-        parts = [fuse(x.flatten(1)) for fuse, x in zip(self.fuse, self.see(image, hidden), strict=True)]
-        seen = self.fused(torch.stack(parts).sum(dim=0))
-        tokens = self.placeholder.expand(*hidden.shape, -1).masked_scatter(~hidden[:, :, None], seen)
+        parts = [
+            fuse(x.flatten(1)) for fuse, x in zip(self.fuse, self.encode_visible(image, hidden), strict=True)
+        ]
+        tokens = self.fused(torch.stack(parts).sum(dim=0))
+        tokens = self.placeholder.expand(*hidden.shape, -1).masked_scatter(~hidden[:, :, None], tokens)
         return self.paint(self.decoder(tokens + self.position))
 
     def targets(
         self, image: Float[Tensor, "b 3 S S"]
     ) -> tuple[Float[Tensor, "b units pixels"], Tensor, Tensor]:
-        """Every unit's pixels less their mean, over their spread; and means and spreads."""
+        """Every unit's pixels, standardized; and their means and standard deviations."""
         pixels = self.grid.cut(image.permute(0, 2, 3, 1)).flatten(2)
-        mean, spread = pixels.mean(dim=2, keepdim=True), (pixels.var(dim=2, keepdim=True) + 1e-6).sqrt()
-        return (pixels - mean) / spread, mean, spread
+        mean, deviation = pixels.mean(dim=2, keepdim=True), (pixels.var(dim=2, keepdim=True) + 1e-6).sqrt()
+        return (pixels - mean) / deviation, mean, deviation
 
     def loss(self, image: Float[Tensor, "b 3 S S"], hidden: Bool[Tensor, "b units"]) -> Float[Tensor, ""]:
         """Mean squared error of the hidden units."""
         return (self(image, hidden).float() - self.targets(image)[0]).square().mean(dim=2)[hidden].mean()
 
-    def painted(
+    def reconstruct(
         self, image: Float[Tensor, "b 3 S S"], hidden: Bool[Tensor, "b units"]
     ) -> Float[Tensor, "b 3 S S"]:
-        """The picture, its hidden units painted by the decoder; each lent its true mean and spread."""
-        pixels, mean, spread = self.targets(image)
-        painted = torch.where(hidden[:, :, None], self(image, hidden), pixels) * spread + mean
-        return self.grid.join(painted.unflatten(2, (UNIT, UNIT, 3))).permute(0, 3, 1, 2)
+        """The picture with its hidden units reconstructed, each with its true mean and standard deviation."""
+        pixels, mean, deviation = self.targets(image)
+        units = torch.where(hidden[:, :, None], self(image, hidden), pixels) * deviation + mean
+        return self.grid.join(units.unflatten(2, (UNIT, UNIT, 3))).permute(0, 3, 1, 2)
 
 
-def _opened(trunk: Hiera) -> tuple[list[Block], list[int]]:
-    """A trunk's blocks, and how many units along a side each spans; 0 is all.
+def _open_windows(trunk: Hiera) -> tuple[list[Block], list[int]]:
+    """A trunk's blocks, and how many units each spans along a side; 0 means all.
 
-    They are made to attend over all that they are given: what lies in a window is gathered before.
+    The blocks are changed to attend over their whole input: the units of a window are gathered before.
     """
     blocks, spans, tokens = [], [], TOKENS
     for block in trunk.blocks:
