@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import os
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -37,10 +39,14 @@ def find_recipe(name: str) -> Callable[[TrainingOptions], Recipe | PretrainingRe
             f"there is no recipe {name}. Choose from {', '.join(recipe_names())}, "
             "or give the path of a Python file."
         )
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    if path.parent == RECIPES:
+        module = importlib.import_module(f"masklet.train.recipes.{path.stem}")
+    else:
+        spec = importlib.util.spec_from_file_location(f"masklet_recipe_{path.stem}", path)
+        assert spec is not None and spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[spec.name] = module  # dataclasses in the file look their module up
+        spec.loader.exec_module(module)
     if not hasattr(module, "recipe"):
         raise MaskletError(f"{path} is not a recipe: it defines no function `recipe(options)`.")
     return module.recipe
