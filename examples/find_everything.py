@@ -1,4 +1,4 @@
-"""Everything in a picture and in a video, without pointing: masks, a partition, and objects with their lives.
+"""Everything in a picture and in a video, without pointing: masks, a partition, objects over time.
 
 python examples/find_everything.py
 """
@@ -37,9 +37,9 @@ def main(
     ) as each:
         for masks in followed:
             each.write(frames[masks.frame], masks)
-    for id, life in followed.lives.items():
-        turns = ", ".join(f"{kind} at {frame}" for frame, kind in life.turns) or "never lost"
-        print(f"object {id}: born at {life.born}, seen on {life.seen} frames, {turns}")
+    for id, track in followed.tracks.items():
+        transitions = ", ".join(f"{kind} at {frame}" for frame, kind in track.transitions) or "never lost"
+        print(f"object {id}: first on frame {track.first}, visible on {track.visible} frames, {transitions}")
     print(out / "overlay.mp4")
 
 

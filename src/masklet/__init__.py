@@ -8,7 +8,7 @@ import importlib.util
 import typing
 
 if typing.TYPE_CHECKING:
-    from masklet.auto import Followed, Grid, Segments, everything
+    from masklet.auto import Grid, MaskletSet, Segments, everything
     from masklet.checkpoint import load, save
     from masklet.config import Sam2Config
     from masklet.errors import CheckpointError, MaskletError, MediaError, MissingExtra, PromptError
@@ -37,12 +37,12 @@ __all__ = [
     "CheckpointError",
     "Event",
     "FeatureCache",
-    "Followed",
     "FrameFeatures",
     "Grid",
     "ImageSession",
     "MaskPrediction",
     "MaskletError",
+    "MaskletSet",
     "Masks",
     "MediaError",
     "Memory",
@@ -67,7 +67,7 @@ __all__ = [
 ]
 
 _MODULES = {  # where each public name is defined
-    "auto": ("Followed", "Grid", "Segments", "everything"),
+    "auto": ("MaskletSet", "Grid", "Segments", "everything"),
     "checkpoint": ("load", "save"),
     "config": ("Sam2Config",),
     "errors": ("CheckpointError", "MaskletError", "MediaError", "MissingExtra", "PromptError"),

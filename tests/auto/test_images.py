@@ -238,11 +238,11 @@ def test_one_door(image: np.ndarray, tmp_path: Path) -> None:
         str(tmp_path / "picture.png"),
     ):
         assert isinstance(masklet.everything(Painted(), source, COARSE), Segments)
-    with pytest.raises(ValueError, match="every, patience: this is said of a video"):
+    with pytest.raises(ValueError, match="every, patience can be used with a video"):
         masklet.everything(Painted(), image, every=3, patience=2)
-    with pytest.raises(ValueError, match="policy, cuts: this is said of a video"):
+    with pytest.raises(ValueError, match="policy, cuts can be used with a video"):
         masklet.everything(Painted(), image, policy="gated", cuts=True)
-    with pytest.raises(ValueError, match="partition: this is said of a picture"):
+    with pytest.raises(ValueError, match="partition can be used with a picture"):
         masklet.everything(Painted(), image[None], partition=True)
 
 

@@ -14,9 +14,9 @@ import pytest
 from torch import Tensor
 
 import masklet
-from masklet import Followed, Grid, PromptError, rle
+from masklet import Grid, MaskletSet, PromptError, rle
 from masklet.auto import everything_in_video, make_detector
-from masklet.auto.track_records import Lives
+from masklet.auto.track_records import TrackRecords
 from masklet.errors import MaskletError, MediaError
 from masklet.types import FrameFeatures
 
@@ -42,7 +42,7 @@ def clip() -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def both_ways(clip: np.ndarray) -> tuple[list[masklet.Masks], Followed]:
+def both_ways(clip: np.ndarray) -> tuple[list[masklet.Masks], MaskletSet]:
     found = everything_in_video(Painted(), clip, GRID, every=5, patience=50)
     return list(found), found
 
@@ -53,7 +53,7 @@ def colors(masks: masklet.Masks, image: np.ndarray) -> dict[int, tuple[int, ...]
 
 
 def test_objects_are_followed_from_where_they_appear(
-    clip: np.ndarray, both_ways: tuple[list[masklet.Masks], Followed]
+    clip: np.ndarray, both_ways: tuple[list[masklet.Masks], MaskletSet]
 ) -> None:
     frames, found = both_ways
     assert [masks.frame for masks in frames] == list(range(LENGTH))
@@ -63,34 +63,34 @@ def test_objects_are_followed_from_where_they_appear(
         seen = colors(masks, image)
         assert all(ids[color] == id for id, color in seen.items())
         assert (GREEN in seen.values()) == (masks.frame >= 7)  # though the key frame was the tenth
-    lives = {color: found.lives[id] for color, id in ids.items()}
-    assert (lives[GREEN].born, lives[RED].seen, lives[RED].ended) == (7, LENGTH, None)
-    assert list(lives[BLUE].turns) == [(4, "lost"), (14, "found")]
+    tracks = {color: found.tracks[id] for color, id in ids.items()}
+    assert (tracks[GREEN].first, tracks[RED].visible, tracks[RED].ended) == (7, LENGTH, None)
+    assert list(tracks[BLUE].transitions) == [(4, "lost"), (14, "found")]
 
 
-def test_nothing_is_followed_twice(both_ways: tuple[list[masklet.Masks], Followed]) -> None:
+def test_nothing_is_followed_twice(both_ways: tuple[list[masklet.Masks], MaskletSet]) -> None:
     frames, found = both_ways
-    assert set(found.lives) == {id for masks in frames for id in masks} and len(found.lives) == 3
+    assert set(found.tracks) == {id for masks in frames for id in masks} and len(found.tracks) == 3
 
 
-def test_an_object_that_was_given_up_and_born_again_is_one(clip: np.ndarray) -> None:
+def test_an_object_that_was_dropped_and_found_again_is_one(clip: np.ndarray) -> None:
     """Blue is given up at 4 + 5 frames, joins anew at 15, and is followed back to where it first was."""
     frames = np.concatenate([clip, clip[::-1][:4]])
     found = everything_in_video(Painted(), frames, GRID, every=5, patience=5)
     masks = list(found)
-    assert len(found.lives) == 4 and found.lives[max(found.lives)].born == 14
-    assert sorted(life.ended is not None for life in found.lives.values()) == [False, False, False, True]
+    assert len(found.tracks) == 4 and found.tracks[max(found.tracks)].first == 14
+    assert sorted(track.ended is not None for track in found.tracks.values()) == [False, False, False, True]
     assert len(masks) == len(frames)
 
 
 def test_a_stream_goes_forward_only(clip: np.ndarray) -> None:
     found = masklet.everything(Painted(), iter(clip), GRID, every=5, patience=50)
-    assert isinstance(found, Followed)
+    assert isinstance(found, MaskletSet)
     first = next(found)
     assert first.frame == 0 and len(first) == 2
     frames = [first, *found]
     assert [len(masks) for masks in frames] == [2] * 10 + [3] * 14
-    assert sorted(life.born for life in found.lives.values()) == [0, 0, 10]
+    assert sorted(track.first for track in found.tracks.values()) == [0, 0, 10]
     with pytest.raises(ValueError, match=r"seen once.*backward=False"):
         everything_in_video(Painted(), iter(clip), GRID, backward=True)
 
@@ -139,9 +139,9 @@ def test_scene_cuts_are_watched_for_on_request() -> None:
     cuts = {}
     for wanted in (False, True):
         found = everything_in_video(Painted(), iter(scenes), GRID, every=50, cuts=wanted)
-        crowd = found._frames.__reduce__()[1][0].__self__  # type: ignore[attr-defined]
+        auto_tracker = found._frames.__reduce__()[1][0].__self__  # type: ignore[attr-defined]
         assert len(list(found)) == 7
-        cuts[wanted] = {each.bank.cuts for each in crowd._tracker._objects.values()}
+        cuts[wanted] = {each.bank.cuts for each in auto_tracker._tracker._objects.values()}
     assert cuts == {False: {()}, True: {(4,)}}
 
 
@@ -152,8 +152,8 @@ def test_the_largest_come_first_where_there_is_room_for_few() -> None:
 
 
 def test_an_endless_stream_needs_no_more_room(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Blots come and go for 400 frames: objects, memories and lives are as many as after 100."""
-    monkeypatch.setattr("masklet.auto.track_records.REMEMBERED", 10)
+    """Blots come and go for 400 frames: objects, memories and tracks are as many as after 100."""
+    monkeypatch.setattr("masklet.auto.track_records.MAX_RECORDS", 10)
 
     def come_and_go() -> Iterator[np.ndarray]:
         for time in range(400):
@@ -163,22 +163,22 @@ def test_an_endless_stream_needs_no_more_room(monkeypatch: pytest.MonkeyPatch) -
                 yield from [picture()] * 6
 
     found = everything_in_video(Painted(), come_and_go(), Grid(points_per_side=8), every=4, patience=2)
-    crowd = found._frames.__reduce__()[1][0].__self__  # type: ignore[attr-defined]
+    auto_tracker = found._frames.__reduce__()[1][0].__self__  # type: ignore[attr-defined]
     held = []
     for masks in found:
         if masks.frame % 100 == 99:
-            banks = [each.bank for each in crowd._tracker._objects.values()]
+            banks = [each.bank for each in auto_tracker._tracker._objects.values()]
             memories = sum(len(bank.tracked) + len(bank.prompted) for bank in banks)
-            held.append((len(banks), memories, len(found.lives)))
-    assert len(held) >= 5 and max(found.lives) > 50
-    assert all(objects <= 2 and memories <= 40 and lives <= 12 for objects, memories, lives in held)
+            held.append((len(banks), memories, len(found.tracks)))
+    assert len(held) >= 5 and max(found.tracks) > 50
+    assert all(objects <= 2 and memories <= 40 and tracks <= 12 for objects, memories, tracks in held)
 
 
-def test_the_lives_of_a_flickering_object_are_bounded() -> None:
-    life = masklet.auto.Life(1, born=0)
-    life.turns.extend((time, "lost") for time in range(5000))
-    assert len(life.turns) == 1000
-    assert Lives().all == {}
+def test_the_record_of_a_flickering_object_is_bounded() -> None:
+    record = masklet.auto.TrackRecord(1, first=0)
+    record.transitions.extend((time, "lost") for time in range(5000))
+    assert len(record.transitions) == 1000
+    assert TrackRecords().by_id == {}
 
 
 def detections(form: str) -> Any:

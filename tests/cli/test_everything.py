@@ -48,9 +48,9 @@ def test_a_video_from_detections(run: Run, shelf: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     arguments = ("--detections", tmp_path / "found.json", "--model", shelf / "toy.safetensors", "--out", out)
     answer = run("everything", shelf / "frames", *arguments, "--policy", "gated", "--cuts")
-    assert answer.code == 0 and "lives.json" in answer.out
-    lives = json.loads((out / "lives.json").read_text())
-    assert len(lives) <= 1 and len(list((out / "masks").iterdir())) == LENGTH
+    assert answer.code == 0 and "tracks.json" in answer.out
+    tracks = json.loads((out / "tracks.json").read_text())
+    assert len(tracks) <= 1 and len(list((out / "masks").iterdir())) == LENGTH
     assert (out / "overlay.mp4").exists()
 
 
@@ -59,7 +59,7 @@ def test_a_video_from_detections(run: Run, shelf: Path, tmp_path: Path) -> None:
     [
         (("--points-per-side", 0), "points_per_side must be at least 1. Got 0"),
         (("--pred-iou-thresh", 80), "pred_iou_thresh is a share and lies between 0 and 1. Got 80"),
-        (("--every", 5), "every: this is said of a video. Got a picture"),
+        (("--every", 5), "every can be used with a video only. Got a picture"),
         (("--preset", "slow"), "slow"),
     ],
 )

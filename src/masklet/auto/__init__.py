@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import PIL.Image
@@ -13,23 +14,24 @@ from masklet.auto.detections import make_detector
 from masklet.auto.generator import generate
 from masklet.auto.grid import PRESETS, Grid, grid_of
 from masklet.auto.partition import parted
-from masklet.auto.picture import Sort, everything_in_image
 from masklet.auto.segments import CodedMasks, Segments
-from masklet.auto.track_records import Life
-from masklet.auto.video import Followed, everything_in_video
-from masklet.media import open_frames
+from masklet.auto.track_records import TrackRecord
+from masklet.auto.video import MaskletSet, everything_in_video
+from masklet.media import open_frames, read_image
 from masklet.media.readers.pictures import is_picture
 from masklet.model import Sam2
 from masklet.tracking.policies import Policy
 
+Sort = Literal["score", "area"]
+
 __all__ = [
     "PRESETS",
     "CodedMasks",
-    "Followed",
     "Grid",
-    "Life",
+    "MaskletSet",
     "Segments",
     "Sort",
+    "TrackRecord",
     "everything",
     "everything_in_image",
     "everything_in_video",
@@ -56,16 +58,31 @@ def everything(
     policy: Policy | None = None,
     cuts: bool | None = None,
     progress: Callable[[float], None] | None = None,
-) -> Segments | Followed:
-    """Find masks of everything in a picture; or find and follow everything in a video or stream.
+) -> Segments | MaskletSet:
+    """Find masks of everything in a picture, or find and track everything in a video or stream.
 
-    source : what `ImageSession` takes, or `track`
-    grid : which points are asked about, and what masks must be worth; or "fast", "balanced", "dense"
-    sort, partition : of a picture, see `masklet.auto.everything_in_image`
-    detections, every, patience, max_objects, backward, policy, cuts, progress : of a video, see
-        `masklet.auto.everything_in_video`
+    Args:
+        model: The network.
+        source: A picture as `ImageSession` takes it, or a video or stream as `track` takes it.
+        grid: Which points are asked about and which masks stay; or "fast", "balanced", "dense".
+        sort: For a picture, see `masklet.auto.everything_in_image`.
+        partition: Likewise.
+        detections: For a video, see `masklet.auto.everything_in_video`.
+        every: Likewise.
+        patience: Likewise.
+        max_objects: Likewise.
+        backward: Likewise.
+        policy: Likewise.
+        cuts: Likewise.
+        progress: Likewise.
+
+    Returns:
+        `Segments` of a picture; a `MaskletSet` of a video, to iterate over frame by frame.
+
+    Raises:
+        ValueError: An option of pictures is given for a video, or the other way round.
     """
-    of_video = {
+    video_options = {
         "detections": detections,
         "every": every,
         "patience": patience,
@@ -76,7 +93,7 @@ def everything(
         "progress": progress,
     }
     if is_still(source):
-        _refuse(of_video, "a video", "a picture")
+        _refuse(video_options, "a video", "a picture")
         return everything_in_image(model, source, grid, sort=sort or "score", partition=bool(partition))
     _refuse({"sort": sort, "partition": partition}, "a picture", "a video")
     return everything_in_video(
@@ -94,6 +111,29 @@ def everything(
     )
 
 
+def everything_in_image(
+    model: Sam2,
+    image: object,
+    grid: Grid | str = "balanced",
+    *,
+    sort: Sort = "score",
+    partition: bool = False,
+) -> Segments:
+    """Find masks of everything in a picture.
+
+    Args:
+        model: The network.
+        image: uint8 (H, W, 3) RGB array, PIL image or path.
+        grid: See `Grid`; or "fast", "balanced", "dense".
+        sort: The highest predicted IoU first, or the largest area.
+        partition: Cut the masks so that they cover every pixel once.
+    """
+    if sort not in ("score", "area"):
+        raise ValueError(f'sort must be "score" or "area", of which the highest comes first. Got {sort!r}.')
+    segments = generate(model, read_image(image), grid_of(grid, model.config)).sorted("score")
+    return (parted(segments) if partition else segments).sorted(sort)
+
+
 def is_still(source: object) -> bool:
     """Whether a source is one picture, and not a video or stream."""
     if isinstance(source, np.ndarray):
@@ -107,4 +147,4 @@ def is_still(source: object) -> bool:
 def _refuse(options: Mapping[str, object], theirs: str, got: str) -> None:
     given = ", ".join(name for name, value in options.items() if value is not None)
     if given:
-        raise ValueError(f"{given}: this is said of {theirs}. Got {got}: leave it out.")
+        raise ValueError(f"{given} can be used with {theirs} only. Got {got}: leave it out.")

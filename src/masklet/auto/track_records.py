@@ -1,4 +1,4 @@
-"""What becomes of each object of a video: born, seen, lost, found, ended."""
+"""What becomes of each object of a video: when it appears, is lost, is found again, and ends."""
 
 from __future__ import annotations
 
@@ -10,64 +10,72 @@ from typing import Literal
 from masklet.sessions.visibility import VisibilityMonitor
 from masklet.types import Masks
 
-REMEMBERED = 1000  # turns of one life, and lives that have ended: so that a stream's record does not grow
+MAX_RECORDS = 1000  # transitions of one object, and ended objects, so that a stream's record does not grow
 
-Turn = tuple[int, Literal["lost", "found"]]
+Transition = tuple[int, Literal["lost", "found"]]
 
 
 @dataclass
-class Life:
-    """One object's.
+class TrackRecord:
+    """One object's record.
 
-    born : the first frame with a mask of it
-    last : the last frame with one
-    seen : frames with one
-    turns : (frame, "lost" or "found"), in order; the newest thousand
-    ended : the frame on which it was given up; None where it was followed to the end
+    Attributes:
+        id: The object.
+        first: The first frame with a mask of it.
+        last: The last frame with one.
+        visible: The number of frames with one.
+        transitions: (frame, "lost" or "found"), in order; the newest thousand.
+        ended: The frame on which it was dropped; None where it was tracked to the end.
     """
 
     id: int
-    born: int
+    first: int
     last: int = -1
-    seen: int = 0
-    turns: deque[Turn] = field(default_factory=lambda: deque(maxlen=REMEMBERED))
+    visible: int = 0
+    transitions: deque[Transition] = field(default_factory=lambda: deque(maxlen=MAX_RECORDS))
     ended: int | None = None
 
     @property
-    def lost(self) -> bool:
-        """Whether it was out of sight when last looked for."""
-        return bool(self.turns) and self.turns[-1][1] == "lost"
+    def is_lost(self) -> bool:
+        """Whether it was out of sight on the newest frame."""
+        return bool(self.transitions) and self.transitions[-1][1] == "lost"
 
     def to_json(self) -> dict[str, object]:
-        turns = [list(turn) for turn in self.turns]
-        said = {"id": self.id, "born": self.born, "last": self.last, "seen": self.seen, "turns": turns}
-        return {**said, "ended": self.ended}
+        """A plain dict that `json` writes."""
+        return {
+            "id": self.id,
+            "first": self.first,
+            "last": self.last,
+            "visible": self.visible,
+            "transitions": [list(transition) for transition in self.transitions],
+            "ended": self.ended,
+        }
 
 
-class Lives:
-    """The lives of all objects by id, written as frames go by."""
+class TrackRecords:
+    """The records of all objects by id, updated frame by frame."""
 
     def __init__(self) -> None:
-        self.all: dict[int, Life] = {}
-        self._watch = VisibilityMonitor()
+        self.by_id: dict[int, TrackRecord] = {}
+        self._monitor = VisibilityMonitor()
         self._ended: deque[int] = deque()
 
-    def step(self, masks: Masks, seen: Sequence[bool]) -> None:
+    def step(self, masks: Masks, visible: Sequence[bool]) -> None:
         """Take the next frame, and which of its objects have a mask there."""
-        for id, there in zip(masks.ids, seen, strict=True):
-            if there:
-                life = self.all.setdefault(id, Life(id, masks.frame))
-                life.last, life.seen = masks.frame, life.seen + 1
-        for event in self._watch.step(masks):
-            if event.id in self.all and event.kind in ("lost", "found"):
-                self.all[event.id].turns.append((event.since, event.kind))
+        for id, is_visible in zip(masks.ids, visible, strict=True):
+            if is_visible:
+                record = self.by_id.setdefault(id, TrackRecord(id, masks.frame))
+                record.last, record.visible = masks.frame, record.visible + 1
+        for event in self._monitor.step(masks):
+            if event.id in self.by_id and event.kind in ("lost", "found"):
+                self.by_id[event.id].transitions.append((event.since, event.kind))
 
     def end(self, frame: int, *ids: int) -> None:
-        """These are given up on a frame. One that was never seen has had no life."""
-        self._watch.forget(*ids)
+        """Note that objects were dropped on a frame. One that never had a mask has no record."""
+        self._monitor.forget(*ids)
         for id in ids:
-            if id in self.all:
-                self.all[id].ended = frame
+            if id in self.by_id:
+                self.by_id[id].ended = frame
                 self._ended.append(id)
-        while len(self._ended) > REMEMBERED:
-            self.all.pop(self._ended.popleft())
+        while len(self._ended) > MAX_RECORDS:
+            self.by_id.pop(self._ended.popleft())

@@ -1,4 +1,4 @@
-"""Objects that are found without a prompt and followed, frame by frame, in constant memory."""
+"""Objects that are found without a prompt and tracked, frame by frame, in constant memory."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Bool, Float, UInt8
+from torch import Tensor
 
 from masklet.auto.detections import Detector
+from masklet.auto.generator import generate
 from masklet.auto.grid import Grid
-from masklet.auto.newcomers import doubles, newcomers, visible
-from masklet.auto.track_records import Lives
+from masklet.auto.segments import Segments
+from masklet.auto.track_records import TrackRecords
 from masklet.model import Sam2
 from masklet.sessions.feature_cache import FeatureCache
 from masklet.sessions.tracker import Tracker
@@ -19,14 +21,19 @@ from masklet.tracking.policies import Policy
 from masklet.transforms import frame_to_square
 from masklet.types import FrameFeatures, Masks, Prompt
 
+SAME = 0.5  # IoU from which on two masks are taken for one object
+MAX_COVERED = 0.5  # share of a new mask that tracked objects may cover
+SMALLEST = 1 / 1000  # of the frame: what is smaller cannot be tracked
+BACKGROUND = 0.5  # of the frame: what is larger comes last, since it would cover what stands before it
+
 
 @dataclass(frozen=True)
-class Rules:
+class TrackerLimits:
     """When to look for new objects, and how long to wait for lost ones.
 
     every : frames from one key frame to the next
-    patience : frames after which a lost object is given up
-    max_objects : followed at a time
+    patience : frames after which a lost object is dropped
+    max_objects : tracked at a time
     """
 
     every: int
@@ -39,84 +46,140 @@ class Rules:
                 raise ValueError(f"{name} must be at least 1. Got {count}.")
 
 
-class Crowd:
+class AutoTracker:
     """A tracker whose objects join by themselves.
 
-    source : where newcomers come from: the grid, or a detector
+    source : where new objects come from: the grid, or a detector
     cuts : see `Tracker`
-    kept : takes the encoded frames, for those who come back to them; a stream has none
+    cache : takes the encoded frames, for a second pass; a stream has none
     """
 
     def __init__(
         self,
         model: Sam2,
         source: Grid | Detector,
-        rules: Rules,
+        limits: TrackerLimits,
         policy: Policy,
         *,
         cuts: bool = False,
-        kept: FeatureCache | None = None,
+        cache: FeatureCache | None = None,
     ) -> None:
-        self.lives = Lives()
+        self.records = TrackRecords()
         self._model = model
         self._source = source
-        self._rules = rules
+        self._limits = limits
         self._tracker = Tracker(model, policy=policy, cuts=cuts)
-        self._kept = kept
-        self._latest: tuple[int, FrameFeatures | None] = -1, None  # the frame that was encoded last
-        self._newest: Masks | None = None
+        self._cache = cache
+        self._encoded: tuple[int, FrameFeatures | None] = -1, None  # the frame that was encoded last
+        self._masks: Masks | None = None  # of the frame before
         self._next_id = 1
 
     def step(self, image: UInt8[np.ndarray, "H W 3"]) -> Masks:
-        """Take the next frame; on a key frame, objects join that were not followed before."""
+        """Take the next frame; on a key frame, objects join that were not tracked before."""
         frame = self._tracker.frame
-        joining = self._joining(frame, image)
-        followed = bool(joining or self._tracker.ids)
-        features = self._encoded(frame, image) if followed else None
-        masks = self._tracker.step(image, joining, features=features)
-        if joining:
-            masks = self._without(masks, doubles(masks), frame)
-        self.lives.step(masks, visible(masks).tolist())
-        masks = self._without(masks, self._given_up(masks), frame)
-        self._newest = masks
+        prompts = self._find_new(frame, image)
+        features = self._encode(frame, image) if prompts or self._tracker.ids else None
+        masks = self._tracker.step(image, prompts, features=features)
+        if prompts:
+            masks = self._drop(masks, find_duplicates(masks), frame)
+        self.records.step(masks, has_mask(masks).tolist())
+        masks = self._drop(masks, self._find_lost(masks), frame)
+        self._masks = masks
         return masks
 
-    def _joining(self, frame: int, image: np.ndarray) -> dict[int, Prompt]:
-        room = self._rules.max_objects - len(self._tracker.ids)
-        if frame % self._rules.every or room < 1:
+    def _find_new(self, frame: int, image: np.ndarray) -> dict[int, Prompt]:
+        count = self._limits.max_objects - len(self._tracker.ids)
+        if frame % self._limits.every or count < 1:
             return {}
         if isinstance(self._source, Grid):
-            features = self._encoded(frame, image)
-            prompts = newcomers(self._model, image, features, self._source, self._newest, room)
+            features = self._encode(frame, image)
+            prompts = find_new_objects(self._model, image, features, self._source, self._masks, count)
         else:
             prompts = self._source(frame, (image.shape[0], image.shape[1])) or []
-        joining = dict(enumerate(prompts, self._next_id))
-        self._next_id += len(joining)
-        return joining
+        new = dict(enumerate(prompts, self._next_id))
+        self._next_id += len(new)
+        return new
 
     @torch.inference_mode()
-    def _encoded(self, frame: int, image: np.ndarray) -> FrameFeatures:
-        """Once, for the grid and for the tracker."""
-        at, features = self._latest
-        if features is None or at != frame:
+    def _encode(self, frame: int, image: np.ndarray) -> FrameFeatures:
+        """Encode a frame once, for the grid and for the tracker."""
+        encoded_frame, features = self._encoded
+        if features is None or encoded_frame != frame:
             square = frame_to_square(image, self._model.config.image_size, self._model.device)
             features = self._model.encode(square)
-            self._latest = frame, features
-            if self._kept is not None:
-                self._kept.put(frame, features)
+            self._encoded = frame, features
+            if self._cache is not None:
+                self._cache.put(frame, features)
         return features
 
-    def _without(self, masks: Masks, ids: list[int], frame: int) -> Masks:
-        """Give up objects."""
+    def _drop(self, masks: Masks, ids: list[int], frame: int) -> Masks:
         if not ids:
             return masks
         self._tracker.forget(*ids)
-        self.lives.end(frame, *ids)
+        self.records.end(frame, *ids)
         return masks.select(*(id for id in masks.ids if id not in ids))
 
-    def _given_up(self, masks: Masks) -> list[int]:
+    def _find_lost(self, masks: Masks) -> list[int]:
         """Objects that have been lost for too long."""
-        waited = ((id, self.lives.all[id]) for id in masks.ids if id in self.lives.all)
+        records = [(id, self.records.by_id[id]) for id in masks.ids if id in self.records.by_id]
         return [
-            id for id, life in waited if life.lost and masks.frame - life.turns[-1][0] >= self._rules.patience
+            id
+            for id, record in records
+            if record.is_lost and masks.frame - record.transitions[-1][0] >= self._limits.patience
         ]
+
+
+def find_new_objects(
+    model: Sam2,
+    image: UInt8[np.ndarray, "H W 3"],
+    features: FrameFeatures,
+    grid: Grid,
+    tracked: Masks | None,
+    count: int,
+) -> list[Prompt]:
+    """At most `count` masks of what is not tracked yet, the largest and surest first.
+
+    features : of the image
+    tracked : where the tracked objects are; on the frame before, which is near enough
+    """
+    size = image.shape[0], image.shape[1]
+    covered = np.zeros(size, dtype=bool)
+    for _, mask in tracked.items() if tracked is not None else ():
+        covered |= mask
+    segments = generate(model, image, grid, asked=~covered, features=features)
+    prompts: list[Prompt] = []
+    for row in _rank(segments):
+        mask = segments[segments.ids[row]]
+        if len(prompts) < count and (mask & covered).sum() < MAX_COVERED * mask.sum():
+            prompts.append(Prompt(mask=mask))
+            covered |= mask
+    return prompts
+
+
+def _rank(segments: Segments) -> list[int]:
+    """Rows, the largest and surest first, backgrounds last; specks are left out."""
+    shares = segments.areas / (segments.size[0] * segments.size[1])
+    worth = shares * segments.iou.cpu().numpy() - (shares > BACKGROUND)
+    return [row for row in np.argsort(-worth, kind="stable").tolist() if shares[row] >= SMALLEST]
+
+
+def has_mask(masks: Masks) -> Bool[np.ndarray, " n"]:
+    """Whether each object has a mask."""
+    if not len(masks):
+        return np.zeros(0, dtype=bool)
+    return (masks.low_res.flatten(1).amax(dim=1) > 0).cpu().numpy()
+
+
+def find_duplicates(masks: Masks) -> list[int]:
+    """Ids of objects whose mask is that of an object before them."""
+    if len(masks) < 2:
+        return []
+    same = mask_iou(masks.low_res > 0) >= SAME
+    return [id for row, id in enumerate(masks.ids) if same[row, :row].any()]
+
+
+def mask_iou(masks: Bool[Tensor, "n h w"]) -> Float[Tensor, "n n"]:
+    """IoU of every two masks; 0 of two empty ones."""
+    flat = masks.flatten(1).float()
+    shared, area = flat @ flat.T, flat.sum(dim=1)
+    return shared / (area[:, None] + area[None] - shared).clamp(min=1)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
 
 from masklet import rle
 from masklet.auto.detections import make_detector
 from masklet.auto.grid import Grid, grid_of
-from masklet.auto.mask_store import Ledger
-from masklet.auto.track_records import Life, Lives
-from masklet.auto.tracker import Crowd, Rules
+from masklet.auto.segments import CodedMasks, shrunk
+from masklet.auto.track_records import TrackRecord, TrackRecords
+from masklet.auto.tracker import SAME, AutoTracker, TrackerLimits
 from masklet.media import Frames, Stream, open_frames, stream
 from masklet.model import Sam2
 from masklet.sessions.feature_cache import FeatureCache
@@ -19,19 +23,23 @@ from masklet.tracking.policies import Policy
 from masklet.types import Masks, Prompt
 
 KEY_SECONDS, PATIENCE_SECONDS = 1.0, 4.0
+ABSENT_SCORE = -10.0  # the object score on frames where an object has no mask
 
 
-class Followed:
-    """The masks of a video, frame by frame; and the lives of its objects, as far as it has come.
+class MaskletSet:
+    """The masks of a video, frame by frame, and a record of each of its objects so far.
 
-    lives : by object id; of a stream those of the newest thousand that ended, and all that go on
+    Iterate over it once: `for masks in masklet.everything(model, "clip.mp4"): ...`
+
+    Attributes:
+        tracks: By object id. Of a stream those of the newest thousand that ended, and all that go on.
     """
 
-    def __init__(self, frames: Iterator[Masks], lives: Mapping[int, Life]) -> None:
+    def __init__(self, frames: Iterator[Masks], tracks: Mapping[int, TrackRecord]) -> None:
         self._frames = frames
-        self.lives = lives
+        self.tracks = tracks
 
-    def __iter__(self) -> Followed:
+    def __iter__(self) -> MaskletSet:
         return self
 
     def __next__(self) -> Masks:
@@ -51,49 +59,51 @@ def everything_in_video(
     policy: Policy = "recency",
     cuts: bool = False,
     progress: Callable[[float], None] | None = None,
-) -> Followed:
-    """Find objects on key frames where nothing is followed yet, and follow them.
+) -> MaskletSet:
+    """Find objects on key frames where nothing is tracked yet, and track them.
 
-    video : what `masklet.track` takes; of what is stored, objects are also followed back to where they first
-        appear, which the masks wait for
-    grid : see `Grid`; or "fast", "balanced", "dense"
-    detections : what a detector saw, in place of the grid; see `masklet.auto.detections.detector`
-    every : frames from one key frame to the next; by default a second's, with detections one
-    patience : frames for which a lost object is waited for; by default four seconds'
-    max_objects : followed at a time; the largest and surest join first
-    backward : whether to follow back; by default where the video is stored
-    policy : the memory policy by its name, or what makes one for each object
-    cuts : watch for scene cuts, see `Tracker`
-    progress : called with the share that is done, while nothing can be given yet
+    Args:
+        model: The network.
+        video: What `masklet.track` takes. In a stored video, objects are also tracked back to where they
+            first appear, and masks come when that is done.
+        grid: See `Grid`; or "fast", "balanced", "dense".
+        detections: What a detector found, in place of the grid; see `masklet.auto.make_detector`.
+        every: Frames from one key frame to the next; by default a second's, with detections one.
+        patience: Frames after which a lost object is dropped; by default four seconds'.
+        max_objects: Objects tracked at a time; the largest and surest join first.
+        backward: Whether to track back; by default where the video is stored.
+        policy: The memory policy by its name, or what makes one for each object.
+        cuts: Watch for scene cuts, see `Tracker`.
+        progress: Called with the share that is done, while no masks can be given yet.
     """
-    source = _source(video)
+    source = _open(video)
     count = len(source) if isinstance(source, Frames) else None
-    found = (
+    finder = (
         grid_of(grid, model.config)
         if detections is None
         else make_detector(detections, source.file_name, count)
     )
     second = max(1, round(source.fps * KEY_SECONDS))
-    rules = Rules(
-        every=every if every is not None else second if isinstance(found, Grid) else 1,
+    limits = TrackerLimits(
+        every=every if every is not None else second if isinstance(finder, Grid) else 1,
         patience=patience if patience is not None else max(1, round(source.fps * PATIENCE_SECONDS)),
         max_objects=max_objects,
     )
     if backward is None:
         backward = isinstance(source, Frames)
-    kept = FeatureCache() if backward else None
-    crowd = Crowd(model, found, rules, policy, cuts=cuts, kept=kept)
-    if kept is None:
-        return Followed(map(crowd.step, source), crowd.lives.all)
+    cache = FeatureCache() if backward else None
+    forward = AutoTracker(model, finder, limits, policy, cuts=cuts, cache=cache)
+    if cache is None:
+        return MaskletSet(map(forward.step, source), forward.records.by_id)
     if not isinstance(source, Frames):
-        raise ValueError(f"{source.name} is seen once, so nothing can be followed back: backward=False.")
-    lives = Lives()
-    told = progress or (lambda share: None)
+        raise ValueError(f"{source.name} is seen once, so nothing can be tracked back: backward=False.")
+    records = TrackRecords()
+    report = progress or (lambda share: None)
     back = Tracker(model, policy=policy, cuts=cuts)
-    return Followed(_both_ways(source, crowd, back, kept, lives, told), lives.all)
+    return MaskletSet(_both_ways(source, forward, back, cache, records, report), records.by_id)
 
 
-def _source(video: object) -> Frames | Stream:
+def _open(video: object) -> Frames | Stream:
     if isinstance(video, Frames | Stream):
         return video
     return stream(video) if isinstance(video, Iterator | int) else open_frames(video)
@@ -101,44 +111,133 @@ def _source(video: object) -> Frames | Stream:
 
 def _both_ways(
     frames: Frames,
-    crowd: Crowd,
+    forward: AutoTracker,
     back: Tracker,
-    kept: FeatureCache,
-    lives: Lives,
+    cache: FeatureCache,
+    records: TrackRecords,
     progress: Callable[[float], None],
 ) -> Iterator[Masks]:
-    ledger = Ledger(frames.size, back.model.config.mask_size)
+    store = MaskStore(frames.size, back.model.config.mask_size)
     for image in frames:
-        masks = crowd.step(image)
-        ledger.put(masks.frame, masks)
+        masks = forward.step(image)
+        store.put(masks.frame, masks)
         progress((masks.frame + 1) / len(frames) / 2)
-    ledger.ended |= {id: life.ended for id, life in crowd.lives.all.items() if life.ended is not None}
-    for frame in _filled_back(back, frames, kept, ledger):
+    ends = {id: record.ended for id, record in forward.records.by_id.items()}
+    store.ended |= {id: frame for id, frame in ends.items() if frame is not None}
+    for frame in _track_back(back, frames, cache, store):
         progress(1 - frame / len(frames) / 2)
-    yield from ledger.replay(lives)
+    yield from store.replay(records)
 
 
-def _filled_back(tracker: Tracker, frames: Frames, kept: FeatureCache, ledger: Ledger) -> Iterator[int]:
-    """Follow every object back from its first frame, until it is lost or meets another; yields each frame.
+def _track_back(tracker: Tracker, frames: Frames, cache: FeatureCache, store: MaskStore) -> Iterator[int]:
+    """Track every object back from its first frame, until it is lost or meets another; yields each frame.
 
-    One that meets an object that was lost for good before it was born, was that object all along.
+    One that meets an object that had ended before it first appeared is that object.
     """
-    watch, born, last = VisibilityMonitor(), ledger.born(), ledger.last()
-    for frame in range(max(born.values(), default=0), -1, -1):
-        joining = {id: ledger[frame][id] for id in born if born[id] == frame > 0}
+    monitor, first, last = VisibilityMonitor(), store.first_frames(), store.last_frames()
+    for frame in range(max(first.values(), default=0), -1, -1):
+        joining = {id: store[frame][id] for id in first if first[id] == frame > 0}
         if joining or tracker.ids:
-            prompts = {id: Prompt(mask=rle.decode(entry.code)) for id, entry in joining.items()}
-            features = kept.get(frame, tracker.model.device, tracker.model.dtype)
+            prompts = {id: Prompt(mask=rle.decode(stored.code)) for id, stored in joining.items()}
+            features = cache.get(frame, tracker.model.device, tracker.model.dtype)
             masks = tracker.step(frames[frame], prompts, features=features)
-            gone = {event.id for event in watch.step(masks) if event.kind == "lost"}
+            done = {event.id for event in monitor.step(masks) if event.kind == "lost"}
             for id, code in zip(masks.ids, masks.rle(), strict=True):
-                met = None if id in joining else ledger.at(frame, code)
-                if met is not None and last[met] < born[id]:
-                    ledger.join(id, met)
-                    last[met] = last[id]
-                if met is not None:
-                    gone.add(id)
-            tracker.forget(*gone)
-            watch.forget(*gone)
-            ledger.put(frame, masks.select(*(id for id in masks.ids if id not in gone | set(joining))))
+                other = None if id in joining else store.find(frame, code)
+                if other is not None and last[other] < first[id]:
+                    store.join(id, other)
+                    last[other] = last[id]
+                if other is not None:
+                    done.add(id)
+            tracker.forget(*done)
+            monitor.forget(*done)
+            store.put(frame, masks.select(*(id for id in masks.ids if id not in done | set(joining))))
         yield frame
+
+
+@dataclass(frozen=True)
+class StoredMask:
+    """One object on one frame on which it is visible."""
+
+    code: rle.RLE
+    iou: float
+    score: float
+
+
+class MaskStore:
+    """All masks of a stored video as run lengths, by frame and object; two objects can be joined.
+
+    size : (H, W) of the frames
+    side : of low-res logits
+    """
+
+    def __init__(self, size: tuple[int, int], side: int) -> None:
+        self._size = size
+        self._side = side
+        self._frames: list[dict[int, StoredMask]] = []
+        self.ended: dict[int, int] = {}  # the frames on which objects were dropped
+
+    def put(self, frame: int, masks: Masks) -> None:
+        """Store the masks of the objects that are visible on a frame."""
+        while len(self._frames) <= frame:
+            self._frames.append({})
+        rows = zip(masks.ids, masks.rle(), masks.iou.tolist(), masks.score.tolist(), strict=True)
+        self._frames[frame] |= {
+            id: StoredMask(code, iou, score) for id, code, iou, score in rows if rle.area(code)
+        }
+
+    def __getitem__(self, frame: int) -> dict[int, StoredMask]:
+        return self._frames[frame]
+
+    def first_frames(self) -> dict[int, int]:
+        """Each object's first frame."""
+        first: dict[int, int] = {}
+        for frame, stored in enumerate(self._frames):
+            for id in stored:
+                first.setdefault(id, frame)
+        return first
+
+    def last_frames(self) -> dict[int, int]:
+        """Each object's last frame."""
+        return {id: frame for frame, stored in enumerate(self._frames) for id in stored}
+
+    def find(self, frame: int, code: rle.RLE) -> int | None:
+        """The object whose mask on a frame is like this one."""
+        stored = self._frames[frame]
+        if not stored:
+            return None
+        iou = rle.overlaps([mask.code for mask in stored.values()], [code])[:, 0]
+        return list(stored)[iou.argmax()] if iou.max() >= SAME else None
+
+    def join(self, later: int, earlier: int) -> None:
+        """Give all masks of an object to an earlier one."""
+        for stored in self._frames:
+            if later in stored:
+                stored.setdefault(earlier, stored.pop(later))
+        self.ended.pop(earlier, None)
+        if later in self.ended:
+            self.ended[earlier] = self.ended.pop(later)
+
+    def replay(self, records: TrackRecords) -> Iterator[CodedMasks]:
+        """The frames in order. An object is on every frame from its first to its end, visible or not."""
+        first, count = self.first_frames(), len(self._frames)
+        numbers = {id: number for number, id in enumerate(first, 1)}  # without gaps, as they appear
+        for frame, stored in enumerate(self._frames):
+            records.end(frame, *(numbers[id] for id in first if self.ended.get(id) == frame))
+            ids = [id for id in first if first[id] <= frame < self.ended.get(id, count)]
+            masks = self._masks(frame, ids, numbers)
+            records.step(masks, [id in stored for id in ids])
+            yield masks
+
+    def _masks(self, frame: int, ids: list[int], numbers: Mapping[int, int]) -> CodedMasks:
+        absent = StoredMask(rle.encode(np.zeros(self._size, dtype=bool)), 0.0, ABSENT_SCORE)
+        masks = [self._frames[frame].get(id, absent) for id in ids]
+        return CodedMasks(
+            frame=frame,
+            ids=tuple(numbers[id] for id in ids),
+            low_res=shrunk([rle.decode(mask.code) for mask in masks], self._side),
+            size=self._size,
+            iou=torch.tensor([mask.iou for mask in masks]),
+            score=torch.tensor([mask.score for mask in masks]),
+            codes=tuple(mask.code for mask in masks),
+        )

@@ -14,7 +14,7 @@ from masklet.cli.network import Device, Dtype, Model, Precision, Setting, Speed,
 from masklet.cli.results import USUAL, Formats, Results, progress_bar, told
 
 if TYPE_CHECKING:
-    from masklet.auto import Followed, Grid, Segments, Sort
+    from masklet.auto import Grid, MaskletSet, Segments, Sort
     from masklet.config import Sam2Config
     from masklet.media import Frames
 
@@ -168,16 +168,16 @@ def _write_picture(found: Segments, frames: Frames, results: Results) -> None:
         typer.echo(out / name)
 
 
-def _write_video(found: Followed, frames: Frames, results: Results) -> None:
-    """The forms that were asked for, and the objects' lives."""
+def _write_video(masklets: MaskletSet, frames: Frames, results: Results) -> None:
+    """The forms that were asked for, and a record of each object."""
     import json
 
     from masklet.files import atomic_write
 
     with results.writers(frames) as writers:
-        for masks in found:
+        for masks in masklets:
             writers.write(frames[masks.frame], masks)
-    with atomic_write(results.folder / "lives.json") as part:
-        part.write_text(json.dumps([life.to_json() for life in found.lives.values()], indent=1))
-    typer.echo(f"{len(found.lives)} objects")
-    typer.echo(results.folder / "lives.json")
+    with atomic_write(results.folder / "tracks.json") as part:
+        part.write_text(json.dumps([track.to_json() for track in masklets.tracks.values()], indent=1))
+    typer.echo(f"{len(masklets.tracks)} objects")
+    typer.echo(results.folder / "tracks.json")
