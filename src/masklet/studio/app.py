@@ -13,6 +13,7 @@ import anyio.to_thread
 from fastapi import FastAPI, Request
 from fastapi.responses import Response
 from starlette.staticfiles import StaticFiles
+from starlette.types import Lifespan
 
 from masklet.studio.decoder import start_fork_server
 from masklet.studio.errors import add_error_handlers
@@ -40,6 +41,22 @@ def make_app(studio: Studio) -> FastAPI:
         tidying.cancel()
         studio.close()
 
+    app = make_api(lifespan)
+    app.state.studio = studio
+    app.add_middleware(SecurityMiddleware, settings=studio.settings)
+
+    @app.get("/", include_in_schema=False)
+    def page(request: Request) -> Response:
+        response = Response((PAGE / "index.html").read_bytes(), media_type="text/html")
+        set_person_cookie(request, response)
+        return response
+
+    app.mount("/", StaticFiles(directory=PAGE))
+    return app
+
+
+def make_api(lifespan: Lifespan[FastAPI] | None = None) -> FastAPI:
+    """The API's routes, and errors as sentences. Its OpenAPI description needs no studio."""
     app = FastAPI(
         title="masklet studio",
         version=version("masklet"),
@@ -50,21 +67,11 @@ def make_app(studio: Studio) -> FastAPI:
         generate_unique_id_function=_operation_id,
         responses={"4XX": ERROR_RESPONSE},
     )
-    app.state.studio = studio
     for module in (about, projects, videos, prompts, propagation, events, image):
         app.include_router(module.router, prefix="/api")
     app.include_router(videos.exports_router, prefix="/api")
     app.include_router(label_studio.router, prefix="/label-studio")
     add_error_handlers(app)
-    app.add_middleware(SecurityMiddleware, settings=studio.settings)
-
-    @app.get("/", include_in_schema=False)
-    def page(request: Request) -> Response:
-        response = Response((PAGE / "index.html").read_bytes(), media_type="text/html")
-        set_person_cookie(request, response)
-        return response
-
-    app.mount("/", StaticFiles(directory=PAGE))
     return app
 
 

@@ -10,12 +10,13 @@ import unicodedata
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
+from typing_extensions import TypeAliasType
 
 from masklet.studio.errors import ApiError
 
-Span = tuple[int, int]
-Box = tuple[float, float, float, float]
-Point = tuple[float, float]
+Span = TypeAliasType("Span", tuple[int, int])
+Box = TypeAliasType("Box", tuple[float, float, float, float])
+Point = TypeAliasType("Point", tuple[float, float])
 Direction = Literal["forward", "backward", "both"]
 
 

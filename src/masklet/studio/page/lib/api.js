@@ -63,14 +63,14 @@ async function call(method, path, body) {
 export const about = () => call("GET", "/about");
 /** @type {(name: string) => Promise<T.Person>} */
 export const rename = (name) => call("PUT", "/me", { name });
-/** @type {(path: string) => Promise<{path: string, entries: T.Entry[]}>} */
+/** @type {(path: string) => Promise<T.FolderListing>} */
 export const folder = (path) => call("GET", `/folder?path=${encodeURIComponent(path)}`);
 
-/** @type {() => Promise<{projects: T.Project[]}>} */
+/** @type {() => Promise<T.ProjectList>} */
 export const projects = () => call("GET", "/projects");
 /** @type {(name: string) => Promise<T.Project>} */
 export const newProject = (name) => call("POST", "/projects", { name });
-/** @type {(id: string, patch: {name?: string, policy?: string}) => Promise<T.Project>} */
+/** @type {(id: string, patch: T.ProjectChange) => Promise<T.Project>} */
 export const changeProject = (id, patch) => call("PATCH", `/projects/${id}`, patch);
 /** @type {(id: string) => Promise<null>} */
 export const deleteProject = (id) => call("DELETE", `/projects/${id}`);
@@ -79,24 +79,24 @@ export const deleteProject = (id) => call("DELETE", `/projects/${id}`);
 export const openFromFolder = (project, path) => call("POST", `/projects/${project}/videos`, { path });
 /** @type {(id: string) => Promise<T.Video>} */
 export const video = (id) => call("GET", `/videos/${id}`);
-/** @type {(id: string, patch: {name: string}) => Promise<T.Video>} */
+/** @type {(id: string, patch: T.Rename) => Promise<T.Video>} */
 export const changeVideo = (id, patch) => call("PATCH", `/videos/${id}`, patch);
 /** @type {(id: string) => Promise<null>} */
 export const deleteVideo = (id) => call("DELETE", `/videos/${id}`);
 
-/** @type {(id: string, object: number, patch: {name?: string, color?: string, hidden?: boolean}) => Promise<T.Thing>} */
+/** @type {(id: string, object: number, patch: T.ObjectChange) => Promise<T.Object>} */
 export const changeObject = (id, object, patch) => call("PATCH", `/videos/${id}/objects/${object}`, patch);
 /** @type {(id: string, object: number) => Promise<null>} */
 export const deleteObject = (id, object) => call("DELETE", `/videos/${id}/objects/${object}`);
 
-/** @type {(id: string, body: T.PromptBody) => Promise<T.Answer>} */
+/** @type {(id: string, body: T.NewPrompt) => Promise<T.PromptResult>} */
 export const prompt = (id, body) => call("POST", `/videos/${id}/prompts`, body);
-/** @type {(id: string, frame: number, object: number) => Promise<T.Answer>} */
+/** @type {(id: string, frame: number, object: number) => Promise<T.FrameMasks>} */
 export const clearPrompt = (id, frame, object) => call("DELETE", `/videos/${id}/prompts/${frame}/${object}`);
-/** @type {(id: string, frame: number, object: number, rank: number) => Promise<T.Answer>} */
+/** @type {(id: string, frame: number, object: number, rank: number) => Promise<T.FrameMasks>} */
 export const choose = (id, frame, object, rank) =>
     call("POST", `/videos/${id}/candidates`, { frame, object, rank });
-/** @type {(id: string, start: number, stop: number) => Promise<{frames: {frame: number, masks: T.Mask[]}[], next: number | null}>} */
+/** @type {(id: string, start: number, stop: number) => Promise<T.MaskPage>} */
 export const masks = (id, start, stop) => call("GET", `/videos/${id}/masks?start=${start}&stop=${stop}`);
 
 /** @type {(id: string) => Promise<T.Video>} */
@@ -104,7 +104,7 @@ export const undo = (id) => call("POST", `/videos/${id}/undo`);
 /** @type {(id: string) => Promise<T.Video>} */
 export const redo = (id) => call("POST", `/videos/${id}/redo`);
 
-/** @type {(id: string, body: T.FollowBody) => Promise<T.Propagation>} */
+/** @type {(id: string, body: T.NewPropagation) => Promise<T.Propagation>} */
 export const follow = (id, body) => call("POST", `/videos/${id}/propagation`, body);
 /** @type {(id: string) => Promise<T.Propagation>} */
 export const stopFollowing = (id) => call("DELETE", `/videos/${id}/propagation`);
@@ -112,7 +112,7 @@ export const stopFollowing = (id) => call("DELETE", `/videos/${id}/propagation`)
 /** @type {(id: string, span: T.Span, bins: number) => Promise<T.Strips>} */
 export const strips = (id, [start, stop], bins) =>
     call("GET", `/videos/${id}/strips?start=${start}&stop=${stop}&bins=${bins}`);
-/** @type {(id: string, skip: number[]) => Promise<{frame: number, object: number, confidence: number} | null>} */
+/** @type {(id: string, skip: number[]) => Promise<T.DoubtfulFrame | null>} */
 export const doubtful = (id, skip) =>
     call("GET", `/videos/${id}/doubtful${skip.length ? `?skip=${skip.join(",")}` : ""}`);
 /** @type {(id: string, span: T.Span, reviewed: boolean) => Promise<T.Video>} */

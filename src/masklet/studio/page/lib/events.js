@@ -6,7 +6,7 @@ const LONGEST_WAIT = 5000;
 export class Events {
     /**
      * @param {string} video
-     * @param {(message: any) => void} heard
+     * @param {(message: import("./types.js").ServerEvent) => void} heard
      * @param {(online: boolean) => void} changed
      */
     constructor(video, heard, changed) {

@@ -9,7 +9,7 @@ import { announce, complain, toast } from "./toast.js";
 
 /**
  * @param {Studio} studio
- * @param {T.FollowBody} body
+ * @param {T.NewPropagation} body
  */
 async function start(studio, body) {
     try {
@@ -33,7 +33,7 @@ export function follow(studio, direction) {
         toast("Point at something first: click on it, or draw a box around it.");
         return;
     }
-    /** @type {T.FollowBody} */
+    /** @type {T.NewPropagation} */
     const body = { direction };
     if (onlySelected && object !== null) body.objects = [object];
     if (range && direction === "forward") [body.start, body.stop] = range;

@@ -10,7 +10,7 @@ import { announce, complain, toast } from "./toast.js";
 
 /**
  * @param {Studio} studio
- * @param {Omit<T.PromptBody, "frame" | "object">} said
+ * @param {Omit<T.NewPrompt, "frame" | "object">} said
  */
 async function say(studio, said) {
     const { frame } = studio.state;

@@ -90,7 +90,7 @@ export function nextNumber(state) {
 }
 
 /**
- * @param {T.Thing | null} thing
+ * @param {T.Object | null} thing
  * @param {number} [number]
  */
 export function nameOf(thing, number) {

@@ -42,7 +42,7 @@ export class Studio {
         this.greeted = false;
         this.refreshing = false;
         this.again = false;
-        /** @type {((message: any) => void)[]} */
+        /** @type {((message: T.ServerEvent) => void)[]} */
         this.listeners = []; // of parts that follow events closely: the strips
         /** @type {Uint8Array | null} */
         this.copied = null; // a mask to paste
@@ -100,8 +100,9 @@ export class Studio {
     /**
      * Run a prompt after those before it, and show its answer.
      *
-     * @param {() => Promise<T.Answer>} ask
-     * @returns {Promise<T.Answer | null>} null when it was refused; the person was told
+     * @template {T.FrameMasks} Result
+     * @param {() => Promise<Result>} ask
+     * @returns {Promise<Result | null>} null when it was refused; the person was told
      */
     ask(ask) {
         const asked = performance.now();
@@ -140,7 +141,7 @@ export class Studio {
         );
     }
 
-    /** @param {any} message */
+    /** @param {T.ServerEvent} message */
     #heard(message) {
         switch (message.type) {
             case "hello":
@@ -178,7 +179,7 @@ export class Studio {
         for (const listener of this.listeners) listener(message);
     }
 
-    /** @param {{head: number, people: T.Person[], propagation: T.Propagation | null}} hello */
+    /** @param {T.HelloEvent} hello */
     #greeted(hello) {
         this.store.set({ people: hello.people, propagation: hello.propagation });
         this.#looked();

@@ -174,7 +174,7 @@ async function enter(project, path, crumbs, list) {
 
 /**
  * @param {T.Project} project
- * @param {T.Entry} entry
+ * @param {T.FolderEntry} entry
  */
 async function open(project, entry) {
     try {

@@ -95,7 +95,7 @@ export function openExport(studio) {
     sheet.showModal();
 }
 
-/** @param {T.Format[]} formats */
+/** @param {T.ExportFormat[]} formats */
 function others(formats) {
     const known = GROUPS.flatMap((group) => Object.keys(group.formats));
     const rest = formats.filter((format) => !known.includes(format.id));

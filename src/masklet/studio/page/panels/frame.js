@@ -93,7 +93,7 @@ function action(picture, text, title, press, disabled = false) {
     );
 }
 
-/** @param {T.Said} said */
+/** @param {T.Prompt} said */
 function words(said) {
     const parts = [];
     if (said.mask) parts.push("a mask");

@@ -171,7 +171,7 @@ function steps() {
 
 /**
  * @param {T.Project} project
- * @param {T.VideoCard} video
+ * @param {T.VideoSummary} video
  */
 function card(project, video) {
     const picture = h("img", { src: api.frameAddress(video.id, 0, 480), alt: "", loading: "lazy" });
@@ -233,7 +233,7 @@ async function deleteProject(project) {
 
 /**
  * @param {T.Project} project
- * @param {T.VideoCard} video
+ * @param {T.VideoSummary} video
  */
 async function deleteVideo(project, video) {
     if (!(await confirmed(`Delete “${video.name}” and its masks? This cannot be undone.`, "Delete"))) return;

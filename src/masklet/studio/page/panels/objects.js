@@ -58,7 +58,7 @@ function fresh() {
 
 /**
  * @param {Studio} studio
- * @param {T.Thing} thing
+ * @param {T.Object} thing
  * @param {T.Mask | undefined} mask
  * @param {boolean} isSelected
  */
@@ -100,7 +100,7 @@ function row(studio, thing, mask, isSelected) {
  * Selects by a click; renames by a second one, or F2.
  *
  * @param {Studio} studio
- * @param {T.Thing} thing
+ * @param {T.Object} thing
  * @param {boolean} isSelected
  */
 function nameField(studio, thing, isSelected) {

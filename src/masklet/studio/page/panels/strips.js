@@ -151,7 +151,7 @@ function draw(studio, root, { strips, width }) {
 
 /**
  * @param {T.Strips} strips
- * @param {T.Strip} strip
+ * @param {T.ObjectStrip} strip
  */
 function summary(strips, strip) {
     const known = strip.confidence.filter((each) => each !== null);
@@ -177,7 +177,7 @@ function sized(canvas, width, height) {
 /**
  * @param {CanvasRenderingContext2D} context
  * @param {T.Strips} strips
- * @param {T.Strip} strip
+ * @param {T.ObjectStrip} strip
  */
 function paint(context, strips, strip) {
     const { width, height } = context.canvas;

@@ -192,7 +192,7 @@ export class Brush {
  * What is said of the objects here, to be drawn on the stage.
  *
  * @param {Studio} studio
- * @returns {{object: number, color: string, said: T.Said, active: boolean}[]}
+ * @returns {{object: number, color: string, said: T.Prompt, active: boolean}[]}
  */
 export function marks(studio) {
     const { state } = studio;
