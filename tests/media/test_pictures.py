@@ -61,19 +61,20 @@ class TestReadImage:
         assert image[0] == 0 and 180 < image[-1] <= 255
 
     @pytest.mark.parametrize("orientation, turns", [(1, 0), (3, 2), (6, 3), (8, 1)])
-    def test_exif_rotation_of_files(self, tmp_path: Path, orientation: int, turns: int) -> None:
+    def test_exif_rotation_of_files_and_of_pil_images(
+        self, tmp_path: Path, orientation: int, turns: int
+    ) -> None:
         exif = PIL.Image.Exif()
         exif[0x0112] = orientation
         PIL.Image.fromarray(numbered(5)).save(tmp_path / "turned.png", exif=exif)
         upright = np.rot90(numbered(5), turns)
         assert (read_image(tmp_path / "turned.png") == upright).all()
-        # Who opened a picture has seen its size, and points at it as it lies.
-        assert read_image(PIL.Image.open(tmp_path / "turned.png")).shape == (48, 64, 3)
+        assert (read_image(PIL.Image.open(tmp_path / "turned.png")) == upright).all()
 
     @pytest.mark.parametrize(
         "picture, sentence",
         [
-            (np.zeros((4, 6, 3)), "float64.*multiply by 255"),
+            (np.zeros((4, 6, 3), complex), "complex128"),
             (np.zeros((3, 4, 6), np.uint8), r"\(3, 4, 6\)"),
             (np.zeros((0, 6, 3), np.uint8), r"\(0, 6, 3\)"),
             (7, "Got int"),

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from masklet.media import NoSuchFrame, open_frames
-from masklet.media.readers import video
-from masklet.media.readers.frames import KEPT_FRAMES
+from masklet.media.readers import decoding, videos
+from masklet.media.readers.frames import CACHED_FRAMES
 from media.made import number, numbered, write_video
 
 COUNT = 40
@@ -84,14 +84,14 @@ def test_stepping_back_is_exact_and_decodes_each_stretch_once(
     frames[COUNT - 1]
     decoded = count_decoded(monkeypatch)
     assert all((frames[each] == played[each]).all() for each in reversed(range(COUNT)))
-    assert len(decoded) < 3 * COUNT + video.CHECKED  # and not COUNT**2 / 2
+    assert len(decoded) < 3 * COUNT + videos.CHECKED  # and not COUNT**2 / 2
 
 
 def test_the_step_back_keeps_few_frames(clips: dict[str, Path]) -> None:
     frames = open_frames(clips["b-frames.mp4"])
     for each in [*range(COUNT), *reversed(range(COUNT))]:
         frames[each]
-    assert len(frames._kept) == KEPT_FRAMES
+    assert len(frames._cache) == CACHED_FRAMES
 
 
 def test_opening_and_counting_decode_next_to_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -101,9 +101,9 @@ def test_opening_and_counting_decode_next_to_nothing(tmp_path: Path, monkeypatch
         frames = open_frames(path)
         assert len(decoded) == 1
         assert len(frames) == 600
-        assert len(decoded) <= 1 + video.CHECKED
+        assert len(decoded) <= 1 + videos.CHECKED
         assert number(frames[599]) == 599 % 200
-        assert len(decoded) <= 1 + video.CHECKED + 50
+        assert len(decoded) <= 1 + videos.CHECKED + 50
 
 
 def test_asking_frame_after_frame_decodes_each_once(
@@ -200,7 +200,7 @@ def test_what_an_edit_list_hides_is_no_frame(
     decoded = count_decoded(monkeypatch)
     frames = open_frames(path)
     assert len(frames) == COUNT - hidden
-    assert len(decoded) <= 1 + video.CHECKED
+    assert len(decoded) <= 1 + videos.CHECKED
     assert [number(image) for image in frames] == list(range(hidden, COUNT))
     assert [number(frames[each]) for each in (20, 0, 9)] == [20 + hidden, hidden, 9 + hidden]
 
@@ -230,12 +230,12 @@ class TestFrameBeyondTheEnd:
 def count_decoded(monkeypatch: pytest.MonkeyPatch) -> list[None]:
     """A list that grows with every picture that is decoded from now on."""
     decoded: list[None] = []
-    pictures = video._pictures
+    iterate = decoding.DecodingPass.__iter__
 
-    def counted(*args):
-        for picture in pictures(*args):
+    def counted(self):
+        for picture in iterate(self):
             decoded.append(None)
             yield picture
 
-    monkeypatch.setattr(video, "_pictures", counted)
+    monkeypatch.setattr(decoding.DecodingPass, "__iter__", counted)
     return decoded

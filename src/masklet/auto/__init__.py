@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Literal
-
-import numpy as np
-import PIL.Image
 
 from masklet.auto.detections import make_detector
 from masklet.auto.generator import generate
@@ -17,8 +12,7 @@ from masklet.auto.partition import parted
 from masklet.auto.segments import CodedMasks, Segments
 from masklet.auto.track_records import TrackRecord
 from masklet.auto.video import MaskletSet, everything_in_video
-from masklet.media import open_frames, read_image
-from masklet.media.readers.pictures import is_picture
+from masklet.media import is_still, read_image
 from masklet.model import Sam2
 from masklet.tracking.policies import Policy
 
@@ -132,16 +126,6 @@ def everything_in_image(
         raise ValueError(f'sort must be "score" or "area", of which the highest comes first. Got {sort!r}.')
     segments = generate(model, read_image(image), grid_of(grid, model.config)).sorted("score")
     return (parted(segments) if partition else segments).sorted(sort)
-
-
-def is_still(source: object) -> bool:
-    """Whether a source is one picture, and not a video or stream."""
-    if isinstance(source, np.ndarray):
-        return source.ndim < 4
-    if isinstance(source, str | os.PathLike):
-        path = Path(source)
-        return is_picture(path) and path.is_file() and len(open_frames(path)) == 1
-    return isinstance(source, PIL.Image.Image)
 
 
 def _refuse(options: Mapping[str, object], theirs: str, got: str) -> None:

@@ -1,8 +1,9 @@
 """Pictures and videos in, masks out. Knows nothing of models: only frames and `masklet.types.Masks`."""
 
 from masklet.media.formats import FORMATS, Format, find_format, writers
-from masklet.media.readers.frames import Frames, open_frames
-from masklet.media.readers.live import Stream, stream
+from masklet.media.readers.frames import Frames, is_still, open_frames
+from masklet.media.readers.live_streams import Stream, open_source, stream
+from masklet.media.readers.picture_files import is_picture
 from masklet.media.readers.pictures import find_pictures, read_image
 from masklet.media.readers.source import Image, NoSuchFrame, Source
 from masklet.media.writers.coco import CocoJson, SavJson, YouTubeVisJson
@@ -59,7 +60,10 @@ __all__ = [
     "davis_palette",
     "find_format",
     "find_pictures",
+    "is_picture",
+    "is_still",
     "open_frames",
+    "open_source",
     "outlines",
     "overlay",
     "paint_masks",

@@ -11,6 +11,7 @@ import json
 import multiprocessing
 import resource
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from fractions import Fraction
 from functools import cached_property
 from io import BytesIO
 from multiprocessing import forkserver
@@ -24,8 +25,7 @@ import numpy as np
 import PIL.Image
 
 from masklet.errors import MaskletError, MediaError
-from masklet.media import Frames, Image, NoSuchFrame, find_pictures, open_frames
-from masklet.media.readers.pictures import is_picture
+from masklet.media import Frames, Image, NoSuchFrame, find_pictures, is_picture, open_frames
 from masklet.studio.errors import ApiError, not_found
 from masklet.studio.settings import Limits
 
@@ -81,7 +81,7 @@ class DecoderProcess:
         self._pipe: Connection | None = None
 
     def describe(self) -> dict[str, Any]:
-        """name, width, height, frames, fps"""
+        """name, width, height, frames, fps, pixel_aspect"""
         return self._request("describe")[0]
 
     def frame_info(self, frame: int) -> dict[str, Any]:
@@ -157,8 +157,13 @@ class RemoteReader:
         self.name = name
         self.size = size
         self.fps = fps
+        self.intensity_range: tuple[float, float] | None = None  # applied where frames are decoded
         self._decoder = decoder
         self._count = count
+
+    @property
+    def pixel_aspect(self) -> Fraction:
+        return Fraction(self._decoder.info()["pixel_aspect"])
 
     def count(self) -> int:
         return self._count
@@ -169,8 +174,8 @@ class RemoteReader:
     def file_name(self, frame: int) -> str:
         return str(self._decoder.frame_info(frame)["file"])
 
-    def read(self, wanted: Sequence[int]) -> Mapping[int, Image]:
-        frame = wanted[-1]
+    def read(self, frames: Sequence[int]) -> Mapping[int, Image]:
+        frame = frames[-1]
         if not 0 <= frame < self._count:
             raise NoSuchFrame(self.name, frame, self._count)
         return {frame: self._decoder.read(frame)}
@@ -211,7 +216,12 @@ class OpenFile:
         frames = self.model
         height, width = frames.size
         size = {"width": width, "height": height, "frames": len(frames)}
-        return {"name": frames.name, **size, "fps": frames.fps}, None
+        return {
+            "name": frames.name,
+            **size,
+            "fps": frames.fps,
+            "pixel_aspect": str(frames.pixel_aspect),
+        }, None
 
     def frame_info(self, frame: int) -> Response:
         return {"time": self.model.time(frame), "file": self.model.file_name(frame)}, None

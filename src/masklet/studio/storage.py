@@ -12,7 +12,7 @@ from typing import BinaryIO, TypeVar
 
 from sqlalchemy import func, select
 
-from masklet.media.readers.pictures import is_picture
+from masklet.media import is_picture
 from masklet.studio.database import Database, new_id
 from masklet.studio.decoder import DecoderProcess
 from masklet.studio.errors import ApiError, limit_exceeded, not_found

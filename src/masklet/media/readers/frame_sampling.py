@@ -1,60 +1,51 @@
-"""A video at a steady rate: at each tick, the picture on show."""
+"""A video at a steady rate: at each tick, the frame on show."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import count
+from itertools import count, takewhile
 
 from masklet.errors import MediaError
-from masklet.media.readers.source import Image, NoSuchFrame, numbered
-from masklet.media.readers.video import Video
+from masklet.media.readers.source import Image, NoSuchFrame, TimedReader, frame_file_name
 
 
-class Sampled:
-    """Frame k is what the video shows k / fps seconds after its first frame."""
+class SampledFrames:
+    """Frame k is what the source shows k / fps seconds after its first frame."""
 
-    def __init__(self, video: Video, fps: float) -> None:
+    def __init__(self, reader: TimedReader, fps: float) -> None:
         if not 0 < fps < math.inf:
             raise MediaError(f"fps must be above 0. Got {fps:g}.")
-        self._video = video
+        self._reader = reader
         self.fps = fps
-        self.name = video.name
-        self.size = video.size
+        self.name = reader.name
+        self.size = reader.size
+        self.pixel_aspect = reader.pixel_aspect
+        self.intensity_range = reader.intensity_range
 
     def count(self) -> int:
-        ticks = int(self._video.time(self._video.count() - 1) * self.fps)
-        return next(tick for tick in count(ticks) if self._below(tick) is None)
+        ticks = int(self._reader.time(self._reader.count() - 1) * self.fps)
+        return next(tick for tick in count(ticks) if self._source_frame(tick) is None)
 
     def time(self, frame: int) -> float:
         return frame / self.fps
 
     def file_name(self, frame: int) -> str:
-        return numbered(frame, ".jpg")
+        return frame_file_name(frame, ".jpg")
 
-    def read(self, wanted: Sequence[int]) -> Mapping[int, Image]:
-        pairs = [(frame, below) for frame in wanted if (below := self._below(frame)) is not None]
-        if not pairs or pairs[-1][0] != wanted[-1]:
-            raise NoSuchFrame(self.name, wanted[-1], self.count())
-        images = self._video.read([below for _, below in pairs])
+    def read(self, frames: Sequence[int]) -> Mapping[int, Image]:
+        pairs = [(frame, below) for frame in frames if (below := self._source_frame(frame)) is not None]
+        if not pairs or pairs[-1][0] != frames[-1]:
+            raise NoSuchFrame(self.name, frames[-1], self.count())
+        images = self._reader.read([below for _, below in pairs])
         return {frame: images[below] for frame, below in pairs if below in images}
 
     def play(self, start: int) -> Iterator[Image]:
-        first = self._below(start)
-        if first is None:
-            return
-        pictures = self._video.pictures(first)
-        at, picture = next(pictures)
-        for frame in count(start):
-            target = self._below(frame)
-            if target is None:
-                break
-            while at < target:
-                at, picture = next(pictures)
-            yield self._video.rgb(picture)
-        for _ in pictures:  # the rest, to learn whether the video ends as it should
-            pass
+        source_frames = map(self._source_frame, count(start))
+        return self._reader.play_frames(
+            frame for frame in takewhile(lambda frame: frame is not None, source_frames) if frame is not None
+        )
 
-    def _below(self, frame: int) -> int | None:
-        """The number of the video's own frame."""
-        return self._video.frame_at(frame / self.fps)
+    def _source_frame(self, frame: int) -> int | None:
+        """The number of the source's own frame."""
+        return self._reader.frame_at(frame / self.fps)

@@ -1,65 +1,66 @@
-"""The door for all that is stored: files, folders, arrays. A frame is decoded when it is asked for."""
+"""Everything that is stored, as frames: files, folders, URLs, arrays. Frames are decoded when asked for."""
 
 from __future__ import annotations
 
 import glob
 import operator
 import os
-from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
+from fractions import Fraction
 from itertools import chain
 from pathlib import Path
 from threading import Lock
-from typing import Protocol, runtime_checkable
 
 import numpy as np
 import PIL.Image
+import torch
 
+from masklet.byte_cache import ByteCache
 from masklet.errors import MediaError
-from masklet.media.readers.frame_sampling import Sampled
-from masklet.media.readers.pictures import Pictures, find_pictures, is_picture
-from masklet.media.readers.source import Image, NoSuchFrame
-from masklet.media.readers.video import Video
+from masklet.media.readers.frame_sampling import SampledFrames
+from masklet.media.readers.image_stacks import (
+    ImageStack,
+    open_picture_file,
+    open_picture_files,
+    open_sequence,
+)
+from masklet.media.readers.picture_files import is_picture, is_picture_data
+from masklet.media.readers.pictures import (
+    fetch,
+    find_pictures,
+    is_picture_url,
+    is_single_array,
+    is_url,
+    read_bytes,
+)
+from masklet.media.readers.source import Image, IntensityRange, NoSuchFrame, Reader, printable
+from masklet.media.readers.videos import Video
 
-KEPT_FRAMES = 32
-KEPT_BYTES = 256 * 2**20
-
-
-@runtime_checkable
-class Reader(Protocol):
-    """One kind of stored source; frames are numbered from 0."""
-
-    name: str
-    size: tuple[int, int]
-    fps: float
-
-    def count(self) -> int: ...
-    def time(self, frame: int) -> float: ...
-    def file_name(self, frame: int) -> str: ...
-
-    def read(self, wanted: Sequence[int]) -> Mapping[int, Image]:
-        """The last of the wanted frames, and those of the others that cost little more."""
-        ...
-
-    def play(self, start: int) -> Iterator[Image]:
-        """All frames from `start` on, in order; none behind the end."""
-        ...
+CACHED_FRAMES = 32
+CACHED_BYTES = 256 * 2**20
 
 
 class Frames:
     """A stored source of frames: `len`, `frames[i]`, `for image in frames`. Each is (H, W, 3) uint8 RGB.
 
-    The last frames are kept; stepping back through a video decodes each stretch once. Threads can share it.
+    The last frames are cached, so stepping back through a video decodes each stretch once. Threads can share
+    it, and it can be pickled and copied: the copy opens the source again.
     """
 
-    def __init__(self, reader: Reader, *, kept_bytes: int = KEPT_BYTES) -> None:
+    def __init__(self, reader: Reader, *, kept_bytes: int = CACHED_BYTES) -> None:
         self._reader = reader
-        self._kept: OrderedDict[int, Image] = OrderedDict()
+        self._kept_bytes = kept_bytes
         height, width = reader.size
-        self._room = max(2, min(KEPT_FRAMES, kept_bytes // (height * width * 3)))
+        self._room = max(2, min(CACHED_FRAMES, kept_bytes // (height * width * 3)))
+        self._cache: ByteCache[int, Image] = ByteCache(
+            self._room * height * width * 3, size=lambda image: image.nbytes
+        )
         self._last = 0
         self._played: tuple[int, Image] | None = None  # who plays a video often asks for the frame again
         self._lock = Lock()
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _reopen, (type(self), self._reader, self._kept_bytes)
 
     @property
     def name(self) -> str:
@@ -74,6 +75,19 @@ class Frames:
     def fps(self) -> float:
         """Frames a second; the average where the rate varies, 24 for pictures that have no times."""
         return self._reader.fps
+
+    @property
+    def pixel_aspect(self) -> Fraction:
+        """Width of a pixel by its height. Frames and masks are in stored pixels, which may not be square."""
+        return self._reader.pixel_aspect
+
+    @property
+    def intensity_range(self) -> IntensityRange | None:
+        """The intensities that became black and white; None for a source of 8 bits, which is not scaled.
+
+        Give it to `open_frames` to read the source in the same way again.
+        """
+        return self._reader.intensity_range
 
     def time(self, frame: int) -> float:
         """Seconds from the first frame to this one."""
@@ -93,11 +107,11 @@ class Frames:
         if played is not None and played[0] == frame:
             return played[1]
         with self._lock:
-            if frame not in self._kept:
-                self._read(frame)
-            self._kept.move_to_end(frame)
+            image = self._cache.get(frame)
+            if image is None:
+                image = self._read(frame)
             self._last = frame
-            return self._kept[frame]
+            return image
 
     def __iter__(self) -> Iterator[Image]:
         return self.play()
@@ -113,53 +127,122 @@ class Frames:
             self._played = frame, image
             yield image
 
-    def _read(self, frame: int) -> None:
+    def _read(self, frame: int) -> Image:
         steps_back = self._last - self._room < frame < self._last
         first = max(0, frame + 1 - self._room) if steps_back else frame
-        self._kept.update(self._reader.read(range(first, frame + 1)))
-        while len(self._kept) > self._room:
-            self._kept.popitem(last=False)
+        images = self._reader.read(range(first, frame + 1))
+        for number, image in images.items():
+            self._cache.put(number, image)
+        return images[frame]
 
 
-def open_frames(source: object, *, fps: float | None = None, kept_bytes: int = KEPT_BYTES) -> Frames:
-    """Open anything stored as frames. Nothing but the first frame is decoded yet.
+def open_frames(
+    source: object,
+    *,
+    fps: float | None = None,
+    intensity_range: IntensityRange | None = None,
+    max_pixels: int | None = None,
+    kept_bytes: int = CACHED_BYTES,
+) -> Frames:
+    """Open anything stored as frames. Only what is needed to know size and range of intensities is decoded.
 
-    source : a video file or URL that PyAV reads; a folder or glob of pictures, in natural order; a picture of
-        one page or many; an array (T, H, W, 3); a sequence of arrays, PIL images or paths; or Frames
-    fps : sample a video in time, whatever its own rate
-    kept_bytes : of the last frames, which are kept decoded
+    Args:
+        source: A video file or URL; a folder or glob of pictures, in natural order; a picture of one page or
+            many; a file in memory, as bytes or a file object; an array or tensor (T, H, W, C) or (T, H, W); a
+            list of what `read_image` takes; or Frames.
+        fps: Sample a video in time, whatever its own rate.
+        intensity_range: The intensities that become black and white, for sources of more than 8 bits. By
+            default chosen from a sample of the frames; `Frames.intensity_range` says how.
+        max_pixels: Allow pictures with more pixels than 2**28.
+        kept_bytes: Of the last frames, which stay decoded.
+
+    Raises:
+        MediaError: The source cannot be read, is damaged, or is not stored.
+
+    Example:
+        >>> frames = open_frames(np.zeros((5, 48, 64), np.uint8))
+        >>> len(frames), frames.size, frames[2].shape
+        (5, (48, 64), (48, 64, 3))
     """
-    if isinstance(source, Frames) and fps is None:
-        return source
-    reader = source._reader if isinstance(source, Frames) else _reader(source)
+    if isinstance(source, Frames):
+        if fps is None and intensity_range is None:
+            return source
+        reader = source._reader
+        if intensity_range is not None:
+            raise MediaError("these frames are open already: give intensity_range when opening their file.")
+    else:
+        reader = _open_reader(source, intensity_range, max_pixels)
     if fps is None:
         return Frames(reader, kept_bytes=kept_bytes)
-    if not isinstance(reader, Video):
+    if not (isinstance(reader, Video) or (isinstance(reader, ImageStack) and reader.has_times)):
         raise MediaError(f"fps samples a video in time, and {reader.name} has no times. Leave fps out.")
-    return Frames(Sampled(reader, fps), kept_bytes=kept_bytes)
+    return Frames(SampledFrames(reader, fps), kept_bytes=kept_bytes)
 
 
-def _reader(source: object) -> Reader:
-    if isinstance(source, np.ndarray | list | tuple):
-        return Pictures.of_sequence(source)
+def is_still(source: object) -> bool:
+    """Whether a source is one picture, and not a video or stream."""
+    if isinstance(source, np.ndarray | torch.Tensor):
+        return is_single_array(source)
     if isinstance(source, PIL.Image.Image):
-        return Pictures.of_sequence([source])
+        return True
     if isinstance(source, str | os.PathLike):
-        return _stored(os.fspath(source))
+        if is_url(source):
+            return is_picture_url(os.fspath(source)) and len(open_frames(source)) == 1
+        path = Path(source)
+        return is_picture(path) and path.is_file() and len(open_frames(path)) == 1
+    if hasattr(source, "read") or isinstance(source, bytes | bytearray | memoryview):
+        data = read_bytes(source)
+        return data is not None and is_picture_data(data) and len(open_frames(data)) == 1
+    return False
+
+
+def _open_reader(source: object, intensity_range: IntensityRange | None, max_pixels: int | None) -> Reader:
+    if isinstance(source, np.ndarray | torch.Tensor | list | tuple):
+        return open_sequence(source, intensity_range=intensity_range, max_pixels=max_pixels)
+    if isinstance(source, PIL.Image.Image):
+        return open_sequence([source], intensity_range=intensity_range)
+    if isinstance(source, str | os.PathLike):
+        return _open_path(os.fspath(source), intensity_range, max_pixels)
+    data = read_bytes(source)
+    if data is not None:
+        return _open_bytes(data, "the file", intensity_range, max_pixels)
     raise MediaError(
-        f"frames come from a path, an array (T, H, W, 3) or a list of pictures. Got {type(source).__name__}"
+        "frames come from a path, URL, bytes, an array (T, H, W, 3) or a list of pictures. "
+        f"Got {type(source).__name__}"
         + (": use stream() for what is seen once." if hasattr(source, "__next__") else ".")
     )
 
 
-def _stored(source: str) -> Reader:
+def _open_path(source: str, intensity_range: IntensityRange | None, max_pixels: int | None) -> Reader:
     path = Path(source)
-    if "://" in source:
-        return Video(source)
+    if is_picture_url(source):
+        return _open_bytes(fetch(source), source, intensity_range, max_pixels)
+    if is_url(source):
+        return Video(source, intensity_range=intensity_range)
     if path.is_dir() or (glob.has_magic(source) and not path.exists()):
-        return Pictures.of_files(find_pictures(path), path.name)
+        return open_picture_files(
+            find_pictures(path), printable(path.name), intensity_range=intensity_range, max_pixels=max_pixels
+        )
     if not path.exists():
-        raise MediaError(f"there is no file {source}.")
-    if path.stat().st_size == 0:
-        raise MediaError(f"{source} is empty (0 bytes).")
-    return Pictures.of_files([path], path.name) if is_picture(path) else Video(source)
+        raise MediaError(f"there is no file {printable(source)}.")
+    if path.is_file() and path.stat().st_size == 0:
+        raise MediaError(f"{printable(source)} is empty (0 bytes).")
+    if is_picture(path):
+        return open_picture_files(
+            [path], printable(path.name), intensity_range=intensity_range, max_pixels=max_pixels
+        )
+    return Video(source, intensity_range=intensity_range)
+
+
+def _open_bytes(
+    data: bytes, name: str, intensity_range: IntensityRange | None, max_pixels: int | None
+) -> Reader:
+    if not data:
+        raise MediaError(f"{name} is empty (0 bytes).")
+    if is_picture_data(data):
+        return open_picture_file(data, name, intensity_range=intensity_range, max_pixels=max_pixels)
+    return Video(data, intensity_range=intensity_range)
+
+
+def _reopen(kind: type[Frames], reader: Reader, kept_bytes: int) -> Frames:
+    return kind(reader, kept_bytes=kept_bytes)

@@ -1,171 +1,189 @@
-"""Still pictures: one as an array, and many as the frames of a source. Pillow reads the files."""
+"""One picture of any kind as an RGB array: arrays, tensors, PIL images, paths, bytes, URLs."""
 
 from __future__ import annotations
 
 import glob
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import PIL.Image
-import PIL.ImageOps
+import torch
 
 from masklet.errors import MediaError
-from masklet.media.readers.source import STILLS_FPS, Image, NoSuchFrame, numbered
+from masklet.media.readers.intensity import RawPicture, RgbConverter
+from masklet.media.readers.picture_files import PictureFile, decode, is_picture
+from masklet.media.readers.source import Image, IntensityRange
 
-# Pillow counts MPEG among its formats but only reads its header; what moves belongs to PyAV.
-_MOVING = {"MPEG", "GIF"}
+URL_SECONDS = 20.0
+URL_BYTES = 2**30
 
 
-def read_image(source: object) -> Image:
-    """One picture as (H, W, 3) uint8 RGB.
+def read_image(
+    source: object, *, intensity_range: IntensityRange | None = None, max_pixels: int | None = None
+) -> Image:
+    """Read one picture as RGB.
 
-    source : uint8 array (H, W, 3), (H, W, 4) or (H, W); PIL image; or a path, whose EXIF rotation is applied
+    Pictures of 8 bits keep their values. Deeper ones, such as 12 bits of a camera, signed CT values or
+    floats, are scaled as `estimate_intensity_range` chooses. What is transparent becomes white. A file with
+    several pictures gives the first. Files and PIL images are turned upright as their EXIF orientation says.
 
-    What is transparent becomes white. Pictures of more than 8 bits are scaled by the highest bit in use.
+    Args:
+        source: An array (H, W, 3), (H, W, 4), (H, W, 1) or (H, W) of any real type; a torch tensor, which
+            may also be (3, H, W); a PIL image; a path; a file in memory, as bytes or a file object; or an
+            http URL.
+        intensity_range: The intensities that become black and white, in place of the chosen ones.
+        max_pixels: Allow files with more pixels than 2**28.
+
+    Returns:
+        uint8 (H, W, 3). An array that has this form already is returned as it is.
+
+    Raises:
+        MediaError: The source is not a picture, is damaged, is too large, or cannot be fetched.
+
+    Example:
+        >>> read_image(np.zeros((48, 64), np.uint16)).shape
+        (48, 64, 3)
     """
+    return RgbConverter(intensity_range).convert(read_raw(source, max_pixels=max_pixels))
+
+
+def read_raw(source: object, *, max_pixels: int | None = None) -> RawPicture:
+    """Read one picture as it is stored: grey or RGB, of any depth, with its alpha."""
+    if isinstance(source, torch.Tensor):
+        return _raw_array(_channels_last(_to_numpy(source)))
     if isinstance(source, np.ndarray):
-        return _array(source)
+        return _raw_array(source)
     if isinstance(source, PIL.Image.Image):
-        return _rgb(source)
-    if isinstance(source, str | os.PathLike):
-        return _page(Path(source), 0)
-    raise MediaError(
-        f"a picture is a uint8 array (H, W, 3), a PIL image or a path. Got {type(source).__name__}."
-    )
-
-
-def is_picture(path: Path) -> bool:
-    """Whether the name says that Pillow reads it as a still picture."""
-    known = PIL.Image.registered_extensions()
-    kind = known.get(path.suffix.lower())
-    return kind in PIL.Image.OPEN and kind not in _MOVING
+        return _decode_pil(source)
+    data = read_bytes(source)
+    if data is None and isinstance(source, str | os.PathLike):
+        data = fetch(os.fspath(source)) if is_url(source) else None
+    if data is None and not isinstance(source, str | os.PathLike):
+        raise MediaError(
+            "a picture is an array (H, W, 3), a tensor, a PIL image, a path, bytes, a file object or a URL. "
+            f"Got {type(source).__name__}."
+        )
+    with PictureFile(Path(source) if data is None else data, max_pixels=max_pixels) as file:  # type: ignore[arg-type]
+        return file.read(file.first_page)
 
 
 def find_pictures(source: str | os.PathLike[str]) -> list[Path]:
-    """The pictures of a folder or glob in natural order: 1, 2, 10. Other and hidden files are passed over."""
+    """The pictures of a folder or glob in natural order: 1, 2, 10. Hidden and other files are left out."""
     source = Path(source)
-    found = source.iterdir() if source.is_dir() else map(Path, glob.glob(str(source), recursive=True))
-    pictures = [path for path in found if is_picture(path) and not path.name.startswith(".")]
+    paths = source.iterdir() if source.is_dir() else map(Path, glob.glob(str(source), recursive=True))
+    pictures = [path for path in paths if is_picture(path) and path.name[0] != "." and path.is_file()]
     if not pictures:
         raise MediaError(f"{source} holds no pictures that Pillow reads, such as .jpg, .png or .tiff.")
-    return sorted(pictures, key=_natural)
+    return sorted(pictures, key=_natural_key)
 
 
-def _natural(path: Path) -> list[tuple[int, str]]:
+def is_single_array(array: np.ndarray | torch.Tensor) -> bool:
+    """Whether an array is one picture, (H, W) or (H, W, C), and not several."""
+    return array.ndim == 2 or (
+        array.ndim == 3 and (array.shape[-1] in (1, 3, 4) or _is_channels_first(array))
+    )
+
+
+def is_url(source: object) -> bool:
+    """Whether a source is an address such as http://..., and not a path."""
+    return isinstance(source, str | os.PathLike) and "://" in os.fspath(source)
+
+
+def is_picture_url(url: str) -> bool:
+    """Whether a web address names a picture."""
+    parts = urllib.parse.urlsplit(url)
+    return parts.scheme in ("http", "https") and is_picture(parts.path)
+
+
+def read_bytes(source: object) -> bytes | None:
+    """The content of bytes or of a file object, which is left where it was; None for everything else."""
+    if isinstance(source, bytes | bytearray | memoryview):
+        return bytes(source)
+    read = getattr(source, "read", None)
+    if read is None:
+        return None
+    seek = getattr(source, "seek", None)
+    start = source.tell() if seek is not None else 0  # type: ignore[attr-defined]
+    data = read()
+    if seek is not None:
+        seek(start)
+    if not isinstance(data, bytes):
+        raise MediaError("a file object must give bytes. Open the file in binary mode: open(path, 'rb').")
+    return data
+
+
+def fetch(url: str) -> bytes:
+    """Download a picture over http or https."""
+    if urllib.parse.urlsplit(url).scheme not in ("http", "https"):
+        raise MediaError(f"a picture's URL begins with http:// or https://. Got {url}.")
+    try:
+        with urllib.request.urlopen(url, timeout=URL_SECONDS) as response:
+            data: bytes = response.read(URL_BYTES + 1)
+    except (OSError, ValueError) as error:  # HTTP errors and time-outs are OSErrors
+        reason = getattr(error, "reason", None) or error
+        raise MediaError(f"{url} cannot be fetched: {reason}.") from error
+    if len(data) > URL_BYTES:
+        raise MediaError(f"{url} is larger than {URL_BYTES >> 20} MiB. Download it and give its path.")
+    return data
+
+
+def sequence_of(pictures: np.ndarray | torch.Tensor | list[object] | tuple[object, ...]) -> Iterator[object]:
+    """The single pictures of an array (T, H, W, C) or (T, H, W), or of a list."""
+    if isinstance(pictures, torch.Tensor):
+        pictures = _to_numpy(pictures)
+        if pictures.ndim == 4:
+            return iter([_channels_last(picture) for picture in pictures])
+    return iter(pictures)
+
+
+def _decode_pil(picture: PIL.Image.Image) -> RawPicture:
+    try:
+        return decode(picture)
+    except Exception as error:  # a lazily opened file may be damaged
+        raise MediaError(f"the PIL image cannot be read: {str(error).rstrip('.')}.") from error
+
+
+def _raw_array(array: np.ndarray) -> RawPicture:
+    channels_fit = array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (1, 3, 4))
+    if array.dtype.kind not in "buif" or not channels_fit or array.size == 0:
+        raise MediaError(
+            "an image array must be (H, W, 3) RGB, (H, W, 4) RGBA, (H, W, 1) or (H, W) grey. "
+            f"Got {array.dtype} {array.shape}."
+        )
+    if array.dtype == np.float16 or (array.dtype.kind in "iu" and array.dtype.itemsize == 1):
+        array = array if array.dtype == np.uint8 else array.astype(np.float32)
+    array = array.astype(array.dtype.newbyteorder("="), copy=False)
+    if array.ndim == 3 and array.shape[2] == 1:
+        return RawPicture(array[..., 0])
+    if array.ndim == 2 or array.shape[2] == 3:
+        return RawPicture(array)
+    opaque = np.iinfo(array.dtype).max if array.dtype.kind in "iu" else 1.0 if array.max() <= 1 else 255.0
+    alpha = (array[..., 3].astype(np.float32) / opaque).clip(0, 1)
+    return RawPicture(array[..., :3], None if (alpha == 1).all() else alpha)
+
+
+def _to_numpy(tensor: torch.Tensor) -> np.ndarray:
+    tensor = tensor.detach().cpu()
+    return (tensor.float() if tensor.dtype in (torch.bfloat16, torch.float16) else tensor).numpy()
+
+
+def _is_channels_first(array: np.ndarray | torch.Tensor) -> bool:
+    return isinstance(array, torch.Tensor) and array.ndim == 3 and array.shape[0] in (1, 3, 4)
+
+
+def _channels_last(array: np.ndarray) -> np.ndarray:
+    """(C, H, W), as torch has it, as (H, W, C); an array that has its channels last stays."""
+    if array.ndim == 3 and array.shape[0] in (1, 3, 4) and array.shape[2] not in (1, 3, 4):
+        return np.moveaxis(array, 0, 2)
+    return array
+
+
+def _natural_key(path: Path) -> list[tuple[int, str]]:
     parts = re.findall(r"\d+|\D+", str(path).lower())
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]
-
-
-class Pictures:
-    """Pictures as frames: files, the pages of one file such as a TIFF stack, or what lies in memory.
-
-    pages : loads each frame when it is asked for
-    files : the frames' own file names, where they have them
-    """
-
-    fps = STILLS_FPS
-
-    def __init__(self, name: str, pages: Sequence[Callable[[], Image]], files: Sequence[str] = ()) -> None:
-        self.name = name
-        self._pages = pages
-        self._files = files
-        first = pages[0]()
-        self.size = first.shape[0], first.shape[1]
-
-    @classmethod
-    def of_files(cls, paths: Sequence[Path], name: str) -> Pictures:
-        pages = _count_pages(paths[0]) if len(paths) == 1 else 1
-        if pages > 1:
-            return cls(name, [partial(_page, paths[0], page) for page in range(pages)])
-        return cls(name, [partial(_page, path, 0) for path in paths], [path.name for path in paths])
-
-    @classmethod
-    def of_sequence(cls, pictures: np.ndarray | Sequence[object]) -> Pictures:
-        if isinstance(pictures, np.ndarray) and pictures.ndim != 4:
-            raise MediaError(
-                f"frames must be an array (T, H, W, 3) or a list of pictures. Got shape {pictures.shape}."
-            )
-        if len(pictures) == 0:
-            raise MediaError("frames must hold at least one picture. Got an empty sequence.")
-        return cls("the sequence", [partial(read_image, picture) for picture in pictures])
-
-    def count(self) -> int:
-        return len(self._pages)
-
-    def time(self, frame: int) -> float:
-        return frame / self.fps
-
-    def file_name(self, frame: int) -> str:
-        return self._files[frame] if self._files else numbered(frame, ".jpg")
-
-    def read(self, wanted: Sequence[int]) -> Mapping[int, Image]:
-        frame = wanted[-1]
-        if not 0 <= frame < self.count():
-            raise NoSuchFrame(self.name, frame, self.count())
-        image = self._pages[frame]()
-        if image.shape[:2] != self.size:
-            raise MediaError(
-                f"the pictures of {self.name} must have one size, (H, W) = {self.size}, that of the first. "
-                f"Frame {frame} ({self.file_name(frame)}) has {image.shape[:2]}."
-            )
-        return {frame: image}
-
-    def play(self, start: int) -> Iterator[Image]:
-        return (self.read([frame])[frame] for frame in range(start, self.count()))
-
-
-def _array(array: np.ndarray) -> Image:
-    shape_fits = array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (3, 4))
-    if array.dtype != np.uint8 or not shape_fits or array.size == 0:
-        raise MediaError(
-            f"an image array must be uint8 RGB, (H, W, 3). Got {array.dtype} {array.shape}"
-            + (": multiply by 255 and cast, if it runs from 0 to 1." if array.dtype.kind == "f" else ".")
-        )
-    return array if array.ndim == 3 and array.shape[2] == 3 else _rgb(PIL.Image.fromarray(array))
-
-
-def _page(path: Path, page: int) -> Image:
-    """One page of a picture file, upright."""
-    try:
-        with PIL.Image.open(path) as picture:
-            picture.seek(page)
-            return _rgb(PIL.ImageOps.exif_transpose(picture))
-    except FileNotFoundError:
-        raise MediaError(f"there is no picture {path}.") from None
-    except IsADirectoryError:
-        raise MediaError(f"{path} is a folder, where one picture was expected.") from None
-    except PIL.UnidentifiedImageError:
-        problem = "is not a picture that Pillow reads" if path.stat().st_size else "is empty (0 bytes)"
-        raise MediaError(f"{path} {problem}.") from None
-    except (OSError, SyntaxError, ValueError, EOFError, PIL.Image.DecompressionBombError) as error:
-        raise MediaError(f"{path} is damaged or cannot be read: {error}.") from error
-
-
-def _count_pages(path: Path) -> int:
-    try:
-        with PIL.Image.open(path) as picture:
-            return int(getattr(picture, "n_frames", 1))
-    except (OSError, SyntaxError, ValueError):
-        return 1  # reading the page says what is wrong
-
-
-def _rgb(picture: PIL.Image.Image) -> Image:
-    if picture.mode.startswith(("I", "F")):
-        return np.repeat(_eight_bits(np.asarray(picture))[..., None], 3, axis=2)
-    if picture.has_transparency_data:
-        layer = picture.convert("RGBA")
-        white = PIL.Image.new("RGBA", layer.size, "white")
-        picture = PIL.Image.alpha_composite(white, layer)
-    return np.array(picture.convert("RGB"))
-
-
-def _eight_bits(values: np.ndarray) -> np.ndarray:
-    # By a power of two: a 12-bit camera's 16-bit files are not black, and a stack does not flicker, as it
-    # would with each picture stretched to its own range.
-    values = np.nan_to_num(values.astype(np.float32), posinf=0, neginf=0).clip(min=0)
-    white = 2.0 ** np.ceil(np.log2(max(values.max(), 1.0)))
-    return (values * (255 / white)).round().astype(np.uint8)

@@ -1,7 +1,10 @@
-"""What every picture source tells of itself, and the error for a frame that is not there."""
+"""What a picture source is: the protocols of readers and sources, and the error for a missing frame."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from fractions import Fraction
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -10,13 +13,15 @@ from jaxtyping import UInt8
 from masklet.errors import MediaError
 
 Image = UInt8[np.ndarray, "H W 3"]  # RGB
+IntensityRange = tuple[float, float]  # the intensities that become black and white
 
 STILLS_FPS = 24.0  # pictures without times play at the rate of SA-V and DAVIS
+SQUARE = Fraction(1)  # pixels that are as wide as they are high
 
 
 @runtime_checkable
 class Source(Protocol):
-    """Where frames come from, as far as a writer must know: `Frames` and `Stream` both are one."""
+    """A source of frames as a writer sees it. `Frames` and `Stream` are sources."""
 
     @property
     def name(self) -> str: ...
@@ -40,18 +45,76 @@ class Source(Protocol):
         ...
 
 
+@runtime_checkable
+class Reader(Protocol):
+    """Reads one kind of stored source, such as a video file. Frames are numbered from 0.
+
+    pixel_aspect : width of a pixel by its height
+    intensity_range : which intensities become black and white; None for pictures of 8 bits
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def size(self) -> tuple[int, int]: ...
+
+    @property
+    def fps(self) -> float: ...
+
+    @property
+    def pixel_aspect(self) -> Fraction: ...
+
+    @property
+    def intensity_range(self) -> IntensityRange | None: ...
+
+    def count(self) -> int: ...
+    def time(self, frame: int) -> float: ...
+    def file_name(self, frame: int) -> str: ...
+
+    def read(self, frames: Sequence[int]) -> Mapping[int, Image]:
+        """The last of these frames, and those of the others that cost little more."""
+        ...
+
+    def play(self, start: int) -> Iterator[Image]:
+        """All frames from `start` on, in order; none if `start` is not before the end."""
+        ...
+
+
+@runtime_checkable
+class TimedReader(Reader, Protocol):
+    """A reader whose frames have times, so that it can be sampled."""
+
+    def frame_at(self, seconds: float) -> int | None:
+        """The frame on show so many seconds after the first; None after the time of the last one."""
+        ...
+
+    def play_frames(self, frames: Iterable[int]) -> Iterator[Image]:
+        """These frames, whose numbers never decrease, from one pass over the source."""
+        ...
+
+
 class NoSuchFrame(MediaError, IndexError):
-    """A frame before the first or behind the last."""
+    """A frame number that the source does not have."""
 
     def __init__(self, name: str, frame: int, count: int) -> None:
-        frames = "1 frame, frame 0" if count == 1 else f"{count} frames, 0 to {count - 1}"
-        super().__init__(f"{name} has {frames}. Got frame {frame}.")
+        super().__init__(name, frame, count)
+        self.name, self.frame, self.count = name, frame, count
+
+    def __str__(self) -> str:
+        last = "1 frame, frame 0" if self.count == 1 else f"{self.count} frames, 0 to {self.count - 1}"
+        return f"{self.name} has {last}. Got frame {self.frame}."
 
 
-def numbered(frame: int, suffix: str) -> str:
+def frame_file_name(frame: int, suffix: str) -> str:
     """A frame's file name as DAVIS, YouTube-VIS and SA-V write it.
 
-    >>> numbered(7, ".png")
+    >>> frame_file_name(7, ".png")
     '00007.png'
     """
     return f"{frame:05d}{suffix}"
+
+
+def printable(name: str | os.PathLike[str]) -> str:
+    """A file's name as text that can be written anywhere; bytes that are not UTF-8 are replaced."""
+    return os.fsencode(name).decode("utf-8", "replace")

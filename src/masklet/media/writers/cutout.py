@@ -8,7 +8,7 @@ import PIL.Image
 from jaxtyping import UInt8
 
 from masklet.files import StrPath, atomic_write, make_folder
-from masklet.media.readers.source import Image, Source, numbered
+from masklet.media.readers.source import Image, Source, frame_file_name
 from masklet.media.writers.video import VP9_ALPHA, VideoWriter
 from masklet.media.writers.writer import Writer
 from masklet.types import Masks
@@ -39,7 +39,7 @@ class CutoutPngs(Writer):
 
     def write(self, image: Image, masks: Masks) -> None:
         picture = PIL.Image.fromarray(cutout(image, masks))
-        with atomic_write(self._folder / numbered(masks.frame, ".png")) as part:
+        with atomic_write(self._folder / frame_file_name(masks.frame, ".png")) as part:
             picture.save(part, format="PNG", compress_level=1)
 
 

@@ -11,7 +11,7 @@ import PIL.Image
 from masklet.errors import MediaError
 from masklet.files import StrPath, atomic_write, make_folder
 from masklet.media.readers.pictures import find_pictures
-from masklet.media.readers.source import Image, numbered
+from masklet.media.readers.source import Image, frame_file_name
 from masklet.media.writers.writer import Writer
 from masklet.types import Masks
 
@@ -29,7 +29,7 @@ class PalettePngs(Writer):
 
     def write(self, image: Image, masks: Masks) -> None:
         check_ids(masks.ids)
-        write_label_map(self._folder / numbered(masks.frame, ".png"), masks.label_map())
+        write_label_map(self._folder / frame_file_name(masks.frame, ".png"), masks.label_map())
 
 
 class ObjectPngs(Writer):
@@ -40,7 +40,7 @@ class ObjectPngs(Writer):
 
     def write(self, image: Image, masks: Masks) -> None:
         for id, mask in masks.items():
-            write_label_map(self._folder / f"{id:03d}" / numbered(masks.frame, ".png"), mask)
+            write_label_map(self._folder / f"{id:03d}" / frame_file_name(masks.frame, ".png"), mask)
 
 
 def check_ids(ids: tuple[int, ...]) -> None:

@@ -11,8 +11,7 @@ from typing import Annotated
 from fastapi import APIRouter, Form, UploadFile
 from pydantic import TypeAdapter, ValidationError
 
-from masklet.media import Image
-from masklet.media.readers.pictures import is_picture
+from masklet.media import Image, is_picture
 from masklet.studio import schemas
 from masklet.studio.errors import ApiError, limit_exceeded
 from masklet.studio.requests import PromptBody

@@ -1,4 +1,4 @@
-"""A video's table of contents, read from packets without decoding: when frames are shown, where to start."""
+"""A video's index, read from packets: when frames are shown, and where decoding can start."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from av.packet import Packet
 
 
 class PacketIndex:
-    """Presentation times (pts) of a video's frames and keyframes, in order; read as far as somebody asks.
+    """Presentation times (pts) of a video's frames and keyframes, in order; read only as far as needed.
 
-    exact : False where packets carry no usable times, as in a raw H.264 file; then rely on nothing here
+    exact : False where packets carry no usable times, as in a raw H.264 file; then nothing here is right
     """
 
     def __init__(self, packets: Iterator[Packet]) -> None:
@@ -26,13 +26,13 @@ class PacketIndex:
 
     def shown(self, frame: int) -> int | None:
         """The pts of a frame, or None behind the last."""
-        while len(self._shown) <= frame and self._advance():
+        while len(self._shown) <= frame and self._read_packet():
             pass
         return self._shown[frame] if frame < len(self._shown) else None
 
     def frame_at(self, pts: int) -> int:
         """The frame on show at a time; -1 before the first."""
-        while (not self._shown or self._shown[-1] <= pts) and self._advance():
+        while (not self._shown or self._shown[-1] <= pts) and self._read_packet():
             pass
         return bisect_right(self._shown, pts) - 1
 
@@ -50,11 +50,11 @@ class PacketIndex:
         return list(reversed(self._keys[max(0, end - 3) : end]))
 
     def count(self) -> int:
-        while self._advance():
+        while self._read_packet():
             pass
         return len(self._shown)
 
-    def _advance(self) -> bool:
+    def _read_packet(self) -> bool:
         """Read one packet; False at the end."""
         try:
             packet = next(self._packets, None)
@@ -62,7 +62,7 @@ class PacketIndex:
             packet = None
         if packet is None:
             while self._pending:
-                self._settle()
+                self._add_first_pending()
             self._packets = iter(())
             return False
         if not packet.size or packet.is_discard:  # no picture, or cut away by the container's edit list
@@ -75,10 +75,10 @@ class PacketIndex:
             self._keys.insert(bisect_left(self._keys, packet.pts), packet.pts)
         # Nothing that follows is shown before its own decoding time.
         while packet.dts is not None and self._pending and self._pending[0] <= packet.dts:
-            self._settle()
+            self._add_first_pending()
         return True
 
-    def _settle(self) -> None:
+    def _add_first_pending(self) -> None:
         pts = heapq.heappop(self._pending)
         if self._shown and pts <= self._shown[-1]:
             self.exact = False  # two frames at one time, or times that run backwards

@@ -1,0 +1,168 @@
+"""One pass over a video's packets, and its pictures turned upright. Damaged packets are skipped."""
+
+from __future__ import annotations
+
+import io
+import os
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Literal
+
+import av
+import numpy as np
+from av.container import InputContainer
+from av.packet import Packet
+from av.sidedata.sidedata import SideData
+from av.video.codeccontext import VideoCodecContext
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from masklet.errors import MediaError
+from masklet.media.readers.intensity import RawPicture
+from masklet.media.readers.source import SQUARE, printable
+
+Threading = Literal["AUTO", "SLICE"]
+VideoFile = str | bytes  # a path or URL, or the whole file in memory
+
+
+def open_container(file: VideoFile, name: str, threading: Threading = "AUTO") -> InputContainer:
+    """Open a video for decoding; what is not one is a MediaError."""
+    try:
+        container = av.open(_openable(file), "r", metadata_errors="replace")
+    except (av.FFmpegError, OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise MediaError(f"{name} is not a video, or is cut short: {reason}.") from error
+    stream = video_stream(container)
+    if stream is None:
+        container.close()
+        raise MediaError(f"{name} holds no video. Give a file with pictures in it.")
+    stream.thread_type = threading
+    return container
+
+
+def video_stream(container: InputContainer) -> VideoStream | None:
+    """The stream that a player shows, which is not a cover picture if there is another."""
+    stream = container.streams.best("video")
+    return stream if isinstance(stream, VideoStream) else None
+
+
+class DecodingPass:
+    """Iterate over it for the pictures of these packets.
+
+    damaged : packets that could not be decoded so far
+    last_dts : the decoding time of the last packet that was read
+    """
+
+    def __init__(self, container: InputContainer, packets: Iterator[Packet]) -> None:
+        stream = video_stream(container)
+        assert stream is not None
+        self._container, self._stream, self._packets = container, stream, packets
+        self._decoder = _alpha_decoder(stream) or stream
+        self.damaged = 0
+        self.last_dts: int | None = None
+
+    def __iter__(self) -> Iterator[VideoFrame]:
+        while (packet := self._next_packet()) is not None:
+            if packet.dts is not None:
+                self.last_dts = packet.dts if self.last_dts is None else max(self.last_dts, packet.dts)
+            if packet.size:
+                yield from self._decode(packet)
+        yield from self._decode(None)
+
+    def _next_packet(self) -> Packet | None:
+        try:
+            return next(self._packets, None)
+        except av.FFmpegError:
+            self.damaged += 1
+            self._packets = self._container.demux(self._stream)  # goes on behind the damage
+        try:
+            return next(self._packets, None)
+        except av.FFmpegError:
+            return None
+
+    def _decode(self, packet: Packet | None) -> list[VideoFrame]:
+        try:
+            return self._decoder.decode(packet)
+        except av.EOFError:
+            return []
+        except av.FFmpegError:
+            self.damaged += 1
+            return []
+
+
+def _alpha_decoder(stream: VideoStream) -> VideoCodecContext | None:
+    """A decoder that knows the transparency of WebM, which FFmpeg's own decoders of VP8 and VP9 leave out."""
+    names = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
+    name = names.get(stream.codec_context.name)
+    if stream.metadata.get("alpha_mode") != "1" or name is None:
+        return None
+    decoder = av.CodecContext.create(name, "r")
+    return decoder if isinstance(decoder, VideoCodecContext) else None
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """How the coded pictures of a video are shown; taken from its first picture.
+
+    coded : (H, W) as coded
+    is_transposed, is_mirrored, is_upside_down : done in this order, as the display matrix says
+    """
+
+    coded: tuple[int, int]
+    is_transposed: bool = False
+    is_mirrored: bool = False
+    is_upside_down: bool = False
+    coded_aspect: Fraction = SQUARE
+
+    @classmethod
+    def of(cls, picture: VideoFrame, coded_aspect: Fraction | None) -> Geometry:
+        """Of the first picture of a video, and the aspect of its pixels by the container."""
+        aspect = coded_aspect if coded_aspect and coded_aspect > 0 else SQUARE
+        coded = picture.height, picture.width
+        matrix = picture.side_data.get("DISPLAYMATRIX")
+        if not isinstance(matrix, SideData):
+            return cls(coded, coded_aspect=aspect)
+        a, b, _, c, d = struct.unpack_from("=5i", bytes(matrix))  # x' = a x + c y, y' = b x + d y
+        if abs(a) + abs(d) >= abs(b) + abs(c):
+            return cls(coded, False, a < 0, d < 0, aspect)
+        return cls(coded, True, c < 0, b < 0, aspect)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return (self.coded[1], self.coded[0]) if self.is_transposed else self.coded
+
+    @property
+    def pixel_aspect(self) -> Fraction:
+        return 1 / self.coded_aspect if self.is_transposed else self.coded_aspect
+
+    def turn(self, array: np.ndarray) -> np.ndarray:
+        if self.is_transposed:
+            array = array.swapaxes(0, 1)
+        if self.is_mirrored:
+            array = array[:, ::-1]
+        return np.ascontiguousarray(array[::-1] if self.is_upside_down else array)
+
+    def raw(self, picture: VideoFrame) -> RawPicture:
+        """A picture's pixels, upright. Should the size change midway, pictures keep that of the first."""
+        height, width = self.coded
+        pixels = picture.format
+        if any(component.bits > 8 for component in pixels.components) and (
+            pixels.is_rgb or len(pixels.components) == 1
+        ):
+            wide = "rgb48le" if pixels.is_rgb else "gray16le"
+            return RawPicture(self.turn(picture.to_ndarray(format=wide, width=width, height=height)))
+        if any(component.is_alpha for component in pixels.components):
+            rgba = self.turn(picture.to_ndarray(format="rgba", width=width, height=height))
+            alpha = rgba[..., 3]
+            return RawPicture(rgba[..., :3], None if (alpha == 255).all() else alpha.astype(np.float32) / 255)
+        return RawPicture(self.turn(picture.to_ndarray(format="rgb24", width=width, height=height)))
+
+
+def _openable(file: VideoFile) -> str | io.IOBase:
+    if isinstance(file, bytes):
+        return io.BytesIO(file)
+    if printable(file) != file:  # FFmpeg takes names in UTF-8 only
+        return open(os.fsencode(file), "rb")
+    return file

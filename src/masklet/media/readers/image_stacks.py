@@ -1,0 +1,199 @@
+"""Still pictures as frames: the files of a folder, the pages of one file, or pictures in memory."""
+
+from __future__ import annotations
+
+import weakref
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from itertools import accumulate
+from pathlib import Path
+from threading import Lock
+
+import numpy as np
+import torch
+
+from masklet.errors import MediaError
+from masklet.media.readers.intensity import RawPicture, RgbConverter, estimate_intensity_range
+from masklet.media.readers.picture_files import File, PictureFile
+from masklet.media.readers.pictures import is_single_array, read_raw, sequence_of
+from masklet.media.readers.source import (
+    SQUARE,
+    STILLS_FPS,
+    Image,
+    IntensityRange,
+    NoSuchFrame,
+    frame_file_name,
+    printable,
+)
+
+SAMPLED_FRAMES = 9  # that the range of intensities is chosen from
+
+Page = Callable[[], RawPicture]
+
+
+class ImageStack:
+    """Pictures of one size as frames.
+
+    All are converted to 8 bits with one range of intensities, so that a stack does not flicker. Pages of an
+    animation have times; other pictures play at 24 a second.
+
+    Args:
+        name: What messages call it.
+        pages: Each reads one picture.
+        file_names: The pictures' own names, where they have them.
+        durations: Seconds for which each picture is on show.
+        intensity_range: The intensities that become black and white; by default chosen from a sample.
+    """
+
+    pixel_aspect = SQUARE
+
+    def __init__(
+        self,
+        name: str,
+        pages: Sequence[Page],
+        *,
+        file_names: Sequence[str] = (),
+        durations: Sequence[float] | None = None,
+        intensity_range: IntensityRange | None = None,
+    ) -> None:
+        self.name = name
+        self._pages = pages
+        self._file_names = file_names
+        self._starts = None if durations is None else [0.0, *accumulate(durations)]
+        self.fps = STILLS_FPS if self._starts is None else len(pages) / self._starts[-1]
+        first = pages[0]()
+        self.size = first.size
+        self._converter = RgbConverter(intensity_range)
+        if first.is_deep and intensity_range is None:
+            self._converter = RgbConverter(self._choose_intensity_range(first))
+
+    @property
+    def intensity_range(self) -> IntensityRange | None:
+        return self._converter.intensity_range
+
+    @property
+    def has_times(self) -> bool:
+        return self._starts is not None
+
+    def count(self) -> int:
+        return len(self._pages)
+
+    def time(self, frame: int) -> float:
+        return frame / self.fps if self._starts is None else self._starts[frame]
+
+    def frame_at(self, seconds: float) -> int | None:
+        if self._starts is None:
+            frame = int(seconds * self.fps + 1e-6)
+        else:
+            frame = bisect_right(self._starts, seconds + 1e-6) - 1
+        return frame if frame < self.count() else None
+
+    def file_name(self, frame: int) -> str:
+        return self._file_names[frame] if self._file_names else frame_file_name(frame, ".jpg")
+
+    def read(self, frames: Sequence[int]) -> Mapping[int, Image]:
+        frame = frames[-1]
+        if not 0 <= frame < self.count():
+            raise NoSuchFrame(self.name, frame, self.count())
+        picture = self._pages[frame]()
+        if picture.size != self.size:
+            raise MediaError(
+                f"the pictures of {self.name} must have one size, (H, W) = {self.size}, that of the first. "
+                f"Frame {frame} ({self.file_name(frame)}) has {picture.size}."
+            )
+        return {frame: self._converter.convert(picture)}
+
+    def play(self, start: int) -> Iterator[Image]:
+        return self.play_frames(range(start, self.count()))
+
+    def play_frames(self, frames: Iterable[int]) -> Iterator[Image]:
+        return (self.read([frame])[frame] for frame in frames)
+
+    def _choose_intensity_range(self, first: RawPicture) -> IntensityRange:
+        last = self.count() - 1
+        sampled = {round(last * step / (SAMPLED_FRAMES - 1)) for step in range(SAMPLED_FRAMES)} - {0}
+        pictures = [first, *(self._pages[frame]() for frame in sorted(sampled))]
+        return estimate_intensity_range(picture.values for picture in pictures if picture.is_deep)
+
+
+class _PagedFile:
+    """One file of many pages, kept open so that page after page costs no search. Threads can share it."""
+
+    def __init__(self, file: File, max_pixels: int | None) -> None:
+        self._file = file
+        self._max_pixels = max_pixels
+        self._opened: PictureFile | None = None
+        self._lock = Lock()
+
+    def read(self, page: int) -> RawPicture:
+        with self._lock:
+            if self._opened is None:
+                self._opened = PictureFile(self._file, max_pixels=self._max_pixels)
+                weakref.finalize(self, self._opened.close)
+            return self._opened.read(page)
+
+    def __reduce__(self) -> tuple[type[_PagedFile], tuple[File, int | None]]:
+        return _PagedFile, (self._file, self._max_pixels)
+
+
+def open_picture_files(
+    paths: Sequence[Path],
+    name: str,
+    *,
+    intensity_range: IntensityRange | None = None,
+    max_pixels: int | None = None,
+) -> ImageStack:
+    """Picture files as frames. A single file may hold many: the pages of a TIFF, an animated WebP or PNG."""
+    if len(paths) == 1:
+        return open_picture_file(
+            paths[0], name, intensity_range=intensity_range, max_pixels=max_pixels, file_name=paths[0].name
+        )
+    return ImageStack(
+        name,
+        [partial(read_raw, path, max_pixels=max_pixels) for path in paths],
+        file_names=[printable(path.name) for path in paths],
+        intensity_range=intensity_range,
+    )
+
+
+def open_picture_file(
+    file: File,
+    name: str,
+    *,
+    intensity_range: IntensityRange | None = None,
+    max_pixels: int | None = None,
+    file_name: str | None = None,
+) -> ImageStack:
+    """The pages of one picture file, or of its bytes, as frames."""
+    with PictureFile(file, max_pixels=max_pixels) as opened:
+        pages = opened.pages()
+        durations = opened.durations(len(pages))
+    paged = _PagedFile(file, max_pixels)
+    return ImageStack(
+        name,
+        [partial(paged.read, page) for page in pages],
+        file_names=[printable(file_name)] if file_name is not None and len(pages) == 1 else (),
+        durations=durations,
+        intensity_range=intensity_range,
+    )
+
+
+def open_sequence(
+    pictures: np.ndarray | torch.Tensor | list[object] | tuple[object, ...],
+    *,
+    intensity_range: IntensityRange | None = None,
+    max_pixels: int | None = None,
+) -> ImageStack:
+    """An array (T, H, W, C) or (T, H, W), or a list of what `read_image` takes, as frames."""
+    if isinstance(pictures, np.ndarray | torch.Tensor) and (
+        pictures.ndim not in (3, 4) or is_single_array(pictures)
+    ):
+        raise MediaError(
+            "frames must be an array (T, H, W, 3) or (T, H, W), or a list of pictures. "
+            f"Got shape {tuple(pictures.shape)}."
+        )
+    if len(pictures) == 0:
+        raise MediaError("frames must hold at least one picture. Got an empty sequence.")
+    pages = [partial(read_raw, picture, max_pixels=max_pixels) for picture in sequence_of(pictures)]
+    return ImageStack("the sequence", pages, intensity_range=intensity_range)

@@ -1,0 +1,190 @@
+"""Frames that are seen once: a camera, a network stream, an iterator. Memory stays constant."""
+
+from __future__ import annotations
+
+import os
+import time
+import urllib.parse
+from array import array
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from fractions import Fraction
+from itertools import chain
+from threading import Condition, Thread
+
+import av
+import cv2
+import numpy as np
+import PIL.Image
+import torch
+
+from masklet.errors import MediaError
+from masklet.media import is_picture_url, is_url, read_raw
+from masklet.media.readers.frames import Frames, open_frames
+from masklet.media.readers.intensity import RgbConverter
+from masklet.media.readers.source import (
+    SQUARE,
+    STILLS_FPS,
+    Image,
+    IntensityRange,
+    NoSuchFrame,
+    frame_file_name,
+)
+from masklet.media.readers.videos import Video
+
+_STORED_SCHEMES = ("http", "https", "file", "ftp")  # where a file may lie; all others are live
+
+
+class Stream:
+    """An iterator over (H, W, 3) uint8 RGB frames, and a `Source` for writers.
+
+    pictures : (seconds, image) pairs
+    """
+
+    def __init__(
+        self,
+        name: str,
+        fps: float,
+        pictures: Iterator[tuple[float, Image]],
+        *,
+        pixel_aspect: Fraction = SQUARE,
+    ) -> None:
+        self.name = name
+        self.fps = fps
+        self.pixel_aspect = pixel_aspect
+        first = next(pictures, None)
+        if first is None:
+            raise MediaError(f"{name} gave no frame at all.")
+        self.size = first[1].shape[0], first[1].shape[1]
+        self._times = array("d")  # eight bytes a frame: all that grows
+        self._pictures = chain([first], pictures)
+
+    def __iter__(self) -> Stream:
+        return self
+
+    def __next__(self) -> Image:
+        seconds, image = next(self._pictures)
+        if image.shape[:2] != self.size:
+            raise MediaError(
+                f"the frames of {self.name} must have one size, (H, W) = {self.size}, that of the first. "
+                f"Frame {len(self._times)} has {image.shape[:2]}."
+            )
+        self._times.append(seconds)
+        return image
+
+    def time(self, frame: int) -> float:
+        """Seconds from the first frame to this one, which must have been seen."""
+        if not 0 <= frame < len(self._times):
+            raise NoSuchFrame(self.name, frame, len(self._times))
+        return self._times[frame] - self._times[0]
+
+    def file_name(self, frame: int) -> str:
+        return frame_file_name(frame, ".jpg")
+
+
+def stream(
+    source: object, *, live: bool | None = None, intensity_range: IntensityRange | None = None
+) -> Stream:
+    """Take frames one after the other, from anything that gives them.
+
+    A live source is timed by the clock: if you are slower than the camera, you get its newest frame and the
+    ones between are skipped. Of anything stored you get every frame.
+
+    Args:
+        source: A camera's number or URL; an iterator of what `read_image` takes; or what `open_frames` opens.
+        live: Whether a URL is live. By default http, https, ftp and file are stored if the server says how
+            long the file is; rtsp, udp and all others are live.
+        intensity_range: The intensities that become black and white, for frames of more than 8 bits. By
+            default the first frame decides for all.
+
+    Raises:
+        MediaError: The source cannot be opened, or has no frame.
+
+    Example:
+        >>> frames = stream(np.zeros((48, 64), np.uint8) for _ in range(3))
+        >>> [image.shape for image in frames]
+        [(48, 64, 3), (48, 64, 3), (48, 64, 3)]
+    """
+    if isinstance(source, Stream):
+        return source
+    if isinstance(source, int):
+        return _camera(source)
+    if isinstance(source, str) and source.isdecimal():
+        return _camera(int(source))
+    if is_url(source) and not is_picture_url(url := os.fspath(source)):  # type: ignore[call-overload]
+        if _is_live(url) if live is None else live:
+            return _camera(url)
+        video = Video(url, intensity_range=intensity_range)
+        return Stream(video.name, video.fps, video.play_timed(), pixel_aspect=video.pixel_aspect)
+    stored = Frames | str | os.PathLike | np.ndarray | torch.Tensor | list | tuple | bytes | PIL.Image.Image
+    if isinstance(source, Iterable) and not isinstance(source, stored) and not hasattr(source, "read"):
+        converter = RgbConverter(intensity_range)
+        images = enumerate(converter.convert(read_raw(picture)) for picture in source)
+        return Stream("the stream", STILLS_FPS, ((frame / STILLS_FPS, image) for frame, image in images))
+    frames = open_frames(source, intensity_range=intensity_range)
+    timed = ((frames.time(frame), image) for frame, image in enumerate(frames))
+    return Stream(frames.name, frames.fps, timed, pixel_aspect=frames.pixel_aspect)
+
+
+def open_source(video: object) -> Frames | Stream:
+    """Open what is stored as frames, and cameras and iterators as a stream."""
+    if isinstance(video, Frames | Stream):
+        return video
+    is_iterator = isinstance(video, Iterator) and not hasattr(video, "read")
+    return stream(video) if is_iterator or isinstance(video, int) else open_frames(video)
+
+
+def _is_live(url: str) -> bool:
+    if urllib.parse.urlsplit(url).scheme not in _STORED_SCHEMES:
+        return True
+    try:
+        with av.open(url, "r", metadata_errors="replace") as container:
+            is_playlist = "hls" in container.format.name or "dash" in container.format.name
+            return container.duration is None and (is_playlist or container.size <= 0)
+    except (av.FFmpegError, OSError, ValueError) as error:
+        raise MediaError(f"{url} cannot be opened: {getattr(error, 'strerror', None) or error}.") from error
+
+
+def _camera(camera: int | str) -> Stream:
+    name = f"camera {camera}" if isinstance(camera, int) else camera
+    capture = cv2.VideoCapture(camera)
+    if not capture.isOpened():
+        raise MediaError(f"{name} cannot be opened. Is it there, allowed, and not in use by another program?")
+    return Stream(name, capture.get(cv2.CAP_PROP_FPS) or STILLS_FPS, _newest(capture.read, capture.release))
+
+
+def _newest(
+    read: Callable[[], tuple[bool, np.ndarray | None]], release: Callable[[], None]
+) -> Iterator[tuple[float, Image]]:
+    """The newest frame each time. A thread keeps reading, since cameras and their drivers queue old ones."""
+    newest: deque[tuple[float, np.ndarray]] = deque(maxlen=1)
+    changed = Condition()
+    wanted, ended = True, False
+
+    def watch() -> None:
+        nonlocal ended
+        try:
+            while wanted:
+                there, bgr = read()
+                if not there or bgr is None:
+                    break
+                with changed:
+                    newest.append((time.monotonic(), bgr))
+                    changed.notify()
+        finally:
+            release()
+            with changed:
+                ended = True
+                changed.notify()
+
+    Thread(target=watch, daemon=True).start()
+    try:
+        while True:
+            with changed:
+                changed.wait_for(lambda: newest or ended)
+                if not newest:
+                    return
+                seconds, bgr = newest.pop()
+            yield seconds, cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
+    finally:
+        wanted = False

@@ -1,0 +1,267 @@
+"""Picture files: Pillow reads them, and OpenCV those that Pillow would cut to 8 bits."""
+
+from __future__ import annotations
+
+import io
+import os
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Lock
+
+import av
+import cv2
+import numpy as np
+import PIL.Image
+
+from masklet.errors import MaskletError, MediaError
+from masklet.media.readers.intensity import RawPicture
+from masklet.media.readers.source import printable
+
+MAX_PIXELS = 2**28  # of one picture, unless the caller allows more: some 800 MB as RGB
+SIXTEEN_BITS = 65535
+
+# Formats whose pages are frames. In others, further pictures are previews, depth maps or layers.
+_PAGED = {"TIFF", "WEBP", "PNG", "AVIF", "FLI", "DCX", "SPIDER", "IM"}
+# Pillow counts MPEG among its formats but only reads its header. What moves belongs to PyAV.
+_MOVING = {"MPEG", "GIF"}
+
+_ORIENTATION = 0x0112  # EXIF
+_SUBFILE = 254  # TIFF: bit 0 marks a smaller copy of another page, bit 2 a transparency mask
+
+File = Path | bytes  # a picture's place, or the whole file in memory
+
+_pillow_limit = Lock()
+
+
+def is_picture(path: str | os.PathLike[str]) -> bool:
+    """Whether the name says that Pillow reads it as a still picture."""
+    extensions = PIL.Image.registered_extensions()
+    kind = extensions.get(Path(path).suffix.lower())
+    return kind in PIL.Image.OPEN and kind not in _MOVING
+
+
+def is_picture_data(data: bytes) -> bool:
+    """Whether bytes are a file that Pillow reads as a still picture."""
+    try:
+        return _identify(data).format not in _MOVING
+    except Exception:
+        return False
+
+
+class PictureFile:
+    """An open picture file. Use it in a `with` block, or call `close`.
+
+    Args:
+        file: A path, or the file's bytes.
+        max_pixels: Larger pictures are refused.
+    """
+
+    def __init__(self, file: File, *, max_pixels: int | None = None) -> None:
+        self.name = printable(file) if isinstance(file, Path) else "the picture"
+        self._file = file
+        self._max_pixels = MAX_PIXELS if max_pixels is None else max_pixels
+        with self._errors():
+            self._picture = _identify(file)
+            self._check_size()
+
+    def __enter__(self) -> PictureFile:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._picture.close()
+
+    @property
+    def first_page(self) -> int:
+        """0; but 1 for an animated PNG that begins with a picture for programs that show no animations."""
+        is_extra = self._picture.format == "PNG" and self._picture.info.get("default_image")
+        return int(bool(is_extra) and getattr(self._picture, "n_frames", 1) > 1)
+
+    def pages(self) -> list[int]:
+        """The numbers of the pictures in this file that are frames; most files have one, 0."""
+        picture = self._picture
+        if picture.format not in _PAGED:
+            return [0]
+        try:
+            pages = range(int(getattr(picture, "n_frames", 1)))
+            if picture.format == "TIFF" and len(pages) > 1:
+                return [page for page in pages if not self._is_auxiliary(page)] or [0]
+        except Exception:  # reading the page will say what is wrong
+            return [0]
+        return list(pages[self.first_page :])
+
+    def durations(self, pages: int) -> list[float] | None:
+        """Seconds for which each page of an animation is on show; None where the file does not say."""
+        readers = {"WEBP": _webp_durations, "PNG": _apng_durations, "AVIF": _avif_durations}
+        reader = readers.get(self._picture.format or "")
+        if reader is None or pages < 2:
+            return None
+        try:
+            durations = reader(self._file if isinstance(self._file, bytes) else self._file.read_bytes())
+        except Exception:  # pages without times are better than no pages
+            return None
+        return durations if len(durations) == pages and sum(durations) > 0 else None
+
+    def read(self, page: int = 0) -> RawPicture:
+        """Decode a page, upright as its EXIF orientation says."""
+        with self._errors():
+            if page != self._picture.tell() and page:
+                self._picture.seek(page)
+            elif page == 0 and self._picture.tell() > 0:
+                self._picture.seek(0)
+            self._check_size()
+            if _is_cut_by_pillow(self._picture):
+                orientation = self._picture.getexif().get(_ORIENTATION, 1)
+                return turn_upright(_read_with_opencv(self._file, page), orientation)
+            return decode(self._picture)
+
+    def _is_auxiliary(self, page: int) -> bool:
+        self._picture.seek(page)
+        tags = getattr(self._picture, "tag_v2", {})
+        return bool(int(tags.get(_SUBFILE, 0)) & 0b101)
+
+    def _check_size(self) -> None:
+        width, height = self._picture.size
+        if width * height > self._max_pixels:
+            raise MediaError(
+                f"{self.name} is {width} x {height}, {width * height:,} pixels; up to {self._max_pixels:,} "
+                f"are read. If you trust it, allow more: max_pixels={width * height}, or --max-pixels."
+            )
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        """Raise whatever goes wrong in a decoder as one sentence."""
+        try:
+            yield
+        except MaskletError:
+            raise
+        except FileNotFoundError:
+            raise MediaError(f"there is no picture {self.name}.") from None
+        except IsADirectoryError:
+            raise MediaError(f"{self.name} is a folder. Expected a picture.") from None
+        except PIL.UnidentifiedImageError:
+            size = len(self._file) if isinstance(self._file, bytes) else self._file.stat().st_size
+            problem = "is not a picture that Pillow reads" if size else "is empty (0 bytes)"
+            raise MediaError(f"{self.name} {problem}.") from None
+        except MemoryError:
+            raise MediaError(f"{self.name} needs more memory than there is.") from None
+        except PermissionError as error:
+            raise MediaError(f"{self.name} cannot be read: permission denied.") from error
+        except Exception as error:  # damaged files raise nearly every kind of exception in decoders
+            reason = str(error) or type(error).__name__
+            raise MediaError(f"{self.name} is damaged or cannot be read: {reason.rstrip('.')}.") from error
+
+
+def decode(picture: PIL.Image.Image) -> RawPicture:
+    """The pixels of an opened picture, upright as its EXIF orientation says."""
+    orientation = picture.getexif().get(_ORIENTATION, 1)
+    if picture.format == "TIFF":
+        picture.load()  # which turns a TIFF upright
+        orientation = picture.getexif().get(_ORIENTATION, 1)
+    if picture.mode.startswith(("I", "F")):
+        values = np.asarray(picture)
+        raw = RawPicture(values.astype(values.dtype.newbyteorder("=")))
+    elif picture.has_transparency_data:
+        rgba = np.asarray(picture.convert("RGBA"))
+        raw = RawPicture(rgba[..., :3], _opacity(rgba[..., 3], 255))
+    elif picture.mode in ("L", "1"):
+        raw = RawPicture(np.array(picture.convert("L")))
+    else:
+        raw = RawPicture(np.array(picture.convert("RGB")))
+    return turn_upright(raw, orientation)
+
+
+def turn_upright(picture: RawPicture, orientation: int) -> RawPicture:
+    """Undo what EXIF says about how the camera was held."""
+
+    def turn(array: np.ndarray) -> np.ndarray:
+        if orientation in (5, 6, 7, 8):
+            array = array.swapaxes(0, 1)
+        if orientation in (3, 4, 7, 8):
+            array = array[::-1]
+        if orientation in (2, 3, 6, 7):
+            array = array[:, ::-1]
+        return array
+
+    if orientation not in range(2, 9):
+        return picture
+    return RawPicture(turn(picture.values), None if picture.alpha is None else turn(picture.alpha))
+
+
+def _identify(file: File) -> PIL.Image.Image:
+    """Open without Pillow's own limit, in whose place `PictureFile` has one that can be chosen."""
+    opened = io.BytesIO(file) if isinstance(file, bytes) else file
+    with _pillow_limit:
+        limit, PIL.Image.MAX_IMAGE_PIXELS = PIL.Image.MAX_IMAGE_PIXELS, None
+        try:
+            return PIL.Image.open(opened)
+        finally:
+            PIL.Image.MAX_IMAGE_PIXELS = limit
+
+
+def _opacity(alpha: np.ndarray, opaque: int) -> np.ndarray | None:
+    return None if (alpha == opaque).all() else alpha.astype(np.float32) / opaque
+
+
+def _is_cut_by_pillow(picture: PIL.Image.Image) -> bool:
+    """Whether Pillow would read only the upper 8 bits of 16."""
+    tiles = getattr(picture, "tile", None)
+    if picture.mode.startswith(("I", "F")) or not tiles:
+        return False
+    arguments = tiles[0].args
+    raw_mode = arguments[0] if isinstance(arguments, tuple) and arguments else arguments
+    return isinstance(raw_mode, str) and ";16" in raw_mode
+
+
+def _read_with_opencv(file: File, page: int) -> RawPicture:
+    data = np.frombuffer(file, np.uint8) if isinstance(file, bytes) else np.fromfile(file, np.uint8)
+    if page:
+        _, pictures = cv2.imdecodemulti(data, cv2.IMREAD_UNCHANGED, range=(page, page + 1))
+        values = pictures[0] if pictures else None
+    else:
+        values = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
+    if values is None:
+        raise ValueError("its 16 bits cannot be decoded")
+    if values.ndim == 2:
+        return RawPicture(values)
+    blue_first, alpha = values[..., :3], values[..., 3:]
+    return RawPicture(
+        np.ascontiguousarray(blue_first[..., ::-1]),
+        _opacity(alpha[..., 0], SIXTEEN_BITS) if alpha.shape[2] else None,
+    )
+
+
+def _webp_durations(data: bytes) -> list[float]:
+    """From the chunks ANMF: their fifth number of 24 bits is in milliseconds."""
+    durations, position = [], 12
+    while position + 8 <= len(data):
+        kind, length = struct.unpack_from("<4sI", data, position)
+        if kind == b"ANMF":
+            durations.append(int.from_bytes(data[position + 20 : position + 23], "little") / 1000)
+        position += 8 + length + length % 2
+    return durations
+
+
+def _apng_durations(data: bytes) -> list[float]:
+    """From the chunks fcTL: a fraction of a second."""
+    durations, position = [], 8
+    while position + 8 <= len(data):
+        length, kind = struct.unpack_from(">I4s", data, position)
+        if kind == b"fcTL":
+            numerator, denominator = struct.unpack_from(">HH", data, position + 8 + 20)
+            durations.append(numerator / (denominator or 100))
+        position += 12 + length
+    return durations
+
+
+def _avif_durations(data: bytes) -> list[float]:
+    """From the packets of its track."""
+    with av.open(io.BytesIO(data), "r") as container:
+        stream = max(container.streams.video, key=lambda stream: stream.frames)
+        packets = [packet for packet in container.demux(stream) if packet.size]
+        tick = stream.time_base or 0
+        return [float((packet.duration or 0) * tick) for packet in packets]

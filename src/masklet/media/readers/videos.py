@@ -1,0 +1,339 @@
+"""A stored video: played from any frame on, or any frame alone. Knows nothing of caches."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from fractions import Fraction
+from functools import cached_property
+from itertools import chain, islice
+from pathlib import Path
+from typing import Self
+
+import av
+from av.container import InputContainer
+from av.packet import Packet
+from av.video.frame import VideoFrame
+
+from masklet.errors import MediaError
+from masklet.media.readers.decoding import (
+    DecodingPass,
+    Geometry,
+    Threading,
+    VideoFile,
+    open_container,
+    video_stream,
+)
+from masklet.media.readers.intensity import RgbConverter, estimate_intensity_range
+from masklet.media.readers.packet_index import PacketIndex
+from masklet.media.readers.source import (
+    STILLS_FPS,
+    Image,
+    IntensityRange,
+    NoSuchFrame,
+    frame_file_name,
+    printable,
+)
+
+AHEAD = 8  # frames that are quicker decoded than jumped over
+CHECKED = 32  # frames decoded to see that packets and pictures agree
+SAMPLED_FRAMES = 5  # that the range of intensities is chosen from
+
+Decoded = tuple[int, VideoFrame]  # a frame's number and picture
+
+log = logging.getLogger(__name__)
+
+
+class Video:
+    """Frames are numbered in the order they are shown, from 0, and turned upright as the file says.
+
+    A packet that cannot be decoded is skipped, with a warning: its frame shows the picture before it.
+
+    Args:
+        file: A path or URL that PyAV opens, or the file's bytes.
+        intensity_range: The intensities that become black and white; chosen from a sample of the frames by
+            default, where these are RGB or grey of more than 8 bits.
+    """
+
+    def __init__(self, file: VideoFile, *, intensity_range: IntensityRange | None = None) -> None:
+        self._file = file
+        self._stated_range = intensity_range
+        self.name = _name(file)
+        self._threading: Threading = "AUTO"
+        with self._open() as container:
+            stream = video_stream(container)
+            assert stream is not None
+            rates = [float(rate) for rate in (stream.average_rate, stream.guessed_rate) if rate]
+            self.fps = min(rates, default=STILLS_FPS)  # either may be far too high, neither too low
+            self._tick = float(stream.time_base or Fraction(1, 90_000))  # seconds
+            aspect = stream.sample_aspect_ratio
+        # `read` keeps one decoder going, so that asking for frame after frame is as quick as playing.
+        self._cursor: Iterator[Decoded] | None = self._decode(0)
+        first = next(self._cursor, None)
+        if first is None:
+            raise MediaError(f"{self.name} holds no frame that can be decoded.")
+        self._last = first
+        self._geometry = Geometry.of(first[1], aspect)
+        self.size = self._geometry.size
+        self.pixel_aspect = self._geometry.pixel_aspect
+        self._converter = RgbConverter(intensity_range)
+        if intensity_range is None and self._geometry.raw(first[1]).is_deep:
+            self._converter = RgbConverter(self._choose_intensity_range())
+
+    def __reduce__(self) -> tuple[object, tuple[type[Self], VideoFile, IntensityRange | None]]:
+        return _reopen, (type(self), self._file, self.intensity_range)
+
+    @property
+    def intensity_range(self) -> IntensityRange | None:
+        return self._converter.intensity_range
+
+    def count(self) -> int:
+        return self._count
+
+    def time(self, frame: int) -> float:
+        if not self._is_indexed:
+            return frame / self.fps
+        shown = self._index.shown(frame)
+        if shown is None:
+            raise self._absent(frame)
+        return (shown - self._start) * self._tick
+
+    def frame_at(self, seconds: float) -> int | None:
+        """The frame on show; None behind the time of the last one."""
+        if not self._is_indexed:
+            frame = int(seconds * self.fps + 1e-6)
+            return frame if frame < self.count() else None
+        pts = self._start + round(seconds / self._tick)
+        frame = self._index.frame_at(pts)
+        is_last = self._index.shown(frame + 1) is None
+        return None if is_last and self._index.shown(frame) != pts else frame
+
+    def file_name(self, frame: int) -> str:
+        return frame_file_name(frame, ".jpg")
+
+    def read(self, frames: Sequence[int]) -> Mapping[int, Image]:
+        """The last of these frames, and those of the others that are decoded on the way to it."""
+        target = frames[-1]
+        pictures = self._find_decoder(target)
+        self._cursor = None  # a decoder that fails on the way is not asked again
+        images = {}
+        for frame, picture in pictures:
+            self._last = frame, picture
+            if frame in frames:
+                images[frame] = self._convert(picture)
+            if frame >= target:
+                break
+        if target not in images:
+            raise self._absent(target)
+        self._cursor = pictures
+        return images
+
+    def play(self, start: int) -> Iterator[Image]:
+        return (self._convert(picture) for frame, picture in self._decode(start) if frame >= start)
+
+    def play_timed(self) -> Iterator[tuple[float, Image]]:
+        """All frames with their times in seconds, from one pass that reads every byte once."""
+        first = None
+        for frame, picture in self._decode(0):
+            seconds = frame / self.fps if picture.pts is None else picture.pts * self._tick
+            first = seconds if first is None else first
+            yield seconds - first, self._convert(picture)
+
+    def play_frames(self, frames: Iterable[int]) -> Iterator[Image]:
+        """These frames, whose numbers never decrease, from one decoder, which goes on to the video's end."""
+        decoded: Iterator[Decoded] | None = None
+        number, picture = -1, None
+        for frame in frames:
+            decoded = decoded or self._decode(frame)
+            while number < frame and (following := next(decoded, None)) is not None:
+                number, picture = following
+            if picture is None or number < frame:
+                return
+            yield self._convert(picture)
+        for _ in decoded or ():
+            pass
+
+    def _convert(self, picture: VideoFrame) -> Image:
+        return self._converter.convert(self._geometry.raw(picture))
+
+    def _find_decoder(self, target: int) -> Iterator[Decoded]:
+        """A decoder that comes by the target: the one at hand, or a new one."""
+        last = self._last[0]
+        if self._cursor is not None and target == last:
+            return chain([self._last], self._cursor)
+        if self._cursor is not None and target > last and self._is_near(target, last):
+            return self._cursor
+        if self._is_indexed and self._index.shown(target) is None:
+            raise self._absent(target)
+        return self._decode(target)
+
+    def _is_near(self, target: int, last: int) -> bool:
+        """Whether decoding on from `last` reaches the target no later than a jump would."""
+        if target - last <= AHEAD or not self._is_indexed:
+            return True
+        keys = self._keys_before(target)
+        return bool(keys) and self._index.frame_at(keys[0]) <= last
+
+    def _keys_before(self, target: int) -> list[int]:
+        shown = self._index.shown(target) if target > 0 and self._is_indexed else None
+        return [] if shown is None else self._index.keys_before(shown)
+
+    def _decode(self, target: int) -> Iterator[Decoded]:
+        """Frames from a keyframe at or before the target to the end, without gaps."""
+        frame = -1
+        if self._threading == "AUTO":
+            try:
+                for frame, picture in self._decode_once(target):
+                    yield frame, picture
+                return
+            except _Damage:  # decoders that work on several frames at a time lose whole ones behind it
+                self._threading = "SLICE"
+                log.warning("%s is damaged: packets that cannot be decoded are skipped.", self.name)
+        following = max(target, frame + 1)
+        pictures = self._decode_once(following)
+        if frame < 0:
+            yield from pictures
+            return
+        for number, picture in pictures:
+            if number > frame:
+                yield number, picture
+
+    def _decode_once(self, target: int) -> Iterator[Decoded]:
+        key, container, packets = self._packets(target)
+        # Where packets are damaged, frames are numbered by their times: their order alone would skip some.
+        is_timed = key is not None or (self._threading == "SLICE" and self._is_indexed)
+        frame, last_picture = -1, None
+        with container:
+            decoding = DecodingPass(container, packets)
+            for picture in decoding:
+                if decoding.damaged and frame >= 0 and self._threading == "AUTO":
+                    raise _Damage
+                number = frame + 1
+                if is_timed:
+                    if picture.pts is None or (key is not None and picture.pts < key):
+                        continue  # built on frames before the keyframe, which were not decoded
+                    number = self._index.frame_at(picture.pts)
+                    if key is not None and last_picture is None and number > target:
+                        yield from self._decode_once(0)  # the keyframe is damaged
+                        return
+                    if last_picture is not None:
+                        yield from ((gap, last_picture) for gap in range(frame + 1, number))
+                frame, last_picture = number, picture
+                yield frame, picture
+        if decoding.damaged and frame >= 0 and self._threading == "AUTO":
+            raise _Damage
+        if self._entries and (decoding.last_dts is None or decoding.last_dts < max(self._entries)):
+            raise self._broken(frame)
+        if is_timed and decoding.damaged and last_picture is not None:
+            yield from ((gap, last_picture) for gap in range(frame + 1, self._index.count()))
+
+    def _packets(self, target: int) -> tuple[int | None, InputContainer, Iterator[Packet]]:
+        """Packets from a keyframe before the target on, and its pts; or from the start, and None."""
+        for key in self._keys_before(target):
+            container = self._open()
+            stream = video_stream(container)
+            assert stream is not None
+            with suppress(av.FFmpegError):
+                container.seek(key, stream=stream)
+                packets = container.demux(stream)
+                first = next((packet for packet in packets if packet.is_keyframe), None)
+                # Some containers land late: then the keyframe before is tried.
+                if first is not None and first.pts is not None and first.pts <= key:
+                    return first.pts, container, chain([first], packets)
+            container.close()
+        container = self._open()
+        return None, container, container.demux(video_stream(container))
+
+    def _open(self) -> InputContainer:
+        return open_container(self._file, self.name, self._threading)
+
+    def _choose_intensity_range(self) -> IntensityRange:
+        last = self.count() - 1
+        frames = sorted({round(last * step / (SAMPLED_FRAMES - 1)) for step in range(SAMPLED_FRAMES)})
+        samples = []
+        for frame in frames:
+            picture = next((picture for number, picture in self._decode(frame) if number >= frame), None)
+            if picture is not None:
+                samples.append(self._geometry.raw(picture).values)
+        return estimate_intensity_range(samples)
+
+    @cached_property
+    def _index(self) -> PacketIndex:
+        container = self._open()
+        return PacketIndex(container.demux(video_stream(container)))
+
+    @property
+    def _is_indexed(self) -> bool:
+        return self._agrees and self._index.exact
+
+    @cached_property
+    def _agrees(self) -> bool:
+        """Whether pictures and packets are one to one, but for damaged packets.
+
+        Not so where some are hidden: then packets say nothing about frames.
+        """
+        with open_container(self._file, self.name, self._threading) as container:
+            decoding = DecodingPass(container, container.demux(video_stream(container)))
+            decoded = [picture.pts for picture in islice(decoding, CHECKED)]
+        if decoding.damaged and self._threading == "AUTO":
+            with open_container(self._file, self.name, "SLICE") as container:
+                decoding = DecodingPass(container, container.demux(video_stream(container)))
+                decoded = [picture.pts for picture in islice(decoding, CHECKED)]
+        shown = [self._index.shown(frame) for frame in range(len(decoded) + decoding.damaged)]
+        missing = [pts for pts in shown if pts not in decoded]
+        present = [pts for pts in shown if pts in decoded]
+        return present == decoded and decoded[:1] == shown[:1] and len(missing) <= decoding.damaged
+
+    @cached_property
+    def _start(self) -> int:
+        return self._index.shown(0) or 0
+
+    @cached_property
+    def _count(self) -> int:
+        """By the container's head, or by its packets, where these can be trusted; else by decoding."""
+        if self._is_indexed:
+            count = len(self._entries) or self._index.count()
+            if self._is_indexed:  # still so, with the packets read
+                return count
+        count = 0
+        with suppress(MediaError):
+            for _ in self._decode(0):
+                count += 1
+        return count
+
+    @cached_property
+    def _entries(self) -> list[int]:
+        """Decoding times of all frames, as an MP4 lists them in its head; empty for other containers."""
+        with self._open() as container:
+            stream = video_stream(container)
+            if "mp4" not in container.format.name or stream is None:
+                return []
+            return [entry.timestamp for entry in stream.index_entries if not entry.is_discard]
+
+    def _absent(self, frame: int) -> MediaError:
+        # A file that breaks off promises more frames than it has.
+        if 0 <= frame < self._count:
+            return self._broken(self._index.count() - 1)
+        return NoSuchFrame(self.name, frame, self._count)
+
+    def _broken(self, frame: int) -> MediaError:
+        where = f"after frame {frame}" if frame >= 0 else "before its first frame"
+        return MediaError(
+            f"{self.name} breaks off {where}: what follows is missing or damaged. "
+            f"Use the frames up to there, or mend the file (ffmpeg -i {self.name} mended.mp4)."
+        )
+
+
+class _Damage(Exception):
+    """A packet could not be decoded while several frames were decoded at a time."""
+
+
+def _name(file: VideoFile) -> str:
+    if isinstance(file, bytes):
+        return "the video"
+    return file if "://" in file else printable(Path(file).name)
+
+
+def _reopen(kind: type[Video], file: VideoFile, intensity_range: IntensityRange | None) -> Video:
+    return kind(file, intensity_range=intensity_range)
