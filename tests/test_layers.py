@@ -132,7 +132,7 @@ def test_siblings_do_not_see_each_other() -> None:
         ("masklet.nn.layers", "import torch, masklet.tracking.bank as memory"),
         ("masklet.model", "def load():\n    from masklet.checkpoint import load\n    return load"),
         ("masklet.tracking.bank", "if TYPE_CHECKING:\n    from masklet.sessions.tracker import Tracker"),
-        ("masklet.media.readers.video", "from masklet.sessions.tracker import Tracker"),
+        ("masklet.media.readers.videos", "from masklet.sessions.tracker import Tracker"),
         ("masklet.train.loop", "from masklet.sessions import Tracker"),
         ("masklet.train.loop", "from masklet.evaluate import measures"),
         ("masklet.types", "from masklet.transforms import resize"),

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from masklet import FeatureCache, Prompt, VideoSession
-from masklet.media.readers import video
+from masklet.media.readers.decoding import DecodingPass
 from masklet.types import Candidates
 from sessions.resident import resident
 from toys import Fake, click
@@ -58,14 +58,14 @@ def write(path: Path, frames: int, rate: int) -> None:
 def main(rate: int) -> None:
     decoded = [0]
     frames = HOURS * 3600 * rate
-    pictures = video._pictures
+    iterate = DecodingPass.__iter__
 
-    def counted(*args: Any) -> Iterator[Any]:
-        for picture in pictures(*args):
+    def counted(decoding: DecodingPass) -> Iterator[Any]:
+        for picture in iterate(decoding):
             decoded[0] += 1
             yield picture
 
-    video._pictures = counted
+    DecodingPass.__iter__ = counted
     with tempfile.TemporaryDirectory() as folder:
         write(Path(folder) / "two_hours.mp4", frames, rate)
         session = VideoSession(

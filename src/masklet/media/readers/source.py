@@ -36,6 +36,11 @@ class Source(Protocol):
         """Frames a second; the average where the rate varies."""
         ...
 
+    @property
+    def pixel_aspect(self) -> Fraction:
+        """Width of a pixel by its height."""
+        ...
+
     def time(self, frame: int) -> float:
         """Seconds from the first frame to this one."""
         ...

@@ -123,6 +123,7 @@ class VideoWriter(Writer):
         stream.metadata.update(self.coding.metadata)
         codec = stream.codec_context
         codec.time_base = self.coding.tick
+        codec.sample_aspect_ratio = self._source.pixel_aspect
         codec.colorspace, codec.color_range = Colorspace.ITU709, ColorRange.MPEG
         codec.color_primaries, codec.color_trc = ColorPrimaries.BT709, ColorTrc.BT709
         return stream
