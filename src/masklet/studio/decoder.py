@@ -163,7 +163,7 @@ class RemoteReader:
 
     @property
     def pixel_aspect(self) -> Fraction:
-        return Fraction(self._decoder.info()["pixel_aspect"])
+        return Fraction(self._decoder.describe()["pixel_aspect"])
 
     def count(self) -> int:
         return self._count

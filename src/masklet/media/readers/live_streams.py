@@ -19,9 +19,9 @@ import PIL.Image
 import torch
 
 from masklet.errors import MediaError
-from masklet.media import is_picture_url, is_url, read_raw
 from masklet.media.readers.frames import Frames, open_frames
 from masklet.media.readers.intensity import RgbConverter
+from masklet.media.readers.pictures import is_picture_url, is_url, read_raw
 from masklet.media.readers.source import (
     SQUARE,
     STILLS_FPS,
