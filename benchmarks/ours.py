@@ -12,7 +12,7 @@ import masklet
 from benchmarks.subject import FULL, GRID, STAGES, Work
 from benchmarks.timing import Stopwatch
 from masklet import Masks, MemoryBank, Prompt, VideoSession
-from masklet.auto import generate
+from masklet.auto import generate_segments
 
 
 class Masklet:
@@ -32,7 +32,7 @@ class Masklet:
         self.click()
 
     def generator(self) -> Callable[[], int]:
-        return lambda: len(generate(self.model, self.work.frames[0], GRID))
+        return lambda: len(generate_segments(self.model, self.work.frames[0], GRID))
 
     def open(self, objects: int) -> None:
         self.tracker = masklet.Tracker(self.model)

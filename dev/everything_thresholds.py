@@ -22,8 +22,8 @@ from rich.progress import track
 
 import masklet
 from masklet import Grid, Segments, rle
-from masklet.auto import generate
-from masklet.auto.duplicates import apart
+from masklet.auto import generate_segments
+from masklet.auto.generator import suppress_overlaps
 from masklet.auto.grid import NANO_PRESETS
 from masklet.evaluate import layouts
 
@@ -50,7 +50,7 @@ class Asked:
         """The agreement of the masks that a grid's thresholds leave."""
         iou, stability = (part.numpy() for part in (self.segments.iou, self.segments.stability))
         rows = np.flatnonzero((iou > grid.pred_iou_thresh) & (stability >= grid.stability_score_thresh))
-        kept = apart(self.overlaps[np.ix_(rows, rows)], grid.box_nms_thresh)
+        kept = suppress_overlaps(self.overlaps[np.ix_(rows, rows)], grid.box_nms_thresh)
         return np.asarray(self.agreement[rows[kept]])
 
 
@@ -67,7 +67,7 @@ def main(
     asked = []
     for each in track(layouts.pictures(pictures, layouts.listed(HELD_BACK)[::every])):
         image, truths = each.read()
-        segments = generate(network, image, anything)
+        segments = generate_segments(network, image, anything)
         codes = [rle.encode(truth) for truth in truths.values()]
         overlaps = [rle.overlaps(segments.codes, others) for others in (codes, segments.codes)]
         asked.append(Asked(segments, *overlaps))

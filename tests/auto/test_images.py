@@ -15,9 +15,9 @@ from pycocotools.coco import COCO
 
 import masklet
 from masklet import Grid, Segments
-from masklet.auto import everything_in_image, generate, parted
-from masklet.auto.duplicates import distinct
-from masklet.auto.grid import NANO_PRESETS, PRESETS, grid_of
+from masklet.auto import everything_in_image, generate_segments, partition_segments
+from masklet.auto.generator import suppress_duplicates
+from masklet.auto.grid import NANO_PRESETS, PRESETS, resolve_grid
 from masklet.config import NANO, TINY
 from masklet.media import CocoJson, open_frames
 from masklet.rle import encode
@@ -102,15 +102,15 @@ def test_boxes_miss_duplicates_that_masks_show() -> None:
     nearly[:4] = False
     codes = [encode(each) for each in (cross, nearly, rest)]
     boxes = np.array([[0, 0, 63, 47], [0, 4, 63, 47], [0, 0, 63, 47]], dtype=float)
-    assert distinct("mask", codes, boxes, 0.7) == [0, 2]
-    assert distinct("box", codes, boxes, 0.7) == [0]
+    assert suppress_duplicates("mask", codes, boxes, 0.7) == [0, 2]
+    assert suppress_duplicates("box", codes, boxes, 0.7) == [0]
 
 
 def test_crops_find_what_is_small() -> None:
     speck = np.s_[40:56, 52:68]
     image = picture((RED, speck), (GREEN, np.s_[80:180, 110:240]), size=(192, 256))
-    plain = generate(Painted(), image, Grid(points_per_side=4))
-    cropped = generate(Painted(), image, Grid(points_per_side=4, crop_n_layers=1))
+    plain = generate_segments(Painted(), image, Grid(points_per_side=4))
+    cropped = generate_segments(Painted(), image, Grid(points_per_side=4, crop_n_layers=1))
     assert len(plain) == 1 and len(cropped) == 2
     row = int(np.argmin(cropped.areas))
     assert overlap(cropped[cropped.ids[row]], speck) > 0.6
@@ -144,14 +144,14 @@ def test_crops_are_the_picture_in_overlapping_parts() -> None:
 
 def test_what_a_crop_cuts_is_left_to_others() -> None:
     image = picture((RED, np.s_[10:150, 10:310]), size=(160, 320))  # goes through all four crops
-    cropped = generate(Painted(), image, Grid(points_per_side=8, crop_n_layers=1))
+    cropped = generate_segments(Painted(), image, Grid(points_per_side=8, crop_n_layers=1))
     assert cropped.crops.tolist() == [[0, 0, 320, 160]]
 
 
 def test_specks_and_holes_are_cleared() -> None:
     image = picture((RED, LEFT), (RED, np.s_[40:46, 40:46]), (GREY, np.s_[16:20, 12:16]))
-    plain = generate(Painted(), image, COARSE)
-    clean = generate(Painted(), image, Grid(points_per_side=12, min_mask_region_area=60))
+    plain = generate_segments(Painted(), image, COARSE)
+    clean = generate_segments(Painted(), image, Grid(points_per_side=12, min_mask_region_area=60))
     red, cleaned = (max(each.areas.tolist()) for each in (plain, clean))
     assert overlap(clean[1 + int(clean.areas.argmax())], LEFT) > 0.85 and cleaned != red
 
@@ -165,7 +165,7 @@ def test_a_refinement_gives_each_mask_as_the_hint() -> None:
             return super().decode(*arguments, **options)
 
     image = picture((RED, LEFT))
-    generate(Listening(), image, Grid(points_per_side=4, use_m2m=True))
+    generate_segments(Listening(), image, Grid(points_per_side=4, use_m2m=True))
     assert hints[0] is None and [len(hint) for hint in hints[1:]] == [48]  # type: ignore[arg-type]
 
 
@@ -181,7 +181,7 @@ def test_batches_change_nothing(image: np.ndarray) -> None:
         )
         for size in (3, 64)
     ]
-    small, large = (generate(model, image, grid) for grid in grids)
+    small, large = (generate_segments(model, image, grid) for grid in grids)
     assert len(small) and small.codes == large.codes
 
 
@@ -201,10 +201,10 @@ def test_a_partition_covers_every_pixel_once(blots: tuple[Any, ...]) -> None:
 
 
 def test_crumbs_fall_to_their_neighbour(found: Segments) -> None:
-    parts = parted(found, least=400)  # more than the small blot has
+    parts = partition_segments(found, least=400)  # more than the small blot has
     assert len(parts) == 3
     assert overlap(max((mask for _, mask in parts.items()), key=lambda mask: mask[20, 50]), RIGHT) > 0.8
-    assert len(parted(found, least=10**6)) == 1
+    assert len(partition_segments(found, least=10**6)) == 1
 
 
 def test_sorted_by_score(image: np.ndarray) -> None:
@@ -276,7 +276,7 @@ def test_presets() -> None:
     original = {"points_per_side": 32, "points_per_batch": 64, "pred_iou_thresh": 0.8}
     defaults = {name: each.default for name, each in inspect.signature(Grid).parameters.items()}
     assert defaults.items() >= original.items()
-    assert grid_of("balanced", TINY) == Grid(points_per_batch=PRESETS["balanced"].points_per_batch)
-    assert grid_of("dense", NANO) is NANO_PRESETS["dense"] and grid_of(COARSE, NANO) is COARSE
+    assert resolve_grid("balanced", TINY) == Grid(points_per_batch=PRESETS["balanced"].points_per_batch)
+    assert resolve_grid("dense", NANO) is NANO_PRESETS["dense"] and resolve_grid(COARSE, NANO) is COARSE
     with pytest.raises(ValueError, match=r"the presets are fast, balanced, dense; .*\. Got 'slow'"):
-        grid_of("slow", TINY)
+        resolve_grid("slow", TINY)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from masklet.auto import Grid, generate
+from masklet.auto import Grid, generate_segments
 from masklet.config import Revision
 from parity import original
 from parity.trio import drawn
@@ -50,8 +50,8 @@ KNOBS: dict[str, dict[str, Any]] = {
 def test_the_original_masks(revision: Revision, knobs: dict[str, Any]) -> None:
     trio, picture = drawn(revision, SEEDS[revision]), clip(1, size=(96, 160))[0]
     knobs = COMMON | {"pred_iou_thresh": IOU[revision]} | knobs
-    theirs = original.mask_generator(trio.original, **knobs).generate(picture)
-    mine = generate(trio.ours, picture, Grid(**knobs, nms="box")).records()
+    theirs = original.mask_generator(trio.original, **knobs).generate_segments(picture)
+    mine = generate_segments(trio.ours, picture, Grid(**knobs, nms="box")).records()
     assert len(theirs) > 1
     assert len(mine) == len(theirs)
     for one, other in zip(mine, theirs, strict=True):

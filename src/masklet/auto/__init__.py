@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 from typing import Literal
 
 from masklet.auto.detections import make_detector
-from masklet.auto.generator import generate
-from masklet.auto.grid import PRESETS, Grid, grid_of
-from masklet.auto.partition import parted
+from masklet.auto.generator import generate_segments
+from masklet.auto.grid import PRESETS, Grid, resolve_grid
+from masklet.auto.partition import partition_segments
 from masklet.auto.segments import CodedMasks, Segments
 from masklet.auto.track_records import TrackRecord
 from masklet.auto.video import MaskletSet, everything_in_video
@@ -29,11 +29,11 @@ __all__ = [
     "everything",
     "everything_in_image",
     "everything_in_video",
-    "generate",
-    "grid_of",
+    "generate_segments",
     "is_still",
     "make_detector",
-    "parted",
+    "partition_segments",
+    "resolve_grid",
 ]
 
 
@@ -124,8 +124,8 @@ def everything_in_image(
     """
     if sort not in ("score", "area"):
         raise ValueError(f'sort must be "score" or "area", of which the highest comes first. Got {sort!r}.')
-    segments = generate(model, read_image(image), grid_of(grid, model.config)).sorted("score")
-    return (parted(segments) if partition else segments).sorted(sort)
+    segments = generate_segments(model, read_image(image), resolve_grid(grid, model.config)).sorted("score")
+    return (partition_segments(segments) if partition else segments).sorted(sort)
 
 
 def _refuse(options: Mapping[str, object], theirs: str, got: str) -> None:

@@ -1,9 +1,10 @@
-"""Masks of a whole picture: points are asked about in batches, and only what survives gets its full size."""
+"""Masks of a whole picture: a grid of points is decoded in batches; good masks then get their full size."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -12,9 +13,9 @@ from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
 from masklet import rle
-from masklet.auto.duplicates import distinct
 from masklet.auto.grid import Crop, Grid, Points
 from masklet.auto.segments import Segments
+from masklet.boxes import pairwise_iou
 from masklet.model import Sam2
 from masklet.nn.prompt_encoder import POSITIVE
 from masklet.postprocess import drop_islands, fill_holes
@@ -22,14 +23,14 @@ from masklet.tracking.step import HINT_LIMIT
 from masklet.transforms import still_to_square
 from masklet.types import Candidates, FrameFeatures, MemorySelection
 
-MEASURED = 256  # side of the maps on which masks are judged, that of published weights' low-res logits
-NEAR = 20  # pixels from a crop's edge at which a mask counts as cut by it
-AT_ONCE = 2**26  # pixels that are enlarged in one go
+JUDGED_SIDE = 256  # side of the maps on which masks are judged, that of published weights' low-res logits
+EDGE_DISTANCE = 20  # pixels from a crop's edge at which a mask counts as cut by it
+MAX_PIXELS = 2**26  # pixels that are enlarged in one go
 
 
 @dataclass(frozen=True)
-class Scene:
-    """What the model sees of a picture or crop.
+class EncodedCrop:
+    """A picture or crop, encoded.
 
     size : (H, W) in pixels
     """
@@ -40,18 +41,18 @@ class Scene:
     size: tuple[int, int]
 
     @classmethod
-    def of(cls, model: Sam2, features: FrameFeatures, size: tuple[int, int]) -> Scene:
-        """An encoded picture, as one that nothing is remembered of."""
+    def from_features(cls, model: Sam2, features: FrameFeatures, size: tuple[int, int]) -> EncodedCrop:
+        """An encoded picture, without any memory."""
         return cls(model, features, model.attend(features, [MemorySelection()]), size)
 
 
 @dataclass(frozen=True)
-class Finds:
-    """Masks of one scene, still small.
+class Proposals:
+    """Masks of one crop, still at low resolution.
 
     points : (x, y) in the unit square
-    boxes : x0, y0, x1, y1 in the scene's pixels, the last ones included
-    codes : the masks at the size at which they are compared
+    boxes : x0, y0, x1, y1 in the crop's pixels, the last ones included
+    codes : the masks, at the size at which they are compared
     """
 
     low_res: Float[Tensor, "n h4 w4"]
@@ -62,9 +63,9 @@ class Finds:
     boxes: Float[np.ndarray, "n 4"]
     codes: tuple[rle.RLE, ...]
 
-    def rows(self, rows: Sequence[int]) -> Finds:
+    def rows(self, rows: Sequence[int]) -> Proposals:
         rows = list(rows)
-        return Finds(
+        return Proposals(
             self.low_res[rows],
             self.iou[rows],
             self.score[rows],
@@ -75,7 +76,7 @@ class Finds:
         )
 
     @classmethod
-    def joined(cls, parts: Sequence[Finds]) -> Finds:
+    def joined(cls, parts: Sequence[Proposals]) -> Proposals:
         low_res, iou, score, stability = (
             torch.cat([getattr(part, name) for part in parts])
             for name in ("low_res", "iou", "score", "stability")
@@ -88,17 +89,17 @@ class Finds:
 
 
 @torch.inference_mode()
-def generate(
+def generate_segments(
     model: Sam2,
     image: UInt8[np.ndarray, "H W 3"],
     grid: Grid,
     *,
-    asked: Bool[np.ndarray, "H W"] | None = None,
+    allowed: Bool[np.ndarray, "H W"] | None = None,
     features: FrameFeatures | None = None,
 ) -> Segments:
-    """The masks that survive a grid, the surest first, but those of smaller crops before all others.
+    """The masks that pass a grid's thresholds, the surest first, those of smaller crops before others.
 
-    asked : the pixels that points may fall on; by default all
+    allowed : the pixels that points may fall on; by default all
     features : the encoded picture, where it is at hand; crops are encoded in any case
     """
     size = image.shape[0], image.shape[1]
@@ -106,129 +107,138 @@ def generate(
     for crop in grid.crops(size):
         part = np.s_[crop.y0 : crop.y1, crop.x0 : crop.x1]
         points = grid.points(crop.layer)
-        points = points if asked is None else _on(asked[part], points)
+        points = points if allowed is None else _points_on(allowed[part], points)
         if features is None or crop.layer:
             square = still_to_square(image[part], model.config.image_size, model.device)
-            scene = Scene.of(model, model.encode(square), crop.size)
+            encoded = EncodedCrop.from_features(model, model.encode(square), crop.size)
         else:
-            scene = Scene.of(model, features, crop.size)
-        found = found_in(scene, grid, points, crop, size)
-        parts.append(full_size(found, crop, size, grid))
+            encoded = EncodedCrop.from_features(model, features, crop.size)
+        proposals = propose(encoded, grid, points, crop, size)
+        parts.append(to_segments(proposals, crop, size, grid))
     segments = Segments.joined_rows(parts)
     if len(parts) == 1 and not grid.min_mask_region_area:
         return segments
-    # Where crops see the same thing, the one that sees it larger is believed.
+    # Where crops show the same thing, the crop that shows it larger wins.
     extent = (segments.crops[:, 2:] - segments.crops[:, :2]).prod(axis=1)
     segments = segments.rows(np.argsort(extent, kind="stable").tolist())
     boxes = segments.boxes - (0, 0, 1, 1)
-    return segments.rows(distinct(grid.nms, segments.codes, boxes, grid.crop_nms_thresh))
+    return segments.rows(suppress_duplicates(grid.nms, segments.codes, boxes, grid.crop_nms_thresh))
 
 
-def _on(asked: Bool[np.ndarray, "H W"], points: Points) -> Float[np.ndarray, "q 2"]:
-    """The points that fall on pixels that may be asked about."""
-    columns, rows = (points * asked.shape[::-1]).astype(int).T
-    return points[asked[rows.clip(max=asked.shape[0] - 1), columns.clip(max=asked.shape[1] - 1)]]
+def _points_on(allowed: Bool[np.ndarray, "H W"], points: Points) -> Float[np.ndarray, "q 2"]:
+    """The points that fall on allowed pixels."""
+    columns, rows = (points * allowed.shape[::-1]).astype(int).T
+    return points[allowed[rows.clip(max=allowed.shape[0] - 1), columns.clip(max=allowed.shape[1] - 1)]]
 
 
-def found_in(scene: Scene, grid: Grid, points: Points, crop: Crop, size: tuple[int, int]) -> Finds:
-    """What the points of one crop find, without duplicates, the surest first.
+def propose(encoded: EncodedCrop, grid: Grid, points: Points, crop: Crop, size: tuple[int, int]) -> Proposals:
+    """The masks that the points of one crop propose, without duplicates, the surest first.
 
     size : (H, W) of the whole picture
     """
-    batches = range(0, max(1, len(points)), grid.points_per_batch)  # one at least, though it be empty
-    found = Finds.joined([_asked(scene, grid, points[i : i + grid.points_per_batch]) for i in batches])
-    found = found.rows(np.flatnonzero(~_cut(found.boxes, crop, size)).tolist())
-    found = found.rows(found.iou.argsort(descending=True, stable=True).tolist())
-    return found.rows(distinct(grid.nms, found.codes, found.boxes, grid.box_nms_thresh))
+    batches = range(0, max(1, len(points)), grid.points_per_batch)  # at least one, which may be empty
+    proposals = Proposals.joined(
+        [_propose_batch(encoded, grid, points[i : i + grid.points_per_batch]) for i in batches]
+    )
+    proposals = proposals.rows(np.flatnonzero(~_is_cut(proposals.boxes, crop, size)).tolist())
+    proposals = proposals.rows(proposals.iou.argsort(descending=True, stable=True).tolist())
+    return proposals.rows(
+        suppress_duplicates(grid.nms, proposals.codes, proposals.boxes, grid.box_nms_thresh)
+    )
 
 
-def _asked(scene: Scene, grid: Grid, points: Points) -> Finds:
-    """What a batch of points offers, as far as it is good enough."""
-    square = torch.tensor(points * scene.model.config.image_size, dtype=torch.float32)[:, None]
-    square = square.to(scene.model.device)
-    offered = _decoded(scene, square, candidates=3 if grid.multimask_output else 1)
-    owner = torch.arange(len(points), device=square.device).repeat_interleave(offered.iou.shape[1])
-    low_res, iou = offered.logits.flatten(0, 1), offered.iou.flatten()
-    score = offered.score[owner]
+def _propose_batch(encoded: EncodedCrop, grid: Grid, points: Points) -> Proposals:
+    """The masks of a batch of points whose predicted IoU and stability are high enough."""
+    square = torch.tensor(points * encoded.model.config.image_size, dtype=torch.float32)[:, None]
+    square = square.to(encoded.model.device)
+    decoded = _decode_points(encoded, square, candidates=3 if grid.multimask_output else 1)
+    owner = torch.arange(len(points), device=square.device).repeat_interleave(decoded.iou.shape[1])
+    low_res, iou = decoded.logits.flatten(0, 1), decoded.iou.flatten()
+    score = decoded.score[owner]
     if grid.use_m2m:
         hints = low_res.clamp(-HINT_LIMIT, HINT_LIMIT).split(grid.points_per_batch)
         rows = owner.split(grid.points_per_batch)
-        again = [_decoded(scene, square[r], hint, candidates=1) for r, hint in zip(rows, hints, strict=True)]
+        refined = [
+            _decode_points(encoded, square[r], hint, candidates=1)
+            for r, hint in zip(rows, hints, strict=True)
+        ]
         low_res, iou = (
-            torch.cat([getattr(each, name)[:, 0] for each in again]) for name in ("logits", "iou")
+            torch.cat([getattr(batch, name)[:, 0] for batch in refined]) for name in ("logits", "iou")
         )
-        score = torch.cat([each.score for each in again])
-    good = iou > grid.pred_iou_thresh
-    asked = points[owner[good].cpu().numpy()]
-    return _judged(scene, grid, low_res[good], iou[good], score[good], asked)
+        score = torch.cat([batch.score for batch in refined])
+    is_good = iou > grid.pred_iou_thresh
+    allowed = points[owner[is_good].cpu().numpy()]
+    return _select_stable(encoded, grid, low_res[is_good], iou[is_good], score[is_good], allowed)
 
 
-def _decoded(
-    scene: Scene, points: Float[Tensor, "b 1 2"], hint: Tensor | None = None, *, candidates: int
+def _decode_points(
+    encoded: EncodedCrop, points: Float[Tensor, "b 1 2"], hint: Tensor | None = None, *, candidates: int
 ) -> Candidates:
     labels = torch.full(points.shape[:2], POSITIVE, device=points.device)
-    context = scene.context.expand(len(points), -1, -1, -1)
-    return scene.model.decode(scene.features, context, points, labels, hint, candidates=candidates)
+    context = encoded.context.expand(len(points), -1, -1, -1)
+    return encoded.model.decode(encoded.features, context, points, labels, hint, candidates=candidates)
 
 
-def _judged(scene: Scene, grid: Grid, low_res: Tensor, iou: Tensor, score: Tensor, points: Points) -> Finds:
+def _select_stable(
+    encoded: EncodedCrop, grid: Grid, low_res: Tensor, iou: Tensor, score: Tensor, points: Points
+) -> Proposals:
     """Masks that change little with the threshold, with their boxes."""
-    side = max(MEASURED, low_res.shape[-1])
-    size = scene.size if grid.nms == "box" else (side, side)
+    side = max(JUDGED_SIDE, low_res.shape[-1])
+    size = encoded.size if grid.nms == "box" else (side, side)
     stability = torch.zeros_like(iou)
     codes: list[rle.RLE] = []
     stable: list[int] = []
     for rows in _chunks(len(low_res), size):
-        logits = _enlarged(low_res[rows], size)
+        logits = _enlarge(low_res[rows], size)
         surely, maybe = (
             (logits > grid.mask_threshold + offset).sum(dim=(1, 2))
             for offset in (grid.stability_score_offset, -grid.stability_score_offset)
         )
         stability[rows] = surely / maybe
         inside = logits > grid.mask_threshold
-        stays = (stability[rows] >= grid.stability_score_thresh) & inside.flatten(1).any(dim=1)
-        stable += (rows.start + stays.nonzero()[:, 0]).tolist()
-        codes += map(rle.encode, inside[stays].cpu().numpy())
-    scale = np.tile([scene.size[1] / size[1], scene.size[0] / size[0]], 2)
+        is_stable = (stability[rows] >= grid.stability_score_thresh) & inside.flatten(1).any(dim=1)
+        stable += (rows.start + is_stable.nonzero()[:, 0]).tolist()
+        codes += map(rle.encode, inside[is_stable].cpu().numpy())
+    scale = np.tile([encoded.size[1] / size[1], encoded.size[0] / size[0]], 2)
     boxes = (rle.boxes(codes) - (0, 0, 1, 1)) * scale
-    return Finds(
+    return Proposals(
         low_res[stable], iou[stable], score[stable], stability[stable], points[stable], boxes, tuple(codes)
     )
 
 
-def full_size(found: Finds, crop: Crop, size: tuple[int, int], grid: Grid) -> Segments:
-    """The finds of a crop as masks of the whole picture, tidied.
+def to_segments(proposals: Proposals, crop: Crop, size: tuple[int, int], grid: Grid) -> Segments:
+    """The proposals of a crop as masks of the whole picture, tidied.
 
     size : (H, W) of the whole picture
     """
-    as_judged = grid.nms == "box" and crop.size == size and not grid.min_mask_region_area
-    codes = found.codes if as_judged else tuple(_tidied(found, crop, size, grid))
+    is_full_size = grid.nms == "box" and crop.size == size and not grid.min_mask_region_area
+    codes = proposals.codes if is_full_size else tuple(_tidy(proposals, crop, size, grid))
     corner, extent = (crop.x0, crop.y0), crop.size[::-1]
     return Segments(
         frame=0,
         ids=tuple(range(1, len(codes) + 1)),
-        low_res=_placed(found.low_res, crop, size),
+        low_res=_place(proposals.low_res, crop, size),
         size=size,
-        iou=found.iou,
-        score=found.score,
+        iou=proposals.iou,
+        score=proposals.score,
         codes=codes,
-        stability=found.stability,
-        points=found.points * extent + corner,
+        stability=proposals.stability,
+        points=proposals.points * extent + corner,
         crops=np.tile(crop[:4], (len(codes), 1)),
     )
 
 
-def _tidied(found: Finds, crop: Crop, size: tuple[int, int], grid: Grid) -> Iterator[rle.RLE]:
+def _tidy(proposals: Proposals, crop: Crop, size: tuple[int, int], grid: Grid) -> Iterator[rle.RLE]:
     least = grid.min_mask_region_area - 1  # smaller than, where tidying takes up to
-    for rows in _chunks(len(found.low_res), crop.size):
-        masks = (_enlarged(found.low_res[rows], crop.size) > grid.mask_threshold).cpu().numpy()
+    for rows in _chunks(len(proposals.low_res), crop.size):
+        masks = (_enlarge(proposals.low_res[rows], crop.size) > grid.mask_threshold).cpu().numpy()
         for mask in drop_islands(fill_holes(masks, least), least):
             whole = np.zeros(size, dtype=bool)
             whole[crop.y0 : crop.y1, crop.x0 : crop.x1] = mask
             yield rle.encode(whole)
 
 
-def _placed(low_res: Tensor, crop: Crop, size: tuple[int, int]) -> Float[Tensor, "n h4 w4"]:
+def _place(low_res: Tensor, crop: Crop, size: tuple[int, int]) -> Float[Tensor, "n h4 w4"]:
     """Low-res logits of a crop as those of the whole picture."""
     if crop.size == size:
         return low_res
@@ -237,25 +247,45 @@ def _placed(low_res: Tensor, crop: Crop, size: tuple[int, int]) -> Float[Tensor,
         (round(y / size[0] * side), round(x / size[1] * side))
         for x, y in ((crop.x0, crop.y0), (crop.x1, crop.y1))
     )
-    placed = torch.full_like(low_res, -HINT_LIMIT)
+    canvas = torch.full_like(low_res, -HINT_LIMIT)
     if len(low_res):
-        placed[:, top:bottom, left:right] = _enlarged(low_res, (bottom - top, right - left))
-    return placed
+        canvas[:, top:bottom, left:right] = _enlarge(low_res, (bottom - top, right - left))
+    return canvas
 
 
-def _cut(boxes: Float[np.ndarray, "n 4"], crop: Crop, size: tuple[int, int]) -> Bool[np.ndarray, " n"]:
-    """Which masks reach an edge of the crop that is not one of the picture: they may go on behind it."""
+def _is_cut(boxes: Float[np.ndarray, "n 4"], crop: Crop, size: tuple[int, int]) -> Bool[np.ndarray, " n"]:
+    """Whether masks reach an edge of the crop that is not one of the picture: they may go on behind it."""
     whole = boxes + np.tile((crop.x0, crop.y0), 2)
     ends = np.array(crop[:4]), np.array([0, 0, size[1], size[0]])
-    at_crop, at_picture = (np.abs(whole - end) <= NEAR for end in ends)
+    at_crop, at_picture = (np.abs(whole - end) <= EDGE_DISTANCE for end in ends)
     return (at_crop & ~at_picture).any(axis=1)
 
 
-def _enlarged(low_res: Tensor, size: tuple[int, int]) -> Float[Tensor, "n H W"]:
+def _enlarge(low_res: Tensor, size: tuple[int, int]) -> Float[Tensor, "n H W"]:
     return F.interpolate(low_res[:, None], size, mode="bilinear", align_corners=False)[:, 0]
 
 
 def _chunks(count: int, size: tuple[int, int]) -> Iterator[slice]:
     """Rows that may be enlarged together without much memory."""
-    step = max(1, AT_ONCE // (size[0] * size[1]))
+    step = max(1, MAX_PIXELS // (size[0] * size[1]))
     return (slice(start, min(start + step, count)) for start in range(0, count, step))
+
+
+def suppress_duplicates(
+    kind: Literal["mask", "box"], codes: Sequence[rle.RLE], boxes: Float[np.ndarray, "n 4"], threshold: float
+) -> list[int]:
+    """Rows that overlap no kept row before them by more than an IoU of `threshold`; the best come first."""
+    overlaps = rle.overlaps(codes, codes) if kind == "mask" else pairwise_iou(boxes, boxes)
+    return suppress_overlaps(overlaps, threshold)
+
+
+def suppress_overlaps(overlaps: Float[np.ndarray, "n n"], threshold: float) -> list[int]:
+    """Rows that overlap no kept row before them by more than the threshold.
+
+    overlaps : IoU of every two
+    """
+    kept: list[int] = []
+    for row, others in enumerate(overlaps):
+        if not (others[kept] > threshold).any():
+            kept.append(row)
+    return kept

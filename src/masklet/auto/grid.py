@@ -165,7 +165,7 @@ NANO_PRESETS = {
 }
 
 
-def grid_of(grid: Grid | str, config: Sam2Config) -> Grid:
+def resolve_grid(grid: Grid | str, config: Sam2Config) -> Grid:
     """A grid, or the preset of that name for this network."""
     if isinstance(grid, Grid):
         return grid

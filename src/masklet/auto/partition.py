@@ -1,4 +1,4 @@
-"""A picture parted: every pixel belongs to exactly one segment."""
+"""Segments cut so that every pixel of a picture belongs to exactly one."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ import torch
 from masklet import rle
 from masklet.auto.segments import Segments, shrunk
 
-CRUMB = 1 / 2000  # of the picture; pieces smaller than this fall to their neighbour
+CRUMB = 1 / 2000  # of the picture; smaller pieces go to their neighbour
 
 
-def parted(segments: Segments, least: int | None = None) -> Segments:
+def partition_segments(segments: Segments, least: int | None = None) -> Segments:
     """Segments that cover every pixel once: of those that overlap, the smallest lies on top.
 
     What no mask covers becomes segments of its own, one for each connected piece, with an IoU and stability
-    of 0. Pieces of less than `least` pixels, by default a 2000th of the picture, fall to what is nearest.
+    of 0. Pieces of less than `least` pixels, by default a 2000th of the picture, go to the nearest segment.
     """
     height, width = segments.size
     least = max(1, round(height * width * CRUMB) if least is None else least)
     segments = segments.rows(range(len(segments)))  # so that ids are 1 to n
     labels = _spread(_without_crumbs(segments, least))
     masks = {label: labels == label for label in np.unique(labels).tolist()}
-    known = [label for label in masks if label <= len(segments)]
+    covered = [label for label in masks if label <= len(segments)]
     rest = [mask for label, mask in masks.items() if label > len(segments)]
-    kept = segments.rows([label - 1 for label in known])
-    kept = replace(kept, codes=tuple(rle.encode(masks[label]) for label in known))
-    return Segments.joined_rows([kept, _unasked(rest, segments)])
+    kept = segments.rows([label - 1 for label in covered])
+    kept = replace(kept, codes=tuple(rle.encode(masks[label]) for label in covered))
+    return Segments.joined_rows([kept, _uncovered_segments(rest, segments)])
 
 
 def _without_crumbs(segments: Segments, least: int) -> np.ndarray:
@@ -70,8 +70,8 @@ def _spread(labels: np.ndarray) -> np.ndarray:
     return owner[nearest]
 
 
-def _unasked(masks: list[np.ndarray], like: Segments) -> Segments:
-    """Pieces of the picture that no mask covered, in the form of masks of which nothing is known."""
+def _uncovered_segments(masks: list[np.ndarray], like: Segments) -> Segments:
+    """Pieces of the picture that no mask covered, as segments without scores."""
     count, (height, width) = len(masks), like.size
     nothing = torch.zeros(count)
     return Segments(

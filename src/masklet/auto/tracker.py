@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
 from masklet.auto.detections import Detector
-from masklet.auto.generator import generate
+from masklet.auto.generator import generate_segments
 from masklet.auto.grid import Grid
 from masklet.auto.segments import Segments
 from masklet.auto.track_records import TrackRecords
@@ -146,7 +146,7 @@ def find_new_objects(
     covered = np.zeros(size, dtype=bool)
     for _, mask in tracked.items() if tracked is not None else ():
         covered |= mask
-    segments = generate(model, image, grid, asked=~covered, features=features)
+    segments = generate_segments(model, image, grid, allowed=~covered, features=features)
     prompts: list[Prompt] = []
     for row in _rank(segments):
         mask = segments[segments.ids[row]]

@@ -10,7 +10,7 @@ import torch
 
 from masklet import rle
 from masklet.auto.detections import make_detector
-from masklet.auto.grid import Grid, grid_of
+from masklet.auto.grid import Grid, resolve_grid
 from masklet.auto.segments import CodedMasks, shrunk
 from masklet.auto.track_records import TrackRecord, TrackRecords
 from masklet.auto.tracker import SAME, AutoTracker, TrackerLimits
@@ -79,7 +79,7 @@ def everything_in_video(
     source = _open(video)
     count = len(source) if isinstance(source, Frames) else None
     finder = (
-        grid_of(grid, model.config)
+        resolve_grid(grid, model.config)
         if detections is None
         else make_detector(detections, source.file_name, count)
     )

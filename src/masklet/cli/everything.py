@@ -138,11 +138,11 @@ def everything(
 
 def _grid(config: Sam2Config, preset: str, said: Mapping[str, object]) -> Grid:
     """The preset's grid, with what was said in place of its own."""
-    from masklet.auto import grid_of
+    from masklet.auto import resolve_grid
 
     given = {name: value for name, value in said.items() if value is not None}
     try:
-        return replace(grid_of(preset, config), **given)  # type: ignore[arg-type]
+        return replace(resolve_grid(preset, config), **given)  # type: ignore[arg-type]
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
 
