@@ -77,9 +77,9 @@ class Original:
         knobs = {name: value for name, value in asdict(GRID).items() if name != "nms"}
         generator = original.mask_generator(self.model, **knobs)
 
-        def generate_segments() -> int:
+        def generate() -> int:
             with as_advised(self.work.device):
-                return len(generator.generate_segments(self.work.frames[0]))
+                return len(generator.generate(self.work.frames[0]))
 
         return generate
 
@@ -146,7 +146,7 @@ class Transformers:
         )
         picture = Image.fromarray(self.work.frames[0])
 
-        def generate_segments() -> int:
+        def generate() -> int:
             with as_advised(self.work.device):
                 found = pipeline(
                     picture,

@@ -96,7 +96,7 @@ class Bench:
         found: dict[str, int] = {}
 
         def counted(name: str, generate: Callable[[], int]) -> Callable[[int], None]:
-            return lambda _: found.update({name: generate_segments()})
+            return lambda _: found.update({name: generate()})
 
         actions = {name: counted(name, each.generator()) for name, each in self._asked("everything").items()}
         spent = in_turns(actions, self.work.device, seconds=self.seconds, rounds=ROUNDS)

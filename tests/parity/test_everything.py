@@ -50,7 +50,7 @@ KNOBS: dict[str, dict[str, Any]] = {
 def test_the_original_masks(revision: Revision, knobs: dict[str, Any]) -> None:
     trio, picture = drawn(revision, SEEDS[revision]), clip(1, size=(96, 160))[0]
     knobs = COMMON | {"pred_iou_thresh": IOU[revision]} | knobs
-    theirs = original.mask_generator(trio.original, **knobs).generate_segments(picture)
+    theirs = original.mask_generator(trio.original, **knobs).generate(picture)
     mine = generate_segments(trio.ours, picture, Grid(**knobs, nms="box")).records()
     assert len(theirs) > 1
     assert len(mine) == len(theirs)
