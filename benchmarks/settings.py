@@ -1,4 +1,4 @@
-"""What `balanced` and `fast` cost: nano on real clips, from the first frame's mask, beside `exact`.
+"""How much accuracy the settings `balanced` and `fast` lose: nano on real clips, from first-frame masks.
 
     python -m benchmarks.settings CLIPS
 
@@ -18,9 +18,9 @@ from rich.console import Console
 import masklet
 from masklet.backends import Setting
 from masklet.datasets import LabelledVideo
-from masklet.evaluate import layouts
-from masklet.evaluate.semi_supervised import SemiSupervised
-from masklet.evaluate.subjects import Following, Network
+from masklet.evaluate.predictors import ModelPredictor, VideoPredictor
+from masklet.evaluate.samples import find_clips
+from masklet.evaluate.video_protocols import SemiSupervised
 from masklet.media import Frames
 from masklet.types import Masks, Prompt
 
@@ -28,51 +28,53 @@ SETTINGS: tuple[Setting, ...] = ("exact", "balanced", "fast")
 
 
 @dataclass(frozen=True)
-class Overheard(Network):
-    """A model whose masks of the last clip are kept."""
+class RecordingPredictor(ModelPredictor):
+    """A model that records its masks of the last clip."""
 
-    heard: list[np.ndarray] = field(default_factory=list)
+    recorded: list[np.ndarray] = field(default_factory=list)
 
-    def video(self, frames: Frames) -> Following:
-        self.heard.clear()
-        return Listener(super().video(frames), self.heard)
+    def video(self, frames: Frames) -> VideoPredictor:
+        self.recorded.clear()
+        return RecordingVideo(super().video(frames), self.recorded)
 
 
 @dataclass(frozen=True)
-class Listener:
-    """A clip that is followed, and what is said of it."""
+class RecordingVideo:
+    """A session on a clip, whose masks are recorded."""
 
-    session: Following
-    heard: list[np.ndarray]
+    session: VideoPredictor
+    recorded: list[np.ndarray]
 
     def prompt(self, frame: int, id: int, prompt: Prompt) -> Masks:
         return self.session.prompt(frame, id, prompt)
 
     def propagate(self, start: int | None = None) -> Iterator[Masks]:
         for masks in self.session.propagate(start):
-            self.heard.append(np.stack([mask for _, mask in masks.items()]))
+            self.recorded.append(np.stack([mask for _, mask in masks.items()]))
             yield masks
 
 
 def main(clips: Path, model: str = "nano") -> None:
     """Print J&F by setting, and how far masks are from those of `exact`."""
     console = Console(highlight=False, soft_wrap=True)
-    subjects = {name: Overheard(name, masklet.load(model, setting=name)) for name in SETTINGS}
+    predictors = {name: RecordingPredictor(name, masklet.load(model, setting=name)) for name in SETTINGS}
     heads = [f"{name}, J&F" for name in SETTINGS] + [f"{name}, IoU with exact" for name in SETTINGS[1:]]
     console.print(f"| clip | {' | '.join(heads)} |")
     console.print("| --- " * (1 + len(heads)) + "|")
     means = []
-    for clip in layouts.clips(clips):
-        scores = [_score(subject, clip) for subject in subjects.values()]
-        exact, *others = (subject.heard for subject in subjects.values())
-        scores += [float(np.mean([_iou(*pair) for pair in zip(exact, each, strict=True)])) for each in others]
+    for clip in find_clips(clips):
+        scores = [_score(predictor, clip) for predictor in predictors.values()]
+        exact, *others = (predictor.recorded for predictor in predictors.values())
+        scores += [
+            float(np.mean([_iou(*pair) for pair in zip(exact, masks, strict=True)])) for masks in others
+        ]
         means.append(scores)
         _show(console, clip.name, scores)
     _show(console, "mean", np.mean(means, axis=0).tolist())
 
 
-def _score(subject: Overheard, clip: LabelledVideo) -> float:
-    return float(np.mean([row.scores["J&F"] for row in SemiSupervised().run(subject, clip)]))
+def _score(predictor: RecordingPredictor, clip: LabelledVideo) -> float:
+    return float(np.mean([result.scores["J&F"] for result in SemiSupervised().run(predictor, clip)]))
 
 
 def _iou(one: np.ndarray, other: np.ndarray) -> float:

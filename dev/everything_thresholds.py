@@ -25,7 +25,7 @@ from masklet import Grid, Segments, rle
 from masklet.auto import generate_segments
 from masklet.auto.generator import suppress_overlaps
 from masklet.auto.grid import NANO_PRESETS
-from masklet.evaluate import layouts
+from masklet.evaluate.samples import find_pictures, read_names
 
 HELD_BACK = Path(__file__).parents[1] / "docs" / "nano-held-back.txt"
 IOUS = (0.1, 0.15, 0.2, 0.25, 0.3, 0.4)
@@ -65,7 +65,7 @@ def main(
         preset, pred_iou_thresh=0, stability_score_thresh=0, box_nms_thresh=1, min_mask_region_area=0
     )
     asked = []
-    for each in track(layouts.pictures(pictures, layouts.listed(HELD_BACK)[::every])):
+    for each in track(find_pictures(pictures, read_names(HELD_BACK)[::every])):
         image, truths = each.read()
         segments = generate_segments(network, image, anything)
         codes = [rle.encode(truth) for truth in truths.values()]

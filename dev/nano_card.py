@@ -1,18 +1,18 @@
-"""Measure the numbers of docs/nano.md again, from the shipped weights, and print its table.
+"""Measure the numbers of docs/nano.md again, from the shipped weights, and print its tables.
 
 python dev/nano_card.py PICTURES CLIPS
 
 PICTURES is the folder of image sets that nano was trained on: only those that docs/nano-held-back.txt names
-are measured. CLIPS is a folder of NAME/frames beside NAME/masks, or DAVIS. What was measured of the same
-weights stays in runs/card, so a killed run goes on, and baselines are measured once.
+are evaluated. CLIPS is a folder of NAME/frames beside NAME/masks, or DAVIS. Results of the same weights stay
+in runs/card, so a killed run resumes, and baselines run once.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -21,17 +21,18 @@ from rich.console import Console
 
 import masklet
 from masklet import Prompt, rle
-from masklet.evaluate import layouts
-from masklet.evaluate.image_clicks import ImageClicks
-from masklet.evaluate.report import Line, group_lines, lines
-from masklet.evaluate.rows import Row
-from masklet.evaluate.runner import Named, Run
-from masklet.evaluate.semi_supervised import SemiSupervised
-from masklet.evaluate.subjects import Network
+from masklet.evaluate.image_protocols import ImageClicks
+from masklet.evaluate.predictors import ModelPredictor
+from masklet.evaluate.report import TableRow, summarize, summarize_groups
+from masklet.evaluate.results import ObjectResult
+from masklet.evaluate.runner import Evaluation, PredictorSpec
+from masklet.evaluate.samples import find_clips, find_pictures, read_names
+from masklet.evaluate.video_protocols import SemiSupervised
 
 REPO = Path(__file__).parents[1]
 HELD_BACK = REPO / "docs" / "nano-held-back.txt"
 SETTINGS = ("1 click", "3 clicks", "box")
+ResultsByName = Mapping[str, Sequence[ObjectResult]]
 
 
 def main(
@@ -41,88 +42,92 @@ def main(
     out: Path = Path("runs/card"),
     jobs: Annotated[int, typer.Option(help="processes")] = 2,
 ) -> None:
-    """Nano beside what a program without learning reaches."""
+    """Nano beside baselines without learning."""
     console = Console(highlight=False)
-    ours, from_afar = Named(model), Named(model, closer=False)
-    network = ours()
-    assert isinstance(network, Network)
-    digest = network.digest
+    nano, without_zoom = PredictorSpec(model), PredictorSpec(model, zoom=False)
+    predictor = nano.load()
+    assert isinstance(predictor, ModelPredictor)
+    digest = predictor.digest
 
-    stills = layouts.pictures(pictures, layouts.listed(HELD_BACK))
-    measured = {
-        name: Run(ImageClicks((1, 3)), opened, str(pictures.resolve()), out / f"pictures-{place}")
-        for name, opened, place in (
-            ("nano", ours, digest),
-            ("from afar", from_afar, f"{digest}-from-afar"),
-            ("grabcut", Named("grabcut"), "grabcut"),
+    samples = find_pictures(pictures, read_names(HELD_BACK))
+    on_pictures = {
+        name: Evaluation(ImageClicks((1, 3)), spec, str(pictures.resolve()), out / f"pictures-{folder}").run(
+            samples, jobs
+        )
+        for name, spec, folder in (
+            ("nano", nano, digest),
+            ("without zoom", without_zoom, f"{digest}-without-zoom"),
+            ("grabcut", PredictorSpec("grabcut"), "grabcut"),
         )
     }
-    found = {name: run.rows(stills, jobs) for name, run in measured.items()}
-    console.print(*_picture_lines(found), sep="\n", end="\n\n", soft_wrap=True)
+    console.print(*_picture_table(on_pictures), sep="\n", end="\n\n", soft_wrap=True)
+    for row in summarize(on_pictures["nano"]):
+        error, bias = row.scores["IoU error"], row.scores["IoU bias"]
+        console.print(f"predicted IoU, {row.label}: mean error {error:.3f}, bias {bias:+.3f}")
 
-    films = layouts.clips(clips)
-    followed: dict[str, Sequence[Row]] = {}
-    for name, opened, place in (
-        ("nano", ours, digest),
-        ("repeat", Named("repeat"), "repeat"),
-        ("flow", Named("flow"), "flow"),
+    videos = find_clips(clips)
+    on_clips: dict[str, Sequence[ObjectResult]] = {}
+    for name, spec, folder in (
+        ("nano", nano, digest),
+        ("repeat", PredictorSpec("repeat"), "repeat"),
+        ("flow", PredictorSpec("flow"), "flow"),
     ):
-        given = SemiSupervised(("mask", "1 click")) if opened is ours else SemiSupervised()
-        followed[name] = Run(given, opened, str(clips.resolve()), out / f"clips-{place}").rows(films, jobs)
-    console.print(*_clip_lines(followed), sep="\n", end="\n\n", soft_wrap=True)
+        protocol = SemiSupervised(("mask", "1 click")) if spec is nano else SemiSupervised()
+        evaluation = Evaluation(protocol, spec, str(clips.resolve()), out / f"clips-{folder}")
+        on_clips[name] = evaluation.run(videos, jobs)
+    console.print(*_clip_table(on_clips), sep="\n", end="\n\n", soft_wrap=True)
 
-    said = {**_scores(found), **_scores(followed), "demo, 1 click": demo(model)}
-    console.print(f"| demo clip, from one click: mean J | {said['demo, 1 click']:.3f} |")
-    (out / f"card-{digest}.json").write_text(json.dumps(said, indent=1))
+    card = {**_scores(on_pictures), **_scores(on_clips), "demo, 1 click": score_demo(model)}
+    console.print(f"| demo clip, from one click: mean J | {card['demo, 1 click']:.3f} |")
+    (out / f"card-{digest}.json").write_text(json.dumps(card, indent=1))
 
 
-def _picture_lines(found: dict[str, list[Row]]) -> list[str]:
+def _picture_table(by_name: ResultsByName) -> list[str]:
     """The pictures' table: over all objects, and over the sets, each of which counts once."""
     heads = (
         "",
-        *(f"nano, {each}" for each in ("1 click, best", *SETTINGS)),
-        *(f"from afar, {s}" for s in SETTINGS),
-        *(f"GrabCut, {s}" for s in SETTINGS),
+        "nano, 1 click, best of 3",
+        *(f"{name}, {setting}" for name in by_name for setting in SETTINGS),
     )
     groups = {
-        (name, setting): {line.label: line for line in group_lines(rows, setting)}
-        for name, rows in found.items()
+        (name, setting): {row.label: row for row in summarize_groups(results, setting)}
+        for name, results in by_name.items()
         for setting in SETTINGS
     }
-    table = [_row(heads), _row(["---"] * len(heads))]
-    for label, line in groups["nano", "box"].items():
-        scores = [groups["nano", "1 click"][label].scores["best"]]
-        scores += [groups[name, setting][label].scores["chosen"] for name in found for setting in SETTINGS]
-        table.append(_row([f"{label} ({line.objects})", *map(_percent, scores)]))
-    whole = {(name, line.label): line for name, rows in found.items() for line in lines(rows)}
-    scores = [whole["nano", "1 click"].scores["best"]]
-    scores += [whole[name, setting].scores["chosen"] for name in found for setting in SETTINGS]
-    return [*table, _row(["mean over objects", *map(_percent, scores)])]
+    table = [_format_row(heads), _format_row(["---"] * len(heads))]
+    for label, row in groups["nano", "box"].items():
+        scores = [groups["nano", "1 click"][label].scores["best of 3"]]
+        scores += [groups[name, setting][label].scores["IoU"] for name in by_name for setting in SETTINGS]
+        table.append(_format_row([f"{label} ({row.objects})", *map(_percent, scores)]))
+    overall = {(name, row.label): row for name, results in by_name.items() for row in summarize(results)}
+    scores = [overall["nano", "1 click"].scores["best of 3"]]
+    scores += [overall[name, setting].scores["IoU"] for name in by_name for setting in SETTINGS]
+    return [*table, _format_row(["mean over objects", *map(_percent, scores)])]
 
 
-def _clip_lines(followed: dict[str, Sequence[Row]]) -> list[str]:
-    columns: dict[str, list[Line]] = {
-        "nano": group_lines(followed["nano"], "mask"),
-        "nano, 1 click": group_lines(followed["nano"], "1 click"),
-        "repeat": group_lines(followed["repeat"], "mask"),
-        "flow": group_lines(followed["flow"], "mask"),
+def _clip_table(by_name: ResultsByName) -> list[str]:
+    columns: dict[str, list[TableRow]] = {
+        "nano": summarize_groups(by_name["nano"], "mask"),
+        "nano, 1 click": summarize_groups(by_name["nano"], "1 click"),
+        "repeat": summarize_groups(by_name["repeat"], "mask"),
+        "flow": summarize_groups(by_name["flow"], "mask"),
     }
-    table = [_row(["J&F", *columns]), _row(["---"] * (1 + len(columns)))]
-    for each in zip(*columns.values(), strict=True):
-        table.append(_row([each[0].label, *(_percent(line.scores["J&F"]) for line in each)]))
+    table = [_format_row(["J&F", *columns]), _format_row(["---"] * (1 + len(columns)))]
+    for rows in zip(*columns.values(), strict=True):
+        table.append(_format_row([rows[0].label, *(_percent(row.scores["J&F"]) for row in rows)]))
     return table
 
 
-def _scores(found: dict[str, Any]) -> dict[str, float]:
+def _scores(by_name: ResultsByName) -> dict[str, float]:
     return {
-        f"{name}, {line.label}, {score}": value
-        for name, rows in found.items()
-        for line in lines(rows)
-        for score, value in line.scores.items()
+        f"{name}, {row.label}, {score}": value
+        for name, results in by_name.items()
+        for row in summarize(results)
+        for score, value in row.scores.items()
     }
 
 
-def _row(cells: Sequence[str]) -> str:
+def _format_row(cells: Sequence[str]) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
@@ -130,13 +135,13 @@ def _percent(score: float) -> str:
     return f"{100 * score:.1f}"
 
 
-def demo(model: str) -> float:
+def score_demo(model: str) -> float:
     """Mean J over the frames of the demo clip after the click."""
-    said = json.loads((REPO / "examples" / "demo_masks.json").read_text())
-    prompts = {0: {1: Prompt(positive=[tuple(said["point"])])}}
+    demo = json.loads((REPO / "examples" / "demo_masks.json").read_text())
+    prompts = {0: {1: Prompt(positive=[tuple(demo["point"])])}}
     overlaps = []
     for masks in masklet.track(masklet.load(model), REPO / "examples" / "demo.mp4", prompts):
-        truth = rle.decode(said["masks"][masks.frame])
+        truth = rle.decode(demo["masks"][masks.frame])
         overlaps.append((masks[1] & truth).sum() / (masks[1] | truth).sum())
     return float(np.mean(overlaps[1:]))
 

@@ -2,8 +2,8 @@
 
 python dev/policies_page.py CLIPS
 
-CLIPS is a folder of NAME/frames beside NAME/masks, or DAVIS. What was measured of the same weights stays in
-runs/policies, so a killed run goes on. Pictures are of composed clips only.
+CLIPS is a folder of NAME/frames beside NAME/masks, or DAVIS. Results of the same weights stay in
+runs/policies, so a killed run resumes. Pictures are of synthetic clips only.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from typing import Annotated
 import typer
 
 from masklet.cli.compare import compare
-from masklet.evaluate.runner import Named
-from masklet.evaluate.subjects import Network
+from masklet.evaluate.predictors import ModelPredictor
+from masklet.evaluate.runner import PredictorSpec
 
 REPO = Path(__file__).parents[1]
 PAGE = REPO / "docs" / "policies.md"
@@ -31,16 +31,17 @@ def main(
     jobs: Annotated[int, typer.Option(help="processes")] = 2,
     out: Path = REPO / "runs" / "policies",
 ) -> None:
-    """Compare all policies, and put what came into the page."""
-    network = Named(model)()
-    assert isinstance(network, Network)
-    place = out / network.digest
-    compare(clips, None, place, model, jobs, device="cpu", dtype="float32")
+    """Compare all policies, and write table and pictures into the page."""
+    spec = PredictorSpec(model, device="cpu")
+    predictor = spec.load()
+    assert isinstance(predictor, ModelPredictor)
+    place = out / predictor.digest
+    compare(clips, None, place, spec, jobs, f"python dev/policies_page.py {clips}")
     shutil.rmtree(PICTURES, ignore_errors=True)
     shutil.copytree(place / "strips", PICTURES)
     table = (place / "table.md").read_text().replace("(strips/", "(images/policies/")
     text = PAGE.read_text()
-    PAGE.write_text(MARKS.sub(lambda found: f"{found[1]}{table}{found[2]}", text))
+    PAGE.write_text(MARKS.sub(lambda match: f"{match[1]}{table}{match[2]}", text))
 
 
 if __name__ == "__main__":

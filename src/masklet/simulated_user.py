@@ -1,7 +1,7 @@
-"""The simulated user: sees the object's true mask and the model's, and answers with clicks and boxes.
+"""The simulated user compares the object's true mask with the model's, and answers with clicks and boxes.
 
 Training and evaluation share it. Masks come in batches, bool (b, H, W), on any device; positions are pixel
-indices, x before y, as a person's clicks are. Nothing here knows the model. The rules are the paper's (arXiv
+indices, x before y, as in a person's clicks. Nothing here knows the model. The rules are the paper's (arXiv
 2408.00714, appendix C.2 and E.1.2).
 """
 
@@ -18,7 +18,7 @@ from torch import Generator, Tensor
 from masklet.boxes import tight_boxes
 from masklet.types import Prompt
 
-FROM_OBJECT = 0.1  # in training, the share of corrections that click on the object wherever it is
+FROM_OBJECT = 0.1  # in training, the fraction of corrections that click anywhere on the object
 BOX_NOISE = 0.1  # of a side
 BOX_NOISE_LIMIT = 20 / 1024  # of the image
 
@@ -36,7 +36,7 @@ class Clicks:
 
 
 def first_click(truth: Bool[Tensor, "b H W"], rng: Generator) -> Clicks:
-    """Click anywhere on the object, or beside it (negative) where there is none.
+    """Click anywhere on the object; where it is absent, anywhere (a negative click).
 
     rng : on the masks' device
     """
@@ -46,43 +46,45 @@ def first_click(truth: Bool[Tensor, "b H W"], rng: Generator) -> Clicks:
 def corrective_click(
     predicted: Bool[Tensor, "b H W"], truth: Bool[Tensor, "b H W"], rng: Generator, from_object: float = 0.0
 ) -> Clicks:
-    """Click on any wrong pixel, each as likely: positive where the object was missed, negative where it was
-    exceeded.
+    """Click on any wrong pixel with equal probability: positive on missed pixels, negative on exceeded ones.
 
     A perfect mask gets a negative click on the background.
 
-    from_object : how often the click goes anywhere on the object instead; FROM_OBJECT in training
+    from_object : probability of a click anywhere on the object instead; FROM_OBJECT in training
     """
     error = predicted ^ truth
     region = torch.where(_any(error), error, ~truth)
     if from_object:
         instead = torch.rand(len(truth), generator=rng, device=truth.device) < from_object
         region = torch.where(instead[:, None, None] & _any(truth), truth, region)
-    region = region | ~_any(region)  # right everywhere, and no background: any pixel, which is the object's
+    region = region | ~_any(region)  # no error and no background: any pixel, all are the object's
     scores = torch.rand(region.shape, generator=rng, device=region.device)
     return _clicks(scores.masked_fill_(~region, -1.0).flatten(1).argmax(dim=1), truth)
 
 
 def center_click(predicted: Bool[Tensor, "b H W"] | None, truth: Bool[Tensor, "b H W"]) -> Clicks:
-    """Click in the middle of the largest error, as evaluation does: the wrong pixel farthest from any that is
-    not.
+    """Click in the centre of the largest error, as in evaluation: the pixel farthest from its boundary.
 
-    Missed and exceeded regions are measured apart, the frame's edge counts as a boundary, and a tie is
-    answered with a negative click. A perfect mask gets a negative click in the middle of the background.
+    Missed and exceeded regions are measured separately, the frame's edge counts as a boundary, and a tie gets
+    a negative click. A perfect mask gets a negative click in the centre of the background.
 
-    predicted : None before the first click, which then goes to the middle of the object
+    predicted : None before the first click, which then goes to the centre of the object
     """
     guess = torch.zeros_like(truth) if predicted is None else predicted
     pairs = zip(guess.cpu().numpy(), truth.cpu().numpy(), strict=True)
-    index = torch.tensor([_middle(*pair) for pair in pairs], dtype=torch.int64)
+    index = torch.tensor([_centre_of_error(*pair) for pair in pairs], dtype=torch.int64)
     return _clicks(index.to(truth.device), truth)
 
 
-def noisy_box(truth: Bool[Tensor, "b H W"], rng: Generator) -> Float[Tensor, "b 4"]:
-    """A box as a person draws it: each side off by up to a tenth of the box, or 20 of 1024 pixels; within the
-    frame.
+def next_click(predicted: Bool[np.ndarray, "H W"] | None, truth: Bool[np.ndarray, "H W"]) -> Prompt:
+    """The `center_click` for a single object, as a prompt."""
+    guess = None if predicted is None else torch.from_numpy(predicted)[None]
+    return center_click(guess, torch.from_numpy(truth)[None]).prompt(0)
 
-    Zeros where a mask is empty.
+
+def noisy_box(truth: Bool[Tensor, "b H W"], rng: Generator) -> Float[Tensor, "b 4"]:
+    """A box as a person draws it, within the frame: each side is off by up to a tenth of the box, or by up to
+    20 of 1024 pixels. Zeros where a mask is empty.
     """
     height, width = truth.shape[1:]
     box = tight_boxes(truth)
@@ -104,7 +106,7 @@ def _clicks(index: Int[Tensor, " b"], truth: Bool[Tensor, "b H W"]) -> Clicks:
     return Clicks(points, truth.flatten(1).gather(1, index[:, None])[:, 0])
 
 
-def _middle(predicted: Bool[np.ndarray, "H W"], truth: Bool[np.ndarray, "H W"]) -> int:
+def _centre_of_error(predicted: Bool[np.ndarray, "H W"], truth: Bool[np.ndarray, "H W"]) -> int:
     """Index of the pixel to click on."""
     missed, exceeded = _depth(truth & ~predicted), _depth(predicted & ~truth)
     if missed.max() > exceeded.max():

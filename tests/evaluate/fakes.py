@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from masklet.datasets import PngVideo
-from masklet.evaluate.subjects import masks_of
+from masklet.evaluate.predictors import make_masks
 from masklet.types import Masks, Prompt
 
 
@@ -50,7 +50,7 @@ class Forgetful:
         knows = {id for at, id, _ in self.prompts if at <= frame < at + self.span}
         empty = np.zeros(size, dtype=np.float32)
         answers = {id: truth[id].astype(np.float32) if id in knows and id in truth else empty for id in ids}
-        return masks_of(frame, answers, size)
+        return make_masks(frame, answers, size)
 
 
 @dataclass
@@ -71,4 +71,4 @@ class Undecided:
         self.told.append((prompt, None if hint is None else hint[hint.ids[0]]))
         nothing, half, all = (np.zeros(self.size, dtype=np.float32) for _ in range(3))
         half[:, : self.size[1] // 2], all[:] = 1, 1
-        return masks_of(0, {0: nothing, 1: half, 2: all}, self.size)
+        return make_masks(0, {0: nothing, 1: half, 2: all}, self.size)

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from masklet.evaluate.baselines import BASELINES, CutOut, warp
-from masklet.evaluate.layouts import clips
+from masklet.evaluate.baselines import BASELINES, GrabCutImage, warp_mask
 from masklet.evaluate.metrics import jaccard, scored_frames
-from masklet.evaluate.semi_supervised import SemiSupervised
+from masklet.evaluate.samples import find_clips
+from masklet.evaluate.video_protocols import SemiSupervised
 from masklet.types import Prompt
 
 
@@ -35,7 +35,7 @@ def test_flow_moves_the_mask_with_the_pixels(scene):
     image, mask = scene
     image = np.random.default_rng(0).integers(0, 255, (24, 32, 3), dtype=np.uint8).repeat(4, 0).repeat(4, 1)
     later = np.roll(image, (3, 5), (0, 1))
-    moved = warp(image, later, mask.astype(np.float32)) > 0.5
+    moved = warp_mask(image, later, mask.astype(np.float32)) > 0.5
     assert jaccard(np.roll(mask, (3, 5), (0, 1)), moved) > 0.95
     assert jaccard(mask, moved) < 0.8
 
@@ -59,7 +59,7 @@ def test_an_object_prompted_later_joins_later(moving):
 
 def test_grabcut_finds_a_plain_object_from_a_box_and_from_clicks(scene):
     image, mask = scene
-    cut = CutOut(image)
+    cut = GrabCutImage(image)
     assert jaccard(mask, cut.cut(Prompt(box=(36, 26, 84, 66)))) > 0.9
     assert jaccard(mask, cut.cut(Prompt(positive=[(60, 46)], negative=[(10, 10)]))) > 0.8
     assert (cut.cut(Prompt(mask=mask)) == mask).all()
@@ -68,19 +68,19 @@ def test_grabcut_finds_a_plain_object_from_a_box_and_from_clicks(scene):
 def test_grabcut_answers_the_same_twice_and_keeps_the_image_size(scene):
     image, _ = scene
     large = image.repeat(5, axis=0).repeat(5, axis=1)
-    one, two = (CutOut(large).cut(Prompt(positive=[(300, 230)])) for _ in range(2))
+    one, two = (GrabCutImage(large).cut(Prompt(positive=[(300, 230)])) for _ in range(2))
     assert one.shape == large.shape[:2] and (one == two).all()
 
 
 def test_grabcut_has_an_answer_where_there_is_no_background_left(scene):
     image, _ = scene
-    assert CutOut(image).cut(Prompt(box=(0, 0, 128, 96))).all()
-    assert not CutOut(image).cut(Prompt(negative=[(5, 5)])).any()
+    assert GrabCutImage(image).cut(Prompt(box=(0, 0, 128, 96))).all()
+    assert not GrabCutImage(image).cut(Prompt(negative=[(5, 5)])).any()
 
 
 def test_the_pinned_score_of_repeating_on_a_real_clip(data):
     """Measured with SA-V's own evaluator on the same masks: J 12.85, F 12.91."""
-    [clip] = clips(data / "videos", ["dog-agility"])
+    [clip] = find_clips(data / "videos", ["dog-agility"])
     [row] = SemiSupervised().run(BASELINES["repeat"], clip)
     assert len(scored_frames(clip.annotated(1), "inner")) == len(clip.frames) - 2
     assert row.scores["J"] == pytest.approx(0.128, abs=5e-4)

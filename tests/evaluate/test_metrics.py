@@ -8,7 +8,15 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from scipy.spatial import cKDTree
 
 from masklet.errors import MediaError
-from masklet.evaluate.metrics import Agreement, Tally, agree, boundary, boundary_f, jaccard, scored_frames
+from masklet.evaluate.metrics import (
+    Agreement,
+    ObjectScore,
+    boundary,
+    boundary_f,
+    jaccard,
+    measure_agreement,
+    scored_frames,
+)
 
 
 def slow_jaccard(truth, mask):
@@ -74,8 +82,8 @@ def test_equals_the_slow_definition_on_shapes_at_tolerances_of_1_4_and_10_pixels
 
 @given(arrays(bool, (12, 9)), arrays(bool, (12, 9)))
 def test_is_symmetric_and_full_marks_are_for_equal_masks(truth, mask):
-    assert agree(truth, mask) == agree(mask, truth)
-    assert agree(mask, mask) == Agreement(1.0, 1.0)
+    assert measure_agreement(truth, mask) == measure_agreement(mask, truth)
+    assert measure_agreement(mask, mask) == Agreement(1.0, 1.0)
     assert (jaccard(truth, mask) == 1.0) == bool((truth == mask).all())
 
 
@@ -102,9 +110,9 @@ def test_empty_and_full_masks():
         np.ones((20, 20), dtype=bool),
         block(20, 20, 5, 5, 9, 9),
     )
-    assert agree(empty, empty) == Agreement(1.0, 1.0)
-    assert agree(square, empty) == agree(empty, square) == Agreement(0.0, 0.0)
-    assert agree(full, empty) == Agreement(0.0, 1.0)  # neither has a boundary
+    assert measure_agreement(empty, empty) == Agreement(1.0, 1.0)
+    assert measure_agreement(square, empty) == measure_agreement(empty, square) == Agreement(0.0, 0.0)
+    assert measure_agreement(full, empty) == Agreement(0.0, 1.0)  # neither has a boundary
 
 
 def test_masks_of_two_sizes_are_refused():
@@ -120,7 +128,7 @@ def test_which_frames_count():
 
 def test_a_tally_starts_where_the_truth_or_the_answer_shows_the_object():
     empty, square = np.zeros((20, 20), dtype=bool), block(20, 20, 5, 5, 9, 9)
-    tally = Tally()
+    tally = ObjectScore()
     tally.add(1, empty, empty)
     assert tally.mean() is None
     tally.add(2, empty, square)
@@ -132,6 +140,6 @@ def test_a_tally_starts_where_the_truth_or_the_answer_shows_the_object():
 
 def test_an_object_that_the_truth_never_shows_is_not_scored():
     empty, square = np.zeros((20, 20), dtype=bool), block(20, 20, 5, 5, 9, 9)
-    tally = Tally()
+    tally = ObjectScore()
     tally.add(1, empty, square)
     assert tally.mean() is None

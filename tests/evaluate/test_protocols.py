@@ -13,12 +13,18 @@ from masklet import rle
 from masklet.datasets import DatasetItem
 from masklet.datasets.pictures import LabelledPicture
 from masklet.evaluate.baselines import BASELINES
-from masklet.evaluate.image_clicks import ImageClicks
-from masklet.evaluate.interactive import INTERACTIONS, Offline, Online, Watched
-from masklet.evaluate.layouts import Picture, clips
+from masklet.evaluate.image_protocols import ImageClicks
 from masklet.evaluate.metrics import Agreement
-from masklet.evaluate.semi_supervised import SemiSupervised, answers_of
-from masklet.evaluate.user import GIVEN
+from masklet.evaluate.predictors import PROMPT_KINDS
+from masklet.evaluate.samples import PictureSample, find_clips
+from masklet.evaluate.video_protocols import (
+    INTERACTIONS,
+    InteractiveObject,
+    Offline,
+    Online,
+    SemiSupervised,
+    split_masks,
+)
 
 from .fakes import Forgetful, Undecided
 from .small import SIZE, square, write_frame, write_labels, write_moving_square
@@ -28,11 +34,11 @@ from .small import SIZE, square, write_frame, write_labels, write_moving_square
 def long(tmp_path):
     """Twelve frames, of which the square is seen on all."""
     write_moving_square(tmp_path, frames=12, step=1)
-    return clips(tmp_path)[0]
+    return find_clips(tmp_path)[0]
 
 
 def test_following_perfectly_gets_full_marks_whatever_is_given(moving):
-    rows = list(SemiSupervised(GIVEN).run(Forgetful(moving), moving))
+    rows = list(SemiSupervised(PROMPT_KINDS).run(Forgetful(moving), moving))
     assert [(row.setting, row.step) for row in rows] == [
         ("mask", None),
         ("box", None),
@@ -65,15 +71,15 @@ def test_repeating_a_moving_square_counted_by_hand(moving):
 
 def test_rows_keep_the_worst_frames_to_look_at(moving):
     [row] = SemiSupervised(frames="all").run(BASELINES["repeat"], moving)
-    assert sorted(shot.frame for shot in row.shots) == [4, 5]
-    assert (rle.decode(row.shots[0].answer) == (square(4) > 0)).all()
+    assert sorted(shot.frame for shot in row.worst) == [4, 5]
+    assert (rle.decode(row.worst[0].answer) == (square(4) > 0)).all()
 
 
 def test_an_object_is_given_on_the_frame_that_first_shows_it_and_scored_from_there(tmp_path):
     for frame in range(6):
         write_frame(tmp_path / "a/frames" / f"{frame}.png")
         write_labels(tmp_path / "a/masks" / f"{frame}.png", square(4) | (square(20, 2) if frame >= 3 else 0))
-    [clip] = clips(tmp_path)
+    [clip] = find_clips(tmp_path)
     subject = Forgetful(clip)
     first, second = SemiSupervised().run(subject, clip)
     assert [(frame, id) for frame, id, _ in subject.prompts] == [(0, 1), (3, 2)]
@@ -87,7 +93,7 @@ def test_in_label_maps_a_pixel_belongs_to_one_object(tmp_path):
     for frame in range(3):
         write_frame(tmp_path / "a/frames" / f"{frame}.png")
         write_labels(tmp_path / "a/masks" / f"{frame}.png", labels)
-    [clip] = clips(tmp_path)
+    [clip] = find_clips(tmp_path)
 
     class Greedy(Forgetful):
         def _masks(self, frame, ids):
@@ -100,8 +106,8 @@ def test_in_label_maps_a_pixel_belongs_to_one_object(tmp_path):
     rows = list(SemiSupervised().run(subject, clip))
     assert [row.scores["J&F"] for row in rows] == [1.0, 1.0]
     [masks, *_] = subject.propagate()
-    assert (answers_of(masks, [2], exclusive=True)[2] == (labels == 2)).all()
-    assert (answers_of(masks, [2], exclusive=False)[2] == (labels > 0)).all()
+    assert (split_masks(masks, [2], exclusive=True)[2] == (labels == 2)).all()
+    assert (split_masks(masks, [2], exclusive=False)[2] == (labels > 0)).all()
 
 
 def test_online_stops_where_the_answer_is_bad_and_leaves_the_past_alone(long):
@@ -124,8 +130,8 @@ def test_online_does_not_stop_at_the_same_frame_twice(long):
 
 def test_the_worst_frame_is_the_one_with_the_lowest_j(moving):
     agreements = {0: Agreement(0.1, 0.9), 1: Agreement(0.4, 0.5), 2: Agreement(0.5, 0.1)}
-    watched = Watched(moving, 1, Forgetful(moving), corrected=[0], agreements=agreements)
-    assert watched.lowest() == 1 and watched.next_below(0.5, after=0) == 1
+    watched = InteractiveObject(moving, 1, Forgetful(moving), corrected=[0], agreements=agreements)
+    assert watched.worst_frame() == 1 and watched.next_below(0.5, after=0) == 1
 
 
 def test_offline_corrects_the_worst_frame_and_watches_all_of_it_again(long):
@@ -151,13 +157,13 @@ def test_offline_ends_when_every_frame_was_corrected(moving):
     assert rows[-1].scores["user s"] == rows[-2].scores["user s"] == rows[-3].scores["user s"]
 
 
-def left_quarter(path: Path) -> Picture:
+def left_quarter(path: Path) -> PictureSample:
     """A picture with an object on its left, and one of which nothing is seen."""
     write_frame(path)
     truth = np.zeros(SIZE, dtype=bool)
     truth[:, : SIZE[1] // 4] = True
     said = {5: rle.encode(truth), 6: rle.encode(truth & False)}
-    return Picture("set/a.png", DatasetItem("set/a.png", partial(LabelledPicture, path, said)))
+    return PictureSample("set/a.png", DatasetItem("set/a.png", partial(LabelledPicture, path, said)))
 
 
 def test_image_clicks_score_what_the_model_believes_and_what_a_person_would_pick(tmp_path):
@@ -168,7 +174,7 @@ def test_image_clicks_score_what_the_model_believes_and_what_a_person_would_pick
         (5, "3 clicks", 3),
         (5, "5 clicks", 5),
     ]
-    assert all(dict(row.scores) == {"best": 0.5, "chosen": 0.0} for row in rows)
+    assert all(dict(row.scores) == {"IoU": 0.0, "best of 3": 0.5} for row in rows)
     assert rows[0].group == "set"
 
 

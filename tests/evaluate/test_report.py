@@ -10,8 +10,8 @@ from typer.testing import CliRunner
 
 from masklet.cli.evaluate import evaluate
 from masklet.evaluate import report
-from masklet.evaluate.layouts import clips
-from masklet.evaluate.rows import Row, Shot
+from masklet.evaluate.results import ObjectResult, WorstFrame
+from masklet.evaluate.samples import find_clips
 from masklet.rle import encode
 
 from .small import write_moving_square
@@ -20,8 +20,8 @@ SQUARE = np.zeros((20, 30), dtype=bool)
 SQUARE[5:10, 5:10] = True
 
 
-def row(item, setting, step, score, object=1, shots=()):
-    return Row(item, object, setting, step, {"J&F": score, "s/frame": 0.25}, shots)
+def row(sample, setting, step, score, object=1, worst=()):
+    return ObjectResult(sample, object, setting, step, {"J&F": score, "s/frame": 0.25}, worst)
 
 
 CLICKS = [
@@ -36,23 +36,23 @@ CLICKS = [
 
 
 def test_a_line_for_each_setting_is_a_mean_over_objects():
-    lines = report.lines(CLICKS)
+    lines = report.summarize(CLICKS)
     assert [(line.label, line.objects) for line in lines] == [("mask", 3), ("1 click", 2), ("3 clicks", 2)]
-    assert [line.shown("J&F") for line in lines] == ["70.0", "30.0", "50.0"]
-    assert lines[0].shown("s/frame") == "0.25"
+    assert [line.format("J&F") for line in lines] == ["70.0", "30.0", "50.0"]
+    assert lines[0].format("s/frame") == "0.25"
 
 
 def test_in_the_groups_mean_each_clip_counts_once():
-    bear, bus, mean = report.group_lines(CLICKS, "mask")
-    assert (bear.label, bear.shown("J&F")) == ("bear", "90.0")
-    assert (bus.label, bus.objects, bus.shown("J&F")) == ("bus", 2, "60.0")
-    assert (mean.label, mean.objects, mean.shown("J&F")) == ("mean of 2", 3, "75.0")
+    bear, bus, mean = report.summarize_groups(CLICKS, "mask")
+    assert (bear.label, bear.format("J&F")) == ("bear", "90.0")
+    assert (bus.label, bus.objects, bus.format("J&F")) == ("bus", 2, "60.0")
+    assert (mean.label, mean.objects, mean.format("J&F")) == ("mean of 2", 3, "75.0")
 
 
 def test_a_setting_that_is_a_curve_has_a_line_for_each_step_and_their_mean():
     rows = [row("bear", "online", step, score) for step, score in ((1, 0.5), (2, 0.7))]
-    lines = report.lines(rows)
-    assert [(line.label, line.shown("J&F")) for line in lines] == [
+    lines = report.summarize(rows)
+    assert [(line.label, line.format("J&F")) for line in lines] == [
         ("online, step 1", "50.0"),
         ("online, step 2", "70.0"),
         ("online, mean", "60.0"),
@@ -61,19 +61,21 @@ def test_a_setting_that_is_a_curve_has_a_line_for_each_step_and_their_mean():
 
 
 def test_the_curve_leaves_out_what_has_no_step():
-    assert report.curve(CLICKS, "J&F") == [(1, pytest.approx(0.3)), (3, pytest.approx(0.5))]
+    assert report.mean_curve(CLICKS, "J&F") == [(1, pytest.approx(0.3)), (3, pytest.approx(0.5))]
 
 
 def test_the_worst_frames_take_turns_among_clips():
-    def shots(*scores):
-        return tuple(Shot(frame, score, encode(SQUARE), encode(SQUARE)) for frame, score in enumerate(scores))
+    def frames(*scores):
+        return tuple(
+            WorstFrame(frame, score, encode(SQUARE), encode(SQUARE)) for frame, score in enumerate(scores)
+        )
 
     rows = [
-        row("bear", "mask", None, 0.1, shots=shots(0.1, 0.2)),
-        row("bus", "mask", None, 0.5, shots=shots(0.5)),
+        row("bear", "mask", None, 0.1, worst=frames(0.1, 0.2)),
+        row("bus", "mask", None, 0.5, worst=frames(0.5)),
     ]
-    repeated = [*rows, row("bear", "box", None, 0.1, shots=shots(0.3))]
-    assert [(row.item, shot.score) for row, shot in report.worst(repeated)] == [
+    repeated = [*rows, row("bear", "box", None, 0.1, worst=frames(0.3))]
+    assert [(result.sample, worst.score) for result, worst in report.worst_frames(repeated)] == [
         ("bear", 0.1),
         ("bus", 0.5),
         ("bear", 0.2),
@@ -82,7 +84,7 @@ def test_the_worst_frames_take_turns_among_clips():
 
 def test_painting_tells_hits_from_misses_and_excess():
     black = np.zeros((20, 30, 3), dtype=np.uint8)
-    image = report.painted(black, SQUARE, np.roll(SQUARE, 2, axis=1))
+    image = report.paint_errors(black, SQUARE, np.roll(SQUARE, 2, axis=1))
     hit, missed, exceeded, background = image[7, 8], image[7, 5], image[7, 11], image[0, 0]
     assert [int(each.argmax()) for each in (hit, missed, exceeded)] == [1, 2, 0]
     assert not background.any()
@@ -98,10 +100,10 @@ def test_the_command_writes_table_json_and_page(tmp_path):
     )
     assert shown.exit_code == 0 and "J&F" in shown.output and "3 clicks" in shown.output
     said = json.loads((tmp_path / "out/result.json").read_text())
-    assert set(said["means"]) == {"mask", "3 clicks"} and len(said["rows"]) == 2
+    assert set(said["means"]) == {"mask", "3 clicks"} and len(said["results"]) == 2
     page = (tmp_path / "out/report.html").read_text()
     assert "moving" in page and page.count('<img src="data:image/jpeg;base64,') >= 2
-    assert f"{100 * said['means']['mask']['J&F']:.1f}" in page and "s/frame as they are" in page
+    assert f"{100 * said['means']['mask']['J&F']:.1f}" in page and "s/frame in units" in page
     assert ": moving, frame " in page and "one by one" not in page  # there is only one
 
 
@@ -114,11 +116,12 @@ def test_prompts_are_not_chosen_for_protocols_that_have_their_own(tmp_path):
 
 def test_the_page_draws_a_curve_where_there_is_one(tmp_path):
     write_moving_square(tmp_path / "data")
-    [clip] = clips(tmp_path / "data")
+    [clip] = find_clips(tmp_path / "data")
     report.write_page(
         tmp_path / "page.html",
-        report.page_template(),
+        report.load_template(),
         "<clicks>",
+        "masklet evaluate video <clips>",
         CLICKS,
         axis="clicks",
         headline=["J&F"],
@@ -126,20 +129,22 @@ def test_the_page_draws_a_curve_where_there_is_one(tmp_path):
     )
     page = (tmp_path / "page.html").read_text()
     assert "<polyline" in page and "J&amp;F over clicks" in page
-    assert "&lt;clicks&gt;" in page and "<clicks>" not in page
+    assert (
+        "masklet evaluate video &lt;clips&gt;" in page and "&lt;clicks&gt;" in page and "<clicks>" not in page
+    )
 
 
 def test_the_table_fits_a_terminal():
     console = Console(width=100, record=True, file=None)
-    console.print(report.table("title", report.lines(CLICKS)))
+    console.print(report.make_table("title", report.summarize(CLICKS)))
     assert "3 clicks" in console.export_text()
 
 
 def test_a_small_object_is_shown_from_near():
     region = np.zeros((200, 400), dtype=bool)
     region[10:30, 300:320] = True  # a tenth of the height
-    rows, columns = report.near(region)
+    rows, columns = report.crop_around(region)
     assert (rows, columns) == (slice(0, 60), slice(249, 369))
     assert region[rows, columns].sum() == region.sum()
-    assert region[report.near(np.ones_like(region))].shape == region.shape
-    assert region[report.near(np.zeros_like(region))].shape == region.shape
+    assert region[report.crop_around(np.ones_like(region))].shape == region.shape
+    assert region[report.crop_around(np.zeros_like(region))].shape == region.shape

@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 
 from masklet.errors import MaskletError
-from masklet.evaluate.layouts import clips
-from masklet.evaluate.runner import Named, Run
-from masklet.evaluate.semi_supervised import SemiSupervised
+from masklet.evaluate.runner import Evaluation, PredictorSpec
+from masklet.evaluate.samples import find_clips
+from masklet.evaluate.video_protocols import SemiSupervised
 
 from .small import square, write_frame, write_labels, write_moving_square
 
-REPEAT = Named("repeat")
+REPEAT = PredictorSpec("repeat")
 
 
 @pytest.fixture
@@ -39,41 +39,41 @@ class Counting(SemiSupervised):
 
 
 def run_of(root, **changes):
-    settings = {"measurement": SemiSupervised(), "open": REPEAT, "data": "data", "out": root / "out"}
-    return Run(**settings | changes)
+    settings = {"protocol": SemiSupervised(), "predictor": REPEAT, "data": "data", "out": root / "out"}
+    return Evaluation(**settings | changes)
 
 
 def test_one_bad_item_is_named_and_the_others_are_kept(three, tmp_path):
     done = []
-    with pytest.raises(MaskletError, match=r"1 of 3 could not be measured. b: .*00003"):
-        run_of(tmp_path).rows(clips(three), done=done.append)
+    with pytest.raises(MaskletError, match=r"1 of 3 could not be evaluated. b: .*00003"):
+        run_of(tmp_path).run(find_clips(three), on_done=done.append)
     assert done == ["a", "b", "c"]
     assert sorted(file.name for file in (tmp_path / "out/items").iterdir()) == ["a.json", "c.json"]
 
 
 def test_a_killed_run_measures_only_what_is_left(three, tmp_path):
-    items, marks = [clip for clip in clips(three) if clip.name != "b"], tmp_path / "marks"
-    run = run_of(tmp_path, measurement=Counting(marks=marks))
-    first = run.rows(items)
+    items, marks = [clip for clip in find_clips(three) if clip.name != "b"], tmp_path / "marks"
+    run = run_of(tmp_path, protocol=Counting(marks=marks))
+    first = run.run(items)
     (tmp_path / "out/items/c.json").unlink()
-    again = run.rows(items)
+    again = run.run(items)
     assert marks.read_text() == "acc"
     assert [row.scores["J"] for row in again] == [row.scores["J"] for row in first]
-    assert [row.item for row in again] == ["a", "c"]
+    assert [row.sample for row in again] == ["a", "c"]
 
 
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"measurement": SemiSupervised(frames="all")}, "its protocol is"),
-        ({"open": Named("flow")}, "its subject is repeat, this one's is flow"),
+        ({"protocol": SemiSupervised(frames="all")}, "its protocol is"),
+        ({"predictor": PredictorSpec("flow")}, "its predictor is repeat, this one's is flow"),
         ({"data": "elsewhere"}, "its data is data"),
     ],
 )
 def test_results_of_two_runs_are_not_mixed(three, tmp_path, changes, says):
-    run_of(tmp_path).rows(clips(three)[:1])
+    run_of(tmp_path).run(find_clips(three)[:1])
     with pytest.raises(MaskletError, match=says):
-        run_of(tmp_path, **changes).rows(clips(three)[:1])
+        run_of(tmp_path, **changes).run(find_clips(three)[:1])
 
 
 def test_a_benchmark_without_hidden_truth_is_refused(tmp_path):
@@ -81,16 +81,16 @@ def test_a_benchmark_without_hidden_truth_is_refused(tmp_path):
         write_frame(tmp_path / f"data/a/frames/{frame}.png")
     write_labels(tmp_path / "data/a/masks/0.png", square(4))
     with pytest.raises(MaskletError, match="nothing to score"):
-        run_of(tmp_path).rows(clips(tmp_path / "data"))
+        run_of(tmp_path).run(find_clips(tmp_path / "data"))
 
 
 @pytest.mark.slow
 def test_processes_give_the_same_rows_in_the_same_order(three, tmp_path):
-    items = [clip for clip in clips(three) if clip.name != "b"]
-    alone = run_of(tmp_path).rows(items)
-    together = run_of(tmp_path, out=tmp_path / "jobs").rows(items, jobs=2)
-    assert [(row.item, row.scores["J&F"]) for row in together] == [
-        (row.item, row.scores["J&F"]) for row in alone
+    items = [clip for clip in find_clips(three) if clip.name != "b"]
+    alone = run_of(tmp_path).run(items)
+    together = run_of(tmp_path, out=tmp_path / "jobs").run(items, jobs=2)
+    assert [(row.sample, row.scores["J&F"]) for row in together] == [
+        (row.sample, row.scores["J&F"]) for row in alone
     ]
-    with pytest.raises(MaskletError, match=r"1 of 3 could not be measured. b: "):
-        run_of(tmp_path, out=tmp_path / "jobs").rows(clips(three), jobs=2)
+    with pytest.raises(MaskletError, match=r"1 of 3 could not be evaluated. b: "):
+        run_of(tmp_path, out=tmp_path / "jobs").run(find_clips(three), jobs=2)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -10,20 +12,23 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from masklet.cli.compare import compare
+from masklet.cli.network import Setting
 
 if TYPE_CHECKING:
-    from masklet.evaluate.runner import Item, Measurement
+    from masklet.evaluate.runner import EvaluationProtocol
+    from masklet.evaluate.samples import Sample
 
 
-class Rules(StrEnum):
+class ProtocolName(StrEnum):
     video = "video"
     offline = "offline"
     online = "online"
     image = "image"
+    noc = "noc"
     policies = "policies"
 
 
-class Given(StrEnum):
+class PromptName(StrEnum):
     mask = "mask"
     box = "box"
     click = "1 click"
@@ -31,49 +36,49 @@ class Given(StrEnum):
     five = "5 clicks"
 
 
-class Counted(StrEnum):
+class CountedFrames(StrEnum):
     inner = "inner"
     all = "all"
 
 
 def evaluate(
     protocol: Annotated[
-        Rules,
+        ProtocolName,
         typer.Argument(
-            help="video: follow what the first frame gives (J&F). offline, online: the paper's interactive "
-            "protocols. image: mIoU after clicks and from a box. policies: as video, by every memory policy, "
-            "and on three composed suites too."
+            help="video: track from a prompt on the first frame (J&F). offline, online: the paper's "
+            "interactive protocols. image: IoU after 1, 3 and 5 clicks and from a box, and the error of the "
+            "predicted IoU. noc: the number of clicks to reach IoU 85 and 90 %. policies: as video, with "
+            "every memory policy, and on three synthetic suites too."
         ),
     ],
     data: Annotated[
         Path,
         typer.Argument(
-            help="A folder as DAVIS, MOSE, YouTube-VOS, LVOS or SA-V lay it out, or NAME/frames beside "
-            "NAME/masks; for image whatever training reads."
+            help="A folder in the layout of DAVIS, MOSE, YouTube-VOS, LVOS or SA-V, or NAME/frames beside "
+            "NAME/masks; for image and noc any data set that training reads."
         ),
     ],
-    out: Annotated[
-        Path, typer.Option(help="Takes the results; the same folder again continues a killed run.")
-    ],
+    out: Annotated[Path, typer.Option(help="Folder for the results; the same folder resumes a killed run.")],
     model: Annotated[
         str, typer.Option(help="A model's name, path or hub id; or a baseline: repeat, flow, grabcut.")
     ] = "nano",
     given: Annotated[
-        list[Given] | None, typer.Option(help="video: what the first frame gives; may be repeated.")
+        list[PromptName] | None, typer.Option(help="video: the prompt on the first frame; may be repeated.")
     ] = None,
     frames: Annotated[
-        Counted,
+        CountedFrames,
         typer.Option(help="video: inner leaves out the first and last annotated frame, as DAVIS does."),
-    ] = Counted.inner,
+    ] = CountedFrames.inner,
     policy: Annotated[
         str, typer.Option(help="The memory policy: recency, gated, samurai, dam4sam or long.")
     ] = "recency",
-    cuts: Annotated[bool, typer.Option(help="Watch for scene cuts.")] = False,
-    closer: Annotated[
+    cuts: Annotated[bool, typer.Option(help="Detect scene cuts.")] = False,
+    zoom: Annotated[
         bool | None,
         typer.Option(
+            "--zoom/--no-zoom",
             "--closer/--no-closer",
-            help="Look again, from close up, at what is small; by default nano does.",
+            help="Segment small objects in a window around them; by default nano does.",
         ),
     ] = None,
     names: Annotated[
@@ -83,65 +88,77 @@ def evaluate(
     jobs: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps.")] = None,
     dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16.")] = "float32",
+    setting: Annotated[
+        Setting,
+        typer.Option(help="On CPUs balanced and fast round, and are faster: masklet models --explain."),
+    ] = Setting.exact,
 ) -> None:
     """Measure a model or a baseline on a benchmark: a table, OUT/result.json and OUT/report.html."""
     from rich.console import Console
     from rich.progress import Progress
 
-    from masklet.evaluate import layouts, report
-    from masklet.evaluate.runner import Named, Run
+    from masklet.evaluate import report, samples
+    from masklet.evaluate.runner import Evaluation, PredictorSpec
     from masklet.tracking.policies import find_policy
 
     find_policy(policy)
-    if given and protocol is not Rules.video:
-        raise typer.BadParameter(f"{protocol} gives its own prompts; --given is for video.")
-    if protocol is Rules.policies:
+    if given and protocol is not ProtocolName.video:
+        raise typer.BadParameter(f"{protocol} has its own prompts; --given is for video.")
+    listed = None if names is None else samples.read_names(names)
+    command = shlex.join(["masklet", *sys.argv[1:]])
+    spec = PredictorSpec(model, device, dtype, policy, cuts, zoom, setting.value)
+    if protocol is ProtocolName.policies:
         if cuts or policy != "recency":
-            raise typer.BadParameter("policies compares them all: leave --policy and --cuts out.")
-        compare(data, None if names is None else layouts.listed(names), out, model, jobs, device, dtype)
+            raise typer.BadParameter("policies compares all of them: leave out --policy and --cuts.")
+        compare(data, listed, out, spec, jobs, command)
         return
-    template = report.page_template()
-    measurement = _measurement(protocol, given or [Given.mask], frames)
-    read = layouts.pictures if protocol is Rules.image else layouts.clips
-    items: Sequence[Item] = read(data, None if names is None else layouts.listed(names))
-    run = Run(measurement, Named(model, device, dtype, policy, cuts, closer), str(data.resolve()), out)
+    template = report.load_template()
+    rules = _make_protocol(protocol, given or [PromptName.mask], frames)
+    on_pictures = protocol in (ProtocolName.image, ProtocolName.noc)
+    find = samples.find_pictures if on_pictures else samples.find_clips
+    items: Sequence[Sample] = find(data, listed)
+    evaluation = Evaluation(rules, spec, str(data.resolve()), out)
 
     console = Console()
     with Progress(console=console) as progress:
         task = progress.add_task(f"{protocol}, {model}", total=len(items))
-        rows = run.rows(items, jobs, lambda name: progress.update(task, track_frame=1, description=name))
+        results = evaluation.run(items, jobs, lambda name: progress.update(task, advance=1, description=name))
 
     title = f"{protocol}: {model} on {data.name}"
-    if len(settings := list(dict.fromkeys(row.setting for row in rows))) == 1 or protocol is Rules.image:
-        console.print(report.table("one by one", report.group_lines(rows, settings[0])))
-    console.print(report.table(title, report.lines(rows)))
-    report.write_json(out / "result.json", title, rows)
-    pictures = {item.name: item for item in items}
+    if len(settings := list(dict.fromkeys(result.setting for result in results))) == 1 or on_pictures:
+        console.print(report.make_table("one by one", report.summarize_groups(results, settings[0])))
+    console.print(report.make_table(title, report.summarize(results)))
+    report.write_json(out / "result.json", title, command, results)
+    by_name = {item.name: item for item in items}
     report.write_page(
         out / "report.html",
         template,
         title,
-        rows,
-        axis=measurement.axis,
-        headline=measurement.headline,
-        picture=lambda name, frame: pictures[name].picture(frame),
+        command,
+        results,
+        axis=rules.axis,
+        headline=rules.headline,
+        picture=lambda name, frame: by_name[name].picture(frame),
     )
     console.print(f"{out / 'result.json'}\n{out / 'report.html'}")
 
 
-def _measurement(protocol: Rules, given: list[Given], frames: Counted) -> Measurement[Any]:
-    from masklet.evaluate.image_clicks import ImageClicks
-    from masklet.evaluate.interactive import Offline, Online
-    from masklet.evaluate.semi_supervised import SemiSupervised
+def _make_protocol(
+    protocol: ProtocolName, given: list[PromptName], frames: CountedFrames
+) -> EvaluationProtocol[Any]:
+    from masklet.evaluate.image_protocols import ClicksToTarget, ImageClicks
+    from masklet.evaluate.video_protocols import Offline, Online, SemiSupervised
 
     match protocol:
-        case Rules.video:
-            return SemiSupervised(tuple(each.value for each in given), frames.value)
-        case Rules.offline:
+        case ProtocolName.video:
+            return SemiSupervised(tuple(prompt.value for prompt in given), frames.value)
+        case ProtocolName.offline:
             return Offline()
-        case Rules.online:
+        case ProtocolName.online:
             return Online()
-        case Rules.image:
+        case ProtocolName.image:
             return ImageClicks()
-        case Rules.policies:
+        case ProtocolName.noc:
+            return ClicksToTarget()
+        case ProtocolName.policies:
             raise AssertionError("policies are compared by `compare`")

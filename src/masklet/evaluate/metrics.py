@@ -1,13 +1,15 @@
-"""How well masks agree: J (region), F (boundary), and which frames count. Knows nothing of models or files.
+"""How well masks agree: J (region), F (boundary), identity switches, and which frames count.
+
+Knows nothing of models or files.
 
 The definitions are those of davis2017-evaluation and of SA-V's evaluator, to the last pixel;
-`docs/evaluation.md` says how that was checked. Scores lie between 0 and 1. Masks are bool (H, W); pixels that
-a data set leaves undecided are cleared in both masks before they come here.
+`docs/evaluation.md` says how that was checked. Scores lie between 0 and 1. Masks are bool (H, W), and pixels
+that a data set leaves undecided are cleared in both masks beforehand.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -18,12 +20,15 @@ from masklet.errors import MediaError
 
 TOLERANCE = 0.008  # of the image's diagonal: how far apart two boundaries may lie and still match
 
-Frames = Literal["inner", "all"]
+SAME_OBJECT_J = 0.5  # an answer is on an object from this J on
+RETURN_FRAMES = 10  # annotated frames within which a returning object must be found
+
+ScoredFrames = Literal["inner", "all"]
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """J and F of one mask, or their means over many."""
+    """J and F of a mask, or their means over several masks."""
 
     j: float
     f: float
@@ -34,15 +39,15 @@ class Agreement:
 
     @staticmethod
     def mean(agreements: Iterable[Agreement]) -> Agreement:
-        """J and F averaged each by itself; ValueError when there is nothing to average."""
-        pairs = [(each.j, each.f) for each in agreements]
+        """The means of J and of F; ValueError when there is nothing to average."""
+        pairs = [(agreement.j, agreement.f) for agreement in agreements]
         if not pairs:
             raise ValueError("there is nothing to average")
         j, f = np.mean(pairs, axis=0)
         return Agreement(float(j), float(f))
 
 
-def agree(truth: np.ndarray, mask: np.ndarray) -> Agreement:
+def measure_agreement(truth: np.ndarray, mask: np.ndarray) -> Agreement:
     """J and F of one mask."""
     return Agreement(jaccard(truth, mask), boundary_f(truth, mask))
 
@@ -58,7 +63,7 @@ def boundary_f(truth: np.ndarray, mask: np.ndarray) -> float:
     """F, the harmonic mean of boundary precision and boundary recall.
 
     A boundary pixel matches when the other boundary passes within TOLERANCE of the image's diagonal, rounded
-    up to whole pixels. Matches are counted on each side by itself, not paired one to one. F is 1 when both
+    up to whole pixels. Matches are counted for each side separately, not paired one to one. F is 1 when both
     boundaries are empty and 0 when one of them is; a mask that fills the whole image has no boundary.
     """
     _check_sizes(truth, mask)
@@ -87,7 +92,7 @@ def boundary(mask: np.ndarray) -> np.ndarray:
 def _near(edge: np.ndarray, radius: int) -> np.ndarray:
     """Pixels within a radius of an edge: dilation by a disk, at a cost that does not grow with it."""
     distance = cv2.distanceTransform((~edge).view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    # Squared distances are whole numbers, so half of one tells "within" from "beyond" whatever the rounding.
+    # Squared distances are whole numbers, so one half separates "within" from "beyond" despite rounding.
     return distance * distance < radius * radius + 0.5
 
 
@@ -105,7 +110,7 @@ def _check_sizes(truth: np.ndarray, mask: np.ndarray) -> None:
         )
 
 
-def scored_frames(annotated: Sequence[int], which: Frames) -> list[int]:
+def scored_frames(annotated: Sequence[int], which: ScoredFrames) -> list[int]:
     """The annotated frames that count.
 
     inner : all but the first and the last annotated frame, the rule of DAVIS 2016 and 2017 and of SA-V
@@ -116,25 +121,78 @@ def scored_frames(annotated: Sequence[int], which: Frames) -> list[int]:
 
 
 @dataclass
-class Tally:
+class ObjectScore:
     """One object's agreement over a clip; its scored frames are added in order.
 
     As in SA-V's evaluator the object counts from the first frame on which the truth or the answer shows it:
-    the frames before would be full marks for nothing.
+    the empty frames before would all score 1.
     """
 
     frames: dict[int, Agreement] = field(default_factory=dict)
-    exists: bool = False  # the truth has shown it
+    exists: bool = False  # in the truth of a scored frame
 
     def add(self, frame: int, truth: np.ndarray, mask: np.ndarray) -> Agreement | None:
         """Score a frame; None when it does not count."""
-        shown = bool(truth.any())
-        self.exists |= shown
-        if not (self.frames or shown or mask.any()):
+        visible = bool(truth.any())
+        self.exists |= visible
+        if not (self.frames or visible or mask.any()):
             return None
-        self.frames[frame] = agree(truth, mask)
+        self.frames[frame] = measure_agreement(truth, mask)
         return self.frames[frame]
 
     def mean(self) -> Agreement | None:
         """Over the frames that count; None when the truth never showed the object on a scored frame."""
         return Agreement.mean(self.frames.values()) if self.exists else None
+
+
+@dataclass
+class IdentityScore:
+    """Whether an answer stays with its object: how often it switches to another, and whether it comes back.
+
+    The annotated frames of a clip are added in order.
+
+    on : the object that the answer is on, or was on last
+    returns, found : how often the object came back after a frame without it, and was found in time
+    waiting : frames left to find the object after its last return; None where there is nothing to find
+    """
+
+    id: int
+    on: int | None = None
+    switches: int = 0
+    returns: int = 0
+    found: int = 0
+    visible_before: bool | None = None  # on the previous frame; None before the object first appears
+    waiting: int | None = None
+
+    def add(self, truths: Mapping[int, np.ndarray], answer: np.ndarray) -> None:
+        """Add the next annotated frame.
+
+        truths : every object's mask, by id
+        """
+        self._count_switch(truths, answer)
+        visible = self.id in truths and bool(truths[self.id].any())
+        if visible and self.visible_before is False:
+            self.returns, self.waiting = self.returns + 1, RETURN_FRAMES
+        if visible and self.waiting is not None:
+            hit = jaccard(truths[self.id], answer) >= SAME_OBJECT_J
+            self.found += hit
+            self.waiting = None if hit or self.waiting == 1 else self.waiting - 1
+        if visible:
+            self.visible_before = True
+        else:
+            self.waiting = None
+            self.visible_before = None if self.visible_before is None else False
+
+    def _count_switch(self, truths: Mapping[int, np.ndarray], answer: np.ndarray) -> None:
+        overlaps = {id: jaccard(truth, answer) for id, truth in truths.items() if truth.any()}
+        nearest = max(overlaps, key=overlaps.__getitem__, default=self.id)
+        if overlaps.get(nearest, 0.0) >= SAME_OBJECT_J:
+            # An answer that starts on the wrong object counts as a switch.
+            self.switches += nearest != (self.id if self.on is None else self.on)
+            self.on = nearest
+
+    @property
+    def scores(self) -> dict[str, float]:
+        """`switches`, and the fraction of returns that were `re-found`, where there were any."""
+        scores = {"switches": float(self.switches)}
+        return scores | ({"re-found": self.found / self.returns} if self.returns else {})

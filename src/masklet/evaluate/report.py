@@ -1,4 +1,4 @@
-"""What is shown of a run: a table for the terminal, a JSON file, a page with a curve and the worst frames."""
+"""The report of an evaluation: a table for the terminal, a JSON file, and a page with the worst frames."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from rich.table import Table
 from masklet import rle
 from masklet.boxes import tight_box
 from masklet.errors import MissingExtra
-from masklet.evaluate.rows import Row, Shot
+from masklet.evaluate.results import ObjectResult, WorstFrame
 from masklet.files import atomic_write
 from masklet.media import paint_masks
 
 if TYPE_CHECKING:
     from jinja2 import Template
 
-PLAIN = ("switches", "s/frame", "user s")  # scores that are no shares of one
-PICTURED = 12
+NOT_PERCENT = ("switches", "s/frame", "user s", "NoC@85", "NoC@90")  # scores in units of their own
+PICTURES = 12
 PICTURE_WIDTH = 400
-SMALLEST_SHOWN = 0.05  # of a side: what is smaller is not enlarged further
+SMALLEST_REGION = 0.05  # of a side; smaller regions are not enlarged further
 MISSED, EXCEEDED, HIT = (30, 144, 255), (255, 80, 60), (60, 200, 90)
 
 
 @dataclass(frozen=True)
-class Line:
+class TableRow:
     """Mean scores over some objects."""
 
     label: str
@@ -40,77 +40,84 @@ class Line:
     scores: dict[str, float]
 
     @classmethod
-    def over(cls, label: str, rows: Sequence[Row]) -> Line:
-        scores = _means([row.scores for row in rows])
-        return cls(label, len({(row.item, row.object) for row in rows}), scores)
+    def over(cls, label: str, results: Sequence[ObjectResult]) -> TableRow:
+        scores = _mean_scores([result.scores for result in results])
+        return cls(label, len({(result.sample, result.object) for result in results}), scores)
 
-    def shown(self, name: str) -> str:
+    def format(self, name: str) -> str:
         value = self.scores.get(name)
         if value is None:
             return ""
-        return f"{value:.2f}" if name in PLAIN else f"{100 * value:.1f}"
+        return f"{value:.2f}" if name in NOT_PERCENT else f"{100 * value:.1f}"
 
 
-def lines(rows: Sequence[Row]) -> list[Line]:
-    """A line for each setting; for one that is a curve by itself a line for each step, and their mean."""
-    found = []
-    for setting, of_setting in _grouped(rows, lambda row: row.setting).items():
-        steps = _grouped(of_setting, lambda row: str(row.step))
+def summarize(results: Sequence[ObjectResult]) -> list[TableRow]:
+    """A row for each setting; for a setting with steps a row for each step, and their mean."""
+    rows = []
+    for setting, of_setting in _group(results, lambda result: result.setting).items():
+        steps = _group(of_setting, lambda result: str(result.step))
         if len(steps) > 1:
-            found += [Line.over(f"{setting}, step {step}", each) for step, each in steps.items()]
-        found.append(Line.over(f"{setting}, mean" if len(steps) > 1 else setting, of_setting))
-    return found
+            rows += [TableRow.over(f"{setting}, step {step}", of_step) for step, of_step in steps.items()]
+        rows.append(TableRow.over(f"{setting}, mean" if len(steps) > 1 else setting, of_setting))
+    return rows
 
 
-def group_lines(rows: Sequence[Row], setting: str) -> list[Line]:
-    """A line for each clip, or set of pictures; and their mean, in which each counts once."""
-    groups = _grouped([row for row in rows if row.setting == setting], lambda row: row.group)
-    found = [Line.over(group, each) for group, each in groups.items()]
-    means = _means([line.scores for line in found])
-    return [*found, Line(f"mean of {len(found)}", sum(line.objects for line in found), means)]
+def summarize_groups(results: Sequence[ObjectResult], setting: str) -> list[TableRow]:
+    """A row for each clip, or set of pictures; and their mean, in which each counts once."""
+    groups = _group([result for result in results if result.setting == setting], lambda result: result.group)
+    rows = [TableRow.over(group, of_group) for group, of_group in groups.items()]
+    means = _mean_scores([row.scores for row in rows])
+    return [*rows, TableRow(f"mean of {len(rows)}", sum(row.objects for row in rows), means)]
 
 
-def _means(scores: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """Each score's mean over those that have it."""
-    names = dict.fromkeys(name for each in scores for name in each)
-    return {name: float(np.mean([each[name] for each in scores if name in each])) for name in names}
+def _mean_scores(scores: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Each score's mean over the objects that have it."""
+    names = dict.fromkeys(name for of_object in scores for name in of_object)
+    return {
+        name: float(np.mean([of_object[name] for of_object in scores if name in of_object])) for name in names
+    }
 
 
-def curve(rows: Sequence[Row], name: str) -> list[tuple[int, float]]:
+def mean_curve(results: Sequence[ObjectResult], name: str) -> list[tuple[int, float]]:
     """A score's mean at each step."""
     steps = defaultdict(list)
-    for row in rows:
-        if row.step is not None:
-            steps[row.step].append(row.scores[name])
+    for result in results:
+        if result.step is not None and name in result.scores:
+            steps[result.step].append(result.scores[name])
     return [(step, float(np.mean(values))) for step, values in sorted(steps.items())]
 
 
-def table(title: str, lines: Iterable[Line]) -> Table:
-    """Lines for the terminal, scores in percent."""
-    lines = list(lines)
-    names = list(dict.fromkeys(name for line in lines for name in line.scores))
-    shown = Table(title=title, title_justify="left")
-    shown.add_column()
+def make_table(title: str, rows: Iterable[TableRow]) -> Table:
+    """Rows for the terminal, scores in percent."""
+    rows = list(rows)
+    names = list(dict.fromkeys(name for row in rows for name in row.scores))
+    table = Table(title=title, title_justify="left")
+    table.add_column()
     for name in ("objects", *names):
-        shown.add_column(name, justify="right")
-    for line in lines:
-        shown.add_row(line.label, str(line.objects), *(line.shown(name) for name in names))
-    return shown
+        table.add_column(name, justify="right")
+    for row in rows:
+        table.add_row(row.label, str(row.objects), *(row.format(name) for name in names))
+    return table
 
 
-def write_json(path: Path, title: str, rows: Sequence[Row]) -> None:
-    """Means and rows; the pictured masks stay in the items' own files."""
-    said = {
+def write_json(path: Path, title: str, command: str, results: Sequence[ObjectResult]) -> None:
+    """Write means and results, without the masks of worst frames.
+
+    command : the command that made the report
+    """
+    fields = [result.to_json() for result in results]
+    content = {
         "title": title,
-        "means": {line.label: {"objects": line.objects, **line.scores} for line in lines(rows)},
-        "rows": [{name: value for name, value in row.to_json().items() if name != "shots"} for row in rows],
+        "command": command,
+        "means": {row.label: {"objects": row.objects, **row.scores} for row in summarize(results)},
+        "results": [{name: of[name] for name in of if name != "worst"} for of in fields],
     }
     with atomic_write(path) as part:
-        part.write_text(json.dumps(said, indent=1))
+        part.write_text(json.dumps(content, indent=1))
 
 
-def page_template() -> Template:
-    """The page's layout; asked for before a long run, so that a missing package does not come as its end."""
+def load_template() -> Template:
+    """The page's template. Load it before a long run, so that a missing package shows at once."""
     try:
         from jinja2 import Environment, PackageLoader
     except ImportError as error:
@@ -124,69 +131,78 @@ def write_page(
     path: Path,
     template: Template,
     title: str,
-    rows: Sequence[Row],
+    command: str,
+    results: Sequence[ObjectResult],
     *,
     axis: str,
     headline: Sequence[str],
     picture: Callable[[str, int], np.ndarray],
 ) -> None:
-    """One HTML file that needs nothing beside it.
+    """Write one HTML file that needs no other files.
 
-    picture : from an item's name and a frame to the image, (H, W, 3) uint8
+    command : the command that made the report
+    picture : from a sample's name and a frame to the image, (H, W, 3) uint8
     """
-    settings, groups = list(_grouped(rows, lambda row: row.setting)), {row.group for row in rows}
+    settings = list(_group(results, lambda result: result.setting))
+    groups = {result.group for result in results}
     text = template.render(
         title=title,
-        lines=lines(rows),
-        plain=[name for name in PLAIN if any(name in row.scores for row in rows)],
-        groups={setting: group_lines(rows, setting) for setting in settings} if len(groups) > 1 else {},
+        command=command,
+        rows=summarize(results),
+        not_percent=[name for name in NOT_PERCENT if any(name in result.scores for result in results)],
+        groups={setting: summarize_groups(results, setting) for setting in settings}
+        if len(groups) > 1
+        else {},
         axis=axis,
-        curves={name: curve(rows, name) for name in headline},
-        worst=[_pictured(row, shot, picture) for row, shot in worst(rows)],
+        curves={name: mean_curve(results, name) for name in headline},
+        worst=[_paint_worst(result, worst, picture) for result, worst in worst_frames(results)],
     )
     with atomic_write(path) as part:
         part.write_text(text)
 
 
-def worst(rows: Sequence[Row]) -> list[tuple[Row, Shot]]:
-    """The worst frames, no clip or set twice before each had its turn."""
-    ranked = sorted(((row, shot) for row in rows for shot in row.shots), key=lambda pair: pair[1].score)
+def worst_frames(results: Sequence[ObjectResult]) -> list[tuple[ObjectResult, WorstFrame]]:
+    """The worst frames; a clip or set comes again only after every other had its turn."""
+    pairs = [(result, worst) for result in results for worst in result.worst]
     turns: dict[str, int] = defaultdict(int)
-    seen: set[tuple[str, int, int]] = set()
-    queued = []
-    for row, shot in ranked:
-        if (row.item, row.object, shot.frame) not in seen:
-            seen.add((row.item, row.object, shot.frame))
-            queued.append((turns[row.group], row, shot))
-            turns[row.group] += 1
-    return [(row, shot) for _, row, shot in sorted(queued, key=lambda entry: entry[0])[:PICTURED]]
+    taken: set[tuple[str, int, int]] = set()
+    queue = []
+    for result, worst in sorted(pairs, key=lambda pair: pair[1].score):
+        if (result.sample, result.object, worst.frame) not in taken:
+            taken.add((result.sample, result.object, worst.frame))
+            queue.append((turns[result.group], result, worst))
+            turns[result.group] += 1
+    return [(result, worst) for _, result, worst in sorted(queue, key=lambda entry: entry[0])[:PICTURES]]
 
 
 @dataclass(frozen=True)
-class Pictured:
+class CaptionedPicture:
     caption: str
     data: str  # of a data: URL
 
 
-def _pictured(row: Row, shot: Shot, picture: Callable[[str, int], np.ndarray]) -> Pictured:
-    truth, answer = rle.decode(shot.truth), rle.decode(shot.answer)
-    image = painted(picture(row.item, shot.frame), truth, answer)[near(truth | answer)]
+def _paint_worst(
+    result: ObjectResult, worst: WorstFrame, picture: Callable[[str, int], np.ndarray]
+) -> CaptionedPicture:
+    truth, answer = rle.decode(worst.truth), rle.decode(worst.answer)
+    painted = paint_errors(picture(result.sample, worst.frame), truth, answer)
+    image = painted[crop_around(truth | answer)]
     scale = PICTURE_WIDTH / image.shape[1]
     small = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-    _, packed = cv2.imencode(".jpg", cv2.cvtColor(small, cv2.COLOR_RGB2BGR))
-    frame = "" if "/" in row.item else f", frame {shot.frame}"  # a picture is one
-    caption = f"{100 * shot.score:.1f}: {row.item}{frame}, object {row.object}, {row.setting}"
-    return Pictured(caption, base64.b64encode(packed.tobytes()).decode("ascii"))
+    _, jpeg = cv2.imencode(".jpg", cv2.cvtColor(small, cv2.COLOR_RGB2BGR))
+    frame = "" if "/" in result.sample else f", frame {worst.frame}"  # not of pictures
+    caption = f"{100 * worst.score:.1f}: {result.sample}{frame}, object {result.object}, {result.setting}"
+    return CaptionedPicture(caption, base64.b64encode(jpeg.tobytes()).decode("ascii"))
 
 
-def near(region: np.ndarray) -> tuple[slice, slice]:
-    """The part of an image that shows a region well, in the image's proportions: thrice its size, or all."""
+def crop_around(region: np.ndarray) -> tuple[slice, slice]:
+    """The part of an image around a region, three times its size, in the image's proportions."""
     box = tight_box(region)
     if box is None:
         return slice(None), slice(None)
     x0, y0, x1, y1 = box
     height, width = region.shape
-    extent = max((y1 - y0) / height, (x1 - x0) / width, SMALLEST_SHOWN)
+    extent = max((y1 - y0) / height, (x1 - x0) / width, SMALLEST_REGION)
     sides = [min(side, round(3 * extent * side)) for side in region.shape]
     starts = [
         int(np.clip((start + stop - 1) // 2 - side // 2, 0, whole - side))
@@ -196,14 +212,16 @@ def near(region: np.ndarray) -> tuple[slice, slice]:
     return rows, columns
 
 
-def painted(image: np.ndarray, truth: np.ndarray, answer: np.ndarray) -> np.ndarray:
-    """An image with what was hit, missed and exceeded in three colours."""
+def paint_errors(image: np.ndarray, truth: np.ndarray, answer: np.ndarray) -> np.ndarray:
+    """An image with its hit, missed and exceeded pixels in three colours."""
     regions = (truth & answer, HIT), (truth & ~answer, MISSED), (answer & ~truth, EXCEEDED)
     return paint_masks(image, regions, fill=0.5, outline=0)
 
 
-def _grouped(rows: Iterable[Row], key: Callable[[Row], str]) -> dict[str, list[Row]]:
-    groups: dict[str, list[Row]] = defaultdict(list)
-    for row in rows:
-        groups[key(row)].append(row)
+def _group(
+    results: Iterable[ObjectResult], key: Callable[[ObjectResult], str]
+) -> dict[str, list[ObjectResult]]:
+    groups: dict[str, list[ObjectResult]] = defaultdict(list)
+    for result in results:
+        groups[key(result)].append(result)
     return dict(groups)

@@ -1,55 +1,47 @@
-"""Runs a protocol over a benchmark, in several processes.
+"""Evaluates a predictor by a protocol on many samples, in several processes.
 
-Each item's result is a file of its own, so a killed run continues where it was.
+Each sample's results are a file of their own, so a killed evaluation resumes where it was.
 """
 
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
-from multiprocessing import get_context
+from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar, runtime_checkable
 
 import cv2
-import numpy as np
 import torch
 
+from masklet.backends import Setting
 from masklet.checkpoint import load
 from masklet.errors import MaskletError
 from masklet.evaluate.baselines import BASELINES
-from masklet.evaluate.rows import Row
-from masklet.evaluate.subjects import Network, Subject
+from masklet.evaluate.predictors import ModelPredictor, Predictor
+from masklet.evaluate.results import ObjectResult
+from masklet.evaluate.samples import Sample
 from masklet.files import atomic_write, make_folder
 from masklet.tracking.policies import find_policy
 
-
-@runtime_checkable
-class Item(Protocol):
-    """A clip or a picture."""
-
-    @property
-    def name(self) -> str: ...
-
-    def picture(self, frame: int) -> np.ndarray: ...
-
-
-Measured = TypeVar("Measured", bound=Item)
-Measured_contra = TypeVar("Measured_contra", bound=Item, contravariant=True)
-Open = Callable[[], Subject]  # in every process; picklable and hashable
+S = TypeVar("S", bound=Sample)
+S_contra = TypeVar("S_contra", bound=Sample, contravariant=True)
+FORMAT = 2  # of the files of results
 
 
 @runtime_checkable
-class Measurement(Protocol[Measured_contra]):
-    """A protocol of evaluation: the rules, and what its report shows.
+class EvaluationProtocol(Protocol[S_contra]):
+    """The rules of an evaluation, and what its report shows.
 
-    axis : what `Row.step` counts
-    headline : the scores that stand for the whole
+    axis : the unit of `ObjectResult.step`
+    headline : the scores that summarize the protocol
     """
 
     @property
@@ -58,14 +50,14 @@ class Measurement(Protocol[Measured_contra]):
     @property
     def headline(self) -> tuple[str, ...]: ...
 
-    def run(self, subject: Subject, item: Measured_contra) -> Iterator[Row]: ...
+    def run(self, predictor: Predictor, sample: S_contra) -> Iterator[ObjectResult]: ...
 
 
 @dataclass(frozen=True)
-class Named:
-    """Opens a baseline by its name, or a model by its name, path or hub id.
+class PredictorSpec:
+    """Names a baseline, or a model by its name, path or hub id, and its options.
 
-    closer : whether it looks again, from close up, at what is small; None for as it is made
+    zoom : segment small objects in a window around them; None leaves it to the model's config
     """
 
     name: str
@@ -73,121 +65,138 @@ class Named:
     dtype: str = "float32"
     policy: str = "recency"
     cuts: bool = False
-    closer: bool | None = None
+    zoom: bool | None = None
+    setting: Setting = "exact"
 
-    def __call__(self) -> Subject:
+    def load(self) -> Predictor:
         if self.name in BASELINES:
             return BASELINES[self.name]
         find_policy(self.policy)
-        model = load(self.name, device=self.device, dtype=self.dtype)
-        if self.closer is not None:
-            model.config = replace(model.config, closer=self.closer)
-        return Network(self.name, model, self.policy, self.cuts)
+        model = load(self.name, device=self.device, dtype=self.dtype, setting=self.setting)
+        name = self.name if self.setting == "exact" else f"{self.name}, {self.setting}"
+        return ModelPredictor(name, model, self.policy, self.cuts, self.zoom)
 
 
 @dataclass(frozen=True)
-class Run(Generic[Measured]):
-    """A protocol, what it measures, and the folder that takes the results.
+class Evaluation(Generic[S]):
+    """A protocol, a predictor, and the folder that takes the results.
 
-    data : where the items come from; results of other data are not added to
+    data : where the samples come from; results on other data are not mixed with these
     """
 
-    measurement: Measurement[Measured]
-    open: Open
+    protocol: EvaluationProtocol[S]
+    predictor: PredictorSpec
     data: str
     out: Path
 
-    def rows(
-        self, items: Sequence[Measured], jobs: int = 1, done: Callable[[str], None] = lambda name: None
-    ) -> list[Row]:
-        """Measure what has no result yet; every row, in the items' order.
+    def run(
+        self, samples: Sequence[S], jobs: int = 1, on_done: Callable[[str], None] = lambda name: None
+    ) -> list[ObjectResult]:
+        """Evaluate the samples that have no results yet; returns all results, in the samples' order.
 
-        An item that fails does not stop the others: what failed, and why, is raised at the end.
+        A sample that fails does not stop the others: failures are raised together at the end.
 
-        done : is called with the name of each item that has its result
+        jobs : processes
+        on_done : is called with the name of each sample that is done
         """
-        self._claim()
-        left, problems = [], {}
-        for item in items:
-            if self._place(item.name).exists():
-                done(item.name)
+        self._check_folder()
+        pending, problems = [], {}
+        for sample in samples:
+            if self._path(sample.name).exists():
+                on_done(sample.name)
             else:
-                left.append(item)
-        for name, problem in self._apart(left, jobs) if jobs > 1 else self._here(left):
-            done(name)
+                pending.append(sample)
+        for name, problem in self._in_processes(pending, jobs) if jobs > 1 else self._in_turn(pending):
+            on_done(name)
             if problem is not None:
                 problems[name] = problem
         if problems:
-            listed = "; ".join(f"{name}: {problem}" for name, problem in problems.items())
-            raise MaskletError(f"{len(problems)} of {len(items)} could not be measured. {listed}")
-        rows = [row for item in items for row in _read(self._place(item.name))]
-        if not rows:
+            reasons = "; ".join(f"{name}: {problem}" for name, problem in problems.items())
+            raise MaskletError(f"{len(problems)} of {len(samples)} could not be evaluated. {reasons}")
+        results = [result for sample in samples for result in _read_results(self._path(sample.name))]
+        if not results:
             raise MaskletError(
                 f"{self.data} has nothing to score: no object is annotated on a frame that counts. Public "
-                "test sets show the first frame only; of what is scored, the first and the last are left out."
+                "test sets show the first frame only; the first and last annotated frames are not scored."
             )
-        return rows
+        return results
 
-    def measure(self, item: Measured) -> str | None:
-        """Measure one item and write its rows; returns what went wrong with it."""
+    def evaluate_sample(self, sample: S) -> str | None:
+        """Evaluate one sample and write its results; returns the problem, if there was one."""
         try:
-            rows = [row.to_json() for row in self.measurement.run(_subject(self.open), item)]
+            results = [result.to_json() for result in self.protocol.run(_load(self.predictor), sample)]
         except MaskletError as error:
             return str(error)
-        with atomic_write(self._place(item.name)) as part:
-            part.write_text(json.dumps(rows))
+        with atomic_write(self._path(sample.name)) as part:
+            part.write_text(json.dumps(results))
         return None
 
-    def _here(self, items: Sequence[Measured]) -> Iterator[tuple[str, str | None]]:
-        return ((item.name, self.measure(item)) for item in items)
+    def _in_turn(self, samples: Sequence[S]) -> Iterator[tuple[str, str | None]]:
+        return ((sample.name, self.evaluate_sample(sample)) for sample in samples)
 
-    def _apart(self, items: Sequence[Measured], jobs: int) -> Iterator[tuple[str, str | None]]:
+    def _in_processes(self, samples: Sequence[S], jobs: int) -> Iterator[tuple[str, str | None]]:
         threads = max(1, (os.cpu_count() or 1) // jobs)
-        pool = ProcessPoolExecutor(jobs, get_context("spawn"), _share_cores, (threads,))
+        context = multiprocessing.get_context("spawn")
+        pool = ProcessPoolExecutor(jobs, context, _prepare_worker, (threads,))
+        finished = False
         try:
-            names = {pool.submit(self.measure, item): item.name for item in items}
+            names = {pool.submit(self.evaluate_sample, sample): sample.name for sample in samples}
             for future in as_completed(names):
                 yield names[future], future.result()
+            finished = True
         except BrokenProcessPool as error:
             raise MaskletError(
-                "a process of the evaluation was killed, as happens when memory runs out. What was measured "
-                "is kept: run the same command again, with fewer jobs."
+                "a process of the evaluation was killed, as happens when memory runs out. Finished results "
+                "are saved: run the same command again, with fewer jobs."
             ) from error
         finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+            workers = [] if finished else multiprocessing.active_children()
+            pool.shutdown(wait=finished, cancel_futures=True)
+            for worker in workers:
+                worker.terminate()
 
-    def _claim(self) -> None:
-        """Refuse a folder that holds results of another run."""
+    def _check_folder(self) -> None:
+        """Refuse a folder that holds results of another evaluation."""
         path = make_folder(self.out) / "settings.json"
         ours = {
-            "protocol": repr(self.measurement),
-            "subject": _subject(self.open).identity,
+            "format": FORMAT,
+            "protocol": repr(self.protocol),
+            "predictor": _load(self.predictor).identity,
             "data": self.data,
         }
         theirs = json.loads(path.read_text()) if path.exists() else ours
         if theirs != ours:
             name = next(name for name in ours if theirs.get(name) != ours[name])
             raise MaskletError(
-                f"{self.out} holds results of another run: its {name} is {theirs.get(name)}, this one's is "
-                f"{ours[name]}. Choose another folder, or delete that one."
+                f"{self.out} holds results of another evaluation: its {name} is {theirs.get(name)}, this "
+                f"one's is {ours[name]}. Choose another folder, or delete that one."
             )
         with atomic_write(path) as part:
             part.write_text(json.dumps(ours, indent=1))
 
-    def _place(self, name: str) -> Path:
+    def _path(self, name: str) -> Path:
         return self.out / "items" / f"{name}.json"
 
 
-def _read(path: Path) -> list[Row]:
-    return [Row.from_json(said) for said in json.loads(path.read_text())]
+def _read_results(path: Path) -> list[ObjectResult]:
+    return [ObjectResult.from_json(fields) for fields in json.loads(path.read_text())]
 
 
 @cache
-def _subject(open: Open) -> Subject:
-    """One subject a process, however many items it measures."""
-    return open()
+def _load(spec: PredictorSpec) -> Predictor:
+    """One predictor per process, for all its samples."""
+    return spec.load()
 
 
-def _share_cores(threads: int) -> None:
+def _prepare_worker(threads: int) -> None:
     torch.set_num_threads(threads)
     cv2.setNumThreads(threads)
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
+
+
+def _exit_with_parent() -> None:
+    """End this process when its parent has ended, be it by SIGTERM or SIGKILL."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)

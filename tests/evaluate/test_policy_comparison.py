@@ -9,62 +9,70 @@ import pytest
 from masklet.datasets import PngVideo
 from masklet.errors import MaskletError
 from masklet.evaluate.baselines import BASELINES
-from masklet.evaluate.comparison import PLAIN, RULES, Policies, Rule, Strips, extremes, markdown
-from masklet.evaluate.layouts import clips
-from masklet.evaluate.rows import Row
-from masklet.evaluate.subjects import Network
+from masklet.evaluate.policy_comparison import (
+    RECENCY,
+    VARIANTS,
+    PolicyComparison,
+    PolicyVariant,
+    StripPainter,
+    extremes,
+    make_markdown,
+)
+from masklet.evaluate.predictors import ModelPredictor
+from masklet.evaluate.results import ObjectResult
+from masklet.evaluate.samples import find_clips
 from masklet.tracking.policies import POLICIES
 from toys import Fake
 
 from .small import write_moving_square
 
-GATED = Rule("gated")
+GATED = PolicyVariant("gated")
 
 
 @pytest.fixture
 def clip(tmp_path: Path) -> PngVideo:
     write_moving_square(tmp_path)
-    (only,) = clips(tmp_path)
+    (only,) = find_clips(tmp_path)
     return only
 
 
 def test_every_rule_gets_a_row_and_every_frame_is_encoded_once(clip: PngVideo) -> None:
     fake = Fake()
-    rows = list(Policies().run(Network("fake", fake), clip))
-    assert [row.setting for row in rows] == [rule.name for rule in RULES] == [*POLICIES, "recency, cuts"]
+    rows = list(PolicyComparison().run(ModelPredictor("fake", fake), clip))
+    assert [row.setting for row in rows] == [rule.name for rule in VARIANTS] == [*POLICIES, "recency, cuts"]
     assert {"J", "F", "J&F", "switches", "s/frame"} <= set(rows[0].scores)
     assert fake.encoded == len(clip.frames)
 
 
 def test_pictures_follow_each_rule_once(clip: PngVideo) -> None:
     fake = Fake()
-    strips = Strips(Network("fake", fake))
+    painter = StripPainter(ModelPredictor("fake", fake))
     for _ in range(2):
-        assert strips.strip(clip, 1, (PLAIN, GATED)).shape == (2 * 128, 6 * 171, 3)
+        assert painter.paint(clip, 1, (RECENCY, GATED)).shape == (2 * 128, 6 * 171, 3)
     assert fake.encoded == len(clip.frames) and len(fake.batches) == 2 * (len(clip.frames) - 1)
 
 
 def test_a_baseline_has_no_memory(clip: PngVideo) -> None:
-    with pytest.raises(MaskletError, match=r"which a baseline has not. Got flow: choose a model"):
-        list(Policies().run(BASELINES["flow"], clip))
+    with pytest.raises(MaskletError, match=r"a baseline has no memory. Got flow: choose a model"):
+        list(PolicyComparison().run(BASELINES["flow"], clip))
 
 
-def row(item: str, rule: Rule, score: float) -> Row:
-    return Row(item, 1, rule.name, None, {"J&F": score, "s/frame": 0.25})
+def row(item: str, rule: PolicyVariant, score: float) -> ObjectResult:
+    return ObjectResult(item, 1, rule.name, None, {"J&F": score, "s/frame": 0.25})
 
 
 def test_the_largest_win_and_loss_are_shown_where_there_are_any() -> None:
-    rows = [row(item, PLAIN, 0.5) for item in ("a", "b", "c")]
+    rows = [row(item, RECENCY, 0.5) for item in ("a", "b", "c")]
     rows += [row(item, GATED, score) for item, score in (("a", 0.55), ("b", 0.502), ("c", 0.7))]
-    assert list(extremes(rows, (PLAIN, GATED))) == ["gated-win"]
-    win = extremes([*rows, row("d", PLAIN, 0.5), row("d", GATED, 0.1)], (GATED,))
-    assert (win["gated-win"].item, win["gated-loss"].item) == ("c", "d")
+    assert list(extremes(rows, (RECENCY, GATED))) == ["gated-win"]
+    win = extremes([*rows, row("d", RECENCY, 0.5), row("d", GATED, 0.1)], (GATED,))
+    assert (win["gated-win"].sample, win["gated-loss"].sample) == ("c", "d")
     assert str(win["gated-loss"]) == "gated, d, object 1: -40.0 J&F"
 
 
 def test_tables_say_how_many_clips_there_were() -> None:
-    rows = [row(item, rule, 0.5) for item in ("a", "b") for rule in (PLAIN, GATED)]
-    assert markdown({"cuts": rows, "returns": rows[:2]}).splitlines() == [
+    rows = [row(item, rule, 0.5) for item in ("a", "b") for rule in (RECENCY, GATED)]
+    assert make_markdown({"cuts": rows, "returns": rows[:2]}).splitlines() == [
         "| cuts: 2 clips | objects | J&F | s/frame |",
         "| --- | --- | --- | --- |",
         "| recency | 2 | 50.0 | 0.25 |",

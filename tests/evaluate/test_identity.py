@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from masklet.evaluate.lives import WITHIN, Life
-from masklet.evaluate.report import Line
-from masklet.evaluate.rows import Row
+from masklet.evaluate.metrics import RETURN_FRAMES, IdentityScore
+from masklet.evaluate.report import TableRow
+from masklet.evaluate.results import ObjectResult
 
 
 def at(place: int | None) -> np.ndarray:
@@ -20,26 +20,26 @@ def at(place: int | None) -> np.ndarray:
     return mask
 
 
-def lived(truth: list[int | None], answer: list[int | None], other: int | None = 3) -> Life:
-    life = Life(1)
+def count(truth: list[int | None], answer: list[int | None], other: int | None = 3) -> IdentityScore:
+    identity = IdentityScore(1)
     for true, answered in zip(truth, answer, strict=True):
-        life.live({1: at(true), 2: at(other)}, at(answered))
-    return life
+        identity.add({1: at(true), 2: at(other)}, at(answered))
+    return identity
 
 
 def test_going_over_and_coming_back_are_two_switches() -> None:
-    assert lived([0] * 6, [0, 0, 3, 3, None, 0]).switches == 2
-    assert lived([0] * 3, [3, 3, 3]).switches == 1, "the wrong object from the start"
-    assert lived([0] * 4, [0, 1, None, 0]).switches == 0, "losing an object is no switch"
+    assert count([0] * 6, [0, 0, 3, 3, None, 0]).switches == 2
+    assert count([0] * 3, [3, 3, 3]).switches == 1, "the wrong object from the start"
+    assert count([0] * 4, [0, 1, None, 0]).switches == 0, "losing an object is no switch"
 
 
 def test_returns_are_found_in_time_or_not() -> None:
     away = [0, 0, None, None, *[0] * 20]
-    assert lived(away, [0, 0, None, None, None, *[0] * 19]).scores["re-found"] == 1.0
-    late = [0, 0, None, None, *[None] * WITHIN, *[0] * (20 - WITHIN)]
-    assert lived(away, late).scores["re-found"] == 0.0
-    assert "re-found" not in lived([0, 0, 0], [0, 0, 0]).scores
-    assert "re-found" not in lived([None, None, 0, 0], [None, None, 0, 0]).scores, (
+    assert count(away, [0, 0, None, None, None, *[0] * 19]).scores["re-found"] == 1.0
+    late = [0, 0, None, None, *[None] * RETURN_FRAMES, *[0] * (20 - RETURN_FRAMES)]
+    assert count(away, late).scores["re-found"] == 0.0
+    assert "re-found" not in count([0, 0, 0], [0, 0, 0]).scores
+    assert "re-found" not in count([None, None, 0, 0], [None, None, 0, 0]).scores, (
         "the first time is no return"
     )
 
@@ -59,14 +59,17 @@ def test_lives_are_counted_as_said(frames: list[tuple[int | None, int | None]]) 
         if true is not None and now and truth[now - 1] is None and any(t is not None for t in truth[:now]):
             returns += 1
             stretch = [*truth[now:], None]
-            window = range(now, now + min(stretch.index(None), WITHIN))
+            window = range(now, now + min(stretch.index(None), RETURN_FRAMES))
             found += any(answer[at_] == truth[at_] for at_ in window)
-    life = lived(truth, answer)
-    assert (life.switches, life.returns, life.found) == (switches, returns, found)
+    identity = count(truth, answer)
+    assert (identity.switches, identity.returns, identity.found) == (switches, returns, found)
 
 
 def test_a_score_that_some_have_is_averaged_over_those() -> None:
-    rows = [Row("a", 1, "mask", None, {"J": 0.2}), Row("b", 1, "mask", None, {"J": 0.4, "re-found": 1.0})]
-    line = Line.over("both", rows)
+    rows = [
+        ObjectResult("a", 1, "mask", None, {"J": 0.2}),
+        ObjectResult("b", 1, "mask", None, {"J": 0.4, "re-found": 1.0}),
+    ]
+    line = TableRow.over("both", rows)
     assert line.scores == pytest.approx({"J": 0.3, "re-found": 1.0})
-    assert Line.over("one", rows[:1]).shown("re-found") == ""
+    assert TableRow.over("one", rows[:1]).format("re-found") == ""

@@ -11,7 +11,7 @@ from datasets import made
 from datasets.made import LEFT, RIGHT, H, W
 from masklet import rle
 from masklet.errors import MediaError
-from masklet.evaluate.layouts import clips, listed, pictures
+from masklet.evaluate.samples import find_clips, find_pictures, read_names
 
 from .small import GREY, SIZE, square, write_frame, write_grey, write_labels
 
@@ -33,7 +33,7 @@ def test_davis_2017_has_a_label_for_each_object_and_undecided_pixels(tmp_path):
     later[0, :] = 255
     labels = {0: square(4) | square(20, label=2), 1: later}
     write_clip(tmp_path, "JPEGImages/480p", "Annotations/480p", "dogs", labels)
-    [clip] = clips(tmp_path)
+    [clip] = find_clips(tmp_path)
     assert (clip.name, len(clip.frames), clip.annotated(1), clip.first_frames) == (
         "dogs",
         2,
@@ -50,7 +50,7 @@ def test_davis_2017_has_a_label_for_each_object_and_undecided_pixels(tmp_path):
 def test_davis_2016_writes_its_object_as_255(tmp_path):
     write_frame(tmp_path / "JPEGImages/480p/bear/00000.jpg")
     write_grey(tmp_path / "Annotations/480p/bear/00000.png", square(4, label=255))
-    [clip] = clips(tmp_path)
+    [clip] = find_clips(tmp_path)
     truth = clip.truth(0)
     assert clip.first_frames == {1: 0} and truth.undecided is None
     assert (truth.masks[1] == (square(4) > 0)).all()
@@ -59,7 +59,7 @@ def test_davis_2016_writes_its_object_as_255(tmp_path):
 def test_youtube_vos_names_every_fifth_frame_and_objects_come_later(tmp_path):
     labels = {0: square(4), 5: square(4), 10: square(4) | square(20, label=3)}
     write_clip(tmp_path, "JPEGImages", "Annotations", "0a49f5265b", labels, step=5)
-    [clip] = clips(tmp_path)
+    [clip] = find_clips(tmp_path)
     assert len(clip.frames) == 3 and list(clip.labels) == [0, 1, 2]
     assert clip.first_frames == {1: 0, 3: 2}
 
@@ -71,10 +71,12 @@ def test_lvos_has_long_names_that_begin_with_1_and_a_list_beside(tmp_path):
         write_frame(split / f"JPEGImages/7K7WVzGG/{index:08d}.jpg")
         write_labels(split / f"Annotations/7K7WVzGG/{index:08d}.png", map)
     (split / "valid_meta.json").write_text('{"videos": {"7K7WVzGG": {"objects": {}}}}')
-    [clip] = clips(split)
+    [clip] = find_clips(split)
     assert (clip.name, len(clip.frames), clip.first_frames) == ("7K7WVzGG", 3, {1: 0, 2: 2})
     assert clip.annotated(1) == [0, 1, 2] and not clip.truth(2).pair(1, np.ones(SIZE, bool))[0].any()
-    assert [each.name for each in pictures(split)] == [f"valid/7K7WVzGG/{index:05d}" for index in range(3)]
+    assert [each.name for each in find_pictures(split)] == [
+        f"valid/7K7WVzGG/{index:05d}" for index in range(3)
+    ]
 
 
 def test_sa_v_has_a_folder_for_each_object_and_every_fourth_frame(tmp_path):
@@ -84,7 +86,7 @@ def test_sa_v_has_a_folder_for_each_object_and_every_fourth_frame(tmp_path):
         write_grey(tmp_path / "Annotations_6fps/sav_1/000" / f"{index:05d}.png", square(4, label=1))
     for index in (4, 8):
         write_grey(tmp_path / "Annotations_6fps/sav_1/001" / f"{index:05d}.png", square(index, label=255))
-    [clip] = clips(tmp_path)
+    [clip] = find_clips(tmp_path)
     assert (clip.annotated(1), clip.annotated(2)) == ([0, 4, 8], [4, 8])
     assert clip.first_frames == {1: 0, 2: 4}
     assert (clip.truth(8).masks[2] == (square(8) > 0)).all()
@@ -97,7 +99,7 @@ def test_sa_v_trains_from_a_json_beside_each_video(tmp_path):
     first, second, gone = (rle.encode(mask > 0) for mask in (square(4), square(12), square(0, label=0)))
     said = {"masklet_id": [0, 3], "masklet": [[first, gone], [gone, second]]}
     (tmp_path / "sav_000001_manual.json").write_text(json.dumps(said))
-    [clip] = clips(tmp_path)
+    [clip] = find_clips(tmp_path)
     assert (clip.name, len(clip.frames), clip.size) == ("sav_000001_manual", 6, SIZE)
     assert list(clip.labelled) == clip.annotated(4) == [0, 4] and clip.annotated(3) == []
     assert clip.first_frames == {1: 0, 4: 4}
@@ -108,7 +110,7 @@ def test_sa_v_trains_from_a_json_beside_each_video(tmp_path):
 
 def test_an_object_without_a_label_on_a_frame_is_not_there(tmp_path):
     write_clip(tmp_path, "JPEGImages", "Annotations", "gone", {0: square(4), 1: square(0, label=0)})
-    [clip] = clips(tmp_path)
+    [clip] = find_clips(tmp_path)
     truth, _ = clip.truth(1).pair(1, np.ones(SIZE, dtype=bool))
     assert not truth.any()
 
@@ -117,17 +119,17 @@ def test_flat_clips_come_in_order_of_name_or_as_asked(tmp_path):
     for name in ("bus", "bear"):
         write_frame(tmp_path / name / "frames/00000.jpg")
         write_labels(tmp_path / name / "masks/00000.png", square(4))
-    assert [clip.name for clip in clips(tmp_path)] == ["bear", "bus"]
-    assert [clip.name for clip in clips(tmp_path, ["bus"])] == ["bus"]
+    assert [clip.name for clip in find_clips(tmp_path)] == ["bear", "bus"]
+    assert [clip.name for clip in find_clips(tmp_path, ["bus"])] == ["bus"]
     with pytest.raises(MediaError, match="no clip cat; it has bear, bus"):
-        clips(tmp_path, ["cat"])
+        find_clips(tmp_path, ["cat"])
 
 
 def test_frames_are_in_order_of_number_and_decoded_when_asked_for(tmp_path):
     for index in (2, 10, 1):
         write_frame(tmp_path / "a/frames" / f"{index}.png", np.full_like(GREY, index))
     write_labels(tmp_path / "a/masks/1.png", square(4))
-    frames = clips(tmp_path)[0].frames
+    frames = find_clips(tmp_path)[0].frames
     assert [int(frame[0, 0, 0]) for frame in frames] == [1, 2, 10]
     assert frames[0].shape == (*SIZE, 3)
 
@@ -140,9 +142,9 @@ def test_lists_of_names(tmp_path):
         "/JPEGImages/480p/bear/00001.jpg /Annotations/480p/bear/00001.png\n"
         "/JPEGImages/480p/bus/00000.jpg /Annotations/480p/bus/00000.png\n"
     )
-    assert listed(plain) == listed(paths) == ["bear", "bus"]
+    assert read_names(plain) == read_names(paths) == ["bear", "bus"]
     with pytest.raises(MediaError, match=r"the list .* cannot be read"):
-        listed(tmp_path / "missing.txt")
+        read_names(tmp_path / "missing.txt")
 
 
 @pytest.mark.parametrize(
@@ -161,7 +163,7 @@ def test_damage_is_reported_in_one_sentence(tmp_path, damage, says):
     write_labels(tmp_path / "b/masks/00000.png", square(4))
     damage(tmp_path)
     with pytest.raises(MediaError, match=says):
-        [clip] = clips(tmp_path)
+        [clip] = find_clips(tmp_path)
         clip.truth(0)
         clip.frames[0]
 
@@ -190,7 +192,7 @@ OUTLINE = " ".join(
 def test_pictures_come_in_every_form_that_training_reads(tmp_path, write, names, objects):
     write(tmp_path / "sets" / "set")
     for root in (tmp_path / "sets", tmp_path / "sets" / "set"):
-        found = pictures(root)
+        found = find_pictures(root)
         assert [each.name for each in found] == names
         for each, count in zip(found, objects, strict=True):
             image, masks = pickle.loads(pickle.dumps(each)).read()  # as processes hand them over
@@ -199,10 +201,10 @@ def test_pictures_come_in_every_form_that_training_reads(tmp_path, write, names,
             assert all(
                 made.close(mask, LEFT) or made.close(mask, RIGHT) for mask in masks.values() if mask.any()
             )
-    assert [each.name for each in pictures(tmp_path / "sets", names[:1])] == names[:1]
+    assert [each.name for each in find_pictures(tmp_path / "sets", names[:1])] == names[:1]
 
 
 def test_a_picture_that_is_not_there_is_named(tmp_path):
     made.write_sa1b(tmp_path / "set")
     with pytest.raises(MediaError, match=r"no picture dogs/a.jpg: names are SET/FILE, as in set/sa_7"):
-        pictures(tmp_path, ["dogs/a.jpg"])
+        find_pictures(tmp_path, ["dogs/a.jpg"])

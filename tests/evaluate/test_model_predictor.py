@@ -6,12 +6,10 @@ import pytest
 import torch
 
 from masklet.config import toy
-from masklet.evaluate.image_clicks import ImageClicks
-from masklet.evaluate.interactive import Offline, Online
-from masklet.evaluate.layouts import pictures
-from masklet.evaluate.semi_supervised import SemiSupervised
-from masklet.evaluate.subjects import Network
-from masklet.evaluate.user import GIVEN
+from masklet.evaluate.image_protocols import ImageClicks
+from masklet.evaluate.predictors import PROMPT_KINDS, ModelPredictor
+from masklet.evaluate.samples import find_pictures
+from masklet.evaluate.video_protocols import Offline, Online, SemiSupervised
 from masklet.model import Sam2
 from masklet.rle import encode
 from masklet.sessions.tracker import track
@@ -23,12 +21,12 @@ from .small import square, write_frame
 @pytest.fixture(scope="module")
 def network():
     torch.manual_seed(0)
-    return Network("toy", Sam2(toy()).eval())
+    return ModelPredictor("toy", Sam2(toy()).eval())
 
 
 def test_every_setting_of_following(network, moving):
-    rows = list(SemiSupervised(GIVEN).run(network, moving))
-    assert [row.setting for row in rows] == list(GIVEN)
+    rows = list(SemiSupervised(PROMPT_KINDS).run(network, moving))
+    assert [row.setting for row in rows] == list(PROMPT_KINDS)
     assert all(0 <= row.scores[name] <= 1 for row in rows for name in ("J", "F", "J&F"))
     assert all(row.scores["s/frame"] > 0 for row in rows)
 
@@ -41,7 +39,7 @@ def test_following_here_is_what_track_does(network, moving):
         masks.frame: masks[1]
         for masks in track(network.model, moving.frames, script, clip_length=len(moving.frames))
     }
-    shot = row.shots[0]
+    shot = row.worst[0]
     assert shot.answer == encode(answers[shot.frame])
 
 
@@ -59,14 +57,14 @@ def test_images(network, tmp_path):
         "annotations": [{"id": 1, "image_id": 1, "segmentation": encode(square(4) > 0)}],
     }
     (tmp_path / "set/instances.json").write_text(json.dumps(said))
-    [picture] = pictures(tmp_path)
+    [picture] = find_pictures(tmp_path)
     rows = list(ImageClicks().run(network, picture))
     assert [row.setting for row in rows] == ["box", "1 click", "3 clicks", "5 clicks"]
-    assert rows[1].scores["best"] >= rows[1].scores["chosen"]
+    assert rows[1].scores["best of 3"] >= rows[1].scores["IoU"]
 
 
 def test_identity_follows_the_weights(network):
     torch.manual_seed(1)
-    other = Network("toy", Sam2(toy()))
-    assert network.identity == Network("toy", network.model).identity
+    other = ModelPredictor("toy", Sam2(toy()))
+    assert network.identity == ModelPredictor("toy", network.model).identity
     assert network.identity != other.identity and network.identity.startswith("toy ")

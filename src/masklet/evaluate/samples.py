@@ -1,0 +1,104 @@
+"""The samples that are evaluated: annotated clips of a benchmark, and pictures of any labelled data set.
+
+Nothing is decoded before it is needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import Bool, UInt8
+
+from masklet.datasets import (
+    DatasetItem,
+    LabelledVideo,
+    find_items,
+    find_png_videos,
+    find_sav_videos,
+    open_png_video,
+)
+from masklet.errors import MediaError
+
+
+@runtime_checkable
+class Sample(Protocol):
+    """A clip or a picture."""
+
+    @property
+    def name(self) -> str: ...
+
+    def picture(self, frame: int) -> np.ndarray: ...
+
+
+@dataclass(frozen=True)
+class PictureSample:
+    """An image with masks of objects; of a video, one of its labelled frames.
+
+    name : "set/file"
+    index : of the frame, among the labelled ones
+    """
+
+    name: str
+    item: DatasetItem
+    index: int = 0
+
+    def picture(self, frame: int = 0) -> UInt8[np.ndarray, "H W 3"]:
+        """The image, as a clip of one frame."""
+        return self.item.open().image(self.index)
+
+    def read(self) -> tuple[UInt8[np.ndarray, "H W 3"], dict[int, Bool[np.ndarray, "H W"]]]:
+        """The image, and each object's mask."""
+        frames = self.item.open()
+        ids = frames.objects(self.index)
+        return frames.image(self.index), dict(zip(ids, frames.masks(self.index, ids), strict=True))
+
+
+def find_clips(root: Path, names: Sequence[str] | None = None) -> list[LabelledVideo]:
+    """The annotated clips under a benchmark's folder, in order of name.
+
+    names : takes these alone, in their order
+    """
+    clips: dict[str, LabelledVideo] = {video.name: video for video in find_sav_videos(root)}
+    if not clips:
+        clips = {name: open_png_video(name, *folders) for name, folders in find_png_videos(root).items()}
+    missing = [name for name in names or () if name not in clips]
+    if missing:
+        raise MediaError(f"{root} has no clip {', '.join(missing)}; it has {', '.join(sorted(clips))}.")
+    return [clips[name] for name in names or clips]
+
+
+def find_pictures(root: Path, names: Sequence[str] | None = None) -> list[PictureSample]:
+    """The labelled pictures of a data set, or of all data sets in a folder; of videos the labelled frames.
+
+    names : takes these alone, in their order
+    """
+    pictures = {picture.name: picture for item in find_items(root) for picture in _split_frames(item)}
+    missing = [name for name in names or () if name not in pictures]
+    if missing:
+        raise MediaError(
+            f"{root} has no picture {', '.join(missing[:5])}: names are SET/FILE, "
+            f"as in {next(iter(pictures))}."
+        )
+    return [pictures[name] for name in names or pictures]
+
+
+def _split_frames(item: DatasetItem) -> Iterator[PictureSample]:
+    if not item.is_video:
+        yield PictureSample(item.name, item)
+        return
+    for index in range(len(item.open())):
+        yield PictureSample(f"{item.name}/{index:05d}", item, index)
+
+
+def read_names(path: Path) -> list[str]:
+    """Names from a text file, one a line; in DAVIS 2016's lists of paths a frame's folder is the name."""
+    try:
+        lines = [line.split()[0] for line in path.read_text().splitlines() if line.strip()]
+    except OSError as error:
+        raise MediaError(f"the list {path} cannot be read: {error.strerror}.") from error
+    names = [line.strip("/").split("/")[-2] if line.startswith("/") else line for line in lines]
+    return list(dict.fromkeys(names))

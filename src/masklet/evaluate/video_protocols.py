@@ -1,0 +1,211 @@
+"""Protocols on videos: semi-supervised, and the paper's two interactive ones (arXiv 2408.00714, app. E.1.2).
+
+`docs/evaluation.md` says how details are handled that the paper leaves open.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from masklet import rle
+from masklet.datasets import LabelledVideo
+from masklet.evaluate.metrics import (
+    Agreement,
+    IdentityScore,
+    ObjectScore,
+    ScoredFrames,
+    measure_agreement,
+    scored_frames,
+)
+from masklet.evaluate.predictors import (
+    Predictor,
+    PromptKind,
+    VideoPredictor,
+    click_object,
+    clicks_in,
+    prompt_object,
+)
+from masklet.evaluate.results import WORST_FRAMES, ObjectResult, WorstFrame, WorstFrames
+from masklet.types import Masks
+
+INTERACTIONS = 8  # frames
+CLICKS = 3  # on each of them
+ACCEPTED_J = 0.75  # an online user stops at frames below it
+
+# The paper's time model, in seconds.
+LOCATE = 1.0  # the object on a frame
+CLICK = 1.5
+WATCH = 30 / 300  # a frame of the result
+
+
+@dataclass(frozen=True)
+class SemiSupervised:
+    """J and F after a prompt on the frame that first shows the object.
+
+    prompts : each a setting, for which the clip is tracked anew
+    frames : the annotated frames that count; SA-V leaves out each object's own first and last
+    """
+
+    prompts: tuple[PromptKind, ...] = ("mask",)
+    frames: ScoredFrames = "inner"
+
+    axis = "clicks on the first frame"
+    headline = ("J&F",)
+
+    def run(self, predictor: Predictor, clip: LabelledVideo) -> Iterator[ObjectResult]:
+        for kind in self.prompts:
+            video = predictor.video(clip.frames)
+            for id, frame in clip.first_frames.items():
+                prompt_object(video, frame, id, clip.truth(frame).masks[id], kind)
+            yield from self._track(video, clip, kind)
+
+    def _track(self, video: VideoPredictor, clip: LabelledVideo, kind: PromptKind) -> Iterator[ObjectResult]:
+        counted = {id: set(scored_frames(clip.annotated(id), self.frames)) for id in clip.first_frames}
+        scores, worst = {id: ObjectScore() for id in counted}, {id: WorstFrames() for id in counted}
+        identities = {id: IdentityScore(id) for id in counted}
+        tracked, seconds = 0, 0.0
+        for masks, spent in _time_frames(video.propagate()):
+            tracked, seconds = tracked + 1, seconds + spent
+            if masks.frame not in clip.labelled:
+                continue
+            truth = clip.truth(masks.frame)
+            answers = split_masks(masks, clip.first_frames, exclusive=clip.exclusive)
+            for id, identity in identities.items():
+                identity.add(truth.masks, answers[id])
+            for id in (id for id, frames in counted.items() if masks.frame in frames):
+                true, answer = truth.pair(id, answers[id])
+                agreement = scores[id].add(masks.frame, true, answer)
+                if agreement is not None:
+                    worst[id].add(masks.frame, agreement.jf, true, answer)
+        for id, score in scores.items():
+            mean = score.mean()
+            if mean is not None:
+                named = {"J": mean.j, "F": mean.f, "J&F": mean.jf, **identities[id].scores}
+                named["s/frame"] = seconds / tracked
+                yield ObjectResult(clip.name, id, kind, clicks_in(kind), named, worst[id].frames)
+
+
+def split_masks(masks: Masks, ids: Iterable[int], *, exclusive: bool) -> dict[int, np.ndarray]:
+    """Each object's mask, bool (H, W); empty where it is not tracked yet.
+
+    exclusive : a pixel belongs to one object, as in the label maps that most benchmarks take; SA-V takes each
+                object's whole mask
+    """
+    labels, empty = masks.label_map() if exclusive else None, np.zeros(masks.size, dtype=bool)
+    by_id = dict.fromkeys(ids, empty)
+    for id in by_id:
+        if id in masks:
+            by_id[id] = masks[id] if labels is None else labels == id
+    return by_id
+
+
+def _time_frames(frames: Iterator[Masks]) -> Iterator[tuple[Masks, float]]:
+    """Each frame's masks, and the seconds that the predictor took for them."""
+    while True:
+        started = time.perf_counter()
+        masks = next(frames, None)
+        if masks is None:
+            return
+        yield masks, time.perf_counter() - started
+
+
+@dataclass(frozen=True)
+class Offline:
+    """The user watches the whole result and corrects the frame with the lowest J; tracking starts anew."""
+
+    axis = "frames interacted with"
+    headline = ("J&F",)
+
+    def run(self, predictor: Predictor, clip: LabelledVideo) -> Iterator[ObjectResult]:
+        for id, first in clip.first_frames.items():
+            obj = InteractiveObject(clip, id, predictor.video(clip.frames))
+            frame: int | None = first
+            for step in range(1, INTERACTIONS + 1):
+                if frame is not None:
+                    obj.correct(frame)
+                    obj.track(first)
+                    frame = obj.worst_frame()
+                yield obj.result("offline", step, watched=len(obj.corrected) * len(clip.frames))
+
+
+@dataclass(frozen=True)
+class Online:
+    """The user watches once and stops to correct where J is below 0.75; earlier frames keep their masks."""
+
+    axis = "frames interacted with"
+    headline = ("J&F",)
+
+    def run(self, predictor: Predictor, clip: LabelledVideo) -> Iterator[ObjectResult]:
+        for id, first in clip.first_frames.items():
+            obj = InteractiveObject(clip, id, predictor.video(clip.frames))
+            frame: int | None = first
+            for step in range(1, INTERACTIONS + 1):
+                if frame is not None:
+                    obj.correct(frame)
+                    obj.track(frame)
+                    frame = obj.next_below(ACCEPTED_J, frame)
+                yield obj.result("online", step, watched=len(clip.frames))
+
+
+@dataclass
+class InteractiveObject:
+    """One object of a clip, its corrected frames, and the newest answers."""
+
+    clip: LabelledVideo
+    id: int
+    video: VideoPredictor
+    corrected: list[int] = field(default_factory=list)
+    answers: dict[int, rle.RLE] = field(default_factory=dict)
+    agreements: dict[int, Agreement] = field(default_factory=dict)
+
+    def correct(self, frame: int) -> None:
+        answer = rle.decode(self.answers[frame]) if frame in self.answers else None
+        click_object(self.video, frame, self.id, self._truth(frame), answer, CLICKS)
+        self.corrected.append(frame)
+
+    def track(self, start: int) -> None:
+        """Track the object from a frame to the end, and score the annotated frames."""
+        annotated = set(self.clip.annotated(self.id))
+        for masks in self.video.propagate(start):
+            if masks.frame in annotated:
+                truth, answer = self.clip.truth(masks.frame).pair(self.id, masks[self.id])
+                self.answers[masks.frame] = rle.encode(answer)
+                self.agreements[masks.frame] = measure_agreement(truth, answer)
+
+    def worst_frame(self) -> int | None:
+        """The frame with the lowest J of those not corrected yet."""
+        left = [frame for frame in self.agreements if frame not in self.corrected]
+        return min(left, key=lambda frame: self.agreements[frame].j, default=None)
+
+    def next_below(self, j: float, after: int) -> int | None:
+        """The first frame after another whose J is below a value."""
+        return next(
+            (frame for frame in sorted(self.agreements) if frame > after and self.agreements[frame].j < j),
+            None,
+        )
+
+    def result(self, setting: str, step: int, *, watched: int) -> ObjectResult:
+        """Scores over all annotated frames since the object appeared, and the user's time.
+
+        step : corrections that the user was allowed; those that were not needed took no time
+        watched : frames that the user watched
+        """
+        mean = Agreement.mean(self.agreements.values())
+        seconds = len(self.corrected) * (LOCATE + CLICKS * CLICK) + watched * WATCH
+        scores = {"J": mean.j, "F": mean.f, "J&F": mean.jf, "user s": seconds}
+        worst = sorted(self.agreements, key=lambda frame: self.agreements[frame].jf)[:WORST_FRAMES]
+        return ObjectResult(
+            self.clip.name, self.id, setting, step, scores, tuple(map(self._worst_frame, worst))
+        )
+
+    def _worst_frame(self, frame: int) -> WorstFrame:
+        truth = rle.encode(self._truth(frame))
+        return WorstFrame(frame, self.agreements[frame].jf, truth, self.answers[frame])
+
+    def _truth(self, frame: int) -> np.ndarray:
+        height, width = self.clip.frames.size
+        return self.clip.truth(frame).pair(self.id, np.zeros((height, width), dtype=bool))[0]
