@@ -12,7 +12,7 @@ import pytest
 
 SOURCE = Path(__file__).parents[1] / "src" / "masklet"
 
-BASE = {"types", "masks", "boxes", "byte_cache", "config", "errors", "files", "rle"}
+BASE = {"types", "masks", "boxes", "byte_cache", "config", "errors", "files", "label_maps", "rle"}
 ARROWS = {  # room: the rooms it stands on; it may import these, and what they stand on
     "base": set(),
     "nn": {"base"},

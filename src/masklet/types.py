@@ -18,6 +18,7 @@ from torch import Tensor
 from masklet import rle
 from masklet.boxes import Box as Box
 from masklet.errors import PromptError
+from masklet.label_maps import NotAMask, to_mask
 from masklet.masks import DRAWN as DRAWN
 from masklet.masks import Closeup as Closeup
 from masklet.masks import Masks as Masks
@@ -154,9 +155,14 @@ def _box(box: Any) -> Box:
 
 def _mask(mask: Any) -> np.ndarray:
     array = np.asarray(mask)
+    if array.ndim == 3 and 1 in (array.shape[0], array.shape[2]):
+        array = array[0] if array.shape[0] == 1 else array[..., 0]
     if array.ndim != 2:
         raise PromptError(f"mask must have shape (H, W), one value a pixel. Got shape {array.shape}.")
-    return array > 0
+    try:
+        return to_mask(array)
+    except NotAMask as error:
+        raise PromptError(f"mask must be bool, labels, probabilities or logits: {error}.") from error
 
 
 @dataclass(frozen=True)

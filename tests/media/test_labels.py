@@ -65,8 +65,8 @@ class TestPalettePngs:
         PIL.Image.fromarray(numbered(1)).save(tmp_path / "color.png")
         (tmp_path / "words.png").write_text("no picture")
         for name, sentence in [
-            ("color.png", "Got RGB"),
-            ("words.png", "no label map"),
+            ("color.png", "it is in colour"),
+            ("words.png", "not a picture"),
             ("gone.png", "there is no"),
         ]:
             with pytest.raises(MediaError, match=sentence):

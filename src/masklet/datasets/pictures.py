@@ -13,9 +13,9 @@ import numpy as np
 from jaxtyping import Bool, UInt8
 
 from masklet import rle
-from masklet.datasets.types import DatasetItem, LabelledFrames, read_labels
+from masklet.datasets.types import DatasetItem, LabelledFrames
 from masklet.errors import MediaError
-from masklet.media import find_pictures, read_image
+from masklet.media import find_pictures, read_image, read_label_map
 from masklet.media.readers.coco import LabelSizeError, read_json, segmentation_mask
 
 log = logging.getLogger(__name__)
@@ -150,7 +150,7 @@ class MaskFilePicture(LabelledPicture):
 
     def read_mask(self, label: Any, size: tuple[int, int]) -> Bool[np.ndarray, "H W"]:
         path, value = label
-        values = read_labels(path)
+        values = read_label_map(path)
         if values.shape != size:
             raise LabelSizeError(f"{path} must have its picture's size, (H, W) = {size}. Got {values.shape}.")
         return values > 0 if value is None else values == value
@@ -173,7 +173,7 @@ def _open_masks(path: Path, mask: Path, separate: Path) -> LabelledFrames:
         return MaskFilePicture(
             path, {number: (file, None) for number, file in enumerate(find_pictures(separate), 1)}
         )
-    values = np.unique(read_labels(mask)).tolist()
+    values = np.unique(read_label_map(mask)).tolist()
     return MaskFilePicture(path, {value: (mask, value) for value in values if value})
 
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, UInt8
 
-from masklet.datasets.types import DatasetItem, GroundTruth, find_first_frames, read_labels
+from masklet.datasets.types import DatasetItem, GroundTruth, find_first_frames
 from masklet.errors import MediaError
-from masklet.media import Frames, find_pictures, open_frames, read_image
+from masklet.media import Frames, find_pictures, open_frames, read_image, read_label_map
 
 UNDECIDED = 255  # in a palette PNG: pixels that count neither for nor against, and belong to nobody
 
@@ -65,7 +65,7 @@ class PngVideo:
         masks: dict[int, np.ndarray] = {}
         undecided = None
         for id, file in self.labels[frame].items():
-            labels = read_labels(file)
+            labels = read_label_map(file, white=UNDECIDED)
             if labels.shape != self.size:
                 raise MediaError(
                     f"{file} must have its frame's size, (H, W) = {self.size}. Got {labels.shape}."
@@ -87,7 +87,10 @@ class PngVideo:
     def _black_and_white(self) -> bool:
         """DAVIS 2016 writes its one object as 255, which elsewhere means undecided."""
         first = next(iter(self.labels.values()))
-        return None in first and set(np.unique(read_labels(first[None]))) <= {0, UNDECIDED}
+        return None in first and set(np.unique(read_label_map(first[None], white=UNDECIDED))) <= {
+            0,
+            UNDECIDED,
+        }
 
 
 def find_png_videos(root: Path) -> dict[str, tuple[Path, Path]]:

@@ -4,17 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-from jaxtyping import Bool, Integer, UInt8
-from PIL import Image
+from jaxtyping import Bool, UInt8
 
-from masklet.errors import MediaError
 from masklet.media import Frames
-
-GREYS = ("P", "L", "1", "I;16", "I")  # modes of pictures whose values are object ids
 
 
 class LabelledFrames(Protocol):
@@ -112,22 +107,3 @@ def find_first_frames(video: LabelledVideo) -> dict[int, int]:
             if id not in first and mask.any():
                 first[id] = frame
     return dict(sorted(first.items()))
-
-
-def read_labels(path: Path) -> Integer[np.ndarray, "H W"]:
-    """The object ids of a PNG: palette, grey, or three equal channels."""
-    try:
-        with Image.open(path) as picture:
-            if picture.mode in GREYS:
-                return np.asarray(picture).astype(np.int32)
-            channels = np.asarray(picture.convert("RGB"))
-    except FileNotFoundError:
-        raise MediaError(f"{path} is missing.") from None
-    except (OSError, SyntaxError, ValueError) as error:
-        raise MediaError(f"{path} cannot be read as a mask: {error}.") from error
-    if (channels != channels[..., :1]).any():
-        raise MediaError(
-            f"{path} must be a palette or grey picture, whose pixels are object ids. Got a colour picture, "
-            "which does not say which object a pixel is of."
-        )
-    return channels[..., 0].astype(np.int32)

@@ -3,6 +3,7 @@
 from masklet.media.formats import FORMATS, Format, find_format, writers
 from masklet.media.readers.frames import Frames, is_still, open_frames
 from masklet.media.readers.live_streams import Stream, open_source, stream
+from masklet.media.readers.mask_files import read_label_map, read_label_maps
 from masklet.media.readers.picture_files import is_picture
 from masklet.media.readers.pictures import find_pictures, read_image
 from masklet.media.readers.source import Image, NoSuchFrame, Source
@@ -15,8 +16,6 @@ from masklet.media.writers.labels import (
     PalettePngs,
     check_ids,
     davis_palette,
-    read_label_map,
-    read_label_maps,
     write_label_map,
 )
 from masklet.media.writers.masklets import MaskletsJson, read_masklets

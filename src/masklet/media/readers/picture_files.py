@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
@@ -118,6 +118,20 @@ class PictureFile:
                 orientation = self._picture.getexif().get(_ORIENTATION, 1)
                 return turn_upright(_read_with_opencv(self._file, page), orientation)
             return decode(self._picture)
+
+    def read_with(self, read: Callable[[PIL.Image.Image], np.ndarray]) -> np.ndarray:
+        """The first page, read by a function; upright as its EXIF orientation says."""
+        with self._errors():
+            if self.first_page:
+                self._picture.seek(self.first_page)
+            self._picture.load()
+            orientation = self._picture.getexif().get(_ORIENTATION, 1)
+            return turn_upright(RawPicture(read(self._picture)), orientation).values
+
+    @property
+    def picture(self) -> PIL.Image.Image:
+        """The opened picture."""
+        return self._picture
 
     def _is_auxiliary(self, page: int) -> bool:
         self._picture.seek(page)

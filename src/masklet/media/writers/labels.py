@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import numpy as np
 import PIL.Image
+import PIL.PngImagePlugin
 
 from masklet.errors import MediaError
 from masklet.files import StrPath, atomic_write, make_folder
-from masklet.media.readers.pictures import find_pictures
+from masklet.media.readers.mask_files import LABEL_MAP_KEY
 from masklet.media.readers.source import Image, frame_file_name
 from masklet.media.writers.writer import Writer
 from masklet.types import Masks
@@ -60,8 +58,10 @@ def write_label_map(path: StrPath, labels: np.ndarray) -> None:
     else:
         picture = PIL.Image.fromarray(labels.astype(np.uint8))
         picture.putpalette(davis_palette().tobytes())
+    note = PIL.PngImagePlugin.PngInfo()
+    note.add_text(LABEL_MAP_KEY, "1")
     with atomic_write(path) as part:
-        picture.save(part, format="PNG", compress_level=1)  # a label map is small at any level
+        picture.save(part, format="PNG", pnginfo=note, compress_level=1)  # a label map is small at any level
 
 
 def davis_palette() -> np.ndarray:
@@ -76,24 +76,3 @@ def davis_palette() -> np.ndarray:
     for bit in range(8):
         palette |= ((ids >> (3 * bit + channels) & 1) << (7 - bit)).astype(np.uint8)
     return palette
-
-
-def read_label_map(path: StrPath) -> np.ndarray:
-    """Read ids back from a palette or grey PNG, as int32 (H, W)."""
-    try:
-        with PIL.Image.open(path) as picture:
-            if picture.mode not in ("P", "L", "1", "I;16", "I"):
-                raise MediaError(
-                    f"{path} must be a palette or grey picture, whose pixels are object ids. "
-                    f"Got {picture.mode}: a colour picture does not say which object a pixel is of."
-                )
-            return np.asarray(picture).astype(np.int32)
-    except FileNotFoundError:
-        raise MediaError(f"there is no label map {path}.") from None
-    except (OSError, SyntaxError, ValueError) as error:
-        raise MediaError(f"{path} is no label map that can be read: {error}.") from error
-
-
-def read_label_maps(path: StrPath) -> Iterator[tuple[str, np.ndarray]]:
-    """The label maps of a folder in natural order, each with its file's name less the suffix."""
-    return ((each.stem, read_label_map(each)) for each in find_pictures(Path(path)))

@@ -1,0 +1,121 @@
+"""The rules by which numbers become masks: what is an object's id, what is a soft edge, what is noise.
+
+Every mask that a person gives, as an array or as a picture, is read by these rules:
+
+* Two values, of which one is 0: one object. Its id is the other value; 1 if that is white (255 or 65535).
+* Few flat values, such as 0, 1, 2, 3: a label map. 0 is the background, every other value an object's id.
+* Black and white with soft edges, or with the noise of a JPEG: one object, from half of white on.
+* Floats from 0 to 1: probabilities of one object, which is where they are 0.5 or more.
+* Numbers below 0 among floats: logits of one object, which is where they are above 0.
+* Anything else, such as a photograph, is an error.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cv2
+import numpy as np
+
+NEAR_WHITE = 0.75  # of white: a soft mask reaches it somewhere
+SMOOTH_SHARE = 0.4  # of the pixels at edges that lie between their neighbours: more is not a label map
+MIDDLE = 0.25, 0.75  # of white: in between are the edges of a mask
+MANY_VALUES, FLAT_SHARE = 16, 0.2  # more values, of which less is flat, are noise
+NOISE_SHARE = 0.2  # of the pixels that are not dark may be neither, in a picture with noise
+EDGE_SHARE = 0.6  # of the pixels that are not dark, at most, are edges of a mask
+NOISE = 12  # of 255: what a JPEG adds to black and takes from white
+
+
+class NotAMask(ValueError):
+    """Values that are neither labels nor a mask."""
+
+
+def to_mask(values: Any) -> np.ndarray:
+    """One object's mask, bool (H, W), by the rules above; of several labels, all of them.
+
+    >>> to_mask(np.array([[0.01, 0.3], [0.6, 0.99]])).tolist()
+    [[False, False], [True, True]]
+    >>> to_mask(np.array([[0, 40, 210, 255]], np.uint8)).tolist()
+    [[False, False, True, True]]
+    """
+    array = np.asarray(values)
+    if array.dtype.kind == "f" and bool((array < 0).any()):
+        return array > 0
+    return to_label_map(array, white=1) > 0
+
+
+def to_label_map(values: np.ndarray, *, white: int = 1, is_lossy: bool = False) -> np.ndarray:
+    """Object ids, int32 (H, W), by the rules above.
+
+    Args:
+        values: (H, W), of any real type.
+        white: The id of the object in a picture that is black and white.
+        is_lossy: Whether the values went through a format such as JPEG, which keeps no labels.
+
+    Raises:
+        NotAMask: The values are neither labels nor a mask.
+    """
+    if values.ndim != 2 or values.dtype.kind not in "buif":
+        raise NotAMask(f"expected (H, W) with one number a pixel. Got {values.dtype} {values.shape}")
+    if values.dtype == np.bool_:
+        return values * np.int32(white)
+    if values.dtype.kind == "f":
+        values = np.nan_to_num(values, nan=0, posinf=1, neginf=0)
+        if (values != np.floor(values)).any():
+            if values.max() <= 1:
+                return (values >= 0.5) * np.int32(white)
+            return _threshold(values, _white(values)) * np.int32(white)
+    values = np.maximum(values, 0)
+    if not values.any():
+        return np.zeros(values.shape, np.int32)
+    present = np.unique(values)
+    if set(present.tolist()) <= {0, int(present[-1])} and int(present[-1]) in (255, 65535):
+        return (values > 0) * np.int32(white)
+    top = _white(values)
+    is_bright = bool(present[-1] >= NEAR_WHITE * top)
+    if is_lossy or (len(present) > 2 and is_bright and (_is_noisy(values) or _is_smooth(values))):
+        return _threshold(values, top) * np.int32(white)
+    return values.astype(np.int32)
+
+
+def _white(values: np.ndarray) -> float:
+    return 255.0 if values.max(initial=0) <= 255 else 65535.0
+
+
+def _threshold(values: np.ndarray, white: float) -> np.ndarray:
+    mask = values >= white / 2
+    low, high = (share * white for share in MIDDLE)
+    between = np.count_nonzero((values > low) & (values < high))
+    if not mask.any() or between > EDGE_SHARE * np.count_nonzero(values > low):
+        raise NotAMask(
+            f"its {len(np.unique(values))} different values are neither labels (0 is background, each other "
+            "value an object; never in a JPEG) nor a mask in black and white"
+        )
+    return np.asarray(mask)
+
+
+def _is_noisy(values: np.ndarray) -> bool:
+    """Whether nearly all values are close to black or to white, and not just 0 and 255."""
+    counts = np.bincount(values.ravel().astype(np.int64), minlength=256)
+    near_black, near_white = counts[1 : NOISE + 1], counts[255 - NOISE : 255]
+    if len(counts) > 256 or not near_black.any() or not near_white.any():
+        return False
+    others = counts[NOISE + 1 : 255 - NOISE].sum()
+    is_varied = np.count_nonzero(counts) > MANY_VALUES
+    return bool(others <= (NOISE_SHARE * counts[NOISE + 1 :].sum() if is_varied else 0))
+
+
+def _is_smooth(values: np.ndarray) -> bool:
+    """Whether values change in small steps, as at soft edges and in noise, not from label to label."""
+    exact = values.astype(np.float32)
+    square, cross = np.ones((3, 3), np.uint8), cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
+    low, high = cv2.erode(exact, square), cv2.dilate(exact, square)
+    inner = (exact != exact.min()) & (exact != exact.max())
+    at_edge = inner & (low != high)
+    count = np.count_nonzero(at_edge)
+    between = np.count_nonzero(at_edge & (low < exact) & (exact < high))
+    if count > 0 and between >= SMOOTH_SHARE * count:
+        return True
+    # The ripples of a JPEG: many values, and hardly a pixel that equals its four neighbours.
+    flat = np.count_nonzero(inner & (cv2.erode(exact, cross) == cv2.dilate(exact, cross)))
+    return len(np.unique(values)) > MANY_VALUES and bool(flat < FLAT_SHARE * np.count_nonzero(inner))

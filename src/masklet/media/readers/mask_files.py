@@ -1,0 +1,122 @@
+"""Masks and label maps from picture files and images, by the rules of `masklet.label_maps`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import torch
+
+from masklet.errors import MediaError
+from masklet.label_maps import NotAMask, to_label_map
+from masklet.media.readers.picture_files import PictureFile
+from masklet.media.readers.pictures import fetch, find_pictures, is_url, read_bytes
+from masklet.media.readers.source import printable
+
+SAME_COLOUR = 8  # steps by which the channels of a grey pixel may differ, after a JPEG
+LABEL_MAP_KEY = "masklet-label-map"  # a PNG text: its values are ids, whatever they look like
+_LOSSY = {"JPEG", "MPO"}
+
+
+def read_label_map(source: object, *, white: int = 1) -> np.ndarray:
+    """Read which object each pixel belongs to.
+
+    Label maps keep their ids: the numbers of a palette or grey picture. A picture in black and white is a
+    mask of one object, also if it is RGB or RGBA, has soft edges, or is a JPEG. Where the colours of an RGBA
+    picture say nothing, its alpha is the mask. See `masklet.label_maps` for all rules.
+
+    Args:
+        source: A path, a file in memory, a URL, a PIL image, or an array (H, W), (H, W, 1), (H, W, 3) or
+            (H, W, 4).
+        white: The id of the object in a picture that is black and white.
+
+    Returns:
+        int32 (H, W); 0 is the background.
+
+    Raises:
+        MediaError: The source cannot be read, or is neither a label map nor a mask.
+
+    Example:
+        >>> read_label_map(np.array([[0, 255], [0, 255]], np.uint8)).tolist()
+        [[0, 1], [0, 1]]
+    """
+    if isinstance(source, torch.Tensor):
+        source = source.detach().cpu().numpy()
+    if isinstance(source, np.ndarray):
+        return _label_map(source, "the mask", white, is_lossy=False)
+    if isinstance(source, PIL.Image.Image):
+        return _picture_label_map(source, _values(source), "the mask", white)
+    file: Path | bytes | None = read_bytes(source)
+    if isinstance(source, str | os.PathLike):
+        file = fetch(os.fspath(source)) if is_url(source) else Path(source)
+    if file is None:
+        raise MediaError(f"a label map is a path, a picture or an array. Got {type(source).__name__}.")
+    name = printable(file) if isinstance(file, Path) else "the mask"
+    with PictureFile(file) as picture:
+        return _picture_label_map(picture.picture, picture.read_with(_values), name, white)
+
+
+def read_label_maps(path: str | os.PathLike[str]) -> Iterator[tuple[str, np.ndarray]]:
+    """The label maps of a folder in natural order, each with its file's name less the suffix."""
+    return ((file.stem, read_label_map(file)) for file in find_pictures(path))
+
+
+def _values(picture: PIL.Image.Image) -> np.ndarray:
+    """The numbers of an opened picture: indices of a palette, grey, or colours with alpha."""
+    if picture.mode == "P":
+        is_mask = _palette_is_black_and_white(picture)
+        return np.asarray(picture.convert("L") if is_mask else picture)
+    if picture.mode == "1":
+        return np.asarray(picture.convert("L"))
+    if picture.mode == "L" or picture.mode.startswith(("I", "F")):
+        values = np.asarray(picture)
+        return values.astype(values.dtype.newbyteorder("="))
+    return np.asarray(picture.convert("RGBA" if picture.has_transparency_data else "RGB"))
+
+
+def _palette_is_black_and_white(picture: PIL.Image.Image) -> bool:
+    palette = np.array(picture.getpalette("RGB") or [], np.uint8).reshape(-1, 3)
+    used = np.unique(np.asarray(picture))
+    colours = palette[used[used < len(palette)]]
+    return (
+        len(used) == len(colours) > 0
+        and bool(((colours == 0) | (colours == 255)).all())
+        and bool((colours == colours[:, :1]).all())
+    )
+
+
+def _picture_label_map(picture: PIL.Image.Image, values: np.ndarray, name: str, white: int) -> np.ndarray:
+    is_palette = picture.mode == "P" and not _palette_is_black_and_white(picture)
+    if is_palette or picture.info.get(LABEL_MAP_KEY):
+        return values.astype(np.int32)
+    return _label_map(values, name, white, is_lossy=picture.format in _LOSSY)
+
+
+def _label_map(values: np.ndarray, name: str, white: int, *, is_lossy: bool) -> np.ndarray:
+    try:
+        return to_label_map(_grey(values), white=white, is_lossy=is_lossy)
+    except NotAMask as error:
+        raise MediaError(f"{name} is no mask or label map: {error}.") from error
+
+
+def _grey(values: np.ndarray) -> np.ndarray:
+    """One number a pixel."""
+    if values.ndim == 3 and values.shape[2] == 1:
+        return values[..., 0]
+    if values.ndim != 3 or values.shape[2] not in (3, 4):
+        return values
+    colours = values[..., :3].astype(np.float64)
+    if values.shape[2] == 4:
+        alpha = values[..., 3].astype(np.float64)
+        visible = colours[alpha > 0]
+        if (alpha != alpha.flat[0]).any() and (not visible.size or (visible == visible[0]).all()):
+            return values[..., 3]  # one colour, cut out: the alpha is the mask
+        if alpha.any():
+            colours *= (alpha / max(1.0, alpha.max()))[..., None]  # what is transparent is background
+    if np.ptp(colours, axis=2).max(initial=0) > SAME_COLOUR:
+        raise NotAMask("it is in colour, which does not say which object a pixel belongs to")
+    grey = colours[..., 1]
+    return grey if values.dtype.kind == "f" else grey.round().astype(values.dtype)

@@ -1,0 +1,109 @@
+"""Masks and label maps from picture files of every kind."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import cv2
+import numpy as np
+import PIL.Image
+import pytest
+import torch
+
+from masklet.cli.prompts import read_prompts
+from masklet.errors import MediaError
+from masklet.media import davis_palette, read_label_map, write_label_map
+from media.made import RING
+
+SOFT = cv2.GaussianBlur(RING.astype(np.uint8) * 255, (0, 0), 0.8)
+
+
+def with_alpha(colour: np.ndarray, alpha: np.ndarray) -> PIL.Image.Image:
+    return PIL.Image.fromarray(np.dstack([colour, alpha]).astype(np.uint8))
+
+
+WHITE = np.full((*RING.shape, 3), 255)
+GREY = np.repeat(SOFT[..., None], 3, axis=2)
+PICTURES = {
+    "soft grey": PIL.Image.fromarray(SOFT),
+    "black and white": PIL.Image.fromarray(RING),
+    "RGB": PIL.Image.fromarray(GREY),
+    "opaque RGBA": with_alpha(GREY, np.full(RING.shape, 255)),
+    "white behind an alpha": with_alpha(WHITE, SOFT),
+    "black behind an alpha": with_alpha(0 * WHITE, SOFT),
+    "grey with alpha": PIL.Image.fromarray(GREY).convert("LA"),
+    "16 bits": PIL.Image.fromarray(SOFT.astype(np.uint16) * 257),
+    "float": PIL.Image.fromarray(SOFT.astype(np.float32) / 255),
+}
+
+
+@pytest.mark.parametrize("kind", PICTURES)
+@pytest.mark.parametrize("form", ["file", "PIL", "bytes"])
+def test_one_object_in_black_and_white(tmp_path: Path, kind: str, form: str) -> None:
+    picture = PICTURES[kind]
+    path = tmp_path / ("mask.tiff" if kind == "float" else "mask.png")
+    picture.save(path)
+    source = {"file": path, "PIL": picture, "bytes": path.read_bytes()}[form]
+    labels = read_label_map(source)
+    assert labels.dtype == np.int32 and np.unique(labels).tolist() == [0, 1]
+    assert (labels == (SOFT >= 128)).mean() > 0.995
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_a_jpeg_is_a_mask(tmp_path: Path, mode: str) -> None:
+    PIL.Image.fromarray(RING).convert(mode).save(tmp_path / "mask.jpg", quality=60)
+    assert (read_label_map(tmp_path / "mask.jpg") == RING).mean() > 0.98
+    assert list(read_prompts(None, None, None, tmp_path / "mask.jpg")) == [1]
+
+
+def test_a_palette_of_black_and_white_is_a_mask_and_any_other_holds_ids(tmp_path: Path) -> None:
+    picture = PIL.Image.fromarray((~RING).astype(np.uint8))
+    picture.putpalette([255, 255, 255, 0, 0, 0])  # white is 0
+    picture.save(tmp_path / "mask.png")
+    assert (read_label_map(tmp_path / "mask.png") == RING).all()
+    picture = PIL.Image.fromarray(RING.astype(np.uint8) * 255)
+    picture.putpalette(davis_palette().tobytes())
+    picture.save(tmp_path / "ids.png")
+    assert np.unique(read_label_map(tmp_path / "ids.png")).tolist() == [0, 255]
+
+
+@pytest.mark.parametrize("highest", [1, 2, 255, 256, 65535])
+def test_what_is_written_is_read_back(tmp_path: Path, highest: int) -> None:
+    labels = RING.astype(np.int32) * highest
+    labels[40:44, 50:60] = 1
+    write_label_map(tmp_path / "ids.png", labels)
+    assert (read_label_map(tmp_path / "ids.png") == labels).all()
+
+
+def test_sixteen_bit_labels(tmp_path: Path) -> None:
+    labels = np.arange(RING.size, dtype=np.uint16).reshape(RING.shape) // 40 + 1000
+    cv2.imwrite(str(tmp_path / "ids.png"), labels)
+    cv2.imwrite(str(tmp_path / "ids.tiff"), labels)
+    assert (read_label_map(tmp_path / "ids.png") == labels).all()
+    assert (read_label_map(tmp_path / "ids.tiff") == labels).all()
+
+
+def test_the_mask_is_turned_as_its_picture_is(tmp_path: Path) -> None:
+    exif = PIL.Image.Exif()
+    exif[0x0112] = 6
+    PIL.Image.fromarray(RING.astype(np.uint8) * 255).save(tmp_path / "mask.png", exif=exif)
+    assert (read_label_map(tmp_path / "mask.png") == np.rot90(RING, 3)).all()
+
+
+def test_arrays_and_tensors() -> None:
+    for source in (RING, RING[..., None], torch.from_numpy(RING), GREY, io.BytesIO(_png(SOFT))):
+        assert np.unique(read_label_map(source)).tolist() == [0, 1]
+
+
+def test_a_photograph_is_refused(tmp_path: Path) -> None:
+    ramp = np.linspace(0, 255, RING.size).reshape(RING.shape).astype(np.uint8)
+    PIL.Image.fromarray(cv2.GaussianBlur(ramp, (0, 0), 1)).save(tmp_path / "photo.jpg")
+    with pytest.raises(MediaError, match=r"photo\.jpg is no mask or label map: its \d+ different values"):
+        read_label_map(tmp_path / "photo.jpg")
+
+
+def _png(array: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    PIL.Image.fromarray(array).save(file, "PNG")
+    return file.getvalue()

@@ -1,0 +1,118 @@
+"""Numbers become masks: labels stay labels, and soft or noisy masks are one object."""
+
+from __future__ import annotations
+
+import io
+
+import cv2
+import numpy as np
+import PIL.Image
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from masklet.errors import PromptError
+from masklet.label_maps import NotAMask, _is_noisy, to_label_map, to_mask
+from masklet.types import Prompt
+
+SIZE = (96, 120)
+shapes = st.lists(
+    st.tuples(st.integers(4, 110), st.integers(4, 90), st.integers(2, 30), st.booleans()),
+    min_size=1,
+    max_size=12,
+)
+
+
+def draw(shapes: list[tuple[int, int, int, bool]], ids: list[int], dtype: type = np.uint8) -> np.ndarray:
+    """A label map of circles and boxes."""
+    labels = np.zeros(SIZE, np.int32)
+    for (x, y, radius, is_circle), id in zip(shapes, ids, strict=False):
+        if is_circle:
+            cv2.circle(labels, (x, y), radius, id, -1)
+        else:
+            cv2.rectangle(labels, (x - radius, y - radius), (x + radius, y + radius // 2), id, -1)
+    return labels.astype(dtype)
+
+
+@given(
+    shapes, st.lists(st.integers(1, 254), min_size=12, max_size=12), st.sampled_from([np.uint8, np.uint16])
+)
+def test_label_maps_keep_their_ids(shapes: list, ids: list[int], dtype: type) -> None:
+    labels = draw(shapes, ids, dtype)
+    assert (to_label_map(labels) == labels).all()
+
+
+@given(shapes, st.lists(st.integers(1, 65534), min_size=12, max_size=12))
+def test_label_maps_of_sixteen_bits_keep_their_ids(shapes: list, ids: list[int]) -> None:
+    labels = draw(shapes, ids, np.uint16)
+    assert (to_label_map(labels) == labels).all()
+
+
+def test_a_thin_border_class_is_a_label() -> None:
+    labels = draw([(60, 48, 30, True)], [2])
+    cv2.circle(labels, (60, 48), 30, 1, 1)
+    assert np.unique(to_label_map(labels)).tolist() == [0, 1, 2]
+
+
+@given(shapes, st.sampled_from(["blur", "feather", "resize", "jpeg", "png of jpeg"]), st.integers(30, 95))
+def test_soft_and_noisy_masks_are_one_object(shapes: list, kind: str, quality: int) -> None:
+    mask = draw([(x, y, radius + 12, is_circle) for x, y, radius, is_circle in shapes], [255] * 12)
+    soft, is_lossy = mask, kind == "jpeg"
+    if kind == "blur":
+        soft = cv2.GaussianBlur(mask, (0, 0), 1)
+    elif kind == "feather":
+        soft = cv2.GaussianBlur(mask, (0, 0), 2.5)
+    elif kind == "resize":
+        soft = cv2.resize(cv2.resize(mask, (40, 32), interpolation=cv2.INTER_AREA), SIZE[::-1])
+    else:
+        file = io.BytesIO()
+        PIL.Image.fromarray(mask).save(file, "JPEG", quality=quality)
+        soft = np.asarray(PIL.Image.open(file))
+        assume(is_lossy or len(np.unique(soft)) > 5 or _is_noisy(soft))
+    labels = to_label_map(soft, is_lossy=is_lossy)
+    assert np.unique(labels).tolist() == np.unique(mask > 0).tolist()
+    assert (labels == (soft >= 128)).all()
+
+
+def test_sixteen_bit_soft_masks() -> None:
+    mask = cv2.GaussianBlur(draw([(60, 48, 30, True)], [1]).astype(np.float32), (0, 0), 2)
+    assert np.unique(to_label_map((mask * 65535).astype(np.uint16))).tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("background", [0.0, 0.01, 0.2])
+def test_probabilities(background: float) -> None:
+    probabilities = np.full(SIZE, background, np.float32)
+    probabilities[20:40, 30:60] = 0.97
+    probabilities[20:40, 29] = 0.5
+    expected = probabilities >= 0.5
+    assert (to_mask(probabilities) == expected).all()
+    assert (to_label_map(probabilities) == expected).all()
+    assert (Prompt(mask=probabilities).mask == expected).all()
+
+
+def test_logits() -> None:
+    logits = np.linspace(-9, 4, 120, dtype=np.float32)[None].repeat(96, 0)
+    assert (to_mask(logits) == (logits > 0)).all()
+
+
+@pytest.mark.parametrize("white", [1, 255])
+def test_white_is_one_object(white: int) -> None:
+    mask = draw([(60, 48, 30, True)], [255])
+    assert np.unique(to_label_map(mask, white=white)).tolist() == [0, white]
+
+
+def test_prompts_take_one_mask_of_any_form() -> None:
+    mask = draw([(60, 48, 30, True)], [1]) > 0
+    for form in (mask, mask[None], mask[..., None], mask * 255.0, mask * np.uint8(7), mask.astype(float)):
+        assert (Prompt(mask=form).mask == mask).all()
+
+
+def test_what_is_neither_is_an_error() -> None:
+    photograph = cv2.GaussianBlur(np.random.default_rng(0).integers(0, 256, SIZE, dtype=np.uint8), (0, 0), 2)
+    photograph = cv2.normalize(photograph, None, 0, 255, cv2.NORM_MINMAX)
+    with pytest.raises(NotAMask, match="neither labels"):
+        to_label_map(photograph)
+    with pytest.raises(PromptError, match="mask must be bool, labels"):
+        Prompt(mask=photograph)
+    with pytest.raises(NotAMask, match="never in a JPEG"):
+        to_label_map(draw([(60, 48, 30, True)], [3]), is_lossy=True)
