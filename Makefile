@@ -1,4 +1,4 @@
-# The six words that people and CI share. Each makes .venv when it is missing; nothing is installed twice.
+# The words that people and CI share. Each makes .venv when it is missing; nothing is installed twice.
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
@@ -18,7 +18,7 @@ VIDEO ?= examples/demo.mp4
 DEMO_POINT := 188,140
 WHERE = $(or $(POINT),$(if $(filter examples/demo.mp4,$(VIDEO)),$(DEMO_POINT)))
 
-.PHONY: help demo test check bench docs
+.PHONY: help demo test check bench docs audit
 
 demo: .venv/.plain ## Follow an object: make demo, or make demo VIDEO=clip.mp4 POINT=x,y
 	@[ -n '$(WHERE)' ] || { echo "POINT is missing: where to click on the first frame, as in make demo VIDEO=$(VIDEO) POINT=320,180" >&2; exit 2; }
@@ -41,6 +41,15 @@ bench: .venv/.dev .venv/.peer ## Measure masklet beside its peers on this machin
 docs: .venv/.dev ## Check the links of all pages and run the examples in docstrings
 	@$(BIN)/pytest --quiet tests/test_docs.py src
 
+audit: .venv/.dev .venv/.audit ## List licences and a bill of materials in out/audit, and look for known vulnerabilities
+	@$(BIN)/python dev/audit.py out/audit
+	@.venv/audit/bin/cyclonedx-py environment $(BIN)/python --output-format JSON --output-file out/audit/sbom.json
+	@.venv/audit/bin/pip-audit --requirement constraints.txt --no-deps --disable-pip --progress-spinner off \
+	  > out/audit/vulnerabilities.txt 2>&1 || [ $$? -eq 0 ] || { cat out/audit/vulnerabilities.txt; exit 1; }
+	@if grep -q 'could not be audited' out/audit/vulnerabilities.txt; then \
+	  echo "The list of known vulnerabilities cannot be reached from here: that part is not checked." >&2; fi
+	@echo "out/audit/licences.md, sbom.json, vulnerabilities.txt"
+
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
@@ -57,6 +66,12 @@ help: ## Show this list
 	@echo "Installing masklet and what its tests need into .venv; the first time this takes a few minutes."
 	@$(PIP_INSTALL) --editable '.[dev]' | $(PROGRESS)
 	@touch .venv/.plain $@
+
+# The auditors have requirements of their own, so they get an environment of their own.
+.venv/.audit: .venv/pyvenv.cfg
+	@$(PYTHON) -m venv .venv/audit
+	@.venv/audit/bin/pip install --no-input --disable-pip-version-check --quiet pip-audit==2.10.1 cyclonedx-bom==7.5.0
+	@touch $@
 
 # The original implementation, which parity tests compare with, and the reader of Label Studio's masks. Their own
 # requirements would replace our torch and OpenCV, and the original's CUDA extension is not needed.
