@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,11 +15,11 @@ import torch
 import typer
 from rich.console import Console
 
-from benchmarks import REPO, apart, machine, paper, report, rows
+from benchmarks import REPO, machine, process_rows, report, roofline, rows
+from benchmarks.implementation import Implementation, Workload
 from benchmarks.ours import Masklet
 from benchmarks.peers import Original, Transformers
 from benchmarks.results import Results, Row
-from benchmarks.subject import Subject, Work
 from masklet.config import SIZES
 from masklet.media import open_frames
 from parity import original
@@ -27,16 +27,16 @@ from parity.weights import randomise
 
 REAL = REPO.parent / "shared" / "data" / "open" / "clips" / "01_dog.mp4"
 DEMO = REPO / "examples" / "demo.mp4"
-MASKLET: Mapping[str, Mapping[str, Any]] = {  # what load() is given, by column
+LOAD_OPTIONS: Mapping[str, Mapping[str, Any]] = {  # by column
     "masklet": {},
     "masklet, balanced": {"setting": "balanced"},
     "masklet, fast": {"setting": "fast"},
 }
-# Its pipeline for everything wants torchvision, which has no build for every torch.
-WITHOUT = {} if find_spec("torchvision") else {"transformers": {"everything"}}
-ROWS = {**rows.NAMES, **apart.NAMES}
-# What takes minutes and says little that is new.
-LEFT_OUT = {"base-plus": {"follow 16", "memory 1000", "peak 1000"}}
+# Its pipeline for everything needs torchvision, which has no build for every torch.
+LEFT_OUT = {} if find_spec("torchvision") else {"transformers": {"everything"}}
+ROWS = {**rows.ROW_NAMES, **process_rows.ROW_NAMES}
+# Rows that take minutes and add little.
+SLOW = {"base-plus": {"follow 16", "memory 1000", "peak 1000"}}
 
 Names = Annotated[str, typer.Option(help="separated by commas")]
 
@@ -44,56 +44,56 @@ Names = Annotated[str, typer.Option(help="separated by commas")]
 def main(
     models: Names = "tiny,base-plus,nano",
     only: Annotated[str, typer.Option(help=f"of: {', '.join(ROWS)}")] = ",".join(ROWS),
-    seconds: Annotated[float, typer.Option(help="after which a row is not repeated")] = 25.0,
+    seconds: Annotated[float, typer.Option(help="a row that took longer is not repeated")] = 25.0,
     device: str = "cuda" if torch.cuda.is_available() else "cpu",
-    out: Annotated[Path | None, typer.Option(help="where figures are kept; docs/ by default")] = None,
+    out: Annotated[Path | None, typer.Option(help="the file of figures; docs/ by default")] = None,
 ) -> None:
     """Measure masklet beside its peers, row by row, and write docs/performance.md."""
-    wanted, console = set(only.split(",")), Console(highlight=False)
-    if unknown := wanted - ROWS.keys():
+    keys, console = set(only.split(",")), Console(highlight=False)
+    if unknown := keys - ROWS.keys():
         raise typer.BadParameter(f"no such rows: {', '.join(unknown)}", param_hint="--only")
-    where, began = torch.device(device), time.perf_counter()
-    said = machine.described(where)
-    out = out or report.figures(said)
-    results = Results.read(out, said)
+    on, started = torch.device(device), time.perf_counter()
+    description = machine.describe(on)
+    out = out or report.figures_path(description)
+    results = Results.read(out, description)
     console.print_json(json.dumps(results.machine))
-    for row in paper.peaks(where):
+    for row in roofline.measure_peaks(on):
         results.add(row)
     for model in models.split(","):
         with tempfile.TemporaryDirectory() as folder:
-            weights = weights_of(model, Path(folder))
-            for row in measured(model, weights, where, wanted - LEFT_OUT.get(model, set()), seconds):
+            weights = make_weights(model, Path(folder))
+            for row in measure(model, weights, on, keys - SLOW.get(model, set()), seconds):
                 results.add(row)
                 results.write(out)
-                console.print(f"{model:10} {ROWS[row.row]:32} {row.subject:20} {report.spread(row)}")
-    report.write(results)
-    console.print(f"{(time.perf_counter() - began) / 60:.0f} minutes")
+                console.print(
+                    f"{model:10} {ROWS[row.row]:32} {row.implementation:20} {report.format_row(row)}"
+                )
+    report.write_pages(results)
+    console.print(f"{(time.perf_counter() - started) / 60:.0f} minutes")
 
 
-def measured(
-    model: str, weights: Path, device: torch.device, wanted: set[str], seconds: float
-) -> list[Row] | Any:
-    if wanted & rows.NAMES.keys():
-        work = Work(weights, clip(), device)
-        yield from rows.Bench(model, work, subjects_on(work), seconds, WITHOUT).run(wanted)
+def measure(model: str, weights: Path, device: torch.device, keys: set[str], seconds: float) -> Iterator[Row]:
+    if keys & rows.ROW_NAMES.keys():
+        work = Workload(weights, read_clip(), device)
+        yield from rows.Benchmark(model, work, make_implementations(work), seconds, LEFT_OUT).run(keys)
     if device.type == "cpu":
-        yield from apart.run(model, weights, REAL if REAL.exists() else DEMO, wanted)
+        yield from process_rows.run(model, weights, REAL if REAL.exists() else DEMO, keys)
 
 
-def subjects_on(work: Work) -> dict[str, Subject]:
-    subjects: dict[str, Subject] = {"original": Original(work)}
+def make_implementations(work: Workload) -> dict[str, Implementation]:
+    implementations: dict[str, Implementation] = {"original": Original(work)}
     if work.device.type == "cuda":
-        subjects["original, compiled"] = Original(work, compiled=True)
-    subjects["transformers"] = Transformers(work)
-    return subjects | {name: Masklet(work, **options) for name, options in MASKLET.items()}
+        implementations["original, compiled"] = Original(work, compiled=True)
+    implementations["transformers"] = Transformers(work)
+    return implementations | {name: Masklet(work, **options) for name, options in LOAD_OPTIONS.items()}
 
 
-def clip() -> np.ndarray:
+def read_clip() -> np.ndarray:
     stored = open_frames(REAL if REAL.exists() else DEMO)
     return np.stack([stored[frame] for frame in range(rows.FRAMES)])
 
 
-def weights_of(model: str, folder: Path) -> Path:
+def make_weights(model: str, folder: Path) -> Path:
     """Random weights, in a file in the original's layout; nano has real ones."""
     if model == "nano":
         return Path("nano")

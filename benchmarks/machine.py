@@ -13,12 +13,12 @@ import torch
 
 FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8", "asimd", "bf16")
 SIDE = 2048  # of the matrices that are multiplied
-COPIED = 256 * 2**20  # bytes
+COPY_BYTES = 256 * 2**20  # bytes
 
 
-def described(device: torch.device) -> dict[str, Any]:
-    """Names of parts, without the machine's own."""
-    said: dict[str, Any] = {
+def describe(device: torch.device) -> dict[str, Any]:
+    """The parts of the machine, without its host name."""
+    description: dict[str, Any] = {
         "processor": _processor(),
         "instructions": " ".join(_flags()),
         "cores": len(os.sched_getaffinity(0)),
@@ -29,20 +29,20 @@ def described(device: torch.device) -> dict[str, Any]:
         "torch": torch.__version__,
     }
     if device.type == "cuda":
-        said["gpu"] = torch.cuda.get_device_name(device)
-    return said
+        description["gpu"] = torch.cuda.get_device_name(device)
+    return description
 
 
 def _processor() -> str:
-    said = _cpuinfo()
-    name = said.get("model name", platform.machine())
-    family = f"family {said['cpu family']}, model {said['model']}" if "cpu family" in said else ""
+    info = _cpuinfo()
+    name = info.get("model name", platform.machine())
+    family = f"family {info['cpu family']}, model {info['model']}" if "cpu family" in info else ""
     return f"{name} ({family})" if family else name
 
 
 def _flags() -> list[str]:
-    there = (_cpuinfo().get("flags") or _cpuinfo().get("Features") or "").split()
-    return [flag for flag in FLAGS if flag in there]
+    flags = (_cpuinfo().get("flags") or _cpuinfo().get("Features") or "").split()
+    return [flag for flag in FLAGS if flag in flags]
 
 
 def _cpuinfo() -> dict[str, str]:
@@ -54,29 +54,29 @@ def _cpuinfo() -> dict[str, str]:
 
 
 def has_bfloat16(device: torch.device) -> bool:
-    """Whether it multiplies bfloat16 by itself. Without, torch takes a minute for what takes milliseconds."""
+    """Whether it has bfloat16 instructions. Without them torch takes a minute instead of milliseconds."""
     return device.type == "cuda" or any("bf16" in flag for flag in _flags())
 
 
-def multiplies(device: torch.device, dtype: torch.dtype) -> float:
+def measure_flops(device: torch.device, dtype: torch.dtype) -> float:
     """FLOP/s of a large matrix product, the best of several."""
     a, b = (torch.randn(SIDE, SIDE, device=device).to(dtype) for _ in range(2))
-    return 2 * SIDE**3 / _best(lambda: a @ b, device)
+    return 2 * SIDE**3 / _best_seconds(lambda: a @ b, device)
 
 
-def copies(device: torch.device) -> float:
+def measure_bandwidth(device: torch.device) -> float:
     """Bytes/s of a large copy, read and written."""
-    a = torch.zeros(COPIED // 4, device=device)
+    a = torch.zeros(COPY_BYTES // 4, device=device)
     b = torch.empty_like(a)
-    return 2 * COPIED / _best(lambda: b.copy_(a), device)
+    return 2 * COPY_BYTES / _best_seconds(lambda: b.copy_(a), device)
 
 
-def _best(action: Any, device: torch.device, times: int = 8) -> float:
-    spent = []
+def _best_seconds(action: Any, device: torch.device, times: int = 8) -> float:
+    times = []
     for _ in range(times):
         start = time.perf_counter()
         action()
         if device.type == "cuda":
             torch.cuda.synchronize(device)
-        spent.append(time.perf_counter() - start)
-    return min(spent)
+        times.append(time.perf_counter() - start)
+    return min(times)

@@ -1,4 +1,4 @@
-"""The peers: sam2==1.1.0, plain and compiled, and transformers, each driven as its own examples do."""
+"""The peers: sam2==1.1.0, plain and compiled, and transformers, called as in their own examples."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from torch import Tensor
 from transformers import Sam2Model, Sam2VideoInferenceSession
 
 import masklet
-from benchmarks.subject import FULL, GRID, Work
+from benchmarks.implementation import FULL, GRID, Workload
 from benchmarks.timing import Stopwatch
 from masklet import Sam2Config
 from masklet.checkpoint.layouts import ORIGINAL, TRANSFORMERS, to_theirs
@@ -28,15 +28,15 @@ from masklet.transforms import frame_to_square
 from parity import original, transformers_reference
 
 
-def shared_weights(work: Work) -> tuple[Sam2Config, dict[str, Tensor]]:
+def load_shared_weights(work: Workload) -> tuple[Sam2Config, dict[str, Tensor]]:
     """The config of a file of weights, and its tensors under masklet's names."""
     model = masklet.load(work.weights, device="cpu", dtype="float32")
     return model.config, model.state_dict()
 
 
 @contextlib.contextmanager
-def as_advised(device: torch.device) -> Iterator[None]:
-    """No gradients; on a GPU bfloat16, as the original's examples have it. Without its progress bars."""
+def recommended_context(device: torch.device) -> Iterator[None]:
+    """Without gradients; on a GPU with bfloat16, as in the original's examples. Without progress bars."""
     low = torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda")
     with torch.inference_mode(), low, contextlib.redirect_stderr(io.StringIO()):
         yield
@@ -48,9 +48,9 @@ class Original:
     compiled : its `vos_optimized` predictor, which is for GPUs
     """
 
-    def __init__(self, work: Work, *, compiled: bool = False) -> None:
+    def __init__(self, work: Workload, *, compiled: bool = False) -> None:
         self.work = work
-        config, weights = shared_weights(work)
+        config, weights = load_shared_weights(work)
         target = "sam2.sam2_video_predictor.SAM2VideoPredictorVOS"
         switches = [f"++model._target_={target}", "++model.compile_image_encoder=True"] if compiled else []
         with mock.patch.object(original, "SWITCHES", [*original.SWITCHES, *switches]):
@@ -58,33 +58,33 @@ class Original:
         self.model.load_state_dict(to_theirs(weights, ORIGINAL))
         self.model.to(work.device)
         self.predictor = original.image_predictor(self.model)
-        self.watch = Stopwatch(work.device)
-        self.watch.watch(self.model, "forward_image", "encode")
-        self.watch.watch(self.model, "_prepare_memory_conditioned_features", "attend")
-        self.watch.watch(self.model, "_forward_sam_heads", "decode")
-        self.watch.watch(self.model, "_encode_new_memory", "memorize")
+        self.stopwatch = Stopwatch(work.device)
+        self.stopwatch.time_method(self.model, "forward_image", "encode")
+        self.stopwatch.time_method(self.model, "_prepare_memory_conditioned_features", "attend")
+        self.stopwatch.time_method(self.model, "_forward_sam_heads", "decode")
+        self.stopwatch.time_method(self.model, "_encode_new_memory", "memorize")
 
-    def picture(self) -> None:
-        with as_advised(self.work.device):
+    def segment_picture(self) -> None:
+        with recommended_context(self.work.device):
             self.predictor.set_image(self.work.frames[0])
         self.click()
 
     def click(self) -> None:
-        with as_advised(self.work.device):
+        with recommended_context(self.work.device):
             self.predictor.predict(np.array([self.work.click(1)]), np.array([1]))
 
-    def generator(self) -> Callable[[], int]:
+    def make_generator(self) -> Callable[[], int]:
         knobs = {name: value for name, value in asdict(GRID).items() if name != "nms"}
         generator = original.mask_generator(self.model, **knobs)
 
         def generate() -> int:
-            with as_advised(self.work.device):
+            with recommended_context(self.work.device):
                 return len(generator.generate(self.work.frames[0]))
 
         return generate
 
     def open(self, objects: int) -> None:
-        with as_advised(self.work.device), tempfile.TemporaryDirectory() as folder:
+        with recommended_context(self.work.device), tempfile.TemporaryDirectory() as folder:
             write_frames(folder, self.work.frames)
             self.state = self.model.init_state(folder)
             for id in range(1, objects + 1):
@@ -94,49 +94,49 @@ class Original:
     def _prompt(self, id: int) -> None:
         self.model.add_new_points_or_box(self.state, 0, id, [self.work.click(id)], [1])
 
-    def remember(self) -> None:
-        with as_advised(self.work.device):
+    def fill_memory(self) -> None:
+        with recommended_context(self.work.device):
             self.model.propagate_in_video_preflight(self.state)
         for outputs in self.state["output_dict_per_obj"].values():
-            multiply(outputs["cond_frame_outputs"][0], outputs["non_cond_frame_outputs"], FULL)
+            copy_output(outputs["cond_frame_outputs"][0], outputs["non_cond_frame_outputs"], FULL)
 
-    def follow(self, frame: int) -> None:
-        with as_advised(self.work.device):
+    def track_frame(self, frame: int) -> None:
+        with recommended_context(self.work.device):
             next(self.model.propagate_in_video(self.state, frame, max_frame_num_to_track=0))
 
-    edit = follow
+    propagate_frame = track_frame
 
 
 class Transformers:
     """transformers' video model, with the features of the last frame kept, as it does by default."""
 
-    def __init__(self, work: Work) -> None:
+    def __init__(self, work: Workload) -> None:
         self.work = work
-        config, weights = shared_weights(work)
+        config, weights = load_shared_weights(work)
         self.model = transformers_reference.build(config).to(work.device)
         self.model.load_state_dict(to_theirs(weights, TRANSFORMERS))
-        self.watch = Stopwatch(work.device)
-        self.watch.watch(self.model, "get_image_features", "encode")
-        self.watch.watch(self.model, "_prepare_memory_conditioned_features", "attend")
-        self.watch.watch(self.model, "_single_frame_forward", "decode")
-        self.watch.watch(self.model, "_batch_encode_memories", "memorize")
+        self.stopwatch = Stopwatch(work.device)
+        self.stopwatch.time_method(self.model, "get_image_features", "encode")
+        self.stopwatch.time_method(self.model, "_prepare_memory_conditioned_features", "attend")
+        self.stopwatch.time_method(self.model, "_single_frame_forward", "decode")
+        self.stopwatch.time_method(self.model, "_batch_encode_memories", "memorize")
 
-    def picture(self) -> None:
-        with as_advised(self.work.device):
-            self.seen = self._session(self.work.frames[:1])
+    def segment_picture(self) -> None:
+        with recommended_context(self.work.device):
+            self.still = self._session(self.work.frames[:1])
         self.click()
 
     def click(self) -> None:
-        with as_advised(self.work.device):  # of a picture nothing need be remembered
-            self._prompt(self.seen, 1, run_mem_encoder=False)
+        with recommended_context(self.work.device):  # a picture needs no memory
+            self._prompt(self.still, 1, run_mem_encoder=False)
 
-    def generator(self) -> Callable[[], int]:
+    def make_generator(self) -> Callable[[], int]:
         """The `mask-generation` pipeline, which needs torchvision."""
-        whole, side = self.model.config, self.model.image_size
+        video_config, side = self.model.config, self.model.image_size
         config = transformers.Sam2Config(
-            vision_config=whole.vision_config,
-            prompt_encoder_config=whole.prompt_encoder_config,
-            mask_decoder_config=whole.mask_decoder_config,
+            vision_config=video_config.vision_config,
+            prompt_encoder_config=video_config.prompt_encoder_config,
+            mask_decoder_config=video_config.mask_decoder_config,
         )
         still = Sam2Model(config).eval()
         still.load_state_dict(self.model.state_dict(), strict=False)  # it has no memory
@@ -147,8 +147,8 @@ class Transformers:
         picture = Image.fromarray(self.work.frames[0])
 
         def generate() -> int:
-            with as_advised(self.work.device):
-                found = pipeline(
+            with recommended_context(self.work.device):
+                output = pipeline(
                     picture,
                     points_per_crop=GRID.points_per_side,
                     points_per_batch=GRID.points_per_batch,
@@ -157,12 +157,12 @@ class Transformers:
                     stability_score_offset=GRID.stability_score_offset,
                     crops_nms_thresh=GRID.box_nms_thresh,
                 )
-            return len(found["masks"])
+            return len(output["masks"])
 
         return generate
 
     def open(self, objects: int) -> None:
-        with as_advised(self.work.device):
+        with recommended_context(self.work.device):
             self.session = self._session(self.work.frames)
             for id in range(1, objects + 1):
                 self._prompt(self.session, id)
@@ -189,26 +189,26 @@ class Transformers:
         }
         session.add_point_inputs(session.obj_id_to_idx(id), 0, inputs)
         session.obj_with_new_inputs = [id]
-        self._enlarged(self.model(session, frame_idx=0, run_mem_encoder=run_mem_encoder), session)
+        self._upsample(self.model(session, frame_idx=0, run_mem_encoder=run_mem_encoder), session)
 
-    def remember(self) -> None:
+    def fill_memory(self) -> None:
         for outputs in self.session.output_dict_per_obj.values():
-            multiply(outputs["cond_frame_outputs"][0], outputs["non_cond_frame_outputs"], FULL)
+            copy_output(outputs["cond_frame_outputs"][0], outputs["non_cond_frame_outputs"], FULL)
 
-    def follow(self, frame: int) -> None:
-        with as_advised(self.work.device):
-            self._enlarged(self.model(self.session, frame_idx=frame), self.session)
+    def track_frame(self, frame: int) -> None:
+        with recommended_context(self.work.device):
+            self._upsample(self.model(self.session, frame_idx=frame), self.session)
 
-    edit = follow
+    propagate_frame = track_frame
 
-    def _enlarged(self, seen: Any, session: Sam2VideoInferenceSession) -> Tensor:
+    def _upsample(self, output: Any, session: Sam2VideoInferenceSession) -> Tensor:
         return F.interpolate(
-            seen.pred_masks.float(), (session.video_height, session.video_width), mode="bilinear"
+            output.pred_masks.float(), (session.video_height, session.video_width), mode="bilinear"
         )
 
 
-def multiply(output: dict[str, Any], outputs: dict[int, dict[str, Any]], frames: int) -> None:
-    """Copies of what is kept of one frame, as of frames 1 to `frames` - 1."""
+def copy_output(output: dict[str, Any], outputs: dict[int, dict[str, Any]], frames: int) -> None:
+    """Add copies of a frame's output as those of frames 1 to `frames` - 1."""
     for frame in range(1, frames):
         outputs[frame] = {
             name: value.clone() if isinstance(value, Tensor) else value for name, value in output.items()
@@ -216,6 +216,6 @@ def multiply(output: dict[str, Any], outputs: dict[int, dict[str, Any]], frames:
 
 
 def write_frames(folder: str, frames: np.ndarray) -> None:
-    """A folder of pictures, which is what the original reads."""
+    """Write a folder of pictures, the original's input."""
     for number, frame in enumerate(frames):
         Image.fromarray(frame).save(Path(folder) / f"{number:05d}.jpg", quality=95)

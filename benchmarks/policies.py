@@ -1,8 +1,8 @@
-"""What each memory policy costs: milliseconds a frame beside Recency's, without encoding, which all share.
+"""The cost of obj memory policy: milliseconds a frame without encoding, which all policies share.
 
     python -m benchmarks.policies
 
-How often the paths of `long` part is a matter of the weights: the last column says how many there were.
+How often the paths of `long` branch depends on the weights: the last column has their number.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from masklet.tracking.step import EncodedPrompt, TrackedObject, track_frame
 from masklet.transforms import frame_to_square
 
 OBJECTS = (1, 5)
-WARM = 17  # frames until the memory is full
+WARM_UP = 17  # frames until the memory is full
 
 
-class Doubting(Long):
-    """A policy whose paths part on every frame: the most that it can cost."""
+class AlwaysBranching(Long):
+    """A policy whose paths branch on every frame: its highest cost."""
 
     def grow(self, offers: Sequence[Offer]) -> list[tuple[int, int, float]]:
         return [(path % len(offers), path, float(path)) for path in range(PATHS)]
@@ -43,26 +43,23 @@ def main() -> None:
         features = [model.encode(frame_to_square(image, side)) for image in images]
     print(f"encode: {1000 * (time.perf_counter() - started) / len(images):.1f} ms a frame")
     for count in OBJECTS:
-        for name, make in {**POLICIES, "long, ever in doubt": Doubting}.items():
+        for name, make in {**POLICIES, "long, always branching": AlwaysBranching}.items():
             boxes = tight_boxes(torch.from_numpy(clip.masks[0, :count]))
             objects = [TrackedObject(id, MemoryBank(make().capacity), make()) for id in range(1, count + 1)]
-            asks = {
-                each.id: EncodedPrompt.of(
-                    masklet.Prompt(box=tuple(box)), images.shape[1:3], model, alone=True
-                )
-                for each, box in zip(objects, boxes.tolist(), strict=True)
+            prompts = {
+                obj.id: EncodedPrompt.of(masklet.Prompt(box=tuple(box)), images.shape[1:3], model, alone=True)
+                for obj, box in zip(objects, boxes.tolist(), strict=True)
             }
-            track_frame(model, features[0], 0, objects, asks)
-            took, batches = [], []
+            track_frame(model, features[0], 0, objects, prompts)
+            seconds, batches = [], []
             for frame in range(1, len(features)):
-                batches.append(sum(len(dict.fromkeys(each.policy.paths)) or 1 for each in objects))
+                batches.append(sum(len(dict.fromkeys(obj.policy.paths)) or 1 for obj in objects))
                 started = time.perf_counter()
                 track_frame(model, features[frame], frame, objects)
-                took.append(time.perf_counter() - started)
-            milliseconds = 1000 * float(np.median(took[WARM:]))
-            print(
-                f"{count} objects, {name}: {milliseconds:.1f} ms a frame, {np.mean(batches[WARM:]):.1f} paths"
-            )
+                seconds.append(time.perf_counter() - started)
+            milliseconds = 1000 * float(np.median(seconds[WARM_UP:]))
+            paths = np.mean(batches[WARM_UP:])
+            print(f"{count} objects, {name}: {milliseconds:.1f} ms a frame, {paths:.1f} paths")
 
 
 if __name__ == "__main__":

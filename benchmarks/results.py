@@ -1,4 +1,4 @@
-"""What was measured, as JSON; runs on the same machine add to each other, row by row."""
+"""The figures as JSON; runs on the same machine add to each other, row by row."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Row:
-    """One figure of one subject.
+    """One figure of one implementation.
 
-    row : what was measured, as in "follow 8"
+    row : a key of ROW_NAMES, such as "follow 8"
     values : one for each repetition, in `unit`
     """
 
     model: str
     row: str
-    subject: str
+    implementation: str
     values: tuple[float, ...]
     unit: str = "s"
 
     @property
     def key(self) -> tuple[str, str, str]:
-        return self.model, self.row, self.subject
+        return self.model, self.row, self.implementation
 
     @property
     def median(self) -> float:
@@ -42,16 +42,16 @@ class Results:
     def add(self, row: Row) -> None:
         self.rows[row.key] = row
 
-    def get(self, model: str, row: str, subject: str) -> Row | None:
-        return self.rows.get((model, row, subject))
+    def get(self, model: str, row: str, implementation: str) -> Row | None:
+        return self.rows.get((model, row, implementation))
 
-    def median(self, model: str, row: str, subject: str) -> float | None:
-        found = self.get(model, row, subject)
-        return None if found is None else found.median
+    def median(self, model: str, row: str, implementation: str) -> float | None:
+        figure = self.get(model, row, implementation)
+        return None if figure is None else figure.median
 
-    def subjects(self, model: str) -> list[str]:
-        """Those measured with a model, in the order in which they first were."""
-        return list(dict.fromkeys(row.subject for row in self.rows.values() if row.model == model))
+    def implementations(self, model: str) -> list[str]:
+        """The implementations that ran a model, in order of their first figures."""
+        return list(dict.fromkeys(row.implementation for row in self.rows.values() if row.model == model))
 
     def write(self, path: Path) -> None:
         rows = [asdict(row) for row in self.rows.values()]
@@ -63,11 +63,11 @@ class Results:
 
     @classmethod
     def read(cls, path: Path, machine: dict[str, Any]) -> Results:
-        """Those of this machine; none where the file is of another."""
+        """The figures of this machine; none where the file is of another machine."""
         results = cls(machine)
         if path.exists():
-            said = json.loads(path.read_text())
-            if said["machine"] == machine:
-                for row in said["rows"]:
+            content = json.loads(path.read_text())
+            if content["machine"] == machine:
+                for row in content["rows"]:
                     results.add(Row(**{**row, "values": tuple(row["values"])}))
         return results

@@ -1,4 +1,4 @@
-"""The rows: what is done, in which order, and how often. Slow machines repeat less."""
+"""The rows of the tables that one process measures: the actions, their order, and how often they repeat."""
 
 from __future__ import annotations
 
@@ -6,154 +6,168 @@ import gc
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 
+from benchmarks.implementation import FULL, STAGES, Implementation, Workload
 from benchmarks.results import Row
-from benchmarks.subject import FULL, STAGES, Subject, Work
-from benchmarks.timing import in_turns
+from benchmarks.timing import time_in_turns
 
-ROUNDS = 12  # at most
-FRAMES = FULL + ROUNDS + 1
-NAMES = {
+MAX_ROUNDS = 12
+FRAMES = FULL + MAX_ROUNDS + 1
+ROW_NAMES = {
     "encode": "encode a frame",
-    "attend 1": "look at 1 memory",
-    "attend 7": "look at 7 memories",
+    "attend 1": "attend to 1 memory",
+    "attend 7": "attend to 7 memories",
     "decode": "decode",
     "memorize": "memorise",
     "click": "click, once encoded",
     "picture": "picture: encode and click",
-    "follow 1": "follow 1 object",
-    "follow 3": "follow 3 objects",
-    "follow 8": "follow 8 objects",
-    "follow 16": "follow 16 objects",
+    "follow 1": "track 1 object",
+    "follow 3": "track 3 objects",
+    "follow 8": "track 8 objects",
+    "follow 16": "track 16 objects",
     "again": "1 object once more, after a correction",
     "everything": "masks of everything, a second",
 }
 OBJECTS = {"follow 1": 1, "follow 3": 3, "follow 8": 8, "follow 16": 16}
 
+Action = Callable[[Implementation, int], None]  # takes the round
+
 
 @dataclass(frozen=True)
-class Bench:
-    """One model's subjects on a machine.
+class Benchmark:
+    """One model in several implementations.
 
-    seconds : that a row may take, beyond which it is not repeated
-    left_out : rows that a subject is left out of
+    seconds : a row that took longer is not repeated
+    left_out : by implementation, the rows that it does not run
     """
 
     model: str
-    work: Work
-    subjects: Mapping[str, Subject]
+    work: Workload
+    implementations: Mapping[str, Implementation]
     seconds: float
     left_out: Mapping[str, Collection[str]]
 
-    def run(self, wanted: set[str]) -> Iterator[Row]:
-        """Measure the wanted rows of NAMES."""
-        if wanted & {"picture", "click"}:
-            yield from self._rows("picture", lambda each, _: each.picture())
-            yield from self._rows("click", lambda each, _: each.click(), warm_up=True)
-        if "attend 1" in wanted:
+    def run(self, keys: set[str]) -> Iterator[Row]:
+        """Measure rows of ROW_NAMES."""
+        if keys & {"picture", "click"}:
+            yield from self._time_row("picture", lambda implementation, _: implementation.segment_picture())
+            yield from self._time_row("click", lambda implementation, _: implementation.click(), warm_up=True)
+        if "attend 1" in keys:
             self._open("attend 1", 1)
-            yield from self._attend_one()
-        for row, objects in OBJECTS.items():
-            if row in wanted:
-                yield from self._follow(row, objects, stages=objects == 1)
-        if "again" in wanted:
-            yield from self._again()
-        if "everything" in wanted:
-            yield from self._everything()
+            yield from self._time_first_frame()
+        for key, objects in OBJECTS.items():
+            if key in keys:
+                yield from self._time_tracking(key, objects, stages=objects == 1)
+        if "again" in keys:
+            yield from self._time_propagation()
+        if "everything" in keys:
+            yield from self._time_everything()
 
-    def _attend_one(self) -> Iterator[Row]:
-        """Of one and the same frame: only the stage is of interest."""
-        stages = self._staged(lambda each, _: each.follow(1), least=1)
-        yield from (Row(self.model, "attend 1", name, tuple(seen["attend"])) for name, seen in stages.items())
+    def _time_first_frame(self) -> Iterator[Row]:
+        """Always of the same frame: only one stage of it is of interest."""
+        by_stage = self._time_stages(lambda implementation, _: implementation.track_frame(1), min_rounds=1)
+        for name, seconds in by_stage.items():
+            yield Row(self.model, "attend 1", name, tuple(seconds["attend"]))
 
-    def _follow(self, row: str, objects: int, *, stages: bool) -> Iterator[Row]:
-        self._open(row, objects)
-        for each in self._asked(row).values():
-            each.remember()
+    def _time_tracking(self, key: str, objects: int, *, stages: bool) -> Iterator[Row]:
+        self._open(key, objects)
+        for implementation in self._running(key).values():
+            implementation.fill_memory()
+        on_cpu = self.work.device.type == "cpu"
         if stages:
-            for name, seen in self._staged(lambda each, turn: each.follow(FULL + turn), least=3).items():
+            for name, seconds in self._time_stages(_track_next, min_rounds=3).items():
                 for stage in STAGES:
-                    key = "attend 7" if stage == "attend" else stage
-                    yield Row(self.model, key, name, tuple(seen[stage]))
-                if self.work.device.type == "cpu":  # where watching the stages costs nothing
-                    yield Row(self.model, row, name, tuple(seen["all"]))
-            if self.work.device.type == "cpu":
+                    row = "attend 7" if stage == "attend" else stage
+                    yield Row(self.model, row, name, tuple(seconds[stage]))
+                if on_cpu:  # where timing the stages costs nothing
+                    yield Row(self.model, key, name, tuple(seconds["all"]))
+            if on_cpu:
                 return
-        compiles = self.work.device.type == "cuda"
-        yield from self._rows(row, lambda each, turn: each.follow(FULL + turn), warm_up=compiles)
+        yield from self._time_row(key, _track_next, warm_up=not on_cpu)  # a GPU compiles first
 
-    def _again(self) -> Iterator[Row]:
+    def _time_propagation(self) -> Iterator[Row]:
         self._open("again", 1)
-        for each in self._asked("again").values():
-            each.remember()
+        running = self._running("again").values()
+        for implementation in running:
+            implementation.fill_memory()
         # At least two frames: peers keep the features of the last.
-        turns = 2 if self.work.device.type == "cpu" else ROUNDS
-        for turn in range(turns):
-            for each in self._asked("again").values():
-                each.edit(FULL + turn)
-        yield from self._rows("again", lambda each, turn: each.edit(FULL + turn), rounds=turns)
+        rounds = 2 if self.work.device.type == "cpu" else MAX_ROUNDS
+        for turn in range(rounds):
+            for implementation in running:
+                implementation.propagate_frame(FULL + turn)
+        yield from self._time_row(
+            "again",
+            lambda implementation, turn: implementation.propagate_frame(FULL + turn),
+            rounds=rounds,
+        )
 
-    def _everything(self) -> Iterator[Row]:
-        found: dict[str, int] = {}
+    def _time_everything(self) -> Iterator[Row]:
+        counts: dict[str, int] = {}
 
-        def counted(name: str, generate: Callable[[], int]) -> Callable[[int], None]:
-            return lambda _: found.update({name: generate()})
+        def count(name: str, generate: Callable[[], int]) -> Callable[[int], None]:
+            return lambda _: counts.update({name: generate()})
 
-        actions = {name: counted(name, each.generator()) for name, each in self._asked("everything").items()}
-        spent = in_turns(actions, self.work.device, seconds=self.seconds, rounds=ROUNDS)
-        for name, values in spent.items():
-            rates = tuple(found[name] / seconds for seconds in values)
+        running = self._running("everything")
+        actions = {name: count(name, running[name].make_generator()) for name in running}
+        times = time_in_turns(actions, self.work.device, seconds=self.seconds, rounds=MAX_ROUNDS)
+        for name, values in times.items():
+            rates = tuple(counts[name] / seconds for seconds in values)
             yield Row(self.model, "everything", name, rates, "masks/s")
 
-    def _asked(self, row: str) -> dict[str, Subject]:
-        return {name: each for name, each in self.subjects.items() if row not in self.left_out.get(name, ())}
+    def _running(self, key: str) -> dict[str, Implementation]:
+        return {
+            name: implementation
+            for name, implementation in self.implementations.items()
+            if key not in self.left_out.get(name, ())
+        }
 
-    def _open(self, row: str, objects: int) -> None:
+    def _open(self, key: str, objects: int) -> None:
         gc.collect()
-        for each in self._asked(row).values():
-            each.open(objects)
-            each.watch.read()
+        for implementation in self._running(key).values():
+            implementation.open(objects)
+            implementation.stopwatch.read()
 
-    def _rows(
-        self,
-        row: str,
-        action: Callable[[Subject, int], None],
-        *,
-        warm_up: bool = False,
-        rounds: int = ROUNDS,
+    def _time_row(
+        self, key: str, action: Action, *, warm_up: bool = False, rounds: int = MAX_ROUNDS
     ) -> Iterator[Row]:
+        running = self._running(key)
         if warm_up:
-            for each in self._asked(row).values():
-                action(each, 0)
-        actions = {name: _bound(action, each) for name, each in self._asked(row).items()}
-        spent = in_turns(actions, self.work.device, seconds=self.seconds, rounds=rounds)
-        yield from (Row(self.model, row, name, tuple(values)) for name, values in spent.items())
+            for implementation in running.values():
+                action(implementation, 0)
+        actions = {name: _bind(action, implementation) for name, implementation in running.items()}
+        times = time_in_turns(actions, self.work.device, seconds=self.seconds, rounds=rounds)
+        yield from (Row(self.model, key, name, tuple(values)) for name, values in times.items())
 
-    def _staged(
-        self, action: Callable[[Subject, int], None], *, least: int
-    ) -> dict[str, dict[str, list[float]]]:
-        """Seconds by subject and stage, and of all together: a turn that warms up, and those that count."""
-        seen: dict[str, dict[str, list[float]]] = {name: {} for name in self.subjects}
+    def _time_stages(self, action: Action, *, min_rounds: int) -> dict[str, dict[str, list[float]]]:
+        """Seconds by implementation and stage, and under "all" of all stages. A first round warms up."""
+        times: dict[str, dict[str, list[float]]] = {name: {} for name in self.implementations}
 
-        def watched(name: str, each: Subject) -> Callable[[int], None]:
-            def act(turn: int) -> None:
-                each.watch.read()
-                was, each.watch.on = each.watch.on, True
-                action(each, turn)
-                each.watch.on = was
-                for stage, spent in each.watch.read().items():
-                    seen[name].setdefault(stage, []).append(spent)
+        def time_action(name: str, implementation: Implementation) -> Callable[[int], None]:
+            def run(turn: int) -> None:
+                stopwatch = implementation.stopwatch
+                stopwatch.read()
+                was_on, stopwatch.on = stopwatch.on, True
+                action(implementation, turn)
+                stopwatch.on = was_on
+                for stage, seconds in stopwatch.read().items():
+                    times[name].setdefault(stage, []).append(seconds)
 
-            return act
+            return run
 
-        actions = {name: watched(name, each) for name, each in self.subjects.items()}
-        whole = in_turns(actions, self.work.device, seconds=self.seconds, rounds=ROUNDS, least=1 + least)
-        for name, values in whole.items():
-            seen[name]["all"] = values
+        actions = {name: time_action(name, self.implementations[name]) for name in self.implementations}
+        totals = time_in_turns(
+            actions, self.work.device, seconds=self.seconds, rounds=MAX_ROUNDS, min_rounds=1 + min_rounds
+        )
+        for name, values in totals.items():
+            times[name]["all"] = values
         return {
             name: {stage: values[1:] or values for stage, values in stages.items()}
-            for name, stages in seen.items()
+            for name, stages in times.items()
         }
 
 
-def _bound(action: Callable[[Subject, int], None], subject: Subject) -> Callable[[int], None]:
-    return lambda turn: action(subject, turn)
+def _track_next(implementation: Implementation, turn: int) -> None:
+    implementation.track_frame(FULL + turn)
+
+
+def _bind(action: Action, implementation: Implementation) -> Callable[[int], None]:
+    return lambda turn: action(implementation, turn)

@@ -1,7 +1,7 @@
-"""python -m benchmarks.studio_load: many people click while others follow, on one studio on this machine.
+"""python -m benchmarks.studio_load: many people click while others propagate, on one studio on this machine.
 
-It starts `masklet studio` on a free port and talks to it as pages do. The table says how long a click took,
-what was refused or lost, how fast the following went, and the memory of the server with its decoders.
+It starts `masklet studio` on a free port and sends the page's requests. The table has the latency of clicks,
+refused and lost requests, the speed of propagation, and the memory of the server with its decoders.
 """
 
 from __future__ import annotations
@@ -28,137 +28,139 @@ from benchmarks import REPO
 
 VIDEO = REPO / "examples" / "demo.mp4"
 OBJECT = (188, 140)  # the balloon, on the first frame
-THINKS = (2.0, 4.0)  # seconds between a person's clicks
-PATIENCE = 60.0  # seconds after which an answer counts as lost
-SAMPLED = 0.5  # seconds between two looks at the server's memory
+PAUSE = (2.0, 4.0)  # seconds between a person's clicks
+TIMEOUT = 60.0  # seconds after which an answer counts as lost
+SAMPLE_INTERVAL = 0.5  # seconds between two readings of the server's memory
 
 
 @dataclass
-class Seen:
-    """What happened, to all people together."""
+class Measurements:
+    """The latencies and counts of all people together."""
 
     clicks: list[float] = field(default_factory=list)  # seconds
-    kinds: Counter[str] = field(default_factory=Counter)
+    counts: Counter[str] = field(default_factory=Counter)
     frames: int = 0
     peak: int = 0  # bytes
     lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def note(self, kind: str, count: int = 1) -> None:
+    def count(self, kind: str, count: int = 1) -> None:
         with self.lock:
-            self.kinds[kind] += count
+            self.counts[kind] += count
 
 
 class Person:
-    """One open page: a connection of its own, a video of its own, a name."""
+    """One open page, with its own connection, video and name."""
 
-    def __init__(self, number: int, port: int, seen: Seen) -> None:
+    def __init__(self, number: int, port: int, measurements: Measurements) -> None:
         self.name = f"person {number}"
         self.random = random.Random(number)
-        self._port, self._seen = port, seen
-        self._line = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
+        self._port, self._measurements = port, measurements
+        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=TIMEOUT)
 
-    def ask(self, method: str, path: str, body: object = None) -> Any:
-        """An answer; None where there was none. Whoever is asked to come back later does so."""
+    def request(self, method: str, path: str, body: object = None) -> Any:
+        """The answer; None where there was none. A 429 is repeated after its `retry-after`."""
         while True:
-            self._seen.note("requests")
+            self._measurements.count("requests")
             try:
                 headers = {"content-type": "application/json", "masklet-person": self.name}
-                self._line.request(method, f"/api{path}", None if body is None else json.dumps(body), headers)
-                answer = self._line.getresponse()
-                content = answer.read()
+                self._connection.request(
+                    method, f"/api{path}", None if body is None else json.dumps(body), headers
+                )
+                answer = self._connection.getresponse()
+                reply = answer.read()
             except (OSError, http.client.HTTPException):
-                self._seen.note("lost")
-                self._line.close()
+                self._measurements.count("lost")
+                self._connection.close()
                 return None
             if answer.status != 429:
                 break
-            self._seen.note("asked to wait")
+            self._measurements.count("told to retry")
             time.sleep(float(answer.headers.get("retry-after", 1)))
         if answer.status >= 400:
-            self._seen.note(f"status {answer.status}")
+            self._measurements.count(f"status {answer.status}")
             return None
-        return json.loads(content) if content else {}
+        return json.loads(reply) if reply else {}
 
-    def video(self) -> str:
-        project = self.ask("POST", "/projects", {"name": self.name})["id"]
-        return f"/videos/{self.ask('POST', f'/projects/{project}/videos', {'path': VIDEO.name})['id']}"
+    def open_video(self) -> str:
+        project = self.request("POST", "/projects", {"name": self.name})["id"]
+        return f"/videos/{self.request('POST', f'/projects/{project}/videos', {'path': VIDEO.name})['id']}"
 
     def click(self, video: str, frame: int, object: int) -> None:
-        x, y = (place + self.random.uniform(-15, 15) for place in OBJECT)
-        self.ask("POST", f"{video}/prompts", {"frame": frame, "object": object, "positive": [[x, y]]})
+        x, y = (coordinate + self.random.uniform(-15, 15) for coordinate in OBJECT)
+        self.request("POST", f"{video}/prompts", {"frame": frame, "object": object, "positive": [[x, y]]})
 
-    def clicks(self, video: str, until: float) -> None:
-        """Click, look, think; now and then go to another frame, undo, or take the next object."""
+    def click_until(self, video: str, until: float) -> None:
+        """Click and pause; sometimes undo, go to another frame, or take another object."""
         frame, object = 0, 1
         while (now := time.monotonic()) < until:
-            began = now
+            started = now
             self.click(video, frame, object)
-            with self._seen.lock:
-                self._seen.clicks.append(time.monotonic() - began)
+            with self._measurements.lock:
+                self._measurements.clicks.append(time.monotonic() - started)
             if self.random.random() < 0.2:
-                self.ask("POST", f"{video}/undo")
+                self.request("POST", f"{video}/undo")
             if self.random.random() < 0.3:
                 frame, object = self.random.randrange(100), self.random.randint(1, 3)
-                self.ask("GET", f"{video}/masks?start={frame}&stop={frame + 1}")
-            time.sleep(self.random.uniform(*THINKS))
+                self.request("GET", f"{video}/masks?start={frame}&stop={frame + 1}")
+            time.sleep(self.random.uniform(*PAUSE))
 
-    def follows(self, video: str, until: float) -> None:
-        """Follow from the start to the end, again and again."""
+    def propagate_until(self, video: str, until: float) -> None:
+        """Propagate from the start to the end, again and again."""
         self.click(video, 0, 1)
         done = 0
         while time.monotonic() < until:
-            now = self.ask("GET", f"{video}/propagation")
+            now = self.request("GET", f"{video}/propagation")
             if now is None or now["state"] not in ("waiting", "running"):
-                self.ask("POST", f"{video}/propagation", {"start": 0})
+                self.request("POST", f"{video}/propagation", {"start": 0})
                 done = 0
             else:
-                with self._seen.lock:
-                    self._seen.frames += max(0, now["done"] - done)
+                with self._measurements.lock:
+                    self._measurements.frames += max(0, now["done"] - done)
                 done = now["done"]
             time.sleep(0.5)
-        self.ask("DELETE", f"{video}/propagation")
+        self.request("DELETE", f"{video}/propagation")
 
 
 def main(
     clicking: Annotated[int, typer.Option(help="people who click")] = 20,
-    following: Annotated[int, typer.Option(help="people who follow")] = 4,
+    propagating: Annotated[int, typer.Option(help="people who propagate")] = 4,
     seconds: Annotated[float, typer.Option(help="how long")] = 120.0,
-    warm: Annotated[float, typer.Option(help="seconds before the clicks count")] = 5.0,
+    warm: Annotated[float, typer.Option(help="seconds of warm-up")] = 5.0,
 ) -> None:
     """Measure a studio under load, and print a table for docs/studio.md."""
-    seen = Seen()
+    measurements = Measurements()
     with tempfile.TemporaryDirectory() as data, socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
         probe.close()
-        words = ["studio", str(VIDEO.parent), "--data", data, "--port", str(port), "--no-browser"]
-        server = subprocess.Popen([sys.executable, "-m", "masklet", *words], stdout=subprocess.DEVNULL)
+        arguments = ["studio", str(VIDEO.parent), "--data", data, "--port", str(port), "--no-browser"]
+        server = subprocess.Popen([sys.executable, "-m", "masklet", *arguments], stdout=subprocess.DEVNULL)
         try:
             _wait_for(port)
-            people = [Person(number, port, seen) for number in range(clicking + following)]
-            videos = [each.video() for each in people]
-            for each, video in zip(people, videos, strict=True):
-                each.click(video, 0, 1)
-            seen.kinds.clear()
+            people = [Person(number, port, measurements) for number in range(clicking + propagating)]
+            videos = [person.open_video() for person in people]
+            for person, video in zip(people, videos, strict=True):
+                person.click(video, 0, 1)
+            measurements.counts.clear()
             until = time.monotonic() + warm + seconds
-            watching = threading.Thread(target=_watch, args=(server.pid, until, seen))
-            threads = [watching]
-            for number, (each, video) in enumerate(zip(people, videos, strict=True)):
-                does = each.clicks if number < clicking else each.follows
-                threads.append(threading.Thread(target=does, args=(video, until)))
+            sampler = threading.Thread(target=_sample_memory, args=(server.pid, until, measurements))
+            threads = [sampler]
+            for number, (person, video) in enumerate(zip(people, videos, strict=True)):
+                action = person.click_until if number < clicking else person.propagate_until
+                threads.append(threading.Thread(target=action, args=(video, until)))
             for thread in threads:
                 thread.start()
             time.sleep(warm)
-            with seen.lock:
-                seen.clicks.clear()
-                seen.frames = 0
+            with measurements.lock:
+                measurements.clicks.clear()
+                measurements.frames = 0
             for thread in threads:
                 thread.join()
             assert server.poll() is None, "the server went down"
         finally:
             server.terminate()
             server.wait()
-    Console(highlight=False).print(_table(seen, clicking, following, seconds), soft_wrap=True)
+    Console(highlight=False).print(_table(measurements, clicking, propagating, seconds), soft_wrap=True)
 
 
 def _wait_for(port: int) -> None:
@@ -171,10 +173,10 @@ def _wait_for(port: int) -> None:
     raise SystemExit("the studio did not start within a minute.")
 
 
-def _watch(pid: int, until: float, seen: Seen) -> None:
+def _sample_memory(pid: int, until: float, measurements: Measurements) -> None:
     while time.monotonic() < until:
-        seen.peak = max(seen.peak, _memory(pid))
-        time.sleep(SAMPLED)
+        measurements.peak = max(measurements.peak, _memory(pid))
+        time.sleep(SAMPLE_INTERVAL)
 
 
 def _memory(pid: int) -> int:
@@ -189,24 +191,24 @@ def _memory(pid: int) -> int:
     return own + sum(_memory(int(child)) for child in children)
 
 
-def _table(seen: Seen, clicking: int, following: int, seconds: float) -> str:
-    milliseconds = 1000 * np.array(seen.clicks)
-    kinds = dict(seen.kinds)
-    asked, lost, waited = (kinds.pop(kind, 0) for kind in ("requests", "lost", "asked to wait"))
-    failed = ", ".join(f"{kind}: {count}" for kind, count in sorted(kinds.items())) or "none"
+def _table(measurements: Measurements, clicking: int, propagating: int, seconds: float) -> str:
+    milliseconds = 1000 * np.array(measurements.clicks)
+    counts = dict(measurements.counts)
+    requests, lost, retried = (counts.pop(kind, 0) for kind in ("requests", "lost", "told to retry"))
+    failed = ", ".join(f"{kind}: {count}" for kind, count in sorted(counts.items())) or "none"
     rows = {
-        "people who click, and who follow": f"{clicking}, {following}",
+        "people who click, and who propagate": f"{clicking}, {propagating}",
         "seconds": f"{seconds:g}",
-        "requests": f"{asked}",
+        "requests": f"{requests}",
         "lost": f"{lost}",
         "answered by an error": failed,
-        "asked to come back later (429), and answered then": f"{waited}",
-        "clicks": f"{len(seen.clicks)}",
+        "told to retry later (429), and answered then": f"{retried}",
+        "clicks": f"{len(measurements.clicks)}",
         "click, median": f"{np.median(milliseconds):.0f} ms",
         "click, 95th percentile": f"{np.percentile(milliseconds, 95):.0f} ms",
         "click, slowest": f"{milliseconds.max():.0f} ms",
-        "frames followed a second, all together": f"{seen.frames / seconds:.1f}",
-        "peak memory of server and decoders": f"{seen.peak / 2**20:.0f} MiB",
+        "frames propagated a second, all together": f"{measurements.frames / seconds:.1f}",
+        "peak memory of server and decoders": f"{measurements.peak / 2**20:.0f} MiB",
     }
     return "\n".join(["| | |", "| --- | --- |", *(f"| {name} | {value} |" for name, value in rows.items())])
 

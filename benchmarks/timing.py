@@ -1,4 +1,4 @@
-"""Stopwatches: whole actions of several subjects in turns, and the stages within them."""
+"""Timing: actions of several implementations in turns, and the stages within an action."""
 
 from __future__ import annotations
 
@@ -13,57 +13,57 @@ import torch
 Seconds = dict[str, list[float]]
 
 
-def settled(device: torch.device) -> float:
-    """The time, once the device has nothing left to do."""
+def synchronized_time(device: torch.device) -> float:
+    """The time, once the device has finished its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter()
 
 
-def in_turns(
+def time_in_turns(
     actions: Mapping[str, Callable[[int], object]],
     device: torch.device,
     *,
     seconds: float,
     rounds: int,
-    least: int = 1,
+    min_rounds: int = 1,
 ) -> Seconds:
-    """Time each action once a round, so that a machine that slows down slows them all.
+    """Time each action once a round, so that a machine that slows down affects all alike.
 
-    actions : by subject; each is given the number of the round
-    seconds : after so many no new round is begun
-    least : rounds that are made however long they take
+    actions : by implementation; they take the number of the round
+    seconds : after so many no new round starts
+    min_rounds : rounds that run however long they take
     """
-    spent: Seconds = {name: [] for name in actions}
-    began = time.perf_counter()
+    times: Seconds = {name: [] for name in actions}
+    started = time.perf_counter()
     for turn in range(rounds):
         for name, action in actions.items():
-            start = settled(device)
+            start = synchronized_time(device)
             action(turn)
-            spent[name].append(settled(device) - start)
-        if turn + 1 >= least and time.perf_counter() - began > seconds:
+            times[name].append(synchronized_time(device) - start)
+        if turn + 1 >= min_rounds and time.perf_counter() - started > seconds:
             break
-    return spent
+    return times
 
 
 class Stopwatch:
-    """Times methods by stage, from outside; on a GPU only while `on`, since it must wait."""
+    """Times methods by stage. On a GPU only while `on`, since timing must wait for the GPU."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
         self.on = device.type == "cpu"
         self.spent: dict[str, float] = defaultdict(float)
 
-    def watch(self, owner: object, method: str, stage: str) -> None:
+    def time_method(self, owner: object, method: str, stage: str) -> None:
         inner = getattr(owner, method)
 
         @functools.wraps(inner)
         def timed(*args: Any, **options: Any) -> Any:
             if not self.on:
                 return inner(*args, **options)
-            start = settled(self.device)
+            start = synchronized_time(self.device)
             result = inner(*args, **options)
-            self.spent[stage] += settled(self.device) - start
+            self.spent[stage] += synchronized_time(self.device) - start
             return result
 
         setattr(owner, method, timed)

@@ -1,10 +1,10 @@
-"""Which thresholds `everything` should have for nano: what is found in held-back pictures, by how many masks.
+"""Which thresholds suit nano's `everything`: objects found in held-back pictures, by number of masks.
 
 python dev/everything_thresholds.py PICTURES
 
 PICTURES is the folder of image sets that nano was trained on: only those that docs/nano-held-back.txt names
-are looked at. Each picture is asked about once, with no threshold at all; what thresholds would have left is
-reckoned from that. Not everything is annotated there, so a mask that matches nothing need not be wrong.
+are used. Each picture is segmented once, without thresholds; the effect of thresholds is computed from that.
+The annotations are not complete, so a mask that matches none need not be wrong.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ HELD_BACK = Path(__file__).parents[1] / "docs" / "nano-held-back.txt"
 IOUS = (0.1, 0.15, 0.2, 0.25, 0.3, 0.4)
 STABILITIES = (0.0, 0.2, 0.35, 0.5, 0.65)
 OVERLAPS = (0.5, 0.7)
-FOUND = 0.5  # IoU with a true mask
+FOUND_IOU = 0.5  # with a true mask
 
 
 @dataclass(frozen=True)
-class Asked:
-    """All that a grid offers on a picture, and how it agrees.
+class PictureMasks:
+    """All masks that a grid offers on a picture, and how they overlap.
 
     agreement : (masks, true masks), IoU
     overlaps : (masks, masks), IoU
@@ -46,12 +46,12 @@ class Asked:
     agreement: np.ndarray
     overlaps: np.ndarray
 
-    def left(self, grid: Grid) -> np.ndarray:
-        """The agreement of the masks that a grid's thresholds leave."""
+    def select(self, grid: Grid) -> np.ndarray:
+        """The agreement of the masks that pass a grid's thresholds."""
         iou, stability = (part.numpy() for part in (self.segments.iou, self.segments.stability))
         rows = np.flatnonzero((iou > grid.pred_iou_thresh) & (stability >= grid.stability_score_thresh))
-        kept = suppress_overlaps(self.overlaps[np.ix_(rows, rows)], grid.box_nms_thresh)
-        return np.asarray(self.agreement[rows[kept]])
+        selected = rows[suppress_overlaps(self.overlaps[np.ix_(rows, rows)], grid.box_nms_thresh)]
+        return np.asarray(self.agreement[selected])
 
 
 def main(
@@ -59,39 +59,41 @@ def main(
     model: str = "nano",
     every: Annotated[int, typer.Option(help="take one picture of so many")] = 4,
 ) -> None:
-    """A line for each choice of thresholds, the one that finds most first."""
+    """Print a line for each choice of thresholds; the one with most objects found comes first."""
     network, preset = masklet.load(model, device="cpu"), NANO_PRESETS["fast"]
-    anything = replace(
+    no_thresholds = replace(
         preset, pred_iou_thresh=0, stability_score_thresh=0, box_nms_thresh=1, min_mask_region_area=0
     )
-    asked = []
-    for each in track(find_pictures(pictures, read_names(HELD_BACK)[::every])):
-        image, truths = each.read()
-        segments = generate_segments(network, image, anything)
+    masks = []
+    for picture in track(find_pictures(pictures, read_names(HELD_BACK)[::every])):
+        image, truths = picture.read()
+        segments = generate_segments(network, image, no_thresholds)
         codes = [rle.encode(truth) for truth in truths.values()]
         overlaps = [rle.overlaps(segments.codes, others) for others in (codes, segments.codes)]
-        asked.append(Asked(segments, *overlaps))
+        masks.append(PictureMasks(segments, *overlaps))
     console = Console(highlight=False)
-    console.print(f"{len(asked)} pictures, {sum(each.agreement.shape[1] for each in asked)} objects")
+    console.print(f"{len(masks)} pictures, {sum(of.agreement.shape[1] for of in masks)} objects")
     console.print("| IoU above | stability | overlap | found | best mask, mean IoU | masks a picture |")
     console.print("| --- | --- | --- | --- | --- | --- |")
-    lines = sorted(((*measured(asked, grid), grid) for grid in choices(preset)), key=lambda line: -line[0])
-    for found, best, masks, grid in lines:
-        knobs = f"{grid.pred_iou_thresh} | {grid.stability_score_thresh} | {grid.box_nms_thresh}"
-        now = " as it is" if grid == preset else ""
-        console.print(f"| {knobs}{now} | {100 * found:.1f} | {100 * best:.1f} | {masks:.0f} |")
+    lines = [(*score(masks, grid), grid) for grid in make_grids(preset)]
+    for recall, best_iou, count, grid in sorted(lines, key=lambda line: -line[0]):
+        thresholds = f"{grid.pred_iou_thresh} | {grid.stability_score_thresh} | {grid.box_nms_thresh}"
+        current = " (current)" if grid == preset else ""
+        console.print(f"| {thresholds}{current} | {100 * recall:.1f} | {100 * best_iou:.1f} | {count:.0f} |")
 
 
-def choices(preset: Grid) -> Iterator[Grid]:
+def make_grids(preset: Grid) -> Iterator[Grid]:
+    """The preset with every combination of thresholds."""
     for iou, stability, overlap in product(IOUS, STABILITIES, OVERLAPS):
         yield replace(preset, pred_iou_thresh=iou, stability_score_thresh=stability, box_nms_thresh=overlap)
 
 
-def measured(asked: Sequence[Asked], grid: Grid) -> tuple[float, float, float]:
-    """The share of objects that are found, their best masks' mean IoU, and masks a picture."""
-    left = [each.left(grid) for each in asked]
-    best = np.concatenate([each.max(axis=0, initial=0.0) for each in left])
-    return float((best >= FOUND).mean()), float(best.mean()), float(np.mean([len(each) for each in left]))
+def score(masks: Sequence[PictureMasks], grid: Grid) -> tuple[float, float, float]:
+    """The fraction of objects that are found, their best masks' mean IoU, and masks a picture."""
+    agreements = [of_picture.select(grid) for of_picture in masks]
+    best = np.concatenate([agreement.max(axis=0, initial=0.0) for agreement in agreements])
+    count = float(np.mean([len(agreement) for agreement in agreements]))
+    return float((best >= FOUND_IOU).mean()), float(best.mean()), count
 
 
 if __name__ == "__main__":

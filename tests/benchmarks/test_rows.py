@@ -1,4 +1,4 @@
-"""The benchmark's own bookkeeping, on shams: which rows come, with which stages, and what becomes of them."""
+"""The benchmark's rows, stages, tables and files, with fake implementations."""
 
 from __future__ import annotations
 
@@ -10,126 +10,128 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from benchmarks.__main__ import weights_of
-from benchmarks.cost import costs
+from benchmarks.__main__ import make_weights
+from benchmarks.implementation import FULL, STAGES, Workload
 from benchmarks.results import Results, Row
-from benchmarks.rows import NAMES, Bench
-from benchmarks.subject import FULL, STAGES, Work
-from benchmarks.timing import Stopwatch, in_turns
+from benchmarks.roofline import count_costs
+from benchmarks.rows import ROW_NAMES, Benchmark
+from benchmarks.timing import Stopwatch, time_in_turns
 from PIL import Image
 
-from benchmarks import REPO, apart, report
+from benchmarks import REPO, process_rows, report
 from masklet.config import NANO, TINY
 
 CPU = torch.device("cpu")
 
 
-class Sham:
-    """Counts what it is asked."""
+class FakeImplementation:
+    """Records its calls."""
 
     def __init__(self) -> None:
-        self.did: list[tuple[str, int]] = []
-        self.watch = Stopwatch(CPU)
+        self.calls: list[tuple[str, int]] = []
+        self.stopwatch = Stopwatch(CPU)
         for stage in STAGES:
-            self.watch.watch(self, stage, stage)
+            self.stopwatch.time_method(self, stage, stage)
 
     def encode(self) -> None: ...
     def attend(self) -> None: ...
     def decode(self) -> None: ...
     def memorize(self) -> None: ...
 
-    def picture(self) -> None:
-        self.did.append(("picture", 0))
+    def segment_picture(self) -> None:
+        self.calls.append(("picture", 0))
 
     def click(self) -> None:
-        self.did.append(("click", 0))
+        self.calls.append(("click", 0))
 
     def open(self, objects: int) -> None:
-        self.did.append(("open", objects))
+        self.calls.append(("open", objects))
 
-    def remember(self) -> None:
-        self.did.append(("remember", 0))
+    def fill_memory(self) -> None:
+        self.calls.append(("fill", 0))
 
-    def follow(self, frame: int) -> None:
+    def track_frame(self, frame: int) -> None:
         for stage in STAGES:
             getattr(self, stage)()
-        self.did.append(("follow", frame))
+        self.calls.append(("track", frame))
 
-    def generator(self) -> Callable[[], int]:
+    def make_generator(self) -> Callable[[], int]:
         return lambda: 7
 
-    def edit(self, frame: int) -> None:
-        self.did.append(("edit", frame))
+    def propagate_frame(self, frame: int) -> None:
+        self.calls.append(("propagate", frame))
 
 
-def bench(*, seconds: float = 0.0, **subjects: Sham) -> Bench:
-    work = Work(Path("weights"), np.zeros((2, 4, 4, 3), dtype=np.uint8), CPU)
-    return Bench("tiny", work, subjects, seconds, {"two": {"follow 8"}})
+def bench(*, seconds: float = 0.0, **implementations: FakeImplementation) -> Benchmark:
+    work = Workload(Path("weights"), np.zeros((2, 4, 4, 3), dtype=np.uint8), CPU)
+    return Benchmark("tiny", work, implementations, seconds, {"two": {"follow 8"}})
 
 
-def test_every_row_comes_of_every_subject_but_those_left_out() -> None:
-    rows = list(bench(one=Sham(), two=Sham()).run(set(NAMES)))
-    assert {row.row for row in rows} == set(NAMES)
-    assert {row.row for row in rows if row.subject == "two"} == set(NAMES) - {"follow 8"}
+def test_every_implementation_gives_every_row_except_those_left_out() -> None:
+    rows = list(bench(one=FakeImplementation(), two=FakeImplementation()).run(set(ROW_NAMES)))
+    assert {row.row for row in rows} == set(ROW_NAMES)
+    assert {row.row for row in rows if row.implementation == "two"} == set(ROW_NAMES) - {"follow 8"}
 
 
-def test_full_memory_is_given_before_frames_are_followed() -> None:
-    sham = Sham()
-    list(bench(one=sham).run({"follow 3"}))
-    assert sham.did == [("open", 3), ("remember", 0), ("follow", FULL)]
+def test_memory_is_filled_before_frames_are_tracked() -> None:
+    fake = FakeImplementation()
+    list(bench(one=fake).run({"follow 3"}))
+    assert fake.calls == [("open", 3), ("fill", 0), ("track", FULL)]
 
 
-def test_frames_are_edited_twice_and_the_second_time_counts() -> None:
-    sham = Sham()
-    (row,) = bench(one=sham, seconds=9.0).run({"again"})
-    edited = [frame for what, frame in sham.did if what == "edit"]
-    assert len(row.values) == 2 and edited == 2 * [FULL, FULL + 1]
+def test_frames_are_propagated_twice_and_the_second_time_counts() -> None:
+    fake = FakeImplementation()
+    (row,) = bench(one=fake, seconds=9.0).run({"again"})
+    propagated = [frame for name, frame in fake.calls if name == "propagate"]
+    assert len(row.values) == 2 and propagated == 2 * [FULL, FULL + 1]
 
 
 def test_masks_of_everything_are_counted_by_the_second() -> None:
-    (row,) = bench(one=Sham()).run({"everything"})
+    (row,) = bench(one=FakeImplementation()).run({"everything"})
     assert row.unit == "masks/s" and row.values[0] > 7
     table = Results(
-        {}, {each.key: each for each in (row, Row("tiny", "everything", "original", (1.0,), "masks/s"))}
+        {}, {row.key: row for row in (row, Row("tiny", "everything", "original", (1.0,), "masks/s"))}
     )
-    assert report.table(table, "tiny", NAMES).count("x**") == 1
+    assert report.make_table(table, "tiny", ROW_NAMES).count("x**") == 1
 
 
 def test_a_slow_row_is_not_repeated() -> None:
-    quick = in_turns({"a": lambda turn: None}, CPU, seconds=9.0, rounds=5)
-    slow = in_turns({"a": lambda turn: None}, CPU, seconds=0.0, rounds=5)
-    some = in_turns({"a": lambda turn: None}, CPU, seconds=0.0, rounds=5, least=3)
+    quick = time_in_turns({"a": lambda turn: None}, CPU, seconds=9.0, rounds=5)
+    slow = time_in_turns({"a": lambda turn: None}, CPU, seconds=0.0, rounds=5)
+    some = time_in_turns({"a": lambda turn: None}, CPU, seconds=0.0, rounds=5, min_rounds=3)
     assert len(quick["a"]) == 5 and len(slow["a"]) == 1 and len(some["a"]) == 3
 
 
 def results() -> Results:
-    made = Results({"cores": 2})
+    figures = Results({"cores": 2})
     for name, seconds in (
         ("original", 4.0),
         ("transformers", 5.0),
         ("masklet", 2.0),
         ("masklet, balanced", 1.0),
     ):
-        made.add(Row("tiny", "follow 1", name, (seconds,)))
-        made.add(Row("tiny", "follow 8", name, (8 * seconds, 9 * seconds, 10 * seconds)))
-    return made
+        figures.add(Row("tiny", "follow 1", name, (seconds,)))
+        figures.add(Row("tiny", "follow 8", name, (8 * seconds, 9 * seconds, 10 * seconds)))
+    return figures
 
 
-def test_rows_of_processes_have_names(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_process_rows_have_names(monkeypatch: pytest.MonkeyPatch) -> None:
     """All that can be wanted comes, and no row that the command cannot name."""
-    said = '{"resident": 2, "peak": 3}'
-    monkeypatch.setattr(apart, "_python", lambda *arguments: said)
-    rows = list(apart.run("nano", Path("nano"), REPO / "examples" / "demo.mp4", set(apart.NAMES)))
-    assert {row.row for row in rows} == set(apart.NAMES)
+    answer = '{"resident": 2, "peak": 3}'
+    monkeypatch.setattr(process_rows, "_run_module", lambda *arguments: answer)
+    rows = list(
+        process_rows.run("nano", Path("nano"), REPO / "examples" / "demo.mp4", set(process_rows.ROW_NAMES))
+    )
+    assert {row.row for row in rows} == set(process_rows.ROW_NAMES)
 
 
 @pytest.mark.slow
 def test_the_original_starts_in_a_process_of_its_own(tmp_path: Path) -> None:
     """Its image predictor once could not, since it compiles what stands in for torchvision."""
     Image.new("RGB", (64, 48)).save(tmp_path / "picture.png")
-    weights = weights_of("tiny", tmp_path)
+    weights = make_weights("tiny", tmp_path)
     subprocess.run(
-        [sys.executable, "-m", "benchmarks.starting", "original", weights, tmp_path / "picture.png"],
+        [sys.executable, "-m", "benchmarks.first_mask", "original", weights, tmp_path / "picture.png"],
         cwd=REPO,
         check=True,
     )
@@ -142,8 +144,8 @@ def test_results_are_read_back_on_the_same_machine_only(tmp_path: Path) -> None:
 
 
 def test_tables_say_how_many_times_better() -> None:
-    table = report.table(results(), "tiny", NAMES)
-    assert "| follow 1 object | 4.00 s | 5.00 s, **0.80x** | 2.00 s, **2.00x** |" in table
+    table = report.make_table(results(), "tiny", ROW_NAMES)
+    assert "| track 1 object | 4.00 s | 5.00 s, **0.80x** | 2.00 s, **2.00x** |" in table
     assert "18.00 s (16.00 s to 20.00 s), **2.00x**" in table
     assert "| tiny, 8 objects | 36 | 45 | 18 | 9 |" in report.readme_table(results())
 
@@ -152,13 +154,13 @@ def test_only_what_lies_between_marks_is_written(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text("before\n<!-- bench: tiny -->\nold\n<!-- end -->\nafter\n")
     for _ in range(2):
-        report.fill(page, {"tiny": "new", "elsewhere": "x"})
+        report.fill_marks(page, {"tiny": "new", "elsewhere": "x"})
         assert page.read_text() == "before\n<!-- bench: tiny -->\nnew\n<!-- end -->\nafter\n"
 
 
 def test_costs_grow_with_the_size() -> None:
-    small, large = costs(NANO), costs(TINY)
+    small, large = count_costs(NANO), count_costs(TINY)
     assert large["attend"].flops == pytest.approx(606e9, rel=0.01)
     for stage in STAGES:
         assert 0 < small[stage].flops < large[stage].flops
-        assert 0 < small[stage].least < small[stage].unfused
+        assert 0 < small[stage].min_bytes < small[stage].unfused_bytes

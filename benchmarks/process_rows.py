@@ -1,4 +1,4 @@
-"""Rows that need a process of their own: start, resident memory, and a whole run from an mp4 to files."""
+"""Rows that need a process of their own: start, resident memory, and a run from an mp4 to files."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from masklet.checkpoint.layouts import TRANSFORMERS, to_theirs
 from masklet.media import open_frames
 from parity import transformers_reference
 
-SUBJECTS = ("original", "transformers", "masklet")
+IMPLEMENTATIONS = ("original", "transformers", "masklet")
 LENGTHS = (200, 1000)
 STARTS = 2
-BYTES_A_PIXEL = 3 * 4 + 2  # the original keeps float32 RGB of every frame; and a little for the rest
+BYTES_A_PIXEL = 3 * 4 + 2  # the original keeps float32 RGB of every frame, and a little more
 DEMO_POINT = "188,140"
-NAMES = {
+ROW_NAMES = {
     "start": "from nothing to the first mask",
     "memory 200": "resident after 200 frames",
     "memory 1000": "resident after 1,000 frames",
@@ -35,34 +35,34 @@ NAMES = {
 }
 
 
-def run(model: str, weights: Path, video: Path, wanted: set[str]) -> Iterator[Row]:
-    if "start" in wanted:
-        yield from _starts(model, weights, video)
+def run(model: str, weights: Path, video: Path, keys: set[str]) -> Iterator[Row]:
+    if "start" in keys:
+        yield from _time_starts(model, weights, video)
     for length in LENGTHS:
-        if {f"memory {length}", f"peak {length}"} & wanted:
-            yield from _resident(model, weights, video, length)
-    if "files" in wanted and model == "nano":
-        yield _files()
+        if {f"memory {length}", f"peak {length}"} & keys:
+            yield from _measure_memory(model, weights, video, length)
+    if "files" in keys and model == "nano":
+        yield _time_files()
 
 
-def _starts(model: str, weights: Path, video: Path) -> Iterator[Row]:
-    subjects = ("masklet",) if model == "nano" else SUBJECTS
-    spent: dict[str, list[float]] = {name: [] for name in subjects}
+def _time_starts(model: str, weights: Path, video: Path) -> Iterator[Row]:
+    implementations = ("masklet",) if model == "nano" else IMPLEMENTATIONS
+    spent: dict[str, list[float]] = {name: [] for name in implementations}
     with tempfile.TemporaryDirectory() as folder:
         picture = Path(folder) / "picture.png"
         Image.fromarray(open_frames(video)[0]).save(picture)
-        files = {name: weights for name in subjects}
-        if "transformers" in subjects:
-            files["transformers"] = _in_the_layout_of_transformers(weights, Path(folder) / "transformers")
+        files = {name: weights for name in implementations}
+        if "transformers" in implementations:
+            files["transformers"] = _write_transformers_layout(weights, Path(folder) / "transformers")
         for _ in range(STARTS):
-            for name in subjects:
+            for name in implementations:
                 began = time.perf_counter()
-                _python("benchmarks.starting", name, str(files[name]), str(picture))
+                _run_module("benchmarks.first_mask", name, str(files[name]), str(picture))
                 spent[name].append(time.perf_counter() - began)
     yield from (Row(model, "start", name, tuple(values)) for name, values in spent.items())
 
 
-def _in_the_layout_of_transformers(weights: Path, folder: Path) -> Path:
+def _write_transformers_layout(weights: Path, folder: Path) -> Path:
     ours = masklet.load(weights, device="cpu")
     theirs = transformers_reference.build(ours.config)
     theirs.load_state_dict(to_theirs(ours.state_dict(), TRANSFORMERS))
@@ -70,30 +70,32 @@ def _in_the_layout_of_transformers(weights: Path, folder: Path) -> Path:
     return folder
 
 
-def _resident(model: str, weights: Path, video: Path, length: int) -> Iterator[Row]:
+def _measure_memory(model: str, weights: Path, video: Path, length: int) -> Iterator[Row]:
     side = masklet.load(weights, device="cpu").config.image_size
-    for name in SUBJECTS:
-        # What a peer needs: its frames twice while it opens them, and as much again.
+    for name in IMPLEMENTATIONS:
+        # A peer needs its frames twice while it opens them, and as much again.
         if name != "masklet" and psutil.virtual_memory().available < 2 * length * side**2 * BYTES_A_PIXEL:
             continue
-        said = json.loads(_python("benchmarks.resident", name, str(weights), str(video), str(length)))
-        yield Row(model, f"memory {length}", name, (said["resident"],), "MiB")
-        yield Row(model, f"peak {length}", name, (said["peak"],), "MiB")
+        memory = json.loads(
+            _run_module("benchmarks.resident_memory", name, str(weights), str(video), str(length))
+        )
+        yield Row(model, f"memory {length}", name, (memory["resident"],), "MiB")
+        yield Row(model, f"peak {length}", name, (memory["peak"],), "MiB")
 
 
-def _files() -> Row:
-    """The command line, following one object through the demo clip."""
+def _time_files() -> Row:
+    """The command line, tracking one object through the demo clip."""
     frames = len(open_frames(REPO / "examples" / "demo.mp4"))
     rates = []
     for _ in range(3):
         with tempfile.TemporaryDirectory() as folder:
             began = time.perf_counter()
-            _python("masklet", "track", "examples/demo.mp4", "--point", DEMO_POINT, "--out", folder)
+            _run_module("masklet", "track", "examples/demo.mp4", "--point", DEMO_POINT, "--out", folder)
             rates.append(frames / (time.perf_counter() - began))
     return Row("nano", "files", "masklet", tuple(rates), "frames/s")
 
 
-def _python(module: str, *arguments: str) -> str:
+def _run_module(module: str, *arguments: str) -> str:
     done = subprocess.run(
         [sys.executable, "-m", module, *arguments], cwd=REPO, check=True, capture_output=True, text=True
     )

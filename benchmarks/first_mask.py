@@ -1,6 +1,6 @@
-"""From nothing to the first mask, in a process of its own.
+"""From process start to the first mask, in a process of its own.
 
-python -m benchmarks.starting NAME WEIGHTS PICTURE
+python -m benchmarks.first_mask NAME WEIGHTS PICTURE
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def original(weights: Path, picture: np.ndarray, point: tuple[float, float]) -> 
         from sam2.sam2_image_predictor import SAM2ImagePredictor
     size = "b+" if "base-plus" in weights.name else "t"
     model = build_sam2(f"configs/sam2.1/sam2.1_hiera_{size}.yaml", str(weights), device="cpu")
-    with mock.patch.object(torch.jit, "script", lambda module: module):  # which cannot read the stub
+    with mock.patch.object(torch.jit, "script", lambda module: module):  # which cannot compile the stub
         predictor = SAM2ImagePredictor(model)
     with torch.inference_mode():
         predictor.set_image(picture)
@@ -55,8 +55,8 @@ def transformers(weights: Path, picture: np.ndarray, point: tuple[float, float])
         video_width=width,
         dtype=torch.float32,
     )
-    where = torch.tensor([point[0] * side / width, point[1] * side / height]).view(1, 1, 1, 2)
-    inputs = {"point_coords": where, "point_labels": torch.ones(1, 1, 1, dtype=torch.int32)}
+    coordinates = torch.tensor([point[0] * side / width, point[1] * side / height]).view(1, 1, 1, 2)
+    inputs = {"point_coords": coordinates, "point_labels": torch.ones(1, 1, 1, dtype=torch.int32)}
     session.add_point_inputs(session.obj_id_to_idx(1), 0, inputs)
     session.obj_with_new_inputs = [1]
     with torch.inference_mode():

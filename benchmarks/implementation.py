@@ -1,0 +1,72 @@
+"""The interface of the compared implementations, and the workload that all of them get."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from benchmarks.timing import Stopwatch
+from masklet import Grid
+
+CLICK = (0.3, 0.4)  # of width and height
+FULL = 16  # frames after which memory is full: six maps and the prompted one, sixteen pointers
+STAGES = ("encode", "attend", "decode", "memorize")
+# Random weights give low and unstable scores: these thresholds keep every mask that is not empty.
+GRID = Grid(
+    points_per_side=8,
+    pred_iou_thresh=0.01,
+    stability_score_thresh=0.01,
+    stability_score_offset=0.2,
+    box_nms_thresh=1.0,
+    nms="box",
+)
+
+
+@dataclass(frozen=True)
+class Workload:
+    """Weights, frames and clicks, the same for all implementations.
+
+    weights : a file in the original's layout, or the name of an embedded model
+    frames : uint8 (T, H, W, 3)
+    """
+
+    weights: Path
+    frames: np.ndarray
+    device: torch.device
+
+    def click(self, object: int) -> tuple[float, float]:
+        """(x, y) of an object's click."""
+        height, width = self.frames.shape[1:3]
+        return CLICK[0] * width + 7 * object, CLICK[1] * height + 5 * object
+
+
+class Implementation(Protocol):
+    """One implementation. Frames are tracked one at a time, so that memory can be filled without tracking."""
+
+    stopwatch: Stopwatch
+
+    def segment_picture(self) -> None:
+        """Encode a picture and answer one click on it."""
+
+    def click(self) -> None:
+        """Answer a click on the picture that is encoded already."""
+
+    def open(self, objects: int) -> None:
+        """Open a video and click so many objects on frame 0."""
+
+    def fill_memory(self) -> None:
+        """Give every object the memories that tracking to frame 15 would leave: copies of frame 0's."""
+
+    def track_frame(self, frame: int) -> None:
+        """Track all objects to a frame, to masks in the size of the source."""
+
+    def make_generator(self) -> Callable[[], int]:
+        """A function that segments everything in the picture by GRID, and returns the number of masks."""
+
+    def propagate_frame(self, frame: int) -> None:
+        """The same for object 1, in an interactive session; the second time is after a correction."""
