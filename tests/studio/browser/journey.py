@@ -62,7 +62,7 @@ def way(screen: Screen, clock: Clock, clip: Path) -> None:
     screen.size = width, height = video["width"], video["height"]
     middle = width / 2, height * 0.55
     screen.click(*middle)
-    screen.said("1 plus")
+    screen.shows_prompt("1 positive")
     clock.did("a click, and its mask")
     screen.press("f")
     screen.until(lambda: len(screen.masks(0, SOME)) == SOME)
@@ -76,7 +76,7 @@ def way(screen: Screen, clock: Clock, clip: Path) -> None:
     screen.frame(int(number.input_value()))
     screen.press("d")
     screen.drag((middle[0] - 60, middle[1]), (middle[0] + 60, middle[1]))
-    screen.said("a mask")
+    screen.shows_prompt("a mask")
     clock.did("the most doubtful one is corrected")
     screen.press("Control+e")
     with screen.page.expect_download() as download:
@@ -94,7 +94,7 @@ def deep_in(screen: Screen, clock: Clock, clip: Path) -> None:
     screen.frame(HOUR // 2)
     clock.did("its middle is in view")
     screen.click(320, 180)
-    screen.said("1 plus")
+    screen.shows_prompt("1 positive")
     clock.did("a click there, and its mask")
     screen.press("f")
     screen.until(lambda: len(screen.masks(HOUR // 2, HOUR // 2 + MANY)) == MANY)

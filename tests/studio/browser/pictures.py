@@ -32,7 +32,7 @@ def shots(screen: Screen, take: Callable[[str], None]) -> None:
     screen.drag((505, 85), (535, 150), (565, 165))
     page.wait_for_timeout(300)
     screen.press("f")
-    progress = page.get_by_role("progressbar", name="Following")
+    progress = page.get_by_role("progressbar", name="Tracking")
     screen.until(lambda: int(progress.get_attribute("aria-valuenow") or 0) >= 45)
     page.wait_for_timeout(300)
     take("follow")

@@ -182,9 +182,9 @@ class Screen:
             assert time.monotonic() < limit, "waited too long"
             self.page.wait_for_timeout(50)
 
-    def said(self, words: str) -> None:
-        """Until this was said of the selected object on the frame in view."""
-        self.page.get_by_text(f"Said: {words}.").wait_for()
+    def shows_prompt(self, words: str) -> None:
+        """Until this is the prompt of the selected object on the frame in view."""
+        self.page.get_by_text(f"Prompt: {words}.").wait_for()
 
     def frame(self, number: int) -> None:
         """Go to a frame, and wait until it is on the stage."""

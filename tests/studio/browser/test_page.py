@@ -19,20 +19,20 @@ YELLOW = ((505, 85), (565, 165))  # around the yellow one
 def test_clicks_boxes_and_candidates_make_masks(screen: Screen) -> None:
     assert screen.painted() == 0
     screen.click(*RED)
-    screen.said("1 plus")
+    screen.shows_prompt("1 positive")
     assert screen.painted() > 50
     offers = screen.page.get_by_role("radio")
     assert offers.count() == 3
     assert screen.page.get_by_role("radio", checked=True).count() == 1
     offers.nth(2).click()
-    screen.said("a mask")
+    screen.shows_prompt("a mask")
     screen.press("Control+z")
-    screen.said("1 plus")
+    screen.shows_prompt("1 positive")
     screen.click(188, 300, minus=True)
-    screen.said("1 plus, 1 minus")
+    screen.shows_prompt("1 positive, 1 negative")
     screen.press("a")
     screen.drag(*YELLOW)
-    screen.said("a box")
+    screen.shows_prompt("a box")
     assert len(screen.objects()) == 2
     assert screen.masks()[0] == {1, 2}
     latency = screen.page.locator(".status").inner_text()
@@ -42,7 +42,7 @@ def test_clicks_boxes_and_candidates_make_masks(screen: Screen) -> None:
 def test_brush_eraser_and_clipboard_make_masks_exactly(screen: Screen) -> None:
     screen.press("d")
     screen.drag((100, 100), (200, 100))
-    screen.said("a mask")
+    screen.shows_prompt("a mask")
     whole = screen.painted()
     screen.press("e")
     screen.drag((100, 100), (140, 100))
@@ -52,26 +52,26 @@ def test_brush_eraser_and_clipboard_make_masks_exactly(screen: Screen) -> None:
     screen.frame(3)
     assert screen.painted() == 0
     screen.page.get_by_role("button", name="Paste").click()
-    screen.said("a mask")
+    screen.shows_prompt("a mask")
     assert 0 < screen.painted() < whole
     screen.press("Backspace")
-    screen.page.get_by_text("Nothing was said yet.").wait_for()
+    screen.page.get_by_text("No prompt yet.").wait_for()
 
 
 def test_following_is_watched_corrected_and_undone(screen: Screen) -> None:
     screen.click(*RED)
-    screen.said("1 plus")
+    screen.shows_prompt("1 positive")
     screen.press("f")
-    screen.page.get_by_role("progressbar", name="Following").wait_for()
+    screen.page.get_by_role("progressbar", name="Tracking").wait_for()
     screen.followed()
     assert sorted(screen.masks()) == list(range(FRAMES))
     screen.frame(8)
     assert screen.painted() > 20
     screen.click(188, 330, minus=True)
-    screen.said("1 minus")
-    screen.page.get_by_role("button", name="Follow changes").click()
+    screen.shows_prompt("1 negative")
+    screen.page.get_by_role("button", name="Track changes").click()
     screen.followed()
-    screen.page.get_by_role("button", name="Follow changes").wait_for(state="detached")
+    screen.page.get_by_role("button", name="Track changes").wait_for(state="detached")
     for _ in range(3):  # the second following, the correction, the first following
         before = screen.label("Undo")
         screen.press("Control+z")
@@ -84,7 +84,7 @@ def test_following_is_watched_corrected_and_undone(screen: Screen) -> None:
 
 def test_review_leads_from_doubt_to_doubt(screen: Screen) -> None:
     screen.click(*RED)
-    screen.said("1 plus")
+    screen.shows_prompt("1 positive")
     screen.press("f")
     screen.followed()
     screen.press("j")
@@ -98,7 +98,7 @@ def test_review_leads_from_doubt_to_doubt(screen: Screen) -> None:
 
 def test_export_hands_over_a_file(screen: Screen, tmp_path: Path) -> None:
     screen.click(*RED)
-    screen.said("1 plus")
+    screen.shows_prompt("1 positive")
     screen.press("Control+e")
     with screen.page.expect_download() as download:
         screen.page.click("[data-format=coco]")
@@ -109,15 +109,15 @@ def test_export_hands_over_a_file(screen: Screen, tmp_path: Path) -> None:
 
 def test_work_survives_the_server(screen: Screen, server: Server) -> None:
     screen.click(*RED)
-    screen.said("1 plus")
+    screen.shows_prompt("1 positive")
     screen.press("f")
-    progress = screen.page.get_by_role("progressbar", name="Following")
+    progress = screen.page.get_by_role("progressbar", name="Tracking")
     screen.until(lambda: int(progress.get_attribute("aria-valuenow") or 0) >= 20)
     done = max(screen.masks())
     server.kill()
     screen.page.get_by_text("Connection lost").wait_for()
     server.start()
-    go_on = screen.page.locator("button", has_text="Go on from")
+    go_on = screen.page.locator("button", has_text="Resume from")
     go_on.wait_for()
     assert max(screen.masks()) >= done
     screen.page.reload()
@@ -151,10 +151,10 @@ def test_the_keyboard_is_enough(opened: Callable[[], Screen], clip: Path) -> Non
     screen.opened()
     screen.press("k", *["ArrowLeft"] * 9, *["ArrowUp"] * 3, "Enter")
     screen.answered()
-    screen.said("1 plus")
+    screen.shows_prompt("1 positive")
     screen.press("a", "b", *["ArrowRight"] * 12, "Enter", *["ArrowRight"] * 5, *["ArrowDown"] * 5, "Enter")
     screen.answered()
-    screen.said("a box")
+    screen.shows_prompt("a box")
     screen.press("Escape", "ArrowRight", "ArrowRight")
     assert screen.page.locator(".frame-number").input_value() == "2"
     screen.press("?")
@@ -218,7 +218,7 @@ def test_every_control_has_a_name(opened: Callable[[], Screen], clip: Path) -> N
     assert screen.nameless() == []
     screen.upload(clip)
     screen.click(*RED)
-    screen.said("1 plus")
+    screen.shows_prompt("1 positive")
     assert screen.nameless() == []
     for keys in ("Control+e", "?"):
         screen.press(keys)
@@ -239,9 +239,9 @@ def test_fingers_point_and_pinch(opened: Callable[..., Screen], clip: Path) -> N
         screen.touch("touchMove", (x - reach, y), (x + reach, y))
     screen.touch("touchEnd")
     # Two fingers point at nothing.
-    screen.page.get_by_text("Nothing was said yet.").wait_for(state="attached")
+    screen.page.get_by_text("No prompt yet.").wait_for(state="attached")
     screen.page.touchscreen.tap(x + 60, y)
-    screen.said("1 plus")
+    screen.shows_prompt("1 positive")
     video = screen.page.evaluate("async (path) => (await fetch(path)).json()", f"api/videos/{screen.video}")
     ((at, _),) = video["prompts"][0]["prompt"]["positive"]
     unzoomed = 60 / min(box["width"] / 640, box["height"] / 360)

@@ -47,7 +47,7 @@ async function showVideo(about, root, id, left) {
     const stageRoot = part("section", "stage", "Video");
     const objects = part("section", "panel", "Objects");
     const frame = part("section", "panel", "This frame");
-    const transport = part("section", "transport", "Playing and following");
+    const transport = part("section", "transport", "Playing and tracking");
     const timeline = part("section", "timeline", "Timeline");
     const side = h("aside", { class: "side", "aria-label": "Objects and frame" }, objects, frame);
     fill(root, h("div", { class: "studio" }, top, tools, stageRoot, side, transport, timeline));
@@ -79,15 +79,15 @@ async function start() {
         );
         return;
     }
-    const known = about;
+    const server = about;
     const route = () => {
         left.abort();
         left = new AbortController();
         /** @type {HTMLDialogElement} */ (byId("sheet")).close();
         document.title = "masklet studio";
         const [kind, id] = location.hash.slice(1).split("/");
-        if (kind === "video" && id) void showVideo(known, root, id, left.signal);
-        else void mountHome(known, root, kind === "project" ? id : null);
+        if (kind === "video" && id) void showVideo(server, root, id, left.signal);
+        else void mountHome(server, root, kind === "project" ? id : null);
     };
     window.addEventListener("hashchange", route);
     // a file that misses the zone must not make the browser leave the page

@@ -105,9 +105,9 @@ export const undo = (id) => call("POST", `/videos/${id}/undo`);
 export const redo = (id) => call("POST", `/videos/${id}/redo`);
 
 /** @type {(id: string, body: T.NewPropagation) => Promise<T.Propagation>} */
-export const follow = (id, body) => call("POST", `/videos/${id}/propagation`, body);
+export const propagate = (id, body) => call("POST", `/videos/${id}/propagation`, body);
 /** @type {(id: string) => Promise<T.Propagation>} */
-export const stopFollowing = (id) => call("DELETE", `/videos/${id}/propagation`);
+export const stopPropagation = (id) => call("DELETE", `/videos/${id}/propagation`);
 
 /** @type {(id: string, span: T.Span, bins: number) => Promise<T.Strips>} */
 export const strips = (id, [start, stop], bins) =>

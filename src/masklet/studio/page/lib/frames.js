@@ -87,7 +87,7 @@ export class FrameShelf {
             this.#keep(frame, width, await createImageBitmap(await answer.blob()));
         } catch (error) {
             if (frame === this.wanted[0]) this.failed(/** @type {Error} */ (error));
-            this.wanted = this.wanted.filter((each) => each !== frame);
+            this.wanted = this.wanted.filter((at) => at !== frame);
         }
         this.loading.delete(frame);
         this.#next();
@@ -105,10 +105,10 @@ export class FrameShelf {
         }
         this.pictures.set(frame, picture);
         this.bytes += 4 * picture.width * picture.height;
-        for (const [old, each] of this.pictures) {
+        for (const [old, picture] of this.pictures) {
             if (this.bytes <= BYTES || this.wanted.includes(old)) break;
-            this.bytes -= 4 * each.width * each.height;
-            each.close();
+            this.bytes -= 4 * picture.width * picture.height;
+            picture.close();
             this.pictures.delete(old);
         }
         this.arrived(frame);

@@ -1,8 +1,8 @@
-/** What a person says of objects: clicks, boxes, painted masks; choosing, clearing, undoing. */
+/** Prompts of a person: clicks, boxes, painted masks; choosing, clearing, undoing. */
 
 import * as api from "./api.js";
 import { decode, encode } from "./rle.js";
-import { nameOf, nextNumber, saidHere, selected } from "./state.js";
+import { nameOf, nextNumber, promptHere, selected } from "./state.js";
 import { announce, complain, toast } from "./toast.js";
 
 /** @import * as T from "./types.js" */
@@ -10,17 +10,17 @@ import { announce, complain, toast } from "./toast.js";
 
 /**
  * @param {Studio} studio
- * @param {Omit<T.NewPrompt, "frame" | "object">} said
+ * @param {Omit<T.NewPrompt, "frame" | "object">} prompt
  */
-async function say(studio, said) {
+async function sendPrompt(studio, prompt) {
     const { frame } = studio.state;
     const object = studio.state.object ?? nextNumber(studio.state);
     studio.store.set({ object, newest: Math.max(object, studio.state.newest), candidates: null });
-    const answer = await studio.ask(() => api.prompt(studio.id, { frame, object, ...said }));
+    const answer = await studio.ask(() => api.prompt(studio.id, { frame, object, ...prompt }));
     if (!answer) return;
     const list = answer.candidates ?? [];
     studio.store.set({ candidates: list.length > 1 ? { frame, object, list } : null });
-    const mask = answer.masks.find((each) => each.object === object);
+    const mask = answer.masks.find((mask) => mask.object === object);
     if (mask) {
         const name = nameOf(selected(studio.state), object);
         announce(`${name} on frame ${frame}: confidence ${Math.round(100 * mask.confidence)} percent`);
@@ -36,12 +36,12 @@ export function click(studio, point, positive) {
     const { frame, pending } = studio.state;
     const object = studio.state.object ?? nextNumber(studio.state);
     const mask = studio.masks.at(frame).get(object);
-    if (!positive && !mask?.box && !saidHere(studio.state, object)) {
-        toast("Click on the object first; a minus takes away from a mask that is there.");
+    if (!positive && !mask?.box && !promptHere(studio.state, object)) {
+        toast("Click on the object first; a negative click removes part of a mask.");
         return;
     }
     studio.store.set({ pending: [...pending, { frame, object, point, positive }] });
-    void say(studio, { [positive ? "positive" : "negative"]: [point], candidates: true });
+    void sendPrompt(studio, { [positive ? "positive" : "negative"]: [point], candidates: true });
 }
 
 /**
@@ -49,7 +49,7 @@ export function click(studio, point, positive) {
  * @param {T.Box} box
  */
 export function drawBox(studio, box) {
-    void say(studio, { box });
+    void sendPrompt(studio, { box });
 }
 
 /**
@@ -60,16 +60,16 @@ export function drawBox(studio, box) {
  */
 export function giveMask(studio, pixels) {
     const { width, height } = studio.state.video;
-    const elsewhere = selected(studio.state)?.prompted.some((each) => each !== studio.state.frame);
+    const elsewhere = selected(studio.state)?.prompted.some((at) => at !== studio.state.frame);
     if (!elsewhere && !pixels.includes(1)) {
         clearHere(studio);
         return;
     }
-    void say(studio, { mask: encode(pixels, [height, width]) });
+    void sendPrompt(studio, { mask: encode(pixels, [height, width]) });
 }
 
 /**
- * The mask that stands for the selected object, to paint on.
+ * The mask of the selected object, to paint on.
  *
  * @param {Studio} studio
  */
@@ -83,8 +83,8 @@ export function maskHere(studio) {
 /** @param {Studio} studio */
 export function clearHere(studio) {
     const { frame, object } = studio.state;
-    if (object === null || !saidHere(studio.state, object)) {
-        toast("Nothing was said of this object on this frame.");
+    if (object === null || !promptHere(studio.state, object)) {
+        toast("This object has no prompt on this frame.");
         return;
     }
     studio.store.set({ candidates: null });
@@ -99,7 +99,7 @@ export function choose(studio, rank) {
     const { candidates } = studio.state;
     if (!candidates) return;
     const { frame, object } = candidates;
-    const list = candidates.list.map((each) => ({ ...each, chosen: each.rank === rank }));
+    const list = candidates.list.map((candidate) => ({ ...candidate, chosen: candidate.rank === rank }));
     studio.store.set({ candidates: { ...candidates, list } });
     void studio.ask(() => api.choose(studio.id, frame, object, rank));
 }
@@ -108,7 +108,7 @@ export function choose(studio, rank) {
 export function chooseNext(studio) {
     const list = studio.state.candidates?.list;
     if (!list) return;
-    const at = list.findIndex((each) => each.chosen);
+    const at = list.findIndex((candidate) => candidate.chosen);
     choose(studio, list[(Math.max(at, 0) + 1) % list.length].rank);
 }
 
@@ -116,9 +116,9 @@ export function chooseNext(studio) {
  * @param {Studio} studio
  * @param {"undo" | "redo"} which
  */
-export async function goBack(studio, which) {
+export async function undoOrRedo(studio, which) {
     studio.store.set({ candidates: null });
-    await studio.line; // what was said goes first; the server knows whether there is something to take back
+    await studio.line; // prompts go first; the server knows whether there is something to undo
     const title = studio.state.video[which];
     try {
         studio.take(await api[which](studio.id));
@@ -155,7 +155,7 @@ export function select(studio, object) {
  */
 export async function change(studio, object, patch) {
     const { video } = studio.state;
-    const objects = video.objects.map((each) => (each.id === object ? { ...each, ...patch } : each));
+    const objects = video.objects.map((item) => (item.id === object ? { ...item, ...patch } : item));
     studio.store.set({ video: { ...video, objects } });
     try {
         await api.changeObject(studio.id, object, patch);
@@ -170,11 +170,11 @@ export async function change(studio, object, patch) {
  * @param {number} object
  */
 export async function remove(studio, object) {
-    const name = nameOf(studio.state.video.objects.find((each) => each.id === object) ?? null, object);
+    const name = nameOf(studio.state.video.objects.find((item) => item.id === object) ?? null, object);
     try {
         await api.deleteObject(studio.id, object);
         await studio.refresh();
-        toast(`Deleted ${name}.`, { action: { label: "Undo", press: () => void goBack(studio, "undo") } });
+        toast(`Deleted ${name}.`, { action: { label: "Undo", press: () => void undoOrRedo(studio, "undo") } });
     } catch (error) {
         complain(error);
     }

@@ -23,9 +23,9 @@
  * @property {T.Span} span  the frames that the timeline shows
  * @property {T.Span | null} range  frames that are selected on the timeline
  * @property {boolean} playing
- * @property {boolean} live  the view goes along with following
+ * @property {boolean} live  the view follows tracking
  * @property {boolean} bare  masks are not shown
- * @property {boolean} onlySelected  following is for the selected object alone
+ * @property {boolean} onlySelected  tracking is for the selected object alone
  * @property {number} masksVersion  grows when any mask changed
  * @property {number[]} looked  doubtful frames that were jumped to
  * @property {number | null} latency  milliseconds from the last click to its painted mask
@@ -39,7 +39,7 @@
 export function initial(video) {
     return {
         video,
-        frame: video.prompts.length ? Math.min(...video.prompts.map((each) => each.frame)) : 0,
+        frame: video.prompts.length ? Math.min(...video.prompts.map((prompt) => prompt.frame)) : 0,
         object: video.objects.length ? video.objects[0].id : null,
         tool: "add",
         brush: Math.max(6, Math.round(Math.min(video.width, video.height) / 14)),
@@ -66,16 +66,16 @@ export function initial(video) {
 
 /** @param {State} state */
 export function selected(state) {
-    return state.video.objects.find((each) => each.id === state.object) ?? null;
+    return state.video.objects.find((item) => item.id === state.object) ?? null;
 }
 
 /**
  * @param {State} state
  * @param {number} object
  */
-export function saidHere(state, object) {
+export function promptHere(state, object) {
     return (
-        state.video.prompts.find((each) => each.frame === state.frame && each.object === object)?.prompt ??
+        state.video.prompts.find((prompt) => prompt.frame === state.frame && prompt.object === object)?.prompt ??
         null
     );
 }
@@ -86,15 +86,15 @@ export function saidHere(state, object) {
  * @param {State} state
  */
 export function nextNumber(state) {
-    return 1 + Math.max(state.newest, ...state.video.objects.map((each) => each.id));
+    return 1 + Math.max(state.newest, ...state.video.objects.map((item) => item.id));
 }
 
 /**
- * @param {T.Object | null} thing
+ * @param {T.Object | null} item
  * @param {number} [number]
  */
-export function nameOf(thing, number) {
-    return thing?.name || `object ${thing?.id ?? number ?? ""}`.trim();
+export function nameOf(item, number) {
+    return item?.name || `object ${item?.id ?? number ?? ""}`.trim();
 }
 
 /**
@@ -106,7 +106,7 @@ export function within(spans, frame) {
 }
 
 /**
- * What was corrected or is new since the last following; null before anything was followed.
+ * What was corrected or is new since objects were last tracked; null before that.
  *
  * @param {State} state
  */
@@ -116,7 +116,7 @@ export function changes({ video }) {
 }
 
 /** @param {State} state */
-export function isFollowing(state) {
+export function isPropagating(state) {
     return state.propagation?.state === "running" || state.propagation?.state === "waiting";
 }
 

@@ -1,4 +1,4 @@
-/** A value that many parts of the page look at; those that asked are told once per turn, however much changed. */
+/** The state of the page. Its watchers are called once per turn, however much changed. */
 
 /**
  * @template {object} State
@@ -8,7 +8,7 @@ export class Store {
     constructor(state) {
         /** @type {Readonly<State>} */
         this.state = state;
-        /** @type {Set<{keys: (keyof State)[], told: () => void}>} */
+        /** @type {Set<{keys: (keyof State)[], callback: () => void}>} */
         this.watchers = new Set();
         /** @type {Set<keyof State>} */
         this.changed = new Set();
@@ -21,7 +21,7 @@ export class Store {
         const keys = /** @type {(keyof State)[]} */ (Object.keys(patch));
         const news = keys.filter((key) => !Object.is(before[key], this.state[key]));
         if (!news.length) return;
-        if (!this.changed.size) queueMicrotask(() => this.#tell());
+        if (!this.changed.size) queueMicrotask(() => this.#notify());
         for (const key of news) this.changed.add(key);
     }
 
@@ -29,18 +29,18 @@ export class Store {
      * Call now, and again after any of these keys changed.
      *
      * @param {(keyof State)[]} keys
-     * @param {() => void} told
+     * @param {() => void} callback
      */
-    watch(keys, told) {
-        this.watchers.add({ keys, told });
-        told();
+    watch(keys, callback) {
+        this.watchers.add({ keys, callback });
+        callback();
     }
 
-    #tell() {
+    #notify() {
         const changed = this.changed;
         this.changed = new Set();
-        for (const { keys, told } of this.watchers) {
-            if (keys.some((key) => changed.has(key))) told();
+        for (const { keys, callback } of this.watchers) {
+            if (keys.some((key) => changed.has(key))) callback();
         }
     }
 }

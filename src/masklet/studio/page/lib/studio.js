@@ -12,7 +12,7 @@ import { complain } from "./toast.js";
 /** @import { State } from "./state.js" */
 
 const SETTLED = 60; // milliseconds on a frame before the server is asked to encode it
-const LIVE = 200; // milliseconds between frames shown while the view goes along with following
+const LIVE = 200; // milliseconds between frames shown while the view follows tracking
 
 export class Studio {
     /**
@@ -88,7 +88,7 @@ export class Studio {
     take(video) {
         const { object } = this.state;
         const gone =
-            object !== null && !video.objects.some((each) => each.id === object) && !this.state.asking;
+            object !== null && !video.objects.some((item) => item.id === object) && !this.state.asking;
         this.store.set({
             video,
             propagation: video.propagation,
@@ -102,15 +102,15 @@ export class Studio {
      *
      * @template {T.FrameMasks} Result
      * @param {() => Promise<Result>} ask
-     * @returns {Promise<Result | null>} null when it was refused; the person was told
+     * @returns {Promise<Result | null>} null when it was refused; the person has seen why
      */
     ask(ask) {
-        const asked = performance.now();
+        const sentAt = performance.now();
         this.store.set({ asking: this.state.asking + 1 });
         const turn = this.line.then(async () => {
             try {
                 const answer = await ask();
-                this.clickedAt = asked;
+                this.clickedAt = sentAt;
                 this.masks.put(answer.frame, answer.masks);
                 return answer;
             } catch (error) {

@@ -11,7 +11,7 @@ import { byId, fill, h } from "../lib/dom.js";
  * @param {...import("../lib/dom.js").Child} inside
  * @returns {Promise<boolean>}
  */
-function asked(label, yes, kind, ...inside) {
+function showForm(label, yes, kind, ...inside) {
     const sheet = /** @type {HTMLDialogElement} */ (byId("sheet"));
     const form = h(
         "form",
@@ -39,7 +39,7 @@ function asked(label, yes, kind, ...inside) {
  * @param {string} yes
  */
 export function confirmed(question, yes) {
-    return asked(question, yes, "danger-button", h("p", {}, question));
+    return showForm(question, yes, "danger-button", h("p", {}, question));
 }
 
 /**
@@ -62,11 +62,11 @@ export async function named(label, before) {
         event.preventDefault();
         /** @type {HTMLDialogElement} */ (byId("sheet")).close("yes");
     });
-    const yes = await asked(
+    const yes = await showForm(
         label,
         "Save",
         "primary",
-        h("label", { class: "asked" }, h("span", {}, label), field),
+        h("label", { class: "form-field" }, h("span", {}, label), field),
     );
     return yes && field.value.trim() ? field.value.trim() : null;
 }

@@ -1,8 +1,8 @@
 /** What each key does. */
 
 import { copyMask, pasteMask } from "../lib/clipboard.js";
-import * as go from "../lib/following.js";
-import * as say from "../lib/prompting.js";
+import * as go from "../lib/propagation.js";
+import * as prompting from "../lib/prompting.js";
 import { openExport } from "./export.js";
 import { renameSelected } from "./objects.js";
 import { zoom } from "./timeline.js";
@@ -29,8 +29,8 @@ export function bindings(studio, stage, help) {
         if (studio.state.object !== null) run(studio.state.object);
     };
     const hide = (/** @type {number} */ object) => {
-        const thing = studio.state.video.objects.find((each) => each.id === object);
-        if (thing) void say.change(studio, object, { hidden: !thing.hidden });
+        const item = studio.state.video.objects.find((item) => item.id === object);
+        if (item) void prompting.change(studio, object, { hidden: !item.hidden });
     };
     return [
         {
@@ -43,8 +43,8 @@ export function bindings(studio, stage, help) {
                 key("e", "E", "eraser", tool("erase")),
                 key("h", "H", "hand: move the picture", tool("hand")),
                 key(["[", "]"], "[ ]", "smaller, larger brush", brush(1 / 1.25), brush(1.25)),
-                key("c", "C", "next of the three candidates", () => say.chooseNext(studio)),
-                key("backspace", "Backspace", "take back what was said here", () => say.clearHere(studio)),
+                key("c", "C", "next of the three candidates", () => prompting.chooseNext(studio)),
+                key("backspace", "Backspace", "clear the prompts on this frame", () => prompting.clearHere(studio)),
                 key("mod+c", "Ctrl C", "copy the mask", () => void copyMask(studio)),
                 key("", "Ctrl V", "paste a mask, or a black and white picture", () => void pasteMask(studio)),
                 key("k", "K", "a cross moved by arrow keys; Enter presses, Alt Enter is a minus", () =>
@@ -113,11 +113,11 @@ export function bindings(studio, stage, help) {
         {
             title: "Objects",
             keys: [
-                key("a", "A", "new object", () => say.newObject(studio)),
+                key("a", "A", "new object", () => prompting.newObject(studio)),
                 ...Array.from({ length: 9 }, (_, index) =>
                     key(String(index + 1), index ? "" : "1 – 9", "select an object", () => {
-                        const thing = studio.state.video.objects[index];
-                        if (thing) say.select(studio, thing.id);
+                        const item = studio.state.video.objects[index];
+                        if (item) prompting.select(studio, item.id);
                     }),
                 ),
                 key("f2", "F2", "rename", renameSelected),
@@ -126,20 +126,20 @@ export function bindings(studio, stage, help) {
                     "delete",
                     "Delete",
                     "delete the object",
-                    ofSelected((object) => void say.remove(studio, object)),
+                    ofSelected((object) => void prompting.remove(studio, object)),
                 ),
-                key("mod+z", "Ctrl Z", "undo", () => void say.goBack(studio, "undo")),
-                key(["mod+shift+z", "mod+y"], "Ctrl Shift Z", "redo", () => void say.goBack(studio, "redo")),
+                key("mod+z", "Ctrl Z", "undo", () => void prompting.undoOrRedo(studio, "undo")),
+                key(["mod+shift+z", "mod+y"], "Ctrl Shift Z", "redo", () => void prompting.undoOrRedo(studio, "redo")),
             ],
         },
         {
-            title: "Follow and review",
+            title: "Track and review",
             keys: [
-                key("f", "F", "follow forwards", () => go.follow(studio, "forward")),
-                key("shift+f", "Shift F", "follow backwards", () => go.follow(studio, "backward")),
-                key("g", "G", "follow both ways", () => go.follow(studio, "both")),
-                key("t", "T", "follow what was corrected or is new", () => go.followAffected(studio)),
-                key("s", "S", "stop, go on", () => void go.stopOrGoOn(studio)),
+                key("f", "F", "track forwards", () => go.propagate(studio, "forward")),
+                key("shift+f", "Shift F", "track backwards", () => go.propagate(studio, "backward")),
+                key("g", "G", "track both ways", () => go.propagate(studio, "both")),
+                key("t", "T", "track what was corrected or is new", () => go.propagateAffected(studio)),
+                key("s", "S", "stop, go on", () => void go.stopOrResume(studio)),
                 key("r", "R", "mark the frame or range as reviewed", () => void go.toggleReviewed(studio)),
                 key("j", "J", "next doubtful frame", () => void go.nextDoubtful(studio)),
                 key(

@@ -8,7 +8,7 @@ import { complain } from "../lib/toast.js";
 /** @import * as T from "../lib/types.js" */
 /** @import { Studio } from "../lib/studio.js" */
 
-/** What is known of formats, in the order of the sheet; those that only the server knows come last. */
+/** Names and descriptions of formats, in the order of the sheet; formats that only the server lists come last. */
 const GROUPS = [
     {
         title: "For training",
@@ -48,7 +48,7 @@ const GROUPS = [
     {
         title: "For masklet",
         formats: {
-            script: ["Script", "What was said; makes the same masks again"],
+            script: ["Script", "All prompts; makes the same masks again"],
             masklets: ["Masklets", "Masks with IoU, score and box"],
         },
     },
@@ -57,8 +57,8 @@ const GROUPS = [
 /** @param {Studio} studio */
 export function openExport(studio) {
     const sheet = /** @type {HTMLDialogElement} */ (byId("sheet"));
-    const thing = selected(studio.state);
-    const alone = h("input", { type: "checkbox", disabled: !thing || studio.state.video.objects.length < 2 });
+    const item = selected(studio.state);
+    const alone = h("input", { type: "checkbox", disabled: !item || studio.state.video.objects.length < 2 });
     const list = h("div", { class: "formats" });
     fill(
         sheet,
@@ -73,16 +73,16 @@ export function openExport(studio) {
             : h(
                   "p",
                   { class: "notice" },
-                  "Nothing was said of any object yet, so there is little to export.",
+                  "No object has a prompt yet, so there is little to export.",
               ),
         list,
         h(
             "footer",
             {},
-            h("label", { class: "check" }, alone, `only ${thing ? nameOf(thing) : "the selected object"}`),
+            h("label", { class: "check" }, alone, `only ${item ? nameOf(item) : "the selected object"}`),
         ),
     );
-    const objects = () => (alone.checked && thing ? [thing.id] : null);
+    const objects = () => (alone.checked && item ? [item.id] : null);
     const offered = new Set(studio.about.formats.map((format) => format.id));
     for (const { title, formats } of [...GROUPS, others(studio.about.formats)]) {
         const rows = Object.entries(formats)
@@ -97,8 +97,8 @@ export function openExport(studio) {
 
 /** @param {T.ExportFormat[]} formats */
 function others(formats) {
-    const known = GROUPS.flatMap((group) => Object.keys(group.formats));
-    const rest = formats.filter((format) => !known.includes(format.id));
+    const described = GROUPS.flatMap((group) => Object.keys(group.formats));
+    const rest = formats.filter((format) => !described.includes(format.id));
     return {
         title: "More",
         formats: Object.fromEntries(rest.map(({ id, title, file }) => [id, [title, file]])),

@@ -1,10 +1,10 @@
-/** What was said of the selected object on this frame: its three candidates, its prompts, and its mask. */
+/** The selected object on this frame: its three candidates, its prompts, and its mask. */
 
 import { copyMask, pasteMask } from "../lib/clipboard.js";
 import { afterPaint, fill, h, icon } from "../lib/dom.js";
 import { choose, clearHere } from "../lib/prompting.js";
 import { decode } from "../lib/rle.js";
-import { nameOf, saidHere, selected } from "../lib/state.js";
+import { nameOf, promptHere, selected } from "../lib/state.js";
 import { painted } from "../stage/paint.js";
 import { FRESH } from "../stage/tools.js";
 
@@ -34,7 +34,7 @@ export function mountFrame(studio, root) {
  */
 function draw(studio, root, drawn) {
     const { frame, object, candidates } = studio.state;
-    const said = object === null ? null : saidHere(studio.state, object);
+    const prompt = object === null ? null : promptHere(studio.state, object);
     const mask = object === null ? undefined : studio.masks.at(frame).get(object);
     root.hidden = object === null;
     const offers = candidates?.frame === frame && candidates.object === object ? candidates.list : null;
@@ -49,12 +49,12 @@ function draw(studio, root, drawn) {
             h(
                 "div",
                 { class: "candidates", role: "radiogroup", "aria-label": "Candidates" },
-                ...offers.map((each) => offer(studio, each, drawn)),
+                ...offers.map((candidate) => offer(studio, candidate, drawn)),
             ),
         h(
             "p",
-            { class: "said" },
-            said ? words(said) : mask ? "Followed to here; nothing was said." : "Nothing was said yet.",
+            { class: "prompt-text" },
+            prompt ? describe(prompt) : mask ? "Tracked to this frame; no prompt here." : "No prompt yet.",
         ),
         h(
             "div",
@@ -62,9 +62,9 @@ function draw(studio, root, drawn) {
             action(
                 "clear",
                 "Clear",
-                "Take back what was said here (Backspace)",
+                "Clear the prompts on this frame (Backspace)",
                 () => clearHere(studio),
-                !said,
+                !prompt,
             ),
             action("copy", "Copy", "Copy this mask (Ctrl+C)", () => void copyMask(studio), !mask?.box),
             action(
@@ -93,14 +93,14 @@ function action(picture, text, title, press, disabled = false) {
     );
 }
 
-/** @param {T.Prompt} said */
-function words(said) {
+/** @param {T.Prompt} prompt */
+function describe(prompt) {
     const parts = [];
-    if (said.mask) parts.push("a mask");
-    if (said.box) parts.push("a box");
-    if (said.positive.length) parts.push(`${said.positive.length} plus`);
-    if (said.negative.length) parts.push(`${said.negative.length} minus`);
-    return `Said: ${parts.join(", ") || "nothing"}.`;
+    if (prompt.mask) parts.push("a mask");
+    if (prompt.box) parts.push("a box");
+    if (prompt.positive.length) parts.push(`${prompt.positive.length} positive`);
+    if (prompt.negative.length) parts.push(`${prompt.negative.length} negative`);
+    return `Prompt: ${parts.join(", ") || "none"}.`;
 }
 
 /**

@@ -29,7 +29,7 @@ export async function mountHome(about, root, wanted) {
         );
         return;
     }
-    const project = projects.find((each) => each.id === wanted) ?? projects[0];
+    const project = projects.find((project) => project.id === wanted) ?? projects[0];
     fill(root, bar(about), h("div", { class: "home" }, sidebar(projects, project), main(about, project)));
 }
 
@@ -163,7 +163,7 @@ function steps() {
         { class: "steps", "aria-label": "How it goes" },
         step("upload", "Add a video", "Any length; or a single picture."),
         step("point-plus", "Point at an object", "A click or a box; the mask is there at once."),
-        step("follow", "Follow it", "Masks appear frame by frame. Stop whenever you like."),
+        step("follow", "Track it", "Masks appear frame by frame. Stop whenever you like."),
         step("doubt", "Check and correct", "Strips show where the model is unsure."),
         step("download", "Export", "COCO, PNG, video and more."),
     );

@@ -17,7 +17,7 @@ export function mountKeyboard(studio, stage, signal) {
     const deeds = new Map();
     for (const group of bindings(studio, stage, () => openHelp(studio, stage))) {
         for (const { keys, runs } of group.keys) {
-            keys.forEach((each, index) => deeds.set(each, runs[index] ?? runs[0]));
+            keys.forEach((key, index) => deeds.set(key, runs[index] ?? runs[0]));
         }
     }
     window.addEventListener("keydown", (event) => pressed(event, stage, deeds), { signal });
@@ -108,7 +108,7 @@ export function openHelp(studio, stage) {
                 "dl",
                 {},
                 ...keys
-                    .filter((each) => each.shown)
+                    .filter((entry) => entry.shown)
                     .flatMap(({ shown, does }) => [h("dt", {}, ...caps(shown)), h("dd", {}, does)]),
             ),
         ),
@@ -128,7 +128,7 @@ export function openHelp(studio, stage) {
             h(
                 "p",
                 {},
-                "Propose, check, correct, accept: click on an object, follow it, look where its strip turns warm, correct there, follow again.",
+                "Propose, check, correct, accept: click on an object, track it, look where its strip turns warm, correct there, track again.",
             ),
         ),
     );

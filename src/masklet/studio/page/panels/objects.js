@@ -40,7 +40,7 @@ function draw(studio, list) {
     const { video, frame, object } = studio.state;
     const focused = /** @type {HTMLElement | null} */ (document.activeElement)?.dataset.key;
     const masks = studio.masks.at(frame);
-    const rows = video.objects.map((thing) => row(studio, thing, masks.get(thing.id), thing.id === object));
+    const rows = video.objects.map((item) => row(studio, item, masks.get(item.id), item.id === object));
     if (object === null || !video.objects.length) rows.push(fresh());
     fill(list, ...rows);
     const again = focused && list.querySelector(`[data-key="${CSS.escape(focused)}"]`);
@@ -58,39 +58,39 @@ function fresh() {
 
 /**
  * @param {Studio} studio
- * @param {T.Object} thing
+ * @param {T.Object} item
  * @param {T.Mask | undefined} mask
  * @param {boolean} isSelected
  */
-function row(studio, thing, mask, isSelected) {
-    const name = nameOf(thing);
+function row(studio, item, mask, isSelected) {
+    const name = nameOf(item);
     const color = h("input", {
         type: "color",
         class: "swatch",
-        value: thing.color,
+        value: item.color,
         "aria-label": `Colour of ${name}`,
         title: "Colour",
-        "data-key": `color ${thing.id}`,
+        "data-key": `color ${item.id}`,
         onchange: (/** @type {Event} */ event) => {
-            void change(studio, thing.id, { color: /** @type {HTMLInputElement} */ (event.target).value });
+            void change(studio, item.id, { color: /** @type {HTMLInputElement} */ (event.target).value });
         },
     });
     return h(
         "li",
         {
-            class: `object${isSelected ? " selected" : ""}${thing.hidden ? " hidden-object" : ""}`,
-            "data-object": thing.id,
+            class: `object${isSelected ? " selected" : ""}${item.hidden ? " hidden-object" : ""}`,
+            "data-object": item.id,
         },
         color,
-        nameField(studio, thing, isSelected),
+        nameField(studio, item, isSelected),
         sureness(mask),
         iconButton(
-            thing.hidden ? "eye-off" : "eye",
-            thing.hidden ? `Show ${name}` : `Hide ${name}`,
-            () => void change(studio, thing.id, { hidden: !thing.hidden }),
-            { "aria-pressed": String(thing.hidden), "data-key": `eye ${thing.id}` },
+            item.hidden ? "eye-off" : "eye",
+            item.hidden ? `Show ${name}` : `Hide ${name}`,
+            () => void change(studio, item.id, { hidden: !item.hidden }),
+            { "aria-pressed": String(item.hidden), "data-key": `eye ${item.id}` },
         ),
-        iconButton("trash", `Delete ${name}`, () => void remove(studio, thing.id), {
+        iconButton("trash", `Delete ${name}`, () => void remove(studio, item.id), {
             class: "icon-button danger",
         }),
     );
@@ -100,28 +100,28 @@ function row(studio, thing, mask, isSelected) {
  * Selects by a click; renames by a second one, or F2.
  *
  * @param {Studio} studio
- * @param {T.Object} thing
+ * @param {T.Object} item
  * @param {boolean} isSelected
  */
-function nameField(studio, thing, isSelected) {
+function nameField(studio, item, isSelected) {
     const field = h("input", {
         class: "name",
-        value: nameOf(thing),
+        value: nameOf(item),
         readonly: true,
         maxlength: 100,
         spellcheck: "false",
-        "aria-label": `Object ${thing.id}: ${nameOf(thing)}${isSelected ? ", selected" : ""}`,
-        title: `Select (${thing.id}); double-click to rename`,
-        "data-key": `name ${thing.id}`,
+        "aria-label": `Object ${item.id}: ${nameOf(item)}${isSelected ? ", selected" : ""}`,
+        title: `Select (${item.id}); double-click to rename`,
+        "data-key": `name ${item.id}`,
     });
     const done = (/** @type {boolean} */ keep) => {
         if (field.readOnly) return;
         field.readOnly = true;
         const name = field.value.trim();
-        if (keep && name && name !== thing.name) void change(studio, thing.id, { name });
-        else field.value = nameOf(thing);
+        if (keep && name && name !== item.name) void change(studio, item.id, { name });
+        else field.value = nameOf(item);
     };
-    field.addEventListener("click", () => field.readOnly && select(studio, thing.id));
+    field.addEventListener("click", () => field.readOnly && select(studio, item.id));
     field.addEventListener("dblclick", () => edit(field));
     field.addEventListener("blur", () => done(true));
     field.addEventListener("keydown", (event) => {
@@ -129,7 +129,7 @@ function nameField(studio, thing, isSelected) {
             if (event.key === "Enter" || event.key === " ") {
                 event.preventDefault();
                 event.stopPropagation();
-                select(studio, thing.id);
+                select(studio, item.id);
             }
             return;
         }
@@ -157,7 +157,7 @@ export function renameSelected() {
 
 /** @param {T.Mask | undefined} mask */
 function sureness(mask) {
-    if (!mask) return h("span", { class: "sure none", title: "Not followed to this frame" }, "–");
+    if (!mask) return h("span", { class: "sure none", title: "Not tracked to this frame" }, "–");
     if (!mask.box || mask.score <= 0) {
         return h("span", { class: "sure absent", title: "Not in this frame, says the model" }, "absent");
     }

@@ -1,6 +1,6 @@
 /** Playing: the video's own pace, waiting where a frame is not there yet. */
 
-import { seek } from "../lib/following.js";
+import { seek } from "../lib/propagation.js";
 
 /** @import { Studio } from "../lib/studio.js" */
 

@@ -35,6 +35,6 @@ export function policyChoice(about, project) {
         }
         choice.value = project.policy;
     });
-    const title = "What is remembered of an object. It is settled once something was followed.";
+    const title = "Which frames the model remembers of an object. It cannot change once something is tracked.";
     return h("label", { class: "policy", title }, "Memory", choice);
 }

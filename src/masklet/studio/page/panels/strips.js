@@ -30,7 +30,7 @@ export function mountStrips(studio, root, track, left) {
     studio.store.watch(["video", "object"], () => draw(studio, root, keeper));
 }
 
-/** Fetches the strips, one call at a time, and notes what is followed meanwhile. */
+/** Fetches the strips, one call at a time, and notes what is tracked meanwhile. */
 class Keeper {
     /**
      * @param {Studio} studio
@@ -45,7 +45,7 @@ class Keeper {
         this.fetching = false;
         this.again = false;
         /** @type {[number, T.Mask[]][]} */
-        this.meanwhile = []; // what was followed while strips were fetched, which they may lack
+        this.meanwhile = []; // what was tracked while strips were fetched, which they may lack
     }
 
     /** @param {number} width */
@@ -97,7 +97,7 @@ class Keeper {
             Math.floor(((frame - strips.start + 1) * strips.bins - 1) / frames),
         );
         for (const mask of masks) {
-            const strip = strips.objects.find((each) => each.object === mask.object);
+            const strip = strips.objects.find((strip) => strip.object === mask.object);
             if (!strip) continue;
             strip.confidence[bin] = mask.confidence;
             strip.absent[bin] = mask.score > 0 ? 0 : 1;
@@ -112,26 +112,26 @@ class Keeper {
  */
 function draw(studio, root, { strips, width }) {
     const { video, object } = studio.state;
-    const lanes = video.objects.map((thing) => {
+    const lanes = video.objects.map((item) => {
         const name = h(
             "button",
             {
                 type: "button",
                 class: "lane-name",
-                title: nameOf(thing),
-                onclick: () => select(studio, thing.id),
+                title: nameOf(item),
+                onclick: () => select(studio, item.id),
             },
             h("i", { class: "dot" }),
-            h("span", {}, nameOf(thing)),
+            h("span", {}, nameOf(item)),
         );
-        name.style.setProperty("--color", thing.color);
+        name.style.setProperty("--color", item.color);
         const canvas = h("canvas", { class: "strip", role: "img" });
-        const strip = strips?.objects.find((each) => each.object === thing.id);
+        const strip = strips?.objects.find((strip) => strip.object === item.id);
         if (strips && strip) {
             paint(sized(canvas, width, HEIGHT), strips, strip);
-            canvas.setAttribute("aria-label", `${nameOf(thing)}: ${summary(strips, strip)}`);
+            canvas.setAttribute("aria-label", `${nameOf(item)}: ${summary(strips, strip)}`);
         }
-        return h("div", { class: `lane${thing.id === object ? " selected" : ""}` }, name, canvas);
+        return h("div", { class: `lane${item.id === object ? " selected" : ""}` }, name, canvas);
     });
     const reviewed = h("canvas", {
         class: "strip reviewed-strip",
@@ -154,10 +154,10 @@ function draw(studio, root, { strips, width }) {
  * @param {T.ObjectStrip} strip
  */
 function summary(strips, strip) {
-    const known = strip.confidence.filter((each) => each !== null);
-    if (!known.length) return "not followed yet";
-    const share = Math.round((100 * known.length) / strips.bins);
-    return `followed on ${share} percent of what is shown, lowest confidence ${Math.min(...known).toFixed(2)}`;
+    const values = strip.confidence.filter((value) => value !== null);
+    if (!values.length) return "not tracked yet";
+    const share = Math.round((100 * values.length) / strips.bins);
+    return `tracked on ${share} percent of what is shown, lowest confidence ${Math.min(...values).toFixed(2)}`;
 }
 
 /**

@@ -1,7 +1,7 @@
 /** The timeline: thumbnails, a ruler, the playhead, a selected range; zoomed by the wheel. */
 
 import { h } from "../lib/dom.js";
-import { seek } from "../lib/following.js";
+import { seek } from "../lib/propagation.js";
 import { clock } from "../lib/state.js";
 import { mountStrips } from "./strips.js";
 import { mountThumbnails } from "./thumbnails.js";
@@ -159,7 +159,7 @@ function drawRuler(studio, ruler) {
     const { span, video } = studio.state;
     const fps = video.fps || 1;
     const seconds = (span[1] - span[0]) / fps;
-    const every = STEPS.find((each) => seconds / each <= 12) ?? 7200;
+    const every = STEPS.find((step) => seconds / step <= 12) ?? 7200;
     const marks = [];
     for (let second = Math.ceil(span[0] / fps / every) * every; second * fps < span[1]; second += every) {
         const mark = h("span", {}, clock(second, 1).replace(/\.\d+$/, ""));

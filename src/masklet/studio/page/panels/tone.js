@@ -1,4 +1,4 @@
-/** The colour of confidence: from warm, doubtful, to a calm blue-green; told apart by brightness too. */
+/** The colour of confidence: from warm, doubtful, to a calm blue-green; distinct in brightness too. */
 
 /** @type {[number, [number, number, number]][]} */
 const STOPS = [

@@ -2,7 +2,7 @@
 
 import * as api from "../lib/api.js";
 import { fill, h, icon, iconButton } from "../lib/dom.js";
-import { goBack } from "../lib/prompting.js";
+import { undoOrRedo } from "../lib/prompting.js";
 import { complain } from "../lib/toast.js";
 import { named } from "./ask.js";
 import { openExport } from "./export.js";
@@ -19,8 +19,8 @@ import { themeButton } from "./theme.js";
  */
 export function mountTopbar(studio, stage, root) {
     const { video } = studio.state;
-    const undo = iconButton("undo", "Undo (Ctrl+Z)", () => void goBack(studio, "undo"));
-    const redo = iconButton("redo", "Redo (Ctrl+Shift+Z)", () => void goBack(studio, "redo"));
+    const undo = iconButton("undo", "Undo (Ctrl+Z)", () => void undoOrRedo(studio, "undo"));
+    const redo = iconButton("redo", "Redo (Ctrl+Shift+Z)", () => void undoOrRedo(studio, "redo"));
     const people = h("span", { class: "people" });
     const status = h("span", { class: "status", role: "status" });
     fill(
@@ -60,9 +60,9 @@ export function mountTopbar(studio, stage, root) {
         fill(status, ...standing(studio)),
     );
     studio.store.watch(["people"], () => {
-        const others = studio.state.people.filter((each) => each.id !== studio.about.person.id);
+        const others = studio.state.people.filter((person) => person.id !== studio.about.person.id);
         people.hidden = !others.length;
-        people.title = others.map((each) => each.name).join(", ");
+        people.title = others.map((person) => person.name).join(", ");
         fill(people, icon("people"), `${others.length + 1}`);
     });
 }

@@ -1,18 +1,18 @@
-/** The bar under the stage: frame, play, follow with its progress, and review. */
+/** The bar under the stage: frame, play, tracking with its progress, and review. */
 
 import { fill, h, icon, iconButton } from "../lib/dom.js";
 import {
     accept,
-    follow,
-    followAffected,
+    propagate,
+    propagateAffected,
     nextDoubtful,
     seek,
     step,
-    stopOrGoOn,
+    stopOrResume,
     togglePlay,
     toggleReviewed,
-} from "../lib/following.js";
-import { changes, clock, isFollowing, within } from "../lib/state.js";
+} from "../lib/propagation.js";
+import { changes, clock, isPropagating, within } from "../lib/state.js";
 
 /** @import * as T from "../lib/types.js" */
 /** @import { Studio } from "../lib/studio.js" */
@@ -31,7 +31,7 @@ export function mountTransport(studio, root) {
             ...(single ? [] : moving(studio)),
             position(studio),
         ),
-        single ? null : following(studio),
+        single ? null : trackingControls(studio),
         reviewing(studio, single),
     );
 }
@@ -78,15 +78,15 @@ function position(studio) {
 }
 
 /** @param {Studio} studio */
-function following(studio) {
-    const root = h("div", { class: "cluster follow", role: "group", "aria-label": "Follow" });
+function trackingControls(studio) {
+    const root = h("div", { class: "cluster follow", role: "group", "aria-label": "Track" });
     let mode = ""; // what the cluster shows; its buttons stay while only numbers move
     const bar = h(
         "div",
         {
             class: "progress",
             role: "progressbar",
-            "aria-label": "Following",
+            "aria-label": "Tracking",
             "aria-valuemin": 0,
             "aria-valuemax": 100,
         },
@@ -94,7 +94,7 @@ function following(studio) {
     );
     const words = h("span", { class: "progress-words" });
     studio.store.watch(["propagation", "video", "object", "onlySelected", "range", "online"], () => {
-        const now = isFollowing(studio.state) ? "running" : JSON.stringify(still(studio));
+        const now = isPropagating(studio.state) ? "running" : JSON.stringify(still(studio));
         if (now !== mode) fill(root, ...(now === "running" ? running(studio, bar, words) : idle(studio)));
         mode = now;
         const { propagation } = studio.state;
@@ -117,7 +117,7 @@ function still(studio) {
 function running(studio, bar, words) {
     const stop = h(
         "button",
-        { type: "button", class: "stop", onclick: () => void stopOrGoOn(studio), title: "Stop (S)" },
+        { type: "button", class: "stop", onclick: () => void stopOrResume(studio), title: "Stop (S)" },
         icon("stop"),
         "Stop",
     );
@@ -163,39 +163,39 @@ function idle(studio) {
         changed &&
             button(
                 "again",
-                "Follow changes",
-                `Follow what was corrected or is new, from frame ${changed.start} on (T)`,
-                () => followAffected(studio),
+                "Track changes",
+                `Track what was corrected or is new, from frame ${changed.start} on (T)`,
+                () => propagateAffected(studio),
                 "primary",
             ),
         !changed &&
             video.unfinished &&
             button(
                 "go-on",
-                `Go on from ${video.unfinished.frame}`,
+                `Resume from ${video.unfinished.frame}`,
                 `${video.unfinished.done} of ${video.unfinished.total} frames are done (S)`,
-                () => void stopOrGoOn(studio),
+                () => void stopOrResume(studio),
                 "primary",
             ),
         button(
             "follow-back",
             "Back",
-            "Follow backwards, to the beginning (Shift+F)",
-            () => follow(studio, "backward"),
+            "Track backwards, to the beginning (Shift+F)",
+            () => propagate(studio, "backward"),
             "quiet brief",
         ),
-        button("follow-both", "Both", "Follow both ways (G)", () => follow(studio, "both"), "quiet brief"),
+        button("follow-both", "Both", "Track both ways (G)", () => propagate(studio, "both"), "quiet brief"),
         button(
             "follow",
-            "Follow",
-            `Follow forwards, ${where} (F)`,
-            () => follow(studio, "forward"),
+            "Track",
+            `Track forwards, ${where} (F)`,
+            () => propagate(studio, "forward"),
             changed || video.unfinished ? "quiet" : "primary",
         ),
         video.objects.length > 1 &&
             h(
                 "label",
-                { class: "check", title: "Follow the selected object alone; the others keep their masks" },
+                { class: "check", title: "Track the selected object alone; the others keep their masks" },
                 only,
                 "only selected",
             ),

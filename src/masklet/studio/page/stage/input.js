@@ -131,7 +131,7 @@ export class Input {
      */
     #pinch(id, x, y) {
         const before = this.fingers.get(id);
-        const other = [...this.fingers].find(([each]) => each !== id)?.[1];
+        const other = [...this.fingers].find(([pointer]) => pointer !== id)?.[1];
         if (!before || !other) return;
         const spread =
             Math.hypot(x - other.x, y - other.y) /

@@ -23,19 +23,19 @@ const RADIUS = 7; // of a click, in screen pixels
  */
 export function drawOverlay(context, studio, view, extras) {
     const { state } = studio;
-    for (const { said, color, active } of marks(studio)) {
+    for (const { prompt, color, active } of marks(studio)) {
         context.globalAlpha = active ? 1 : 0.45;
-        if (said.box) drawBox(context, view, said.box, color, [6, 4]);
-        for (const point of said.positive) drawClick(context, view.toStage(point), true, color);
-        for (const point of said.negative) drawClick(context, view.toStage(point), false, color);
+        if (prompt.box) drawBox(context, view, prompt.box, color, [6, 4]);
+        for (const point of prompt.positive) drawClick(context, view.toStage(point), true, color);
+        for (const point of prompt.negative) drawClick(context, view.toStage(point), false, color);
     }
     context.globalAlpha = 0.7;
     for (const { frame, object, point, positive } of state.pending) {
-        const color = state.video.objects.find((each) => each.id === object)?.color ?? FRESH;
+        const color = state.video.objects.find((item) => item.id === object)?.color ?? FRESH;
         if (frame === state.frame) drawClick(context, view.toStage(point), positive, color);
     }
     context.globalAlpha = 1;
-    const color = state.video.objects.find((each) => each.id === state.object)?.color ?? FRESH;
+    const color = state.video.objects.find((item) => item.id === state.object)?.color ?? FRESH;
     if (extras.box) drawBox(context, view, extras.box, color, []);
     const brushing = state.tool === "brush" || state.tool === "erase";
     const at = extras.cross ?? extras.pointer;

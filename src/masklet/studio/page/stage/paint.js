@@ -82,9 +82,9 @@ export class Paintings {
         if (painting?.color !== color) painting = this.#make(mask, mask.box, color);
         this.kept.set(mask, painting);
         this.pixels += painting.canvas.width * painting.canvas.height;
-        for (const [old, each] of this.kept) {
+        for (const [old, entry] of this.kept) {
             if (this.pixels <= PIXELS || old === mask) break;
-            this.#drop(old, each);
+            this.#drop(old, entry);
         }
         return painting;
     }

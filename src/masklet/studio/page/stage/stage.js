@@ -1,4 +1,4 @@
-/** The stage: the frame in view with its masks, and over it a second canvas with what was said. */
+/** The stage: the frame in view with its masks, and over it a second canvas with the prompts. */
 
 import { h } from "../lib/dom.js";
 import { clock } from "../lib/state.js";
@@ -96,7 +96,7 @@ export class Stage {
     #chooseWidth() {
         const { width } = this.studio.state.video;
         const seen = this.view.scale * width * window.devicePixelRatio;
-        const enough = WIDTHS.find((each) => each >= seen / 1.25);
+        const enough = WIDTHS.find((width) => width >= seen / 1.25);
         this.studio.frames.resize(enough !== undefined && enough < width ? enough : null);
     }
 
@@ -109,8 +109,8 @@ export class Stage {
 
     #label() {
         const { video, frame, object } = this.studio.state;
-        const thing = video.objects.find((each) => each.id === object);
-        const of = thing ? `, ${thing.name} selected` : ", a click makes a new object";
+        const item = video.objects.find((item) => item.id === object);
+        const of = item ? `, ${item.name} selected` : ", a click makes a new object";
         this.over.setAttribute(
             "aria-label",
             `${video.name}, frame ${frame} at ${clock(frame, video.fps)}${of}`,
@@ -120,12 +120,12 @@ export class Stage {
     #drawBase() {
         const { studio, view } = this;
         this.stale = false;
-        const found = studio.frames.get(studio.state.frame);
-        if (found) {
-            this.picture = found;
+        const picture = studio.frames.get(studio.state.frame);
+        if (picture) {
+            this.picture = picture;
             this.shown = studio.state.frame;
         }
-        this.root.classList.toggle("waiting", !found);
+        this.root.classList.toggle("waiting", !picture);
         this.root.dataset.frame = String(this.shown);
         const context = cleared(this.base);
         context.setTransform(1, 0, 0, 1, 0, 0);
@@ -142,7 +142,7 @@ export class Stage {
         context.imageSmoothingQuality = "high";
         if (this.picture?.width) context.drawImage(this.picture, 0, 0, view.width, view.height);
         if (!studio.state.bare && this.shown >= 0) this.#drawMasks(context);
-        if (found) studio.painted();
+        if (picture) studio.painted();
     }
 
     /** @param {CanvasRenderingContext2D} context */
@@ -150,12 +150,12 @@ export class Stage {
         const { object, video } = this.studio.state;
         const masks = this.studio.masks.at(this.shown);
         const { draft } = this.brush;
-        for (const thing of video.objects) {
-            if (thing.hidden || (draft && draft.object === thing.id)) continue;
-            const mask = masks.get(thing.id);
-            const painting = mask && this.paintings.of(mask, thing.color);
+        for (const item of video.objects) {
+            if (item.hidden || (draft && draft.object === item.id)) continue;
+            const mask = masks.get(item.id);
+            const painting = mask && this.paintings.of(mask, item.color);
             if (!painting) continue;
-            context.globalAlpha = object === null || thing.id === object ? 1 : OTHERS;
+            context.globalAlpha = object === null || item.id === object ? 1 : OTHERS;
             context.drawImage(painting.canvas, painting.x, painting.y);
         }
         context.globalAlpha = 1;

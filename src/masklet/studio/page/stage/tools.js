@@ -1,7 +1,7 @@
 /** What a press, a drag and a release mean: a click, a box, or a stroke of the brush. */
 
 import { click, drawBox, giveMask, maskHere } from "../lib/prompting.js";
-import { saidHere, selected } from "../lib/state.js";
+import { promptHere, selected } from "../lib/state.js";
 import { toast } from "../lib/toast.js";
 import { painted } from "./paint.js";
 
@@ -189,19 +189,19 @@ export class Brush {
 }
 
 /**
- * What is said of the objects here, to be drawn on the stage.
+ * The prompts of the objects on this frame, to be drawn on the stage.
  *
  * @param {Studio} studio
- * @returns {{object: number, color: string, said: T.Prompt, active: boolean}[]}
+ * @returns {{object: number, color: string, prompt: T.Prompt, active: boolean}[]}
  */
 export function marks(studio) {
     const { state } = studio;
     return state.video.objects
-        .filter((each) => !each.hidden)
-        .flatMap((each) => {
-            const said = saidHere(state, each.id);
-            return said
-                ? [{ object: each.id, color: each.color, said, active: each.id === state.object }]
+        .filter((item) => !item.hidden)
+        .flatMap((item) => {
+            const prompt = promptHere(state, item.id);
+            return prompt
+                ? [{ object: item.id, color: item.color, prompt, active: item.id === state.object }]
                 : [];
         });
 }

@@ -1,7 +1,7 @@
-/** Following objects, moving through the video, and reviewing. */
+/** Tracking objects, moving through the video, and reviewing. */
 
 import * as api from "./api.js";
-import { changes, isFollowing, within } from "./state.js";
+import { changes, isPropagating, within } from "./state.js";
 import { announce, complain, toast } from "./toast.js";
 
 /** @import * as T from "./types.js" */
@@ -13,9 +13,9 @@ import { announce, complain, toast } from "./toast.js";
  */
 async function start(studio, body) {
     try {
-        await studio.line; // what was said goes first
+        await studio.line; // prompts go first
         studio.store.set({ live: true, playing: false, candidates: null });
-        studio.store.set({ propagation: await api.follow(studio.id, body) });
+        studio.store.set({ propagation: await api.propagate(studio.id, body) });
     } catch (error) {
         studio.store.set({ live: false });
         complain(error);
@@ -26,9 +26,9 @@ async function start(studio, body) {
  * @param {Studio} studio
  * @param {"forward" | "backward" | "both"} direction
  */
-export function follow(studio, direction) {
+export function propagate(studio, direction) {
     const { video, object, onlySelected, range } = studio.state;
-    if (isFollowing(studio.state)) return;
+    if (isPropagating(studio.state)) return;
     if (!video.prompts.length && !studio.state.asking) {
         toast("Point at something first: click on it, or draw a box around it.");
         return;
@@ -42,16 +42,16 @@ export function follow(studio, direction) {
 }
 
 /** @param {Studio} studio */
-export function followAffected(studio) {
-    if (!changes(studio.state) || isFollowing(studio.state)) return;
+export function propagateAffected(studio) {
+    if (!changes(studio.state) || isPropagating(studio.state)) return;
     void start(studio, { scope: "affected", direction: "forward" });
 }
 
 /** @param {Studio} studio */
-export async function stopOrGoOn(studio) {
-    if (isFollowing(studio.state)) {
+export async function stopOrResume(studio) {
+    if (isPropagating(studio.state)) {
         try {
-            studio.store.set({ propagation: await api.stopFollowing(studio.id), live: false });
+            studio.store.set({ propagation: await api.stopPropagation(studio.id), live: false });
             await studio.refresh();
         } catch (error) {
             complain(error);
@@ -81,14 +81,14 @@ export function step(studio, frames) {
 }
 
 /**
- * To the next frame, in this direction, on which something was said.
+ * To the next frame, in this direction, that has a prompt.
  *
  * @param {Studio} studio
  * @param {1 | -1} way
  */
 export function toPrompted(studio, way) {
     const { frame, video } = studio.state;
-    const there = video.prompts.map((each) => each.frame).filter((each) => way * (each - frame) > 0);
+    const there = video.prompts.map((prompt) => prompt.frame).filter((other) => way * (other - frame) > 0);
     if (!there.length) return;
     studio.store.set({ playing: false });
     seek(studio, way > 0 ? Math.min(...there) : Math.max(...there));
@@ -118,22 +118,22 @@ export function togglePlay(studio) {
 export async function nextDoubtful(studio) {
     try {
         let { looked } = studio.state;
-        let found = await api.doubtful(studio.id, looked);
-        if (!found && looked.length) {
+        let doubtful = await api.doubtful(studio.id, looked);
+        if (!doubtful && looked.length) {
             looked = []; // once round: from the worst again
-            found = await api.doubtful(studio.id, looked);
+            doubtful = await api.doubtful(studio.id, looked);
         }
-        if (!found) {
-            toast("Nothing doubtful is left: every followed frame was reviewed or said.");
+        if (!doubtful) {
+            toast("Nothing doubtful is left: every tracked frame is reviewed or has a prompt.");
             return;
         }
         studio.store.set({
-            looked: [...looked, found.frame].slice(-100),
+            looked: [...looked, doubtful.frame].slice(-100),
             playing: false,
-            object: found.object,
+            object: doubtful.object,
         });
-        seek(studio, found.frame);
-        announce(`Frame ${found.frame}: confidence ${Math.round(100 * found.confidence)} percent`);
+        seek(studio, doubtful.frame);
+        announce(`Frame ${doubtful.frame}: confidence ${Math.round(100 * doubtful.confidence)} percent`);
     } catch (error) {
         complain(error);
     }
