@@ -148,7 +148,7 @@ class Masks:
 
 def _sides(mask: Bool[np.ndarray, "H W"], like: Tensor) -> Float[Tensor, "H W"]:
     inside = torch.from_numpy(mask).to(like.device)
-    return torch.where(inside, DRAWN, -DRAWN).to(like.dtype)
+    return like.new_full((), DRAWN).where(inside, -DRAWN)
 
 
 def _resized(logits: Float[Tensor, "n h4 w4"], size: tuple[int, int]) -> Float[Tensor, "n H W"]:

@@ -6,7 +6,8 @@ It knows no video, no object ids and no files, and remembers nothing: memories a
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -23,7 +24,29 @@ from masklet.types import DRAWN, Candidates, FrameFeatures, MaskPrediction, Memo
 
 Engine = Callable[..., Any]  # takes and returns what the module does in whose place it runs
 
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
+
 STABLE_MARGIN, STABLE_ENOUGH = 0.05, 0.98
+
+
+def in_own_precision(
+    verb: Callable[Concatenate[Sam2, Arguments], Result],
+) -> Callable[Concatenate[Sam2, Arguments], Result]:
+    """Compute a verb in the precision of the weights, whatever `torch.autocast` is around it.
+
+    Training keeps autocast: it rounds what gradients are taken of, and its loop asks for that.
+    """
+
+    @wraps(verb)
+    def run(model: Sam2, *args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
+        device = model.device.type
+        if torch.is_grad_enabled() or not torch.is_autocast_enabled(device):
+            return verb(model, *args, **kwargs)
+        with torch.autocast(device, enabled=False):
+            return verb(model, *args, **kwargs)
+
+    return run
 
 
 class Sam2(nn.Module):
@@ -42,6 +65,7 @@ class Sam2(nn.Module):
         self.memory_attention = MemoryAttention(config)
         self.memory_encoder = MemoryEncoder(config)
         self.engines: dict[str, Engine] = {}  # by verb; what masklet.backends fitted
+        self.float()  # whatever torch's default dtype is
 
     @property
     def device(self) -> torch.device:
@@ -51,10 +75,12 @@ class Sam2(nn.Module):
     def dtype(self) -> torch.dtype:
         return self.memory_attention.age.dtype
 
+    @in_own_precision
     def encode(self, image: Float[Tensor, "b 3 S S"]) -> FrameFeatures:
         """Encode a normalised frame, once for all objects and prompts."""
         return FrameFeatures(*self._run("encode", self.image_encoder)(image.to(self.dtype)))
 
+    @in_own_precision
     def attend(
         self, features: FrameFeatures, selections: Sequence[MemorySelection]
     ) -> Float[Tensor, "b c h w"]:
@@ -71,7 +97,7 @@ class Sam2(nn.Module):
         return self._run("attend", self.memory_attention)(
             features.coarse,
             torch.stack(tokens).to(self.dtype),
-            torch.tensor(rows, device=self.device),
+            torch.tensor(rows, dtype=torch.int64, device=self.device),
             stacked.to(self.dtype).view(len(selections), p, c),
             torch.tensor(ages, dtype=torch.float32, device=self.device),
             torch.tensor(weights, dtype=self.dtype, device=self.device) if weights[0] else None,
@@ -81,6 +107,7 @@ class Sam2(nn.Module):
         """What runs a verb: an engine where one was fitted, but none of them knows gradients."""
         return module if torch.is_grad_enabled() else self.engines.get(verb, module)
 
+    @in_own_precision
     def decode(
         self,
         features: FrameFeatures,
@@ -102,7 +129,7 @@ class Sam2(nn.Module):
         """
         if points is None or labels is None:
             points = context.new_zeros(len(context), 1, 2, dtype=torch.float32)
-            labels = torch.full((len(context), 1), PADDING, device=context.device)
+            labels = torch.full((len(context), 1), PADDING, dtype=torch.int64, device=context.device)
         hint = None if hint is None else hint.to(self.dtype)
         tokens, dense = self.prompt_encoder(points, labels, hint)
         position = self.prompt_encoder.image_position()
@@ -116,6 +143,7 @@ class Sam2(nn.Module):
         one = Candidates(logits[:, :1], iou[:, :1], pointer[:, :1], score)
         return _steadied(one, logits[:, 1:], iou[:, 1:]) if stable else one
 
+    @in_own_precision
     def adopt(self, features: FrameFeatures, mask: Float[Tensor, "b S S"]) -> MaskPrediction:
         """Take a user's mask as the answer; the decoder only adds the object pointer.
 
@@ -126,10 +154,11 @@ class Sam2(nn.Module):
         # The published code shows the decoder the bare features here, without the no-memory embedding.
         context = features.coarse.expand(len(mask), -1, -1, -1)
         seen = self.decode(features, context, hint=hint, candidates=1, stable=False)
-        score = torch.where(mask.flatten(1).any(dim=1), DRAWN, -DRAWN)
+        score = logits.new_full((), DRAWN).where(mask.flatten(1).any(dim=1), -DRAWN)
         pointer = self.mask_decoder.pointers(seen.pointer, score)[:, 0]
         return MaskPrediction(logits, torch.ones_like(score), pointer, score)
 
+    @in_own_precision
     def memorize(
         self, features: FrameFeatures, prediction: MaskPrediction, *, binary: bool = False
     ) -> Float[Tensor, "b n d"]:
@@ -155,11 +184,11 @@ def drawn(mask: Float[Tensor, "b S S"], size: int) -> Float[Tensor, "b h4 w4"]:
 
 def _steadied(one: Candidates, logits: Float[Tensor, "b 3 h w"], iou: Float[Tensor, "b 3"]) -> Candidates:
     """Replace single masks whose area changes much with the threshold by the best of the three candidates."""
-    surely = (one.logits > STABLE_MARGIN).sum(dim=(-2, -1))
-    maybe = (one.logits > -STABLE_MARGIN).sum(dim=(-2, -1))
+    surely = (one.logits > STABLE_MARGIN).sum(dim=(-2, -1)).float()
+    maybe = (one.logits > -STABLE_MARGIN).sum(dim=(-2, -1)).float()
     steady = (surely >= STABLE_ENOUGH * maybe)[:, 0]
     best = iou.argmax(dim=1)
-    rows = torch.arange(len(best), device=best.device)
+    rows = torch.arange(len(best), dtype=torch.int64, device=best.device)
     return Candidates(
         torch.where(steady[:, None, None], one.logits[:, 0], logits[rows, best])[:, None],
         torch.where(steady, one.iou[:, 0], iou[rows, best])[:, None],

@@ -34,7 +34,7 @@ def tidy(
     inside = masks.logits > 0
     wanted = keep_largest(inside) if largest else drop_islands(inside, islands)
     wanted = fill_holes(wanted, holes)
-    sides = torch.where(wanted, CHANGED, -CHANGED)
+    sides = masks.logits.new_full((), CHANGED).where(wanted, -CHANGED)
     logits = torch.where(wanted == inside, masks.logits, sides)
     if exclusive:
         logits = non_overlap(logits)

@@ -55,10 +55,12 @@ def corrective_click(
     error = predicted ^ truth
     region = torch.where(_any(error), error, ~truth)
     if from_object:
-        instead = torch.rand(len(truth), generator=rng, device=truth.device) < from_object
+        instead = (
+            torch.rand(len(truth), generator=rng, dtype=torch.float32, device=truth.device) < from_object
+        )
         region = torch.where(instead[:, None, None] & _any(truth), truth, region)
     region = region | ~_any(region)  # no error and no background: any pixel, all are the object's
-    scores = torch.rand(region.shape, generator=rng, device=region.device)
+    scores = torch.rand(region.shape, generator=rng, dtype=torch.float32, device=region.device)
     return _clicks(scores.masked_fill_(~region, -1.0).flatten(1).argmax(dim=1), truth)
 
 
@@ -72,7 +74,7 @@ def center_click(predicted: Bool[Tensor, "b H W"] | None, truth: Bool[Tensor, "b
     """
     guess = torch.zeros_like(truth) if predicted is None else predicted
     pairs = zip(guess.cpu().numpy(), truth.cpu().numpy(), strict=True)
-    index = torch.tensor([_centre_of_error(*pair) for pair in pairs], dtype=torch.int64)
+    index = torch.tensor([_centre_of_error(*pair) for pair in pairs], dtype=torch.int64, device="cpu")
     return _clicks(index.to(truth.device), truth)
 
 
@@ -91,7 +93,7 @@ def noisy_box(truth: Bool[Tensor, "b H W"], rng: Generator) -> Float[Tensor, "b 
     sides = (box[:, 2:] - box[:, :2]).repeat(1, 2)
     frame = box.new_tensor([width, height, width, height])
     reach = torch.minimum(sides * BOX_NOISE, frame * BOX_NOISE_LIMIT)
-    offset = 2 * torch.rand(box.shape, generator=rng, device=box.device) - 1
+    offset = 2 * torch.rand(box.shape, generator=rng, dtype=torch.float32, device=box.device) - 1
     return torch.minimum((box + offset * reach).clamp(min=0), frame)
 
 

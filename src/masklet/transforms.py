@@ -45,8 +45,8 @@ def _tensor(image: UInt8[np.ndarray, "H W 3"], device: torch.device | str) -> UI
 
 
 def _normalised(pixels: Tensor) -> Float[Tensor, "1 3 S S"]:
-    mean, std = (torch.tensor(values, device=pixels.device) for values in (MEAN, STD))
-    return ((pixels / 255 - mean) / std).permute(2, 0, 1)[None].contiguous()
+    mean, std = (torch.tensor(values, dtype=torch.float32, device=pixels.device) for values in (MEAN, STD))
+    return ((pixels.float() / 255 - mean) / std).permute(2, 0, 1)[None].contiguous()
 
 
 def check_prompt(prompt: Prompt, size: tuple[int, int]) -> None:
@@ -81,9 +81,9 @@ def points_to_square(
     points = [*corners, *prompt.positive, *prompt.negative]
     labels = [BOX_START, BOX_END][: len(corners)]
     labels += [POSITIVE] * len(prompt.positive) + [NEGATIVE] * len(prompt.negative)
-    scale = torch.tensor([side / size[1], side / size[0]])
-    square = torch.tensor(points, dtype=torch.float32).reshape(-1, 2) * scale
-    return square[None], torch.tensor(labels, dtype=torch.int64)[None]
+    scale = torch.tensor([side / size[1], side / size[0]], dtype=torch.float32, device="cpu")
+    square = torch.tensor(points, dtype=torch.float32, device="cpu").reshape(-1, 2) * scale
+    return square[None], torch.tensor(labels, dtype=torch.int64, device="cpu")[None]
 
 
 def mask_to_square(mask: np.ndarray, side: int) -> Float[Tensor, "1 S S"]:

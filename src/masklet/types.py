@@ -250,7 +250,7 @@ class Candidates:
 
         choice : int64 (b,), on the candidates' device, so that nothing waits for the host
         """
-        rows = torch.arange(len(choice), device=choice.device)
+        rows = torch.arange(len(choice), dtype=torch.int64, device=choice.device)
         return MaskPrediction(
             self.logits[rows, choice], self.iou[rows, choice], self.pointer[rows, choice], self.score
         )

@@ -149,10 +149,14 @@ def propose(encoded: EncodedCrop, grid: Grid, points: Points, crop: Crop, size: 
 
 def _propose_batch(encoded: EncodedCrop, grid: Grid, points: Points) -> Proposals:
     """The masks of a batch of points whose predicted IoU and stability are high enough."""
-    square = torch.tensor(points * encoded.model.config.image_size, dtype=torch.float32)[:, None]
+    square = torch.tensor(points * encoded.model.config.image_size, dtype=torch.float32, device="cpu")[
+        :, None
+    ]
     square = square.to(encoded.model.device)
     decoded = _decode_points(encoded, square, candidates=3 if grid.multimask_output else 1)
-    owner = torch.arange(len(points), device=square.device).repeat_interleave(decoded.iou.shape[1])
+    owner = torch.arange(len(points), dtype=torch.int64, device=square.device).repeat_interleave(
+        decoded.iou.shape[1]
+    )
     low_res, iou = decoded.logits.flatten(0, 1), decoded.iou.flatten()
     score = decoded.score[owner]
     if grid.use_m2m:
@@ -174,7 +178,7 @@ def _propose_batch(encoded: EncodedCrop, grid: Grid, points: Points) -> Proposal
 def _decode_points(
     encoded: EncodedCrop, points: Float[Tensor, "b 1 2"], hint: Tensor | None = None, *, candidates: int
 ) -> Candidates:
-    labels = torch.full(points.shape[:2], POSITIVE, device=points.device)
+    labels = torch.full(points.shape[:2], POSITIVE, dtype=torch.int64, device=points.device)
     context = encoded.context.expand(len(points), -1, -1, -1)
     return encoded.model.decode(encoded.features, context, points, labels, hint, candidates=candidates)
 
@@ -191,7 +195,7 @@ def _select_stable(
     for rows in _chunks(len(low_res), size):
         logits = _enlarge(low_res[rows], size)
         surely, maybe = (
-            (logits > grid.mask_threshold + offset).sum(dim=(1, 2))
+            (logits > grid.mask_threshold + offset).sum(dim=(1, 2)).float()
             for offset in (grid.stability_score_offset, -grid.stability_score_offset)
         )
         stability[rows] = surely / maybe

@@ -73,7 +73,7 @@ def _spread(labels: np.ndarray) -> np.ndarray:
 def _uncovered_segments(masks: list[np.ndarray], like: Segments) -> Segments:
     """Pieces of the picture that no mask covered, as segments without scores."""
     count, (height, width) = len(masks), like.size
-    nothing = torch.zeros(count)
+    nothing = torch.zeros(count, dtype=torch.float32, device="cpu")
     return Segments(
         frame=like.frame,
         ids=tuple(range(1, count + 1)),

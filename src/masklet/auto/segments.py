@@ -34,7 +34,9 @@ class CodedMasks(Masks):
         """The enlarged low-res logits, changed where the masks have another side; > 0 is the object."""
         enlarged = F.interpolate(self.low_res[:, None], self.size, mode="bilinear", align_corners=False)[:, 0]
         inside = torch.from_numpy(self._arrays).to(enlarged.device)
-        return torch.where((enlarged > 0) == inside, enlarged, torch.where(inside, EDGE, -EDGE))
+        return torch.where(
+            (enlarged > 0) == inside, enlarged, enlarged.new_full((), EDGE).where(inside, -EDGE)
+        )
 
     @cached_property
     def _arrays(self) -> Bool[np.ndarray, "n H W"]:
@@ -162,7 +164,7 @@ def shrunk(masks: Sequence[np.ndarray], side: int) -> Float[Tensor, "n side side
     Of a mask that fills no cell by half, the fullest is counted as its own, so that it is not lost.
     """
     if not masks:
-        return torch.zeros(0, side, side)
+        return torch.zeros(0, side, side, dtype=torch.float32, device="cpu")
     pixels = torch.from_numpy(np.stack(masks)).float()[:, None]
     shares = F.interpolate(pixels, (side, side), mode="area")[:, 0]
     fullest = shares.amax(dim=(1, 2), keepdim=True)

@@ -181,5 +181,6 @@ def find_duplicates(masks: Masks) -> list[int]:
 def mask_iou(masks: Bool[Tensor, "n h w"]) -> Float[Tensor, "n n"]:
     """IoU of every two masks; 0 of two empty ones."""
     flat = masks.flatten(1).float()
-    shared, area = flat @ flat.T, flat.sum(dim=1)
+    with torch.autocast(flat.device.type, enabled=False):  # in bfloat16 pixels could not be counted
+        shared, area = flat @ flat.T, flat.sum(dim=1)
     return shared / (area[:, None] + area[None] - shared).clamp(min=1)

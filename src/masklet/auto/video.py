@@ -237,7 +237,7 @@ class MaskStore:
             ids=tuple(numbers[id] for id in ids),
             low_res=shrunk([rle.decode(mask.code) for mask in masks], self._side),
             size=self._size,
-            iou=torch.tensor([mask.iou for mask in masks]),
-            score=torch.tensor([mask.score for mask in masks]),
+            iou=torch.tensor([mask.iou for mask in masks], dtype=torch.float32, device="cpu"),
+            score=torch.tensor([mask.score for mask in masks], dtype=torch.float32, device="cpu"),
             codes=tuple(mask.code for mask in masks),
         )

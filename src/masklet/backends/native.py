@@ -15,6 +15,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from masklet.backends.build import library
+from masklet.errors import MaskletError
 from masklet.nn.layers import LayerNorm2d
 from masklet.nn.mask_decoder import as_linear
 from masklet.nn.trunks.hiera import Block
@@ -26,6 +27,7 @@ Bits = Literal[8, 16, 32]
 KEPT: dict[Bits, torch.dtype] = {8: torch.uint8, 16: torch.int16, 32: torch.float32}  # of rows in panels
 WEIGHED: dict[Bits, torch.dtype] = {**KEPT, 8: torch.int8}  # of values
 Activation = Literal["none", "relu", "gelu"]
+READABLE = {torch.float32, torch.int16, torch.int8, torch.uint8}
 ACTIVATIONS: dict[Activation, int] = {"none": 0, "relu": 1, "gelu": 2}
 
 
@@ -54,7 +56,7 @@ def pack_rows(
     """Pack keys; the first `placed` of them are turned before, by the angles over and over."""
     x = _widened(x)
     m, d = x.shape
-    codes, scale = torch.empty(_padded(m) * d, dtype=KEPT[bits]), torch.empty(_padded(m))
+    codes, scale = empty(_padded(m) * d, dtype=KEPT[bits]), empty(_padded(m))
     cos, sin = (None, None) if turn is None else turn
     angles = 1 if turn is None else turn.shape[1]
     library().pack_rows(
@@ -69,8 +71,12 @@ def pack_values(x: Float[Tensor, "m e"], bits: Bits) -> Values:
     columns, x = x.shape[1], _widened(x)
     m, e = x.shape
     if bits == 32:
-        return Values(F.pad(x, (0, 0, 0, _padded(m) - m)).flatten(), torch.ones(e), columns)
-    codes, scale = torch.empty(_padded(m) * e, dtype=WEIGHED[bits]), torch.empty(e)
+        return Values(
+            F.pad(x, (0, 0, 0, _padded(m) - m)).flatten(),
+            torch.ones(e, dtype=torch.float32, device="cpu"),
+            columns,
+        )
+    codes, scale = empty(_padded(m) * e, dtype=WEIGHED[bits]), empty(e)
     library().pack_values(bits, _at(x), _long(x.stride(0)), _long(m), e, _at(codes), _at(scale))
     return Values(codes, scale, columns)
 
@@ -85,9 +91,9 @@ def attend(
     """Softmax attention; queries are turned before. bias : is added to the logits of each key"""
     by, q, e = q.shape[1] ** -0.5, _widened(q), len(values.scale)
     n, d = q.shape
-    added = torch.full((_padded(keys.count),), NOT_THERE)
+    added = torch.full((_padded(keys.count),), NOT_THERE, dtype=torch.float32, device="cpu")
     added[: keys.count] = 0 if bias is None else bias
-    out = torch.empty(n, e)
+    out = empty(n, e)
     cos, sin = (None, None) if turn is None else turn
     library().attend(
         keys.bits, _at(q), _long(q.stride(0)), _long(n), d, ctypes.c_float(by), _at(cos), _at(sin),
@@ -208,7 +214,7 @@ class Linear(nn.Module):
         self, x: Float[Tensor, "*n i"], added: Float[Tensor, "*n o"] | None = None
     ) -> Float[Tensor, "*n o"]:
         """added : to what comes out"""
-        out = torch.empty(*x.shape[:-1], self.outputs)
+        out = empty(*x.shape[:-1], self.outputs)
         rows, added = _widened(x.flatten(0, -2)).contiguous(), None if added is None else added.contiguous()
         told = (ToldLayer * len(self.layers))(*(layer.told() for layer in self.layers))
         library().linear(self.bits, told, len(told), _at(rows), _long(len(rows)), _at(added), _at(out))
@@ -238,7 +244,7 @@ class WindowBlock(nn.Module):
     def forward(self, x: Float[Tensor, "b h w c"]) -> Float[Tensor, "b h2 w2 d"]:
         x = x.contiguous()
         b, h, w, _ = x.shape
-        out = torch.empty(b, h // self.step, w // self.step, self.out.weight.count)
+        out = empty(b, h // self.step, w // self.step, self.out.weight.count)
         told = ToldHiera(
             self.shortcut.told() if self.shortcut else ToldLayer(),
             self.qkv.told(),
@@ -268,7 +274,7 @@ class Upscale(nn.Module):
         (h, w, _), m = image.shape, len(weights)
         image, middle, fine, weights = (each.contiguous() for each in (image, middle, fine, weights))
         told = ToldUpscaling(self.up1.told(), self.up2.told(), h, w, _at(middle), _at(fine), _at(weights), m)
-        out = torch.empty(m, 4 * h, 4 * w)
+        out = empty(m, 4 * h, 4 * w)
         library().upscale(ctypes.byref(told), _at(image), _at(out))
         return out
 
@@ -289,8 +295,25 @@ def _rounded(count: int, to: int) -> int:
     return -(-count // to) * to
 
 
+def empty(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    """An array for the kernels to fill, whatever torch's default dtype and device are."""
+    return torch.empty(shape, dtype=dtype, device="cpu")
+
+
 def _at(tensor: Tensor | None) -> ctypes.c_void_p:
-    return ctypes.c_void_p(None if tensor is None else tensor.data_ptr())
+    """The one door to the kernels: where an array lies, if it is one that they read."""
+    if tensor is None:
+        return ctypes.c_void_p(None)
+    if (
+        tensor.device.type != "cpu"
+        or tensor.dtype not in READABLE
+        or (tensor.dim() and tensor.stride(-1) != 1)
+    ):
+        raise MaskletError(
+            "the kernels read float32, int16, int8 and uint8 on the CPU, neighbours side by side. Got "
+            f"{tensor.dtype} of shape {tuple(tensor.shape)}, strides {tensor.stride()}, on {tensor.device}."
+        )
+    return ctypes.c_void_p(tensor.data_ptr())
 
 
 def _long(number: int) -> ctypes.c_int64:

@@ -57,7 +57,9 @@ def _convert(model: Sam2, path: Path) -> None:
     side = model.config.image_size
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch.export and OpenVINO use what torch deprecates
-        exported = torch.export.export(model.image_encoder, (torch.zeros(1, 3, side, side),))
+        exported = torch.export.export(
+            model.image_encoder, (torch.zeros(1, 3, side, side, dtype=torch.float32, device="cpu"),)
+        )
         made = openvino.convert_model(exported)
     with atomic_write(path) as part:
         openvino.save_model(made, part, compress_to_fp16=False)

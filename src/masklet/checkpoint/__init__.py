@@ -57,7 +57,8 @@ def load(
     if config is None and CONFIG in metadata:
         config = Sam2Config.from_json(metadata[CONFIG])
 
-    model = Sam2(config or infer_config(weights, layout, path.name)).eval()
+    with torch.device("cpu"):
+        model = Sam2(config or infer_config(weights, layout, path.name)).eval()
     _check(weights, model.state_dict(), layout, path.name)
     model.load_state_dict(weights)
     frequencies = model.prompt_encoder.frequencies.to(device)

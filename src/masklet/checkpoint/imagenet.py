@@ -55,7 +55,7 @@ def fold(trunk: EfficientNetLite, weights: Mapping[str, Tensor]) -> None:
         conv.bias.copy_(weights[f"{norm}.bias"] - weights[f"{norm}.running_mean"] * scale)
 
     copy(trunk.stem, "_conv_stem", "_bn0")
-    mean, variance = torch.zeros(1), torch.zeros(1)
+    mean = variance = torch.zeros(1, dtype=torch.float32, device="cpu")
     for i, block in enumerate(trunk.blocks):
         assert isinstance(block, InvertedResidual)
         place = f"_blocks.{i}."

@@ -45,7 +45,7 @@ def load_network(model: str, device: str | None, dtype: Dtype, setting: Setting)
     import masklet
 
     try:
-        torch.empty(0, device=device)
+        torch.empty(0, dtype=torch.float32, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).strip().partition("\n")[0].rstrip(".")
         raise typer.BadParameter(

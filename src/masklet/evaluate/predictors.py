@@ -69,7 +69,10 @@ def make_masks(frame: int, soft_masks: Mapping[int, np.ndarray], size: tuple[int
     soft_masks : by object id, float32 (H, W), 0 to 1; above one half is the object
     """
     stacked = np.stack(list(soft_masks.values())) if soft_masks else np.zeros((0, *size), dtype=np.float32)
-    iou, score = torch.full((len(soft_masks),), math.nan), torch.full((len(soft_masks),), CERTAIN)
+    iou, score = (
+        torch.full((len(soft_masks),), value, dtype=torch.float32, device="cpu")
+        for value in (math.nan, CERTAIN)
+    )
     return Masks(frame, tuple(soft_masks), torch.from_numpy(stacked - 0.5), size, iou=iou, score=score)
 
 

@@ -110,8 +110,8 @@ class Attention(nn.Module):
 
 def sine_map(channels: int, height: int, width: int) -> Float[Tensor, "c h w"]:
     """Fixed position encoding of a map: half the channels for y, half for x, each axis scaled to 2 pi."""
-    ys = torch.arange(1, height + 1) / (height + 1e-6) * 2 * math.pi
-    xs = torch.arange(1, width + 1) / (width + 1e-6) * 2 * math.pi
+    ys = torch.arange(1, height + 1, dtype=torch.float32) / (height + 1e-6) * 2 * math.pi
+    xs = torch.arange(1, width + 1, dtype=torch.float32) / (width + 1e-6) * 2 * math.pi
     y = _interleaved_sines(ys, channels // 2)[:, None].expand(-1, width, -1)
     x = _interleaved_sines(xs, channels // 2)[None].expand(height, -1, -1)
     return torch.cat([y, x], dim=-1).permute(2, 0, 1).contiguous()
@@ -129,7 +129,7 @@ def sine_age(ages: Float[Tensor, "*n"], channels: int) -> Float[Tensor, "*n c"]:
 
 
 def _periods(channels: int, device: torch.device) -> Float[Tensor, " c"]:
-    pairs = torch.arange(channels, device=device).div(2, rounding_mode="floor")
+    pairs = torch.arange(channels, dtype=torch.float32, device=device).div(2, rounding_mode="floor")
     return 10000.0 ** (2 * pairs / channels)
 
 
@@ -139,8 +139,10 @@ def rotation(channels: int, height: int, width: int, stride: int = 1) -> Float[T
     stride : cells that stand for squares so wide turn by their middles
     In real numbers, so that it exports (RoFormer, 3.2.2, applied to each axis).
     """
-    speeds = 10000.0 ** -(torch.arange(0, channels, 4)[: channels // 4] / channels)
-    xs, ys = (torch.arange(length) * stride + (stride - 1) / 2 for length in (width, height))
+    speeds = 10000.0 ** -(torch.arange(0, channels, 4, dtype=torch.float32)[: channels // 4] / channels)
+    xs, ys = (
+        torch.arange(length, dtype=torch.float32) * stride + (stride - 1) / 2 for length in (width, height)
+    )
     x = xs.repeat(height)[:, None] * speeds
     y = ys.repeat_interleave(width)[:, None] * speeds
     angles = torch.cat([x, y], dim=-1)

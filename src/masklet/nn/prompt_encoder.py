@@ -43,7 +43,7 @@ class PromptEncoder(nn.Module):
         )
         # A whole mask, given by the user at the model's full size, becomes a hint of its own.
         self.mask_to_hint = nn.Conv2d(1, 1, kernel_size=4, stride=4)
-        centres = (torch.arange(config.grid) + 0.5) / config.grid
+        centres = (torch.arange(config.grid, dtype=torch.float32) + 0.5) / config.grid
         grid = torch.stack([centres.repeat(config.grid), centres.repeat_interleave(config.grid)], dim=-1)
         self.register_buffer("grid", grid, persistent=False)
         self._kept_position = Kept[Tensor]()

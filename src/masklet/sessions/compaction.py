@@ -106,8 +106,13 @@ def shown(
     for id, answer in answers.items():
         if isinstance(answer, CompactAnswer):
             mask = torch.from_numpy(answer.mask(size)).to(device)
-            logits = torch.where(mask, DRAWN, -DRAWN)[None]
-            iou, score = (torch.tensor([value], device=device) for value in (answer.iou, answer.score))
+            logits = torch.full(mask.shape, DRAWN, dtype=torch.float32, device=device).where(mask, -DRAWN)[
+                None
+            ]
+            iou, score = (
+                torch.tensor([value], dtype=torch.float32, device=device)
+                for value in (answer.iou, answer.score)
+            )
         else:
             logits = Masks(frame, (id,), answer.logits, size, answer.iou, answer.score).logits
             iou, score = answer.iou, answer.score

@@ -242,7 +242,8 @@ def gathered(
     known = {id: each for id, each in answers.items() if each is not None}
     if not known:
         side = model.config.mask_size
-        return Masks(frame, (), torch.zeros(0, side, side), size, torch.zeros(0), torch.zeros(0))
+        nothing = torch.zeros(0, side, side, dtype=torch.float32, device="cpu")
+        return Masks(frame, (), nothing, size, nothing[:, 0, 0], nothing[:, 0, 0])
     batch = MaskPrediction.stack(list(known.values()))
     return Masks(frame, tuple(known), batch.logits, size, batch.iou, batch.score, drawn=drawn)
 

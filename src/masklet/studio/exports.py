@@ -215,8 +215,8 @@ def _masks(frame: int, answers: dict[int, Known], codes: dict[int, str], size: t
     codes : the run lengths of masks that a person drew or that zoom refined
     """
     if not answers:
-        nothing = torch.zeros(0)
-        return Masks(frame, (), torch.zeros(0, 1, 1), size, nothing, nothing)
+        nothing = torch.zeros(0, dtype=torch.float32, device="cpu")
+        return Masks(frame, (), nothing.view(0, 1, 1), size, nothing, nothing)
     batch = MaskPrediction.stack([cached.answer for cached in answers.values()])
     drawn = {id: rle.decode({"size": list(size), "counts": counts}) for id, counts in codes.items()}
     return Masks(frame, tuple(answers), batch.logits, size, batch.iou, batch.score, drawn=drawn)

@@ -48,7 +48,7 @@ class Known:
         if self.tokens is not None:
             parts["tokens"] = self.tokens.contiguous().cpu()
         if self.close:
-            parts["close"] = torch.ones(())
+            parts["close"] = torch.ones((), dtype=torch.float32, device="cpu")
         parts |= {STATE + name: tensor.contiguous() for name, tensor in self.state.items()}
         return save(parts)
 

@@ -67,7 +67,7 @@ def branch(
         ]
         for path, choice in dict.fromkeys(step for step, _ in steps):
             offered = offers[path].candidates
-            picked = offered.pick(torch.full((1,), choice, device=offered.iou.device))
+            picked = offered.pick(torch.full((1,), choice, dtype=torch.int64, device=offered.iou.device))
             answers[path, choice] = picked.hidden(policy.present)
         grown.append(steps)
     memories = _memories(model, features, frame, answers, together)

@@ -161,7 +161,7 @@ class PretrainingState:
 
 
 def _to_pictures(images: Float[Tensor, "b 3 S S"]) -> UInt8[np.ndarray, "b S S 3"]:
-    mean, std = (torch.tensor(values, device=images.device) for values in (MEAN, STD))
+    mean, std = (torch.tensor(values, dtype=torch.float32, device=images.device) for values in (MEAN, STD))
     pixels = (images.permute(0, 2, 3, 1) * std + mean).clamp(0, 1) * 255
     return pixels.round().byte().cpu().numpy()
 

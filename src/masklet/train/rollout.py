@@ -43,7 +43,7 @@ class Batch:
         return cls(
             torch.from_numpy(np.stack([clip.images for clip in clips])),
             torch.from_numpy(np.concatenate([clip.masks.swapaxes(0, 1) for clip in clips])),
-            torch.tensor(owner),
+            torch.tensor(owner, dtype=torch.int64, device="cpu"),
         )
 
     def to(self, device: torch.device) -> Batch:
@@ -117,14 +117,14 @@ class Points:
 
     @classmethod
     def box(cls, box: Float[Tensor, "b 4"]) -> Points:
-        labels = torch.tensor([BOX_START, BOX_END], device=box.device)
+        labels = torch.tensor([BOX_START, BOX_END], dtype=torch.int64, device=box.device)
         return cls(box.unflatten(1, (2, 2)), labels.expand(len(box), 2))
 
 
 def normalize(images: UInt8[Tensor, "*n S S 3"]) -> Float[Tensor, "n 3 S S"]:
     """Frames as the network takes them, one after the other."""
-    mean, std = (torch.tensor(values, device=images.device) for values in (MEAN, STD))
-    pixels = (images.reshape(-1, *images.shape[-3:]) / 255 - mean) / std
+    mean, std = (torch.tensor(values, dtype=torch.float32, device=images.device) for values in (MEAN, STD))
+    pixels = (images.reshape(-1, *images.shape[-3:]).float() / 255 - mean) / std
     return pixels.permute(0, 3, 1, 2).contiguous()
 
 

@@ -67,8 +67,8 @@ def read_masklets(path: StrPath) -> Iterator[Masks]:
             ids=tuple(obj["id"] for obj in objects),
             low_res=torch.where(inside, 1.0, -1.0),  # the file has the masks, which are the logits' signs
             size=(height, width),
-            iou=torch.tensor([float(obj["iou"]) for obj in objects]),
-            score=torch.tensor([float(obj["score"]) for obj in objects]),
+            iou=torch.tensor([float(obj["iou"]) for obj in objects], dtype=torch.float32, device="cpu"),
+            score=torch.tensor([float(obj["score"]) for obj in objects], dtype=torch.float32, device="cpu"),
         )
 
 

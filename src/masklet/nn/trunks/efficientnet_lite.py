@@ -124,7 +124,9 @@ class EfficientNetLite(nn.Module):
         self.ends, self.widths = tuple(ends), tuple(widths)
         self.outputs = nn.ModuleList(ChannelAffine(width) for width in self.widths)
         for buffer, values in (("input_scale", INPUT_SCALE), ("input_shift", INPUT_SHIFT)):
-            self.register_buffer(buffer, torch.tensor(values)[:, None, None], persistent=False)
+            self.register_buffer(
+                buffer, torch.tensor(values, dtype=torch.float32)[:, None, None], persistent=False
+            )
 
     def forward(self, image: Float[Tensor, "b 3 H W"]) -> list[Float[Tensor, "b c h w"]]:
         x = torch.addcmul(self.input_shift, image, self.input_scale)

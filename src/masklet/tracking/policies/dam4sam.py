@@ -68,7 +68,11 @@ class Dam4Sam(Recency):
         return MemorySelection(tuple(spatial), tuple(pointers), reach - 1)
 
     def state(self, bank: MemoryBank) -> dict[str, Tensor]:
-        return {"frames": torch.tensor(list(self._areas)), "areas": torch.tensor(list(self._areas.values()))}
+        frames, areas = list(self._areas), list(self._areas.values())
+        return {
+            "frames": torch.tensor(frames, dtype=torch.int64, device="cpu"),
+            "areas": torch.tensor(areas, dtype=torch.int64, device="cpu"),
+        }
 
     def take_up(self, state: Mapping[str, Tensor]) -> None:
         self._areas = dict(zip(state["frames"].tolist(), state["areas"].tolist(), strict=True))

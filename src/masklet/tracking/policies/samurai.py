@@ -50,7 +50,7 @@ class Samurai(Recency):
     def choose(self, candidates: Candidates) -> Tensor:
         if not self._leads:
             return super().choose(candidates)
-        return torch.tensor([self._choice(candidates).index], device=candidates.iou.device)
+        return torch.tensor([self._choice(candidates).index], dtype=torch.int64, device=candidates.iou.device)
 
     def admit(self, bank: MemoryBank, memory: Memory, candidates: Candidates) -> None:
         if not memory.prompted:
@@ -80,9 +80,9 @@ class Samurai(Recency):
     def state(self, bank: MemoryBank) -> dict[str, Tensor]:
         known = {frame: motion for frame, motion in self._motions.items() if frame in bank.tracked}
         state = {
-            "steady": torch.tensor(self._steady),
-            "frames": torch.tensor(list(known), dtype=torch.int64),
-            "motions": torch.tensor(list(known.values()), dtype=torch.float64),
+            "steady": torch.tensor(self._steady, dtype=torch.int64, device="cpu"),
+            "frames": torch.tensor(list(known), dtype=torch.int64, device="cpu"),
+            "motions": torch.tensor(list(known.values()), dtype=torch.float64, device="cpu"),
         }
         if self._motion is not None:
             state |= {name: torch.from_numpy(each) for name, each in vars(self._motion).items()}
