@@ -32,7 +32,7 @@ from parity.scenarios import (
     on_the_demo,
     prompted,
 )
-from parity.trio import SEEDS, nano, trio_of
+from parity.trio import REVISIONS, nano, trio_of
 from parity.weights import clip
 
 
@@ -54,8 +54,8 @@ def table(title: str, rows: Iterator[tuple[str, Agreement]]) -> Table:
 
 def agreements() -> Iterator[tuple[str, Agreement]]:
     for scenario in SCENARIOS:
-        for revision in SEEDS:
-            trio, frames = trio_of(revision), clip(LENGTH)
+        for revision in REVISIONS:
+            trio, frames = trio_of(revision, scenario), clip(LENGTH)
             seen = worst(scenario, Ours(trio.ours, frames), original.Video(trio.original, frames))
             yield f"{scenario.__name__.replace('_', ' ')}, {revision}", seen
 
@@ -63,8 +63,8 @@ def agreements() -> Iterator[tuple[str, Agreement]]:
 def details() -> Iterator[tuple[str, Agreement]]:
     for detail in DETAILS:
         seen = Agreement()
-        for revision in SEEDS:
-            trio, frames = trio_of(revision), clip(LENGTH)
+        for revision in REVISIONS:
+            trio, frames = trio_of(revision, detail.scenario), clip(LENGTH)
             with detail.otherwise():
                 seen |= worst(detail.scenario, Ours(trio.ours, frames), original.Video(trio.original, frames))
         yield detail.name, seen
@@ -106,8 +106,8 @@ def between_the_published() -> Iterator[tuple[str, Agreement]]:
     }
     for name, scenario in cases.items():
         seen = Agreement()
-        for revision in SEEDS:
-            trio, frames = trio_of(revision), clip(LENGTH)
+        for revision in REVISIONS:
+            trio, frames = trio_of(revision, detail.scenario), clip(LENGTH)
             theirs = transformers_reference.Video(trio.transformers, frames)
             seen |= worst(scenario, theirs, original.Video(trio.original, frames))
         yield name, seen
@@ -116,7 +116,7 @@ def between_the_published() -> Iterator[tuple[str, Agreement]]:
 def with_itself() -> Iterator[tuple[str, Agreement]]:
     """The original against itself with weights changed by a rounding: what float32 cannot promise."""
     for scenario in (forwards, corrected):
-        for revision in SEEDS:
+        for revision in REVISIONS:
             theirs, frames = trio_of(revision).original, clip(LENGTH)
             nudged = copy.deepcopy(theirs)
             torch.manual_seed(0)

@@ -10,7 +10,7 @@ import pytest
 from masklet.auto import Grid, generate_segments
 from masklet.config import Revision
 from parity import original
-from parity.trio import drawn
+from parity.trio import random_trio
 from parity.weights import clip
 
 # Networks, and thresholds that their masks meet at times: masks are wide unless the threshold is high.
@@ -48,7 +48,7 @@ KNOBS: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("revision", SEEDS)
 @pytest.mark.parametrize("knobs", KNOBS.values(), ids=KNOBS)
 def test_the_original_masks(revision: Revision, knobs: dict[str, Any]) -> None:
-    trio, picture = drawn(revision, SEEDS[revision]), clip(1, size=(96, 160))[0]
+    trio, picture = random_trio(revision, SEEDS[revision]), clip(1, size=(96, 160))[0]
     knobs = COMMON | {"pred_iou_thresh": IOU[revision]} | knobs
     theirs = original.mask_generator(trio.original, **knobs).generate(picture)
     mine = generate_segments(trio.ours, picture, Grid(**knobs, nms="box")).records()
