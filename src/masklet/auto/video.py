@@ -14,7 +14,7 @@ from masklet.auto.grid import Grid, resolve_grid
 from masklet.auto.segments import CodedMasks, shrunk
 from masklet.auto.track_records import TrackRecord, TrackRecords
 from masklet.auto.tracker import SAME, AutoTracker, TrackerLimits
-from masklet.media import Frames, Stream, open_frames, stream
+from masklet.media import Frames, open_source
 from masklet.model import Sam2
 from masklet.sessions.feature_cache import FeatureCache
 from masklet.sessions.tracker import Tracker
@@ -76,7 +76,7 @@ def everything_in_video(
         cuts: Watch for scene cuts, see `Tracker`.
         progress: Called with the share that is done, while no masks can be given yet.
     """
-    source = _open(video)
+    source = open_source(video)
     count = len(source) if isinstance(source, Frames) else None
     finder = (
         resolve_grid(grid, model.config)
@@ -101,12 +101,6 @@ def everything_in_video(
     report = progress or (lambda share: None)
     back = Tracker(model, policy=policy, cuts=cuts)
     return MaskletSet(_both_ways(source, forward, back, cache, records, report), records.by_id)
-
-
-def _open(video: object) -> Frames | Stream:
-    if isinstance(video, Frames | Stream):
-        return video
-    return stream(video) if isinstance(video, Iterator | int) else open_frames(video)
 
 
 def _both_ways(

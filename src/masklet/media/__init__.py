@@ -5,7 +5,7 @@ from masklet.media.readers.frames import Frames, is_still, open_frames
 from masklet.media.readers.live_streams import Stream, open_source, stream
 from masklet.media.readers.mask_files import read_label_map, read_label_maps
 from masklet.media.readers.picture_files import is_picture
-from masklet.media.readers.pictures import find_pictures, read_image
+from masklet.media.readers.pictures import ImageReader, find_pictures, read_image
 from masklet.media.readers.source import Image, NoSuchFrame, Source
 from masklet.media.writers.coco import CocoJson, SavJson, YouTubeVisJson
 from masklet.media.writers.cutout import CutoutPngs, CutoutVideo, FramePictures, cutout
@@ -35,6 +35,7 @@ __all__ = [
     "FramePictures",
     "Frames",
     "Image",
+    "ImageReader",
     "LabelStudioBrushes",
     "LabelStudioVideo",
     "MaskletsJson",

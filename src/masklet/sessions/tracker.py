@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from masklet.errors import PromptError
-from masklet.media import Frames, NoSuchFrame, Stream, open_frames, read_image, stream
+from masklet.media import Frames, ImageReader, NoSuchFrame, Stream, open_source
 from masklet.model import Sam2
 from masklet.sessions.image import closer_answers, judged
 from masklet.sessions.visibility import is_cut, thumbnail
@@ -71,6 +71,7 @@ class Tracker:
         self._thumbnail: np.ndarray | None = None
         self._clip_length = clip_length
         self._objects: dict[int, TrackedObject] = {}
+        self._images = ImageReader()
 
     @property
     def ids(self) -> tuple[int, ...]:
@@ -91,7 +92,7 @@ class Tracker:
         image : uint8 (H, W, 3) RGB array, PIL image or path
         features : the encoded image, where it is at hand
         """
-        picture = read_image(image)
+        picture = self._images.read(image)
         size = picture.shape[0], picture.shape[1]
         prompts = {check_id(id): prompt for id, prompt in (prompts or {}).items()}
         for prompt in prompts.values():
@@ -199,7 +200,7 @@ def track(
         )
     prompted = [frame for frame, said in prompts.items() if said]
     first, last = min(prompted), max(prompted)
-    source = video if isinstance(video, Frames | Stream) else _source(video)
+    source = open_source(video)
     if isinstance(source, Frames) and (first < 0 or (last > 0 and last >= len(source))):
         raise NoSuchFrame(source.name, first if first < 0 else last, len(source))
     tracker = Tracker(model, policy=policy, cuts=cuts, delay=delay, clip_length=clip_length)
@@ -218,10 +219,6 @@ def _through(
     yield from tracker.rest()
     if tracker.frame <= last:  # only a stream's length is not known before
         raise PromptError(f"{source.name} ended before frame {last}, on which there is a prompt.")
-
-
-def _source(video: object) -> Frames | Stream:
-    return stream(video) if isinstance(video, Iterator | int) else open_frames(video)
 
 
 def check_id(id: object) -> int:

@@ -20,8 +20,7 @@ import torch
 
 from masklet.errors import MediaError
 from masklet.media.readers.frames import Frames, open_frames
-from masklet.media.readers.intensity import RgbConverter
-from masklet.media.readers.pictures import is_picture_url, is_url, read_raw
+from masklet.media.readers.pictures import ImageReader, is_picture_url, is_url
 from masklet.media.readers.source import (
     SQUARE,
     STILLS_FPS,
@@ -118,8 +117,7 @@ def stream(
         return Stream(video.name, video.fps, video.play_timed(), pixel_aspect=video.pixel_aspect)
     stored = Frames | str | os.PathLike | np.ndarray | torch.Tensor | list | tuple | bytes | PIL.Image.Image
     if isinstance(source, Iterable) and not isinstance(source, stored) and not hasattr(source, "read"):
-        converter = RgbConverter(intensity_range)
-        images = enumerate(converter.convert(read_raw(picture)) for picture in source)
+        images = enumerate(map(ImageReader(intensity_range).read, source))
         return Stream("the stream", STILLS_FPS, ((frame / STILLS_FPS, image) for frame, image in images))
     frames = open_frames(source, intensity_range=intensity_range)
     timed = ((frames.time(frame), image) for frame, image in enumerate(frames))

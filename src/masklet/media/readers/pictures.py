@@ -53,6 +53,22 @@ def read_image(
     return RgbConverter(intensity_range).convert(read_raw(source, max_pixels=max_pixels))
 
 
+class ImageReader:
+    """Reads images of one source one after the other, with the same range of intensities.
+
+    Args:
+        intensity_range: The intensities that become black and white; by default the first image of more than
+            8 bits decides for all.
+    """
+
+    def __init__(self, intensity_range: IntensityRange | None = None) -> None:
+        self._converter = RgbConverter(intensity_range)
+
+    def read(self, source: object) -> Image:
+        """Read an image, of any kind that `read_image` takes."""
+        return self._converter.convert(read_raw(source))
+
+
 def read_raw(source: object, *, max_pixels: int | None = None) -> RawPicture:
     """Read one picture as it is stored: grey or RGB, of any depth, with its alpha."""
     if isinstance(source, torch.Tensor):
