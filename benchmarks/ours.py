@@ -11,7 +11,7 @@ from torch import Tensor
 import masklet
 from benchmarks.implementation import FULL, GRID, STAGES, Workload
 from benchmarks.timing import Stopwatch
-from masklet import Masks, MemoryBank, Prompt, VideoSession
+from masklet import ImageCandidates, Masks, MemoryBank, Prompt, VideoSession
 from masklet.auto import generate_segments
 
 
@@ -22,7 +22,7 @@ class Masklet:
         self.work = work
         self.model = masklet.load(work.weights, device=work.device, **options)
         # The peers do not zoom into small objects, as nano does by default.
-        self.model.config = replace(self.model.config, closer=False)
+        self.model.config = replace(self.model.config, zoom=False)
         self.stopwatch = Stopwatch(work.device)
         for stage in STAGES:
             self.stopwatch.time_method(self.model, stage, stage)
@@ -61,7 +61,7 @@ class Masklet:
         return Prompt(positive=[self.work.click(id)])
 
 
-def upsample(masks: Masks) -> Tensor:
+def upsample(masks: Masks | ImageCandidates) -> Tensor:
     """Masks in the size of the source, which are computed on first access."""
     return masks.logits
 

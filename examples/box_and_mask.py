@@ -30,7 +30,7 @@ def main(
     for name, prompt in said.items():
         masks = session.segment(prompt)  # a box leaves little doubt: one answer
         print(f"{name}: {masks[0].sum()} pixels, predicted IoU {masks.iou[0]:.2f}")
-        OverlayPng(out / f"{name.replace(' ', '_')}.png").write(frames[0], masks)
+        OverlayPng(out / f"{name.replace(' ', '_')}.png").write(frames[0], masks.as_masks())
 
     # In a video a mask is the answer on its frame, and is followed from there. It may come from anywhere.
     drawn = masks[0]

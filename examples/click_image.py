@@ -28,15 +28,15 @@ def main(
     # One click may mean a part or the whole, so there are three answers, best first.
     clicked = Prompt(positive=[point])
     offered = session.segment(clicked)
-    for rank, mask in offered.items():
+    for rank, mask in enumerate(offered):
         print(f"answer {rank}: {mask.sum()} pixels, predicted IoU {offered.iou[rank]:.2f}")
 
     # A correction says everything again, with the new click; the answer that it corrects is the hint.
-    corrected = session.segment(clicked | Prompt(negative=[wrong]), hint=offered.select(0))
+    corrected = session.segment(clicked | Prompt(negative=[wrong]), hint=offered)
     print(f"corrected: {corrected[0].sum()} pixels, predicted IoU {corrected.iou[0]:.2f}")
 
-    OverlayPng(out / "offered.png").write(picture, offered.select(0))
-    OverlayPng(out / "corrected.png").write(picture, corrected)
+    OverlayPng(out / "offered.png").write(picture, offered.as_masks())
+    OverlayPng(out / "corrected.png").write(picture, corrected.as_masks())
     write_label_map(out / "mask.png", corrected[0])
     print(out)
 

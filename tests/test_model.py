@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from masklet.config import toy
-from masklet.model import Sam2, drawn
+from masklet.model import Sam2, fill_mask
 from masklet.types import FrameFeatures, MaskPrediction, Memory, MemorySelection
 from toys import blob, toy_network
 
@@ -126,7 +126,7 @@ def test_a_users_mask_is_taken_as_it_is(network: Sam2, features: FrameFeatures) 
 
 
 def test_a_binary_memory_forgets_how_sure_a_pixel_was(network: Sam2, features: FrameFeatures) -> None:
-    logits = drawn(torch.from_numpy(blob((SIDE, SIDE)))[None].float(), 16)
+    logits = fill_mask(torch.from_numpy(blob((SIDE, SIDE)))[None].float(), 16)
     score, channels = torch.ones(1), network.config.channels
     sure, unsure = (
         MaskPrediction(scale * logits, score, torch.zeros(1, channels), score) for scale in (1.0, 0.1)

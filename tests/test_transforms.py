@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from masklet.errors import PromptError
 from masklet.nn.prompt_encoder import BOX_END, BOX_START, NEGATIVE, POSITIVE
@@ -87,6 +89,31 @@ def test_a_mask_keeps_its_place() -> None:
 def test_what_lies_outside_the_frame_is_refused(prompt: Prompt, part: str) -> None:
     with pytest.raises(PromptError, match=part):
         check_prompt(prompt, (48, 64))
+
+
+@pytest.mark.parametrize("prompt", [{"positive": [(3, 3)]}, (3, 3), None, "click"])
+def test_only_a_prompt_is_a_prompt(prompt: object) -> None:
+    with pytest.raises(PromptError, match=r"must be a Prompt, such as Prompt\(positive"):
+        check_prompt(prompt, (48, 64))
+
+
+corner = st.floats(-1e6, 1e6, allow_nan=False)
+
+
+@given(st.tuples(corner, corner, corner, corner))
+def test_a_box_is_clipped_to_the_frame_or_refused(box: tuple[float, float, float, float]) -> None:
+    x0, x1 = sorted((box[0], box[2]))
+    y0, y1 = sorted((box[1], box[3]))
+    if x0 == x1 or y0 == y1:
+        return
+    prompt = Prompt(box=(x0, y0, x1, y1))
+    if x1 <= 0 or y1 <= 0 or x0 >= 64 or y0 >= 48:
+        with pytest.raises(PromptError, match="must touch the frame"):
+            check_prompt(prompt, (48, 64))
+        return
+    checked = check_prompt(prompt, (48, 64))
+    assert checked.box == (max(x0, 0), max(y0, 0), min(x1, 64), min(y1, 48))
+    assert check_prompt(checked, (48, 64)) == checked
 
 
 def test_what_touches_the_frame_is_taken() -> None:

@@ -23,6 +23,7 @@ if typing.TYPE_CHECKING:
     from masklet.types import (
         Candidates,
         FrameFeatures,
+        ImageCandidates,
         MaskPrediction,
         Masks,
         Memory,
@@ -39,6 +40,7 @@ __all__ = [
     "FeatureCache",
     "FrameFeatures",
     "Grid",
+    "ImageCandidates",
     "ImageSession",
     "MaskPrediction",
     "MaskletError",
@@ -82,6 +84,7 @@ _MODULES = {  # where each public name is defined
     "types": (
         "Candidates",
         "FrameFeatures",
+        "ImageCandidates",
         "MaskPrediction",
         "Masks",
         "Memory",

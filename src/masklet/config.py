@@ -24,7 +24,7 @@ class Sam2Config:
     global_blocks : blocks that attend over the whole map
     background : height and width of the position table that is stretched over the image
     trunk : what turns an image into maps
-    closer : sessions look again, from close up, at what fills little of a picture; the network is the same
+    zoom : what sessions do by default: segment small objects again in a window; the network is the same
     """
 
     embed_dim: int = 0
@@ -41,7 +41,7 @@ class Sam2Config:
     feedforward: int = 2048  # hidden width in memory attention and mask decoder
     memories: int = 7  # age rows: six tracked frames and one for the prompted
     pointers: int = 16
-    closer: bool = False
+    zoom: bool = False
     trunk: TrunkName = "hiera"
 
     def __post_init__(self) -> None:
@@ -77,11 +77,13 @@ class Sam2Config:
 
     @classmethod
     def from_json(cls, text: str) -> Sam2Config:
-        fields = json.loads(text).items()
-        said: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value for name, value in fields
+        values: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in json.loads(text).items()
         }
-        return cls(**said)
+        if "closer" in values:  # the name of `zoom` in checkpoints of earlier versions
+            values["zoom"] = values.pop("closer")
+        return cls(**values)
 
 
 TINY = Sam2Config(embed_dim=96, stages=(1, 2, 7, 2), global_blocks=(5, 7, 9))
@@ -101,7 +103,7 @@ NANO = Sam2Config(
     channels=128,
     memory_layers=2,
     feedforward=512,
-    closer=True,
+    zoom=True,
 )
 NANO_LITE0 = Sam2Config(
     trunk="efficientnet-lite0",
@@ -109,7 +111,7 @@ NANO_LITE0 = Sam2Config(
     channels=128,
     memory_layers=2,
     feedforward=512,
-    closer=True,
+    zoom=True,
 )
 NANO_LITE2 = replace(NANO_LITE0, trunk="efficientnet-lite2")
 

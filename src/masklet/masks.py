@@ -1,8 +1,8 @@
-"""The masks of one frame, as the user gets them."""
+"""The masks that a user gets: those of a frame's objects, and those that a prompt in a picture may mean."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -15,39 +15,33 @@ from torch import Tensor
 from masklet import rle
 from masklet.boxes import tight_box
 
-DRAWN = 10.0  # the logit of what a person drew, and less that of what surrounds it
+CERTAIN = 10.0  # the logit of a mask that a person gave, and less that of what surrounds it
+EDGE = 0.1  # the logit of a pixel on whose side the exact mask and the low-res logits do not agree
 
 Window = tuple[int, int, int, int]  # x0, y0, x1, y1 in source pixels, x1 and y1 exclusive
 
 
 @dataclass(frozen=True)
-class Closeup:
-    """A mask that was found by a closer look: its logits within a window, beyond which the object is not."""
-
-    window: Window
-    logits: Float[Tensor, "h4 w4"] = field(repr=False)
-
-    def spread(self, size: tuple[int, int]) -> Float[Tensor, "H W"]:
-        """The logits over the whole frame of `size` (H, W)."""
-        x0, y0, x1, y1 = self.window
-        inside = _resized(self.logits[None], (y1 - y0, x1 - x0))[0]
-        return F.pad(inside, (x0, size[1] - x1, y0, size[0] - y1), value=-DRAWN)
-
-
-@dataclass(frozen=True)
 class Masks:
-    """The masks of one frame, by object id; upsampled to source pixels when first asked for.
+    """The masks of the objects of one frame, in source pixels.
 
-    low_res : float32 (n, h, w) logits at stride 4, as the decoder made them; the hint for the next clicks
-    size : (H, W) of the source frame
-    iou : (n,) predicted quality, 0 to 1
-    score : (n,) object score logit, > 0 when the object is in the frame
-    drawn : by id, masks that stand as a person drew them, finer than what the model keeps of them
-    closeups : by id, masks that a closer look found, finer than `low_res` too
+    A mask is where the low-res logits, enlarged to the frame, are above 0, unless `exact` has a finer one.
+    Nothing is enlarged or brought to the host before it is asked for.
 
-    >>> masks = Masks(0, (7,), torch.full((1, 2, 2), 3.0), (4, 6), torch.ones(1), torch.ones(1))
-    >>> masks[7].shape, int(masks.label_map().max()), masks.boxes.tolist()
-    ((4, 6), 7, [[0.0, 0.0, 6.0, 4.0]])
+    Attributes:
+        frame: The frame's number.
+        ids: The objects, from 1 on, in the order of the rows of all arrays.
+        low_res: Float32 (n, h, w) mask logits at stride 4, as the decoder made them. They are the hint for
+            clicks that correct a mask.
+        size: (H, W) of the frame.
+        iou: (n,) predicted quality, 0 to 1.
+        score: (n,) object score. Above 0 the object is in the frame.
+        exact: Masks by id that are finer than the low-res logits: a person's, and those that zoom refined.
+
+    Example:
+        >>> masks = Masks(0, (7,), torch.full((1, 2, 2), 3.0), (4, 6), torch.ones(1), torch.ones(1))
+        >>> masks[7].shape, int(masks.label_map().max()), masks.boxes.tolist()
+        ((4, 6), 7, [[0.0, 0.0, 6.0, 4.0]])
     """
 
     frame: int
@@ -56,24 +50,57 @@ class Masks:
     size: tuple[int, int]
     iou: Float[Tensor, " n"]
     score: Float[Tensor, " n"]
-    drawn: Mapping[int, Bool[np.ndarray, "H W"]] = field(default_factory=dict, repr=False, kw_only=True)
-    closeups: Mapping[int, Closeup] = field(default_factory=dict, repr=False, kw_only=True)
+    exact: Mapping[int, Bool[np.ndarray, "H W"]] = field(default_factory=dict, repr=False, kw_only=True)
+
+    @classmethod
+    def empty(cls, frame: int, size: tuple[int, int]) -> Masks:
+        """A frame of `size` (H, W) without objects."""
+        nothing = torch.zeros(0, dtype=torch.float32, device="cpu")
+        return cls(frame, (), nothing.view(0, 1, 1), size, nothing, nothing)
+
+    @classmethod
+    def from_arrays(
+        cls,
+        frame: int,
+        arrays: Mapping[int, Bool[np.ndarray, "H W"]],
+        size: tuple[int, int],
+        iou: Sequence[float] | None = None,
+        score: Sequence[float] | None = None,
+    ) -> Masks:
+        """Masks that did not come from the network.
+
+        Args:
+            frame: The frame's number.
+            arrays: Bool (H, W) by object id.
+            size: (H, W) of the frame.
+            iou: The quality of each mask, by default 1.
+            score: The object score of each mask, by default 1.
+
+        Example:
+            >>> Masks.from_arrays(0, {3: np.eye(2, dtype=bool)}, (2, 2)).label_map().tolist()
+            [[3, 0], [0, 3]]
+        """
+        logits, quality, presence = (
+            torch.tensor([1.0] * len(arrays) if values is None else values, dtype=torch.float32, device="cpu")
+            for values in ([EDGE if mask.any() else -EDGE for mask in arrays.values()], iou, score)
+        )
+        return cls(frame, tuple(arrays), logits.view(-1, 1, 1), size, quality, presence, exact=dict(arrays))
 
     @cached_property
     def logits(self) -> Float[Tensor, "n H W"]:
-        """Mask logits in source pixels; > 0 is the object."""
-        logits = _resized(self.low_res, self.size)
-        if not self.drawn and not self.closeups:
+        """Mask logits in source pixels. Above 0 is the object."""
+        logits = enlarge(self.low_res, self.size)
+        if not self.exact:
             return logits
-        return torch.stack([self._finest(id, row) for id, row in zip(self.ids, logits, strict=True)])
-
-    def _finest(self, id: int, logits: Float[Tensor, "H W"]) -> Float[Tensor, "H W"]:
-        if id in self.drawn:
-            return _sides(self.drawn[id], logits)
-        return self.closeups[id].spread(self.size) if id in self.closeups else logits
+        rows = zip(self.ids, logits, strict=True)
+        return torch.stack(
+            [_with_sides(row, self.exact[id]) if id in self.exact else row for id, row in rows]
+        )
 
     @cached_property
     def _arrays(self) -> Bool[np.ndarray, "n H W"]:
+        if self.ids and self.exact.keys() >= {*self.ids}:
+            return np.stack([self.exact[id] for id in self.ids])
         return (self.logits > 0).cpu().numpy()
 
     def __getitem__(self, id: int) -> Bool[np.ndarray, "H W"]:
@@ -90,46 +117,41 @@ class Masks:
         return iter(self.ids)
 
     def items(self) -> Iterator[tuple[int, Bool[np.ndarray, "H W"]]]:
+        """Pairs of object id and mask."""
         return ((id, self[id]) for id in self.ids)
 
     @staticmethod
-    def joined(each: Mapping[int, Masks]) -> Masks:
-        """One mask for each object, made apart on the same frame; the keys become the ids."""
-        parts = list(each.values())
-        first = parts[0]
+    def joined(parts: Mapping[int, Masks]) -> Masks:
+        """One mask for each object, made apart on the same frame. The keys become the ids."""
+        masks = list(parts.values())
+        first = masks[0]
         low_res, iou, score = (
-            torch.cat([getattr(part, name) for part in parts]) for name in ("low_res", "iou", "score")
+            torch.cat([getattr(part, name) for part in masks]) for name in ("low_res", "iou", "score")
         )
-        drawn = {id: mask for id, part in each.items() for mask in part.drawn.values()}
-        closeups = {id: close for id, part in each.items() for close in part.closeups.values()}
-        return Masks(
-            first.frame, tuple(each), low_res, first.size, iou, score, drawn=drawn, closeups=closeups
-        )
+        exact = {id: mask for id, part in parts.items() for mask in part.exact.values()}
+        return Masks(first.frame, tuple(parts), low_res, first.size, iou, score, exact=exact)
 
     def select(self, *ids: int) -> Masks:
         """The same frame with only these objects, in this order."""
         rows = [self._row(id) for id in ids]
-        parts = self.low_res[rows], self.size, self.iou[rows], self.score[rows]
-        drawn = {id: mask for id, mask in self.drawn.items() if id in ids}
-        closeups = {id: close for id, close in self.closeups.items() if id in ids}
-        return Masks(self.frame, ids, *parts, drawn=drawn, closeups=closeups)
+        exact = {id: mask for id, mask in self.exact.items() if id in ids}
+        return Masks(
+            self.frame, ids, self.low_res[rows], self.size, self.iou[rows], self.score[rows], exact=exact
+        )
 
     def _row(self, id: int) -> int:
         if id not in self.ids:
-            there = ", ".join(map(str, self.ids)) or "none"
-            raise KeyError(f"no object {id} on frame {self.frame}; there are {there}")
+            present = ", ".join(map(str, self.ids)) or "none"
+            raise KeyError(f"no object {id} on frame {self.frame}; there are {present}")
         return self.ids.index(id)
 
     @cached_property
     def boxes(self) -> Float[np.ndarray, "n 4"]:
         """Tight boxes (x0, y0, x1, y1) in source pixels, x1 and y1 exclusive; zeros where a mask is empty."""
-        boxes = np.zeros((len(self), 4))
-        for row, mask in zip(boxes, self._arrays, strict=True):
-            row[:] = tight_box(mask) or 0
-        return boxes
+        return np.array([tight_box(mask) or (0, 0, 0, 0) for mask in self._arrays], float).reshape(-1, 4)
 
     def label_map(self) -> np.ndarray:
-        """int32 (H, W): the object's id at each pixel, or 0; where masks overlap the highest logit wins."""
+        """Int32 (H, W): the object's id at each pixel, or 0. Where masks overlap, the highest logit wins."""
         labels = np.zeros(self.size, dtype=np.int32)
         claims = np.zeros(self.size, dtype=np.uint16)
         for id, mask in self.items():
@@ -146,10 +168,155 @@ class Masks:
         return [rle.encode(mask) for mask in self._arrays]
 
 
-def _sides(mask: Bool[np.ndarray, "H W"], like: Tensor) -> Float[Tensor, "H W"]:
-    inside = torch.from_numpy(mask).to(like.device)
-    return like.new_full((), DRAWN).where(inside, -DRAWN)
+@dataclass(frozen=True)
+class Candidate:
+    """One mask that a prompt may mean.
+
+    Attributes:
+        logits: Float32 (h, w) within the window.
+        iou: Predicted quality, 0 to 1.
+        score: Object score.
+        window: The part of the picture that the network saw; None for the whole. Beyond it the object is not.
+    """
+
+    logits: Float[Tensor, "h4 w4"] = field(repr=False)
+    iou: Float[Tensor, ""]
+    score: Float[Tensor, ""]
+    window: Window | None = None
+
+    def full(self, size: tuple[int, int]) -> Float[Tensor, "H W"]:
+        """The logits over a picture of `size` (H, W)."""
+        if self.window is None:
+            return enlarge(self.logits[None], size)[0]
+        x0, y0, x1, y1 = self.window
+        inside = enlarge(self.logits[None], (y1 - y0, x1 - x0))[0]
+        return F.pad(inside, (x0, size[1] - x1, y0, size[0] - y1), value=-CERTAIN)
+
+    def low_res(self, size: tuple[int, int]) -> Float[Tensor, "h4 w4"]:
+        """The logits over a picture of `size` (H, W), in as few cells as they have within the window."""
+        if self.window is None:
+            return self.logits
+        x0, y0, x1, y1 = self.window
+        side, (height, width) = self.logits.shape[-1], size
+        grid = 4 * side
+        left, right = _cells(x0 / width, x1 / width, grid)
+        top, bottom = _cells(y0 / height, y1 / height, grid)
+        inside = F.interpolate(
+            self.logits[None, None], (bottom - top, right - left), mode="bilinear", antialias=True
+        )
+        padded = F.pad(inside, (left, grid - right, top, grid - bottom), value=-CERTAIN)
+        return F.avg_pool2d(padded, 4)[0, 0]
 
 
-def _resized(logits: Float[Tensor, "n h4 w4"], size: tuple[int, int]) -> Float[Tensor, "n H W"]:
+@dataclass(frozen=True)
+class ImageCandidates:
+    """The masks that a prompt in a picture may mean, best first.
+
+    `candidates[0]` is the best mask, bool (H, W). Candidates are accepted as the hint for the next prompt,
+    which then corrects the best one; `candidates.select(2)` lets it correct another.
+
+    Attributes:
+        size: (H, W) of the picture.
+        ranked: The candidates, by predicted IoU, the highest first.
+
+    Example:
+        >>> logits, one = torch.full((2, 2), 3.0), torch.tensor(1.0)
+        >>> worse, better = Candidate(-logits, one / 2, one), Candidate(logits, one, one)
+        >>> candidates = ImageCandidates.rank((4, 6), [worse, better])
+        >>> candidates.iou.tolist(), bool(candidates[0].all()), candidates.label_map().tolist()[0]
+        ([1.0, 0.5], True, [1, 1, 1, 1, 1, 1])
+    """
+
+    size: tuple[int, int]
+    ranked: tuple[Candidate, ...]
+
+    @classmethod
+    def rank(cls, size: tuple[int, int], candidates: Sequence[Candidate]) -> ImageCandidates:
+        """Candidates in any order, brought into the order of their predicted IoU."""
+        order = torch.stack([candidate.iou for candidate in candidates]).argsort(descending=True, stable=True)
+        return cls(size, tuple(candidates[row] for row in order.tolist()))
+
+    @cached_property
+    def iou(self) -> Float[Tensor, " m"]:
+        """Predicted quality of each mask, 0 to 1."""
+        return torch.stack([candidate.iou for candidate in self.ranked])
+
+    @cached_property
+    def score(self) -> Float[Tensor, " m"]:
+        """Object score of each mask."""
+        return torch.stack([candidate.score for candidate in self.ranked])
+
+    @cached_property
+    def logits(self) -> Float[Tensor, "m H W"]:
+        """Mask logits in source pixels. Above 0 is the object."""
+        return torch.stack([candidate.full(self.size) for candidate in self.ranked])
+
+    @cached_property
+    def low_res(self) -> Float[Tensor, "m h4 w4"]:
+        """Mask logits at stride 4 over the whole picture."""
+        return torch.stack([candidate.low_res(self.size) for candidate in self.ranked])
+
+    @cached_property
+    def _arrays(self) -> Bool[np.ndarray, "m H W"]:
+        return (self.logits > 0).cpu().numpy()
+
+    @property
+    def best(self) -> Bool[np.ndarray, "H W"]:
+        """The mask with the highest predicted IoU."""
+        return self[0]
+
+    @property
+    def zoomed(self) -> bool:
+        """Whether any of the masks was made in a window of the picture."""
+        return any(candidate.window is not None for candidate in self.ranked)
+
+    def __getitem__(self, rank: int) -> Bool[np.ndarray, "H W"]:
+        mask: np.ndarray = self._arrays[rank]
+        return mask
+
+    def __len__(self) -> int:
+        return len(self.ranked)
+
+    def __iter__(self) -> Iterator[Bool[np.ndarray, "H W"]]:
+        return iter(self._arrays)
+
+    def select(self, *ranks: int) -> ImageCandidates:
+        """Only the candidates of these ranks, in this order."""
+        return ImageCandidates(self.size, tuple(self.ranked[rank] for rank in ranks))
+
+    def as_masks(self, id: int = 1) -> Masks:
+        """The best candidate as the mask of an object, for writers and label maps."""
+        exact = {id: self[0]} if self.ranked[0].window is not None else {}
+        low_res = self.ranked[0].low_res(self.size)[None]
+        return Masks(0, (id,), low_res, self.size, self.iou[:1], self.score[:1], exact=exact)
+
+    @property
+    def boxes(self) -> Float[np.ndarray, "m 4"]:
+        """Tight boxes (x0, y0, x1, y1) in source pixels, x1 and y1 exclusive; zeros where a mask is empty."""
+        return np.array([tight_box(mask) or (0, 0, 0, 0) for mask in self], float).reshape(-1, 4)
+
+    def label_map(self) -> np.ndarray:
+        """Int32 (H, W): 1 where the best mask is, else 0."""
+        return self.best.astype(np.int32)
+
+    def rle(self) -> list[rle.RLE]:
+        """Every mask as COCO RLE, best first."""
+        return [rle.encode(mask) for mask in self]
+
+
+def enlarge(logits: Float[Tensor, "n h4 w4"], size: tuple[int, int]) -> Float[Tensor, "n H W"]:
+    """Low-res logits at the size (H, W) of the frame."""
     return F.interpolate(logits[:, None], size, mode="bilinear", align_corners=False)[:, 0]
+
+
+def _with_sides(logits: Float[Tensor, "H W"], mask: Bool[np.ndarray, "H W"]) -> Float[Tensor, "H W"]:
+    """The logits, changed where the mask has another side."""
+    inside = torch.from_numpy(mask).to(logits.device)
+    sides = logits.new_full((), EDGE).where(inside, -EDGE)
+    return torch.where((logits > 0) == inside, logits, sides)
+
+
+def _cells(start: float, end: float, grid: int) -> tuple[int, int]:
+    """The cells of a grid that a stretch takes, both from 0 to 1; at least one."""
+    first = min(round(start * grid), grid - 1)
+    return first, max(round(end * grid), first + 1)

@@ -20,7 +20,7 @@ from masklet.nn.mask_decoder import MaskDecoder
 from masklet.nn.memory_attention import MemoryAttention
 from masklet.nn.memory_encoder import MemoryEncoder
 from masklet.nn.prompt_encoder import PADDING, PromptEncoder
-from masklet.types import DRAWN, Candidates, FrameFeatures, MaskPrediction, MemorySelection
+from masklet.types import CERTAIN, Candidates, FrameFeatures, MaskPrediction, MemorySelection
 
 Engine = Callable[..., Any]  # takes and returns what the module does in whose place it runs
 
@@ -149,12 +149,12 @@ class Sam2(nn.Module):
 
         mask : 0 or 1
         """
-        logits = drawn(mask, self.config.mask_size)
+        logits = fill_mask(mask, self.config.mask_size)
         hint = self.prompt_encoder.mask_to_hint(mask.to(self.dtype)[:, None])[:, 0]
         # The published code shows the decoder the bare features here, without the no-memory embedding.
         context = features.coarse.expand(len(mask), -1, -1, -1)
         seen = self.decode(features, context, hint=hint, candidates=1, stable=False)
-        score = logits.new_full((), DRAWN).where(mask.flatten(1).any(dim=1), -DRAWN)
+        score = logits.new_full((), CERTAIN).where(mask.flatten(1).any(dim=1), -CERTAIN)
         pointer = self.mask_decoder.pointers(seen.pointer, score)[:, 0]
         return MaskPrediction(logits, torch.ones_like(score), pointer, score)
 
@@ -176,9 +176,9 @@ class Sam2(nn.Module):
         return tokens
 
 
-def drawn(mask: Float[Tensor, "b S S"], size: int) -> Float[Tensor, "b h4 w4"]:
+def fill_mask(mask: Float[Tensor, "b S S"], size: int) -> Float[Tensor, "b h4 w4"]:
     """A user's mask as low-res logits: certain on either side, in between at its edge."""
-    sides = (2 * mask.float() - 1)[:, None] * DRAWN
+    sides = (2 * mask.float() - 1)[:, None] * CERTAIN
     return F.interpolate(sides, (size, size), mode="bilinear", align_corners=False, antialias=True)[:, 0]
 
 

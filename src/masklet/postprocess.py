@@ -6,6 +6,7 @@ Areas are in pixels of the mask that is given. Nothing here is on by default: wh
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TypeVar
 
 import cv2
@@ -25,7 +26,7 @@ CHANGED = 0.1  # the size of a logit whose pixel changed sides
 def tidy(
     masks: Masks, *, holes: int = 0, islands: int = 0, largest: bool = False, exclusive: bool = False
 ) -> Masks:
-    """Masks for files and eyes. Take hints from the originals: here, `low_res` has the size of the frame.
+    """Masks for files and eyes. Their low-res logits, and so the hints, stay as they are.
 
     holes, islands : the largest area to fill, to drop; 0 for none
     largest : keep one piece of each mask
@@ -34,11 +35,11 @@ def tidy(
     inside = masks.logits > 0
     wanted = keep_largest(inside) if largest else drop_islands(inside, islands)
     wanted = fill_holes(wanted, holes)
-    sides = masks.logits.new_full((), CHANGED).where(wanted, -CHANGED)
-    logits = torch.where(wanted == inside, masks.logits, sides)
     if exclusive:
-        logits = non_overlap(logits)
-    return Masks(masks.frame, masks.ids, logits, masks.size, masks.iou, masks.score)
+        sides = masks.logits.new_full((), CHANGED).where(wanted, -CHANGED)
+        wanted = non_overlap(torch.where(wanted == inside, masks.logits, sides)) > 0
+    exact = dict(zip(masks.ids, wanted.cpu().numpy(), strict=True))
+    return replace(masks, exact=exact)
 
 
 def fill_holes(masks: Array, area: int) -> Array:

@@ -5,6 +5,8 @@ The square does not keep the picture's aspect: so the published weights were tra
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -12,6 +14,7 @@ from jaxtyping import Float, Int, UInt8
 from PIL import Image
 from torch import Tensor
 
+from masklet.boxes import clip_box
 from masklet.errors import PromptError
 from masklet.nn.prompt_encoder import BOX_END, BOX_START, NEGATIVE, POSITIVE
 from masklet.types import Prompt
@@ -49,8 +52,20 @@ def _normalised(pixels: Tensor) -> Float[Tensor, "1 3 S S"]:
     return ((pixels.float() / 255 - mean) / std).permute(2, 0, 1)[None].contiguous()
 
 
-def check_prompt(prompt: Prompt, size: tuple[int, int]) -> None:
-    """Raise a PromptError where a prompt cannot be meant on a frame of `size` (H, W)."""
+def check_prompt(prompt: object, size: tuple[int, int]) -> Prompt:
+    """The prompt as the network takes it on a frame of `size` (H, W): its box is clipped to the frame.
+
+    Raises:
+        PromptError: It is empty, or has nothing in the frame, or its mask has another size.
+
+    Example:
+        >>> check_prompt(Prompt(box=(-20, 5, 40, 90)), (48, 64))
+        Prompt(box=(0.0, 5.0, 40.0, 48.0))
+    """
+    if not isinstance(prompt, Prompt):
+        raise PromptError(
+            f"a prompt must be a Prompt, such as Prompt(positive=[(x, y)]). Got {type(prompt).__name__}."
+        )
     height, width = size
     if not prompt:
         raise PromptError("a prompt needs a click, a box or a mask. Got an empty one.")
@@ -61,16 +76,19 @@ def check_prompt(prompt: Prompt, size: tuple[int, int]) -> None:
             )
     if prompt.box is not None:
         x0, y0, x1, y1 = prompt.box
-        if x1 <= 0 or y1 <= 0 or x0 >= width or y0 >= height:
+        box = clip_box(prompt.box, size)
+        if box is None:
             raise PromptError(
                 f"box must touch the frame, which is {width} wide and {height} high. "
                 f"Got ({x0:g}, {y0:g}, {x1:g}, {y1:g})."
             )
+        prompt = replace(prompt, box=box)
     if prompt.mask is not None and prompt.mask.shape != size:
         swapped = ": did you swap width and height?" if prompt.mask.shape == size[::-1] else "."
         raise PromptError(
             f"mask must have shape (H, W) = {size}, the size of the frame. Got {prompt.mask.shape}{swapped}"
         )
+    return prompt
 
 
 def points_to_square(

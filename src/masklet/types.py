@@ -19,10 +19,9 @@ from masklet import rle
 from masklet.boxes import Box as Box
 from masklet.errors import PromptError
 from masklet.label_maps import NotAMask, to_mask
-from masklet.masks import DRAWN as DRAWN
-from masklet.masks import Closeup as Closeup
+from masklet.masks import CERTAIN as CERTAIN
+from masklet.masks import ImageCandidates as ImageCandidates
 from masklet.masks import Masks as Masks
-from masklet.masks import Window as Window
 
 ABSENT = -1024.0  # the logit of every pixel of an object that is not in the frame
 
@@ -61,8 +60,8 @@ class Prompt:
         return len(self.positive) + len(self.negative)
 
     @property
-    def decides(self) -> bool:
-        """Whether it is a mask and nothing else: then it needs no answer, but is one."""
+    def is_mask_only(self) -> bool:
+        """Whether it is a mask and nothing else. Then it is the answer."""
         return self.mask is not None and self.box is None and not self.clicks
 
     def __bool__(self) -> bool:

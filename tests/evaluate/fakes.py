@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from masklet.datasets import PngVideo
-from masklet.evaluate.predictors import make_masks
-from masklet.types import Masks, Prompt
+from masklet.evaluate.predictors import make_candidate, make_masks
+from masklet.types import ImageCandidates, Masks, Prompt
 
 
 @dataclass
@@ -41,7 +41,7 @@ class Forgetful:
         for frame in range(first, len(self.clip.frames)):
             yield self._masks(frame, [id for id, at in self.clip.first_frames.items() if at <= frame])
 
-    def segment(self, prompt: Prompt, *, hint: Masks | None = None) -> Masks:
+    def segment(self, prompt: Prompt, *, hint: ImageCandidates | None = None) -> ImageCandidates:
         raise NotImplementedError
 
     def _masks(self, frame: int, ids: list[int]) -> Masks:
@@ -67,8 +67,9 @@ class Undecided:
     def image(self, image: np.ndarray) -> Undecided:
         return self
 
-    def segment(self, prompt: Prompt, *, hint: Masks | None = None) -> Masks:
-        self.told.append((prompt, None if hint is None else hint[hint.ids[0]]))
-        nothing, half, all = (np.zeros(self.size, dtype=np.float32) for _ in range(3))
-        half[:, : self.size[1] // 2], all[:] = 1, 1
-        return make_masks(0, {0: nothing, 1: half, 2: all}, self.size)
+    def segment(self, prompt: Prompt, *, hint: ImageCandidates | None = None) -> ImageCandidates:
+        self.told.append((prompt, None if hint is None else hint.best))
+        nothing, half, all = (np.zeros(self.size, dtype=bool) for _ in range(3))
+        half[:, : self.size[1] // 2], all[:] = True, True
+        ranked = tuple(make_candidate(mask).ranked[0] for mask in (nothing, half, all))
+        return ImageCandidates(self.size, ranked)

@@ -117,7 +117,7 @@ def _in(target: str, value: Any) -> Callable[[], AbstractContextManager[Any]]:
 
 
 POINTS, ASK = "masklet.tracking.step.points_to_square", "masklet.tracking.step.Ask.of"
-SQUARE = "masklet.sessions.video.frame_to_square"
+SQUARE = "masklet.tracking.step.frame_to_square"
 
 DETAILS = (
     Detail("points mean the middle of a pixel", forwards, _in(POINTS, _no_half_pixel)),

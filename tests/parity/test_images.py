@@ -7,7 +7,7 @@ import pytest
 import torch
 from sam2.sam2_image_predictor import SAM2ImagePredictor
 
-from masklet import ImageSession, Masks
+from masklet import ImageCandidates, ImageSession
 from masklet.types import Prompt
 from parity import original
 from parity.agreement import relative
@@ -44,7 +44,7 @@ def ask(
     return full[order], iou[order], low_res[order]
 
 
-def compare(mine: Masks, theirs: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:
+def compare(mine: ImageCandidates, theirs: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:
     full, iou, low_res = (torch.from_numpy(part) for part in theirs)
     # What the original hands out as the next hint is clamped; what it enlarges is not.
     assert relative(mine.low_res.clamp(-32, 32), low_res) < 1e-3

@@ -38,10 +38,10 @@ class Trio:
 def nano() -> tuple[Sam2, SAM2VideoPredictor, np.ndarray]:
     """Trained weights, in masklet and in the original, and the demo clip's first frames.
 
-    Without the closer look, which the original does not take.
+    Without zoom, which the original does not have.
     """
     ours = masklet.load("nano", device="cpu", dtype="float32")
-    ours.config = replace(ours.config, closer=False)
+    ours.config = replace(ours.config, zoom=False)
     theirs = original.build(ours.config)
     theirs.load_state_dict(to_theirs(ours.state_dict(), ORIGINAL), strict=True)
     clip = open_frames(Path(__file__).parents[2] / "examples" / "demo.mp4")

@@ -56,18 +56,18 @@ def test_a_drawn_mask_stands_as_it_was_drawn(network: Sam2, frames: np.ndarray, 
     session = VideoSession(network, frames)
     session.prompt(0, 2, click())
     shown = session.prompt(2, 1, Prompt(mask=stripes))
-    assert np.array_equal(shown[1], stripes) and not shown.drawn.keys() - {1}
+    assert np.array_equal(shown[1], stripes) and not shown.exact.keys() - {1}
     for reverse in (False, True):
         assert np.array_equal(follow(session, reverse=reverse)[2][1], stripes)
     stands = session.masks(2)
     assert np.array_equal(stands[1], stripes) and np.array_equal(stands.select(1).logits[0] > 0, stripes)
     assert np.array_equal(rle.decode(stands.rle()[stands.ids.index(1)]), stripes)
-    assert not np.array_equal(Masks.__getitem__(replace(stands, drawn={}), 1), stripes)
+    assert not np.array_equal(Masks.__getitem__(replace(stands, exact={}), 1), stripes)
 
     session.save(tmp_path / "session.json")
     assert_equal(VideoSession.restore(network, tmp_path / "session.json", frames).masks(2), stands)
     session.prompt(2, 1, FAR)
-    assert not session.masks(2).drawn
+    assert not session.masks(2).exact
     session.undo()
     assert_equal(session.masks(2), stands)
     session.clear(2, 1)

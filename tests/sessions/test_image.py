@@ -9,11 +9,13 @@ import PIL.Image
 import pytest
 import torch
 
+from masklet import rle
 from masklet.errors import MediaError, PromptError
 from masklet.model import Sam2
 from masklet.sessions.image import ImageSession
 from masklet.types import Prompt
-from toys import SIZE, Fake, assert_equal, blob, click, differ
+from sessions.candidates import assert_same, unlike
+from toys import SIZE, Fake, blob, click
 
 
 @pytest.fixture
@@ -36,7 +38,7 @@ def session(network: Sam2, frames: np.ndarray) -> ImageSession:
 )
 def test_doubt_offers_three_masks_best_first(session: ImageSession, prompt: Prompt, count: int) -> None:
     masks = session.segment(prompt)
-    assert masks.ids == tuple(range(count)) and masks.frame == 0 and masks.size == SIZE
+    assert len(masks) == count and masks.size == SIZE and masks.boxes.shape == (count, 4)
     assert masks[0].shape == SIZE
     assert masks.iou.tolist() == sorted(masks.iou.tolist(), reverse=True)
     for wanted in (1, 3):
@@ -46,16 +48,17 @@ def test_doubt_offers_three_masks_best_first(session: ImageSession, prompt: Prom
 def test_a_prompt_is_answered_the_same_whatever_was_asked_before(session: ImageSession) -> None:
     first = session.segment(click())
     session.segment(Prompt(box=(3, 3, 30, 30)))
-    assert_equal(session.segment(click()), first)
-    assert differ(session.segment(click(50, 40)), first)
+    assert_same(session.segment(click()), first)
+    assert unlike(session.segment(click(50, 40)), first)
 
 
 def test_hints_count(session: ImageSession) -> None:
     first = session.segment(click())
     more = click() | Prompt(negative=[(50, 40)])
-    assert differ(session.segment(more, hint=first), session.segment(more))
+    assert unlike(session.segment(more, hint=first), session.segment(more))
+    assert_same(session.segment(more, hint=first.as_masks(7)), session.segment(more, hint=first))
     other = session.segment(more, hint=first.select(2))
-    assert differ(session.segment(more, hint=first), other), "the first mask is meant"
+    assert unlike(session.segment(more, hint=first), other), "the first mask is meant"
 
 
 def test_a_picture_is_encoded_once(fake: Fake, frames: np.ndarray) -> None:
@@ -70,7 +73,25 @@ def test_arrays_pil_images_and_files_are_one(network: Sam2, frames: np.ndarray, 
     picture.save(tmp_path / "picture.png")
     expected = ImageSession(network, frames[0]).segment(click())
     for image in (picture, tmp_path / "picture.png", str(tmp_path / "picture.png")):
-        assert_equal(ImageSession(network, image).segment(click()), expected)
+        assert_same(ImageSession(network, image).segment(click()), expected)
+
+
+def test_the_label_map_of_a_first_click_paints_the_object(session: ImageSession) -> None:
+    candidates = session.segment(click())
+    assert np.array_equal(candidates.label_map() == 1, candidates.best)
+    assert np.array_equal(candidates.best, candidates[0]) and candidates.label_map().max() == 1
+    for mask, code in zip(candidates, candidates.rle(), strict=True):
+        assert np.array_equal(rle.decode(code), mask)
+    masks = candidates.as_masks(id=4)
+    assert masks.ids == (4,) and np.array_equal(masks[4], candidates.best)
+
+
+def test_a_box_beyond_the_picture_is_clipped_to_it(session: ImageSession) -> None:
+    height, width = SIZE
+    whole = session.segment(Prompt(box=(0, 0, width, height)))
+    assert_same(session.segment(Prompt(box=(-500, -9, 10 * width, height + 1))), whole)
+    with pytest.raises(PromptError, match="must touch the frame"):
+        session.segment(Prompt(box=(width, 0, width + 9, 9)))
 
 
 def test_what_cannot_be_meant_is_refused(session: ImageSession) -> None:
@@ -78,6 +99,6 @@ def test_what_cannot_be_meant_is_refused(session: ImageSession) -> None:
         session.segment(click(64, 3))
     with pytest.raises(ValueError, match="candidates must be 1 or 3"):
         session.segment(click(), candidates=2)
-    with pytest.raises(MediaError, match="uint8"):
-        ImageSession(session.model, np.zeros((4, 4, 3)))
+    with pytest.raises(MediaError, match="an image array must be"):
+        ImageSession(session.model, np.zeros((4, 4, 7)))
     assert torch.is_inference(session.features.coarse)

@@ -1,33 +1,26 @@
-"""What is small is looked at again, from close up."""
+"""Small objects are segmented again in a window around them."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+import json
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
 import torch
 
 import masklet
-from masklet.config import NANO, TINY, toy
+from masklet.config import NANO, TINY, Sam2Config, toy
+from masklet.masks import Candidate
 from masklet.model import Sam2
 from masklet.sessions.image import ImageSession
 from masklet.sessions.tracker import Tracker
 from masklet.sessions.video import VideoSession
-from masklet.sessions.zoom import (
-    NARROWEST,
-    WORTH,
-    around,
-    coarse,
-    elsewhere,
-    found,
-    meant,
-    shared,
-    within,
-)
-from masklet.types import DRAWN, Closeup, Masks, Prompt
+from masklet.sessions.zoom import Zoom, box_of_mask, box_of_prompt, crop_prompt, has_moved, share_window
+from masklet.types import CERTAIN, ImageCandidates, Masks, Prompt
+from sessions.candidates import assert_same, unlike
 from sessions.followed import assert_all_equal, follow, standing
-from toys import assert_equal, clip, differ, toy_network
+from toys import clip, toy_network
 
 WIDE = (120, 160)
 SMALL = Prompt(box=(40, 30, 60, 50))
@@ -35,9 +28,9 @@ LARGE = Prompt(box=(10, 10, 150, 110))
 
 
 @pytest.fixture(scope="module")
-def keen() -> Sam2:
-    """A toy that looks closer, as nano does."""
-    return toy_network(replace(toy(), closer=True))
+def zooming() -> Sam2:
+    """A toy that zooms by default, as nano does."""
+    return toy_network(replace(toy(), zoom=True))
 
 
 @pytest.fixture(scope="module")
@@ -45,9 +38,9 @@ def pictures() -> np.ndarray:
     return clip(6, WIDE)
 
 
-def test_nano_looks_closer_and_the_published_networks_do_not() -> None:
-    assert NANO.closer and masklet.load().config == NANO
-    assert not TINY.closer
+def test_nano_zooms_and_the_published_networks_do_not() -> None:
+    assert NANO.zoom and masklet.load().config == NANO
+    assert not TINY.zoom
 
 
 @pytest.mark.parametrize(
@@ -55,116 +48,140 @@ def test_nano_looks_closer_and_the_published_networks_do_not() -> None:
     [
         ((40, 30, 60, 50), (30, 20, 70, 60)),  # twice its sides, about its middle
         ((0, 0, 20, 20), (0, 0, 40, 40)),  # moved into the picture
-        ((150, 110, 160, 120), (160 - NARROWEST, 120 - NARROWEST, 160, 120)),
+        ((150, 110, 160, 120), (160 - Zoom.narrowest, 120 - Zoom.narrowest, 160, 120)),
         ((40, 30, 80, 34), (20, 12, 100, 52)),  # not flatter than two to one
         ((10, 10, 150, 110), None),  # large: nothing to gain
     ],
 )
 def test_the_window(box: tuple[float, float, float, float], window: tuple[int, ...] | None) -> None:
-    assert around(box, WIDE) == window
+    assert Zoom().window(box, WIDE) == window
     if window is not None:
-        assert (window[2] - window[0]) * (window[3] - window[1]) <= WORTH * WIDE[0] * WIDE[1]
+        assert (window[2] - window[0]) * (window[3] - window[1]) <= Zoom.largest * WIDE[0] * WIDE[1]
 
 
-def test_one_window_does_for_what_is_alike() -> None:
+def test_one_window_serves_for_similar_boxes() -> None:
     window, box = (30, 20, 70, 60), (40.0, 30.0, 60.0, 50.0)
-    assert shared(window, box, [(0, 0, 40, 40), (28, 22, 68, 62)]) == (28, 22, 68, 62)
-    assert shared(window, box, [(45, 20, 85, 60)]) == window, "it would cut the object"
-    assert shared(window, box, [(0, 0, 100, 100)]) == window, "it shows it too small"
+    assert share_window(window, box, [(0, 0, 40, 40), (28, 22, 68, 62)]) == (28, 22, 68, 62)
+    assert share_window(window, box, [(45, 20, 85, 60)]) == window, "it would cut the object"
+    assert share_window(window, box, [(0, 0, 100, 100)]) == window, "it shows it too small"
 
 
 def test_where_an_object_is_meant_to_be() -> None:
     mask = np.zeros(WIDE, dtype=bool)
-    assert meant(Prompt(positive=[(3, 4)]), None) is None
-    assert found(mask, Prompt(positive=[(3, 4)])) is None
+    assert box_of_prompt(Prompt(positive=[(3, 4)]), None) is None
+    assert box_of_mask(mask, Prompt(positive=[(3, 4)])) is None
     mask[20:30, 40:60] = True
-    assert meant(Prompt(positive=[(70, 4)], negative=[(1, 1)]), _masks(mask)) == (40, 4, 70, 30)
-    assert meant(Prompt(mask=mask), None) == (40, 20, 60, 30)
-    assert meant(SMALL | Prompt(positive=[(80, 35)]), _masks(mask)) == (40, 30, 80, 50)
+    assert box_of_prompt(Prompt(positive=[(70, 4)], negative=[(1, 1)]), _masks(mask)) == (40, 4, 70, 30)
+    assert box_of_prompt(Prompt(mask=mask), None) == (40, 20, 60, 30)
+    assert box_of_prompt(SMALL | Prompt(positive=[(80, 35)]), _masks(mask)) == (40, 30, 80, 50)
 
 
 def test_a_prompt_in_a_window() -> None:
     mask = np.zeros(WIDE, dtype=bool)
     mask[30:40, 50:60] = True
     said = Prompt([(50, 40)], [(5, 5), (35, 35)], (40, 30, 60, 50), mask)
-    there = within((30, 20, 70, 60), said)
+    there = crop_prompt(said, (30, 20, 70, 60))
     assert there == Prompt([(20, 20)], [(5, 15)], (10, 10, 30, 30), mask[20:60, 30:70])
 
 
-def test_a_closeup_is_seen_in_its_window_and_nowhere_else() -> None:
-    close = Closeup((30, 20, 70, 60), torch.full((4, 4), 3.0))
-    masks = Masks(0, (7,), torch.zeros(1, 4, 4), WIDE, torch.ones(1), torch.ones(1), closeups={7: close})
-    assert masks.boxes.tolist() == [[30, 20, 70, 60]]
-    assert masks.logits[0, 40, 50] == 3 and masks.logits[0, 0, 0] == -DRAWN
-    assert masks.select(7)[7].sum() == Masks.joined({1: masks})[1].sum() == 1600
-    low_res = coarse(close, WIDE, 16)[0]
-    assert low_res.shape == (16, 16) and low_res.max() == 3 and low_res.min() == -DRAWN
+def test_a_candidate_in_a_window_is_there_and_nowhere_else() -> None:
+    one = torch.tensor(1.0)
+    candidates = ImageCandidates(WIDE, (Candidate(torch.full((16, 16), 3.0), one, one, (30, 20, 70, 60)),))
+    assert candidates.boxes.tolist() == [[30, 20, 70, 60]] and candidates.best.sum() == 1600
+    assert candidates.logits[0, 40, 50] == 3 and candidates.logits[0, 0, 0] == -CERTAIN
+    assert candidates.as_masks(7)[7].sum() == 1600
+    low_res = candidates.low_res[0]
+    assert low_res.shape == (16, 16) and low_res.max() == 3 and low_res.min() == -CERTAIN
     assert abs((low_res > 0).float().mean() - 1600 / 120 / 160) < 0.03
 
 
-def test_a_closer_look_is_a_look_at_the_window(keen: Sam2, pictures: np.ndarray) -> None:
-    masks = ImageSession(keen, pictures[0]).segment(SMALL)
-    x0, y0, x1, y1 = masks.closeups[0].window
-    cut = ImageSession(keen, pictures[0, y0:y1, x0:x1], closer=False)
-    there = cut.segment(within((x0, y0, x1, y1), SMALL))
-    assert np.array_equal(masks[0][y0:y1, x0:x1], there[0])
-    assert masks[0].sum() == there[0].sum() and torch.equal(masks.iou, there.iou)
+def test_zoom_segments_the_window_as_a_picture(zooming: Sam2, pictures: np.ndarray) -> None:
+    candidates = ImageSession(zooming, pictures[0]).segment(SMALL)
+    window = candidates.ranked[0].window
+    assert window is not None
+    x0, y0, x1, y1 = window
+    cut = ImageSession(zooming, pictures[0, y0:y1, x0:x1], zoom=False).segment(crop_prompt(SMALL, window))
+    assert np.array_equal(candidates[0][y0:y1, x0:x1], cut[0])
+    assert candidates[0].sum() == cut[0].sum() and torch.equal(candidates.iou, cut.iou)
 
 
-def test_what_lay_elsewhere_is_looked_at_twice(keen: Sam2, pictures: np.ndarray) -> None:
-    """In a window of 80 x 80 one answer turns out to fill a corner; the other lies as it did from afar."""
+def test_an_answer_that_lies_elsewhere_gets_a_second_window(zooming: Sam2, pictures: np.ndarray) -> None:
+    """In a window of 80 x 80 one answer turns out to fill a corner; the other lies as it did before."""
     corner, middle = (torch.full((16, 16), -5.0) for _ in range(2))
     corner[:4, :4] = 5
     middle[4:12, 4:12] = 5
-    window = (40, 20, 120, 100)
-    seen = {0: Closeup(window, corner), 1: Closeup(window, middle)}
-    once = Masks(
-        0, (0, 1), torch.zeros(2, 16, 16), WIDE, torch.tensor([0.9, 0.8]), torch.ones(2), closeups=seen
+    window, one = (40, 20, 120, 100), torch.tensor(1.0)
+    first = ImageCandidates(
+        WIDE, (Candidate(corner, 0.9 * one, one, window), Candidate(middle, 0.8 * one, one, window))
     )
-    now = ImageSession(keen, pictures[0])._look_at_each(once, Prompt(positive=[(50, 30)]))
-    windows = [close.window for close in now.closeups.values()]
-    assert windows.count(window) == 1 and any(np.array_equal(once[1], mask) for _, mask in now.items())
-    (there,) = {*windows} - {window}
-    assert elsewhere(window, there) and there == around(found(once[0], Prompt()) or window, WIDE)
+    second = Zoom().refine(ImageSession(zooming, pictures[0]), first, Prompt(positive=[(50, 30)]))
+    windows = [candidate.window for candidate in second.ranked]
+    assert windows.count(window) == 1 and any(np.array_equal(first[1], mask) for mask in second)
+    (other,) = {*windows} - {window}
+    assert other is not None and has_moved(window, other)
+    assert other == Zoom().window(box_of_mask(first[0], Prompt()) or window, WIDE)
 
 
-def test_what_is_large_is_not_looked_at_again(keen: Sam2, pictures: np.ndarray) -> None:
-    masks = ImageSession(keen, pictures[0]).segment(LARGE)
-    assert not masks.closeups
-    assert_equal(masks, ImageSession(keen, pictures[0], closer=False).segment(LARGE))
+def test_large_objects_are_segmented_once(zooming: Sam2, pictures: np.ndarray) -> None:
+    candidates = ImageSession(zooming, pictures[0]).segment(LARGE)
+    assert not candidates.zoomed
+    assert_same(candidates, ImageSession(zooming, pictures[0], zoom=False).segment(LARGE))
 
 
-def test_whoever_asks_decides(keen: Sam2, network: Sam2, pictures: np.ndarray) -> None:
-    assert not ImageSession(keen, pictures[0], closer=False).segment(SMALL).closeups
-    assert not ImageSession(network, pictures[0]).segment(SMALL).closeups
-    assert ImageSession(network, pictures[0], closer=True).segment(SMALL).closeups
+def test_the_caller_decides(zooming: Sam2, network: Sam2, pictures: np.ndarray) -> None:
+    assert not ImageSession(zooming, pictures[0], zoom=False).segment(SMALL).zoomed
+    assert not ImageSession(network, pictures[0]).segment(SMALL).zoomed
+    assert ImageSession(network, pictures[0], zoom=True).segment(SMALL).zoomed
+    assert not ImageSession(network, pictures[0], zoom=Zoom(largest=0.01)).segment(SMALL).zoomed
+    for zoom in (True, False):
+        assert bool(Tracker(network, zoom=zoom).step(pictures[0], {1: SMALL}).exact) == zoom
+        assert bool(VideoSession(network, pictures, zoom=zoom).prompt(0, 1, SMALL).exact) == zoom
+        masks = next(masklet.track(network, pictures, {0: {1: SMALL}}, zoom=zoom))
+        assert bool(masks.exact) == zoom
 
 
-def test_corrections_start_from_what_was_seen_close_up(keen: Sam2, pictures: np.ndarray) -> None:
-    session = ImageSession(keen, pictures[0])
+def test_configs_of_earlier_checkpoints_say_closer() -> None:
+    values = asdict(NANO)
+    earlier = {**values, "closer": values.pop("zoom")} if "zoom" in values else values
+    earlier.pop("zoom", None)
+    assert Sam2Config.from_json(json.dumps(earlier)) == NANO
+    assert Sam2Config.from_json(NANO.to_json()) == NANO
+
+
+def test_corrections_start_from_the_zoomed_answer(zooming: Sam2, pictures: np.ndarray) -> None:
+    session = ImageSession(zooming, pictures[0])
     first = session.segment(SMALL)
     more = SMALL | Prompt(negative=[(45, 35)])
-    assert differ(session.segment(more, hint=first), session.segment(more))
+    assert unlike(session.segment(more, hint=first), session.segment(more))
 
 
-def test_in_a_video_its_answer_stands_to_the_pixel(keen: Sam2, pictures: np.ndarray) -> None:
-    session = VideoSession(keen, pictures)
-    masks = session.prompt(1, 1, SMALL)
-    expected = ImageSession(keen, pictures[1], features=session.features(1)).segment(SMALL)
+def test_in_a_video_its_answer_is_kept_to_the_pixel(zooming: Sam2, pictures: np.ndarray) -> None:
+    session = VideoSession(zooming, pictures)
+    answer = session.answer(1, 1, SMALL)
+    expected = ImageSession(zooming, pictures[1], features=session.features(1)).segment(SMALL)
+    masks = session.masks(1)
     assert np.array_equal(masks[1], expected[0]) and torch.equal(masks.iou, expected.iou)
+    assert answer.candidates.zoomed and answer.chosen == 0
     for _ in session.propagate():
         pass
     assert np.array_equal(session.masks(1)[1], expected[0])
-    assert session.offered is not None and not session.offered.closeups.keys() - {0}
-    session.prompt(1, 1, Prompt(mask=expected[0]))
-    assert session.offered is None
+    answer = session.answer(1, 1, Prompt(mask=expected[0]))
+    assert not answer.candidates.zoomed and len(answer.candidates) == 1
 
 
-def test_then_too_a_stream_is_a_video(keen: Sam2, pictures: np.ndarray) -> None:
+def test_the_candidates_of_a_click_come_with_its_answer(network: Sam2, pictures: np.ndarray) -> None:
+    session = VideoSession(network, pictures)
+    answer = session.answer(0, 1, Prompt(positive=[(50, 40)]))
+    assert len(answer.candidates) == 3 and answer.chosen == 0
+    picture = ImageSession(network, pictures[0], features=session.features(0))
+    assert_same(answer.candidates, picture.segment(Prompt(positive=[(50, 40)])))
+
+
+def test_with_zoom_a_stream_equals_a_video(zooming: Sam2, pictures: np.ndarray) -> None:
     said = {0: {1: SMALL, 2: LARGE}, 3: {1: Prompt(box=(60, 60, 80, 80))}}
-    tracker = Tracker(keen)
+    tracker = Tracker(zooming)
     streamed = {frame: tracker.step(image, said.get(frame)) for frame, image in enumerate(pictures)}
-    session = VideoSession(keen, pictures)
+    session = VideoSession(zooming, pictures)
     for id, prompt in said[0].items():
         session.prompt(0, id, prompt)
     stored = follow(session, 0, 4)
@@ -172,29 +189,29 @@ def test_then_too_a_stream_is_a_video(keen: Sam2, pictures: np.ndarray) -> None:
     stored |= follow(session, 4)
     assert_all_equal(streamed, stored, tolerance=2e-3)
     for frame in said:
-        assert streamed[frame].drawn.keys() == stored[frame].drawn.keys() == {1}, "found by a closer look"
+        assert streamed[frame].exact.keys() == stored[frame].exact.keys() == {1}, "refined by zoom"
         assert np.array_equal(streamed[frame][1], stored[frame][1])
 
 
-def test_then_too_a_script_replayed_is_the_session(keen: Sam2, pictures: np.ndarray) -> None:
-    session = VideoSession(keen, pictures)
+def test_with_zoom_a_replayed_script_equals_the_session(zooming: Sam2, pictures: np.ndarray) -> None:
+    session = VideoSession(zooming, pictures)
     session.prompt(0, 1, SMALL)
     follow(session)
     session.prompt(3, 1, Prompt(negative=[(45, 35)]))
     session.prompt(3, 2, Prompt(positive=[(100, 80)]))
     follow(session)
-    again = VideoSession(keen, pictures).replay(session.script)
+    again = VideoSession(zooming, pictures).replay(session.script)
     assert_all_equal(standing(again), standing(session))
 
 
-def test_nano_sees_a_small_thing_better_from_close_up() -> None:
+def test_nano_segments_a_small_disc_better_with_zoom() -> None:
     """A disc of 20 pixels before a grey wall of 640 x 480."""
     rows, columns = np.mgrid[:480, :640]
     disc = (rows - 300) ** 2 + (columns - 200) ** 2 < 10**2
     picture = np.full((480, 640, 3), 120, dtype=np.uint8) + (columns[..., None] // 16).astype(np.uint8)
     picture[disc] = 200, 60, 40
     model, box = masklet.load(), Prompt(box=(190, 290, 211, 311))
-    near, far = (ImageSession(model, picture, closer=closer).segment(box)[0] for closer in (True, False))
+    near, far = (ImageSession(model, picture, zoom=zoom).segment(box)[0] for zoom in (True, False))
     overlap = [(mask & disc).sum() / (mask | disc).sum() for mask in (near, far)]
     assert overlap[0] > 0.7 and overlap[0] > overlap[1]
 

@@ -19,8 +19,7 @@ from masklet.boxes import pairwise_iou
 from masklet.model import Sam2
 from masklet.nn.prompt_encoder import POSITIVE
 from masklet.postprocess import drop_islands, fill_holes
-from masklet.tracking.step import HINT_LIMIT
-from masklet.transforms import still_to_square
+from masklet.tracking.step import HINT_LIMIT, encode_image
 from masklet.types import Candidates, FrameFeatures, MemorySelection
 
 JUDGED_SIDE = 256  # side of the maps on which masks are judged, that of published weights' low-res logits
@@ -109,8 +108,7 @@ def generate_segments(
         points = grid.points(crop.layer)
         points = points if allowed is None else _points_on(allowed[part], points)
         if features is None or crop.layer:
-            square = still_to_square(image[part], model.config.image_size, model.device)
-            encoded = EncodedCrop.from_features(model, model.encode(square), crop.size)
+            encoded = EncodedCrop.from_features(model, encode_image(model, image[part]), crop.size)
         else:
             encoded = EncodedCrop.from_features(model, features, crop.size)
         proposals = propose(encoded, grid, points, crop, size)

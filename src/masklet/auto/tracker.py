@@ -18,7 +18,7 @@ from masklet.model import Sam2
 from masklet.sessions.feature_cache import FeatureCache
 from masklet.sessions.tracker import Tracker
 from masklet.tracking.policies import Policy
-from masklet.transforms import frame_to_square
+from masklet.tracking.step import encode_frame
 from masklet.types import FrameFeatures, Masks, Prompt
 
 SAME = 0.5  # IoU from which on two masks are taken for one object
@@ -100,13 +100,11 @@ class AutoTracker:
         self._next_id += len(new)
         return new
 
-    @torch.inference_mode()
     def _encode(self, frame: int, image: np.ndarray) -> FrameFeatures:
         """Encode a frame once, for the grid and for the tracker."""
         encoded_frame, features = self._encoded
         if features is None or encoded_frame != frame:
-            square = frame_to_square(image, self._model.config.image_size, self._model.device)
-            features = self._model.encode(square)
+            features = encode_frame(self._model, image)
             self._encoded = frame, features
             if self._cache is not None:
                 self._cache.put(frame, features)

@@ -33,20 +33,19 @@ def segment(
 
     prompts = read_prompts(point, negative, box, mask)
     picture = read_image(image)
-    for prompt in prompts.values():
-        check_prompt(prompt, picture.shape[:2])
+    prompts = {id: check_prompt(prompt, picture.shape[:2]) for id, prompt in prompts.items()}
     make_folder(out)
     session = masklet.ImageSession(load_network(model, device, dtype, setting), picture)
     offered = {id: session.segment(prompt) for id, prompt in prompts.items()}
 
-    best = masklet.Masks.joined({id: candidates.select(0) for id, candidates in offered.items()})
+    best = masklet.Masks.joined({id: candidates.as_masks(id) for id, candidates in offered.items()})
     write_label_map(out / "mask.png", best.label_map())
     OverlayPng(out / "overlay.png").write(picture, best)
     said = [
         {"id": id, "rank": rank, "iou": round(iou, 4), "box": box, "rle": code}
         for id, masks in offered.items()
         for rank, iou, box, code in zip(
-            masks.ids, masks.iou.tolist(), masks.boxes.tolist(), masks.rle(), strict=True
+            range(len(masks)), masks.iou.tolist(), masks.boxes.tolist(), masks.rle(), strict=True
         )
     ]
     with atomic_write(out / "masks.json") as part:

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 import cv2
 import numpy as np
 
-from masklet.evaluate.predictors import make_masks
+from masklet.evaluate.predictors import make_candidate, make_masks
 from masklet.media import Frames
-from masklet.types import Masks, Prompt
+from masklet.types import ImageCandidates, Masks, Prompt
 
 GRABCUT_SIDE = 512  # longer images are cut out at this size
 GRABCUT_ROUNDS = 1  # more take longer and are no better: 0.72 after 1 and after 5, from boxes on photos
@@ -104,8 +104,8 @@ class GrabCutImage:
     image: np.ndarray
     cuts: dict[Prompt, np.ndarray] = field(default_factory=dict, repr=False)  # a cut can take a second
 
-    def segment(self, prompt: Prompt, *, hint: Masks | None = None) -> Masks:
-        return make_masks(0, {0: self.cut(prompt).astype(np.float32)}, self.image.shape[:2])
+    def segment(self, prompt: Prompt, *, hint: ImageCandidates | None = None) -> ImageCandidates:
+        return make_candidate(self.cut(prompt))
 
     def cut(self, prompt: Prompt) -> np.ndarray:
         """The object as bool (H, W); a mask prompt is returned as it is."""

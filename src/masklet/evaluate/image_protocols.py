@@ -17,10 +17,10 @@ from masklet.evaluate.predictors import ImagePredictor, Predictor
 from masklet.evaluate.results import ObjectResult, WorstFrames
 from masklet.evaluate.samples import PictureSample
 from masklet.simulated_user import next_click
-from masklet.types import Masks, Prompt
+from masklet.types import ImageCandidates, Prompt
 
 # From candidates and the truth to the id of one of them.
-SelectCandidate = Callable[[Masks, np.ndarray], int]
+SelectCandidate = Callable[[ImageCandidates, np.ndarray], int]
 
 
 @dataclass(frozen=True)
@@ -100,33 +100,39 @@ class ClicksToTarget:
         return ObjectResult(name, id, "clicks", None, {**scores, "IoU": iou}, worst.frames)
 
 
-def select_first(masks: Masks, truth: np.ndarray) -> int:
+def select_first(masks: ImageCandidates, truth: np.ndarray) -> int:
     """The candidate with the highest predicted IoU."""
-    return masks.ids[0]
+    return 0
 
 
-def select_closest(masks: Masks, truth: np.ndarray) -> int:
+def select_closest(masks: ImageCandidates, truth: np.ndarray) -> int:
     """The candidate with the highest true IoU."""
-    return max(masks.ids, key=lambda id: jaccard(truth, masks[id]))
+    return max(range(len(masks)), key=lambda rank: jaccard(truth, masks[rank]))
 
 
 def click_image(
     session: ImagePredictor, truth: np.ndarray, clicks: int, select: SelectCandidate
-) -> Iterator[tuple[Masks, np.ndarray]]:
+) -> Iterator[tuple[ImageCandidates, np.ndarray]]:
     """The candidates and the selected mask after each click; the next click corrects the selected mask."""
     prompt, answer, hint = Prompt(), None, None
     for _ in range(clicks):
         prompt = prompt | next_click(answer, truth)
         masks = session.segment(prompt, hint=hint)
-        id = select(masks, truth)
-        answer, hint = masks[id], masks.select(id)
+        rank = select(masks, truth)
+        answer, hint = masks[rank], masks.select(rank)
         yield masks, answer
 
 
 def _make_result(
-    name: str, id: int, setting: str, step: int | None, truth: np.ndarray, masks: Masks, closest: np.ndarray
+    name: str,
+    id: int,
+    setting: str,
+    step: int | None,
+    truth: np.ndarray,
+    masks: ImageCandidates,
+    closest: np.ndarray,
 ) -> ObjectResult:
-    answer, predicted = masks[masks.ids[0]], float(masks.iou[0])
+    answer, predicted = masks.best, float(masks.iou[0])
     iou = jaccard(truth, answer)
     scores = {"IoU": iou, "best of 3": jaccard(truth, closest)}
     if math.isfinite(predicted):

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, Protocol, get_args, runtime_checkable
 
@@ -14,13 +13,15 @@ import numpy as np
 import torch
 
 from masklet.boxes import tight_box
+from masklet.masks import Candidate
 from masklet.media import Frames
 from masklet.model import Sam2
 from masklet.sessions.feature_cache import FeatureCache
 from masklet.sessions.image import ImageSession
 from masklet.sessions.video import VideoSession
+from masklet.sessions.zoom import find_zoom
 from masklet.simulated_user import next_click
-from masklet.types import Masks, Prompt
+from masklet.types import ImageCandidates, Masks, Prompt
 
 CERTAIN = 1.0  # object score of masks that no network predicted
 
@@ -43,7 +44,7 @@ class VideoPredictor(Protocol):
 class ImagePredictor(Protocol):
     """An image in which an object is prompted; ImageSession is one."""
 
-    def segment(self, prompt: Prompt, *, hint: Masks | None = None) -> Masks:
+    def segment(self, prompt: Prompt, *, hint: ImageCandidates | None = None) -> ImageCandidates:
         """Candidates for one object, best first.
 
         hint : the masks that the last click corrects
@@ -76,6 +77,17 @@ def make_masks(frame: int, soft_masks: Mapping[int, np.ndarray], size: tuple[int
     return Masks(frame, tuple(soft_masks), torch.from_numpy(stacked - 0.5), size, iou=iou, score=score)
 
 
+def make_candidate(mask: np.ndarray) -> ImageCandidates:
+    """The only candidate of a baseline, which predicts no IoU.
+
+    mask : bool (H, W)
+    """
+    logits = torch.from_numpy(np.where(mask, np.float32(1), np.float32(-1)))
+    iou, score = (torch.tensor(value, dtype=torch.float32, device="cpu") for value in (math.nan, 1.0))
+    candidate = Candidate(logits, iou, score)
+    return ImageCandidates((mask.shape[0], mask.shape[1]), (candidate,))
+
+
 @dataclass(frozen=True)
 class ModelPredictor:
     """A model as a predictor.
@@ -103,7 +115,7 @@ class ModelPredictor:
 
     @property
     def zooms(self) -> bool:
-        return self.model.config.closer if self.zoom is None else self.zoom
+        return find_zoom(self.zoom, self.model.config) is not None
 
     @cached_property
     def identity(self) -> str:
@@ -114,28 +126,20 @@ class ModelPredictor:
         ]
         return ", ".join([f"{self.name} {self.digest}", *options])
 
-    @cached_property
-    def _model(self) -> Sam2:
-        """The model, or a copy of it that shares its weights and has another zoom."""
-        if self.zooms == self.model.config.closer:
-            return self.model
-        model = copy.copy(self.model)
-        model.config = replace(model.config, closer=self.zooms)
-        return model
-
     def video(self, frames: Frames) -> VideoPredictor:
         # The published predictor, and so its numbers, scale the age of memories by the clip's length.
         return VideoSession(
-            self._model,
+            self.model,
             frames,
             policy=self.policy,
             cuts=self.cuts,
             clip_length=len(frames),
             features=self.features,
+            zoom=self.zoom,
         )
 
     def image(self, image: np.ndarray) -> ImagePredictor:
-        return ImageSession(self._model, image)
+        return ImageSession(self.model, image, zoom=self.zoom)
 
 
 def clicks_in(kind: PromptKind) -> int | None:

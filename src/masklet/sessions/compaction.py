@@ -15,10 +15,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from masklet import rle
-from masklet.model import Sam2, drawn
+from masklet.model import Sam2, fill_mask
 from masklet.tracking.bank import remembered
 from masklet.transforms import mask_to_square
-from masklet.types import DRAWN, FrameFeatures, MaskPrediction, Masks, Memory
+from masklet.types import FrameFeatures, MaskPrediction, Masks, Memory
 
 
 class Room:
@@ -79,7 +79,7 @@ class CompactAnswer:
     def hint(self, size: tuple[int, int], model: Sam2) -> Float[Tensor, "1 h4 w4"]:
         """Low-res logits in place of those that it had."""
         square = mask_to_square(self.mask(size), model.config.image_size).to(model.device)
-        return drawn(square, model.config.mask_size)
+        return fill_mask(square, model.config.mask_size)
 
 
 @torch.inference_mode()
@@ -99,22 +99,18 @@ def shown(
     frame: int,
     answers: Mapping[int, MaskPrediction | CompactAnswer],
     size: tuple[int, int],
-    device: torch.device,
+    model: Sam2,
 ) -> Masks:
     """The masks of a frame of which some are packed, in the size of the source."""
     parts = {}
     for id, answer in answers.items():
         if isinstance(answer, CompactAnswer):
-            mask = torch.from_numpy(answer.mask(size)).to(device)
-            logits = torch.full(mask.shape, DRAWN, dtype=torch.float32, device=device).where(mask, -DRAWN)[
-                None
-            ]
             iou, score = (
-                torch.tensor([value], dtype=torch.float32, device=device)
+                torch.tensor([value], dtype=torch.float32, device=model.device)
                 for value in (answer.iou, answer.score)
             )
+            exact = {id: answer.mask(size)}
+            parts[id] = Masks(frame, (id,), answer.hint(size, model), size, iou, score, exact=exact)
         else:
-            logits = Masks(frame, (id,), answer.logits, size, answer.iou, answer.score).logits
-            iou, score = answer.iou, answer.score
-        parts[id] = Masks(frame, (id,), logits, size, iou, score)
+            parts[id] = Masks(frame, (id,), answer.logits, size, answer.iou, answer.score)
     return Masks.joined(parts)

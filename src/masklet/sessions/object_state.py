@@ -11,13 +11,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from masklet.model import Sam2
+from masklet.sessions.answer import Answer
 from masklet.sessions.compaction import CompactAnswer, Room, shown
-from masklet.sessions.image import judged
 from masklet.sessions.scene_cuts import Scenes
 from masklet.sessions.tracker import gathered
 from masklet.tracking.bank import WINDOW, MemoryPolicy
 from masklet.tracking.step import TrackedObject
-from masklet.types import MaskPrediction, Masks, Memory, Prompt
+from masklet.types import MaskPrediction, Masks, Memory
 
 
 @dataclass
@@ -54,18 +54,14 @@ class ObjectState(TrackedObject):
             pending=dict(self.pending),
         )
 
-    def hear(self, frame: int, said: Prompt, trial: TrackedObject, offered: Masks | None) -> None:
-        """Take in all that is said of it on a frame by now.
-
-        trial : what answered in its stead
-        offered : what a closer look found there, best first
-        """
-        self.last = judged(trial.last, offered)
-        if frame in trial.bank.prompted:
-            self.pending[frame] = trial.bank.prompted[frame]
+    def take_answer(self, frame: int, answer: Answer) -> None:
+        """Take the answer to all that is said of it on a frame by now."""
+        self.last = answer.prediction
+        if answer.memory is not None:
+            self.pending[frame] = answer.memory
         self.prompted.add(frame)
         self.at = None
-        self.stand(frame, said.mask if said.decides else None if offered is None else offered[0])
+        self.stand(frame, answer.exact)
 
     def stand(self, frame: int, mask: np.ndarray | None) -> None:
         """Let a mask stand on a frame whatever the model makes of it; None for none."""
@@ -179,5 +175,6 @@ def standing(frame: int, objects: Iterable[ObjectState], size: tuple[int, int], 
     drawn = {each.id: each.drawn[frame] for each in here if frame in each.drawn}
     full = {id: each for id, each in answers.items() if not isinstance(each, CompactAnswer)}
     if len(full) < len(answers):
-        return replace(shown(frame, answers, size, model.device), drawn=drawn)
+        masks = shown(frame, answers, size, model)
+        return replace(masks, exact={**masks.exact, **drawn})
     return gathered(frame, full, size, model, drawn)

@@ -10,31 +10,31 @@ from itertools import islice
 from typing import SupportsIndex
 
 import numpy as np
-import torch
 
 from masklet.errors import PromptError
 from masklet.media import Frames, ImageReader, NoSuchFrame, Stream, open_source
 from masklet.model import Sam2
-from masklet.sessions.image import closer_answers, judged
+from masklet.sessions.answer import PreparedPrompt
 from masklet.sessions.visibility import is_cut, thumbnail
+from masklet.sessions.zoom import Zoom, find_zoom
 from masklet.tracking.bank import POINTERS, MemoryBank
 from masklet.tracking.policies import Policy, find_policy
-from masklet.tracking.step import EncodedPrompt, TrackedObject, answer, looks, track_frame
-from masklet.transforms import check_prompt, frame_to_square
+from masklet.tracking.step import TrackedObject, answer, encode_frame, looks, track_frame
+from masklet.transforms import check_prompt
 from masklet.types import FrameFeatures, MaskPrediction, Masks, Prompt
 
 
 @dataclass(frozen=True)
 class Waiting:
-    """The answers of a frame, which may still be revised, and the masks that a person drew there."""
+    """The answers of a frame, which may still be revised, and the masks that are finer than them."""
 
     frame: int
     size: tuple[int, int]
     by_id: dict[int, MaskPrediction | None]
-    drawn: dict[int, np.ndarray]
+    exact: dict[int, np.ndarray]
 
     def masks(self, model: Sam2) -> Masks:
-        return gathered(self.frame, self.by_id, self.size, model, self.drawn)
+        return gathered(self.frame, self.by_id, self.size, model, self.exact)
 
 
 class Tracker:
@@ -46,6 +46,7 @@ class Tracker:
     capacity : memories kept of each object; by default as many as the policy may look at
     clip_length : frames in the clip where that is known and below 16; it scales the age of object pointers,
                   and the published predictor passes it
+    zoom : see `ImageSession`
     """
 
     def __init__(
@@ -57,8 +58,10 @@ class Tracker:
         delay: int = 0,
         capacity: int | None = None,
         clip_length: int | None = None,
+        zoom: Zoom | bool | None = None,
     ) -> None:
         self.model = model
+        self._zoom = find_zoom(zoom, model.config)
         self.frame = 0  # the number that the next frame will have
         self._policy = find_policy(policy)
         self._capacity = capacity
@@ -94,20 +97,18 @@ class Tracker:
         """
         picture = self._images.read(image)
         size = picture.shape[0], picture.shape[1]
-        prompts = {check_id(id): prompt for id, prompt in (prompts or {}).items()}
-        for prompt in prompts.values():
-            check_prompt(prompt, size)
-        drawn = {id: said.mask for id, said in prompts.items() if said.decides and said.mask is not None}
+        prompts = {check_id(id): check_prompt(prompt, size) for id, prompt in (prompts or {}).items()}
+        exact: dict[int, np.ndarray] = {}
         if self._objects or prompts:
             self._watch(picture)
-            encoded = self._encoded(picture) if features is None else features
-            drawn |= self._follow(encoded, prompts, picture)
+            encoded = encode_frame(self.model, picture) if features is None else features
+            exact = self._follow(encoded, prompts, picture)
         for each in self._objects.values():
             for answers in self._waiting:
                 if answers.frame in each.revised and each.id in answers.by_id:
                     answers.by_id[each.id] = each.revised[answers.frame]
         by_id = {id: each.last for id, each in self._objects.items()}
-        self._waiting.append(Waiting(self.frame, size, by_id, drawn))
+        self._waiting.append(Waiting(self.frame, size, by_id, exact))
         self.frame += 1
         if len(self._waiting) <= self._delay:
             return gathered(self.frame - 1 - self._delay, {}, size, self.model, {})
@@ -129,34 +130,38 @@ class Tracker:
     def _follow(
         self, features: FrameFeatures, prompts: Mapping[int, Prompt], picture: np.ndarray
     ) -> dict[int, np.ndarray]:
-        """Follow all objects to a frame, and return the masks that a closer look found there."""
+        """Follow all objects to a frame, and return the masks there that are finer than the answers."""
         size = picture.shape[0], picture.shape[1]
         corrected = [self._objects[id] for id in prompts if id in self._objects]
-        seen = self._preview(features, corrected)
-        close: dict[int, Masks] = {}
-        asks: dict[int, EncodedPrompt] = {}
+        tracked = self._preview(features, corrected)
+        prepared: dict[int, PreparedPrompt] = {}
         for id, prompt in prompts.items():
-            before = seen.get(id)
-            stands = None if before is None else gathered(0, {id: before}, size, self.model, {})
-            offered = closer_answers(self.model, lambda: picture, features, prompt, stands)
-            if offered is not None:
-                close[id], prompt = offered, Prompt(mask=offered[0])
-            hint = None if before is None else before.logits
-            asks[id] = EncodedPrompt.of(prompt, size, self.model, hint=hint, alone=before is None)
+            before = tracked.get(id)
+            prepared[id] = PreparedPrompt.of(
+                self.model,
+                features,
+                prompt,
+                size,
+                lambda: picture,
+                mask=None if before is None else gathered(0, {id: before}, size, self.model, {}),
+                hint=None if before is None else before.logits,
+                alone=before is None,
+                zoom=self._zoom,
+            )
         for id in prompts:
-            known, policy = self._objects.get(id), self._policy()
+            present, policy = self._objects.get(id), self._policy()
             capacity = policy.capacity if self._capacity is None else self._capacity
-            bank = MemoryBank(capacity) if known is None else known.bank
+            bank = MemoryBank(capacity) if present is None else present.bank
             self._objects[id] = TrackedObject(id, bank, policy)
-        objects = list(self._objects.values())
-        track_frame(self.model, features, self.frame, objects, asks, clip_length=self._clip_length)
-        for id, offered in close.items():
-            self._objects[id].last = judged(self._objects[id].last, offered)
-        return {id: offered[0] for id, offered in close.items()}
-
-    @torch.inference_mode()
-    def _encoded(self, picture: np.ndarray) -> FrameFeatures:
-        return self.model.encode(frame_to_square(picture, self.model.config.image_size, self.model.device))
+        objects, asks = list(self._objects.values()), {id: each.encoded for id, each in prepared.items()}
+        choices = track_frame(self.model, features, self.frame, objects, asks, clip_length=self._clip_length)
+        replies = {
+            id: prompt.answer(self._objects[id], self.frame, choices[id], size)
+            for id, prompt in prepared.items()
+        }
+        for id, reply in replies.items():
+            self._objects[id].last = reply.prediction
+        return {id: reply.exact for id, reply in replies.items() if reply.exact is not None}
 
     def _watch(self, picture: np.ndarray) -> None:
         """Begin anew behind a cut."""
@@ -186,12 +191,13 @@ def track(
     cuts: bool = False,
     delay: int = 0,
     clip_length: int | None = None,
+    zoom: Zoom | bool | None = None,
 ) -> Iterator[Masks]:
     """Follow objects forwards from the first prompted frame to the video's last, in constant memory.
 
     video : a file, folder, glob, array or `Frames`; or an iterator of frames or a camera, as
             `masklet.media.stream` takes them
-    policy, cuts, delay : see `Tracker`
+    policy, cuts, delay, zoom : see `Tracker`
     prompts : frame -> object id -> prompt
     """
     if not any(prompts.values()):
@@ -203,7 +209,7 @@ def track(
     source = open_source(video)
     if isinstance(source, Frames) and (first < 0 or (last > 0 and last >= len(source))):
         raise NoSuchFrame(source.name, first if first < 0 else last, len(source))
-    tracker = Tracker(model, policy=policy, cuts=cuts, delay=delay, clip_length=clip_length)
+    tracker = Tracker(model, policy=policy, cuts=cuts, delay=delay, clip_length=clip_length, zoom=zoom)
     tracker.frame = first
     return _through(source, tracker, prompts, last)
 
@@ -233,16 +239,14 @@ def gathered(
     answers: Mapping[int, MaskPrediction | None],
     size: tuple[int, int],
     model: Sam2,
-    drawn: Mapping[int, np.ndarray],
+    exact: Mapping[int, np.ndarray],
 ) -> Masks:
     """The answers of one frame, as the user gets them; objects without one are left out."""
     known = {id: each for id, each in answers.items() if each is not None}
     if not known:
-        side = model.config.mask_size
-        nothing = torch.zeros(0, side, side, dtype=torch.float32, device="cpu")
-        return Masks(frame, (), nothing, size, nothing[:, 0, 0], nothing[:, 0, 0])
+        return Masks.empty(frame, size)
     batch = MaskPrediction.stack(list(known.values()))
-    return Masks(frame, tuple(known), batch.logits, size, batch.iou, batch.score, drawn=drawn)
+    return Masks(frame, tuple(known), batch.logits, size, batch.iou, batch.score, exact=exact)
 
 
 def _listed(objects: Mapping[int, object]) -> str:

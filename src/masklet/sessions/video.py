@@ -5,31 +5,29 @@ from __future__ import annotations
 import operator
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
 from types import MappingProxyType
 from typing import Self
 
-import torch
-
 from masklet.errors import PromptError
 from masklet.media import NoSuchFrame, open_frames
 from masklet.model import Sam2
+from masklet.sessions.answer import Answer, answer_prompt
 from masklet.sessions.compaction import Room, rebuild_memory
 from masklet.sessions.events import Cleared, Followed, Prompted, Removed, Script
 from masklet.sessions.feature_cache import GIB, FeatureCache
 from masklet.sessions.history import History, moment
-from masklet.sessions.image import closer_answers
 from masklet.sessions.object_state import ObjectState, begin_anew, give_up, standing
 from masklet.sessions.saved import SavedSession
 from masklet.sessions.scene_cuts import Scenes
 from masklet.sessions.tracker import check_id
+from masklet.sessions.zoom import Zoom, find_zoom
 from masklet.tracking.bank import POINTERS, MemoryBank
 from masklet.tracking.policies import Policy, find_policy
-from masklet.tracking.step import EncodedPrompt, track_frame
-from masklet.transforms import check_prompt, frame_to_square
+from masklet.tracking.step import TrackedObject, encode_frame, track_frame
+from masklet.transforms import check_prompt
 from masklet.types import FrameFeatures, Masks, Prompt
 
 
@@ -43,6 +41,7 @@ class VideoSession:
              where a person goes back their memories are made again, from masks; those of prompts all stay
     clip_length : see `Tracker`; None stands for 16 or more frames
     features : where encoded frames are kept
+    zoom : see `ImageSession`
     """
 
     def __init__(
@@ -56,6 +55,7 @@ class VideoSession:
         budget: int = GIB,
         clip_length: int | None = None,
         features: FeatureCache | None = None,
+        zoom: Zoom | bool | None = None,
     ) -> None:
         self.model = model
         self.frames = open_frames(video)
@@ -68,7 +68,7 @@ class VideoSession:
         self._video = str(Path(video).resolve()) if isinstance(video, str | Path) else None
         self._objects: dict[int, ObjectState] = {}
         self._history = History()
-        self.offered: Masks | None = None  # what a closer look at the last prompt found, best first
+        self._zoom = find_zoom(zoom, model.config)
 
     def take_up(self, script: Script, objects: Iterable[ObjectState]) -> Self:
         """Stand where another session stood: with what was done in it, and what it knew of its objects."""
@@ -98,29 +98,40 @@ class VideoSession:
 
         Clicks add to those given there before, and start from its mask. Returns all masks on this frame.
         """
+        self.answer(frame, id, prompt)
+        return self._masks(frame)
+
+    def answer(self, frame: int, id: int, prompt: Prompt) -> Answer:
+        """The same, with all that the network has to say: the masks that a click may mean, best first."""
         frame, id = operator.index(frame), check_id(id)
-        check_prompt(prompt, self.frames.size)
-        features = self._encoded(frame)
+        prompt = check_prompt(prompt, self.frames.size)
+        features, size = self._encoded(frame), self.frames.size
         before_this = moment(self.script.steps, self._objects)
-        each = self._objects.get(id) or ObjectState(id, MemoryBank(self._capacity), self._policy())
-        said, hint = self.script.said(frame, id, prompt), each.hint(frame, self.frames.size, self.model)
-        ask = EncodedPrompt.of(said, self.frames.size, self.model, hint, alone=frame not in each.passed)
-        reverse = each.passed.get(frame, False)
-        stands = self._masks(frame, [each]) if frame in each.answers else None
-        picture = partial(self.frames.__getitem__, frame)
-        self.offered = offered = closer_answers(self.model, picture, features, said, stands)
-        if offered is not None:
-            ask = EncodedPrompt.of(Prompt(mask=offered[0]), self.frames.size, self.model, alone=True)
-        if not ask.alone:
-            self._bring_back(each, frame, reverse=reverse)
-        trial, length = replace(each, bank=each.bank.copy(), policy=self._policy()), self._clip_length
-        track_frame(self.model, features, frame, [trial], {id: ask}, reverse=reverse, clip_length=length)
-        each.hear(frame, said, trial, offered)
-        each.note(frame, self._room)
-        self._objects[id] = each
+        obj = self._objects.get(id) or ObjectState(id, MemoryBank(self._capacity), self._policy())
+        corrects, reverse = frame in obj.passed, obj.passed.get(frame, False)
+        if corrects:
+            self._bring_back(obj, frame, reverse=reverse)
+        answer = answer_prompt(
+            self.model,
+            features,
+            self.script.said(frame, id, prompt),
+            TrackedObject(id, obj.bank.copy(), self._policy()),
+            frame,
+            size,
+            partial(self.frames.__getitem__, frame),
+            mask=self._masks(frame, [obj]) if frame in obj.answers else None,
+            hint=obj.hint(frame, size, self.model),
+            alone=not corrects,
+            reverse=reverse,
+            clip_length=self._clip_length,
+            zoom=self._zoom,
+        )
+        obj.take_answer(frame, answer)
+        obj.note(frame, self._room)
+        self._objects[id] = obj
         self._history.note(before_this)
         self.script.steps.append(Prompted(frame, id, prompt))
-        return self._masks(frame)
+        return answer
 
     def propagate(
         self,
@@ -271,12 +282,10 @@ class VideoSession:
         return [each for id, each in self._objects.items() if ids is None or id in ids]
 
     def _encoded(self, frame: int) -> FrameFeatures:
-        side, device = self.model.config.image_size, self.model.device
-        features = self._features.get(frame, device, self.model.dtype)
+        features = self._features.get(frame, self.model.device, self.model.dtype)
         if features is None:
-            with torch.inference_mode():
-                image = self.frames[frame]
-                features = self.model.encode(frame_to_square(image, side, device))
+            image = self.frames[frame]
+            features = encode_frame(self.model, image)
             self._features.put(frame, features)
             if self._scenes is not None:
                 self._scenes.note(frame, image)

@@ -18,7 +18,6 @@ from masklet.errors import PromptError
 from masklet.model import Sam2
 from masklet.sessions.events import KINDS, Followed
 from masklet.sessions.image import ImageSession
-from masklet.sessions.object_state import ObjectState
 from masklet.sessions.video import VideoSession
 from masklet.studio.errors import ApiError, limit_exceeded, not_found
 from masklet.studio.ledger import Change, Found, State
@@ -30,10 +29,8 @@ from masklet.studio.resumption import Resumption, trim
 from masklet.studio.schemas import Candidate
 from masklet.studio.settings import Limits
 from masklet.studio.tables import Result
-from masklet.tracking.bank import POINTERS, MemoryBank, Resumable
-from masklet.tracking.policies import find_policy
-from masklet.tracking.step import EncodedPrompt, TrackedObject, answer, looks
-from masklet.types import MaskPrediction, Masks, Prompt
+from masklet.tracking.bank import POINTERS, Resumable
+from masklet.types import ImageCandidates, MaskPrediction, Masks, Prompt
 
 
 class Engine:
@@ -66,22 +63,14 @@ class Engine:
             )
             said = session.script.said(frame, id, prompt)
             doubt = offer and said.clicks == 1 and said.box is None and said.mask is None
-            known = session.objects.get(id)
-            before = (
-                ObjectState(id, MemoryBank(None), find_policy(live.policy)())
-                if known is None
-                else known.copy()
-            )
-            session.prompt(frame, id, prompt)
+            answer = session.answer(frame, id, prompt)
             step = change.note(
                 "prompt", {"frame": frame, "id": id, "prompt": prompt.to_json()}, _title(prompt, frame)
             )
             self._put(change, step.number, session, frame, [id])
         if not doubt:
             return []
-        masks, chosen = session.offered, 0
-        if masks is None:
-            masks, chosen = self._guesses(session, before, frame, said)
+        masks, chosen = answer.candidates, answer.chosen
         live.offered = {(frame, id): masks}
         return [
             Candidate(rank=rank, iou=round(float(iou), 4), counts=mask["counts"], chosen=rank == chosen)
@@ -138,7 +127,7 @@ class Engine:
             trim(session, masks.frame)
             yield new
 
-    def picture(self, image: object, prompts: list[Prompt]) -> list[Masks]:
+    def picture(self, image: object, prompts: list[Prompt]) -> list[ImageCandidates]:
         """Masks for prompts on a picture; nothing is kept."""
         session = ImageSession(self.model, image)
         return [session.segment(prompt) for prompt in prompts]
@@ -151,30 +140,6 @@ class Engine:
         if unknown and len(unknown) == len(course.objects or ()):
             raise PromptError(f"object {unknown[0]} has no prompt yet. Click on it first.")
         return session
-
-    def _guesses(
-        self, session: VideoSession, each: ObjectState, frame: int, said: Prompt
-    ) -> tuple[Masks, int]:
-        """The masks that a single click may mean, best first, and which of them is believed.
-
-        each : the object as it was before the click
-        """
-        size = session.frames.size
-        before = each.answers.get(frame)
-        ask = EncodedPrompt.of(
-            said,
-            size,
-            self.model,
-            hint=before.logits if isinstance(before, MaskPrediction) else None,
-            alone=frame not in each.passed,
-        )
-        trial = TrackedObject(each.id, each.bank, each.policy)
-        (batch,) = looks(frame, [trial], {each.id: ask}, reverse=each.passed.get(frame, False))
-        offered, _ = answer(self.model, session.features(frame), batch)
-        order = offered.iou[0].argsort(descending=True, stable=True)
-        ranks, score = tuple(range(len(order))), offered.score.expand(len(order))
-        masks = Masks(frame, ranks, offered.logits[0, order], size, offered.iou[0, order], score)
-        return masks, order.tolist().index(int(each.policy.choose(offered)[0]))
 
     def _put(self, change: Change, number: int, session: VideoSession, frame: int, ids: list[int]) -> None:
         for id in ids:

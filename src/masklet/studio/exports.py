@@ -193,7 +193,7 @@ class Exports:
             with self._database.begin() as session:
                 rows = results(session, job.video, job.state.head, frame, frame + 1, list(job.objects))
                 cached = self._rows.get(session, [row.id for row in rows])
-            drawn = {id for id, prompt in script.get(frame, {}).items() if prompt.decides}
+            drawn = {id for id, prompt in script.get(frame, {}).items() if prompt.is_mask_only}
             codes = {row.object: row.counts for row in rows if row.object in drawn or cached[row.id].close}
             yield _masks(frame, {row.object: cached[row.id] for row in rows}, codes, live.frames.size)
 
@@ -215,8 +215,7 @@ def _masks(frame: int, answers: dict[int, Known], codes: dict[int, str], size: t
     codes : the run lengths of masks that a person drew or that zoom refined
     """
     if not answers:
-        nothing = torch.zeros(0, dtype=torch.float32, device="cpu")
-        return Masks(frame, (), nothing.view(0, 1, 1), size, nothing, nothing)
+        return Masks.empty(frame, size)
     batch = MaskPrediction.stack([cached.answer for cached in answers.values()])
     drawn = {id: rle.decode({"size": list(size), "counts": counts}) for id, counts in codes.items()}
-    return Masks(frame, tuple(answers), batch.logits, size, batch.iou, batch.score, drawn=drawn)
+    return Masks(frame, tuple(answers), batch.logits, size, batch.iou, batch.score, exact=drawn)

@@ -19,7 +19,7 @@ from masklet.studio.ledger import Ledger
 from masklet.studio.settings import Limits
 from masklet.studio.storage import MediaPaths
 from masklet.studio.tables import Project, Video
-from masklet.types import Masks
+from masklet.types import ImageCandidates
 
 
 @dataclass
@@ -37,7 +37,7 @@ class Live:
     features: FeatureCache
     ledger: Ledger
     policy: str
-    offered: dict[tuple[int, int], Masks] = field(default_factory=dict)
+    offered: dict[tuple[int, int], ImageCandidates] = field(default_factory=dict)
     used: float = 0.0
     held: int = 0
     dropped: bool = False

@@ -66,7 +66,7 @@ class Resumption:
         if frame is not None:
             for each in objects:
                 said = script.get(frame, {}).get(each.id)
-                if said is not None and said.decides:
+                if said is not None and said.is_mask_only:
                     each.stand(frame, said.mask)
         session = VideoSession(
             self._model, live.frames, policy=live.policy, features=live.features, budget=BUDGET

@@ -10,14 +10,15 @@ from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
+import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
-from masklet.model import Sam2, drawn
+from masklet.model import Sam2, fill_mask
 from masklet.tracking.bank import Branching, MemoryBank, MemoryPolicy, Recency, remembered
 from masklet.tracking.multi_hypothesis import branch
-from masklet.transforms import mask_to_square, points_to_square
+from masklet.transforms import frame_to_square, mask_to_square, points_to_square, still_to_square
 from masklet.types import Candidates, FrameFeatures, MaskPrediction, MemorySelection, Prompt
 
 HINT_LIMIT = 32.0  # hints are clamped, as the published predictors do it
@@ -68,7 +69,7 @@ class EncodedPrompt:
         points, labels = (part.to(device) for part in points_to_square(prompt, size, side))
         mask = None if prompt.mask is None else mask_to_square(prompt.mask, side).to(device)
         if mask is not None and points.shape[1]:  # a mask with clicks is where the clicks start from
-            hint = drawn(mask, model.config.mask_size) if hint is None else hint
+            hint = fill_mask(mask, model.config.mask_size) if hint is None else hint
             mask = None
         hint = None if hint is None else hint.clamp(-HINT_LIMIT, HINT_LIMIT)
         return cls(points, labels, mask, hint, alone)
@@ -77,6 +78,18 @@ class EncodedPrompt:
     def shape(self) -> Hashable:
         """Asks that agree in this run as one batch."""
         return self.mask is None, self.points.shape[1], self.hint is None
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What the decoder offers for an object, as a batch of one, and which candidate its policy selects."""
+
+    candidates: Candidates
+    index: Int[Tensor, " b"]
+
+    def row(self, index: int) -> Choice:
+        """The choice for one object of a batch."""
+        return Choice(self.candidates.row(index), self.index[index : index + 1])
 
 
 @dataclass(frozen=True)
@@ -89,6 +102,18 @@ class ObjectQuery:
 
 
 @torch.inference_mode()
+def encode_image(model: Sam2, image: UInt8[np.ndarray, "H W 3"]) -> FrameFeatures:
+    """Encode a picture, resized as the published image predictor does it."""
+    return model.encode(still_to_square(image, model.config.image_size, model.device))
+
+
+@torch.inference_mode()
+def encode_frame(model: Sam2, image: UInt8[np.ndarray, "H W 3"]) -> FrameFeatures:
+    """Encode a frame of a video, resized as the published video predictor does it."""
+    return model.encode(frame_to_square(image, model.config.image_size, model.device))
+
+
+@torch.inference_mode()
 def track_frame(
     model: Sam2,
     features: FrameFeatures,
@@ -98,25 +123,31 @@ def track_frame(
     *,
     reverse: bool = False,
     clip_length: int | None = None,
-) -> None:
+) -> dict[int, Choice]:
     """Follow objects to a frame, or answer what is asked of them there, and remember it.
 
     Afterwards each object's `last` is its answer, and its bank is what its policy made of it.
+
+    Returns:
+        By object id, what the decoder offered and the policy selected; not of objects with several paths.
     """
     asks = asks or {}
+    choices: dict[int, Choice] = {}
     branching = [each for each in objects if each.policy.paths and each.id not in asks]
     single = [each for each in objects if each not in branching]
     for batch in looks(frame, single, asks, reverse=reverse, clip_length=clip_length):
-        candidates, prediction = answer(model, features, batch)
+        choice, prediction = answer(model, features, batch)
         prompted = batch[0].ask is not None
         tokens = model.memorize(features, prediction, binary=prompted)
         told = prediction.counted() if batch[0].object.policy.reads else prediction
         for row, look in enumerate(batch):
             memory = remembered(frame, tokens[row], told.row(row), prompted=prompted)
             look.object.last, look.object.revised = prediction.row(row), {}
-            look.object.policy.admit(look.object.bank, memory, candidates.row(row))
+            choices[look.object.id] = choice.row(row)
+            look.object.policy.admit(look.object.bank, memory, choices[look.object.id].candidates)
     if branching:
         _branch(model, features, frame, branching, reverse=reverse, clip_length=clip_length)
+    return choices
 
 
 def looks(
@@ -148,13 +179,14 @@ def looks(
 @torch.inference_mode()
 def answer(
     model: Sam2, features: FrameFeatures, batch: Sequence[ObjectQuery]
-) -> tuple[Candidates, MaskPrediction]:
+) -> tuple[Choice, MaskPrediction]:
     """What the model offers for objects that run as one, and what their policies believe of it."""
     asks = [look.ask for look in batch if look.ask is not None]
     masks = [ask.mask for ask in asks if ask.mask is not None]
     if masks:
         adopted = model.adopt(features, torch.cat(masks))
-        return Candidates.only(adopted), adopted
+        first = torch.zeros(len(batch), dtype=torch.int64, device=adopted.iou.device)
+        return Choice(Candidates.only(adopted), first), adopted
     context = model.attend(features, [look.selection for look in batch])
     present = batch[0].object.policy.present
     if asks:
@@ -166,7 +198,7 @@ def answer(
     else:
         candidates = model.decode(features, context, present=present)
     choice = torch.cat([look.object.policy.choose(candidates.row(row)) for row, look in enumerate(batch)])
-    return candidates, candidates.pick(choice).hidden(present)
+    return Choice(candidates, choice), candidates.pick(choice).hidden(present)
 
 
 def _branch(

@@ -13,9 +13,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import numpy as np
-import torch
-
 from masklet import rle
 from masklet.errors import MediaError
 from masklet.files import StrPath, atomic_write, make_folder, temporary_path, write_errors
@@ -60,15 +57,12 @@ def read_masklets(path: StrPath) -> Iterator[Masks]:
     height, width = head["size"]
     for entry in entries:
         objects = entry["objects"]
-        masks = [rle.decode(obj["rle"]) for obj in objects]
-        inside = torch.from_numpy(np.stack(masks) if masks else np.zeros((0, height, width), dtype=bool))
-        yield Masks(
-            frame=entry["frame"],
-            ids=tuple(obj["id"] for obj in objects),
-            low_res=torch.where(inside, 1.0, -1.0),  # the file has the masks, which are the logits' signs
-            size=(height, width),
-            iou=torch.tensor([float(obj["iou"]) for obj in objects], dtype=torch.float32, device="cpu"),
-            score=torch.tensor([float(obj["score"]) for obj in objects], dtype=torch.float32, device="cpu"),
+        yield Masks.from_arrays(
+            entry["frame"],
+            {obj["id"]: rle.decode(obj["rle"]) for obj in objects},
+            (height, width),
+            iou=[float(obj["iou"]) for obj in objects],
+            score=[float(obj["score"]) for obj in objects],
         )
 
 

@@ -19,7 +19,7 @@ from masklet.studio.routes.dependencies import ANSWER_SECONDS, RequesterDep, Sen
 from masklet.studio.storage import read_once
 from masklet.studio.studio import Studio
 from masklet.studio.worker import Priority
-from masklet.types import Masks
+from masklet.types import ImageCandidates
 
 router = APIRouter(tags=["pictures"])
 
@@ -83,9 +83,14 @@ def _parse_prompts(text: str) -> list[PromptBody]:
     return prompts
 
 
-def _ranked(masks: Masks) -> list[schemas.ImageMask]:
+def _ranked(masks: ImageCandidates) -> list[schemas.ImageMask]:
     rows = zip(
-        masks.ids, masks.iou.tolist(), masks.score.tolist(), masks.boxes.tolist(), masks.rle(), strict=True
+        range(len(masks)),
+        masks.iou.tolist(),
+        masks.score.tolist(),
+        masks.boxes.tolist(),
+        masks.rle(),
+        strict=True,
     )
     return [
         schemas.ImageMask(

@@ -240,7 +240,7 @@ def predict(studio: StudioDep, requester: RequesterDep, body: PredictRequest) ->
     job = studio.worker.call(requester.id, Priority.prompt, lambda: studio.engine.picture(picture, [prompt]))
     (masks,) = job.result(ANSWER_SECONDS)
     score = round(float(masks.iou[0]), 4)
-    mask = masks[masks.ids[0]]
+    mask = masks.best
     region = brush_region(mask, find_label(uses, brush), from_name=brush.from_name, to_name=brush.to_name)
     result = [{"id": uuid4().hex[:10], **region, "score": score, "readonly": False}] if mask.any() else []
     return {"results": [{"model_version": studio.model_name, "score": score, "result": result}]}

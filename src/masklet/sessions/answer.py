@@ -1,0 +1,146 @@
+"""The answer to one prompt on a frame of a video or stream: with zoom or without, anew or as a correction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+import numpy as np
+from jaxtyping import Bool, Float, UInt8
+from torch import Tensor
+
+from masklet.masks import Candidate, ImageCandidates
+from masklet.model import Sam2
+from masklet.sessions.image import ImageSession
+from masklet.sessions.zoom import Zoom
+from masklet.tracking.step import Choice, EncodedPrompt, TrackedObject, track_frame
+from masklet.types import FrameFeatures, MaskPrediction, Masks, Memory, Prompt
+
+ReadImage = Callable[[], UInt8[np.ndarray, "H W 3"]]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the network answers to a prompt.
+
+    Attributes:
+        prediction: The answer, as the network goes on with it.
+        memory: Its memory; None where the object's policy did not store it.
+        exact: The mask to show where it is finer than the prediction: a person's, or one that zoom refined.
+    """
+
+    prediction: MaskPrediction
+    memory: Memory | None
+    exact: Bool[np.ndarray, "H W"] | None
+    _size: tuple[int, int] = field(repr=False)
+    _choice: Choice = field(repr=False)
+    _zoomed: ImageCandidates | None = field(repr=False)
+
+    @cached_property
+    def candidates(self) -> ImageCandidates:
+        """All masks that the prompt may mean, best first."""
+        if self._zoomed is not None:
+            return self._zoomed
+        offered = self._choice.candidates
+        rows = zip(offered.logits[0], offered.iou[0], offered.score.expand(len(offered.iou[0])), strict=True)
+        return ImageCandidates.rank(self._size, [Candidate(*row) for row in rows])
+
+    @property
+    def chosen(self) -> int:
+        """The rank of the candidate that is the answer."""
+        if self._zoomed is not None:
+            return 0
+        order = self._choice.candidates.iou[0].argsort(descending=True, stable=True)
+        return order.tolist().index(int(self._choice.index[0]))
+
+
+@dataclass(frozen=True)
+class PreparedPrompt:
+    """A prompt on a frame, ready for `track_frame`.
+
+    Attributes:
+        encoded: What the network is asked.
+        zoomed: What zoom found, best first. The best is then given to the network as a person's mask is.
+        exact: See `Answer`.
+    """
+
+    encoded: EncodedPrompt
+    zoomed: ImageCandidates | None
+    exact: Bool[np.ndarray, "H W"] | None
+
+    @classmethod
+    def of(
+        cls,
+        model: Sam2,
+        features: FrameFeatures,
+        prompt: Prompt,
+        size: tuple[int, int],
+        image: ReadImage,
+        *,
+        mask: Masks | None,
+        hint: Float[Tensor, "1 h4 w4"] | None,
+        alone: bool,
+        zoom: Zoom | None,
+    ) -> PreparedPrompt:
+        """Prepare a prompt on a frame of `size` (H, W).
+
+        Args:
+            prompt: All that was said of the object on this frame.
+            image: Reads the frame. It is called only where zoom is used.
+            mask: The object's mask on this frame so far.
+            hint: The low-res logits that the prompt corrects.
+            alone: Look at no memory, as in a picture.
+        """
+        if zoom is not None and not prompt.is_mask_only:
+            corrected = mask if mask is not None and mask[mask.ids[0]].any() else None
+            session = ImageSession(model, image(), zoom=zoom, features=features)
+            zoomed = session.segment(prompt, hint=corrected)
+            if zoomed.zoomed and zoomed.best.any():
+                encoded = EncodedPrompt.of(Prompt(mask=zoomed.best), size, model, alone=True)
+                return cls(encoded, zoomed, zoomed.best)
+        exact = prompt.mask if prompt.is_mask_only else None
+        return cls(EncodedPrompt.of(prompt, size, model, hint, alone=alone), None, exact)
+
+    def answer(self, obj: TrackedObject, frame: int, choice: Choice, size: tuple[int, int]) -> Answer:
+        """The answer, once the object was tracked to the frame with this prompt."""
+        prediction = obj.last
+        assert prediction is not None
+        if self.zoomed is not None:
+            prediction = replace(prediction, iou=self.zoomed.iou[:1])
+        memory = obj.bank.prompted.get(frame)
+        return Answer(prediction, memory, self.exact, size, choice, self.zoomed)
+
+
+def answer_prompt(
+    model: Sam2,
+    features: FrameFeatures,
+    prompt: Prompt,
+    obj: TrackedObject,
+    frame: int,
+    size: tuple[int, int],
+    image: ReadImage,
+    *,
+    mask: Masks | None = None,
+    hint: Float[Tensor, "1 h4 w4"] | None = None,
+    alone: bool = True,
+    reverse: bool = False,
+    clip_length: int | None = None,
+    zoom: Zoom | None = None,
+) -> Answer:
+    """Answer a prompt of one object.
+
+    Args:
+        obj: Its bank takes the memory of the answer: give a copy, where that is not wanted yet.
+        frame: The frame's number.
+        reverse: Whether memories lie behind the frame in reverse.
+        clip_length: See `Tracker`.
+        prompt, size, image, mask, hint, alone, zoom: See `PreparedPrompt.of`.
+    """
+    prepared = PreparedPrompt.of(
+        model, features, prompt, size, image, mask=mask, hint=hint, alone=alone, zoom=zoom
+    )
+    choices = track_frame(
+        model, features, frame, [obj], {obj.id: prepared.encoded}, reverse=reverse, clip_length=clip_length
+    )
+    return prepared.answer(obj, frame, choices[obj.id], size)
