@@ -9,7 +9,7 @@ from masklet.auto.detections import make_detector
 from masklet.auto.generator import generate_segments
 from masklet.auto.grid import PRESETS, Grid, resolve_grid
 from masklet.auto.partition import partition_segments
-from masklet.auto.segments import CodedMasks, Segments
+from masklet.auto.segments import RleMasks, Segments
 from masklet.auto.track_records import TrackRecord
 from masklet.auto.video import MaskletSet, everything_in_video
 from masklet.media import is_still, read_image
@@ -20,9 +20,9 @@ Sort = Literal["score", "area"]
 
 __all__ = [
     "PRESETS",
-    "CodedMasks",
     "Grid",
     "MaskletSet",
+    "RleMasks",
     "Segments",
     "Sort",
     "TrackRecord",

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from masklet import rle
-from masklet.auto.segments import Segments, shrunk
+from masklet.auto.segments import Segments, masks_to_low_res
 
 CRUMB = 1 / 2000  # of the picture; smaller pieces go to their neighbour
 
@@ -77,7 +77,7 @@ def _uncovered_segments(masks: list[np.ndarray], like: Segments) -> Segments:
     return Segments(
         frame=like.frame,
         ids=tuple(range(1, count + 1)),
-        low_res=shrunk(masks, like.low_res.shape[-1]).to(like.low_res.device),
+        low_res=masks_to_low_res(masks, like.low_res.shape[-1]).to(like.low_res.device),
         size=like.size,
         iou=nothing.to(like.iou),
         score=nothing.to(like.score),

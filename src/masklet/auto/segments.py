@@ -1,4 +1,4 @@
-"""What is found without a prompt: masks of a picture's own size, kept as run lengths, and their origins."""
+"""Masks found without a prompt: at the picture's own size, as run lengths, with where they came from."""
 
 from __future__ import annotations
 
@@ -14,25 +14,24 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from masklet import rle
-from masklet.types import Masks
+from masklet.masks import EDGE, Masks, enlarge
 
-EDGE = 0.1  # the logit of a pixel that is on another side than the enlarged low-res logits have it
 OutputMode = Literal["binary_mask", "uncompressed_rle", "coco_rle"]
 
 
 @dataclass(frozen=True)
-class CodedMasks(Masks):
-    """Masks whose pixels are kept as run lengths: hundreds of them need little room.
+class RleMasks(Masks):
+    """Masks that are kept as run lengths, so that hundreds of them need little memory.
 
-    codes : the masks at the frame's size; what `low_res` would give, enlarged, may differ from them
+    codes : the masks at the frame's size; enlarged low-res logits may differ from them
     """
 
     codes: tuple[rle.RLE, ...] = field(repr=False)
 
     @cached_property
     def logits(self) -> Float[Tensor, "n H W"]:
-        """The enlarged low-res logits, changed where the masks have another side; > 0 is the object."""
-        enlarged = F.interpolate(self.low_res[:, None], self.size, mode="bilinear", align_corners=False)[:, 0]
+        """The enlarged low-res logits, changed where the masks have another side. Above 0 is the object."""
+        enlarged = enlarge(self.low_res, self.size)
         inside = torch.from_numpy(self._arrays).to(enlarged.device)
         return torch.where(
             (enlarged > 0) == inside, enlarged, enlarged.new_full((), EDGE).where(inside, -EDGE)
@@ -66,20 +65,21 @@ class CodedMasks(Masks):
         """Every mask as COCO RLE, in the order of `ids`."""
         return list(self.codes)
 
-    def select(self, *ids: int) -> CodedMasks:
+    def select(self, *ids: int) -> RleMasks:
         """The same frame with only these objects, in this order."""
         rows = [self._row(id) for id in ids]
         parts = self.low_res[rows], self.size, self.iou[rows], self.score[rows]
-        return CodedMasks(self.frame, ids, *parts, tuple(self.codes[row] for row in rows))
+        return RleMasks(self.frame, ids, *parts, tuple(self.codes[row] for row in rows))
 
 
 @dataclass(frozen=True)
-class Segments(CodedMasks):
-    """Masks of everything in a picture, with ids from 1 on in their order, and where each came from.
+class Segments(RleMasks):
+    """Masks of everything in a picture, with ids from 1 on in their order, and where they came from.
 
-    stability : (n,) the IoU that the mask has with itself when its threshold moves up and down
-    points : (n, 2) the (x, y) that was asked about, in pixels of the picture; NaN where none was
-    crops : (n, 4) the part of the picture that was looked at, x0, y0, x1, y1
+    Attributes:
+        stability: (n,) the IoU of a mask with itself when its threshold moves up and down.
+        points: (n, 2) the prompting point (x, y) in pixels of the picture; NaN where there was none.
+        crops: (n, 4) the crop that was encoded, x0, y0, x1, y1 in pixels of the picture.
     """
 
     stability: Float[Tensor, " n"]
@@ -90,17 +90,17 @@ class Segments(CodedMasks):
         return self.rows([self._row(id) for id in ids], ids)
 
     def uncovered(self) -> Segments:
-        """Each mask less what lies on it, for the eye: so every pixel has one colour. Some may be empty."""
+        """Every mask without what lies on it, so that every pixel has one colour. Some may be empty."""
         labels = self.label_map()
         return replace(self, codes=tuple(rle.encode(labels == id) for id in self.ids))
 
     def sorted(self, by: Literal["score", "area"]) -> Segments:
-        """Numbered anew from 1 on: by predicted IoU or by area, the highest first."""
+        """The same masks, numbered from 1 on by predicted IoU or by area, the highest first."""
         keys = self.areas if by == "area" else self.iou.cpu().numpy()
         return self.rows(np.argsort(-keys, kind="stable").tolist())
 
     def rows(self, rows: Sequence[int], ids: Sequence[int] | None = None) -> Segments:
-        """Some rows in another order, numbered from 1 on or as said."""
+        """Some rows in another order, numbered from 1 on or with the given ids."""
         rows = list(rows)
         return Segments(
             self.frame,
@@ -117,7 +117,7 @@ class Segments(CodedMasks):
 
     @classmethod
     def joined_rows(cls, parts: Sequence[Segments]) -> Segments:
-        """The masks of several crops as one list, numbered anew."""
+        """The masks of several crops as one list, numbered from 1 on."""
         codes = tuple(code for part in parts for code in part.codes)
         low_res, iou, score, stability = (
             torch.cat([getattr(part, name) for part in parts])
@@ -158,10 +158,10 @@ class Segments(CodedMasks):
         ]
 
 
-def shrunk(masks: Sequence[np.ndarray], side: int) -> Float[Tensor, "n side side"]:
-    """Masks as the low-res logits that they might have come from: the share of each cell, from -1 to 1.
+def masks_to_low_res(masks: Sequence[np.ndarray], side: int) -> Float[Tensor, "n side side"]:
+    """Masks as low-res logits that they could have come from: the share of each cell, from -1 to 1.
 
-    Of a mask that fills no cell by half, the fullest is counted as its own, so that it is not lost.
+    A mask that fills no cell by half keeps its fullest cell, so that it is not lost.
     """
     if not masks:
         return torch.zeros(0, side, side, dtype=torch.float32, device="cpu")

@@ -11,7 +11,7 @@ import torch
 from masklet import rle
 from masklet.auto.detections import make_detector
 from masklet.auto.grid import Grid, resolve_grid
-from masklet.auto.segments import CodedMasks, shrunk
+from masklet.auto.segments import RleMasks, masks_to_low_res
 from masklet.auto.track_records import TrackRecord, TrackRecords
 from masklet.auto.tracker import SAME, AutoTracker, TrackerLimits
 from masklet.media import Frames, open_source
@@ -212,7 +212,7 @@ class MaskStore:
         if later in self.ended:
             self.ended[earlier] = self.ended.pop(later)
 
-    def replay(self, records: TrackRecords) -> Iterator[CodedMasks]:
+    def replay(self, records: TrackRecords) -> Iterator[RleMasks]:
         """The frames in order. An object is on every frame from its first to its end, visible or not."""
         first, count = self.first_frames(), len(self._frames)
         numbers = {id: number for number, id in enumerate(first, 1)}  # without gaps, as they appear
@@ -223,13 +223,13 @@ class MaskStore:
             records.step(masks, [id in stored for id in ids])
             yield masks
 
-    def _masks(self, frame: int, ids: list[int], numbers: Mapping[int, int]) -> CodedMasks:
+    def _masks(self, frame: int, ids: list[int], numbers: Mapping[int, int]) -> RleMasks:
         absent = StoredMask(rle.encode(np.zeros(self._size, dtype=bool)), 0.0, ABSENT_SCORE)
         masks = [self._frames[frame].get(id, absent) for id in ids]
-        return CodedMasks(
+        return RleMasks(
             frame=frame,
             ids=tuple(numbers[id] for id in ids),
-            low_res=shrunk([rle.decode(mask.code) for mask in masks], self._side),
+            low_res=masks_to_low_res([rle.decode(mask.code) for mask in masks], self._side),
             size=self._size,
             iou=torch.tensor([mask.iou for mask in masks], dtype=torch.float32, device="cpu"),
             score=torch.tensor([mask.score for mask in masks], dtype=torch.float32, device="cpu"),
