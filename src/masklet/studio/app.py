@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -16,14 +17,17 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Lifespan
 
 from masklet.studio.decoder import start_fork_server
-from masklet.studio.errors import add_error_handlers
+from masklet.studio.errors import add_error_handlers, as_api_error
 from masklet.studio.routes import about, events, image, label_studio, projects, prompts, propagation, videos
 from masklet.studio.schemas import Error
 from masklet.studio.security import SecurityMiddleware, set_person_cookie
 from masklet.studio.studio import Studio
 
 PAGE = Path(__file__).with_name("page")
+MAINTENANCE_SECONDS = 60
 THREADS = 128  # requests at once; those that wait for the model hold one each
+
+log = logging.getLogger(__name__)
 
 ERROR_RESPONSE: dict[str, Any] = {"model": Error, "description": "What is wrong, in a sentence"}
 
@@ -36,9 +40,11 @@ def make_app(studio: Studio) -> FastAPI:
         anyio.to_thread.current_default_thread_limiter().total_tokens = THREADS
         studio.hub.start()
         start_fork_server()
-        tidying = asyncio.create_task(studio.tidy())
+        maintenance = asyncio.create_task(_maintain(studio))
         yield
-        tidying.cancel()
+        maintenance.cancel()
+        with suppress(asyncio.CancelledError):
+            await maintenance
         studio.close()
 
     app = make_api(lifespan)
@@ -53,6 +59,18 @@ def make_app(studio: Studio) -> FastAPI:
 
     app.mount("/", StaticFiles(directory=PAGE))
     return app
+
+
+async def _maintain(studio: Studio) -> None:
+    """Close what is idle, remove what is old, back up: every minute, whatever becomes of one of them."""
+    while True:
+        for task in (studio.live.rest, studio.exports.remove_old, studio.database.back_up_daily):
+            try:
+                await asyncio.to_thread(task)
+            except Exception as error:
+                expected = as_api_error(error)
+                log.warning("%s failed: %s", task.__qualname__, expected or error, exc_info=expected is None)
+        await asyncio.sleep(MAINTENANCE_SECONDS)
 
 
 def make_api(lifespan: Lifespan[FastAPI] | None = None) -> FastAPI:

@@ -30,6 +30,7 @@ from masklet.studio.errors import ApiError, not_found
 from masklet.studio.settings import Limits
 
 Response = tuple[dict[str, Any], bytes | None]
+Size = tuple[int, int, int]  # height, width, frames
 
 JPEG_QUALITY = 85
 CACHED_BYTES = 16 * 2**20  # decoded frames, once for the model and once for the people who look at the video
@@ -53,13 +54,14 @@ SIGNATURES = (
     (0, b"\x1aE\xdf\xa3"),  # Matroska, WebM
     (0, b"\x00\x00\x01"),  # MPEG
     (0, b"\x00\x00\x00\x01"),  # H.264, HEVC
-    (0, b"\x47"),  # MPEG transport stream
     (0, b"OggS"),
     (0, b"FLV\x01"),
     (0, b"0&\xb2u"),  # ASF, WMV
     (0, b"YUV4MPEG2"),
     (0, b"DKIF"),  # IVF
 )
+
+TS_PACKET = 188  # bytes; each packet of an MPEG transport stream begins with 0x47
 
 _processes = multiprocessing.get_context("forkserver")
 _processes.set_forkserver_preload(["masklet.studio.decoder"])
@@ -73,9 +75,10 @@ def start_fork_server() -> None:
 class DecoderProcess:
     """A file's frames, from a process that may fail. After a failure the next call starts a new one."""
 
-    def __init__(self, path: Path, limits: Limits) -> None:
+    def __init__(self, path: Path, limits: Limits, expected: Size | None = None) -> None:
         self.path = path
         self._limits = limits
+        self._expected = expected
         self._lock = Lock()
         self._process: ForkServerProcess | None = None
         self._pipe: Connection | None = None
@@ -131,7 +134,7 @@ class DecoderProcess:
             self._pipe, child_pipe = _processes.Pipe()
             self._process = _processes.Process(
                 target=_serve,
-                args=(child_pipe, str(self.path), limits.decode_bytes, limits.pixels, limits.frames),
+                args=(child_pipe, str(self.path), limits, self._expected),
                 daemon=True,
             )
             self._process.start()
@@ -194,8 +197,9 @@ class RemoteFrames(Frames):
 class OpenFile:
     """One open file, in the decoder's process. The model and people each have their own reader and cache."""
 
-    def __init__(self, path: str, pixels: int, frames: int) -> None:
+    def __init__(self, path: str, limits: Limits, expected: Size | None) -> None:
         place = Path(path)
+        pixels, frames = limits.pixels, limits.frames
         for file in [find_pictures(place)[0]] if place.is_dir() else [place]:
             _check_signature(file)
             _check_picture_size(file, pixels)
@@ -206,6 +210,8 @@ class OpenFile:
             raise MediaError(f"{place.name} has {count} frames; up to {frames} can be taken. Cut it first.")
         if height * width > pixels:
             raise _too_many_pixels(place.name, width, height, pixels)
+        if expected not in (None, (height, width, count)):
+            raise MediaError(_replaced(place.name, expected, (height, width, count)))
         self.model[0]  # a file that cannot be decoded at all fails here
 
     @cached_property
@@ -242,19 +248,20 @@ class OpenFile:
         return {}, buffer.getvalue()
 
 
-def _serve(pipe: Connection, path: str, memory: int, pixels: int, frames: int) -> None:
+def _serve(pipe: Connection, path: str, limits: Limits, expected: Size | None) -> None:
     """Answer requests until the pipe is closed. Runs in the decoder's process."""
-    _limit_resources(memory)
+    _limit_resources(limits.decode_bytes)
     file: OpenFile | None = None
     try:
         while True:
             request = json.loads(pipe.recv_bytes())
             try:
-                file = file or OpenFile(path, pixels, frames)
+                file = file or OpenFile(path, limits, expected)
                 method: Callable[..., Response] = getattr(file, request.pop("method"))
                 head, body = method(**request)
             except MaskletError as error:
-                head, body = {"error": str(error), "missing": isinstance(error, IndexError)}, None
+                message = str(error).replace(f"{Path(path).parent}/", "")
+                head, body = {"error": message, "missing": isinstance(error, IndexError)}, None
             except MemoryError:
                 head, body = {"error": f"{Path(path).name} needs too much memory to be read."}, None
             pipe.send_bytes(json.dumps({**head, "body": body is not None}).encode())
@@ -274,10 +281,21 @@ def _limit_resources(memory: int) -> None:
         resource.setrlimit(resource.RLIMIT_AS, (used + memory, used + memory))
 
 
+def _replaced(name: str, expected: Size | None, size: Size) -> str:
+    assert expected is not None
+    was, now = (f"{width} x {height} with {frames} frames" for height, width, frames in (expected, size))
+    return (
+        f"{name} was replaced: it was {was}, and is {now} now. Put the old file back, or delete the video "
+        "here and open the new one."
+    )
+
+
 def _check_signature(file: Path) -> None:
     with file.open("rb") as opened:
-        start = opened.read(16)
-    if not any(start[offset:].startswith(signature) for offset, signature in SIGNATURES):
+        start = opened.read(2 * TS_PACKET)
+    known = any(start[offset:].startswith(signature) for offset, signature in SIGNATURES)
+    transport_stream = start[:1] == start[TS_PACKET : TS_PACKET + 1] == b"\x47"
+    if not known and not transport_stream:
         raise MediaError(f"{file.name} is not a video or picture of a kind that the studio takes.")
 
 

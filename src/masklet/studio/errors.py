@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import errno
 import logging
+import re
+import sqlite3
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
+from sqlalchemy.exc import DBAPIError, NoResultFound, SQLAlchemyError
+from sqlalchemy.orm.exc import ObjectDeletedError, StaleDataError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from masklet.errors import MaskletError, MediaError, PromptError
 from masklet.media import NoSuchFrame
 
 log = logging.getLogger(__name__)
+
+FOREIGN_KEY_VIOLATION = "23503"  # PostgreSQL's code
+# A path from the root, its last part apart; not what follows a host's name or another part.
+ABSOLUTE_PATH = re.compile(r"(?<![\w:/.~])/(?:[^\s/'\":]+/)+([^\s/'\":]*)")
 
 
 class ApiError(MaskletError):
@@ -29,6 +39,10 @@ class ApiError(MaskletError):
         self.retry = retry
 
 
+DISK_FULL = ApiError(507, "limit", "the server's disk is full. Make room there, then try again.")
+DELETED = ApiError(404, "missing", "it was deleted meanwhile.")
+
+
 def not_found(message: str) -> ApiError:
     return ApiError(404, "missing", message)
 
@@ -37,8 +51,8 @@ def limit_exceeded(message: str) -> ApiError:
     return ApiError(413, "limit", message)
 
 
-def as_api_error(error: MaskletError) -> ApiError:
-    """The response that tells a person of an error."""
+def as_api_error(error: BaseException) -> ApiError | None:
+    """The response that tells a person of an error; None for an error that nobody expected."""
     match error:
         case ApiError():
             return error
@@ -48,15 +62,54 @@ def as_api_error(error: MaskletError) -> ApiError:
             return ApiError(400, "prompt", str(error))
         case MediaError():
             return ApiError(400, "media", str(error))
-    return ApiError(400, "invalid", str(error))
+        case MaskletError():
+            return ApiError(400, "invalid", str(error))
+        case TimeoutError():
+            return ApiError(503, "queue", "the model has too much to do. Try again shortly.", retry=5)
+        case OSError(errno=errno.ENOSPC | errno.EDQUOT):
+            return DISK_FULL
+        case NoResultFound() | StaleDataError() | ObjectDeletedError():
+            return DELETED
+        case DBAPIError(orig=sqlite3.Error() as cause) | (sqlite3.Error() as cause):
+            return _as_sqlite_error(cause)
+        case DBAPIError() if getattr(error.orig, "sqlstate", None) == FOREIGN_KEY_VIOLATION:
+            return DELETED
+    return None
+
+
+def _as_sqlite_error(error: BaseException) -> ApiError | None:
+    name = str(getattr(error, "sqlite_errorname", ""))
+    if name == "SQLITE_CONSTRAINT_FOREIGNKEY":
+        return DELETED
+    if name.startswith(("SQLITE_FULL", "SQLITE_IOERR")):
+        return DISK_FULL
+    if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+        return ApiError(503, "queue", "another program uses the database. Try again shortly.", retry=5)
+    return None
 
 
 def add_error_handlers(app: FastAPI) -> None:
     """Have an application answer every error with a sentence."""
-    app.add_exception_handler(MaskletError, _handle_masklet_error)
+    for kind in (MaskletError, SQLAlchemyError, sqlite3.Error, OSError):
+        app.add_exception_handler(kind, _handle_error)
     app.add_exception_handler(RequestValidationError, _handle_validation_error)
     app.add_exception_handler(HTTPException, _handle_http_exception)
+    app.add_exception_handler(ClientDisconnect, _handle_disconnect)
     app.add_exception_handler(Exception, _handle_exception)
+
+
+def failure_message(error: BaseException, task: str) -> str:
+    """What people read of an error in the background. An error that nobody expected goes to the log."""
+    expected = as_api_error(error)
+    if expected is None:
+        log.error("%s failed", task, exc_info=error)
+        return "The server made a mistake; its log says which."
+    return public_message(expected)
+
+
+def public_message(error: BaseException) -> str:
+    """An error as people read it: a sentence, without the server's paths."""
+    return capitalize_sentence(ABSOLUTE_PATH.sub(r"\1", str(error)))
 
 
 def capitalize_sentence(message: str) -> str:
@@ -65,13 +118,13 @@ def capitalize_sentence(message: str) -> str:
 
 def _response(error: ApiError) -> JSONResponse:
     headers = {} if error.retry is None else {"retry-after": str(error.retry)}
-    body = {"error": error.kind, "message": capitalize_sentence(str(error))}
+    body = {"error": error.kind, "message": public_message(error)}
     return JSONResponse(body, error.status, headers)
 
 
-def _handle_masklet_error(request: Request, error: Exception) -> Response:
-    assert isinstance(error, MaskletError)
-    return _response(as_api_error(error))
+def _handle_error(request: Request, error: Exception) -> Response:
+    expected = as_api_error(error)
+    return _handle_exception(request, error) if expected is None else _response(expected)
 
 
 def _handle_validation_error(request: Request, error: Exception) -> Response:
@@ -83,8 +136,17 @@ def _handle_validation_error(request: Request, error: Exception) -> Response:
 
 def _handle_http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
+    cause = (
+        None if error.__cause__ is None else as_api_error(error.__cause__)
+    )  # FastAPI's, while it read the body
+    if cause is not None:
+        return _response(cause)
     kind = "missing" if error.status_code == 404 else "invalid"
     return _response(ApiError(error.status_code, kind, f"{error.detail}."))
+
+
+def _handle_disconnect(request: Request, error: Exception) -> Response:
+    return Response(status_code=400)  # nobody reads it
 
 
 def _handle_exception(request: Request, error: Exception) -> Response:

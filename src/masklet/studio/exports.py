@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import shutil
 import zipfile
 from collections.abc import Iterator
@@ -17,13 +16,12 @@ import torch
 from sqlalchemy import func, select, update
 
 from masklet import rle
-from masklet.errors import MaskletError
 from masklet.media import writers
 from masklet.media.formats import FORMATS
 from masklet.sessions.saved import SavedSession
 from masklet.studio import schemas
 from masklet.studio.database import Database, new_id
-from masklet.studio.errors import ApiError, capitalize_sentence, not_found
+from masklet.studio.errors import ApiError, failure_message, not_found
 from masklet.studio.hub import Hub
 from masklet.studio.ledger import State, results, standing
 from masklet.studio.live import Live, LiveVideos
@@ -34,8 +32,6 @@ from masklet.studio.storage import Quota
 from masklet.studio.tables import Export, Result, now
 from masklet.studio.views import export_view
 from masklet.types import MaskPrediction, Masks
-
-log = logging.getLogger(__name__)
 
 SCRIPT = "script"
 PROGRESS_FRAMES = 16  # between two progress messages
@@ -133,11 +129,10 @@ class Exports:
             with self._live.using(job.video) as live:
                 file = self._write(live, job)
             self._save(job, state="finished", file=file)
-        except MaskletError as error:
-            self._save(job, state="failed", message=capitalize_sentence(str(error)))
-        except Exception:
-            log.exception("an export failed")
-            self._save(job, state="failed", message="the server made a mistake; its log says which.")
+        except Exception as error:
+            message = failure_message(error, "an export")
+            shutil.rmtree(self._folder / job.id, ignore_errors=True)
+            self._save(job, state="failed", message=message)
 
     def _write(self, live: Live, job: ExportJob) -> str:
         folder = self._folder / job.id

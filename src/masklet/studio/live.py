@@ -107,7 +107,7 @@ class LiveVideos:
             policy = session.get_one(Project, video.project).policy
             path, size = self._paths.resolve(video.place), (video.height, video.width)
         self._make_room()
-        decoder = DecoderProcess(path, self._limits)
+        decoder = DecoderProcess(path, self._limits, (video.height, video.width, video.frames))
         reader = RemoteReader(decoder, video.name, size, video.fps, video.frames)
         budget = self._limits.features // self._limits.live
         self._live[id] = Live(id, RemoteFrames(reader), decoder, FeatureCache(budget), ledger, policy)

@@ -9,11 +9,10 @@ from threading import Lock
 
 from sqlalchemy import update
 
-from masklet.errors import MaskletError
 from masklet.studio import schemas
 from masklet.studio.database import Database
 from masklet.studio.engine import Engine
-from masklet.studio.errors import ApiError
+from masklet.studio.errors import ApiError, failure_message
 from masklet.studio.hub import Hub
 from masklet.studio.live import LiveVideos
 from masklet.studio.propagation_plan import Course
@@ -130,11 +129,8 @@ class Followings:
         except GeneratorExit:
             following.state = "stopped"
             raise
-        except MaskletError as error:
-            following.state, following.message = "failed", str(error)
-        except BaseException:
-            following.state, following.message = "failed", "the server made a mistake; its log says which."
-            raise
+        except Exception as error:
+            following.state, following.message = "failed", failure_message(error, "a propagation")
         finally:
             self._running.pop(following.video, None)
             self._tell(following)

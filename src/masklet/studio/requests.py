@@ -23,33 +23,36 @@ StopFrame = Annotated[int, Field(ge=-1, le=MAX_FRAME)]
 ObjectId = Annotated[int, Field(ge=1, le=1_000_000)]
 
 
+Name = Annotated[str, Field(max_length=1000)]  # more is refused before it is looked at
+
+
 class RequestBody(BaseModel):
     model_config = ConfigDict(use_attribute_docstrings=True)
 
 
 class Rename(RequestBody):
-    name: str
+    name: Name
 
 
 class NewProject(RequestBody):
-    name: str
-    policy: str | None = None
+    name: Name
+    policy: Name | None = None
     """One of those that `GET /api/about` lists; by default the first of them."""
 
 
 class ProjectChange(RequestBody):
-    name: str | None = None
-    policy: str | None = None
+    name: Name | None = None
+    policy: Name | None = None
 
 
 class FolderVideo(RequestBody):
-    path: str
+    path: Annotated[str, Field(max_length=10_000)]
     """As `GET /api/folder` lists it."""
 
 
 class NewObject(RequestBody):
-    name: str | None = None
-    color: str | None = None
+    name: Name | None = None
+    color: Name | None = None
     """#rrggbb"""
 
     def fields(self) -> dict[str, object]:
@@ -139,7 +142,7 @@ class Review(RequestBody):
 
 
 class NewExport(RequestBody):
-    format: str
+    format: Name
     """One of those that `GET /api/about` lists."""
     objects: list[ObjectId] | None = None
     """By default all."""

@@ -26,7 +26,7 @@ def clean_name(name: str, length: int = 100) -> str:
     >>> clean_name("  a\\n dog ")
     'a dog'
     """
-    name = name[: 4 * length + 1000]  # the rest cannot matter, and would take time
+    name = name[: 10 * length]  # a header or file name may be longer
     visible = "".join(" " if unicodedata.category(letter)[0] == "C" else letter for letter in name)
     cleaned = " ".join(visible.split())[:length].rstrip()
     if not cleaned:

@@ -15,7 +15,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from masklet.studio.database import Database
-from masklet.studio.errors import capitalize_sentence
+from masklet.studio.errors import ApiError, capitalize_sentence, limit_exceeded
 from masklet.studio.schemas import clean_name
 from masklet.studio.settings import Settings, is_loopback
 from masklet.studio.tables import Person
@@ -59,7 +59,8 @@ class SecurityMiddleware:
 
     def _check(self, scope: Scope) -> tuple[int, str, str] | None:
         headers = Headers(scope=scope)
-        if not self._is_known_host(headers.get("host", "")):
+        host = _parse_host(headers.get("host", ""))
+        if host is None or not self._is_known_host(host):
             return (
                 403,
                 "origin",
@@ -75,16 +76,18 @@ class SecurityMiddleware:
         if changes and not _same_origin(headers):
             return 403, "origin", "another site's page may not do that."
         size = headers.get("content-length", "0")
-        if not size.isdigit() or int(size) > self._max_bytes(scope):
-            return 413, "limit", f"too large: up to {self._max_bytes(scope) >> 20} MiB can be sent here."
+        if not (size.isascii() and size.isdigit() and len(size) < 20) or int(size) > self._max_bytes(scope):
+            return 413, "limit", str(self._too_large(scope))
         return None
+
+    def _too_large(self, scope: Scope) -> ApiError:
+        return limit_exceeded(f"too large: up to {self._max_bytes(scope) >> 20} MiB can be sent here.")
 
     def _is_known_host(self, host: str) -> bool:
         """Another site may point its own name at this machine (DNS rebinding); such names are refused."""
         if self._settings.token is not None:
             return True
-        name = urlsplit(f"//{host}").hostname or ""
-        return is_loopback(name) or name in (self._settings.host, *self._settings.hosts)
+        return is_loopback(host) or host in (self._settings.host, *self._settings.hosts)
 
     def _has_token(self, scope: Scope, headers: Headers) -> bool:
         if self._settings.token is None:
@@ -121,7 +124,9 @@ class SecurityMiddleware:
             nonlocal received
             message = await receive()
             received += len(message.get("body", b""))
-            return {"type": "http.disconnect"} if received > limit else message
+            if received > limit:
+                raise self._too_large(scope)
+            return message
 
         return receive_limited if scope["type"] == "http" else receive
 
@@ -138,7 +143,20 @@ def _same_origin(headers: Headers) -> bool:
     origin = headers.get("origin")
     if origin is None:
         return headers.get("sec-fetch-site", "none") in ("same-origin", "none")
-    return urlsplit(origin).netloc == headers.get("host")
+    try:
+        return urlsplit(origin).netloc == headers.get("host")
+    except ValueError:  # as http://[
+        return False
+
+
+def _parse_host(host: str) -> str | None:
+    """The name in a Host header, without its port; None where it is malformed."""
+    try:
+        parts = urlsplit(f"//{host}")
+        parts.port  # noqa: B018  raises where it is no number
+    except ValueError:
+        return None
+    return parts.hostname or ""
 
 
 def _with_headers(send: Send) -> Callable[[Message], Awaitable[None]]:

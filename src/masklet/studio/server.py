@@ -12,6 +12,7 @@ import uvicorn
 from masklet.errors import MaskletError
 from masklet.model import Sam2
 from masklet.studio.app import make_app
+from masklet.studio.connections import bounded_protocol
 from masklet.studio.settings import Settings, is_loopback
 from masklet.studio.studio import Studio
 
@@ -55,4 +56,5 @@ def serve(settings: Settings, model: Sam2, model_name: str, *, browser: bool) ->
         proxy_headers=False,
         server_header=False,
         timeout_graceful_shutdown=5,
+        http=bounded_protocol(),  # type: ignore[arg-type]  # uvicorn calls it; it need not be a class
     )

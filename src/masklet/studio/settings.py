@@ -1,4 +1,4 @@
-"""What a studio is started with, and the limits that keep it up whatever people do."""
+"""What a studio is started with, and the limits that keep it running whatever people do."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Limits:
     videos : in all projects together
     queue : prompts and pictures that wait for the model
     live : videos whose decoder and features are in memory; the one not used for longest goes first
-    idle : seconds after which a video that nobody uses is let go of
+    idle : seconds after which a video that nobody uses is closed
     features : bytes of encoded frames, of all live videos together
     decode_seconds, decode_bytes : for one answer of a decoder, and above what it starts with
     """
@@ -82,6 +82,15 @@ class Settings:
     @property
     def exports(self) -> Path:
         return self.data / "exports"
+
+    @property
+    def spool(self) -> Path:
+        """Files that are on their way in. Emptied at the start."""
+        return self.data / "spool"
+
+    @property
+    def backups(self) -> Path:
+        return self.data / "backups"
 
 
 def is_loopback(host: str) -> bool:

@@ -1,24 +1,22 @@
-"""Files of the studio: which may be opened, how uploads come in, and how much is kept in all."""
+"""Files of the studio: which may be opened, how much is kept in all, and that one server uses them."""
 
 from __future__ import annotations
 
+import fcntl
+import logging
 import os
 import shutil
 import time
-from collections.abc import Callable
 from pathlib import Path
-from threading import BoundedSemaphore
-from typing import BinaryIO, TypeVar
 
-from sqlalchemy import func, select
-
+from masklet.errors import MaskletError
 from masklet.media import is_picture
-from masklet.studio.database import Database, new_id
-from masklet.studio.decoder import DecoderProcess
+from masklet.studio.database import Database
 from masklet.studio.errors import ApiError, limit_exceeded, not_found
-from masklet.studio.schemas import FolderEntry, clean_name
-from masklet.studio.settings import GIB, Limits, Settings
-from masklet.studio.tables import Project, Video
+from masklet.studio.schemas import FolderEntry
+from masklet.studio.settings import GIB, Settings
+
+log = logging.getLogger(__name__)
 
 VIDEO_SUFFIXES = frozenset(
     f".{name}"
@@ -26,8 +24,7 @@ VIDEO_SUFFIXES = frozenset(
         "3gp asf avi flv gif h264 hevc ivf m2ts m4v mkv mov mp4 mpeg mpg mts ogv ts webm wmv y4m".split()  # noqa: SIM905
     )
 )
-Value = TypeVar("Value")
-
+LOCK_FILE = "studio.lock"
 QUOTA_SECONDS = 5.0  # after which the data folder is measured anew
 
 
@@ -105,9 +102,8 @@ class Quota:
 
     def _measure(self) -> str | None:
         limit, spare = self._settings.limits.data_bytes, self._settings.limits.spare_bytes
-        folders = (self._settings.uploads, self._settings.exports)
-        used = sum(path.stat().st_size for folder in folders for path in folder.rglob("*") if path.is_file())
-        used += self._database.size()
+        folders = (self._settings.uploads, self._settings.spool, self._settings.exports)
+        used = sum(_size(path) for folder in folders for path in folder.rglob("*")) + self._database.size()
         if used >= limit:
             return (
                 f"the studio keeps {used / GIB:.1f} GiB, and may keep up to {limit / GIB:.1f} GiB. "
@@ -118,70 +114,29 @@ class Quota:
         return None
 
 
-class Uploads:
-    """Adds videos, from the network or from the folder. Each file is tried in a process of its own."""
+class DataFolderLock:
+    """Says that a server uses a data folder, until it is closed or its process ends."""
 
-    def __init__(self, database: Database, paths: MediaPaths, quota: Quota, limits: Limits) -> None:
-        self._database = database
-        self._quota = quota
-        self._paths = paths
-        self._limits = limits
-        self._slots = BoundedSemaphore(limits.uploads)
-
-    def add_upload(self, project: str, name: str, file: BinaryIO) -> str:
-        """Keep a file that was sent, if it can be read. Returns the video's id."""
-        suffix = Path(name).suffix.lower()
-        if not (suffix in VIDEO_SUFFIXES or is_picture(Path(f"a{suffix}"))):
-            raise ApiError(400, "media", f"{clean_name(name)} is not named like a video or picture.")
-        if not self._slots.acquire(blocking=False):
-            raise ApiError(
-                429, "queue", f"{self._limits.uploads} files are being read. Try again shortly.", retry=5
-            )
-        id = new_id()
-        path = self._paths.uploads / f"{id}{suffix}"
+    def __init__(self, folder: Path) -> None:
+        self._file = (folder / LOCK_FILE).open("a+")
         try:
-            self._check_room(project)
-            with path.open("wb") as copy:
-                shutil.copyfileobj(file, copy, 2**20)
-            return self._add(project, id, name, f"upload:{path.name}")
-        except BaseException:
-            path.unlink(missing_ok=True)
-            raise
-        finally:
-            self._slots.release()
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._file.seek(0)
+            process = self._file.read(20).strip() or "unknown"
+            self._file.close()
+            raise MaskletError(
+                f"another studio (process {process}) uses the data folder {folder}. "
+                "Stop it, or choose another folder with --data."
+            ) from None
+        except OSError as error:  # a network file system without locks
+            log.warning("the data folder cannot be locked: %s. Start no second server on it.", error)
+        self._file.truncate(0)
+        self._file.write(str(os.getpid()))
+        self._file.flush()
 
-    def add_from_folder(self, project: str, path: str) -> str:
-        """Open a file or folder of pictures that lies in the folder. Returns the video's id."""
-        real = self._paths.resolve_in_folder(path)
-        self._check_room(project)
-        return self._add(project, new_id(), real.name, f"folder:{path}")
-
-    def _add(self, project: str, id: str, name: str, location: str) -> str:
-        path = self._paths.resolve(location)
-        info = read_once(path, self._limits, DecoderProcess.describe)
-        kind = "pictures" if path.is_dir() else "picture" if is_picture(path) else "video"
-        size = {key: info[key] for key in ("width", "height", "frames", "fps")}
-        with self._database.begin() as session:
-            session.add(Video(id=id, project=project, name=_short(name), place=location, kind=kind, **size))
-        return id
-
-    def _check_room(self, project: str) -> None:
-        with self._database.begin() as session:
-            if session.get(Project, project) is None:
-                raise not_found(f"there is no project {project}.")
-            videos = session.scalar(select(func.count()).select_from(Video)) or 0
-        if videos >= self._limits.videos:
-            raise limit_exceeded(f"there may be up to {self._limits.videos} videos. Delete one first.")
-        self._quota.check()
-
-
-def read_once(path: Path, limits: Limits, read: Callable[[DecoderProcess], Value]) -> Value:
-    """One answer of a decoder that is started for it alone."""
-    decoder = DecoderProcess(path, limits)
-    try:
-        return read(decoder)
-    finally:
-        decoder.close()
+    def close(self) -> None:
+        self._file.close()
 
 
 def _exists(path: Path) -> bool:
@@ -200,8 +155,9 @@ def _kind(path: Path) -> str | None:
     return "video" if path.suffix.lower() in VIDEO_SUFFIXES and path.is_file() else None
 
 
-def _short(name: str) -> str:
-    """A file's name as people see it, with its suffix."""
-    last = name.replace("\\", "/").rpartition("/")[2]
-    stem, suffix = Path(last).stem[:200], Path(last).suffix[:10]
-    return clean_name(stem + suffix, 220)
+def _size(path: Path) -> int:
+    """The bytes of a file; 0 where it is a folder, or was removed meanwhile."""
+    try:
+        return path.stat().st_size if path.is_file() else 0
+    except OSError:
+        return 0

@@ -1,9 +1,10 @@
-"""Everything that a running studio has, put together; and what it does by itself."""
+"""Everything that a running studio has, put together."""
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import suppress
+
+from sqlalchemy import delete, select
 
 from masklet.byte_cache import ByteCache
 from masklet.files import make_folder
@@ -11,7 +12,7 @@ from masklet.model import Sam2
 from masklet.studio import schemas
 from masklet.studio.database import Database
 from masklet.studio.engine import Engine
-from masklet.studio.errors import not_found
+from masklet.studio.errors import ApiError, not_found
 from masklet.studio.exports import Exports
 from masklet.studio.hub import Hub
 from masklet.studio.live import LiveVideos
@@ -20,12 +21,11 @@ from masklet.studio.propagation import Followings
 from masklet.studio.propagation_plan import Course
 from masklet.studio.security import People, Requester
 from masklet.studio.settings import Settings
-from masklet.studio.storage import MediaPaths, Quota, Uploads
+from masklet.studio.storage import DataFolderLock, MediaPaths, Quota
 from masklet.studio.tables import Project, Video
+from masklet.studio.uploads import Uploads
 from masklet.studio.views import video_view
 from masklet.studio.worker import Worker
-
-TIDY_EVERY = 60  # seconds
 
 
 class Studio:
@@ -34,11 +34,17 @@ class Studio:
     def __init__(self, settings: Settings, model: Sam2, model_name: str) -> None:
         make_folder(settings.uploads)
         make_folder(settings.exports)
+        make_folder(settings.spool)
         self.settings = settings
         self.limits = limits = settings.limits
         self.model_name = model_name
         self.model = model
-        self.database = Database(settings.database_url)
+        self._lock = DataFolderLock(settings.data)
+        try:
+            self.database = Database(settings.database_url, settings.backups)
+        except BaseException:
+            self._lock.close()
+            raise
         self.quota = Quota(self.database, settings)
         self.paths = MediaPaths(settings.folder, settings.uploads)
         self.people = People(self.database)
@@ -56,7 +62,7 @@ class Studio:
             limits.propagations,
         )
         self.jpegs: ByteCache[tuple[str, int, int, int], bytes] = ByteCache(limits.jpegs, size=len)
-        self.uploads = Uploads(self.database, self.paths, self.quota, limits)
+        self.uploads = Uploads(self.database, self.paths, self.quota, settings)
         self.exports = Exports(self.database, self.live, self.hub, self.quota, settings.exports, limits)
 
     def video(self, id: str) -> schemas.Video:
@@ -91,38 +97,42 @@ class Studio:
     def delete_video(self, id: str) -> None:
         self.followings.stop(id)
         with self.database.begin() as session:
-            video = session.get(Video, id)
-            if video is None:
-                raise not_found(f"there is no video {id}.")
-            place = video.place
-            session.delete(video)
-        self.live.drop(id)
-        self.hub.publish(id, schemas.GoneEvent())
-        if place.startswith("upload:"):
-            with suppress(OSError):
-                (self.settings.uploads / place.removeprefix("upload:")).unlink()
+            place = session.scalar(delete(Video).where(Video.id == id).returning(Video.place))
+        if place is None:
+            raise not_found(f"there is no video {id}.")
+        self._remove(id, place)
 
     def delete_project(self, id: str) -> None:
         for video in self.videos_of(id):
-            self.delete_video(video)
+            with suppress(ApiError):  # somebody else deletes it just now
+                self.delete_video(video)
         with self.database.begin() as session:
-            session.delete(session.get_one(Project, id))
+            # Videos that were added meanwhile go too.
+            late = session.execute(delete(Video).where(Video.project == id).returning(Video.id, Video.place))
+            videos = [(video, place) for video, place in late]
+            gone = session.scalar(delete(Project).where(Project.id == id).returning(Project.id))
+        for video, place in videos:
+            self._remove(video, place)
+        if gone is None:
+            raise not_found(f"there is no project {id}.")
 
     def videos_of(self, project: str) -> list[str]:
         with self.database.begin() as session:
             if session.get(Project, project) is None:
                 raise not_found(f"there is no project {project}.")
-            return [video.id for video in session.query(Video).filter_by(project=project)]
+            return list(session.scalars(select(Video.id).where(Video.project == project)))
 
-    async def tidy(self) -> None:
-        """Let go of what is idle or old, for ever."""
-        while True:
-            self.live.rest()
-            await asyncio.to_thread(self.exports.remove_old)
-            await asyncio.sleep(TIDY_EVERY)
+    def _remove(self, video: str, place: str) -> None:
+        """Close a video that was deleted, and remove its upload."""
+        self.live.drop(video)
+        self.hub.publish(video, schemas.GoneEvent())
+        if place.startswith("upload:"):
+            with suppress(OSError):
+                (self.settings.uploads / place.removeprefix("upload:")).unlink()
 
     def close(self) -> None:
         self.exports.close()
         self.worker.close()
         self.live.close()
         self.database.close()
+        self._lock.close()

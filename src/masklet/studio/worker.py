@@ -14,8 +14,7 @@ from enum import IntEnum
 from threading import Condition, Thread
 from typing import Generic, TypeVar
 
-from masklet.errors import MaskletError
-from masklet.studio.errors import ApiError
+from masklet.studio.errors import ApiError, as_api_error
 from masklet.studio.settings import Limits
 
 Value = TypeVar("Value")
@@ -55,7 +54,7 @@ class Job:
         except StopIteration:
             pass
         except BaseException as error:
-            if not isinstance(error, MaskletError):
+            if as_api_error(error) is None:
                 log.exception("the model's thread failed at a job")
             self.done.set_exception(error)
             return False
@@ -110,7 +109,7 @@ class Worker:
                 result.set_result(function())
             except BaseException as error:
                 result.set_exception(error)
-                if not isinstance(error, MaskletError):
+                if as_api_error(error) is None:
                     log.exception("the model's thread failed")
             yield from ()
 

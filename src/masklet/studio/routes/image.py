@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 import time
 from pathlib import Path
-from typing import Annotated
 
-from fastapi import APIRouter, Form, UploadFile
+from fastapi import APIRouter, Request
+from fastapi.concurrency import run_in_threadpool
 from pydantic import TypeAdapter, ValidationError
 
 from masklet.media import Image, is_picture
 from masklet.studio import schemas
+from masklet.studio.database import new_id
 from masklet.studio.errors import ApiError, limit_exceeded
 from masklet.studio.requests import PromptBody
-from masklet.studio.routes.dependencies import ANSWER_SECONDS, RequesterDep, SentFile, StudioDep
-from masklet.studio.storage import read_once
+from masklet.studio.routes.dependencies import ANSWER_SECONDS, RequesterDep, StudioDep
+from masklet.studio.security import Requester
 from masklet.studio.studio import Studio
+from masklet.studio.uploads import Form, file_form, read_once, receive_form
 from masklet.studio.worker import Priority
 from masklet.types import ImageCandidates
 
@@ -27,21 +27,25 @@ MAX_PROMPTS = 32
 _PROMPTS: TypeAdapter[list[PromptBody]] = TypeAdapter(list[PromptBody])
 
 
-@router.post("/image")
-def segment(
-    studio: StudioDep, requester: RequesterDep, image: SentFile, prompts: Annotated[str, Form()]
-) -> schemas.ImageMasks:
+@router.post("/image", openapi_extra=file_form(image="file", prompts="text"))
+async def segment(request: Request, studio: StudioDep, requester: RequesterDep) -> schemas.ImageMasks:
     """Masks for one prompt or several on a picture. Nothing is kept.
 
     A multipart form: `image`, a picture, and `prompts`, JSON: one prompt or a list of them, each with
     `positive`, `negative`, `box` and `mask`, which may be left out.
     """
+    await run_in_threadpool(studio.quota.check)
+    async with receive_form(request, "image", studio.settings.spool, studio.quota) as form:
+        return await run_in_threadpool(_segment, studio, requester, form)
+
+
+def _segment(studio: Studio, requester: Requester, form: Form) -> schemas.ImageMasks:
     start = time.perf_counter()
-    bodies = _parse_prompts(prompts)
-    picture = _read_upload(studio, image)
+    bodies = _parse_prompts(form.fields.get("prompts"))
+    picture = _decode(studio, _as_picture(form))
     size = picture.shape[0], picture.shape[1]
-    parsed = [body.to_prompt(size, studio.limits.points) for body in bodies]
-    job = studio.worker.call(requester.id, Priority.prompt, lambda: studio.engine.picture(picture, parsed))
+    prompts = [body.to_prompt(size, studio.limits.points) for body in bodies]
+    job = studio.worker.call(requester.id, Priority.prompt, lambda: studio.engine.picture(picture, prompts))
     results = job.result(ANSWER_SECONDS)
     return schemas.ImageMasks(
         size=size,
@@ -53,28 +57,35 @@ def segment(
 
 def decode_picture(studio: Studio, content: bytes, suffix: str) -> Image:
     """The pixels of a picture's bytes; a process of its own decodes them."""
-    if len(content) > studio.limits.picture_bytes:
-        raise limit_exceeded(f"a picture may have {studio.limits.picture_bytes >> 20} MiB.")
-    handle, name = tempfile.mkstemp(suffix=suffix, dir=studio.settings.data)
+    file = studio.settings.spool / f"{new_id()}{suffix}"
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        return read_once(Path(name), studio.limits, lambda decoder: decoder.read(0))
+        file.write_bytes(content)
+        return _decode(studio, file)
     finally:
-        Path(name).unlink()
+        file.unlink(missing_ok=True)
 
 
-def _read_upload(studio: Studio, image: UploadFile) -> Image:
-    suffix = Path(image.filename or "").suffix.lower() or ".png"
-    if not is_picture(Path(f"a{suffix}")):
-        raise ApiError(400, "media", f"image must be a picture. Got a file named {suffix[:10]}.")
-    content = image.file.read(studio.limits.picture_bytes + 1)
-    return decode_picture(studio, content, suffix)
+def _decode(studio: Studio, file: Path) -> Image:
+    if file.stat().st_size > studio.limits.picture_bytes:
+        raise limit_exceeded(f"a picture may have {studio.limits.picture_bytes >> 20} MiB.")
+    return read_once(file, studio.limits, lambda decoder: decoder.read(0))
 
 
-def _parse_prompts(text: str) -> list[PromptBody]:
+def _as_picture(form: Form) -> Path:
+    """The file that was sent, under a picture's name."""
+    file = form.file
+    if not file.suffix:
+        form.path = file.rename(file.with_suffix(".png"))
+    elif not is_picture(file):
+        raise ApiError(400, "media", f"image must be a picture. Got a file named {file.suffix}.")
+    return form.file
+
+
+def _parse_prompts(text: bytes | None) -> list[PromptBody]:
+    if text is None:
+        raise ApiError(422, "invalid", "prompts: the form needs them, as JSON.")
     try:
-        is_list = text.lstrip().startswith("[")
+        is_list = text.lstrip().startswith(b"[")
         prompts = _PROMPTS.validate_json(text) if is_list else [PromptBody.model_validate_json(text)]
     except ValidationError as error:
         raise ApiError(422, "invalid", f"prompts must be JSON: {error.errors()[0]['msg']}.") from None

@@ -26,8 +26,8 @@ from masklet.media import Image, brush_region
 from masklet.studio.errors import ApiError
 from masklet.studio.routes.dependencies import ANSWER_SECONDS, RequesterDep, StudioDep
 from masklet.studio.routes.image import decode_picture
-from masklet.studio.storage import read_once
 from masklet.studio.studio import Studio
+from masklet.studio.uploads import read_once
 from masklet.studio.worker import Priority
 from masklet.types import Prompt
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
+from fastapi.concurrency import run_in_threadpool
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -11,9 +12,10 @@ from masklet.studio.database import new_id
 from masklet.studio.errors import ApiError
 from masklet.studio.requests import FolderVideo, NewProject, ProjectChange
 from masklet.studio.resumption import RESUMABLE
-from masklet.studio.routes.dependencies import SentFile, StudioDep
+from masklet.studio.routes.dependencies import StudioDep
 from masklet.studio.schemas import clean_name
 from masklet.studio.tables import Project, Step, Video
+from masklet.studio.uploads import file_form, receive_form
 from masklet.studio.views import find_project, project_view
 
 router = APIRouter(prefix="/projects", tags=["projects"])
@@ -70,10 +72,16 @@ def delete_project(studio: StudioDep, project: str) -> None:
     studio.delete_project(project)
 
 
-@router.post("/{project}/uploads", status_code=201)
-def upload(studio: StudioDep, project: str, file: SentFile) -> schemas.Video:
-    """Send a video or picture, as the field `file` of a multipart form."""
-    return studio.video(studio.uploads.add_upload(project, file.filename or "", file.file))
+@router.post("/{project}/uploads", status_code=201, openapi_extra=file_form(file="file"))
+async def upload(request: Request, studio: StudioDep, project: str) -> schemas.Video:
+    """Send a video or picture, as the field `file` of a multipart form.
+
+    Where it must be refused, because there is no such project or no room, that is said before it is read.
+    """
+    await run_in_threadpool(studio.uploads.check_room, project)
+    async with receive_form(request, "file", studio.settings.spool, studio.quota) as form:
+        id = await run_in_threadpool(studio.uploads.add_upload, project, form.file_name, form.file)
+    return await run_in_threadpool(studio.video, id)
 
 
 @router.post("/{project}/videos", status_code=201)
