@@ -73,10 +73,17 @@ def start_fork_server() -> None:
 
 
 class DecoderProcess:
-    """A file's frames, from a process that may fail. After a failure the next call starts a new one."""
+    """A file's frames, from a process that may fail. After a failure the next call starts a new one.
 
-    def __init__(self, path: Path, limits: Limits, expected: Size | None = None) -> None:
-        self.path = path
+    name : what people call the file; errors say it
+    expected : the size that the file must have
+    """
+
+    def __init__(
+        self, path: Path, limits: Limits, *, name: str | None = None, expected: Size | None = None
+    ) -> None:
+        self._path = path
+        self._name = name or path.name
         self._limits = limits
         self._expected = expected
         self._lock = Lock()
@@ -121,7 +128,7 @@ class DecoderProcess:
                 slow = f"more than {self._limits.decode_seconds:g} seconds"
                 large = f"more than {self._limits.decode_bytes >> 20} MiB of memory, or the file is damaged"
                 reason = slow if isinstance(error, TimeoutError) else large
-                raise ApiError(400, "decoder", f"reading {self.path.name} took {reason}.") from None
+                raise ApiError(400, "decoder", f"reading {self._name} took {reason}.") from None
         if head.get("missing"):
             raise not_found(head["error"])
         if "error" in head:
@@ -134,7 +141,7 @@ class DecoderProcess:
             self._pipe, child_pipe = _processes.Pipe()
             self._process = _processes.Process(
                 target=_serve,
-                args=(child_pipe, str(self.path), limits, self._expected),
+                args=(child_pipe, str(self._path), self._name, limits, self._expected),
                 daemon=True,
             )
             self._process.start()
@@ -166,7 +173,10 @@ class RemoteReader:
 
     @property
     def pixel_aspect(self) -> Fraction:
-        return Fraction(self._decoder.describe()["pixel_aspect"])
+        try:
+            return Fraction(self._decoder.describe()["pixel_aspect"])
+        except MaskletError:  # reading a frame says what is wrong with the file
+            return Fraction(1)
 
     def count(self) -> int:
         return self._count
@@ -248,7 +258,7 @@ class OpenFile:
         return {}, buffer.getvalue()
 
 
-def _serve(pipe: Connection, path: str, limits: Limits, expected: Size | None) -> None:
+def _serve(pipe: Connection, path: str, name: str, limits: Limits, expected: Size | None) -> None:
     """Answer requests until the pipe is closed. Runs in the decoder's process."""
     _limit_resources(limits.decode_bytes)
     file: OpenFile | None = None
@@ -260,10 +270,10 @@ def _serve(pipe: Connection, path: str, limits: Limits, expected: Size | None) -
                 method: Callable[..., Response] = getattr(file, request.pop("method"))
                 head, body = method(**request)
             except MaskletError as error:
-                message = str(error).replace(f"{Path(path).parent}/", "")
+                message = str(error).replace(f"{Path(path).parent}/", "").replace(Path(path).name, name)
                 head, body = {"error": message, "missing": isinstance(error, IndexError)}, None
             except MemoryError:
-                head, body = {"error": f"{Path(path).name} needs too much memory to be read."}, None
+                head, body = {"error": f"{name} needs too much memory to be read."}, None
             pipe.send_bytes(json.dumps({**head, "body": body is not None}).encode())
             if body is not None:
                 pipe.send_bytes(body)

@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 
 FOREIGN_KEY_VIOLATION = "23503"  # PostgreSQL's code
 # A path from the root, its last part apart; not what follows a host's name or another part.
+PLAIN_WORD = re.compile(r"[a-z]+[ ,:;]")
 ABSOLUTE_PATH = re.compile(r"(?<![\w:/.~])/(?:[^\s/'\":]+/)+([^\s/'\":]*)")
 
 
@@ -113,7 +114,12 @@ def public_message(error: BaseException) -> str:
 
 
 def capitalize_sentence(message: str) -> str:
-    return message[:1].upper() + message[1:]
+    """A message with a capital at its beginning, unless that is a name.
+
+    >>> capitalize_sentence("there is no frame 9."), capitalize_sentence("dog.mp4 is damaged.")
+    ('There is no frame 9.', 'dog.mp4 is damaged.')
+    """
+    return message[:1].upper() + message[1:] if PLAIN_WORD.match(message) else message
 
 
 def _response(error: ApiError) -> JSONResponse:

@@ -173,10 +173,19 @@ class Ledger:
     def change(self, person: str) -> Iterator[Change]:
         """Change the video; all of it stands afterwards, or nothing."""
         with self.lock:
-            with self._database.begin() as session:
-                change = Change(session, self.video, self.state, person)
-                yield change
+            try:
+                with self._database.begin() as session:
+                    change = Change(session, self.video, self.state, person)
+                    yield change
+            except Exception:
+                self._check_exists()  # its rows vanish under whoever works on a video that is deleted
+                raise
             self.state = change.state
+
+    def _check_exists(self) -> None:
+        with self._database.begin() as session:
+            if session.get(Video, self.video) is None:
+                raise not_found(f"the video {self.video} was deleted meanwhile.")
 
     @contextmanager
     def read(self) -> Iterator[tuple[Session, State]]:

@@ -106,8 +106,9 @@ class LiveVideos:
                 raise not_found(f"there is no video {id}.")
             policy = session.get_one(Project, video.project).policy
             path, size = self._paths.resolve(video.place), (video.height, video.width)
+        expected = (video.height, video.width, video.frames)
         self._make_room()
-        decoder = DecoderProcess(path, self._limits, (video.height, video.width, video.frames))
+        decoder = DecoderProcess(path, self._limits, name=video.name, expected=expected)
         reader = RemoteReader(decoder, video.name, size, video.fps, video.frames)
         budget = self._limits.features // self._limits.live
         self._live[id] = Live(id, RemoteFrames(reader), decoder, FeatureCache(budget), ledger, policy)

@@ -40,6 +40,7 @@ class Form:
     def __init__(self, folder: Path, field: str) -> None:
         self.file_name = ""
         self.path: Path | None = None
+        self.complete = False
         self.fields: dict[str, bytes] = {}
         self._folder = folder
         self._field = field
@@ -64,6 +65,7 @@ class Form:
             "on_headers_finished": self._end_headers,
             "on_part_data": self._add_data,
             "on_part_end": self._end_part,
+            "on_end": self._end,
         }
         return MultipartParser(boundary, callbacks)  # type: ignore[arg-type]
 
@@ -109,6 +111,9 @@ class Form:
             self._file.close()
             self._file = None
 
+    def _end(self) -> None:
+        self.complete = True
+
     def _count(self, size: int) -> None:
         self._other_bytes += size
         if self._other_bytes > MAX_FIELD_BYTES:
@@ -123,18 +128,20 @@ async def receive_form(request: Request, field: str, folder: Path, quota: Quota)
         raise ApiError(422, "invalid", f"{field}: a multipart form with a file is needed.")
     form = Form(folder, field)
     parser = form.parser(options[b"boundary"])
-    pending, received, checked = bytearray(), 0, 0
+    pending, unchecked = bytearray(), 0
     try:
         async for chunk in request.stream():
             pending += chunk
-            received += len(chunk)
-            if received - checked > QUOTA_BYTES:
-                await anyio.to_thread.run_sync(quota.check)
-                checked = received
             if len(pending) >= WRITE_BYTES:
                 await anyio.to_thread.run_sync(parser.write, bytes(pending))
+                unchecked += len(pending)
                 pending.clear()
-        await anyio.to_thread.run_sync(_finish, parser, bytes(pending))
+            if unchecked > QUOTA_BYTES:
+                await anyio.to_thread.run_sync(quota.check)
+                unchecked = 0
+        await anyio.to_thread.run_sync(parser.write, bytes(pending))
+        if not form.complete:
+            raise ApiError(422, "invalid", f"{field}: the form breaks off before its end.")
         yield form
     except FormParserError as error:
         raise ApiError(422, "invalid", f"the multipart form is damaged: {error}.") from error
@@ -188,7 +195,7 @@ class Uploads:
         id = new_id()
         target = self._paths.uploads / f"{id}{suffix}"
         try:
-            info = read_once(file, self._limits, DecoderProcess.describe)
+            info = read_once(file, _short(name), self._limits, DecoderProcess.describe)
             self._add(project, id, name, f"upload:{target.name}", file, info, move_to=target)
         finally:
             self._slots.release()
@@ -198,7 +205,7 @@ class Uploads:
         """Open a file or folder of pictures that lies in the folder. Returns the video's id."""
         real = self._paths.resolve_in_folder(path)
         self.check_room(project)
-        info = read_once(real, self._limits, DecoderProcess.describe)
+        info = read_once(real, real.name, self._limits, DecoderProcess.describe)
         id = new_id()
         self._add(project, id, real.name, f"folder:{path}", real, info)
         return id
@@ -228,18 +235,16 @@ class Uploads:
             raise
 
 
-def read_once(path: Path, limits: Limits, read: Callable[[DecoderProcess], Value]) -> Value:
-    """One answer of a decoder that is started for it alone."""
-    decoder = DecoderProcess(path, limits)
+def read_once(path: Path, name: str, limits: Limits, read: Callable[[DecoderProcess], Value]) -> Value:
+    """One answer of a decoder that is started for it alone.
+
+    name : what people call the file
+    """
+    decoder = DecoderProcess(path, limits, name=name)
     try:
         return read(decoder)
     finally:
         decoder.close()
-
-
-def _finish(parser: MultipartParser, rest: bytes) -> None:
-    parser.write(rest)
-    parser.finalize()
 
 
 def _suffix(name: str) -> str:

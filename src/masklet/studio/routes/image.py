@@ -68,7 +68,7 @@ def decode_picture(studio: Studio, content: bytes, suffix: str) -> Image:
 def _decode(studio: Studio, file: Path) -> Image:
     if file.stat().st_size > studio.limits.picture_bytes:
         raise limit_exceeded(f"a picture may have {studio.limits.picture_bytes >> 20} MiB.")
-    return read_once(file, studio.limits, lambda decoder: decoder.read(0))
+    return read_once(file, "the picture", studio.limits, lambda decoder: decoder.read(0))
 
 
 def _as_picture(form: Form) -> Path:

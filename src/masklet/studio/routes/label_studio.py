@@ -262,4 +262,4 @@ def _load_picture(studio: Studio, address: str) -> Image:
     if path is None:
         return decode_picture(studio, *fetch_picture(address, studio.limits.picture_bytes))
     file = studio.paths.resolve_in_folder(path)
-    return read_once(file, studio.limits, lambda decoder: decoder.read(0))
+    return read_once(file, file.name, studio.limits, lambda decoder: decoder.read(0))
