@@ -7,7 +7,9 @@ indices, x before y, as in a person's clicks. Nothing here knows the model. The 
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import cv2
 import numpy as np
@@ -16,11 +18,26 @@ from jaxtyping import Bool, Float, Int
 from torch import Generator, Tensor
 
 from masklet.boxes import tight_boxes
-from masklet.types import Prompt
+from masklet.types import ImageCandidates, Prompt
 
 FROM_OBJECT = 0.1  # in training, the fraction of corrections that click anywhere on the object
 BOX_NOISE = 0.1  # of a side
 BOX_NOISE_LIMIT = 20 / 1024  # of the image
+
+
+# From candidates and the truth to the rank of one of them.
+SelectCandidate = Callable[[ImageCandidates, np.ndarray], int]
+
+
+@runtime_checkable
+class ImagePredictor(Protocol):
+    """An image in which an object is prompted; ImageSession is one."""
+
+    def segment(self, prompt: Prompt, *, hint: ImageCandidates | None = None) -> ImageCandidates:
+        """Candidates for one object, best first.
+
+        hint : the candidate that the last click corrects
+        """
 
 
 @dataclass(frozen=True)
@@ -82,6 +99,39 @@ def next_click(predicted: Bool[np.ndarray, "H W"] | None, truth: Bool[np.ndarray
     """The `center_click` for a single object, as a prompt."""
     guess = None if predicted is None else torch.from_numpy(predicted)[None]
     return center_click(guess, torch.from_numpy(truth)[None]).prompt(0)
+
+
+def click_image(
+    session: ImagePredictor, truth: Bool[np.ndarray, "H W"], clicks: int, select: SelectCandidate
+) -> Iterator[tuple[ImageCandidates, Bool[np.ndarray, "H W"]]]:
+    """The candidates and the selected mask after each click; the next click corrects the selected mask."""
+    prompt, answer, hint = Prompt(), None, None
+    for _ in range(clicks):
+        prompt = prompt | next_click(answer, truth)
+        masks = session.segment(prompt, hint=hint)
+        rank = select(masks, truth)
+        answer, hint = masks[rank], masks.select(rank)
+        yield masks, answer
+
+
+def select_first(masks: ImageCandidates, truth: Bool[np.ndarray, "H W"]) -> int:
+    """The rank of the candidate with the highest predicted IoU."""
+    return 0
+
+
+def select_closest(masks: ImageCandidates, truth: Bool[np.ndarray, "H W"]) -> int:
+    """The rank of the candidate with the highest true IoU."""
+    return max(range(len(masks)), key=lambda rank: mask_iou(truth, masks[rank]))
+
+
+def mask_iou(truth: Bool[np.ndarray, "H W"], mask: Bool[np.ndarray, "H W"]) -> float:
+    """Intersection over union; 1 when both masks are empty, 0 when one of them is.
+
+    >>> mask_iou(np.array([[True, True, False]]), np.array([[False, True, True]]))
+    0.3333333333333333
+    """
+    union = np.count_nonzero(truth | mask)
+    return float(np.count_nonzero(truth & mask) / union) if union else 1.0
 
 
 def noisy_box(truth: Bool[Tensor, "b H W"], rng: Generator) -> Float[Tensor, "b 4"]:

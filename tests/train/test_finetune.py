@@ -1,6 +1,8 @@
 """Fine-tuning: what is frozen stays, what adapters learn can be merged, and a COCO folder becomes a model."""
 
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -9,12 +11,16 @@ import torch
 from typer.testing import CliRunner
 
 from datasets.exports import Scene, write_cvat, write_label_studio
-from masklet import checkpoint
+from masklet import checkpoint, rle
 from masklet.cli import app
 from masklet.config import toy
 from masklet.datasets import find_items
 from masklet.errors import MediaError
+from masklet.evaluate.image_protocols import ImageClicks
+from masklet.evaluate.predictors import ModelPredictor
+from masklet.evaluate.samples import find_pictures
 from masklet.model import Sam2
+from masklet.sessions.image import ImageSession
 from masklet.train.feature_store import FeatureStore
 from masklet.train.loop import LAST, train
 from masklet.train.options import split_validation
@@ -26,10 +32,11 @@ from masklet.train.parameters import (
     merge_adapters,
     optimizer_groups,
 )
+from masklet.train.recipe import ValidationPicture, ValidationSet
 from masklet.train.report import read_log
 from masklet.train.rollout import Batch, normalize
 from masklet.train.state import STATE, TrainingState, initialise
-from masklet.train.validation import IOU_BIAS, IOU_ERROR, score_still, validate
+from masklet.train.validation import IOU_BIAS, IOU_ERROR, make_validation_set, score_still, validate
 from train.toys import discs, recipe, validation, write_coco
 
 
@@ -137,6 +144,33 @@ def test_an_exam_measures_every_way_of_prompting() -> None:
         np.mean([scores[name] for name in ("1 click", "3 clicks", "box", "tracking")])
     )
     assert score_still(model, discs(1, 3)(0))["box"].shape == (3,)
+
+
+def test_a_fine_tune_reports_what_evaluation_reports(tmp_path: Path) -> None:
+    """So its best weights are those that serve users best, with zoom where the network zooms."""
+    folder = tmp_path / "discs"
+    write_coco(folder, 4)
+    model = Sam2(replace(toy(), zoom=True))
+    initialise(model, 0.1)
+    scores = validate(model.eval(), make_validation_set(find_items(folder), 64, 1, 1, ImageSession))
+    protocol, predictor = ImageClicks((1, 3)), ModelPredictor("toy", model)
+    results = [result for sample in find_pictures(folder) for result in protocol.run(predictor, sample)]
+    for setting in ("1 click", "3 clicks", "box"):
+        expected = [result.scores["IoU"] for result in results if result.setting == setting]
+        assert scores[setting] == pytest.approx(np.mean(expected))
+    errors = [result.scores["IoU error"] for result in results if result.setting == "1 click"]
+    assert scores[IOU_ERROR] == pytest.approx(np.mean(errors))
+
+
+def test_validation_zooms_where_the_network_zooms() -> None:
+    model = Sam2(replace(toy(), zoom=True))
+    initialise(model, 0.1)
+    clip = discs(1, size=256)(0)  # its disc fills little of the picture
+    picture = ValidationPicture("disc", clip.images[0], (rle.encode(clip.masks[0, 0]),))
+    pictures = ValidationSet(pictures=(picture,), open_image=ImageSession)
+    with_zoom = validate(model.eval(), pictures)
+    without_zoom = replace(pictures, open_image=partial(ImageSession, zoom=False))
+    assert validate(model, without_zoom)["box"] != with_zoom["box"]
 
 
 def test_a_fifth_is_held_back_always_the_same(tmp_path: Path) -> None:

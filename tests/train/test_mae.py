@@ -182,9 +182,10 @@ def test_the_recipe_runs_and_shows_what_it_painted(folder: Path, tmp_path: Path)
         TrainingState.begin(Recipe(SMALL, (stage("only", 1),))).averaged(), tmp_path / "start.safetensors"
     )
     options = TrainingOptions(folder, model=str(tmp_path / "start.safetensors"), steps=2)
-    list(TrainingRun.begin("mae", options, tmp_path / "out").rows())
+    list(TrainingRun.begin("mae", options, tmp_path / "out", "masklet train mae <data>").rows())
     assert [row["step"] for row in read_log(tmp_path / "out")] == [0, 1, 1, 2, 2]
     page = (tmp_path / "out" / "report.html").read_text()
+    assert "<code>masklet train mae &lt;data&gt;</code>" in page
     assert page.count("data:image/jpeg") == 3 and "visible to the trunk" in page
     assert checkpoint.load(tmp_path / "out" / LAST).config == replace(SMALL, image_size=64)
 

@@ -46,7 +46,9 @@ def recipe(steps: int = 6, **changes: Any) -> Recipe:
 
 
 def validation(every: int = 3, stills: int = 2, clips: int = 1) -> ValidationSet:
-    return ValidationSet(tuple(map(discs(1, 2), range(stills))), tuple(map(discs(3), range(clips))), every)
+    return ValidationSet(
+        tuple(map(discs(1, 2), range(stills))), tuple(map(discs(3), range(clips))), every=every
+    )
 
 
 def write_coco(folder: Path, count: int) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -12,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from masklet.cli.compare import compare
-from masklet.cli.network import Setting
+from masklet.cli.network import Setting, command_line
 
 if TYPE_CHECKING:
     from masklet.evaluate.runner import EvaluationProtocol
@@ -105,7 +103,7 @@ def evaluate(
     if given and protocol is not ProtocolName.video:
         raise typer.BadParameter(f"{protocol} has its own prompts; --given is for video.")
     listed = None if names is None else samples.read_names(names)
-    command = shlex.join(["masklet", *sys.argv[1:]])
+    command = command_line()
     spec = PredictorSpec(model, device, dtype, policy, cuts, zoom, setting.value)
     if protocol is ProtocolName.policies:
         if cuts or policy != "recency":

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
@@ -53,3 +55,8 @@ def load_network(model: str, device: str | None, dtype: Dtype, setting: Setting)
             param_hint="--device",
         ) from None
     return masklet.load(model, device=device, dtype=dtype.value, setting=setting.value)
+
+
+def command_line() -> str:
+    """The command of this process as a person types it, for reports that say how they were made."""
+    return shlex.join(["masklet", *sys.argv[1:]])

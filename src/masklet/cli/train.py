@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from masklet.cli.network import command_line
+
 if TYPE_CHECKING:
     from masklet.train.parameters import Preset
 
@@ -59,6 +61,7 @@ def train(
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from masklet.errors import MissingExtra
+    from masklet.sessions.image import ImageSession
 
     try:
         from masklet.train.loop import VALIDATION
@@ -70,8 +73,8 @@ def train(
         raise
 
     preset_name: Preset | None = None if preset is None else preset.value
-    options = TrainingOptions(data, model, preset_name, size, steps, rate, validation)
-    run = TrainingRun.begin(recipe, options, out)
+    options = TrainingOptions(data, model, preset_name, size, steps, rate, validation, ImageSession)
+    run = TrainingRun.begin(recipe, options, out, command_line())
     columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
     with Progress(*columns, console=Console(stderr=True), disable=not run.is_main_process) as progress:
         bar = progress.add_task("preparing", total=run.state.recipe.steps, completed=run.state.step)

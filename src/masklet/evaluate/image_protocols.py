@@ -6,21 +6,18 @@ The first click lies in the centre of the object, each further one in the centre
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from masklet.boxes import tight_box
 from masklet.evaluate.metrics import jaccard
-from masklet.evaluate.predictors import ImagePredictor, Predictor
+from masklet.evaluate.predictors import Predictor
 from masklet.evaluate.results import ObjectResult, WorstFrames
 from masklet.evaluate.samples import PictureSample
-from masklet.simulated_user import next_click
+from masklet.simulated_user import ImagePredictor, click_image, select_closest, select_first
 from masklet.types import ImageCandidates, Prompt
-
-# From candidates and the truth to the id of one of them.
-SelectCandidate = Callable[[ImageCandidates, np.ndarray], int]
 
 
 @dataclass(frozen=True)
@@ -98,29 +95,6 @@ class ClicksToTarget:
             scores[f"NoC@{percent}"] = float(reached.get(target, self.limit))
             scores[f"failures@{percent}"] = float(target not in reached)
         return ObjectResult(name, id, "clicks", None, {**scores, "IoU": iou}, worst.frames)
-
-
-def select_first(masks: ImageCandidates, truth: np.ndarray) -> int:
-    """The candidate with the highest predicted IoU."""
-    return 0
-
-
-def select_closest(masks: ImageCandidates, truth: np.ndarray) -> int:
-    """The candidate with the highest true IoU."""
-    return max(range(len(masks)), key=lambda rank: jaccard(truth, masks[rank]))
-
-
-def click_image(
-    session: ImagePredictor, truth: np.ndarray, clicks: int, select: SelectCandidate
-) -> Iterator[tuple[ImageCandidates, np.ndarray]]:
-    """The candidates and the selected mask after each click; the next click corrects the selected mask."""
-    prompt, answer, hint = Prompt(), None, None
-    for _ in range(clicks):
-        prompt = prompt | next_click(answer, truth)
-        masks = session.segment(prompt, hint=hint)
-        rank = select(masks, truth)
-        answer, hint = masks[rank], masks.select(rank)
-        yield masks, answer
 
 
 def _make_result(

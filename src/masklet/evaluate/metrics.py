@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 
 from masklet.errors import MediaError
+from masklet.simulated_user import mask_iou
 
 TOLERANCE = 0.008  # of the image's diagonal: how far apart two boundaries may lie and still match
 
@@ -55,8 +56,7 @@ def measure_agreement(truth: np.ndarray, mask: np.ndarray) -> Agreement:
 def jaccard(truth: np.ndarray, mask: np.ndarray) -> float:
     """J, the intersection over the union; 1 when both masks are empty, 0 when one of them is."""
     _check_sizes(truth, mask)
-    union = np.count_nonzero(truth | mask)
-    return float(np.count_nonzero(truth & mask) / union) if union else 1.0
+    return mask_iou(truth, mask)
 
 
 def boundary_f(truth: np.ndarray, mask: np.ndarray) -> float:

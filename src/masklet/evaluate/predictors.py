@@ -20,7 +20,7 @@ from masklet.sessions.feature_cache import FeatureCache
 from masklet.sessions.image import ImageSession
 from masklet.sessions.video import VideoSession
 from masklet.sessions.zoom import find_zoom
-from masklet.simulated_user import next_click
+from masklet.simulated_user import ImagePredictor, next_click
 from masklet.types import ImageCandidates, Masks, Prompt
 
 CERTAIN = 1.0  # object score of masks that no network predicted
@@ -38,17 +38,6 @@ class VideoPredictor(Protocol):
 
     def propagate(self, start: int | None = None) -> Iterator[Masks]:
         """Track all objects from a frame, or from the first prompt, to the end of the clip."""
-
-
-@runtime_checkable
-class ImagePredictor(Protocol):
-    """An image in which an object is prompted; ImageSession is one."""
-
-    def segment(self, prompt: Prompt, *, hint: ImageCandidates | None = None) -> ImageCandidates:
-        """Candidates for one object, best first.
-
-        hint : the masks that the last click corrects
-        """
 
 
 @runtime_checkable

@@ -14,6 +14,7 @@ from masklet.datasets import DatasetItem, find_items
 from masklet.errors import MaskletError, MediaError
 from masklet.synthetic.pictures import Picture, load_pictures
 from masklet.train.parameters import Preset
+from masklet.train.recipe import OpenImage
 
 VALIDATION_FRACTION = 0.2
 MAX_VALIDATION_ITEMS = 64  # more take longer and hardly change the scores
@@ -29,6 +30,7 @@ class TrainingOptions:
     preset : the parts of the network to train
     validation : what to validate on; None holds back a part of the data
     learning_rate : the highest of the schedule
+    open_image : opens validation pictures as users do, ImageSession; None validates the network alone
     """
 
     data: Path
@@ -38,6 +40,7 @@ class TrainingOptions:
     steps: int | None = None
     learning_rate: float | None = None
     validation: Path | None = None
+    open_image: OpenImage | None = None
 
     def resolve_model(self, default: str) -> tuple[Sam2Config, str | None]:
         """The network to train, and the weights to start from; None for random weights.

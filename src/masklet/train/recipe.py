@@ -7,13 +7,21 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+from jaxtyping import UInt8
+
 from masklet.config import Sam2Config
+from masklet.model import Sam2
+from masklet.rle import RLE
+from masklet.simulated_user import ImagePredictor
 from masklet.synthetic.clip import Clip
 from masklet.train.losses import FOCAL, IOU
 from masklet.train.parameters import Preset
 from masklet.train.rollout import CORRECTIONS
 
 ClipSource = Callable[[int], Clip]  # from a clip's number to the clip
+# ImageSession, which zooms into small objects where the config says so; training itself knows no sessions.
+OpenImage = Callable[[Sam2, UInt8[np.ndarray, "H W 3"]], ImagePredictor]
 
 
 @dataclass(frozen=True)
@@ -61,17 +69,32 @@ class Stage:
         return first + (last - first) * step / self.steps
 
 
+@dataclass(frozen=True, eq=False)
+class ValidationPicture:
+    """A labelled picture at its own size.
+
+    masks : of its objects, encoded
+    """
+
+    name: str
+    image: UInt8[np.ndarray, "H W 3"]
+    masks: tuple[RLE, ...]
+
+
 @dataclass(frozen=True)
 class ValidationSet:
-    """Held-back clips on which a run is validated, all of the run's image size.
+    """Held-back pictures and clips on which a run is validated.
 
-    stills : clips of one frame
-    clips : longer clips, tracked from the first frame's mask
+    stills : clips of one frame in the model's square, for the network alone: quick
+    clips : longer clips of the run's image size, tracked from the first frame's mask
+    pictures : segmented as users do, at their own size, by what `open_image` makes of them
     every : steps between two validations
     """
 
-    stills: tuple[Clip, ...]
+    stills: tuple[Clip, ...] = ()
     clips: tuple[Clip, ...] = ()
+    pictures: tuple[ValidationPicture, ...] = ()
+    open_image: OpenImage | None = None
     every: int = 200
 
 

@@ -24,8 +24,8 @@ from masklet.media import color, paint_masks
 from masklet.model import Sam2
 from masklet.synthetic.clip import Clip
 from masklet.train.loop import VALIDATION, LogRow
-from masklet.train.recipe import Recipe
-from masklet.train.validation import CLICKS, answer_still
+from masklet.train.recipe import Recipe, ValidationSet
+from masklet.train.validation import CLICKS, IOU_BIAS, IOU_ERROR, answer_picture, answer_still
 
 log = logging.getLogger(__name__)
 
@@ -131,11 +131,12 @@ class PictureStrip:
         return np.hstack(list(self.pictures.values()))
 
 
-def write_report(out: Path, title: str, about: str, pictures: Iterable[PictureStrip]) -> Path:
+def write_report(out: Path, title: str, about: str, command: str, pictures: Iterable[PictureStrip]) -> Path:
     """Write `report.html`, a page that needs no other files.
 
     out : the run's folder, which holds its log
     about : what was trained, and from which weights, in a sentence or two
+    command : the command that made the report
     """
     rows = read_log(out)
     steps = [row for row in rows if "loss" in row and np.isfinite(row["loss"])]
@@ -148,6 +149,7 @@ def write_report(out: Path, title: str, about: str, pictures: Iterable[PictureSt
     text = template.render(
         title=title,
         about=about,
+        command=command,
         steps=int(steps[-1]["step"]) if steps else 0,
         skipped=sum("loss" in row for row in rows) - len(steps),
         seconds=sum(row["seconds"] for row in steps),
@@ -166,20 +168,44 @@ def write_report(out: Path, title: str, about: str, pictures: Iterable[PictureSt
 
 def _score(name: str, values: Sequence[float]) -> tuple[str, float, float, float]:
     """A score's name, and its value at the start, at best, and at the end."""
-    return name.removeprefix(VALIDATION), values[0], max(values), values[-1]
+    name = name.removeprefix(VALIDATION)
+    best = min(values, key=abs) if name in (IOU_ERROR, IOU_BIAS) else max(values)
+    return name, values[0], best, values[-1]
 
 
 def predictions(recipe: Recipe, model: Sam2) -> Iterator[PictureStrip]:
-    """The answers of a network on some validation stills."""
-    for still in recipe.validation.stills[:PICTURES] if recipe.validation else ():
-        answers = answer_still(model, still)
-        masks: dict[str, Bool[np.ndarray, "b H W"]] = {
-            "truth": still.masks[0],
-            "1 click": _threshold(answers.one_click, still),
-            f"{CLICKS} clicks": _threshold(answers.clicks, still),
-            "box": _threshold(answers.box, still),
-        }
-        yield PictureStrip.of({caption: _paint(still.images[0], mask) for caption, mask in masks.items()})
+    """The answers of a network on some validation pictures, or on stills where there are no pictures."""
+    validation = recipe.validation or ValidationSet()
+    for picture in validation.pictures[:PICTURES]:
+        answers = list(answer_picture(model, picture, validation))
+        yield _paint_strip(
+            picture.image,
+            truth=[answer.truth for answer in answers],
+            one_click=[answer.one_click.best for answer in answers],
+            clicks=[answer.clicks for answer in answers],
+            box=[answer.box for answer in answers],
+        )
+    for still in validation.stills[: max(0, PICTURES - len(validation.pictures))]:
+        logits = answer_still(model, still)
+        yield _paint_strip(
+            still.images[0],
+            truth=still.masks[0],
+            one_click=_threshold(logits.one_click, still),
+            clicks=_threshold(logits.clicks, still),
+            box=_threshold(logits.box, still),
+        )
+
+
+def _paint_strip(
+    image: UInt8[np.ndarray, "H W 3"],
+    *,
+    truth: Iterable[np.ndarray],
+    one_click: Iterable[np.ndarray],
+    clicks: Iterable[np.ndarray],
+    box: Iterable[np.ndarray],
+) -> PictureStrip:
+    columns = {"truth": truth, "1 click": one_click, f"{CLICKS} clicks": clicks, "box": box}
+    return PictureStrip.of({caption: _paint(image, masks) for caption, masks in columns.items()})
 
 
 def _threshold(logits: Tensor, still: Clip) -> Bool[np.ndarray, "b H W"]:
@@ -188,7 +214,7 @@ def _threshold(logits: Tensor, still: Clip) -> Bool[np.ndarray, "b H W"]:
         return (F.interpolate(logits[:, None], size, mode="bilinear")[:, 0] > 0).cpu().numpy()
 
 
-def _paint(image: UInt8[np.ndarray, "H W 3"], masks: Bool[np.ndarray, "b H W"]) -> np.ndarray:
+def _paint(image: UInt8[np.ndarray, "H W 3"], masks: Iterable[Bool[np.ndarray, "H W"]]) -> np.ndarray:
     """An image with each mask in its own colour."""
     return paint_masks(image, [(mask, color(id)) for id, mask in enumerate(masks, 1)], fill=0.55, outline=0)
 

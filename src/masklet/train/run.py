@@ -58,6 +58,7 @@ class TrainingRun:
 
     train_to_end : the loop, given the folder
     about : what is trained, and from which weights, for the report
+    command : the command that began or resumed the run, for the report
     pictures : answers of the network as it is now, on validation pictures
     """
 
@@ -66,40 +67,41 @@ class TrainingRun:
     state: TrainingState | PretrainingState
     train_to_end: Callable[..., Iterator[LogRow]]
     about: str
+    command: str
     pictures: Callable[[], Iterable[PictureStrip]]
 
     @classmethod
-    def begin(cls, name: str, options: TrainingOptions, out: Path) -> TrainingRun:
+    def begin(cls, name: str, options: TrainingOptions, out: Path, command: str = "") -> TrainingRun:
         """Begin a recipe, by name or Python file; resume it if `out` holds its checkpoint."""
         # torchrun gives each process one thread.
         if processes := int(os.environ.get("LOCAL_WORLD_SIZE", "0")):
             torch.set_num_threads(max(1, (os.cpu_count() or 1) // processes))
         recipe = find_recipe(name)(options)
         if isinstance(recipe, PretrainingRecipe):
-            run = cls._pretraining(name, out, recipe)
+            run = cls._pretraining(name, out, recipe, command)
         else:
-            run = cls._training(name, out, recipe)
+            run = cls._training(name, out, recipe, command)
         if (out / STATE).exists():
             run.state.resume(out / STATE)
         return run
 
     @classmethod
-    def _training(cls, name: str, out: Path, recipe: Recipe) -> TrainingRun:
+    def _training(cls, name: str, out: Path, recipe: Recipe, command: str) -> TrainingRun:
         state = TrainingState.begin(recipe)
         about = f"{_describe_start(recipe.start)}; trained: {recipe.preset}."
         # A short run is saved as often as it is validated.
         every = SAVE_EVERY if recipe.validation is None else min(SAVE_EVERY, recipe.validation.every)
         loop = partial(train, state, save_every=every)
-        return cls(name, out, state, loop, about, lambda: predictions(recipe, state.averaged()))
+        return cls(name, out, state, loop, about, command, lambda: predictions(recipe, state.averaged()))
 
     @classmethod
-    def _pretraining(cls, name: str, out: Path, recipe: PretrainingRecipe) -> TrainingRun:
+    def _pretraining(cls, name: str, out: Path, recipe: PretrainingRecipe, command: str) -> TrainingRun:
         state = PretrainingState.begin(recipe)
         about = (
             f"{_describe_start(recipe.start)}; the trunk reconstructs the hidden {HIDDEN:.0%} of a picture."
         )
         loop = partial(pretrain, state, save_every=min(SAVE_EVERY, recipe.every))
-        return cls(name, out, state, loop, about, lambda: _reconstructions(state))
+        return cls(name, out, state, loop, about, command, lambda: _reconstructions(state))
 
     @property
     def is_main_process(self) -> bool:
@@ -121,7 +123,7 @@ class TrainingRun:
         if run_log is None:
             return
         run_log.close()
-        write_report(self.out, self.name, self.about, self.pictures())
+        write_report(self.out, self.name, self.about, self.command, self.pictures())
         if original:
             weights = self.out / BEST if (self.out / BEST).is_file() else self.out / LAST
             checkpoint.save(checkpoint.load(weights, device="cpu"), self.out / "model.pt", layout="original")

@@ -1,38 +1,43 @@
-"""Validation on held-back clips: masks from clicks and boxes on stills, and tracking in clips.
+"""Validation on held-back pictures and clips: masks from clicks and boxes, and tracking.
 
 The simulated user clicks as in evaluation, in the centre of the largest error, so the scores have no
-randomness. They are quick rather than official: masks are compared in the model's square.
+randomness. Pictures are segmented by an ImageSession at their own size, as users do and as `masklet evaluate
+image` does, where the caller passes one. Stills are quicker: the network alone answers in its square.
 """
 
 from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
+import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from masklet import simulated_user
-from masklet.boxes import tight_boxes
+from masklet import rle, simulated_user
+from masklet.boxes import tight_box, tight_boxes
 from masklet.datasets import DatasetItem
 from masklet.errors import MediaError
 from masklet.model import Sam2
+from masklet.simulated_user import mask_iou, select_closest, select_first
 from masklet.synthetic.clip import Clip
 from masklet.train.augment import Augmentation
 from masklet.train.losses import true_iou
-from masklet.train.recipe import ValidationSet
+from masklet.train.recipe import OpenImage, ValidationPicture, ValidationSet
 from masklet.train.rollout import Batch, Plan, Points, best_candidate, normalize, rollout
 from masklet.train.sampling import Sampler
-from masklet.types import Candidates, FrameFeatures, MemorySelection
+from masklet.types import Candidates, FrameFeatures, ImageCandidates, MemorySelection, Prompt
 
 log = logging.getLogger(__name__)
 
 CLICKS = 3
+OBJECTS = 4  # of a picture
+LONGEST_SIDE = 1536  # of a picture, in pixels; larger ones are reduced, to limit memory
 TRACKED_CLIPS = 8  # in each validation
 BEST_OF_THREE, IOU_ERROR, IOU_BIAS = "1 click, best of 3", "predicted IoU, error", "predicted IoU, bias"
 NOT_IN_MEAN = {BEST_OF_THREE, IOU_ERROR, IOU_BIAS}
@@ -59,12 +64,16 @@ class StillAnswers:
 
 
 def validate(model: Sam2, validation: ValidationSet) -> dict[str, float]:
-    """Mean IoU over the objects of all stills, and mean J over those of all clips; `mean` averages them.
+    """Mean IoU over the objects of all pictures and stills, and mean J over those of all clips.
 
-    Also, after one click, the calibration of the predicted IoU: its mean absolute error, and its bias, which
-    is positive where the network predicts too much.
+    `mean` averages these. Also, after one click, the calibration of the predicted IoU: its mean absolute
+    error, and its bias, which is positive where the network predicts too much.
     """
     scores: dict[str, list[float]] = defaultdict(list)
+    for picture in validation.pictures:
+        for answers in answer_picture(model, picture, validation):
+            for name, value in answers.scores().items():
+                scores[name].append(value)
     for still in validation.stills:
         for name, values in score_still(model, still).items():
             scores[name] += values.tolist()
@@ -75,6 +84,48 @@ def validate(model: Sam2, validation: ValidationSet) -> dict[str, float]:
         **means,
         "mean": float(np.mean([mean for name, mean in means.items() if name not in NOT_IN_MEAN])),
     }
+
+
+@dataclass(frozen=True, eq=False)
+class ObjectAnswers:
+    """The answers for one object of a picture.
+
+    one_click : candidates, best first
+    """
+
+    truth: Bool[np.ndarray, "H W"]
+    one_click: ImageCandidates
+    clicks: Bool[np.ndarray, "H W"]
+    box: Bool[np.ndarray, "H W"]
+
+    def scores(self) -> dict[str, float]:
+        """The IoU for each kind of prompt, and the calibration of the predicted IoU."""
+        first, closest = (
+            mask_iou(self.truth, self.one_click[select(self.one_click, self.truth)])
+            for select in (select_first, select_closest)
+        )
+        predicted = float(self.one_click.iou[0])
+        return {
+            BEST_OF_THREE: closest,
+            "1 click": first,
+            IOU_ERROR: abs(predicted - first),
+            IOU_BIAS: predicted - first,
+            f"{CLICKS} clicks": mask_iou(self.truth, self.clicks),
+            "box": mask_iou(self.truth, self.box),
+        }
+
+
+def answer_picture(
+    model: Sam2, picture: ValidationPicture, validation: ValidationSet
+) -> Iterator[ObjectAnswers]:
+    """Segment each object of a picture as users do."""
+    assert validation.open_image is not None, "a validation set with pictures has an open_image"
+    session = validation.open_image(model, picture.image)
+    for code in picture.masks:
+        truth = rle.decode(code)
+        turns = list(simulated_user.click_image(session, truth, CLICKS, select_first))
+        boxed = session.segment(Prompt(box=tight_box(truth)))
+        yield ObjectAnswers(truth, turns[0][0], turns[-1][1], boxed.best)
 
 
 def score_still(model: Sam2, still: Clip) -> dict[str, Float[Tensor, " b"]]:
@@ -139,21 +190,56 @@ def _threshold(logits: Float[Tensor, "b h w"], truth: Bool[Tensor, "b H W"]) -> 
     return F.interpolate(logits[:, None], truth.shape[-2:], mode="bilinear", align_corners=False)[:, 0] > 0
 
 
-def make_validation_set(items: Sequence[DatasetItem], size: int, frames: int, every: int) -> ValidationSet:
-    """One still of each item, without augmentation, and a clip of some items where clips are trained on."""
-    stills = [_read_clip(item, size, 1) for item in items]
+def make_validation_set(
+    items: Sequence[DatasetItem], size: int, frames: int, every: int, open_image: OpenImage | None
+) -> ValidationSet:
+    """A picture of each item, and clips of some where clips are trained on.
+
+    size, frames : of the clips
+    open_image : segments the pictures; None makes them stills, for the network alone
+    """
     clips = [_read_clip(item, size, frames) for item in items[:TRACKED_CLIPS]] if frames > 1 else []
-    usable = validation_stills([still for still in stills if still is not None])
-    if not usable:
+    validation = ValidationSet(
+        clips=tuple(clip for clip in clips if clip is not None), open_image=open_image, every=every
+    )
+    if open_image is None:
+        stills = [_read_clip(item, size, 1) for item in items]
+        validation = replace(
+            validation, stills=validation_stills([still for still in stills if still is not None])
+        )
+    else:
+        pictures = [_read_picture(item) for item in items]
+        validation = replace(
+            validation, pictures=tuple(picture for picture in pictures if picture is not None)
+        )
+    if not (validation.stills or validation.pictures):
         raise MediaError("no item of the validation set can be read and shows an object.")
-    return ValidationSet(usable, tuple(clip for clip in clips if clip is not None), every)
+    return validation
+
+
+def _read_picture(item: DatasetItem) -> ValidationPicture | None:
+    """A picture, or a video's middle frame; None where it cannot be read or shows no object."""
+    try:
+        frames = item.open()
+        index = len(frames) // 2
+        image, masks = frames.image(index), frames.masks(index, frames.objects(index))
+    except MediaError as error:
+        log.warning("left %s out of validation: %s", item.name, error)
+        return None
+    scale = min(1.0, LONGEST_SIDE / max(image.shape[:2]))
+    if scale < 1:
+        image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    size = image.shape[1], image.shape[0]
+    resized = [cv2.resize(mask.view(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0 for mask in masks]
+    codes = [rle.encode(mask) for mask in resized if mask.any()][:OBJECTS]
+    return ValidationPicture(item.name, image, tuple(codes)) if codes else None
 
 
 def _read_clip(item: DatasetItem, size: int, frames: int) -> Clip | None:
     try:
         return Sampler([item], size, frames, objects=8, seed=0, augmentation=NO_AUGMENTATION).clip(0)
     except MediaError as error:
-        log.warning("left %s out of validation: %s", item.name, error)
+        log.warning("left the clip of %s out of validation: %s", item.name, error)
         return None
 
 

@@ -88,7 +88,9 @@ class FineTuning:
             accumulate=self.accumulate,
             checkpoint_activations=self.checkpoint_activations,
             distinct_clips=None if trains_trunk(preset) else self.distinct_clips,
-            validation=make_validation_set(validation, config.image_size, self.frames, max(1, steps // 10)),
+            validation=make_validation_set(
+                validation, config.image_size, self.frames, max(1, steps // 10), options.open_image
+            ),
         )
 
     def _sources(self, items: Sequence[DatasetItem], size: int) -> tuple[BatchSource, ...]:

@@ -121,4 +121,4 @@ def validation_set(held_back: list[Picture]) -> ValidationSet:
     short, long = (
         Composer(held_back, NANO.image_size, frames, objects=2, seed=2, smallest=0.01) for frames in (8, 24)
     )
-    return ValidationSet(stills, (*map(short.clip, range(6)), *map(long.clip, range(4))), every=300)
+    return ValidationSet(stills, clips=(*map(short.clip, range(6)), *map(long.clip, range(4))), every=300)

@@ -145,4 +145,4 @@ def validation_set(held_back: list[Picture], size: int) -> ValidationSet:
     short, long = (
         Composer(held_back, size, frames, objects=2, seed=2, smallest=0.01, pace=0.5) for frames in (8, 16)
     )
-    return ValidationSet(stills, (*map(short.clip, range(6)), *map(long.clip, range(3))), every=1000)
+    return ValidationSet(stills, clips=(*map(short.clip, range(6)), *map(long.clip, range(3))), every=1000)
