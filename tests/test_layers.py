@@ -12,7 +12,18 @@ import pytest
 
 SOURCE = Path(__file__).parents[1] / "src" / "masklet"
 
-BASE = {"types", "masks", "boxes", "byte_cache", "config", "errors", "files", "label_maps", "rle"}
+BASE = {
+    "types",
+    "masks",
+    "boxes",
+    "byte_cache",
+    "config",
+    "errors",
+    "files",
+    "label_maps",
+    "rle",
+    "run_folder",
+}
 ARROWS = {  # room: the rooms it stands on; it may import these, and what they stand on
     "base": set(),
     "nn": {"base"},

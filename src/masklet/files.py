@@ -76,3 +76,14 @@ def atomic_write(path: StrPath, error: type[MaskletError] = MediaError) -> Itera
     finally:
         with suppress(OSError):  # the error above says more
             part.unlink(missing_ok=True)
+
+
+def check_writable(folder: StrPath) -> None:
+    """Check, without making it, that a folder could be made and written to."""
+    path = Path(folder)
+    nearest = next(parent for parent in (path, *path.absolute().parents) if os.path.lexists(parent))
+    with write_errors(path):
+        if not nearest.is_dir():
+            raise NotADirectoryError(20, "not a directory")
+        if not os.access(nearest, os.W_OK):
+            raise PermissionError(13, "permission denied")

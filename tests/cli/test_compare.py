@@ -46,8 +46,8 @@ def test_a_baseline_has_no_policies(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "part"),
     [
-        (("--policy", "gated"), "leave --policy and --cuts out"),
-        (("--cuts",), "leave --policy and --cuts out"),
+        (("--policy", "gated"), "leave out --policy and --cuts"),
+        (("--cuts",), "leave out --policy and --cuts"),
         (("--given", "box"), "--given is for video"),
     ],
 )

@@ -94,7 +94,7 @@ def test_formats_by_name(run: Run, shelf: Path, tmp_path: Path) -> None:
         "track", shelf / "clip.mp4", *CLICK, *chosen, "--model", shelf / "toy.safetensors", "--out", out
     )
     assert answer.code == 0 and answer.out.split() == [str(out / "coco.json"), str(out / "cvat_tracks.xml")]
-    assert sorted(path.name for path in out.iterdir()) == ["coco.json", "cvat_tracks.xml"]
+    assert sorted(path.name for path in out.iterdir()) == ["coco.json", "cvat_tracks.xml", "run.json"]
     assert len(json.loads((out / "coco.json").read_text())["images"]) == LENGTH
 
 

@@ -17,7 +17,7 @@ CLICK = ("--point", "20,24")
 def results(out: Path) -> dict[int, masklet.Masks]:
     """What was written, checked to be whole and of one mind."""
     found = {masks.frame: masks for masks in read_masklets(out / "masklets.json")}
-    pictures = {int(path.stem): read_label_map(path) for path in (out / "masks").iterdir()}
+    pictures = {int(path.stem): read_label_map(path) for path in (out / "masks").glob("*")}
     assert pictures.keys() == found.keys() and not list(out.rglob(".*"))
     for frame, labels in pictures.items():
         assert set(np.unique(labels)) <= {0, *found[frame].ids}

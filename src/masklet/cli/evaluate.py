@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from masklet.cli.compare import compare
-from masklet.cli.network import Setting, command_line
+from masklet.cli.options import Setting, command_line
 
 if TYPE_CHECKING:
     from masklet.evaluate.runner import EvaluationProtocol

@@ -1,22 +1,50 @@
-"""masklet everything: masks of all there is in a picture or video, without pointing."""
+"""masklet everything: masks of all there is in pictures or videos, without prompts."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from masklet.cli.network import Device, Dtype, Model, Precision, Setting, Speed, load_network
-from masklet.cli.results import USUAL, Formats, Results, progress_bar, told
+from masklet.cli.items import Item, Kind, find_items, take_shard
+from masklet.cli.options import (
+    Device,
+    Dtype,
+    Formats,
+    IntensityRange,
+    ListFile,
+    MaxPixels,
+    Model,
+    Out,
+    Overwrite,
+    Precision,
+    Setting,
+    Shard,
+    Speed,
+    load_model,
+    policy_names,
+)
+from masklet.cli.results import (
+    DEFAULT_FORMATS,
+    format_files,
+    parse_intensity_range,
+    print_intensity_range,
+    write_masks,
+)
+from masklet.cli.runs import ProgressBar, Runner
 
 if TYPE_CHECKING:
-    from masklet.auto import Grid, MaskletSet, Segments, Sort
+    from masklet.auto import Grid, MaskletSet, Segments
     from masklet.config import Sam2Config
     from masklet.media import Frames
+    from masklet.model import Sam2
+
+PICTURE_FILES = ("mask.png", "masks.json", "overlay.png")
+TRACKS = "tracks.json"
 
 
 class Preset(StrEnum):
@@ -36,11 +64,22 @@ class Overlap(StrEnum):
 
 
 def everything(
-    source: Annotated[str, typer.Argument(help="A picture; or a video file, URL, folder or glob.")],
-    out: Annotated[Path, typer.Option(help="The folder that takes what is written.")],
+    out: Out,
+    sources: Annotated[
+        list[str] | None,
+        typer.Argument(help="Pictures and videos: files, folders, globs or URLs. See --as for folders."),
+    ] = None,
+    kind: Annotated[
+        Kind | None,
+        typer.Option(
+            "--as",
+            help="What a folder of pictures is: pictures, or the frames of one video. By default a video "
+            "if all have one size.",
+        ),
+    ] = None,
     preset: Annotated[Preset, typer.Option(help="How closely to look.")] = Preset.balanced,
     points_per_side: Annotated[int | None, typer.Option(help="Points along each side.")] = None,
-    points_per_batch: Annotated[int | None, typer.Option(help="Points that are asked at once.")] = None,
+    points_per_batch: Annotated[int | None, typer.Option(help="Points in one batch.")] = None,
     pred_iou_thresh: Annotated[float | None, typer.Option(help="The least predicted IoU.")] = None,
     stability_score_thresh: Annotated[float | None, typer.Option(help="The least stability.")] = None,
     stability_score_offset: Annotated[
@@ -55,7 +94,7 @@ def everything(
         int | None, typer.Option(help="Clear holes and islands of fewer pixels.")
     ] = None,
     use_m2m: Annotated[
-        bool | None, typer.Option("--use-m2m", help="Ask again with each mask as hint.")
+        bool | None, typer.Option("--use-m2m", help="Refine each mask by a second pass.")
     ] = None,
     sort: Annotated[Order | None, typer.Option(help="Picture: which masks come first.")] = None,
     partition: Annotated[
@@ -66,31 +105,32 @@ def everything(
     ] = None,
     every: Annotated[int | None, typer.Option(help="Video: frames from key frame to key frame.")] = None,
     patience: Annotated[
-        int | None, typer.Option(help="Video: frames that a lost object is waited for.")
+        int | None, typer.Option(help="Video: frames until a lost object is given up.")
     ] = None,
-    max_objects: Annotated[int | None, typer.Option(help="Video: objects followed at a time.")] = None,
+    max_objects: Annotated[int | None, typer.Option(help="Video: objects tracked at a time.")] = None,
     policy: Annotated[
         str | None,
-        typer.Option(help="Video: the memory policy: recency, gated, samurai, dam4sam or long."),
+        typer.Option(help="Video: the memory policy: {policies}.", autocompletion=policy_names),
     ] = None,
-    cuts: Annotated[bool | None, typer.Option("--cuts", help="Video: watch for scene cuts.")] = None,
+    cuts: Annotated[bool | None, typer.Option("--cuts", help="Video: detect scene cuts.")] = None,
+    names: ListFile = None,
+    shard: Shard = None,
+    overwrite: Overwrite = False,
     model: Model = "nano",
     device: Device = None,
     dtype: Precision = Dtype.float32,
     setting: Speed = Setting.exact,
     fps: Annotated[float | None, typer.Option(help="Video: take so many frames of each second.")] = None,
+    intensity_range: IntensityRange = None,
+    max_pixels: MaxPixels = None,
     formats: Formats = None,
 ) -> None:
-    """Segment everything in a picture; or find everything in a video, and follow it both ways."""
-    import masklet
-    from masklet.auto import is_still
-    from masklet.files import make_folder
-    from masklet.media import find_format, open_frames
+    """Segment everything in pictures; or find everything in videos, and track it both ways."""
     from masklet.tracking.policies import find_policy
 
     if policy is not None:
         find_policy(policy)
-    said = {
+    grid = {
         "points_per_side": points_per_side,
         "points_per_batch": points_per_batch,
         "pred_iou_thresh": pred_iou_thresh,
@@ -102,82 +142,125 @@ def everything(
         "min_mask_region_area": min_mask_region_area,
         "use_m2m": use_m2m,
     }
-    order: Sort | None = None if sort is None else sort.value
-    still = is_still(source)
-    usual = ("coco",) if still else USUAL
-    results = Results(out, [find_format(name) for name in dict.fromkeys(formats or usual)])
-    frames = open_frames(source, fps=fps)
-    make_folder(out)
-    network = load_network(model, device, dtype, setting)
-    grid = _grid(network.config, preset.value, said)
-    with told(results), progress_bar() as bar:
-        task = bar.add_task(frames.name, total=1 if still else len(frames))
+    options = {
+        "sort": None if sort is None else sort.value,
+        "partition": partition,
+        "detections": None if detections is None else str(detections),
+        "every": every,
+        "patience": patience,
+        "max_objects": max_objects,
+        "policy": policy,
+        "cuts": cuts,
+    }
+    chosen = {name: value for name, value in grid.items() if value is not None}
+    range_ = parse_intensity_range(intensity_range)
+    format_files(formats or ())
+    items = find_items(sources or (), kind, names_from=names)
+
+    def open_item(item: Item) -> _Search:
+        from masklet.media import is_still, open_frames
+
+        frames = open_frames(item.source, fps=fps, intensity_range=range_, max_pixels=max_pixels)
+        is_picture = item.kind is Kind.picture or is_still(item.source)
+        usual = ("coco",) if is_picture else DEFAULT_FORMATS
+        names = list(dict.fromkeys(formats or usual))
+        return _Search(item, frames, is_picture, preset.value, chosen, options, names)
+
+    settings = {"fps": fps, "model": model, "dtype": dtype, "setting": setting, "intensity_range": range_}
+    runner = Runner(
+        "everything", out, open_item, lambda: load_model(model, device, dtype, setting), settings, overwrite
+    )
+    runner.run(take_shard(items, shard), items)
+
+
+@dataclass(frozen=True)
+class _Search:
+    """One picture or video, and how to search it."""
+
+    item: Item
+    frames: Frames
+    is_picture: bool
+    preset: str
+    grid: Mapping[str, object]
+    options: Mapping[str, Any]
+    formats: Sequence[str]
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        from masklet.run_folder import digest
+
+        detections = self.options["detections"]
+        content = None if detections is None else digest(detections, [Path(detections)])
+        options = {**self.options, "detections": content}
+        return {"preset": self.preset, "grid": self.grid, "options": options, "formats": self.formats}
+
+    @property
+    def files(self) -> Sequence[str]:
+        own = PICTURE_FILES if self.is_picture else (TRACKS,)
+        return [*own, *format_files(self.formats)]
+
+    def run(self, model: Sam2, folder: Path, bar: ProgressBar) -> None:
+        import masklet
+
+        frames, length = self.frames, len(self.frames)
+        bar.begin(frames.name, passes=1 if self.is_picture else 2)
+        print_intensity_range(frames, bar)
         try:
-            found = masklet.everything(
-                network,
-                frames[0] if still else frames,
-                grid,
-                sort=order,
-                partition=partition,
-                detections=detections,
-                every=every,
-                patience=patience,
-                max_objects=max_objects,
-                policy=policy,
-                cuts=cuts,
-                progress=None if still else lambda done: bar.update(task, completed=done * len(frames)),
+            result = masklet.everything(
+                model,
+                frames[0] if self.is_picture else frames,
+                _make_grid(model.config, self.preset, self.grid),
+                **self.options,
+                progress=None if self.is_picture else lambda share: bar.update(share, length, frames.name),
             )
         except ValueError as error:
             raise typer.BadParameter(str(error)) from None
-        if isinstance(found, masklet.Segments):
-            _write_picture(found, frames, results)
-            bar.update(task, completed=1)
+        if isinstance(result, masklet.Segments):
+            self._write_picture(result, folder, bar)
+            bar.update(1.0, 1, frames.name)
         else:
-            _write_video(found, frames, results)
+            self._write_video(result, folder, bar)
+
+    def _write_picture(self, segments: Segments, folder: Path, bar: ProgressBar) -> None:
+        """mask.png, masks.json and overlay.png; and the chosen formats."""
+        import json
+
+        from masklet.files import atomic_write
+        from masklet.media import OverlayPng, write_label_map
+
+        write_label_map(folder / "mask.png", segments.label_map())
+        OverlayPng(folder / "overlay.png").write(self.frames[0], segments.uncovered())
+        records = zip(segments.ids, segments.records("coco_rle"), strict=True)
+        masks = [{"id": id, **record} for id, record in records]
+        content = {"image": self.frames.name, "size": list(segments.size), "masks": masks}
+        with atomic_write(folder / "masks.json") as part:
+            part.write_text(json.dumps(content))
+        write_masks([segments], self.frames, folder, self.formats, bar)
+        self._print(f"{len(segments)} masks")
+
+    def _write_video(self, masklets: MaskletSet, folder: Path, bar: ProgressBar) -> None:
+        """The chosen formats, and a record of each object."""
+        import json
+
+        from masklet.files import atomic_write
+
+        shown = bar.track(masklets, len(self.frames), f"{self.frames.name}, writing")
+        write_masks(shown, self.frames, folder, self.formats, bar)
+        tracks = [track.to_json() for track in masklets.tracks.values()]
+        with atomic_write(folder / TRACKS) as part:
+            part.write_text(json.dumps(tracks, indent=1))
+        self._print(f"{len(tracks)} objects")
+
+    def _print(self, text: str) -> None:
+        if not self.item.name:
+            typer.echo(text)
 
 
-def _grid(config: Sam2Config, preset: str, said: Mapping[str, object]) -> Grid:
-    """The preset's grid, with what was said in place of its own."""
+def _make_grid(config: Sam2Config, preset: str, chosen: Mapping[str, object]) -> Grid:
+    """The preset's grid, with the chosen values in place of its own."""
     from masklet.auto import resolve_grid
 
-    given = {name: value for name, value in said.items() if value is not None}
     try:
-        return replace(resolve_grid(preset, config), **given)  # type: ignore[arg-type]
+        return replace(resolve_grid(preset, config), **chosen)  # type: ignore[arg-type]
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
-
-
-def _write_picture(found: Segments, frames: Frames, results: Results) -> None:
-    """mask.png, masks.json and overlay.png; and COCO, or the forms that were asked for."""
-    import json
-
-    from masklet.files import atomic_write
-    from masklet.media import OverlayPng, write_label_map
-
-    out = results.folder
-    write_label_map(out / "mask.png", found.label_map())
-    OverlayPng(out / "overlay.png").write(frames[0], found.uncovered())
-    records = zip(found.ids, found.records("coco_rle"), strict=True)
-    said = [{"id": id, **record} for id, record in records]
-    with atomic_write(out / "masks.json") as part:
-        part.write_text(json.dumps({"image": frames.name, "size": list(found.size), "masks": said}))
-    with results.writers(frames) as writers:
-        writers.write(frames[0], found)
-    typer.echo(f"{len(found)} masks")
-    for name in ("mask.png", "masks.json", "overlay.png"):
-        typer.echo(out / name)
-
-
-def _write_video(masklets: MaskletSet, frames: Frames, results: Results) -> None:
-    """The forms that were asked for, and a record of each object."""
-    import json
-
-    from masklet.files import atomic_write
-
-    with results.writers(frames) as writers:
-        for masks in masklets:
-            writers.write(frames[masks.frame], masks)
-    with atomic_write(results.folder / "tracks.json") as part:
-        part.write_text(json.dumps([track.to_json() for track in masklets.tracks.values()], indent=1))
-    typer.echo(f"{len(masklets.tracks)} objects")
-    typer.echo(results.folder / "tracks.json")

@@ -1,72 +1,78 @@
-"""What a command that follows writes: in which forms, with which progress, and where it says so."""
+"""How masks get from a model to files: writers of the chosen formats, events, overlaps."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
+from masklet.cli.runs import ProgressBar
+
 if TYPE_CHECKING:
-    from rich.progress import Progress
+    from masklet.media import Frames
+    from masklet.media.writers.writer import Names
+    from masklet.types import Masks
 
-    from masklet.media import Format, Frames, Writer
-
-Formats = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--format",
-        metavar="NAME",
-        help="How to write the masks. May be repeated; without it palette, masklets and overlay. "
-        "Others are coco, youtube-vis, sa-v, yolo, polygons, objects, cvat, cvat-images, label-studio, "
-        "label-studio-video, cutout-webm, cutout-png and frames.",
-    ),
-]
-
-USUAL = ("palette", "masklets", "overlay")
+DEFAULT_FORMATS = ("palette", "masklets", "overlay")
 
 
-@dataclass(frozen=True)
-class Results:
-    """What is written, and where.
+def format_files(formats: Sequence[str]) -> list[str]:
+    """The files and folders of formats; an unknown format is refused."""
+    from masklet.media import find_format
 
-    exclusive : let no two masks overlap
-    """
-
-    folder: Path
-    formats: Sequence[Format]
-    exclusive: bool = False
-
-    @property
-    def paths(self) -> list[Path]:
-        return [self.folder / each.path for each in self.formats]
-
-    def writers(self, frames: Frames) -> Writer:
-        from masklet.media import BackgroundWriter, writers
-
-        return BackgroundWriter(writers([each.name for each in self.formats], self.folder, frames))
+    return [find_format(name).path for name in dict.fromkeys(formats)]
 
 
-def progress_bar() -> Progress:
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+def write_masks(
+    masks: Iterable[Masks],
+    frames: Frames,
+    folder: Path,
+    formats: Sequence[str],
+    bar: ProgressBar,
+    *,
+    classes: Names | None = None,
+    exclusive: bool = False,
+) -> None:
+    """Write masks in several formats, in a thread of its own; say which objects are lost."""
+    from masklet.media import BackgroundWriter, writers
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=Console(stderr=True))
+    with BackgroundWriter(writers(formats, folder, frames, classes)) as writer:
+        for frame_masks in _finish(masks, bar, exclusive=exclusive):
+            writer.write(frames[frame_masks.frame], frame_masks)
 
 
-@contextmanager
-def told(results: Results) -> Iterator[None]:
-    """Say where the results are, also after Ctrl-C: what was written until then is whole."""
+def _finish(masks: Iterable[Masks], bar: ProgressBar, *, exclusive: bool) -> Iterator[Masks]:
+    """The same masks; on request without overlaps, the highest logit having the pixel."""
+    from masklet.postprocess import tidy
+    from masklet.sessions.visibility import VisibilityMonitor
+
+    monitor = VisibilityMonitor()
+    for frame_masks in masks:
+        for event in monitor.step(frame_masks):
+            if event.kind in ("lost", "found"):
+                bar.print(f"object {event.id} is {event.kind} from frame {event.since} on")
+        yield tidy(frame_masks, exclusive=True) if exclusive else frame_masks
+
+
+def print_intensity_range(frames: Frames, bar: ProgressBar) -> None:
+    """Say which intensities of a source of more than 8 bits became black and white."""
+    if frames.intensity_range is not None:
+        low, high = frames.intensity_range
+        bar.print(
+            f"{frames.name}: {low:g} becomes black and {high:g} white; --intensity-range chooses others"
+        )
+
+
+def parse_intensity_range(text: str | None) -> tuple[float, float] | None:
+    """LOW,HIGH"""
+    if text is None:
+        return None
     try:
-        yield
-    except KeyboardInterrupt:
-        typer.echo("interrupted; what was done is kept:", err=True)
-        raise typer.Exit(130) from None
-    finally:
-        for path in results.paths:
-            if path.exists():
-                typer.echo(path)
+        low, high = (float(part) for part in text.split(","))
+    except ValueError:
+        raise typer.BadParameter(
+            f"expected two numbers, LOW,HIGH. Got '{text}'.", param_hint="--intensity-range"
+        ) from None
+    return low, high

@@ -1,54 +1,156 @@
-"""masklet segment: masks of what was pointed at in a picture."""
+"""masklet segment: masks of what was pointed at in pictures."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from masklet.cli.network import Device, Dtype, Model, Precision, Setting, Speed, load_network
-from masklet.cli.prompts import Box, Mask, Negatives, Points, read_prompts
+from masklet.cli.items import Item, Kind, find_items, take_shard
+from masklet.cli.options import (
+    Device,
+    Dtype,
+    IntensityRange,
+    ListFile,
+    MaxPixels,
+    Model,
+    Out,
+    Overwrite,
+    PictureFormats,
+    Precision,
+    PromptFile,
+    Setting,
+    Shard,
+    Speed,
+    load_model,
+)
+from masklet.cli.prompts import Box, Mask, Negatives, ObjectPrompts, Objects, Points, read_prompts
+from masklet.cli.results import format_files, parse_intensity_range, print_intensity_range, write_masks
+from masklet.cli.runs import ProgressBar, Runner
+
+if TYPE_CHECKING:
+    from masklet.media import Frames
+    from masklet.model import Sam2
+
+FILES = ("mask.png", "masks.json", "overlay.png")
 
 
 def segment(
-    image: Annotated[Path, typer.Argument(help="A picture.")],
-    out: Annotated[Path, typer.Option(help="The folder that takes mask.png, masks.json and overlay.png.")],
+    out: Out,
+    images: Annotated[
+        list[str] | None, typer.Argument(help="Pictures: files, folders, globs or URLs, of any sizes.")
+    ] = None,
     point: Points = None,
     negative: Negatives = None,
     box: Box = None,
     mask: Mask = None,
+    objects: Objects = None,
+    prompts: PromptFile = None,
+    names: ListFile = None,
+    shard: Shard = None,
+    overwrite: Overwrite = False,
     model: Model = "nano",
     device: Device = None,
     dtype: Precision = Dtype.float32,
     setting: Speed = Setting.exact,
+    intensity_range: IntensityRange = None,
+    max_pixels: MaxPixels = None,
+    formats: PictureFormats = None,
 ) -> None:
-    """Segment what is pointed at in a picture; a mask with several values is several objects."""
-    import json
+    """Segment what is pointed at in pictures: mask.png, masks.json and overlay.png for each."""
+    from masklet.cli.prompt_files import PromptTable
 
-    import masklet
-    from masklet.files import atomic_write, make_folder
-    from masklet.media import OverlayPng, read_image, write_label_map
-    from masklet.transforms import check_prompt
-
-    prompts = read_prompts(point, negative, box, mask)
-    picture = read_image(image)
-    prompts = {id: check_prompt(prompt, picture.shape[:2]) for id, prompt in prompts.items()}
-    make_folder(out)
-    session = masklet.ImageSession(load_network(model, device, dtype, setting), picture)
-    offered = {id: session.segment(prompt) for id, prompt in prompts.items()}
-
-    best = masklet.Masks.joined({id: candidates.as_masks(id) for id, candidates in offered.items()})
-    write_label_map(out / "mask.png", best.label_map())
-    OverlayPng(out / "overlay.png").write(picture, best)
-    said = [
-        {"id": id, "rank": rank, "iou": round(iou, 4), "box": box, "rle": code}
-        for id, masks in offered.items()
-        for rank, iou, box, code in zip(
-            range(len(masks)), masks.iou.tolist(), masks.boxes.tolist(), masks.rle(), strict=True
+    typed = read_prompts(point, negative, box, mask, objects)
+    formats = list(dict.fromkeys(formats or ()))
+    files = [*FILES, *format_files(formats)]
+    items = find_items(images or (), Kind.picture, names_from=names)
+    table = None if prompts is None else PromptTable.read(prompts, items)
+    if typed is None and table is None:
+        raise typer.BadParameter(
+            "point at something: --point X,Y, --box X0,Y0,X1,Y1, --mask PNG, --object TEXT or --prompts FILE."
         )
-    ]
-    with atomic_write(out / "masks.json") as part:
-        part.write_text(json.dumps({"image": image.name, "size": list(best.size), "masks": said}))
-    for name in ("mask.png", "masks.json", "overlay.png"):
-        typer.echo(out / name)
+    range_ = parse_intensity_range(intensity_range)
+
+    def open_item(item: Item) -> _Segmentation:
+        from masklet.media import open_frames
+
+        frames = open_frames(item.source, intensity_range=range_, max_pixels=max_pixels)
+        prompts = typed or ObjectPrompts()
+        if table is not None:
+            prompts = prompts.joined(table.prompts_of(item, frames))
+        work = _Segmentation(item, frames, prompts, formats, files)
+        work.check()
+        return work
+
+    settings = {"model": model, "dtype": dtype, "setting": setting, "intensity_range": range_}
+    runner = Runner(
+        "segment", out, open_item, lambda: load_model(model, device, dtype, setting), settings, overwrite
+    )
+    runner.run(take_shard(items, shard), items)
+
+
+@dataclass(frozen=True)
+class _Segmentation:
+    """One picture, and what to segment in it."""
+
+    item: Item
+    frames: Frames
+    prompts: ObjectPrompts
+    formats: Sequence[str]
+    files: Sequence[str]
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        return {"formats": self.formats, **self.prompts.to_json()}
+
+    def check(self) -> None:
+        """Raise an error where the picture or the prompts cannot be used."""
+        from masklet.errors import PromptError
+        from masklet.transforms import check_prompt
+
+        frames = [frame for frame in self.prompts.by_frame if frame]
+        if frames:
+            raise PromptError(f"a picture has frame 0 only. Got a prompt on frame {frames[0]}.")
+        for prompt in self.prompts.by_frame[0].values():
+            check_prompt(prompt, self.frames.size)
+
+    def run(self, model: Sam2, folder: Path, bar: ProgressBar) -> None:
+        import json
+
+        import masklet
+        from masklet.files import atomic_write
+        from masklet.media import OverlayPng, write_label_map
+
+        picture = self.frames[0]
+        bar.begin(self.frames.name)
+        print_intensity_range(self.frames, bar)
+        session = masklet.ImageSession(model, picture)
+        answers = {id: session.segment(prompt) for id, prompt in self.prompts.by_frame[0].items()}
+        best = masklet.Masks.joined({id: masks.as_masks(id) for id, masks in answers.items()})
+        write_label_map(folder / "mask.png", best.label_map())
+        OverlayPng(folder / "overlay.png").write(picture, best)
+        names, classes = self.prompts.names, self.prompts.classes
+        entries = [
+            {
+                "id": id,
+                "rank": rank,
+                "iou": round(iou, 4),
+                "box": box,
+                "rle": code,
+                **({"name": names[id]} if id in names else {}),
+                **({"class": classes[id]} if id in classes else {}),
+            }
+            for id, masks in answers.items()
+            for rank, iou, box, code in zip(
+                range(len(masks)), masks.iou.tolist(), masks.boxes.tolist(), masks.rle(), strict=True
+            )
+        ]
+        content = {"image": self.frames.name, "size": list(best.size), "masks": entries}
+        with atomic_write(folder / "masks.json") as part:
+            part.write_text(json.dumps(content))
+        if self.formats:
+            write_masks([best], self.frames, folder, self.formats, bar, classes=classes)
+        bar.update(1.0, 1, self.frames.name)

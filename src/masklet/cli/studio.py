@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from masklet.cli.network import Device, Dtype, Model, Precision, Setting, Speed, load_network
+from masklet.cli.options import Device, Dtype, Model, Precision, Setting, Speed, load_model
 
 
 def studio(
@@ -63,4 +63,4 @@ def studio(
     typer.echo(
         f"The studio is at {address(settings)}\nCtrl-C ends it; what was made stays in {settings.data}."
     )
-    serve(settings, load_network(model, device, dtype, setting), model, browser=browser)
+    serve(settings, load_model(model, device, dtype, setting), model, browser=browser)

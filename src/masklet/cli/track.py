@@ -1,25 +1,49 @@
-"""masklet track: follow what was pointed at through a video."""
+"""masklet track: track objects through videos."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from masklet.cli.network import Device, Dtype, Model, Precision, Setting, Speed, load_network
-from masklet.cli.prompts import Box, Mask, Negatives, Points, read_prompts
-from masklet.cli.results import USUAL, Formats, Results, progress_bar, told
+from masklet.cli.items import Item, Kind, find_items, take_shard
+from masklet.cli.options import (
+    Device,
+    Dtype,
+    Formats,
+    IntensityRange,
+    ListFile,
+    MaxPixels,
+    Model,
+    Out,
+    Overwrite,
+    Policy,
+    Precision,
+    PromptFile,
+    Setting,
+    Shard,
+    Speed,
+    load_model,
+)
+from masklet.cli.prompts import Box, Mask, Negatives, ObjectPrompts, Objects, Points, read_prompts
+from masklet.cli.results import (
+    DEFAULT_FORMATS,
+    format_files,
+    parse_intensity_range,
+    print_intensity_range,
+    write_masks,
+)
+from masklet.cli.runs import ProgressBar, Runner
 
 if TYPE_CHECKING:
-    from rich.progress import Progress
-
     from masklet.media import Frames
+    from masklet.model import Sam2
     from masklet.sessions.saved import SavedSession
     from masklet.sessions.video import VideoSession
-    from masklet.types import Masks, Prompt
 
 
 class Direction(StrEnum):
@@ -29,156 +53,223 @@ class Direction(StrEnum):
 
 
 def track(
-    video: Annotated[str, typer.Argument(help="A video file or URL, or a folder or glob of pictures.")],
-    out: Annotated[Path, typer.Option(help="The folder that takes what is written.")],
+    out: Out,
+    videos: Annotated[
+        list[str] | None,
+        typer.Argument(help="Video files, folders, globs or URLs. A folder of pictures is one video."),
+    ] = None,
     point: Points = None,
     negative: Negatives = None,
     box: Box = None,
     mask: Mask = None,
-    frame: Annotated[int, typer.Option(help="The frame that is pointed at, from 0.")] = 0,
-    direction: Annotated[Direction, typer.Option(help="Where to, from that frame.")] = Direction.forward,
+    objects: Objects = None,
+    prompts: PromptFile = None,
+    frame: Annotated[int, typer.Option(help="The frame of the prompts, from 0.")] = 0,
+    direction: Annotated[
+        Direction, typer.Option(help="Where to track, from that frame.")
+    ] = Direction.forward,
     script: Annotated[
         Path | None,
-        typer.Option(help="A saved session (VideoSession.save) to do again, in place of pointing."),
+        typer.Option(help="A saved session (VideoSession.save) to repeat, in place of prompts."),
     ] = None,
+    names: ListFile = None,
+    shard: Shard = None,
+    overwrite: Overwrite = False,
     model: Model = "nano",
     device: Device = None,
     dtype: Precision = Dtype.float32,
     setting: Speed = Setting.exact,
     fps: Annotated[float | None, typer.Option(help="Take so many frames of each second.")] = None,
-    policy: Annotated[
-        str, typer.Option(help="The memory policy: recency, gated, samurai, dam4sam or long.")
-    ] = "recency",
-    cuts: Annotated[bool, typer.Option("--cuts", help="Watch for scene cuts.")] = False,
+    policy: Policy = "recency",
+    cuts: Annotated[bool, typer.Option("--cuts", help="Detect scene cuts.")] = False,
     exclusive: Annotated[
-        bool, typer.Option("--exclusive", help="Let no two masks overlap: the surest has the pixel.")
+        bool, typer.Option("--exclusive", help="Let no two masks overlap: the highest logit has the pixel.")
     ] = False,
+    intensity_range: IntensityRange = None,
+    max_pixels: MaxPixels = None,
     formats: Formats = None,
 ) -> None:
-    """Follow objects through a video, and write their masks on every frame."""
-    import masklet
-    from masklet.cli.finish import late
-    from masklet.files import make_folder
-    from masklet.media import find_format, open_frames
+    """Track objects through videos, and write their masks on every frame."""
+    from masklet.cli.prompt_files import PromptTable
     from masklet.sessions.saved import SavedSession
-    from masklet.sessions.video import VideoSession
     from masklet.tracking.policies import find_policy
 
-    # All that can be wrong with what was asked is found before anything slow is done, or anything written.
     saved = None if script is None else SavedSession.read(script)
-    if saved is not None and (point or negative or box or mask):
+    typed = read_prompts(point, negative, box, mask, objects, frame=frame)
+    if saved is not None and (typed or prompts):
         raise typer.BadParameter(
-            "it says itself what to follow: leave the pointing out.", param_hint="--script"
+            "a session has its own prompts: leave the pointing out.", param_hint="--script"
         )
     find_policy(policy)
-    results = Results(out, [find_format(name) for name in dict.fromkeys(formats or USUAL)], exclusive)
-    prompts = read_prompts(point, negative, box, mask) if saved is None else {}
-    frames = open_frames(video, fps=fps)
-    if saved is None:
-        _check(frames, frame, prompts)
-    else:
-        saved.check(frames)
-    make_folder(out)
-    network = load_network(model, device, dtype, setting)
+    formats = list(dict.fromkeys(formats or DEFAULT_FORMATS))
+    files = format_files(formats)
+    items = find_items(videos or (), Kind.video, names_from=names)
+    table = None if prompts is None else PromptTable.read(prompts, items)
+    if typed is None and table is None and saved is None:
+        raise typer.BadParameter(
+            "point at something: --point X,Y, --box X0,Y0,X1,Y1, --mask PNG, --object TEXT or --prompts FILE."
+        )
+    range_ = parse_intensity_range(intensity_range)
 
-    with told(results), progress_bar() as progress:
-        if saved is not None:
+    def open_item(item: Item) -> _Tracking:
+        from masklet.media import open_frames
+
+        frames = open_frames(item.source, fps=fps, intensity_range=range_, max_pixels=max_pixels)
+        prompts = typed or ObjectPrompts()
+        if table is not None:
+            prompts = prompts.joined(table.prompts_of(item, frames))
+        work = _Tracking(frames, prompts, saved, direction, policy, cuts, exclusive, formats, files)
+        work.check()
+        return work
+
+    settings = {"fps": fps, "model": model, "dtype": dtype, "setting": setting, "intensity_range": range_}
+    runner = Runner(
+        "track", out, open_item, lambda: load_model(model, device, dtype, setting), settings, overwrite
+    )
+    runner.run(take_shard(items, shard), items)
+
+
+@dataclass(frozen=True)
+class _Tracking:
+    """One video, and what to track in it."""
+
+    frames: Frames
+    prompts: ObjectPrompts
+    saved: SavedSession | None
+    direction: Direction
+    policy: str
+    cuts: bool
+    exclusive: bool
+    formats: Sequence[str]
+    files: Sequence[str]
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        session = None if self.saved is None else self.saved.script.to_json()
+        names = ("direction", "policy", "cuts", "exclusive", "formats")
+        return {**{name: getattr(self, name) for name in names}, **self.prompts.to_json(), "session": session}
+
+    def check(self) -> None:
+        """Raise an error where the prompts cannot be on this video."""
+        from masklet.media import NoSuchFrame
+        from masklet.transforms import check_prompt
+
+        if self.saved is not None:
+            self.saved.check(self.frames)
+        for frame, prompts in self.prompts.by_frame.items():
+            if not 0 <= frame < len(self.frames):
+                raise NoSuchFrame(self.frames.name, frame, len(self.frames))
+            for prompt in prompts.values():
+                check_prompt(prompt, self.frames.size)
+
+    def run(self, model: Sam2, folder: Path, bar: ProgressBar) -> None:
+        from masklet.sessions.video import VideoSession
+
+        print_intensity_range(self.frames, bar)
+        if self.saved is not None:
             session = VideoSession(
-                network,
-                frames,
-                policy=saved.policy_or(None),
-                cuts=saved.cuts,
-                capacity=saved.capacity,
-                clip_length=saved.clip_length,
+                model,
+                self.frames,
+                policy=self.saved.policy_or(None),
+                cuts=self.saved.cuts,
+                capacity=self.saved.capacity,
+                clip_length=self.saved.clip_length,
             )
-            _again(session, saved, results, progress)
-        elif direction is Direction.forward:
-            found = masklet.track(
-                network, frames, {frame: prompts}, policy=policy, cuts=cuts, delay=late(policy)
-            )
-            _stream(found, len(frames) - frame, frames, results, progress)
+            self._repeat(session, self.saved, folder, bar)
+        elif self.direction is Direction.forward:
+            self._track_forward(model, folder, bar)
         else:
-            session = VideoSession(network, frames, policy=policy, cuts=cuts)
-            _both_ways(session, frame, prompts, direction, results, progress)
+            session = VideoSession(model, self.frames, policy=self.policy, cuts=self.cuts)
+            self._track_backward(session, folder, bar)
+
+    def _track_forward(self, model: Sam2, folder: Path, bar: ProgressBar) -> None:
+        """Forwards, in constant memory."""
+        import masklet
+
+        start = min(self.prompts.by_frame)
+        bar.begin(self.frames.name)
+        masks = masklet.track(
+            model,
+            self.frames,
+            self.prompts.by_frame,
+            policy=self.policy,
+            cuts=self.cuts,
+            delay=_delay(self.policy),
+        )
+        shown = bar.track(masks, len(self.frames) - start, self.frames.name)
+        write_masks(
+            shown,
+            self.frames,
+            folder,
+            self.formats,
+            bar,
+            classes=self.prompts.classes,
+            exclusive=self.exclusive,
+        )
+
+    def _track_backward(self, session: VideoSession, folder: Path, bar: ProgressBar) -> None:
+        """Backwards and perhaps forwards; what was done is written, also after an interruption."""
+        first, last = min(self.prompts.by_frame), max(self.prompts.by_frame)
+        bar.begin(self.frames.name, passes=3 if self.direction is Direction.both else 2)
+        try:
+            for frame, prompts in self.prompts.by_frame.items():
+                for id, prompt in prompts.items():
+                    session.prompt(frame, id, prompt)
+            _propagate(session, last, -1, bar, reverse=True)
+            if self.direction is Direction.both:
+                _propagate(session, first, len(self.frames), bar, reverse=False)
+        finally:
+            self._write(session, folder, bar)
+
+    def _repeat(self, session: VideoSession, saved: SavedSession, folder: Path, bar: ProgressBar) -> None:
+        """Repeat a saved session; what was done is written, also after an interruption."""
+        from masklet.sessions.events import Followed, Script
+
+        steps = saved.script.steps
+        bar.begin(self.frames.name, passes=1 + sum(isinstance(step, Followed) for step in steps))
+        try:
+            for step in steps:
+                if isinstance(step, Followed):
+                    _propagate(
+                        session, step.start, step.stop, bar, reverse=step.reverse, objects=step.objects
+                    )
+                else:
+                    session.replay(Script([step]))
+        finally:
+            self._write(session, folder, bar)
+
+    def _write(self, session: VideoSession, folder: Path, bar: ProgressBar) -> None:
+        """Write all masks of a session, in the order of frames."""
+        masks = (session.masks(frame) for frame in session.answered)
+        shown = bar.track(masks, len(session.answered), "writing")
+        write_masks(
+            shown,
+            self.frames,
+            folder,
+            self.formats,
+            bar,
+            classes=self.prompts.classes,
+            exclusive=self.exclusive,
+        )
 
 
-def _check(frames: Frames, frame: int, prompts: dict[int, Prompt]) -> None:
-    from masklet.media import NoSuchFrame
-    from masklet.transforms import check_prompt
-
-    if not 0 <= frame < len(frames):
-        raise NoSuchFrame(frames.name, frame, len(frames))
-    for prompt in prompts.values():
-        check_prompt(prompt, frames.size)
-
-
-def _stream(found: Iterator[Masks], count: int, frames: Frames, results: Results, progress: Progress) -> None:
-    """Forwards, in constant memory; a thread writes each frame while the next one is looked at."""
-    import torch
-
-    from masklet.cli.finish import finished
-
-    torch.set_num_threads(max(1, torch.get_num_threads() - 1))  # fighting over a core costs more than it has
-    followed = progress.track(found, count, description=frames.name)
-    with results.writers(frames) as writers:
-        for masks in finished(followed, exclusive=results.exclusive):
-            writers.write(frames[masks.frame], masks)
-
-
-def _both_ways(
-    session: VideoSession,
-    frame: int,
-    prompts: dict[int, Prompt],
-    direction: Direction,
-    results: Results,
-    progress: Progress,
-) -> None:
-    """Backwards and perhaps forwards; whatever was done is written, also when the work is interrupted."""
-    try:
-        for id, prompt in prompts.items():
-            session.prompt(frame, id, prompt)
-        _follow(session, frame, -1, progress, reverse=True)
-        if direction is Direction.both:
-            _follow(session, frame, len(session.frames), progress, reverse=False)
-    finally:
-        _write(session, results, progress)
-
-
-def _again(session: VideoSession, saved: SavedSession, results: Results, progress: Progress) -> None:
-    """What was done in a saved session; whatever was done is written, also when the work is interrupted."""
-    from masklet.sessions.events import Followed, Script
-
-    try:
-        for step in saved.script.steps:
-            if isinstance(step, Followed):
-                _follow(session, step.start, step.stop, progress, reverse=step.reverse, objects=step.objects)
-            else:
-                session.replay(Script([step]))
-    finally:
-        _write(session, results, progress)
-
-
-def _follow(
+def _propagate(
     session: VideoSession,
     start: int,
     stop: int,
-    progress: Progress,
+    bar: ProgressBar,
     *,
     reverse: bool,
     objects: tuple[int, ...] | None = None,
 ) -> None:
-    found = session.propagate(start, stop, reverse=reverse, objects=objects)
+    masks = session.propagate(start, stop, reverse=reverse, objects=objects)
     way = "backward" if reverse else "forward"
-    for _ in progress.track(found, abs(stop - start), description=f"{session.frames.name} {way}"):
+    for _ in bar.track(masks, abs(stop - start), f"{session.frames.name} {way}"):
         pass
 
 
-def _write(session: VideoSession, results: Results, progress: Progress) -> None:
-    """All the masks that stand in a session, in the order of frames."""
-    from masklet.cli.finish import finished
+def _delay(policy: str) -> int:
+    """Frames to wait for the answers of a policy that decides later; a file has the time."""
+    from masklet.tracking.bank import POINTERS
 
-    frames = session.frames
-    found = (session.masks(frame) for frame in progress.track(session.answered, description="writing"))
-    with results.writers(frames) as writers:
-        for masks in finished(found, exclusive=results.exclusive):
-            writers.write(frames[masks.frame], masks)
+    return POINTERS if policy == "long" else 0

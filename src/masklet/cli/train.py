@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from masklet.cli.network import command_line
+from masklet.cli.options import command_line
 
 if TYPE_CHECKING:
     from masklet.train.parameters import Preset

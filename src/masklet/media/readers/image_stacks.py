@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import weakref
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -152,7 +153,7 @@ def open_picture_files(
     return ImageStack(
         name,
         [partial(read_raw, path, max_pixels=max_pixels) for path in paths],
-        file_names=[printable(path.name) for path in paths],
+        file_names=_unique_names(paths),
         intensity_range=intensity_range,
     )
 
@@ -197,3 +198,12 @@ def open_sequence(
         raise MediaError("frames must hold at least one picture. Got an empty sequence.")
     pages = [partial(read_raw, picture, max_pixels=max_pixels) for picture in sequence_of(pictures)]
     return ImageStack("the sequence", pages, intensity_range=intensity_range)
+
+
+def _unique_names(paths: Sequence[Path]) -> list[str]:
+    """The files' names; where two share one, their paths below the folder that holds all of them."""
+    names = [path.name for path in paths]
+    if len(set(names)) < len(names):
+        root = os.path.commonpath([path.absolute().parent for path in paths])
+        names = [path.absolute().relative_to(root).as_posix() for path in paths]
+    return [printable(name) for name in names]

@@ -1,0 +1,208 @@
+"""The inputs of a command: files, folders, globs, URLs and lists; a name for each, and a share of them."""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path, PurePosixPath
+
+import typer
+
+from masklet.errors import MediaError
+
+
+class Kind(StrEnum):
+    """What an input is taken for."""
+
+    picture = "picture"
+    video = "video"
+
+
+@dataclass(frozen=True)
+class Item:
+    """One input of a command.
+
+    Attributes:
+        source: Its path, glob or URL.
+        name: Its folder below OUT; empty where it is the only one, whose results are in OUT itself.
+        kind: What it is.
+    """
+
+    source: str
+    name: str
+    kind: Kind
+
+    @property
+    def title(self) -> str:
+        return self.name or self.source
+
+    def files(self) -> list[Path]:
+        """Its files: one, or the pictures of a folder or glob; none of a URL."""
+        from masklet.media import find_pictures
+
+        if is_url(self.source):
+            return []
+        path = Path(self.source)
+        return [path] if path.is_file() else find_pictures(path)
+
+
+def find_items(sources: Sequence[str], kind: Kind | None, *, names_from: Path | None = None) -> list[Item]:
+    """The items that sources stand for.
+
+    A folder or glob of videos is many items. One of pictures is many items, or one video if the pictures are
+    its frames.
+
+    Args:
+        sources: Paths, globs and URLs.
+        kind: What pictures are: items of their own, or a video's frames. None decides for each folder:
+            pictures of one size are frames.
+        names_from: A text file with more sources, one a line.
+    """
+    if names_from is not None:
+        sources = [*sources, *_read_list(names_from)]
+    if not sources:
+        raise typer.BadParameter("give at least one input: a file, folder, glob or URL, or --list FILE.")
+    found: list[tuple[str, Kind]] = []
+    for source in sources:
+        found += _expand(source, kind)
+    is_single = len(sources) == 1 and found == [(sources[0], found[0][1])]
+    names = [""] if is_single else unique_names([source for source, _ in found])
+    items = [Item(source, name, kind) for (source, kind), name in zip(found, names, strict=True)]
+    return list({item.source: item for item in items}.values())
+
+
+def take_shard(items: list[Item], shard: str | None) -> list[Item]:
+    """Every n-th item, from the i-th on.
+
+    Args:
+        items: All items.
+        shard: "i/n", with i from 1 to n.
+    """
+    if shard is None:
+        return items
+    match = re.fullmatch(r"(\d+)/(\d+)", shard)
+    number, count = (int(match[1]), int(match[2])) if match else (0, 0)
+    if not 1 <= number <= count:
+        raise typer.BadParameter(
+            f"expected i/n with i from 1 to n, such as 2/8. Got '{shard}'.", param_hint="--shard"
+        )
+    return items[number - 1 :: count]
+
+
+def is_url(source: str) -> bool:
+    return "://" in source
+
+
+def unique_names(sources: Sequence[str]) -> list[str]:
+    """A folder name for each source: its path below the folder that all share, if possible without suffix.
+
+    >>> unique_names(["x/a/1.png", "x/b/1.png"]), unique_names(["1.png", "1.jpg", "2.png"])
+    (['a/1', 'b/1'], ['1.png', '1.jpg', '2'])
+    """
+    paths = _relative_paths(list(dict.fromkeys(sources)))
+    short = {source: path.with_suffix("") for source, path in paths.items()}
+    counts = Counter(str(path).casefold() for path in short.values())
+    parents = {str(parent).casefold() for path in short.values() for parent in path.parents}
+    names: dict[str, str] = {}
+    taken: set[str] = set()
+    for source, path in paths.items():
+        key = str(short[source]).casefold()
+        name = str(short[source]) if counts[key] == 1 and key not in parents else str(path)
+        while name.casefold() in taken or name.casefold() in parents:
+            name += "_"
+        taken.add(name.casefold())
+        names[source] = name
+    return [names[source] for source in sources]
+
+
+def _relative_paths(sources: list[str]) -> dict[str, PurePosixPath]:
+    """Each source's path below the folder that all files share; a URL's last part."""
+    files = [source for source in sources if not is_url(source)]
+    root = os.path.commonpath([Path(file).absolute().parent for file in files]) if files else ""
+    paths = {}
+    for source in sources:
+        if is_url(source):
+            last = source.split("?")[0].rstrip("/").rpartition("/")[2] or "stream"
+            paths[source] = PurePosixPath(re.sub(r"[^\w.-]+", "_", last))
+        else:
+            parts = Path(source).absolute().relative_to(root).parts
+            paths[source] = PurePosixPath(*(re.sub(r"[*?\[\]]+", "_", part) for part in parts))
+    return paths
+
+
+def _read_list(path: Path) -> list[str]:
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise MediaError(f"{path} cannot be read as a list of inputs, one a line: {error}.") from None
+    return [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+
+
+def _expand(source: str, kind: Kind | None) -> list[tuple[str, Kind]]:
+    from masklet.media import is_still
+
+    path = Path(source)
+    if is_url(source) or (path.exists() and not path.is_dir()):
+        return [
+            (
+                source,
+                Kind.picture if kind is Kind.picture or (kind is None and is_still(source)) else Kind.video,
+            )
+        ]
+    if not path.is_dir() and not glob.has_magic(source):
+        raise MediaError(f"there is no file {source}.")
+    pictures, videos = _sort_files(path, source)
+    if videos and pictures and kind is not Kind.video:
+        raise MediaError(f"{source} holds pictures and videos: name the ones to take, as {source}/*.mp4.")
+    if videos and kind is not Kind.picture:
+        return [(str(file), Kind.video) for file in videos]
+    if not pictures:
+        raise MediaError(f"{source} holds no pictures or videos that can be read.")
+    if kind is Kind.picture or (kind is None and not _have_one_size(pictures)):
+        return [(str(file), Kind.picture) for file in pictures]
+    return [(source, Kind.video)]
+
+
+def _sort_files(path: Path, source: str) -> tuple[list[Path], list[Path]]:
+    """The pictures and the videos of a folder or glob, in natural order."""
+    import mimetypes
+
+    from masklet.media import find_pictures
+    from masklet.media.readers.picture_files import is_picture
+
+    files = path.iterdir() if path.is_dir() else map(Path, glob.glob(source, recursive=True))
+    visible = [file for file in files if file.is_file() and not file.name.startswith(".")]
+    pictures = find_pictures(path) if any(map(is_picture, visible)) else []
+    videos = []
+    for file in visible:
+        type, _ = mimetypes.guess_type(file.name)
+        if (type or "").startswith("video/") or file.suffix.lower() in (".mkv", ".gif", ".m2ts"):
+            videos.append(file)
+    return pictures, sorted(set(videos) - set(pictures), key=_natural_key)
+
+
+def _natural_key(path: Path) -> list[tuple[int, str]]:
+    parts = re.findall(r"\d+|\D+", str(path).lower())
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]
+
+
+def _have_one_size(pictures: list[Path]) -> bool:
+    """Whether the pictures can be a video's frames. Turned ones count by the sides of their frame."""
+    import PIL.Image
+
+    sizes = set()
+    for path in pictures:
+        try:
+            with PIL.Image.open(path) as picture:
+                is_turned = picture.getexif().get(0x0112, 1) >= 5  # by a quarter
+                sizes.add(picture.size[::-1] if is_turned else picture.size)
+        except (OSError, ValueError, SyntaxError):
+            continue  # reading it says what is wrong
+        if len(sizes) > 1:
+            return False
+    return True

@@ -1,0 +1,170 @@
+"""Options that several commands have, and what all commands do with theirs."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections import Counter
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+import typer.core
+
+if TYPE_CHECKING:
+    from masklet.model import Sam2
+
+
+class Command(typer.core.TyperCommand):
+    """A command that refuses an option given twice, and whose help lists what the registries hold.
+
+    In the help of an option, {formats}, {policies} and {recipes} are replaced, so that `masklet --help` need
+    not load them.
+    """
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        _, _, order = self.make_parser(ctx).parse_args(args=list(args))
+        counts = Counter(id(param) for param in order)
+        for param in self.get_params(ctx):
+            if counts[id(param)] > 1 and param.param_type_name == "option" and not param.multiple:
+                raise typer.BadParameter(
+                    "this option can be given once only.", ctx=ctx, param_hint=param.opts[0]
+                )
+        return super().parse_args(ctx, args)
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        for param in self.get_params(ctx):
+            if isinstance(param, typer.core.TyperOption | typer.core.TyperArgument) and param.help:
+                param.help = _fill(param.help)
+        super().format_help(ctx, formatter)
+
+
+def _fill(text: str) -> str:
+    for field, names in (
+        ("{formats}", format_names),
+        ("{policies}", policy_names),
+        ("{recipes}", recipe_names),
+    ):
+        if field in text:
+            text = text.replace(field, ", ".join(names()))
+    return text
+
+
+def format_names() -> list[str]:
+    from masklet.media import FORMATS
+
+    return list(FORMATS)
+
+
+def policy_names() -> list[str]:
+    from masklet.tracking.policies import POLICIES
+
+    return list(POLICIES)
+
+
+def recipe_names() -> list[str]:
+    """The recipes of the package, which are its modules with a function `recipe`."""
+    from masklet.train import recipes
+
+    folder = Path(recipes.__path__[0])
+    return sorted(
+        path.stem for path in folder.glob("[!_]*.py") if "\ndef recipe(" in path.read_text(encoding="utf-8")
+    )
+
+
+class Dtype(StrEnum):
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+    float16 = "float16"
+
+
+class Setting(StrEnum):
+    exact = "exact"
+    balanced = "balanced"
+    fast = "fast"
+
+
+Out = Annotated[
+    Path,
+    typer.Option("--out", help="The folder for the results. It belongs to this run: see run.json there."),
+]
+ListFile = Annotated[Path | None, typer.Option("--list", help="A text file with more inputs, one a line.")]
+Shard = Annotated[
+    str | None,
+    typer.Option("--shard", metavar="I/N", help="Take every N-th input from the I-th on, such as 2/8."),
+]
+PromptFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--prompts", help="Prompts for many inputs: CSV, JSON Lines or COCO; docs/cli.md has the columns."
+    ),
+]
+IntensityRange = Annotated[
+    str | None,
+    typer.Option(
+        "--intensity-range", metavar="LOW,HIGH", help="What becomes black and white, for more than 8 bits."
+    ),
+]
+MaxPixels = Annotated[
+    int | None, typer.Option("--max-pixels", help="Allow pictures with more than 2**28 pixels.")
+]
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Run again even if OUT has this run's complete results.")
+]
+Model = Annotated[str, typer.Option("--model", help="A name (see masklet models), path or hub id.")]
+Device = Annotated[
+    str | None, typer.Option("--device", help="cpu, cuda, cuda:1, mps; by default the best there is.")
+]
+Precision = Annotated[Dtype, typer.Option("--dtype", help="The precision of the weights.")]
+Speed = Annotated[
+    Setting,
+    typer.Option(
+        "--setting", help="On CPUs balanced and fast round, and are faster: masklet models --explain."
+    ),
+]
+Policy = Annotated[
+    str,
+    typer.Option("--policy", help="The memory policy: {policies}.", autocompletion=policy_names),
+]
+Formats = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--format",
+        metavar="NAME",
+        help="How to write the masks, may be repeated: {formats}. By default palette, masklets and overlay.",
+        autocompletion=format_names,
+    ),
+]
+
+PictureFormats = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--format",
+        metavar="NAME",
+        help="What to write beside mask.png, masks.json and overlay.png, may be repeated: {formats}.",
+        autocompletion=format_names,
+    ),
+]
+
+
+def load_model(model: str, device: str | None, dtype: Dtype, setting: Setting) -> Sam2:
+    """Load a model, after a check that the device is there."""
+    import torch
+
+    import masklet
+
+    try:
+        torch.empty(0, dtype=torch.float32, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).strip().partition("\n")[0].rstrip(".")
+        raise typer.BadParameter(
+            f"{device} cannot be used here: {reason}. Leave it out for the best there is.",
+            param_hint="--device",
+        ) from None
+    return masklet.load(model, device=device, dtype=dtype.value, setting=setting.value)
+
+
+def command_line() -> str:
+    """The command of this process as a person types it, for reports that say how they were made."""
+    return shlex.join(["masklet", *sys.argv[1:]])

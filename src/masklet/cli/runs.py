@@ -1,0 +1,259 @@
+"""Runs over one input or many: skipped where done, one progress bar, failures in a table at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+import typer
+
+from masklet.cli.items import Item
+from masklet.errors import MaskletError
+from masklet.files import check_writable, make_folder
+from masklet.run_folder import Manifest, Run, RunFolder, digest, remove_results
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+    from masklet.model import Sam2
+
+Value = TypeVar("Value")
+
+
+class Work(Protocol):
+    """One input, opened and checked: all that can be wrong was found before anything slow is done."""
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """What decides the results, as JSON has it."""
+        ...
+
+    @property
+    def files(self) -> Sequence[str]:
+        """The files and folders that it writes."""
+        ...
+
+    def run(self, model: Sam2, folder: Path, bar: ProgressBar) -> None:
+        """Write the results to a folder."""
+        ...
+
+
+class ProgressBar:
+    """One bar on the terminal: the frames of one input, or the inputs of many.
+
+    Args:
+        count: The inputs.
+    """
+
+    def __init__(self, count: int) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        self._progress: Progress = Progress(*columns, console=Console(stderr=True))
+        self._count = count
+        self._done = 0
+        self._passes = (0, 1)
+        self._task: TaskID | None = None
+
+    def __enter__(self) -> ProgressBar:
+        if self._progress.console.is_terminal:
+            self._show("starting", 0, None)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._task is not None:
+            self._progress.stop()
+
+    def begin(self, description: str, *, passes: int = 1) -> None:
+        """Begin an input, over which `track` runs a number of times."""
+        self._passes = (0, passes)
+        self._show(description, self._done, self._count if self._count > 1 else None)
+
+    def end(self) -> None:
+        """End an input."""
+        self._done += 1
+        if self._count > 1:
+            self._show(None, self._done, self._count)
+
+    def track(self, values: Iterable[Value], count: int, description: str) -> Iterator[Value]:
+        """Pass values on, and show how far they are."""
+        for number, value in enumerate(values):
+            yield value
+            self.update((number + 1) / max(1, count), count, description)
+        self._passes = (self._passes[0] + 1, self._passes[1])
+
+    def update(self, share: float, count: int, description: str) -> None:
+        """Show a share of the input's frames as done."""
+        if self._count == 1:
+            self._show(description, round(share * count), count)
+        else:
+            number, passes = self._passes
+            self._show(None, self._done + min(1.0, (number + share) / passes), self._count)
+
+    def print(self, text: str) -> None:
+        """Print a line above the bar."""
+        self._progress.console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def _show(self, description: str | None, completed: float, total: int | None) -> None:
+        if self._task is None:
+            self._progress.start()
+            self._task = self._progress.add_task(description or "", total=total)
+        self._progress.update(self._task, completed=completed)
+        if total is not None:
+            self._progress.update(self._task, total=total)
+        if description is not None:
+            self._progress.update(self._task, description=description)
+
+
+@dataclass
+class Runner:
+    """Runs a command over its inputs.
+
+    Attributes:
+        command: Its name.
+        out: The folder for results.
+        open: Opens and checks an input.
+        load: Loads the model; it is called once, when there is something to do.
+        settings: Options that decide the results of every input.
+        overwrite: Run again what is done.
+    """
+
+    command: str
+    out: Path
+    open: Callable[[Item], Work]
+    load: Callable[[], Sam2]
+    settings: Mapping[str, Any]
+    overwrite: bool = False
+    _model: Sam2 | None = None
+
+    def run(self, items: Sequence[Item], all_items: Sequence[Item]) -> None:
+        """Run the items. A single one raises its error; of many, a table shows what failed.
+
+        Args:
+            items: The inputs to run now.
+            all_items: The inputs of all shards.
+
+        Raises:
+            typer.Exit: 1 where an input of many failed; 130 after an interruption.
+        """
+        with ProgressBar(len(items)) as bar:
+            if len(all_items) == 1 and not all_items[0].name:
+                if items:
+                    self._run_item(items[0], self.out, bar)
+            else:
+                self._run_many(items, all_items, bar)
+
+    def _run_many(self, items: Sequence[Item], all_items: Sequence[Item], bar: ProgressBar) -> None:
+        failures: list[tuple[Item, str]] = []
+        earlier = self._start_batch(all_items)
+        done = 0
+        for item in items:
+            bar.begin(item.title)
+            try:
+                done += self._run_item(item, self.out / item.name, bar)
+            except typer.Exit:
+                raise  # interrupted
+            except (MaskletError, typer.BadParameter) as error:
+                failures.append((item, getattr(error, "message", str(error))))
+            except (OSError, RuntimeError, ValueError, ArithmeticError, LookupError) as error:
+                failures.append((item, f"{type(error).__name__}: {error}"))
+            bar.end()
+        finished = len(items) - len(failures)
+        done_text = f", {done} of them by an earlier run" if done else ""
+        bar.print(f"{finished} of {len(items)} inputs are done{done_text}: {self.out}")
+        if failures:
+            _print_failures(failures)
+            raise typer.Exit(1)
+        self._end_batch(all_items, earlier)
+
+    def _run_item(self, item: Item, path: Path, bar: ProgressBar) -> bool:
+        """Run one input; returns whether it was done already."""
+        work = self.open(item)
+        folder = RunFolder(path, self._describe(item, work), work.files, overwrite=self.overwrite)
+        if folder.is_done and not self.overwrite:
+            if not item.name:
+                bar.print(f"{path} has the complete results of this run already: --overwrite runs it again.")
+                _print_paths(path, work.files)
+            return True
+        if self._model is None:
+            self._model = self.load()
+        with self._report(folder, work, item), folder.writing() as place:
+            work.run(self._model, place, bar)
+        return False
+
+    def _describe(self, item: Item, work: Work) -> Run:
+        import masklet
+
+        version = str(masklet.__version__)
+        inputs = {item.source: digest(item.source, item.files())}
+        return Run(self.command, version, {**self.settings, **work.settings}, inputs)
+
+    @contextmanager
+    def _report(self, folder: RunFolder, work: Work, item: Item) -> Iterator[None]:
+        """Print where the results are, also after an interruption."""
+        try:
+            yield
+        except KeyboardInterrupt as error:
+            number = error.args[0] if error.args and isinstance(error.args[0], int) else 2
+            place = folder.find_results()
+            if place not in (None, folder.path):
+                typer.echo(f"interrupted; the results in {folder.path} stay, what was done now:", err=True)
+            else:
+                typer.echo("interrupted; what was done is kept:", err=True)
+            _print_paths(place, work.files)
+            raise typer.Exit(128 + number) from None
+        except BaseException:
+            _print_paths(folder.find_results(), work.files)
+            raise
+        if not item.name:
+            _print_paths(folder.path, work.files)
+
+    def _start_batch(self, items: Sequence[Item]) -> Manifest | None:
+        """List the items in OUT/run.json, beside what was listed there; returns that."""
+        check_writable(self.out)
+        earlier = Manifest.read(self.out)
+        make_folder(self.out)
+        files = {**(earlier.files if earlier else {}), **{item.name: None for item in items}}
+        self._write_manifest(items, files, is_complete=False)
+        return earlier
+
+    def _end_batch(self, items: Sequence[Item], earlier: Manifest | None) -> None:
+        """Once all results are there, remove what an earlier run left in OUT beside them."""
+        manifests = [Manifest.read(self.out / item.name) for item in items]
+        if not all(manifest is not None and manifest.is_complete for manifest in manifests):
+            return  # other shards are still at work
+        names = dict.fromkeys(item.name for item in items)
+        for name in (earlier.files if earlier else {}).keys() - names.keys():
+            remove_results(self.out / name)
+            with suppress(OSError):
+                (self.out / name).parent.rmdir()  # a folder of inputs that is empty now
+        self._write_manifest(items, names, is_complete=True)
+
+    def _write_manifest(
+        self, items: Sequence[Item], files: Mapping[str, int | None], *, is_complete: bool
+    ) -> None:
+        import masklet
+
+        inputs = {item.source: item.name for item in items}
+        run = Run(self.command, str(masklet.__version__), self.settings, inputs)
+        Manifest(run, run.key, files, is_complete).write(self.out)
+
+
+def _print_paths(folder: Path | None, files: Sequence[str]) -> None:
+    for name in files:
+        if folder is not None and (folder / name).exists():
+            typer.echo(folder / name)
+
+
+def _print_failures(failures: Sequence[tuple[Item, str]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("input", "why it failed")
+    for item, message in failures:
+        table.add_row(item.source, message)
+    Console(stderr=True).print(table)

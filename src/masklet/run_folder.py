@@ -1,0 +1,314 @@
+"""An output folder that belongs to one run, which its run.json describes.
+
+A run into an empty folder writes in place. Where an earlier run's results are, it writes to `unfinished/`
+beside them, and takes their place when it is complete. An interrupted run replaces only incomplete results.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from masklet.errors import MediaError
+from masklet.files import StrPath, atomic_write, check_writable, make_folder, write_errors
+
+MANIFEST = "run.json"
+STAGE = "unfinished"
+_BLOCK = 2**20
+
+
+@dataclass(frozen=True)
+class Run:
+    """What decides a run's results.
+
+    Attributes:
+        command: The command's name.
+        version: masklet's.
+        settings: Options and prompts, as JSON has them.
+        inputs: For each input, a hash of its name and content.
+    """
+
+    command: str
+    version: str
+    settings: Mapping[str, Any]
+    inputs: Mapping[str, str]
+
+    @cached_property
+    def key(self) -> str:
+        """The same for runs that give the same results."""
+        content = [self.command, self.version, self.settings, sorted(self.inputs.values())]
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The content of run.json.
+
+    Attributes:
+        run: What was run.
+        key: Of the run.
+        files: The files and folders that it writes, and how many files each holds; None while it runs.
+        is_complete: Whether all of them are whole.
+        replaces: Files and folders of the run before, while those of this run take their place.
+    """
+
+    run: Run
+    key: str
+    files: Mapping[str, int | None]
+    is_complete: bool = False
+    replaces: tuple[str, ...] | None = None
+
+    @classmethod
+    def read(cls, folder: Path) -> Manifest | None:
+        """The folder's manifest; None where there is none."""
+        path = folder / MANIFEST
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            replaces = content["replaces"]
+            return cls(
+                Run(**content["run"]),
+                str(content["key"]),
+                {
+                    _entry(name): None if count is None else int(count)
+                    for name, count in content["files"].items()
+                },
+                bool(content["is_complete"]),
+                None if replaces is None else tuple(map(_entry, replaces)),
+            )
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise MediaError(
+                f"{path} is not a run.json that masklet wrote: move it away, or choose another folder."
+            ) from error
+
+    def write(self, folder: Path) -> None:
+        with atomic_write(folder / MANIFEST) as part:
+            part.write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
+
+
+class RunFolder:
+    """A folder for the results of one run.
+
+    Args:
+        path: The folder; it is made when the run begins to write.
+        run: What is run.
+        files: Names of the files and folders that the run writes.
+        overwrite: Run even if it is done, and replace files that no run.json lists.
+
+    Raises:
+        MediaError: The folder cannot be written.
+
+    Example:
+        >>> import tempfile
+        >>> folder = RunFolder(tempfile.mkdtemp(), Run("demo", "1", {}, {}), ["note.txt"])
+        >>> with folder.writing() as place:
+        ...     _ = (place / "note.txt").write_text("all of it")
+        >>> folder.is_done, sorted(file.name for file in folder.path.iterdir())
+        (True, ['note.txt', 'run.json'])
+    """
+
+    def __init__(self, path: StrPath, run: Run, files: Iterable[str], *, overwrite: bool = False) -> None:
+        self.path = Path(path)
+        self._run = run
+        self._files = tuple(map(_entry, files))
+        self._overwrite = overwrite
+        check_writable(self.path)
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the same run has left its complete results here."""
+        manifest = Manifest.read(self.path)
+        if manifest is None or not manifest.is_complete or manifest.key != self._run.key:
+            return False
+        return all(_count(self.path / name) == count for name, count in manifest.files.items())
+
+    @contextmanager
+    def writing(self) -> Iterator[Path]:
+        """Where to write. On success the results are in place; else an earlier run's complete ones stay.
+
+        Raises:
+            MediaError: Another process writes to the folder, or it has files that no run wrote and this one
+                would replace.
+        """
+        if not self._overwrite:
+            self._check_ownership()
+        is_new = not self.path.exists()
+        make_folder(self.path)
+        with _locked(self.path):
+            self._finish_swap()
+            earlier = Manifest.read(self.path) or self._unlisted()
+            place = self._begin(earlier)
+            try:
+                yield place
+            except BaseException:
+                self._end(place, earlier, is_complete=False)
+                if is_new:
+                    with suppress(OSError):
+                        self.path.rmdir()  # only an empty one
+                raise
+            self._end(place, earlier, is_complete=True)
+
+    def find_results(self) -> Path | None:
+        """Where this run's results are, complete or not: in the folder, or in `unfinished`."""
+        for place in (self.path / STAGE, self.path):
+            manifest = Manifest.read(place)
+            if manifest is not None and manifest.key == self._run.key:
+                return place
+        return None
+
+    def _unlisted(self) -> Manifest | None:
+        """A manifest of files that no run.json lists and that this run may replace; None without such."""
+        files = {name: None for name in self._files if (self.path / name).exists()}
+        return Manifest(self._run, "", files, is_complete=True) if files else None
+
+    def _begin(self, earlier: Manifest | None) -> Path:
+        started = Manifest(self._run, self._run.key, dict.fromkeys(self._files))
+        stage = self.path / STAGE
+        if stage.exists():
+            _remove(stage)
+        if earlier is None:
+            started.write(self.path)
+            return self.path
+        with write_errors(stage):
+            stage.mkdir()
+        started.write(stage)
+        return stage
+
+    def _end(self, place: Path, earlier: Manifest | None, *, is_complete: bool) -> None:
+        files = {name: _count(place / name) for name in self._files}
+        files = {name: count for name, count in files.items() if count}
+        for name in set(self._files) - files.keys():
+            _remove(place / name)  # an empty folder
+        ended = Manifest(self._run, self._run.key, files, is_complete)
+        if not files and not is_complete:
+            (place / MANIFEST).unlink(missing_ok=True)
+            if place != self.path:
+                _remove(place)
+            return
+        ended.write(place)
+        if place != self.path and earlier and (is_complete or not earlier.is_complete):
+            replace(ended, is_complete=False, replaces=tuple(earlier.files)).write(self.path)
+            self._finish_swap()
+
+    def _finish_swap(self) -> None:
+        """Move staged results to their place. A run that was killed here is completed by the next one."""
+        manifest = Manifest.read(self.path)
+        if manifest is None or manifest.replaces is None:
+            return
+        stage = self.path / STAGE
+        staged = Manifest.read(stage) or replace(manifest, replaces=None)
+        with write_errors(self.path):
+            for name in manifest.replaces:
+                if name not in manifest.files or (stage / name).exists():
+                    remove_results(self.path / name)
+            for name in manifest.files:
+                if (stage / name).exists():
+                    (self.path / name).parent.mkdir(parents=True, exist_ok=True)
+                    os.replace(stage / name, self.path / name)
+        staged.write(self.path)
+        _remove(stage)
+
+    def _check_ownership(self) -> None:
+        """Refuse to replace files that no run wrote."""
+        manifest = Manifest.read(self.path)
+        owned = {} if manifest is None else {**manifest.files, STAGE: None}
+        if manifest is not None and manifest.replaces is not None:
+            owned |= dict.fromkeys(manifest.replaces)
+        for name in (*self._files, STAGE):
+            path = self.path / name
+            if path.exists() and name not in owned:
+                raise MediaError(
+                    f"{path} is already there, and {MANIFEST} does not list it: move it away, choose another "
+                    f"folder, or replace it with --overwrite."
+                )
+        for name, count in owned.items():
+            if count is not None and _count(self.path / name) > count:
+                raise MediaError(
+                    f"{self.path / name} has {_count(self.path / name)} files, of which the run before wrote "
+                    f"{count}: move yours away, choose another folder, or replace all with --overwrite."
+                )
+
+
+def remove_results(path: Path) -> None:
+    """Remove a file or folder that a run wrote; of a folder with a run.json, only what that lists."""
+    manifest = Manifest.read(path) if path.is_dir() else None
+    if manifest is None:
+        _remove(path)
+        return
+    for name in manifest.files:
+        remove_results(path / name)
+    _remove(path / MANIFEST)
+    with suppress(OSError):
+        path.rmdir()  # unless somebody put other files there
+
+
+def _remove(path: Path) -> None:
+    with write_errors(path):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def digest(source: str, files: Iterable[Path]) -> str:
+    """A hash of an input's name and content.
+
+    Args:
+        source: A path, glob or URL.
+        files: Its files; none of a URL, whose text counts.
+    """
+    name = source if "://" in source else Path(source).name
+    content = hashlib.sha256(name.encode(errors="surrogateescape"))
+    for file in files:
+        content.update(f"\0{file.name}\0{file.stat().st_size}\0".encode(errors="surrogateescape"))
+        with open(file, "rb") as stream:
+            while block := stream.read(_BLOCK):
+                content.update(block)
+    return content.hexdigest()
+
+
+def _entry(name: str) -> str:
+    """A name below the folder; a run.json from elsewhere cannot make us remove anything else."""
+    path = Path(name)
+    if path.is_absolute() or not path.parts or ".." in path.parts:
+        raise ValueError(f"{name} is not a path below the folder")
+    return str(path)
+
+
+def _count(path: Path) -> int:
+    """The files of a folder, in all depths; 1 for a file, 0 for what is not there."""
+    if path.is_dir():
+        return sum(file.is_file() for file in path.rglob("*"))
+    return int(path.is_file())
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Hold a lock on the folder, where the system has such locks."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        yield
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise MediaError(
+                f"another run writes to {folder}: wait for it, or choose another folder."
+            ) from None
+        except OSError:
+            pass  # some network folders have no locks
+        yield
+    finally:
+        os.close(descriptor)
