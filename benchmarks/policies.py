@@ -16,20 +16,21 @@ import torch
 import masklet
 from masklet.boxes import tight_boxes
 from masklet.synthetic.suites import cuts
-from masklet.tracking.bank import MemoryBank, Offer
-from masklet.tracking.policies import POLICIES
-from masklet.tracking.policies.sam2long import PATHS, Long
-from masklet.tracking.step import EncodedPrompt, TrackedObject, track_frame
+from masklet.tracking.bank import MemoryBank
+from masklet.tracking.multi_hypothesis import Offer, track_objects
+from masklet.tracking.policies import POLICIES, find_policy
+from masklet.tracking.policies.sam2long import PATHS, Sam2Long
+from masklet.tracking.step import EncodedPrompt, TrackedObject
 from masklet.transforms import frame_to_square
 
 OBJECTS = (1, 5)
 WARM_UP = 17  # frames until the memory is full
 
 
-class AlwaysBranching(Long):
+class AlwaysBranching(Sam2Long):
     """A policy whose paths branch on every frame: its highest cost."""
 
-    def grow(self, offers: Sequence[Offer]) -> list[tuple[int, int, float]]:
+    def select_paths(self, offers: Sequence[Offer]) -> list[tuple[int, int, float]]:
         return [(path % len(offers), path, float(path)) for path in range(PATHS)]
 
 
@@ -43,19 +44,21 @@ def main() -> None:
         features = [model.encode(frame_to_square(image, side)) for image in images]
     print(f"encode: {1000 * (time.perf_counter() - started) / len(images):.1f} ms a frame")
     for count in OBJECTS:
-        for name, make in {**POLICIES, "long, always branching": AlwaysBranching}.items():
+        makers = {name: find_policy(name) for name in POLICIES}
+        for name, make in (makers | {"sam2long, always branching": AlwaysBranching}).items():
             boxes = tight_boxes(torch.from_numpy(clip.masks[0, :count]))
             objects = [TrackedObject(id, MemoryBank(make().capacity), make()) for id in range(1, count + 1)]
             prompts = {
                 obj.id: EncodedPrompt.of(masklet.Prompt(box=tuple(box)), images.shape[1:3], model, alone=True)
                 for obj, box in zip(objects, boxes.tolist(), strict=True)
             }
-            track_frame(model, features[0], 0, objects, prompts)
+            track_objects(model, features[0], 0, objects, prompts)
             seconds, batches = [], []
             for frame in range(1, len(features)):
-                batches.append(sum(len(dict.fromkeys(obj.policy.paths)) or 1 for obj in objects))
+                paths = [getattr(obj.policy, "paths", ()) for obj in objects]
+                batches.append(sum(len(dict.fromkeys(some)) or 1 for some in paths))
                 started = time.perf_counter()
-                track_frame(model, features[frame], frame, objects)
+                track_objects(model, features[frame], frame, objects)
                 seconds.append(time.perf_counter() - started)
             milliseconds = 1000 * float(np.median(seconds[WARM_UP:]))
             paths = np.mean(batches[WARM_UP:])

@@ -19,7 +19,8 @@ if typing.TYPE_CHECKING:
     from masklet.sessions.tracker import Tracker, track
     from masklet.sessions.video import VideoSession
     from masklet.sessions.visibility import Event, VisibilityMonitor
-    from masklet.tracking.bank import MemoryBank, MemoryPolicy, Recency
+    from masklet.tracking.bank import MemoryBank
+    from masklet.tracking.policies.recency import MemoryPolicy, Recency
     from masklet.types import (
         Candidates,
         FrameFeatures,
@@ -80,7 +81,8 @@ _MODULES = {  # where each public name is defined
     "sessions.tracker": ("Tracker", "track"),
     "sessions.video": ("VideoSession",),
     "sessions.visibility": ("Event", "VisibilityMonitor"),
-    "tracking.bank": ("MemoryBank", "MemoryPolicy", "Recency"),
+    "tracking.bank": ("MemoryBank",),
+    "tracking.policies.recency": ("MemoryPolicy", "Recency"),
     "types": (
         "Candidates",
         "FrameFeatures",

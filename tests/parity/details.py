@@ -129,7 +129,7 @@ DETAILS = (
     Detail("a wavering single mask is replaced", forwards, _on(Sam2, "decode", _unsteady)),
     Detail("an absent object has no mask", forwards, _on(MaskPrediction, "hidden", _shown)),
     Detail("prompted frames are memorised as yes or no", forwards, _on(Sam2, "memorize", _soft)),
-    Detail("memories are kept in bfloat16", forwards, _in("masklet.tracking.step.remembered", _exact)),
+    Detail("memories are kept in bfloat16", forwards, _in("masklet.tracking.step.make_memory", _exact)),
     Detail("ages are told in parts of the clip", forwards, _on(Recency, "select_memories", _any_length)),
     Detail(
         "of prompts ahead no pointer is seen", corrected, _on(Recency, "select_memories", _pointers_ahead)

@@ -49,9 +49,9 @@ def test_the_oldest_are_overdue_and_the_newest_spared() -> None:
     room, kept = Room(2 * answer().logits.nbytes), [answer(float(value)) for value in range(5)]
     for frame, each in enumerate(kept):
         room.add(frame, each)
-    assert [frame for frame, _ in room.overdue(spared=4)] == [0]
-    assert [each for _, each in room.overdue(spared=0)] == kept[1:3]
-    assert room.held == room.budget and not list(room.overdue(spared=0))
+    assert [frame for frame, _ in room.overdue(spare=4)] == [0]
+    assert [each for _, each in room.overdue(spare=0)] == kept[1:3]
+    assert room.held == room.budget and not list(room.overdue(spare=0))
 
 
 def test_what_others_let_go_of_takes_no_room() -> None:
@@ -60,7 +60,7 @@ def test_what_others_let_go_of_takes_no_room() -> None:
     room.add(1, kept)
     gc.collect()
     assert room.held == kept.logits.nbytes
-    assert [frame for frame, _ in room.overdue(spared=0)] == [1]
+    assert [frame for frame, _ in room.overdue(spare=0)] == [1]
 
 
 def test_masks_are_those_that_were_seen(network: Sam2, long: np.ndarray) -> None:

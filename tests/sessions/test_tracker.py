@@ -17,7 +17,8 @@ from masklet.errors import MediaError, PromptError
 from masklet.media import open_frames
 from masklet.model import Sam2
 from masklet.sessions.tracker import Tracker, check_id, track
-from masklet.tracking.bank import POINTERS, MemoryBank, Recency
+from masklet.tracking.bank import POINTERS, MemoryBank
+from masklet.tracking.policies.recency import Recency
 from masklet.types import Candidates, Masks, Memory, Prompt
 from toys import SIZE, Fake, assert_equal, blob, click, differ
 
@@ -126,14 +127,14 @@ class Watching(Recency):
         self.calls: list[str] = []
         type(self).made.append(self)
 
-    def choose(self, candidates: Candidates) -> torch.Tensor:
+    def select_mask(self, candidates: Candidates) -> torch.Tensor:
         assert len(candidates.iou) == 1
         self.calls.append("choose")
         return candidates.iou.argmin(dim=1)
 
-    def admit(self, bank: MemoryBank, memory: Memory, candidates: Candidates) -> None:
+    def store(self, bank: MemoryBank, memory: Memory, candidates: Candidates) -> None:
         self.calls.append("adopted" if candidates.iou.tolist() == [[1.0]] else "admit")
-        super().admit(bank, memory, candidates)
+        super().store(bank, memory, candidates)
 
 
 def test_each_object_has_a_policy_of_its_own(fake: Fake) -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from masklet.tracking.bank import MemoryBank
-from masklet.tracking.step import TOGETHER, EncodedPrompt, TrackedObject, looks, track_frame
+from masklet.tracking.step import BATCH, EncodedPrompt, TrackedObject, looks, track_frame
 from masklet.types import Prompt
 from toys import SIZE, Fake, blob, click
 
@@ -60,9 +60,9 @@ def test_only_alike_objects_run_as_one(fake: Fake) -> None:
 
 
 def test_many_objects_run_in_batches(fake: Fake) -> None:
-    many = list(objects(2 * TOGETHER + 1).values())
+    many = list(objects(2 * BATCH + 1).values())
     sizes = [len(batch) for batch in looks(0, many, {})]
-    assert sizes == [TOGETHER, TOGETHER, 1]
+    assert sizes == [BATCH, BATCH, 1]
 
 
 def test_alone_means_without_memory(fake: Fake) -> None:

@@ -270,6 +270,6 @@ def _propagate(
 
 def _delay(policy: str) -> int:
     """Frames to wait for the answers of a policy that decides later; a file has the time."""
-    from masklet.tracking.bank import POINTERS
+    from masklet.tracking.policies import find_policy
 
-    return POINTERS if policy == "long" else 0
+    return find_policy(policy)().latency

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from masklet import rle
 from masklet.model import Sam2, fill_mask
-from masklet.tracking.bank import remembered
+from masklet.tracking.bank import make_memory
 from masklet.transforms import mask_to_square
 from masklet.types import FrameFeatures, MaskPrediction, Masks, Memory
 
@@ -92,7 +92,7 @@ def rebuild_memory(
     iou, score = torch.full_like(seen.iou, answer.iou), torch.full_like(seen.score, answer.score)
     seen = replace(seen, iou=iou, score=score)
     tokens = model.memorize(features, seen, binary=True)
-    return remembered(frame, tokens[0], seen, prompted=False)
+    return make_memory(frame, tokens[0], seen, prompted=False)
 
 
 def shown(

@@ -15,7 +15,8 @@ from masklet.sessions.answer import Answer
 from masklet.sessions.compaction import CompactAnswer, Room, shown
 from masklet.sessions.scene_cuts import Scenes
 from masklet.sessions.tracker import gathered
-from masklet.tracking.bank import WINDOW, MemoryPolicy
+from masklet.tracking.bank import WINDOW
+from masklet.tracking.policies.recency import MemoryPolicy
 from masklet.tracking.step import TrackedObject
 from masklet.types import MaskPrediction, Masks, Memory
 

@@ -18,8 +18,9 @@ from masklet.sessions.answer import PreparedPrompt
 from masklet.sessions.visibility import is_cut, thumbnail
 from masklet.sessions.zoom import Zoom, find_zoom
 from masklet.tracking.bank import POINTERS, MemoryBank
+from masklet.tracking.multi_hypothesis import track_objects
 from masklet.tracking.policies import Policy, find_policy
-from masklet.tracking.step import TrackedObject, answer, encode_frame, looks, track_frame
+from masklet.tracking.step import TrackedObject, answer, encode_frame, looks
 from masklet.transforms import check_prompt
 from masklet.types import FrameFeatures, MaskPrediction, Masks, Prompt
 
@@ -154,7 +155,9 @@ class Tracker:
             bank = MemoryBank(capacity) if present is None else present.bank
             self._objects[id] = TrackedObject(id, bank, policy)
         objects, asks = list(self._objects.values()), {id: each.encoded for id, each in prepared.items()}
-        choices = track_frame(self.model, features, self.frame, objects, asks, clip_length=self._clip_length)
+        choices = track_objects(
+            self.model, features, self.frame, objects, asks, clip_length=self._clip_length
+        )
         replies = {
             id: prompt.answer(self._objects[id], self.frame, choices[id], size)
             for id, prompt in prepared.items()

@@ -25,8 +25,9 @@ from masklet.sessions.scene_cuts import Scenes
 from masklet.sessions.tracker import check_id
 from masklet.sessions.zoom import Zoom, find_zoom
 from masklet.tracking.bank import POINTERS, MemoryBank
+from masklet.tracking.multi_hypothesis import track_objects
 from masklet.tracking.policies import Policy, find_policy
-from masklet.tracking.step import TrackedObject, encode_frame, track_frame
+from masklet.tracking.step import TrackedObject, encode_frame
 from masklet.transforms import check_prompt
 from masklet.types import FrameFeatures, Masks, Prompt
 
@@ -257,7 +258,7 @@ class VideoSession:
                 for each in following:
                     self._bring_back(each, frame, reverse=reverse)
                 features, length = self._encoded(frame), self._clip_length
-                track_frame(self.model, features, frame, following, reverse=reverse, clip_length=length)
+                track_objects(self.model, features, frame, following, reverse=reverse, clip_length=length)
             for each in following:
                 each.note(frame, self._room)
             self._make_room()

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Any, cast
+from typing import Any
 
 from sqlalchemy.orm import Session
 
@@ -29,7 +29,7 @@ from masklet.studio.resumption import Resumption, trim
 from masklet.studio.schemas import Candidate
 from masklet.studio.settings import Limits
 from masklet.studio.tables import Result
-from masklet.tracking.bank import POINTERS, Resumable
+from masklet.tracking.bank import POINTERS
 from masklet.types import ImageCandidates, MaskPrediction, Masks, Prompt
 
 
@@ -148,7 +148,7 @@ class Engine:
             memory = (each.pending if prompted else each.bank.tracked).get(frame)
             answer = each.answers[frame]
             assert isinstance(answer, MaskPrediction)  # a session so short gives up none of its answers
-            state = {} if prompted else cast(Resumable, each.policy).state(each.bank)
+            state = {} if prompted else each.policy.state(each.bank)
             close = frame in each.drawn
             known = Known(answer, None if memory is None else memory.tokens, state, close)
             anchor = not prompted and frame in each.bank.anchors

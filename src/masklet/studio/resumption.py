@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 from sqlalchemy import and_, or_, select
 from sqlalchemy.orm import Session
 
@@ -16,11 +14,12 @@ from masklet.studio.live import Live
 from masklet.studio.object_history import Past, outline_of, past_of
 from masklet.studio.result_cache import Rows
 from masklet.studio.tables import Result
-from masklet.tracking.bank import POINTERS, MemoryBank, MemoryPolicy, Resumable
+from masklet.tracking.bank import POINTERS, MemoryBank
 from masklet.tracking.policies import POLICIES, find_policy
+from masklet.tracking.policies.recency import MemoryPolicy
 
 # All but the one that still changes frames which people have seen, and perhaps corrected, by then.
-RESUMABLE = tuple(name for name in POLICIES if name != "long")
+RESUMABLE = tuple(name for name in POLICIES if find_policy(name)().resumable)
 
 SEEN = 2 * POINTERS  # memories of a kind that are held ready
 GOOD_IOU = 0.5  # what the pickiest rule asks of a memory
@@ -118,7 +117,7 @@ class Resumption:
         if here is not None and here[0] in then and past.stands(here[0], reverse=here[1]):
             each.at, state = here, known[then[here[0]].id].state
             if state:
-                cast(Resumable, policy).take_up(state)
+                policy.load_state(state)
         for at in past.pending:
             memory = known[now[at].id].memory(at, prompted=True)
             if memory is not None:

@@ -1,6 +1,6 @@
-"""Following objects along several paths at once: each looks with a memory of its own, and the best go on.
+"""Tracking objects along several paths at once: each path has a memory of its own, and the best continue.
 
-The rule that says which go on is the policy's; here is what is alike for all such rules.
+`track_objects` wraps `track_frame`, which knows only one path. Which paths continue is the policy's decision.
 """
 
 from __future__ import annotations
@@ -8,12 +8,98 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol, cast
 
 import torch
 
 from masklet.model import Sam2
-from masklet.tracking.bank import Branching, Offer, Path, remembered
-from masklet.types import FrameFeatures, MaskPrediction, Memory, MemorySelection
+from masklet.tracking.bank import MemoryBank, make_memory
+from masklet.tracking.policies.recency import MemoryPolicy
+from masklet.tracking.step import BATCH, Choice, EncodedPrompt, TrackedObject, track_frame
+from masklet.types import Candidates, FrameFeatures, MaskPrediction, Memory, MemorySelection
+
+
+@dataclass(frozen=True, eq=False)
+class Path:
+    """One of several paths that an object may have taken.
+
+    Attributes:
+        bank: The memories along it.
+        total: How good it has been.
+        answers: Its answers on the frames on which the paths still differ, in the order of travel.
+    """
+
+    bank: MemoryBank
+    total: float
+    answers: dict[int, MaskPrediction]
+
+    def __deepcopy__(self, memo: object) -> Path:
+        return self  # it never changes, and holds much
+
+
+@dataclass(frozen=True)
+class Offer:
+    """The candidates along one path, with their numbers on the host."""
+
+    candidates: Candidates
+    iou: list[float]
+    score: float
+
+
+class MultiHypothesisPolicy(MemoryPolicy, Protocol):
+    """A policy that tracks an object along several paths, and decides later.
+
+    Attributes:
+        paths: Empty while there is only one.
+    """
+
+    paths: Sequence[Path]
+
+    def select_paths(self, offers: Sequence[Offer]) -> list[tuple[int, int, float]]:
+        """The paths of the next frame: (path, candidate, total), in which pairs may occur twice.
+
+        Args:
+            offers: One for each of `paths`.
+        """
+
+    def keep(self, bank: MemoryBank, memory: Memory) -> None:
+        """Keep a memory in a path's bank."""
+
+
+@torch.inference_mode()
+def track_objects(
+    model: Sam2,
+    features: FrameFeatures,
+    frame: int,
+    objects: Sequence[TrackedObject],
+    prompts: Mapping[int, EncodedPrompt] | None = None,
+    *,
+    reverse: bool = False,
+    clip_length: int | None = None,
+) -> dict[int, Choice]:
+    """`track_frame` for objects with any policy: those with several paths are taken along all of them.
+
+    Afterwards `revised` of each object has the answers to earlier frames that this frame changed, and
+    `undecided` the frames that later ones may change.
+    """
+    prompts = prompts or {}
+    several = [
+        obj
+        for obj in objects
+        if obj.policy.latency and obj.id not in prompts and cast(MultiHypothesisPolicy, obj.policy).paths
+    ]
+    single = [obj for obj in objects if obj not in several] if several else objects
+    choices = track_frame(model, features, frame, single, prompts, reverse=reverse, clip_length=clip_length)
+    if several:
+        policies = [cast(MultiHypothesisPolicy, obj.policy) for obj in several]
+        branched = branch(
+            model, features, frame, policies, together=BATCH, reverse=reverse, clip_length=clip_length
+        )
+        for obj, result in zip(several, branched, strict=True):
+            obj.bank, obj.last, obj.revised = result.best.bank, result.best.answers[frame], result.revised
+            obj.undecided = cast(MultiHypothesisPolicy, obj.policy).paths[0].answers
+    return choices
+
 
 Step = tuple[Path, int]  # a path, and the candidate with which it goes on
 
@@ -34,7 +120,7 @@ def branch(
     model: Sam2,
     features: FrameFeatures,
     frame: int,
-    policies: Sequence[Branching],
+    policies: Sequence[MultiHypothesisPolicy],
     *,
     together: int,
     reverse: bool,
@@ -63,7 +149,7 @@ def branch(
         before = list(policy.paths)
         steps = [
             ((before[path], choice), total)
-            for path, choice, total in policy.grow([offers[path] for path in before])
+            for path, choice, total in policy.select_paths([offers[path] for path in before])
         ]
         for path, choice in dict.fromkeys(step for step, _ in steps):
             offered = offers[path].candidates
@@ -111,12 +197,12 @@ def _memories(
         tokens = model.memorize(features, stacked)
         told = stacked.counted()
         for row, step in enumerate(some):
-            memories[step] = remembered(frame, tokens[row], told.row(row), prompted=False)
+            memories[step] = make_memory(frame, tokens[row], told.row(row), prompted=False)
     return memories
 
 
 def _moved_on(
-    policy: Branching,
+    policy: MultiHypothesisPolicy,
     frame: int,
     steps: Sequence[tuple[Step, float]],
     answers: Mapping[Step, MaskPrediction],

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import cast
 
 import numpy as np
 import torch
@@ -16,22 +15,24 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from masklet.model import Sam2, fill_mask
-from masklet.tracking.bank import Branching, MemoryBank, MemoryPolicy, Recency, remembered
-from masklet.tracking.multi_hypothesis import branch
+from masklet.tracking.bank import MemoryBank, make_memory
+from masklet.tracking.policies.recency import MemoryPolicy, Recency
 from masklet.transforms import frame_to_square, mask_to_square, points_to_square, still_to_square
 from masklet.types import Candidates, FrameFeatures, MaskPrediction, MemorySelection, Prompt
 
 HINT_LIMIT = 32.0  # hints are clamped, as the published predictors do it
-TOGETHER = 16  # objects in one pass; more go in several, so that memory stays bounded
+BATCH = 16  # objects in one pass; more go in several, so that memory stays bounded
 
 
 @dataclass
 class TrackedObject:
-    """What is followed.
+    """An object that is tracked.
 
-    id : the user's, never a row of a batch
-    last : its newest answer
-    revised : answers to earlier frames that the newest frame changed; only policies that branch decide later
+    Attributes:
+        id: The user's, never a row of a batch.
+        last: Its newest answer.
+        revised: Answers to earlier frames that the newest frame changed.
+        undecided: Frames whose answers later frames may change; only of policies with a latency.
     """
 
     id: int
@@ -39,11 +40,7 @@ class TrackedObject:
     policy: MemoryPolicy = field(default_factory=Recency)
     last: MaskPrediction | None = None
     revised: dict[int, MaskPrediction] = field(default_factory=dict)
-
-    @property
-    def undecided(self) -> Collection[int]:
-        """Frames whose answers may still be revised."""
-        return self.policy.paths[0].answers if self.policy.paths else ()
+    undecided: Collection[int] = ()
 
 
 @dataclass(frozen=True)
@@ -129,24 +126,21 @@ def track_frame(
     Afterwards each object's `last` is its answer, and its bank is what its policy made of it.
 
     Returns:
-        By object id, what the decoder offered and the policy selected; not of objects with several paths.
+        By object id, what the decoder offered and the policy selected.
     """
     asks = asks or {}
     choices: dict[int, Choice] = {}
-    branching = [each for each in objects if each.policy.paths and each.id not in asks]
-    single = [each for each in objects if each not in branching]
-    for batch in looks(frame, single, asks, reverse=reverse, clip_length=clip_length):
+    for batch in looks(frame, objects, asks, reverse=reverse, clip_length=clip_length):
         choice, prediction = answer(model, features, batch)
         prompted = batch[0].ask is not None
         tokens = model.memorize(features, prediction, binary=prompted)
         told = prediction.counted() if batch[0].object.policy.reads else prediction
         for row, look in enumerate(batch):
-            memory = remembered(frame, tokens[row], told.row(row), prompted=prompted)
-            look.object.last, look.object.revised = prediction.row(row), {}
+            memory = make_memory(frame, tokens[row], told.row(row), prompted=prompted)
+            look.object.last = prediction.row(row)
+            look.object.revised, look.object.undecided = {}, ()
             choices[look.object.id] = choice.row(row)
-            look.object.policy.admit(look.object.bank, memory, choices[look.object.id].candidates)
-    if branching:
-        _branch(model, features, frame, branching, reverse=reverse, clip_length=clip_length)
+            look.object.policy.store(look.object.bank, memory, choices[look.object.id].candidates)
     return choices
 
 
@@ -173,7 +167,7 @@ def looks(
         key = selection.shape, ask and ask.shape, policy.present, policy.reads
         alike[key].append(ObjectQuery(each, selection, ask))
     for group in alike.values():
-        yield from (group[i : i + TOGETHER] for i in range(0, len(group), TOGETHER))
+        yield from (group[i : i + BATCH] for i in range(0, len(group), BATCH))
 
 
 @torch.inference_mode()
@@ -197,22 +191,7 @@ def answer(
         candidates = model.decode(features, context, points, labels, hint, candidates=many, present=present)
     else:
         candidates = model.decode(features, context, present=present)
-    choice = torch.cat([look.object.policy.choose(candidates.row(row)) for row, look in enumerate(batch)])
-    return Choice(candidates, choice), candidates.pick(choice).hidden(present)
-
-
-def _branch(
-    model: Sam2,
-    features: FrameFeatures,
-    frame: int,
-    objects: Sequence[TrackedObject],
-    *,
-    reverse: bool,
-    clip_length: int | None,
-) -> None:
-    policies = [cast(Branching, each.policy) for each in objects]
-    branched = branch(
-        model, features, frame, policies, together=TOGETHER, reverse=reverse, clip_length=clip_length
+    choice = torch.cat(
+        [look.object.policy.select_mask(candidates.row(row)) for row, look in enumerate(batch)]
     )
-    for each, now in zip(objects, branched, strict=True):
-        each.bank, each.last, each.revised = now.best.bank, now.best.answers[frame], now.revised
+    return Choice(candidates, choice), candidates.pick(choice).hidden(present)

@@ -19,7 +19,8 @@ from masklet import simulated_user
 from masklet.model import Sam2
 from masklet.nn.prompt_encoder import BOX_END, BOX_START, NEGATIVE, POSITIVE
 from masklet.synthetic.clip import Clip
-from masklet.tracking.bank import MemoryBank, Recency
+from masklet.tracking.bank import MemoryBank
+from masklet.tracking.policies.recency import Recency
 from masklet.transforms import MEAN, STD
 from masklet.types import Candidates, FrameFeatures, MaskPrediction, Memory, MemorySelection
 

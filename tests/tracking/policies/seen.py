@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import torch
 from hypothesis import strategies as st
 
-from masklet.tracking.bank import MemoryBank, MemoryPolicy, remembered
+from masklet.tracking.bank import MemoryBank, make_memory
+from masklet.tracking.policies.recency import MemoryPolicy
 from masklet.types import Candidates, Memory, MemorySelection
 
 SIDE = 16
@@ -80,9 +81,9 @@ def followed(
         frame = 100 - place if reverse else place
         candidates, prompted = seen.candidates, place in prompts
         selection = policy.select_memories(bank, frame, reverse=reverse, clip_length=None)
-        choice = 0 if prompted else int(policy.choose(candidates))
+        choice = 0 if prompted else int(policy.select_mask(candidates))
         memory = frame_memory(frame, candidates, choice, policy.present, prompted=prompted)
-        policy.admit(bank, memory, candidates)
+        policy.store(bank, memory, candidates)
         made.append((told(selection), choice))
     return made
 
@@ -91,7 +92,7 @@ def frame_memory(
     frame: int, candidates: Candidates, choice: int, present: float, *, prompted: bool
 ) -> Memory:
     answer = candidates.pick(torch.tensor([choice])).hidden(present)
-    memory = remembered(frame, torch.zeros(4, 2), answer, prompted=prompted)
+    memory = make_memory(frame, torch.zeros(4, 2), answer, prompted=prompted)
     pointer = torch.full((4,), float(frame))
     return Memory(frame, memory.tokens, pointer, memory.iou, memory.score, prompted)
 

@@ -10,10 +10,10 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from masklet.boxes import box_iou
-from masklet.tracking.bank import MemoryPolicy, Recency
 from masklet.tracking.policies.dam4sam import Dam4Sam
 from masklet.tracking.policies.gated import Gated
 from masklet.tracking.policies.motion import Motion
+from masklet.tracking.policies.recency import MemoryPolicy, Recency
 from masklet.tracking.policies.sam2long import weights
 from masklet.tracking.policies.samurai import Samurai
 

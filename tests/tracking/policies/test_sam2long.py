@@ -13,10 +13,10 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from masklet.tracking.bank import MemoryBank, remembered
-from masklet.tracking.multi_hypothesis import branch
-from masklet.tracking.policies.sam2long import Long
-from masklet.tracking.step import TrackedObject, track_frame
+from masklet.tracking.bank import MemoryBank, make_memory
+from masklet.tracking.multi_hypothesis import branch, track_objects
+from masklet.tracking.policies.sam2long import Sam2Long
+from masklet.tracking.step import TrackedObject
 from masklet.types import Candidates, FrameFeatures, MaskPrediction, Memory, MemorySelection
 from toys import Fake
 
@@ -102,14 +102,14 @@ def apart(seed: int, doubt: float, length: int) -> dict[int, int]:
 
 def together(network: Told, length: int, capacity: int | None = None) -> dict[int, int]:
     features = network.encode(torch.zeros(1, 3, 64, 64))
-    each = TrackedObject(1, MemoryBank(capacity), Long())
+    each = TrackedObject(1, MemoryBank(capacity), Sam2Long())
     pointer = torch.zeros(1, network.config.channels)
     start = MaskPrediction(torch.ones(1, 16, 16), torch.ones(1), pointer, torch.full((1,), 10.0))
-    each.bank.keep(remembered(0, torch.zeros(16, 8), start, prompted=True))
+    each.bank.keep(make_memory(0, torch.zeros(16, 8), start, prompted=True))
     answers: dict[int, int] = {}
     for network.frame in range(1, length):
         undecided = set(each.undecided)
-        track_frame(network, features, network.frame, [each])
+        track_objects(network, features, network.frame, [each])
         assert each.last is not None
         assert each.revised.keys() <= undecided, "what is decided stays"
         answers |= {frame: int(answer.pointer[0, 0]) for frame, answer in each.revised.items()}
@@ -126,7 +126,10 @@ def test_paths_that_share_are_paths_apart(seed: int, doubt: float, length: int) 
 @few
 @given(st.integers(0, 10**6))
 def test_in_a_stream_its_memory_is_as_good_and_its_past_is_bounded(seed: int) -> None:
-    endless, bounded = together(Told(seed, 0.3), 60), together(Told(seed, 0.3), 60, capacity=Long.capacity)
+    endless, bounded = (
+        together(Told(seed, 0.3), 60),
+        together(Told(seed, 0.3), 60, capacity=Sam2Long.capacity),
+    )
     assert bounded[59] == endless[59]
 
 
@@ -139,11 +142,11 @@ def test_paths_that_are_one_are_looked_at_once() -> None:
 def test_many_objects_branch_in_batches() -> None:
     network = Told(1, 1.0)
     features = network.encode(torch.zeros(1, 3, 64, 64))
-    policies = [Long() for _ in range(4)]
+    policies = [Sam2Long() for _ in range(4)]
     for policy in policies:
         memory = MemoryBank(None)
-        policy.admit(memory, _memory(0, prompted=True), _candidates())
-        policy.admit(memory, _memory(1), _candidates())
+        policy.store(memory, _memory(0, prompted=True), _candidates())
+        policy.store(memory, _memory(1), _candidates())
     network.frame = 2
     branch(network, features, 2, policies, together=16, reverse=False, clip_length=None)
     assert network.batches == [4]

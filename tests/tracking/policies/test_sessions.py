@@ -13,9 +13,9 @@ from masklet.errors import MaskletError
 from masklet.model import Sam2
 from masklet.sessions.tracker import Tracker, track
 from masklet.sessions.video import VideoSession
-from masklet.tracking.bank import Recency
 from masklet.tracking.policies import POLICIES, find_policy
-from masklet.tracking.policies.sam2long import Long
+from masklet.tracking.policies.recency import Recency
+from masklet.tracking.policies.sam2long import Sam2Long
 from masklet.types import Masks, Prompt
 from toys import Fake, assert_equal, blob, click, clip, toy_network
 
@@ -129,7 +129,7 @@ def test_a_stream_waits_as_long_as_it_is_told(fake: Fake) -> None:
 
 
 def test_a_policy_is_a_name_or_what_makes_one() -> None:
-    assert find_policy("long") is Long and find_policy(Recency) is Recency
+    assert find_policy("long") is find_policy("sam2long") is Sam2Long and find_policy(Recency) is Recency
     with pytest.raises(
         MaskletError, match=r"policy must be one of recency, .* Got 'gatd'. Did you mean gated"
     ):

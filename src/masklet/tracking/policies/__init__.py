@@ -1,37 +1,61 @@
-"""Memory rules by name. Each is a small file; `docs/policies.md` says which is best at what."""
+"""Memory policies by name. `docs/policies.md` says which is best at what.
+
+The names are at hand without torch, for command lines and their help.
+"""
 
 from __future__ import annotations
 
 import difflib
+import importlib
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from masklet.errors import MaskletError
-from masklet.tracking.bank import MemoryPolicy, Recency
-from masklet.tracking.policies.dam4sam import Dam4Sam
-from masklet.tracking.policies.gated import Gated
-from masklet.tracking.policies.sam2long import Long
-from masklet.tracking.policies.samurai import Samurai
 
-Policy = str | Callable[[], MemoryPolicy]
+if TYPE_CHECKING:
+    from masklet.tracking.policies.recency import MemoryPolicy
 
-POLICIES: dict[str, Callable[[], MemoryPolicy]] = {
-    "recency": Recency,
-    "gated": Gated,
-    "samurai": Samurai,
-    "dam4sam": Dam4Sam,
-    "long": Long,
+_CLASSES = {
+    "recency": "recency.Recency",
+    "gated": "gated.Gated",
+    "samurai": "samurai.Samurai",
+    "dam4sam": "dam4sam.Dam4Sam",
+    "sam2long": "sam2long.Sam2Long",
 }
+_ALIASES = {"long": "sam2long"}  # names of earlier versions
+
+POLICIES = tuple(_CLASSES)
 
 
-def find_policy(policy: Policy) -> Callable[[], MemoryPolicy]:
-    """What makes the policy of each object: by its name, or what was given, if it can be called."""
+def find_policy(policy: str | Callable[[], MemoryPolicy]) -> Callable[[], MemoryPolicy]:
+    """What makes the policy of an object.
+
+    Args:
+        policy: A name, or something that makes a `MemoryPolicy` when called, which is returned.
+
+    Raises:
+        MaskletError: There is no policy with this name.
+
+    Example:
+        >>> find_policy("recency")().latency, find_policy("sam2long")().resumable
+        (0, False)
+    """
     if callable(policy):
         return policy
-    if policy in POLICIES:
-        return POLICIES[policy]
-    near = difflib.get_close_matches(str(policy).lower(), POLICIES, cutoff=0.5)
-    meant = f" Did you mean {' or '.join(near)}?" if near else ""
-    raise MaskletError(
-        f"policy must be one of {', '.join(POLICIES)}, or make a MemoryPolicy when called. "
-        f"Got {policy!r}.{meant}"
-    )
+    place = _CLASSES.get(_ALIASES.get(policy, policy)) if isinstance(policy, str) else None
+    if place is None:
+        near = difflib.get_close_matches(str(policy).lower(), POLICIES, cutoff=0.5)
+        suggestion = f" Did you mean {' or '.join(near)}?" if near else ""
+        raise MaskletError(
+            f"policy must be one of {', '.join(POLICIES)}, or make a MemoryPolicy when called. "
+            f"Got {policy!r}.{suggestion}"
+        )
+    module, name = place.split(".")
+    make: Callable[[], MemoryPolicy] = getattr(importlib.import_module(f"{__name__}.{module}"), name)
+    return make
+
+
+if TYPE_CHECKING:
+    Policy = str | Callable[[], MemoryPolicy]
+else:
+    Policy = str | Callable  # the protocol is imported only where it is needed

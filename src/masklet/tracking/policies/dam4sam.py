@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from masklet.boxes import Box, box_iou, tight_box
-from masklet.tracking.bank import WINDOW, MemoryBank, Recency, reach_of
+from masklet.tracking.bank import WINDOW, MemoryBank
+from masklet.tracking.policies.recency import Recency, pointer_reach
 from masklet.types import Candidates, Memory, MemorySelection
 
 ANCHORS = 3  # that are looked at, beside the first prompted frame
@@ -35,11 +36,11 @@ class Dam4Sam(Recency):
     def __init__(self) -> None:
         self._areas: dict[int, int] = {}  # of the mask by frame, in the order of travel
 
-    def admit(self, bank: MemoryBank, memory: Memory, candidates: Candidates) -> None:
-        bank.keep(memory, spared=self._visible)
+    def store(self, bank: MemoryBank, memory: Memory, candidates: Candidates) -> None:
+        bank.keep(memory, spare=self._visible)
         if memory.prompted:
             return
-        chosen = self.choose(candidates)
+        chosen = self.select_mask(candidates)
         area = self._area(memory, candidates, chosen)
         if self._may_anchor(bank, memory, area) and has_rival(candidates.logits[0], int(chosen)):
             bank.anchors[memory.frame] = memory
@@ -53,7 +54,7 @@ class Dam4Sam(Recency):
     def select_memories(
         self, bank: MemoryBank, frame: int, *, reverse: bool, clip_length: int | None
     ) -> MemorySelection:
-        reach, step = reach_of(clip_length), -1 if reverse else 1
+        reach, step = pointer_reach(clip_length), -1 if reverse else 1
         fixed = anchors(bank, frame, step)
         recent = self._recent(bank, frame, {each.frame for each in fixed}, WINDOW + 1 - len(fixed), step)
         spatial = [(WINDOW, memory) for memory in fixed]
@@ -74,7 +75,7 @@ class Dam4Sam(Recency):
             "areas": torch.tensor(areas, dtype=torch.int64, device="cpu"),
         }
 
-    def take_up(self, state: Mapping[str, Tensor]) -> None:
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
         self._areas = dict(zip(state["frames"].tolist(), state["areas"].tolist(), strict=True))
 
     def _recent(self, bank: MemoryBank, frame: int, fixed: set[int], slots: int, step: int) -> list[Memory]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from masklet.tracking.bank import POINTERS, WINDOW, MemoryBank, Recency, prompted_pointers, reach_of
+from masklet.tracking.bank import POINTERS, WINDOW, MemoryBank
+from masklet.tracking.policies.recency import Recency, pointer_reach, prompted_pointers
 from masklet.types import Candidates, Memory, MemorySelection
 
 ENOUGH = 0.01
@@ -19,14 +20,14 @@ class Gated(Recency):
 
     reads = True
 
-    def admit(self, bank: MemoryBank, memory: Memory, candidates: Candidates) -> None:
-        bank.keep(memory, spared=worthy)
+    def store(self, bank: MemoryBank, memory: Memory, candidates: Candidates) -> None:
+        bank.keep(memory, spare=worthy)
 
     def select_memories(
         self, bank: MemoryBank, frame: int, *, reverse: bool, clip_length: int | None
     ) -> MemorySelection:
         kept = latest(bank, frame, worthy, reverse=reverse)
-        return by_rank(bank, frame, kept, reach_of(clip_length), reverse=reverse)
+        return by_rank(bank, frame, kept, pointer_reach(clip_length), reverse=reverse)
 
 
 def worthy(memory: Memory) -> bool:

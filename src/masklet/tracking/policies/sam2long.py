@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from masklet.tracking.bank import MemoryBank, Offer, Path, Recency, reach_of
+from masklet.tracking.bank import POINTERS, MemoryBank
+from masklet.tracking.multi_hypothesis import Offer, Path
 from masklet.tracking.policies.gated import by_rank, latest
+from masklet.tracking.policies.recency import Recency, pointer_reach
 from masklet.types import Candidates, Memory, MemorySelection
 
 PATHS = 3
@@ -16,7 +18,7 @@ PROMPTED = 10.0  # object score that a prompted frame counts with
 WEIGHTS = (0.95, 1.05)  # of the memory in which the object is seen worst, and best
 
 
-class Long(Recency):
+class Sam2Long(Recency):
     """Three paths, each with a memory of its own; the sum of log IoU says which is best.
 
     After the first frame that is followed the object has three paths that are one; they part where the model
@@ -24,22 +26,24 @@ class Long(Recency):
     """
 
     reads = True
+    latency = POINTERS
+    resumable = False
 
     def __init__(self) -> None:
         self.paths: Sequence[Path] = ()
 
-    def admit(self, bank: MemoryBank, memory: Memory, candidates: Candidates) -> None:
+    def store(self, bank: MemoryBank, memory: Memory, candidates: Candidates) -> None:
         self.keep(bank, memory)
         if not memory.prompted:
             self.paths = [Path(bank.copy(), 0.0, {})] * PATHS
 
     def keep(self, bank: MemoryBank, memory: Memory) -> None:
-        bank.keep(memory, spared=worthy)
+        bank.keep(memory, spare=worthy)
 
     def select_memories(
         self, bank: MemoryBank, frame: int, *, reverse: bool, clip_length: int | None
     ) -> MemorySelection:
-        reach = reach_of(clip_length)
+        reach = pointer_reach(clip_length)
         kept = latest(bank, frame, worthy, reverse=reverse)
         selection = by_rank(bank, frame, kept, reach, reverse=reverse)
         if not kept:
@@ -51,7 +55,7 @@ class Long(Recency):
             bank, frame, kept, reach, reverse=reverse, weights=(*weights(scores), *weights(pointed))
         )
 
-    def grow(self, offers: Sequence[Offer]) -> list[tuple[int, int, float]]:
+    def select_paths(self, offers: Sequence[Offer]) -> list[tuple[int, int, float]]:
         options = [
             (path, choice, self.paths[path].total + math.log(iou + 1e-5), iou, offer.score > 0)
             for path, offer in enumerate(offers)

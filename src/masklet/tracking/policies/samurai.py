@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from masklet.boxes import Box, box_area, box_iou, tight_boxes
-from masklet.tracking.bank import WINDOW, MemoryBank, Recency, prompted_pointers, reach_of
+from masklet.tracking.bank import WINDOW, MemoryBank
 from masklet.tracking.policies.gated import latest
 from masklet.tracking.policies.motion import Motion
+from masklet.tracking.policies.recency import Recency, pointer_reach, prompted_pointers
 from masklet.types import Candidates, Memory, MemorySelection
 
 STEADY = 15  # frames after which the motion has a say
@@ -47,12 +48,12 @@ class Samurai(Recency):
         self._steady = 0
         self._motions: dict[int, float] = {}  # by frame
 
-    def choose(self, candidates: Candidates) -> Tensor:
+    def select_mask(self, candidates: Candidates) -> Tensor:
         if not self._leads:
-            return super().choose(candidates)
+            return super().select_mask(candidates)
         return torch.tensor([self._choice(candidates).index], dtype=torch.int64, device=candidates.iou.device)
 
-    def admit(self, bank: MemoryBank, memory: Memory, candidates: Candidates) -> None:
+    def store(self, bank: MemoryBank, memory: Memory, candidates: Candidates) -> None:
         if not memory.prompted:
             choice = self._choice(candidates)
             if choice.motion is not None:
@@ -62,13 +63,13 @@ class Samurai(Recency):
             bank.keep(memory)
             return
         newest = [each.frame for each in reversed(bank.tracked.values()) if self._good(each)][:WINDOW]
-        bank.keep(memory, spared=lambda each: each.frame in newest)
+        bank.keep(memory, spare=lambda each: each.frame in newest)
         self._motions = {frame: each for frame, each in self._motions.items() if frame in bank.tracked}
 
     def select_memories(
         self, bank: MemoryBank, frame: int, *, reverse: bool, clip_length: int | None
     ) -> MemorySelection:
-        reach, step = reach_of(clip_length), -1 if reverse else 1
+        reach, step = pointer_reach(clip_length), -1 if reverse else 1
         kept = latest(bank, frame, self._good, reverse=reverse)
         spatial = [(WINDOW, memory) for memory in bank.prompted.values()]
         spatial += [(rank, memory) for rank, memory in enumerate(kept[:WINDOW])]
@@ -88,7 +89,7 @@ class Samurai(Recency):
             state |= {name: torch.from_numpy(each) for name, each in vars(self._motion).items()}
         return state
 
-    def take_up(self, state: Mapping[str, Tensor]) -> None:
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
         self._steady = int(state["steady"])
         self._motions = dict(zip(state["frames"].tolist(), state["motions"].tolist(), strict=True))
         if "mean" in state:

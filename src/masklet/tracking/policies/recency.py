@@ -1,0 +1,118 @@
+"""What a memory policy is, and SAM 2's own: recency."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from torch import Tensor
+
+from masklet.tracking.bank import POINTERS, WINDOW, MemoryBank
+from masklet.types import Candidates, Memory, MemorySelection
+
+Pointers = tuple[tuple[int, Tensor], ...]
+
+
+class MemoryPolicy(Protocol):
+    """Three decisions about one object. `Recency` is the class to inherit from.
+
+    An instance serves one object on one stretch: from a prompt, or from where tracking begins, to the next
+    prompt or scene cut. It may keep state for that long. What must last longer is kept in the bank. Only
+    `store` changes state, and not for prompted memories.
+
+    Attributes:
+        capacity: The number of tracked memories that a bank must hold for it.
+        present: The object score above which an object is in the frame.
+        reads: Whether it reads the numbers of memories. They are then brought to the host, once a frame.
+        latency: The number of frames for which an answer may still be revised; 0 where it is final at once.
+        resumable: Whether `state` and `load_state` carry it over to another session.
+    """
+
+    capacity: int
+    present: float
+    reads: bool
+    latency: int
+    resumable: bool
+
+    def select_mask(self, candidates: Candidates) -> Tensor:
+        """Select one of an object's candidates: int64 (1,), on the candidates' device."""
+
+    def store(self, bank: MemoryBank, memory: Memory, candidates: Candidates) -> None:
+        """Store a memory, or do not. Where a person gave the mask, it is the only candidate."""
+
+    def select_memories(
+        self, bank: MemoryBank, frame: int, *, reverse: bool, clip_length: int | None
+    ) -> MemorySelection:
+        """Select the memories that the object is compared with on a frame.
+
+        Args:
+            bank: The object's memories, as they may be seen from this frame.
+            frame: The frame's number.
+            reverse: Whether tracking runs backward.
+            clip_length: The number of frames in the clip, which the published code lets scale the pointers'
+                ages. None stands for 16 or more.
+        """
+
+    def state(self, bank: MemoryBank) -> dict[str, Tensor]:
+        """Its state besides the bank, by name, on the host. It concerns no memories but the bank's."""
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Continue from the state of another instance."""
+
+
+class Recency:
+    """SAM 2's own rule (sec. 4): all prompted frames, the six frames before, and the sixteen newest pointers.
+
+    It reads no number back to the host, so the hot loop never waits for a GPU.
+
+    Example:
+        >>> Recency().select_memories(MemoryBank(), 3, reverse=False, clip_length=None)
+        MemorySelection(spatial=(), pointers=(), span=15, weights=())
+    """
+
+    capacity: int = POINTERS
+    present: float = 0.0
+    reads: bool = False
+    latency: int = 0
+    resumable: bool = True
+
+    def select_mask(self, candidates: Candidates) -> Tensor:
+        return candidates.iou.argmax(dim=1)
+
+    def store(self, bank: MemoryBank, memory: Memory, candidates: Candidates) -> None:
+        bank.keep(memory)
+
+    def select_memories(
+        self, bank: MemoryBank, frame: int, *, reverse: bool, clip_length: int | None
+    ) -> MemorySelection:
+        step = -1 if reverse else 1
+        reach = pointer_reach(clip_length)
+        before = [(age, bank.tracked.get(frame - age * step)) for age in range(1, max(reach, WINDOW + 1))]
+        tracked = [(age, memory) for age, memory in before if memory is not None]
+
+        spatial = [(WINDOW, memory) for memory in bank.prompted.values()]
+        spatial += [(age - 1, memory) for age, memory in tracked if age <= WINDOW]
+        pointers = prompted_pointers(bank, frame, reverse=reverse)
+        pointers += tuple((age, memory.pointer) for age, memory in tracked if age < reach)
+        return MemorySelection(tuple(spatial), pointers, span=reach - 1)
+
+    def state(self, bank: MemoryBank) -> dict[str, Tensor]:
+        return {}
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        pass
+
+
+def pointer_reach(clip_length: int | None) -> int:
+    """How many frames pointers look back, and one."""
+    return POINTERS if clip_length is None else min(clip_length, POINTERS)
+
+
+def prompted_pointers(bank: MemoryBank, frame: int, *, reverse: bool) -> Pointers:
+    """(age, pointer) of prompted frames that lie behind.
+
+    A prompt may lie ahead. Its map is looked at, its pointer is not: SAM 2 was trained so.
+    """
+    step = -1 if reverse else 1
+    ages = [((frame - memory.frame) * step, memory.pointer) for memory in bank.prompted.values()]
+    return tuple((age, pointer) for age, pointer in ages if age >= 0)
