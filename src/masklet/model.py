@@ -41,7 +41,8 @@ def in_own_precision(
     @wraps(verb)
     def run(model: Sam2, *args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
         device = model.device.type
-        if torch.is_grad_enabled() or not torch.is_autocast_enabled(device):
+        has_autocast = torch.amp.is_autocast_available(device)  # `meta` has none
+        if torch.is_grad_enabled() or not (has_autocast and torch.is_autocast_enabled(device)):
             return verb(model, *args, **kwargs)
         with torch.autocast(device, enabled=False):
             return verb(model, *args, **kwargs)
