@@ -45,6 +45,8 @@ def write_video(
     gop: int = 12,
     b_frames: int = 3,
     rotation: int = 0,
+    flip: bool = False,
+    pixel_aspect: Fraction | None = None,
     tuning: dict[str, str] | None = None,
     options: dict[str, str] | None = None,
 ) -> Path:
@@ -60,8 +62,10 @@ def write_video(
         stream.pix_fmt = "yuv420p"
         stream.codec_context.gop_size = gop
         stream.codec_context.max_b_frames = b_frames
-        if rotation:
-            stream.set_display_rotation(rotation)
+        if rotation or flip:
+            stream.set_display_rotation(rotation, hflip=flip)
+        if pixel_aspect is not None:
+            stream.codec_context.sample_aspect_ratio = pixel_aspect
         if times is not None:
             stream.codec_context.time_base = Fraction(1, 1000)
         for place, image in enumerate(images):

@@ -96,7 +96,8 @@ def _alpha_decoder(stream: VideoStream) -> VideoCodecContext | None:
     """A decoder that knows the transparency of WebM, which FFmpeg's own decoders of VP8 and VP9 leave out."""
     names = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
     name = names.get(stream.codec_context.name)
-    if stream.metadata.get("alpha_mode") != "1" or name is None:
+    metadata = {key.lower(): value for key, value in stream.metadata.items()}
+    if metadata.get("alpha_mode") != "1" or name is None:
         return None
     decoder = av.CodecContext.create(name, "r")
     return decoder if isinstance(decoder, VideoCodecContext) else None
@@ -160,9 +161,16 @@ class Geometry:
         return RawPicture(self.turn(picture.to_ndarray(format="rgb24", width=width, height=height)))
 
 
+class _OpenFile(io.FileIO):
+    """A file that is closed with its container."""
+
+    def __del__(self) -> None:
+        self.close()
+
+
 def _openable(file: VideoFile) -> str | io.IOBase:
     if isinstance(file, bytes):
         return io.BytesIO(file)
     if printable(file) != file:  # FFmpeg takes names in UTF-8 only
-        return open(os.fsencode(file), "rb")
+        return _OpenFile(os.fsencode(file))
     return file

@@ -219,6 +219,13 @@ def _open_path(source: str, intensity_range: IntensityRange | None, max_pixels: 
         return _open_bytes(fetch(source), source, intensity_range, max_pixels)
     if is_url(source):
         return Video(source, intensity_range=intensity_range)
+    try:
+        path.stat()
+    except FileNotFoundError:
+        pass
+    except (OSError, ValueError) as error:  # a name that is too long, a folder that may not be entered
+        reason = getattr(error, "strerror", None) or error
+        raise MediaError(f"{printable(source)} cannot be opened: {str(reason).lower()}.") from error
     if path.is_dir() or (glob.has_magic(source) and not path.exists()):
         return open_picture_files(
             find_pictures(path), printable(path.name), intensity_range=intensity_range, max_pixels=max_pixels

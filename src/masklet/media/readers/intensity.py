@@ -95,7 +95,7 @@ def estimate_intensity_range(pictures: Iterable[np.ndarray]) -> IntensityRange:
         return 0.0, white
     if low < high:
         return low, high
-    return (0.0, white) if low >= 0 else (low, low + 1)
+    return (0.0, white) if low >= 0 else (low, low + max(1.0, -low))
 
 
 def to_rgb(picture: RawPicture, intensity_range: IntensityRange | None) -> Image:
@@ -117,15 +117,17 @@ def _scale(values: np.ndarray, low: float, high: float) -> np.ndarray:
         table = np.arange(np.iinfo(values.dtype).max + 1, dtype=np.float64)
         return np.asarray(_scale(table, low, high)[values])
     is_single = values.dtype in (np.float16, np.float32)
-    scaled: np.ndarray = np.subtract(values, low, dtype=np.float32 if is_single else np.float64)
-    scaled *= 255 / (high - low)
+    with np.errstate(over="ignore", invalid="ignore"):
+        scaled: np.ndarray = np.subtract(values, low, dtype=np.float32 if is_single else np.float64)
+        scaled *= 255 / (high - low)
     return np.nan_to_num(scaled, nan=0, posinf=255, neginf=0).clip(0, 255).round().astype(np.uint8)
 
 
 def _despeckled(picture: np.ndarray) -> np.ndarray:
     """Finite intensities of a picture, at most a million pixels, after a 3 x 3 median."""
     step = max(1, math.ceil(math.sqrt(picture.shape[0] * picture.shape[1] / SAMPLE_PIXELS)))
-    thinned = np.ascontiguousarray(picture[::step, ::step], dtype=np.float32)
+    with np.errstate(over="ignore"):
+        thinned = np.ascontiguousarray(picture[::step, ::step], dtype=np.float32)
     finite = np.isfinite(thinned)
     if not finite.all():
         thinned = np.where(finite, thinned, np.median(thinned[finite]) if finite.any() else 0)

@@ -62,9 +62,20 @@ class PictureFile:
         self.name = printable(file) if isinstance(file, Path) else "the picture"
         self._file = file
         self._max_pixels = MAX_PIXELS if max_pixels is None else max_pixels
+        self._decoded: list[RawPicture] = []  # by OpenCV, which reads some TIFFs that Pillow does not
         with self._errors():
-            self._picture = _identify(file)
-            self._check_size()
+            try:
+                self._picture = _identify(file)
+            except PIL.UnidentifiedImageError:
+                self._decoded = _read_tiff_with_opencv(file)
+                if not self._decoded:
+                    raise
+                self._picture = PIL.Image.new("L", self._decoded[0].size[::-1])
+            try:
+                self._check_size()
+            except MediaError:
+                self.close()
+                raise
 
     def __enter__(self) -> PictureFile:
         return self
@@ -84,6 +95,8 @@ class PictureFile:
     def pages(self) -> list[int]:
         """The numbers of the pictures in this file that are frames; most files have one, 0."""
         picture = self._picture
+        if self._decoded:
+            return list(range(len(self._decoded)))
         if picture.format not in _PAGED:
             return [0]
         try:
@@ -108,11 +121,14 @@ class PictureFile:
 
     def read(self, page: int = 0) -> RawPicture:
         """Decode a page, upright as its EXIF orientation says."""
+        if self._decoded:
+            return self._decoded[page]
         with self._errors():
-            if page != self._picture.tell() and page:
+            if page < self._picture.tell() and self._picture.format != "TIFF":
+                self._picture.close()
+                self._picture = _identify(self._file)  # Pillow does not always find the way back
+            if page != self._picture.tell():
                 self._picture.seek(page)
-            elif page == 0 and self._picture.tell() > 0:
-                self._picture.seek(0)
             self._check_size()
             if _is_cut_by_pillow(self._picture):
                 orientation = self._picture.getexif().get(_ORIENTATION, 1)
@@ -231,8 +247,17 @@ def _is_cut_by_pillow(picture: PIL.Image.Image) -> bool:
     return isinstance(raw_mode, str) and ";16" in raw_mode
 
 
+def _read_tiff_with_opencv(file: File) -> list[RawPicture]:
+    """The pages of a TIFF, such as one of 32-bit colours; none if it is not one."""
+    data = _load(file)
+    if bytes(data[:4]) not in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+        return []
+    _, pages = cv2.imdecodemulti(data, cv2.IMREAD_UNCHANGED)
+    return [_raw(page) for page in pages]
+
+
 def _read_with_opencv(file: File, page: int) -> RawPicture:
-    data = np.frombuffer(file, np.uint8) if isinstance(file, bytes) else np.fromfile(file, np.uint8)
+    data = _load(file)
     if page:
         _, pictures = cv2.imdecodemulti(data, cv2.IMREAD_UNCHANGED, range=(page, page + 1))
         values = pictures[0] if pictures else None
@@ -240,6 +265,15 @@ def _read_with_opencv(file: File, page: int) -> RawPicture:
         values = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
     if values is None:
         raise ValueError("its 16 bits cannot be decoded")
+    return _raw(values)
+
+
+def _load(file: File) -> np.ndarray:
+    return np.frombuffer(file, np.uint8) if isinstance(file, bytes) else np.fromfile(file, np.uint8)
+
+
+def _raw(values: np.ndarray) -> RawPicture:
+    """OpenCV's array with its channels in the usual order."""
     if values.ndim == 2:
         return RawPicture(values)
     blue_first, alpha = values[..., :3], values[..., 3:]

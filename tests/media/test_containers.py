@@ -1,0 +1,228 @@
+"""What containers say of themselves: orientation, aspect, durations, further pictures, alpha, damage."""
+
+from __future__ import annotations
+
+import copy
+import io
+import os
+import pickle
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import PIL.Image
+import pytest
+
+from masklet.errors import MediaError
+from masklet.media import OverlayVideo, find_pictures, is_still, open_frames, read_image, writers
+from media.made import RING, clip, made_masks, number, numbered, write_video
+
+DURATIONS = [100, 200, 300, 100, 100, 100]  # milliseconds
+ANIMATIONS = {"webp": {"lossless": True}, "png": {}, "avif": {"quality": 90}, "gif": {}}
+RED = np.zeros((48, 64, 4), np.uint8)
+RED[10:20, 10:20] = 255, 0, 0, 255
+
+
+def save_pages(path: Path, pictures: list[PIL.Image.Image], **options: object) -> Path:
+    pictures[0].save(path, save_all=True, append_images=pictures[1:], **options)
+    return path
+
+
+@pytest.mark.parametrize("flip", [False, True])
+@pytest.mark.parametrize("degrees", [0, 90, 180, 270])
+def test_display_matrices_turn_and_mirror(tmp_path: Path, degrees: int, flip: bool) -> None:
+    image = numbered(5)
+    frames = open_frames(write_video(tmp_path / "turned.mp4", [image] * 3, rotation=degrees, flip=flip))
+    upright = np.rot90(image, degrees // 90)  # counterclockwise; mirrored after that
+    upright = upright[:, ::-1] if flip else upright
+    assert frames.size == upright.shape[:2]
+    assert np.abs(frames[2].astype(int) - upright).mean() < 8
+
+
+@pytest.mark.parametrize("rotation, aspect", [(0, Fraction(16, 11)), (90, Fraction(11, 16))])
+def test_the_pixels_aspect_reaches_videos_of_masks(tmp_path: Path, rotation: int, aspect: Fraction) -> None:
+    path = tmp_path / "wide.mp4"
+    write_video(path, [numbered(n) for n in range(3)], pixel_aspect=Fraction(16, 11), rotation=rotation)
+    frames = open_frames(path)
+    assert frames.pixel_aspect == aspect
+    with OverlayVideo(tmp_path / "overlay.mp4", frames) as video:
+        for frame, image in enumerate(frames):
+            video.write(image, made_masks(frame, {1: np.ones(frames.size, bool)}))
+    assert open_frames(tmp_path / "overlay.mp4").pixel_aspect == aspect
+
+
+@pytest.mark.parametrize("kind", ANIMATIONS)
+@pytest.mark.parametrize("in_memory", [False, True])
+def test_animations_keep_their_times(tmp_path: Path, kind: str, in_memory: bool) -> None:
+    pictures = [PIL.Image.fromarray(numbered(n)) for n in range(6)]
+    path = save_pages(tmp_path / f"a.{kind}", pictures, duration=DURATIONS, **ANIMATIONS[kind])
+    source = path.read_bytes() if in_memory else path
+    frames = open_frames(source)
+    assert not is_still(source)
+    assert [number(image) for image in frames] == list(range(6)) == [number(frames[n]) for n in range(6)]
+    assert [number(frames[n]) for n in (5, 0, 3, 1)] == [5, 0, 3, 1]
+    assert [frames.time(n) for n in range(6)] == pytest.approx([0, 0.1, 0.3, 0.6, 0.7, 0.8])
+    assert frames.fps == pytest.approx(6 / 0.9)
+    sampled = [number(image) for image in open_frames(source, fps=10)]
+    assert sampled[:9] == [0, 1, 1, 2, 2, 2, 3, 4, 5]
+
+
+def test_an_animated_png_begins_with_its_animation(tmp_path: Path) -> None:
+    pictures = [PIL.Image.fromarray(numbered(n)) for n in range(3)]
+    path = save_pages(tmp_path / "a.png", pictures, default_image=True)
+    assert [number(image) for image in open_frames(path)] == [1, 2]
+
+
+def test_a_phones_jpeg_with_a_second_picture_is_one_picture(tmp_path: Path) -> None:
+    pictures = [PIL.Image.fromarray(numbered(4)), PIL.Image.fromarray(numbered(5, (24, 32)))]
+    path = save_pages(tmp_path / "photo.jpg", pictures, format="MPO")
+    assert is_still(path) and len(open_frames(path)) == 1 and number(read_image(path)) == 4
+
+
+def test_smaller_copies_in_a_tiff_are_no_frames(tmp_path: Path) -> None:
+    path = tmp_path / "pyramid.tiff"
+    with PIL.TiffImagePlugin.AppendingTiffWriter(str(path), True) as writer:
+        for size, kind in [((48, 64), 0), ((24, 32), 1)]:
+            PIL.Image.fromarray(numbered(2, size)).save(writer, "TIFF", tiffinfo={254: kind})
+            writer.newFrame()
+    assert len(open_frames(path)) == 1 and is_still(path)
+
+
+@pytest.mark.parametrize("kind", ["webp", "png", "avif", "gif", "mov", "webm"])
+def test_alpha_lies_over_white_everywhere(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / f"a.{kind}"
+    if kind == "mov":
+        with av.open(str(path), "w") as container:
+            stream = container.add_stream("qtrle", rate=25)
+            stream.height, stream.width, stream.pix_fmt = 48, 64, "argb"
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(RED, format="rgba")))
+            container.mux(stream.encode(None))
+    elif kind == "webm":
+        source = open_frames([RED[..., :3]])
+        with writers(["cutout-webm"], tmp_path, source) as cutout:
+            cutout.write(source[0], made_masks(0, {1: RED[..., 3] > 0}))
+        (tmp_path / "cutout.webm").rename(path)
+    else:
+        save_pages(path, [PIL.Image.fromarray(RED), PIL.Image.fromarray(np.roll(RED, 5, 1))])
+    image = open_frames(path)[0]
+    assert image[40, 60].min() > 245 and image[0, 0].min() > 245
+    assert np.abs(image[15, 15].astype(int) - (255, 0, 0)).max() < 60
+
+
+class TestDamage:
+    """The bytes of packets in the middle are overwritten; head, index and times stay whole."""
+
+    @pytest.fixture(params=["mp4", "mkv"])
+    def path(self, request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+        return clip(tmp_path / f"clip.{request.param}")
+
+    def damage(self, path: Path, packets: list[int]) -> None:
+        with av.open(str(path)) as container:
+            places = [(packet.pos, packet.size) for packet in container.demux(video=0) if packet.size]
+        data = bytearray(path.read_bytes())
+        for packet in packets:
+            position, size = places[packet]
+            data[position + 16 : position + size] = b"\xff" * (size - 16)
+        path.write_bytes(data)
+
+    @pytest.mark.parametrize("packets", [[20], [13, 14], [30, 39], [24]])
+    def test_the_rest_is_read_and_keeps_its_numbers(self, path: Path, packets: list[int]) -> None:
+        self.damage(path, packets)
+        frames = open_frames(path)
+        played = list(frames)
+        assert len(played) == len(frames) == 40
+        whole = [n for n in range(12)]  # before any damage
+        assert [number(played[n]) for n in whole] == whole
+        for order in (range(40), reversed(range(40)), (39, 3, 25, 24, 0)):
+            assert all(np.abs(frames[n].astype(int) - played[n]).mean() < 30 for n in order)
+
+    def test_a_transport_stream_with_holes_is_read_on(self, tmp_path: Path) -> None:
+        path = clip(tmp_path / "clip.ts")
+        data = bytearray(path.read_bytes())
+        data[len(data) // 2 : len(data) // 2 + 300] = bytes(300)
+        path.write_bytes(data)
+        assert len(list(open_frames(path))) > 20
+
+
+def test_folders_and_links_named_like_pictures_are_left_out(tmp_path: Path) -> None:
+    PIL.Image.fromarray(numbered(1)).save(tmp_path / "1.png")
+    (tmp_path / "sub.png").mkdir()
+    (tmp_path / "gone.png").symlink_to(tmp_path / "nowhere")
+    os.mkfifo(tmp_path / "pipe.png")
+    assert [path.name for path in find_pictures(tmp_path)] == ["1.png"]
+    assert len(open_frames(tmp_path)) == len(open_frames(f"{tmp_path}/*.png")) == 1
+
+
+class TestNames:
+    def test_names_that_are_not_utf_8(self, tmp_path: Path) -> None:
+        name = os.fsdecode(b"caf\xe9")
+        video = clip(tmp_path / "clip.mp4", 5).rename(tmp_path / f"{name}.mp4")
+        frames = open_frames(video)
+        assert [number(image) for image in frames] == list(range(5)) and number(frames[2]) == 2
+        assert frames.name == "caf\N{REPLACEMENT CHARACTER}.mp4"
+        folder = tmp_path / name
+        folder.mkdir()
+        PIL.Image.fromarray(numbered(7)).save(folder / f"{name}1.png")
+        PIL.Image.fromarray(numbered(8)).save(folder / f"{name}2.png")
+        frames = open_frames(folder)
+        assert [number(image) for image in frames] == [7, 8]
+        frames.file_name(0).encode(), frames.name.encode()
+
+    @pytest.mark.parametrize(
+        "source", ["a" * 5000 + ".png", "a\0b.png", "a\0b.mp4", os.fsdecode(b"/\xff.png")]
+    )
+    def test_senseless_names_are_one_sentence(self, source: str) -> None:
+        for read in (open_frames, read_image):
+            with pytest.raises(MediaError) as caught:
+                read(source)
+            str(caught.value).encode()
+
+
+class TestMemory:
+    def test_files_in_memory(self, tmp_path: Path) -> None:
+        video = clip(tmp_path / "clip.mp4", 8).read_bytes()
+        for source in (video, bytearray(video), io.BytesIO(video)):
+            frames = open_frames(source)
+            assert [number(image) for image in frames] == list(range(8)) and number(frames[3]) == 3
+            assert not is_still(source)
+            assert len(open_frames(source)) == 8, "the file object is left where it was"
+        with (tmp_path / "clip.mp4").open("rb") as file:
+            assert len(open_frames(file)) == 8
+        PIL.Image.fromarray(numbered(9)).save(tmp_path / "a.png")
+        picture = (tmp_path / "a.png").read_bytes()
+        assert number(read_image(picture)) == number(read_image(io.BytesIO(picture))) == 9
+        assert is_still(picture) and is_still(io.BytesIO(picture))
+
+    @pytest.mark.parametrize("data", [b"", b"no picture, no video" * 9])
+    def test_senseless_bytes(self, data: bytes) -> None:
+        for read in (open_frames, read_image):
+            with pytest.raises(MediaError):
+                read(data)
+
+
+@pytest.mark.parametrize("how", [lambda frames: pickle.loads(pickle.dumps(frames)), copy.deepcopy, copy.copy])
+def test_frames_can_be_pickled_and_copied(tmp_path: Path, how) -> None:
+    video = clip(tmp_path / "clip.mp4", 8)
+    tiff = save_pages(tmp_path / "a.tiff", [PIL.Image.fromarray(numbered(n)) for n in range(8)])
+    for source in (str(video), video.read_bytes(), tiff, [numbered(n) for n in range(8)]):
+        frames = open_frames(source)
+        assert number(frames[5]) == 5
+        again = how(frames)
+        assert [number(image) for image in again] == list(range(8)) and number(again[6]) == 6
+    sampled = open_frames(video, fps=12.5)
+    assert [number(image) for image in how(sampled)] == [0, 2, 4, 6]
+
+
+class TestLargePictures:
+    def test_larger_than_pillow_allows(self, tmp_path: Path) -> None:
+        PIL.Image.new("L", (20_000, 9_000), 7).save(tmp_path / "large.png")
+        assert read_image(tmp_path / "large.png").shape == (9_000, 20_000, 3)
+        assert PIL.Image.MAX_IMAGE_PIXELS is not None, "other users of Pillow keep their limit"
+
+    def test_the_limit_is_said_and_can_be_raised(self, tmp_path: Path) -> None:
+        PIL.Image.fromarray(RING).save(tmp_path / "a.png")
+        for read in (open_frames, read_image):
+            with pytest.raises(MediaError, match=r"a\.png is 64 x 48, 3,072 pixels.*max_pixels=3072"):
+                read(tmp_path / "a.png", max_pixels=100)
+            read(tmp_path / "a.png", max_pixels=3072)

@@ -1,0 +1,116 @@
+"""Pictures and videos from a web server, and what is live and what is stored."""
+
+from __future__ import annotations
+
+import functools
+import http.server
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import PIL.Image
+import pytest
+
+from masklet.errors import MediaError
+from masklet.media import is_still, open_frames, read_image, stream
+from media.made import clip, number, numbered
+
+COUNT = 62
+
+
+class Files(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *arguments: object) -> None:
+        pass
+
+
+class Live(http.server.BaseHTTPRequestHandler):
+    """A camera that sends JPEGs for ever, 50 a second, and never says how long."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
+        self.end_headers()
+        file = self.server.jpeg
+        try:
+            while True:
+                head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(file)}\r\n\r\n"
+                self.wfile.write(head.encode() + file + b"\r\n")
+                time.sleep(0.02)
+        except OSError:
+            pass
+
+    def log_message(self, *arguments: object) -> None:
+        pass
+
+
+def serve(handler: type) -> Iterator[http.server.ThreadingHTTPServer]:
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("served")
+    for suffix in ("mp4", "mkv", "ts"):
+        clip(folder / f"clip.{suffix}", COUNT)
+    exif = PIL.Image.Exif()
+    exif[0x0112] = 6
+    PIL.Image.fromarray(numbered(9)).save(folder / "turned.png", exif=exif)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def url(folder: Path) -> Iterator[str]:
+    for server in serve(functools.partial(Files, directory=str(folder))):
+        yield f"http://127.0.0.1:{server.server_port}"
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mkv", "ts"])
+def test_a_stream_of_a_stored_video_has_every_frame(url: str, suffix: str) -> None:
+    frames = stream(f"{url}/clip.{suffix}")
+    numbers = []
+    for image in frames:
+        numbers.append(number(image))
+        time.sleep(0.005)  # slower than the file arrives
+    assert numbers == list(range(COUNT))
+    assert frames.time(COUNT - 1) == pytest.approx(
+        (COUNT - 1) / 25, abs=1e-3
+    ) and frames.fps == pytest.approx(25)
+
+
+def test_frames_of_a_url(url: str) -> None:
+    frames = open_frames(f"{url}/clip.mp4")
+    assert len(frames) == COUNT and number(frames[40]) == 40 and number(frames[3]) == 3
+
+
+def test_a_picture_of_a_url_is_read_as_its_file_is(url: str, folder: Path) -> None:
+    picture = f"{url}/turned.png"
+    assert (read_image(picture) == read_image(folder / "turned.png")).all()
+    assert is_still(picture) and len(open_frames(picture)) == 1
+    assert (open_frames(picture)[0] == read_image(picture)).all()
+
+
+def test_what_is_not_there(url: str) -> None:
+    for name in ("gone.png", "gone.mp4"):
+        for read in (read_image, open_frames, stream):
+            with pytest.raises(MediaError, match=rf"{name}"):
+                read(f"{url}/{name}")
+    with pytest.raises(MediaError, match="cannot be fetched"):
+        read_image("http://127.0.0.1:9/a.png")
+    with pytest.raises(MediaError, match="begins with http"):
+        read_image("rtsp://127.0.0.1/a.png")
+
+
+def test_a_camera_over_http_gives_its_newest_frame(folder: Path) -> None:
+    for server in serve(Live):
+        PIL.Image.fromarray(numbered(4)).save(folder / "live.jpg", quality=95)
+        server.jpeg = (folder / "live.jpg").read_bytes()
+        frames = stream(f"http://127.0.0.1:{server.server_port}/camera.mjpg")
+        assert number(next(frames)) == 4
+        time.sleep(0.3)
+        next(frames)
+        assert frames.time(1) > 0.15, "timed by the clock"
