@@ -18,7 +18,7 @@ VIDEO ?= examples/demo.mp4
 DEMO_POINT := 188,140
 WHERE = $(or $(POINT),$(if $(filter examples/demo.mp4,$(VIDEO)),$(DEMO_POINT)))
 
-.PHONY: help demo test check bench docs audit
+.PHONY: help demo test check bench docs audit soak
 
 demo: .venv/.plain ## Follow an object: make demo, or make demo VIDEO=clip.mp4 POINT=x,y
 	@[ -n '$(WHERE)' ] || { echo "POINT is missing: where to click on the first frame, as in make demo VIDEO=$(VIDEO) POINT=320,180" >&2; exit 2; }
@@ -40,6 +40,9 @@ bench: .venv/.dev .venv/.peer ## Measure masklet beside its peers on this machin
 
 docs: .venv/.dev ## Check the links of all pages and run the examples in docstrings
 	@$(BIN)/pytest --quiet tests/test_docs.py src
+
+soak: .venv/.dev ## An hour of use: a long stream, people in the studio, kills, a full disk, damaged files
+	@$(BIN)/python -m benchmarks.soak
 
 audit: .venv/.dev .venv/.audit ## List licences and a bill of materials in out/audit, and look for known vulnerabilities
 	@$(BIN)/python dev/audit.py out/audit

@@ -43,9 +43,12 @@ def open_container(file: VideoFile, name: str, threading: Threading = "AUTO") ->
 
 
 def video_stream(container: InputContainer) -> VideoStream | None:
-    """The stream that a player shows, which is not a cover picture if there is another."""
+    """The stream that a player shows, which is not a cover picture if there is another.
+
+    A stream without a decoder does not count: damaged heads name codecs that there are not.
+    """
     stream = container.streams.best("video")
-    return stream if isinstance(stream, VideoStream) else None
+    return stream if isinstance(stream, VideoStream) and stream.codec_context is not None else None
 
 
 class DecodingPass:
