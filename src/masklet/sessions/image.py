@@ -13,6 +13,7 @@ from masklet.errors import PromptError
 from masklet.masks import Candidate, ImageCandidates, Window
 from masklet.media import read_image
 from masklet.model import Sam2, fill_mask
+from masklet.sessions.checks import check_model
 from masklet.sessions.zoom import Hint, Zoom, crop_hint, crop_prompt, find_zoom
 from masklet.tracking.step import EncodedPrompt, encode_image
 from masklet.transforms import check_prompt
@@ -61,8 +62,8 @@ class ImageSession:
         zoom: Zoom | bool | None = None,
         features: FrameFeatures | None = None,
     ) -> None:
+        self.model = check_model(model)
         self._picture = read_image(image)
-        self.model = model
         self.size = self._picture.shape[0], self._picture.shape[1]
         self._zoom = find_zoom(zoom, model.config)
         self._windows: OrderedDict[Window, View] = OrderedDict()

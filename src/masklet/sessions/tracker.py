@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import operator
 from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
-from typing import SupportsIndex
 
 import numpy as np
 
@@ -15,6 +13,8 @@ from masklet.errors import PromptError
 from masklet.media import Frames, ImageReader, NoSuchFrame, Stream, open_source
 from masklet.model import Sam2
 from masklet.sessions.answer import PreparedPrompt
+from masklet.sessions.checks import check_id as check_id
+from masklet.sessions.checks import check_model, check_prompts
 from masklet.sessions.visibility import is_cut, thumbnail
 from masklet.sessions.zoom import Zoom, find_zoom
 from masklet.tracking.bank import POINTERS, MemoryBank
@@ -61,7 +61,7 @@ class Tracker:
         clip_length: int | None = None,
         zoom: Zoom | bool | None = None,
     ) -> None:
-        self.model = model
+        self.model = check_model(model)
         self._zoom = find_zoom(zoom, model.config)
         self.frame = 0  # the number that the next frame will have
         self._policy = find_policy(policy)
@@ -203,6 +203,8 @@ def track(
     policy, cuts, delay, zoom : see `Tracker`
     prompts : frame -> object id -> prompt
     """
+    check_model(model)
+    prompts = check_prompts(prompts)
     if not any(prompts.values()):
         raise PromptError(
             "following needs at least one prompt: {0: {1: Prompt(positive=[(x, y)])}}. Got none."
@@ -228,13 +230,6 @@ def _through(
     yield from tracker.rest()
     if tracker.frame <= last:  # only a stream's length is not known before
         raise PromptError(f"{source.name} ended before frame {last}, on which there is a prompt.")
-
-
-def check_id(id: object) -> int:
-    """An object's id as a plain int, which NumPy's are not."""
-    if isinstance(id, bool) or not isinstance(id, SupportsIndex) or operator.index(id) < 1:
-        raise PromptError(f"an object's id is a whole number from 1 on; 0 is the background. Got {id!r}.")
-    return operator.index(id)
 
 
 def gathered(
