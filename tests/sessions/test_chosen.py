@@ -1,10 +1,11 @@
-"""Following some objects while others keep what they have; taking up what another session did."""
+"""Following some objects while others keep what they have."""
 
 import pytest
 
 from masklet import Prompt, PromptError, Script, VideoSession
-from masklet.sessions.events import Followed
-from toys import SIZE, assert_equal, click, clip, toy_network
+from masklet.sessions.events import Propagated
+from masklet.sessions.object_state import Pass
+from toys import assert_equal, click, clip, toy_network
 
 
 @pytest.fixture(scope="module")
@@ -19,14 +20,14 @@ def made() -> VideoSession:
 
 
 def test_others_keep_what_they_have(made: VideoSession) -> None:
-    before = VideoSession(made.model, made.frames).replay(Script(made.script.steps[:3]))
+    before = VideoSession(made.model, made.frames).replay(Script(made.script.events[:3]))
     for frame in range(6):
         assert_equal(made.masks(frame).select(2), before.masks(frame).select(2))
-    assert made.objects[2].passed.keys() == set(range(6))
+    assert made.state.objects[2].passes == (Pass(0, 6, reverse=False),)
 
 
 def test_the_script_says_who_was_followed(made: VideoSession) -> None:
-    assert made.script.steps[-1] == Followed(2, 6, reverse=False, objects=(1,))
+    assert made.script.events[-1] == Propagated(2, 6, reverse=False, objects=(1,))
     read = Script.from_json(made.script.to_json())
     assert read == made.script
     again = VideoSession(made.model, made.frames).replay(read)
@@ -37,13 +38,3 @@ def test_the_script_says_who_was_followed(made: VideoSession) -> None:
 def test_only_objects_that_there_are_can_be_followed(made: VideoSession) -> None:
     with pytest.raises(PromptError, match="no object 7"):
         made.propagate(objects=[7])
-
-
-def test_a_session_goes_on_from_what_another_knew(made: VideoSession) -> None:
-    halfway = VideoSession(made.model, made.frames).replay(Script(made.script.steps[:4]))
-    taken = VideoSession(made.model, made.frames)
-    taken.take_up(halfway.script, [each.copy() for each in halfway.objects.values()])
-    list(taken.propagate(2, objects=[1]))
-    for frame in range(6):
-        assert_equal(taken.masks(frame), made.masks(frame))
-    assert made.frames.size == SIZE

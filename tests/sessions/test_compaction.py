@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import subprocess
 import sys
@@ -13,8 +12,8 @@ import pytest
 import torch
 
 from masklet.model import Sam2
-from masklet.sessions.compaction import CompactAnswer, Room
-from masklet.sessions.object_state import ObjectState
+from masklet.sessions.compaction import CompactAnswer
+from masklet.sessions.memory_store import InMemoryStore, MemoryRecord
 from masklet.sessions.video import VideoSession
 from masklet.tracking.bank import POINTERS, WINDOW
 from masklet.types import MaskPrediction, Prompt
@@ -37,37 +36,30 @@ def tight(network: Sam2, frames: np.ndarray) -> VideoSession:
     return session
 
 
-def packed(each: ObjectState) -> set[int]:
-    return {frame for frame, answer in each.answers.items() if isinstance(answer, CompactAnswer)}
+def stored(session: VideoSession) -> dict[int, MemoryRecord]:
+    """The first object's records that hold now, by frame."""
+    obj = session.state.objects[1]
+    return session._store.records(obj, session.answered)
+
+
+def compact(session: VideoSession) -> set[int]:
+    records = stored(session).items()
+    return {frame for frame, record in records if isinstance(record.answer, CompactAnswer)}
+
+
+def held(session: VideoSession) -> int:
+    assert isinstance(session._store, InMemoryStore)
+    return session._store.held
 
 
 def answer(value: float = 1.0) -> MaskPrediction:
     return MaskPrediction(torch.full((1, 16, 16), value), torch.ones(1), torch.zeros(1, 32), torch.ones(1))
 
 
-def test_the_oldest_are_overdue_and_the_newest_spared() -> None:
-    room, kept = Room(2 * answer().logits.nbytes), [answer(float(value)) for value in range(5)]
-    for frame, each in enumerate(kept):
-        room.add(frame, each)
-    assert [frame for frame, _ in room.overdue(spare=4)] == [0]
-    assert [each for _, each in room.overdue(spare=0)] == kept[1:3]
-    assert room.held == room.budget and not list(room.overdue(spare=0))
-
-
-def test_what_others_let_go_of_takes_no_room() -> None:
-    room, kept = Room(0), answer()
-    room.add(0, answer())
-    room.add(1, kept)
-    gc.collect()
-    assert room.held == kept.logits.nbytes
-    assert [frame for frame, _ in room.overdue(spare=0)] == [1]
-
-
 def test_masks_are_those_that_were_seen(network: Sam2, long: np.ndarray) -> None:
     session = tight(network, long)
-    each = session.objects[1]
-    assert packed(each) == set(range(3, LENGTH - POINTERS)), "all but the prompted and the newest"
-    assert each.bank.tracked.keys() == set(range(LENGTH - POINTERS, LENGTH))
+    assert compact(session) == set(range(3, LENGTH - POINTERS)), "all but the prompted and the newest"
+    assert session.tracked[1].bank.tracked.keys() == set(range(LENGTH - POINTERS, LENGTH))
     for frame, before in session.seen.items():  # type: ignore[attr-defined]
         after = session.masks(frame)
         assert after.ids == before.ids and after[1].shape == before[1].shape
@@ -89,13 +81,13 @@ def test_memories_come_back_where_they_are_looked_at(network: Sam2, long: np.nda
     roomy.prompt(2, 1, click())
     for _ in roomy.propagate():
         pass
-    before = set(session.objects[1].bank.tracked)
+    before = set(session.tracked[1].bank.tracked)
     session.prompt(30, 1, FAR)
     roomy.prompt(30, 1, FAR)
-    again = set(session.objects[1].bank.tracked) - before
+    again = set(session.tracked[1].bank.tracked) - before
     assert again == set(range(30 - WINDOW, 30))
     for frame in again:
-        one, other = (each.objects[1].bank.tracked[frame].tokens.float() for each in (session, roomy))
+        one, other = (each.tracked[1].bank.tracked[frame].tokens.float() for each in (session, roomy))
         assert torch.cosine_similarity(one.flatten(), other.flatten(), dim=0) > 0.9
     one, other = session.masks(30)[1], roomy.masks(30)[1]
     assert (one & other).sum() >= 0.5 * (one | other).sum()
@@ -111,7 +103,7 @@ def test_prompts_are_never_packed(network: Sam2, long: np.ndarray) -> None:
             pass
     for frame, masks in said.items():
         assert_equal(session.masks(frame), masks)
-        assert session.objects[1].bank.prompted[frame].prompted
+        assert session.tracked[1].bank.prompted[frame].prompted
 
 
 def test_the_past_is_packed_too(network: Sam2, long: np.ndarray) -> None:
@@ -120,7 +112,7 @@ def test_the_past_is_packed_too(network: Sam2, long: np.ndarray) -> None:
     session.prompt(40, 1, Prompt(mask=blob()))
     for _ in session.propagate():
         pass
-    assert session._room.held <= 2 * POINTERS * answer().logits.nbytes
+    assert held(session) <= 2 * POINTERS * answer().logits.nbytes
     session.undo()
     for frame, before in session.seen.items():  # type: ignore[attr-defined]
         np.testing.assert_array_equal(session.masks(frame)[1], before[1])
@@ -131,18 +123,7 @@ def test_with_room_nothing_is_packed(fake: Fake, long: np.ndarray) -> None:
     session.prompt(0, 1, click())
     for _ in session.propagate():
         pass
-    assert packed(session.objects[1]) == set() and len(session.objects[1].bank.tracked) == LENGTH - 1
-
-
-def test_work_that_is_taken_up_takes_room(fake: Fake, long: np.ndarray) -> None:
-    first, second = VideoSession(fake, long), VideoSession(fake, long, budget=0)
-    first.prompt(0, 1, click())
-    for _ in first.propagate():
-        pass
-    second.take_up(first.script, [each.copy() for each in first.objects.values()])
-    for _ in second.propagate(50):
-        pass
-    assert packed(second.objects[1]) and not packed(first.objects[1])
+    assert compact(session) == set() and len(session.tracked[1].bank.tracked) == LENGTH - 1
 
 
 @pytest.mark.slow

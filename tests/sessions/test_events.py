@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from masklet.errors import PromptError
-from masklet.sessions.events import Cleared, Followed, Prompted, Removed, Script
+from masklet.sessions.events import Cleared, Prompted, Propagated, Removed, Reviewed, Script
+from masklet.sessions.object_state import History
 from masklet.types import Prompt
 from toys import blob, click
 
@@ -16,12 +18,13 @@ DRAWN = Prompt(mask=blob())
 
 def test_what_was_said_adds_up_and_a_mask_starts_anew() -> None:
     script = Script([Prompted(3, 1, click()), Prompted(3, 1, click(9, 9)), Prompted(0, 2, click())])
-    assert script == Script(script.steps) and dict(script) == {3: {1: click() | click(9, 9)}, 0: {2: click()}}
-    assert script.said(3, 1, click(1, 1)) == click() | click(9, 9) | click(1, 1)
-    assert script.said(3, 1, DRAWN) == DRAWN and script.said(4, 1, click()) == click()
-    script.steps.append(Prompted(3, 1, DRAWN))
+    assert script == Script(script.events) and dict(script) == {
+        3: {1: click() | click(9, 9)},
+        0: {2: click()},
+    }
+    script.events.append(Prompted(3, 1, DRAWN))
     assert script[3][1] == DRAWN
-    script.steps.append(Prompted(3, 1, click()))
+    script.events.append(Prompted(3, 1, click()))
     assert script[3][1] == DRAWN | click()
 
 
@@ -33,28 +36,42 @@ def test_what_was_taken_back_is_gone() -> None:
     assert len(Script([*said, Removed(1), Removed(2)])) == 0
 
 
-def test_following_is_noted_in_stretches() -> None:
-    script = Script([Prompted(0, 1, click())])
+def test_following_frame_by_frame_is_one_event_a_stretch() -> None:
+    history = History().after(Prompted(0, 1, click()))
+
+    def follow(frame: int, *, reverse: bool) -> None:
+        nonlocal history
+        longer = history.propagation_to(frame, None, reverse=reverse)
+        stop = frame - 1 if reverse else frame + 1
+        new = Propagated(frame, stop, reverse) if longer is None else replace(longer, stop=stop)
+        history = history.after(new) if longer is None else history.extended(new)
+
     for frame in (0, 1, 2):
-        script.followed(frame, reverse=False)
+        follow(frame, reverse=False)
     for frame in (3, 2):
-        script.followed(frame, reverse=True)
-    script.steps.append(Removed(1))
-    script.followed(1, reverse=True)
-    script.followed(7, reverse=True)
-    follows = [step for step in script.steps if isinstance(step, Followed)]
-    assert follows == [
-        Followed(0, 3, False),
-        Followed(3, 1, True),
-        Followed(1, 0, True),
-        Followed(7, 6, True),
+        follow(frame, reverse=True)
+    history = history.after(Prompted(1, 2, click()))
+    follow(1, reverse=True)
+    follow(7, reverse=True)
+    events = [event for event in history.script.events if isinstance(event, Propagated)]
+    assert events == [
+        Propagated(0, 3, False),
+        Propagated(3, 1, True),
+        Propagated(1, 0, True),
+        Propagated(7, 6, True),
     ]
 
 
 def test_json_and_back() -> None:
-    steps = [Prompted(3, 1, click() | DRAWN), Cleared(3, 1), Removed(1), Followed(3, -1, True)]
+    steps = [
+        Prompted(3, 1, click() | DRAWN),
+        Cleared(3, 1),
+        Removed(1),
+        Propagated(3, -1, True),
+        Reviewed(2, 5, False),
+    ]
     said = json.loads(json.dumps(Script(list(steps)).to_json()))
-    assert [step["do"] for step in said] == ["prompt", "clear", "remove", "follow"]
+    assert [step["do"] for step in said] == ["prompt", "clear", "remove", "follow", "review"]
     assert Script.from_json(said) == Script(list(steps))
 
 
@@ -62,5 +79,5 @@ def test_json_and_back() -> None:
     "step", [{}, {"do": "dance"}, {"do": "remove"}, {"do": "remove", "id": 1, "frame": 2}]
 )
 def test_a_step_that_is_none_is_refused(step: dict) -> None:
-    with pytest.raises(PromptError, match="one of prompt, clear, remove, follow"):
+    with pytest.raises(PromptError, match="one of prompt, clear, remove, follow, review, with its fields"):
         Script.from_json([step])

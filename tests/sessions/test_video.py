@@ -228,8 +228,8 @@ def test_what_goes_wrong_is_said(fake: Fake, frames: np.ndarray) -> None:
         (lambda: session.propagate(-1), "Got frame -1"),
         (lambda: session.prompt(12, 1, click()), "Got frame 12"),
         (lambda: session.prompt(0, 0, click()), "0 is the background"),
-        (lambda: session.clear(3, 1), "no prompt on frame 3. It has some on frames 0"),
-        (lambda: session.clear(3, 8), "Nothing was said of it"),
+        (lambda: session.clear(3, 1), "no prompt on frame 3. It has prompts on frames 0"),
+        (lambda: session.clear(3, 8), "It has none at all"),
         (lambda: session.remove(8), "there is no object 8. There are: 1"),
     ):
         with pytest.raises(MaskletError, match=part):

@@ -14,8 +14,7 @@ import torch
 
 from masklet import VideoSession, rle
 from masklet.sessions.saved import SavedSession
-from masklet.studio.engine import Engine
-from masklet.studio.resumption import RESUMABLE
+from masklet.studio.engine import RESUMABLE, Engine
 from studio.small import LENGTH, SIZE, Caller, counts
 from toys import toy_network
 
@@ -107,14 +106,17 @@ def test_other_memory_rules_go_on_as_well(
         caller.studio.followings._engine = Engine(caller.studio.model, caller.studio.limits)
         caller.follow(video, start=frame, stop=frame + 1)
     session = assert_is_the_session(caller, video, tmp_path)
-    with caller.studio.live.using(video.rpartition("/")[2]) as live, live.ledger.read() as (database, state):
-        resumption = caller.studio.followings._engine._resumption
-        resumed = resumption.session(database, live, state, range(LENGTH), at=(LENGTH - 1, False))
+    engine = caller.studio.followings._engine
+    with caller.studio.live.using(video.rpartition("/")[2]) as live, live.ledger.change("somebody") as change:
+        resumed = engine.session(live, engine.store(live, change))
         assert resumed.ids == session.ids
-        for id, each in session.objects.items():
-            other = resumed.objects[id]
+        for id, obj in session.state.objects.items():
+            each, other = session._load(obj, LENGTH - 1), resumed._load(resumed.state.objects[id], LENGTH - 1)
             known, also = (cast(Any, one.policy).state(one.bank) for one in (each, other))
-            assert each.at == other.at and each.bank.anchors.keys() == other.bank.anchors.keys()
+            assert (
+                obj.position == resumed.state.objects[id].position
+                and each.bank.anchors.keys() == other.bank.anchors.keys()
+            )
             assert known.keys() == also.keys() and all(torch.equal(known[name], also[name]) for name in known)
             assert (policy == "dam4sam") == bool(each.bank.anchors) and (policy == "gated") == (not known)
     assert json.loads(caller.exported(video, "script"))["policy"] == policy

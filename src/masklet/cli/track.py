@@ -223,13 +223,13 @@ class _Tracking:
 
     def _repeat(self, session: VideoSession, saved: SavedSession, folder: Path, bar: ProgressBar) -> None:
         """Repeat a saved session; what was done is written, also after an interruption."""
-        from masklet.sessions.events import Followed, Script
+        from masklet.sessions.events import Propagated, Script
 
-        steps = saved.script.steps
-        bar.begin(self.frames.name, passes=1 + sum(isinstance(step, Followed) for step in steps))
+        steps = saved.script.events
+        bar.begin(self.frames.name, passes=1 + sum(isinstance(step, Propagated) for step in steps))
         try:
             for step in steps:
-                if isinstance(step, Followed):
+                if isinstance(step, Propagated):
                     _propagate(
                         session, step.start, step.stop, bar, reverse=step.reverse, objects=step.objects
                     )

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields, replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, fields
 from typing import Any
 
 from masklet.errors import PromptError
@@ -12,7 +12,7 @@ from masklet.types import Prompt
 
 @dataclass(frozen=True)
 class Prompted:
-    """A prompt was given; on a frame that has one, clicks add up and a mask starts anew."""
+    """A prompt was given. On a frame that has one, clicks add up and a mask starts anew."""
 
     frame: int
     id: int
@@ -29,16 +29,17 @@ class Cleared:
 
 @dataclass(frozen=True)
 class Removed:
-    """An object was given up."""
+    """An object was deleted."""
 
     id: int
 
 
 @dataclass(frozen=True)
-class Followed:
+class Propagated:
     """Objects were followed from start to just before stop, as `range` counts.
 
-    objects : the ids of those that were; None stands for all that there were
+    Attributes:
+        objects: Their ids. None stands for all objects that the session had.
     """
 
     start: int
@@ -47,12 +48,28 @@ class Followed:
     objects: tuple[int, ...] | None = None
 
 
-Step = Prompted | Cleared | Removed | Followed
-KINDS: dict[str, type[Step]] = {"prompt": Prompted, "clear": Cleared, "remove": Removed, "follow": Followed}
+@dataclass(frozen=True)
+class Reviewed:
+    """Frames from start to just before stop were marked as reviewed, or the mark was taken back."""
+
+    start: int
+    stop: int
+    reviewed: bool = True
+
+
+SessionEvent = Prompted | Cleared | Removed | Propagated | Reviewed
+KINDS: dict[str, type[SessionEvent]] = {  # by the names that files use
+    "prompt": Prompted,
+    "clear": Cleared,
+    "remove": Removed,
+    "follow": Propagated,
+    "review": Reviewed,
+}
+NAMES = {kind: name for name, kind in KINDS.items()}
 
 
 class Script(Mapping[int, Mapping[int, Prompt]]):
-    """The steps of a session; read as a mapping, frame -> object id -> all that was said of it there.
+    """The events of a session. As a mapping, it is frame -> object id -> the prompts there, added up.
 
     >>> first, second = Prompt(positive=[(5, 5)]), Prompt(negative=[(9, 9)])
     >>> script = Script([Prompted(0, 1, first), Prompted(0, 1, second)])
@@ -62,8 +79,8 @@ class Script(Mapping[int, Mapping[int, Prompt]]):
     True
     """
 
-    def __init__(self, steps: list[Step] | None = None) -> None:
-        self.steps: list[Step] = list(steps or ())
+    def __init__(self, events: Iterable[SessionEvent] = ()) -> None:
+        self.events: list[SessionEvent] = list(events)
 
     def __getitem__(self, frame: int) -> Mapping[int, Prompt]:
         return self._prompts()[frame]
@@ -75,75 +92,63 @@ class Script(Mapping[int, Mapping[int, Prompt]]):
         return len(self._prompts())
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Script) and self.steps == other.steps
+        return isinstance(other, Script) and self.events == other.events
 
-    def said(self, frame: int, id: int, prompt: Prompt) -> Prompt:
-        """A prompt together with what was said before it of the same object on the same frame."""
-        before = self.get(frame, {}).get(id)
-        return prompt if before is None or prompt.mask is not None else before | prompt
-
-    def leading_to(
-        self, frame: int, *, reverse: bool, objects: tuple[int, ...] | None = None
-    ) -> Followed | None:
-        """The last step, where it followed the same objects to just before this frame."""
-        match self.steps[-1:]:
-            case [Followed() as last] if (last.stop, last.reverse, last.objects) == (frame, reverse, objects):
-                return last
-        return None
-
-    def followed(self, frame: int, *, reverse: bool, objects: tuple[int, ...] | None = None) -> None:
-        """Note that objects were followed through one more frame."""
-        stop = frame - 1 if reverse else frame + 1
-        last = self.leading_to(frame, reverse=reverse, objects=objects)
-        if last is None:
-            self.steps.append(Followed(frame, stop, reverse, objects))
-        else:
-            self.steps[-1] = replace(last, stop=stop)
-
-    def whereabouts(self, id: int) -> str:
-        """A sentence on where something is said of an object."""
-        frames = [str(frame) for frame, said in self.items() if id in said]
-        return f"It has some on frames {', '.join(frames)}." if frames else "Nothing was said of it."
+    def __repr__(self) -> str:
+        return f"Script({self.events!r})"
 
     def to_json(self) -> list[dict[str, Any]]:
-        """One plain dict for each step."""
-        names = {kind: name for name, kind in KINDS.items()}
-        return [{"do": names[type(step)], **_plain(step)} for step in self.steps]
+        """One plain dict for each event."""
+        return [event_to_json(event) for event in self.events]
 
     @classmethod
-    def from_json(cls, steps: list[dict[str, Any]]) -> Script:
-        return cls([_step(step) for step in steps])
+    def from_json(cls, events: Iterable[Mapping[str, Any]]) -> Script:
+        return cls(event_from_json(event) for event in events)
 
     def _prompts(self) -> dict[int, dict[int, Prompt]]:
-        said: dict[int, dict[int, Prompt]] = {}
-        for step in self.steps:
-            match step:
-                case Prompted(frame, id, prompt):
-                    here = said.setdefault(frame, {})
-                    new = id not in here or prompt.mask is not None
-                    here[id] = prompt if new else here[id] | prompt
-                case Cleared(frame, id):
-                    said.get(frame, {}).pop(id, None)
-                case Removed(id):
-                    for here in said.values():
-                        here.pop(id, None)
-        return {frame: here for frame, here in said.items() if here}
+        by_object: dict[int, Mapping[int, Prompt]] = {}
+        for event in self.events:
+            if isinstance(event, Prompted | Cleared | Removed):
+                by_object[event.id] = prompts_after(by_object.get(event.id, {}), event)
+        return by_frame(by_object)
 
 
-def _plain(step: Step) -> dict[str, Any]:
-    said = {name: value for name, value in vars(step).items() if value is not None}
-    return {name: value.to_json() if isinstance(value, Prompt) else value for name, value in said.items()}
+def prompts_after(prompts: Mapping[int, Prompt], event: Prompted | Cleared | Removed) -> Mapping[int, Prompt]:
+    """An object's prompts by frame, after an event that concerns it."""
+    match event:
+        case Prompted(frame, _, prompt):
+            adds_up = frame in prompts and prompt.mask is None
+            return {**prompts, frame: prompts[frame] | prompt if adds_up else prompt}
+        case Cleared(frame):
+            return {at: prompt for at, prompt in prompts.items() if at != frame}
+    return {}
 
 
-def _step(said: Mapping[str, Any]) -> Step:
-    kind = KINDS.get(said.get("do", ""))
-    values = {name: value for name, value in said.items() if name != "do"}
-    if kind is Followed:
+def by_frame(by_object: Mapping[int, Mapping[int, Prompt]]) -> dict[int, dict[int, Prompt]]:
+    """Frame -> object id -> prompt, from object id -> frame -> prompt."""
+    frames: dict[int, dict[int, Prompt]] = {}
+    for id, prompts in by_object.items():
+        for frame, prompt in prompts.items():
+            frames.setdefault(frame, {})[id] = prompt
+    return frames
+
+
+def event_to_json(event: SessionEvent) -> dict[str, Any]:
+    """A plain dict: the event's name as `do`, and its fields; what is None is left out."""
+    values = {name: value for name, value in vars(event).items() if value is not None}
+    plain = {name: value.to_json() if isinstance(value, Prompt) else value for name, value in values.items()}
+    return {"do": NAMES[type(event)], **plain}
+
+
+def event_from_json(event: Mapping[str, Any]) -> SessionEvent:
+    kind = KINDS.get(event.get("do", ""))
+    values = {name: value for name, value in event.items() if name != "do"}
+    if kind is Propagated:
         objects = values.get("objects")
         values["objects"] = None if objects is None else tuple(objects)
     if kind is None or set(values) != {field.name for field in fields(kind)}:
         raise PromptError(
-            f"a script's step is one of {', '.join(KINDS)}, with its fields. Got {dict(said)!r}."
+            f"an event of a script is one of {', '.join(KINDS)}, with its fields. Got {dict(event)!r}."
         )
     if "prompt" in values:
         values["prompt"] = Prompt.from_json(values["prompt"])

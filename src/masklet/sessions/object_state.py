@@ -1,181 +1,314 @@
-"""What a video session knows of one object."""
+"""What the events of a session come to: a pure reducer, (state, event) -> state, without model or database.
+
+`VideoSession` and the studio run it over the same events. Masks and memories are not in the state. A
+`MemoryStore` has them by object, frame and event, and the state says which of them hold.
+"""
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
-import numpy as np
-from jaxtyping import Float
-from torch import Tensor
+from masklet.sessions.events import (
+    Cleared,
+    Prompted,
+    Propagated,
+    Removed,
+    Reviewed,
+    Script,
+    SessionEvent,
+    by_frame,
+    prompts_after,
+)
+from masklet.types import Prompt
 
-from masklet.model import Sam2
-from masklet.sessions.answer import Answer
-from masklet.sessions.compaction import CompactAnswer, Room, shown
-from masklet.sessions.scene_cuts import Scenes
-from masklet.sessions.tracker import gathered
-from masklet.tracking.bank import WINDOW
-from masklet.tracking.policies.recency import MemoryPolicy
-from masklet.tracking.step import TrackedObject
-from masklet.types import MaskPrediction, Masks, Memory
+Span = tuple[int, int]  # first frame, and the frame just behind the last
 
 
-@dataclass
-class ObjectState(TrackedObject):
-    """An object of a session, with all its answers.
+@dataclass(frozen=True)
+class Pass:
+    """Frames from start to before stop through which an object was last followed in one direction."""
 
-    answers : those that there is no room for are packed, but never those to prompts
-    prompted : frames on which something is said of it, whether or not its bank still holds them
-    drawn : masks that are all that is said of it on a frame, and those that a closer look found; they stand
-            as they are, while the answer is what the model makes of them
-    passed : frames through which it was followed, and whether backwards; a prompt there is a correction, in
-             the light of the memory, while a prompt elsewhere is answered as in a picture
-    pending : memories of prompts given since it was last followed: as published, corrections that are made
-              one after the other do not look at each other
-    at : where its policy stands, and whether on its way back; None where it must begin anew
+    start: int
+    stop: int
+    reverse: bool
+
+
+@dataclass(frozen=True)
+class ObjectState:
+    """One object after an event.
+
+    Attributes:
+        begun: The event that made it. Older results belong to another object with the same id.
+        prompts: What was said of it, by frame.
+        settled: The last event that followed it; 0 before the first. Its bank is as it was then.
+        conditioning: Prompted and reviewed frames in its memory bank, in the order in which they joined it.
+        pending: Frames with prompts that join the bank when the object is followed next. As published,
+            corrections that are made one after the other do not look at each other.
+        cleared: Frames whose prompts were taken back since it was last followed.
+        passes: Frames through which it was followed, in order, without overlap.
+        reviewed: Frames whose masks somebody marked as right, in order. They are kept.
+        position: The frame to which it was last followed, and whether backward. None where its policy must
+            begin anew.
     """
 
-    prompted: set[int] = field(default_factory=set)
-    drawn: dict[int, np.ndarray] = field(default_factory=dict)
-    answers: dict[int, MaskPrediction | CompactAnswer] = field(default_factory=dict)
-    passed: dict[int, bool] = field(default_factory=dict)
-    pending: dict[int, Memory] = field(default_factory=dict)
-    at: tuple[int, bool] | None = None
+    id: int
+    begun: int
+    prompts: Mapping[int, Prompt] = field(default_factory=dict)
+    settled: int = 0
+    conditioning: tuple[int, ...] = ()
+    pending: tuple[int, ...] = ()
+    cleared: frozenset[int] = frozenset()
+    passes: tuple[Pass, ...] = ()
+    reviewed: tuple[Span, ...] = ()
+    position: tuple[int, bool] | None = None
 
-    def copy(self) -> ObjectState:
-        return replace(
-            self,
-            bank=self.bank.copy(),
-            policy=copy.deepcopy(self.policy),
-            prompted=set(self.prompted),
-            drawn=dict(self.drawn),
-            answers=dict(self.answers),
-            passed=dict(self.passed),
-            pending=dict(self.pending),
-        )
+    def direction(self, frame: int) -> bool | None:
+        """Whether it was last followed through a frame backward; None where it was not followed.
 
-    def take_answer(self, frame: int, answer: Answer) -> None:
-        """Take the answer to all that is said of it on a frame by now."""
-        self.last = answer.prediction
-        if answer.memory is not None:
-            self.pending[frame] = answer.memory
-        self.prompted.add(frame)
-        self.at = None
-        self.stand(frame, answer.exact)
+        A prompt on a followed frame is a correction, and looks at the memory. A prompt elsewhere is answered
+        as in a picture.
+        """
+        return next((way.reverse for way in self.passes if way.start <= frame < way.stop), None)
 
-    def stand(self, frame: int, mask: np.ndarray | None) -> None:
-        """Let a mask stand on a frame whatever the model makes of it; None for none."""
-        self.drawn.pop(frame, None)
-        if mask is not None:
-            self.drawn[frame] = mask
+    def has_answer(self, frame: int) -> bool:
+        return frame in self.prompts or self.direction(frame) is not None
 
-    def settle(self) -> None:
-        """Hand what is pending to the bank, before the object is followed."""
-        for memory in self.pending.values():
-            self.bank.keep(memory)
-        self.pending.clear()
+    @property
+    def answered(self) -> tuple[Span, ...]:
+        """The frames on which it has a mask."""
+        prompted = [(frame, frame + 1) for frame in self.prompts]
+        return join_spans([*((way.start, way.stop) for way in self.passes), *prompted])
 
-    def reached(self, frame: int, *, reverse: bool) -> bool:
-        """Whether it was prompted on this frame, or on one that lies behind in the direction of travel."""
-        return any(at >= frame if reverse else at <= frame for at in self.prompted)
+    def is_fixed(self, frame: int) -> bool:
+        """Whether following leaves its mask on a frame as it is: a prompted frame, or a reviewed one."""
+        return frame in self.prompts or any(start <= frame < stop for start, stop in self.reviewed)
 
-    def goes_on(self, frame: int, *, reverse: bool) -> bool:
-        """Whether its policy stands just before a frame, on which no prompt begins it anew."""
+    def is_reached(self, frame: int, *, reverse: bool) -> bool:
+        """Whether it was prompted on this frame, or on one behind it in the direction of travel."""
+        return frame <= max(self.prompts) if reverse else frame >= min(self.prompts)
+
+    def continues(self, frame: int, *, reverse: bool) -> bool:
+        """Whether its policy goes on to a frame: it was followed to just before, and nothing begins here."""
         before = frame + 1 if reverse else frame - 1
-        return self.at == (before, reverse) and frame not in self.prompted
+        return self.position == (before, reverse) and not self.is_fixed(frame)
 
-    def note(self, frame: int, room: Room) -> None:
-        """Take the newest answer as that of a frame, and what it changed on frames before."""
-        for at, answer in self.revised.items():
-            if at not in self.prompted:
-                self.answers[at] = answer
-                room.add(at, answer)
-        if self.last is not None:
-            self.answers[frame] = self.last
-            if frame not in self.prompted:
-                room.add(frame, self.last)
-        if frame in self.bank.tracked:
-            room.add(frame, self.bank.tracked[frame])
+    @property
+    def changed(self) -> frozenset[int]:
+        """Frames on which its prompts changed since it was last followed."""
+        return self.cleared.union(self.pending)
 
-    def let_go(self, frame: int, *, reverse: bool) -> Iterator[tuple[int, CompactAnswer]]:
-        """The answers just behind a frame of which there was no room for the memory, oldest first."""
-        step = 1 if reverse else -1
-        for at in range(frame + WINDOW * step, frame, -step):
-            answer = self.answers.get(at)
-            if isinstance(answer, CompactAnswer) and answer.remembered and at not in self.bank.tracked:
-                yield at, answer
+    @property
+    def is_settled(self) -> bool:
+        """Whether following it would leave its conditioning frames as they are."""
+        return not self.pending and self._conditioning() == self.conditioning
 
-    def take(self, room: Room) -> None:
-        """Let all that is kept take up its room."""
-        for frame, answer in self.answers.items():
-            if not isinstance(answer, CompactAnswer) and frame not in self.prompted:
-                room.add(frame, answer)
-        for frame, memory in self.bank.tracked.items():
-            room.add(frame, memory)
+    def _conditioning(self) -> tuple[int, ...]:
+        """The bank's conditioning frames once it is followed.
 
-    def hint(self, frame: int, size: tuple[int, int], model: Sam2) -> Float[Tensor, "1 h4 w4"] | None:
-        """The low-res logits that stand on a frame of `size` (H, W), from which a correction starts."""
-        answer = self.answers.get(frame)
-        if isinstance(answer, CompactAnswer):
-            return answer.hint(size, model)
-        return None if answer is None else answer.logits
-
-    def forget(self, frame: int) -> None:
-        """Let go of all that was said and found on a frame."""
-        self.at = None
-        self.prompted.discard(frame)
-        self.bank.forget(frame)
-        for kept in (self.drawn, self.pending, self.answers, self.passed):
-            kept.pop(frame, None)
+        A reviewed span counts with its ends, so that a long one does not crowd the memory; its other frames
+        are remembered as tracked ones.
+        """
+        ends = {end for start, stop in self.reviewed for end in (start, stop - 1)} - self.prompts.keys()
+        stay = [
+            at for at in self.conditioning if at not in self.pending and (at in self.prompts or at in ends)
+        ]
+        return (*stay, *self.pending, *sorted(ends.difference(stay)))
 
 
-def begin_anew(
-    frame: int,
-    objects: Sequence[ObjectState],
-    policy: Callable[[], MemoryPolicy],
-    scenes: Scenes | None,
-    *,
-    reverse: bool,
-) -> None:
-    """Give objects a new policy where a stretch begins, after a prompt, and at a cut between scenes."""
-    border = frame + 1 if reverse else frame
-    cut = scenes is not None and bool(objects) and scenes.begins(border)
-    for each in objects:
-        if cut:
-            each.bank.cut(border)
-        if cut or not each.goes_on(frame, reverse=reverse):
-            each.policy = policy()
+@dataclass(frozen=True)
+class SessionState:
+    """All objects after an event, in the order in which they were first prompted, and the reviewed frames."""
+
+    objects: Mapping[int, ObjectState] = field(default_factory=dict)
+    reviewed: tuple[Span, ...] = ()
+
+    @property
+    def prompts(self) -> dict[int, dict[int, Prompt]]:
+        """Frame -> object id -> what was said, added up."""
+        return by_frame({id: obj.prompts for id, obj in self.objects.items()})
+
+    @property
+    def answered(self) -> tuple[Span, ...]:
+        """The frames on which any object has a mask."""
+        return join_spans(span for obj in self.objects.values() for span in obj.answered)
+
+    def chosen(self, ids: tuple[int, ...] | None) -> list[ObjectState]:
+        """The objects with these ids, as far as they are there; None for all."""
+        return [obj for id, obj in self.objects.items() if ids is None or id in ids]
 
 
-def give_up(
-    frame: int, each: MaskPrediction | Memory, objects: Iterable[ObjectState], size: tuple[int, int]
-) -> None:
-    """Let go of a memory, or of all but the mask of an answer, wherever an object holds it.
+@dataclass(frozen=True, eq=False)
+class History:
+    """A position in a session's events, and the state there.
 
-    objects : those of the session now, and as they were at steps that can be taken back
+    Each position knows the one before it and shares with it all that did not change. So undo only goes back,
+    and nothing is copied.
     """
-    if isinstance(each, Memory):
-        for object in objects:
-            if object.bank.tracked.get(frame) is each:
-                del object.bank.tracked[frame]
-        return
-    holders = [object for object in objects if object.answers.get(frame) is each]
-    if holders:
-        packed = CompactAnswer.of(
-            each, size, remembered=any(frame in object.bank.tracked for object in holders)
-        )
-        for object in holders:
-            object.answers[frame] = packed
+
+    number: int = 0
+    event: SessionEvent | None = field(default=None, repr=False)
+    state: SessionState = field(default_factory=SessionState, repr=False)
+    before: History | None = field(default=None, repr=False)
+
+    def after(self, event: SessionEvent, number: int | None = None) -> History:
+        """The position behind one more event, by default numbered one higher."""
+        number = self.number + 1 if number is None else number
+        return History(number, event, apply_event(self.state, event, number), self)
+
+    def extended(self, event: SessionEvent) -> History:
+        """The position behind a longer event in place of the last one."""
+        assert self.before is not None
+        return self.before.after(event, self.number)
+
+    def back(self) -> Iterator[History]:
+        """This position and those before it, the newest first, without the beginning."""
+        here = self
+        while here.before is not None:
+            yield here
+            here = here.before
+
+    @property
+    def script(self) -> Script:
+        events = [here.event for here in self.back() if here.event is not None]
+        return Script(reversed(events))
+
+    def propagation_to(self, frame: int, ids: tuple[int, ...] | None, *, reverse: bool) -> Propagated | None:
+        """The last event, where it followed the same objects to just before this frame."""
+        match self.event:
+            case Propagated(_, stop, way, objects) if (stop, way, objects) == (frame, reverse, ids):
+                return self.event
+        return None
 
 
-def standing(frame: int, objects: Iterable[ObjectState], size: tuple[int, int], model: Sam2) -> Masks:
-    """The masks that stand on a frame of `size` (H, W); objects without one are left out."""
-    here = [each for each in objects if frame in each.answers]
-    answers = {each.id: each.answers[frame] for each in here}
-    drawn = {each.id: each.drawn[frame] for each in here if frame in each.drawn}
-    full = {id: each for id, each in answers.items() if not isinstance(each, CompactAnswer)}
-    if len(full) < len(answers):
-        masks = shown(frame, answers, size, model)
-        return replace(masks, exact={**masks.exact, **drawn})
-    return gathered(frame, full, size, model, drawn)
+def apply_event(state: SessionState, event: SessionEvent, number: int) -> SessionState:
+    """The state after an event. What did not change is shared with the state before.
+
+    Args:
+        number: The event's number. Numbers grow, and may have gaps.
+    """
+    objects = state.objects
+    match event:
+        case Prompted(frame, id):
+            obj = objects.get(id) or ObjectState(id, number)
+            return replace(state, objects={**objects, id: _prompt(obj, event)})
+        case Cleared(frame, id) if id in objects:
+            if objects[id].prompts.keys() <= {frame}:
+                return replace(state, objects=_without(objects, id))
+            return replace(state, objects={**objects, id: _clear(objects[id], event)})
+        case Removed(id):
+            return replace(state, objects=_without(objects, id))
+        case Propagated(objects=ids):
+            followed = {obj.id: _follow(obj, event, number) for obj in state.chosen(ids)}
+            return replace(state, objects={**objects, **followed})
+        case Reviewed():
+            marked = {id: _review(obj, event) for id, obj in objects.items()}
+            return SessionState(marked, _marked(state.reviewed, event, [(event.start, event.stop)]))
+    return state
+
+
+def _prompt(obj: ObjectState, event: Prompted) -> ObjectState:
+    pending = obj.pending if event.frame in obj.pending else (*obj.pending, event.frame)
+    return replace(obj, prompts=prompts_after(obj.prompts, event), pending=pending, position=None)
+
+
+def _clear(obj: ObjectState, event: Cleared) -> ObjectState:
+    frame = event.frame
+    gone = frame, frame + 1
+    return replace(
+        obj,
+        prompts=prompts_after(obj.prompts, event),
+        conditioning=tuple(at for at in obj.conditioning if at != frame),
+        pending=tuple(at for at in obj.pending if at != frame),
+        cleared=obj.cleared | {frame},
+        passes=cut_passes(obj.passes, gone),
+        reviewed=cut_spans(obj.reviewed, gone),
+        position=None,
+    )
+
+
+def _follow(obj: ObjectState, event: Propagated, number: int) -> ObjectState:
+    settled = replace(obj, settled=number, conditioning=obj._conditioning(), pending=(), cleared=frozenset())
+    if event.reverse:
+        start, stop = event.stop + 1, min(event.start, max(obj.prompts)) + 1
+    else:
+        start, stop = max(event.start, min(obj.prompts)), event.stop
+    if start >= stop:
+        return settled
+    position = (start if event.reverse else stop - 1), event.reverse
+    passes = add_pass(obj.passes, Pass(start, stop, event.reverse))
+    return replace(settled, passes=passes, position=position)
+
+
+def _review(obj: ObjectState, event: Reviewed) -> ObjectState:
+    span = event.start, event.stop
+    reviewed = _marked(obj.reviewed, event, clip_spans(obj.answered, span))
+    return obj if reviewed == obj.reviewed else replace(obj, reviewed=reviewed)
+
+
+def _marked(spans: tuple[Span, ...], event: Reviewed, new: Iterable[Span]) -> tuple[Span, ...]:
+    if event.reviewed:
+        return join_spans([*spans, *new])
+    return cut_spans(spans, (event.start, event.stop))
+
+
+def _without(objects: Mapping[int, ObjectState], id: int) -> dict[int, ObjectState]:
+    return {other: obj for other, obj in objects.items() if other != id}
+
+
+def join_spans(spans: Iterable[Span]) -> tuple[Span, ...]:
+    """The same frames in as few spans as there can be, in order.
+
+    >>> join_spans([(4, 6), (0, 2), (2, 3)])
+    ((0, 3), (4, 6))
+    """
+    whole: list[Span] = []
+    for start, stop in sorted(spans):
+        if whole and start <= whole[-1][1]:
+            whole[-1] = whole[-1][0], max(whole[-1][1], stop)
+        else:
+            whole.append((start, stop))
+    return tuple(whole)
+
+
+def cut_spans(spans: Collection[Span], gone: Span) -> tuple[Span, ...]:
+    """The frames of spans that are not in another span.
+
+    >>> cut_spans([(0, 10)], (3, 5))
+    ((0, 3), (5, 10))
+    """
+    pieces = [
+        piece for start, stop in spans for piece in ((start, min(stop, gone[0])), (max(start, gone[1]), stop))
+    ]
+    return tuple((start, stop) for start, stop in pieces if start < stop)
+
+
+def clip_spans(spans: Iterable[Span], window: Span) -> tuple[Span, ...]:
+    """The frames of spans that lie in another span.
+
+    >>> clip_spans([(0, 4), (6, 8)], (2, 7))
+    ((2, 4), (6, 7))
+    """
+    pieces = [(max(start, window[0]), min(stop, window[1])) for start, stop in spans]
+    return tuple((start, stop) for start, stop in pieces if start < stop)
+
+
+def cut_passes(passes: Iterable[Pass], gone: Span) -> tuple[Pass, ...]:
+    """Passes without the frames of a span."""
+    return tuple(
+        Pass(start, stop, way.reverse)
+        for way in passes
+        for start, stop in cut_spans([(way.start, way.stop)], gone)
+    )
+
+
+def add_pass(passes: tuple[Pass, ...], new: Pass) -> tuple[Pass, ...]:
+    """Passes with a new one in place of what it covers; neighbours with one direction become one."""
+    whole: list[Pass] = []
+    others = cut_passes(passes, (new.start, new.stop))
+    for way in sorted([*others, new], key=lambda way: way.start):
+        if whole and whole[-1].stop == way.start and whole[-1].reverse == way.reverse:
+            whole[-1] = Pass(whole[-1].start, way.stop, way.reverse)
+        else:
+            whole.append(way)
+    return tuple(whole)

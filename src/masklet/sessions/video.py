@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
+import copy
 import operator
 from collections import deque
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
-from itertools import chain
 from pathlib import Path
 from types import MappingProxyType
 from typing import Self
 
+from masklet import rle
 from masklet.errors import PromptError
 from masklet.media import NoSuchFrame, open_frames
 from masklet.model import Sam2
 from masklet.sessions.answer import Answer, answer_prompt
-from masklet.sessions.compaction import Room, rebuild_memory
-from masklet.sessions.events import Cleared, Followed, Prompted, Removed, Script
+from masklet.sessions.compaction import rebuild_memory
+from masklet.sessions.events import Cleared, Prompted, Propagated, Removed, Reviewed, Script
 from masklet.sessions.feature_cache import GIB, FeatureCache
-from masklet.sessions.history import History, moment
-from masklet.sessions.object_state import ObjectState, begin_anew, give_up, standing
+from masklet.sessions.memory_store import InMemoryStore, MemoryRecord, MemoryStore, show
+from masklet.sessions.object_state import ObjectState, SessionState, Span
 from masklet.sessions.saved import SavedSession
 from masklet.sessions.scene_cuts import Scenes
 from masklet.sessions.tracker import check_id
 from masklet.sessions.zoom import Zoom, find_zoom
-from masklet.tracking.bank import POINTERS, MemoryBank
+from masklet.tracking.bank import WINDOW, MemoryBank
 from masklet.tracking.multi_hypothesis import track_objects
 from masklet.tracking.policies import Policy, find_policy
 from masklet.tracking.step import TrackedObject, encode_frame
@@ -33,16 +35,39 @@ from masklet.types import FrameFeatures, Masks, Prompt
 
 
 class VideoSession:
-    """Random access to a stored video: prompt any frame, follow in both directions, correct, undo.
+    """Random access to a stored video: prompt any frame, follow in both directions, correct, review, undo.
 
-    video : a file, folder, glob, array or `Frames`, as `masklet.media.open_frames` takes them
-    policy, cuts : see `Tracker`
-    capacity : memories kept of each object; None keeps all that there is room for
-    budget : bytes for answers and memories in full. Beyond it only the masks of the oldest are left, and
-             where a person goes back their memories are made again, from masks; those of prompts all stay
-    clip_length : see `Tracker`; None stands for 16 or more frames
-    features : where encoded frames are kept
-    zoom : see `ImageSession`
+    Args:
+        model: A network, as `masklet.load` returns it.
+        video: A file, folder, glob, array (T, H, W, 3) or `Frames`; see `masklet.media.open_frames`.
+        policy: The memory policy by its name, or what makes one for each object.
+        cuts: Watch for scene cuts. Memories of another scene are looked at only if they are of prompts.
+        capacity: Memories kept of each object. None keeps all that there is room for.
+        budget: Bytes for answers and memories in full. Beyond it only the masks of the oldest are kept, and
+            their memories are made again from masks where they are needed. Those of prompts are all kept.
+        clip_length: Frames in the clip where that is below 16, as the published predictor takes it into
+            account. None stands for 16 or more.
+        features: Where encoded frames are kept. By default a cache of its own.
+        zoom: See `ImageSession`.
+        store: Where events, answers and memories are. By default in memory.
+
+    Raises:
+        MediaError: The video cannot be opened.
+        MaskletError: There is no policy of this name.
+
+    Example:
+        >>> import numpy as np, torch
+        >>> from masklet.config import toy
+        >>> _ = torch.manual_seed(0)
+        >>> model = Sam2(toy()).eval()
+        >>> video = VideoSession(model, np.zeros((4, 48, 64, 3), dtype=np.uint8))
+        >>> video.prompt(0, 1, Prompt(positive=[(20, 24)])).ids
+        (1,)
+        >>> [masks.frame for masks in video.propagate()]
+        [0, 1, 2, 3]
+        >>> video.review(2)
+        >>> video.reviewed
+        ((2, 3),)
     """
 
     def __init__(
@@ -57,81 +82,117 @@ class VideoSession:
         clip_length: int | None = None,
         features: FeatureCache | None = None,
         zoom: Zoom | bool | None = None,
+        store: MemoryStore | None = None,
     ) -> None:
         self.model = model
         self.frames = open_frames(video)
-        self.script = Script()
         self._policy, self._policy_name = find_policy(policy), policy if isinstance(policy, str) else None
         self._scenes = Scenes(self.frames) if cuts else None
         self._capacity, self._clip_length = capacity, clip_length
         self._features = features or FeatureCache()
-        self._room = Room(budget)
-        self._video = str(Path(video).resolve()) if isinstance(video, str | Path) else None
-        self._objects: dict[int, ObjectState] = {}
-        self._history = History()
         self._zoom = find_zoom(zoom, model.config)
-
-    def take_up(self, script: Script, objects: Iterable[ObjectState]) -> Self:
-        """Stand where another session stood: with what was done in it, and what it knew of its objects."""
-        self.script = Script(script.steps)
-        self._objects = {each.id: each for each in objects}
-        self._history.clear()
-        for each in self._objects.values():
-            each.take(self._room)
-        return self
+        self._store = store or InMemoryStore(self.frames.size, budget, capacity)
+        self._video = str(Path(video).resolve()) if isinstance(video, str | Path) else None
+        self._tracked: dict[int, tuple[ObjectState, TrackedObject]] = {}  # banks and policies in use
 
     @property
-    def objects(self) -> Mapping[int, ObjectState]:
-        """The session's objects by id, with all their answers; to be read."""
-        return MappingProxyType(self._objects)
+    def script(self) -> Script:
+        """The events of the session, without those that were taken back."""
+        return self._store.history.script
 
-    def features(self, frame: int) -> FrameFeatures:
-        """The encoded frame; kept for prompts to come, so that these are answered at once."""
-        return self._encoded(frame)
+    @property
+    def state(self) -> SessionState:
+        """What the events come to: prompts, followed and reviewed frames of each object."""
+        return self._store.history.state
 
     @property
     def ids(self) -> tuple[int, ...]:
         """The session's objects, in the order in which they were first prompted."""
-        return tuple(self._objects)
+        return tuple(self.state.objects)
+
+    @property
+    def answered(self) -> tuple[int, ...]:
+        """The frames on which there are masks, in order."""
+        return tuple(frame for span in self.state.answered for frame in range(*span))
+
+    @property
+    def reviewed(self) -> tuple[Span, ...]:
+        """The frames that are marked as reviewed, as (start, stop) spans, in order."""
+        return self.state.reviewed
+
+    @property
+    def tracked(self) -> Mapping[int, TrackedObject]:
+        """The memory banks and policies that are loaded, by object id; to be read."""
+        return MappingProxyType({id: tracked for id, (_, tracked) in self._tracked.items()})
+
+    def features(self, frame: int) -> FrameFeatures:
+        """The encoded frame. It is kept, so that later prompts on it are answered at once."""
+        features = self._features.get(frame, self.model.device, self.model.dtype)
+        if features is None:
+            image = self.frames[frame]
+            features = encode_frame(self.model, image)
+            self._features.put(frame, features)
+            if self._scenes is not None:
+                self._scenes.note(frame, image)
+        return features
 
     def prompt(self, frame: int, id: int, prompt: Prompt) -> Masks:
-        """Say what an object is on a frame, or correct what was found there; the answer stays from then on.
+        """Prompt an object on a frame, or correct its mask there. Following keeps the answer.
 
-        Clicks add to those given there before, and start from its mask. Returns all masks on this frame.
+        Clicks add to those given there before, and start from the mask that is there.
+
+        Args:
+            frame: From 0.
+            id: From 1; a new number makes a new object.
+            prompt: In source pixels.
+
+        Returns:
+            All masks on this frame.
+
+        Raises:
+            PromptError: The prompt does not fit the frame, or the id is not one.
+            NoSuchFrame: The video has no such frame.
         """
         self.answer(frame, id, prompt)
-        return self._masks(frame)
+        return self.masks(frame)
 
     def answer(self, frame: int, id: int, prompt: Prompt) -> Answer:
         """The same, with all that the network has to say: the masks that a click may mean, best first."""
-        frame, id = operator.index(frame), check_id(id)
-        prompt = check_prompt(prompt, self.frames.size)
-        features, size = self._encoded(frame), self.frames.size
-        before_this = moment(self.script.steps, self._objects)
-        obj = self._objects.get(id) or ObjectState(id, MemoryBank(self._capacity), self._policy())
-        corrects, reverse = frame in obj.passed, obj.passed.get(frame, False)
-        if corrects:
-            self._bring_back(obj, frame, reverse=reverse)
+        frame, id, size = operator.index(frame), check_id(id), self.frames.size
+        event = Prompted(frame, id, check_prompt(prompt, size))
+        features = self.features(frame)
+        obj = self.state.objects.get(id) or ObjectState(id, self._store.next_number)
+        earlier, prompt = self._store.prompt(obj, frame), event.prompt
+        if earlier is not None and prompt.mask is None:
+            prompt = earlier | prompt
+        record = self._store.records(obj, [frame]).get(frame)
+        reverse = obj.direction(frame)
+        bank = MemoryBank(self._capacity)
+        if reverse is not None:
+            tracked = self._load(obj, frame)
+            self._refill(obj, tracked, frame, reverse=reverse)
+            bank = tracked.bank.copy()
         answer = answer_prompt(
             self.model,
             features,
-            self.script.said(frame, id, prompt),
-            TrackedObject(id, obj.bank.copy(), self._policy()),
+            prompt,
+            TrackedObject(id, bank, self._policy()),
             frame,
             size,
             partial(self.frames.__getitem__, frame),
-            mask=self._masks(frame, [obj]) if frame in obj.answers else None,
-            hint=obj.hint(frame, size, self.model),
-            alone=not corrects,
-            reverse=reverse,
+            mask=None if record is None else show(frame, {id: record}, size, self.model),
+            hint=None if record is None else record.hint(size, self.model),
+            alone=reverse is None,
+            reverse=bool(reverse),
             clip_length=self._clip_length,
             zoom=self._zoom,
         )
-        obj.take_answer(frame, answer)
-        obj.note(frame, self._room)
-        self._objects[id] = obj
-        self._history.note(before_this)
-        self.script.steps.append(Prompted(frame, id, prompt))
+        exact = None if answer.exact is None else rle.encode(answer.exact)["counts"]
+        before = self._tracked.get(id)
+        self._store.append(event)
+        self._store.put(id, frame, MemoryRecord(answer.prediction, answer.memory, exact))
+        if before is not None and before[0] is obj:
+            self._tracked[id] = self.state.objects[id], before[1]
         return answer
 
     def propagate(
@@ -144,15 +205,22 @@ class VideoSession:
     ) -> Iterator[Masks]:
         """Follow objects, frame by frame, and yield their masks on each frame as it is done.
 
-        An object appears from its first prompt in the direction of travel; prompted frames keep their
-        answers.
+        An object appears from its first prompt in the direction of travel. Prompted and reviewed frames keep
+        their masks.
 
-        start : the first frame; by default the first prompted one, in reverse the last
-        stop : just behind the last frame, as in `range`; by default the video's end, in reverse its beginning
-        objects : the ids of those to follow, while the others keep what they have; by default all
+        Args:
+            start: The first frame. By default the first prompted one; in reverse, the last.
+            stop: The frame just behind the last, as in `range`. By default the video's end; in reverse, its
+                beginning.
+            reverse: Follow backward.
+            objects: The ids of those to follow, while the others keep what they have. By default all.
+
+        Raises:
+            PromptError: No object has a prompt yet, or there is no such object.
+            NoSuchFrame: The video has no frame `start`.
         """
-        ids = None if objects is None else tuple(sorted({self._known(id) for id in objects}))
-        prompted = sorted({frame for each in self._chosen(ids) for frame in each.prompted})
+        ids = None if objects is None else tuple(sorted({self._existing(id) for id in objects}))
+        prompted = sorted({frame for obj in self.state.chosen(ids) for frame in obj.prompts})
         if not prompted:
             raise PromptError(
                 "following needs at least one prompt: video.prompt(0, 1, Prompt(positive=[(x, y)]))."
@@ -166,51 +234,91 @@ class VideoSession:
         return self._follow(path, ids, reverse=reverse)
 
     def masks(self, frame: int) -> Masks:
-        """The masks that stand on a frame now: prompted or followed, without running the model."""
-        return self._masks(frame)
-
-    @property
-    def answered(self) -> tuple[int, ...]:
-        """The frames on which masks stand, in order."""
-        return tuple(sorted({frame for each in self._objects.values() for frame in each.answers}))
+        """The masks that a frame has now, prompted or followed. The model does not run."""
+        return self._masks(frame, self.ids)
 
     def clear(self, frame: int, id: int) -> None:
-        """Take back all that was said of an object on a frame. An object of which nothing is said is gone."""
-        if id not in self.script.get(frame, {}):
-            raise PromptError(f"object {id} has no prompt on frame {frame}. {self.script.whereabouts(id)}")
-        self._history.note(moment(self.script.steps, self._objects))
-        each = self._objects[id]
-        each.forget(frame)
-        if not each.prompted:
-            del self._objects[id]
-        self.script.steps.append(Cleared(frame, id))
+        """Take back an object's prompts on a frame. An object without prompts is removed.
+
+        Raises:
+            PromptError: The object has no prompt there.
+        """
+        obj = self.state.objects.get(id)
+        if obj is None or frame not in obj.prompts:
+            frames = ", ".join(map(str, sorted(obj.prompts))) if obj is not None else ""
+            where = f"It has prompts on frames {frames}." if frames else "It has none at all."
+            raise PromptError(f"object {id} has no prompt on frame {frame}. {where}")
+        self._store.append(Cleared(frame, id))
+        left = self.state.objects.get(id)
+        self._store.end(id, None if left is None else frame)
+        state, tracked = self._tracked.pop(id, (None, None))
+        if left is not None and tracked is not None and state is obj:
+            tracked.bank.forget(frame)
+            self._tracked[id] = left, tracked
 
     def remove(self, id: int) -> None:
-        """Give up an object and all that was said of it."""
-        self._known(id)
-        self._history.note(moment(self.script.steps, self._objects))
-        del self._objects[id]
-        self.script.steps.append(Removed(id))
+        """Remove an object with all its prompts and masks.
+
+        Raises:
+            PromptError: There is no such object.
+        """
+        self._store.append(Removed(self._existing(id)))
+        self._store.end(id, None)
+        self._tracked.pop(id, None)
+
+    def review(self, start: int, stop: int | None = None, *, reviewed: bool = True) -> None:
+        """Mark frames as reviewed: following keeps the masks that they have, and remembers them as prompts.
+
+        Prompts on a reviewed frame still change it. Objects that have no mask there may get one later.
+
+        Args:
+            start: The first frame.
+            stop: The frame just behind the last; by default there is one frame.
+            reviewed: False takes the mark back.
+
+        Raises:
+            NoSuchFrame: The video has no such frames.
+        """
+        first = operator.index(start)
+        end = first + 1 if stop is None else operator.index(stop)
+        count = len(self.frames)
+        if not 0 <= first < end <= count:
+            raise NoSuchFrame(self.frames.name, first if not 0 <= first < count else end - 1, count)
+        self._store.append(Reviewed(first, end, reviewed))
 
     def undo(self) -> None:
-        """Go back to before the last prompt, clearing or removal, and what was followed since."""
-        if not self._history:
-            raise PromptError("there is nothing to undo: nothing was prompted, cleared or removed yet.")
-        self.script.steps, self._objects = self._history.back()
+        """Go back to before the last prompt, clearing, removal or review, and what was followed since.
+
+        Raises:
+            PromptError: There is nothing to undo.
+        """
+        if not self._in_memory.undo():
+            raise PromptError("there is nothing to undo: nothing was prompted, cleared, removed or reviewed.")
+
+    def redo(self) -> None:
+        """Go forward to where the last `undo` came from. What is done after an undo ends that.
+
+        Raises:
+            PromptError: There is nothing to redo.
+        """
+        if not self._in_memory.redo():
+            raise PromptError("there is nothing to redo: nothing was undone, or something was done since.")
 
     def replay(self, script: Script) -> Self:
-        """Do all the steps of a script."""
-        for step in script.steps:
-            match step:
+        """Do all that a script says."""
+        for event in script.events:
+            match event:
                 case Prompted(frame, id, prompt):
                     self.prompt(frame, id, prompt)
                 case Cleared(frame, id):
                     self.clear(frame, id)
                 case Removed(id):
                     self.remove(id)
-                case Followed(start, stop, reverse, objects):
+                case Propagated(start, stop, reverse, objects):
                     for _ in self.propagate(start, stop, reverse=reverse, objects=objects):
                         pass
+                case Reviewed(start, stop, reviewed):
+                    self.review(start, stop, reviewed=reviewed)
         return self
 
     def save(self, path: str | Path) -> None:
@@ -230,8 +338,16 @@ class VideoSession:
     ) -> VideoSession:
         """Open a saved session and do again what was done in it.
 
-        policy : where it was not one that has a name
-        video : where the video is now, should it have moved, or should it not have been a file
+        Args:
+            model: The network that the session was made with; another one gives other masks.
+            path: What `save` wrote.
+            video: Where the video is now, if it has moved, or was not a file.
+            policy: The memory policy, if it was not one that has a name.
+            features: Where encoded frames are kept.
+
+        Raises:
+            MediaError: There is no such file, or the video is not the one that the session was made on.
+            MaskletError: The file is not a saved session.
         """
         saved = SavedSession.read(path)
         session = cls(
@@ -246,63 +362,137 @@ class VideoSession:
         saved.check(session.frames)
         return session.replay(saved.script)
 
+    @property
+    def _in_memory(self) -> InMemoryStore:
+        assert isinstance(self._store, InMemoryStore)  # other stores move their own position
+        return self._store
+
+    def _existing(self, id: int) -> int:
+        if id not in self.state.objects:
+            there = ", ".join(map(str, self.ids)) or "none"
+            raise PromptError(f"there is no object {id}. There are: {there}.")
+        return id
+
+    def _masks(self, frame: int, ids: Collection[int]) -> Masks:
+        records = {
+            id: record
+            for id, obj in self.state.objects.items()
+            if id in ids and (record := self._store.records(obj, [frame]).get(frame)) is not None
+        }
+        return show(frame, records, self.frames.size, self.model)
+
     def _follow(self, path: range, ids: tuple[int, ...] | None, *, reverse: bool) -> Iterator[Masks]:
-        for each in self._chosen(ids):
-            each.settle()
-        waiting: deque[tuple[int, list[ObjectState]]] = deque()  # for policies that decide later
+        waiting: deque[tuple[int, list[int]]] = deque()  # for policies that decide later
         for frame in path:
-            here = [each for each in self._chosen(ids) if each.reached(frame, reverse=reverse)]
-            begin_anew(frame, here, self._policy, self._scenes, reverse=reverse)
-            following = [each for each in here if frame not in each.prompted]
-            if following:
-                for each in following:
-                    self._bring_back(each, frame, reverse=reverse)
-                features, length = self._encoded(frame), self._clip_length
-                track_objects(self.model, features, frame, following, reverse=reverse, clip_length=length)
-            for each in following:
-                each.note(frame, self._room)
-            self._make_room()
-            for each in here:
-                each.passed[frame], each.at = reverse, (frame, reverse)
-            if here:
-                self.script.followed(frame, reverse=reverse, objects=ids)
-            waiting.append((frame, here))
-            while waiting and not any(waiting[0][0] in each.undecided for each in waiting[0][1]):
+            objects = [obj for obj in self.state.chosen(ids) if obj.is_reached(frame, reverse=reverse)]
+            if objects:
+                try:
+                    self._follow_to(frame, objects, ids, reverse=reverse)
+                except BaseException:
+                    self._tracked.clear()  # what is half done is loaded again
+                    raise
+            waiting.append((frame, [obj.id for obj in objects]))
+            while waiting and not self._is_undecided(*waiting[0]):
                 yield self._masks(*waiting.popleft())
         while waiting:
             yield self._masks(*waiting.popleft())
 
-    def _known(self, id: int) -> int:
-        if id not in self._objects:
-            raise PromptError(
-                f"there is no object {id}. There are: {', '.join(map(str, self.ids)) or 'none'}."
-            )
-        return id
+    def _is_undecided(self, frame: int, ids: Sequence[int]) -> bool:
+        """Whether the masks of some objects on a frame may still be revised."""
+        return any(id in self._tracked and frame in self._tracked[id][1].undecided for id in ids)
 
-    def _chosen(self, ids: tuple[int, ...] | None) -> list[ObjectState]:
-        return [each for id, each in self._objects.items() if ids is None or id in ids]
+    def _follow_to(
+        self, frame: int, objects: list[ObjectState], ids: tuple[int, ...] | None, *, reverse: bool
+    ) -> None:
+        """Follow objects through one frame, and write down that they were."""
+        store, stop = self._store, frame - 1 if reverse else frame + 1
+        longer = store.history.propagation_to(frame, ids, reverse=reverse)
+        if longer is None:
+            event = Propagated(frame, stop, reverse, ids)
+            after = store.history.after(event, store.next_number)
+        else:
+            event = replace(longer, stop=stop)
+            after = store.history.extended(event)
+        tracked = {obj.id: self._prepare(obj, after.state.objects[obj.id], frame) for obj in objects}
+        self._begin_stretches(frame, objects, tracked, reverse=reverse, same_event=longer is not None)
+        followed = [tracked[obj.id] for obj in objects if not obj.is_fixed(frame)]
+        for obj in objects:
+            self._refill(after.state.objects[obj.id], tracked[obj.id], frame, reverse=reverse)
+        if followed:
+            features, length = self.features(frame), self._clip_length
+            track_objects(self.model, features, frame, followed, reverse=reverse, clip_length=length)
+        if longer is None:
+            store.append(event)
+        else:
+            store.extend(event)
+        for moved in followed:
+            self._put(moved, frame)
+        for id, moved in tracked.items():
+            store.save_policy(moved)
+            self._tracked[id] = self.state.objects[id], moved
+        store.make_room(tracked, frame)
 
-    def _encoded(self, frame: int) -> FrameFeatures:
-        features = self._features.get(frame, self.model.device, self.model.dtype)
-        if features is None:
-            image = self.frames[frame]
-            features = encode_frame(self.model, image)
-            self._features.put(frame, features)
-            if self._scenes is not None:
-                self._scenes.note(frame, image)
-        return features
+    def _prepare(self, before: ObjectState, after: ObjectState, frame: int) -> TrackedObject:
+        """An object with its bank as it is when it is followed: prompts and reviewed frames join it now."""
+        state, tracked = self._tracked.get(before.id, (None, None))
+        policy = tracked.policy if tracked is not None and state is before else None
+        if tracked is None or policy is None or not before.is_settled:
+            policy = policy or self._store.load_policy(before, self._policy)
+            return TrackedObject(before.id, self._store.load_bank(after, frame), policy)
+        if (
+            before.is_fixed(frame)
+            and frame not in tracked.bank.prompted
+            and frame not in tracked.bank.tracked
+        ):
+            record = self._store.records(before, [frame]).get(frame)
+            if record is not None and record.memory is not None and self._capacity is None:
+                tracked.bank.keep(record.memory)
+        return tracked
 
-    def _make_room(self) -> None:
-        for frame, each in self._room.overdue(2 * POINTERS * len(self._objects)):
-            give_up(frame, each, chain(self._objects.values(), self._history.objects()), self.frames.size)
+    def _begin_stretches(
+        self,
+        frame: int,
+        objects: Sequence[ObjectState],
+        tracked: Mapping[int, TrackedObject],
+        *,
+        reverse: bool,
+        same_event: bool,
+    ) -> None:
+        """Give objects a new policy where a stretch begins: after a prompt, and at a cut between scenes."""
+        border = frame + 1 if reverse else frame
+        cut = self._scenes is not None and self._scenes.begins(border)
+        for obj in objects:
+            if cut:
+                tracked[obj.id].bank.cut(border)
+            if cut or not obj.continues(frame, reverse=reverse):
+                tracked[obj.id].policy, tracked[obj.id].undecided = self._policy(), ()
+            elif not same_event:  # an undo may go back to the policy as it is now
+                tracked[obj.id].policy = copy.deepcopy(tracked[obj.id].policy)
 
-    def _bring_back(self, each: ObjectState, frame: int, *, reverse: bool) -> None:
-        """Remember again what is about to be looked at, where there was no room for it."""
-        for at, answer in each.let_go(frame, reverse=reverse):
-            memory = rebuild_memory(self.model, self._encoded(at), at, answer, self.frames.size)
-            each.bank.keep(memory)
-            self._room.add(at, memory)
+    def _put(self, tracked: TrackedObject, frame: int) -> None:
+        """Keep an object's newest answer, and those on earlier frames that it revised."""
+        bank, state = tracked.bank, self.state.objects[tracked.id]
+        revised = {at: newer for at, newer in tracked.revised.items() if not state.is_fixed(at)}
+        assert tracked.last is not None
+        for at, prediction in {**revised, frame: tracked.last}.items():
+            record = MemoryRecord(prediction, bank.tracked.get(at), anchor=at in bank.anchors)
+            self._store.put(tracked.id, at, record, tracked)
 
-    def _masks(self, frame: int, objects: Collection[ObjectState] | None = None) -> Masks:
-        objects = self._objects.values() if objects is None else objects
-        return standing(frame, objects, self.frames.size, self.model)
+    def _load(self, obj: ObjectState, frame: int) -> TrackedObject:
+        """An object with its bank as it was when it was last followed."""
+        state, tracked = self._tracked.get(obj.id, (None, None))
+        if tracked is None or state is not obj:
+            bank = self._store.load_bank(obj, frame)
+            tracked = TrackedObject(obj.id, bank, self._store.load_policy(obj, self._policy))
+            self._tracked[obj.id] = obj, tracked
+        return tracked
+
+    def _refill(self, obj: ObjectState, tracked: TrackedObject, frame: int, *, reverse: bool) -> None:
+        """Make the memories again that are about to be looked at, where there was no room for them."""
+        bank, step = tracked.bank, 1 if reverse else -1
+        window = [at for at in range(frame + WINDOW * step, frame, -step) if at not in bank.tracked]
+        absent = [at for at in (*obj.conditioning, *window) if at not in bank.prompted]
+        for at, compact in self._store.missing(obj, absent):
+            memory = rebuild_memory(self.model, self.features(at), at, compact, self.frames.size)
+            self._store.refill(obj, memory)
+            bank.keep(replace(memory, prompted=at in obj.conditioning))

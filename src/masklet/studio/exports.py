@@ -25,8 +25,8 @@ from masklet.studio.errors import ApiError, failure_message, not_found
 from masklet.studio.hub import Hub
 from masklet.studio.ledger import State, results, standing
 from masklet.studio.live import Live, LiveVideos
-from masklet.studio.object_history import outline_of, script_of
-from masklet.studio.result_cache import Known, Rows
+from masklet.studio.object_history import script_of
+from masklet.studio.result_cache import ResultCache, ResultTensors
 from masklet.studio.settings import Limits
 from masklet.studio.storage import Quota
 from masklet.studio.tables import Export, Result, now
@@ -67,7 +67,7 @@ class Exports:
         self._folder = folder
         self._limits = limits
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="export")
-        self._rows = Rows(0, torch.device("cpu"))
+        self._cache = ResultCache(0, torch.device("cpu"))
         with database.begin() as session:
             interrupted = Export.state.in_(["waiting", "running"])
             message = "the server was stopped before it was done. Ask again."
@@ -78,8 +78,8 @@ class Exports:
         if format != SCRIPT and format not in FORMATS:
             raise ApiError(422, "invalid", f"format must be one of {', '.join([*FORMATS, SCRIPT])}.")
         state = self._live.ledger(video).state
-        selected = tuple(state.things if objects is None else [state.thing(id).id for id in objects])
-        if not state.things:
+        selected = tuple(state.objects if objects is None else [state.object(id).id for id in objects])
+        if not state.objects:
             raise ApiError(409, "nothing", "there is nothing to export yet: click on something first.")
         self._quota.check()
         export = Export(id=new_id(), video=video, format=format, state="waiting", done=0, total=0)
@@ -139,7 +139,7 @@ class Exports:
         folder.mkdir(parents=True)
         stem = Path(live.frames.name).stem[:80]
         if job.format == SCRIPT:
-            script = script_of(job.state.steps)
+            script = script_of(job.state.records)
             file = f"{stem}-session.json"
             saved = SavedSession(
                 video=live.frames.name,
@@ -153,7 +153,7 @@ class Exports:
             return file
         format = FORMATS[job.format]
         frames = self._frames(job)
-        names = {id: obj.name for id, obj in job.state.things.items()}
+        names = {id: obj.name for id, obj in job.state.objects.items()}
         blank = np.broadcast_to(np.uint8(0), (*live.frames.size, 3))
         needs_pictures = format.shows_frames
         with writers([job.format], folder, live.frames, names) as writer:
@@ -183,13 +183,13 @@ class Exports:
         return range(frames[0], frames[-1] + 1) if FORMATS[job.format].shows_frames else frames
 
     def _masks(self, live: Live, job: ExportJob, frames: range | list[int]) -> Iterator[Masks]:
-        script = dict(outline_of(job.state.steps))
+        prompts = job.state.session.prompts
         for frame in frames:
             with self._database.begin() as session:
                 rows = results(session, job.video, job.state.head, frame, frame + 1, list(job.objects))
-                cached = self._rows.get(session, [row.id for row in rows])
-            drawn = {id for id, prompt in script.get(frame, {}).items() if prompt.is_mask_only}
-            codes = {row.object: row.counts for row in rows if row.object in drawn or cached[row.id].close}
+                cached = self._cache.get(session, [row.id for row in rows])
+            drawn = {id for id, prompt in prompts.get(frame, {}).items() if prompt.is_mask_only}
+            codes = {row.object: row.counts for row in rows if row.object in drawn or cached[row.id].is_exact}
             yield _masks(frame, {row.object: cached[row.id] for row in rows}, codes, live.frames.size)
 
     def _save(self, job: ExportJob, **values: Any) -> None:
@@ -204,7 +204,9 @@ class Exports:
         self._hub.publish(job.video, schemas.ExportEvent(export=self.view(export)))
 
 
-def _masks(frame: int, answers: dict[int, Known], codes: dict[int, str], size: tuple[int, int]) -> Masks:
+def _masks(
+    frame: int, answers: dict[int, ResultTensors], codes: dict[int, str], size: tuple[int, int]
+) -> Masks:
     """The masks of a frame, as the session that made them would return them.
 
     codes : the run lengths of masks that a person drew or that zoom refined
@@ -212,5 +214,5 @@ def _masks(frame: int, answers: dict[int, Known], codes: dict[int, str], size: t
     if not answers:
         return Masks.empty(frame, size)
     batch = MaskPrediction.stack([cached.answer for cached in answers.values()])
-    drawn = {id: rle.decode({"size": list(size), "counts": counts}) for id, counts in codes.items()}
-    return Masks(frame, tuple(answers), batch.logits, size, batch.iou, batch.score, exact=drawn)
+    exact = {id: rle.decode({"size": list(size), "counts": counts}) for id, counts in codes.items()}
+    return Masks(frame, tuple(answers), batch.logits, size, batch.iou, batch.score, exact=exact)

@@ -15,60 +15,86 @@ from typing import Any
 from sqlalchemy import ColumnElement, and_, delete, func, or_, select, update
 from sqlalchemy.orm import Session
 
-from masklet.rle import RLE
+from masklet.sessions.object_state import History, SessionState, Span, join_spans
 from masklet.studio.database import Database, new_id
 from masklet.studio.errors import ApiError, not_found
-from masklet.studio.object_history import Noted, Span, Thing, joined, reviewed_of, things_of
+from masklet.studio.object_history import EventRecord, ObjectView, history_of, objects_of
 from masklet.studio.tables import Knowledge, Person, Result, Step, Video, now
 
 
 @dataclass(frozen=True)
-class Found:
-    """A new answer about one object on one frame.
+class NewResult:
+    """What the model made of one object on one frame, as a row has it.
 
-    anchor : the policy wants to look at its memory when that is old
-    parts : what the model must know of it to go on
+    Attributes:
+        anchor: The policy wants to look at its memory when that is old.
     """
 
     object: int
     frame: int
     prompted: bool
     anchor: bool
-    rle: RLE
+    counts: str
     box: list[float] | None
     iou: float
     score: float
     confidence: float
-    parts: bytes
 
 
 @dataclass(frozen=True)
 class State:
     """A video at its head.
 
-    redo : steps that were undone and can be done again
+    Attributes:
+        records: What was done, oldest first.
+        redo: What was undone and can be done again.
+        history: The session's events among the records, and the state after each.
     """
 
-    steps: tuple[Noted, ...]
-    redo: tuple[Noted, ...]
+    records: tuple[EventRecord, ...]
+    redo: tuple[EventRecord, ...]
+    history: History
+
+    @classmethod
+    def of(cls, records: tuple[EventRecord, ...], redo: tuple[EventRecord, ...]) -> State:
+        return cls(records, redo, history_of(records))
 
     @property
     def head(self) -> int:
-        return self.steps[-1].number if self.steps else 0
+        return self.records[-1].number if self.records else 0
+
+    @property
+    def session(self) -> SessionState:
+        """Prompts, followed and reviewed frames."""
+        return self.history.state
 
     @cached_property
-    def things(self) -> dict[int, Thing]:
-        return things_of(self.steps)
+    def objects(self) -> dict[int, ObjectView]:
+        return objects_of(self.records)
 
-    @cached_property
+    @property
     def reviewed(self) -> list[Span]:
-        return reviewed_of(self.steps)
+        return list(self.session.reviewed)
 
-    def thing(self, id: int) -> Thing:
-        if id not in self.things:
-            there = ", ".join(map(str, self.things)) or "none"
+    def object(self, id: int) -> ObjectView:
+        if id not in self.objects:
+            there = ", ".join(map(str, self.objects)) or "none"
             raise not_found(f"there is no object {id}. There are: {there}.")
-        return self.things[id]
+        return self.objects[id]
+
+    def added(self, record: EventRecord) -> State:
+        """The state with one more record. What could be redone is lost."""
+        history, event = self.history, record.outline
+        history = history if event is None else history.after(event, record.number)
+        return State((*self.records, record), (), history)
+
+    def extended(self, number: int, fields: dict[str, Any]) -> State:
+        """The state with other fields for the last event of the session."""
+        at = next(at for at in reversed(range(len(self.records))) if self.records[at].number == number)
+        longer = replace(self.records[at], fields=fields)
+        assert longer.outline is not None
+        records = (*self.records[:at], longer, *self.records[at + 1 :])
+        return State(records, (), self.history.extended(longer.outline))
 
 
 class Change:
@@ -77,76 +103,59 @@ class Change:
     def __init__(self, database: Session, video: str, state: State, person: str) -> None:
         self.database = database
         self.state = state
-        self._video = video
+        self.video = video
         self._person = person
 
-    def note(self, do: str, said: dict[str, Any], title: str, *, batch: str | None = None) -> Noted:
-        """Add a step, and give up what could be redone."""
+    def add(self, do: str, fields: dict[str, Any], title: str, *, batch: str | None = None) -> EventRecord:
+        """Add a record. What could be redone is lost."""
         number = self.state.head + 1
         if self.state.redo:
-            self._give_up(number)
-        step = Noted(number, do, said, title[:200], batch or new_id(), self._person, now())
-        self.database.add(Step(video=self._video, **_columns(step)))
-        self.state = State((*self.state.steps, step), ())
+            self._forget_undone(number)
+        record = EventRecord(number, do, fields, title[:200], batch or new_id(), self._person, now())
+        self.database.add(Step(video=self.video, **_columns(record)))
+        self.state = self.state.added(record)
         self._save_head()
-        return step
+        return record
 
-    def extend(self, number: int, said: dict[str, Any]) -> None:
-        """Let a step say more than it did, and give up what could be redone."""
+    def extend(self, number: int, fields: dict[str, Any]) -> None:
+        """Let the session's last event say more than it did. What could be redone is lost."""
         if self.state.redo:
-            self._give_up(self.state.head + 1)
-        self.database.execute(
-            update(Step).where(Step.video == self._video, Step.number == number).values(said=said)
-        )
-        steps = self.state.steps
-        longer = replace(steps[number - 1], said=said)
-        steps = (*steps[: number - 1], longer, *steps[number:])
-        self.state = State(steps, ())
+            self._forget_undone(self.state.head + 1)
+        mine = Step.video == self.video, Step.number == number
+        self.database.execute(update(Step).where(*mine).values(fields=fields))
+        self.state = self.state.extended(number, fields)
 
-    def put(self, number: int, found: Found) -> int:
-        """Let an answer stand from a step on, in place of what stood. Returns the result's id."""
-        self.end(number, Result.object == found.object, Result.frame == found.frame)
-        result = Result(
-            video=self._video,
-            object=found.object,
-            frame=found.frame,
-            since=number,
-            prompted=found.prompted,
-            anchor=found.anchor,
-            counts=found.rle["counts"],
-            box=found.box,
-            iou=found.iou,
-            score=found.score,
-            confidence=found.confidence,
-        )
+    def put(self, number: int, row: NewResult, tensors: bytes) -> int:
+        """Let a new result take the place of the one on its frame, and return its id."""
+        self.end(number, Result.object == row.object, Result.frame == row.frame)
+        result = Result(video=self.video, since=number, **vars(row))
         self.database.add(result)
         self.database.flush()
-        self.database.add(Knowledge(result=result.id, parts=found.parts))
+        self.database.add(Knowledge(result=result.id, parts=tensors))
         return result.id
 
     def end(self, number: int, *which: ColumnElement[bool]) -> None:
         """Let results stand no longer, from a step on."""
-        mine = (Result.video == self._video, Result.until.is_(None), *which)
+        mine = (Result.video == self.video, Result.until.is_(None), *which)
         self.database.execute(delete(Result).where(*mine, Result.since >= number))
         self.database.execute(update(Result).where(*mine).values(until=number))
 
     def leave_unfinished(self, what: dict[str, Any] | None) -> None:
-        self.database.execute(update(Video).where(Video.id == self._video).values(unfinished=what))
+        self.database.execute(update(Video).where(Video.id == self.video).values(unfinished=what))
 
     def move(self, state: State) -> None:
         """Undo or redo: only the head moves."""
         self.state = state
         self._save_head()
-        self.leave_unfinished(None)
 
-    def _give_up(self, number: int) -> None:
-        mine = Result.video == self._video
-        self.database.execute(delete(Step).where(Step.video == self._video, Step.number >= number))
+    def _forget_undone(self, number: int) -> None:
+        mine = Result.video == self.video
+        self.database.execute(delete(Step).where(Step.video == self.video, Step.number >= number))
         self.database.execute(delete(Result).where(mine, Result.since >= number))
         self.database.execute(update(Result).where(mine, Result.until >= number).values(until=None))
 
     def _save_head(self) -> None:
-        self.database.execute(update(Video).where(Video.id == self._video).values(head=self.state.head))
+        self.database.execute(update(Video).where(Video.id == self.video).values(head=self.state.head))
 
 
 class Ledger:
@@ -161,12 +170,10 @@ class Ledger:
             if row is None:
                 raise not_found(f"there is no video {video}.")
             steps = session.scalars(select(Step).where(Step.video == video).order_by(Step.number)).all()
-        noted = [
-            Noted(**{name: getattr(step, name) for name in Noted.__dataclass_fields__}) for step in steps
-        ]
-        self.state = State(
-            tuple(step for step in noted if step.number <= row.head),
-            tuple(step for step in noted if step.number > row.head),
+        records = [record_of(step) for step in steps]
+        self.state = State.of(
+            tuple(record for record in records if record.number <= row.head),
+            tuple(record for record in records if record.number > row.head),
         )
 
     @contextmanager
@@ -194,29 +201,29 @@ class Ledger:
         with self._database.begin() as session:
             yield session, state
 
-    def undo(self, person: str) -> Noted:
+    def undo(self, person: str) -> EventRecord:
         """Go back to before the last step, and those that belong to it."""
         with self.change(person) as change:
-            steps, redo = change.state.steps, change.state.redo
+            steps, redo = change.state.records, change.state.redo
             if not steps:
                 raise ApiError(409, "nothing", "there is nothing to undo.")
             last = steps[-1]
             first = len(steps)
             while first and steps[first - 1].batch == last.batch:
                 first -= 1
-            change.move(State(steps[:first], (*steps[first:], *redo)))
+            change.move(State.of(steps[:first], (*steps[first:], *redo)))
         return last
 
-    def redo(self, person: str) -> Noted:
+    def redo(self, person: str) -> EventRecord:
         """Do again what was undone last."""
         with self.change(person) as change:
-            steps, redo = change.state.steps, change.state.redo
+            steps, redo = change.state.records, change.state.redo
             if not redo:
                 raise ApiError(409, "nothing", "there is nothing to redo.")
             last = 1
             while last < len(redo) and redo[last].batch == redo[0].batch:
                 last += 1
-            change.move(State((*steps, *redo[:last]), redo[last:]))
+            change.move(State.of((*steps, *redo[:last]), redo[last:]))
         return redo[0]
 
 
@@ -251,7 +258,7 @@ def spans_followed(database: Session, video: str, head: int) -> dict[int, list[S
         )
     ):
         spans.setdefault(id, []).append((first, last + 1))
-    return {id: joined(each) for id, each in sorted(spans.items())}
+    return {id: list(join_spans(some)) for id, some in sorted(spans.items())}
 
 
 def names_of(database: Session, people: set[str]) -> dict[str, str]:
@@ -260,5 +267,9 @@ def names_of(database: Session, people: set[str]) -> dict[str, str]:
     return {id: name for id, name in rows}
 
 
-def _columns(step: Noted) -> dict[str, Any]:
-    return {name: getattr(step, name) for name in Noted.__dataclass_fields__}
+def record_of(step: Step) -> EventRecord:
+    return EventRecord(**{name: getattr(step, name) for name in EventRecord.__dataclass_fields__})
+
+
+def _columns(record: EventRecord) -> dict[str, Any]:
+    return {name: getattr(record, name) for name in EventRecord.__dataclass_fields__}

@@ -7,17 +7,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from threading import Lock
 
-from sqlalchemy import update
-
 from masklet.studio import schemas
 from masklet.studio.database import Database
 from masklet.studio.engine import Engine
 from masklet.studio.errors import ApiError, failure_message
 from masklet.studio.hub import Hub
 from masklet.studio.live import LiveVideos
-from masklet.studio.propagation_plan import Course
+from masklet.studio.propagation_plan import PropagationPlan
 from masklet.studio.storage import Quota
-from masklet.studio.tables import Video
 from masklet.studio.views import frame_masks
 from masklet.studio.worker import Job, Priority, Worker
 
@@ -32,7 +29,7 @@ class Following:
     """
 
     video: str
-    course: Course
+    plan: PropagationPlan
     name: str
     state: str = "waiting"
     message: str | None = None
@@ -41,23 +38,23 @@ class Following:
     job: Job | None = None
 
     def __post_init__(self) -> None:
-        self.first = self.course.done
+        self.first = self.plan.done
 
     def view(self) -> schemas.Propagation:
-        course = self.course
-        here = course.done - self.first
+        plan = self.plan
+        here = plan.done - self.first
         took = time.monotonic() - self.began
         fps = here / took if here and took else None
-        left = course.total - course.done
+        left = plan.left
         return schemas.Propagation(
             state=self.state,  # type: ignore[arg-type]
-            direction=course.direction,  # type: ignore[arg-type]
-            frame=course.frame,
-            done=course.done,
-            total=course.total,
+            direction=plan.direction,  # type: ignore[arg-type]
+            frame=plan.leg.frame,
+            done=plan.done,
+            total=plan.total,
             seconds_left=None if fps is None else round(left / fps, 1),
             fps=None if fps is None else round(fps, 2),
-            objects=course.objects,
+            objects=plan.leg.objects,
             person=self.name,
             message=self.message,
         )
@@ -89,8 +86,8 @@ class Followings:
     def get(self, video: str) -> Following | None:
         return self._running.get(video)
 
-    def start(self, video: str, course: Course, name: str) -> Following:
-        following = Following(video, course, name)
+    def start(self, video: str, plan: PropagationPlan, name: str) -> Following:
+        following = Following(video, plan, name)
         self._quota.check()
         with self._lock:
             if video in self._running:
@@ -102,7 +99,7 @@ class Followings:
             self._running[video] = following
         try:
             job = Job(self._slices(following))
-            following.job = self._worker.add(course.person, Priority.propagate, job)
+            following.job = self._worker.add(plan.person, Priority.propagate, job)
         except ApiError:
             del self._running[video]
             raise
@@ -137,17 +134,17 @@ class Followings:
 
     def _frames(self, following: Following) -> Iterator[None]:
         following.state, following.began = "running", time.monotonic()
-        course: Course | None = following.course
-        while course is not None:
-            following.course = course
+        plan = following.plan
+        while True:
+            leg = plan.leg
             with self._live.using(following.video) as live:
-                for ids in self._engine.follow(live, course):
-                    self._tell_frame(following, course.frame + (1 if course.reverse else -1), ids)
+                for ids in self._engine.follow(live, plan):
+                    self._tell_frame(following, leg.frame + (1 if leg.reverse else -1), ids)
                     self._quota.check()
                     yield
-            course = course.then
-        with self._database.begin() as session:
-            session.execute(update(Video).where(Video.id == following.video).values(unfinished=None))
+            if len(plan.legs) == 1:
+                break
+            plan.legs.pop(0)
 
     def _tell(self, following: Following) -> None:
         self._hub.publish(following.video, schemas.PropagationEvent(propagation=following.view()))

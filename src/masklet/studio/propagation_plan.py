@@ -1,55 +1,144 @@
-"""Ways through a video that are to be followed."""
+"""What is to be followed: the legs of a propagation, and what is left of them."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
+
+from masklet.sessions.object_state import ObjectState, Span, cut_spans
 
 
 @dataclass
-class Course:
-    """A way through a video that is to be followed, or what is left of it.
+class Leg:
+    """Frames that are to be followed in one direction.
 
-    frame : the next one; stop lies just behind the last
-    objects : None for all that there are
-    total : frames, with those of the courses before and after
-    then : the course after this one
+    Attributes:
+        frame: The next one.
+        stop: The frame just behind the last.
+        objects: Their ids; None for all that there are.
+        batch: Of the events that it makes; they are undone together.
     """
 
-    person: str
-    batch: str
     frame: int
     stop: int
     reverse: bool
     objects: list[int] | None
-    direction: str
-    total: int
-    then: Course | None = None
+    batch: str
 
     @property
     def left(self) -> int:
         """Frames that are not yet followed."""
         return max(0, self.frame - self.stop if self.reverse else self.stop - self.frame)
 
-    @property
-    def done(self) -> int:
-        """Frames that were followed, on this course and those before."""
-        return self.total - self.left - (self.then.left if self.then else 0)
-
-    @property
-    def rest(self) -> Course | None:
-        """What is still to be followed."""
-        return self if self.left else self.then
+    def covers(self, other: Leg) -> bool:
+        """Whether it will follow all frames of another leg, in the same direction."""
+        if self.reverse != other.reverse:
+            return False
+        sign = -1 if self.reverse else 1
+        return self.frame * sign <= other.frame * sign and self.stop * sign >= other.stop * sign
 
     def to_json(self) -> dict[str, Any]:
-        names = ("frame", "stop", "reverse", "objects", "direction", "total", "batch")
-        return {name: getattr(self, name) for name in names} | {
-            "then": None if self.then is None else self.then.to_json()
+        return dict(vars(self))
+
+
+@dataclass
+class PropagationPlan:
+    """A propagation, or what is left of it.
+
+    Attributes:
+        legs: One after the other; the first is what is followed now.
+        later: Legs of earlier propagations that are left for when somebody goes on.
+        total: Frames, with those that were followed already.
+    """
+
+    person: str
+    direction: str
+    total: int
+    legs: list[Leg]
+    later: list[Leg]
+
+    @classmethod
+    def of(cls, person: str, direction: str, legs: Sequence[Leg]) -> PropagationPlan:
+        return cls(person, direction, sum(leg.left for leg in legs), list(legs), [])
+
+    @property
+    def leg(self) -> Leg:
+        return self.legs[0]
+
+    @property
+    def left(self) -> int:
+        """Frames that are not yet followed."""
+        return sum(leg.left for leg in self.legs)
+
+    @property
+    def done(self) -> int:
+        return self.total - self.left
+
+    def beside(self, earlier: PropagationPlan | None, all_objects: Collection[int]) -> PropagationPlan:
+        """The plan, which leaves for later what it does not cover of an earlier one."""
+        legs = [] if earlier is None else [*earlier.legs, *earlier.later]
+        return replace(self, later=[left for leg in legs for left in self._uncovered(leg, all_objects)])
+
+    def _uncovered(self, leg: Leg, all_objects: Collection[int]) -> Iterable[Leg]:
+        ids = set(all_objects if leg.objects is None else leg.objects)
+        for mine in self.legs:
+            if mine.covers(leg):
+                ids -= ids if mine.objects is None else set(mine.objects)
+        if leg.left and ids:
+            everybody = leg.objects is None and len(ids) == len(all_objects)
+            yield replace(leg, objects=None if everybody else sorted(ids))
+
+    def to_json(self) -> dict[str, Any] | None:
+        """What is left, as plain JSON; None where nothing is."""
+        legs = [leg for leg in (*self.legs, *self.later) if leg.left]
+        if not legs:
+            return None
+        later = sum(leg.left for leg in self.later)
+        total = self.total + later if self.left else later
+        return {
+            "legs": [leg.to_json() for leg in legs],
+            "direction": self.direction,
+            "total": total,
         }
 
     @classmethod
-    def from_json(cls, said: dict[str, Any], person: str) -> Course:
-        then = said["then"]
-        return cls(
-            **{**said, "person": person, "then": None if then is None else cls.from_json(then, person)}
-        )
+    def from_json(cls, plan: dict[str, Any], person: str, batches: Collection[str]) -> PropagationPlan | None:
+        """What is left of a plan, as far as the events of these batches were not undone."""
+        legs = [Leg(**leg) for leg in (plan["legs"] if "legs" in plan else _older(plan))]
+        legs = [leg for leg in legs if leg.batch in batches and leg.left]
+        return cls(person, plan["direction"], plan["total"], legs, []) if legs else None
+
+
+def _older(plan: dict[str, Any] | None) -> list[dict[str, Any]]:
+    """The legs of a plan as studios before 2 wrote them: one in another."""
+    legs: list[dict[str, Any]] = []
+    while plan is not None:
+        legs.append({name: plan[name] for name in ("frame", "stop", "reverse", "objects", "batch")})
+        plan = plan["then"]
+    return legs
+
+
+def missing_legs(objects: Iterable[ObjectState], span: Span, direction: str, batch: str) -> list[Leg]:
+    """Legs through those frames of a span on which objects have no mask yet.
+
+    Forward behind an object's first prompt, backward before its last; both ways, each frame once.
+    """
+    ids: dict[tuple[Span, bool], list[int]] = {}
+    for obj in objects:
+        first, last = min(obj.prompts), max(obj.prompts)
+        ways = [((first, span[1]), False)] if direction != "backward" else [((span[0], last + 1), True)]
+        if direction == "both":
+            ways.append(((span[0], first), True))
+        for (start, stop), reverse in ways:
+            gaps: tuple[Span, ...] = ((max(start, span[0]), min(stop, span[1])),)
+            for answered in obj.answered:
+                gaps = cut_spans(gaps, answered)
+            for gap in gaps:
+                if gap[0] < gap[1]:
+                    ids.setdefault((gap, reverse), []).append(obj.id)
+    legs = [
+        Leg(stop - 1, start - 1, True, some, batch) if reverse else Leg(start, stop, False, some, batch)
+        for ((start, stop), reverse), some in sorted(ids.items())
+    ]
+    return legs

@@ -129,8 +129,11 @@ class NewPropagation(RequestBody):
     """Just behind the last frame in the direction of travel; by default the end, backward -1."""
     objects: Annotated[list[ObjectId], Field(min_length=1, max_length=1000)] | None = None
     """By default all; the others keep their masks."""
-    scope: Literal["all", "affected"] = "all"
-    """`affected`: only the objects in the video's `affected`, from there on."""
+    frames: Annotated[int, Field(ge=1, le=10_000_000)] | None = None
+    """At most so many frames; both ways, so many in each direction."""
+    scope: Literal["all", "affected", "missing"] = "all"
+    """`affected`: only the objects in the video's `affected`, from there on. `missing`: only frames without a
+    mask, from start to before stop."""
     resume: bool = False
     """Go on with the video's `unfinished`, after a stop or a crash."""
 

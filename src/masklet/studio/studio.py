@@ -9,6 +9,7 @@ from sqlalchemy import delete, select
 from masklet.byte_cache import ByteCache
 from masklet.files import make_folder
 from masklet.model import Sam2
+from masklet.sessions.object_state import Span
 from masklet.studio import schemas
 from masklet.studio.database import Database
 from masklet.studio.engine import Engine
@@ -16,15 +17,15 @@ from masklet.studio.errors import ApiError, not_found
 from masklet.studio.exports import Exports
 from masklet.studio.hub import Hub
 from masklet.studio.live import LiveVideos
-from masklet.studio.object_history import Noted, Span
+from masklet.studio.object_history import EventRecord
 from masklet.studio.propagation import Followings
-from masklet.studio.propagation_plan import Course
+from masklet.studio.propagation_plan import PropagationPlan
 from masklet.studio.security import People, Requester
 from masklet.studio.settings import Settings
 from masklet.studio.storage import DataFolderLock, MediaPaths, Quota
 from masklet.studio.tables import Project, Video
 from masklet.studio.uploads import Uploads
-from masklet.studio.views import video_view
+from masklet.studio.views import find_video, unfinished_plan, video_view
 from masklet.studio.worker import Worker
 
 
@@ -74,7 +75,9 @@ class Studio:
                 raise not_found(f"there is no video {id}.")
             return video_view(session, video, state, None if following is None else following.view())
 
-    def tell(self, id: str, who: Requester, step: Noted, frames: list[Span], objects: list[int]) -> None:
+    def tell(
+        self, id: str, who: Requester, step: EventRecord, frames: list[Span], objects: list[int]
+    ) -> None:
         """Tell everybody who looks at a video what was done with it."""
         event = schemas.ChangedEvent(
             head=self.live.ledger(id).state.head,
@@ -87,12 +90,10 @@ class Studio:
         )
         self.hub.publish(id, event)
 
-    def unfinished(self, id: str, who: Requester) -> Course | None:
+    def unfinished(self, id: str, who: Requester) -> PropagationPlan | None:
         """What was stopped, by whomever, for this person to go on with."""
-        with self.database.begin() as session:
-            video = session.get(Video, id)
-            left = video and video.unfinished
-        return None if not left else Course.from_json(left, who.id)
+        with self.live.ledger(id).read() as (session, state):
+            return unfinished_plan(find_video(session, id), state, who.id)
 
     def delete_video(self, id: str) -> None:
         self.followings.stop(id)

@@ -68,8 +68,8 @@ class Video(Table):
 class Step(Table):
     """Something that a person did with a video, numbered from 1.
 
-    do : prompt, clear, remove or follow, which make the session's script; or object, review
-    said : its fields
+    do : prompt, clear, remove, follow or review, which make the session's script; or object
+    fields : its fields, as JSON
     batch : steps that are undone together have the same
     """
 
@@ -78,7 +78,7 @@ class Step(Table):
     video: Mapped[str] = mapped_column(ForeignKey("videos.id", ondelete="CASCADE"), primary_key=True)
     number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     do: Mapped[str] = mapped_column(String(10))
-    said: Mapped[dict[str, Any]]
+    fields: Mapped[dict[str, Any]] = mapped_column("said")
     title: Mapped[str] = mapped_column(String(200))
     batch: Mapped[str] = mapped_column(String(16))
     person: Mapped[str] = mapped_column(ForeignKey("people.id"))

@@ -9,11 +9,12 @@ import numpy as np
 from sqlalchemy import case, func, select
 from sqlalchemy.orm import Session
 
+from masklet.sessions.object_state import Span
 from masklet.studio import schemas, tables
 from masklet.studio.errors import not_found
-from masklet.studio.ledger import State, results, spans_followed, standing
-from masklet.studio.object_history import Noted, Span, Thing, outline_of, past_of, reviewed_of, things_of
-from masklet.studio.propagation_plan import Course
+from masklet.studio.ledger import State, record_of, results, spans_followed, standing
+from masklet.studio.object_history import ObjectView, history_of, objects_of
+from masklet.studio.propagation_plan import PropagationPlan
 from masklet.studio.tables import Result
 from masklet.types import Prompt
 
@@ -39,7 +40,7 @@ def frame_masks(
     return [mask_view(row) for row in results(session, video, state.head, frame, frame + 1, objects)]
 
 
-def object_view(obj: Thing, prompted: Iterable[int]) -> schemas.Object:
+def object_view(obj: ObjectView, prompted: Iterable[int]) -> schemas.Object:
     return schemas.Object(
         id=obj.id, name=obj.name, color=obj.color, hidden=obj.hidden, prompted=sorted(prompted)
     )
@@ -66,9 +67,8 @@ def prompt_with_mask(prompt: Prompt) -> schemas.PromptWithMask:
 def video_view(
     session: Session, video: tables.Video, state: State, propagation: schemas.Propagation | None
 ) -> schemas.Video:
-    script = outline_of(state.steps)
-    prompts = [(frame, id, prompt) for frame in sorted(script) for id, prompt in script[frame].items()]
-    prompted = {id: [frame for frame, owner, _ in prompts if owner == id] for id in state.things}
+    by_frame = sorted(state.session.prompts.items())
+    prompts = [(frame, id, prompt) for frame, some in by_frame for id, prompt in some.items()]
     return schemas.Video(
         id=video.id,
         project=video.project,
@@ -79,11 +79,11 @@ def video_view(
         fps=video.fps,
         kind=video.kind,  # type: ignore[arg-type]
         head=state.head,
-        can_undo=bool(state.steps),
+        can_undo=bool(state.records),
         can_redo=bool(state.redo),
-        undo=state.steps[-1].title if state.steps else None,
+        undo=state.records[-1].title if state.records else None,
         redo=state.redo[0].title if state.redo else None,
-        objects=[object_view(obj, prompted[obj.id]) for obj in state.things.values()],
+        objects=[object_view(obj, prompted_frames(state, id)) for id, obj in state.objects.items()],
         prompts=[
             schemas.FramePrompt(frame=frame, object=id, prompt=prompt_view(prompt))
             for frame, id, prompt in prompts
@@ -92,14 +92,18 @@ def video_view(
         followed=spans_followed(session, video.id, state.head),
         affected=changed_objects(state),
         propagation=propagation,
-        unfinished=None if propagation is not None else _unfinished(video),
+        unfinished=None if propagation is not None else _unfinished(video, state),
     )
+
+
+def prompted_frames(state: State, id: int) -> list[int]:
+    obj = state.session.objects.get(id)
+    return [] if obj is None else sorted(obj.prompts)
 
 
 def changed_objects(state: State) -> schemas.ChangedObjects | None:
     """Objects that were prompted or cleared since they were last followed, and from where on."""
-    pasts = {id: past_of(state.steps, id) for id in state.things}
-    changed = {id: past.changed for id, past in pasts.items() if past is not None and past.changed}
+    changed = {id: obj.changed for id, obj in state.session.objects.items() if obj.changed}
     if not changed:
         return None
     return schemas.ChangedObjects(
@@ -142,7 +146,7 @@ def history_view(state: State, names: dict[str, str], limit: int) -> schemas.His
     names : of people, by id
     """
     steps = [(step, True) for step in reversed(state.redo)] + [
-        (step, False) for step in reversed(state.steps)
+        (step, False) for step in reversed(state.records)
     ]
     return schemas.History(
         steps=[
@@ -200,12 +204,11 @@ def strips_view(
         .where(standing(video, state.head), Result.frame >= start, Result.frame < stop)
         .group_by(Result.object, "bin")
     )
-    confidence: dict[int, list[float | None]] = {id: [None] * bins for id in state.things}
-    absent: dict[int, list[float]] = {id: [0.0] * bins for id in state.things}
+    confidence: dict[int, list[float | None]] = {id: [None] * bins for id in state.objects}
+    absent: dict[int, list[float]] = {id: [0.0] * bins for id in state.objects}
     for id, bin, lowest, share in rows:
         if id in confidence:
             confidence[id][bin], absent[id][bin] = lowest, round(float(share), 3)
-    pasts = {id: past_of(state.steps, id) for id in state.things}
     return schemas.Strips(
         start=start,
         stop=stop,
@@ -215,9 +218,9 @@ def strips_view(
                 object=id,
                 confidence=confidence[id],
                 absent=absent[id],
-                prompted=sorted(past.prompted) if past is not None else [],
+                prompted=prompted_frames(state, id),
             )
-            for id, past in pasts.items()
+            for id in state.objects
         ],
         reviewed=_shares(state.reviewed, start, stop, bins),
     )
@@ -227,7 +230,7 @@ def doubtful_view(
     session: Session, video: str, state: State, skip: Iterable[int]
 ) -> schemas.DoubtfulFrame | None:
     """The least certain frame that is not prompted, not reviewed, and not near one to skip."""
-    conditions = [standing(video, state.head), Result.prompted.is_(False), Result.object.in_(state.things)]
+    conditions = [standing(video, state.head), Result.prompted.is_(False), Result.object.in_(state.objects)]
     conditions += [~Result.frame.between(start, stop - 1) for start, stop in state.reviewed]
     conditions += [
         ~Result.frame.between(frame - SKIPPED_NEIGHBOURS, frame + SKIPPED_NEIGHBOURS) for frame in skip
@@ -260,7 +263,7 @@ def _video_summary(session: Session, video: tables.Video) -> schemas.VideoSummar
         .where(tables.Step.video == video.id, tables.Step.number <= video.head)
         .order_by(tables.Step.number)
     )
-    steps = [Noted(**{name: getattr(row, name) for name in Noted.__dataclass_fields__}) for row in rows]
+    records = [record_of(row) for row in rows]
     return schemas.VideoSummary(
         id=video.id,
         name=video.name,
@@ -270,17 +273,25 @@ def _video_summary(session: Session, video: tables.Video) -> schemas.VideoSummar
         fps=video.fps,
         kind=video.kind,  # type: ignore[arg-type]
         created=_timestamp(video.created),
-        objects=len(things_of(steps)),
-        reviewed=sum(stop - start for start, stop in reviewed_of(steps)),
+        objects=len(objects_of(records)),
+        reviewed=sum(stop - start for start, stop in history_of(records).state.reviewed),
     )
 
 
-def _unfinished(video: tables.Video) -> schemas.UnfinishedPropagation | None:
+def unfinished_plan(video: tables.Video, state: State, person: str) -> PropagationPlan | None:
+    """What was stopped, as far as what was followed before it is not undone."""
     if not video.unfinished:
         return None
-    plan = Course.from_json(video.unfinished, "")
+    batches = {record.batch for record in state.records}
+    return PropagationPlan.from_json(video.unfinished, person, batches)
+
+
+def _unfinished(video: tables.Video, state: State) -> schemas.UnfinishedPropagation | None:
+    plan = unfinished_plan(video, state, "")
+    if plan is None:
+        return None
     return schemas.UnfinishedPropagation(
-        frame=plan.frame,
+        frame=plan.leg.frame,
         done=plan.done,
         total=plan.total,
         direction=plan.direction,  # type: ignore[arg-type]

@@ -8,9 +8,9 @@ from fastapi import APIRouter, Request, Response
 
 from masklet.media.formats import FORMATS
 from masklet.studio import schemas
+from masklet.studio.engine import RESUMABLE
 from masklet.studio.exports import SCRIPT
 from masklet.studio.requests import Rename
-from masklet.studio.resumption import RESUMABLE
 from masklet.studio.routes.dependencies import RequesterDep, StudioDep
 from masklet.studio.security import set_person_cookie
 

@@ -127,7 +127,7 @@ def _encode(studio: Studio, video: str, requester: Requester, subscriber: Subscr
         if subscriber.frame_in_view != frame:
             return
         with studio.live.using(video) as live:
-            studio.engine.look(live, frame)
+            studio.engine.encode(live, frame)
         studio.hub.publish(video, schemas.ReadyEvent(frame=frame))
 
     try:

@@ -9,9 +9,9 @@ from sqlalchemy.orm import Session
 
 from masklet.studio import schemas
 from masklet.studio.database import new_id
+from masklet.studio.engine import RESUMABLE
 from masklet.studio.errors import ApiError
 from masklet.studio.requests import FolderVideo, NewProject, ProjectChange
-from masklet.studio.resumption import RESUMABLE
 from masklet.studio.routes.dependencies import StudioDep
 from masklet.studio.schemas import clean_name
 from masklet.studio.tables import Project, Step, Video

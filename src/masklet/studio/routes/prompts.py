@@ -11,13 +11,13 @@ from fastapi import APIRouter
 from masklet.studio import schemas
 from masklet.studio.errors import limit_exceeded, not_found
 from masklet.studio.live import Live
-from masklet.studio.object_history import first_color, outline_of, past_of
+from masklet.studio.object_history import find_prompt, first_color
 from masklet.studio.requests import CandidateChoice, Frame, NewObject, NewPrompt, ObjectChange, ObjectId
 from masklet.studio.routes.dependencies import ANSWER_SECONDS, RequesterDep, StudioDep
 from masklet.studio.security import Requester
 from masklet.studio.studio import Studio
 from masklet.studio.tables import Result
-from masklet.studio.views import frame_masks, object_view, prompt_with_mask
+from masklet.studio.views import frame_masks, object_view, prompt_with_mask, prompted_frames
 from masklet.studio.worker import Priority
 
 router = APIRouter(prefix="/videos/{video}", tags=["objects and prompts"])
@@ -33,14 +33,14 @@ def add_object(studio: StudioDep, requester: RequesterDep, video: str, body: New
     page must show them as text, never as HTML.
     """
     with studio.live.ledger(video).change(requester.id) as change:
-        objects = change.state.things
+        objects = change.state.objects
         if len(objects) >= studio.limits.objects:
             raise limit_exceeded(f"a video may have up to {studio.limits.objects} objects. Delete one first.")
-        used = {step.said["id"] for step in change.state.steps if "id" in step.said}
+        used = {record.fields["id"] for record in change.state.records if "id" in record.fields}
         id = max(used, default=0) + 1
         fields = {"id": id, "name": f"object {id}", "color": first_color(id), **body.fields()}
-        step = change.note("object", fields, f"add {fields['name']}")
-        obj = change.state.things[id]
+        step = change.add("object", fields, f"add {fields['name']}")
+        obj = change.state.objects[id]
     studio.tell(video, requester, step, [], [id])
     return object_view(obj, [])
 
@@ -52,22 +52,22 @@ def change_object(
     """Name, colour, hide or show an object."""
     fields = body.fields()
     with studio.live.ledger(video).change(requester.id) as change:
-        before = change.state.thing(id)
+        before = change.state.object(id)
         what = "rename" if "name" in fields else "colour" if "color" in fields else "hide or show"
-        step = change.note("object", {"id": id, **fields}, f"{what} {before.name}")
-        obj, past = change.state.things[id], past_of(change.state.steps, id)
+        step = change.add("object", {"id": id, **fields}, f"{what} {before.name}")
+        obj, prompted = change.state.objects[id], prompted_frames(change.state, id)
     studio.tell(video, requester, step, [], [id])
-    return object_view(obj, past.prompted if past else [])
+    return object_view(obj, prompted)
 
 
 @router.delete("/objects/{id}", status_code=204)
 def delete_object(studio: StudioDep, requester: RequesterDep, video: str, id: ObjectId) -> None:
     """Delete an object and all its masks. Undo brings them back."""
     with studio.live.ledger(video).change(requester.id) as change:
-        obj = change.state.thing(id)
-        prompted = past_of(change.state.steps, id) is not None
+        obj = change.state.object(id)
+        prompted = id in change.state.session.objects
         do, fields = ("remove", {"id": id}) if prompted else ("object", {"id": id, "gone": True})
-        step = change.note(do, fields, f"delete {obj.name}")
+        step = change.add(do, fields, f"delete {obj.name}")
         change.end(step.number, Result.object == id)
     studio.tell(video, requester, step, [], [id])
 
@@ -130,8 +130,7 @@ def clear_prompt(
 @router.get("/prompts/{frame}/{id}")
 def prompt(studio: StudioDep, video: str, frame: Frame, id: ObjectId) -> schemas.PromptWithMask:
     """A prompt with its mask, as the script has it."""
-    script = outline_of(studio.live.ledger(video).state.steps, frame)
-    stored = script.get(frame, {}).get(id)
+    stored = find_prompt(studio.live.ledger(video).state.records, frame, id)
     if stored is None:
         raise not_found(f"object {id} has no prompt on frame {frame}.")
     return prompt_with_mask(stored)
@@ -146,7 +145,7 @@ def _publish(studio: Studio, requester: Requester, live: Live, frame: int, id: i
     """The masks of the frame for who changed them; the same for all others who have the video open."""
     with live.ledger.read() as (session, state):
         masks = frame_masks(session, live.id, state, frame)
-    studio.tell(live.id, requester, state.steps[-1], [(frame, frame + 1)], [id])
+    studio.tell(live.id, requester, state.records[-1], [(frame, frame + 1)], [id])
     event = schemas.MasksEvent(head=state.head, frame=frame, masks=masks, client=requester.client)
     studio.hub.publish(live.id, event)
     return schemas.FrameMasks(head=state.head, frame=frame, masks=masks)

@@ -5,16 +5,16 @@ from __future__ import annotations
 from fastapi import APIRouter
 
 from masklet.media import NoSuchFrame
+from masklet.sessions.object_state import ObjectState, Span
 from masklet.studio import schemas
 from masklet.studio.database import new_id
 from masklet.studio.errors import ApiError
-from masklet.studio.object_history import past_of
-from masklet.studio.propagation_plan import Course
+from masklet.studio.propagation_plan import Leg, PropagationPlan, missing_legs
 from masklet.studio.requests import NewPropagation
 from masklet.studio.routes.dependencies import RequesterDep, StudioDep
 from masklet.studio.security import Requester
 from masklet.studio.studio import Studio
-from masklet.studio.views import changed_objects, find_video
+from masklet.studio.views import changed_objects, find_video, unfinished_plan
 
 router = APIRouter(prefix="/videos/{video}/propagation", tags=["propagation"])
 
@@ -50,39 +50,72 @@ def stop(studio: StudioDep, video: str) -> schemas.Propagation:
     return following.view()
 
 
-def _plan(studio: Studio, requester: Requester, video: str, body: NewPropagation) -> Course:
+def _plan(studio: Studio, requester: Requester, video: str, body: NewPropagation) -> PropagationPlan:
     with studio.live.ledger(video).read() as (session, state):
         row = find_video(session, video)
-        count, name = row.frames, row.name
+        earlier = unfinished_plan(row, state, requester.id)
     objects, start = body.objects, body.start
     if body.scope == "affected":
         changed = changed_objects(state)
         if changed is None:
             raise ApiError(409, "nothing", "nothing was changed since everything was followed.")
         objects, start = changed.objects, changed.start
-    pasts = [past_of(state.steps, state.thing(id).id) for id in objects or state.things]
-    prompted = sorted({frame for past in pasts if past is not None for frame in past.prompted})
-    if not prompted:
+    named = [state.object(id).id for id in objects or state.objects]
+    followed = [obj for id in named if (obj := state.session.objects.get(id)) is not None]
+    if not followed:
         raise ApiError(409, "nothing", "following needs at least one prompt: click on something first.")
-    if start is not None and start >= count:
-        raise NoSuchFrame(name, start, count)
-    batch = new_id()
+    if start is not None and start >= row.frames:
+        raise NoSuchFrame(row.name, start, row.frames)
+    legs = _legs(body, followed, objects, start, row.frames)
+    plan = PropagationPlan.of(requester.id, body.direction, legs)
+    return plan.beside(earlier, state.session.objects.keys())
 
-    def pass_through(
-        first: int, end: int, total: int, *, reverse: bool, then: Course | None = None
-    ) -> Course:
-        return Course(requester.id, batch, first, end, reverse, objects, body.direction, total, then)
 
+def _legs(
+    body: NewPropagation,
+    followed: list[ObjectState],
+    objects: list[int] | None,
+    start: int | None,
+    count: int,
+) -> list[Leg]:
+    """The legs that a request asks for, on a video of `count` frames."""
+    batch, direction, stop = new_id(), body.direction, body.stop
+    if body.scope == "missing":
+        legs = missing_legs(followed, _missing_span(body, start, count), direction, batch)
+        if not legs:
+            raise ApiError(409, "nothing", "no frame is missing: every object has a mask on each of them.")
+        return legs
+    prompted = sorted({frame for obj in followed for frame in obj.prompts})
     first = prompted[0] if start is None else start
     last = prompted[-1] if start is None else start
-    if body.direction == "both":
-        total = last + 1 + count - first
-        forward = pass_through(first, count, total, reverse=False)
-        return pass_through(last, -1, total, reverse=True, then=forward)
-    reverse = body.direction == "backward"
-    begin = last if reverse else first
-    end = (-1 if reverse else count) if body.stop is None else min(body.stop, count)
-    total = begin - end if reverse else end - begin
-    if total <= 0:
-        raise ApiError(422, "invalid", f"stop must lie behind start, in the direction {body.direction}.")
-    return pass_through(begin, end, total, reverse=reverse)
+    if direction == "both":
+        begin, end = -1, count
+        if body.frames is not None:
+            begin, end = max(last - body.frames, -1), min(first + body.frames, count)
+        elif stop is not None:
+            inside = [frame for frame in prompted if first <= frame < stop] or [first]
+            begin, end, first, last = first - 1, min(stop, count), inside[0], inside[-1]
+        legs = [Leg(last, begin, True, objects, batch), Leg(first, end, False, objects, batch)]
+    elif direction == "backward":
+        lowest = -1 if stop is None else stop
+        lowest = lowest if body.frames is None else max(lowest, last - body.frames)
+        legs = [Leg(last, lowest, True, objects, batch)]
+    else:
+        end = count if stop is None else min(stop, count)
+        end = end if body.frames is None else min(end, first + body.frames)
+        legs = [Leg(first, end, False, objects, batch)]
+    if not sum(leg.left for leg in legs):
+        raise ApiError(422, "invalid", f"stop must lie behind start, in the direction {direction}.")
+    return [leg for leg in legs if leg.left]
+
+
+def _missing_span(body: NewPropagation, start: int | None, count: int) -> Span:
+    """The frames among which missing ones are looked for: start and stop bound them on either side."""
+    stop = body.stop
+    if body.direction == "backward":
+        end = count if start is None else start + 1
+        begin = 0 if stop is None else stop + 1
+        return (max(begin, end - body.frames) if body.frames is not None else begin, end)
+    begin = start or 0
+    end = count if stop is None else min(stop, count)
+    return begin, (min(end, begin + body.frames) if body.frames is not None else end)

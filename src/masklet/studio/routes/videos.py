@@ -11,7 +11,7 @@ from masklet.studio import schemas
 from masklet.studio.decoder import MAX_JPEG_SIDE, THUMBNAIL_HEIGHT
 from masklet.studio.errors import ApiError
 from masklet.studio.ledger import names_of
-from masklet.studio.object_history import Noted
+from masklet.studio.object_history import EventRecord
 from masklet.studio.requests import Frame, NewExport, Rename, Review
 from masklet.studio.routes.dependencies import RequesterDep, StudioDep
 from masklet.studio.schemas import clean_name
@@ -100,7 +100,7 @@ def redo(studio: StudioDep, requester: RequesterDep, video: str) -> schemas.Vide
     return _publish_move(studio, requester, video, studio.live.ledger(video).redo(requester.id))
 
 
-def _publish_move(studio: Studio, requester: RequesterDep, video: str, step: Noted) -> schemas.Video:
+def _publish_move(studio: Studio, requester: RequesterDep, video: str, step: EventRecord) -> schemas.Video:
     view = studio.video(video)
     studio.tell(video, requester, step, [(0, view.frames)], [obj.id for obj in view.objects])
     return view
@@ -112,7 +112,7 @@ def history(
 ) -> schemas.History:
     """What was done, newest first, and by whom."""
     with studio.live.ledger(video).read() as (session, state):
-        names = names_of(session, {step.person for step in (*state.steps, *state.redo)})
+        names = names_of(session, {step.person for step in (*state.records, *state.redo)})
         return history_view(state, names, limit)
 
 
@@ -154,7 +154,7 @@ def review(studio: StudioDep, requester: RequesterDep, video: str, body: Review)
         verb = "mark" if body.reviewed else "unmark"
         one = body.stop == body.start + 1
         where = f"frame {body.start}" if one else f"frames {body.start} to {body.stop - 1}"
-        step = change.note("review", body.model_dump(), f"{verb} {where}")
+        step = change.add("review", body.model_dump(), f"{verb} {where}")
     studio.tell(video, requester, step, [], [])
     return studio.video(video)
 

@@ -194,7 +194,8 @@
  * @property {number | null} [start]  The first frame; by default the first prompted one, backward the last.
  * @property {number | null} [stop]  Just behind the last frame in the direction of travel; by default the end, backward -1.
  * @property {number[] | null} [objects]  By default all; the others keep their masks.
- * @property {"all" | "affected"} [scope]  `affected`: only the objects in the video's `affected`, from there on.
+ * @property {number | null} [frames]  At most so many frames; both ways, so many in each direction.
+ * @property {"all" | "affected" | "missing"} [scope]  `affected`: only the objects in the video's `affected`, from there on. `missing`: only frames without a mask, from start to before stop.
  * @property {boolean} [resume]  Go on with the video's `unfinished`, after a stop or a crash.
  *
  * @typedef {object} Object

@@ -1,0 +1,401 @@
+"""Where a session's answers and memories are: by object, frame and event.
+
+A record holds from the event that made it until another event puts one in its place. Undo only moves the
+position in the events, and the records of that time hold again. `InMemoryStore` keeps records in a dict, the
+studio in rows of its database.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from masklet import rle
+from masklet.model import Sam2
+from masklet.sessions.compaction import CompactAnswer
+from masklet.sessions.events import Propagated, SessionEvent
+from masklet.sessions.object_state import History, ObjectState
+from masklet.tracking.bank import POINTERS, MemoryBank
+from masklet.tracking.policies.recency import MemoryPolicy
+from masklet.tracking.step import TrackedObject
+from masklet.types import MaskPrediction, Masks, Memory, Prompt
+
+UNDO = 32  # events that can be taken back; fewer where more records than this are kept for them alone
+SUPERSEDED = 1_000_000
+
+
+@dataclass(frozen=True)
+class MemoryRecord:
+    """What the model made of one object on one frame.
+
+    Attributes:
+        answer: Compact where there was no room for its logits.
+        memory: None where the policy kept none, or there was no room for it.
+        exact: COCO run lengths of a mask finer than the answer, which is shown in its place: a person's, or
+            one that zoom refined.
+        anchor: Whether the policy wants to look at the memory when it is old.
+        policy_state: What the policy knew behind this frame, where the store writes that down.
+    """
+
+    answer: MaskPrediction | CompactAnswer
+    memory: Memory | None
+    exact: str | None = None
+    anchor: bool = False
+    policy_state: Mapping[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def nbytes(self) -> int:
+        held = 0 if self.memory is None else self.memory.tokens.nbytes
+        return held + (self.answer.logits.nbytes if isinstance(self.answer, MaskPrediction) else 0)
+
+    def hint(self, size: tuple[int, int], model: Sam2) -> Float[Tensor, "1 h4 w4"]:
+        """The low-res logits from which a correction starts, on a frame of `size` (H, W)."""
+        answer = self.answer
+        return answer.hint(size, model) if isinstance(answer, CompactAnswer) else answer.logits
+
+
+class MemoryStore(Protocol):
+    """The events of a session, and what the model made of them."""
+
+    @property
+    def history(self) -> History:
+        """Where the session is."""
+
+    @property
+    def next_number(self) -> int:
+        """The number that the next event will have."""
+
+    def append(self, event: SessionEvent) -> None:
+        """Write down an event. What could be redone is lost."""
+
+    def extend(self, event: SessionEvent) -> None:
+        """Let a longer event take the place of the last one."""
+
+    def put(self, id: int, frame: int, record: MemoryRecord, tracked: TrackedObject | None = None) -> None:
+        """Write down what the last event made of an object; `tracked`, where it was followed there."""
+
+    def end(self, id: int, frame: int | None) -> None:
+        """Let an object's record on a frame, or all its records, hold no longer from the last event on."""
+
+    def records(self, obj: ObjectState, frames: Collection[int]) -> dict[int, MemoryRecord]:
+        """An object's records that hold now on some frames."""
+
+    def prompt(self, obj: ObjectState, frame: int) -> Prompt | None:
+        """All that was said of an object on a frame."""
+
+    def load_bank(self, obj: ObjectState, frame: int) -> MemoryBank:
+        """An object's memories as it was followed last: at least those that policies look at from a frame."""
+
+    def load_policy(self, obj: ObjectState, make: Callable[[], MemoryPolicy]) -> MemoryPolicy:
+        """The policy of an object, as it was at its position."""
+
+    def save_policy(self, obj: TrackedObject) -> None:
+        """Write down what an object's policy and bank know after the last event."""
+
+    def missing(self, obj: ObjectState, frames: Iterable[int]) -> Iterator[tuple[int, CompactAnswer]]:
+        """Those of some frames for whose memory there was no room."""
+
+    def refill(self, obj: ObjectState, memory: Memory) -> None:
+        """Take in a memory that was made again."""
+
+    def make_room(self, objects: Mapping[int, TrackedObject], frame: int) -> None:
+        """Forget what there is no room for, in the banks of objects that were followed to a frame too."""
+
+
+@dataclass(eq=False)
+class Entry:
+    """A record and the events at which it holds: since <= event < until; None while nothing replaced it.
+
+    Attributes:
+        evicted: The event at which a full bank forgot its memory.
+    """
+
+    serial: int
+    since: int
+    record: MemoryRecord
+    prompted: bool
+    until: int | None = None
+    evicted: int | None = None
+
+    def holds(self, event: int) -> bool:
+        return self.since <= event and (self.until is None or self.until > event)
+
+
+@dataclass(frozen=True)
+class PolicyRecord:
+    """An object's policy, and the scene cuts that its bank knew of, after an event."""
+
+    number: int
+    policy: MemoryPolicy
+    cuts: tuple[int, ...]
+
+
+class InMemoryStore:
+    """Records in a dict, in full while a budget of bytes lasts; of the oldest only the masks are kept.
+
+    Args:
+        size: (H, W) of the frames.
+        budget: Bytes of answers and memories in full. Those of prompts do not count, and are all kept.
+        capacity: Memories in each object's bank; None for all.
+    """
+
+    def __init__(self, size: tuple[int, int], budget: int, capacity: int | None) -> None:
+        self.history = History()
+        self.held = 0  # bytes
+        self._size, self._budget, self._capacity = size, budget, capacity
+        self._entries: dict[int, dict[int, list[Entry]]] = {}  # by object and frame, the newest last
+        self._policies: dict[int, list[PolicyRecord]] = {}
+        self._in_bank: dict[int, set[int]] = {}  # frames in banks that may be full
+        self._full: OrderedDict[Entry, tuple[int, int]] = OrderedDict()  # that count; object and frame
+        self._superseded: deque[tuple[int, int, int, Entry]] = deque()  # until, object, frame
+        self._undone: list[History] = []
+        self._oldest = 0  # event to which undo can go back
+        self._serial = 0
+
+    @property
+    def next_number(self) -> int:
+        return self.history.number + 1
+
+    def append(self, event: SessionEvent) -> None:
+        if self._undone:
+            self._forget_undone()
+        self.history = self.history.after(event)
+        if not isinstance(event, Propagated):
+            self._forget_old()
+
+    def extend(self, event: SessionEvent) -> None:
+        if self._undone:
+            self._forget_undone()
+        self.history = self.history.extended(event)
+
+    def undo(self) -> bool:
+        """Go back to before the last event that a person made; False where there is none."""
+        target = next((at.before for at in self.history.back() if not isinstance(at.event, Propagated)), None)
+        if target is None or target.number < self._oldest:
+            return False
+        self._undone.append(self.history)
+        self.history = target
+        return True
+
+    def redo(self) -> bool:
+        """Go forward to where the last undo came from; False where there was none."""
+        if not self._undone:
+            return False
+        self.history = self._undone.pop()
+        return True
+
+    def put(self, id: int, frame: int, record: MemoryRecord, tracked: TrackedObject | None = None) -> None:
+        number = self.history.number
+        entries = self._entries.setdefault(id, {}).setdefault(frame, [])
+        if entries and entries[-1].until is None:
+            self._supersede(id, frame, entries)
+        prompted = frame in self.history.state.objects[id].prompts
+        self._serial += 1
+        entry = Entry(self._serial, number, record, prompted)
+        entries.append(entry)
+        if not prompted:
+            self._count(id, frame, entry)
+
+    def end(self, id: int, frame: int | None) -> None:
+        frames = self._entries.get(id, {})
+        for at in list(frames) if frame is None else [frame]:
+            entries = frames.get(at, [])
+            if entries and entries[-1].until is None:
+                self._supersede(id, at, entries)
+
+    def records(self, obj: ObjectState, frames: Collection[int]) -> dict[int, MemoryRecord]:
+        by_frame = self._entries.get(obj.id, {})
+        entries = ((frame, self._at(by_frame.get(frame, ()), self.history.number)) for frame in frames)
+        return {frame: entry.record for frame, entry in entries if entry is not None}
+
+    def prompt(self, obj: ObjectState, frame: int) -> Prompt | None:
+        return obj.prompts.get(frame)
+
+    def load_bank(self, obj: ObjectState, frame: int) -> MemoryBank:
+        entries = self._remembered(obj)
+        policies = self._policies.get(obj.id, [])
+        cuts = next((kept.cuts for kept in reversed(policies) if kept.number <= obj.settled), ())
+        bank = MemoryBank(self._capacity, cuts=cuts)
+        fill_bank(bank, obj, {at: entry.record for at, entry in entries.items()})
+        self._in_bank[obj.id] = {*bank.prompted, *bank.tracked}
+        while self._capacity is not None and len(bank.prompted) > self._capacity:
+            del bank.prompted[list(bank.prompted)[1]]
+        return bank
+
+    def load_policy(self, obj: ObjectState, make: Callable[[], MemoryPolicy]) -> MemoryPolicy:
+        if obj.position is None:
+            return make()
+        return next(
+            kept.policy for kept in reversed(self._policies[obj.id]) if kept.number <= self.history.number
+        )
+
+    def save_policy(self, obj: TrackedObject) -> None:
+        number, bank = self.history.number, obj.bank
+        kept = self._policies.setdefault(obj.id, [])
+        while kept and kept[-1].number >= number:
+            kept.pop()
+        kept.append(PolicyRecord(number, obj.policy, bank.cuts))
+        if self._capacity is not None:
+            in_bank = {*bank.prompted, *bank.tracked}
+            for frame in self._in_bank.get(obj.id, set()) - in_bank:
+                entry = self._at(self._entries[obj.id].get(frame, ()), number)
+                if entry is not None:
+                    entry.evicted = number
+            self._in_bank[obj.id] = in_bank
+
+    def missing(self, obj: ObjectState, frames: Iterable[int]) -> Iterator[tuple[int, CompactAnswer]]:
+        by_frame = self._entries.get(obj.id, {})
+        for frame in frames:
+            entry = self._at(by_frame.get(frame, ()), obj.settled)
+            if entry is None or entry.evicted is not None or frame in obj.cleared:
+                continue
+            record = entry.record
+            if (
+                record.memory is None
+                and isinstance(record.answer, CompactAnswer)
+                and record.answer.had_memory
+            ):
+                yield frame, record.answer
+
+    def refill(self, obj: ObjectState, memory: Memory) -> None:
+        entry = self._at(self._entries[obj.id][memory.frame], obj.settled)
+        assert entry is not None
+        entry.record = replace(entry.record, memory=memory)
+        self._count(obj.id, memory.frame, entry)
+
+    def make_room(self, objects: Mapping[int, TrackedObject], frame: int) -> None:
+        spared = POINTERS * len(self.history.state.objects)
+        while self.held > self._budget and len(self._full) > spared:
+            entry, (id, at) = self._full.popitem(last=False)
+            before = entry.record
+            self.held -= before.nbytes
+            if before.anchor:  # there are few, and they cannot be told from others once they are made again
+                continue
+            entry.record = self._compact(before)
+            if id in objects and before.memory is not None:
+                tracked = objects[id].bank.tracked
+                if at in tracked and tracked[at].tokens is before.memory.tokens:
+                    del tracked[at]
+
+    def _compact(self, record: MemoryRecord) -> MemoryRecord:
+        answer = record.answer
+        if isinstance(answer, MaskPrediction):
+            answer = CompactAnswer.of(answer, self._size, had_memory=record.memory is not None)
+        return replace(record, answer=answer, memory=None)
+
+    def _count(self, id: int, frame: int, entry: Entry) -> None:
+        self._full[entry] = id, frame
+        self.held += entry.record.nbytes
+
+    def _supersede(self, id: int, frame: int, entries: list[Entry]) -> None:
+        number, last = self.history.number, entries[-1]
+        if last.since == number:  # nothing can go back to it
+            entries.remove(last)
+            self._discount(last)
+        else:
+            last.until = number
+            self._superseded.append((number, id, frame, last))
+
+    @staticmethod
+    def _at(entries: Collection[Entry], event: int) -> Entry | None:
+        """The one of a frame's entries that holds at an event."""
+        return next((entry for entry in reversed(list(entries)) if entry.holds(event)), None)
+
+    def _remembered(self, obj: ObjectState) -> dict[int, Entry]:
+        """An object's entries when it was last followed, in the order in which they were made."""
+        entries = [
+            (at, entry)
+            for at, some in self._entries.get(obj.id, {}).items()
+            for entry in some
+            if entry.holds(obj.settled)
+            and entry.since >= obj.begun
+            and at not in obj.cleared
+            and (entry.evicted is None or entry.evicted > obj.settled)
+        ]
+        return dict(sorted(entries, key=lambda item: item[1].serial))
+
+    def _discount(self, entry: Entry) -> None:
+        if self._full.pop(entry, None) is not None:
+            self.held -= entry.record.nbytes
+
+    def _forget_undone(self) -> None:
+        """Forget what events made that were taken back and can no longer be redone."""
+        self._undone.clear()
+        here = self.history.number
+        for by_frame in self._entries.values():
+            for frame, entries in list(by_frame.items()):
+                for entry in entries:
+                    if entry.since > here:
+                        self._discount(entry)
+                entries[:] = [entry for entry in entries if entry.since <= here]
+                for entry in entries:
+                    entry.until = None if entry.until is None or entry.until > here else entry.until
+                    entry.evicted = None if entry.evicted is None or entry.evicted > here else entry.evicted
+                if not entries:
+                    del by_frame[frame]
+        for kept in self._policies.values():
+            kept[:] = [policy for policy in kept if policy.number <= here]
+        self._superseded = deque(
+            item for item in self._superseded if item[3].until == item[0] and item[3].since <= here
+        )
+
+    def _forget_old(self) -> None:
+        """Forget records that no undo can bring back and no bank is made of."""
+        undoable = [at for at in self.history.back() if not isinstance(at.event, Propagated)][:UNDO]
+        assert undoable[-1].before is not None
+        floor = undoable[-1].before
+        if len(self._superseded) > SUPERSEDED:
+            floor = undoable[0].before or floor
+        self._oldest = max(self._oldest, floor.number)
+        kept = []
+        while self._superseded and self._superseded[0][0] <= self._oldest:
+            until, id, frame, entry = self._superseded.popleft()
+            obj = floor.state.objects.get(id)
+            if obj is not None and entry.holds(obj.settled):
+                kept.append((until, id, frame, entry))
+            elif entry in (entries := self._entries.get(id, {}).get(frame, [])):
+                entries.remove(entry)
+                self._discount(entry)
+        self._superseded.extendleft(reversed(kept))
+        for policies in self._policies.values():
+            while len(policies) > 1 and policies[1].number <= self._oldest:
+                del policies[0]
+
+
+def fill_bank(bank: MemoryBank, obj: ObjectState, records: Mapping[int, MemoryRecord]) -> None:
+    """Put an object's memories into an empty bank: its conditioning frames, and the others in their order."""
+    for frame in obj.conditioning:
+        memory = records[frame].memory if frame in records else None
+        if memory is not None:
+            bank.prompted[frame] = replace(memory, prompted=True)
+    for frame, record in records.items():
+        if record.memory is None or frame in bank.prompted:
+            continue
+        bank.tracked[frame] = replace(record.memory, prompted=False)
+        if record.anchor:
+            bank.anchors[frame] = bank.tracked[frame]
+
+
+def show(frame: int, records: Mapping[int, MemoryRecord], size: tuple[int, int], model: Sam2) -> Masks:
+    """The masks of objects on a frame of `size` (H, W), by their records."""
+    parts = {id: _show_one(frame, id, record, size, model) for id, record in records.items()}
+    return Masks.joined(parts) if parts else Masks.empty(frame, size)
+
+
+def _show_one(frame: int, id: int, record: MemoryRecord, size: tuple[int, int], model: Sam2) -> Masks:
+    answer, exact = record.answer, record.exact
+    if isinstance(answer, MaskPrediction):
+        low_res, iou, score = answer.logits, answer.iou, answer.score
+    else:
+        exact = answer.counts if exact is None else exact
+        numbers = [[answer.iou], [answer.score]]
+        iou, score = torch.tensor(numbers, dtype=torch.float32, device=model.device)
+        low_res = answer.hint(size, model)
+    masks = {} if exact is None else {id: rle.decode({"size": list(size), "counts": exact})}
+    return Masks(frame, (id,), low_res, size, iou, score, exact=masks)
