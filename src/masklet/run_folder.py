@@ -131,6 +131,13 @@ class RunFolder:
             return False
         return all(_count(self.path / name) == count for name, count in manifest.files.items())
 
+    def recover(self) -> None:
+        """Complete what a run that was killed left half done, when its results were to take their place."""
+        manifest = Manifest.read(self.path)
+        if manifest is not None and manifest.replaces is not None:
+            with _locked(self.path):
+                self._finish_swap()
+
     @contextmanager
     def writing(self) -> Iterator[Path]:
         """Where to write. On success the results are in place; else an earlier run's complete ones stay.

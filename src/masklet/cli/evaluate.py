@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from masklet.cli.compare import compare
-from masklet.cli.options import Setting, command_line
+from masklet.cli.options import Policy, Setting, command_line
 
 if TYPE_CHECKING:
     from masklet.evaluate.runner import EvaluationProtocol
@@ -67,9 +67,7 @@ def evaluate(
         CountedFrames,
         typer.Option(help="video: inner leaves out the first and last annotated frame, as DAVIS does."),
     ] = CountedFrames.inner,
-    policy: Annotated[
-        str, typer.Option(help="The memory policy: recency, gated, samurai, dam4sam or long.")
-    ] = "recency",
+    policy: Policy = "recency",
     cuts: Annotated[bool, typer.Option(help="Detect scene cuts.")] = False,
     zoom: Annotated[
         bool | None,

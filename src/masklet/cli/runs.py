@@ -174,6 +174,7 @@ class Runner:
         """Run one input; returns whether it was done already."""
         work = self.open(item)
         folder = RunFolder(path, self._describe(item, work), work.files, overwrite=self.overwrite)
+        folder.recover()
         if folder.is_done and not self.overwrite:
             if not item.name:
                 bar.print(f"{path} has the complete results of this run already: --overwrite runs it again.")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from masklet.cli.options import command_line
+from masklet.cli.options import command_line, recipe_names
 
 if TYPE_CHECKING:
     from masklet.train.parameters import Preset
@@ -32,7 +32,8 @@ def train(
     recipe: Annotated[
         str,
         typer.Argument(
-            help="A recipe's name (nano, finetune, ...), or a Python file with `recipe(options)`."
+            help="A recipe's name ({recipes}), or a Python file with `recipe(options)`.",
+            autocompletion=recipe_names,
         ),
     ],
     data: Annotated[Path, typer.Argument(help="The training data, in a form that the recipe reads.")],

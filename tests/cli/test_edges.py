@@ -1,0 +1,165 @@
+"""The command line's own edges: version, help, completion, repeated options, signals, finished runs."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+from masklet.media import FORMATS, read_masklets
+from masklet.tracking.policies import POLICIES
+
+from .conftest import LENGTH, Run
+from .written import CLICK, results
+
+
+def test_the_version(run: Run) -> None:
+    answer = run("--version")
+    assert answer.code == 0 and answer.out == f"masklet {version('masklet')}\n"
+
+
+def test_short_help(run: Run) -> None:
+    assert run("-h").out == run("--help").out
+    assert "Usage" in run("track", "-h").out
+
+
+@pytest.mark.parametrize(
+    ("command", "names"), [("track", (*POLICIES, *FORMATS)), ("evaluate", tuple(POLICIES))]
+)
+def test_help_lists_what_the_registries_hold(run: Run, command: str, names: tuple[str, ...]) -> None:
+    text = run(command, "--help").out
+    assert all(name in text for name in names) and "{" not in text.split("Options")[1]
+
+
+def test_help_lists_the_recipes(run: Run) -> None:
+    text = run("train", "--help").out
+    assert all(name in text for name in ("nano", "finetune", "lora", "images", "mae"))
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--box", "1,2,9,9", "--box", "3,4,9,9"),
+        (*CLICK, "--frame", "1", "--frame", "2"),
+        (*CLICK, "--out", "other"),
+        (*CLICK, "--policy=gated", "--policy", "samurai"),
+    ],
+)
+def test_an_option_that_cannot_be_repeated(
+    run: Run, shelf: Path, tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    answer = run("track", shelf / "clip.mp4", *words, "--out", tmp_path / "out")
+    assert answer.code == 2 and "can be given once only" in answer.err
+    assert not (tmp_path / "out").exists()
+
+
+def test_completion_of_commands_and_formats() -> None:
+    def complete(words: str) -> list[str]:
+        variables = {
+            "_MASKLET_COMPLETE": "complete_bash",
+            "COMP_WORDS": words,
+            "COMP_CWORD": str(words.count(" ")),
+        }
+        code = "import sys; sys.argv = ['masklet']; from masklet.cli import main; main()"
+        answer = subprocess.run(
+            [sys.executable, "-c", code],
+            env={**os.environ, **variables},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return answer.stdout.split()
+
+    assert "track" in complete("masklet tr")
+    assert complete("masklet track --format coc") == ["coco"]
+
+
+def test_a_finished_run_says_so(run: Run, shelf: Path, tmp_path: Path) -> None:
+    command = (
+        "track",
+        shelf / "clip.mp4",
+        *CLICK,
+        "--model",
+        shelf / "toy.safetensors",
+        "--out",
+        tmp_path / "out",
+    )
+    first, second = run(*command), run(*command)
+    assert second.code == 0 and "has the complete results of this run already" in second.err
+    assert second.out == first.out
+    assert "already" not in run(*command, "--overwrite").err
+
+
+def test_a_shorter_video_leaves_nothing_of_a_longer_one(run: Run, shelf: Path, tmp_path: Path) -> None:
+    options = (*CLICK, "--model", shelf / "toy.safetensors", "--out", tmp_path / "out")
+    assert run("track", shelf / "clip.mp4", *options).code == 0
+    assert run("track", shelf / "clip.mp4", *options, "--fps", 12.5).code == 0
+    assert len(results(tmp_path / "out")) == LENGTH // 2
+
+
+def test_files_of_others_in_the_folder_are_refused(run: Run, shelf: Path, tmp_path: Path) -> None:
+    (tmp_path / "masks").mkdir()
+    (tmp_path / "masks" / "00000.png").write_text("mine")
+    answer = run("track", shelf / "clip.mp4", *CLICK, "--model", shelf / "toy.safetensors", "--out", tmp_path)
+    assert answer.code == 1 and "masks is already there" in answer.err
+    assert (tmp_path / "masks" / "00000.png").read_text() == "mine"
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP", "SIGINT"])
+def test_signals_end_as_ctrl_c_does(shelf: Path, tmp_path: Path, name: str) -> None:
+    """The overlay and COCO of what was done are there, and no temporary file."""
+    out, number = tmp_path / "out", getattr(signal, name)
+    code = f"""
+import os, signal, sys, masklet
+from masklet.cli import main
+tracked = masklet.track
+def interrupted(*arguments, **options):
+    for masks in tracked(*arguments, **options):
+        yield masks
+        if masks.frame == 2:
+            os.kill(os.getpid(), {int(number)})
+masklet.track = interrupted
+main()
+"""
+    words = [
+        "track",
+        str(shelf / "clip.mp4"),
+        *CLICK,
+        "--model",
+        str(shelf / "toy.safetensors"),
+        "--out",
+        str(out),
+    ]
+    formats = [word for format in ("masklets", "palette", "overlay", "coco") for word in ("--format", format)]
+    command = [sys.executable, "-c", code, *words, *formats]
+    answer = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert answer.returncode == 128 + number, answer.stderr
+    assert "interrupted; what was done is kept" in answer.stderr and "Traceback" not in answer.stderr
+    assert len(list(read_masklets(out / "masklets.json"))) == 3
+    names = sorted(path.name for path in out.iterdir())
+    assert names == ["coco.json", "masklets.json", "masks", "overlay.mp4", "run.json"]
+
+
+def test_an_unknown_model_leaves_no_folder(run: Run, shelf: Path, tmp_path: Path) -> None:
+    answer = run("track", shelf / "clip.mp4", *CLICK, "--model", "nope", "--out", tmp_path / "out")
+    assert answer.code == 1 and not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_help_is_quick() -> None:
+    """Below 0.3 s of processor time: other processes may hold the clock's."""
+    spent = []
+    for _ in range(3):
+        before = os.times()
+        code = "import sys; sys.argv = ['masklet', '--help']; from masklet.cli import main; main()"
+        subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+        after = os.times()
+        spent.append(
+            after.children_user + after.children_system - before.children_user - before.children_system
+        )
+    assert min(spent) < 0.3

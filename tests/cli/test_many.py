@@ -1,0 +1,235 @@
+"""Many inputs in one command: names, failures, what is done already, shards, prompts from files."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import pytest
+import typer
+
+from masklet import rle
+from masklet.cli.items import Kind, find_items, take_shard, unique_names
+from masklet.cli.prompts import read_prompts
+from masklet.media import read_label_map
+from masklet.run_folder import Manifest
+from toys import SIZE, clip
+
+from .conftest import LENGTH, Run
+from .written import results
+
+CLICK = ("--point", "20,24")
+
+
+@pytest.fixture
+def desk(shelf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder: pictures whose names collide and videos, of which one is damaged."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(shelf / "toy.safetensors", "toy.safetensors")
+    image = clip(1)[0]
+    for name in ("a/1.png", "b/1.png", "b/1.jpg", "b/2.png"):
+        path = Path("pictures", name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        PIL.Image.fromarray(image[:40] if name == "b/2.png" else image).save(path)
+    Path("videos").mkdir()
+    for name in ("one.mp4", "two.mp4"):
+        shutil.copy(shelf / "clip.mp4", Path("videos", name))
+    Path("videos", "bad.mp4").write_text("no video\n" * 99)
+    return tmp_path
+
+
+def test_pictures_of_folders_have_folders_of_their_own(run: Run, desk: Path) -> None:
+    model = ("--model", "toy.safetensors", "--out", "out")
+    answer = run("segment", "pictures/a", "pictures/b", *CLICK, *model)
+    assert answer.code == 0 and "4 of 4 inputs are done" in answer.err
+    names = {str(path.parent.relative_to("out")) for path in Path("out").rglob("mask.png")}
+    assert names == {"a/1", "b/1.png", "b/1.jpg", "b/2"}
+    sizes = {read_label_map(path).shape for path in Path("out").rglob("mask.png")}
+    assert sizes == {SIZE, (40, SIZE[1])}
+
+
+def test_a_failure_is_in_the_table_and_the_rest_is_done(run: Run, desk: Path) -> None:
+    model = ("--model", "toy.safetensors", "--out", "out")
+    answer = run("track", "videos", *CLICK, *model)
+    assert answer.code == 1 and "Traceback" not in answer.err
+    assert "2 of 3 inputs are done: out" in answer.err and "bad.mp4 is not a video" in answer.err
+    assert all(len(results(Path("out", name))) == LENGTH for name in ("one", "two"))
+    assert not Path("out/bad").exists()
+
+
+def test_done_inputs_are_skipped_and_changed_ones_run_again(run: Run, desk: Path) -> None:
+    command = (
+        "track",
+        "videos/one.mp4",
+        "videos/two.mp4",
+        *CLICK,
+        "--model",
+        "toy.safetensors",
+        "--out",
+        "out",
+    )
+    assert run(*command).code == 0
+    before = Path("out/one/masklets.json").stat().st_mtime_ns
+    assert "2 of them by an earlier run" in run(*command).err
+    shutil.copy("videos/one.mp4", "copy.mp4")
+    with open("videos/two.mp4", "ab") as file:
+        file.write(b"\0" * 8)  # another content, the same frames
+    assert "1 of them by an earlier run" in run(*command).err
+    assert Path("out/one/masklets.json").stat().st_mtime_ns == before
+    assert "done: out" in run(*command, "--overwrite").err
+    assert Path("out/one/masklets.json").stat().st_mtime_ns > before
+
+
+def test_a_batch_of_fewer_inputs_leaves_no_others_behind(run: Run, desk: Path) -> None:
+    model = ("--model", "toy.safetensors", "--out", "out")
+    assert run("segment", "pictures/a", "pictures/b", *CLICK, *model).code == 0
+    Path("out/b/notes.txt").write_text("mine")
+    assert run("segment", "pictures/a/1.png", "pictures/b/2.png", *CLICK, *model).code == 0
+    assert {str(path.parent) for path in Path("out").rglob("mask.png")} == {"out/a/1", "out/b/2"}
+    assert Path("out/b/notes.txt").read_text() == "mine"
+    manifest = Manifest.read(Path("out"))
+    assert manifest is not None and manifest.is_complete and set(manifest.files) == {"a/1", "b/2"}
+
+
+def test_one_input_and_many_never_mix_in_a_folder(run: Run, desk: Path) -> None:
+    model = ("--model", "toy.safetensors", "--out", "out")
+    assert run("segment", "pictures/a/1.png", *CLICK, *model).code == 0
+    assert run("segment", "pictures/b", *CLICK, *model).code == 0
+    assert {str(path.parent) for path in Path("out").rglob("mask.png")} == {"out/1.png", "out/1.jpg", "out/2"}
+    assert run("segment", "pictures/a/1.png", *CLICK, *model).code == 0
+    assert {str(path.parent) for path in Path("out").rglob("mask.png")} == {"out"}
+
+
+def test_shards_share_the_inputs(run: Run, desk: Path) -> None:
+    model = ("--model", "toy.safetensors", "--out", "out")
+    for shard, count in (("1/3", 2), ("2/3", 3), ("3/3", 4)):
+        assert run("segment", "pictures/a", "pictures/b", *CLICK, *model, "--shard", shard).code == 0
+        assert len(list(Path("out").rglob("mask.png"))) == count
+    manifest = Manifest.read(Path("out"))
+    assert manifest is not None and manifest.is_complete
+
+
+@pytest.mark.parametrize("shard", ["0/3", "4/3", "1", "a/b", "1/0"])
+def test_a_shard_that_cannot_be(shard: str) -> None:
+    with pytest.raises(typer.BadParameter, match="expected i/n"):
+        take_shard([], shard)
+
+
+def test_names_never_collide() -> None:
+    sources = ["a/1.png", "a/1.jpg", "A/1.png", "a.mp4", "a/masks.mp4", "x y.mp4"]
+    names = unique_names(sources)
+    assert len({name.casefold() for name in names}) == len(sources)
+    for name in names:
+        assert not any(other.casefold().startswith(f"{name.casefold()}/") for other in names)
+
+
+def test_a_folder_of_pictures_is_a_video_if_all_have_one_size(desk: Path) -> None:
+    assert [item.kind for item in find_items(["pictures/b"], None)] == [Kind.picture] * 3
+    assert [item.kind for item in find_items(["pictures/a"], None)] == [Kind.video]
+    assert len(find_items(["pictures/a", "pictures/a/1.png"], Kind.picture)) == 1
+    Path("list.txt").write_text("# two\nvideos/one.mp4\n\nvideos/two.mp4\n")
+    names = [item.name for item in find_items((), Kind.video, names_from=Path("list.txt"))]
+    assert names == ["one", "two"]
+
+
+CSV = """source,frame,object,class,x,y,label,x0,y0,x1,y1,mask
+a/1.png,,dog,animal,20,24,1,,,,,
+a/1.png,,dog,animal,2,2,0,,,,,
+a/1.png,,ball,,,,,30,20,50,40,
+b/2.png,,7,,,,,,,,,drawn.png
+"""
+LINES = """
+{"source": "a/1.png", "object": "dog", "class": "animal", "positive": [[20, 24]], "negative": [[2, 2]]}
+{"source": "a/1.png", "object": "ball", "box": [30, 20, 50, 40]}
+{"source": "b/2.png", "object": 7, "mask": "drawn.png"}
+"""
+
+
+@pytest.mark.parametrize(("name", "text"), [("prompts.csv", CSV), ("prompts.jsonl", LINES)])
+def test_prompts_from_a_file(run: Run, desk: Path, name: str, text: str) -> None:
+    Path(name).write_text(text)
+    drawn = np.zeros((40, SIZE[1]), np.uint8)
+    drawn[5:20, 10:30] = 255
+    PIL.Image.fromarray(drawn).save("drawn.png")
+    model = ("--model", "toy.safetensors", "--out", "out")
+    answer = run("segment", "pictures/a/1.png", "pictures/b/2.png", "--prompts", name, *model)
+    assert answer.code == 0, answer.err
+    first = json.loads(Path("out/a/1/masks.json").read_text())["masks"]
+    assert {(mask["id"], mask["name"], mask["class"]) for mask in first} == {
+        (1, "dog", "animal"),
+        (2, "ball", "ball"),
+    }
+    second = json.loads(Path("out/b/2/masks.json").read_text())["masks"]
+    assert {mask["id"] for mask in second} == {7}
+    assert run("segment", "pictures/a/1.png", *_typed(), *model[:2], "--out", "typed").code == 0
+    typed = json.loads(Path("typed/masks.json").read_text())["masks"]
+    assert [mask["rle"] for mask in typed] == [mask["rle"] for mask in first]
+
+
+def _typed() -> tuple[str, ...]:
+    return ("--object", "dog: 20,24 -2,2 class=animal", "--object", "ball: box=30,20,50,40")
+
+
+def test_prompts_of_a_video_s_frames_from_coco(run: Run, desk: Path) -> None:
+    code = rle.encode(np.pad(np.ones((10, 10), bool), ((5, SIZE[0] - 15), (8, SIZE[1] - 18))))
+    content = {
+        "images": [{"id": 1, "file_name": "one/00002.jpg"}, {"id": 2, "file_name": "two/00000.jpg"}],
+        "categories": [{"id": 1, "name": "dog"}],
+        "annotations": [
+            {"id": 1, "image_id": 1, "category_id": 1, "segmentation": code},
+            {"id": 2, "image_id": 1, "category_id": 1, "bbox": [30, 20, 20, 20]},
+            {"id": 3, "image_id": 2, "category_id": 1, "bbox": [30, 20, 20, 20]},
+        ],
+    }
+    Path("coco.json").write_text(json.dumps(content))
+    model = ("--model", "toy.safetensors", "--out", "out")
+    answer = run("track", "videos/one.mp4", "videos/two.mp4", "--prompts", "coco.json", *model)
+    assert answer.code == 0, answer.err
+    assert list(results(Path("out/one"))) == list(range(2, LENGTH))
+    assert len(results(Path("out/two"))) == LENGTH
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "part"),
+    [
+        ("p.csv", "source,lable,x,y\na/1.png,1,2,3\n", "line 1 has lable"),
+        ("p.csv", "x,y\n1,\n", "line 2: expected numbers in pixels for x, y"),
+        ("p.csv", "x,y,label\n1,2,yes\n", "label is 1 for a click on the object"),
+        ("p.csv", "source,x,y\nc/9.png,1,2\n", "'c/9.png', which is not among the inputs"),
+        ("p.csv", "source,x,y\n1.png,1,2\n", "may be pictures/a/1.png or pictures/b/1.png"),
+        ("p.csv", "frame,x,y\n-3,1,2\n", "frame is a whole number"),
+        ("p.jsonl", "{", "line 1 is not JSON"),
+        ("p.jsonl", '{"points": [[1, 2]]}', "line 1 has points"),
+        ("p.jsonl", "{}", "has no positive or negative clicks"),
+        ("p.txt", "", "prompts come from a .csv, .jsonl or .json"),
+        ("p.json", "[]", "is not a COCO file"),
+    ],
+)
+def test_a_prompt_file_that_cannot_be_meant(run: Run, desk: Path, name: str, text: str, part: str) -> None:
+    Path(name).write_text(text)
+    model = ("--model", "toy.safetensors", "--out", "out")
+    answer = run("segment", "pictures/a/1.png", "pictures/b/1.png", "--prompts", name, *model)
+    assert answer.code == 1 and part in answer.err and "Traceback" not in answer.err
+    assert not list(Path().rglob("mask.png"))
+
+
+def test_an_object_that_is_typed() -> None:
+    texts = ["big dog: 210,350 -90,400 box=10,10,200,300 frame=12 class='house pet'", "5,6", "big dog: 7,8"]
+    prompts = read_prompts(["1,2"], None, None, None, texts, frame=3)
+    assert prompts is not None
+    assert prompts.names == {2: "big dog"} and prompts.classes == {2: "house pet"}
+    assert {frame: list(by_id) for frame, by_id in prompts.by_frame.items()} == {3: [1, 3, 2], 12: [2]}
+    dog = prompts.by_frame[12][2]
+    assert dog.positive == ((210, 350),) and dog.negative == ((90, 400),) and dog.box == (10, 10, 200, 300)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "dog:", "dog", "dog: 1", "1,2 frame=x", "1,2 size=3", "box=1,2,3", "1,2 frame=1 frame=2", "'1,2"],
+)
+def test_an_object_that_cannot_be_meant(text: str) -> None:
+    with pytest.raises(typer.BadParameter):
+        read_prompts(None, None, None, None, [text])
