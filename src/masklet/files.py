@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -76,6 +77,19 @@ def atomic_write(path: StrPath, error: type[MaskletError] = MediaError) -> Itera
     finally:
         with suppress(OSError):  # the error above says more
             part.unlink(missing_ok=True)
+
+
+def remove_unfinished(folder: StrPath, min_age: float = 0.0) -> None:
+    """Remove the temporary files of writers that were killed, in a folder and below.
+
+    Args:
+        folder: Where to look. A missing one is fine.
+        min_age: Seconds since the last write; protects writers that are still at work.
+    """
+    for part in Path(folder).glob(f"**/.*{PART}*"):
+        with suppress(OSError):
+            if time.time() - part.stat().st_mtime >= min_age:
+                part.unlink()
 
 
 def check_writable(folder: StrPath) -> None:

@@ -15,6 +15,7 @@ from masklet.train import loop, state
 from masklet.train.batches import draw_batch, load_batches
 from masklet.train.loop import RolloutLoss, train
 from masklet.train.recipe import BatchSource, Recipe
+from masklet.train.report import RunLog, read_log
 from masklet.train.state import STATE, TrainingState
 from train.toys import discs, recipe, stage, validation
 
@@ -193,3 +194,28 @@ def test_rates_rise_and_fall() -> None:
     assert rates[50] == pytest.approx((1e-3 + 1e-4) / 2) and rates[-1] == pytest.approx(1e-4, rel=0.01)
     straight = replace(long, warmup=1)
     assert straight.stage_at(50)[1] == pytest.approx((1e-3 + 1e-4) / 2) and straight.stage_at(100) is None
+
+
+def test_a_checkpoint_of_an_earlier_version_resumes(tmp_path: Path) -> None:
+    """Its optimizer calls the factor on the learning rate `pace`."""
+    steps = losses(TrainingState.begin(recipe(4)), tmp_path / "whole")
+    first = TrainingState.begin(recipe(4))
+    for row in train(first, tmp_path / "old", save_every=2):
+        if row["step"] == 3:
+            break
+    path = tmp_path / "old" / STATE
+    content = torch.load(path, weights_only=True)
+    for group in content["optimizer"]["param_groups"]:
+        group["pace"] = group.pop("lr_scale")
+    torch.save(content, path)
+    resumed = TrainingState.begin(recipe(4))
+    resumed.resume(path)
+    assert losses(resumed, tmp_path / "old") == steps[2:]
+
+
+def test_a_row_after_one_that_a_kill_cut_short_is_not_lost(tmp_path: Path) -> None:
+    (tmp_path / "log.jsonl").write_text('{"step": 1, "loss": 2.0}\n{"step": 2, "lo')
+    run_log = RunLog(tmp_path)
+    run_log.write({"step": 2, "loss": 1.0})
+    run_log.close()
+    assert [(row["step"], row["loss"]) for row in read_log(tmp_path)] == [(1, 2.0), (2, 1.0)]

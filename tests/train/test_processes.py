@@ -7,36 +7,47 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
+from masklet import checkpoint
+from masklet.train.loop import BEST, LAST
 from train.toys import write_coco
 
 TESTS = Path(__file__).parents[1]
 
+KILLS = int(os.environ.get("MASKLET_KILLS", "20"))
+
 SCRIPT = """
-import json, os, sys
+import os, sys
 from pathlib import Path
 import torch
+from kills import run_with_kills
 from masklet.train.report import RunLog
 from masklet.train.loop import train
 from masklet.train.state import STATE, TrainingState
-from train.toys import recipe
+from train.toys import recipe, validation
 torch.set_num_threads(1)
-out, steps, accumulate = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
-run = TrainingState.begin(recipe(steps, accumulate=accumulate))
-if (out / STATE).exists():
-    run.resume(out / STATE)
-run_log = RunLog(out) if os.environ.get("RANK", "0") == "0" else None
-for row in train(run, out, save_every=5):
-    if run_log:
-        run_log.write(row)
+out, (steps, accumulate, kills) = Path(sys.argv[1]), map(int, sys.argv[2:])
+
+def run():
+    state = TrainingState.begin(recipe(steps, accumulate=accumulate, validation=validation(every=7)))
+    if (out / STATE).exists():
+        state.resume(out / STATE)
+    run_log = RunLog(out) if os.environ.get("RANK", "0") == "0" else None
+    for row in train(state, out, save_every=5):
+        if run_log:
+            run_log.write(row)
+
+run_with_kills(run, kills, longest=1.5) if kills else run()
 """
 
 
-# The recipe that nano is made by: of its first two stages a few steps of one clip, one validation still.
+# The recipe nano, shortened: a few steps of one clip in its first two stages, one still to validate on.
 SHRUNK = """
 from dataclasses import replace
 from masklet.synthetic.stills import plain
@@ -60,29 +71,34 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS), *sys.path]), "OMP_NUM_THREADS": "1"}
 
 
-def command(out: Path, steps: int, accumulate: int) -> list[str]:
+def command(out: Path, steps: int, accumulate: int, kills: int = 0) -> list[str]:
     script = out.with_suffix(".py")
     script.write_text(SCRIPT)
-    return [str(script), str(out), str(steps), str(accumulate)]
+    return [str(script), str(out), str(steps), str(accumulate), str(kills)]
 
 
 def rows(out: Path) -> list[dict[str, Any]]:
+    """The rows of the log as they were written, without those that a kill cut short."""
     path = out / "log.jsonl"
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    parsed = []
+    for line in path.read_text().splitlines() if path.exists() else ():
+        with suppress(ValueError):
+            parsed.append(json.loads(line))
+    return parsed
 
 
 def losses(out: Path) -> dict[int, float]:
     return {row["step"]: row["loss"] for row in rows(out) if "loss" in row}
 
 
-def run_and_kill(words: Sequence[str], out: Path, steps: int) -> None:
+def run_and_kill(arguments: Sequence[str], out: Path, steps: int) -> None:
     """Start a run, and kill it by SIGKILL once so many steps are in its log."""
-    victim = subprocess.Popen([sys.executable, *words], env=environment())
+    process = subprocess.Popen([sys.executable, *arguments], env=environment())
     deadline = time.monotonic() + 600
-    while len(losses(out)) < steps and victim.poll() is None and time.monotonic() < deadline:
+    while len(losses(out)) < steps and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.01)
-    victim.send_signal(signal.SIGKILL)
-    assert victim.wait() == -signal.SIGKILL, "it was to be killed before its end"
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL, "the run ended before it was killed"
 
 
 @pytest.mark.slow
@@ -97,21 +113,32 @@ def test_a_killed_process_goes_on_to_the_same_losses(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_a_run_that_is_killed_at_random_moments_ends_as_one_that_is_not(tmp_path: Path) -> None:
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    subprocess.run([sys.executable, *command(whole, 60, 1)], env=environment(), check=True)
+    subprocess.run([sys.executable, *command(killed, 60, 1, KILLS)], env=environment(), check=True)
+    assert losses(killed) == losses(whole) and len(losses(whole)) == 60
+    for name in (BEST, LAST):
+        weights, expected = (checkpoint.load(out / name).state_dict() for out in (killed, whole))
+        assert all(torch.equal(weights[key], expected[key]) for key in expected), name
+
+
+@pytest.mark.slow
 def test_the_command_goes_on_with_nanos_recipe_after_it_was_killed(tmp_path: Path) -> None:
     (tmp_path / "sets").mkdir()
     write_coco(tmp_path / "sets" / "discs", 40)
     (tmp_path / "shrunk.py").write_text(SHRUNK)
 
-    def words(out: Path) -> list[str]:
-        said = ["train", str(tmp_path / "shrunk.py"), str(tmp_path / "sets"), "--out", str(out)]
-        return ["-m", "masklet", *said]
+    def arguments(out: Path) -> list[str]:
+        recipe, data = tmp_path / "shrunk.py", tmp_path / "sets"
+        return ["-m", "masklet", "train", str(recipe), str(data), "--out", str(out)]
 
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    subprocess.run([sys.executable, *words(whole)], env=environment(), check=True, cwd=tmp_path)
-    run_and_kill(words(killed), killed, steps=3)
+    subprocess.run([sys.executable, *arguments(whole)], env=environment(), check=True, cwd=tmp_path)
+    run_and_kill(arguments(killed), killed, steps=3)
     before = len(rows(killed))
-    subprocess.run([sys.executable, *words(killed)], env=environment(), check=True, cwd=tmp_path)
-    assert rows(killed)[before]["step"] > 2, "it was to go on, not to begin anew"
+    subprocess.run([sys.executable, *arguments(killed)], env=environment(), check=True, cwd=tmp_path)
+    assert rows(killed)[before]["step"] > 2, "the run began anew"
     assert len(losses(whole)) == 4 and losses(killed) == losses(whole)
     assert (killed / "report.html").is_file()
 

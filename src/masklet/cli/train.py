@@ -76,6 +76,9 @@ def train(
     preset_name: Preset | None = None if preset is None else preset.value
     options = TrainingOptions(data, model, preset_name, size, steps, rate, validation, ImageSession)
     run = TrainingRun.begin(recipe, options, out, command_line())
+    if run.state.step >= run.state.recipe.steps and run.is_main_process:
+        text = f"{out} holds a finished run of {run.state.step} steps. To train anew, choose another folder."
+        typer.echo(text, err=True)
     columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
     with Progress(*columns, console=Console(stderr=True), disable=not run.is_main_process) as progress:
         bar = progress.add_task("preparing", total=run.state.recipe.steps, completed=run.state.step)

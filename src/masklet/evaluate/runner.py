@@ -28,12 +28,13 @@ from masklet.evaluate.baselines import BASELINES
 from masklet.evaluate.predictors import ModelPredictor, Predictor
 from masklet.evaluate.results import ObjectResult
 from masklet.evaluate.samples import Sample
-from masklet.files import atomic_write, make_folder
+from masklet.files import atomic_write, make_folder, remove_unfinished
 from masklet.tracking.policies import find_policy
 
 S = TypeVar("S", bound=Sample)
 S_contra = TypeVar("S_contra", bound=Sample, contravariant=True)
 FORMAT = 2  # of the files of results
+STALE = 60.0  # seconds after which an unfinished file belongs to a process that was killed
 
 
 @runtime_checkable
@@ -158,6 +159,7 @@ class Evaluation(Generic[S]):
     def _check_folder(self) -> None:
         """Refuse a folder that holds results of another evaluation."""
         path = make_folder(self.out) / "settings.json"
+        remove_unfinished(self.out / "items", STALE)
         ours = {
             "format": FORMAT,
             "protocol": repr(self.protocol),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import logging
+import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -44,7 +45,16 @@ class RunLog:
     def __init__(self, out: Path) -> None:
         out.mkdir(parents=True, exist_ok=True)
         self.path = out / LOG
+        self._end_last_line()
         self.board = SummaryWriter(str(out / "tensorboard"))
+
+    def _end_last_line(self) -> None:
+        """End a line that a kill cut short, or the next row would be lost with it."""
+        if self.path.is_file() and self.path.stat().st_size:
+            with self.path.open("rb+") as file:
+                file.seek(-1, os.SEEK_END)
+                if file.read(1) != b"\n":
+                    file.write(b"\n")
 
     def write(self, row: LogRow) -> None:
         """Append a row, which names its `step`."""

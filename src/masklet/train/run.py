@@ -15,6 +15,7 @@ import torch
 
 from masklet import checkpoint
 from masklet.errors import MaskletError
+from masklet.files import remove_unfinished
 from masklet.train.loop import BEST, LAST, SAVE_EVERY, LogRow, train
 from masklet.train.masked_autoencoder import HIDDEN
 from masklet.train.options import TrainingOptions
@@ -81,6 +82,8 @@ class TrainingRun:
             run = cls._pretraining(name, out, recipe, command)
         else:
             run = cls._training(name, out, recipe, command)
+        if run.is_main_process:
+            remove_unfinished(out)  # of a run that was killed
         if (out / STATE).exists():
             run.state.resume(out / STATE)
         return run
