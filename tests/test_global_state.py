@@ -18,10 +18,11 @@ from hypothesis import strategies as st
 import masklet
 from masklet import ImageSession, Prompt, Sam2, Tracker, VideoSession
 from masklet.auto import Grid
-from masklet.backends import Setting, build
+from masklet.backends import Setting
+from masklet.backends.native import library
 from masklet.masks import Masks
 
-needs_kernels = pytest.mark.skipif(build.missing() is not None, reason=f"no kernels: {build.missing()}")
+needs_kernels = pytest.mark.skipif(library.missing() is not None, reason=f"no kernels: {library.missing()}")
 MODELS = [
     pytest.param("torch", "exact", id="torch"),
     pytest.param("auto", "exact", id="native", marks=needs_kernels),

@@ -27,9 +27,9 @@ BASE = {
 ARROWS = {  # room: the rooms it stands on; it may import these, and what they stand on
     "base": set(),
     "nn": {"base"},
-    "model": {"nn"},
-    "backends": {"model"},
-    "checkpoint": {"backends"},
+    "backends": {"nn"},
+    "model": {"backends"},
+    "checkpoint": {"model"},
     "transforms": {"nn"},
     "tracking": {"model", "transforms"},
     "postprocess": {"base"},

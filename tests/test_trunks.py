@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 
 import masklet
 from masklet import checkpoint
-from masklet.backends import choose, fit
+from masklet.backends import fit
 from masklet.checkpoint.imagenet import fold, imagenet_weights, load_imagenet
 from masklet.config import NANO, NANO_LITE0, NANO_LITE2, Sam2Config, toy
 from masklet.errors import CheckpointError, MissingExtra
@@ -111,8 +111,7 @@ def test_a_config_names_one_trunk_and_no_other() -> None:
 def test_torch_encodes_where_the_kernels_cannot() -> None:
     model = Sam2(small()).eval()
     fit(model, setting="balanced")
-    assert "encode" not in model.engines
-    assert any(choice.runs == "torch, float32" for choice in choose("auto", "fast", model.config.trunk))
+    assert model.backend.explain()[0].runs_on == "torch, float32"
 
 
 def test_masking_refuses_it() -> None:

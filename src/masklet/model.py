@@ -7,13 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import wraps
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Concatenate, ParamSpec, TypeVar
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from masklet.backends.backend import Backend
+from masklet.backends.torch import TorchBackend
 from masklet.config import Sam2Config
 from masklet.nn.image_encoder import ImageEncoder
 from masklet.nn.mask_decoder import MaskDecoder
@@ -21,8 +23,6 @@ from masklet.nn.memory_attention import MemoryAttention
 from masklet.nn.memory_encoder import MemoryEncoder
 from masklet.nn.prompt_encoder import PADDING, PromptEncoder
 from masklet.types import CERTAIN, Candidates, FrameFeatures, MaskPrediction, MemorySelection
-
-Engine = Callable[..., Any]  # takes and returns what the module does in whose place it runs
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
@@ -65,7 +65,7 @@ class Sam2(nn.Module):
         self.mask_decoder = MaskDecoder(config)
         self.memory_attention = MemoryAttention(config)
         self.memory_encoder = MemoryEncoder(config)
-        self.engines: dict[str, Engine] = {}  # by verb; what masklet.backends fitted
+        self.backend: Backend = TorchBackend(self)  # masklet.backends.fit chooses another
         self.float()  # whatever torch's default dtype is
 
     @property
@@ -76,10 +76,15 @@ class Sam2(nn.Module):
     def dtype(self) -> torch.dtype:
         return self.memory_attention.age.dtype
 
+    @property
+    def _active(self) -> Backend:
+        """The backend; where gradients are recorded plain torch, the only one that has them."""
+        return TorchBackend(self) if torch.is_grad_enabled() else self.backend
+
     @in_own_precision
     def encode(self, image: Float[Tensor, "b 3 S S"]) -> FrameFeatures:
         """Encode a normalised frame, once for all objects and prompts."""
-        return FrameFeatures(*self._run("encode", self.image_encoder)(image.to(self.dtype)))
+        return FrameFeatures(*self._active.encode(image.to(self.dtype)))
 
     @in_own_precision
     def attend(
@@ -95,7 +100,7 @@ class Sam2(nn.Module):
         ages = [[age / max(selection.span, 1) for age, _ in selection.pointers] for selection in selections]
         stacked = torch.stack(pointers) if pointers else features.coarse.new_zeros(0, c)
         weights = [selection.weights for selection in selections]
-        return self._run("attend", self.memory_attention)(
+        return self._active.attend(
             features.coarse,
             torch.stack(tokens).to(self.dtype),
             torch.tensor(rows, dtype=torch.int64, device=self.device),
@@ -103,10 +108,6 @@ class Sam2(nn.Module):
             torch.tensor(ages, dtype=torch.float32, device=self.device),
             torch.tensor(weights, dtype=self.dtype, device=self.device) if weights[0] else None,
         )
-
-    def _run(self, verb: str, module: nn.Module) -> Engine:
-        """What runs a verb: an engine where one was fitted, but none of them knows gradients."""
-        return module if torch.is_grad_enabled() else self.engines.get(verb, module)
 
     @in_own_precision
     def decode(
@@ -134,7 +135,7 @@ class Sam2(nn.Module):
         hint = None if hint is None else hint.to(self.dtype)
         tokens, dense = self.prompt_encoder(points, labels, hint)
         position = self.prompt_encoder.image_position()
-        logits, iou, pointer, score = self._run("decode", self.mask_decoder)(
+        logits, iou, pointer, score = self._active.decode(
             context, tokens, dense, position, features.middle, features.fine
         )
         logits, iou, score = logits.float(), iou.float(), score.float()
@@ -171,10 +172,7 @@ class Sam2(nn.Module):
             prediction.logits[:, None], size=self.config.image_size, mode="bilinear", align_corners=False
         )[:, 0]
         mask = (logits > 0).float() if binary else logits.sigmoid()
-        tokens: Tensor = self._run("memorize", self.memory_encoder)(
-            features.coarse, (20 * mask - 10).to(self.dtype), prediction.score
-        )
-        return tokens
+        return self._active.memorize(features.coarse, (20 * mask - 10).to(self.dtype), prediction.score)
 
 
 def fill_mask(mask: Float[Tensor, "b S S"], size: int) -> Float[Tensor, "b h4 w4"]:

@@ -7,25 +7,33 @@ from dataclasses import replace
 import pytest
 import torch
 
-from masklet.backends import build
-from masklet.backends.decoder import FEW, ToImage, ToTokens, kernel_decoder, many
+from masklet.backends.native import library
+from masklet.backends.native.decoder import (
+    FEW_CELLS,
+    NativeMaskDecoder,
+    attend_to_image,
+    attend_to_tokens,
+    is_cheaper_to_project_cells,
+)
 from masklet.config import toy
 from masklet.nn.layers import Attention
 from masklet.nn.mask_decoder import MaskDecoder
 
-needs_kernels = pytest.mark.skipif(build.missing() is not None, reason=f"no kernels: {build.missing()}")
+needs_kernels = pytest.mark.skipif(library.missing() is not None, reason=f"no kernels: {library.missing()}")
 
 
 @pytest.mark.parametrize("tokens", [1, 7, 8, 9, 30])
 def test_tokens_that_project_see_what_cells_that_are_projected_show(tokens: int) -> None:
     net = Attention(64, heads=4, inner=32)
-    assert many(net, tokens, FEW) == (tokens > 8)
-    few, cells = torch.randn(2, tokens, 64), torch.randn(2, FEW, 64)
-    other = torch.randn(2, FEW, 64)
-    torch.testing.assert_close(ToImage(net)(few, cells, other), net(few, cells, other), atol=2e-6, rtol=1e-5)
+    assert is_cheaper_to_project_cells(net, tokens, FEW_CELLS) == (tokens > 8)
+    few, cells = torch.randn(2, tokens, 64), torch.randn(2, FEW_CELLS, 64)
+    other = torch.randn(2, FEW_CELLS, 64)
+    torch.testing.assert_close(
+        attend_to_image(net, few, cells, other), net(few, cells, other), atol=2e-6, rtol=1e-5
+    )
     answers = torch.randn(2, tokens, 64)
     torch.testing.assert_close(
-        ToTokens(net)(cells, few, answers), net(cells, few, answers), atol=2e-6, rtol=1e-5
+        attend_to_tokens(net, cells, few, answers), net(cells, few, answers), atol=2e-6, rtol=1e-5
     )
 
 
@@ -47,12 +55,11 @@ def test_the_whole_decoder_gives_the_same_numbers(h: int, w: int, objects: int) 
         torch.randn(1, 16, 4 * h, 4 * w).contiguous(memory_format=torch.channels_last),
     )
     with torch.no_grad():
-        for mine, published in zip(kernel_decoder(net)(*shown), net(*shown), strict=True):
+        for mine, published in zip(NativeMaskDecoder(net)(*shown), net(*shown), strict=True):
             assert mine.shape == published.shape
             assert (mine - published).abs().max() <= 1e-5 * published.abs().max()
 
 
 @needs_kernels
 def test_narrow_channels_are_enlarged_by_torch() -> None:
-    made = kernel_decoder(MaskDecoder(toy()).eval())
-    assert "upscale" not in vars(made)
+    assert NativeMaskDecoder(MaskDecoder(toy()).eval()).layers is None

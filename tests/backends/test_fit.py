@@ -8,29 +8,30 @@ import pytest
 import torch
 
 import masklet
-from masklet.backends import build, choose, fit
+from masklet.backends import TorchBackend, fit
+from masklet.backends.native import NativeBackend, library
 from masklet.errors import MaskletError
 from toys import toy_network
 
-needs_kernels = pytest.mark.skipif(build.missing() is not None, reason=f"no kernels: {build.missing()}")
+needs_kernels = pytest.mark.skipif(library.missing() is not None, reason=f"no kernels: {library.missing()}")
 
 
 @pytest.fixture
 def without_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(build, "missing", lambda: "there is no C++ compiler (g++ or clang++)")
+    monkeypatch.setattr(library, "missing", lambda: "there is no C++ compiler (g++ or clang++)")
 
 
 @needs_kernels
 def test_a_network_runs_on_the_kernels_but_where_it_cannot() -> None:
-    assert masklet.load(device="cpu").engines.keys() == {"encode", "attend", "decode", "memorize"}
-    assert masklet.load(device="cpu", engine="torch").engines == {}
-    assert masklet.load(device="cpu", dtype="bfloat16").engines == {}
+    assert isinstance(masklet.load(device="cpu").backend, NativeBackend)
+    assert isinstance(masklet.load(device="cpu", engine="torch").backend, TorchBackend)
+    assert isinstance(masklet.load(device="cpu", dtype="bfloat16").backend, TorchBackend)
 
 
 def test_without_kernels_torch_runs_everything(without_kernels: None) -> None:
-    assert masklet.load(device="cpu").engines == {}
-    assert [choice.runs for choice in choose()] == ["torch, float32"] * 4
-    assert all("no C++ compiler" in choice.why for choice in choose())
+    lines = masklet.load(device="cpu").backend.explain()
+    assert [line.runs_on for line in lines] == ["torch, float32"] * 4
+    assert all("no C++ compiler" in line.reason for line in lines)
 
 
 def test_kernels_that_cannot_be_used_are_refused(without_kernels: None) -> None:

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from masklet import Sam2
-from masklet.backends import EngineName, Setting, build, fit
+from masklet.backends import EngineName, Setting, fit
+from masklet.backends.native import library
 from masklet.config import Revision
 from masklet.types import Prompt
 from parity.agreement import Answer, shown
@@ -22,7 +23,7 @@ ENGINES = [
     pytest.param(
         "kernels",
         "balanced",
-        marks=pytest.mark.skipif(build.missing() is not None, reason=f"no kernels: {build.missing()}"),
+        marks=pytest.mark.skipif(library.missing() is not None, reason=f"no kernels: {library.missing()}"),
     ),
     pytest.param(
         "openvino",
@@ -62,7 +63,7 @@ def iou(one: Answer, other: Answer) -> float:
     return (a & b).sum().item() / either if either else 1.0
 
 
-@pytest.mark.skipif(build.missing() is not None, reason=f"no kernels: {build.missing()}")
+@pytest.mark.skipif(library.missing() is not None, reason=f"no kernels: {library.missing()}")
 @pytest.mark.parametrize("revision", ["2.0", "2.1"])
 def test_exact_kernels_give_the_same_logits(revision: Revision) -> None:
     """What the published weights are held to: logits to 1e-3 of the largest, and scores to 1e-4."""

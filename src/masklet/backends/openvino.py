@@ -11,54 +11,82 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from masklet.backends import build
+from masklet.backends.backend import Backend, Explanation, Network
+from masklet.backends.native import library
+from masklet.backends.threads import thread_count
 from masklet.errors import MissingExtra
 from masklet.files import atomic_write
-from masklet.model import Sam2
+from masklet.nn.layers import Kept
+
+
+class OpenVinoBackend:
+    """Encodes in OpenVINO; another backend runs the other verbs.
+
+    Args:
+        network: Whose image encoder is converted. It must be float32 on the CPU.
+        rest: What runs the other verbs.
+    """
+
+    def __init__(self, network: Network, rest: Backend) -> None:
+        self.network, self.rest = network, rest
+        self._encoder = Kept[OpenVinoEncoder]()
+        self.attend, self.decode, self.memorize = rest.attend, rest.decode, rest.memorize
+
+    def encode(self, image: Float[Tensor, "b 3 H W"]) -> tuple[Tensor, Tensor, Tensor]:
+        if self.network.dtype != torch.float32 or self.network.device.type != "cpu":
+            return self.rest.encode(image)
+        weights = list(self.network.image_encoder.parameters())
+        return self._encoder.get(weights, lambda: make_encoder(self.network))(image)
+
+    def explain(self) -> list[Explanation]:
+        return [Explanation("encode", "OpenVINO", "as asked"), *self.rest.explain()[1:]]
 
 
 class OpenVinoEncoder:
-    """In the place of a network's image encoder, for one frame at a time."""
+    """A converted image encoder, for one frame at a time."""
 
     def __init__(self, compiled: Any) -> None:
         self.compiled = compiled
 
-    def __call__(self, image: Float[Tensor, "b 3 H W"]) -> tuple[Tensor, ...]:
+    def __call__(self, image: Float[Tensor, "b 3 H W"]) -> tuple[Tensor, Tensor, Tensor]:
         frames = [self.compiled(frame[None].numpy()) for frame in image]
-        # Copies: the next frame is written where this one's results lie.
-        return tuple(torch.cat([torch.from_numpy(maps[i]).clone() for maps in frames]) for i in range(3))
+        # Copies: OpenVINO writes the next frame into the same memory.
+        coarse, middle, fine = (
+            torch.cat([torch.from_numpy(maps[i]).clone() for maps in frames]) for i in range(3)
+        )
+        return coarse, middle, fine
 
 
-def openvino_encoder(model: Sam2) -> OpenVinoEncoder:
-    """Convert a network's encoder, or find what was converted before."""
+def make_encoder(network: Network) -> OpenVinoEncoder:
+    """Convert a network's encoder, or take what was converted before."""
     try:
         import openvino
     except ImportError as error:
         raise MissingExtra("openvino", "openvino") from error
 
-    core, kept = openvino.Core(), build.cache_folder() / "openvino"
-    path = kept / f"{_digest(model, openvino.__version__)}.xml"
+    core, folder = openvino.Core(), library.cache_folder() / "openvino"
+    path = folder / f"{content_digest(network, openvino.__version__)}.xml"
     if not path.exists():
-        kept.mkdir(parents=True, exist_ok=True)
-        _convert(model, path)
+        folder.mkdir(parents=True, exist_ok=True)
+        convert(network, path)
     settings = {
-        "CACHE_DIR": str(kept),
+        "CACHE_DIR": str(folder),
         "PERFORMANCE_HINT": "LATENCY",
-        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+        "INFERENCE_NUM_THREADS": thread_count(),
         # bfloat16 pays where there are tiles to multiply it; measured, it is slower than float32 without.
-        "INFERENCE_PRECISION_HINT": "bf16" if "amx_bf16" in build.cpu_flags() else "f32",
+        "INFERENCE_PRECISION_HINT": "bf16" if "amx_bf16" in library.cpu_flags() else "f32",
     }
     return OpenVinoEncoder(core.compile_model(str(path), "CPU", settings))
 
 
-def _convert(model: Sam2, path: Path) -> None:
+def convert(network: Network, path: Path) -> None:
     import openvino
 
-    side = model.config.image_size
+    side = network.config.image_size
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch.export and OpenVINO use what torch deprecates
         exported = torch.export.export(
-            model.image_encoder, (torch.zeros(1, 3, side, side, dtype=torch.float32, device="cpu"),)
+            network.image_encoder, (torch.zeros(1, 3, side, side, dtype=torch.float32, device="cpu"),)
         )
         made = openvino.convert_model(exported)
     with atomic_write(path) as part:
@@ -67,8 +95,8 @@ def _convert(model: Sam2, path: Path) -> None:
         part.with_suffix(".bin").replace(path.with_suffix(".bin"))
 
 
-def _digest(model: Sam2, version: str) -> str:
-    digest = hashlib.sha256(f"{version} {torch.__version__} {model.config.to_json()}".encode())
-    for weight in model.image_encoder.state_dict().values():
+def content_digest(network: Network, version: str) -> str:
+    digest = hashlib.sha256(f"{version} {torch.__version__} {network.config.to_json()}".encode())
+    for weight in network.image_encoder.state_dict().values():
         digest.update(weight.contiguous().numpy().tobytes())
     return digest.hexdigest()[:16]

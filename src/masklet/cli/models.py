@@ -41,19 +41,17 @@ def _explain() -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from masklet.backends import choose
-    from masklet.backends.explain import measured
+    from masklet.backends.timing import time_verbs
     from masklet.checkpoint import load
 
     if torch.cuda.is_available():
         typer.echo(
             f"{torch.cuda.get_device_name()}: torch runs every verb there. What follows is of the CPU."
         )
-    trunk = load(device="cpu", engine="torch").config.trunk
     table = Table("setting", "verb", "runs on", "why")
     for setting in ("exact", "balanced", "fast"):
-        for choice in choose("auto", setting, trunk):
-            table.add_row(setting, choice.verb, choice.runs, choice.why)
+        for line in load(device="cpu", setting=setting).backend.explain():
+            table.add_row(setting, line.verb, line.runs_on, line.reason)
     Console().print(table)
 
     times = Table("nano, milliseconds here", "encode", "attend to a full bank")
@@ -64,6 +62,6 @@ def _explain() -> None:
         "balanced": load(device="cpu", setting="balanced"),
         "fast": load(device="cpu", setting="fast"),
     }.items():
-        times.add_row(name, *(f"{each:.1f}" for each in measured(model)))
+        times.add_row(name, *(f"{milliseconds:.1f}" for milliseconds in time_verbs(model)))
     Console().print(times)
     typer.echo("Use another by masklet.load(NAME, dtype=..., engine=..., setting=...).")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -27,7 +29,13 @@ class ImageEncoder(nn.Module):
     def forward(
         self, image: Float[Tensor, "b 3 H W"]
     ) -> tuple[Float[Tensor, "b c h w"], Float[Tensor, "b c2 h2 w2"], Float[Tensor, "b c4 h4 w4"]]:
-        fine, middle, coarse, top = self.trunk(image)
+        return self.join_maps(self.trunk(image))
+
+    def join_maps(
+        self, maps: Sequence[Float[Tensor, "_ _ _ _"]]
+    ) -> tuple[Float[Tensor, "b c h w"], Float[Tensor, "b c2 h2 w2"], Float[Tensor, "b c4 h4 w4"]]:
+        """The feature pyramid over the trunk's four maps."""
+        fine, middle, coarse, top = maps
         # Only stride 16 is enriched from above; strides 8 and 4 carry edges, and pass as they are.
         coarse = self.lateral[2](coarse) + F.interpolate(
             self.lateral[3](top), scale_factor=2.0, mode="nearest"

@@ -5,6 +5,8 @@ Segment Anything, app. A; SAM 2, app. D.1.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -15,6 +17,17 @@ from masklet.nn.layers import MLP, Attention, LayerNorm2d
 
 HEADS = 8
 MASKS = 4  # one for an unambiguous prompt, then three candidates
+
+
+AttentionFunction = Callable[[Attention, Tensor, Tensor, Tensor], Tensor]  # of queries, keys and values
+
+
+def attend_as_published(
+    attention: Attention, q: Float[Tensor, "b n c"], k: Float[Tensor, "b m c"], v: Float[Tensor, "b m c"]
+) -> Float[Tensor, "b n c"]:
+    """Projects queries, keys and values, then attends. A backend may order the products otherwise."""
+    x: Tensor = attention(q, k, v)
+    return x
 
 
 class TwoWayBlock(nn.Module):
@@ -41,6 +54,8 @@ class TwoWayBlock(nn.Module):
         image: Float[Tensor, "b hw c"],
         prompt: Float[Tensor, "b n c"],
         position: Float[Tensor, "hw c"],
+        attend_to_image: AttentionFunction = attend_as_published,
+        attend_to_tokens: AttentionFunction = attend_as_published,
     ) -> tuple[Float[Tensor, "b n c"], Float[Tensor, "b hw c"]]:
         """prompt and position are added where tokens and image are compared, not to what is passed on."""
         if self.first:
@@ -50,9 +65,9 @@ class TwoWayBlock(nn.Module):
             tokens = tokens + self.self_attention(q, q, tokens)
         tokens = self.norm1(tokens)
         placed = image + position
-        tokens = self.norm2(tokens + self.to_image(tokens + prompt, placed, image))
+        tokens = self.norm2(tokens + attend_to_image(self.to_image, tokens + prompt, placed, image))
         tokens = self.norm3(tokens + self.mlp(tokens))
-        image = self.norm4(image + self.to_tokens(placed, tokens + prompt, tokens))
+        image = self.norm4(image + attend_to_tokens(self.to_tokens, placed, tokens + prompt, tokens))
         return tokens, image
 
 
@@ -90,13 +105,16 @@ class MaskDecoder(nn.Module):
         fine: Float[Tensor, "#b c4 h4 w4"],
     ) -> tuple[Float[Tensor, "b 4 h4 w4"], Float[Tensor, "b 4"], Float[Tensor, "b 4 c"], Float[Tensor, " b"]]:
         x, image = self.compare(context + dense, tokens, position)
-        score, iou, masks = x[:, 0], x[:, 1], x[:, 2:]
-        weights = torch.stack([head(masks[:, i]) for i, head in enumerate(self.mask_heads)], dim=1)
-        logits = self.upscale(image, middle, fine, weights)
-        return logits, self.iou_head(iou).sigmoid(), self.pointer_head(masks), self.score_head(score)[:, 0]
+        weights, iou, pointers, score = self.read_tokens(x)
+        return self.upscale(image, middle, fine, weights), iou, pointers, score
 
     def compare(
-        self, image: Float[Tensor, "b c h w"], tokens: Float[Tensor, "b q c"], position: Float[Tensor, "hw c"]
+        self,
+        image: Float[Tensor, "b c h w"],
+        tokens: Float[Tensor, "b q c"],
+        position: Float[Tensor, "hw c"],
+        attend_to_image: AttentionFunction = attend_as_published,
+        attend_to_tokens: AttentionFunction = attend_as_published,
     ) -> tuple[Float[Tensor, "b 6 c"], Float[Tensor, "b h w c"]]:
         """The two-way transformer: the decoder's own tokens, of score, IoU and masks, and the map."""
         b, _, h, w = image.shape
@@ -104,9 +122,17 @@ class MaskDecoder(nn.Module):
         prompt = torch.cat([own.expand(b, -1, -1), tokens], dim=1)
         x, cells = prompt, image.flatten(2).transpose(1, 2)
         for block in self.blocks:
-            x, cells = block(x, cells, prompt, position)
-        x = self.norm(x + self.to_image(x + prompt, cells + position, cells))
+            x, cells = block(x, cells, prompt, position, attend_to_image, attend_to_tokens)
+        x = self.norm(x + attend_to_image(self.to_image, x + prompt, cells + position, cells))
         return x[:, : len(own)], cells.unflatten(1, (h, w))
+
+    def read_tokens(
+        self, x: Float[Tensor, "b 6 c"]
+    ) -> tuple[Float[Tensor, "b 4 c4"], Float[Tensor, "b 4"], Float[Tensor, "b 4 c"], Float[Tensor, " b"]]:
+        """What the decoder's own tokens say: weights of the masks, predicted IoU, pointers, object score."""
+        score, iou, masks = x[:, 0], x[:, 1], x[:, 2:]
+        weights = torch.stack([head(masks[:, i]) for i, head in enumerate(self.mask_heads)], dim=1)
+        return weights, self.iou_head(iou).sigmoid(), self.pointer_head(masks), self.score_head(score)[:, 0]
 
     def upscale(
         self,

@@ -23,8 +23,15 @@ class FuserBlock(nn.Module):
         self.scale = nn.Parameter(torch.full((channels,), 1e-6))
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
-        y = self.norm(self.depthwise(x)).permute(0, 2, 3, 1)
-        return x + (self.scale * self.mlp(y)).permute(0, 3, 1, 2)
+        return self.add_scaled(x, self.mlp(self.mix_neighbours(x)))
+
+    def mix_neighbours(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b h w c"]:
+        return self.norm(self.depthwise(x)).permute(0, 2, 3, 1)
+
+    def add_scaled(
+        self, x: Float[Tensor, "b c h w"], y: Float[Tensor, "b h w c"]
+    ) -> Float[Tensor, "b c h w"]:
+        return x + (self.scale * y).permute(0, 3, 1, 2)
 
 
 class MemoryEncoder(nn.Module):
@@ -54,6 +61,10 @@ class MemoryEncoder(nn.Module):
         x = self.features(coarse) + self.mask(mask[:, None])
         for block in self.fuser:
             x = block(x)
+        return self.to_tokens(x, score)
+
+    def to_tokens(self, x: Float[Tensor, "b c h w"], score: Float[Tensor, " b"]) -> Float[Tensor, "b n d"]:
+        """The map as memory tokens; where the object is absent, a learned vector is added."""
         tokens = self.out(x).flatten(2).transpose(1, 2)
         if hasattr(self, "absent"):
             tokens = tokens + self.absent * (score <= 0)[:, None, None]

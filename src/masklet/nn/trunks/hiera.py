@@ -5,6 +5,8 @@ arXiv 2306.00989; SAM 2, app. D.1.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -124,10 +126,15 @@ class Hiera(nn.Module):
         return laid_out.contiguous(memory_format=torch.channels_last)  # as the blocks read it
 
     def forward(self, image: Float[Tensor, "b 3 H W"]) -> list[Float[Tensor, "b c h w"]]:
-        x = self.patch(image)
-        x = (x + self.positions(*x.shape[2:])).permute(0, 2, 3, 1)
+        return self.run_blocks(self.patch(image), self.blocks)
+
+    def run_blocks(
+        self, patches: Float[Tensor, "b c h w"], blocks: Iterable[Callable[[Tensor], Tensor]]
+    ) -> list[Float[Tensor, "_ _ _ _"]]:
+        """The maps after each stage. A backend passes its own blocks."""
+        x = (patches + self.positions(*patches.shape[2:])).permute(0, 2, 3, 1)
         maps = []
-        for i, block in enumerate(self.blocks):
+        for i, block in enumerate(blocks):
             x = block(x)
             if i in self.ends:
                 maps.append(x.permute(0, 3, 1, 2))

@@ -9,12 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from masklet.backends import build
-from masklet.backends import native as kernels
+from masklet.backends.native import kernels, library
+from masklet.backends.native.encoders import NativeLinear, WindowBlock
 from masklet.nn.layers import rotate, rotation
 from masklet.nn.trunks.hiera import Block
 
-pytestmark = pytest.mark.skipif(build.missing() is not None, reason=f"no kernels: {build.missing()}")
+pytestmark = pytest.mark.skipif(library.missing() is not None, reason=f"no kernels: {library.missing()}")
 
 
 def error(mine: Tensor, exact: Tensor) -> float:
@@ -68,7 +68,7 @@ def test_keys_are_turned_by_their_places_and_pointers_are_not(bits: kernels.Bits
 @pytest.mark.parametrize("n, i, o", [(130, 96, 288), (1, 16, 16), (65, 48, 144), (7, 400, 32)])
 def test_linear(n: int, i: int, o: int, bits: kernels.Bits) -> None:
     layer, x = nn.Linear(i, o), 100 * torch.randn(2, n, i)
-    assert error(kernels.Linear(layer, bits=bits)(x), layer(x)) < LAYERED[bits]
+    assert error(NativeLinear(layer, bits=bits)(x), layer(x)) < LAYERED[bits]
 
 
 @pytest.mark.parametrize("activation", ["none", "relu", "gelu"])
@@ -80,7 +80,7 @@ def test_layers_with_an_activation_between_them(
     first, second = nn.Linear(*widths[:2]), nn.Linear(*widths[1:])
     x = 100 * torch.randn(2, n, widths[0])
     between = {"none": nn.Identity(), "relu": nn.ReLU(), "gelu": nn.GELU()}[activation]
-    mine = kernels.Linear(first, second, bits=bits, between=activation)(x)
+    mine = NativeLinear(first, second, bits=bits, between=activation)(x)
     assert error(mine, second(between(first(x)))) < 2 * LAYERED[bits]
 
 
@@ -97,7 +97,7 @@ def test_windows(width: int, out: int, heads: int, side: int, pooled: bool, bits
         norm.bias.data.normal_()
     with torch.inference_mode():
         exact = block(x)
-        mine = kernels.WindowBlock(block, bits)(x)
+        mine = WindowBlock(block, bits)(x)
     assert mine.shape == exact.shape
     assert error(mine, exact) < 2 * LAYERED[bits]
 
@@ -106,7 +106,7 @@ def test_gelu_of_huge_numbers() -> None:
     first, second = nn.Linear(16, 16), nn.Linear(16, 16)
     x = torch.tensor([[1e12], [-1e12], [1e4], [-1e4], [0.0]]).expand(5, 16).contiguous()
     exact = second(F.gelu(first(x)))
-    mine = kernels.Linear(first, second, bits=32, between="gelu")(x)
+    mine = NativeLinear(first, second, bits=32, between="gelu")(x)
     torch.testing.assert_close(mine, exact, rtol=1e-4, atol=1e-4)
 
 
@@ -116,7 +116,7 @@ def test_integers_do_not_overflow() -> None:
         layer = nn.Linear(512, 16)
         layer.weight.data = x[:1].expand(16, -1).contiguous()
         layer.bias.data.zero_()
-        torch.testing.assert_close(kernels.Linear(layer, bits=16)(x), layer(x), rtol=1e-3, atol=0)
+        torch.testing.assert_close(NativeLinear(layer, bits=16)(x), layer(x), rtol=1e-3, atol=0)
 
 
 def test_attention_in_float32_knows_far_keys() -> None:

@@ -1,0 +1,93 @@
+"""The seam between the network and what computes it: one method a verb.
+
+`Sam2` prepares a verb's arguments and wraps its results; a backend computes what lies between. A backend may
+round numbers, and says in `explain` which.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from masklet.config import Sam2Config
+from masklet.nn.image_encoder import ImageEncoder
+from masklet.nn.mask_decoder import MaskDecoder
+from masklet.nn.memory_attention import MemoryAttention
+from masklet.nn.memory_encoder import MemoryEncoder
+
+Verb = Literal["encode", "attend", "decode", "memorize"]
+VERBS: tuple[Verb, ...] = ("encode", "attend", "decode", "memorize")
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What computes one verb, in which numbers, and why."""
+
+    verb: Verb
+    runs_on: str
+    reason: str
+
+
+class Backend(Protocol):
+    """Computes the verbs of one network; every method is what the module of the network computes.
+
+    `b` is the number of objects, and `#b` stands for 1 where a frame serves all of them. Tensors are in the
+    network's dtype and on its device.
+    """
+
+    def encode(
+        self, image: Float[Tensor, "b 3 H W"]
+    ) -> tuple[Float[Tensor, "b c h w"], Float[Tensor, "b c2 h2 w2"], Float[Tensor, "b c4 h4 w4"]]:
+        """Image to features at strides 16, 8 and 4 (`nn.image_encoder`)."""
+
+    def attend(
+        self,
+        coarse: Float[Tensor, "#b c h w"],
+        tokens: Float[Tensor, "b k n d"],
+        rows: Int[Tensor, "b k"],
+        pointers: Float[Tensor, "b p c"],
+        ages: Float[Tensor, "b p"],
+        weights: Float[Tensor, "b kp"] | None,
+    ) -> Float[Tensor, "b c h w"]:
+        """Features and memories to the context (`nn.memory_attention`)."""
+
+    def decode(
+        self,
+        context: Float[Tensor, "b c h w"],
+        tokens: Float[Tensor, "b q c"],
+        dense: Float[Tensor, "#b c #h #w"],
+        position: Float[Tensor, "hw c"],
+        middle: Float[Tensor, "#b c2 h2 w2"],
+        fine: Float[Tensor, "#b c4 h4 w4"],
+    ) -> tuple[Float[Tensor, "b 4 h4 w4"], Float[Tensor, "b 4"], Float[Tensor, "b 4 c"], Float[Tensor, " b"]]:
+        """Context and prompt to mask logits, predicted IoU, object pointers and object score
+        (`nn.mask_decoder`)."""
+
+    def memorize(
+        self, coarse: Float[Tensor, "#b c h w"], mask: Float[Tensor, "b H W"], score: Float[Tensor, " b"]
+    ) -> Float[Tensor, "b n d"]:
+        """Features and mask to memory tokens (`nn.memory_encoder`)."""
+
+    def explain(self) -> list[Explanation]:
+        """What computes each verb."""
+
+
+class Network(Protocol):
+    """What a backend reads of a `Sam2`, and where it is put."""
+
+    config: Sam2Config
+    image_encoder: ImageEncoder
+    memory_attention: MemoryAttention
+    mask_decoder: MaskDecoder
+    memory_encoder: MemoryEncoder
+    backend: Backend
+
+    @property
+    def device(self) -> torch.device: ...
+
+    @property
+    def dtype(self) -> torch.dtype: ...

@@ -1,0 +1,128 @@
+"""The native backend: verbs in kernels compiled for this CPU, in float32 or rounded to integers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from masklet.backends.backend import Explanation, Network
+from masklet.backends.native.attention import NativeMemoryAttention
+from masklet.backends.native.decoder import NativeMaskDecoder
+from masklet.backends.native.encoders import NativeImageEncoder, NativeMemoryEncoder
+from masklet.backends.native.kernels import Bits
+from masklet.backends.torch import TorchBackend
+from masklet.nn.layers import Kept
+
+__all__ = ["NativeBackend", "Precision"]
+
+
+@dataclass(frozen=True)
+class Precision:
+    """The bits of the numbers that are multiplied, in linear layers and in attention."""
+
+    layers: Bits
+    attention: Bits
+
+    def __str__(self) -> str:
+        return "float32" if self.layers == 32 else f"{self.layers} bits (attention {self.attention})"
+
+
+class NativeBackend:
+    """Runs the verbs of a network in the kernels.
+
+    Weights are packed when a verb first runs, and again when they have changed. Where they are not float32 on
+    the CPU, because the network was moved, torch runs the verb.
+
+    Args:
+        network: Whose weights are packed. Its trunk encodes in the kernels if it is Hiera.
+        precision: Of encode, attend and memorize. Decoding is so little work that rounding would not show.
+        reason: Why this backend was chosen, for `explain`.
+    """
+
+    def __init__(self, network: Network, precision: Precision, reason: str) -> None:
+        self.network, self.precision, self.reason = network, precision, reason
+        self.torch = TorchBackend(network)
+        self._encoder = Kept[NativeImageEncoder]()
+        self._attention = Kept[NativeMemoryAttention]()
+        self._decoder = Kept[NativeMaskDecoder]()
+        self._memory_encoder = Kept[NativeMemoryEncoder]()
+
+    def encode(self, image: Float[Tensor, "b 3 H W"]) -> tuple[Tensor, Tensor, Tensor]:
+        encoder, precision = self.network.image_encoder, self.precision
+        weights = list(encoder.parameters())
+        if self.network.config.trunk != "hiera" or not are_packable(weights):
+            return self.torch.encode(image)
+        packed = self._encoder.get(
+            weights, lambda: NativeImageEncoder(encoder, precision.layers, precision.attention)
+        )
+        return packed(image)
+
+    def attend(
+        self,
+        coarse: Float[Tensor, "#b c h w"],
+        tokens: Float[Tensor, "b k n d"],
+        rows: Int[Tensor, "b k"],
+        pointers: Float[Tensor, "b p c"],
+        ages: Float[Tensor, "b p"],
+        weights: Float[Tensor, "b kp"] | None,
+    ) -> Float[Tensor, "b c h w"]:
+        attention, precision = self.network.memory_attention, self.precision
+        parameters = list(attention.parameters())
+        if not are_packable(parameters):
+            return self.torch.attend(coarse, tokens, rows, pointers, ages, weights)
+        packed = self._attention.get(
+            parameters, lambda: NativeMemoryAttention(attention, precision.layers, precision.attention)
+        )
+        return packed(coarse, tokens, rows, pointers, ages, weights)
+
+    def decode(
+        self,
+        context: Float[Tensor, "b c h w"],
+        tokens: Float[Tensor, "b q c"],
+        dense: Float[Tensor, "#b c #h #w"],
+        position: Float[Tensor, "hw c"],
+        middle: Float[Tensor, "#b c2 h2 w2"],
+        fine: Float[Tensor, "#b c4 h4 w4"],
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        decoder = self.network.mask_decoder
+        weights = list(decoder.parameters())
+        if not are_packable(weights):
+            return self.torch.decode(context, tokens, dense, position, middle, fine)
+        packed = self._decoder.get(weights, lambda: NativeMaskDecoder(decoder))
+        return packed(context, tokens, dense, position, middle, fine)
+
+    def memorize(
+        self, coarse: Float[Tensor, "#b c h w"], mask: Float[Tensor, "b H W"], score: Float[Tensor, " b"]
+    ) -> Float[Tensor, "b n d"]:
+        encoder, precision = self.network.memory_encoder, self.precision
+        weights = list(encoder.parameters())
+        if not are_packable(weights):
+            return self.torch.memorize(coarse, mask, score)
+        packed = self._memory_encoder.get(weights, lambda: NativeMemoryEncoder(encoder, precision.layers))
+        return packed(coarse, mask, score)
+
+    def explain(self) -> list[Explanation]:
+        rounded, reason = f"kernels, {self.precision}", self.reason
+        encode = Explanation("encode", rounded, reason)
+        if self.network.config.trunk != "hiera":
+            encode = self.torch.explain()[0]
+            encode = Explanation(
+                "encode",
+                encode.runs_on,
+                f"the kernels have no convolutions, of which {self.network.config.trunk} consists",
+            )
+        return [
+            encode,
+            Explanation("attend", rounded, reason),
+            Explanation("decode", "kernels, float32", reason),
+            Explanation("memorize", rounded, reason),
+        ]
+
+
+def are_packable(weights: Sequence[nn.Parameter]) -> bool:
+    """Whether the kernels can read a module's weights."""
+    return all(weight.dtype == torch.float32 and weight.device.type == "cpu" for weight in weights)

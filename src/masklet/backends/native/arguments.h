@@ -1,0 +1,70 @@
+// The structs that Python hands over (native/kernels.py has the same, and compares their sizes when it loads the library).
+
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace {
+
+// Rows of float32; their channels lie side by side.
+struct Matrix {
+    const float* data;
+    int64_t stride;  // from a row to the next, in floats
+    int64_t rows;
+    int columns;
+};
+
+// Angles of a rotary position embedding: (count, columns / 2) cosines and sines.
+struct Rotation {
+    const float *cosines, *sines;
+    int64_t count;
+};
+
+// Packed keys with their values.
+struct KeyValues {
+    const void* keys;
+    const float* key_scale;
+    const float* bias;  // added to the logits of each key, -1e4 for the padding
+    const void* values;
+    const float* value_scale;
+    int64_t count;
+    int value_width;
+};
+
+// A packed linear layer with the layer norm before it and the activation after it.
+struct Layer {
+    const void* weight;
+    const float *scale, *bias;             // as long as the panels are wide
+    const float *norm_weight, *norm_bias;  // null where there is no norm
+    float norm_eps;
+    int inputs, outputs;
+    int activation;  // 0 none, 1 ReLU, 2 GELU
+};
+
+// A block of Hiera whose attention stays within windows.
+struct HieraBlock {
+    Layer shortcut, qkv, out, mlp[2];
+    int heads;
+    int window;         // side of a window, in cells
+    int stride;         // 2 where four cells become one by taking maxima of queries and shortcut; else 1, without shortcut
+    float logit_scale;
+};
+
+// The mask decoder's upscaling: twice by two, then a product with each mask's weights.
+struct Upscaling {
+    Layer up1, up2;              // from a cell to four; the norm of up2 and a GELU come before it
+    const float *middle, *fine;  // added after each: (2h, 2w, inputs of up2), (4h, 4w, outputs of up2 / 4)
+    const float* mask_weights;   // (masks, outputs of up2 / 4)
+    int height, width, masks;
+};
+
+static_assert(sizeof(void*) == 8 && sizeof(int) == 4, "the layout below is that of 64-bit systems");
+static_assert(sizeof(Matrix) == 32 && offsetof(Matrix, columns) == 24, "as in kernels.py");
+static_assert(sizeof(Rotation) == 24, "as in kernels.py");
+static_assert(sizeof(KeyValues) == 56 && offsetof(KeyValues, value_width) == 48, "as in kernels.py");
+static_assert(sizeof(Layer) == 56 && offsetof(Layer, activation) == 52, "as in kernels.py");
+static_assert(sizeof(HieraBlock) == 5 * 56 + 16, "as in kernels.py");
+static_assert(sizeof(Upscaling) == 2 * 56 + 40 && offsetof(Upscaling, masks) == 144, "as in kernels.py");
+
+}  // namespace

@@ -1,0 +1,98 @@
+"""The verb decode, in float32 in every setting: the mask decoder, computed in another order.
+
+A click is few tokens beside thousands of cells. The published order projects every cell to compare and mix
+it; here the tokens are projected instead, and the map is enlarged and weighed in one pass. Only the order of
+sums differs.
+"""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from masklet.backends.native.kernels import LANES, pack_layer, run_upscaling
+from masklet.nn.layers import Attention
+from masklet.nn.mask_decoder import MaskDecoder, as_linear
+
+FEW_CELLS = 1024  # below, more and smaller products take longer
+
+
+def attend_to_image(
+    attention: Attention, q: Float[Tensor, "b n c"], k: Float[Tensor, "b m c"], v: Float[Tensor, "b m c"]
+) -> Float[Tensor, "b n c"]:
+    """Tokens attend to the map: queries and answers are projected into the map's own channels.
+
+    A key's bias shifts all logits of a query alike, so the softmax does not see it.
+    """
+    heads, n = attention.heads, q.shape[1]
+    if is_cheaper_to_project_cells(attention, n, k.shape[1]):
+        return attention(q, k, v)
+    queries = attention.split(attention.q(q))
+    queries = (queries * queries.shape[-1] ** -0.5) @ attention.k.weight.unflatten(0, (heads, -1))
+    weights = (queries.flatten(1, 2) @ k.transpose(1, 2)).softmax(dim=-1)
+    cells = (weights @ v).unflatten(1, (heads, n))  # (b, heads, n, c)
+    x = cells @ attention.v.weight.unflatten(0, (heads, -1)).transpose(1, 2)
+    return attention.out(x.transpose(1, 2).flatten(2) + attention.v.bias)
+
+
+def attend_to_tokens(
+    attention: Attention, q: Float[Tensor, "b m c"], k: Float[Tensor, "b n c"], v: Float[Tensor, "b n c"]
+) -> Float[Tensor, "b m c"]:
+    """The map attends to the tokens: keys and values are projected into the map's own channels."""
+    heads, n = attention.heads, k.shape[1]
+    if is_cheaper_to_project_cells(attention, n, q.shape[1]):
+        return attention(q, k, v)
+    keys = attention.split(attention.k(k))
+    keys = keys * keys.shape[-1] ** -0.5
+    wide_keys = (keys @ attention.q.weight.unflatten(0, (heads, -1))).flatten(1, 2)
+    bias = (keys * attention.q.bias.view(heads, 1, -1)).sum(dim=-1).flatten(1)
+    logits = torch.baddbmm(bias[:, None], q, wide_keys.transpose(1, 2))
+    weights = logits.unflatten(2, (heads, n)).softmax(dim=-1).flatten(2)
+    out_weight = attention.out.weight.unflatten(1, (heads, -1)).permute(1, 2, 0)
+    wide_values = (attention.split(attention.v(v)) @ out_weight).flatten(1, 2)
+    return torch.baddbmm(attention.out.bias.view(1, 1, -1), weights, wide_values)
+
+
+def is_cheaper_to_project_cells(attention: Attention, tokens: int, cells: int) -> bool:
+    """Whether the published order pays: each head's tokens outnumber the channels, or cells are few."""
+    return tokens * attention.heads > attention.q.out_features or cells < FEW_CELLS
+
+
+class NativeMaskDecoder:
+    """The mask decoder in the other order, with its upscaling in the kernels where channels allow that."""
+
+    def __init__(self, decoder: MaskDecoder) -> None:
+        self.decoder = decoder
+        self.layers = None
+        if decoder.up2.out_channels % LANES == 0:
+            up1, up2 = as_linear(decoder.up1), as_linear(decoder.up2)
+            self.layers = pack_layer(*up1, 32), pack_layer(*up2, 32, decoder.up_norm)
+
+    def __call__(
+        self,
+        context: Float[Tensor, "b c h w"],
+        tokens: Float[Tensor, "b q c"],
+        dense: Float[Tensor, "#b c #h #w"],
+        position: Float[Tensor, "hw c"],
+        middle: Float[Tensor, "#b c2 h2 w2"],
+        fine: Float[Tensor, "#b c4 h4 w4"],
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        x, image = self.decoder.compare(context + dense, tokens, position, attend_to_image, attend_to_tokens)
+        weights, iou, pointers, score = self.decoder.read_tokens(x)
+        return self.upscale(image, middle, fine, weights), iou, pointers, score
+
+    def upscale(
+        self,
+        image: Float[Tensor, "b h w c"],
+        middle: Float[Tensor, "#b c2 h2 w2"],
+        fine: Float[Tensor, "#b c4 h4 w4"],
+        weights: Float[Tensor, "b m c4"],
+    ) -> Float[Tensor, "b m h4 w4"]:
+        """`MaskDecoder.upscale` in the kernels, one object after the other."""
+        if self.layers is None:
+            return self.decoder.upscale(image, middle, fine, weights)
+        b = len(image)
+        finer = (x.permute(0, 2, 3, 1).contiguous().expand(b, -1, -1, -1) for x in (middle, fine))
+        rows = zip(image, *finer, weights, strict=True)
+        return torch.stack([run_upscaling(*self.layers, *row) for row in rows])

@@ -1,0 +1,77 @@
+// The functions that Python calls (native/kernels.py). For CPUs with AVX2 or AVX512-VNNI, in numbers of 32, 16 or 8 bits.
+//
+//     simd.h         sixteen numbers at a time, in either instruction set
+//     arithmetic.h   exponential, GELU
+//     quantize.h     rows of 32, 16 and 8 bits, and the inner product of a register tile
+//     packing.h      the layout of packed weights, keys and values
+//     attention.h    softmax attention                linear.h      layers with norm, activation and residual
+//     hiera.h        a windowed block of the trunk    upscaling.h   the mask decoder's map to masks
+//     threads.h      who works on what                arguments.h   the structs that Python fills
+//
+// Channels come in multiples of LANES = 16, other rows than the first of a matrix in any stride.
+
+#include "attention.h"
+#include "hiera.h"
+#include "linear.h"
+#include "upscaling.h"
+
+#include <type_traits>
+
+namespace {
+
+template <class Function>
+void with_number(int bits, Function function) {
+    if (bits == 8) function(Int8{});
+    if (bits == 16) function(Int16{});
+    if (bits == 32) function(Float32{});
+}
+
+}  // namespace
+
+extern "C" {
+
+// The numbers that both languages must agree on.
+void describe(int64_t* out) {
+    const int64_t facts[] = {LANES,         PANEL_PAIR,         sizeof(Matrix),     sizeof(Rotation),
+                             sizeof(KeyValues), sizeof(Layer), sizeof(HieraBlock), sizeof(Upscaling)};
+    for (const int64_t fact : facts) *out++ = fact;
+}
+
+// How many threads work on a call, the calling one included.
+void set_threads(int count) { thread_count.store(count < 1 ? 1 : count); }
+
+// Keys, or the weight of a layer (outputs, inputs), to panels. The first `rotated` rows are rotated before.
+void pack_rows(int bits, const Matrix* x, const Rotation* rotation, int64_t rotated, void* panels, float* scale) {
+    with_number(bits, [&](auto number) { pack_panels<decltype(number)>(*x, rotation, rotated, panels, scale); });
+}
+
+// Values in 16 or 8 bits; scale (columns).
+void pack_values(int bits, const Matrix* x, void* groups, float* scale) {
+    with_number(bits, [&](auto number) {
+        using Value = typename decltype(number)::Value;
+        if constexpr (!std::is_same_v<Value, float>) pack_value_groups(*x, static_cast<Value*>(groups), scale);
+    });
+}
+
+// Softmax attention: out (queries, value_width).
+void attend(int bits, const Matrix* queries, float logit_scale, const Rotation* rotation, const KeyValues* keys, float* out) {
+    with_number(bits, [&](auto number) {
+        using Number = decltype(number);
+        attend_as<Number, typename Number::Value>(*queries, logit_scale, rotation, *keys, out);
+    });
+}
+
+// x (rows, inputs) through layers: out (rows, outputs), each layer activation(norm(x) W^T + bias); plus the residual.
+void linear(int bits, const Layer* layers, int count, const float* x, int64_t rows, const float* residual, float* out) {
+    with_number(bits, [&](auto number) { run_layers<decltype(number)>(layers, count, x, rows, residual, out); });
+}
+
+// Maps (images, h, w, c) through a block of Hiera: out (images, h / stride, w / stride, outputs).
+void hiera_block(int bits, const HieraBlock* block, const float* x, int64_t images, int h, int w, float* out) {
+    with_number(bits, [&](auto number) { run_hiera_block<decltype(number)>(*block, x, images, h, w, out); });
+}
+
+// The decoder's map (height, width, inputs of up1) to logits (masks, 4 height, 4 width).
+void upscale(const Upscaling* up, const float* image, float* out) { run_upscaling(*up, image, out); }
+
+}  // extern "C"

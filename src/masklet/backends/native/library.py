@@ -1,0 +1,172 @@
+"""The compiled kernels: built once by the compiler at hand, cached, and checked before they are loaded."""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import hashlib
+import os
+import shutil
+import signal
+import stat
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+
+SOURCES = (*sorted(Path(__file__).parent.glob("*.h")), Path(__file__).with_name("kernels.cpp"))
+FLAGS = ("-O3", "-march=native", "-std=c++17", "-pthread", "-shared", "-fPIC")
+REQUIRED = {"avx2", "fma"}
+AVX512_VNNI = {"avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512_vnni"}  # what simd.h uses if present
+COMPILER_SECONDS = 300  # on a busy machine the kernels take a minute
+OTHERS_MAY_WRITE = stat.S_IWGRP | stat.S_IWOTH
+
+
+class BuildError(Exception):
+    """The kernels cannot be built or loaded; the message says why."""
+
+
+def cpu_flags() -> frozenset[str]:
+    """The instruction sets that the system reports; none where it cannot be asked."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return frozenset()
+    return frozenset(next((line.partition(":")[2] for line in lines if line.startswith("flags")), "").split())
+
+
+def has_vnni() -> bool:
+    """Whether the CPU has AVX512-VNNI, where integers of 8 bits are the fastest. In AVX2 those of 16 are."""
+    return cpu_flags() >= AVX512_VNNI
+
+
+@cache
+def missing() -> str | None:
+    """Why the kernels cannot be used here; None where they can."""
+    lacking = REQUIRED - cpu_flags()
+    if lacking:
+        return f"the CPU lacks {', '.join(sorted(lacking))}"
+    try:
+        library()
+    except BuildError as error:
+        return str(error)
+    return None
+
+
+@cache
+def library() -> ctypes.CDLL:
+    """The kernels, built if they are not.
+
+    Raises:
+        BuildError: There is no compiler, it fails, or the cache folder is not safe.
+    """
+    compiler = find_compiler()
+    if compiler is None:
+        raise BuildError("there is no C++ compiler (g++ or clang++)")
+    try:
+        return load(build(compiler, cache_folder()))
+    except OSError as error:
+        raise BuildError(f"the kernels do not build: {error}") from error
+
+
+def find_compiler() -> str | None:
+    return next((path for name in ("g++", "clang++", "c++") if (path := shutil.which(name))), None)
+
+
+def cache_folder() -> Path:
+    """Where what was compiled for this machine is kept."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "masklet"
+
+
+def build(compiler: str, folder: Path) -> Path:
+    """The path of the library in a cache folder, compiled unless a whole one is there.
+
+    Its name ends in a digest of its content, so a library that was cut short or changed is not loaded, which
+    would crash the process. Processes that come at once wait for the first.
+    """
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    check_ownership(folder)
+    name = f"kernels-{source_digest(compiler)}"
+    with locked(folder / f"{name}.lock"):
+        return find_intact(folder, name) or compile_library(compiler, folder, name)
+
+
+def check_ownership(path: Path) -> None:
+    """Refuse code that another user may have written: what is loaded runs as this user."""
+    status = path.lstat()
+    if stat.S_ISLNK(status.st_mode):
+        raise BuildError(f"{path} is a symbolic link: set XDG_CACHE_HOME to a folder of your own")
+    if status.st_uid != os.geteuid():
+        raise BuildError(f"{path} belongs to another user: set XDG_CACHE_HOME to a folder of your own")
+    if status.st_mode & OTHERS_MAY_WRITE:
+        raise BuildError(f"other users may write to {path}: remove it, or run chmod -R go-w on it")
+
+
+def source_digest(compiler: str) -> str:
+    """Changes with the sources, the compiler, its flags and the CPU."""
+    parts = [path.read_text(encoding="utf-8") for path in SOURCES]
+    parts += [compiler, *FLAGS, *sorted(cpu_flags())]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+
+def content_digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+
+
+def find_intact(folder: Path, name: str) -> Path | None:
+    """A library whose content is what its name says; damaged ones are removed."""
+    for path in sorted(folder.glob(f"{name}-*.so")):
+        check_ownership(path)
+        if path.stem == f"{name}-{content_digest(path)}":
+            return path
+        path.unlink(missing_ok=True)
+    return None
+
+
+def compile_library(compiler: str, folder: Path, name: str) -> Path:
+    with tempfile.TemporaryDirectory(dir=folder) as temporary:
+        partial = Path(temporary) / "kernels.so"
+        run_compiler([compiler, *FLAGS, str(SOURCES[-1]), "-o", str(partial)], COMPILER_SECONDS)
+        partial.chmod(0o700)
+        path = folder / f"{name}-{content_digest(partial)}.so"
+        partial.replace(path)
+    return path
+
+
+def run_compiler(command: list[str], seconds: float) -> None:
+    """Run a compiler in a process group of its own, so that what it starts ends with it."""
+    process = subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    try:
+        _, errors = process.communicate(timeout=seconds)
+    except subprocess.TimeoutExpired as error:
+        raise BuildError(f"the compiler {command[0]} was not done after {seconds:g} seconds") from error
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+    if process.returncode:
+        raise BuildError(f"the kernels do not build: {errors.strip() or f'{command[0]} failed'}")
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold a file's lock, or go on without it once another process has held it for longer than a build."""
+    with path.open("w") as file:
+        deadline = time.monotonic() + COMPILER_SECONDS
+        while time.monotonic() < deadline:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                time.sleep(0.05)
+        yield
+
+
+def load(path: Path) -> ctypes.CDLL:
+    """Load a library of this user's."""
+    return ctypes.CDLL(str(path))

@@ -1,0 +1,38 @@
+"""How many threads compute: one number for torch and the kernels, never more than there are CPUs."""
+
+from __future__ import annotations
+
+import math
+import os
+from functools import cache
+from pathlib import Path
+
+import torch
+
+CGROUPS = Path("/sys/fs/cgroup")
+
+
+def thread_count() -> int:
+    """The threads that a call may use: torch's number, within what the process may have of the machine."""
+    return max(1, min(torch.get_num_threads(), available_cpus()))
+
+
+@cache
+def available_cpus() -> int:
+    """The CPUs that this process may use, by its affinity and by the quota of its control group."""
+    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota = cpu_quota(CGROUPS)
+    return cpus if quota is None else max(1, min(cpus, math.ceil(quota)))
+
+
+def cpu_quota(cgroups: Path) -> float | None:
+    """The CPUs that a control group, version 2 or 1, lets its processes use; None where it sets no limit."""
+    try:
+        if (cgroups / "cpu.max").exists():
+            quota, period = (cgroups / "cpu.max").read_text(encoding="ascii").split()
+        else:
+            quota = (cgroups / "cpu" / "cpu.cfs_quota_us").read_text(encoding="ascii").strip()
+            period = (cgroups / "cpu" / "cpu.cfs_period_us").read_text(encoding="ascii").strip()
+        return int(quota) / int(period) if quota not in ("max", "-1") else None
+    except (OSError, ValueError, ZeroDivisionError):
+        return None
