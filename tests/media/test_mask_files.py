@@ -11,7 +11,7 @@ import PIL.Image
 import pytest
 import torch
 
-from masklet.cli.prompts import read_prompts
+from masklet.cli.prompts import read_mask
 from masklet.errors import MediaError
 from masklet.media import davis_palette, read_label_map, write_label_map
 from media.made import RING
@@ -54,7 +54,7 @@ def test_one_object_in_black_and_white(tmp_path: Path, kind: str, form: str) -> 
 def test_a_jpeg_is_a_mask(tmp_path: Path, mode: str) -> None:
     PIL.Image.fromarray(RING).convert(mode).save(tmp_path / "mask.jpg", quality=60)
     assert (read_label_map(tmp_path / "mask.jpg") == RING).mean() > 0.98
-    assert list(read_prompts(None, None, None, tmp_path / "mask.jpg")) == [1]
+    assert list(read_mask(tmp_path / "mask.jpg")) == [1]
 
 
 def test_a_palette_of_black_and_white_is_a_mask_and_any_other_holds_ids(tmp_path: Path) -> None:

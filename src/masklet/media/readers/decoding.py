@@ -38,6 +38,9 @@ def open_container(file: VideoFile, name: str, threading: Threading = "AUTO") ->
     if stream is None:
         container.close()
         raise MediaError(f"{name} holds no video. Give a file with pictures in it.")
+    if getattr(stream, "codec_context", None) is None:
+        container.close()
+        raise MediaError(f"{name} holds a video of a codec that FFmpeg does not know here. Convert it first.")
     stream.thread_type = threading
     return container
 
@@ -125,7 +128,11 @@ class Geometry:
         """Of the first picture of a video, and the aspect of its pixels by the container."""
         aspect = coded_aspect if coded_aspect and coded_aspect > 0 else SQUARE
         coded = picture.height, picture.width
-        matrix = picture.side_data.get("DISPLAYMATRIX")
+        try:
+            matrix = picture.side_data.get("DISPLAYMATRIX")
+        except ValueError:  # PyAV does not know all kinds of data that FFmpeg adds
+            turns = round(picture.rotation / 90) % 4  # quarters, counterclockwise; mirrors are not in it
+            return cls(coded, turns in (1, 3), turns in (2, 3), turns in (1, 2), aspect)
         if not isinstance(matrix, SideData):
             return cls(coded, coded_aspect=aspect)
         a, b, _, c, d = struct.unpack_from("=5i", bytes(matrix))  # x' = a x + c y, y' = b x + d y
