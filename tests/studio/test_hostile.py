@@ -20,7 +20,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
 from masklet.studio.app import make_app
-from masklet.studio.server import MESSAGE_BYTES
+from masklet.studio.server import MESSAGE_BYTES, server_config
 from masklet.studio.settings import Limits
 from studio import hostile, hostile_files
 from studio.small import make_clip, make_picture, make_studio
@@ -40,13 +40,8 @@ class Served:
         (place / "clips" / "out").symlink_to(place / "data")
         (place / "clips" / "passwd.mp4").symlink_to("/etc/passwd")
         self.place = place
-        config = uvicorn.Config(
-            make_app(make_studio(place, limits=LIMITS)),
-            port=0,
-            log_level="warning",
-            ws_max_size=MESSAGE_BYTES,
-        )
-        self._server = uvicorn.Server(config)
+        app = make_app(make_studio(place, limits=LIMITS))
+        self._server = uvicorn.Server(server_config(app, "127.0.0.1", 0))
         self._thread = threading.Thread(target=self._server.run, daemon=True)
         self._thread.start()
         while not self._server.started:
@@ -230,6 +225,12 @@ def test_bodies(served: Served, body: bytes) -> None:
         {"host": "evil.example"},
         {"host": "127.0.0.1.evil.example"},
         {"host": ""},
+        {"host": "["},
+        {"host": "127.0.0.1:x"},
+        {"host": "[::1"},
+        {"origin": "http://["},
+        {"origin": "http://[::1]]"},
+        {"origin": "http://127.0.0.1:99999999"},
         {"origin": "http://evil.example"},
         {"origin": "null"},
         {"sec_fetch_site": "cross-site"},

@@ -66,7 +66,7 @@ class BoundedProtocol(AutoHTTPProtocol):  # type: ignore[misc,valid-type]
         self._header_bytes = 0
         self._unsent = 0
 
-    def connection_made(self, transport: asyncio.Transport) -> None:
+    def connection_made(self, transport: Any) -> None:  # uvloop's is no asyncio.Transport
         super().connection_made(transport)
         self._await_header()
 

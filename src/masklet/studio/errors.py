@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 FOREIGN_KEY_VIOLATION = "23503"  # PostgreSQL's code
 # A path from the root, its last part apart; not what follows a host's name or another part.
-PLAIN_WORD = re.compile(r"[a-z]+[ ,:;]")
+PLAIN_WORD = re.compile(r"[a-z]+([ ,;]|: )")
 ABSOLUTE_PATH = re.compile(r"(?<![\w:/.~])/(?:[^\s/'\":]+/)+([^\s/'\":]*)")
 
 

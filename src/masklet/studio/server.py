@@ -8,6 +8,7 @@ import threading
 import webbrowser
 
 import uvicorn
+from fastapi import FastAPI
 
 from masklet.errors import MaskletError
 from masklet.model import Sam2
@@ -34,6 +35,21 @@ def token_for(host: str, token: str | None) -> str | None:
     return token or (None if is_loopback(host) else secrets.token_urlsafe(24))
 
 
+def server_config(app: FastAPI, host: str, port: int) -> uvicorn.Config:
+    """How uvicorn serves the application: with bounded messages and connections."""
+    return uvicorn.Config(
+        app,
+        host=host,
+        port=port,
+        log_level="warning",
+        ws_max_size=MESSAGE_BYTES,
+        proxy_headers=False,
+        server_header=False,
+        timeout_graceful_shutdown=5,
+        http=bounded_protocol(),  # type: ignore[arg-type]  # uvicorn calls it; it need not be a class
+    )
+
+
 def serve(settings: Settings, model: Sam2, model_name: str, *, browser: bool) -> None:
     """Serve until Ctrl-C."""
     with socket.socket(socket.AF_INET6 if ":" in settings.host else socket.AF_INET) as probe:
@@ -47,14 +63,4 @@ def serve(settings: Settings, model: Sam2, model_name: str, *, browser: bool) ->
     app = make_app(Studio(settings, model, model_name))
     if browser:
         threading.Timer(1.0, webbrowser.open, [address(settings)]).start()
-    uvicorn.run(
-        app,
-        host=settings.host,
-        port=settings.port,
-        log_level="warning",
-        ws_max_size=MESSAGE_BYTES,
-        proxy_headers=False,
-        server_header=False,
-        timeout_graceful_shutdown=5,
-        http=bounded_protocol(),  # type: ignore[arg-type]  # uvicorn calls it; it need not be a class
-    )
+    uvicorn.Server(server_config(app, settings.host, settings.port)).run()
