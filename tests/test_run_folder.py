@@ -124,6 +124,13 @@ def test_overwriting_keeps_files_without_a_manifest_until_the_run_is_complete(tm
     assert contents(tmp_path) == {"1 old"}
 
 
+def test_temporary_files_of_killed_runs_are_removed(tmp_path: Path) -> None:
+    (tmp_path / ".overlay.0123abcd.part.mp4").write_text("half")
+    (tmp_path / ".my.part.mp4").write_text("mine")
+    run(tmp_path, "first", 2)
+    assert [path.name for path in tmp_path.glob(".*")] == [".my.part.mp4"]
+
+
 def test_two_runs_do_not_write_to_one_folder(tmp_path: Path) -> None:
     first = RunFolder(tmp_path, make_run("first"), ["masks"])
     second = RunFolder(tmp_path, make_run("second"), ["masks"])
@@ -178,7 +185,7 @@ class Killed(BaseException):
 def test_a_kill_at_any_system_call_loses_no_complete_result(
     tmp_path_factory: pytest.TempPathFactory, calls: int, is_complete: bool
 ) -> None:
-    """After a kill, the folder has the old results or the new ones, and the next run cleans up."""
+    """After a kill and a recovery, the folder has the old results or the new ones; the next run cleans up."""
     path = tmp_path_factory.mktemp("out")
     run(path, "first", 3)
     process = os.fork()
@@ -201,8 +208,9 @@ def test_a_kill_at_any_system_call_loses_no_complete_result(
             run(path, "second", 3, fail=None if is_complete else KeyboardInterrupt())
         os._exit(0)
     os.waitpid(process, 0)
-    places = [place for place in (path, path / "unfinished") if (place / "list.json").exists()]
-    assert any((place / "masks").exists() and len(list((place / "masks").iterdir())) == 3 for place in places)
+    RunFolder(path, make_run("second"), ["masks", "list.json"]).recover()
+    names = json.loads((path / "list.json").read_text())
+    assert contents(path) == {f"3 {names[0]}"} and names in (["first"] * 3, ["second"] * 3)
     run(path, "third", 2)
     assert contents(path) == {"2 third"} and not (path / "unfinished").exists()
 

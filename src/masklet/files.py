@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import time
 from collections.abc import Iterator
@@ -79,17 +80,19 @@ def atomic_write(path: StrPath, error: type[MaskletError] = MediaError) -> Itera
             part.unlink(missing_ok=True)
 
 
-def remove_unfinished(folder: StrPath, min_age: float = 0.0) -> None:
-    """Remove the temporary files of writers that were killed, in a folder and below.
+def remove_unfinished(folder: StrPath, min_age: float = 0.0, *, recursive: bool = True) -> None:
+    """Remove the temporary files of writers that were killed.
 
     Args:
         folder: Where to look. A missing one is fine.
         min_age: Seconds since the last write; protects writers that are still at work.
+        recursive: Look in the folders below too.
     """
-    for part in Path(folder).glob(f"**/.*{PART}*"):
-        with suppress(OSError):
-            if time.time() - part.stat().st_mtime >= min_age:
-                part.unlink()
+    for part in Path(folder).glob(f"{'**/' if recursive else ''}.*{PART}*"):
+        if re.fullmatch(rf"\..+\.[0-9a-f]{{8}}\{PART}(\.\w+)?", part.name):
+            with suppress(OSError):
+                if time.time() - part.stat().st_mtime >= min_age:
+                    part.unlink()
 
 
 def check_writable(folder: StrPath) -> None:

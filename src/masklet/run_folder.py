@@ -18,7 +18,14 @@ from pathlib import Path
 from typing import Any
 
 from masklet.errors import MediaError
-from masklet.files import StrPath, atomic_write, check_writable, make_folder, write_errors
+from masklet.files import (
+    StrPath,
+    atomic_write,
+    check_writable,
+    make_folder,
+    remove_unfinished,
+    write_errors,
+)
 
 MANIFEST = "run.json"
 STAGE = "unfinished"
@@ -152,6 +159,7 @@ class RunFolder:
         make_folder(self.path)
         with _locked(self.path):
             self._finish_swap()
+            remove_unfinished(self.path, recursive=False)
             earlier = Manifest.read(self.path) or self._unlisted()
             place = self._begin(earlier)
             try:

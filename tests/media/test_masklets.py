@@ -110,3 +110,14 @@ class FullDisk:
 
     def __getattr__(self, name: str):
         return getattr(self._file, name)
+
+
+def test_an_earlier_file_stays_until_the_new_one_is_closed(tmp_path: Path) -> None:
+    path, source = tmp_path / "masklets.json", made_frames()
+    write(MaskletsJson(path, source), source)
+    writer = MaskletsJson(path, source)
+    writer.write(source[1], CLIP[1])
+    assert_same(list(read_masklets(path)), CLIP)
+    writer.close()
+    assert_same(list(read_masklets(path)), CLIP[1:2])
+    assert [file.name for file in tmp_path.iterdir()] == ["masklets.json"]

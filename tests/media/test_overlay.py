@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -11,7 +12,7 @@ import pytest
 
 from masklet.errors import MediaError
 from masklet.media import OverlayPng, OverlayVideo, color, open_frames, overlay, stream
-from media.made import box_mask, made_masks, number, numbered, write_video
+from media.made import box_mask, made_masks, number, numbered, write, write_video
 
 MASK = box_mask(20, 14, 44, 38)
 
@@ -150,3 +151,52 @@ class TestOverlayVideo:
     def test_without_frames_there_is_no_file(self, tmp_path: Path) -> None:
         OverlayVideo(tmp_path / "out.mp4", open_frames([grey()])).close()
         assert list(tmp_path.iterdir()) == []
+
+    @pytest.mark.parametrize("size", [(60, 20_000), (20_000, 61), (1, 20_000)])
+    def test_what_is_larger_than_players_take_is_scaled_down(
+        self, tmp_path: Path, size: tuple[int, int], caplog: pytest.LogCaptureFixture
+    ) -> None:
+        source = open_frames([np.full((*size, 3), 90, np.uint8)] * 2)
+        masks = [made_masks(frame, {1: np.ones(size, bool)}) for frame in range(2)]
+        write(OverlayVideo(tmp_path / "overlay.mp4", source), source, masks)
+        video = open_frames(tmp_path / "overlay.mp4")
+        assert len(video) == 2 and max(video.size) == 8192
+        assert "is scaled down from" in caplog.text
+
+    @pytest.mark.parametrize(
+        "seconds", [[0, 7200], [0, 7200, 14400, 21600, 28800, 36000], [0, 30_000, 30_001]]
+    )
+    def test_a_frame_may_be_shown_for_hours(self, tmp_path: Path, seconds: list[float]) -> None:
+        source = SlowSource(seconds)
+        with OverlayVideo(tmp_path / "overlay.mp4", source) as writer:
+            for frame in range(len(seconds)):
+                writer.write(
+                    np.full((48, 64, 3), 90, np.uint8), made_masks(frame, {1: np.ones((48, 64), bool)})
+                )
+        video = open_frames(tmp_path / "overlay.mp4")
+        assert [video.time(frame) for frame in range(len(video))] == pytest.approx(seconds)
+
+    def test_a_pause_of_years_is_shortened(self, tmp_path: Path) -> None:
+        source = SlowSource([0, 1e9, 1e9 + 2])
+        with OverlayVideo(tmp_path / "overlay.mp4", source) as writer:
+            for frame in range(3):
+                writer.write(
+                    np.full((48, 64, 3), 90, np.uint8), made_masks(frame, {1: np.ones((48, 64), bool)})
+                )
+        video = open_frames(tmp_path / "overlay.mp4")
+        assert [video.time(frame) for frame in range(3)] == pytest.approx([0, 33_000, 33_002])
+
+
+class SlowSource:
+    """A source whose frames come at given times, in seconds."""
+
+    name, size, fps, pixel_aspect = "slow.mp4", (48, 64), 1 / 7200, Fraction(1)
+
+    def __init__(self, seconds: list[float]) -> None:
+        self._seconds = seconds
+
+    def time(self, frame: int) -> float:
+        return self._seconds[frame]
+
+    def file_name(self, frame: int) -> str:
+        return f"{frame:05d}.jpg"

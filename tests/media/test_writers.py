@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
+import PIL.Image
 import pytest
 
 from masklet.errors import MediaError
@@ -30,9 +31,10 @@ from masklet.media import (
     open_frames,
     read_label_maps,
     read_masklets,
+    writers,
 )
 from masklet.types import Masks
-from media.made import CLIP, assert_same, made_frames, write
+from media.made import CLIP, assert_same, made_frames, made_masks, write
 
 
 def made(form: Format, path: Path, source: Frames) -> Writer:
@@ -148,3 +150,28 @@ class TestWholeFiles:
         with pytest.raises(OSError, match="no"):
             write(Writers(*failing), source)
         assert set(closed) == set(failing)
+
+
+@pytest.mark.parametrize(
+    ("names", "source", "labels"),
+    [
+        (["a/1.png", "b/1.png"], "[ab]/*.png", {"a_1.txt", "b_1.txt"}),
+        (["c/1.png", "c/1.jpg"], "c", {"1.png.txt", "1.jpg.txt"}),
+        (["c/1.png", "c/classes.png"], "c", {"1.txt", "classes.png.txt"}),
+    ],
+)
+def test_pictures_names_never_collide(
+    tmp_path: Path, names: list[str], source: str, labels: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in names:
+        Path(name).parent.mkdir(exist_ok=True)
+        PIL.Image.new("RGB", (64, 48)).save(name)
+    frames = open_frames(source)
+    with writers(["yolo", "frames", "coco"], "out", frames) as writer:
+        for frame in range(2):
+            writer.write(frames[frame], made_masks(frame, {1: np.ones((48, 64), bool)}))
+    assert {path.name for path in Path("out/labels").iterdir()} == {*labels, "classes.txt"}
+    files = {path.relative_to("out/frames").as_posix() for path in Path("out/frames").rglob("*.*")}
+    assert len(files) == 2
+    assert {image["file_name"] for image in json.loads(Path("out/coco.json").read_text())["images"]} == files

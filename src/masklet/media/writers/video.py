@@ -27,7 +27,10 @@ from masklet.types import Masks
 log = logging.getLogger(__name__)
 
 SLOWEST, FASTEST = Fraction(1, 1000), Fraction(1000)  # frames a second that encoders are told
-LONGEST = 3600  # seconds that a frame is shown; containers hold no longer ones, and nobody watches them
+SLOW, SLOW_TICK = 1 / 60, Fraction(1, 1000)  # below so many frames a second, ticks are longer
+# Seconds that a frame is shown. MP4 counts its ticks, of at most 1/16000 s, to 2**31, over four frames that
+# are encoded in another order.
+LONGEST, LONGEST_SLOW = 5_900.0, 33_000.0
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,8 @@ class VideoWriter(Writer):
     """Each frame at its time in the source, in BT.709. The file appears when the writer is closed.
 
     Frames must come in order. An odd side grows by a pixel; a picture that is too large for the codec is
-    scaled down; a pause of more than an hour between two frames becomes an hour.
+    scaled down. A pause between two frames is at most an hour and a half long; nine hours where there is less
+    than a frame a minute.
     """
 
     coding: ClassVar[Coding]
@@ -102,6 +106,9 @@ class VideoWriter(Writer):
         self._start = 0.0  # seconds of the source at which the video starts, and what long pauses lose
         self._pts = 0
         self._is_closed = False
+        is_slow = source.fps < SLOW
+        self._tick = max(SLOW_TICK, self.coding.tick) if is_slow else self.coding.tick
+        self._longest = LONGEST_SLOW if is_slow else LONGEST
         self._size = self.coding.fit(source.size)
         if self._size != source.size:
             old, new = ("{1}x{0}".format(*size) for size in (source.size, self._size))
@@ -122,7 +129,7 @@ class VideoWriter(Writer):
         stream.pix_fmt = self.coding.pixels
         stream.metadata.update(self.coding.metadata)
         codec = stream.codec_context
-        codec.time_base = self.coding.tick
+        codec.time_base = self._tick
         codec.sample_aspect_ratio = self._source.pixel_aspect
         codec.colorspace, codec.color_range = Colorspace.ITU709, ColorRange.MPEG
         codec.color_primaries, codec.color_trc = ColorPrimaries.BT709, ColorTrc.BT709
@@ -143,7 +150,7 @@ class VideoWriter(Writer):
         frame = av.VideoFrame.from_ndarray(picture, format="rgba" if channels == 4 else "rgb24").reformat(
             format=self.coding.pixels, dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG
         )
-        frame.pts, frame.time_base = self._pts, self.coding.tick
+        frame.pts, frame.time_base = self._pts, self._tick
         with self._errors():
             self._container.mux(self._stream.encode(frame))
 
@@ -158,8 +165,8 @@ class VideoWriter(Writer):
                     f"a video takes frames in order. Got frame {frame} after frame {last_frame}: "
                     f"write it when all masks are known."
                 )
-            self._start += max(0.0, seconds - last_seconds - LONGEST)
-            pts = max(self._pts + 1, round((seconds - self._start) / self.coding.tick))
+            self._start += max(0.0, seconds - last_seconds - self._longest)
+            pts = max(self._pts + 1, round((seconds - self._start) / self._tick))
         self._previous = frame, seconds
         return pts
 
