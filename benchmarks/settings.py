@@ -84,7 +84,7 @@ def _iou(one: np.ndarray, other: np.ndarray) -> float:
 
 def _show(console: Console, name: str, scores: list[float]) -> None:
     jf, ious = scores[: len(SETTINGS)], scores[len(SETTINGS) :]
-    cells = [f"{100 * each:.1f}" for each in jf] + [f"{each:.3f}" for each in ious]
+    cells = [f"{100 * score:.1f}" for score in jf] + [f"{iou:.3f}" for iou in ious]
     console.print(f"| {name} | " + " | ".join(cells) + " |")
 
 

@@ -1,4 +1,4 @@
-"""Subjects that know the truth, and forget it: what a protocol does with them can be counted by hand."""
+"""Predictors with predictable answers, so that a protocol's results can be counted by hand."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from masklet.types import ImageCandidates, Masks, Prompt
 
 @dataclass
 class Forgetful:
-    """Right from a prompted frame on for some frames, then empty until the next prompt.
+    """Gives the true masks for some frames after a prompt, then empty ones until the next prompt.
 
-    prompts : (frame, object, prompt) as they were given
+    prompts : (frame, object, prompt) in order
     """
 
     clip: PngVideo
@@ -55,11 +55,11 @@ class Forgetful:
 
 @dataclass
 class Undecided:
-    """Offers nothing, the left half of the image, and all of it, in this order; notes what it was told."""
+    """Offers an empty mask, the left half of the image, and all of it, in this order; records its prompts."""
 
     size: tuple[int, int]
     identity: str = "undecided"
-    told: list[tuple[Prompt, np.ndarray | None]] = field(default_factory=list)
+    calls: list[tuple[Prompt, np.ndarray | None]] = field(default_factory=list)
 
     def video(self, frames: object) -> Undecided:
         raise NotImplementedError
@@ -68,7 +68,7 @@ class Undecided:
         return self
 
     def segment(self, prompt: Prompt, *, hint: ImageCandidates | None = None) -> ImageCandidates:
-        self.told.append((prompt, None if hint is None else hint.best))
+        self.calls.append((prompt, None if hint is None else hint.best))
         nothing, half, all = (np.zeros(self.size, dtype=bool) for _ in range(3))
         half[:, : self.size[1] // 2], all[:] = True, True
         ranked = tuple(make_candidate(mask).ranked[0] for mask in (nothing, half, all))

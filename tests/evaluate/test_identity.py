@@ -48,10 +48,10 @@ PLACES = st.sampled_from([0, 0, 1, None, None])
 
 
 @given(st.lists(st.tuples(PLACES, st.sampled_from([0, 1, 3, None])), min_size=1, max_size=40))
-def test_lives_are_counted_as_said(frames: list[tuple[int | None, int | None]]) -> None:
-    truth, answer = [list(each) for each in zip(*frames, strict=True)]
+def test_switches_and_returns_equal_a_plain_restatement(frames: list[tuple[int | None, int | None]]) -> None:
+    truth, answer = [list(column) for column in zip(*frames, strict=True)]
     on = 1
-    switches = returns = found = 0
+    switches = returns = hits = 0
     for now, (true, answered) in enumerate(frames):
         held = {true: 1, 3: 2}.get(answered) if answered is not None else None
         switches += held is not None and held != on
@@ -60,9 +60,9 @@ def test_lives_are_counted_as_said(frames: list[tuple[int | None, int | None]]) 
             returns += 1
             stretch = [*truth[now:], None]
             window = range(now, now + min(stretch.index(None), RETURN_FRAMES))
-            found += any(answer[at_] == truth[at_] for at_ in window)
+            hits += any(answer[at_] == truth[at_] for at_ in window)
     identity = count(truth, answer)
-    assert (identity.switches, identity.returns, identity.found) == (switches, returns, found)
+    assert (identity.switches, identity.returns, identity.found) == (switches, returns, hits)
 
 
 def test_a_score_that_some_have_is_averaged_over_those() -> None:
@@ -70,6 +70,6 @@ def test_a_score_that_some_have_is_averaged_over_those() -> None:
         ObjectResult("a", 1, "mask", None, {"J": 0.2}),
         ObjectResult("b", 1, "mask", None, {"J": 0.4, "re-found": 1.0}),
     ]
-    line = TableRow.over("both", rows)
-    assert line.scores == pytest.approx({"J": 0.3, "re-found": 1.0})
+    row = TableRow.over("both", rows)
+    assert row.scores == pytest.approx({"J": 0.3, "re-found": 1.0})
     assert TableRow.over("one", rows[:1]).format("re-found") == ""

@@ -39,11 +39,11 @@ def slow_edge(mask):
 def slow_f(truth, mask):
     """Matches by nearest neighbours among boundary points: no raster, no dilation, no distance map."""
     radius = int(np.ceil(0.008 * np.sqrt(truth.shape[0] ** 2 + truth.shape[1] ** 2)))
-    wanted, got = slow_edge(truth), slow_edge(mask)
-    if not wanted or not got:
-        return float(bool(wanted) == bool(got))
-    precision = np.mean(cKDTree(wanted).query(got)[0] <= radius + 1e-9)
-    recall = np.mean(cKDTree(got).query(wanted)[0] <= radius + 1e-9)
+    expected, actual = slow_edge(truth), slow_edge(mask)
+    if not expected or not actual:
+        return float(bool(expected) == bool(actual))
+    precision = np.mean(cKDTree(expected).query(actual)[0] <= radius + 1e-9)
+    recall = np.mean(cKDTree(actual).query(expected)[0] <= radius + 1e-9)
     return 0.0 if precision + recall == 0 else 2 * precision * recall / (precision + recall)
 
 

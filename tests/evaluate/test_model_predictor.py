@@ -24,14 +24,14 @@ def network():
     return ModelPredictor("toy", Sam2(toy()).eval())
 
 
-def test_every_setting_of_following(network, moving):
+def test_every_kind_of_prompt(network, moving):
     rows = list(SemiSupervised(PROMPT_KINDS).run(network, moving))
     assert [row.setting for row in rows] == list(PROMPT_KINDS)
     assert all(0 <= row.scores[name] <= 1 for row in rows for name in ("J", "F", "J&F"))
     assert all(row.scores["s/frame"] > 0 for row in rows)
 
 
-def test_following_here_is_what_track_does(network, moving):
+def test_evaluation_tracks_as_track_does(network, moving):
     """The rows of a first-frame mask are those of the streaming tracker's masks."""
     [row] = SemiSupervised(frames="all").run(network, moving)
     script = {0: {1: Prompt(mask=moving.truth(0).masks[1])}}
@@ -39,8 +39,8 @@ def test_following_here_is_what_track_does(network, moving):
         masks.frame: masks[1]
         for masks in track(network.model, moving.frames, script, clip_length=len(moving.frames))
     }
-    shot = row.worst[0]
-    assert shot.answer == encode(answers[shot.frame])
+    worst = row.worst[0]
+    assert worst.answer == encode(answers[worst.frame])
 
 
 @pytest.mark.parametrize("protocol", [Offline(), Online()])
@@ -52,11 +52,11 @@ def test_interaction(network, moving, protocol):
 
 def test_images(network, tmp_path):
     write_frame(tmp_path / "set/a.png")
-    said = {
+    content = {
         "images": [{"id": 1, "file_name": "a.png"}],
         "annotations": [{"id": 1, "image_id": 1, "segmentation": encode(square(4) > 0)}],
     }
-    (tmp_path / "set/instances.json").write_text(json.dumps(said))
+    (tmp_path / "set/instances.json").write_text(json.dumps(content))
     [picture] = find_pictures(tmp_path)
     rows = list(ImageClicks().run(network, picture))
     assert [row.setting for row in rows] == ["box", "1 click", "3 clicks", "5 clicks"]

@@ -1,4 +1,4 @@
-"""Rules side by side on one clip: encoded once, told apart in tables, and shown where they differ most."""
+"""Policies side by side: each frame is encoded once, tables separate them, strips show where they differ."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def clip(tmp_path: Path) -> PngVideo:
     return only
 
 
-def test_every_rule_gets_a_row_and_every_frame_is_encoded_once(clip: PngVideo) -> None:
+def test_every_policy_gets_a_result_and_every_frame_is_encoded_once(clip: PngVideo) -> None:
     fake = Fake()
     rows = list(PolicyComparison().run(ModelPredictor("fake", fake), clip))
     assert [row.setting for row in rows] == [rule.name for rule in VARIANTS] == [*POLICIES, "recency, cuts"]
@@ -44,7 +44,7 @@ def test_every_rule_gets_a_row_and_every_frame_is_encoded_once(clip: PngVideo) -
     assert fake.encoded == len(clip.frames)
 
 
-def test_pictures_follow_each_rule_once(clip: PngVideo) -> None:
+def test_strips_track_with_each_policy_once(clip: PngVideo) -> None:
     fake = Fake()
     painter = StripPainter(ModelPredictor("fake", fake))
     for _ in range(2):

@@ -80,10 +80,10 @@ def results(out: Path) -> dict[str, Any]:
 
 @pytest.mark.slow
 def test_an_evaluation_killed_at_random_moments_ends_as_one_that_is_not(data: Path) -> None:
-    whole, killed = data.parent / "whole", data.parent / "killed"
-    subprocess.run(command(data, whole), env=environment(), check=True)
+    uninterrupted, killed = data.parent / "uninterrupted", data.parent / "killed"
+    subprocess.run(command(data, uninterrupted), env=environment(), check=True)
     subprocess.run(command(data, killed, seconds=0.02, kills=KILLS), env=environment(), check=True)
-    assert results(killed) == results(whole) and len(results(whole)) == CLIPS
+    assert results(killed) == results(uninterrupted) and len(results(uninterrupted)) == CLIPS
     started = (data.parent / "killed.log").read_text().splitlines()
     assert len(started) <= CLIPS + KILLS, "finished clips were evaluated again"
 

@@ -1,4 +1,4 @@
-"""Each protocol against subjects whose every answer is known."""
+"""Each protocol with predictors whose answers are fixed."""
 
 import json
 from dataclasses import replace
@@ -37,7 +37,7 @@ def long(tmp_path):
     return find_clips(tmp_path)[0]
 
 
-def test_following_perfectly_gets_full_marks_whatever_is_given(moving):
+def test_perfect_tracking_scores_1_for_every_kind_of_prompt(moving):
     rows = list(SemiSupervised(PROMPT_KINDS).run(Forgetful(moving), moving))
     assert [(row.setting, row.step) for row in rows] == [
         ("mask", None),
@@ -49,15 +49,15 @@ def test_following_perfectly_gets_full_marks_whatever_is_given(moving):
     assert all(row.scores["J&F"] == 1.0 for row in rows)
 
 
-def test_what_is_given_on_the_first_frame(moving):
-    subject = Forgetful(moving)
-    list(SemiSupervised(("mask", "box", "3 clicks")).run(subject, moving))
-    mask, box, *clicks = [prompt for frame, id, prompt in subject.prompts if (frame, id) == (0, 1)]
+def test_prompts_on_the_first_frame(moving):
+    predictor = Forgetful(moving)
+    list(SemiSupervised(("mask", "box", "3 clicks")).run(predictor, moving))
+    mask, box, *clicks = [prompt for frame, id, prompt in predictor.prompts if (frame, id) == (0, 1)]
     assert (mask.mask == (square(4) > 0)).all() and box.box == (4, 6, 12, 14)
     [(x, y)] = clicks[0].positive
     assert 7 <= x <= 8 and 9 <= y <= 10
     # The answer was perfect, so the further clicks say what is not the object.
-    assert len(clicks) == 3 and all(each.negative for each in clicks[1:])
+    assert len(clicks) == 3 and all(prompt.negative for prompt in clicks[1:])
 
 
 def test_repeating_a_moving_square_counted_by_hand(moving):
@@ -69,20 +69,20 @@ def test_repeating_a_moving_square_counted_by_hand(moving):
     assert all.scores["J"] == pytest.approx(np.mean(shares))
 
 
-def test_rows_keep_the_worst_frames_to_look_at(moving):
+def test_results_keep_the_worst_frames(moving):
     [row] = SemiSupervised(frames="all").run(BASELINES["repeat"], moving)
-    assert sorted(shot.frame for shot in row.worst) == [4, 5]
+    assert sorted(worst.frame for worst in row.worst) == [4, 5]
     assert (rle.decode(row.worst[0].answer) == (square(4) > 0)).all()
 
 
-def test_an_object_is_given_on_the_frame_that_first_shows_it_and_scored_from_there(tmp_path):
+def test_an_object_is_prompted_on_the_frame_that_first_shows_it_and_scored_from_there(tmp_path):
     for frame in range(6):
         write_frame(tmp_path / "a/frames" / f"{frame}.png")
         write_labels(tmp_path / "a/masks" / f"{frame}.png", square(4) | (square(20, 2) if frame >= 3 else 0))
     [clip] = find_clips(tmp_path)
-    subject = Forgetful(clip)
-    first, second = SemiSupervised().run(subject, clip)
-    assert [(frame, id) for frame, id, _ in subject.prompts] == [(0, 1), (3, 2)]
+    predictor = Forgetful(clip)
+    first, second = SemiSupervised().run(predictor, clip)
+    assert [(frame, id) for frame, id, _ in predictor.prompts] == [(0, 1), (3, 2)]
     assert first.scores["J&F"] == second.scores["J&F"] == 1.0
     [_, forgotten] = SemiSupervised().run(Forgetful(clip, span=1), clip)
     assert forgotten.scores["J"] == 0.5  # frames 3 and 4 count: not those before, nor the clip's last
@@ -102,19 +102,19 @@ def test_in_label_maps_a_pixel_belongs_to_one_object(tmp_path):
             claimed = torch.where(masks.low_res[:1] > 0, 0.1, masks.low_res[1:])
             return replace(masks, low_res=torch.cat([masks.low_res[:1], claimed]))
 
-    subject = Greedy(clip)
-    rows = list(SemiSupervised().run(subject, clip))
+    predictor = Greedy(clip)
+    rows = list(SemiSupervised().run(predictor, clip))
     assert [row.scores["J&F"] for row in rows] == [1.0, 1.0]
-    [masks, *_] = subject.propagate()
+    [masks, *_] = predictor.propagate()
     assert (split_masks(masks, [2], exclusive=True)[2] == (labels == 2)).all()
     assert (split_masks(masks, [2], exclusive=False)[2] == (labels > 0)).all()
 
 
 def test_online_stops_where_the_answer_is_bad_and_leaves_the_past_alone(long):
-    subject = Forgetful(long, span=5)
-    rows = list(Online().run(subject, long))
-    corrected = list(dict.fromkeys(frame for frame, _, _ in subject.prompts))
-    assert corrected == [0, 5, 10] and subject.starts == [0, 5, 10]
+    predictor = Forgetful(long, span=5)
+    rows = list(Online().run(predictor, long))
+    corrected = list(dict.fromkeys(frame for frame, _, _ in predictor.prompts))
+    assert corrected == [0, 5, 10] and predictor.starts == [0, 5, 10]
     assert [row.step for row in rows] == list(range(1, INTERACTIONS + 1))
     assert [round(row.scores["J"] * 12) for row in rows] == [5, 10, 12, 12, 12, 12, 12, 12]
     # Locate 1 s and three clicks of 1.5 s on each frame; 12 frames are watched once, at 30 s for 300.
@@ -122,31 +122,31 @@ def test_online_stops_where_the_answer_is_bad_and_leaves_the_past_alone(long):
 
 
 def test_online_does_not_stop_at_the_same_frame_twice(long):
-    subject = Forgetful(long, span=0)
-    list(Online().run(subject, long))
-    assert list(dict.fromkeys(frame for frame, _, _ in subject.prompts)) == list(range(INTERACTIONS))
-    assert len(subject.prompts) == 3 * INTERACTIONS
+    predictor = Forgetful(long, span=0)
+    list(Online().run(predictor, long))
+    assert list(dict.fromkeys(frame for frame, _, _ in predictor.prompts)) == list(range(INTERACTIONS))
+    assert len(predictor.prompts) == 3 * INTERACTIONS
 
 
 def test_the_worst_frame_is_the_one_with_the_lowest_j(moving):
     agreements = {0: Agreement(0.1, 0.9), 1: Agreement(0.4, 0.5), 2: Agreement(0.5, 0.1)}
-    watched = InteractiveObject(moving, 1, Forgetful(moving), corrected=[0], agreements=agreements)
-    assert watched.worst_frame() == 1 and watched.next_below(0.5, after=0) == 1
+    obj = InteractiveObject(moving, 1, Forgetful(moving), corrected=[0], agreements=agreements)
+    assert obj.worst_frame() == 1 and obj.next_below(0.5, after=0) == 1
 
 
 def test_offline_corrects_the_worst_frame_and_watches_all_of_it_again(long):
-    subject = Forgetful(long, span=3)
-    rows = list(Offline().run(subject, long))
-    corrected = list(dict.fromkeys(frame for frame, _, _ in subject.prompts))
-    assert corrected[:4] == [0, 3, 6, 9] and set(subject.starts) == {0}
+    predictor = Forgetful(long, span=3)
+    rows = list(Offline().run(predictor, long))
+    corrected = list(dict.fromkeys(frame for frame, _, _ in predictor.prompts))
+    assert corrected[:4] == [0, 3, 6, 9] and set(predictor.starts) == {0}
     assert [round(row.scores["J"] * 12) for row in rows[:4]] == [3, 6, 9, 12]
     assert [round(row.scores["user s"], 2) for row in rows[:3]] == [6.7, 13.4, 20.1]
 
 
 def test_each_interaction_is_three_clicks_and_the_first_of_a_correction_goes_to_the_error(long):
-    subject = Forgetful(long, span=5)
-    list(Online().run(subject, long))
-    at_five = [prompt for frame, _, prompt in subject.prompts if frame == 5]
+    predictor = Forgetful(long, span=5)
+    list(Online().run(predictor, long))
+    at_five = [prompt for frame, _, prompt in predictor.prompts if frame == 5]
     assert len(at_five) == 3 and all(prompt.clicks == 1 for prompt in at_five)
     assert at_five[0].positive  # the object was lost there
 
@@ -158,15 +158,15 @@ def test_offline_ends_when_every_frame_was_corrected(moving):
 
 
 def left_quarter(path: Path) -> PictureSample:
-    """A picture with an object on its left, and one of which nothing is seen."""
+    """A picture with an object on its left, and an object with an empty mask."""
     write_frame(path)
     truth = np.zeros(SIZE, dtype=bool)
     truth[:, : SIZE[1] // 4] = True
-    said = {5: rle.encode(truth), 6: rle.encode(truth & False)}
-    return PictureSample("set/a.png", DatasetItem("set/a.png", partial(LabelledPicture, path, said)))
+    labels = {5: rle.encode(truth), 6: rle.encode(truth & False)}
+    return PictureSample("set/a.png", DatasetItem("set/a.png", partial(LabelledPicture, path, labels)))
 
 
-def test_image_clicks_score_what_the_model_believes_and_what_a_person_would_pick(tmp_path):
+def test_image_clicks_score_the_first_and_the_closest_candidate(tmp_path):
     rows = list(ImageClicks().run(Undecided(SIZE), left_quarter(tmp_path / "a.png")))
     assert [(row.object, row.setting, row.step) for row in rows] == [
         (5, "box", None),
@@ -178,21 +178,21 @@ def test_image_clicks_score_what_the_model_believes_and_what_a_person_would_pick
     assert rows[0].group == "set"
 
 
-def test_each_click_adds_to_the_prompt_and_corrects_what_was_picked(tmp_path):
-    subject = Undecided(SIZE)
-    list(ImageClicks().run(subject, left_quarter(tmp_path / "a.png")))
-    box, *clicks = subject.told
+def test_each_click_adds_to_the_prompt_and_corrects_the_selected_candidate(tmp_path):
+    predictor = Undecided(SIZE)
+    list(ImageClicks().run(predictor, left_quarter(tmp_path / "a.png")))
+    box, *clicks = predictor.calls
     assert box[0].box == (0, 0, 8, 24)
-    believed = [told for told in clicks if told[1] is None or not told[1].any()]
-    picked = [told for told in clicks if told[1] is not None and told[1].any()]
-    assert sorted(prompt.clicks for prompt, _ in believed) == [1, 1, 2, 3, 4, 5]
-    assert sorted(prompt.clicks for prompt, _ in picked) == [2, 3, 4, 5]
-    assert all((hint[:, :16]).all() and not hint[:, 16:].any() for _, hint in picked)
-    assert all(prompt.positive and not prompt.negative for prompt, _ in believed)
-    assert all(prompt.negative for prompt, _ in picked)  # the half is too wide
+    first = [call for call in clicks if call[1] is None or not call[1].any()]
+    closest = [call for call in clicks if call[1] is not None and call[1].any()]
+    assert sorted(prompt.clicks for prompt, _ in first) == [1, 1, 2, 3, 4, 5]
+    assert sorted(prompt.clicks for prompt, _ in closest) == [2, 3, 4, 5]
+    assert all((hint[:, :16]).all() and not hint[:, 16:].any() for _, hint in closest)
+    assert all(prompt.positive and not prompt.negative for prompt, _ in first)
+    assert all(prompt.negative for prompt, _ in closest)  # the half is too wide
 
 
-def test_rows_survive_json(moving):
+def test_results_survive_json(moving):
     [row] = SemiSupervised().run(BASELINES["repeat"], moving)
     again = type(row).from_json(json.loads(json.dumps(row.to_json())))
     assert again == row

@@ -1,4 +1,4 @@
-"""The table, the JSON and the page say what the rows say; the command ties them together."""
+"""The table, the JSON and the page agree with the results; the command writes all of them."""
 
 import json
 
@@ -82,11 +82,11 @@ def test_the_worst_frames_take_turns_among_clips():
     ]
 
 
-def test_painting_tells_hits_from_misses_and_excess():
+def test_hits_misses_and_excess_have_colours():
     black = np.zeros((20, 30, 3), dtype=np.uint8)
     image = report.paint_errors(black, SQUARE, np.roll(SQUARE, 2, axis=1))
     hit, missed, exceeded, background = image[7, 8], image[7, 5], image[7, 11], image[0, 0]
-    assert [int(each.argmax()) for each in (hit, missed, exceeded)] == [1, 2, 0]
+    assert [int(pixel.argmax()) for pixel in (hit, missed, exceeded)] == [1, 2, 0]
     assert not background.any()
 
 
@@ -95,15 +95,15 @@ def test_the_command_writes_table_json_and_page(tmp_path):
     app = typer.Typer()
     app.command()(evaluate)
     command = ["video", str(tmp_path / "data"), "--model", "repeat", "--out", str(tmp_path / "out")]
-    shown = CliRunner().invoke(
+    answer = CliRunner().invoke(
         app, [*command, "--given", "mask", "--given", "3 clicks"], catch_exceptions=False
     )
-    assert shown.exit_code == 0 and "J&F" in shown.output and "3 clicks" in shown.output
-    said = json.loads((tmp_path / "out/result.json").read_text())
-    assert set(said["means"]) == {"mask", "3 clicks"} and len(said["results"]) == 2
+    assert answer.exit_code == 0 and "J&F" in answer.output and "3 clicks" in answer.output
+    content = json.loads((tmp_path / "out/result.json").read_text())
+    assert set(content["means"]) == {"mask", "3 clicks"} and len(content["results"]) == 2
     page = (tmp_path / "out/report.html").read_text()
     assert "moving" in page and page.count('<img src="data:image/jpeg;base64,') >= 2
-    assert f"{100 * said['means']['mask']['J&F']:.1f}" in page and "s/frame in units" in page
+    assert f"{100 * content['means']['mask']['J&F']:.1f}" in page and "s/frame in units" in page
     assert ": moving, frame " in page and "one by one" not in page  # there is only one
 
 
@@ -140,7 +140,7 @@ def test_the_table_fits_a_terminal():
     assert "3 clicks" in console.export_text()
 
 
-def test_a_small_object_is_shown_from_near():
+def test_a_small_object_is_enlarged():
     region = np.zeros((200, 400), dtype=bool)
     region[10:30, 300:320] = True  # a tenth of the height
     rows, columns = report.crop_around(region)

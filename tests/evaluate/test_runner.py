@@ -1,4 +1,4 @@
-"""A run writes each item's rows as it goes, continues, does not mix with another, and survives what fails."""
+"""An evaluation saves results as it goes, resumes, never mixes with another, survives failing samples."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +28,7 @@ def three(tmp_path):
 
 @dataclass(frozen=True)
 class Counting(SemiSupervised):
-    """Leaves a mark for each clip that is measured."""
+    """Records the clips that are evaluated."""
 
     marks: Path = Path()
 

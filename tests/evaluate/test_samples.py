@@ -74,7 +74,7 @@ def test_lvos_has_long_names_that_begin_with_1_and_a_list_beside(tmp_path):
     [clip] = find_clips(split)
     assert (clip.name, len(clip.frames), clip.first_frames) == ("7K7WVzGG", 3, {1: 0, 2: 2})
     assert clip.annotated(1) == [0, 1, 2] and not clip.truth(2).pair(1, np.ones(SIZE, bool))[0].any()
-    assert [each.name for each in find_pictures(split)] == [
+    assert [sample.name for sample in find_pictures(split)] == [
         f"valid/7K7WVzGG/{index:05d}" for index in range(3)
     ]
 
@@ -97,8 +97,8 @@ def test_sa_v_trains_from_a_json_beside_each_video(tmp_path):
     for index in range(6):
         write_frame(tmp_path / "sav_000001" / f"{index:05d}.jpg")
     first, second, gone = (rle.encode(mask > 0) for mask in (square(4), square(12), square(0, label=0)))
-    said = {"masklet_id": [0, 3], "masklet": [[first, gone], [gone, second]]}
-    (tmp_path / "sav_000001_manual.json").write_text(json.dumps(said))
+    content = {"masklet_id": [0, 3], "masklet": [[first, gone], [gone, second]]}
+    (tmp_path / "sav_000001_manual.json").write_text(json.dumps(content))
     [clip] = find_clips(tmp_path)
     assert (clip.name, len(clip.frames), clip.size) == ("sav_000001_manual", 6, SIZE)
     assert list(clip.labelled) == clip.annotated(4) == [0, 4] and clip.annotated(3) == []
@@ -192,16 +192,16 @@ OUTLINE = " ".join(
 def test_pictures_come_in_every_form_that_training_reads(tmp_path, write, names, objects):
     write(tmp_path / "sets" / "set")
     for root in (tmp_path / "sets", tmp_path / "sets" / "set"):
-        found = find_pictures(root)
-        assert [each.name for each in found] == names
-        for each, count in zip(found, objects, strict=True):
-            image, masks = pickle.loads(pickle.dumps(each)).read()  # as processes hand them over
-            assert (image == each.picture()).all() and image.shape == (H, W, 3)
+        samples = find_pictures(root)
+        assert [sample.name for sample in samples] == names
+        for sample, count in zip(samples, objects, strict=True):
+            image, masks = pickle.loads(pickle.dumps(sample)).read()  # as between processes
+            assert (image == sample.picture()).all() and image.shape == (H, W, 3)
             assert sum(mask.any() for mask in masks.values()) == count
             assert all(
                 made.close(mask, LEFT) or made.close(mask, RIGHT) for mask in masks.values() if mask.any()
             )
-    assert [each.name for each in find_pictures(tmp_path / "sets", names[:1])] == names[:1]
+    assert [sample.name for sample in find_pictures(tmp_path / "sets", names[:1])] == names[:1]
 
 
 def test_a_picture_that_is_not_there_is_named(tmp_path):

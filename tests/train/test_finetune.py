@@ -1,4 +1,4 @@
-"""Fine-tuning: what is frozen stays, what adapters learn can be merged, and a COCO folder becomes a model."""
+"""Fine-tuning: frozen weights stay, adapters merge, reports equal evaluation, a COCO folder trains."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -47,30 +47,30 @@ def encoded(model: Sam2) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("preset", PRESETS)
-def test_a_preset_lets_learn_what_it_says(preset: Preset, tmp_path: Path) -> None:
+def test_a_preset_trains_its_modules_only(preset: Preset, tmp_path: Path) -> None:
     run = TrainingState.begin(recipe(2, preset=preset, ema=0.5))
-    before = {name: each.clone() for name, each in run.averaged().state_dict().items()}
+    before = {name: weight.clone() for name, weight in run.averaged().state_dict().items()}
     list(train(run, tmp_path))
     after = checkpoint.load(tmp_path / LAST).state_dict()  # in the plain form, whatever the preset
     moved = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
-    rooms = {name.split(".")[0] for name in before}
-    learns = TRAINED_MODULES.get(preset, ("",))
-    assert moved == {room for room in rooms if room.startswith(learns)} - (
+    modules = {name.split(".")[0] for name in before}
+    trained = TRAINED_MODULES.get(preset, ("",))
+    assert moved == {module for module in modules if module.startswith(trained)} - (
         {"prompt_encoder"} if preset == "lora" else set()  # it has no linear layer
     )
 
 
-def test_adapters_begin_as_nothing_and_are_merged_into_the_weights() -> None:
+def test_adapters_start_at_zero_and_are_merged_into_the_weights() -> None:
     model = Sam2(toy())
     before = encoded(model)
     add_adapters(model, rank=2)
     assert torch.allclose(encoded(model), before, atol=1e-6)
-    learning = [name for name, each in model.named_parameters() if each.requires_grad]
-    assert learning and all(name.endswith((".down", ".up")) for name in learning)
+    trainable = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
+    assert trainable and all(name.endswith((".down", ".up")) for name in trainable)
     with torch.no_grad():
-        for name, each in model.named_parameters():
+        for name, parameter in model.named_parameters():
             if name.endswith(".up"):
-                each.normal_(std=0.1)
+                parameter.normal_(std=0.1)
     adapted = encoded(model)
     assert not torch.allclose(adapted, before, atol=1e-3)
     plain = Sam2(toy())
@@ -86,24 +86,24 @@ def test_a_run_with_adapters_resumes(tmp_path: Path) -> None:
     assert torch.equal(encoded(first.averaged()), encoded(second.averaged()))
 
 
-def test_earlier_blocks_learn_more_slowly() -> None:
+def test_earlier_blocks_have_lower_learning_rates() -> None:
     model = Sam2(toy())
-    found = optimizer_groups(model, toy(), weight_decay=0.1, trunk_lr_scale=0.5, layer_decay=0.8)
-    named = {id(each): name for name, each in model.named_parameters()}
-    pace = {named[id(each)]: group["lr_scale"] for group in found for each in group["params"]}
-    decay = {named[id(each)]: group["weight_decay"] for group in found for each in group["params"]}
-    assert len(pace) == len(named)
+    groups = optimizer_groups(model, toy(), weight_decay=0.1, trunk_lr_scale=0.5, layer_decay=0.8)
+    named = {id(parameter): name for name, parameter in model.named_parameters()}
+    scales = {named[id(parameter)]: group["lr_scale"] for group in groups for parameter in group["params"]}
+    decay = {named[id(parameter)]: group["weight_decay"] for group in groups for parameter in group["params"]}
+    assert len(scales) == len(named)
     trunk = "image_encoder.trunk"
-    assert pace[f"{trunk}.blocks.4.norm1.weight"] == pytest.approx(0.5 * 0.8)
-    assert pace[f"{trunk}.blocks.0.norm1.weight"] == pytest.approx(0.5 * 0.8**5)
-    assert pace[f"{trunk}.patch.weight"] == pytest.approx(0.5 * 0.8**6)
-    assert pace[f"{trunk}.position"] == pace["image_encoder.to_fine.weight"] == 0.5
-    assert pace["mask_decoder.up1.weight"] == 1
+    assert scales[f"{trunk}.blocks.4.norm1.weight"] == pytest.approx(0.5 * 0.8)
+    assert scales[f"{trunk}.blocks.0.norm1.weight"] == pytest.approx(0.5 * 0.8**5)
+    assert scales[f"{trunk}.patch.weight"] == pytest.approx(0.5 * 0.8**6)
+    assert scales[f"{trunk}.position"] == scales["image_encoder.to_fine.weight"] == 0.5
+    assert scales["mask_decoder.up1.weight"] == 1
     assert decay["mask_decoder.up1.weight"] == 0.1
     assert decay["mask_decoder.up1.bias"] == decay[f"{trunk}.position"] == 0
 
 
-def test_kept_features_are_those_of_the_trunk_and_it_is_asked_once(
+def test_stored_features_are_those_of_the_trunk_and_it_runs_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model, batch = Sam2(toy()), Batch.collate([discs(2)(0), discs(2)(1)])
@@ -111,12 +111,14 @@ def test_kept_features_are_those_of_the_trunk_and_it_is_asked_once(
     store = FeatureStore(tmp_path / "features")
     fresh = store.encode(model, batch, ("a", "b"))
     monkeypatch.setattr(Sam2, "encode", None)
-    kept = FeatureStore(tmp_path / "features").encode(model, batch, ("a", "b"))
-    for part, first, again in zip(truth, fresh, kept, strict=True):
+    stored = FeatureStore(tmp_path / "features").encode(model, batch, ("a", "b"))
+    for part, first, again in zip(truth, fresh, stored, strict=True):
         assert torch.allclose(part, first, atol=2e-3) and torch.equal(first, again)
 
 
-def test_features_that_find_no_room_are_made_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_features_that_cannot_be_stored_are_computed_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     (tmp_path / "features").write_text("a file where a folder should be")
     model, batch = Sam2(toy()), Batch.collate([discs(1)(0)])
     store = FeatureStore(tmp_path / "features")
@@ -124,7 +126,7 @@ def test_features_that_find_no_room_are_made_again(tmp_path: Path, caplog: pytes
     assert caplog.text.count("cannot store features") == 1
 
 
-def test_an_exam_measures_every_way_of_prompting() -> None:
+def test_validation_scores_every_kind_of_prompt() -> None:
     model = Sam2(toy())
     initialise(model, 0.1)
     scores = validate(model.eval(), validation(stills=2, clips=1))
@@ -176,10 +178,10 @@ def test_validation_zooms_where_the_network_zooms() -> None:
 def test_a_fifth_is_held_back_always_the_same(tmp_path: Path) -> None:
     write_coco(tmp_path / "discs", 20)
     items = find_items(tmp_path / "discs")
-    train_on, held = split_validation(items)
-    assert len(train_on) == 16 and len(held) == 4
-    assert not {each.name for each in train_on} & {each.name for each in held}
-    assert {each.name for each in split_validation(items[::-1])[1]} == {each.name for each in held}
+    training, held_back = split_validation(items)
+    assert len(training) == 16 and len(held_back) == 4
+    assert not {item.name for item in training} & {item.name for item in held_back}
+    assert {item.name for item in split_validation(items[::-1])[1]} == {item.name for item in held_back}
     with pytest.raises(MediaError, match="two pictures"):
         split_validation(items[:1])
 
@@ -187,13 +189,13 @@ def test_a_fifth_is_held_back_always_the_same(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("write", [write_cvat, write_label_studio])
 def test_an_export_becomes_a_report(write: Callable[[Path, list[Scene]], None], tmp_path: Path) -> None:
-    """The way of docs/training.md: what an annotation tool exported, one command, a page to look at."""
+    """The steps of docs/training.md: an annotation tool's export, one command, a report."""
     write(tmp_path / "export", [(clip.images[0], clip.masks[0, 0]) for clip in map(discs(1), range(6))])
     initialised = Sam2(toy())
     initialise(initialised, 0.1)
     checkpoint.save(initialised, tmp_path / "start.safetensors")
-    words = f"train finetune {tmp_path / 'export'} --model {tmp_path / 'start.safetensors'} --steps 2"
-    result = CliRunner().invoke(app, [*words.split(), "--out", str(tmp_path / "run")])
+    command = f"train finetune {tmp_path / 'export'} --model {tmp_path / 'start.safetensors'} --steps 2"
+    result = CliRunner().invoke(app, [*command.split(), "--out", str(tmp_path / "run")])
     assert result.exit_code == 0, result.output
     assert "data:image/jpeg" in (tmp_path / "run" / "report.html").read_text()
     assert checkpoint.load(tmp_path / "run" / "best.safetensors").config == toy()
@@ -207,8 +209,8 @@ def test_the_command_teaches_a_coco_folder(tmp_path: Path, monkeypatch: pytest.M
     model = Sam2(toy())
     initialise(model, 0.1)
     checkpoint.save(model, tmp_path / "start.safetensors")
-    words = "train finetune discs --model start.safetensors --preset everything --steps 60 --rate 2e-3"
-    result = CliRunner().invoke(app, [*words.split(), "--out", "run", "--original"])
+    command = "train finetune discs --model start.safetensors --preset everything --steps 60 --rate 2e-3"
+    result = CliRunner().invoke(app, [*command.split(), "--out", "run", "--original"])
     assert result.exit_code == 0, result.output
 
     rows = read_log(tmp_path / "run")

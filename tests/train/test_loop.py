@@ -1,4 +1,4 @@
-"""The loop: what was stopped goes on to the same losses; no step, disk or sample that fails loses a run."""
+"""The loop: a resumed run reaches the same losses; no failing step, disk or sample ends a run."""
 
 import logging
 from dataclasses import replace
@@ -24,9 +24,9 @@ def losses(run: TrainingState, out: Path, **options: Any) -> list[float]:
     return [row["loss"] for row in train(run, out, **options) if "loss" in row]
 
 
-def test_a_resumed_run_goes_on_to_the_same_losses(tmp_path: Path) -> None:
+def test_a_resumed_run_reaches_the_same_losses(tmp_path: Path) -> None:
     two_stages = replace(recipe(), stages=(stage("small", 3, size=32), stage("large", 3)))
-    whole = losses(TrainingState.begin(two_stages), tmp_path / "whole")
+    uninterrupted = losses(TrainingState.begin(two_stages), tmp_path / "whole")
 
     stopped = TrainingState.begin(two_stages)
     first = []
@@ -38,9 +38,9 @@ def test_a_resumed_run_goes_on_to_the_same_losses(tmp_path: Path) -> None:
     resumed = TrainingState.begin(two_stages)
     resumed.resume(tmp_path / "stopped" / STATE)
     assert resumed.step == 2
-    assert first[:2] + losses(resumed, tmp_path / "stopped") == whole
+    assert first[:2] + losses(resumed, tmp_path / "stopped") == uninterrupted
 
-    weights = [checkpoint.load(tmp_path / each / loop.LAST).state_dict() for each in ("whole", "stopped")]
+    weights = [checkpoint.load(tmp_path / out / loop.LAST).state_dict() for out in ("whole", "stopped")]
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
 
 
@@ -68,18 +68,18 @@ def test_parts_of_a_step_are_as_good_as_processes(tmp_path: Path) -> None:
     assert rows[0]["objects"] == len(first.batch) + len(second.batch)
 
 
-def test_workers_draw_the_same_lessons() -> None:
+def test_workers_draw_the_same_batches() -> None:
     plan = recipe(3)
-    alone, helped = (
+    in_process, prefetched = (
         list(load_batches(plan, plan.stages[0], range(3), range(1), workers)) for workers in (0, 2)
     )
-    for one, other in zip(alone, helped, strict=True):
+    for one, other in zip(in_process, prefetched, strict=True):
         assert one[0].plan == other[0].plan and one[0].seed == other[0].seed
         assert torch.equal(one[0].batch.images, other[0].batch.images)
 
 
 class Failing(RolloutLoss):
-    """Loses its way at some steps."""
+    """Has a loss that is not finite at some steps."""
 
     failing: tuple[int, ...] = (1,)
     calls = 0
@@ -90,27 +90,29 @@ class Failing(RolloutLoss):
         return (loss * float("nan") if Failing.calls - 1 in self.failing else loss), parts
 
 
-def test_a_step_that_is_not_finite_is_passed_over_and_reported(
+def test_a_step_that_is_not_finite_is_skipped_and_logged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(loop, "RolloutLoss", Failing)
     monkeypatch.setattr(Failing, "calls", 0)
     run = TrainingState.begin(recipe(3))
     before = run.model.mask_decoder.iou_token.weight.detach().clone()
-    found = []
+    losses_by_step = []
     for row in train(run, tmp_path):
-        found.append(row["loss"])
+        losses_by_step.append(row["loss"])
         moved = (run.model.mask_decoder.iou_token.weight != before).any()
         before = run.model.mask_decoder.iou_token.weight.detach().clone()
         assert bool(moved) == (row["step"] != 2)
-    assert [str(loss) == "nan" for loss in found] == [False, True, False]
+    assert [str(loss) == "nan" for loss in losses_by_step] == [False, True, False]
     assert (
         "skipped step 1: its gradient is not finite" in caplog.text and "(loss nan, from only-" in caplog.text
     )
-    assert all(each.isfinite().all() for each in run.model.parameters())
+    assert all(parameter.isfinite().all() for parameter in run.model.parameters())
 
 
-def test_a_run_without_hope_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_without_finite_gradients_says_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(loop, "RolloutLoss", Failing)
     monkeypatch.setattr(Failing, "failing", range(100))
     monkeypatch.setattr(loop, "MAX_SKIPPED_STEPS", 3)
@@ -127,7 +129,7 @@ def test_a_full_disk_keeps_the_checkpoint_before(
     rows = train(run, tmp_path, save_every=1)
     next(rows)
     next(rows)  # by now the first step is saved
-    kept = (tmp_path / STATE).read_bytes()
+    checkpoint_before = (tmp_path / STATE).read_bytes()
 
     def full(content: Any, path: Path) -> None:
         path.write_bytes(b"half of it")
@@ -135,9 +137,9 @@ def test_a_full_disk_keeps_the_checkpoint_before(
 
     monkeypatch.setattr(state.torch, "save", full)
     next(rows)
-    assert (tmp_path / STATE).read_bytes() == kept
+    assert (tmp_path / STATE).read_bytes() == checkpoint_before
     assert "step 2 was not saved" in caplog.text and "No space left" in caplog.text
-    assert [each.name for each in tmp_path.iterdir()] == [STATE]
+    assert [path.name for path in tmp_path.iterdir()] == [STATE]
     monkeypatch.undo()
     assert len(list(rows)) == 1
     resumed = TrainingState.begin(recipe(4))
@@ -161,7 +163,7 @@ def test_an_unreadable_sample_is_named_and_replaced(tmp_path: Path, caplog: pyte
     assert caplog.text.count("holiday/broken.jpg") == 2
 
 
-def test_where_nothing_can_be_read_the_run_ends_with_the_reason(tmp_path: Path) -> None:
+def test_a_run_on_unreadable_data_ends_with_the_reason(tmp_path: Path) -> None:
     def never(number: int) -> Clip:
         raise MediaError("nothing here")
 
@@ -174,12 +176,12 @@ def test_the_best_weights_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     scores = iter([0.1, 0.5, 0.3])
     monkeypatch.setattr(loop, "validate", lambda model, validation: {"box": 0.0, "mean": next(scores)})
     run = TrainingState.begin(recipe(4, validation=validation(every=2)))
-    kept = {}
+    best_weights = {}
     for row in train(run, tmp_path):
         if "loss" not in row:
-            kept[row["step"]] = (tmp_path / loop.BEST).read_bytes()
-    assert list(kept) == [0, 2, 4]
-    assert kept[0] != kept[2] == kept[4]
+            best_weights[row["step"]] = (tmp_path / loop.BEST).read_bytes()
+    assert list(best_weights) == [0, 2, 4]
+    assert best_weights[0] != best_weights[2] == best_weights[4]
     assert checkpoint.load(tmp_path / loop.BEST).config == run.recipe.config
     again = TrainingState.begin(recipe(4))
     again.resume(tmp_path / STATE)

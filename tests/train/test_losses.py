@@ -1,4 +1,4 @@
-"""Losses: counted by hand, and blamed on nobody who is not to blame."""
+"""The losses equal values computed by hand, and train only what they should."""
 
 import math
 
@@ -28,8 +28,8 @@ def test_focal_loss_of_a_pixel_is_the_formula() -> None:
     for logit, truth, share in ((0.0, 1.0, 0.25), (0.0, 0.0, 0.75), (1.5, 1.0, 0.25), (1.5, 0.0, 0.75)):
         chance = 1 / (1 + math.exp(-logit))
         right = chance if truth else 1 - chance
-        found = focal_loss(torch.full((1, 1), logit), torch.full((1, 1), truth))
-        assert float(found) == pytest.approx(share * (1 - right) ** 2 * -math.log(right), rel=1e-5)
+        loss = focal_loss(torch.full((1, 1), logit), torch.full((1, 1), truth))
+        assert float(loss) == pytest.approx(share * (1 - right) ** 2 * -math.log(right), rel=1e-5)
 
 
 def test_dice_loss_knows_right_from_wrong() -> None:
@@ -62,10 +62,10 @@ def test_where_the_object_is_absent_only_the_object_score_learns() -> None:
     logits = torch.randn(1, 3, 8, 8, requires_grad=True)
     iou = torch.full((1, 3), 0.5, requires_grad=True)
     candidates = offered(logits, iou, score=2.0)
-    found = compute_losses(candidates, torch.zeros(1, 8, 8, dtype=torch.bool), 8)
-    found.total().backward()
-    assert [each.item() for each in (found.focal, found.dice, found.iou)] == [0, 0, 0]
-    assert found.score.item() == pytest.approx(math.log(1 + math.exp(2)), rel=1e-5)
+    losses = compute_losses(candidates, torch.zeros(1, 8, 8, dtype=torch.bool), 8)
+    losses.total().backward()
+    assert [loss.item() for loss in (losses.focal, losses.dice, losses.iou)] == [0, 0, 0]
+    assert losses.score.item() == pytest.approx(math.log(1 + math.exp(2)), rel=1e-5)
     assert not logits.grad.any() and not iou.grad.any() and candidates.score.grad.item() > 0
 
 

@@ -1,4 +1,4 @@
-"""Masked auto-encoding: what is hidden stays hidden, the trunk is the one that segments, and it learns."""
+"""Masked auto-encoding: hidden units stay hidden, the trunk is the one that segments, and the loss falls."""
 
 import logging
 from dataclasses import replace
@@ -36,7 +36,7 @@ def network(config: Sam2Config = SMALL) -> MaskedAutoencoder:
 
 
 def recipe(steps: int, **changes: object) -> PretrainingRecipe:
-    made = PretrainingRecipe(
+    default = PretrainingRecipe(
         SMALL,
         lambda number: images(8)[number % 8],
         pictures=8,
@@ -48,7 +48,7 @@ def recipe(steps: int, **changes: object) -> PretrainingRecipe:
         depth=1,
         every=5,
     )
-    return replace(made, **changes)
+    return replace(default, **changes)
 
 
 def losses(run: PretrainingState, out: Path, **options: int) -> list[float]:
@@ -64,7 +64,7 @@ def test_a_cut_map_is_joined_again(config: Sam2Config) -> None:
 
 
 @pytest.mark.parametrize("config", [SMALL, replace(TINY, image_size=448), replace(LARGE, image_size=256)])
-def test_every_window_loses_as_much(config: Sam2Config) -> None:
+def test_every_window_hides_as_many_units(config: Sam2Config) -> None:
     grid = Grid.of(config)
     hidden = grid.hide(3, torch.Generator().manual_seed(0))
     by_window = hidden.unflatten(1, (-1, grid.reach**2)).sum(dim=2)
@@ -90,22 +90,22 @@ def test_with_nothing_hidden_it_is_the_trunk_itself(config: Sam2Config) -> None:
     image = torch.randn(2, 3, config.image_size, config.image_size)
     with torch.no_grad():
         cut = auto.encode_visible(image, torch.zeros(2, auto.grid.units, dtype=torch.bool))
-        for whole, units in zip(trunk(image), cut, strict=True):
+        for expected, units in zip(trunk(image), cut, strict=True):
             joined = auto.grid.join(units.unflatten(0, (2, -1))).permute(0, 3, 1, 2)
-            torch.testing.assert_close(joined, whole, atol=1e-4, rtol=1e-4)
+            torch.testing.assert_close(joined, expected, atol=1e-4, rtol=1e-4)
 
 
-def test_gradients_reach_only_what_is_seen() -> None:
+def test_gradients_reach_visible_units_only() -> None:
     auto = network()
     hidden = auto.grid.hide(2, torch.Generator().manual_seed(0))
     image = torch.randn(2, 3, 128, 128, requires_grad=True)
-    sum(each.square().sum() for each in auto.encode_visible(image, hidden)).backward()
+    sum(maps.square().sum() for maps in auto.encode_visible(image, hidden)).backward()
     assert image.grad is not None
     reached = auto.grid.cut(image.grad.permute(0, 2, 3, 1)).flatten(2).abs().sum(dim=2) > 0
     assert torch.equal(reached, ~hidden)
 
 
-def test_only_hidden_units_are_blamed() -> None:
+def test_only_hidden_units_have_a_loss() -> None:
     auto = network()
     hidden = auto.grid.hide(1, torch.Generator().manual_seed(0))
     image = torch.randn(1, 3, 128, 128)
@@ -118,7 +118,7 @@ def test_only_hidden_units_are_blamed() -> None:
     assert torch.equal(pixels.grad.abs().sum(dim=2) > 0, hidden)
 
 
-def test_visible_units_are_shown_as_they_are() -> None:
+def test_reconstructions_keep_visible_units() -> None:
     auto = network()
     hidden = auto.grid.hide(1, torch.Generator().manual_seed(0))
     image = torch.randn(1, 3, 128, 128)
@@ -127,10 +127,10 @@ def test_visible_units_are_shown_as_they_are() -> None:
     assert torch.equal(auto.grid.cut(same.float()).flatten(2).mean(dim=2) == 1, ~hidden)
 
 
-def test_the_loss_falls_and_the_trunk_is_handed_on(tmp_path: Path) -> None:
+def test_the_loss_falls_and_the_trunk_starts_interactive_training(tmp_path: Path) -> None:
     run = PretrainingState.begin(recipe(40))
-    found = losses(run, tmp_path)
-    assert np.mean(found[-5:]) < 0.8 * np.mean(found[:3])
+    values = losses(run, tmp_path)
+    assert np.mean(values[-5:]) < 0.8 * np.mean(values[:3])
 
     start = str(tmp_path / LAST)
     trained = run.network.trunk.state_dict()
@@ -141,8 +141,8 @@ def test_the_loss_falls_and_the_trunk_is_handed_on(tmp_path: Path) -> None:
     assert all(torch.equal(again[name], trained[name]) for name in trained)
 
 
-def test_a_stopped_run_goes_on_to_the_same_losses(tmp_path: Path) -> None:
-    whole = losses(PretrainingState.begin(recipe(6)), tmp_path / "whole")
+def test_a_resumed_run_reaches_the_same_losses(tmp_path: Path) -> None:
+    uninterrupted = losses(PretrainingState.begin(recipe(6)), tmp_path / "whole")
     rows = pretrain(PretrainingState.begin(recipe(6)), tmp_path / "stopped", save_every=2)
     first = [next(rows) for _ in range(4)]
     assert first[-1]["step"] == 3
@@ -150,7 +150,7 @@ def test_a_stopped_run_goes_on_to_the_same_losses(tmp_path: Path) -> None:
     resumed = PretrainingState.begin(recipe(6))
     resumed.resume(tmp_path / "stopped" / STATE)
     assert resumed.step == 2
-    assert losses(resumed, tmp_path / "stopped") == whole[2:]
+    assert losses(resumed, tmp_path / "stopped") == uninterrupted[2:]
     with pytest.raises(CheckpointError, match="a new folder"):
         PretrainingState.begin(recipe(6, depth=2)).resume(tmp_path / "stopped" / STATE)
 
@@ -177,7 +177,7 @@ def test_crops_are_functions_of_their_number(folder: Path, caplog: pytest.LogCap
         Crops(learn[:1], 64, seed=1).crop(0)
 
 
-def test_the_recipe_runs_and_shows_what_it_painted(folder: Path, tmp_path: Path) -> None:
+def test_the_recipe_runs_and_reports_reconstructions(folder: Path, tmp_path: Path) -> None:
     checkpoint.save(
         TrainingState.begin(Recipe(SMALL, (stage("only", 1),))).averaged(), tmp_path / "start.safetensors"
     )

@@ -1,4 +1,4 @@
-"""Several processes, and one that is killed: slow, since each begins by importing everything."""
+"""Training in several processes, and in processes that are killed. Slow: every process imports torch."""
 
 import json
 import os
@@ -58,12 +58,12 @@ from masklet.train.validation import validation_stills
 nano.validation_set = lambda held_back: ValidationSet(validation_stills([plain(held_back[0], 256)]), every=2)
 
 def recipe(options):
-    whole = nano.recipe(options)
+    uninterrupted = nano.recipe(options)
     stages = [
         replace(stage, steps=2, sources=tuple(replace(source, clips=1) for source in stage.sources))
-        for stage in whole.stages[:2]
+        for stage in uninterrupted.stages[:2]
     ]
-    return replace(whole, stages=tuple(stages))
+    return replace(uninterrupted, stages=tuple(stages))
 """
 
 
@@ -102,29 +102,29 @@ def run_and_kill(arguments: Sequence[str], out: Path, steps: int) -> None:
 
 
 @pytest.mark.slow
-def test_a_killed_process_goes_on_to_the_same_losses(tmp_path: Path) -> None:
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
-    subprocess.run([sys.executable, *command(whole, 16, 1)], env=environment(), check=True)
+def test_a_killed_run_resumes_to_the_same_losses(tmp_path: Path) -> None:
+    uninterrupted, killed = tmp_path / "uninterrupted", tmp_path / "killed"
+    subprocess.run([sys.executable, *command(uninterrupted, 16, 1)], env=environment(), check=True)
     run_and_kill(command(killed, 16, 1), killed, steps=7)
     before = len(rows(killed))
     subprocess.run([sys.executable, *command(killed, 16, 1)], env=environment(), check=True)
     assert 5 < rows(killed)[before]["step"] <= 15
-    assert losses(killed) == losses(whole)
+    assert losses(killed) == losses(uninterrupted)
 
 
 @pytest.mark.slow
 def test_a_run_that_is_killed_at_random_moments_ends_as_one_that_is_not(tmp_path: Path) -> None:
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
-    subprocess.run([sys.executable, *command(whole, 60, 1)], env=environment(), check=True)
+    uninterrupted, killed = tmp_path / "uninterrupted", tmp_path / "killed"
+    subprocess.run([sys.executable, *command(uninterrupted, 60, 1)], env=environment(), check=True)
     subprocess.run([sys.executable, *command(killed, 60, 1, KILLS)], env=environment(), check=True)
-    assert losses(killed) == losses(whole) and len(losses(whole)) == 60
+    assert losses(killed) == losses(uninterrupted) and len(losses(uninterrupted)) == 60
     for name in (BEST, LAST):
-        weights, expected = (checkpoint.load(out / name).state_dict() for out in (killed, whole))
+        weights, expected = (checkpoint.load(out / name).state_dict() for out in (killed, uninterrupted))
         assert all(torch.equal(weights[key], expected[key]) for key in expected), name
 
 
 @pytest.mark.slow
-def test_the_command_goes_on_with_nanos_recipe_after_it_was_killed(tmp_path: Path) -> None:
+def test_the_command_resumes_nanos_recipe_after_a_kill(tmp_path: Path) -> None:
     (tmp_path / "sets").mkdir()
     write_coco(tmp_path / "sets" / "discs", 40)
     (tmp_path / "shrunk.py").write_text(SHRUNK)
@@ -133,18 +133,18 @@ def test_the_command_goes_on_with_nanos_recipe_after_it_was_killed(tmp_path: Pat
         recipe, data = tmp_path / "shrunk.py", tmp_path / "sets"
         return ["-m", "masklet", "train", str(recipe), str(data), "--out", str(out)]
 
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
-    subprocess.run([sys.executable, *arguments(whole)], env=environment(), check=True, cwd=tmp_path)
+    uninterrupted, killed = tmp_path / "uninterrupted", tmp_path / "killed"
+    subprocess.run([sys.executable, *arguments(uninterrupted)], env=environment(), check=True, cwd=tmp_path)
     run_and_kill(arguments(killed), killed, steps=3)
     before = len(rows(killed))
     subprocess.run([sys.executable, *arguments(killed)], env=environment(), check=True, cwd=tmp_path)
     assert rows(killed)[before]["step"] > 2, "the run began anew"
-    assert len(losses(whole)) == 4 and losses(killed) == losses(whole)
+    assert len(losses(uninterrupted)) == 4 and losses(killed) == losses(uninterrupted)
     assert (killed / "report.html").is_file()
 
 
 @pytest.mark.slow
-def test_two_processes_learn_what_one_does_on_the_same_batches(tmp_path: Path) -> None:
+def test_two_processes_train_as_one_does_on_the_same_batches(tmp_path: Path) -> None:
     one, two = tmp_path / "one", tmp_path / "two"
     subprocess.run([sys.executable, *command(one, 6, 4)], env=environment(), check=True)
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]

@@ -1,4 +1,4 @@
-"""Every recipe that comes with masklet runs: a step each, of a toy network on discs."""
+"""Every recipe that comes with masklet runs: one step of a toy network on discs."""
 
 import os
 from dataclasses import replace
@@ -31,13 +31,13 @@ def options(tmp_path: Path) -> TrainingOptions:
     return TrainingOptions(tmp_path / "discs", model=str(start), steps=1)
 
 
-def test_all_recipes_are_known_and_say_their_command_and_cost() -> None:
+def test_all_recipes_are_listed_and_state_their_command_and_cost() -> None:
     files = [path for path in RECIPES.glob("*.py") if path.stem != "__init__"]
     assert {path.stem for path in files} == {*FROM_WEIGHTS, "mae", "nano", "nano_lite"}
     for path in files:
-        said = path.read_text().split('"""')[1]
-        assert f"masklet train {path.stem} " in said
-        assert "Cost: " in said and "Expected score: " in said, path.stem
+        docstring = path.read_text().split('"""')[1]
+        assert f"masklet train {path.stem} " in docstring
+        assert "Cost: " in docstring and "Expected score: " in docstring, path.stem
     with pytest.raises(MaskletError, match=r"Choose from eight_gpus, finetune, .*mae, nano"):
         find_recipe("nono")
 
@@ -48,15 +48,15 @@ def test_all_recipes_are_known_and_say_their_command_and_cost() -> None:
     [("finetune", None), ("finetune", "memory"), *((name, None) for name in FROM_WEIGHTS[1:])],
 )
 def test_a_recipe_runs(name: str, preset: Preset | None, options: TrainingOptions, tmp_path: Path) -> None:
-    asked = TrainingOptions(options.data, model=options.model, preset=preset, steps=1)
-    list(TrainingRun.begin(name, asked, tmp_path / "out").rows())
+    one_step = TrainingOptions(options.data, model=options.model, preset=preset, steps=1)
+    list(TrainingRun.begin(name, one_step, tmp_path / "out").rows())
     assert [row["step"] for row in read_log(tmp_path / "out")] == [0, 1, 1]
     for weights in (BEST, LAST):
         assert checkpoint.load(tmp_path / "out" / weights).config == toy()
     assert "data:image/jpeg" in (tmp_path / "out" / "report.html").read_text()
 
 
-def test_threads_are_shared_out_among_processes_and_else_left_alone(
+def test_threads_are_divided_among_processes_only(
     options: TrainingOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
@@ -69,14 +69,20 @@ def test_threads_are_shared_out_among_processes_and_else_left_alone(
     assert torch.get_num_threads() == 2
 
 
-def test_from_nothing_everything_learns_and_fast(options: TrainingOptions) -> None:
-    made = find_recipe("finetune")(TrainingOptions(options.data, model="new-tiny", image_size=64, steps=100))
-    assert isinstance(made, Recipe)
-    assert made.start is None and made.preset == "everything" and made.config.image_size == 64
+def test_random_weights_train_as_a_whole_at_a_high_rate(options: TrainingOptions) -> None:
+    from_random = find_recipe("finetune")(
+        TrainingOptions(options.data, model="new-tiny", image_size=64, steps=100)
+    )
+    assert isinstance(from_random, Recipe)
     assert (
-        made.stages[0].learning_rates == (1e-3, 1e-4)
-        and made.layer_decay == 1.0
-        and made.distinct_clips is None
+        from_random.start is None
+        and from_random.preset == "everything"
+        and from_random.config.image_size == 64
+    )
+    assert (
+        from_random.stages[0].learning_rates == (1e-3, 1e-4)
+        and from_random.layer_decay == 1.0
+        and from_random.distinct_clips is None
     )
     tuned = find_recipe("finetune")(options)
     assert isinstance(tuned, Recipe) and tuned.preset == "decoder" and tuned.start == options.model
@@ -85,19 +91,19 @@ def test_from_nothing_everything_learns_and_fast(options: TrainingOptions) -> No
 def test_nano_begins_with_other_weights_and_keeps_its_stages_when_shortened(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(tmp_path)  # pictures are kept in the folder that it runs in
+    monkeypatch.chdir(tmp_path)  # pictures are cached in the working directory
     (tmp_path / "sets").mkdir()
     write_coco(tmp_path / "sets" / "discs", 40)
-    whole = find_recipe("nano")(TrainingOptions(tmp_path / "sets"))
+    full = find_recipe("nano")(TrainingOptions(tmp_path / "sets"))
     short = find_recipe("nano")(TrainingOptions(tmp_path / "sets", model="nano", steps=56))
-    assert isinstance(whole, Recipe) and isinstance(short, Recipe)
-    assert whole.start is None and short.start == "nano"
+    assert isinstance(full, Recipe) and isinstance(short, Recipe)
+    assert full.start is None and short.start == "nano"
     taught = tmp_path / "taught.safetensors"  # by auto-encoding, on crops of 128 pixels
     checkpoint.save(Sam2(replace(NANO, image_size=128)), taught)
     begun = find_recipe("nano")(TrainingOptions(tmp_path / "sets", model=str(taught)))
     assert isinstance(begun, Recipe) and begun.start == str(taught) and begun.config == NANO
     TrainingState.begin(begun)
-    assert [stage.name for stage in short.stages] == [stage.name for stage in whole.stages]
+    assert [stage.name for stage in short.stages] == [stage.name for stage in full.stages]
     assert abs(short.steps - 56) < len(short.stages)
     with pytest.raises(MaskletError, match="networks of nano's numbers"):
         find_recipe("nano")(TrainingOptions(tmp_path / "sets", model="new-tiny"))

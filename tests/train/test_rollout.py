@@ -1,4 +1,4 @@
-"""The simulated user does what the paper's does, and what is learned reaches every part of the network."""
+"""The simulated user follows the paper, and gradients reach every part of the network."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -38,15 +38,15 @@ def shares(values: Sequence[Any]) -> dict[Any, float]:
 
 
 def test_prompts_are_masks_half_the_time_and_clicks_and_boxes_a_quarter_each() -> None:
-    found = shares([plan.start for plan in plans(8)])
-    assert found == pytest.approx({"mask": 0.5, "click": 0.25, "box": 0.25}, abs=0.03)
+    starts = shares([plan.start for plan in plans(8)])
+    assert starts == pytest.approx({"mask": 0.5, "click": 0.25, "box": 0.25}, abs=0.03)
 
 
-def test_of_two_frames_one_is_left_to_follow() -> None:
+def test_of_two_frames_one_is_left_to_track() -> None:
     assert {plan.prompted for plan in plans(2)} == {(0,)}
 
 
-def test_a_still_is_pointed_at_and_corrected() -> None:
+def test_a_still_gets_a_click_or_a_box_and_corrections() -> None:
     assert shares([plan.start for plan in plans(1)]) == pytest.approx({"click": 0.5, "box": 0.5}, abs=0.03)
     assert all(plan.prompted == plan.corrected == (0,) for plan in plans(1))
 
@@ -78,43 +78,43 @@ def test_batches_keep_frames_masks_and_owners_together() -> None:
 
 
 class Spy:
-    """Calls of `decode` and `keep`, as they were made."""
+    """Records the calls of `decode`, `attend` and `keep`."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.hints: list[Tensor | None] = []
-        self.offered: list[Candidates] = []
+        self.candidates: list[Candidates] = []
         self.points: list[int] = []
         self.selections: list[MemorySelection] = []
-        self.kept: list[tuple[int, bool]] = []
+        self.stored: list[tuple[int, bool]] = []
         decode, attend, keep = Sam2.decode, Sam2.attend, MemoryBank.keep
 
-        def watch_decode(
+        def record_decode(
             model: Sam2,
             features: FrameFeatures,
             context: Tensor,
             points: Tensor | None = None,
             labels: Tensor | None = None,
             hint: Tensor | None = None,
-            **said: Any,
+            **options: Any,
         ) -> Candidates:
             self.hints.append(hint)
             self.points.append(0 if points is None else points.shape[1])
-            self.offered.append(decode(model, features, context, points, labels, hint, **said))
-            return self.offered[-1]
+            self.candidates.append(decode(model, features, context, points, labels, hint, **options))
+            return self.candidates[-1]
 
-        def watch_attend(
+        def record_attend(
             model: Sam2, features: FrameFeatures, selections: Sequence[MemorySelection]
         ) -> Tensor:
             self.selections.append(selections[0])
             return attend(model, features, selections)
 
-        def watch_keep(bank: MemoryBank, memory: Memory) -> None:
-            self.kept.append((memory.frame, memory.prompted))
+        def record_keep(bank: MemoryBank, memory: Memory) -> None:
+            self.stored.append((memory.frame, memory.prompted))
             keep(bank, memory)
 
-        monkeypatch.setattr(Sam2, "decode", watch_decode)
-        monkeypatch.setattr(Sam2, "attend", watch_attend)
-        monkeypatch.setattr(MemoryBank, "keep", watch_keep)
+        monkeypatch.setattr(Sam2, "decode", record_decode)
+        monkeypatch.setattr(Sam2, "attend", record_attend)
+        monkeypatch.setattr(MemoryBank, "keep", record_keep)
 
 
 def play(model: Sam2, plan: Plan, frames: int, corrections: int = 2) -> list[Any]:
@@ -122,15 +122,15 @@ def play(model: Sam2, plan: Plan, frames: int, corrections: int = 2) -> list[Any
     return rollout(model, batch, plan, torch.Generator().manual_seed(0), corrections)
 
 
-def test_the_logits_of_the_believed_candidate_are_fed_back_with_each_correction(
+def test_the_logits_of_the_best_candidate_are_fed_back_with_each_correction(
     model: Sam2, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spy = Spy(monkeypatch)
     answers = play(model, Plan("click", (0,), (0,)), 1, corrections=3)
-    assert [each.points for each in answers] == spy.points == [1, 2, 3, 4]
-    assert [each.candidates.logits.shape[1] for each in answers] == [3, 1, 1, 1]
+    assert [answer.points for answer in answers] == spy.points == [1, 2, 3, 4]
+    assert [answer.candidates.logits.shape[1] for answer in answers] == [3, 1, 1, 1]
     assert spy.hints[0] is None
-    for hint, before in zip(spy.hints[1:], spy.offered, strict=False):
+    for hint, before in zip(spy.hints[1:], spy.candidates, strict=False):
         assert hint is not None and not hint.requires_grad
         assert torch.equal(hint, before.logits[:, before.iou[0].argmax()].detach())
 
@@ -138,33 +138,37 @@ def test_the_logits_of_the_believed_candidate_are_fed_back_with_each_correction(
 def test_corrected_frames_become_conditioning_frames(model: Sam2, monkeypatch: pytest.MonkeyPatch) -> None:
     spy = Spy(monkeypatch)
     play(model, Plan("box", (0,), (0, 2)), 4)
-    assert spy.kept == [(0, True), (1, False), (2, True)]  # nobody remembers the last
+    assert spy.stored == [(0, True), (1, False), (2, True)]  # the last frame needs no memory
     assert [memory.frame for _, memory in spy.selections[-1].spatial] == [0, 2, 1]
     assert spy.points == [2, 3, 4, 0, 0, 1, 2, 0]
 
 
-def test_prompted_frames_come_first_and_know_no_memory(model: Sam2, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_prompted_frames_come_first_without_memory(model: Sam2, monkeypatch: pytest.MonkeyPatch) -> None:
     spy = Spy(monkeypatch)
     answers = play(model, Plan("click", (0, 2), ()), 4)
-    assert [each.frame for each in answers] == [0, 2, 1, 3]
+    assert [answer.frame for answer in answers] == [0, 2, 1, 3]
     assert [len(selection.spatial) for selection in spy.selections] == [0, 0, 2, 3]
 
 
-def test_a_drawn_mask_is_taken_as_it_is(model: Sam2) -> None:
-    assert [each.frame for each in play(model, Plan("mask", (0,), ()), 3)] == [1, 2]
+def test_a_mask_prompt_is_taken_as_it_is(model: Sam2) -> None:
+    assert [answer.frame for answer in play(model, Plan("mask", (0,), ()), 3)] == [1, 2]
 
 
 def test_gradients_reach_every_part(model: Sam2) -> None:
-    """Together, the ways of prompting teach everything but what absent objects need, or nothing does."""
+    """Together, the kinds of prompts train everything except parameters that only absent objects use."""
     torch.nn.init.constant_(model.mask_decoder.score_head.layers[-1].bias, 5.0)  # it is sure of what it sees
     for start in ("mask", "click", "box"):
         plan = Plan(start, (0,), () if start == "mask" else (0, 2))
         batch = Batch.collate([discs(4)(3)])
         answers = rollout(model, batch, plan, torch.Generator().manual_seed(0), 1)
         sum(
-            compute_losses(each.candidates, batch.masks[:, each.frame], 32).total() for each in answers
+            compute_losses(answer.candidates, batch.masks[:, answer.frame], 32).total() for answer in answers
         ).backward()
-    silent = {name for name, each in model.named_parameters() if each.grad is None or not each.grad.any()}
+    silent = {
+        name
+        for name, parameter in model.named_parameters()
+        if parameter.grad is None or not parameter.grad.any()
+    }
     # Of the three candidates only the best learns its mask.
     silent = {name for name in silent if "mask_heads" not in name}
     unused = {"memory_attention.no_memory_position", "memory_encoder.absent", "mask_decoder.absent_pointer"}

@@ -1,4 +1,4 @@
-"""Clips from footage and from mixtures: a function of their number, labelled where the object is."""
+"""Clips from data sets and mixtures: functions of their number, with masks on the objects."""
 
 import logging
 from collections.abc import Sequence
@@ -46,7 +46,7 @@ class Rectangles:
         return image
 
 
-def footage(frames: int) -> list[DatasetItem]:
+def items(frames: int) -> list[DatasetItem]:
     return [DatasetItem(f"set/{frames}", lambda: Rectangles(frames))]
 
 
@@ -61,14 +61,14 @@ def agrees(clip: Clip, tolerance: float = 0.85) -> None:
 
 def test_a_clip_is_a_function_of_its_number() -> None:
     for frames in (1, 4):
-        one, two = (Sampler(footage(8), 32, frames, 2, seed=3) for _ in range(2))
+        one, two = (Sampler(items(8), 32, frames, 2, seed=3) for _ in range(2))
         first, again, other = one.clip(0), two.clip(0), one.clip(1)
         assert (first.images == again.images).all() and (first.masks == again.masks).all()
         assert (first.images != other.images).any()
 
 
 def test_clips_are_consecutive_and_labelled() -> None:
-    sampler = Sampler(footage(8), 64, 4, 2, seed=0, augmentation=NOTHING)
+    sampler = Sampler(items(8), 64, 4, 2, seed=0, augmentation=NOTHING)
     for number in range(10):
         clip = sampler.clip(number)
         assert clip.images.shape == (4, 64, 64, 3) and clip.masks[0].any(axis=(1, 2)).all()
@@ -78,19 +78,19 @@ def test_clips_are_consecutive_and_labelled() -> None:
 
 
 def test_only_so_many_objects_and_only_those_in_sight() -> None:
-    seen = {Sampler(footage(8), 32, 4, 2, seed=0).clip(number).objects for number in range(20)}
-    assert seen == {1, 2}  # from frame 3 on only one is in sight
-    assert all(Sampler(footage(8), 32, 4, 1, seed=0).clip(number).objects == 1 for number in range(10))
+    counts = {Sampler(items(8), 32, 4, 2, seed=0).clip(number).objects for number in range(20)}
+    assert counts == {1, 2}  # from frame 3 on only one is in sight
+    assert all(Sampler(items(8), 32, 4, 1, seed=0).clip(number).objects == 1 for number in range(10))
 
 
 def test_a_short_video_is_played_there_and_back() -> None:
-    clip = Sampler(footage(2), 64, 5, 2, seed=0, augmentation=NOTHING).clip(0)
+    clip = Sampler(items(2), 64, 5, 2, seed=0, augmentation=NOTHING).clip(0)
     assert (clip.images[0] == clip.images[2]).all() and (clip.images[1] == clip.images[3]).all()
     assert (clip.images[0] != clip.images[1]).any()
 
 
 def test_a_picture_becomes_a_moving_clip() -> None:
-    sampler = Sampler(footage(1), 64, 4, 2, seed=0, augmentation=NOTHING)
+    sampler = Sampler(items(1), 64, 4, 2, seed=0, augmentation=NOTHING)
     clips = [sampler.clip(number) for number in range(12)]
     assert all(clip.images.shape[0] == 4 and clip.objects for clip in clips)
     assert any((clip.masks[0] != clip.masks[3]).any() for clip in clips)
@@ -100,10 +100,10 @@ def broken() -> Rectangles:
     raise MediaError("this.jpg cannot be read.")
 
 
-def test_what_cannot_be_read_is_named_and_passed_over(caplog: pytest.LogCaptureFixture) -> None:
+def test_unreadable_items_are_logged_and_skipped(caplog: pytest.LogCaptureFixture) -> None:
     bad = DatasetItem("set/bad", broken)
     with caplog.at_level(logging.WARNING):
-        assert all(Sampler([bad, *footage(4)], 32, 2, 2, seed=0).clip(number).objects for number in range(12))
+        assert all(Sampler([bad, *items(4)], 32, 2, 2, seed=0).clip(number).objects for number in range(12))
     assert "skipped set/bad: this.jpg cannot be read." in caplog.text
     with pytest.raises(MediaError, match=r"20 videos or pictures .* set/bad"):
         Sampler([bad], 32, 2, 2, seed=0).clip(0)
@@ -132,7 +132,7 @@ def test_augmented_masks_stay_on_their_objects(augmentation: Augmentation) -> No
         assert clip.masks[0].any(axis=(1, 2)).all()
 
 
-def test_what_stands_still_stays_still() -> None:
+def test_a_still_clip_stays_still() -> None:
     frame = moving(1)
     still = Clip(np.repeat(frame.images, 3, axis=0), np.repeat(frame.masks, 3, axis=0))
     augmentation = Augmentation(colour=(0.3, 0.3, 0.3), flicker=(0.0, 0.0, 0.0), mosaic=0.5)
@@ -159,8 +159,8 @@ def test_each_augmentation_does_what_its_name_says() -> None:
 
 def test_a_clip_that_ends_without_its_object_is_not_reversed() -> None:
     clip = moving(5)  # the green one is gone at the end
-    kept = replace(NOTHING, reverse=1.0)(clip, default_rng(0))
-    assert (kept.images == clip.images).all()
+    augmented = replace(NOTHING, reverse=1.0)(clip, default_rng(0))
+    assert (augmented.images == clip.images).all()
 
 
 def test_a_mosaic_names_one_of_four_alike() -> None:

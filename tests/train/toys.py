@@ -1,4 +1,4 @@
-"""A toy run: coloured discs on noise, a network of a few thousand numbers, steps in milliseconds."""
+"""A toy run: coloured discs on noise, a network of a few thousand parameters, steps in milliseconds."""
 
 import json
 from pathlib import Path
@@ -52,7 +52,7 @@ def validation(every: int = 3, stills: int = 2, clips: int = 1) -> ValidationSet
 
 
 def write_coco(folder: Path, count: int) -> None:
-    """A folder of pictures of one disc each, outlined as COCO has it."""
+    """Write a COCO data set of pictures with one disc."""
     folder.mkdir()
     images, annotations = [], []
     for number in range(count):
@@ -65,5 +65,5 @@ def write_coco(folder: Path, count: int) -> None:
         )
         outline = [outlines[0].reshape(-1).tolist()]
         annotations.append({"id": number, "image_id": number, "category_id": 1, "segmentation": outline})
-    said = {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "disc"}]}
-    (folder / "instances.json").write_text(json.dumps(said))
+    content = {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "disc"}]}
+    (folder / "instances.json").write_text(json.dumps(content))
