@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -10,10 +11,12 @@ import pytest
 from sqlalchemy import select
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
+from typer.testing import CliRunner
 
+from masklet.cli import app as command_line
 from masklet.errors import MaskletError
 from masklet.studio.app import make_app
-from masklet.studio.server import address, token_for
+from masklet.studio.server import address, read_token, token_for
 from masklet.studio.settings import Limits, Settings
 from masklet.studio.studio import Studio
 from masklet.studio.tables import Person
@@ -74,6 +77,32 @@ def test_other_addresses_make_a_token() -> None:
     assert f"?token={made}" in address(Settings(data=Path("x"), host="10.0.0.1", token=made))
     with pytest.raises(MaskletError, match="16 characters"):
         token_for("0.0.0.0", "short")
+
+
+@pytest.mark.parametrize("way", ["MASKLET_STUDIO_TOKEN", "MASKLET_TOKEN", "file"])
+def test_the_token_need_not_be_in_the_process_list(
+    tmp_path: Path, way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[Settings] = []
+    monkeypatch.setattr("masklet.studio.server.serve", lambda settings, *_, **__: started.append(settings))
+    monkeypatch.setattr(sys.modules["masklet.cli.studio"], "load_model", lambda *_: None)
+    options = ["studio", f"--data={tmp_path}"]
+    if way == "file":
+        (tmp_path / "token").write_text(f"{TOKEN}\n")
+        options.append(f"--token-file={tmp_path / 'token'}")
+    else:
+        monkeypatch.setenv(way, TOKEN)
+    done = CliRunner().invoke(command_line, options)
+    assert done.exit_code == 0, done.output
+    assert started[0].token == TOKEN
+
+
+def test_a_token_file_that_cannot_be_used_is_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(MaskletError, match="cannot be read"):
+        read_token(tmp_path / "none")
+    (tmp_path / "empty").touch()
+    with pytest.raises(MaskletError, match="is empty"):
+        read_token(tmp_path / "empty")
 
 
 def test_limits_are_told(tmp_path: Path) -> None:

@@ -28,7 +28,15 @@ def studio(
         typer.Option(help="A database by URL, as postgresql://USER@HOST/NAME; else SQLite in DATA."),
     ] = None,
     token: Annotated[
-        str | None, typer.Option(envvar="MASKLET_TOKEN", help="What every call must show; made if needed.")
+        str | None,
+        typer.Option(
+            envvar=["MASKLET_STUDIO_TOKEN", "MASKLET_TOKEN"],
+            help="What every call must show; made if needed. Others on this machine see it in the process "
+            "list: rather set the variable, or use --token-file.",
+        ),
+    ] = None,
+    token_file: Annotated[
+        Path | None, typer.Option(help="A file whose first line is the token.", dir_okay=False)
     ] = None,
     name: Annotated[
         list[str] | None,
@@ -43,7 +51,7 @@ def studio(
     from masklet.errors import MediaError, MissingExtra
 
     try:
-        from masklet.studio.server import address, serve, token_for
+        from masklet.studio.server import address, read_token, serve, token_for
         from masklet.studio.settings import Settings
     except ModuleNotFoundError as error:
         raise MissingExtra("studio", error.name or "fastapi") from error
@@ -57,7 +65,7 @@ def studio(
         host=host,
         port=port,
         database=database,
-        token=token_for(host, token),
+        token=token_for(host, token if token_file is None else read_token(token_file)),
         hosts=tuple(name or ()),
     )
     typer.echo(

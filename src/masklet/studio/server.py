@@ -6,6 +6,7 @@ import secrets
 import socket
 import threading
 import webbrowser
+from pathlib import Path
 
 import uvicorn
 from fastapi import FastAPI
@@ -26,6 +27,17 @@ def address(settings: Settings) -> str:
     host = f"[{host}]" if ":" in host else host
     token = "" if settings.token is None else f"?token={settings.token}"
     return f"http://{host}:{settings.port}/{token}"
+
+
+def read_token(path: Path) -> str:
+    """The token in a file's first line."""
+    try:
+        token = path.read_text().partition("\n")[0].strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise MaskletError(f"the token file {path} cannot be read: {error}.") from error
+    if not token:
+        raise MaskletError(f"the token file {path} is empty. Its first line must be the token.")
+    return token
 
 
 def token_for(host: str, token: str | None) -> str | None:
