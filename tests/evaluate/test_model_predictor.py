@@ -8,14 +8,16 @@ import torch
 from masklet.config import toy
 from masklet.evaluate.image_protocols import ImageClicks
 from masklet.evaluate.predictors import PROMPT_KINDS, ModelPredictor
+from masklet.evaluate.runner import PredictorSpec
 from masklet.evaluate.samples import find_pictures
 from masklet.evaluate.video_protocols import Offline, Online, SemiSupervised
 from masklet.model import Sam2
 from masklet.rle import encode
+from masklet.sessions.image import ImageSession
 from masklet.sessions.tracker import track
 from masklet.types import Prompt
 
-from .small import square, write_frame
+from .small import square, write_frame, write_labels
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +63,26 @@ def test_images(network, tmp_path):
     rows = list(ImageClicks().run(network, picture))
     assert [row.setting for row in rows] == ["box", "1 click", "3 clicks", "5 clicks"]
     assert rows[1].scores["best of 3"] >= rows[1].scores["IoU"]
+
+
+def test_the_error_of_the_predicted_iou_is_that_of_the_session(network, tmp_path):
+    write_frame(tmp_path / "set/images/a.png")
+    write_labels(tmp_path / "set/masks/a.png", square(4))
+    [picture] = find_pictures(tmp_path / "set")
+    boxed = next(iter(ImageClicks().run(network, picture)))
+    masks = ImageSession(network.model, picture.picture()).segment(Prompt(box=(4, 6, 12, 14)))
+    truth = square(4) > 0
+    iou = (masks.best & truth).sum() / (masks.best | truth).sum()
+    assert boxed.scores["IoU"] == pytest.approx(iou)
+    assert boxed.scores["IoU bias"] == pytest.approx(float(masks.iou[0]) - iou)
+    assert boxed.scores["IoU error"] == pytest.approx(abs(float(masks.iou[0]) - iou))
+
+
+def test_a_setting_and_zoom_are_part_of_the_identity():
+    exact, fast = PredictorSpec("nano").load(), PredictorSpec("nano", setting="fast", zoom=False).load()
+    assert exact.identity.startswith("nano ") and exact.identity.endswith(", zoom")
+    assert fast.identity.startswith("nano, fast ") and "zoom" not in fast.identity
+    assert exact.model.config == fast.model.config  # evaluation leaves the model as it is
 
 
 def test_identity_follows_the_weights(network):

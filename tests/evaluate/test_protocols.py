@@ -1,7 +1,7 @@
 """Each protocol with predictors whose answers are fixed."""
 
 import json
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -13,9 +13,9 @@ from masklet import rle
 from masklet.datasets import DatasetItem
 from masklet.datasets.pictures import LabelledPicture
 from masklet.evaluate.baselines import BASELINES
-from masklet.evaluate.image_protocols import ImageClicks
+from masklet.evaluate.image_protocols import ClicksToTarget, ImageClicks
 from masklet.evaluate.metrics import Agreement
-from masklet.evaluate.predictors import PROMPT_KINDS
+from masklet.evaluate.predictors import PROMPT_KINDS, make_candidate
 from masklet.evaluate.samples import PictureSample, find_clips
 from masklet.evaluate.video_protocols import (
     INTERACTIONS,
@@ -190,6 +190,45 @@ def test_each_click_adds_to_the_prompt_and_corrects_the_selected_candidate(tmp_p
     assert all((hint[:, :16]).all() and not hint[:, 16:].any() for _, hint in closest)
     assert all(prompt.positive and not prompt.negative for prompt, _ in first)
     assert all(prompt.negative for prompt, _ in closest)  # the half is too wide
+
+
+@dataclass
+class Growing:
+    """Answers with as many columns of the left quarter as there are clicks: IoU n / 8."""
+
+    identity: str = "growing"
+
+    def video(self, frames):
+        raise NotImplementedError
+
+    def image(self, image):
+        return self
+
+    def segment(self, prompt, *, hint=None):
+        mask = np.zeros(SIZE, dtype=bool)
+        mask[:, : min(prompt.clicks, SIZE[1] // 4)] = True
+        return make_candidate(mask)
+
+
+def test_noc_counts_the_clicks_to_each_target(tmp_path):
+    [result] = ClicksToTarget().run(Growing(), left_quarter(tmp_path / "a.png"))
+    # 7 of 8 columns are 87.5 %, 8 of 8 are all.
+    assert dict(result.scores) == {
+        "NoC@85": 7.0,
+        "failures@85": 0.0,
+        "NoC@90": 8.0,
+        "failures@90": 0.0,
+        "last IoU": 1.0,
+    }
+
+
+def test_noc_of_an_object_that_never_gets_there_is_the_limit_and_a_failure(tmp_path):
+    [result] = ClicksToTarget(limit=7).run(Growing(), left_quarter(tmp_path / "a.png"))
+    assert result.scores["NoC@85"] == result.scores["NoC@90"] == 7.0
+    assert (result.scores["failures@85"], result.scores["failures@90"]) == (0.0, 1.0)
+    predictor = Undecided(SIZE)
+    [result] = ClicksToTarget().run(predictor, left_quarter(tmp_path / "a.png"))
+    assert result.scores["NoC@85"] == len(predictor.calls) == 20 and result.scores["failures@85"] == 1.0
 
 
 def test_results_survive_json(moving):

@@ -71,7 +71,7 @@ class ClicksToTarget:
     limit: int = 20
 
     axis = "clicks"
-    headline = ("IoU",)
+    headline = ()
 
     def run(self, predictor: Predictor, sample: PictureSample) -> Iterator[ObjectResult]:
         image, masks = sample.read()
@@ -94,7 +94,7 @@ class ClicksToTarget:
             percent = f"{100 * target:.0f}"
             scores[f"NoC@{percent}"] = float(reached.get(target, self.limit))
             scores[f"failures@{percent}"] = float(target not in reached)
-        return ObjectResult(name, id, "clicks", None, {**scores, "IoU": iou}, worst.frames)
+        return ObjectResult(name, id, "clicks", None, {**scores, "last IoU": iou}, worst.frames)
 
 
 def _make_result(
