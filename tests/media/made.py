@@ -79,7 +79,7 @@ def write_video(
 
 def clip(path: Path, count: int = 40) -> Path:
     """A numbered H.264 clip with B-frames and a keyframe every 12 frames."""
-    return write_video(path, (numbered(each) for each in range(count)))
+    return write_video(path, (numbered(frame) for frame in range(count)))
 
 
 def made_masks(frame: int, masks: dict[int, np.ndarray]) -> Masks:
@@ -115,7 +115,7 @@ CLIP = [
 
 
 def made_frames(count: int = len(CLIP)) -> Frames:
-    return open_frames([numbered(each) for each in range(count)])
+    return open_frames([numbered(frame) for frame in range(count)])
 
 
 def write(writer: Writer, source: Frames, clip: Sequence[Masks] = CLIP) -> None:

@@ -56,7 +56,7 @@ def test_head_missing(tmp_path: Path) -> None:
 @pytest.fixture
 def cut(tmp_path: Path) -> Path:
     rng = np.random.default_rng(0)
-    images = [numbered(each) for each in range(COUNT)]
+    images = [numbered(frame) for frame in range(COUNT)]
     for image in images:  # with noise, or all frames would lie in the file's first bytes
         image[12:36] += rng.integers(0, 60, (24, 64, 3), dtype=np.uint8)
     whole = write_video(tmp_path / "whole.mp4", images, options={"movflags": "faststart"})
@@ -72,7 +72,7 @@ def test_what_decodes_of_a_truncated_file_is_given_and_then_one_error(cut: Path)
             seen.append(image)
     whole = open_frames(cut.with_name("whole.mp4"))
     assert 15 < len(seen) < COUNT
-    assert all((image == whole[each]).all() for each, image in enumerate(seen[:-1]))
+    assert all((image == whole[frame]).all() for frame, image in enumerate(seen[:-1]))
 
 
 def test_frames_of_a_truncated_file(cut: Path) -> None:

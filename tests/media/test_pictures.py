@@ -105,8 +105,8 @@ class TestFolder:
     def folder(self, tmp_path: Path) -> Path:
         folder = tmp_path / "shots"
         folder.mkdir()
-        for each in (1, 2, 10, 100):
-            PIL.Image.fromarray(numbered(each)).save(folder / f"shot {each}.png")
+        for index in (1, 2, 10, 100):
+            PIL.Image.fromarray(numbered(index)).save(folder / f"shot {index}.png")
         (folder / "notes.txt").write_text("not a picture")
         (folder / "._shot 3.png").write_text("what macOS leaves behind")
         return folder
@@ -115,7 +115,7 @@ class TestFolder:
         frames = open_frames(folder)
         assert [number(image) for image in frames] == [1, 2, 10, 100]
         assert len(frames) == 4 and frames.size == (48, 64) and frames.name == "shots"
-        assert [frames.file_name(each) for each in (0, 3)] == ["shot 1.png", "shot 100.png"]
+        assert [frames.file_name(index) for index in (0, 3)] == ["shot 1.png", "shot 100.png"]
         assert number(frames[2]) == 10
         assert [number(image) for image in frames.play(2)] == [10, 100]
 
@@ -157,7 +157,7 @@ class TestFolder:
 
 
 def test_tiff_stack(tmp_path: Path) -> None:
-    pages = [PIL.Image.fromarray(numbered(each)) for each in range(5)]
+    pages = [PIL.Image.fromarray(numbered(index)) for index in range(5)]
     pages[0].save(tmp_path / "stack.tiff", save_all=True, append_images=pages[1:])
     frames = open_frames(tmp_path / "stack.tiff")
     assert [number(image) for image in frames] == list(range(5))
@@ -174,7 +174,7 @@ def test_one_picture(tmp_path: Path) -> None:
 
 class TestMemory:
     def test_array(self) -> None:
-        frames = open_frames(np.stack([numbered(each) for each in range(4)]))
+        frames = open_frames(np.stack([numbered(index) for index in range(4)]))
         assert len(frames) == 4 and frames.size == (48, 64) and frames.fps == 24
         assert [number(image) for image in frames] == [0, 1, 2, 3]
         assert frames.time(2) == 2 / 24

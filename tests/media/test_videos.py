@@ -37,7 +37,7 @@ KINDS = {
 @pytest.fixture(scope="module")
 def clips(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("clips")
-    images = [numbered(each) for each in range(COUNT)]
+    images = [numbered(frame) for frame in range(COUNT)]
     return {name: write_video(folder / name, images, **how) for name, how in KINDS.items()}
 
 
@@ -66,7 +66,7 @@ def test_any_frame_alone_is_what_playing_shows(path: Path) -> None:
     frames = open_frames(path)
     played = list(frames)
     order = random.Random(0).choices(range(COUNT), k=60)
-    assert all((frames[each] == played[each]).all() for each in order)
+    assert all((frames[frame] == played[frame]).all() for frame in order)
 
 
 @pytest.mark.parametrize("start", [0, 1, 11, 12, 13, COUNT - 1])
@@ -83,20 +83,20 @@ def test_stepping_back_is_exact_and_decodes_each_stretch_once(
     played = list(frames)
     frames[COUNT - 1]
     decoded = count_decoded(monkeypatch)
-    assert all((frames[each] == played[each]).all() for each in reversed(range(COUNT)))
+    assert all((frames[frame] == played[frame]).all() for frame in reversed(range(COUNT)))
     assert len(decoded) < 3 * COUNT + videos.CHECKED  # and not COUNT**2 / 2
 
 
 def test_the_step_back_keeps_few_frames(clips: dict[str, Path]) -> None:
     frames = open_frames(clips["b-frames.mp4"])
-    for each in [*range(COUNT), *reversed(range(COUNT))]:
-        frames[each]
+    for frame in [*range(COUNT), *reversed(range(COUNT))]:
+        frames[frame]
     assert len(frames._cache) == CACHED_FRAMES
 
 
 def test_opening_and_counting_decode_next_to_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("long.mp4", "long.mkv"):
-        path = write_video(tmp_path / name, [numbered(each % 200) for each in range(600)], gop=50)
+        path = write_video(tmp_path / name, [numbered(frame % 200) for frame in range(600)], gop=50)
         decoded = count_decoded(monkeypatch)
         frames = open_frames(path)
         assert len(decoded) == 1
@@ -111,7 +111,7 @@ def test_asking_frame_after_frame_decodes_each_once(
 ) -> None:
     decoded = count_decoded(monkeypatch)
     frames = open_frames(clips["b-frames.mp4"])
-    assert [number(frames[each]) for each in range(COUNT)] == list(range(COUNT))
+    assert [number(frames[frame]) for frame in range(COUNT)] == list(range(COUNT))
     assert len(decoded) == COUNT
 
 
@@ -119,7 +119,7 @@ def test_threads_may_share_frames(clips: dict[str, Path]) -> None:
     frames = open_frames(clips["b-frames.mp4"])
     with ThreadPoolExecutor(4) as pool:
         order = random.Random(0).choices(range(COUNT), k=80)
-        assert list(pool.map(lambda each: number(frames[each]), order)) == order
+        assert list(pool.map(lambda frame: number(frames[frame]), order)) == order
 
 
 @pytest.mark.parametrize("rotation", [90, 180, -90])
@@ -132,7 +132,7 @@ def test_rotation_is_honoured(tmp_path: Path, rotation: int) -> None:
 
 
 def test_odd_sizes(tmp_path: Path) -> None:
-    images = [numbered(each, (49, 65)) for each in range(3)]
+    images = [numbered(frame, (49, 65)) for frame in range(3)]
     frames = open_frames(write_video(tmp_path / "odd.avi", images, codec="mpeg4"))
     assert frames.size == (49, 65)
     assert [number(image) for image in frames] == [0, 1, 2]
@@ -143,12 +143,12 @@ class TestTimes:
 
     @pytest.fixture(params=["vfr.mp4", "vfr.mkv"])
     def path(self, request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-        images = [numbered(each) for each in range(len(self.TIMES))]
+        images = [numbered(frame) for frame in range(len(self.TIMES))]
         return write_video(tmp_path / request.param, images, times=self.TIMES)
 
     def test_times_are_kept(self, path: Path) -> None:
         frames = open_frames(path)
-        assert [frames.time(each) for each in range(len(frames))] == pytest.approx(
+        assert [frames.time(frame) for frame in range(len(frames))] == pytest.approx(
             [t / 1000 for t in self.TIMES]
         )
 
@@ -159,8 +159,8 @@ class TestTimes:
         assert len(frames) == len(expected)
         assert frames.fps == 10 and frames.time(3) == pytest.approx(0.3)
         assert [number(image) for image in frames] == expected
-        assert [number(frames[each]) for each in range(len(expected))] == expected
-        assert [number(frames[each]) for each in reversed(range(len(expected)))] == expected[::-1]
+        assert [number(frames[frame]) for frame in range(len(expected))] == expected
+        assert [number(frames[frame]) for frame in reversed(range(len(expected)))] == expected[::-1]
         assert [number(image) for image in frames.play(4)] == expected[4:]
         with pytest.raises(NoSuchFrame, match="11 frames, 0 to 10"):
             frames[11]
@@ -202,7 +202,7 @@ def test_what_an_edit_list_hides_is_no_frame(
     assert len(frames) == COUNT - hidden
     assert len(decoded) <= 1 + videos.CHECKED
     assert [number(image) for image in frames] == list(range(hidden, COUNT))
-    assert [number(frames[each]) for each in (20, 0, 9)] == [20 + hidden, hidden, 9 + hidden]
+    assert [number(frames[frame]) for frame in (20, 0, 9)] == [20 + hidden, hidden, 9 + hidden]
 
 
 class TestFrameBeyondTheEnd:

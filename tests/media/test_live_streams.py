@@ -94,7 +94,7 @@ class TestCamera:
 class TestIterator:
     def test_generator(self) -> None:
         def images() -> Iterator[np.ndarray]:
-            yield from (numbered(each) for each in range(5))
+            yield from (numbered(frame) for frame in range(5))
 
         frames = stream(images())
         assert isinstance(frames, Source)
@@ -107,9 +107,9 @@ class TestIterator:
         taken: list[int] = []
 
         def images() -> Iterator[np.ndarray]:
-            for each in range(100):
-                taken.append(each)
-                yield numbered(each)
+            for frame in range(100):
+                taken.append(frame)
+                yield numbered(frame)
 
         frames = stream(images())
         next(frames)
