@@ -126,51 +126,58 @@ def everything(
     formats: Formats = None,
 ) -> None:
     """Segment everything in pictures; or find everything in videos, and track it both ways."""
-    from masklet.tracking.policies import find_policy
+    with ProgressBar() as bar:
+        from masklet.tracking.policies import find_policy
 
-    if policy is not None:
-        find_policy(policy)
-    grid = {
-        "points_per_side": points_per_side,
-        "points_per_batch": points_per_batch,
-        "pred_iou_thresh": pred_iou_thresh,
-        "stability_score_thresh": stability_score_thresh,
-        "stability_score_offset": stability_score_offset,
-        "box_nms_thresh": box_nms_thresh,
-        "nms": None if nms is None else nms.value,
-        "crop_n_layers": crop_n_layers,
-        "min_mask_region_area": min_mask_region_area,
-        "use_m2m": use_m2m,
-    }
-    options = {
-        "sort": None if sort is None else sort.value,
-        "partition": partition,
-        "detections": None if detections is None else str(detections),
-        "every": every,
-        "patience": patience,
-        "max_objects": max_objects,
-        "policy": policy,
-        "cuts": cuts,
-    }
-    chosen = {name: value for name, value in grid.items() if value is not None}
-    range_ = parse_intensity_range(intensity_range)
-    format_files(formats or ())
-    items = find_items(sources or (), kind, names_from=names)
+        if policy is not None:
+            find_policy(policy)
+        grid = {
+            "points_per_side": points_per_side,
+            "points_per_batch": points_per_batch,
+            "pred_iou_thresh": pred_iou_thresh,
+            "stability_score_thresh": stability_score_thresh,
+            "stability_score_offset": stability_score_offset,
+            "box_nms_thresh": box_nms_thresh,
+            "nms": None if nms is None else nms.value,
+            "crop_n_layers": crop_n_layers,
+            "min_mask_region_area": min_mask_region_area,
+            "use_m2m": use_m2m,
+        }
+        options = {
+            "sort": None if sort is None else sort.value,
+            "partition": partition,
+            "detections": None if detections is None else str(detections),
+            "every": every,
+            "patience": patience,
+            "max_objects": max_objects,
+            "policy": policy,
+            "cuts": cuts,
+        }
+        chosen = {name: value for name, value in grid.items() if value is not None}
+        range_ = parse_intensity_range(intensity_range)
+        format_files(formats or ())
+        items = find_items(sources or (), kind, names_from=names)
 
-    def open_item(item: Item) -> _Search:
-        from masklet.media import is_still, open_frames
+        def open_item(item: Item) -> _Search:
+            from masklet.media import is_still, open_frames
 
-        frames = open_frames(item.source, fps=fps, intensity_range=range_, max_pixels=max_pixels)
-        is_picture = item.kind is Kind.picture or is_still(item.source)
-        usual = ("coco",) if is_picture else DEFAULT_FORMATS
-        names = list(dict.fromkeys(formats or usual))
-        return _Search(item, frames, is_picture, preset.value, chosen, options, names)
+            frames = open_frames(item.source, fps=fps, intensity_range=range_, max_pixels=max_pixels)
+            is_picture = item.kind is Kind.picture or is_still(item.source)
+            usual = ("coco",) if is_picture else DEFAULT_FORMATS
+            names = list(dict.fromkeys(formats or usual))
+            return _Search(item, frames, is_picture, preset.value, chosen, options, names)
 
-    settings = {"fps": fps, "model": model, "dtype": dtype, "setting": setting, "intensity_range": range_}
-    runner = Runner(
-        "everything", out, open_item, lambda: load_model(model, device, dtype, setting), settings, overwrite
-    )
-    runner.run(take_shard(items, shard), items)
+        settings = {"fps": fps, "model": model, "dtype": dtype, "setting": setting, "intensity_range": range_}
+        runner = Runner(
+            "everything",
+            out,
+            open_item,
+            lambda: load_model(model, device, dtype, setting),
+            settings,
+            bar,
+            overwrite,
+        )
+        runner.run(take_shard(items, shard), items)
 
 
 @dataclass(frozen=True)
@@ -236,7 +243,7 @@ class _Search:
         with atomic_write(folder / "masks.json") as part:
             part.write_text(json.dumps(content))
         write_masks([segments], self.frames, folder, self.formats, bar)
-        self._print(f"{len(segments)} masks")
+        self._print(f"{len(segments)} masks", bar)
 
     def _write_video(self, masklets: MaskletSet, folder: Path, bar: ProgressBar) -> None:
         """The chosen formats, and a record of each object."""
@@ -249,10 +256,11 @@ class _Search:
         tracks = [track.to_json() for track in masklets.tracks.values()]
         with atomic_write(folder / TRACKS) as part:
             part.write_text(json.dumps(tracks, indent=1))
-        self._print(f"{len(tracks)} objects")
+        self._print(f"{len(tracks)} objects", bar)
 
-    def _print(self, text: str) -> None:
+    def _print(self, text: str, bar: ProgressBar) -> None:
         if not self.item.name:
+            bar.close()
             typer.echo(text)
 
 

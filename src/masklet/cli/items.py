@@ -67,12 +67,12 @@ def find_items(sources: Sequence[str], kind: Kind | None, *, names_from: Path | 
         sources = [*sources, *_read_list(names_from)]
     if not sources:
         raise typer.BadParameter("give at least one input: a file, folder, glob or URL, or --list FILE.")
-    found: list[tuple[str, Kind]] = []
+    expanded: list[tuple[str, Kind]] = []
     for source in sources:
-        found += _expand(source, kind)
-    is_single = len(sources) == 1 and found == [(sources[0], found[0][1])]
-    names = [""] if is_single else unique_names([source for source, _ in found])
-    items = [Item(source, name, kind) for (source, kind), name in zip(found, names, strict=True)]
+        expanded += _expand(source, kind)
+    is_single = len(sources) == 1 and [source for source, _ in expanded] == list(sources)
+    names = [""] if is_single else unique_names([source for source, _ in expanded])
+    items = [Item(source, name, kind) for (source, kind), name in zip(expanded, names, strict=True)]
     return list({item.source: item for item in items}.values())
 
 

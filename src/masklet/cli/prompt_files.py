@@ -212,10 +212,10 @@ def _read_text(path: Path) -> str:
         raise PromptError(f"{path} cannot be read: {error}.") from None
 
 
-def _check_keys(keys: Any, known: Sequence[str], where: str) -> None:
-    unknown = [str(key) for key in keys if key not in known]
+def _check_keys(keys: Any, allowed: Sequence[str], where: str) -> None:
+    unknown = [str(key) for key in keys if key not in allowed]
     if unknown:
-        raise PromptError(f"{where} has {', '.join(unknown)}. Known are {', '.join(known)}.")
+        raise PromptError(f"{where} has {', '.join(unknown)}. Allowed are {', '.join(allowed)}.")
 
 
 def _take_numbers(cells: Mapping[str, str], names: Sequence[str], where: str) -> list[float]:

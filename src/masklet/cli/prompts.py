@@ -37,6 +37,8 @@ Objects = Annotated[
     ),
 ]
 
+NO_PROMPT = "point at something: --point X,Y, --box X0,Y0,X1,Y1, --mask PNG, --object TEXT or --prompts FILE."
+
 _NAME = re.compile(r"\s*([^:=,]+):(?:\s|$)")
 
 
@@ -94,7 +96,7 @@ class PromptBuilder:
     def resolve(self, name: str | None, id: int | None = None, category: str | None = None) -> int:
         """The id of an object, by its own id, its name, or a new one."""
         if id is None and name is not None:
-            id = next((other for other, known in self._names.items() if known == name), None)
+            id = next((other for other, value in self._names.items() if value == name), None)
         if id is None:
             taken = {*self._names, *self._classes, *(id for by_id in self._prompts.values() for id in by_id)}
             id = max(taken, default=0) + 1

@@ -44,17 +44,22 @@ class Work(Protocol):
 class ProgressBar:
     """One bar on the terminal: the frames of one input, or the inputs of many.
 
-    Args:
+    A command opens it before it imports anything slow.
+
+    Attributes:
         count: The inputs.
     """
 
-    def __init__(self, count: int) -> None:
+    def __init__(self) -> None:
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        self._progress: Progress = Progress(*columns, console=Console(stderr=True))
-        self._count = count
+        self._progress: Progress = Progress(
+            *columns, console=Console(stderr=True), redirect_stdout=False, redirect_stderr=False
+        )
+        self.count = 1
+        self._has_begun = False
         self._done = 0
         self._passes = (0, 1)
         self._task: TaskID | None = None
@@ -65,19 +70,25 @@ class ProgressBar:
         return self
 
     def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop drawing, before other text is printed."""
         if self._task is not None:
+            self._progress.live.transient = not self._has_begun
             self._progress.stop()
 
     def begin(self, description: str, *, passes: int = 1) -> None:
         """Begin an input, over which `track` runs a number of times."""
         self._passes = (0, passes)
-        self._show(description, self._done, self._count if self._count > 1 else None)
+        self._has_begun = True
+        self._show(description, self._done, self.count if self.count > 1 else None)
 
     def end(self) -> None:
         """End an input."""
         self._done += 1
-        if self._count > 1:
-            self._show(None, self._done, self._count)
+        if self.count > 1:
+            self._show(None, self._done, self.count)
 
     def track(self, values: Iterable[Value], count: int, description: str) -> Iterator[Value]:
         """Pass values on, and show how far they are."""
@@ -88,11 +99,11 @@ class ProgressBar:
 
     def update(self, share: float, count: int, description: str) -> None:
         """Show a share of the input's frames as done."""
-        if self._count == 1:
+        if self.count == 1:
             self._show(description, round(share * count), count)
         else:
             number, passes = self._passes
-            self._show(None, self._done + min(1.0, (number + share) / passes), self._count)
+            self._show(None, self._done + min(1.0, (number + share) / passes), self.count)
 
     def print(self, text: str) -> None:
         """Print a line above the bar."""
@@ -119,6 +130,7 @@ class Runner:
         open: Opens and checks an input.
         load: Loads the model; it is called once, when there is something to do.
         settings: Options that decide the results of every input.
+        bar: Shows progress.
         overwrite: Run again what is done.
     """
 
@@ -127,6 +139,7 @@ class Runner:
     open: Callable[[Item], Work]
     load: Callable[[], Sam2]
     settings: Mapping[str, Any]
+    bar: ProgressBar
     overwrite: bool = False
     _model: Sam2 | None = None
 
@@ -140,50 +153,53 @@ class Runner:
         Raises:
             typer.Exit: 1 where an input of many failed; 130 after an interruption.
         """
-        with ProgressBar(len(items)) as bar:
-            if len(all_items) == 1 and not all_items[0].name:
-                if items:
-                    self._run_item(items[0], self.out, bar)
-            else:
-                self._run_many(items, all_items, bar)
+        self.bar.count = len(items)
+        if len(all_items) != 1 or all_items[0].name:
+            self._run_many(items, all_items)
+        elif items:
+            self._run_item(items[0], self.out)
 
-    def _run_many(self, items: Sequence[Item], all_items: Sequence[Item], bar: ProgressBar) -> None:
+    def _run_many(self, items: Sequence[Item], all_items: Sequence[Item]) -> None:
         failures: list[tuple[Item, str]] = []
         earlier = self._start_batch(all_items)
         done = 0
         for item in items:
-            bar.begin(item.title)
+            self.bar.begin(item.title)
             try:
-                done += self._run_item(item, self.out / item.name, bar)
+                done += self._run_item(item, self.out / item.name)
             except typer.Exit:
                 raise  # interrupted
             except (MaskletError, typer.BadParameter) as error:
                 failures.append((item, getattr(error, "message", str(error))))
             except (OSError, RuntimeError, ValueError, ArithmeticError, LookupError) as error:
                 failures.append((item, f"{type(error).__name__}: {error}"))
-            bar.end()
+            self.bar.end()
         finished = len(items) - len(failures)
         done_text = f", {done} of them by an earlier run" if done else ""
-        bar.print(f"{finished} of {len(items)} inputs are done{done_text}: {self.out}")
+        self.bar.close()
+        self.bar.print(f"{finished} of {len(items)} inputs are done{done_text}: {self.out}")
         if failures:
             _print_failures(failures)
             raise typer.Exit(1)
         self._end_batch(all_items, earlier)
 
-    def _run_item(self, item: Item, path: Path, bar: ProgressBar) -> bool:
+    def _run_item(self, item: Item, path: Path) -> bool:
         """Run one input; returns whether it was done already."""
         work = self.open(item)
         folder = RunFolder(path, self._describe(item, work), work.files, overwrite=self.overwrite)
         folder.recover()
         if folder.is_done and not self.overwrite:
             if not item.name:
-                bar.print(f"{path} has the complete results of this run already: --overwrite runs it again.")
+                self.bar.close()
+                self.bar.print(
+                    f"{path} has the complete results of this run already: --overwrite runs it again."
+                )
                 _print_paths(path, work.files)
             return True
         if self._model is None:
             self._model = self.load()
         with self._report(folder, work, item), folder.writing() as place:
-            work.run(self._model, place, bar)
+            work.run(self._model, place, self.bar)
         return False
 
     def _describe(self, item: Item, work: Work) -> Run:
@@ -200,6 +216,7 @@ class Runner:
             yield
         except KeyboardInterrupt as error:
             number = error.args[0] if error.args and isinstance(error.args[0], int) else 2
+            self.bar.close()
             place = folder.find_results()
             if place not in (None, folder.path):
                 typer.echo(f"interrupted; the results in {folder.path} stay, what was done now:", err=True)
@@ -208,9 +225,11 @@ class Runner:
             _print_paths(place, work.files)
             raise typer.Exit(128 + number) from None
         except BaseException:
+            self.bar.close()
             _print_paths(folder.find_results(), work.files)
             raise
         if not item.name:
+            self.bar.close()
             _print_paths(folder.path, work.files)
 
     def _start_batch(self, items: Sequence[Item]) -> Manifest | None:

@@ -27,7 +27,7 @@ from masklet.cli.options import (
     Speed,
     load_model,
 )
-from masklet.cli.prompts import Box, Mask, Negatives, ObjectPrompts, Objects, Points, read_prompts
+from masklet.cli.prompts import NO_PROMPT, Box, Mask, Negatives, ObjectPrompts, Objects, Points, read_prompts
 from masklet.cli.results import format_files, parse_intensity_range, print_intensity_range, write_masks
 from masklet.cli.runs import ProgressBar, Runner
 
@@ -61,35 +61,40 @@ def segment(
     formats: PictureFormats = None,
 ) -> None:
     """Segment what is pointed at in pictures: mask.png, masks.json and overlay.png for each."""
-    from masklet.cli.prompt_files import PromptTable
+    with ProgressBar() as bar:
+        from masklet.cli.prompt_files import PromptTable
 
-    typed = read_prompts(point, negative, box, mask, objects)
-    formats = list(dict.fromkeys(formats or ()))
-    files = [*FILES, *format_files(formats)]
-    items = find_items(images or (), Kind.picture, names_from=names)
-    table = None if prompts is None else PromptTable.read(prompts, items)
-    if typed is None and table is None:
-        raise typer.BadParameter(
-            "point at something: --point X,Y, --box X0,Y0,X1,Y1, --mask PNG, --object TEXT or --prompts FILE."
+        typed = read_prompts(point, negative, box, mask, objects)
+        formats = list(dict.fromkeys(formats or ()))
+        files = [*FILES, *format_files(formats)]
+        items = find_items(images or (), Kind.picture, names_from=names)
+        table = None if prompts is None else PromptTable.read(prompts, items)
+        if typed is None and table is None:
+            raise typer.BadParameter(NO_PROMPT)
+        range_ = parse_intensity_range(intensity_range)
+
+        def open_item(item: Item) -> _Segmentation:
+            from masklet.media import open_frames
+
+            frames = open_frames(item.source, intensity_range=range_, max_pixels=max_pixels)
+            prompts = typed or ObjectPrompts()
+            if table is not None:
+                prompts = prompts.joined(table.prompts_of(item, frames))
+            work = _Segmentation(item, frames, prompts, formats, files)
+            work.check()
+            return work
+
+        settings = {"model": model, "dtype": dtype, "setting": setting, "intensity_range": range_}
+        runner = Runner(
+            "segment",
+            out,
+            open_item,
+            lambda: load_model(model, device, dtype, setting),
+            settings,
+            bar,
+            overwrite,
         )
-    range_ = parse_intensity_range(intensity_range)
-
-    def open_item(item: Item) -> _Segmentation:
-        from masklet.media import open_frames
-
-        frames = open_frames(item.source, intensity_range=range_, max_pixels=max_pixels)
-        prompts = typed or ObjectPrompts()
-        if table is not None:
-            prompts = prompts.joined(table.prompts_of(item, frames))
-        work = _Segmentation(item, frames, prompts, formats, files)
-        work.check()
-        return work
-
-    settings = {"model": model, "dtype": dtype, "setting": setting, "intensity_range": range_}
-    runner = Runner(
-        "segment", out, open_item, lambda: load_model(model, device, dtype, setting), settings, overwrite
-    )
-    runner.run(take_shard(items, shard), items)
+        runner.run(take_shard(items, shard), items)
 
 
 @dataclass(frozen=True)

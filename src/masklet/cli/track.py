@@ -29,7 +29,7 @@ from masklet.cli.options import (
     Speed,
     load_model,
 )
-from masklet.cli.prompts import Box, Mask, Negatives, ObjectPrompts, Objects, Points, read_prompts
+from masklet.cli.prompts import NO_PROMPT, Box, Mask, Negatives, ObjectPrompts, Objects, Points, read_prompts
 from masklet.cli.results import (
     DEFAULT_FORMATS,
     format_files,
@@ -90,43 +90,48 @@ def track(
     formats: Formats = None,
 ) -> None:
     """Track objects through videos, and write their masks on every frame."""
-    from masklet.cli.prompt_files import PromptTable
-    from masklet.sessions.saved import SavedSession
-    from masklet.tracking.policies import find_policy
+    with ProgressBar() as bar:
+        from masklet.cli.prompt_files import PromptTable
+        from masklet.sessions.saved import SavedSession
+        from masklet.tracking.policies import find_policy
 
-    saved = None if script is None else SavedSession.read(script)
-    typed = read_prompts(point, negative, box, mask, objects, frame=frame)
-    if saved is not None and (typed or prompts):
-        raise typer.BadParameter(
-            "a session has its own prompts: leave the pointing out.", param_hint="--script"
+        saved = None if script is None else SavedSession.read(script)
+        typed = read_prompts(point, negative, box, mask, objects, frame=frame)
+        if saved is not None and (typed or prompts):
+            raise typer.BadParameter(
+                "a session has its own prompts: leave the pointing out.", param_hint="--script"
+            )
+        find_policy(policy)
+        formats = list(dict.fromkeys(formats or DEFAULT_FORMATS))
+        files = format_files(formats)
+        items = find_items(videos or (), Kind.video, names_from=names)
+        table = None if prompts is None else PromptTable.read(prompts, items)
+        if typed is None and table is None and saved is None:
+            raise typer.BadParameter(NO_PROMPT)
+        range_ = parse_intensity_range(intensity_range)
+
+        def open_item(item: Item) -> _Tracking:
+            from masklet.media import open_frames
+
+            frames = open_frames(item.source, fps=fps, intensity_range=range_, max_pixels=max_pixels)
+            prompts = typed or ObjectPrompts()
+            if table is not None:
+                prompts = prompts.joined(table.prompts_of(item, frames))
+            work = _Tracking(frames, prompts, saved, direction, policy, cuts, exclusive, formats, files)
+            work.check()
+            return work
+
+        settings = {"fps": fps, "model": model, "dtype": dtype, "setting": setting, "intensity_range": range_}
+        runner = Runner(
+            "track",
+            out,
+            open_item,
+            lambda: load_model(model, device, dtype, setting),
+            settings,
+            bar,
+            overwrite,
         )
-    find_policy(policy)
-    formats = list(dict.fromkeys(formats or DEFAULT_FORMATS))
-    files = format_files(formats)
-    items = find_items(videos or (), Kind.video, names_from=names)
-    table = None if prompts is None else PromptTable.read(prompts, items)
-    if typed is None and table is None and saved is None:
-        raise typer.BadParameter(
-            "point at something: --point X,Y, --box X0,Y0,X1,Y1, --mask PNG, --object TEXT or --prompts FILE."
-        )
-    range_ = parse_intensity_range(intensity_range)
-
-    def open_item(item: Item) -> _Tracking:
-        from masklet.media import open_frames
-
-        frames = open_frames(item.source, fps=fps, intensity_range=range_, max_pixels=max_pixels)
-        prompts = typed or ObjectPrompts()
-        if table is not None:
-            prompts = prompts.joined(table.prompts_of(item, frames))
-        work = _Tracking(frames, prompts, saved, direction, policy, cuts, exclusive, formats, files)
-        work.check()
-        return work
-
-    settings = {"fps": fps, "model": model, "dtype": dtype, "setting": setting, "intensity_range": range_}
-    runner = Runner(
-        "track", out, open_item, lambda: load_model(model, device, dtype, setting), settings, overwrite
-    )
-    runner.run(take_shard(items, shard), items)
+        runner.run(take_shard(items, shard), items)
 
 
 @dataclass(frozen=True)
