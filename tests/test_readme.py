@@ -77,8 +77,8 @@ def test_the_python_runs(place: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert said[:LENGTH] == [f"{frame} (360, 640)" for frame in range(LENGTH)]
     assert said[LENGTH].startswith("(360, 640) tensor(")
     assert (place / "mine.pt").is_file()
-    found, tracker, video = names["found"], names["tracker"], names["video"]
-    assert isinstance(found, dict) and sorted(found) == list(range(LENGTH))
+    results, tracker, video = names["results"], names["tracker"], names["video"]
+    assert isinstance(results, dict) and sorted(results) == list(range(LENGTH))
     assert isinstance(tracker, masklet.Tracker) and tracker.ids == (2,)
     assert isinstance(video, masklet.VideoSession) and set(video.script) == {0, 56}
 
