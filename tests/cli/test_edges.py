@@ -163,3 +163,23 @@ def test_help_is_quick() -> None:
             after.children_user + after.children_system - before.children_user - before.children_system
         )
     assert min(spent) < 0.3
+
+
+def test_nohup_is_respected(shelf: Path, tmp_path: Path) -> None:
+    """A signal that the caller has ignored, as nohup does with SIGHUP, does not end a run."""
+    code = """
+import os, signal, sys, masklet
+signal.signal(signal.SIGHUP, signal.SIG_IGN)
+from masklet.cli import main
+tracked = masklet.track
+def hung_up(*arguments, **options):
+    for masks in tracked(*arguments, **options):
+        os.kill(os.getpid(), signal.SIGHUP)
+        yield masks
+masklet.track = hung_up
+main()
+"""
+    words = ["track", str(shelf / "clip.mp4"), *CLICK, "--model", str(shelf / "toy.safetensors")]
+    command = [sys.executable, "-c", code, *words, "--out", str(tmp_path / "out")]
+    assert subprocess.run(command, capture_output=True, check=False).returncode == 0
+    assert len(results(tmp_path / "out")) == LENGTH

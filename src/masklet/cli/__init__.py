@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 from types import FrameType
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -49,17 +49,41 @@ def program(
 
 def main() -> None:
     """Run the command line. An error that a user can mend is one sentence; signals end it as Ctrl-C does."""
-    for name in ("SIGTERM", "SIGHUP"):
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), _interrupt)
-    try:
-        app()
-    except MaskletError as error:
-        typer.echo(f"masklet: {error}", err=True)
-        sys.exit(1)
+    with _Interruption() as interruption:
+        try:
+            app()
+        except MaskletError as error:
+            typer.echo(f"masklet: {error}", err=True)
+            sys.exit(1)
+        except SystemExit:
+            if interruption.number is not None:
+                sys.exit(128 + interruption.number)
+            raise
 
 
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    """End as after Ctrl-C: what was done is kept. The same signal again changes nothing."""
-    signal.signal(number, signal.SIG_IGN)
-    raise KeyboardInterrupt(number)
+class _Interruption:
+    """SIGTERM and SIGHUP as KeyboardInterrupt: what was done is kept. A second signal changes nothing.
+
+    Attributes:
+        number: Of the signal that came; None so far.
+    """
+
+    def __init__(self) -> None:
+        self.number: int | None = None
+        self._earlier: dict[int, Any] = {}
+
+    def __enter__(self) -> _Interruption:
+        for name in ("SIGTERM", "SIGHUP"):
+            number = getattr(signal, name, None)
+            if number is not None and signal.getsignal(number) is not signal.SIG_IGN:  # as nohup sets it
+                self._earlier[number] = signal.signal(number, self._interrupt)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for number, handler in self._earlier.items():
+            signal.signal(number, handler)
+
+    def _interrupt(self, number: int, frame: FrameType | None) -> None:
+        signal.signal(number, signal.SIG_IGN)
+        self.number = number
+        raise KeyboardInterrupt(number)

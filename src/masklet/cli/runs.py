@@ -214,8 +214,7 @@ class Runner:
         """Print where the results are, also after an interruption."""
         try:
             yield
-        except KeyboardInterrupt as error:
-            number = error.args[0] if error.args and isinstance(error.args[0], int) else 2
+        except KeyboardInterrupt:
             self.bar.close()
             place = folder.find_results()
             if place not in (None, folder.path):
@@ -223,7 +222,7 @@ class Runner:
             else:
                 typer.echo("interrupted; what was done is kept:", err=True)
             _print_paths(place, work.files)
-            raise typer.Exit(128 + number) from None
+            raise typer.Exit(130) from None
         except BaseException:
             self.bar.close()
             _print_paths(folder.find_results(), work.files)
