@@ -15,7 +15,7 @@ import PIL.Image
 import pytest
 
 from masklet.errors import MediaError
-from masklet.media import OverlayVideo, find_pictures, is_still, open_frames, read_image, writers
+from masklet.media import CutoutVideo, OverlayVideo, find_pictures, is_still, open_frames, read_image, writers
 from media.made import RING, clip, made_masks, number, numbered, write_video
 
 DURATIONS = [100, 200, 300, 100, 100, 100]  # milliseconds
@@ -50,6 +50,12 @@ def test_the_pixels_aspect_reaches_videos_of_masks(tmp_path: Path, rotation: int
         for frame, image in enumerate(frames):
             video.write(image, made_masks(frame, {1: np.ones(frames.size, bool)}))
     assert open_frames(tmp_path / "overlay.mp4").pixel_aspect == aspect
+    with CutoutVideo(tmp_path / "cutout.webm", frames) as video:
+        for frame, image in enumerate(frames):
+            video.write(image, made_masks(frame, {1: np.ones(frames.size, bool)}))
+    cutout = open_frames(tmp_path / "cutout.webm")
+    assert cutout.pixel_aspect == 1, "WebM has square pixels in place of wide ones"
+    assert abs(cutout.size[1] - frames.size[1] * float(aspect)) <= 1
 
 
 @pytest.mark.parametrize("kind", ANIMATIONS)
@@ -78,6 +84,11 @@ def test_a_phones_jpeg_with_a_second_picture_is_one_picture(tmp_path: Path) -> N
     pictures = [PIL.Image.fromarray(numbered(4)), PIL.Image.fromarray(numbered(5, (24, 32)))]
     path = save_pages(tmp_path / "photo.jpg", pictures, format="MPO")
     assert is_still(path) and len(open_frames(path)) == 1 and number(read_image(path)) == 4
+
+
+def test_a_gif_of_one_picture_is_a_picture(tmp_path: Path) -> None:
+    PIL.Image.fromarray(numbered(4)).save(tmp_path / "a.gif")
+    assert is_still(tmp_path / "a.gif") and is_still((tmp_path / "a.gif").read_bytes())
 
 
 def test_smaller_copies_in_a_tiff_are_no_frames(tmp_path: Path) -> None:

@@ -189,10 +189,12 @@ def is_still(source: object) -> bool:
         if is_url(source):
             return is_picture_url(os.fspath(source)) and len(open_frames(source)) == 1
         path = Path(source)
-        return is_picture(path) and path.is_file() and len(open_frames(path)) == 1
+        may_be = is_picture(path) or path.suffix.lower() == ".gif"
+        return may_be and path.is_file() and len(open_frames(path)) == 1
     if hasattr(source, "read") or isinstance(source, bytes | bytearray | memoryview):
         data = read_bytes(source)
-        return data is not None and is_picture_data(data) and len(open_frames(data)) == 1
+        may_be = data is not None and (is_picture_data(data) or data.startswith(b"GIF8"))
+        return may_be and len(open_frames(data)) == 1
     return False
 
 

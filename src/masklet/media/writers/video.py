@@ -109,9 +109,12 @@ class VideoWriter(Writer):
         is_slow = source.fps < SLOW
         self._tick = max(SLOW_TICK, self.coding.tick) if is_slow else self.coding.tick
         self._longest = LONGEST_SLOW if is_slow else LONGEST
-        self._size = self.coding.fit(source.size)
-        if self._size != source.size:
-            old, new = ("{1}x{0}".format(*size) for size in (source.size, self._size))
+        size, self._pixel_aspect = source.size, source.pixel_aspect
+        if self.coding.container == "webm":  # PyAV cannot write an aspect there: the pixels become square
+            size, self._pixel_aspect = (size[0], round(size[1] * source.pixel_aspect)), Fraction(1)
+        self._size = self.coding.fit(size)
+        if self._size != size:
+            old, new = ("{1}x{0}".format(*shape) for shape in (size, self._size))
             log.warning("%s is scaled down from %s to %s, the most that players take.", path, old, new)
         with self._errors():
             self._container = av.open(
@@ -130,7 +133,7 @@ class VideoWriter(Writer):
         stream.metadata.update(self.coding.metadata)
         codec = stream.codec_context
         codec.time_base = self._tick
-        codec.sample_aspect_ratio = self._source.pixel_aspect
+        codec.sample_aspect_ratio = self._pixel_aspect
         codec.colorspace, codec.color_range = Colorspace.ITU709, ColorRange.MPEG
         codec.color_primaries, codec.color_trc = ColorPrimaries.BT709, ColorTrc.BT709
         return stream
