@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -187,6 +188,7 @@ class Endless:
     """A reader of two hours of video that counts what is decoded."""
 
     name, size, fps = "two hours", (48, 64), 30.0
+    pixel_aspect, intensity_range = Fraction(1), None
 
     def __init__(self) -> None:
         self.decoded: list[int] = []
