@@ -195,6 +195,7 @@ class TestRefusals:
         assert self.refusal(tmp_path / "a.safetensors") == said
 
     def test_a_place_that_cannot_be_written(self, tmp_path: Path) -> None:
+        (tmp_path / "file").touch()
         for layout in ("masklet", "original"):
             with pytest.raises(CheckpointError, match="cannot be written"):
-                checkpoint.save(Sam2(toy()), tmp_path / "no" / "a.pt", layout=layout)  # type: ignore[arg-type]
+                checkpoint.save(Sam2(toy()), tmp_path / "file" / "a.pt", layout=layout)  # type: ignore[arg-type]

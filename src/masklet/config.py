@@ -7,7 +7,7 @@ model, is the same network with smaller numbers; the others that begin with nano
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal, get_args
 
 Revision = Literal["2.0", "2.1"]
@@ -52,6 +52,11 @@ class Sam2Config:
                 "Hiera needs embed_dim, stages and global_blocks, and other trunks must have none. "
                 f"Got embed_dim={self.embed_dim} for {self.trunk}."
             )
+        for name in ("heads", "image_size", "channels", "memory_channels", "feedforward", "memories"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1. Got {getattr(self, name)}.")
+        if self.embed_dim % self.heads:
+            raise ValueError(f"embed_dim must be a multiple of heads. Got {self.embed_dim} and {self.heads}.")
         if self.image_size % 32:
             raise ValueError(
                 f"image_size must be a multiple of 32, the trunk's coarsest stride. Got {self.image_size}."
@@ -77,13 +82,50 @@ class Sam2Config:
 
     @classmethod
     def from_json(cls, text: str) -> Sam2Config:
-        values: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value
-            for name, value in json.loads(text).items()
-        }
+        """The config that a file names.
+
+        Raises:
+            ValueError: A field is unknown, of another type, or beyond what a network can be built with.
+        """
+        values = json.loads(text)
+        if not isinstance(values, dict):
+            raise ValueError(f"a config must be an object of fields. Got {type(values).__name__}")
         if "closer" in values:  # the name of `zoom` in checkpoints of earlier versions
             values["zoom"] = values.pop("closer")
-        return cls(**values)
+        defaults = {field.name: field.default for field in fields(cls)}
+        for name, value in values.items():
+            if name not in defaults:
+                raise ValueError(f"a config has no field {name[:40]!r}. This file may be of a newer masklet")
+            _check_field(name, value, defaults[name])
+        checked: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
+        }
+        return cls(**checked)
+
+
+LARGEST = 4096  # any whole number of a config; the published ones end at 2048
+LONGEST = 64  # fields that list blocks
+
+
+def _check_field(name: str, value: object, default: object) -> None:
+    """Check a field's type by that of its default, and its size."""
+    if isinstance(default, tuple):
+        fits = isinstance(value, list) and len(value) <= LONGEST and all(map(_is_count, value))
+        fits = fits and (not default or len(value) == len(default))  # type: ignore[arg-type]
+        expected = f"{len(default) or f'at most {LONGEST}'} whole numbers from 0 to {LARGEST}"
+    elif isinstance(default, bool):
+        fits, expected = isinstance(value, bool), "true or false"
+    elif isinstance(default, int):
+        fits, expected = _is_count(value), f"a whole number from 0 to {LARGEST}"
+    else:
+        choices = get_args(TrunkName if name == "trunk" else Revision)
+        fits, expected = value in choices, f"one of {', '.join(choices)}"
+    if not fits:
+        raise ValueError(f"{name} must be {expected}. Got {str(value)[:40]}")
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= LARGEST
 
 
 TINY = Sam2Config(embed_dim=96, stages=(1, 2, 7, 2), global_blocks=(5, 7, 9))

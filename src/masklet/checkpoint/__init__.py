@@ -15,8 +15,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from masklet.backends import EngineName, Setting, fit
-from masklet.checkpoint.files import PUBLISHED, find, read
+from masklet.checkpoint.files import PUBLISHED, find
 from masklet.checkpoint.layouts import LAYOUTS, MASKLET, ORIGINAL, Layout, Weights, to_ours, to_theirs
+from masklet.checkpoint.reading import list_names, read_file
 from masklet.config import NANO_LITE0, NANO_LITE2, SIZES, Sam2Config
 from masklet.errors import CheckpointError
 from masklet.files import atomic_write
@@ -51,15 +52,16 @@ def load(
     device = _best_device() if device is None else torch.device(device)
     dtype = torch.float32 if dtype is None else _dtype(dtype)
     path = find(name)
-    tensors, metadata = read(path)
+    tensors, metadata = read_file(path)
     layout = _layout_of(tensors, path.name)
-    weights = to_ours(tensors, layout)
-    if config is None and CONFIG in metadata:
-        config = Sam2Config.from_json(metadata[CONFIG])
+    weights = _rename(tensors, layout, path.name)
+    config = config or _read_config(weights, metadata, layout, path.name)
+    _check_count(weights, config, path.name)
+    wanted = _expected_tensors(config, path.name)
+    _check(weights, wanted, layout, path.name)
 
     with torch.device("cpu"):
-        model = Sam2(config or infer_config(weights, layout, path.name)).eval()
-    _check(weights, model.state_dict(), layout, path.name)
+        model = Sam2(config).eval()
     model.load_state_dict(weights)
     frequencies = model.prompt_encoder.frequencies.to(device)
     model.to(device, dtype)
@@ -121,6 +123,49 @@ def _layout_of(tensors: Weights, file: str) -> Layout:
     raise CheckpointError(f"{file} is not a SAM 2 checkpoint: no key starts with 'image_encoder.trunk'.")
 
 
+def _rename(tensors: Weights, layout: Layout, file: str) -> Weights:
+    """Tensors under our names, in our shapes."""
+    try:
+        return to_ours(tensors, layout)
+    except (IndexError, RuntimeError) as error:
+        raise CheckpointError(
+            f"{file} is no SAM 2 in the layout {layout.name!r}: {_first_line(error)}."
+        ) from error
+
+
+def _read_config(weights: Weights, metadata: dict[str, str], layout: Layout, file: str) -> Sam2Config:
+    """The config that the file names, or else the one that its tensors tell."""
+    try:
+        if CONFIG in metadata:
+            return Sam2Config.from_json(metadata[CONFIG])
+        return infer_config(weights, layout, file)
+    except (ValueError, TypeError, IndexError, ZeroDivisionError, RecursionError) as error:
+        raise CheckpointError(f"{file} does not describe a SAM 2: {_first_line(error)}.") from error
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0].rstrip(".")
+
+
+def _check_count(weights: Weights, config: Sam2Config, file: str) -> None:
+    """A config may not ask for more blocks than the file has tensors."""
+    blocks = sum(config.stages) + config.memory_layers
+    if blocks > len(weights):
+        raise CheckpointError(
+            f"{file} does not fit a SAM 2 of its size: it asks for {blocks} blocks and holds "
+            f"{len(weights)} tensors."
+        )
+
+
+def _expected_tensors(config: Sam2Config, file: str) -> Weights:
+    """The tensors that a config asks for, without their memory."""
+    try:
+        with torch.device("meta"):
+            return Sam2(config).state_dict()
+    except (ValueError, RuntimeError, ZeroDivisionError) as error:
+        raise CheckpointError(f"{file} does not describe a SAM 2: {_first_line(error)}.") from error
+
+
 def infer_config(weights: Weights, layout: Layout, file: str) -> Sam2Config:
     """The config of weights under our names. What shapes do not tell follows from the size they belong to."""
 
@@ -178,10 +223,6 @@ def _check(weights: Weights, wanted: dict[str, Tensor], layout: Layout, file: st
         "it has besides": [layout.theirs(key) for key in weights.keys() - wanted.keys()],
         "it has in another shape": reshaped,
     }
-    said = "; ".join(f"{fault} {_some(sorted(keys))}" for fault, keys in faults.items() if keys)
-    if said:
-        raise CheckpointError(f"{file} does not fit a SAM 2 of its size: {said}.")
-
-
-def _some(keys: list[str]) -> str:
-    return ", ".join(keys[:4]) + (f" and {len(keys) - 4} more" if len(keys) > 4 else "")
+    differences = "; ".join(f"{fault} {list_names(sorted(keys))}" for fault, keys in faults.items() if keys)
+    if differences:
+        raise CheckpointError(f"{file} does not fit a SAM 2 of its size: {differences}.")

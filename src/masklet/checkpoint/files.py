@@ -1,21 +1,14 @@
-"""Where weights lie, and how they are read: in the package, on disk, in the hub's cache or on the hub."""
+"""Where weights lie: in the package, on disk, in the hub's cache or on the hub."""
 
 from __future__ import annotations
 
-import errno
-import pickle
-import warnings
 from collections.abc import Iterable
 from importlib import resources
 from pathlib import Path
 
-import torch
 from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError, RepositoryNotFoundError
-from safetensors import safe_open
-from torch import Tensor
 
-from masklet.checkpoint.layouts import Weights
 from masklet.errors import CheckpointError
 
 EMBEDDED = ("nano",)
@@ -94,39 +87,3 @@ def _download(repo: str, files: Iterable[str]) -> Path:
         except EntryNotFoundError:
             continue
     raise CheckpointError(f"{repo} holds neither of {' and '.join(files)}: is it a SAM 2 repository?")
-
-
-def read(path: Path) -> tuple[Weights, dict[str, str]]:
-    """A file's tensors under their own names, and its metadata."""
-    try:
-        if path.suffix == ".safetensors":
-            with safe_open(path, framework="pt") as file:
-                return {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}  # noqa: SIM118
-        with warnings.catch_warnings(action="ignore"):  # torch wonders at pickles that are not its own
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError as error:
-        if error.errno == errno.EINVAL:  # a place in the file that is not there
-            raise _damaged(path) from error
-        raise CheckpointError(f"{path} cannot be read: {error.strerror or error}.") from error
-    except pickle.UnpicklingError as error:
-        is_pickle = _first_byte(path) == pickle.PROTO  # newer ones fail at their first word, as any text does
-        if "unsupported global" not in str(error).lower() and not is_pickle:
-            raise _damaged(path) from error
-        raise CheckpointError(
-            f"{path.name} holds code, which masklet never runs. Ask for a file that holds tensors only."
-        ) from error
-    except Exception as error:  # there is no end to what damaged bytes make the readers raise
-        raise _damaged(path) from error
-    weights = content.get("model", content) if isinstance(content, dict) else None
-    if not isinstance(weights, dict):
-        return {}, {}
-    return {key: value for key, value in weights.items() if isinstance(value, Tensor)}, {}
-
-
-def _first_byte(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return file.read(1)
-
-
-def _damaged(path: Path) -> CheckpointError:
-    return CheckpointError(f"{path.name} is damaged or cut short, or no checkpoint at all. Fetch it again.")
