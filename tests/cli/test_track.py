@@ -71,6 +71,23 @@ def test_all_that_can_be_pointed_with(run: Run, shelf: Path, labels: Path, tmp_p
     assert_same(results(tmp_path / "out"), expected(shelf, {0: prompts}))
 
 
+@pytest.mark.parametrize("stated", [None, (100.0, 900.0)])
+def test_the_range_of_intensities_is_printed_and_saved(
+    run: Run, shelf: Path, tmp_path: Path, stated: tuple[float, float] | None
+) -> None:
+    pages = [np.tile(np.linspace(0, 1000, SIZE[1]).astype(np.uint16), (SIZE[0], 1)) for _ in range(3)]
+    pictures = [PIL.Image.fromarray(page) for page in pages]
+    pictures[0].save(tmp_path / "deep.tiff", save_all=True, append_images=pictures[1:])
+    option = () if stated is None else ("--intensity-range", "100,900")
+    out = tmp_path / "out"
+    answer = run(
+        "track", tmp_path / "deep.tiff", *CLICK, *option, "--model", shelf / "toy.safetensors", "--out", out
+    )
+    low, high = stated or (0.0, 1023.0)
+    assert answer.code == 0 and f"{low:g} becomes black and {high:g} white" in answer.out + answer.err
+    assert json.loads((out / "run.json").read_text())["run"]["settings"]["intensity_range"] == [low, high]
+
+
 @pytest.mark.parametrize(
     ("direction", "frames"), [("forward", range(2, LENGTH)), ("backward", range(3)), ("both", range(LENGTH))]
 )

@@ -199,7 +199,13 @@ class _Search:
         detections = self.options["detections"]
         content = None if detections is None else digest(detections, [Path(detections)])
         options = {**self.options, "detections": content}
-        return {"preset": self.preset, "grid": self.grid, "options": options, "formats": self.formats}
+        return {
+            "preset": self.preset,
+            "grid": self.grid,
+            "options": options,
+            "formats": self.formats,
+            "intensity_range": self.frames.intensity_range,  # as it was stated or chosen
+        }
 
     @property
     def files(self) -> Sequence[str]:

@@ -109,7 +109,8 @@ class _Segmentation:
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        return {"formats": self.formats, **self.prompts.to_json()}
+        range_ = self.frames.intensity_range  # as it was stated or chosen
+        return {"formats": self.formats, **self.prompts.to_json(), "intensity_range": range_}
 
     def check(self) -> None:
         """Raise an error where the picture or the prompts cannot be used."""

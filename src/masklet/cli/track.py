@@ -152,7 +152,9 @@ class _Tracking:
     def settings(self) -> Mapping[str, Any]:
         session = None if self.saved is None else self.saved.script.to_json()
         names = ("direction", "policy", "cuts", "exclusive", "formats")
-        return {**{name: getattr(self, name) for name in names}, **self.prompts.to_json(), "session": session}
+        options = {name: getattr(self, name) for name in names}
+        range_ = self.frames.intensity_range  # as it was stated or chosen
+        return {**options, **self.prompts.to_json(), "session": session, "intensity_range": range_}
 
     def check(self) -> None:
         """Raise an error where the prompts cannot be on this video."""
