@@ -145,6 +145,9 @@ def test_lists_of_names(tmp_path):
     assert read_names(plain) == read_names(paths) == ["bear", "bus"]
     with pytest.raises(MediaError, match=r"the list .* cannot be read"):
         read_names(tmp_path / "missing.txt")
+    plain.write_text("\n")
+    with pytest.raises(MediaError, match="is empty"):
+        read_names(plain)
 
 
 @pytest.mark.parametrize(

@@ -68,7 +68,7 @@ def find_clips(root: Path, names: Sequence[str] | None = None) -> list[LabelledV
     missing = [name for name in names or () if name not in clips]
     if missing:
         raise MediaError(f"{root} has no clip {', '.join(missing)}; it has {', '.join(sorted(clips))}.")
-    return [clips[name] for name in names or clips]
+    return [clips[name] for name in (clips if names is None else names)]
 
 
 def find_pictures(root: Path, names: Sequence[str] | None = None) -> list[PictureSample]:
@@ -83,7 +83,7 @@ def find_pictures(root: Path, names: Sequence[str] | None = None) -> list[Pictur
             f"{root} has no picture {', '.join(missing[:5])}: names are SET/FILE, "
             f"as in {next(iter(pictures))}."
         )
-    return [pictures[name] for name in names or pictures]
+    return [pictures[name] for name in (pictures if names is None else names)]
 
 
 def _split_frames(item: DatasetItem) -> Iterator[PictureSample]:
@@ -100,5 +100,7 @@ def read_names(path: Path) -> list[str]:
         lines = [line.split()[0] for line in path.read_text().splitlines() if line.strip()]
     except OSError as error:
         raise MediaError(f"the list {path} cannot be read: {error.strerror}.") from error
+    if not lines:
+        raise MediaError(f"the list {path} is empty: write one name of a clip or picture on each line.")
     names = [line.strip("/").split("/")[-2] if line.startswith("/") else line for line in lines]
     return list(dict.fromkeys(names))
