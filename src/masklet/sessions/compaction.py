@@ -16,7 +16,7 @@ from masklet.transforms import mask_to_square
 from masklet.types import FrameFeatures, MaskPrediction, Masks, Memory
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class CompactAnswer:
     """An answer of which the mask is left, as the user saw it.
 

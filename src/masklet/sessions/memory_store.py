@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Protocol
 
 import torch
@@ -30,7 +31,10 @@ UNDO = 32  # events that can be taken back; fewer where more records than this a
 SUPERSEDED = 1_000_000
 
 
-@dataclass(frozen=True)
+NO_STATE: Mapping[str, Tensor] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
 class MemoryRecord:
     """What the model made of one object on one frame.
 
@@ -47,7 +51,7 @@ class MemoryRecord:
     memory: Memory | None
     exact: str | None = None
     anchor: bool = False
-    policy_state: Mapping[str, Tensor] = field(default_factory=dict)
+    policy_state: Mapping[str, Tensor] = field(default_factory=lambda: NO_STATE)
 
     @property
     def nbytes(self) -> int:
@@ -108,7 +112,7 @@ class MemoryStore(Protocol):
         """Forget what there is no room for, in the banks of objects that were followed to a frame too."""
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Entry:
     """A record and the events at which it holds: since <= event < until; None while nothing replaced it.
 
