@@ -36,8 +36,8 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
         monkeypatch.setattr(sys, "argv", ["masklet", *map(str, arguments)])
         with pytest.raises(SystemExit) as exit:
             main()
-        said = capsys.readouterr()
-        return Answer(int(exit.value.code or 0), said.out, said.err)
+        output = capsys.readouterr()
+        return Answer(int(exit.value.code or 0), output.out, output.err)
 
     return run
 

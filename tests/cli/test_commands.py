@@ -31,15 +31,15 @@ def test_a_picture(run: Run, shelf: Path, tmp_path: Path) -> None:
     picture = shelf / "frames" / "0.png"
     answer = run("segment", picture, *CLICK, "--model", shelf / "toy.safetensors", "--out", out)
     assert answer.code == 0
-    assert answer.out.split() == [str(out / each) for each in ("mask.png", "masks.json", "overlay.png")]
+    assert answer.out.split() == [str(out / mask) for mask in ("mask.png", "masks.json", "overlay.png")]
     expected = masklet.ImageSession(loaded(shelf), picture).segment(Prompt(positive=[(20, 24)]))
     assert (read_label_map(out / "mask.png") == expected[0]).all()
-    said = json.loads((out / "masks.json").read_text())
-    assert said["image"] == "0.png" and said["size"] == list(SIZE)
-    assert [(each["id"], each["rank"]) for each in said["masks"]] == [(1, 0), (1, 1), (1, 2)]
-    for each in said["masks"]:
-        assert (rle.decode(each["rle"]) == expected[each["rank"]]).all()
-        assert each["iou"] == pytest.approx(float(expected.iou[each["rank"]]), abs=1e-4)
+    content = json.loads((out / "masks.json").read_text())
+    assert content["image"] == "0.png" and content["size"] == list(SIZE)
+    assert [(mask["id"], mask["rank"]) for mask in content["masks"]] == [(1, 0), (1, 1), (1, 2)]
+    for mask in content["masks"]:
+        assert (rle.decode(mask["rle"]) == expected[mask["rank"]]).all()
+        assert mask["iou"] == pytest.approx(float(expected.iou[mask["rank"]]), abs=1e-4)
     with PIL.Image.open(out / "overlay.png") as overlay:
         assert overlay.size == SIZE[::-1]
 
@@ -50,8 +50,8 @@ def test_several_objects_in_a_picture(run: Run, shelf: Path, tmp_path: Path) -> 
     PIL.Image.fromarray(labels).save(tmp_path / "labels.png")
     arguments = ("--mask", tmp_path / "labels.png", "--model", shelf / "toy.safetensors")
     assert run("segment", shelf / "frames" / "0.png", *arguments, "--out", tmp_path / "out").code == 0
-    said = json.loads((tmp_path / "out" / "masks.json").read_text())
-    assert [each["id"] for each in said["masks"]] == [2, 9]
+    content = json.loads((tmp_path / "out" / "masks.json").read_text())
+    assert [mask["id"] for mask in content["masks"]] == [2, 9]
 
 
 def test_all_models_are_listed_even_on_a_narrow_screen(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

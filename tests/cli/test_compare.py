@@ -23,8 +23,8 @@ def test_policies_stand_side_by_side(tmp_path: Path, monkeypatch: pytest.MonkeyP
     data = suites.render(tmp_path / "data")["lookalikes"]
     (data / "lookalikes-0").rename(data / "mine")
     masklet.save(toy_network(), tmp_path / "toy.safetensors")
-    said = ["evaluate", "policies", str(data), "--out", str(tmp_path / "out"), "--device", "cpu"]
-    answer = CliRunner().invoke(app, [*said, "--model", str(tmp_path / "toy.safetensors")])
+    command = ["evaluate", "policies", str(data), "--out", str(tmp_path / "out"), "--device", "cpu"]
+    answer = CliRunner().invoke(app, [*command, "--model", str(tmp_path / "toy.safetensors")])
     assert answer.exit_code == 0, answer.output
     table = (tmp_path / "out" / "table.md").read_text()
     for name in (*POLICIES, "recency, cuts"):
@@ -38,8 +38,8 @@ def test_policies_stand_side_by_side(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_a_baseline_has_no_policies(tmp_path: Path) -> None:
-    said = ["evaluate", "policies", str(tmp_path), "--out", str(tmp_path / "out"), "--model", "flow"]
-    answer = CliRunner().invoke(app, said)
+    command = ["evaluate", "policies", str(tmp_path), "--out", str(tmp_path / "out"), "--model", "flow"]
+    answer = CliRunner().invoke(app, command)
     assert "Got flow: choose a model" in str(answer.exception)
 
 
@@ -52,8 +52,8 @@ def test_a_baseline_has_no_policies(tmp_path: Path) -> None:
     ],
 )
 def test_what_is_said_of_one_policy(tmp_path: Path, words: tuple[str, ...], part: str) -> None:
-    said = ["evaluate", "policies", str(tmp_path), "--out", str(tmp_path / "out"), *words]
-    answer = CliRunner().invoke(app, said, env={"COLUMNS": "300"})
+    command = ["evaluate", "policies", str(tmp_path), "--out", str(tmp_path / "out"), *words]
+    answer = CliRunner().invoke(app, command, env={"COLUMNS": "300"})
     assert answer.exit_code == 2 and part in answer.output
 
 

@@ -25,10 +25,10 @@ def test_a_picture(run: Run, shelf: Path, tmp_path: Path) -> None:
     )
     names = ("mask.png", "masks.json", "overlay.png", "coco.json")
     assert answer.code == 0 and answer.out.splitlines()[1:] == [str(tmp_path / name) for name in names]
-    said = json.loads((tmp_path / "masks.json").read_text())
-    areas = [each["area"] for each in said["masks"]]
+    content = json.loads((tmp_path / "masks.json").read_text())
+    areas = [mask["area"] for mask in content["masks"]]
     assert areas and areas == sorted(areas, reverse=True)
-    assert set(said["masks"][0]) >= {"id", "segmentation", "bbox", "predicted_iou", "stability_score"}
+    assert set(content["masks"][0]) >= {"id", "segmentation", "bbox", "predicted_iou", "stability_score"}
     assert len(json.loads((tmp_path / "coco.json").read_text())["annotations"]) == len(areas)
     with PIL.Image.open(tmp_path / "overlay.png") as overlay:
         assert overlay.size == SIZE[::-1]
@@ -44,9 +44,16 @@ def test_a_partition(run: Run, shelf: Path, tmp_path: Path) -> None:
 def test_a_video_from_detections(run: Run, shelf: Path, tmp_path: Path) -> None:
     images = [{"id": frame, "file_name": f"{frame}.png"} for frame in range(LENGTH)]
     boxes = [{"image_id": 2, "bbox": [10, 8, 30, 24]}]
-    (tmp_path / "found.json").write_text(json.dumps({"images": images, "annotations": boxes}))
+    (tmp_path / "detections.json").write_text(json.dumps({"images": images, "annotations": boxes}))
     out = tmp_path / "out"
-    arguments = ("--detections", tmp_path / "found.json", "--model", shelf / "toy.safetensors", "--out", out)
+    arguments = (
+        "--detections",
+        tmp_path / "detections.json",
+        "--model",
+        shelf / "toy.safetensors",
+        "--out",
+        out,
+    )
     answer = run("everything", shelf / "frames", *arguments, "--policy", "gated", "--cuts")
     assert answer.code == 0 and "tracks.json" in answer.out
     tracks = json.loads((out / "tracks.json").read_text())

@@ -66,11 +66,11 @@ def test_a_video_that_breaks_off_keeps_what_was_done(run: Run, shelf: Path, tmp_
     (tmp_path / "cut.mkv").write_bytes(whole.read_bytes()[: whole.stat().st_size * 2 // 3])
     arguments = (*CLICK, "--model", shelf / "toy.safetensors", "--out", tmp_path / "out")
     answer = run("track", tmp_path / "cut.mkv", *arguments)
-    found = results(tmp_path / "out")
-    assert 0 < len(found) < len(images) and list(found) == list(range(len(found)))
+    masks = results(tmp_path / "out")
+    assert 0 < len(masks) < len(images) and list(masks) == list(range(len(masks)))
     assert str(tmp_path / "out" / "masklets.json") in answer.out
     if answer.code == 0:  # where it was cut between two frames, nobody can tell
-        assert len(found) == len(open_frames(tmp_path / "cut.mkv"))
+        assert len(masks) == len(open_frames(tmp_path / "cut.mkv"))
     else:
         assert answer.code == 1 and "breaks off after frame" in answer.err
 
@@ -94,8 +94,8 @@ def test_an_interrupt_from_the_shell(shelf: Path, tmp_path: Path) -> None:
         assert shell.poll() is None
         time.sleep(0.01)
     shell.send_signal(signal.SIGINT)
-    said, errors = shell.communicate()
-    assert shell.returncode == 130 and "Traceback" not in errors and str(out / "masks") in said
+    output, errors = shell.communicate()
+    assert shell.returncode == 130 and "Traceback" not in errors and str(out / "masks") in output
     kept = json.loads((out / "masklets.json").read_text())["frames"]
     assert 3 <= len(kept) < 600 and len(list((out / "masks").iterdir())) in (len(kept), len(kept) + 1)
     with av.open(str(out / "overlay.mp4")) as overlay:

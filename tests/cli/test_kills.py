@@ -1,4 +1,4 @@
-"""kill -9 at random moments: what is finished is found again, and nothing is half there."""
+"""kill -9 at random moments: what is finished is recognised again, and nothing is half there."""
 
 from __future__ import annotations
 

@@ -42,14 +42,14 @@ def test_a_click_is_followed_to_the_end(run: Run, shelf: Path, tmp_path: Path) -
     out = tmp_path / "out"
     answer = run("track", shelf / "clip.mp4", *CLICK, "--model", shelf / "toy.safetensors", "--out", out)
     assert answer.code == 0
-    assert answer.out.split() == [str(out / each) for each in ("masks", "masklets.json", "overlay.mp4")]
-    found = results(out)
-    assert_same(found, expected(shelf, {0: {1: Prompt(positive=[(20, 24)])}}))
-    assert any(masks[1].any() and not masks[1].all() for masks in found.values())
+    assert answer.out.split() == [str(out / name) for name in ("masks", "masklets.json", "overlay.mp4")]
+    written = results(out)
+    assert_same(written, expected(shelf, {0: {1: Prompt(positive=[(20, 24)])}}))
+    assert any(masks[1].any() and not masks[1].all() for masks in written.values())
 
 
 def test_all_that_can_be_pointed_with(run: Run, shelf: Path, labels: Path, tmp_path: Path) -> None:
-    said = (
+    prompts = (
         "--point",
         "20,24",
         "--point",
@@ -62,7 +62,7 @@ def test_all_that_can_be_pointed_with(run: Run, shelf: Path, labels: Path, tmp_p
         labels,
     )
     answer = run(
-        "track", shelf / "clip.mp4", *said, "--model", shelf / "toy.safetensors", "--out", tmp_path / "out"
+        "track", shelf / "clip.mp4", *prompts, "--model", shelf / "toy.safetensors", "--out", tmp_path / "out"
     )
     assert answer.code == 0
     drawn = read_label_map(labels)
@@ -99,9 +99,9 @@ def test_from_the_frame_that_is_pointed_at(
         "track", shelf / "frames", *arguments, "--model", shelf / "toy.safetensors", "--out", tmp_path / "out"
     )
     assert answer.code == 0
-    found = results(tmp_path / "out")
-    assert list(found) == list(frames) and all(masks.ids == (3, 5) for masks in found.values())
-    assert (found[2][3] == (read_label_map(labels) == 3)).mean() > 0.98
+    written = results(tmp_path / "out")
+    assert list(written) == list(frames) and all(masks.ids == (3, 5) for masks in written.values())
+    assert (written[2][3] == (read_label_map(labels) == 3)).mean() > 0.98
 
 
 def test_formats_by_name(run: Run, shelf: Path, tmp_path: Path) -> None:
@@ -116,8 +116,8 @@ def test_formats_by_name(run: Run, shelf: Path, tmp_path: Path) -> None:
 
 
 def test_every_format_is_told(run: Run) -> None:
-    said = run("track", "--help").out
-    assert all(name in said for name in FORMATS)
+    text = run("track", "--help").out
+    assert all(name in text for name in FORMATS)
 
 
 def test_so_many_frames_a_second(run: Run, shelf: Path, tmp_path: Path) -> None:

@@ -16,15 +16,15 @@ CLICK = ("--point", "20,24")
 
 def results(out: Path) -> dict[int, masklet.Masks]:
     """What was written, checked to be whole and of one mind."""
-    found = {masks.frame: masks for masks in read_masklets(out / "masklets.json")}
+    written = {masks.frame: masks for masks in read_masklets(out / "masklets.json")}
     pictures = {int(path.stem): read_label_map(path) for path in (out / "masks").glob("*")}
-    assert pictures.keys() == found.keys() and not list(out.rglob(".*"))
+    assert pictures.keys() == written.keys() and not list(out.rglob(".*"))
     for frame, labels in pictures.items():
-        assert set(np.unique(labels)) <= {0, *found[frame].ids}
-        for id in found[frame]:
-            assert not (labels == id)[~found[frame][id]].any()
-    if found:
+        assert set(np.unique(labels)) <= {0, *written[frame].ids}
+        for id in written[frame]:
+            assert not (labels == id)[~written[frame][id]].any()
+    if written:
         with av.open(str(out / "overlay.mp4")) as video:
             shown = list(video.decode(video=0))
-        assert len(shown) == len(found) and (shown[0].height, shown[0].width) == SIZE
-    return found
+        assert len(shown) == len(written) and (shown[0].height, shown[0].width) == SIZE
+    return written

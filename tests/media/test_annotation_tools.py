@@ -98,19 +98,19 @@ def test_label_studio_brushes(source: Frames, tmp_path: Path) -> None:
     tasks = json.loads((tmp_path / "tasks.json").read_text())
     assert [task["data"]["image"] for task in tasks] == [f"0000{frame}.jpg" for frame in range(4)]
     regions = [task["predictions"][0]["result"] for task in tasks]
-    assert [[region["value"]["brushlabels"] for region in each] for each in regions] == [
+    assert [[region["value"]["brushlabels"] for region in task] for task in regions] == [
         [["dog"]],
         [[NAMES[2]]],
         [["dog"], [NAMES[2]]],
         [["dog"]],
     ]
-    assert [[mask_of(region).tolist() for region in each] for each in regions] == [
+    assert [[mask_of(region).tolist() for region in task] for task in regions] == [
         [ONE.tolist()],
         [RING.tolist()],
         [ONE.tolist(), TWO.tolist()],
         [ONE.tolist()],
     ]
-    every = [region for each in regions for region in each]
+    every = [region for task in regions for region in task]
     assert len({region["id"] for region in every}) == len(every)
     assert all(
         region["type"] == "brushlabels"
@@ -128,11 +128,15 @@ def test_label_studio_video(source: Frames, tmp_path: Path) -> None:
     assert one["type"] == "videorectangle" and one["value"]["labels"] == ["dog"]
     assert one["value"]["framesCount"] == 6 and one["value"]["duration"] == pytest.approx(6 / 24)
     sequence = one["value"]["sequence"]
-    assert [(each["frame"], each["enabled"]) for each in sequence] == [(1, False), (3, True), (4, False)]
+    assert [(keyframe["frame"], keyframe["enabled"]) for keyframe in sequence] == [
+        (1, False),
+        (3, True),
+        (4, False),
+    ]
     box = [sequence[0][name] for name in ("x", "y", "width", "height")]
     assert box == pytest.approx([100 * 4 / 64, 100 * 6 / 48, 100 * 16 / 64, 100 * 24 / 48], abs=1e-3)
     assert sequence[0]["time"] == pytest.approx(1 / 24, abs=1e-5) and sequence[0]["rotation"] == 0
-    assert [each["frame"] for each in two["value"]["sequence"]] == [2, 3]
+    assert [keyframe["frame"] for keyframe in two["value"]["sequence"]] == [2, 3]
 
 
 def test_label_studio_video_to_the_end_stays_enabled(tmp_path: Path) -> None:
@@ -142,11 +146,11 @@ def test_label_studio_video_to_the_end_stays_enabled(tmp_path: Path) -> None:
     )
     (task,) = json.loads((tmp_path / "task.json").read_text())
     (region,) = task["predictions"][0]["result"]  # never seen, no region
-    assert [each["enabled"] for each in region["value"]["sequence"]] == [True]
+    assert [keyframe["enabled"] for keyframe in region["value"]["sequence"]] == [True]
 
 
 def labels(root: ElementTree.Element) -> list[str | None]:
-    return [each.findtext("name") for each in root.findall("./meta/task/labels/label")]
+    return [label.findtext("name") for label in root.findall("./meta/task/labels/label")]
 
 
 def test_cvat_tracks(source: Frames, tmp_path: Path) -> None:
@@ -157,8 +161,8 @@ def test_cvat_tracks(source: Frames, tmp_path: Path) -> None:
     assert root.findtext("./meta/task/original_size/width") == "64"
     one, two = root.findall("track")
     assert (one.get("label"), two.get("label")) == ("dog", NAMES[2])
-    said = [(int(shape.get("frame", "")), shape.get("outside")) for shape in one]
-    assert said == [(0, "0"), (1, "1"), (2, "0"), (3, "0"), (4, "1")]  # else CVAT would go on showing it
+    shown = [(int(shape.get("frame", "")), shape.get("outside")) for shape in one]
+    assert shown == [(0, "0"), (1, "1"), (2, "0"), (3, "0"), (4, "1")]  # else CVAT would go on showing it
     assert [shape.get("outside") for shape in two] == ["0", "0", "1"]
     assert all(shape.tag == "polygon" and shape.get("keyframe") == "1" for shape in one)
     drawn = np.zeros((48, 64), dtype=np.uint8)
@@ -193,7 +197,7 @@ def test_cvat_masks(source: Frames, tmp_path: Path) -> None:
 
 def cvat_mask(shape: ElementTree.Element) -> np.ndarray:
     left, top, width, height = (int(shape.get(name, "")) for name in ("left", "top", "width", "height"))
-    runs = [int(each) for each in shape.get("rle", "").split(",")]
+    runs = [int(length) for length in shape.get("rle", "").split(",")]
     values = np.repeat(np.arange(len(runs)) % 2, runs)
     mask = np.zeros((48, 64), dtype=bool)
     mask[top : top + height, left : left + width] = values.reshape(height, width)
@@ -202,7 +206,7 @@ def cvat_mask(shape: ElementTree.Element) -> np.ndarray:
 
 @pytest.mark.parametrize("kind", [CvatTracks, CvatMasks, LabelStudioVideo, LabelStudioBrushes])
 def test_of_a_stream(kind: type, tmp_path: Path) -> None:
-    frames = stream(numbered(each) for each in range(3))
+    frames = stream(numbered(frame) for frame in range(3))
     with kind(tmp_path / "out", frames) as writer:
         for frame, image in enumerate(frames):
             writer.write(image, made_masks(frame, {1: box_mask(3, 3, 4, 4)}))

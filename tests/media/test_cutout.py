@@ -39,7 +39,7 @@ def test_pngs(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("size", [(48, 64), (49, 65)])
 def test_video(tmp_path: Path, size: tuple[int, int]) -> None:
-    whole, source = np.ones(size, dtype=bool), open_frames([numbered(each, size) for each in range(6)])
+    whole, source = np.ones(size, dtype=bool), open_frames([numbered(frame, size) for frame in range(6)])
     part = box_mask(20, 14, 44, 38, size)
     with CutoutVideo(tmp_path / "cut.webm", source) as writer:
         for frame, image in enumerate(source):

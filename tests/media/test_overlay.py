@@ -75,7 +75,7 @@ class TestOverlayPng:
 
 class TestOverlayVideo:
     def test_pyav_reads_it_back(self, tmp_path: Path) -> None:
-        source = open_frames([numbered(each) for each in range(30)])
+        source = open_frames([numbered(frame) for frame in range(30)])
         with OverlayVideo(tmp_path / "overlay.mp4", source) as writer:
             for frame, image in enumerate(source):
                 writer.write(image, made_masks(frame, {1: MASK}))
@@ -112,9 +112,9 @@ class TestOverlayVideo:
 
     @pytest.mark.parametrize("rate", [6.0, 25.0, 30_000 / 1001, 60.0])
     def test_rates(self, tmp_path: Path, rate: float) -> None:
-        times = [round(1000 * each / rate) for each in range(20)]
+        times = [round(1000 * frame / rate) for frame in range(20)]
         source = open_frames(
-            write_video(tmp_path / "in.mp4", [numbered(each) for each in range(20)], times=times)
+            write_video(tmp_path / "in.mp4", [numbered(frame) for frame in range(20)], times=times)
         )
         with OverlayVideo(tmp_path / "out.mp4", source) as writer:
             for frame, image in enumerate(source):
@@ -124,17 +124,17 @@ class TestOverlayVideo:
     def test_each_frame_keeps_its_time(self, tmp_path: Path) -> None:
         times = [0, 40, 60, 200, 210, 500]
         source = open_frames(
-            write_video(tmp_path / "in.mp4", [numbered(each) for each in range(6)], times=times)
+            write_video(tmp_path / "in.mp4", [numbered(frame) for frame in range(6)], times=times)
         )
         with OverlayVideo(tmp_path / "out.mp4", source) as writer:
             for frame in range(1, 6):  # following began on frame 1
                 writer.write(source[frame], made_masks(frame, {1: MASK}))
         written = open_frames(tmp_path / "out.mp4")
-        shown = [written.time(each) for each in range(len(written))]
+        shown = [written.time(frame) for frame in range(len(written))]
         assert shown == pytest.approx([0, 0.02, 0.16, 0.17, 0.46], abs=1e-4)
 
     def test_of_a_stream(self, tmp_path: Path) -> None:
-        frames = stream(numbered(each) for each in range(5))
+        frames = stream(numbered(frame) for frame in range(5))
         with OverlayVideo(tmp_path / "out.mp4", frames) as writer:
             for frame, image in enumerate(frames):
                 writer.write(image, made_masks(frame, {1: MASK}))

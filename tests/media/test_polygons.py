@@ -83,8 +83,8 @@ class TestPolygonsJson:
         first, second = json.loads((tmp_path / "polygons.json").read_text())["frames"]
         one, seven = first["objects"]
         assert (one["id"], seven["id"]) == (1, 7)
-        for each, mask in [(one, RING), (seven, PARTS)]:
-            rings = [np.array(ring) for polygon in each["polygons"] for ring in polygon]
+        for obj, mask in [(one, RING), (seven, PARTS)]:
+            rings = [np.array(ring) for polygon in obj["polygons"] for ring in polygon]
             assert (filled(rings, SIZE) == mask).all()
         assert second["objects"] == [{"id": 1, "polygons": []}]
 

@@ -48,7 +48,7 @@ def source() -> Frames:
 
 class TestWholeFiles:
     MAKERS: ClassVar[dict[str, Callable[[Path, Frames], Writer]]] = {
-        **{each.path: partial(made, each) for each in FORMATS.values()},
+        **{format.path: partial(made, format) for format in FORMATS.values()},
         "overlay.png": lambda path, source: OverlayPng(path),
     }
 
@@ -96,7 +96,7 @@ class TestWholeFiles:
             import os, sys, numpy as np
             from media.made import box_mask, made_masks, numbered
             from masklet.media import MaskletsJson, OverlayVideo, PalettePngs, SavJson, Writers, open_frames
-            out, source = sys.argv[1], open_frames([numbered(each) for each in range(9)])
+            out, source = sys.argv[1], open_frames([numbered(frame) for frame in range(9)])
             writers = Writers(
                 PalettePngs(f"{out}/masks"), MaskletsJson(f"{out}/masklets.json", source),
                 SavJson(f"{out}/sav.json", source), OverlayVideo(f"{out}/overlay.mp4", source),
@@ -120,7 +120,7 @@ class TestWholeFiles:
         with pytest.raises(KeyboardInterrupt), atomic_write(path) as part:
             part.write_text("half of the n")
             raise KeyboardInterrupt
-        assert [each.name for each in tmp_path.iterdir()] == ["note.txt"] and path.read_text() == "old"
+        assert [file.name for file in tmp_path.iterdir()] == ["note.txt"] and path.read_text() == "old"
 
     def test_the_background_writes_all_in_order(self, source: Frames, tmp_path: Path) -> None:
         inner = MaskletsJson(tmp_path / "masklets.json", source)

@@ -10,24 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from masklet.cli.items import Item, Kind, find_items, take_shard
-from masklet.cli.options import (
-    Device,
-    Dtype,
-    Formats,
-    IntensityRange,
-    ListFile,
-    MaxPixels,
-    Model,
-    Out,
-    Overwrite,
-    Precision,
-    Setting,
-    Shard,
-    Speed,
-    load_model,
-    policy_names,
-)
+from masklet.cli import options
+from masklet.cli.items import Item, Kind, find_items
 from masklet.cli.results import (
     DEFAULT_FORMATS,
     format_files,
@@ -64,7 +48,7 @@ class Overlap(StrEnum):
 
 
 def everything(
-    out: Out,
+    out: options.Out,
     sources: Annotated[
         list[str] | None,
         typer.Argument(help="Pictures and videos: files, folders, globs or URLs. See --as for folders."),
@@ -110,20 +94,20 @@ def everything(
     max_objects: Annotated[int | None, typer.Option(help="Video: objects tracked at a time.")] = None,
     policy: Annotated[
         str | None,
-        typer.Option(help="Video: the memory policy: {policies}.", autocompletion=policy_names),
+        typer.Option(help="Video: the memory policy: {policies}.", autocompletion=options.policy_names),
     ] = None,
     cuts: Annotated[bool | None, typer.Option("--cuts", help="Video: detect scene cuts.")] = None,
-    names: ListFile = None,
-    shard: Shard = None,
-    overwrite: Overwrite = False,
-    model: Model = "nano",
-    device: Device = None,
-    dtype: Precision = Dtype.float32,
-    setting: Speed = Setting.exact,
+    names: options.ListFile = None,
+    shard: options.Shard = None,
+    overwrite: options.Overwrite = False,
+    model: options.Model = "nano",
+    device: options.Device = None,
+    dtype: options.Precision = options.Dtype.float32,
+    setting: options.Speed = options.Setting.exact,
     fps: Annotated[float | None, typer.Option(help="Video: take so many frames of each second.")] = None,
-    intensity_range: IntensityRange = None,
-    max_pixels: MaxPixels = None,
-    formats: Formats = None,
+    intensity_range: options.IntensityRange = None,
+    max_pixels: options.MaxPixels = None,
+    formats: options.Formats = None,
 ) -> None:
     """Segment everything in pictures; or find everything in videos, and track it both ways."""
     with ProgressBar() as bar:
@@ -143,7 +127,7 @@ def everything(
             "min_mask_region_area": min_mask_region_area,
             "use_m2m": use_m2m,
         }
-        options = {
+        search = {
             "sort": None if sort is None else sort.value,
             "partition": partition,
             "detections": None if detections is None else str(detections),
@@ -165,19 +149,11 @@ def everything(
             is_picture = item.kind is Kind.picture or is_still(item.source)
             usual = ("coco",) if is_picture else DEFAULT_FORMATS
             names = list(dict.fromkeys(formats or usual))
-            return _Search(item, frames, is_picture, preset.value, chosen, options, names)
+            return _Search(item, frames, is_picture, preset.value, chosen, search, names)
 
-        settings = {"fps": fps, "model": model, "dtype": dtype, "setting": setting, "intensity_range": range_}
-        runner = Runner(
-            "everything",
-            out,
-            open_item,
-            lambda: load_model(model, device, dtype, setting),
-            settings,
-            bar,
-            overwrite,
-        )
-        runner.run(take_shard(items, shard), items)
+        network = options.ModelOptions(model, device, dtype, setting)
+        settings = {"fps": fps, "intensity_range": range_}
+        Runner("everything", out, open_item, network, settings, bar, overwrite).run(items, shard)
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from collections import Counter
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -148,21 +149,36 @@ PictureFormats = Annotated[
 ]
 
 
-def load_model(model: str, device: str | None, dtype: Dtype, setting: Setting) -> Sam2:
-    """Load a model, after a check that the device is there."""
-    import torch
+@dataclass(frozen=True)
+class ModelOptions:
+    """Which model a command runs, and on what."""
 
-    import masklet
+    model: str
+    device: str | None
+    dtype: Dtype
+    setting: Setting
 
-    try:
-        torch.empty(0, dtype=torch.float32, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).strip().partition("\n")[0].rstrip(".")
-        raise typer.BadParameter(
-            f"{device} cannot be used here: {reason}. Leave it out for the best there is.",
-            param_hint="--device",
-        ) from None
-    return masklet.load(model, device=device, dtype=dtype.value, setting=setting.value)
+    def load(self) -> Sam2:
+        """Load the model, after a check that the device is there."""
+        import torch
+
+        import masklet
+
+        try:
+            torch.empty(0, dtype=torch.float32, device=self.device)
+        except (RuntimeError, AssertionError, NotImplementedError) as error:
+            reason = str(error).strip().partition("\n")[0].rstrip(".")
+            raise typer.BadParameter(
+                f"{self.device} cannot be used here: {reason}. Leave it out for the best there is.",
+                param_hint="--device",
+            ) from None
+        return masklet.load(
+            self.model, device=self.device, dtype=self.dtype.value, setting=self.setting.value
+        )
+
+    def to_json(self) -> dict[str, str]:
+        """What decides the masks: not the device."""
+        return {"model": self.model, "dtype": self.dtype.value, "setting": self.setting.value}
 
 
 def command_line() -> str:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import typer
 
-from masklet.cli.items import Item
+from masklet.cli.items import Item, take_shard
+from masklet.cli.options import ModelOptions
 from masklet.errors import MaskletError
 from masklet.files import check_writable, make_folder
 from masklet.run_folder import Manifest, Run, RunFolder, digest, remove_results
@@ -128,7 +129,7 @@ class Runner:
         command: Its name.
         out: The folder for results.
         open: Opens and checks an input.
-        load: Loads the model; it is called once, when there is something to do.
+        network: The model; it is loaded once, when there is something to do.
         settings: Options that decide the results of every input.
         bar: Shows progress.
         overwrite: Run again what is done.
@@ -137,22 +138,23 @@ class Runner:
     command: str
     out: Path
     open: Callable[[Item], Work]
-    load: Callable[[], Sam2]
+    network: ModelOptions
     settings: Mapping[str, Any]
     bar: ProgressBar
     overwrite: bool = False
     _model: Sam2 | None = None
 
-    def run(self, items: Sequence[Item], all_items: Sequence[Item]) -> None:
-        """Run the items. A single one raises its error; of many, a table shows what failed.
+    def run(self, all_items: list[Item], shard: str | None) -> None:
+        """Run the items of a shard. A single one raises its error; of many, a table shows what failed.
 
         Args:
-            items: The inputs to run now.
             all_items: The inputs of all shards.
+            shard: "i/n"; None for all.
 
         Raises:
             typer.Exit: 1 where an input of many failed; 130 after an interruption.
         """
+        items = take_shard(all_items, shard)
         self.bar.count = len(items)
         if len(all_items) != 1 or all_items[0].name:
             self._run_many(items, all_items)
@@ -197,17 +199,21 @@ class Runner:
                 _print_paths(path, work.files)
             return True
         if self._model is None:
-            self._model = self.load()
+            self._model = self.network.load()
         with self._report(folder, work, item), folder.writing() as place:
             work.run(self._model, place, self.bar)
         return False
+
+    @property
+    def _settings(self) -> dict[str, Any]:
+        return {**self.network.to_json(), **self.settings}
 
     def _describe(self, item: Item, work: Work) -> Run:
         import masklet
 
         version = str(masklet.__version__)
         inputs = {item.source: digest(item.source, item.files())}
-        return Run(self.command, version, {**self.settings, **work.settings}, inputs)
+        return Run(self.command, version, {**self._settings, **work.settings}, inputs)
 
     @contextmanager
     def _report(self, folder: RunFolder, work: Work, item: Item) -> Iterator[None]:
@@ -258,7 +264,7 @@ class Runner:
         import masklet
 
         inputs = {item.source: item.name for item in items}
-        run = Run(self.command, str(masklet.__version__), self.settings, inputs)
+        run = Run(self.command, str(masklet.__version__), self._settings, inputs)
         Manifest(run, run.key, files, is_complete).write(self.out)
 
 

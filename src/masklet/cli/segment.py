@@ -9,24 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from masklet.cli.items import Item, Kind, find_items, take_shard
-from masklet.cli.options import (
-    Device,
-    Dtype,
-    IntensityRange,
-    ListFile,
-    MaxPixels,
-    Model,
-    Out,
-    Overwrite,
-    PictureFormats,
-    Precision,
-    PromptFile,
-    Setting,
-    Shard,
-    Speed,
-    load_model,
-)
+from masklet.cli import options
+from masklet.cli.items import Item, Kind, find_items
 from masklet.cli.prompts import NO_PROMPT, Box, Mask, Negatives, ObjectPrompts, Objects, Points, read_prompts
 from masklet.cli.results import format_files, parse_intensity_range, print_intensity_range, write_masks
 from masklet.cli.runs import ProgressBar, Runner
@@ -39,7 +23,7 @@ FILES = ("mask.png", "masks.json", "overlay.png")
 
 
 def segment(
-    out: Out,
+    out: options.Out,
     images: Annotated[
         list[str] | None, typer.Argument(help="Pictures: files, folders, globs or URLs, of any sizes.")
     ] = None,
@@ -48,17 +32,17 @@ def segment(
     box: Box = None,
     mask: Mask = None,
     objects: Objects = None,
-    prompts: PromptFile = None,
-    names: ListFile = None,
-    shard: Shard = None,
-    overwrite: Overwrite = False,
-    model: Model = "nano",
-    device: Device = None,
-    dtype: Precision = Dtype.float32,
-    setting: Speed = Setting.exact,
-    intensity_range: IntensityRange = None,
-    max_pixels: MaxPixels = None,
-    formats: PictureFormats = None,
+    prompts: options.PromptFile = None,
+    names: options.ListFile = None,
+    shard: options.Shard = None,
+    overwrite: options.Overwrite = False,
+    model: options.Model = "nano",
+    device: options.Device = None,
+    dtype: options.Precision = options.Dtype.float32,
+    setting: options.Speed = options.Setting.exact,
+    intensity_range: options.IntensityRange = None,
+    max_pixels: options.MaxPixels = None,
+    formats: options.PictureFormats = None,
 ) -> None:
     """Segment what is pointed at in pictures: mask.png, masks.json and overlay.png for each."""
     with ProgressBar() as bar:
@@ -84,17 +68,9 @@ def segment(
             work.check()
             return work
 
-        settings = {"model": model, "dtype": dtype, "setting": setting, "intensity_range": range_}
-        runner = Runner(
-            "segment",
-            out,
-            open_item,
-            lambda: load_model(model, device, dtype, setting),
-            settings,
-            bar,
-            overwrite,
-        )
-        runner.run(take_shard(items, shard), items)
+        network = options.ModelOptions(model, device, dtype, setting)
+        settings = {"intensity_range": range_}
+        Runner("segment", out, open_item, network, settings, bar, overwrite).run(items, shard)
 
 
 @dataclass(frozen=True)

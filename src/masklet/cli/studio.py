@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from masklet.cli.options import Device, Dtype, Model, Precision, Setting, Speed, load_model
+from masklet.cli.options import Device, Dtype, Model, ModelOptions, Precision, Setting, Speed
 
 
 def studio(
@@ -71,4 +71,4 @@ def studio(
     typer.echo(
         f"The studio is at {address(settings)}\nCtrl-C ends it; what was made stays in {settings.data}."
     )
-    serve(settings, load_model(model, device, dtype, setting), model, browser=browser)
+    serve(settings, ModelOptions(model, device, dtype, setting).load(), model, browser=browser)

@@ -10,25 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from masklet.cli.items import Item, Kind, find_items, take_shard
-from masklet.cli.options import (
-    Device,
-    Dtype,
-    Formats,
-    IntensityRange,
-    ListFile,
-    MaxPixels,
-    Model,
-    Out,
-    Overwrite,
-    Policy,
-    Precision,
-    PromptFile,
-    Setting,
-    Shard,
-    Speed,
-    load_model,
-)
+from masklet.cli import options
+from masklet.cli.items import Item, Kind, find_items
 from masklet.cli.prompts import NO_PROMPT, Box, Mask, Negatives, ObjectPrompts, Objects, Points, read_prompts
 from masklet.cli.results import (
     DEFAULT_FORMATS,
@@ -53,7 +36,7 @@ class Direction(StrEnum):
 
 
 def track(
-    out: Out,
+    out: options.Out,
     videos: Annotated[
         list[str] | None,
         typer.Argument(help="Video files, folders, globs or URLs. A folder of pictures is one video."),
@@ -63,7 +46,7 @@ def track(
     box: Box = None,
     mask: Mask = None,
     objects: Objects = None,
-    prompts: PromptFile = None,
+    prompts: options.PromptFile = None,
     frame: Annotated[int, typer.Option(help="The frame of the prompts, from 0.")] = 0,
     direction: Annotated[
         Direction, typer.Option(help="Where to track, from that frame.")
@@ -72,22 +55,22 @@ def track(
         Path | None,
         typer.Option(help="A saved session (VideoSession.save) to repeat, in place of prompts."),
     ] = None,
-    names: ListFile = None,
-    shard: Shard = None,
-    overwrite: Overwrite = False,
-    model: Model = "nano",
-    device: Device = None,
-    dtype: Precision = Dtype.float32,
-    setting: Speed = Setting.exact,
+    names: options.ListFile = None,
+    shard: options.Shard = None,
+    overwrite: options.Overwrite = False,
+    model: options.Model = "nano",
+    device: options.Device = None,
+    dtype: options.Precision = options.Dtype.float32,
+    setting: options.Speed = options.Setting.exact,
     fps: Annotated[float | None, typer.Option(help="Take so many frames of each second.")] = None,
-    policy: Policy = "recency",
+    policy: options.Policy = "recency",
     cuts: Annotated[bool, typer.Option("--cuts", help="Detect scene cuts.")] = False,
     exclusive: Annotated[
         bool, typer.Option("--exclusive", help="Let no two masks overlap: the highest logit has the pixel.")
     ] = False,
-    intensity_range: IntensityRange = None,
-    max_pixels: MaxPixels = None,
-    formats: Formats = None,
+    intensity_range: options.IntensityRange = None,
+    max_pixels: options.MaxPixels = None,
+    formats: options.Formats = None,
 ) -> None:
     """Track objects through videos, and write their masks on every frame."""
     with ProgressBar() as bar:
@@ -121,17 +104,9 @@ def track(
             work.check()
             return work
 
-        settings = {"fps": fps, "model": model, "dtype": dtype, "setting": setting, "intensity_range": range_}
-        runner = Runner(
-            "track",
-            out,
-            open_item,
-            lambda: load_model(model, device, dtype, setting),
-            settings,
-            bar,
-            overwrite,
-        )
-        runner.run(take_shard(items, shard), items)
+        network = options.ModelOptions(model, device, dtype, setting)
+        settings = {"fps": fps, "intensity_range": range_}
+        Runner("track", out, open_item, network, settings, bar, overwrite).run(items, shard)
 
 
 @dataclass(frozen=True)
