@@ -141,7 +141,7 @@ def test_each_object_gets_the_candidate_that_was_picked_for_it() -> None:
     assert picked.logits[:, 0, 0].tolist() == [2, 3]
     assert picked.iou.tolist() == [offered.iou[0, 2], offered.iou[1, 0]]
     assert torch.equal(picked.pointer[1], offered.pointer[1, 0])
-    hidden = picked.hidden()
+    hidden = picked.hide_absent()
     assert hidden.logits[:, 0, 0].tolist() == [2, ABSENT] and torch.equal(hidden.score, picked.score)
 
 

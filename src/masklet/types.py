@@ -30,16 +30,24 @@ Point = tuple[float, float]
 
 @dataclass(frozen=True, eq=False)
 class Prompt:
-    """What a person says of one object on one frame, in source pixels.
+    """Points, a box or a mask that show which object is meant on one frame.
 
-    positive, negative : (x, y) clicks on the object, and on what is not the object
-    box : (x0, y0, x1, y1)
-    mask : bool (H, W), the object as the person sees it; taken as the answer
+    All positions are in pixels of the source image. `a | b` adds b's clicks to a's; b's box and mask, where
+    it has them, replace a's.
 
-    `a | b` adds b's clicks to a's; b's box and mask, where it has them, replace a's.
+    Args:
+        positive: (x, y) clicks on the object.
+        negative: (x, y) clicks on what is not the object.
+        box: (x0, y0, x1, y1) with x0 < x1 and y0 < y1.
+        mask: (H, W) of the frame's size: bool, labels, probabilities or logits. A prompt that is only a mask
+            is taken as the answer; with clicks, the mask is where they start from.
 
-    >>> Prompt(positive=[(5, 5)]) | Prompt(negative=[(1, 2)])
-    Prompt(positive=((5.0, 5.0),), negative=((1.0, 2.0),))
+    Raises:
+        PromptError: A click is not a pair of finite numbers, the box has no area, or the mask is no mask.
+
+    Example:
+        >>> Prompt(positive=[(5, 5)]) | Prompt(negative=[(1, 2)])
+        Prompt(positive=((5.0, 5.0),), negative=((1.0, 2.0),))
     """
 
     positive: Sequence[Point] = ()
@@ -61,7 +69,7 @@ class Prompt:
 
     @property
     def is_mask_only(self) -> bool:
-        """Whether it is a mask and nothing else. Then it is the answer."""
+        """Whether the prompt is a mask and nothing else. Then it is the answer."""
         return self.mask is not None and self.box is None and not self.clicks
 
     def __bool__(self) -> bool:
@@ -84,37 +92,43 @@ class Prompt:
         )
 
     def __repr__(self) -> str:
-        said = [
-            f"{name}={getattr(self, name)}" for name in ("positive", "negative", "box") if getattr(self, name)
-        ]
+        names = [name for name in ("positive", "negative", "box") if getattr(self, name)]
+        parts = [f"{name}={getattr(self, name)}" for name in names]
         if self.mask is not None:
-            said.append(f"mask={self.mask.shape[0]}x{self.mask.shape[1]}")
-        return f"Prompt({', '.join(said)})"
+            parts.append(f"mask={self.mask.shape[0]}x{self.mask.shape[1]}")
+        return f"Prompt({', '.join(parts)})"
 
     def to_json(self) -> dict[str, Any]:
-        """A plain dict that `json` writes; the mask as COCO RLE; what was not said is left out."""
-        said: dict[str, Any] = {}
+        """A plain dict for `json`, without empty fields. The mask is COCO RLE."""
+        fields: dict[str, Any] = {}
         if self.positive:
-            said["positive"] = [list(point) for point in self.positive]
+            fields["positive"] = [list(point) for point in self.positive]
         if self.negative:
-            said["negative"] = [list(point) for point in self.negative]
+            fields["negative"] = [list(point) for point in self.negative]
         if self.box is not None:
-            said["box"] = list(self.box)
+            fields["box"] = list(self.box)
         if self.mask is not None:
-            said["mask"] = rle.encode(self.mask)
-        return said
+            fields["mask"] = rle.encode(self.mask)
+        return fields
 
     @classmethod
-    def from_json(cls, said: Mapping[str, Any]) -> Prompt:
-        unknown = set(said) - {"positive", "negative", "box", "mask"}
+    def from_json(cls, fields: Mapping[str, Any]) -> Prompt:
+        """The prompt of a plain dict, as `to_json` makes it.
+
+        Raises:
+            PromptError: It is no dict, has another field, or a field has another form.
+        """
+        if not isinstance(fields, Mapping):
+            raise PromptError(f"a prompt is an object with positive, negative, box and mask. Got {fields!r}.")
+        unknown = set(fields) - {"positive", "negative", "box", "mask"}
         if unknown:
             raise PromptError(
-                f"a prompt has positive, negative, box and mask. Got {', '.join(sorted(unknown))}."
+                f"a prompt has positive, negative, box and mask. Got {', '.join(sorted(map(str, unknown)))}."
             )
-        box, mask = said.get("box"), said.get("mask")
+        box, mask = fields.get("box"), fields.get("mask")
         return cls(
-            positive=_points(said.get("positive", ()), "positive"),
-            negative=_points(said.get("negative", ()), "negative"),
+            positive=_points(fields.get("positive", ()), "positive"),
+            negative=_points(fields.get("negative", ()), "negative"),
             box=None if box is None else _box(box),
             mask=None if mask is None else rle.decode(mask),
         )
@@ -200,16 +214,18 @@ class MaskPrediction:
         rows = slice(index, index + 1)
         return MaskPrediction(self.logits[rows], self.iou[rows], self.pointer[rows], self.score[rows])
 
-    def hidden(self, present: float = 0.0) -> MaskPrediction:
+    def hide_absent(self, present: float = 0.0) -> MaskPrediction:
         """The same, without a mask where the object score says that the object is absent.
 
-        present : object score above which it is there
+        Args:
+            present: The object score above which an object is in the frame.
         """
-        there = (self.score > present)[:, None, None]
-        return MaskPrediction(torch.where(there, self.logits, ABSENT), self.iou, self.pointer, self.score)
+        is_present = (self.score > present)[:, None, None]
+        logits = torch.where(is_present, self.logits, ABSENT)
+        return MaskPrediction(logits, self.iou, self.pointer, self.score)
 
-    def counted(self) -> MaskPrediction:
-        """The same with IoU and score on the host, brought there at once."""
+    def numbers_on_host(self) -> MaskPrediction:
+        """The same with IoU and score on the host, in one transfer."""
         iou, score = torch.stack([self.iou, self.score]).cpu()
         return MaskPrediction(self.logits, iou, self.pointer, score)
 
@@ -217,10 +233,10 @@ class MaskPrediction:
     def stack(predictions: Sequence[MaskPrediction]) -> MaskPrediction:
         """Many predictions as one batch, in their order."""
         return MaskPrediction(
-            torch.cat([each.logits for each in predictions]),
-            torch.cat([each.iou for each in predictions]),
-            torch.cat([each.pointer for each in predictions]),
-            torch.cat([each.score for each in predictions]),
+            torch.cat([prediction.logits for prediction in predictions]),
+            torch.cat([prediction.iou for prediction in predictions]),
+            torch.cat([prediction.pointer for prediction in predictions]),
+            torch.cat([prediction.score for prediction in predictions]),
         )
 
 
@@ -234,20 +250,20 @@ class Candidates:
     score: Float[Tensor, " b"]
 
     def row(self, index: int) -> Candidates:
-        """What is offered for one object, still as a batch of one."""
+        """The candidates of one object, still as a batch of one."""
         rows = slice(index, index + 1)
         return Candidates(self.logits[rows], self.iou[rows], self.pointer[rows], self.score[rows])
 
     @staticmethod
-    def only(answer: MaskPrediction) -> Candidates:
-        """An answer that has no rivals, such as a person's mask."""
-        logits, iou, pointer = (each[:, None] for each in (answer.logits, answer.iou, answer.pointer))
-        return Candidates(logits, iou, pointer, answer.score)
+    def of_one(mask: MaskPrediction) -> Candidates:
+        """One candidate for each object, such as a person's mask."""
+        return Candidates(mask.logits[:, None], mask.iou[:, None], mask.pointer[:, None], mask.score)
 
     def pick(self, choice: Tensor) -> MaskPrediction:
-        """Believe one candidate for each object.
+        """Select one candidate for each object.
 
-        choice : int64 (b,), on the candidates' device, so that nothing waits for the host
+        Args:
+            choice: Int64 (b,), on the candidates' device, so that nothing waits for the host.
         """
         rows = torch.arange(len(choice), dtype=torch.int64, device=choice.device)
         return MaskPrediction(
@@ -257,7 +273,7 @@ class Candidates:
 
 @dataclass(frozen=True)
 class Memory:
-    """What is kept of one object on one frame: spatial tokens and an object pointer."""
+    """One object on one frame, as later frames are compared with it: spatial tokens and an object pointer."""
 
     frame: int
     tokens: Float[Tensor, "n d"]
@@ -269,13 +285,13 @@ class Memory:
 
 @dataclass(frozen=True)
 class MemorySelection:
-    """The memories that one object looks at now.
+    """The memories with which one object is compared on a frame.
 
-    spatial : (age row, memory); the row of the learned age table that is added to the memory's tokens
-    pointers : (signed age in frames, pointer); positive ages lie behind, in the direction of travel
-    span : the age that counts as 1.0 in the pointers' age encoding
-    weights : for each memory, then for each pointer, how much more than the others it draws attention: its
-              keys are multiplied by it; empty where all count alike
+    Attributes:
+        spatial: (age row, memory). The row of the learned age table is added to the memory's tokens.
+        pointers: (signed age in frames, pointer). Positive ages lie behind, in the direction of travel.
+        span: The age that counts as 1.0 in the pointers' age encoding.
+        weights: Factors of the keys, for each memory and then for each pointer. Empty where all count alike.
     """
 
     spatial: tuple[tuple[int, Memory], ...] = ()
@@ -285,5 +301,5 @@ class MemorySelection:
 
     @property
     def shape(self) -> tuple[int, int, bool]:
-        """Objects whose selections agree in this run as one batch."""
+        """Objects whose selections have the same shape run as one batch."""
         return len(self.spatial), len(self.pointers), bool(self.weights)

@@ -116,7 +116,7 @@ def _in(target: str, value: Any) -> Callable[[], AbstractContextManager[Any]]:
     return lambda: patch(target, value)
 
 
-POINTS, ASK = "masklet.tracking.step.points_to_square", "masklet.tracking.step.Ask.of"
+POINTS, ASK = "masklet.tracking.step.points_to_square", "masklet.tracking.step.EncodedPrompt.of"
 SQUARE = "masklet.tracking.step.frame_to_square"
 
 DETAILS = (
@@ -127,7 +127,7 @@ DETAILS = (
     Detail("a correction starts from the mask before", many_clicks, _in(ASK, _no_hint)),
     Detail("a correction looks at the memory", corrected, _in(ASK, _never_alone)),
     Detail("a wavering single mask is replaced", forwards, _on(Sam2, "decode", _unsteady)),
-    Detail("an absent object has no mask", forwards, _on(MaskPrediction, "hidden", _shown)),
+    Detail("an absent object has no mask", forwards, _on(MaskPrediction, "hide_absent", _shown)),
     Detail("prompted frames are memorised as yes or no", forwards, _on(Sam2, "memorize", _soft)),
     Detail("memories are kept in bfloat16", forwards, _in("masklet.tracking.step.make_memory", _exact)),
     Detail("ages are told in parts of the clip", forwards, _on(Recency, "select_memories", _any_length)),

@@ -98,7 +98,7 @@ def test_other_memory_rules_go_on_as_well(
     for name, value in {"samurai.STEADY": 1, "dam4sam.SURE": 0.0, "dam4sam.APART": 0}.items():
         monkeypatch.setattr(f"masklet.tracking.policies.{name}", value)  # what they know is to matter so soon
     monkeypatch.setattr("masklet.tracking.policies.dam4sam.LIKE_BEFORE", (0.0, math.inf))
-    monkeypatch.setattr("masklet.tracking.policies.dam4sam.has_rival", lambda logits, chosen: True)
+    monkeypatch.setattr("masklet.tracking.policies.dam4sam.has_distractor", lambda logits, selected: True)
     video = caller.video(policy=policy)
     play(caller, video, [*PLAYS["corrected"], ("click", 1, 3)])
     for frame in range(1, LENGTH):

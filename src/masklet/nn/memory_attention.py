@@ -172,9 +172,10 @@ class MemoryAttention(nn.Module):
         keys = values + torch.cat([placed.flatten(1, 2), self._aged(ages, cut)], dim=1)
         if weights is not None:
             k = tokens.shape[1]
-            each = weights[:, :k].repeat_interleave(tokens.shape[2], dim=1)
+            factors = weights[:, :k].repeat_interleave(tokens.shape[2], dim=1)
             keys = (
-                keys * torch.cat([each, weights[:, k:].repeat_interleave(cut.shape[2], dim=1)], 1)[..., None]
+                keys
+                * torch.cat([factors, weights[:, k:].repeat_interleave(cut.shape[2], dim=1)], 1)[..., None]
             )
         count = tokens.shape[1] * tokens.shape[2]
         return keys, values, Places(self.pooled_turn, count, 4) if self.pooled else Places(self.turn, count)

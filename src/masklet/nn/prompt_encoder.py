@@ -65,8 +65,8 @@ class PromptEncoder(nn.Module):
         labels = torch.cat([labels, labels.new_full((len(labels), 1), PADDING)], dim=1)
         # Half a pixel: a click names a pixel, its centre is meant.
         position = self.position((points + 0.5) / self.image_size)
-        known = position + self.labels(labels.clamp(min=0))
-        return torch.where((labels == PADDING)[..., None], self.padding.weight, known)
+        labelled = position + self.labels(labels.clamp(min=0))
+        return torch.where((labels == PADDING)[..., None], self.padding.weight, labelled)
 
     def forward(
         self,

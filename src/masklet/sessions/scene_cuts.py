@@ -9,14 +9,14 @@ from masklet.sessions.visibility import is_cut, thumbnail
 
 
 class Scenes:
-    """Compares neighbouring frames, each pair once; a thumbnail is kept of each frame that was looked at."""
+    """Finds scene cuts by comparing neighbouring frames. Thumbnails of compared frames are kept."""
 
     def __init__(self, frames: Frames) -> None:
         self._frames = frames
         self._thumbnails: dict[int, np.ndarray] = {}
 
     def note(self, frame: int, image: np.ndarray) -> None:
-        """Take a frame that is at hand, so that it need not be decoded again."""
+        """Keep the thumbnail of a decoded frame, so that it is not decoded again."""
         if frame not in self._thumbnails:
             self._thumbnails[frame] = thumbnail(image)
 
@@ -24,7 +24,7 @@ class Scenes:
         """Whether a scene begins on a frame, which is not the video's first."""
         if not 0 < frame < len(self._frames):
             return False
-        for each in (frame - 1, frame):
-            if each not in self._thumbnails:
-                self.note(each, self._frames[each])
+        for number in (frame - 1, frame):
+            if number not in self._thumbnails:
+                self.note(number, self._frames[number])
         return is_cut(self._thumbnails[frame - 1], self._thumbnails[frame])

@@ -1,8 +1,7 @@
-"""Frames that come one after the other, and objects that join and leave."""
+"""Live tracking: frames come one after the other, objects join and leave."""
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
@@ -15,39 +14,61 @@ from masklet.model import Sam2
 from masklet.sessions.answer import PreparedPrompt
 from masklet.sessions.checks import check_id as check_id
 from masklet.sessions.checks import check_model, check_prompts
+from masklet.sessions.delay import DelayQueue
 from masklet.sessions.visibility import is_cut, thumbnail
 from masklet.sessions.zoom import Zoom, find_zoom
 from masklet.tracking.bank import POINTERS, MemoryBank
 from masklet.tracking.multi_hypothesis import track_objects
 from masklet.tracking.policies import Policy, find_policy
-from masklet.tracking.step import TrackedObject, answer, encode_frame, looks
+from masklet.tracking.step import TrackedObject, batch_queries, encode_frame, predict_masks
 from masklet.transforms import check_prompt
 from masklet.types import FrameFeatures, MaskPrediction, Masks, Prompt
 
 
 @dataclass(frozen=True)
-class Waiting:
+class FrameAnswers:
     """The answers of a frame, which may still be revised, and the masks that are finer than them."""
 
     frame: int
     size: tuple[int, int]
-    by_id: dict[int, MaskPrediction | None]
+    by_id: dict[int, MaskPrediction]
     exact: dict[int, np.ndarray]
 
-    def masks(self, model: Sam2) -> Masks:
-        return gathered(self.frame, self.by_id, self.size, model, self.exact)
+    def masks(self) -> Masks:
+        return as_masks(self.frame, self.by_id, self.size, self.exact)
 
 
 class Tracker:
-    """A camera's tracker: one `step` a frame, memory that does not grow, objects that come and go.
+    """Tracks objects in frames that come one after the other. Its memory does not grow.
 
-    policy : the memory policy by its name, or what makes one for each object
-    cuts : watch for scene cuts; memories of another scene are looked at only if they are of prompts
-    delay : frames to wait before an answer is given, for policies that decide later; at most `capacity`
-    capacity : memories kept of each object; by default as many as the policy may look at
-    clip_length : frames in the clip where that is known and below 16; it scales the age of object pointers,
-                  and the published predictor passes it
-    zoom : see `ImageSession`
+    Args:
+        model: A network, as `masklet.load` returns it.
+        policy: The memory policy by its name, or what makes one for each object.
+        cuts: Watch for scene cuts. Memories of another scene are then used only if they are of prompts.
+        delay: The number of frames that an answer is held back, so that policies with a latency can still
+            revise it. At most `capacity`.
+        capacity: The number of memories to keep of each object. By default as many as the policy needs.
+        clip_length: The number of frames in the clip, where that is below 16: the published predictor scales
+            the ages of object pointers by it. None stands for 16 or more.
+        zoom: See `ImageSession`.
+
+    Raises:
+        MaskletError: `model` is no network, or there is no policy of this name.
+        ValueError: `delay` is negative or above `capacity`.
+
+    Example:
+        >>> import numpy as np
+        >>> from masklet.config import toy
+        >>> tracker = Tracker(Sam2(toy()).eval())
+        >>> image = np.zeros((48, 64, 3), dtype=np.uint8)
+        >>> tracker.step(image, {1: Prompt(positive=[(20, 24)])}).ids
+        (1,)
+        >>> masks = tracker.step(image)
+        >>> masks.frame, masks[1].shape
+        (1, (48, 64))
+        >>> tracker.forget(1)
+        >>> tracker.step(image).ids
+        ()
     """
 
     def __init__(
@@ -66,11 +87,11 @@ class Tracker:
         self.frame = 0  # the number that the next frame will have
         self._policy = find_policy(policy)
         self._capacity = capacity
-        latest = POINTERS if capacity is None else capacity
-        if not 0 <= delay <= latest:
-            raise ValueError(f"delay must lie between 0 and {latest} frames. Got {delay}.")
+        longest = POINTERS if capacity is None else capacity
+        if not 0 <= delay <= longest:
+            raise ValueError(f"delay must lie between 0 and {longest} frames. Got {delay}.")
         self._delay = delay
-        self._waiting: deque[Waiting] = deque()
+        self._delayed: DelayQueue[FrameAnswers] = DelayQueue(self._is_held_back)
         self._cuts = cuts
         self._thumbnail: np.ndarray | None = None
         self._clip_length = clip_length
@@ -79,7 +100,7 @@ class Tracker:
 
     @property
     def ids(self) -> tuple[int, ...]:
-        """The objects that are followed, in the order in which they joined."""
+        """The objects that are tracked, in the order in which they joined."""
         return tuple(self._objects)
 
     def step(
@@ -89,100 +110,118 @@ class Tracker:
         *,
         features: FrameFeatures | None = None,
     ) -> Masks:
-        """Take the next frame. An object joins by its first prompt; a later prompt corrects it.
+        """Track all objects to the next frame. An object joins by its first prompt; later ones correct it.
 
-        Returns the masks of this frame; with a delay, those of as many frames before.
+        Args:
+            image: Uint8 (H, W, 3) RGB array, PIL image or path.
+            prompts: Prompts by object id, in pixels of this frame.
+            features: The encoded image, where it is at hand.
 
-        image : uint8 (H, W, 3) RGB array, PIL image or path
-        features : the encoded image, where it is at hand
+        Returns:
+            The masks of this frame. With a delay, those of as many frames before, which are empty at first.
+
+        Raises:
+            PromptError: An id is no whole number from 1 on, or a prompt has nothing in the frame.
+            MediaError: The image cannot be read.
         """
         picture = self._images.read(image)
         size = picture.shape[0], picture.shape[1]
         prompts = {check_id(id): check_prompt(prompt, size) for id, prompt in (prompts or {}).items()}
         exact: dict[int, np.ndarray] = {}
         if self._objects or prompts:
-            self._watch(picture)
+            self._handle_cut(picture)
             encoded = encode_frame(self.model, picture) if features is None else features
-            exact = self._follow(encoded, prompts, picture)
-        for each in self._objects.values():
-            for answers in self._waiting:
-                if answers.frame in each.revised and each.id in answers.by_id:
-                    answers.by_id[each.id] = each.revised[answers.frame]
-        by_id = {id: each.last for id, each in self._objects.items()}
-        self._waiting.append(Waiting(self.frame, size, by_id, exact))
+            exact = self._track(encoded, prompts, picture)
+        for obj in self._objects.values():
+            for answers in self._delayed:
+                if answers.frame in obj.revised and obj.id in answers.by_id:
+                    answers.by_id[obj.id] = obj.revised[answers.frame]
+        by_id = {id: obj.last for id, obj in self._objects.items() if obj.last is not None}
+        newest = FrameAnswers(self.frame, size, by_id, exact)
         self.frame += 1
-        if len(self._waiting) <= self._delay:
-            return gathered(self.frame - 1 - self._delay, {}, size, self.model, {})
-        return self._waiting.popleft().masks(self.model)
+        for answers in self._delayed.push(newest):
+            return answers.masks()
+        return Masks.empty(newest.frame - self._delay, size)
 
     def rest(self) -> Iterator[Masks]:
-        """The masks of the last frames, for which nothing is left to wait."""
-        while self._waiting:
-            yield self._waiting.popleft().masks(self.model)
+        """The masks of the last frames, which were held back because of the delay."""
+        for answers in self._delayed.flush():
+            yield answers.masks()
 
     def forget(self, *ids: int) -> None:
-        """Stop following objects, and let go of all that is remembered of them."""
+        """Stop tracking objects, and drop their memories.
+
+        Raises:
+            PromptError: There is no such object.
+        """
         for id in ids:
             if id not in self._objects:
-                raise PromptError(f"no object {id} is followed. There are {_listed(self._objects)}.")
+                raise PromptError(f"no object {id} is tracked. There are {_listed(self._objects)}.")
         for id in ids:
             del self._objects[id]
 
-    def _follow(
+    def _is_held_back(self, answers: FrameAnswers) -> bool:
+        return self.frame - answers.frame <= self._delay
+
+    def _track(
         self, features: FrameFeatures, prompts: Mapping[int, Prompt], picture: np.ndarray
     ) -> dict[int, np.ndarray]:
-        """Follow all objects to a frame, and return the masks there that are finer than the answers."""
+        """Track all objects to a frame, and return the masks there that are finer than the answers."""
         size = picture.shape[0], picture.shape[1]
         corrected = [self._objects[id] for id in prompts if id in self._objects]
-        tracked = self._preview(features, corrected)
+        previews = self._preview(features, corrected)
         prepared: dict[int, PreparedPrompt] = {}
         for id, prompt in prompts.items():
-            before = tracked.get(id)
+            before = previews.get(id)
             prepared[id] = PreparedPrompt.of(
                 self.model,
                 features,
                 prompt,
                 size,
                 lambda: picture,
-                mask=None if before is None else gathered(0, {id: before}, size, self.model, {}),
+                mask=None if before is None else as_masks(0, {id: before}, size, {}),
                 hint=None if before is None else before.logits,
                 alone=before is None,
                 zoom=self._zoom,
             )
         for id in prompts:
-            present, policy = self._objects.get(id), self._policy()
+            existing, policy = self._objects.get(id), self._policy()
             capacity = policy.capacity if self._capacity is None else self._capacity
-            bank = MemoryBank(capacity) if present is None else present.bank
+            bank = MemoryBank(capacity) if existing is None else existing.bank
             self._objects[id] = TrackedObject(id, bank, policy)
-        objects, asks = list(self._objects.values()), {id: each.encoded for id, each in prepared.items()}
         choices = track_objects(
-            self.model, features, self.frame, objects, asks, clip_length=self._clip_length
+            self.model,
+            features,
+            self.frame,
+            list(self._objects.values()),
+            {id: prompt.encoded for id, prompt in prepared.items()},
+            clip_length=self._clip_length,
         )
-        replies = {
+        answers = {
             id: prompt.answer(self._objects[id], self.frame, choices[id], size)
             for id, prompt in prepared.items()
         }
-        for id, reply in replies.items():
-            self._objects[id].last = reply.prediction
-        return {id: reply.exact for id, reply in replies.items() if reply.exact is not None}
+        for id, answer in answers.items():
+            self._objects[id].last = answer.prediction
+        return {id: answer.exact for id, answer in answers.items() if answer.exact is not None}
 
-    def _watch(self, picture: np.ndarray) -> None:
-        """Begin anew behind a cut."""
+    def _handle_cut(self, picture: np.ndarray) -> None:
+        """Where a scene begins, note it in the banks and give each object a new policy."""
         if not self._cuts:
             return
         before, self._thumbnail = self._thumbnail, thumbnail(picture)
         if before is not None and is_cut(before, self._thumbnail):
-            for each in self._objects.values():
-                each.bank.cut(self.frame)
-                each.policy = self._policy()
+            for obj in self._objects.values():
+                obj.bank.cut(self.frame)
+                obj.policy = self._policy()
 
     def _preview(self, features: FrameFeatures, objects: list[TrackedObject]) -> dict[int, MaskPrediction]:
-        """What each object's mask would have been here: a correction starts from it."""
-        seen: dict[int, MaskPrediction] = {}
-        for batch in looks(self.frame, objects, {}, clip_length=self._clip_length):
-            _, prediction = answer(self.model, features, batch)
-            seen |= {look.object.id: prediction.row(row) for row, look in enumerate(batch)}
-        return seen
+        """The mask that each object would have without its prompt. A correction starts from it."""
+        previews: dict[int, MaskPrediction] = {}
+        for batch in batch_queries(self.frame, objects, {}, clip_length=self._clip_length):
+            _, prediction = predict_masks(self.model, features, batch)
+            previews |= {query.object.id: prediction.row(row) for row, query in enumerate(batch)}
+        return previews
 
 
 def track(
@@ -196,20 +235,38 @@ def track(
     clip_length: int | None = None,
     zoom: Zoom | bool | None = None,
 ) -> Iterator[Masks]:
-    """Follow objects forwards from the first prompted frame to the video's last, in constant memory.
+    """Track objects from the first prompted frame to the video's last, in constant memory.
 
-    video : a file, folder, glob, array or `Frames`; or an iterator of frames or a camera, as
-            `masklet.media.stream` takes them
-    policy, cuts, delay, zoom : see `Tracker`
-    prompts : frame -> object id -> prompt
+    Args:
+        model: A network, as `masklet.load` returns it.
+        video: A file, folder, glob, array (T, H, W, 3) or `Frames`; or an iterator of frames or a camera, as
+            `masklet.media.stream` takes them.
+        prompts: Prompts by frame, then by object id.
+        policy, cuts, delay, clip_length, zoom: See `Tracker`.
+
+    Returns:
+        An iterator over the masks of each frame.
+
+    Raises:
+        PromptError: There is no prompt, or a frame, id or prompt is of another form.
+        NoSuchFrame: There is a prompt on a frame that the video does not have.
+        MediaError: The video cannot be opened.
+
+    Example:
+        >>> import numpy as np
+        >>> from masklet.config import toy
+        >>> video = np.zeros((3, 48, 64, 3), dtype=np.uint8)
+        >>> prompts = {0: {1: Prompt(positive=[(20, 24)])}}
+        >>> [masks.frame for masks in track(Sam2(toy()).eval(), video, prompts)]
+        [0, 1, 2]
     """
     check_model(model)
     prompts = check_prompts(prompts)
     if not any(prompts.values()):
         raise PromptError(
-            "following needs at least one prompt: {0: {1: Prompt(positive=[(x, y)])}}. Got none."
+            "tracking needs at least one prompt: {0: {1: Prompt(positive=[(x, y)])}}. Got none."
         )
-    prompted = [frame for frame, said in prompts.items() if said]
+    prompted = [frame for frame, by_id in prompts.items() if by_id]
     first, last = min(prompted), max(prompted)
     source = open_source(video)
     if isinstance(source, Frames) and (first < 0 or (last > 0 and last >= len(source))):
@@ -232,19 +289,17 @@ def _through(
         raise PromptError(f"{source.name} ended before frame {last}, on which there is a prompt.")
 
 
-def gathered(
+def as_masks(
     frame: int,
-    answers: Mapping[int, MaskPrediction | None],
+    answers: Mapping[int, MaskPrediction],
     size: tuple[int, int],
-    model: Sam2,
     exact: Mapping[int, np.ndarray],
 ) -> Masks:
-    """The answers of one frame, as the user gets them; objects without one are left out."""
-    known = {id: each for id, each in answers.items() if each is not None}
-    if not known:
+    """The answers of one frame as masks of `size` (H, W)."""
+    if not answers:
         return Masks.empty(frame, size)
-    batch = MaskPrediction.stack(list(known.values()))
-    return Masks(frame, tuple(known), batch.logits, size, batch.iou, batch.score, exact=exact)
+    batch = MaskPrediction.stack(list(answers.values()))
+    return Masks(frame, tuple(answers), batch.logits, size, batch.iou, batch.score, exact=exact)
 
 
 def _listed(objects: Mapping[int, object]) -> str:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-import operator
-from collections import deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -17,14 +15,15 @@ from masklet.errors import PromptError
 from masklet.media import NoSuchFrame, open_frames
 from masklet.model import Sam2
 from masklet.sessions.answer import Answer, answer_prompt
+from masklet.sessions.checks import check_frame, check_id, check_model
 from masklet.sessions.compaction import rebuild_memory
+from masklet.sessions.delay import DelayQueue
 from masklet.sessions.events import Cleared, Prompted, Propagated, Removed, Reviewed, Script
 from masklet.sessions.feature_cache import GIB, FeatureCache
 from masklet.sessions.memory_store import InMemoryStore, MemoryRecord, MemoryStore, show
 from masklet.sessions.object_state import ObjectState, SessionState, Span
 from masklet.sessions.saved import SavedSession
 from masklet.sessions.scene_cuts import Scenes
-from masklet.sessions.tracker import check_id
 from masklet.sessions.zoom import Zoom, find_zoom
 from masklet.tracking.bank import WINDOW, MemoryBank
 from masklet.tracking.multi_hypothesis import track_objects
@@ -84,7 +83,7 @@ class VideoSession:
         zoom: Zoom | bool | None = None,
         store: MemoryStore | None = None,
     ) -> None:
-        self.model = model
+        self.model = check_model(model)
         self.frames = open_frames(video)
         self._policy, self._policy_name = find_policy(policy), policy if isinstance(policy, str) else None
         self._scenes = Scenes(self.frames) if cuts else None
@@ -158,7 +157,7 @@ class VideoSession:
 
     def answer(self, frame: int, id: int, prompt: Prompt) -> Answer:
         """The same, with all that the network has to say: the masks that a click may mean, best first."""
-        frame, id, size = operator.index(frame), check_id(id), self.frames.size
+        frame, id, size = check_frame(frame), check_id(id), self.frames.size
         event = Prompted(frame, id, check_prompt(prompt, size))
         features = self.features(frame)
         obj = self.state.objects.get(id) or ObjectState(id, self._store.next_number)
@@ -226,8 +225,8 @@ class VideoSession:
                 "following needs at least one prompt: video.prompt(0, 1, Prompt(positive=[(x, y)]))."
             )
         count = len(self.frames)
-        first = (prompted[-1] if reverse else prompted[0]) if start is None else start
-        end = (-1 if reverse else count) if stop is None else stop
+        first = (prompted[-1] if reverse else prompted[0]) if start is None else check_frame(start)
+        end = (-1 if reverse else count) if stop is None else check_frame(stop)
         if not 0 <= first < count:
             raise NoSuchFrame(self.frames.name, first, count)
         path = range(first, max(end, -1), -1) if reverse else range(first, min(end, count))
@@ -279,8 +278,8 @@ class VideoSession:
         Raises:
             NoSuchFrame: The video has no such frames.
         """
-        first = operator.index(start)
-        end = first + 1 if stop is None else operator.index(stop)
+        first = check_frame(start)
+        end = first + 1 if stop is None else check_frame(stop)
         count = len(self.frames)
         if not 0 <= first < end <= count:
             raise NoSuchFrame(self.frames.name, first if not 0 <= first < count else end - 1, count)
@@ -382,7 +381,7 @@ class VideoSession:
         return show(frame, records, self.frames.size, self.model)
 
     def _follow(self, path: range, ids: tuple[int, ...] | None, *, reverse: bool) -> Iterator[Masks]:
-        waiting: deque[tuple[int, list[int]]] = deque()  # for policies that decide later
+        delayed: DelayQueue[tuple[int, list[int]]] = DelayQueue(self._is_undecided)
         for frame in path:
             objects = [obj for obj in self.state.chosen(ids) if obj.is_reached(frame, reverse=reverse)]
             if objects:
@@ -391,14 +390,14 @@ class VideoSession:
                 except BaseException:
                     self._tracked.clear()  # what is half done is loaded again
                     raise
-            waiting.append((frame, [obj.id for obj in objects]))
-            while waiting and not self._is_undecided(*waiting[0]):
-                yield self._masks(*waiting.popleft())
-        while waiting:
-            yield self._masks(*waiting.popleft())
+            for decided, ids_there in delayed.push((frame, [obj.id for obj in objects])):
+                yield self._masks(decided, ids_there)
+        for decided, ids_there in delayed.flush():
+            yield self._masks(decided, ids_there)
 
-    def _is_undecided(self, frame: int, ids: Sequence[int]) -> bool:
+    def _is_undecided(self, answers: tuple[int, Sequence[int]]) -> bool:
         """Whether the masks of some objects on a frame may still be revised."""
+        frame, ids = answers
         return any(id in self._tracked and frame in self._tracked[id][1].undecided for id in ids)
 
     def _follow_to(

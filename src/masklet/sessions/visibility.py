@@ -1,6 +1,6 @@
-"""Lost and found: is each object still in the picture, and is it still the same scene?
+"""Whether objects are still visible, and whether two frames belong to the same scene.
 
-It reads answers and images, and knows neither the network nor how objects are followed.
+It reads masks and images. It knows neither the network nor how objects are tracked.
 """
 
 from __future__ import annotations
@@ -19,18 +19,21 @@ from masklet.types import Masks
 State = Literal["seen", "doubtful", "lost"]
 Kind = Literal["appeared", "doubtful", "sure", "lost", "found"]
 
-SIDE = 32  # of the picture that stands for a frame
-BINS = 4  # of its colours, a channel
-RECOLOURED = 0.2  # share of pixels that have another colour
-UNLIKE = 0.6  # correlation of two pictures below which they show other things
+THUMBNAIL_SIDE = 32
+COLOUR_BINS = 4  # for each channel
+COLOUR_CHANGE = 0.2  # share of pixels that changed colour, above which there may be a cut
+BRIGHTNESS_CORRELATION = 0.6  # of two thumbnails, below which there may be a cut
 
 
 @dataclass(frozen=True)
 class Event:
-    """Something happened to an object.
+    """A change of an object's visibility.
 
-    frame : on which it became clear
-    since : from which on it was so; `lost` and `found` wait until they have lasted
+    Attributes:
+        frame: The frame on which the change was noticed.
+        id: The object.
+        kind: appeared, doubtful, sure, lost or found.
+        since: The frame on which the change began. `lost` and `found` are reported a few frames later.
     """
 
     frame: int
@@ -40,31 +43,41 @@ class Event:
 
 
 @dataclass
-class _Sight:
-    """What is known of one object: its state, and how long it has looked otherwise."""
+class _Visibility:
+    """The state of one object, and the run of frames that may change it.
+
+    Attributes:
+        since: The first frame of the run.
+        run: The number of frames in a row that speak for `lost`, or for `found`.
+    """
 
     state: State
     since: int = 0
-    run: int = 0  # frames in a row that speak for being lost, or for being found
+    run: int = 0
 
 
 @dataclass
 class VisibilityMonitor:
-    """Tells when objects appear, become doubtful, are sure again, are lost, and are found.
+    """Reports when objects appear, become doubtful, are sure again, are lost, and are found.
 
     An object that is seen becomes doubtful on the first frame without it: its score is at most `low`, or its
     mask is empty. It is sure again at a score of `high`, and lost when it is missing `patience` frames in a
-    row. A lost one is found when its score is `high` as many frames in a row. Between `low` and `high`
-    nothing changes, so a score that trembles about one of them tells no tales.
+    row. A lost one is found when its score is `high` as many frames in a row. Scores between `low` and `high`
+    change nothing, so a score that wavers about one of them causes no events.
 
-    low, high : object scores, logits
-    patience : frames
+    Args:
+        low: The object score (a logit) up to which an object is missing.
+        high: The object score from which on it is seen.
+        patience: The number of frames after which an object is lost, or found.
+
+    Raises:
+        ValueError: `low` is above `high`, or `patience` is below 1.
     """
 
     low: float = 0.0
     high: float = 1.0
     patience: int = 3
-    _sights: dict[int, _Sight] = field(default_factory=dict, init=False, repr=False)
+    _objects: dict[int, _Visibility] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.low > self.high:
@@ -75,78 +88,79 @@ class VisibilityMonitor:
     @property
     def states(self) -> dict[int, State]:
         """By object id: seen, doubtful or lost."""
-        return {id: sight.state for id, sight in self._sights.items()}
+        return {id: obj.state for id, obj in self._objects.items()}
 
     def step(self, masks: Masks) -> list[Event]:
-        """Take the next frame's answers, in the direction of travel; reads them back from the device."""
+        """The events of the next frame, in the direction of travel. It reads the masks from the device."""
         if not masks.ids:
             return []
-        shown = masks.low_res.flatten(1).amax(dim=1) > 0
-        scores = torch.where(shown, masks.score, -torch.inf).tolist()
-        told = (self._told(masks.frame, id, score) for id, score in zip(masks.ids, scores, strict=True))
-        return [event for event in told if event is not None]
+        has_mask = masks.low_res.flatten(1).amax(dim=1) > 0
+        scores = torch.where(has_mask, masks.score, -torch.inf).tolist()
+        events = (self._update(masks.frame, id, score) for id, score in zip(masks.ids, scores, strict=True))
+        return [event for event in events if event is not None]
 
     def forget(self, *ids: int) -> None:
-        """Objects that are no longer followed; should they come again, they appear anew."""
+        """Forget objects that are no longer tracked. If they come again, they appear anew."""
         for id in ids:
-            self._sights.pop(id, None)
+            self._objects.pop(id, None)
 
-    def _told(self, frame: int, id: int, score: float) -> Event | None:
+    def _update(self, frame: int, id: int, score: float) -> Event | None:
         missing, sure = score <= self.low, score >= self.high
-        sight = self._sights.get(id)
-        if sight is None:
-            self._sights[id] = sight = _Sight("doubtful" if missing else "seen", frame, int(missing))
+        obj = self._objects.get(id)
+        if obj is None:
+            self._objects[id] = _Visibility("doubtful" if missing else "seen", frame, int(missing))
             return Event(frame, id, "doubtful" if missing else "appeared", frame)
-        if not (sure if sight.state == "lost" else missing):
-            sight.run = 0
-            return self._turned(sight, frame, id, "sure") if sure and sight.state == "doubtful" else None
-        if sight.run == 0:
-            sight.since = frame
-        sight.run += 1
-        if sight.run >= self.patience:
-            return self._turned(sight, frame, id, "found" if sight.state == "lost" else "lost")
-        return self._turned(sight, frame, id, "doubtful") if sight.state == "seen" else None
+        if not (sure if obj.state == "lost" else missing):
+            obj.run = 0
+            return self._change(obj, frame, id, "sure") if sure and obj.state == "doubtful" else None
+        if obj.run == 0:
+            obj.since = frame
+        obj.run += 1
+        if obj.run >= self.patience:
+            return self._change(obj, frame, id, "found" if obj.state == "lost" else "lost")
+        return self._change(obj, frame, id, "doubtful") if obj.state == "seen" else None
 
-    def _turned(self, sight: _Sight, frame: int, id: int, kind: Kind) -> Event:
+    def _change(self, obj: _Visibility, frame: int, id: int, kind: Kind) -> Event:
         states: dict[Kind, State] = {"doubtful": "doubtful", "lost": "lost", "sure": "seen", "found": "seen"}
-        sight.state = states[kind]
-        if kind != "doubtful":  # doubt goes on to be counted
-            sight.run = 0
-        return Event(frame, id, kind, frame if kind == "sure" else sight.since)
+        obj.state = states[kind]
+        if kind != "doubtful":  # the run continues while the object is doubtful
+            obj.run = 0
+        return Event(frame, id, kind, frame if kind == "sure" else obj.since)
 
 
-def events(found: Iterable[Masks]) -> Iterator[Event]:
-    """All that happens in a run of answers, by the rules of `Watch`."""
-    watch = VisibilityMonitor()
-    for masks in found:
-        yield from watch.step(masks)
+def events(video_masks: Iterable[Masks]) -> Iterator[Event]:
+    """All events in a run of frames, by the rules of `VisibilityMonitor`."""
+    monitor = VisibilityMonitor()
+    for masks in video_masks:
+        yield from monitor.step(masks)
 
 
 def thumbnail(image: UInt8[np.ndarray, "H W 3"]) -> UInt8[np.ndarray, "s s 3"]:
-    """The small picture that stands for a frame when scenes are compared."""
-    return np.asarray(cv2.resize(image, (SIDE, SIDE), interpolation=cv2.INTER_AREA))
+    """The small picture by which scenes are compared."""
+    return np.asarray(cv2.resize(image, (THUMBNAIL_SIDE, THUMBNAIL_SIDE), interpolation=cv2.INTER_AREA))
 
 
 def is_cut(before: UInt8[np.ndarray, "s s 3"], after: UInt8[np.ndarray, "s s 3"]) -> bool:
     """Whether another scene begins between two neighbouring frames, given as thumbnails.
 
-    Both must be new: the colours, which a camera's motion leaves alone, and where light and dark lie, which
-    a change of light leaves alone.
+    Two things must change: the colours, which stay when the camera moves, and where light and dark lie, which
+    stays when the light changes.
     """
-    recoloured = np.abs(_histogram(before) - _histogram(after)).sum() / 2
-    return bool(recoloured > RECOLOURED and _likeness(before, after) < UNLIKE)
+    changed = np.abs(_colour_histogram(before) - _colour_histogram(after)).sum() / 2
+    return bool(changed > COLOUR_CHANGE and _correlate_brightness(before, after) < BRIGHTNESS_CORRELATION)
 
 
-def _histogram(picture: np.ndarray) -> np.ndarray:
-    bins = picture.reshape(-1, 3).astype(np.int64) * BINS // 256
-    counted = np.bincount(bins @ (BINS**2, BINS, 1), minlength=BINS**3)
-    shares: np.ndarray = counted / counted.sum()
+def _colour_histogram(picture: np.ndarray) -> np.ndarray:
+    """The share of pixels in each bin of colours."""
+    bins = picture.reshape(-1, 3).astype(np.int64) * COLOUR_BINS // 256
+    counts = np.bincount(bins @ (COLOUR_BINS**2, COLOUR_BINS, 1), minlength=COLOUR_BINS**3)
+    shares: np.ndarray = counts / counts.sum()
     return shares
 
 
-def _likeness(before: np.ndarray, after: np.ndarray) -> float:
+def _correlate_brightness(before: np.ndarray, after: np.ndarray) -> float:
     """Correlation of brightness, -1 to 1."""
-    light = [picture.mean(axis=2) for picture in (before, after)]
-    one, other = (each - each.mean() for each in light)
-    size = np.sqrt((one**2).sum() * (other**2).sum())
-    return float((one * other).sum() / size) if size else 1.0
+    light_before, light_after = (picture.mean(axis=2) for picture in (before, after))
+    light_before, light_after = light_before - light_before.mean(), light_after - light_after.mean()
+    scale = np.sqrt((light_before**2).sum() * (light_after**2).sum())
+    return float((light_before * light_after).sum() / scale) if scale else 1.0

@@ -1,1 +1,1 @@
-"""Following objects: memories, the step from frame to frame, and the rules that choose."""
+"""Tracking: memories, the step from frame to frame, and memory policies."""

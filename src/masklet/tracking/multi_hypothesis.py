@@ -101,15 +101,16 @@ def track_objects(
     return choices
 
 
-Step = tuple[Path, int]  # a path, and the candidate with which it goes on
+Step = tuple[Path, int]  # a path, and the candidate with which it continues
 
 
 @dataclass(frozen=True)
 class Branched:
-    """What a frame made of one object.
+    """One object after a frame.
 
-    best : the path that looks best now
-    revised : answers to earlier frames that differ from those of the path that looked best before
+    Attributes:
+        best: The path with the highest total now.
+        revised: Answers to earlier frames that differ from those of the path that was best before.
     """
 
     best: Path
@@ -126,13 +127,14 @@ def branch(
     reverse: bool,
     clip_length: int | None,
 ) -> list[Branched]:
-    """Take every path of every object to a frame; afterwards each policy's `paths` are those that go on.
+    """Track every path of every object to a frame. Afterwards `paths` of each policy are those that continue.
 
-    Paths that are one so far are looked at once.
+    Paths that have not parted yet are computed once.
 
-    together : paths in one pass
+    Args:
+        together: The number of paths in one pass.
     """
-    looks = [
+    queries = [
         (
             path,
             policy.select_memories(path.bank.scene(frame), frame, reverse=reverse, clip_length=clip_length),
@@ -141,7 +143,9 @@ def branch(
         for path in dict.fromkeys(policy.paths)
     ]
     offers = {
-        path: offer for batch in _alike(looks, together) for path, offer in _offers(model, features, batch)
+        path: offer
+        for batch in _batch_by_shape(queries, together)
+        for path, offer in _offers(model, features, batch)
     }
     answers: dict[Step, MaskPrediction] = {}
     grown = []
@@ -152,25 +156,26 @@ def branch(
             for path, choice, total in policy.select_paths([offers[path] for path in before])
         ]
         for path, choice in dict.fromkeys(step for step, _ in steps):
-            offered = offers[path].candidates
-            picked = offered.pick(torch.full((1,), choice, dtype=torch.int64, device=offered.iou.device))
-            answers[path, choice] = picked.hidden(policy.present)
+            candidates = offers[path].candidates
+            index = torch.full((1,), choice, dtype=torch.int64, device=candidates.iou.device)
+            picked = candidates.pick(index)
+            answers[path, choice] = picked.hide_absent(policy.present)
         grown.append(steps)
     memories = _memories(model, features, frame, answers, together)
     return [
-        _moved_on(policy, frame, steps, answers, memories)
+        _extend_paths(policy, frame, steps, answers, memories)
         for policy, steps in zip(policies, grown, strict=True)
     ]
 
 
-def _alike(
-    looks: Sequence[tuple[Path, MemorySelection]], together: int
+def _batch_by_shape(
+    queries: Sequence[tuple[Path, MemorySelection]], together: int
 ) -> Iterator[list[tuple[Path, MemorySelection]]]:
-    """Paths in batches that recall as much."""
-    alike = defaultdict(list)
-    for path, selection in looks:
-        alike[selection.shape].append((path, selection))
-    for group in alike.values():
+    """Paths in batches whose memories have the same shape."""
+    by_shape = defaultdict(list)
+    for path, selection in queries:
+        by_shape[selection.shape].append((path, selection))
+    for group in by_shape.values():
         yield from (group[at : at + together] for at in range(0, len(group), together))
 
 
@@ -195,20 +200,20 @@ def _memories(
         some = steps[at : at + together]
         stacked = MaskPrediction.stack([answers[step] for step in some])
         tokens = model.memorize(features, stacked)
-        told = stacked.counted()
+        numbers = stacked.numbers_on_host()
         for row, step in enumerate(some):
-            memories[step] = make_memory(frame, tokens[row], told.row(row), prompted=False)
+            memories[step] = make_memory(frame, tokens[row], numbers.row(row), prompted=False)
     return memories
 
 
-def _moved_on(
+def _extend_paths(
     policy: MultiHypothesisPolicy,
     frame: int,
     steps: Sequence[tuple[Step, float]],
     answers: Mapping[Step, MaskPrediction],
     memories: Mapping[Step, Memory],
 ) -> Branched:
-    """Lengthen a policy's paths by a frame, and forget of their past what they agree on."""
+    """Extend a policy's paths by a frame, and drop the earlier answers on which they agree."""
     before = _best(policy.paths)
     paths: dict[Step, Path] = {}
     for step, total in steps:
@@ -218,9 +223,9 @@ def _moved_on(
             paths[step] = Path(bank, total, {**step[0].answers, frame: answers[step]})
     grown = [paths[step] for step, _ in steps]
     best = _best(grown)
-    differing = {at: each for at, each in best.answers.items() if at != frame}
-    revised = {at: each for at, each in differing.items() if before.answers.get(at) is not each}
-    pruned = _pruned(list(paths.values()))
+    earlier = {at: answer for at, answer in best.answers.items() if at != frame}
+    revised = {at: answer for at, answer in earlier.items() if before.answers.get(at) is not answer}
+    pruned = _drop_decided(list(paths.values()))
     policy.paths = [pruned[path] for path in grown]
     return Branched(best, revised)
 
@@ -229,10 +234,12 @@ def _best(paths: Sequence[Path]) -> Path:
     return max(paths, key=lambda path: path.total)
 
 
-def _pruned(paths: Sequence[Path]) -> dict[Path, Path]:
-    """The paths, without answers on which they agree, or that are older than their banks remember."""
+def _drop_decided(paths: Sequence[Path]) -> dict[Path, Path]:
+    """The paths, without answers on which they agree, or that are older than their memories."""
     first = paths[0]
-    open_ = [at for at, each in first.answers.items() if any(path.answers[at] is not each for path in paths)]
+    open_ = [
+        at for at, answer in first.answers.items() if any(path.answers[at] is not answer for path in paths)
+    ]
     if first.bank.capacity is not None:
         open_ = open_[-first.bank.capacity :]
     return {path: replace(path, answers={at: path.answers[at] for at in open_}) for path in paths}

@@ -1,6 +1,6 @@
-"""Following objects through one frame: look at the memory, decode, choose, remember.
+"""Tracking objects through one frame: select memories, attend, decode, select a mask, memorize.
 
-Everything that follows an object calls `advance`. It knows no videos: frames come encoded, and in any order.
+Everything that tracks an object calls `track_frame`. It knows no videos: frames come encoded, in any order.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class TrackedObject:
     """An object that is tracked.
 
     Attributes:
-        id: The user's, never a row of a batch.
+        id: The user's id, never a row of a batch.
         last: Its newest answer.
         revised: Answers to earlier frames that the newest frame changed.
         undecided: Frames whose answers later frames may change; only of policies with a latency.
@@ -47,8 +47,12 @@ class TrackedObject:
 class EncodedPrompt:
     """A prompt as the model takes it: points, or a mask that is itself the answer.
 
-    hint : low-res logits of the answer that the prompt corrects
-    alone : look at no memory, as in a picture
+    Attributes:
+        points: In pixels of the model's square.
+        labels: One for each point; see `masklet.nn.prompt_encoder`.
+        mask: 0 or 1 in the model's square. Then there are no points.
+        hint: Low-res logits of the mask that the prompt corrects.
+        alone: Whether the prompt is answered without memories, as in a picture.
     """
 
     points: Float[Tensor, "1 p 2"]
@@ -61,7 +65,7 @@ class EncodedPrompt:
     def of(
         cls, prompt: Prompt, size: tuple[int, int], model: Sam2, hint: Tensor | None = None, *, alone: bool
     ) -> EncodedPrompt:
-        """What a prompt in source pixels asks of the model, on a frame of `size` (H, W)."""
+        """Encode a prompt in pixels of a frame of `size` (H, W)."""
         side, device = model.config.image_size, model.device
         points, labels = (part.to(device) for part in points_to_square(prompt, size, side))
         mask = None if prompt.mask is None else mask_to_square(prompt.mask, side).to(device)
@@ -73,13 +77,13 @@ class EncodedPrompt:
 
     @property
     def shape(self) -> Hashable:
-        """Asks that agree in this run as one batch."""
+        """Prompts that have the same shape run as one batch."""
         return self.mask is None, self.points.shape[1], self.hint is None
 
 
 @dataclass(frozen=True)
 class Choice:
-    """What the decoder offers for an object, as a batch of one, and which candidate its policy selects."""
+    """The candidates of each object of a batch, and which one its policy selects."""
 
     candidates: Candidates
     index: Int[Tensor, " b"]
@@ -91,11 +95,11 @@ class Choice:
 
 @dataclass(frozen=True)
 class ObjectQuery:
-    """One object about to be looked for on a frame."""
+    """All that the network is given for one object on a frame."""
 
     object: TrackedObject
     selection: MemorySelection
-    ask: EncodedPrompt | None
+    prompt: EncodedPrompt | None
 
 
 @torch.inference_mode()
@@ -116,82 +120,90 @@ def track_frame(
     features: FrameFeatures,
     frame: int,
     objects: Sequence[TrackedObject],
-    asks: Mapping[int, EncodedPrompt] | None = None,
+    prompts: Mapping[int, EncodedPrompt] | None = None,
     *,
     reverse: bool = False,
     clip_length: int | None = None,
 ) -> dict[int, Choice]:
-    """Follow objects to a frame, or answer what is asked of them there, and remember it.
+    """Track objects to a frame, or answer their prompts there, and store the memories.
 
-    Afterwards each object's `last` is its answer, and its bank is what its policy made of it.
+    Afterwards `last` of each object is its answer, and its policy has stored the memory in its bank.
+
+    Args:
+        features: The encoded frame.
+        frame: The frame's number.
+        prompts: By object id.
+        reverse: Whether tracking runs backward.
+        clip_length: See `Tracker`.
 
     Returns:
-        By object id, what the decoder offered and the policy selected.
+        By object id, the candidates and the one that was selected.
     """
-    asks = asks or {}
+    prompts = prompts or {}
     choices: dict[int, Choice] = {}
-    for batch in looks(frame, objects, asks, reverse=reverse, clip_length=clip_length):
-        choice, prediction = answer(model, features, batch)
-        prompted = batch[0].ask is not None
+    for batch in batch_queries(frame, objects, prompts, reverse=reverse, clip_length=clip_length):
+        choice, prediction = predict_masks(model, features, batch)
+        prompted = batch[0].prompt is not None
         tokens = model.memorize(features, prediction, binary=prompted)
-        told = prediction.counted() if batch[0].object.policy.reads else prediction
-        for row, look in enumerate(batch):
-            memory = make_memory(frame, tokens[row], told.row(row), prompted=prompted)
-            look.object.last = prediction.row(row)
-            look.object.revised, look.object.undecided = {}, ()
-            choices[look.object.id] = choice.row(row)
-            look.object.policy.store(look.object.bank, memory, choices[look.object.id].candidates)
+        numbers = prediction.numbers_on_host() if batch[0].object.policy.reads else prediction
+        for row, query in enumerate(batch):
+            obj = query.object
+            memory = make_memory(frame, tokens[row], numbers.row(row), prompted=prompted)
+            obj.last, obj.revised, obj.undecided = prediction.row(row), {}, ()
+            choices[obj.id] = choice.row(row)
+            obj.policy.store(obj.bank, memory, choices[obj.id].candidates)
     return choices
 
 
-def looks(
+def batch_queries(
     frame: int,
     objects: Sequence[TrackedObject],
-    asks: Mapping[int, EncodedPrompt],
+    prompts: Mapping[int, EncodedPrompt],
     *,
     reverse: bool = False,
     clip_length: int | None = None,
 ) -> Iterator[list[ObjectQuery]]:
-    """Objects in batches that run as one: those that recall, and are asked, as much.
+    """Select each object's memories, and batch objects whose memories and prompts have the same shape.
 
-    So none needs padding, and each gets the numbers that it would get apart.
+    So none needs padding, and each gets the numbers that it would get alone.
     """
-    alike: dict[Hashable, list[ObjectQuery]] = defaultdict(list)
-    for each in objects:
-        ask, policy = asks.get(each.id), each.policy
-        if ask is not None and ask.alone:
+    by_shape: dict[Hashable, list[ObjectQuery]] = defaultdict(list)
+    for obj in objects:
+        prompt, policy = prompts.get(obj.id), obj.policy
+        if prompt is not None and prompt.alone:
             selection = MemorySelection()
         else:
-            seen = each.bank.scene(frame)
-            selection = policy.select_memories(seen, frame, reverse=reverse, clip_length=clip_length)
-        key = selection.shape, ask and ask.shape, policy.present, policy.reads
-        alike[key].append(ObjectQuery(each, selection, ask))
-    for group in alike.values():
+            scene = obj.bank.scene(frame)
+            selection = policy.select_memories(scene, frame, reverse=reverse, clip_length=clip_length)
+        key = selection.shape, prompt and prompt.shape, policy.present, policy.reads
+        by_shape[key].append(ObjectQuery(obj, selection, prompt))
+    for group in by_shape.values():
         yield from (group[i : i + BATCH] for i in range(0, len(group), BATCH))
 
 
 @torch.inference_mode()
-def answer(
+def predict_masks(
     model: Sam2, features: FrameFeatures, batch: Sequence[ObjectQuery]
 ) -> tuple[Choice, MaskPrediction]:
-    """What the model offers for objects that run as one, and what their policies believe of it."""
-    asks = [look.ask for look in batch if look.ask is not None]
-    masks = [ask.mask for ask in asks if ask.mask is not None]
+    """The candidates of a batch of objects, and the masks that their policies select."""
+    prompts = [query.prompt for query in batch if query.prompt is not None]
+    masks = [prompt.mask for prompt in prompts if prompt.mask is not None]
     if masks:
         adopted = model.adopt(features, torch.cat(masks))
         first = torch.zeros(len(batch), dtype=torch.int64, device=adopted.iou.device)
-        return Choice(Candidates.only(adopted), first), adopted
-    context = model.attend(features, [look.selection for look in batch])
+        return Choice(Candidates.of_one(adopted), first), adopted
+    context = model.attend(features, [query.selection for query in batch])
     present = batch[0].object.policy.present
-    if asks:
-        points, labels = torch.cat([ask.points for ask in asks]), torch.cat([ask.labels for ask in asks])
-        hints = [ask.hint for ask in asks if ask.hint is not None]
+    if prompts:
+        points = torch.cat([prompt.points for prompt in prompts])
+        labels = torch.cat([prompt.labels for prompt in prompts])
+        hints = [prompt.hint for prompt in prompts if prompt.hint is not None]
         hint = torch.cat(hints) if hints else None
-        many = 3 if points.shape[1] <= 1 else 1
-        candidates = model.decode(features, context, points, labels, hint, candidates=many, present=present)
+        count = 3 if points.shape[1] <= 1 else 1
+        candidates = model.decode(features, context, points, labels, hint, candidates=count, present=present)
     else:
         candidates = model.decode(features, context, present=present)
     choice = torch.cat(
-        [look.object.policy.select_mask(candidates.row(row)) for row, look in enumerate(batch)]
+        [query.object.policy.select_mask(candidates.row(row)) for row, query in enumerate(batch)]
     )
-    return Choice(candidates, choice), candidates.pick(choice).hidden(present)
+    return Choice(candidates, choice), candidates.pick(choice).hide_absent(present)

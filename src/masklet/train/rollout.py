@@ -172,7 +172,7 @@ def rollout(
             context = model.attend(features[t], selections)
             clicks = corrections if t in plan.corrected else 0
             answers += _answer_and_correct(model, features[t], context, t, truth, points, clicks, rng)
-            prediction = best_candidate(answers[-1].candidates).hidden()
+            prediction = best_candidate(answers[-1].candidates).hide_absent()
         if t == order[-1]:
             break  # no later frame uses its memory
         tokens = model.memorize(features[t], prediction)

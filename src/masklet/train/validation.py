@@ -175,7 +175,9 @@ def score_clip(model: Sam2, clip: Clip) -> Float[Tensor, " b"]:
     batch = Batch.collate([clip]).to(model.device)
     answers = rollout(model, batch, Plan("mask", (0,), ()), torch.Generator(model.device))
     scores = [
-        _iou(best_candidate(answer.candidates).hidden().logits[:, None], batch.masks[:, answer.frame])[:, 0]
+        _iou(best_candidate(answer.candidates).hide_absent().logits[:, None], batch.masks[:, answer.frame])[
+            :, 0
+        ]
         for answer in answers
     ]
     return torch.stack(scores).mean(dim=0)

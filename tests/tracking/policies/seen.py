@@ -91,7 +91,7 @@ def followed(
 def frame_memory(
     frame: int, candidates: Candidates, choice: int, present: float, *, prompted: bool
 ) -> Memory:
-    answer = candidates.pick(torch.tensor([choice])).hidden(present)
+    answer = candidates.pick(torch.tensor([choice])).hide_absent(present)
     memory = make_memory(frame, torch.zeros(4, 2), answer, prompted=prompted)
     pointer = torch.full((4,), float(frame))
     return Memory(frame, memory.tokens, pointer, memory.iou, memory.score, prompted)

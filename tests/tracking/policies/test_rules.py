@@ -93,7 +93,7 @@ def test_samurai(clip: list[Seen], prompts: tuple[int, ...]) -> None:
             continue
         seen, led = clip[now], None
         if filter_ is not None and steady > 0:
-            filter_ = filter_.predicted()
+            filter_ = filter_.predict()
         if filter_ is not None and steady >= 15:
             led = [box_iou(filter_.box, seen.box(each)) for each in range(3)]
             scores = [0.25 * led[each] + 0.75 * seen.ious[each] for each in range(3)]
@@ -108,7 +108,7 @@ def test_samurai(clip: list[Seen], prompts: tuple[int, ...]) -> None:
         elif filter_ is None or steady == 0:
             filter_, steady = Motion.at(box), 1
         elif iou > 0.3:
-            filter_, steady = filter_.updated(box), steady + 1
+            filter_, steady = filter_.update(box), steady + 1
         else:
             steady = 0
 
@@ -170,17 +170,17 @@ def _rivalled(seen: Seen, choice: int) -> bool:
             x0, y0, x1, y1 = map(int, (xs.min(), ys.min(), xs.max() + 1, ys.max() + 1))
             overlaps.append(box_iou(seen.box(choice), (x0, y0, x1, y1)))
         if len({overlap <= 0.7 for overlap in overlaps}) > 1:
-            return has_rival_of_equals(seen, choice)
+            return has_distractor_among_equals(seen, choice)
         if overlaps[0] <= 0.7:
             return True
     return False
 
 
-def has_rival_of_equals(seen: Seen, choice: int) -> bool:
+def has_distractor_among_equals(seen: Seen, choice: int) -> bool:
     """Of two largest pieces either may be taken; the rule does not say which."""
-    from masklet.tracking.policies.dam4sam import has_rival
+    from masklet.tracking.policies.dam4sam import has_distractor
 
-    return has_rival(seen.candidates.logits[0], choice)
+    return has_distractor(seen.candidates.logits[0], choice)
 
 
 @pytest.mark.parametrize("make", [Recency, Gated, Samurai, Dam4Sam])
@@ -212,18 +212,18 @@ def test_weights_rise_with_the_score(scores: list[float]) -> None:
 def test_a_steady_box_is_expected_where_it_goes() -> None:
     motion = Motion.at((0, 0, 10, 20))
     for frame in range(1, 40):
-        motion = motion.predicted().updated((2 * frame, frame, 10 + 2 * frame, 20 + frame))
-    assert motion.predicted().box == pytest.approx((80, 40, 90, 60), abs=0.3)
+        motion = motion.predict().update((2 * frame, frame, 10 + 2 * frame, 20 + frame))
+    assert motion.predict().box == pytest.approx((80, 40, 90, 60), abs=0.3)
 
 
 def test_the_filter_is_the_textbook_one() -> None:
     """Against the same update written with an inverse, in the form that keeps the covariance symmetric."""
-    motion = Motion.at((3, 4, 13, 24)).predicted()
+    motion = Motion.at((3, 4, 13, 24)).predict()
     seen, h = np.array([9.0, 15.0, 0.6, 20.0]), motion.mean[3]
     noise = np.diag([h / 20, h / 20, 1e-2, h / 20]) ** 2
     look, p = np.eye(4, 8), motion.covariance
     gain = p @ look.T @ np.linalg.inv(look @ p @ look.T + noise)
-    after = motion.updated((3, 5, 15, 25))
+    after = motion.update((3, 5, 15, 25))
     rest = np.eye(8) - gain @ look
     np.testing.assert_allclose(after.mean, motion.mean + gain @ (seen - look @ motion.mean))
     np.testing.assert_allclose(after.covariance, rest @ p @ rest.T + gain @ noise @ gain.T, atol=1e-9)

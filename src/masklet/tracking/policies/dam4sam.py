@@ -1,4 +1,4 @@
-"""DAM4SAM (arXiv 2411.17576): remember the frames on which something was nearly taken for the object."""
+"""DAM4SAM (arXiv 2411.17576): keep the frames on which a distractor was near the object."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from masklet.tracking.bank import WINDOW, MemoryBank
 from masklet.tracking.policies.recency import Recency, pointer_reach
 from masklet.types import Candidates, Memory, MemorySelection
 
-ANCHORS = 3  # that are looked at, beside the first prompted frame
-STRIDE = 5  # between recent frames that are looked at
-SURE = 0.8  # predicted IoU of a frame that may become an anchor
-LIKE_BEFORE = (0.8, 1.2)  # its area, in terms of the median of the areas before
-AREAS, AREAS_REACH = 10, 300  # how many of them, and how far back
-APART = 5  # frames between anchors, at least one more
-RIVAL = 0.7  # IoU of boxes at which another candidate is a distractor
+ANCHORS = 3  # that are selected, beside the first prompted frame
+STRIDE = 5  # frames between recent memories
+ANCHOR_IOU = 0.8  # predicted IoU above which a frame may become an anchor
+ANCHOR_AREA = (0.8, 1.2)  # of an anchor's mask, divided by the median of earlier areas
+AREAS, AREAS_REACH = 10, 300  # how many of those, and how many frames back
+ANCHOR_GAP = 5  # frames between two anchors, at least one more
+DISTRACTOR_IOU = 0.7  # of boxes, up to which another candidate is a distractor
 
 
 class Dam4Sam(Recency):
-    """Two memories: anchors, on which a distractor was near and not believed, and spread recent frames.
+    """Two kinds of memories: anchors, on which a distractor was near and not selected, and recent frames.
 
-    Anchors are looked at as prompted frames are, without an age.
+    Anchors are used as prompted frames are, without an age.
     """
 
     capacity = 41  # enough for six recent frames at any strides, the object being hidden or an anchor or not
@@ -37,12 +37,12 @@ class Dam4Sam(Recency):
         self._areas: dict[int, int] = {}  # of the mask by frame, in the order of travel
 
     def store(self, bank: MemoryBank, memory: Memory, candidates: Candidates) -> None:
-        bank.keep(memory, spare=self._visible)
+        bank.keep(memory, spare=self._is_visible)
         if memory.prompted:
             return
-        chosen = self.select_mask(candidates)
-        area = self._area(memory, candidates, chosen)
-        if self._may_anchor(bank, memory, area) and has_rival(candidates.logits[0], int(chosen)):
+        selected = self.select_mask(candidates)
+        area = self._area(memory, candidates, selected)
+        if self._may_be_anchor(bank, memory, area) and has_distractor(candidates.logits[0], int(selected)):
             bank.anchors[memory.frame] = memory
             if bank.capacity is not None and len(bank.anchors) > ANCHORS:
                 del bank.anchors[next(iter(bank.anchors))]
@@ -55,16 +55,16 @@ class Dam4Sam(Recency):
         self, bank: MemoryBank, frame: int, *, reverse: bool, clip_length: int | None
     ) -> MemorySelection:
         reach, step = pointer_reach(clip_length), -1 if reverse else 1
-        fixed = anchors(bank, frame, step)
-        recent = self._recent(bank, frame, {each.frame for each in fixed}, WINDOW + 1 - len(fixed), step)
+        fixed = select_anchors(bank, frame, step)
+        fixed_frames = {memory.frame for memory in fixed}
+        recent = self._recent(bank, frame, fixed_frames, WINDOW + 1 - len(fixed), step)
         spatial = [(WINDOW, memory) for memory in fixed]
         spatial += [(rank, memory) for rank, memory in enumerate(recent)]
         ages = [((frame - memory.frame) * step, memory.pointer) for memory in fixed]
         pointers = [(age, pointer) for age, pointer in ages if age >= 0]
-        seen = {each.frame for each in fixed}
         for age in range(1, reach):
             memory = bank.tracked.get(frame - age * step)
-            if memory is not None and memory.frame not in seen and self._visible(memory):
+            if memory is not None and memory.frame not in fixed_frames and self._is_visible(memory):
                 pointers.append((age, memory.pointer))
         return MemorySelection(tuple(spatial), tuple(pointers), reach - 1)
 
@@ -80,40 +80,40 @@ class Dam4Sam(Recency):
 
     def _recent(self, bank: MemoryBank, frame: int, fixed: set[int], slots: int, step: int) -> list[Memory]:
         """The frame before and every fifth, newest first; in place of one without the object, one older."""
-        found: list[Memory] = []
-        wanted = frame - step
-        for each in bank.behind(frame, reverse=step < 0):
-            if len(found) == slots:
+        recent: list[Memory] = []
+        target = frame - step
+        for memory in bank.behind(frame, reverse=step < 0):
+            if len(recent) == slots:
                 break
-            reached = (wanted - each.frame) * step >= 0
-            if reached and each.frame not in fixed and self._visible(each):
-                found.append(each)
-                wanted = _multiple_before(wanted, step)
-        return found
+            is_reached = (target - memory.frame) * step >= 0
+            if is_reached and memory.frame not in fixed and self._is_visible(memory):
+                recent.append(memory)
+                target = _multiple_before(target, step)
+        return recent
 
-    def _visible(self, memory: Memory) -> bool:
+    def _is_visible(self, memory: Memory) -> bool:
         return float(memory.score) > self.present and self._areas.get(memory.frame, 1) > 0
 
-    def _area(self, memory: Memory, candidates: Candidates, chosen: Tensor) -> int:
+    def _area(self, memory: Memory, candidates: Candidates, selected: Tensor) -> int:
         if float(memory.score) <= self.present:
             return 0
-        return int((candidates.logits[0, chosen] > 0).sum())
+        return int((candidates.logits[0, selected] > 0).sum())
 
-    def _may_anchor(self, bank: MemoryBank, memory: Memory, area: int) -> bool:
+    def _may_be_anchor(self, bank: MemoryBank, memory: Memory, area: int) -> bool:
         frame = memory.frame
-        near = any(abs(frame - at) <= APART for at in (*bank.prompted, *bank.anchors))
-        if not area or float(memory.iou) <= SURE or near:
+        near = any(abs(frame - at) <= ANCHOR_GAP for at in (*bank.prompted, *bank.anchors))
+        if not area or float(memory.iou) <= ANCHOR_IOU or near:
             return False
-        before = [each for each in self._areas.values() if each][-AREAS:]
-        low, high = LIKE_BEFORE
+        before = [area for area in self._areas.values() if area][-AREAS:]
+        low, high = ANCHOR_AREA
         return not before or low <= area / median(before) <= high
 
 
-def anchors(bank: MemoryBank, frame: int, step: int) -> list[Memory]:
+def select_anchors(bank: MemoryBank, frame: int, step: int) -> list[Memory]:
     """The first prompted frame, and the nearest of the other prompted ones and of the anchors behind."""
     first, *others = bank.prompted.values() or [None]
-    behind = [each for each in bank.anchors.values() if (frame - each.frame) * step > 0]
-    near = sorted([*others, *behind], key=lambda each: abs(frame - each.frame))[:ANCHORS]
+    behind = [anchor for anchor in bank.anchors.values() if (frame - anchor.frame) * step > 0]
+    near = sorted([*others, *behind], key=lambda memory: abs(frame - memory.frame))[:ANCHORS]
     return near if first is None else [first, *near]
 
 
@@ -122,18 +122,20 @@ def _multiple_before(frame: int, step: int) -> int:
     return (frame - 1) // STRIDE * STRIDE if step > 0 else -(-(frame + 1) // STRIDE) * STRIDE
 
 
-def has_rival(logits: Tensor, chosen: int) -> bool:
-    """Whether a candidate that is not believed shows something beside the one that is.
+def has_distractor(logits: Tensor, selected: int) -> bool:
+    """Whether another candidate shows something beside the selected one.
 
-    logits : float32 (m, h, w)
+    Args:
+        logits: Float32 (m, h, w).
+        selected: The index of the selected candidate.
     """
     inside = (logits > 0).cpu().numpy()
-    mask = inside[chosen]
+    mask = inside[selected]
     own = _box(mask)
     return any(
-        box_iou(own, _box(mask | _largest(other & ~mask))) <= RIVAL
+        box_iou(own, _box(mask | _largest(other & ~mask))) <= DISTRACTOR_IOU
         for index, other in enumerate(inside)
-        if index != chosen
+        if index != selected
     )
 
 

@@ -1,4 +1,4 @@
-"""Look only at memories that are worth it: predicted IoU times presence, as SAM 3's tracker weighs them."""
+"""Select only good memories, by predicted IoU times presence, as SAM 3's tracker weighs them."""
 
 from __future__ import annotations
 
@@ -9,29 +9,29 @@ from masklet.tracking.bank import POINTERS, WINDOW, MemoryBank
 from masklet.tracking.policies.recency import Recency, pointer_reach, prompted_pointers
 from masklet.types import Candidates, Memory, MemorySelection
 
-ENOUGH = 0.01
+GOOD_QUALITY = 0.01
 
 
 class Gated(Recency):
-    """As Recency, but frames on which the object was hidden or hardly recognised are passed over.
+    """As Recency, without frames on which the object was hidden or hardly recognised.
 
-    So the last good look at an object that is gone is still remembered when it comes back.
+    So the last good memory of an object that left is still used when it comes back.
     """
 
     reads = True
 
     def store(self, bank: MemoryBank, memory: Memory, candidates: Candidates) -> None:
-        bank.keep(memory, spare=worthy)
+        bank.keep(memory, spare=is_good_memory)
 
     def select_memories(
         self, bank: MemoryBank, frame: int, *, reverse: bool, clip_length: int | None
     ) -> MemorySelection:
-        kept = latest(bank, frame, worthy, reverse=reverse)
-        return by_rank(bank, frame, kept, pointer_reach(clip_length), reverse=reverse)
+        memories = latest(bank, frame, is_good_memory, reverse=reverse)
+        return select_by_rank(bank, frame, memories, pointer_reach(clip_length), reverse=reverse)
 
 
-def worthy(memory: Memory) -> bool:
-    return float(memory.iou) * presence(float(memory.score)) > ENOUGH
+def is_good_memory(memory: Memory) -> bool:
+    return float(memory.iou) * presence(float(memory.score)) > GOOD_QUALITY
 
 
 def presence(score: float) -> float:
@@ -39,33 +39,33 @@ def presence(score: float) -> float:
     return max(0.0, math.tanh(score / 2))  # 2 sigmoid(score) - 1
 
 
-def latest(bank: MemoryBank, frame: int, wanted: Callable[[Memory], bool], *, reverse: bool) -> list[Memory]:
-    """The newest fifteen of the wanted memories, and that of the frame before in any case, newest first."""
+def latest(bank: MemoryBank, frame: int, is_good: Callable[[Memory], bool], *, reverse: bool) -> list[Memory]:
+    """The newest fifteen good memories, and that of the frame before in any case, newest first."""
     before = frame + 1 if reverse else frame - 1
-    kept: list[Memory] = []
-    found = 0
+    memories: list[Memory] = []
+    count = 0
     for memory in bank.behind(frame, reverse=reverse):
-        good = wanted(memory)
-        found += good
+        good = is_good(memory)
+        count += good
         if good or memory.frame == before:
-            kept.append(memory)
-        if found == POINTERS - 1:
+            memories.append(memory)
+        if count == POINTERS - 1:
             break
-    return kept
+    return memories
 
 
-def by_rank(
+def select_by_rank(
     bank: MemoryBank,
     frame: int,
-    kept: list[Memory],
+    memories: list[Memory],
     reach: int,
     *,
     reverse: bool,
     weights: tuple[float, ...] = (),
 ) -> MemorySelection:
-    """The prompted memories, and the kept ones, aged by their rank: the newest is one frame old."""
+    """Select prompted memories and others, which are aged by their rank: the newest is one frame old."""
     spatial = [(WINDOW, memory) for memory in bank.prompted.values()]
-    spatial += [(rank, memory) for rank, memory in enumerate(kept[:WINDOW])]
+    spatial += [(rank, memory) for rank, memory in enumerate(memories[:WINDOW])]
     pointers = prompted_pointers(bank, frame, reverse=reverse)
-    pointers += tuple((rank, memory.pointer) for rank, memory in enumerate(kept[: reach - 1], start=1))
+    pointers += tuple((rank, memory.pointer) for rank, memory in enumerate(memories[: reach - 1], start=1))
     return MemorySelection(tuple(spatial), pointers, reach - 1, weights)

@@ -1,4 +1,4 @@
-"""SAM2Long (arXiv 2410.16268): follow three courses that the object may have taken, and decide later."""
+"""SAM2Long (arXiv 2410.16268): track an object along three paths, and decide later."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from collections.abc import Sequence
 
 from masklet.tracking.bank import POINTERS, MemoryBank
 from masklet.tracking.multi_hypothesis import Offer, Path
-from masklet.tracking.policies.gated import by_rank, latest
+from masklet.tracking.policies.gated import latest, select_by_rank
 from masklet.tracking.policies.recency import Recency, pointer_reach
 from masklet.types import Candidates, Memory, MemorySelection
 
 PATHS = 3
 GOOD_IOU, GOOD_SCORE = 0.1, 0.0
-CERTAIN = 2.0  # object score, be it that it is there or that it is not
-PROMPTED = 10.0  # object score that a prompted frame counts with
-WEIGHTS = (0.95, 1.05)  # of the memory in which the object is seen worst, and best
+SURE_SCORE = 2.0  # object score from which on presence, or below its negative absence, is sure
+PROMPTED = 10.0  # the object score that a prompted frame counts with
+WEIGHTS = (0.95, 1.05)  # of the memory with the lowest object score, and with the highest
 
 
 class Sam2Long(Recency):
     """Three paths, each with a memory of its own; the sum of log IoU says which is best.
 
-    After the first frame that is followed the object has three paths that are one; they part where the model
-    is uncertain whether the object is there.
+    After the first tracked frame the three paths are the same. They part where the model is not sure whether
+    the object is in the frame.
     """
 
     reads = True
@@ -38,21 +38,26 @@ class Sam2Long(Recency):
             self.paths = [Path(bank.copy(), 0.0, {})] * PATHS
 
     def keep(self, bank: MemoryBank, memory: Memory) -> None:
-        bank.keep(memory, spare=worthy)
+        bank.keep(memory, spare=is_good_memory)
 
     def select_memories(
         self, bank: MemoryBank, frame: int, *, reverse: bool, clip_length: int | None
     ) -> MemorySelection:
         reach = pointer_reach(clip_length)
-        kept = latest(bank, frame, worthy, reverse=reverse)
-        selection = by_rank(bank, frame, kept, reach, reverse=reverse)
-        if not kept:
+        memories = latest(bank, frame, is_good_memory, reverse=reverse)
+        selection = select_by_rank(bank, frame, memories, reach, reverse=reverse)
+        if not memories:
             return selection
-        scores = [PROMPTED if each.prompted else float(each.score) for _, each in selection.spatial]
-        prompted = [PROMPTED] * (len(selection.pointers) - min(len(kept), reach - 1))
-        pointed = [*prompted, *(float(each.score) for each in kept[: reach - 1])]
-        return by_rank(
-            bank, frame, kept, reach, reverse=reverse, weights=(*weights(scores), *weights(pointed))
+        scores = [PROMPTED if memory.prompted else float(memory.score) for _, memory in selection.spatial]
+        prompted = [PROMPTED] * (len(selection.pointers) - min(len(memories), reach - 1))
+        pointer_scores = [*prompted, *(float(memory.score) for memory in memories[: reach - 1])]
+        return select_by_rank(
+            bank,
+            frame,
+            memories,
+            reach,
+            reverse=reverse,
+            weights=(*weights(scores), *weights(pointer_scores)),
         )
 
     def select_paths(self, offers: Sequence[Offer]) -> list[tuple[int, int, float]]:
@@ -62,7 +67,7 @@ class Sam2Long(Recency):
             for choice, iou in enumerate(offer.iou)
         ]
         options.sort(key=lambda option: -option[2])
-        if max(abs(offer.score) for offer in offers) > CERTAIN:
+        if max(abs(offer.score) for offer in offers) > SURE_SCORE:
             chosen = options[:PATHS]
         else:
             different: dict[tuple[float, bool], tuple[int, int, float, float, bool]] = {}
@@ -75,7 +80,7 @@ class Sam2Long(Recency):
         return [(path, choice, total) for path, choice, total, _, _ in chosen]
 
 
-def worthy(memory: Memory) -> bool:
+def is_good_memory(memory: Memory) -> bool:
     return float(memory.iou) > GOOD_IOU and float(memory.score) > GOOD_SCORE
 
 
@@ -86,4 +91,4 @@ def weights(scores: Sequence[float]) -> list[float]:
     low, high = WEIGHTS
     ranked = sorted(range(len(scores)), key=scores.__getitem__)
     step = (high - low) / (len(scores) - 1)
-    return [low + step * ranked.index(each) for each in range(len(scores))]
+    return [low + step * ranked.index(index) for index in range(len(scores))]

@@ -1,4 +1,4 @@
-"""SAMURAI (arXiv 2411.11922): believe the candidate that is where the object was heading to."""
+"""SAMURAI (arXiv 2411.11922): select the candidate that lies where the object was moving to."""
 
 from __future__ import annotations
 
@@ -15,14 +15,18 @@ from masklet.tracking.policies.motion import Motion
 from masklet.tracking.policies.recency import Recency, pointer_reach, prompted_pointers
 from masklet.types import Candidates, Memory, MemorySelection
 
-STEADY = 15  # frames after which the motion has a say
-BELIEVED = 0.3  # IoU of a candidate below which the motion starts anew
+STEADY = 15  # frames after which the motion counts
+RESTART_IOU = 0.3  # predicted IoU up to which the motion starts again
 GOOD_IOU, GOOD_SCORE, GOOD_MOTION = 0.5, 0.0, 0.0
 
 
 @dataclass(frozen=True)
 class Choice:
-    """What was believed on a frame, and how well it lies where the motion led; None before it has a say."""
+    """The candidate that is selected on a frame, and its IoU with the motion's box.
+
+    Attributes:
+        motion: None while the motion does not count yet.
+    """
 
     index: int
     iou: float
@@ -31,11 +35,12 @@ class Choice:
 
 
 class Samurai(Recency):
-    """Choose by predicted IoU and motion; look at memories that were good by both.
+    """Select masks by predicted IoU and motion, and memories that were good by both.
 
-    A Kalman filter follows the box of the mask. Boxes are taken from low-res logits.
+    A Kalman filter tracks the box of the mask. Boxes are those of the low-res logits.
 
-    share : the motion's say; published with 0.15 for the large size
+    Args:
+        share: The weight of the motion, 0 to 1. It was published with 0.15 for the large size.
     """
 
     capacity = Recency.capacity + WINDOW
@@ -49,7 +54,7 @@ class Samurai(Recency):
         self._motions: dict[int, float] = {}  # by frame
 
     def select_mask(self, candidates: Candidates) -> Tensor:
-        if not self._leads:
+        if not self._motion_counts:
             return super().select_mask(candidates)
         return torch.tensor([self._choice(candidates).index], dtype=torch.int64, device=candidates.iou.device)
 
@@ -58,35 +63,35 @@ class Samurai(Recency):
             choice = self._choice(candidates)
             if choice.motion is not None:
                 self._motions[memory.frame] = choice.motion
-            self._learn(choice)
+            self._update_motion(choice)
         if bank.capacity is None:
             bank.keep(memory)
             return
-        newest = [each.frame for each in reversed(bank.tracked.values()) if self._good(each)][:WINDOW]
-        bank.keep(memory, spare=lambda each: each.frame in newest)
-        self._motions = {frame: each for frame, each in self._motions.items() if frame in bank.tracked}
+        newest = [tracked.frame for tracked in reversed(bank.tracked.values()) if self._is_good(tracked)]
+        bank.keep(memory, spare=lambda tracked: tracked.frame in newest[:WINDOW])
+        self._motions = self._motions_in(bank)
 
     def select_memories(
         self, bank: MemoryBank, frame: int, *, reverse: bool, clip_length: int | None
     ) -> MemorySelection:
         reach, step = pointer_reach(clip_length), -1 if reverse else 1
-        kept = latest(bank, frame, self._good, reverse=reverse)
+        memories = latest(bank, frame, self._is_good, reverse=reverse)
         spatial = [(WINDOW, memory) for memory in bank.prompted.values()]
-        spatial += [(rank, memory) for rank, memory in enumerate(kept[:WINDOW])]
+        spatial += [(rank, memory) for rank, memory in enumerate(memories[:WINDOW])]
         before = [(age, bank.tracked.get(frame - age * step)) for age in range(1, reach)]
         pointers = prompted_pointers(bank, frame, reverse=reverse)
         pointers += tuple((age, memory.pointer) for age, memory in before if memory is not None)
         return MemorySelection(tuple(spatial), pointers, reach - 1)
 
     def state(self, bank: MemoryBank) -> dict[str, Tensor]:
-        known = {frame: motion for frame, motion in self._motions.items() if frame in bank.tracked}
+        motions = self._motions_in(bank)
         state = {
             "steady": torch.tensor(self._steady, dtype=torch.int64, device="cpu"),
-            "frames": torch.tensor(list(known), dtype=torch.int64, device="cpu"),
-            "motions": torch.tensor(list(known.values()), dtype=torch.float64, device="cpu"),
+            "frames": torch.tensor(list(motions), dtype=torch.int64, device="cpu"),
+            "motions": torch.tensor(list(motions.values()), dtype=torch.float64, device="cpu"),
         }
         if self._motion is not None:
-            state |= {name: torch.from_numpy(each) for name, each in vars(self._motion).items()}
+            state |= {name: torch.from_numpy(array) for name, array in vars(self._motion).items()}
         return state
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
@@ -96,35 +101,38 @@ class Samurai(Recency):
             self._motion = Motion(state["mean"].numpy(), state["covariance"].numpy())
 
     @property
-    def _leads(self) -> bool:
-        """Whether the motion has a say."""
+    def _motion_counts(self) -> bool:
+        """Whether the motion was steady for long enough."""
         return self._steady >= STEADY
 
     def _choice(self, candidates: Candidates) -> Choice:
-        told = torch.cat([tight_boxes(candidates.logits[0] > 0), candidates.iou[0, :, None]], dim=1).tolist()
-        boxes, ious = [(x0, y0, x1, y1) for x0, y0, x1, y1, _ in told], [each[4] for each in told]
-        if self._motion is None or not self._leads:
+        rows = torch.cat([tight_boxes(candidates.logits[0] > 0), candidates.iou[0, :, None]], dim=1).tolist()
+        boxes, ious = [(x0, y0, x1, y1) for x0, y0, x1, y1, _ in rows], [row[4] for row in rows]
+        if self._motion is None or not self._motion_counts:
             best = ious.index(max(ious))
             return Choice(best, ious[best], boxes[best], None)
-        ahead = self._motion.predicted().box
-        motions = [box_iou(ahead, box) for box in boxes]
+        expected = self._motion.predict().box
+        motions = [box_iou(expected, box) for box in boxes]
         share = self._share
         scores = [share * motion + (1 - share) * iou for motion, iou in zip(motions, ious, strict=True)]
         best = scores.index(max(scores))
         return Choice(best, ious[best], boxes[best], motions[best])
 
-    def _learn(self, choice: Choice) -> None:
-        if not box_area(choice.box):  # there is nothing to follow
+    def _motions_in(self, bank: MemoryBank) -> dict[int, float]:
+        return {frame: motion for frame, motion in self._motions.items() if frame in bank.tracked}
+
+    def _update_motion(self, choice: Choice) -> None:
+        if not box_area(choice.box):  # an empty mask has no motion
             self._steady = 0
         elif self._motion is None or self._steady == 0:
             self._motion, self._steady = Motion.at(choice.box), 1
-        elif choice.iou > BELIEVED:
-            self._motion = self._motion.predicted().updated(choice.box)
+        elif choice.iou > RESTART_IOU:
+            self._motion = self._motion.predict().update(choice.box)
             self._steady += 1
         else:
-            self._motion, self._steady = self._motion.predicted(), 0
+            self._motion, self._steady = self._motion.predict(), 0
 
-    def _good(self, memory: Memory) -> bool:
+    def _is_good(self, memory: Memory) -> bool:
         motion = self._motions.get(memory.frame)
         moved_well = motion is None or motion > GOOD_MOTION
         return float(memory.iou) > GOOD_IOU and float(memory.score) > GOOD_SCORE and moved_well
