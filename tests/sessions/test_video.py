@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
+import pickle
 from fractions import Fraction
 from pathlib import Path
 
@@ -182,6 +184,17 @@ def test_a_frame_is_encoded_again_only_for_want_of_room(
     assert encodings(FeatureCache(9 * one, half=True)) == 10
     assert encodings(FeatureCache(2 * one)) == 19, "every frame again, but for the prompted"
     assert encodings(FeatureCache(2 * one, spill=tmp_path)) == 10
+
+
+@pytest.mark.parametrize("duplicate", [lambda it: pickle.loads(pickle.dumps(it)), copy.deepcopy])
+def test_a_session_can_be_pickled_and_copied(network: Sam2, frames: np.ndarray, duplicate) -> None:
+    session = VideoSession(network, frames)
+    session.prompt(0, 1, click())
+    before = {masks.frame: masks for masks in session.propagate()}
+    other = duplicate(session)
+    assert_all_equal({masks.frame: masks for masks in other.propagate()}, before)
+    other.prompt(2, 1, click(30, 30))
+    assert len(other.script.events) == 4 and len(session.script.events) == 2, "they go on apart"
 
 
 class Endless:

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from types import MappingProxyType
 from typing import Protocol
 
 import torch
@@ -31,9 +30,6 @@ UNDO = 32  # events that can be taken back; fewer where more records than this a
 SUPERSEDED = 1_000_000
 
 
-NO_STATE: Mapping[str, Tensor] = MappingProxyType({})
-
-
 @dataclass(frozen=True, slots=True)
 class MemoryRecord:
     """What the model made of one object on one frame.
@@ -51,7 +47,7 @@ class MemoryRecord:
     memory: Memory | None
     exact: str | None = None
     anchor: bool = False
-    policy_state: Mapping[str, Tensor] = field(default_factory=lambda: NO_STATE)
+    policy_state: Mapping[str, Tensor] = field(default_factory=dict)
 
     @property
     def nbytes(self) -> int:
