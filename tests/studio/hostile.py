@@ -158,11 +158,11 @@ Message = tuple[str, str, Any]  # method, address below the video's, body
 def messages() -> list[Message]:
     """Requests about a video of 8 frames, 64 x 48 pixels, with one object and nothing being followed."""
     good = {"frame": 0, "object": 1, "positive": [[20, 24]]}
-    prompts: list[Any] = [{**good, "frame": each} for each in _FRAMES]
-    prompts += [{**good, "object": each} for each in _OBJECTS]
-    prompts += [{**good, "positive": each} for each in _CLICKS]
-    prompts += [{"frame": 0, "object": 1, "box": each} for each in _BOXES]
-    prompts += [{"frame": 0, "object": 1, "mask": each} for each in _MASKS]
+    prompts: list[Any] = [{**good, "frame": frame} for frame in _FRAMES]
+    prompts += [{**good, "object": obj} for obj in _OBJECTS]
+    prompts += [{**good, "positive": clicks} for clicks in _CLICKS]
+    prompts += [{"frame": 0, "object": 1, "box": box} for box in _BOXES]
+    prompts += [{"frame": 0, "object": 1, "mask": mask} for mask in _MASKS]
     prompts += [{}, [], 5, "x", None, {"frame": 0, "object": 1}, {"frame": 0}, {"object": 1}]
     courses: list[Any] = [
         {"direction": "up"},
@@ -201,16 +201,16 @@ def messages() -> list[Message]:
         {},
     ]
     wishes = [{"format": "exe"}, {"format": 5}, {}, {"format": "coco", "objects": [99]}, {"format": "../x"}]
-    choices = [{"frame": 0, "object": 1, "rank": each} for each in (3, -1, "x", NAN)]
+    choices = [{"frame": 0, "object": 1, "rank": rank} for rank in (3, -1, "x", NAN)]
     choices.append({"frame": 7, "object": 1, "rank": 0})
     return [
-        *(("POST", "/prompts", each) for each in prompts),
-        *(("POST", "/propagation", each) for each in courses),
-        *(("POST", "/objects", each) for each in looks),
-        *(("PATCH", "/objects/1", each) for each in looks),
-        *(("PUT", "/reviewed", each) for each in marks),
-        *(("POST", "/exports", each) for each in wishes),
-        *(("POST", "/candidates", each) for each in choices),
+        *(("POST", "/prompts", body) for body in prompts),
+        *(("POST", "/propagation", body) for body in courses),
+        *(("POST", "/objects", body) for body in looks),
+        *(("PATCH", "/objects/1", body) for body in looks),
+        *(("PUT", "/reviewed", body) for body in marks),
+        *(("POST", "/exports", body) for body in wishes),
+        *(("POST", "/candidates", body) for body in choices),
         ("DELETE", "/prompts/7/1", None),
         ("DELETE", "/prompts/0/99", None),
         ("DELETE", "/objects/99", None),
@@ -223,17 +223,20 @@ def messages() -> list[Message]:
 
 
 # Of no video: method, address, body.
-ELSEWHERE: tuple[Message, ...] = (
-    *(("POST", "/api/projects", {"name": each}) for each in ("", 7, None)),
+OTHER_MESSAGES: tuple[Message, ...] = (
+    *(("POST", "/api/projects", {"name": name}) for name in ("", 7, None)),
     ("POST", "/api/projects", {"name": "a", "policy": "x"}),
     ("POST", "/api/projects", {"name": "a", "policy": "long"}),
     ("PATCH", "PROJECT", {"name": ""}),
     ("PATCH", "PROJECT", {"policy": "x"}),
     ("POST", "PROJECT/videos", {}),
     ("POST", "PROJECT/uploads", {"file": "a.mp4"}),
-    *(("POST", f"/api/projects/{each}/videos", {"path": "blots.mp4"}) for each in ("x", "%27", "%2e%2e")),
+    *(
+        ("POST", f"/api/projects/{project}/videos", {"path": "blots.mp4"})
+        for project in ("x", "%27", "%2e%2e")
+    ),
     ("DELETE", "/api/projects/x", None),
-    *(("PUT", "/api/me", each) for each in ({}, {"name": ""}, {"name": 5})),
+    *(("PUT", "/api/me", body) for body in ({}, {"name": ""}, {"name": 5})),
     ("POST", "/api/about", {}),
     ("POST", "/api/image", {}),
     ("DELETE", "/api/videos/none", None),
@@ -253,7 +256,7 @@ BODIES = (
     b"0" * 9_000_000,
 )
 
-SAID = (
+WEBSOCKET_MESSAGES = (
     "",
     "x",
     "{",

@@ -66,7 +66,7 @@ def bombs() -> dict[str, File]:
         "a png that says 2**31 - 1": ("a.png", png_of(2**31 - 1, 2**31 - 1, zlib.compress(b""))),
         "a png of 400 megapixels of nothing": ("a.png", png_of(20_000, 20_000, zeros, depth=1)),
         "a png of no size": ("a.png", png_of(0, 0, zlib.compress(b""))),
-        "a png said to be a video": ("a.mp4", png_of(100_000, 100_000, zlib.compress(b""))),
+        "a png named like a video": ("a.mp4", png_of(100_000, 100_000, zlib.compress(b""))),
         "a gif that says 65535 x 65535": ("a.gif", gif),
         "a bmp that says 60000 x 60000": ("a.bmp", bmp + bytes(64)),
         "a jpeg that says 65500 x 65500": ("a.jpg", bytes(jpeg)),
@@ -75,7 +75,7 @@ def bombs() -> dict[str, File]:
         "raw video of no size": ("a.y4m", b"YUV4MPEG2 W0 H0 F25:1\n" + frame),
         "raw video of less than no size": ("a.y4m", b"YUV4MPEG2 W-5 H-5 F25:1\n" + frame),
         "raw video that ends": ("a.y4m", b"YUV4MPEG2 W64 H48 F25:1\n" + frame + b"\x00" * 10),
-        "a zip said to be a picture": ("a.png", b"PK\x03\x04" + bytes(100)),
+        "a zip named like a picture": ("a.png", b"PK\x03\x04" + bytes(100)),
     }
 
 
@@ -92,7 +92,7 @@ def references() -> dict[str, File]:
         "a list of files as a transport stream": ("a.ts", concat.encode()),
         "a stream's description": ("a.mp4", session.encode()),
         "a picture with a script": ("a.svg", svg.encode()),
-        "a picture with a script said to be a png": ("a.png", svg.encode()),
+        "a picture with a script named like a png": ("a.png", svg.encode()),
         "a page": ("a.html", b"<script>alert(1)</script>"),
         "a program": ("a.exe", b"MZ" + bytes(100)),
         "an archive": ("a.zip", b"PK\x03\x04" + bytes(100)),
@@ -107,16 +107,19 @@ def files(folder: Path) -> dict[str, File]:
     """Uploads none of which is a video or picture."""
     random = np.random.default_rng(1).bytes(4000)
     video = make_clip(folder / "whole.mp4").read_bytes()
-    found: dict[str, File] = {}
+    files_by_name: dict[str, File] = {}
     for suffix in SUFFIXES:
-        found[f"nothing{suffix}"] = f"a{suffix}", b""
-        found[f"text{suffix}"] = f"a{suffix}", b"no video at all\n" * 50
+        files_by_name[f"nothing{suffix}"] = f"a{suffix}", b""
+        files_by_name[f"text{suffix}"] = f"a{suffix}", b"no video at all\n" * 50
     for suffix, magic in MAGIC.items():
-        found[f"noise that begins as {suffix}"] = f"a.{suffix}", magic + random
-        found[f"only how {suffix} begins"] = f"a.{suffix}", magic
+        files_by_name[f"noise that begins as {suffix}"] = f"a.{suffix}", magic + random
+        files_by_name[f"only how {suffix} begins"] = f"a.{suffix}", magic
     for length in (1, 7, 12, 40, 200, len(video) // 2, len(video) - 100):
-        found[f"{length} bytes of an mp4"] = "a.mp4", video[:length]
+        files_by_name[f"{length} bytes of an mp4"] = "a.mp4", video[:length]
     for kind, suffix in (("PNG", "png"), ("JPEG", "jpg"), ("BMP", "bmp")):
         for share in (0.02, 0.5):
-            found[f"{share:.0%} of a {suffix}"] = f"a.{suffix}", whole(kind)[: int(share * len(whole(kind)))]
-    return found | bombs() | references()
+            files_by_name[f"{share:.0%} of a {suffix}"] = (
+                f"a.{suffix}",
+                whole(kind)[: int(share * len(whole(kind)))],
+            )
+    return files_by_name | bombs() | references()

@@ -37,13 +37,13 @@ def make_picture(path: Path) -> Path:
     return path
 
 
-def make_studio(place: Path, **said: Any) -> Studio:
+def make_studio(place: Path, **settings: Any) -> Studio:
     folder = place / "clips"
     if not folder.exists():
         folder.mkdir(parents=True)
         make_clip(folder / "blots.mp4")
         make_picture(folder / "one.png")
-    return Studio(Settings(data=place / "data", folder=folder, **said), toy_network(), "toy")
+    return Studio(Settings(data=place / "data", folder=folder, **settings), toy_network(), "toy")
 
 
 class Caller:
@@ -60,18 +60,18 @@ class Caller:
     def __exit__(self, *error: object) -> None:
         self.client.__exit__(None, None, None)
 
-    def ask(self, method: str, path: str, status: int | None = None, **said: Any) -> Any:
+    def ask(self, method: str, path: str, status: int | None = None, **options: Any) -> Any:
         """Call, and see that it went well, or with the expected status."""
-        answer = self.client.request(method, f"/api{path}", **said)
+        answer = self.client.request(method, f"/api{path}", **options)
         as_expected = answer.status_code == status if status else answer.is_success
         assert as_expected, f"{answer.status_code} {answer.text}"
         return json.loads(answer.text) if answer.text else None
 
-    def get(self, path: str, **said: Any) -> Any:
-        return self.ask("GET", path, **said)
+    def get(self, path: str, **options: Any) -> Any:
+        return self.ask("GET", path, **options)
 
-    def post(self, path: str, body: object = None, **said: Any) -> Any:
-        return self.ask("POST", path, json={} if body is None else body, **said)
+    def post(self, path: str, body: object = None, **options: Any) -> Any:
+        return self.ask("POST", path, json={} if body is None else body, **options)
 
     def video(self, name: str = "blots.mp4", policy: str = "recency") -> str:
         """A video of the folder, opened in a new project; its path below /api."""
@@ -79,18 +79,18 @@ class Caller:
         return f"/videos/{self.post(f'/projects/{project}/videos', {'path': name})['id']}"
 
     def click(
-        self, video: str, frame: int = 0, object: int = 1, x: float = 20, y: float = 24, **said: Any
+        self, video: str, frame: int = 0, object: int = 1, x: float = 20, y: float = 24, **fields: Any
     ) -> Any:
-        headers = said.pop("headers", None)
-        body = {"frame": frame, "object": object, "positive": [[x, y]], **said}
+        headers = fields.pop("headers", None)
+        body = {"frame": frame, "object": object, "positive": [[x, y]], **fields}
         return self.post(f"{video}/prompts", body, headers=headers)
 
     def click_refused(self, video: str, object: int, status: int) -> Any:
         body = {"frame": 0, "object": object, "positive": [[20, 24]]}
         return self.post(f"{video}/prompts", body, status=status)
 
-    def follow(self, video: str, **said: Any) -> None:
-        self.post(f"{video}/propagation", said)
+    def follow(self, video: str, **fields: Any) -> None:
+        self.post(f"{video}/propagation", fields)
         self.rest(video)
 
     def rest(self, video: str) -> None:
@@ -99,9 +99,9 @@ class Caller:
         if following is not None and following.job is not None:
             following.job.done.result(60)
 
-    def exported(self, video: str, format: str, **said: Any) -> bytes:
+    def exported(self, video: str, format: str, **fields: Any) -> bytes:
         """A file of an export, when it is there."""
-        export = self.post(f"{video}/exports", {"format": format, **said})["id"]
+        export = self.post(f"{video}/exports", {"format": format, **fields})["id"]
         for _ in range(600):
             state = self.get(f"/exports/{export}")
             if state["state"] in ("finished", "failed"):
@@ -111,7 +111,7 @@ class Caller:
         return self.client.get(f"/api/exports/{export}/file").content
 
     def masks(self, video: str) -> dict[int, Any]:
-        return {each["frame"]: each["masks"] for each in self.get(f"{video}/masks")["frames"]}
+        return {entry["frame"]: entry["masks"] for entry in self.get(f"{video}/masks")["frames"]}
 
 
 def counts(mask: np.ndarray) -> list[int]:

@@ -20,10 +20,10 @@ from studio.test_session import assert_is_the_session
 
 
 def postgres_programs() -> Path:
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
-    if not found:
+    programs = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+    if not programs:
         pytest.skip("needs PostgreSQL: apt-get install postgresql")
-    return found[-1].parent
+    return programs[-1].parent
 
 
 @pytest.fixture(scope="module")

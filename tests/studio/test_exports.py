@@ -41,14 +41,14 @@ def test_every_format_is_written_and_can_be_read(caller: Caller) -> None:
     caller.follow(video)
     about = caller.get("/about")
     for format in about["formats"]:
-        found = pieces(format["file"], caller.exported(video, format["id"]))
-        assert found == LENGTH if format["file"].endswith(("mp4", "webm")) else found, format
+        count = pieces(format["file"], caller.exported(video, format["id"]))
+        assert count == LENGTH if format["file"].endswith(("mp4", "webm")) else count, format
     menu = (PAGE / "panels" / "export.js").read_text()
     table = (Path(__file__).parents[2] / "docs" / "api.md").read_text()
     for id in (*FORMATS, SCRIPT):
         assert re.search(rf'[ "]{id}"?: \["[^"]+", "[^"]+"\]', menu), f"the page does not say what {id} is"
         assert f"| `{id}` |" in table, f"docs/api.md does not name {id}"
-    assert {each["id"] for each in about["formats"]} == {*FORMATS, SCRIPT}
+    assert {format["id"] for format in about["formats"]} == {*FORMATS, SCRIPT}
 
 
 def test_the_description_tells_of_every_answer(caller: Caller) -> None:
@@ -62,8 +62,8 @@ def test_the_description_tells_of_every_answer(caller: Caller) -> None:
                 continue  # its forms are Label Studio's
             for status, answer in call["responses"].items():
                 form = answer.get("content", {}).get("application/json", {}).get("schema", {})
-                told = "$ref" in form or any("$ref" in each for each in form.get("anyOf", ()))
+                described = "$ref" in form or any("$ref" in option for option in form.get("anyOf", ()))
                 silent = status == "204" or path.endswith((".jpg", "/file"))
-                assert told or silent, f"{method} {path} does not say what {status} is"
+                assert described or silent, f"{method} {path} does not say what {status} is"
                 assert status[0] == "2" or form["$ref"].endswith("/Error")
     assert len(set(names)) == len(names)

@@ -1,4 +1,4 @@
-"""A studio that is sent nonsense answers each piece with a sentence, and goes on."""
+"""A studio that is sent nonsense answers all of it with a sentence, and goes on."""
 
 from __future__ import annotations
 
@@ -58,8 +58,8 @@ class Served:
     def raw(self, method: str, address: str, body: bytes | None = None, **headers: str) -> tuple[int, bytes]:
         line = http.client.HTTPConnection("127.0.0.1", self.port, timeout=600)  # a busy machine takes long
         try:
-            said = {name.replace("_", "-"): value for name, value in headers.items()}
-            line.request(method, address, body, {"content-type": "application/json", **said})
+            all_headers = {name.replace("_", "-"): value for name, value in headers.items()}
+            line.request(method, address, body, {"content-type": "application/json", **all_headers})
             answer = line.getresponse()
             return answer.status, answer.read()
         finally:
@@ -72,14 +72,14 @@ class Served:
 
     def upload(self, address: str, field: str, file: hostile_files.File, **fields: str) -> tuple[int, bytes]:
         name, content = file
-        parts = [f'form-data; name="{each}"\r\n\r\n{value}'.encode() for each, value in fields.items()]
+        parts = [f'form-data; name="{name}"\r\n\r\n{value}'.encode() for name, value in fields.items()]
         parts.append(f'form-data; name="{field}"; filename="{name}"\r\n\r\n'.encode() + content)
         edge = b"--edge-of-a-part\r\ncontent-disposition: "
         body = b"".join(edge + part + b"\r\n" for part in parts) + b"--edge-of-a-part--\r\n"
         return self.raw("POST", address, body, content_type="multipart/form-data; boundary=edge-of-a-part")
 
-    def events(self, address: str | None = None, **said: Any) -> ClientConnection:
-        return connect(f"ws://127.0.0.1:{self.port}{address or self.video}/events", **said)
+    def events(self, address: str | None = None, **options: Any) -> ClientConnection:
+        return connect(f"ws://127.0.0.1:{self.port}{address or self.video}/events", **options)
 
     def close(self) -> None:
         self._server.should_exit = True
@@ -95,7 +95,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 @pytest.fixture(autouse=True)
 def still_up(served: Served, caplog: pytest.LogCaptureFixture) -> Iterator[None]:
-    """After each test the studio answers, and has made no mistake."""
+    """After every test the studio answers, and has made no mistake."""
     with caplog.at_level(logging.ERROR):
         yield
     assert not caplog.records, caplog.text
@@ -107,22 +107,22 @@ def refused(answer: tuple[int, bytes]) -> str:
     """The sentence of a refusal."""
     status, content = answer
     assert 400 <= status < 500, (status, content[:300])
-    said = json.loads(content)
-    assert said["error"] and "Traceback" not in said["message"]
-    first = said["message"].split()[0]
+    reply = json.loads(content)
+    assert reply["error"] and "Traceback" not in reply["message"]
+    first = reply["message"].split()[0]
     is_name = "." in first or "_" in first  # of a file or field
-    assert first[0].isupper() or not first[0].isalpha() or is_name, said["message"]
-    assert said["message"].endswith((".", ").")) and len(said["message"]) > 8, said["message"]
-    return str(said["message"])
+    assert first[0].isupper() or not first[0].isalpha() or is_name, reply["message"]
+    assert reply["message"].endswith((".", ").")) and len(reply["message"]) > 8, reply["message"]
+    return str(reply["message"])
 
 
 @pytest.mark.slow
 def test_uploads(served: Served, tmp_path: Path) -> None:
     address = f"/api/projects/{served.project}/uploads"
-    found = hostile_files.files(tmp_path)
-    assert len(found) > 80
+    files = hostile_files.files(tmp_path)
+    assert len(files) > 80
     wrong = {}
-    for name, file in found.items():
+    for name, file in files.items():
         try:
             refused(served.upload(address, "file", file))
         except AssertionError as error:
@@ -176,11 +176,11 @@ def test_pictures(served: Served, tmp_path: Path) -> None:
 @pytest.mark.parametrize("path", hostile.PATHS, ids=lambda path: ascii(path[:30]))
 def test_paths(served: Served, path: str) -> None:
     body = json.dumps({"path": path}).encode()
-    for said in (
+    for message in (
         refused(served.raw("POST", f"/api/projects/{served.project}/videos", body)),
         refused(served.raw("GET", f"/api/folder?path={quote(path)}")),
     ):
-        assert "root:" not in said and str(served.place) not in said
+        assert "root:" not in message and str(served.place) not in message
 
 
 @pytest.mark.parametrize("address", hostile.ADDRESSES, ids=lambda address: ascii(address[:40]))
@@ -191,16 +191,16 @@ def test_addresses(served: Served, address: str) -> None:
 def test_messages(served: Served) -> None:
     assert len(hostile.messages()) > 100
     wrong = []
-    for method, below, said in hostile.messages():
-        body = None if said is None and method == "DELETE" else json.dumps(said).encode()
+    for method, below, sent in hostile.messages():
+        body = None if sent is None and method == "DELETE" else json.dumps(sent).encode()
         try:
             refused(served.raw(method, served.video + below, body))
         except AssertionError as error:
-            wrong.append((method, below, str(said)[:80], str(error)[:200]))
+            wrong.append((method, below, str(sent)[:80], str(error)[:200]))
     assert not wrong
 
 
-@pytest.mark.parametrize("message", hostile.ELSEWHERE, ids=lambda message: ascii(message)[:60])
+@pytest.mark.parametrize("message", hostile.OTHER_MESSAGES, ids=lambda message: ascii(message)[:60])
 def test_messages_of_no_video(served: Served, message: hostile.Message) -> None:
     method, address, body = message
     address = address.replace("PROJECT", f"/api/projects/{served.project}")
@@ -260,24 +260,24 @@ def test_what_is_no_request(served: Served, sent: bytes) -> None:
         try:
             line.sendall(sent)
             line.shutdown(socket.SHUT_WR)
-            said = line.recv(100)
+            answer = line.recv(100)
         except (BrokenPipeError, ConnectionResetError):  # it had heard enough
             return
-    assert said[:10] in (b"", b"HTTP/1.1 4")
+    assert answer[:10] in (b"", b"HTTP/1.1 4")
 
 
 def test_what_is_said_by_websocket(served: Served) -> None:
     with served.events() as socket_:
         assert json.loads(socket_.recv(30))["type"] == "hello"
-        for said in hostile.SAID:
-            socket_.send(said)
+        for message in hostile.WEBSOCKET_MESSAGES:
+            socket_.send(message)
             socket_.send('{"type": "ping"}')
             kinds = []
             while "pong" not in kinds:
-                message = json.loads(socket_.recv(30))
-                kinds.append(message["type"])
-                assert message["type"] != "error" or message["message"].endswith(".")
-            assert "error" in kinds, said[:40]
+                event = json.loads(socket_.recv(30))
+                kinds.append(event["type"])
+                assert event["type"] != "error" or event["message"].endswith(".")
+            assert "error" in kinds, message[:40]
 
 
 def test_a_websocket_that_says_too_much_is_closed(served: Served) -> None:

@@ -77,8 +77,8 @@ def asked(*used: dict[str, Any], picture: str = "one picture.png") -> dict[str, 
     }
 
 
-def masks_of(client: TestClient, *used: dict[str, Any], **said: str) -> list[dict[str, Any]]:
-    answer = client.post("/label-studio/predict", json=asked(*used, **said))
+def masks_of(client: TestClient, *used: dict[str, Any], **data: str) -> list[dict[str, Any]]:
+    answer = client.post("/label-studio/predict", json=asked(*used, **data))
     assert answer.status_code == 200, answer.text
     (prediction,) = answer.json()["results"]
     assert prediction["model_version"] == "toy" and 0 <= prediction["score"] <= 1
@@ -106,8 +106,8 @@ def pixels(region: dict[str, Any]) -> np.ndarray:
 
 def test_health_and_setup(client: TestClient) -> None:
     assert client.get("/label-studio/health").json()["status"] == "UP"
-    said = {"project": "3.17", "schema": CONFIG, "hostname": "http://localhost:8080", "access_token": "x"}
-    assert client.post("/label-studio/setup", json=said).json() == {"model_version": "toy"}
+    sent = {"project": "3.17", "schema": CONFIG, "hostname": "http://localhost:8080", "access_token": "x"}
+    assert client.post("/label-studio/setup", json=sent).json() == {"model_version": "toy"}
     assert client.post("/label-studio/webhook", json={"action": "ANNOTATION_CREATED"}).status_code == 201
 
 
@@ -118,8 +118,8 @@ def test_a_click_is_answered_by_a_brush(client: TestClient) -> None:
     assert region["value"]["brushlabels"] == ["ball"]
     assert (region["original_width"], region["original_height"]) == (64, 48)
     sent = {"image": ("p.png", png())}
-    said = {"prompts": '{"positive": [[20, 24]]}'}
-    best = client.post("/api/image", files=sent, data=said).json()["results"][0]["masks"][0]
+    fields = {"prompts": '{"positive": [[20, 24]]}'}
+    best = client.post("/api/image", files=sent, data=fields).json()["results"][0]["masks"][0]
     assert (pixels(region) == rle.decode(best["rle"])).all()
 
 
@@ -130,8 +130,8 @@ def test_each_use_of_a_tool_matters(client: TestClient) -> None:
         [rectangle(10, 10, 50, 50)],
         [rectangle(10, 10, 50, 50), point(31.25, 50)],
     ]
-    found = [masks_of(client, *each) for each in uses]
-    masks = [pixels(each[0]).tobytes() if each else b"" for each in found]
+    answers = [masks_of(client, *use) for use in uses]
+    masks = [pixels(masks[0]).tobytes() if masks else b"" for masks in answers]
     assert len(set(masks)) == len(masks)
 
 
@@ -159,8 +159,8 @@ def test_where_pictures_come_from(client: TestClient, monkeypatch: pytest.Monkey
             f"{address}/data/upload/1/a.png",
         )
         for picture in places:
-            found = masks_of(client, point(31.25, 50), picture=picture)
-            assert [each["value"] for each in found] == [each["value"] for each in there], picture
+            answer = masks_of(client, point(31.25, 50), picture=picture)
+            assert [mask["value"] for mask in answer] == [mask["value"] for mask in there], picture
     assert seen == ["Token secret", "Token secret"]
 
 
@@ -207,13 +207,13 @@ BAD = {
 }
 
 
-@pytest.mark.parametrize(("said", "status", "part"), BAD.values(), ids=BAD)
+@pytest.mark.parametrize(("data", "status", "part"), BAD.values(), ids=BAD)
 def test_pictures_that_are_not_had(
-    client: TestClient, monkeypatch: pytest.MonkeyPatch, said: dict[str, str], status: int, part: str
+    client: TestClient, monkeypatch: pytest.MonkeyPatch, data: dict[str, str], status: int, part: str
 ) -> None:
     with label_studio() as (address, _):
         monkeypatch.setenv("LABEL_STUDIO_URL", address)
-        answer = client.post("/label-studio/predict", json=asked(point(31.25, 50), **said))
+        answer = client.post("/label-studio/predict", json=asked(point(31.25, 50), **data))
     assert answer.status_code == status, answer.text
     assert part in answer.json()["message"]
 

@@ -136,21 +136,21 @@ def test_limits_are_told(tmp_path: Path) -> None:
         assert "disk" in caller.post(f"{video}/propagation", status=413)["message"]
     with Caller(make_studio(tmp_path / "b", limits=replace(Limits(), frames=3))) as caller:
         project = caller.post("/projects", {"name": "long"})["id"]
-        said = caller.post(f"/projects/{project}/videos", {"path": "blots.mp4"}, status=400)
-        assert "up to 3" in said["message"]
+        answer = caller.post(f"/projects/{project}/videos", {"path": "blots.mp4"}, status=400)
+        assert "up to 3" in answer["message"]
     with Caller(make_studio(tmp_path / "c", limits=replace(Limits(), pixels=100))) as caller:
         project = caller.post("/projects", {"name": "large"})["id"]
         for name in ("blots.mp4", "one.png"):
-            said = caller.post(f"/projects/{project}/videos", {"path": name}, status=400)
-            assert "64 x 48" in said["message"]
+            answer = caller.post(f"/projects/{project}/videos", {"path": name}, status=400)
+            assert "64 x 48" in answer["message"]
 
 
 def test_a_decoder_that_takes_too_long_is_ended(tmp_path: Path) -> None:
     limits = replace(Limits(), decode_seconds=0.0)
     with Caller(make_studio(tmp_path, limits=limits)) as caller:
         project = caller.post("/projects", {"name": "slow"})["id"]
-        said = caller.post(f"/projects/{project}/videos", {"path": "blots.mp4"}, status=400)
-        assert said["error"] == "decoder"
+        answer = caller.post(f"/projects/{project}/videos", {"path": "blots.mp4"}, status=400)
+        assert answer["error"] == "decoder"
 
 
 def test_only_who_changes_something_is_kept(tmp_path: Path) -> None:

@@ -51,16 +51,16 @@ PLAYS = {
 
 
 def play(caller: Caller, video: str, steps: list[tuple]) -> None:
-    for number, (do, *said) in enumerate(steps):
+    for number, (do, *arguments) in enumerate(steps):
         match do:
             case "click":
-                caller.click(video, *said, x=12 + 4 * number, y=20)
+                caller.click(video, *arguments, x=12 + 4 * number, y=20)
             case "follow":
-                caller.follow(video, **said[0])
+                caller.follow(video, **arguments[0])
             case "clear":
-                caller.ask("DELETE", f"{video}/prompts/{said[0]}/{said[1]}")
+                caller.ask("DELETE", f"{video}/prompts/{arguments[0]}/{arguments[1]}")
             case "delete":
-                caller.ask("DELETE", f"{video}/objects/{said[0]}")
+                caller.ask("DELETE", f"{video}/objects/{arguments[0]}")
 
 
 def assert_is_the_session(caller: Caller, video: str, place: Path) -> VideoSession:
@@ -75,7 +75,7 @@ def assert_is_the_session(caller: Caller, video: str, place: Path) -> VideoSessi
     for frame in session.answered:
         masks = session.masks(frame)
         codes = dict(zip(masks.ids, masks.rle(), strict=True))
-        assert {each["object"]: each["counts"] for each in shown[frame]} == {
+        assert {mask["object"]: mask["counts"] for mask in shown[frame]} == {
             id: code["counts"] for id, code in codes.items()
         }
     return session
@@ -90,11 +90,11 @@ def test_what_is_shown_is_what_a_session_makes_of_the_script(
     assert_is_the_session(caller, video, tmp_path)
 
 
-@pytest.mark.parametrize("policy", [each for each in RESUMABLE if each != "recency"])
+@pytest.mark.parametrize("policy", [name for name in RESUMABLE if name != "recency"])
 def test_other_memory_rules_go_on_as_well(
     caller: Caller, policy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also where each frame is followed by a server that has just been started."""
+    """Also where every frame is followed by a server that has just been started."""
     for name, value in {"samurai.STEADY": 1, "dam4sam.SURE": 0.0, "dam4sam.APART": 0}.items():
         monkeypatch.setattr(f"masklet.tracking.policies.{name}", value)  # what they know is to matter so soon
     monkeypatch.setattr("masklet.tracking.policies.dam4sam.LIKE_BEFORE", (0.0, math.inf))
@@ -111,14 +111,21 @@ def test_other_memory_rules_go_on_as_well(
         resumed = engine.session(live, engine.store(live, change))
         assert resumed.ids == session.ids
         for id, obj in session.state.objects.items():
-            each, other = session._load(obj, LENGTH - 1), resumed._load(resumed.state.objects[id], LENGTH - 1)
-            known, also = (cast(Any, one.policy).state(one.bank) for one in (each, other))
+            original, other = (
+                session._load(obj, LENGTH - 1),
+                resumed._load(resumed.state.objects[id], LENGTH - 1),
+            )
+            expected, actual = (cast(Any, one.policy).state(one.bank) for one in (original, other))
             assert (
                 obj.position == resumed.state.objects[id].position
-                and each.bank.anchors.keys() == other.bank.anchors.keys()
+                and original.bank.anchors.keys() == other.bank.anchors.keys()
             )
-            assert known.keys() == also.keys() and all(torch.equal(known[name], also[name]) for name in known)
-            assert (policy == "dam4sam") == bool(each.bank.anchors) and (policy == "gated") == (not known)
+            assert expected.keys() == actual.keys() and all(
+                torch.equal(expected[name], actual[name]) for name in expected
+            )
+            assert (policy == "dam4sam") == bool(original.bank.anchors) and (policy == "gated") == (
+                not expected
+            )
     assert json.loads(caller.exported(video, "script"))["policy"] == policy
 
 
@@ -169,10 +176,10 @@ def test_a_video_that_was_let_go_of_comes_back(caller: Caller, tmp_path: Path) -
 def test_candidates_can_be_chosen(caller: Caller) -> None:
     video = caller.video()
     offered = caller.click(video, candidates=True)["candidates"]
-    assert [each["rank"] for each in offered] == [0, 1, 2]
-    (chosen,) = (each for each in offered if each["chosen"])
+    assert [candidate["rank"] for candidate in offered] == [0, 1, 2]
+    (chosen,) = (candidate for candidate in offered if candidate["chosen"])
     assert chosen["counts"] == caller.masks(video)[0][0]["counts"]
-    other = next(each for each in offered if not each["chosen"])
+    other = next(candidate for candidate in offered if not candidate["chosen"])
     caller.post(f"{video}/candidates", {"frame": 0, "object": 1, "rank": other["rank"]})
     prompt = caller.get(f"{video}/prompts/0/1")
     assert prompt["mask"]["counts"] == other["counts"]
@@ -193,7 +200,7 @@ def test_what_is_painted_stands_as_it_was_painted(caller: Caller, tmp_path: Path
     assert_is_the_session(caller, video, tmp_path)
     (tmp_path / "coco.json").write_bytes(caller.exported(video, "coco"))
     coco = json.loads((tmp_path / "coco.json").read_text())
-    first = next(each for each in coco["annotations"] if each["image_id"] == coco["images"][0]["id"])
+    first = next(entry for entry in coco["annotations"] if entry["image_id"] == coco["images"][0]["id"])
     assert first["segmentation"] == {"size": list(SIZE), "counts": answer["counts"]}
     caller.click(video, x=30)  # upon what was painted: from here on the model decides
     assert caller.masks(video)[0][0]["counts"] != answer["counts"]
@@ -285,12 +292,12 @@ def test_two_tabs_see_each_other(caller: Caller) -> None:
             headers={"Masklet-Client": "tab1"},
         )
         for tab in (one, two):
-            told = {}
-            while "masks" not in told:
+            events = {}
+            while "masks" not in events:
                 message = tab.receive_json()
-                told[message["type"]] = message
-            assert told["changed"]["client"] == told["masks"]["client"] == "tab1"
-            assert told["masks"]["masks"] == caller.masks(video)[0]
+                events[message["type"]] = message
+            assert events["changed"]["client"] == events["masks"]["client"] == "tab1"
+            assert events["masks"]["masks"] == caller.masks(video)[0]
         caller.follow(video)
         followed = []
         while True:
@@ -310,5 +317,5 @@ def test_a_picture_needs_no_session(caller: Caller) -> None:
     picture = (caller.studio.settings.folder / "one.png").read_bytes()
     prompts = json.dumps([{"positive": [[20, 24]]}, {"box": [4, 4, 40, 40]}])
     answer = caller.ask("POST", "/image", files={"image": ("a.png", picture)}, data={"prompts": prompts})
-    assert [len(each["masks"]) for each in answer["results"]] == [3, 1]
+    assert [len(result["masks"]) for result in answer["results"]] == [3, 1]
     assert answer["size"] == list(SIZE)
