@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import gc
 import http.client
 import json
 import logging
 import socket
+import struct
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -306,3 +309,21 @@ def test_websockets_of_other_pages(served: Served) -> None:
         it.recv(30)
     if isinstance(closed.value, InvalidStatus):
         assert closed.value.response.status_code == 403
+
+
+def test_websockets_that_break_off_leave_no_task_behind(served: Served) -> None:
+    """Every task's end is handled: asyncio would log those of which nobody asked how they ended."""
+    random = np.random.default_rng(0)
+    for number in range(30):
+        with suppress(ConnectionClosed), served.events() as socket_:
+            socket_.recv(30)
+            for _ in range(random.integers(0, 20)):
+                socket_.send(hostile.WEBSOCKET_MESSAGES[random.integers(len(hostile.WEBSOCKET_MESSAGES))])
+            if number % 3 == 0:  # a reset in the middle
+                socket_.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                socket_.socket.shutdown(socket.SHUT_RDWR)
+            elif number % 3 == 1:
+                served.click()  # messages to a tab that is about to go
+    served.click()
+    gc.collect()  # a task is reported when it is collected
+    time.sleep(0.2)
