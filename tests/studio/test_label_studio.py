@@ -245,4 +245,4 @@ def test_configs_that_do_not_fit(client: TestClient, config: str) -> None:
 def test_tools_that_make_no_sense(client: TestClient, value: object) -> None:
     used = {"type": "keypointlabels", "value": value}
     answer = client.post("/label-studio/predict", json=asked(used))
-    assert answer.status_code == 422 and answer.json()["message"].startswith("Params.context.result")
+    assert answer.status_code == 422 and answer.json()["message"].startswith("params.context.result")
