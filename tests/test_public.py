@@ -16,13 +16,12 @@ import masklet
 # What the plan promises, with the arguments that a caller may name.
 PROMISED = {
     "load": {"device", "dtype"},
-    "ImageSession": {"model", "image"},
-    "ImageSession.segment": {"hint"},
-    "track": {"model"},
-    "Tracker": {"model"},
+    "ImageSession": {"model", "image", "zoom"},
+    "track": {"model", "policy", "cuts", "delay", "zoom"},
+    "Tracker": {"model", "policy", "cuts", "delay", "zoom"},
     "Tracker.step": {"image"},
     "Tracker.forget": set(),
-    "VideoSession": {"model"},
+    "VideoSession": {"model", "policy", "cuts", "zoom"},
     "VideoSession.prompt": {"frame"},
     "VideoSession.propagate": {"start", "stop", "reverse"},
     "VideoSession.clear": set(),
@@ -31,6 +30,10 @@ PROMISED = {
     "VideoSession.save": {"path"},
     "VideoSession.restore": {"model", "path"},
     "Prompt": {"positive", "negative", "box", "mask"},
+    "ImageSession.segment": {"hint", "candidates"},
+    "ImageCandidates.as_masks": {"id"},
+    "ImageCandidates.select": set(),
+    "ImageCandidates.label_map": set(),
     "Masks.label_map": set(),
     "Masks.rle": set(),
 }

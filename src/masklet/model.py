@@ -27,7 +27,7 @@ from masklet.types import CERTAIN, Candidates, FrameFeatures, MaskPrediction, Me
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
-STABLE_MARGIN, STABLE_ENOUGH = 0.05, 0.98
+STABLE_MARGIN, STABLE_RATIO = 0.05, 0.98
 
 
 def in_own_precision(
@@ -90,7 +90,7 @@ class Sam2(nn.Module):
     def attend(
         self, features: FrameFeatures, selections: Sequence[MemorySelection]
     ) -> Float[Tensor, "b c h w"]:
-        """Look at each object's memories. All selections must have the same shape."""
+        """Attend to the memories of each object. All selections must have the same shape."""
         if not selections[0].spatial:
             return self.memory_attention.without_memory(features.coarse).expand(len(selections), -1, -1, -1)
         p, c = len(selections[0].pointers), self.config.channels
@@ -122,12 +122,16 @@ class Sam2(nn.Module):
         stable: bool = True,
         present: float = 0.0,
     ) -> Candidates:
-        """Offer masks for what the points, or without points the context, say.
+        """Predict candidate masks from points, or from the context where there are no points.
 
-        hint : low-res logits of an earlier answer
-        candidates : 3, or 1 where the prompt leaves no doubt
-        stable : a single mask whose edge wavers is replaced by the best of the three (SAM 2, app. D.1)
-        present : object score above which an object is in the frame, and has a pointer of its own
+        Args:
+            points: (x, y) in pixels of the model's square.
+            labels: One for each point; see `masklet.nn.prompt_encoder`.
+            hint: Low-res logits of an earlier answer.
+            candidates: 3, or 1 where the prompt is not ambiguous.
+            stable: Replace a single mask that changes much with the threshold by the best of the three
+                (SAM 2, app. D.1).
+            present: The object score above which an object is in the frame, and has a pointer of its own.
         """
         if points is None or labels is None:
             points = context.new_zeros(len(context), 1, 2, dtype=torch.float32)
@@ -143,30 +147,32 @@ class Sam2(nn.Module):
         if candidates == 3:
             return Candidates(logits[:, 1:], iou[:, 1:], pointer[:, 1:], score)
         one = Candidates(logits[:, :1], iou[:, :1], pointer[:, :1], score)
-        return _steadied(one, logits[:, 1:], iou[:, 1:]) if stable else one
+        return _replace_unstable(one, logits[:, 1:], iou[:, 1:]) if stable else one
 
     @in_own_precision
     def adopt(self, features: FrameFeatures, mask: Float[Tensor, "b S S"]) -> MaskPrediction:
-        """Take a user's mask as the answer; the decoder only adds the object pointer.
+        """Take a user's mask as the answer. The decoder only adds the object pointer.
 
-        mask : 0 or 1
+        Args:
+            mask: 0 or 1.
         """
         logits = fill_mask(mask, self.config.mask_size)
         hint = self.prompt_encoder.mask_to_hint(mask.to(self.dtype)[:, None])[:, 0]
         # The published code shows the decoder the bare features here, without the no-memory embedding.
         context = features.coarse.expand(len(mask), -1, -1, -1)
-        seen = self.decode(features, context, hint=hint, candidates=1, stable=False)
+        decoded = self.decode(features, context, hint=hint, candidates=1, stable=False)
         score = logits.new_full((), CERTAIN).where(mask.flatten(1).any(dim=1), -CERTAIN)
-        pointer = self.mask_decoder.pointers(seen.pointer, score)[:, 0]
+        pointer = self.mask_decoder.pointers(decoded.pointer, score)[:, 0]
         return MaskPrediction(logits, torch.ones_like(score), pointer, score)
 
     @in_own_precision
     def memorize(
         self, features: FrameFeatures, prediction: MaskPrediction, *, binary: bool = False
     ) -> Float[Tensor, "b n d"]:
-        """Turn an answer into memory tokens.
+        """Encode an answer as memory tokens.
 
-        binary : forget how sure each pixel was; so it is done for prompted frames
+        Args:
+            binary: Use the mask without its probabilities, as for prompted frames.
         """
         logits = F.interpolate(
             prediction.logits[:, None], size=self.config.image_size, mode="bilinear", align_corners=False
@@ -176,21 +182,23 @@ class Sam2(nn.Module):
 
 
 def fill_mask(mask: Float[Tensor, "b S S"], size: int) -> Float[Tensor, "b h4 w4"]:
-    """A user's mask as low-res logits: certain on either side, in between at its edge."""
+    """A user's mask as low-res logits: `CERTAIN` inside, less that outside, in between at its edge."""
     sides = (2 * mask.float() - 1)[:, None] * CERTAIN
     return F.interpolate(sides, (size, size), mode="bilinear", align_corners=False, antialias=True)[:, 0]
 
 
-def _steadied(one: Candidates, logits: Float[Tensor, "b 3 h w"], iou: Float[Tensor, "b 3"]) -> Candidates:
+def _replace_unstable(
+    one: Candidates, logits: Float[Tensor, "b 3 h w"], iou: Float[Tensor, "b 3"]
+) -> Candidates:
     """Replace single masks whose area changes much with the threshold by the best of the three candidates."""
-    surely = (one.logits > STABLE_MARGIN).sum(dim=(-2, -1)).float()
-    maybe = (one.logits > -STABLE_MARGIN).sum(dim=(-2, -1)).float()
-    steady = (surely >= STABLE_ENOUGH * maybe)[:, 0]
+    inner = (one.logits > STABLE_MARGIN).sum(dim=(-2, -1)).float()
+    outer = (one.logits > -STABLE_MARGIN).sum(dim=(-2, -1)).float()
+    is_stable = (inner >= STABLE_RATIO * outer)[:, 0]
     best = iou.argmax(dim=1)
     rows = torch.arange(len(best), dtype=torch.int64, device=best.device)
     return Candidates(
-        torch.where(steady[:, None, None], one.logits[:, 0], logits[rows, best])[:, None],
-        torch.where(steady, one.iou[:, 0], iou[rows, best])[:, None],
+        torch.where(is_stable[:, None, None], one.logits[:, 0], logits[rows, best])[:, None],
+        torch.where(is_stable, one.iou[:, 0], iou[rows, best])[:, None],
         one.pointer,
         one.score,
     )

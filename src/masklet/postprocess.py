@@ -1,6 +1,6 @@
 """Tidier masks, on request: no holes, no islands, no overlaps. OpenCV finds pieces, on every device alike.
 
-Areas are in pixels of the mask that is given. Nothing here is on by default: what the model says is measured.
+Areas are in pixels of the given mask. Nothing here is on by default: the model's own masks are measured.
 """
 
 from __future__ import annotations
@@ -16,29 +16,29 @@ from torch import Tensor
 
 from masklet.types import Masks
 
-Array = TypeVar(
-    "Array", np.ndarray, Tensor
-)  # what comes back is of the kind, and on the device, of what is given
+Array = TypeVar("Array", np.ndarray, Tensor)  # results are of the type, and on the device, of the input
 
-CHANGED = 0.1  # the size of a logit whose pixel changed sides
+EDGE_LOGIT = 0.1  # the size of a logit whose pixel changed sides
 
 
 def tidy(
     masks: Masks, *, holes: int = 0, islands: int = 0, largest: bool = False, exclusive: bool = False
 ) -> Masks:
-    """Masks for files and eyes. Their low-res logits, and so the hints, stay as they are.
+    """Masks without small holes, small islands or overlaps. Their low-res logits, and so the hints, stay.
 
-    holes, islands : the largest area to fill, to drop; 0 for none
-    largest : keep one piece of each mask
-    exclusive : let no two masks overlap
+    Args:
+        holes: The largest hole to fill, in pixels; 0 for none.
+        islands: The largest island to drop, in pixels; 0 for none.
+        largest: Keep one piece of each mask.
+        exclusive: Leave each pixel to one mask.
     """
     inside = masks.logits > 0
-    wanted = keep_largest(inside) if largest else drop_islands(inside, islands)
-    wanted = fill_holes(wanted, holes)
+    tidied = keep_largest(inside) if largest else drop_islands(inside, islands)
+    tidied = fill_holes(tidied, holes)
     if exclusive:
-        sides = masks.logits.new_full((), CHANGED).where(wanted, -CHANGED)
-        wanted = non_overlap(torch.where(wanted == inside, masks.logits, sides)) > 0
-    exact = dict(zip(masks.ids, wanted.cpu().numpy(), strict=True))
+        sides = masks.logits.new_full((), EDGE_LOGIT).where(tidied, -EDGE_LOGIT)
+        tidied = non_overlap(torch.where(tidied == inside, masks.logits, sides)) > 0
+    exact = dict(zip(masks.ids, tidied.cpu().numpy(), strict=True))
     return replace(masks, exact=exact)
 
 
@@ -47,7 +47,7 @@ def fill_holes(masks: Array, area: int) -> Array:
 
     masks : bool (..., H, W)
     """
-    return _each(masks, lambda mask: _filled(mask, area)) if area > 0 else masks
+    return _map_masks(masks, lambda mask: _fill(mask, area)) if area > 0 else masks
 
 
 def drop_islands(masks: Array, area: int) -> Array:
@@ -55,7 +55,7 @@ def drop_islands(masks: Array, area: int) -> Array:
 
     masks : bool (..., H, W)
     """
-    return _each(masks, lambda mask: _without_islands(mask, area)) if area > 0 else masks
+    return _map_masks(masks, lambda mask: _drop_pieces(mask, area)) if area > 0 else masks
 
 
 def keep_largest(masks: Array) -> Array:
@@ -63,7 +63,7 @@ def keep_largest(masks: Array) -> Array:
 
     masks : bool (..., H, W)
     """
-    return _each(masks, lambda mask: _without_islands(mask, mask.size))
+    return _map_masks(masks, lambda mask: _drop_pieces(mask, mask.size))
 
 
 def non_overlap(logits: Array) -> Array:
@@ -77,19 +77,19 @@ def non_overlap(logits: Array) -> Array:
         return logits
     highest = logits == logits.amax(dim=0)
     wins = highest & (highest.cumsum(dim=0) == 1)
-    return torch.where(wins, logits, logits.clamp(max=-CHANGED))
+    return torch.where(wins, logits, logits.clamp(max=-EDGE_LOGIT))
 
 
-def _each(masks: Array, change: Callable[[np.ndarray], np.ndarray]) -> Array:
+def _map_masks(masks: Array, change: Callable[[np.ndarray], np.ndarray]) -> Array:
     if isinstance(masks, Tensor):
-        return torch.from_numpy(_each(masks.cpu().numpy(), change)).to(masks.device)
+        return torch.from_numpy(_map_masks(masks.cpu().numpy(), change)).to(masks.device)
     if masks.dtype != bool:
         raise ValueError(f"masks must be bool (..., H, W). Got {masks.dtype}: of logits, give logits > 0.")
     changed = [change(mask) for mask in masks.reshape(-1, *masks.shape[-2:])]
     return np.array(changed, dtype=bool).reshape(masks.shape)
 
 
-def _filled(mask: np.ndarray, area: int) -> np.ndarray:
+def _fill(mask: np.ndarray, area: int) -> np.ndarray:
     _, pieces, stats, _ = cv2.connectedComponentsWithStats((~mask).astype(np.uint8), connectivity=4)
     left, top, width, height, areas = stats.T
     enclosed = (left > 0) & (top > 0) & (left + width < mask.shape[1]) & (top + height < mask.shape[0])
@@ -98,7 +98,7 @@ def _filled(mask: np.ndarray, area: int) -> np.ndarray:
     return mask | holes[pieces]
 
 
-def _without_islands(mask: np.ndarray, area: int) -> np.ndarray:
+def _drop_pieces(mask: np.ndarray, area: int) -> np.ndarray:
     count, pieces, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
     if count < 2:
         return mask

@@ -98,7 +98,7 @@ def test_a_wavering_single_mask_gives_way_to_the_best_candidate(
     masks = torch.cat([run(*case, whole=True)[0][:, 0] for case in zip(context, points, strict=True)])
     threshold = decoder._get_stability_scores(masks).median().item()
     monkeypatch.setattr(decoder, "dynamic_multimask_stability_thresh", threshold)
-    monkeypatch.setattr("masklet.model.STABLE_ENOUGH", threshold)
+    monkeypatch.setattr("masklet.model.STABLE_RATIO", threshold)
     for case in zip(context, points, strict=True):
         logits, iou = run(*case, whole=False)
         mine = trio.ours.decode(features, *case, labels, candidates=1)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -50,3 +53,47 @@ def test_prompts_of_another_form_are_refused(prompts: object, part: str) -> None
 def test_only_a_network_is_a_model(model: object) -> None:
     with pytest.raises(MaskletError, match=r"as masklet.load\(...\) returns it"):
         check_model(model)
+
+
+UNTYPED = """
+import numpy as np, pytest, torch
+from masklet import MaskletError, Prompt, Sam2, VideoSession
+from masklet.config import toy
+from masklet.errors import PromptError
+from masklet.sessions.events import Prompted, Script
+
+video, click = np.zeros((3, 48, 64, 3), dtype=np.uint8), Prompt(positive=[(5, 5)])
+with pytest.raises(MaskletError, match="masklet.load"):
+    VideoSession("nano", video)
+session = VideoSession(Sam2(toy()).eval(), video)
+for frame in ("0", True, 0.0):
+    for call in (lambda: session.prompt(frame, 1, click), lambda: session.review(frame)):
+        with pytest.raises(PromptError, match="a frame is a whole number"):
+            call()
+with pytest.raises(PromptError, match="whole number from 1 on"):
+    session.prompt(0, True, click)
+with pytest.raises(PromptError, match="must be a Prompt"):
+    session.prompt(0, 1, {"positive": [(5, 5)]})
+assert session.prompt(np.int64(0), np.uint8(7), click).ids == (7,)
+assert session.script.events == [Prompted(0, 7, click)]
+
+reviewed = {"do": "review", "start": 0, "stop": 1, "reviewed": True}
+propagated = {"do": "follow", "start": 0, "stop": 2, "reverse": False}
+assert len(Script.from_json([propagated, reviewed]).events) == 2
+for event, part in [
+    ({"do": "prompt", "frame": "0", "id": 1, "prompt": {}}, "a frame is a whole number"),
+    ({"do": "prompt", "frame": 0, "id": True, "prompt": {}}, "whole number from 1 on"),
+    ({"do": "prompt", "frame": 0, "id": 1, "prompt": [5, 5]}, "a prompt is an object with"),
+    ({**propagated, "stop": 1.5}, "a frame is a whole number"),
+    ({**propagated, "reverse": "no"}, "true or false"),
+    ({**propagated, "objects": 1}, "a list of ids"),
+    ({"do": ["prompt"]}, "an event of a script is one of"),
+    ("prompt", "an event of a script is one of"),
+]:
+    with pytest.raises(PromptError, match=part):
+        Script.from_json([event])
+"""
+
+
+def test_sessions_and_scripts_refuse_other_types_where_annotations_are_not_checked() -> None:
+    subprocess.run([sys.executable, "-c", UNTYPED], check=True, timeout=300)

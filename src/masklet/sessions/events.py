@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
 from masklet.errors import PromptError
+from masklet.sessions.checks import check_frame, check_id
 from masklet.types import Prompt
 
 
@@ -141,15 +142,42 @@ def event_to_json(event: SessionEvent) -> dict[str, Any]:
 
 
 def event_from_json(event: Mapping[str, Any]) -> SessionEvent:
-    kind = KINDS.get(event.get("do", ""))
-    values = {name: value for name, value in event.items() if name != "do"}
+    """The event of a plain dict, as `event_to_json` makes it.
+
+    Raises:
+        PromptError: It is no such dict, or a frame, id or prompt in it is of another form.
+    """
+    do = event.get("do") if isinstance(event, Mapping) else None
+    kind = KINDS.get(do) if isinstance(do, str) else None
+    values = {name: value for name, value in event.items() if name != "do"} if kind else {}
     if kind is Propagated:
-        objects = values.get("objects")
-        values["objects"] = None if objects is None else tuple(objects)
+        values.setdefault("objects", None)
     if kind is None or set(values) != {field.name for field in fields(kind)}:
         raise PromptError(
-            f"an event of a script is one of {', '.join(KINDS)}, with its fields. Got {dict(event)!r}."
+            f"an event of a script is one of {', '.join(KINDS)}, with its fields. Got {event!r}."
         )
-    if "prompt" in values:
-        values["prompt"] = Prompt.from_json(values["prompt"])
-    return kind(**values)
+    return kind(**{name: _CHECKS[name](value) for name, value in values.items()})
+
+
+def _check_flag(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise PromptError(f"reverse and reviewed are true or false. Got {value!r}.")
+    return value
+
+
+def _check_objects(ids: object) -> tuple[int, ...] | None:
+    if ids is not None and not isinstance(ids, list | tuple):
+        raise PromptError(f"objects is a list of ids. Got {ids!r}.")
+    return None if ids is None else tuple(check_id(id) for id in ids)
+
+
+_CHECKS: dict[str, Callable[[Any], Any]] = {
+    "frame": check_frame,
+    "start": check_frame,
+    "stop": check_frame,
+    "id": check_id,
+    "prompt": Prompt.from_json,
+    "reverse": _check_flag,
+    "reviewed": _check_flag,
+    "objects": _check_objects,
+}
