@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import uvicorn
 
-from masklet.studio import connections
+from masklet.studio import server as server_module
 from masklet.studio.app import make_app
 from masklet.studio.server import server_config
 from studio.small import make_clip, make_studio
@@ -25,8 +25,8 @@ BOUND = 20  # seconds; a busy machine
 @pytest.fixture
 def port(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
     """A server with short time-outs, and a token."""
-    monkeypatch.setattr(connections, "HEADER_SECONDS", 1.0)
-    monkeypatch.setattr(connections, "TRANSFER_SECONDS", 1.0)
+    monkeypatch.setattr(server_module, "HEADER_SECONDS", 1.0)
+    monkeypatch.setattr(server_module, "TRANSFER_SECONDS", 1.0)
     studio = make_studio(tmp_path, token=TOKEN)
     server = uvicorn.Server(server_config(make_app(studio), "127.0.0.1", 0))
     thread = threading.Thread(target=server.run, daemon=True)
@@ -58,7 +58,7 @@ def is_closed(line: socket.socket) -> bool:
 
 
 def test_a_thousand_half_open_connections_lock_nobody_out(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connections, "HEADER_SECONDS", 600.0)
+    monkeypatch.setattr(server_module, "HEADER_SECONDS", 600.0)
     lines = []
     try:
         for number in range(1000):
@@ -162,7 +162,7 @@ def test_half_open_connections_close_the_oldest_of_an_address() -> None:
         def abort(self) -> None:
             closed.append(self.name)
 
-    half_open = connections.HalfOpenConnections(per_address=2, total=3)
+    half_open = server_module.HalfOpenConnections(per_address=2, total=3)
     for name, address in [("a1", "a"), ("b1", "b"), ("a2", "a"), ("a3", "a"), ("c1", "c")]:
         half_open.add(Connection(name), address)  # type: ignore[arg-type]
     assert closed == ["a1", "b1"]

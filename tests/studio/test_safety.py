@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -85,7 +84,7 @@ def test_the_token_need_not_be_in_the_process_list(
 ) -> None:
     started: list[Settings] = []
     monkeypatch.setattr("masklet.studio.server.serve", lambda settings, *_, **__: started.append(settings))
-    monkeypatch.setattr(sys.modules["masklet.cli.studio"], "load_model", lambda *_: None)
+    monkeypatch.setattr("masklet.cli.options.ModelOptions.load", lambda _: None)
     options = ["studio", f"--data={tmp_path}"]
     if way == "file":
         (tmp_path / "token").write_text(f"{TOKEN}\n")

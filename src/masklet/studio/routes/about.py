@@ -11,7 +11,7 @@ from masklet.studio import schemas
 from masklet.studio.engine import RESUMABLE
 from masklet.studio.exports import SCRIPT
 from masklet.studio.requests import Rename
-from masklet.studio.routes.dependencies import RequesterDep, StudioDep
+from masklet.studio.routes import RequesterDep, StudioDep
 from masklet.studio.security import set_person_cookie
 
 router = APIRouter(tags=["about"])

@@ -12,7 +12,7 @@ from masklet.studio import schemas
 from masklet.studio.errors import ApiError
 from masklet.studio.hub import Subscriber
 from masklet.studio.requests import ClientEvent, LookEvent, PingEvent
-from masklet.studio.routes.dependencies import get_studio
+from masklet.studio.routes import get_studio
 from masklet.studio.security import Requester
 from masklet.studio.studio import Studio
 from masklet.studio.worker import Priority

@@ -14,7 +14,7 @@ from masklet.studio import schemas
 from masklet.studio.database import new_id
 from masklet.studio.errors import ApiError, limit_exceeded
 from masklet.studio.requests import PromptBody
-from masklet.studio.routes.dependencies import ANSWER_SECONDS, RequesterDep, StudioDep
+from masklet.studio.routes import ANSWER_SECONDS, RequesterDep, StudioDep
 from masklet.studio.security import Requester
 from masklet.studio.studio import Studio
 from masklet.studio.uploads import Form, file_form, read_once, receive_form

@@ -24,7 +24,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from masklet.media import Image, brush_region
 from masklet.studio.errors import ApiError
-from masklet.studio.routes.dependencies import ANSWER_SECONDS, RequesterDep, StudioDep
+from masklet.studio.routes import ANSWER_SECONDS, RequesterDep, StudioDep
 from masklet.studio.routes.image import decode_picture
 from masklet.studio.studio import Studio
 from masklet.studio.uploads import read_once

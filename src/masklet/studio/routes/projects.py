@@ -12,7 +12,7 @@ from masklet.studio.database import new_id
 from masklet.studio.engine import RESUMABLE
 from masklet.studio.errors import ApiError
 from masklet.studio.requests import FolderVideo, NewProject, ProjectChange
-from masklet.studio.routes.dependencies import StudioDep
+from masklet.studio.routes import StudioDep
 from masklet.studio.schemas import clean_name
 from masklet.studio.tables import Project, Step, Video
 from masklet.studio.uploads import file_form, receive_form

@@ -13,7 +13,7 @@ from masklet.studio.errors import limit_exceeded, not_found
 from masklet.studio.live import Live
 from masklet.studio.object_history import find_prompt, first_color
 from masklet.studio.requests import CandidateChoice, Frame, NewObject, NewPrompt, ObjectChange, ObjectId
-from masklet.studio.routes.dependencies import ANSWER_SECONDS, RequesterDep, StudioDep
+from masklet.studio.routes import ANSWER_SECONDS, RequesterDep, StudioDep
 from masklet.studio.security import Requester
 from masklet.studio.studio import Studio
 from masklet.studio.tables import Result

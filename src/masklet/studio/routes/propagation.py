@@ -11,7 +11,7 @@ from masklet.studio.database import new_id
 from masklet.studio.errors import ApiError
 from masklet.studio.propagation_plan import Leg, PropagationPlan, missing_legs
 from masklet.studio.requests import NewPropagation
-from masklet.studio.routes.dependencies import RequesterDep, StudioDep
+from masklet.studio.routes import RequesterDep, StudioDep
 from masklet.studio.security import Requester
 from masklet.studio.studio import Studio
 from masklet.studio.views import changed_objects, find_video, unfinished_plan

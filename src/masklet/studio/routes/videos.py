@@ -13,7 +13,7 @@ from masklet.studio.errors import ApiError
 from masklet.studio.ledger import names_of
 from masklet.studio.object_history import EventRecord
 from masklet.studio.requests import Frame, NewExport, Rename, Review
-from masklet.studio.routes.dependencies import RequesterDep, StudioDep
+from masklet.studio.routes import RequesterDep, StudioDep
 from masklet.studio.schemas import clean_name
 from masklet.studio.studio import Studio
 from masklet.studio.views import doubtful_view, find_video, history_view, mask_page, strips_view
