@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import webbrowser
 from pathlib import Path
 from typing import Annotated
 
@@ -68,7 +69,12 @@ def studio(
         token=token_for(host, token if token_file is None else read_token(token_file)),
         hosts=tuple(name or ()),
     )
-    typer.echo(
-        f"The studio is at {address(settings)}\nCtrl-C ends it; what was made stays in {settings.data}."
-    )
-    serve(settings, ModelOptions(model, device, dtype, setting).load(), model, browser=browser)
+
+    def announce() -> None:
+        typer.echo(
+            f"The studio is at {address(settings)}\nCtrl-C ends it; your work stays in {settings.data}."
+        )
+        if browser:
+            webbrowser.open(address(settings))
+
+    serve(settings, ModelOptions(model, device, dtype, setting).load(), model, announce)

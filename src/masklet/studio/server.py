@@ -9,8 +9,6 @@ from __future__ import annotations
 import asyncio
 import secrets
 import socket
-import threading
-import webbrowser
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -79,8 +77,24 @@ def server_config(app: FastAPI, host: str, port: int) -> uvicorn.Config:
     )
 
 
-def serve(settings: Settings, model: Sam2, model_name: str, *, browser: bool) -> None:
-    """Serve until Ctrl-C."""
+class _AnnouncingServer(uvicorn.Server):
+    """Calls a function when it listens."""
+
+    def __init__(self, config: uvicorn.Config, announce: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._announce = announce
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            self._announce()
+
+
+def serve(settings: Settings, model: Sam2, model_name: str, announce: Callable[[], None]) -> None:
+    """Serve until Ctrl-C.
+
+    announce : called when the server listens
+    """
     with socket.socket(socket.AF_INET6 if ":" in settings.host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -90,9 +104,7 @@ def serve(settings: Settings, model: Sam2, model_name: str, *, browser: bool) ->
                 f"{settings.host}:{settings.port} cannot be used: {error.strerror}. Choose another --port."
             ) from error
     app = make_app(Studio(settings, model, model_name))
-    if browser:
-        threading.Timer(1.0, webbrowser.open, [address(settings)]).start()
-    uvicorn.Server(server_config(app, settings.host, settings.port)).run()
+    _AnnouncingServer(server_config(app, settings.host, settings.port), announce).run()
 
 
 @dataclass
