@@ -166,3 +166,21 @@ def test_half_open_connections_close_the_oldest_of_an_address() -> None:
     for name, address in [("a1", "a"), ("b1", "b"), ("a2", "a"), ("a3", "a"), ("c1", "c")]:
         half_open.add(Connection(name), address)  # type: ignore[arg-type]
     assert closed == ["a1", "b1"]
+
+
+def test_the_address_is_announced_when_the_server_listens(tmp_path: Path) -> None:
+    listening = threading.Event()
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    config = server_config(make_app(make_studio(tmp_path)), "127.0.0.1", port)
+    server = server_module.AnnouncingServer(config, listening.set)
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    assert listening.wait(60)
+    with socket.create_connection(("127.0.0.1", port), timeout=BOUND) as line:
+        line.sendall(b"GET /api/about HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+        answer = line.recv(100)
+    server.should_exit = True
+    thread.join(30)
+    assert answer.startswith(b"HTTP/1.1 200")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import webbrowser
 from pathlib import Path
 from typing import Annotated
@@ -71,10 +72,9 @@ def studio(
     )
 
     def announce() -> None:
-        typer.echo(
-            f"The studio is at {address(settings)}\nCtrl-C ends it; your work stays in {settings.data}."
-        )
-        if browser:
-            webbrowser.open(address(settings))
+        typer.echo(f"The studio is at {address(settings)}")
+        typer.echo(f"Ctrl-C ends it; your work stays in {settings.data}.")
+        if browser:  # on a thread, since some browsers keep their caller waiting
+            threading.Thread(target=webbrowser.open, args=[address(settings)], daemon=True).start()
 
     serve(settings, ModelOptions(model, device, dtype, setting).load(), model, announce)

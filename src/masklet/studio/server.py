@@ -77,7 +77,7 @@ def server_config(app: FastAPI, host: str, port: int) -> uvicorn.Config:
     )
 
 
-class _AnnouncingServer(uvicorn.Server):
+class AnnouncingServer(uvicorn.Server):
     """Calls a function when it listens."""
 
     def __init__(self, config: uvicorn.Config, announce: Callable[[], None]) -> None:
@@ -104,7 +104,7 @@ def serve(settings: Settings, model: Sam2, model_name: str, announce: Callable[[
                 f"{settings.host}:{settings.port} cannot be used: {error.strerror}. Choose another --port."
             ) from error
     app = make_app(Studio(settings, model, model_name))
-    _AnnouncingServer(server_config(app, settings.host, settings.port), announce).run()
+    AnnouncingServer(server_config(app, settings.host, settings.port), announce).run()
 
 
 @dataclass
