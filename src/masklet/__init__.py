@@ -5,6 +5,7 @@ Importing it is quick: a name is imported when it is first used.
 
 import importlib
 import importlib.util
+import os
 import typing
 
 if typing.TYPE_CHECKING:
@@ -113,3 +114,16 @@ def __getattr__(name: str) -> object:
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
+
+
+def _let_waiting_threads_sleep() -> None:
+    """Have torch's threads sleep after a short spin, where the user has not said how they are to wait.
+
+    They are OpenMP's, which spin for milliseconds: on a busy machine that takes the time of others.
+    OpenMP reads this when torch is first imported.
+    """
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+
+
+_let_waiting_threads_sleep()

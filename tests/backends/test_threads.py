@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -80,3 +82,29 @@ def test_a_forked_process_computes_too() -> None:
         # Not torch.equal: torch's own threads do not survive a fork.
         os._exit(0 if np.array_equal(layer(x).numpy(), expected.numpy()) else 1)
     assert os.waitpid(child, 0)[1] == 0
+
+
+def test_torch_has_no_more_threads_than_the_quota(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threads, "CGROUPS", tmp_path)
+    (tmp_path / "cpu.max").write_text("250000 100000")
+    for count, limited in ((8, 3), (2, 2)):
+        torch.set_num_threads(count)
+        threads.limit_torch_threads()
+        assert torch.get_num_threads() == limited
+
+
+@pytest.mark.parametrize(
+    "variables, expected",
+    [({}, "1000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "active"}, "None")],
+)
+def test_threads_spin_shortly_unless_told_otherwise(variables: dict[str, str], expected: str) -> None:
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(("OMP_", "GOMP_"))}
+    program = "import os, masklet; print(os.environ.get('GOMP_SPINCOUNT'))"
+    result = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**environment, **variables, "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert result.stdout.strip() == expected

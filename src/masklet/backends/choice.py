@@ -12,6 +12,7 @@ import torch
 from masklet.backends.backend import Backend, Network
 from masklet.backends.native import NativeBackend, Precision, library
 from masklet.backends.openvino import OpenVinoBackend
+from masklet.backends.threads import limit_torch_threads
 from masklet.backends.torch import TorchBackend
 from masklet.config import Sam2Config
 from masklet.errors import MaskletError
@@ -50,6 +51,8 @@ def fit(network: Network, engine: EngineName = "auto", setting: Setting = "exact
     for name, value, choices in (("engine", engine, EngineName), ("setting", setting, Setting)):
         if value not in get_args(choices):
             raise ValueError(f"{name} must be one of {', '.join(get_args(choices))}. Got {value!r}.")
+    if network.device.type == "cpu":
+        limit_torch_threads()
     network.memory_attention.pooled = setting == "fast"
     network.backend = choose(network, engine, setting)
 

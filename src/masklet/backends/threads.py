@@ -17,6 +17,13 @@ def thread_count() -> int:
     return max(1, min(torch.get_num_threads(), available_cpus()))
 
 
+def limit_torch_threads() -> None:
+    """Give torch no more threads than the control group's quota has CPUs; more of them would be throttled."""
+    quota = cpu_quota(CGROUPS)
+    if quota is not None and torch.get_num_threads() > math.ceil(quota):
+        torch.set_num_threads(max(1, math.ceil(quota)))
+
+
 @cache
 def available_cpus() -> int:
     """The CPUs that this process may use, by its affinity and by the quota of its control group."""
