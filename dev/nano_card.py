@@ -2,7 +2,7 @@
 
 python dev/nano_card.py PICTURES CLIPS
 
-PICTURES is the folder of image sets that nano was trained on: only those that docs/nano-held-back.txt names
+PICTURES is the folder of image sets that nano was trained on: only those that docs/nano-exam.txt names
 are evaluated. CLIPS is a folder of NAME/frames beside NAME/masks, or DAVIS. Results of the same weights stay
 in runs/card, so a killed run resumes, and baselines run once.
 """
@@ -30,7 +30,7 @@ from masklet.evaluate.samples import find_clips, find_pictures, read_names
 from masklet.evaluate.video_protocols import SemiSupervised
 
 REPO = Path(__file__).parents[1]
-HELD_BACK = REPO / "docs" / "nano-held-back.txt"
+EXAM = REPO / "docs" / "nano-exam.txt"
 SETTINGS = ("1 click", "3 clicks", "box")
 ResultsByName = Mapping[str, Sequence[ObjectResult]]
 
@@ -49,7 +49,7 @@ def main(
     assert isinstance(predictor, ModelPredictor)
     digest = predictor.digest
 
-    samples = find_pictures(pictures, read_names(HELD_BACK))
+    samples = find_pictures(pictures, read_names(EXAM))
     on_pictures = {
         name: Evaluation(ImageClicks((1, 3)), spec, str(pictures.resolve()), out / f"pictures-{folder}").run(
             samples, jobs
@@ -57,7 +57,6 @@ def main(
         for name, spec, folder in (
             ("nano", nano, digest),
             ("without zoom", without_zoom, f"{digest}-without-zoom"),
-            ("grabcut", PredictorSpec("grabcut"), "grabcut"),
         )
     }
     console.print(*_picture_table(on_pictures), sep="\n", end="\n\n", soft_wrap=True)

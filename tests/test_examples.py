@@ -14,7 +14,7 @@ import torch
 from pycocotools.coco import COCO
 
 import masklet
-from masklet.config import NANO, toy
+from masklet.config import NANO_HIERA, toy
 from masklet.media import open_frames, read_label_maps, read_masklets
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -127,8 +127,8 @@ def test_find_everything(clip: str, model: str, tmp_path: Path, capsys: pytest.C
 
 
 def test_published_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """With nano's shape, whose windows and heads are known as those of published sizes are."""
-    masklet.save(masklet.Sam2(NANO), tmp_path / "nano.pt", layout="original")
+    """With a small network's shape, whose windows and heads are known as those of published sizes are."""
+    masklet.save(masklet.Sam2(NANO_HIERA), tmp_path / "nano.pt", layout="original")
     main_of("published_checkpoint")(model=str(tmp_path / "nano.pt"), out=tmp_path / "out")
     said = capsys.readouterr().out
     assert said.count("off by at most 0.0e+00") == 2

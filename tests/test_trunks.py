@@ -13,7 +13,7 @@ import masklet
 from masklet import checkpoint
 from masklet.backends import fit
 from masklet.checkpoint.imagenet import fold, imagenet_weights, load_imagenet
-from masklet.config import NANO, NANO_LITE0, NANO_LITE2, Sam2Config, toy
+from masklet.config import NANO, NANO_HIERA, NANO_LITE2, Sam2Config, toy
 from masklet.errors import CheckpointError, MissingExtra
 from masklet.model import Sam2
 from masklet.nn.trunks import EfficientNetLite, block_count, make_trunk
@@ -22,15 +22,15 @@ from masklet.train.parameters import add_adapters, freeze_parameters, merge_adap
 from masklet.train.state import initialise
 from masklet.transforms import MEAN, STD
 
-LITE = [NANO_LITE0, NANO_LITE2]
+LITE = [NANO, NANO_LITE2]
 
 
-def small(config: Sam2Config = NANO_LITE0) -> Sam2Config:
+def small(config: Sam2Config = NANO) -> Sam2Config:
     """The trunk of a config under a head that runs in milliseconds."""
     return replace(toy(), embed_dim=0, stages=(0, 0, 0, 0), global_blocks=(), trunk=config.trunk)
 
 
-@pytest.mark.parametrize("config", [NANO, *LITE], ids=lambda config: config.trunk)
+@pytest.mark.parametrize("config", [NANO_HIERA, *LITE], ids=lambda config: config.trunk)
 def test_a_trunk_gives_four_maps_as_wide_as_it_says(config: Sam2Config) -> None:
     trunk = make_trunk(config)
     with torch.no_grad():
@@ -105,7 +105,7 @@ def test_a_config_names_one_trunk_and_no_other() -> None:
     with pytest.raises(ValueError, match="Got embed_dim=0 for hiera"):
         Sam2Config()
     with pytest.raises(ValueError, match="Got embed_dim=48 for efficientnet-lite0"):
-        replace(NANO, trunk="efficientnet-lite0")
+        replace(NANO_HIERA, trunk="efficientnet-lite0")
 
 
 def test_torch_encodes_where_the_kernels_cannot() -> None:
@@ -116,7 +116,7 @@ def test_torch_encodes_where_the_kernels_cannot() -> None:
 
 def test_masking_refuses_it() -> None:
     with pytest.raises(ValueError, match="efficientnet-lite0 has no windows"):
-        Grid.of(NANO_LITE0)
+        Grid.of(NANO)
 
 
 def test_a_beginner_has_the_published_trunk() -> None:

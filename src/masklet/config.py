@@ -1,7 +1,7 @@
 """The sizes of SAM 2: what differs between them, and nothing that does not.
 
 All published networks share everything but the trunk's numbers and one revision bit. Nano, the embedded
-model, is the same network with smaller numbers; the others that begin with nano have another trunk.
+model, is the same network with smaller numbers, on another trunk.
 """
 
 from __future__ import annotations
@@ -136,7 +136,7 @@ BASE_PLUS = Sam2Config(
 LARGE = Sam2Config(
     embed_dim=144, heads=2, stages=(2, 6, 36, 4), global_blocks=(23, 33, 43), windows=(8, 4, 16, 8)
 )
-NANO = Sam2Config(
+NANO_HIERA = Sam2Config(  # nano's numbers on SAM 2's own trunk
     embed_dim=48,
     stages=(1, 2, 8, 1),
     global_blocks=(6, 8, 10),
@@ -147,7 +147,7 @@ NANO = Sam2Config(
     feedforward=512,
     zoom=True,
 )
-NANO_LITE0 = Sam2Config(
+NANO = Sam2Config(
     trunk="efficientnet-lite0",
     image_size=384,
     channels=128,
@@ -155,7 +155,7 @@ NANO_LITE0 = Sam2Config(
     feedforward=512,
     zoom=True,
 )
-NANO_LITE2 = replace(NANO_LITE0, trunk="efficientnet-lite2")
+NANO_LITE2 = replace(NANO, trunk="efficientnet-lite2")
 
 SIZES = {
     "tiny": TINY,
@@ -164,7 +164,7 @@ SIZES = {
     "large": LARGE,
     "nano": NANO,
 }
-TRAINABLE = SIZES | {"nano-lite0": NANO_LITE0, "nano-lite2": NANO_LITE2}  # what training can begin with
+TRAINABLE = SIZES | {"nano-lite2": NANO_LITE2, "nano-hiera": NANO_HIERA}  # what training can begin with
 
 
 def toy(revision: Revision = "2.1", image_size: int = 64) -> Sam2Config:

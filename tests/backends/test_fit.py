@@ -23,7 +23,7 @@ def without_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @needs_kernels
 def test_a_network_runs_on_the_kernels_but_where_it_cannot() -> None:
-    assert isinstance(masklet.load(device="cpu").backend, NativeBackend)
+    assert isinstance(masklet.load(device="cpu").backend, NativeBackend)  # of nano's verbs all but encode
     assert isinstance(masklet.load(device="cpu", engine="torch").backend, TorchBackend)
     assert isinstance(masklet.load(device="cpu", dtype="bfloat16").backend, TorchBackend)
 

@@ -14,9 +14,10 @@ from unittest import mock
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
-from masklet.config import SIZES, Sam2Config
+from masklet.config import SIZES, Sam2Config, toy
+from masklet.nn.trunks import make_trunk
 from masklet.types import Prompt
 from parity.agreement import Answer
 from parity.torchvision_stub import torchvision_or_stub
@@ -53,7 +54,18 @@ def build(config: Sam2Config) -> SAM2VideoPredictor:
         model.sam_mask_decoder.transformer = TwoWayTransformer(
             depth=2, embedding_dim=config.channels, num_heads=8, mlp_dim=config.feedforward
         )
+    if config.trunk != "hiera":
+        _exchange_trunk(model, config)
     return model.eval()
+
+
+def _exchange_trunk(model: SAM2VideoPredictor, config: Sam2Config) -> None:
+    """Put ours, of another kind, under the original's head."""
+    trunk, neck = make_trunk(config), model.image_encoder.neck
+    model.image_encoder.trunk = trunk
+    neck.backbone_channel_list = list(reversed(trunk.widths))
+    for level, width in zip(neck.convs, neck.backbone_channel_list, strict=True):
+        level.conv = nn.Conv2d(width, config.channels, kernel_size=1)
 
 
 def _overrides(config: Sam2Config) -> list[str]:
@@ -62,15 +74,8 @@ def _overrides(config: Sam2Config) -> list[str]:
         "image_size": config.image_size,
         "num_maskmem": config.memories,
         "max_obj_ptrs_in_encoder": config.pointers,
-        "image_encoder.trunk.embed_dim": config.embed_dim,
-        "image_encoder.trunk.num_heads": config.heads,
-        "image_encoder.trunk.stages": list(config.stages),
-        "image_encoder.trunk.global_att_blocks": list(config.global_blocks),
-        "image_encoder.trunk.window_spec": list(config.windows),
-        "image_encoder.trunk.window_pos_embed_bkg_spatial_size": list(config.background),
         "image_encoder.neck.d_model": c,
         "image_encoder.neck.position_encoding.num_pos_feats": c,
-        "image_encoder.neck.backbone_channel_list": [config.embed_dim << stage for stage in (3, 2, 1, 0)],
         "memory_attention.d_model": c,
         "memory_attention.num_layers": config.memory_layers,
         "memory_attention.layer.d_model": c,
@@ -85,8 +90,23 @@ def _overrides(config: Sam2Config) -> list[str]:
         "memory_encoder.position_encoding.num_pos_feats": d,
         "memory_encoder.mask_downsampler.embed_dim": c,
         "memory_encoder.fuser.layer.dim": c,
-    }
+    } | _trunk(config)
     return [f"++model.{name}={value}" for name, value in values.items()]
+
+
+def _trunk(config: Sam2Config) -> dict[str, Any]:
+    """The trunk's numbers; those of the toy where ours is to take its place."""
+    hiera = config if config.trunk == "hiera" else toy()
+    widths = [hiera.embed_dim << stage for stage in (3, 2, 1, 0)]
+    return {
+        "image_encoder.trunk.embed_dim": hiera.embed_dim,
+        "image_encoder.trunk.num_heads": hiera.heads,
+        "image_encoder.trunk.stages": list(hiera.stages),
+        "image_encoder.trunk.global_att_blocks": list(hiera.global_blocks),
+        "image_encoder.trunk.window_spec": list(hiera.windows),
+        "image_encoder.trunk.window_pos_embed_bkg_spatial_size": list(hiera.background),
+        "image_encoder.neck.backbone_channel_list": widths,
+    }
 
 
 def image_predictor(model: SAM2VideoPredictor) -> SAM2ImagePredictor:

@@ -36,7 +36,7 @@ class Trio:
 
 
 def nano() -> tuple[Sam2, SAM2VideoPredictor, np.ndarray]:
-    """Trained weights, in masklet and in the original, and the demo clip's first frames.
+    """Trained weights, in masklet and in the original on the same trunk, and the demo clip's first frames.
 
     Without zoom, which the original does not have.
     """

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from masklet import checkpoint
-from masklet.config import LARGE, NANO, TINY, Sam2Config, toy
+from masklet.config import LARGE, NANO, NANO_HIERA, TINY, Sam2Config, toy
 from masklet.errors import CheckpointError, MaskletError, MediaError
 from masklet.nn.trunks.hiera import Hiera
 from masklet.train.loop import LAST
@@ -55,7 +55,9 @@ def losses(run: PretrainingState, out: Path, **options: int) -> list[float]:
     return [row["loss"] for row in pretrain(run, out, **options) if "loss" in row]
 
 
-@pytest.mark.parametrize("config", [SMALL, replace(TINY, image_size=448), replace(NANO, image_size=256)])
+@pytest.mark.parametrize(
+    "config", [SMALL, replace(TINY, image_size=448), replace(NANO_HIERA, image_size=256)]
+)
 def test_a_cut_map_is_joined_again(config: Sam2Config) -> None:
     grid = Grid.of(config)
     pixels = torch.arange(2 * config.image_size**2 * 2.0).view(2, config.image_size, config.image_size, 2)
@@ -81,7 +83,7 @@ def test_windows_that_cut_units_are_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    "config", [SMALL, replace(NANO, image_size=256, stages=(1, 1, 4, 1), global_blocks=(4,))]
+    "config", [SMALL, replace(NANO_HIERA, image_size=256, stages=(1, 1, 4, 1), global_blocks=(4,))]
 )
 def test_with_nothing_hidden_it_is_the_trunk_itself(config: Sam2Config) -> None:
     auto = network(config)

@@ -18,7 +18,7 @@ from masklet.backends import EngineName, Setting, fit
 from masklet.checkpoint.files import PUBLISHED, find
 from masklet.checkpoint.layouts import LAYOUTS, MASKLET, ORIGINAL, Layout, Weights, to_ours, to_theirs
 from masklet.checkpoint.reading import list_names, read_file
-from masklet.config import NANO_LITE0, NANO_LITE2, SIZES, Sam2Config
+from masklet.config import NANO, NANO_LITE2, TRAINABLE, Sam2Config
 from masklet.errors import CheckpointError
 from masklet.files import atomic_write
 from masklet.model import Sam2
@@ -187,7 +187,7 @@ def infer_config(weights: Weights, layout: Layout, file: str) -> Sam2Config:
 
     if "image_encoder.trunk.stem.weight" in weights:
         blocks = len({key.split(".")[3] for key in weights if key.startswith("image_encoder.trunk.blocks.")})
-        for known in (NANO_LITE0, NANO_LITE2):
+        for known in (NANO, NANO_LITE2):
             if blocks == block_count(known):
                 return read_head(known)
         raise CheckpointError(
@@ -199,12 +199,11 @@ def infer_config(weights: Weights, layout: Layout, file: str) -> Sam2Config:
     widths = [len(weights[key]) for key in norms]
     stages = tuple(widths.count(embed_dim << stage) for stage in range(4))
     height, width = shape("image_encoder.trunk.position")[2:]
-    for known in SIZES.values():
+    hieras = {size: known for size, known in TRAINABLE.items() if known.trunk == "hiera"}
+    for known in hieras.values():
         if (known.embed_dim, known.stages) == (embed_dim, stages):
             return replace(read_head(known), background=(height, width))
-    sizes = ", ".join(
-        f"{size}: {known.embed_dim} {known.stages}" for size, known in SIZES.items() if known.embed_dim
-    )
+    sizes = ", ".join(f"{size}: {known.embed_dim} {known.stages}" for size, known in hieras.items())
     raise CheckpointError(
         f"{file} has a trunk {embed_dim} wide with stages {stages}, which is no known size ({sizes}). "
         "Its windows and heads cannot be told from the weights: pass config=Sam2Config(...)."
