@@ -264,7 +264,7 @@ def test_what_is_no_request(served: Served, sent: bytes) -> None:
             line.sendall(sent)
             line.shutdown(socket.SHUT_WR)
             answer = line.recv(100)
-        except (BrokenPipeError, ConnectionResetError):  # it had heard enough
+        except OSError:  # the server cut the line in the middle
             return
     assert answer[:10] in (b"", b"HTTP/1.1 4")
 

@@ -95,9 +95,10 @@ def test_other_memory_rules_go_on_as_well(
     caller: Caller, policy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also where every frame is followed by a server that has just been started."""
-    for name, value in {"samurai.STEADY": 1, "dam4sam.SURE": 0.0, "dam4sam.APART": 0}.items():
-        monkeypatch.setattr(f"masklet.tracking.policies.{name}", value)  # what they know is to matter so soon
-    monkeypatch.setattr("masklet.tracking.policies.dam4sam.LIKE_BEFORE", (0.0, math.inf))
+    # What the policies remember must matter within a few frames.
+    for name, value in {"samurai.STEADY": 1, "dam4sam.ANCHOR_IOU": 0.0, "dam4sam.ANCHOR_GAP": 0}.items():
+        monkeypatch.setattr(f"masklet.tracking.policies.{name}", value)
+    monkeypatch.setattr("masklet.tracking.policies.dam4sam.ANCHOR_AREA", (0.0, math.inf))
     monkeypatch.setattr("masklet.tracking.policies.dam4sam.has_distractor", lambda logits, selected: True)
     video = caller.video(policy=policy)
     play(caller, video, [*PLAYS["corrected"], ("click", 1, 3)])
