@@ -174,9 +174,9 @@ def infer_config(weights: Weights, layout: Layout, file: str) -> Sam2Config:
             raise CheckpointError(f"{file} is not a whole SAM 2: it lacks {layout.theirs(key)}.")
         return weights[key].shape
 
-    def read_head(known: Sam2Config) -> Sam2Config:
+    def read_head(base: Sam2Config) -> Sam2Config:
         return replace(
-            known,
+            base,
             revision="2.1" if "memory_encoder.absent" in weights else "2.0",
             channels=shape("image_encoder.lateral.0.weight")[0],
             memory_channels=shape("memory_encoder.out.weight")[0],
@@ -187,9 +187,9 @@ def infer_config(weights: Weights, layout: Layout, file: str) -> Sam2Config:
 
     if "image_encoder.trunk.stem.weight" in weights:
         blocks = len({key.split(".")[3] for key in weights if key.startswith("image_encoder.trunk.blocks.")})
-        for known in (NANO, NANO_LITE2):
-            if blocks == block_count(known):
-                return read_head(known)
+        for base in (NANO, NANO_LITE2):
+            if blocks == block_count(base):
+                return read_head(base)
         raise CheckpointError(
             f"{file} has a trunk of {blocks} blocks of convolutions, which is neither EfficientNet-Lite0 nor "
             "EfficientNet-Lite2."
@@ -199,11 +199,11 @@ def infer_config(weights: Weights, layout: Layout, file: str) -> Sam2Config:
     widths = [len(weights[key]) for key in norms]
     stages = tuple(widths.count(embed_dim << stage) for stage in range(4))
     height, width = shape("image_encoder.trunk.position")[2:]
-    hieras = {size: known for size, known in TRAINABLE.items() if known.trunk == "hiera"}
-    for known in hieras.values():
-        if (known.embed_dim, known.stages) == (embed_dim, stages):
-            return replace(read_head(known), background=(height, width))
-    sizes = ", ".join(f"{size}: {known.embed_dim} {known.stages}" for size, known in hieras.items())
+    hieras = {size: base for size, base in TRAINABLE.items() if base.trunk == "hiera"}
+    for base in hieras.values():
+        if (base.embed_dim, base.stages) == (embed_dim, stages):
+            return replace(read_head(base), background=(height, width))
+    sizes = ", ".join(f"{size}: {base.embed_dim} {base.stages}" for size, base in hieras.items())
     raise CheckpointError(
         f"{file} has a trunk {embed_dim} wide with stages {stages}, which is no known size ({sizes}). "
         "Its windows and heads cannot be told from the weights: pass config=Sam2Config(...)."

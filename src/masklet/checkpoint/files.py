@@ -49,13 +49,13 @@ def _embedded(name: str) -> Path:
 
 
 def _in_folder(folder: Path) -> Path:
-    found = [*sorted(folder.glob("*.safetensors")), *sorted(folder.glob("*.pt"))]
-    if len(found) != 1:
-        named = ", ".join(path.name for path in found) or "none"
+    candidates = [*sorted(folder.glob("*.safetensors")), *sorted(folder.glob("*.pt"))]
+    if len(candidates) != 1:
+        named = ", ".join(path.name for path in candidates) or "none"
         raise CheckpointError(
             f"{folder} must hold one .safetensors or .pt file. It holds {named}: pass the file."
         )
-    return found[0]
+    return candidates[0]
 
 
 def _from_hub(repo: str) -> Path:

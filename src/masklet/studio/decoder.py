@@ -303,9 +303,9 @@ def _replaced(name: str, expected: Size | None, size: Size) -> str:
 def _check_signature(file: Path) -> None:
     with file.open("rb") as opened:
         start = opened.read(2 * TS_PACKET)
-    known = any(start[offset:].startswith(signature) for offset, signature in SIGNATURES)
+    has_signature = any(start[offset:].startswith(signature) for offset, signature in SIGNATURES)
     transport_stream = start[:1] == start[TS_PACKET : TS_PACKET + 1] == b"\x47"
-    if not known and not transport_stream:
+    if not has_signature and not transport_stream:
         raise MediaError(f"{file.name} is not a video or picture of a kind that the studio takes.")
 
 

@@ -164,8 +164,8 @@ def _populate(
     ways = [_way(rng, shot)]
     for _ in things[1:]:
         ways.append(_way(rng, shot, meet=ways[0][0] if rng.random() < 0.35 else None))
-    layers = [_layer(rng, things[each], ways[each], view, shot.size) for each in rng.permutation(len(things))]
-    mirrored = [_reflection(rng, each, view, shot.size) for each in layers] if rng.random() < 0.2 else []
+    layers = [_layer(rng, things[row], ways[row], view, shot.size) for row in rng.permutation(len(things))]
+    mirrored = [_reflection(rng, layer, view, shot.size) for layer in layers] if rng.random() < 0.2 else []
     chosen = range(len(mirrored), len(mirrored) + len(layers))
     return Scene(
         backdrop, (*mirrored, *layers), tuple(chosen), Camera(rng, shot.frames, shot.size, shot.grain)
@@ -274,7 +274,7 @@ def _backdrop(
         middle = np.array([width - (x0 + x1) / 2 if mirror else (x0 + x1) / 2, (y0 + y1) / 2])
         corner = np.clip(middle - (rng.uniform(0.25, 0.75, 2) * size - low) * per_pixel, 0, room)
     framing = np.diag([*(1 / per_pixel), 1.0]) @ motion.shift(*(low * per_pixel - corner))
-    pixels, masks = picture.pixels, [picture.mask(each).view(np.uint8) * 255 for each in kept]
+    pixels, masks = picture.pixels, [picture.mask(row).view(np.uint8) * 255 for row in kept]
     if per_pixel.min() > 1.33:  # fewer pixels than the source has would alias
         shape = round(width / per_pixel.min()), round(height / per_pixel.min())
         pixels = cv2.resize(pixels, shape, interpolation=cv2.INTER_AREA)

@@ -88,8 +88,8 @@ def held_back(name: str) -> bool:
 
 def split(pictures: Sequence[Picture]) -> tuple[list[Picture], list[Picture]]:
     """The pictures to train on, and those held back."""
-    train = [each for each in pictures if not held_back(each.name)]
-    return train, [each for each in pictures if held_back(each.name)]
+    train = [picture for picture in pictures if not held_back(picture.name)]
+    return train, [picture for picture in pictures if held_back(picture.name)]
 
 
 def shrink(footage: DatasetItem, longest: int) -> Picture:
@@ -151,19 +151,19 @@ def _read_cutout(file: Path, longest: int) -> Picture | None:
 def _stamp(folder: Path) -> str:
     """What changes when a set does: its own entries, or its labels where they are one file."""
     labels = folder / "instances.json"
-    said = (labels if labels.is_file() else folder).stat()
-    return f"{folder.resolve()} {said.st_size} {said.st_mtime_ns}"
+    status = (labels if labels.is_file() else folder).stat()
+    return f"{folder.resolve()} {status.st_size} {status.st_mtime_ns}"
 
 
 def _pack(pictures: Sequence[Picture], data: Path, index: Path) -> None:
     entries = [
         {
-            "name": each.name,
-            "size": each.pixels.shape[:2],
-            "boxes": each.boxes,
-            "bits": [len(bits) for bits in each.bits],
+            "name": picture.name,
+            "size": picture.pixels.shape[:2],
+            "boxes": picture.boxes,
+            "bits": [len(bits) for bits in picture.bits],
         }
-        for each in pictures
+        for picture in pictures
     ]
     size = max(1, sum(picture.nbytes for picture in pictures))
     with atomic_write(data) as part:

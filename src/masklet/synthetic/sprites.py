@@ -94,7 +94,7 @@ def cutout(rng: Generator, picture: Picture, index: int, size: int) -> Sprite:
     scale = min(1.0, 0.7 * size / max(alpha.shape))
     if scale < 1.0:
         shape = max(2, round(alpha.shape[1] * scale)), max(2, round(alpha.shape[0] * scale))
-        pixels, alpha = (cv2.resize(each, shape, interpolation=cv2.INTER_AREA) for each in (pixels, alpha))
+        pixels, alpha = (cv2.resize(layer, shape, interpolation=cv2.INTER_AREA) for layer in (pixels, alpha))
     if rng.random() < 0.5:
         pixels, alpha = pixels[:, ::-1], alpha[:, ::-1]
     margin = 2

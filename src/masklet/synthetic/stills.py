@@ -22,10 +22,10 @@ def still(rng: Generator, picture: Picture, index: int, size: int, grain: np.nda
     x0, y0, x1, y1 = crop(rng, picture, index)
     image = _squeeze(picture.pixels[y0:y1, x0:x1], size)
     masks = []
-    for each in (index, *(other for other in range(len(picture)) if other != index)):
-        bx0, by0, bx1, by1 = picture.boxes[each]
+    for instance in (index, *(other for other in range(len(picture)) if other != index)):
+        bx0, by0, bx1, by1 = picture.boxes[instance]
         if bx0 < x1 and bx1 > x0 and by0 < y1 and by1 > y0:
-            inside = picture.mask(each)[y0:y1, x0:x1].view(np.uint8) * 255
+            inside = picture.mask(instance)[y0:y1, x0:x1].view(np.uint8) * 255
             masks.append(_squeeze(inside, size))
     if rng.random() < 0.25:
         half = size / 2
@@ -60,7 +60,7 @@ def plain(picture: Picture, size: int, smallest: float = 0.0) -> Clip:
     smallest : part of the picture that an instance must cover
     """
     image = cv2.resize(picture.pixels, (size, size), interpolation=cv2.INTER_AREA)
-    masks = [mask for each in range(len(picture)) if (mask := picture.mask(each)).mean() >= smallest]
+    masks = [mask for instance in range(len(picture)) if (mask := picture.mask(instance)).mean() >= smallest]
     return Clip(image[None], np.stack([resize_mask(mask, (size, size)) for mask in masks])[None])
 
 

@@ -71,8 +71,7 @@ def cuts(rng: Generator) -> Clip:
     crowd = [_layer(thing, at + sway, 0.24) for thing, at, sway in zip(things, STAGE, sways, strict=True)]
     whole = _film(rng, first, crowd, chosen=tuple(range(CROWD)))
     moved = [
-        _layer(things[each], STAGE[place] + sways[each][:shot], 0.3)
-        for each, place in ((1, 3), (2, 1), (0, 4))
+        _layer(things[row], STAGE[place] + sways[row][:shot], 0.3) for row, place in ((1, 3), (2, 1), (0, 4))
     ]
     elsewhere = _film(rng, other, moved, chosen=(0, 1, 2))
     images, masks = whole.images.copy(), whole.masks.copy()
