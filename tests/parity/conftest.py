@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 REFERENCES = all(find_spec(name) is not None for name in ("sam2", "transformers"))
 collect_ignore_glob = [] if REFERENCES else ["test_*.py"]
+if REFERENCES:
+    import parity.original  # noqa: F401  the original package needs its stand-in for torchvision first
 
 
 @pytest.fixture(params=["2.0", "2.1"])
