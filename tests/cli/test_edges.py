@@ -116,6 +116,9 @@ def test_signals_end_as_ctrl_c_does(shelf: Path, tmp_path: Path, name: str) -> N
     out, number = tmp_path / "out", getattr(signal, name)
     code = f"""
 import os, signal, sys, masklet
+for sent in (signal.SIGTERM, signal.SIGHUP):
+    signal.signal(sent, signal.SIG_DFL)  # whoever started the tests may ignore them, as nohup does
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from masklet.cli import main
 tracked = masklet.track
 def interrupted(*arguments, **options):
