@@ -65,6 +65,11 @@ def command(data: Path, out: Path, *, seconds: float = 0.0, jobs: int = 1, kills
     return [sys.executable, str(script), str(data), str(out), str(seconds), str(jobs), str(kills)]
 
 
+def heed_interrupts() -> None:
+    """Whoever started the tests may ignore SIGINT, as a shell does for what runs in its background."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS), *sys.path]), "OMP_NUM_THREADS": "1"}
 
@@ -91,8 +96,12 @@ def test_an_evaluation_killed_at_random_moments_ends_as_one_that_is_not(data: Pa
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
 def test_no_worker_outlives_the_evaluation(kind: signal.Signals, data: Path) -> None:
+    script = command(data, data.parent / "out", seconds=1.0, jobs=2)
     parent = subprocess.Popen(
-        command(data, data.parent / "out", seconds=1.0, jobs=2), env=environment(), stderr=subprocess.DEVNULL
+        script,
+        env=environment(),
+        stderr=subprocess.DEVNULL,
+        preexec_fn=heed_interrupts,
     )
     finished = data.parent / "out" / "items"
     deadline = time.monotonic() + 120
