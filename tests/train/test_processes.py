@@ -55,7 +55,9 @@ from masklet.train.recipe import ValidationSet
 from masklet.train.recipes import nano
 from masklet.train.validation import validation_stills
 
-nano.validation_set = lambda held_back: ValidationSet(validation_stills([plain(held_back[0], 256)]), every=2)
+nano.validation_set = lambda held_back, size: ValidationSet(
+    validation_stills([plain(held_back[0], size)]), every=2
+)
 
 def recipe(options):
     uninterrupted = nano.recipe(options)
