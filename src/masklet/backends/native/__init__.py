@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 
 from masklet.backends.backend import Explanation, Network
 from masklet.backends.native.attention import NativeMemoryAttention
 from masklet.backends.native.decoder import NativeMaskDecoder
+from masklet.backends.native.efficientnet_lite import NativeLiteEncoder
 from masklet.backends.native.encoders import NativeImageEncoder, NativeMemoryEncoder
 from masklet.backends.native.kernels import Bits
 from masklet.backends.torch import TorchBackend
@@ -38,7 +39,7 @@ class NativeBackend:
     the CPU, because the network was moved, torch runs the verb.
 
     Args:
-        network: Whose weights are packed. Its trunk encodes in the kernels if it is Hiera.
+        network: Whose weights are packed.
         precision: Of encode, attend and memorize. Decoding is so little work that rounding would not show.
         reason: Why this backend was chosen, for `explain`.
     """
@@ -46,20 +47,23 @@ class NativeBackend:
     def __init__(self, network: Network, precision: Precision, reason: str) -> None:
         self.network, self.precision, self.reason = network, precision, reason
         self.torch = TorchBackend(network)
-        self._encoder = Kept[NativeImageEncoder]()
+        self._encoder = Kept[NativeImageEncoder | NativeLiteEncoder]()
         self._attention = Kept[NativeMemoryAttention]()
         self._decoder = Kept[NativeMaskDecoder]()
         self._memory_encoder = Kept[NativeMemoryEncoder]()
 
     def encode(self, image: Float[Tensor, "b 3 H W"]) -> tuple[Tensor, Tensor, Tensor]:
-        encoder, precision = self.network.image_encoder, self.precision
-        weights = list(encoder.parameters())
-        if self.network.config.trunk != "hiera" or not are_packable(weights):
+        encoder = self.network.image_encoder
+        weights = [*encoder.parameters(), *encoder.buffers()]
+        if not are_packable(weights):
             return self.torch.encode(image)
-        packed = self._encoder.get(
-            weights, lambda: NativeImageEncoder(encoder, precision.layers, precision.attention)
-        )
-        return packed(image)
+        return self._encoder.get(weights, self._pack_encoder)(image)
+
+    def _pack_encoder(self) -> NativeImageEncoder | NativeLiteEncoder:
+        encoder, precision = self.network.image_encoder, self.precision
+        if self.network.config.trunk == "hiera":
+            return NativeImageEncoder(encoder, precision.layers, precision.attention)
+        return NativeLiteEncoder(encoder, precision.layers)
 
     def attend(
         self,
@@ -107,22 +111,14 @@ class NativeBackend:
 
     def explain(self) -> list[Explanation]:
         rounded, reason = f"kernels, {self.precision}", self.reason
-        encode = Explanation("encode", rounded, reason)
-        if self.network.config.trunk != "hiera":
-            encode = self.torch.explain()[0]
-            encode = Explanation(
-                "encode",
-                encode.runs_on,
-                f"the kernels have no convolutions, of which {self.network.config.trunk} consists",
-            )
         return [
-            encode,
+            Explanation("encode", rounded, reason),
             Explanation("attend", rounded, reason),
             Explanation("decode", "kernels, float32", reason),
             Explanation("memorize", rounded, reason),
         ]
 
 
-def are_packable(weights: Sequence[nn.Parameter]) -> bool:
+def are_packable(weights: Sequence[Tensor]) -> bool:
     """Whether the kernels can read a module's weights."""
     return all(weight.dtype == torch.float32 and weight.device.type == "cpu" for weight in weights)

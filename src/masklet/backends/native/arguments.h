@@ -39,7 +39,7 @@ struct Layer {
     const float *norm_weight, *norm_bias;  // null where there is no norm
     float norm_eps;
     int inputs, outputs;
-    int activation;  // 0 none, 1 ReLU, 2 GELU
+    int activation;  // 0 none, 1 ReLU, 2 GELU, 3 ReLU6
 };
 
 // A block of Hiera whose attention stays within windows.
@@ -59,6 +59,21 @@ struct Upscaling {
     int height, width, masks;
 };
 
+// A block of EfficientNet-Lite: widen, convolve each channel alone, narrow, with ReLU6 after the first two.
+struct InvertedResidual {
+    Layer expand;                 // its weight is null where the block does not widen
+    Layer project;
+    const float *kernel, *bias;   // of the depthwise convolution: (side, side, hidden), (hidden)
+    int side, stride, hidden;
+    int residual;                 // whether the input is added to the result
+};
+
+// The first convolution of EfficientNet-Lite, 3 x 3 at stride 2, over a planar image whose colours are scaled and shifted.
+struct Stem {
+    Layer layer;                              // inputs (row, column, colour), padded
+    const float *input_scale, *input_shift;  // of each colour
+};
+
 static_assert(sizeof(void*) == 8 && sizeof(int) == 4, "the layout below is that of 64-bit systems");
 static_assert(sizeof(Matrix) == 32 && offsetof(Matrix, columns) == 24, "as in kernels.py");
 static_assert(sizeof(Rotation) == 24, "as in kernels.py");
@@ -66,5 +81,7 @@ static_assert(sizeof(KeyValues) == 56 && offsetof(KeyValues, value_width) == 48,
 static_assert(sizeof(Layer) == 56 && offsetof(Layer, activation) == 52, "as in kernels.py");
 static_assert(sizeof(HieraBlock) == 5 * 56 + 16, "as in kernels.py");
 static_assert(sizeof(Upscaling) == 2 * 56 + 40 && offsetof(Upscaling, masks) == 144, "as in kernels.py");
+static_assert(sizeof(InvertedResidual) == 2 * 56 + 32 && offsetof(InvertedResidual, residual) == 140, "as in kernels.py");
+static_assert(sizeof(Stem) == 56 + 16, "as in kernels.py");
 
 }  // namespace

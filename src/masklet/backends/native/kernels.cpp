@@ -6,11 +6,13 @@
 //     packing.h      the layout of packed weights, keys and values
 //     attention.h    softmax attention                linear.h      layers with norm, activation and residual
 //     hiera.h        a windowed block of the trunk    upscaling.h   the mask decoder's map to masks
+//     convolutions.h the stem and the blocks of EfficientNet-Lite
 //     threads.h      who works on what                arguments.h   the structs that Python fills
 //
 // Channels come in multiples of LANES = 16, other rows than the first of a matrix in any stride.
 
 #include "attention.h"
+#include "convolutions.h"
 #include "hiera.h"
 #include "linear.h"
 #include "upscaling.h"
@@ -33,7 +35,8 @@ extern "C" {
 // The numbers that both languages must agree on.
 void describe(int64_t* out) {
     const int64_t facts[] = {LANES,         PANEL_PAIR,         sizeof(Matrix),     sizeof(Rotation),
-                             sizeof(KeyValues), sizeof(Layer), sizeof(HieraBlock), sizeof(Upscaling)};
+                             sizeof(KeyValues), sizeof(Layer), sizeof(HieraBlock), sizeof(Upscaling),
+                             sizeof(InvertedResidual), sizeof(Stem)};
     for (const int64_t fact : facts) *out++ = fact;
 }
 
@@ -73,5 +76,26 @@ void hiera_block(int bits, const HieraBlock* block, const float* x, int64_t imag
 
 // The decoder's map (height, width, inputs of up1) to logits (masks, 4 height, 4 width).
 void upscale(const Upscaling* up, const float* image, float* out) { run_upscaling(*up, image, out); }
+
+// Maps (images, h, w, inputs) through a block of EfficientNet-Lite: out (images, h / stride, w / stride, outputs).
+void inverted_residual(int bits, const InvertedResidual* block, const float* x, int64_t images, int h, int w, float* out) {
+    const int64_t from = static_cast<int64_t>(h) * w * (block->expand.weight ? block->expand.inputs : block->hidden);
+    const int64_t to = static_cast<int64_t>(convolved_length(h, block->stride)) * convolved_length(w, block->stride) * block->project.outputs;
+    with_number(bits, [&](auto number) {
+        for (int64_t i = 0; i < images; i++) run_inverted_residual<decltype(number)>(*block, x + i * from, h, w, out + i * to);
+    });
+}
+
+// Images (images, 3, h, w) through the stem of EfficientNet-Lite, in float32: out (images, h / 2, w / 2, outputs).
+void stem(const Stem* arguments, const float* x, int64_t images, int h, int w, float* out) {
+    const int64_t to = static_cast<int64_t>(convolved_length(h, 2)) * convolved_length(w, 2) * arguments->layer.outputs;
+    for (int64_t i = 0; i < images; i++) run_stem(*arguments, x + i * 3 * h * w, h, w, out + i * to);
+}
+
+// Maps (images, h, w, channels), a multiple of LANES, through a depthwise convolution of side 3, 5 or 7 at stride 1.
+void depthwise(const float* kernel, const float* bias, int side, int channels, const float* x, int64_t images, int h, int w, float* out) {
+    const int64_t floats = static_cast<int64_t>(h) * w * channels;
+    for (int64_t i = 0; i < images; i++) run_depthwise({kernel, bias, side, 1, channels, false}, x + i * floats, h, w, out + i * floats);
+}
 
 }  // extern "C"

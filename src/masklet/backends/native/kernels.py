@@ -28,8 +28,8 @@ MASKED_LOGIT = -1e4  # the bias of keys that are padding
 Bits = Literal[8, 16, 32]
 PANEL_DTYPES: dict[Bits, torch.dtype] = {8: torch.uint8, 16: torch.int16, 32: torch.float32}
 VALUE_DTYPES: dict[Bits, torch.dtype] = {**PANEL_DTYPES, 8: torch.int8}
-Activation = Literal["none", "relu", "gelu"]
-ACTIVATIONS: dict[Activation, int] = {"none": 0, "relu": 1, "gelu": 2}
+Activation = Literal["none", "relu", "gelu", "relu6"]
+ACTIVATIONS: dict[Activation, int] = {"none": 0, "relu": 1, "gelu": 2, "relu6": 3}
 Norm = nn.LayerNorm | LayerNorm2d
 
 
@@ -100,6 +100,27 @@ class UpscalingArguments(ctypes.Structure):
     )
 
 
+class InvertedResidualArguments(ctypes.Structure):
+    _fields_ = (
+        ("expand", LayerArguments),
+        ("project", LayerArguments),
+        ("kernel", ctypes.c_void_p),
+        ("bias", ctypes.c_void_p),
+        ("side", ctypes.c_int),
+        ("stride", ctypes.c_int),
+        ("hidden", ctypes.c_int),
+        ("residual", ctypes.c_int),
+    )
+
+
+class StemArguments(ctypes.Structure):
+    _fields_ = (
+        ("layer", LayerArguments),
+        ("input_scale", ctypes.c_void_p),
+        ("input_shift", ctypes.c_void_p),
+    )
+
+
 STRUCTS = (
     MatrixArguments,
     RotationArguments,
@@ -107,6 +128,8 @@ STRUCTS = (
     LayerArguments,
     HieraBlockArguments,
     UpscalingArguments,
+    InvertedResidualArguments,
+    StemArguments,
 )
 
 
@@ -329,6 +352,67 @@ def run_hiera_block(
     kernels().hiera_block(
         bits,
         reference(arguments),
+        ctypes.c_void_p(address(x)),
+        ctypes.c_int64(b),
+        h,
+        w,
+        ctypes.c_void_p(address(out)),
+    )
+    return out
+
+
+def run_inverted_residual(
+    arguments: InvertedResidualArguments, bits: Bits, x: Float[Tensor, "b h w c"]
+) -> Float[Tensor, "b h2 w2 d"]:
+    """Maps through a block of EfficientNet-Lite, channels padded to a multiple of LANES."""
+    x = x.contiguous()
+    b, h, w, channels = x.shape
+    expected = arguments.expand.inputs if arguments.expand.weight else arguments.hidden
+    if channels != expected:
+        raise MaskletError(f"a block of EfficientNet-Lite expected {expected} channels. Got {channels}.")
+    out = empty(b, h // arguments.stride, w // arguments.stride, arguments.project.outputs)
+    kernels().inverted_residual(
+        bits,
+        reference(arguments),
+        ctypes.c_void_p(address(x)),
+        ctypes.c_int64(b),
+        h,
+        w,
+        ctypes.c_void_p(address(out)),
+    )
+    return out
+
+
+def run_stem(arguments: StemArguments, image: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b h2 w2 c"]:
+    """Images through the first convolution of EfficientNet-Lite."""
+    image = image.contiguous()
+    b, _, h, w = image.shape
+    out = empty(b, h // 2, w // 2, arguments.layer.outputs)
+    kernels().stem(
+        reference(arguments),
+        ctypes.c_void_p(address(image)),
+        ctypes.c_int64(b),
+        h,
+        w,
+        ctypes.c_void_p(address(out)),
+    )
+    return out
+
+
+def run_depthwise(
+    kernel: Float[Tensor, "side side c"], bias: Float[Tensor, " c"], x: Float[Tensor, "b h w c"]
+) -> Float[Tensor, "b h w c"]:
+    """Maps through a depthwise convolution of side 3, 5 or 7, in float32. c is a multiple of LANES."""
+    x = x.contiguous()
+    b, h, w, channels = x.shape
+    if kernel.shape[2] != channels or channels % LANES or kernel.shape[0] not in (3, 5, 7):
+        raise MaskletError(f"a depthwise kernel {tuple(kernel.shape)} does not fit a map {tuple(x.shape)}.")
+    out = empty(*x.shape)
+    kernels().depthwise(
+        ctypes.c_void_p(address(kernel)),
+        ctypes.c_void_p(address(bias)),
+        kernel.shape[0],
+        channels,
         ctypes.c_void_p(address(x)),
         ctypes.c_int64(b),
         h,

@@ -77,7 +77,8 @@ struct LayerStack {  // layers one after the other: the workspace of one thread
                         const int at = o + half * LANES, to = (r + j) * outputs + at;
                         const Floats size = mul(load(layer.scale + at), set1(block.scale[r + j]));
                         Floats y = fmadd(dots[j][half], size, load(layer.bias + at));
-                        if (layer.activation == 1) y = max(y, zero());
+                        if (layer.activation == 1 || layer.activation == 3) y = max(y, zero());
+                        if (layer.activation == 3) y = min(y, set1(6.0f));
                         if (layer.activation == 2) y = std::is_same_v<Number, Float32> ? gelu(y) : approximate_gelu(y);
                         if (residual) y = add(y, load(residual + to));
                         store(out + to, y);
