@@ -41,11 +41,12 @@ ARROWS = {  # room: the rooms it stands on; it may import these, and what they s
     "auto": {"sessions"},
     "train": {"checkpoint", "tracking", "simulated_user", "synthetic"},
     "evaluate": {"checkpoint", "auto", "simulated_user", "synthetic"},
-    "export": {"checkpoint", "tracking"},
+    "onnx": {"base"},
+    "export": {"checkpoint", "tracking", "onnx"},
     "studio": {"checkpoint", "auto"},
     "jobs": {"checkpoint", "auto"},
     "integrations": {"checkpoint", "auto"},
-    "masklet": {"checkpoint", "auto"},  # __init__.py: the public names
+    "masklet": {"checkpoint", "auto", "onnx"},  # __init__.py: the public names
     "cli": {"masklet", "train", "evaluate", "export", "studio", "jobs", "integrations"},
 }
 

@@ -11,6 +11,7 @@ import typer
 
 from masklet.cli.evaluate import evaluate
 from masklet.cli.everything import everything
+from masklet.cli.export import export
 from masklet.cli.models import models
 from masklet.cli.options import Command
 from masklet.cli.segment import segment
@@ -27,6 +28,7 @@ app = typer.Typer(
 )
 for command in (track, segment, everything, studio, models, train, evaluate):
     app.command(cls=Command)(command)
+app.add_typer(export, name="export")
 
 
 def _print_version(value: bool) -> bool:

@@ -56,7 +56,7 @@ class RotaryAttention(nn.Module):
         turn: Float[Tensor, "2 n half"],
         places: Places,
     ) -> Float[Tensor, "b n c"]:
-        q, k, v = rotate(self.q(q), turn).expand(len(k), -1, -1), self.k(k), self.v(v)
+        q, k, v = rotate(self.q(q), turn).expand(k.shape[0], -1, -1), self.k(k), self.v(v)
         maps = k[:, : places.count].unflatten(1, (-1, places.turn.shape[1]))
         k = torch.cat([rotate(maps, places.turn).flatten(1, 2), k[:, places.count :]], dim=1)
         return self.out(attend(q[:, None], k[:, None], v[:, None], places.bias(k))[:, 0])
@@ -163,7 +163,7 @@ class MemoryAttention(nn.Module):
     ) -> tuple[Float[Tensor, "b m d"], Float[Tensor, "b m d"], Places]:
         """What is looked at: keys, values, and where they are."""
         d = tokens.shape[-1]
-        placed = self.memory_position + self.age[rows][:, :, None]  # (b, k, n, d)
+        placed = self.memory_position + F.embedding(rows, self.age)[:, :, None]  # (b, k, n, d)
         if self.pooled:
             tokens, placed = pool(tokens), pool(placed)
         # A pointer is as wide as several memory tokens, and is cut into them; the parts share its age.

@@ -61,8 +61,8 @@ class PromptEncoder(nn.Module):
 
     def points(self, points: Float[Tensor, "b p 2"], labels: Int[Tensor, "b p"]) -> Float[Tensor, "b q c"]:
         """Points and labels to tokens; a padding token follows, as the published predictors send one."""
-        points = torch.cat([points, points.new_zeros(len(points), 1, 2)], dim=1)
-        labels = torch.cat([labels, labels.new_full((len(labels), 1), PADDING)], dim=1)
+        points = torch.cat([points, points.new_zeros(points.shape[0], 1, 2)], dim=1)
+        labels = torch.cat([labels, labels.new_full((labels.shape[0], 1), PADDING)], dim=1)
         # Half a pixel: a click names a pixel, its centre is meant.
         position = self.position((points + 0.5) / self.image_size)
         labelled = position + self.labels(labels.clamp(min=0))

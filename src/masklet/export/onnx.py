@@ -1,0 +1,156 @@
+"""Export to ONNX: one graph for each verb, and a manifest that says how they fit together."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from typing import Any, Literal, get_args
+
+import torch
+
+from masklet.errors import CheckpointError, MaskletError, MissingExtra
+from masklet.export.graphs import Graph, describe_graphs
+from masklet.files import StrPath, atomic_write, make_folder
+from masklet.model import Sam2
+from masklet.onnx.manifest import MANIFEST, GraphFile, Manifest, TensorSpec, sha256
+
+Precision = Literal["fp32", "fp16", "int8"]
+OPSET = 20
+SAMPLE_SIZES = {"frames": 2, "objects": 3, "memories": 4, "pointers": 5, "points": 6}  # while tracing
+
+
+def export_onnx(
+    model: Sam2,
+    folder: StrPath,
+    *,
+    name: str,
+    precision: Precision = "fp32",
+    report: Callable[[str], None] = lambda line: None,
+) -> Manifest:
+    """Export a network's verbs as ONNX graphs, and write the manifest last.
+
+    Args:
+        model: A network in float32 on the CPU.
+        folder: Where the files are written. Files of an earlier export are replaced.
+        name: What the manifest calls the network.
+        precision: fp32; fp16, which halves the files; or int8, which rounds the weights of products to 8
+            bits. Inputs and outputs are float32 in all.
+        report: Is called with a line for each graph.
+
+    Returns:
+        The manifest, as it was written.
+
+    Raises:
+        MaskletError: The network is not in float32 on the CPU, or there is no such precision.
+        MissingExtra: onnx and onnxscript are not installed.
+    """
+    if precision not in get_args(Precision):
+        raise MaskletError(f"precision must be one of {', '.join(get_args(Precision))}. Got {precision!r}.")
+    if model.device.type != "cpu" or model.dtype != torch.float32 or model.memory_attention.pooled:
+        raise MaskletError(
+            "a network is exported from float32 weights on the CPU: masklet.load(name, device='cpu'). "
+            f"Got {model.dtype} on {model.device}{', pooled' if model.memory_attention.pooled else ''}."
+        )
+    folder, config = make_folder(folder), model.config
+    (folder / MANIFEST).unlink(missing_ok=True)  # it stands for complete files only
+    files = {}
+    for verb, graph in describe_graphs(model).items():
+        traced = round_weights(trace(model, graph), precision, verb)
+        path = folder / f"{verb}.onnx"
+        with atomic_write(path, CheckpointError) as part:
+            part.write_bytes(traced.SerializeToString())
+        files[verb] = GraphFile(
+            path.name,
+            sha256(path),
+            path.stat().st_size,
+            tuple(
+                TensorSpec(input, "int32" if input in graph.whole else "float32", shape)
+                for input, shape in graph.inputs.items()
+            ),
+            tuple(TensorSpec(output, "float32", shape) for output, shape in graph.outputs.items()),
+        )
+        report(f"{path.name}: {files[verb].bytes / 1e6:.1f} MB")
+    manifest = Manifest(
+        masklet=version("masklet"),
+        model=name,
+        precision=precision,
+        opset=OPSET,
+        image_size=config.image_size,
+        grid=config.grid,
+        mask_size=config.mask_size,
+        channels=config.channels,
+        memory_channels=config.memory_channels,
+        zoom=config.zoom,
+        graphs=files,
+    )
+    with atomic_write(folder / MANIFEST, CheckpointError) as part:
+        part.write_text(manifest.to_json(), encoding="utf-8")
+    return manifest
+
+
+def trace(model: Sam2, graph: Graph) -> Any:
+    """One verb as an ONNX model, without the tracer's notes, which name files of this machine."""
+    try:
+        import onnx  # noqa: F401
+        import onnxscript  # noqa: F401
+    except ImportError as error:
+        raise MissingExtra("export", "onnx and onnxscript") from error
+    dims = {name: torch.export.Dim(name, min=1, max=4096) for name in SAMPLE_SIZES}
+    samples = tuple(
+        torch.zeros(
+            [SAMPLE_SIZES[size] if isinstance(size, str) else size for size in shape],
+            dtype=torch.int32 if name in graph.whole else torch.float32,
+            device="cpu",
+        )
+        for name, shape in graph.inputs.items()
+    )
+    dynamic = {
+        name: {axis: dims[size] for axis, size in enumerate(shape) if isinstance(size, str)}
+        for name, shape in graph.inputs.items()
+    }
+    with torch.no_grad(), _quiet():
+        program = torch.onnx.export(
+            graph.module(model).eval(),
+            samples,
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=list(graph.inputs),
+            output_names=list(graph.outputs),
+            dynamic_shapes=dynamic,
+            verbose=False,
+        )
+    assert program is not None
+    traced: Any = program.model_proto
+    traced.producer_name, traced.producer_version = "masklet", version("masklet")
+    for item in (traced, traced.graph, *traced.graph.node, *traced.graph.value_info):
+        item.doc_string = ""
+        item.ClearField("metadata_props")
+    for item in (*traced.graph.input, *traced.graph.output):
+        item.ClearField("metadata_props")
+    return traced
+
+
+def round_weights(traced: Any, precision: Precision, verb: str) -> Any:
+    """A traced verb in a precision; its inputs and outputs stay as they are."""
+    if precision == "fp32":
+        return traced
+    raise MaskletError(f"{verb} cannot be exported in {precision} yet.")
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the exporter's notes: about packages that are not needed, and about what torch deprecates."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnx_ir", "onnxscript")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

@@ -1,0 +1,1 @@
+"""Exported networks in ONNX Runtime. It needs NumPy, Pillow and onnxruntime, and no torch."""
