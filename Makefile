@@ -18,7 +18,7 @@ VIDEO ?= examples/demo.mp4
 DEMO_POINT := 188,140
 WHERE = $(or $(POINT),$(if $(filter examples/demo.mp4,$(VIDEO)),$(DEMO_POINT)))
 
-.PHONY: help demo test check bench docs audit soak
+.PHONY: help demo test check bench docs audit soak wheel
 
 demo: .venv/.plain ## Follow an object: make demo, or make demo VIDEO=clip.mp4 POINT=x,y
 	@[ -n '$(WHERE)' ] || { echo "POINT is missing: where to click on the first frame, as in make demo VIDEO=$(VIDEO) POINT=320,180" >&2; exit 2; }
@@ -40,6 +40,12 @@ bench: .venv/.dev .venv/.peer ## Measure masklet beside its peers on this machin
 
 docs: .venv/.dev ## Check the links of all pages and run the examples in docstrings
 	@$(BIN)/pytest --quiet tests/test_docs.py src
+
+wheel: .venv/.wheel ## Build a wheel with compiled kernels and an sdist in dist/, and try the wheel without a compiler
+	@rm -rf dist
+	@HATCH_BUILD_HOOKS_ENABLE=1 .venv/wheel/bin/python -m build --outdir dist .
+	@.venv/wheel/bin/twine check --strict dist/*
+	@$(BIN)/python dev/try_wheel.py dist
 
 soak: .venv/.dev ## An hour of use: a long stream, people in the studio, kills, a full disk, damaged files
 	@$(BIN)/python -m benchmarks.soak
@@ -74,6 +80,12 @@ help: ## Show this list
 .venv/.audit: .venv/pyvenv.cfg
 	@$(PYTHON) -m venv .venv/audit
 	@.venv/audit/bin/pip install --no-input --disable-pip-version-check --quiet pip-audit==2.10.1 cyclonedx-bom==7.5.0
+	@touch $@
+
+# What builds and checks packages, apart from what they are built of.
+.venv/.wheel: .venv/.dev
+	@$(PYTHON) -m venv .venv/wheel
+	@.venv/wheel/bin/pip install --no-input --disable-pip-version-check --quiet build==1.6.1 twine==7.0.0
 	@touch $@
 
 # The original implementation, which parity tests compare with, and the reader of Label Studio's masks. Their own

@@ -76,9 +76,7 @@ def choose(network: Network, engine: EngineName = "auto", setting: Setting = "ex
         has_vnni = library.has_vnni()
         precision = (VNNI_PRECISIONS if has_vnni else AVX2_PRECISIONS)[setting]
         instructions = "AVX512-VNNI" if has_vnni else "AVX2"
-        backend = NativeBackend(
-            network, precision, f"{setting}: the CPU has {instructions}, and there is a compiler"
-        )
+        backend = NativeBackend(network, precision, f"{setting}: the CPU has {instructions}")
     return OpenVinoBackend(network, backend) if engine == "openvino" else backend
 
 

@@ -1,9 +1,12 @@
-"""The compiled kernels: built once by the compiler at hand, cached, and checked before they are loaded."""
+"""The compiled kernels: those of the wheel, or built once by the compiler at hand, cached, and checked.
+
+A wheel for Linux on x86-64 (`make wheel`) has a library for each set of instructions in `INSTRUCTIONS`. A
+checkout has none, so a compiler builds one for this CPU when it is first needed.
+"""
 
 from __future__ import annotations
 
 import ctypes
-import fcntl
 import hashlib
 import os
 import shutil
@@ -18,9 +21,15 @@ from functools import cache
 from pathlib import Path
 
 SOURCES = (*sorted(Path(__file__).parent.glob("*.h")), Path(__file__).with_name("kernels.cpp"))
-FLAGS = ("-O3", "-march=native", "-std=c++17", "-pthread", "-shared", "-fPIC")
+COMMON_FLAGS = ("-O3", "-std=c++17", "-pthread", "-shared", "-fPIC")
+FLAGS = (*COMMON_FLAGS, "-march=native")
+PREBUILT = Path(__file__).with_name("prebuilt")
 REQUIRED = {"avx2", "fma"}
 AVX512_VNNI = {"avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512_vnni"}  # what simd.h uses if present
+INSTRUCTIONS = {  # a library's name and the instructions that it needs; the fastest first
+    "avx512_vnni": REQUIRED | AVX512_VNNI,
+    "avx2": REQUIRED,
+}
 COMPILER_SECONDS = 300  # on a busy machine the kernels take a minute
 OTHERS_MAY_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
@@ -58,11 +67,17 @@ def missing() -> str | None:
 
 @cache
 def library() -> ctypes.CDLL:
-    """The kernels, built if they are not.
+    """The kernels: the wheel's, else what was built here, else built now.
 
     Raises:
         BuildError: There is no compiler, it fails, or the cache folder is not safe.
     """
+    prebuilt = find_prebuilt()
+    if prebuilt is not None:
+        try:
+            return load(prebuilt)
+        except OSError:  # this system's C++ library is older than the wheel's: a compiler may help
+            pass
     compiler = find_compiler()
     if compiler is None:
         raise BuildError("there is no C++ compiler (g++ or clang++)")
@@ -70,6 +85,24 @@ def library() -> ctypes.CDLL:
         return load(build(compiler, cache_folder()))
     except OSError as error:
         raise BuildError(f"the kernels do not build: {error}") from error
+
+
+def find_prebuilt() -> Path | None:
+    """The wheel's library for this CPU, if it was built from these sources."""
+    flags = cpu_flags()
+    paths = (prebuilt_path(name) for name, needed in INSTRUCTIONS.items() if needed <= flags)
+    return next((path for path in paths if path.is_file()), None)
+
+
+def prebuilt_path(instructions: str) -> Path:
+    """Where a wheel has the library for a set of instructions; the name changes with the sources."""
+    sources = "\n".join(path.read_text(encoding="utf-8") for path in SOURCES)
+    return PREBUILT / f"kernels-{instructions}-{hashlib.sha256(sources.encode()).hexdigest()[:16]}.so"
+
+
+def prebuilt_flags(instructions: str) -> tuple[str, ...]:
+    """What the compiler is told to build a wheel's library."""
+    return (*COMMON_FLAGS, *sorted(f"-m{flag.replace('_', '')}" for flag in INSTRUCTIONS[instructions]))
 
 
 def find_compiler() -> str | None:
@@ -156,6 +189,8 @@ def run_compiler(command: list[str], seconds: float) -> None:
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Hold a file's lock, or go on without it once another process has held it for longer than a build."""
+    import fcntl  # Windows has none, and no kernels either
+
     with path.open("w") as file:
         deadline = time.monotonic() + COMPILER_SECONDS
         while time.monotonic() < deadline:
