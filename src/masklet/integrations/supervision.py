@@ -63,7 +63,7 @@ def to_prompts(detections: Detections) -> dict[int, Prompt]:
         >>> to_prompts(Detections(xyxy=np.array([[1, 2, 5, 6]]), tracker_id=np.array([7])))
         {7: Prompt(box=(1.0, 2.0, 5.0, 6.0))}
     """
-    prompts = [Prompt(box=box) for box in detections.xyxy.tolist()]
+    prompts = [Prompt(box=(x0, y0, x1, y1)) for x0, y0, x1, y1 in detections.xyxy.astype(float).tolist()]
     if detections.mask is not None:
         masks = np.asarray(detections.mask).astype(bool)
         prompts = [
