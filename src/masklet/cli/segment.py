@@ -11,12 +11,13 @@ import typer
 
 from masklet.cli import options
 from masklet.cli.items import Item, Kind, find_items
-from masklet.cli.prompts import NO_PROMPT, Box, Mask, Negatives, ObjectPrompts, Objects, Points, read_prompts
+from masklet.cli.prompts import NO_PROMPT, Box, Mask, Negatives, Objects, Points, PromptTable, read_prompts
 from masklet.cli.results import format_files, parse_intensity_range, print_intensity_range, write_masks
 from masklet.cli.runs import ProgressBar, Runner
 
 if TYPE_CHECKING:
     from masklet.media import Frames
+    from masklet.media.readers.prompt_files import ObjectPrompts
     from masklet.model import Sam2
 
 FILES = ("mask.png", "masks.json", "overlay.png")
@@ -46,7 +47,7 @@ def segment(
 ) -> None:
     """Segment what is pointed at in pictures: mask.png, masks.json and overlay.png for each."""
     with ProgressBar() as bar:
-        from masklet.cli.prompt_files import PromptTable
+        from masklet.media.readers.prompt_files import ObjectPrompts
 
         typed = read_prompts(point, negative, box, mask, objects)
         formats = list(dict.fromkeys(formats or ()))

@@ -12,7 +12,7 @@ import typer
 
 from masklet.cli import options
 from masklet.cli.items import Item, Kind, find_items
-from masklet.cli.prompts import NO_PROMPT, Box, Mask, Negatives, ObjectPrompts, Objects, Points, read_prompts
+from masklet.cli.prompts import NO_PROMPT, Box, Mask, Negatives, Objects, Points, PromptTable, read_prompts
 from masklet.cli.results import (
     DEFAULT_FORMATS,
     format_files,
@@ -24,6 +24,7 @@ from masklet.cli.runs import ProgressBar, Runner
 
 if TYPE_CHECKING:
     from masklet.media import Frames
+    from masklet.media.readers.prompt_files import ObjectPrompts
     from masklet.model import Sam2
     from masklet.sessions.saved import SavedSession
     from masklet.sessions.video import VideoSession
@@ -74,7 +75,7 @@ def track(
 ) -> None:
     """Track objects through videos, and write their masks on every frame."""
     with ProgressBar() as bar:
-        from masklet.cli.prompt_files import PromptTable
+        from masklet.media.readers.prompt_files import ObjectPrompts
         from masklet.sessions.saved import SavedSession
         from masklet.tracking.policies import find_policy
 

@@ -5,25 +5,92 @@ from __future__ import annotations
 import csv
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from masklet.cli.items import Item
-from masklet.cli.prompts import ObjectPrompts, PromptBuilder
 from masklet.errors import PromptError
-
-if TYPE_CHECKING:
-    from masklet.media import Frames
-    from masklet.types import Prompt
+from masklet.media.readers.coco import CocoAnnotation, CocoFile
+from masklet.media.readers.frames import Frames
+from masklet.media.readers.mask_files import read_label_map
+from masklet.types import Prompt
 
 COLUMNS = ("source", "frame", "object", "class", "x", "y", "label", "x0", "y0", "x1", "y1", "mask")
 KEYS = ("source", "frame", "object", "class", "positive", "negative", "box", "mask")
 
 
 @dataclass(frozen=True)
-class _Row:
+class ObjectPrompts:
+    """What to segment in one input.
+
+    Attributes:
+        by_frame: frame -> object id -> prompt.
+        names: What objects are called, by id; those without a name are left out.
+        classes: Their classes, likewise; by default the names.
+    """
+
+    by_frame: Mapping[int, Mapping[int, Prompt]] = field(default_factory=dict)
+    names: Mapping[int, str] = field(default_factory=dict)
+    classes: Mapping[int, str] = field(default_factory=dict)
+
+    @property
+    def ids(self) -> list[int]:
+        return sorted({id for prompts in self.by_frame.values() for id in prompts})
+
+    def joined(self, other: ObjectPrompts) -> ObjectPrompts:
+        """These prompts and others'. An object's prompts on the same frame join."""
+        builder = PromptBuilder()
+        for prompts in (self, other):
+            for frame, by_id in prompts.by_frame.items():
+                for id, prompt in by_id.items():
+                    builder.add(frame, id, prompt)
+        joined = builder.build()
+        return ObjectPrompts(
+            joined.by_frame, {**self.names, **other.names}, {**self.classes, **other.classes}
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        prompts = {
+            frame: {id: prompt.to_json() for id, prompt in by_id.items()}
+            for frame, by_id in self.by_frame.items()
+        }
+        return {"prompts": prompts, "names": dict(self.names), "classes": dict(self.classes)}
+
+
+class PromptBuilder:
+    """Collects prompts of objects that are known by an id, a name, or neither."""
+
+    def __init__(self) -> None:
+        self._prompts: dict[int, dict[int, Prompt]] = {}
+        self._names: dict[int, str] = {}
+        self._classes: dict[int, str] = {}
+
+    def add(self, frame: int, id: int, prompt: Prompt) -> None:
+        """Add a prompt; it joins what the object has on the same frame."""
+        by_id = self._prompts.setdefault(frame, {})
+        by_id[id] = by_id[id] | prompt if id in by_id else prompt
+
+    def resolve(self, name: str | None, id: int | None = None, category: str | None = None) -> int:
+        """The id of an object, by its own id, its name, or a new one."""
+        if id is None and name is not None:
+            id = next((other for other, value in self._names.items() if value == name), None)
+        if id is None:
+            taken = {*self._names, *self._classes, *(id for by_id in self._prompts.values() for id in by_id)}
+            id = max(taken, default=0) + 1
+        if name is not None:
+            self._names[id] = name
+        if category is not None:
+            self._classes[id] = category
+        return id
+
+    def build(self) -> ObjectPrompts:
+        classes = {**self._names, **self._classes}
+        return ObjectPrompts(dict(sorted(self._prompts.items())), dict(self._names), classes)
+
+
+@dataclass(frozen=True)
+class PromptRow:
     """One prompt of a file.
 
     Attributes:
@@ -44,10 +111,6 @@ class _Row:
 
     def prompt(self, folder: Path, size: tuple[int, int]) -> Prompt:
         """The prompt on a frame of a size (H, W)."""
-        from masklet.media import read_label_map
-        from masklet.media.readers.coco import CocoAnnotation
-        from masklet.types import Prompt
-
         mask = self.values.get("mask")
         if isinstance(mask, CocoAnnotation):
             return Prompt(mask=mask.mask(size))
@@ -58,64 +121,29 @@ class _Row:
         return Prompt.from_json(self.values)
 
 
-@dataclass(frozen=True)
-class PromptTable:
-    """The prompts of a file, by input.
+def build_prompts(rows: Iterable[PromptRow], folder: Path, frames: Frames) -> ObjectPrompts:
+    """The prompts of one input.
 
-    Attributes:
-        path: The file.
-        rows: Its prompts, by the source of the item that they are of.
+    Args:
+        rows: Its rows.
+        folder: Where the paths of masks start.
+        frames: The input.
+
+    Raises:
+        PromptError: A prompt is not on the input's frames.
     """
-
-    path: Path
-    rows: Mapping[str, Sequence[_Row]]
-
-    @classmethod
-    def read(cls, path: Path, items: Sequence[Item]) -> PromptTable:
-        """Read a file, and find the input of each prompt.
-
-        Raises:
-            PromptError: It cannot be read, or an input that it names is not there, or may be one of several.
-        """
-        rows: dict[str, list[_Row]] = {item.source: [] for item in items}
-        for row in _read_rows(path):
-            matches = [item for item in items if not row.source or _is_named(item, row.source)]
-            if not matches:
-                names = ", ".join(item.source for item in items[:3])
-                raise PromptError(
-                    f"{row.where} is for '{row.source}', which is not among the inputs ({names}"
-                    f"{', ...' if len(items) > 3 else ''}): give it as an input, or leave the line out."
-                )
-            if row.source and len(matches) > 1:
-                raise PromptError(
-                    f"{row.where} is for '{row.source}', which may be {matches[0].source} or "
-                    f"{matches[1].source}: write more of the path."
-                )
-            for item in matches:
-                rows[item.source].append(row)
-        return cls(path, rows)
-
-    def prompts_of(self, item: Item, frames: Frames) -> ObjectPrompts:
-        """The prompts of one input.
-
-        Raises:
-            PromptError: There are none, or one is not on the input's frames.
-        """
-        builder = PromptBuilder()
-        for row in self.rows[item.source]:
-            name = row.object if isinstance(row.object, str) else None
-            id = builder.resolve(name, row.object if isinstance(row.object, int) else None, row.category)
-            try:
-                builder.add(_find_frame(row.frame, frames), id, row.prompt(self.path.parent, frames.size))
-            except (ValueError, TypeError) as error:
-                raise PromptError(f"{row.where}: {error}") from None
-        prompts = builder.build()
-        if not prompts.by_frame:
-            raise PromptError(f"{self.path} has no prompt for {item.source}.")
-        return prompts
+    builder = PromptBuilder()
+    for row in rows:
+        name = row.object if isinstance(row.object, str) else None
+        id = builder.resolve(name, row.object if isinstance(row.object, int) else None, row.category)
+        try:
+            builder.add(_find_frame(row.frame, frames), id, row.prompt(folder, frames.size))
+        except (ValueError, TypeError) as error:
+            raise PromptError(f"{row.where}: {error}") from None
+    return builder.build()
 
 
-def _read_rows(path: Path) -> Iterator[_Row]:
+def read_prompt_rows(path: Path) -> Iterator[PromptRow]:
     suffix = path.suffix.lower()
     if suffix == ".csv":
         return _read_csv(path)
@@ -126,7 +154,7 @@ def _read_rows(path: Path) -> Iterator[_Row]:
     raise PromptError(f"prompts come from a .csv, .jsonl or .json (COCO) file. Got {path}.")
 
 
-def _read_csv(path: Path) -> Iterator[_Row]:
+def _read_csv(path: Path) -> Iterator[PromptRow]:
     reader = csv.DictReader(_read_text(path).splitlines())
     _check_keys(reader.fieldnames or (), COLUMNS, f"{path}, line 1")
     for line in reader:
@@ -146,10 +174,10 @@ def _read_csv(path: Path) -> Iterator[_Row]:
             values["mask"] = cells["mask"]
         if not values:
             raise PromptError(f"{where} has no click (x, y), box (x0, y0, x1, y1) or mask.")
-        yield _make_row(where, cells, values)
+        yield make_row(where, cells, values)
 
 
-def _read_json_lines(path: Path) -> Iterator[_Row]:
+def _read_json_lines(path: Path) -> Iterator[PromptRow]:
     for number, line in enumerate(_read_text(path).splitlines(), 1):
         where = f"{path}, line {number}"
         if not line.strip():
@@ -166,13 +194,11 @@ def _read_json_lines(path: Path) -> Iterator[_Row]:
         values = {key: entry[key] for key in ("positive", "negative", "box", "mask") if entry.get(key)}
         if not values:
             raise PromptError(f"{where} has no positive or negative clicks, box or mask.")
-        yield _make_row(where, entry, values)
+        yield make_row(where, entry, values)
 
 
-def _read_coco(path: Path) -> Iterator[_Row]:
+def _read_coco(path: Path) -> Iterator[PromptRow]:
     """A row for each annotation: its mask where it has one, else its box."""
-    from masklet.media.readers.coco import CocoFile
-
     file = CocoFile.read(path)
     for image in file.images:
         name = PurePosixPath(image.file_name.replace("\\", "/"))
@@ -181,10 +207,10 @@ def _read_coco(path: Path) -> Iterator[_Row]:
             where = f"{path}, annotation {annotation.id}"
             values = {"box": annotation.box} if annotation.segmentation is None else {"mask": annotation}
             if any(value is not None for value in values.values()):
-                yield _Row(where, str(name), frame, None, annotation.category, values)
+                yield PromptRow(where, str(name), frame, None, annotation.category, values)
 
 
-def _make_row(where: str, entry: Mapping[str, Any], values: Mapping[str, Any]) -> _Row:
+def make_row(where: str, entry: Mapping[str, Any], values: Mapping[str, Any]) -> PromptRow:
     frame, object = entry.get("frame", 0), entry.get("object")
     if isinstance(frame, str) and frame.isdecimal():
         frame = int(frame)
@@ -195,7 +221,7 @@ def _make_row(where: str, entry: Mapping[str, Any], values: Mapping[str, Any]) -
     if object is not None and (isinstance(object, bool) or not isinstance(object, int | str)):
         raise PromptError(f"{where}: object is a name, or a whole number from 1 on. Got {object}.")
     category = entry.get("class")
-    return _Row(
+    return PromptRow(
         where,
         str(entry.get("source") or ""),
         frame,
@@ -229,16 +255,6 @@ def _take_numbers(cells: Mapping[str, str], names: Sequence[str], where: str) ->
         raise PromptError(
             f"{where}: expected numbers in pixels for {', '.join(names)}. Got {values}."
         ) from None
-
-
-def _is_named(item: Item, source: str) -> bool:
-    """Whether an entry means an item: by its path or the end of it; a video's frame by its folder."""
-    own = PurePosixPath(Path(item.source).as_posix()).parts
-    parts = PurePosixPath(source.replace("\\", "/")).parts
-    if item.source == source or own[-len(parts) :] == parts:
-        return True
-    stem = (*own[:-1], Path(own[-1]).stem) if own else ()
-    return bool(parts[:-1]) and stem[-len(parts[:-1]) :] == parts[:-1]
 
 
 def _find_frame(frame: int | str, frames: Frames) -> int:
