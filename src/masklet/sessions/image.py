@@ -129,7 +129,7 @@ class ImageSession:
             by id, `Masks` with the best one of each object.
 
         Raises:
-            PromptError: A prompt has nothing in the picture.
+            PromptError: A prompt has nothing in the picture, or its mask is empty.
             ValueError: `candidates` is neither 1 nor 3.
 
         Example:
@@ -164,7 +164,7 @@ class ImageSession:
         self, prompts: Sequence[object], hints: Sequence[object], candidates: int | None
     ) -> list[ImageCandidates]:
         """The answers to several prompts. Those of the same form are decoded together."""
-        checked = [check_prompt(prompt, self.size) for prompt in prompts]
+        checked = [self._check_prompt(prompt) for prompt in prompts]
         corrected = [_check_hint(hint) for hint in hints]
         counts = [candidates or (3 if prompt.clicks == 1 and prompt.box is None else 1) for prompt in checked]
         rows = zip(checked, corrected, counts, strict=True)
@@ -218,6 +218,12 @@ class ImageSession:
         rows = zip(decoded.logits[0], decoded.iou[0], decoded.score.expand(count), strict=True)
         ranked = [Candidate(*row, window) for row in rows]
         return ImageCandidates.rank(self.size, ranked, image=lambda: self._picture)
+
+    def _check_prompt(self, prompt: object) -> Prompt:
+        checked = check_prompt(prompt, self.size)
+        if checked.is_mask_only and checked.mask is not None and not checked.mask.any():
+            raise PromptError("the mask is empty: in a picture a prompt says where the object is.")
+        return checked
 
     def _view(self, window: Window | None) -> View:
         if window is None:
