@@ -86,7 +86,9 @@ def evaluate(
     dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16.")] = "float32",
     setting: Annotated[
         Setting,
-        typer.Option(help="On CPUs balanced and fast round, and are faster: masklet models --explain."),
+        typer.Option(
+            help="How far CPUs round: exact gives the published numbers; other commands take balanced."
+        ),
     ] = Setting.exact,
 ) -> None:
     """Measure a model or a baseline on a benchmark: a table, OUT/result.json and OUT/report.html."""

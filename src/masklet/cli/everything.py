@@ -103,7 +103,7 @@ def everything(
     model: options.Model = "nano",
     device: options.Device = None,
     dtype: options.Precision = options.Dtype.float32,
-    setting: options.Speed = options.Setting.exact,
+    setting: options.Speed = options.Setting.balanced,
     fps: Annotated[float | None, typer.Option(help="Video: take so many frames of each second.")] = None,
     intensity_range: options.IntensityRange = None,
     max_pixels: options.MaxPixels = None,

@@ -121,7 +121,8 @@ Precision = Annotated[Dtype, typer.Option("--dtype", help="The precision of the 
 Speed = Annotated[
     Setting,
     typer.Option(
-        "--setting", help="On CPUs balanced and fast round, and are faster: masklet models --explain."
+        "--setting",
+        help="How far CPUs round: balanced costs no J&F, exact has the published numbers, fast rounds more.",
     ),
 ]
 Policy = Annotated[
@@ -175,6 +176,14 @@ class ModelOptions:
         return masklet.load(
             self.model, device=self.device, dtype=self.dtype.value, setting=self.setting.value
         )
+
+    def describe(self, model: Sam2) -> str:
+        """What runs the model that was loaded, and why, in one line."""
+        from masklet.backends import summarize
+
+        is_rounded = model.device.type == "cpu" and self.setting is not Setting.exact
+        hint = " --setting exact gives the published numbers." if is_rounded else ""
+        return f"{self.model}: {summarize(model.backend)}.{hint}"
 
     def to_json(self) -> dict[str, str]:
         """What decides the masks: not the device."""

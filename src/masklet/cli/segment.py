@@ -40,7 +40,7 @@ def segment(
     model: options.Model = "nano",
     device: options.Device = None,
     dtype: options.Precision = options.Dtype.float32,
-    setting: options.Speed = options.Setting.exact,
+    setting: options.Speed = options.Setting.balanced,
     intensity_range: options.IntensityRange = None,
     max_pixels: options.MaxPixels = None,
     formats: options.PictureFormats = None,

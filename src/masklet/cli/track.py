@@ -62,7 +62,7 @@ def track(
     model: options.Model = "nano",
     device: options.Device = None,
     dtype: options.Precision = options.Dtype.float32,
-    setting: options.Speed = options.Setting.exact,
+    setting: options.Speed = options.Setting.balanced,
     fps: Annotated[float | None, typer.Option(help="Take so many frames of each second.")] = None,
     policy: options.Policy = "recency",
     cuts: Annotated[bool, typer.Option("--cuts", help="Detect scene cuts.")] = False,
