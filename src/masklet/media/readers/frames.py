@@ -234,7 +234,12 @@ def _open_path(source: str, intensity_range: IntensityRange | None, max_pixels: 
         )
     if not path.exists():
         raise MediaError(f"there is no file {printable(source)}.")
-    if path.is_file() and path.stat().st_size == 0:
+    if not path.is_file():
+        raise MediaError(
+            f"{printable(source)} is a pipe or a device. Expected a file: "
+            "live input is read by masklet.media.stream."
+        )
+    if path.stat().st_size == 0:
         raise MediaError(f"{printable(source)} is empty (0 bytes).")
     if is_picture(path):
         return open_picture_files(
