@@ -41,6 +41,7 @@ def segment(
     device: options.Device = None,
     dtype: options.Precision = options.Dtype.float32,
     setting: options.Speed = options.Setting.balanced,
+    image_size: options.ImageSize = None,
     intensity_range: options.IntensityRange = None,
     max_pixels: options.MaxPixels = None,
     formats: options.PictureFormats = None,
@@ -69,7 +70,7 @@ def segment(
             work.check()
             return work
 
-        network = options.ModelOptions(model, device, dtype, setting)
+        network = options.ModelOptions(model, device, dtype, setting, image_size)
         settings = {"intensity_range": range_}
         Runner("segment", out, open_item, network, settings, bar, overwrite).run(items, shard)
 

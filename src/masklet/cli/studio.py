@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from masklet.cli.options import Device, Dtype, Model, ModelOptions, Precision, Setting, Speed
+from masklet.cli.options import Device, Dtype, ImageSize, Model, ModelOptions, Precision, Setting, Speed
 
 
 def studio(
@@ -48,6 +48,7 @@ def studio(
     device: Device = None,
     dtype: Precision = Dtype.float32,
     setting: Speed = Setting.balanced,
+    image_size: ImageSize = None,
 ) -> None:
     """Open the studio: segment videos in the browser, alone or together."""
     from masklet.errors import MediaError, MissingExtra
@@ -71,7 +72,7 @@ def studio(
         hosts=tuple(name or ()),
     )
 
-    network = ModelOptions(model, device, dtype, setting)
+    network = ModelOptions(model, device, dtype, setting, image_size)
     loaded = network.load()
 
     def announce() -> None:
@@ -81,4 +82,4 @@ def studio(
         if browser:  # on a thread, since some browsers keep their caller waiting
             threading.Thread(target=webbrowser.open, args=[address(settings)], daemon=True).start()
 
-    serve(settings, loaded, model, announce)
+    serve(settings, loaded, network.name, announce)

@@ -63,6 +63,7 @@ def track(
     device: options.Device = None,
     dtype: options.Precision = options.Dtype.float32,
     setting: options.Speed = options.Setting.balanced,
+    image_size: options.ImageSize = None,
     fps: Annotated[float | None, typer.Option(help="Take so many frames of each second.")] = None,
     policy: options.Policy = "recency",
     cuts: Annotated[bool, typer.Option("--cuts", help="Detect scene cuts.")] = False,
@@ -105,7 +106,7 @@ def track(
             work.check()
             return work
 
-        network = options.ModelOptions(model, device, dtype, setting)
+        network = options.ModelOptions(model, device, dtype, setting, image_size)
         settings = {"fps": fps, "intensity_range": range_}
         Runner("track", out, open_item, network, settings, bar, overwrite).run(items, shard)
 
