@@ -17,7 +17,7 @@ import torch
 
 from masklet.byte_cache import ByteCache
 from masklet.errors import MediaError
-from masklet.media.readers.frame_sampling import SampledFrames
+from masklet.media.readers.frame_sampling import FrameRange, SampledFrames
 from masklet.media.readers.image_stacks import (
     ImageStack,
     open_picture_file,
@@ -126,6 +126,12 @@ class Frames:
         for frame, image in enumerate(chain([first], images), start):
             self._played = frame, image
             yield image
+
+    def part(self, start: int, stop: int) -> Frames:
+        """The frames from `start` to just before `stop`, numbered from 0."""
+        if stop > len(self):
+            raise NoSuchFrame(self.name, stop - 1, len(self))
+        return Frames(FrameRange(self._reader, start, stop), kept_bytes=self._kept_bytes)
 
     def _read(self, frame: int) -> Image:
         steps_back = self._last - self._room < frame < self._last

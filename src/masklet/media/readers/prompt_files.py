@@ -162,19 +162,25 @@ def _read_csv(path: Path) -> Iterator[PromptRow]:
         cells = {key: value.strip() for key, value in line.items() if key and value and value.strip()}
         if not cells:
             continue
-        values: dict[str, Any] = {}
-        if point := _take_numbers(cells, ("x", "y"), where):
-            label = cells.get("label", "1")
-            if label not in ("0", "1"):
-                raise PromptError(f"{where}: label is 1 for a click on the object, 0 beside it. Got {label}.")
-            values["positive" if label == "1" else "negative"] = [point]
-        if box := _take_numbers(cells, ("x0", "y0", "x1", "y1"), where):
-            values["box"] = box
-        if "mask" in cells:
-            values["mask"] = cells["mask"]
-        if not values:
+        row = row_from_cells(where, cells)
+        if not row.values:
             raise PromptError(f"{where} has no click (x, y), box (x0, y0, x1, y1) or mask.")
-        yield make_row(where, cells, values)
+        yield row
+
+
+def row_from_cells(where: str, cells: Mapping[str, str]) -> PromptRow:
+    """The prompt of one line of a table, with the keys of `COLUMNS`; it may be empty."""
+    values: dict[str, Any] = {}
+    if point := _take_numbers(cells, ("x", "y"), where):
+        label = cells.get("label", "1")
+        if label not in ("0", "1"):
+            raise PromptError(f"{where}: label is 1 for a click on the object, 0 beside it. Got {label}.")
+        values["positive" if label == "1" else "negative"] = [point]
+    if box := _take_numbers(cells, ("x0", "y0", "x1", "y1"), where):
+        values["box"] = box
+    if "mask" in cells:
+        values["mask"] = cells["mask"]
+    return _make_row(where, cells, values)
 
 
 def _read_json_lines(path: Path) -> Iterator[PromptRow]:
@@ -182,19 +188,29 @@ def _read_json_lines(path: Path) -> Iterator[PromptRow]:
         where = f"{path}, line {number}"
         if not line.strip():
             continue
-        try:
-            entry = json.loads(line)
-        except ValueError as error:
-            raise PromptError(f"{where} is not JSON: {error}.") from None
-        if not isinstance(entry, dict):
-            raise PromptError(
-                f'{where} must be an object such as {{"source": ..., "box": [...]}}. Got {line}.'
-            )
+        entry = parse_line(where, line)
         _check_keys(entry, KEYS, where)
-        values = {key: entry[key] for key in ("positive", "negative", "box", "mask") if entry.get(key)}
-        if not values:
+        row = row_from_entry(where, entry)
+        if not row.values:
             raise PromptError(f"{where} has no positive or negative clicks, box or mask.")
-        yield make_row(where, entry, values)
+        yield row
+
+
+def parse_line(where: str, line: str) -> Mapping[str, Any]:
+    """One line of a JSON Lines file."""
+    try:
+        entry = json.loads(line)
+    except ValueError as error:
+        raise PromptError(f"{where} is not JSON: {error}.") from None
+    if not isinstance(entry, dict):
+        raise PromptError(f'{where} must be an object such as {{"source": ..., "box": [...]}}. Got {line}.')
+    return entry
+
+
+def row_from_entry(where: str, entry: Mapping[str, Any]) -> PromptRow:
+    """The prompt of one entry with the keys of `KEYS`; it may be empty."""
+    values = {key: entry[key] for key in ("positive", "negative", "box", "mask") if entry.get(key)}
+    return _make_row(where, entry, values)
 
 
 def _read_coco(path: Path) -> Iterator[PromptRow]:
@@ -210,7 +226,7 @@ def _read_coco(path: Path) -> Iterator[PromptRow]:
                 yield PromptRow(where, str(name), frame, None, annotation.category, values)
 
 
-def make_row(where: str, entry: Mapping[str, Any], values: Mapping[str, Any]) -> PromptRow:
+def _make_row(where: str, entry: Mapping[str, Any], values: Mapping[str, Any]) -> PromptRow:
     frame, object = entry.get("frame", 0), entry.get("object")
     if isinstance(frame, str) and frame.isdecimal():
         frame = int(frame)
