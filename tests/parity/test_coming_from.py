@@ -1,0 +1,181 @@
+"""The page for people who come from sam2 or transformers: both columns run, and give the same masks."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import PIL.Image
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from transformers import Sam2VideoInferenceSession
+
+import masklet
+from masklet import Prompt
+from masklet.transforms import frame_to_square
+from parity import original
+from parity.trio import SEEDS, Trio, nano, random_trio
+from parity.weights import clip
+
+PAGE = (Path(__file__).parents[2] / "docs" / "coming-from.md").read_text("utf-8")
+PAIR = re.compile(
+    r"^```python title=\"(\w+)\"\n(.*?)^```\n\n```python title=\"masklet\"\n(.*?)^```", re.M | re.S
+)
+LENGTH = 8
+
+
+def pairs(peer: str) -> Iterator[tuple[int, str, str]]:
+    """The line of a pair of blocks, their code and ours."""
+    for match in PAIR.finditer(PAGE):
+        if match[1] == peer:
+            yield PAGE.count("\n", 0, match.start()) + 1, match[2], match[3]
+
+
+class Processor:
+    """Stands in for transformers' Sam2VideoProcessor: resizes as the original does, scales prompts."""
+
+    def __init__(self, side: int) -> None:
+        self.side = side
+
+    def __call__(self, images: np.ndarray, return_tensors: str) -> SimpleNamespace:
+        sizes = torch.tensor([images.shape[:2]])
+        return SimpleNamespace(pixel_values=frame_to_square(images, self.side), original_sizes=sizes)
+
+    def init_video_session(
+        self, video: np.ndarray | None = None, dtype: torch.dtype = torch.float32
+    ) -> Sam2VideoInferenceSession:
+        if video is None:
+            return Sam2VideoInferenceSession(dtype=dtype)
+        squares = torch.cat([frame_to_square(frame, self.side) for frame in video])
+        height, width = video.shape[1:3]
+        return Sam2VideoInferenceSession(video=squares, video_height=height, video_width=width, dtype=dtype)
+
+    def add_inputs_to_inference_session(
+        self,
+        session: Sam2VideoInferenceSession,
+        frame_idx: int,
+        obj_ids: int,
+        input_points: Any = None,
+        input_labels: Any = None,
+        input_boxes: Any = None,
+        original_size: Tensor | None = None,
+    ) -> None:
+        if original_size is not None:
+            session.video_height, session.video_width = original_size.tolist()
+        if input_boxes is not None:
+            points, labels = torch.tensor(input_boxes).float().view(1, 1, 2, 2), torch.tensor([[[2, 3]]])
+        else:
+            points, labels = torch.tensor(input_points).float(), torch.tensor(input_labels)
+        scale = torch.tensor([self.side / session.video_width, self.side / session.video_height])
+        inputs = {"point_coords": points * scale, "point_labels": labels.int()}
+        session.add_point_inputs(session.obj_id_to_idx(obj_ids), frame_idx, inputs)
+        session.obj_with_new_inputs = [obj_ids]
+
+    def post_process_masks(self, masks: list[Tensor], original_sizes: Any) -> list[Tensor]:
+        sizes = [tuple(map(int, size)) for size in original_sizes]
+        return [
+            F.interpolate(mask, size, mode="bilinear") > 0 for mask, size in zip(masks, sizes, strict=True)
+        ]
+
+
+@pytest.fixture
+def sam2_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What the page takes for granted: the demo clip in memory and in a folder. Both have nano's weights."""
+    import sam2.automatic_mask_generator
+    import sam2.build_sam
+    import sam2.sam2_image_predictor
+
+    ours, theirs, frames = nano()
+    frames = frames[:LENGTH]
+    (tmp_path / "frames").mkdir()
+    for number, frame in enumerate(frames):  # sam2 asks for this suffix, and reads what it finds
+        PIL.Image.fromarray(frame).save(tmp_path / "frames" / f"{number:05d}.jpg", format="PNG")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(masklet, "load", lambda *args, **options: ours)
+    monkeypatch.setattr(sam2.build_sam, "build_sam2", lambda *args: theirs)
+    monkeypatch.setattr(sam2.build_sam, "build_sam2_video_predictor", lambda *args: theirs)
+    monkeypatch.setattr(sam2.sam2_image_predictor, "SAM2ImagePredictor", original.image_predictor)
+    monkeypatch.setattr(sam2.automatic_mask_generator, "SAM2AutomaticMaskGenerator", original.mask_generator)
+    drawn = np.zeros(frames.shape[1:3], bool)
+    drawn[72:220, 140:245] = True
+    return {"np": np, "image": frames[0], "drawn": drawn}
+
+
+@cache
+def varied_trio() -> Trio:
+    """The first random network whose masks are neither empty nor the whole frame."""
+    for seed in SEEDS:
+        trio = random_trio("2.1", seed)
+        prompts = {0: {1: Prompt(positive=[(20, 24)])}}
+        areas = [masks[1].mean() for masks in masklet.track(trio.ours, clip(LENGTH), prompts)]
+        if sum(0.05 < area < 0.95 for area in areas) > LENGTH // 2:
+            return trio
+    raise RuntimeError(f"none of {len(SEEDS)} random networks has varied masks here: try more seeds")
+
+
+@pytest.fixture
+def transformers_names(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What the page takes for granted: frames in memory. Both have the same random weights."""
+    import transformers
+
+    trio = varied_trio()
+    pretrained = SimpleNamespace(from_pretrained=lambda name: trio.transformers)
+    processor = SimpleNamespace(from_pretrained=lambda name: Processor(trio.ours.config.image_size))
+    monkeypatch.setattr(masklet, "load", lambda *args, **options: trio.ours)
+    monkeypatch.setattr(transformers, "Sam2VideoModel", pretrained)
+    monkeypatch.setattr(transformers, "Sam2VideoProcessor", processor, raising=False)
+    return {"torch": torch, "frames": clip(LENGTH)}
+
+
+def share_of_other_pixels(theirs: Any, ours: Any) -> float:
+    """Of masks, lists of masks, or masks by name."""
+    if isinstance(theirs, dict):
+        assert theirs.keys() == ours.keys()
+        theirs, ours = list(theirs.values()), [ours[key] for key in theirs]
+    if isinstance(theirs, list):
+        assert len(theirs) == len(ours) > 1
+        theirs, ours = np.stack(theirs), np.stack(ours)
+    theirs, ours = np.asarray(theirs, bool), np.asarray(ours)
+    assert 0 < theirs.mean() < 1 and theirs.shape == ours.shape
+    return float((theirs != ours).mean())
+
+
+def compare_columns(peer: str, names: dict[str, Any], edit: Callable[[str], str] = str) -> list[float]:
+    """Run both columns from top to bottom; the shares of pixels that differ, for each pair that has masks."""
+    left, right = dict(names), dict(names)
+    shares = []
+    for line, theirs, ours in pairs(peer):
+        left.pop("theirs", None)
+        right.pop("ours", None)
+        exec(compile("\n" * line + theirs, "coming-from.md", "exec"), left)
+        exec(compile("\n" * line + edit(ours), "coming-from.md", "exec"), right)
+        if "theirs" in left:
+            shares.append(share_of_other_pixels(left["theirs"], right["ours"]))
+    return shares
+
+
+@pytest.mark.slow
+def test_both_columns_for_sam2_give_the_same_masks(sam2_names: dict[str, Any]) -> None:
+    shares = compare_columns("sam2", sam2_names)
+    assert len(shares) == 7
+    assert max(shares) < 1e-3, shares
+
+
+def test_both_columns_for_transformers_give_the_same_masks(transformers_names: dict[str, Any]) -> None:
+    shares = compare_columns("transformers", transformers_names)
+    assert len(shares) == 2
+    assert max(shares) < 1e-3, shares
+
+
+def test_another_prompt_is_noticed(transformers_names: dict[str, Any]) -> None:
+    shares = compare_columns(
+        "transformers", transformers_names, lambda ours: ours.replace("(20, 24)", "(70, 40)")
+    )
+    assert max(shares) > 1e-3
