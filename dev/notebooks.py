@@ -1,0 +1,90 @@
+"""Run the tutorials and keep their outputs in the notebooks, small enough to be committed.
+
+python dev/notebooks.py                   all of docs/tutorials
+python dev/notebooks.py camera corpus     some of them
+"""
+
+import base64
+import io
+import os
+import re
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import nbformat
+import PIL.Image
+from nbclient import NotebookClient
+
+ROOT = Path(__file__).parents[1]
+TUTORIALS = ROOT / "docs" / "tutorials"
+WIDTH = 480  # pixels of a picture that is kept
+CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+SECONDS = 600  # that a cell may take
+
+
+def run(path: Path, folder: Path) -> nbformat.NotebookNode:
+    """Execute a notebook in an empty folder that has the examples where the notebook expects them.
+
+    Raises:
+        nbclient.exceptions.CellExecutionError: A cell failed.
+    """
+    place = folder / "docs" / "tutorials"
+    place.mkdir(parents=True, exist_ok=True)
+    if not (folder / "examples").exists():
+        (folder / "examples").symlink_to(ROOT / "examples")
+    notebook = nbformat.read(path, as_version=4)
+    # A `masklet` in a cell is that of this Python; its output has no colours and no bars.
+    scripts = str(Path(sys.executable).parent)
+    environment = os.environ | {
+        "PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}",
+        "NO_COLOR": "1",
+        "TERM": "dumb",
+    }
+    client = NotebookClient(notebook, timeout=SECONDS, resources={"metadata": {"path": str(place)}})
+    client.execute(env=environment)
+    for number, cell in enumerate(notebook.cells):
+        cell.metadata.pop("execution", None)
+        cell["id"] = f"cell-{number}"
+        if cell.cell_type == "code":
+            cell.outputs = [tidy(output, folder) for output in cell.outputs if output.get("name") != "stderr"]
+    notebook.metadata.language_info = {"name": "python"}
+    return notebook
+
+
+def tidy(output: nbformat.NotebookNode, folder: Path) -> nbformat.NotebookNode:
+    """An output with small pictures, and without control characters and temporary paths."""
+    if "text" in output:
+        lines = CONTROL.sub("", output.text).replace(f"{folder}/docs/tutorials/", "").splitlines()
+        output.text = "\n".join(line.rsplit("\r", 1)[-1].rstrip() for line in lines) + "\n"
+    data = output.get("data", {})
+    if "image/png" in data:
+        data.pop("text/html", None)  # the same picture again
+        data["image/jpeg"] = shrink(base64.b64decode(data.pop("image/png")))
+        data["text/plain"] = "<picture>"
+    return output
+
+
+def shrink(png: bytes) -> str:
+    """A picture as a JPEG of at most `WIDTH` pixels, in base64."""
+    picture = PIL.Image.open(io.BytesIO(png)).convert("RGB")
+    picture.thumbnail((WIDTH, WIDTH))
+    file = io.BytesIO()
+    picture.save(file, format="JPEG", quality=75)
+    return base64.b64encode(file.getvalue()).decode()
+
+
+def main(names: list[str]) -> None:
+    paths = [TUTORIALS / f"{name}.ipynb" for name in names] or sorted(TUTORIALS.glob("*.ipynb"))
+    for path in paths:
+        start = time.monotonic()
+        with tempfile.TemporaryDirectory() as folder:
+            notebook = run(path, Path(folder))
+        nbformat.write(notebook, path)
+        seconds = time.monotonic() - start
+        sys.stdout.write(f"{path.relative_to(ROOT)}: {seconds:.0f} s, {path.stat().st_size // 1024} KiB\n")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
