@@ -16,8 +16,6 @@ BASE = {
     "types",
     "masks",
     "boxes",
-    "drawing",
-    "results",
     "byte_cache",
     "config",
     "errors",

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 export = typer.Typer(
-    help="Export a network for other programs: ONNX graphs.",
+    help="Export a network for other programs: ONNX graphs, or a page that runs in the browser.",
     no_args_is_help=True,
 )
 
@@ -22,7 +22,7 @@ class Precision(StrEnum):
 
 @export.callback()
 def formats() -> None:
-    """Export a network for other programs: ONNX graphs."""
+    """Export a network for other programs: ONNX graphs, or a page that runs in the browser."""
 
 
 @export.command("onnx")
@@ -45,4 +45,43 @@ def onnx(
     typer.echo(
         f"Wrote {out}: masklet.onnx.Tracker({str(out)!r}) runs it without torch; docs/export.md says how "
         "other programs do."
+    )
+
+
+@export.command("web")
+def web(
+    out: Annotated[Path, typer.Option("--out", help="The folder for the page.")],
+    model: Annotated[str, typer.Argument(help="A name (see masklet models), path or hub id.")] = "nano",
+    example: Annotated[
+        Path | None, typer.Option("--example", help="A short video or a picture that visitors can try.")
+    ] = None,
+    onnxruntime_web: Annotated[
+        Path | None,
+        typer.Option(
+            "--onnxruntime-web",
+            help="The npm package onnxruntime-web, packed or unpacked, for machines without a network.",
+        ),
+    ] = None,
+) -> None:
+    """Export a page that segments and tracks in the visitor's browser. Any file server can serve it."""
+    import masklet
+    from masklet.export.web import export_web
+
+    network = masklet.load(model, device="cpu", engine="torch")
+    sizes = export_web(network, out, name=model, runtime=onnxruntime_web, example=example, report=typer.echo)
+    runtimes = {name: size for name, size in sizes.items() if name.startswith("onnxruntime/")}
+    webgpu = sum(size for name, size in runtimes.items() if "webgpu" in name or "asyncify" in name)
+    graphs = sum(size for name, size in sizes.items() if name.startswith("model/"))
+    total, runtime = sum(sizes.values()), sum(runtimes.values())
+    for part, size in (
+        ("network", graphs),
+        ("ONNX Runtime for WebAssembly", runtime - webgpu),
+        ("ONNX Runtime for WebGPU", webgpu),
+        ("page and example", total - graphs - runtime),
+        ("in all", total),
+    ):
+        typer.echo(f"{size / 1e6:6.1f} MB  {part}")
+    typer.echo(
+        f"Wrote {out}. Try it: python -m http.server --directory {out}, then open http://localhost:8000. "
+        "docs/web.md says how to host it with threads."
     )

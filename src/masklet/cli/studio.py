@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from masklet.cli.options import Device, Dtype, ImageSize, Model, ModelOptions, Precision, Setting, Speed
+from masklet.cli.options import Device, Dtype, Model, ModelOptions, Precision, Setting, Speed
 
 
 def studio(
@@ -47,8 +47,7 @@ def studio(
     model: Model = "nano",
     device: Device = None,
     dtype: Precision = Dtype.float32,
-    setting: Speed = Setting.balanced,
-    image_size: ImageSize = None,
+    setting: Speed = Setting.exact,
 ) -> None:
     """Open the studio: segment videos in the browser, alone or together."""
     from masklet.errors import MediaError, MissingExtra
@@ -72,14 +71,10 @@ def studio(
         hosts=tuple(name or ()),
     )
 
-    network = ModelOptions(model, device, dtype, setting, image_size)
-    loaded = network.load()
-
     def announce() -> None:
         typer.echo(f"The studio is at {address(settings)}")
-        typer.echo(network.describe(loaded))
         typer.echo(f"Ctrl-C ends it; your work stays in {settings.data}.")
         if browser:  # on a thread, since some browsers keep their caller waiting
             threading.Thread(target=webbrowser.open, args=[address(settings)], daemon=True).start()
 
-    serve(settings, loaded, network.name, announce)
+    serve(settings, ModelOptions(model, device, dtype, setting).load(), model, announce)

@@ -12,7 +12,7 @@ import typer
 
 from masklet.cli import options
 from masklet.cli.items import Item, Kind, find_items
-from masklet.cli.prompts import NO_PROMPT, Box, Mask, Negatives, Objects, Points, PromptTable, read_prompts
+from masklet.cli.prompts import NO_PROMPT, Box, Mask, Negatives, ObjectPrompts, Objects, Points, read_prompts
 from masklet.cli.results import (
     DEFAULT_FORMATS,
     format_files,
@@ -24,7 +24,6 @@ from masklet.cli.runs import ProgressBar, Runner
 
 if TYPE_CHECKING:
     from masklet.media import Frames
-    from masklet.media.readers.prompt_files import ObjectPrompts
     from masklet.model import Sam2
     from masklet.sessions.saved import SavedSession
     from masklet.sessions.video import VideoSession
@@ -62,8 +61,7 @@ def track(
     model: options.Model = "nano",
     device: options.Device = None,
     dtype: options.Precision = options.Dtype.float32,
-    setting: options.Speed = options.Setting.balanced,
-    image_size: options.ImageSize = None,
+    setting: options.Speed = options.Setting.exact,
     fps: Annotated[float | None, typer.Option(help="Take so many frames of each second.")] = None,
     policy: options.Policy = "recency",
     cuts: Annotated[bool, typer.Option("--cuts", help="Detect scene cuts.")] = False,
@@ -76,7 +74,7 @@ def track(
 ) -> None:
     """Track objects through videos, and write their masks on every frame."""
     with ProgressBar() as bar:
-        from masklet.media.readers.prompt_files import ObjectPrompts
+        from masklet.cli.prompt_files import PromptTable
         from masklet.sessions.saved import SavedSession
         from masklet.tracking.policies import find_policy
 
@@ -106,7 +104,7 @@ def track(
             work.check()
             return work
 
-        network = options.ModelOptions(model, device, dtype, setting, image_size)
+        network = options.ModelOptions(model, device, dtype, setting)
         settings = {"fps": fps, "intensity_range": range_}
         Runner("track", out, open_item, network, settings, bar, overwrite).run(items, shard)
 

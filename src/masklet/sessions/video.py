@@ -14,7 +14,6 @@ from masklet import rle
 from masklet.errors import PromptError
 from masklet.media import NoSuchFrame, open_frames
 from masklet.model import Sam2
-from masklet.results import MaskIterator
 from masklet.sessions.answer import Answer, answer_prompt
 from masklet.sessions.checks import check_frame, check_id, check_model
 from masklet.sessions.compaction import rebuild_memory
@@ -202,7 +201,7 @@ class VideoSession:
         *,
         reverse: bool = False,
         objects: Collection[int] | None = None,
-    ) -> MaskIterator:
+    ) -> Iterator[Masks]:
         """Follow objects, frame by frame, and yield their masks on each frame as it is done.
 
         An object appears from its first prompt in the direction of travel. Prompted and reviewed frames keep
@@ -231,7 +230,7 @@ class VideoSession:
         if not 0 <= first < count:
             raise NoSuchFrame(self.frames.name, first, count)
         path = range(first, max(end, -1), -1) if reverse else range(first, min(end, count))
-        return MaskIterator(self._follow(path, ids, reverse=reverse), len(path))
+        return self._follow(path, ids, reverse=reverse)
 
     def masks(self, frame: int) -> Masks:
         """The masks that a frame has now, prompted or followed. The model does not run."""
@@ -379,8 +378,7 @@ class VideoSession:
             for id, obj in self.state.objects.items()
             if id in ids and (record := self._store.records(obj, [frame]).get(frame)) is not None
         }
-        masks = show(frame, records, self.frames.size, self.model)
-        return masks.with_image(partial(self.frames.__getitem__, frame))
+        return show(frame, records, self.frames.size, self.model)
 
     def _follow(self, path: range, ids: tuple[int, ...] | None, *, reverse: bool) -> Iterator[Masks]:
         delayed: DelayQueue[tuple[int, list[int]]] = DelayQueue(self._is_undecided)

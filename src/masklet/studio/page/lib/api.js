@@ -44,11 +44,16 @@ async function call(method, path, body) {
     /** @type {Record<string, string>} */
     const headers = { "Masklet-Client": CLIENT };
     if (body !== undefined) headers["Content-Type"] = "application/json";
-    const response = await fetchOrExplain(`api${path}`, {
-        method,
-        headers,
-        body: body === undefined ? null : JSON.stringify(body),
-    });
+    let response;
+    try {
+        response = await fetch(`api${path}`, {
+            method,
+            headers,
+            body: body === undefined ? null : JSON.stringify(body),
+        });
+    } catch {
+        throw new ApiError(0, "offline", "The server cannot be reached. What you did before is kept.");
+    }
     const text = await response.text();
     if (!response.ok) throw refusal(response.status, text);
     return text ? JSON.parse(text) : null;
@@ -128,31 +133,7 @@ export const thumbnailAddress = (id, frame) => `api/videos/${id}/thumbnails/${fr
 export const exportAddress = (id) => `api/exports/${id}/file`;
 
 /**
- * A picture that the server sends, or the sentence with which it refuses.
- *
- * @param {string} address
- * @returns {Promise<ImageBitmap>}
- */
-export async function picture(address) {
-    const response = await fetchOrExplain(address);
-    if (!response.ok) throw refusal(response.status, await response.text());
-    return createImageBitmap(await response.blob());
-}
-
-/**
- * @param {string} address
- * @param {RequestInit} [options]
- */
-async function fetchOrExplain(address, options) {
-    try {
-        return await fetch(address, options);
-    } catch {
-        throw new ApiError(0, "offline", "The server cannot be reached. What you did before is kept.");
-    }
-}
-
-/**
- * Send a file; `progress` is called with the share that was sent, which fetch does not report.
+ * Send a file; `progress` hears the share that has gone. XMLHttpRequest, since fetch does not tell.
  *
  * @param {string} project
  * @param {File} file

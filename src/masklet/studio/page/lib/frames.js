@@ -1,18 +1,16 @@
-/** Pictures of frames: the one in view first, then what comes next; the least used ones dropped. */
+/** Pictures of frames: the one in view first, then what comes next; the least used ones forgotten. */
 
 import * as api from "./api.js";
 
 const BYTES = 192 * 2 ** 20; // of decoded pictures that are kept
 const AT_ONCE = 3;
-const PREVIEWS = 48; // thumbnails that are kept
-const PREVIEW_WAIT = 60; // milliseconds before the thumbnail of a frame is asked for
 
-export class FrameCache {
+export class FrameShelf {
     /**
      * @param {string} video
      * @param {number} count
      * @param {(frame: number) => void} arrived
-     * @param {(frame: number, error: Error) => void} failed  the frame in view cannot be had
+     * @param {(error: Error) => void} failed  the frame in view cannot be had
      */
     constructor(video, count, arrived, failed) {
         this.video = video;
@@ -23,14 +21,11 @@ export class FrameCache {
         this.width = null;
         /** @type {Map<number, ImageBitmap>} */
         this.pictures = new Map();
-        /** @type {Map<number, ImageBitmap>} */
-        this.previews = new Map();
         /** @type {Set<number>} */
         this.loading = new Set();
         /** @type {number[]} */
         this.wanted = [];
         this.bytes = 0;
-        this.previewTimer = 0;
     }
 
     /** @param {number} frame */
@@ -39,30 +34,17 @@ export class FrameCache {
     }
 
     /**
-     * The frame's thumbnail, to show until its picture is here.
-     *
-     * @param {number} frame
-     */
-    preview(frame) {
-        return this.previews.get(frame) ?? null;
-    }
-
-    /**
      * Fetch a frame, and what lies ahead.
      *
      * @param {number} frame
      * @param {number} ahead  frames to have ready; negative when going backwards
      */
-    want(frame, ahead) {
+    look(frame, ahead) {
         const way = Math.sign(ahead) || 1;
         this.wanted = [frame];
         for (let step = 1; step <= Math.abs(ahead); step++) this.wanted.push(frame + way * step);
         if (ahead) this.wanted.push(frame - way);
-        this.#loadNext();
-        clearTimeout(this.previewTimer);
-        if (!this.pictures.has(frame) && !this.previews.has(frame)) {
-            this.previewTimer = window.setTimeout(() => void this.#loadPreview(frame), PREVIEW_WAIT);
-        }
+        this.#next();
     }
 
     /**
@@ -76,15 +58,15 @@ export class FrameCache {
         for (const picture of this.pictures.values()) picture.close();
         this.pictures.clear();
         this.bytes = 0;
-        this.#loadNext();
+        this.#next();
     }
 
     retry() {
         this.loading.clear();
-        this.#loadNext();
+        this.#next();
     }
 
-    #loadNext() {
+    #next() {
         for (const frame of this.wanted) {
             if (this.loading.size >= AT_ONCE) return;
             if (frame < 0 || frame >= this.count || this.pictures.has(frame) || this.loading.has(frame))
@@ -100,29 +82,15 @@ export class FrameCache {
     async #load(frame, width) {
         this.loading.add(frame);
         try {
-            this.#keep(frame, width, await api.picture(api.frameAddress(this.video, frame, width)));
+            const answer = await fetch(api.frameAddress(this.video, frame, width));
+            if (!answer.ok) throw new Error(`Frame ${frame} cannot be read (${answer.status}).`);
+            this.#keep(frame, width, await createImageBitmap(await answer.blob()));
         } catch (error) {
-            if (frame === this.wanted[0]) this.failed(frame, /** @type {Error} */ (error));
+            if (frame === this.wanted[0]) this.failed(/** @type {Error} */ (error));
             this.wanted = this.wanted.filter((at) => at !== frame);
         }
         this.loading.delete(frame);
-        this.#loadNext();
-    }
-
-    /** @param {number} frame */
-    async #loadPreview(frame) {
-        if (this.pictures.has(frame) || frame !== this.wanted[0]) return;
-        try {
-            this.previews.set(frame, await api.picture(api.thumbnailAddress(this.video, frame)));
-        } catch {
-            return; // the picture itself says what is wrong
-        }
-        for (const [old, picture] of this.previews) {
-            if (this.previews.size <= PREVIEWS) break;
-            picture.close();
-            this.previews.delete(old);
-        }
-        this.arrived(frame);
+        this.#next();
     }
 
     /**

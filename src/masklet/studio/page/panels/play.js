@@ -6,13 +6,13 @@ import { seek } from "../lib/propagation.js";
 
 /**
  * @param {Studio} studio
- * @param {AbortSignal} signal
+ * @param {AbortSignal} left
  */
-export function play(studio, signal) {
+export function play(studio, left) {
     let last = 0;
     const tick = (/** @type {number} */ now) => {
         const { playing, frame, video } = studio.state;
-        if (!playing || signal.aborted) return;
+        if (!playing || left.aborted) return;
         requestAnimationFrame(tick);
         const pace = 1000 / (video.fps || 24);
         if (now - last < pace || !studio.frames.get(frame)) return;

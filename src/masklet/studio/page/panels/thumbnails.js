@@ -10,9 +10,9 @@ const SETTLED = 120; // milliseconds without a change before pictures are sent f
 /**
  * @param {Studio} studio
  * @param {HTMLElement} root
- * @param {AbortSignal} signal
+ * @param {AbortSignal} left
  */
-export function mountThumbnails(studio, root, signal) {
+export function mountThumbnails(studio, root, left) {
     let timer = 0;
     const soon = () => {
         clearTimeout(timer);
@@ -20,7 +20,7 @@ export function mountThumbnails(studio, root, signal) {
     };
     const observer = new ResizeObserver(soon);
     observer.observe(root);
-    signal.addEventListener("abort", () => {
+    left.addEventListener("abort", () => {
         observer.disconnect();
         clearTimeout(timer);
     });

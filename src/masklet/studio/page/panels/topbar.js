@@ -42,12 +42,11 @@ export function mountTopbar(studio, stage, root) {
             {
                 type: "button",
                 class: "primary export-button",
-                "aria-label": "Export",
                 title: "Export (Ctrl+E)",
                 onclick: () => openExport(studio),
             },
             icon("download"),
-            h("span", {}, "Export"),
+            "Export",
         ),
         iconButton("help", "Keys (?)", () => openHelp(studio, stage)),
         themeButton(),
@@ -58,7 +57,7 @@ export function mountTopbar(studio, stage, root) {
         describe(redo, now.can_redo, `Redo${now.redo ? `: ${now.redo}` : ""} (Ctrl+Shift+Z)`);
     });
     studio.store.watch(["online", "asking", "latency", "ready", "frame"], () =>
-        fill(status, ...statusParts(studio)),
+        fill(status, ...standing(studio)),
     );
     studio.store.watch(["people"], () => {
         const others = studio.state.people.filter((person) => person.id !== studio.about.person.id);
@@ -107,15 +106,15 @@ function describe(button, can, label) {
 }
 
 /**
- * What the model is doing: a dot and a word.
+ * What the model is at: a word and a dot.
  *
  * @param {Studio} studio
  */
-function statusParts(studio) {
+function standing(studio) {
     const { online, asking, latency, ready, frame } = studio.state;
     const { model, device } = studio.about;
-    if (!online) return [h("i", { class: "dot bad" }), h("span", {}, "Connection lost; trying again")];
-    if (asking) return [h("i", { class: "dot busy" }), h("span", {}, "Thinking")];
+    if (!online) return [h("i", { class: "dot bad" }), "Connection lost; trying again"];
+    if (asking) return [h("i", { class: "dot busy" }), "Thinking"];
     const took = latency === null ? "" : ` · ${latency} ms`;
     const dot = h("i", {
         class: `dot ${ready === frame ? "good" : "idle"}`,

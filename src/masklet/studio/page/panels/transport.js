@@ -5,8 +5,6 @@ import {
     accept,
     propagate,
     propagateAffected,
-    propagateFromHere,
-    propagateMissing,
     nextDoubtful,
     seek,
     step,
@@ -14,9 +12,7 @@ import {
     togglePlay,
     toggleReviewed,
 } from "../lib/propagation.js";
-import { changes, isPropagating, timecode, within } from "../lib/state.js";
-import { focusStage } from "../stage/stage.js";
-import { menuButton, menuItem } from "./menu.js";
+import { changes, clock, isPropagating, within } from "../lib/state.js";
 
 /** @import * as T from "../lib/types.js" */
 /** @import { Studio } from "../lib/studio.js" */
@@ -64,32 +60,20 @@ function position(studio) {
         min: 0,
         max: video.frames - 1,
         "aria-label": "Frame",
-        title: "Frame; Enter goes there",
+        onchange: () => seek(studio, Number(field.value) || 0),
     });
-    const show = () => (field.value = String(studio.state.frame));
-    field.addEventListener("focus", () => field.select());
-    field.addEventListener("change", () => {
-        if (field.value !== "") seek(studio, Number(field.value));
-        show();
-    });
-    field.addEventListener("keydown", (event) => {
-        if (event.key !== "Enter" && event.key !== "Escape") return;
-        event.stopPropagation();
-        if (event.key === "Escape") show();
-        focusStage(); // the keys are the studio's again; leaving the field takes its number
-    });
-    const time = h("span", { class: "time", title: "Timecode: hours, minutes, seconds, frames" });
+    const time = h("span", { class: "time" });
     studio.store.watch(["frame"], () => {
         const { frame } = studio.state;
-        if (document.activeElement !== field) show();
-        fill(time, timecode(frame, video.fps));
+        if (document.activeElement !== field) field.value = String(frame);
+        fill(time, clock(frame, video.fps));
     });
     return h(
         "label",
         { class: "position" },
         field,
         h("span", { class: "of" }, `/ ${video.frames - 1}`),
-        video.frames > 1 && time,
+        time,
     );
 }
 
@@ -109,8 +93,8 @@ function trackingControls(studio) {
         h("i", {}),
     );
     const words = h("span", { class: "progress-words" });
-    studio.store.watch(["propagation", "video", "range"], () => {
-        const now = isPropagating(studio.state) ? "running" : JSON.stringify(idleState(studio));
+    studio.store.watch(["propagation", "video", "object", "onlySelected", "range", "online"], () => {
+        const now = isPropagating(studio.state) ? "running" : JSON.stringify(still(studio));
         if (now !== mode) fill(root, ...(now === "running" ? running(studio, bar, words) : idle(studio)));
         mode = now;
         const { propagation } = studio.state;
@@ -120,9 +104,9 @@ function trackingControls(studio) {
 }
 
 /** @param {Studio} studio */
-function idleState(studio) {
-    const { video, range } = studio.state;
-    return [changes(studio.state), video.unfinished, range];
+function still(studio) {
+    const { video, onlySelected, object, range } = studio.state;
+    return [changes(studio.state), video.unfinished, onlySelected, object, range, video.objects.length];
 }
 
 /**
@@ -167,10 +151,14 @@ function duration(seconds) {
 
 /** @param {Studio} studio */
 function idle(studio) {
-    const { video, range } = studio.state;
+    const { video, onlySelected, range } = studio.state;
     const changed = changes(studio.state);
-    const { unfinished } = video;
-    const where = range ? `in frames ${range[0]}–${range[1] - 1}` : "from the first prompt to the end";
+    const where = range ? `in frames ${range[0]}–${range[1] - 1}` : "to the end";
+    const only = h("input", {
+        type: "checkbox",
+        checked: onlySelected,
+        onchange: () => studio.store.set({ onlySelected: only.checked }),
+    });
     return [
         changed &&
             button(
@@ -180,29 +168,37 @@ function idle(studio) {
                 () => propagateAffected(studio),
                 "primary",
             ),
-        unfinished &&
+        !changed &&
+            video.unfinished &&
             button(
                 "go-on",
-                `Resume from ${unfinished.frame}`,
-                `${unfinished.done} of ${unfinished.total} frames are done (S)`,
+                `Resume from ${video.unfinished.frame}`,
+                `${video.unfinished.done} of ${video.unfinished.total} frames are done (S)`,
                 () => void stopOrResume(studio),
-                changed ? "quiet" : "primary",
+                "primary",
             ),
+        button(
+            "follow-back",
+            "Back",
+            "Track backwards, to the beginning (Shift+F)",
+            () => propagate(studio, "backward"),
+            "quiet brief",
+        ),
+        button("follow-both", "Both", "Track both ways (G)", () => propagate(studio, "both"), "quiet brief"),
         button(
             "follow",
             "Track",
             `Track forwards, ${where} (F)`,
             () => propagate(studio, "forward"),
-            changed || unfinished ? "quiet brief" : "primary",
+            changed || video.unfinished ? "quiet" : "primary",
         ),
-        button(
-            "from-here",
-            "From here",
-            "Track from this frame to the end (L)",
-            () => propagateFromHere(studio, null),
-            changed || unfinished ? "quiet brief" : "quiet",
-        ),
-        menuButton("more", "More ways to track", () => moreWays(studio)),
+        video.objects.length > 1 &&
+            h(
+                "label",
+                { class: "check", title: "Track the selected object alone; the others keep their masks" },
+                only,
+                "only selected",
+            ),
         range &&
             h(
                 "button",
@@ -214,47 +210,6 @@ function idle(studio) {
                 },
                 `${range[0]}–${range[1] - 1}`,
                 icon("close"),
-            ),
-    ];
-}
-
-/** @param {Studio} studio */
-function moreWays(studio) {
-    const { video, onlySelected, range, stretch } = studio.state;
-    const inRange = range ? " in the range" : "";
-    const count = h("input", {
-        type: "number",
-        class: "frame-number",
-        min: 1,
-        max: video.frames,
-        value: stretch,
-        "aria-label": "Number of frames",
-        onchange: () => studio.store.set({ stretch: Math.max(1, Math.round(Number(count.value)) || 1) }),
-    });
-    const only = h("input", {
-        type: "checkbox",
-        checked: onlySelected,
-        onchange: () => studio.store.set({ onlySelected: only.checked }),
-    });
-    return [
-        menuItem("Track from here to the end", "L", () => propagateFromHere(studio, null)),
-        h(
-            "div",
-            { class: "menu-row" },
-            menuItem("Track frames from here:", "Shift L", () =>
-                propagateFromHere(studio, studio.state.stretch),
-            ),
-            count,
-        ),
-        menuItem(`Track backwards${inRange}`, "Shift F", () => propagate(studio, "backward")),
-        menuItem(`Track both ways${inRange}`, "G", () => propagate(studio, "both")),
-        menuItem(`Fill what is missing${inRange}`, "U", () => propagateMissing(studio)),
-        video.objects.length > 1 &&
-            h(
-                "label",
-                { class: "check", title: "The other objects keep their masks" },
-                only,
-                "only the selected object",
             ),
     ];
 }

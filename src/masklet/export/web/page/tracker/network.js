@@ -1,0 +1,230 @@
+/** The network's verbs, as ONNX graphs that ONNX Runtime runs: WebGPU where there is one, else WebAssembly. */
+
+/** @import * as O from "./runtime.js" */
+
+/**
+ * @typedef {object} Manifest  what `masklet export onnx` writes beside the graphs
+ * @property {string} model
+ * @property {number} image_size  side of the network's square
+ * @property {number} mask_size  side of low-res logits
+ * @property {number} channels
+ * @property {number} grid  side of the coarse map
+ * @property {number} memory_channels
+ * @property {{padding: number, negative: number, positive: number, box_start: number, box_end: number}} labels
+ * @property {number} hint_limit
+ * @property {number} absent_logit
+ * @property {{capacity: number, window: number, pointers: number, prompted_row: number, span: number}} memory
+ * @property {boolean} zoom
+ * @property {Record<string, {file: string, bytes: number}>} graphs
+ *
+ * @typedef {Record<"coarse" | "middle" | "fine" | "context", O.Tensor>} Features  an encoded picture
+ *
+ * @typedef {object} Prediction  one mask of one object
+ * @property {Float32Array} logits  low-res
+ * @property {number} iou
+ * @property {number} score  above 0: the object is in the frame
+ * @property {Float32Array} pointer
+ *
+ * @typedef {object} Selection  the memories that an object is compared with
+ * @property {Float32Array[]} tokens
+ * @property {number[]} rows  of the age table, one for each of the tokens
+ * @property {Float32Array[]} pointers
+ * @property {number[]} ages  one for each pointer, as a part of the span
+ *
+ * @typedef {object} Points  in pixels of the square
+ * @property {number[][]} points
+ * @property {number[]} labels
+ */
+
+const GRAPHS = /** @type {const} */ (["encode", "attend", "decode", "adopt", "memorize"]);
+
+export class Network {
+    /**
+     * @param {O.Runtime} runtime
+     * @param {Manifest} manifest
+     * @param {Record<string, O.Session>} sessions
+     */
+    constructor(runtime, manifest, sessions) {
+        this.runtime = runtime;
+        this.manifest = manifest;
+        this.sessions = sessions;
+    }
+
+    /**
+     * @param {O.Runtime} runtime
+     * @param {string} folder  address of the graphs, with a slash at its end
+     * @param {"webgpu" | "wasm"} provider
+     * @param {(length: number) => void} report  called with the length of each piece that is loaded
+     */
+    static async load(runtime, folder, provider, report) {
+        const answer = await fetch(`${folder}manifest.json`);
+        if (!answer.ok) throw new Error(`The model is missing: ${answer.url} answers ${answer.status}.`);
+        const manifest = /** @type {Manifest} */ (await answer.json());
+        /** @type {Record<string, O.Session>} */
+        const sessions = {};
+        for (const name of GRAPHS) {
+            const graph = await download(`${folder}${manifest.graphs[name].file}`, report);
+            sessions[name] = await runtime.InferenceSession.create(graph, { executionProviders: [provider] });
+        }
+        return new Network(runtime, manifest, sessions);
+    }
+
+    /**
+     * @param {Float32Array} square  planes of red, green and blue from 0 to 255
+     * @returns {Promise<Features>}
+     */
+    async encode(square) {
+        const side = this.manifest.image_size;
+        const image = this.#floats(square, [1, 3, side, side]);
+        return /** @type {Promise<Features>} */ (this.sessions.encode.run({ image }));
+    }
+
+    /**
+     * Features compared with memories; without memories the context that the encoder made.
+     *
+     * @param {Features} features
+     * @param {Selection} selection
+     * @returns {Promise<O.Tensor>}
+     */
+    async attend(features, selection) {
+        const { tokens, rows, pointers, ages } = selection;
+        if (!tokens.length) return features.context;
+        const { grid, memory_channels, channels } = this.manifest;
+        const { context } = await this.sessions.attend.run({
+            coarse: features.coarse,
+            tokens: this.#floats(joined(tokens), [1, tokens.length, grid * grid, memory_channels]),
+            rows: new this.runtime.Tensor("int32", Int32Array.from(rows), [1, rows.length]),
+            pointers: this.#floats(joined(pointers), [1, pointers.length, channels]),
+            ages: this.#floats(Float32Array.from(ages), [1, ages.length]),
+        });
+        return context;
+    }
+
+    /**
+     * The four masks: one for a clear prompt, then three candidates for one that is not.
+     *
+     * @param {Features} features
+     * @param {O.Tensor} context
+     * @param {Points} prompt
+     * @param {Float32Array | null} hint
+     * @returns {Promise<Prediction[]>}
+     */
+    async decode(features, context, { points, labels }, hint) {
+        const side = this.manifest.mask_size;
+        const isEmpty = !labels.length;
+        const at = isEmpty ? [[0, 0]] : points;
+        const kinds = isEmpty ? [this.manifest.labels.padding] : labels;
+        const answer = await this.sessions.decode.run({
+            context,
+            middle: features.middle,
+            fine: features.fine,
+            points: this.#floats(Float32Array.from(at.flat()), [1, at.length, 2]),
+            labels: new this.runtime.Tensor("int32", Int32Array.from(kinds), [1, kinds.length]),
+            hint: this.#floats(hint ? this.#clamped(hint) : new Float32Array(side * side), [1, side, side]),
+            has_hint: this.#floats(Float32Array.of(hint ? 1 : 0), [1]),
+        });
+        const [logits, iou, pointers, score] = [answer.logits, answer.iou, answer.pointers, answer.score].map(
+            (tensor) => /** @type {Float32Array} */ (tensor.data),
+        );
+        return Array.from(iou, (quality, row) => ({
+            logits: part(logits, row, iou.length),
+            iou: quality,
+            score: score[0],
+            pointer: part(pointers, row, iou.length),
+        }));
+    }
+
+    /**
+     * Take a mask as the answer.
+     *
+     * @param {Features} features
+     * @param {Float32Array} mask  in the square, 0 or 1
+     * @returns {Promise<Prediction>}
+     */
+    async adopt(features, mask) {
+        const side = this.manifest.image_size;
+        const adopted = await this.sessions.adopt.run({ mask: this.#floats(mask, [1, side, side]) });
+        const [logits, hint, score, absent] = ["logits", "hint", "score", "absent_pointer"].map(
+            (name) => /** @type {Float32Array} */ (adopted[name].data),
+        );
+        const [decoded] = await this.decode(features, features.coarse, { points: [], labels: [] }, hint);
+        return { logits, iou: 1, score: score[0], pointer: score[0] < 0 ? absent : decoded.pointer };
+    }
+
+    /**
+     * @param {Features} features
+     * @param {Prediction} prediction
+     * @param {boolean} isPrompted
+     * @returns {Promise<Float32Array>} memory tokens
+     */
+    async memorize(features, prediction, isPrompted) {
+        const side = this.manifest.mask_size;
+        const { tokens } = await this.sessions.memorize.run({
+            coarse: features.coarse,
+            logits: this.#floats(prediction.logits, [1, side, side]),
+            score: this.#floats(Float32Array.of(prediction.score), [1]),
+            prompted: this.#floats(Float32Array.of(isPrompted ? 1 : 0), [1]),
+        });
+        return /** @type {Float32Array} */ (tokens.data);
+    }
+
+    /**
+     * @param {Float32Array} values
+     * @param {number[]} shape
+     */
+    #floats(values, shape) {
+        return new this.runtime.Tensor("float32", values, shape);
+    }
+
+    /** @param {Float32Array} hint */
+    #clamped(hint) {
+        const limit = this.manifest.hint_limit;
+        return hint.map((value) => Math.max(-limit, Math.min(limit, value)));
+    }
+}
+
+/**
+ * @param {string} address
+ * @param {(length: number) => void} report  called with the length of each piece
+ * @returns {Promise<Uint8Array>}
+ */
+async function download(address, report) {
+    const answer = await fetch(address);
+    if (!answer.ok || !answer.body) throw new Error(`${address} cannot be loaded: status ${answer.status}.`);
+    /** @type {Uint8Array[]} */
+    const pieces = [];
+    for (const reader = answer.body.getReader(); ; ) {
+        const { done, value } = await reader.read();
+        if (done) break;
+        pieces.push(value);
+        report(value.length);
+    }
+    const whole = new Uint8Array(pieces.reduce((sum, piece) => sum + piece.length, 0));
+    let at = 0;
+    for (const piece of pieces) {
+        whole.set(piece, at);
+        at += piece.length;
+    }
+    return whole;
+}
+
+/** @param {Float32Array[]} arrays */
+function joined(arrays) {
+    const whole = new Float32Array(arrays.reduce((sum, array) => sum + array.length, 0));
+    let at = 0;
+    for (const array of arrays) {
+        whole.set(array, at);
+        at += array.length;
+    }
+    return whole;
+}
+
+/**
+ * @param {Float32Array} values
+ * @param {number} row
+ * @param {number} rows
+ */
+function part(values, row, rows) {
+    const length = values.length / rows;
+    return values.slice(row * length, (row + 1) * length);
+}

@@ -1,0 +1,327 @@
+/** A session: what a person pointed at in one picture or video, the masks, and the way back. */
+
+import { encode } from "../lib/rle.js";
+import { MemoryBank } from "./bank.js";
+import { enlarge, maskToSquare, tightBox, toMask } from "./pixels.js";
+import { View, countCandidates, pointsIn, wholeOf } from "./zoom.js";
+
+/** @import { Network, Prediction } from "./network.js" */
+/** @import { Picture, Window } from "./pixels.js" */
+/** @import { Candidate, Hint, Prompt } from "./zoom.js" */
+
+/**
+ * @typedef {object} Mask  for the page
+ * @property {number} object
+ * @property {Window | null} box  null where the object is not in the frame
+ * @property {string} counts  COCO run lengths
+ * @property {number} iou
+ * @property {number} score
+ *
+ * @typedef {object} Answer
+ * @property {Mask} mask
+ * @property {Float32Array | null} logits  low-res; null where only a window of a picture was looked at
+ * @property {Float32Array | null} full  logits at the size of the picture, where there are no others
+ * @property {Uint8Array | null} exact  the mask, where zoom made it finer than the logits
+ * @property {boolean} isTracked  whether tracking reached this frame
+ *
+ * @typedef {object} TrackedObject
+ * @property {number} id
+ * @property {ReadonlyMap<number, Prompt>} prompts  by frame
+ * @property {Map<number, Answer>} answers  by frame
+ * @property {MemoryBank} bank
+ *
+ * @typedef {{frame: number, masks: Mask[]}} FrameMasks
+ */
+
+const KEPT = 256; // memories of an object in a video, where a person goes back to correct
+const UNDO = 100; // steps
+
+export class Session {
+    /**
+     * @param {Network} network
+     * @param {"picture" | "video" | "camera"} kind
+     */
+    constructor(network, kind) {
+        this.network = network;
+        this.kind = kind;
+        this.capacity = kind === "camera" ? network.manifest.memory.capacity : KEPT;
+        /** @type {ReadonlyMap<number, TrackedObject>} */
+        this.objects = new Map();
+        /** @type {ReadonlyMap<number, TrackedObject>[]} */
+        this.past = [];
+        /** @type {View | null} */
+        this.view = null;
+        this.frame = -1;
+    }
+
+    /**
+     * Show the network a frame; everything until the next one is about it.
+     *
+     * @param {number} frame
+     * @param {Picture} picture
+     */
+    async look(frame, picture) {
+        this.view = await View.encode(this.network, picture, this.kind === "picture" ? "still" : "frame");
+        this.frame = frame;
+    }
+
+    /**
+     * What a click at this point would select, quickly and without zoom.
+     *
+     * @param {[number, number]} point
+     * @returns {Promise<Mask>}
+     */
+    async preview(point) {
+        const view = this.#seen();
+        const prompt = { positive: [point], negative: [], box: null };
+        const [best] = await view.segment(null, prompt, null, 3);
+        return this.#show(0, toMask(view.full(best)), best.prediction);
+    }
+
+    /**
+     * Prompt an object on the frame in view, or correct its mask there. Clicks add to those given there before.
+     *
+     * @param {number} id
+     * @param {Prompt} added
+     */
+    async prompt(id, added) {
+        const { frame } = this;
+        const before = this.objects.get(id);
+        const earlier = before?.prompts.get(frame);
+        const prompt = earlier ? merged(earlier, added) : added;
+        const bank = before?.bank.copy() ?? new MemoryBank(this.network.manifest.memory);
+        const answer =
+            this.kind === "picture"
+                ? await this.#answerInPicture(id, prompt, before?.answers.get(frame))
+                : await this.#answerInVideo(id, prompt, before?.answers.get(frame), bank);
+        this.#remember();
+        this.objects = new Map(this.objects).set(id, {
+            id,
+            bank,
+            prompts: new Map(before?.prompts).set(frame, prompt),
+            answers: new Map(before?.answers).set(frame, answer),
+        });
+    }
+
+    /**
+     * @param {number} id
+     * @param {Prompt} prompt
+     * @param {Answer | undefined} before  the mask that is corrected
+     * @returns {Promise<Answer>}
+     */
+    async #answerInPicture(id, prompt, before) {
+        const view = this.#seen();
+        const hint = before ? { logits: before.full ?? this.#enlarged(before), lowRes: before.logits } : null;
+        const [{ prediction, window }] = await this.#candidates(prompt, hint);
+        const full = view.full({ prediction, window });
+        return {
+            mask: this.#show(id, toMask(full), prediction),
+            logits: window ? null : prediction.logits,
+            full: window ? full : null,
+            exact: null,
+            isTracked: false,
+        };
+    }
+
+    /**
+     * @param {number} id
+     * @param {Prompt} prompt
+     * @param {Answer | undefined} before  the mask that is corrected
+     * @param {MemoryBank} bank  takes the memory of the answer
+     * @returns {Promise<Answer>}
+     */
+    async #answerInVideo(id, prompt, before, bank) {
+        const { frame, network } = this;
+        const view = this.#seen();
+        const { width, height } = view.picture;
+        const isTracked = before?.isTracked ?? false;
+        /** @type {Candidate[]} */
+        let zoomed = [];
+        if (network.manifest.zoom) {
+            zoomed = await this.#candidates(prompt, before?.mask.box ? this.#hint(before) : null);
+        }
+        const best = zoomed.some(({ window }) => window) ? toMask(view.full(zoomed[0])) : null;
+        const exact = best?.includes(1) ? best : null;
+        let prediction;
+        if (exact) {
+            const square = maskToSquare(exact, width, height, network.manifest.image_size);
+            prediction = { ...(await network.adopt(view.features, square)), iou: zoomed[0].prediction.iou };
+        } else {
+            const selection = bank.select(frame);
+            const context = isTracked ? await network.attend(view.features, selection) : view.features.context;
+            const points = pointsIn(prompt, wholeOf(view.picture), network.manifest);
+            const decoded = await network.decode(view.features, context, points, before?.logits ?? null);
+            prediction = this.#present(likeliest(points.labels.length > 1 ? decoded.slice(0, 1) : decoded.slice(1)));
+        }
+        const tokens = await network.memorize(view.features, prediction, true);
+        bank.keep({ frame, tokens, pointer: prediction.pointer, isPrompted: true }, this.capacity);
+        const { logits } = prediction;
+        const mask = this.#show(id, exact ?? toMask(enlarge(logits, width, height)), prediction);
+        return { mask, logits, full: null, exact, isTracked };
+    }
+
+    /** Begin to track: what follows is one step for undo. */
+    beginTracking() {
+        this.#remember();
+        const copies = [...this.objects.values()].map((obj) => ({
+            ...obj,
+            bank: obj.bank.copy(),
+            answers: new Map(obj.answers),
+        }));
+        this.objects = new Map(copies.map((obj) => [obj.id, obj]));
+    }
+
+    /**
+     * Track all objects to the frame in view. A prompted frame keeps its answer.
+     *
+     * @returns {Promise<FrameMasks>}
+     */
+    async track() {
+        const { frame, network } = this;
+        const view = this.#seen();
+        const { width, height } = view.picture;
+        for (const obj of this.objects.values()) {
+            if (Math.min(...obj.prompts.keys()) > frame) continue;
+            const answer = obj.answers.get(frame);
+            if (obj.prompts.has(frame) && answer) {
+                obj.answers.set(frame, { ...answer, isTracked: true });
+                continue;
+            }
+            const context = await network.attend(view.features, obj.bank.select(frame));
+            const decoded = await network.decode(view.features, context, { points: [], labels: [] }, null);
+            const prediction = this.#present(likeliest(decoded.slice(1)));
+            const tokens = await network.memorize(view.features, prediction, false);
+            obj.bank.keep({ frame, tokens, pointer: prediction.pointer, isPrompted: false }, this.capacity);
+            const mask = this.#show(obj.id, toMask(enlarge(prediction.logits, width, height)), prediction);
+            const { logits } = prediction;
+            obj.answers.set(frame, { mask, logits, full: null, exact: null, isTracked: true });
+            if (this.kind === "camera") obj.answers.delete(frame - 1);
+        }
+        return { frame, masks: this.masks(frame) };
+    }
+
+    /**
+     * Delete an object with all its masks.
+     *
+     * @param {number} id
+     */
+    remove(id) {
+        this.#remember();
+        this.objects = new Map([...this.objects].filter(([other]) => other !== id));
+    }
+
+    /** Take the last step back. Whether there was one. */
+    undo() {
+        const before = this.past.pop();
+        if (before) this.objects = before;
+        return before !== undefined;
+    }
+
+    /** @param {number} frame */
+    masks(frame) {
+        return [...this.objects.values()].flatMap(({ answers }) => answers.get(frame)?.mask ?? []);
+    }
+
+    /**
+     * The masks of all frames.
+     *
+     * @returns {FrameMasks[]}
+     */
+    allMasks() {
+        const frames = new Set([...this.objects.values()].flatMap(({ answers }) => [...answers.keys()]));
+        return [...frames].sort((one, other) => one - other).map((frame) => ({ frame, masks: this.masks(frame) }));
+    }
+
+    /** The prompts of all objects, as the page shows them. */
+    allPrompts() {
+        return [...this.objects.values()].flatMap(({ id, prompts }) =>
+            [...prompts].map(([frame, prompt]) => ({ object: id, frame, prompt })),
+        );
+    }
+
+    #seen() {
+        if (!this.view) throw new Error("No frame is in view.");
+        return this.view;
+    }
+
+    #remember() {
+        this.past.push(this.objects);
+        if (this.past.length > UNDO) this.past.shift();
+    }
+
+    /**
+     * The masks that a prompt may mean, best first.
+     *
+     * @param {Prompt} prompt
+     * @param {Hint | null} hint
+     */
+    #candidates(prompt, hint) {
+        const view = this.#seen();
+        if (this.network.manifest.zoom) return view.zoom(prompt, hint);
+        return view.segment(null, prompt, hint, countCandidates(prompt));
+    }
+
+    /** @param {Answer} answer */
+    #enlarged({ logits }) {
+        const { width, height } = this.#seen().picture;
+        return enlarge(/** @type {Float32Array} */ (logits), width, height);
+    }
+
+    /**
+     * The mask that a correction starts from, as zoom takes it.
+     *
+     * @param {Answer} answer
+     * @returns {Hint}
+     */
+    #hint(answer) {
+        const { exact } = answer;
+        const full = this.#enlarged(answer);
+        if (exact) {
+            for (let at = 0; at < full.length; at++) {
+                if (full[at] > 0 !== exact[at] > 0) full[at] = exact[at] ? 0.1 : -0.1;
+            }
+        }
+        return { logits: full, lowRes: answer.logits };
+    }
+
+    /**
+     * The same without a mask, where the object is not in the frame.
+     *
+     * @param {Prediction} prediction
+     */
+    #present(prediction) {
+        if (prediction.score > 0) return prediction;
+        const logits = prediction.logits.map(() => this.network.manifest.absent_logit);
+        return { ...prediction, logits };
+    }
+
+    /**
+     * @param {number} object
+     * @param {Uint8Array} pixels
+     * @param {Prediction} prediction
+     * @returns {Mask}
+     */
+    #show(object, pixels, { iou, score }) {
+        const { width, height } = this.#seen().picture;
+        const { counts } = encode(pixels, [height, width]);
+        return { object, box: tightBox(pixels, width), counts, iou, score };
+    }
+}
+
+/** @param {Prediction[]} predictions */
+function likeliest(predictions) {
+    return predictions.reduce((one, other) => (other.iou > one.iou ? other : one));
+}
+
+/**
+ * @param {Prompt} earlier
+ * @param {Prompt} added
+ * @returns {Prompt}
+ */
+function merged(earlier, added) {
+    return {
+        positive: [...earlier.positive, ...added.positive],
+        negative: [...earlier.negative, ...added.negative],
+        box: added.box ?? earlier.box,
+    };
+}

@@ -1,0 +1,310 @@
+/** A picture in the network, and zoom: an object that fills little of it is answered again in a window around it. */
+
+import { enlarge, resizePlane, tightBox, toMask, toSquare } from "./pixels.js";
+
+/** @import { Features, Network, Points, Prediction } from "./network.js" */
+/** @import { Picture, Window } from "./pixels.js" */
+
+/**
+ * @typedef {object} Prompt  what a person points at, in pixels of the picture
+ * @property {[number, number][]} positive
+ * @property {[number, number][]} negative
+ * @property {Window | null} box
+ *
+ * @typedef {object} Candidate  one mask that a prompt may mean
+ * @property {Prediction} prediction
+ * @property {Window | null} window  in which it was made; null for the whole picture
+ *
+ * @typedef {object} Hint  the mask that is corrected
+ * @property {Float32Array} logits  at the size of the picture
+ * @property {Float32Array | null} lowRes  null where only a window of the picture was looked at
+ */
+
+const CERTAIN = 10; // less this is the logit of what lies outside a window
+const SHARED = 0.5; // IoU of windows above which one serves for both
+const MOVED = 0.85; // IoU of windows below which the second shows something new
+const MARGIN = 2; // sides of a window, in those of the object
+const NARROWEST = 32; // the shortest side of a window, in pixels
+const LARGEST = 0.3; // the largest window, as a part of the picture
+const ROUNDS = 2; // windows for each answer to a first click
+
+/** A picture, encoded once; windows of it are encoded when they are first looked at. */
+export class View {
+    /**
+     * @param {Network} network
+     * @param {Picture} picture
+     * @param {Features} features  of the whole picture
+     */
+    constructor(network, picture, features) {
+        this.network = network;
+        this.picture = picture;
+        this.features = features;
+        /** @type {Map<string, Features>} */
+        this.windows = new Map();
+    }
+
+    /**
+     * @param {Network} network
+     * @param {Picture} picture
+     * @param {"frame" | "still"} kind
+     */
+    static async encode(network, picture, kind) {
+        const square = toSquare(picture, wholeOf(picture), network.manifest.image_size, kind);
+        return new View(network, picture, await network.encode(square));
+    }
+
+    /**
+     * The masks that a prompt may mean, best first: with zoom where the object is small.
+     *
+     * @param {Prompt} prompt
+     * @param {Hint | null} hint
+     * @returns {Promise<Candidate[]>}
+     */
+    async zoom(prompt, hint) {
+        const count = countCandidates(prompt);
+        const box = prompt.box ?? (hint && tightBox(toMask(hint.logits), this.picture.width));
+        if (box) return this.segment(this.window(withClicks(box, prompt)), prompt, hint, count);
+        let candidates = await this.segment(null, prompt, hint, count);
+        for (let round = 0; round < ROUNDS; round++) candidates = await this.#refine(candidates, prompt);
+        return candidates;
+    }
+
+    /**
+     * The masks that a prompt may mean, as seen in a window; null for the whole picture.
+     *
+     * @param {Window | null} window
+     * @param {Prompt} prompt
+     * @param {Hint | null} hint
+     * @param {number} count  3 or 1
+     * @returns {Promise<Candidate[]>}
+     */
+    async segment(window, prompt, hint, count) {
+        const { network, picture } = this;
+        const features = window ? await this.#featuresIn(window) : this.features;
+        const seen = window ?? wholeOf(picture);
+        const side = network.manifest.mask_size;
+        let lowRes = hint && !window ? hint.lowRes : null;
+        if (hint && !lowRes) {
+            const cropped = crop(hint.logits, picture.width, seen);
+            lowRes = resizePlane(cropped, seen[2] - seen[0], seen[3] - seen[1], side, side);
+        }
+        const points = pointsIn(prompt, seen, network.manifest);
+        const decoded = await network.decode(features, features.context, points, lowRes);
+        return ranked(
+            decoded.slice(...(count === 3 ? [1] : [0, 1])).map((prediction) => ({ prediction, window })),
+        );
+    }
+
+    /**
+     * A candidate's logits at the size of the picture.
+     *
+     * @param {Candidate} candidate
+     */
+    full({ prediction, window }) {
+        const { width, height } = this.picture;
+        if (!window) return enlarge(prediction.logits, width, height);
+        const [x0, y0, x1, y1] = window;
+        const inside = enlarge(prediction.logits, x1 - x0, y1 - y0);
+        const full = new Float32Array(width * height).fill(-CERTAIN);
+        for (let y = y0; y < y1; y++) {
+            const start = (y - y0) * (x1 - x0);
+            full.set(inside.subarray(start, start + x1 - x0), y * width + x0);
+        }
+        return full;
+    }
+
+    /**
+     * The window around a box; null where it would not be worth it.
+     *
+     * @param {Window} box
+     * @returns {Window | null}
+     */
+    window(box) {
+        const { width, height } = this.picture;
+        let wide = Math.max(MARGIN * (box[2] - box[0]), NARROWEST);
+        let high = Math.max(MARGIN * (box[3] - box[1]), NARROWEST);
+        // an object squeezed more is not recognised
+        [wide, high] = [Math.max(wide, high / 2), Math.max(high, wide / 2)];
+        const [x0, x1] = centred(box[0] + box[2], wide, width);
+        const [y0, y1] = centred(box[1] + box[3], high, height);
+        return area([x0, y0, x1, y1]) <= LARGEST * width * height ? [x0, y0, x1, y1] : null;
+    }
+
+    /**
+     * Each candidate from its window, where it is small and was not seen in that window.
+     *
+     * @param {Candidate[]} candidates
+     * @param {Prompt} prompt
+     */
+    async #refine(candidates, prompt) {
+        /** @type {Candidate[]} */
+        const refined = [];
+        /** @type {Window[]} */
+        const windows = [];
+        for (const candidate of candidates) {
+            const logits = this.full(candidate);
+            const tight = tightBox(toMask(logits), this.picture.width);
+            const box = tight && withClicks(tight, prompt);
+            const window = box && this.window(box);
+            if (!box || !window || (candidate.window && iou(candidate.window, window) >= MOVED)) {
+                refined.push(candidate);
+                continue;
+            }
+            const shared = windows.find((other) => holds(other, box) && iou(other, window) >= SHARED);
+            windows.push(shared ?? window);
+            const hint = { logits, lowRes: candidate.window ? null : candidate.prediction.logits };
+            refined.push(...(await this.segment(shared ?? window, prompt, hint, 1)));
+        }
+        return ranked(refined);
+    }
+
+    /** @param {Window} window */
+    async #featuresIn(window) {
+        const key = window.join();
+        let features = this.windows.get(key);
+        if (!features) {
+            const side = this.network.manifest.image_size;
+            features = await this.network.encode(toSquare(this.picture, window, side, "still"));
+            this.windows.set(key, features);
+        }
+        return features;
+    }
+}
+
+/**
+ * Three for a single click, which may mean the part or the whole.
+ *
+ * @param {Prompt} prompt
+ */
+export function countCandidates({ positive, negative, box }) {
+    return positive.length + negative.length === 1 && !box ? 3 : 1;
+}
+
+/**
+ * Clicks and box as labelled points of the square; a box is its two corners, before the clicks.
+ *
+ * @param {Prompt} prompt
+ * @param {Window} window  the part of the picture that the square shows; clicks beyond it are left out
+ * @param {Network["manifest"]} manifest
+ * @returns {Points}
+ */
+export function pointsIn({ positive, negative, box }, window, { image_size, labels }) {
+    const [x0, y0, x1, y1] = window;
+    const [across, down] = [image_size / (x1 - x0), image_size / (y1 - y0)];
+    /** @type {Points} */
+    const points = { points: [], labels: [] };
+    const add = (/** @type {number} */ x, /** @type {number} */ y, /** @type {number} */ label) => {
+        points.points.push([(x - x0) * across, (y - y0) * down]);
+        points.labels.push(label);
+    };
+    if (box) {
+        add(box[0], box[1], labels.box_start);
+        add(box[2], box[3], labels.box_end);
+    }
+    for (const [clicks, label] of /** @type {[[number, number][], number][]} */ ([
+        [positive, labels.positive],
+        [negative, labels.negative],
+    ])) {
+        for (const [x, y] of clicks) if (x0 <= x && x < x1 && y0 <= y && y < y1) add(x, y, label);
+    }
+    return points;
+}
+
+/**
+ * @param {Picture} picture
+ * @returns {Window}
+ */
+export function wholeOf({ width, height }) {
+    return [0, 0, width, height];
+}
+
+/** @param {Candidate[]} candidates */
+function ranked(candidates) {
+    return candidates.toSorted((one, other) => other.prediction.iou - one.prediction.iou);
+}
+
+/**
+ * @param {Float32Array} plane
+ * @param {number} width
+ * @param {Window} window
+ */
+function crop(plane, width, [x0, y0, x1, y1]) {
+    const inside = new Float32Array((x1 - x0) * (y1 - y0));
+    for (let y = y0; y < y1; y++) {
+        inside.set(plane.subarray(y * width + x0, y * width + x1), (y - y0) * (x1 - x0));
+    }
+    return inside;
+}
+
+/**
+ * @param {Window} box
+ * @param {Prompt} prompt
+ * @returns {Window}
+ */
+function withClicks([x0, y0, x1, y1], { positive }) {
+    for (const [x, y] of positive) {
+        [x0, y0, x1, y1] = [Math.min(x0, x), Math.min(y0, y), Math.max(x1, x), Math.max(y1, y)];
+    }
+    return [x0, y0, x1, y1];
+}
+
+/** @param {Window} box */
+function area([x0, y0, x1, y1]) {
+    return Math.max(x1 - x0, 0) * Math.max(y1 - y0, 0);
+}
+
+/**
+ * @param {Window} one
+ * @param {Window} other
+ * @returns {Window}
+ */
+function shared(one, other) {
+    return [
+        Math.max(one[0], other[0]),
+        Math.max(one[1], other[1]),
+        Math.min(one[2], other[2]),
+        Math.min(one[3], other[3]),
+    ];
+}
+
+/**
+ * @param {Window} one
+ * @param {Window} other
+ */
+function iou(one, other) {
+    const both = area(shared(one, other));
+    return both > 0 ? both / (area(one) + area(other) - both) : 0;
+}
+
+/**
+ * @param {Window} outer
+ * @param {Window} inner
+ */
+function holds(outer, inner) {
+    return shared(outer, inner).every((edge, index) => edge === inner[index]);
+}
+
+/**
+ * A stretch of a length about a middle, moved so that it lies within 0 to `side`.
+ *
+ * @param {number} twiceMiddle
+ * @param {number} length
+ * @param {number} side
+ * @returns {[number, number]}
+ */
+function centred(twiceMiddle, length, side) {
+    const taken = Math.min(toEven(length), side);
+    const start = Math.min(Math.max(toEven((twiceMiddle - taken) / 2), 0), side - taken);
+    return [start, start + taken];
+}
+
+/**
+ * To the nearest whole number; from the middle between two to the even one, as Python rounds.
+ *
+ * @param {number} value
+ */
+function toEven(value) {
+    const floor = Math.floor(value);
+    if (value - floor !== 0.5) return Math.round(value);
+    return floor % 2 === 0 ? floor : floor + 1;
+}

@@ -1,0 +1,94 @@
+/** The first page: what to open, and how it goes. */
+
+import { h, icon } from "../lib/dom.js";
+
+/** @import { Page } from "../main.js" */
+
+/**
+ * @param {Page} page
+ * @param {string | null} example  address of a clip to try
+ */
+export function home(page, example) {
+    const picker = h("input", {
+        type: "file",
+        id: "file-picker",
+        class: "visually-hidden",
+        accept: "image/*,video/*",
+        onchange: () => {
+            const file = picker.files?.[0];
+            if (file) void page.openFile(file);
+        },
+    });
+    const drop = h(
+        "label",
+        { class: "drop", for: "file-picker" },
+        icon("upload"),
+        h("strong", {}, "Drop a picture or a video here"),
+        h("span", {}, "or choose a file. It stays on this device."),
+    );
+    const main = h(
+        "main",
+        { class: "welcome" },
+        h("h1", {}, "Point at something, and follow it"),
+        h(
+            "p",
+            { class: "lead" },
+            "Masks of objects in pictures and videos, made by masklet in your browser. Nothing is uploaded.",
+        ),
+        picker,
+        drop,
+        h(
+            "div",
+            { class: "button-row" },
+            h("button", { type: "button", class: "quiet", onclick: () => void page.openCamera() }, icon("film"), "Open the camera"),
+            example &&
+                h(
+                    "button",
+                    { type: "button", class: "quiet", onclick: () => void openExample(page, example) },
+                    icon("play"),
+                    "Try an example",
+                ),
+        ),
+        h("p", { class: "loading-line", role: "status" }, ""),
+        steps(),
+    );
+    const line = /** @type {HTMLElement} */ (main.querySelector(".loading-line"));
+    const bar = h("span", { class: "progress" }, h("i", {}));
+    const words = h("span", {}, "");
+    line.append(bar, words);
+    page.store.watch(["progress", "loaded", "isOpening"], () => {
+        const { progress, loaded, isOpening } = page.store.state;
+        bar.hidden = loaded !== null;
+        bar.style.setProperty("--share", String(progress));
+        const percent = `${Math.round(100 * progress)} %`;
+        words.textContent = loaded ? (isOpening ? "Opening …" : "") : `Loading the model: ${percent}`;
+    });
+    for (const kind of ["dragenter", "dragover"]) {
+        drop.addEventListener(kind, () => drop.classList.add("over"));
+    }
+    for (const kind of ["dragleave", "drop"]) {
+        drop.addEventListener(kind, () => drop.classList.remove("over"));
+    }
+    return main;
+}
+
+/**
+ * @param {Page} page
+ * @param {string} address
+ */
+async function openExample(page, address) {
+    const answer = await fetch(address);
+    await page.openFile(new File([await answer.blob()], address.split("/").at(-1) ?? "example"));
+}
+
+function steps() {
+    const step = (/** @type {string} */ picture, /** @type {string} */ title, /** @type {string} */ words) =>
+        h("li", {}, icon(picture), h("strong", {}, title), h("span", {}, words));
+    return h(
+        "ol",
+        { class: "how", "aria-label": "How it goes" },
+        step("point-plus", "Point", "Click on an object. More clicks correct its mask."),
+        step("follow", "Track", "The masks appear frame by frame."),
+        step("download", "Save", "PNG label maps and masklets.json."),
+    );
+}

@@ -1,0 +1,327 @@
+"""Frames of files that are not trusted, decoded in a process of their own.
+
+`DecoderProcess` is the server's side: it sends requests through a pipe and waits for answers. `_serve` is the
+other process: it holds one file open. It may use so much memory, writes nothing, and is killed when an answer
+takes too long; the next request starts a new one.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import resource
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from fractions import Fraction
+from functools import cached_property
+from io import BytesIO
+from multiprocessing import forkserver
+from multiprocessing.connection import Connection
+from multiprocessing.context import ForkServerProcess
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import numpy as np
+import PIL.Image
+
+from masklet.errors import MaskletError, MediaError
+from masklet.media import Frames, Image, NoSuchFrame, find_pictures, is_picture, open_frames
+from masklet.studio.errors import ApiError, not_found
+from masklet.studio.settings import Limits
+
+Response = tuple[dict[str, Any], bytes | None]
+Size = tuple[int, int, int]  # height, width, frames
+
+JPEG_QUALITY = 85
+CACHED_BYTES = 16 * 2**20  # decoded frames, once for the model and once for the people who look at the video
+THUMBNAIL_HEIGHT = 72
+MAX_JPEG_SIDE = 8192
+# What a file must begin with. FFmpeg would also read playlists, which name other files and addresses.
+SIGNATURES = (
+    (0, b"\x89PNG"),
+    (0, b"\xff\xd8\xff"),  # JPEG
+    (0, b"GIF8"),
+    (0, b"BM"),
+    (0, b"II*\x00"),  # TIFF
+    (0, b"MM\x00*"),
+    (0, b"RIFF"),  # AVI, WebP
+    (4, b"ftyp"),  # MP4, QuickTime, AVIF
+    (4, b"moov"),
+    (4, b"mdat"),
+    (4, b"wide"),
+    (4, b"free"),
+    (4, b"skip"),
+    (0, b"\x1aE\xdf\xa3"),  # Matroska, WebM
+    (0, b"\x00\x00\x01"),  # MPEG
+    (0, b"\x00\x00\x00\x01"),  # H.264, HEVC
+    (0, b"OggS"),
+    (0, b"FLV\x01"),
+    (0, b"0&\xb2u"),  # ASF, WMV
+    (0, b"YUV4MPEG2"),
+    (0, b"DKIF"),  # IVF
+)
+
+TS_PACKET = 188  # bytes; each packet of an MPEG transport stream begins with 0x47
+
+_processes = multiprocessing.get_context("forkserver")
+_processes.set_forkserver_preload(["masklet.studio.decoder"])
+
+
+def start_fork_server() -> None:
+    """Begin to import what decoders need, so that the first file does not wait for it."""
+    forkserver.ensure_running()
+
+
+class DecoderProcess:
+    """A file's frames, from a process that may fail. After a failure the next call starts a new one.
+
+    name : what people call the file; errors say it
+    expected : the size that the file must have
+    """
+
+    def __init__(
+        self, path: Path, limits: Limits, *, name: str | None = None, expected: Size | None = None
+    ) -> None:
+        self._path = path
+        self._name = name or path.name
+        self._limits = limits
+        self._expected = expected
+        self._lock = Lock()
+        self._process: ForkServerProcess | None = None
+        self._pipe: Connection | None = None
+
+    def describe(self) -> dict[str, Any]:
+        """name, width, height, frames, fps, pixel_aspect"""
+        return self._request("describe")[0]
+
+    def frame_info(self, frame: int) -> dict[str, Any]:
+        """time in seconds, file name"""
+        return self._request("frame_info", frame=frame)[0]
+
+    def decode(self, frame: int) -> None:
+        """Decode a frame into the process's cache, so that `read` returns at once."""
+        self._request("decode", frame=frame)
+
+    def read(self, frame: int) -> Image:
+        head, body = self._request("read", frame=frame)
+        return np.frombuffer(body, dtype=np.uint8).reshape(head["shape"])
+
+    def jpeg(self, frame: int, width: int, height: int) -> bytes:
+        """A JPEG that fits into width and height, and is no larger than the frame."""
+        return bytes(self._request("jpeg", frame=frame, width=width, height=height)[1])
+
+    def close(self) -> None:
+        with self._lock:
+            self._stop()
+
+    def _request(self, method: str, **arguments: int) -> tuple[dict[str, Any], bytes]:
+        with self._lock:
+            try:
+                pipe = self._connect()
+                pipe.send_bytes(json.dumps({"method": method, **arguments}).encode())
+                if not pipe.poll(self._limits.decode_seconds):
+                    raise TimeoutError
+                head = json.loads(pipe.recv_bytes())
+                body = pipe.recv_bytes() if head.get("body") else b""
+            except (EOFError, OSError) as error:  # a TimeoutError is an OSError
+                self._stop()
+                slow = f"more than {self._limits.decode_seconds:g} seconds"
+                large = f"more than {self._limits.decode_bytes >> 20} MiB of memory, or the file is damaged"
+                reason = slow if isinstance(error, TimeoutError) else large
+                raise ApiError(400, "decoder", f"reading {self._name} took {reason}.") from None
+        if head.get("missing"):
+            raise not_found(head["error"])
+        if "error" in head:
+            raise MediaError(head["error"])
+        return head, body
+
+    def _connect(self) -> Connection:
+        if self._pipe is None:
+            limits = self._limits
+            self._pipe, child_pipe = _processes.Pipe()
+            self._process = _processes.Process(
+                target=_serve,
+                args=(child_pipe, str(self._path), self._name, limits, self._expected),
+                daemon=True,
+            )
+            self._process.start()
+            child_pipe.close()
+        return self._pipe
+
+    def _stop(self) -> None:
+        if self._pipe is not None:
+            self._pipe.close()
+        if self._process is not None:
+            self._process.kill()
+            self._process.join()
+            self._process.close()
+        self._pipe = self._process = None
+
+
+class RemoteReader:
+    """A `DecoderProcess` as `masklet.media.Frames` reads it."""
+
+    def __init__(
+        self, decoder: DecoderProcess, name: str, size: tuple[int, int], fps: float, count: int
+    ) -> None:
+        self.name = name
+        self.size = size
+        self.fps = fps
+        self.intensity_range: tuple[float, float] | None = None  # applied where frames are decoded
+        self._decoder = decoder
+        self._count = count
+
+    @property
+    def pixel_aspect(self) -> Fraction:
+        try:
+            return Fraction(self._decoder.describe()["pixel_aspect"])
+        except MaskletError:  # reading a frame says what is wrong with the file
+            return Fraction(1)
+
+    def count(self) -> int:
+        return self._count
+
+    def time(self, frame: int) -> float:
+        return float(self._decoder.frame_info(frame)["time"])
+
+    def file_name(self, frame: int) -> str:
+        return str(self._decoder.frame_info(frame)["file"])
+
+    def read(self, frames: Sequence[int]) -> Mapping[int, Image]:
+        frame = frames[-1]
+        if not 0 <= frame < self._count:
+            raise NoSuchFrame(self.name, frame, self._count)
+        return {frame: self._decoder.read(frame)}
+
+    def play(self, start: int) -> Iterator[Image]:
+        return (self._decoder.read(frame) for frame in range(start, self._count))
+
+
+class RemoteFrames(Frames):
+    """Frames that are cached where they are decoded, and not again in the server."""
+
+    def __getitem__(self, frame: int) -> Image:
+        return self._reader.read([frame])[frame]
+
+
+class OpenFile:
+    """One open file, in the decoder's process. The model and people each have their own reader and cache."""
+
+    def __init__(self, path: str, limits: Limits, expected: Size | None) -> None:
+        place = Path(path)
+        pixels, frames = limits.pixels, limits.frames
+        for file in [find_pictures(place)[0]] if place.is_dir() else [place]:
+            _check_signature(file)
+            _check_picture_size(file, pixels)
+        self._path = path
+        self.model = open_frames(path, kept_bytes=CACHED_BYTES)
+        count, (height, width) = len(self.model), self.model.size
+        if count > frames:
+            raise MediaError(f"{place.name} has {count} frames; up to {frames} can be taken. Cut it first.")
+        if height * width > pixels:
+            raise _too_many_pixels(place.name, width, height, pixels)
+        if expected not in (None, (height, width, count)):
+            raise MediaError(_replaced(place.name, expected, (height, width, count)))
+        self.model[0]  # a file that cannot be decoded at all fails here
+
+    @cached_property
+    def people(self) -> Frames:
+        return open_frames(self._path, kept_bytes=CACHED_BYTES)
+
+    def describe(self) -> Response:
+        frames = self.model
+        height, width = frames.size
+        size = {"width": width, "height": height, "frames": len(frames)}
+        return {
+            "name": frames.name,
+            **size,
+            "fps": frames.fps,
+            "pixel_aspect": str(frames.pixel_aspect),
+        }, None
+
+    def frame_info(self, frame: int) -> Response:
+        return {"time": self.model.time(frame), "file": self.model.file_name(frame)}, None
+
+    def decode(self, frame: int) -> Response:
+        self.model[frame]
+        return {}, None
+
+    def read(self, frame: int) -> Response:
+        image = self.model[frame]
+        return {"shape": list(image.shape)}, image.tobytes()
+
+    def jpeg(self, frame: int, width: int, height: int) -> Response:
+        picture = PIL.Image.fromarray(self.people[frame])
+        picture.thumbnail((width, height), PIL.Image.Resampling.BILINEAR, reducing_gap=2.0)
+        buffer = BytesIO()
+        picture.save(buffer, format="JPEG", quality=JPEG_QUALITY)
+        return {}, buffer.getvalue()
+
+
+def _serve(pipe: Connection, path: str, name: str, limits: Limits, expected: Size | None) -> None:
+    """Answer requests until the pipe is closed. Runs in the decoder's process."""
+    _limit_resources(limits.decode_bytes)
+    file: OpenFile | None = None
+    try:
+        while True:
+            request = json.loads(pipe.recv_bytes())
+            try:
+                file = file or OpenFile(path, limits, expected)
+                method: Callable[..., Response] = getattr(file, request.pop("method"))
+                head, body = method(**request)
+            except MaskletError as error:
+                message = str(error).replace(f"{Path(path).parent}/", "").replace(Path(path).name, name)
+                head, body = {"error": message, "missing": isinstance(error, IndexError)}, None
+            except MemoryError:
+                head, body = {"error": f"{name} needs too much memory to be read."}, None
+            pipe.send_bytes(json.dumps({**head, "body": body is not None}).encode())
+            if body is not None:
+                pipe.send_bytes(body)
+    except (EOFError, OSError):
+        return
+
+
+def _limit_resources(memory: int) -> None:
+    """Take from this process what reading a file does not need."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+    statm = Path("/proc/self/statm")
+    if statm.exists():
+        used = int(statm.read_text().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (used + memory, used + memory))
+
+
+def _replaced(name: str, expected: Size | None, size: Size) -> str:
+    assert expected is not None
+    was, now = (f"{width} x {height} with {frames} frames" for height, width, frames in (expected, size))
+    return (
+        f"{name} was replaced: it was {was}, and is {now} now. Put the old file back, or delete the video "
+        "here and open the new one."
+    )
+
+
+def _check_signature(file: Path) -> None:
+    with file.open("rb") as opened:
+        start = opened.read(2 * TS_PACKET)
+    has_signature = any(start[offset:].startswith(signature) for offset, signature in SIGNATURES)
+    transport_stream = start[:1] == start[TS_PACKET : TS_PACKET + 1] == b"\x47"
+    if not has_signature and not transport_stream:
+        raise MediaError(f"{file.name} is not a video or picture of a kind that the studio takes.")
+
+
+def _check_picture_size(file: Path, pixels: int) -> None:
+    """Refuse a large picture before it is decoded: its header holds the size."""
+    if is_picture(file):
+        try:
+            with PIL.Image.open(file) as picture:
+                width, height = picture.size
+        except (OSError, SyntaxError, ValueError, PIL.Image.DecompressionBombError):
+            return  # reading it says what is wrong
+        if width * height > pixels:
+            raise _too_many_pixels(file.name, width, height, pixels)
+
+
+def _too_many_pixels(name: str, width: int, height: int, pixels: int) -> MediaError:
+    return MediaError(
+        f"{name} is {width} x {height} pixels; frames may have up to {pixels:,}. Make it smaller first."
+    )

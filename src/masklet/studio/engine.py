@@ -1,0 +1,131 @@
+"""What the model does with a video: it answers prompts and follows objects. `VideoSession` does both.
+
+A session is opened over the rows of the database, and what it makes is put there. Nothing else is remembered
+in between. All of it runs on the worker's thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from masklet.errors import PromptError
+from masklet.model import Sam2
+from masklet.sessions.events import Cleared
+from masklet.sessions.image import ImageSession
+from masklet.sessions.video import VideoSession
+from masklet.studio.errors import ApiError, limit_exceeded, not_found
+from masklet.studio.ledger import Change
+from masklet.studio.live import Live
+from masklet.studio.propagation_plan import PropagationPlan
+from masklet.studio.result_cache import ResultCache
+from masklet.studio.row_store import RowStore
+from masklet.studio.schemas import Candidate
+from masklet.studio.settings import Limits
+from masklet.tracking.policies import POLICIES, find_policy
+from masklet.types import ImageCandidates, Masks, Prompt
+
+RESUMABLE = tuple(name for name in POLICIES if find_policy(name)().resumable)
+
+
+class Engine:
+    """The model, and its uses."""
+
+    def __init__(self, model: Sam2, limits: Limits) -> None:
+        self.model = model
+        self._limits = limits
+        self._cache = ResultCache(limits.rows, model.device)
+
+    def encode(self, live: Live, frame: int) -> None:
+        """Encode a frame, so that prompts on it are answered at once."""
+        VideoSession(self.model, live.frames, features=live.features).features(frame)
+
+    def prompt(
+        self, live: Live, person: str, frame: int, id: int, prompt: Prompt, *, offer: bool
+    ) -> list[Candidate]:
+        """Answer a prompt, and keep the answer. Returns what else a single click may have meant."""
+        with live.ledger.change(person) as change:
+            objects = change.state.objects
+            if id not in objects and len(objects) >= self._limits.objects:
+                raise limit_exceeded(
+                    f"a video may have up to {self._limits.objects} objects. Delete one first."
+                )
+            session = self.session(live, self.store(live, change))
+            answer = session.answer(frame, id, prompt)
+            prompts = change.state.session.objects[id].prompts[frame]
+        if not offer or prompts.clicks != 1 or prompts.box or prompts.mask is not None:
+            return []
+        masks, chosen = answer.candidates, answer.chosen
+        live.offered = {(frame, id): masks}
+        return [
+            Candidate(rank=rank, iou=round(float(iou), 4), counts=mask["counts"], chosen=rank == chosen)
+            for rank, (iou, mask) in enumerate(zip(masks.iou, masks.rle(), strict=True))
+        ]
+
+    def choose(self, live: Live, person: str, frame: int, id: int, rank: int) -> None:
+        """Take another of the candidates of the last click: its mask is the answer from then on."""
+        offered = live.offered.get((frame, id))
+        if offered is None or not 0 <= rank < len(offered):
+            raise not_found(f"object {id} has no candidate {rank} on frame {frame}: click once, then choose.")
+        self.prompt(live, person, frame, id, Prompt(mask=offered[rank]), offer=False)
+        live.offered[frame, id] = offered
+
+    def clear(self, live: Live, person: str, frame: int, id: int) -> None:
+        """Take back an object's prompts on a frame."""
+        with live.ledger.change(person) as change:
+            obj = change.state.session.objects.get(id)
+            if obj is None or frame not in obj.prompts:
+                raise not_found(f"object {id} has no prompt on frame {frame}.")
+            store = self.store(live, change)
+            store.append(Cleared(frame, id))
+            store.end(id, frame if id in change.state.session.objects else None)
+            live.offered.pop((frame, id), None)
+
+    def follow(self, live: Live, plan: PropagationPlan) -> Iterator[list[int]]:
+        """Follow the first leg of a plan, frame by frame; yields the ids that were followed to a frame.
+
+        A prompt by somebody else in between is heeded from the next frame on.
+        """
+        leg, head = plan.leg, -1
+        step = -1 if leg.reverse else 1
+        session: VideoSession | None = None
+        store: RowStore | None = None
+        masks_of_frames: Iterator[Masks] = iter(())
+        while leg.left:
+            with live.ledger.change(plan.person) as change:
+                if session is None or store is None or change.state.head != head:
+                    store = self.store(live, change, batch=leg.batch)
+                    session = self.session(live, store)
+                    ids = self._chosen(session, leg.objects)
+                    masks_of_frames = session.propagate(leg.frame, leg.stop, reverse=leg.reverse, objects=ids)
+                store.change = change
+                masks = next(masks_of_frames)
+                state = change.state.session
+                new = [id for id in masks.ids if not state.objects[id].is_fixed(masks.frame)]
+                leg.frame += step
+                change.leave_unfinished(plan.to_json())
+            head = live.ledger.state.head
+            yield new
+
+    def picture(self, image: object, prompts: list[Prompt]) -> list[ImageCandidates]:
+        """Masks for prompts on a picture; nothing is kept."""
+        session = ImageSession(self.model, image)
+        return [session.segment(prompt) for prompt in prompts]
+
+    def store(self, live: Live, change: Change, *, batch: str | None = None) -> RowStore:
+        return RowStore(self.model, self._cache, change, live.frames.size, batch)
+
+    def session(self, live: Live, store: RowStore) -> VideoSession:
+        """A session that goes on where the video is."""
+        return VideoSession(self.model, live.frames, policy=live.policy, features=live.features, store=store)
+
+    @staticmethod
+    def _chosen(session: VideoSession, objects: list[int] | None) -> list[int] | None:
+        """Those of the objects that are still there; None for all."""
+        if objects is None and session.ids:
+            return None
+        ids = [id for id in objects or () if id in session.ids]
+        if not ids and objects:
+            raise PromptError(f"object {objects[0]} has no prompt yet. Click on it first.")
+        if not ids:
+            raise ApiError(409, "nothing", "there is no object left to follow.")
+        return ids

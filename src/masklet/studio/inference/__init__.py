@@ -1,1 +1,0 @@
-"""What computes: the model and its thread, open videos and their decoders, propagations."""

@@ -1,0 +1,275 @@
+"""A video's record: what was done, by whom, and which masks stand. All changes to a video go through here.
+
+One at a time: whoever changes or reads what belongs together holds the ledger's lock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import cached_property
+from threading import RLock
+from typing import Any
+
+from sqlalchemy import ColumnElement, and_, delete, func, or_, select, update
+from sqlalchemy.orm import Session
+
+from masklet.sessions.object_state import History, SessionState, Span, join_spans
+from masklet.studio.database import Database, new_id
+from masklet.studio.errors import ApiError, not_found
+from masklet.studio.object_history import EventRecord, ObjectView, history_of, objects_of
+from masklet.studio.tables import Knowledge, Person, Result, Step, Video, now
+
+
+@dataclass(frozen=True)
+class NewResult:
+    """What the model made of one object on one frame, as a row has it.
+
+    Attributes:
+        anchor: The policy wants to look at its memory when that is old.
+    """
+
+    object: int
+    frame: int
+    prompted: bool
+    anchor: bool
+    counts: str
+    box: list[float] | None
+    iou: float
+    score: float
+    confidence: float
+
+
+@dataclass(frozen=True)
+class State:
+    """A video at its head.
+
+    Attributes:
+        records: What was done, oldest first.
+        redo: What was undone and can be done again.
+        history: The session's events among the records, and the state after each.
+    """
+
+    records: tuple[EventRecord, ...]
+    redo: tuple[EventRecord, ...]
+    history: History
+
+    @classmethod
+    def of(cls, records: tuple[EventRecord, ...], redo: tuple[EventRecord, ...]) -> State:
+        return cls(records, redo, history_of(records))
+
+    @property
+    def head(self) -> int:
+        return self.records[-1].number if self.records else 0
+
+    @property
+    def session(self) -> SessionState:
+        """Prompts, followed and reviewed frames."""
+        return self.history.state
+
+    @cached_property
+    def objects(self) -> dict[int, ObjectView]:
+        return objects_of(self.records)
+
+    @property
+    def reviewed(self) -> list[Span]:
+        return list(self.session.reviewed)
+
+    def object(self, id: int) -> ObjectView:
+        if id not in self.objects:
+            there = ", ".join(map(str, self.objects)) or "none"
+            raise not_found(f"there is no object {id}. There are: {there}.")
+        return self.objects[id]
+
+    def added(self, record: EventRecord) -> State:
+        """The state with one more record. What could be redone is lost."""
+        history, event = self.history, record.outline
+        history = history if event is None else history.after(event, record.number)
+        return State((*self.records, record), (), history)
+
+    def extended(self, number: int, fields: dict[str, Any]) -> State:
+        """The state with other fields for the last event of the session."""
+        at = next(at for at in reversed(range(len(self.records))) if self.records[at].number == number)
+        longer = replace(self.records[at], fields=fields)
+        assert longer.outline is not None
+        records = (*self.records[:at], longer, *self.records[at + 1 :])
+        return State(records, (), self.history.extended(longer.outline))
+
+
+class Change:
+    """Steps and masks that come to stand together, in one transaction."""
+
+    def __init__(self, database: Session, video: str, state: State, person: str) -> None:
+        self.database = database
+        self.state = state
+        self.video = video
+        self._person = person
+
+    def add(self, do: str, fields: dict[str, Any], title: str, *, batch: str | None = None) -> EventRecord:
+        """Add a record. What could be redone is lost."""
+        number = self.state.head + 1
+        if self.state.redo:
+            self._forget_undone(number)
+        record = EventRecord(number, do, fields, title[:200], batch or new_id(), self._person, now())
+        self.database.add(Step(video=self.video, **_columns(record)))
+        self.state = self.state.added(record)
+        self._save_head()
+        return record
+
+    def extend(self, number: int, fields: dict[str, Any]) -> None:
+        """Let the session's last event say more than it did. What could be redone is lost."""
+        if self.state.redo:
+            self._forget_undone(self.state.head + 1)
+        mine = Step.video == self.video, Step.number == number
+        self.database.execute(update(Step).where(*mine).values(fields=fields))
+        self.state = self.state.extended(number, fields)
+
+    def put(self, number: int, row: NewResult, tensors: bytes) -> int:
+        """Let a new result take the place of the one on its frame, and return its id."""
+        self.end(number, Result.object == row.object, Result.frame == row.frame)
+        result = Result(video=self.video, since=number, **vars(row))
+        self.database.add(result)
+        self.database.flush()
+        self.database.add(Knowledge(result=result.id, parts=tensors))
+        return result.id
+
+    def end(self, number: int, *which: ColumnElement[bool]) -> None:
+        """Let results stand no longer, from a step on."""
+        mine = (Result.video == self.video, Result.until.is_(None), *which)
+        self.database.execute(delete(Result).where(*mine, Result.since >= number))
+        self.database.execute(update(Result).where(*mine).values(until=number))
+
+    def leave_unfinished(self, what: dict[str, Any] | None) -> None:
+        self.database.execute(update(Video).where(Video.id == self.video).values(unfinished=what))
+
+    def move(self, state: State) -> None:
+        """Undo or redo: only the head moves."""
+        self.state = state
+        self._save_head()
+
+    def _forget_undone(self, number: int) -> None:
+        mine = Result.video == self.video
+        self.database.execute(delete(Step).where(Step.video == self.video, Step.number >= number))
+        self.database.execute(delete(Result).where(mine, Result.since >= number))
+        self.database.execute(update(Result).where(mine, Result.until >= number).values(until=None))
+
+    def _save_head(self) -> None:
+        self.database.execute(update(Video).where(Video.id == self.video).values(head=self.state.head))
+
+
+class Ledger:
+    """The record of one video. Its state is kept in memory, and is what the database holds."""
+
+    def __init__(self, database: Database, video: str) -> None:
+        self.video = video
+        self.lock = RLock()
+        self._database = database
+        with database.begin() as session:
+            row = session.get(Video, video)
+            if row is None:
+                raise not_found(f"there is no video {video}.")
+            steps = session.scalars(select(Step).where(Step.video == video).order_by(Step.number)).all()
+        records = [record_of(step) for step in steps]
+        self.state = State.of(
+            tuple(record for record in records if record.number <= row.head),
+            tuple(record for record in records if record.number > row.head),
+        )
+
+    @contextmanager
+    def change(self, person: str) -> Iterator[Change]:
+        """Change the video; all of it stands afterwards, or nothing."""
+        with self.lock:
+            try:
+                with self._database.begin() as session:
+                    change = Change(session, self.video, self.state, person)
+                    yield change
+            except Exception:
+                self._check_exists()  # its rows vanish under whoever works on a video that is deleted
+                raise
+            self.state = change.state
+
+    def _check_exists(self) -> None:
+        with self._database.begin() as session:
+            if session.get(Video, self.video) is None:
+                raise not_found(f"the video {self.video} was deleted meanwhile.")
+
+    @contextmanager
+    def read(self) -> Iterator[tuple[Session, State]]:
+        """The database, and the state that goes with it."""
+        state = self.state  # results of a head can still be told from those of a newer one
+        with self._database.begin() as session:
+            yield session, state
+
+    def undo(self, person: str) -> EventRecord:
+        """Go back to before the last step, and those that belong to it."""
+        with self.change(person) as change:
+            steps, redo = change.state.records, change.state.redo
+            if not steps:
+                raise ApiError(409, "nothing", "there is nothing to undo.")
+            last = steps[-1]
+            first = len(steps)
+            while first and steps[first - 1].batch == last.batch:
+                first -= 1
+            change.move(State.of(steps[:first], (*steps[first:], *redo)))
+        return last
+
+    def redo(self, person: str) -> EventRecord:
+        """Do again what was undone last."""
+        with self.change(person) as change:
+            steps, redo = change.state.records, change.state.redo
+            if not redo:
+                raise ApiError(409, "nothing", "there is nothing to redo.")
+            last = 1
+            while last < len(redo) and redo[last].batch == redo[0].batch:
+                last += 1
+            change.move(State.of((*steps, *redo[:last]), redo[last:]))
+        return redo[0]
+
+
+def standing(video: str, head: int) -> ColumnElement[bool]:
+    """Results that hold at a head."""
+    return and_(Result.video == video, Result.since <= head, or_(Result.until.is_(None), Result.until > head))
+
+
+def results(
+    database: Session, video: str, head: int, start: int, stop: int, objects: Sequence[int] | None = None
+) -> list[Result]:
+    """The masks that stand on frames from start to before stop, by frame and object."""
+    which = [standing(video, head), Result.frame >= start, Result.frame < stop]
+    if objects is not None:
+        which.append(Result.object.in_(objects))
+    return list(database.scalars(select(Result).where(*which).order_by(Result.frame, Result.object)))
+
+
+def spans_followed(database: Session, video: str, head: int) -> dict[int, list[Span]]:
+    """The frames on which each object has masks."""
+    # Frames less their rank are alike along a stretch without gaps.
+    rank = func.row_number().over(partition_by=Result.object, order_by=Result.frame)
+    ranked = (
+        select(Result.object, Result.frame, (Result.frame - rank).label("stretch"))
+        .where(standing(video, head))
+        .subquery()
+    )
+    spans: dict[int, list[Span]] = {}
+    for id, first, last in database.execute(
+        select(ranked.c.object, func.min(ranked.c.frame), func.max(ranked.c.frame)).group_by(
+            ranked.c.object, ranked.c.stretch
+        )
+    ):
+        spans.setdefault(id, []).append((first, last + 1))
+    return {id: list(join_spans(some)) for id, some in sorted(spans.items())}
+
+
+def names_of(database: Session, people: set[str]) -> dict[str, str]:
+    """What people are called, by id."""
+    rows = database.execute(select(Person.id, Person.name).where(Person.id.in_(people)))
+    return {id: name for id, name in rows}
+
+
+def record_of(step: Step) -> EventRecord:
+    return EventRecord(**{name: getattr(step, name) for name in EventRecord.__dataclass_fields__})
+
+
+def _columns(record: EventRecord) -> dict[str, Any]:
+    return {name: getattr(record, name) for name in EventRecord.__dataclass_fields__}

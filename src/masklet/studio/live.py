@@ -1,0 +1,138 @@
+"""Videos that are in use: their decoders, encoded frames and ledgers, as many as there is room for."""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict, deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from threading import Lock
+from weakref import WeakValueDictionary
+
+from masklet.media import Frames
+from masklet.sessions.feature_cache import FeatureCache
+from masklet.studio.database import Database
+from masklet.studio.decoder import DecoderProcess, RemoteFrames, RemoteReader
+from masklet.studio.errors import ApiError, not_found
+from masklet.studio.ledger import Ledger
+from masklet.studio.settings import Limits
+from masklet.studio.storage import MediaPaths
+from masklet.studio.tables import Project, Video
+from masklet.types import ImageCandidates
+
+
+@dataclass
+class Live:
+    """One video in use. All of it can be let go of, and made again from the database and the file.
+
+    offered : what the last single click may have meant, best first, by frame and object
+    held : how many use it just now
+    dropped : to be closed by the last who uses it
+    """
+
+    id: str
+    frames: Frames
+    decoder: DecoderProcess
+    features: FeatureCache
+    ledger: Ledger
+    policy: str
+    offered: dict[tuple[int, int], ImageCandidates] = field(default_factory=dict)
+    used: float = 0.0
+    held: int = 0
+    dropped: bool = False
+
+
+class LiveVideos:
+    """The videos in use, the least recently used let go of first."""
+
+    def __init__(self, database: Database, paths: MediaPaths, limits: Limits) -> None:
+        self._database = database
+        self._paths = paths
+        self._limits = limits
+        self._live: OrderedDict[str, Live] = OrderedDict()
+        self._ledgers: WeakValueDictionary[str, Ledger] = WeakValueDictionary()
+        self._recent: deque[Ledger] = deque(maxlen=4 * limits.live)
+        self._lock = Lock()
+
+    @contextmanager
+    def using(self, id: str) -> Iterator[Live]:
+        """A video to work with; it is not let go of meanwhile."""
+        with self._lock:
+            live = self._live.get(id) or self._open(id)
+            self._live.move_to_end(id)
+            live.held += 1
+        try:
+            yield live
+        finally:
+            with self._lock:
+                live.held -= 1
+                live.used = time.monotonic()
+                if live.dropped and not live.held:
+                    live.decoder.close()
+
+    def ledger(self, id: str) -> Ledger:
+        """The record of a video, without opening its file."""
+        with self._lock:
+            return self._ledger(id)
+
+    def drop(self, id: str) -> None:
+        """Let go of a video, because it was deleted or nobody uses it."""
+        with self._lock:
+            self._close(id)
+            self._ledgers.pop(id, None)
+
+    def rest(self) -> None:
+        """Let go of what was idle for long."""
+        with self._lock:
+            old = time.monotonic() - self._limits.idle
+            for id in [id for id, live in self._live.items() if live.used < old and not live.held]:
+                self._close(id)
+
+    def close(self) -> None:
+        with self._lock:
+            for id in list(self._live):
+                self._close(id)
+
+    @property
+    def count(self) -> int:
+        return len(self._live)
+
+    def _open(self, id: str) -> Live:
+        ledger = self._ledger(id)
+        with self._database.begin() as session:
+            video = session.get(Video, id)
+            if video is None:
+                raise not_found(f"there is no video {id}.")
+            policy = session.get_one(Project, video.project).policy
+            path, size = self._paths.resolve(video.place), (video.height, video.width)
+        expected = (video.height, video.width, video.frames)
+        self._make_room()
+        decoder = DecoderProcess(path, self._limits, name=video.name, expected=expected)
+        reader = RemoteReader(decoder, video.name, size, video.fps, video.frames)
+        budget = self._limits.features // self._limits.live
+        self._live[id] = Live(id, RemoteFrames(reader), decoder, FeatureCache(budget), ledger, policy)
+        return self._live[id]
+
+    def _ledger(self, id: str) -> Ledger:
+        """The one ledger of a video, as long as anybody may hold its lock."""
+        ledger = self._ledgers.get(id) or Ledger(self._database, id)
+        self._ledgers[id] = ledger
+        self._recent.append(ledger)
+        return ledger
+
+    def _make_room(self) -> None:
+        while len(self._live) >= self._limits.live:
+            idle = next((id for id, live in self._live.items() if not live.held), None)
+            if idle is None:
+                raise ApiError(
+                    429, "queue", f"{len(self._live)} videos are in use. Try again shortly.", retry=2
+                )
+            self._close(idle)
+
+    def _close(self, id: str) -> None:
+        live = self._live.pop(id, None)
+        if live is not None:
+            live.dropped = True
+            if not live.held:
+                live.decoder.close()

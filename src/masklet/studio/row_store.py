@@ -1,0 +1,216 @@
+"""The records of a session as rows of the database.
+
+It reads what a click or the next frames need, and no more.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+
+from sqlalchemy import or_, select
+
+from masklet.model import Sam2
+from masklet.sessions.compaction import CompactAnswer
+from masklet.sessions.events import Prompted, Propagated, SessionEvent, event_to_json
+from masklet.sessions.memory_store import MemoryRecord, fill_bank, show
+from masklet.sessions.object_state import History, ObjectState
+from masklet.studio.ledger import Change, NewResult, standing
+from masklet.studio.object_history import find_prompt
+from masklet.studio.result_cache import ResultCache, ResultTensors
+from masklet.studio.tables import Result
+from masklet.tracking.bank import POINTERS, MemoryBank
+from masklet.tracking.policies.recency import MemoryPolicy
+from masklet.tracking.step import TrackedObject
+from masklet.types import MaskPrediction, Memory, Prompt
+
+SEEN = 2 * POINTERS  # memories of a kind that are held ready
+GOOD_IOU = 0.5  # what the pickiest policy asks of a memory
+
+
+class RowStore:
+    """A `MemoryStore` over the rows of one video.
+
+    Args:
+        change: The transaction to read and write in; another one may take its place between two frames.
+        size: (H, W) of the frames.
+        batch: Of the events that are undone together; by default each stands alone.
+    """
+
+    def __init__(
+        self,
+        model: Sam2,
+        cache: ResultCache,
+        change: Change,
+        size: tuple[int, int],
+        batch: str | None = None,
+    ) -> None:
+        self.change = change
+        self._model, self._cache, self._size, self._batch = model, cache, size, batch
+        self._newest: dict[tuple[int, int], MemoryRecord] = {}  # by object and frame
+
+    @property
+    def history(self) -> History:
+        return self.change.state.history
+
+    @property
+    def next_number(self) -> int:
+        return self.change.state.head + 1
+
+    def append(self, event: SessionEvent) -> None:
+        fields = event_to_json(event)
+        self._newest.clear()
+        self.change.add(fields.pop("do"), fields, _title(event), batch=self._batch)
+
+    def extend(self, event: SessionEvent) -> None:
+        fields = event_to_json(event)
+        del fields["do"]
+        self._newest.clear()
+        self.change.extend(self.history.number, fields)
+
+    def put(self, id: int, frame: int, record: MemoryRecord, tracked: TrackedObject | None = None) -> None:
+        answer = record.answer
+        assert isinstance(answer, MaskPrediction)
+        state = {} if tracked is None else tracked.policy.state(tracked.bank)
+        tokens = None if record.memory is None else record.memory.tokens
+        tensors = ResultTensors(answer, tokens, state, record.exact is not None)
+        masks = show(frame, {id: record}, self._size, self._model)
+        x0, y0, x1, y1 = (float(side) for side in masks.boxes[0])
+        iou, score = float(masks.iou[0]), float(masks.score[0])
+        row = NewResult(
+            object=id,
+            frame=frame,
+            prompted=tracked is None,
+            anchor=record.anchor,
+            counts=masks.rle()[0]["counts"],
+            box=[x0, y0, x1, y1] if x1 > x0 else None,
+            iou=round(iou, 4),
+            score=round(score, 3),
+            confidence=round(max(iou, 0.0) / (1 + math.exp(-min(max(score, -50.0), 50.0))), 4),
+        )
+        self._cache.put(self.change.put(self.history.number, row, tensors.to_bytes()), tensors)
+        self._newest[id, frame] = record
+
+    def end(self, id: int, frame: int | None) -> None:
+        which = [Result.object == id] + ([] if frame is None else [Result.frame == frame])
+        self.change.end(self.history.number, *which)
+
+    def records(self, obj: ObjectState, frames: Collection[int]) -> dict[int, MemoryRecord]:
+        newest = {frame: self._newest[obj.id, frame] for frame in frames if (obj.id, frame) in self._newest}
+        older = [frame for frame in frames if frame not in newest and obj.has_answer(frame)]
+        if not older:
+            return newest
+        rows = self.change.database.scalars(
+            select(Result).where(
+                standing(self.change.video, self.change.state.head),
+                Result.object == obj.id,
+                Result.since >= obj.begun,
+                Result.frame.in_(older),
+            )
+        )
+        return newest | self._records(obj, list(rows))
+
+    def prompt(self, obj: ObjectState, frame: int) -> Prompt | None:
+        prompt = obj.prompts.get(frame)
+        if prompt is None or prompt.mask is None:
+            return prompt
+        return find_prompt(self.change.state.records, frame, obj.id)
+
+    def load_bank(self, obj: ObjectState, frame: int) -> MemoryBank:
+        bank = MemoryBank(None)
+        if not obj.settled:
+            return bank
+        near = range(frame - POINTERS, frame + POINTERS + 1)
+        wanted = {*obj.conditioning, *self._worth_seeing(obj.id, near)}
+        then = min(obj.settled, self.change.state.head)
+        rows = self.change.database.scalars(
+            select(Result)
+            .where(
+                Result.video == self.change.video,
+                Result.object == obj.id,
+                Result.since >= obj.begun,
+                Result.since <= then,
+                or_(Result.until.is_(None), Result.until > then),
+                or_(Result.frame.between(near.start, near.stop - 1), Result.frame.in_(wanted)),
+                Result.frame.not_in(obj.cleared),
+            )
+            .order_by(Result.id)
+        )
+        fill_bank(bank, obj, self._records(obj, list(rows)))
+        return bank
+
+    def load_policy(self, obj: ObjectState, make: Callable[[], MemoryPolicy]) -> MemoryPolicy:
+        policy = make()
+        if obj.position is None or obj.is_fixed(obj.position[0]):
+            return policy
+        frame = obj.position[0]
+        record = self.records(obj, [frame]).get(frame)
+        if record is not None and record.policy_state:
+            policy.load_state(record.policy_state)
+        return policy
+
+    def save_policy(self, obj: TrackedObject) -> None:
+        """Each row has what the policy knew behind its frame."""
+
+    def missing(self, obj: ObjectState, frames: Iterable[int]) -> Iterator[tuple[int, CompactAnswer]]:
+        return iter(())  # rows are never compacted
+
+    def refill(self, obj: ObjectState, memory: Memory) -> None:
+        """Nothing is missing."""
+
+    def make_room(self, objects: Mapping[int, TrackedObject], frame: int) -> None:
+        """Forget what following on from a frame does not look at; the database has it."""
+        for obj in objects.values():
+            tracked, anchors = obj.bank.tracked, obj.bank.anchors
+            if len(tracked) <= 2 * SEEN:
+                continue
+            nearest = sorted(tracked, key=lambda at: abs(at - frame))
+            seen = [at for at in nearest if float(tracked[at].score) > 0]
+            good = [at for at in seen if float(tracked[at].iou) > GOOD_IOU]
+            for at in set(tracked) - {*nearest[:SEEN], *seen[:SEEN], *good[:SEEN]}:
+                del tracked[at]
+            for at in sorted(anchors, key=lambda at: abs(at - frame))[SEEN:]:
+                del anchors[at]
+
+    def _records(self, obj: ObjectState, rows: list[Result]) -> dict[int, MemoryRecord]:
+        tensors = self._cache.get(self.change.database, [row.id for row in rows])
+        return {row.frame: self._record(obj, row, tensors[row.id]) for row in rows}
+
+    @staticmethod
+    def _record(obj: ObjectState, row: Result, tensors: ResultTensors) -> MemoryRecord:
+        prompt = obj.prompts.get(row.frame) if row.prompted else None
+        is_drawn = prompt is not None and prompt.is_mask_only  # older rows do not say that they are exact
+        exact = row.counts if tensors.is_exact or is_drawn else None
+        memory = tensors.memory(row.frame, prompted=row.prompted)
+        return MemoryRecord(tensors.answer, memory, exact, row.anchor, tensors.policy_state)
+
+    def _worth_seeing(self, id: int, near: range) -> set[int]:
+        """Frames far off that policies may want to look at: of each kind the nearest, on either side.
+
+        Policies that pass over frames without the object look back as far as it takes.
+        """
+        mine = (
+            standing(self.change.video, self.change.state.head),
+            Result.object == id,
+            Result.prompted.is_(False),
+        )
+        seen = Result.score > 0
+        frames: set[int] = set()
+        for kind in (seen, seen & (Result.iou > GOOD_IOU), Result.anchor):
+            query = select(Result.frame).where(*mine, kind).limit(SEEN)
+            before = query.where(Result.frame < near.start).order_by(Result.frame.desc())
+            behind = query.where(Result.frame >= near.stop).order_by(Result.frame)
+            for some in (before, behind):
+                frames.update(self.change.database.scalars(some))
+        return frames
+
+
+def _title(event: SessionEvent) -> str:
+    """What the list of changes calls an event."""
+    match event:
+        case Prompted(frame, _, prompt):
+            kind = "mask" if prompt.mask is not None else "box" if prompt.box is not None else "click"
+            return f"{kind} on frame {frame}"
+        case Propagated(start, _, reverse):
+            return f"follow {'backward' if reverse else 'forward'} from frame {start}"
+    return f"clear frame {event.frame}" if hasattr(event, "frame") else "change"

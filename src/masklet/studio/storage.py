@@ -1,0 +1,163 @@
+"""Files of the studio: which may be opened, how much is kept in all, and that one server uses them."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import shutil
+import time
+from pathlib import Path
+
+from masklet.errors import MaskletError
+from masklet.media import is_picture
+from masklet.studio.database import Database
+from masklet.studio.errors import ApiError, limit_exceeded, not_found
+from masklet.studio.schemas import FolderEntry
+from masklet.studio.settings import GIB, Settings
+
+log = logging.getLogger(__name__)
+
+VIDEO_SUFFIXES = frozenset(
+    f".{name}"
+    for name in (
+        "3gp asf avi flv gif h264 hevc ivf m2ts m4v mkv mov mp4 mpeg mpg mts ogv ts webm wmv y4m".split()  # noqa: SIM905
+    )
+)
+LOCK_FILE = "studio.lock"
+QUOTA_SECONDS = 5.0  # after which the data folder is measured anew
+
+
+class MediaPaths:
+    """Turns what clients name into paths: in the folder that the studio serves, or among the uploads.
+
+    folder : None where the studio was started without one
+    uploads : files that came over the network, under names made here
+    """
+
+    def __init__(self, folder: Path | None, uploads: Path) -> None:
+        self.folder = folder
+        self.uploads = uploads
+
+    def resolve(self, location: str) -> Path:
+        """The file of a video: "upload:NAME" or "folder:PATH", as the database has it."""
+        kind, _, name = location.partition(":")
+        path = self.uploads / Path(name).name if kind == "upload" else self.resolve_in_folder(name)
+        if not path.exists():
+            raise not_found(f"{path.name} is not where it was. Put it back, or delete the video here.")
+        return path
+
+    def resolve_in_folder(self, path: str) -> Path:
+        """A path in the folder. Whatever leads outside of it, also through links, is refused."""
+        if self.folder is None:
+            raise ApiError(403, "forbidden", "the studio was started without a folder to choose from.")
+        root = Path(os.path.realpath(self.folder))
+        if "\0" in path or "\\" in path or Path(path).is_absolute():
+            raise ApiError(403, "forbidden", "a path must be relative, with / between its parts.")
+        try:
+            real = Path(os.path.realpath(root / path))
+        except (OSError, ValueError):
+            raise ApiError(403, "forbidden", "that is not a path.") from None
+        if not real.is_relative_to(root):
+            raise ApiError(403, "forbidden", f"{path} is outside of the folder.")
+        if any(part.startswith(".") for part in real.relative_to(root).parts):
+            raise ApiError(403, "forbidden", "hidden files are not shown.")
+        if not _exists(real):
+            raise not_found(f"there is no {path[:200]} in the folder.")
+        return real
+
+    def list_folder(self, path: str) -> list[FolderEntry]:
+        """What can be chosen in a folder, folders first."""
+        folder = self.resolve_in_folder(path)
+        if not folder.is_dir():
+            raise not_found(f"{path} is not a folder.")
+        root = Path(os.path.realpath(self.folder or folder))
+        entries = []
+        for file in folder.iterdir():
+            if file.name.startswith(".") or not Path(os.path.realpath(file)).is_relative_to(root):
+                continue
+            kind = _kind(file)
+            if kind is not None:
+                size = 0 if file.is_dir() else file.stat().st_size
+                relative = str(file.relative_to(root))
+                entries.append(FolderEntry(name=file.name, path=relative, kind=kind, bytes=size))  # type: ignore[arg-type]
+        return sorted(entries, key=lambda entry: (entry.kind != "folder", entry.name.lower()))
+
+
+class Quota:
+    """Measures the data folder and the database, and refuses what would let them grow too large."""
+
+    def __init__(self, database: Database, settings: Settings) -> None:
+        self._database = database
+        self._settings = settings
+        self._message: str | None = None
+        self._measured = -QUOTA_SECONDS
+
+    def check(self) -> None:
+        """Raise an ApiError if nothing more may be kept."""
+        if time.monotonic() - self._measured > QUOTA_SECONDS:
+            self._message, self._measured = self._measure(), time.monotonic()
+        if self._message is not None:
+            raise limit_exceeded(self._message)
+
+    def _measure(self) -> str | None:
+        limit, spare = self._settings.limits.data_bytes, self._settings.limits.spare_bytes
+        folders = (self._settings.uploads, self._settings.spool, self._settings.exports)
+        used = sum(_size(path) for folder in folders for path in folder.rglob("*")) + self._database.size()
+        if used >= limit:
+            return (
+                f"the studio keeps {used / GIB:.1f} GiB, and may keep up to {limit / GIB:.1f} GiB. "
+                "Delete videos that are done."
+            )
+        if shutil.disk_usage(self._settings.data).free < spare:
+            return f"the server's disk has less than {spare / GIB:.1f} GiB left. Make room there first."
+        return None
+
+
+class DataFolderLock:
+    """Says that a server uses a data folder, until it is closed or its process ends."""
+
+    def __init__(self, folder: Path) -> None:
+        self._file = (folder / LOCK_FILE).open("a+")
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._file.seek(0)
+            process = self._file.read(20).strip() or "unknown"
+            self._file.close()
+            raise MaskletError(
+                f"another studio (process {process}) uses the data folder {folder}. "
+                "Stop it, or choose another folder with --data."
+            ) from None
+        except OSError as error:  # a network file system without locks
+            log.warning("the data folder cannot be locked: %s. Start no second server on it.", error)
+        self._file.truncate(0)
+        self._file.write(str(os.getpid()))
+        self._file.flush()
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def _exists(path: Path) -> bool:
+    """Whether there is something. A name too long for the disk names nothing."""
+    try:
+        return path.exists()
+    except OSError:
+        return False
+
+
+def _kind(path: Path) -> str | None:
+    if path.is_dir():
+        return "pictures" if any(is_picture(file) for file in path.iterdir()) else "folder"
+    if is_picture(path):
+        return "picture"
+    return "video" if path.suffix.lower() in VIDEO_SUFFIXES and path.is_file() else None
+
+
+def _size(path: Path) -> int:
+    """The bytes of a file; 0 where it is a folder, or was removed meanwhile."""
+    try:
+        return path.stat().st_size if path.is_file() else 0
+    except OSError:
+        return 0

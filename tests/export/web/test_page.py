@@ -1,0 +1,161 @@
+"""The exported page as a visitor uses it, in Chromium: its masks are those of masklet in Python."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import masklet
+from export.web.visitor import Visitor, serve, unpack
+from masklet import Prompt
+from masklet.media.writers.masklets import read_masklets
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+
+DISC, SQUARE = (110, 110), (262, 186)  # in the clip's first frame
+LARGEST = 30_000_000  # bytes of the whole folder
+
+
+def iou(one: np.ndarray, other: np.ndarray) -> float:
+    return float((one & other).sum() / max(1, (one | other).sum()))
+
+
+@pytest.fixture(scope="module")
+def model() -> masklet.Sam2:
+    return masklet.load("nano", device="cpu", engine="torch")
+
+
+def test_a_followed_clip_has_the_masks_of_the_tracker(
+    visit: Callable[..., Visitor], clip: Path, model: masklet.Sam2, tmp_path: Path
+) -> None:
+    visitor = visit("?run=wasm&threads=1")
+    assert visitor.load() == "WebAssembly, one thread"
+    visitor.open(clip)
+    visitor.click(*DISC)
+    visitor.press("New object")
+    visitor.click(*SQUARE)
+    visitor.track()
+    folder = unpack(visitor.save("Save all masks", tmp_path))
+    prompts = {0: {1: Prompt(positive=[DISC]), 2: Prompt(positive=[SQUARE])}}
+    expected = list(masklet.track(model, clip, prompts))
+    written = list(read_masklets(folder / "masklets.json"))
+    assert [masks.frame for masks in written] == [masks.frame for masks in expected]
+    for ours, theirs in zip(written, expected, strict=True):
+        for id in (1, 2):
+            assert iou(ours[id], theirs[id]) >= 0.95, f"object {id} on frame {ours.frame}"
+        labels = np.array(Image.open(folder / "masks" / f"{ours.frame:05d}.png"))
+        assert set(np.unique(labels)) == {0, 1, 2}
+        assert iou(labels == 1, ours[1]) > 0.99
+
+
+def test_a_picture_has_the_masks_of_an_image_session(
+    visit: Callable[..., Visitor], clip: Path, model: masklet.Sam2, tmp_path: Path
+) -> None:
+    image = masklet.media.open_frames(str(clip))[0]
+    Image.fromarray(image).save(tmp_path / "still.png")
+    visitor = visit()
+    visitor.open(tmp_path / "still.png")
+    visitor.click(*DISC)
+    visitor.click(150, 150)
+    visitor.click(175, 110, is_negative=True)
+    labels = np.array(Image.open(visitor.save("Save the masks", tmp_path)))
+    session, prompt = masklet.ImageSession(model, image), Prompt(positive=[DISC])
+    answer = session.segment(prompt)
+    for click in (Prompt(positive=[(150, 150)]), Prompt(negative=[(175, 110)])):
+        prompt |= click
+        answer = session.segment(prompt, hint=answer)
+    assert iou(labels == 1, answer.best) >= 0.98
+
+
+def test_undo_deletes_and_corrections_lead_back_and_on(visit: Callable[..., Visitor], clip: Path) -> None:
+    visitor = visit()
+    visitor.open(clip)
+    visitor.click(*DISC)
+    visitor.press("New object")
+    visitor.click(*SQUARE)
+    assert visitor.object_names() == ["Object 1", "Object 2"]
+    visitor.press("Delete object 1")
+    visitor.wait()
+    assert visitor.object_names() == ["Object 2"]
+    visitor.page.keyboard.press("Control+z")
+    visitor.page.get_by_role("button", name="Delete object 1").wait_for()
+    visitor.page.keyboard.press("Control+z")
+    visitor.page.get_by_role("button", name="Delete object 2").wait_for(state="detached")
+    assert visitor.object_names() == ["Object 1"]
+
+
+def test_the_mask_under_the_pointer_is_shown_before_any_click(
+    visit: Callable[..., Visitor], clip: Path
+) -> None:
+    visitor = visit()
+    visitor.open(clip)
+    before = visitor.page.locator(".canvas").screenshot()
+    visitor.page.mouse.move(*visitor.position(*DISC))
+    visitor.page.wait_for_selector(".stage[data-preview]")
+    assert visitor.page.locator(".canvas").screenshot() != before
+    visitor.page.mouse.move(10, 10)
+    visitor.page.wait_for_selector(".stage:not([data-preview])")
+    assert visitor.page.locator(".canvas").screenshot() == before
+
+
+def test_without_isolation_the_page_runs_in_one_thread(
+    visit: Callable[..., Visitor], site: Path, clip: Path
+) -> None:
+    with serve(site, {}) as address:
+        visitor = visit(at=address)
+        assert visitor.load() == "WebAssembly, one thread"
+        visitor.open(clip)
+        visitor.click(*DISC)
+        assert visitor.object_names() == ["Object 1"]
+
+
+def test_a_camera_is_followed(visit: Callable[..., Visitor]) -> None:
+    visitor = visit(size=(1280, 720))
+    visitor.load()
+    visitor.press("Open the camera")
+    visitor.page.wait_for_selector(".stage[data-frame]")
+    visitor.click(640, 360)
+    visitor.page.get_by_text("frames a second").wait_for()
+    assert visitor.object_names() == ["Object 1"]
+
+
+def test_a_file_that_is_no_picture_is_an_error_that_names_it(
+    visit: Callable[..., Visitor], tmp_path: Path
+) -> None:
+    words = tmp_path / "words.mp4"
+    words.write_text("not a video")
+    visitor = visit()
+    visitor.load()
+    visitor.page.set_input_files("#file-picker", str(words))
+    visitor.page.get_by_role("alert").get_by_text("words.mp4 cannot be opened").wait_for()
+
+
+def test_everything_fits_at_a_desk_and_on_a_phone(visit: Callable[..., Visitor], clip: Path) -> None:
+    visitor = visit()
+    outside = """() => [...document.querySelectorAll("button, input, canvas, .drop")]
+        .filter((element) => element.checkVisibility() && !element.closest(".visually-hidden, .objects"))
+        .filter((element) => {
+            const { left, right } = element.getBoundingClientRect();
+            return left < -1 || right > innerWidth + 1;
+        })
+        .map((element) => element.outerHTML.slice(0, 120))"""
+    size = "({ width: document.documentElement.scrollWidth, height: document.documentElement.scrollHeight })"
+    for is_open in (False, True):
+        if is_open:
+            visitor.open(clip)
+            visitor.click(*DISC)
+        for view in ({"width": 1280, "height": 800}, {"width": 390, "height": 844}):
+            visitor.page.set_viewport_size(view)
+            visitor.page.wait_for_timeout(200)
+            assert visitor.page.evaluate(outside) == [], view
+            assert visitor.page.evaluate(size) == view
+    box = visitor.page.locator(".canvas").bounding_box()
+    assert box is not None and box["height"] > 844 / 3
+
+
+def test_the_folder_is_below_thirty_megabytes(site: Path) -> None:
+    assert sum(path.stat().st_size for path in site.rglob("*") if path.is_file()) < LARGEST
