@@ -17,6 +17,8 @@
  * @property {boolean} zoom
  * @property {Record<string, {file: string, bytes: number}>} graphs
  *
+ * @typedef {{manifest: Manifest, files: Record<string, Uint8Array>}} Graphs
+ *
  * @typedef {Record<"coarse" | "middle" | "fine" | "context", O.Tensor>} Features  an encoded picture
  *
  * @typedef {object} Prediction  one mask of one object
@@ -52,19 +54,15 @@ export class Network {
 
     /**
      * @param {O.Runtime} runtime
-     * @param {string} folder  address of the graphs, with a slash at its end
-     * @param {"webgpu" | "wasm"} provider
-     * @param {(length: number) => void} report  called with the length of each piece that is loaded
+     * @param {Graphs} graphs
+     * @param {O.Provider} provider
      */
-    static async load(runtime, folder, provider, report) {
-        const answer = await fetch(`${folder}manifest.json`);
-        if (!answer.ok) throw new Error(`The model is missing: ${answer.url} answers ${answer.status}.`);
-        const manifest = /** @type {Manifest} */ (await answer.json());
+    static async create(runtime, { manifest, files }, provider) {
         /** @type {Record<string, O.Session>} */
         const sessions = {};
         for (const name of GRAPHS) {
-            const graph = await download(`${folder}${manifest.graphs[name].file}`, report);
-            sessions[name] = await runtime.InferenceSession.create(graph, { executionProviders: [provider] });
+            const options = { executionProviders: [provider] };
+            sessions[name] = await runtime.InferenceSession.create(files[name], options);
         }
         return new Network(runtime, manifest, sessions);
     }
@@ -181,6 +179,21 @@ export class Network {
         const limit = this.manifest.hint_limit;
         return hint.map((value) => Math.max(-limit, Math.min(limit, value)));
     }
+}
+
+/**
+ * @param {string} folder  address of the graphs, with a slash at its end
+ * @param {(length: number) => void} report  called with the length of each piece that is loaded
+ * @returns {Promise<Graphs>}
+ */
+export async function downloadGraphs(folder, report) {
+    const answer = await fetch(`${folder}manifest.json`);
+    if (!answer.ok) throw new Error(`The model is missing: ${answer.url} answers ${answer.status}.`);
+    const manifest = /** @type {Manifest} */ (await answer.json());
+    /** @type {Record<string, Uint8Array>} */
+    const files = {};
+    for (const name of GRAPHS) files[name] = await download(`${folder}${manifest.graphs[name].file}`, report);
+    return { manifest, files };
 }
 
 /**

@@ -1,6 +1,7 @@
 /** The worker: it holds the network and the session, and answers the page's requests one after the other. */
 
-import { Network } from "./network.js";
+import { agree } from "./check.js";
+import { Network, downloadGraphs } from "./network.js";
 import { countThreads, hasGpu, loadRuntime } from "./runtime.js";
 import { Session } from "./session.js";
 
@@ -110,7 +111,11 @@ async function start(site, provider, threads) {
         postMessage({ progress: Math.min(1, loaded / total) });
     };
     const runtime = await loadRuntime(build, `${ROOT}onnxruntime/`, threads, report);
-    network = await Network.load(runtime, `${ROOT}model/`, provider, report);
+    const graphs = await downloadGraphs(`${ROOT}model/`, report);
+    network = await Network.create(runtime, graphs, provider);
+    if (provider === "webgpu" && !(await agree(network, await Network.create(runtime, graphs, "wasm")))) {
+        throw new Error("The GPU of this device computes other masks than its CPU.");
+    }
     const side = network.manifest.image_size;
     await network.encode(new Float32Array(3 * side * side)); // the first run also prepares the graph
     return { provider, threads, model: site.model, version: site.masklet };

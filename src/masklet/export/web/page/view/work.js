@@ -85,12 +85,17 @@ function signs(workspace) {
         );
         return made;
     };
+    const undo = iconButton("undo", "Undo (Ctrl+Z)", () => void workspace.undo(), { class: "icon-button undo" });
+    workspace.store.watch(["canUndo", "activity"], () => {
+        const { canUndo, activity } = workspace.state;
+        undo.disabled = !canUndo || (activity !== "nothing" && workspace.clip.kind === "video");
+    });
     return h(
         "div",
         { class: "signs", role: "group", "aria-label": "What a click says" },
         button(true, "point-plus", "Plus", "A click on the object"),
         button(false, "point-minus", "Minus", "A click on what is not the object: right button, or Alt"),
-        iconButton("undo", "Undo (Ctrl+Z)", () => void workspace.undo(), { class: "icon-button undo" }),
+        undo,
     );
 }
 
