@@ -1,7 +1,7 @@
 """Break the code at random places and see whether its tests notice: mutation testing, on a sample.
 
 pip install cosmic-ray
-python dev/mutation.py boxes 60 --seed 1      60 of the mutants of boxes.py and rle.py; lists those that survive
+python dev/mutation.py boxes 60 --seed 1      60 of the mutants of boxes.py and rle.py, and those that survive
 
 Mutants are made in a copy of the last commit, never in this checkout.
 """

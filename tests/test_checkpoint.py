@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 import pickle
 from dataclasses import replace
 from pathlib import Path
@@ -202,3 +204,17 @@ class TestRefusals:
         for layout in ("masklet", "original"):
             with pytest.raises(CheckpointError, match="cannot be written"):
                 checkpoint.save(Sam2(toy()), tmp_path / "file" / "a.pt", layout=layout)  # type: ignore[arg-type]
+
+
+def test_the_nano_of_before_the_reducer_still_opens(tmp_path: Path) -> None:
+    """Its names, shapes and metadata, as commit 103c4fa wrote them; the values are made here."""
+    old = json.loads((Path(__file__).parent / "data" / "before_reducer" / "nano.json").read_text())
+    values = torch.arange(0, 1, 1 / 997)
+    tensors = {
+        name: values.repeat(math.prod(shape) // len(values) + 1)[: math.prod(shape)].view(shape).half()
+        for name, shape in old["shapes"].items()
+    }
+    save_file(tensors, tmp_path / "nano.safetensors", metadata=old["metadata"])
+    model = checkpoint.load(tmp_path / "nano.safetensors", device="cpu")
+    assert (model.config.trunk, model.config.image_size, model.config.zoom) == ("hiera", 256, True)
+    assert same(model.state_dict(), {name: tensor.float() for name, tensor in tensors.items()})
