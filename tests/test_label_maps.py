@@ -116,3 +116,11 @@ def test_what_is_neither_is_an_error() -> None:
         Prompt(mask=photograph)
     with pytest.raises(NotAMask, match="never in a JPEG"):
         to_label_map(draw([(60, 48, 30, True)], [3]), is_lossy=True)
+
+
+@pytest.mark.parametrize("others", [(0.2, 0.9), (-3.0, 4.0), (0.0, 2.0), (np.nan, np.nan)], ids=repr)
+def test_nan_is_neither(others: tuple[float, float]) -> None:
+    with pytest.raises(NotAMask, match="of its 3 values are NaN"):
+        to_mask(np.array([[np.nan, *others]]))
+    with pytest.raises(PromptError, match="are NaN"):
+        Prompt(mask=np.array([[np.nan, *others]]))

@@ -16,6 +16,8 @@ BASE = {
     "types",
     "masks",
     "boxes",
+    "drawing",
+    "results",
     "byte_cache",
     "config",
     "errors",

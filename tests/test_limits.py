@@ -18,10 +18,10 @@ NOT_A_LIMIT = {  # names that look like one
     "masklet.auto.tracker.MAX_COVERED": "a share of a mask",
     "masklet.checkpoint.reading.MAX_NAME": "only shortens messages",
     "masklet.studio.app.MAINTENANCE_SECONDS": "how often the studio tidies",
-    "masklet.studio.storage.QUOTA_SECONDS": "how old the measured size may be",
-    "masklet.studio.uploads.WRITE_BYTES": "written at a time",
-    "masklet.studio.uploads.QUOTA_BYTES": "between two looks at the quota",
-    "masklet.studio.decoder.CACHED_BYTES": "of frames, counted in the decoder's memory",
+    "masklet.studio.store.storage.QUOTA_SECONDS": "how old the measured size may be",
+    "masklet.studio.store.uploads.WRITE_BYTES": "written at a time",
+    "masklet.studio.store.uploads.QUOTA_BYTES": "between two looks at the quota",
+    "masklet.studio.inference.decoder.CACHED_BYTES": "of frames, counted in the decoder's memory",
 }
 
 

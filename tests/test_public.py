@@ -31,11 +31,19 @@ PROMISED = {
     "VideoSession.restore": {"model", "path"},
     "Prompt": {"positive", "negative", "box", "mask"},
     "ImageSession.segment": {"hint", "candidates"},
+    "segment_many": {"model", "images", "prompts", "zoom", "candidates", "batch"},
     "ImageCandidates.as_masks": {"id"},
     "ImageCandidates.select": set(),
     "ImageCandidates.label_map": set(),
     "Masks.label_map": set(),
     "Masks.rle": set(),
+    "Masks.numpy": set(),
+    "Masks.polygons": {"tolerance"},
+    "Masks.to_coco": {"image_id", "category_ids"},
+    "Masks.to_supervision": set(),
+    "Masks.draw": {"image"},
+    "Masks.show": {"image"},
+    "Masks.plot": {"image", "ax"},
 }
 
 EXTRAS = {

@@ -82,6 +82,7 @@ def test_a_mask_keeps_its_place() -> None:
         (Prompt(negative=[(3, -0.5)]), r"Got \(3, -0.5\)"),
         (Prompt(box=(64, 0, 70, 10)), "64 wide and 48 high"),
         (Prompt(box=(0, -9, 9, 0)), "must touch the frame"),
+        (Prompt(box=(0.25, 0.1, 0.5, 0.9)), "looks like parts of its width and height"),
         (Prompt(mask=np.ones((64, 48))), "did you swap width and height"),
         (Prompt(mask=np.ones((4, 4))), r"\(48, 64\), the size of the frame. Got \(4, 4\)\.$"),
     ],
@@ -104,7 +105,7 @@ corner = st.floats(-1e6, 1e6, allow_nan=False)
 def test_a_box_is_clipped_to_the_frame_or_refused(box: tuple[float, float, float, float]) -> None:
     x0, x1 = sorted((box[0], box[2]))
     y0, y1 = sorted((box[1], box[3]))
-    if x0 == x1 or y0 == y1:
+    if x0 == x1 or y0 == y1 or (min(x0, y0) > 0 and max(x1, y1) <= 1):  # refused as parts of the frame
         return
     prompt = Prompt(box=(x0, y0, x1, y1))
     if x1 <= 0 or y1 <= 0 or x0 >= 64 or y0 >= 48:

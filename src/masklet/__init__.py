@@ -14,9 +14,10 @@ if typing.TYPE_CHECKING:
     from masklet.config import Sam2Config
     from masklet.errors import CheckpointError, MaskletError, MediaError, MissingExtra, PromptError
     from masklet.model import Sam2
+    from masklet.results import MaskIterator
     from masklet.sessions.events import Script
     from masklet.sessions.feature_cache import FeatureCache
-    from masklet.sessions.image import ImageSession
+    from masklet.sessions.image import ImageSession, segment_many
     from masklet.sessions.tracker import Tracker, track
     from masklet.sessions.video import VideoSession
     from masklet.sessions.visibility import Event, VisibilityMonitor
@@ -44,6 +45,7 @@ __all__ = [
     "Grid",
     "ImageCandidates",
     "ImageSession",
+    "MaskIterator",
     "MaskPrediction",
     "MaskletError",
     "MaskletSet",
@@ -67,6 +69,7 @@ __all__ = [
     "everything",
     "load",
     "save",
+    "segment_many",
     "track",
 ]
 
@@ -76,9 +79,10 @@ _MODULES = {  # where each public name is defined
     "config": ("Sam2Config",),
     "errors": ("CheckpointError", "MaskletError", "MediaError", "MissingExtra", "PromptError"),
     "model": ("Sam2",),
+    "results": ("MaskIterator",),
     "sessions.events": ("Script",),
     "sessions.feature_cache": ("FeatureCache",),
-    "sessions.image": ("ImageSession",),
+    "sessions.image": ("ImageSession", "segment_many"),
     "sessions.tracker": ("Tracker", "track"),
     "sessions.video": ("VideoSession",),
     "sessions.visibility": ("Event", "VisibilityMonitor"),

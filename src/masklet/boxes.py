@@ -41,8 +41,8 @@ def clip_box(box: Box, size: tuple[int, int]) -> Box | None:
     ((0, 2, 20, 8), None)
     """
     height, width = size
-    inside = intersect_boxes(box, (0, 0, width, height))
-    return inside if box_area(inside) > 0 else None
+    x0, y0, x1, y1 = inside = intersect_boxes(box, (0, 0, width, height))
+    return inside if x0 < x1 and y0 < y1 else None
 
 
 def box_iou(one: Box, other: Box) -> float:

@@ -7,7 +7,7 @@ Every mask that a person gives, as an array or as a picture, is read by these ru
 * Black and white with soft edges, or with the noise of a JPEG: one object, from half of white on.
 * Floats from 0 to 1: probabilities of one object, which is where they are 0.5 or more.
 * Numbers below 0 among floats: logits of one object, which is where they are above 0.
-* Anything else, such as a photograph, is an error.
+* Anything else, such as a photograph, or a NaN, is an error.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ def to_mask(values: Any) -> np.ndarray:
     """
     array = np.asarray(values)
     if array.dtype.kind == "f" and bool((array < 0).any()):
+        _check_numbers(array)
         return array > 0
     return to_label_map(array, white=1) > 0
 
@@ -60,7 +61,8 @@ def to_label_map(values: np.ndarray, *, white: int = 1, is_lossy: bool = False) 
     if values.dtype == np.bool_:
         return values * np.int32(white)
     if values.dtype.kind == "f":
-        values = np.nan_to_num(values, nan=0, posinf=1, neginf=0)
+        _check_numbers(values)
+        values = np.nan_to_num(values, posinf=1, neginf=0)
         if (values != np.floor(values)).any():
             if values.max() <= 1:
                 return (values >= 0.5) * np.int32(white)
@@ -76,6 +78,12 @@ def to_label_map(values: np.ndarray, *, white: int = 1, is_lossy: bool = False) 
     if is_lossy or (len(present) > 2 and is_bright and (_is_noisy(values) or _is_smooth(values))):
         return _threshold(values, top) * np.int32(white)
     return values.astype(np.int32)
+
+
+def _check_numbers(values: np.ndarray) -> None:
+    count = int(np.isnan(values).sum())
+    if count:
+        raise NotAMask(f"{count} of its {values.size} values are NaN: background is 0")
 
 
 def _white(values: np.ndarray) -> float:

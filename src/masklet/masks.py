@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -14,6 +15,8 @@ from torch import Tensor
 
 from masklet import rle
 from masklet.boxes import tight_box
+from masklet.drawing import Image
+from masklet.results import MaskResult, ReadImage, Tile
 
 CERTAIN = 10.0  # the logit of a mask that a person gave, and less that of what surrounds it
 EDGE = 0.1  # the logit of a pixel on whose side the exact mask and the low-res logits do not agree
@@ -22,7 +25,7 @@ Window = tuple[int, int, int, int]  # x0, y0, x1, y1 in source pixels, x1 and y1
 
 
 @dataclass(frozen=True)
-class Masks:
+class Masks(MaskResult):
     """The masks of the objects of one frame, in source pixels.
 
     A mask is where the low-res logits, enlarged to the frame, are above 0, unless `exact` has a finer one.
@@ -37,6 +40,7 @@ class Masks:
         iou: (n,) predicted quality, 0 to 1.
         score: (n,) object score. Above 0 the object is in the frame.
         exact: Masks by id that are finer than the low-res logits: a person's, and those that zoom refined.
+        image: Reads the frame, to show it with its masks. None where the frame came from a stream.
 
     Example:
         >>> masks = Masks(0, (7,), torch.full((1, 2, 2), 3.0), (4, 6), torch.ones(1), torch.ones(1))
@@ -51,6 +55,7 @@ class Masks:
     iou: Float[Tensor, " n"]
     score: Float[Tensor, " n"]
     exact: Mapping[int, Bool[np.ndarray, "H W"]] = field(default_factory=dict, repr=False, kw_only=True)
+    image: ReadImage | None = field(default=None, repr=False, compare=False, kw_only=True)
 
     @classmethod
     def empty(cls, frame: int, size: tuple[int, int]) -> Masks:
@@ -129,15 +134,35 @@ class Masks:
             torch.cat([getattr(part, name) for part in masks]) for name in ("low_res", "iou", "score")
         )
         exact = {id: mask for id, part in parts.items() for mask in part.exact.values()}
-        return Masks(first.frame, tuple(parts), low_res, first.size, iou, score, exact=exact)
+        return Masks(
+            first.frame, tuple(parts), low_res, first.size, iou, score, exact=exact, image=first.image
+        )
+
+    def with_image(self, image: ReadImage) -> Self:
+        """The same masks, which a notebook shows over the picture that `image()` reads."""
+        return replace(self, image=image)
+
+    def numpy(self) -> Bool[np.ndarray, "n H W"]:
+        """All masks as one bool array, in the order of `ids`. It is the caller's own."""
+        return self._arrays.copy()
+
+    def _numbered(self) -> Iterator[tuple[int, Bool[np.ndarray, "H W"]]]:
+        return self.items()
+
+    def _tiles(self, image: object) -> list[Tile]:
+        iou = zip(self.ids, self.iou.tolist(), strict=True)
+        objects = ", ".join(f"{id}: IoU {value:.2f}" for id, value in iou) or "no objects"
+        return [Tile(self.draw(image), f"frame {self.frame}; {objects}")]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "image": None}  # another process would get all frames of an array
 
     def select(self, *ids: int) -> Masks:
         """The same frame with only these objects, in this order."""
         rows = [self._row(id) for id in ids]
         exact = {id: mask for id, mask in self.exact.items() if id in ids}
-        return Masks(
-            self.frame, ids, self.low_res[rows], self.size, self.iou[rows], self.score[rows], exact=exact
-        )
+        numbers = self.iou[rows], self.score[rows]
+        return Masks(self.frame, ids, self.low_res[rows], self.size, *numbers, exact=exact, image=self.image)
 
     def _row(self, id: int) -> int:
         if id not in self.ids:
@@ -209,7 +234,7 @@ class Candidate:
 
 
 @dataclass(frozen=True)
-class ImageCandidates:
+class ImageCandidates(MaskResult):
     """The masks that a prompt in a picture may mean, best first.
 
     `candidates[0]` is the best mask, bool (H, W). Candidates are accepted as the hint for the next prompt,
@@ -218,6 +243,7 @@ class ImageCandidates:
     Attributes:
         size: (H, W) of the picture.
         ranked: The candidates, by predicted IoU, the highest first.
+        image: Reads the picture, to show it with its masks.
 
     Example:
         >>> logits, one = torch.full((2, 2), 3.0), torch.tensor(1.0)
@@ -229,12 +255,15 @@ class ImageCandidates:
 
     size: tuple[int, int]
     ranked: tuple[Candidate, ...]
+    image: ReadImage | None = field(default=None, repr=False, compare=False, kw_only=True)
 
     @classmethod
-    def rank(cls, size: tuple[int, int], candidates: Sequence[Candidate]) -> ImageCandidates:
+    def rank(
+        cls, size: tuple[int, int], candidates: Sequence[Candidate], image: ReadImage | None = None
+    ) -> ImageCandidates:
         """Candidates in any order, brought into the order of their predicted IoU."""
         order = torch.stack([candidate.iou for candidate in candidates]).argsort(descending=True, stable=True)
-        return cls(size, tuple(candidates[row] for row in order.tolist()))
+        return cls(size, tuple(candidates[row] for row in order.tolist()), image=image)
 
     @cached_property
     def iou(self) -> Float[Tensor, " m"]:
@@ -274,6 +303,25 @@ class ImageCandidates:
         mask: np.ndarray = self._arrays[rank]
         return mask
 
+    def numpy(self) -> Bool[np.ndarray, "m H W"]:
+        """All candidates as one bool array, best first. It is the caller's own."""
+        return self._arrays.copy()
+
+    def draw(self, image: object = None) -> Image:
+        """The picture with the best mask painted in; see `Masks.draw`."""
+        return self.as_masks().draw(image)
+
+    def _numbered(self) -> Iterator[tuple[int, Bool[np.ndarray, "H W"]]]:
+        return enumerate(self._arrays, 1)
+
+    def _tiles(self, image: object) -> list[Tile]:
+        alone = [self.select(rank) for rank in range(len(self))]
+        iou = self.iou.tolist()
+        return [Tile(one.draw(image), f"{rank}: IoU {iou[rank]:.2f}") for rank, one in enumerate(alone)]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "image": None}
+
     def __len__(self) -> int:
         return len(self.ranked)
 
@@ -282,13 +330,14 @@ class ImageCandidates:
 
     def select(self, *ranks: int) -> ImageCandidates:
         """Only the candidates of these ranks, in this order."""
-        return ImageCandidates(self.size, tuple(self.ranked[rank] for rank in ranks))
+        return replace(self, ranked=tuple(self.ranked[rank] for rank in ranks))
 
     def as_masks(self, id: int = 1) -> Masks:
         """The best candidate as the mask of an object, for writers and label maps."""
         exact = {id: self[0]} if self.ranked[0].window is not None else {}
         low_res = self.ranked[0].low_res(self.size)[None]
-        return Masks(0, (id,), low_res, self.size, self.iou[:1], self.score[:1], exact=exact)
+        numbers = self.iou[:1], self.score[:1]
+        return Masks(0, (id,), low_res, self.size, *numbers, exact=exact, image=self.image)
 
     @property
     def boxes(self) -> Float[np.ndarray, "m 4"]:

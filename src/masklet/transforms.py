@@ -76,6 +76,11 @@ def check_prompt(prompt: object, size: tuple[int, int]) -> Prompt:
             )
     if prompt.box is not None:
         x0, y0, x1, y1 = prompt.box
+        if min(x0, y0) > 0 and max(x1, y1) <= 1:
+            raise PromptError(
+                f"box is in pixels of the frame, which is {width} wide and {height} high. "
+                f"Got ({x0:g}, {y0:g}, {x1:g}, {y1:g}), which looks like parts of its width and height."
+            )
         box = clip_box(prompt.box, size)
         if box is None:
             raise PromptError(

@@ -57,4 +57,4 @@ def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def loaded(shelf: Path) -> masklet.Sam2:
     """The network of the shelf as commands load it: rounded, where this machine has an engine for it."""
-    return masklet.load(shelf / "toy.safetensors", device="cpu")
+    return masklet.load(shelf / "toy.safetensors", device="cpu", setting="balanced")

@@ -11,6 +11,7 @@ import pytest
 
 import masklet
 from masklet import Prompt, VideoSession
+from masklet.backends import summarize
 from masklet.media import FORMATS, read_label_map
 from toys import SIZE, blob
 
@@ -46,6 +47,22 @@ def test_a_click_is_followed_to_the_end(run: Run, shelf: Path, tmp_path: Path) -
     written = results(out)
     assert_same(written, expected(shelf, {0: {1: Prompt(positive=[(20, 24)])}}))
     assert any(masks[1].any() and not masks[1].all() for masks in written.values())
+
+
+@pytest.mark.parametrize("setting", [None, "exact"])
+def test_what_runs_the_network_is_said_once(
+    run: Run, shelf: Path, tmp_path: Path, setting: str | None
+) -> None:
+    """On CPUs commands round by default, and say so; --setting exact does not."""
+    options = ("--setting", setting) if setting else ()
+    model, out = shelf / "toy.safetensors", tmp_path / "out"
+    answer = run(
+        "track", shelf / "clip.mp4", *CLICK, "--model", model, "--device", "cpu", *options, "--out", out
+    )
+    network = masklet.load(model, device="cpu", setting=setting or "balanced")  # type: ignore[arg-type]
+    hint = "" if setting else " --setting exact gives the published numbers."
+    assert answer.err.splitlines().count(f"{model}: {summarize(network.backend)}.{hint}") == 1
+    assert json.loads((out / "run.json").read_text())["run"]["settings"]["setting"] == (setting or "balanced")
 
 
 def test_all_that_can_be_pointed_with(run: Run, shelf: Path, labels: Path, tmp_path: Path) -> None:

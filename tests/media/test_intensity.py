@@ -15,6 +15,7 @@ from hypothesis.extra import numpy as arrays
 
 from masklet.errors import MediaError
 from masklet.media import ImageReader, open_frames, read_image, stream
+from masklet.media.readers import intensity
 
 RAMP = np.linspace(0, 1, 48 * 64).reshape(48, 64)
 COLOUR = np.stack([RAMP, RAMP[::-1], RAMP[:, ::-1]], axis=2)
@@ -147,3 +148,9 @@ def test_any_picture_becomes_eight_bits_and_keeps_its_order(array: np.ndarray) -
     finite = np.isfinite(array)
     order = np.argsort(array[finite], kind="stable")
     assert (np.diff(image[..., 0][finite][order].astype(int)) >= 0).all()
+
+
+def test_a_picture_without_a_number_is_refused() -> None:
+    with pytest.raises(MediaError, match="every value is NaN or infinite"):
+        intensity.estimate_intensity_range([np.full((8, 8), np.nan), np.full((8, 8), np.inf)])
+    assert intensity.estimate_intensity_range([np.full((8, 8), np.nan), np.eye(8) / 2 + 0.25]) == (0.0, 1.0)

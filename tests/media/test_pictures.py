@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -201,3 +202,13 @@ class TestMemory:
     def test_senseless_sources(self, source: object, sentence: str) -> None:
         with pytest.raises(MediaError, match=sentence):
             list(open_frames(source))
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes of this kind are POSIX's")
+@pytest.mark.parametrize("name", ["picture.png", "clip.mp4", "pipe"])
+def test_a_pipe_is_refused_rather_than_waited_for(tmp_path: Path, name: str) -> None:
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(MediaError, match="is a pipe or a device"):
+        open_frames(tmp_path / name)
+    with pytest.raises(MediaError, match="is a pipe or a device"):
+        read_image(tmp_path / name)

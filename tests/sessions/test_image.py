@@ -102,3 +102,9 @@ def test_what_cannot_be_meant_is_refused(session: ImageSession) -> None:
     with pytest.raises(MediaError, match="an image array must be"):
         ImageSession(session.model, np.zeros((4, 4, 7)))
     assert torch.is_inference(session.features.coarse)
+
+
+def test_an_empty_mask_is_no_prompt_in_a_picture(session: ImageSession) -> None:
+    with pytest.raises(PromptError, match="the mask is empty"):
+        session.segment(Prompt(mask=np.zeros(SIZE, bool)))
+    session.segment(Prompt(mask=np.zeros(SIZE, bool), positive=[(20, 20)]))

@@ -13,8 +13,8 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
 from masklet.errors import MaskletError
-from masklet.studio.database import Database
-from masklet.studio.tables import Table
+from masklet.studio.store.database import Database
+from masklet.studio.store.tables import Table
 from studio.small import LENGTH, Caller, make_studio
 from studio.test_session import assert_is_the_session
 

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from masklet.errors import MaskletError
-from masklet.studio import database as database_module
-from masklet.studio.database import Database, migrate
-from masklet.studio.tables import Project, Table
+from masklet.studio.store import database as database_module
+from masklet.studio.store.database import Database, migrate
+from masklet.studio.store.tables import Project, Table
 from studio.test_database import assert_as_the_tables_say
 
 FIRST = "0001"

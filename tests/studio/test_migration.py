@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from masklet import Script, VideoSession, rle
-from masklet.studio.tables import Video
+from masklet.studio.store.tables import Video
 from studio.small import LENGTH, SIZE, Caller, make_studio
 from toys import clip, toy_network
 

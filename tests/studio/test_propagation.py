@@ -11,9 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from masklet import VideoSession
 from masklet.sessions.events import Prompted, Propagated
 from masklet.sessions.object_state import History
-from masklet.studio.object_history import script_of
-from masklet.studio.propagation_plan import Leg, PropagationPlan, missing_legs
-from masklet.studio.tables import Video
+from masklet.studio.inference.propagation_plan import Leg, PropagationPlan, missing_legs
+from masklet.studio.store.object_history import script_of
+from masklet.studio.store.tables import Video
 from sessions.events_machine import histories, make_prompt
 from studio.small import LENGTH, Caller, counts
 from studio.test_session import assert_is_the_session

@@ -17,8 +17,8 @@ from masklet.errors import MaskletError
 from masklet.studio.app import make_app
 from masklet.studio.server import address, read_token, token_for
 from masklet.studio.settings import Limits, Settings
+from masklet.studio.store.tables import Person
 from masklet.studio.studio import Studio
-from masklet.studio.tables import Person
 from studio.small import HERE, LENGTH, Caller, make_studio
 from toys import toy_network
 

@@ -14,7 +14,7 @@ import torch
 
 from masklet import VideoSession, rle
 from masklet.sessions.saved import SavedSession
-from masklet.studio.engine import RESUMABLE, Engine
+from masklet.studio.inference.engine import RESUMABLE, Engine
 from studio.small import LENGTH, SIZE, Caller, counts
 from toys import toy_network
 

@@ -22,10 +22,10 @@ from typing import Any
 import pytest
 
 from masklet.errors import MaskletError
-from masklet.studio.database import Database
 from masklet.studio.errors import public_message
 from masklet.studio.settings import Limits
-from masklet.studio.uploads import Uploads
+from masklet.studio.store.database import Database
+from masklet.studio.store.uploads import Uploads
 from studio.small import LENGTH, Caller, make_clip, make_studio
 
 
@@ -59,7 +59,7 @@ def test_a_second_server_on_a_data_folder_is_refused(tmp_path: Path) -> None:
 
 def test_a_killed_server_leaves_no_lock(tmp_path: Path) -> None:
     program = (
-        "import sys; from pathlib import Path; from masklet.studio.storage import DataFolderLock;"
+        "import sys; from pathlib import Path; from masklet.studio.store.storage import DataFolderLock;"
         "lock = DataFolderLock(Path(sys.argv[1])); print('locked', flush=True); sys.stdin.read()"
     )
     (tmp_path / "data").mkdir()
@@ -153,7 +153,7 @@ def test_a_full_disk_is_507(
             with caller.studio.database.engine.connect() as connection:
                 pages = connection.exec_driver_sql("PRAGMA page_count").scalar_one()
             monkeypatch.setattr(
-                "masklet.studio.database.Database.begin", limited(caller.studio.database, pages)
+                "masklet.studio.store.database.Database.begin", limited(caller.studio.database, pages)
             )
             calls = [
                 ("POST", f"{video}/prompts", {"frame": 0, "object": 1, "positive": [[30, 30]]}),
@@ -174,7 +174,7 @@ def test_a_full_disk_is_507(
             def no_room(*arguments: object) -> None:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-            monkeypatch.setattr("masklet.studio.uploads.Form._add_data", no_room)
+            monkeypatch.setattr("masklet.studio.store.uploads.Form._add_data", no_room)
             answer = upload(caller, owner, clip)
             assert (answer.status_code, answer.json()["error"]) == (507, "limit")
             answer = caller.client.post(
@@ -233,7 +233,7 @@ def test_an_export_on_a_full_disk_fails_in_a_sentence(
 def test_a_long_lock_is_503_and_maintenance_survives_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, errors: list[logging.LogRecord]
 ) -> None:
-    monkeypatch.setattr("masklet.studio.database.LOCK_SECONDS", 0.1)
+    monkeypatch.setattr("masklet.studio.store.database.LOCK_SECONDS", 0.1)
     monkeypatch.setattr("masklet.studio.app.MAINTENANCE_SECONDS", 0.05)
     with Caller(make_studio(tmp_path)) as caller:
         with closing(sqlite3.connect(tmp_path / "data" / "studio.db")) as other:
@@ -309,8 +309,8 @@ def test_an_upload_is_refused_before_it_is_read(tmp_path: Path) -> None:
 
 
 def test_the_spool_counts_in_the_quota(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("masklet.studio.uploads.QUOTA_BYTES", 2**16)
-    monkeypatch.setattr("masklet.studio.storage.QUOTA_SECONDS", -1.0)
+    monkeypatch.setattr("masklet.studio.store.uploads.QUOTA_BYTES", 2**16)
+    monkeypatch.setattr("masklet.studio.store.storage.QUOTA_SECONDS", -1.0)
     with Caller(make_studio(tmp_path, limits=replace(Limits(), data_bytes=2**21))) as caller:
         answer = upload(caller, project(caller), bytes(2**23))
         assert answer.status_code == 413 and "may keep up to" in answer.json()["message"]

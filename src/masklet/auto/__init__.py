@@ -124,7 +124,9 @@ def everything_in_image(
     """
     if sort not in ("score", "area"):
         raise ValueError(f'sort must be "score" or "area", of which the highest comes first. Got {sort!r}.')
-    segments = generate_segments(model, read_image(image), resolve_grid(grid, model.config)).sorted("score")
+    picture = read_image(image)
+    segments = generate_segments(model, picture, resolve_grid(grid, model.config)).sorted("score")
+    segments = segments.with_image(lambda: picture)
     return (partition_segments(segments) if partition else segments).sorted(sort)
 
 

@@ -69,7 +69,7 @@ class RleMasks(Masks):
         """The same frame with only these objects, in this order."""
         rows = [self._row(id) for id in ids]
         parts = self.low_res[rows], self.size, self.iou[rows], self.score[rows]
-        return RleMasks(self.frame, ids, *parts, tuple(self.codes[row] for row in rows))
+        return RleMasks(self.frame, ids, *parts, tuple(self.codes[row] for row in rows), image=self.image)
 
 
 @dataclass(frozen=True)
@@ -113,6 +113,7 @@ class Segments(RleMasks):
             self.stability[rows],
             self.points[rows],
             self.crops[rows],
+            image=self.image,
         )
 
     @classmethod

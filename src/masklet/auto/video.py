@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from masklet.auto.track_records import TrackRecord, TrackRecords
 from masklet.auto.tracker import SAME, AutoTracker, TrackerLimits
 from masklet.media import Frames, open_source
 from masklet.model import Sam2
+from masklet.results import MaskIterator
 from masklet.sessions.feature_cache import FeatureCache
 from masklet.sessions.tracker import Tracker
 from masklet.sessions.visibility import VisibilityMonitor
@@ -26,7 +28,7 @@ KEY_SECONDS, PATIENCE_SECONDS = 1.0, 4.0
 ABSENT_SCORE = -10.0  # the object score on frames where an object has no mask
 
 
-class MaskletSet:
+class MaskletSet(MaskIterator):
     """The masks of a video, frame by frame, and a record of each of its objects so far.
 
     Iterate over it once: `for masks in masklet.everything(model, "clip.mp4"): ...`
@@ -35,15 +37,11 @@ class MaskletSet:
         tracks: By object id. Of a stream those of the newest thousand that ended, and all that go on.
     """
 
-    def __init__(self, frames: Iterator[Masks], tracks: Mapping[int, TrackRecord]) -> None:
-        self._frames = frames
+    def __init__(
+        self, frames: Iterator[Masks], tracks: Mapping[int, TrackRecord], length: int | None = None
+    ) -> None:
+        super().__init__(frames, length)
         self.tracks = tracks
-
-    def __iter__(self) -> MaskletSet:
-        return self
-
-    def __next__(self) -> Masks:
-        return next(self._frames)
 
 
 def everything_in_video(
@@ -94,13 +92,14 @@ def everything_in_video(
     cache = FeatureCache() if backward else None
     forward = AutoTracker(model, finder, limits, policy, cuts=cuts, cache=cache)
     if cache is None:
-        return MaskletSet(map(forward.step, source), forward.records.by_id)
+        return MaskletSet(map(forward.step, source), forward.records.by_id, count)
     if not isinstance(source, Frames):
         raise ValueError(f"{source.name} is seen once, so nothing can be tracked back: backward=False.")
     records = TrackRecords()
     report = progress or (lambda share: None)
     back = Tracker(model, policy=policy, cuts=cuts)
-    return MaskletSet(_both_ways(source, forward, back, cache, records, report), records.by_id)
+    both_ways = _both_ways(source, forward, back, cache, records, report)
+    return MaskletSet(both_ways, records.by_id, count)
 
 
 def _both_ways(
@@ -120,7 +119,8 @@ def _both_ways(
     store.ended |= {id: frame for id, frame in ends.items() if frame is not None}
     for frame in _track_back(back, frames, cache, store):
         progress(1 - frame / len(frames) / 2)
-    yield from store.replay(records)
+    for masks in store.replay(records):
+        yield masks.with_image(partial(frames.__getitem__, masks.frame))
 
 
 def _track_back(tracker: Tracker, frames: Frames, cache: FeatureCache, store: MaskStore) -> Iterator[int]:

@@ -1,6 +1,6 @@
 """How a network's verbs are computed: the same numbers except for rounding, in less time."""
 
-from masklet.backends.backend import Backend, Explanation, Network, Verb
+from masklet.backends.backend import Backend, Explanation, Network, Verb, summarize
 from masklet.backends.choice import EngineName, Setting, choose, fit
 from masklet.backends.torch import TorchBackend
 
@@ -14,4 +14,5 @@ __all__ = [
     "Verb",
     "choose",
     "fit",
+    "summarize",
 ]

@@ -76,6 +76,17 @@ class Backend(Protocol):
         """What computes each verb."""
 
 
+def summarize(backend: Backend) -> str:
+    """What computes the verbs, and why, in one line."""
+    explanations = backend.explain()
+    verbs: dict[str, list[str]] = {}
+    for explanation in explanations:
+        verbs.setdefault(explanation.runs_on, []).append(explanation.verb)
+    parts = [f"{', '.join(names)} in {runs_on}" for runs_on, names in verbs.items()]
+    reasons = dict.fromkeys(explanation.reason for explanation in explanations)
+    return f"{'; '.join(parts)} ({'; '.join(reasons)})"
+
+
 class Network(Protocol):
     """What a backend reads of a `Sam2`, and where it is put."""
 

@@ -5,17 +5,20 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Literal, get_args
 
 import torch
 
-from masklet.backends.backend import Backend, Network
+from masklet.backends.backend import Backend, Network, summarize
 from masklet.backends.native import NativeBackend, Precision, library
 from masklet.backends.openvino import OpenVinoBackend
 from masklet.backends.threads import limit_torch_threads
 from masklet.backends.torch import TorchBackend
 from masklet.config import Sam2Config
 from masklet.errors import MaskletError
+
+log = logging.getLogger(__name__)
 
 EngineName = Literal["auto", "torch", "kernels", "openvino"]
 Setting = Literal["exact", "balanced", "fast"]
@@ -55,6 +58,7 @@ def fit(network: Network, engine: EngineName = "auto", setting: Setting = "exact
         limit_torch_threads()
     network.memory_attention.pooled = setting == "fast"
     network.backend = choose(network, engine, setting)
+    log.info("%s", summarize(network.backend))
 
 
 def choose(network: Network, engine: EngineName = "auto", setting: Setting = "exact") -> Backend:

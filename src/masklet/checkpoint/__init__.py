@@ -18,7 +18,7 @@ from masklet.backends import EngineName, Setting, fit
 from masklet.checkpoint.files import PUBLISHED, find
 from masklet.checkpoint.layouts import LAYOUTS, MASKLET, ORIGINAL, Layout, Weights, to_ours, to_theirs
 from masklet.checkpoint.reading import list_names, read_file
-from masklet.config import NANO, NANO_LITE2, TRAINABLE, Sam2Config
+from masklet.config import LARGEST, NANO, NANO_LITE2, TRAINABLE, Sam2Config
 from masklet.errors import CheckpointError
 from masklet.files import atomic_write
 from masklet.model import Sam2
@@ -38,16 +38,29 @@ def load(
     engine: EngineName = "auto",
     setting: Setting = "exact",
     config: Sam2Config | None = None,
+    image_size: int | None = None,
 ) -> Sam2:
     """Load a model, ready to be run.
 
-    name : an embedded or published name, the path of a file or folder, or a hub id
-    device : None takes a CUDA device, or else Apple's, or else the CPU
-    dtype : None keeps weights in float32
-    engine : what runs the verbs; auto takes the fastest here, see `masklet models --explain`
-    setting : exact gives the published numbers; balanced and fast round on CPUs, the latter at some cost to
-              masks, see docs/performance.md
-    config : for weights of a size of your own in another layout, which tells neither windows nor heads
+    Args:
+        name: An embedded or published name, the path of a file or folder, or a hub id.
+        device: None takes a CUDA device, or else Apple's, or else the CPU.
+        dtype: None keeps weights in float32.
+        engine: What runs the verbs; auto takes the fastest here, see `masklet models --explain`.
+        setting: Exact gives the published numbers; balanced and fast round on CPUs, the latter at some cost
+            to masks, see docs/performance.md.
+        config: For weights of a size of your own in another layout, which tells neither windows nor heads.
+        image_size: Side of the square that the network sees, in pixels, a multiple of 32. None keeps the size
+            that the weights were trained at. A smaller one is faster, a larger one shows more detail; both
+            cost quality where the weights never saw such a size, see docs/results.md.
+
+    Raises:
+        CheckpointError: The weights cannot be found or fetched, or are not SAM 2's.
+        ValueError: `image_size` is no multiple of 32, or there is no such dtype, engine or setting.
+
+    Example:
+        >>> load(device="cpu", image_size=384).config.image_size
+        384
     """
     device = _best_device() if device is None else torch.device(device)
     dtype = torch.float32 if dtype is None else _dtype(dtype)
@@ -56,6 +69,8 @@ def load(
     layout = _layout_of(tensors, path.name)
     weights = _rename(tensors, layout, path.name)
     config = config or _read_config(weights, metadata, layout, path.name)
+    if image_size is not None:
+        config = replace(config, image_size=_check_image_size(image_size))
     _check_count(weights, config, path.name)
     wanted = _expected_tensors(config, path.name)
     _check(weights, wanted, layout, path.name)
@@ -108,6 +123,12 @@ def _dtype(dtype: str | torch.dtype) -> torch.dtype:
     if dtype not in DTYPES:
         raise ValueError(f"dtype must be one of {', '.join(DTYPES)}. Got {dtype!r}.")
     return DTYPES[dtype]
+
+
+def _check_image_size(image_size: int) -> int:
+    if not 64 <= image_size <= LARGEST or image_size % 32:
+        raise ValueError(f"image_size must be a multiple of 32 from 64 to {LARGEST}. Got {image_size}.")
+    return image_size
 
 
 def _best_device() -> torch.device:

@@ -12,6 +12,7 @@ import typer
 from masklet.cli.evaluate import evaluate
 from masklet.cli.everything import everything
 from masklet.cli.export import export
+from masklet.cli.jobs import app as jobs
 from masklet.cli.models import models
 from masklet.cli.options import Command
 from masklet.cli.segment import segment
@@ -28,6 +29,7 @@ app = typer.Typer(
 )
 for command in (track, segment, everything, studio, models, train, evaluate):
     app.command(cls=Command)(command)
+app.add_typer(jobs, name="jobs")
 app.add_typer(export, name="export")
 
 

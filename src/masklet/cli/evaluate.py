@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from masklet.cli.compare import compare
-from masklet.cli.options import Policy, Setting, command_line
+from masklet.cli.options import ImageSize, Policy, Setting, command_line
 
 if TYPE_CHECKING:
     from masklet.evaluate.runner import EvaluationProtocol
@@ -86,8 +86,11 @@ def evaluate(
     dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16.")] = "float32",
     setting: Annotated[
         Setting,
-        typer.Option(help="On CPUs balanced and fast round, and are faster: masklet models --explain."),
+        typer.Option(
+            help="How far CPUs round: exact gives the published numbers; other commands take balanced."
+        ),
     ] = Setting.exact,
+    image_size: ImageSize = None,
 ) -> None:
     """Measure a model or a baseline on a benchmark: a table, OUT/result.json and OUT/report.html."""
     from rich.console import Console
@@ -102,7 +105,7 @@ def evaluate(
         raise typer.BadParameter(f"{protocol} has its own prompts; --given is for video.")
     listed = None if names is None else samples.read_names(names)
     command = command_line()
-    spec = PredictorSpec(model, device, dtype, policy, cuts, zoom, setting.value)
+    spec = PredictorSpec(model, device, dtype, policy, cuts, zoom, setting.value, image_size)
     if protocol is ProtocolName.policies:
         if cuts or policy != "recency":
             raise typer.BadParameter("policies compares all of them: leave out --policy and --cuts.")

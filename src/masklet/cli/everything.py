@@ -103,7 +103,8 @@ def everything(
     model: options.Model = "nano",
     device: options.Device = None,
     dtype: options.Precision = options.Dtype.float32,
-    setting: options.Speed = options.Setting.exact,
+    setting: options.Speed = options.Setting.balanced,
+    image_size: options.ImageSize = None,
     fps: Annotated[float | None, typer.Option(help="Video: take so many frames of each second.")] = None,
     intensity_range: options.IntensityRange = None,
     max_pixels: options.MaxPixels = None,
@@ -151,7 +152,7 @@ def everything(
             names = list(dict.fromkeys(formats or usual))
             return _Search(item, frames, is_picture, preset.value, chosen, search, names)
 
-        network = options.ModelOptions(model, device, dtype, setting)
+        network = options.ModelOptions(model, device, dtype, setting, image_size)
         settings = {"fps": fps, "intensity_range": range_}
         Runner("everything", out, open_item, network, settings, bar, overwrite).run(items, shard)
 

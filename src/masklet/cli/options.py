@@ -121,7 +121,16 @@ Precision = Annotated[Dtype, typer.Option("--dtype", help="The precision of the 
 Speed = Annotated[
     Setting,
     typer.Option(
-        "--setting", help="On CPUs balanced and fast round, and are faster: masklet models --explain."
+        "--setting",
+        help="How far CPUs round: balanced costs no J&F, exact has the published numbers, fast rounds more.",
+    ),
+]
+ImageSize = Annotated[
+    int | None,
+    typer.Option(
+        "--image-size",
+        metavar="PIXELS",
+        help="Side of the square that the network sees, a multiple of 32; by default what it was trained at.",
     ),
 ]
 Policy = Annotated[
@@ -157,6 +166,7 @@ class ModelOptions:
     device: str | None
     dtype: Dtype
     setting: Setting
+    image_size: int | None = None
 
     def load(self) -> Sam2:
         """Load the model, after a check that the device is there."""
@@ -172,13 +182,34 @@ class ModelOptions:
                 f"{self.device} cannot be used here: {reason}. Leave it out for the best there is.",
                 param_hint="--device",
             ) from None
-        return masklet.load(
-            self.model, device=self.device, dtype=self.dtype.value, setting=self.setting.value
-        )
+        try:
+            return masklet.load(
+                self.model,
+                device=self.device,
+                dtype=self.dtype.value,
+                setting=self.setting.value,
+                image_size=self.image_size,
+            )
+        except ValueError as error:
+            raise typer.BadParameter(str(error), param_hint="--image-size") from None
 
-    def to_json(self) -> dict[str, str]:
+    def describe(self, model: Sam2) -> str:
+        """What runs the model that was loaded, and why, in one line."""
+        from masklet.backends import summarize
+
+        is_rounded = model.device.type == "cpu" and self.setting is not Setting.exact
+        hint = " --setting exact gives the published numbers." if is_rounded else ""
+        return f"{self.name}: {summarize(model.backend)}.{hint}"
+
+    @property
+    def name(self) -> str:
+        """The model's name, with its image size where that is not its own."""
+        return self.model if self.image_size is None else f"{self.model} at {self.image_size} pixels"
+
+    def to_json(self) -> dict[str, str | int]:
         """What decides the masks: not the device."""
-        return {"model": self.model, "dtype": self.dtype.value, "setting": self.setting.value}
+        size = {} if self.image_size is None else {"image_size": self.image_size}
+        return {"model": self.model, "dtype": self.dtype.value, "setting": self.setting.value, **size}
 
 
 def command_line() -> str:

@@ -1,17 +1,20 @@
-"""Prompts as they are typed: --point X,Y and its like for one object, --object for one of several."""
+"""Prompts of a command: --point X,Y and its like for one object, --object for one of several, --prompts."""
 
 from __future__ import annotations
 
 import re
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
+    from masklet.cli.items import Item
+    from masklet.media import Frames
+    from masklet.media.readers.prompt_files import ObjectPrompts, PromptBuilder, PromptRow
     from masklet.types import Prompt
 
 Points = Annotated[
@@ -43,72 +46,58 @@ _NAME = re.compile(r"\s*([^:=,]+):(?:\s|$)")
 
 
 @dataclass(frozen=True)
-class ObjectPrompts:
-    """What to segment in one input.
+class PromptTable:
+    """The prompts of a file, by input.
 
     Attributes:
-        by_frame: frame -> object id -> prompt.
-        names: What objects are called, by id; those without a name are left out.
-        classes: Their classes, likewise; by default the names.
+        path: The file.
+        rows: Its prompts, by the source of the item that they are of.
     """
 
-    by_frame: Mapping[int, Mapping[int, Prompt]] = field(default_factory=dict)
-    names: Mapping[int, str] = field(default_factory=dict)
-    classes: Mapping[int, str] = field(default_factory=dict)
+    path: Path
+    rows: Mapping[str, Sequence[PromptRow]]
 
-    @property
-    def ids(self) -> list[int]:
-        return sorted({id for prompts in self.by_frame.values() for id in prompts})
+    @classmethod
+    def read(cls, path: Path, items: Sequence[Item]) -> PromptTable:
+        """Read a file, and find the input of each prompt.
 
-    def joined(self, other: ObjectPrompts) -> ObjectPrompts:
-        """These prompts and others'. An object's prompts on the same frame join."""
-        builder = PromptBuilder()
-        for prompts in (self, other):
-            for frame, by_id in prompts.by_frame.items():
-                for id, prompt in by_id.items():
-                    builder.add(frame, id, prompt)
-        joined = builder.build()
-        return ObjectPrompts(
-            joined.by_frame, {**self.names, **other.names}, {**self.classes, **other.classes}
-        )
+        Raises:
+            PromptError: It cannot be read, or an input that it names is not there, or may be one of several.
+        """
+        from masklet.errors import PromptError
+        from masklet.media.readers.prompt_files import read_prompt_rows
 
-    def to_json(self) -> dict[str, Any]:
-        prompts = {
-            frame: {id: prompt.to_json() for id, prompt in by_id.items()}
-            for frame, by_id in self.by_frame.items()
-        }
-        return {"prompts": prompts, "names": dict(self.names), "classes": dict(self.classes)}
+        rows: dict[str, list[PromptRow]] = {item.source: [] for item in items}
+        for row in read_prompt_rows(path):
+            matches = [item for item in items if not row.source or _is_named(item, row.source)]
+            if not matches:
+                names = ", ".join(item.source for item in items[:3])
+                raise PromptError(
+                    f"{row.where} is for '{row.source}', which is not among the inputs ({names}"
+                    f"{', ...' if len(items) > 3 else ''}): give it as an input, or leave the line out."
+                )
+            if row.source and len(matches) > 1:
+                raise PromptError(
+                    f"{row.where} is for '{row.source}', which may be {matches[0].source} or "
+                    f"{matches[1].source}: write more of the path."
+                )
+            for item in matches:
+                rows[item.source].append(row)
+        return cls(path, rows)
 
+    def prompts_of(self, item: Item, frames: Frames) -> ObjectPrompts:
+        """The prompts of one input.
 
-class PromptBuilder:
-    """Collects prompts of objects that are known by an id, a name, or neither."""
+        Raises:
+            PromptError: There are none, or one is not on the input's frames.
+        """
+        from masklet.errors import PromptError
+        from masklet.media.readers.prompt_files import build_prompts
 
-    def __init__(self) -> None:
-        self._prompts: dict[int, dict[int, Prompt]] = {}
-        self._names: dict[int, str] = {}
-        self._classes: dict[int, str] = {}
-
-    def add(self, frame: int, id: int, prompt: Prompt) -> None:
-        """Add a prompt; it joins what the object has on the same frame."""
-        by_id = self._prompts.setdefault(frame, {})
-        by_id[id] = by_id[id] | prompt if id in by_id else prompt
-
-    def resolve(self, name: str | None, id: int | None = None, category: str | None = None) -> int:
-        """The id of an object, by its own id, its name, or a new one."""
-        if id is None and name is not None:
-            id = next((other for other, value in self._names.items() if value == name), None)
-        if id is None:
-            taken = {*self._names, *self._classes, *(id for by_id in self._prompts.values() for id in by_id)}
-            id = max(taken, default=0) + 1
-        if name is not None:
-            self._names[id] = name
-        if category is not None:
-            self._classes[id] = category
-        return id
-
-    def build(self) -> ObjectPrompts:
-        classes = {**self._names, **self._classes}
-        return ObjectPrompts(dict(sorted(self._prompts.items())), dict(self._names), classes)
+        prompts = build_prompts(self.rows[item.source], self.path.parent, frames)
+        if not prompts.by_frame:
+            raise PromptError(f"{self.path} has no prompt for {item.source}.")
+        return prompts
 
 
 def read_prompts(
@@ -124,6 +113,7 @@ def read_prompts(
 
     Clicks and box are of object 1, a mask of every object that it shows; --object adds objects by name.
     """
+    from masklet.media.readers.prompt_files import PromptBuilder
     from masklet.types import Prompt
 
     builder = PromptBuilder()
@@ -141,6 +131,16 @@ def read_prompts(
         _add_object(builder, text, frame)
     prompts = builder.build()
     return prompts if prompts.by_frame else None
+
+
+def _is_named(item: Item, source: str) -> bool:
+    """Whether an entry means an item: by its path or the end of it; a video's frame by its folder."""
+    own = PurePosixPath(Path(item.source).as_posix()).parts
+    parts = PurePosixPath(source.replace("\\", "/")).parts
+    if item.source == source or own[-len(parts) :] == parts:
+        return True
+    stem = (*own[:-1], Path(own[-1]).stem) if own else ()
+    return bool(parts[:-1]) and stem[-len(parts[:-1]) :] == parts[:-1]
 
 
 def read_mask(path: Path) -> dict[int, Prompt]:

@@ -200,6 +200,7 @@ class Runner:
             return True
         if self._model is None:
             self._model = self.network.load()
+            self.bar.print(self.network.describe(self._model))
         with self._report(folder, work, item), folder.writing() as place:
             work.run(self._model, place, self.bar)
         return False

@@ -11,12 +11,13 @@ import typer
 
 from masklet.cli import options
 from masklet.cli.items import Item, Kind, find_items
-from masklet.cli.prompts import NO_PROMPT, Box, Mask, Negatives, ObjectPrompts, Objects, Points, read_prompts
+from masklet.cli.prompts import NO_PROMPT, Box, Mask, Negatives, Objects, Points, PromptTable, read_prompts
 from masklet.cli.results import format_files, parse_intensity_range, print_intensity_range, write_masks
 from masklet.cli.runs import ProgressBar, Runner
 
 if TYPE_CHECKING:
     from masklet.media import Frames
+    from masklet.media.readers.prompt_files import ObjectPrompts
     from masklet.model import Sam2
 
 FILES = ("mask.png", "masks.json", "overlay.png")
@@ -39,14 +40,15 @@ def segment(
     model: options.Model = "nano",
     device: options.Device = None,
     dtype: options.Precision = options.Dtype.float32,
-    setting: options.Speed = options.Setting.exact,
+    setting: options.Speed = options.Setting.balanced,
+    image_size: options.ImageSize = None,
     intensity_range: options.IntensityRange = None,
     max_pixels: options.MaxPixels = None,
     formats: options.PictureFormats = None,
 ) -> None:
     """Segment what is pointed at in pictures: mask.png, masks.json and overlay.png for each."""
     with ProgressBar() as bar:
-        from masklet.cli.prompt_files import PromptTable
+        from masklet.media.readers.prompt_files import ObjectPrompts
 
         typed = read_prompts(point, negative, box, mask, objects)
         formats = list(dict.fromkeys(formats or ()))
@@ -68,7 +70,7 @@ def segment(
             work.check()
             return work
 
-        network = options.ModelOptions(model, device, dtype, setting)
+        network = options.ModelOptions(model, device, dtype, setting, image_size)
         settings = {"intensity_range": range_}
         Runner("segment", out, open_item, network, settings, bar, overwrite).run(items, shard)
 

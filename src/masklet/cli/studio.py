@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from masklet.cli.options import Device, Dtype, Model, ModelOptions, Precision, Setting, Speed
+from masklet.cli.options import Device, Dtype, ImageSize, Model, ModelOptions, Precision, Setting, Speed
 
 
 def studio(
@@ -47,7 +47,8 @@ def studio(
     model: Model = "nano",
     device: Device = None,
     dtype: Precision = Dtype.float32,
-    setting: Speed = Setting.exact,
+    setting: Speed = Setting.balanced,
+    image_size: ImageSize = None,
 ) -> None:
     """Open the studio: segment videos in the browser, alone or together."""
     from masklet.errors import MediaError, MissingExtra
@@ -71,10 +72,14 @@ def studio(
         hosts=tuple(name or ()),
     )
 
+    network = ModelOptions(model, device, dtype, setting, image_size)
+    loaded = network.load()
+
     def announce() -> None:
         typer.echo(f"The studio is at {address(settings)}")
+        typer.echo(network.describe(loaded))
         typer.echo(f"Ctrl-C ends it; your work stays in {settings.data}.")
         if browser:  # on a thread, since some browsers keep their caller waiting
             threading.Thread(target=webbrowser.open, args=[address(settings)], daemon=True).start()
 
-    serve(settings, ModelOptions(model, device, dtype, setting).load(), model, announce)
+    serve(settings, loaded, network.name, announce)

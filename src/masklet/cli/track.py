@@ -12,7 +12,7 @@ import typer
 
 from masklet.cli import options
 from masklet.cli.items import Item, Kind, find_items
-from masklet.cli.prompts import NO_PROMPT, Box, Mask, Negatives, ObjectPrompts, Objects, Points, read_prompts
+from masklet.cli.prompts import NO_PROMPT, Box, Mask, Negatives, Objects, Points, PromptTable, read_prompts
 from masklet.cli.results import (
     DEFAULT_FORMATS,
     format_files,
@@ -24,6 +24,7 @@ from masklet.cli.runs import ProgressBar, Runner
 
 if TYPE_CHECKING:
     from masklet.media import Frames
+    from masklet.media.readers.prompt_files import ObjectPrompts
     from masklet.model import Sam2
     from masklet.sessions.saved import SavedSession
     from masklet.sessions.video import VideoSession
@@ -61,7 +62,8 @@ def track(
     model: options.Model = "nano",
     device: options.Device = None,
     dtype: options.Precision = options.Dtype.float32,
-    setting: options.Speed = options.Setting.exact,
+    setting: options.Speed = options.Setting.balanced,
+    image_size: options.ImageSize = None,
     fps: Annotated[float | None, typer.Option(help="Take so many frames of each second.")] = None,
     policy: options.Policy = "recency",
     cuts: Annotated[bool, typer.Option("--cuts", help="Detect scene cuts.")] = False,
@@ -74,7 +76,7 @@ def track(
 ) -> None:
     """Track objects through videos, and write their masks on every frame."""
     with ProgressBar() as bar:
-        from masklet.cli.prompt_files import PromptTable
+        from masklet.media.readers.prompt_files import ObjectPrompts
         from masklet.sessions.saved import SavedSession
         from masklet.tracking.policies import find_policy
 
@@ -104,7 +106,7 @@ def track(
             work.check()
             return work
 
-        network = options.ModelOptions(model, device, dtype, setting)
+        network = options.ModelOptions(model, device, dtype, setting, image_size)
         settings = {"fps": fps, "intensity_range": range_}
         Runner("track", out, open_item, network, settings, bar, overwrite).run(items, shard)
 

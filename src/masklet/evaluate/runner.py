@@ -59,6 +59,7 @@ class PredictorSpec:
     """Names a baseline, or a model by its name, path or hub id, and its options.
 
     zoom : segment small objects in a window around them; None leaves it to the model's config
+    image_size : side of the square that the network sees; None is what it was trained at
     """
 
     name: str
@@ -68,13 +69,21 @@ class PredictorSpec:
     cuts: bool = False
     zoom: bool | None = None
     setting: Setting = "exact"
+    image_size: int | None = None
 
     def load(self) -> Predictor:
         if self.name in BASELINES:
             return BASELINES[self.name]
         find_policy(self.policy)
-        model = load(self.name, device=self.device, dtype=self.dtype, setting=self.setting)
+        model = load(
+            self.name,
+            device=self.device,
+            dtype=self.dtype,
+            setting=self.setting,
+            image_size=self.image_size,
+        )
         name = self.name if self.setting == "exact" else f"{self.name}, {self.setting}"
+        name = name if self.image_size is None else f"{name}, {self.image_size} pixels"
         return ModelPredictor(name, model, self.policy, self.cuts, self.zoom)
 
 

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import overload
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -13,13 +17,18 @@ from masklet.errors import PromptError
 from masklet.masks import Candidate, ImageCandidates, Window
 from masklet.media import read_image
 from masklet.model import Sam2, fill_mask
-from masklet.sessions.checks import check_model
+from masklet.sessions.checks import check_id, check_model
 from masklet.sessions.zoom import Hint, Zoom, crop_hint, crop_prompt, find_zoom
 from masklet.tracking.step import EncodedPrompt, encode_image
-from masklet.transforms import check_prompt
-from masklet.types import FrameFeatures, MemorySelection, Prompt
+from masklet.transforms import check_prompt, still_to_square
+from masklet.types import Candidates, FrameFeatures, Masks, MemorySelection, Prompt
 
 WINDOWS = 8  # encoded windows that a session keeps
+TOGETHER = 64  # prompts that are decoded together, at most
+PICTURES = 8  # that are encoded together on a GPU; on a CPU it is not faster than one by one
+
+Prompts = Prompt | Sequence[Prompt] | Mapping[int, Prompt]
+Answers = ImageCandidates | list[ImageCandidates] | Masks
 
 
 @dataclass(frozen=True)
@@ -76,60 +85,145 @@ class ImageSession:
         """The encoded picture."""
         return self._whole.features
 
-    @torch.inference_mode()
+    @overload
     def segment(
         self, prompt: Prompt, *, hint: Hint | None = None, candidates: int | None = None
-    ) -> ImageCandidates:
-        """Segment what a prompt means.
+    ) -> ImageCandidates: ...
+
+    @overload
+    def segment(
+        self,
+        prompt: Sequence[Prompt],
+        *,
+        hint: Sequence[Hint] | None = None,
+        candidates: int | None = None,
+    ) -> list[ImageCandidates]: ...
+
+    @overload
+    def segment(
+        self, prompt: Mapping[int, Prompt], *, hint: Masks | None = None, candidates: int | None = None
+    ) -> Masks: ...
+
+    @torch.inference_mode()
+    def segment(
+        self,
+        prompt: Prompts,
+        *,
+        hint: Hint | Sequence[Hint] | None = None,
+        candidates: int | None = None,
+    ) -> Answers:
+        """Segment what a prompt means, or what each of several prompts means.
 
         A mask in the prompt is where the search starts. To correct an answer, add the click to the prompt and
         give the answer as the hint.
 
         Args:
-            prompt: In pixels of the picture.
+            prompt: In pixels of the picture. Several prompts are given as a list, or by object id; they are
+                decoded together.
             hint: Earlier masks, of which the first is corrected: what `segment` returned, or the masks of a
-                video's frame.
+                video's frame. For a list of prompts, a list of as many; for prompts by id, masks with ids.
             candidates: 3 or 1. By default three for a single click, which may mean the part or the whole.
 
         Returns:
-            The masks that the prompt may mean, best first.
+            The masks that the prompt may mean, best first. A list of them for a list of prompts. For prompts
+            by id, `Masks` with the best one of each object.
 
         Raises:
-            PromptError: The prompt has nothing in the picture.
+            PromptError: A prompt has nothing in the picture, or its mask is empty.
             ValueError: `candidates` is neither 1 nor 3.
+
+        Example:
+            >>> import numpy as np
+            >>> from masklet.config import toy
+            >>> session = ImageSession(Sam2(toy()).eval(), np.zeros((48, 64, 3), dtype=np.uint8))
+            >>> left, right = Prompt(positive=[(9, 24)]), Prompt(box=(40, 10, 60, 30))
+            >>> len(session.segment([left, right])), session.segment({1: left, 2: right}).ids
+            (2, (1, 2))
         """
-        prompt = check_prompt(prompt, self.size)
         if candidates not in (None, 1, 3):
             raise ValueError(
                 f"candidates must be 1 or 3, as many as the decoder can offer. Got {candidates}."
             )
-        if hint is not None and not isinstance(hint, Hint):
-            raise PromptError(f"hint must be masks that a session returned. Got {type(hint).__name__}.")
-        count = candidates or (3 if prompt.clicks == 1 and prompt.box is None else 1)
-        if self._zoom is None:
-            return self.segment_in(None, prompt, hint, count)
-        return self._zoom.segment(self, prompt, hint, count)
+        if isinstance(prompt, Mapping):
+            prompts = {check_id(id): one for id, one in prompt.items()}
+            hints = _hints_by_id(hint, prompts)
+            answers = self._segment_all(list(prompts.values()), hints, candidates)
+            if not answers:
+                return Masks.empty(0, self.size).with_image(lambda: self._picture)
+            parts = {id: answer.as_masks(id) for id, answer in zip(prompts, answers, strict=True)}
+            return Masks.joined(parts)
+        if isinstance(prompt, list | tuple):
+            listed: Sequence[object] = [None] * len(prompt) if hint is None else _listed_hints(hint)
+            if len(listed) != len(prompt):
+                raise PromptError(f"{len(prompt)} prompts need as many hints. Got {len(listed)}.")
+            return self._segment_all(prompt, listed, candidates)
+        (answer,) = self._segment_all([prompt], [hint], candidates)
+        return answer
+
+    def _segment_all(
+        self, prompts: Sequence[object], hints: Sequence[object], candidates: int | None
+    ) -> list[ImageCandidates]:
+        """The answers to several prompts. Those of the same form are decoded together."""
+        checked = [self._check_prompt(prompt) for prompt in prompts]
+        corrected = [_check_hint(hint) for hint in hints]
+        counts = [candidates or (3 if prompt.clicks == 1 and prompt.box is None else 1) for prompt in checked]
+        rows = zip(checked, corrected, counts, strict=True)
+        if self._zoom is not None:
+            zoomed = [self._zoom.segment(self, *row) for row in rows]
+            return [replace(answer, image=lambda: self._picture) for answer in zoomed]
+        groups: dict[Hashable, list[int]] = {}
+        encoded: list[EncodedPrompt] = []
+        for row, (prompt, earlier, count) in enumerate(rows):
+            encoded.append(self._encode_prompt(None, prompt, earlier))
+            groups.setdefault((encoded[row].shape, count), []).append(row)
+        answers: dict[int, ImageCandidates] = {}
+        for alike in groups.values():
+            for start in range(0, len(alike), TOGETHER):
+                part = alike[start : start + TOGETHER]
+                decoded = self._decode(self._whole, [encoded[row] for row in part], counts[part[0]])
+                answers |= {row: self._rank(decoded.row(index), None) for index, row in enumerate(part)}
+        return [answers[row] for row in range(len(checked))]
 
     @torch.inference_mode()
     def segment_in(
         self, window: Window | None, prompt: Prompt, hint: Hint | None, candidates: int
     ) -> ImageCandidates:
         """Segment what a prompt means in a window of the picture; None for the whole picture."""
-        view, size = self._view(window), self.model.config.mask_size
-        low_res = None if hint is None else crop_hint(hint, window, size)
+        encoded = self._encode_prompt(window, prompt, hint)
+        return self._rank(self._decode(self._view(window), [encoded], candidates), window)
+
+    def _encode_prompt(self, window: Window | None, prompt: Prompt, hint: Hint | None) -> EncodedPrompt:
+        low_res = None if hint is None else crop_hint(hint, window, self.model.config.mask_size)
         inside = prompt if window is None else crop_prompt(prompt, window)
-        encoded = EncodedPrompt.of(inside, view.size, self.model, low_res, alone=True)
-        clicked = encoded.points.shape[1] > 0
-        decoded = self.model.decode(
+        size = self._view(window).size
+        return EncodedPrompt.of(inside, size, self.model, low_res, alone=True)
+
+    def _decode(self, view: View, prompts: Sequence[EncodedPrompt], candidates: int) -> Candidates:
+        """Decode prompts of the same form together."""
+        side = self.model.config.mask_size
+        hints = [one.hint if one.mask is None else fill_mask(one.mask, side) for one in prompts]
+        given = [hint for hint in hints if hint is not None]
+        clicked = prompts[0].points.shape[1] > 0
+        return self.model.decode(
             view.features,
-            view.context,
-            encoded.points if clicked else None,
-            encoded.labels if clicked else None,
-            encoded.hint if encoded.mask is None else fill_mask(encoded.mask, size),
+            view.context.expand(len(prompts), -1, -1, -1),
+            torch.cat([one.points for one in prompts]) if clicked else None,
+            torch.cat([one.labels for one in prompts]) if clicked else None,
+            torch.cat(given) if given else None,
             candidates=candidates,
         )
-        rows = zip(decoded.logits[0], decoded.iou[0], decoded.score.expand(candidates), strict=True)
-        return ImageCandidates.rank(self.size, [Candidate(*row, window) for row in rows])
+
+    def _rank(self, decoded: Candidates, window: Window | None) -> ImageCandidates:
+        count = decoded.iou.shape[1]
+        rows = zip(decoded.logits[0], decoded.iou[0], decoded.score.expand(count), strict=True)
+        ranked = [Candidate(*row, window) for row in rows]
+        return ImageCandidates.rank(self.size, ranked, image=lambda: self._picture)
+
+    def _check_prompt(self, prompt: object) -> Prompt:
+        checked = check_prompt(prompt, self.size)
+        if checked.is_mask_only and checked.mask is not None and not checked.mask.any():
+            raise PromptError("the mask is empty: in a picture a prompt says where the object is.")
+        return checked
 
     def _view(self, window: Window | None) -> View:
         if window is None:
@@ -146,3 +240,95 @@ class ImageSession:
     @torch.inference_mode()
     def _as_view(self, size: tuple[int, int], features: FrameFeatures) -> View:
         return View(size, features, self.model.attend(features, [MemorySelection()]))
+
+
+def segment_many(
+    model: Sam2,
+    images: Iterable[object],
+    prompts: Iterable[Prompts],
+    *,
+    zoom: Zoom | bool | None = None,
+    candidates: int | None = None,
+    batch: int | None = None,
+) -> Iterator[Answers]:
+    """Segment many pictures, each with its own prompts. On a GPU, several pictures are encoded together.
+
+    Only as many pictures as are encoded together are in memory at a time.
+
+    Args:
+        model: A network, as `masklet.load` returns it.
+        images: Pictures, as `ImageSession` takes them. Their sizes may differ.
+        prompts: For each picture a prompt, a list of prompts, or prompts by object id.
+        zoom: See `ImageSession`.
+        candidates: See `ImageSession.segment`.
+        batch: Pictures that are encoded together. By default eight on a GPU, and one on a CPU.
+
+    Returns:
+        An iterator over the answers, in the order of the pictures; see `ImageSession.segment`.
+
+    Raises:
+        PromptError: There are more pictures than prompts, or fewer; or a prompt has nothing in its picture.
+        MediaError: A picture cannot be read.
+
+    Example:
+        >>> import numpy as np
+        >>> from masklet.config import toy
+        >>> images = [np.zeros((48, 64, 3), dtype=np.uint8), np.zeros((32, 32, 3), dtype=np.uint8)]
+        >>> prompts = [Prompt(positive=[(20, 24)]), {1: Prompt(box=(2, 2, 20, 20))}]
+        >>> [answer.size for answer in segment_many(Sam2(toy()).eval(), images, prompts)]
+        [(48, 64), (32, 32)]
+    """
+    check_model(model)
+    if batch is not None and batch < 1:
+        raise ValueError(f"batch must be at least 1 picture. Got {batch}.")
+    together = batch or (1 if model.device.type == "cpu" else PICTURES)
+    return _segment_batches(model, iter(images), iter(prompts), zoom, candidates, together)
+
+
+def _segment_batches(
+    model: Sam2,
+    images: Iterator[object],
+    prompts: Iterator[Prompts],
+    zoom: Zoom | bool | None,
+    candidates: int | None,
+    together: int,
+) -> Iterator[Answers]:
+    while pictures := [read_image(image) for image in islice(images, together)]:
+        asked = list(islice(prompts, len(pictures)))
+        if len(asked) < len(pictures):
+            raise PromptError("segment_many needs prompts for each picture. Got more pictures than prompts.")
+        for picture, prompt, features in zip(pictures, asked, _encode_together(model, pictures), strict=True):
+            yield ImageSession(model, picture, zoom=zoom, features=features).segment(
+                prompt,
+                candidates=candidates,
+            )
+    if next(prompts, None) is not None:
+        raise PromptError("segment_many needs prompts for each picture. Got more prompts than pictures.")
+
+
+@torch.inference_mode()
+def _encode_together(model: Sam2, pictures: Sequence[np.ndarray]) -> list[FrameFeatures]:
+    side, device = model.config.image_size, model.device
+    encoded = model.encode(torch.cat([still_to_square(picture, side, device) for picture in pictures]))
+    return [FrameFeatures(*(part[row : row + 1] for part in encoded)) for row in range(len(pictures))]
+
+
+def _check_hint(hint: object) -> Hint | None:
+    if hint is not None and not isinstance(hint, Hint):
+        raise PromptError(f"hint must be masks that a session returned. Got {type(hint).__name__}.")
+    return hint
+
+
+def _listed_hints(hint: object) -> Sequence[object]:
+    if not isinstance(hint, list | tuple):
+        raise PromptError(f"a list of prompts needs a list of hints. Got {type(hint).__name__}.")
+    return hint
+
+
+def _hints_by_id(hint: object, prompts: Mapping[int, Prompt]) -> list[object]:
+    """The masks that prompts of the same ids correct; None for an object that has none there."""
+    if hint is None:
+        return [None] * len(prompts)
+    if not isinstance(hint, Masks):
+        raise PromptError(f"prompts by id need masks with ids as their hint. Got {type(hint).__name__}.")
+    return [hint.select(id) if id in hint else None for id in prompts]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 
 import numpy as np
@@ -11,6 +12,7 @@ import numpy as np
 from masklet.errors import PromptError
 from masklet.media import Frames, ImageReader, NoSuchFrame, Stream, open_source
 from masklet.model import Sam2
+from masklet.results import MaskIterator
 from masklet.sessions.answer import PreparedPrompt
 from masklet.sessions.checks import check_id as check_id
 from masklet.sessions.checks import check_model, check_prompts
@@ -234,7 +236,7 @@ def track(
     delay: int = 0,
     clip_length: int | None = None,
     zoom: Zoom | bool | None = None,
-) -> Iterator[Masks]:
+) -> MaskIterator:
     """Track objects from the first prompted frame to the video's last, in constant memory.
 
     Args:
@@ -245,7 +247,8 @@ def track(
         policy, cuts, delay, clip_length, zoom: See `Tracker`.
 
     Returns:
-        An iterator over the masks of each frame.
+        An iterator over the masks of each frame. Its length is known where the video is stored, so `tqdm`
+        shows how much is left; in a notebook it shows a filmstrip.
 
     Raises:
         PromptError: There is no prompt, or a frame, id or prompt is of another form.
@@ -273,7 +276,8 @@ def track(
         raise NoSuchFrame(source.name, first if first < 0 else last, len(source))
     tracker = Tracker(model, policy=policy, cuts=cuts, delay=delay, clip_length=clip_length, zoom=zoom)
     tracker.frame = first
-    return _through(source, tracker, prompts, last)
+    length = len(source) - first if isinstance(source, Frames) else None
+    return MaskIterator(_through(source, tracker, prompts, last), length)
 
 
 def _through(
@@ -283,10 +287,17 @@ def _through(
     for image in source.play(first) if isinstance(source, Frames) else islice(source, first, None):
         masks = tracker.step(image, prompts.get(tracker.frame))
         if masks.frame >= first:
-            yield masks
-    yield from tracker.rest()
+            yield _with_frame(masks, source)
+    for masks in tracker.rest():
+        yield _with_frame(masks, source)
     if tracker.frame <= last:  # only a stream's length is not known before
         raise PromptError(f"{source.name} ended before frame {last}, on which there is a prompt.")
+
+
+def _with_frame(masks: Masks, source: Frames | Stream) -> Masks:
+    if isinstance(source, Frames):
+        return masks.with_image(partial(source.__getitem__, masks.frame))
+    return masks  # a stream is seen once, and its frames would fill the memory
 
 
 def as_masks(

@@ -14,6 +14,7 @@ from masklet import rle
 from masklet.errors import PromptError
 from masklet.media import NoSuchFrame, open_frames
 from masklet.model import Sam2
+from masklet.results import MaskIterator
 from masklet.sessions.answer import Answer, answer_prompt
 from masklet.sessions.checks import check_frame, check_id, check_model
 from masklet.sessions.compaction import rebuild_memory
@@ -201,7 +202,7 @@ class VideoSession:
         *,
         reverse: bool = False,
         objects: Collection[int] | None = None,
-    ) -> Iterator[Masks]:
+    ) -> MaskIterator:
         """Follow objects, frame by frame, and yield their masks on each frame as it is done.
 
         An object appears from its first prompt in the direction of travel. Prompted and reviewed frames keep
@@ -230,7 +231,7 @@ class VideoSession:
         if not 0 <= first < count:
             raise NoSuchFrame(self.frames.name, first, count)
         path = range(first, max(end, -1), -1) if reverse else range(first, min(end, count))
-        return self._follow(path, ids, reverse=reverse)
+        return MaskIterator(self._follow(path, ids, reverse=reverse), len(path))
 
     def masks(self, frame: int) -> Masks:
         """The masks that a frame has now, prompted or followed. The model does not run."""
@@ -378,7 +379,8 @@ class VideoSession:
             for id, obj in self.state.objects.items()
             if id in ids and (record := self._store.records(obj, [frame]).get(frame)) is not None
         }
-        return show(frame, records, self.frames.size, self.model)
+        masks = show(frame, records, self.frames.size, self.model)
+        return masks.with_image(partial(self.frames.__getitem__, frame))
 
     def _follow(self, path: range, ids: tuple[int, ...] | None, *, reverse: bool) -> Iterator[Masks]:
         delayed: DelayQueue[tuple[int, list[int]]] = DelayQueue(self._is_undecided)

@@ -16,8 +16,8 @@ from fastapi.responses import Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import Lifespan
 
-from masklet.studio.decoder import start_fork_server
 from masklet.studio.errors import add_error_handlers, as_api_error
+from masklet.studio.inference.decoder import start_fork_server
 from masklet.studio.routes import about, events, image, label_studio, projects, prompts, propagation, videos
 from masklet.studio.schemas import Error
 from masklet.studio.security import SecurityMiddleware, set_person_cookie

@@ -20,16 +20,16 @@ from masklet.media import writers
 from masklet.media.formats import FORMATS
 from masklet.sessions.saved import SavedSession
 from masklet.studio import schemas
-from masklet.studio.database import Database, new_id
 from masklet.studio.errors import ApiError, failure_message, not_found
 from masklet.studio.hub import Hub
-from masklet.studio.ledger import State, results, standing
-from masklet.studio.live import Live, LiveVideos
-from masklet.studio.object_history import script_of
-from masklet.studio.result_cache import ResultCache, ResultTensors
+from masklet.studio.inference.live import Live, LiveVideos
 from masklet.studio.settings import Limits
-from masklet.studio.storage import Quota
-from masklet.studio.tables import Export, Result, now
+from masklet.studio.store.database import Database, new_id
+from masklet.studio.store.ledger import State, results, standing
+from masklet.studio.store.object_history import script_of
+from masklet.studio.store.result_cache import ResultCache, ResultTensors
+from masklet.studio.store.storage import Quota
+from masklet.studio.store.tables import Export, Result, now
 from masklet.studio.views import export_view
 from masklet.types import MaskPrediction, Masks
 

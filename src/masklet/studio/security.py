@@ -14,11 +14,11 @@ from starlette.requests import HTTPConnection
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from masklet.studio.database import Database
 from masklet.studio.errors import ApiError, capitalize_sentence, limit_exceeded
 from masklet.studio.schemas import clean_name
 from masklet.studio.settings import Settings, is_loopback
-from masklet.studio.tables import Person
+from masklet.studio.store.database import Database
+from masklet.studio.store.tables import Person
 
 TOKEN_COOKIE = "masklet_token"
 PERSON_COOKIE = "masklet_person"

@@ -11,22 +11,22 @@ from masklet.files import make_folder
 from masklet.model import Sam2
 from masklet.sessions.object_state import Span
 from masklet.studio import schemas
-from masklet.studio.database import Database
-from masklet.studio.engine import Engine
 from masklet.studio.errors import ApiError, not_found
 from masklet.studio.exports import Exports
 from masklet.studio.hub import Hub
-from masklet.studio.live import LiveVideos
-from masklet.studio.object_history import EventRecord
-from masklet.studio.propagation import Followings
-from masklet.studio.propagation_plan import PropagationPlan
+from masklet.studio.inference.engine import Engine
+from masklet.studio.inference.live import LiveVideos
+from masklet.studio.inference.propagation import Followings
+from masklet.studio.inference.propagation_plan import PropagationPlan
+from masklet.studio.inference.worker import Worker
 from masklet.studio.security import People, Requester
 from masklet.studio.settings import Settings
-from masklet.studio.storage import DataFolderLock, MediaPaths, Quota
-from masklet.studio.tables import Project, Video
-from masklet.studio.uploads import Uploads
+from masklet.studio.store.database import Database
+from masklet.studio.store.object_history import EventRecord
+from masklet.studio.store.storage import DataFolderLock, MediaPaths, Quota
+from masklet.studio.store.tables import Project, Video
+from masklet.studio.store.uploads import Uploads
 from masklet.studio.views import find_video, unfinished_plan, video_view
-from masklet.studio.worker import Worker
 
 
 class Studio:

@@ -10,12 +10,13 @@ from sqlalchemy import case, func, select
 from sqlalchemy.orm import Session
 
 from masklet.sessions.object_state import Span
-from masklet.studio import schemas, tables
+from masklet.studio import schemas
 from masklet.studio.errors import not_found
-from masklet.studio.ledger import State, record_of, results, spans_followed, standing
-from masklet.studio.object_history import ObjectView, history_of, objects_of
-from masklet.studio.propagation_plan import PropagationPlan
-from masklet.studio.tables import Result
+from masklet.studio.inference.propagation_plan import PropagationPlan
+from masklet.studio.store import tables
+from masklet.studio.store.ledger import State, record_of, results, spans_followed, standing
+from masklet.studio.store.object_history import ObjectView, history_of, objects_of
+from masklet.studio.store.tables import Result
 from masklet.types import Prompt
 
 SKIPPED_NEIGHBOURS = 12  # frames around one that a person looked at already

@@ -1,13 +1,13 @@
-"""A video at a steady rate: at each tick, the frame on show."""
+"""Some frames of a video: at a steady rate, the frame on show at each tick; or from one frame to another."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import count, takewhile
+from itertools import count, islice, takewhile
 
 from masklet.errors import MediaError
-from masklet.media.readers.source import Image, NoSuchFrame, TimedReader, frame_file_name
+from masklet.media.readers.source import Image, NoSuchFrame, Reader, TimedReader, frame_file_name
 
 
 class SampledFrames:
@@ -49,3 +49,39 @@ class SampledFrames:
     def _source_frame(self, frame: int) -> int | None:
         """The number of the source's own frame."""
         return self._reader.frame_at(frame / self.fps)
+
+
+class FrameRange:
+    """Some frames of a source, numbered from 0. Times and file names are those of the source."""
+
+    def __init__(self, reader: Reader, start: int, stop: int) -> None:
+        if not 0 <= start < stop:
+            raise MediaError(f"a range of frames runs from 0 or more to a later one. Got {start} to {stop}.")
+        self._reader = reader
+        self._start = start
+        self._stop = stop
+        self.name = reader.name
+        self.size = reader.size
+        self.fps = reader.fps
+        self.pixel_aspect = reader.pixel_aspect
+        self.intensity_range = reader.intensity_range
+
+    def count(self) -> int:
+        return self._stop - self._start
+
+    def time(self, frame: int) -> float:
+        return self._reader.time(self._start + frame)
+
+    def file_name(self, frame: int) -> str:
+        return self._reader.file_name(self._start + frame)
+
+    def read(self, frames: Sequence[int]) -> Mapping[int, Image]:
+        if frames[-1] >= self.count():
+            raise NoSuchFrame(self.name, frames[-1], self.count())
+        images = self._reader.read([self._start + frame for frame in frames])
+        return {number - self._start: image for number, image in images.items()}
+
+    def play(self, start: int) -> Iterator[Image]:
+        if start >= self.count():
+            return iter(())
+        return islice(self._reader.play(self._start + start), self.count() - start)

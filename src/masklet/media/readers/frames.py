@@ -17,7 +17,7 @@ import torch
 
 from masklet.byte_cache import ByteCache
 from masklet.errors import MediaError
-from masklet.media.readers.frame_sampling import SampledFrames
+from masklet.media.readers.frame_sampling import FrameRange, SampledFrames
 from masklet.media.readers.image_stacks import (
     ImageStack,
     open_picture_file,
@@ -127,6 +127,12 @@ class Frames:
             self._played = frame, image
             yield image
 
+    def part(self, start: int, stop: int) -> Frames:
+        """The frames from `start` to just before `stop`, numbered from 0."""
+        if stop > len(self):
+            raise NoSuchFrame(self.name, stop - 1, len(self))
+        return Frames(FrameRange(self._reader, start, stop), kept_bytes=self._kept_bytes)
+
     def _read(self, frame: int) -> Image:
         steps_back = self._last - self._room < frame < self._last
         first = max(0, frame + 1 - self._room) if steps_back else frame
@@ -234,7 +240,12 @@ def _open_path(source: str, intensity_range: IntensityRange | None, max_pixels: 
         )
     if not path.exists():
         raise MediaError(f"there is no file {printable(source)}.")
-    if path.is_file() and path.stat().st_size == 0:
+    if not path.is_file():
+        raise MediaError(
+            f"{printable(source)} is a pipe or a device. Expected a file: "
+            "live input is read by masklet.media.stream."
+        )
+    if path.stat().st_size == 0:
         raise MediaError(f"{printable(source)} is empty (0 bytes).")
     if is_picture(path):
         return open_picture_files(

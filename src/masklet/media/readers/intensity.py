@@ -85,7 +85,7 @@ def estimate_intensity_range(pictures: Iterable[np.ndarray]) -> IntensityRange:
     """
     samples = [sample for picture in pictures if (sample := _despeckled(picture)).size]
     if not samples:
-        return 0.0, 1.0
+        raise MediaError("a picture needs numbers. Got one in which every value is NaN or infinite.")
     values = np.concatenate(samples)
     low, high = (float(value) for value in np.percentile(values, TAILS))
     if low == high:  # nearly everything is background
@@ -129,8 +129,10 @@ def _despeckled(picture: np.ndarray) -> np.ndarray:
     with np.errstate(over="ignore"):
         thinned = np.ascontiguousarray(picture[::step, ::step], dtype=np.float32)
     finite = np.isfinite(thinned)
+    if not finite.any():
+        return picture[np.isfinite(picture)].astype(np.float32)
     if not finite.all():
-        thinned = np.where(finite, thinned, np.median(thinned[finite]) if finite.any() else 0)
+        thinned = np.where(finite, thinned, np.median(thinned[finite]))
     smooth = cv2.medianBlur(thinned, 3)
     return smooth[finite.reshape(smooth.shape)]
 

@@ -225,6 +225,8 @@ def turn_upright(picture: RawPicture, orientation: int) -> RawPicture:
 def _identify(file: File) -> PIL.Image.Image:
     """Open without Pillow's own limit, in whose place `PictureFile` has one that can be chosen."""
     opened = io.BytesIO(file) if isinstance(file, bytes) else file
+    if isinstance(opened, Path) and opened.exists() and not (opened.is_file() or opened.is_dir()):
+        raise MediaError(f"{printable(opened.name)} is a pipe or a device. Expected a file.")
     with _pillow_limit:
         limit, PIL.Image.MAX_IMAGE_PIXELS = PIL.Image.MAX_IMAGE_PIXELS, None
         try:

@@ -16,7 +16,8 @@ from xml.sax.xmlreader import AttributesImpl
 import numpy as np
 
 from masklet import rle
-from masklet.media.writers.polygons import TOLERANCE, join_rings, outlines
+from masklet.drawing import TOLERANCE, outlines
+from masklet.media.writers.polygons import join_rings
 from masklet.media.writers.spool import SpooledWriter
 
 

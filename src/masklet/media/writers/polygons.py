@@ -6,19 +6,16 @@ from collections import Counter
 from collections.abc import Sized
 from pathlib import Path
 
-import cv2
 import numpy as np
-from jaxtyping import Bool, Float
 
+from masklet.drawing import TOLERANCE, Ring
+from masklet.drawing import outlines as outlines
 from masklet.files import StrPath, atomic_write, make_folder
 from masklet.media.readers.source import Image, Source
 from masklet.media.writers.masklets import FrameList
 from masklet.media.writers.writer import Categories, Names, Writer
 from masklet.types import Masks
 
-Ring = Float[np.ndarray, "_ 2"]  # (x, y) in pixels, (0, 0) being the corner of the first; not closed
-
-TOLERANCE = 0.75
 CLASSES = "classes.txt"
 
 
@@ -116,25 +113,6 @@ def _shared_names(source: Source) -> dict[int, str]:
     return names
 
 
-def outlines(mask: Bool[np.ndarray, "H W"], tolerance: float = TOLERANCE) -> list[list[Ring]]:
-    """The polygons of a mask, each an outer ring and its holes. At tolerance 0 they fill to the same mask.
-
-    >>> outlines(np.ones((2, 3), dtype=bool), 0)[0][0].tolist()
-    [[0.25, 0.25], [0.25, 1.75], [2.75, 1.75], [2.75, 0.25]]
-    """
-    # OpenCV draws contours through pixel centres, half a pixel inside the mask, where a lone pixel has no
-    # area. On twice the pixels they run a quarter inside, and every pixel's centre lies on its own side.
-    doubled = mask.repeat(2, axis=0).repeat(2, axis=1).astype(np.uint8)
-    contours, tree = cv2.findContours(doubled, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
-    rings = [_ring(contour, tolerance) for contour in contours]
-    parents = tree[0, :, 3].tolist() if rings else []  # of holes; -1 of outer rings
-    polygons = {row: [ring] for row, ring in enumerate(rings) if parents[row] < 0}
-    for ring, parent in zip(rings, parents, strict=True):
-        if parent >= 0:
-            polygons[parent].append(ring)
-    return list(polygons.values())
-
-
 def join_rings(rings: list[Ring]) -> Ring:
     """Join rings into one that fills the same: a cut leads to each at its nearest point, and back."""
     outline, *others = rings
@@ -144,10 +122,3 @@ def join_rings(rings: list[Ring]) -> Ring:
         loop = np.roll(ring, -entry, axis=0)
         outline = np.concatenate([outline[: exit + 1], loop, loop[:1], outline[exit:]])
     return outline
-
-
-def _ring(contour: np.ndarray, tolerance: float) -> Ring:
-    simple = cv2.approxPolyDP(contour, 2 * tolerance, closed=True)
-    if len(simple) < 3:  # thinner than the tolerance
-        simple = contour
-    return simple[:, 0].astype(np.float64) / 2 + 0.25

@@ -1,7 +1,7 @@
 /** The page: which address shows what. */
 
 import * as api from "./lib/api.js";
-import { byId, fill, h } from "./lib/dom.js";
+import { byId, fill, h, loadIcons } from "./lib/dom.js";
 import { Studio } from "./lib/studio.js";
 import { mountFrame } from "./panels/frame.js";
 import { failure, mountHome } from "./panels/home.js";
@@ -21,9 +21,9 @@ import { Stage } from "./stage/stage.js";
  * @param {T.About} about
  * @param {HTMLElement} root
  * @param {string} id
- * @param {AbortSignal} left  fires when another address is shown
+ * @param {AbortSignal} signal  fires when another address is shown
  */
-async function showVideo(about, root, id, left) {
+async function showVideo(about, root, id, signal) {
     fill(root, h("p", { class: "loading", role: "status" }, "Loading"));
     let video;
     try {
@@ -35,7 +35,7 @@ async function showVideo(about, root, id, left) {
         );
         return;
     }
-    if (left.aborted) return;
+    if (signal.aborted) return;
     document.title = `${video.name} · masklet studio`;
     const part = (
         /** @type {"header" | "div" | "aside" | "section" | "nav"} */ tag,
@@ -53,25 +53,25 @@ async function showVideo(about, root, id, left) {
     fill(root, h("div", { class: "studio" }, top, tools, stageRoot, side, transport, timeline));
 
     const studio = new Studio(about, video);
-    const stage = new Stage(studio, stageRoot, left);
+    const stage = new Stage(studio, stageRoot, signal);
     mountTopbar(studio, stage, top);
     mountTools(studio, stage, tools);
     mountObjects(studio, objects);
     mountFrame(studio, frame);
     mountTransport(studio, transport);
-    mountTimeline(studio, timeline, left);
-    mountKeyboard(studio, stage, left);
-    play(studio, left);
-    left.addEventListener("abort", () => studio.close());
+    mountTimeline(studio, timeline, signal);
+    mountKeyboard(studio, stage, signal);
+    play(studio, signal);
+    signal.addEventListener("abort", () => studio.close());
 }
 
 async function start() {
     applyTheme();
     const root = byId("page");
-    let left = new AbortController();
+    let shown = new AbortController();
     let about;
     try {
-        about = await api.about();
+        [about] = await Promise.all([api.about(), loadIcons()]);
     } catch (error) {
         fill(
             root,
@@ -81,12 +81,12 @@ async function start() {
     }
     const server = about;
     const route = () => {
-        left.abort();
-        left = new AbortController();
+        shown.abort();
+        shown = new AbortController();
         /** @type {HTMLDialogElement} */ (byId("sheet")).close();
         document.title = "masklet studio";
         const [kind, id] = location.hash.slice(1).split("/");
-        if (kind === "video" && id) void showVideo(server, root, id, left.signal);
+        if (kind === "video" && id) void showVideo(server, root, id, shown.signal);
         else void mountHome(server, root, kind === "project" ? id : null);
     };
     window.addEventListener("hashchange", route);

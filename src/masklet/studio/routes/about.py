@@ -8,8 +8,8 @@ from fastapi import APIRouter, Request, Response
 
 from masklet.media.formats import FORMATS
 from masklet.studio import schemas
-from masklet.studio.engine import RESUMABLE
 from masklet.studio.exports import SCRIPT
+from masklet.studio.inference.engine import RESUMABLE
 from masklet.studio.requests import Rename
 from masklet.studio.routes import RequesterDep, StudioDep
 from masklet.studio.security import set_person_cookie

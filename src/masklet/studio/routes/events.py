@@ -11,11 +11,11 @@ from masklet.errors import MaskletError
 from masklet.studio import schemas
 from masklet.studio.errors import ApiError
 from masklet.studio.hub import Subscriber
+from masklet.studio.inference.worker import Priority
 from masklet.studio.requests import ClientEvent, LookEvent, PingEvent
 from masklet.studio.routes import get_studio
 from masklet.studio.security import Requester
 from masklet.studio.studio import Studio
-from masklet.studio.worker import Priority
 
 router = APIRouter()
 

@@ -11,14 +11,14 @@ from pydantic import TypeAdapter, ValidationError
 
 from masklet.media import Image, is_picture
 from masklet.studio import schemas
-from masklet.studio.database import new_id
 from masklet.studio.errors import ApiError, limit_exceeded
+from masklet.studio.inference.worker import Priority
 from masklet.studio.requests import PromptBody
 from masklet.studio.routes import ANSWER_SECONDS, RequesterDep, StudioDep
 from masklet.studio.security import Requester
+from masklet.studio.store.database import new_id
+from masklet.studio.store.uploads import Form, file_form, read_once, receive_form
 from masklet.studio.studio import Studio
-from masklet.studio.uploads import Form, file_form, read_once, receive_form
-from masklet.studio.worker import Priority
 from masklet.types import ImageCandidates
 
 router = APIRouter(tags=["pictures"])

@@ -24,11 +24,11 @@ from pydantic import BaseModel, Field, ValidationError
 
 from masklet.media import Image, brush_region
 from masklet.studio.errors import ApiError
+from masklet.studio.inference.worker import Priority
 from masklet.studio.routes import ANSWER_SECONDS, RequesterDep, StudioDep
 from masklet.studio.routes.image import decode_picture
+from masklet.studio.store.uploads import read_once
 from masklet.studio.studio import Studio
-from masklet.studio.uploads import read_once
-from masklet.studio.worker import Priority
 from masklet.types import Prompt
 
 router = APIRouter(tags=["label studio"])

@@ -8,14 +8,14 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from masklet.studio import schemas
-from masklet.studio.database import new_id
-from masklet.studio.engine import RESUMABLE
 from masklet.studio.errors import ApiError
+from masklet.studio.inference.engine import RESUMABLE
 from masklet.studio.requests import FolderVideo, NewProject, ProjectChange
 from masklet.studio.routes import StudioDep
 from masklet.studio.schemas import clean_name
-from masklet.studio.tables import Project, Step, Video
-from masklet.studio.uploads import file_form, receive_form
+from masklet.studio.store.database import new_id
+from masklet.studio.store.tables import Project, Step, Video
+from masklet.studio.store.uploads import file_form, receive_form
 from masklet.studio.views import find_project, project_view
 
 router = APIRouter(prefix="/projects", tags=["projects"])

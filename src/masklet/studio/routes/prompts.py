@@ -10,15 +10,15 @@ from fastapi import APIRouter
 
 from masklet.studio import schemas
 from masklet.studio.errors import limit_exceeded, not_found
-from masklet.studio.live import Live
-from masklet.studio.object_history import find_prompt, first_color
+from masklet.studio.inference.live import Live
+from masklet.studio.inference.worker import Priority
 from masklet.studio.requests import CandidateChoice, Frame, NewObject, NewPrompt, ObjectChange, ObjectId
 from masklet.studio.routes import ANSWER_SECONDS, RequesterDep, StudioDep
 from masklet.studio.security import Requester
+from masklet.studio.store.object_history import find_prompt, first_color
+from masklet.studio.store.tables import Result
 from masklet.studio.studio import Studio
-from masklet.studio.tables import Result
 from masklet.studio.views import frame_masks, object_view, prompt_with_mask, prompted_frames
-from masklet.studio.worker import Priority
 
 router = APIRouter(prefix="/videos/{video}", tags=["objects and prompts"])
 

@@ -7,12 +7,12 @@ from fastapi import APIRouter
 from masklet.media import NoSuchFrame
 from masklet.sessions.object_state import ObjectState, Span
 from masklet.studio import schemas
-from masklet.studio.database import new_id
 from masklet.studio.errors import ApiError
-from masklet.studio.propagation_plan import Leg, PropagationPlan, missing_legs
+from masklet.studio.inference.propagation_plan import Leg, PropagationPlan, missing_legs
 from masklet.studio.requests import NewPropagation
 from masklet.studio.routes import RequesterDep, StudioDep
 from masklet.studio.security import Requester
+from masklet.studio.store.database import new_id
 from masklet.studio.studio import Studio
 from masklet.studio.views import changed_objects, find_video, unfinished_plan
 

@@ -8,13 +8,13 @@ from fastapi import APIRouter, Query, Response
 from fastapi.responses import FileResponse
 
 from masklet.studio import schemas
-from masklet.studio.decoder import MAX_JPEG_SIDE, THUMBNAIL_HEIGHT
 from masklet.studio.errors import ApiError
-from masklet.studio.ledger import names_of
-from masklet.studio.object_history import EventRecord
+from masklet.studio.inference.decoder import MAX_JPEG_SIDE, THUMBNAIL_HEIGHT
 from masklet.studio.requests import Frame, NewExport, Rename, Review
 from masklet.studio.routes import RequesterDep, StudioDep
 from masklet.studio.schemas import clean_name
+from masklet.studio.store.ledger import names_of
+from masklet.studio.store.object_history import EventRecord
 from masklet.studio.studio import Studio
 from masklet.studio.views import doubtful_view, find_video, history_view, mask_page, strips_view
 

@@ -44,16 +44,11 @@ async function call(method, path, body) {
     /** @type {Record<string, string>} */
     const headers = { "Masklet-Client": CLIENT };
     if (body !== undefined) headers["Content-Type"] = "application/json";
-    let response;
-    try {
-        response = await fetch(`api${path}`, {
-            method,
-            headers,
-            body: body === undefined ? null : JSON.stringify(body),
-        });
-    } catch {
-        throw new ApiError(0, "offline", "The server cannot be reached. What you did before is kept.");
-    }
+    const response = await fetchOrExplain(`api${path}`, {
+        method,
+        headers,
+        body: body === undefined ? null : JSON.stringify(body),
+    });
     const text = await response.text();
     if (!response.ok) throw refusal(response.status, text);
     return text ? JSON.parse(text) : null;
@@ -133,7 +128,31 @@ export const thumbnailAddress = (id, frame) => `api/videos/${id}/thumbnails/${fr
 export const exportAddress = (id) => `api/exports/${id}/file`;
 
 /**
- * Send a file; `progress` hears the share that has gone. XMLHttpRequest, since fetch does not tell.
+ * A picture that the server sends, or the sentence with which it refuses.
+ *
+ * @param {string} address
+ * @returns {Promise<ImageBitmap>}
+ */
+export async function picture(address) {
+    const response = await fetchOrExplain(address);
+    if (!response.ok) throw refusal(response.status, await response.text());
+    return createImageBitmap(await response.blob());
+}
+
+/**
+ * @param {string} address
+ * @param {RequestInit} [options]
+ */
+async function fetchOrExplain(address, options) {
+    try {
+        return await fetch(address, options);
+    } catch {
+        throw new ApiError(0, "offline", "The server cannot be reached. What you did before is kept.");
+    }
+}
+
+/**
+ * Send a file; `progress` is called with the share that was sent, which fetch does not report.
  *
  * @param {string} project
  * @param {File} file

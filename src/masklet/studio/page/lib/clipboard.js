@@ -14,6 +14,9 @@ export async function copyMask(studio) {
         return;
     }
     studio.copied = pixels; // for browsers that do not let a page read the clipboard
+    studio.copiedHere = true;
+    studio.copyIsShared = false;
+    window.addEventListener("blur", () => (studio.copiedHere = false), { once: true });
     toast("Mask copied. Paste it on another frame or object.");
     const canvas = new OffscreenCanvas(width, height);
     const context = /** @type {OffscreenCanvasRenderingContext2D} */ (canvas.getContext("2d"));
@@ -26,18 +29,21 @@ export async function copyMask(studio) {
         await navigator.clipboard.write([
             new ClipboardItem({ "image/png": canvas.convertToBlob({ type: "image/png" }) }),
         ]);
+        studio.copyIsShared = true;
     } catch {
         // the browser keeps its clipboard to itself; `studio.copied` is enough within the page
     }
 }
 
 /**
- * What the clipboard holds, or else what was copied here, becomes the mask of the selected object.
+ * What was copied last becomes the mask of the selected object: here, or a picture in another program.
  *
  * @param {Studio} studio
+ * @param {File} [picture]  that the browser hands over with a paste
  */
-export async function pasteMask(studio) {
-    if (studio.copied) {
+export async function pasteMask(studio, picture) {
+    if (picture && (studio.copyIsShared || !studio.copiedHere)) return await pastePicture(studio, picture);
+    if (studio.copied && studio.copiedHere) {
         giveMask(studio, studio.copied);
         return;
     }
@@ -47,7 +53,11 @@ export async function pasteMask(studio) {
             if (kind) return await pastePicture(studio, await item.getType(kind));
         }
     } catch {
-        // not allowed to read: said below
+        // the browser does not let the page read its clipboard
+    }
+    if (studio.copied) {
+        giveMask(studio, studio.copied);
+        return;
     }
     toast("There is no mask to paste. Copy one here, or press Ctrl+V with a picture on the clipboard.");
 }
@@ -58,7 +68,7 @@ export async function pasteMask(studio) {
  * @param {Studio} studio
  * @param {Blob} blob
  */
-export async function pastePicture(studio, blob) {
+async function pastePicture(studio, blob) {
     const { width, height } = studio.state.video;
     try {
         const picture = await createImageBitmap(blob);

@@ -41,7 +41,7 @@ export function fill(element, ...children) {
 }
 
 /**
- * A picture from icons.svg, for the eye only.
+ * A picture from icons.svg, which `loadIcons` has put into the page; hidden from screen readers.
  *
  * @param {string} name
  */
@@ -50,9 +50,18 @@ export function icon(name) {
     svg.setAttribute("class", "icon");
     svg.setAttribute("aria-hidden", "true");
     const use = document.createElementNS(SVG, "use");
-    use.setAttribute("href", `icons.svg#${name}`);
+    use.setAttribute("href", `#${name}`);
     svg.append(use);
     return svg;
+}
+
+/** Put all icons into the page once, so that none is fetched again or blinks. */
+export async function loadIcons() {
+    const text = await (await fetch("icons.svg")).text();
+    const sheet = new DOMParser().parseFromString(text, "image/svg+xml").documentElement;
+    sheet.setAttribute("class", "icon-sheet");
+    sheet.setAttribute("aria-hidden", "true");
+    document.body.prepend(document.adoptNode(sheet));
 }
 
 /**

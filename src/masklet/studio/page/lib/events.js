@@ -6,12 +6,12 @@ const LONGEST_WAIT = 5000;
 export class Events {
     /**
      * @param {string} video
-     * @param {(message: import("./types.js").ServerEvent) => void} heard
+     * @param {(message: import("./types.js").ServerEvent) => void} received
      * @param {(online: boolean) => void} changed
      */
-    constructor(video, heard, changed) {
+    constructor(video, received, changed) {
         this.video = video;
-        this.heard = heard;
+        this.received = received;
         this.changed = changed;
         this.wait = FIRST_WAIT;
         this.closed = false;
@@ -41,7 +41,7 @@ export class Events {
             this.changed(true);
         };
         socket.onmessage = (event) => {
-            if (!this.closed) this.heard(JSON.parse(event.data));
+            if (!this.closed) this.received(JSON.parse(event.data));
         };
         socket.onclose = () => {
             if (this.closed) return;

@@ -1,16 +1,18 @@
-/** Pictures of frames: the one in view first, then what comes next; the least used ones forgotten. */
+/** Pictures of frames: the one in view first, then what comes next; the least used ones dropped. */
 
 import * as api from "./api.js";
 
 const BYTES = 192 * 2 ** 20; // of decoded pictures that are kept
 const AT_ONCE = 3;
+const PREVIEWS = 48; // thumbnails that are kept
+const PREVIEW_WAIT = 60; // milliseconds before the thumbnail of a frame is asked for
 
-export class FrameShelf {
+export class FrameCache {
     /**
      * @param {string} video
      * @param {number} count
      * @param {(frame: number) => void} arrived
-     * @param {(error: Error) => void} failed  the frame in view cannot be had
+     * @param {(frame: number, error: Error) => void} failed  the frame in view cannot be had
      */
     constructor(video, count, arrived, failed) {
         this.video = video;
@@ -21,11 +23,14 @@ export class FrameShelf {
         this.width = null;
         /** @type {Map<number, ImageBitmap>} */
         this.pictures = new Map();
+        /** @type {Map<number, ImageBitmap>} */
+        this.previews = new Map();
         /** @type {Set<number>} */
         this.loading = new Set();
         /** @type {number[]} */
         this.wanted = [];
         this.bytes = 0;
+        this.previewTimer = 0;
     }
 
     /** @param {number} frame */
@@ -34,17 +39,30 @@ export class FrameShelf {
     }
 
     /**
+     * The frame's thumbnail, to show until its picture is here.
+     *
+     * @param {number} frame
+     */
+    preview(frame) {
+        return this.previews.get(frame) ?? null;
+    }
+
+    /**
      * Fetch a frame, and what lies ahead.
      *
      * @param {number} frame
      * @param {number} ahead  frames to have ready; negative when going backwards
      */
-    look(frame, ahead) {
+    want(frame, ahead) {
         const way = Math.sign(ahead) || 1;
         this.wanted = [frame];
         for (let step = 1; step <= Math.abs(ahead); step++) this.wanted.push(frame + way * step);
         if (ahead) this.wanted.push(frame - way);
-        this.#next();
+        this.#loadNext();
+        clearTimeout(this.previewTimer);
+        if (!this.pictures.has(frame) && !this.previews.has(frame)) {
+            this.previewTimer = window.setTimeout(() => void this.#loadPreview(frame), PREVIEW_WAIT);
+        }
     }
 
     /**
@@ -58,15 +76,15 @@ export class FrameShelf {
         for (const picture of this.pictures.values()) picture.close();
         this.pictures.clear();
         this.bytes = 0;
-        this.#next();
+        this.#loadNext();
     }
 
     retry() {
         this.loading.clear();
-        this.#next();
+        this.#loadNext();
     }
 
-    #next() {
+    #loadNext() {
         for (const frame of this.wanted) {
             if (this.loading.size >= AT_ONCE) return;
             if (frame < 0 || frame >= this.count || this.pictures.has(frame) || this.loading.has(frame))
@@ -82,15 +100,29 @@ export class FrameShelf {
     async #load(frame, width) {
         this.loading.add(frame);
         try {
-            const answer = await fetch(api.frameAddress(this.video, frame, width));
-            if (!answer.ok) throw new Error(`Frame ${frame} cannot be read (${answer.status}).`);
-            this.#keep(frame, width, await createImageBitmap(await answer.blob()));
+            this.#keep(frame, width, await api.picture(api.frameAddress(this.video, frame, width)));
         } catch (error) {
-            if (frame === this.wanted[0]) this.failed(/** @type {Error} */ (error));
+            if (frame === this.wanted[0]) this.failed(frame, /** @type {Error} */ (error));
             this.wanted = this.wanted.filter((at) => at !== frame);
         }
         this.loading.delete(frame);
-        this.#next();
+        this.#loadNext();
+    }
+
+    /** @param {number} frame */
+    async #loadPreview(frame) {
+        if (this.pictures.has(frame) || frame !== this.wanted[0]) return;
+        try {
+            this.previews.set(frame, await api.picture(api.thumbnailAddress(this.video, frame)));
+        } catch {
+            return; // the picture itself says what is wrong
+        }
+        for (const [old, picture] of this.previews) {
+            if (this.previews.size <= PREVIEWS) break;
+            picture.close();
+            this.previews.delete(old);
+        }
+        this.arrived(frame);
     }
 
     /**

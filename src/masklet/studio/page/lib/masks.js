@@ -1,4 +1,4 @@
-/** The masks of a video that were fetched: in chunks of frames, the least used ones forgotten. */
+/** The masks of a video that were fetched: in chunks of frames, the least used ones dropped. */
 
 import * as api from "./api.js";
 
@@ -13,9 +13,10 @@ const AGAIN = 3000; // milliseconds before masks that could not be had are asked
  * @property {Map<number, Map<number, T.Mask>>} frames  frame -> object -> mask
  * @property {boolean} stale  what is here may be old; shown until the new is here
  * @property {boolean} loading
+ * @property {boolean} loaded  once at least
  */
 
-export class MaskBook {
+export class MaskCache {
     /**
      * @param {string} video
      * @param {number} count  frames of the video
@@ -42,11 +43,20 @@ export class MaskBook {
         return this.chunks.get(Math.floor(frame / CHUNK))?.frames.get(frame) ?? new Map();
     }
 
+    /**
+     * Whether the masks of a frame are here, so that they can be painted on.
+     *
+     * @param {number} frame
+     */
+    has(frame) {
+        return this.chunks.get(Math.floor(frame / CHUNK))?.loaded ?? false;
+    }
+
     /** @param {number} frame */
     want(frame) {
         if (frame < 0 || frame >= this.count) return;
         const index = Math.floor(frame / CHUNK);
-        const chunk = this.chunks.get(index) ?? { frames: new Map(), stale: true, loading: false };
+        const chunk = this.chunks.get(index) ?? { frames: new Map(), stale: true, loading: false, loaded: false };
         this.chunks.delete(index); // and back in, as the last used
         this.chunks.set(index, chunk);
         if (chunk.stale && !chunk.loading) void this.#load(index, chunk);
@@ -118,6 +128,7 @@ export class MaskBook {
                         new Map(masks.map((mask) => [mask.object, mask])),
                     ]),
                 );
+                chunk.loaded = true;
             }
         } catch (error) {
             this.failed(error);

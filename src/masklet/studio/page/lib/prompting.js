@@ -1,7 +1,7 @@
 /** Prompts of a person: clicks, boxes, painted masks; choosing, clearing, undoing. */
 
 import * as api from "./api.js";
-import { decode, encode } from "./rle.js";
+import { contains, decode, encode } from "./rle.js";
 import { nameOf, nextNumber, promptHere, selected } from "./state.js";
 import { announce, complain, toast } from "./toast.js";
 
@@ -17,7 +17,10 @@ async function sendPrompt(studio, prompt) {
     const object = studio.state.object ?? nextNumber(studio.state);
     studio.store.set({ object, newest: Math.max(object, studio.state.newest), candidates: null });
     const answer = await studio.ask(() => api.prompt(studio.id, { frame, object, ...prompt }));
-    if (!answer) return;
+    if (!answer) {
+        if (!selected(studio.state)) studio.store.set({ object: null }); // it was never made
+        return;
+    }
     const list = answer.candidates ?? [];
     studio.store.set({ candidates: list.length > 1 ? { frame, object, list } : null });
     const mask = answer.masks.find((mask) => mask.object === object);
@@ -31,9 +34,16 @@ async function sendPrompt(studio, prompt) {
  * @param {Studio} studio
  * @param {T.Point} point
  * @param {boolean} positive
+ * @param {boolean} [edit]  the click is for the selected object, even on the mask of another
  */
-export function click(studio, point, positive) {
+export function click(studio, point, positive, edit = false) {
     const { frame, pending } = studio.state;
+    const other = positive && !edit ? objectAt(studio, point) : null;
+    if (other) {
+        select(studio, other.id);
+        toast(`Selected ${nameOf(other)}. Shift and a click adds to the object that was selected before.`);
+        return;
+    }
     const object = studio.state.object ?? nextNumber(studio.state);
     const mask = studio.masks.at(frame).get(object);
     if (!positive && !mask?.box && !promptHere(studio.state, object)) {
@@ -42,6 +52,27 @@ export function click(studio, point, positive) {
     }
     studio.store.set({ pending: [...pending, { frame, object, point, positive }] });
     void sendPrompt(studio, { [positive ? "positive" : "negative"]: [point], candidates: true });
+}
+
+/**
+ * Another object than the selected one, whose mask lies under a point; null where a click edits the selected one.
+ *
+ * A click for a new object is never taken for another's: whoever pressed "New object" may mean a part of one.
+ *
+ * @param {Studio} studio
+ * @param {T.Point} point
+ * @returns {T.Object | null}
+ */
+export function objectAt(studio, point) {
+    const { video, frame, object, masksHidden } = studio.state;
+    if (object === null || masksHidden) return null;
+    const masks = studio.masks.at(frame);
+    const covers = (/** @type {number} */ id) => {
+        const mask = masks.get(id);
+        return mask?.box ? contains(mask.counts, video.height, mask.box, point) : false;
+    };
+    if (covers(object)) return null;
+    return video.objects.findLast((item) => item.id !== object && !item.hidden && covers(item.id)) ?? null;
 }
 
 /**
@@ -130,12 +161,11 @@ export async function undoOrRedo(studio, which) {
 
 /** @param {Studio} studio */
 export function newObject(studio) {
-    const { video } = studio.state;
-    if (video.objects.length >= studio.about.limits.objects) {
+    studio.store.set({ object: null, candidates: null });
+    if (studio.state.video.objects.length >= studio.about.limits.objects) {
         toast(`A video may have up to ${studio.about.limits.objects} objects. Delete one first.`);
         return;
     }
-    studio.store.set({ object: null, candidates: null });
     announce("New object: click on it, or draw a box around it");
 }
 

@@ -1,7 +1,7 @@
 /** Tracking objects, moving through the video, and reviewing. */
 
 import * as api from "./api.js";
-import { changes, isPropagating, within } from "./state.js";
+import { changes, frameList, isPropagating, reviewedWithin, within } from "./state.js";
 import { announce, complain, toast } from "./toast.js";
 
 /** @import * as T from "./types.js" */
@@ -10,12 +10,23 @@ import { announce, complain, toast } from "./toast.js";
 /**
  * @param {Studio} studio
  * @param {T.NewPropagation} body
+ * @param {T.Span} span  the frames that it may track, for the note on reviewed ones
  */
-async function start(studio, body) {
+async function start(studio, body, span) {
+    if (isPropagating(studio.state)) return;
+    if (!studio.state.video.prompts.length && !studio.state.asking) {
+        toast("Point at something first: click on it, or draw a box around it.");
+        return;
+    }
+    const { object, onlySelected } = studio.state;
+    if (onlySelected && object !== null && !body.resume) body.objects = [object];
     try {
         await studio.line; // prompts go first
         studio.store.set({ live: true, playing: false, candidates: null });
         studio.store.set({ propagation: await api.propagate(studio.id, body) });
+        const reviewed = reviewedWithin(studio.state, span);
+        const stay = reviewed.length === 1 && reviewed[0][1] - reviewed[0][0] === 1 ? "keeps its" : "keep their";
+        if (reviewed.length) toast(`Reviewed ${frameList(reviewed)} ${stay} masks.`);
     } catch (error) {
         studio.store.set({ live: false });
         complain(error);
@@ -23,28 +34,52 @@ async function start(studio, body) {
 }
 
 /**
+ * All of the video, or the selected range.
+ *
  * @param {Studio} studio
  * @param {"forward" | "backward" | "both"} direction
  */
 export function propagate(studio, direction) {
-    const { video, object, onlySelected, range } = studio.state;
-    if (isPropagating(studio.state)) return;
-    if (!video.prompts.length && !studio.state.asking) {
-        toast("Point at something first: click on it, or draw a box around it.");
-        return;
-    }
+    const { video, range } = studio.state;
     /** @type {T.NewPropagation} */
     const body = { direction };
-    if (onlySelected && object !== null) body.objects = [object];
-    if (range && direction === "forward") [body.start, body.stop] = range;
     if (range && direction === "backward") [body.start, body.stop] = [range[1] - 1, range[0] - 1];
-    void start(studio, body);
+    else if (range) [body.start, body.stop] = range;
+    void start(studio, body, range ?? [0, video.frames]);
+}
+
+/**
+ * Forwards from the frame in view.
+ *
+ * @param {Studio} studio
+ * @param {number | null} frames  at most so many; null: to the end
+ */
+export function propagateFromHere(studio, frames) {
+    const { video, frame } = studio.state;
+    const stop = frames === null ? video.frames : Math.min(video.frames, frame + frames);
+    void start(studio, { direction: "forward", start: frame, stop }, [frame, stop]);
+}
+
+/**
+ * Only frames on which an object has no mask yet; in the selected range, if there is one.
+ *
+ * @param {Studio} studio
+ */
+export function propagateMissing(studio) {
+    const { video, range } = studio.state;
+    const span = range ?? [0, video.frames];
+    /** @type {T.NewPropagation} */
+    const body = { scope: "missing", direction: "forward" };
+    if (range) [body.start, body.stop] = range;
+    void start(studio, body, [span[1], span[1]]); // it never comes to a frame that has masks
 }
 
 /** @param {Studio} studio */
 export function propagateAffected(studio) {
-    if (!changes(studio.state) || isPropagating(studio.state)) return;
-    void start(studio, { scope: "affected", direction: "forward" });
+    const changed = changes(studio.state);
+    if (!changed) return;
+    const span = /** @type {T.Span} */ ([changed.start, studio.state.video.frames]);
+    void start(studio, { scope: "affected", direction: "forward" }, span);
 }
 
 /** @param {Studio} studio */
@@ -57,7 +92,7 @@ export async function stopOrResume(studio) {
             complain(error);
         }
     } else if (studio.state.video.unfinished) {
-        void start(studio, { resume: true });
+        void start(studio, { resume: true }, [0, 0]);
     }
 }
 
@@ -68,7 +103,11 @@ export async function stopOrResume(studio) {
 export function seek(studio, frame) {
     const { video, candidates } = studio.state;
     const to = Math.max(0, Math.min(video.frames - 1, Math.round(frame)));
-    studio.store.set({ frame: to, live: false, candidates: candidates?.frame === to ? candidates : null });
+    studio.store.set({
+        frame: to,
+        live: false,
+        candidates: candidates?.frame === to ? candidates : null,
+    });
 }
 
 /**
@@ -117,18 +156,18 @@ export function togglePlay(studio) {
 /** @param {Studio} studio */
 export async function nextDoubtful(studio) {
     try {
-        let { looked } = studio.state;
-        let doubtful = await api.doubtful(studio.id, looked);
-        if (!doubtful && looked.length) {
-            looked = []; // once round: from the worst again
-            doubtful = await api.doubtful(studio.id, looked);
+        let { visitedFrames } = studio.state;
+        let doubtful = await api.doubtful(studio.id, visitedFrames);
+        if (!doubtful && visitedFrames.length) {
+            visitedFrames = []; // once round: from the worst again
+            doubtful = await api.doubtful(studio.id, visitedFrames);
         }
         if (!doubtful) {
             toast("Nothing doubtful is left: every tracked frame is reviewed or has a prompt.");
             return;
         }
         studio.store.set({
-            looked: [...looked, doubtful.frame].slice(-100),
+            visitedFrames: [...visitedFrames, doubtful.frame].slice(-100),
             playing: false,
             object: doubtful.object,
         });

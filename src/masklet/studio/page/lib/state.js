@@ -16,18 +16,20 @@
  * @property {T.Person[]} people
  * @property {boolean} online
  * @property {{frame: number, object: number, list: T.Candidate[]} | null} candidates
- * @property {number} newest  the highest number that this tab gave to an object
+ * @property {number} newest  the highest number of an object whose first prompt is under way
  * @property {Pending[]} pending  clicks that are not answered yet
  * @property {number} asking  prompts under way
  * @property {number | null} ready  the frame that is encoded
+ * @property {{frame: number, message: string} | null} unreadable  why the frame in view cannot be shown
  * @property {T.Span} span  the frames that the timeline shows
  * @property {T.Span | null} range  frames that are selected on the timeline
  * @property {boolean} playing
  * @property {boolean} live  the view follows tracking
- * @property {boolean} bare  masks are not shown
+ * @property {boolean} masksHidden  masks are not shown
+ * @property {number} stretch  how many frames "track N frames" takes
  * @property {boolean} onlySelected  tracking is for the selected object alone
  * @property {number} masksVersion  grows when any mask changed
- * @property {number[]} looked  doubtful frames that were jumped to
+ * @property {number[]} visitedFrames  doubtful frames that were jumped to
  * @property {number | null} latency  milliseconds from the last click to its painted mask
  * @property {Record<string, T.Export>} exports
  */
@@ -51,18 +53,23 @@ export function initial(video) {
         pending: [],
         asking: 0,
         ready: null,
+        unreadable: null,
         span: [0, video.frames],
         range: null,
         playing: false,
         live: false,
-        bare: false,
+        masksHidden: false,
+        stretch: 24,
         onlySelected: false,
         masksVersion: 0,
-        looked: [],
+        visitedFrames: [],
         latency: null,
         exports: {},
     };
 }
+
+/** The order of names as people expect it: 2 before 10, capitals like small letters. */
+export const byName = new Intl.Collator(undefined, { numeric: true, sensitivity: "base" });
 
 /** @param {State} state */
 export function selected(state) {
@@ -118,6 +125,45 @@ export function changes({ video }) {
 /** @param {State} state */
 export function isPropagating(state) {
     return state.propagation?.state === "running" || state.propagation?.state === "waiting";
+}
+
+/**
+ * Reviewed frames among those from start to before stop.
+ *
+ * @param {State} state
+ * @param {T.Span} span
+ * @returns {T.Span[]}
+ */
+export function reviewedWithin({ video }, [start, stop]) {
+    return video.reviewed
+        .map(([first, end]) => /** @type {T.Span} */ ([Math.max(first, start), Math.min(end, stop)]))
+        .filter(([first, end]) => first < end);
+}
+
+/**
+ * Frames in words: "frame 5", "frames 5–9 and 12".
+ *
+ * @param {T.Span[]} spans
+ */
+export function frameList(spans) {
+    const parts = spans.map(([start, stop]) => (stop - start > 1 ? `${start}–${stop - 1}` : String(start)));
+    const many = parts.length > 1 || parts[0]?.includes("–");
+    const words = parts.length > 4 ? [...parts.slice(0, 3), `${parts.length - 3} more stretches`] : parts;
+    const joined = words.length > 1 ? `${words.slice(0, -1).join(", ")} and ${words.at(-1)}` : words[0];
+    return `${many ? "frames" : "frame"} ${joined}`;
+}
+
+/**
+ * Hours, minutes, seconds and frames, as editors write them.
+ *
+ * @param {number} frame
+ * @param {number} fps
+ */
+export function timecode(frame, fps) {
+    const rate = Math.max(1, Math.round(fps || 24));
+    const seconds = Math.floor(frame / rate);
+    const parts = [Math.floor(seconds / 3600), Math.floor(seconds / 60) % 60, seconds % 60, frame % rate];
+    return parts.map((part) => String(part).padStart(2, "0")).join(":");
 }
 
 /**

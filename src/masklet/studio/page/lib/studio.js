@@ -2,8 +2,8 @@
 
 import * as api from "./api.js";
 import { Events } from "./events.js";
-import { FrameShelf } from "./frames.js";
-import { MaskBook } from "./masks.js";
+import { FrameCache } from "./frames.js";
+import { MaskCache } from "./masks.js";
 import { initial } from "./state.js";
 import { Store } from "./store.js";
 import { complain } from "./toast.js";
@@ -24,36 +24,38 @@ export class Studio {
         this.id = video.id;
         /** @type {Store<State>} */
         this.store = new Store(initial(video));
-        this.masks = new MaskBook(
+        this.masks = new MaskCache(
             video.id,
             video.frames,
             () => this.store.set({ masksVersion: this.state.masksVersion + 1 }),
             complain,
         );
-        this.frames = new FrameShelf(
+        this.frames = new FrameCache(
             video.id,
             video.frames,
             () => this.store.set({ masksVersion: this.state.masksVersion + 1 }),
-            complain,
+            (frame, error) => this.store.set({ unreadable: { frame, message: error.message } }),
         );
         /** @type {Promise<unknown>} */
         this.line = Promise.resolve(); // prompts go one after the other, so that each sees the one before
         this.lastLive = 0;
-        this.greeted = false;
+        this.hasConnected = false;
         this.refreshing = false;
         this.again = false;
         /** @type {((message: T.ServerEvent) => void)[]} */
         this.listeners = []; // of parts that follow events closely: the strips
         /** @type {Uint8Array | null} */
         this.copied = null; // a mask to paste
+        this.copiedHere = false; // the window was not left since
+        this.copyIsShared = false; // the system's clipboard has it, too
         /** @type {number | null} */
         this.clickedAt = null; // when the answer that is about to be painted was asked for
         this.events = new Events(
             video.id,
-            (message) => this.#heard(message),
+            (message) => this.#receive(message),
             (online) => this.store.set({ online }),
         );
-        this.store.watch(["frame"], () => this.#looked());
+        this.store.watch(["frame"], () => this.#announceFrame());
     }
 
     get state() {
@@ -93,6 +95,7 @@ export class Studio {
             video,
             propagation: video.propagation,
             pending: this.state.asking ? this.state.pending : [],
+            newest: this.state.asking ? this.state.newest : 0,
         });
         if (gone) this.store.set({ object: video.objects.at(-1)?.id ?? null, candidates: null });
     }
@@ -133,7 +136,8 @@ export class Studio {
         this.clickedAt = null;
     }
 
-    #looked() {
+    /** Tell the server which frame is in view, once the view rests. */
+    #announceFrame() {
         clearTimeout(this.settling);
         this.settling = setTimeout(
             () => this.events.send({ type: "look", frame: this.state.frame }),
@@ -142,10 +146,10 @@ export class Studio {
     }
 
     /** @param {T.ServerEvent} message */
-    #heard(message) {
+    #receive(message) {
         switch (message.type) {
             case "hello":
-                this.#greeted(message);
+                this.#connected(message);
                 break;
             case "changed":
                 this.masks.expire(message.frames);
@@ -157,7 +161,7 @@ export class Studio {
             case "frame":
                 this.masks.add(message.frame, message.masks);
                 this.store.set({ propagation: message.propagation });
-                this.#goAlong(message.frame);
+                this.#followLive(message.frame);
                 break;
             case "propagation":
                 this.#propagated(message.propagation);
@@ -180,15 +184,15 @@ export class Studio {
     }
 
     /** @param {T.HelloEvent} hello */
-    #greeted(hello) {
+    #connected(hello) {
         this.store.set({ people: hello.people, propagation: hello.propagation });
-        this.#looked();
-        if (this.greeted || hello.head !== this.state.video.head) {
+        this.#announceFrame();
+        if (this.hasConnected || hello.head !== this.state.video.head) {
             this.masks.restart();
             this.frames.retry();
             void this.refresh();
         }
-        this.greeted = true;
+        this.hasConnected = true;
     }
 
     /** @param {T.Propagation | null} propagation */
@@ -201,7 +205,7 @@ export class Studio {
     }
 
     /** @param {number} frame */
-    #goAlong(frame) {
+    #followLive(frame) {
         const now = performance.now();
         if (!this.state.live || this.state.playing || now - this.lastLive < LIVE) return;
         if (!this.frames.get(this.state.frame)) return; // pictures come slower than masks: show each that was asked for

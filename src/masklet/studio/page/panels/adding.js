@@ -3,6 +3,7 @@
 import * as api from "../lib/api.js";
 import { fill, h, icon } from "../lib/dom.js";
 import { complain } from "../lib/toast.js";
+import { byName } from "../lib/state.js";
 import { size } from "./export.js";
 
 /** @import * as T from "../lib/types.js" */
@@ -93,11 +94,34 @@ async function send(project, files, progress) {
  * @param {T.Project} project
  */
 function browser(project) {
-    const list = h("ul", { class: "entries" }, h("li", { class: "hint" }, "Loading"));
+    const list = h("ul", { class: "entries", "aria-label": "Files" }, h("li", { class: "hint" }, "Loading"));
     const crumbs = h("div", { class: "crumbs" });
-    const root = h("div", { class: "browser" }, crumbs, list);
+    const search = h("input", {
+        type: "search",
+        class: "field",
+        placeholder: "Search",
+        "aria-label": "Search in this folder",
+        oninput: () => filter(list, search.value),
+    });
+    const root = h("div", { class: "browser" }, h("div", { class: "browser-head" }, crumbs, search), list);
+    const refilter = new MutationObserver(() => filter(list, search.value));
+    refilter.observe(list, { childList: true });
     void enter(project, "", crumbs, list);
     return root;
+}
+
+/**
+ * Show only what has these words in its name.
+ *
+ * @param {HTMLElement} list
+ * @param {string} words
+ */
+function filter(list, words) {
+    const wanted = words.toLocaleLowerCase().split(/\s+/);
+    for (const row of list.children) {
+        const name = row.querySelector(".entry")?.getAttribute("data-path")?.toLocaleLowerCase();
+        if (name !== undefined) row.toggleAttribute("hidden", !wanted.every((word) => name.includes(word)));
+    }
 }
 
 /**
@@ -127,7 +151,7 @@ async function enter(project, path, crumbs, list) {
         step("Folder", ""),
         ...parts.flatMap((part, index) => [" / ", step(part, parts.slice(0, index + 1).join("/"))]),
     );
-    const rows = entries.map((entry) => {
+    const rows = entries.toSorted(inOrder).map((entry) => {
         const opens = entry.kind !== "folder";
         const press = () => void (opens ? open(project, entry) : enter(project, entry.path, crumbs, list));
         const inside =
@@ -170,6 +194,17 @@ async function enter(project, path, crumbs, list) {
         );
     });
     fill(list, ...(rows.length ? rows : [h("li", { class: "hint" }, "No videos or pictures here.")]));
+}
+
+/**
+ * Folders first, then by name: 2 before 10.
+ *
+ * @param {T.FolderEntry} one
+ * @param {T.FolderEntry} other
+ */
+function inOrder(one, other) {
+    const isFolder = (/** @type {T.FolderEntry} */ entry) => Number(entry.kind === "folder");
+    return isFolder(other) - isFolder(one) || byName.compare(one.name, other.name);
 }
 
 /**

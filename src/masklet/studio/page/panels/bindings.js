@@ -36,7 +36,7 @@ export function bindings(studio, stage, help) {
         {
             title: "Point",
             keys: [
-                key("p", "P", "plus clicks; a drag is a box", tool("add")),
+                key("p", "P", "plus clicks; a drag is a box; Shift edits where another mask is", tool("add")),
                 key("n", "N", "minus clicks (or right button, or Alt)", tool("remove")),
                 key("b", "B", "box", tool("box")),
                 key("d", "D", "brush", tool("brush")),
@@ -47,7 +47,7 @@ export function bindings(studio, stage, help) {
                 key("backspace", "Backspace", "clear the prompts on this frame", () => prompting.clearHere(studio)),
                 key("mod+c", "Ctrl C", "copy the mask", () => void copyMask(studio)),
                 key("", "Ctrl V", "paste a mask, or a black and white picture", () => void pasteMask(studio)),
-                key("k", "K", "a cross moved by arrow keys; Enter presses, Alt Enter is a minus", () =>
+                key("k", "K", "a cross moved by arrow keys; Enter clicks, Alt Enter is a minus", () =>
                     stage.input.toggleCross(),
                 ),
             ],
@@ -107,7 +107,7 @@ export function bindings(studio, stage, help) {
                     () => go.rangeFrom(studio),
                     () => go.rangeTo(studio),
                 ),
-                key("m", "M", "show or hide all masks", () => store.set({ bare: !studio.state.bare })),
+                key("m", "M", "show or hide all masks", () => store.set({ masksHidden: !studio.state.masksHidden })),
             ],
         },
         {
@@ -138,8 +138,16 @@ export function bindings(studio, stage, help) {
                 key("f", "F", "track forwards", () => go.propagate(studio, "forward")),
                 key("shift+f", "Shift F", "track backwards", () => go.propagate(studio, "backward")),
                 key("g", "G", "track both ways", () => go.propagate(studio, "both")),
+                key(
+                    ["l", "shift+l"],
+                    "L Shift L",
+                    "track from here to the end, or some frames",
+                    () => go.propagateFromHere(studio, null),
+                    () => go.propagateFromHere(studio, studio.state.stretch),
+                ),
+                key("u", "U", "fill what is missing", () => go.propagateMissing(studio)),
                 key("t", "T", "track what was corrected or is new", () => go.propagateAffected(studio)),
-                key("s", "S", "stop, go on", () => void go.stopOrResume(studio)),
+                key("s", "S", "stop, resume", () => void go.stopOrResume(studio)),
                 key("r", "R", "mark the frame or range as reviewed", () => void go.toggleReviewed(studio)),
                 key("j", "J", "next doubtful frame", () => void go.nextDoubtful(studio)),
                 key(
@@ -157,7 +165,7 @@ export function bindings(studio, stage, help) {
 }
 
 /**
- * One line of the sheet; several keys may have a deed each.
+ * One line of the sheet; several keys may have an action each.
  *
  * @param {string | string[]} keys
  * @param {string} shown

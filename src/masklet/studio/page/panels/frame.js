@@ -3,9 +3,9 @@
 import { copyMask, pasteMask } from "../lib/clipboard.js";
 import { afterPaint, fill, h, icon } from "../lib/dom.js";
 import { choose, clearHere } from "../lib/prompting.js";
-import { decode } from "../lib/rle.js";
-import { nameOf, promptHere, selected } from "../lib/state.js";
-import { painted } from "../stage/paint.js";
+import { boxOfMask } from "../lib/rle.js";
+import { nameOf, promptHere, selected, within } from "../lib/state.js";
+import { drawMask, OutlineCache } from "../stage/paint.js";
 import { FRESH } from "../stage/tools.js";
 
 /** @import * as T from "../lib/types.js" */
@@ -13,6 +13,8 @@ import { FRESH } from "../stage/tools.js";
 
 const WIDTH = 84; // of a candidate's picture, in CSS pixels
 const HEIGHT = 56;
+const FILL = 0.45; // opacity of a candidate
+const MARGIN = 1.3; // of the picture around the masks
 
 /**
  * @param {Studio} studio
@@ -33,7 +35,7 @@ export function mountFrame(studio, root) {
  * @param {Map<string, HTMLCanvasElement>} drawn
  */
 function draw(studio, root, drawn) {
-    const { frame, object, candidates } = studio.state;
+    const { frame, object, candidates, video } = studio.state;
     const prompt = object === null ? null : promptHere(studio.state, object);
     const mask = object === null ? undefined : studio.masks.at(frame).get(object);
     root.hidden = object === null;
@@ -49,13 +51,20 @@ function draw(studio, root, drawn) {
             h(
                 "div",
                 { class: "candidates", role: "radiogroup", "aria-label": "Candidates" },
-                ...offers.map((candidate) => offer(studio, candidate, drawn)),
+                ...offers.map((candidate) => candidateButton(studio, candidate, cropOf(studio, offers), drawn)),
             ),
         h(
             "p",
             { class: "prompt-text" },
             prompt ? describe(prompt) : mask ? "Tracked to this frame; no prompt here." : "No prompt yet.",
         ),
+        within(video.reviewed, frame) &&
+            h(
+                "p",
+                { class: "reviewed-note" },
+                icon("check"),
+                "Reviewed: this mask stays when objects are tracked again.",
+            ),
         h(
             "div",
             { class: "button-row" },
@@ -106,16 +115,17 @@ function describe(prompt) {
 /**
  * @param {Studio} studio
  * @param {T.Candidate} candidate
+ * @param {T.Box} crop
  * @param {Map<string, HTMLCanvasElement>} drawn
  */
-function offer(studio, candidate, drawn) {
+function candidateButton(studio, candidate, crop, drawn) {
     const color = selected(studio.state)?.color ?? FRESH;
     const key = `${color} ${candidate.counts}`;
     let canvas = drawn.get(key);
     if (!canvas) {
         canvas = h("canvas", { width: 2 * WIDTH, height: 2 * HEIGHT, "aria-hidden": "true" });
         drawn.set(key, canvas);
-        drawOffer(studio, canvas, candidate, color);
+        drawCandidate(studio, canvas, candidate, color, crop);
     }
     return h(
         "button",
@@ -134,27 +144,43 @@ function offer(studio, candidate, drawn) {
 }
 
 /**
+ * Where to look: all candidates with a margin, in the shape of a thumbnail, so that they can be compared.
+ *
+ * @param {Studio} studio
+ * @param {T.Candidate[]} list
+ * @returns {T.Box}
+ */
+function cropOf({ state: { video } }, list) {
+    const boxes = list.map(({ counts }) => boxOfMask(counts, video.height)).filter((box) => box !== null);
+    if (!boxes.length) return [0, 0, video.width, video.height];
+    const left = Math.min(...boxes.map((box) => box[0]));
+    const top = Math.min(...boxes.map((box) => box[1]));
+    const right = Math.max(...boxes.map((box) => box[2]));
+    const bottom = Math.max(...boxes.map((box) => box[3]));
+    const shape = WIDTH / HEIGHT;
+    const width = Math.max(24, MARGIN * Math.max(right - left, shape * (bottom - top)));
+    const [x, y] = [(left + right) / 2, (top + bottom) / 2];
+    return [x - width / 2, y - width / shape / 2, x + width / 2, y + width / shape / 2];
+}
+
+/**
  * @param {Studio} studio
  * @param {HTMLCanvasElement} canvas
  * @param {T.Candidate} candidate
  * @param {string} color
+ * @param {T.Box} crop
  */
-function drawOffer(studio, canvas, candidate, color) {
+function drawCandidate(studio, canvas, candidate, color, [left, top, right, bottom]) {
     const { video, frame } = studio.state;
     afterPaint(() => {
         const context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
-        const scale = Math.max(canvas.width / video.width, canvas.height / video.height);
-        context.setTransform(
-            scale,
-            0,
-            0,
-            scale,
-            (canvas.width - scale * video.width) / 2,
-            (canvas.height - scale * video.height) / 2,
-        );
-        const picture = studio.frames.get(frame);
+        const scale = Math.min(canvas.width / (right - left), canvas.height / (bottom - top));
+        context.setTransform(scale, 0, 0, scale, -left * scale, -top * scale);
+        const picture = studio.frames.get(frame) ?? studio.frames.preview(frame);
         if (picture) context.drawImage(picture, 0, 0, video.width, video.height);
-        const pixels = decode({ size: [video.height, video.width], counts: candidate.counts });
-        context.drawImage(painted(pixels, video.width, [0, 0, video.width, video.height], color), 0, 0);
+        const box = boxOfMask(candidate.counts, video.height);
+        if (!box) return;
+        const outlines = new OutlineCache(video.width, video.height);
+        drawMask(context, outlines.trace(candidate.counts, box), color, { opacity: FILL, scale: scale / 2 });
     });
 }

@@ -1,6 +1,6 @@
 /** The keyboard: finds what a key does, and shows the sheet that says so. */
 
-import { pasteMask, pastePicture } from "../lib/clipboard.js";
+import { pasteMask } from "../lib/clipboard.js";
 import { byId, fill, h, iconButton } from "../lib/dom.js";
 import { bindings } from "./bindings.js";
 
@@ -14,22 +14,23 @@ import { bindings } from "./bindings.js";
  */
 export function mountKeyboard(studio, stage, signal) {
     /** @type {Map<string, () => void>} */
-    const deeds = new Map();
+    const actions = new Map();
     for (const group of bindings(studio, stage, () => openHelp(studio, stage))) {
         for (const { keys, runs } of group.keys) {
-            keys.forEach((key, index) => deeds.set(key, runs[index] ?? runs[0]));
+            keys.forEach((key, index) => actions.set(key, runs[index] ?? runs[0]));
         }
     }
-    window.addEventListener("keydown", (event) => pressed(event, stage, deeds), { signal });
+    window.addEventListener("keydown", (event) => pressed(event, stage, actions), { signal });
     window.addEventListener(
         "paste",
         (event) => {
             if (typing(event.target)) return;
-            const picture = [...(event.clipboardData?.files ?? [])].find((file) =>
-                file.type.startsWith("image/"),
+            if (stage.input.isMiddlePressed) return; // on Linux the middle button pastes, and it pans here
+            const files = [...(event.clipboardData?.files ?? [])];
+            void pasteMask(
+                studio,
+                files.find((file) => file.type.startsWith("image/")),
             );
-            if (picture && !studio.copied) void pastePicture(studio, picture);
-            else void pasteMask(studio);
         },
         { signal },
     );
@@ -38,23 +39,23 @@ export function mountKeyboard(studio, stage, signal) {
 /**
  * @param {KeyboardEvent} event
  * @param {Stage} stage
- * @param {Map<string, () => void>} deeds
+ * @param {Map<string, () => void>} actions
  */
-function pressed(event, stage, deeds) {
-    if (document.querySelector("dialog[open]") || typing(event.target)) return;
+function pressed(event, stage, actions) {
+    if (document.querySelector("dialog[open], [popover]:popover-open") || typing(event.target)) return;
     const name = event.key.toLowerCase();
-    if (theirs(event.target, name)) return;
-    if (stage.input.cross && crossed(event, name, stage)) {
+    if (isForControl(event.target, name)) return;
+    if (stage.input.cross && moveCross(event, name, stage)) {
         event.preventDefault();
         return;
     }
     if (event.altKey) return;
     const letter = /^[a-z]$/.test(name) || name.length > 1;
     const full = `${event.ctrlKey || event.metaKey ? "mod+" : ""}${event.shiftKey && letter ? "shift+" : ""}${name}`;
-    const deed = deeds.get(full);
-    if (!deed) return;
+    const action = actions.get(full);
+    if (!action) return;
     event.preventDefault();
-    deed();
+    action();
 }
 
 /**
@@ -62,13 +63,13 @@ function pressed(event, stage, deeds) {
  * @param {string} name
  * @param {Stage} stage
  */
-function crossed(event, name, stage) {
+function moveCross(event, name, stage) {
     const far = event.shiftKey ? 1 : 12;
     if (name === "arrowleft") stage.input.moveCross(-far, 0);
     else if (name === "arrowright") stage.input.moveCross(far, 0);
     else if (name === "arrowup") stage.input.moveCross(0, -far);
     else if (name === "arrowdown") stage.input.moveCross(0, far);
-    else if (name === "enter") stage.input.pressCross(event.altKey);
+    else if (name === "enter") stage.input.pressCross(event.altKey, event.shiftKey);
     else return false;
     return true;
 }
@@ -79,7 +80,7 @@ function crossed(event, name, stage) {
  * @param {EventTarget | null} target
  * @param {string} name
  */
-function theirs(target, name) {
+function isForControl(target, name) {
     const presses = name === "enter" || name === " ";
     if (target instanceof HTMLButtonElement || target instanceof HTMLAnchorElement) return presses;
     if (!(target instanceof HTMLInputElement) || target.readOnly) return false;

@@ -6,13 +6,13 @@ import { seek } from "../lib/propagation.js";
 
 /**
  * @param {Studio} studio
- * @param {AbortSignal} left
+ * @param {AbortSignal} signal
  */
-export function play(studio, left) {
+export function play(studio, signal) {
     let last = 0;
     const tick = (/** @type {number} */ now) => {
         const { playing, frame, video } = studio.state;
-        if (!playing || left.aborted) return;
+        if (!playing || signal.aborted) return;
         requestAnimationFrame(tick);
         const pace = 1000 / (video.fps || 24);
         if (now - last < pace || !studio.frames.get(frame)) return;

@@ -18,20 +18,20 @@ const MOST = 4000; // bins
  * @param {Studio} studio
  * @param {HTMLElement} root
  * @param {HTMLElement} track  as wide as a strip
- * @param {AbortSignal} left
+ * @param {AbortSignal} signal
  */
-export function mountStrips(studio, root, track, left) {
-    const keeper = new Keeper(studio, () => draw(studio, root, keeper));
-    const observer = new ResizeObserver(([entry]) => keeper.resize(entry.contentRect.width));
+export function mountStrips(studio, root, track, signal) {
+    const cache = new StripCache(studio, () => draw(studio, root, cache));
+    const observer = new ResizeObserver(([entry]) => cache.resize(entry.contentRect.width));
     observer.observe(track);
-    left.addEventListener("abort", () => observer.disconnect());
-    studio.listeners.push((message) => message.type === "frame" && keeper.note(message.frame, message.masks));
-    studio.store.watch(["video", "span"], () => void keeper.fetch());
-    studio.store.watch(["video", "object"], () => draw(studio, root, keeper));
+    signal.addEventListener("abort", () => observer.disconnect());
+    studio.listeners.push((message) => message.type === "frame" && cache.note(message.frame, message.masks));
+    studio.store.watch(["video", "span"], () => void cache.fetch());
+    studio.store.watch(["video", "object"], () => draw(studio, root, cache));
 }
 
 /** Fetches the strips, one call at a time, and notes what is tracked meanwhile. */
-class Keeper {
+class StripCache {
     /**
      * @param {Studio} studio
      * @param {() => void} changed
@@ -108,7 +108,7 @@ class Keeper {
 /**
  * @param {Studio} studio
  * @param {HTMLElement} root
- * @param {Keeper} keeper
+ * @param {StripCache} cache
  */
 function draw(studio, root, { strips, width }) {
     const { video, object } = studio.state;
@@ -146,7 +146,17 @@ function draw(studio, root, { strips, width }) {
         label,
         reviewed,
     );
-    fill(root, video.objects.length > 0 && last, ...lanes);
+    fill(root, last, ...(lanes.length ? lanes : [empty()]));
+}
+
+/** A strip without an object: the timeline has its height from the start, so the picture never jumps. */
+function empty() {
+    return h(
+        "div",
+        { class: "lane" },
+        h("span", { class: "lane-name quiet-name" }, "confidence"),
+        h("div", { class: "strip empty-strip" }, "Track an object to see how sure the model is, frame by frame"),
+    );
 }
 
 /**

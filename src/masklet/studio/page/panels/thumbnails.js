@@ -10,9 +10,9 @@ const SETTLED = 120; // milliseconds without a change before pictures are sent f
 /**
  * @param {Studio} studio
  * @param {HTMLElement} root
- * @param {AbortSignal} left
+ * @param {AbortSignal} signal
  */
-export function mountThumbnails(studio, root, left) {
+export function mountThumbnails(studio, root, signal) {
     let timer = 0;
     const soon = () => {
         clearTimeout(timer);
@@ -20,7 +20,7 @@ export function mountThumbnails(studio, root, left) {
     };
     const observer = new ResizeObserver(soon);
     observer.observe(root);
-    left.addEventListener("abort", () => {
+    signal.addEventListener("abort", () => {
         observer.disconnect();
         clearTimeout(timer);
     });

@@ -14,9 +14,9 @@ const STEPS = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600]; // seconds b
 /**
  * @param {Studio} studio
  * @param {HTMLElement} root
- * @param {AbortSignal} left
+ * @param {AbortSignal} signal
  */
-export function mountTimeline(studio, root, left) {
+export function mountTimeline(studio, root, signal) {
     if (studio.state.video.frames < 2) {
         root.hidden = true;
         return;
@@ -39,9 +39,9 @@ export function mountTimeline(studio, root, left) {
     slider.append(thumbs, ruler);
     const lanes = h("div", { class: "lanes" }, slider, strips, range, head);
     root.replaceChildren(lanes);
-    listen(studio, lanes, left);
-    mountThumbnails(studio, thumbs, left);
-    mountStrips(studio, strips, slider, left);
+    listen(studio, lanes, signal);
+    mountThumbnails(studio, thumbs, signal);
+    mountStrips(studio, strips, slider, signal);
     studio.store.watch(["span"], () => drawRuler(studio, ruler));
     studio.store.watch(["frame", "span"], () => {
         const { frame, span, video } = studio.state;

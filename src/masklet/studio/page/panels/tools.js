@@ -45,7 +45,7 @@ export function mountTools(studio, stage, root) {
             iconButton("zoom-in", "Zoom in (+)", () => stage.move((view) => view.zoomBy(1.5))),
             iconButton("zoom-out", "Zoom out (−)", () => stage.move((view) => view.zoomBy(1 / 1.5))),
             iconButton("fit", "Show the whole frame (0)", () => stage.move((view) => view.fit())),
-            bare(studio),
+            masksButton(studio),
         ),
     );
     studio.store.watch(["tool", "brush"], () => {
@@ -59,13 +59,13 @@ export function mountTools(studio, stage, root) {
 }
 
 /** @param {Studio} studio */
-function bare(studio) {
+function masksButton(studio) {
     const button = iconButton("masks", "Show or hide all masks (M)", () =>
-        studio.store.set({ bare: !studio.state.bare }),
+        studio.store.set({ masksHidden: !studio.state.masksHidden }),
     );
-    studio.store.watch(["bare"], () => {
-        button.setAttribute("aria-pressed", String(studio.state.bare));
-        fill(button, icon(studio.state.bare ? "eye-off" : "masks"));
+    studio.store.watch(["masksHidden"], () => {
+        button.setAttribute("aria-pressed", String(studio.state.masksHidden));
+        fill(button, icon(studio.state.masksHidden ? "eye-off" : "masks"));
     });
     return button;
 }

@@ -42,11 +42,12 @@ export function mountTopbar(studio, stage, root) {
             {
                 type: "button",
                 class: "primary export-button",
+                "aria-label": "Export",
                 title: "Export (Ctrl+E)",
                 onclick: () => openExport(studio),
             },
             icon("download"),
-            "Export",
+            h("span", {}, "Export"),
         ),
         iconButton("help", "Keys (?)", () => openHelp(studio, stage)),
         themeButton(),
@@ -57,7 +58,7 @@ export function mountTopbar(studio, stage, root) {
         describe(redo, now.can_redo, `Redo${now.redo ? `: ${now.redo}` : ""} (Ctrl+Shift+Z)`);
     });
     studio.store.watch(["online", "asking", "latency", "ready", "frame"], () =>
-        fill(status, ...standing(studio)),
+        fill(status, ...statusParts(studio)),
     );
     studio.store.watch(["people"], () => {
         const others = studio.state.people.filter((person) => person.id !== studio.about.person.id);
@@ -106,15 +107,15 @@ function describe(button, can, label) {
 }
 
 /**
- * What the model is at: a word and a dot.
+ * What the model is doing: a dot and a word.
  *
  * @param {Studio} studio
  */
-function standing(studio) {
+function statusParts(studio) {
     const { online, asking, latency, ready, frame } = studio.state;
     const { model, device } = studio.about;
-    if (!online) return [h("i", { class: "dot bad" }), "Connection lost; trying again"];
-    if (asking) return [h("i", { class: "dot busy" }), "Thinking"];
+    if (!online) return [h("i", { class: "dot bad" }), h("span", {}, "Connection lost; trying again")];
+    if (asking) return [h("i", { class: "dot busy" }), h("span", {}, "Thinking")];
     const took = latency === null ? "" : ` · ${latency} ms`;
     const dot = h("i", {
         class: `dot ${ready === frame ? "good" : "idle"}`,

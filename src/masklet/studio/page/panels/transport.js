@@ -5,6 +5,8 @@ import {
     accept,
     propagate,
     propagateAffected,
+    propagateFromHere,
+    propagateMissing,
     nextDoubtful,
     seek,
     step,
@@ -12,7 +14,9 @@ import {
     togglePlay,
     toggleReviewed,
 } from "../lib/propagation.js";
-import { changes, clock, isPropagating, within } from "../lib/state.js";
+import { changes, isPropagating, timecode, within } from "../lib/state.js";
+import { focusStage } from "../stage/stage.js";
+import { menuButton, menuItem } from "./menu.js";
 
 /** @import * as T from "../lib/types.js" */
 /** @import { Studio } from "../lib/studio.js" */
@@ -60,20 +64,32 @@ function position(studio) {
         min: 0,
         max: video.frames - 1,
         "aria-label": "Frame",
-        onchange: () => seek(studio, Number(field.value) || 0),
+        title: "Frame; Enter goes there",
     });
-    const time = h("span", { class: "time" });
+    const show = () => (field.value = String(studio.state.frame));
+    field.addEventListener("focus", () => field.select());
+    field.addEventListener("change", () => {
+        if (field.value !== "") seek(studio, Number(field.value));
+        show();
+    });
+    field.addEventListener("keydown", (event) => {
+        if (event.key !== "Enter" && event.key !== "Escape") return;
+        event.stopPropagation();
+        if (event.key === "Escape") show();
+        focusStage(); // the keys are the studio's again; leaving the field takes its number
+    });
+    const time = h("span", { class: "time", title: "Timecode: hours, minutes, seconds, frames" });
     studio.store.watch(["frame"], () => {
         const { frame } = studio.state;
-        if (document.activeElement !== field) field.value = String(frame);
-        fill(time, clock(frame, video.fps));
+        if (document.activeElement !== field) show();
+        fill(time, timecode(frame, video.fps));
     });
     return h(
         "label",
         { class: "position" },
         field,
         h("span", { class: "of" }, `/ ${video.frames - 1}`),
-        time,
+        video.frames > 1 && time,
     );
 }
 
@@ -93,8 +109,8 @@ function trackingControls(studio) {
         h("i", {}),
     );
     const words = h("span", { class: "progress-words" });
-    studio.store.watch(["propagation", "video", "object", "onlySelected", "range", "online"], () => {
-        const now = isPropagating(studio.state) ? "running" : JSON.stringify(still(studio));
+    studio.store.watch(["propagation", "video", "range"], () => {
+        const now = isPropagating(studio.state) ? "running" : JSON.stringify(idleState(studio));
         if (now !== mode) fill(root, ...(now === "running" ? running(studio, bar, words) : idle(studio)));
         mode = now;
         const { propagation } = studio.state;
@@ -104,9 +120,9 @@ function trackingControls(studio) {
 }
 
 /** @param {Studio} studio */
-function still(studio) {
-    const { video, onlySelected, object, range } = studio.state;
-    return [changes(studio.state), video.unfinished, onlySelected, object, range, video.objects.length];
+function idleState(studio) {
+    const { video, range } = studio.state;
+    return [changes(studio.state), video.unfinished, range];
 }
 
 /**
@@ -151,14 +167,10 @@ function duration(seconds) {
 
 /** @param {Studio} studio */
 function idle(studio) {
-    const { video, onlySelected, range } = studio.state;
+    const { video, range } = studio.state;
     const changed = changes(studio.state);
-    const where = range ? `in frames ${range[0]}–${range[1] - 1}` : "to the end";
-    const only = h("input", {
-        type: "checkbox",
-        checked: onlySelected,
-        onchange: () => studio.store.set({ onlySelected: only.checked }),
-    });
+    const { unfinished } = video;
+    const where = range ? `in frames ${range[0]}–${range[1] - 1}` : "from the first prompt to the end";
     return [
         changed &&
             button(
@@ -168,37 +180,29 @@ function idle(studio) {
                 () => propagateAffected(studio),
                 "primary",
             ),
-        !changed &&
-            video.unfinished &&
+        unfinished &&
             button(
                 "go-on",
-                `Resume from ${video.unfinished.frame}`,
-                `${video.unfinished.done} of ${video.unfinished.total} frames are done (S)`,
+                `Resume from ${unfinished.frame}`,
+                `${unfinished.done} of ${unfinished.total} frames are done (S)`,
                 () => void stopOrResume(studio),
-                "primary",
+                changed ? "quiet" : "primary",
             ),
-        button(
-            "follow-back",
-            "Back",
-            "Track backwards, to the beginning (Shift+F)",
-            () => propagate(studio, "backward"),
-            "quiet brief",
-        ),
-        button("follow-both", "Both", "Track both ways (G)", () => propagate(studio, "both"), "quiet brief"),
         button(
             "follow",
             "Track",
             `Track forwards, ${where} (F)`,
             () => propagate(studio, "forward"),
-            changed || video.unfinished ? "quiet" : "primary",
+            changed || unfinished ? "quiet brief" : "primary",
         ),
-        video.objects.length > 1 &&
-            h(
-                "label",
-                { class: "check", title: "Track the selected object alone; the others keep their masks" },
-                only,
-                "only selected",
-            ),
+        button(
+            "from-here",
+            "From here",
+            "Track from this frame to the end (L)",
+            () => propagateFromHere(studio, null),
+            changed || unfinished ? "quiet brief" : "quiet",
+        ),
+        menuButton("more", "More ways to track", () => moreWays(studio)),
         range &&
             h(
                 "button",
@@ -210,6 +214,47 @@ function idle(studio) {
                 },
                 `${range[0]}–${range[1] - 1}`,
                 icon("close"),
+            ),
+    ];
+}
+
+/** @param {Studio} studio */
+function moreWays(studio) {
+    const { video, onlySelected, range, stretch } = studio.state;
+    const inRange = range ? " in the range" : "";
+    const count = h("input", {
+        type: "number",
+        class: "frame-number",
+        min: 1,
+        max: video.frames,
+        value: stretch,
+        "aria-label": "Number of frames",
+        onchange: () => studio.store.set({ stretch: Math.max(1, Math.round(Number(count.value)) || 1) }),
+    });
+    const only = h("input", {
+        type: "checkbox",
+        checked: onlySelected,
+        onchange: () => studio.store.set({ onlySelected: only.checked }),
+    });
+    return [
+        menuItem("Track from here to the end", "L", () => propagateFromHere(studio, null)),
+        h(
+            "div",
+            { class: "menu-row" },
+            menuItem("Track frames from here:", "Shift L", () =>
+                propagateFromHere(studio, studio.state.stretch),
+            ),
+            count,
+        ),
+        menuItem(`Track backwards${inRange}`, "Shift F", () => propagate(studio, "backward")),
+        menuItem(`Track both ways${inRange}`, "G", () => propagate(studio, "both")),
+        menuItem(`Fill what is missing${inRange}`, "U", () => propagateMissing(studio)),
+        video.objects.length > 1 &&
+            h(
+                "label",
+                { class: "check", title: "The other objects keep their masks" },
+                only,
+                "only the selected object",
             ),
     ];
 }

@@ -5,6 +5,7 @@
 /** @import { Stage } from "./stage.js" */
 
 const WHEEL = 0.0016; // zoom for a pixel of the wheel
+const PASTE_LAG = 300; // milliseconds in which Linux may paste after the middle button is released
 
 export class Input {
     /**
@@ -23,6 +24,7 @@ export class Input {
         /** @type {Map<number, {x: number, y: number}>} */
         this.fingers = new Map();
         this.panning = false;
+        this.isMiddlePressed = false;
         const { over } = stage;
         over.addEventListener("pointerdown", (event) => this.#down(event), { signal });
         over.addEventListener("pointermove", (event) => this.#move(event), { signal });
@@ -31,6 +33,9 @@ export class Input {
         over.addEventListener("pointerleave", () => this.#leave(), { signal });
         over.addEventListener("blur", () => delete over.dataset.pointed, { signal });
         over.addEventListener("contextmenu", (event) => event.preventDefault(), { signal });
+        for (const kind of /** @type {const} */ (["mousedown", "mouseup", "auxclick"])) {
+            over.addEventListener(kind, (event) => event.button === 1 && event.preventDefault(), { signal });
+        }
         over.addEventListener("wheel", (event) => this.#wheel(event), { signal, passive: false });
         studio.store.watch(["tool"], () => {
             over.dataset.tool = studio.state.tool;
@@ -64,11 +69,12 @@ export class Input {
      * Press at the cross: clicks and dabs at once, a box by its two corners.
      *
      * @param {boolean} minus
+     * @param {boolean} edit
      */
-    pressCross(minus) {
+    pressCross(minus, edit) {
         const { tool } = this.stage;
         if (!this.cross || !tool) return;
-        if (!this.crossDown) tool.down(this.cross, minus);
+        if (!this.crossDown) tool.down(this.cross, { minus, edit });
         this.crossDown = this.studio.state.tool === "box" && !this.crossDown;
         if (!this.crossDown) tool.up(this.cross);
         this.stage.redraw();
@@ -96,11 +102,15 @@ export class Input {
             this.panning = true;
             return;
         }
+        this.isMiddlePressed = event.button === 1;
         this.panning = event.button === 1 || this.stage.tool === null;
         this.stage.over.classList.toggle("grabbing", this.panning);
-        if (this.panning || this.stage.shown !== this.studio.state.frame) return;
-        this.studio.store.set({ playing: false });
-        this.stage.tool?.down(this.stage.view.toVideo(x, y), event.button === 2 || event.altKey);
+        if (this.panning) return;
+        this.studio.store.set({ playing: false, live: false });
+        this.stage.tool?.down(this.stage.view.toVideo(x, y), {
+            minus: event.button === 2 || event.altKey,
+            edit: event.shiftKey,
+        });
         this.stage.redraw();
     }
 
@@ -145,6 +155,7 @@ export class Input {
     /** @param {PointerEvent} event */
     #up(event) {
         if (!this.fingers.delete(event.pointerId)) return;
+        setTimeout(() => (this.isMiddlePressed = false), PASTE_LAG);
         this.stage.over.classList.remove("grabbing");
         if (this.panning) {
             this.panning = this.fingers.size > 0;

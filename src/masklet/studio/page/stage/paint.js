@@ -1,15 +1,13 @@
 /** Masks as pictures that can be laid over a frame: a clear fill and a firm outline. */
 
 import { decode } from "../lib/rle.js";
+import { outlinePath } from "./contour.js";
 
 /** @import * as T from "../lib/types.js" */
 
-const FILL = 92; // opacity of 255
-const PIXELS = 24e6; // of pictures that are kept
-
-/**
- * @typedef {{canvas: HTMLCanvasElement, x: number, y: number, color: string}} Painted
- */
+const FILL = 92; // opacity of a painted mask, of 255
+const LINE = 1.6; // width of the outline, in screen pixels
+const BYTES = 64 * 2 ** 20; // of outlines that are kept, estimated from the length of their masks
 
 /**
  * @param {string} color  #rrggbb
@@ -21,43 +19,51 @@ export function channels(color) {
 }
 
 /**
- * @param {Uint8Array} pixels  of the whole frame
- * @param {number} width  of the frame
- * @param {[number, number, number, number]} box  what to paint of it: x0, y0, x1, y1
+ * Fill a mask's outline and draw a line of constant width around it.
+ *
+ * @param {CanvasRenderingContext2D} context  in pixels of the video
+ * @param {Path2D} path
  * @param {string} color
+ * @param {{opacity: number, scale: number}} look  of the fill, 0 to 1; screen pixels for one of the video
  */
-export function painted(pixels, width, [x0, y0, x1, y1], color) {
-    const canvas = document.createElement("canvas");
-    canvas.width = x1 - x0;
-    canvas.height = y1 - y0;
-    const context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
-    const picture = context.createImageData(canvas.width, canvas.height);
-    const height = pixels.length / width;
-    const reach = Math.max(1, Math.round(Math.min(width, height) / 480)); // thickness of the outline
-    const words = new Uint32Array(picture.data.buffer);
-    const [red, green, blue] = channels(color);
-    const paint = (blue << 16) | (green << 8) | red;
-    const fill = ((FILL << 24) | paint) >>> 0;
-    const line = ((255 << 24) | paint) >>> 0;
-    let at = 0;
-    for (let y = y0; y < y1; y++) {
-        for (let x = x0; x < x1; x++, at++) {
-            const place = y * width + x;
-            if (!pixels[place]) continue;
-            const inner =
-                (x < reach || pixels[place - reach]) &&
-                (x >= width - reach || pixels[place + reach]) &&
-                (y < reach || pixels[place - reach * width]) &&
-                (y >= height - reach || pixels[place + reach * width]);
-            words[at] = inner ? fill : line;
-        }
-    }
-    context.putImageData(picture, 0, 0);
-    return canvas;
+export function drawMask(context, path, color, { opacity, scale }) {
+    const alpha = context.globalAlpha;
+    context.fillStyle = color;
+    context.strokeStyle = color;
+    context.lineJoin = "round";
+    context.lineWidth = LINE / scale;
+    context.globalAlpha = alpha * opacity;
+    context.fill(path, "evenodd");
+    context.globalAlpha = alpha;
+    context.stroke(path);
 }
 
-/** Painted masks, the least used ones forgotten. */
-export class Paintings {
+/**
+ * Paint a part of a mask that changes under the brush, pixel by pixel.
+ *
+ * @param {CanvasRenderingContext2D} context
+ * @param {Uint8Array} pixels  of the whole frame
+ * @param {number} width  of the frame
+ * @param {T.Box} box  what to paint anew
+ * @param {string} color
+ */
+export function paintPixels(context, pixels, width, [left, top, right, bottom], color) {
+    if (right <= left || bottom <= top) return;
+    const picture = context.createImageData(right - left, bottom - top);
+    const words = new Uint32Array(picture.data.buffer);
+    const [red, green, blue] = channels(color);
+    const fill = ((FILL << 24) | (blue << 16) | (green << 8) | red) >>> 0;
+    let at = 0;
+    for (let y = top; y < bottom; y++) {
+        for (let place = y * width + left; place < y * width + right; place++, at++) {
+            if (pixels[place]) words[at] = fill;
+        }
+    }
+    context.putImageData(picture, left, top);
+}
+
+/** Outlines of masks, the least recently used ones dropped. */
+export class OutlineCache {
     /**
      * @param {number} width  of the video
      * @param {number} height
@@ -65,47 +71,39 @@ export class Paintings {
     constructor(width, height) {
         this.width = width;
         this.height = height;
-        /** @type {Map<T.Mask, Painted>} */
-        this.kept = new Map();
-        this.pixels = 0;
+        /** @type {Map<string, {path: Path2D, bytes: number}>} */
+        this.outlines = new Map();
+        this.bytes = 0;
     }
 
     /**
      * @param {T.Mask} mask
-     * @param {string} color
-     * @returns {Painted | null} null where the mask is empty
+     * @returns {Path2D | null} null where the mask is empty
      */
-    of(mask, color) {
-        if (!mask.box) return null;
-        let painting = this.kept.get(mask);
-        if (painting) this.#drop(mask, painting);
-        if (painting?.color !== color) painting = this.#make(mask, mask.box, color);
-        this.kept.set(mask, painting);
-        this.pixels += painting.canvas.width * painting.canvas.height;
-        for (const [old, entry] of this.kept) {
-            if (this.pixels <= PIXELS || old === mask) break;
-            this.#drop(old, entry);
-        }
-        return painting;
+    get(mask) {
+        return mask.box && this.trace(mask.counts, mask.box);
     }
 
     /**
-     * @param {T.Mask} mask
+     * @param {string} counts
      * @param {T.Box} box
-     * @param {string} color
-     * @returns {Painted}
+     * @returns {Path2D}
      */
-    #make(mask, box, color) {
-        const pixels = decode({ size: [this.height, this.width], counts: mask.counts });
-        return { canvas: painted(pixels, this.width, box, color), x: box[0], y: box[1], color };
-    }
-
-    /**
-     * @param {T.Mask} mask
-     * @param {Painted} painting
-     */
-    #drop(mask, painting) {
-        this.kept.delete(mask);
-        this.pixels -= painting.canvas.width * painting.canvas.height;
+    trace(counts, box) {
+        let outline = this.outlines.get(counts);
+        if (outline) {
+            this.outlines.delete(counts); // and back in, as the last used
+        } else {
+            const pixels = decode({ size: [this.height, this.width], counts });
+            outline = { path: outlinePath(pixels, this.width, box), bytes: 64 * counts.length };
+            this.bytes += outline.bytes;
+        }
+        this.outlines.set(counts, outline);
+        for (const [key, { bytes }] of this.outlines) {
+            if (this.bytes <= BYTES || key === counts) break;
+            this.outlines.delete(key);
+            this.bytes -= bytes;
+        }
+        return outline.path;
     }
 }

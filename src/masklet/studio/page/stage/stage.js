@@ -4,7 +4,7 @@ import { h } from "../lib/dom.js";
 import { clock } from "../lib/state.js";
 import { Input } from "./input.js";
 import { drawOverlay } from "./overlay.js";
-import { Paintings } from "./paint.js";
+import { drawMask, OutlineCache } from "./paint.js";
 import { Brush, Pointer } from "./tools.js";
 import { View } from "./view.js";
 
@@ -12,19 +12,20 @@ import { View } from "./view.js";
 
 const WIDTHS = [480, 640, 960, 1280, 1920]; // of pictures that the server is asked for
 const OTHERS = 0.72; // opacity of objects that are not selected
+const FILL = 0.36; // opacity of a mask's fill
 
 export class Stage {
     /**
      * @param {Studio} studio
      * @param {HTMLElement} root
-     * @param {AbortSignal} left  fires when the page leaves the video
+     * @param {AbortSignal} signal  fires when the page leaves the video
      */
-    constructor(studio, root, left) {
+    constructor(studio, root, signal) {
         const { video } = studio.state;
         this.studio = studio;
         this.root = root;
         this.view = new View(video.width, video.height);
-        this.paintings = new Paintings(video.width, video.height);
+        this.outlines = new OutlineCache(video.width, video.height);
         this.base = h("canvas", { class: "base", "aria-hidden": "true" });
         this.over = h("canvas", {
             class: "over",
@@ -32,10 +33,11 @@ export class Stage {
             role: "application",
             "aria-describedby": "stage-help",
         });
-        root.replaceChildren(this.base, this.over);
+        this.notice = h("p", { class: "stage-notice", role: "alert", hidden: true });
+        root.replaceChildren(this.base, this.over, this.notice);
         this.pointer = new Pointer(studio, this.view);
         this.brush = new Brush(studio, this.view);
-        this.input = new Input(studio, this, left);
+        this.input = new Input(studio, this, signal);
         /** @type {ImageBitmap | null} */
         this.picture = null;
         this.shown = -1; // the frame that is painted: that in view, or the one before while it loads
@@ -43,14 +45,15 @@ export class Stage {
         this.stale = true; // the base must be painted anew, not only what lies over it
         const observer = new ResizeObserver(() => this.#resize());
         observer.observe(root);
-        left.addEventListener("abort", () => observer.disconnect());
-        studio.store.watch(["frame", "playing"], () => this.#look());
+        signal.addEventListener("abort", () => observer.disconnect());
+        studio.store.watch(["frame", "playing"], () => this.#fetchFrames());
         studio.store.watch(["asking"], () => studio.state.asking || this.brush.settle());
         studio.store.watch(
-            ["video", "frame", "object", "pending", "tool", "brush", "bare", "masksVersion"],
+            ["video", "frame", "object", "pending", "tool", "brush", "masksHidden", "masksVersion"],
             () => this.redraw(),
         );
         studio.store.watch(["video", "frame", "object"], () => this.#label());
+        studio.store.watch(["frame", "unreadable"], () => this.#showNotice());
     }
 
     /** The tool that a press starts now; null for the hand. */
@@ -100,10 +103,10 @@ export class Stage {
         this.studio.frames.resize(enough !== undefined && enough < width ? enough : null);
     }
 
-    #look() {
+    #fetchFrames() {
         const { frame, playing, live } = this.studio.state;
         const ahead = live ? 0 : playing ? 12 : Math.sign(frame - this.shown) * 3 || 3;
-        this.studio.frames.look(frame, ahead);
+        this.studio.frames.want(frame, ahead);
         this.studio.masks.want(frame + ahead);
     }
 
@@ -117,15 +120,27 @@ export class Stage {
         );
     }
 
+    /** Why the frame in view cannot be shown, in the server's words. */
+    #showNotice() {
+        const { frame, unreadable } = this.studio.state;
+        this.notice.hidden = unreadable?.frame !== frame;
+        this.notice.textContent = unreadable?.frame === frame ? unreadable.message : "";
+        this.redraw();
+    }
+
     #drawBase() {
         const { studio, view } = this;
         this.stale = false;
-        const picture = studio.frames.get(studio.state.frame);
+        const { frame, unreadable } = studio.state;
+        const picture = studio.frames.get(frame) ?? studio.frames.preview(frame);
         if (picture) {
             this.picture = picture;
-            this.shown = studio.state.frame;
+            this.shown = frame;
+        } else if (unreadable?.frame === frame) {
+            this.picture = null;
+            this.shown = frame;
         }
-        this.root.classList.toggle("waiting", !picture);
+        this.root.classList.toggle("waiting", !studio.frames.get(frame) && unreadable?.frame !== frame);
         this.root.dataset.frame = String(this.shown);
         const context = cleared(this.base);
         context.setTransform(1, 0, 0, 1, 0, 0);
@@ -141,7 +156,7 @@ export class Stage {
         context.imageSmoothingEnabled = view.scale < 6;
         context.imageSmoothingQuality = "high";
         if (this.picture?.width) context.drawImage(this.picture, 0, 0, view.width, view.height);
-        if (!studio.state.bare && this.shown >= 0) this.#drawMasks(context);
+        if (!studio.state.masksHidden && this.shown >= 0) this.#drawMasks(context);
         if (picture) studio.painted();
     }
 
@@ -153,10 +168,10 @@ export class Stage {
         for (const item of video.objects) {
             if (item.hidden || (draft && draft.object === item.id)) continue;
             const mask = masks.get(item.id);
-            const painting = mask && this.paintings.of(mask, item.color);
-            if (!painting) continue;
+            const outline = mask && this.outlines.get(mask);
+            if (!outline) continue;
             context.globalAlpha = object === null || item.id === object ? 1 : OTHERS;
-            context.drawImage(painting.canvas, painting.x, painting.y);
+            drawMask(context, outline, item.color, { opacity: FILL, scale: this.view.scale });
         }
         context.globalAlpha = 1;
         if (draft) context.drawImage(draft.canvas, 0, 0);
@@ -166,7 +181,6 @@ export class Stage {
         const context = cleared(this.over);
         const ratio = window.devicePixelRatio;
         context.setTransform(ratio, 0, 0, ratio, 0, 0);
-        if (this.shown !== this.studio.state.frame) return;
         drawOverlay(context, this.studio, this.view, {
             box: this.pointer.box,
             pointer: this.input.at,
@@ -181,4 +195,10 @@ function cleared(canvas) {
     context.setTransform(1, 0, 0, 1, 0, 0);
     context.clearRect(0, 0, canvas.width, canvas.height);
     return context;
+}
+
+/** Give the keys back to the studio, after a field was used. */
+export function focusStage() {
+    const over = document.querySelector(".stage .over");
+    if (over instanceof HTMLElement) over.focus({ preventScroll: true });
 }

@@ -3,7 +3,7 @@
 import { click, drawBox, giveMask, maskHere } from "../lib/prompting.js";
 import { promptHere, selected } from "../lib/state.js";
 import { toast } from "../lib/toast.js";
-import { painted } from "./paint.js";
+import { paintPixels } from "./paint.js";
 
 /** @import * as T from "../lib/types.js" */
 /** @import { Studio } from "../lib/studio.js" */
@@ -14,7 +14,7 @@ export const FRESH = "#8fb4ff"; // the colour of an object that has none yet
 
 /**
  * @typedef {object} Tool
- * @property {(point: T.Point, minus: boolean) => void} down
+ * @property {(point: T.Point, keys: {minus: boolean, edit: boolean}) => void} down
  * @property {(point: T.Point) => void} move
  * @property {(point: T.Point) => void} up
  * @property {() => void} cancel
@@ -47,15 +47,17 @@ export class Pointer {
         /** @type {T.Point | null} */
         this.from = null;
         this.minus = false;
+        this.edit = false;
     }
 
     /**
      * @param {T.Point} point
-     * @param {boolean} minus
+     * @param {{minus: boolean, edit: boolean}} keys
      */
-    down(point, minus) {
+    down(point, { minus, edit }) {
         const { tool } = this.studio.state;
         if (!this.view.contains(point) && tool !== "box") return;
+        this.edit = edit;
         this.minus = minus || tool === "remove";
         this.from = this.view.clamp(point);
     }
@@ -75,7 +77,7 @@ export class Pointer {
         this.cancel();
         if (!from) return;
         if (box && box[2] - box[0] >= 1 && box[3] - box[1] >= 1) drawBox(this.studio, box);
-        else if (this.studio.state.tool !== "box") click(this.studio, from, !minus);
+        else if (this.studio.state.tool !== "box") click(this.studio, from, !minus, this.edit);
         else toast("Drag from one corner of the object to the other.");
     }
 
@@ -85,7 +87,7 @@ export class Pointer {
     }
 }
 
-/** Paints on the mask that stands, or rubs it out; the whole mask is sent when the stroke ends. @implements {Tool} */
+/** Paints on the mask of the selected object, or erases it; the whole mask is sent when the stroke ends. @implements {Tool} */
 export class Brush {
     /**
      * @param {Studio} studio
@@ -108,11 +110,15 @@ export class Brush {
 
     /**
      * @param {T.Point} point
-     * @param {boolean} minus
+     * @param {{minus: boolean}} keys
      */
-    down(point, minus) {
+    down(point, { minus }) {
         const { state } = this.studio;
         this.erase = minus || state.tool === "erase";
+        if (!this.studio.masks.has(state.frame)) {
+            toast("The masks of this frame are still loading. Try again in a moment.");
+            return;
+        }
         const pixels = maskHere(this.studio);
         if (this.erase && !pixels.includes(1)) {
             toast("There is no mask to erase here.");
@@ -121,6 +127,7 @@ export class Brush {
         this.pixels = pixels;
         this.color = selected(state)?.color ?? FRESH;
         this.last = point;
+        this.#startDraft(pixels);
         this.#stroke(point);
     }
 
@@ -147,9 +154,28 @@ export class Brush {
         if (!this.pixels) this.draft = null;
     }
 
+    /** @param {Uint8Array} pixels */
+    #startDraft(pixels) {
+        const { video, object } = this.studio.state;
+        const canvas = document.createElement("canvas");
+        canvas.width = video.width;
+        canvas.height = video.height;
+        this.draft = { object, canvas };
+        this.#paint(pixels, [0, 0, video.width, video.height]);
+    }
+
+    /**
+     * @param {Uint8Array} pixels
+     * @param {T.Box} box
+     */
+    #paint(pixels, box) {
+        const context = this.draft?.canvas.getContext("2d");
+        if (context) paintPixels(context, pixels, this.studio.state.video.width, box, this.color);
+    }
+
     /** @param {T.Point} to */
     #stroke(to) {
-        const { video, brush, object } = this.studio.state;
+        const { video, brush } = this.studio.state;
         const radius = brush / 2;
         const [dx, dy] = [to[0] - this.last[0], to[1] - this.last[1]];
         const dabs = Math.max(1, Math.ceil(Math.hypot(dx, dy) / Math.max(1, radius / 3)));
@@ -157,12 +183,14 @@ export class Brush {
             const [x, y] = [this.last[0] + (dx * dab) / dabs, this.last[1] + (dy * dab) / dabs];
             this.#dab(x, y, radius, video.width, video.height);
         }
+        const [left, top, right, bottom] = boxOf(this.last, to);
+        this.#paint(/** @type {Uint8Array} */ (this.pixels), [
+            Math.max(0, Math.floor(left - radius - 1)),
+            Math.max(0, Math.floor(top - radius - 1)),
+            Math.min(video.width, Math.ceil(right + radius + 1)),
+            Math.min(video.height, Math.ceil(bottom + radius + 1)),
+        ]);
         this.last = to;
-        const pixels = /** @type {Uint8Array} */ (this.pixels);
-        this.draft = {
-            object,
-            canvas: painted(pixels, video.width, [0, 0, video.width, video.height], this.color),
-        };
     }
 
     /**

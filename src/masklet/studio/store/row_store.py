@@ -15,10 +15,10 @@ from masklet.sessions.compaction import CompactAnswer
 from masklet.sessions.events import Prompted, Propagated, SessionEvent, event_to_json
 from masklet.sessions.memory_store import MemoryRecord, fill_bank, show
 from masklet.sessions.object_state import History, ObjectState
-from masklet.studio.ledger import Change, NewResult, standing
-from masklet.studio.object_history import find_prompt
-from masklet.studio.result_cache import ResultCache, ResultTensors
-from masklet.studio.tables import Result
+from masklet.studio.store.ledger import Change, NewResult, standing
+from masklet.studio.store.object_history import find_prompt
+from masklet.studio.store.result_cache import ResultCache, ResultTensors
+from masklet.studio.store.tables import Result
 from masklet.tracking.bank import POINTERS, MemoryBank
 from masklet.tracking.policies.recency import MemoryPolicy
 from masklet.tracking.step import TrackedObject

@@ -12,13 +12,13 @@ from weakref import WeakValueDictionary
 
 from masklet.media import Frames
 from masklet.sessions.feature_cache import FeatureCache
-from masklet.studio.database import Database
-from masklet.studio.decoder import DecoderProcess, RemoteFrames, RemoteReader
 from masklet.studio.errors import ApiError, not_found
-from masklet.studio.ledger import Ledger
+from masklet.studio.inference.decoder import DecoderProcess, RemoteFrames, RemoteReader
 from masklet.studio.settings import Limits
-from masklet.studio.storage import MediaPaths
-from masklet.studio.tables import Project, Video
+from masklet.studio.store.database import Database
+from masklet.studio.store.ledger import Ledger
+from masklet.studio.store.storage import MediaPaths
+from masklet.studio.store.tables import Project, Video
 from masklet.types import ImageCandidates
 
 

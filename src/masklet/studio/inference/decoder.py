@@ -64,7 +64,7 @@ SIGNATURES = (
 TS_PACKET = 188  # bytes; each packet of an MPEG transport stream begins with 0x47
 
 _processes = multiprocessing.get_context("forkserver")
-_processes.set_forkserver_preload(["masklet.studio.decoder"])
+_processes.set_forkserver_preload(["masklet.studio.inference.decoder"])
 
 
 def start_fork_server() -> None:

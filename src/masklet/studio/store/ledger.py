@@ -16,10 +16,10 @@ from sqlalchemy import ColumnElement, and_, delete, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from masklet.sessions.object_state import History, SessionState, Span, join_spans
-from masklet.studio.database import Database, new_id
 from masklet.studio.errors import ApiError, not_found
-from masklet.studio.object_history import EventRecord, ObjectView, history_of, objects_of
-from masklet.studio.tables import Knowledge, Person, Result, Step, Video, now
+from masklet.studio.store.database import Database, new_id
+from masklet.studio.store.object_history import EventRecord, ObjectView, history_of, objects_of
+from masklet.studio.store.tables import Knowledge, Person, Result, Step, Video, now
 
 
 @dataclass(frozen=True)

@@ -16,13 +16,13 @@ from sqlalchemy import func, select
 from starlette.requests import Request
 
 from masklet.media import is_picture
-from masklet.studio.database import Database, new_id
-from masklet.studio.decoder import DecoderProcess
 from masklet.studio.errors import ApiError, limit_exceeded, not_found
+from masklet.studio.inference.decoder import DecoderProcess
 from masklet.studio.schemas import clean_name
 from masklet.studio.settings import MIB, Limits, Settings
-from masklet.studio.storage import VIDEO_SUFFIXES, MediaPaths, Quota
-from masklet.studio.tables import Project, Video
+from masklet.studio.store.database import Database, new_id
+from masklet.studio.store.storage import VIDEO_SUFFIXES, MediaPaths, Quota
+from masklet.studio.store.tables import Project, Video
 
 Value = TypeVar("Value")
 

@@ -14,13 +14,13 @@ from masklet.sessions.events import Cleared
 from masklet.sessions.image import ImageSession
 from masklet.sessions.video import VideoSession
 from masklet.studio.errors import ApiError, limit_exceeded, not_found
-from masklet.studio.ledger import Change
-from masklet.studio.live import Live
-from masklet.studio.propagation_plan import PropagationPlan
-from masklet.studio.result_cache import ResultCache
-from masklet.studio.row_store import RowStore
+from masklet.studio.inference.live import Live
+from masklet.studio.inference.propagation_plan import PropagationPlan
 from masklet.studio.schemas import Candidate
 from masklet.studio.settings import Limits
+from masklet.studio.store.ledger import Change
+from masklet.studio.store.result_cache import ResultCache
+from masklet.studio.store.row_store import RowStore
 from masklet.tracking.policies import POLICIES, find_policy
 from masklet.types import ImageCandidates, Masks, Prompt
 

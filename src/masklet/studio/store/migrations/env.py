@@ -2,7 +2,7 @@
 
 from alembic import context
 
-from masklet.studio.tables import Table
+from masklet.studio.store.tables import Table
 
 context.configure(
     connection=context.config.attributes["connection"],

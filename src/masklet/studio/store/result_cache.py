@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from torch import Tensor
 
 from masklet.byte_cache import ByteCache
-from masklet.studio.tables import Knowledge
+from masklet.studio.store.tables import Knowledge
 from masklet.types import MaskPrediction, Memory
 
 POLICY = "policy."  # before the names of what a policy knew

@@ -11,10 +11,10 @@ from pathlib import Path
 
 from masklet.errors import MaskletError
 from masklet.media import is_picture
-from masklet.studio.database import Database
 from masklet.studio.errors import ApiError, limit_exceeded, not_found
 from masklet.studio.schemas import FolderEntry
 from masklet.studio.settings import GIB, Settings
+from masklet.studio.store.database import Database
 
 log = logging.getLogger(__name__)
 

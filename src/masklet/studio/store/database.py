@@ -24,7 +24,7 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from masklet.errors import MaskletError
-from masklet.studio.tables import Table
+from masklet.studio.store.tables import Table
 
 MIGRATIONS = Path(__file__).with_name("migrations")
 LOCK_SECONDS = 30  # that a writer waits for another

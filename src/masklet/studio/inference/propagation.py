@@ -8,15 +8,15 @@ from dataclasses import dataclass, field
 from threading import Lock
 
 from masklet.studio import schemas
-from masklet.studio.database import Database
-from masklet.studio.engine import Engine
 from masklet.studio.errors import ApiError, failure_message
 from masklet.studio.hub import Hub
-from masklet.studio.live import LiveVideos
-from masklet.studio.propagation_plan import PropagationPlan
-from masklet.studio.storage import Quota
+from masklet.studio.inference.engine import Engine
+from masklet.studio.inference.live import LiveVideos
+from masklet.studio.inference.propagation_plan import PropagationPlan
+from masklet.studio.inference.worker import Job, Priority, Worker
+from masklet.studio.store.database import Database
+from masklet.studio.store.storage import Quota
 from masklet.studio.views import frame_masks
-from masklet.studio.worker import Job, Priority, Worker
 
 STOP_PATIENCE = 120  # seconds
 

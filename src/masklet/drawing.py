@@ -1,0 +1,142 @@
+"""What masks look like: colours over a picture, and outlines. Knows arrays only, no `Masks` and no files."""
+
+from __future__ import annotations
+
+import colorsys
+from collections.abc import Iterable
+
+import cv2
+import numpy as np
+from jaxtyping import Bool, Float, UInt8
+
+Image = UInt8[np.ndarray, "H W 3"]
+Ring = Float[np.ndarray, "_ 2"]  # (x, y) in pixels, (0, 0) being the corner of the first; not closed
+
+TOLERANCE = 0.75  # pixels by which an outline may differ from the mask's, so that it has few points
+
+Color = tuple[int, int, int]  # RGB
+
+FILL = 0.4  # of a mask's area is its colour; the rest is the picture
+SHADE = 0.45  # darkness along the outlines, which sets them off against any background
+
+# The hues of DAVIS's first six colours, brighter, and orange for its grey.
+_FIRST: tuple[Color, ...] = (
+    (255, 78, 88),
+    (74, 222, 128),
+    (255, 205, 56),
+    (72, 145, 255),
+    (226, 96, 240),
+    (38, 208, 230),
+    (255, 146, 64),
+)
+_GOLDEN = (5**0.5 - 1) / 2
+
+_SHIFT = 4  # OpenCV draws at 1 / 2**4 of a pixel
+
+
+def color(id: int) -> Color:
+    """The colour to show an object in; neighbouring ids look different.
+
+    >>> color(1), color(2)
+    ((255, 78, 88), (74, 222, 128))
+    """
+    if 1 <= id <= len(_FIRST):
+        return _FIRST[id - 1]
+    hue = id * _GOLDEN % 1  # golden steps never come back close to a recent hue
+    lightness, saturation = (0.62, 0.85) if id % 2 else (0.72, 0.65)
+    red, green, blue = (round(255 * part) for part in colorsys.hls_to_rgb(hue, lightness, saturation))
+    return red, green, blue
+
+
+def paint_objects(
+    image: Image, masks: Iterable[tuple[int, Bool[np.ndarray, "H W"]]], boxes: Float[np.ndarray, "n 4"]
+) -> Image:
+    """Paint objects over a picture, each in its own colour and with an outline.
+
+    Args:
+        image: The picture.
+        masks: By object id; later ones lie on top.
+        boxes: Tight boxes of the masks, so that only the part of the picture around them is painted.
+    """
+    boxes = boxes[boxes.any(axis=1)]
+    if not len(boxes):
+        return image.copy()
+    width = max(1, round(min(image.shape[:2]) / 280))
+    window = _window(boxes, 2 * width + 2)
+    painted = image.copy()
+    colored = [(mask[window], color(id)) for id, mask in masks]
+    painted[window] = paint_masks(painted[window], colored, outline=width)
+    return painted
+
+
+def paint_masks(
+    image: Image, masks: Iterable[tuple[Bool[np.ndarray, "H W"], Color]], *, fill: float = FILL, outline: int
+) -> Image:
+    """Paint masks over a picture: the only painter of masks in masklet.
+
+    Args:
+        image: The picture.
+        masks: Each with its colour; later ones lie on top.
+        fill: Share of the colour inside a mask, 0 to 1.
+        outline: Width of the outlines in pixels; 0 for none.
+    """
+    masks, painted = list(masks), np.ascontiguousarray(image).copy()
+    for mask, rgb in masks:
+        tinted = cv2.addWeighted(painted, 1 - fill, np.full_like(painted, rgb), fill, 0)
+        cv2.copyTo(tinted, mask.astype(np.uint8), painted)
+    if not outline:
+        return painted
+    contours = [(_smooth_contours(mask), rgb) for mask, rgb in masks]
+    shaded = painted.copy()
+    for lines, _ in contours:
+        cv2.polylines(shaded, lines, True, (0, 0, 0), outline + 2, cv2.LINE_AA, _SHIFT)
+    cv2.addWeighted(painted, 1 - SHADE, shaded, SHADE, 0, dst=painted)
+    for lines, rgb in contours:
+        bright = [channel + (255 - channel) // 4 for channel in rgb]
+        cv2.polylines(painted, lines, True, bright, outline, cv2.LINE_AA, _SHIFT)
+    return painted
+
+
+def _window(boxes: np.ndarray, margin: int) -> tuple[slice, slice]:
+    """Rows and columns in which all of the boxes lie, with room for their outlines."""
+    (x0, y0), (x1, y1) = boxes[:, :2].min(axis=0).astype(int), boxes[:, 2:].max(axis=0).astype(int)
+    return slice(max(0, y0 - margin), y1 + margin), slice(max(0, x0 - margin), x1 + margin)
+
+
+def _smooth_contours(mask: np.ndarray) -> list[np.ndarray]:
+    """Contours without the stairs of their pixels, in OpenCV's fractions of a pixel."""
+    contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    return [np.round(_smooth(contour) * 2**_SHIFT).astype(np.int32) for contour in contours]
+
+
+def _smooth(contour: np.ndarray, reach: int = 2) -> np.ndarray:
+    """The mean of each point and its neighbours; a contour too short for that stays as it is."""
+    if len(contour) < 6 * reach:
+        return contour
+    return np.mean([np.roll(contour, shift, axis=0) for shift in range(-reach, reach + 1)], axis=0)
+
+
+def outlines(mask: Bool[np.ndarray, "H W"], tolerance: float = TOLERANCE) -> list[list[Ring]]:
+    """The polygons of a mask, each an outer ring and its holes. At tolerance 0 they fill to the same mask.
+
+    >>> outlines(np.ones((2, 3), dtype=bool), 0)[0][0].tolist()
+    [[0.25, 0.25], [0.25, 1.75], [2.75, 1.75], [2.75, 0.25]]
+    """
+    # OpenCV draws contours through pixel centres, half a pixel inside the mask, where a lone pixel has no
+    # area. On twice the pixels they run a quarter inside, and every pixel's centre lies on its own side.
+    doubled = mask.repeat(2, axis=0).repeat(2, axis=1).astype(np.uint8)
+    contours, tree = cv2.findContours(doubled, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
+    rings = [_ring(contour, tolerance) for contour in contours]
+    parents = tree[0, :, 3].tolist() if rings else []  # of holes; -1 of outer rings
+    polygons = {row: [ring] for row, ring in enumerate(rings) if parents[row] < 0}
+    for ring, parent in zip(rings, parents, strict=True):
+        if parent >= 0:
+            polygons[parent].append(ring)
+    return list(polygons.values())
+
+
+def _ring(contour: np.ndarray, tolerance: float) -> Ring:
+    simple = cv2.approxPolyDP(contour, 2 * tolerance, closed=True)
+    if len(simple) < 3:  # thinner than the tolerance
+        simple = contour
+    return simple[:, 0].astype(np.float64) / 2 + 0.25

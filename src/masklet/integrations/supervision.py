@@ -1,0 +1,87 @@
+"""supervision's `Detections`, both ways: its detectors' boxes as prompts, its masks as ours, ours as its.
+
+https://supervision.roboflow.com
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+
+from masklet.errors import MissingExtra, PromptError
+from masklet.results import MaskResult
+from masklet.types import Masks, Prompt
+
+try:
+    from supervision import Detections
+except ImportError as error:
+    raise MissingExtra("supervision", "supervision") from error
+
+__all__ = ["from_detections", "to_detections", "to_prompts", "track_detections"]
+
+
+def to_detections(masks: MaskResult) -> Detections:
+    """The masks that are not empty as `Detections`; the same as `masks.to_supervision()`."""
+    return masks.to_supervision()
+
+
+def from_detections(detections: Detections, size: tuple[int, int], frame: int = 0) -> Masks:
+    """The masks of `Detections`, for masklet's writers and label maps.
+
+    Args:
+        detections: With masks. Ids are those of its trackers where it has them, otherwise 1, 2, 3.
+        size: (H, W) of the frame.
+        frame: The frame's number.
+
+    Raises:
+        PromptError: The detections have no masks, or an id is not a whole number from 1 on.
+
+    Example:
+        >>> detections = Detections(xyxy=np.array([[0, 0, 2, 2]]), mask=np.ones((1, 2, 2), dtype=bool))
+        >>> from_detections(detections, (2, 2)).label_map().tolist()
+        [[1, 1], [1, 1]]
+    """
+    if len(detections) == 0:
+        return Masks.empty(frame, size)
+    if detections.mask is None:
+        raise PromptError("these detections have boxes only: segment them with to_prompts(detections).")
+    masks = np.asarray(detections.mask).astype(bool)
+    if masks.shape[1:] != size:
+        raise PromptError(f"masks must have shape (H, W) = {size}. Got {masks.shape[1:]}.")
+    iou = None if detections.confidence is None else [float(value) for value in detections.confidence]
+    return Masks.from_arrays(frame, dict(zip(_ids(detections), masks, strict=True)), size, iou=iou)
+
+
+def to_prompts(detections: Detections) -> dict[int, Prompt]:
+    """A prompt for each detection, by id: its mask where it has one, otherwise its box.
+
+    Args:
+        detections: What a detector found. Ids are those of its trackers where it has them, otherwise 1, 2, 3.
+
+    Example:
+        >>> to_prompts(Detections(xyxy=np.array([[1, 2, 5, 6]]), tracker_id=np.array([7])))
+        {7: Prompt(box=(1.0, 2.0, 5.0, 6.0))}
+    """
+    prompts = [Prompt(box=(x0, y0, x1, y1)) for x0, y0, x1, y1 in detections.xyxy.astype(float).tolist()]
+    if detections.mask is not None:
+        masks = np.asarray(detections.mask).astype(bool)
+        prompts = [
+            Prompt(mask=mask) if mask.any() else prompt for mask, prompt in zip(masks, prompts, strict=True)
+        ]
+    return dict(zip(_ids(detections), prompts, strict=True))
+
+
+def track_detections(masks: Iterable[Masks]) -> Iterator[Detections]:
+    """The frames of `masklet.track` or `masklet.everything` as `Detections` with tracker ids."""
+    for frame in masks:
+        yield frame.to_supervision()
+
+
+def _ids(detections: Detections) -> list[int]:
+    if detections.tracker_id is None:
+        return list(range(1, len(detections) + 1))
+    ids = [int(id) for id in detections.tracker_id]
+    if min(ids, default=1) < 1 or len({*ids}) < len(ids):
+        raise PromptError(f"tracker ids must be different whole numbers from 1 on. Got {ids}.")
+    return ids

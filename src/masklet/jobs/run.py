@@ -1,0 +1,401 @@
+"""The driver of a job: plans the items, keeps Ray's actors busy, and records what became of each item.
+
+Ray core does, not Ray Data: items need no shuffling, and what matters here is per item: its own attempts, its
+own error, its progress. Ray Data's unit is a block of rows, which is repeated as a whole.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from masklet.errors import MaskletError, MissingExtra
+from masklet.jobs.manifest import Entry, read_manifest
+from masklet.jobs.settings import Cluster, JobSettings
+from masklet.jobs.stores import UNFINISHED, Store, StoreError, source_stamp
+from masklet.jobs.worker import ERRORS, RECORDS, ErrorKind, Item, Outcome, Worker, error_record
+
+JOB, STATUS = "job.json", "status.json"
+STATUS_SECONDS = 2.0  # from one status to the next
+SILENT_SECONDS = 60.0  # after which the driver of a job on another machine counts as gone
+START_FAILURES = 5  # of actors in a row, after which the job stops
+
+Report = Callable[[Mapping[str, Any]], None]
+
+
+@dataclass
+class Plan:
+    """What is to be done, and what was.
+
+    Attributes:
+        waiting: Items to run.
+        done: Items that are done, now or by an earlier run.
+        failed: Items that cannot be done, with the reason.
+        records: The published record of each item, by id.
+    """
+
+    waiting: deque[Item] = field(default_factory=deque)
+    done: set[str] = field(default_factory=set)
+    failed: dict[str, str] = field(default_factory=dict)
+    records: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def add(self, item: Item, errors: Mapping[str, Mapping[str, Any]], *, retry_errors: bool) -> None:
+        """Place an item, and the parts of one that was split, by what earlier runs published."""
+        record = self.records.get(item.id)
+        if record is not None and record["stamp"] == _stamp(item):
+            if record["status"] == "split":
+                for part in item.parts(map(tuple, record["parts"])):
+                    self.add(part, errors, retry_errors=retry_errors)
+            else:
+                self.done.add(item.id)
+            return
+        error = errors.get(item.id)
+        is_final = error is not None and error["kind"] == "input" and error["stamp"] == _stamp(item)
+        if error is not None and is_final and not retry_errors:
+            self.failed[item.id] = error["error"]
+        else:
+            self.waiting.append(item)
+
+
+def _stamp(item: Item) -> str:
+    try:
+        return source_stamp(item.entry.source)
+    except MaskletError:
+        return ""
+
+
+def make_plan(entries: list[Entry], store: Store, *, retry_errors: bool = False) -> Plan:
+    """Compare a manifest with what is published."""
+    plan = Plan()
+    for key, record in store.read_folder(RECORDS).items():
+        plan.records[record["item"]] = {**record, "key": key}
+    errors = store.read_folder(ERRORS)
+    for entry in entries:
+        plan.add(Item(entry), errors, retry_errors=retry_errors)
+    return plan
+
+
+def run_job(
+    manifest: str,
+    out: str,
+    settings: JobSettings,
+    cluster: Cluster,
+    report: Report = lambda status: None,
+) -> dict[str, Any]:
+    """Run a job, or go on with it: what is done is left alone.
+
+    Args:
+        manifest: See `read_manifest`.
+        out: The URL of the results. It belongs to one job: other settings are refused.
+        settings: What decides the results.
+        cluster: Where to run.
+        report: Called with the status every two seconds.
+
+    Returns:
+        The last status.
+
+    Raises:
+        MaskletError: The manifest or a setting cannot be meant, `out` is another job's, or another driver is
+            at work on it.
+    """
+    settings.check()
+    store = Store(out)
+    entries = read_manifest(manifest)
+    _claim(store, manifest, settings)
+    store.remove(UNFINISHED)
+    plan = make_plan(entries, store, retry_errors=cluster.retry_errors)
+    driver = _Driver(store, plan, settings, cluster, report)
+    with _ray(cluster):
+        driver.run()
+    store.remove(UNFINISHED)
+    return driver.status(is_running=False)
+
+
+def read_job(store: Store) -> tuple[str, JobSettings]:
+    """The manifest and settings of the job whose results a store has."""
+    job = store.read_json(JOB)
+    if job is None:
+        raise MaskletError(f"{store.url} holds no job: start one with masklet jobs run.")
+    return job["manifest"], JobSettings.from_json(job["settings"])
+
+
+def _claim(store: Store, manifest: str, settings: JobSettings) -> None:
+    """Make sure that the results belong to this job, and that no other driver is at work."""
+    job = store.read_json(JOB)
+    if job is not None and job["settings"] != settings.to_json():
+        changed = [name for name, value in settings.to_json().items() if job["settings"].get(name) != value]
+        raise MaskletError(
+            f"{store.url} holds a job with other settings ({', '.join(changed)}): choose another --out, or "
+            "the same settings."
+        )
+    status = store.read_json(STATUS)
+    if status is not None and status["is_running"] and _is_alive(status):
+        raise MaskletError(
+            f"{store.url} is being written by process {status['process']} on {status['host']}: wait for it. "
+            f"On another machine it counts as gone {SILENT_SECONDS:.0f} seconds after its last status."
+        )
+    store.write_json(JOB, {"manifest": manifest, "settings": settings.to_json()})
+
+
+def _is_alive(status: Mapping[str, Any]) -> bool:
+    if status["host"] != socket.gethostname():
+        return bool(time.time() - status["time"] < SILENT_SECONDS)
+    if status["process"] == os.getpid():
+        return False
+    try:
+        os.kill(status["process"], 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return bool(time.time() - status["time"] < SILENT_SECONDS)
+
+
+@contextmanager
+def _ray(cluster: Cluster) -> Iterator[None]:
+    """Ray, started here or joined; one that the caller has started is used and left running."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_worker_niceness", "0")  # by default 15: on a busy machine, workers then starve
+    try:
+        import ray
+    except ModuleNotFoundError as error:
+        raise MissingExtra("jobs", "ray") from error
+    if ray.is_initialized():
+        yield
+        return
+    if cluster.address is not None:
+        ray.init(address=cluster.address, log_to_driver=False)
+    else:
+        ray.init(
+            include_dashboard=False,
+            log_to_driver=False,
+            object_store_memory=cluster.object_store_bytes,
+            logging_level=logging.ERROR,
+        )
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+@dataclass
+class _Seat:
+    """An actor, and what it does.
+
+    Attributes:
+        actor: Ray's handle.
+        item: The item at work; None while the actor starts or waits.
+        started: When it began.
+        progress: The reference to its answer about its progress, and the last answer.
+    """
+
+    actor: Any
+    item: Item | None = None
+    started: float = field(default_factory=time.time)
+    asked: Any = None
+    frames: tuple[int, int] = (0, 0)
+
+
+class _Driver:
+    """Hands items to actors, one at a time each: the queue is here, so nothing piles up elsewhere."""
+
+    def __init__(
+        self, store: Store, plan: Plan, settings: JobSettings, cluster: Cluster, report: Report
+    ) -> None:
+        self._store, self._plan = store, plan
+        self._settings, self._cluster, self._report = settings, cluster, report
+        self._seats: dict[Any, _Seat] = {}  # by the reference to what each is doing
+        self._attempts: dict[str, int] = {}
+        self._start_failures = 0
+        self._seconds = [record["seconds"] for record in plan.records.values() if record["status"] == "done"]
+        self._began, self._done_before = time.time(), len(plan.done)
+
+    def run(self) -> None:
+        import ray
+
+        count, options = self._resources()
+        actor_class = ray.remote(Worker).options(**options)
+        last_status = 0.0
+        self._publish_status()
+        try:
+            while self._plan.waiting or any(seat.item for seat in self._seats.values()):
+                busy = sum(seat.item is not None for seat in self._seats.values())
+                while len(self._seats) < min(count, busy + len(self._plan.waiting)):
+                    self._start_actor(actor_class)
+                ready, _ = ray.wait(list(self._seats), num_returns=1, timeout=STATUS_SECONDS / 2)
+                for reference in ready:
+                    self._finish(reference)
+                self._stop_overdue()
+                if time.time() - last_status >= STATUS_SECONDS:
+                    self._ask_progress()
+                    self._publish_status()
+                    last_status = time.time()
+        finally:
+            for seat in self._seats.values():
+                with suppress(Exception):
+                    ray.kill(seat.actor)
+            with suppress(StoreError):
+                self._store.write_json(STATUS, self.status(is_running=False))
+
+    def status(self, *, is_running: bool) -> dict[str, Any]:
+        """What `masklet jobs status` shows."""
+        now = time.time()
+        running = [
+            {
+                "item": seat.item.title,
+                "seconds": round(now - seat.started, 1),
+                "frames": list(seat.frames),
+                "attempt": self._attempts.get(seat.item.id, 0) + 1,
+            }
+            for seat in self._seats.values()
+            if seat.item is not None
+        ]
+        return {
+            "time": now,
+            "host": socket.gethostname(),
+            "process": os.getpid(),
+            "is_running": is_running,
+            "began": self._began,
+            "waiting": len(self._plan.waiting),
+            "done": len(self._plan.done),
+            "done_before": self._done_before,
+            "failed": len(self._plan.failed),
+            "median_seconds": _median(self._seconds),
+            "running": running if is_running else [],
+        }
+
+    def _resources(self) -> tuple[int, dict[str, Any]]:
+        """How many actors, and what each takes."""
+        import ray
+
+        cluster = self._cluster
+        there = ray.cluster_resources()
+        gpus = cluster.gpus_per_actor
+        if gpus is None:
+            gpus = 1.0 if there.get("GPU") else 0.0
+        room = there["GPU"] / gpus if gpus else there.get("CPU", 1) / cluster.cpus_per_actor
+        options = {
+            "num_cpus": cluster.cpus_per_actor,
+            "num_gpus": gpus,
+            "max_restarts": 0,
+            "max_concurrency": 2,  # so that it can tell its progress
+            "scheduling_strategy": "SPREAD",
+        }
+        return cluster.actors or max(1, int(room)), options
+
+    def _start_actor(self, actor_class: Any) -> None:
+        threads = max(1, int(self._cluster.cpus_per_actor))
+        actor = actor_class.remote(self._settings, self._store.url, threads)
+        self._seats[actor.progress.remote()] = _Seat(actor)
+
+    def _finish(self, reference: Any) -> None:
+        """Take what an actor has done, and give it the next item."""
+        import ray
+
+        seat = self._seats.pop(reference)
+        item = seat.item
+        try:
+            answer = ray.get(reference)
+        except ray.exceptions.RayActorError as error:
+            self._lose(seat, error)
+            return
+        self._start_failures = 0
+        if item is not None:
+            self._take(item, answer)
+        if self._plan.waiting:
+            seat.item, seat.started, seat.frames = self._plan.waiting.popleft(), time.time(), (0, 0)
+            self._seats[seat.actor.run.remote(seat.item)] = seat
+        else:
+            ray.kill(seat.actor)
+
+    def _lose(self, seat: _Seat, error: Exception) -> None:
+        """An actor has died, or could not start."""
+        if seat.item is not None:
+            self._fail(
+                seat.item, "its worker died: out of memory, killed, or crashed by the input.", "system"
+            )
+            return
+        cause = getattr(error, "cause", None)
+        self._start_failures += 1
+        text = str(cause or error).strip().rpartition("\n")[2]
+        if isinstance(cause, MaskletError) or "MaskletError" in str(error) or "CheckpointError" in str(error):
+            raise MaskletError(f"the model cannot be loaded by a worker: {text}")
+        if self._start_failures >= START_FAILURES:
+            raise MaskletError(f"workers cannot be started: {text}")
+
+    def _take(self, item: Item, outcome: Outcome) -> None:
+        if outcome.status == "failed":
+            self._fail(item, outcome.error, outcome.kind)
+            return
+        assert outcome.record is not None
+        self._remove_superseded(item, outcome.record["key"])
+        with suppress(StoreError):
+            self._store.remove(f"{ERRORS}/{item.id}.json")
+        self._plan.records[item.id] = outcome.record
+        if outcome.status == "split":
+            for part in item.parts(map(tuple, outcome.record["parts"])):
+                self._plan.add(part, {}, retry_errors=False)
+            return
+        self._plan.done.add(item.id)
+        self._seconds.append(outcome.record["seconds"])
+
+    def _fail(self, item: Item, error: str, kind: ErrorKind) -> None:
+        """Count an attempt. After the last one, the item is in the errors table."""
+        attempts = self._attempts[item.id] = self._attempts.get(item.id, 0) + 1
+        if kind == "system" and attempts < self._cluster.attempts:
+            self._plan.waiting.append(item)
+            return
+        self._plan.failed[item.id] = f"{item.title}: {error}"
+        with suppress(StoreError):  # a full disk: the item is not done, and the next run tries it again
+            self._store.write_json(f"{ERRORS}/{item.id}.json", error_record(item, error, kind, attempts))
+
+    def _remove_superseded(self, item: Item, key: str) -> None:
+        """Remove the results of a source whose content has changed since."""
+        earlier = self._plan.records.get(item.id)
+        if earlier is not None and earlier["key"] != key:
+            for name in (f"{RECORDS}/{earlier['key']}.json", earlier.get("file"), earlier.get("folder")):
+                if name is not None:
+                    self._store.remove(name)
+
+    def _stop_overdue(self) -> None:
+        import ray
+
+        timeout = self._cluster.timeout
+        for reference, seat in list(self._seats.items()):
+            if timeout is not None and seat.item is not None and time.time() - seat.started > timeout:
+                ray.kill(seat.actor)
+                self._seats.pop(reference)
+                self._fail(seat.item, f"not done after {timeout:g} seconds.", "timeout")
+
+    def _ask_progress(self) -> None:
+        """Read the answers about progress that have come, and ask anew."""
+        import ray
+
+        for seat in self._seats.values():
+            if seat.item is None:
+                continue
+            if seat.asked is not None:
+                ready, _ = ray.wait([seat.asked], timeout=0)
+                if not ready:
+                    continue
+                with suppress(ray.exceptions.RayError):
+                    item_id, done, total = ray.get(seat.asked)
+                    seat.frames = (done, total) if item_id == seat.item.id else seat.frames
+            seat.asked = seat.actor.progress.remote()
+
+    def _publish_status(self) -> None:
+        status = self.status(is_running=True)
+        with suppress(StoreError):
+            self._store.write_json(STATUS, status)
+        self._report(status)
+
+
+def _median(values: list[float]) -> float | None:
+    return sorted(values)[len(values) // 2] if values else None

@@ -1,0 +1,223 @@
+"""Where a job reads and writes: local disks and object stores. What is published is whole or absent."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from masklet.errors import MaskletError, MissingExtra
+
+UNFINISHED = "unfinished"  # a folder for files that are not complete, on the same disk as the results
+REQUESTS = 32  # to an object store at a time
+
+
+class StoreError(MaskletError):
+    """Results cannot be written or read; the input is not to blame, and a later run tries again."""
+
+
+def open_filesystem(url: str) -> tuple[Any, str]:
+    """The fsspec file system of a path or URL, and the path within it.
+
+    s3:// and gs:// need s3fs or gcsfs; without them pyarrow's own client is used.
+    """
+    try:
+        import fsspec
+    except ModuleNotFoundError as error:
+        raise MissingExtra("jobs", "fsspec") from error
+    if "://" not in url:
+        return fsspec.filesystem("file"), str(Path(url).absolute())
+    scheme, _, path = url.partition("://")
+    try:
+        return fsspec.core.url_to_fs(url)
+    except ImportError as error:
+        if scheme not in ("s3", "gs"):
+            raise StoreError(f"{url} cannot be opened: {error}") from error
+    except ValueError as error:
+        raise StoreError(f"{url} cannot be opened: {error}.") from error
+    from fsspec.implementations.arrow import ArrowFSWrapper
+    from pyarrow import fs as arrow
+
+    return ArrowFSWrapper(arrow.S3FileSystem() if scheme == "s3" else arrow.GcsFileSystem()), path
+
+
+def is_local(url: str) -> bool:
+    return "://" not in url or url.startswith("file://")
+
+
+def local_path(url: str) -> Path:
+    return Path(url.removeprefix("file://"))
+
+
+class Store:
+    """The folder of a job's results.
+
+    Args:
+        url: A path, or a URL that fsspec opens.
+
+    Example:
+        >>> store = Store(tempfile.mkdtemp())
+        >>> with store.writing("notes/one.txt") as part:
+        ...     _ = part.write_text("all of it")
+        >>> store.names("notes"), store.names(UNFINISHED)
+        (['one.txt'], [])
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = url.rstrip("/")
+        self._fs, self._root = open_filesystem(self.url)
+        self._is_local = is_local(self.url)
+
+    def path(self, name: str) -> str:
+        """The path of a result within the file system."""
+        return f"{self._root}/{name}"
+
+    @contextmanager
+    def writing(self, name: str) -> Iterator[Path]:
+        """Yield a local path to write a file or folder to. It is published if the block succeeds.
+
+        A file is published by one rename or one upload. A folder in an object store is published file by
+        file, so a record must be written after it.
+        """
+        suffix = f"{secrets.token_hex(4)}-{Path(name).name}"
+        if self._is_local:
+            part = Path(self.path(UNFINISHED), suffix)
+        else:
+            part = Path(tempfile.mkdtemp(prefix="masklet-"), suffix)
+        try:
+            with _store_errors(self.url):
+                part.parent.mkdir(parents=True, exist_ok=True)
+            yield part
+            with _store_errors(self.url):
+                self._publish(part, name)
+        finally:
+            if self._is_local:
+                _remove_local(part)
+            else:
+                shutil.rmtree(part.parent, ignore_errors=True)
+
+    def write_json(self, name: str, content: Any) -> None:
+        with self.writing(name) as part, _store_errors(self.url):
+            part.write_text(json.dumps(content) + "\n", encoding="utf-8")
+
+    def read_json(self, name: str) -> Any:
+        """The content of a JSON file; None where there is none."""
+        try:
+            with _store_errors(self.url):
+                return json.loads(self._fs.cat_file(self.path(name)))
+        except StoreError as error:
+            if isinstance(error.__cause__, FileNotFoundError):
+                return None
+            raise
+        except ValueError as error:
+            raise StoreError(f"{self.url}/{name} is not a file that masklet wrote: {error}.") from error
+
+    def read_folder(self, folder: str) -> dict[str, Any]:
+        """The content of every JSON file of a folder, by name without suffix."""
+        names = [name for name in self.names(folder) if name.endswith(".json")]
+        with ThreadPoolExecutor(REQUESTS) as pool:
+            contents = pool.map(lambda name: self.read_json(f"{folder}/{name}"), names)
+            return {
+                name.removesuffix(".json"): content
+                for name, content in zip(names, contents, strict=True)
+                if content is not None
+            }
+
+    def names(self, folder: str) -> list[str]:
+        """The names of what is in a folder."""
+        with _store_errors(self.url):
+            self._fs.invalidate_cache()
+            try:
+                entries = self._fs.ls(self.path(folder), detail=False)
+            except FileNotFoundError:
+                return []
+        return sorted(name for entry in entries if (name := entry.rstrip("/").rpartition("/")[2]) != folder)
+
+    def exists(self, name: str) -> bool:
+        with _store_errors(self.url):
+            return bool(self._fs.exists(self.path(name)))
+
+    def remove(self, name: str) -> None:
+        """Remove a file or folder, if it is there."""
+        with _store_errors(self.url):
+            if self._fs.exists(self.path(name)):
+                self._fs.rm(self.path(name), recursive=True)
+
+    def open(self, name: str) -> Any:
+        """Open a file for reading."""
+        with _store_errors(self.url):
+            return self._fs.open(self.path(name), "rb")
+
+    def _publish(self, part: Path, name: str) -> None:
+        path = self.path(name)
+        if self._is_local:
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+            if part.is_dir():
+                _remove_local(Path(path))  # an attempt that was killed before its record was written
+            os.replace(part, path)
+            return
+        files = sorted(file for file in part.rglob("*") if file.is_file()) if part.is_dir() else [part]
+        for file in files:
+            target = path if file == part else f"{path}/{file.relative_to(part).as_posix()}"
+            self._fs.put_file(str(file), target)
+
+
+@contextmanager
+def _store_errors(url: str) -> Iterator[None]:
+    """Raise errors of the file system as one sentence."""
+    try:
+        yield
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise StoreError(f"{url} cannot be used: {reason}.") from error
+
+
+def _remove_local(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def source_stamp(source: str) -> str:
+    """What tells cheaply whether a source has changed: its size and time, or the store's own tag.
+
+    Raises:
+        StoreError: The source is not there, or its store cannot be reached.
+    """
+    fs, path = open_filesystem(source)
+    with _store_errors(source):
+        paths = fs.glob(path) if "*" in path and not fs.exists(path) else [path]
+        infos = [fs.info(name) for name in paths]
+    if not infos:
+        raise StoreError(f"there is no {source}.")
+    return ";".join(
+        str(info.get("ETag") or info.get("etag") or (info.get("size"), str(info.get("mtime"))))
+        for info in infos
+    )
+
+
+@contextmanager
+def local_copy(source: str) -> Iterator[str]:
+    """A local path of a source: its own, or that of a copy which is removed afterwards."""
+    if is_local(source):
+        yield str(local_path(source))
+        return
+    fs, path = open_filesystem(source)
+    with tempfile.TemporaryDirectory(prefix="masklet-") as folder:
+        copy = Path(folder, path.rstrip("/").rpartition("/")[2].split("?")[0] or "source")
+        with _store_errors(source):
+            if fs.isdir(path):
+                raise StoreError(
+                    f"{source} is a folder. A video in an object store must be one file: list files, or a "
+                    "glob such as s3://bucket/*.mp4."
+                )
+            fs.get_file(path, str(copy))
+        yield str(copy)

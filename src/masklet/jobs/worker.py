@@ -1,0 +1,339 @@
+"""What an actor does with one item: fetch, decode, segment, publish. Knows nothing of Ray."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import socket
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from masklet import checkpoint
+from masklet.auto import everything_in_image, everything_in_video
+from masklet.errors import MaskletError
+from masklet.jobs.manifest import Entry
+from masklet.jobs.settings import PARQUET, JobSettings
+from masklet.jobs.stores import Store, StoreError, is_local, local_copy, local_path, source_stamp
+from masklet.jobs.tables import MaskTable
+from masklet.media import Frames, Image, Writer, Writers, find_pictures, open_frames, writers
+from masklet.media.readers.prompt_files import ObjectPrompts, build_prompts
+from masklet.model import Sam2
+from masklet.postprocess import tidy
+from masklet.run_folder import Run, digest
+from masklet.sessions.tracker import track
+from masklet.sessions.visibility import is_cut, thumbnail
+from masklet.tracking.policies import find_policy
+from masklet.types import Masks
+
+RECORDS, ERRORS, MASKS, FILES = "records", "errors", "masks", "files"
+SYSTEM_ERRORS = (StoreError, OSError, MemoryError, RuntimeError)
+
+Status = Literal["done", "split", "failed"]
+ErrorKind = Literal["input", "system", "timeout"]
+
+
+@dataclass(frozen=True)
+class Item:
+    """One unit of work: a source, or one part of it.
+
+    Attributes:
+        entry: What is to be segmented.
+        part: The number of the part; None for a source that was not looked at yet.
+        start: The part's first frame.
+        stop: The frame after its last; None for the source's end.
+    """
+
+    entry: Entry
+    part: int | None = None
+    start: int = 0
+    stop: int | None = None
+
+    @property
+    def id(self) -> str:
+        return self.entry.id if self.part is None else f"{self.entry.id}-{self.part:05d}"
+
+    @property
+    def title(self) -> str:
+        return self.entry.source if self.part is None else f"{self.entry.source}, part {self.part}"
+
+    def parts(self, ranges: Iterable[tuple[int, int]]) -> list[Item]:
+        return [Item(self.entry, part, start, stop) for part, (start, stop) in enumerate(ranges)]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of an item.
+
+    Attributes:
+        item_id: The item.
+        status: Whether it is done, was split into parts, or failed.
+        record: What was published; None where it failed.
+        error: Why it failed, with its type.
+        kind: Whose fault that is: the input's or the system's.
+    """
+
+    item_id: str
+    status: Status
+    record: dict[str, Any] | None = None
+    error: str = ""
+    kind: ErrorKind = "input"
+
+
+class Worker:
+    """Runs items with one model, which is loaded once.
+
+    Args:
+        settings: Of the job.
+        out: The URL of the results.
+        threads: Of torch; None leaves them as they are.
+    """
+
+    def __init__(self, settings: JobSettings, out: str, threads: int | None = None) -> None:
+        import torch
+
+        if threads is not None:
+            torch.set_num_threads(threads)
+        self._settings = settings
+        self._store = Store(out)
+        self._model: Sam2 = checkpoint.load(settings.model, dtype=settings.dtype, setting=settings.setting)
+        self._progress = ("", 0, 0)
+
+    def progress(self) -> tuple[str, int, int]:
+        """The item at work, its frames that are done, and all of them."""
+        return self._progress
+
+    def run(self, item: Item) -> Outcome:
+        """Run one item. Its results are published before this returns, and its record after them."""
+        try:
+            return self._run(item)
+        except SYSTEM_ERRORS as error:
+            return Outcome(item.id, "failed", None, f"{type(error).__name__}: {error}", "system")
+        except MaskletError as error:
+            return Outcome(item.id, "failed", None, str(error), "input")
+        except Exception as error:
+            return Outcome(item.id, "failed", None, f"{type(error).__name__}: {error}", "input")
+
+    def _run(self, item: Item) -> Outcome:
+        started = time.time()
+        self._progress = (item.id, 0, 0)
+        stamp = source_stamp(item.entry.source)
+        with ExitStack() as stack:
+            path = stack.enter_context(local_copy(item.entry.source))
+            detections = item.entry.detections
+            coco = None if detections is None else stack.enter_context(local_copy(detections))
+            key = self._key(item, path, coco)
+            record = self._store.read_json(f"{RECORDS}/{key}.json")
+            if record is None:
+                record = {
+                    "item": item.id,
+                    "source": item.entry.source,
+                    "stamp": stamp,
+                    "host": socket.gethostname(),
+                    **self._segment(item, path, coco, key),
+                    "seconds": round(time.time() - started, 3),
+                }
+                self._store.write_json(f"{RECORDS}/{key}.json", record)
+            elif record["item"] != item.id or record["stamp"] != stamp:  # the same content, written anew
+                record = {**record, "item": item.id, "stamp": stamp}
+                self._store.write_json(f"{RECORDS}/{key}.json", record)
+        return Outcome(item.id, record["status"], {**record, "key": key})
+
+    def _key(self, item: Item, path: str, coco: str | None) -> str:
+        """The name of the results: a hash of content and settings."""
+        from importlib.metadata import version
+
+        local = Path(path)
+        files = [local] if local.is_file() else find_pictures(local)
+        inputs = {"source": digest(path, files)}
+        if coco is not None:
+            inputs["detections"] = digest(coco, [Path(coco)])
+        settings = {**self._settings.to_json(), "item": item.id, "masks": self._mask_digests(item)}
+        if Path(self._settings.model).is_file():
+            settings["weights"] = digest(self._settings.model, [Path(self._settings.model)])
+        return Run("jobs", version("masklet"), settings, inputs).key
+
+    def _mask_digests(self, item: Item) -> list[str]:
+        """Of masks that prompts name as files."""
+        paths = [row.values.get("mask") for row in item.entry.rows]
+        folder = local_path(item.entry.folder)
+        return [
+            hashlib.sha256((folder / path).read_bytes()).hexdigest()
+            for path in paths
+            if isinstance(path, str) and is_local(item.entry.folder) and (folder / path).is_file()
+        ]
+
+    def _segment(self, item: Item, path: str, coco: str | None, key: str) -> dict[str, Any]:
+        """Publish the results of an item; returns what its record says of them."""
+        settings = self._settings
+        frames = open_frames(path, fps=settings.fps, max_pixels=settings.max_pixels)
+        prompts = self._prompts(item, frames)
+        if item.part is None and settings.split is not None and len(frames) > settings.split:
+            ranges = split_frames(frames, settings.split, keep_scenes=bool(item.entry.rows))
+            return {"status": "split", "parts": select_parts(ranges, prompts)}
+        if item.stop is not None:
+            frames = frames.part(item.start, item.stop)
+            prompts = shift_prompts(prompts, item.start, item.stop)
+        masks = self._masks(item, frames, prompts, coco)
+        rows = self._write(item, self._count(item, masks, len(frames)), frames, prompts, key)
+        return {"status": "done", "part": item.part or 0, "frames": len(frames), **rows}
+
+    def _prompts(self, item: Item, frames: Frames) -> ObjectPrompts:
+        rows, folder = item.entry.rows, item.entry.folder
+        if not is_local(folder) and any(isinstance(row.values.get("mask"), str) for row in rows):
+            raise MaskletError(f"masks of a manifest in {folder} must be run lengths (RLE), not paths.")
+        return build_prompts(rows, local_path(folder), frames)
+
+    def _masks(self, item: Item, frames: Frames, prompts: ObjectPrompts, coco: str | None) -> Iterator[Masks]:
+        settings, model = self._settings, self._model
+        masks: Iterator[Masks]
+        if prompts.by_frame:
+            delay = find_policy(settings.policy)().latency
+            masks = track(
+                model, frames, prompts.by_frame, policy=settings.policy, cuts=settings.cuts, delay=delay
+            )
+        elif len(frames) == 1 and coco is None:
+            masks = iter([everything_in_image(model, frames[0], settings.preset)])
+        else:
+            masks = everything_in_video(
+                model,
+                frames,
+                settings.preset,
+                detections=coco,
+                every=settings.every,
+                max_objects=settings.max_objects,
+                policy=settings.policy,
+                cuts=settings.cuts,
+                progress=lambda share: self._report(item, round(share * len(frames)), len(frames)),
+            )
+        return (tidy(frame, exclusive=True) if settings.exclusive else frame for frame in masks)
+
+    def _count(self, item: Item, masks: Iterator[Masks], total: int) -> Iterator[Masks]:
+        for frame in masks:
+            yield frame
+            self._report(item, frame.frame + 1, total)
+
+    def _report(self, item: Item, done: int, total: int) -> None:
+        self._progress = (item.id, done, total)
+
+    def _write(
+        self, item: Item, masks: Iterator[Masks], frames: Frames, prompts: ObjectPrompts, key: str
+    ) -> dict[str, Any]:
+        if self._settings.formats != (PARQUET,):
+            formats = [name for name in self._settings.formats if name != PARQUET]
+            with (
+                self._store.writing(f"{FILES}/{key}") as folder,
+                _ResultWriter(writers(formats, folder, frames, prompts.classes)) as writer,
+            ):
+                table = self._table(folder / "masks.parquet", item, frames, prompts)
+                with table if PARQUET in self._settings.formats else Writers() as rows:
+                    count = _write_all(masks, frames, Writers(writer, rows))
+                files = sorted(file.relative_to(folder).as_posix() for file in folder.rglob("*"))
+            return {"folder": f"{FILES}/{key}", "files": len(files), "masks": count}
+        name = f"{MASKS}/{key}.parquet"
+        with (
+            self._store.writing(name) as part,
+            self._table(part, item, frames, prompts) as table,
+        ):
+            count = _write_all(masks, frames, table)
+        return {"file": name, "masks": count}
+
+    def _table(self, path: Path, item: Item, frames: Frames, prompts: ObjectPrompts) -> MaskTable:
+        return MaskTable(
+            path, frames, item.entry.source, item.part or 0, item.start, prompts.names, prompts.classes
+        )
+
+
+class _ResultWriter(Writer):
+    """Passes masks on to a writer whose errors are the store's fault, not the video's."""
+
+    def __init__(self, writer: Writer) -> None:
+        self._writer = writer
+
+    def write(self, image: Image, masks: Masks) -> None:
+        try:
+            self._writer.write(image, masks)
+        except (OSError, MaskletError) as error:
+            raise StoreError(str(error)) from error
+
+    def close(self) -> None:
+        try:
+            self._writer.close()
+        except (OSError, MaskletError) as error:
+            raise StoreError(str(error)) from error
+
+
+def _write_all(masks: Iterable[Masks], frames: Frames, writer: Writer) -> int:
+    count = 0
+    for frame_masks in masks:
+        writer.write(frames[frame_masks.frame], frame_masks)
+        count += len(frame_masks)
+    return count
+
+
+def split_frames(frames: Frames, longest: int, *, keep_scenes: bool) -> list[tuple[int, int]]:
+    """Parts of a video, as (start, stop), that end at scene cuts.
+
+    Args:
+        frames: The video.
+        longest: Frames of a part. Scenes are joined as long as they fit.
+        keep_scenes: Whether a scene that is longer stays whole, since an object is tracked through it.
+    """
+    cuts = list(_cuts(frames))
+    ranges, start = list[tuple[int, int]](), 0
+    for scene_start, scene_stop in zip([0, *cuts], [*cuts, len(frames)], strict=True):
+        if scene_stop - start > longest and scene_start > start:
+            ranges.append((start, scene_start))
+            start = scene_start
+        while not keep_scenes and scene_stop - start > longest:
+            ranges.append((start, start + longest))
+            start += longest
+    if start < len(frames):
+        ranges.append((start, len(frames)))
+    return ranges
+
+
+def _cuts(frames: Frames) -> Iterator[int]:
+    """The frames on which scenes begin, in one pass."""
+    last = None
+    for number, image in enumerate(frames):
+        small = thumbnail(image)
+        if last is not None and is_cut(last, small):
+            yield number
+        last = small
+
+
+def select_parts(ranges: Iterable[tuple[int, int]], prompts: ObjectPrompts) -> list[tuple[int, int]]:
+    """The parts to run: those with prompts, or all where there are none."""
+    if not prompts.by_frame:
+        return list(ranges)
+    return [
+        (start, stop) for start, stop in ranges if any(start <= frame < stop for frame in prompts.by_frame)
+    ]
+
+
+def shift_prompts(prompts: ObjectPrompts, start: int, stop: int) -> ObjectPrompts:
+    """The prompts of a part, whose frames are numbered from 0."""
+    inside = {frame - start: by_id for frame, by_id in prompts.by_frame.items() if start <= frame < stop}
+    return replace(prompts, by_frame=inside)
+
+
+def error_record(item: Item, error: str, kind: ErrorKind, attempts: int) -> dict[str, Any]:
+    """A row of the errors table."""
+    try:
+        stamp = source_stamp(item.entry.source)
+    except MaskletError:
+        stamp = ""
+    return {
+        "item": item.id,
+        "source": item.entry.source,
+        "part": item.part or 0,
+        "kind": kind,
+        "error": json.loads(json.dumps(error)),
+        "attempts": attempts,
+        "time": round(time.time(), 1),
+        "stamp": stamp,
+    }

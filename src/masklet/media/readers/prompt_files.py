@@ -1,0 +1,288 @@
+"""Prompts for many inputs from a file: a table (CSV), JSON Lines, or COCO. docs/cli.md lists the columns."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from masklet.errors import PromptError
+from masklet.media.readers.coco import CocoAnnotation, CocoFile
+from masklet.media.readers.frames import Frames
+from masklet.media.readers.mask_files import read_label_map
+from masklet.types import Prompt
+
+COLUMNS = ("source", "frame", "object", "class", "x", "y", "label", "x0", "y0", "x1", "y1", "mask")
+KEYS = ("source", "frame", "object", "class", "positive", "negative", "box", "mask")
+
+
+@dataclass(frozen=True)
+class ObjectPrompts:
+    """What to segment in one input.
+
+    Attributes:
+        by_frame: frame -> object id -> prompt.
+        names: What objects are called, by id; those without a name are left out.
+        classes: Their classes, likewise; by default the names.
+    """
+
+    by_frame: Mapping[int, Mapping[int, Prompt]] = field(default_factory=dict)
+    names: Mapping[int, str] = field(default_factory=dict)
+    classes: Mapping[int, str] = field(default_factory=dict)
+
+    @property
+    def ids(self) -> list[int]:
+        return sorted({id for prompts in self.by_frame.values() for id in prompts})
+
+    def joined(self, other: ObjectPrompts) -> ObjectPrompts:
+        """These prompts and others'. An object's prompts on the same frame join."""
+        builder = PromptBuilder()
+        for prompts in (self, other):
+            for frame, by_id in prompts.by_frame.items():
+                for id, prompt in by_id.items():
+                    builder.add(frame, id, prompt)
+        joined = builder.build()
+        return ObjectPrompts(
+            joined.by_frame, {**self.names, **other.names}, {**self.classes, **other.classes}
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        prompts = {
+            frame: {id: prompt.to_json() for id, prompt in by_id.items()}
+            for frame, by_id in self.by_frame.items()
+        }
+        return {"prompts": prompts, "names": dict(self.names), "classes": dict(self.classes)}
+
+
+class PromptBuilder:
+    """Collects prompts of objects that are known by an id, a name, or neither."""
+
+    def __init__(self) -> None:
+        self._prompts: dict[int, dict[int, Prompt]] = {}
+        self._names: dict[int, str] = {}
+        self._classes: dict[int, str] = {}
+
+    def add(self, frame: int, id: int, prompt: Prompt) -> None:
+        """Add a prompt; it joins what the object has on the same frame."""
+        by_id = self._prompts.setdefault(frame, {})
+        by_id[id] = by_id[id] | prompt if id in by_id else prompt
+
+    def resolve(self, name: str | None, id: int | None = None, category: str | None = None) -> int:
+        """The id of an object, by its own id, its name, or a new one."""
+        if id is None and name is not None:
+            id = next((other for other, value in self._names.items() if value == name), None)
+        if id is None:
+            taken = {*self._names, *self._classes, *(id for by_id in self._prompts.values() for id in by_id)}
+            id = max(taken, default=0) + 1
+        if name is not None:
+            self._names[id] = name
+        if category is not None:
+            self._classes[id] = category
+        return id
+
+    def build(self) -> ObjectPrompts:
+        classes = {**self._names, **self._classes}
+        return ObjectPrompts(dict(sorted(self._prompts.items())), dict(self._names), classes)
+
+
+@dataclass(frozen=True)
+class PromptRow:
+    """One prompt of a file.
+
+    Attributes:
+        where: For messages: the file and the line or annotation.
+        source: The input that it names; empty for all inputs.
+        frame: A frame, or the file name of one.
+        object: Its id or name; None for an object of its own.
+        category: Its class.
+        values: The prompt, as `Prompt` has it; a mask may be a path, a COCO annotation, or run lengths.
+    """
+
+    where: str
+    source: str
+    frame: int | str
+    object: int | str | None
+    category: str | None
+    values: Mapping[str, Any]
+
+    def prompt(self, folder: Path, size: tuple[int, int]) -> Prompt:
+        """The prompt on a frame of a size (H, W)."""
+        mask = self.values.get("mask")
+        if isinstance(mask, CocoAnnotation):
+            return Prompt(mask=mask.mask(size))
+        if isinstance(mask, str):
+            return Prompt.from_json({**self.values, "mask": None}) | Prompt(
+                mask=read_label_map(folder / mask) > 0
+            )
+        return Prompt.from_json(self.values)
+
+
+def build_prompts(rows: Iterable[PromptRow], folder: Path, frames: Frames) -> ObjectPrompts:
+    """The prompts of one input.
+
+    Args:
+        rows: Its rows.
+        folder: Where the paths of masks start.
+        frames: The input.
+
+    Raises:
+        PromptError: A prompt is not on the input's frames.
+    """
+    builder = PromptBuilder()
+    for row in rows:
+        name = row.object if isinstance(row.object, str) else None
+        id = builder.resolve(name, row.object if isinstance(row.object, int) else None, row.category)
+        try:
+            builder.add(_find_frame(row.frame, frames), id, row.prompt(folder, frames.size))
+        except (ValueError, TypeError) as error:
+            raise PromptError(f"{row.where}: {error}") from None
+    return builder.build()
+
+
+def read_prompt_rows(path: Path) -> Iterator[PromptRow]:
+    suffix = path.suffix.lower()
+    if suffix == ".csv":
+        return _read_csv(path)
+    if suffix in (".jsonl", ".ndjson"):
+        return _read_json_lines(path)
+    if suffix == ".json":
+        return _read_coco(path)
+    raise PromptError(f"prompts come from a .csv, .jsonl or .json (COCO) file. Got {path}.")
+
+
+def _read_csv(path: Path) -> Iterator[PromptRow]:
+    reader = csv.DictReader(_read_text(path).splitlines())
+    _check_keys(reader.fieldnames or (), COLUMNS, f"{path}, line 1")
+    for line in reader:
+        where = f"{path}, line {reader.line_num}"
+        cells = {key: value.strip() for key, value in line.items() if key and value and value.strip()}
+        if not cells:
+            continue
+        row = row_from_cells(where, cells)
+        if not row.values:
+            raise PromptError(f"{where} has no click (x, y), box (x0, y0, x1, y1) or mask.")
+        yield row
+
+
+def row_from_cells(where: str, cells: Mapping[str, str]) -> PromptRow:
+    """The prompt of one line of a table, with the keys of `COLUMNS`; it may be empty."""
+    values: dict[str, Any] = {}
+    if point := _take_numbers(cells, ("x", "y"), where):
+        label = cells.get("label", "1")
+        if label not in ("0", "1"):
+            raise PromptError(f"{where}: label is 1 for a click on the object, 0 beside it. Got {label}.")
+        values["positive" if label == "1" else "negative"] = [point]
+    if box := _take_numbers(cells, ("x0", "y0", "x1", "y1"), where):
+        values["box"] = box
+    if "mask" in cells:
+        values["mask"] = cells["mask"]
+    return _make_row(where, cells, values)
+
+
+def _read_json_lines(path: Path) -> Iterator[PromptRow]:
+    for number, line in enumerate(_read_text(path).splitlines(), 1):
+        where = f"{path}, line {number}"
+        if not line.strip():
+            continue
+        entry = parse_line(where, line)
+        _check_keys(entry, KEYS, where)
+        row = row_from_entry(where, entry)
+        if not row.values:
+            raise PromptError(f"{where} has no positive or negative clicks, box or mask.")
+        yield row
+
+
+def parse_line(where: str, line: str) -> Mapping[str, Any]:
+    """One line of a JSON Lines file."""
+    try:
+        entry = json.loads(line)
+    except ValueError as error:
+        raise PromptError(f"{where} is not JSON: {error}.") from None
+    if not isinstance(entry, dict):
+        raise PromptError(f'{where} must be an object such as {{"source": ..., "box": [...]}}. Got {line}.')
+    return entry
+
+
+def row_from_entry(where: str, entry: Mapping[str, Any]) -> PromptRow:
+    """The prompt of one entry with the keys of `KEYS`; it may be empty."""
+    values = {key: entry[key] for key in ("positive", "negative", "box", "mask") if entry.get(key)}
+    return _make_row(where, entry, values)
+
+
+def _read_coco(path: Path) -> Iterator[PromptRow]:
+    """A row for each annotation: its mask where it has one, else its box."""
+    file = CocoFile.read(path)
+    for image in file.images:
+        name = PurePosixPath(image.file_name.replace("\\", "/"))
+        frame = name.name if image.frame is None else image.frame
+        for annotation in file.annotations.get(image.id, ()):
+            where = f"{path}, annotation {annotation.id}"
+            values = {"box": annotation.box} if annotation.segmentation is None else {"mask": annotation}
+            if any(value is not None for value in values.values()):
+                yield PromptRow(where, str(name), frame, None, annotation.category, values)
+
+
+def _make_row(where: str, entry: Mapping[str, Any], values: Mapping[str, Any]) -> PromptRow:
+    frame, object = entry.get("frame", 0), entry.get("object")
+    if isinstance(frame, str) and frame.isdecimal():
+        frame = int(frame)
+    if isinstance(object, str) and object.isdecimal():
+        object = int(object)
+    if isinstance(frame, bool) or not isinstance(frame, int):
+        raise PromptError(f"{where}: frame is a whole number from 0 on. Got {frame}.")
+    if object is not None and (isinstance(object, bool) or not isinstance(object, int | str)):
+        raise PromptError(f"{where}: object is a name, or a whole number from 1 on. Got {object}.")
+    category = entry.get("class")
+    return PromptRow(
+        where,
+        str(entry.get("source") or ""),
+        frame,
+        1 if object is None else object,
+        category and str(category),
+        values,
+    )
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise PromptError(f"{path} cannot be read: {error}.") from None
+
+
+def _check_keys(keys: Any, allowed: Sequence[str], where: str) -> None:
+    unknown = [str(key) for key in keys if key not in allowed]
+    if unknown:
+        raise PromptError(f"{where} has {', '.join(unknown)}. Allowed are {', '.join(allowed)}.")
+
+
+def _take_numbers(cells: Mapping[str, str], names: Sequence[str], where: str) -> list[float]:
+    present = [name for name in names if name in cells]
+    if not present:
+        return []
+    try:
+        return [float(cells[name]) for name in names]
+    except (KeyError, ValueError):
+        values = ", ".join(f"{name}={cells.get(name, '')}" for name in names)
+        raise PromptError(
+            f"{where}: expected numbers in pixels for {', '.join(names)}. Got {values}."
+        ) from None
+
+
+def _find_frame(frame: int | str, frames: Frames) -> int:
+    """The number of a frame that is given by its number or file name."""
+    if isinstance(frame, int):
+        return frame
+    if len(frames) == 1:
+        return 0
+    for number in range(len(frames)):
+        if PurePosixPath(frames.file_name(number)).name == frame:
+            return number
+    digits = re.search(r"(\d+)\D*$", PurePosixPath(frame).stem)
+    if digits is None:
+        raise ValueError(f"{frames.name} has no frame that is called {frame}.")
+    return int(digits[1])

@@ -1,0 +1,361 @@
+"""How masks leave masklet in memory: arrays, polygons, COCO, supervision, and pictures to look at."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import PIL.Image
+from jaxtyping import Bool
+
+from masklet import rle
+from masklet.drawing import TOLERANCE, Image, Ring, outlines, paint_objects
+from masklet.errors import MissingExtra
+
+if TYPE_CHECKING:
+    import supervision
+    from matplotlib.axes import Axes
+
+    from masklet.masks import Masks
+
+ReadImage = Callable[[], Image]
+
+GROUND = 40  # the grey behind masks whose picture is not at hand
+TILE, STRIP_TILE = 640, 240  # the longest side of a picture in a notebook, alone and in a strip
+STRIP = 8  # frames of a filmstrip
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One picture of a filmstrip, with what is written below it."""
+
+    picture: Image
+    caption: str
+
+
+class MaskResult(ABC):
+    """What the masks of a frame and the candidates of a picture have in common: the ways out.
+
+    Attributes:
+        size: (H, W) of the picture.
+        iou: (n,) predicted quality, 0 to 1.
+        score: (n,) object score.
+        image: Reads the picture, where masklet knows it.
+    """
+
+    size: tuple[int, int]
+    iou: Any
+    score: Any
+    image: ReadImage | None
+
+    @abstractmethod
+    def numpy(self) -> Bool[np.ndarray, "n H W"]:
+        """All masks as one bool array, which is the caller's own."""
+
+    @abstractmethod
+    def _numbered(self) -> Iterator[tuple[int, Bool[np.ndarray, "H W"]]]:
+        """Pairs of a number, from 1 on, and a mask."""
+
+    @abstractmethod
+    def _tiles(self, image: object) -> list[Tile]:
+        """What a notebook shows."""
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        if copy is False:
+            raise ValueError(
+                "masks are computed when they are asked for, so they cannot be had without a copy"
+            )
+        masks = self.numpy()
+        return masks if dtype is None else masks.astype(dtype)
+
+    def polygons(self, tolerance: float = TOLERANCE) -> dict[int, list[list[Ring]]]:
+        """The outlines of every mask.
+
+        Args:
+            tolerance: Pixels by which an outline may differ from the mask's. At 0 it fills to the same mask.
+
+        Returns:
+            By object id, or by rank from 1 on: a list of polygons, each an outer ring and its holes. A ring
+            is (p, 2), x and y in pixels, with (0, 0) the corner of the first pixel.
+
+        Example:
+            >>> from masklet.masks import Masks
+            >>> masks = Masks.from_arrays(0, {7: np.ones((2, 3), dtype=bool)}, (2, 3))
+            >>> masks.polygons()[7][0][0].tolist()
+            [[0.25, 0.25], [0.25, 1.75], [2.75, 1.75], [2.75, 0.25]]
+        """
+        return {number: outlines(mask, tolerance) for number, mask in self._numbered()}
+
+    def to_coco(
+        self, image_id: int = 0, category_ids: Mapping[int, int] | None = None
+    ) -> list[dict[str, Any]]:
+        """COCO annotations, one for each mask that is not empty. They serve as COCO results too.
+
+        Args:
+            image_id: The picture's id in the data set.
+            category_ids: The class of each object, by its id. By default 1.
+
+        Returns:
+            Dicts for `json`: image_id, category_id, segmentation (compressed RLE), area, bbox (x, y, width,
+            height), iscrowd, score (the predicted IoU) and object_id.
+
+        Example:
+            >>> from masklet.masks import Masks
+            >>> masks = Masks.from_arrays(0, {7: np.ones((2, 3), dtype=bool)}, (2, 3))
+            >>> masks.to_coco(image_id=5)[0]["bbox"]
+            [0.0, 0.0, 3.0, 2.0]
+        """
+        annotations = []
+        for (number, mask), iou in zip(self._numbered(), self.iou.tolist(), strict=True):
+            if not mask.any():
+                continue
+            code = rle.encode(mask)
+            x0, y0, x1, y1 = rle.boxes([code])[0].tolist()
+            annotations.append(
+                {
+                    "image_id": image_id,
+                    "category_id": (category_ids or {}).get(number, 1),
+                    "segmentation": code,
+                    "area": float(rle.area(code)),
+                    "bbox": [x0, y0, x1 - x0, y1 - y0],
+                    "iscrowd": 0,
+                    "score": iou,
+                    "object_id": number,
+                }
+            )
+        return annotations
+
+    def to_supervision(self) -> supervision.Detections:
+        """The masks that are not empty as `supervision.Detections`, for its annotators, zones and metrics.
+
+        Object ids become `tracker_id`, the predicted IoU `confidence`; object scores are in
+        `data["object_score"]`. `masklet.integrations.supervision` has the way back.
+
+        Raises:
+            MissingExtra: supervision is not installed.
+        """
+        try:
+            import supervision
+        except ImportError as error:
+            raise MissingExtra("supervision", "supervision") from error
+
+        numbers, masks = [number for number, _ in self._numbered()], self.numpy()
+        rows = [row for row, mask in enumerate(masks) if mask.any()]
+        if not rows:
+            return supervision.Detections.empty()
+        codes = [rle.encode(masks[row]) for row in rows]
+        iou, score = (np.array(values.tolist(), dtype=np.float32)[rows] for values in (self.iou, self.score))
+        return supervision.Detections(
+            xyxy=rle.boxes(codes).astype(np.float32),
+            mask=masks[rows],
+            confidence=iou,
+            tracker_id=np.array(numbers, dtype=int)[rows],
+            data={"object_score": score},
+        )
+
+    def draw(self, image: object = None) -> Image:
+        """The picture with the masks painted in, each in its own colour.
+
+        Args:
+            image: The picture, uint8 (H, W, 3) RGB. By default the one that was segmented, where masklet can
+                read it again; frames that were given one by one are not kept, and a grey ground is painted.
+
+        Returns:
+            Uint8 (H, W, 3) RGB.
+
+        Raises:
+            ValueError: The picture has another size than the masks.
+        """
+        numbered = list(self._numbered())
+        boxes = rle.boxes([rle.encode(mask) for _, mask in numbered]) if numbered else np.zeros((0, 4))
+        return paint_objects(self._ground(image), numbered, boxes)
+
+    def show(self, image: object = None) -> None:
+        """Show the picture with its masks: below the cell of a notebook, otherwise in the system's viewer.
+
+        Args:
+            image: See `draw`.
+        """
+        show_picture(as_strip(self._tiles(image)))
+
+    def plot(self, image: object = None, ax: Axes | None = None) -> Axes:
+        """Draw the picture with its masks on Matplotlib axes.
+
+        Args:
+            image: See `draw`.
+            ax: The axes. By default the current ones.
+
+        Returns:
+            The axes.
+
+        Raises:
+            MissingExtra: Matplotlib is not installed.
+        """
+        return plot_picture(self.draw(image), ax)
+
+    def _ground(self, image: object) -> Image:
+        if image is None:
+            image = np.full((*self.size, 3), GROUND, dtype=np.uint8) if self.image is None else self.image()
+        picture = np.asarray(image)
+        if picture.dtype != np.uint8 or picture.shape != (*self.size, 3):
+            raise ValueError(
+                f"image must be uint8 {(*self.size, 3)}, the picture of these masks. "
+                f"Got {picture.dtype} {picture.shape}."
+            )
+        return picture
+
+    def _repr_png_(self) -> bytes:
+        return as_png(as_strip(self._tiles(None)))
+
+    def _repr_html_(self) -> str:
+        return as_html(self._tiles(None))
+
+
+class MaskIterator(Iterator["Masks"]):
+    """The masks of a video, frame by frame. Iterate over it once.
+
+    `len` is the number of its frames where that is known, so that progress bars such as `tqdm` show how much
+    is left. A notebook shows a filmstrip of the frames that were read so far.
+
+    Args:
+        frames: The masks of each frame.
+        length: The number of frames; None where it is not known, as for a camera.
+
+    Example:
+        >>> from masklet.masks import Masks
+        >>> video = MaskIterator((Masks.empty(frame, (4, 6)) for frame in range(3)), 3)
+        >>> len(video), [masks.frame for masks in video]
+        (3, [0, 1, 2])
+        >>> video.filmstrip().shape[2]
+        3
+    """
+
+    def __init__(self, frames: Iterator[Masks], length: int | None = None) -> None:
+        self._frames = frames
+        self._length = length
+        self._sample: list[Masks] = []  # evenly spread over the frames that were read
+        self._stride = 1
+        self._count = 0
+
+    def __iter__(self) -> MaskIterator:
+        return self
+
+    def __next__(self) -> Masks:
+        masks = next(self._frames)
+        if self._count % self._stride == 0:
+            self._sample.append(masks.select(*masks.ids))  # a copy that keeps nothing that is computed later
+            if len(self._sample) > 2 * STRIP:
+                self._sample, self._stride = self._sample[::2], 2 * self._stride
+        self._count += 1
+        return masks
+
+    def __len__(self) -> int:
+        if self._length is None:
+            raise TypeError("the number of frames is not known before the last")
+        return self._length
+
+    def __bool__(self) -> bool:
+        return True
+
+    def close(self) -> None:
+        """Stop reading, and close what is read from. It is closed by itself after the last frame."""
+        if hasattr(self._frames, "close"):
+            self._frames.close()
+
+    def filmstrip(self) -> Image:
+        """Up to eight frames, spread evenly over those that were read, side by side: uint8 (H, W, 3) RGB."""
+        return as_strip(self._tiles())
+
+    def show(self) -> None:
+        """Show the filmstrip: below the cell of a notebook, otherwise in the system's viewer."""
+        show_picture(self.filmstrip())
+
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """Draw the filmstrip on Matplotlib axes; by default the current ones."""
+        return plot_picture(self.filmstrip(), ax)
+
+    def _tiles(self) -> list[Tile]:
+        rows = np.linspace(0, len(self._sample) - 1, min(STRIP, len(self._sample))).round().astype(int)
+        chosen = [self._sample[row] for row in rows]
+        return [Tile(masks.draw(), f"frame {masks.frame}") for masks in chosen]
+
+    def _repr_html_(self) -> str:
+        total = "" if self._length is None else f" of {self._length}"
+        return f"<p>{self._count}{total} frames read</p>{as_html(self._tiles())}"
+
+
+def as_strip(tiles: Sequence[Tile]) -> Image:
+    """Pictures side by side, reduced to what a notebook has room for."""
+    if not tiles:
+        return np.full((STRIP_TILE, STRIP_TILE, 3), GROUND, dtype=np.uint8)
+    pictures = [reduce_picture(tile.picture, STRIP_TILE if len(tiles) > 1 else TILE) for tile in tiles]
+    height = max(len(picture) for picture in pictures)
+    padded = [np.pad(picture, ((0, height - len(picture)), (0, 4), (0, 0))) for picture in pictures]
+    return np.concatenate(padded, axis=1)[:, :-4]
+
+
+def reduce_picture(picture: Image, longest: int) -> Image:
+    """The picture with a longest side of at most so many pixels."""
+    reduced = PIL.Image.fromarray(picture)
+    reduced.thumbnail((longest, longest))
+    return np.asarray(reduced)
+
+
+def as_png(picture: Image) -> bytes:
+    """The bytes of a PNG file."""
+    file = io.BytesIO()
+    PIL.Image.fromarray(picture).save(file, format="PNG")
+    return file.getvalue()
+
+
+def as_html(tiles: Sequence[Tile]) -> str:
+    """Pictures with their captions, as a notebook shows them. They are part of the text."""
+    side = STRIP_TILE if len(tiles) > 1 else TILE
+    figures = []
+    for tile in tiles:
+        data = base64.b64encode(as_png(reduce_picture(tile.picture, side))).decode("ascii")
+        figures.append(
+            '<figure style="display:inline-block;margin:2px">'
+            f'<img src="data:image/png;base64,{data}" alt="{html.escape(tile.caption)}">'
+            f"<figcaption>{html.escape(tile.caption)}</figcaption></figure>"
+        )
+    return "".join(figures)
+
+
+def is_notebook() -> bool:
+    """Whether this runs in a notebook, which shows pictures below a cell."""
+    if "IPython" not in sys.modules:
+        return False
+    shell = sys.modules["IPython"].get_ipython()
+    return shell is not None and hasattr(shell, "kernel")
+
+
+def show_picture(picture: Image) -> None:
+    """Show a picture below the cell of a notebook, otherwise in the system's viewer."""
+    shown = PIL.Image.fromarray(picture)
+    if is_notebook():
+        from IPython.display import display
+
+        display(shown)
+    else:
+        shown.show()
+
+
+def plot_picture(picture: Image, ax: Axes | None) -> Axes:
+    """Show a picture on Matplotlib axes; by default the current ones."""
+    try:
+        import matplotlib.pyplot as plt
+    except ImportError as error:
+        raise MissingExtra("notebook", "matplotlib") from error
+
+    axes = plt.gca() if ax is None else ax
+    axes.imshow(picture)
+    axes.set_axis_off()
+    return axes

@@ -1,0 +1,62 @@
+/** A button that opens a small menu above or below it. Esc, or a click elsewhere, closes it. */
+
+import { fill, h, iconButton } from "../lib/dom.js";
+
+/** @import { Child } from "../lib/dom.js" */
+
+const GAP = 6; // pixels between button and menu
+
+/**
+ * @param {string} picture
+ * @param {string} label
+ * @param {() => Child[]} contents  made anew each time that the menu opens
+ */
+export function menuButton(picture, label, contents) {
+    const menu = h("div", { class: "menu", popover: "auto", role: "group", "aria-label": label });
+    const button = iconButton(picture, label, () => {}, {
+        class: "icon-button menu-button",
+        "aria-expanded": "false",
+    });
+    button.popoverTargetElement = menu;
+    menu.addEventListener("beforetoggle", (event) => {
+        if (event.newState === "open") fill(menu, ...contents());
+    });
+    menu.addEventListener("toggle", (event) => {
+        button.setAttribute("aria-expanded", String(event.newState === "open"));
+        if (event.newState === "open") placeMenu(menu, button);
+    });
+    return h("span", { class: "menu-anchor" }, button, menu);
+}
+
+/**
+ * @param {string} text
+ * @param {string} keys  that do the same
+ * @param {() => void} press
+ * @param {Record<string, unknown>} [props]
+ */
+export function menuItem(text, keys, press, props = {}) {
+    const item = h(
+        "button",
+        { type: "button", class: "menu-item", ...props },
+        h("span", {}, text),
+        keys && h("kbd", {}, keys),
+    );
+    item.addEventListener("click", () => {
+        const menu = item.closest("[popover]");
+        if (menu instanceof HTMLElement) menu.hidePopover();
+        press();
+    });
+    return item;
+}
+
+/**
+ * @param {HTMLElement} menu
+ * @param {HTMLElement} button
+ */
+function placeMenu(menu, button) {
+    const { left, top, bottom } = button.getBoundingClientRect();
+    const { width, height } = menu.getBoundingClientRect();
+    const above = top - GAP - height;
+    menu.style.left = `${Math.max(GAP, Math.min(innerWidth - width - GAP, left))}px`;
+    menu.style.top = `${above >= GAP ? above : Math.min(bottom + GAP, innerHeight - height - GAP)}px`;
+}

@@ -1,0 +1,1 @@
+"""What people made: the database, its rows as a session reads them, uploads and the data folder."""

@@ -1,0 +1,102 @@
+"""For everybody: no serious fault that axe-core finds, no keyboard trap, and a phone that can export."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from studio.browser.screen import Screen
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+
+AXE = "axe-core@4.10.3"
+
+
+@pytest.fixture(scope="module")
+def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The source of axe-core, from npm."""
+    npm = shutil.which("npm")
+    if npm is None:
+        pytest.skip("needs npm, which fetches axe-core")
+    folder = tmp_path_factory.mktemp("axe")
+    packed = subprocess.run(
+        [npm, "pack", AXE, "--silent"], cwd=folder, capture_output=True, text=True, timeout=120
+    )
+    if packed.returncode:
+        pytest.skip("axe-core cannot be fetched from npm")
+    with tarfile.open(next(folder.glob("*.tgz"))) as archive:
+        source = archive.extractfile("package/axe.min.js")
+        assert source is not None
+        return source.read().decode()
+
+
+def violations(screen: Screen, axe: str) -> list[str]:
+    """What axe-core calls serious or critical, and where."""
+    screen.page.evaluate(axe)
+    result = screen.page.evaluate("async () => axe.run(document, { resultTypes: ['violations'] })")
+    return [
+        f"{entry['id']}: {node['html'][:160]} {node['any'][0]['message'] if node['any'] else ''}"
+        for entry in result["violations"]
+        if entry["impact"] in ("serious", "critical")
+        for node in entry["nodes"]
+    ]
+
+
+@pytest.mark.parametrize("theme", ["dark", "light"])
+def test_axe_finds_nothing_serious(screen: Screen, axe: str, theme: str) -> None:
+    screen.page.evaluate("theme => localStorage.setItem('masklet-theme', theme)", theme)
+    screen.page.reload()
+    screen.opened()
+    screen.press("d")
+    screen.drag((100, 100), (180, 100))
+    screen.press("a")
+    screen.drag((300, 100), (380, 100))
+    screen.press("a", "p")
+    screen.click(188, 160)
+    screen.page.locator(".candidate").first.wait_for()
+    assert violations(screen, axe) == []
+    for keys in ("Control+e", "?"):
+        screen.press(keys)
+        screen.page.get_by_role("dialog").wait_for()
+        assert violations(screen, axe) == [], keys
+        screen.press("Escape")
+    screen.page.goto(screen.address)
+    screen.page.wait_for_selector(".entry")
+    assert violations(screen, axe) == []
+
+
+def test_the_tab_key_goes_all_the_way_round(screen: Screen) -> None:
+    screen.press("d")
+    screen.drag((100, 100), (180, 100))
+    count = screen.page.locator("button:enabled, input:enabled, a[href], [tabindex='0'], select").count()
+    seen = set()
+    for _ in range(2 * count):
+        screen.press("Tab")
+        seen.add(screen.page.evaluate("document.activeElement.outerHTML.slice(0, 200)"))
+    places = screen.page.evaluate(
+        """() => [...document.querySelectorAll("button:enabled, input:enabled, a[href], [tabindex='0']")]
+            .filter((element) => element.checkVisibility() && element.tabIndex >= 0)
+            .map((element) => element.outerHTML.slice(0, 200))"""
+    )
+    assert set(places) <= seen
+
+
+def test_a_phone_has_all_of_the_top_bar_and_a_finger_sees_the_bin(
+    opened: Callable[..., Screen], clip: Path
+) -> None:
+    screen = opened(touch=True)
+    screen.upload(clip)
+    screen.page.set_viewport_size({"width": 390, "height": 844})
+    screen.page.wait_for_timeout(200)
+    for name in ("Export", "Keys (?)", "Dark or light"):
+        box = screen.page.get_by_role("button", name=name).bounding_box()
+        assert box is not None and box["x"] + box["width"] <= 390, name
+    assert screen.page.evaluate("document.documentElement.scrollWidth") <= 390
+    screen.page.goto(screen.address)
+    opacity = screen.page.locator(".card > .icon-button").first.evaluate("e => getComputedStyle(e).opacity")
+    assert opacity == "1"

@@ -1,0 +1,189 @@
+"""The stage: what a press, a paste and a slow picture do, and what they must not do."""
+
+from __future__ import annotations
+
+import base64
+from io import BytesIO
+from pathlib import Path
+
+import av
+import numpy as np
+import PIL.Image
+import pytest
+from playwright.sync_api import Route
+
+from studio.browser.screen import FRAMES, Screen, short_clip
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+
+YELLOW = (535, 125)  # in the yellow balloon, which is small
+
+
+def paint_two_objects(screen: Screen) -> None:
+    """A bar at the left, and one at the right, which is selected."""
+    screen.press("d")
+    screen.drag((100, 100), (180, 100))
+    screen.press("a")
+    screen.drag((400, 100), (480, 100))
+    screen.press("p")
+
+
+def selected(screen: Screen) -> str:
+    return screen.page.locator(".object.selected").get_attribute("data-object") or ""
+
+
+def test_the_picture_stays_in_place_when_objects_appear(screen: Screen) -> None:
+    before = screen.stage.bounding_box()
+    screen.press("d")
+    for x in (100, 250, 400):
+        screen.drag((x, 100), (x + 60, 100))
+        assert screen.stage.bounding_box() == before
+        screen.press("a")
+
+
+def test_a_click_on_another_object_selects_it_and_shift_edits(screen: Screen) -> None:
+    paint_two_objects(screen)
+    screen.click(140, 100)
+    screen.page.locator(".object.selected[data-object='1']").wait_for()
+    screen.shows_prompt("a mask")  # nothing was added to either
+    screen.press("2")
+    screen.shows_prompt("a mask")
+    screen.page.keyboard.down("Shift")
+    screen.click(140, 100)
+    screen.page.keyboard.up("Shift")
+    screen.shows_prompt("a mask, 1 positive")
+    assert selected(screen) == "2"
+
+
+def test_the_middle_button_pans_and_pastes_nothing(screen: Screen) -> None:
+    paint_two_objects(screen)
+    screen.press("Control+c", "ArrowRight")
+    screen.page.wait_for_selector(".stage[data-frame='1']")
+    screen.page.mouse.move(*screen.at(300, 200))
+    screen.page.mouse.down(button="middle")
+    screen.page.mouse.move(*screen.at(320, 210))
+    screen.page.mouse.up(button="middle")
+    screen.page.evaluate("window.dispatchEvent(new ClipboardEvent('paste'))")  # as Linux does then
+    screen.page.wait_for_timeout(200)
+    screen.answered()
+    assert screen.masks(1, 2) == {}
+
+
+def test_pictures_paste_after_a_mask_was_copied(screen: Screen) -> None:
+    paint_two_objects(screen)
+    screen.press("Control+c")
+    screen.page.get_by_text("Mask copied").wait_for()
+    picture = np.zeros((360, 640), np.uint8)
+    picture[200:300, 100:500] = 255
+    file = BytesIO()
+    PIL.Image.fromarray(picture).save(file, "PNG")
+    screen.page.wait_for_timeout(200)
+    paste_picture(screen, file.getvalue())
+    screen.until(lambda: area(screen, 0, 2) == 100 * 400)
+
+
+def paste_picture(screen: Screen, png: bytes) -> None:
+    screen.page.evaluate(
+        """async (data) => {
+            const bytes = Uint8Array.from(atob(data), (letter) => letter.charCodeAt(0));
+            const transfer = new DataTransfer();
+            transfer.items.add(new File([bytes], "mask.png", { type: "image/png" }));
+            window.dispatchEvent(new ClipboardEvent("paste", { clipboardData: transfer }));
+        }""",
+        base64.b64encode(png).decode(),
+    )
+
+
+def area(screen: Screen, frame: int, obj: int) -> int:
+    """The box of an object on a frame, in pixels, as the server has it."""
+    page = screen.page.evaluate(
+        "async (path) => (await fetch(path)).json()",
+        f"api/videos/{screen.video}/masks?start={frame}&stop={frame + 1}",
+    )
+    boxes = [mask["box"] for entry in page["frames"] for mask in entry["masks"] if mask["object"] == obj]
+    return 0 if not boxes else (boxes[0][2] - boxes[0][0]) * (boxes[0][3] - boxes[0][1])
+
+
+def test_a_slow_frame_shows_its_thumbnail_and_takes_clicks(screen: Screen) -> None:
+    held: list[Route] = []
+    screen.page.route(f"**/frames/{FRAMES - 3}.jpg*", lambda route: held.append(route))
+    screen.page.fill(".frame-number", str(FRAMES - 3))
+    screen.press("Enter")
+    screen.page.wait_for_selector(f".stage.waiting[data-frame='{FRAMES - 3}']")
+    screen.click(188, 140)
+    screen.until(lambda: screen.masks(FRAMES - 3, FRAMES - 2) == {FRAMES - 3: {1}})
+    for route in held:
+        route.continue_()
+    screen.page.wait_for_selector(f".stage:not(.waiting)[data-frame='{FRAMES - 3}']")
+
+
+def test_candidates_are_shown_close_and_keep_their_confidence(screen: Screen) -> None:
+    screen.click(*YELLOW)
+    screen.shows_prompt("1 positive")
+    screen.page.wait_for_timeout(200)
+    share = """(canvas) => {
+        const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+        let yellow = 0;
+        for (let at = 0; at < data.length; at += 4) yellow += data[at] - data[at + 2] > 60 ? 1 : 0;
+        return yellow / (data.length / 4);
+    }"""
+    assert screen.page.locator(".candidate canvas").first.evaluate(share) > 0.08
+
+
+def test_numbers_of_objects_start_again_after_undo(screen: Screen) -> None:
+    screen.press("d")
+    screen.drag((100, 100), (180, 100))
+    screen.until(lambda: screen.objects() == ["object 1"])
+    screen.press("Control+z")
+    screen.until(lambda: screen.objects() == [])
+    screen.drag((300, 100), (380, 100))
+    screen.until(lambda: screen.objects() == ["object 1"])
+
+
+def test_a_truncated_video_says_one_sentence(screen: Screen, tmp_path: Path) -> None:
+    whole = short_clip(tmp_path / "whole.mp4", 60)
+    cut = tmp_path / "cut.mp4"
+    with av.open(str(whole)) as source, av.open(str(cut), "w", options={"movflags": "faststart"}) as target:
+        stream = target.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.size:
+                packet.stream = stream
+                target.mux(packet)
+    cut.write_bytes(cut.read_bytes()[: cut.stat().st_size * 6 // 10])
+    screen.page.goto(screen.address)
+    screen.upload(cut)
+    screen.press("End")
+    notice = screen.page.locator(".stage-notice")
+    notice.wait_for()
+    assert "cut.mp4" in notice.inner_text()
+    screen.page.wait_for_timeout(500)
+    assert screen.page.locator(".toast").count() == 0
+
+
+def test_the_outline_stays_smooth_when_zoomed(screen: Screen) -> None:
+    """A diagonal stroke, zoomed in: its edge has many directions, not the two of pixels."""
+    screen.press("d")
+    screen.drag((300, 150), (340, 210))
+    screen.press("p")
+    for _ in range(5):
+        screen.press("+")
+    screen.page.wait_for_timeout(300)
+    steps = screen.page.evaluate(
+        """() => {
+            const canvas = document.querySelector(".stage .base");
+            const { width, height } = canvas;
+            const { data } = canvas.getContext("2d").getImageData(0, 0, width, height);
+            const edge = (y) => {
+                for (let x = 0; x < width; x++) {
+                    const at = 4 * (y * width + x);
+                    if (data[at] > 200 && data[at + 1] < 110 && data[at + 2] < 120) return x;
+                }
+                return null;
+            };
+            const edges = [];
+            for (let y = height / 2 - 20; y < height / 2 + 20; y++) edges.push(edge(y));
+            return edges.slice(1).map((x, at) => Math.abs(x - edges[at]));
+        }"""
+    )
+    # A pixel of the video is seven of the screen: blocks would give steps of seven and zeros between.
+    assert max(steps) < 5, steps

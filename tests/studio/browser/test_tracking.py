@@ -1,0 +1,85 @@
+"""Tracking from the page: how far, which frames, and what stays as it is."""
+
+from __future__ import annotations
+
+import pytest
+
+from studio.browser.screen import FRAMES, Screen
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+
+RED = (188, 140)
+
+
+def counts(screen: Screen, frame: int) -> str:
+    page = screen.page.evaluate(
+        "async (path) => (await fetch(path)).json()",
+        f"api/videos/{screen.video}/masks?start={frame}&stop={frame + 1}",
+    )
+    return page["frames"][0]["masks"][0]["counts"]
+
+
+def test_tracking_from_here_for_some_frames_and_filling_gaps(screen: Screen) -> None:
+    screen.click(*RED)
+    screen.shows_prompt("1 positive")
+    screen.page.locator(".menu-button").first.click()
+    screen.page.get_by_label("Number of frames").fill("4")
+    screen.page.get_by_label("Number of frames").press("Tab")
+    screen.page.get_by_role("button", name="Track frames from here").click()
+    screen.until(lambda: sorted(screen.masks()) == [0, 1, 2, 3])
+    screen.page.locator("button.stop").wait_for(state="detached")
+    screen.frame(FRAMES - 2)
+    screen.page.get_by_role("button", name="From here").click()
+    screen.until(lambda: sorted(screen.masks()) == [0, 1, 2, 3, FRAMES - 2, FRAMES - 1])
+    screen.page.locator("button.stop").wait_for(state="detached")
+    before = counts(screen, 3)
+    screen.press("u")
+    screen.until(lambda: len(screen.masks()) == FRAMES)
+    screen.page.locator("button.stop").wait_for(state="detached")
+    assert counts(screen, 3) == before
+
+
+def test_reviewed_frames_keep_their_masks_and_the_page_says_so(screen: Screen) -> None:
+    screen.press("d")
+    screen.drag((170, 120), (210, 120))
+    screen.press("p", "f")
+    screen.until(lambda: len(screen.masks()) == FRAMES)
+    screen.page.locator("button.stop").wait_for(state="detached")
+    screen.frame(5)
+    screen.press("r")
+    screen.page.get_by_text("Reviewed: this mask stays").wait_for()
+    before = counts(screen, 5), counts(screen, 6)
+    screen.frame(0)
+    screen.press("d")
+    screen.drag((400, 200), (500, 200))
+    screen.press("t")
+    screen.page.get_by_text("Reviewed frame 5 keeps its masks.").wait_for()
+    screen.page.get_by_role("button", name="Track changes").wait_for(state="detached")
+    screen.page.locator("button.stop").wait_for(state="detached")
+    assert counts(screen, 5) == before[0]
+    assert counts(screen, 6) != before[1]
+
+
+def test_resume_survives_a_click_and_its_undo(screen: Screen) -> None:
+    screen.press("d")
+    screen.drag((170, 120), (210, 120))
+    screen.press("p", "f")
+    screen.until(lambda: len(screen.masks()) > 2)
+    screen.press("s")
+    resume = screen.page.get_by_role("button", name="Resume from")
+    resume.wait_for()
+    screen.frame(0)
+    screen.click(300, 300)
+    screen.press("Control+z")
+    screen.until(lambda: "click" not in screen.label("Undo"))
+    resume.click()
+    screen.until(lambda: len(screen.masks()) == FRAMES)
+
+
+def test_enter_leaves_the_frame_field(screen: Screen) -> None:
+    screen.page.locator(".frame-number").click()
+    screen.page.keyboard.type("6")
+    screen.press("Enter", "1", "ArrowRight")
+    screen.page.wait_for_selector(".stage[data-frame='7']")
+    assert screen.page.locator(".frame-number").input_value() == "7"
+    assert screen.page.locator(".time").first.inner_text() == "00:00:00:07"
