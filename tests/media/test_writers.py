@@ -23,6 +23,7 @@ from masklet.media import (
     BackgroundWriter,
     Format,
     Frames,
+    Look,
     MaskletsJson,
     OverlayPng,
     OverlayVideo,
@@ -38,7 +39,7 @@ from media.made import CLIP, assert_same, made_frames, made_masks, write
 
 
 def made(form: Format, path: Path, source: Frames) -> Writer:
-    return form.make(path, source, {})
+    return form.make(path, source, {}, Look())
 
 
 @pytest.fixture(scope="module")

@@ -15,6 +15,8 @@ from masklet.cli.items import Item, Kind, find_items
 from masklet.cli.results import (
     DEFAULT_FORMATS,
     format_files,
+    look_settings,
+    make_look,
     parse_intensity_range,
     print_intensity_range,
     write_masks,
@@ -24,7 +26,7 @@ from masklet.cli.runs import ProgressBar, Runner
 if TYPE_CHECKING:
     from masklet.auto import Grid, MaskletSet, Segments
     from masklet.config import Sam2Config
-    from masklet.media import Frames
+    from masklet.media import Frames, Look
     from masklet.model import Sam2
 
 PICTURE_FILES = ("mask.png", "masks.json", "overlay.png")
@@ -109,6 +111,8 @@ def everything(
     intensity_range: options.IntensityRange = None,
     max_pixels: options.MaxPixels = None,
     formats: options.Formats = None,
+    background: options.Background = "blur",
+    soft: options.SoftEdges = 0.0,
 ) -> None:
     """Segment everything in pictures; or find everything in videos, and track it both ways."""
     with ProgressBar() as bar:
@@ -140,6 +144,7 @@ def everything(
         }
         chosen = {name: value for name, value in grid.items() if value is not None}
         range_ = parse_intensity_range(intensity_range)
+        look = make_look(background, soft)
         format_files(formats or ())
         items = find_items(sources or (), kind, names_from=names)
 
@@ -150,10 +155,10 @@ def everything(
             is_picture = item.kind is Kind.picture or is_still(item.source)
             usual = ("coco",) if is_picture else DEFAULT_FORMATS
             names = list(dict.fromkeys(formats or usual))
-            return _Search(item, frames, is_picture, preset.value, chosen, search, names)
+            return _Search(item, frames, is_picture, preset.value, chosen, search, names, look)
 
         network = options.ModelOptions(model, device, dtype, setting, image_size)
-        settings = {"fps": fps, "intensity_range": range_}
+        settings = {"fps": fps, "intensity_range": range_, **look_settings(look)}
         Runner("everything", out, open_item, network, settings, bar, overwrite).run(items, shard)
 
 
@@ -168,6 +173,7 @@ class _Search:
     grid: Mapping[str, object]
     options: Mapping[str, Any]
     formats: Sequence[str]
+    look: Look
 
     @property
     def settings(self) -> Mapping[str, Any]:
@@ -225,7 +231,7 @@ class _Search:
         content = {"image": self.frames.name, "size": list(segments.size), "masks": masks}
         with atomic_write(folder / "masks.json") as part:
             part.write_text(json.dumps(content))
-        write_masks([segments], self.frames, folder, self.formats, bar)
+        write_masks([segments], self.frames, folder, self.formats, bar, look=self.look)
         self._print(f"{len(segments)} masks", bar)
 
     def _write_video(self, masklets: MaskletSet, folder: Path, bar: ProgressBar) -> None:
@@ -235,7 +241,7 @@ class _Search:
         from masklet.files import atomic_write
 
         shown = bar.track(masklets, len(self.frames), f"{self.frames.name}, writing")
-        write_masks(shown, self.frames, folder, self.formats, bar)
+        write_masks(shown, self.frames, folder, self.formats, bar, look=self.look)
         tracks = [track.to_json() for track in masklets.tracks.values()]
         with atomic_write(folder / TRACKS) as part:
             part.write_text(json.dumps(tracks, indent=1))

@@ -157,6 +157,20 @@ PictureFormats = Annotated[
     ),
 ]
 
+Background = Annotated[
+    str,
+    typer.Option(
+        "--background",
+        help="Of --format composite: blur, a colour such as green or #00b140, or a picture or video.",
+    ),
+]
+SoftEdges = Annotated[
+    float,
+    typer.Option(
+        "--soft", metavar="PIXELS", min=0, max=100, help="Cut-outs and composite: how far edges fade out."
+    ),
+]
+
 
 @dataclass(frozen=True)
 class ModelOptions:

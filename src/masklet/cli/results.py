@@ -11,7 +11,7 @@ import typer
 from masklet.cli.runs import ProgressBar
 
 if TYPE_CHECKING:
-    from masklet.media import Frames
+    from masklet.media import Frames, Look
     from masklet.media.writers.writer import Names
     from masklet.types import Masks
 
@@ -25,6 +25,19 @@ def format_files(formats: Sequence[str]) -> list[str]:
     return [find_format(name).path for name in dict.fromkeys(formats)]
 
 
+def make_look(background: str, soft: float) -> Look:
+    """Background and edges of the formats that show pictures."""
+    from masklet.media import Look
+
+    return Look(background, soft)
+
+
+def look_settings(look: Look) -> dict[str, object]:
+    """What `run.json` says of the background and edges, where they are not the usual ones."""
+    usual = make_look("blur", 0.0)
+    return {} if look == usual else {"background": look.background, "soft": look.soft}
+
+
 def write_masks(
     masks: Iterable[Masks],
     frames: Frames,
@@ -34,11 +47,12 @@ def write_masks(
     *,
     classes: Names | None = None,
     exclusive: bool = False,
+    look: Look | None = None,
 ) -> None:
     """Write masks in several formats, in a thread of its own; say which objects are lost."""
     from masklet.media import BackgroundWriter, writers
 
-    with BackgroundWriter(writers(formats, folder, frames, classes)) as writer:
+    with BackgroundWriter(writers(formats, folder, frames, classes, look)) as writer:
         for frame_masks in _finish(masks, bar, exclusive=exclusive):
             writer.write(frames[frame_masks.frame], frame_masks)
 

@@ -16,6 +16,8 @@ from masklet.cli.prompts import NO_PROMPT, Box, Mask, Negatives, Objects, Points
 from masklet.cli.results import (
     DEFAULT_FORMATS,
     format_files,
+    look_settings,
+    make_look,
     parse_intensity_range,
     print_intensity_range,
     write_masks,
@@ -23,7 +25,7 @@ from masklet.cli.results import (
 from masklet.cli.runs import ProgressBar, Runner
 
 if TYPE_CHECKING:
-    from masklet.media import Frames
+    from masklet.media import Frames, Look
     from masklet.media.readers.prompt_files import ObjectPrompts
     from masklet.model import Sam2
     from masklet.sessions.saved import SavedSession
@@ -73,6 +75,8 @@ def track(
     intensity_range: options.IntensityRange = None,
     max_pixels: options.MaxPixels = None,
     formats: options.Formats = None,
+    background: options.Background = "blur",
+    soft: options.SoftEdges = 0.0,
 ) -> None:
     """Track objects through videos, and write their masks on every frame."""
     with ProgressBar() as bar:
@@ -94,6 +98,7 @@ def track(
         if typed is None and table is None and saved is None:
             raise typer.BadParameter(NO_PROMPT)
         range_ = parse_intensity_range(intensity_range)
+        look = make_look(background, soft)
 
         def open_item(item: Item) -> _Tracking:
             from masklet.media import open_frames
@@ -102,12 +107,12 @@ def track(
             prompts = typed or ObjectPrompts()
             if table is not None:
                 prompts = prompts.joined(table.prompts_of(item, frames))
-            work = _Tracking(frames, prompts, saved, direction, policy, cuts, exclusive, formats, files)
+            work = _Tracking(frames, prompts, saved, direction, policy, cuts, exclusive, formats, files, look)
             work.check()
             return work
 
         network = options.ModelOptions(model, device, dtype, setting, image_size)
-        settings = {"fps": fps, "intensity_range": range_}
+        settings = {"fps": fps, "intensity_range": range_, **look_settings(look)}
         Runner("track", out, open_item, network, settings, bar, overwrite).run(items, shard)
 
 
@@ -124,6 +129,7 @@ class _Tracking:
     exclusive: bool
     formats: Sequence[str]
     files: Sequence[str]
+    look: Look
 
     @property
     def settings(self) -> Mapping[str, Any]:
@@ -189,6 +195,7 @@ class _Tracking:
             bar,
             classes=self.prompts.classes,
             exclusive=self.exclusive,
+            look=self.look,
         )
 
     def _track_backward(self, session: VideoSession, folder: Path, bar: ProgressBar) -> None:
@@ -234,6 +241,7 @@ class _Tracking:
             bar,
             classes=self.prompts.classes,
             exclusive=self.exclusive,
+            look=self.look,
         )
 
 

@@ -1,6 +1,6 @@
 """Pictures and videos in, masks out. Knows nothing of models: only frames and `masklet.types.Masks`."""
 
-from masklet.media.formats import FORMATS, Format, find_format, writers
+from masklet.media.formats import FORMATS, Format, Look, find_format, writers
 from masklet.media.readers.frames import Frames, is_still, open_frames
 from masklet.media.readers.live_streams import Stream, open_source, stream
 from masklet.media.readers.mask_files import read_label_map, read_label_maps
@@ -8,10 +8,19 @@ from masklet.media.readers.picture_files import is_picture
 from masklet.media.readers.pictures import ImageReader, find_pictures, read_image
 from masklet.media.readers.source import Image, NoSuchFrame, Source
 from masklet.media.writers.coco import CocoJson, SavJson, YouTubeVisJson
-from masklet.media.writers.cutout import CutoutPngs, CutoutVideo, FramePictures, cutout
+from masklet.media.writers.cutout import (
+    CompositeVideo,
+    CutoutPngs,
+    CutoutProRes,
+    CutoutVideo,
+    FramePictures,
+    cutout,
+)
 from masklet.media.writers.cvat import CvatMasks, CvatTracks
 from masklet.media.writers.label_studio import LabelStudioBrushes, LabelStudioVideo, brush_region, brush_rle
 from masklet.media.writers.labels import (
+    LabelOmeTiff,
+    LabelTiff,
     ObjectPngs,
     PalettePngs,
     check_ids,
@@ -27,7 +36,9 @@ __all__ = [
     "FORMATS",
     "BackgroundWriter",
     "CocoJson",
+    "CompositeVideo",
     "CutoutPngs",
+    "CutoutProRes",
     "CutoutVideo",
     "CvatMasks",
     "CvatTracks",
@@ -36,8 +47,11 @@ __all__ = [
     "Frames",
     "Image",
     "ImageReader",
+    "LabelOmeTiff",
     "LabelStudioBrushes",
     "LabelStudioVideo",
+    "LabelTiff",
+    "Look",
     "MaskletsJson",
     "NoSuchFrame",
     "ObjectPngs",

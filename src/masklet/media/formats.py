@@ -10,16 +10,35 @@ from masklet.errors import MediaError
 from masklet.files import StrPath
 from masklet.media.readers.source import Source
 from masklet.media.writers.coco import CocoJson, SavJson, YouTubeVisJson
-from masklet.media.writers.cutout import CutoutPngs, CutoutVideo, FramePictures
+from masklet.media.writers.cutout import CompositeVideo, CutoutPngs, CutoutProRes, CutoutVideo, FramePictures
 from masklet.media.writers.cvat import CvatMasks, CvatTracks
 from masklet.media.writers.label_studio import LabelStudioBrushes, LabelStudioVideo
-from masklet.media.writers.labels import ObjectPngs, PalettePngs
+from masklet.media.writers.labels import LabelOmeTiff, LabelTiff, ObjectPngs, PalettePngs
 from masklet.media.writers.masklets import MaskletsJson
 from masklet.media.writers.overlay import OverlayVideo
 from masklet.media.writers.polygons import PolygonsJson, YoloTxts
 from masklet.media.writers.writer import Names, Writer, Writers
 
-MakeWriter = Callable[[Path, Source, Names], Writer]
+
+@dataclass(frozen=True)
+class Look:
+    """How formats that show pictures show them.
+
+    Attributes:
+        background: What lies behind objects in a composite: "blur", a colour, or a picture's or video's path.
+        soft: Pixels over which the edges of objects fade out.
+    """
+
+    background: str = "blur"
+    soft: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.soft <= SOFTEST:
+            raise MediaError(f"edges fade out over 0 to {SOFTEST} pixels. Got {self.soft:g}.")
+
+
+MakeWriter = Callable[[Path, Source, Names, Look], Writer]
+SOFTEST = 100
 
 
 @dataclass(frozen=True)
@@ -46,11 +65,27 @@ class Format:
 
 
 def _without_names(make: Callable[[Path, Source], Writer]) -> MakeWriter:
-    return lambda path, source, names: make(path, source)
+    return lambda path, source, names, look: make(path, source)
 
 
 def _path_only(make: Callable[[Path], Writer]) -> MakeWriter:
-    return lambda path, source, names: make(path)
+    return lambda path, source, names, look: make(path)
+
+
+def _with_names(make: Callable[[Path, Source, Names], Writer]) -> MakeWriter:
+    return lambda path, source, names, look: make(path, source, names)
+
+
+def _soft(make: Callable[..., Writer]) -> MakeWriter:
+    return lambda path, source, names, look: make(path, source, soft=look.soft)
+
+
+def _soft_pngs(path: Path, source: Source, names: Names, look: Look) -> Writer:
+    return CutoutPngs(path, soft=look.soft)
+
+
+def _composite(path: Path, source: Source, names: Names, look: Look) -> Writer:
+    return CompositeVideo(path, source, background=look.background, soft=look.soft)
 
 
 FORMATS = {
@@ -59,18 +94,27 @@ FORMATS = {
         Format("palette", "Label maps: palette PNG, as DAVIS", "masks", _path_only(PalettePngs)),
         Format("objects", "A PNG for each object, as SA-V", "objects", _path_only(ObjectPngs)),
         Format("masklets", "masklet's own JSON", "masklets.json", _without_names(MaskletsJson)),
-        Format("coco", "COCO", "coco.json", CocoJson),
-        Format("youtube-vis", "YouTube-VIS", "youtube_vis.json", YouTubeVisJson),
-        Format("sa-v", "SA-V", "sav.json", SavJson),
-        Format("yolo", "YOLO segmentation", "labels", YoloTxts),
+        Format("coco", "COCO", "coco.json", _with_names(CocoJson)),
+        Format("youtube-vis", "YouTube-VIS", "youtube_vis.json", _with_names(YouTubeVisJson)),
+        Format("sa-v", "SA-V", "sav.json", _with_names(SavJson)),
+        Format("yolo", "YOLO segmentation", "labels", _with_names(YoloTxts)),
         Format("polygons", "Polygons with holes", "polygons.json", _without_names(PolygonsJson)),
-        Format("cvat", "CVAT for video: polygon tracks", "cvat_tracks.xml", CvatTracks),
-        Format("cvat-images", "CVAT for images: masks", "cvat_masks.xml", CvatMasks),
-        Format("label-studio", "Label Studio: brushes", "label_studio.json", LabelStudioBrushes),
-        Format("label-studio-video", "Label Studio: boxes", "label_studio_video.json", LabelStudioVideo),
+        Format("cvat", "CVAT for video: polygon tracks", "cvat_tracks.xml", _with_names(CvatTracks)),
+        Format("cvat-images", "CVAT for images: masks", "cvat_masks.xml", _with_names(CvatMasks)),
+        Format("label-studio", "Label Studio: brushes", "label_studio.json", _with_names(LabelStudioBrushes)),
+        Format(
+            "label-studio-video",
+            "Label Studio: boxes",
+            "label_studio_video.json",
+            _with_names(LabelStudioVideo),
+        ),
         Format("overlay", "Overlay video: MP4", "overlay.mp4", _without_names(OverlayVideo), True),
-        Format("cutout-webm", "Cut-out video: WebM", "cutout.webm", _without_names(CutoutVideo), True),
-        Format("cutout-png", "Cut-out pictures: PNG", "cutout", _path_only(CutoutPngs), True),
+        Format("tiff", "Label maps: TIFF for ImageJ", "labels.tif", _with_names(LabelTiff)),
+        Format("ome-tiff", "Label maps: OME-TIFF", "labels.ome.tif", _with_names(LabelOmeTiff)),
+        Format("cutout-webm", "Cut-out video: WebM", "cutout.webm", _soft(CutoutVideo), True),
+        Format("cutout-prores", "Cut-out video: ProRes 4444", "cutout.mov", _soft(CutoutProRes), True),
+        Format("cutout-png", "Cut-out pictures: PNG", "cutout", _soft_pngs, True),
+        Format("composite", "Before another background: MP4", "composite.mp4", _composite, True),
         Format("frames", "The frames as pictures", "frames", _without_names(FramePictures), True),
     )
 }
@@ -83,7 +127,13 @@ def find_format(name: str) -> Format:
     return FORMATS[name]
 
 
-def writers(formats: Iterable[str], folder: StrPath, source: Source, names: Names | None = None) -> Writers:
+def writers(
+    formats: Iterable[str],
+    folder: StrPath,
+    source: Source,
+    names: Names | None = None,
+    look: Look | None = None,
+) -> Writers:
     """Make writers of several formats, each at its place in a folder.
 
     Args:
@@ -91,6 +141,8 @@ def writers(formats: Iterable[str], folder: StrPath, source: Source, names: Name
         folder: The folder; it is made.
         source: Where the frames come from.
         names: Classes of the objects, such as "dog", by id.
+        look: Background and edges of the formats that show pictures.
     """
+    folder, look = Path(folder), look or Look()
     chosen = [find_format(name) for name in dict.fromkeys(formats)]
-    return Writers(*(format.make(Path(folder) / format.path, source, names or {}) for format in chosen))
+    return Writers(*(format.make(folder / format.path, source, names or {}, look) for format in chosen))

@@ -7,7 +7,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import count, islice, takewhile
 
 from masklet.errors import MediaError
-from masklet.media.readers.source import Image, NoSuchFrame, Reader, TimedReader, frame_file_name
+from masklet.media.readers.source import (
+    Image,
+    NoSuchFrame,
+    Reader,
+    Recording,
+    TimedReader,
+    frame_file_name,
+)
 
 
 class SampledFrames:
@@ -22,6 +29,7 @@ class SampledFrames:
         self.size = reader.size
         self.pixel_aspect = reader.pixel_aspect
         self.intensity_range = reader.intensity_range
+        self.recording: Recording | None = getattr(reader, "recording", None)
 
     def count(self) -> int:
         ticks = int(self._reader.time(self._reader.count() - 1) * self.fps)

@@ -33,7 +33,7 @@ from masklet.media.readers.pictures import (
     is_url,
     read_bytes,
 )
-from masklet.media.readers.source import Image, IntensityRange, NoSuchFrame, Reader, printable
+from masklet.media.readers.source import Image, IntensityRange, NoSuchFrame, Reader, Recording, printable
 from masklet.media.readers.videos import Video
 
 CACHED_FRAMES = 32
@@ -88,6 +88,11 @@ class Frames:
         Give it to `open_frames` to read the source in the same way again.
         """
         return self._reader.intensity_range
+
+    @property
+    def recording(self) -> Recording | None:
+        """The video file that the frames are from, for its sound; None for pictures and arrays."""
+        return getattr(self._reader, "recording", None)
 
     def time(self, frame: int) -> float:
         """Seconds from the first frame to this one."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import Protocol, runtime_checkable
 
@@ -17,6 +18,19 @@ IntensityRange = tuple[float, float]  # the intensities that become black and wh
 
 STILLS_FPS = 24.0  # pictures without times play at the rate of SA-V and DAVIS
 SQUARE = Fraction(1)  # pixels that are as wide as they are high
+
+
+@dataclass(frozen=True)
+class Recording:
+    """A file with pictures and perhaps sound.
+
+    Attributes:
+        file: A path or URL, or the whole file in memory.
+        start: The time of the first picture, in the file's own seconds.
+    """
+
+    file: str | bytes
+    start: float
 
 
 @runtime_checkable

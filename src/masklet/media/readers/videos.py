@@ -32,6 +32,7 @@ from masklet.media.readers.source import (
     Image,
     IntensityRange,
     NoSuchFrame,
+    Recording,
     frame_file_name,
     printable,
 )
@@ -74,6 +75,7 @@ class Video:
         if first is None:
             raise MediaError(f"{self.name} holds no frame that can be decoded.")
         self._last = first
+        self.recording = Recording(file, (first[1].pts or 0) * self._tick)
         self._geometry = Geometry.of(first[1], aspect)
         self.size = self._geometry.size
         self.pixel_aspect = self._geometry.pixel_aspect

@@ -1,44 +1,108 @@
-"""The pictures themselves: objects cut out of them, with all else transparent; or whole, as they are."""
+"""The pictures themselves: objects cut out of them, on nothing or another ground; or whole, as they are."""
 
 from __future__ import annotations
+
+import os
+from collections.abc import Callable
 
 import cv2
 import numpy as np
 import PIL.Image
+import PIL.ImageColor
 from jaxtyping import UInt8
 
+from masklet.errors import MediaError
 from masklet.files import StrPath, atomic_write, make_folder
+from masklet.media.readers.frames import open_frames
 from masklet.media.readers.source import Image, Source, frame_file_name
-from masklet.media.writers.video import VP9_ALPHA, VideoWriter
+from masklet.media.writers.video import H264, PRORES_4444, VP9_ALPHA, VideoWriter
 from masklet.media.writers.writer import Writer
 from masklet.types import Masks
 
 MARGIN = 4  # transparent pixels around the objects that keep the picture's colour
 
 
-def cutout(image: Image, masks: Masks, *, margin: int = 0) -> UInt8[np.ndarray, "H W 4"]:
+BLUR = 0.03  # of the picture's width: how far a blurred background is out of focus
+
+ReadBackground = Callable[[int, Image], Image]  # a frame's number and picture; returns what lies behind
+
+
+def cutout(image: Image, masks: Masks, *, margin: int = 0, soft: float = 0.0) -> UInt8[np.ndarray, "H W 4"]:
     """The picture as RGBA: opaque where any object is, transparent and black elsewhere.
 
     Args:
         image: The picture.
         masks: Its masks.
         margin: Transparent pixels around the objects that keep their colour.
+        soft: Pixels over which the edges fade out, to both sides. 0 is a hard edge.
     """
     inside = np.zeros(image.shape[:2], dtype=np.uint8)
     for _, mask in masks.items():
         inside |= mask
+    alpha = fade(inside, soft)
+    margin = max(margin, int(np.ceil(3 * soft)))
     colored = cv2.dilate(inside, np.ones((2 * margin + 1, 2 * margin + 1), np.uint8)) if margin else inside
-    return np.dstack([image * colored[:, :, None], inside * np.uint8(255)])
+    return np.dstack([image * colored[:, :, None], alpha])
+
+
+def fade(inside: UInt8[np.ndarray, "H W"], soft: float) -> UInt8[np.ndarray, "H W"]:
+    """Alpha, 0 to 255, of a mask of 0 and 1 whose edges fade out over so many pixels.
+
+    >>> fade(np.array([[0, 1, 1]], dtype=np.uint8), 0).tolist()
+    [[0, 255, 255]]
+    """
+    alpha = inside * np.uint8(255)
+    return cv2.GaussianBlur(alpha, (0, 0), soft, borderType=cv2.BORDER_REPLICATE) if soft else alpha
+
+
+def open_background(background: str, size: tuple[int, int]) -> ReadBackground:
+    """What lies behind objects, by its name, at the size (H, W) of the frames.
+
+    Args:
+        background: "blur" for the frame itself, out of focus; a colour such as "green" or "#00b140"; or a
+            picture or video, which starts again when it ends. It is cropped to the frame's shape.
+
+    Raises:
+        MediaError: It is no colour, and no file that can be opened.
+    """
+    if background == "blur":
+        return lambda frame, image: cv2.GaussianBlur(image, (0, 0), max(1.0, BLUR * size[1]))
+    try:
+        color = PIL.ImageColor.getrgb(background)[:3]
+    except ValueError:
+        if not os.path.exists(background):
+            raise MediaError(
+                f"a background is blur, a colour such as green or #00b140, or a picture or video. "
+                f"There is no file {background!r}."
+            ) from None
+    else:
+        plain = np.full((*size, 3), color, dtype=np.uint8)
+        return lambda frame, image: plain
+    frames = open_frames(background)
+    return lambda frame, image: _cover(frames[frame % len(frames)], size)
+
+
+def _cover(picture: Image, size: tuple[int, int]) -> Image:
+    """A picture scaled so that it covers a frame of `size` (H, W), and cropped around its middle."""
+    height, width = size
+    scale = max(height / picture.shape[0], width / picture.shape[1])
+    wide, high = (
+        max(side, round(scale * old)) for side, old in zip(size[::-1], picture.shape[1::-1], strict=True)
+    )
+    scaled = cv2.resize(picture, (wide, high), interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
+    top, left = (high - height) // 2, (wide - width) // 2
+    return scaled[top : top + height, left : left + width]
 
 
 class CutoutPngs(Writer):
     """folder/00000.png, ...: a picture with alpha for each frame."""
 
-    def __init__(self, path: StrPath) -> None:
+    def __init__(self, path: StrPath, *, soft: float = 0.0) -> None:
         self._folder = make_folder(path)
+        self._soft = soft
 
     def write(self, image: Image, masks: Masks) -> None:
-        picture = PIL.Image.fromarray(cutout(image, masks))
+        picture = PIL.Image.fromarray(cutout(image, masks, soft=self._soft))
         with atomic_write(self._folder / frame_file_name(masks.frame, ".png")) as part:
             picture.save(part, format="PNG", compress_level=1)
 
@@ -48,9 +112,42 @@ class CutoutVideo(VideoWriter):
 
     coding = VP9_ALPHA
 
+    def __init__(self, path: StrPath, source: Source, *, soft: float = 0.0) -> None:
+        super().__init__(path, source)
+        self._soft = soft
+
     def picture(self, image: Image, masks: Masks) -> UInt8[np.ndarray, "H W 4"]:
         # Two by two pixels share their colour in a video: without a margin, edges would go dark.
-        return cutout(image, masks, margin=MARGIN)
+        return cutout(image, masks, margin=MARGIN, soft=self._soft)
+
+
+class CutoutProRes(CutoutVideo):
+    """ProRes 4444 with alpha in QuickTime, which film editors take. Files are large."""
+
+    coding = PRORES_4444
+
+
+class CompositeVideo(VideoWriter):
+    """The objects before another background: H.264 in MP4.
+
+    Args:
+        path: The file.
+        source: Where the frames come from.
+        background: See `open_background`.
+        soft: Pixels over which the edges fade out.
+    """
+
+    coding = H264
+
+    def __init__(self, path: StrPath, source: Source, *, background: str = "blur", soft: float = 0.0) -> None:
+        self._background = open_background(background, source.size)
+        self._soft = soft
+        super().__init__(path, source)
+
+    def picture(self, image: Image, masks: Masks) -> Image:
+        alpha = cutout(image, masks, soft=self._soft)[:, :, 3:].astype(np.float32) / 255
+        behind = self._background(masks.frame, image)
+        return np.round(image * alpha + behind * (1 - alpha)).astype(np.uint8)
 
 
 class FramePictures(Writer):

@@ -1,18 +1,25 @@
-"""Masks as PNG: one label map a frame (DAVIS), or one mask an object and frame (SA-V)."""
+"""Masks as label maps: PNG for each frame (DAVIS) or object (SA-V), and TIFF stacks for microscopy."""
 
 from __future__ import annotations
+
+from collections.abc import Sized
+from pathlib import Path
+from xml.sax.saxutils import escape
 
 import numpy as np
 import PIL.Image
 import PIL.PngImagePlugin
 
+from masklet import rle
 from masklet.errors import MediaError
 from masklet.files import StrPath, atomic_write, make_folder
 from masklet.media.readers.mask_files import LABEL_MAP_KEY
 from masklet.media.readers.source import Image, frame_file_name
+from masklet.media.writers.spool import SpooledWriter
 from masklet.media.writers.writer import Writer
 from masklet.types import Masks
 
+OME = "http://www.openmicroscopy.org/Schemas/OME/2016-06"
 HIGHEST = 2**16 - 1  # id that a pixel can hold
 
 
@@ -39,6 +46,73 @@ class ObjectPngs(Writer):
     def write(self, image: Image, masks: Masks) -> None:
         for id, mask in masks.items():
             write_label_map(self._folder / f"{id:03d}" / frame_file_name(masks.frame, ".png"), mask)
+
+
+class LabelTiff(SpooledWriter):
+    """A TIFF with a label map on each page, for ImageJ: time is its axis, depth where the source is a TIFF.
+
+    It has a page for each frame of the source, so that it lies on the source page by page. Where masks
+    overlap, the highest logit wins. Pages have 8 bits, or 16 where an id is above 255.
+    """
+
+    def write(self, image: Image, masks: Masks) -> None:
+        check_ids(masks.ids)
+        labels = masks.label_map()
+        self._spool.add(Masks.from_arrays(masks.frame, {id: labels == id for id in masks.ids}, masks.size))
+
+    def write_file(self, part: Path) -> None:
+        count = (
+            len(self._source) if isinstance(self._source, Sized) else max(self._spool.frames, default=-1) + 1
+        )
+        if not count:
+            return
+        dtype = np.uint8 if max(self._spool.ids, default=0) <= 255 else np.uint16
+        first = PIL.Image.fromarray(self._labels(0, dtype))
+        pages = (PIL.Image.fromarray(self._labels(frame, dtype)) for frame in range(1, count))
+        first.save(
+            part,
+            format="TIFF",
+            save_all=True,
+            append_images=pages,
+            compression="tiff_adobe_deflate",
+            description=self.description(count, dtype),
+        )
+
+    def description(self, count: int, dtype: type) -> str:
+        """What the axes are, as ImageJ reads it."""
+        axis = "slices" if self._is_depth else "frames"
+        lines = ["ImageJ=1.54f", f"images={count}", f"{axis}={count}", "hyperstack=true", "mode=grayscale"]
+        if not self._is_depth:
+            lines.append(f"finterval={1 / self._source.fps:.9g}")
+        return "\n".join([*lines, "loop=false", ""])
+
+    @property
+    def _is_depth(self) -> bool:
+        return Path(self._source.name).suffix.lower() in (".tif", ".tiff")
+
+    def _labels(self, frame: int, dtype: type) -> np.ndarray:
+        labels: np.ndarray = np.zeros(self._source.size, dtype=dtype)
+        for id, mask in self._spool.masks_on(frame):
+            labels[rle.decode(mask["segmentation"])] = id
+        return labels
+
+
+class LabelOmeTiff(LabelTiff):
+    """The same with OME's description of the axes, and the objects' classes as annotations."""
+
+    def description(self, count: int, dtype: type) -> str:
+        height, width = self._source.size
+        depth, time = (count, 1) if self._is_depth else (1, count)
+        names = "".join(f'<M K="{id}">{escape(self._categories.name(id))}</M>' for id in self._spool.ids)
+        return (
+            '<?xml version="1.0" encoding="UTF-8"?>'
+            f'<OME xmlns="{OME}"><Image ID="Image:0" Name="labels">'
+            f'<Pixels ID="Pixels:0" DimensionOrder="XYZTC" Type="{np.dtype(dtype).name}" SizeX="{width}" '
+            f'SizeY="{height}" SizeZ="{depth}" SizeT="{time}" SizeC="1">'
+            '<Channel ID="Channel:0:0" Name="objects" SamplesPerPixel="1"/><TiffData/></Pixels></Image>'
+            '<StructuredAnnotations><MapAnnotation ID="Annotation:0" Namespace="masklet/classes">'
+            f"<Value>{names}</Value></MapAnnotation></StructuredAnnotations></OME>"
+        )
 
 
 def check_ids(ids: tuple[int, ...]) -> None:

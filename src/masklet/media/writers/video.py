@@ -21,6 +21,7 @@ from jaxtyping import UInt8
 from masklet.errors import MediaError
 from masklet.files import StrPath, make_folder, temporary_path, write_errors
 from masklet.media.readers.source import Image, Source
+from masklet.media.writers.audio import AudioTrack
 from masklet.media.writers.writer import Writer
 from masklet.types import Masks
 
@@ -87,8 +88,18 @@ VP9_ALPHA = Coding(
 )
 
 
+PRORES_4444 = Coding(
+    container="mov",
+    codec="prores_ks",
+    pixels="yuva444p10le",
+    tuning={"profile": "4444", "vendor": "apl0", "alpha_bits": "16"},
+)
+
+
 class VideoWriter(Writer):
     """Each frame at its time in the source, in BT.709. The file appears when the writer is closed.
+
+    The sound of a video file is carried over: copied where the container takes it, otherwise encoded anew.
 
     Frames must come in order. An odd side grows by a pixel; a picture that is too large for the codec is
     scaled down. A pause between two frames is at most an hour and a half long; nine hours where there is less
@@ -105,6 +116,7 @@ class VideoWriter(Writer):
         self._previous: tuple[int, float] | None = None  # frame and seconds
         self._start = 0.0  # seconds of the source at which the video starts, and what long pauses lose
         self._pts = 0
+        self._is_begun = False
         self._is_closed = False
         is_slow = source.fps < SLOW
         self._tick = max(SLOW_TICK, self.coding.tick) if is_slow else self.coding.tick
@@ -121,6 +133,7 @@ class VideoWriter(Writer):
                 os.fspath(self._part), "w", format=self.coding.container, options=dict(self.coding.options)
             )
             self._stream = self._add_stream()
+            self._sound = AudioTrack.open(self._container, getattr(source, "recording", None))
 
     def _add_stream(self) -> av.VideoStream:
         rate = Fraction(self._source.fps).limit_denominator(1001)
@@ -155,7 +168,12 @@ class VideoWriter(Writer):
         )
         frame.pts, frame.time_base = self._pts, self._tick
         with self._errors():
+            if self._sound is not None and not self._is_begun:
+                self._sound.begin(self._start)
+            self._is_begun = True
             self._container.mux(self._stream.encode(frame))
+            if self._sound is not None:
+                self._sound.write_until(float(self._pts * self._tick))
 
     def _next_pts(self, frame: int) -> int:
         seconds = self._source.time(frame)
@@ -180,10 +198,14 @@ class VideoWriter(Writer):
         try:
             with self._errors():
                 self._container.mux(self._stream.encode(None))
+                if self._sound is not None:
+                    self._sound.write_until(float(self._pts * self._tick) + 1 / self._source.fps)
                 self._container.close()
                 if self._previous is not None:  # without frames there is no video
                     os.replace(self._part, self._path)
         finally:
+            if self._sound is not None:
+                self._sound.close()
             self._part.unlink(missing_ok=True)
 
     @contextmanager

@@ -34,6 +34,8 @@ const GROUPS = [
         formats: {
             palette: ["Label maps", "Palette PNG, as in DAVIS"],
             objects: ["PNG for each object", "Black and white"],
+            tiff: ["TIFF for ImageJ", "A label map on each page"],
+            "ome-tiff": ["OME-TIFF", "The same, with OME's axes"],
             "cutout-png": ["Cut-outs", "PNG with transparency"],
             frames: ["Frames", "The video's own pictures"],
         },
@@ -43,6 +45,8 @@ const GROUPS = [
         formats: {
             overlay: ["Overlay", "MP4 with the masks painted in"],
             "cutout-webm": ["Cut-out", "WebM with transparency"],
+            "cutout-prores": ["Cut-out, film", "ProRes 4444 with transparency"],
+            composite: ["Blurred background", "MP4, the objects sharp before it"],
         },
     },
     {
