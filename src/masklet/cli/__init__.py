@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from masklet.cli.engine import app as engine
 from masklet.cli.evaluate import evaluate
 from masklet.cli.everything import everything
 from masklet.cli.export import export
@@ -30,6 +31,7 @@ app = typer.Typer(
 for command in (track, segment, everything, studio, models, train, evaluate):
     app.command(cls=Command)(command)
 app.add_typer(jobs, name="jobs")
+app.add_typer(engine, name="engine")
 app.add_typer(export, name="export")
 
 

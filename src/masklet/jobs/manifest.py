@@ -156,10 +156,10 @@ def _find_sources(manifest: str) -> list[str]:
         paths = [name for name in fs.find(path) if not PurePosixPath(name).name.startswith(".")]
     else:
         paths = [path] if fs.exists(path) else []
-    sources = [name if is_local(manifest) else fs.unstrip_protocol(name) for name in paths if _is_media(name)]
+    sources = [name for name in paths if _is_media(name)]
     if not is_local(manifest):
         scheme = manifest.partition("://")[0]
-        sources = [f"{scheme}://{name.partition('://')[2]}" for name in sources]
+        sources = [name if "://" in name else f"{scheme}://{name.lstrip('/')}" for name in sources]
     if not sources:
         raise PromptError(
             f"{manifest} is no manifest and holds no videos. A manifest is a .parquet, .csv or .jsonl with a "

@@ -1,0 +1,85 @@
+"""Manifests in every form say the same, and say what is wrong with them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from masklet.errors import PromptError
+from masklet.jobs.manifest import read_manifest
+
+
+def test_csv_json_lines_and_parquet_say_the_same(tmp_path: Path) -> None:
+    (tmp_path / "m.csv").write_text(
+        "source,frame,object,class,x,y\nclips/a.mp4,0,dog,pet,20,24\nclips/b.mp4,,,,,\n"
+    )
+    (tmp_path / "m.jsonl").write_text(
+        '{"source": "clips/a.mp4", "frame": 0, "object": "dog", "class": "pet", "positive": [[20.0, 24.0]]}\n'
+        '{"source": "clips/b.mp4"}\n'
+    )
+    rows = [
+        {"source": "clips/a.mp4", "frame": 0, "object": "dog", "class": "pet", "x": 20.0, "y": 24.0},
+        {"source": "clips/b.mp4", "frame": None, "object": None, "class": None, "x": None, "y": None},
+    ]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "m.parquet")
+    manifests = [read_manifest(str(tmp_path / name)) for name in ("m.csv", "m.jsonl", "m.parquet")]
+    assert [[entry.id for entry in entries] for entries in manifests] == [
+        [entry.id for entry in manifests[0]]
+    ] * 3
+    first, second = manifests[0]
+    assert first.source == f"{tmp_path}/clips/a.mp4"
+    assert dict(first.rows[0].values) == {"positive": [[20.0, 24.0]]}
+    assert second.rows == ()
+
+
+def test_prompts_of_one_source_are_one_entry(tmp_path: Path) -> None:
+    (tmp_path / "m.csv").write_text("source,object,x,y\na.mp4,1,3,4\na.mp4,2,5,6\n")
+    (entry,) = read_manifest(str(tmp_path / "m.csv"))
+    assert [row.object for row in entry.rows] == [1, 2]
+
+
+def test_a_folder_and_a_glob_are_manifests(corpus: Path) -> None:
+    names = ["0.mp4", "1.mp4", "2.mp4", "broken.mp4"]
+    for manifest in (str(corpus), f"{corpus}/*.mp4"):
+        assert [Path(entry.source).name for entry in read_manifest(manifest)] == names
+
+
+def test_a_manifest_may_be_in_any_file_system() -> None:
+    memory = fsspec.filesystem("memory")
+    memory.pipe("/jobs-manifest/m.csv", b"source,detections\na.mp4,a.json\n")
+    memory.pipe("/jobs-manifest/a.mp4", b"")
+    (entry,) = read_manifest("memory://jobs-manifest/m.csv")
+    assert (entry.source, entry.detections) == (
+        "memory://jobs-manifest/a.mp4",
+        "memory://jobs-manifest/a.json",
+    )
+    assert [entry.source for entry in read_manifest("memory://jobs-manifest/*.mp4")] == [entry.source]
+
+
+@pytest.mark.parametrize(
+    "name, text, message",
+    [
+        ("m.csv", "source,colour\na.mp4,red\n", "has colour. Allowed are"),
+        ("m.csv", "x,y\n1,2\n", "has no source"),
+        ("m.csv", "source\n", "lists no source"),
+        ("m.csv", "source,x,y\na.mp4,1,\n", "expected numbers"),
+        ("m.jsonl", "{", "is not JSON"),
+        ("m.parquet", "nonsense", "is not Parquet"),
+        ("m.csv", "source,x,y,detections\na.mp4,1,2,b.json\n", "prompts and detections"),
+    ],
+)
+def test_what_is_wrong_is_said_with_its_line(tmp_path: Path, name: str, text: str, message: str) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(PromptError, match=message):
+        read_manifest(str(tmp_path / name))
+
+
+def test_a_missing_manifest_is_said(tmp_path: Path) -> None:
+    with pytest.raises(PromptError, match="cannot be read"):
+        read_manifest(str(tmp_path / "m.csv"))
+    with pytest.raises(PromptError, match="is no manifest"):
+        read_manifest(str(tmp_path / "nothing"))

@@ -1,0 +1,176 @@
+"""Jobs on Ray: a local one, two nodes of which one is lost, a driver that is killed, S3."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import psutil
+import pyarrow.parquet as pq
+import pytest
+
+import masklet
+from masklet.errors import MaskletError
+from masklet.jobs.manifest import read_manifest
+from masklet.jobs.report import describe_status, find_stragglers, merge_tables, read_errors
+from masklet.jobs.run import make_plan, run_job
+from masklet.jobs.settings import Cluster, JobSettings
+from masklet.jobs.stores import Store
+from masklet.jobs.tables import read_masks
+from masklet.types import Prompt
+
+from .conftest import CLIPS, FRAMES
+
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]  # of Ray's own code
+KILLS = int(os.environ.get("MASKLET_KILLS", "3"))
+
+
+@pytest.fixture(scope="module")
+def two_nodes() -> Iterator[object]:
+    import ray
+    from ray.cluster_utils import Cluster as RayCluster
+
+    os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112 - as Ray spells it
+    options = {"num_cpus": 1, "object_store_memory": 80 * 2**20}
+    nodes = RayCluster(initialize_head=True, head_node_args=options)
+    nodes.second = nodes.add_node(**options)
+    ray.init(address=nodes.address, log_to_driver=False)
+    yield nodes
+    ray.shutdown()
+    nodes.shutdown()
+
+
+def rows(out: Path) -> list[tuple[object, ...]]:
+    return duckdb.sql(f"select video, frame, object from '{out}/masks/*.parquet' order by all").fetchall()
+
+
+def check_complete(corpus: Path, out: Path) -> None:
+    """Every item is there once and whole, and nothing unfinished."""
+    expected = [(f"{corpus}/{number}.mp4", frame, 1) for number in range(CLIPS) for frame in range(FRAMES)]
+    assert rows(out) == expected
+    assert not (out / "unfinished").exists()
+    assert [Path(row["source"]).name for row in read_errors(Store(str(out)))] == ["broken.mp4"]
+
+
+def test_two_nodes_give_the_masks_of_track_and_survive_the_loss_of_one(
+    two_nodes: object, corpus: Path, settings: JobSettings, tmp_path: Path
+) -> None:
+    """One worker is killed by SIGKILL, then a node is removed while the job runs."""
+    killed = list[str]()
+
+    def disturb(status: dict[str, object]) -> None:
+        running = status["running"]
+        if not killed and running:
+            workers = [
+                process
+                for process in psutil.process_iter(["cmdline"])
+                if process.info["cmdline"] and "ray::Worker" in process.info["cmdline"][0]
+            ]
+            if workers:
+                workers[0].kill()
+                killed.append("worker")
+        elif killed == ["worker"] and status["done"]:
+            two_nodes.remove_node(two_nodes.second)
+            killed.append("node")
+
+    manifest, out = str(corpus / "manifest.csv"), tmp_path / "out"
+    status = run_job(manifest, str(out), settings, Cluster(actors=2, attempts=10), disturb)
+    assert (status["done"], status["failed"]) == (CLIPS, 1)
+    check_complete(corpus, out)
+    model = masklet.load(settings.model, device="cpu")
+    for path in (out / "masks").iterdir():
+        video = pq.read_table(path)["video"][0].as_py()
+        expected = masklet.track(model, video, {0: {1: Prompt(positive=[(20, 24)])}})
+        for one, other in zip(read_masks(path), expected, strict=True):
+            np.testing.assert_array_equal(one[1], other[1])
+
+    written = {path: path.stat().st_mtime_ns for path in (out / "masks").iterdir()}
+    again = run_job(manifest, str(out), settings, Cluster(actors=1))
+    assert again["done_before"] == CLIPS
+    assert {path: path.stat().st_mtime_ns for path in (out / "masks").iterdir()} == written
+
+    (merged, errors) = merge_tables(Store(str(out)), Store(str(tmp_path / "merged")))
+    assert pq.read_table(tmp_path / "merged" / merged).num_rows == CLIPS * FRAMES
+    assert pq.read_table(tmp_path / "merged" / errors)["kind"].to_pylist() == ["input"]
+    with pytest.raises(MaskletError, match="other settings"):
+        run_job(manifest, str(out), JobSettings(model="nano"), Cluster())
+
+
+def test_a_driver_that_is_killed_repeats_nothing(corpus: Path, settings: JobSettings, tmp_path: Path) -> None:
+    """kill -9 of the driver at random moments; MASKLET_KILLS says how often."""
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "masklet", "jobs", "run", str(corpus / "manifest.csv")]
+    command += ["--out", str(out), "--model", settings.model, "--actors", "1", "--attempts", "10"]
+    rng, finished = random.Random(1), dict[str, int]()
+
+    def start() -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ}
+        )
+
+    for _ in range(KILLS):
+        process = start()
+        first = time.time()
+        target = len(finished) + 1  # so that each attempt gets somewhere, however slow the machine is
+        while time.time() - first < 60 and process.poll() is None:
+            time.sleep(0.1)
+            if len(list(out.glob("records/*.json"))) >= target:
+                break
+        time.sleep(rng.uniform(0, 0.5))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        for record in out.glob("records/*.json"):
+            mask_file = out / "masks" / f"{record.stem}.parquet"
+            assert len(list(read_masks(mask_file))) == FRAMES
+            written = mask_file.stat().st_mtime_ns
+            assert finished.setdefault(record.stem, written) == written, "a finished item ran again"
+    assert start().wait() == 1  # broken.mp4
+    check_complete(corpus, out)
+
+
+def test_a_straggler_is_visible() -> None:
+    status = {
+        "time": time.time(),
+        "began": time.time() - 100,
+        "is_running": True,
+        "done": 5,
+        "done_before": 0,
+        "failed": 0,
+        "waiting": 2,
+        "median_seconds": 4.0,
+        "running": [
+            {"item": "quick.mp4", "seconds": 3.0, "frames": [1, 9], "attempt": 1},
+            {"item": "slow.mp4", "seconds": 80.0, "frames": [2, 9], "attempt": 1},
+        ],
+    }
+    assert [straggler.item for straggler in find_stragglers(status)] == ["slow.mp4"]
+    assert "slow: slow.mp4, 80 s so far, frame 2 of 9" in "\n".join(describe_status(status))
+
+
+def test_another_driver_is_refused(corpus: Path, settings: JobSettings, tmp_path: Path) -> None:
+    store = Store(str(tmp_path))
+    status = {"is_running": True, "host": "elsewhere", "process": 1, "time": time.time()}
+    store.write_json("status.json", status)
+    with pytest.raises(MaskletError, match="wait for it"):
+        run_job(str(corpus / "manifest.csv"), str(tmp_path), settings, Cluster())
+
+
+def test_errors_of_inputs_are_final_until_they_change(corpus: Path, tmp_path: Path) -> None:
+    from masklet.jobs.worker import Item, error_record
+
+    store, entries = Store(str(tmp_path)), read_manifest(str(corpus / "manifest.csv"))
+    broken = Item(entries[-1])
+    store.write_json(f"errors/{broken.id}.json", error_record(broken, "broken", "input", 1))
+    plan = make_plan(entries, store)
+    assert (len(plan.waiting), list(plan.failed)) == (CLIPS, [broken.id])
+    assert len(make_plan(entries, store, retry_errors=True).waiting) == CLIPS + 1
+    store.write_json(f"errors/{broken.id}.json", error_record(broken, "killed", "system", 3))
+    assert len(make_plan(entries, store).waiting) == CLIPS + 1

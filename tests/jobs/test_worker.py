@@ -1,0 +1,145 @@
+"""One item at a time, without Ray: the masks of `track`, whole or absent, under a name of their content."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+import masklet
+from masklet.jobs import worker as worker_module
+from masklet.jobs.manifest import Entry, read_manifest
+from masklet.jobs.settings import JobSettings
+from masklet.jobs.stores import Store
+from masklet.jobs.tables import SCHEMA, read_masks
+from masklet.jobs.worker import Item, Outcome, Worker, split_frames
+from masklet.media import open_frames, read_masklets
+from masklet.types import Prompt
+from media.made import write_video
+from toys import clip
+
+from .conftest import FRAMES
+
+
+def items(corpus: Path) -> list[Item]:
+    return [Item(entry) for entry in read_manifest(str(corpus / "manifest.csv"))]
+
+
+def run(settings: JobSettings, out: Path, item: Item) -> Outcome:
+    return Worker(settings, str(out)).run(item)
+
+
+def test_masks_are_those_of_track(corpus: Path, settings: JobSettings, tmp_path: Path) -> None:
+    item = items(corpus)[0]
+    outcome = run(settings, tmp_path, item)
+    assert outcome.record is not None and outcome.record["masks"] == FRAMES
+    table = pq.read_table(tmp_path / outcome.record["file"])
+    assert table.schema == SCHEMA
+    assert set(table["class"].to_pylist()) == {"pet"} and set(table["name"].to_pylist()) == {"dog"}
+    model = masklet.load(settings.model, device="cpu")
+    expected = list(masklet.track(model, corpus / "0.mp4", {0: {1: Prompt(positive=[(20, 24)])}}))
+    written = list(read_masks(tmp_path / outcome.record["file"]))
+    assert [masks.frame for masks in written] == list(range(FRAMES))
+    for one, other in zip(written, expected, strict=True):
+        np.testing.assert_array_equal(one[1], other[1])
+        np.testing.assert_allclose(one.score.numpy(), other.score.numpy(), rtol=1e-6)
+
+
+def test_a_second_run_does_nothing(corpus: Path, settings: JobSettings, tmp_path: Path) -> None:
+    item, worker = items(corpus)[0], Worker(settings, str(tmp_path))
+    first = worker.run(item)
+    assert first.record is not None
+    path = tmp_path / first.record["file"]
+    written = path.stat().st_mtime_ns
+    assert worker.run(item) == first
+    assert path.stat().st_mtime_ns == written
+
+
+def test_the_name_follows_content_and_settings(corpus: Path, settings: JobSettings, tmp_path: Path) -> None:
+    item = items(corpus)[0]
+    video = tmp_path / "video.mp4"
+    shutil.copy(corpus / "0.mp4", video)
+    item = replace(item, entry=replace(item.entry, source=str(video)))
+
+    def key(settings: JobSettings) -> str:
+        record = run(settings, tmp_path / "out", item).record
+        assert record is not None
+        return str(record["key"])
+
+    first = key(settings)
+    assert key(replace(settings, exclusive=True)) != first
+    os.utime(video)
+    assert key(settings) == first
+    shutil.copy(corpus / "1.mp4", video)
+    assert key(settings) != first
+
+
+def test_a_broken_video_is_the_inputs_fault(corpus: Path, settings: JobSettings, tmp_path: Path) -> None:
+    outcome = run(settings, tmp_path, items(corpus)[-1])
+    assert (outcome.status, outcome.kind) == ("failed", "input")
+    assert "broken.mp4" in outcome.error
+    assert Store(str(tmp_path)).names("masks") == []
+
+
+def test_a_full_disk_is_the_systems_fault_and_leaves_nothing(
+    corpus: Path, settings: JobSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class FullTable(worker_module.MaskTable):
+        def _flush(self) -> None:
+            self._path.write_bytes(b"half")
+            raise worker_module.StoreError("no space left on device")
+
+    monkeypatch.setattr(worker_module, "MaskTable", FullTable)
+    outcome = run(settings, tmp_path, items(corpus)[0])
+    assert (outcome.status, outcome.kind) == ("failed", "system")
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_other_formats_are_published_as_a_folder(corpus: Path, settings: JobSettings, tmp_path: Path) -> None:
+    formats = replace(settings, formats=("parquet", "masklets", "palette"))
+    record = run(formats, tmp_path, items(corpus)[0]).record
+    assert record is not None
+    folder = tmp_path / record["folder"]
+    assert len(list(read_masklets(folder / "masklets.json"))) == FRAMES
+    assert len(list((folder / "masks").iterdir())) == FRAMES
+    assert len(list(read_masks(folder / "masks.parquet"))) == FRAMES
+
+
+def test_without_prompts_everything_is_tracked(corpus: Path, settings: JobSettings, tmp_path: Path) -> None:
+    outcome = run(replace(settings, preset="fast"), tmp_path, Item(Entry(str(corpus / "0.mp4"))))
+    assert outcome.status == "done", outcome.error
+
+
+def test_a_long_video_is_split_at_cuts(settings: JobSettings, tmp_path: Path) -> None:
+    scenes = [clip(5, seed=0), 255 - clip(4, seed=7) // 2, clip(3, seed=3) // 4]
+    video = write_video(tmp_path / "long.mp4", np.concatenate(scenes))
+    frames = open_frames(video)
+    assert split_frames(frames, 5, keep_scenes=True) == [(0, 5), (5, 9), (9, 12)]
+    assert split_frames(frames, 9, keep_scenes=True) == [(0, 9), (9, 12)]
+    assert split_frames(frames, 4, keep_scenes=False) == [(0, 4), (4, 5), (5, 9), (9, 12)]
+    (tmp_path / "m.csv").write_text("source,frame,x,y\nlong.mp4,6,20,24\n")
+    (entry,) = read_manifest(str(tmp_path / "m.csv"))
+    worker = Worker(replace(settings, split=5), str(tmp_path / "out"))
+    outcome = worker.run(Item(entry))
+    assert outcome.record is not None and outcome.record["parts"] == [(5, 9)]
+    (part,) = Item(entry).parts(outcome.record["parts"])
+    done = worker.run(part)
+    assert done.record is not None, done.error
+    written = list(read_masks(tmp_path / "out" / done.record["file"]))
+    assert [masks.frame for masks in written] == [6, 7, 8]
+
+
+def test_a_source_in_another_file_system_is_fetched(
+    corpus: Path, settings: JobSettings, tmp_path: Path
+) -> None:
+    import fsspec
+
+    fsspec.filesystem("memory").pipe("/jobs-worker/0.mp4", (corpus / "0.mp4").read_bytes())
+    entry = replace(items(corpus)[0].entry, source="memory://jobs-worker/0.mp4")
+    outcome = run(settings, tmp_path, Item(entry))
+    assert outcome.status == "done", outcome.error
