@@ -33,7 +33,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]  # of Ray'
 KILLS = int(os.environ.get("MASKLET_KILLS", "3"))
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def two_nodes() -> Iterator[object]:
     import ray
     from ray.cluster_utils import Cluster as RayCluster

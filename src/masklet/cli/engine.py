@@ -1,4 +1,4 @@
-"""masklet engine: a model proposes, gates sort, people review what is doubtful, the next model trains on it."""
+"""masklet engine: a model proposes, gates sort, people review what is doubtful, the next model trains."""
 
 from __future__ import annotations
 

@@ -174,6 +174,7 @@ def _ray(cluster: Cluster) -> Iterator[None]:
         ray.init(address=cluster.address, log_to_driver=False)
     else:
         ray.init(
+            address="local",  # else it would join a cluster that somebody else runs on this machine
             include_dashboard=False,
             log_to_driver=False,
             object_store_memory=cluster.object_store_bytes,
