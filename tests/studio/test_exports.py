@@ -7,15 +7,19 @@ import json
 import re
 import zipfile
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import av
+import numpy as np
 import PIL.Image
+from sqlalchemy import select
 
 from masklet.media.formats import FORMATS
 from masklet.studio.app import PAGE
 from masklet.studio.exports import SCRIPT
-from studio.small import LENGTH, Caller
+from masklet.studio.store.tables import Export
+from studio.small import LENGTH, Caller, make_studio
 
 
 def pieces(file: str, content: bytes) -> int:
@@ -67,3 +71,83 @@ def test_the_description_tells_of_every_answer(caller: Caller) -> None:
                 assert described or silent, f"{method} {path} does not say what {status} is"
                 assert status[0] == "2" or form["$ref"].endswith("/Error")
     assert len(set(names)) == len(names)
+
+
+def finished_export(caller: Caller, video: str, format: str, **fields: Any) -> tuple[Any, bytes]:
+    """An export as the API shows it at the end, and its file."""
+    content = caller.exported(video, format, **fields)
+    with caller.studio.database.begin() as session:
+        id = session.scalars(select(Export.id).order_by(Export.created.desc()).limit(1)).one()
+    return caller.get(f"/exports/{id}"), content
+
+
+def test_an_overlay_goes_on_behind_the_last_tracked_frame_and_says_so(caller: Caller) -> None:
+    video = caller.video()
+    caller.click(video)
+    caller.follow(video, stop=3)
+    export, content = finished_export(caller, video, "overlay")
+    assert pieces(export["file"], content) == LENGTH
+    assert export["notes"] == [f"{LENGTH - 3} of {LENGTH} frames have no masks, and none after frame 2."]
+    export, content = finished_export(caller, video, "overlay", frames="tracked")
+    assert pieces(export["file"], content) == 3
+
+
+def test_an_export_keeps_to_its_range(caller: Caller) -> None:
+    video = caller.video()
+    caller.click(video)
+    caller.follow(video)
+    export, content = finished_export(caller, video, "masklets", start=2, stop=5)
+    frames = [entry["frame"] for entry in json.loads(content)["frames"]]
+    assert frames == [2, 3, 4] and export["notes"] == []
+    caller.ask("POST", f"{video}/exports", 422, json={"format": "masklets", "start": -1})
+
+
+def test_hidden_objects_are_left_out_unless_they_are_wanted(caller: Caller) -> None:
+    video = caller.video()
+    caller.click(video)
+    caller.click(video, object=2, x=44)
+    caller.ask("PATCH", f"{video}/objects/2", json={"hidden": True, "name": "cat"})
+    export, content = finished_export(caller, video, "coco")
+    assert {entry["category_id"] for entry in json.loads(content)["annotations"]} == {1}
+    assert export["notes"][0] == "Hidden, and left out: cat."
+    export, content = finished_export(caller, video, "coco", hidden=True)
+    assert {entry["category_id"] for entry in json.loads(content)["annotations"]} == {1, 2}
+
+
+def add_tone(path: Path, codec: str) -> None:
+    """Put a tone of the length of the pictures beside them."""
+    pictures = path.with_name("silent.mp4")
+    path.rename(pictures)
+    with av.open(str(pictures)) as source, av.open(str(path), "w") as output:
+        shown = output.add_stream_from_template(source.streams.video[0])
+        heard = output.add_stream(codec, rate=48_000, layout="mono")
+        for packet in source.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = shown
+                output.mux(packet)
+        for start in range(0, 48_000 * LENGTH // 10, 1024):
+            samples = np.sin(np.arange(start, start + 1024) / 20, dtype=np.float32)
+            frame = av.AudioFrame.from_ndarray(samples[None], format="fltp", layout="mono")
+            frame.sample_rate, frame.pts = 48_000, start
+            output.mux(heard.encode(frame))
+        output.mux(heard.encode(None))
+    pictures.unlink()
+
+
+def test_the_sound_of_the_exported_frames_is_kept(tmp_path: Path) -> None:
+    studio = make_studio(tmp_path)
+    add_tone(tmp_path / "clips" / "blots.mp4", "aac")
+    with Caller(studio) as caller:
+        video = caller.video()
+        caller.click(video)
+        caller.follow(video)
+        for start, stop in ((0, LENGTH), (3, LENGTH)):
+            export, content = finished_export(caller, video, "overlay", start=start, stop=stop)
+            assert export["notes"] == ["The sound of these frames is in the file."]
+            with av.open(io.BytesIO(content)) as container:
+                sound = [frame for frame in container.decode(audio=0)]
+            assert abs(sum(frame.samples for frame in sound) / 48_000 - (stop - start) / 10) < 0.06
+            assert pieces(export["file"], content) == stop - start
+        export, content = finished_export(caller, video, "overlay", audio=False)
+        with av.open(io.BytesIO(content)) as container:
+            assert not container.streams.audio

@@ -211,3 +211,14 @@ def test_legs_through_what_is_missing() -> None:
         Leg(2, -1, True, [1], "b"),
         Leg(5, 8, False, [1], "b"),
     ]
+
+
+def test_tracking_stops_at_a_doubtful_mask_when_asked_to(caller: Caller) -> None:
+    video = caller.video()
+    caller.click(video)
+    caller.follow(video, stop_when_doubtful=1.0)
+    assert sorted(caller.masks(video)) == [0, 1]
+    view = caller.get(video)
+    assert view["unfinished"]["frame"] == 2 and view["propagation"] is None
+    caller.follow(video, resume=True, stop_when_doubtful=0.0)
+    assert sorted(caller.masks(video)) == list(range(LENGTH))

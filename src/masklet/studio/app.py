@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
+import os
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from importlib.metadata import version
@@ -13,8 +16,8 @@ from typing import Any
 import anyio.to_thread
 from fastapi import FastAPI, Request
 from fastapi.responses import Response
-from starlette.staticfiles import StaticFiles
-from starlette.types import Lifespan
+from starlette.staticfiles import PathLike, StaticFiles
+from starlette.types import Lifespan, Scope
 
 from masklet.studio.errors import add_error_handlers, as_api_error
 from masklet.studio.inference.decoder import start_fork_server
@@ -25,6 +28,7 @@ from masklet.studio.studio import Studio
 
 PAGE = Path(__file__).with_name("page")
 MAINTENANCE_SECONDS = 60
+LOCAL_ADDRESS = re.compile(r'\b(href|src)="([\w./-]+)"')  # in index.html; absolute ones have a colon
 THREADS = 128  # requests at once; those that wait for the model hold one each
 
 log = logging.getLogger(__name__)
@@ -51,14 +55,42 @@ def make_app(studio: Studio) -> FastAPI:
     app.state.studio = studio
     app.add_middleware(SecurityMiddleware, settings=studio.settings)
 
+    version = _page_version()
+
     @app.get("/", include_in_schema=False)
     def page(request: Request) -> Response:
-        response = Response((PAGE / "index.html").read_bytes(), media_type="text/html")
+        html = (PAGE / "index.html").read_text()
+        html = LOCAL_ADDRESS.sub(rf'\1="/page-{version}/\2"', html)
+        response = Response(html, media_type="text/html")
         set_person_cookie(request, response)
         return response
 
-    app.mount("/", StaticFiles(directory=PAGE))
+    app.mount(f"/page-{version}", CachedFiles(PAGE, "public, max-age=31536000, immutable"))
+    app.mount("/", CachedFiles(PAGE, "no-cache"))
     return app
+
+
+class CachedFiles(StaticFiles):
+    """Static files that say how long a browser may keep them. "no-cache": it asks, and mostly gets a 304."""
+
+    def __init__(self, directory: Path, cache_control: str) -> None:
+        super().__init__(directory=directory)
+        self._cache_control = cache_control
+
+    def file_response(
+        self, full_path: PathLike, stat_result: os.stat_result, scope: Scope, status_code: int = 200
+    ) -> Response:
+        response = super().file_response(full_path, stat_result, scope, status_code)
+        response.headers["cache-control"] = self._cache_control
+        return response
+
+
+def _page_version() -> str:
+    """A word that differs whenever one of the page's files does."""
+    digest = hashlib.sha256()
+    for path in sorted(path for path in PAGE.rglob("*") if path.is_file()):
+        digest.update(f"{path.relative_to(PAGE)} {path.stat().st_size}".encode() + path.read_bytes())
+    return digest.hexdigest()[:12]
 
 
 async def _maintain(studio: Studio) -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import shutil
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -23,6 +23,8 @@ from masklet.studio import schemas
 from masklet.studio.errors import ApiError, failure_message, not_found
 from masklet.studio.hub import Hub
 from masklet.studio.inference.live import Live, LiveVideos
+from masklet.studio.inference.sound import add_sound
+from masklet.studio.requests import NewExport
 from masklet.studio.settings import Limits
 from masklet.studio.store.database import Database, new_id
 from masklet.studio.store.ledger import State, results, standing
@@ -46,6 +48,11 @@ class ExportJob:
     format: str
     state: State
     objects: tuple[int, ...]
+    hidden: tuple[int, ...] = ()  # that are left out
+    start: int = 0
+    stop: int | None = None
+    frames: Literal["all", "tracked"] = "all"
+    audio: bool = True
 
 
 class Exports:
@@ -73,14 +80,15 @@ class Exports:
             message = "the server was stopped before it was done. Ask again."
             session.execute(update(Export).where(interrupted).values(state="failed", message=message))
 
-    def start(self, video: str, format: str, objects: list[int] | None) -> schemas.Export:
-        """Queue an export of some objects, or of all."""
+    def start(self, video: str, body: NewExport) -> schemas.Export:
+        """Queue an export of some objects, or of all that are not hidden."""
+        format = body.format
         if format != SCRIPT and format not in FORMATS:
             raise ApiError(422, "invalid", f"format must be one of {', '.join([*FORMATS, SCRIPT])}.")
         state = self._live.ledger(video).state
-        selected = tuple(state.objects if objects is None else [state.object(id).id for id in objects])
         if not state.objects:
             raise ApiError(409, "nothing", "there is nothing to export yet: click on something first.")
+        selected, hidden = choose_objects(state, body.objects, hidden=body.hidden)
         self._quota.check()
         export = Export(id=new_id(), video=video, format=format, state="waiting", done=0, total=0)
         with self._database.begin() as session:
@@ -88,7 +96,10 @@ class Exports:
             if (session.scalar(waiting) or 0) >= self._limits.exports:
                 raise ApiError(429, "queue", "too many exports are waiting. Try again later.", retry=10)
             session.add(export)
-        self._pool.submit(self._run, ExportJob(export.id, video, format, state, selected))
+        span = body.start, body.stop, body.frames
+        self._pool.submit(
+            self._run, ExportJob(export.id, video, format, state, selected, hidden, *span, body.audio)
+        )
         return self.view(export)
 
     def get(self, id: str) -> Export:
@@ -127,14 +138,15 @@ class Exports:
     def _run(self, job: ExportJob) -> None:
         try:
             with self._live.using(job.video) as live:
-                file = self._write(live, job)
-            self._save(job, state="finished", file=file)
+                file, notes = self._write(live, job)
+            self._save(job, state="finished", file=file, notes=notes)
         except Exception as error:
             message = failure_message(error, "an export")
             shutil.rmtree(self._folder / job.id, ignore_errors=True)
             self._save(job, state="failed", message=message)
 
-    def _write(self, live: Live, job: ExportJob) -> str:
+    def _write(self, live: Live, job: ExportJob) -> tuple[str, list[str]]:
+        """Write the file. Returns its name, and what is to be said about it."""
         folder = self._folder / job.id
         folder.mkdir(parents=True)
         stem = Path(live.frames.name).stem[:80]
@@ -150,10 +162,10 @@ class Exports:
                 policy=live.policy,
             )
             saved.write(folder / file)
-            return file
+            return file, []
         format = FORMATS[job.format]
-        frames = self._frames(job)
-        names = {id: obj.name for id, obj in job.state.objects.items()}
+        frames, notes = self._frames(job, len(live.frames))
+        names = {id: obj.label or obj.name for id, obj in job.state.objects.items()}
         blank = np.broadcast_to(np.uint8(0), (*live.frames.size, 3))
         needs_pictures = format.shows_frames
         with writers([job.format], folder, live.frames, names) as writer:
@@ -162,27 +174,50 @@ class Exports:
                 if done % PROGRESS_FRAMES == 0:
                     self._save(job, state="running", done=done, total=len(frames))
         output = folder / format.path
+        if job.audio and format.path.endswith((".mp4", ".webm")):
+            notes += _add_sound(live, output, frames)
         if not output.is_dir():
-            return output.rename(folder / f"{stem}-{output.name}").name
+            return output.rename(folder / f"{stem}-{output.name}").name, notes
         zipped = folder / f"{stem}-{output.name}.zip"
         with zipfile.ZipFile(zipped, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
             for path in sorted(path for path in output.rglob("*") if path.is_file()):
                 archive.write(path, path.relative_to(folder))
         shutil.rmtree(output)
-        return zipped.name
+        return zipped.name, notes
 
-    def _frames(self, job: ExportJob) -> range | list[int]:
-        """Frames with masks; for formats that show the pictures, all from the first to the last of them."""
-        conditions = (standing(job.video, job.state.head), Result.object.in_(job.objects))
+    def _frames(self, job: ExportJob, count: int) -> tuple[Sequence[int], list[str]]:
+        """The frames to write, and what is to be said about them.
+
+        These are the frames with masks. For formats that show the pictures, they are all frames, or all from
+        the first to the last with masks.
+        """
+        stop = count if job.stop is None else min(job.stop, count)
+        conditions = (
+            standing(job.video, job.state.head),
+            Result.object.in_(job.objects),
+            Result.frame >= job.start,
+            Result.frame < stop,
+        )
         with self._database.begin() as session:
             frames = list(
                 session.scalars(select(Result.frame).where(*conditions).distinct().order_by(Result.frame))
             )
         if not frames:
-            raise ApiError(409, "nothing", "there are no masks yet.")
-        return range(frames[0], frames[-1] + 1) if FORMATS[job.format].shows_frames else frames
+            raise ApiError(409, "nothing", "there are no masks on these frames yet.")
+        notes = []
+        if job.hidden:
+            names = ", ".join(job.state.objects[id].name for id in job.hidden)
+            notes.append(f"Hidden, and left out: {names}.")
+        wanted = range(job.start, stop)
+        bare = len(wanted) - len(frames)
+        if bare:
+            last = f", and none after frame {frames[-1]}" if frames[-1] < stop - 1 else ""
+            notes.append(f"{bare} of {len(wanted)} frames have no masks{last}.")
+        if not FORMATS[job.format].shows_frames:
+            return frames, notes
+        return (wanted if job.frames == "all" else range(frames[0], frames[-1] + 1)), notes
 
-    def _masks(self, live: Live, job: ExportJob, frames: range | list[int]) -> Iterator[Masks]:
+    def _masks(self, live: Live, job: ExportJob, frames: Sequence[int]) -> Iterator[Masks]:
         prompts = job.state.session.prompts
         for frame in frames:
             with self._database.begin() as session:
@@ -202,6 +237,29 @@ class Exports:
             if export.state == "finished":
                 export.done = export.total
         self._hub.publish(job.video, schemas.ExportEvent(export=self.view(export)))
+
+
+def choose_objects(
+    state: State, objects: list[int] | None, *, hidden: bool
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The objects to export, and those that are left out because they are hidden."""
+    if objects is not None:
+        return tuple(state.object(id).id for id in objects), ()
+    left_out = tuple(id for id, obj in state.objects.items() if obj.hidden and not hidden)
+    selected = tuple(id for id in state.objects if id not in left_out)
+    if not selected:
+        raise ApiError(409, "nothing", "all objects are hidden. Show one, or export hidden ones too.")
+    return selected, left_out
+
+
+def _add_sound(live: Live, output: Path, frames: Sequence[int]) -> list[str]:
+    """Put the source's sound into a video, and say what came of it. Sources without sound need no words."""
+    sound = live.decoder.sound(frames[0], frames[-1] + 1, 1 / live.frames.fps if live.frames.fps else 0.0)
+    if sound is None:
+        return []
+    if output.suffix == ".mp4" and add_sound(output, sound):
+        return ["The sound of these frames is in the file."]
+    return ["The sound was left out: this kind of file cannot take it as it is."]
 
 
 def _masks(

@@ -24,6 +24,7 @@ ObjectId = Annotated[int, Field(ge=1, le=1_000_000)]
 
 
 Name = Annotated[str, Field(max_length=1000)]  # more is refused before it is looked at
+ShortText = Annotated[str, Field(max_length=200)]
 
 
 class RequestBody(BaseModel):
@@ -54,6 +55,10 @@ class NewObject(RequestBody):
     name: Name | None = None
     color: Name | None = None
     """#rrggbb"""
+    label: Name | None = None
+    """The name of one of the project's classes; an empty one takes the class back."""
+    attributes: Annotated[dict[ShortText, ShortText], Field(max_length=50)] | None = None
+    """Values of the class's attributes, by name."""
 
     def fields(self) -> dict[str, object]:
         """What is given, checked and cleaned."""
@@ -61,10 +66,18 @@ class NewObject(RequestBody):
         if self.name is not None:
             fields["name"] = clean_name(self.name)
         if self.color is not None:
-            if not COLOR.fullmatch(self.color):
-                raise ApiError(422, "invalid", "color must be #rrggbb.")
-            fields["color"] = self.color.lower()
+            fields["color"] = check_color(self.color)
+        if self.label is not None:
+            fields["label"] = clean_name(self.label) if self.label.strip() else None
+        if self.attributes is not None:
+            fields["attributes"] = dict(self.attributes)
         return fields
+
+
+def check_color(color: str) -> str:
+    if not COLOR.fullmatch(color):
+        raise ApiError(422, "invalid", "color must be #rrggbb.")
+    return color.lower()
 
 
 class ObjectChange(NewObject):
@@ -134,6 +147,8 @@ class NewPropagation(RequestBody):
     scope: Literal["all", "affected", "missing"] = "all"
     """`affected`: only the objects in the video's `affected`, from there on. `missing`: only frames without a
     mask, from start to before stop."""
+    stop_when_doubtful: Annotated[float, Field(ge=0, le=1)] | None = None
+    """Stop at the first mask with a confidence below this."""
     resume: bool = False
     """Go on with the video's `unfinished`, after a stop or a crash."""
 
@@ -148,7 +163,16 @@ class NewExport(RequestBody):
     format: Name
     """One of those that `GET /api/about` lists."""
     objects: list[ObjectId] | None = None
-    """By default all."""
+    """By default all that are not hidden."""
+    hidden: bool = False
+    """Whether to take hidden objects too, where `objects` names none."""
+    start: Frame = 0
+    stop: Frame | None = None
+    """The frame just behind the last; by default the end."""
+    frames: Literal["all", "tracked"] = "all"
+    """Which frames a format that shows the pictures has: all, or from the first to the last with masks."""
+    audio: bool = True
+    """Whether to keep the sound, in formats that can."""
 
 
 class LookEvent(RequestBody):

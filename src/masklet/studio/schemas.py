@@ -115,6 +115,9 @@ class Object(Schema):
     color: str
     """#rrggbb"""
     hidden: bool
+    label: str | None
+    """Its class, one of the project's."""
+    attributes: dict[str, str]
     prompted: list[int]
     """Frames on which the object has a prompt."""
 
@@ -125,6 +128,8 @@ class Prompt(Schema):
     box: Box | None
     mask: bool
     """Whether there is a mask; the mask itself is the one of the frame."""
+    rank: int | None
+    """Which candidate of the first click was chosen as the mask; null where none was."""
 
 
 class FramePrompt(Schema):
@@ -161,7 +166,7 @@ class Propagation(Schema):
     """null: all objects."""
     person: str
     message: str | None
-    """Why it failed."""
+    """Why it failed, or why it stopped by itself."""
 
 
 class UnfinishedPropagation(Schema):
@@ -240,6 +245,8 @@ class Candidate(Schema):
     rank: int
     iou: float
     counts: str
+    box: Box | None
+    """The mask's box, to crop a thumbnail to."""
     chosen: bool
 
 
@@ -306,7 +313,9 @@ class DoubtfulFrame(Schema):
 
 class Export(Schema):
     id: str
-    video: str
+    video: str | None
+    """null for an export of a whole project."""
+    project: str | None
     format: str
     state: Literal["waiting", "running", "finished", "failed"]
     done: int
@@ -315,6 +324,9 @@ class Export(Schema):
     """The name for the download."""
     bytes: int | None
     message: str | None
+    """Why it failed."""
+    notes: list[str]
+    """Sentences on what is in the file, and what is not."""
 
 
 class ImageMask(Schema):

@@ -32,7 +32,7 @@ class Limits:
     spare_bytes: int = GIB // 2
     pixels: int = 8192 * 4320
     frames: int = 500_000
-    objects: int = 32
+    objects: int = 256
     videos: int = 1_000
     points: int = 200
     queue: int = 64

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 import numpy as np
 from sqlalchemy import case, func, select
@@ -15,7 +16,7 @@ from masklet.studio.errors import not_found
 from masklet.studio.inference.propagation_plan import PropagationPlan
 from masklet.studio.store import tables
 from masklet.studio.store.ledger import State, record_of, results, spans_followed, standing
-from masklet.studio.store.object_history import ObjectView, history_of, objects_of
+from masklet.studio.store.object_history import ObjectView, chosen_candidates, history_of, objects_of
 from masklet.studio.store.tables import Result
 from masklet.types import Prompt
 
@@ -43,16 +44,25 @@ def frame_masks(
 
 def object_view(obj: ObjectView, prompted: Iterable[int]) -> schemas.Object:
     return schemas.Object(
-        id=obj.id, name=obj.name, color=obj.color, hidden=obj.hidden, prompted=sorted(prompted)
+        id=obj.id,
+        name=obj.name,
+        color=obj.color,
+        hidden=obj.hidden,
+        label=obj.label,
+        attributes=dict(obj.attributes),
+        prompted=sorted(prompted),
     )
 
 
-def prompt_view(prompt: Prompt) -> schemas.Prompt:
+def prompt_view(prompt: Prompt, candidate: Mapping[str, Any] | None) -> schemas.Prompt:
+    """A prompt, with the click whose candidate was chosen as its mask."""
+    first: Mapping[str, Any] = candidate or {"positive": (), "negative": ()}
     return schemas.Prompt(
-        positive=list(prompt.positive),
-        negative=list(prompt.negative),
+        positive=[*first["positive"], *prompt.positive],
+        negative=[*first["negative"], *prompt.negative],
         box=prompt.box,
         mask=prompt.mask is not None,
+        rank=None if candidate is None else candidate["rank"],
     )
 
 
@@ -69,6 +79,7 @@ def video_view(
     session: Session, video: tables.Video, state: State, propagation: schemas.Propagation | None
 ) -> schemas.Video:
     by_frame = sorted(state.session.prompts.items())
+    chosen = chosen_candidates(state.records)
     prompts = [(frame, id, prompt) for frame, some in by_frame for id, prompt in some.items()]
     return schemas.Video(
         id=video.id,
@@ -86,7 +97,7 @@ def video_view(
         redo=state.redo[0].title if state.redo else None,
         objects=[object_view(obj, prompted_frames(state, id)) for id, obj in state.objects.items()],
         prompts=[
-            schemas.FramePrompt(frame=frame, object=id, prompt=prompt_view(prompt))
+            schemas.FramePrompt(frame=frame, object=id, prompt=prompt_view(prompt, chosen.get((frame, id))))
             for frame, id, prompt in prompts
         ],
         reviewed=state.reviewed,
@@ -131,6 +142,7 @@ def export_view(export: tables.Export, size: int | None) -> schemas.Export:
     return schemas.Export(
         id=export.id,
         video=export.video,
+        project=export.project,
         format=export.format,
         state=export.state,  # type: ignore[arg-type]
         done=export.done,
@@ -138,6 +150,7 @@ def export_view(export: tables.Export, size: int | None) -> schemas.Export:
         file=export.file,
         bytes=size,
         message=export.message,
+        notes=export.notes or [],
     )
 
 

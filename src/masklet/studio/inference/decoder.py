@@ -27,6 +27,7 @@ import PIL.Image
 from masklet.errors import MaskletError, MediaError
 from masklet.media import Frames, Image, NoSuchFrame, find_pictures, is_picture, open_frames
 from masklet.studio.errors import ApiError, not_found
+from masklet.studio.inference.sound import copy_sound
 from masklet.studio.settings import Limits
 
 Response = tuple[dict[str, Any], bytes | None]
@@ -110,11 +111,22 @@ class DecoderProcess:
         """A JPEG that fits into width and height, and is no larger than the frame."""
         return bytes(self._request("jpeg", frame=frame, width=width, height=height)[1])
 
+    def sound(self, start: int, stop: int, length: float) -> bytes | None:
+        """The sound of some frames as Matroska; None where the file has none.
+
+        Args:
+            start: The first frame.
+            stop: The frame just behind the last.
+            length: Seconds for which the last frame is shown.
+        """
+        head, body = self._request("sound", start=start, stop=stop, length=length)
+        return bytes(body) if head["has_sound"] else None
+
     def close(self) -> None:
         with self._lock:
             self._stop()
 
-    def _request(self, method: str, **arguments: int) -> tuple[dict[str, Any], bytes]:
+    def _request(self, method: str, **arguments: float) -> tuple[dict[str, Any], bytes]:
         with self._lock:
             try:
                 pipe = self._connect()
@@ -256,6 +268,14 @@ class OpenFile:
         buffer = BytesIO()
         picture.save(buffer, format="JPEG", quality=JPEG_QUALITY)
         return {}, buffer.getvalue()
+
+    def sound(self, start: int, stop: int, length: float) -> Response:
+        path = Path(self._path)
+        if path.is_dir() or is_picture(path):
+            return {"has_sound": False}, None
+        begin, end = self.model.time(start), self.model.time(stop - 1) + length
+        copy = copy_sound(path, begin, end)
+        return {"has_sound": copy is not None}, copy
 
 
 def _serve(pipe: Connection, path: str, name: str, limits: Limits, expected: Size | None) -> None:

@@ -8,19 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from masklet import rle
 from masklet.errors import PromptError
 from masklet.model import Sam2
 from masklet.sessions.events import Cleared
 from masklet.sessions.image import ImageSession
 from masklet.sessions.video import VideoSession
 from masklet.studio.errors import ApiError, limit_exceeded, not_found
-from masklet.studio.inference.live import Live
+from masklet.studio.inference.live import Live, OfferedCandidates, OfferedMask
 from masklet.studio.inference.propagation_plan import PropagationPlan
 from masklet.studio.schemas import Candidate
 from masklet.studio.settings import Limits
 from masklet.studio.store.ledger import Change
 from masklet.studio.store.result_cache import ResultCache
-from masklet.studio.store.row_store import RowStore
+from masklet.studio.store.row_store import ChosenCandidate, RowStore
 from masklet.tracking.policies import POLICIES, find_policy
 from masklet.types import ImageCandidates, Masks, Prompt
 
@@ -47,27 +48,60 @@ class Engine:
             objects = change.state.objects
             if id not in objects and len(objects) >= self._limits.objects:
                 raise limit_exceeded(
-                    f"a video may have up to {self._limits.objects} objects. Delete one first."
+                    f"a video may have up to {self._limits.objects} objects. Delete one first, or select one "
+                    "to correct it."
                 )
             session = self.session(live, self.store(live, change))
             answer = session.answer(frame, id, prompt)
             prompts = change.state.session.objects[id].prompts[frame]
         if not offer or prompts.clicks != 1 or prompts.box or prompts.mask is not None:
+            live.offered.pop(person, None)
             return []
-        masks, chosen = answer.candidates, answer.chosen
-        live.offered = {(frame, id): masks}
+        masks = answer.candidates
+        quality = zip(
+            masks.iou.tolist(), masks.score.tolist(), masks.boxes.tolist(), masks.rle(), strict=True
+        )
+        live.offer(
+            person,
+            OfferedCandidates(
+                frame,
+                id,
+                prompts,
+                tuple(
+                    OfferedMask(iou, score, mask["counts"], (x0, y0, x1, y1) if x1 > x0 else None)
+                    for iou, score, (x0, y0, x1, y1), mask in quality
+                ),
+            ),
+        )
         return [
-            Candidate(rank=rank, iou=round(float(iou), 4), counts=mask["counts"], chosen=rank == chosen)
-            for rank, (iou, mask) in enumerate(zip(masks.iou, masks.rle(), strict=True))
+            Candidate(
+                rank=rank,
+                iou=round(mask.iou, 4),
+                counts=mask.counts,
+                box=mask.box,
+                chosen=rank == answer.chosen,
+            )
+            for rank, mask in enumerate(live.offered[person].masks)
         ]
 
     def choose(self, live: Live, person: str, frame: int, id: int, rank: int) -> None:
-        """Take another of the candidates of the last click: its mask is the answer from then on."""
-        offered = live.offered.get((frame, id))
-        if offered is None or not 0 <= rank < len(offered):
+        """Take another of the candidates of a person's last click: its mask is the answer from then on."""
+        offered = live.offered.get(person)
+        if (
+            offered is None
+            or (offered.frame, offered.object) != (frame, id)
+            or not 0 <= rank < len(offered.masks)
+        ):
             raise not_found(f"object {id} has no candidate {rank} on frame {frame}: click once, then choose.")
-        self.prompt(live, person, frame, id, Prompt(mask=offered[rank]), offer=False)
-        live.offered[frame, id] = offered
+        chosen, click = offered.masks[rank], offered.click
+        mask = rle.decode({"size": list(live.frames.size), "counts": chosen.counts})
+        candidate = ChosenCandidate(
+            chosen.iou, chosen.score, tuple(click.positive), tuple(click.negative), rank
+        )
+        with live.ledger.change(person) as change:
+            store = self.store(live, change)
+            store.candidate = candidate
+            self.session(live, store).answer(frame, id, Prompt(mask=mask))
 
     def clear(self, live: Live, person: str, frame: int, id: int) -> None:
         """Take back an object's prompts on a frame."""
@@ -78,7 +112,7 @@ class Engine:
             store = self.store(live, change)
             store.append(Cleared(frame, id))
             store.end(id, frame if id in change.state.session.objects else None)
-            live.offered.pop((frame, id), None)
+            live.offered.pop(person, None)
 
     def follow(self, live: Live, plan: PropagationPlan) -> Iterator[list[int]]:
         """Follow the first leg of a plan, frame by frame; yields the ids that were followed to a frame.

@@ -19,14 +19,36 @@ from masklet.studio.store.database import Database
 from masklet.studio.store.ledger import Ledger
 from masklet.studio.store.storage import MediaPaths
 from masklet.studio.store.tables import Project, Video
-from masklet.types import ImageCandidates
+from masklet.types import Prompt
+
+MAX_OFFERS = 64  # people whose last candidates are kept for each video
+
+
+@dataclass(frozen=True)
+class OfferedMask:
+    """A mask that a click may mean, in COCO's run lengths."""
+
+    iou: float
+    score: float
+    counts: str
+    box: tuple[float, float, float, float] | None
+
+
+@dataclass(frozen=True)
+class OfferedCandidates:
+    """What a person's last click may mean, best first."""
+
+    frame: int
+    object: int
+    click: Prompt
+    masks: tuple[OfferedMask, ...]
 
 
 @dataclass
 class Live:
     """One video in use. All of it can be let go of, and made again from the database and the file.
 
-    offered : what the last single click may have meant, best first, by frame and object
+    offered : what the last single click of each person may have meant
     held : how many use it just now
     dropped : to be closed by the last who uses it
     """
@@ -37,10 +59,17 @@ class Live:
     features: FeatureCache
     ledger: Ledger
     policy: str
-    offered: dict[tuple[int, int], ImageCandidates] = field(default_factory=dict)
+    offered: dict[str, OfferedCandidates] = field(default_factory=dict)
     used: float = 0.0
     held: int = 0
     dropped: bool = False
+
+    def offer(self, person: str, candidates: OfferedCandidates) -> None:
+        """Keep what a person can choose from, in place of what they could choose from before."""
+        self.offered.pop(person, None)
+        self.offered[person] = candidates
+        if len(self.offered) > MAX_OFFERS:
+            del self.offered[next(iter(self.offered))]
 
 
 class LiveVideos:

@@ -26,6 +26,7 @@ class Following:
     """One propagation.
 
     began : when its first frame was begun, on the monotonic clock
+    doubt : it stops at the first mask with a confidence below this; None to go on whatever comes
     """
 
     video: str
@@ -36,6 +37,7 @@ class Following:
     began: float = 0.0
     first: int = field(init=False)
     job: Job | None = None
+    doubt: float | None = None
 
     def __post_init__(self) -> None:
         self.first = self.plan.done
@@ -86,8 +88,8 @@ class Followings:
     def get(self, video: str) -> Following | None:
         return self._running.get(video)
 
-    def start(self, video: str, plan: PropagationPlan, name: str) -> Following:
-        following = Following(video, plan, name)
+    def start(self, video: str, plan: PropagationPlan, name: str, doubt: float | None = None) -> Following:
+        following = Following(video, plan, name, doubt=doubt)
         self._quota.check()
         with self._lock:
             if video in self._running:
@@ -122,7 +124,7 @@ class Followings:
     def _slices(self, following: Following) -> Iterator[None]:
         try:
             yield from self._frames(following)
-            following.state = "finished"
+            following.state = "finished" if following.message is None else "stopped"
         except GeneratorExit:
             following.state = "stopped"
             raise
@@ -139,12 +141,28 @@ class Followings:
             leg = plan.leg
             with self._live.using(following.video) as live:
                 for ids in self._engine.follow(live, plan):
-                    self._tell_frame(following, leg.frame + (1 if leg.reverse else -1), ids)
+                    frame = leg.frame + (1 if leg.reverse else -1)
+                    self._tell_frame(following, frame, ids)
                     self._quota.check()
+                    following.message = self._find_doubt(following, frame, ids)
+                    if following.message is not None:
+                        return
                     yield
             if len(plan.legs) == 1:
                 break
             plan.legs.pop(0)
+
+    def _find_doubt(self, following: Following, frame: int, ids: list[int]) -> str | None:
+        """Why to stop behind a frame: a sentence on its least certain mask. None to go on."""
+        if following.doubt is None or not ids:
+            return None
+        with self._live.ledger(following.video).read() as (session, state):
+            masks = frame_masks(session, following.video, state, frame, ids)
+            worst = min(masks, key=lambda mask: mask.confidence, default=None)
+            if worst is None or worst.confidence >= following.doubt:
+                return None
+            name = state.object(worst.object).name
+        return f"{name} is doubtful ({worst.confidence:.2f}) on frame {frame}."
 
     def _tell(self, following: Following) -> None:
         self._hub.publish(following.video, schemas.PropagationEvent(propagation=following.view()))

@@ -38,7 +38,7 @@ def start(
     plan = studio.unfinished(video, requester) if body.resume else _plan(studio, requester, video, body)
     if plan is None:
         raise ApiError(409, "nothing", "there is nothing to go on with.")
-    return studio.followings.start(video, plan, requester.name).view()
+    return studio.followings.start(video, plan, requester.name, body.stop_when_doubtful).view()
 
 
 @router.delete("")

@@ -161,8 +161,12 @@ def review(studio: StudioDep, requester: RequesterDep, video: str, body: Review)
 
 @router.post("/exports", status_code=202, tags=["exports"])
 def add_export(studio: StudioDep, video: str, body: NewExport) -> schemas.Export:
-    """Write a file of the masks as they are now. Finished files are kept for a day."""
-    return studio.exports.start(video, body.format, body.objects)
+    """Write a file of the masks as they are now. Finished files are kept for a day.
+
+    `notes` of the finished export say which frames have no masks, which objects are left out because they are
+    hidden, and whether the sound is in the file.
+    """
+    return studio.exports.start(video, body)
 
 
 @exports_router.get("/exports/{export}")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
 from typing import Any
@@ -16,6 +16,7 @@ from masklet.sessions.events import KINDS, Script, SessionEvent, event_from_json
 from masklet.sessions.object_state import History
 from masklet.types import Prompt
 
+CANDIDATE = "candidate"  # the field of a step that only the studio knows
 PIXEL = rle.encode(np.ones((1, 1), dtype=bool))
 
 
@@ -38,7 +39,14 @@ class EventRecord:
     @property
     def event(self) -> SessionEvent | None:
         """The session's event; None for what only the studio knows."""
-        return event_from_json({"do": self.do, **self.fields}) if self.do in KINDS else None
+        fields = {name: value for name, value in self.fields.items() if name != CANDIDATE}
+        return event_from_json({"do": self.do, **fields}) if self.do in KINDS else None
+
+    @property
+    def candidate(self) -> dict[str, Any] | None:
+        """The click whose candidate a person chose, where the event's mask is one; and its quality."""
+        candidate: dict[str, Any] | None = self.fields.get(CANDIDATE)
+        return candidate
 
     @cached_property
     def outline(self) -> SessionEvent | None:
@@ -57,6 +65,8 @@ class ObjectView:
     name: str
     color: str  # #rrggbb
     hidden: bool = False
+    label: str | None = None  # its class
+    attributes: Mapping[str, str] = field(default_factory=dict)
 
 
 def script_of(records: Iterable[EventRecord]) -> Script:
@@ -83,6 +93,22 @@ def find_prompt(records: Iterable[EventRecord], frame: int, id: int) -> Prompt |
     return prompts.get(frame)
 
 
+def chosen_candidates(records: Iterable[EventRecord]) -> dict[tuple[int, int], dict[str, Any]]:
+    """The clicks whose candidates were chosen, by frame and object, as far as their masks are still there."""
+    chosen: dict[tuple[int, int], dict[str, Any]] = {}
+    for record in records:
+        id, frame = record.fields.get("id"), record.fields.get("frame")
+        if record.do == "remove":
+            chosen = {key: candidate for key, candidate in chosen.items() if key[1] != id}
+        if id is None or frame is None:
+            continue
+        if record.candidate is not None:
+            chosen[frame, id] = record.candidate
+        elif record.do == "clear" or "mask" in record.fields.get("prompt", {}):
+            chosen.pop((frame, id), None)
+    return chosen
+
+
 def objects_of(records: Iterable[EventRecord]) -> dict[int, ObjectView]:
     """Objects by id, in the order in which they came; a prompt makes one that was not made before."""
     objects: dict[int, ObjectView] = {}
@@ -94,7 +120,7 @@ def objects_of(records: Iterable[EventRecord]) -> dict[int, ObjectView]:
             objects.pop(id, None)
             continue
         obj = objects.get(id) or ObjectView(id, f"object {id}", first_color(id))
-        names = ("name", "color", "hidden")
+        names = ("name", "color", "hidden", "label", "attributes")
         changes = {name: record.fields[name] for name in names if name in record.fields}
         objects[id] = replace(obj, **changes) if record.do == "object" else obj
     return objects

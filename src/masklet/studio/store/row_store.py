@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
 
+import torch
 from sqlalchemy import or_, select
 
 from masklet.model import Sam2
@@ -16,7 +18,7 @@ from masklet.sessions.events import Prompted, Propagated, SessionEvent, event_to
 from masklet.sessions.memory_store import MemoryRecord, fill_bank, show
 from masklet.sessions.object_state import History, ObjectState
 from masklet.studio.store.ledger import Change, NewResult, standing
-from masklet.studio.store.object_history import find_prompt
+from masklet.studio.store.object_history import CANDIDATE, find_prompt
 from masklet.studio.store.result_cache import ResultCache, ResultTensors
 from masklet.studio.store.tables import Result
 from masklet.tracking.bank import POINTERS, MemoryBank
@@ -26,6 +28,17 @@ from masklet.types import MaskPrediction, Memory, Prompt
 
 SEEN = 2 * POINTERS  # memories of a kind that are held ready
 GOOD_IOU = 0.5  # what the pickiest policy asks of a memory
+
+
+@dataclass(frozen=True)
+class ChosenCandidate:
+    """Where a mask comes from that a person chose among the candidates of a click, and how good it is."""
+
+    iou: float
+    score: float
+    positive: tuple[tuple[float, float], ...]
+    negative: tuple[tuple[float, float], ...]
+    rank: int
 
 
 class RowStore:
@@ -48,6 +61,7 @@ class RowStore:
         self.change = change
         self._model, self._cache, self._size, self._batch = model, cache, size, batch
         self._newest: dict[tuple[int, int], MemoryRecord] = {}  # by object and frame
+        self.candidate: ChosenCandidate | None = None  # of which the next mask is
 
     @property
     def history(self) -> History:
@@ -58,9 +72,12 @@ class RowStore:
         return self.change.state.head + 1
 
     def append(self, event: SessionEvent) -> None:
-        fields = event_to_json(event)
+        fields, title = event_to_json(event), _title(event)
+        if self.candidate is not None and isinstance(event, Prompted):
+            fields[CANDIDATE] = asdict(self.candidate)
+            title = f"candidate {self.candidate.rank + 1} on frame {event.frame}"
         self._newest.clear()
-        self.change.add(fields.pop("do"), fields, _title(event), batch=self._batch)
+        self.change.add(fields.pop("do"), fields, title, batch=self._batch)
 
     def extend(self, event: SessionEvent) -> None:
         fields = event_to_json(event)
@@ -71,6 +88,16 @@ class RowStore:
     def put(self, id: int, frame: int, record: MemoryRecord, tracked: TrackedObject | None = None) -> None:
         answer = record.answer
         assert isinstance(answer, MaskPrediction)
+        if self.candidate is not None:  # a person's mask counts as perfect, the network's own does not
+            answer = replace(
+                answer,
+                iou=torch.full_like(answer.iou, self.candidate.iou),
+                score=torch.full_like(answer.score, self.candidate.score),
+            )
+            memory = record.memory
+            if memory is not None:
+                memory = replace(memory, iou=answer.iou[0], score=answer.score[0])
+            record = replace(record, answer=answer, memory=memory)
         state = {} if tracked is None else tracked.policy.state(tracked.bank)
         tokens = None if record.memory is None else record.memory.tokens
         tensors = ResultTensors(answer, tokens, state, record.exact is not None)

@@ -33,11 +33,19 @@ class Person(Table):
 
 
 class Project(Table):
+    """A job: files that are segmented with the same model, policy and classes.
+
+    model : a name that `GET /api/models` lists; None for the one that the studio was started with
+    classes : names, colours, keys and attributes, as `schemas.Class` has them
+    """
+
     __tablename__ = "projects"
 
     id: Mapped[str] = mapped_column(String(16), primary_key=True)
     name: Mapped[str] = mapped_column(String(100))
     policy: Mapped[str] = mapped_column(String(40))
+    model: Mapped[str | None] = mapped_column(String(300))
+    classes: Mapped[list[dict[str, Any]] | None] = mapped_column(JSON(none_as_null=True))
     created: Mapped[datetime] = mapped_column(default=now)
 
 
@@ -47,6 +55,8 @@ class Video(Table):
     place : "upload:NAME" in the data folder, or "folder:PATH" in the folder that the studio serves
     head : the step after which the video stands now
     unfinished : what is left of a propagation, as JSON
+    review : a state that a person chose: working or reviewed; None where it follows from the steps
+    assignee, reviewer : names of people; empty for nobody
     """
 
     __tablename__ = "videos"
@@ -62,6 +72,9 @@ class Video(Table):
     fps: Mapped[float]
     head: Mapped[int] = mapped_column(default=0)
     unfinished: Mapped[dict[str, Any] | None]
+    review: Mapped[str | None] = mapped_column(String(10))
+    assignee: Mapped[str] = mapped_column(String(100), default="", server_default="")
+    reviewer: Mapped[str] = mapped_column(String(100), default="", server_default="")
     created: Mapped[datetime] = mapped_column(default=now)
 
 
@@ -123,17 +136,54 @@ class Knowledge(Table):
     parts: Mapped[bytes] = mapped_column(LargeBinary)
 
 
+class Comment(Table):
+    """What somebody wrote about a frame.
+
+    object : the object that it is about; None for the frame
+    """
+
+    __tablename__ = "comments"
+
+    id: Mapped[str] = mapped_column(String(16), primary_key=True)
+    video: Mapped[str] = mapped_column(ForeignKey("videos.id", ondelete="CASCADE"), index=True)
+    frame: Mapped[int]
+    object: Mapped[int | None]
+    text: Mapped[str] = mapped_column(Text)
+    resolved: Mapped[bool] = mapped_column(default=False, server_default=false())
+    person: Mapped[str] = mapped_column(ForeignKey("people.id"))
+    at: Mapped[datetime] = mapped_column(default=now)
+
+
+class AuditEntry(Table):
+    """Something that a person did in a project and that is no step of a video."""
+
+    __tablename__ = "audit"
+    __table_args__ = ({"sqlite_autoincrement": True},)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    project: Mapped[str] = mapped_column(ForeignKey("projects.id", ondelete="CASCADE"), index=True)
+    video: Mapped[str] = mapped_column(String(255), default="")
+    title: Mapped[str] = mapped_column(String(300))
+    person: Mapped[str] = mapped_column(ForeignKey("people.id"))
+    at: Mapped[datetime] = mapped_column(default=now)
+
+
 class Export(Table):
-    """A file that was asked for."""
+    """A file that was requested, of a video or of a whole project.
+
+    notes : sentences on what is in the file, and what is not
+    """
 
     __tablename__ = "exports"
 
     id: Mapped[str] = mapped_column(String(16), primary_key=True)
-    video: Mapped[str] = mapped_column(ForeignKey("videos.id", ondelete="CASCADE"), index=True)
+    video: Mapped[str | None] = mapped_column(ForeignKey("videos.id", ondelete="CASCADE"), index=True)
+    project: Mapped[str | None] = mapped_column(ForeignKey("projects.id", ondelete="CASCADE"), index=True)
     format: Mapped[str] = mapped_column(String(40))
     state: Mapped[str] = mapped_column(String(10), default="waiting")
     done: Mapped[int] = mapped_column(default=0)
     total: Mapped[int] = mapped_column(default=0)
     file: Mapped[str | None] = mapped_column(String(300))
     message: Mapped[str | None] = mapped_column(Text)
+    notes: Mapped[list[str] | None] = mapped_column(JSON(none_as_null=True))
     created: Mapped[datetime] = mapped_column(default=now)

@@ -17,6 +17,7 @@
  * @property {number} rank
  * @property {number} iou
  * @property {string} counts
+ * @property {Box | null} box  The mask's box, to crop a thumbnail to.
  * @property {boolean} chosen
  *
  * @typedef {object} CandidateChoice
@@ -58,14 +59,16 @@
  *
  * @typedef {object} Export
  * @property {string} id
- * @property {string} video
+ * @property {string | null} video  null for an export of a whole project.
+ * @property {string | null} project
  * @property {string} format
  * @property {"waiting" | "running" | "finished" | "failed"} state
  * @property {number} done
  * @property {number} total
  * @property {string | null} file  The name for the download.
  * @property {number | null} bytes
- * @property {string | null} message
+ * @property {string | null} message  Why it failed.
+ * @property {string[]} notes  Sentences on what is in the file, and what is not.
  *
  * @typedef {object} ExportEvent  An export made progress.
  * @property {"export"} type
@@ -170,11 +173,18 @@
  *
  * @typedef {object} NewExport
  * @property {string} format  One of those that `GET /api/about` lists.
- * @property {number[] | null} [objects]  By default all.
+ * @property {number[] | null} [objects]  By default all that are not hidden.
+ * @property {boolean} [hidden]  Whether to take hidden objects too, where `objects` names none.
+ * @property {number} [start]
+ * @property {number | null} [stop]  The frame just behind the last; by default the end.
+ * @property {"all" | "tracked"} [frames]  Which frames a format that shows the pictures has: all, or from the first to the last with masks.
+ * @property {boolean} [audio]  Whether to keep the sound, in formats that can.
  *
  * @typedef {object} NewObject
  * @property {string | null} [name]
  * @property {string | null} [color]  #rrggbb
+ * @property {string | null} [label]  The name of one of the project's classes; an empty one takes the class back.
+ * @property {Record<string, string> | null} [attributes]  Values of the class's attributes, by name.
  *
  * @typedef {object} NewProject
  * @property {string} name
@@ -196,6 +206,7 @@
  * @property {number[] | null} [objects]  By default all; the others keep their masks.
  * @property {number | null} [frames]  At most so many frames; both ways, so many in each direction.
  * @property {"all" | "affected" | "missing"} [scope]  `affected`: only the objects in the video's `affected`, from there on. `missing`: only frames without a mask, from start to before stop.
+ * @property {number | null} [stop_when_doubtful]  Stop at the first mask with a confidence below this.
  * @property {boolean} [resume]  Go on with the video's `unfinished`, after a stop or a crash.
  *
  * @typedef {object} Object
@@ -203,11 +214,15 @@
  * @property {string} name
  * @property {string} color  #rrggbb
  * @property {boolean} hidden
+ * @property {string | null} label  Its class, one of the project's.
+ * @property {Record<string, string>} attributes
  * @property {number[]} prompted  Frames on which the object has a prompt.
  *
  * @typedef {object} ObjectChange
  * @property {string | null} [name]
  * @property {string | null} [color]  #rrggbb
+ * @property {string | null} [label]  The name of one of the project's classes; an empty one takes the class back.
+ * @property {Record<string, string> | null} [attributes]  Values of the class's attributes, by name.
  * @property {boolean | null} [hidden]
  *
  * @typedef {object} ObjectStrip
@@ -251,6 +266,7 @@
  * @property {Point[]} negative
  * @property {Box | null} box
  * @property {boolean} mask  Whether there is a mask; the mask itself is the one of the frame.
+ * @property {number | null} rank  Which candidate of the first click was chosen as the mask; null where none was.
  *
  * @typedef {object} PromptMasks  The masks for one prompt, best first.
  * @property {ImageMask[]} masks
@@ -278,7 +294,7 @@
  * @property {number | null} fps
  * @property {number[] | null} objects  null: all objects.
  * @property {string} person
- * @property {string | null} message  Why it failed.
+ * @property {string | null} message  Why it failed, or why it stopped by itself.
  *
  * @typedef {object} PropagationEvent  A propagation began, waits, stopped, finished or failed.
  * @property {"propagation"} type

@@ -1,0 +1,45 @@
+"""Choosing among the masks that a click may mean."""
+
+from __future__ import annotations
+
+from studio.small import Caller
+
+ANNA, BERT = {"masklet-person": "Anna"}, {"masklet-person": "Bert"}
+
+
+def test_the_chosen_candidate_keeps_the_click_and_its_own_confidence(caller: Caller) -> None:
+    video = caller.video()
+    offered = caller.click(video, candidates=True)["candidates"]
+    assert len(offered) == 3 and all(mask["box"] for mask in offered)
+    other = next(mask for mask in offered if not mask["chosen"])
+    choice = {"frame": 0, "object": 1, "rank": other["rank"]}
+    (mask,) = caller.post(f"{video}/candidates", choice)["masks"]
+    assert mask["counts"] == other["counts"] and mask["iou"] == other["iou"]
+    assert mask["confidence"] < 1 and mask["prompted"]
+    (prompt,) = (entry["prompt"] for entry in caller.get(video)["prompts"])
+    assert prompt["positive"] == [[20, 24]] and prompt["rank"] == other["rank"] and prompt["mask"]
+    assert caller.get(f"{video}/history")["steps"][0]["title"].startswith("candidate")
+    caller.post(f"{video}/undo")
+    (prompt,) = (entry["prompt"] for entry in caller.get(video)["prompts"])
+    assert prompt["rank"] is None and not prompt["mask"]
+
+
+def test_a_click_upon_a_chosen_candidate_is_a_correction_and_both_clicks_are_shown(caller: Caller) -> None:
+    video = caller.video()
+    caller.click(video, candidates=True)
+    caller.post(f"{video}/candidates", {"frame": 0, "object": 1, "rank": 2})
+    caller.click(video, x=30)
+    (prompt,) = (entry["prompt"] for entry in caller.get(video)["prompts"])
+    assert prompt["positive"] == [[20, 24], [30, 24]]
+    caller.follow(video)
+    assert len(caller.masks(video)) == 8
+
+
+def test_another_persons_click_leaves_the_candidates(caller: Caller) -> None:
+    video = caller.video()
+    caller.click(video, candidates=True, headers=ANNA)
+    caller.click(video, object=2, x=44, candidates=True, headers=BERT)
+    caller.click(video, object=3, x=50, headers=BERT)
+    choice = {"frame": 0, "object": 1, "rank": 1}
+    caller.post(f"{video}/candidates", choice, headers=ANNA)
+    caller.ask("POST", f"{video}/candidates", 404, json=choice, headers=BERT)
