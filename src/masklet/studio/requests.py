@@ -128,6 +128,14 @@ class NewPrompt(PromptBody):
     """Whether to send the masks that a single click may mean."""
 
 
+class PreviewPrompt(PromptBody):
+    frame: Frame
+
+
+class FrameNumber(RequestBody):
+    frame: Frame
+
+
 class CandidateChoice(RequestBody):
     frame: Frame
     object: ObjectId

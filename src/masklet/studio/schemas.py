@@ -256,6 +256,32 @@ class PromptResult(FrameMasks):
     milliseconds: int
 
 
+class Preview(Schema):
+    """What a prompt would give. Nothing is stored."""
+
+    frame: int
+    counts: str
+    """The best mask, in COCO's compressed run-length encoding."""
+    box: Box | None
+    iou: float
+    milliseconds: int
+
+
+class Segment(Schema):
+    """A mask that was found without a prompt."""
+
+    counts: str
+    box: Box
+    iou: float
+
+
+class Segments(Schema):
+    """The masks that were found on a frame, the surest first. Nothing is stored."""
+
+    frame: int
+    segments: list[Segment]
+
+
 class MasksOfFrame(Schema):
     frame: int
     masks: list[Mask]

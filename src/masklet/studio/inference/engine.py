@@ -9,6 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from masklet import rle
+from masklet.auto.generator import generate_segments
+from masklet.auto.grid import Grid
+from masklet.auto.segments import Segments
 from masklet.errors import PromptError
 from masklet.model import Sam2
 from masklet.sessions.events import Cleared
@@ -25,6 +28,8 @@ from masklet.studio.store.row_store import ChosenCandidate, RowStore
 from masklet.tracking.policies import POLICIES, find_policy
 from masklet.types import ImageCandidates, Masks, Prompt
 
+# Loose thresholds: a person chooses among the masks.
+EVERYTHING = Grid(points_per_side=16, pred_iou_thresh=0.4, stability_score_thresh=0.5)
 RESUMABLE = tuple(name for name in POLICIES if find_policy(name)().resumable)
 
 
@@ -83,6 +88,17 @@ class Engine:
             )
             for rank, mask in enumerate(live.offered[person].masks)
         ]
+
+    def preview(self, live: Live, frame: int, prompt: Prompt) -> ImageCandidates:
+        """What a prompt would give for a new object; nothing is kept."""
+        features = VideoSession(self.model, live.frames, features=live.features).features(frame)
+        session = ImageSession(self.model, live.frames[frame], zoom=False, features=features)
+        return session.segment(prompt)
+
+    def segments(self, live: Live, frame: int) -> Segments:
+        """The masks of everything on a frame; nothing is kept."""
+        features = VideoSession(self.model, live.frames, features=live.features).features(frame)
+        return generate_segments(self.model, live.frames[frame], EVERYTHING, features=features)
 
     def choose(self, live: Live, person: str, frame: int, id: int, rank: int) -> None:
         """Take another of the candidates of a person's last click: its mask is the answer from then on."""

@@ -8,11 +8,22 @@ from typing import TypeVar
 
 from fastapi import APIRouter
 
+from masklet import rle
+from masklet.boxes import tight_box
 from masklet.studio import schemas
 from masklet.studio.errors import limit_exceeded, not_found
 from masklet.studio.inference.live import Live
 from masklet.studio.inference.worker import Priority
-from masklet.studio.requests import CandidateChoice, Frame, NewObject, NewPrompt, ObjectChange, ObjectId
+from masklet.studio.requests import (
+    CandidateChoice,
+    Frame,
+    FrameNumber,
+    NewObject,
+    NewPrompt,
+    ObjectChange,
+    ObjectId,
+    PreviewPrompt,
+)
 from masklet.studio.routes import ANSWER_SECONDS, RequesterDep, StudioDep
 from masklet.studio.security import Requester
 from masklet.studio.store.object_history import find_prompt, first_color
@@ -101,6 +112,41 @@ def add_prompt(
         candidates=candidates,
         milliseconds=round(1000 * (time.perf_counter() - start)),
     )
+
+
+@router.post("/preview")
+def preview(studio: StudioDep, requester: RequesterDep, video: str, body: PreviewPrompt) -> schemas.Preview:
+    """The mask that a click would give for a new object. Nothing is stored, and prompts go first."""
+    start = time.perf_counter()
+    with studio.live.using(video) as live:
+        prompt = body.to_prompt(live.frames.size, studio.limits.points)
+        live.decoder.decode(body.frame)
+        answer = studio.worker.call(
+            requester.id, Priority.encode, lambda: studio.engine.preview(live, body.frame, prompt)
+        ).result(ANSWER_SECONDS)
+    mask = answer.best
+    return schemas.Preview(
+        frame=body.frame,
+        counts=rle.encode(mask)["counts"],
+        box=tight_box(mask),
+        iou=round(float(answer.iou[0]), 4),
+        milliseconds=round(1000 * (time.perf_counter() - start)),
+    )
+
+
+@router.post("/everything")
+def everything(studio: StudioDep, requester: RequesterDep, video: str, body: FrameNumber) -> schemas.Segments:
+    """Masks of everything on a frame, without prompts. Nothing is stored: send the wanted ones as prompts."""
+    with studio.live.using(video) as live:
+        live.decoder.decode(body.frame)
+        masks = studio.worker.call(
+            requester.id, Priority.encode, lambda: studio.engine.segments(live, body.frame)
+        ).result(ANSWER_SECONDS)
+    entries = zip(masks.codes, masks.boxes.tolist(), masks.iou.tolist(), strict=True)
+    segments = [
+        schemas.Segment(counts=code["counts"], box=box, iou=round(iou, 4)) for code, box, iou in entries
+    ]
+    return schemas.Segments(frame=body.frame, segments=segments)
 
 
 @router.post("/candidates")

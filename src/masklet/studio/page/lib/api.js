@@ -86,6 +86,10 @@ export const deleteObject = (id, object) => call("DELETE", `/videos/${id}/object
 
 /** @type {(id: string, body: T.NewPrompt) => Promise<T.PromptResult>} */
 export const prompt = (id, body) => call("POST", `/videos/${id}/prompts`, body);
+/** @type {(id: string, frame: number, point: T.Point) => Promise<T.Preview>} */
+export const preview = (id, frame, point) => call("POST", `/videos/${id}/preview`, { frame, positive: [point] });
+/** @type {(id: string, frame: number) => Promise<T.Segments>} */
+export const everything = (id, frame) => call("POST", `/videos/${id}/everything`, { frame });
 /** @type {(id: string, frame: number, object: number) => Promise<T.FrameMasks>} */
 export const clearPrompt = (id, frame, object) => call("DELETE", `/videos/${id}/prompts/${frame}/${object}`);
 /** @type {(id: string, frame: number, object: number, rank: number) => Promise<T.FrameMasks>} */

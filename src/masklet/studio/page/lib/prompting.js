@@ -55,6 +55,60 @@ export function click(studio, point, positive, edit = false) {
 }
 
 /**
+ * Whether a click makes a mask where the selected object has none: a new object, or one that is not here yet.
+ *
+ * @param {Studio} studio
+ */
+export function promptsNewObject(studio) {
+    const { object, frame } = studio.state;
+    return object === null || !studio.state.video.objects.some((item) => item.id === object)
+        ? true
+        : !studio.masks.at(frame).get(object)?.box && !promptHere(studio.state, object);
+}
+
+/**
+ * Find the masks of everything on this frame, to choose from by a click; or stop choosing.
+ *
+ * @param {Studio} studio
+ */
+export async function toggleEverything(studio) {
+    const { frame, everything, finding } = studio.state;
+    if (everything || finding) {
+        studio.store.set({ everything: null });
+        return;
+    }
+    studio.store.set({ finding: true, playing: false });
+    try {
+        const answer = await api.everything(studio.id, frame);
+        if (studio.state.frame !== frame) return;
+        if (answer.segments.length) {
+            studio.store.set({ everything: answer });
+            toast(`${answer.segments.length} masks. Click on those to keep; Esc ends.`);
+        } else {
+            toast("Nothing stands out on this frame. Click on the object instead.");
+        }
+    } catch (error) {
+        complain(error);
+    } finally {
+        studio.store.set({ finding: false });
+    }
+}
+
+/**
+ * Make an object of one of the masks of everything.
+ *
+ * @param {Studio} studio
+ * @param {string} counts
+ */
+export function keepSegment(studio, counts) {
+    const { video, everything } = studio.state;
+    if (!everything) return;
+    const segments = everything.segments.filter((segment) => segment.counts !== counts);
+    studio.store.set({ object: null, everything: segments.length ? { ...everything, segments } : null });
+    void sendPrompt(studio, { mask: { size: [video.height, video.width], counts } });
+}
+
+/**
  * Another object than the selected one, whose mask lies under a point; null where a click edits the selected one.
  *
  * A click for a new object is never taken for another's: whoever pressed "New object" may mean a part of one.

@@ -106,6 +106,7 @@ export function seek(studio, frame) {
     studio.store.set({
         frame: to,
         live: false,
+        everything: studio.state.everything?.frame === to ? studio.state.everything : null,
         candidates: candidates?.frame === to ? candidates : null,
     });
 }

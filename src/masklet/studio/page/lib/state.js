@@ -3,7 +3,7 @@
 /** @import * as T from "./types.js" */
 
 /**
- * @typedef {"add" | "remove" | "box" | "brush" | "erase" | "hand"} ToolName
+ * @typedef {"add" | "remove" | "box" | "brush" | "erase" | "lasso" | "polygon" | "hand"} ToolName
  * @typedef {{frame: number, object: number, point: T.Point, positive: boolean}} Pending
  *
  * @typedef {object} State
@@ -25,6 +25,12 @@
  * @property {T.Span | null} range  frames that are selected on the timeline
  * @property {boolean} playing
  * @property {boolean} live  the view follows tracking
+ * @property {"overlay" | "side" | "matte"} view  masks over the picture, beside it, or alone
+ * @property {number} opacity  of a mask's fill, 0 to 1
+ * @property {boolean} preview  whether the mask under the cursor is shown before a click
+ * @property {number | null} previewLatency  milliseconds from the last move of the cursor to its preview
+ * @property {boolean} finding  the masks of everything are being found
+ * @property {T.Segments | null} everything  masks to choose from by a click
  * @property {boolean} masksHidden  masks are not shown
  * @property {number} stretch  how many frames "track N frames" takes
  * @property {boolean} onlySelected  tracking is for the selected object alone
@@ -58,6 +64,12 @@ export function initial(video) {
         range: null,
         playing: false,
         live: false,
+        view: "overlay",
+        opacity: 0.36,
+        preview: true,
+        previewLatency: null,
+        finding: false,
+        everything: null,
         masksHidden: false,
         stretch: 24,
         onlySelected: false,

@@ -32,7 +32,7 @@ export function toast(message, { kind = "note", action } = {}) {
         iconButton("close", "Dismiss", close),
     );
     shelf.append(card);
-    while (shelf.children.length > 4) shelf.firstElementChild?.remove();
+    while (shelf.children.length > 3) shelf.firstElementChild?.remove();
     setTimeout(close, kind === "error" ? 2 * STAYS : STAYS);
 }
 

@@ -103,6 +103,9 @@
  * @property {number} frame
  * @property {Mask[]} masks
  *
+ * @typedef {object} FrameNumber
+ * @property {number} frame
+ *
  * @typedef {object} FramePrompt
  * @property {number} frame
  * @property {number} object
@@ -247,6 +250,20 @@
  * @typedef {object} PongEvent  The answer to `ping`.
  * @property {"pong"} type
  *
+ * @typedef {object} Preview  What a prompt would give. Nothing is stored.
+ * @property {number} frame
+ * @property {string} counts  The best mask, in COCO's compressed run-length encoding.
+ * @property {Box | null} box
+ * @property {number} iou
+ * @property {number} milliseconds
+ *
+ * @typedef {object} PreviewPrompt
+ * @property {Point[]} [positive]
+ * @property {Point[]} [negative]
+ * @property {Box | null} [box]
+ * @property {DrawnMask | null} [mask]
+ * @property {number} frame
+ *
  * @typedef {object} Project
  * @property {string} id
  * @property {string} name
@@ -315,6 +332,15 @@
  * @typedef {object} Rle  A mask in COCO's compressed run-length encoding.
  * @property {[number, number]} size  Height, width.
  * @property {string} counts
+ *
+ * @typedef {object} Segment  A mask that was found without a prompt.
+ * @property {string} counts
+ * @property {Box} box
+ * @property {number} iou
+ *
+ * @typedef {object} Segments  The masks that were found on a frame, the surest first. Nothing is stored.
+ * @property {number} frame
+ * @property {Segment[]} segments
  *
  * @typedef {[number, number]} Span
  *

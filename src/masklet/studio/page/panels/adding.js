@@ -2,7 +2,7 @@
 
 import * as api from "../lib/api.js";
 import { fill, h, icon } from "../lib/dom.js";
-import { complain } from "../lib/toast.js";
+import { complain, toast } from "../lib/toast.js";
 import { byName } from "../lib/state.js";
 import { size } from "./export.js";
 
@@ -103,7 +103,9 @@ function browser(project) {
         "aria-label": "Search in this folder",
         oninput: () => filter(list, search.value),
     });
-    const root = h("div", { class: "browser" }, h("div", { class: "browser-head" }, crumbs, search), list);
+    const all = h("button", { type: "button", class: "quiet", onclick: () => void openAll(project, list) }, "Add all");
+    const head = h("div", { class: "browser-head" }, crumbs, search, all);
+    const root = h("div", { class: "browser" }, head, list);
     const refilter = new MutationObserver(() => filter(list, search.value));
     refilter.observe(list, { childList: true });
     void enter(project, "", crumbs, list);
@@ -171,7 +173,13 @@ async function enter(project, path, crumbs, list) {
             {},
             h(
                 "button",
-                { type: "button", class: "entry", "data-path": entry.path, onclick: press },
+                {
+                    type: "button",
+                    class: "entry",
+                    "data-path": entry.path,
+                    "data-opens": opens && entry.kind !== "pictures",
+                    onclick: press,
+                },
                 icon(
                     entry.kind === "video" || entry.kind === "pictures"
                         ? "film"
@@ -194,6 +202,35 @@ async function enter(project, path, crumbs, list) {
         );
     });
     fill(list, ...(rows.length ? rows : [h("li", { class: "hint" }, "No videos or pictures here.")]));
+}
+
+/**
+ * Add all files that the list shows, one after the other, as far as the project has none of their name.
+ *
+ * @param {T.Project} project
+ * @param {HTMLElement} list
+ */
+async function openAll(project, list) {
+    const names = new Set(project.videos.map((video) => video.name));
+    const rows = [...list.querySelectorAll("li:not([hidden]) .entry[data-opens]")];
+    const paths = rows.map((row) => row.getAttribute("data-path") ?? "");
+    const missing = paths.filter((path) => !names.has(path.split("/").at(-1) ?? path));
+    if (!missing.length) {
+        toast("All files that are shown are in the project already.");
+        return;
+    }
+    let added = 0;
+    for (const path of missing) {
+        toast(`Adding ${path} (${added + 1} of ${missing.length})`);
+        try {
+            await api.openFromFolder(project.id, path);
+            added++;
+        } catch (error) {
+            complain(error);
+        }
+    }
+    toast(`Added ${added} ${added === 1 ? "file" : "files"}.`);
+    window.dispatchEvent(new HashChangeEvent("hashchange"));
 }
 
 /**

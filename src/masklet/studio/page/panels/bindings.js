@@ -4,6 +4,7 @@ import { copyMask, pasteMask } from "../lib/clipboard.js";
 import * as go from "../lib/propagation.js";
 import * as prompting from "../lib/prompting.js";
 import { openExport } from "./export.js";
+import { openNeighbour } from "./neighbours.js";
 import { renameSelected } from "./objects.js";
 import { zoom } from "./timeline.js";
 
@@ -41,10 +42,19 @@ export function bindings(studio, stage, help) {
                 key("b", "B", "box", tool("box")),
                 key("d", "D", "brush", tool("brush")),
                 key("e", "E", "eraser", tool("erase")),
+                key("q", "Q", "lasso: draw around a part", tool("lasso")),
+                key("w", "W", "polygon: click corners, Enter closes", tool("polygon")),
+                key("x", "X", "everything: all masks, to choose by a click", () =>
+                    void prompting.toggleEverything(studio),
+                ),
                 key("h", "H", "hand: move the picture", tool("hand")),
                 key(["[", "]"], "[ ]", "smaller, larger brush", brush(1 / 1.25), brush(1.25)),
                 key("c", "C", "next of the three candidates", () => prompting.chooseNext(studio)),
-                key("backspace", "Backspace", "clear the prompts on this frame", () => prompting.clearHere(studio)),
+                key("backspace", "Backspace", "clear the prompts on this frame", () => {
+                    if (stage.outline.points.length) stage.outline.removeCorner();
+                    else prompting.clearHere(studio);
+                    stage.redrawOver();
+                }),
                 key("mod+c", "Ctrl C", "copy the mask", () => void copyMask(studio)),
                 key("", "Ctrl V", "paste a mask, or a black and white picture", () => void pasteMask(studio)),
                 key("k", "K", "a cross moved by arrow keys; Enter clicks, Alt Enter is a minus", () =>
@@ -82,6 +92,13 @@ export function bindings(studio, stage, help) {
                     "previous, next prompted frame",
                     () => go.toPrompted(studio, -1),
                     () => go.toPrompted(studio, 1),
+                ),
+                key(
+                    ["shift+pageup", "shift+pagedown"],
+                    "Shift Page ↑ ↓",
+                    "previous, next video of the project",
+                    () => openNeighbour("Previous video"),
+                    () => openNeighbour("Next video"),
                 ),
                 key(" ", "Space", "play, pause", () => go.togglePlay(studio)),
                 key(
@@ -154,7 +171,11 @@ export function bindings(studio, stage, help) {
                     "enter",
                     "Enter",
                     "accept, and go to the next doubtful frame",
-                    () => void go.accept(studio),
+                    () => {
+                        if (stage.outline.points.length) stage.outline.finish();
+                        else void go.accept(studio);
+                        stage.redrawOver();
+                    },
                 ),
                 key("mod+e", "Ctrl E", "export", () => openExport(studio)),
                 key("escape", "Esc", "leave a range, a cross, a play", () => escape(studio, stage)),
@@ -185,5 +206,5 @@ function escape(studio, stage) {
     if (stage.input.cross) stage.input.toggleCross();
     stage.tool?.cancel();
     stage.redraw();
-    studio.store.set({ range: null, playing: false });
+    studio.store.set({ range: null, playing: false, everything: null });
 }

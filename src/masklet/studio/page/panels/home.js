@@ -2,12 +2,12 @@
 
 import * as api from "../lib/api.js";
 import { fill, h, icon, iconButton } from "../lib/dom.js";
-import { clock } from "../lib/state.js";
 import { complain } from "../lib/toast.js";
 import { confirmed, named } from "./ask.js";
 import { adding } from "./adding.js";
 import { policyChoice } from "./policy.js";
 import { themeButton } from "./theme.js";
+import { videoList } from "./videos.js";
 
 /** @import * as T from "../lib/types.js" */
 
@@ -135,7 +135,6 @@ function sidebar(projects, open) {
  * @param {T.Project} project
  */
 function main(about, project) {
-    const cards = project.videos.map((video) => card(project, video));
     return h(
         "main",
         {},
@@ -150,7 +149,7 @@ function main(about, project) {
             policyChoice(about, project),
         ),
         adding(about, project),
-        cards.length ? h("ul", { class: "cards", "aria-label": "Videos" }, ...cards) : steps(),
+        project.videos.length ? videoList(project, (video) => void deleteVideo(project, video)) : steps(),
     );
 }
 
@@ -166,38 +165,6 @@ function steps() {
         step("follow", "Track it", "Masks appear frame by frame. Stop whenever you like."),
         step("doubt", "Check and correct", "Strips show where the model is unsure."),
         step("download", "Export", "COCO, PNG, video and more."),
-    );
-}
-
-/**
- * @param {T.Project} project
- * @param {T.VideoSummary} video
- */
-function card(project, video) {
-    const picture = h("img", { src: api.frameAddress(video.id, 0, 480), alt: "", loading: "lazy" });
-    picture.addEventListener("error", () => picture.classList.add("broken"));
-    const length =
-        video.frames > 1 ? `${video.frames} frames · ${clock(video.frames, video.fps)}` : "picture";
-    const work = video.objects
-        ? `${video.objects} ${video.objects === 1 ? "object" : "objects"} · ${video.reviewed} reviewed`
-        : "no objects yet";
-    const done = h("i", { class: "done" });
-    done.style.setProperty("--share", String(video.frames ? video.reviewed / video.frames : 0));
-    return h(
-        "li",
-        { class: "card" },
-        h(
-            "a",
-            { href: `#video/${video.id}` },
-            h("span", { class: "card-picture" }, picture),
-            done,
-            h("strong", { title: video.name }, video.name),
-            h("small", {}, `${video.width} × ${video.height} · ${length}`),
-            h("small", {}, work),
-        ),
-        iconButton("trash", `Delete ${video.name}`, () => void deleteVideo(project, video), {
-            class: "icon-button danger",
-        }),
     );
 }
 

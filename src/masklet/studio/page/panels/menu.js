@@ -56,7 +56,8 @@ export function menuItem(text, keys, press, props = {}) {
 function placeMenu(menu, button) {
     const { left, top, bottom } = button.getBoundingClientRect();
     const { width, height } = menu.getBoundingClientRect();
-    const above = top - GAP - height;
+    const isAbove = top - GAP - height >= GAP;
     menu.style.left = `${Math.max(GAP, Math.min(innerWidth - width - GAP, left))}px`;
-    menu.style.top = `${above >= GAP ? above : Math.min(bottom + GAP, innerHeight - height - GAP)}px`;
+    menu.style.top = isAbove ? "auto" : `${Math.max(GAP, Math.min(bottom + GAP, innerHeight - height - GAP))}px`;
+    menu.style.bottom = isAbove ? `${innerHeight - top + GAP}px` : "auto";
 }

@@ -1,6 +1,8 @@
 /** The rail of tools at the left, with the brush's size and the zoom. */
 
 import { fill, h, icon, iconButton } from "../lib/dom.js";
+import { toggleEverything } from "../lib/prompting.js";
+import { menuButton, menuItem } from "./menu.js";
 
 /** @import { Studio } from "../lib/studio.js" */
 /** @import { ToolName } from "../lib/state.js" */
@@ -13,6 +15,8 @@ const TOOLS = [
     ["box", "box", "Box: drag around the object (B)"],
     ["brush", "brush", "Brush: paint the mask (D)"],
     ["erase", "eraser", "Eraser: rub the mask out (E)"],
+    ["lasso", "lasso", "Lasso: draw around a part to add; with Alt to take away (Q)"],
+    ["polygon", "polygon", "Polygon: click corners, Enter closes; with Alt to take away (W)"],
     ["hand", "hand", "Hand: move the picture (H, or the middle button)"],
 ];
 
@@ -38,6 +42,7 @@ export function mountTools(studio, stage, root) {
     fill(
         root,
         h("div", { class: "rail-group", role: "group", "aria-label": "Tools" }, ...buttons),
+        h("div", { class: "rail-group" }, everythingButton(studio)),
         sizes,
         h(
             "div",
@@ -46,6 +51,7 @@ export function mountTools(studio, stage, root) {
             iconButton("zoom-out", "Zoom out (−)", () => stage.move((view) => view.zoomBy(1 / 1.5))),
             iconButton("fit", "Show the whole frame (0)", () => stage.move((view) => view.fit())),
             masksButton(studio),
+            viewMenu(studio),
         ),
     );
     studio.store.watch(["tool", "brush"], () => {
@@ -55,6 +61,54 @@ export function mountTools(studio, stage, root) {
         sizes.hidden = tool !== "brush" && tool !== "erase";
         size.value = String(brush);
         label.value = `${brush} px`;
+    });
+}
+
+/** @param {Studio} studio */
+function everythingButton(studio) {
+    const button = iconButton("everything", "Everything: find all masks, choose by a click (X)", () =>
+        void toggleEverything(studio),
+    );
+    studio.store.watch(["everything", "finding"], () => {
+        const { everything, finding } = studio.state;
+        button.setAttribute("aria-pressed", String(Boolean(everything)));
+        button.setAttribute("aria-busy", String(finding));
+    });
+    return button;
+}
+
+/** @param {Studio} studio */
+function viewMenu(studio) {
+    return menuButton("view", "View", () => {
+        const { view, opacity, preview } = studio.state;
+        /** @type {[typeof view, string, string][]} */
+        const ways = [
+            ["overlay", "Masks over the picture", ""],
+            ["side", "Picture and masks side by side", ""],
+            ["matte", "Matte: white on black", ""],
+        ];
+        const slider = h("input", {
+            type: "range",
+            min: 0,
+            max: 100,
+            value: Math.round(100 * opacity),
+            "aria-label": "Opacity of masks",
+            oninput: () => studio.store.set({ opacity: Number(slider.value) / 100 }),
+        });
+        const hovering = h("input", {
+            type: "checkbox",
+            checked: preview,
+            onchange: () => studio.store.set({ preview: hovering.checked }),
+        });
+        return [
+            ...ways.map(([way, text, keys]) =>
+                menuItem(text, keys, () => studio.store.set({ view: way }), {
+                    "aria-pressed": String(way === view),
+                }),
+            ),
+            h("label", { class: "check" }, "opacity", slider),
+            h("label", { class: "check" }, hovering, "show the mask under the cursor"),
+        ];
     });
 }
 

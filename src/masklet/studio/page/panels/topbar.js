@@ -7,6 +7,7 @@ import { complain } from "../lib/toast.js";
 import { named } from "./ask.js";
 import { openExport } from "./export.js";
 import { openHelp } from "./keyboard.js";
+import { neighbours } from "./neighbours.js";
 import { themeButton } from "./theme.js";
 
 /** @import { Studio } from "../lib/studio.js" */
@@ -32,6 +33,7 @@ export function mountTopbar(studio, stage, root) {
             h("span", {}, "masklet"),
         ),
         title(studio),
+        neighbours(studio),
         h("span", { class: "meta" }, measures(studio)),
         h("div", { class: "cluster", role: "group", "aria-label": "History" }, undo, redo),
         h("span", { class: "gap" }),

@@ -17,6 +17,7 @@ import {
 import { changes, isPropagating, timecode, within } from "../lib/state.js";
 import { focusStage } from "../stage/stage.js";
 import { menuButton, menuItem } from "./menu.js";
+import { problemsMenu } from "./problems.js";
 
 /** @import * as T from "../lib/types.js" */
 /** @import { Studio } from "../lib/studio.js" */
@@ -304,6 +305,7 @@ function reviewing(studio, single) {
                   () => void nextDoubtful(studio),
                   "quiet",
               ),
+        single ? null : problemsMenu(studio),
         single
             ? null
             : h(

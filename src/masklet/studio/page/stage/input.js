@@ -1,5 +1,7 @@
 /** Pointers, wheels, fingers and the keyboard's cross on the stage. */
 
+import { keepSegment } from "../lib/prompting.js";
+
 /** @import * as T from "../lib/types.js" */
 /** @import { Studio } from "../lib/studio.js" */
 /** @import { Stage } from "./stage.js" */
@@ -86,7 +88,7 @@ export class Input {
      */
     #place(event) {
         const { left, top } = this.stage.over.getBoundingClientRect();
-        return [event.clientX - left, event.clientY - top];
+        return [(event.clientX - left) % this.stage.columns.width, event.clientY - top];
     }
 
     /** @param {PointerEvent} event */
@@ -107,6 +109,13 @@ export class Input {
         this.stage.over.classList.toggle("grabbing", this.panning);
         if (this.panning) return;
         this.studio.store.set({ playing: false, live: false });
+        const { everything } = this.studio.state;
+        if (everything) {
+            const { shown } = this.stage.hover;
+            if (shown && event.button === 0) keepSegment(this.studio, shown.counts);
+            return;
+        }
+        this.stage.hover.move(null);
         this.stage.tool?.down(this.stage.view.toVideo(x, y), {
             minus: event.button === 2 || event.altKey,
             edit: event.shiftKey,
@@ -120,7 +129,9 @@ export class Input {
         const before = this.fingers.get(event.pointerId);
         this.at = this.stage.view.toVideo(x, y);
         if (!before) {
-            if (this.stage.tool === this.stage.brush) this.stage.redrawOver();
+            if (event.pointerType === "mouse") this.stage.hover.move(this.at);
+            if (this.stage.tool === this.stage.outline) this.stage.outline.move(this.at);
+            if (this.stage.tool !== this.stage.pointer) this.stage.redrawOver();
             return;
         }
         if (this.fingers.size === 2) this.#pinch(event.pointerId, x, y);
@@ -175,6 +186,7 @@ export class Input {
 
     #leave() {
         this.at = null;
+        this.stage.hover.move(null);
         this.stage.redrawOver();
     }
 

@@ -11,6 +11,7 @@ const RADIUS = 7; // of a click, in screen pixels
 /**
  * @typedef {object} Extras
  * @property {T.Box | null} box  that is being drawn
+ * @property {T.Point[]} path  an outline that is being drawn by hand
  * @property {T.Point | null} pointer  where the pointer is, for the brush
  * @property {T.Point | null} cross  where the keyboard's cross is
  */
@@ -36,6 +37,7 @@ export function drawOverlay(context, studio, view, extras) {
     }
     context.globalAlpha = 1;
     const color = state.video.objects.find((item) => item.id === state.object)?.color ?? FRESH;
+    if (extras.path.length) drawPath(context, view, extras.path, color);
     if (extras.box) drawBox(context, view, extras.box, color, []);
     const brushing = state.tool === "brush" || state.tool === "erase";
     const at = extras.cross ?? extras.pointer;
@@ -87,6 +89,30 @@ function drawBox(context, view, box, color, dash) {
     context.strokeStyle = color;
     context.strokeRect(x0, y0, x1 - x0, y1 - y0);
     context.setLineDash([]);
+}
+
+/**
+ * @param {CanvasRenderingContext2D} context
+ * @param {View} view
+ * @param {T.Point[]} path
+ * @param {string} color
+ */
+function drawPath(context, view, path, color) {
+    const corners = path.map((point) => view.toStage(point));
+    for (const [width, stroke] of /** @type {[number, string][]} */ ([
+        [3.5, "rgb(0 0 0 / 60%)"],
+        [1.75, color],
+    ])) {
+        context.beginPath();
+        for (const [x, y] of corners) context.lineTo(x, y);
+        context.lineWidth = width;
+        context.strokeStyle = stroke;
+        context.stroke();
+    }
+    context.beginPath();
+    context.arc(...corners[0], 4, 0, 2 * Math.PI);
+    context.fillStyle = color;
+    context.fill();
 }
 
 /**

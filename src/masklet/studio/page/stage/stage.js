@@ -2,17 +2,19 @@
 
 import { h } from "../lib/dom.js";
 import { clock } from "../lib/state.js";
+import { Hover } from "./hover.js";
 import { Input } from "./input.js";
+import { OutlineTool } from "./outline-tools.js";
 import { drawOverlay } from "./overlay.js";
 import { drawMask, OutlineCache } from "./paint.js";
 import { Brush, Pointer } from "./tools.js";
 import { View } from "./view.js";
 
+/** @import * as T from "../lib/types.js" */
 /** @import { Studio } from "../lib/studio.js" */
 
 const WIDTHS = [480, 640, 960, 1280, 1920]; // of pictures that the server is asked for
 const OTHERS = 0.72; // opacity of objects that are not selected
-const FILL = 0.36; // opacity of a mask's fill
 
 export class Stage {
     /**
@@ -37,6 +39,11 @@ export class Stage {
         root.replaceChildren(this.base, this.over, this.notice);
         this.pointer = new Pointer(studio, this.view);
         this.brush = new Brush(studio, this.view);
+        this.outline = new OutlineTool(studio, this.view);
+        this.hover = new Hover(studio, () => {
+            this.over.toggleAttribute("data-hover", this.hover.shown !== null);
+            this.redrawOver();
+        });
         this.input = new Input(studio, this, signal);
         /** @type {ImageBitmap | null} */
         this.picture = null;
@@ -49,9 +56,12 @@ export class Stage {
         studio.store.watch(["frame", "playing"], () => this.#fetchFrames());
         studio.store.watch(["asking"], () => studio.state.asking || this.brush.settle());
         studio.store.watch(
-            ["video", "frame", "object", "pending", "tool", "brush", "masksHidden", "masksVersion"],
+            ["video", "frame", "object", "pending", "tool", "brush", "masksHidden", "masksVersion", "opacity"],
             () => this.redraw(),
         );
+        studio.store.watch(["everything"], () => this.redraw());
+        studio.store.watch(["view"], () => this.#resize());
+        studio.store.watch(["tool", "frame"], () => this.outline.cancel());
         studio.store.watch(["video", "frame", "object"], () => this.#label());
         studio.store.watch(["frame", "unreadable"], () => this.#showNotice());
     }
@@ -60,7 +70,14 @@ export class Stage {
     get tool() {
         const { tool } = this.studio.state;
         if (tool === "hand") return null;
+        if (tool === "lasso" || tool === "polygon") return this.outline;
         return tool === "brush" || tool === "erase" ? this.brush : this.pointer;
+    }
+
+    /** How many views of the frame lie side by side, and how wide each is. */
+    get columns() {
+        const count = this.studio.state.view === "side" ? 2 : 1;
+        return { count, width: this.root.clientWidth / count };
     }
 
     redraw() {
@@ -93,7 +110,7 @@ export class Stage {
             canvas.width = Math.max(1, Math.round(width * ratio));
             canvas.height = Math.max(1, Math.round(height * ratio));
         }
-        this.move((view) => view.resize(width, height));
+        this.move((view) => view.resize(width / this.columns.count, height));
     }
 
     #chooseWidth() {
@@ -129,7 +146,7 @@ export class Stage {
     }
 
     #drawBase() {
-        const { studio, view } = this;
+        const { studio } = this;
         this.stale = false;
         const { frame, unreadable } = studio.state;
         const picture = studio.frames.get(frame) ?? studio.frames.preview(frame);
@@ -143,26 +160,59 @@ export class Stage {
         this.root.classList.toggle("waiting", !studio.frames.get(frame) && unreadable?.frame !== frame);
         this.root.dataset.frame = String(this.shown);
         const context = cleared(this.base);
-        context.setTransform(1, 0, 0, 1, 0, 0);
-        const ratio = window.devicePixelRatio;
-        context.setTransform(
-            view.scale * ratio,
-            0,
-            0,
-            view.scale * ratio,
-            view.left * ratio,
-            view.top * ratio,
-        );
-        context.imageSmoothingEnabled = view.scale < 6;
-        context.imageSmoothingQuality = "high";
-        if (this.picture?.width) context.drawImage(this.picture, 0, 0, view.width, view.height);
-        if (!studio.state.masksHidden && this.shown >= 0) this.#drawMasks(context);
+        const mode = studio.state.view;
+        if (mode === "side") {
+            this.#drawColumn(context, 0, { picture: true, masks: false });
+            this.#drawColumn(context, 1, { picture: true, masks: true });
+        } else {
+            this.#drawColumn(context, 0, { picture: mode === "overlay", masks: true });
+        }
         if (picture) studio.painted();
     }
 
-    /** @param {CanvasRenderingContext2D} context */
-    #drawMasks(context) {
-        const { object, video } = this.studio.state;
+    /**
+     * @param {CanvasRenderingContext2D} context
+     * @param {number} column
+     * @param {{picture: boolean, masks: boolean}} layers
+     */
+    #drawColumn(context, column, layers) {
+        const { view } = this;
+        context.save();
+        this.#enterColumn(context, column);
+        context.translate(view.left, view.top);
+        context.scale(view.scale, view.scale);
+        context.imageSmoothingEnabled = view.scale < 6;
+        context.imageSmoothingQuality = "high";
+        context.fillStyle = "#000";
+        if (!layers.picture) context.fillRect(0, 0, view.width, view.height);
+        else if (this.picture?.width) context.drawImage(this.picture, 0, 0, view.width, view.height);
+        const { masksHidden, everything, frame } = this.studio.state;
+        if (layers.masks && !masksHidden && this.shown >= 0) this.#drawMasks(context, !layers.picture);
+        if (layers.masks && everything?.frame === frame) this.#drawEverything(context, everything.segments);
+        context.restore();
+    }
+
+    /**
+     * From here on the context draws in CSS pixels of one column, and nothing beside it.
+     *
+     * @param {CanvasRenderingContext2D} context
+     * @param {number} column
+     */
+    #enterColumn(context, column) {
+        const ratio = window.devicePixelRatio;
+        const { width } = this.columns;
+        context.setTransform(ratio, 0, 0, ratio, column * width * ratio, 0);
+        context.beginPath();
+        context.rect(0, 0, width, this.root.clientHeight);
+        context.clip();
+    }
+
+    /**
+     * @param {CanvasRenderingContext2D} context
+     * @param {boolean} matte  white on black, as a compositor takes it
+     */
+    #drawMasks(context, matte) {
+        const { object, video, opacity } = this.studio.state;
         const masks = this.studio.masks.at(this.shown);
         const { draft } = this.brush;
         for (const item of video.objects) {
@@ -170,22 +220,62 @@ export class Stage {
             const mask = masks.get(item.id);
             const outline = mask && this.outlines.get(mask);
             if (!outline) continue;
+            if (matte) {
+                context.fillStyle = "#fff";
+                context.fill(outline, "evenodd");
+                continue;
+            }
             context.globalAlpha = object === null || item.id === object ? 1 : OTHERS;
-            drawMask(context, outline, item.color, { opacity: FILL, scale: this.view.scale });
+            drawMask(context, outline, item.color, { opacity, scale: this.view.scale });
         }
         context.globalAlpha = 1;
         if (draft) context.drawImage(draft.canvas, 0, 0);
     }
 
+    /**
+     * @param {CanvasRenderingContext2D} context
+     * @param {T.Segment[]} segments
+     */
+    #drawEverything(context, segments) {
+        segments.forEach(({ counts, box }, index) => {
+            const color = `hsl(${(index * 137) % 360} 80% 62%)`;
+            drawMask(context, this.outlines.trace(counts, box), color, {
+                opacity: 0.22,
+                scale: this.view.scale,
+            });
+        });
+    }
+
     #drawOver() {
         const context = cleared(this.over);
-        const ratio = window.devicePixelRatio;
-        context.setTransform(ratio, 0, 0, ratio, 0, 0);
-        drawOverlay(context, this.studio, this.view, {
-            box: this.pointer.box,
-            pointer: this.input.at,
-            cross: this.input.cross,
+        for (let column = 0; column < this.columns.count; column++) {
+            context.save();
+            this.#enterColumn(context, column);
+            this.#drawHover(context);
+            drawOverlay(context, this.studio, this.view, {
+                box: this.pointer.box,
+                path: this.outline.path,
+                pointer: this.input.at,
+                cross: this.input.cross,
+            });
+            context.restore();
+        }
+    }
+
+    /** @param {CanvasRenderingContext2D} context */
+    #drawHover(context) {
+        const { shown } = this.hover;
+        const { view } = this;
+        if (!shown || shown.frame !== this.studio.state.frame) return;
+        context.save();
+        context.translate(view.left, view.top);
+        context.scale(view.scale, view.scale);
+        context.setLineDash([5 / view.scale, 4 / view.scale]);
+        drawMask(context, this.outlines.trace(shown.counts, shown.box), "#ffffff", {
+            opacity: 0.2,
+            scale: view.scale,
         });
+        context.restore();
     }
 }
 

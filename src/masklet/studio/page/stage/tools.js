@@ -19,6 +19,7 @@ export const FRESH = "#8fb4ff"; // the colour of an object that has none yet
  * @property {(point: T.Point) => void} up
  * @property {() => void} cancel
  * @property {T.Box | null} box  that is being drawn
+ * @property {T.Point[]} [path]  an outline that is being drawn
  * @property {{object: number | null, canvas: HTMLCanvasElement} | null} draft  a mask that is being painted
  */
 

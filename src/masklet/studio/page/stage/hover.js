@@ -1,0 +1,120 @@
+/** The mask under the cursor, before any click; and the objects that "everything" offers to choose from. */
+
+import * as api from "../lib/api.js";
+import { objectAt, promptsNewObject } from "../lib/prompting.js";
+import { contains } from "../lib/rle.js";
+
+/** @import * as T from "../lib/types.js" */
+/** @import { Studio } from "../lib/studio.js" */
+
+const NEAR = 2; // pixels of the video: the cursor has not moved
+
+/**
+ * @typedef {{frame: number, counts: string, box: T.Box, iou: number}} Shown
+ */
+
+export class Hover {
+    /**
+     * @param {Studio} studio
+     * @param {() => void} changed
+     */
+    constructor(studio, changed) {
+        this.studio = studio;
+        this.changed = changed;
+        /** @type {Shown | null} */
+        this.shown = null;
+        /** @type {T.Point | null} */
+        this.point = null; // where the cursor is
+        /** @type {T.Point | null} */
+        this.asked = null; // for what the newest preview was asked
+        this.isAsking = false;
+        studio.store.watch(["frame", "object", "tool", "asking", "ready", "everything", "preview"], () =>
+            this.#update(),
+        ); // nothing is shown yet, so this changes nothing at first
+    }
+
+    /** @param {T.Point | null} point */
+    move(point) {
+        this.point = point;
+        this.#update();
+    }
+
+    #update() {
+        const { frame, everything, object } = this.studio.state;
+        if (!this.point || this.shown?.frame !== frame) this.#show(null);
+        if (!this.point) return;
+        if (everything?.frame === frame) {
+            this.#show(this.#smallestUnder(everything, this.point));
+            return;
+        }
+        const other = object === null ? null : objectAt(this.studio, this.point);
+        const mask = other && this.studio.masks.at(frame).get(other.id);
+        if (mask?.box) {
+            this.#show({ frame, counts: mask.counts, box: mask.box, iou: mask.iou });
+        } else if (this.#isWanted()) {
+            if (this.shown && !this.#covers(this.shown, this.point)) this.#show(null);
+            void this.#ask();
+        } else {
+            this.#show(null);
+        }
+    }
+
+    #isWanted() {
+        const { state } = this.studio;
+        const encoded = state.ready === state.frame && !state.asking;
+        return state.preview && encoded && state.tool === "add" && promptsNewObject(this.studio);
+    }
+
+    /** One preview at a time; the newest place of the cursor is asked for next. */
+    async #ask() {
+        const { point } = this;
+        const { frame } = this.studio.state;
+        if (!point || this.isAsking) return;
+        if (this.shown && this.asked && Math.hypot(point[0] - this.asked[0], point[1] - this.asked[1]) < NEAR)
+            return;
+        this.isAsking = true;
+        this.asked = point;
+        const sentAt = performance.now();
+        try {
+            const answer = await api.preview(this.studio.id, frame, point);
+            const isCurrent = this.point && this.studio.state.frame === frame && this.#isWanted();
+            if (isCurrent && answer.box) {
+                this.#show({ frame, counts: answer.counts, box: answer.box, iou: answer.iou });
+                this.studio.store.set({ previewLatency: Math.round(performance.now() - sentAt) });
+            }
+        } catch {
+            this.shown = null; // a preview is no promise: the click itself says what is wrong
+        }
+        this.isAsking = false;
+        if (this.point !== point && this.point && this.#isWanted()) void this.#ask();
+    }
+
+    /**
+     * @param {{frame: number, segments: T.Segment[]}} everything
+     * @param {T.Point} point
+     * @returns {Shown | null}
+     */
+    #smallestUnder({ frame, segments }, point) {
+        const { height } = this.studio.state.video;
+        const area = (/** @type {T.Box} */ box) => (box[2] - box[0]) * (box[3] - box[1]);
+        const [smallest] = segments
+            .filter((segment) => contains(segment.counts, height, segment.box, point))
+            .sort((one, other) => area(one.box) - area(other.box));
+        return smallest ? { frame, ...smallest } : null;
+    }
+
+    /**
+     * @param {Shown} shown
+     * @param {T.Point} point
+     */
+    #covers(shown, point) {
+        return contains(shown.counts, this.studio.state.video.height, shown.box, point);
+    }
+
+    /** @param {Shown | null} shown */
+    #show(shown) {
+        if (this.shown?.counts === shown?.counts && this.shown?.frame === shown?.frame) return;
+        this.shown = shown;
+        this.changed();
+    }
+}
