@@ -1,4 +1,4 @@
-"""A new user's way, with a clock: start the server, drop a clip, click, follow, correct, take COCO home.
+"""A new user's way, with a clock: start the server, drop a clip, click, track, correct, take COCO home.
 
 Then into the middle of an hour of video, and a hundred frames on from there.
 
@@ -17,7 +17,7 @@ from playwright.sync_api import sync_playwright
 from screen import CHROMIUM, Screen, Server, short_clip
 
 HOUR = 86_400  # frames, at 24 a second
-SOME = 40  # frames that are followed of the clip
+SOME = 40  # frames that are tracked of the clip
 MANY = 100  # of the hour
 
 
@@ -42,8 +42,10 @@ def long_clip(path: Path) -> Path:
     """An hour: a short clip's packets, over and over, so that nothing need be encoded."""
     with av.open(str(short_clip(path.with_name("short.mp4"), 96))) as source, av.open(str(path), "w") as to:
         stream = to.add_stream_from_template(source.streams.video[0])
-        packets = sorted((each for each in source.demux(video=0) if each.size), key=lambda each: each.dts)
-        contents = [(bytes(each), each.is_keyframe, each.pts - packets[0].dts) for each in packets]
+        packets = sorted(
+            (packet for packet in source.demux(video=0) if packet.size), key=lambda packet: packet.dts
+        )
+        contents = [(bytes(packet), packet.is_keyframe, packet.pts - packets[0].dts) for packet in packets]
         step = packets[1].dts - packets[0].dts
         for number in range(HOUR):
             content, key, shift = contents[number % len(contents)]
@@ -66,7 +68,7 @@ def way(screen: Screen, clock: Clock, clip: Path) -> None:
     clock.did("a click, and its mask")
     screen.press("f")
     screen.until(lambda: len(screen.masks(0, SOME)) == SOME)
-    clock.did(f"{SOME} frames are followed")
+    clock.did(f"{SOME} frames are tracked")
     screen.press("s")
     screen.page.locator("button.stop").wait_for(state="detached")
     number = screen.page.locator(".frame-number")
@@ -98,7 +100,7 @@ def deep_in(screen: Screen, clock: Clock, clip: Path) -> None:
     clock.did("a click there, and its mask")
     screen.press("f")
     screen.until(lambda: len(screen.masks(HOUR // 2, HOUR // 2 + MANY)) == MANY)
-    clock.did(f"{MANY} frames are followed")
+    clock.did(f"{MANY} frames are tracked")
 
 
 def main(clip: Path, pictures: Path | None) -> None:

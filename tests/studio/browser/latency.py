@@ -43,7 +43,7 @@ def main() -> None:
         with Server(data) as server, browser:
             screen = Screen(browser, server.address)
             screen.upload(clip)
-            took, served = (sorted(each) for each in measure(screen, clicks))
+            took, served = (sorted(times) for times in measure(screen, clicks))
             screen.close()
     high = took[int(0.95 * len(took))]
     sys.stdout.write(

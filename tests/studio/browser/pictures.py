@@ -66,7 +66,7 @@ def main() -> None:
         short_clip(clips / DEMO.name, FRAMES)
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
         with Server(data, clips) as server, browser:
-            screen = Screen(browser, server.address, patience=500_000)
+            screen = Screen(browser, server.address, timeout=500_000)
 
             def take(name: str) -> None:
                 screen.page.screenshot(path=target / f"studio-{name}.jpg", type="jpeg", quality=82)

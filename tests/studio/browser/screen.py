@@ -30,7 +30,7 @@ CONTROLS = (
     "application|button|checkbox|combobox|dialog|link|listbox|menuitem|meter|navigation|progressbar|radio"
     "|radiogroup|region|slider|spinbutton|switch|textbox"
 )
-PATIENCE = 90_000  # milliseconds; a busy machine follows a frame in a second
+TIMEOUT = 90_000  # milliseconds; a busy machine tracks a frame in a second
 
 
 def short_clip(path: Path, frames: int = FRAMES) -> Path:
@@ -106,14 +106,14 @@ class Screen:
     """A page, and what a person does on it. Points are in pixels of the video."""
 
     def __init__(
-        self, browser: Browser, address: str, *, patience: int = PATIENCE, touch: bool = False
+        self, browser: Browser, address: str, *, timeout: int = TIMEOUT, touch: bool = False
     ) -> None:
-        self.patience = patience
+        self.timeout = timeout
         self.size = 640, 360  # of the video
         view: ViewportSize = {"width": 820, "height": 1180} if touch else {"width": 1280, "height": 800}
         self.context = browser.new_context(viewport=view, has_touch=touch, color_scheme="dark")
         self.page: Page = self.context.new_page()
-        self.page.set_default_timeout(patience)
+        self.page.set_default_timeout(timeout)
         self.address = address
         self.complaints: list[str] = []
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
@@ -177,7 +177,7 @@ class Screen:
         self.page.locator(".status .busy").wait_for(state="detached")
 
     def until(self, condition: Callable[[], object]) -> None:
-        limit = time.monotonic() + self.patience / 1000
+        limit = time.monotonic() + self.timeout / 1000
         while not condition():
             assert time.monotonic() < limit, "waited too long"
             self.page.wait_for_timeout(50)
@@ -193,8 +193,8 @@ class Screen:
         self.page.locator(".frame-number").blur()
         self.page.wait_for_selector(f".stage[data-frame='{number}']")
 
-    def followed(self) -> None:
-        """Until following has begun and ended."""
+    def tracked(self) -> None:
+        """Until tracking has begun and ended."""
         self.page.locator("button.stop").wait_for()
         self.page.locator("button.stop").wait_for(state="detached")
 
@@ -218,7 +218,9 @@ class Screen:
         )
 
     def objects(self) -> list[str]:
-        return self.page.locator(".object input.name").evaluate_all("all => all.map(each => each.value)")
+        return self.page.locator(".object input.name").evaluate_all(
+            "fields => fields.map(field => field.value)"
+        )
 
     def masks(self, start: int = 0, stop: int = FRAMES) -> dict[int, set[int]]:
         """Which objects have masks on which frame, as the server says."""
@@ -226,7 +228,7 @@ class Screen:
             "async (path) => (await fetch(path)).json()",
             f"api/videos/{self.video}/masks?start={start}&stop={stop}",
         )
-        return {each["frame"]: {mask["object"] for mask in each["masks"]} for each in answer["frames"]}
+        return {entry["frame"]: {mask["object"] for mask in entry["masks"]} for entry in answer["frames"]}
 
     def painted(self) -> int:
         """How much of the stage masks cover now, in pixels of a 160 x 90 picture of it."""

@@ -1,4 +1,4 @@
-"""The studio as a person uses it, in a real browser: point, follow, check, correct, take the result home."""
+"""The studio as a person uses it, in a real browser: point, track, check, correct, take the result home."""
 
 from __future__ import annotations
 
@@ -58,21 +58,21 @@ def test_brush_eraser_and_clipboard_make_masks_exactly(screen: Screen) -> None:
     screen.page.get_by_text("No prompt yet.").wait_for()
 
 
-def test_following_is_watched_corrected_and_undone(screen: Screen) -> None:
+def test_tracking_is_watched_corrected_and_undone(screen: Screen) -> None:
     screen.click(*RED)
     screen.shows_prompt("1 positive")
     screen.press("f")
     screen.page.get_by_role("progressbar", name="Tracking").wait_for()
-    screen.followed()
+    screen.tracked()
     assert sorted(screen.masks()) == list(range(FRAMES))
     screen.frame(8)
     assert screen.painted() > 20
     screen.click(188, 330, minus=True)
     screen.shows_prompt("1 negative")
     screen.page.get_by_role("button", name="Track changes").click()
-    screen.followed()
+    screen.tracked()
     screen.page.get_by_role("button", name="Track changes").wait_for(state="detached")
-    for _ in range(3):  # the second following, the correction, the first following
+    for _ in range(3):  # the second tracking, the correction, the first tracking
         before = screen.label("Undo")
         screen.press("Control+z")
         screen.until(lambda before=before: screen.label("Undo") != before)
@@ -86,7 +86,7 @@ def test_review_leads_from_doubt_to_doubt(screen: Screen) -> None:
     screen.click(*RED)
     screen.shows_prompt("1 positive")
     screen.press("f")
-    screen.followed()
+    screen.tracked()
     screen.press("j")
     screen.until(lambda: screen.page.locator(".frame-number").input_value() != "15")
     screen.page.get_by_role("button", name="Reviewed").click()
@@ -123,7 +123,7 @@ def test_work_survives_the_server(screen: Screen, server: Server) -> None:
     screen.page.reload()
     screen.opened()
     go_on.click()
-    screen.followed()
+    screen.tracked()
     assert sorted(screen.masks()) == list(range(FRAMES))
 
 
@@ -200,12 +200,12 @@ def test_everything_fits(opened: Callable[[], Screen], clip: Path) -> None:
     screen.press("a")
     screen.drag((300, 100), (400, 100))
     outside = """() => [...document.querySelectorAll("button, input, canvas")]
-        .filter((each) => each.checkVisibility() && !each.closest(".visually-hidden"))
-        .filter((each) => {
-            const { left, right, top, bottom } = each.getBoundingClientRect();
+        .filter((element) => element.checkVisibility() && !element.closest(".visually-hidden"))
+        .filter((element) => {
+            const { left, right, top, bottom } = element.getBoundingClientRect();
             return left < -1 || top < -1 || right > innerWidth + 1 || bottom > innerHeight + 1;
         })
-        .map((each) => each.outerHTML.slice(0, 120))"""
+        .map((element) => element.outerHTML.slice(0, 120))"""
     for width, height in [(1280, 800), (1920, 1080), (1024, 768), (820, 1180)]:
         screen.page.set_viewport_size({"width": width, "height": height})
         screen.page.wait_for_timeout(200)

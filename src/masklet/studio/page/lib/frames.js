@@ -115,7 +115,7 @@ export class FrameCache {
         try {
             this.previews.set(frame, await api.picture(api.thumbnailAddress(this.video, frame)));
         } catch {
-            return; // the picture itself says what is wrong
+            return; // the request for the picture reports what is wrong
         }
         for (const [old, picture] of this.previews) {
             if (this.previews.size <= PREVIEWS) break;

@@ -105,7 +105,7 @@ export class MaskCache {
      */
     #note(frame, masks) {
         const chunk = this.chunks.get(Math.floor(frame / CHUNK));
-        if (!chunk) return; // it comes when it is looked at
+        if (!chunk) return; // it is fetched when it comes into view
         chunk.frames.set(frame, masks);
         if (chunk.loading) chunk.stale = true; // what is under way may be older than this
         this.changed();

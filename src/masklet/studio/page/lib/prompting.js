@@ -138,7 +138,7 @@ export function drawBox(studio, box) {
 }
 
 /**
- * A whole mask is the answer as it is; an empty one says that the object is not there.
+ * A whole mask is the answer as it is; an empty one means that the object is not there.
  *
  * @param {Studio} studio
  * @param {Uint8Array} pixels  row after row

@@ -12,7 +12,7 @@ import { complain } from "./toast.js";
 /** @import { State } from "./state.js" */
 
 const SETTLED = 60; // milliseconds on a frame before the server is asked to encode it
-const LIVE = 200; // milliseconds between frames shown while the view follows tracking
+const LIVE = 200; // milliseconds between frames shown while the view moves along with tracking
 
 export class Studio {
     /**
@@ -37,13 +37,13 @@ export class Studio {
             (frame, error) => this.store.set({ unreadable: { frame, message: error.message } }),
         );
         /** @type {Promise<unknown>} */
-        this.line = Promise.resolve(); // prompts go one after the other, so that each sees the one before
+        this.line = Promise.resolve(); // prompts go one after the other: each builds on the one before
         this.lastLive = 0;
         this.hasConnected = false;
         this.refreshing = false;
         this.again = false;
         /** @type {((message: T.ServerEvent) => void)[]} */
-        this.listeners = []; // of parts that follow events closely: the strips
+        this.listeners = []; // of parts that need every event: the strips
         /** @type {Uint8Array | null} */
         this.copied = null; // a mask to paste
         this.copiedHere = false; // the window was not left since
@@ -208,7 +208,7 @@ export class Studio {
     #followLive(frame) {
         const now = performance.now();
         if (!this.state.live || this.state.playing || now - this.lastLive < LIVE) return;
-        if (!this.frames.get(this.state.frame)) return; // pictures come slower than masks: show each that was asked for
+        if (!this.frames.get(this.state.frame)) return; // pictures come slower than masks: wait for the one that was asked for
         this.lastLive = now;
         this.store.set({ frame });
     }

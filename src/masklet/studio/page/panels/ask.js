@@ -7,7 +7,7 @@ import { byId, fill, h } from "../lib/dom.js";
  *
  * @param {string} label
  * @param {string} yes
- * @param {string} kind  class of the button that says yes
+ * @param {string} kind  class of the button that confirms
  * @param {...import("../lib/dom.js").Child} inside
  * @returns {Promise<boolean>}
  */
@@ -56,7 +56,7 @@ export async function named(label, before) {
         required: true,
         autofocus: true,
     });
-    // Enter presses a form's first button, which is Cancel: here it says yes
+    // Enter presses a form's first button, which is Cancel: here it confirms
     field.addEventListener("keydown", (event) => {
         if (event.key !== "Enter" || !field.value.trim()) return;
         event.preventDefault();

@@ -162,7 +162,7 @@ function steps() {
         { class: "steps", "aria-label": "How it goes" },
         step("upload", "Add a video", "Any length; or a single picture."),
         step("point-plus", "Point at an object", "A click or a box; the mask is there at once."),
-        step("follow", "Track it", "Masks appear frame by frame. Stop whenever you like."),
+        step("track", "Track it", "Masks appear frame by frame. Stop whenever you like."),
         step("doubt", "Check and correct", "Strips show where the model is unsure."),
         step("download", "Export", "COCO, PNG, video and more."),
     );

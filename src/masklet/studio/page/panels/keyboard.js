@@ -1,4 +1,4 @@
-/** The keyboard: finds what a key does, and shows the sheet that says so. */
+/** The keyboard: runs what a key does, and shows the sheet that lists all keys. */
 
 import { pasteMask } from "../lib/clipboard.js";
 import { byId, fill, h, iconButton } from "../lib/dom.js";

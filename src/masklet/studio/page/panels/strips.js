@@ -17,13 +17,13 @@ const MOST = 4000; // bins
 /**
  * @param {Studio} studio
  * @param {HTMLElement} root
- * @param {HTMLElement} track  as wide as a strip
+ * @param {HTMLElement} scrubber  as wide as a strip
  * @param {AbortSignal} signal
  */
-export function mountStrips(studio, root, track, signal) {
+export function mountStrips(studio, root, scrubber, signal) {
     const cache = new StripCache(studio, () => draw(studio, root, cache));
     const observer = new ResizeObserver(([entry]) => cache.resize(entry.contentRect.width));
-    observer.observe(track);
+    observer.observe(scrubber);
     signal.addEventListener("abort", () => observer.disconnect());
     studio.listeners.push((message) => message.type === "frame" && cache.note(message.frame, message.masks));
     studio.store.watch(["video", "span"], () => void cache.fetch());

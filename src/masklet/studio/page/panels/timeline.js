@@ -28,7 +28,7 @@ export function mountTimeline(studio, root, signal) {
     const range = h("div", { class: "range-mark", hidden: true });
     const head = h("div", { class: "playhead", "aria-hidden": "true" }, h("i", {}));
     const slider = h("div", {
-        class: "track",
+        class: "scrubber",
         role: "slider",
         tabindex: 0,
         "aria-label": "Frame",
@@ -65,7 +65,7 @@ function listen(studio, lanes, signal) {
     let dragging = false;
     const frameAt = (/** @type {MouseEvent} */ event) => {
         const { left, width } = /** @type {HTMLElement} */ (
-            lanes.querySelector(".track")
+            lanes.querySelector(".scrubber")
         ).getBoundingClientRect();
         const [start, stop] = studio.state.span;
         const share = Math.max(0, Math.min(1, (event.clientX - left) / width));

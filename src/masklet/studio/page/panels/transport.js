@@ -96,7 +96,7 @@ function position(studio) {
 
 /** @param {Studio} studio */
 function trackingControls(studio) {
-    const root = h("div", { class: "cluster follow", role: "group", "aria-label": "Track" });
+    const root = h("div", { class: "cluster tracking", role: "group", "aria-label": "Track" });
     let mode = ""; // what the cluster shows; its buttons stay while only numbers move
     const bar = h(
         "div",
@@ -190,7 +190,7 @@ function idle(studio) {
                 changed ? "quiet" : "primary",
             ),
         button(
-            "follow",
+            "track",
             "Track",
             `Track forwards, ${where} (F)`,
             () => propagate(studio, "forward"),

@@ -83,7 +83,7 @@ export class Hover {
                 this.studio.store.set({ previewLatency: Math.round(performance.now() - sentAt) });
             }
         } catch {
-            this.shown = null; // a preview is no promise: the click itself says what is wrong
+            this.shown = null; // the click itself reports what is wrong
         }
         this.isAsking = false;
         if (this.point !== point && this.point && this.#isWanted()) void this.#ask();

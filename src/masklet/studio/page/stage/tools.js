@@ -32,7 +32,7 @@ function boxOf([x0, y0], [x1, y1]) {
     return [Math.min(x0, x1), Math.min(y0, y1), Math.max(x0, x1), Math.max(y0, y1)];
 }
 
-/** A click says + or -; dragged, it draws a box. The box tool draws boxes only. @implements {Tool} */
+/** A click is positive or negative; dragged, it draws a box. The box tool draws boxes only. @implements {Tool} */
 export class Pointer {
     /**
      * @param {Studio} studio
