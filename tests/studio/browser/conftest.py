@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, sync_playwright
 
 from studio.browser.screen import CHROMIUM, Screen, Server, short_clip
 
-collect_ignore = ["journey.py", "latency.py", "pictures.py"]  # scripts, run by hand
+collect_ignore = ["film.py", "journey.py", "latency.py", "pictures.py"]  # scripts, run by hand
 
 
 @pytest.fixture(scope="session")
