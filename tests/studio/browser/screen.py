@@ -31,6 +31,7 @@ CONTROLS = (
     "|radiogroup|region|slider|spinbutton|switch|textbox"
 )
 TIMEOUT = 90_000  # milliseconds; a busy machine tracks a frame in a second
+END_SECONDS = 120  # in which a server on a busy machine ends
 
 
 def short_clip(path: Path, frames: int = FRAMES) -> Path:
@@ -98,7 +99,7 @@ class Server:
     def _end(self, how: signal.Signals) -> None:
         if self.process is not None:
             self.process.send_signal(how)
-            self.process.wait(30)
+            self.process.wait(END_SECONDS)
             self.process = None
 
 

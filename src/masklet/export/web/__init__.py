@@ -26,6 +26,7 @@ SHARED = (  # what the page has in common with the studio's
     "lib/store.js",
     "lib/toast.js",
     "panels/theme.js",
+    "stage/contour.js",
     "stage/paint.js",
     "stage/view.js",
     "style/base.css",

@@ -1,6 +1,6 @@
 /** The page: the first page, or a clip at work; the model loads meanwhile. */
 
-import { byId, fill, h, icon, iconButton } from "./lib/dom.js";
+import { byId, fill, h, icon, iconButton, loadIcons } from "./lib/dom.js";
 import { Store } from "./lib/store.js";
 import { complain } from "./lib/toast.js";
 import { openCamera, openFile } from "./media/clips.js";
@@ -145,6 +145,7 @@ function listen(page) {
 
 async function start() {
     applyTheme();
+    void loadIcons();
     const page = new Page();
     const main = h("div", { class: "main" });
     const example = document.documentElement.dataset.example ?? null;

@@ -88,7 +88,7 @@ function steps() {
         "ol",
         { class: "how", "aria-label": "How it goes" },
         step("point-plus", "Point", "Click on an object. More clicks correct its mask."),
-        step("follow", "Track", "The masks appear frame by frame."),
+        step("track", "Track", "The masks appear frame by frame."),
         step("download", "Save", "PNG label maps and masklets.json."),
     );
 }

@@ -1,9 +1,8 @@
 /** The stage: the frame in view, its masks and clicks, and what the pointer does there. */
 
 import { h } from "../lib/dom.js";
-import { Paintings, painted } from "../stage/paint.js";
+import { drawMask, OutlineCache } from "../stage/paint.js";
 import { View } from "../stage/view.js";
-import { decode } from "../lib/rle.js";
 
 /** @import { Workspace } from "../workspace.js" */
 /** @import { Mask } from "../tracker/session.js" */
@@ -24,7 +23,7 @@ export class Stage {
         this.workspace = workspace;
         this.clip = clip;
         this.view = new View(clip.width, clip.height);
-        this.paintings = new Paintings(clip.width, clip.height);
+        this.outlines = new OutlineCache(clip.width, clip.height);
         this.canvas = h("canvas", {
             class: "canvas",
             tabindex: 0,
@@ -123,13 +122,11 @@ export class Stage {
         context.imageSmoothingQuality = "high";
         context.drawImage(picture, 0, 0, view.width, view.height);
         for (const mask of masks.get(frame) ?? []) {
-            const painting = this.paintings.of(/** @type {any} */ (mask), colorOf(mask.object));
-            if (!painting) continue;
             context.globalAlpha = object === null || object === mask.object ? 1 : 0.72;
-            context.drawImage(painting.canvas, painting.x, painting.y);
+            this.#drawMask(context, mask, colorOf(mask.object));
         }
         context.globalAlpha = 0.55;
-        if (preview?.box) context.drawImage(this.#paintPreview(preview), preview.box[0], preview.box[1]);
+        if (preview) this.#drawMask(context, preview, colorOf(object ?? Math.max(0, ...this.workspace.state.objects) + 1));
         context.globalAlpha = 1;
         context.setTransform(devicePixelRatio, 0, 0, devicePixelRatio, 0, 0);
         this.#drawClicks(context);
@@ -138,13 +135,18 @@ export class Stage {
         this.root.toggleAttribute("data-preview", preview !== null);
     }
 
-    /** @param {Mask} preview */
-    #paintPreview(preview) {
-        const { width, height } = this.clip;
-        const pixels = decode({ size: [height, width], counts: preview.counts });
-        const box = /** @type {[number, number, number, number]} */ (preview.box);
-        const { object, objects } = this.workspace.state;
-        return painted(pixels, width, box, colorOf(object ?? Math.max(0, ...objects) + 1));
+    /**
+     * @param {CanvasRenderingContext2D} context
+     * @param {Mask} mask
+     * @param {string} color
+     */
+    #drawMask(context, mask, color) {
+        if (!mask.box) return;
+        const box = /** @type {[number, number, number, number]} */ (mask.box);
+        drawMask(context, this.outlines.trace(mask.counts, box), color, {
+            opacity: 0.36,
+            scale: this.view.scale,
+        });
     }
 
     /** @param {CanvasRenderingContext2D} context */

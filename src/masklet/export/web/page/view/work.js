@@ -164,7 +164,7 @@ function transport(workspace) {
     workspace.store.watch(["activity", "objects", "busy"], () => {
         const { activity, objects, busy } = workspace.state;
         const isTracking = activity === "tracking";
-        fill(track, icon(isTracking ? "stop" : "follow"), isTracking ? "Stop" : "Track");
+        fill(track, icon(isTracking ? "stop" : "track"), isTracking ? "Stop" : "Track");
         track.disabled = !isTracking && (activity !== "nothing" || !objects.length || busy > 0);
         fill(play, icon(activity === "playing" ? "pause" : "play"));
         play.setAttribute("aria-label", activity === "playing" ? "Pause" : "Play");
