@@ -14,9 +14,9 @@ from masklet.boxes import (
     intersect_boxes,
     pairwise_iou,
     tight_box,
-    tight_boxes,
     unite_boxes,
 )
+from masklet.masks import tight_boxes
 
 HEIGHT, WIDTH = 9, 12
 sides = st.integers(0, HEIGHT)

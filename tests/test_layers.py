@@ -23,6 +23,8 @@ BASE = {
     "errors",
     "files",
     "label_maps",
+    "prompts",
+    "zoom",
     "rle",
     "run_folder",
 }

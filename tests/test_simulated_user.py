@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from masklet.boxes import tight_boxes
+from masklet.masks import tight_boxes
 from masklet.simulated_user import center_click, corrective_click, first_click, noisy_box
 from masklet.types import Prompt
 

@@ -9,11 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from masklet.errors import PromptError
-from masklet.nn.prompt_encoder import BOX_END, BOX_START, NEGATIVE, POSITIVE
+from masklet.prompts import BOX_END, BOX_START, NEGATIVE, POSITIVE, check_prompt
 from masklet.transforms import (
     MEAN,
     STD,
-    check_prompt,
     frame_to_square,
     mask_to_square,
     points_to_square,

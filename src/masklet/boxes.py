@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
-from jaxtyping import Bool, Float
-from torch import Tensor
 
 Box = tuple[float, float, float, float]
 
@@ -55,10 +52,13 @@ def box_iou(one: Box, other: Box) -> float:
     return shared / (box_area(one) + box_area(other) - shared) if shared > 0 else 0.0
 
 
-def pairwise_iou(
-    boxes: Float[np.ndarray, "n 4"], others: Float[np.ndarray, "m 4"]
-) -> Float[np.ndarray, "n m"]:
-    """The IoU of each box with each of the others; 0 where one of the two has no area."""
+def pairwise_iou(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """The IoU of each box with each of the others, (n, m); 0 where one of the two has no area.
+
+    Args:
+        boxes: (n, 4).
+        others: (m, 4).
+    """
     low = np.maximum(boxes[:, None, :2], others[None, :, :2])
     high = np.minimum(boxes[:, None, 2:], others[None, :, 2:])
     shared = (high - low).clip(min=0).prod(axis=2)
@@ -67,20 +67,7 @@ def pairwise_iou(
     return np.divide(shared, united, out=np.zeros(shared.shape), where=shared > 0)
 
 
-def tight_box(mask: Bool[np.ndarray, "H W"]) -> tuple[int, int, int, int] | None:
-    """The box around a mask; None where the mask is empty."""
+def tight_box(mask: np.ndarray) -> tuple[int, int, int, int] | None:
+    """The box around a mask, bool (H, W); None where the mask is empty."""
     xs, ys = np.flatnonzero(mask.any(axis=0)), np.flatnonzero(mask.any(axis=1))
     return (int(xs[0]), int(ys[0]), int(xs[-1]) + 1, int(ys[-1]) + 1) if len(xs) else None
-
-
-def tight_boxes(masks: Bool[Tensor, "n H W"]) -> Float[Tensor, "n 4"]:
-    """The boxes around masks, on the masks' device; zeros where a mask is empty."""
-    x0, x1 = _ends(masks.any(dim=1))
-    y0, y1 = _ends(masks.any(dim=2))
-    return torch.stack([x0, y0, x1, y1], dim=1).float()
-
-
-def _ends(occupied: Bool[Tensor, "n side"]) -> tuple[Tensor, Tensor]:
-    """The first occupied place of each row, and the one after the last; zeros where none is."""
-    first, last = occupied.int().argmax(dim=1), occupied.shape[1] - occupied.flip(1).int().argmax(dim=1)
-    return first, torch.where(occupied.any(dim=1), last, 0)

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import cv2
 import numpy as np
 
 NEAR_WHITE = 0.75  # of white: a soft mask reaches it somewhere
@@ -116,8 +115,7 @@ def _is_noisy(values: np.ndarray) -> bool:
 def _is_smooth(values: np.ndarray) -> bool:
     """Whether values change in small steps, as at soft edges and in noise, not from label to label."""
     exact = values.astype(np.float32)
-    square, cross = np.ones((3, 3), np.uint8), cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
-    low, high = cv2.erode(exact, square), cv2.dilate(exact, square)
+    low, high = (_reduce_axes(reduce, exact) for reduce in (np.minimum, np.maximum))
     inner = (exact != exact.min()) & (exact != exact.max())
     at_edge = inner & (low != high)
     count = np.count_nonzero(at_edge)
@@ -125,5 +123,19 @@ def _is_smooth(values: np.ndarray) -> bool:
     if count > 0 and between >= SMOOTH_SHARE * count:
         return True
     # The ripples of a JPEG: many values, and hardly a pixel that equals its four neighbours.
-    flat = np.count_nonzero(inner & (cv2.erode(exact, cross) == cv2.dilate(exact, cross)))
+    rows, columns = (
+        (_reduce_axes(reduce, exact, axes) for reduce in (np.minimum, np.maximum)) for axes in ((0,), (1,))
+    )
+    flat = np.count_nonzero(inner & np.equal(*rows) & np.equal(*columns))
     return len(np.unique(values)) > MANY_VALUES and bool(flat < FLAT_SHARE * np.count_nonzero(inner))
+
+
+def _reduce_axes(reduce: np.ufunc, values: np.ndarray, axes: tuple[int, ...] = (0, 1)) -> np.ndarray:
+    """The least or the greatest of each pixel and its neighbours along the axes; along both, of nine."""
+    for axis in axes:
+        along = np.moveaxis(values, axis, 0)
+        reduced = along.copy()
+        reduce(reduced[1:], along[:-1], out=reduced[1:])
+        reduce(reduced[:-1], along[1:], out=reduced[:-1])
+        values = np.moveaxis(reduced, 0, axis)
+    return values

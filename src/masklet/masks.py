@@ -17,11 +17,11 @@ from masklet import rle
 from masklet.boxes import tight_box
 from masklet.drawing import Image
 from masklet.results import MaskResult, ReadImage, Tile
+from masklet.zoom import Window as Window
+from masklet.zoom import grid_cells
 
 CERTAIN = 10.0  # the logit of a mask that a person gave, and less that of what surrounds it
 EDGE = 0.1  # the logit of a pixel on whose side the exact mask and the low-res logits do not agree
-
-Window = tuple[int, int, int, int]  # x0, y0, x1, y1 in source pixels, x1 and y1 exclusive
 
 
 @dataclass(frozen=True)
@@ -224,8 +224,8 @@ class Candidate:
         x0, y0, x1, y1 = self.window
         side, (height, width) = self.logits.shape[-1], size
         grid = 4 * side
-        left, right = _cells(x0 / width, x1 / width, grid)
-        top, bottom = _cells(y0 / height, y1 / height, grid)
+        left, right = grid_cells(x0 / width, x1 / width, grid)
+        top, bottom = grid_cells(y0 / height, y1 / height, grid)
         inside = F.interpolate(
             self.logits[None, None], (bottom - top, right - left), mode="bilinear", antialias=True
         )
@@ -365,7 +365,14 @@ def _with_sides(logits: Float[Tensor, "H W"], mask: Bool[np.ndarray, "H W"]) -> 
     return torch.where((logits > 0) == inside, logits, sides)
 
 
-def _cells(start: float, end: float, grid: int) -> tuple[int, int]:
-    """The cells of a grid that a stretch takes, both from 0 to 1; at least one."""
-    first = min(round(start * grid), grid - 1)
-    return first, max(round(end * grid), first + 1)
+def tight_boxes(masks: Bool[Tensor, "n H W"]) -> Float[Tensor, "n 4"]:
+    """The boxes around masks, on the masks' device; zeros where a mask is empty."""
+    x0, x1 = _ends(masks.any(dim=1))
+    y0, y1 = _ends(masks.any(dim=2))
+    return torch.stack([x0, y0, x1, y1], dim=1).float()
+
+
+def _ends(occupied: Bool[Tensor, "n side"]) -> tuple[Tensor, Tensor]:
+    """The first occupied place of each row, and the one after the last; zeros where none is."""
+    first, last = occupied.int().argmax(dim=1), occupied.shape[1] - occupied.flip(1).int().argmax(dim=1)
+    return first, torch.where(occupied.any(dim=1), last, 0)

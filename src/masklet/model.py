@@ -21,7 +21,8 @@ from masklet.nn.image_encoder import ImageEncoder
 from masklet.nn.mask_decoder import MaskDecoder
 from masklet.nn.memory_attention import MemoryAttention
 from masklet.nn.memory_encoder import MemoryEncoder
-from masklet.nn.prompt_encoder import PADDING, PromptEncoder
+from masklet.nn.prompt_encoder import PromptEncoder
+from masklet.prompts import PADDING
 from masklet.types import CERTAIN, Candidates, FrameFeatures, MaskPrediction, MemorySelection
 
 Arguments = ParamSpec("Arguments")

@@ -6,176 +6,21 @@ candidate masks, `n` tokens, `p` points, `c` channels, `h w` a map, `H W` the so
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from masklet import rle
 from masklet.boxes import Box as Box
-from masklet.errors import PromptError
-from masklet.label_maps import NotAMask, to_mask
 from masklet.masks import CERTAIN as CERTAIN
 from masklet.masks import ImageCandidates as ImageCandidates
 from masklet.masks import Masks as Masks
+from masklet.prompts import Prompt as Prompt
 
 ABSENT = -1024.0  # the logit of every pixel of an object that is not in the frame
-
-Point = tuple[float, float]
-
-
-@dataclass(frozen=True, eq=False)
-class Prompt:
-    """Points, a box or a mask that show which object is meant on one frame.
-
-    All positions are in pixels of the source image. `a | b` adds b's clicks to a's; b's box and mask, where
-    it has them, replace a's.
-
-    Args:
-        positive: (x, y) clicks on the object.
-        negative: (x, y) clicks on what is not the object.
-        box: (x0, y0, x1, y1) with x0 < x1 and y0 < y1.
-        mask: (H, W) of the frame's size: bool, labels, probabilities or logits. A prompt that is only a mask
-            is taken as the answer; with clicks, the mask is where they start from.
-
-    Raises:
-        PromptError: A click is not a pair of finite numbers, the box has no area, or the mask is no mask.
-
-    Example:
-        >>> Prompt(positive=[(5, 5)]) | Prompt(negative=[(1, 2)])
-        Prompt(positive=((5.0, 5.0),), negative=((1.0, 2.0),))
-    """
-
-    positive: Sequence[Point] = ()
-    negative: Sequence[Point] = ()
-    box: Box | None = None
-    mask: np.ndarray | None = None
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "positive", _points(self.positive, "positive"))
-        object.__setattr__(self, "negative", _points(self.negative, "negative"))
-        if self.box is not None:
-            object.__setattr__(self, "box", _box(self.box))
-        if self.mask is not None:
-            object.__setattr__(self, "mask", _mask(self.mask))
-
-    @property
-    def clicks(self) -> int:
-        return len(self.positive) + len(self.negative)
-
-    @property
-    def is_mask_only(self) -> bool:
-        """Whether the prompt is a mask and nothing else. Then it is the answer."""
-        return self.mask is not None and self.box is None and not self.clicks
-
-    def __bool__(self) -> bool:
-        return self.clicks > 0 or self.box is not None or self.mask is not None
-
-    def __or__(self, other: Prompt) -> Prompt:
-        return Prompt(
-            positive=(*self.positive, *other.positive),
-            negative=(*self.negative, *other.negative),
-            box=self.box if other.box is None else other.box,
-            mask=self.mask if other.mask is None else other.mask,
-        )
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Prompt) and self.to_json() == other.to_json()
-
-    def __hash__(self) -> int:
-        return hash(
-            (self.positive, self.negative, self.box, None if self.mask is None else self.mask.tobytes())
-        )
-
-    def __repr__(self) -> str:
-        names = [name for name in ("positive", "negative", "box") if getattr(self, name)]
-        parts = [f"{name}={getattr(self, name)}" for name in names]
-        if self.mask is not None:
-            parts.append(f"mask={self.mask.shape[0]}x{self.mask.shape[1]}")
-        return f"Prompt({', '.join(parts)})"
-
-    def to_json(self) -> dict[str, Any]:
-        """A plain dict for `json`, without empty fields. The mask is COCO RLE."""
-        fields: dict[str, Any] = {}
-        if self.positive:
-            fields["positive"] = [list(point) for point in self.positive]
-        if self.negative:
-            fields["negative"] = [list(point) for point in self.negative]
-        if self.box is not None:
-            fields["box"] = list(self.box)
-        if self.mask is not None:
-            fields["mask"] = rle.encode(self.mask)
-        return fields
-
-    @classmethod
-    def from_json(cls, fields: Mapping[str, Any]) -> Prompt:
-        """The prompt of a plain dict, as `to_json` makes it.
-
-        Raises:
-            PromptError: It is no dict, has another field, or a field has another form.
-        """
-        if not isinstance(fields, Mapping):
-            raise PromptError(f"a prompt is an object with positive, negative, box and mask. Got {fields!r}.")
-        unknown = set(fields) - {"positive", "negative", "box", "mask"}
-        if unknown:
-            raise PromptError(
-                f"a prompt has positive, negative, box and mask. Got {', '.join(sorted(map(str, unknown)))}."
-            )
-        box, mask = fields.get("box"), fields.get("mask")
-        return cls(
-            positive=_points(fields.get("positive", ()), "positive"),
-            negative=_points(fields.get("negative", ()), "negative"),
-            box=None if box is None else _box(box),
-            mask=None if mask is None else rle.decode(mask),
-        )
-
-
-def _points(points: Any, name: str) -> tuple[Point, ...]:
-    array = _numbers(points)
-    if array is not None and array.size == 0:
-        return ()
-    if array is None or array.ndim != 2 or array.shape[1] != 2:
-        raise PromptError(f"{name} must be a list of (x, y) points; one click is [(x, y)]. Got {points!r}.")
-    if not np.isfinite(array).all():
-        raise PromptError(f"{name} must be finite pixel positions. Got {array.tolist()}.")
-    return tuple((float(x), float(y)) for x, y in array)
-
-
-def _numbers(values: Any) -> np.ndarray | None:
-    """An array; None where rows differ in length, or not all are numbers."""
-    try:
-        return np.asarray(values, dtype=np.float64)
-    except (TypeError, ValueError):
-        return None
-
-
-def _box(box: Any) -> Box:
-    array = _numbers(box)
-    if array is None or array.shape != (4,) or not np.isfinite(array).all():
-        raise PromptError(f"box must be four finite numbers (x0, y0, x1, y1). Got {box!r}.")
-    x0, y0, x1, y1 = (float(value) for value in array)
-    if x1 <= x0 or y1 <= y0:
-        raise PromptError(
-            "box must have an area: (x0, y0, x1, y1) with x0 < x1 and y0 < y1. "
-            f"Got ({x0:g}, {y0:g}, {x1:g}, {y1:g})."
-        )
-    return x0, y0, x1, y1
-
-
-def _mask(mask: Any) -> np.ndarray:
-    array = np.asarray(mask)
-    if array.ndim == 3 and 1 in (array.shape[0], array.shape[2]):
-        array = array[0] if array.shape[0] == 1 else array[..., 0]
-    if array.ndim != 2:
-        raise PromptError(f"mask must have shape (H, W), one value a pixel. Got shape {array.shape}.")
-    try:
-        return to_mask(array)
-    except NotAMask as error:
-        raise PromptError(f"mask must be bool, labels, probabilities or logits: {error}.") from error
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from masklet import Memory, MemoryBank, MemorySelection, Recency, Sam2
 from masklet.nn.memory_attention import MemoryAttention
-from masklet.nn.prompt_encoder import PADDING, PromptEncoder
+from masklet.nn.prompt_encoder import PromptEncoder
+from masklet.prompts import PADDING
 from masklet.tracking.step import EncodedPrompt
 from masklet.transforms import points_to_square, still_to_square
 from masklet.types import MaskPrediction

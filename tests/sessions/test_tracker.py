@@ -16,7 +16,8 @@ import torch
 from masklet.errors import MediaError, PromptError
 from masklet.media import open_frames
 from masklet.model import Sam2
-from masklet.sessions.tracker import Tracker, check_id, track
+from masklet.prompts import check_id
+from masklet.sessions.tracker import Tracker, track
 from masklet.tracking.bank import POINTERS, MemoryBank
 from masklet.tracking.policies.recency import Recency
 from masklet.types import Candidates, Masks, Memory, Prompt

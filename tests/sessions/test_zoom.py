@@ -16,8 +16,8 @@ from masklet.model import Sam2
 from masklet.sessions.image import ImageSession
 from masklet.sessions.tracker import Tracker
 from masklet.sessions.video import VideoSession
-from masklet.sessions.zoom import Zoom, box_of_mask, box_of_prompt, crop_prompt, has_moved, share_window
 from masklet.types import CERTAIN, ImageCandidates, Masks, Prompt
+from masklet.zoom import Zoom, box_of_mask, box_of_prompt, crop_prompt, has_moved, share_window
 from sessions.candidates import assert_same, unlike
 from sessions.followed import assert_all_equal, follow, standing
 from toys import clip, toy_network

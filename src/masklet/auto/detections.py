@@ -12,7 +12,7 @@ import numpy as np
 
 from masklet.errors import MaskletError, MediaError, PromptError
 from masklet.media.readers.coco import CocoAnnotation, CocoFile
-from masklet.transforms import check_prompt
+from masklet.prompts import check_prompt
 from masklet.types import Prompt
 
 log = logging.getLogger(__name__)

@@ -17,8 +17,8 @@ from masklet.auto.grid import Crop, Grid, Points
 from masklet.auto.segments import Segments
 from masklet.boxes import pairwise_iou
 from masklet.model import Sam2
-from masklet.nn.prompt_encoder import POSITIVE
 from masklet.postprocess import drop_islands, fill_holes
+from masklet.prompts import POSITIVE
 from masklet.tracking.step import HINT_LIMIT, encode_image
 from masklet.types import Candidates, FrameFeatures, MemorySelection
 

@@ -32,7 +32,8 @@ def onnx(
     precision: Annotated[
         Precision,
         typer.Option(
-            "--precision", help="fp16 halves the files, int8 quarters most: docs/export.md has their errors."
+            "--precision",
+            help="fp16 halves the files, int8 weights quarter them: docs/export.md has their errors.",
         ),
     ] = Precision.fp32,
 ) -> None:

@@ -163,7 +163,7 @@ def _add_object(builder: PromptBuilder, text: str, frame: int) -> None:
     import numpy as np
 
     from masklet.media import read_label_map
-    from masklet.types import Point, Prompt
+    from masklet.prompts import Point, Prompt
 
     hint = "--object"
     name = _NAME.match(text)

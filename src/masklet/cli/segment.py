@@ -93,7 +93,7 @@ class _Segmentation:
     def check(self) -> None:
         """Raise an error where the picture or the prompts cannot be used."""
         from masklet.errors import PromptError
-        from masklet.transforms import check_prompt
+        from masklet.prompts import check_prompt
 
         frames = [frame for frame in self.prompts.by_frame if frame]
         if frames:

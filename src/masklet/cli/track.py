@@ -142,7 +142,7 @@ class _Tracking:
     def check(self) -> None:
         """Raise an error where the prompts cannot be on this video."""
         from masklet.media import NoSuchFrame
-        from masklet.transforms import check_prompt
+        from masklet.prompts import check_prompt
 
         if self.saved is not None:
             self.saved.check(self.frames)

@@ -19,9 +19,9 @@ from masklet.model import Sam2
 from masklet.sessions.feature_cache import FeatureCache
 from masklet.sessions.image import ImageSession
 from masklet.sessions.video import VideoSession
-from masklet.sessions.zoom import find_zoom
 from masklet.simulated_user import ImagePredictor, next_click
 from masklet.types import ImageCandidates, Masks, Prompt
+from masklet.zoom import find_zoom
 
 CERTAIN = 1.0  # object score of masks that no network predicted
 
@@ -104,7 +104,7 @@ class ModelPredictor:
 
     @property
     def zooms(self) -> bool:
-        return find_zoom(self.zoom, self.model.config) is not None
+        return find_zoom(self.zoom, default=self.model.config.zoom) is not None
 
     @cached_property
     def identity(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 import warnings
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ import torch
 
 from masklet.errors import CheckpointError, MaskletError, MissingExtra
 from masklet.export.graphs import Graph, describe_graphs
+from masklet.export.precision import to_float16, to_int8_weights
 from masklet.files import StrPath, atomic_write, make_folder
 from masklet.model import Sam2
 from masklet.onnx.manifest import MANIFEST, GraphFile, Manifest, TensorSpec, sha256
@@ -36,8 +38,8 @@ def export_onnx(
         model: A network in float32 on the CPU.
         folder: Where the files are written. Files of an earlier export are replaced.
         name: What the manifest calls the network.
-        precision: fp32; fp16, which halves the files; or int8, which rounds the weights of products to 8
-            bits. Inputs and outputs are float32 in all.
+        precision: fp32; fp16, which halves the files and computes in float16; or int8, which stores large
+            weights in 8 bits and computes in float32. Inputs and outputs are float32 in all.
         report: Is called with a line for each graph.
 
     Returns:
@@ -45,7 +47,7 @@ def export_onnx(
 
     Raises:
         MaskletError: The network is not in float32 on the CPU, or there is no such precision.
-        MissingExtra: onnx and onnxscript are not installed.
+        MissingExtra: onnxscript is not installed.
     """
     if precision not in get_args(Precision):
         raise MaskletError(f"precision must be one of {', '.join(get_args(Precision))}. Got {precision!r}.")
@@ -58,7 +60,7 @@ def export_onnx(
     (folder / MANIFEST).unlink(missing_ok=True)  # it stands for complete files only
     files = {}
     for verb, graph in describe_graphs(model).items():
-        traced = round_weights(trace(model, graph), precision, verb)
+        traced = round_graph(trace(model, graph), precision, verb)
         path = folder / f"{verb}.onnx"
         with atomic_write(path, CheckpointError) as part:
             part.write_bytes(traced.SerializeToString())
@@ -93,11 +95,8 @@ def export_onnx(
 
 def trace(model: Sam2, graph: Graph) -> Any:
     """One verb as an ONNX model, without the tracer's notes, which name files of this machine."""
-    try:
-        import onnx  # noqa: F401
-        import onnxscript  # noqa: F401
-    except ImportError as error:
-        raise MissingExtra("export", "onnx and onnxscript") from error
+    if importlib.util.find_spec("onnxscript") is None:
+        raise MissingExtra("export", "onnxscript")
     dims = {name: torch.export.Dim(name, min=1, max=4096) for name in SAMPLE_SIZES}
     samples = tuple(
         torch.zeros(
@@ -133,11 +132,12 @@ def trace(model: Sam2, graph: Graph) -> Any:
     return traced
 
 
-def round_weights(traced: Any, precision: Precision, verb: str) -> Any:
+def round_graph(traced: Any, precision: Precision, verb: str) -> Any:
     """A traced verb in a precision; its inputs and outputs stay as they are."""
-    if precision == "fp32":
-        return traced
-    raise MaskletError(f"{verb} cannot be exported in {precision} yet.")
+    if precision == "fp16":
+        return to_float16(traced)
+    # What adopt multiplies with resizes a mask: it holds no weights to speak of.
+    return to_int8_weights(traced) if precision == "int8" and verb != "adopt" else traced
 
 
 @contextmanager

@@ -13,9 +13,7 @@ from torch import Tensor, nn
 
 from masklet.config import Sam2Config
 from masklet.nn.layers import Kept, LayerNorm2d
-
-# Labels of points. A box is its two corners.
-PADDING, NEGATIVE, POSITIVE, BOX_START, BOX_END = -1, 0, 1, 2, 3
+from masklet.prompts import PADDING
 
 
 class PromptEncoder(nn.Module):

@@ -13,9 +13,9 @@ from torch import Tensor
 from masklet.masks import Candidate, ImageCandidates
 from masklet.model import Sam2
 from masklet.sessions.image import ImageSession
-from masklet.sessions.zoom import Zoom
 from masklet.tracking.step import Choice, EncodedPrompt, TrackedObject, track_frame
 from masklet.types import FrameFeatures, MaskPrediction, Masks, Memory, Prompt
+from masklet.zoom import Zoom
 
 ReadImage = Callable[[], UInt8[np.ndarray, "H W 3"]]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from masklet.errors import PromptError
-from masklet.sessions.checks import check_frame, check_id
+from masklet.prompts import check_frame, check_id
 from masklet.types import Prompt
 
 

@@ -10,6 +10,7 @@ from typing import overload
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
@@ -17,11 +18,14 @@ from masklet.errors import PromptError
 from masklet.masks import Candidate, ImageCandidates, Window
 from masklet.media import read_image
 from masklet.model import Sam2, fill_mask
-from masklet.sessions.checks import check_id, check_model
-from masklet.sessions.zoom import Hint, Zoom, crop_hint, crop_prompt, find_zoom
+from masklet.prompts import check_id, check_prompt
+from masklet.sessions.checks import check_model
 from masklet.tracking.step import EncodedPrompt, encode_image
-from masklet.transforms import check_prompt, still_to_square
+from masklet.transforms import still_to_square
 from masklet.types import Candidates, FrameFeatures, Masks, MemorySelection, Prompt
+from masklet.zoom import Zoom, crop_prompt, find_zoom
+
+Hint = Masks | ImageCandidates  # masks of which the first is corrected
 
 WINDOWS = 8  # encoded windows that a session keeps
 TOGETHER = 64  # prompts that are decoded together, at most
@@ -74,7 +78,7 @@ class ImageSession:
         self.model = check_model(model)
         self._picture = read_image(image)
         self.size = self._picture.shape[0], self._picture.shape[1]
-        self._zoom = find_zoom(zoom, model.config)
+        self._zoom = find_zoom(zoom, default=model.config.zoom)
         self._windows: OrderedDict[Window, View] = OrderedDict()
         self._whole = self._as_view(
             self.size, encode_image(model, self._picture) if features is None else features
@@ -332,3 +336,16 @@ def _hints_by_id(hint: object, prompts: Mapping[int, Prompt]) -> list[object]:
     if not isinstance(hint, Masks):
         raise PromptError(f"prompts by id need masks with ids as their hint. Got {type(hint).__name__}.")
     return [hint.select(id) if id in hint else None for id in prompts]
+
+
+def crop_hint(hint: Hint, window: Window | None, side: int) -> Float[Tensor, "1 h4 w4"]:
+    """The low-res logits of the first mask as seen in a window, None for the whole picture.
+
+    Args:
+        side: Of the decoder's maps.
+    """
+    if window is None:
+        return hint.low_res[:1]
+    x0, y0, x1, y1 = window
+    inside = hint.logits[None, :1, y0:y1, x0:x1]
+    return F.interpolate(inside, (side, side), mode="bilinear", align_corners=False, antialias=True)[0]

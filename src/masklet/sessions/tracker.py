@@ -12,19 +12,18 @@ import numpy as np
 from masklet.errors import PromptError
 from masklet.media import Frames, ImageReader, NoSuchFrame, Stream, open_source
 from masklet.model import Sam2
+from masklet.prompts import check_id, check_prompt, check_prompts
 from masklet.results import MaskIterator
 from masklet.sessions.answer import PreparedPrompt
-from masklet.sessions.checks import check_id as check_id
-from masklet.sessions.checks import check_model, check_prompts
+from masklet.sessions.checks import check_model
 from masklet.sessions.delay import DelayQueue
 from masklet.sessions.visibility import is_cut, thumbnail
-from masklet.sessions.zoom import Zoom, find_zoom
 from masklet.tracking.bank import POINTERS, MemoryBank
 from masklet.tracking.multi_hypothesis import track_objects
 from masklet.tracking.policies import Policy, find_policy
 from masklet.tracking.step import TrackedObject, batch_queries, encode_frame, predict_masks
-from masklet.transforms import check_prompt
 from masklet.types import FrameFeatures, MaskPrediction, Masks, Prompt
+from masklet.zoom import Zoom, find_zoom
 
 
 @dataclass(frozen=True)
@@ -85,7 +84,7 @@ class Tracker:
         zoom: Zoom | bool | None = None,
     ) -> None:
         self.model = check_model(model)
-        self._zoom = find_zoom(zoom, model.config)
+        self._zoom = find_zoom(zoom, default=model.config.zoom)
         self.frame = 0  # the number that the next frame will have
         self._policy = find_policy(policy)
         self._capacity = capacity

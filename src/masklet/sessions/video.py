@@ -14,9 +14,10 @@ from masklet import rle
 from masklet.errors import PromptError
 from masklet.media import NoSuchFrame, open_frames
 from masklet.model import Sam2
+from masklet.prompts import check_frame, check_id, check_prompt
 from masklet.results import MaskIterator
 from masklet.sessions.answer import Answer, answer_prompt
-from masklet.sessions.checks import check_frame, check_id, check_model
+from masklet.sessions.checks import check_model
 from masklet.sessions.compaction import rebuild_memory
 from masklet.sessions.delay import DelayQueue
 from masklet.sessions.events import Cleared, Prompted, Propagated, Removed, Reviewed, Script
@@ -25,13 +26,12 @@ from masklet.sessions.memory_store import InMemoryStore, MemoryRecord, MemorySto
 from masklet.sessions.object_state import ObjectState, SessionState, Span
 from masklet.sessions.saved import SavedSession
 from masklet.sessions.scene_cuts import Scenes
-from masklet.sessions.zoom import Zoom, find_zoom
 from masklet.tracking.bank import WINDOW, MemoryBank
 from masklet.tracking.multi_hypothesis import track_objects
 from masklet.tracking.policies import Policy, find_policy
 from masklet.tracking.step import TrackedObject, encode_frame
-from masklet.transforms import check_prompt
 from masklet.types import FrameFeatures, Masks, Prompt
+from masklet.zoom import Zoom, find_zoom
 
 
 class VideoSession:
@@ -90,7 +90,7 @@ class VideoSession:
         self._scenes = Scenes(self.frames) if cuts else None
         self._capacity, self._clip_length = capacity, clip_length
         self._features = features or FeatureCache()
-        self._zoom = find_zoom(zoom, model.config)
+        self._zoom = find_zoom(zoom, default=model.config.zoom)
         self._store = store or InMemoryStore(self.frames.size, budget, capacity)
         self._video = str(Path(video).resolve()) if isinstance(video, str | Path) else None
         self._tracked: dict[int, tuple[ObjectState, TrackedObject]] = {}  # banks and policies in use

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from masklet import simulated_user
 from masklet.model import Sam2
-from masklet.nn.prompt_encoder import BOX_END, BOX_START, NEGATIVE, POSITIVE
+from masklet.prompts import BOX_END, BOX_START, NEGATIVE, POSITIVE
 from masklet.synthetic.clip import Clip
 from masklet.tracking.bank import MemoryBank
 from masklet.tracking.policies.recency import Recency

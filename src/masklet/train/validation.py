@@ -20,9 +20,10 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from masklet import rle, simulated_user
-from masklet.boxes import tight_box, tight_boxes
+from masklet.boxes import tight_box
 from masklet.datasets import DatasetItem
 from masklet.errors import MediaError
+from masklet.masks import tight_boxes
 from masklet.model import Sam2
 from masklet.simulated_user import mask_iou, select_closest, select_first
 from masklet.synthetic.clip import Clip

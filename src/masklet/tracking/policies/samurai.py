@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from masklet.boxes import Box, box_area, box_iou, tight_boxes
+from masklet.boxes import Box, box_area, box_iou
+from masklet.masks import tight_boxes
 from masklet.tracking.bank import WINDOW, MemoryBank
 from masklet.tracking.policies.gated import latest
 from masklet.tracking.policies.motion import Motion

@@ -1,39 +1,54 @@
 """Zoom: an object that fills little of a picture is segmented again, in a window around it.
 
 A network that sees a picture in 256 x 256 pixels has ten of them for an object of a twenty-fifth of its side.
-In a window of twice the object's side it has a hundred, for one more encoding.
+In a window of twice the object's side it has a hundred, for one more encoding. Sessions hand in
+what segments; nothing here needs torch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol, Self, TypeVar
 
 import numpy as np
-import torch.nn.functional as F
-from jaxtyping import Float
-from torch import Tensor
 
 from masklet.boxes import Box, box_area, box_iou, intersect_boxes, tight_box, unite_boxes
-from masklet.config import Sam2Config
-from masklet.masks import Candidate, ImageCandidates, Window
-from masklet.types import Masks, Prompt
+from masklet.prompts import Prompt
 
 SHARED = 0.5  # IoU of windows above which one serves for both
 MOVED = 0.85  # IoU of windows below which the second shows something new
 
-Hint = Masks | ImageCandidates  # masks of which the first is corrected
+Window = tuple[int, int, int, int]  # x0, y0, x1, y1 in source pixels, x1 and y1 exclusive
 
 
-class Segmenter(Protocol):
+class RankedMasks(Protocol):
+    """Masks that a prompt may mean, best first, such as `ImageCandidates`. `masks[0]` is bool (H, W)."""
+
+    @property
+    def size(self) -> tuple[int, int]: ...
+
+    @property
+    def ranked(self) -> Sequence[Any]: ...
+
+    def __getitem__(self, rank: int, /) -> np.ndarray: ...
+
+    def select(self, *ranks: int) -> Self: ...
+
+    @classmethod
+    def rank(cls, size: tuple[int, int], candidates: Sequence[Any]) -> Self: ...
+
+
+Answers = TypeVar("Answers", bound=RankedMasks)
+AnswersOut = TypeVar("AnswersOut", bound=RankedMasks, covariant=True)
+
+
+class Segmenter(Protocol[AnswersOut]):
     """Answers a prompt in a window of its picture."""
 
     size: tuple[int, int]
 
-    def segment_in(
-        self, window: Window | None, prompt: Prompt, hint: Hint | None, candidates: int
-    ) -> ImageCandidates:
+    def segment_in(self, window: Window | None, prompt: Prompt, hint: Any, candidates: int) -> AnswersOut:
         """Masks for a prompt, given in the picture's pixels, as seen in a window; None for the whole."""
 
 
@@ -60,10 +75,12 @@ class Zoom:
     largest: float = 0.3
     rounds: int = 2
 
-    def segment(
-        self, segmenter: Segmenter, prompt: Prompt, hint: Hint | None, candidates: int
-    ) -> ImageCandidates:
-        """Answer a prompt in a window, where it says that the object is small, or where its answer is."""
+    def segment(self, segmenter: Segmenter[Answers], prompt: Prompt, hint: Any, candidates: int) -> Answers:
+        """Answer a prompt in a window, where it says that the object is small, or where its answer is.
+
+        Args:
+            hint: Masks of which the first is corrected: candidates, or the masks of a frame; or None.
+        """
         box = box_of_prompt(prompt, hint)
         if box is not None:
             return segmenter.segment_in(self.window(box, segmenter.size), prompt, hint, candidates)
@@ -72,9 +89,9 @@ class Zoom:
             answers = self.refine(segmenter, answers, prompt)
         return answers
 
-    def refine(self, segmenter: Segmenter, answers: ImageCandidates, prompt: Prompt) -> ImageCandidates:
+    def refine(self, segmenter: Segmenter[Answers], answers: Answers, prompt: Prompt) -> Answers:
         """Each answer from its window, where it is small and was not seen in that window."""
-        refined: list[Candidate] = []
+        refined: list[Any] = []
         windows: list[Window] = []
         for rank, candidate in enumerate(answers.ranked):
             box = box_of_mask(answers[rank], prompt)
@@ -84,7 +101,7 @@ class Zoom:
                 continue
             windows.append(share_window(window, box, windows))
             refined += segmenter.segment_in(windows[-1], prompt, answers.select(rank), 1).ranked
-        return ImageCandidates.rank(answers.size, refined)
+        return answers.rank(answers.size, refined)
 
     def window(self, box: Box, size: tuple[int, int]) -> Window | None:
         """The window around a box in a picture of `size` (H, W); None where it would not be worth it."""
@@ -97,20 +114,21 @@ class Zoom:
         return window if box_area(window) <= self.largest * width * height else None
 
 
-def find_zoom(zoom: Zoom | bool | None, config: Sam2Config) -> Zoom | None:
+def find_zoom(zoom: Zoom | bool | None, *, default: bool) -> Zoom | None:
     """The strategy that a caller asks for; None stands for the network's own default."""
     if isinstance(zoom, Zoom):
         return zoom
-    return Zoom() if (config.zoom if zoom is None else zoom) else None
+    return Zoom() if (default if zoom is None else zoom) else None
 
 
-def box_of_prompt(prompt: Prompt, hint: Hint | None) -> Box | None:
+def box_of_prompt(prompt: Prompt, hint: Any) -> Box | None:
     """Where a prompt's object is, as far as prompt and hint say; None where they do not."""
     if prompt.box is not None:
         return _with_clicks(prompt.box, prompt)
-    mask = prompt.mask if hint is None else next(iter(hint)) if isinstance(hint, ImageCandidates) else None
-    if isinstance(hint, Masks):
-        mask = hint[hint.ids[0]]
+    mask = prompt.mask
+    if hint is not None:
+        ids = getattr(hint, "ids", None)  # the masks of a frame have them, ranked ones do not
+        mask = hint[0] if ids is None else hint[ids[0]]
     return None if mask is None else box_of_mask(mask, prompt)
 
 
@@ -162,14 +180,7 @@ def crop_prompt(prompt: Prompt, window: Window) -> Prompt:
     )
 
 
-def crop_hint(hint: Hint, window: Window | None, side: int) -> Float[Tensor, "1 h4 w4"]:
-    """The low-res logits of the first mask as seen in a window, None for the whole picture.
-
-    Args:
-        side: Of the decoder's maps.
-    """
-    if window is None:
-        return hint.low_res[:1]
-    x0, y0, x1, y1 = window
-    inside = hint.logits[None, :1, y0:y1, x0:x1]
-    return F.interpolate(inside, (side, side), mode="bilinear", align_corners=False, antialias=True)[0]
+def grid_cells(start: float, end: float, grid: int) -> tuple[int, int]:
+    """The cells of a grid that a stretch takes, both from 0 to 1; at least one."""
+    first = min(round(start * grid), grid - 1)
+    return first, max(round(end * grid), first + 1)

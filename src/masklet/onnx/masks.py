@@ -1,0 +1,261 @@
+"""The masks that a user gets, with the names of `masklet.Masks` and `masklet.ImageCandidates`, in NumPy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from masklet.boxes import tight_box
+from masklet.onnx.images import enlarge, shrink
+from masklet.zoom import Window, grid_cells
+
+CERTAIN = 10.0  # the logit of a mask that a person gave, and less that of what surrounds it
+EDGE = 0.1  # the logit of a pixel on whose side the exact mask and the low-res logits do not agree
+
+
+@dataclass(frozen=True)
+class Masks:
+    """The masks of the objects of one frame, in source pixels.
+
+    Attributes:
+        frame: The frame's number.
+        ids: The objects, from 1 on, in the order of the rows of all arrays.
+        low_res: Float32 (n, m, m) mask logits, as the decoder made them.
+        size: (H, W) of the frame.
+        iou: (n,) predicted quality, 0 to 1.
+        score: (n,) object score. Above 0 the object is in the frame.
+        exact: Masks by id that are finer than the low-res logits: a person's, and those that zoom refined.
+
+    Example:
+        >>> one = np.ones(1, dtype=np.float32)
+        >>> masks = Masks(0, (7,), np.full((1, 2, 2), 3, dtype=np.float32), (4, 6), one, one)
+        >>> masks[7].shape, int(masks.label_map().max()), masks.boxes.tolist()
+        ((4, 6), 7, [[0.0, 0.0, 6.0, 4.0]])
+    """
+
+    frame: int
+    ids: tuple[int, ...]
+    low_res: np.ndarray = field(repr=False)
+    size: tuple[int, int]
+    iou: np.ndarray
+    score: np.ndarray
+    exact: Mapping[int, np.ndarray] = field(default_factory=dict, repr=False, kw_only=True)
+
+    @cached_property
+    def logits(self) -> np.ndarray:
+        """Float32 (n, H, W): mask logits in source pixels. Above 0 is the object."""
+        logits = enlarge(self.low_res, self.size)
+        for row, id in enumerate(self.ids):
+            if id in self.exact:
+                inside = self.exact[id]
+                differs = (logits[row] > 0) != inside
+                logits[row] = np.where(differs, np.where(inside, EDGE, -EDGE), logits[row])
+        return logits
+
+    @cached_property
+    def _arrays(self) -> np.ndarray:
+        if self.ids and self.exact.keys() >= {*self.ids}:
+            return np.stack([self.exact[id] for id in self.ids])
+        return self.logits > 0
+
+    def numpy(self) -> np.ndarray:
+        """All masks as one bool array (n, H, W), which is the caller's own."""
+        return self._arrays.copy()
+
+    def __getitem__(self, id: int) -> np.ndarray:
+        mask: np.ndarray = self._arrays[self._row(id)]
+        return mask
+
+    def __contains__(self, id: object) -> bool:
+        return id in self.ids
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.ids)
+
+    def items(self) -> Iterator[tuple[int, np.ndarray]]:
+        """Pairs of object id and mask, bool (H, W)."""
+        return ((id, self[id]) for id in self.ids)
+
+    def select(self, *ids: int) -> Masks:
+        """The same frame with only these objects, in this order."""
+        rows = [self._row(id) for id in ids]
+        exact = {id: mask for id, mask in self.exact.items() if id in ids}
+        return Masks(
+            self.frame, ids, self.low_res[rows], self.size, self.iou[rows], self.score[rows], exact=exact
+        )
+
+    def _row(self, id: int) -> int:
+        if id not in self.ids:
+            present = ", ".join(map(str, self.ids)) or "none"
+            raise KeyError(f"no object {id} on frame {self.frame}; there are {present}")
+        return self.ids.index(id)
+
+    @cached_property
+    def boxes(self) -> np.ndarray:
+        """Tight boxes (n, 4) in source pixels: x0, y0, x1, y1, x1 and y1 exclusive; zeros where empty."""
+        return _boxes(self._arrays)
+
+    def label_map(self) -> np.ndarray:
+        """Int32 (H, W): the object's id at each pixel, or 0. Where masks overlap, the highest logit wins."""
+        labels = np.zeros(self.size, dtype=np.int32)
+        claims = np.zeros(self.size, dtype=np.uint16)
+        for id, mask in self.items():
+            labels[mask] = id
+            claims += mask
+        disputed = claims > 1
+        if disputed.any():
+            labels[disputed] = np.array(self.ids)[self.logits[:, disputed].argmax(axis=0)]
+        return labels
+
+    def rle(self) -> list[Any]:
+        """Every mask as COCO RLE, in the order of `ids`. It needs pycocotools."""
+        return _rle(self._arrays)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One mask that a prompt may mean.
+
+    Attributes:
+        logits: Float32 (m, m) within the window.
+        iou: Predicted quality, 0 to 1.
+        score: Object score.
+        window: The part of the picture that the network saw; None for the whole. Beyond it the object is not.
+    """
+
+    logits: np.ndarray = field(repr=False)
+    iou: float
+    score: float
+    window: Window | None = None
+
+    def full(self, size: tuple[int, int]) -> np.ndarray:
+        """The logits over a picture of `size` (H, W)."""
+        if self.window is None:
+            return enlarge(self.logits[None], size)[0]
+        x0, y0, x1, y1 = self.window
+        full = np.full(size, -CERTAIN, dtype=np.float32)
+        full[y0:y1, x0:x1] = enlarge(self.logits[None], (y1 - y0, x1 - x0))[0]
+        return full
+
+    def low_res(self, size: tuple[int, int]) -> np.ndarray:
+        """The logits over a picture of `size` (H, W), in as few cells as they have within the window."""
+        if self.window is None:
+            return self.logits
+        x0, y0, x1, y1 = self.window
+        side, (height, width) = len(self.logits), size
+        grid = 4 * side
+        left, right = grid_cells(x0 / width, x1 / width, grid)
+        top, bottom = grid_cells(y0 / height, y1 / height, grid)
+        padded = np.full((grid, grid), -CERTAIN, dtype=np.float32)
+        padded[top:bottom, left:right] = shrink(self.logits, (bottom - top, right - left))
+        means: np.ndarray = padded.reshape(side, 4, side, 4).mean(axis=(1, 3))
+        return means
+
+
+@dataclass(frozen=True)
+class ImageCandidates:
+    """The masks that a prompt in a picture may mean, best first. `candidates[0]` is bool (H, W).
+
+    Candidates are accepted as the hint for the next prompt, which then corrects the best one;
+    `candidates.select(2)` lets it correct another.
+    """
+
+    size: tuple[int, int]
+    ranked: tuple[Candidate, ...]
+
+    @classmethod
+    def rank(cls, size: tuple[int, int], candidates: Sequence[Candidate]) -> ImageCandidates:
+        """Candidates in any order, brought into the order of their predicted IoU."""
+        return cls(size, tuple(sorted(candidates, key=lambda candidate: -candidate.iou)))
+
+    @cached_property
+    def iou(self) -> np.ndarray:
+        """Float32 (m,): predicted quality of each mask, 0 to 1."""
+        return np.array([candidate.iou for candidate in self.ranked], dtype=np.float32)
+
+    @cached_property
+    def score(self) -> np.ndarray:
+        """Float32 (m,): object score of each mask."""
+        return np.array([candidate.score for candidate in self.ranked], dtype=np.float32)
+
+    @cached_property
+    def logits(self) -> np.ndarray:
+        """Float32 (m, H, W): mask logits in source pixels. Above 0 is the object."""
+        return np.stack([candidate.full(self.size) for candidate in self.ranked])
+
+    @cached_property
+    def low_res(self) -> np.ndarray:
+        """Float32 (m, h, w): mask logits at stride 4 over the whole picture."""
+        return np.stack([candidate.low_res(self.size) for candidate in self.ranked])
+
+    @property
+    def best(self) -> np.ndarray:
+        """The mask with the highest predicted IoU."""
+        return self[0]
+
+    @property
+    def zoomed(self) -> bool:
+        """Whether any of the masks was made in a window of the picture."""
+        return any(candidate.window is not None for candidate in self.ranked)
+
+    def numpy(self) -> np.ndarray:
+        """All masks as one bool array (m, H, W), which is the caller's own."""
+        return self.logits > 0
+
+    def __getitem__(self, rank: int) -> np.ndarray:
+        mask: np.ndarray = self.logits[rank] > 0
+        return mask
+
+    def __len__(self) -> int:
+        return len(self.ranked)
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        return iter(self.logits > 0)
+
+    def select(self, *ranks: int) -> ImageCandidates:
+        """Only the candidates of these ranks, in this order."""
+        return ImageCandidates(self.size, tuple(self.ranked[rank] for rank in ranks))
+
+    def as_masks(self, id: int = 1) -> Masks:
+        """The best candidate as the mask of an object, for label maps."""
+        exact = {id: self[0]} if self.ranked[0].window is not None else {}
+        return Masks(0, (id,), self.low_res[:1], self.size, self.iou[:1], self.score[:1], exact=exact)
+
+    @property
+    def boxes(self) -> np.ndarray:
+        """Tight boxes (m, 4) in source pixels: x0, y0, x1, y1, x1 and y1 exclusive; zeros where empty."""
+        return _boxes(self.logits > 0)
+
+    def label_map(self) -> np.ndarray:
+        """Int32 (H, W): 1 where the best mask is, else 0."""
+        return self.best.astype(np.int32)
+
+    def rle(self) -> list[Any]:
+        """Every mask as COCO RLE, best first. It needs pycocotools."""
+        return _rle(self.logits > 0)
+
+
+def crop_hint(hint: Masks | ImageCandidates, window: Window | None, side: int) -> np.ndarray:
+    """The low-res logits (m, m) of the first mask as seen in a window, None for the whole picture."""
+    if window is None:
+        low_res: np.ndarray = hint.low_res[0]
+        return low_res
+    x0, y0, x1, y1 = window
+    return shrink(hint.logits[0, y0:y1, x0:x1], (side, side))
+
+
+def _boxes(masks: np.ndarray) -> np.ndarray:
+    return np.array([tight_box(mask) or (0, 0, 0, 0) for mask in masks], dtype=float).reshape(-1, 4)
+
+
+def _rle(masks: np.ndarray) -> list[Any]:
+    from masklet import rle
+
+    return [rle.encode(mask) for mask in masks]

@@ -1,0 +1,294 @@
+"""Prompts: what a person says about an object, checked where it comes in. NumPy only, no torch."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, SupportsIndex
+
+import numpy as np
+
+from masklet.boxes import Box, clip_box
+from masklet.errors import PromptError
+from masklet.label_maps import NotAMask, to_mask
+
+# Labels of points. A box is its two corners.
+PADDING, NEGATIVE, POSITIVE, BOX_START, BOX_END = -1, 0, 1, 2, 3
+
+Point = tuple[float, float]
+
+
+@dataclass(frozen=True, eq=False)
+class Prompt:
+    """Points, a box or a mask that show which object is meant on one frame.
+
+    All positions are in pixels of the source image. `a | b` adds b's clicks to a's; b's box and mask, where
+    it has them, replace a's.
+
+    Args:
+        positive: (x, y) clicks on the object.
+        negative: (x, y) clicks on what is not the object.
+        box: (x0, y0, x1, y1) with x0 < x1 and y0 < y1.
+        mask: (H, W) of the frame's size: bool, labels, probabilities or logits. A prompt that is only a mask
+            is taken as the answer; with clicks, the mask is where they start from.
+
+    Raises:
+        PromptError: A click is not a pair of finite numbers, the box has no area, or the mask is no mask.
+
+    Example:
+        >>> Prompt(positive=[(5, 5)]) | Prompt(negative=[(1, 2)])
+        Prompt(positive=((5.0, 5.0),), negative=((1.0, 2.0),))
+    """
+
+    positive: Sequence[Point] = ()
+    negative: Sequence[Point] = ()
+    box: Box | None = None
+    mask: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "positive", _points(self.positive, "positive"))
+        object.__setattr__(self, "negative", _points(self.negative, "negative"))
+        if self.box is not None:
+            object.__setattr__(self, "box", _box(self.box))
+        if self.mask is not None:
+            object.__setattr__(self, "mask", _mask(self.mask))
+
+    @property
+    def clicks(self) -> int:
+        return len(self.positive) + len(self.negative)
+
+    @property
+    def is_mask_only(self) -> bool:
+        """Whether the prompt is a mask and nothing else. Then it is the answer."""
+        return self.mask is not None and self.box is None and not self.clicks
+
+    def __bool__(self) -> bool:
+        return self.clicks > 0 or self.box is not None or self.mask is not None
+
+    def __or__(self, other: Prompt) -> Prompt:
+        return Prompt(
+            positive=(*self.positive, *other.positive),
+            negative=(*self.negative, *other.negative),
+            box=self.box if other.box is None else other.box,
+            mask=self.mask if other.mask is None else other.mask,
+        )
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Prompt) and self.to_json() == other.to_json()
+
+    def __hash__(self) -> int:
+        return hash(
+            (self.positive, self.negative, self.box, None if self.mask is None else self.mask.tobytes())
+        )
+
+    def __repr__(self) -> str:
+        names = [name for name in ("positive", "negative", "box") if getattr(self, name)]
+        parts = [f"{name}={getattr(self, name)}" for name in names]
+        if self.mask is not None:
+            parts.append(f"mask={self.mask.shape[0]}x{self.mask.shape[1]}")
+        return f"Prompt({', '.join(parts)})"
+
+    def to_json(self) -> dict[str, Any]:
+        """A plain dict for `json`, without empty fields. The mask is COCO RLE."""
+        fields: dict[str, Any] = {}
+        if self.positive:
+            fields["positive"] = [list(point) for point in self.positive]
+        if self.negative:
+            fields["negative"] = [list(point) for point in self.negative]
+        if self.box is not None:
+            fields["box"] = list(self.box)
+        if self.mask is not None:
+            from masklet import rle
+
+            fields["mask"] = rle.encode(self.mask)
+        return fields
+
+    @classmethod
+    def from_json(cls, fields: Mapping[str, Any]) -> Prompt:
+        """The prompt of a plain dict, as `to_json` makes it.
+
+        Raises:
+            PromptError: It is no dict, has another field, or a field has another form.
+        """
+        if not isinstance(fields, Mapping):
+            raise PromptError(f"a prompt is an object with positive, negative, box and mask. Got {fields!r}.")
+        unknown = set(fields) - {"positive", "negative", "box", "mask"}
+        if unknown:
+            raise PromptError(
+                f"a prompt has positive, negative, box and mask. Got {', '.join(sorted(map(str, unknown)))}."
+            )
+        box, mask = fields.get("box"), fields.get("mask")
+        if mask is not None:
+            from masklet import rle
+
+            mask = rle.decode(mask)
+        return cls(
+            positive=_points(fields.get("positive", ()), "positive"),
+            negative=_points(fields.get("negative", ()), "negative"),
+            box=None if box is None else _box(box),
+            mask=mask,
+        )
+
+
+def _points(points: Any, name: str) -> tuple[Point, ...]:
+    array = _numbers(points)
+    if array is not None and array.size == 0:
+        return ()
+    if array is None or array.ndim != 2 or array.shape[1] != 2:
+        raise PromptError(f"{name} must be a list of (x, y) points; one click is [(x, y)]. Got {points!r}.")
+    if not np.isfinite(array).all():
+        raise PromptError(f"{name} must be finite pixel positions. Got {array.tolist()}.")
+    return tuple((float(x), float(y)) for x, y in array)
+
+
+def _numbers(values: Any) -> np.ndarray | None:
+    """An array; None where rows differ in length, or not all are numbers."""
+    try:
+        return np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError):
+        return None
+
+
+def _box(box: Any) -> Box:
+    array = _numbers(box)
+    if array is None or array.shape != (4,) or not np.isfinite(array).all():
+        raise PromptError(f"box must be four finite numbers (x0, y0, x1, y1). Got {box!r}.")
+    x0, y0, x1, y1 = (float(value) for value in array)
+    if x1 <= x0 or y1 <= y0:
+        raise PromptError(
+            "box must have an area: (x0, y0, x1, y1) with x0 < x1 and y0 < y1. "
+            f"Got ({x0:g}, {y0:g}, {x1:g}, {y1:g})."
+        )
+    return x0, y0, x1, y1
+
+
+def _mask(mask: Any) -> np.ndarray:
+    array = np.asarray(mask)
+    if array.ndim == 3 and 1 in (array.shape[0], array.shape[2]):
+        array = array[0] if array.shape[0] == 1 else array[..., 0]
+    if array.ndim != 2:
+        raise PromptError(f"mask must have shape (H, W), one value a pixel. Got shape {array.shape}.")
+    try:
+        return to_mask(array)
+    except NotAMask as error:
+        raise PromptError(f"mask must be bool, labels, probabilities or logits: {error}.") from error
+
+
+def check_prompt(prompt: object, size: tuple[int, int]) -> Prompt:
+    """The prompt as the network takes it on a frame of `size` (H, W): its box is clipped to the frame.
+
+    Raises:
+        PromptError: It is empty, or has nothing in the frame, or its mask has another size.
+
+    Example:
+        >>> check_prompt(Prompt(box=(-20, 5, 40, 90)), (48, 64))
+        Prompt(box=(0.0, 5.0, 40.0, 48.0))
+    """
+    if not isinstance(prompt, Prompt):
+        raise PromptError(
+            f"a prompt must be a Prompt, such as Prompt(positive=[(x, y)]). Got {type(prompt).__name__}."
+        )
+    height, width = size
+    if not prompt:
+        raise PromptError("a prompt needs a click, a box or a mask. Got an empty one.")
+    for x, y in (*prompt.positive, *prompt.negative):
+        if not (0 <= x < width and 0 <= y < height):
+            raise PromptError(
+                f"a click must lie in the frame, 0 <= x < {width} and 0 <= y < {height}. Got ({x:g}, {y:g})."
+            )
+    if prompt.box is not None:
+        x0, y0, x1, y1 = prompt.box
+        if min(x0, y0) > 0 and max(x1, y1) <= 1:
+            raise PromptError(
+                f"box is in pixels of the frame, which is {width} wide and {height} high. "
+                f"Got ({x0:g}, {y0:g}, {x1:g}, {y1:g}), which looks like parts of its width and height."
+            )
+        box = clip_box(prompt.box, size)
+        if box is None:
+            raise PromptError(
+                f"box must touch the frame, which is {width} wide and {height} high. "
+                f"Got ({x0:g}, {y0:g}, {x1:g}, {y1:g})."
+            )
+        prompt = replace(prompt, box=box)
+    if prompt.mask is not None and prompt.mask.shape != size:
+        swapped = ": did you swap width and height?" if prompt.mask.shape == size[::-1] else "."
+        raise PromptError(
+            f"mask must have shape (H, W) = {size}, the size of the frame. Got {prompt.mask.shape}{swapped}"
+        )
+    return prompt
+
+
+def label_points(prompt: Prompt, size: tuple[int, int], side: int) -> tuple[np.ndarray, list[int]]:
+    """Clicks and box as labelled points in the network's square; a box is two, before the clicks.
+
+    Args:
+        size: (H, W) of the frame.
+        side: Of the square.
+
+    Returns:
+        Float32 (p, 2), and p labels.
+
+    Example:
+        >>> label_points(Prompt(negative=[(32, 24)], box=(0, 0, 64, 12)), (48, 64), 16)[0].tolist()
+        [[0.0, 0.0], [16.0, 4.0], [8.0, 8.0]]
+    """
+    corners = [] if prompt.box is None else [prompt.box[:2], prompt.box[2:]]
+    points = np.array([*corners, *prompt.positive, *prompt.negative], dtype=np.float32).reshape(-1, 2)
+    labels = [BOX_START, BOX_END][: len(corners)]
+    labels += [POSITIVE] * len(prompt.positive) + [NEGATIVE] * len(prompt.negative)
+    return points * np.array([side / size[1], side / size[0]], dtype=np.float32), labels
+
+
+def check_frame(frame: object) -> int:
+    """A frame's number as a plain int, which NumPy's are not. Whether there is such a frame is not checked.
+
+    Raises:
+        PromptError: It is no whole number, such as "0", 1.5 or True.
+    """
+    if isinstance(frame, bool) or not isinstance(frame, SupportsIndex):
+        raise PromptError(f"a frame is a whole number, such as 0. Got {frame!r}.")
+    return operator.index(frame)
+
+
+def check_id(id: object) -> int:
+    """An object's id as a plain int, which NumPy's are not.
+
+    Raises:
+        PromptError: It is no whole number from 1 on.
+    """
+    if isinstance(id, bool) or not isinstance(id, SupportsIndex) or operator.index(id) < 1:
+        raise PromptError(f"an object's id is a whole number from 1 on; 0 is the background. Got {id!r}.")
+    return operator.index(id)
+
+
+def check_prompts(prompts: object) -> dict[int, dict[int, Prompt]]:
+    """Prompts by frame and object id, with plain ints as keys.
+
+    Raises:
+        PromptError: A key is no frame or id, or a value is no `Prompt`.
+
+    Example:
+        >>> check_prompts({0: {1: Prompt(positive=[(5, 5)])}})
+        {0: {1: Prompt(positive=((5.0, 5.0),))}}
+    """
+    checked: dict[int, dict[int, Prompt]] = {}
+    for frame, by_id in _mapping(prompts).items():
+        here = checked.setdefault(check_frame(frame), {})
+        for id, prompt in _mapping(by_id).items():
+            if not isinstance(prompt, Prompt):
+                raise PromptError(
+                    f"object {id} on frame {frame} needs a Prompt, such as Prompt(positive=[(x, y)]). "
+                    f"Got {type(prompt).__name__}."
+                )
+            here[check_id(id)] = prompt
+    return checked
+
+
+def _mapping(prompts: object) -> Mapping[object, object]:
+    if not isinstance(prompts, Mapping):
+        raise PromptError(
+            f"prompts are given by frame and object: {{0: {{1: Prompt(positive=[(x, y)])}}}}. "
+            f"Got {type(prompts).__name__}."
+        )
+    return prompts

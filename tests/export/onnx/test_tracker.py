@@ -1,0 +1,163 @@
+"""The tracker without torch gives the masks of the one with it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import masklet
+from masklet.config import TINY
+from masklet.errors import CheckpointError, MediaError, PromptError
+from masklet.export.onnx import export_onnx
+from masklet.model import Sam2
+from masklet.onnx import ImageSession, Masks, Network, Tracker, track
+from masklet.onnx.manifest import MemoryRule
+from masklet.onnx.tracker import Memory, MemoryBank
+from masklet.prompts import Prompt
+from masklet.tracking.policies.recency import Recency
+from toys import blob, clip, toy_network
+
+SIZE = (96, 128)
+SCRIPT = {
+    0: {1: Prompt(positive=[(60, 40)]), 2: Prompt(box=(70, 30, 110, 80))},
+    8: {1: Prompt(positive=[(60, 40)], negative=[(20, 20)])},
+}
+
+
+@pytest.fixture(scope="module")
+def fp32(exported: Path) -> Network:
+    return Network(exported / "fp32", threads=1)
+
+
+@pytest.fixture(scope="module")
+def frames() -> np.ndarray:
+    return clip(20, SIZE)
+
+
+def assert_near(mine: Masks, theirs: masklet.Masks, tolerance: float = 1e-3) -> None:
+    assert (mine.frame, mine.ids, mine.size) == (theirs.frame, theirs.ids, theirs.size)
+    for name in ("low_res", "logits", "iou", "score"):
+        np.testing.assert_allclose(
+            getattr(mine, name), getattr(theirs, name).numpy(), rtol=0, atol=tolerance, err_msg=name
+        )
+    assert mine.exact.keys() == theirs.exact.keys()
+
+
+@pytest.mark.parametrize("zoom", [True, False])
+def test_twenty_frames_two_objects_and_a_correction(
+    network: Sam2, fp32: Network, frames: np.ndarray, zoom: bool
+) -> None:
+    mine = list(track(fp32, frames, SCRIPT, zoom=zoom))
+    theirs = list(masklet.track(network, frames, SCRIPT, zoom=zoom))
+    assert len(mine) == len(theirs) == 20
+    for one, other in zip(mine, theirs, strict=True):
+        assert_near(one, other)
+    assert any(masks.exact for masks in mine) == zoom, "a small object is refined by zoom, and only then"
+
+
+def test_masks_join_leave_and_are_adopted_alike(network: Sam2, fp32: Network, frames: np.ndarray) -> None:
+    steps: list[tuple[int, dict[int, Prompt]]] = [
+        (0, {4: Prompt(mask=blob(SIZE))}),
+        (1, {2: Prompt(positive=[(30, 30)], mask=blob(SIZE))}),
+        (2, {4: Prompt(mask=np.zeros(SIZE, dtype=bool))}),
+        (3, {4: Prompt(mask=blob(SIZE), negative=[(30, 20)])}),
+    ]
+    mine, theirs = Tracker(fp32, clip_length=5), masklet.Tracker(network, clip_length=5)
+    for frame, prompts in steps:
+        one, other = mine.step(frames[frame], prompts), theirs.step(frames[frame], prompts)
+        assert_near(one, other)
+        assert np.array_equal(one.label_map(), other.label_map()) and one.rle() == other.rle()
+        assert np.array_equal(one.boxes, other.boxes)
+    mine.forget(4)
+    theirs.forget(4)
+    assert mine.ids == theirs.ids == (2,)
+    assert_near(mine.step(frames[5]), theirs.step(frames[5]))
+    mine.forget(2)
+    assert mine.step(frames[6]).ids == ()
+
+
+@pytest.mark.parametrize("zoom", [True, False])
+def test_a_picture_is_answered_alike(network: Sam2, fp32: Network, frames: np.ndarray, zoom: bool) -> None:
+    mine, theirs = (
+        ImageSession(fp32, frames[0], zoom=zoom),
+        masklet.ImageSession(network, frames[0], zoom=zoom),
+    )
+    click = Prompt(positive=[(60, 40)])
+    more = click | Prompt(negative=[(20, 20)])
+    first, expected = mine.segment(click), theirs.segment(click)
+    answers = [
+        (first, expected),
+        (mine.segment(more, hint=first.select(1)), theirs.segment(more, hint=expected.select(1))),
+        (mine.segment(more, hint=first.as_masks()), theirs.segment(more, hint=expected.as_masks())),
+        (mine.segment(Prompt(mask=blob(SIZE))), theirs.segment(Prompt(mask=blob(SIZE)))),
+        (
+            mine.segment(Prompt(box=(5, 5, 120, 90)), hint=first, candidates=3),
+            theirs.segment(Prompt(box=(5, 5, 120, 90)), hint=expected, candidates=3),
+        ),
+    ]
+    for one, other in answers:
+        assert [c.window for c in one.ranked] == [c.window for c in other.ranked]
+        for name in ("logits", "low_res", "iou", "score"):
+            np.testing.assert_allclose(getattr(one, name), getattr(other, name).numpy(), rtol=0, atol=2e-3)
+
+
+@given(st.lists(st.booleans(), min_size=1, max_size=60), st.one_of(st.none(), st.integers(1, 20)))
+def test_the_bank_selects_what_recency_selects(prompted: list[bool], clip_length: int | None) -> None:
+    mine, theirs = MemoryBank(MemoryRule(), 16), masklet.MemoryBank()
+    zero = np.zeros(1)
+    for frame, is_prompted in enumerate([True, *prompted]):
+        selected = mine.select(frame, clip_length=clip_length)
+        expected = Recency().select_memories(theirs, frame, reverse=False, clip_length=clip_length)
+        assert [(row, memory.frame) for row, memory in selected.tokens] == [
+            (row, memory.frame) for row, memory in expected.spatial
+        ]
+        assert [(age, memory.frame) for age, memory in selected.pointers] == [
+            (age, int(pointer)) for age, pointer in expected.pointers
+        ]
+        assert selected.span == expected.span
+        mine.keep(Memory(frame, zero, zero), prompted=is_prompted)
+        theirs.keep(_memory(frame, is_prompted))
+
+
+def _memory(frame: int, prompted: bool) -> masklet.Memory:
+    """A memory whose pointer is its frame's number."""
+    import torch
+
+    number = torch.tensor(float(frame))
+    return masklet.Memory(frame, number.view(1, 1), number.view(1), number, number, prompted)
+
+
+def test_what_cannot_be_meant_is_refused(fp32: Network, frames: np.ndarray, tmp_path: Path) -> None:
+    tracker = Tracker(fp32)
+    with pytest.raises(PromptError, match="no object 3 is tracked"):
+        tracker.forget(3)
+    with pytest.raises(PromptError, match="whole number from 1 on"):
+        tracker.step(frames[0], {0: SCRIPT[0][1]})
+    with pytest.raises(MediaError, match="uint8 array"):
+        tracker.step(frames[0].astype(float))
+    with pytest.raises(PromptError, match="at least one prompt"):
+        track(fp32, frames, {0: {}})
+    with pytest.raises(PromptError, match="ended before frame 30"):
+        list(track(fp32, frames[:1], {30: SCRIPT[0]}))
+    with pytest.raises(CheckpointError, match="masklet export onnx"):
+        Tracker(tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["nano", "tiny"])
+def test_the_published_sizes_give_the_same_masks(name: str, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Nano with its weights; tiny with random ones and a quarter of its side, since 1024 px take minutes."""
+    if name == "nano":
+        network = masklet.load(device="cpu", engine="torch")
+    else:
+        network = toy_network(replace(TINY, image_size=256))
+    export_onnx(network, tmp_path, name=name)
+    frames = clip(20, SIZE)
+    mine, theirs = track(tmp_path, frames, SCRIPT), masklet.track(network, frames, SCRIPT)
+    for one, other in zip(mine, theirs, strict=True):
+        assert_near(one, other)
