@@ -126,6 +126,8 @@ class Memorize(nn.Module):
     ) -> Float[Tensor, "b n d"]:
         full = F.interpolate(logits[:, None], size=self.side, mode="bilinear", align_corners=False)[:, 0]
         mask = torch.where((prompted > 0)[:, None, None], (full > 0).float(), full.sigmoid())
+        # One row for each object: OpenVINO cannot add one frame's features to the masks of several.
+        coarse = coarse.expand(logits.shape[0], -1, -1, -1)
         return round_to_bfloat16(self.encoder(coarse, 20 * mask - 10, score))
 
 

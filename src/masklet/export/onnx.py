@@ -5,9 +5,11 @@ from __future__ import annotations
 import importlib.util
 import logging
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 import torch
@@ -56,29 +58,24 @@ def export_onnx(
             "a network is exported from float32 weights on the CPU: masklet.load(name, device='cpu'). "
             f"Got {model.dtype} on {model.device}{', pooled' if model.memory_attention.pooled else ''}."
         )
-    folder, config = make_folder(folder), model.config
-    (folder / MANIFEST).unlink(missing_ok=True)  # it stands for complete files only
-    files = {}
-    for verb, graph in describe_graphs(model).items():
-        traced = round_graph(trace(model, graph), precision, verb)
-        path = folder / f"{verb}.onnx"
-        with atomic_write(path, CheckpointError) as part:
-            part.write_bytes(traced.SerializeToString())
-        files[verb] = GraphFile(
-            path.name,
-            sha256(path),
-            path.stat().st_size,
+    config, graphs = model.config, describe_graphs(model)
+    specs = {
+        verb: GraphFile(
+            f"{verb}.onnx",
+            "",
+            0,
             tuple(
                 TensorSpec(input, "int32" if input in graph.whole else "float32", shape)
                 for input, shape in graph.inputs.items()
             ),
             tuple(TensorSpec(output, "float32", shape) for output, shape in graph.outputs.items()),
         )
-        report(f"{path.name}: {files[verb].bytes / 1e6:.1f} MB")
+        for verb, graph in graphs.items()
+    }
     manifest = Manifest(
         masklet=version("masklet"),
         model=name,
-        precision=precision,
+        precision="fp32",
         opset=OPSET,
         image_size=config.image_size,
         grid=config.grid,
@@ -86,11 +83,52 @@ def export_onnx(
         channels=config.channels,
         memory_channels=config.memory_channels,
         zoom=config.zoom,
-        graphs=files,
+        graphs=specs,
     )
+    traced = ((verb, trace(model, graph)) for verb, graph in graphs.items())
+    return _write(manifest, traced, make_folder(folder), precision, report)
+
+
+def round_export(source: StrPath, folder: StrPath, precision: Precision) -> Manifest:
+    """Write an fp32 export once more, in another precision.
+
+    Args:
+        source: A folder that `export_onnx` wrote in fp32.
+        folder: Where the files are written.
+        precision: See `export_onnx`.
+
+    Raises:
+        CheckpointError: `source` is no export.
+    """
+    import onnx
+
+    source = Path(source)
+    manifest = Manifest.read(source)
+    loaded = ((verb, onnx.load(manifest.path(source, verb))) for verb in manifest.graphs)
+    return _write(manifest, loaded, make_folder(folder), precision, lambda line: None)
+
+
+def _write(
+    manifest: Manifest,
+    models: Iterable[tuple[str, Any]],
+    folder: Path,
+    precision: Precision,
+    report: Callable[[str], None],
+) -> Manifest:
+    """Round the graphs and write them, and the manifest last: it stands for complete files only."""
+    (folder / MANIFEST).unlink(missing_ok=True)
+    files = {}
+    for verb, model in models:
+        path = folder / f"{verb}.onnx"
+        with atomic_write(path, CheckpointError) as part:
+            part.write_bytes(round_graph(model, precision, verb).SerializeToString())
+        size = path.stat().st_size
+        files[verb] = replace(manifest.graphs[verb], sha256=sha256(path), bytes=size)
+        report(f"{path.name}: {size / 1e6:.1f} MB")
+    written = replace(manifest, precision=precision, graphs=files)
     with atomic_write(folder / MANIFEST, CheckpointError) as part:
-        part.write_text(manifest.to_json(), encoding="utf-8")
-    return manifest
+        part.write_text(written.to_json(), encoding="utf-8")
+    return written
 
 
 def trace(model: Sam2, graph: Graph) -> Any:
@@ -134,10 +172,9 @@ def trace(model: Sam2, graph: Graph) -> Any:
 
 def round_graph(traced: Any, precision: Precision, verb: str) -> Any:
     """A traced verb in a precision; its inputs and outputs stay as they are."""
-    if precision == "fp16":
-        return to_float16(traced)
-    # What adopt multiplies with resizes a mask: it holds no weights to speak of.
-    return to_int8_weights(traced) if precision == "int8" and verb != "adopt" else traced
+    if verb == "adopt":  # it resizes a mask, and holds no weights to speak of
+        return traced
+    return {"fp32": lambda model: model, "fp16": to_float16, "int8": to_int8_weights}[precision](traced)
 
 
 @contextmanager

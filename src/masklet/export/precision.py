@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -15,45 +14,31 @@ CHANNEL_AXES = {"Conv": 0, "MatMul": -1, "Gemm": 0}
 
 
 def to_float16(model: Any) -> Any:
-    """A graph that computes in float16, but for what would go wrong there.
+    """A graph that computes in float16, but for sines and sums over pixels, which need more digits.
 
-    Positions and ages go through sines, whose angles float16 would round to whole pixels; areas of masks are
-    sums beyond its range; memories are rounded to bfloat16 in float32.
+    Memories are not rounded to bfloat16: they have passed through float16, and the rounding would overflow.
     """
-    from onnxruntime.transformers.float16 import convert_float_to_float16
+    from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16
 
+    _drop_rounding(model.graph)
     return convert_float_to_float16(
         model,
         keep_io_types=True,
         disable_shape_infer=True,
-        node_block_list=[node.name for node in _wide_nodes(model.graph)],
+        op_block_list=[*DEFAULT_OP_BLOCK_LIST, "Sin", "Cos", "ReduceSum"],
     )
 
 
-def _wide_nodes(graph: Any) -> Iterator[Any]:
-    """The nodes that need float32: what sines are made of, sums of pixels, and the last rounding."""
+def _drop_rounding(graph: Any) -> None:
+    """Pass memory tokens on as they come to the rounding of `graphs.round_to_bfloat16`: high - (high - x)."""
+    if graph.output[0].name != "tokens":
+        return
     makers = {output: node for node in graph.node for output in node.output}
-    wide: dict[str, Any] = {}
-
-    def mark(node: Any, depth: int) -> None:
-        if node.name not in wide or depth > 1:
-            wide[node.name] = node
-            if depth:
-                for name in node.input:
-                    if name in makers:
-                        mark(makers[name], depth - 1)
-
-    for node in graph.node:
-        if node.op_type in ("Sin", "Cos"):
-            mark(node, 8)
-        if node.op_type == "ReduceSum":
-            mark(node, 2)
-            for reader in graph.node:
-                if node.output[0] in reader.input:
-                    mark(reader, 1)
-    if graph.output[0].name == "tokens":
-        mark(makers["tokens"], 2)
-    yield from wide.values()
+    last = makers["tokens"]
+    exact = makers[last.input[1]].input[1]
+    last.op_type = "Identity"
+    del last.input[:]
+    last.input.append(exact)
 
 
 def to_int8_weights(model: Any) -> Any:

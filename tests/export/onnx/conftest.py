@@ -1,52 +1,45 @@
-"""One toy network, exported once for all workers in each precision."""
+"""Nano, exported once by the command, and rounded from there."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
+import subprocess
+import sys
 from pathlib import Path
-from typing import get_args
 
-import onnx
 import pytest
 from filelock import FileLock
 
-from masklet.config import toy
-from masklet.export import onnx as exporter
-from masklet.export.graphs import Graph
+import masklet
+from masklet.export.onnx import round_export
 from masklet.model import Sam2
-from toys import toy_network
 
 
 @pytest.fixture(scope="session")
 def network() -> Sam2:
-    return toy_network(replace(toy(), zoom=True))
+    return masklet.load(device="cpu", engine="torch")
 
 
 @pytest.fixture(scope="session")
-def exported(network: Sam2, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folders fp32, fp16 and int8. Tracing takes seconds: one worker does it, and the others wait."""
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folders fp32, fp16 and int8. Tracing takes long: one worker does it, and the others wait."""
     base = tmp_path_factory.getbasetemp()
     folder = (base.parent if base.name.startswith("popen-") else base) / "exported"
     with FileLock(f"{folder}.lock"):
         if not folder.exists():
-            traces = _remember(exporter.trace)
-            for precision in get_args(exporter.Precision):
-                with pytest.MonkeyPatch.context() as patch:
-                    patch.setattr(exporter, "trace", traces)
-                    exporter.export_onnx(network, folder / precision, name="toy", precision=precision)
+            run_export("nano", folder / "fp32")
+            for precision in ("fp16", "int8"):
+                round_export(folder / "fp32", folder / precision, precision)
     return folder
 
 
-def _remember(trace: Callable) -> Callable:
-    """The tracer, which traces each verb once and gives a copy each time."""
+@pytest.fixture(scope="session", name="run_export")
+def provide_run_export() -> object:
+    return run_export
 
-    traces: dict[str, bytes] = {}
 
-    def remember(model: Sam2, graph: Graph) -> object:
-        verb = graph.module.__name__
-        if verb not in traces:
-            traces[verb] = trace(model, graph).SerializeToString()
-        return onnx.load_from_string(traces[verb])
-
-    return remember
+def run_export(model: str, out: Path) -> str:
+    """Run the command in another process: the checks of shapes that tests switch on cannot be traced."""
+    command = [sys.executable, "-m", "masklet", "export", "onnx", model, "--out", str(out)]
+    answer = subprocess.run(command, capture_output=True, text=True)
+    assert answer.returncode == 0, answer.stderr
+    return answer.stdout

@@ -29,8 +29,8 @@ SIZES = [
     {"frames": 2, "objects": 3, "memories": 7, "pointers": 16, "points": 4},
     {"frames": 1, "objects": 2, "memories": 22, "pointers": 31, "points": 2},
 ]
-# The largest differences that rounding may make in this network, whose numbers reach about 30.
-TOLERANCE = {"fp32": 1e-4, "fp16": 0.3, "int8": 0.6}
+# The largest difference that rounding may make, as a part of the largest number.
+TOLERANCE = {"fp32": 1e-5, "fp16": 0.02, "int8": 0.05}
 
 
 def sample(name: str, shape: list[int], side: int, generator: torch.Generator) -> torch.Tensor:
@@ -81,8 +81,8 @@ def test_a_graph_computes_its_verb(network: Sam2, exported: Path, verb: str, pre
         outputs = session.run(None, {name: value.numpy() for name, value in inputs.items()})
         for output, right in zip(outputs, expected(network, verb, inputs), strict=True):
             # Memories are rounded to bfloat16, which a difference in the last digit may tip over.
-            tolerance = max(TOLERANCE[precision], 2e-2 if verb == "memorize" else 0)
-            np.testing.assert_allclose(output, right, rtol=0, atol=tolerance)
+            share = max(TOLERANCE[precision], 4e-3 if verb == "memorize" else 0)
+            np.testing.assert_allclose(output, right, rtol=0, atol=share * np.abs(right).max())
 
 
 def test_the_wrapped_verbs_are_the_network_s(network: Sam2) -> None:

@@ -1,0 +1,71 @@
+"""What an exported network costs, and how far its masks lie from torch's.
+
+python -m benchmarks.export FOLDER ...: every folder is one of `masklet export onnx`. Times are of the
+processor, not of the clock, so that other work on the machine does not count. Each frame is computed by torch
+and by all folders in turn.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import torch
+
+import masklet
+from benchmarks import REPO
+from masklet.media import open_frames
+from masklet.onnx import Network, Tracker
+
+Result = TypeVar("Result")
+CLICKS = {0: {1: (188, 140), 2: (60, 200)}, 8: {1: (200, 150)}}  # frame, object, position in the demo clip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folders", nargs="+", type=Path)
+    parser.add_argument("--model", default="nano")
+    parser.add_argument("--frames", type=int, default=20)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    model = masklet.load(options.model, device="cpu", engine="torch")
+    trackers = {str(folder): Tracker(Network(folder, threads=1), zoom=False) for folder in options.folders}
+    reference = masklet.Tracker(model, zoom=False)
+    seconds: dict[str, list[float]] = defaultdict(list)
+    logits: dict[str, list[float]] = defaultdict(list)
+    overlaps: dict[str, list[float]] = defaultdict(list)
+    for frame, image in enumerate(
+        itertools.islice(open_frames(REPO / "examples" / "demo.mp4"), options.frames)
+    ):
+        prompts = {id: masklet.Prompt(positive=[xy]) for id, xy in CLICKS.get(frame, {}).items()}
+        right = timed(seconds["torch"], partial(reference.step, image, prompts))
+        for name, tracker in trackers.items():
+            masks = timed(seconds[name], partial(tracker.step, image, prompts))
+            logits[name].append(float(np.abs(masks.low_res - right.low_res.numpy()).max()))
+            for id in right.ids:
+                united = (masks[id] | right[id]).sum()
+                overlaps[name].append((masks[id] & right[id]).sum() / united if united else 1.0)
+    print("| | ms of the processor a frame | largest difference of logits | IoU of masks: mean, least |")
+    print("| --- | --- | --- | --- |")
+    for name, times in seconds.items():
+        errors = f"{max(logits[name]):.2g}" if name in logits else ""
+        agreement = f"{np.mean(overlaps[name]):.4f}, {min(overlaps[name]):.4f}" if name in overlaps else ""
+        print(f"| {name} | {1000 * np.median(times):.0f} | {errors} | {agreement} |")
+
+
+def timed(times: list[float], run: Callable[[], Result]) -> Result:
+    start = time.process_time()
+    result = run()
+    times.append(time.process_time() - start)
+    return result
+
+
+if __name__ == "__main__":
+    main()
