@@ -45,7 +45,10 @@ def open_filesystem(url: str) -> tuple[Any, str]:
     from fsspec.implementations.arrow import ArrowFSWrapper
     from pyarrow import fs as arrow
 
-    return ArrowFSWrapper(arrow.S3FileSystem() if scheme == "s3" else arrow.GcsFileSystem()), path
+    if scheme == "gs":
+        return ArrowFSWrapper(arrow.GcsFileSystem()), path
+    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    return ArrowFSWrapper(arrow.S3FileSystem(endpoint_override=endpoint)), path
 
 
 def is_local(url: str) -> bool:
