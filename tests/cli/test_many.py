@@ -51,6 +51,32 @@ def test_pictures_of_folders_have_folders_of_their_own(run: Run, desk: Path) -> 
     assert sizes == {SIZE, (40, SIZE[1])}
 
 
+def test_the_coco_files_of_a_batch_are_one_file_too(run: Run, desk: Path) -> None:
+    words = ("segment", "pictures/a", "pictures/b", "--object", "dog: 20,24 class=pet", "--format", "coco")
+    words = (*words, "--model", "toy.safetensors", "--out", "out")
+    assert run(*words).code == 0
+    for _ in range(2):  # the second run finds all done
+        content = json.loads(Path("out/coco.json").read_text())
+        assert sorted(image["file_name"] for image in content["images"]) == [
+            "a/1.png",
+            "b/1.jpg",
+            "b/1.png",
+            "b/2.png",
+        ]
+        assert [image["id"] for image in content["images"]] == [1, 2, 3, 4]
+        assert [annotation["id"] for annotation in content["annotations"]] == [1, 2, 3, 4]
+        sizes = {image["id"]: [image["height"], image["width"]] for image in content["images"]}
+        for annotation in content["annotations"]:
+            assert annotation["segmentation"]["size"] == sizes[annotation["image_id"]]
+        assert [category["name"] for category in content["categories"]] == ["pet"]
+        assert run(*words).code == 0
+    Path("out/run.json").unlink()
+    Path("out/coco.json").write_text("mine")
+    answer = run(*words)
+    assert answer.code == 0 and "stays" in answer.err
+    assert Path("out/coco.json").read_text() == "mine"
+
+
 def test_a_failure_is_in_the_table_and_the_rest_is_done(run: Run, desk: Path) -> None:
     model = ("--model", "toy.safetensors", "--out", "out")
     answer = run("track", "videos", *CLICK, *model)

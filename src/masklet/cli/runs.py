@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 Value = TypeVar("Value")
 
+COCO = "coco.json"  # of an input, and of a batch
+
 
 class Work(Protocol):
     """One input, opened and checked: all that can be wrong was found before anything slow is done."""
@@ -252,12 +254,28 @@ class Runner:
         manifests = [Manifest.read(self.out / item.name) for item in items]
         if not all(manifest is not None and manifest.is_complete for manifest in manifests):
             return  # other shards are still at work
-        names = dict.fromkeys(item.name for item in items)
+        names: dict[str, int | None] = dict.fromkeys(item.name for item in items)
+        if self._merge_coco(items, earlier):
+            names[COCO] = 1
         for name in (earlier.files if earlier else {}).keys() - names.keys():
             remove_results(self.out / name)
             with suppress(OSError):
                 (self.out / name).parent.rmdir()  # a folder of inputs that is empty now
         self._write_manifest(items, names, is_complete=True)
+
+    def _merge_coco(self, items: Sequence[Item], earlier: Manifest | None) -> bool:
+        """Merge the inputs' coco.json into OUT/coco.json, if each has one; returns whether it did."""
+        from masklet.media import merge_coco
+
+        files = {item.name: self.out / item.name / COCO for item in items}
+        if not all(file.is_file() for file in files.values()):
+            return False
+        is_own = earlier is not None and COCO in earlier.files
+        if (self.out / COCO).exists() and not (is_own or self.overwrite):
+            self.bar.print(f"{self.out / COCO} is not this run's, and stays: --overwrite replaces it.")
+            return False
+        merge_coco(files, self.out / COCO)
+        return True
 
     def _write_manifest(
         self, items: Sequence[Item], files: Mapping[str, int | None], *, is_complete: bool

@@ -125,7 +125,7 @@ class SpooledJson(SpooledWriter):
 
     def write_file(self, path: Path) -> None:
         with open(path, "w", encoding="utf-8") as file:
-            _dump(self.content(), file)
+            dump_json(self.content(), file)
 
     @abstractmethod
     def content(self) -> Mapping[str, Any] | Iterator[Any]:
@@ -139,18 +139,18 @@ class SpooledJson(SpooledWriter):
         return [{"id": id, "name": name, "supercategory": "object"} for name, id in ids.items()]
 
 
-def _dump(value: Any, file: TextIO) -> None:
+def dump_json(value: Any, file: TextIO) -> None:
     """Write JSON piece by piece, so that no long list is in memory as a whole."""
     if isinstance(value, Mapping):
         for count, (key, item) in enumerate(value.items()):
             file.write(f"{', ' if count else '{'}{json.dumps(key)}: ")
-            _dump(item, file)
+            dump_json(item, file)
         file.write("}" if value else "{}")
     elif isinstance(value, Iterator):
         file.write("[")
         for count, item in enumerate(value):
             file.write(",\n" if count else "\n")
-            _dump(item, file)
+            dump_json(item, file)
         file.write("]")
     else:
         file.write(json.dumps(value))
