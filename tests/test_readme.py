@@ -83,6 +83,22 @@ def test_the_python_runs(place: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert isinstance(video, masklet.VideoSession) and set(video.script) == {0, 56}
 
 
+@pytest.mark.parametrize(("page", "package"), [("results.md", "tqdm"), ("integrations.md", "supervision")])
+def test_the_pages_about_results_run(place: Path, page: str, package: str) -> None:
+    pytest.importorskip(package)
+    (place / "photo.jpg").symlink_to(place / "picture.jpg")
+    (place / "clip.mp4").symlink_to(place / "examples" / "demo.mp4")
+    names = run(page)
+    if page == "results.md":
+        tracked, masks = names["tracked"], names["masks"]
+        assert isinstance(tracked, masklet.results.MaskIterator) and len(tracked) == LENGTH
+        assert isinstance(masks, masklet.Masks) and masks.frame == LENGTH - 1
+    else:
+        answer = names["answer"]
+        assert callable(answer) and set(answer((place / "photo.jpg").read_bytes(), 20, 30)) == {"masks"}
+        assert (place / "sam2.safetensors").is_file()
+
+
 def test_the_model_card_measures(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     overlaps = run("nano.md")["overlaps"]
     assert isinstance(overlaps, list) and len(overlaps) == LENGTH

@@ -1,0 +1,212 @@
+"""CVAT's auto-annotation functions: objects are tracked, and clicks are answered by masks.
+
+    cvat-cli --server-host URL function create-native "masklet" --function-module masklet.integrations.cvat
+    cvat-cli --server-host URL task auto-annotate 42 --function-module masklet.integrations.cvat
+
+https://docs.cvat.ai/docs/api_sdk/sdk/auto-annotation/
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import PIL.Image
+
+from masklet.checkpoint import load
+from masklet.drawing import outlines
+from masklet.errors import MissingExtra, PromptError
+from masklet.masks import Masks
+from masklet.media import read_image
+from masklet.model import Sam2
+from masklet.rle import from_polygons
+from masklet.sessions.image import ImageSession
+from masklet.sessions.tracker import Tracker
+from masklet.tracking.step import encode_frame, encode_image
+from masklet.types import FrameFeatures, Prompt
+
+try:
+    import cvat_sdk.auto_annotation as cvat
+    from cvat_sdk.masks import decode_mask, encode_mask
+    from cvat_sdk.models import AttributeValRequest
+except ImportError as error:
+    raise MissingExtra("cvat", "cvat-sdk") from error
+
+__all__ = ["ClickFunction", "TrackFunction", "create"]
+
+OBJECT = 1  # the id of the only object of a tracker
+MASK, POLYGON, RECTANGLE = "mask", "polygon", "rectangle"
+
+
+@dataclass(frozen=True)
+class EncodedImage:
+    """A picture, encoded once for all shapes on it."""
+
+    picture: np.ndarray
+    features: FrameFeatures
+
+
+class TrackFunction:
+    """Tracks masks, polygons and rectangles from frame to frame; CVAT calls its methods.
+
+    Args:
+        model: The network; by default nano.
+        policy: The memory policy by its name.
+    """
+
+    def __init__(self, model: Sam2 | None = None, policy: str = "recency") -> None:
+        self._model = model or load()
+        self._policy = policy
+
+    @property
+    def spec(self) -> cvat.TrackingFunctionSpec:
+        return cvat.TrackingFunctionSpec(supported_shape_types=[MASK, POLYGON, RECTANGLE])
+
+    def preprocess_image(self, context: cvat.TrackingFunctionContext, image: PIL.Image.Image) -> EncodedImage:
+        """Encode a frame, once for all shapes."""
+        picture = read_image(image)
+        return EncodedImage(picture, encode_frame(self._model, picture))
+
+    def init_tracking_state(
+        self,
+        context: cvat.TrackingFunctionShapeContext,
+        pp_image: EncodedImage,
+        shape: cvat.TrackableShape,
+    ) -> ShapeTracker:
+        """Begin to track a shape on the frame on which a person drew it."""
+        tracker = Tracker(self._model, policy=self._policy)
+        prompt = to_prompt(shape.type, shape.points, pp_image.picture.shape[:2])
+        tracker.step(pp_image.picture, {OBJECT: prompt}, features=pp_image.features)
+        return ShapeTracker(tracker, shape.type)
+
+    def track(
+        self,
+        context: cvat.TrackingFunctionShapeContext,
+        pp_image: EncodedImage,
+        state: ShapeTracker,
+    ) -> cvat.TrackableShape | None:
+        """The shape on the next frame; None where the object is not in it."""
+        masks = state.tracker.step(pp_image.picture, features=pp_image.features)
+        points = to_points(state.type, masks)
+        return None if points is None else cvat.TrackableShape(type=state.type, points=points)
+
+
+@dataclass(frozen=True)
+class ShapeTracker:
+    """One shape that is tracked, with its memories."""
+
+    tracker: Tracker
+    type: str
+
+
+class ClickFunction:
+    """Answers clicks and boxes on a picture with a mask; CVAT calls its methods.
+
+    Args:
+        model: The network; by default nano.
+    """
+
+    def __init__(self, model: Sam2 | None = None) -> None:
+        self._model = model or load()
+
+    @cached_property
+    def spec(self) -> cvat.InteractionFunctionSpec:
+        return cvat.InteractionFunctionSpec(min_pos_points=0, min_neg_points=0, min_bounding_boxes=0)
+
+    def preprocess_image(
+        self, context: cvat.InteractionFunctionContext, image: PIL.Image.Image
+    ) -> EncodedImage:
+        """Encode a picture, once for all clicks."""
+        picture = read_image(image)
+        return EncodedImage(picture, encode_image(self._model, picture))
+
+    def process_prompts(
+        self,
+        context: cvat.InteractionFunctionContext,
+        pp_image: EncodedImage,
+        prompts: cvat.InteractionPrompts,
+    ) -> list[cvat.InteractionResultShape]:
+        """The best mask that the clicks and the box mean; no shape without any of them."""
+        box = prompts.bounding_box
+        prompt = Prompt(
+            positive=list(prompts.pos_points),
+            negative=list(prompts.neg_points),
+            box=None if box is None else (*box[0], *box[1]),
+        )
+        if not prompt:
+            return []
+        session = ImageSession(self._model, pp_image.picture, features=pp_image.features)
+        candidates = session.segment(prompt)
+        if not candidates.best.any():
+            return []
+        confidence = AttributeValRequest(
+            spec_id=int(cvat.InteractionResultAttributes.CONFIDENCE), value=f"{float(candidates.iou[0]):.4f}"
+        )
+        points = encode_mask(candidates.best)
+        return [cvat.InteractionResultShape(type=MASK, points=points, attributes=[confidence])]
+
+
+def create(
+    kind: str = "track", model: str = "nano", policy: str = "recency"
+) -> TrackFunction | ClickFunction:
+    """What `cvat-cli --function-module masklet.integrations.cvat -p kind=str:click` makes.
+
+    Args:
+        kind: "track" to track shapes, "click" to answer clicks.
+        model: A model's name, path or hub id.
+        policy: The memory policy by its name.
+
+    Raises:
+        ValueError: There is no such kind.
+    """
+    if kind == "track":
+        return TrackFunction(load(model), policy)
+    if kind == "click":
+        return ClickFunction(load(model))
+    raise ValueError(f'kind must be "track" or "click". Got {kind!r}.')
+
+
+def to_prompt(type: str, points: Sequence[float], size: tuple[int, ...]) -> Prompt:
+    """A shape of CVAT as a prompt.
+
+    Args:
+        type: "mask", "polygon" or "rectangle".
+        points: As CVAT has them: run lengths, or pixels.
+        size: (H, W) of the frame.
+
+    Raises:
+        PromptError: The shape covers no pixel of the frame, or has another type.
+    """
+    height, width = size
+    if type == RECTANGLE:
+        x0, y0, x1, y1 = points
+        return Prompt(box=(min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1)))
+    if type == MASK:
+        mask = decode_mask(points, image_width=width, image_height=height)
+    elif type == POLYGON:
+        mask = from_polygons([list(points)], (height, width))
+    else:
+        raise PromptError(f"masks, polygons and rectangles can be tracked. Got {type!r}.")
+    if not mask.any():
+        raise PromptError(f"the {type} covers no pixel of the frame.")
+    return Prompt(mask=mask)
+
+
+def to_points(type: str, masks: Masks) -> list[float] | None:
+    """The object's mask as a shape of CVAT; None where it is empty. A polygon is its largest outline."""
+    mask = masks[OBJECT]
+    if not mask.any():
+        return None
+    if type == RECTANGLE:
+        return [float(side) for side in masks.boxes[0]]
+    if type == MASK:
+        return encode_mask(mask)
+    largest = max((polygon[0] for polygon in outlines(mask)), key=lambda ring: _area(ring))
+    return [float(value) for value in largest.reshape(-1)]
+
+
+def _area(ring: np.ndarray) -> float:
+    x, y = ring.T
+    return abs(float(x @ np.roll(y, 1) - y @ np.roll(x, 1))) / 2
