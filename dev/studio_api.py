@@ -30,6 +30,7 @@ REF_TEMPLATE = "#/components/schemas/{model}"
 TAGS = (
     "about",
     "projects",
+    "files and people",
     "videos",
     "objects and prompts",
     "masks",

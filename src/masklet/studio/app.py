@@ -21,7 +21,17 @@ from starlette.types import Lifespan, Scope
 
 from masklet.studio.errors import add_error_handlers, as_api_error
 from masklet.studio.inference.decoder import start_fork_server
-from masklet.studio.routes import about, events, image, label_studio, projects, prompts, propagation, videos
+from masklet.studio.routes import (
+    about,
+    events,
+    files,
+    image,
+    label_studio,
+    projects,
+    prompts,
+    propagation,
+    videos,
+)
 from masklet.studio.schemas import Error
 from masklet.studio.security import SecurityMiddleware, set_person_cookie
 from masklet.studio.studio import Studio
@@ -117,7 +127,7 @@ def make_api(lifespan: Lifespan[FastAPI] | None = None) -> FastAPI:
         generate_unique_id_function=_operation_id,
         responses={"4XX": ERROR_RESPONSE},
     )
-    for module in (about, projects, videos, prompts, propagation, events, image):
+    for module in (about, projects, files, videos, prompts, propagation, events, image):
         app.include_router(module.router, prefix="/api")
     app.include_router(videos.exports_router, prefix="/api")
     app.include_router(label_studio.router, prefix="/label-studio")

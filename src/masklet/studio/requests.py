@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from masklet import rle
 from masklet.errors import MediaError, PromptError
 from masklet.studio.errors import ApiError
-from masklet.studio.schemas import Box, Direction, Point, clean_name
+from masklet.studio.schemas import Box, Class, Direction, Point, clean_name
 from masklet.types import Prompt
 
 MAX_FRAME = 10_000_000
@@ -44,6 +44,33 @@ class NewProject(RequestBody):
 class ProjectChange(RequestBody):
     name: Name | None = None
     policy: Name | None = None
+    classes: Annotated[list[Class], Field(max_length=200)] | None = None
+    """All of them, in their order. Objects keep the names of classes that are gone."""
+
+
+class VideoChange(RequestBody):
+    """What is left out stays as it is."""
+
+    name: Name | None = None
+    state: Literal["working", "reviewed", "auto"] | None = None
+    """`auto`: as it follows from what was done and reviewed."""
+    assignee: Annotated[str, Field(max_length=100)] | None = None
+    """Empty for nobody."""
+    reviewer: Annotated[str, Field(max_length=100)] | None = None
+
+
+class FolderFiles(RequestBody):
+    paths: Annotated[list[Annotated[str, Field(max_length=10_000)]], Field(min_length=1, max_length=100)]
+
+
+class NewComment(RequestBody):
+    frame: Frame
+    object: ObjectId | None = None
+    text: Annotated[str, Field(min_length=1, max_length=4000)]
+
+
+class CommentChange(RequestBody):
+    resolved: bool
 
 
 class FolderVideo(RequestBody):

@@ -7,9 +7,9 @@ OpenAPI, the page's `types.js` and the reference in docs/api.md are generated fr
 from __future__ import annotations
 
 import unicodedata
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from typing_extensions import TypeAliasType
 
 from masklet.studio.errors import ApiError
@@ -18,6 +18,7 @@ Span = TypeAliasType("Span", tuple[int, int])
 Box = TypeAliasType("Box", tuple[float, float, float, float])
 Point = TypeAliasType("Point", tuple[float, float])
 Direction = Literal["forward", "backward", "both"]
+FileState = Literal["new", "working", "reviewed"]
 
 
 def clean_name(name: str, length: int = 100) -> str:
@@ -73,6 +74,8 @@ class FolderEntry(Schema):
     kind: Literal["folder", "video", "picture", "pictures"]
     """`pictures`: a folder of pictures. It can be entered, and opened as a video."""
     bytes: int
+    video: str | None = None
+    """Its id in the project that was asked about, where it is open there."""
 
 
 class FolderListing(Schema):
@@ -95,12 +98,119 @@ class VideoSummary(Schema):
     """How many objects there are."""
     reviewed: int
     """How many frames are reviewed."""
+    state: FileState
+    """`new`: nothing was done yet. `reviewed`: all frames are, or a person said so."""
+    assignee: str
+    """Who works on it; empty for nobody."""
+    reviewer: str
+    comments: int
+    """How many are not resolved."""
+
+
+class FileList(Schema):
+    """Files of a project, in the order of their names, numbers by their value."""
+
+    total: int
+    """How many match; the list may hold fewer."""
+    counts: dict[str, int]
+    """How many files of the project are in each state."""
+    files: list[VideoSummary]
+
+
+class FailedFile(Schema):
+    path: str
+    message: str
+
+
+class AddedFiles(Schema):
+    files: list[VideoSummary]
+    failed: list[FailedFile]
+    """Files that could not be opened, and why."""
+
+
+class Neighbours(Schema):
+    """The files before and behind one in its project's list."""
+
+    previous: str | None
+    next: str | None
+    position: int
+    """From 1; 0 where the file itself does not match."""
+    total: int
+
+
+class Comment(Schema):
+    id: str
+    frame: int
+    object: int | None
+    text: str
+    resolved: bool
+    person: str
+    at: str
+
+
+class CommentList(Schema):
+    comments: list[Comment]
+
+
+class AuditEntry(Schema):
+    """Something that a person did in a project."""
+
+    at: str
+    person: str
+    video: str | None
+    """The file's id; null where it is not about a file, or the file was deleted."""
+    file: str
+    title: str
+
+
+class Audit(Schema):
+    entries: list[AuditEntry]
+    """Newest first."""
+
+
+class ClassAttribute(Schema):
+    name: Annotated[str, Field(min_length=1, max_length=100)]
+    values: Annotated[list[Annotated[str, Field(max_length=100)]], Field(max_length=100)] = []
+    """What can be chosen; any text where it is empty."""
+
+
+class Class(Schema):
+    """A class of objects in a project."""
+
+    name: Annotated[str, Field(min_length=1, max_length=100)]
+    color: Annotated[str, Field(pattern="^#[0-9a-fA-F]{6}$")]
+    key: Annotated[str, Field(min_length=1, max_length=1)] | None = None
+    """A letter or digit that selects it."""
+    attributes: Annotated[list[ClassAttribute], Field(max_length=20)] = []
+
+
+class Problem(Schema):
+    """Frames that a person should look at."""
+
+    kind: Literal["lost", "jump", "overlap", "doubtful"]
+    start: int
+    stop: int
+    object: int
+    other: int | None
+    """The second object of an overlap."""
+    value: float
+    """Of a doubtful object the lowest confidence, of a jump how many times its size it moved or grew, of an
+    overlap the share of the smaller mask."""
+    message: str
+
+
+class ProblemList(Schema):
+    problems: list[Problem]
+    """By frame."""
 
 
 class Project(Schema):
     id: str
     name: str
     policy: str
+    model: str | None
+    """null: the one that the studio was started with."""
+    classes: list[Class]
     created: str
     videos: list[VideoSummary]
 
@@ -441,6 +551,12 @@ class PeopleEvent(Schema):
     people: list[Person]
 
 
+class CommentsEvent(Schema):
+    """Somebody wrote a comment or resolved one. Fetch the comments anew."""
+
+    type: Literal["comments"] = "comments"
+
+
 class ReadyEvent(Schema):
     """The frame is encoded: a click on it is answered at once."""
 
@@ -476,6 +592,7 @@ Event = (
     | PropagationEvent
     | ExportEvent
     | PeopleEvent
+    | CommentsEvent
     | ReadyEvent
     | GoneEvent
     | ErrorEvent

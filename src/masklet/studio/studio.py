@@ -23,8 +23,9 @@ from masklet.studio.security import People, Requester
 from masklet.studio.settings import Settings
 from masklet.studio.store.database import Database
 from masklet.studio.store.object_history import EventRecord
+from masklet.studio.store.project_files import ProjectFiles
 from masklet.studio.store.storage import DataFolderLock, MediaPaths, Quota
-from masklet.studio.store.tables import Project, Video
+from masklet.studio.store.tables import AuditEntry, Project, Video
 from masklet.studio.store.uploads import Uploads
 from masklet.studio.views import find_video, unfinished_plan, video_view
 
@@ -49,6 +50,7 @@ class Studio:
         self.quota = Quota(self.database, settings)
         self.paths = MediaPaths(settings.folder, settings.uploads)
         self.people = People(self.database)
+        self.files = ProjectFiles()
         self.hub = Hub(limits.sockets)
         self.live = LiveVideos(self.database, self.paths, limits)
         self.engine = Engine(model, limits)
@@ -89,6 +91,14 @@ class Studio:
             objects=objects,
         )
         self.hub.publish(id, event)
+
+    def audit(self, project: str, who: Requester, title: str, video: str = "") -> None:
+        """Note what somebody did in a project. Steps of videos need no note: they are records themselves.
+
+        video : the name of the file that it is about
+        """
+        with self.database.begin() as session:
+            session.add(AuditEntry(project=project, person=who.id, title=title[:300], video=video[:255]))
 
     def unfinished(self, id: str, who: Requester) -> PropagationPlan | None:
         """What was stopped, by whomever, for this person to go on with."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -15,8 +14,9 @@ from masklet.studio import schemas
 from masklet.studio.errors import not_found
 from masklet.studio.inference.propagation_plan import PropagationPlan
 from masklet.studio.store import tables
-from masklet.studio.store.ledger import State, record_of, results, spans_followed, standing
-from masklet.studio.store.object_history import ObjectView, chosen_candidates, history_of, objects_of
+from masklet.studio.store.ledger import State, results, spans_followed, standing
+from masklet.studio.store.object_history import ObjectView, chosen_candidates
+from masklet.studio.store.project_files import ProjectFiles, timestamp
 from masklet.studio.store.tables import Result
 from masklet.types import Prompt
 
@@ -123,7 +123,7 @@ def changed_objects(state: State) -> schemas.ChangedObjects | None:
     )
 
 
-def project_view(session: Session, project: tables.Project) -> schemas.Project:
+def project_view(session: Session, project: tables.Project, files: ProjectFiles) -> schemas.Project:
     videos = session.scalars(
         select(tables.Video)
         .where(tables.Video.project == project.id)
@@ -133,8 +133,10 @@ def project_view(session: Session, project: tables.Project) -> schemas.Project:
         id=project.id,
         name=project.name,
         policy=project.policy,
-        created=_timestamp(project.created),
-        videos=[_video_summary(session, video) for video in videos],
+        model=project.model,
+        classes=[schemas.Class.model_validate(entry) for entry in project.classes or ()],
+        created=timestamp(project.created),
+        videos=files.summaries(session, videos),
     )
 
 
@@ -169,7 +171,7 @@ def history_view(state: State, names: dict[str, str], limit: int) -> schemas.His
                 do=step.do,
                 title=step.title,
                 person=names.get(step.person, "somebody"),
-                at=_timestamp(step.at),
+                at=timestamp(step.at),
                 undone=undone,
             )
             for step, undone in steps[:limit]
@@ -271,27 +273,6 @@ def find_project(session: Session, id: str) -> tables.Project:
     return project
 
 
-def _video_summary(session: Session, video: tables.Video) -> schemas.VideoSummary:
-    rows = session.scalars(
-        select(tables.Step)
-        .where(tables.Step.video == video.id, tables.Step.number <= video.head)
-        .order_by(tables.Step.number)
-    )
-    records = [record_of(row) for row in rows]
-    return schemas.VideoSummary(
-        id=video.id,
-        name=video.name,
-        width=video.width,
-        height=video.height,
-        frames=video.frames,
-        fps=video.fps,
-        kind=video.kind,  # type: ignore[arg-type]
-        created=_timestamp(video.created),
-        objects=len(objects_of(records)),
-        reviewed=sum(stop - start for start, stop in history_of(records).state.reviewed),
-    )
-
-
 def unfinished_plan(video: tables.Video, state: State, person: str) -> PropagationPlan | None:
     """What was stopped, as far as what was followed before it is not undone."""
     if not video.unfinished:
@@ -320,8 +301,3 @@ def _shares(spans: list[Span], start: int, stop: int, bins: int) -> list[float]:
     edges = np.arange(bins) * (stop - start) // bins
     sizes = np.diff(np.append(edges, stop - start))
     return [round(float(share), 3) for share in np.add.reduceat(covered, edges) / sizes]
-
-
-def _timestamp(time: datetime) -> str:
-    """ISO 8601 with the zone, which SQLite does not store: all times are UTC."""
-    return (time if time.tzinfo is not None else time.replace(tzinfo=UTC)).isoformat()

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from importlib.metadata import version
+from typing import Annotated
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Query, Request, Response
+from sqlalchemy import select
 
 from masklet.media.formats import FORMATS
 from masklet.studio import schemas
 from masklet.studio.exports import SCRIPT
+from masklet.studio.inference.decoder import THUMBNAIL_HEIGHT
 from masklet.studio.inference.engine import RESUMABLE
 from masklet.studio.requests import Rename
 from masklet.studio.routes import RequesterDep, StudioDep
 from masklet.studio.security import set_person_cookie
+from masklet.studio.store.tables import Video
+from masklet.studio.store.uploads import read_once
 
 router = APIRouter(tags=["about"])
 
@@ -49,6 +54,36 @@ def rename_me(studio: StudioDep, requester: RequesterDep, body: Rename) -> schem
 
 
 @router.get("/folder")
-def list_folder(studio: StudioDep, path: str = "") -> schemas.FolderListing:
-    """What can be chosen in the folder that the server was started with."""
-    return schemas.FolderListing(path=path, entries=studio.paths.list_folder(path))
+def list_folder(
+    studio: StudioDep,
+    path: str = "",
+    search: Annotated[str, Query(max_length=200)] = "",
+    project: str | None = None,
+) -> schemas.FolderListing:
+    """What can be chosen in the folder that the server was started with.
+
+    Folders come first, numbers in names count by their value. `search` are words that a name must have. With
+    a project, `video` says which files are open there.
+    """
+    entries = studio.paths.list_folder(path, search)
+    if project is not None:
+        with studio.database.begin() as session:
+            rows = session.execute(select(Video.place, Video.id).where(Video.project == project))
+            opened = {place: id for place, id in rows}
+        entries = [
+            entry.model_copy(update={"video": opened.get(f"folder:{entry.path}")}) for entry in entries
+        ]
+    return schemas.FolderListing(path=path, entries=entries)
+
+
+@router.get("/folder/thumbnail.jpg", response_class=Response)
+def folder_thumbnail(studio: StudioDep, path: str) -> Response:
+    """The first frame of a file in the folder as JPEG, 72 pixels high."""
+    file = studio.paths.resolve_in_folder(path)
+    size = (4 * THUMBNAIL_HEIGHT, THUMBNAIL_HEIGHT)
+    key = (f"folder:{path}", file.stat().st_mtime_ns, *size)
+    jpeg = studio.jpegs.get(key)
+    if jpeg is None:
+        jpeg = read_once(file, file.name, studio.limits, lambda decoder: decoder.jpeg(0, *size))
+        studio.jpegs.put(key, jpeg)
+    return Response(jpeg, media_type="image/jpeg", headers={"cache-control": "private, max-age=60"})

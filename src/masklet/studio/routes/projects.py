@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 from fastapi import APIRouter, Request
 from fastapi.concurrency import run_in_threadpool
 from sqlalchemy import select
@@ -11,7 +14,7 @@ from masklet.studio import schemas
 from masklet.studio.errors import ApiError
 from masklet.studio.inference.engine import RESUMABLE
 from masklet.studio.requests import FolderVideo, NewProject, ProjectChange
-from masklet.studio.routes import StudioDep
+from masklet.studio.routes import RequesterDep, StudioDep
 from masklet.studio.schemas import clean_name
 from masklet.studio.store.database import new_id
 from masklet.studio.store.tables import Project, Step, Video
@@ -26,7 +29,9 @@ def projects(studio: StudioDep) -> schemas.ProjectList:
     """All projects with their videos, newest first."""
     with studio.database.begin() as session:
         newest = session.scalars(select(Project).order_by(Project.created.desc(), Project.id))
-        return schemas.ProjectList(projects=[project_view(session, project) for project in newest])
+        return schemas.ProjectList(
+            projects=[project_view(session, project, studio.files) for project in newest]
+        )
 
 
 @router.post("", status_code=201)
@@ -41,25 +46,31 @@ def add_project(studio: StudioDep, body: NewProject) -> schemas.Project:
     with studio.database.begin() as session:
         session.add(project)
         session.flush()
-        return project_view(session, project)
+        return project_view(session, project, studio.files)
 
 
 @router.get("/{project}")
 def project(studio: StudioDep, project: str) -> schemas.Project:
     with studio.database.begin() as session:
-        return project_view(session, find_project(session, project))
+        return project_view(session, find_project(session, project), studio.files)
 
 
 @router.patch("/{project}")
-def change_project(studio: StudioDep, project: str, body: ProjectChange) -> schemas.Project:
-    """Rename a project, or choose another policy."""
+def change_project(
+    studio: StudioDep, requester: RequesterDep, project: str, body: ProjectChange
+) -> schemas.Project:
+    """Rename a project, choose another policy, or set its classes."""
     with studio.database.begin() as session:
         row = find_project(session, project)
         row.name = row.name if body.name is None else clean_name(body.name)
         if body.policy is not None and _check_policy(body.policy) != row.policy:
             _check_not_followed(session, project)
             row.policy = body.policy
-        view = project_view(session, row)
+        if body.classes is not None:
+            row.classes = check_classes(body.classes)
+        view = project_view(session, row, studio.files)
+    changes = ", ".join(sorted(body.model_fields_set))
+    studio.audit(project, requester, f"change the project: {changes or 'nothing'}")
     if body.policy is not None:
         for video in view.videos:
             studio.live.drop(video.id)
@@ -86,8 +97,27 @@ async def upload(request: Request, studio: StudioDep, project: str) -> schemas.V
 
 @router.post("/{project}/videos", status_code=201)
 def open_video(studio: StudioDep, project: str, body: FolderVideo) -> schemas.Video:
-    """Open a file of the folder that the server was started with. A picture is a video of one frame."""
+    """Open a file of the folder that the server was started with. A picture is a video of one frame.
+
+    A file that is open in the project already is returned as it is.
+    """
     return studio.video(studio.uploads.add_from_folder(project, body.path))
+
+
+def check_classes(classes: Sequence[schemas.Class]) -> list[dict[str, Any]]:
+    """Classes as they are stored: names cleaned, names and keys each only once."""
+    cleaned = [
+        entry.model_copy(update={"name": clean_name(entry.name), "color": entry.color.lower()})
+        for entry in classes
+    ]
+    for what, values in (
+        ("name", [entry.name for entry in cleaned]),
+        ("key", [entry.key.lower() for entry in cleaned if entry.key is not None]),
+    ):
+        twice = next((value for value in values if values.count(value) > 1), None)
+        if twice is not None:
+            raise ApiError(422, "invalid", f"two classes have the {what} {twice}. Give one of them another.")
+    return [entry.model_dump() for entry in cleaned]
 
 
 def _check_not_followed(session: Session, project: str) -> None:

@@ -11,7 +11,7 @@ from fastapi import APIRouter
 from masklet import rle
 from masklet.boxes import tight_box
 from masklet.studio import schemas
-from masklet.studio.errors import limit_exceeded, not_found
+from masklet.studio.errors import ApiError, limit_exceeded, not_found
 from masklet.studio.inference.live import Live
 from masklet.studio.inference.worker import Priority
 from masklet.studio.requests import (
@@ -25,9 +25,11 @@ from masklet.studio.requests import (
     PreviewPrompt,
 )
 from masklet.studio.routes import ANSWER_SECONDS, RequesterDep, StudioDep
+from masklet.studio.schemas import clean_name
 from masklet.studio.security import Requester
+from masklet.studio.store.ledger import Change
 from masklet.studio.store.object_history import find_prompt, first_color
-from masklet.studio.store.tables import Result
+from masklet.studio.store.tables import Project, Result, Video
 from masklet.studio.studio import Studio
 from masklet.studio.views import frame_masks, object_view, prompt_with_mask, prompted_frames
 
@@ -49,7 +51,12 @@ def add_object(studio: StudioDep, requester: RequesterDep, video: str, body: New
             raise limit_exceeded(f"a video may have up to {studio.limits.objects} objects. Delete one first.")
         used = {record.fields["id"] for record in change.state.records if "id" in record.fields}
         id = max(used, default=0) + 1
-        fields = {"id": id, "name": f"object {id}", "color": first_color(id), **body.fields()}
+        labels = [obj.label for obj in objects.values()]
+        defaults = {"name": f"object {id}", "color": first_color(id)}
+        if body.label and body.label.strip():
+            chosen = _find_class(change, clean_name(body.label))
+            defaults = {"name": f"{chosen.name} {labels.count(chosen.name) + 1}", "color": chosen.color}
+        fields = {"id": id, **defaults, **body.fields()}
         step = change.add("object", fields, f"add {fields['name']}")
         obj = change.state.objects[id]
     studio.tell(video, requester, step, [], [id])
@@ -64,7 +71,11 @@ def change_object(
     fields = body.fields()
     with studio.live.ledger(video).change(requester.id) as change:
         before = change.state.object(id)
-        what = "rename" if "name" in fields else "colour" if "color" in fields else "hide or show"
+        if fields.get("label"):
+            chosen = _find_class(change, str(fields["label"]))
+            fields = {"color": chosen.color, **fields}
+        verbs = {"name": "rename", "label": "class of", "color": "colour", "attributes": "attributes of"}
+        what = next((verb for name, verb in verbs.items() if name in fields), "hide or show")
         step = change.add("object", {"id": id, **fields}, f"{what} {before.name}")
         obj, prompted = change.state.objects[id], prompted_frames(change.state, id)
     studio.tell(video, requester, step, [], [id])
@@ -180,6 +191,17 @@ def prompt(studio: StudioDep, video: str, frame: Frame, id: ObjectId) -> schemas
     if stored is None:
         raise not_found(f"object {id} has no prompt on frame {frame}.")
     return prompt_with_mask(stored)
+
+
+def _find_class(change: Change, name: str) -> schemas.Class:
+    """A class of the video's project."""
+    project = change.database.get_one(Project, change.database.get_one(Video, change.video).project)
+    classes = [schemas.Class.model_validate(entry) for entry in project.classes or ()]
+    chosen = next((entry for entry in classes if entry.name == name), None)
+    if chosen is None:
+        names = ", ".join(entry.name for entry in classes) or "none"
+        raise ApiError(422, "invalid", f"the project has no class {name}. It has: {names}.")
+    return chosen
 
 
 def _run(studio: Studio, requester: Requester, function: Callable[[], Value]) -> Value:

@@ -10,7 +10,8 @@ from fastapi.responses import FileResponse
 from masklet.studio import schemas
 from masklet.studio.errors import ApiError
 from masklet.studio.inference.decoder import MAX_JPEG_SIDE, THUMBNAIL_HEIGHT
-from masklet.studio.requests import Frame, NewExport, Rename, Review
+from masklet.studio.problems import find_problems
+from masklet.studio.requests import Frame, NewExport, Review, VideoChange
 from masklet.studio.routes import RequesterDep, StudioDep
 from masklet.studio.schemas import clean_name
 from masklet.studio.store.ledger import names_of
@@ -33,9 +34,20 @@ def video(studio: StudioDep, video: str) -> schemas.Video:
 
 
 @router.patch("", tags=["videos"])
-def rename(studio: StudioDep, video: str, body: Rename) -> schemas.Video:
+def change(studio: StudioDep, requester: RequesterDep, video: str, body: VideoChange) -> schemas.Video:
+    """Rename a file, say whether it is done, or who works on it and who reviews it."""
     with studio.database.begin() as session:
-        find_video(session, video).name = clean_name(body.name, 220)
+        row = find_video(session, video)
+        row.name = row.name if body.name is None else clean_name(body.name, 220)
+        if body.state is not None:
+            row.review = None if body.state == "auto" else body.state
+        for role in ("assignee", "reviewer"):
+            name = getattr(body, role)
+            if name is not None:
+                setattr(row, role, clean_name(name) if name.strip() else "")
+        project, file = row.project, row.name
+    changes = [f"{name} {getattr(body, name) or 'nobody'}" for name in sorted(body.model_fields_set)]
+    studio.audit(project, requester, ", ".join(changes) or "change nothing", file)
     return studio.video(video)
 
 
@@ -144,6 +156,17 @@ def doubtful(studio: StudioDep, video: str, skip: str = "") -> schemas.DoubtfulF
     frames = _parse_numbers(skip)
     with studio.live.ledger(video).read() as (session, state):
         return doubtful_view(session, video, state, frames)
+
+
+@router.get("/problems", tags=["confidence and review"])
+def problems(studio: StudioDep, video: str) -> schemas.ProblemList:
+    """Frames to look at: objects that are lost, that jump, that overlap, or that the model doubts.
+
+    Prompted and reviewed frames are left out.
+    """
+    with studio.live.ledger(video).read() as (session, state):
+        row = find_video(session, video)
+        return schemas.ProblemList(problems=find_problems(session, row, state))
 
 
 @router.put("/reviewed", tags=["confidence and review"])

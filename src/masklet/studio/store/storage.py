@@ -15,6 +15,7 @@ from masklet.studio.errors import ApiError, limit_exceeded, not_found
 from masklet.studio.schemas import FolderEntry
 from masklet.studio.settings import GIB, Settings
 from masklet.studio.store.database import Database
+from masklet.studio.store.project_files import natural_key
 
 log = logging.getLogger(__name__)
 
@@ -66,14 +67,23 @@ class MediaPaths:
             raise not_found(f"there is no {path[:200]} in the folder.")
         return real
 
-    def list_folder(self, path: str) -> list[FolderEntry]:
-        """What can be chosen in a folder, folders first."""
+    def relative(self, real: Path) -> str:
+        """The path of a resolved file, counted from the folder."""
+        return real.relative_to(os.path.realpath(self.folder or real)).as_posix()
+
+    def list_folder(self, path: str, search: str = "") -> list[FolderEntry]:
+        """What can be chosen in a folder, folders first, numbers in names by their value.
+
+        search : words that a name must have, whatever their case
+        """
         folder = self.resolve_in_folder(path)
         if not folder.is_dir():
             raise not_found(f"{path} is not a folder.")
         root = Path(os.path.realpath(self.folder or folder))
-        entries = []
+        entries, words = [], search.casefold().split()
         for file in folder.iterdir():
+            if not all(word in file.name.casefold() for word in words):
+                continue
             if file.name.startswith(".") or not Path(os.path.realpath(file)).is_relative_to(root):
                 continue
             kind = _kind(file)
@@ -81,7 +91,7 @@ class MediaPaths:
                 size = 0 if file.is_dir() else file.stat().st_size
                 relative = str(file.relative_to(root))
                 entries.append(FolderEntry(name=file.name, path=relative, kind=kind, bytes=size))  # type: ignore[arg-type]
-        return sorted(entries, key=lambda entry: (entry.kind != "folder", entry.name.lower()))
+        return sorted(entries, key=lambda entry: (entry.kind != "folder", natural_key(entry.name)))
 
 
 class Quota:

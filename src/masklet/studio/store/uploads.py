@@ -6,7 +6,7 @@ import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from threading import BoundedSemaphore
+from threading import BoundedSemaphore, Lock
 from typing import Any, BinaryIO, TypeVar
 
 import anyio.to_thread
@@ -169,6 +169,7 @@ class Uploads:
         self._paths = paths
         self._limits = settings.limits
         self._slots = BoundedSemaphore(self._limits.uploads)
+        self._adding = Lock()
         for left in settings.spool.iterdir():  # by a server that was killed
             with suppress(OSError):
                 left.unlink()
@@ -202,13 +203,28 @@ class Uploads:
         return id
 
     def add_from_folder(self, project: str, path: str) -> str:
-        """Open a file or folder of pictures that lies in the folder. Returns the video's id."""
+        """Open a file or folder of pictures that lies in the folder. Returns the video's id.
+
+        A file that is open in the project already is not opened again.
+        """
         real = self._paths.resolve_in_folder(path)
+        place = f"folder:{self._paths.relative(real)}"
+        opened = self._find(project, {place, f"folder:{path}"})
+        if opened is not None:
+            return opened
         self.check_room(project)
         info = read_once(real, real.name, self._limits, DecoderProcess.describe)
-        id = new_id()
-        self._add(project, id, real.name, f"folder:{path}", real, info)
-        return id
+        with self._adding:  # somebody may have clicked twice
+            opened = self._find(project, {place})
+            if opened is None:
+                opened = new_id()
+                self._add(project, opened, real.name, place, real, info)
+        return opened
+
+    def _find(self, project: str, places: set[str]) -> str | None:
+        with self._database.begin() as session:
+            wanted = select(Video.id).where(Video.project == project, Video.place.in_(places))
+            return session.scalar(wanted.limit(1))
 
     def _add(
         self,

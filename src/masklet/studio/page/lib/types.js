@@ -11,6 +11,20 @@
  * @property {ExportFormat[]} formats
  * @property {Record<string, number>} limits
  *
+ * @typedef {object} AddedFiles
+ * @property {VideoSummary[]} files
+ * @property {FailedFile[]} failed  Files that could not be opened, and why.
+ *
+ * @typedef {object} Audit
+ * @property {AuditEntry[]} entries  Newest first.
+ *
+ * @typedef {object} AuditEntry  Something that a person did in a project.
+ * @property {string} at
+ * @property {string} person
+ * @property {string | null} video  The file's id; null where it is not about a file, or the file was deleted.
+ * @property {string} file
+ * @property {string} title
+ *
  * @typedef {[number, number, number, number]} Box
  *
  * @typedef {object} Candidate  One of the masks that a single click may mean.
@@ -38,6 +52,34 @@
  * @typedef {object} ChangedObjects
  * @property {number[]} objects
  * @property {number} start  The first frame with a change.
+ *
+ * @typedef {object} Class  A class of objects in a project.
+ * @property {string} name
+ * @property {string} color
+ * @property {string | null} [key]  A letter or digit that selects it.
+ * @property {ClassAttribute[]} [attributes]
+ *
+ * @typedef {object} ClassAttribute
+ * @property {string} name
+ * @property {string[]} [values]  What can be chosen; any text where it is empty.
+ *
+ * @typedef {object} Comment
+ * @property {string} id
+ * @property {number} frame
+ * @property {number | null} object
+ * @property {string} text
+ * @property {boolean} resolved
+ * @property {string} person
+ * @property {string} at
+ *
+ * @typedef {object} CommentChange
+ * @property {boolean} resolved
+ *
+ * @typedef {object} CommentList
+ * @property {Comment[]} comments
+ *
+ * @typedef {object} CommentsEvent  Somebody wrote a comment or resolved one. Fetch the comments anew.
+ * @property {"comments"} type
  *
  * @typedef {object} DoubtfulFrame
  * @property {number} frame
@@ -79,11 +121,24 @@
  * @property {string} title
  * @property {string} file
  *
+ * @typedef {object} FailedFile
+ * @property {string} path
+ * @property {string} message
+ *
+ * @typedef {object} FileList  Files of a project, in the order of their names, numbers by their value.
+ * @property {number} total  How many match; the list may hold fewer.
+ * @property {Record<string, number>} counts  How many files of the project are in each state.
+ * @property {VideoSummary[]} files
+ *
  * @typedef {object} FolderEntry
  * @property {string} name
  * @property {string} path
  * @property {"folder" | "video" | "picture" | "pictures"} kind  `pictures`: a folder of pictures. It can be entered, and opened as a video.
  * @property {number} bytes
+ * @property {string | null} [video]  Its id in the project that was asked about, where it is open there.
+ *
+ * @typedef {object} FolderFiles
+ * @property {string[]} paths
  *
  * @typedef {object} FolderListing
  * @property {string} path
@@ -173,6 +228,17 @@
  * @typedef {object} MasksOfFrame
  * @property {number} frame
  * @property {Mask[]} masks
+ *
+ * @typedef {object} Neighbours  The files before and behind one in its project's list.
+ * @property {string | null} previous
+ * @property {string | null} next
+ * @property {number} position  From 1; 0 where the file itself does not match.
+ * @property {number} total
+ *
+ * @typedef {object} NewComment
+ * @property {number} frame
+ * @property {number | null} [object]
+ * @property {string} text
  *
  * @typedef {object} NewExport
  * @property {string} format  One of those that `GET /api/about` lists.
@@ -264,16 +330,31 @@
  * @property {DrawnMask | null} [mask]
  * @property {number} frame
  *
+ * @typedef {object} Problem  Frames that a person should look at.
+ * @property {"lost" | "jump" | "overlap" | "doubtful"} kind
+ * @property {number} start
+ * @property {number} stop
+ * @property {number} object
+ * @property {number | null} other  The second object of an overlap.
+ * @property {number} value  Of a doubtful object the lowest confidence, of a jump how many times its size it moved or grew, of an overlap the share of the smaller mask.
+ * @property {string} message
+ *
+ * @typedef {object} ProblemList
+ * @property {Problem[]} problems  By frame.
+ *
  * @typedef {object} Project
  * @property {string} id
  * @property {string} name
  * @property {string} policy
+ * @property {string | null} model  null: the one that the studio was started with.
+ * @property {Class[]} classes
  * @property {string} created
  * @property {VideoSummary[]} videos
  *
  * @typedef {object} ProjectChange
  * @property {string | null} [name]
  * @property {string | null} [policy]
+ * @property {Class[] | null} [classes]  All of them, in their order. Objects keep the names of classes that are gone.
  *
  * @typedef {object} ProjectList
  * @property {Project[]} projects
@@ -379,6 +460,12 @@
  * @property {Propagation | null} propagation  What runs now.
  * @property {UnfinishedPropagation | null} unfinished  What was stopped, also by a crash, and can go on.
  *
+ * @typedef {object} VideoChange  What is left out stays as it is.
+ * @property {string | null} [name]
+ * @property {"working" | "reviewed" | "auto" | null} [state]  `auto`: as it follows from what was done and reviewed.
+ * @property {string | null} [assignee]  Empty for nobody.
+ * @property {string | null} [reviewer]
+ *
  * @typedef {object} VideoSummary  A video in a project's list.
  * @property {string} id
  * @property {string} name
@@ -390,8 +477,12 @@
  * @property {string} created
  * @property {number} objects  How many objects there are.
  * @property {number} reviewed  How many frames are reviewed.
+ * @property {"new" | "working" | "reviewed"} state  `new`: nothing was done yet. `reviewed`: all frames are, or a person said so.
+ * @property {string} assignee  Who works on it; empty for nobody.
+ * @property {string} reviewer
+ * @property {number} comments  How many are not resolved.
  *
- * @typedef {HelloEvent | ChangedEvent | MasksEvent | FrameEvent | PropagationEvent | ExportEvent | PeopleEvent | ReadyEvent | GoneEvent | ErrorEvent | PongEvent} ServerEvent
+ * @typedef {HelloEvent | ChangedEvent | MasksEvent | FrameEvent | PropagationEvent | ExportEvent | PeopleEvent | CommentsEvent | ReadyEvent | GoneEvent | ErrorEvent | PongEvent} ServerEvent
  * @typedef {LookEvent | PingEvent} ClientEvent
  */
 

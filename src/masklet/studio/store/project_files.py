@@ -1,0 +1,135 @@
+"""The files of a project as a list of work: their states, people and counts, in the order of their names."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from sqlalchemy import and_, func, select
+from sqlalchemy.orm import Session
+
+from masklet.byte_cache import ByteCache
+from masklet.studio.schemas import FileState, VideoSummary
+from masklet.studio.store.ledger import record_of
+from masklet.studio.store.object_history import history_of, objects_of
+from masklet.studio.store.tables import Comment, Step, Video
+
+CACHED_FACTS = 10_000  # files
+DIGITS = re.compile(r"(\d+)")
+
+
+def natural_key(name: str) -> tuple[tuple[int, str], ...]:
+    """Sorts names as people count: numbers by their value, letters without regard to case.
+
+    >>> sorted(["a10.png", "A2.png", "a1.png"], key=natural_key)
+    ['a1.png', 'A2.png', 'a10.png']
+    """
+    parts = DIGITS.split(name.casefold())
+    return tuple((int(part) if part.isdecimal() else -1, part) for part in parts)
+
+
+@dataclass(frozen=True)
+class FileFacts:
+    """What a file's steps come to."""
+
+    objects: int
+    reviewed: int
+
+
+class ProjectFiles:
+    """Reads lists of files. What a file's steps come to is kept until there is another step."""
+
+    def __init__(self) -> None:
+        self._facts: ByteCache[tuple[str, int, datetime | None], FileFacts] = ByteCache(
+            CACHED_FACTS, size=lambda facts: 1
+        )
+
+    def summaries(self, session: Session, videos: Sequence[Video]) -> list[VideoSummary]:
+        """The files as the API shows them."""
+        ids = [video.id for video in videos]
+        if not ids:
+            return []
+        at_head = and_(Step.video == Video.id, Step.number == Video.head)
+        project = videos[0].project
+        rows = session.execute(
+            select(Step.video, Step.at).join(Video, at_head).where(Video.project == project)
+        )
+        times = {video: at for video, at in rows}
+        open_comments = select(Comment.video, func.count()).where(Comment.resolved.is_(False))
+        of_project = open_comments.join(Video, Video.id == Comment.video).where(Video.project == project)
+        comments = {id: count for id, count in session.execute(of_project.group_by(Comment.video))}
+        return [
+            self._summary(session, video, times.get(video.id), comments.get(video.id, 0)) for video in videos
+        ]
+
+    def _summary(self, session: Session, video: Video, at: datetime | None, comments: int) -> VideoSummary:
+        facts = self._find_facts(session, video, at)
+        return VideoSummary(
+            id=video.id,
+            name=video.name,
+            width=video.width,
+            height=video.height,
+            frames=video.frames,
+            fps=video.fps,
+            kind=video.kind,  # type: ignore[arg-type]
+            created=timestamp(video.created),
+            objects=facts.objects,
+            reviewed=facts.reviewed,
+            state=file_state(video, facts.reviewed),
+            assignee=video.assignee,
+            reviewer=video.reviewer,
+            comments=comments,
+        )
+
+    def _find_facts(self, session: Session, video: Video, at: datetime | None) -> FileFacts:
+        key = (video.id, video.head, at)
+        facts = self._facts.get(key)
+        if facts is None:
+            steps = select(Step).where(Step.video == video.id, Step.number <= video.head)
+            records = [record_of(row) for row in session.scalars(steps.order_by(Step.number))]
+            reviewed = sum(stop - start for start, stop in history_of(records).state.reviewed)
+            facts = FileFacts(len(objects_of(records)), reviewed)
+            self._facts.put(key, facts)
+        return facts
+
+
+def file_state(video: Video, reviewed: int) -> FileState:
+    """New without a step, reviewed where all frames are; a person may decide otherwise."""
+    if video.review is not None:
+        return video.review  # type: ignore[return-value]
+    if reviewed >= video.frames:
+        return "reviewed"
+    return "working" if video.head else "new"
+
+
+def filter_files(
+    files: Iterable[VideoSummary], search: str, state: FileState | None, assignee: str | None
+) -> list[VideoSummary]:
+    """The files whose names have all words of a search, in a state, of a person."""
+    words = search.casefold().split()
+    return [
+        file
+        for file in files
+        if all(word in file.name.casefold() for word in words)
+        and (state is None or file.state == state)
+        and (assignee is None or file.assignee == assignee)
+    ]
+
+
+def count_states(files: Iterable[VideoSummary]) -> dict[str, int]:
+    counts = Counter(file.state for file in files)
+    return {state: counts[state] for state in ("new", "working", "reviewed")}
+
+
+def find_project_videos(session: Session, project: str) -> list[Video]:
+    """A project's files in the order of their names."""
+    videos = session.scalars(select(Video).where(Video.project == project)).all()
+    return sorted(videos, key=lambda video: (natural_key(video.name), video.id))
+
+
+def timestamp(time: datetime) -> str:
+    """ISO 8601 with the zone, which SQLite does not store: all times are UTC."""
+    return (time if time.tzinfo is not None else time.replace(tzinfo=UTC)).isoformat()

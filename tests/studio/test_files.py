@@ -1,0 +1,182 @@
+"""A folder as a job: lists of files, their states and people, classes, comments, and who did what."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from masklet.studio.store.project_files import natural_key
+from studio.small import Caller, make_clip, make_picture, make_studio
+
+NAMES = ["10.png", "2.png", "1.png", "Dog 3.png"]
+ANNA, BERT = {"masklet-person": "Anna"}, {"masklet-person": "Bert"}
+
+
+@pytest.fixture(scope="module")
+def caller(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Caller]:
+    place = tmp_path_factory.mktemp("job")
+    (place / "clips").mkdir()
+    for name in NAMES:
+        make_picture(place / "clips" / name)
+    make_clip(place / "clips" / "blots.mp4")
+    (place / "clips" / "broken.mp4").write_bytes(b"\0\0\0\x18ftypmp42")
+    with Caller(make_studio(place)) as caller:
+        yield caller
+
+
+@pytest.fixture
+def project(caller: Caller) -> str:
+    id = caller.post("/projects", {"name": "job"})["id"]
+    added = caller.post(f"/projects/{id}/files", {"paths": [*NAMES, "blots.mp4", "broken.mp4"]})
+    assert len(added["files"]) == 5
+    (failed,) = added["failed"]
+    assert failed["path"] == "broken.mp4" and "/" not in failed["message"] and failed["message"][-1] == "."
+    return f"/projects/{id}"
+
+
+def find(caller: Caller, project: str, name: str) -> Any:
+    return next(file for file in caller.get(f"{project}/files")["files"] if file["name"] == name)
+
+
+@given(st.lists(st.integers(0, 10**6), min_size=1), st.text(alphabet="ab", max_size=3))
+def test_numbers_in_names_are_ordered_by_value(numbers: list[int], stem: str) -> None:
+    names = sorted((f"{stem}{number}.png" for number in numbers), key=natural_key)
+    assert [int(name[len(stem) : -4]) for name in names] == sorted(numbers)
+
+
+def test_names_of_any_kind_can_be_ordered() -> None:
+    assert sorted(["1a", "a1", "", "²3", "٣"], key=natural_key)
+
+
+def test_a_project_lists_its_files_in_natural_order_with_search_and_pages(
+    caller: Caller, project: str
+) -> None:
+    files = caller.get(f"{project}/files")
+    names = [file["name"] for file in files["files"]]
+    assert names == ["1.png", "2.png", "10.png", "blots.mp4", "Dog 3.png"]
+    assert files["total"] == 5 and files["counts"] == {"new": 5, "working": 0, "reviewed": 0}
+    found = caller.get(f"{project}/files", params={"search": "DOG png"})
+    assert [file["name"] for file in found["files"]] == ["Dog 3.png"] and found["total"] == 1
+    page = caller.get(f"{project}/files", params={"offset": 1, "limit": 2})
+    assert [file["name"] for file in page["files"]] == ["2.png", "10.png"] and page["total"] == 5
+    caller.ask("GET", "/projects/none/files", 404)
+
+
+def test_the_folder_is_listed_in_natural_order_and_says_what_is_open(caller: Caller, project: str) -> None:
+    id = project.rpartition("/")[2]
+    entries = caller.get("/folder", params={"project": id})["entries"]
+    assert [entry["name"] for entry in entries][:3] == ["1.png", "2.png", "10.png"]
+    opened = {entry["name"]: entry["video"] for entry in entries}
+    assert opened["blots.mp4"] == find(caller, project, "blots.mp4")["id"] and opened["broken.mp4"] is None
+    found = caller.get("/folder", params={"search": "dog"})["entries"]
+    assert [entry["name"] for entry in found] == ["Dog 3.png"]
+    thumbnail = caller.client.get("/api/folder/thumbnail.jpg", params={"path": "1.png"})
+    assert thumbnail.content[:2] == b"\xff\xd8"
+    caller.ask("GET", "/folder/thumbnail.jpg", 403, params={"path": "../../secret"})
+
+
+def test_a_file_that_is_opened_twice_is_one_video(caller: Caller, project: str) -> None:
+    before = find(caller, project, "blots.mp4")["id"]
+    assert caller.post(f"{project}/videos", {"path": "blots.mp4"})["id"] == before
+    assert caller.post(f"{project}/videos", {"path": "./blots.mp4"})["id"] == before
+    assert caller.get(f"{project}/files")["total"] == 5
+
+
+def test_states_follow_from_the_work_and_can_be_set(caller: Caller, project: str) -> None:
+    video = f"/videos/{find(caller, project, '2.png')['id']}"
+    caller.click(video)
+    assert find(caller, project, "2.png")["state"] == "working"
+    caller.ask("PUT", f"{video}/reviewed", json={"start": 0, "stop": 1, "reviewed": True})
+    assert find(caller, project, "2.png")["state"] == "reviewed"
+    caller.post(f"{video}/undo")
+    assert find(caller, project, "2.png")["state"] == "working"
+    caller.ask("PATCH", video, json={"state": "reviewed"})
+    assert [f["name"] for f in caller.get(f"{project}/files", params={"state": "reviewed"})["files"]] == [
+        "2.png"
+    ]
+    caller.post(f"{video}/undo")
+    caller.ask("PATCH", video, json={"state": "auto"})
+    assert find(caller, project, "2.png")["state"] == "new"
+
+
+def test_the_summary_follows_a_step_that_takes_an_undone_ones_number(caller: Caller, project: str) -> None:
+    video = f"/videos/{find(caller, project, '1.png')['id']}"
+    caller.post(f"{video}/objects", {"name": "dog"})
+    assert find(caller, project, "1.png")["objects"] == 1
+    caller.post(f"{video}/undo")
+    caller.ask("PUT", f"{video}/reviewed", json={"start": 0, "stop": 1, "reviewed": True})
+    file = find(caller, project, "1.png")
+    assert (file["objects"], file["reviewed"], file["state"]) == (0, 1, "reviewed")
+
+
+def test_neighbours_are_those_of_the_list(caller: Caller, project: str) -> None:
+    ids = {file["name"]: file["id"] for file in caller.get(f"{project}/files")["files"]}
+    around = caller.get(f"/videos/{ids['2.png']}/neighbours")
+    assert around == {"previous": ids["1.png"], "next": ids["10.png"], "position": 2, "total": 5}
+    caller.ask("PATCH", f"/videos/{ids['10.png']}", json={"state": "reviewed"})
+    around = caller.get(f"/videos/{ids['2.png']}/neighbours", params={"state": "new"})
+    assert around["next"] == ids["blots.mp4"] and around["total"] == 4
+    assert caller.get(f"/videos/{ids['1.png']}/neighbours")["previous"] is None
+
+
+def test_files_are_assigned_and_found_by_their_person(caller: Caller, project: str) -> None:
+    video = f"/videos/{find(caller, project, '1.png')['id']}"
+    caller.ask("PATCH", video, json={"assignee": " Anna\n", "reviewer": "Bert"})
+    mine = caller.get(f"{project}/files", params={"assignee": "Anna"})["files"]
+    assert [(file["name"], file["reviewer"]) for file in mine] == [("1.png", "Bert")]
+    assert caller.get(f"{project}/files", params={"assignee": ""})["total"] == 4
+    caller.ask("PATCH", video, json={"assignee": ""})
+    assert find(caller, project, "1.png")["assignee"] == ""
+
+
+DOG = {"name": "dog", "color": "#FF0000", "key": "d", "attributes": [{"name": "pose", "values": ["sits"]}]}
+CAT = {"name": "cat", "color": "#00ff00"}
+
+
+def test_objects_take_name_and_colour_of_their_class(caller: Caller, project: str) -> None:
+    changed = caller.ask("PATCH", project, json={"classes": [DOG, CAT]})
+    assert changed["classes"][0] == {**DOG, "color": "#ff0000"} and changed["classes"][1]["key"] is None
+    video = f"/videos/{find(caller, project, 'blots.mp4')['id']}"
+    first = caller.post(f"{video}/objects", {"label": "dog"})
+    second = caller.post(f"{video}/objects", {"label": "dog", "attributes": {"pose": "sits"}})
+    assert (first["name"], first["color"], first["label"]) == ("dog 1", "#ff0000", "dog")
+    assert (second["name"], second["attributes"]) == ("dog 2", {"pose": "sits"})
+    changed = caller.ask("PATCH", f"{video}/objects/{second['id']}", json={"label": "cat"})
+    assert (changed["label"], changed["color"]) == ("cat", "#00ff00")
+    caller.post(f"{video}/undo")
+    assert caller.get(video)["objects"][1]["label"] == "dog"
+    refused = caller.ask("POST", f"{video}/objects", 422, json={"label": "cow"})
+    assert refused["message"] == "The project has no class cow. It has: dog, cat."
+    assert caller.ask("PATCH", project, 422, json={"classes": [DOG, {**CAT, "key": "D"}]})
+
+
+def test_comments_are_written_resolved_and_counted(caller: Caller, project: str) -> None:
+    video = f"/videos/{find(caller, project, 'blots.mp4')['id']}"
+    comment = caller.post(
+        f"{video}/comments", {"frame": 3, "text": "the <b>tail</b> is missing", "object": 1}, headers=ANNA
+    )
+    assert comment["person"] == "Anna" and comment["text"] == "the <b>tail</b> is missing"
+    assert find(caller, project, "blots.mp4")["comments"] == 1
+    caller.ask("PATCH", f"{video}/comments/{comment['id']}", json={"resolved": True})
+    assert find(caller, project, "blots.mp4")["comments"] == 0
+    assert [entry["resolved"] for entry in caller.get(f"{video}/comments")["comments"]] == [True]
+    caller.ask("POST", f"{video}/comments", 404, json={"frame": 99, "text": "x"})
+    caller.ask("PATCH", f"{video}/comments/none", 404, json={"resolved": True})
+
+
+def test_the_audit_names_who_did_what(caller: Caller, project: str) -> None:
+    video = f"/videos/{find(caller, project, 'blots.mp4')['id']}"
+    caller.click(video, headers=ANNA)
+    caller.post(f"{video}/comments", {"frame": 0, "text": "well done"}, headers=BERT)
+    caller.ask("PATCH", video, json={"reviewer": "Bert"}, headers=BERT)
+    entries = caller.get(f"{project}/audit")["entries"]
+    lines = [(entry["person"], entry["file"], entry["title"]) for entry in entries]
+    assert lines[:3] == [
+        ("Bert", "blots.mp4", "reviewer Bert"),
+        ("Bert", "blots.mp4", "comment on frame 0"),
+        ("Anna", "blots.mp4", "click on frame 0"),
+    ]
