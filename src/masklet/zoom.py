@@ -48,6 +48,9 @@ class Segmenter(Protocol[AnswersOut]):
 
     size: tuple[int, int]
 
+    def encode_windows(self, windows: Sequence[Window]) -> None:
+        """Encode windows together, since `segment_in` is about to be called with each."""
+
     def segment_in(self, window: Window | None, prompt: Prompt, hint: Any, candidates: int) -> AnswersOut:
         """Masks for a prompt, given in the picture's pixels, as seen in a window; None for the whole."""
 
@@ -91,16 +94,22 @@ class Zoom:
 
     def refine(self, segmenter: Segmenter[Answers], answers: Answers, prompt: Prompt) -> Answers:
         """Each answer from its window, where it is small and was not seen in that window."""
-        refined: list[Any] = []
-        windows: list[Window] = []
+        windows: list[Window] = []  # of the answers that are refined
+        by_rank: dict[int, Window] = {}
         for rank, candidate in enumerate(answers.ranked):
             box = box_of_mask(answers[rank], prompt)
             window = None if box is None else self.window(box, answers.size)
             if box is None or window is None or not has_moved(candidate.window, window):
-                refined.append(candidate)
                 continue
-            windows.append(share_window(window, box, windows))
-            refined += segmenter.segment_in(windows[-1], prompt, answers.select(rank), 1).ranked
+            by_rank[rank] = share_window(window, box, windows)
+            windows.append(by_rank[rank])
+        segmenter.encode_windows(list(dict.fromkeys(windows)))
+        refined: list[Any] = []
+        for rank, candidate in enumerate(answers.ranked):
+            if rank in by_rank:
+                refined += segmenter.segment_in(by_rank[rank], prompt, answers.select(rank), 1).ranked
+            else:
+                refined.append(candidate)
         return answers.rank(answers.size, refined)
 
     def window(self, box: Box, size: tuple[int, int]) -> Window | None:

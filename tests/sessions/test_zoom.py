@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 
 import numpy as np
@@ -11,7 +12,7 @@ import torch
 
 import masklet
 from masklet.config import NANO, TINY, Sam2Config, toy
-from masklet.masks import Candidate
+from masklet.masks import Candidate, Window
 from masklet.model import Sam2
 from masklet.sessions.image import ImageSession
 from masklet.sessions.tracker import Tracker
@@ -120,6 +121,54 @@ def test_an_answer_that_lies_elsewhere_gets_a_second_window(zooming: Sam2, pictu
     (other,) = {*windows} - {window}
     assert other is not None and has_moved(window, other)
     assert other == Zoom().window(box_of_mask(first[0], Prompt()) or window, WIDE)
+
+
+def test_windows_are_encoded_together(
+    zooming: Sam2, pictures: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In one batch, and with the answers that they give one by one."""
+    windows = [(0, 0, 40, 40), (60, 20, 100, 60), (100, 60, 150, 110)]
+    prompts = [Prompt(box=(x0 + 9, y0 + 9, x1 - 9, y1 - 9)) for x0, y0, x1, y1 in windows]
+    together, apart = ImageSession(zooming, pictures[0]), ImageSession(zooming, pictures[0])
+    encode, batches = zooming.encode, []
+    monkeypatch.setattr(zooming, "encode", lambda images: batches.append(len(images)) or encode(images))
+    together.encode_windows(windows)
+    answers = [together.segment_in(*row, None, 1) for row in zip(windows, prompts, strict=True)]
+    assert batches == [3]
+    for window, prompt, answer in zip(windows, prompts, answers, strict=True):
+        alone = apart.segment_in(window, prompt, None, 1)
+        torch.testing.assert_close(answer.low_res, alone.low_res, rtol=1e-4, atol=1e-4)
+    assert batches == [3, 1, 1, 1]
+
+
+def test_answers_of_a_click_have_their_windows_encoded_together() -> None:
+    """Two answers in two corners, a third in a window that serves for it too."""
+    logits = torch.full((3, 30, 40), -1.0)
+    for row, (x, y) in enumerate([(2, 2), (30, 20), (31, 20)]):
+        logits[row, y : y + 4, x : x + 4] = 1.0
+    size = 120, 160
+    answers = ImageCandidates.rank(
+        size, [Candidate(low_res, torch.tensor(0.5), torch.tensor(1.0)) for low_res in logits]
+    )
+    calls: list[object] = []
+
+    class Recorder:
+        def __init__(self) -> None:
+            self.size = size
+
+        def encode_windows(self, windows: Sequence[Window]) -> None:
+            calls.append(windows)
+
+        def segment_in(
+            self, window: Window | None, prompt: Prompt, hint: object, candidates: int
+        ) -> ImageCandidates:
+            calls.append(window)
+            return answers.select(0)
+
+    Zoom().refine(Recorder(), answers, Prompt(negative=[(80, 10)]))
+    encoded, *segmented = calls
+    assert len(segmented) == 3 and len(encoded) == 2 == len(set(segmented))  # type: ignore[arg-type]
+    assert list(dict.fromkeys(segmented)) == encoded
 
 
 def test_large_objects_are_segmented_once(zooming: Sam2, pictures: np.ndarray) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -79,6 +80,11 @@ class ImageSession:
         if self._zoom is None:
             return self.segment_in(None, prompt, hint, count)
         return self._zoom.segment(self, prompt, hint, count)
+
+    def encode_windows(self, windows: Sequence[Window]) -> None:
+        """Encode windows of the picture, one after the other: the graph takes one picture at a time."""
+        for window in windows[:WINDOWS]:
+            self._features_in(window)
 
     def segment_in(
         self, window: Window | None, prompt: Prompt, hint: Hint | None, candidates: int

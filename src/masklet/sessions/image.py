@@ -196,6 +196,18 @@ class ImageSession:
         encoded = self._encode_prompt(window, prompt, hint)
         return self._rank(self._decode(self._view(window), [encoded], candidates), window)
 
+    @torch.inference_mode()
+    def encode_windows(self, windows: Sequence[Window]) -> None:
+        """Encode windows of the picture together, as many as are kept; later calls find them encoded."""
+        missing = [window for window in windows[:WINDOWS] if window not in self._windows]
+        if not missing:
+            return
+        pictures = [self._picture[y0:y1, x0:x1] for x0, y0, x1, y1 in missing]
+        for (x0, y0, x1, y1), features in zip(missing, _encode_together(self.model, pictures), strict=True):
+            self._windows[x0, y0, x1, y1] = self._as_view((y1 - y0, x1 - x0), features)
+        while len(self._windows) > WINDOWS:
+            self._windows.popitem(last=False)
+
     def _encode_prompt(self, window: Window | None, prompt: Prompt, hint: Hint | None) -> EncodedPrompt:
         low_res = None if hint is None else crop_hint(hint, window, self.model.config.mask_size)
         inside = prompt if window is None else crop_prompt(prompt, window)
@@ -232,12 +244,7 @@ class ImageSession:
     def _view(self, window: Window | None) -> View:
         if window is None:
             return self._whole
-        if window not in self._windows:
-            x0, y0, x1, y1 = window
-            features = encode_image(self.model, self._picture[y0:y1, x0:x1])
-            self._windows[window] = self._as_view((y1 - y0, x1 - x0), features)
-            if len(self._windows) > WINDOWS:
-                self._windows.popitem(last=False)
+        self.encode_windows([window])
         self._windows.move_to_end(window)
         return self._windows[window]
 

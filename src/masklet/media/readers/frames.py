@@ -33,10 +33,12 @@ from masklet.media.readers.pictures import (
     is_url,
     read_bytes,
 )
+from masklet.media.readers.read_ahead import read_ahead
 from masklet.media.readers.source import Image, IntensityRange, NoSuchFrame, Reader, Recording, printable
 from masklet.media.readers.videos import Video
 
 CACHED_FRAMES = 32
+FRAMES_AHEAD = 2  # that are decoded while the caller works
 CACHED_BYTES = 256 * 2**20
 
 
@@ -122,9 +124,12 @@ class Frames:
         return self.play()
 
     def play(self, start: int = 0) -> Iterator[Image]:
-        """Every frame from `start` to the end, decoded in order: the quick way through."""
+        """Every frame from `start` to the end, decoded in order: the quick way through.
+
+        The next frames are decoded on a thread of its own while the caller works on those before.
+        """
         start = operator.index(start)
-        images = self._reader.play(start) if start >= 0 else iter(())
+        images = read_ahead(self._reader.play(start), FRAMES_AHEAD) if start >= 0 else iter(())
         first = next(images, None)
         if first is None:
             raise NoSuchFrame(self.name, start, len(self))

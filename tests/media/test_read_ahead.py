@@ -1,0 +1,79 @@
+"""Frames that are decoded while the caller works."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from masklet.media import open_frames
+from masklet.media.readers.read_ahead import read_ahead
+
+
+def test_the_clock_shows_the_slower_of_both_not_their_sum() -> None:
+    def decode() -> Iterator[int]:
+        for frame in range(20):
+            time.sleep(0.02)
+            yield frame
+
+    start = time.monotonic()
+    for _ in read_ahead(decode(), 2):
+        time.sleep(0.02)
+    assert time.monotonic() - start < 0.65  # one after the other it is 0.8
+
+
+def test_no_more_is_made_than_asked_for() -> None:
+    made: list[int] = []
+    asked = threading.Event()
+
+    def decode() -> Iterator[int]:
+        for frame in range(10):
+            made.append(frame)
+            if frame == 2:
+                asked.set()
+            yield frame
+
+    values = read_ahead(decode(), 2)
+    assert next(values) == 0
+    assert asked.wait(5)
+    time.sleep(0.05)
+    assert made == [0, 1, 2]
+
+
+def test_an_error_comes_where_its_value_would_have_come() -> None:
+    def decode() -> Iterator[int]:
+        yield from (0, 1)
+        raise ValueError("the file breaks off")
+
+    values = read_ahead(decode(), 4)
+    assert [next(values), next(values)] == [0, 1]
+    with pytest.raises(ValueError, match="breaks off"):
+        next(values)
+
+
+def test_an_iterator_that_is_left_closes_its_source_and_its_thread() -> None:
+    closed = []
+
+    def decode() -> Iterator[int]:
+        try:
+            while True:
+                yield 0
+        finally:
+            closed.append(True)
+
+    values = read_ahead(decode(), 2)
+    next(values)
+    values.close()  # type: ignore[attr-defined]
+    assert closed == [True]
+    assert not any(thread.name.startswith("read-ahead") for thread in threading.enumerate())
+
+
+def test_a_frame_that_is_asked_for_again_is_the_one_that_was_played() -> None:
+    """Not one that was read ahead of it."""
+    video = np.arange(6, dtype=np.uint8)[:, None, None, None] * np.ones((6, 4, 4, 3), dtype=np.uint8)
+    frames = open_frames(video)
+    for number, image in enumerate(frames.play()):
+        assert (image == number).all() and (frames[number] == number).all()
