@@ -25,7 +25,9 @@ def test_clicks_boxes_and_candidates_make_masks(screen: Screen) -> None:
     assert offers.count() == 3
     assert screen.page.get_by_role("radio", checked=True).count() == 1
     offers.nth(2).click()
-    screen.shows_prompt("a mask")
+    screen.shows_prompt("1 positive, candidate 3")
+    confidence = float(screen.page.locator(".object.selected .sure").inner_text())
+    assert confidence < 1  # the candidate's own
     screen.press("Control+z")
     screen.shows_prompt("1 positive")
     screen.click(188, 300, minus=True)

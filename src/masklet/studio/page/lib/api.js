@@ -118,8 +118,8 @@ export const doubtful = (id, skip) =>
 export const review = (id, [start, stop], reviewed) =>
     call("PUT", `/videos/${id}/reviewed`, { start, stop, reviewed });
 
-/** @type {(id: string, format: string, objects: number[] | null) => Promise<T.Export>} */
-export const newExport = (id, format, objects) => call("POST", `/videos/${id}/exports`, { format, objects });
+/** @type {(id: string, body: T.NewExport) => Promise<T.Export>} */
+export const newExport = (id, body) => call("POST", `/videos/${id}/exports`, body);
 /** @type {(id: string) => Promise<T.Export>} */
 export const exportState = (id) => call("GET", `/exports/${id}`);
 

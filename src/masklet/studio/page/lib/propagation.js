@@ -7,6 +7,8 @@ import { announce, complain, toast } from "./toast.js";
 /** @import * as T from "./types.js" */
 /** @import { Studio } from "./studio.js" */
 
+const DOUBTFUL = 0.5; // confidence at which tracking stops, on request
+
 /**
  * @param {Studio} studio
  * @param {T.NewPropagation} body
@@ -18,7 +20,8 @@ async function start(studio, body, span) {
         toast("Point at something first: click on it, or draw a box around it.");
         return;
     }
-    const { object, onlySelected } = studio.state;
+    const { object, onlySelected, stopWhenDoubtful } = studio.state;
+    if (stopWhenDoubtful) body.stop_when_doubtful = DOUBTFUL;
     if (onlySelected && object !== null && !body.resume) body.objects = [object];
     try {
         await studio.line; // prompts go first

@@ -82,30 +82,6 @@ export function decode(rle) {
 }
 
 /**
- * The box around a mask, the right and lower edges exclusive; null where it is empty.
- *
- * @param {string} counts
- * @param {number} height
- * @returns {import("./types.js").Box | null}
- */
-export function boxOfMask(counts, height) {
-    let [left, top, right, bottom] = [Infinity, Infinity, 0, 0];
-    let at = 0;
-    runs(counts).forEach((length, index) => {
-        if (index % 2 && length) {
-            const last = at + length - 1;
-            left = Math.min(left, Math.floor(at / height));
-            right = Math.max(right, Math.floor(last / height) + 1);
-            const wraps = Math.floor(at / height) !== Math.floor(last / height);
-            top = Math.min(top, wraps ? 0 : at % height);
-            bottom = Math.max(bottom, wraps ? height : (last % height) + 1);
-        }
-        at += length;
-    });
-    return right ? [left, top, right, bottom] : null;
-}
-
-/**
  * Whether a mask covers a point, without decoding all of it.
  *
  * @param {string} counts

@@ -33,6 +33,7 @@
  * @property {T.Segments | null} everything  masks to choose from by a click
  * @property {boolean} masksHidden  masks are not shown
  * @property {number} stretch  how many frames "track N frames" takes
+ * @property {boolean} stopWhenDoubtful  tracking stops at the first doubtful mask
  * @property {boolean} onlySelected  tracking is for the selected object alone
  * @property {number} masksVersion  grows when any mask changed
  * @property {number[]} visitedFrames  doubtful frames that were jumped to
@@ -72,6 +73,7 @@ export function initial(video) {
         everything: null,
         masksHidden: false,
         stretch: 24,
+        stopWhenDoubtful: false,
         onlySelected: false,
         masksVersion: 0,
         visitedFrames: [],

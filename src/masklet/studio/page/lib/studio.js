@@ -6,7 +6,7 @@ import { FrameCache } from "./frames.js";
 import { MaskCache } from "./masks.js";
 import { initial } from "./state.js";
 import { Store } from "./store.js";
-import { complain } from "./toast.js";
+import { complain, toast } from "./toast.js";
 
 /** @import * as T from "./types.js" */
 /** @import { State } from "./state.js" */
@@ -201,6 +201,7 @@ export class Studio {
         if (!propagation || propagation.state === "running" || propagation.state === "waiting") return;
         this.store.set({ live: false });
         if (propagation.state === "failed" && propagation.message) complain(new Error(propagation.message));
+        else if (propagation.message) toast(propagation.message);
         void this.refresh();
     }
 

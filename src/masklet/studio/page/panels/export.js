@@ -61,9 +61,9 @@ const GROUPS = [
 /** @param {Studio} studio */
 export function openExport(studio) {
     const sheet = /** @type {HTMLDialogElement} */ (byId("sheet"));
-    const item = selected(studio.state);
-    const alone = h("input", { type: "checkbox", disabled: !item || studio.state.video.objects.length < 2 });
+    const { options, choices } = exportOptions(studio);
     const list = h("div", { class: "formats" });
+    const notes = h("div", { class: "export-notes", role: "status" });
     fill(
         sheet,
         h(
@@ -79,24 +79,68 @@ export function openExport(studio) {
                   { class: "notice" },
                   "No object has a prompt yet, so there is little to export.",
               ),
+        options,
+        notes,
         list,
-        h(
-            "footer",
-            {},
-            h("label", { class: "check" }, alone, `only ${item ? nameOf(item) : "the selected object"}`),
-        ),
     );
-    const objects = () => (alone.checked && item ? [item.id] : null);
     const offered = new Set(studio.about.formats.map((format) => format.id));
     for (const { title, formats } of [...GROUPS, others(studio.about.formats)]) {
         const rows = Object.entries(formats)
             .filter(([id]) => offered.has(id))
-            .map(([id, [name, about]]) => row(studio, id, name, about, objects));
+            .map(([id, [name, about]]) => row(studio, { format: id, name, about }, choices, notes));
         if (rows.length) list.append(h("section", {}, h("h3", {}, title), ...rows));
     }
     sheet.setAttribute("aria-label", "Export");
     sheet.className = "sheet wide";
     sheet.showModal();
+}
+
+/**
+ * What goes into the file: which objects, which frames, and the sound.
+ *
+ * @param {Studio} studio
+ * @returns {{options: HTMLElement, choices: () => Omit<T.NewExport, "format">}}
+ */
+function exportOptions(studio) {
+    const { video, range } = studio.state;
+    const item = selected(studio.state);
+    const hiddenCount = video.objects.filter((entry) => entry.hidden).length;
+    const shown = `all ${hiddenCount ? "shown " : ""}objects`;
+    const objects = h(
+        "select",
+        { class: "field" },
+        h("option", { value: "shown" }, shown),
+        hiddenCount && h("option", { value: "all" }, `all objects, ${hiddenCount} hidden too`),
+        item && video.objects.length > 1 && h("option", { value: "selected" }, `only ${nameOf(item)}`),
+    );
+    const frames = h(
+        "select",
+        { class: "field" },
+        h("option", { value: "all" }, `all ${video.frames} frames`),
+        h("option", { value: "tracked" }, "from the first mask to the last"),
+        range && h("option", { value: "range" }, `the range, ${range[0]}–${range[1] - 1}`),
+    );
+    if (range) frames.value = "range";
+    const audio = h("input", { type: "checkbox", checked: true });
+    const field = (/** @type {string} */ label, /** @type {HTMLElement} */ control) =>
+        h("label", { class: "option" }, h("span", {}, label), control);
+    return {
+        options: h(
+            "div",
+            { class: "export-options", role: "group", "aria-label": "What to export" },
+            field("Objects", objects),
+            video.frames > 1 && field("Frames", frames),
+            video.kind === "video" && h("label", { class: "check" }, audio, "keep the sound in videos"),
+        ),
+        choices: () => ({
+            objects: objects.value === "selected" && item ? [item.id] : null,
+            hidden: objects.value === "all",
+            frames: frames.value === "tracked" ? "tracked" : "all",
+            start: frames.value === "range" && range ? range[0] : 0,
+            stop: frames.value === "range" && range ? range[1] : null,
+            audio: audio.checked,
+        }),
+    };
 }
 
 /** @param {T.ExportFormat[]} formats */
@@ -111,12 +155,11 @@ function others(formats) {
 
 /**
  * @param {Studio} studio
- * @param {string} format
- * @param {string} name
- * @param {string} about
- * @param {() => number[] | null} objects
+ * @param {{format: string, name: string, about: string}} described
+ * @param {() => Omit<T.NewExport, "format">} choices
+ * @param {HTMLElement} notes  shows what the file has, and what it has not
  */
-function row(studio, format, name, about, objects) {
+function row(studio, { format, name, about }, choices, notes) {
     const state = h("span", { class: "export-state", role: "status" });
     const button = h(
         "button",
@@ -128,8 +171,11 @@ function row(studio, format, name, about, objects) {
     );
     const run = async () => {
         button.disabled = true;
+        fill(notes);
         try {
-            await made(studio, await api.newExport(studio.id, format, objects()), state);
+            const work = await api.newExport(studio.id, { format, ...choices() });
+            const finished = await made(studio, work, state);
+            fill(notes, ...finished.notes.map((note) => h("p", {}, icon("check"), note)));
         } catch (error) {
             fill(state, "failed");
             complain(error);
@@ -159,6 +205,7 @@ async function made(studio, work, state) {
     document.body.append(link);
     link.click();
     link.remove();
+    return work;
 }
 
 /** @param {number | null} bytes */

@@ -3,7 +3,6 @@
 import { copyMask, pasteMask } from "../lib/clipboard.js";
 import { afterPaint, fill, h, icon } from "../lib/dom.js";
 import { choose, clearHere } from "../lib/prompting.js";
-import { boxOfMask } from "../lib/rle.js";
 import { nameOf, promptHere, selected, within } from "../lib/state.js";
 import { drawMask, OutlineCache } from "../stage/paint.js";
 import { FRESH } from "../stage/tools.js";
@@ -105,10 +104,11 @@ function action(picture, text, title, press, disabled = false) {
 /** @param {T.Prompt} prompt */
 function describe(prompt) {
     const parts = [];
-    if (prompt.mask) parts.push("a mask");
+    if (prompt.mask && prompt.rank === null) parts.push("a mask");
     if (prompt.box) parts.push("a box");
     if (prompt.positive.length) parts.push(`${prompt.positive.length} positive`);
     if (prompt.negative.length) parts.push(`${prompt.negative.length} negative`);
+    if (prompt.rank !== null) parts.push(`candidate ${prompt.rank + 1}`);
     return `Prompt: ${parts.join(", ") || "none"}.`;
 }
 
@@ -151,7 +151,7 @@ function candidateButton(studio, candidate, crop, drawn) {
  * @returns {T.Box}
  */
 function cropOf({ state: { video } }, list) {
-    const boxes = list.map(({ counts }) => boxOfMask(counts, video.height)).filter((box) => box !== null);
+    const boxes = list.map(({ box }) => box).filter((box) => box !== null);
     if (!boxes.length) return [0, 0, video.width, video.height];
     const left = Math.min(...boxes.map((box) => box[0]));
     const top = Math.min(...boxes.map((box) => box[1]));
@@ -178,7 +178,7 @@ function drawCandidate(studio, canvas, candidate, color, [left, top, right, bott
         context.setTransform(scale, 0, 0, scale, -left * scale, -top * scale);
         const picture = studio.frames.get(frame) ?? studio.frames.preview(frame);
         if (picture) context.drawImage(picture, 0, 0, video.width, video.height);
-        const box = boxOfMask(candidate.counts, video.height);
+        const { box } = candidate;
         if (!box) return;
         const outlines = new OutlineCache(video.width, video.height);
         drawMask(context, outlines.trace(candidate.counts, box), color, { opacity: FILL, scale: scale / 2 });

@@ -237,6 +237,11 @@ function moreWays(studio) {
         checked: onlySelected,
         onchange: () => studio.store.set({ onlySelected: only.checked }),
     });
+    const doubtful = h("input", {
+        type: "checkbox",
+        checked: studio.state.stopWhenDoubtful,
+        onchange: () => studio.store.set({ stopWhenDoubtful: doubtful.checked }),
+    });
     return [
         menuItem("Track from here to the end", "L", () => propagateFromHere(studio, null)),
         h(
@@ -250,6 +255,7 @@ function moreWays(studio) {
         menuItem(`Track backwards${inRange}`, "Shift F", () => propagate(studio, "backward")),
         menuItem(`Track both ways${inRange}`, "G", () => propagate(studio, "both")),
         menuItem(`Fill what is missing${inRange}`, "U", () => propagateMissing(studio)),
+        h("label", { class: "check", title: "Stops where confidence falls below 0.5" }, doubtful, "stop when doubtful"),
         video.objects.length > 1 &&
             h(
                 "label",
