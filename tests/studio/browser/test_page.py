@@ -107,6 +107,12 @@ def test_export_hands_over_a_file(screen: Screen, tmp_path: Path) -> None:
     path = tmp_path / "coco.json"
     download.value.save_as(path)
     assert len(json.loads(path.read_text())["annotations"]) == 1
+    screen.page.get_by_text("15 of 16 frames have no masks").wait_for()
+    screen.press("Escape", "i", "o", "Control+e")
+    assert screen.page.get_by_label("Frames").input_value() == "range"
+    with screen.page.expect_download() as download:
+        screen.page.click("[data-format=palette]")
+    assert download.value.suggested_filename.endswith(".zip")
 
 
 def test_work_survives_the_server(screen: Screen, server: Server) -> None:
