@@ -33,6 +33,20 @@ def measure(screen: Screen, clicks: int) -> tuple[list[int], list[int]]:
     return took, served
 
 
+def measure_previews(screen: Screen, moves: int) -> list[int]:
+    """Milliseconds from a move of the cursor to the mask under it."""
+    times = []
+    screen.page.locator(".status .dot.good").wait_for()
+    for number in range(moves):
+        with screen.page.expect_response("**/preview"):
+            screen.page.mouse.move(*screen.at(120 + 400 * number / moves, 140))
+        screen.page.wait_for_timeout(150)
+        title = screen.page.locator(".status span").get_attribute("title") or ""
+        if "cursor: " in title:
+            times.append(int(title.split("cursor: ")[1].removesuffix(" ms")))
+    return times
+
+
 def main() -> None:
     clip = Path(sys.argv[1]) if len(sys.argv) > 1 else DEMO
     clicks = int(sys.argv[2]) if len(sys.argv) > 2 else 30
@@ -44,11 +58,15 @@ def main() -> None:
             screen = Screen(browser, server.address)
             screen.upload(clip)
             took, served = (sorted(times) for times in measure(screen, clicks))
+            previews = measure_previews(screen, clicks)
             screen.close()
     high = took[int(0.95 * len(took))]
     sys.stdout.write(
         f"{clip.name}, {clicks} clicks: median {statistics.median(took):.0f} ms, 95th percentile {high} ms, "
         f"from {took[0]} to {took[-1]} ms; in the server: median {statistics.median(served):.0f} ms\n"
+    )
+    sys.stdout.write(
+        f"the mask under the cursor: median {statistics.median(previews):.0f} ms of {len(previews)}\n"
     )
 
 

@@ -59,7 +59,7 @@ export function mountTopbar(studio, stage, root) {
         describe(undo, now.can_undo, `Undo${now.undo ? `: ${now.undo}` : ""} (Ctrl+Z)`);
         describe(redo, now.can_redo, `Redo${now.redo ? `: ${now.redo}` : ""} (Ctrl+Shift+Z)`);
     });
-    studio.store.watch(["online", "asking", "latency", "ready", "frame"], () =>
+    studio.store.watch(["online", "asking", "latency", "previewLatency", "ready", "frame"], () =>
         fill(status, ...statusParts(studio)),
     );
     studio.store.watch(["people"], () => {
@@ -114,10 +114,11 @@ function describe(button, can, label) {
  * @param {Studio} studio
  */
 function statusParts(studio) {
-    const { online, asking, latency, ready, frame } = studio.state;
+    const { online, asking, latency, previewLatency, ready, frame } = studio.state;
     const { model, device } = studio.about;
     if (!online) return [h("i", { class: "dot bad" }), h("span", {}, "Connection lost; trying again")];
     if (asking) return [h("i", { class: "dot busy" }), h("span", {}, "Thinking")];
+    const preview = previewLatency === null ? "" : `; mask under the cursor: ${previewLatency} ms`;
     const took = latency === null ? "" : ` · ${latency} ms`;
     const dot = h("i", {
         class: `dot ${ready === frame ? "good" : "idle"}`,
@@ -125,6 +126,6 @@ function statusParts(studio) {
     });
     return [
         dot,
-        h("span", { title: "Model, device, and from click to painted mask" }, `${model} on ${device}${took}`),
+        h("span", { title: `Model, device, and from click to painted mask${preview}` }, `${model} on ${device}${took}`),
     ];
 }
