@@ -1,4 +1,4 @@
-"""Take the pictures of docs/studio.md: the studio at work on the demo clip, in two themes and three sizes.
+"""Take the pictures of docs/studio.md: the studio at work on the demo clip; one state in two themes and three sizes.
 
 python tests/studio/browser/pictures.py [FOLDER]
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import sys
 import tempfile
-from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 
@@ -16,95 +15,95 @@ from playwright.sync_api import sync_playwright
 from screen import CHROMIUM, DEMO, Screen, Server, short_clip
 
 REPO = Path(__file__).parents[3]
-FRAMES = 60  # of the demo clip: until the balloon comes out from behind the pine
-SIZES = {"desk": (1280, 800), "tablet": (820, 1180), "phone": (390, 844)}
+FRAMES = 40  # of the demo clip
+SIZES = ((1280, 800), (820, 1180), (390, 844))  # a desk, a tablet, a phone
 THEMES = ("dark", "light")
-SHEET_HEIGHT = 420  # of a picture in the overview of all states
+ROW, GAP = 720, 8  # height of pictures side by side, and the gap between them
 WAIT = 900  # milliseconds until the pictures of a new size are here
 
 
 class Album:
-    """Takes each state in all themes and sizes."""
+    """Takes each state on a desk in dark colours, and one of them in all sizes and colours."""
 
     def __init__(self, screen: Screen, target: Path) -> None:
         self.screen = screen
         self.target = target
-        self.pictures: dict[tuple[str, str], list[PIL.Image.Image]] = {}
 
     def take(self, state: str) -> None:
+        self._shoot().save(self.target / f"studio-{state}.webp", quality=70)
+
+    def take_all(self, state: str) -> None:
+        """One picture of all sizes in dark colours, and one of them in light colours."""
         page = self.screen.page
-        for size, (width, height) in SIZES.items():
+        rows: dict[str, list[PIL.Image.Image]] = {theme: [] for theme in THEMES}
+        for width, height in SIZES:
             page.set_viewport_size({"width": width, "height": height})
             page.wait_for_timeout(WAIT)
             for theme in THEMES:
                 page.evaluate("theme => (document.documentElement.dataset.theme = theme)", theme)
                 page.wait_for_timeout(150)
-                picture = PIL.Image.open(BytesIO(page.screenshot())).convert("RGB")
-                self.pictures.setdefault((theme, size), []).append(picture)
-                if size == "desk" and theme == "dark":
-                    picture.save(self.target / f"studio-{state}.webp", quality=70, method=6)
-        page.set_viewport_size({"width": 1280, "height": 800})
+                rows[theme].append(self._shoot())
+        for theme, pictures in rows.items():
+            join(pictures).save(self.target / f"studio-{state}-{theme}.webp", quality=65)
+        page.set_viewport_size(dict(zip(("width", "height"), SIZES[0], strict=True)))
         page.evaluate("document.documentElement.dataset.theme = 'dark'")
         page.wait_for_timeout(WAIT)
 
-    def save_overviews(self) -> None:
-        """One picture for each theme: a row of all states for each size."""
-        for theme in THEMES:
-            rows = [
-                [
-                    picture.resize((picture.width * SHEET_HEIGHT // picture.height, SHEET_HEIGHT))
-                    for picture in row
-                ]
-                for (row_theme, _), row in self.pictures.items()
-                if row_theme == theme
-            ]
-            width = max(sum(picture.width + 6 for picture in row) for row in rows)
-            sheet = PIL.Image.new("RGB", (width, (SHEET_HEIGHT + 6) * len(rows)), "#444")
-            for line, row in enumerate(rows):
-                left = 0
-                for picture in row:
-                    sheet.paste(picture, (left, line * (SHEET_HEIGHT + 6)))
-                    left += picture.width + 6
-            sheet.thumbnail((2000, 2000))
-            sheet.save(self.target / f"studio-all-{theme}.webp", quality=60, method=6)
+    def _shoot(self) -> PIL.Image.Image:
+        return PIL.Image.open(BytesIO(self.screen.page.screenshot())).convert("RGB")
 
 
-def shots(screen: Screen, take: Callable[[str], None]) -> None:
+def join(pictures: list[PIL.Image.Image]) -> PIL.Image.Image:
+    """Pictures side by side, all of one height."""
+    scaled = [picture.resize((picture.width * ROW // picture.height, ROW)) for picture in pictures]
+    joined = PIL.Image.new("RGB", (sum(picture.width + GAP for picture in scaled) - GAP, ROW), "#777")
+    left = 0
+    for picture in scaled:
+        joined.paste(picture, (left, 0))
+        left += picture.width + GAP
+    return joined
+
+
+def shots(screen: Screen, album: Album) -> None:
     page = screen.page
     page.locator(".entry[data-path='demo.mp4']").click()
     screen.opened()
     page.locator(".status .dot.good").wait_for()
     screen.click(188, 140)
     page.mouse.move(*screen.at(190, 142))
-    take("click")
+    album.take("click")
     screen.press("a")
     screen.drag((505, 85), (535, 150), (565, 165))
     screen.press("f")
     progress = page.get_by_role("progressbar", name="Tracking")
     screen.until(lambda: int(progress.get_attribute("aria-valuenow") or 0) >= 40)
-    take("track")
+    album.take("track")
     page.locator("button.stop").wait_for(state="detached")
-    screen.frame(30)
+    screen.frame(24)
     screen.press("i")
-    screen.frame(44)
+    screen.frame(36)
     screen.press("o", "r", "Escape", "j")
     page.wait_for_timeout(1500)
     screen.press("1", "e")
     screen.drag((60, 230), (250, 215), (60, 200), (280, 190))
     page.mouse.move(*screen.at(300, 200))
-    take("correct")
+    album.take("correct")
+    album.take_all("sizes")
     screen.press("p")
     page.locator("button[aria-label=Problems]").click()
     page.locator(".problems h3").wait_for()
-    take("problems")
+    album.take("problems")
     screen.press("Escape", "Control+e")
-    take("export")
+    with page.expect_download():
+        page.click("[data-format=coco]")
+    page.locator(".export-notes p").first.wait_for()
+    album.take("export")
     screen.press("Escape", "?")
-    take("keys")
+    album.take("keys")
     screen.press("Escape")
     page.goto(screen.address)
     page.wait_for_selector(".card img")
-    take("start")
+    album.take("start")
 
 
 def main() -> None:
@@ -120,8 +119,7 @@ def main() -> None:
         with Server(data, clips) as server, browser:
             screen = Screen(browser, server.address, timeout=500_000)
             album = Album(screen, target)
-            shots(screen, album.take)
-            album.save_overviews()
+            shots(screen, album)
             screen.close()
 
 
