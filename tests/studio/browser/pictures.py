@@ -1,4 +1,4 @@
-"""Take the pictures of docs/studio.md: the studio at work on the demo clip; one state in two themes and three sizes.
+"""Take the pictures of docs/studio.md: the studio at work on the demo clip, in all sizes and colours.
 
 python tests/studio/browser/pictures.py [FOLDER]
 """
@@ -87,7 +87,11 @@ def shots(screen: Screen, album: Album) -> None:
     screen.press("1", "e")
     screen.drag((60, 230), (250, 215), (60, 200), (280, 190))
     page.mouse.move(*screen.at(300, 200))
-    album.take("correct")
+    for way, state in (("side by side", "side"), ("over the picture", "correct")):
+        page.locator(".rail .menu-button").click()
+        page.get_by_role("button", name=way).click()
+        page.wait_for_timeout(300)
+        album.take(state)
     album.take_all("sizes")
     screen.press("p")
     page.locator("button[aria-label=Problems]").click()
