@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 import masklet
-from masklet.boxes import tight_boxes
+from masklet.masks import tight_boxes
 from masklet.synthetic.suites import cuts
 from masklet.tracking.bank import MemoryBank
 from masklet.tracking.multi_hypothesis import Offer, track_objects

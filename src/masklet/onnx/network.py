@@ -76,6 +76,8 @@ class Network:
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3  # errors: what it notes about its own optimizers is of no use here
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # idle threads sleep
+        # Weights of 8 bits are widened once, when they are loaded, and not for each frame.
+        options.add_session_config_entry("session.disable_quant_qdq", "1")
         if threads is not None:
             options.intra_op_num_threads = threads
         self._sessions: Mapping[str, Any] = {

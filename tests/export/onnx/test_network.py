@@ -30,7 +30,7 @@ SIZES = [
     {"frames": 1, "objects": 2, "memories": 22, "pointers": 31, "points": 2},
 ]
 # The largest difference that rounding may make, as a part of the largest number.
-TOLERANCE = {"fp32": 1e-5, "fp16": 0.02, "int8": 0.05}
+TOLERANCE = {"fp32": 1e-5, "fp16": 0.03, "int8": 0.05}
 
 
 def sample(name: str, shape: list[int], side: int, generator: torch.Generator) -> torch.Tensor:
