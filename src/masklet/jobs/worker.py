@@ -133,6 +133,7 @@ class Worker:
                     "source": item.entry.source,
                     "stamp": stamp,
                     "host": socket.gethostname(),
+                    "began": round(started, 3),
                     **self._segment(item, path, coco, key),
                     "seconds": round(time.time() - started, 3),
                 }
