@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import PIL.Image
-from jaxtyping import Bool
+from jaxtyping import Bool, UInt8
 
 from masklet import rle
 from masklet.drawing import TOLERANCE, Image, Ring, outlines, paint_objects
@@ -301,7 +301,7 @@ def as_strip(tiles: Sequence[Tile]) -> Image:
     return np.concatenate(padded, axis=1)[:, :-4]
 
 
-def reduce_picture(picture: Image, longest: int) -> Image:
+def reduce_picture(picture: Image, longest: int) -> UInt8[np.ndarray, "h w 3"]:
     """The picture with a longest side of at most so many pixels."""
     reduced = PIL.Image.fromarray(picture)
     reduced.thumbnail((longest, longest))

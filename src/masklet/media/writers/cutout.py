@@ -82,7 +82,7 @@ def open_background(background: str, size: tuple[int, int]) -> ReadBackground:
     return lambda frame, image: _cover(frames[frame % len(frames)], size)
 
 
-def _cover(picture: Image, size: tuple[int, int]) -> Image:
+def _cover(picture: Image, size: tuple[int, int]) -> UInt8[np.ndarray, "h w 3"]:
     """A picture scaled so that it covers a frame of `size` (H, W), and cropped around its middle."""
     height, width = size
     scale = max(height / picture.shape[0], width / picture.shape[1])

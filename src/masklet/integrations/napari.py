@@ -1,0 +1,151 @@
+"""A napari plugin: points, boxes and a brush in, a labels layer out, for pictures, z-stacks and time series.
+
+https://napari.org. The manifest is `napari.yaml` beside this file. napari itself is imported with the widget.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import Int
+
+from masklet.checkpoint import load
+from masklet.errors import MissingExtra, PromptError
+from masklet.model import Sam2
+from masklet.sessions.image import ImageSession
+from masklet.sessions.video import VideoSession
+from masklet.types import Prompt
+
+if TYPE_CHECKING:
+    from magicgui.widgets import FunctionGui
+
+OBJECT = "object"  # the column of a layer's features that holds object ids
+
+Prompts = dict[int, dict[int, Prompt]]
+
+
+def make_widget() -> FunctionGui:
+    """The dock widget: choose layers and press the button.
+
+    Raises:
+        MissingExtra: napari is not installed.
+    """
+    try:
+        from magicgui import magicgui
+    except ImportError as error:
+        raise MissingExtra("napari", "napari") from error
+
+    def segment(
+        image: napari.layers.Image,  # type: ignore[name-defined]
+        points: napari.layers.Points | None = None,  # type: ignore[name-defined]
+        not_points: napari.layers.Points | None = None,  # type: ignore[name-defined]
+        boxes: napari.layers.Shapes | None = None,  # type: ignore[name-defined]
+        brush: napari.layers.Labels | None = None,  # type: ignore[name-defined]
+        model: str = "nano",
+    ) -> napari.types.LayerDataTuple:  # type: ignore[name-defined]
+        labels = segment_layers(load(model), image, points, not_points, boxes, brush)
+        shown = {"name": f"{image.name} masks", "scale": image.scale[-labels.ndim :]}
+        return labels, shown, "labels"
+
+    # Modules that are not imported yet cannot be named by types: magicgui finds them by their full names.
+    segment.__annotations__ |= {
+        "image": "napari.layers.Image",
+        "points": "napari.layers.Points | None",
+        "not_points": "napari.layers.Points | None",
+        "boxes": "napari.layers.Shapes | None",
+        "brush": "napari.layers.Labels | None",
+        "model": str,
+        "return": "napari.types.LayerDataTuple",
+    }
+    widget: FunctionGui = magicgui(segment, call_button="Segment")
+    return widget
+
+
+def segment_layers(
+    model: Sam2, image: Any, points: Any = None, not_points: Any = None, boxes: Any = None, brush: Any = None
+) -> Int[np.ndarray, "*stack H W"]:
+    """Segment what layers point at in an image layer.
+
+    A layer's objects are told apart by the column "object" of its features. Without it, all points mean
+    object 1, and boxes are objects 1, 2, 3. The values of a labels layer are objects.
+
+    Args:
+        model: The network.
+        image: An image layer: a picture, or a stack along one axis.
+        points: Points on the objects.
+        not_points: Points beside them.
+        boxes: Rectangles, one for each object.
+        brush: Labels that were painted.
+
+    Returns:
+        Labels of the layer's shape, for a labels layer.
+
+    Raises:
+        PromptError: No layer points at anything.
+    """
+    data = np.asarray(image.data)
+    is_stack = data.ndim - bool(image.rgb) == 3
+    prompts = read_prompts(points, not_points, boxes, brush)
+    if not prompts:
+        raise PromptError("nothing is pointed at: add points, a rectangle or brush strokes.")
+    return segment_stack(model, data if is_stack else data[None], prompts, is_stack=is_stack)
+
+
+def segment_stack(
+    model: Sam2, stack: np.ndarray, prompts: Mapping[int, Mapping[int, Prompt]], *, is_stack: bool = True
+) -> Int[np.ndarray, "*stack H W"]:
+    """Label maps of a stack: its objects are tracked from the prompted pages both ways.
+
+    Args:
+        model: The network.
+        stack: (T, H, W) or (T, H, W, 3), of any real type; depth or time along the first axis.
+        prompts: By page and object id.
+        is_stack: False for a single page, which is then segmented as a picture and returned as (H, W).
+    """
+    if not is_stack:
+        masks = ImageSession(model, stack[0]).segment(dict(prompts[0]))
+        return masks.label_map()
+    session = VideoSession(model, stack)
+    for page, by_id in sorted(prompts.items()):
+        for id, prompt in by_id.items():
+            session.prompt(page, id, prompt)
+    for reverse in (False, True):
+        for _ in session.propagate(reverse=reverse):
+            pass
+    return np.stack([session.masks(page).label_map() for page in range(len(session.frames))])
+
+
+def read_prompts(points: Any, not_points: Any, boxes: Any, brush: Any) -> Prompts:
+    """The prompts that napari's layers mean, by page and object id; layers may be None."""
+    prompts: Prompts = {}
+    for layer in (points, not_points):
+        if layer is None:
+            continue
+        for (*page, y, x), id in zip(np.asarray(layer.data), object_ids(layer, constant=True), strict=True):
+            click = [(float(x), float(y))]
+            _add(prompts, page, id, Prompt(positive=click) if layer is points else Prompt(negative=click))
+    if boxes is not None:
+        for corners, id in zip(boxes.data, object_ids(boxes, constant=False), strict=True):
+            (y0, x0), (y1, x1) = (getattr(corners, side)(axis=0)[-2:] for side in ("min", "max"))
+            _add(prompts, corners[0][:-2], id, Prompt(box=(float(x0), float(y0), float(x1), float(y1))))
+    if brush is not None:
+        painted = np.asarray(brush.data)
+        pages = painted if painted.ndim == 3 else painted[None]
+        for page in np.flatnonzero(pages.any(axis=(1, 2))):
+            for id in np.unique(pages[page])[1:] if (pages[page] == 0).any() else np.unique(pages[page]):
+                _add(prompts, [page], int(id), Prompt(mask=pages[page] == id))
+    return prompts
+
+
+def object_ids(layer: Any, *, constant: bool) -> list[int]:
+    """The object that each point or shape of a layer means."""
+    if OBJECT in layer.features:
+        return [int(id) for id in layer.features[OBJECT]]
+    return [1 if constant else row for row in range(1, len(layer.data) + 1)]
+
+
+def _add(prompts: Prompts, page: Any, id: int, prompt: Prompt) -> None:
+    here = prompts.setdefault(round(float(page[0])) if len(page) else 0, {})
+    here[id] = here[id] | prompt if id in here else prompt

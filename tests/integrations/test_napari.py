@@ -1,0 +1,98 @@
+"""The napari plugin: with napari's own layers where it is installed, with stand-ins otherwise."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import masklet
+from masklet.config import toy
+from masklet.integrations import napari as plugin
+
+SIZE = (48, 64)
+
+
+@dataclass
+class Layer:
+    """What the plugin reads of a napari layer."""
+
+    data: object
+    features: dict[str, list[int]] = field(default_factory=dict)
+    rgb: bool = False
+
+
+@pytest.fixture
+def model() -> masklet.Sam2:
+    torch.manual_seed(0)
+    network = masklet.Sam2(toy()).eval()
+    torch.nn.init.constant_(network.mask_decoder.score_head.layers[-1].bias, 10.0)
+    return network
+
+
+def rectangle(page: int) -> np.ndarray:
+    return np.array([[page, 5, 10], [page, 5, 40], [page, 30, 40], [page, 30, 10]], dtype=float)
+
+
+def test_layers_become_prompts_by_page_and_object() -> None:
+    brush = np.zeros((4, *SIZE), dtype=int)
+    brush[3, 2:9, 2:9] = 7
+    prompts = plugin.read_prompts(
+        Layer(np.array([[0, 20, 30], [2, 8, 9]])),
+        Layer(np.array([[0, 1, 2]])),
+        Layer([rectangle(1)], {"object": [5]}),
+        Layer(brush),
+    )
+    assert prompts[0] == {1: masklet.Prompt(positive=[(30, 20)], negative=[(2, 1)])}
+    assert prompts[1] == {5: masklet.Prompt(box=(10, 5, 40, 30))}
+    assert prompts[2] == {1: masklet.Prompt(positive=[(9, 8)])}
+    assert prompts[3][7].mask is not None and (prompts[3][7].mask == (brush[3] == 7)).all()
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+def test_a_stack_is_tracked_both_ways(model: masklet.Sam2, dtype: type) -> None:
+    stack = (np.random.default_rng(0).random((4, *SIZE)) * 200).astype(dtype)
+    labels = plugin.segment_layers(model, Layer(stack), boxes=Layer([rectangle(2)]))
+    session = masklet.VideoSession(model, stack)
+    session.prompt(2, 1, masklet.Prompt(box=(10, 5, 40, 30)))
+    expected = {
+        masks.frame: masks[1] for reverse in (False, True) for masks in session.propagate(reverse=reverse)
+    }
+    assert labels.shape == stack.shape and sorted(expected) == [0, 1, 2, 3]
+    assert all(((labels[page] == 1) == mask).all() for page, mask in expected.items())
+
+
+def test_a_picture_is_segmented(model: masklet.Sam2) -> None:
+    picture = np.zeros((*SIZE, 3), dtype=np.uint8)
+    labels = plugin.segment_layers(model, Layer(picture, rgb=True), Layer(np.array([[20, 30]])))
+    expected = masklet.ImageSession(model, picture).segment(masklet.Prompt(positive=[(30, 20)])).best
+    assert ((labels == 1) == expected).all()
+
+
+def test_layers_that_point_at_nothing_are_refused(model: masklet.Sam2) -> None:
+    with pytest.raises(masklet.PromptError, match="nothing is pointed at"):
+        plugin.segment_layers(model, Layer(np.zeros(SIZE, dtype=np.uint8)), Layer(np.zeros((0, 2))))
+
+
+def test_napari_finds_the_plugin() -> None:
+    npe2 = pytest.importorskip("npe2")
+    manifest = npe2.PluginManifest.from_file(Path(plugin.__file__).with_suffix(".yaml"))
+    (widget,) = manifest.contributions.widgets
+    (command,) = manifest.contributions.commands
+    assert widget.command == command.id
+    assert command.python_name == "masklet.integrations.napari:make_widget"
+
+
+@pytest.mark.slow
+def test_the_widget_adds_a_labels_layer(model: masklet.Sam2, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("QT_QPA_PLATFORM", "offscreen")
+    napari = pytest.importorskip("napari")
+    monkeypatch.setattr(plugin, "load", lambda name: model)
+    layers = napari.layers
+    image = layers.Image(np.zeros((3, *SIZE), dtype=np.uint16), name="stack", scale=(2, 1, 1))
+    boxes = layers.Shapes([rectangle(0)], shape_type="rectangle")
+    data, shown, kind = plugin.make_widget().__wrapped__(image, boxes=boxes)
+    labels = layers.Labels(data, **shown)
+    assert kind == "labels" and labels.data.shape == (3, *SIZE)
+    assert labels.scale.tolist() == [2, 1, 1]
