@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,7 @@ from masklet.media.writers.masklets import read_masklets
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 DISC, SQUARE = (110, 110), (262, 186)  # in the clip's first frame
+CORRECTED, BESIDE = 3, (200, 150)  # a frame, and a place there beside the disc
 LARGEST = 30_000_000  # bytes of the whole folder
 
 
@@ -29,7 +30,7 @@ def model() -> masklet.Sam2:
     return masklet.load("nano", device="cpu", engine="torch")
 
 
-def test_a_followed_clip_has_the_masks_of_the_tracker(
+def test_a_clip_has_the_masks_of_a_tracker_and_corrected_those_of_a_session(
     visit: Callable[..., Visitor], clip: Path, model: masklet.Sam2, tmp_path: Path
 ) -> None:
     visitor = visit("?run=wasm&threads=1")
@@ -40,11 +41,27 @@ def test_a_followed_clip_has_the_masks_of_the_tracker(
     visitor.click(*SQUARE)
     visitor.track()
     folder = unpack(visitor.save("Save all masks", tmp_path))
-    prompts = {0: {1: Prompt(positive=[DISC]), 2: Prompt(positive=[SQUARE])}}
-    expected = list(masklet.track(model, clip, prompts))
-    written = list(read_masklets(folder / "masklets.json"))
-    assert [masks.frame for masks in written] == [masks.frame for masks in expected]
-    for ours, theirs in zip(written, expected, strict=True):
+    prompts = {1: Prompt(positive=[DISC]), 2: Prompt(positive=[SQUARE])}
+    check_masks(folder, masklet.track(model, clip, {0: prompts}))
+
+    visitor.go_to(CORRECTED)
+    visitor.press("Object 1")
+    visitor.click(*BESIDE, is_negative=True)
+    visitor.track()
+    folder = unpack(visitor.save("Save all masks", tmp_path))
+    session = masklet.VideoSession(model, clip)
+    for id, prompt in prompts.items():
+        session.prompt(0, id, prompt)
+    list(session.propagate())
+    session.prompt(CORRECTED, 1, Prompt(negative=[BESIDE]))
+    list(session.propagate(CORRECTED))
+    check_masks(folder, (session.masks(frame) for frame in range(len(session.frames))))
+
+
+def check_masks(folder: Path, expected: Iterable[masklet.Masks]) -> None:
+    """Check masklets.json and the label maps of a folder that was saved."""
+    for ours, theirs in zip(read_masklets(folder / "masklets.json"), expected, strict=True):
+        assert ours.frame == theirs.frame
         for id in (1, 2):
             assert iou(ours[id], theirs[id]) >= 0.95, f"object {id} on frame {ours.frame}"
         labels = np.array(Image.open(folder / "masks" / f"{ours.frame:05d}.png"))
@@ -102,11 +119,19 @@ def test_the_mask_under_the_pointer_is_shown_before_any_click(
     assert visitor.page.locator(".canvas").screenshot() == before
 
 
-def test_without_isolation_the_page_runs_in_one_thread(
+def test_on_a_plain_file_server_the_page_isolates_itself(visit: Callable[..., Visitor], site: Path) -> None:
+    with serve(site, {}) as address:
+        visitor = visit(at=address)
+        runs_on = visitor.load()
+        cores = visitor.page.evaluate("Math.min(4, navigator.hardwareConcurrency)")
+        assert runs_on == ("WebAssembly, one thread" if cores == 1 else f"WebAssembly, {cores} threads")
+
+
+def test_where_it_cannot_be_isolated_the_page_runs_in_one_thread(
     visit: Callable[..., Visitor], site: Path, clip: Path
 ) -> None:
     with serve(site, {}) as address:
-        visitor = visit(at=address)
+        visitor = visit(at=address, service_workers="block")
         assert visitor.load() == "WebAssembly, one thread"
         visitor.open(clip)
         visitor.click(*DISC)

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import av
 import numpy as np
@@ -74,12 +74,14 @@ class Visitor:
         view: tuple[int, int] = (1280, 800),
         theme: str = "dark",
         is_touch: bool = False,
+        service_workers: Literal["allow", "block"] = "allow",
     ) -> None:
         self.size = size
         self.context = browser.new_context(
             viewport={"width": view[0], "height": view[1]},
             color_scheme="light" if theme == "light" else "dark",
             has_touch=is_touch,
+            service_workers=service_workers,
             permissions=["camera"],
         )
         self.page: Page = self.context.new_page()
@@ -136,6 +138,10 @@ class Visitor:
         self.page.get_by_role("button", name="Stop").wait_for()
         self.page.get_by_role("button", name="Track").wait_for()
 
+    def go_to(self, frame: int) -> None:
+        self.page.get_by_role("slider", name="Frame").fill(str(frame))
+        self.wait_for_frame(frame)
+
     def save(self, button: str, folder: Path) -> Path:
         with self.page.expect_download() as download:
             self.press(button)
@@ -148,7 +154,7 @@ class Visitor:
         return [name.split("\n")[0] for name in names]
 
 
-def make_clip(path: Path, *, frames: int = 8, size: tuple[int, int] = (320, 240)) -> Path:
+def make_clip(path: Path, *, frames: int = 6, size: tuple[int, int] = (320, 240)) -> Path:
     """A red disc that moves over a wavy background, and a green square that stands."""
     width, height = size
     y, x = np.mgrid[0:height, 0:width]

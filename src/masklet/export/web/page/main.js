@@ -21,6 +21,9 @@ import { Workspace } from "./workspace.js";
  * @property {Workspace | null} workspace  null on the first page
  */
 
+const ISOLATED = "masklet-isolated";
+const WORKER_START = 3000; // milliseconds that a service worker may take to start
+
 export class Page {
     constructor() {
         /** @type {Store<State>} */
@@ -143,8 +146,26 @@ function listen(page) {
     });
 }
 
+/**
+ * Load the page again through a service worker that isolates it, so that it may use threads.
+ *
+ * @returns {Promise<boolean>} whether the page is about to be loaded again
+ */
+async function isolate() {
+    const workers = window.isSecureContext ? navigator.serviceWorker : null;
+    if (window.crossOriginIsolated || !workers || sessionStorage.getItem(ISOLATED)) return false;
+    sessionStorage.setItem(ISOLATED, "tried"); // once: where it does not help, the page runs in one thread
+    /** @type {Promise<null>} */
+    const late = new Promise((resolve) => setTimeout(resolve, WORKER_START, null));
+    const started = workers.register("isolation.js").then(() => workers.ready);
+    const active = await Promise.race([started, late]).catch(() => null);
+    if (active) location.reload();
+    return active !== null;
+}
+
 async function start() {
     applyTheme();
+    if (await isolate()) return;
     void loadIcons();
     const page = new Page();
     const main = h("div", { class: "main" });

@@ -61,7 +61,7 @@ export class Network {
         /** @type {Record<string, O.Session>} */
         const sessions = {};
         for (const name of GRAPHS) {
-            const options = { executionProviders: [provider] };
+            const options = { executionProviders: [provider], logSeverityLevel: 3 }; // 3: errors
             sessions[name] = await runtime.InferenceSession.create(files[name], options);
         }
         return new Network(runtime, manifest, sessions);

@@ -12,8 +12,8 @@
  *
  * @typedef {object} Runtime
  * @property {new (type: "float32" | "int32", data: Float32Array | Int32Array, dims: number[]) => Tensor} Tensor
- * @property {{create: (graph: Uint8Array, options: {executionProviders: string[]}) => Promise<Session>}} InferenceSession
- * @property {{wasm: {numThreads: number, wasmBinary?: ArrayBuffer, wasmPaths?: {mjs: string}}, logLevel?: string}} env
+ * @property {{create: (graph: Uint8Array, options: {executionProviders: string[], logSeverityLevel: number}) => Promise<Session>}} InferenceSession
+ * @property {{wasm: {numThreads: number, wasmBinary?: ArrayBuffer, wasmPaths?: {mjs: string}}}} env
  *
  * @typedef {"webgpu" | "wasm"} Provider
  *
@@ -72,7 +72,6 @@ export async function loadRuntime(build, folder, threads, report) {
     runtime.env.wasm.wasmBinary = await unpacked(counted);
     runtime.env.wasm.wasmPaths = { mjs: `${folder}${build.loader}` };
     runtime.env.wasm.numThreads = threads;
-    runtime.env.logLevel = "error";
     return runtime;
 }
 
