@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import io
+import zipfile
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import PIL.Image
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pycocotools.coco import COCO
 
+from masklet.studio.project_exports import split_files
 from masklet.studio.store.project_files import natural_key
-from studio.small import Caller, make_clip, make_picture, make_studio
+from studio.small import LENGTH, Caller, make_clip, make_picture, make_studio
 
 NAMES = ["10.png", "2.png", "1.png", "Dog 3.png"]
 ANNA, BERT = {"masklet-person": "Anna"}, {"masklet-person": "Bert"}
@@ -180,3 +186,63 @@ def test_the_audit_names_who_did_what(caller: Caller, project: str) -> None:
         ("Bert", "blots.mp4", "comment on frame 0"),
         ("Anna", "blots.mp4", "click on frame 0"),
     ]
+
+
+def export_project(caller: Caller, project: str, **fields: Any) -> tuple[Any, zipfile.ZipFile]:
+    export = caller.post(f"{project}/exports", fields)
+    assert export["video"] is None
+    caller.studio.exports._pool.submit(int).result(60)
+    export = caller.get(f"/exports/{export['id']}")
+    assert export["state"] == "finished", export["message"]
+    content = caller.client.get(f"/api/exports/{export['id']}/file").content
+    return export, zipfile.ZipFile(io.BytesIO(content))
+
+
+def test_a_whole_project_is_exported_with_pictures_classes_and_a_split(
+    caller: Caller, project: str, tmp_path: Path
+) -> None:
+    caller.ask("PATCH", project, json={"classes": [CAT, DOG]})
+    for name in ("1.png", "2.png", "blots.mp4"):
+        video = f"/videos/{find(caller, project, name)['id']}"
+        object = caller.post(f"{video}/objects", {"label": "dog"})["id"]
+        caller.click(video, object=object)
+        caller.follow(video)
+    export, archive = export_project(caller, project, format="coco", validation=0.5)
+    assert export["notes"] == ["2 files have no masks and were left out: 10.png, Dog 3.png."]
+    archive.extractall(tmp_path)
+    images, annotations = 0, 0
+    for split in tmp_path.glob("annotations/*.json"):
+        data = COCO(str(split))
+        assert [entry["name"] for entry in data.loadCats(data.getCatIds())] == ["cat", "dog"]
+        for image in data.imgs.values():
+            with PIL.Image.open(tmp_path / image["file_name"]) as picture:
+                assert picture.size == (image["width"], image["height"])
+        for entry in data.anns.values():
+            assert data.annToMask(entry).sum() == entry["area"] and entry["category_id"] == 2
+        images, annotations = images + len(data.imgs), annotations + len(data.anns)
+    assert 3 <= images <= annotations <= 2 + LENGTH
+
+    _, archive = export_project(caller, project, format="yolo")
+    names = archive.namelist()
+    labels = [name for name in names if name.startswith("labels/")]
+    assert {Path(name).stem for name in labels} == {
+        Path(name).stem for name in names if name.startswith("images/")
+    }
+    assert '1: "dog"' in archive.read("data.yaml").decode()
+    assert archive.read(labels[0]).decode().split()[0] == "1"
+
+
+def test_an_empty_project_says_that_there_is_nothing_to_export(caller: Caller) -> None:
+    project = f"/projects/{caller.post('/projects', {'name': 'empty'})['id']}"
+    export = caller.post(f"{project}/exports", {"format": "coco"})
+    caller.studio.exports._pool.submit(int).result(60)
+    export = caller.get(f"/exports/{export['id']}")
+    assert (export["state"], export["message"]) == ("failed", "There are no masks in this project yet.")
+
+
+@given(st.sets(st.text(min_size=1, max_size=4), min_size=2), st.floats(0, 0.99))
+def test_a_file_is_always_in_the_same_split_and_train_is_never_empty(ids: set[str], share: float) -> None:
+    splits = split_files(ids, share)
+    assert splits == split_files(sorted(ids), share) and set(splits) == ids
+    assert "train" in splits.values()
+    assert abs(list(splits.values()).count("val") - len(ids) * share) <= 1

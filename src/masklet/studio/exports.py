@@ -24,14 +24,15 @@ from masklet.studio.errors import ApiError, failure_message, not_found
 from masklet.studio.hub import Hub
 from masklet.studio.inference.live import Live, LiveVideos
 from masklet.studio.inference.sound import add_sound
-from masklet.studio.requests import NewExport
+from masklet.studio.project_exports import ProjectExportJob, ProjectWriter
+from masklet.studio.requests import NewExport, NewProjectExport
 from masklet.studio.settings import Limits
 from masklet.studio.store.database import Database, new_id
 from masklet.studio.store.ledger import State, results, standing
 from masklet.studio.store.object_history import script_of
 from masklet.studio.store.result_cache import ResultCache, ResultTensors
 from masklet.studio.store.storage import Quota
-from masklet.studio.store.tables import Export, Result, now
+from masklet.studio.store.tables import Export, Project, Result, now
 from masklet.studio.views import export_view
 from masklet.types import MaskPrediction, Masks
 
@@ -90,16 +91,18 @@ class Exports:
             raise ApiError(409, "nothing", "there is nothing to export yet: click on something first.")
         selected, hidden = choose_objects(state, body.objects, hidden=body.hidden)
         self._quota.check()
-        export = Export(id=new_id(), video=video, format=format, state="waiting", done=0, total=0)
-        with self._database.begin() as session:
-            waiting = select(func.count()).where(Export.state.in_(["waiting", "running"]))
-            if (session.scalar(waiting) or 0) >= self._limits.exports:
-                raise ApiError(429, "queue", "too many exports are waiting. Try again later.", retry=10)
-            session.add(export)
+        export = self._add(Export(id=new_id(), video=video, format=format, done=0, total=0))
         span = body.start, body.stop, body.frames
         self._pool.submit(
             self._run, ExportJob(export.id, video, format, state, selected, hidden, *span, body.audio)
         )
+        return self.view(export)
+
+    def start_project(self, project: str, body: NewProjectExport) -> schemas.Export:
+        """Queue an export of all files of a project."""
+        self._quota.check()
+        export = self._add(Export(id=new_id(), project=project, format=body.format, done=0, total=0))
+        self._pool.submit(self._run_project, ProjectExportJob(export.id, project, **body.model_dump()))
         return self.view(export)
 
     def get(self, id: str) -> Export:
@@ -134,6 +137,33 @@ class Exports:
 
     def close(self) -> None:
         self._pool.shutdown(cancel_futures=True)
+
+    def _add(self, export: Export) -> Export:
+        """Note an export that waits, if not too many do."""
+        export.state = "waiting"
+        with self._database.begin() as session:
+            waiting = select(func.count()).where(Export.state.in_(["waiting", "running"]))
+            if (session.scalar(waiting) or 0) >= self._limits.exports:
+                raise ApiError(429, "queue", "too many exports are waiting. Try again later.", retry=10)
+            session.add(export)
+        return export
+
+    def _run_project(self, job: ProjectExportJob) -> None:
+        try:
+            folder = self._folder / job.id
+            folder.mkdir(parents=True)
+            with self._database.begin() as session:
+                name = session.get_one(Project, job.project).name
+            file = f"{name.replace('/', '_')[:80]}-{job.format}.zip"
+            writer = ProjectWriter(self._database, self._live, job)
+            for done, total in writer.write(folder / file):
+                self._save(job, state="running", done=done, total=total)
+                self._quota.check()
+            self._save(job, state="finished", file=file, notes=writer.notes)
+        except Exception as error:
+            message = failure_message(error, "an export")
+            shutil.rmtree(self._folder / job.id, ignore_errors=True)
+            self._save(job, state="failed", message=message)
 
     def _run(self, job: ExportJob) -> None:
         try:
@@ -227,7 +257,7 @@ class Exports:
             codes = {row.object: row.counts for row in rows if row.object in drawn or cached[row.id].is_exact}
             yield _masks(frame, {row.object: cached[row.id] for row in rows}, codes, live.frames.size)
 
-    def _save(self, job: ExportJob, **values: Any) -> None:
+    def _save(self, job: ExportJob | ProjectExportJob, **values: Any) -> None:
         with self._database.begin() as session:
             export = session.get(Export, job.id)
             if export is None:
@@ -236,7 +266,8 @@ class Exports:
                 setattr(export, name, value)
             if export.state == "finished":
                 export.done = export.total
-        self._hub.publish(job.video, schemas.ExportEvent(export=self.view(export)))
+        if isinstance(job, ExportJob):
+            self._hub.publish(job.video, schemas.ExportEvent(export=self.view(export)))
 
 
 def choose_objects(

@@ -210,6 +210,18 @@ class NewExport(RequestBody):
     """Whether to keep the sound, in formats that can."""
 
 
+class NewProjectExport(RequestBody):
+    format: Literal["coco", "yolo"]
+    validation: Annotated[float, Field(ge=0, le=1)] = 0.2
+    """The share of the files that goes to val. All frames of a video are in the same split."""
+    hidden: bool = False
+    """Whether to take hidden objects too."""
+    images: bool = True
+    """Whether to add the pictures."""
+    reviewed_only: bool = False
+    """Whether to take reviewed frames only."""
+
+
 class LookEvent(RequestBody):
     """This frame is in view: encode it, so that a click on it is answered at once."""
 

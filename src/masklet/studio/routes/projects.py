@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from masklet.studio import schemas
 from masklet.studio.errors import ApiError
 from masklet.studio.inference.engine import RESUMABLE
-from masklet.studio.requests import FolderVideo, NewProject, ProjectChange
+from masklet.studio.requests import FolderVideo, NewProject, NewProjectExport, ProjectChange
 from masklet.studio.routes import RequesterDep, StudioDep
 from masklet.studio.schemas import clean_name
 from masklet.studio.store.database import new_id
@@ -102,6 +102,20 @@ def open_video(studio: StudioDep, project: str, body: FolderVideo) -> schemas.Vi
     A file that is open in the project already is returned as it is.
     """
     return studio.video(studio.uploads.add_from_folder(project, body.path))
+
+
+@router.post("/{project}/exports", status_code=202)
+def export_project(
+    studio: StudioDep, requester: RequesterDep, project: str, body: NewProjectExport
+) -> schemas.Export:
+    """Write one zip file of all files with masks: pictures, classes and annotations, in train and val.
+
+    Ask `GET /api/exports/{export}` how far it is. `yolo` can be given to YOLO's training as it is.
+    """
+    with studio.database.begin() as session:
+        find_project(session, project)
+    studio.audit(project, requester, f"export as {body.format}")
+    return studio.exports.start_project(project, body)
 
 
 def check_classes(classes: Sequence[schemas.Class]) -> list[dict[str, Any]]:

@@ -259,6 +259,13 @@
  * @property {string} name
  * @property {string | null} [policy]  One of those that `GET /api/about` lists; by default the first of them.
  *
+ * @typedef {object} NewProjectExport
+ * @property {"coco" | "yolo"} format
+ * @property {number} [validation]  The share of the files that goes to val. All frames of a video are in the same split.
+ * @property {boolean} [hidden]  Whether to take hidden objects too.
+ * @property {boolean} [images]  Whether to add the pictures.
+ * @property {boolean} [reviewed_only]  Whether to take reviewed frames only.
+ *
  * @typedef {object} NewPrompt
  * @property {Point[]} [positive]
  * @property {Point[]} [negative]

@@ -1,0 +1,239 @@
+"""One file for a whole project: pictures, masks and classes of all its files, split into train and val."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zipfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from sqlalchemy import select
+
+from masklet import rle
+from masklet.media import outlines
+from masklet.media.writers.polygons import join_rings
+from masklet.studio.errors import ApiError
+from masklet.studio.inference.live import LiveVideos
+from masklet.studio.store.database import Database
+from masklet.studio.store.ledger import State, results, standing
+from masklet.studio.store.project_files import find_project_videos
+from masklet.studio.store.tables import Project, Result, Video
+
+Split = Literal["train", "val"]
+ProjectFormat = Literal["coco", "yolo"]
+TOLERANCE = 0.5  # pixels between a mask's edge and its outline
+MAX_SIDE = 8192  # of an exported picture
+
+
+@dataclass(frozen=True)
+class ProjectExportJob:
+    """What to write of a project.
+
+    Attributes:
+        validation: The share of the files that goes to val, 0 to 1.
+        hidden: Whether to take hidden objects.
+        reviewed_only: Whether to take reviewed frames only.
+    """
+
+    id: str
+    project: str
+    format: ProjectFormat
+    validation: float
+    hidden: bool
+    images: bool
+    reviewed_only: bool
+
+
+@dataclass
+class Dataset:
+    """What is collected of one split."""
+
+    images: list[dict[str, Any]] = field(default_factory=list)
+    annotations: list[dict[str, Any]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class LabelledFrame:
+    """A frame with the masks that are exported of it, by class."""
+
+    video: Video
+    frame: int
+    name: str
+    masks: list[tuple[int, str, str]]  # object, class, run lengths
+
+
+class ProjectWriter:
+    """Writes a project as a zip file, frame by frame."""
+
+    def __init__(self, database: Database, live: LiveVideos, job: ProjectExportJob) -> None:
+        self._database = database
+        self._live = live
+        self._job = job
+        self._classes: list[str] = []
+        self._empty: list[str] = []
+
+    def write(self, path: Path) -> Iterator[tuple[int, int]]:
+        """Write the file; yields how many of its files are done, and of how many."""
+        job = self._job
+        with self._database.begin() as session:
+            project = session.get_one(Project, job.project)
+            self._classes = [entry["name"] for entry in project.classes or ()]
+            videos = find_project_videos(session, job.project)
+        splits = split_files([video.id for video in videos], job.validation)
+        data: dict[Split, Dataset] = {"train": Dataset(), "val": Dataset()}
+        stems = unique_stems([video.name for video in videos])
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+            for done, (video, stem) in enumerate(zip(videos, stems, strict=True)):
+                yield done, len(videos)
+                self._write_video(archive, video, stem, splits[video.id], data[splits[video.id]])
+            if not any(dataset.images for dataset in data.values()):
+                raise ApiError(409, "nothing", "there are no masks in this project yet.")
+            for name, text in self._summaries(data):
+                archive.writestr(name, text)
+
+    @property
+    def notes(self) -> list[str]:
+        if not self._empty:
+            return []
+        names = ", ".join(self._empty[:10]) + (" and others" if len(self._empty) > 10 else "")
+        return [f"{len(self._empty)} files have no masks and were left out: {names}."]
+
+    def _write_video(
+        self, archive: zipfile.ZipFile, video: Video, stem: str, split: Split, data: Dataset
+    ) -> None:
+        count = 0
+        for labelled in self._frames(video, stem):
+            count += 1
+            if self._job.images:
+                with self._live.using(video.id) as live:
+                    picture = live.decoder.jpeg(labelled.frame, MAX_SIDE, MAX_SIDE)
+                name = f"images/{split}/{labelled.name}.jpg"
+                archive.writestr(name, picture, zipfile.ZIP_STORED)
+            self._add_image(labelled, split, data)
+            if self._job.format == "yolo":
+                archive.writestr(f"labels/{split}/{labelled.name}.txt", self._yolo_lines(labelled))
+        if not count:
+            self._empty.append(video.name)
+
+    def _frames(self, video: Video, stem: str) -> Iterator[LabelledFrame]:
+        state = self._live.ledger(video.id).state
+        classes = {
+            id: obj.label or obj.name
+            for id, obj in state.objects.items()
+            if self._job.hidden or not obj.hidden
+        }
+        for frame in self._frame_numbers(video, state, classes):
+            with self._database.begin() as session:
+                rows = results(session, video.id, state.head, frame, frame + 1, list(classes))
+            masks = [(row.object, classes[row.object], row.counts) for row in rows if row.box]
+            name = stem if video.frames == 1 else f"{stem}_{frame:06d}"
+            if masks:
+                yield LabelledFrame(video, frame, name, masks)
+
+    def _frame_numbers(self, video: Video, state: State, objects: Iterable[int]) -> list[int]:
+        where = standing(video.id, state.head), Result.object.in_(objects)
+        with self._database.begin() as session:
+            query = select(Result.frame).where(*where).distinct().order_by(Result.frame)
+            frames = list(session.scalars(query))
+        if self._job.reviewed_only and video.review != "reviewed":
+            frames = [
+                frame for frame in frames if any(start <= frame < stop for start, stop in state.reviewed)
+            ]
+        return frames
+
+    def _class_number(self, name: str) -> int:
+        """The place of a class, from 0; names that are no class of the project come behind them."""
+        if name not in self._classes:
+            self._classes.append(name)
+        return self._classes.index(name)
+
+    def _add_image(self, labelled: LabelledFrame, split: Split, data: Dataset) -> None:
+        size = [labelled.video.height, labelled.video.width]
+        image = {
+            "id": len(data.images) + 1,
+            "file_name": f"images/{split}/{labelled.name}.jpg",
+            "height": size[0],
+            "width": size[1],
+            "video": labelled.video.name,
+            "frame": labelled.frame,
+        }
+        data.images.append(image)
+        for object, name, counts in labelled.masks:
+            number = self._class_number(name) + 1
+            if self._job.format != "coco":
+                continue
+            code = rle.RLE(size=size, counts=counts)
+            x0, y0, x1, y1 = rle.boxes([code])[0].tolist()
+            data.annotations.append(
+                {
+                    "id": len(data.annotations) + 1,
+                    "image_id": image["id"],
+                    "category_id": number,
+                    "object_id": object,
+                    "segmentation": code,
+                    "area": rle.area(code),
+                    "bbox": [x0, y0, x1 - x0, y1 - y0],
+                    "iscrowd": 0,
+                }
+            )
+
+    def _yolo_lines(self, labelled: LabelledFrame) -> str:
+        height, width = labelled.video.height, labelled.video.width
+        lines = []
+        for _, name, counts in labelled.masks:
+            mask = rle.decode({"size": [height, width], "counts": counts})
+            rings = [ring for polygon in outlines(mask, TOLERANCE) for ring in polygon]
+            if rings:
+                outline = np.asarray(join_rings(rings) / (width, height))
+                numbers = " ".join(f"{value:.6f}" for value in outline.flat)
+                lines.append(f"{self._class_number(name)} {numbers}\n")
+        return "".join(lines)
+
+    def _summaries(self, data: dict[Split, Dataset]) -> Iterator[tuple[str, str]]:
+        if self._job.format == "yolo":
+            names = "".join(f"  {number}: {json.dumps(name)}\n" for number, name in enumerate(self._classes))
+            val = "val" if data["val"].images else "train"
+            yield "data.yaml", f"path: .\ntrain: images/train\nval: images/{val}\nnames:\n{names}"
+            return
+        categories = [
+            {"id": number + 1, "name": name, "supercategory": "object"}
+            for number, name in enumerate(self._classes)
+        ]
+        for split, dataset in data.items():
+            if dataset.images:
+                content = {
+                    "info": {"description": "masklet studio"},
+                    "licenses": [],
+                    "categories": categories,
+                    "images": dataset.images,
+                    "annotations": dataset.annotations,
+                }
+                yield f"annotations/{split}.json", json.dumps(content)
+
+
+def split_files(ids: Iterable[str], validation: float) -> dict[str, Split]:
+    """Whether a file belongs to train or val: always the same, and all frames of a video together."""
+    order = sorted(ids, key=lambda id: hashlib.sha256(id.encode()).digest())
+    count = min(round(len(order) * validation), max(len(order) - 1, 0)) if validation < 1 else len(order)
+    return {id: "val" if place < count else "train" for place, id in enumerate(order)}
+
+
+def unique_stems(names: Iterable[str]) -> list[str]:
+    """Names of files without suffix, each only once.
+
+    >>> unique_stems(["a.png", "a.jpg", "b.mp4"])
+    ['a', 'a_2', 'b']
+    """
+    stems: list[str] = []
+    for name in names:
+        stem = plain = Path(name).stem[:80].replace("/", "_") or "file"
+        number = 1
+        while stem in stems:
+            number += 1
+            stem = f"{plain}_{number}"
+        stems.append(stem)
+    return stems
