@@ -21,6 +21,7 @@ ROOT = Path(__file__).parents[1]
 TUTORIALS = ROOT / "docs" / "tutorials"
 WIDTH = 480  # pixels of a picture that is kept
 CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+BAR = re.compile(r"[━╸╺]|\d+/(\d+|\?)( -?[-:\d]+)?$")  # lines of a progress bar
 SECONDS = 600  # that a cell may take
 
 
@@ -48,16 +49,18 @@ def run(path: Path, folder: Path) -> nbformat.NotebookNode:
         cell.metadata.pop("execution", None)
         cell["id"] = f"cell-{number}"
         if cell.cell_type == "code":
-            cell.outputs = [tidy(output, folder) for output in cell.outputs if output.get("name") != "stderr"]
+            outputs = [tidy(output, folder) for output in cell.outputs if output.get("name") != "stderr"]
+            cell.outputs = [output for output in outputs if output.get("text", "unlike a text") != ""]
     notebook.metadata.language_info = {"name": "python"}
     return notebook
 
 
 def tidy(output: nbformat.NotebookNode, folder: Path) -> nbformat.NotebookNode:
-    """An output with small pictures, and without control characters and temporary paths."""
+    """An output with small pictures, and without progress bars, control characters and temporary paths."""
     if "text" in output:
         lines = CONTROL.sub("", output.text).replace(f"{folder}/docs/tutorials/", "").splitlines()
-        output.text = "\n".join(line.rsplit("\r", 1)[-1].rstrip() for line in lines) + "\n"
+        kept = [line.rsplit("\r", 1)[-1].rstrip() for line in lines if not BAR.search(line.rstrip())]
+        output.text = "".join(f"{line}\n" for line in kept if line)
     data = output.get("data", {})
     if "image/png" in data:
         data.pop("text/html", None)  # the same picture again
