@@ -16,6 +16,8 @@ ROW = re.compile(
 LIMIT_NAME = re.compile(r"^(MAX_\w+|\w+_BYTES|\w+_SECONDS)(?:: \w+)? = ", re.MULTILINE)
 NOT_A_LIMIT = {  # names that look like one
     "masklet.auto.tracker.MAX_COVERED": "a share of a mask",
+    "masklet.jobs.report.STRAGGLER_SECONDS": "when a report calls an item slow",
+    "masklet.jobs.run.STATUS_SECONDS": "how often a status is written",
     "masklet.checkpoint.reading.MAX_NAME": "only shortens messages",
     "masklet.studio.app.MAINTENANCE_SECONDS": "how often the studio tidies",
     "masklet.studio.store.storage.QUOTA_SECONDS": "how old the measured size may be",
