@@ -5,9 +5,10 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import PIL.Image
 import pytest
 import torch
@@ -87,6 +88,30 @@ def test_camera(clip: str, model: str, tmp_path: Path, capsys: pytest.CaptureFix
     ]
     assert followed == ["(1,)", "(1,)", "(1, 2)", "(2,)", "(2,)"]
     assert len(open_frames(tmp_path / "overlay.mp4")) == LENGTH
+
+
+def test_robot_camera(
+    clip: str, model: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The camera goes away twice: once in the middle of a frame, once before the first."""
+    images, calls = list(open_frames(clip)), []
+
+    def unsteady(source: str) -> Iterator[np.ndarray]:
+        calls.append(source)
+        if len(calls) == 2:
+            raise masklet.MediaError("the camera cannot be opened.")
+        yield from images[:2] if len(calls) == 1 else images[2:]
+        raise masklet.MediaError("the camera gave no frame.")
+
+    monkeypatch.setattr(masklet.media, "stream", unsteady)
+    main_of("robot_camera")(source="rtsp://camera", frames=LENGTH, pause=0.0, model=model)
+    lines = capsys.readouterr().out.splitlines()
+    assert calls == ["rtsp://camera"] * 3
+    assert [line for line in lines if line.startswith("no picture")] == [
+        "no picture: the camera gave no frame.",
+        "no picture: the camera cannot be opened.",
+    ]
+    assert sum(line.startswith("steer") or line == "stop: the object is lost" for line in lines) == LENGTH
 
 
 def test_correct_video(clip: str, model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -75,6 +75,7 @@ def test_layers_that_point_at_nothing_are_refused(model: masklet.Sam2) -> None:
         plugin.segment_layers(model, Layer(np.zeros(SIZE, dtype=np.uint8)), Layer(np.zeros((0, 2))))
 
 
+@pytest.mark.filterwarnings("ignore")  # of what napari imports
 def test_napari_finds_the_plugin() -> None:
     npe2 = pytest.importorskip("npe2")
     manifest = npe2.PluginManifest.from_file(Path(plugin.__file__).with_suffix(".yaml"))
@@ -85,6 +86,7 @@ def test_napari_finds_the_plugin() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
 def test_the_widget_adds_a_labels_layer(model: masklet.Sam2, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("QT_QPA_PLATFORM", "offscreen")
     napari = pytest.importorskip("napari")
@@ -92,7 +94,7 @@ def test_the_widget_adds_a_labels_layer(model: masklet.Sam2, monkeypatch: pytest
     layers = napari.layers
     image = layers.Image(np.zeros((3, *SIZE), dtype=np.uint16), name="stack", scale=(2, 1, 1))
     boxes = layers.Shapes([rectangle(0)], shape_type="rectangle")
-    data, shown, kind = plugin.make_widget().__wrapped__(image, boxes=boxes)
+    data, shown, kind = plugin.make_widget()._function(image, boxes=boxes)
     labels = layers.Labels(data, **shown)
     assert kind == "labels" and labels.data.shape == (3, *SIZE)
     assert labels.scale.tolist() == [2, 1, 1]

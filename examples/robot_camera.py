@@ -1,0 +1,53 @@
+"""A robot's loop: steer towards an object, stop when it is lost, and connect again when the camera goes away.
+
+python examples/robot_camera.py                                  the demo clip
+python examples/robot_camera.py --source rtsp://camera/stream    a network camera
+"""
+
+import time
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import typer
+
+import masklet
+from masklet import MediaError, Prompt
+
+DEMO = str(Path(__file__).with_name("demo.mp4"))
+
+
+def watch(source: str, pause: float) -> Iterator[np.ndarray]:
+    """The camera's newest frames, for good: it is opened again whenever it fails or ends."""
+    while True:
+        try:
+            yield from masklet.media.stream(source)
+        except MediaError as error:
+            print(f"no picture: {error}")
+        time.sleep(pause)
+
+
+def main(
+    source: str = DEMO,
+    point: tuple[float, float] = (188, 140),
+    frames: int = 108,
+    pause: float = 1.0,
+    model: str = "nano",
+) -> None:
+    tracker = masklet.Tracker(masklet.load(model))  # its memory outlasts a lost connection
+    prompts = {1: Prompt(positive=[point])}
+    for image in islice(watch(source, pause), frames):
+        masks = tracker.step(image, prompts)
+        prompts = {}
+        mask = masks[1]
+        if masks.score[0] <= 0 or not mask.any():
+            print("stop: the object is lost")
+            continue
+        center = np.flatnonzero(mask.any(axis=0)).mean()
+        turn = 2 * center / mask.shape[1] - 1  # -1 is the picture's left edge, 1 its right
+        print(f"steer {turn:+.2f}, {mask.mean():.1%} of the picture")
+
+
+if __name__ == "__main__":
+    typer.run(main)
