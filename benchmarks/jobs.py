@@ -6,6 +6,7 @@ python -m benchmarks.jobs [--model nano] [--clips 12] [--frames 24] [--size 192]
 from __future__ import annotations
 
 import argparse
+import os
 import tempfile
 import time
 from pathlib import Path
@@ -40,6 +41,7 @@ def measure_actors(manifest: Path, settings: JobSettings, actors: int, out: Path
     """Items an hour once models are loaded, and the share of the time that is not work on items."""
     import ray
 
+    os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112 - as Ray spells it
     ray.init(
         address="local",
         num_cpus=actors,

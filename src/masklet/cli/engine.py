@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -336,11 +336,11 @@ def write_project(out: Path, model: Sam2, queue: Sequence[Masklet], sources: Map
     studio = Studio(Settings(data=out / "studio", folder=review), model, "engine")
     with TestClient(make_app(studio), base_url="http://127.0.0.1:8000") as client:
 
-        def call(path: str, body: object) -> dict[str, str]:
+        def call(path: str, body: object) -> dict[str, Any]:
             answer = client.post(f"/api{path}", json=body)
             if not answer.is_success:
                 raise MaskletError(f"the studio project cannot be made: {answer.text}")
-            content: dict[str, str] = answer.json()
+            content: dict[str, Any] = answer.json()
             return content
 
         project = call("/projects", {"name": "review, worst first"})["id"]
