@@ -3,7 +3,8 @@
     python -m benchmarks.busy --competitors 2
 
 With as many competitors as cores, a frame should take no longer with all threads than with one, and at most
-1.5 times its share: the processor time of a frame by the cores that are left to it.
+1.5 times its share: the processor time of a frame on a quiet machine by the cores that are left to it, where
+each runnable thread and process has as much as any other. The last column is that ratio.
 """
 
 from __future__ import annotations
@@ -62,18 +63,31 @@ def time_frames(setting: str, threads: int, count: int) -> tuple[float, float]:
     return statistics.median(seconds), (time.process_time() - processor) / count
 
 
+def cores_left(threads: int, competitors: int) -> float:
+    """The cores that so many threads get beside so many processes, if all get the same.
+
+    >>> cores = os.cpu_count() or 1
+    >>> cores_left(1, 0), cores_left(cores, cores) == cores / 2
+    (1, True)
+    """
+    return min(threads, (os.cpu_count() or 1) * threads / (threads + competitors))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--competitors", type=int, default=os.cpu_count() or 1, help="processes that compete")
-    parser.add_argument("--setting", default="exact")
+    parser.add_argument("--setting", default="balanced")
     parser.add_argument("--frames", type=int, default=30)
     options = parser.parse_args()
-    table = Table("competitors", "threads", "a frame, ms", "processor, ms")
+    table = Table("competitors", "threads", "a frame, ms", "processor, ms", "times its share")
+    quiet: dict[int, float] = {}  # processor time of a frame without competitors, by threads
     for count in (0, options.competitors):
         with competitors(count):
             for threads in (1, os.cpu_count() or 1):
                 clock, processor = time_frames(options.setting, threads, options.frames)
-                table.add_row(str(count), str(threads), f"{1000 * clock:.0f}", f"{1000 * processor:.0f}")
+                share = quiet.setdefault(threads, processor) / cores_left(threads, count)
+                row = (f"{1000 * clock:.0f}", f"{1000 * processor:.0f}", f"{clock / share:.1f}")
+                table.add_row(str(count), str(threads), *row)
     Console().print(table)
 
 

@@ -23,6 +23,7 @@ from masklet.backends.native.kernels import (
     pack_layer,
     pack_rows,
     pack_values,
+    run_depthwise,
     run_hiera_block,
     run_layers,
 )
@@ -153,11 +154,18 @@ class NativeMemoryEncoder:
         self.encoder = encoder
         self.fuser = [block for block in encoder.fuser if isinstance(block, FuserBlock)]
         self.mlps = [NativeLinear(*block.mlp.linears, bits=bits, between="gelu") for block in self.fuser]
+        self.kernels = [
+            block.depthwise.weight.detach()[:, 0].permute(1, 2, 0).contiguous() for block in self.fuser
+        ]
 
     def __call__(
         self, coarse: Float[Tensor, "#b c h w"], mask: Float[Tensor, "b H W"], score: Float[Tensor, " b"]
     ) -> Float[Tensor, "b n d"]:
         x = self.encoder.features(coarse) + self.encoder.mask(mask[:, None])
-        for block, mlp in zip(self.fuser, self.mlps, strict=True):
-            x = block.add_scaled(x, mlp(block.mix_neighbours(x)))
+        for block, mlp, kernel in zip(self.fuser, self.mlps, self.kernels, strict=True):
+            bias, norm = block.depthwise.bias, block.norm
+            assert bias is not None
+            mixed = run_depthwise(kernel, bias, x.permute(0, 2, 3, 1))
+            mixed = F.layer_norm(mixed, norm.weight.shape, norm.weight, norm.bias, norm.eps)
+            x = block.add_scaled(x, mlp(mixed))
         return self.encoder.to_tokens(x, score)

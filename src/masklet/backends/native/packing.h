@@ -26,6 +26,16 @@
 //     (key / GROUP) * GROUP * e  +  column * GROUP  +  key % GROUP
 //
 // so that one instruction sums over GROUP keys. Each column has a scale of its own. Keys are padded with zeros to 32 here too.
+//
+// CONVOLUTIONS (convolutions.h). A map is (h, w, channels): the channels of a cell lie side by side and are padded with zeros to
+// a multiple of LANES, so 24 channels take 32 floats a cell. A pointwise convolution is a layer over cells, packed in panels as
+// above; rows of zeros in its weight and bias fill up the outputs, so that the padding of the next map is zero again. The stem's
+// weight is a layer too, its 27 inputs in the order (row, column, colour) and filled up to 32. A depthwise kernel is not packed
+// in panels, since nothing is summed over channels: it is (side, side, channels) in float32,
+//
+//     (dy * side + dx) * channels  +  channel
+//
+// so that one register holds a tap of sixteen channels, and side * side of them stay in registers along a row.
 
 #pragma once
 
