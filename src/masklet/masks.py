@@ -299,8 +299,17 @@ class ImageCandidates(MaskResult):
         """Whether any of the masks was made in a window of the picture."""
         return any(candidate.window is not None for candidate in self.ranked)
 
+    @cached_property
+    def best_logits(self) -> Float[Tensor, "H W"]:
+        """Mask logits of the best candidate in source pixels; the others are not enlarged for it."""
+        return self.ranked[0].full(self.size)
+
+    @cached_property
+    def _best_array(self) -> Bool[np.ndarray, "H W"]:
+        return (self.best_logits > 0).cpu().numpy()
+
     def __getitem__(self, rank: int) -> Bool[np.ndarray, "H W"]:
-        mask: np.ndarray = self._arrays[rank]
+        mask: np.ndarray = self._best_array if rank == 0 and self.ranked else self._arrays[rank]
         return mask
 
     def numpy(self) -> Bool[np.ndarray, "m H W"]:

@@ -15,6 +15,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict
 
+import cv2
 import numpy as np
 from jaxtyping import Bool, Float, Int
 from pycocotools import mask as coco
@@ -34,7 +35,9 @@ class RLE(TypedDict):
 
 def encode(mask: Bool[np.ndarray, "H W"]) -> RLE:
     """Encode one mask."""
-    packed = coco.encode(np.asfortranarray(mask, dtype=np.uint8))
+    pixels = np.ascontiguousarray(mask, dtype=np.uint8)
+    # COCO's runs go down the columns. OpenCV transposes large masks ten times faster than NumPy copies them.
+    packed = coco.encode(cv2.transpose(pixels).T if pixels.size else np.asfortranarray(pixels))
     return RLE(size=[int(side) for side in packed["size"]], counts=packed["counts"].decode("ascii"))
 
 

@@ -354,5 +354,6 @@ def crop_hint(hint: Hint, window: Window | None, side: int) -> Float[Tensor, "1 
     if window is None:
         return hint.low_res[:1]
     x0, y0, x1, y1 = window
-    inside = hint.logits[None, :1, y0:y1, x0:x1]
+    first = hint.best_logits if isinstance(hint, ImageCandidates) else hint.logits[0]
+    inside = first[None, None, y0:y1, x0:x1]
     return F.interpolate(inside, (side, side), mode="bilinear", align_corners=False, antialias=True)[0]
