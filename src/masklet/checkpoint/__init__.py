@@ -51,8 +51,8 @@ def load(
             to masks, see docs/performance.md.
         config: For weights of a size of your own in another layout, which tells neither windows nor heads.
         image_size: Side of the square that the network sees, in pixels, a multiple of 32. None keeps the size
-            that the weights were trained at. A smaller one is faster, a larger one shows more detail; both
-            cost quality where the weights never saw such a size, see docs/results.md.
+            that the weights were trained at. A smaller one is faster and coarser, a larger one slower and
+            shows more detail; docs/results.md has what was measured.
 
     Raises:
         CheckpointError: The weights cannot be found or fetched, or are not SAM 2's.
