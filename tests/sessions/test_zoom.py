@@ -171,6 +171,32 @@ def test_answers_of_a_click_have_their_windows_encoded_together() -> None:
     assert list(dict.fromkeys(segmented)) == encoded
 
 
+def test_what_windows_predict_is_tempered_and_keeps_its_order() -> None:
+    """By 0.4 of the way, as logarithms go, to what the view before predicted for the best answer."""
+    size, logits = (120, 160), torch.full((30, 40), -1.0)
+    logits[2:6, 2:6] = 1.0
+
+    def rank(*predicted: float) -> ImageCandidates:
+        return ImageCandidates.rank(
+            size, [Candidate(logits, torch.tensor(iou), torch.tensor(1.0)) for iou in predicted]
+        )
+
+    class Windows:
+        def __init__(self, *predicted: float) -> None:
+            self.size, self.left = size, list(predicted)
+
+        def encode_windows(self, windows: Sequence[Window]) -> None: ...
+
+        def segment_in(
+            self, window: Window | None, prompt: Prompt, hint: object, candidates: int
+        ) -> ImageCandidates:
+            return rank(self.left.pop(0))
+
+    refined = Zoom().refine(Windows(0.6, 0.9, 0.3), rank(0.5, 0.4, 0.3), Prompt(positive=[(10, 10)]))
+    factor = (0.4 / 0.9) ** 0.4
+    assert refined.iou.tolist() == pytest.approx([0.9 * factor, 0.6 * factor, 0.3 * factor])
+
+
 def test_large_objects_are_segmented_once(zooming: Sam2, pictures: np.ndarray) -> None:
     candidates = ImageSession(zooming, pictures[0]).segment(LARGE)
     assert not candidates.zoomed
