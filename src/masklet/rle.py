@@ -35,9 +35,12 @@ class RLE(TypedDict):
 
 def encode(mask: Bool[np.ndarray, "H W"]) -> RLE:
     """Encode one mask."""
-    pixels = np.ascontiguousarray(mask, dtype=np.uint8)
-    # COCO's runs go down the columns. OpenCV transposes large masks ten times faster than NumPy copies them.
-    packed = coco.encode(cv2.transpose(pixels).T if pixels.size else np.asfortranarray(pixels))
+    # COCO's runs go down the columns. Of a mask in rows, OpenCV makes columns faster than NumPy does.
+    if mask.size and not mask.flags.f_contiguous:
+        pixels = cv2.transpose(np.ascontiguousarray(mask, dtype=np.uint8)).T
+    else:
+        pixels = np.asfortranarray(mask, dtype=np.uint8)
+    packed = coco.encode(pixels)
     return RLE(size=[int(side) for side in packed["size"]], counts=packed["counts"].decode("ascii"))
 
 
