@@ -28,8 +28,8 @@ from masklet.auto.grid import NANO_PRESETS
 from masklet.evaluate.samples import find_pictures, read_names
 
 HELD_BACK = Path(__file__).parents[1] / "docs" / "nano-held-back.txt"
-IOUS = (0.1, 0.15, 0.2, 0.25, 0.3, 0.4)
-STABILITIES = (0.0, 0.2, 0.35, 0.5, 0.65)
+IOUS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
+STABILITIES = (0.0, 0.35, 0.5, 0.65, 0.8, 0.9)
 OVERLAPS = (0.5, 0.7)
 FOUND_IOU = 0.5  # with a true mask
 
