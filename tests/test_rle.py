@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 from masklet import rle
+from masklet.boxes import tight_box
 from masklet.errors import MediaError
 
 MASKS = arrays(bool, array_shapes(min_dims=2, max_dims=2, max_side=40))
@@ -106,3 +107,24 @@ def test_an_outline_that_cannot_be_filled_is_a_sentence(polygon: Any) -> None:
 
 def test_an_outline_may_leave_the_picture() -> None:
     assert rle.from_polygons([[-20, -20, 30, -20, 30, 30, -20, 30]], (10, 10)).all()
+
+
+def test_an_outline_may_be_pairs() -> None:
+    flat = rle.from_polygons([[1, 1, 5, 1, 5, 5, 1, 5]], (10, 10))
+    assert flat.any() and (rle.from_polygons([[[1, 1], [5, 1], [5, 5], [1, 5]]], (10, 10)) == flat).all()
+
+
+def test_an_outline_reaches_four_sides_beyond_the_picture_and_no_further() -> None:
+    side = 300
+    reach = 5 * side
+    rle.from_polygons([[0, 0, reach, 0, reach, reach]], (side, side))
+    with pytest.raises(MediaError, match="near its picture"):
+        rle.from_polygons([[0, 0, reach + 1, 0, reach, reach]], (side, side))
+
+
+@given(st.lists(MASKS, min_size=1, max_size=4))
+def test_boxes_and_areas_are_those_of_the_masks(masks: list[np.ndarray]) -> None:
+    codes = [rle.encode(mask) for mask in masks]
+    tight = [tight_box(mask) or (0, 0, 0, 0) for mask in masks]
+    np.testing.assert_array_equal(rle.boxes(codes), np.array(tight, dtype=float))
+    assert [rle.area(code) for code in codes] == [mask.sum() for mask in masks]
