@@ -9,7 +9,7 @@ It begins with ImageNet's trunk and a head that knows nothing; `--model FILE` go
 a trunk, and `--model new-nano-lite2` takes the larger one. `--steps N` shortens or stretches every stage.
 
 Cost: not run to its end; on two busy cores 1 to 3 s a step at 192 pixels, 3 to 7 at 256, 3 to 20 at 384; 3 GB
-for each process. What is shipped had 1,640 steps of it, after 1,060 of a trial: docs/nano.md.
+for each process. What is shipped had 3,990 steps of it, after 1,060 of a trial: docs/nano.md.
 Expected score: more than that, which is in docs/nano.md too.
 """
 
