@@ -24,8 +24,8 @@ demo: .venv/.plain ## Follow an object: make demo, or make demo VIDEO=clip.mp4 P
 	@[ -n '$(WHERE)' ] || { echo "POINT is missing: where to click on the first frame, as in make demo VIDEO=$(VIDEO) POINT=320,180" >&2; exit 2; }
 	@$(BIN)/masklet track "$(VIDEO)" --point "$(WHERE)" --out out/demo
 
-test: .venv/.dev .venv/.peer ## Run the whole test suite
-	@$(BIN)/pytest --numprocesses logical --maxprocesses 4 --dist worksteal --durations 10
+test: .venv/.dev .venv/.peer ## Run the tests, in minutes; with ALL=1 also those that are slow or need a browser
+	@$(BIN)/pytest --numprocesses logical --maxprocesses 4 --dist worksteal --durations 10 $(if $(ALL),,-m 'not slow and not browser')
 
 check: .venv/.dev ## Check format, lint, types, and that imports run one way
 	@$(BIN)/ruff format --check

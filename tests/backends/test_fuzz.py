@@ -1,7 +1,7 @@
 """The kernels under AddressSanitizer, on random shapes and alignments.
 
 They give torch's numbers, and touch no byte outside of their tensors. `MASKLET_FUZZ_CASES=10000 pytest
-tests/backends/test_fuzz.py` runs more cases than `make test` does.
+tests/backends/test_fuzz.py` runs more cases than CI does.
 """
 
 from __future__ import annotations
