@@ -20,12 +20,19 @@ export function mountKeyboard(studio, stage, signal) {
             keys.forEach((key, index) => actions.set(key, runs[index] ?? runs[0]));
         }
     }
-    window.addEventListener("keydown", (event) => pressed(event, stage, actions), { signal });
+    window.addEventListener(
+        "keydown",
+        (event) => {
+            stage.input.wasMiddlePressed = false; // a paste from here on is asked for
+            pressed(event, stage, actions);
+        },
+        { signal },
+    );
     window.addEventListener(
         "paste",
         (event) => {
             if (typing(event.target)) return;
-            if (stage.input.isMiddlePressed) return; // on Linux the middle button pastes, and it pans here
+            if (stage.input.wasMiddlePressed) return; // on Linux the middle button pastes, and it pans here
             const files = [...(event.clipboardData?.files ?? [])];
             void pasteMask(
                 studio,

@@ -7,7 +7,6 @@ import { keepSegment } from "../lib/prompting.js";
 /** @import { Stage } from "./stage.js" */
 
 const WHEEL = 0.0016; // zoom for a pixel of the wheel
-const PASTE_LAG = 300; // milliseconds in which Linux may paste after the middle button is released
 
 export class Input {
     /**
@@ -26,7 +25,7 @@ export class Input {
         /** @type {Map<number, {x: number, y: number}>} */
         this.fingers = new Map();
         this.panning = false;
-        this.isMiddlePressed = false;
+        this.wasMiddlePressed = false;
         const { over } = stage;
         over.addEventListener("pointerdown", (event) => this.#down(event), { signal });
         over.addEventListener("pointermove", (event) => this.#move(event), { signal });
@@ -104,7 +103,7 @@ export class Input {
             this.panning = true;
             return;
         }
-        this.isMiddlePressed = event.button === 1;
+        this.wasMiddlePressed = event.button === 1;
         this.panning = event.button === 1 || this.stage.tool === null;
         this.stage.over.classList.toggle("grabbing", this.panning);
         if (this.panning) return;
@@ -166,7 +165,6 @@ export class Input {
     /** @param {PointerEvent} event */
     #up(event) {
         if (!this.fingers.delete(event.pointerId)) return;
-        setTimeout(() => (this.isMiddlePressed = false), PASTE_LAG);
         this.stage.over.classList.remove("grabbing");
         if (this.panning) {
             this.panning = this.fingers.size > 0;
