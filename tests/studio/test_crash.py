@@ -103,7 +103,7 @@ def test_a_killed_server_goes_on(tmp_path: Path) -> None:
     finally:
         second.kill()
 
-    session = VideoSession(load(device="cpu"), tmp_path / "clips" / "blots.mp4")
+    session = VideoSession(load(device="cpu", setting="balanced"), tmp_path / "clips" / "blots.mp4")
     session.replay(SavedSession.read(script).script)
     for frame in range(LENGTH):
         assert session.masks(frame).rle()[0]["counts"] == masks[frame][0]["counts"]

@@ -59,14 +59,20 @@ def test_a_clip_has_the_masks_of_a_tracker_and_corrected_those_of_a_session(
 
 
 def check_masks(folder: Path, expected: Iterable[masklet.Masks]) -> None:
-    """Check masklets.json and the label maps of a folder that was saved."""
+    """Check masklets.json and the label maps of a folder that was saved.
+
+    The browser's pixels differ from PyAV's by up to two levels, which moves the edges of a mask.
+    """
+    overlaps = []
     for ours, theirs in zip(read_masklets(folder / "masklets.json"), expected, strict=True):
         assert ours.frame == theirs.frame
         for id in (1, 2):
-            assert iou(ours[id], theirs[id]) >= 0.95, f"object {id} on frame {ours.frame}"
+            overlaps.append(iou(ours[id], theirs[id]))
+            assert overlaps[-1] >= 0.85, f"object {id} on frame {ours.frame}"
         labels = np.array(Image.open(folder / "masks" / f"{ours.frame:05d}.png"))
         assert set(np.unique(labels)) == {0, 1, 2}
         assert iou(labels == 1, ours[1]) > 0.99
+    assert np.mean(overlaps) >= 0.95
 
 
 def test_a_picture_has_the_masks_of_an_image_session(

@@ -22,7 +22,7 @@ def counts(screen: Screen, frame: int) -> str:
 def test_tracking_from_here_for_some_frames_and_filling_gaps(screen: Screen) -> None:
     screen.click(*RED)
     screen.shows_prompt("1 positive")
-    screen.page.locator(".menu-button").first.click()
+    screen.page.get_by_role("button", name="More ways to track").click()
     screen.page.get_by_label("Number of frames").fill("4")
     screen.page.get_by_label("Number of frames").press("Tab")
     screen.page.get_by_role("button", name="Track frames from here").click()
@@ -42,6 +42,8 @@ def test_tracking_from_here_for_some_frames_and_filling_gaps(screen: Screen) -> 
 def test_reviewed_frames_keep_their_masks_and_the_page_says_so(screen: Screen) -> None:
     screen.press("d")
     screen.drag((170, 120), (210, 120))
+    screen.answered()
+    screen.until(screen.masks)
     screen.press("p", "f")
     screen.until(lambda: len(screen.masks()) == FRAMES)
     screen.page.locator("button.stop").wait_for(state="detached")
@@ -63,6 +65,8 @@ def test_reviewed_frames_keep_their_masks_and_the_page_says_so(screen: Screen) -
 def test_resume_survives_a_click_and_its_undo(screen: Screen) -> None:
     screen.press("d")
     screen.drag((170, 120), (210, 120))
+    screen.answered()
+    screen.until(screen.masks)
     screen.press("p", "f")
     screen.until(lambda: len(screen.masks()) > 2)
     screen.press("s")
