@@ -7,6 +7,7 @@ takes too long; the next request starts a new one.
 
 from __future__ import annotations
 
+import ctypes
 import json
 import multiprocessing
 import resource
@@ -37,6 +38,7 @@ JPEG_QUALITY = 85
 CACHED_BYTES = 16 * 2**20  # decoded frames, once for the model and once for the people who look at the video
 THUMBNAIL_HEIGHT = 72
 MAX_JPEG_SIDE = 8192
+M_ARENA_MAX = -8  # an option of glibc's mallopt
 # What a file must begin with. FFmpeg would also read playlists, which name other files and addresses.
 SIGNATURES = (
     (0, b"\x89PNG"),
@@ -303,6 +305,9 @@ def _serve(pipe: Connection, path: str, name: str, limits: Limits, expected: Siz
 
 def _limit_resources(memory: int) -> None:
     """Take from this process what reading a file does not need."""
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:  # glibc: every thread would reserve 64 MiB of addresses, which count below
+        mallopt(M_ARENA_MAX, 2)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     statm = Path("/proc/self/statm")
