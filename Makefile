@@ -40,7 +40,7 @@ bench: .venv/.dev .venv/.peer ## Measure masklet beside its peers on this machin
 
 docs: .venv/.dev ## Build the documentation site in out/site, with search that needs no network
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
-	@echo "out/site/index.html"
+	@echo "out/site; to look at it: python -m http.server --directory out/site"
 
 wheel: .venv/.wheel ## Build a wheel with compiled kernels and an sdist in dist/, and try the wheel without a compiler
 	@rm -rf dist

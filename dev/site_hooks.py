@@ -16,6 +16,7 @@ from mkdocs.structure.pages import Page
 ROOT = Path(__file__).parents[1]
 LINK = re.compile(r"\]\(((?:\.\./)+[^)#\s]+)(#[^)\s]*)?\)")
 NOTEBOOK = re.compile(r"(\]\([\w./-]+)\.ipynb\)")
+SHIM = re.compile(r'<script src="?https://unpkg\.com/iframe-worker/shim"?></script>')
 LANGUAGES = {".py": "python", ".md": "markdown", ".toml": "toml", ".sh": "bash"}
 PICTURES = {"image/png": "png", "image/jpeg": "jpg"}
 
@@ -53,6 +54,16 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         return f"]({target})"
 
     return LINK.sub(replace, NOTEBOOK.sub(r"\1.md)", markdown))
+
+
+def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:
+    """Leave out the script of another host with which search would also work without a server."""
+    return SHIM.sub("", output)
+
+
+def on_post_template(output: str, template_name: str, config: MkDocsConfig) -> str:
+    """The same in the page that says that there is no such page."""
+    return SHIM.sub("", output)
 
 
 def repository_path(uri: str, link: str) -> str | None:

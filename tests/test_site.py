@@ -42,7 +42,7 @@ def test_nothing_is_loaded_from_other_hosts(site: Path) -> None:
 
 
 @pytest.mark.slow
-def test_search_works_from_files(site: Path) -> None:
+def test_search_has_its_index_with_it(site: Path) -> None:
     assert "VisibilityMonitor" in (site / "search" / "search_index.js").read_text("utf-8")
 
 

@@ -11,7 +11,6 @@ from safetensors.torch import load_file, save_file
 
 import masklet
 from masklet import checkpoint
-from masklet.backends import fit
 from masklet.checkpoint.imagenet import fold, imagenet_weights, load_imagenet
 from masklet.config import NANO, NANO_HIERA, NANO_LITE2, Sam2Config, toy
 from masklet.errors import CheckpointError, MissingExtra
@@ -106,12 +105,6 @@ def test_a_config_names_one_trunk_and_no_other() -> None:
         Sam2Config()
     with pytest.raises(ValueError, match="Got embed_dim=48 for efficientnet-lite0"):
         replace(NANO_HIERA, trunk="efficientnet-lite0")
-
-
-def test_torch_encodes_where_the_kernels_cannot() -> None:
-    model = Sam2(small()).eval()
-    fit(model, setting="balanced")
-    assert model.backend.explain()[0].runs_on == "torch, float32"
 
 
 def test_masking_refuses_it() -> None:

@@ -32,7 +32,7 @@ class Encode(nn.Module):
         super().__init__()
         self.encoder, self.attention = network.image_encoder, network.memory_attention
         for name, values in (("mean", MEAN), ("std", STD)):
-            self.register_buffer(name, torch.tensor(values, dtype=torch.float32)[:, None, None])
+            self.register_buffer(name, torch.tensor(values, dtype=torch.float32, device="cpu")[:, None, None])
 
     def forward(self, image: Float[Tensor, "f 3 S S"]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """image : RGB, from 0 to 255"""
