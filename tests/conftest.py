@@ -2,6 +2,8 @@
 
 import os
 import random
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # before anything imports huggingface_hub
@@ -34,6 +36,23 @@ def seed() -> None:
     random.seed(0)
     np.random.seed(0)
     torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[object]:
+    """One browser for all tests of a process, in which playwright can be started only once."""
+    sync_api = pytest.importorskip("playwright.sync_api", reason="pip install 'masklet[dev]'")
+    names = ("chromium", "chromium-browser", "google-chrome")
+    program = next((path for name in names if (path := shutil.which(name))), None)
+    if program is None:
+        pytest.skip("needs a browser: apt-get install chromium")
+    options = ["no-sandbox", "disable-gpu", "disable-dev-shm-usage", "use-fake-device-for-media-stream"]
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=program, args=[f"--{option}" for option in options]
+        )
+        yield browser
+        browser.close()
 
 
 @pytest.fixture(scope="session")

@@ -10,11 +10,10 @@ import pytest
 pytest.importorskip("onnx", reason="the page runs ONNX graphs: pip install 'masklet[export]'")
 pytest.importorskip("playwright", reason="the page is tested by playwright: pip install 'masklet[dev]'")
 
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser
 
 from export.web import visitor
 from export.web.visitor import ISOLATION, Visitor, make_clip, serve
-from studio.browser.screen import CHROMIUM
 
 
 @pytest.fixture(scope="session")
@@ -31,24 +30,6 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def web_browser() -> Iterator[Browser]:
-    if CHROMIUM is None:
-        pytest.skip("needs a browser: apt-get install chromium")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=CHROMIUM,
-            args=[
-                "--no-sandbox",
-                "--disable-gpu",
-                "--disable-dev-shm-usage",
-                "--use-fake-device-for-media-stream",
-            ],
-        )
-        yield browser
-        browser.close()
-
-
-@pytest.fixture(scope="session")
 def address(site: Path) -> Iterator[str]:
     """Of a file server that isolates the page, which then may use threads."""
     with serve(site, ISOLATION) as address:
@@ -56,12 +37,12 @@ def address(site: Path) -> Iterator[str]:
 
 
 @pytest.fixture
-def visit(web_browser: Browser, address: str) -> Iterator[Callable[..., Visitor]]:
+def visit(chromium: Browser, address: str) -> Iterator[Callable[..., Visitor]]:
     """Make visitors. Their complaints about errors on the page are checked at the end."""
     opened: list[Visitor] = []
 
     def make(query: str = "?run=wasm", *, at: str = address, **how: object) -> Visitor:
-        opened.append(Visitor(web_browser, at, query, **how))
+        opened.append(Visitor(chromium, at, query, **how))
         return opened[-1]
 
     yield make

@@ -9,23 +9,11 @@ import pytest
 
 pytest.importorskip("playwright", reason="the page is tested by playwright: pip install 'masklet[dev]'")
 
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser
 
-from studio.browser.screen import CHROMIUM, Screen, Server, short_clip
+from studio.browser.screen import Screen, Server, short_clip
 
 collect_ignore = ["film.py", "journey.py", "latency.py", "pictures.py"]  # scripts, run by hand
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
-    if CHROMIUM is None:
-        pytest.skip("needs a browser: apt-get install chromium")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
-        )
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="session")
@@ -34,7 +22,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def server(browser: Browser, clip: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def server(chromium: Browser, clip: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     data = tmp_path_factory.mktemp("studio") / "data"
     data.mkdir()
     server = Server(data, clip.parent)
@@ -44,12 +32,12 @@ def server(browser: Browser, clip: Path, tmp_path_factory: pytest.TempPathFactor
 
 
 @pytest.fixture
-def opened(browser: Browser, server: Server) -> Iterator[Callable[..., Screen]]:
+def opened(chromium: Browser, server: Server) -> Iterator[Callable[..., Screen]]:
     """Makes pages; each is another person, at a desk or with a tablet."""
     screens: list[Screen] = []
 
     def make(*, touch: bool = False) -> Screen:
-        screens.append(Screen(browser, server.address, touch=touch))
+        screens.append(Screen(chromium, server.address, touch=touch))
         return screens[-1]
 
     yield make
