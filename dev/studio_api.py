@@ -4,7 +4,7 @@
     python dev/studio_api.py --check    # write nothing; fail if a file is stale
 
 The source is the OpenAPI description of `masklet.studio.app.make_api`, and the WebSocket's messages in
-`masklet.studio.schemas` and `masklet.studio.requests`, which OpenAPI cannot describe.
+`masklet.studio.messages` and `masklet.studio.requests`, which OpenAPI cannot describe.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from masklet.studio.app import PAGE, make_api
+from masklet.studio.messages import Event
 from masklet.studio.requests import ClientEvent
-from masklet.studio.schemas import Event
 
 Schema = dict[str, Any]
 

@@ -24,6 +24,7 @@ from masklet.studio.errors import ApiError, failure_message, not_found
 from masklet.studio.hub import Hub
 from masklet.studio.inference.live import Live, LiveVideos
 from masklet.studio.inference.sound import add_sound
+from masklet.studio.messages import ExportEvent
 from masklet.studio.project_exports import ProjectExportJob, ProjectWriter
 from masklet.studio.requests import NewExport, NewProjectExport
 from masklet.studio.settings import Limits
@@ -267,7 +268,7 @@ class Exports:
             if export.state == "finished":
                 export.done = export.total
         if isinstance(job, ExportJob):
-            self._hub.publish(job.video, schemas.ExportEvent(export=self.view(export)))
+            self._hub.publish(job.video, ExportEvent(export=self.view(export)))
 
 
 def choose_objects(

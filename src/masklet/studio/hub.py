@@ -7,7 +7,8 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 
 from masklet.studio.errors import ApiError
-from masklet.studio.schemas import Event, PeopleEvent, Person
+from masklet.studio.messages import Event, PeopleEvent
+from masklet.studio.schemas import Person
 
 MAX_PENDING = 512  # messages that a tab may be behind before it is disconnected
 

@@ -19,6 +19,7 @@ from masklet.studio.inference.live import LiveVideos
 from masklet.studio.inference.propagation import Followings
 from masklet.studio.inference.propagation_plan import PropagationPlan
 from masklet.studio.inference.worker import Worker
+from masklet.studio.messages import ChangedEvent, GoneEvent
 from masklet.studio.security import People, Requester
 from masklet.studio.settings import Settings
 from masklet.studio.store.database import Database
@@ -81,7 +82,7 @@ class Studio:
         self, id: str, who: Requester, step: EventRecord, frames: list[Span], objects: list[int]
     ) -> None:
         """Tell everybody who looks at a video what was done with it."""
-        event = schemas.ChangedEvent(
+        event = ChangedEvent(
             head=self.live.ledger(id).state.head,
             do=step.do,
             title=step.title,
@@ -136,7 +137,7 @@ class Studio:
     def _remove(self, video: str, place: str) -> None:
         """Close a video that was deleted, and remove its upload."""
         self.live.drop(video)
-        self.hub.publish(video, schemas.GoneEvent())
+        self.hub.publish(video, GoneEvent())
         if place.startswith("upload:"):
             with suppress(OSError):
                 (self.settings.uploads / place.removeprefix("upload:")).unlink()

@@ -14,6 +14,7 @@ from masklet.studio.inference.engine import Engine
 from masklet.studio.inference.live import LiveVideos
 from masklet.studio.inference.propagation_plan import PropagationPlan
 from masklet.studio.inference.worker import Job, Priority, Worker
+from masklet.studio.messages import FrameEvent, PropagationEvent
 from masklet.studio.store.database import Database
 from masklet.studio.store.storage import Quota
 from masklet.studio.views import frame_masks
@@ -165,7 +166,7 @@ class Followings:
         return f"{name} is doubtful ({worst.confidence:.2f}) on frame {frame}."
 
     def _tell(self, following: Following) -> None:
-        self._hub.publish(following.video, schemas.PropagationEvent(propagation=following.view()))
+        self._hub.publish(following.video, PropagationEvent(propagation=following.view()))
 
     def _tell_frame(self, following: Following, frame: int, ids: list[int]) -> None:
         video = following.video
@@ -173,5 +174,5 @@ class Followings:
             return
         with self._live.ledger(video).read() as (session, state):
             masks = frame_masks(session, video, state, frame, ids)
-        event = schemas.FrameEvent(frame=frame, masks=masks, propagation=following.view())
+        event = FrameEvent(frame=frame, masks=masks, propagation=following.view())
         self._hub.publish(video, event)

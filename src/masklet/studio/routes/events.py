@@ -8,10 +8,10 @@ from fastapi import APIRouter, WebSocket, WebSocketDisconnect
 from pydantic import TypeAdapter, ValidationError
 
 from masklet.errors import MaskletError
-from masklet.studio import schemas
 from masklet.studio.errors import ApiError
 from masklet.studio.hub import Subscriber
 from masklet.studio.inference.worker import Priority
+from masklet.studio.messages import ErrorEvent, HelloEvent, PongEvent, ReadyEvent
 from masklet.studio.requests import ClientEvent, LookEvent, PingEvent
 from masklet.studio.routes import get_studio
 from masklet.studio.security import Requester
@@ -39,7 +39,7 @@ async def events(socket: WebSocket, video: str) -> None:
         await socket.close(CLOSED_GONE, str(error)[:120])
         return
     following = studio.followings.get(video)
-    hello = schemas.HelloEvent(
+    hello = HelloEvent(
         head=ledger.state.head,
         people=studio.hub.people(video),
         propagation=None if following is None else following.view(),
@@ -92,14 +92,12 @@ async def _receive(
     while True:
         match _parse(await _receive_text(socket)):
             case PingEvent():
-                await subscriber.messages.put(schemas.PongEvent().model_dump_json())
+                await subscriber.messages.put(PongEvent().model_dump_json())
             case LookEvent(frame=frame):
                 _encode(studio, video, requester, subscriber, frame)
             case None:
                 message = "Send look with a frame, or ping."
-                await subscriber.messages.put(
-                    schemas.ErrorEvent(error="invalid", message=message).model_dump_json()
-                )
+                await subscriber.messages.put(ErrorEvent(error="invalid", message=message).model_dump_json())
 
 
 async def _receive_text(socket: WebSocket) -> str:
@@ -128,7 +126,7 @@ def _encode(studio: Studio, video: str, requester: Requester, subscriber: Subscr
             return
         with studio.live.using(video) as live:
             studio.engine.encode(live, frame)
-        studio.hub.publish(video, schemas.ReadyEvent(frame=frame))
+        studio.hub.publish(video, ReadyEvent(frame=frame))
 
     try:
         studio.worker.call(requester.id, Priority.encode, encode)

@@ -10,6 +10,7 @@ from sqlalchemy import select
 from masklet.errors import MaskletError
 from masklet.studio import schemas
 from masklet.studio.errors import not_found, public_message
+from masklet.studio.messages import CommentsEvent
 from masklet.studio.requests import CommentChange, FolderFiles, NewComment
 from masklet.studio.routes import RequesterDep, StudioDep
 from masklet.studio.store import tables
@@ -111,7 +112,7 @@ def add_comment(studio: StudioDep, requester: RequesterDep, video: str, body: Ne
         row = tables.Comment(id=new_id(), video=video, person=requester.id, **body.model_dump())
         session.add(row)
         session.flush()
-    studio.hub.publish(video, schemas.CommentsEvent())
+    studio.hub.publish(video, CommentsEvent())
     return _comment_view(row, {requester.id: requester.name})
 
 
@@ -124,7 +125,7 @@ def change_comment(studio: StudioDep, video: str, comment: str, body: CommentCha
             raise not_found(f"there is no comment {comment[:40]}.")
         row.resolved = body.resolved
         names = names_of(session, {row.person})
-    studio.hub.publish(video, schemas.CommentsEvent())
+    studio.hub.publish(video, CommentsEvent())
     return _comment_view(row, names)
 
 

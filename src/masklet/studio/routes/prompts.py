@@ -14,6 +14,7 @@ from masklet.studio import schemas
 from masklet.studio.errors import ApiError, limit_exceeded, not_found
 from masklet.studio.inference.live import Live
 from masklet.studio.inference.worker import Priority
+from masklet.studio.messages import MasksEvent
 from masklet.studio.requests import (
     CandidateChoice,
     Frame,
@@ -214,6 +215,6 @@ def _publish(studio: Studio, requester: Requester, live: Live, frame: int, id: i
     with live.ledger.read() as (session, state):
         masks = frame_masks(session, live.id, state, frame)
     studio.tell(live.id, requester, state.records[-1], [(frame, frame + 1)], [id])
-    event = schemas.MasksEvent(head=state.head, frame=frame, masks=masks, client=requester.client)
+    event = MasksEvent(head=state.head, frame=frame, masks=masks, client=requester.client)
     studio.hub.publish(live.id, event)
     return schemas.FrameMasks(head=state.head, frame=frame, masks=masks)
