@@ -47,3 +47,10 @@ def test_every_law_names_a_test() -> None:
         if names and names[0].startswith("test_"):
             tree = ast.parse((REPO / path).read_text("utf-8"))
             assert names[0] in {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
+
+
+def test_no_file_is_longer_than_an_idea() -> None:
+    sources = [path for path in SOURCE.rglob("*") if path.suffix in {".py", ".js", ".css", ".h", ".cpp"}]
+    lengths = {str(path.relative_to(SOURCE)): len(path.read_text("utf-8").splitlines()) for path in sources}
+    assert len(lengths) > 250
+    assert {name: length for name, length in lengths.items() if length > 500} == {}
