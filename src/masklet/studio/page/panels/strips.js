@@ -125,12 +125,13 @@ function draw(studio, root, { strips, width }) {
             h("span", {}, nameOf(item)),
         );
         name.style.setProperty("--color", item.color);
-        const canvas = h("canvas", { class: "strip", role: "img" });
         const strip = strips?.objects.find((strip) => strip.object === item.id);
-        if (strips && strip) {
-            paint(sized(canvas, width, HEIGHT), strips, strip);
-            canvas.setAttribute("aria-label", `${nameOf(item)}: ${summary(strips, strip)}`);
-        }
+        const canvas = h("canvas", {
+            class: "strip",
+            role: "img",
+            "aria-label": `${nameOf(item)}: ${strips && strip ? summary(strips, strip) : "not tracked yet"}`,
+        });
+        if (strips && strip) paint(sized(canvas, width, HEIGHT), strips, strip);
         return h("div", { class: `lane${item.id === object ? " selected" : ""}` }, name, canvas);
     });
     const reviewed = h("canvas", {
