@@ -9,7 +9,10 @@ import pytest
 
 from datasets.made import LEFT, RIGHT, H, W, write_labels, write_picture, write_video
 from masklet import rle
-from masklet.datasets import read_png_videos, read_sav
+from masklet.datasets import find_items, find_sav_videos, read_png_videos, read_sav
+from masklet.errors import MediaError
+from masklet.media import open_frames, writers
+from masklet.types import Masks
 
 
 @pytest.mark.parametrize("apart", [False, True])
@@ -67,3 +70,59 @@ def test_sav_from_a_video_and_from_frames(tmp_path: Path) -> None:
         assert abs(int(reel.image(1)[..., 0].mean()) - 160) < 8  # every fourth frame is labelled
         assert (reel.masks(0, [3, 0]) == [RIGHT, LEFT]).all()
         assert (reel.masks(1, [0, 3]) == [RIGHT, empty]).all()
+
+
+@pytest.fixture
+def exported(tmp_path: Path) -> Path:
+    """NAME/sav.json beside NAME/frames, as a user exports it: seven frames, of which six have masks."""
+    source = open_frames([np.full((H, W, 3), 30 * frame, dtype=np.uint8) for frame in range(7)])
+    with writers(["sa-v", "frames"], tmp_path / "set" / "clip", source) as writer:
+        for frame, image in enumerate(source):
+            if frame < 6:
+                masks = {1: LEFT, 2: RIGHT} if frame % 2 else {1: RIGHT}
+                writer.write(image, Masks.from_arrays(frame, masks, (H, W)))
+            else:
+                writer.write(image, Masks.empty(frame, (H, W)))
+    return tmp_path / "set"
+
+
+def test_an_export_of_every_frame_is_read_back_frame_by_frame(exported: Path) -> None:
+    (item,) = find_items(exported)
+    video = item.open()
+    assert (item.name, len(video)) == ("set/clip", 7)
+    for frame in range(7):
+        assert abs(int(video.image(frame)[0, 0, 0]) - 30 * frame) < 4
+        one, two = video.masks(frame, [1, 2])
+        expected = (LEFT, RIGHT) if frame % 2 else (RIGHT, 0 * RIGHT)
+        assert ([one, two] == np.array(expected)).all() if frame < 6 else not one.any()
+
+
+def test_evaluation_reads_the_same_frames_of_an_export(exported: Path) -> None:
+    (video,) = find_sav_videos(exported)
+    assert list(video.labelled) == list(range(7))
+    assert (video.truth(3).masks[2] == RIGHT).all() and (video.truth(2).masks[1] == RIGHT).all()
+    assert video.annotated(2) == list(range(7)) and not video.annotated(3)
+
+
+def test_labels_of_a_video_of_another_length_are_refused(exported: Path) -> None:
+    (exported / "clip" / "frames" / "00006.jpg").unlink()
+    (item,) = read_sav(exported)
+    with pytest.raises(MediaError, match="labels a video of 7 frames, and frames has 6"):
+        item.open()
+
+
+def test_an_export_without_the_step_labels_every_frame(exported: Path) -> None:
+    """As masklet wrote these files before they named the step."""
+    path = exported / "clip" / "sav.json"
+    content = json.loads(path.read_text())
+    del content["masklet_frame_step"]
+    path.write_text(json.dumps(content))
+    assert len(find_items(exported)[0].open()) == 7
+
+
+@pytest.mark.parametrize("step", [0, -1, "4", 1.5])
+def test_a_step_that_is_no_number_of_frames_is_refused(exported: Path, step: object) -> None:
+    path = exported / "clip" / "sav.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "masklet_frame_step": step}))
+    with pytest.raises(MediaError, match="a whole number from 1 on as masklet_frame_step"):
+        find_items(exported)[0].open()

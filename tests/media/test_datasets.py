@@ -72,6 +72,7 @@ def test_sav_json(source: Frames, tmp_path: Path) -> None:
     write(SavJson(tmp_path / "sav.json", source), source)
     written = json.loads((tmp_path / "sav.json").read_text())
     assert written["video_frame_count"] == len(written["masklet"]) == 4
+    assert written["masklet_frame_step"] == 1
     assert written["video_duration"] == pytest.approx(4 / 24)
     assert (written["video_height"], written["video_width"], written["video_resolution"]) == (48, 64, 48 * 64)
     masks = [[decoded(code) for code in frame] for frame in written["masklet"]]

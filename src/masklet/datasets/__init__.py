@@ -37,6 +37,7 @@ Reader = Callable[[Path], list[DatasetItem]]
 
 LAYOUTS: tuple[tuple[str, Reader], ...] = (  # what a layout is known by, the more particular first
     ("JPEGImages*", read_png_videos),
+    ("**/sav.json", read_sav),
     ("*/frames", read_png_videos),
     ("**/*_manual.json", read_sav),
     ("**/*_auto.json", read_sav),

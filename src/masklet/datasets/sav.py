@@ -1,4 +1,7 @@
-"""SA-V's training set: videos with a JSON of masks for every fourth frame."""
+"""Videos with a JSON of masks in the form of SA-V, whose own files label every fourth frame.
+
+masklet writes the step between labelled frames into its files, under `masklet_frame_step`.
+"""
 
 from __future__ import annotations
 
@@ -13,10 +16,11 @@ from jaxtyping import Bool, UInt8
 
 from masklet.datasets.types import DatasetItem, GroundTruth, LabelledFrames, find_first_frames
 from masklet.errors import MediaError
-from masklet.media import Frames, open_frames
+from masklet.media import SAV_FRAME_STEP, Frames, open_frames
 from masklet.media.readers.coco import read_json, segmentation_mask
 
-STEP = 4  # SA-V labels every fourth frame
+SAV_STEP = 4  # SA-V's own files, which name no step, label every fourth frame
+EXPORTED = "sav.json"  # as the format sa-v writes it
 
 
 @dataclass(frozen=True)
@@ -25,11 +29,20 @@ class SavLabels:
 
     ids : of the masklets
     masks : by labelled frame, a mask as run lengths for each id
+    step : frames of the video from one labelled frame to the next
+    length : frames of the video; None in SA-V's own files
     """
 
     path: Path
     ids: list[int]
     masks: list[list[Any]]
+    step: int
+    length: int | None
+
+    @property
+    def id_offset(self) -> int:
+        """From masklet ids to object ids, which begin at 1. SA-V's own masklet ids begin at 0."""
+        return 1 if self.length is None else 0
 
     @classmethod
     def read(cls, path: Path) -> SavLabels:
@@ -46,12 +59,35 @@ class SavLabels:
                 f"{path} is not a JSON of SA-V: it needs masklet_id, a list of ids, and masklet, "
                 "a list of masks for each labelled frame."
             )
-        return cls(path, ids, masks)
+        count, step = fields.get("video_frame_count"), fields.get(SAV_FRAME_STEP)
+        if step is None:
+            # Files that masklet wrote before it named the step label every frame.
+            step = 1 if count == len(masks) > 1 else SAV_STEP
+            return cls(path, ids, masks, step, None)
+        if not isinstance(step, int) or step < 1 or not isinstance(count, int):
+            raise MediaError(
+                f"{path} must have a whole number from 1 on as {SAV_FRAME_STEP}, and the number of the "
+                f"video's frames as video_frame_count. Got {step!r} and {count!r}."
+            )
+        return cls(path, ids, masks, step, count)
 
-    def mask(self, frame: int, column: int, size: tuple[int, int]) -> Bool[np.ndarray, "H W"]:
-        """The mask of the id in a column on a labelled frame."""
-        name = f"{self.path}, masklet {self.ids[column]}, frame {frame * STEP}"
-        return segmentation_mask(self.masks[frame][column], size, name)
+    def labelled_frames(self, frames: Frames) -> range:
+        """The frames of a video that have masks.
+
+        Raises:
+            MediaError: The labels were made of a video of another length.
+        """
+        if self.length not in (None, len(frames)):
+            raise MediaError(
+                f"{self.path} labels a video of {self.length} frames, and {frames.name} has {len(frames)}. "
+                "Were the labels made with another frame rate (--fps), or of another file?"
+            )
+        return range(0, len(frames), self.step)[: len(self.masks)]
+
+    def mask(self, row: int, column: int, size: tuple[int, int]) -> Bool[np.ndarray, "H W"]:
+        """The mask of the id in a column, on the labelled frame in a row."""
+        name = f"{self.path}, masklet {self.ids[column]}, frame {row * self.step}"
+        return segmentation_mask(self.masks[row][column], size, name)
 
 
 class SavFrames:
@@ -59,15 +95,16 @@ class SavFrames:
 
     def __init__(self, frames: Frames, labels: SavLabels) -> None:
         self.frames, self.labels = frames, labels
+        self.labelled = labels.labelled_frames(frames)
 
     def __len__(self) -> int:
-        return min(len(self.labels.masks), 1 + (len(self.frames) - 1) // STEP)
+        return len(self.labelled)
 
     def objects(self, frame: int) -> Sequence[int]:
         return self.labels.ids
 
     def image(self, frame: int) -> UInt8[np.ndarray, "H W 3"]:
-        return self.frames[frame * STEP]
+        return self.frames[self.labelled[frame]]
 
     def masks(self, frame: int, ids: Sequence[int]) -> Bool[np.ndarray, "n H W"]:
         columns = [self.labels.ids.index(id) for id in ids]
@@ -79,7 +116,7 @@ class SavFrames:
 class SavLabelledVideo:
     """A video as evaluation reads it.
 
-    An object's id is one more than the masklet's: SA-V begins at 0, which is the background.
+    In SA-V's own files, which begin at 0, an object's id is one more than the masklet's: 0 is the background.
     """
 
     name: str
@@ -98,7 +135,7 @@ class SavLabelledVideo:
 
     @cached_property
     def labelled(self) -> Sequence[int]:
-        return range(0, len(self.frames), STEP)[: len(self._content.masks)]
+        return self._content.labelled_frames(self.frames)
 
     @cached_property
     def first_frames(self) -> dict[int, int]:
@@ -108,11 +145,11 @@ class SavLabelledVideo:
         return self.frames[frame]
 
     def annotated(self, id: int) -> list[int]:
-        return list(self.labelled) if id - 1 in self._content.ids else []
+        return list(self.labelled) if id - self._content.id_offset in self._content.ids else []
 
     def truth(self, frame: int) -> GroundTruth:
         masks = {
-            id + 1: self._content.mask(frame // STEP, column, self.size)
+            id + self._content.id_offset: self._content.mask(frame // self._content.step, column, self.size)
             for column, id in enumerate(self._content.ids)
         }
         return GroundTruth(masks, undecided=None)
@@ -123,9 +160,19 @@ class SavLabelledVideo:
 
 
 def find_sav_videos(folder: Path) -> list[SavLabelledVideo]:
-    """The videos that SA-V's files label: NAME_manual.json and NAME_auto.json beside NAME.mp4, or beside a
-    folder NAME of frames."""
+    """The videos that files of SA-V's form label.
+
+    These are NAME_manual.json and NAME_auto.json beside NAME.mp4, or beside a folder NAME of frames; and
+    NAME/sav.json beside NAME/frames, as the formats sa-v and frames of masklet make them.
+    """
     videos = []
+    for labels in sorted(folder.rglob(EXPORTED)):
+        frames = labels.with_name("frames")
+        if not frames.is_dir():
+            raise MediaError(
+                f"{labels} has no folder frames beside it. Write both: --format sa-v --format frames."
+            )
+        videos.append(SavLabelledVideo(labels.parent.name, frames, labels))
     for labels in sorted((*folder.rglob("*_manual.json"), *folder.rglob("*_auto.json"))):
         name = labels.stem.rsplit("_", 1)[0]
         frames = labels.with_name(name)
@@ -145,7 +192,10 @@ def read_sav(folder: Path) -> list[DatasetItem]:
         for video in find_sav_videos(folder)
     ]
     if not items:
-        raise MediaError(f"{folder} holds no videos of SA-V's form: NAME.mp4 beside NAME_manual.json.")
+        raise MediaError(
+            f"{folder} holds no videos of SA-V's form: NAME.mp4 beside NAME_manual.json, or "
+            "NAME/frames beside NAME/sav.json."
+        )
     return items
 
 

@@ -7,7 +7,7 @@ from masklet.media.readers.mask_files import read_label_map, read_label_maps
 from masklet.media.readers.picture_files import is_picture
 from masklet.media.readers.pictures import ImageReader, find_pictures, read_image
 from masklet.media.readers.source import Image, NoSuchFrame, Source
-from masklet.media.writers.coco import CocoJson, SavJson, YouTubeVisJson, merge_coco
+from masklet.media.writers.coco import SAV_FRAME_STEP, CocoJson, SavJson, YouTubeVisJson, merge_coco
 from masklet.media.writers.cutout import (
     CompositeVideo,
     CutoutPngs,
@@ -34,6 +34,7 @@ from masklet.media.writers.writer import BackgroundWriter, Writer, Writers
 
 __all__ = [
     "FORMATS",
+    "SAV_FRAME_STEP",
     "BackgroundWriter",
     "CocoJson",
     "CompositeVideo",

@@ -86,8 +86,14 @@ class YouTubeVisJson(SpooledJson):
         return (self._spool.get(id, frame) for frame in frames)
 
 
+SAV_FRAME_STEP = "masklet_frame_step"  # not in SA-V's own files, which label every fourth frame
+
+
 class SavJson(SpooledJson):
-    """SA-V: for each frame the masks of all objects, empty ones too, and SA-V's facts about each object."""
+    """SA-V: for each frame the masks of all objects, empty ones too, and SA-V's facts about each object.
+
+    Every frame has masks, up to the last that was written; `masklet_frame_step` is 1.
+    """
 
     def content(self) -> Mapping[str, Any]:
         height, width = self._source.size
@@ -97,7 +103,8 @@ class SavJson(SpooledJson):
         return {
             "video_id": Path(self._source.name).stem,
             "video_duration": (self._source.time(frames[-1]) + 1 / self._source.fps) if frames else 0.0,
-            "video_frame_count": len(frames),
+            "video_frame_count": self._length,
+            SAV_FRAME_STEP: 1,
             "video_height": height,
             "video_width": width,
             "video_resolution": height * width,
