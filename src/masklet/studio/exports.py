@@ -6,7 +6,7 @@ import shutil
 import zipfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal
@@ -17,7 +17,7 @@ from sqlalchemy import func, select, update
 
 from masklet import rle
 from masklet.media import writers
-from masklet.media.formats import FORMATS
+from masklet.media.formats import FORMATS, Look
 from masklet.sessions.saved import SavedSession
 from masklet.studio import schemas
 from masklet.studio.errors import ApiError, failure_message, not_found
@@ -55,6 +55,7 @@ class ExportJob:
     stop: int | None = None
     frames: Literal["all", "tracked"] = "all"
     audio: bool = True
+    look: Look = field(default_factory=Look)
 
 
 class Exports:
@@ -94,9 +95,9 @@ class Exports:
         self._quota.check()
         export = self._add(Export(id=new_id(), video=video, format=format, done=0, total=0))
         span = body.start, body.stop, body.frames
-        self._pool.submit(
-            self._run, ExportJob(export.id, video, format, state, selected, hidden, *span, body.audio)
-        )
+        look = Look(body.background, body.soft)
+        job = ExportJob(export.id, video, format, state, selected, hidden, *span, body.audio, look)
+        self._pool.submit(self._run, job)
         return self.view(export)
 
     def start_project(self, project: str, body: NewProjectExport) -> schemas.Export:
@@ -193,13 +194,14 @@ class Exports:
                 policy=live.policy,
             )
             saved.write(folder / file)
-            return file, []
+            edited = any(record.do == "edit" for record in job.state.records)
+            return file, ["Edits of masks, such as filled holes, are not in the script."] if edited else []
         format = FORMATS[job.format]
         frames, notes = self._frames(job, len(live.frames))
         names = {id: obj.label or obj.name for id, obj in job.state.objects.items()}
         blank = np.broadcast_to(np.uint8(0), (*live.frames.size, 3))
         needs_pictures = format.shows_frames
-        with writers([job.format], folder, live.frames, names) as writer:
+        with writers([job.format], folder, live.frames, names, job.look) as writer:
             for done, masks in enumerate(self._masks(live, job, frames)):
                 writer.write(live.frames[masks.frame] if needs_pictures else blank, masks)
                 if done % PROGRESS_FRAMES == 0:

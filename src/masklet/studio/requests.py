@@ -169,6 +169,21 @@ class CandidateChoice(RequestBody):
     rank: Annotated[int, Field(ge=0, le=2)]
 
 
+class NewEdit(RequestBody):
+    operation: Literal["fill", "drop", "grow", "shrink", "smooth", "copy", "merge", "split"]
+    """`fill` holes, `drop` islands, `grow` and `shrink` by pixels, `smooth` over time, `copy` the mask of
+    `start` to the frames behind it, `merge` another object into this one, `split` pieces into objects."""
+    object: ObjectId
+    start: Frame = 0
+    stop: Frame = MAX_FRAME
+    """The frame just behind the last. A merge takes all frames, whatever start and stop are."""
+    amount: Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)] | None = None
+    """Fill, drop and split: pixels of the largest hole or island, or smallest piece; by default 1 % of the
+    mask. Grow and shrink: pixels, up to 100. Smooth: frames to either side, up to 10; by default 2."""
+    other: ObjectId | None = None
+    """Of a merge: the object that becomes part of this one, and is deleted."""
+
+
 class NewPropagation(RequestBody):
     direction: Direction = "forward"
     start: Frame | None = None
@@ -208,6 +223,10 @@ class NewExport(RequestBody):
     """Which frames a format that shows the pictures has: all, or from the first to the last with masks."""
     audio: bool = True
     """Whether to keep the sound, in formats that can."""
+    soft: Annotated[float, Field(ge=0, le=100)] = 0.0
+    """Pixels over which the edges of cut-outs fade out: feathered edges."""
+    background: Annotated[str, Field(pattern="^(blur|#[0-9a-fA-F]{6}|[a-z]{1,20})$")] = "blur"
+    """Of a composite: `blur`, or a colour such as `green` or `#00b140`."""
 
 
 class NewProjectExport(RequestBody):

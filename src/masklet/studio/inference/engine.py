@@ -39,16 +39,34 @@ class Engine:
     def __init__(self, model: Sam2, limits: Limits) -> None:
         self.model = model
         self._limits = limits
-        self._cache = ResultCache(limits.rows, model.device)
+        self.cache = ResultCache(limits.rows, model.device)
 
     def encode(self, live: Live, frame: int) -> None:
         """Encode a frame, so that prompts on it are answered at once."""
         VideoSession(self.model, live.frames, features=live.features).features(frame)
 
     def prompt(
-        self, live: Live, person: str, frame: int, id: int, prompt: Prompt, *, offer: bool
+        self,
+        live: Live,
+        person: str,
+        frame: int,
+        id: int,
+        prompt: Prompt,
+        *,
+        offer: bool = False,
+        batch: str | None = None,
     ) -> list[Candidate]:
-        """Answer a prompt, and keep the answer. Returns what else a single click may have meant."""
+        """Answer a prompt, and keep the answer. Returns what else a single click may have meant.
+
+        Args:
+            live: The video.
+            person: The id of who gives the prompt.
+            frame: The frame.
+            id: The object.
+            prompt: It joins what the object has on the frame.
+            offer: Whether the person may choose another candidate afterwards.
+            batch: Of the events that are undone together; by default this one stands alone.
+        """
         with live.ledger.change(person) as change:
             objects = change.state.objects
             if id not in objects and len(objects) >= self._limits.objects:
@@ -56,7 +74,7 @@ class Engine:
                     f"a video may have up to {self._limits.objects} objects. Delete one first, or select one "
                     "to correct it."
                 )
-            session = self.session(live, self.store(live, change))
+            session = self.session(live, self.store(live, change, batch=batch))
             answer = session.answer(frame, id, prompt)
             prompts = change.state.session.objects[id].prompts[frame]
         if not offer or prompts.clicks != 1 or prompts.box or prompts.mask is not None:
@@ -162,7 +180,7 @@ class Engine:
         return [session.segment(prompt) for prompt in prompts]
 
     def store(self, live: Live, change: Change, *, batch: str | None = None) -> RowStore:
-        return RowStore(self.model, self._cache, change, live.frames.size, batch)
+        return RowStore(self.model, self.cache, change, live.frames.size, batch)
 
     def session(self, live: Live, store: RowStore) -> VideoSession:
         """A session that goes on where the video is."""

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query
 from sqlalchemy import select
 
 from masklet.errors import MaskletError
-from masklet.studio import schemas
+from masklet.studio import project_schemas, schemas
 from masklet.studio.errors import not_found, public_message
 from masklet.studio.messages import CommentsEvent
 from masklet.studio.requests import CommentChange, FolderFiles, NewComment
@@ -38,7 +38,7 @@ def files(
     assignee: str | None = None,
     offset: Annotated[int, Query(ge=0)] = 0,
     limit: Limit = 100,
-) -> schemas.FileList:
+) -> project_schemas.FileList:
     """The files of a project in the order of their names, those that match first to last.
 
     `search` are words that a name must have; `assignee=` with nothing behind it finds what nobody works on.
@@ -47,7 +47,7 @@ def files(
         find_project(session, project)
         everything = studio.files.summaries(session, find_project_videos(session, project))
     matching = filter_files(everything, search, state, assignee)
-    return schemas.FileList(
+    return project_schemas.FileList(
         total=len(matching), counts=count_states(everything), files=matching[offset : offset + limit]
     )
 
@@ -55,26 +55,26 @@ def files(
 @router.post("/projects/{project}/files", status_code=201)
 def open_files(
     studio: StudioDep, requester: RequesterDep, project: str, body: FolderFiles
-) -> schemas.AddedFiles:
+) -> project_schemas.AddedFiles:
     """Open several files of the folder. Those that cannot be opened are named, and the others are opened."""
     ids, failed = [], []
     for path in body.paths:
         try:
             ids.append(studio.uploads.add_from_folder(project, path))
         except MaskletError as error:
-            failed.append(schemas.FailedFile(path=path, message=public_message(error)))
+            failed.append(project_schemas.FailedFile(path=path, message=public_message(error)))
     with studio.database.begin() as session:
         find_project(session, project)
         videos = [video for video in find_project_videos(session, project) if video.id in set(ids)]
         opened = studio.files.summaries(session, videos)
     studio.audit(project, requester, f"open {len(opened)} files")
-    return schemas.AddedFiles(files=opened, failed=failed)
+    return project_schemas.AddedFiles(files=opened, failed=failed)
 
 
 @router.get("/videos/{video}/neighbours")
 def neighbours(
     studio: StudioDep, video: str, state: schemas.FileState | None = None, assignee: str | None = None
-) -> schemas.Neighbours:
+) -> project_schemas.Neighbours:
     """The files before and behind one in the list of its project, of those in a state or of a person."""
     with studio.database.begin() as session:
         project = find_video(session, video).project
@@ -84,7 +84,7 @@ def neighbours(
     here = order.index(video)
     before = [id for id in order[:here] if id in matching]
     behind = [id for id in order[here + 1 :] if id in matching]
-    return schemas.Neighbours(
+    return project_schemas.Neighbours(
         previous=before[-1] if before else None,
         next=behind[0] if behind else None,
         position=len(before) + 1 if video in matching else 0,
@@ -93,18 +93,20 @@ def neighbours(
 
 
 @router.get("/videos/{video}/comments")
-def comments(studio: StudioDep, video: str) -> schemas.CommentList:
+def comments(studio: StudioDep, video: str) -> project_schemas.CommentList:
     """What people wrote about frames, by frame."""
     with studio.database.begin() as session:
         find_video(session, video)
         query = select(tables.Comment).where(tables.Comment.video == video)
         rows = session.scalars(query.order_by(tables.Comment.frame, tables.Comment.at)).all()
         names = names_of(session, {row.person for row in rows})
-    return schemas.CommentList(comments=[_comment_view(row, names) for row in rows])
+    return project_schemas.CommentList(comments=[_comment_view(row, names) for row in rows])
 
 
 @router.post("/videos/{video}/comments", status_code=201)
-def add_comment(studio: StudioDep, requester: RequesterDep, video: str, body: NewComment) -> schemas.Comment:
+def add_comment(
+    studio: StudioDep, requester: RequesterDep, video: str, body: NewComment
+) -> project_schemas.Comment:
     """Write about a frame, or about an object on it. Texts must be shown as text, never as HTML."""
     with studio.database.begin() as session:
         if body.frame >= find_video(session, video).frames:
@@ -117,7 +119,9 @@ def add_comment(studio: StudioDep, requester: RequesterDep, video: str, body: Ne
 
 
 @router.patch("/videos/{video}/comments/{comment}")
-def change_comment(studio: StudioDep, video: str, comment: str, body: CommentChange) -> schemas.Comment:
+def change_comment(
+    studio: StudioDep, video: str, comment: str, body: CommentChange
+) -> project_schemas.Comment:
     """Mark a comment as resolved, or take the mark back."""
     with studio.database.begin() as session:
         row = session.get(tables.Comment, comment)
@@ -130,7 +134,7 @@ def change_comment(studio: StudioDep, video: str, comment: str, body: CommentCha
 
 
 @router.get("/projects/{project}/audit")
-def audit(studio: StudioDep, project: str, limit: Limit = 200) -> schemas.Audit:
+def audit(studio: StudioDep, project: str, limit: Limit = 200) -> project_schemas.Audit:
     """Who did what in a project, newest first: steps of its files, comments, and changes of the project."""
     with studio.database.begin() as session:
         find_project(session, project)
@@ -155,9 +159,9 @@ def audit(studio: StudioDep, project: str, limit: Limit = 200) -> schemas.Audit:
         ]
         names = names_of(session, {entry[1] for entry in entries})
     newest = sorted(entries, key=lambda entry: timestamp(entry[0]), reverse=True)[:limit]
-    return schemas.Audit(
+    return project_schemas.Audit(
         entries=[
-            schemas.AuditEntry(
+            project_schemas.AuditEntry(
                 at=timestamp(at), person=names.get(person, "somebody"), video=video, file=file, title=title
             )
             for at, person, video, file, title in newest
@@ -165,8 +169,8 @@ def audit(studio: StudioDep, project: str, limit: Limit = 200) -> schemas.Audit:
     )
 
 
-def _comment_view(row: tables.Comment, names: dict[str, str]) -> schemas.Comment:
-    return schemas.Comment(
+def _comment_view(row: tables.Comment, names: dict[str, str]) -> project_schemas.Comment:
+    return project_schemas.Comment(
         id=row.id,
         frame=row.frame,
         object=row.object,

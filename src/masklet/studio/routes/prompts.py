@@ -1,4 +1,4 @@
-"""Objects and their prompts."""
+"""Objects, their prompts, and edits of their masks."""
 
 from __future__ import annotations
 
@@ -6,11 +6,14 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
+import numpy as np
 from fastapi import APIRouter
 
 from masklet import rle
 from masklet.boxes import tight_box
+from masklet.sessions.object_state import join_spans
 from masklet.studio import schemas
+from masklet.studio.edits import MaskEditor
 from masklet.studio.errors import ApiError, limit_exceeded, not_found
 from masklet.studio.inference.live import Live
 from masklet.studio.inference.worker import Priority
@@ -19,6 +22,7 @@ from masklet.studio.requests import (
     CandidateChoice,
     Frame,
     FrameNumber,
+    NewEdit,
     NewObject,
     NewPrompt,
     ObjectChange,
@@ -33,6 +37,7 @@ from masklet.studio.store.object_history import find_prompt, first_color
 from masklet.studio.store.tables import Project, Result, Video
 from masklet.studio.studio import Studio
 from masklet.studio.views import frame_masks, object_view, prompt_with_mask, prompted_frames
+from masklet.types import Prompt
 
 router = APIRouter(prefix="/videos/{video}", tags=["objects and prompts"])
 
@@ -175,6 +180,28 @@ def choose_candidate(
         return _publish(studio, requester, live, frame, id)
 
 
+@router.post("/edits")
+def edit(studio: StudioDep, requester: RequesterDep, video: str, body: NewEdit) -> schemas.EditResult:
+    """Change masks that are there, over a range of frames. Reviewed frames keep their masks.
+
+    Edits are for the end: objects that are tracked again get new masks, without the edits.
+    """
+    studio.quota.check()
+    with studio.live.using(video) as live:
+        size, count = live.frames.size, len(live.frames)
+        span = {"start": min(body.start, count), "stop": min(body.stop, count)}
+        editor = MaskEditor(live.ledger, studio.engine.cache, studio.limits, size, requester.id)
+        outcome = editor.apply(body.model_copy(update=span))
+        for frame, id, mask in outcome.prompts:
+            live.decoder.decode(frame)
+            _prompt_mask(studio, requester, live, frame, id, mask, outcome.batch)
+        state = live.ledger.state
+    frames = [(frame, frame + 1) for frame in outcome.frames]
+    objects = sorted(outcome.objects)
+    studio.tell(video, requester, state.records[-1], list(join_spans(frames)), objects)
+    return schemas.EditResult(head=state.head, frames=len(frames), reviewed=outcome.reviewed, objects=objects)
+
+
 @router.delete("/prompts/{frame}/{id}")
 def clear_prompt(
     studio: StudioDep, requester: RequesterDep, video: str, frame: Frame, id: ObjectId
@@ -192,6 +219,13 @@ def prompt(studio: StudioDep, video: str, frame: Frame, id: ObjectId) -> schemas
     if stored is None:
         raise not_found(f"object {id} has no prompt on frame {frame}.")
     return prompt_with_mask(stored)
+
+
+def _prompt_mask(
+    studio: Studio, requester: Requester, live: Live, frame: int, id: int, mask: np.ndarray, batch: str
+) -> None:
+    prompt = Prompt(mask=mask)
+    _run(studio, requester, lambda: studio.engine.prompt(live, requester.id, frame, id, prompt, batch=batch))
 
 
 def _find_class(change: Change, name: str) -> schemas.Class:

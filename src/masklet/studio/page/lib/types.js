@@ -90,6 +90,12 @@
  * @property {number[]} size  Height, width.
  * @property {string | number[]} counts  Compressed as text, or a plain list of run lengths.
  *
+ * @typedef {object} EditResult  What an edit of masks did. It is one step of undo.
+ * @property {number} head
+ * @property {number} frames  How many frames changed.
+ * @property {number} reviewed  How many were left alone because they are reviewed.
+ * @property {number[]} objects  Ids of objects that changed, are new, or were merged into another.
+ *
  * @typedef {object} Error
  * @property {string} error
  * @property {string} message  A sentence that can be shown to the user.
@@ -240,6 +246,14 @@
  * @property {number | null} [object]
  * @property {string} text
  *
+ * @typedef {object} NewEdit
+ * @property {"fill" | "drop" | "grow" | "shrink" | "smooth" | "copy" | "merge" | "split"} operation  `fill` holes, `drop` islands, `grow` and `shrink` by pixels, `smooth` over time, `copy` the mask of `start` to the frames behind it, `merge` another object into this one, `split` pieces into objects.
+ * @property {number} object
+ * @property {number} [start]
+ * @property {number} [stop]  The frame just behind the last. A merge takes all frames, whatever start and stop are.
+ * @property {number | null} [amount]  Fill, drop and split: pixels of the largest hole or island, or smallest piece; by default 1 % of the mask. Grow and shrink: pixels, up to 100. Smooth: frames to either side, up to 10; by default 2.
+ * @property {number | null} [other]  Of a merge: the object that becomes part of this one, and is deleted.
+ *
  * @typedef {object} NewExport
  * @property {string} format  One of those that `GET /api/about` lists.
  * @property {number[] | null} [objects]  By default all that are not hidden.
@@ -248,6 +262,8 @@
  * @property {number | null} [stop]  The frame just behind the last; by default the end.
  * @property {"all" | "tracked"} [frames]  Which frames a format that shows the pictures has: all, or from the first to the last with masks.
  * @property {boolean} [audio]  Whether to keep the sound, in formats that can.
+ * @property {number} [soft]  Pixels over which the edges of cut-outs fade out: feathered edges.
+ * @property {string} [background]  Of a composite: `blur`, or a colour such as `green` or `#00b140`.
  *
  * @typedef {object} NewObject
  * @property {string | null} [name]

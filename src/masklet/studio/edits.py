@@ -1,0 +1,407 @@
+"""Edits of masks that are there: holes, islands, edges, time, pieces. Each is one step of undo.
+
+An edit changes masks on a range of frames and leaves reviewed frames as they are. The model is asked only
+where objects must be tracked from a mask: from a copied mask, and from the first mask of a split piece.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import count
+
+import cv2
+import numpy as np
+import torch
+from jaxtyping import Bool
+from sqlalchemy import select
+
+from masklet import rle
+from masklet.boxes import tight_box
+from masklet.postprocess import drop_islands, fill_holes
+from masklet.studio.errors import ApiError, limit_exceeded
+from masklet.studio.requests import NewEdit
+from masklet.studio.settings import Limits
+from masklet.studio.store.database import new_id
+from masklet.studio.store.ledger import Change, Ledger, NewResult, results, standing
+from masklet.studio.store.object_history import EventRecord, first_color
+from masklet.studio.store.result_cache import ResultCache, ResultTensors
+from masklet.studio.store.tables import Result
+
+Mask = Bool[np.ndarray, "H W"]
+
+SHARE = 0.01  # of a mask: the largest hole or island, and the smallest piece, where nobody says
+MAX_FRAMES = 5_000  # of one edit
+MAX_COPIES = 100
+MAX_RADIUS = 100  # pixels
+MAX_NEIGHBOURS = 10  # frames to either side
+COMMIT_SECONDS = 0.25  # of work in one transaction: other people's steps come in between
+EDITED_LOGIT = 1.0  # the low-res logit of what an edit moved to the other side
+VERBS = {
+    "fill": "fill holes of",
+    "drop": "drop islands of",
+    "grow": "grow",
+    "shrink": "shrink",
+    "smooth": "smooth",
+    "copy": "copy",
+    "merge": "merge",
+    "split": "split",
+}
+
+
+@dataclass
+class EditOutcome:
+    """What an edit did.
+
+    Attributes:
+        batch: Of its steps; they are undone together.
+        frames: Frames on which a mask changed.
+        reviewed: How many frames were left alone because they are reviewed.
+        objects: Ids of objects that changed or are new.
+        prompts: Masks that the model must take as prompts: frame, object id and mask.
+        step: The last step that was recorded.
+    """
+
+    batch: str
+    frames: set[int] = field(default_factory=set)
+    reviewed: int = 0
+    objects: set[int] = field(default_factory=set)
+    prompts: list[tuple[int, int, Mask]] = field(default_factory=list)
+    step: EventRecord | None = None
+
+
+class MaskEditor:
+    """Edits the masks of one video, for one person."""
+
+    def __init__(
+        self, ledger: Ledger, cache: ResultCache, limits: Limits, size: tuple[int, int], person: str
+    ) -> None:
+        self._ledger = ledger
+        self._cache = cache
+        self._limits = limits
+        self._size = size
+        self._person = person
+
+    def apply(self, edit: NewEdit) -> EditOutcome:
+        """Do an edit. Masks in the outcome's `prompts` are left for the model."""
+        if edit.stop <= edit.start and edit.operation != "merge":
+            raise ApiError(
+                422, "invalid", "stop must lie behind start: it is the frame just behind the last."
+            )
+        outcome = EditOutcome(new_id())
+        self._ledger.state.object(edit.object)
+        frames = self._open_frames(edit, outcome)
+        match edit.operation:
+            case "copy":
+                self._copy(edit, frames, outcome)
+            case "merge":
+                self._merge(edit, frames, outcome)
+            case "split":
+                self._split(edit, frames, outcome)
+            case "smooth":
+                self._smooth(edit, frames, outcome)
+            case _:
+                self._edit_each(edit, frames, outcome)
+        if not outcome.frames and not outcome.prompts:
+            kept = " Reviewed frames keep their masks." if outcome.reviewed else ""
+            raise ApiError(
+                409, "nothing", f"no mask changed on frames {edit.start} to {edit.stop - 1}.{kept}"
+            )
+        return outcome
+
+    def _open_frames(self, edit: NewEdit, outcome: EditOutcome) -> list[int]:
+        """The frames with masks of the object (for a merge, of either object) that are not reviewed."""
+        ids = [edit.object] if edit.other is None else [edit.object, edit.other]
+        with self._ledger.read() as (session, state):
+            where = standing(self._ledger.video, state.head), Result.object.in_(ids)
+            query = select(Result.frame).where(*where).distinct().order_by(Result.frame)
+            if edit.operation != "merge":
+                query = query.where(Result.frame >= edit.start, Result.frame < edit.stop)
+            frames = list(session.scalars(query))
+        if len(frames) > MAX_FRAMES:
+            raise limit_exceeded(f"an edit may change up to {MAX_FRAMES} frames. Choose a shorter range.")
+        if not frames:
+            raise ApiError(409, "nothing", "the object has no masks on these frames. Track it first.")
+        is_reviewed = _frame_test(state.reviewed)
+        unreviewed = [frame for frame in frames if not is_reviewed(frame)]
+        outcome.reviewed = len(frames) - len(unreviewed)
+        return unreviewed
+
+    def _edit_each(self, edit: NewEdit, frames: Sequence[int], outcome: EditOutcome) -> None:
+        def change_mask(mask: Mask) -> Mask:
+            return edit_mask(mask, edit.operation, edit.amount)
+
+        for some in self._chunks(frames):
+            with self._ledger.change(self._person) as change:
+                for row in self._rows(change, edit.object, some):
+                    self._replace(change, edit, row, change_mask(self._decode(row)), outcome)
+
+    def _smooth(self, edit: NewEdit, frames: Sequence[int], outcome: EditOutcome) -> None:
+        """Each new mask is made of the old ones: masks already smoothed are remembered as they were."""
+        reach = int(edit.amount or 2)
+        before: dict[int, Mask] = {}
+        for frame in frames:
+            near = [at for at in range(frame - reach, frame + reach + 1) if at not in before]
+            with self._ledger.change(self._person) as change:
+                before |= {row.frame: self._decode(row) for row in self._rows(change, edit.object, near)}
+                for old in [at for at in before if at < frame - reach]:
+                    del before[old]
+                for row in self._rows(change, edit.object, [frame]):
+                    self._replace(change, edit, row, smooth_mask(before, frame, reach), outcome)
+
+    def _copy(self, edit: NewEdit, frames: Sequence[int], outcome: EditOutcome) -> None:
+        """The mask of the first frame for the frames behind it, also where there was none."""
+        if edit.stop - edit.start - 1 > MAX_COPIES:
+            raise limit_exceeded(f"a mask can be copied to {MAX_COPIES} frames at once. Track it instead.")
+        with self._ledger.read() as (session, state):
+            rows = results(session, self._ledger.video, state.head, edit.start, edit.start + 1, [edit.object])
+        if not rows:
+            raise ApiError(409, "nothing", f"the object has no mask on frame {edit.start} to copy.")
+        is_reviewed = _frame_test(state.reviewed)
+        mask = self._decode(rows[0])
+        targets = [frame for frame in range(edit.start + 1, edit.stop) if not is_reviewed(frame)]
+        outcome.reviewed = edit.stop - edit.start - 1 - len(targets)
+        outcome.prompts = [(frame, edit.object, mask) for frame in targets]
+        outcome.frames, outcome.objects = set(targets), {edit.object}
+
+    def _merge(self, edit: NewEdit, frames: Sequence[int], outcome: EditOutcome) -> None:
+        """The other object becomes part of this one, and is deleted."""
+        if edit.other is None:
+            raise ApiError(422, "invalid", "a merge needs `other`: the object that becomes part of this one.")
+        other = self._ledger.state.object(edit.other)
+        if other.id == edit.object:
+            raise ApiError(
+                422, "invalid", "an object cannot be merged with itself. Choose another as `other`."
+            )
+        if outcome.reviewed:
+            raise ApiError(
+                409,
+                "busy",
+                f"{outcome.reviewed} frames are reviewed and keep their masks. Take the marks back first.",
+            )
+        for some in self._chunks(frames):
+            with self._ledger.change(self._person) as change:
+                theirs = {row.frame: row for row in self._rows(change, other.id, some)}
+                mine = {row.frame: row for row in self._rows(change, edit.object, some)}
+                for frame, row in theirs.items():
+                    mask = self._decode(row)
+                    if frame in mine:
+                        row, mask = mine[frame], mask | self._decode(mine[frame])
+                    self._replace(change, edit, row, mask, outcome)
+        with self._ledger.change(self._person) as change:
+            is_prompted = other.id in change.state.session.objects
+            do, fields = (
+                ("remove", {"id": other.id}) if is_prompted else ("object", {"id": other.id, "gone": True})
+            )
+            step = change.add(do, fields, f"merge {other.name}", batch=outcome.batch)
+            change.end(step.number, Result.object == other.id)
+        outcome.step, outcome.objects = step, outcome.objects | {other.id}
+        outcome.frames |= set(frames)
+
+    def _split(self, edit: NewEdit, frames: Sequence[int], outcome: EditOutcome) -> None:
+        """Pieces become objects of their own; the object keeps its largest piece on the first frame."""
+        previous: dict[int, Mask] = {}
+        parent = self._ledger.state.object(edit.object)
+        for frame in frames:
+            with self._ledger.change(self._person) as change:
+                (row,) = self._rows(change, edit.object, [frame])
+                pieces = split_pieces(self._decode(row), edit.amount)
+                used = {record.fields.get("id", 0) for record in change.state.records}
+                matched = match_pieces(pieces, previous or {edit.object: pieces[0]}, count(max(used) + 1))
+                if set(matched) == {edit.object}:
+                    previous |= matched
+                    continue
+                for id, mask in matched.items():
+                    if id not in change.state.objects:
+                        if len(change.state.objects) >= self._limits.objects:
+                            raise limit_exceeded(
+                                f"a video may have up to {self._limits.objects} objects. Drop islands first."
+                            )
+                        part = f"{parent.name} part {len(outcome.objects | {edit.object}) + 1}"
+                        fields = {"id": id, "name": part, "color": first_color(id), "label": parent.label}
+                        outcome.step = change.add(
+                            "object", fields, f"split {parent.name}", batch=outcome.batch
+                        )
+                        outcome.prompts.append((frame, id, mask))
+                        outcome.objects.add(id)
+                    elif (frame, id) not in [prompt[:2] for prompt in outcome.prompts]:
+                        self._replace(change, edit, row, mask, outcome, id=id)
+                # The object's own mask without the pieces that others took, also where it has no piece left.
+                if edit.object not in matched:
+                    self._replace(change, edit, row, np.zeros_like(pieces[0]), outcome)
+                previous |= matched
+                outcome.frames.add(frame)
+
+    def _chunks(self, frames: Sequence[int]) -> Iterable[list[int]]:
+        """The frames in groups, each as long as may be worked on in one transaction."""
+        size, position = 1, 0
+        while position < len(frames):
+            began = time.monotonic()
+            yield list(frames[position : position + size])
+            position += size
+            took = time.monotonic() - began
+            size = max(1, min(256, int(size * COMMIT_SECONDS / max(took, 1e-3))))
+
+    def _rows(self, change: Change, id: int, frames: Sequence[int]) -> list[Result]:
+        where = standing(change.video, change.state.head), Result.object == id, Result.frame.in_(frames)
+        return list(change.database.scalars(select(Result).where(*where).order_by(Result.frame)))
+
+    def _decode(self, row: Result) -> Mask:
+        return rle.decode({"size": list(self._size), "counts": row.counts})
+
+    def _replace(
+        self,
+        change: Change,
+        edit: NewEdit,
+        row: Result,
+        mask: Mask,
+        outcome: EditOutcome,
+        *,
+        id: int | None = None,
+    ) -> None:
+        """Let a new mask take the place of a row's, with the row's memory."""
+        id = edit.object if id is None else id
+        counts = rle.encode(mask)["counts"]
+        if counts == row.counts and id == row.object:
+            return
+        if outcome.step is None or change.state.head != outcome.step.number:
+            name = change.state.object(edit.object).name
+            fields = {"id": edit.object, **edit.model_dump(exclude={"object"}, exclude_none=True)}
+            outcome.step = change.add("edit", fields, f"{VERBS[edit.operation]} {name}", batch=outcome.batch)
+        tensors = self._cache.get(change.database, [row.id])[row.id]
+        edited = replace(
+            tensors, answer=replace(tensors.answer, logits=_logits(tensors, mask)), is_exact=True
+        )
+        box = tight_box(mask)
+        new = NewResult(
+            object=id,
+            frame=row.frame,
+            prompted=row.prompted and id == row.object,
+            anchor=row.anchor and id == row.object,
+            counts=counts,
+            box=None if box is None else [float(side) for side in box],
+            iou=row.iou,
+            score=row.score,
+            confidence=row.confidence,
+        )
+        self._cache.put(change.put(outcome.step.number, new, edited.to_bytes()), edited)
+        outcome.frames.add(row.frame)
+        outcome.objects.add(id)
+
+
+def edit_mask(mask: Mask, operation: str, amount: float | None) -> Mask:
+    """A mask after an edit that looks at this mask alone.
+
+    >>> ring = np.pad(np.pad(np.zeros((1, 1), bool), 1, constant_values=True), 1)
+    >>> int(edit_mask(ring, "fill", 1).sum()), int(edit_mask(ring, "grow", 1).sum())
+    (9, 21)
+    """
+    area = int(amount) if amount is not None else max(1, round(SHARE * int(mask.sum())))
+    if operation == "fill":
+        return _in_window(mask, 1, lambda part: fill_holes(part, area))
+    if operation == "drop":
+        return _in_window(mask, 0, lambda part: drop_islands(part, area))
+    radius = min(MAX_RADIUS, max(1, int(amount or 1)))
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
+    # OpenCV takes nothing away at the frame's edge: an object goes on beyond it.
+    change = cv2.dilate if operation == "grow" else cv2.erode
+    return _in_window(mask, radius + 1, lambda part: change(part.astype(np.uint8), kernel).astype(bool))
+
+
+def smooth_mask(masks: Mapping[int, Mask], frame: int, reach: int) -> Mask:
+    """A frame's mask, averaged with its neighbours', each moved so that their centres lie on each other."""
+    mask = masks[frame]
+    near = {at: other for at, other in masks.items() if abs(at - frame) <= reach and other.any()}
+    if not mask.any() or len(near) < 2:
+        return mask
+    center = _center(mask)
+    total, weights = np.zeros(mask.shape, dtype=np.float32), 0.0
+    for at, other in near.items():
+        shift = np.round(np.subtract(center, _center(other))).astype(int)
+        weight = 1.0 - abs(at - frame) / (reach + 1)
+        total += weight * _moved(other, int(shift[0]), int(shift[1]))
+        weights += weight
+    return total > weights / 2
+
+
+def split_pieces(mask: Mask, amount: float | None) -> list[Mask]:
+    """The pieces of a mask, the largest first. Pieces that are too small stay with the largest."""
+    number, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
+    areas = stats[1:, cv2.CC_STAT_AREA]
+    least = int(amount) if amount is not None else max(1, round(SHARE * int(mask.sum())))
+    order = sorted(range(1, number), key=lambda piece: -areas[piece - 1])
+    large = order[:1] + [piece for piece in order[1:] if areas[piece - 1] >= least]
+    pieces = [labels == piece for piece in large]
+    if not pieces:
+        return [mask]
+    small = [piece for piece in order if piece not in large]
+    if small:
+        pieces[0] = pieces[0] | np.isin(labels, small)
+    return pieces
+
+
+def match_pieces(
+    pieces: Sequence[Mask], previous: Mapping[int, Mask], new_ids: Iterable[int]
+) -> dict[int, Mask]:
+    """Which object each piece belongs to: the one whose last mask it overlaps most, else a new one."""
+    shares = [
+        (int((piece & mask).sum()), number, id)
+        for number, piece in enumerate(pieces)
+        for id, mask in previous.items()
+    ]
+    matched: dict[int, Mask] = {}
+    taken: set[int] = set()
+    for share, number, id in sorted(shares, key=lambda entry: -entry[0]):
+        if share and number not in taken and id not in matched:
+            matched[id] = pieces[number]
+            taken.add(number)
+    ids = iter(new_ids)
+    for number, piece in enumerate(pieces):
+        if number not in taken:
+            absent = [id for id in previous if id not in matched]  # it moved further than its size
+            matched[absent[0] if absent else next(ids)] = piece
+    return matched
+
+
+def _logits(tensors: ResultTensors, mask: Mask) -> torch.Tensor:
+    """The low-res logits, changed where the edit changed the mask: clicks then start from the edited mask."""
+    logits = tensors.answer.logits
+    height, width = logits.shape[-2:]
+    cells = cv2.resize(mask.astype(np.float32), (width, height), interpolation=cv2.INTER_AREA) > 0.5
+    inside = torch.from_numpy(cells).to(logits.device).expand(logits.shape)
+    sides = torch.where(inside, torch.full_like(logits, EDITED_LOGIT), torch.full_like(logits, -EDITED_LOGIT))
+    return torch.where(inside == (logits > 0), logits, sides)
+
+
+def _in_window(mask: Mask, margin: int, change: Callable[[Mask], Mask]) -> Mask:
+    """A change of a mask that needs no more than its box and a margin."""
+    box = tight_box(mask)
+    if box is None:
+        return mask
+    x0, y0, x1, y1 = (int(side) for side in box)
+    rows = slice(max(0, y0 - margin), y1 + margin)
+    columns = slice(max(0, x0 - margin), x1 + margin)
+    changed = mask.copy()
+    changed[rows, columns] = change(mask[rows, columns])
+    return changed
+
+
+def _center(mask: Mask) -> tuple[float, float]:
+    """The row and column of the middle of the largest piece."""
+    _, _, stats, centers = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
+    x, y = centers[1 + stats[1:, cv2.CC_STAT_AREA].argmax()]
+    return float(y), float(x)
+
+
+def _moved(mask: Mask, down: int, right: int) -> Mask:
+    """A mask moved by whole pixels; what leaves the frame is gone."""
+    height, width = mask.shape
+    moved = np.zeros_like(mask)
+    source = mask[max(0, -down) : height - max(0, down), max(0, -right) : width - max(0, right)]
+    moved[max(0, down) : height + min(0, down), max(0, right) : width + min(0, right)] = source
+    return moved
+
+
+def _frame_test(spans: Sequence[tuple[int, int]]) -> Callable[[int], bool]:
+    return lambda frame: any(start <= frame < stop for start, stop in spans)
