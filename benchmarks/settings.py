@@ -19,8 +19,8 @@ import masklet
 from masklet.backends import Setting
 from masklet.datasets import LabelledVideo
 from masklet.evaluate.predictors import ModelPredictor, VideoPredictor
+from masklet.evaluate.protocols import SemiSupervised
 from masklet.evaluate.samples import find_clips
-from masklet.evaluate.video_protocols import SemiSupervised
 from masklet.media import Frames
 from masklet.types import Masks, Prompt
 

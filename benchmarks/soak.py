@@ -35,7 +35,7 @@ from benchmarks.studio_load import Measurements, Person
 from masklet import MaskletError, Prompt
 from masklet.datasets import find_items
 from masklet.media import open_frames, read_image
-from masklet.sessions.saved import SavedSession
+from masklet.sessions.events import SavedSession
 
 FRAMES = 10_000
 GROWTH = 1.05  # resident memory at the end of the stream, against that after a tenth of it

@@ -21,13 +21,11 @@ from rich.console import Console
 
 import masklet
 from masklet import Prompt, rle
-from masklet.evaluate.image_protocols import ImageClicks
 from masklet.evaluate.predictors import ModelPredictor
-from masklet.evaluate.report import TableRow, summarize, summarize_groups
-from masklet.evaluate.results import ObjectResult
+from masklet.evaluate.protocols import ImageClicks, SemiSupervised
+from masklet.evaluate.report import ObjectResult, TableRow, summarize, summarize_groups
 from masklet.evaluate.runner import Evaluation, PredictorSpec
 from masklet.evaluate.samples import find_clips, find_pictures, read_names
-from masklet.evaluate.video_protocols import SemiSupervised
 
 REPO = Path(__file__).parents[1]
 EXAM = REPO / "docs" / "nano-exam.txt"

@@ -15,7 +15,7 @@ from typing import Annotated
 
 import typer
 
-from masklet.cli.compare import compare
+from masklet.cli.evaluate import compare
 from masklet.evaluate.predictors import ModelPredictor
 from masklet.evaluate.runner import PredictorSpec
 

@@ -23,7 +23,7 @@ from PIL import Image
 import masklet
 from masklet import Prompt
 from masklet.auto.grid import Grid
-from masklet.synthetic.films import load_films
+from masklet.synthetic.stock import load_films
 
 GRID = Grid(
     points_per_side=8,

@@ -16,8 +16,8 @@ from masklet.config import NANO, NANO_HIERA, NANO_LITE2, Sam2Config, toy
 from masklet.errors import CheckpointError, MissingExtra
 from masklet.model import Sam2
 from masklet.nn.trunks import EfficientNetLite, block_count, make_trunk
-from masklet.train.masked_autoencoder import Grid
 from masklet.train.parameters import add_adapters, freeze_parameters, merge_adapters, optimizer_groups
+from masklet.train.pretraining import Grid
 from masklet.train.state import initialise
 from masklet.transforms import MEAN, STD
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from masklet.backends.backend import Backend
 from masklet.backends.torch import TorchBackend
 from masklet.config import Sam2Config
+from masklet.errors import MaskletError
 from masklet.nn.image_encoder import ImageEncoder
 from masklet.nn.mask_decoder import MaskDecoder
 from masklet.nn.memory_attention import MemoryAttention
@@ -203,3 +204,16 @@ def _replace_unstable(
         one.pointer,
         one.score,
     )
+
+
+def check_model(model: object) -> Sam2:
+    """A network.
+
+    Raises:
+        MaskletError: It is something else, such as a path.
+    """
+    if not isinstance(model, Sam2):
+        raise MaskletError(
+            f"model must be a network, as masklet.load(...) returns it. Got {type(model).__name__}."
+        )
+    return model

@@ -16,7 +16,7 @@ from torch import Tensor
 import masklet
 from masklet import Grid, MaskletSet, PromptError, rle
 from masklet.auto import everything_in_video, make_detector
-from masklet.auto.track_records import TrackRecords
+from masklet.auto.tracker import TrackRecords
 from masklet.errors import MaskletError, MediaError
 from masklet.types import FrameFeatures
 
@@ -153,7 +153,7 @@ def test_the_largest_come_first_where_there_is_room_for_few() -> None:
 
 def test_an_endless_stream_needs_no_more_room(monkeypatch: pytest.MonkeyPatch) -> None:
     """Blots come and go for 400 frames: objects, memories and tracks are as many as after 100."""
-    monkeypatch.setattr("masklet.auto.track_records.MAX_RECORDS", 10)
+    monkeypatch.setattr("masklet.auto.tracker.MAX_RECORDS", 10)
 
     def come_and_go() -> Iterator[np.ndarray]:
         for time in range(400):

@@ -5,8 +5,8 @@ import pytest
 
 from masklet.evaluate.baselines import BASELINES, GrabCutImage, warp_mask
 from masklet.evaluate.metrics import jaccard, scored_frames
+from masklet.evaluate.protocols import SemiSupervised
 from masklet.evaluate.samples import find_clips
-from masklet.evaluate.video_protocols import SemiSupervised
 from masklet.types import Prompt
 
 

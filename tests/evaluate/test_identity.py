@@ -8,8 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from masklet.evaluate.metrics import RETURN_FRAMES, IdentityScore
-from masklet.evaluate.report import TableRow
-from masklet.evaluate.results import ObjectResult
+from masklet.evaluate.report import ObjectResult, TableRow
 
 
 def at(place: int | None) -> np.ndarray:

@@ -6,11 +6,10 @@ import pytest
 import torch
 
 from masklet.config import toy
-from masklet.evaluate.image_protocols import ImageClicks
 from masklet.evaluate.predictors import PROMPT_KINDS, ModelPredictor
+from masklet.evaluate.protocols import ImageClicks, Offline, Online, SemiSupervised
 from masklet.evaluate.runner import PredictorSpec
 from masklet.evaluate.samples import find_pictures
-from masklet.evaluate.video_protocols import Offline, Online, SemiSupervised
 from masklet.model import Sam2
 from masklet.rle import encode
 from masklet.sessions.image import ImageSession

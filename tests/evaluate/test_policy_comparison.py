@@ -19,7 +19,7 @@ from masklet.evaluate.policy_comparison import (
     make_markdown,
 )
 from masklet.evaluate.predictors import ModelPredictor
-from masklet.evaluate.results import ObjectResult
+from masklet.evaluate.report import ObjectResult
 from masklet.evaluate.samples import find_clips
 from masklet.tracking.policies import POLICIES
 from toys import Fake

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from masklet.evaluate.runner import Evaluation, PredictorSpec
 from masklet.evaluate.samples import find_clips
-from masklet.evaluate.video_protocols import SemiSupervised
+from masklet.evaluate.protocols import SemiSupervised
 from kills import run_with_kills
 
 @dataclass(frozen=True)

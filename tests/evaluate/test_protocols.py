@@ -13,18 +13,19 @@ from masklet import rle
 from masklet.datasets import DatasetItem
 from masklet.datasets.pictures import LabelledPicture
 from masklet.evaluate.baselines import BASELINES
-from masklet.evaluate.image_protocols import ClicksToTarget, ImageClicks
 from masklet.evaluate.metrics import Agreement
 from masklet.evaluate.predictors import PROMPT_KINDS, make_candidate
-from masklet.evaluate.samples import PictureSample, find_clips
-from masklet.evaluate.video_protocols import (
+from masklet.evaluate.protocols import (
     INTERACTIONS,
+    ClicksToTarget,
+    ImageClicks,
     InteractiveObject,
     Offline,
     Online,
     SemiSupervised,
     split_masks,
 )
+from masklet.evaluate.samples import PictureSample, find_clips
 
 from .fakes import Forgetful, Undecided
 from .small import SIZE, square, write_frame, write_labels, write_moving_square

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from masklet.cli.evaluate import evaluate
 from masklet.evaluate import report
-from masklet.evaluate.results import ObjectResult, WorstFrame
+from masklet.evaluate.report import ObjectResult, WorstFrame
 from masklet.evaluate.samples import find_clips
 from masklet.rle import encode
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from masklet.errors import MaskletError
+from masklet.evaluate.protocols import SemiSupervised
 from masklet.evaluate.runner import Evaluation, PredictorSpec
 from masklet.evaluate.samples import find_clips
-from masklet.evaluate.video_protocols import SemiSupervised
 
 from .small import square, write_frame, write_labels, write_moving_square
 

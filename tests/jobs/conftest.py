@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import masklet
-from masklet.jobs.settings import JobSettings
+from masklet.jobs.manifest import JobSettings
 from media.made import write_video
 from toys import clip, toy_network
 

@@ -20,10 +20,9 @@ import pytest
 
 import masklet
 from masklet.errors import MaskletError
-from masklet.jobs.manifest import read_manifest
+from masklet.jobs.manifest import Cluster, JobSettings, read_manifest
 from masklet.jobs.report import describe_status, find_stragglers, merge_tables, read_errors
 from masklet.jobs.run import make_plan, run_job
-from masklet.jobs.settings import Cluster, JobSettings
 from masklet.jobs.stores import Store
 from masklet.jobs.tables import read_masks
 from masklet.types import Prompt

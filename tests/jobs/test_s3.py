@@ -16,10 +16,9 @@ import pyarrow as pa
 import pytest
 from pyarrow import fs as arrow
 
-from masklet.jobs.manifest import read_manifest
+from masklet.jobs.manifest import JobSettings, read_manifest
 from masklet.jobs.report import merge_tables
 from masklet.jobs.run import make_plan
-from masklet.jobs.settings import JobSettings
 from masklet.jobs.stores import Store
 from masklet.jobs.tables import read_masks
 from masklet.jobs.worker import Item, Worker

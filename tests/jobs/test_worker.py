@@ -13,8 +13,7 @@ import pytest
 
 import masklet
 from masklet.jobs import worker as worker_module
-from masklet.jobs.manifest import Entry, read_manifest
-from masklet.jobs.settings import JobSettings
+from masklet.jobs.manifest import Entry, JobSettings, read_manifest
 from masklet.jobs.stores import Store
 from masklet.jobs.tables import SCHEMA, read_masks
 from masklet.jobs.worker import Item, Outcome, Worker, split_frames

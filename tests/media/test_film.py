@@ -11,7 +11,7 @@ import tifffile
 
 from masklet.errors import MediaError
 from masklet.media import Look, cutout, open_frames, writers
-from masklet.media.writers.cutout import open_background
+from masklet.media.writers.pictures import open_background
 from masklet.types import Masks
 
 SIZE = (48, 64)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from masklet.media import open_frames
-from masklet.media.readers.read_ahead import read_ahead
+from masklet.media.readers.frames import read_ahead
 
 
 def test_the_clock_shows_the_slower_of_both_not_their_sum() -> None:

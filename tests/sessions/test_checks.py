@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from masklet.errors import MaskletError, PromptError
+from masklet.model import check_model
 from masklet.prompts import check_frame, check_id, check_prompts
-from masklet.sessions.checks import check_model
 from masklet.types import Prompt
 
 CLICK = Prompt(positive=[(5, 5)])

@@ -9,8 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from masklet import MaskletError, Prompt
-from masklet.sessions.events import Prompted, Script
-from masklet.sessions.saved import SavedSession
+from masklet.sessions.events import Prompted, SavedSession, Script
 
 SESSION = SavedSession("clip.mp4", (48, 64), None, 16, Script([Prompted(0, 1, Prompt(positive=[(3, 4)]))]))
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from masklet import VideoSession, rle
-from masklet.sessions.saved import SavedSession
+from masklet.sessions.events import SavedSession
 from masklet.studio.inference.engine import RESUMABLE, Engine
 from studio.small import LENGTH, SIZE, Caller, counts
 from toys import toy_network

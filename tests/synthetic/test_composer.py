@@ -8,13 +8,12 @@ import numpy as np
 import pytest
 from numpy.random import default_rng
 
+from masklet.datasets.types import Clip
 from masklet.synthetic import Composer, Mix, director, motion, sprites
-from masklet.synthetic.clip import Clip
 from masklet.synthetic.effects import Camera, make_grain
-from masklet.synthetic.pictures import Picture, load_pictures, make_picture
-from masklet.synthetic.scenes import Backdrop, Scene
+from masklet.synthetic.scenes import Backdrop, Scene, plain, still
 from masklet.synthetic.sprites import Layer, Sprite
-from masklet.synthetic.stills import plain, still
+from masklet.synthetic.stock import Picture, load_pictures, make_picture
 
 SIZE = 64
 KINDS = {

@@ -10,7 +10,7 @@ import pytest
 
 from masklet import rle
 from masklet.errors import MediaError
-from masklet.synthetic.pictures import held_back, load_pictures, make_picture, split
+from masklet.synthetic.stock import held_back, load_pictures, make_picture, split
 
 # A change here would train on what has been measured on.
 PINNED = ["set/00013.jpg", "set/00015.jpg", "set/00042.jpg", "set/00045.jpg", "set/00055.jpg"]

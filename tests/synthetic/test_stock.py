@@ -12,8 +12,7 @@ from numpy.random import default_rng
 
 from masklet.synthetic import Composer, Mix
 from masklet.synthetic.director import Stock
-from masklet.synthetic.films import Film, cut_film, load_films
-from masklet.synthetic.pictures import Picture, load_cutouts, make_picture
+from masklet.synthetic.stock import Film, Picture, cut_film, load_cutouts, load_films, make_picture
 
 DEMO = Path(__file__).parents[2] / "examples" / "demo.mp4"
 FILMED = Mix(0, 0, 0, 0, filmed=1)

@@ -16,14 +16,13 @@ from masklet.cli import app
 from masklet.config import toy
 from masklet.datasets import find_items
 from masklet.errors import MediaError
-from masklet.evaluate.image_protocols import ImageClicks
 from masklet.evaluate.predictors import ModelPredictor
+from masklet.evaluate.protocols import ImageClicks
 from masklet.evaluate.samples import find_pictures
 from masklet.model import Sam2
 from masklet.sessions.image import ImageSession
-from masklet.train.feature_store import FeatureStore
+from masklet.train.batches import FeatureStore
 from masklet.train.loop import LAST, train
-from masklet.train.options import split_validation
 from masklet.train.parameters import (
     PRESETS,
     TRAINED_MODULES,
@@ -32,7 +31,7 @@ from masklet.train.parameters import (
     merge_adapters,
     optimizer_groups,
 )
-from masklet.train.recipe import ValidationPicture, ValidationSet
+from masklet.train.recipe import ValidationPicture, ValidationSet, split_validation
 from masklet.train.report import read_log
 from masklet.train.rollout import Batch, normalize
 from masklet.train.state import STATE, TrainingState, initialise

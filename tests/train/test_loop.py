@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from masklet import checkpoint
+from masklet.datasets.types import Clip
 from masklet.errors import CheckpointError, MaskletError, MediaError
-from masklet.synthetic.clip import Clip
 from masklet.train import loop, state
 from masklet.train.batches import draw_batch, load_batches
 from masklet.train.loop import RolloutLoss, train

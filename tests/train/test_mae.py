@@ -14,10 +14,17 @@ from masklet.config import LARGE, NANO, NANO_HIERA, TINY, Sam2Config, toy
 from masklet.errors import CheckpointError, MaskletError, MediaError
 from masklet.nn.trunks.hiera import Hiera
 from masklet.train.loop import LAST
-from masklet.train.masked_autoencoder import UNIT, Grid, MaskedAutoencoder
-from masklet.train.options import TrainingOptions
-from masklet.train.pretraining import Crops, PretrainingRecipe, PretrainingState, pretrain, split_pictures
-from masklet.train.recipe import Recipe
+from masklet.train.pretraining import (
+    UNIT,
+    Crops,
+    Grid,
+    MaskedAutoencoder,
+    PretrainingRecipe,
+    PretrainingState,
+    pretrain,
+    split_pictures,
+)
+from masklet.train.recipe import Recipe, TrainingOptions
 from masklet.train.report import read_log
 from masklet.train.run import TrainingRun
 from masklet.train.state import STATE, TrainingState

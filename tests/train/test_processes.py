@@ -50,7 +50,7 @@ run_with_kills(run, kills, longest=1.5) if kills else run()
 # The recipe nano, shortened: a few steps of one clip in its first two stages, one still to validate on.
 SHRUNK = """
 from dataclasses import replace
-from masklet.synthetic.stills import plain
+from masklet.synthetic.scenes import plain
 from masklet.train.recipe import ValidationSet
 from masklet.train.recipes import nano
 from masklet.train.validation import validation_stills

@@ -9,10 +9,9 @@ import pytest
 from numpy.random import default_rng
 
 from masklet.datasets import DatasetItem
+from masklet.datasets.types import Clip
 from masklet.errors import MediaError
-from masklet.synthetic.clip import Clip
-from masklet.train.augment import Augmentation
-from masklet.train.sampling import Mixture, Sampler
+from masklet.train.sampling import Augmentation, Mixture, Sampler
 
 H, W = 48, 64
 NOTHING = Augmentation(0.0, 0.0, 0.0, 0.0, (0.0, 0.0, 0.0), (0.0, 0.0, 0.0), 0.0, 0.0)

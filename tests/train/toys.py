@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from masklet.config import toy
-from masklet.synthetic.clip import Clip
+from masklet.datasets.types import Clip
 from masklet.train.recipe import BatchSource, ClipSource, Recipe, Stage, ValidationSet
 
 SIZE = 64

@@ -8,9 +8,8 @@ from typing import Literal
 from masklet.auto.detections import make_detector
 from masklet.auto.generator import generate_segments
 from masklet.auto.grid import PRESETS, Grid, resolve_grid
-from masklet.auto.partition import partition_segments
-from masklet.auto.segments import RleMasks, Segments
-from masklet.auto.track_records import TrackRecord
+from masklet.auto.segments import RleMasks, Segments, partition_segments
+from masklet.auto.tracker import TrackRecord
 from masklet.auto.video import MaskletSet, everything_in_video
 from masklet.media import is_still, read_image
 from masklet.model import Sam2

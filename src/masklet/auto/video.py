@@ -13,8 +13,7 @@ from masklet import rle
 from masklet.auto.detections import make_detector
 from masklet.auto.grid import Grid, resolve_grid
 from masklet.auto.segments import RleMasks, masks_to_low_res
-from masklet.auto.track_records import TrackRecord, TrackRecords
-from masklet.auto.tracker import SAME, AutoTracker, TrackerLimits
+from masklet.auto.tracker import SAME, AutoTracker, TrackerLimits, TrackRecord, TrackRecords
 from masklet.media import Frames, open_source
 from masklet.model import Sam2
 from masklet.results import MaskIterator

@@ -15,9 +15,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from masklet.backends import EngineName, Setting, fit
-from masklet.checkpoint.files import PUBLISHED, find
 from masklet.checkpoint.layouts import LAYOUTS, MASKLET, ORIGINAL, Layout, Weights, to_ours, to_theirs
-from masklet.checkpoint.reading import list_names, read_file
+from masklet.checkpoint.reading import PUBLISHED, find, list_names, read_file
 from masklet.config import LARGEST, NANO, NANO_LITE2, TRAINABLE, Sam2Config
 from masklet.errors import CheckpointError
 from masklet.files import atomic_write

@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     import numpy as np
 
     from masklet.auto import Grid
+    from masklet.datasets.types import Clip
     from masklet.jobs.gates import GateScore, Masklet
     from masklet.media import Frames
     from masklet.model import Sam2
     from masklet.rle import RLE
-    from masklet.synthetic.clip import Clip
 
 app = typer.Typer(help="The loop that makes training data: docs/scale.md.", no_args_is_help=True)
 
@@ -283,7 +283,7 @@ def fine_tune(data: Path, model: str | Path, size: int, steps: int, out: Path) -
     from dataclasses import replace
 
     from masklet.train.loop import LAST, train
-    from masklet.train.options import TrainingOptions
+    from masklet.train.recipe import TrainingOptions
     from masklet.train.recipes.finetune import FineTuning
     from masklet.train.state import TrainingState
 

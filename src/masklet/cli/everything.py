@@ -12,8 +12,10 @@ import typer
 
 from masklet.cli import options
 from masklet.cli.items import Item, Kind, find_items
-from masklet.cli.results import (
+from masklet.cli.runs import (
     DEFAULT_FORMATS,
+    ProgressBar,
+    Runner,
     format_files,
     look_settings,
     make_look,
@@ -21,7 +23,6 @@ from masklet.cli.results import (
     print_intensity_range,
     write_masks,
 )
-from masklet.cli.runs import ProgressBar, Runner
 
 if TYPE_CHECKING:
     from masklet.auto import Grid, MaskletSet, Segments

@@ -11,7 +11,7 @@ from masklet.cli import options
 from masklet.cli.runs import ProgressBar
 
 if TYPE_CHECKING:
-    from masklet.jobs.settings import Cluster, JobSettings
+    from masklet.jobs.manifest import Cluster, JobSettings
 
 app = typer.Typer(help="Corpora of videos on Ray: docs/scale.md.", no_args_is_help=True)
 
@@ -76,7 +76,7 @@ def run(
 ) -> None:
     """Segment all videos of a manifest. The same command again goes on where it stopped."""
     _need_packages()
-    from masklet.jobs.settings import Cluster, JobSettings
+    from masklet.jobs.manifest import Cluster, JobSettings
 
     settings = JobSettings(
         model,
@@ -110,8 +110,8 @@ def resume(
 ) -> None:
     """Go on with a job, with the manifest and settings that it was started with."""
     _need_packages()
+    from masklet.jobs.manifest import Cluster
     from masklet.jobs.run import read_job
-    from masklet.jobs.settings import Cluster
     from masklet.jobs.stores import Store
 
     manifest, settings = read_job(Store(out))

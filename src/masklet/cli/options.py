@@ -65,13 +65,9 @@ def policy_names() -> list[str]:
 
 
 def recipe_names() -> list[str]:
-    """The recipes of the package, which are its modules with a function `recipe`."""
-    from masklet.train import recipes
+    from masklet.train.recipes import RECIPES
 
-    folder = Path(recipes.__path__[0])
-    return sorted(
-        path.stem for path in folder.glob("[!_]*.py") if "\ndef recipe(" in path.read_text(encoding="utf-8")
-    )
+    return list(RECIPES)
 
 
 class Dtype(StrEnum):

@@ -12,8 +12,14 @@ import typer
 from masklet.cli import options
 from masklet.cli.items import Item, Kind, find_items
 from masklet.cli.prompts import NO_PROMPT, Box, Mask, Negatives, Objects, Points, PromptTable, read_prompts
-from masklet.cli.results import format_files, parse_intensity_range, print_intensity_range, write_masks
-from masklet.cli.runs import ProgressBar, Runner
+from masklet.cli.runs import (
+    ProgressBar,
+    Runner,
+    format_files,
+    parse_intensity_range,
+    print_intensity_range,
+    write_masks,
+)
 
 if TYPE_CHECKING:
     from masklet.media import Frames

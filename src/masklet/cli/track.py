@@ -13,8 +13,10 @@ import typer
 from masklet.cli import options
 from masklet.cli.items import Item, Kind, find_items
 from masklet.cli.prompts import NO_PROMPT, Box, Mask, Negatives, Objects, Points, PromptTable, read_prompts
-from masklet.cli.results import (
+from masklet.cli.runs import (
     DEFAULT_FORMATS,
+    ProgressBar,
+    Runner,
     format_files,
     look_settings,
     make_look,
@@ -22,13 +24,12 @@ from masklet.cli.results import (
     print_intensity_range,
     write_masks,
 )
-from masklet.cli.runs import ProgressBar, Runner
 
 if TYPE_CHECKING:
     from masklet.media import Frames, Look
     from masklet.media.readers.prompt_files import ObjectPrompts
     from masklet.model import Sam2
-    from masklet.sessions.saved import SavedSession
+    from masklet.sessions.events import SavedSession
     from masklet.sessions.video import VideoSession
 
 
@@ -81,7 +82,7 @@ def track(
     """Track objects through videos, and write their masks on every frame."""
     with ProgressBar() as bar:
         from masklet.media.readers.prompt_files import ObjectPrompts
-        from masklet.sessions.saved import SavedSession
+        from masklet.sessions.events import SavedSession
         from masklet.tracking.policies import find_policy
 
         saved = None if script is None else SavedSession.read(script)

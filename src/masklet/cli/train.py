@@ -66,7 +66,7 @@ def train(
 
     try:
         from masklet.train.loop import VALIDATION
-        from masklet.train.options import TrainingOptions
+        from masklet.train.recipe import TrainingOptions
         from masklet.train.run import TrainingRun
     except ModuleNotFoundError as error:
         if error.name in ("accelerate", "tensorboard", "jinja2"):

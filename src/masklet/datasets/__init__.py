@@ -8,11 +8,23 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from masklet.datasets.coco import COCO_FILES, read_coco
-from masklet.datasets.pictures import find_sa1b_labels, read_mask_files, read_sa1b, read_yolo
-from masklet.datasets.png_videos import PngVideo, find_png_videos, open_png_video, read_png_videos
-from masklet.datasets.sav import find_sav_videos, read_sav
+from masklet.datasets.pictures import (
+    COCO_FILES,
+    find_sa1b_labels,
+    read_coco,
+    read_mask_files,
+    read_sa1b,
+    read_yolo,
+)
 from masklet.datasets.types import DatasetItem, GroundTruth, LabelledFrames, LabelledVideo
+from masklet.datasets.videos import (
+    PngVideo,
+    find_png_videos,
+    find_sav_videos,
+    open_png_video,
+    read_png_videos,
+    read_sav,
+)
 from masklet.errors import MediaError
 
 __all__ = [

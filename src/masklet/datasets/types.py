@@ -1,4 +1,4 @@
-"""What a data set consists of: items that are named first and opened when they are needed."""
+"""What a data set consists of: items that are named first and opened when needed; and clips for training."""
 
 from __future__ import annotations
 
@@ -107,3 +107,24 @@ def find_first_frames(video: LabelledVideo) -> dict[int, int]:
             if id not in first and mask.any():
                 first[id] = frame
     return dict(sorted(first.items()))
+
+
+@dataclass(frozen=True, eq=False)
+class Clip:
+    """Frames and the objects in them; a still is a clip of one frame.
+
+    images : RGB
+    masks : the visible part of each object, so empty where it is hidden or has left
+    name : of the picture or video that it is from, if it is from one
+    """
+
+    images: UInt8[np.ndarray, "t H W 3"]
+    masks: Bool[np.ndarray, "t n H W"]
+    name: str = ""
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def objects(self) -> int:
+        return self.masks.shape[1]

@@ -17,9 +17,8 @@ import numpy as np
 from masklet.datasets import LabelledVideo
 from masklet.errors import MaskletError
 from masklet.evaluate.predictors import ModelPredictor, Predictor, prompt_object
-from masklet.evaluate.report import TableRow, paint_errors
-from masklet.evaluate.results import ObjectResult
-from masklet.evaluate.video_protocols import SemiSupervised, split_masks
+from masklet.evaluate.protocols import SemiSupervised, split_masks
+from masklet.evaluate.report import ObjectResult, TableRow, paint_errors
 from masklet.sessions.feature_cache import FeatureCache
 from masklet.sessions.video import VideoSession
 from masklet.tracking.policies import POLICIES

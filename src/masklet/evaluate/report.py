@@ -1,4 +1,4 @@
-"""The report of an evaluation: a table for the terminal, a JSON file, and a page with the worst frames."""
+"""The result of a protocol, and its report: a table, a JSON file, and a page with the worst frames."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import base64
 import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -17,7 +17,6 @@ from rich.table import Table
 from masklet import rle
 from masklet.boxes import tight_box
 from masklet.errors import MissingExtra
-from masklet.evaluate.results import ObjectResult, WorstFrame
 from masklet.files import atomic_write
 from masklet.media import paint_masks
 
@@ -29,6 +28,8 @@ PICTURES = 12
 PICTURE_WIDTH = 400
 SMALLEST_REGION = 0.05  # of a side; smaller regions are not enlarged further
 MISSED, EXCEEDED, HIT = (30, 144, 255), (255, 80, 60), (60, 200, 90)
+
+WORST_FRAMES = 2  # stored with each result
 
 
 @dataclass(frozen=True)
@@ -225,3 +226,56 @@ def _group(
     for result in results:
         groups[key(result)].append(result)
     return dict(groups)
+
+
+@dataclass(frozen=True)
+class WorstFrame:
+    """A frame on which an answer was bad: the truth, the answer, and its score."""
+
+    frame: int
+    score: float
+    truth: rle.RLE
+    answer: rle.RLE
+
+
+class WorstFrames:
+    """Keeps the worst of the frames that are added."""
+
+    def __init__(self) -> None:
+        self.frames: tuple[WorstFrame, ...] = ()
+
+    def add(self, frame: int, score: float, truth: np.ndarray, answer: np.ndarray) -> None:
+        if len(self.frames) == WORST_FRAMES and score >= self.frames[-1].score:
+            return
+        worst = WorstFrame(frame, score, rle.encode(truth), rle.encode(answer))
+        self.frames = tuple(sorted([*self.frames, worst], key=lambda worst: worst.score)[:WORST_FRAMES])
+
+
+@dataclass(frozen=True)
+class ObjectResult:
+    """One object's scores under one setting.
+
+    sample : the name of the clip or picture; pictures are named SET/FILE
+    setting : the prompt, or the protocol
+    step : clicks, or corrected frames, where the setting is a point on a curve
+    scores : by name, in the order of the tables' columns
+    """
+
+    sample: str
+    object: int
+    setting: str
+    step: int | None
+    scores: Mapping[str, float]
+    worst: tuple[WorstFrame, ...] = ()
+
+    @property
+    def group(self) -> str:
+        """The clip, or the set of a picture."""
+        return self.sample.split("/")[0]
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, fields: Mapping[str, Any]) -> ObjectResult:
+        return cls(**{**fields, "worst": tuple(WorstFrame(**worst) for worst in fields["worst"])})

@@ -26,7 +26,7 @@ from masklet.checkpoint import load
 from masklet.errors import MaskletError
 from masklet.evaluate.baselines import BASELINES
 from masklet.evaluate.predictors import ModelPredictor, Predictor
-from masklet.evaluate.results import ObjectResult
+from masklet.evaluate.report import ObjectResult
 from masklet.evaluate.samples import Sample
 from masklet.files import atomic_write, make_folder, remove_unfinished
 from masklet.tracking.policies import find_policy

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from masklet.errors import MissingExtra
 
 SMALLEST = 1024  # weights with fewer numbers stay as they are: they cost nothing
 INT8 = 127  # the largest whole number, of both signs
 
 # The axis of a weight along which each output channel has a scale of its own. A Gemm's depends on transB.
 CHANNEL_AXES = {"Conv": 0, "MatMul": -1, "Gemm": 0}
+
+SMALLEST_CAST = 64  # elements below which a cast takes more room than it saves
 
 
 def to_float16(model: Any) -> Any:
@@ -80,3 +84,42 @@ def to_int8_weights(model: Any) -> Any:
             ),
         )
     return model
+
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+
+def halve_weights(content: bytes) -> bytes:
+    """A graph whose weights are float16 where that loses nothing, and are made float32 when it is loaded.
+
+    Args:
+        content: An ONNX model.
+    """
+    try:
+        import onnx
+        from onnx import TensorProto, helper, numpy_helper
+    except ImportError as error:
+        raise MissingExtra("export", "onnx") from error
+    model: ModelProto = onnx.load_from_string(content)
+    graph = model.graph
+    casts: list[Any] = []
+    for weight in graph.initializer:
+        if weight.data_type != TensorProto.FLOAT:
+            continue
+        values = numpy_helper.to_array(weight)
+        with np.errstate(over="ignore"):
+            halves = values.astype(np.float16)
+        if values.size < SMALLEST_CAST or not np.array_equal(halves.astype(np.float32), values):
+            continue
+        name = weight.name
+        weight.CopyFrom(numpy_helper.from_array(halves, f"{name}.half"))
+        casts.append(helper.make_node("Cast", [f"{name}.half"], [name], to=TensorProto.FLOAT))
+    nodes = list(graph.node)
+    del graph.node[:]
+    graph.node.extend([*casts, *nodes])
+    names = {cast.output[0] for cast in casts}
+    described = [info for info in graph.value_info if info.name not in names]
+    del graph.value_info[:]
+    graph.value_info.extend(described)
+    return model.SerializeToString()

@@ -1,4 +1,4 @@
-"""What a job is to do: sources, each with prompts, with detections, or with neither (then: everything)."""
+"""What a job is to do, by which settings: sources with prompts, detections, or neither (then: everything)."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import io
 import json
 import mimetypes
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, Literal
 
-from masklet.errors import PromptError
+from masklet.errors import MaskletError, PromptError
 from masklet.jobs.stores import is_local, local_path, open_filesystem
 from masklet.media import is_picture
 from masklet.media.readers.prompt_files import (
@@ -26,6 +26,8 @@ from masklet.media.readers.prompt_files import (
 
 TABLES = (".parquet", ".csv", ".jsonl", ".ndjson")
 FLAT = frozenset(COLUMNS) - frozenset(KEYS)
+
+PARQUET = "parquet"
 
 
 @dataclass(frozen=True)
@@ -185,3 +187,85 @@ def _resolve(folder: str, source: str) -> str:
     if "://" in source or source.startswith("/"):
         return source
     return f"{folder}/{source}"
+
+
+@dataclass(frozen=True)
+class JobSettings:
+    """What decides the results.
+
+    Attributes:
+        model: A name, path or hub id that every machine can load.
+        dtype: The precision of the weights.
+        setting: How far a backend may round: exact, balanced, fast.
+        formats: "parquet" or names of `masklet.media.FORMATS`.
+        fps: Take so many frames of each second.
+        policy: The memory policy.
+        cuts: Detect scene cuts while tracking.
+        exclusive: Let no two masks overlap.
+        split: Videos with more frames are split at scene cuts into parts of at most about so many frames.
+        preset: The grid of `everything`.
+        every: Of `everything`: frames from key frame to key frame.
+        max_objects: Of `everything`: objects tracked at a time.
+        max_pixels: Allow pictures with more pixels than 2**28.
+    """
+
+    model: str = "nano"
+    dtype: str = "float32"
+    setting: Literal["exact", "balanced", "fast"] = "exact"
+    formats: tuple[str, ...] = (PARQUET,)
+    fps: float | None = None
+    policy: str = "recency"
+    cuts: bool = False
+    exclusive: bool = False
+    split: int | None = None
+    preset: str = "balanced"
+    every: int | None = None
+    max_objects: int = 32
+    max_pixels: int | None = None
+
+    def check(self) -> None:
+        """Raise an error where a name is unknown, before anything is started."""
+        from masklet.auto import PRESETS
+        from masklet.media import find_format
+        from masklet.tracking.policies import find_policy
+
+        find_policy(self.policy)
+        for name in self.formats:
+            if name != PARQUET:
+                find_format(name)
+        if self.preset not in PRESETS:
+            raise MaskletError(f"there is no preset '{self.preset}'. Choose from {', '.join(PRESETS)}.")
+        if self.split is not None and self.split < 1:
+            raise MaskletError(f"split is a number of frames from 1 on. Got {self.split}.")
+
+    def to_json(self) -> dict[str, Any]:
+        return {**asdict(self), "formats": list(self.formats)}
+
+    @classmethod
+    def from_json(cls, content: dict[str, Any]) -> JobSettings:
+        return cls(**{**content, "formats": tuple(content["formats"])})
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Where and how widely a job runs; none of it changes a result.
+
+    Attributes:
+        address: Of a Ray cluster, such as "auto" or "ray://head:10001"; None starts Ray on this machine.
+        actors: Models at work at a time; None for what the machines have room for.
+        cpus_per_actor: CPU cores of each.
+        gpus_per_actor: GPUs of each, such as 0.5; None for 1 where there are GPUs.
+        attempts: How often an item may fail by no fault of its own, such as a killed worker, in one run.
+        timeout: Seconds after which an item counts as failed.
+        retry_errors: Run items again that earlier runs could not read.
+        object_store_bytes: Of Ray on this machine. Videos never pass through it.
+    """
+
+    address: str | None = None
+    actors: int | None = None
+    cpus_per_actor: float = 1
+    gpus_per_actor: float | None = None
+    attempts: int = 3
+    timeout: float | None = None
+    retry_errors: bool = False
+    object_store_bytes: int = 100 * 2**20

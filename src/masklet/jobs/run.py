@@ -17,8 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from masklet.errors import MaskletError, MissingExtra
-from masklet.jobs.manifest import Entry, read_manifest
-from masklet.jobs.settings import Cluster, JobSettings
+from masklet.jobs.manifest import Cluster, Entry, JobSettings, read_manifest
 from masklet.jobs.stores import UNFINISHED, Store, StoreError, source_stamp
 from masklet.jobs.worker import ERRORS, RECORDS, ErrorKind, Item, Outcome, Worker, error_record
 

@@ -15,8 +15,7 @@ from typing import Any, Literal
 from masklet import checkpoint
 from masklet.auto import everything_in_image, everything_in_video
 from masklet.errors import MaskletError
-from masklet.jobs.manifest import Entry
-from masklet.jobs.settings import PARQUET, JobSettings
+from masklet.jobs.manifest import PARQUET, Entry, JobSettings
 from masklet.jobs.stores import Store, StoreError, is_local, local_copy, local_path, source_stamp
 from masklet.jobs.tables import MaskTable
 from masklet.media import Frames, Image, Writer, Writers, find_pictures, open_frames, writers

@@ -7,17 +7,15 @@ from masklet.media.readers.mask_files import read_label_map, read_label_maps
 from masklet.media.readers.picture_files import is_picture
 from masklet.media.readers.pictures import ImageReader, find_pictures, read_image
 from masklet.media.readers.source import Image, NoSuchFrame, Source
-from masklet.media.writers.coco import SAV_FRAME_STEP, CocoJson, SavJson, YouTubeVisJson, merge_coco
-from masklet.media.writers.cutout import (
-    CompositeVideo,
-    CutoutPngs,
-    CutoutProRes,
-    CutoutVideo,
-    FramePictures,
-    cutout,
+from masklet.media.writers.annotation_tools import (
+    CvatMasks,
+    CvatTracks,
+    LabelStudioBrushes,
+    LabelStudioVideo,
+    brush_region,
+    brush_rle,
 )
-from masklet.media.writers.cvat import CvatMasks, CvatTracks
-from masklet.media.writers.label_studio import LabelStudioBrushes, LabelStudioVideo, brush_region, brush_rle
+from masklet.media.writers.coco import SAV_FRAME_STEP, CocoJson, SavJson, YouTubeVisJson, merge_coco
 from masklet.media.writers.labels import (
     LabelOmeTiff,
     LabelTiff,
@@ -28,7 +26,19 @@ from masklet.media.writers.labels import (
     write_label_map,
 )
 from masklet.media.writers.masklets import MaskletsJson, read_masklets
-from masklet.media.writers.overlay import OverlayPng, OverlayVideo, color, overlay, paint_masks
+from masklet.media.writers.pictures import (
+    CompositeVideo,
+    CutoutPngs,
+    CutoutProRes,
+    CutoutVideo,
+    FramePictures,
+    OverlayPng,
+    OverlayVideo,
+    color,
+    cutout,
+    overlay,
+    paint_masks,
+)
 from masklet.media.writers.polygons import PolygonsJson, YoloTxts, outlines
 from masklet.media.writers.writer import BackgroundWriter, Writer, Writers
 

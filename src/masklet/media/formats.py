@@ -9,13 +9,18 @@ from pathlib import Path
 from masklet.errors import MediaError
 from masklet.files import StrPath
 from masklet.media.readers.source import Source
+from masklet.media.writers.annotation_tools import CvatMasks, CvatTracks, LabelStudioBrushes, LabelStudioVideo
 from masklet.media.writers.coco import CocoJson, SavJson, YouTubeVisJson
-from masklet.media.writers.cutout import CompositeVideo, CutoutPngs, CutoutProRes, CutoutVideo, FramePictures
-from masklet.media.writers.cvat import CvatMasks, CvatTracks
-from masklet.media.writers.label_studio import LabelStudioBrushes, LabelStudioVideo
 from masklet.media.writers.labels import LabelOmeTiff, LabelTiff, ObjectPngs, PalettePngs
 from masklet.media.writers.masklets import MaskletsJson
-from masklet.media.writers.overlay import OverlayVideo
+from masklet.media.writers.pictures import (
+    CompositeVideo,
+    CutoutPngs,
+    CutoutProRes,
+    CutoutVideo,
+    FramePictures,
+    OverlayVideo,
+)
 from masklet.media.writers.polygons import PolygonsJson, YoloTxts
 from masklet.media.writers.writer import Names, Writer, Writers
 

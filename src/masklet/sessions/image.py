@@ -17,9 +17,8 @@ from torch import Tensor
 from masklet.errors import PromptError
 from masklet.masks import Candidate, ImageCandidates, Window
 from masklet.media import read_image
-from masklet.model import Sam2, fill_mask
+from masklet.model import Sam2, check_model, fill_mask
 from masklet.prompts import check_id, check_prompt
-from masklet.sessions.checks import check_model
 from masklet.tracking.step import EncodedPrompt, encode_image
 from masklet.transforms import still_to_square
 from masklet.types import Candidates, FrameFeatures, Masks, MemorySelection, Prompt

@@ -11,11 +11,10 @@ import numpy as np
 
 from masklet.errors import PromptError
 from masklet.media import Frames, ImageReader, NoSuchFrame, Stream, open_source
-from masklet.model import Sam2
+from masklet.model import Sam2, check_model
 from masklet.prompts import check_id, check_prompt, check_prompts
 from masklet.results import MaskIterator
 from masklet.sessions.answer import PreparedPrompt
-from masklet.sessions.checks import check_model
 from masklet.sessions.delay import DelayQueue
 from masklet.sessions.visibility import is_cut, thumbnail
 from masklet.tracking.bank import POINTERS, MemoryBank

@@ -13,18 +13,15 @@ from typing import Self
 from masklet import rle
 from masklet.errors import PromptError
 from masklet.media import NoSuchFrame, open_frames
-from masklet.model import Sam2
+from masklet.model import Sam2, check_model
 from masklet.prompts import check_frame, check_id, check_prompt
 from masklet.results import MaskIterator
 from masklet.sessions.answer import Answer, answer_prompt
-from masklet.sessions.checks import check_model
-from masklet.sessions.compaction import rebuild_memory
 from masklet.sessions.delay import DelayQueue
-from masklet.sessions.events import Cleared, Prompted, Propagated, Removed, Reviewed, Script
+from masklet.sessions.events import Cleared, Prompted, Propagated, Removed, Reviewed, SavedSession, Script
 from masklet.sessions.feature_cache import GIB, FeatureCache
-from masklet.sessions.memory_store import InMemoryStore, MemoryRecord, MemoryStore, show
+from masklet.sessions.memory_store import InMemoryStore, MemoryRecord, MemoryStore, rebuild_memory, show
 from masklet.sessions.object_state import ObjectState, SessionState, Span
-from masklet.sessions.saved import SavedSession
 from masklet.sessions.scene_cuts import Scenes
 from masklet.tracking.bank import WINDOW, MemoryBank
 from masklet.tracking.multi_hypothesis import track_objects

@@ -18,7 +18,7 @@ from sqlalchemy import func, select, update
 from masklet import rle
 from masklet.media import writers
 from masklet.media.formats import FORMATS, Look
-from masklet.sessions.saved import SavedSession
+from masklet.sessions.events import SavedSession
 from masklet.studio import schemas
 from masklet.studio.errors import ApiError, failure_message, not_found
 from masklet.studio.hub import Hub

@@ -14,12 +14,12 @@ import numpy as np
 from numpy.random import Generator
 
 from masklet.boxes import box_area, tight_box
+from masklet.datasets.types import Clip
 from masklet.synthetic import director
-from masklet.synthetic.clip import Clip
 from masklet.synthetic.director import Stock
 from masklet.synthetic.effects import make_grain
-from masklet.synthetic.pictures import Picture
-from masklet.synthetic.stills import still
+from masklet.synthetic.scenes import still
+from masklet.synthetic.stock import Picture
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,11 @@ import numpy as np
 from jaxtyping import Float
 from numpy.random import Generator
 
-from masklet.synthetic import motion, sprites, textures
+from masklet.synthetic import motion, sprites
 from masklet.synthetic.effects import Camera
-from masklet.synthetic.films import Film, FilmBackdrop, cut_film
-from masklet.synthetic.pictures import Picture
 from masklet.synthetic.scenes import Backdrop, Scene
 from masklet.synthetic.sprites import Layer, Sprite
+from masklet.synthetic.stock import Film, FilmBackdrop, Picture, cut_film
 
 CUTOUT = 0.02  # of its picture; smaller instances are too coarse to be pasted large
 LONG = 6  # frames; in a longer clip things leave and return more often
@@ -139,7 +138,7 @@ def filmed(rng: Generator, stock: Stock, shot: Shot) -> Scene:
 def procedural(rng: Generator, stock: Stock, shot: Shot) -> Scene:
     """Bodies and a background from nothing; bodies borrow surfaces from photographs, where there are any."""
     view = motion.camera(rng, shot.frames, shot.size, shot.pace)
-    surface = textures.texture(rng, shot.size, shot.size)
+    surface = sprites.texture(rng, shot.size, shot.size)
     backdrop = Backdrop(surface, (), view, _sway(rng, shot.frames, 0.02 * shot.size), _shutter(rng))
     return _populate(rng, stock, backdrop, view, shot, real=0.0)
 

@@ -1,4 +1,4 @@
-"""A backdrop and the layers over it, drawn frame by frame, with what stays visible of each object."""
+"""What is filmed: a backdrop with layers over it, frame by frame; or one augmented frame of a picture."""
 
 from __future__ import annotations
 
@@ -7,12 +7,15 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
+from numpy.random import Generator
 
+from masklet.datasets.types import Clip
 from masklet.synthetic import motion
-from masklet.synthetic.clip import Clip
 from masklet.synthetic.effects import Camera
-from masklet.synthetic.films import FilmBackdrop
 from masklet.synthetic.sprites import Layer, darken, paste, smear
+from masklet.synthetic.stock import FilmBackdrop, Picture, resize_mask
+
+WHOLE, CLOSE = 0.3, 0.35  # how often a still is the whole picture, and how often a close look at one thing
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,3 +82,82 @@ class Scene:
                 masks.append(mask)
         kept = np.stack(masks) if masks else np.zeros((0, size, size), dtype=bool)
         return self.camera.record(image, frame), kept
+
+
+def still(rng: Generator, picture: Picture, index: int, size: int, grain: np.ndarray) -> Clip:
+    """A crop around an instance (and whatever else it holds), squeezed to the square as the model sees it.
+
+    The first object is the instance asked for; the others follow in the picture's order.
+    """
+    x0, y0, x1, y1 = crop(rng, picture, index)
+    image = _squeeze(picture.pixels[y0:y1, x0:x1], size)
+    masks = []
+    for instance in (index, *(other for other in range(len(picture)) if other != index)):
+        bx0, by0, bx1, by1 = picture.boxes[instance]
+        if bx0 < x1 and bx1 > x0 and by0 < y1 and by1 > y0:
+            inside = picture.mask(instance)[y0:y1, x0:x1].view(np.uint8) * 255
+            masks.append(_squeeze(inside, size))
+    if rng.random() < 0.25:
+        half = size / 2
+        turn = motion.similarity(
+            half,
+            half,
+            rng.normal(0, 0.2),
+            motion.log_uniform(rng, 0.8, 1.2),
+            motion.log_uniform(rng, 0.9, 1.1),
+        )
+        matrix = (turn @ motion.shift(-half, -half))[:2]
+        image = cv2.warpAffine(image, matrix, (size, size), borderMode=cv2.BORDER_REFLECT_101)
+        masks = [cv2.warpAffine(mask, matrix, (size, size)) for mask in masks]
+    objects = np.stack(masks) > 127
+    if rng.random() < 0.5:
+        image, objects = np.ascontiguousarray(image[:, ::-1]), objects[..., ::-1]
+    image = Camera(rng, 1, size, grain).record(image, 0)
+    return Clip(image[None], np.ascontiguousarray(objects)[None])
+
+
+def _squeeze(pixels: np.ndarray, size: int) -> np.ndarray:
+    """Linear where pixels are made up: the mean over an area would show them as blocks."""
+    shrinks = min(pixels.shape[:2]) >= size
+    return np.asarray(
+        cv2.resize(pixels, (size, size), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    )
+
+
+def plain(picture: Picture, size: int, smallest: float = 0.0) -> Clip:
+    """A picture as it is, squeezed to the square, with all its instances: for validation.
+
+    smallest : part of the picture that an instance must cover
+    """
+    image = cv2.resize(picture.pixels, (size, size), interpolation=cv2.INTER_AREA)
+    masks = [mask for instance in range(len(picture)) if (mask := picture.mask(instance)).mean() >= smallest]
+    return Clip(image[None], np.stack([resize_mask(mask, (size, size)) for mask in masks])[None])
+
+
+def crop(rng: Generator, picture: Picture, index: int) -> tuple[int, int, int, int]:
+    """A random window that holds most of an instance: the whole picture, some part of it, or a close look."""
+    height, width = picture.pixels.shape[:2]
+    chance = rng.random()
+    if chance < WHOLE:
+        return 0, 0, width, height
+    x0, y0, x1, y1 = picture.boxes[index]
+    if chance < WHOLE + CLOSE:
+        near = motion.log_uniform(rng, 1.2, 3.0)
+        sides = [near * motion.log_uniform(rng, 0.8, 1.25) * reach for reach in (x1 - x0, y1 - y0)]
+    else:
+        sides = [
+            max(span * motion.log_uniform(rng, 0.35, 1.0), reach * rng.uniform(0.8, 1.6))
+            for span, reach in ((width, x1 - x0), (height, y1 - y0))
+        ]
+    wide, high = (int(np.clip(side, 16, span)) for side, span in zip(sides, (width, height), strict=True))
+    left, top = (
+        int(
+            np.clip(
+                rng.uniform(min(end - long, start), max(end - long, start)) + rng.normal(0, 0.05) * long,
+                0,
+                span - long,
+            )
+        )
+        for start, end, long, span in ((x0, x1, wide, width), (y0, y1, high, height))
+    )
+    return left, top, left + wide, top + high

@@ -14,9 +14,9 @@ import cv2
 import numpy as np
 from numpy.random import Generator
 
+from masklet.datasets.types import Clip
 from masklet.files import make_folder
-from masklet.synthetic import motion, sprites, textures
-from masklet.synthetic.clip import Clip
+from masklet.synthetic import motion, sprites
 from masklet.synthetic.effects import Camera, make_grain
 from masklet.synthetic.scenes import Backdrop, Scene
 from masklet.synthetic.sprites import Layer, Sprite
@@ -56,7 +56,7 @@ def returns(rng: Generator) -> Clip:
     if out > 1:
         return _film(rng, _backdrop(rng, frames), [away, stays], chosen=(0, 1))
     side = round(0.5 * SIDE)
-    wall = Sprite(_opaque(textures.texture(rng, side, side))[None])
+    wall = Sprite(_opaque(sprites.texture(rng, side, side))[None])
     before = _layer(wall, np.tile([out, level], (frames, 1)), 0.42)
     return _film(rng, _backdrop(rng, frames), [away, before, stays], chosen=(0, 2))
 
@@ -124,7 +124,7 @@ def _layer(sprite: Sprite, way: np.ndarray, size: float) -> Layer:
 
 
 def _backdrop(rng: Generator, frames: int) -> Backdrop:
-    return Backdrop(textures.texture(rng, SIDE, SIDE), (), np.tile(np.eye(3), (frames, 1, 1)), None, 0.0)
+    return Backdrop(sprites.texture(rng, SIDE, SIDE), (), np.tile(np.eye(3), (frames, 1, 1)), None, 0.0)
 
 
 def _film(rng: Generator, backdrop: Backdrop, layers: Sequence[Layer], chosen: tuple[int, ...]) -> Clip:

@@ -6,24 +6,34 @@ A resumed run therefore reaches the same losses without any saved random state.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Generic, TypeVar
 
 import cv2
 import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from masklet.datasets.types import Clip
 from masklet.errors import MediaError
-from masklet.synthetic.clip import Clip
+from masklet.files import atomic_write
+from masklet.model import Sam2
 from masklet.train.recipe import ClipSource, Recipe, Stage
-from masklet.train.rollout import Batch, Plan
+from masklet.train.rollout import Batch, Plan, normalize
+from masklet.types import FrameFeatures
 
 T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
 ATTEMPTS = 5
+
+PARTS = ("coarse", "middle", "fine")
 
 
 @dataclass(frozen=True)
@@ -112,3 +122,39 @@ def _identity(item: T) -> T:
 
 def _use_one_thread(worker: int) -> None:
     cv2.setNumThreads(1)
+
+
+class FeatureStore:
+    """A folder with a file for each clip, in half precision: 8 MB a frame of 1024 pixels."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.writable = True
+
+    def encode(self, model: Sam2, batch: Batch, names: Sequence[str]) -> FrameFeatures:
+        """The features of all frames of a batch, one clip after the other.
+
+        names : of the batch's clips; a clip of the same name must have the same frames
+        """
+        clips = [self._encode_clip(model, batch.images[row], name) for row, name in enumerate(names)]
+        return FrameFeatures(*(torch.cat(maps).to(model.dtype) for maps in zip(*clips, strict=True)))
+
+    def _encode_clip(self, model: Sam2, images: Tensor, name: str) -> list[Tensor]:
+        path = self.folder / f"{name}.safetensors"
+        if path.is_file():
+            stored = load_file(path, device=str(model.device))
+            return [stored[part] for part in PARTS]
+        with torch.no_grad():
+            maps = [part.half() for part in model.encode(normalize(images))]
+        if self.writable:
+            self._write(path, maps)
+        return maps
+
+    def _write(self, path: Path, maps: Sequence[Tensor]) -> None:
+        tensors = {name: part.cpu().contiguous() for name, part in zip(PARTS, maps, strict=True)}
+        try:
+            with atomic_write(path) as part:
+                save_file(tensors, part)
+        except (MediaError, SafetensorError) as error:
+            self.writable = False
+            log.warning("cannot store features in %s, continuing without: %s", self.folder, error)

@@ -19,8 +19,7 @@ from torch.utils.checkpoint import checkpoint
 
 from masklet.errors import MaskletError
 from masklet.model import Sam2
-from masklet.train.batches import PlannedBatch, load_batches
-from masklet.train.feature_store import FeatureStore
+from masklet.train.batches import FeatureStore, PlannedBatch, load_batches
 from masklet.train.losses import Losses, compute_losses
 from masklet.train.parameters import trains_trunk
 from masklet.train.recipe import Stage

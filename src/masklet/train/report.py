@@ -20,10 +20,10 @@ from jinja2 import Environment, PackageLoader
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
+from masklet.datasets.types import Clip
 from masklet.files import atomic_write
 from masklet.media import color, paint_masks
 from masklet.model import Sam2
-from masklet.synthetic.clip import Clip
 from masklet.train.loop import VALIDATION, LogRow
 from masklet.train.recipe import Recipe, ValidationSet
 from masklet.train.validation import CLICKS, IOU_BIAS, IOU_ERROR, answer_picture, answer_still

@@ -16,9 +16,9 @@ from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
 from masklet import simulated_user
+from masklet.datasets.types import Clip
 from masklet.model import Sam2
 from masklet.prompts import BOX_END, BOX_START, NEGATIVE, POSITIVE
-from masklet.synthetic.clip import Clip
 from masklet.tracking.bank import MemoryBank
 from masklet.tracking.policies.recency import Recency
 from masklet.transforms import MEAN, STD

@@ -17,40 +17,31 @@ from masklet import checkpoint
 from masklet.errors import MaskletError
 from masklet.files import remove_unfinished
 from masklet.train.loop import BEST, LAST, SAVE_EVERY, LogRow, train
-from masklet.train.masked_autoencoder import HIDDEN
-from masklet.train.options import TrainingOptions
-from masklet.train.pretraining import PretrainingRecipe, PretrainingState, pretrain
-from masklet.train.recipe import Recipe
+from masklet.train.pretraining import HIDDEN, PretrainingRecipe, PretrainingState, pretrain
+from masklet.train.recipe import Recipe, TrainingOptions
+from masklet.train.recipes import RECIPES
 from masklet.train.report import PICTURES, PictureStrip, RunLog, predictions, write_report
 from masklet.train.state import STATE, TrainingState
 
-RECIPES = Path(__file__).parent / "recipes"
-
-
-def recipe_names() -> list[str]:
-    """The recipes that come with masklet."""
-    return sorted(path.stem for path in RECIPES.glob("[a-z]*.py"))
-
 
 def find_recipe(name: str) -> Callable[[TrainingOptions], Recipe | PretrainingRecipe]:
-    """The `recipe` function of a named recipe, or of a Python file."""
-    path = Path(name) if name.endswith(".py") else RECIPES / f"{name}.py"
-    if not path.is_file():
+    """A recipe by its name, or the function `recipe` of a Python file."""
+    if name in RECIPES:
+        module, function = RECIPES[name]
+        return getattr(importlib.import_module(f"masklet.train.recipes.{module}"), function)
+    path = Path(name)
+    if path.suffix != ".py" or not path.is_file():
         raise MaskletError(
-            f"there is no recipe {name}. Choose from {', '.join(recipe_names())}, "
-            "or give the path of a Python file."
+            f"there is no recipe {name}. Choose from {', '.join(RECIPES)}, or give the path of a Python file."
         )
-    if path.parent == RECIPES:
-        module = importlib.import_module(f"masklet.train.recipes.{path.stem}")
-    else:
-        spec = importlib.util.spec_from_file_location(f"masklet_recipe_{path.stem}", path)
-        assert spec is not None and spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[spec.name] = module  # dataclasses in the file look their module up
-        spec.loader.exec_module(module)
-    if not hasattr(module, "recipe"):
+    spec = importlib.util.spec_from_file_location(f"masklet_recipe_{path.stem}", path)
+    assert spec is not None and spec.loader is not None
+    loaded = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = loaded  # dataclasses in the file look their module up
+    spec.loader.exec_module(loaded)
+    if not hasattr(loaded, "recipe"):
         raise MaskletError(f"{path} is not a recipe: it defines no function `recipe(options)`.")
-    return module.recipe
+    return loaded.recipe
 
 
 @dataclass(frozen=True)

@@ -22,16 +22,15 @@ from torch import Tensor
 from masklet import rle, simulated_user
 from masklet.boxes import tight_box
 from masklet.datasets import DatasetItem
+from masklet.datasets.types import Clip
 from masklet.errors import MediaError
 from masklet.masks import tight_boxes
 from masklet.model import Sam2
 from masklet.simulated_user import mask_iou, select_closest, select_first
-from masklet.synthetic.clip import Clip
-from masklet.train.augment import Augmentation
 from masklet.train.losses import true_iou
 from masklet.train.recipe import OpenImage, ValidationPicture, ValidationSet
 from masklet.train.rollout import Batch, Plan, Points, best_candidate, normalize, rollout
-from masklet.train.sampling import Sampler
+from masklet.train.sampling import Augmentation, Sampler
 from masklet.types import Candidates, FrameFeatures, ImageCandidates, MemorySelection, Prompt
 
 log = logging.getLogger(__name__)

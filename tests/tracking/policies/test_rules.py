@@ -12,10 +12,9 @@ from hypothesis import strategies as st
 from masklet.boxes import box_iou
 from masklet.tracking.policies.dam4sam import Dam4Sam
 from masklet.tracking.policies.gated import Gated
-from masklet.tracking.policies.motion import Motion
 from masklet.tracking.policies.recency import MemoryPolicy, Recency
 from masklet.tracking.policies.sam2long import weights
-from masklet.tracking.policies.samurai import Samurai
+from masklet.tracking.policies.samurai import Motion, Samurai
 
 from .seen import CLIPS, STEADY_CLIPS, Seen, Told, followed, mirrored
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from masklet.errors import MaskletError
 from masklet.export.onnx import export_onnx
-from masklet.export.web.compact import halve_weights
+from masklet.export.precision import halve_weights
 from masklet.export.web.runtime import VERSION, write_runtime
 from masklet.files import StrPath, atomic_write, make_folder
 from masklet.model import Sam2

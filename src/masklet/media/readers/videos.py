@@ -20,13 +20,13 @@ from masklet.errors import MediaError
 from masklet.media.readers.decoding import (
     DecodingPass,
     Geometry,
+    PacketIndex,
     Threading,
     VideoFile,
     open_container,
     video_stream,
 )
 from masklet.media.readers.intensity import RgbConverter, estimate_intensity_range
-from masklet.media.readers.packet_index import PacketIndex
 from masklet.media.readers.source import (
     STILLS_FPS,
     Image,

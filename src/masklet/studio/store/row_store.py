@@ -13,9 +13,8 @@ import torch
 from sqlalchemy import or_, select
 
 from masklet.model import Sam2
-from masklet.sessions.compaction import CompactAnswer
 from masklet.sessions.events import Prompted, Propagated, SessionEvent, event_to_json
-from masklet.sessions.memory_store import MemoryRecord, fill_bank, show
+from masklet.sessions.memory_store import CompactAnswer, MemoryRecord, fill_bank, show
 from masklet.sessions.object_state import History, ObjectState
 from masklet.studio.store.ledger import Change, NewResult, standing
 from masklet.studio.store.object_history import CANDIDATE, find_prompt

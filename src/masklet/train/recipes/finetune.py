@@ -1,16 +1,4 @@
-"""Fine-tune a trained model on your own pictures or videos, on one GPU of 8 to 16 GB.
-
-masklet train finetune DATA --model sam2.1-hiera-tiny --out runs/mine
-masklet train finetune DATA --model sam2.1-hiera-base-plus --preset memory --out runs/mine
-masklet train finetune DATA --model sam2.1-hiera-large --out runs/mine
-
-DATA is a COCO, YOLO-seg, SA-1B, DAVIS, MOSE, YouTube-VOS or SA-V folder, or images/ with masks/. The decoder
-trains on stills, and the frozen trunk encodes each of 600 once: the features take 5 GB of disk at 1024
-pixels. With few pictures that are alike, 300 steps may be enough (--steps).
-
-Cost: not run, except for toy networks in the tests.
-Expected score: depends on the data; the report compares the end with the start.
-"""
+"""Fine-tune a trained model on your own pictures or videos: four recipes, settings of `FineTuning`."""
 
 from __future__ import annotations
 
@@ -18,9 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from masklet.datasets import DatasetItem
-from masklet.train.options import TrainingOptions
 from masklet.train.parameters import Preset, trains_trunk
-from masklet.train.recipe import BatchSource, Recipe, Stage
+from masklet.train.recipe import BatchSource, Recipe, Stage, TrainingOptions
 from masklet.train.sampling import Sampler
 from masklet.train.validation import make_validation_set
 
@@ -103,6 +90,76 @@ class FineTuning:
 
 
 def recipe(options: TrainingOptions) -> Recipe:
-    """The decoder trains on stills; with `--preset memory` the memory does too, on stills and clips."""
+    """Fine-tune a decoder on your own pictures or videos, on one GPU of 8 to 16 GB.
+
+    masklet train finetune DATA --model sam2.1-hiera-tiny --out runs/mine
+    masklet train finetune DATA --model sam2.1-hiera-base-plus --preset memory --out runs/mine
+    masklet train finetune DATA --model sam2.1-hiera-large --out runs/mine
+
+    DATA is a COCO, YOLO-seg, SA-1B, DAVIS, MOSE, YouTube-VOS or SA-V folder, or images/ with masks/. The
+    decoder trains on stills, and the frozen trunk encodes each of 600 once: the features take 5 GB of disk at
+    1024 pixels. With `--preset memory` the memory trains too, on stills and clips. With few pictures that are
+    alike, 300 steps may be enough (--steps).
+
+    Cost: not run, except for toy networks in the tests.
+    Expected score: depends on the data; the report compares the end with the start.
+    """
     frames = 4 if options.preset == "memory" else 1
     return FineTuning(frames=frames, distinct_clips=600).recipe(options)
+
+
+def lora(options: TrainingOptions) -> Recipe:
+    """Train small adapters on all linear layers, merged into the weights at the end, on one GPU.
+
+    masklet train lora DATA --model sam2.1-hiera-base-plus --precision bf16 --out runs/mine
+
+    For data that looks unlike photographs (X-rays, microscopes, radar), where a decoder alone is not enough,
+    and where there is too little of it to train all parameters. Rank 8 on every linear layer. Adapters train
+    on stills, four batches of one per step, with activation checkpointing.
+
+    Cost: not run, except for toy networks in the tests. Expected score: depends on the data; the report
+    compares the end with the start.
+    """
+    return FineTuning(preset="lora", stills=1, accumulate=4, checkpoint_activations=True).recipe(options)
+
+
+def images(options: TrainingOptions) -> Recipe:
+    r"""Train all parameters on pictures alone, as in the first half of SAM 2's own training.
+
+    torchrun --nproc-per-node 8 -m masklet train images SA-1B --model sam2.1-hiera-tiny \
+        --precision bf16 --workers 8 --steps 90000 --rate 4e-4 --out runs/images
+
+    Stills, with up to sixteen objects each. Memory encoder and memory attention do not train here: run
+    `eight_gpus` on videos afterwards.
+
+    Cost: not run. SAM 2's authors used 256 pictures a step for 90,000 steps, with 64 masks each and a
+    learning rate that falls with the root of the step; here it falls as a cosine. Expected score: not
+    measured.
+    """
+    return FineTuning(
+        preset="everything", steps=20000, stills=2, objects=16, accumulate=4, layer_decay=0.8
+    ).recipe(options)
+
+
+def eight_gpus(options: TrainingOptions) -> Recipe:
+    r"""Fine-tune everything on videos with eight GPUs, with the settings of SAM 2's own fine-tune.
+
+    torchrun --nproc-per-node 8 -m masklet train eight_gpus MOSE/train --model sam2.1-hiera-tiny \
+        --precision bf16 --workers 4 --out runs/mose
+    The same with --model sam2.1-hiera-base-plus, and with --model sam2.1-hiera-large.
+
+    Clips of eight frames, up to three objects, one clip a GPU and step; the trunk's activations are computed
+    twice. On one GPU a recipe of your own with `accumulate=8` trains the same, eight times as slowly.
+
+    Cost: not run. Expected score: not measured here; SAM 2's authors give J&F 79.4 on MOSE's validation
+    videos for base-plus, after 40 epochs.
+    """
+    return FineTuning(
+        preset="everything",
+        model="sam2.1-hiera-base-plus",
+        steps=7500,  # 40 epochs of MOSE's 1507 videos
+        frames=8,
+        stills=1,
+        stills_weight=0.0,
+        checkpoint_activations=True,
+    ).recipe(options)

@@ -1,17 +1,4 @@
-"""Nano on EfficientNet-Lite, a trunk that has seen ImageNet: many small clips first, then larger ones.
-
-masklet train nano DATA --out runs/nano
-torchrun --nproc-per-node 2 -m masklet train nano ...      one process for each core trains faster
-
-DATA holds `images/`, a folder of image sets, and if you like `cutouts/` (folders of RGBA pictures),
-`clips-unlabelled/` (videos, to paste things over) and labelled videos, `videos-train/` and `videos-pseudo/`.
-It begins with ImageNet's trunk and a head that knows nothing; `--model FILE` goes on from a network with such
-a trunk, and `--model new-nano-lite2` takes the larger one. `--steps N` shortens or stretches every stage.
-
-Cost: not run to its end; on two busy cores 1 to 3 s a step at 192 pixels, 3 to 7 at 256, 3 to 20 at 384; 3 GB
-for each process. What is shipped had 3,990 steps of it, after 1,060 of a trial: docs/nano.md.
-Expected score: more than that, which is in docs/nano.md too.
-"""
+"""Training of nano, the network that comes with the package."""
 
 from __future__ import annotations
 
@@ -22,11 +9,9 @@ from masklet.datasets import DatasetItem, find_items
 from masklet.errors import MaskletError
 from masklet.synthetic import Composer, Mix
 from masklet.synthetic.director import Stock
-from masklet.synthetic.films import load_films
-from masklet.synthetic.pictures import Picture, load_cutouts, split
-from masklet.synthetic.stills import plain
-from masklet.train.options import NEW, TrainingOptions
-from masklet.train.recipe import BatchSource, ClipSource, Recipe, Stage, ValidationSet
+from masklet.synthetic.scenes import plain
+from masklet.synthetic.stock import Picture, load_cutouts, load_films, split
+from masklet.train.recipe import NEW, BatchSource, ClipSource, Recipe, Stage, TrainingOptions, ValidationSet
 from masklet.train.sampling import Mixture, Sampler
 from masklet.train.validation import validation_stills
 
@@ -54,7 +39,23 @@ REAL_PER_VIDEO = 0.02  # so that a few videos are not shown over and over
 
 
 def recipe(options: TrainingOptions) -> Recipe:
-    """Learning rate to nothing over three sizes; clips of one to sixteen frames."""
+    """Nano on EfficientNet-Lite, a trunk that has seen ImageNet: many small clips first, then larger ones.
+
+    masklet train nano DATA --out runs/nano
+    torchrun --nproc-per-node 2 -m masklet train nano ...      one process for each core trains faster
+
+    DATA holds `images/`, a folder of image sets, and if you like `cutouts/` (folders of RGBA pictures),
+    `clips-unlabelled/` (videos, to paste things over) and labelled videos, `videos-train/` and `videos-
+    pseudo/`. It begins with ImageNet's trunk and a head that knows nothing; `--model FILE` goes on from a
+    network with such a trunk, and `--model new-nano-lite2` takes the larger one. `--steps N` shortens or
+    stretches every stage.
+
+    Cost: not run to its end; on two busy cores 1 to 3 s a step at 192 pixels, 3 to 7 at 256, 3 to 20 at
+    384; 3 GB for each process. What is shipped had 3,990 steps of it, after 1,060 of a trial:
+    docs/nano.md. Expected score: more than that, which is in docs/nano.md too.
+
+    Learning rate to nothing over three sizes; clips of one to sixteen frames.
+    """
     config, start = options.resolve_model(NEW + "nano")
     if config.trunk == "hiera":
         raise MaskletError(

@@ -1,9 +1,10 @@
-"""The pictures themselves: objects cut out of them, on nothing or another ground; or whole, as they are."""
+"""Pictures with masks shown in them: painted over, or objects cut out of them; or whole, as they are."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -11,6 +12,9 @@ import PIL.Image
 import PIL.ImageColor
 from jaxtyping import UInt8
 
+from masklet.drawing import color as color
+from masklet.drawing import paint_masks as paint_masks
+from masklet.drawing import paint_objects
 from masklet.errors import MediaError
 from masklet.files import StrPath, atomic_write, make_folder
 from masklet.media.readers.frames import open_frames
@@ -165,3 +169,29 @@ class FramePictures(Writer):
         format = PIL.Image.registered_extensions().get(path.suffix.lower(), "JPEG")
         with atomic_write(path) as part:
             PIL.Image.fromarray(image).save(part, format=format, quality=95)
+
+
+def overlay(image: Image, masks: Masks) -> Image:
+    """The picture with its masks painted in, each in its object's colour and with an outline."""
+    return paint_objects(image, masks.items(), masks.boxes)
+
+
+class OverlayPng(Writer):
+    """One picture; of several frames, the last."""
+
+    def __init__(self, path: StrPath) -> None:
+        make_folder(Path(path).parent)
+        self._path = path
+
+    def write(self, image: Image, masks: Masks) -> None:
+        with atomic_write(self._path) as part:
+            PIL.Image.fromarray(overlay(image, masks)).save(part, format="PNG")
+
+
+class OverlayVideo(VideoWriter):
+    """H.264 in MP4, which every player shows. Frames beyond H.264's largest size are scaled down."""
+
+    coding = H264
+
+    def picture(self, image: Image, masks: Masks) -> Image:
+        return overlay(image, masks)
