@@ -128,3 +128,24 @@ def test_boxes_and_areas_are_those_of_the_masks(masks: list[np.ndarray]) -> None
     tight = [tight_box(mask) or (0, 0, 0, 0) for mask in masks]
     np.testing.assert_array_equal(rle.boxes(codes), np.array(tight, dtype=float))
     assert [rle.area(code) for code in codes] == [mask.sum() for mask in masks]
+
+
+@given(
+    MASKS, st.tuples(st.integers(0, 5), st.integers(0, 5)), st.tuples(st.integers(0, 5), st.integers(0, 5))
+)
+def test_a_window_is_encoded_as_the_whole_is(
+    mask: np.ndarray, corner: tuple[int, int], beyond: tuple[int, int]
+) -> None:
+    (x, y), (right, below) = corner, beyond
+    whole = np.pad(mask, ((y, below), (x, right)))
+    size = whole.shape[0], whole.shape[1]
+    assert rle.encode_at(mask, corner, size) == rle.encode(whole)
+
+
+@given(st.lists(arrays(bool, (7, 9)), max_size=4))
+def test_painted_masks_lie_on_top_of_those_before(masks: list[np.ndarray]) -> None:
+    labels = np.zeros((7, 9), dtype=np.int32)
+    for value, mask in enumerate(masks, start=3):
+        labels[mask] = value
+    painted = rle.paint([rle.encode(mask) for mask in masks], range(3, 3 + len(masks)), (7, 9))
+    np.testing.assert_array_equal(painted, labels)

@@ -95,6 +95,49 @@ def from_polygons(polygons: Sequence[Any], size: tuple[int, int]) -> Bool[np.nda
     return coco.decode(coco.merge(coco.frPyObjects(outlines, height, width))).astype(bool)
 
 
+def encode_at(mask: Bool[np.ndarray, "h w"], corner: tuple[int, int], size: tuple[int, int]) -> RLE:
+    """Encode one mask of which only a window is given, without making the whole.
+
+    Args:
+        mask: The window; beyond it the mask is empty.
+        corner: (x, y) of the window's upper left pixel.
+        size: (H, W) of the picture.
+
+    >>> window = np.ones((2, 1), dtype=bool)
+    >>> decode(encode_at(window, (2, 1), (3, 4))).astype(int).tolist()
+    [[0, 0, 0, 0], [0, 0, 1, 0], [0, 0, 1, 0]]
+    """
+    (height, width), (x, y), rows = size, corner, mask.shape[0] + 1
+    framed = np.zeros((rows, mask.shape[1]), dtype=np.int8)  # the row below keeps columns apart
+    framed[:-1] = mask
+    edges = np.flatnonzero(np.diff(framed.ravel(order="F"), prepend=0))
+    columns, offsets = np.divmod(edges, rows)
+    ends = (x + columns) * height + y + offsets
+    touching = np.flatnonzero(ends[1:] == ends[:-1])  # of runs that go on in the next column
+    ends = np.delete(ends, np.concatenate([touching, touching + 1]))
+    counts = np.diff(ends, prepend=0, append=height * width).tolist()
+    counts = counts[:-1] if counts[-1] == 0 and len(counts) > 1 else counts
+    packed = coco.frPyObjects({"size": [height, width], "counts": counts}, height, width)
+    return RLE(size=[height, width], counts=packed["counts"].decode("ascii"))
+
+
+def paint(codes: Sequence[RLE], values: Sequence[int], size: tuple[int, int]) -> Int[np.ndarray, "H W"]:
+    """A label map, int32: the pixels of each mask have its value, later ones on top; 0 where none is.
+
+    Args:
+        codes: The masks.
+        values: One for each.
+        size: (H, W) of the picture.
+    """
+    height, width = size
+    columns = np.zeros(height * width, dtype=np.int32)
+    for code, value in zip(codes, values, strict=True):
+        ends = np.cumsum(_unpacked(code["counts"])).tolist()
+        for start, end in zip(ends[0::2], ends[1::2], strict=False):
+            columns[start:end] = value
+    return np.ascontiguousarray(columns.reshape(width, height).T)
+
+
 def area(rle: RLE) -> int:
     """The mask's pixels, counted without decoding it."""
     return int(coco.area(_trusted([rle])[0]))

@@ -66,6 +66,8 @@ class Zoom:
         largest: The largest window, as a part of the picture. A larger one shows little more than all of it.
         rounds: Windows for each answer to a first click. The second is used only where the first shows that
             the object's place or size was not what it seemed in the whole picture.
+        tile: In place of the above, for large pictures: each prompt is answered in a window of so many pixels
+            a side around it. A window whose edge cuts the best mask is doubled, up to the whole picture.
 
     Example:
         >>> Zoom().window((40, 30, 60, 50), (120, 160))
@@ -78,6 +80,11 @@ class Zoom:
     narrowest: int = 32
     largest: float = 0.3
     rounds: int = 2
+    tile: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.tile is not None and self.tile < self.narrowest:
+            raise ValueError(f"a tile must have a side of at least {self.narrowest} pixels. Got {self.tile}.")
 
     def segment(self, segmenter: Segmenter[Answers], prompt: Prompt, hint: Any, candidates: int) -> Answers:
         """Answer a prompt in a window, where it says that the object is small, or where its answer is.
@@ -86,12 +93,25 @@ class Zoom:
             hint: Masks of which the first is corrected: candidates, or the masks of a frame; or None.
         """
         box = box_of_prompt(prompt, hint)
+        if self.tile is not None:
+            return self._segment_in_tile(segmenter, prompt, hint, candidates, box or _box_of_clicks(prompt))
         if box is not None:
             return segmenter.segment_in(self.window(box, segmenter.size), prompt, hint, candidates)
         answers = segmenter.segment_in(None, prompt, hint, candidates)
         for _ in range(self.rounds):
             answers = self.refine(segmenter, answers, prompt)
         return answers
+
+    def _segment_in_tile(
+        self, segmenter: Segmenter[Answers], prompt: Prompt, hint: Any, candidates: int, box: Box
+    ) -> Answers:
+        side = float(max(self.tile or 0, self.margin * (box[2] - box[0]), self.margin * (box[3] - box[1])))
+        while True:
+            window = _square_around(box, side, segmenter.size)
+            answers = segmenter.segment_in(window, prompt, hint, candidates)
+            if window is None or not _is_cut(answers[0], window):
+                return answers
+            side *= 2
 
     def refine(self, segmenter: Segmenter[Answers], answers: Answers, prompt: Prompt) -> Answers:
         """Each answer from its window, where it is small and was not seen in that window.
@@ -159,6 +179,30 @@ def _with_clicks(box: Box, prompt: Prompt) -> Box:
     for x, y in prompt.positive:
         box = unite_boxes(box, (x, y, x, y))
     return box
+
+
+def _box_of_clicks(prompt: Prompt) -> Box:
+    """The box around the positive clicks; around all clicks where none is positive."""
+    points = np.array(prompt.positive or prompt.negative, dtype=float)
+    (x0, y0), (x1, y1) = points.min(axis=0).tolist(), points.max(axis=0).tolist()
+    return x0, y0, x1, y1
+
+
+def _square_around(box: Box, side: float, size: tuple[int, int]) -> Window | None:
+    """A square window about a box, moved so that it lies in the picture; None where it is all of it."""
+    height, width = size
+    x0, x1 = _centred(box[0] + box[2], side, width)
+    y0, y1 = _centred(box[1] + box[3], side, height)
+    return None if (x0, y0, x1, y1) == (0, 0, width, height) else (x0, y0, x1, y1)
+
+
+def _is_cut(mask: np.ndarray, window: Window) -> bool:
+    """Whether a mask reaches an edge of the window behind which the picture goes on."""
+    box, (height, width) = tight_box(mask), mask.shape
+    if box is None:
+        return False
+    ends = (0, 0, width, height)
+    return any(box[i] == window[i] != ends[i] for i in range(4))
 
 
 def share_window(window: Window, box: Box, others: Iterable[Window]) -> Window:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
+import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -100,3 +102,21 @@ class Painted(Sam2):
         self, features: FrameFeatures, prediction: MaskPrediction, *, binary: bool = False
     ) -> Tensor:
         return torch.zeros(len(prediction.logits), self.config.grid**2, self.config.memory_channels)
+
+
+class Connected(Painted):
+    """Takes the connected piece of one colour around a click."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.config = replace(toy(), image_size=256)
+
+    def decode(self, features, context, points=None, labels=None, hint=None, **options):  # type: ignore[no-untyped-def]
+        decoded = super().decode(features, context, points, labels, hint, **options)
+        logits = decoded.logits.clone()
+        cells = (points.mean(dim=1) / 4).long().clamp(0, features.fine.shape[-1] - 1)
+        for row, (x, y) in enumerate(cells.tolist()):
+            inside = (logits[row, 0] > 0).numpy().astype(np.uint8)
+            _, pieces = cv2.connectedComponents(inside, connectivity=4)
+            logits[row, :, torch.from_numpy(pieces != pieces[y, x])] = -80.0
+        return replace(decoded, logits=logits)

@@ -89,3 +89,18 @@ def test_more_ids_than_a_palette_holds(tmp_path: Path) -> None:
     labels = np.arange(20 * 20, dtype=np.int32).reshape(20, 20)
     write_label_map(tmp_path / "labels.png", labels)
     assert (read_label_map(tmp_path / "labels.png") == labels).all()
+
+
+def test_a_large_picture_in_tiles(run: Run, shelf: Path, tmp_path: Path) -> None:
+    picture = tmp_path / "large.png"
+    PIL.Image.fromarray(np.tile(np.arange(200, dtype=np.uint8), (70, 1))).convert("RGB").save(picture)
+    model = ("--model", shelf / "toy.safetensors", "--tiles", 64)
+    answer = run("everything", picture, *LOOSE, *model, "--out", tmp_path / "out")
+    assert answer.code == 0, answer.err
+    masks = json.loads((tmp_path / "out" / "masks.json").read_text())["masks"]
+    assert masks and {mask["crop_box"][0] for mask in masks} - {0}  # found in tiles farther right
+    assert len(np.unique(read_label_map(tmp_path / "out" / "mask.png"))) > 1
+    answer = run("segment", picture, "--point", "150,30", *model, "--out", tmp_path / "segment")
+    assert answer.code == 0 and read_label_map(tmp_path / "segment" / "mask.png").shape == (70, 200)
+    answer = run("segment", picture, "--point", "150,30", *model[:3], 8, "--out", tmp_path / "refused")
+    assert answer.code != 0 and "at least 32 pixels" in answer.err

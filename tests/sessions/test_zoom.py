@@ -6,11 +6,13 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 
+import cv2
 import numpy as np
 import pytest
 import torch
 
 import masklet
+from auto.painted import Connected
 from masklet.config import NANO, TINY, Sam2Config, toy
 from masklet.masks import Candidate, Window
 from masklet.model import Sam2
@@ -294,3 +296,19 @@ def test_nano_segments_a_small_disc_better_with_zoom() -> None:
 def _masks(mask: np.ndarray) -> Masks:
     low_res = torch.from_numpy(np.where(mask, 1.0, -1.0).astype(np.float32))[None]
     return Masks(0, (5,), low_res, WIDE, torch.ones(1), torch.ones(1))
+
+
+@pytest.mark.parametrize("radius", [20, 150, 300])
+def test_a_tile_grows_until_it_holds_the_object(radius: int) -> None:
+    """A disc that the whole picture shows in cells of twelve pixels, and discs larger than the tile."""
+    picture = np.zeros((760, 780, 3), dtype=np.uint8)
+    cv2.circle(picture, (400, 380), radius, (255, 0, 0), -1)
+    truth = picture[..., 0] > 0
+    session = ImageSession(Connected(), picture, zoom=Zoom(tile=256))
+    mask = session.segment(Prompt(positive=[(400, 380)])).best
+    assert (mask & truth).sum() / (mask | truth).sum() > 0.93
+
+
+def test_a_tile_that_is_too_small_is_refused() -> None:
+    with pytest.raises(ValueError, match="side of at least 32 pixels"):
+        Zoom(tile=8)

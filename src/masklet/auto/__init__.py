@@ -9,6 +9,7 @@ from masklet.auto.detections import make_detector
 from masklet.auto.generator import generate_segments
 from masklet.auto.grid import PRESETS, Grid, resolve_grid
 from masklet.auto.segments import RleMasks, Segments, partition_segments
+from masklet.auto.tiles import generate_in_tiles
 from masklet.auto.tracker import TrackRecord
 from masklet.auto.video import MaskletSet, everything_in_video
 from masklet.media import is_still, read_image
@@ -43,6 +44,7 @@ def everything(
     *,
     sort: Sort | None = None,
     partition: bool | None = None,
+    tiles: int | None = None,
     detections: object = None,
     every: int | None = None,
     patience: int | None = None,
@@ -60,6 +62,7 @@ def everything(
         grid: Which points are asked about and which masks stay; or "fast", "balanced", "dense".
         sort: For a picture, see `masklet.auto.everything_in_image`.
         partition: Likewise.
+        tiles: Likewise.
         detections: For a video, see `masklet.auto.everything_in_video`.
         every: Likewise.
         patience: Likewise.
@@ -67,7 +70,7 @@ def everything(
         backward: Likewise.
         policy: Likewise.
         cuts: Likewise.
-        progress: Likewise.
+        progress: Called with the share that is done, while no masks can be given yet.
 
     Returns:
         `Segments` of a picture; a `MaskletSet` of a video, to iterate over frame by frame.
@@ -83,12 +86,19 @@ def everything(
         "backward": backward,
         "policy": policy,
         "cuts": cuts,
-        "progress": progress,
     }
     if is_still(source):
         _refuse(video_options, "a video", "a picture")
-        return everything_in_image(model, source, grid, sort=sort or "score", partition=bool(partition))
-    _refuse({"sort": sort, "partition": partition}, "a picture", "a video")
+        return everything_in_image(
+            model,
+            source,
+            grid,
+            sort=sort or "score",
+            partition=bool(partition),
+            tiles=tiles,
+            progress=progress,
+        )
+    _refuse({"sort": sort, "partition": partition, "tiles": tiles}, "a picture", "a video")
     return everything_in_video(
         model,
         source,
@@ -111,6 +121,8 @@ def everything_in_image(
     *,
     sort: Sort = "score",
     partition: bool = False,
+    tiles: int | None = None,
+    progress: Callable[[float], None] | None = None,
 ) -> Segments:
     """Find masks of everything in a picture.
 
@@ -120,12 +132,19 @@ def everything_in_image(
         grid: See `Grid`; or "fast", "balanced", "dense".
         sort: The highest predicted IoU first, or the largest area.
         partition: Cut the masks so that they cover every pixel once.
+        tiles: Search a large picture in overlapping tiles of so many pixels a side, each as finely as a
+            picture of its own. Objects that several tiles see become one mask.
+        progress: Called with the share of the tiles that is done.
     """
     if sort not in ("score", "area"):
         raise ValueError(f'sort must be "score" or "area", of which the highest comes first. Got {sort!r}.')
     picture = read_image(image)
-    segments = generate_segments(model, picture, resolve_grid(grid, model.config)).sorted("score")
-    segments = segments.with_image(lambda: picture)
+    resolved = resolve_grid(grid, model.config)
+    if tiles is None:
+        segments = generate_segments(model, picture, resolved)
+    else:
+        segments = generate_in_tiles(model, picture, resolved, tiles, progress)
+    segments = segments.sorted("score").with_image(lambda: picture)
     return (partition_segments(segments) if partition else segments).sorted(sort)
 
 

@@ -59,10 +59,8 @@ class RleMasks(Masks):
 
     def label_map(self) -> np.ndarray:
         """int32 (H, W): the object's id at each pixel, or 0; of masks that overlap the smallest is on top."""
-        labels = np.zeros(self.size, dtype=np.int32)
-        for row in np.argsort(-self.areas, kind="stable"):
-            labels[rle.decode(self.codes[row])] = self.ids[row]
-        return labels
+        rows = np.argsort(-self.areas, kind="stable").tolist()
+        return rle.paint([self.codes[row] for row in rows], [self.ids[row] for row in rows], self.size)
 
     def rle(self) -> list[rle.RLE]:
         """Every mask as COCO RLE, in the order of `ids`."""
@@ -95,7 +93,11 @@ class Segments(RleMasks):
     def uncovered(self) -> Segments:
         """Every mask without what lies on it, so that every pixel has one colour. Some may be empty."""
         labels = self.label_map()
-        return replace(self, codes=tuple(rle.encode(labels == id) for id in self.ids))
+        codes = []
+        for id, box in zip(self.ids, self.boxes.astype(int).tolist(), strict=True):
+            x0, y0, x1, y1 = box
+            codes.append(rle.encode_at(labels[y0:y1, x0:x1] == id, (x0, y0), self.size))
+        return replace(self, codes=tuple(codes))
 
     def sorted(self, by: Literal["score", "area"]) -> Segments:
         """The same masks, numbered from 1 on by predicted IoU or by area, the highest first."""

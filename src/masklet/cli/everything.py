@@ -87,6 +87,13 @@ def everything(
     partition: Annotated[
         bool | None, typer.Option("--partition", help="Picture: every pixel belongs to one mask.")
     ] = None,
+    tiles: Annotated[
+        int | None,
+        typer.Option(
+            metavar="PIXELS",
+            help="Large picture: search tiles of this side one by one, and merge what lies on their seams.",
+        ),
+    ] = None,
     detections: Annotated[
         Path | None, typer.Option(help="Video: a COCO JSON with boxes or masks, in place of the grid.")
     ] = None,
@@ -136,6 +143,7 @@ def everything(
         search = {
             "sort": None if sort is None else sort.value,
             "partition": partition,
+            "tiles": tiles,
             "detections": None if detections is None else str(detections),
             "every": every,
             "patience": patience,
@@ -208,7 +216,7 @@ class _Search:
                 frames[0] if self.is_picture else frames,
                 _make_grid(model.config, self.preset, self.grid),
                 **self.options,
-                progress=None if self.is_picture else lambda share: bar.update(share, length, frames.name),
+                progress=lambda share: bar.update(share, length, frames.name),
             )
         except ValueError as error:
             raise typer.BadParameter(str(error)) from None
@@ -222,11 +230,19 @@ class _Search:
         """mask.png, masks.json and overlay.png; and the chosen formats."""
         import json
 
+        import PIL.Image
+
+        from masklet.drawing import paint_labels
         from masklet.files import atomic_write
         from masklet.media import OverlayPng, write_label_map
 
-        write_label_map(folder / "mask.png", segments.label_map())
-        OverlayPng(folder / "overlay.png").write(self.frames[0], segments.uncovered())
+        labels = segments.label_map()
+        write_label_map(folder / "mask.png", labels)
+        if self.options["tiles"] is None:
+            OverlayPng(folder / "overlay.png").write(self.frames[0], segments.uncovered())
+        else:
+            with atomic_write(folder / "overlay.png") as part:
+                PIL.Image.fromarray(paint_labels(self.frames[0], labels)).save(part, format="PNG")
         records = zip(segments.ids, segments.records("coco_rle"), strict=True)
         masks = [{"id": id, **record} for id, record in records]
         content = {"image": self.frames.name, "size": list(segments.size), "masks": masks}

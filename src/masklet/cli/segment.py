@@ -40,6 +40,13 @@ def segment(
     mask: Mask = None,
     objects: Objects = None,
     prompts: options.PromptFile = None,
+    tiles: Annotated[
+        int | None,
+        typer.Option(
+            metavar="PIXELS",
+            help="Large pictures: look at a window of this side around each prompt, in full resolution.",
+        ),
+    ] = None,
     names: options.ListFile = None,
     shard: options.Shard = None,
     overwrite: options.Overwrite = False,
@@ -72,7 +79,7 @@ def segment(
             prompts = typed or ObjectPrompts()
             if table is not None:
                 prompts = prompts.joined(table.prompts_of(item, frames))
-            work = _Segmentation(item, frames, prompts, formats, files)
+            work = _Segmentation(item, frames, prompts, formats, files, tiles)
             work.check()
             return work
 
@@ -90,11 +97,13 @@ class _Segmentation:
     prompts: ObjectPrompts
     formats: Sequence[str]
     files: Sequence[str]
+    tiles: int | None
 
     @property
     def settings(self) -> Mapping[str, Any]:
         range_ = self.frames.intensity_range  # as it was stated or chosen
-        return {"formats": self.formats, **self.prompts.to_json(), "intensity_range": range_}
+        tiles = {} if self.tiles is None else {"tiles": self.tiles}
+        return {"formats": self.formats, **self.prompts.to_json(), "intensity_range": range_, **tiles}
 
     def check(self) -> None:
         """Raise an error where the picture or the prompts cannot be used."""
@@ -113,11 +122,16 @@ class _Segmentation:
         import masklet
         from masklet.files import atomic_write
         from masklet.media import OverlayPng, write_label_map
+        from masklet.zoom import Zoom
 
         picture = self.frames[0]
         bar.begin(self.frames.name)
         print_intensity_range(self.frames, bar)
-        session = masklet.ImageSession(model, picture)
+        try:
+            zoom = None if self.tiles is None else Zoom(tile=self.tiles)
+        except ValueError as error:
+            raise typer.BadParameter(str(error), param_hint="--tiles") from None
+        session = masklet.ImageSession(model, picture, zoom=zoom)
         answers = {id: session.segment(prompt) for id, prompt in self.prompts.by_frame[0].items()}
         best = masklet.Masks.joined({id: masks.as_masks(id) for id, masks in answers.items()})
         write_label_map(folder / "mask.png", best.label_map())

@@ -1,0 +1,291 @@
+"""Everything in a large picture: tiles are searched one by one, and the pieces of an object become one mask.
+
+Neighbouring tiles overlap. Two pieces are of one object if they agree where both tiles look. Pieces are kept
+as run lengths of their tile, so that memory does not grow with the picture times its objects.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, UInt8
+
+from masklet import rle
+from masklet.auto.generator import generate_segments
+from masklet.auto.grid import Crop, Grid
+from masklet.auto.segments import Segments
+from masklet.boxes import Box, box_area, intersect_boxes
+from masklet.masks import EDGE
+from masklet.model import Sam2
+
+LEAST_TILE = 64  # pixels of a tile's side
+OVERLAP = 4  # tiles overlap by this part of their side
+SAME_IOU = 0.5  # of two pieces, where both tiles look: they are of one object
+CONTAINED = 0.75  # of a piece that its tile's edge cuts: this share of it lies in the other piece
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One mask of one tile.
+
+    Attributes:
+        tile: The tile's number.
+        origin: (x, y) of the tile's upper left corner in the picture.
+        box: The tight box in the picture.
+        code: The mask, of the tile's size.
+        iou: Predicted quality.
+        score: Object score.
+        stability: The IoU of the mask with itself when its threshold moves.
+        point: (x, y) in the picture, the prompt.
+        sides: Whether the tile's left, upper, right and lower edge cuts it: the picture goes on there.
+    """
+
+    tile: int
+    origin: tuple[int, int]
+    box: Box
+    code: rle.RLE
+    iou: float
+    score: float
+    stability: float
+    point: tuple[float, float]
+    sides: tuple[bool, bool, bool, bool]
+
+    @property
+    def area(self) -> int:
+        return rle.area(self.code)
+
+    def within(self, window: Box) -> Bool[np.ndarray, "h w"]:
+        """The mask in a window of the picture that lies within the tile."""
+        (x0, y0), (left, top, right, bottom) = self.origin, map(int, window)
+        return rle.decode(self.code)[top - y0 : bottom - y0, left - x0 : right - x0]
+
+
+def generate_in_tiles(
+    model: Sam2,
+    image: UInt8[np.ndarray, "H W 3"],
+    grid: Grid,
+    side: int,
+    progress: Callable[[float], None] | None = None,
+) -> Segments:
+    """The masks of a picture that is searched tile by tile, each tile as a picture of its own.
+
+    Args:
+        model: The network.
+        image: The picture.
+        grid: The points of each tile, and which masks stay.
+        side: Of a tile, in pixels.
+        progress: Called with the share of the tiles that is done.
+
+    Raises:
+        ValueError: The side is too short.
+    """
+    if side < LEAST_TILE:
+        raise ValueError(f"tiles must have a side of at least {LEAST_TILE} pixels. Got {side}.")
+    size = image.shape[0], image.shape[1]
+    tiles = split_into_tiles(size, side)
+    pieces: list[Piece] = []
+    rows: list[range] = []  # of each tile's pieces
+    pairs: list[Pair] = []
+    for number, tile in enumerate(tiles):
+        part = np.ascontiguousarray(image[tile.y0 : tile.y1, tile.x0 : tile.x1])
+        start = len(pieces)
+        pieces += _pieces(generate_segments(model, part, grid), number, tile, size)
+        rows.append(range(start, len(pieces)))
+        for other in range(number):
+            shared = intersect_boxes(tile[:4], tiles[other][:4])
+            if box_area(shared):
+                pairs += _match(pieces, rows[other], rows[number], shared)
+        if progress is not None:
+            progress((number + 1) / len(tiles))
+    groups = _drop_edges(_unite(pieces, pairs), tiles)
+    merged = [_merge(group, size, tiles) for group in groups]
+    best_first = sorted(merged, key=lambda segments: -float(segments.iou[0]))
+    return _drop_duplicates(best_first, grid.crop_nms_thresh, size)
+
+
+def split_into_tiles(size: tuple[int, int], side: int) -> list[Crop]:
+    """Tiles that cover a picture of `size` (H, W), row by row, with even overlaps.
+
+    >>> [tile[:4] for tile in split_into_tiles((100, 230), 100)]
+    [(0, 0, 100, 100), (65, 0, 165, 100), (130, 0, 230, 100)]
+    """
+    rows, columns = (_starts(length, side) for length in size)
+    return [Crop(x, y, min(x + side, size[1]), min(y + side, size[0]), 0) for y, x in product(rows, columns)]
+
+
+def _starts(length: int, side: int) -> list[int]:
+    if length <= side:
+        return [0]
+    overlap = side // OVERLAP
+    count = -(-(length - overlap) // (side - overlap))
+    return [round(index * (length - side) / (count - 1)) for index in range(count)]
+
+
+def _pieces(segments: Segments, number: int, tile: Crop, size: tuple[int, int]) -> Iterator[Piece]:
+    goes_on = tile.x0 > 0, tile.y0 > 0, tile.x1 < size[1], tile.y1 < size[0]
+    shift = np.tile((tile.x0, tile.y0), 2)
+    for row, box in enumerate(segments.boxes + shift):
+        touches = box[0] <= tile.x0, box[1] <= tile.y0, box[2] >= tile.x1, box[3] >= tile.y1
+        x, y = (segments.points[row] + shift[:2]).tolist()
+        x0, y0, x1, y1 = map(int, box)
+        yield Piece(
+            tile=number,
+            origin=(tile.x0, tile.y0),
+            box=(x0, y0, x1, y1),
+            code=segments.codes[row],
+            iou=float(segments.iou[row]),
+            score=float(segments.score[row]),
+            stability=float(segments.stability[row]),
+            point=(x, y),
+            sides=tuple(bool(a and b) for a, b in zip(touches, goes_on, strict=True)),  # type: ignore[arg-type]
+        )
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two pieces of different tiles that agree where both tiles look; rows in the list of all pieces."""
+
+    iou: float
+    first: int
+    second: int
+
+
+def _match(pieces: Sequence[Piece], first: range, second: range, shared: Box) -> Iterator[Pair]:
+    """The pairs among the pieces of two tiles.
+
+    Args:
+        pieces: Those of all tiles.
+        first: Rows of one tile's pieces.
+        second: Rows of the other's.
+        shared: Where both tiles look.
+    """
+    left, right = _crop(pieces, first, shared), _crop(pieces, second, shared)
+    overlaps = rle.overlaps(list(left.values()), list(right.values()))
+    for (i, code), ious in zip(left.items(), overlaps.tolist(), strict=True):
+        for (j, other), iou in zip(right.items(), ious, strict=True):
+            smaller = pieces[i if rle.area(code) <= rle.area(other) else j]
+            if iou >= SAME_IOU or (any(smaller.sides) and _containment(code, other, iou) >= CONTAINED):
+                yield Pair(iou, i, j)
+
+
+def _crop(pieces: Sequence[Piece], rows: range, window: Box) -> dict[int, rle.RLE]:
+    """The masks within a window of the pieces that have pixels there, by row."""
+    near = (row for row in rows if _meet(pieces[row].box, window))
+    masks = ((row, pieces[row].within(window)) for row in near)
+    return {row: rle.encode(mask) for row, mask in masks if mask.any()}
+
+
+def _meet(box: Box, other: Box) -> bool:
+    return box_area(intersect_boxes(box, other)) > 0
+
+
+def _containment(code: rle.RLE, other: rle.RLE, iou: float) -> float:
+    """The share of the smaller mask that lies in the other one."""
+    areas = rle.area(code), rle.area(other)
+    return iou * sum(areas) / (1 + iou) / min(areas)
+
+
+def _unite(pieces: Sequence[Piece], pairs: Sequence[Pair]) -> list[list[Piece]]:
+    """Pieces by object. Those that agree best are united first.
+
+    Two pieces of one tile that overlap, such as a part and the whole, never become one object.
+    """
+    groups = [{row} for row in range(len(pieces))]  # by row; united ones share the set
+    for pair in sorted(pairs, key=lambda pair: -pair.iou):
+        first, second = groups[pair.first], groups[pair.second]
+        if first is second or _conflict(first, second, pieces):
+            continue
+        first |= second
+        for row in second:
+            groups[row] = first
+    unique = {id(group): group for group in groups}
+    return [[pieces[row] for row in sorted(group)] for group in unique.values()]
+
+
+def _conflict(first: set[int], second: set[int], pieces: Sequence[Piece]) -> bool:
+    """Whether the groups have pieces of one tile of which one lies mostly in the other."""
+    return any(
+        _containment(a.code, b.code, float(rle.overlaps([a.code], [b.code])[0, 0])) > SAME_IOU
+        for a in map(pieces.__getitem__, first)
+        for b in map(pieces.__getitem__, second)
+        if a.tile == b.tile and _meet(a.box, b.box)
+    )
+
+
+def _drop_edges(groups: Sequence[list[Piece]], tiles: Sequence[Crop]) -> list[list[Piece]]:
+    """All but single pieces that their tile's edge cuts while another tile sees the whole place.
+
+    That tile did not find them, so they are what a tile's edge makes of something else.
+    """
+    kept = []
+    for group in groups:
+        piece = group[0]
+        if len(group) == 1 and any(piece.sides):
+            seen = (intersect_boxes(piece.box, tile[:4]) == piece.box for tile in tiles)
+            if sum(seen) > 1:
+                continue
+        kept.append(group)
+    return kept
+
+
+def _merge(group: Sequence[Piece], size: tuple[int, int], tiles: Sequence[Crop]) -> Segments:
+    """The pieces of an object as one mask; its numbers are the mean of theirs by area."""
+    corners = np.array([piece.box for piece in group])
+    (x0, y0), (x1, y1) = corners[:, :2].min(axis=0), corners[:, 2:].max(axis=0)
+    mask = np.zeros((y1 - y0, x1 - x0), dtype=bool)
+    for piece in group:
+        left, top, right, bottom = map(int, piece.box)
+        mask[top - y0 : bottom - y0, left - x0 : right - x0] |= piece.within(piece.box)
+    areas = np.array([piece.area for piece in group], dtype=np.float64)
+    largest = group[int(areas.argmax())]
+
+    def mean(values: Sequence[float]) -> torch.Tensor:
+        return torch.tensor([np.average(values, weights=areas)], dtype=torch.float32, device="cpu")
+
+    return Segments(
+        frame=0,
+        ids=(1,),
+        low_res=torch.full((1, 1, 1), EDGE, dtype=torch.float32, device="cpu"),  # the codes are the masks
+        size=size,
+        iou=mean([piece.iou for piece in group]),
+        score=mean([piece.score for piece in group]),
+        codes=(rle.encode_at(mask, (int(x0), int(y0)), size),),
+        stability=mean([piece.stability for piece in group]),
+        points=np.array([largest.point]),
+        crops=np.array([tiles[largest.tile][:4]]),
+    )
+
+
+def _drop_duplicates(rows: Sequence[Segments], threshold: float, size: tuple[int, int]) -> Segments:
+    """The masks, the best first, without those that overlap a better one by more than a threshold."""
+    boxes: Float[np.ndarray, "n 4"] = np.array([row.boxes[0] for row in rows]).reshape(-1, 4)
+    kept: list[int] = []
+    for row, (x0, y0, x1, y1) in enumerate(boxes):
+        others = boxes[kept]
+        near = (others[:, 0] < x1) & (others[:, 2] > x0) & (others[:, 1] < y1) & (others[:, 3] > y0)
+        codes = [rows[kept[index]].codes[0] for index in np.flatnonzero(near)]
+        if not codes or rle.overlaps([rows[row].codes[0]], codes).max() <= threshold:
+            kept.append(row)
+    if not kept:
+        return _no_segments(size)
+    return Segments.joined_rows([rows[row] for row in kept])
+
+
+def _no_segments(size: tuple[int, int]) -> Segments:
+    nothing = torch.zeros(0, dtype=torch.float32, device="cpu")
+    return Segments(
+        frame=0,
+        ids=(),
+        low_res=nothing.view(0, 1, 1),
+        size=size,
+        iou=nothing,
+        score=nothing,
+        codes=(),
+        stability=nothing,
+        points=np.zeros((0, 2)),
+        crops=np.zeros((0, 4), dtype=np.int64),
+    )
