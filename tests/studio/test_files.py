@@ -152,12 +152,27 @@ def test_objects_take_name_and_colour_of_their_class(caller: Caller, project: st
     assert (first["name"], first["color"], first["label"]) == ("dog 1", "#ff0000", "dog")
     assert (second["name"], second["attributes"]) == ("dog 2", {"pose": "sits"})
     changed = caller.ask("PATCH", f"{video}/objects/{second['id']}", json={"label": "cat"})
-    assert (changed["label"], changed["color"]) == ("cat", "#00ff00")
+    assert (changed["label"], changed["color"], changed["name"]) == ("cat", "#00ff00", "cat 1")
     caller.post(f"{video}/undo")
     assert caller.get(video)["objects"][1]["label"] == "dog"
     refused = caller.ask("POST", f"{video}/objects", 422, json={"label": "cow"})
     assert refused["message"] == "The project has no class cow. It has: dog, cat."
     assert caller.ask("PATCH", project, 422, json={"classes": [DOG, {**CAT, "key": "D"}]})
+
+
+def test_a_click_makes_an_object_of_a_class_and_is_undone_with_it(caller: Caller, project: str) -> None:
+    caller.ask("PATCH", project, json={"classes": [DOG, CAT]})
+    video = f"/videos/{find(caller, project, 'blots.mp4')['id']}"
+    before = caller.get(video)["objects"]
+    number = 1 + max((entry["id"] for entry in before), default=0)
+    click = {"frame": 0, "object": number, "positive": [[8, 8]], "label": "cat"}
+    caller.post(f"{video}/prompts", click)
+    made = caller.get(video)["objects"][-1]
+    assert (made["label"], made["color"], made["prompted"]) == ("cat", "#00ff00", [0])
+    caller.post(f"{video}/prompts", {**click, "label": "dog"})  # it is made already: the class stays
+    assert caller.get(video)["objects"][-1] == made
+    caller.post(f"{video}/undo")
+    assert caller.post(f"{video}/undo")["objects"] == before
 
 
 def test_comments_are_written_resolved_and_counted(caller: Caller, project: str) -> None:

@@ -7,8 +7,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 
 from masklet.studio.errors import ApiError
-from masklet.studio.messages import Event, PeopleEvent
-from masklet.studio.schemas import Person
+from masklet.studio.messages import Event, PeopleEvent, Viewer
 
 MAX_PENDING = 512  # messages that a tab may be behind before it is disconnected
 
@@ -19,7 +18,7 @@ class Subscriber:
 
     person: str
     name: str
-    frame_in_view: int = -1
+    frame_in_view: int | None = None
     messages: asyncio.Queue[str | None] = field(default_factory=lambda: asyncio.Queue(MAX_PENDING))
 
 
@@ -47,9 +46,21 @@ class Hub:
         if not self._subscribers[video]:
             del self._subscribers[video]
 
-    def people(self, video: str) -> list[Person]:
-        names = {subscriber.person: subscriber.name for subscriber in self._subscribers.get(video, ())}
-        return [Person(id=id, name=name) for id, name in sorted(names.items())]
+    def show_frame(self, video: str, subscriber: Subscriber, frame: int) -> None:
+        """Note which frame somebody looks at, and tell the others."""
+        subscriber.frame_in_view = frame
+        if len(self._subscribers.get(video, ())) > 1:
+            self._deliver_people(video)
+
+    def people(self, video: str) -> list[Viewer]:
+        """Who has a video open. Of a person with several tabs, one counts."""
+        viewers = {
+            subscriber.person: Viewer(
+                id=subscriber.person, name=subscriber.name, frame=subscriber.frame_in_view
+            )
+            for subscriber in self._subscribers.get(video, ())
+        }
+        return [viewer for _, viewer in sorted(viewers.items())]
 
     def has_subscribers(self, video: str) -> bool:
         return bool(self._subscribers.get(video))

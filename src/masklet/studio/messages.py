@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from typing import Literal
 
-from masklet.studio.schemas import Export, FrameMasks, Mask, Person, Propagation, Schema, Span
+from masklet.studio.schemas import Export, FrameMasks, Mask, Propagation, Schema, Span
+
+
+class Viewer(Schema):
+    """Somebody who has a video open."""
+
+    id: str
+    name: str
+    frame: int | None
+    """The frame in view; null until the page said which."""
 
 
 class HelloEvent(Schema):
@@ -12,7 +21,7 @@ class HelloEvent(Schema):
 
     type: Literal["hello"] = "hello"
     head: int
-    people: list[Person]
+    people: list[Viewer]
     propagation: Propagation | None
     client: str | None
 
@@ -64,10 +73,10 @@ class ExportEvent(Schema):
 
 
 class PeopleEvent(Schema):
-    """Who has the video open now."""
+    """Who has the video open now, and which frame is in view."""
 
     type: Literal["people"] = "people"
-    people: list[Person]
+    people: list[Viewer]
 
 
 class CommentsEvent(Schema):

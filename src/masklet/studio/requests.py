@@ -153,6 +153,8 @@ class NewPrompt(PromptBody):
     object: ObjectId
     candidates: bool = False
     """Whether to send the masks that a single click may mean."""
+    label: Name | None = None
+    """The class of the object, one of the project's, where this prompt makes the object."""
 
 
 class PreviewPrompt(PromptBody):

@@ -54,6 +54,7 @@ class Engine:
         prompt: Prompt,
         *,
         offer: bool = False,
+        label: str | None = None,
         batch: str | None = None,
     ) -> list[Candidate]:
         """Answer a prompt, and keep the answer. Returns what else a single click may have meant.
@@ -65,6 +66,7 @@ class Engine:
             id: The object.
             prompt: It joins what the object has on the frame.
             offer: Whether the person may choose another candidate afterwards.
+            label: The class of the object, where this prompt makes it; both are undone together.
             batch: Of the events that are undone together; by default this one stands alone.
         """
         with live.ledger.change(person) as change:
@@ -74,6 +76,8 @@ class Engine:
                     f"a video may have up to {self._limits.objects} objects. Delete one first, or select one "
                     "to correct it."
                 )
+            if label is not None and id not in objects:
+                batch = change.add_object(id, {"label": label}, batch=batch).batch
             session = self.session(live, self.store(live, change, batch=batch))
             answer = session.answer(frame, id, prompt)
             prompts = change.state.session.objects[id].prompts[frame]

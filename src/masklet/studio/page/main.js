@@ -6,6 +6,7 @@ import { Studio } from "./lib/studio.js";
 import { mountFrame } from "./panels/frame.js";
 import { failure, mountHome } from "./panels/home.js";
 import { mountKeyboard } from "./panels/keyboard.js";
+import { mountObjectClass } from "./panels/object-class.js";
 import { mountObjects } from "./panels/objects.js";
 import { play } from "./panels/play.js";
 import { applyTheme } from "./panels/theme.js";
@@ -25,9 +26,10 @@ import { Stage } from "./stage/stage.js";
  */
 async function showVideo(about, root, id, signal) {
     fill(root, h("p", { class: "loading", role: "status" }, "Loading"));
-    let video;
+    let video, project;
     try {
         video = await api.video(id);
+        project = await api.project(video.project);
     } catch (error) {
         fill(
             root,
@@ -46,17 +48,19 @@ async function showVideo(about, root, id, signal) {
     const tools = part("nav", "rail", "Tools");
     const stageRoot = part("section", "stage", "Video");
     const objects = part("section", "panel", "Objects");
+    const objectClass = part("section", "panel", "Class");
     const frame = part("section", "panel", "This frame");
     const transport = part("section", "transport", "Playing and tracking");
     const timeline = part("section", "timeline", "Timeline");
-    const side = h("aside", { class: "side", "aria-label": "Objects and frame" }, objects, frame);
+    const side = h("aside", { class: "side", "aria-label": "Objects and frame" }, objects, objectClass, frame);
     fill(root, h("div", { class: "studio" }, top, tools, stageRoot, side, transport, timeline));
 
-    const studio = new Studio(about, video);
+    const studio = new Studio(about, video, project);
     const stage = new Stage(studio, stageRoot, signal);
     mountTopbar(studio, stage, top);
     mountTools(studio, stage, tools);
     mountObjects(studio, objects);
+    mountObjectClass(studio, objectClass);
     mountFrame(studio, frame);
     mountTransport(studio, transport);
     mountTimeline(studio, timeline, signal);

@@ -119,7 +119,7 @@ def _parse(text: str) -> ClientEvent | None:
 
 def _encode(studio: Studio, video: str, requester: Requester, subscriber: Subscriber, frame: int) -> None:
     """Encode a frame ahead of a click, unless the person moves on before it is their turn."""
-    subscriber.frame_in_view = frame
+    studio.hub.show_frame(video, subscriber, frame)
 
     def encode() -> None:
         if subscriber.frame_in_view != frame:

@@ -14,7 +14,7 @@ from masklet.boxes import tight_box
 from masklet.sessions.object_state import join_spans
 from masklet.studio import schemas
 from masklet.studio.edits import MaskEditor
-from masklet.studio.errors import ApiError, limit_exceeded, not_found
+from masklet.studio.errors import limit_exceeded, not_found
 from masklet.studio.inference.live import Live
 from masklet.studio.inference.worker import Priority
 from masklet.studio.messages import MasksEvent
@@ -32,9 +32,8 @@ from masklet.studio.requests import (
 from masklet.studio.routes import ANSWER_SECONDS, RequesterDep, StudioDep
 from masklet.studio.schemas import clean_name
 from masklet.studio.security import Requester
-from masklet.studio.store.ledger import Change
-from masklet.studio.store.object_history import find_prompt, first_color
-from masklet.studio.store.tables import Project, Result, Video
+from masklet.studio.store.object_history import find_prompt
+from masklet.studio.store.tables import Result
 from masklet.studio.studio import Studio
 from masklet.studio.views import frame_masks, object_view, prompt_with_mask, prompted_frames
 from masklet.types import Prompt
@@ -57,13 +56,7 @@ def add_object(studio: StudioDep, requester: RequesterDep, video: str, body: New
             raise limit_exceeded(f"a video may have up to {studio.limits.objects} objects. Delete one first.")
         used = {record.fields["id"] for record in change.state.records if "id" in record.fields}
         id = max(used, default=0) + 1
-        labels = [obj.label for obj in objects.values()]
-        defaults = {"name": f"object {id}", "color": first_color(id)}
-        if body.label and body.label.strip():
-            chosen = _find_class(change, clean_name(body.label))
-            defaults = {"name": f"{chosen.name} {labels.count(chosen.name) + 1}", "color": chosen.color}
-        fields = {"id": id, **defaults, **body.fields()}
-        step = change.add("object", fields, f"add {fields['name']}")
+        step = change.add_object(id, body.fields())
         obj = change.state.objects[id]
     studio.tell(video, requester, step, [], [id])
     return object_view(obj, [])
@@ -73,14 +66,13 @@ def add_object(studio: StudioDep, requester: RequesterDep, video: str, body: New
 def change_object(
     studio: StudioDep, requester: RequesterDep, video: str, id: ObjectId, body: ObjectChange
 ) -> schemas.Object:
-    """Name, colour, hide or show an object."""
+    """Name, colour, hide or show an object, or say of which class it is."""
     fields = body.fields()
     with studio.live.ledger(video).change(requester.id) as change:
         before = change.state.object(id)
         if fields.get("label"):
-            chosen = _find_class(change, str(fields["label"]))
-            fields = {"color": chosen.color, **fields}
-        verbs = {"name": "rename", "label": "class of", "color": "colour", "attributes": "attributes of"}
+            fields = {**change.set_class(before, str(fields["label"])), **fields}
+        verbs = {"label": "class of", "name": "rename", "color": "colour", "attributes": "attributes of"}
         what = next((verb for name, verb in verbs.items() if name in fields), "hide or show")
         step = change.add("object", {"id": id, **fields}, f"{what} {before.name}")
         obj, prompted = change.state.objects[id], prompted_frames(change.state, id)
@@ -115,11 +107,14 @@ def add_prompt(
     with studio.live.using(video) as live:
         prompt = body.to_prompt(live.frames.size, studio.limits.points)
         frame, id = body.frame, body.object
+        label = clean_name(body.label) if body.label and body.label.strip() else None
         live.decoder.decode(frame)  # on this thread, so that the model's thread does not wait for it
         candidates = _run(
             studio,
             requester,
-            lambda: studio.engine.prompt(live, requester.id, frame, id, prompt, offer=body.candidates),
+            lambda: studio.engine.prompt(
+                live, requester.id, frame, id, prompt, offer=body.candidates, label=label
+            ),
         )
         masks = _publish(studio, requester, live, frame, id)
     return schemas.PromptResult(
@@ -226,17 +221,6 @@ def _prompt_mask(
 ) -> None:
     prompt = Prompt(mask=mask)
     _run(studio, requester, lambda: studio.engine.prompt(live, requester.id, frame, id, prompt, batch=batch))
-
-
-def _find_class(change: Change, name: str) -> schemas.Class:
-    """A class of the video's project."""
-    project = change.database.get_one(Project, change.database.get_one(Video, change.video).project)
-    classes = [schemas.Class.model_validate(entry) for entry in project.classes or ()]
-    chosen = next((entry for entry in classes if entry.name == name), None)
-    if chosen is None:
-        names = ", ".join(entry.name for entry in classes) or "none"
-        raise ApiError(422, "invalid", f"the project has no class {name}. It has: {names}.")
-    return chosen
 
 
 def _run(studio: Studio, requester: Requester, function: Callable[[], Value]) -> Value:

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import count
 from threading import RLock
 from typing import Any
 
@@ -18,8 +19,8 @@ from sqlalchemy.orm import Session
 from masklet.sessions.object_state import History, SessionState, Span, join_spans
 from masklet.studio.errors import ApiError, not_found
 from masklet.studio.store.database import Database, new_id
-from masklet.studio.store.object_history import EventRecord, ObjectView, history_of, objects_of
-from masklet.studio.store.tables import Knowledge, Person, Result, Step, Video, now
+from masklet.studio.store.object_history import EventRecord, ObjectView, first_color, history_of, objects_of
+from masklet.studio.store.tables import Knowledge, Person, Project, Result, Step, Video, now
 
 
 @dataclass(frozen=True)
@@ -116,6 +117,37 @@ class Change:
         self.state = self.state.added(record)
         self._save_head()
         return record
+
+    def add_object(self, id: int, fields: dict[str, Any], *, batch: str | None = None) -> EventRecord:
+        """Add an object. Its class gives it a name and a colour, as far as `fields` does not."""
+        defaults = {"name": f"object {id}", "color": first_color(id)}
+        if fields.get("label"):
+            chosen = self.find_class(fields["label"])
+            defaults = {"name": self._free_name(chosen["name"]), "color": chosen["color"]}
+        named = {"id": id, **defaults, **fields}
+        return self.add("object", named, f"add {named['name']}", batch=batch)
+
+    def set_class(self, obj: ObjectView, name: str) -> dict[str, Any]:
+        """Fields that make an object one of a class: its colour, and a name in place of one that was given
+        by itself."""
+        fields = {"label": name, "color": self.find_class(name)["color"]}
+        words, _, number = obj.name.rpartition(" ")
+        is_given = number.isdigit() and words in ("object", obj.label)
+        return {**fields, "name": self._free_name(name)} if is_given and words != name else fields
+
+    def _free_name(self, name: str) -> str:
+        names = {obj.name for obj in self.state.objects.values()}
+        return next(f"{name} {number}" for number in count(1) if f"{name} {number}" not in names)
+
+    def find_class(self, name: str) -> dict[str, Any]:
+        """A class of the video's project, as the project's row holds it."""
+        project = self.database.get_one(Project, self.database.get_one(Video, self.video).project)
+        classes = project.classes or []
+        chosen = next((entry for entry in classes if entry["name"] == name), None)
+        if chosen is None:
+            names = ", ".join(entry["name"] for entry in classes) or "none"
+            raise ApiError(422, "invalid", f"the project has no class {name}. It has: {names}.")
+        return chosen
 
     def extend(self, number: int, fields: dict[str, Any]) -> None:
         """Let the session's last event say more than it did. What could be redone is lost."""

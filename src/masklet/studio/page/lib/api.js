@@ -63,6 +63,8 @@ export const folder = (path) => call("GET", `/folder?path=${encodeURIComponent(p
 
 /** @type {() => Promise<T.ProjectList>} */
 export const projects = () => call("GET", "/projects");
+/** @type {(id: string) => Promise<T.Project>} */
+export const project = (id) => call("GET", `/projects/${id}`);
 /** @type {(name: string) => Promise<T.Project>} */
 export const newProject = (name) => call("POST", "/projects", { name });
 /** @type {(id: string, patch: T.ProjectChange) => Promise<T.Project>} */
@@ -70,15 +72,32 @@ export const changeProject = (id, patch) => call("PATCH", `/projects/${id}`, pat
 /** @type {(id: string) => Promise<null>} */
 export const deleteProject = (id) => call("DELETE", `/projects/${id}`);
 
+/** @type {(id: string) => Promise<T.Audit>} */
+export const audit = (id) => call("GET", `/projects/${id}/audit?limit=1000`);
+/** @type {(id: string, body: T.NewProjectExport) => Promise<T.Export>} */
+export const exportProject = (id, body) => call("POST", `/projects/${id}/exports`, body);
+
 /** @type {(project: string, path: string) => Promise<T.Video>} */
 export const openFromFolder = (project, path) => call("POST", `/projects/${project}/videos`, { path });
 /** @type {(id: string) => Promise<T.Video>} */
 export const video = (id) => call("GET", `/videos/${id}`);
-/** @type {(id: string, patch: T.Rename) => Promise<T.Video>} */
+/** @type {(id: string, patch: T.VideoChange) => Promise<T.Video>} */
 export const changeVideo = (id, patch) => call("PATCH", `/videos/${id}`, patch);
 /** @type {(id: string) => Promise<null>} */
 export const deleteVideo = (id) => call("DELETE", `/videos/${id}`);
 
+/** @type {(id: string) => Promise<T.CommentList>} */
+export const comments = (id) => call("GET", `/videos/${id}/comments`);
+/** @type {(id: string, body: T.NewComment) => Promise<T.Comment>} */
+export const addComment = (id, body) => call("POST", `/videos/${id}/comments`, body);
+/** @type {(id: string, comment: string, resolved: boolean) => Promise<T.Comment>} */
+export const resolveComment = (id, comment, resolved) =>
+    call("PATCH", `/videos/${id}/comments/${comment}`, { resolved });
+/** @type {(id: string) => Promise<T.ProblemList>} */
+export const problems = (id) => call("GET", `/videos/${id}/problems`);
+
+/** @type {(id: string, body: T.NewObject) => Promise<T.Object>} */
+export const newObject = (id, body) => call("POST", `/videos/${id}/objects`, body);
 /** @type {(id: string, object: number, patch: T.ObjectChange) => Promise<T.Object>} */
 export const changeObject = (id, object, patch) => call("PATCH", `/videos/${id}/objects/${object}`, patch);
 /** @type {(id: string, object: number) => Promise<null>} */

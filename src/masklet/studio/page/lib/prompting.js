@@ -10,13 +10,13 @@ import { announce, complain, toast } from "./toast.js";
 
 /**
  * @param {Studio} studio
- * @param {Omit<T.NewPrompt, "frame" | "object">} prompt
+ * @param {Omit<T.NewPrompt, "frame" | "object" | "label">} prompt
  */
 async function sendPrompt(studio, prompt) {
-    const { frame } = studio.state;
+    const { frame, label } = studio.state;
     const object = studio.state.object ?? nextNumber(studio.state);
     studio.store.set({ object, newest: Math.max(object, studio.state.newest), candidates: null });
-    const answer = await studio.ask(() => api.prompt(studio.id, { frame, object, ...prompt }));
+    const answer = await studio.ask(() => api.prompt(studio.id, { frame, object, label, ...prompt }));
     if (!answer) {
         if (!selected(studio.state)) studio.store.set({ object: null }); // it was never made
         return;
@@ -235,7 +235,7 @@ export function select(studio, object) {
 /**
  * @param {Studio} studio
  * @param {number} object
- * @param {{name?: string, color?: string, hidden?: boolean}} patch
+ * @param {Partial<Pick<T.Object, "name" | "color" | "hidden" | "label" | "attributes">>} patch
  */
 export async function change(studio, object, patch) {
     const { video } = studio.state;

@@ -8,12 +8,16 @@
  *
  * @typedef {object} State
  * @property {T.Video} video
+ * @property {T.Project} project  that the video belongs to
  * @property {number} frame  in view
  * @property {number | null} object  the selected one; null: the next prompt makes a new one
  * @property {ToolName} tool
  * @property {number} brush  diameter in pixels of the video
  * @property {T.Propagation | null} propagation
- * @property {T.Person[]} people
+ * @property {T.Viewer[]} people  who has the video open
+ * @property {T.Comment[]} comments
+ * @property {Record<number, string>} changedBy  who else changed an object a moment ago, by object
+ * @property {string} label  the class of the next new object; empty for none
  * @property {boolean} online
  * @property {{frame: number, object: number, list: T.Candidate[]} | null} candidates
  * @property {number} newest  the highest number of an object whose first prompt is under way
@@ -43,17 +47,22 @@
 
 /**
  * @param {T.Video} video
+ * @param {T.Project} project
  * @returns {State}
  */
-export function initial(video) {
+export function initial(video, project) {
     return {
         video,
+        project,
         frame: video.prompts.length ? Math.min(...video.prompts.map((prompt) => prompt.frame)) : 0,
         object: video.objects.length ? video.objects[0].id : null,
         tool: "add",
         brush: Math.max(6, Math.round(Math.min(video.width, video.height) / 14)),
         propagation: video.propagation,
         people: [],
+        comments: [],
+        changedBy: {},
+        label: "",
         online: true,
         candidates: null,
         newest: 0,
@@ -165,6 +174,13 @@ export function frameList(spans) {
     const words = parts.length > 4 ? [...parts.slice(0, 3), `${parts.length - 3} more stretches`] : parts;
     const joined = words.length > 1 ? `${words.slice(0, -1).join(", ")} and ${words.at(-1)}` : words[0];
     return `${many ? "frames" : "frame"} ${joined}`;
+}
+
+const DATE_AND_TIME = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
+
+/** @param {string} at  as the server writes it */
+export function dateAndTime(at) {
+    return DATE_AND_TIME.format(new Date(at));
 }
 
 /**

@@ -12,18 +12,20 @@ import { complain, toast } from "./toast.js";
 /** @import { State } from "./state.js" */
 
 const SETTLED = 60; // milliseconds on a frame before the server is asked to encode it
+const CHANGED_BY = 15_000; // milliseconds for which an object shows who else changed it
 const LIVE = 200; // milliseconds between frames shown while the view moves along with tracking
 
 export class Studio {
     /**
      * @param {T.About} about
      * @param {T.Video} video
+     * @param {T.Project} project
      */
-    constructor(about, video) {
+    constructor(about, video, project) {
         this.about = about;
         this.id = video.id;
         /** @type {Store<State>} */
-        this.store = new Store(initial(video));
+        this.store = new Store(initial(video, project));
         this.masks = new MaskCache(
             video.id,
             video.frames,
@@ -83,6 +85,15 @@ export class Studio {
             complain(error);
         } finally {
             this.refreshing = false;
+        }
+    }
+
+    async fetchComments() {
+        try {
+            const { comments } = await api.comments(this.id);
+            this.store.set({ comments });
+        } catch (error) {
+            complain(error);
         }
     }
 
@@ -153,7 +164,11 @@ export class Studio {
                 break;
             case "changed":
                 this.masks.expire(message.frames);
+                this.#showOthers(message);
                 void this.refresh();
+                break;
+            case "comments":
+                void this.fetchComments();
                 break;
             case "masks":
                 if (message.client !== api.CLIENT) this.masks.put(message.frame, message.masks);
@@ -183,10 +198,27 @@ export class Studio {
         for (const listener of this.listeners) listener(message);
     }
 
+    /**
+     * Say when somebody else changes the object that is selected here; the last one to change it wins.
+     *
+     * @param {T.ChangedEvent} change
+     */
+    #showOthers({ person, client, title, objects }) {
+        if (client === api.CLIENT) return;
+        const { object, changedBy } = this.state;
+        const names = Object.fromEntries(objects.map((id) => [id, person]));
+        const isNew = object !== null && object in names && changedBy[object] !== person;
+        this.store.set({ changedBy: { ...changedBy, ...names } });
+        if (isNew) toast(`${person} is changing the object that you selected: ${title}.`);
+        clearTimeout(this.forgetting);
+        this.forgetting = setTimeout(() => this.store.set({ changedBy: {} }), CHANGED_BY);
+    }
+
     /** @param {T.HelloEvent} hello */
     #connected(hello) {
         this.store.set({ people: hello.people, propagation: hello.propagation });
         this.#announceFrame();
+        void this.fetchComments();
         if (this.hasConnected || hello.head !== this.state.video.head) {
             this.masks.restart();
             this.frames.retry();

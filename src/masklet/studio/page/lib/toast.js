@@ -32,6 +32,8 @@ export function toast(message, { kind = "note", action } = {}) {
         iconButton("close", "Dismiss", close),
     );
     shelf.append(card);
+    shelf.hidePopover();
+    shelf.showPopover(); // above a sheet, too
     while (shelf.children.length > 3) shelf.firstElementChild?.remove();
     setTimeout(close, kind === "error" ? 2 * STAYS : STAYS);
 }

@@ -178,7 +178,7 @@
  * @typedef {object} HelloEvent  The first message. A page that reconnects compares `head`, and fetches the video anew if it differs.
  * @property {"hello"} type
  * @property {number} head
- * @property {Person[]} people
+ * @property {Viewer[]} people
  * @property {Propagation | null} propagation
  * @property {string | null} client
  *
@@ -290,6 +290,7 @@
  * @property {number} frame
  * @property {number} object
  * @property {boolean} [candidates]  Whether to send the masks that a single click may mean.
+ * @property {string | null} [label]  The class of the object, one of the project's, where this prompt makes the object.
  *
  * @typedef {object} NewPropagation
  * @property {"forward" | "backward" | "both"} [direction]
@@ -323,9 +324,9 @@
  * @property {number[]} absent  The share of the bin in which the object is absent, 0 to 1.
  * @property {number[]} prompted  Frames with prompts.
  *
- * @typedef {object} PeopleEvent  Who has the video open now.
+ * @typedef {object} PeopleEvent  Who has the video open now, and which frame is in view.
  * @property {"people"} type
- * @property {Person[]} people
+ * @property {Viewer[]} people
  *
  * @typedef {object} Person
  * @property {string} id
@@ -504,6 +505,11 @@
  * @property {string} assignee  Who works on it; empty for nobody.
  * @property {string} reviewer
  * @property {number} comments  How many are not resolved.
+ *
+ * @typedef {object} Viewer  Somebody who has a video open.
+ * @property {string} id
+ * @property {string} name
+ * @property {number | null} frame  The frame in view; null until the page said which.
  *
  * @typedef {HelloEvent | ChangedEvent | MasksEvent | FrameEvent | PropagationEvent | ExportEvent | PeopleEvent | CommentsEvent | ReadyEvent | GoneEvent | ErrorEvent | PongEvent} ServerEvent
  * @typedef {LookEvent | PingEvent} ClientEvent

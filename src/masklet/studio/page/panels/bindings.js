@@ -3,8 +3,10 @@
 import { copyMask, pasteMask } from "../lib/clipboard.js";
 import * as go from "../lib/propagation.js";
 import * as prompting from "../lib/prompting.js";
+import { openComments } from "./comments.js";
 import { openExport } from "./export.js";
 import { openNeighbour } from "./neighbours.js";
+import { chooseClass } from "./object-class.js";
 import { renameSelected } from "./objects.js";
 import { zoom } from "./timeline.js";
 
@@ -177,12 +179,29 @@ export function bindings(studio, stage, help) {
                         stage.redrawOver();
                     },
                 ),
+                key("y", "Y", "comments", openComments),
                 key("mod+e", "Ctrl E", "export", () => openExport(studio)),
                 key("escape", "Esc", "leave a range, a cross, a play", () => escape(studio, stage)),
                 key("?", "?", "this sheet", help),
             ],
         },
+        ...(studio.state.project.classes.some((entry) => entry.key) ? [classKeys(studio)] : []),
     ];
+}
+
+/**
+ * The keys of the project's classes; they go before the studio's own.
+ *
+ * @param {Studio} studio
+ */
+function classKeys(studio) {
+    const classes = studio.state.project.classes.filter((entry) => entry.key);
+    return {
+        title: "Classes of this project, before other uses of a key",
+        keys: classes.map(({ key: letter, name }) =>
+            key((letter ?? "").toLowerCase(), (letter ?? "").toUpperCase(), name, () => chooseClass(studio, name)),
+        ),
+    };
 }
 
 /**

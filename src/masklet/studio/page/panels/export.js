@@ -1,9 +1,10 @@
 /** The export sheet: a format, all objects or one, progress, and the file. */
 
 import * as api from "../lib/api.js";
-import { byId, fill, h, icon, iconButton } from "../lib/dom.js";
+import { fill, h, icon } from "../lib/dom.js";
 import { nameOf, selected } from "../lib/state.js";
 import { complain } from "../lib/toast.js";
+import { openSheet } from "./sheet.js";
 
 /** @import * as T from "../lib/types.js" */
 /** @import { Studio } from "../lib/studio.js" */
@@ -60,18 +61,12 @@ const GROUPS = [
 
 /** @param {Studio} studio */
 export function openExport(studio) {
-    const sheet = /** @type {HTMLDialogElement} */ (byId("sheet"));
     const { options, choices } = exportOptions(studio);
     const list = h("div", { class: "formats" });
     const notes = h("div", { class: "export-notes", role: "status" });
-    fill(
-        sheet,
-        h(
-            "header",
-            {},
-            h("h2", {}, "Export"),
-            iconButton("close", "Close (Esc)", () => sheet.close()),
-        ),
+    openSheet(
+        "Export",
+        true,
         studio.state.video.prompts.length
             ? null
             : h(
@@ -90,9 +85,6 @@ export function openExport(studio) {
             .map(([id, [name, about]]) => row(studio, { format: id, name, about }, choices, notes));
         if (rows.length) list.append(h("section", {}, h("h3", {}, title), ...rows));
     }
-    sheet.setAttribute("aria-label", "Export");
-    sheet.className = "sheet wide";
-    sheet.showModal();
 }
 
 /**
@@ -174,7 +166,7 @@ function row(studio, { format, name, about }, choices, notes) {
         fill(notes);
         try {
             const work = await api.newExport(studio.id, { format, ...choices() });
-            const finished = await made(studio, work, state);
+            const finished = await takeFile(work, state, () => studio.state.exports[work.id]);
             fill(notes, ...finished.notes.map((note) => h("p", {}, icon("check"), note)));
         } catch (error) {
             fill(state, "failed");
@@ -188,15 +180,15 @@ function row(studio, { format, name, about }, choices, notes) {
 /**
  * Wait for an export and take the file.
  *
- * @param {Studio} studio
  * @param {T.Export} work
- * @param {HTMLElement} state
+ * @param {HTMLElement} state  shows how far it is
+ * @param {() => T.Export | undefined} [latest]  what the server's events say of it
  */
-async function made(studio, work, state) {
+export async function takeFile(work, state, latest) {
     while (work.state === "waiting" || work.state === "running") {
         fill(state, work.total ? `${work.done} / ${work.total}` : "waiting");
         await new Promise((resolve) => setTimeout(resolve, 250));
-        work = studio.state.exports[work.id] ?? work;
+        work = latest?.() ?? work;
         if (work.state === "waiting" || work.state === "running") work = await api.exportState(work.id);
     }
     if (work.state === "failed") throw new Error(work.message ?? "The export failed.");

@@ -3,9 +3,13 @@
 import * as api from "../lib/api.js";
 import { fill, h, icon, iconButton } from "../lib/dom.js";
 import { complain } from "../lib/toast.js";
-import { confirmed, named } from "./ask.js";
 import { adding } from "./adding.js";
+import { auditButton } from "./audit.js";
+import { classesButton } from "./classes.js";
+import { openWork } from "./people.js";
 import { policyChoice } from "./policy.js";
+import { projectExportButton } from "./project-export.js";
+import { confirmed, named } from "./sheet.js";
 import { themeButton } from "./theme.js";
 import { videoList } from "./videos.js";
 
@@ -146,10 +150,22 @@ function main(about, project) {
             iconButton("trash", "Delete the project", () => void deleteProject(project), {
                 class: "icon-button danger",
             }),
-            policyChoice(about, project),
+            h("span", { class: "gap" }),
+            classesButton(
+                () => project,
+                (changed) => (project = changed),
+            ),
+            auditButton(project),
+            projectExportButton(project),
         ),
         adding(about, project),
-        project.videos.length ? videoList(project, (video) => void deleteVideo(project, video)) : steps(),
+        project.videos.length
+            ? videoList(project, {
+                  remove: (video) => void deleteVideo(project, video),
+                  edit: (video) => void editWork(project, video, about.person.name),
+              })
+            : steps(),
+        h("footer", { class: "project-settings" }, policyChoice(about, project)),
     );
 }
 
@@ -196,6 +212,15 @@ async function deleteProject(project) {
     } catch (error) {
         complain(error);
     }
+}
+
+/**
+ * @param {T.Project} project
+ * @param {T.VideoSummary} video
+ * @param {string} me
+ */
+async function editWork(project, video, me) {
+    if (await openWork(project, video, me)) go(project.id);
 }
 
 /**

@@ -1,8 +1,9 @@
 /** The keyboard: runs what a key does, and shows the sheet that lists all keys. */
 
 import { pasteMask } from "../lib/clipboard.js";
-import { byId, fill, h, iconButton } from "../lib/dom.js";
+import { byId, h } from "../lib/dom.js";
 import { bindings } from "./bindings.js";
+import { openSheet } from "./sheet.js";
 
 /** @import { Studio } from "../lib/studio.js" */
 /** @import { Stage } from "../stage/stage.js" */
@@ -15,11 +16,14 @@ import { bindings } from "./bindings.js";
 export function mountKeyboard(studio, stage, signal) {
     /** @type {Map<string, () => void>} */
     const actions = new Map();
-    for (const group of bindings(studio, stage, () => openHelp(studio, stage))) {
-        for (const { keys, runs } of group.keys) {
-            keys.forEach((key, index) => actions.set(key, runs[index] ?? runs[0]));
+    studio.store.watch(["project"], () => {
+        actions.clear();
+        for (const group of bindings(studio, stage, () => openHelp(studio, stage))) {
+            for (const { keys, runs } of group.keys) {
+                keys.forEach((key, index) => actions.set(key, runs[index] ?? runs[0]));
+            }
         }
-    }
+    });
     window.addEventListener(
         "keydown",
         (event) => {
@@ -49,7 +53,7 @@ export function mountKeyboard(studio, stage, signal) {
  * @param {Map<string, () => void>} actions
  */
 function pressed(event, stage, actions) {
-    if (document.querySelector("dialog[open], [popover]:popover-open") || typing(event.target)) return;
+    if (document.querySelector("dialog[open], .menu:popover-open") || typing(event.target)) return;
     const name = event.key.toLowerCase();
     if (isForControl(event.target, name)) return;
     if (stage.input.cross && moveCross(event, name, stage)) {
@@ -121,14 +125,9 @@ export function openHelp(studio, stage) {
             ),
         ),
     );
-    fill(
-        sheet,
-        h(
-            "header",
-            {},
-            h("h2", {}, "Keys"),
-            iconButton("close", "Close (Esc)", () => sheet.close()),
-        ),
+    openSheet(
+        "Keys",
+        true,
         h("div", { class: "keys" }, ...parts),
         h(
             "footer",
@@ -140,9 +139,6 @@ export function openHelp(studio, stage) {
             ),
         ),
     );
-    sheet.setAttribute("aria-label", "Keys");
-    sheet.className = "sheet wide";
-    sheet.showModal();
 }
 
 /** @param {string} shown */

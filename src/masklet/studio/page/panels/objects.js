@@ -21,7 +21,7 @@ export function mountObjects(studio, root) {
         "New object",
     );
     fill(root, h("header", { class: "panel-head" }, h("h2", {}, "Objects")), list, add);
-    studio.store.watch(["video", "object", "frame", "masksVersion"], () => {
+    studio.store.watch(["video", "object", "frame", "masksVersion", "changedBy"], () => {
         if (
             list.contains(document.activeElement) &&
             document.activeElement?.matches("input.name:not(:read-only)")
@@ -83,6 +83,9 @@ function row(studio, item, mask, isSelected) {
         },
         color,
         nameField(studio, item, isSelected),
+        studio.state.changedBy[item.id]
+            ? h("span", { class: "changed-by", title: "changed this object a moment ago" }, studio.state.changedBy[item.id])
+            : null,
         sureness(mask),
         iconButton(
             item.hidden ? "eye-off" : "eye",

@@ -26,6 +26,7 @@ export function mountTimeline(studio, root, signal) {
     const ruler = h("div", { class: "ruler", "aria-hidden": "true" });
     const strips = h("div", { class: "strips" });
     const range = h("div", { class: "range-mark", hidden: true });
+    const comments = h("div", { class: "comment-marks", "aria-hidden": "true" });
     const head = h("div", { class: "playhead", "aria-hidden": "true" }, h("i", {}));
     const slider = h("div", {
         class: "scrubber",
@@ -36,7 +37,7 @@ export function mountTimeline(studio, root, signal) {
         "aria-valuemax": studio.state.video.frames - 1,
         title: "Drag to move; Shift and drag selects a range; the wheel zooms",
     });
-    slider.append(thumbs, ruler);
+    slider.append(thumbs, ruler, comments);
     const lanes = h("div", { class: "lanes" }, slider, strips, range, head);
     root.replaceChildren(lanes);
     listen(studio, lanes, signal);
@@ -52,6 +53,7 @@ export function mountTimeline(studio, root, signal) {
     });
     studio.store.watch(["frame"], () => keepInView(studio));
     studio.store.watch(["range", "span"], () => drawRange(studio, range));
+    studio.store.watch(["comments", "span"], () => drawComments(studio, comments));
 }
 
 /**
@@ -167,6 +169,23 @@ function drawRuler(studio, ruler) {
         marks.push(mark);
     }
     ruler.replaceChildren(...marks);
+}
+
+/**
+ * A mark over each frame that has a comment which nobody has resolved.
+ *
+ * @param {Studio} studio
+ * @param {HTMLElement} root
+ */
+function drawComments(studio, root) {
+    const { comments, span } = studio.state;
+    const inView = comments.filter(({ resolved, frame }) => !resolved && frame >= span[0] && frame < span[1]);
+    const marks = inView.map(({ frame, person, text }) => {
+        const mark = h("i", { class: "comment-mark", "data-frame": frame, title: `${person}: ${text}` });
+        mark.style.setProperty("--at", String((frame + 0.5 - span[0]) / (span[1] - span[0])));
+        return mark;
+    });
+    root.replaceChildren(...marks);
 }
 
 /**

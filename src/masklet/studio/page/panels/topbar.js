@@ -4,10 +4,12 @@ import * as api from "../lib/api.js";
 import { fill, h, icon, iconButton } from "../lib/dom.js";
 import { undoOrRedo } from "../lib/prompting.js";
 import { complain } from "../lib/toast.js";
-import { named } from "./ask.js";
+import { named } from "./sheet.js";
+import { commentsMenu } from "./comments.js";
 import { openExport } from "./export.js";
 import { openHelp } from "./keyboard.js";
 import { neighbours } from "./neighbours.js";
+import { peopleMenu } from "./people.js";
 import { themeButton } from "./theme.js";
 
 /** @import { Studio } from "../lib/studio.js" */
@@ -22,7 +24,6 @@ export function mountTopbar(studio, stage, root) {
     const { video } = studio.state;
     const undo = iconButton("undo", "Undo (Ctrl+Z)", () => void undoOrRedo(studio, "undo"));
     const redo = iconButton("redo", "Redo (Ctrl+Shift+Z)", () => void undoOrRedo(studio, "redo"));
-    const people = h("span", { class: "people" });
     const status = h("span", { class: "status", role: "status" });
     fill(
         root,
@@ -38,7 +39,8 @@ export function mountTopbar(studio, stage, root) {
         h("div", { class: "cluster", role: "group", "aria-label": "History" }, undo, redo),
         h("span", { class: "gap" }),
         status,
-        people,
+        commentsMenu(studio),
+        peopleMenu(studio),
         h(
             "button",
             {
@@ -62,12 +64,6 @@ export function mountTopbar(studio, stage, root) {
     studio.store.watch(["online", "asking", "latency", "previewLatency", "ready", "frame"], () =>
         fill(status, ...statusParts(studio)),
     );
-    studio.store.watch(["people"], () => {
-        const others = studio.state.people.filter((person) => person.id !== studio.about.person.id);
-        people.hidden = !others.length;
-        people.title = others.map((person) => person.name).join(", ");
-        fill(people, icon("people"), `${others.length + 1}`);
-    });
 }
 
 /**

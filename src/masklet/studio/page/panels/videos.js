@@ -6,27 +6,26 @@ import { byName, clock } from "../lib/state.js";
 
 /** @import * as T from "../lib/types.js" */
 
-/** @typedef {"new" | "in work" | "reviewed"} WorkState */
-
-/** @type {WorkState[]} */
-const STATES = ["new", "in work", "reviewed"];
+/** @type {[T.VideoSummary["state"], string][]} */
+const STATES = [
+    ["new", "new"],
+    ["working", "in work"],
+    ["reviewed", "reviewed"],
+];
 const ORDER_KEY = "masklet-video-order";
 
 /**
- * @param {T.VideoSummary} video
- * @returns {WorkState}
+ * @typedef {object} CardActions
+ * @property {(video: T.VideoSummary) => void} remove
+ * @property {(video: T.VideoSummary) => void} edit  its state and people
  */
-function workState(video) {
-    if (video.reviewed >= video.frames) return "reviewed";
-    return video.objects || video.reviewed ? "in work" : "new";
-}
 
 /**
  * @param {T.Project} project
- * @param {(video: T.VideoSummary) => void} remove
+ * @param {CardActions} actions
  */
-export function videoList(project, remove) {
-    const cards = project.videos.map((video) => ({ video, state: workState(video), card: card(video, remove) }));
+export function videoList(project, actions) {
+    const cards = project.videos.map((video) => ({ video, card: card(video, actions) }));
     const list = h("ul", { class: "cards", "aria-label": "Videos" });
     const search = h("input", {
         type: "search",
@@ -42,10 +41,20 @@ export function videoList(project, remove) {
         h("option", { value: "name" }, "by name"),
     );
     order.value = localStorage.getItem(ORDER_KEY) ?? "newest";
-    /** @type {WorkState | null} */
+    const people = new Set(project.videos.flatMap((video) => [video.assignee, video.reviewer]));
+    people.delete("");
+    const person = h(
+        "select",
+        { class: "field", "aria-label": "Person", onchange: () => show() },
+        h("option", { value: "" }, "everybody's"),
+        ...[...people].sort(byName.compare).map((name) => h("option", { value: name }, `${name}'s`)),
+    );
+    /** @type {T.VideoSummary["state"] | null} */
     let wanted = null;
-    const filters = [null, ...STATES].map((state) => {
-        const count = cards.filter((entry) => !state || entry.state === state).length;
+    /** @type {[T.VideoSummary["state"] | null, string][]} */
+    const choices = [[null, "all"], ...STATES];
+    const filters = choices.map(([state, words]) => {
+        const count = cards.filter(({ video }) => !state || video.state === state).length;
         const press = () => {
             wanted = state;
             show();
@@ -53,7 +62,7 @@ export function videoList(project, remove) {
         const button = h(
             "button",
             { type: "button", class: "filter", onclick: press },
-            `${state ?? "all"} `,
+            `${words} `,
             h("small", {}, count),
         );
         return { state, button };
@@ -62,8 +71,9 @@ export function videoList(project, remove) {
         localStorage.setItem(ORDER_KEY, order.value);
         const words = search.value.toLocaleLowerCase().split(/\s+/);
         const shown = cards.filter(
-            ({ video, state }) =>
-                (!wanted || state === wanted) &&
+            ({ video }) =>
+                (!wanted || video.state === wanted) &&
+                (!person.value || [video.assignee, video.reviewer].includes(person.value)) &&
                 words.every((word) => video.name.toLocaleLowerCase().includes(word)),
         );
         if (order.value === "name") shown.sort((one, other) => byName.compare(one.video.name, other.video.name));
@@ -87,6 +97,7 @@ export function videoList(project, remove) {
                     ...filters.map((filter) => filter.button),
                 ),
                 h("span", { class: "gap" }),
+                people.size > 0 && person,
                 order,
             ),
         list,
@@ -95,9 +106,9 @@ export function videoList(project, remove) {
 
 /**
  * @param {T.VideoSummary} video
- * @param {(video: T.VideoSummary) => void} remove
+ * @param {CardActions} actions
  */
-function card(video, remove) {
+function card(video, { remove, edit }) {
     const picture = h("img", { src: api.frameAddress(video.id, 0, 480), alt: "", loading: "lazy" });
     picture.addEventListener("error", () => picture.classList.add("broken"));
     const length =
@@ -105,10 +116,12 @@ function card(video, remove) {
     const objects = `${video.objects || "no"} ${video.objects === 1 ? "object" : "objects"}`;
     const done = h("i", { class: "done" });
     done.style.setProperty("--share", String(video.frames ? video.reviewed / video.frames : 0));
-    const state = workState(video);
+    const words = STATES.find(([state]) => state === video.state)?.[1] ?? video.state;
+    const people = [video.assignee, video.reviewer && `reviewed by ${video.reviewer}`].filter(Boolean).join(" · ");
+    const comments = video.comments ? `${video.comments} ${video.comments === 1 ? "comment" : "comments"}` : "";
     return h(
         "li",
-        { class: "card", "data-state": state },
+        { class: "card", "data-state": video.state },
         h(
             "a",
             { href: `#video/${video.id}` },
@@ -116,8 +129,14 @@ function card(video, remove) {
             done,
             h("strong", { title: video.name }, video.name),
             h("small", {}, `${video.width} × ${video.height} · ${length}`),
-            h("small", {}, h("b", { class: "state" }, state), ` · ${objects} · ${video.reviewed} reviewed`),
+            h("small", {}, h("b", { class: "state" }, words), ` · ${objects} · ${video.reviewed} reviewed`),
+            people || comments ? h("small", {}, [people, comments].filter(Boolean).join(" · ")) : null,
         ),
-        iconButton("trash", `Delete ${video.name}`, () => remove(video), { class: "icon-button danger" }),
+        h(
+            "span",
+            { class: "card-actions" },
+            iconButton("people", `State and people of ${video.name}`, () => edit(video)),
+            iconButton("trash", `Delete ${video.name}`, () => remove(video), { class: "icon-button danger" }),
+        ),
     );
 }

@@ -1,0 +1,155 @@
+/** The sheet of a project's classes: names, colours, keys and attributes. */
+
+import * as api from "../lib/api.js";
+import { fill, h, icon, iconButton } from "../lib/dom.js";
+import { openForm } from "./sheet.js";
+
+/** @import * as T from "../lib/types.js" */
+
+const COLORS = ["#e6194b", "#3cb44b", "#4363d8", "#f58231", "#911eb4", "#42d4f4", "#f032e6", "#bfef45", "#469990"];
+const EXAMPLE = "pose: standing, lying; note";
+
+/**
+ * Edit the classes of a project.
+ *
+ * @param {T.Project} project
+ * @returns {Promise<T.Project>} the project with the classes it has then
+ */
+export async function openClasses(project) {
+    const rows = h("ul", { class: "class-rows", "aria-label": "Classes" });
+    const add = (/** @type {T.Class} */ entry) => {
+        rows.append(row(entry));
+        rows.hidden = false;
+        return rows.lastElementChild;
+    };
+    for (const entry of project.classes) add(entry);
+    const addNew = () => {
+        const count = rows.children.length;
+        const key = count < 9 ? String(count + 1) : null;
+        const field = add({ name: "", color: COLORS[count % COLORS.length], key })?.querySelector("[name=name]");
+        if (field instanceof HTMLElement) field.focus();
+    };
+    if (!project.classes.length) addNew();
+    let changed = project;
+    await openForm(
+        {
+            label: "Classes",
+            yes: "Save classes",
+            wide: true,
+            apply: async () => {
+                changed = await api.changeProject(project.id, { classes: [...rows.children].map(readRow) });
+            },
+        },
+        h("h2", {}, "Classes"),
+        h(
+            "p",
+            { class: "hint" },
+            "A class's key gives it to the selected object, or else to the next new one. Attributes are separated by semicolons, their values by commas.",
+        ),
+        rows,
+        h(
+            "button",
+            { type: "button", class: "quiet", onclick: addNew },
+            icon("plus"),
+            "Add class",
+        ),
+    );
+    return changed;
+}
+
+/** @param {T.Class} entry */
+function row(entry) {
+    const item = h(
+        "li",
+        { class: "class-row" },
+        h("input", { type: "color", class: "swatch", name: "color", value: entry.color, "aria-label": "Colour" }),
+        h("input", {
+            type: "text",
+            class: "field",
+            name: "name",
+            value: entry.name,
+            placeholder: "Name",
+            "aria-label": "Name of the class",
+            maxlength: 100,
+            pattern: ".*\\S.*",
+            required: true,
+        }),
+        h("input", {
+            type: "text",
+            class: "field key-field",
+            name: "key",
+            value: entry.key ?? "",
+            placeholder: "Key",
+            "aria-label": "Key, a letter or digit",
+            maxlength: 1,
+            pattern: "[a-zA-Z0-9]",
+        }),
+        h("input", {
+            type: "text",
+            class: "field",
+            name: "attributes",
+            value: writeAttributes(entry.attributes ?? []),
+            placeholder: EXAMPLE,
+            "aria-label": `Attributes, such as: ${EXAMPLE}`,
+        }),
+        iconButton("trash", "Remove this class", () => item.remove(), { class: "icon-button danger" }),
+    );
+    return item;
+}
+
+/**
+ * @param {Element} row
+ * @returns {T.Class}
+ */
+function readRow(row) {
+    const value = (/** @type {string} */ name) =>
+        /** @type {HTMLInputElement} */ (row.querySelector(`[name=${name}]`)).value.trim();
+    return {
+        name: value("name"),
+        color: value("color"),
+        key: value("key").toLowerCase() || null,
+        attributes: readAttributes(value("attributes")),
+    };
+}
+
+/** @param {T.ClassAttribute[]} attributes */
+function writeAttributes(attributes) {
+    return attributes
+        .map(({ name, values }) => (values?.length ? `${name}: ${values.join(", ")}` : name))
+        .join("; ");
+}
+
+/**
+ * @param {string} text
+ * @returns {T.ClassAttribute[]}
+ */
+function readAttributes(text) {
+    return text
+        .split(";")
+        .map((part) => {
+            const [name, values = ""] = part.split(":", 2);
+            return { name: name.trim(), values: values.split(",").map((value) => value.trim()).filter(Boolean) };
+        })
+        .filter(({ name }) => name);
+}
+
+/**
+ * A button that opens the sheet.
+ *
+ * @param {() => T.Project} project
+ * @param {(project: T.Project) => void} changed
+ */
+export function classesButton(project, changed) {
+    const words = () => (project().classes.length ? `Classes (${project().classes.length})` : "Classes");
+    const text = h("span", {}, words());
+    const press = async () => {
+        changed(await openClasses(project()));
+        fill(text, words());
+    };
+    return h(
+        "button",
+        { type: "button", class: "quiet", title: "Classes of objects", onclick: () => void press() },
+        icon("tag"),
+        text,
+    );
+}

@@ -1,0 +1,122 @@
+/** The class of the selected object, or of the next new one; and the attributes of that class. */
+
+import { fill, h, iconButton } from "../lib/dom.js";
+import { change } from "../lib/prompting.js";
+import { nameOf, selected } from "../lib/state.js";
+import { openClasses } from "./classes.js";
+
+/** @import * as T from "../lib/types.js" */
+/** @import { Studio } from "../lib/studio.js" */
+
+/**
+ * @param {Studio} studio
+ * @param {HTMLElement} root
+ */
+export function mountObjectClass(studio, root) {
+    studio.store.watch(["project", "video", "object", "label"], () => {
+        if (root.contains(document.activeElement) && document.activeElement?.matches("input")) return;
+        draw(studio, root);
+    });
+}
+
+/**
+ * Give a class to the selected object, or to the next new one. The class that it has is taken back.
+ *
+ * @param {Studio} studio
+ * @param {string} name
+ */
+export function chooseClass(studio, name) {
+    const item = selected(studio.state);
+    const label = (item ? item.label : studio.state.label) === name ? "" : name;
+    if (item) void change(studio, item.id, { label });
+    studio.store.set({ label });
+}
+
+/**
+ * @param {Studio} studio
+ * @param {HTMLElement} root
+ */
+function draw(studio, root) {
+    const { project, label } = studio.state;
+    const item = selected(studio.state);
+    const current = (item ? item.label : label) ?? "";
+    const focused = /** @type {HTMLElement | null} */ (document.activeElement)?.dataset.class;
+    const chosen = project.classes.find((entry) => entry.name === current);
+    fill(
+        root,
+        h(
+            "header",
+            { class: "panel-head" },
+            h("h2", {}, item ? `Class of ${nameOf(item)}` : "Class of the next object"),
+            iconButton("tag", "Edit classes", () => void edit(studio)),
+        ),
+        project.classes.length
+            ? h(
+                  "div",
+                  { class: "class-chips", role: "group", "aria-label": "Class" },
+                  ...project.classes.map((entry) => chip(studio, entry, entry.name === current)),
+              )
+            : h("p", { class: "hint" }, "This project has no classes yet."),
+        item && chosen?.attributes?.length
+            ? h("div", { class: "attributes" }, ...chosen.attributes.map((entry) => attribute(studio, item, entry)))
+            : null,
+    );
+    const again = focused && root.querySelector(`[data-class="${CSS.escape(focused)}"]`);
+    if (again instanceof HTMLElement) again.focus();
+}
+
+/** @param {Studio} studio */
+async function edit(studio) {
+    studio.store.set({ project: await openClasses(studio.state.project) });
+}
+
+/**
+ * @param {Studio} studio
+ * @param {T.Class} entry
+ * @param {boolean} isChosen
+ */
+function chip(studio, entry, isChosen) {
+    const button = h(
+        "button",
+        {
+            type: "button",
+            class: "class-chip",
+            "data-class": entry.name,
+            "aria-pressed": String(isChosen),
+            onclick: () => chooseClass(studio, entry.name),
+        },
+        h("i", { class: "dot" }),
+        h("span", {}, entry.name),
+        entry.key && h("kbd", {}, entry.key.toUpperCase()),
+    );
+    button.style.setProperty("--color", entry.color);
+    return button;
+}
+
+/**
+ * @param {Studio} studio
+ * @param {T.Object} item
+ * @param {T.ClassAttribute} entry
+ */
+function attribute(studio, item, { name, values }) {
+    const value = item.attributes[name] ?? "";
+    const set = (/** @type {string} */ chosen) => {
+        if (chosen !== value) void change(studio, item.id, { attributes: { ...item.attributes, [name]: chosen } });
+    };
+    const options = values?.includes(value) || !value ? (values ?? []) : [value, ...(values ?? [])];
+    const control = values?.length
+        ? h(
+              "select",
+              { class: "field", onchange: () => set(/** @type {HTMLSelectElement} */ (control).value) },
+              h("option", { value: "" }, "–"),
+              ...options.map((option) => h("option", { value: option, selected: option === value }, option)),
+          )
+        : h("input", {
+              type: "text",
+              class: "field",
+              value,
+              maxlength: 200,
+              onchange: () => set(/** @type {HTMLInputElement} */ (control).value.trim()),
+          });
+    return h("label", { class: "attribute" }, h("span", {}, name), control);
+}

@@ -1,0 +1,122 @@
+/** Who is here and on which frame; who works on a video, who reviews it, and how far it is. */
+
+import * as api from "../lib/api.js";
+import { fill, h } from "../lib/dom.js";
+import { seek } from "../lib/propagation.js";
+import { complain } from "../lib/toast.js";
+import { menuButton } from "./menu.js";
+import { formField, openForm } from "./sheet.js";
+
+/** @import * as T from "../lib/types.js" */
+/** @import { Studio } from "../lib/studio.js" */
+
+/** What a person can set, and its words; the server works it out by itself for `auto`. */
+const STATES = /** @type {const} */ ([
+    ["auto", "as its frames are"],
+    ["working", "in work"],
+    ["reviewed", "reviewed"],
+]);
+
+/** @param {Studio} studio */
+export function peopleMenu(studio) {
+    const here = h("ul", { class: "viewers", "aria-label": "Who is here" });
+    const work = h("div", { class: "work-fields" });
+    const anchor = menuButton("people", "People", () => {
+        void showWork(studio, work);
+        return [h("h3", {}, "Here now"), here, h("h3", {}, "Work"), work];
+    });
+    const button = /** @type {HTMLButtonElement} */ (anchor.querySelector("button"));
+    studio.store.watch(["people"], () => {
+        const { people } = studio.state;
+        const others = people.filter((person) => person.id !== studio.about.person.id);
+        button.dataset.count = others.length ? String(people.length) : "";
+        const names = others.map((person) => person.name).join(", ");
+        button.title = others.length ? `People: you and ${names}` : "People";
+        button.setAttribute("aria-label", button.title);
+        const isMe = (/** @type {T.Viewer} */ person) => person.id === studio.about.person.id;
+        fill(here, ...people.map((person) => viewer(studio, person, isMe(person))));
+    });
+    return anchor;
+}
+
+/**
+ * @param {Studio} studio
+ * @param {T.Viewer} person
+ * @param {boolean} isMe
+ */
+function viewer(studio, { name, frame }, isMe) {
+    return h(
+        "li",
+        {},
+        h("span", {}, isMe ? `${name} (you)` : name),
+        !isMe && frame !== null
+            ? h("button", { type: "button", class: "link", title: "Go there", onclick: () => seek(studio, frame) }, `frame ${frame}`)
+            : null,
+    );
+}
+
+/**
+ * @param {Studio} studio
+ * @param {HTMLElement} root
+ */
+async function showWork(studio, root) {
+    try {
+        const project = await api.project(studio.state.project.id);
+        studio.store.set({ project });
+        const video = project.videos.find((entry) => entry.id === studio.id);
+        if (!video) return;
+        const { fields, change } = workFields(project, video, studio.about.person.name);
+        for (const field of fields) {
+            field.addEventListener("change", () => api.changeVideo(video.id, change()).catch(complain));
+        }
+        fill(root, ...fields);
+    } catch (error) {
+        complain(error);
+    }
+}
+
+/**
+ * State, assignee and reviewer of a video, to be changed.
+ *
+ * @param {T.Project} project
+ * @param {T.VideoSummary} video
+ * @param {string} me
+ * @returns {{fields: HTMLElement[], change: () => T.VideoChange}}
+ */
+function workFields(project, video, me) {
+    const people = new Set([me, ...project.videos.flatMap((entry) => [entry.assignee, entry.reviewer])]);
+    people.delete("");
+    const names = h("datalist", { id: "known-people" }, ...[...people].map((name) => h("option", { value: name })));
+    const state = h(
+        "select",
+        { class: "field" },
+        ...STATES.map(([value, words]) => h("option", { value }, value === "auto" ? `${words}: ${video.state}` : words)),
+    );
+    const person = (/** @type {string} */ value) =>
+        h("input", { type: "text", class: "field", value, list: "known-people", maxlength: 100, placeholder: "nobody" });
+    const assignee = person(video.assignee);
+    const reviewer = person(video.reviewer);
+    let isStateSet = false;
+    state.addEventListener("change", () => (isStateSet = true));
+    return {
+        fields: [formField("Assigned to", assignee), formField("Reviewed by", reviewer), formField("State", state), names],
+        change: () => ({
+            assignee: assignee.value.trim(),
+            reviewer: reviewer.value.trim(),
+            ...(isStateSet && { state: /** @type {"working" | "reviewed" | "auto"} */ (state.value) }),
+        }),
+    };
+}
+
+/**
+ * Ask who works on a video, and how far it is.
+ *
+ * @param {T.Project} project
+ * @param {T.VideoSummary} video
+ * @param {string} me
+ */
+export function openWork(project, video, me) {
+    const { fields, change } = workFields(project, video, me);
+    const apply = () => api.changeVideo(video.id, change());
+    return openForm({ label: `Work on ${video.name}`, yes: "Save", apply }, h("h2", {}, video.name), ...fields);
+}

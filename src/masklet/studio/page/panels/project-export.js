@@ -1,0 +1,71 @@
+/** The sheet that exports a whole project as one data set: pictures, classes and masks, in train and val. */
+
+import * as api from "../lib/api.js";
+import { fill, h, icon } from "../lib/dom.js";
+import { takeFile } from "./export.js";
+import { formField, openSheet } from "./sheet.js";
+
+/** @import * as T from "../lib/types.js" */
+
+/** @type {[T.NewProjectExport["format"], string][]} */
+const FORMATS = [
+    ["coco", "COCO: exact masks in one JSON each for train and val"],
+    ["yolo", "YOLO: outlines, ready for training"],
+];
+
+/** @param {T.Project} project */
+export function projectExportButton(project) {
+    return h(
+        "button",
+        { type: "button", class: "primary", title: "All videos as one data set", onclick: () => openProjectExport(project) },
+        icon("download"),
+        "Export all",
+    );
+}
+
+/** @param {T.Project} project */
+function openProjectExport(project) {
+    const format = h("select", { class: "field" }, ...FORMATS.map(([value, words]) => h("option", { value }, words)));
+    const validation = h("input", { type: "number", class: "field", min: 0, max: 100, value: 20, required: true });
+    const check = (/** @type {boolean} */ checked) => h("input", { type: "checkbox", checked });
+    const [images, reviewed, hidden] = [check(true), check(false), check(false)];
+    const state = h("span", { class: "export-state", role: "status" });
+    const notes = h("div", { class: "export-notes", role: "status" });
+    const send = h("button", { type: "submit", class: "primary" }, icon("download"), "Export");
+    const form = h(
+        "form",
+        {},
+        formField("Format", format),
+        formField("Percent of the videos for validation; a video is never in both parts", validation),
+        h(
+            "div",
+            { class: "checks" },
+            h("label", { class: "check" }, images, "with the pictures"),
+            h("label", { class: "check" }, reviewed, "reviewed frames only"),
+            h("label", { class: "check" }, hidden, "hidden objects too"),
+        ),
+        h("div", { class: "button-row end" }, state, send),
+        notes,
+    );
+    form.addEventListener("submit", async (event) => {
+        event.preventDefault();
+        send.disabled = true;
+        fill(notes);
+        try {
+            const work = await api.exportProject(project.id, {
+                format: /** @type {T.NewProjectExport["format"]} */ (format.value),
+                validation: Number(validation.value) / 100,
+                images: images.checked,
+                reviewed_only: reviewed.checked,
+                hidden: hidden.checked,
+            });
+            const finished = await takeFile(work, state);
+            fill(notes, ...finished.notes.map((note) => h("p", {}, icon("check"), note)));
+        } catch (error) {
+            fill(state, "failed");
+            fill(notes, h("p", { class: "bad-words" }, error instanceof Error ? error.message : String(error)));
+        }
+        send.disabled = false;
+    });
+    openSheet("Export all", false, form);
+}

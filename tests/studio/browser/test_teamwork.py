@@ -1,0 +1,168 @@
+"""A project and the people in it: classes, comments, who works on what, who did what, one export of all."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from studio.browser.screen import FRAMES, Screen
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+
+RED = (188, 140)
+
+
+def ask(screen: Screen, method: str, path: str, body: object = None) -> dict:
+    """A call of the API with the cookie of the page."""
+    return screen.page.evaluate(
+        """async ([method, path, body]) => {
+            const headers = { "Content-Type": "application/json" };
+            const content = body && JSON.stringify(body);
+            const answer = await fetch(`api/${path}`, { method, headers, body: content });
+            return answer.json();
+        }""",
+        [method, path, body],
+    )
+
+
+def new_project(screen: Screen, clip: Path, name: str) -> str:
+    """A project of its own with the clip in it, which is shown."""
+    project = ask(screen, "POST", "projects", {"name": name})["id"]
+    video = ask(screen, "POST", f"projects/{project}/videos", {"path": clip.name})["id"]
+    screen.page.goto(f"{screen.address}#video/{video}")
+    screen.opened()
+    return project
+
+
+def objects(screen: Screen) -> list[tuple[str, str | None, dict]]:
+    found = ask(screen, "GET", f"videos/{screen.video}")["objects"]
+    return [(entry["name"], entry["label"], entry["attributes"]) for entry in found]
+
+
+def test_classes_are_made_once_and_given_by_keys(opened: Callable[[], Screen], clip: Path) -> None:
+    screen = opened()
+    new_project(screen, clip, "Classes")
+    screen.page.get_by_role("button", name="Edit classes").click()
+    for name, attributes in (("balloon", "pattern: plain, striped; note"), ("basket", "")):
+        if name != "balloon":
+            screen.page.get_by_role("button", name="Add class").click()
+        screen.page.get_by_label("Name of the class").last.fill(name)
+        screen.page.get_by_label("Attributes").last.fill(attributes)
+    screen.page.get_by_label("Key, a letter or digit").last.fill("1")
+    screen.page.get_by_role("button", name="Save classes").click()
+    screen.page.get_by_text("Two classes have the key 1").wait_for()
+    screen.page.get_by_label("Key, a letter or digit").last.fill("z")
+    screen.page.get_by_role("button", name="Save classes").click()
+    screen.page.get_by_role("dialog").wait_for(state="detached")
+    screen.press("1", "d")
+    screen.drag((100, 100), (180, 100))
+    screen.until(lambda: objects(screen) == [("balloon 1", "balloon", {})])
+    screen.page.get_by_label("pattern").select_option("striped")
+    screen.until(lambda: objects(screen)[0][2] == {"pattern": "striped"})
+    screen.page.locator(".stage .over").focus()
+    screen.press("z")  # another class for the selected object
+    screen.until(lambda: objects(screen)[0][:2] == ("basket 1", "basket"))
+    screen.press("Control+z", "Control+z")
+    screen.until(lambda: objects(screen) == [("balloon 1", "balloon", {})])
+    screen.press("Control+z")  # the stroke and the object that it made
+    screen.until(lambda: objects(screen) == [])
+
+
+def test_comments_are_seen_by_others_and_resolved(opened: Callable[[], Screen], clip: Path) -> None:
+    screen, other = opened(), opened()
+    new_project(screen, clip, "Comments")
+    other.page.goto(screen.page.url)
+    other.opened()
+    screen.frame(5)
+    screen.press("y")
+    screen.page.keyboard.type("Is the <b>basket</b> part of it?")
+    screen.press("Enter")
+    screen.page.get_by_text("Is the <b>basket</b> part of it?").wait_for()
+    other.page.locator(".comment-mark[data-frame='5']").wait_for()
+    other.page.get_by_role("button", name="Comments (Y): 1 open").click()
+    other.page.get_by_role("button", name="frame 5", exact=True).click()
+    other.page.wait_for_selector(".stage[data-frame='5']")
+    other.page.get_by_role("button", name="Resolve").click()
+    screen.page.locator(".comment-mark").wait_for(state="detached")
+    screen.page.locator(".comment[data-resolved=true]").wait_for()
+
+
+def test_people_see_where_others_are_and_who_changes_what(opened: Callable[[], Screen], clip: Path) -> None:
+    screen, other = opened(), opened()
+    ask(other, "PUT", "me", {"name": "Grace"})
+    project = new_project(screen, clip, "People")
+    screen.press("d")
+    screen.drag((100, 100), (180, 100))
+    other.page.goto(screen.page.url)
+    other.page.reload()
+    other.opened()
+    other.frame(7)
+    screen.page.get_by_role("button", name="People: you and Grace").click()
+    screen.page.get_by_role("button", name="frame 7").wait_for()
+    screen.page.get_by_label("Assigned to").fill("Grace")
+    screen.page.get_by_label("Reviewed by").fill("Ada")
+    screen.page.get_by_label("Reviewed by").press("Tab")
+    screen.press("Escape")
+    other.press("1", "d")
+    other.drag((300, 100), (380, 100))
+    screen.page.get_by_text("Grace is changing the object that you selected").wait_for()
+    screen.page.locator(".changed-by", has_text="Grace").wait_for()
+    files = ask(screen, "GET", f"projects/{project}/files?assignee=Grace")["files"]
+    assert [entry["reviewer"] for entry in files] == ["Ada"]
+
+
+def test_a_project_shows_its_history_and_goes_out_as_one_data_set(
+    opened: Callable[[], Screen], clip: Path, tmp_path: Path
+) -> None:
+    screen = opened()
+    project = new_project(screen, clip, "Data set")
+    ask(screen, "PATCH", f"projects/{project}", {"classes": [{"name": "balloon", "color": "#ff0000"}]})
+    screen.page.reload()
+    screen.opened()
+    screen.page.get_by_role("button", name="balloon").click()
+    screen.press("d")
+    screen.drag((100, 100), (180, 100))
+    screen.until(lambda: screen.masks() == {0: {1}})
+    screen.page.get_by_title("All videos").click()
+    screen.page.get_by_role("button", name="State and people of balloons.mp4").click()
+    screen.page.get_by_label("Assigned to").fill("Ada")
+    screen.page.get_by_label("State").select_option("reviewed")
+    screen.page.get_by_role("button", name="Save").click()
+    screen.page.locator(".card[data-state=reviewed]", has_text="Ada").wait_for()
+    screen.page.get_by_role("button", name="History").click()
+    rows = screen.page.locator(".audit tbody tr")
+    rows.first.wait_for()
+    assert "state reviewed" in rows.first.inner_text()
+    assert "mask on frame 0" in " ".join(rows.all_inner_texts())
+    screen.press("Escape")
+    screen.page.get_by_role("button", name="Export all").click()
+    with screen.page.expect_download() as download:
+        screen.page.get_by_role("button", name="Export", exact=True).click()
+    path = tmp_path / "project.zip"
+    download.value.save_as(path)
+    with zipfile.ZipFile(path) as archive:
+        files = archive.namelist()
+        splits = [json.loads(archive.read(f"annotations/{split}.json")) for split in ("train", "val")]
+    assert [entry["name"] for entry in splits[0]["categories"]] == ["balloon"]
+    assert sum(len(split["annotations"]) for split in splits) == 1
+    assert sum(name.endswith(".jpg") for name in files) == 1
+
+
+def test_problems_list_jumps_and_overlaps(screen: Screen) -> None:
+    for number, (left, right) in enumerate(((100, 180), (120, 200))):
+        screen.press("a", "d")
+        screen.drag((left, 100), (right, 100))
+        screen.until(lambda number=number: len(screen.objects()) == number + 1)
+    screen.press("p", "f")
+    screen.until(lambda: len(screen.masks()) == FRAMES)
+    screen.page.locator("button.stop").wait_for(state="detached")
+    screen.page.get_by_role("button", name="Problems").click()
+    overlap = screen.page.locator("[data-problem=overlap]").first
+    overlap.wait_for()
+    assert "object 1 and object 2 overlap" in overlap.inner_text()
+    overlap.click()
+    screen.page.wait_for_selector(".stage:not([data-frame='0'])")
