@@ -27,7 +27,8 @@ class Hub:
 
     def __init__(self, sockets: int) -> None:
         self._sockets = sockets
-        self._subscribers: dict[str, set[Subscriber]] = defaultdict(set)
+        # Of a video, who moved to another frame last comes last.
+        self._subscribers: dict[str, dict[Subscriber, None]] = defaultdict(dict)
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def start(self) -> None:
@@ -37,11 +38,11 @@ class Hub:
     def subscribe(self, video: str, subscriber: Subscriber) -> None:
         if sum(map(len, self._subscribers.values())) >= self._sockets:
             raise ApiError(429, "queue", f"{self._sockets} tabs are open. Close one first.", retry=5)
-        self._subscribers[video].add(subscriber)
+        self._subscribers[video][subscriber] = None
         self._deliver_people(video)
 
     def unsubscribe(self, video: str, subscriber: Subscriber) -> None:
-        self._subscribers[video].discard(subscriber)
+        self._subscribers[video].pop(subscriber, None)
         self._deliver_people(video)
         if not self._subscribers[video]:
             del self._subscribers[video]
@@ -49,11 +50,15 @@ class Hub:
     def show_frame(self, video: str, subscriber: Subscriber, frame: int) -> None:
         """Note which frame somebody looks at, and tell the others."""
         subscriber.frame_in_view = frame
-        if len(self._subscribers.get(video, ())) > 1:
+        subscribers = self._subscribers.get(video, {})
+        if subscriber in subscribers:
+            del subscribers[subscriber]
+            subscribers[subscriber] = None
+        if len(subscribers) > 1:
             self._deliver_people(video)
 
     def people(self, video: str) -> list[Viewer]:
-        """Who has a video open. Of a person with several tabs, one counts."""
+        """Who has a video open. Of a person with several tabs, the one that moved last counts."""
         viewers = {
             subscriber.person: Viewer(
                 id=subscriber.person, name=subscriber.name, frame=subscriber.frame_in_view

@@ -47,13 +47,22 @@ def test_a_project_is_a_list_of_work(opened: Callable[[], Screen]) -> None:
         "fps": 24,
         "kind": "video",
         "created": "2026-01-01T00:00:00Z",
+        "reviewer": "",
+        "comments": 0,
     }
-    states = [(0, 0), (2, 3), (1, 10)]  # objects, reviewed frames: new, in work, reviewed
+    states = {10: (0, 0, "new", ""), 2: (2, 3, "working", "Ada"), 1: (1, 10, "reviewed", "Grace")}
+    names_of_state = ("objects", "reviewed", "state", "assignee")
     videos = [
-        {"id": f"v{number}", "name": f"clip {number}.mp4", "objects": objects, "reviewed": reviewed, **made}
-        for number, (objects, reviewed) in zip((10, 2, 1), states, strict=True)
+        {
+            "id": f"v{number}",
+            "name": f"clip {number}.mp4",
+            **dict(zip(names_of_state, state, strict=True)),
+            **made,
+        }
+        for number, state in states.items()
     ]
-    project = {"id": "p", "name": "Birds", "policy": "recency", "created": made["created"], "videos": videos}
+    project = {"id": "p", "name": "Birds", "policy": "recency", "created": made["created"]}
+    project |= {"videos": videos, "classes": []}
     body = json.dumps({"projects": [project]})
     screen.page.route(
         "**/api/projects", lambda route: route.fulfill(body=body, content_type="application/json")
@@ -68,24 +77,6 @@ def test_a_project_is_a_list_of_work(opened: Callable[[], Screen]) -> None:
     screen.page.get_by_role("button", name="all 3").click()
     screen.page.get_by_label("Search videos").fill("10")
     assert names.all_inner_texts() == ["clip 10.mp4"]
-
-
-def test_problems_are_stretches_that_nobody_reviewed(opened: Callable[[], Screen]) -> None:
-    screen = opened()
-    problems = screen.page.evaluate(
-        """async () => {
-            const { findProblems } = await import("./panels/problems.js");
-            return findProblems({
-                start: 0, stop: 16, bins: 8, reviewed: [0, 0, 0, 0, 0, 0, 0, 1],
-                objects: [{
-                    object: 3, prompted: [],
-                    confidence: [0.9, 0.4, 0.3, 0.1, 0.1, 0.9, null, 0.2],
-                    absent: [0, 0, 0, 1, 1, 0, 0, 0],
-                }],
-            });
-        }"""
-    )
-    assert problems == [
-        {"object": 3, "kind": "doubtful", "start": 2, "stop": 6, "confidence": 0.3},
-        {"object": 3, "kind": "lost", "start": 6, "stop": 10, "confidence": 0.1},
-    ]
+    screen.page.get_by_label("Search videos").fill("")
+    screen.page.get_by_label("Person").select_option("Grace")
+    assert names.all_inner_texts() == ["clip 1.mp4"]
