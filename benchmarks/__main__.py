@@ -16,7 +16,7 @@ import typer
 from rich.console import Console
 
 from benchmarks import REPO, machine, process_rows, report, roofline, rows
-from benchmarks.implementation import Implementation, Workload
+from benchmarks.implementation import Implementation, Workload, is_published
 from benchmarks.ours import Masklet
 from benchmarks.peers import Original, Transformers
 from benchmarks.results import Results, Row
@@ -42,9 +42,11 @@ Names = Annotated[str, typer.Option(help="separated by commas")]
 
 
 def main(
-    models: Names = "tiny,base-plus,nano",
+    models: Names = "nano,tiny",
     only: Annotated[str, typer.Option(help=f"of: {', '.join(ROWS)}")] = ",".join(ROWS),
     seconds: Annotated[float, typer.Option(help="a row that took longer is not repeated")] = 25.0,
+    minutes: Annotated[float, typer.Option(help="no row starts after so many")] = 18.0,
+    busy: Annotated[bool, typer.Option(help="count processor time, since others use the machine")] = False,
     device: str = "cuda" if torch.cuda.is_available() else "cpu",
     out: Annotated[Path | None, typer.Option(help="the file of figures; docs/ by default")] = None,
 ) -> None:
@@ -53,7 +55,7 @@ def main(
     if unknown := keys - ROWS.keys():
         raise typer.BadParameter(f"no such rows: {', '.join(unknown)}", param_hint="--only")
     on, started = torch.device(device), time.perf_counter()
-    description = machine.describe(on)
+    description = machine.describe(on) | ({"clock": "processor time"} if busy else {})
     out = out or report.figures_path(description)
     results = Results.read(out, description)
     console.print_json(json.dumps(results.machine))
@@ -62,29 +64,49 @@ def main(
     for model in models.split(","):
         with tempfile.TemporaryDirectory() as folder:
             weights = make_weights(model, Path(folder))
-            for row in measure(model, weights, on, keys - SLOW.get(model, set()), seconds):
+            work = Workload(weights, read_clip(), on, time.process_time if busy else time.perf_counter)
+            wanted, measured = keys - SLOW.get(model, set()), set()
+            for row in measure(model, work, wanted, seconds, until=started + 60 * minutes):
                 results.add(row)
                 results.write(out)
+                measured.add(row.row)
                 console.print(
                     f"{model:10} {ROWS[row.row]:32} {row.implementation:20} {report.format_row(row)}"
                 )
+            if left := [key for key in ROWS if key in wanted - measured]:
+                console.print(f"{model} is left without: {', '.join(left)}")
     report.write_pages(results)
     console.print(f"{(time.perf_counter() - started) / 60:.0f} minutes")
 
 
-def measure(model: str, weights: Path, device: torch.device, keys: set[str], seconds: float) -> Iterator[Row]:
-    if keys & rows.ROW_NAMES.keys():
-        work = Workload(weights, read_clip(), device)
-        yield from rows.Benchmark(model, work, make_implementations(work), seconds, LEFT_OUT).run(keys)
-    if device.type == "cpu":
-        yield from process_rows.run(model, weights, REAL if REAL.exists() else DEMO, keys)
+def measure(model: str, work: Workload, keys: set[str], seconds: float, until: float) -> Iterator[Row]:
+    """The rows of one model. Some are measured together; after the time `until` none is begun."""
+    in_one_process = bool(keys & rows.ROW_NAMES.keys())
+    implementations = make_implementations(work) if in_one_process else {}
+    benchmark = rows.Benchmark(model, work, implementations, seconds, LEFT_OUT)
+    measured: set[str] = set()
+    for key in (key for key in ROWS if key in keys):
+        if key in measured or time.perf_counter() > until:
+            continue
+        if key in rows.ROW_NAMES:
+            new = benchmark.run({key})
+        elif work.device.type == "cpu":
+            new = process_rows.run(model, work.weights, REAL if REAL.exists() else DEMO, {key})
+        else:
+            continue
+        for row in new:
+            measured.add(row.row)
+            yield row
 
 
 def make_implementations(work: Workload) -> dict[str, Implementation]:
-    implementations: dict[str, Implementation] = {"original": Original(work)}
-    if work.device.type == "cuda":
-        implementations["original, compiled"] = Original(work, compiled=True)
-    implementations["transformers"] = Transformers(work)
+    """masklet in each setting; before it the peers, where the network is one that they have."""
+    implementations: dict[str, Implementation] = {}
+    if is_published(work.weights):
+        implementations["original"] = Original(work)
+        if work.device.type == "cuda":
+            implementations["original, compiled"] = Original(work, compiled=True)
+        implementations["transformers"] = Transformers(work)
     return implementations | {name: Masklet(work, **options) for name, options in LOAD_OPTIONS.items()}
 
 

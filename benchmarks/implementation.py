@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from benchmarks.timing import Stopwatch
+from benchmarks.timing import Clock, Stopwatch
 from masklet import Grid
 
 CLICK = (0.3, 0.4)  # of width and height
@@ -33,16 +34,23 @@ class Workload:
 
     weights : a file in the original's layout, or the name of an embedded model
     frames : uint8 (T, H, W, 3)
+    clock : `time.process_time` on a machine that others use
     """
 
     weights: Path
     frames: np.ndarray
     device: torch.device
+    clock: Clock = time.perf_counter
 
     def click(self, object: int) -> tuple[float, float]:
         """(x, y) of an object's click."""
         height, width = self.frames.shape[1:3]
         return CLICK[0] * width + 7 * object, CLICK[1] * height + 5 * object
+
+
+def is_published(weights: Path) -> bool:
+    """Whether weights are of a network that the peers have too: nano's trunk is masklet's alone."""
+    return str(weights) != "nano"
 
 
 class Implementation(Protocol):

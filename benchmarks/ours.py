@@ -23,7 +23,7 @@ class Masklet:
         self.model = masklet.load(work.weights, device=work.device, **options)
         # The peers do not zoom into small objects, as nano does by default.
         self.model.config = replace(self.model.config, zoom=False)
-        self.stopwatch = Stopwatch(work.device)
+        self.stopwatch = Stopwatch(work.device, work.clock)
         for stage in STAGES:
             self.stopwatch.time_method(self.model, stage, stage)
 

@@ -15,6 +15,7 @@ from PIL import Image
 
 import masklet
 from benchmarks import REPO
+from benchmarks.implementation import is_published
 from benchmarks.results import Row
 from masklet.checkpoint.layouts import TRANSFORMERS, to_theirs
 from masklet.media import open_frames
@@ -46,7 +47,7 @@ def run(model: str, weights: Path, video: Path, keys: set[str]) -> Iterator[Row]
 
 
 def _time_starts(model: str, weights: Path, video: Path) -> Iterator[Row]:
-    implementations = ("masklet",) if model == "nano" else IMPLEMENTATIONS
+    implementations = IMPLEMENTATIONS if is_published(weights) else ("masklet",)
     spent: dict[str, list[float]] = {name: [] for name in implementations}
     with tempfile.TemporaryDirectory() as folder:
         picture = Path(folder) / "picture.png"
@@ -72,7 +73,7 @@ def _write_transformers_layout(weights: Path, folder: Path) -> Path:
 
 def _measure_memory(model: str, weights: Path, video: Path, length: int) -> Iterator[Row]:
     side = masklet.load(weights, device="cpu").config.image_size
-    for name in IMPLEMENTATIONS:
+    for name in IMPLEMENTATIONS if is_published(weights) else ("masklet",):
         # A peer needs its frames twice while it opens them, and as much again.
         if name != "masklet" and psutil.virtual_memory().available < 2 * length * side**2 * BYTES_A_PIXEL:
             continue

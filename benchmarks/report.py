@@ -13,7 +13,7 @@ FIGURES = REPO / "docs"
 PAGE = REPO / "docs" / "performance.md"
 README = REPO / "README.md"
 PLOTS = REPO / "docs" / "images"
-MODELS = ("tiny", "base-plus", "nano")
+MODELS = ("nano", "tiny", "base-plus")
 
 
 def machine_kind(machine: dict[str, Any]) -> str:
@@ -21,7 +21,8 @@ def machine_kind(machine: dict[str, Any]) -> str:
     if "gpu" in machine:
         return "gpu"
     instructions = machine["instructions"].split()
-    return next((name for name in ("avx512_vnni", "avx2", "asimd") if name in instructions), "other")
+    name = next((name for name in ("avx512_vnni", "avx2", "asimd") if name in instructions), "other")
+    return f"{name}_amd" if name == "avx512_vnni" and "AMD" in machine["processor"] else name
 
 
 def figures_path(machine: dict[str, Any]) -> Path:
@@ -64,14 +65,14 @@ def make_table(results: Results, model: str, names: dict[str, str]) -> str:
 
 
 def readme_table(results: Results) -> str:
-    """Seconds a frame, at one object and at eight."""
+    """Seconds a frame, at one object and at eight. What the peers do not run is left empty."""
     columns = (*process_rows.IMPLEMENTATIONS, "masklet, balanced")
     lines = [f"| seconds a frame | {' | '.join(columns)} |", "| --- " * (1 + len(columns)) + "|"]
     for model in MODELS:
         for objects in (1, 8):
             medians = [results.median(model, f"follow {objects}", name) for name in columns]
-            if None not in medians:
-                cells = " | ".join(f"{median:.3g}" for median in medians if median is not None)
+            if medians[-1] is not None:
+                cells = " | ".join("" if median is None else f"{median:.3g}" for median in medians)
                 lines.append(f"| {model}, {objects} object{'s' if objects > 1 else ''} | {cells} |")
     return "\n".join(lines)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from benchmarks.implementation import FULL, STAGES, Implementation, Workload
 from benchmarks.results import Row
-from benchmarks.timing import time_in_turns
+from benchmarks.timing import Seconds, time_in_turns
 
 MAX_ROUNDS = 12
 FRAMES = FULL + MAX_ROUNDS + 1
@@ -108,7 +108,7 @@ class Benchmark:
 
         running = self._running("everything")
         actions = {name: count(name, running[name].make_generator()) for name in running}
-        times = time_in_turns(actions, self.work.device, seconds=self.seconds, rounds=MAX_ROUNDS)
+        times = self._time_in_turns(actions, MAX_ROUNDS)
         for name, values in times.items():
             rates = tuple(counts[name] / seconds for seconds in values)
             yield Row(self.model, "everything", name, rates, "masks/s")
@@ -134,8 +134,20 @@ class Benchmark:
             for implementation in running.values():
                 action(implementation, 0)
         actions = {name: _bind(action, implementation) for name, implementation in running.items()}
-        times = time_in_turns(actions, self.work.device, seconds=self.seconds, rounds=rounds)
+        times = self._time_in_turns(actions, rounds)
         yield from (Row(self.model, key, name, tuple(values)) for name, values in times.items())
+
+    def _time_in_turns(
+        self, actions: Mapping[str, Callable[[int], None]], rounds: int, *, min_rounds: int = 1
+    ) -> Seconds:
+        return time_in_turns(
+            actions,
+            self.work.device,
+            seconds=self.seconds,
+            rounds=rounds,
+            min_rounds=min_rounds,
+            clock=self.work.clock,
+        )
 
     def _time_stages(self, action: Action, *, min_rounds: int) -> dict[str, dict[str, list[float]]]:
         """Seconds by implementation and stage, and under "all" of all stages. A first round warms up."""
@@ -154,9 +166,7 @@ class Benchmark:
             return run
 
         actions = {name: time_action(name, self.implementations[name]) for name in self.implementations}
-        totals = time_in_turns(
-            actions, self.work.device, seconds=self.seconds, rounds=MAX_ROUNDS, min_rounds=1 + min_rounds
-        )
+        totals = self._time_in_turns(actions, MAX_ROUNDS, min_rounds=1 + min_rounds)
         for name, values in totals.items():
             times[name]["all"] = values
         return {

@@ -11,13 +11,14 @@ from typing import Any
 import torch
 
 Seconds = dict[str, list[float]]
+Clock = Callable[[], float]
 
 
-def synchronized_time(device: torch.device) -> float:
+def synchronized_time(device: torch.device, clock: Clock) -> float:
     """The time, once the device has finished its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
-    return time.perf_counter()
+    return clock()
 
 
 def time_in_turns(
@@ -27,20 +28,22 @@ def time_in_turns(
     seconds: float,
     rounds: int,
     min_rounds: int = 1,
+    clock: Clock = time.perf_counter,
 ) -> Seconds:
     """Time each action once a round, so that a machine that slows down affects all alike.
 
     actions : by implementation; they take the number of the round
     seconds : after so many no new round starts
     min_rounds : rounds that run however long they take
+    clock : `time.process_time` leaves out what other processes do
     """
     times: Seconds = {name: [] for name in actions}
     started = time.perf_counter()
     for turn in range(rounds):
         for name, action in actions.items():
-            start = synchronized_time(device)
+            start = synchronized_time(device, clock)
             action(turn)
-            times[name].append(synchronized_time(device) - start)
+            times[name].append(synchronized_time(device, clock) - start)
         if turn + 1 >= min_rounds and time.perf_counter() - started > seconds:
             break
     return times
@@ -49,8 +52,8 @@ def time_in_turns(
 class Stopwatch:
     """Times methods by stage. On a GPU only while `on`, since timing must wait for the GPU."""
 
-    def __init__(self, device: torch.device) -> None:
-        self.device = device
+    def __init__(self, device: torch.device, clock: Clock = time.perf_counter) -> None:
+        self.device, self.clock = device, clock
         self.on = device.type == "cpu"
         self.spent: dict[str, float] = defaultdict(float)
 
@@ -61,9 +64,9 @@ class Stopwatch:
         def timed(*args: Any, **options: Any) -> Any:
             if not self.on:
                 return inner(*args, **options)
-            start = synchronized_time(self.device)
+            start = synchronized_time(self.device, self.clock)
             result = inner(*args, **options)
-            self.spent[stage] += synchronized_time(self.device) - start
+            self.spent[stage] += synchronized_time(self.device, self.clock) - start
             return result
 
         setattr(owner, method, timed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from benchmarks.timing import Stopwatch, time_in_turns
 from PIL import Image
 
 from benchmarks import REPO, process_rows, report
+from benchmarks import __main__ as command
 from masklet.config import NANO, TINY
 
 CPU = torch.device("cpu")
@@ -115,6 +117,36 @@ def results() -> Results:
     return figures
 
 
+def test_no_row_begins_when_the_time_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    fakes = {"masklet": FakeImplementation()}
+    monkeypatch.setattr(command, "make_implementations", lambda work: fakes)
+    work = Workload(Path("weights"), np.zeros((2, 4, 4, 3), dtype=np.uint8), CPU)
+    keys = {"picture", "click", "follow 1", "again"}
+    never, soon = (list(command.measure("tiny", work, keys, 0.0, until)) for until in (0.0, math.inf))
+    assert never == [] and {row.row for row in soon} >= keys
+    assert fakes["masklet"].calls.count(("open", 1)) == 2, "rows that are measured together are measured once"
+
+
+def test_peers_run_what_they_have(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("Original", "Transformers", "Masklet"):
+        monkeypatch.setattr(command, name, lambda work, **options: FakeImplementation())
+    frames = np.zeros((1, 4, 4, 3), dtype=np.uint8)
+    of_nano, of_tiny = (
+        list(command.make_implementations(Workload(Path(name), frames, CPU))) for name in ("nano", "tiny.pt")
+    )
+    assert of_nano == ["masklet", "masklet, balanced", "masklet, fast"]
+    assert of_tiny == ["original", "transformers", *of_nano]
+
+
+def test_kinds_of_machines_have_tables_of_their_own() -> None:
+    for processor, instructions, kind in (
+        ("Intel(R) Xeon(R)", "avx2 avx512f avx512_vnni", "avx512_vnni"),
+        ("AMD EPYC", "avx2 avx512f avx512_vnni", "avx512_vnni_amd"),
+        ("AMD EPYC", "avx2", "avx2"),
+    ):
+        assert report.machine_kind({"processor": processor, "instructions": instructions}) == kind
+
+
 def test_process_rows_have_names(monkeypatch: pytest.MonkeyPatch) -> None:
     """All that can be wanted comes, and no row that the command cannot name."""
     answer = '{"resident": 2, "peak": 3}'
@@ -147,7 +179,11 @@ def test_tables_say_how_many_times_better() -> None:
     table = report.make_table(results(), "tiny", ROW_NAMES)
     assert "| track 1 object | 4.00 s | 5.00 s, **0.80x** | 2.00 s, **2.00x** |" in table
     assert "18.00 s (16.00 s to 20.00 s), **2.00x**" in table
-    assert "| tiny, 8 objects | 36 | 45 | 18 | 9 |" in report.readme_table(results())
+    figures = results()
+    figures.add(Row("nano", "follow 1", "masklet, balanced", (0.05,)))
+    table = report.readme_table(figures)
+    assert "| tiny, 8 objects | 36 | 45 | 18 | 9 |" in table
+    assert "| nano, 1 object |  |  |  | 0.05 |" in table
 
 
 def test_only_what_lies_between_marks_is_written(tmp_path: Path) -> None:

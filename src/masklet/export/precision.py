@@ -24,7 +24,7 @@ def to_float16(model: Any) -> Any:
     """
     from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16
 
-    _drop_rounding(model.graph)
+    drop_rounding(model.graph)
     return convert_float_to_float16(
         model,
         keep_io_types=True,
@@ -33,8 +33,8 @@ def to_float16(model: Any) -> Any:
     )
 
 
-def _drop_rounding(graph: Any) -> None:
-    """Pass memory tokens on as they come to the rounding of `graphs.round_to_bfloat16`: high - (high - x)."""
+def drop_rounding(graph: Any) -> None:
+    """Leave out the rounding of memory tokens, which `graphs.round_to_bfloat16` is: high - (high - x)."""
     if graph.output[0].name != "tokens":
         return
     makers = {output: node for node in graph.node for output in node.output}

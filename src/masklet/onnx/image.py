@@ -9,8 +9,15 @@ from pathlib import Path
 import numpy as np
 
 from masklet.errors import PromptError
-from masklet.onnx.images import mask_to_square, read_image, still_to_square
-from masklet.onnx.masks import Candidate, ImageCandidates, Masks, crop_hint
+from masklet.onnx.masks import (
+    Candidate,
+    ImageCandidates,
+    Masks,
+    crop_hint,
+    mask_to_square,
+    read_image,
+    still_to_square,
+)
 from masklet.onnx.network import Features, Network, as_network
 from masklet.prompts import Prompt, check_prompt, label_points
 from masklet.zoom import Window, Zoom, crop_prompt, find_zoom

@@ -10,9 +10,8 @@ import numpy as np
 
 from masklet.errors import PromptError
 from masklet.onnx.image import ImageSession
-from masklet.onnx.images import frame_to_square, mask_to_square, read_image
 from masklet.onnx.manifest import MemoryRule
-from masklet.onnx.masks import Masks
+from masklet.onnx.masks import Masks, frame_to_square, mask_to_square, read_image
 from masklet.onnx.network import Decoded, Features, Network, as_network
 from masklet.prompts import Prompt, check_id, check_prompt, check_prompts, label_points
 from masklet.zoom import Zoom, find_zoom

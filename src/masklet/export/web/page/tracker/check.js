@@ -27,15 +27,11 @@ async function trackDisc(network) {
     const prompt = { points: [[image_size / 2, image_size / 2]], labels: [network.manifest.labels.positive] };
     const before = await network.encode(disc(image_size, 0));
     const [, clicked] = await network.decode(before, before.context, prompt, null);
-    const tokens = await network.memorize(before, clicked, true);
+    const tokens = await network.memorize(before, [clicked], true);
     const features = await network.encode(disc(image_size, image_size / 16));
-    const context = await network.attend(features, {
-        tokens: [tokens],
-        rows: [memory.prompted_row],
-        pointers: [clicked.pointer],
-        ages: [1 / memory.span],
-    });
-    const [, tracked] = await network.decode(features, context, { points: [], labels: [] }, null);
+    const selection = { tokens, rows: [memory.prompted_row], pointers: [clicked.pointer], ages: [1 / memory.span] };
+    const context = await network.attend(features, [selection]);
+    const [[, tracked]] = await network.decodeTracked(features, context);
     const logits = new Float32Array(clicked.logits.length + tracked.logits.length);
     logits.set(clicked.logits);
     logits.set(tracked.logits, clicked.logits.length);

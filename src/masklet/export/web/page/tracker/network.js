@@ -78,28 +78,37 @@ export class Network {
     }
 
     /**
-     * Features compared with memories; without memories the context that the encoder made.
+     * Features compared with the memories of several objects, each of which has as many.
      *
      * @param {Features} features
-     * @param {Selection} selection
-     * @returns {Promise<O.Tensor>}
+     * @param {Selection[]} selections  one for each object
+     * @returns {Promise<O.Tensor>} without memories the context that the encoder made, which is that of one object
      */
-    async attend(features, selection) {
-        const { tokens, rows, pointers, ages } = selection;
+    async attend(features, selections) {
+        const objects = selections.length;
+        const [{ tokens, pointers }] = selections;
         if (!tokens.length) return features.context;
         const { grid, memory_channels, channels } = this.manifest;
+        const rows = Int32Array.from(selections.flatMap(({ rows }) => rows));
+        const ages = Float32Array.from(selections.flatMap(({ ages }) => ages));
         const { context } = await this.sessions.attend.run({
             coarse: features.coarse,
-            tokens: this.#floats(joined(tokens), [1, tokens.length, grid * grid, memory_channels]),
-            rows: new this.runtime.Tensor("int32", Int32Array.from(rows), [1, rows.length]),
-            pointers: this.#floats(joined(pointers), [1, pointers.length, channels]),
-            ages: this.#floats(Float32Array.from(ages), [1, ages.length]),
+            tokens: this.#floats(
+                joined(selections.flatMap(({ tokens }) => tokens)),
+                [objects, tokens.length, grid * grid, memory_channels],
+            ),
+            rows: new this.runtime.Tensor("int32", rows, [objects, tokens.length]),
+            pointers: this.#floats(
+                joined(selections.flatMap(({ pointers }) => pointers)),
+                [objects, pointers.length, channels],
+            ),
+            ages: this.#floats(ages, [objects, pointers.length]),
         });
         return context;
     }
 
     /**
-     * The four masks: one for a clear prompt, then three candidates for one that is not.
+     * The four masks of an object: one for a clear prompt, then three candidates for one that is not.
      *
      * @param {Features} features
      * @param {O.Tensor} context
@@ -112,24 +121,57 @@ export class Network {
         const isEmpty = !labels.length;
         const at = isEmpty ? [[0, 0]] : points;
         const kinds = isEmpty ? [this.manifest.labels.padding] : labels;
-        const answer = await this.sessions.decode.run({
-            context,
-            middle: features.middle,
-            fine: features.fine,
+        const [predictions] = await this.#decode(features, context, {
             points: this.#floats(Float32Array.from(at.flat()), [1, at.length, 2]),
             labels: new this.runtime.Tensor("int32", Int32Array.from(kinds), [1, kinds.length]),
             hint: this.#floats(hint ? this.#clamped(hint) : new Float32Array(side * side), [1, side, side]),
             has_hint: this.#floats(Float32Array.of(hint ? 1 : 0), [1]),
         });
+        return predictions;
+    }
+
+    /**
+     * The four masks of each of several objects that nobody points at.
+     *
+     * @param {Features} features
+     * @param {O.Tensor} context  of as many objects
+     * @returns {Promise<Prediction[][]>}
+     */
+    async decodeTracked(features, context) {
+        const side = this.manifest.mask_size;
+        const [objects] = context.dims;
+        const padding = new Int32Array(objects).fill(this.manifest.labels.padding);
+        return this.#decode(features, context, {
+            points: this.#floats(new Float32Array(2 * objects), [objects, 1, 2]),
+            labels: new this.runtime.Tensor("int32", padding, [objects, 1]),
+            hint: this.#floats(new Float32Array(objects * side * side), [objects, side, side]),
+            has_hint: this.#floats(new Float32Array(objects), [objects]),
+        });
+    }
+
+    /**
+     * @param {Features} features
+     * @param {O.Tensor} context
+     * @param {Record<"points" | "labels" | "hint" | "has_hint", O.Tensor>} prompts
+     * @returns {Promise<Prediction[][]>} for each object
+     */
+    async #decode({ middle, fine }, context, prompts) {
+        const answer = await this.sessions.decode.run({ context, middle, fine, ...prompts });
         const [logits, iou, pointers, score] = [answer.logits, answer.iou, answer.pointers, answer.score].map(
             (tensor) => /** @type {Float32Array} */ (tensor.data),
         );
-        return Array.from(iou, (quality, row) => ({
-            logits: part(logits, row, iou.length),
-            iou: quality,
-            score: score[0],
-            pointer: part(pointers, row, iou.length),
-        }));
+        const masks = iou.length / score.length; // of each object
+        return Array.from(score, (presence, object) =>
+            Array.from({ length: masks }, (_, mask) => {
+                const row = object * masks + mask;
+                return {
+                    logits: part(logits, row, iou.length),
+                    iou: iou[row],
+                    score: presence,
+                    pointer: part(pointers, row, iou.length),
+                };
+            }),
+        );
     }
 
     /**
@@ -151,19 +193,21 @@ export class Network {
 
     /**
      * @param {Features} features
-     * @param {Prediction} prediction
+     * @param {Prediction[]} predictions  one for each object
      * @param {boolean} isPrompted
-     * @returns {Promise<Float32Array>} memory tokens
+     * @returns {Promise<Float32Array[]>} memory tokens of each object
      */
-    async memorize(features, prediction, isPrompted) {
+    async memorize(features, predictions, isPrompted) {
+        const objects = predictions.length;
         const side = this.manifest.mask_size;
         const { tokens } = await this.sessions.memorize.run({
             coarse: features.coarse,
-            logits: this.#floats(prediction.logits, [1, side, side]),
-            score: this.#floats(Float32Array.of(prediction.score), [1]),
-            prompted: this.#floats(Float32Array.of(isPrompted ? 1 : 0), [1]),
+            logits: this.#floats(joined(predictions.map(({ logits }) => logits)), [objects, side, side]),
+            score: this.#floats(Float32Array.from(predictions, ({ score }) => score), [objects]),
+            prompted: this.#floats(new Float32Array(objects).fill(isPrompted ? 1 : 0), [objects]),
         });
-        return /** @type {Float32Array} */ (tokens.data);
+        const all = /** @type {Float32Array} */ (tokens.data);
+        return predictions.map((_, row) => part(all, row, objects));
     }
 
     /**

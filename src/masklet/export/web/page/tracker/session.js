@@ -5,7 +5,7 @@ import { MemoryBank } from "./bank.js";
 import { enlarge, maskToSquare, tightBox, toMask } from "./pixels.js";
 import { View, countCandidates, pointsIn, wholeOf } from "./zoom.js";
 
-/** @import { Network, Prediction } from "./network.js" */
+/** @import { Network, Prediction, Selection } from "./network.js" */
 /** @import { Picture, Window } from "./pixels.js" */
 /** @import { Candidate, Hint, Prompt } from "./zoom.js" */
 
@@ -34,6 +34,7 @@ import { View, countCandidates, pointsIn, wholeOf } from "./zoom.js";
  */
 
 const KEPT = 256; // memories of an object in a video, where a person goes back to correct
+const BATCH = 8; // objects that are computed at once: more take memory and gain no time
 const UNDO = 100; // steps
 
 export class Session {
@@ -148,12 +149,12 @@ export class Session {
             prediction = { ...(await network.adopt(view.features, square)), iou: zoomed[0].prediction.iou };
         } else {
             const selection = bank.select(frame);
-            const context = isTracked ? await network.attend(view.features, selection) : view.features.context;
+            const context = isTracked ? await network.attend(view.features, [selection]) : view.features.context;
             const points = pointsIn(prompt, wholeOf(view.picture), network.manifest);
             const decoded = await network.decode(view.features, context, points, before?.logits ?? null);
             prediction = this.#present(likeliest(points.labels.length > 1 ? decoded.slice(0, 1) : decoded.slice(1)));
         }
-        const tokens = await network.memorize(view.features, prediction, true);
+        const [tokens] = await network.memorize(view.features, [prediction], true);
         bank.keep({ frame, tokens, pointer: prediction.pointer, isPrompted: true }, this.capacity);
         const { logits } = prediction;
         const mask = this.#show(id, exact ?? toMask(enlarge(logits, width, height)), prediction);
@@ -177,9 +178,9 @@ export class Session {
      * @returns {Promise<FrameMasks>}
      */
     async track() {
-        const { frame, network } = this;
-        const view = this.#seen();
-        const { width, height } = view.picture;
+        const { frame } = this;
+        /** @type {Map<string, {obj: TrackedObject, selection: Selection}[]>} */
+        const groups = new Map(); // objects with as many memories are tracked together
         for (const obj of this.objects.values()) {
             if (Math.min(...obj.prompts.keys()) > frame) continue;
             const answer = obj.answers.get(frame);
@@ -187,17 +188,35 @@ export class Session {
                 obj.answers.set(frame, { ...answer, isTracked: true });
                 continue;
             }
-            const context = await network.attend(view.features, obj.bank.select(frame));
-            const decoded = await network.decode(view.features, context, { points: [], labels: [] }, null);
-            const prediction = this.#present(likeliest(decoded.slice(1)));
-            const tokens = await network.memorize(view.features, prediction, false);
-            obj.bank.keep({ frame, tokens, pointer: prediction.pointer, isPrompted: false }, this.capacity);
-            const mask = this.#show(obj.id, toMask(enlarge(prediction.logits, width, height)), prediction);
-            const { logits } = prediction;
+            const selection = obj.bank.select(frame);
+            const { tokens, pointers } = selection;
+            const key = tokens.length ? `${tokens.length} ${pointers.length}` : `alone ${obj.id}`;
+            groups.set(key, [...(groups.get(key) ?? []), { obj, selection }]);
+        }
+        for (const group of groups.values()) {
+            for (let start = 0; start < group.length; start += BATCH) {
+                await this.#trackTogether(group.slice(start, start + BATCH));
+            }
+        }
+        return { frame, masks: this.masks(frame) };
+    }
+
+    /** @param {{obj: TrackedObject, selection: Selection}[]} group */
+    async #trackTogether(group) {
+        const { frame, network } = this;
+        const { features, picture } = this.#seen();
+        const context = await network.attend(features, group.map(({ selection }) => selection));
+        const decoded = await network.decodeTracked(features, context);
+        const predictions = decoded.map((candidates) => this.#present(likeliest(candidates.slice(1))));
+        const tokens = await network.memorize(features, predictions, false);
+        for (const [row, { obj }] of group.entries()) {
+            const { logits, pointer } = predictions[row];
+            obj.bank.keep({ frame, tokens: tokens[row], pointer, isPrompted: false }, this.capacity);
+            const pixels = toMask(enlarge(logits, picture.width, picture.height));
+            const mask = this.#show(obj.id, pixels, predictions[row]);
             obj.answers.set(frame, { mask, logits, full: null, exact: null, isTracked: true });
             if (this.kind === "camera") obj.answers.delete(frame - 1);
         }
-        return { frame, masks: this.masks(frame) };
     }
 
     /**
