@@ -123,7 +123,7 @@ class Masks(MaskResult):
 
     def items(self) -> Iterator[tuple[int, Bool[np.ndarray, "H W"]]]:
         """Pairs of object id and mask."""
-        return ((id, self[id]) for id in self.ids)
+        return zip(self.ids, self._arrays, strict=True)
 
     @staticmethod
     def joined(parts: Mapping[int, Masks]) -> Masks:

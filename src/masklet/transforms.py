@@ -24,22 +24,18 @@ def frame_to_square(
     """A frame of a video, resized as the published video predictor does it: bicubic, on whole numbers."""
     if image.shape[:2] != (side, side):
         image = np.asarray(Image.fromarray(image).resize((side, side), Image.Resampling.BICUBIC))
-    return _normalised(_tensor(image, device))
+    pixels = torch.from_numpy(image.copy()).to(device)  # torch takes no mirrored or read-only array
+    return _normalised(pixels)
 
 
 def still_to_square(
     image: UInt8[np.ndarray, "H W 3"], side: int, device: torch.device | str = "cpu"
 ) -> Float[Tensor, "1 3 S S"]:
     """A picture, resized as the published image predictor does it: antialiased bilinear, in floats."""
-    pixels = _tensor(image, device).float().permute(2, 0, 1)[None]
+    pixels = torch.from_numpy(image.copy()).to(device).float().permute(2, 0, 1)[None]
     if image.shape[:2] != (side, side):
         pixels = F.interpolate(pixels, (side, side), mode="bilinear", align_corners=False, antialias=True)
     return _normalised(pixels[0].permute(1, 2, 0))
-
-
-def _tensor(image: UInt8[np.ndarray, "H W 3"], device: torch.device | str) -> UInt8[Tensor, "H W 3"]:
-    # A copy: an array may be mirrored or read-only, which torch does not take.
-    return torch.from_numpy(image.copy()).to(device)
 
 
 def _normalised(pixels: Tensor) -> Float[Tensor, "1 3 S S"]:

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from masklet.media import open_frames
-from masklet.sessions.visibility import Event, VisibilityMonitor, events, is_cut, thumbnail
+from masklet.sessions.scene_cuts import is_cut, thumbnail
+from masklet.sessions.visibility import Event, VisibilityMonitor, events
 from masklet.types import Masks
 
 SCORES = st.lists(st.sampled_from([-9.0, -0.1, 0.0, 0.5, 1.0, 4.0]), max_size=40)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from masklet.media import read_image
-from masklet.sessions.visibility import is_cut, thumbnail
+from masklet.sessions.scene_cuts import is_cut, thumbnail
 from masklet.synthetic import suites
 
 

@@ -23,8 +23,8 @@ from masklet.media.readers.prompt_files import ObjectPrompts, build_prompts
 from masklet.model import Sam2
 from masklet.postprocess import tidy
 from masklet.run_folder import Run, digest
+from masklet.sessions.scene_cuts import is_cut, thumbnail
 from masklet.sessions.tracker import track
-from masklet.sessions.visibility import is_cut, thumbnail
 from masklet.tracking.policies import find_policy
 from masklet.types import Masks
 

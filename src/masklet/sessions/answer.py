@@ -102,14 +102,10 @@ class PreparedPrompt:
         exact = prompt.mask if prompt.is_mask_only else None
         return cls(EncodedPrompt.of(prompt, size, model, hint, alone=alone), None, exact)
 
-    def answer(self, obj: TrackedObject, frame: int, choice: Choice, size: tuple[int, int]) -> Answer:
+    def prediction(self, obj: TrackedObject) -> MaskPrediction:
         """The answer, once the object was tracked to the frame with this prompt."""
-        prediction = obj.last
-        assert prediction is not None
-        if self.zoomed is not None:
-            prediction = replace(prediction, iou=self.zoomed.iou[:1])
-        memory = obj.bank.prompted.get(frame)
-        return Answer(prediction, memory, self.exact, size, choice, self.zoomed)
+        assert obj.last is not None
+        return obj.last if self.zoomed is None else replace(obj.last, iou=self.zoomed.iou[:1])
 
 
 def answer_prompt(
@@ -143,4 +139,5 @@ def answer_prompt(
     choices = track_frame(
         model, features, frame, [obj], {obj.id: prepared.encoded}, reverse=reverse, clip_length=clip_length
     )
-    return prepared.answer(obj, frame, choices[obj.id], size)
+    memory = obj.bank.prompted.get(frame)
+    return Answer(prepared.prediction(obj), memory, prepared.exact, size, choices[obj.id], prepared.zoomed)

@@ -1,11 +1,17 @@
-"""Where the scenes of a stored video begin."""
+"""Where the scenes of a video begin: two frames are compared as small pictures."""
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
+from jaxtyping import UInt8
 
 from masklet.media import Frames
-from masklet.sessions.visibility import is_cut, thumbnail
+
+THUMBNAIL_SIDE = 32
+COLOUR_BINS = 4  # for each channel
+COLOUR_CHANGE = 0.2  # share of pixels that changed colour, above which there may be a cut
+BRIGHTNESS_CORRELATION = 0.6  # of two thumbnails, below which there may be a cut
 
 
 class Scenes:
@@ -28,3 +34,34 @@ class Scenes:
             if number not in self._thumbnails:
                 self.note(number, self._frames[number])
         return is_cut(self._thumbnails[frame - 1], self._thumbnails[frame])
+
+
+def thumbnail(image: UInt8[np.ndarray, "H W 3"]) -> UInt8[np.ndarray, "s s 3"]:
+    """The small picture by which scenes are compared."""
+    return np.asarray(cv2.resize(image, (THUMBNAIL_SIDE, THUMBNAIL_SIDE), interpolation=cv2.INTER_AREA))
+
+
+def is_cut(before: UInt8[np.ndarray, "s s 3"], after: UInt8[np.ndarray, "s s 3"]) -> bool:
+    """Whether another scene begins between two neighbouring frames, given as thumbnails.
+
+    Two things must change: the colours, which stay when the camera moves, and where light and dark lie, which
+    stays when the light changes.
+    """
+    changed = np.abs(_colour_histogram(before) - _colour_histogram(after)).sum() / 2
+    return bool(changed > COLOUR_CHANGE and _correlate_brightness(before, after) < BRIGHTNESS_CORRELATION)
+
+
+def _colour_histogram(picture: np.ndarray) -> np.ndarray:
+    """The share of pixels in each bin of colours."""
+    bins = picture.reshape(-1, 3).astype(np.int64) * COLOUR_BINS // 256
+    counts = np.bincount(bins @ (COLOUR_BINS**2, COLOUR_BINS, 1), minlength=COLOUR_BINS**3)
+    shares: np.ndarray = counts / counts.sum()
+    return shares
+
+
+def _correlate_brightness(before: np.ndarray, after: np.ndarray) -> float:
+    """Correlation of brightness, -1 to 1."""
+    light_before, light_after = (picture.mean(axis=2) for picture in (before, after))
+    light_before, light_after = light_before - light_before.mean(), light_after - light_after.mean()
+    scale = np.sqrt((light_before**2).sum() * (light_after**2).sum())
+    return float((light_before * light_after).sum() / scale) if scale else 1.0

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
 
@@ -15,8 +16,7 @@ from masklet.model import Sam2, check_model
 from masklet.prompts import check_id, check_prompt, check_prompts
 from masklet.results import MaskIterator
 from masklet.sessions.answer import PreparedPrompt
-from masklet.sessions.delay import DelayQueue
-from masklet.sessions.visibility import is_cut, thumbnail
+from masklet.sessions.scene_cuts import is_cut, thumbnail
 from masklet.tracking.bank import POINTERS, MemoryBank
 from masklet.tracking.multi_hypothesis import track_objects
 from masklet.tracking.policies import Policy, find_policy
@@ -32,10 +32,14 @@ class FrameAnswers:
     frame: int
     size: tuple[int, int]
     by_id: dict[int, MaskPrediction]
-    exact: dict[int, np.ndarray]
+    exact: dict[int, np.ndarray] = field(default_factory=dict)
 
     def masks(self) -> Masks:
-        return as_masks(self.frame, self.by_id, self.size, self.exact)
+        if not self.by_id:
+            return Masks.empty(self.frame, self.size)
+        batch = MaskPrediction.stack(list(self.by_id.values()))
+        ids, numbers = tuple(self.by_id), (batch.iou, batch.score)
+        return Masks(self.frame, ids, batch.logits, self.size, *numbers, exact=self.exact)
 
 
 class Tracker:
@@ -91,7 +95,7 @@ class Tracker:
         if not 0 <= delay <= longest:
             raise ValueError(f"delay must lie between 0 and {longest} frames. Got {delay}.")
         self._delay = delay
-        self._delayed: DelayQueue[FrameAnswers] = DelayQueue(self._is_held_back)
+        self._delayed: deque[FrameAnswers] = deque()
         self._cuts = cuts
         self._thumbnail: np.ndarray | None = None
         self._clip_length = clip_length
@@ -129,24 +133,32 @@ class Tracker:
         prompts = {check_id(id): check_prompt(prompt, size) for id, prompt in (prompts or {}).items()}
         exact: dict[int, np.ndarray] = {}
         if self._objects or prompts:
-            self._handle_cut(picture)
+            if self._cuts:
+                self._handle_cut(picture)
             encoded = encode_frame(self.model, picture) if features is None else features
-            exact = self._track(encoded, prompts, picture)
+            prepared = self._prepare(encoded, prompts, picture) if prompts else {}
+            asked = {id: prompt.encoded for id, prompt in prepared.items()}
+            objects, clip_length = list(self._objects.values()), self._clip_length
+            track_objects(self.model, encoded, self.frame, objects, asked, clip_length=clip_length)
+            for id, prompt in prepared.items():
+                self._objects[id].last = prompt.prediction(self._objects[id])
+                if prompt.exact is not None:
+                    exact[id] = prompt.exact
         for obj in self._objects.values():
             for answers in self._delayed:
                 if answers.frame in obj.revised and obj.id in answers.by_id:
                     answers.by_id[obj.id] = obj.revised[answers.frame]
         by_id = {id: obj.last for id, obj in self._objects.items() if obj.last is not None}
-        newest = FrameAnswers(self.frame, size, by_id, exact)
+        self._delayed.append(FrameAnswers(self.frame, size, by_id, exact))
         self.frame += 1
-        for answers in self._delayed.push(newest):
-            return answers.masks()
-        return Masks.empty(newest.frame - self._delay, size)
+        if len(self._delayed) > self._delay:
+            return self._delayed.popleft().masks()
+        return Masks.empty(self.frame - 1 - self._delay, size)
 
     def rest(self) -> Iterator[Masks]:
         """The masks of the last frames, which were held back because of the delay."""
-        for answers in self._delayed.flush():
-            yield answers.masks()
+        while self._delayed:
+            yield self._delayed.popleft().masks()
 
     def forget(self, *ids: int) -> None:
         """Stop tracking objects, and drop their memories.
@@ -160,16 +172,20 @@ class Tracker:
         for id in ids:
             del self._objects[id]
 
-    def _is_held_back(self, answers: FrameAnswers) -> bool:
-        return self.frame - answers.frame <= self._delay
+    def _handle_cut(self, picture: np.ndarray) -> None:
+        """Where a scene begins, note it in the banks and give each object a new policy."""
+        before, self._thumbnail = self._thumbnail, thumbnail(picture)
+        if before is not None and is_cut(before, self._thumbnail):
+            for obj in self._objects.values():
+                obj.bank.cut(self.frame)
+                obj.policy = self._policy()
 
-    def _track(
+    def _prepare(
         self, features: FrameFeatures, prompts: Mapping[int, Prompt], picture: np.ndarray
-    ) -> dict[int, np.ndarray]:
-        """Track all objects to a frame, and return the masks there that are finer than the answers."""
+    ) -> dict[int, PreparedPrompt]:
+        """Prepare prompts on a frame, and begin a new stretch for each of their objects."""
         size = picture.shape[0], picture.shape[1]
-        corrected = [self._objects[id] for id in prompts if id in self._objects]
-        previews = self._preview(features, corrected)
+        previews = self._preview(features, [self._objects[id] for id in prompts if id in self._objects])
         prepared: dict[int, PreparedPrompt] = {}
         for id, prompt in prompts.items():
             before = previews.get(id)
@@ -179,41 +195,17 @@ class Tracker:
                 prompt,
                 size,
                 lambda: picture,
-                mask=None if before is None else as_masks(0, {id: before}, size, {}),
+                mask=None if before is None else FrameAnswers(self.frame, size, {id: before}).masks(),
                 hint=None if before is None else before.logits,
                 alone=before is None,
                 zoom=self._zoom,
             )
         for id in prompts:
-            existing, policy = self._objects.get(id), self._policy()
+            policy = self._policy()
             capacity = policy.capacity if self._capacity is None else self._capacity
-            bank = MemoryBank(capacity) if existing is None else existing.bank
+            bank = self._objects[id].bank if id in self._objects else MemoryBank(capacity)
             self._objects[id] = TrackedObject(id, bank, policy)
-        choices = track_objects(
-            self.model,
-            features,
-            self.frame,
-            list(self._objects.values()),
-            {id: prompt.encoded for id, prompt in prepared.items()},
-            clip_length=self._clip_length,
-        )
-        answers = {
-            id: prompt.answer(self._objects[id], self.frame, choices[id], size)
-            for id, prompt in prepared.items()
-        }
-        for id, answer in answers.items():
-            self._objects[id].last = answer.prediction
-        return {id: answer.exact for id, answer in answers.items() if answer.exact is not None}
-
-    def _handle_cut(self, picture: np.ndarray) -> None:
-        """Where a scene begins, note it in the banks and give each object a new policy."""
-        if not self._cuts:
-            return
-        before, self._thumbnail = self._thumbnail, thumbnail(picture)
-        if before is not None and is_cut(before, self._thumbnail):
-            for obj in self._objects.values():
-                obj.bank.cut(self.frame)
-                obj.policy = self._policy()
+        return prepared
 
     def _preview(self, features: FrameFeatures, objects: list[TrackedObject]) -> dict[int, MaskPrediction]:
         """The mask that each object would have without its prompt. A correction starts from it."""
@@ -296,19 +288,6 @@ def _with_frame(masks: Masks, source: Frames | Stream) -> Masks:
     if isinstance(source, Frames):
         return masks.with_image(partial(source.__getitem__, masks.frame))
     return masks  # a stream is seen once, and its frames would fill the memory
-
-
-def as_masks(
-    frame: int,
-    answers: Mapping[int, MaskPrediction],
-    size: tuple[int, int],
-    exact: Mapping[int, np.ndarray],
-) -> Masks:
-    """The answers of one frame as masks of `size` (H, W)."""
-    if not answers:
-        return Masks.empty(frame, size)
-    batch = MaskPrediction.stack(list(answers.values()))
-    return Masks(frame, tuple(answers), batch.logits, size, batch.iou, batch.score, exact=exact)
 
 
 def _listed(objects: Mapping[int, object]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections import deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -17,7 +18,6 @@ from masklet.model import Sam2, check_model
 from masklet.prompts import check_frame, check_id, check_prompt
 from masklet.results import MaskIterator
 from masklet.sessions.answer import Answer, answer_prompt
-from masklet.sessions.delay import DelayQueue
 from masklet.sessions.events import Cleared, Prompted, Propagated, Removed, Reviewed, SavedSession, Script
 from masklet.sessions.feature_cache import GIB, FeatureCache
 from masklet.sessions.memory_store import InMemoryStore, MemoryRecord, MemoryStore, rebuild_memory, show
@@ -380,7 +380,7 @@ class VideoSession:
         return masks.with_image(partial(self.frames.__getitem__, frame))
 
     def _follow(self, path: range, ids: tuple[int, ...] | None, *, reverse: bool) -> Iterator[Masks]:
-        delayed: DelayQueue[tuple[int, list[int]]] = DelayQueue(self._is_undecided)
+        delayed: deque[tuple[int, list[int]]] = deque()  # frames that are not decided, and their objects
         for frame in path:
             objects = [obj for obj in self.state.chosen(ids) if obj.is_reached(frame, reverse=reverse)]
             if objects:
@@ -389,14 +389,14 @@ class VideoSession:
                 except BaseException:
                     self._tracked.clear()  # what is half done is loaded again
                     raise
-            for decided, ids_there in delayed.push((frame, [obj.id for obj in objects])):
-                yield self._masks(decided, ids_there)
-        for decided, ids_there in delayed.flush():
-            yield self._masks(decided, ids_there)
+            delayed.append((frame, [obj.id for obj in objects]))
+            while delayed and not self._is_undecided(*delayed[0]):
+                yield self._masks(*delayed.popleft())
+        for decided, there in delayed:
+            yield self._masks(decided, there)
 
-    def _is_undecided(self, answers: tuple[int, Sequence[int]]) -> bool:
+    def _is_undecided(self, frame: int, ids: Sequence[int]) -> bool:
         """Whether the masks of some objects on a frame may still be revised."""
-        frame, ids = answers
         return any(id in self._tracked and frame in self._tracked[id][1].undecided for id in ids)
 
     def _follow_to(

@@ -1,7 +1,4 @@
-"""Whether objects are still visible, and whether two frames belong to the same scene.
-
-It reads masks and images. It knows neither the network nor how objects are tracked.
-"""
+"""Whether objects are still visible, by their masks. It knows neither the network nor how it tracks."""
 
 from __future__ import annotations
 
@@ -9,20 +6,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
-import cv2
-import numpy as np
 import torch
-from jaxtyping import UInt8
 
 from masklet.types import Masks
 
 State = Literal["seen", "doubtful", "lost"]
 Kind = Literal["appeared", "doubtful", "sure", "lost", "found"]
-
-THUMBNAIL_SIDE = 32
-COLOUR_BINS = 4  # for each channel
-COLOUR_CHANGE = 0.2  # share of pixels that changed colour, above which there may be a cut
-BRIGHTNESS_CORRELATION = 0.6  # of two thumbnails, below which there may be a cut
 
 
 @dataclass(frozen=True)
@@ -133,34 +122,3 @@ def events(video_masks: Iterable[Masks]) -> Iterator[Event]:
     monitor = VisibilityMonitor()
     for masks in video_masks:
         yield from monitor.step(masks)
-
-
-def thumbnail(image: UInt8[np.ndarray, "H W 3"]) -> UInt8[np.ndarray, "s s 3"]:
-    """The small picture by which scenes are compared."""
-    return np.asarray(cv2.resize(image, (THUMBNAIL_SIDE, THUMBNAIL_SIDE), interpolation=cv2.INTER_AREA))
-
-
-def is_cut(before: UInt8[np.ndarray, "s s 3"], after: UInt8[np.ndarray, "s s 3"]) -> bool:
-    """Whether another scene begins between two neighbouring frames, given as thumbnails.
-
-    Two things must change: the colours, which stay when the camera moves, and where light and dark lie, which
-    stays when the light changes.
-    """
-    changed = np.abs(_colour_histogram(before) - _colour_histogram(after)).sum() / 2
-    return bool(changed > COLOUR_CHANGE and _correlate_brightness(before, after) < BRIGHTNESS_CORRELATION)
-
-
-def _colour_histogram(picture: np.ndarray) -> np.ndarray:
-    """The share of pixels in each bin of colours."""
-    bins = picture.reshape(-1, 3).astype(np.int64) * COLOUR_BINS // 256
-    counts = np.bincount(bins @ (COLOUR_BINS**2, COLOUR_BINS, 1), minlength=COLOUR_BINS**3)
-    shares: np.ndarray = counts / counts.sum()
-    return shares
-
-
-def _correlate_brightness(before: np.ndarray, after: np.ndarray) -> float:
-    """Correlation of brightness, -1 to 1."""
-    light_before, light_after = (picture.mean(axis=2) for picture in (before, after))
-    light_before, light_after = light_before - light_before.mean(), light_after - light_after.mean()
-    scale = np.sqrt((light_before**2).sum() * (light_after**2).sum())
-    return float((light_before * light_after).sum() / scale) if scale else 1.0

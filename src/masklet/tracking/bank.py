@@ -69,8 +69,6 @@ class MemoryBank:
 
     def scene(self, frame: int) -> MemoryBank:
         """The bank as seen from a frame: the prompted memories, and the tracked of the same scene."""
-        if not self.cuts:
-            return self
         begin = max((cut for cut in self.cuts if cut <= frame), default=-1)
         end = min((cut for cut in self.cuts if cut > frame), default=None)
         tracked, anchors = (

@@ -83,14 +83,10 @@ class EncodedPrompt:
 
 @dataclass(frozen=True)
 class Choice:
-    """The candidates of each object of a batch, and which one its policy selects."""
+    """The candidates of one object, and which one its policy selects."""
 
     candidates: Candidates
-    index: Int[Tensor, " b"]
-
-    def row(self, index: int) -> Choice:
-        """The choice for one object of a batch."""
-        return Choice(self.candidates.row(index), self.index[index : index + 1])
+    index: Int[Tensor, " 1"]
 
 
 @dataclass(frozen=True)
@@ -142,16 +138,16 @@ def track_frame(
     prompts = prompts or {}
     choices: dict[int, Choice] = {}
     for batch in batch_queries(frame, objects, prompts, reverse=reverse, clip_length=clip_length):
-        choice, prediction = predict_masks(model, features, batch)
+        offered, prediction = predict_masks(model, features, batch)
         prompted = batch[0].prompt is not None
         tokens = model.memorize(features, prediction, binary=prompted)
         numbers = prediction.numbers_on_host() if batch[0].object.policy.reads else prediction
-        for row, query in enumerate(batch):
+        for row, (query, choice) in enumerate(zip(batch, offered, strict=True)):
             obj = query.object
             memory = make_memory(frame, tokens[row], numbers.row(row), prompted=prompted)
             obj.last, obj.revised, obj.undecided = prediction.row(row), {}, ()
-            choices[obj.id] = choice.row(row)
-            obj.policy.store(obj.bank, memory, choices[obj.id].candidates)
+            choices[obj.id] = choice
+            obj.policy.store(obj.bank, memory, choice.candidates)
     return choices
 
 
@@ -173,7 +169,7 @@ def batch_queries(
         if prompt is not None and prompt.alone:
             selection = MemorySelection()
         else:
-            scene = obj.bank.scene(frame)
+            scene = obj.bank.scene(frame) if obj.bank.cuts else obj.bank
             selection = policy.select_memories(scene, frame, reverse=reverse, clip_length=clip_length)
         key = selection.shape, prompt and prompt.shape, policy.present, policy.reads
         by_shape[key].append(ObjectQuery(obj, selection, prompt))
@@ -184,14 +180,14 @@ def batch_queries(
 @torch.inference_mode()
 def predict_masks(
     model: Sam2, features: FrameFeatures, batch: Sequence[ObjectQuery]
-) -> tuple[Choice, MaskPrediction]:
-    """The candidates of a batch of objects, and the masks that their policies select."""
+) -> tuple[list[Choice], MaskPrediction]:
+    """What each object of a batch is offered, and the masks that their policies select."""
     prompts = [query.prompt for query in batch if query.prompt is not None]
     masks = [prompt.mask for prompt in prompts if prompt.mask is not None]
     if masks:
         adopted = model.adopt(features, torch.cat(masks))
-        first = torch.zeros(len(batch), dtype=torch.int64, device=adopted.iou.device)
-        return Choice(Candidates.of_one(adopted), first), adopted
+        only, first = Candidates.of_one(adopted), torch.zeros(1, dtype=torch.int64, device=adopted.iou.device)
+        return [Choice(only.row(row), first) for row in range(len(batch))], adopted
     context = model.attend(features, [query.selection for query in batch])
     present = batch[0].object.policy.present
     if prompts:
@@ -203,7 +199,7 @@ def predict_masks(
         candidates = model.decode(features, context, points, labels, hint, candidates=count, present=present)
     else:
         candidates = model.decode(features, context, present=present)
-    choice = torch.cat(
-        [query.object.policy.select_mask(candidates.row(row)) for row, query in enumerate(batch)]
-    )
-    return Choice(candidates, choice), candidates.pick(choice).hide_absent(present)
+    rows = [candidates.row(row) for row in range(len(batch))]
+    indices = [query.object.policy.select_mask(row) for query, row in zip(batch, rows, strict=True)]
+    prediction = candidates.pick(torch.cat(indices)).hide_absent(present)
+    return [Choice(*choice) for choice in zip(rows, indices, strict=True)], prediction

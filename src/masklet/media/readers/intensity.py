@@ -49,12 +49,12 @@ class RgbConverter:
 
     def __init__(self, intensity_range: IntensityRange | None = None) -> None:
         self.intensity_range = None if intensity_range is None else check_intensity_range(intensity_range)
-        self._is_stated = intensity_range is not None
+        self.is_stated = intensity_range is not None
 
     def convert(self, picture: RawPicture) -> Image:
         if picture.is_deep and self.intensity_range is None:
             self.intensity_range = estimate_intensity_range([picture.values])
-        scaled = picture.is_deep or self._is_stated
+        scaled = picture.is_deep or self.is_stated
         return to_rgb(picture, self.intensity_range if scaled else None)
 
 
@@ -129,8 +129,8 @@ def _despeckled(picture: np.ndarray) -> np.ndarray:
     with np.errstate(over="ignore"):
         thinned = np.ascontiguousarray(picture[::step, ::step], dtype=np.float32)
     finite = np.isfinite(thinned)
-    if not finite.any():
-        return picture[np.isfinite(picture)].astype(np.float32)
+    if not finite.any():  # nothing, or doubles beyond the range of float32
+        return picture[np.isfinite(picture)]
     if not finite.all():
         thinned = np.where(finite, thinned, np.median(thinned[finite]))
     smooth = cv2.medianBlur(thinned, 3)

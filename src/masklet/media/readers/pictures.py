@@ -66,6 +66,10 @@ class ImageReader:
 
     def read(self, source: object) -> Image:
         """Read an image, of any kind that `read_image` takes."""
+        if isinstance(source, np.ndarray) and not self._converter.is_stated:
+            has_rgb = source.dtype == np.uint8 and source.ndim == 3 and source.shape[2] == 3
+            if has_rgb and source.size:
+                return np.ascontiguousarray(source)
         return self._converter.convert(read_raw(source))
 
 

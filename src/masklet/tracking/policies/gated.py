@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 
 from masklet.tracking.bank import POINTERS, WINDOW, MemoryBank
-from masklet.tracking.policies.recency import Recency, pointer_reach, prompted_pointers
+from masklet.tracking.policies.recency import Recency, pointer_reach, select_with_prompted
 from masklet.types import Candidates, Memory, MemorySelection
 
 GOOD_QUALITY = 0.01
@@ -64,8 +64,6 @@ def select_by_rank(
     weights: tuple[float, ...] = (),
 ) -> MemorySelection:
     """Select prompted memories and others, which are aged by their rank: the newest is one frame old."""
-    spatial = [(WINDOW, memory) for memory in bank.prompted.values()]
-    spatial += [(rank, memory) for rank, memory in enumerate(memories[:WINDOW])]
-    pointers = prompted_pointers(bank, frame, reverse=reverse)
-    pointers += tuple((rank, memory.pointer) for rank, memory in enumerate(memories[: reach - 1], start=1))
-    return MemorySelection(tuple(spatial), pointers, reach - 1, weights)
+    spatial = list(enumerate(memories[:WINDOW]))
+    pointers = [(rank, memory.pointer) for rank, memory in enumerate(memories[: reach - 1], start=1)]
+    return select_with_prompted(bank, frame, spatial, pointers, reach - 1, reverse=reverse, weights=weights)

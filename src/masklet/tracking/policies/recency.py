@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from torch import Tensor
 
 from masklet.tracking.bank import POINTERS, WINDOW, MemoryBank
 from masklet.types import Candidates, Memory, MemorySelection
-
-Pointers = tuple[tuple[int, Tensor], ...]
 
 
 class MemoryPolicy(Protocol):
@@ -90,11 +88,9 @@ class Recency:
         before = [(age, bank.tracked.get(frame - age * step)) for age in range(1, max(reach, WINDOW + 1))]
         tracked = [(age, memory) for age, memory in before if memory is not None]
 
-        spatial = [(WINDOW, memory) for memory in bank.prompted.values()]
-        spatial += [(age - 1, memory) for age, memory in tracked if age <= WINDOW]
-        pointers = prompted_pointers(bank, frame, reverse=reverse)
-        pointers += tuple((age, memory.pointer) for age, memory in tracked if age < reach)
-        return MemorySelection(tuple(spatial), pointers, span=reach - 1)
+        spatial = [(age - 1, memory) for age, memory in tracked if age <= WINDOW]
+        pointers = [(age, memory.pointer) for age, memory in tracked if age < reach]
+        return select_with_prompted(bank, frame, spatial, pointers, reach - 1, reverse=reverse)
 
     def state(self, bank: MemoryBank) -> dict[str, Tensor]:
         return {}
@@ -108,11 +104,22 @@ def pointer_reach(clip_length: int | None) -> int:
     return POINTERS if clip_length is None else min(clip_length, POINTERS)
 
 
-def prompted_pointers(bank: MemoryBank, frame: int, *, reverse: bool) -> Pointers:
-    """(age, pointer) of prompted frames that lie behind.
+def select_with_prompted(
+    bank: MemoryBank,
+    frame: int,
+    spatial: Sequence[tuple[int, Memory]],
+    pointers: Sequence[tuple[int, Tensor]],
+    span: int,
+    *,
+    reverse: bool,
+    weights: tuple[float, ...] = (),
+) -> MemorySelection:
+    """All prompted memories, and after them the others that a policy selects.
 
     A prompt may lie ahead. Its map is looked at, its pointer is not: SAM 2 was trained so.
     """
-    step = -1 if reverse else 1
-    ages = [((frame - memory.frame) * step, memory.pointer) for memory in bank.prompted.values()]
-    return tuple((age, pointer) for age, pointer in ages if age >= 0)
+    step, prompted = -1 if reverse else 1, bank.prompted.values()
+    ages = [((frame - memory.frame) * step, memory.pointer) for memory in prompted]
+    behind = [(age, pointer) for age, pointer in ages if age >= 0]
+    maps = [(WINDOW, memory) for memory in prompted]
+    return MemorySelection((*maps, *spatial), (*behind, *pointers), span, weights)

@@ -14,7 +14,7 @@ from masklet.boxes import Box, box_area, box_iou
 from masklet.masks import tight_boxes
 from masklet.tracking.bank import WINDOW, MemoryBank
 from masklet.tracking.policies.gated import latest
-from masklet.tracking.policies.recency import Recency, pointer_reach, prompted_pointers
+from masklet.tracking.policies.recency import Recency, pointer_reach, select_with_prompted
 from masklet.types import Candidates, Memory, MemorySelection
 
 STEADY = 15  # frames after which the motion counts
@@ -84,12 +84,10 @@ class Samurai(Recency):
     ) -> MemorySelection:
         reach, step = pointer_reach(clip_length), -1 if reverse else 1
         memories = latest(bank, frame, self._is_good, reverse=reverse)
-        spatial = [(WINDOW, memory) for memory in bank.prompted.values()]
-        spatial += [(rank, memory) for rank, memory in enumerate(memories[:WINDOW])]
         before = [(age, bank.tracked.get(frame - age * step)) for age in range(1, reach)]
-        pointers = prompted_pointers(bank, frame, reverse=reverse)
-        pointers += tuple((age, memory.pointer) for age, memory in before if memory is not None)
-        return MemorySelection(tuple(spatial), pointers, reach - 1)
+        pointers = [(age, memory.pointer) for age, memory in before if memory is not None]
+        spatial = list(enumerate(memories[:WINDOW]))
+        return select_with_prompted(bank, frame, spatial, pointers, reach - 1, reverse=reverse)
 
     def state(self, bank: MemoryBank) -> dict[str, Tensor]:
         motions = self._motions_in(bank)
