@@ -124,3 +124,55 @@ def test_nan_is_neither(others: tuple[float, float]) -> None:
         to_mask(np.array([[np.nan, *others]]))
     with pytest.raises(PromptError, match="are NaN"):
         Prompt(mask=np.array([[np.nan, *others]]))
+
+
+def test_two_objects_of_nearly_black_and_nearly_white_ids_are_labels() -> None:
+    """Not the noise of a JPEG, nor a soft edge."""
+    for ids in ([248, 6], [1, 192], [3, 250, 7, 252, 9]):
+        labels = draw([(30 * i + 12, 40, 5, True) for i in range(len(ids))], ids)
+        cv2.circle(labels, (12, 40), 5, ids[1], 1)
+        assert (to_label_map(labels) == labels).all()
+
+
+@pytest.mark.parametrize(
+    "scale, interpolation",
+    [(0.5, cv2.INTER_AREA), (0.7, cv2.INTER_LINEAR), (1.7, cv2.INTER_LINEAR), (3, cv2.INTER_CUBIC)],
+)
+@pytest.mark.parametrize("dtype, factor", [(np.uint8, 1), (np.uint16, 100)])
+def test_labels_that_were_resized_with_interpolation_are_refused(
+    scale: float, interpolation: int, dtype: type, factor: int
+) -> None:
+    labels = draw([(30, 40, 22, True), (80, 50, 18, False)], [60, 120]).astype(dtype) * factor
+    resized = cv2.resize(labels, None, fx=scale, fy=scale, interpolation=interpolation)
+    with pytest.raises(NotAMask, match=r"resized with interpolation|neither labels"):
+        to_label_map(resized)
+
+
+def test_a_dark_photograph_is_refused() -> None:
+    noise = np.random.default_rng(0).normal(60, 20, SIZE)
+    for photo in (noise, cv2.GaussianBlur(noise, (0, 0), 1), cv2.GaussianBlur(noise, (0, 0), 3) * 2):
+        with pytest.raises(NotAMask, match="as in a photograph"):
+            to_label_map(photo.clip(0, 180).astype(np.uint8))
+
+
+def test_touching_cells_keep_their_ids() -> None:
+    """Hundreds of small objects without background between them, in any order of ids."""
+    rows, columns = np.mgrid[:160, :160]
+    centres = np.random.default_rng(1).integers(0, 160, (200, 2))
+    cells = ((rows[..., None] - centres[:, 0]) ** 2 + (columns[..., None] - centres[:, 1]) ** 2).argmin(2)
+    assert (to_label_map(cells) == cells).all()
+    assert (to_label_map(cells.astype(np.uint8)) == cells).all()
+
+
+def test_black_and_white_of_video_is_one_object() -> None:
+    mask = draw([(60, 48, 30, True)], [1])
+    assert (to_label_map(np.where(mask, 235, 16).astype(np.uint8)) == mask).all()
+
+
+def test_floats_below_0_are_logits_or_background() -> None:
+    mask = draw([(60, 48, 30, True)], [1])
+    logits = np.where(mask, 4.3, -5.2) + np.random.default_rng(0).normal(0, 0.5, SIZE)
+    assert (to_label_map(logits) == mask).all()
+    assert (to_label_map(np.where(mask, 7.0, -1.0)) == 7 * mask).all()  # -1 is a void label
+    with pytest.raises(NotAMask, match="0 and below, down to -1"):
+        to_label_map(-mask.astype(np.int8))

@@ -6,8 +6,9 @@ Every mask that a person gives, as an array or as a picture, is read by these ru
 * Few flat values, such as 0, 1, 2, 3: a label map. 0 is the background, every other value an object's id.
 * Black and white with soft edges, or with the noise of a JPEG: one object, from half of white on.
 * Floats from 0 to 1: probabilities of one object, which is where they are 0.5 or more.
-* Numbers below 0 among floats: logits of one object, which is where they are above 0.
-* Anything else, such as a photograph, or a NaN, is an error.
+* Numbers below 0 among floats: logits of one object, which is where they are above 0. Among whole numbers
+  they are background.
+* Anything else is an error: a photograph, labels that were enlarged with interpolation, a NaN.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ MANY_VALUES, FLAT_SHARE = 16, 0.2  # more values, of which less is flat, are noi
 NOISE_SHARE = 0.2  # of the pixels that are not dark may be neither, in a picture with noise
 EDGE_SHARE = 0.6  # of the pixels that are not dark, at most, are edges of a mask
 NOISE = 12  # of 255: what a JPEG adds to black and takes from white
+VIDEO_BLACK, VIDEO_WHITE = 16, 235  # black and white of video, of 255
+FEW_VALUES, INNER_SHARE = 4, 0.7  # of more labels, at least this share is somewhere not only at an edge
 
 
 class NotAMask(ValueError):
@@ -61,22 +64,51 @@ def to_label_map(values: np.ndarray, *, white: int = 1, is_lossy: bool = False) 
         return values * np.int32(white)
     if values.dtype.kind == "f":
         _check_numbers(values)
-        values = np.nan_to_num(values, posinf=1, neginf=0)
+        values = np.nan_to_num(values, posinf=1, neginf=-1)
         if (values != np.floor(values)).any():
+            if values.min() < 0:
+                return (values > 0) * np.int32(white)
             if values.max() <= 1:
                 return (values >= 0.5) * np.int32(white)
             return _threshold(values, _white(values)) * np.int32(white)
+    if values.size and values.max() <= 0 and values.min() < 0:
+        raise NotAMask(f"its values are 0 and below, down to {values.min():g}: an object's are above 0")
     values = np.maximum(values, 0)
     if not values.any():
         return np.zeros(values.shape, np.int32)
     present = np.unique(values)
-    if set(present.tolist()) <= {0, int(present[-1])} and int(present[-1]) in (255, 65535):
-        return (values > 0) * np.int32(white)
+    if present.tolist() in ([0, 255], [255], [0, 65535], [65535], [VIDEO_BLACK, VIDEO_WHITE]):
+        return (values > VIDEO_BLACK) * np.int32(white)
     top = _white(values)
     is_bright = bool(present[-1] >= NEAR_WHITE * top)
-    if is_lossy or (len(present) > 2 and is_bright and (_is_noisy(values) or _is_smooth(values))):
+    if is_lossy or (is_bright and _may_be_soft(present, top) and (_is_noisy(values) or _is_smooth(values))):
         return _threshold(values, top) * np.int32(white)
+    _check_labels(values, present)
     return values.astype(np.int32)
+
+
+def _may_be_soft(present: np.ndarray, top: float) -> bool:
+    """Whether there are values between black and white; a few that are nearly either are labels."""
+    gap = NOISE * top / 255
+    is_between = len(present) > 2 and present[1] > gap and present[-1] - present[-2] > gap
+    return bool(is_between or len(present) > FEW_VALUES)
+
+
+def _check_labels(values: np.ndarray, present: np.ndarray) -> None:
+    """Refuse a dark photograph, and labels that were enlarged with interpolation."""
+    if len(present) <= FEW_VALUES:
+        return
+    flat = _is_flat(values)
+    is_deep = present[-1] > 255  # ids in the order of rows are no photograph
+    if (
+        np.count_nonzero(flat) >= (values.size / 2 if is_deep else 0)
+        and len(np.unique(values[flat])) < INNER_SHARE * len(present)
+        and _edge_steps_share(values.astype(np.float32)) >= SMOOTH_SHARE
+    ):
+        raise NotAMask(
+            f"its {len(present)} different values change in small steps, as in a photograph, or where labels "
+            "were resized with interpolation: resize labels by nearest neighbour"
+        )
 
 
 def _check_numbers(values: np.ndarray) -> None:
@@ -105,7 +137,7 @@ def _is_noisy(values: np.ndarray) -> bool:
     """Whether nearly all values are close to black or to white, and not just 0 and 255."""
     counts = np.bincount(values.ravel().astype(np.int64), minlength=256)
     near_black, near_white = counts[1 : NOISE + 1], counts[255 - NOISE : 255]
-    if len(counts) > 256 or not near_black.any() or not near_white.any():
+    if len(counts) > 256 or not (near_black.any() and near_white.any() and counts[255]):
         return False
     others = counts[NOISE + 1 : 255 - NOISE].sum()
     is_varied = np.count_nonzero(counts) > MANY_VALUES
@@ -115,19 +147,28 @@ def _is_noisy(values: np.ndarray) -> bool:
 def _is_smooth(values: np.ndarray) -> bool:
     """Whether values change in small steps, as at soft edges and in noise, not from label to label."""
     exact = values.astype(np.float32)
-    low, high = (_reduce_axes(reduce, exact) for reduce in (np.minimum, np.maximum))
-    inner = (exact != exact.min()) & (exact != exact.max())
-    at_edge = inner & (low != high)
-    count = np.count_nonzero(at_edge)
-    between = np.count_nonzero(at_edge & (low < exact) & (exact < high))
-    if count > 0 and between >= SMOOTH_SHARE * count:
+    if _edge_steps_share(exact) >= SMOOTH_SHARE:
         return True
     # The ripples of a JPEG: many values, and hardly a pixel that equals its four neighbours.
-    rows, columns = (
-        (_reduce_axes(reduce, exact, axes) for reduce in (np.minimum, np.maximum)) for axes in ((0,), (1,))
-    )
-    flat = np.count_nonzero(inner & np.equal(*rows) & np.equal(*columns))
+    inner = (exact != exact.min()) & (exact != exact.max())
+    flat = np.count_nonzero(inner & _is_flat(exact))
     return len(np.unique(values)) > MANY_VALUES and bool(flat < FLAT_SHARE * np.count_nonzero(inner))
+
+
+def _edge_steps_share(values: np.ndarray) -> float:
+    """Of the pixels at edges, the share that has a darker and a brighter neighbour. Black and white are left out."""
+    low, high = (_reduce_axes(reduce, values) for reduce in (np.minimum, np.maximum))
+    at_edge = (values != values.min()) & (values != values.max()) & (low != high)
+    steps = np.count_nonzero(at_edge & (low < values) & (values < high))
+    return steps / max(1, np.count_nonzero(at_edge))
+
+
+def _is_flat(values: np.ndarray) -> np.ndarray:
+    """Where a pixel equals its four neighbours."""
+    rows, columns = (
+        [_reduce_axes(reduce, values, axes) for reduce in (np.minimum, np.maximum)] for axes in ((0,), (1,))
+    )
+    return np.equal(*rows) & np.equal(*columns)
 
 
 def _reduce_axes(reduce: np.ufunc, values: np.ndarray, axes: tuple[int, ...] = (0, 1)) -> np.ndarray:

@@ -92,8 +92,37 @@ def test_the_mask_is_turned_as_its_picture_is(tmp_path: Path) -> None:
 
 
 def test_arrays_and_tensors() -> None:
-    for source in (RING, RING[..., None], torch.from_numpy(RING), GREY, io.BytesIO(_png(SOFT))):
+    for source in (RING, RING[..., None], RING[None], torch.from_numpy(RING), GREY, io.BytesIO(_png(SOFT))):
         assert np.unique(read_label_map(source)).tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("suffix", [".webp", ".avif", ".jpg"])
+def test_a_lossy_picture_holds_no_labels(tmp_path: Path, suffix: str) -> None:
+    """Its few dark values look like ids, and are not those that were saved."""
+    labels = RING.astype(np.uint8)
+    labels[40:44, 50:60] = 2
+    PIL.Image.fromarray(labels).convert("RGB").save(tmp_path / f"ids{suffix}", quality=90)
+    with pytest.raises(MediaError, match="never in a JPEG"):
+        read_label_map(tmp_path / f"ids{suffix}")
+    PIL.Image.fromarray(RING).convert("RGB").save(tmp_path / f"mask{suffix}", quality=80)
+    assert (read_label_map(tmp_path / f"mask{suffix}") == RING).mean() > 0.97
+
+
+@pytest.mark.parametrize("form", ["file", "PIL", "bytes"])
+def test_a_lossless_webp_holds_labels(tmp_path: Path, form: str) -> None:
+    path, labels = tmp_path / "ids.webp", RING.astype(np.uint8) * 2
+    labels[40:44, 50:60] = 1
+    PIL.Image.fromarray(labels).convert("RGB").save(path, lossless=True)
+    with PIL.Image.open(path) as picture:
+        source = {"file": path, "PIL": picture, "bytes": path.read_bytes()}[form]
+        assert (read_label_map(source) == labels).all()
+
+
+def test_a_brush_that_lets_half_through_is_one_object() -> None:
+    """Label tools export strokes of one colour with an alpha of 128, and soft edges below that."""
+    red = np.zeros((*RING.shape, 3)) + (255, 0, 0)
+    labels = read_label_map(with_alpha(red, SOFT // 2))
+    assert np.unique(labels).tolist() == [0, 1] and (labels == (SOFT >= 128)).mean() > 0.99
 
 
 def test_a_photograph_is_refused(tmp_path: Path) -> None:

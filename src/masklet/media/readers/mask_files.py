@@ -18,7 +18,7 @@ from masklet.media.readers.source import printable
 
 SAME_COLOUR = 8  # steps by which the channels of a grey pixel may differ, after a JPEG
 LABEL_MAP_KEY = "masklet-label-map"  # a PNG text: its values are ids, whatever they look like
-_LOSSY = {"JPEG", "MPO"}
+_LOSSY = {"JPEG", "MPO", "AVIF"}
 
 
 def read_label_map(source: object, *, white: int = 1) -> np.ndarray:
@@ -48,7 +48,8 @@ def read_label_map(source: object, *, white: int = 1) -> np.ndarray:
     if isinstance(source, np.ndarray):
         return _label_map(source, "the mask", white, is_lossy=False)
     if isinstance(source, PIL.Image.Image):
-        return _picture_label_map(source, _values(source), "the mask", white)
+        is_lossy = _is_lossy(source)
+        return _picture_label_map(source, _values(source), "the mask", white, is_lossy)
     file: Path | bytes | None = read_bytes(source)
     if isinstance(source, str | os.PathLike):
         file = fetch(os.fspath(source)) if is_url(source) else Path(source)
@@ -56,7 +57,8 @@ def read_label_map(source: object, *, white: int = 1) -> np.ndarray:
         raise MediaError(f"a label map is a path, a picture or an array. Got {type(source).__name__}.")
     name = printable(file) if isinstance(file, Path) else "the mask"
     with PictureFile(file) as picture:
-        return _picture_label_map(picture.picture, picture.read_with(_values), name, white)
+        is_lossy = _is_lossy(picture.picture)
+        return _picture_label_map(picture.picture, picture.read_with(_values), name, white, is_lossy)
 
 
 def read_label_maps(path: str | os.PathLike[str]) -> Iterator[tuple[str, np.ndarray]]:
@@ -88,11 +90,25 @@ def _palette_is_black_and_white(picture: PIL.Image.Image) -> bool:
     )
 
 
-def _picture_label_map(picture: PIL.Image.Image, values: np.ndarray, name: str, white: int) -> np.ndarray:
+def _picture_label_map(
+    picture: PIL.Image.Image, values: np.ndarray, name: str, white: int, is_lossy: bool
+) -> np.ndarray:
     is_palette = picture.mode == "P" and not _palette_is_black_and_white(picture)
     if is_palette or picture.info.get(LABEL_MAP_KEY):
         return values.astype(np.int32)
-    return _label_map(values, name, white, is_lossy=picture.format in _LOSSY)
+    return _label_map(values, name, white, is_lossy=is_lossy)
+
+
+def _is_lossy(picture: PIL.Image.Image) -> bool:
+    """Whether a picture's file keeps no exact values. It is asked before the picture is loaded."""
+    file = getattr(picture, "fp", None)
+    if picture.format != "WEBP" or file is None:
+        return picture.format in _LOSSY
+    position = file.tell()
+    file.seek(0)
+    head = file.read(4096)  # the chunk of lossless pictures is the first, or comes soon after it
+    file.seek(position)
+    return b"VP8L" not in head
 
 
 def _label_map(values: np.ndarray, name: str, white: int, *, is_lossy: bool) -> np.ndarray:
@@ -104,8 +120,8 @@ def _label_map(values: np.ndarray, name: str, white: int, *, is_lossy: bool) -> 
 
 def _grey(values: np.ndarray) -> np.ndarray:
     """One number a pixel."""
-    if values.ndim == 3 and values.shape[2] == 1:
-        return values[..., 0]
+    if values.ndim == 3 and 1 in (values.shape[0], values.shape[2]):
+        return values[0] if values.shape[0] == 1 else values[..., 0]
     if values.ndim != 3 or values.shape[2] not in (3, 4):
         return values
     colours = values[..., :3].astype(np.float64)
@@ -113,7 +129,7 @@ def _grey(values: np.ndarray) -> np.ndarray:
         alpha = values[..., 3].astype(np.float64)
         visible = colours[alpha > 0]
         if (alpha != alpha.flat[0]).any() and (not visible.size or (visible == visible[0]).all()):
-            return values[..., 3]  # one colour, cut out: the alpha is the mask
+            return np.round(alpha * (255 / alpha.max())).astype(np.uint8)  # one colour, cut out
         if alpha.any():
             colours *= (alpha / max(1.0, alpha.max()))[..., None]  # what is transparent is background
     if np.ptp(colours, axis=2).max(initial=0) > SAME_COLOUR:
