@@ -156,7 +156,7 @@ def _is_smooth(values: np.ndarray) -> bool:
 
 
 def _edge_steps_share(values: np.ndarray) -> float:
-    """Of the pixels at edges, the share that has a darker and a brighter neighbour. Black and white are left out."""
+    """Of the grey pixels at edges, the share with a darker and a brighter neighbour."""
     low, high = (_reduce_axes(reduce, values) for reduce in (np.minimum, np.maximum))
     at_edge = (values != values.min()) & (values != values.max()) & (low != high)
     steps = np.count_nonzero(at_edge & (low < values) & (values < high))

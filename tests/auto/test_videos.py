@@ -345,6 +345,38 @@ def test_detections_are_on_the_frame_that_their_image_names(
     assert [at for at in range(10) if detect(at, (100, 100))] == [frame]
 
 
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        ([{"id": 1, "file_name": "0.jpg"}, {"id": 1, "file_name": "1.jpg"}], "two images have the id 1"),
+        ([{"id": 1, "frame_id": 3}, {"id": 2, "frame_id": 3}], "two images of frame 3, with the ids 1 and 2"),
+        ([{"id": number, "frame_id": number} for number in range(1, 11)], "count from 0"),
+        (
+            [{"id": 1, "file_name": "a/00003.jpg"}, {"id": 2, "file_name": "b/00003.jpg"}],
+            "2 images that may be",
+        ),
+        ([{"id": 1, "file_name": "00003.jpg", "width": 320, "height": 200}], "images resized without"),
+        ([{"id": 1, "file_name": "00003.jpg", "width": 100, "height": 60}], "images turned without"),
+    ],
+    ids=lambda value: json.dumps(value)[:60],
+)
+def test_images_that_may_be_another_frame_are_refused(
+    tmp_path: Path, images: list[dict[str, Any]], message: str
+) -> None:
+    annotations = [{"id": 1, "image_id": 1, "bbox": [10, 10, 40, 40]}]
+    path = coco_detections(tmp_path / "c.json", images, annotations)
+    with pytest.raises(MediaError, match=message):
+        make_detector(path, frame_name, 10)(3, (100, 60))
+
+
+def test_a_frame_with_folders_finds_its_image_among_others_of_its_name(tmp_path: Path) -> None:
+    images = [{"id": 1, "file_name": "a/0.jpg"}, {"id": 2, "file_name": "b/0.jpg"}]
+    annotations = [{"id": 1, "image_id": 2.0, "bbox": [10, 10, 40, 40]}]
+    path = coco_detections(tmp_path / "c.json", images, annotations)
+    detect = make_detector(path, lambda frame: f"{'ab'[frame]}/0.jpg", 2)
+    assert [len(detect(frame, (100, 100)) or ()) for frame in range(2)] == [0, 1]
+
+
 def test_detections_of_another_video_are_refused(tmp_path: Path) -> None:
     images = [{"id": number, "file_name": f"other_{number}.jpg"} for number in range(7)]
     path = coco_detections(tmp_path / "c.json", images, [])

@@ -215,3 +215,66 @@ def test_what_is_left_out_is_logged_with_its_reason(tmp_path: Path, caplog: pyte
     write_annotations(tmp_path / "set", [{"segmentation": [SQUARE]}, {"bbox": [1, 1, 0, 5], "id": "x7"}])
     find_items(tmp_path / "set")
     assert "annotation x7: bbox must have a width and a height. Got 0 x 5" in caplog.text
+
+
+def edit_index(folder: Path, **image: Any) -> None:
+    """Change the first image's entry."""
+    (path,) = folder.rglob("*.json")
+    content = json.loads(path.read_text())
+    content["images"][0].update(image)
+    path.write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize(
+    ("outline", "reason"),
+    [
+        ([1000, 1000, 1100, 1000, 1100, 1100], "covers no pixel"),
+        ([0.1, 0.1, 0.4, 0.1, 0.4, 0.4], "covers no pixel"),
+        ([0, 0, 2**31, 0, 2**31, 2**31], "must lie near its picture"),
+    ],
+)
+def test_an_outline_that_covers_nothing_is_no_object(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, outline: list[float], reason: str
+) -> None:
+    annotations = [{"segmentation": [SQUARE]}, {"segmentation": [outline]}]
+    (item,) = find_items(write_annotations(tmp_path / "set", annotations))
+    assert len(only_masks(item)) == 1 and reason in caplog.text
+
+
+@pytest.mark.parametrize(("width", "height", "cause"), [(2 * W, 2 * H, "resized"), (H, W, "turned")])
+def test_outlines_of_another_size_are_refused(tmp_path: Path, width: int, height: int, cause: str) -> None:
+    """Outlines have no size of their own: only the image's entry says that they are of another picture."""
+    write_annotations(tmp_path / "set", [{"segmentation": [SQUARE]}])
+    edit_index(tmp_path / "set", width=width, height=height)
+    with pytest.raises(MediaError, match=f"images {cause} without their labels"):
+        only_masks(find_items(tmp_path / "set")[0])
+    for size in ({"width": W + 1, "height": H}, {"width": 0, "height": 0}, {"width": None, "height": "x"}):
+        edit_index(tmp_path / "set", **size)
+        assert only_masks(find_items(tmp_path / "set")[0])
+
+
+def test_two_pictures_of_one_name_never_share_a_file(tmp_path: Path) -> None:
+    """A picture is also found by the last part of its name, but only where that is of one image."""
+    write_annotations(tmp_path / "set", [{"segmentation": [SQUARE]}])
+    (path,) = (tmp_path / "set").rglob("*.json")
+    content = json.loads(path.read_text())
+    name = content["images"][0]["file_name"]
+    content["images"] = [{"id": 1, "file_name": f"x/{name}"}, {"id": 2, "file_name": f"y/{name}"}]
+    content["annotations"].append({**content["annotations"][0], "image_id": 2})
+    path.write_text(json.dumps(content))
+    with pytest.raises(MediaError, match="none of them lies in"):
+        find_items(tmp_path / "set")
+
+
+@pytest.mark.parametrize("name", ["a" * 5000 + ".png", "\0.png", "\ud800.png", ""])
+def test_a_name_that_no_file_can_have_is_a_sentence(tmp_path: Path, name: str) -> None:
+    write_annotations(tmp_path / "set", [{"segmentation": [SQUARE]}])
+    edit_index(tmp_path / "set", file_name=name)
+    with pytest.raises(MediaError, match="none of them lies in"):
+        find_items(tmp_path / "set")
+
+
+@pytest.mark.parametrize("crowd", ["0", "false", False, None, 0.0])
+def test_no_crowd_in_every_way_of_writing_it(tmp_path: Path, crowd: object) -> None:
+    (item,) = find_items(write_annotations(tmp_path / "set", [{"segmentation": [SQUARE], "iscrowd": crowd}]))
+    assert len(only_masks(item)) == 1

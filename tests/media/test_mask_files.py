@@ -120,7 +120,7 @@ def test_a_lossless_webp_holds_labels(tmp_path: Path, form: str) -> None:
 
 def test_a_brush_that_lets_half_through_is_one_object() -> None:
     """Label tools export strokes of one colour with an alpha of 128, and soft edges below that."""
-    red = np.zeros((*RING.shape, 3)) + (255, 0, 0)
+    red = np.full((*RING.shape, 3), (255, 0, 0))
     labels = read_label_map(with_alpha(red, SOFT // 2))
     assert np.unique(labels).tolist() == [0, 1] and (labels == (SOFT >= 128)).mean() > 0.99
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 
 from masklet.errors import MaskletError, MediaError, PromptError
-from masklet.media.readers.coco import CocoAnnotation, CocoFile
+from masklet.media.readers.coco import CocoAnnotation, CocoFile, check_image_size
 from masklet.prompts import check_prompt
 from masklet.types import Prompt
 
@@ -112,12 +112,13 @@ class CocoDetections:
         self._by_frame: dict[int, str] = {}
         self._by_name: dict[str, str] = {}
         self._file_name = file_name
+        self._sizes = {image.id: image.size for image in images}
         if not any(image.file_name for image in images) and None in indices:
             self._by_frame = in_order
         elif None not in indices:
-            self._by_frame = {image.frame: image.id for image in images if image.frame is not None}
+            self._by_frame = self._frames_by_index(count)
         else:
-            self._by_name = _unique_names([(image.file_name, image.id) for image in images])
+            self._by_name = _names([(image.file_name, image.id) for image in images])
             if count is not None and not any(self._find(frame) for frame in range(count)):
                 self._by_frame = self._frames_in_order(in_order, count)
 
@@ -125,8 +126,27 @@ class CocoDetections:
         image = self._find(frame)
         if image is None:
             return None
+        check_image_size(self._sizes[image], size, f"{self._file.path}, frame {frame}")
         annotations = self._file.annotations.get(image, ())
         return [prompt for item in annotations if (prompt := self._prompt(item, frame, size)) is not None]
+
+    def _frames_by_index(self, count: int | None) -> dict[int, str]:
+        by_frame: dict[int, str] = {}
+        for image in self._file.images:
+            if image.frame is None:
+                continue
+            if image.frame in by_frame:
+                raise MediaError(
+                    f"{self._file.path} has two images of frame {image.frame}, with the ids "
+                    f"{by_frame[image.frame]} and {image.id}: it must be of one video."
+                )
+            by_frame[image.frame] = image.id
+        if count is not None and max(by_frame, default=0) >= count:
+            raise MediaError(
+                f"{self._file.path} has an image of frame {max(by_frame)}, and the video has {count} frames, "
+                f"0 to {count - 1}: frame_index and frame_id count from 0."
+            )
+        return by_frame
 
     def _frames_in_order(self, in_order: dict[int, str], count: int) -> dict[int, str]:
         if len(in_order) != count:
@@ -146,8 +166,14 @@ class CocoDetections:
     def _find(self, frame: int) -> str | None:
         if self._by_frame:
             return self._by_frame.get(frame)
-        name = self._file_name(frame)
-        return self._by_name.get(name) or self._by_name.get(Path(name).stem)
+        path = PurePosixPath(self._file_name(frame))
+        ids = next((self._by_name[name] for name in _forms(path) if name in self._by_name), [])
+        if len(ids) > 1:
+            raise MediaError(
+                f"{self._file.path} has {len(ids)} images that may be frame {frame}, {path}. "
+                "Give each image its frame as frame_index."
+            )
+        return ids[0] if ids else None
 
     def _prompt(self, annotation: CocoAnnotation, frame: int, size: tuple[int, int]) -> Prompt | None:
         """An annotation as a prompt; None where it covers nothing of the frame."""
@@ -165,10 +191,15 @@ class CocoDetections:
         return prompt
 
 
-def _unique_names(named: Sequence[tuple[str, str]]) -> dict[str, str]:
-    """Image ids by file name, and by its stem where no other image has that."""
-    names = {Path(name.replace("\\", "/")).name: id for name, id in named}
-    stems: dict[str, list[str]] = {}
-    for name, id in names.items():
-        stems.setdefault(Path(name).stem, []).append(id)
-    return {**names, **{stem: ids[0] for stem, ids in stems.items() if len(ids) == 1 and stem not in names}}
+def _names(images: Sequence[tuple[str, str]]) -> dict[str, list[str]]:
+    """Image ids by path, by file name, and by file name without suffix."""
+    by_name: dict[str, list[str]] = {}
+    for name, id in images:
+        for form in _forms(PurePosixPath(name.replace("\\", "/"))):
+            by_name.setdefault(form, []).append(id)
+    return by_name
+
+
+def _forms(path: PurePosixPath) -> list[str]:
+    """How a file may be named, the most exact first."""
+    return list(dict.fromkeys([str(path), path.name, path.stem]))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path, PurePosixPath
@@ -16,7 +18,14 @@ from masklet import rle
 from masklet.datasets.types import DatasetItem, LabelledFrames
 from masklet.errors import MediaError
 from masklet.media import find_pictures, read_image, read_label_map
-from masklet.media.readers.coco import CocoAnnotation, CocoFile, LabelSizeError, read_json, segmentation_mask
+from masklet.media.readers.coco import (
+    CocoAnnotation,
+    CocoFile,
+    LabelSizeError,
+    check_image_size,
+    read_json,
+    segmentation_mask,
+)
 
 log = logging.getLogger(__name__)
 
@@ -26,11 +35,13 @@ COCO_FILES = ("instances.json", "annotations.json", "result.json", "_annotations
 class LabelledPicture:
     """One picture, and the labels of its objects by id; subclasses say how a label becomes a mask.
 
-    A label that cannot be read is logged, and its object left out.
+    A label that cannot be read, or covers no pixel, is logged, and its object left out.
+
+    size : (H, W) that the labels are of, where that is known
     """
 
-    def __init__(self, path: Path, labels: Mapping[int, Any]) -> None:
-        self.path, self._labels = path, dict(labels)
+    def __init__(self, path: Path, labels: Mapping[int, Any], size: tuple[int, int] | None = None) -> None:
+        self.path, self._labels, self._size = path, dict(labels), size
 
     def __len__(self) -> int:
         return 1
@@ -57,10 +68,15 @@ class LabelledPicture:
     def _codes(self) -> dict[int, rle.RLE]:
         """Every readable mask; as run lengths, since a picture may have hundreds."""
         height, width = self._image.shape[:2]
+        check_image_size(self._size, (height, width), str(self.path))
         codes, faults = {}, []
         for id, label in self._labels.items():
             try:
-                codes[id] = rle.encode(self.read_mask(label, (height, width)))
+                mask = self.read_mask(label, (height, width))
+                if not mask.any():
+                    log.warning("object %s is left out: %s: it covers no pixel.", id, self.path)
+                    continue
+                codes[id] = rle.encode(mask)
             except LabelSizeError:
                 raise
             except MediaError as error:
@@ -199,7 +215,7 @@ def read_coco(path: Path) -> list[DatasetItem]:
     file = CocoFile.read(index)
     objects = {image: _numbered(annotations) for image, annotations in file.annotations.items()}
     labelled = [
-        (_relative(image.file_name), annotations)
+        (_relative(image.file_name), annotations, image.size)
         for image in file.images
         if (annotations := objects.get(image.id))
     ]
@@ -211,7 +227,8 @@ def read_coco(path: Path) -> list[DatasetItem]:
             f"Boxes cannot be learned from: draw outlines, or brush masks.{reasons}"
         )
     folders = _picture_folders(index)
-    files = [_first_present(folders, name) for name, _ in labelled]
+    counts = Counter(name.name for name, *_ in labelled)
+    files = [_first_present(folders, name, is_unique=counts[name.name] == 1) for name, *_ in labelled]
     if not any(files):
         places = ", ".join(str(folder) for folder in folders)
         raise MediaError(
@@ -219,8 +236,10 @@ def read_coco(path: Path) -> list[DatasetItem]:
             f"lies in {places}. Export with pictures, or put them there."
         )
     return [
-        DatasetItem(f"{folders[0].name}/{name}", partial(LabelledPicture, file or folders[0] / name, objects))
-        for (name, objects), file in zip(labelled, files, strict=True)
+        DatasetItem(
+            f"{folders[0].name}/{name}", partial(LabelledPicture, file or folders[0] / name, objects, size)
+        )
+        for (name, objects, size), file in zip(labelled, files, strict=True)
     ]
 
 
@@ -274,7 +293,11 @@ def _picture_folders(index: Path) -> list[Path]:
     return [root, root / "images", root / split, root / "images" / split]
 
 
-def _first_present(folders: Sequence[Path], name: PurePosixPath) -> Path | None:
-    """A picture where its name says; or by the name's last part, where it was put there by hand."""
-    candidates = (folder / part for part in (name, name.name) for folder in folders)
-    return next((path for path in candidates if path.is_file()), None)
+def _first_present(folders: Sequence[Path], name: PurePosixPath, *, is_unique: bool) -> Path | None:
+    """A picture where its name says; or by the name's last part, where it was put there by hand.
+
+    is_unique : whether no other labelled picture has that last part
+    """
+    parts = (name, name.name) if is_unique else (name,)
+    paths = (folder / part for part in parts for folder in folders)
+    return next((path for path in paths if os.path.isfile(path)), None)  # False where a name is too long

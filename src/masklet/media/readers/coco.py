@@ -30,20 +30,39 @@ log = logging.getLogger(__name__)
 
 
 class LabelSizeError(MediaError):
-    """A mask is of another size than its image: then none of the image's labels can be trusted."""
+    """Labels are of an image of another size: then none of the image's labels can be trusted."""
+
+
+def check_image_size(stated: tuple[int, int] | None, size: tuple[int, int], name: str) -> None:
+    """Compare the size (H, W) that a file states for an image, if any, with the image's own.
+
+    A pixel or a hundredth more or less is a rounded size, and no fault.
+
+    Raises:
+        LabelSizeError: They differ.
+    """
+    if stated is None or all(abs(a - b) <= 1 + b / 100 for a, b in zip(stated, size, strict=True)):
+        return
+    cause = "turned" if stated == size[::-1] else "resized"
+    raise LabelSizeError(
+        f"{name}: its labels are of an image of (H, W) = {list(stated)}, and the image has {list(size)}: "
+        f"were the images {cause} without their labels?"
+    )
 
 
 @dataclass(frozen=True)
 class CocoImage:
     """An image of a COCO file.
 
-    id : as text: files mix 1 and "1"
+    id : as text: files mix 1, 1.0 and "1"
     frame : its place in a video, where the file says so
+    size : (H, W), where the file says so
     """
 
     id: str
     file_name: str
     frame: int | None = None
+    size: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -99,7 +118,10 @@ class CocoFile:
         ):
             raise MediaError(f"{path} is not a COCO file: it needs the lists images and annotations.")
         skipped: list[str] = []
-        images = _read_images(content["images"], skipped)
+        try:
+            images = _read_images(content["images"], skipped)
+        except MediaError as error:
+            raise MediaError(f"{path}: {error}") from None
         names = _category_names(content.get("categories"))
         annotations: dict[str, list[CocoAnnotation]] = defaultdict(list)
         ids = {image.id for image in images}
@@ -164,15 +186,31 @@ def segmentation_mask(segmentation: Any, size: tuple[int, int], name: str) -> Bo
 def _read_images(entries: Sequence[Any], skipped: list[str]) -> tuple[CocoImage, ...]:
     images: dict[str, CocoImage] = {}
     for number, entry in enumerate(entries):
-        if not isinstance(entry, dict) or not isinstance(entry.get("id"), int | str):
+        id = _read_id(entry.get("id")) if isinstance(entry, dict) else None
+        if id is None:
             skipped.append(f"image {number}: it has no id")
-        elif str(entry["id"]) in images:
-            skipped.append(f"image {number}: id {entry['id']} stands before")
-        else:
-            id, name = str(entry["id"]), str(entry.get("file_name") or "")
-            places = [entry.get("frame_index"), entry.get("frame_id")]
-            images[id] = CocoImage(id, name, next(filter(_is_index, places), None))
+            continue
+        places = [entry.get("frame_index"), entry.get("frame_id")]
+        size = entry.get("height"), entry.get("width")
+        image = CocoImage(
+            id,
+            str(entry.get("file_name") or ""),
+            next(filter(_is_index, places), None),
+            (int(size[0]), int(size[1])) if all(_is_index(side) and side for side in size) else None,
+        )
+        if images.setdefault(id, image) != image:
+            raise MediaError(
+                f"two images have the id {id}: {images[id].file_name} and {image.file_name}. Give each image "
+                "an id of its own, as its annotations' image_id."
+            )
     return tuple(images.values())
+
+
+def _read_id(id: Any) -> str | None:
+    """An id as text; None where it is none."""
+    if isinstance(id, float) and id.is_integer():
+        id = int(id)
+    return str(id) if isinstance(id, int | str) and not isinstance(id, bool) else None
 
 
 def _is_index(value: Any) -> bool:
@@ -191,7 +229,8 @@ def _category_names(categories: Any) -> dict[str, str]:
 def _read_annotation(entry: Any, number: int, names: Mapping[str, str]) -> CocoAnnotation:
     if not isinstance(entry, dict):
         raise MediaError(f"it must be an object with image_id and a segmentation or bbox. Got {entry!r:.40}")
-    if "image_id" not in entry:
+    image = _read_id(entry.get("image_id"))
+    if image is None:
         raise MediaError("it has no image_id")
     box, fault = _read_box(entry.get("bbox"))
     segmentation = entry.get("segmentation") or None
@@ -207,11 +246,11 @@ def _read_annotation(entry: Any, number: int, names: Mapping[str, str]) -> CocoA
     return CocoAnnotation(
         number=number,
         id=entry.get("id", number),
-        image=str(entry["image_id"]),
+        image=image,
         segmentation=segmentation,
         box=box,
         category=names.get(str(entry.get("category_id"))),
-        crowd=bool(entry.get("iscrowd")),
+        crowd=str(entry.get("iscrowd") or 0).lower() not in ("0", "0.0", "false", "none"),
         has_attributes="attributes" in entry,
     )
 
