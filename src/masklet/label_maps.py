@@ -160,7 +160,7 @@ def _edge_steps_share(values: np.ndarray) -> float:
     low, high = (_reduce_axes(reduce, values) for reduce in (np.minimum, np.maximum))
     at_edge = (values != values.min()) & (values != values.max()) & (low != high)
     steps = np.count_nonzero(at_edge & (low < values) & (values < high))
-    return steps / max(1, np.count_nonzero(at_edge))
+    return int(steps) / max(1, int(np.count_nonzero(at_edge)))
 
 
 def _is_flat(values: np.ndarray) -> np.ndarray:

@@ -110,7 +110,7 @@ class CocoDetections:
         indices = [image.frame for image in images]
         in_order = {frame: image.id for frame, image in enumerate(images)}
         self._by_frame: dict[int, str] = {}
-        self._by_name: dict[str, str] = {}
+        self._by_name: dict[str, list[str]] = {}
         self._file_name = file_name
         self._sizes = {image.id: image.size for image in images}
         if not any(image.file_name for image in images) and None in indices:
@@ -167,7 +167,7 @@ class CocoDetections:
         if self._by_frame:
             return self._by_frame.get(frame)
         path = PurePosixPath(self._file_name(frame))
-        ids = next((self._by_name[name] for name in _forms(path) if name in self._by_name), [])
+        ids: list[str] = next((self._by_name[name] for name in _forms(path) if name in self._by_name), [])
         if len(ids) > 1:
             raise MediaError(
                 f"{self._file.path} has {len(ids)} images that may be frame {frame}, {path}. "
