@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+import json
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import PIL.Image
 import pytest
@@ -245,6 +247,37 @@ def test_a_whole_project_is_exported_with_pictures_classes_and_a_split(
     }
     assert '1: "dog"' in archive.read("data.yaml").decode()
     assert archive.read(labels[0]).decode().split()[0] == "1"
+
+    coco_masks = sum(int(entry["area"]) for entry in annotations_of(tmp_path))
+    _, archive = export_project(caller, project, format="cvat-images", validation=0.5)
+    check_cvat(archive, coco_masks)
+
+
+def annotations_of(folder: Path) -> list[dict[str, Any]]:
+    return [
+        entry
+        for split in folder.glob("annotations/*.json")
+        for entry in json.loads(split.read_text())["annotations"]
+    ]
+
+
+def check_cvat(archive: zipfile.ZipFile, pixels: int) -> None:
+    """CVAT's own reader of masks finds as many pixels; names are those of the pictures in the file."""
+    masks = pytest.importorskip("cvat_sdk.masks")
+    root = ElementTree.fromstring(archive.read("annotations.xml"))
+    assert [label.text for label in root.iterfind("meta/task/labels/label/name")] == ["cat", "dog"]
+    assert {image.get("subset") for image in root.iterfind("image")} == {"train", "val"}
+    pictures = {Path(name).name for name in archive.namelist() if name.startswith("images/")}
+    assert {image.get("name") for image in root.iterfind("image")} == pictures
+    found = 0
+    for image in root.iterfind("image"):
+        size = {"image_width": int(image.attrib["width"]), "image_height": int(image.attrib["height"])}
+        for mask in image.iterfind("mask"):
+            left, top, width, height = (int(mask.attrib[key]) for key in ("left", "top", "width", "height"))
+            runs = [float(run) for run in mask.attrib["rle"].split(",")]
+            points = [*runs, left, top, left + width - 1, top + height - 1]
+            found += int(masks.decode_mask(points, **size).sum())
+    assert found == pixels
 
 
 def test_an_empty_project_says_that_there_is_nothing_to_export(caller: Caller) -> None:

@@ -205,6 +205,13 @@ def find(name: str | Path) -> Path:
     )
 
 
+def find_local(name: str) -> Path | None:
+    """The file of an embedded or published model, if it is on this machine; nothing is fetched."""
+    if name in EMBEDDED:
+        return _embedded(name)
+    return _in_cache(f"facebook/{name}") if name in PUBLISHED else None
+
+
 def _embedded(name: str) -> Path:
     path = Path(str(resources.files("masklet"))) / "weights" / f"{name}.safetensors"
     if not path.is_file():
@@ -224,15 +231,11 @@ def _in_folder(folder: Path) -> Path:
 
 def _from_hub(repo: str) -> Path:
     """A hub repository's weights: from the cache without asking, and else over the network."""
-    # transformers' file, or else the original's, whose name is the repository's with underscores
-    files = ("model.safetensors", f"{repo.split('/')[1].replace('-', '_')}.pt")
-    for file in files:
-        try:
-            return Path(hf_hub_download(repo, file, local_files_only=True))
-        except LocalEntryNotFoundError:
-            continue
+    cached = _in_cache(repo)
+    if cached is not None:
+        return cached
     try:
-        return _download(repo, files)
+        return _download(repo, _hub_files(repo))
     except RepositoryNotFoundError as error:
         raise CheckpointError(f"the hub has no repository {repo} that you may read.") from error
     except (OSError, LocalEntryNotFoundError) as error:
@@ -240,6 +243,20 @@ def _from_hub(repo: str) -> Path:
             f"{repo} is not in the hub's cache, and the hub cannot be reached. "
             "Go online once, or pass the path of a checkpoint that you have."
         ) from error
+
+
+def _hub_files(repo: str) -> tuple[str, str]:
+    """transformers' file, or else the original's, whose name is the repository's with underscores."""
+    return "model.safetensors", f"{repo.split('/')[1].replace('-', '_')}.pt"
+
+
+def _in_cache(repo: str) -> Path | None:
+    for file in _hub_files(repo):
+        try:
+            return Path(hf_hub_download(repo, file, local_files_only=True))
+        except LocalEntryNotFoundError:
+            continue
+    return None
 
 
 def _download(repo: str, files: Iterable[str]) -> Path:

@@ -6,11 +6,14 @@ import os
 import threading
 import webbrowser
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from masklet.cli.options import Device, Dtype, ImageSize, Model, ModelOptions, Precision, Setting, Speed
+
+if TYPE_CHECKING:
+    from masklet.model import Sam2
 
 
 def studio(
@@ -44,6 +47,9 @@ def studio(
         list[str] | None,
         typer.Option(help="A name under which browsers reach this machine. Repeat for more."),
     ] = None,
+    models: Annotated[
+        Path | None, typer.Option(help="A folder of checkpoints that projects may use, besides MODEL.")
+    ] = None,
     model: Model = "nano",
     device: Device = None,
     dtype: Precision = Dtype.float32,
@@ -59,8 +65,9 @@ def studio(
     except ModuleNotFoundError as error:
         raise MissingExtra("studio", error.name or "fastapi") from error
 
-    if folder is not None and not folder.is_dir():
-        raise MediaError(f"{folder} is not a folder.")
+    for place in (folder, models):
+        if place is not None and not place.is_dir():
+            raise MediaError(f"{place} is not a folder.")
     home = Path(os.environ.get("XDG_DATA_HOME", "~/.local/share")).expanduser() / "masklet"
     settings = Settings(
         data=data or home,
@@ -70,6 +77,7 @@ def studio(
         database=database,
         token=token_for(host, token if token_file is None else read_token(token_file)),
         hosts=tuple(name or ()),
+        models=models,
     )
 
     network = ModelOptions(model, device, dtype, setting, image_size)
@@ -82,4 +90,7 @@ def studio(
         if browser:  # on a thread, since some browsers keep their caller waiting
             threading.Thread(target=webbrowser.open, args=[address(settings)], daemon=True).start()
 
-    serve(settings, loaded, network.name, announce)
+    def load_model(path: Path) -> Sam2:
+        return ModelOptions(str(path), device, dtype, setting).load()
+
+    serve(settings, loaded, network.name, announce, load_model)

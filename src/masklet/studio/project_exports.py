@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import zipfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 import numpy as np
@@ -15,6 +16,7 @@ from sqlalchemy import select
 
 from masklet import rle
 from masklet.media import outlines
+from masklet.media.writers.annotation_tools import XmlWriter, write_mask
 from masklet.media.writers.polygons import join_rings
 from masklet.studio.errors import ApiError
 from masklet.studio.inference.live import LiveVideos
@@ -24,7 +26,7 @@ from masklet.studio.store.project_files import find_project_videos
 from masklet.studio.store.tables import Project, Result, Video
 
 Split = Literal["train", "val"]
-ProjectFormat = Literal["coco", "yolo"]
+ProjectFormat = Literal["coco", "yolo", "cvat-images"]
 TOLERANCE = 0.5  # pixels between a mask's edge and its outline
 MAX_SIDE = 8192  # of an exported picture
 
@@ -74,6 +76,8 @@ class ProjectWriter:
         self._live = live
         self._job = job
         self._classes: list[str] = []
+        self._colors: dict[str, str] = {}
+        self._name = ""
         self._empty: list[str] = []
 
     def write(self, path: Path) -> Iterator[tuple[int, int]]:
@@ -81,7 +85,9 @@ class ProjectWriter:
         job = self._job
         with self._database.begin() as session:
             project = session.get_one(Project, job.project)
+            self._name = project.name
             self._classes = [entry["name"] for entry in project.classes or ()]
+            self._colors = {entry["name"]: entry["color"] for entry in project.classes or ()}
             videos = find_project_videos(session, job.project)
         splits = split_files([video.id for video in videos], job.validation)
         data: dict[Split, Dataset] = {"train": Dataset(), "val": Dataset()}
@@ -92,6 +98,8 @@ class ProjectWriter:
                 self._write_video(archive, video, stem, splits[video.id], data[splits[video.id]])
             if not any(dataset.images for dataset in data.values()):
                 raise ApiError(409, "nothing", "there are no masks in this project yet.")
+            if job.format == "cvat-images":
+                self._write_cvat(archive, data)
             for name, text in self._summaries(data):
                 archive.writestr(name, text)
 
@@ -164,7 +172,7 @@ class ProjectWriter:
         data.images.append(image)
         for object, name, counts in labelled.masks:
             number = self._class_number(name) + 1
-            if self._job.format != "coco":
+            if self._job.format == "yolo":
                 continue
             code = rle.RLE(size=size, counts=counts)
             x0, y0, x1, y1 = rle.boxes([code])[0].tolist()
@@ -193,7 +201,42 @@ class ProjectWriter:
                 lines.append(f"{self._class_number(name)} {numbers}\n")
         return "".join(lines)
 
+    def _write_cvat(self, archive: zipfile.ZipFile, data: dict[Split, Dataset]) -> None:
+        """Write annotations.xml, as CVAT for images 1.1 takes it: with the pictures' own names."""
+        with archive.open("annotations.xml", "w") as opened, io.TextIOWrapper(opened, "utf-8") as file:
+            xml = XmlWriter(file)
+            with xml.within("annotations"):
+                xml.element("version", "1.1")
+                with xml.within("meta"), xml.within("task"):
+                    xml.element("name", self._name)
+                    xml.element("size", sum(len(dataset.images) for dataset in data.values()))
+                    xml.element("mode", "annotation")
+                    with xml.within("labels"):
+                        for name in self._classes:
+                            with xml.within("label"):
+                                xml.element("name", name)
+                                xml.element("color", self._colors.get(name, ""))
+                                xml.element("type", "mask")
+                                xml.element("attributes")
+                number = 0
+                for split, dataset in data.items():
+                    by_image: dict[int, list[dict[str, Any]]] = {}
+                    for annotation in dataset.annotations:
+                        by_image.setdefault(annotation["image_id"], []).append(annotation)
+                    for image in dataset.images:
+                        size = {"width": image["width"], "height": image["height"]}
+                        name = PurePosixPath(image["file_name"]).name
+                        fields = {"id": number, "name": name, "subset": split, **size}
+                        with xml.within("image", fields):
+                            for annotation in by_image.get(image["id"], ()):
+                                label = self._classes[annotation["category_id"] - 1]
+                                mask = rle.decode(annotation["segmentation"])
+                                write_mask(xml, label, annotation["object_id"], mask)
+                        number += 1
+
     def _summaries(self, data: dict[Split, Dataset]) -> Iterator[tuple[str, str]]:
+        if self._job.format == "cvat-images":
+            return
         if self._job.format == "yolo":
             names = "".join(f"  {number}: {json.dumps(name)}\n" for number, name in enumerate(self._classes))
             val = "val" if data["val"].images else "train"

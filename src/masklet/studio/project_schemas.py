@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from masklet.studio.schemas import Schema, VideoSummary
 
 
@@ -64,3 +66,70 @@ class AuditEntry(Schema):
 class Audit(Schema):
     entries: list[AuditEntry]
     """Newest first."""
+
+
+class ModelSpeed(Schema):
+    """Milliseconds on this machine, as they were measured."""
+
+    click: float
+    """For a click on a frame that is encoded."""
+    frame: float
+    """To track one object through one frame, from encoding on."""
+
+
+class Model(Schema):
+    """A model that a project can use."""
+
+    name: str
+    parameters: int | None
+    image_size: int | None
+    """The side of the square that it sees, in pixels; null where it is not loaded and not known."""
+    bytes: int | None
+    loaded: bool
+    default: bool
+    """Whether it is the one that the studio was started with."""
+    milliseconds: ModelSpeed | None
+    """null until somebody measures it."""
+    note: str | None
+    """What is worth knowing about it."""
+
+
+class ModelList(Schema):
+    models: list[Model]
+
+
+class SkippedEntry(Schema):
+    """An entry of an annotation file that was not taken."""
+
+    file: str
+    entry: str
+    """Its place in the file, such as "annotation 7"."""
+    reason: str
+
+
+class Import(Schema):
+    """Annotations of another tool that are added to a project's files."""
+
+    id: str
+    project: str
+    format: str
+    """What kind of file it is, such as "COCO"."""
+    state: Literal["waiting", "running", "finished", "failed"]
+    done: int
+    total: int
+    """How many annotations the file holds, without those that could not be read."""
+    masks: int
+    """How many became masks."""
+    boxes: int
+    """How many became box prompts."""
+    videos: list[str]
+    """Ids of the files that have new objects."""
+    classes: list[str]
+    """Names of the classes that were made."""
+    skipped: list[SkippedEntry]
+    """The first 1000 entries that were not taken."""
+    skipped_count: int
+    """How many were not taken in all."""
+    notes: list[str]
+    message: str | None
+    """Why it failed."""

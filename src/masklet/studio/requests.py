@@ -39,13 +39,21 @@ class NewProject(RequestBody):
     name: Name
     policy: Name | None = None
     """One of those that `GET /api/about` lists; by default the first of them."""
+    model: Name | None = None
+    """One of those that `GET /api/models` lists; by default the one that the studio was started with."""
 
 
 class ProjectChange(RequestBody):
     name: Name | None = None
     policy: Name | None = None
+    model: Name | None = None
+    """One of those that `GET /api/models` lists; refused once something was prompted."""
     classes: Annotated[list[Class], Field(max_length=200)] | None = None
     """All of them, in their order. Objects keep the names of classes that are gone."""
+
+
+class ModelName(RequestBody):
+    name: Name
 
 
 class VideoChange(RequestBody):
@@ -232,7 +240,7 @@ class NewExport(RequestBody):
 
 
 class NewProjectExport(RequestBody):
-    format: Literal["coco", "yolo"]
+    format: Literal["coco", "yolo", "cvat-images"]
     validation: Annotated[float, Field(ge=0, le=1)] = 0.2
     """The share of the files that goes to val. All frames of a video are in the same split."""
     hidden: bool = False

@@ -59,6 +59,9 @@ class ExportFormat(Schema):
 class About(Schema):
     version: str
     model: str
+    """The model that the studio was started with."""
+    model_note: str | None
+    """What is worth knowing about it."""
     device: str
     folder: str | None
     """The name of the folder to choose from; null when the server was started without one."""

@@ -25,6 +25,7 @@ from uvicorn.server import ServerState
 from masklet.errors import MaskletError
 from masklet.model import Sam2
 from masklet.studio.app import make_app
+from masklet.studio.inference.models import LoadModel
 from masklet.studio.settings import Settings, is_loopback
 from masklet.studio.studio import Studio
 
@@ -90,9 +91,12 @@ class AnnouncingServer(uvicorn.Server):
             self._announce()
 
 
-def serve(settings: Settings, model: Sam2, model_name: str, announce: Callable[[], None]) -> None:
+def serve(
+    settings: Settings, model: Sam2, model_name: str, announce: Callable[[], None], load_model: LoadModel
+) -> None:
     """Serve until Ctrl-C.
 
+    load_model : loads a checkpoint that a project chooses
     announce : called when the server listens
     """
     with socket.socket(socket.AF_INET6 if ":" in settings.host else socket.AF_INET) as probe:
@@ -103,7 +107,7 @@ def serve(settings: Settings, model: Sam2, model_name: str, announce: Callable[[
             raise MaskletError(
                 f"{settings.host}:{settings.port} cannot be used: {error.strerror}. Choose another --port."
             ) from error
-    app = make_app(Studio(settings, model, model_name))
+    app = make_app(Studio(settings, model, model_name, load_model))
     AnnouncingServer(server_config(app, settings.host, settings.port), announce).run()
 
 

@@ -60,6 +60,7 @@ class Settings:
     database : SQLAlchemy's URL; by default SQLite in the data folder
     token : what every call must show; None only on loopback
     hosts : names under which browsers may call the server, besides its address
+    models : a folder of checkpoints that projects may use
     """
 
     data: Path
@@ -69,6 +70,7 @@ class Settings:
     database: str | None = None
     token: str | None = None
     hosts: tuple[str, ...] = ()
+    models: Path | None = None
     limits: Limits = field(default_factory=Limits)
 
     @property

@@ -14,8 +14,10 @@ from masklet.studio import schemas
 from masklet.studio.errors import ApiError, not_found
 from masklet.studio.exports import Exports
 from masklet.studio.hub import Hub
+from masklet.studio.imports import Imports
 from masklet.studio.inference.engine import Engine
 from masklet.studio.inference.live import LiveVideos
+from masklet.studio.inference.models import LoadModel, Models
 from masklet.studio.inference.propagation import Followings
 from masklet.studio.inference.propagation_plan import PropagationPlan
 from masklet.studio.inference.worker import Worker
@@ -34,7 +36,9 @@ from masklet.studio.views import find_video, unfinished_plan, video_view
 class Studio:
     """The parts of the server. Routes turn requests into calls of these."""
 
-    def __init__(self, settings: Settings, model: Sam2, model_name: str) -> None:
+    def __init__(
+        self, settings: Settings, model: Sam2, model_name: str, load_model: LoadModel | None = None
+    ) -> None:
         make_folder(settings.uploads)
         make_folder(settings.exports)
         make_folder(settings.spool)
@@ -54,7 +58,8 @@ class Studio:
         self.files = ProjectFiles()
         self.hub = Hub(limits.sockets)
         self.live = LiveVideos(self.database, self.paths, limits)
-        self.engine = Engine(model, limits)
+        self.models = Models(model, model_name, settings.models, load_model)
+        self.engine = Engine(self.models, limits)
         self.worker = Worker(limits)
         self.followings = Followings(
             self.engine,
@@ -65,6 +70,7 @@ class Studio:
             self.quota,
             limits.propagations,
         )
+        self.imports = Imports(self.database, self.live, self.engine, self.worker, self.hub, self.quota)
         self.jpegs: ByteCache[tuple[str, int, int, int], bytes] = ByteCache(limits.jpegs, size=len)
         self.uploads = Uploads(self.database, self.paths, self.quota, settings)
         self.exports = Exports(self.database, self.live, self.hub, self.quota, settings.exports, limits)

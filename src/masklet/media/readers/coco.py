@@ -57,12 +57,14 @@ class CocoImage:
     id : as text: files mix 1, 1.0 and "1"
     frame : its place in a video, where the file says so
     size : (H, W), where the file says so
+    place : the video's name and the frame in it, where the file says both, as masklet's project exports do
     """
 
     id: str
     file_name: str
     frame: int | None = None
     size: tuple[int, int] | None = None
+    place: tuple[str, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,7 @@ class CocoAnnotation:
     segmentation : outlines, or run lengths; None where it has only a box
     box : None where it has none of a size
     category : the class's name, where the file says so
+    object : what tells the object from others on other frames, where the file says so
     """
 
     number: int
@@ -83,6 +86,7 @@ class CocoAnnotation:
     category: str | None
     crowd: bool
     has_attributes: bool
+    object: str | None = None
 
     def mask(self, size: tuple[int, int]) -> Bool[np.ndarray, "H W"]:
         """Its segmentation as a mask on an image of `size` (H, W).
@@ -112,7 +116,18 @@ class CocoFile:
         Raises:
             MediaError: It is missing, or is not COCO at all.
         """
-        content = read_json(path)
+        file = cls.parse(read_json(path), path)
+        skipped = file.skipped
+        if skipped:
+            more = f"; and {len(skipped) - NAMED} more" if len(skipped) > NAMED else ""
+            log.warning(
+                "%s: %d entries are left out: %s%s.", path, len(skipped), "; ".join(skipped[:NAMED]), more
+            )
+        return file
+
+    @classmethod
+    def parse(cls, content: Any, path: Path) -> CocoFile:
+        """The same, of JSON that was read already."""
         if not isinstance(content, dict) or not all(
             isinstance(content.get(key), list) for key in ("images", "annotations")
         ):
@@ -135,13 +150,7 @@ class CocoFile:
                 skipped.append(f"annotation {name}: {str(error).rstrip('.')}")
                 continue
             annotations[annotation.image].append(annotation)
-        file = cls(path, images, annotations, tuple(skipped))
-        if skipped:
-            more = f"; and {len(skipped) - NAMED} more" if len(skipped) > NAMED else ""
-            log.warning(
-                "%s: %d entries are left out: %s%s.", path, len(skipped), "; ".join(skipped[:NAMED]), more
-            )
-        return file
+        return cls(path, images, annotations, tuple(skipped))
 
 
 def read_json(path: Path) -> Any:
@@ -192,11 +201,13 @@ def _read_images(entries: Sequence[Any], skipped: list[str]) -> tuple[CocoImage,
             continue
         places = [entry.get("frame_index"), entry.get("frame_id")]
         size = entry.get("height"), entry.get("width")
+        video, frame = entry.get("video"), entry.get("frame")
         image = CocoImage(
             id,
             str(entry.get("file_name") or ""),
             next(filter(_is_index, places), None),
             (int(size[0]), int(size[1])) if all(_is_index(side) and side for side in size) else None,
+            (video, frame) if isinstance(video, str) and isinstance(frame, int) and frame >= 0 else None,
         )
         if images.setdefault(id, image) != image:
             raise MediaError(
@@ -252,14 +263,25 @@ def _read_annotation(entry: Any, number: int, names: Mapping[str, str]) -> CocoA
         category=names.get(str(entry.get("category_id"))),
         crowd=str(entry.get("iscrowd") or 0).lower() not in ("0", "0.0", "false", "none"),
         has_attributes="attributes" in entry,
+        object=_find_object(entry),
     )
+
+
+def _find_object(entry: Mapping[str, Any]) -> str | None:
+    """The number of the object in its video: of masklet, TAO and BURST, or of CVAT and datumaro."""
+    attributes = entry.get("attributes")
+    for fields in (entry, attributes if isinstance(attributes, dict) else {}):
+        for key in ("object_id", "track_id", "instance_id"):
+            if isinstance(fields.get(key), int | str):
+                return str(fields[key])
+    return None
 
 
 def _read_box(box: Any) -> tuple[Box | None, str]:
     """A box x, y, width, height as its corners; or None, and why."""
     if box is None:
         return None, "it has neither a segmentation nor a bbox"
-    numbers = _numbers(box)
+    numbers = finite_numbers(box)
     if numbers is None or len(numbers) != 4:
         return None, f"bbox must be four finite numbers x, y, width, height. Got {box!r:.60}"
     x, y, width, height = numbers
@@ -277,8 +299,8 @@ def _readable_segmentation(segmentation: Any) -> Any:
         return segmentation
     if not isinstance(segmentation, list):
         raise MediaError(f"segmentation must be outlines or run lengths. Got {segmentation!r:.60}")
-    outlines = [segmentation] if _numbers(segmentation) is not None else segmentation
-    readable = [numbers for outline in outlines if (numbers := _numbers(_flat(outline))) is not None]
+    outlines = [segmentation] if finite_numbers(segmentation) is not None else segmentation
+    readable = [numbers for outline in outlines if (numbers := finite_numbers(_flat(outline))) is not None]
     readable = [outline for outline in readable if len(outline) >= 6 and len(outline) % 2 == 0]
     if not readable:
         raise MediaError("segmentation has no outline of three points x0, y0, x1, y1, x2, y2")
@@ -292,13 +314,17 @@ def _flat(outline: Any) -> Any:
     return outline
 
 
-def _numbers(values: Any) -> list[float] | None:
+def finite_numbers(values: Any) -> list[float] | None:
     """The finite numbers of a list; None where it is not one."""
     if not isinstance(values, list) or not values:
         return None
     if not all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
         return None
-    return [float(value) for value in values] if all(math.isfinite(value) for value in values) else None
+    try:
+        numbers = [float(value) for value in values]
+    except OverflowError:  # a whole number that is larger than any float
+        return None
+    return numbers if all(map(math.isfinite, numbers)) else None
 
 
 def _bytes_in_text(counts: str) -> bytes:

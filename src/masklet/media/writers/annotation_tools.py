@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Bool
 
 from masklet import rle
+from masklet.boxes import tight_box
 from masklet.drawing import TOLERANCE, outlines
 from masklet.media.writers.polygons import join_rings
 from masklet.media.writers.spool import CocoMask, SpooledJson, SpooledWriter
@@ -23,7 +24,7 @@ MODEL_VERSION = "masklet"
 RUN_BITS = (4, 8, 12, 16)  # the four sizes that a run's length may have in a brush
 
 
-class _Xml:
+class XmlWriter:
     """XML that is written piece by piece, so that no file is in memory as a whole."""
 
     def __init__(self, file: TextIOWrapper) -> None:
@@ -49,16 +50,16 @@ class _CvatXml(SpooledWriter):
 
     def write_file(self, path: Path) -> None:
         with open(path, "w", encoding="utf-8") as file:
-            xml = _Xml(file)
+            xml = XmlWriter(file)
             with xml.within("annotations"):
                 xml.element("version", "1.1")
                 self._write_meta(xml)
                 self.write_shapes(xml)
 
     @abstractmethod
-    def write_shapes(self, xml: _Xml) -> None: ...
+    def write_shapes(self, xml: XmlWriter) -> None: ...
 
-    def _write_meta(self, xml: _Xml) -> None:
+    def _write_meta(self, xml: XmlWriter) -> None:
         height, width = self._source.size
         with xml.within("meta"), xml.within("task"):
             xml.element("name", self._source.name)
@@ -85,12 +86,12 @@ class CvatTracks(_CvatXml):
 
     mode, shape = "interpolation", "polygon"
 
-    def write_shapes(self, xml: _Xml) -> None:
+    def write_shapes(self, xml: XmlWriter) -> None:
         for id in self._spool.ids:
             with xml.within("track", {"id": id, "label": self._categories.name(id), "source": "auto"}):
                 self._write_track(xml, id)
 
-    def _write_track(self, xml: _Xml, id: int) -> None:
+    def _write_track(self, xml: XmlWriter, id: int) -> None:
         points = None
         for frame in range(min(self._length, self._spool.frames[-1] + 2)):
             mask = self._spool.get(id, frame)
@@ -109,29 +110,41 @@ class CvatMasks(_CvatXml):
 
     mode, shape = "annotation", "mask"
 
-    def write_shapes(self, xml: _Xml) -> None:
+    def write_shapes(self, xml: XmlWriter) -> None:
         for frame in self._spool.frames:
             height, width = self._spool.sizes[frame]
             name = self._source.file_name(frame)
             with xml.within("image", {"id": frame, "name": name, "width": width, "height": height}):
                 for id, mask in self._spool.masks_on(frame):
-                    self._write_mask(xml, id, rle.decode(mask["segmentation"]), mask["bbox"])
+                    write_mask(xml, self._categories.name(id), id, rle.decode(mask["segmentation"]))
 
-    def _write_mask(self, xml: _Xml, id: int, mask: np.ndarray, box: list[float]) -> None:
-        left, top, width, height = map(int, box)
-        attributes = {
-            "label": self._categories.name(id),
-            "source": "auto",
-            "occluded": 0,
-            "rle": ", ".join(map(str, _run_lengths(mask[top : top + height, left : left + width]))),
-            "left": left,
-            "top": top,
-            "width": width,
-            "height": height,
-            "z_order": 0,
-            "group_id": id,
-        }
-        xml.element("mask", attributes=attributes)
+
+def write_mask(xml: XmlWriter, label: str, group: int, mask: Bool[np.ndarray, "H W"]) -> None:
+    """Write a mask within an image of CVAT's XML; an empty mask has no element.
+
+    Args:
+        xml: Where an image was begun.
+        label: The object's class.
+        group: Tells objects apart; CVAT keeps it as a number for each mask.
+        mask: The object's pixels.
+    """
+    box = tight_box(mask)
+    if box is None:
+        return
+    x0, y0, x1, y1 = box
+    attributes = {
+        "label": label,
+        "source": "auto",
+        "occluded": 0,
+        "rle": ", ".join(map(str, _run_lengths(mask[y0:y1, x0:x1]))),
+        "left": x0,
+        "top": y0,
+        "width": x1 - x0,
+        "height": y1 - y0,
+        "z_order": 0,
+        "group_id": group,
+    }
+    xml.element("mask", attributes=attributes)
 
 
 def _points(mask: np.ndarray) -> str:

@@ -19,6 +19,7 @@ from masklet.sessions.image import ImageSession
 from masklet.sessions.video import VideoSession
 from masklet.studio.errors import ApiError, limit_exceeded, not_found
 from masklet.studio.inference.live import Live, OfferedCandidates, OfferedMask
+from masklet.studio.inference.models import Models
 from masklet.studio.inference.propagation_plan import PropagationPlan
 from masklet.studio.schemas import Candidate
 from masklet.studio.settings import Limits
@@ -26,7 +27,7 @@ from masklet.studio.store.ledger import Change
 from masklet.studio.store.result_cache import ResultCache
 from masklet.studio.store.row_store import ChosenCandidate, RowStore
 from masklet.tracking.policies import POLICIES, find_policy
-from masklet.types import ImageCandidates, Masks, Prompt
+from masklet.types import FrameFeatures, ImageCandidates, Masks, Prompt
 
 # Loose thresholds: a person chooses among the masks.
 EVERYTHING = Grid(points_per_side=16, pred_iou_thresh=0.4, stability_score_thresh=0.5)
@@ -36,14 +37,14 @@ RESUMABLE = tuple(name for name in POLICIES if find_policy(name)().resumable)
 class Engine:
     """The model, and its uses."""
 
-    def __init__(self, model: Sam2, limits: Limits) -> None:
-        self.model = model
+    def __init__(self, models: Models, limits: Limits) -> None:
+        self._models = models
         self._limits = limits
-        self.cache = ResultCache(limits.rows, model.device)
+        self.cache = ResultCache(limits.rows, models.default.device)
 
     def encode(self, live: Live, frame: int) -> None:
         """Encode a frame, so that prompts on it are answered at once."""
-        VideoSession(self.model, live.frames, features=live.features).features(frame)
+        self._features(live, frame)
 
     def prompt(
         self,
@@ -113,14 +114,14 @@ class Engine:
 
     def preview(self, live: Live, frame: int, prompt: Prompt) -> ImageCandidates:
         """What a prompt would give for a new object; nothing is kept."""
-        features = VideoSession(self.model, live.frames, features=live.features).features(frame)
-        session = ImageSession(self.model, live.frames[frame], zoom=False, features=features)
+        model, features = self._model(live), self._features(live, frame)
+        session = ImageSession(model, live.frames[frame], zoom=False, features=features)
         return session.segment(prompt)
 
     def segments(self, live: Live, frame: int) -> Segments:
         """The masks of everything on a frame; nothing is kept."""
-        features = VideoSession(self.model, live.frames, features=live.features).features(frame)
-        return generate_segments(self.model, live.frames[frame], EVERYTHING, features=features)
+        model, features = self._model(live), self._features(live, frame)
+        return generate_segments(model, live.frames[frame], EVERYTHING, features=features)
 
     def choose(self, live: Live, person: str, frame: int, id: int, rank: int) -> None:
         """Take another of the candidates of a person's last click: its mask is the answer from then on."""
@@ -180,15 +181,22 @@ class Engine:
 
     def picture(self, image: object, prompts: list[Prompt]) -> list[ImageCandidates]:
         """Masks for prompts on a picture; nothing is kept."""
-        session = ImageSession(self.model, image)
+        session = ImageSession(self._models.default, image)
         return [session.segment(prompt) for prompt in prompts]
 
     def store(self, live: Live, change: Change, *, batch: str | None = None) -> RowStore:
-        return RowStore(self.model, self.cache, change, live.frames.size, batch)
+        return RowStore(self._model(live), self.cache, change, live.frames.size, batch)
 
     def session(self, live: Live, store: RowStore) -> VideoSession:
         """A session that goes on where the video is."""
-        return VideoSession(self.model, live.frames, policy=live.policy, features=live.features, store=store)
+        model = self._model(live)
+        return VideoSession(model, live.frames, policy=live.policy, features=live.features, store=store)
+
+    def _model(self, live: Live) -> Sam2:
+        return self._models.get(live.model)
+
+    def _features(self, live: Live, frame: int) -> FrameFeatures:
+        return VideoSession(self._model(live), live.frames, features=live.features).features(frame)
 
     @staticmethod
     def _chosen(session: VideoSession, objects: list[int] | None) -> list[int] | None:

@@ -48,6 +48,7 @@ class OfferedCandidates:
 class Live:
     """One video in use. All of it can be let go of, and made again from the database and the file.
 
+    model : the name of the project's model; None for the one that the studio was started with
     offered : what the last single click of each person may have meant
     held : how many use it just now
     dropped : to be closed by the last who uses it
@@ -59,6 +60,7 @@ class Live:
     features: FeatureCache
     ledger: Ledger
     policy: str
+    model: str | None
     offered: dict[str, OfferedCandidates] = field(default_factory=dict)
     used: float = 0.0
     held: int = 0
@@ -133,14 +135,16 @@ class LiveVideos:
             video = session.get(Video, id)
             if video is None:
                 raise not_found(f"there is no video {id}.")
-            policy = session.get_one(Project, video.project).policy
+            project = session.get_one(Project, video.project)
             path, size = self._paths.resolve(video.place), (video.height, video.width)
         expected = (video.height, video.width, video.frames)
         self._make_room()
         decoder = DecoderProcess(path, self._limits, name=video.name, expected=expected)
         reader = RemoteReader(decoder, video.name, size, video.fps, video.frames)
         budget = self._limits.features // self._limits.live
-        self._live[id] = Live(id, RemoteFrames(reader), decoder, FeatureCache(budget), ledger, policy)
+        self._live[id] = Live(
+            id, RemoteFrames(reader), decoder, FeatureCache(budget), ledger, project.policy, project.model
+        )
         return self._live[id]
 
     def _ledger(self, id: str) -> Ledger:

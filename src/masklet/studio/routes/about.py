@@ -9,12 +9,13 @@ from fastapi import APIRouter, Query, Request, Response
 from sqlalchemy import select
 
 from masklet.media.formats import FORMATS
-from masklet.studio import schemas
+from masklet.studio import project_schemas, schemas
 from masklet.studio.exports import SCRIPT
 from masklet.studio.inference.decoder import THUMBNAIL_HEIGHT
 from masklet.studio.inference.engine import RESUMABLE
-from masklet.studio.requests import Rename
-from masklet.studio.routes import RequesterDep, StudioDep
+from masklet.studio.inference.worker import Job, Priority
+from masklet.studio.requests import ModelName, Rename
+from masklet.studio.routes import ANSWER_SECONDS, RequesterDep, StudioDep
 from masklet.studio.security import set_person_cookie
 from masklet.studio.store.tables import Video
 from masklet.studio.store.uploads import read_once
@@ -37,6 +38,7 @@ def about(request: Request, response: Response, studio: StudioDep, requester: Re
     return schemas.About(
         version=version("masklet"),
         model=studio.model_name,
+        model_note=studio.models.view(studio.model_name).note,
         device=str(studio.model.device),
         folder=None if folder is None else folder.resolve().name,
         policies=list(RESUMABLE),
@@ -44,6 +46,21 @@ def about(request: Request, response: Response, studio: StudioDep, requester: Re
         formats=[*formats, script],
         limits={name: getattr(studio.limits, name) for name in LIMITS},
     )
+
+
+@router.get("/models")
+def models(studio: StudioDep) -> project_schemas.ModelList:
+    """The models that projects can use: nano, the folder's checkpoints, published ones that were fetched."""
+    return project_schemas.ModelList(models=studio.models.views())
+
+
+@router.post("/models/measure")
+def measure_model(studio: StudioDep, requester: RequesterDep, body: ModelName) -> project_schemas.Model:
+    """Measure how long a click and a frame take on this machine. The model is loaded for it."""
+    studio.models.check(body.name)
+    job = Job(studio.models.measure(body.name))
+    studio.worker.add(requester.id, Priority.encode, job).done.result(ANSWER_SECONDS)
+    return studio.models.view(body.name)
 
 
 @router.put("/me")

@@ -10,7 +10,7 @@ from fastapi.concurrency import run_in_threadpool
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from masklet.studio import schemas
+from masklet.studio import project_schemas, schemas
 from masklet.studio.errors import ApiError
 from masklet.studio.inference.engine import RESUMABLE
 from masklet.studio.requests import FolderVideo, NewProject, NewProjectExport, ProjectChange
@@ -42,7 +42,8 @@ def add_project(studio: StudioDep, body: NewProject) -> schemas.Project:
     something was followed.
     """
     policy = RESUMABLE[0] if body.policy is None else _check_policy(body.policy)
-    project = Project(id=new_id(), name=clean_name(body.name), policy=policy)
+    model = None if body.model is None else studio.models.check(body.model)
+    project = Project(id=new_id(), name=clean_name(body.name), policy=policy, model=model)
     with studio.database.begin() as session:
         session.add(project)
         session.flush()
@@ -59,19 +60,22 @@ def project(studio: StudioDep, project: str) -> schemas.Project:
 def change_project(
     studio: StudioDep, requester: RequesterDep, project: str, body: ProjectChange
 ) -> schemas.Project:
-    """Rename a project, choose another policy, or set its classes."""
+    """Rename a project, choose another policy or model, or set its classes."""
     with studio.database.begin() as session:
         row = find_project(session, project)
         row.name = row.name if body.name is None else clean_name(body.name)
         if body.policy is not None and _check_policy(body.policy) != row.policy:
             _check_not_followed(session, project)
             row.policy = body.policy
+        if body.model is not None and studio.models.check(body.model) != row.model:
+            _check_not_prompted(session, project)
+            row.model = studio.models.check(body.model)
         if body.classes is not None:
             row.classes = check_classes(body.classes)
         view = project_view(session, row, studio.files)
     changes = ", ".join(sorted(body.model_fields_set))
     studio.audit(project, requester, f"change the project: {changes or 'nothing'}")
-    if body.policy is not None:
+    if body.policy is not None or body.model is not None:
         for video in view.videos:
             studio.live.drop(video.id)
     return view
@@ -102,6 +106,32 @@ def open_video(studio: StudioDep, project: str, body: FolderVideo) -> schemas.Vi
     A file that is open in the project already is returned as it is.
     """
     return studio.video(studio.uploads.add_from_folder(project, body.path))
+
+
+@router.post("/{project}/imports", status_code=202, openapi_extra=file_form(file="file", video="text"))
+async def import_annotations(
+    request: Request, studio: StudioDep, requester: RequesterDep, project: str
+) -> project_schemas.Import:
+    """Add the annotations of a file to the project's files: the field `file` of a multipart form.
+
+    COCO, YouTube-VIS, Label Studio and masklet's script (JSON), CVAT for images and video (XML), YOLO (text),
+    or a zip with such files. Masks and outlines become masks, boxes become box prompts, classes are made. A
+    file is found by its name. `video`, an id, says where annotations belong that name no file of the project.
+    """
+    await run_in_threadpool(studio.quota.check)
+    async with receive_form(request, "file", studio.settings.spool, studio.quota) as form:
+        chosen = form.fields.get("video", b"").decode("utf-8", "replace").strip() or None
+        job = await run_in_threadpool(
+            studio.imports.start, project, requester, form.file, form.file_name, chosen
+        )
+    await run_in_threadpool(studio.audit, project, requester, f"import {job.total} annotations")
+    return job.view()
+
+
+@router.get("/{project}/imports/{id}")
+def import_state(studio: StudioDep, project: str, id: str) -> project_schemas.Import:
+    """How far an import is, and what was not taken. It is forgotten when the server is stopped."""
+    return studio.imports.get(project, id).view()
 
 
 @router.post("/{project}/exports", status_code=202)
@@ -140,6 +170,15 @@ def _check_not_followed(session: Session, project: str) -> None:
     if session.scalar(followed.where(Video.project == project, Step.do == "follow").limit(1)) is not None:
         raise ApiError(
             409, "busy", "objects were followed here already. Start a new project for another policy."
+        )
+
+
+def _check_not_prompted(session: Session, project: str) -> None:
+    """What one model remembers of objects says nothing to another."""
+    prompted = select(Step.video).join(Video, Video.id == Step.video)
+    if session.scalar(prompted.where(Video.project == project, Step.do == "prompt").limit(1)) is not None:
+        raise ApiError(
+            409, "busy", "objects were prompted here already. Start a new project for another model."
         )
 
 

@@ -3,7 +3,8 @@
  *
  * @typedef {object} About
  * @property {string} version
- * @property {string} model
+ * @property {string} model  The model that the studio was started with.
+ * @property {string | null} model_note  What is worth knowing about it.
  * @property {string} device
  * @property {string | null} folder  The name of the folder to choose from; null when the server was started without one.
  * @property {string[]} policies
@@ -206,6 +207,22 @@
  * @property {number} milliseconds
  * @property {PromptMasks[]} results  One for each prompt.
  *
+ * @typedef {object} Import  Annotations of another tool that are added to a project's files.
+ * @property {string} id
+ * @property {string} project
+ * @property {string} format  What kind of file it is, such as "COCO".
+ * @property {"waiting" | "running" | "finished" | "failed"} state
+ * @property {number} done
+ * @property {number} total  How many annotations the file holds, without those that could not be read.
+ * @property {number} masks  How many became masks.
+ * @property {number} boxes  How many became box prompts.
+ * @property {string[]} videos  Ids of the files that have new objects.
+ * @property {string[]} classes  Names of the classes that were made.
+ * @property {SkippedEntry[]} skipped  The first 1000 entries that were not taken.
+ * @property {number} skipped_count  How many were not taken in all.
+ * @property {string[]} notes
+ * @property {string | null} message  Why it failed.
+ *
  * @typedef {object} LookEvent  This frame is in view: encode it, so that a click on it is answered at once.
  * @property {"look"} type
  * @property {number} frame
@@ -234,6 +251,26 @@
  * @typedef {object} MasksOfFrame
  * @property {number} frame
  * @property {Mask[]} masks
+ *
+ * @typedef {object} Model  A model that a project can use.
+ * @property {string} name
+ * @property {number | null} parameters
+ * @property {number | null} image_size  The side of the square that it sees, in pixels; null where it is not loaded and not known.
+ * @property {number | null} bytes
+ * @property {boolean} loaded
+ * @property {boolean} default  Whether it is the one that the studio was started with.
+ * @property {ModelSpeed | null} milliseconds  null until somebody measures it.
+ * @property {string | null} note  What is worth knowing about it.
+ *
+ * @typedef {object} ModelList
+ * @property {Model[]} models
+ *
+ * @typedef {object} ModelName
+ * @property {string} name
+ *
+ * @typedef {object} ModelSpeed  Milliseconds on this machine, as they were measured.
+ * @property {number} click  For a click on a frame that is encoded.
+ * @property {number} frame  To track one object through one frame, from encoding on.
  *
  * @typedef {object} Neighbours  The files before and behind one in its project's list.
  * @property {string | null} previous
@@ -274,9 +311,10 @@
  * @typedef {object} NewProject
  * @property {string} name
  * @property {string | null} [policy]  One of those that `GET /api/about` lists; by default the first of them.
+ * @property {string | null} [model]  One of those that `GET /api/models` lists; by default the one that the studio was started with.
  *
  * @typedef {object} NewProjectExport
- * @property {"coco" | "yolo"} format
+ * @property {"coco" | "yolo" | "cvat-images"} format
  * @property {number} [validation]  The share of the files that goes to val. All frames of a video are in the same split.
  * @property {boolean} [hidden]  Whether to take hidden objects too.
  * @property {boolean} [images]  Whether to add the pictures.
@@ -378,6 +416,7 @@
  * @typedef {object} ProjectChange
  * @property {string | null} [name]
  * @property {string | null} [policy]
+ * @property {string | null} [model]  One of those that `GET /api/models` lists; refused once something was prompted.
  * @property {Class[] | null} [classes]  All of them, in their order. Objects keep the names of classes that are gone.
  *
  * @typedef {object} ProjectList
@@ -446,6 +485,11 @@
  * @typedef {object} Segments  The masks that were found on a frame, the surest first. Nothing is stored.
  * @property {number} frame
  * @property {Segment[]} segments
+ *
+ * @typedef {object} SkippedEntry  An entry of an annotation file that was not taken.
+ * @property {string} file
+ * @property {string} entry  Its place in the file, such as "annotation 7".
+ * @property {string} reason
  *
  * @typedef {[number, number]} Span
  *
