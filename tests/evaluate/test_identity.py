@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
-from masklet.evaluate.metrics import RETURN_FRAMES, IdentityScore
+from masklet.evaluate.metrics import RETURN_FRAMES, IdentityScore, TrackScore, jaccard
 from masklet.evaluate.report import ObjectResult, TableRow
 
 
@@ -72,3 +73,70 @@ def test_a_score_that_some_have_is_averaged_over_those() -> None:
     row = TableRow.over("both", rows)
     assert row.scores == pytest.approx({"J": 0.3, "re-found": 1.0})
     assert TableRow.over("one", rows[:1]).format("re-found") == ""
+
+
+@st.composite
+def tracks(draw: st.DrawFn) -> list[tuple[dict[int, np.ndarray], dict[int, np.ndarray]]]:
+    """Some frames of 4 x 6 pixels with true masks and answered ones, up to four of each."""
+    pixels = arrays(bool, (4, 6))
+    masks = st.dictionaries(st.integers(1, 4), pixels, max_size=4)
+    return draw(st.lists(st.tuples(masks, masks), min_size=1, max_size=5))
+
+
+def score_tracks(frames: list[tuple[dict[int, np.ndarray], dict[int, np.ndarray]]]) -> dict[str, float]:
+    score = TrackScore()
+    for truths, answers in frames:
+        score.add(truths, answers)
+    return score.scores()
+
+
+@given(tracks())
+@settings(deadline=None, max_examples=60)
+def test_hota_and_idf1_are_those_of_trackeval(
+    frames: list[tuple[dict[int, np.ndarray], dict[int, np.ndarray]]],
+) -> None:
+    metrics = pytest.importorskip("trackeval.metrics")
+    visible = [[{id: mask for id, mask in side.items() if mask.any()} for side in frame] for frame in frames]
+    numbers = [sorted({id for frame in visible for id in frame[side]}) for side in (0, 1)]
+    overlaps = [
+        np.array([[jaccard(truth, mask) for mask in answers.values()] for truth in truths.values()]).reshape(
+            len(truths), len(answers)
+        )
+        for truths, answers in visible
+    ]
+    data = {
+        "num_gt_dets": sum(len(truths) for truths, _ in visible),
+        "num_tracker_dets": sum(len(answers) for _, answers in visible),
+        "num_gt_ids": len(numbers[0]),
+        "num_tracker_ids": len(numbers[1]),
+        "gt_ids": [np.array([numbers[0].index(id) for id in truths], dtype=int) for truths, _ in visible],
+        "tracker_ids": [np.array([numbers[1].index(id) for id in found], dtype=int) for _, found in visible],
+        "similarity_scores": overlaps,
+    }
+    if not data["num_gt_dets"] or not data["num_tracker_dets"]:
+        return  # there trackeval has conventions of its own
+    ours = score_tracks(frames)
+    hota = metrics.HOTA().eval_sequence(data)
+    for name in ("HOTA", "DetA", "AssA"):
+        assert ours[name] == pytest.approx(float(np.mean(hota[name])))
+    assert ours["IDF1"] == pytest.approx(
+        metrics.Identity({"PRINT_CONFIG": False}).eval_sequence(data)["IDF1"]
+    )
+
+
+def test_all_objects_under_one_id_each_score_1() -> None:
+    left, right = np.zeros((2, 4, 6), dtype=bool)
+    left[:, :3], right[:, 3:] = True, True
+    scores = score_tracks([({1: left, 2: right}, {5: right, 9: left})] * 3)
+    assert scores == {"HOTA": 1.0, "DetA": 1.0, "AssA": 1.0, "IDF1": 1.0}
+
+
+def test_a_mask_that_is_not_annotated_counts_against_the_score() -> None:
+    left, right = np.zeros((2, 4, 6), dtype=bool)
+    left[:, :3], right[:, 3:] = True, True
+    scores = score_tracks([({1: left}, {1: left, 2: right})] * 3)
+    assert scores["DetA"] == 0.5 and scores["AssA"] == 1.0 and scores["IDF1"] == pytest.approx(2 / 3)
+
+
+def test_nothing_tracked_scores_0() -> None:
+    assert score_tracks([({1: np.ones((4, 6), dtype=bool)}, {})])["HOTA"] == 0.0

@@ -12,12 +12,14 @@ import torch
 from masklet import rle
 from masklet.datasets import DatasetItem
 from masklet.datasets.pictures import LabelledPicture
+from masklet.errors import MaskletError
 from masklet.evaluate.baselines import BASELINES
 from masklet.evaluate.metrics import Agreement
-from masklet.evaluate.predictors import PROMPT_KINDS, make_candidate
+from masklet.evaluate.predictors import PROMPT_KINDS, ModelPredictor, make_candidate
 from masklet.evaluate.protocols import (
     INTERACTIONS,
     ClicksToTarget,
+    Everything,
     ImageClicks,
     InteractiveObject,
     Offline,
@@ -26,6 +28,8 @@ from masklet.evaluate.protocols import (
     split_masks,
 )
 from masklet.evaluate.samples import PictureSample, find_clips
+from masklet.types import Masks
+from toys import toy_network
 
 from .fakes import Forgetful, Undecided
 from .small import SIZE, square, write_frame, write_labels, write_moving_square
@@ -236,3 +240,29 @@ def test_results_survive_json(moving):
     [row] = SemiSupervised().run(BASELINES["repeat"], moving)
     again = type(row).from_json(json.loads(json.dumps(row.to_json())))
     assert again == row
+
+
+def test_everything_is_scored_over_all_masklets_of_a_clip(moving, monkeypatch):
+    """The square under one id, and a second masklet that nobody annotated."""
+    corner = np.zeros(SIZE, dtype=bool)
+    corner[:3, :3] = True
+
+    def find_everything(model, frames, grid, **options):
+        for frame in range(len(frames)):
+            square_mask = moving.truth(frame).masks[1]
+            yield Masks.from_arrays(frame, {4: square_mask, 7: corner & ~square_mask}, SIZE)
+
+    monkeypatch.setattr("masklet.evaluate.protocols.everything_in_video", find_everything)
+    (row,) = Everything().run(ModelPredictor("toy", toy_network()), moving)
+    assert row.scores["recall"] == 1.0 and row.scores["DetA"] == pytest.approx(0.5)
+    assert row.scores["AssA"] == 1.0 and row.scores["IDF1"] == pytest.approx(2 / 3)
+
+
+def test_everything_runs_with_a_network(moving):
+    (row,) = Everything("fast").run(ModelPredictor("toy", toy_network()), moving)
+    assert all(0 <= score <= 1 for score in row.scores.values())
+
+
+def test_a_baseline_finds_nothing_by_itself(moving):
+    with pytest.raises(MaskletError, match="repeat is a baseline: choose a model"):
+        list(Everything().run(BASELINES["repeat"], moving))

@@ -3,12 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from masklet.auto import Grid
-from masklet.jobs.gates import GATES, Masklet, Measures, pass_all, propose_masklets, review_order, score_gates
+from masklet.errors import MaskletError
+from masklet.jobs.gates import (
+    GATES,
+    Masklet,
+    Measures,
+    Surroundings,
+    calibrate_gates,
+    pass_all,
+    propose_masklets,
+    read_limits,
+    review_order,
+    score_gates,
+    write_limits,
+)
 from masklet.media import open_frames
 from toys import clip, toy_network
 
@@ -21,7 +35,17 @@ def masklet(id: int, measures: Measures) -> Masklet:
 
 @pytest.mark.parametrize(
     "gate, value",
-    [("iou", 0.5), ("score", 1.0), ("stability", 0.5), ("agreement", 0.2), ("area_jump", 4.0)],
+    [
+        ("iou", 0.5),
+        ("score", 1.0),
+        ("stability", 0.5),
+        ("agreement", 0.2),
+        ("area_jump", 4.0),
+        ("area", 0.7),
+        ("sides", 3.0),
+        ("contrast", 0.05),
+        ("motion", 0.0),
+    ],
 )
 def test_each_gate_stops_what_is_bad_in_its_measure(gate: str, value: float) -> None:
     bad = replace(GOOD, **{gate: value})
@@ -55,3 +79,57 @@ def test_proposals_have_a_mask_for_every_frame() -> None:
         assert len(row.codes) == 3 and row.mask(0).any()
         assert 0 <= row.measures.agreement <= 1 and row.measures.area_jump >= 1
         assert np.isfinite(row.measures.score)
+
+
+def test_limits_are_the_highest_that_keep_the_right_masklets() -> None:
+    """Of ten right ones, the worst in a measure may be lost."""
+    rows = [masklet(id, replace(GOOD, iou=0.5 + id / 100)) for id in range(10)]
+    wrong = [masklet(20 + id, replace(GOOD, iou=0.1)) for id in range(10)]
+    gates = calibrate_gates(rows + wrong, [True] * 10 + [False] * 10)
+    limits = {gate.name: gate.limit for gate in gates}
+    assert limits["predicted IoU"] == pytest.approx(0.51)
+    assert sum(pass_all(row.measures, gates) for row in rows) == 9
+    assert not any(pass_all(row.measures, gates) for row in wrong)
+
+
+def test_too_few_right_masklets_leave_the_limits_as_they_are() -> None:
+    rows = [masklet(id, replace(GOOD, iou=0.2)) for id in range(5)]
+    assert calibrate_gates(rows, [True] * 3 + [False] * 2) == GATES
+
+
+def test_limits_are_read_as_they_were_written(tmp_path: Path) -> None:
+    gates = tuple(replace(gate, limit=gate.limit / 2) for gate in GATES)
+    write_limits(tmp_path / "gates.json", gates)
+    assert [gate.limit for gate in read_limits(tmp_path / "gates.json")] == pytest.approx(
+        [gate.limit for gate in gates]
+    )
+    for text, message in (
+        ("{}}", "cannot be read"),
+        ('{"taste": 1}', "The gates are"),
+        ("[1]", "The gates are"),
+    ):
+        (tmp_path / "bad.json").write_text(text)
+        with pytest.raises(MaskletError, match=message):
+            read_limits(tmp_path / "bad.json")
+
+
+def test_an_object_differs_from_its_surroundings_and_a_piece_of_background_does_not() -> None:
+    """A red square moves over noise that stands still."""
+    rng = np.random.default_rng(0)
+    background = np.kron(rng.integers(60, 120, (24, 32, 3)), np.ones((4, 4, 1))).astype(np.uint8)
+    surface = np.kron(rng.integers(0, 60, (6, 6, 3)), np.ones((4, 4, 1))).astype(np.uint8)
+    surface[..., 0] += 190
+    images, square = [], []
+    for frame in range(4):
+        image, mask = background.copy(), np.zeros((96, 128), dtype=bool)
+        mask[40:64, 20 + 3 * frame : 44 + 3 * frame] = True
+        image[mask] = surface.reshape(-1, 3)
+        images.append(image)
+        square.append(mask)
+    piece = np.zeros((96, 128), dtype=bool)
+    piece[30:60, 80:110] = True
+    surroundings = Surroundings(open_frames(images))
+    assert surroundings.contrast(square) > 0.9 > 0.4 > surroundings.contrast([piece] * 4)
+    assert surroundings.motion(square) > 0.8 > 0.1 > surroundings.motion([piece] * 4)
+    nothing = [np.zeros((96, 128), dtype=bool)] * 4
+    assert surroundings.contrast(nothing) == surroundings.motion(nothing) == 0.0

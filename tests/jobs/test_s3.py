@@ -1,13 +1,15 @@
 """A bucket: moto's S3 server on loopback, in an environment of its own, since its pins contradict ours.
 
-MASKLET_MOTO names its moto_server; any that lies on the path may be too old.
+The environment is made once, in .cache/moto; MASKLET_MOTO names the moto_server of another.
 """
 
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,20 +27,39 @@ from masklet.jobs.worker import Item, Worker
 
 from .conftest import CLIPS, FRAMES
 
-SERVER = os.environ.get("MASKLET_MOTO")
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(SERVER is None, reason="MASKLET_MOTO names no moto_server"),
-]
+MOTO = ("moto[s3]==5.2.5", "flask==3.1.3", "flask-cors==6.0.5")
+INSTALL_SECONDS = 600
+ENVIRONMENT = Path(__file__).parents[2] / ".cache" / "moto"
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="session")
+def moto_server() -> Path:
+    """The path of moto_server, installed on first use."""
+    if named := os.environ.get("MASKLET_MOTO"):
+        return Path(named)
+    server, finished = ENVIRONMENT / "bin" / "moto_server", ENVIRONMENT / "finished"
+    if not (finished.is_file() and finished.read_text() == str(MOTO)):
+        shutil.rmtree(ENVIRONMENT, ignore_errors=True)
+        pip = [ENVIRONMENT / "bin" / "pip", "install", "--quiet", "--no-input", *MOTO]
+        try:
+            for command in ([sys.executable, "-m", "venv", ENVIRONMENT], pip):
+                subprocess.run(command, check=True, capture_output=True, text=True, timeout=INSTALL_SECONDS)
+        except subprocess.TimeoutExpired:
+            pytest.skip(f"moto cannot be installed here: not done after {INSTALL_SECONDS} seconds")
+        except subprocess.CalledProcessError as error:
+            pytest.skip(f"moto cannot be installed here: {error.stderr.strip().rpartition(chr(10))[2]}")
+        finished.write_text(str(MOTO))
+    return server
 
 
 @pytest.fixture
-def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def bucket(moto_server: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     server = subprocess.Popen(
-        [str(SERVER), "-H", "127.0.0.1", "-p", str(port)],
+        [str(moto_server), "-H", "127.0.0.1", "-p", str(port)],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
@@ -51,10 +72,8 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
             "AWS_EC2_METADATA_DISABLED": "true",
         }.items():
             monkeypatch.setenv(name, value)
-        for _ in range(600):
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    break
+        while not _accepts(port):
+            assert server.poll() is None, "moto_server has ended"
             time.sleep(0.1)
         arrow.S3FileSystem(
             endpoint_override=os.environ["AWS_ENDPOINT_URL"], allow_bucket_creation=True
@@ -63,6 +82,11 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     finally:
         server.kill()
         server.wait()
+
+
+def _accepts(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def test_a_corpus_in_a_bucket(bucket: str, corpus: Path, settings: JobSettings, tmp_path: Path) -> None:

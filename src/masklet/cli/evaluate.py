@@ -24,6 +24,7 @@ class ProtocolName(StrEnum):
     online = "online"
     image = "image"
     noc = "noc"
+    everything = "everything"
     policies = "policies"
 
 
@@ -46,7 +47,8 @@ def evaluate(
         typer.Argument(
             help="video: track from a prompt on the first frame (J&F). offline, online: the paper's "
             "interactive protocols. image: IoU after 1, 3 and 5 clicks and from a box, and the error of the "
-            "predicted IoU. noc: the number of clicks to reach IoU 85 and 90 %. policies: as video, with "
+            "predicted IoU. noc: the number of clicks to reach IoU 85 and 90 %. everything: find and track "
+            "everything in videos without prompts (HOTA, IDF1). policies: as video, with "
             "every memory policy, and on three synthetic suites too."
         ),
     ],
@@ -146,7 +148,14 @@ def evaluate(
 def _make_protocol(
     protocol: ProtocolName, given: list[PromptName], frames: CountedFrames
 ) -> EvaluationProtocol[Any]:
-    from masklet.evaluate.protocols import ClicksToTarget, ImageClicks, Offline, Online, SemiSupervised
+    from masklet.evaluate.protocols import (
+        ClicksToTarget,
+        Everything,
+        ImageClicks,
+        Offline,
+        Online,
+        SemiSupervised,
+    )
 
     match protocol:
         case ProtocolName.video:
@@ -159,6 +168,8 @@ def _make_protocol(
             return ImageClicks()
         case ProtocolName.noc:
             return ClicksToTarget()
+        case ProtocolName.everything:
+            return Everything()
         case ProtocolName.policies:
             raise AssertionError("policies are compared by `compare`")
 
@@ -184,12 +195,13 @@ def compare(
     from rich.progress import Progress
 
     from masklet.evaluate import policy_comparison, report, samples
+    from masklet.evaluate.predictors import require_model
     from masklet.evaluate.runner import Evaluation
     from masklet.files import atomic_write
     from masklet.synthetic.suites import render
 
     console, template = Console(), report.load_template()
-    predictor = policy_comparison.require_model(spec.load())
+    predictor = require_model(spec.load(), "memory policies need a model")
     with console.status("rendering the synthetic suites"):
         folders = {CLIPS: data, **render(out / "suites")}
     suites = {

@@ -16,13 +16,16 @@ from typing import Literal
 import cv2
 import numpy as np
 
-from masklet.errors import MediaError
+from masklet.errors import MediaError, MissingExtra
 from masklet.simulated_user import mask_iou
 
 TOLERANCE = 0.008  # of the image's diagonal: how far apart two boundaries may lie and still match
 
 SAME_OBJECT_J = 0.5  # an answer is on an object from this J on
 RETURN_FRAMES = 10  # annotated frames within which a returning object must be found
+
+HOTA_THRESHOLDS = np.arange(1, 20) / 20  # of IoU
+EPSILON = 1e-12
 
 ScoredFrames = Literal["inner", "all"]
 
@@ -196,3 +199,84 @@ class IdentityScore:
         """`switches`, and the fraction of returns that were `re-found`, where there were any."""
         scores = {"switches": float(self.switches)}
         return scores | ({"re-found": self.found / self.returns} if self.returns else {})
+
+
+class TrackScore:
+    """HOTA and IDF1 of all masklets of a clip (arXiv 2009.07736, 1609.01775), frame by frame.
+
+    They ask both whether every object has a mask and whether it keeps its id. Overlap is IoU of masks. What
+    is tracked without being annotated counts against the score, so the truth should label everything.
+
+    Example:
+        >>> score, mask = TrackScore(), np.ones((4, 4), dtype=bool)
+        >>> for id in (1, 2):  # the object changes its id
+        ...     score.add({7: mask}, {id: mask})
+        >>> {name: round(value, 3) for name, value in score.scores().items()}
+        {'HOTA': 0.707, 'DetA': 1.0, 'AssA': 0.5, 'IDF1': 0.5}
+    """
+
+    def __init__(self) -> None:
+        self._frames: list[tuple[list[int], list[int], np.ndarray]] = []
+        self._rows: tuple[dict[int, int], dict[int, int]] = {}, {}  # of the ids: true, and answered
+
+    def add(self, truths: Mapping[int, np.ndarray], answers: Mapping[int, np.ndarray]) -> None:
+        """Add the next annotated frame: its true masks and the answered ones, by id."""
+        sides = []
+        for rows, masks in zip(self._rows, (truths, answers), strict=True):
+            visible = {id: mask for id, mask in masks.items() if mask.any()}
+            sides.append(([rows.setdefault(id, len(rows)) for id in visible], list(visible.values())))
+        (true_rows, true_masks), (rows, masks) = sides
+        overlaps = np.array([[jaccard(truth, mask) for mask in masks] for truth in true_masks])
+        self._frames.append((true_rows, rows, overlaps.reshape(len(true_rows), len(rows))))
+
+    def scores(self) -> dict[str, float]:
+        """HOTA with its two parts, which are means over 19 thresholds of IoU, and IDF1 at an IoU of 0.5."""
+        counts, alike = self._count()
+        matches = np.zeros((len(HOTA_THRESHOLDS), *alike.shape))
+        for true_rows, rows, overlaps in self._frames:
+            place = np.ix_(true_rows, rows)
+            # Pairs that belong together over the whole clip come first, then those that overlap more here.
+            for i, j in zip(*_assign(alike[place] * overlaps), strict=True):
+                matches[:, true_rows[i], rows[j]] += overlaps[i, j] >= HOTA_THRESHOLDS - EPSILON
+        hits = matches.sum(axis=(1, 2))
+        together = counts[0][:, None] + counts[1][None, :]
+        associated = matches / np.maximum(1, together - matches)
+        detection = hits / np.maximum(1, counts[0].sum() + counts[1].sum() - hits)
+        association = (matches * associated).sum(axis=(1, 2)) / np.maximum(1, hits)
+        return {
+            "HOTA": float(np.sqrt(detection * association).mean()),
+            "DetA": float(detection.mean()),
+            "AssA": float(association.mean()),
+            "IDF1": self._idf1(counts),
+        }
+
+    def _count(self) -> tuple[tuple[np.ndarray, np.ndarray], np.ndarray]:
+        """On how many frames each id is, and how alike each pair of ids is over the clip, from 0 to 1."""
+        counts = np.zeros(len(self._rows[0])), np.zeros(len(self._rows[1]))
+        shared = np.zeros((len(counts[0]), len(counts[1])))
+        for true_rows, rows, overlaps in self._frames:
+            counts[0][true_rows] += 1
+            counts[1][rows] += 1
+            either = overlaps.sum(axis=0)[None, :] + overlaps.sum(axis=1)[:, None] - overlaps
+            shared[np.ix_(true_rows, rows)] += np.divide(
+                overlaps, either, out=np.zeros_like(overlaps), where=either > EPSILON
+            )
+        return counts, shared / np.maximum(EPSILON, counts[0][:, None] + counts[1][None, :] - shared)
+
+    def _idf1(self, counts: tuple[np.ndarray, np.ndarray]) -> float:
+        """The share of masks that have the right id, where each object gets the one id that suits it best."""
+        shared = np.zeros((len(counts[0]), len(counts[1])))
+        for true_rows, rows, overlaps in self._frames:
+            shared[np.ix_(true_rows, rows)] += overlaps >= SAME_OBJECT_J
+        hits = shared[_assign(shared)].sum()
+        return float(2 * hits / max(1.0, counts[0].sum() + counts[1].sum()))
+
+
+def _assign(gains: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The pairs of rows and columns, one to one, with the largest sum."""
+    try:
+        from scipy.optimize import linear_sum_assignment
+    except ModuleNotFoundError as error:
+        raise MissingExtra("evaluate", "scipy") from error
+    rows, columns = linear_sum_assignment(gains, maximize=True)
+    return rows, columns

@@ -15,8 +15,7 @@ import cv2
 import numpy as np
 
 from masklet.datasets import LabelledVideo
-from masklet.errors import MaskletError
-from masklet.evaluate.predictors import ModelPredictor, Predictor, prompt_object
+from masklet.evaluate.predictors import ModelPredictor, Predictor, prompt_object, require_model
 from masklet.evaluate.protocols import SemiSupervised, split_masks
 from masklet.evaluate.report import ObjectResult, TableRow, paint_errors
 from masklet.sessions.feature_cache import FeatureCache
@@ -59,22 +58,12 @@ class PolicyComparison:
     headline = ("J&F",)
 
     def run(self, predictor: Predictor, clip: LabelledVideo) -> Iterator[ObjectResult]:
-        encoded, spent = encode_clip(require_model(predictor), clip)
+        encoded, spent = encode_clip(require_model(predictor, "memory policies need a model"), clip)
         for variant in self.variants:
             of_variant = replace(encoded, policy=variant.policy, cuts=variant.cuts)
             for result in SemiSupervised().run(of_variant, clip):
                 scores = {**result.scores, "s/frame": result.scores["s/frame"] + spent}
                 yield replace(result, setting=variant.name, scores=scores)
-
-
-def require_model(predictor: Predictor) -> ModelPredictor:
-    """The predictor, if it is a model; a baseline has no memory and raises MaskletError."""
-    if not isinstance(predictor, ModelPredictor):
-        raise MaskletError(
-            f"memory policies need a model, and a baseline has no memory. Got {predictor.identity}: "
-            "choose a model."
-        )
-    return predictor
 
 
 def encode_clip(predictor: ModelPredictor, clip: LabelledVideo) -> tuple[ModelPredictor, float]:

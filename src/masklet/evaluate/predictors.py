@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from masklet.boxes import tight_box
+from masklet.errors import MaskletError
 from masklet.masks import Candidate
 from masklet.media import Frames
 from masklet.model import Sam2
@@ -129,6 +130,16 @@ class ModelPredictor:
 
     def image(self, image: np.ndarray) -> ImagePredictor:
         return ImageSession(self.model, image, zoom=self.zoom)
+
+
+def require_model(predictor: Predictor, reason: str) -> ModelPredictor:
+    """The predictor, if it is a model; a baseline raises MaskletError.
+
+    reason : why, as the beginning of a sentence
+    """
+    if not isinstance(predictor, ModelPredictor):
+        raise MaskletError(f"{reason}, and {predictor.identity} is a baseline: choose a model.")
+    return predictor
 
 
 def clicks_in(kind: PromptKind) -> int | None:

@@ -7,19 +7,23 @@ from __future__ import annotations
 
 import math
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from masklet import rle
+from masklet.auto import everything_in_video
 from masklet.boxes import tight_box
 from masklet.datasets import LabelledVideo
 from masklet.evaluate.metrics import (
+    SAME_OBJECT_J,
     Agreement,
     IdentityScore,
     ObjectScore,
     ScoredFrames,
+    TrackScore,
     jaccard,
     measure_agreement,
     scored_frames,
@@ -31,6 +35,7 @@ from masklet.evaluate.predictors import (
     click_object,
     clicks_in,
     prompt_object,
+    require_model,
 )
 from masklet.evaluate.report import WORST_FRAMES, ObjectResult, WorstFrame, WorstFrames
 from masklet.evaluate.samples import PictureSample
@@ -214,6 +219,51 @@ class InteractiveObject:
     def _truth(self, frame: int) -> np.ndarray:
         height, width = self.clip.frames.size
         return self.clip.truth(frame).pair(self.id, np.zeros((height, width), dtype=bool))[0]
+
+
+@dataclass(frozen=True)
+class Everything:
+    """Everything in a video is found and tracked without prompts: HOTA and IDF1 of all masklets of a clip.
+
+    What is tracked without being annotated counts against these, so the truth should label everything.
+    `recall` does not ask for that: the share of objects that a masklet follows, at a mean J of 0.5 or more.
+
+    grid : which points are asked about: fast, balanced, dense
+    """
+
+    grid: str = "balanced"
+
+    axis = "frames"
+    headline = ("HOTA",)
+
+    def run(self, predictor: Predictor, clip: LabelledVideo) -> Iterator[ObjectResult]:
+        model = require_model(predictor, "everything in video is found by a model")
+        masklets = everything_in_video(
+            model.model, clip.frames, self.grid, policy=model.policy, cuts=model.cuts
+        )
+        tracks, overlaps, labelled = TrackScore(), dict[tuple[int, int], float](), set(clip.labelled)
+        frames = Counter[int]()
+        for masks in masklets:
+            if masks.frame not in labelled:
+                continue
+            truth = clip.truth(masks.frame)
+            answers = split_masks(masks, masks.ids, exclusive=clip.exclusive)
+            visible = {id: mask for id, mask in truth.masks.items() if mask.any()}
+            if truth.undecided is not None:
+                answers = {id: mask & ~truth.undecided for id, mask in answers.items()}
+            tracks.add(visible, answers)
+            frames.update(visible.keys())
+            for id, mask in visible.items():
+                for answer_id, answer in answers.items():
+                    j = overlaps.get((id, answer_id), 0.0)
+                    overlaps[id, answer_id] = j + jaccard(mask, answer)
+        follows = [
+            any(j / count >= SAME_OBJECT_J for (true_id, _), j in overlaps.items() if true_id == id)
+            for id, count in frames.items()
+        ]
+        if follows:
+            scores = {**tracks.scores(), "recall": float(np.mean(follows))}
+            yield ObjectResult(clip.name, 0, "everything", None, scores)
 
 
 @dataclass(frozen=True)

@@ -1,19 +1,25 @@
-"""Which proposed masklets can be trusted: five measures without ground truth, a limit for each, and a report.
+"""Which proposed masklets can be trusted: measures without ground truth, a limit for each, and a report.
 
 Knows nothing of Ray, of people, or of where masklets go.
 """
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
+from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
 
 from masklet import rle
 from masklet.auto import Grid, generate_segments, resolve_grid
+from masklet.errors import MaskletError
+from masklet.files import atomic_write
 from masklet.media import Frames
 from masklet.model import Sam2
 from masklet.sessions.feature_cache import FeatureCache
@@ -21,6 +27,13 @@ from masklet.sessions.video import VideoSession
 from masklet.types import Masks, Prompt
 
 OFFSET = 0.5  # logits by which the threshold moves to measure stability
+FLOW_SIDE = 384  # pixels: frames are reduced to this for optical flow and colours
+RING = 0.2  # width of the band on either side of an outline, in sides of a square of the mask's area
+GAP = 2  # pixels beside an outline whose flow is neither the object's nor its surroundings'
+STILL = 0.5  # pixels a frame: surroundings move otherwise from this difference on
+FEWEST_PIXELS = 20  # of a band that is measured
+FEWEST_RIGHT = 4  # masklets that limits are calibrated on
+TOUCHES = 0.05  # of a side of the frame: a mask on less of it does not touch it
 
 
 @dataclass(frozen=True)
@@ -33,6 +46,12 @@ class Measures:
         stability: The mean IoU of the masks at a higher and a lower threshold.
         agreement: The mean IoU with the same object tracked back from its last mask.
         area_jump: The largest factor by which the area changes from a frame to the next.
+        area: The mean share of the frame.
+        sides: The mean number of sides of the frame that the mask touches.
+        contrast: How colours inside the outline differ from those around it, from 0 to 1: the median over the
+            frames of 1 - the overlap of their histograms.
+        motion: The share of the surroundings that moves otherwise than the mask, from 0 to 1: the upper
+            quartile over the frames.
     """
 
     iou: float
@@ -40,6 +59,10 @@ class Measures:
     stability: float
     agreement: float
     area_jump: float
+    area: float = 0.1
+    sides: float = 0.0
+    contrast: float = 1.0
+    motion: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -81,15 +104,19 @@ class Gate:
 
     def shortfall(self, measures: Measures) -> float:
         """How far a masklet is below the limit, in parts of it; 0 where it passes."""
-        return max(0.0, (self.limit - self.measure(measures)) / abs(self.limit))
+        return max(0.0, (self.limit - self.measure(measures)) / (abs(self.limit) or 1.0))
 
 
 GATES = (
-    Gate("predicted IoU", 0.7, lambda measures: measures.iou),
-    Gate("object score", 2.0, lambda measures: measures.score),
-    Gate("stability", 0.8, lambda measures: measures.stability),
-    Gate("forward and backward agree", 0.75, lambda measures: measures.agreement),
+    Gate("predicted IoU", 0.75, lambda measures: measures.iou),
+    Gate("object score", 4.0, lambda measures: measures.score),
+    Gate("stability", 0.78, lambda measures: measures.stability),
+    Gate("forward and backward agree", 0.8, lambda measures: measures.agreement),
     Gate("area is steady", 0.5, lambda measures: 1 / measures.area_jump),
+    Gate("leaves room around it", 0.6, lambda measures: 1 - measures.area),
+    Gate("touches two sides at most", 2.0, lambda measures: 4 - measures.sides),
+    Gate("differs from its surroundings", 0.25, lambda measures: measures.contrast),
+    Gate("moves against its surroundings", 0.1, lambda measures: measures.motion),
 )
 
 
@@ -101,6 +128,49 @@ def review_order(masklets: Sequence[Masklet], gates: Sequence[Gate] = GATES) -> 
     """The masklets that do not pass every gate, the worst first."""
     doubtful = [masklet for masklet in masklets if not pass_all(masklet.measures, gates)]
     return sorted(doubtful, key=lambda masklet: -sum(gate.shortfall(masklet.measures) for gate in gates))
+
+
+def calibrate_gates(
+    masklets: Sequence[Masklet], are_right: Sequence[bool], gates: Sequence[Gate] = GATES, keep: float = 0.9
+) -> tuple[Gate, ...]:
+    """The gates, each with the highest limit that at least a share `keep` of the right masklets passes.
+
+    Fewer than four right ones say too little, and the limits stay as they are.
+    """
+    right = [masklet.measures for masklet, is_right in zip(masklets, are_right, strict=True) if is_right]
+    if len(right) < FEWEST_RIGHT:
+        return tuple(gates)
+    rank = len(right) - math.ceil(round(keep * len(right), 6))
+    return tuple(
+        replace(gate, limit=float(sorted(gate.measure(measures) for measures in right)[rank]))
+        for gate in gates
+    )
+
+
+def write_limits(path: Path, gates: Sequence[Gate]) -> None:
+    """Write the limits of gates, by name."""
+    with atomic_write(path) as part:
+        part.write_text(json.dumps({gate.name: round(gate.limit, 4) for gate in gates}, indent=1) + "\n")
+
+
+def read_limits(path: Path) -> tuple[Gate, ...]:
+    """The gates with the limits that a file names; those that it does not name keep theirs.
+
+    Raises:
+        MaskletError: The file cannot be read, or names a gate that there is not.
+    """
+    try:
+        limits = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise MaskletError(f"{path} cannot be read: {error}.") from error
+    names = {gate.name for gate in GATES}
+    if not isinstance(limits, dict) or not all(
+        name in names and isinstance(limit, int | float) for name, limit in limits.items()
+    ):
+        raise MaskletError(
+            f"{path} must be a JSON object of limits. The gates are: {', '.join(sorted(names))}."
+        )
+    return tuple(replace(gate, limit=float(limits.get(gate.name, gate.limit))) for gate in GATES)
 
 
 def propose_masklets(
@@ -115,12 +185,12 @@ def propose_masklets(
         max_objects: The best so many are tracked.
     """
     segments = generate_segments(model, frames[0], resolve_grid(grid, model.config)).sorted("score")
-    found = [segments[id] for id in segments.ids[:max_objects]]
-    if not found:
+    proposals = [segments[id] for id in segments.ids[:max_objects]]
+    if not proposals:
         return []
     features = FeatureCache()
     forward = VideoSession(model, frames, features=features, zoom=False)
-    for id, mask in enumerate(found, 1):
+    for id, mask in enumerate(proposals, 1):
         forward.prompt(0, id, Prompt(mask=mask))
     tracked = list(forward.propagate())
     backward = VideoSession(model, frames, features=features, zoom=False)
@@ -129,12 +199,13 @@ def propose_masklets(
         backward.prompt(frame, id, Prompt(mask=tracked[frame][id]))
     start = max(last.values(), default=0)
     back = {masks.frame: masks for masks in backward.propagate(start, -1, reverse=True)} if last else {}
+    surroundings = Surroundings(frames)
     return [
         Masklet(
             frames.name,
             id,
             tuple(rle.encode(masks[id]) for masks in tracked),
-            _measure(tracked, back, id),
+            _measure(tracked, back, id, surroundings),
         )
         for id in forward.ids
     ]
@@ -144,10 +215,13 @@ def _last_visible(tracked: Sequence[Masks], id: int) -> int | None:
     return next((masks.frame for masks in reversed(tracked) if masks[id].any()), None)
 
 
-def _measure(tracked: Sequence[Masks], back: Mapping[int, Masks], id: int) -> Measures:
+def _measure(
+    tracked: Sequence[Masks], back: Mapping[int, Masks], id: int, surroundings: Surroundings
+) -> Measures:
     rows = [masks.ids.index(id) for masks in tracked]
     pairs = list(zip(tracked, rows, strict=True))
-    areas = [int(masks[id].sum()) for masks in tracked]
+    full_size = [masks[id] for masks in tracked]
+    visible = [mask for mask in full_size if mask.any()]
     both = [
         _iou(masks[id], back[masks.frame][id])
         for masks in tracked
@@ -158,8 +232,90 @@ def _measure(tracked: Sequence[Masks], back: Mapping[int, Masks], id: int) -> Me
         score=float(np.mean([abs(float(masks.score[row])) for masks, row in pairs])),
         stability=float(np.mean([_stability(masks.low_res[row]) for masks, row in pairs[1:]] or [1.0])),
         agreement=float(np.mean(both or [0.0])),
-        area_jump=max(_jumps(areas), default=1.0),
+        area_jump=max(_jumps([int(mask.sum()) for mask in full_size]), default=1.0),
+        area=float(np.mean([mask.mean() for mask in visible] or [0.0])),
+        sides=float(np.mean([_count_sides(mask) for mask in visible] or [0])),
+        contrast=surroundings.contrast(full_size),
+        motion=surroundings.motion(full_size),
     )
+
+
+class Surroundings:
+    """The colours and the optical flow of a clip, with which masks are compared to what is around them.
+
+    Args:
+        frames: The clip. Its frames are reduced to 384 pixels.
+    """
+
+    def __init__(self, frames: Frames) -> None:
+        scale = min(1.0, FLOW_SIDE / max(frames.size))
+        height, width = frames.size
+        self._size = max(1, round(width * scale)), max(1, round(height * scale))
+        images = [cv2.resize(image, self._size, interpolation=cv2.INTER_AREA) for image in frames]
+        self._colours = [cv2.cvtColor(image, cv2.COLOR_RGB2LAB) for image in images]
+        greys = [cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) for image in images]
+        flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+        # The stubs ask for an array in place of None, but that would be used as an initial flow.
+        self._flows = [flow.calc(*pair, None) for pair in pairwise(greys)]  # type: ignore[call-overload]
+
+    def contrast(self, masks: Sequence[np.ndarray]) -> float:
+        """How colours inside the outlines differ from those around them; 0 where nothing can be measured."""
+        values = []
+        for image, mask in zip(self._colours, map(self._reduce, masks), strict=True):
+            inside, outside = mask & ~_shrink(mask, _width(mask)), _grow(mask, _width(mask)) & ~mask
+            if min(inside.sum(), outside.sum()) >= FEWEST_PIXELS:
+                overlap = np.sqrt(_histogram(image[inside]) * _histogram(image[outside])).sum()
+                values.append(1 - overlap)
+        return float(np.median(values)) if values else 0.0
+
+    def motion(self, masks: Sequence[np.ndarray]) -> float:
+        """The share of the surroundings that moves otherwise; 0 where nothing can be measured."""
+        values = []
+        for flow, mask in zip(self._flows, map(self._reduce, masks[:-1]), strict=True):
+            core, ring = _shrink(mask, GAP), _grow(mask, GAP + _width(mask)) & ~_grow(mask, GAP)
+            if min(core.sum(), ring.sum()) >= FEWEST_PIXELS:
+                own = np.median(flow[core], axis=0)
+                spread = float(np.median(np.linalg.norm(flow[core] - own, axis=1)))
+                differs = np.linalg.norm(flow[ring] - own, axis=1) > max(STILL, 2 * spread)
+                values.append(float(differs.mean()))
+        return float(np.percentile(values, 75)) if values else 0.0
+
+    def _reduce(self, mask: np.ndarray) -> np.ndarray:
+        return cv2.resize(mask.view(np.uint8), self._size, interpolation=cv2.INTER_NEAREST) > 0
+
+
+def _width(mask: np.ndarray) -> int:
+    """The width of the bands beside an outline, in pixels."""
+    return max(3, round(RING * float(mask.sum()) ** 0.5))
+
+
+def _grow(mask: np.ndarray, pixels: int) -> np.ndarray:
+    return cv2.dilate(mask.view(np.uint8), _disk(pixels)) > 0
+
+
+def _shrink(mask: np.ndarray, pixels: int) -> np.ndarray:
+    """Without the pixels near the outline. The frame's own border is no outline."""
+    return cv2.erode(mask.view(np.uint8), _disk(pixels), borderValue=1) > 0
+
+
+def _disk(radius: int) -> np.ndarray:
+    return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
+
+
+def _histogram(colours: np.ndarray) -> np.ndarray:
+    """The shares of 8 x 8 x 8 kinds of colours.
+
+    Args:
+        colours: (n, 3) uint8.
+    """
+    kinds = (colours // 32).astype(np.int64) @ (64, 8, 1)
+    return np.bincount(kinds, minlength=512) / len(colours)
+
+
+def _count_sides(mask: np.ndarray) -> int:
+    """The sides of the frame that a mask touches."""
+    sides = mask[0], mask[-1], mask[:, 0], mask[:, -1]
+    return sum(bool(side.mean() >= TOUCHES) for side in sides)
 
 
 def _stability(logits: torch.Tensor) -> float:
