@@ -221,12 +221,9 @@ class TrackScore:
 
     def add(self, truths: Mapping[int, np.ndarray], answers: Mapping[int, np.ndarray]) -> None:
         """Add the next annotated frame: its true masks and the answered ones, by id."""
-        sides = []
-        for rows, masks in zip(self._rows, (truths, answers), strict=True):
-            visible = {id: mask for id, mask in masks.items() if mask.any()}
-            sides.append(([rows.setdefault(id, len(rows)) for id in visible], list(visible.values())))
-        (true_rows, true_masks), (rows, masks) = sides
-        overlaps = np.array([[jaccard(truth, mask) for mask in masks] for truth in true_masks])
+        true_rows, true_masks = _visible(self._rows[0], truths)
+        rows, shown = _visible(self._rows[1], answers)
+        overlaps = np.array([[jaccard(truth, mask) for mask in shown] for truth in true_masks])
         self._frames.append((true_rows, rows, overlaps.reshape(len(true_rows), len(rows))))
 
     def scores(self) -> dict[str, float]:
@@ -270,6 +267,12 @@ class TrackScore:
             shared[np.ix_(true_rows, rows)] += overlaps >= SAME_OBJECT_J
         hits = shared[_assign(shared)].sum()
         return float(2 * hits / max(1.0, counts[0].sum() + counts[1].sum()))
+
+
+def _visible(rows: dict[int, int], masks: Mapping[int, np.ndarray]) -> tuple[list[int], list[np.ndarray]]:
+    """The masks that are not empty, and the row of each one's id; a new id gets the next row."""
+    visible = {id: mask for id, mask in masks.items() if mask.any()}
+    return [rows.setdefault(id, len(rows)) for id in visible], list(visible.values())
 
 
 def _assign(gains: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
