@@ -8,7 +8,6 @@ https://docs.cvat.ai/docs/api_sdk/sdk/auto-annotation/
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -16,12 +15,10 @@ import numpy as np
 import PIL.Image
 
 from masklet.checkpoint import load
-from masklet.drawing import outlines
-from masklet.errors import MissingExtra, PromptError
-from masklet.masks import Masks
+from masklet.errors import MissingExtra
+from masklet.integrations.cvat_shapes import MASK, OBJECT, SHAPES, encode_mask, to_points, to_prompt
 from masklet.media import read_image
 from masklet.model import Sam2
-from masklet.rle import from_polygons
 from masklet.sessions.image import ImageSession
 from masklet.sessions.tracker import Tracker
 from masklet.tracking.step import encode_frame, encode_image
@@ -29,15 +26,11 @@ from masklet.types import FrameFeatures, Prompt
 
 try:
     import cvat_sdk.auto_annotation as cvat
-    from cvat_sdk.masks import decode_mask, encode_mask
     from cvat_sdk.models import AttributeValRequest
 except ImportError as error:
     raise MissingExtra("cvat", "cvat-sdk") from error
 
 __all__ = ["ClickFunction", "TrackFunction", "create"]
-
-OBJECT = 1  # the id of the only object of a tracker
-MASK, POLYGON, RECTANGLE = "mask", "polygon", "rectangle"
 
 
 @dataclass(frozen=True)
@@ -62,7 +55,7 @@ class TrackFunction:
 
     @property
     def spec(self) -> cvat.TrackingFunctionSpec:
-        return cvat.TrackingFunctionSpec(supported_shape_types=[MASK, POLYGON, RECTANGLE])
+        return cvat.TrackingFunctionSpec(supported_shape_types=list(SHAPES))
 
     def preprocess_image(self, context: cvat.TrackingFunctionContext, image: PIL.Image.Image) -> EncodedImage:
         """Encode a frame, once for all shapes."""
@@ -166,47 +159,3 @@ def create(
     if kind == "click":
         return ClickFunction(load(model))
     raise ValueError(f'kind must be "track" or "click". Got {kind!r}.')
-
-
-def to_prompt(type: str, points: Sequence[float], size: tuple[int, ...]) -> Prompt:
-    """A shape of CVAT as a prompt.
-
-    Args:
-        type: "mask", "polygon" or "rectangle".
-        points: As CVAT has them: run lengths, or pixels.
-        size: (H, W) of the frame.
-
-    Raises:
-        PromptError: The shape covers no pixel of the frame, or has another type.
-    """
-    height, width = size
-    if type == RECTANGLE:
-        x0, y0, x1, y1 = points
-        return Prompt(box=(min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1)))
-    if type == MASK:
-        mask = decode_mask(points, image_width=width, image_height=height)
-    elif type == POLYGON:
-        mask = from_polygons([list(points)], (height, width))
-    else:
-        raise PromptError(f"masks, polygons and rectangles can be tracked. Got {type!r}.")
-    if not mask.any():
-        raise PromptError(f"the {type} covers no pixel of the frame.")
-    return Prompt(mask=mask)
-
-
-def to_points(type: str, masks: Masks) -> list[float] | None:
-    """The object's mask as a shape of CVAT; None where it is empty. A polygon is its largest outline."""
-    mask = masks[OBJECT]
-    if not mask.any():
-        return None
-    if type == RECTANGLE:
-        return [float(side) for side in masks.boxes[0]]
-    if type == MASK:
-        return encode_mask(mask)
-    largest = max((polygon[0] for polygon in outlines(mask)), key=lambda ring: _area(ring))
-    return [float(value) for value in largest.reshape(-1)]
-
-
-def _area(ring: np.ndarray) -> float:
-    x, y = ring.T
-    return abs(float(x @ np.roll(y, 1) - y @ np.roll(x, 1))) / 2

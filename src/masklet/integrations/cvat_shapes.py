@@ -1,0 +1,94 @@
+"""CVAT's shapes as prompts, and masks as CVAT's shapes. Needs nothing of CVAT."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Bool
+
+from masklet.drawing import outlines
+from masklet.errors import PromptError
+from masklet.masks import Masks
+from masklet.rle import from_polygons
+from masklet.types import Prompt
+
+OBJECT = 1  # the id of the only object of a tracker
+MASK, POLYGON, RECTANGLE = "mask", "polygon", "rectangle"
+SHAPES = (MASK, POLYGON, RECTANGLE)
+
+
+def to_prompt(type: str, points: Sequence[float], size: tuple[int, ...]) -> Prompt:
+    """A shape of CVAT as a prompt.
+
+    Args:
+        type: "mask", "polygon" or "rectangle".
+        points: As CVAT has them: run lengths, or pixels.
+        size: (H, W) of the frame.
+
+    Raises:
+        PromptError: The shape covers no pixel of the frame, or has another type.
+    """
+    height, width = size
+    if type == RECTANGLE and len(points) == 4:
+        x0, y0, x1, y1 = points
+        return Prompt(box=(min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1)))
+    if type == MASK:
+        mask = decode_mask(points, (height, width))
+    elif type == POLYGON:
+        mask = from_polygons([list(points)], (height, width))
+    else:
+        raise PromptError(
+            f"masks, polygons and rectangles of four numbers can be tracked. "
+            f"Got {type!r} of {len(points)} numbers."
+        )
+    if not mask.any():
+        raise PromptError(f"the {type} covers no pixel of the frame.")
+    return Prompt(mask=mask)
+
+
+def to_points(type: str, masks: Masks) -> list[float] | None:
+    """The object's mask as a shape of CVAT; None where it is empty. A polygon is its largest outline."""
+    mask = masks[OBJECT]
+    if not mask.any():
+        return None
+    if type == RECTANGLE:
+        return [float(side) for side in masks.boxes[0]]
+    if type == MASK:
+        return encode_mask(mask)
+    largest = max((polygon[0] for polygon in outlines(mask)), key=lambda ring: _area(ring))
+    return [float(value) for value in largest.reshape(-1)]
+
+
+def encode_mask(mask: Bool[np.ndarray, "H W"]) -> list[float]:
+    """A mask as CVAT's points: runs along the rows of its box, background first, then the box's corners."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    y0, y1, x0, x1 = int(rows[0]), int(rows[-1]), int(columns[0]), int(columns[-1])
+    inside = mask[y0 : y1 + 1, x0 : x1 + 1].ravel()
+    edges = np.flatnonzero(np.diff(inside, prepend=False))
+    return [float(value) for value in (*np.diff([0, *edges, inside.size]), x0, y0, x1, y1)]
+
+
+def decode_mask(points: Sequence[float], size: tuple[int, int]) -> Bool[np.ndarray, "H W"]:
+    """CVAT's points as a mask of `size` (H, W).
+
+    Raises:
+        PromptError: The numbers are not runs that fill a box within the frame.
+    """
+    *runs, x0, y0, x1, y1 = (int(value) for value in points) if len(points) >= 5 else (0, 0, 0, -1, -1)
+    high, wide = y1 - y0 + 1, x1 - x0 + 1
+    fits = 0 <= x0 <= x1 < size[1] and 0 <= y0 <= y1 < size[0]
+    if not fits or min(runs) < 0 or sum(runs) != high * wide:
+        raise PromptError(
+            f"a mask's points must be runs that fill its box, and the box's corners, in a frame {size[1]} "
+            f"wide and {size[0]} high. Got {len(points)} numbers that do not."
+        )
+    mask = np.zeros(size, dtype=bool)
+    values = np.arange(len(runs)) % 2 == 1
+    mask[y0 : y1 + 1, x0 : x1 + 1] = np.repeat(values, runs).reshape(high, wide)
+    return mask
+
+
+def _area(ring: np.ndarray) -> float:
+    x, y = ring.T
+    return abs(float(x @ np.roll(y, 1) - y @ np.roll(x, 1))) / 2
