@@ -259,3 +259,18 @@ def test_an_object_that_is_typed() -> None:
 def test_an_object_that_cannot_be_meant(text: str) -> None:
     with pytest.raises(typer.BadParameter):
         read_prompts(None, None, None, None, [text])
+
+
+def test_a_channel_is_chosen_by_name(run: Run, shelf: Path, tmp_path: Path) -> None:
+    tifffile = pytest.importorskip("tifffile")
+    pages = np.stack([np.zeros((48, 64), np.uint8), np.tile(np.arange(64, dtype=np.uint8) * 4, (48, 1))])
+    names = {"axes": "CYX", "Channel": {"Name": ["DAPI", "GFP"]}}
+    tifffile.imwrite(tmp_path / "cells.ome.tif", pages, ome=True, metadata=names, photometric="minisblack")
+    model = ("--model", shelf / "toy.safetensors", "--point", "30,20")
+    for channel in ("GFP", "DAPI"):
+        arguments = (tmp_path / "cells.ome.tif", *model, "--channel", channel, "--out", tmp_path / channel)
+        assert run("segment", *arguments).code == 0
+    masks = [(tmp_path / channel / "masks.json").read_text() for channel in ("GFP", "DAPI")]
+    assert masks[0] != masks[1]
+    answer = run("segment", tmp_path / "cells.ome.tif", *model, "--channel", "RFP", "--out", tmp_path / "no")
+    assert answer.code == 1 and "0 (DAPI), 1 (GFP)" in answer.err

@@ -116,6 +116,7 @@ def everything(
     setting: options.Speed = options.Setting.balanced,
     image_size: options.ImageSize = None,
     fps: Annotated[float | None, typer.Option(help="Video: take so many frames of each second.")] = None,
+    channels: options.Channels = None,
     intensity_range: options.IntensityRange = None,
     max_pixels: options.MaxPixels = None,
     formats: options.Formats = None,
@@ -124,6 +125,7 @@ def everything(
 ) -> None:
     """Segment everything in pictures; or find everything in videos, and track it both ways."""
     with ProgressBar() as bar:
+        from masklet.media.readers.channels import parse_channels
         from masklet.tracking.policies import find_policy
 
         if policy is not None:
@@ -153,6 +155,7 @@ def everything(
         }
         chosen = {name: value for name, value in grid.items() if value is not None}
         range_ = parse_intensity_range(intensity_range)
+        channel = parse_channels(channels or ())
         look = make_look(background, soft)
         format_files(formats or ())
         items = find_items(sources or (), kind, names_from=names)
@@ -160,7 +163,9 @@ def everything(
         def open_item(item: Item) -> _Search:
             from masklet.media import is_still, open_frames
 
-            frames = open_frames(item.source, fps=fps, intensity_range=range_, max_pixels=max_pixels)
+            frames = open_frames(
+                item.source, fps=fps, channel=channel, intensity_range=range_, max_pixels=max_pixels
+            )
             is_picture = item.kind is Kind.picture or is_still(item.source)
             usual = ("coco",) if is_picture else DEFAULT_FORMATS
             names = list(dict.fromkeys(formats or usual))
@@ -168,6 +173,7 @@ def everything(
 
         network = options.ModelOptions(model, device, dtype, setting, image_size)
         settings = {"fps": fps, "intensity_range": range_, **look_settings(look)}
+        settings |= {"channel": channel} if channels else {}
         Runner("everything", out, open_item, network, settings, bar, overwrite).run(items, shard)
 
 

@@ -103,6 +103,14 @@ IntensityRange = Annotated[
         "--intensity-range", metavar="LOW,HIGH", help="What becomes black and white, for more than 8 bits."
     ),
 ]
+Channels = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--channel",
+        metavar="NAME[=COLOUR]",
+        help="A microscope file's channel, by name or number from 0; repeat it to mix several in colours.",
+    ),
+]
 MaxPixels = Annotated[
     int | None, typer.Option("--max-pixels", help="Allow pictures with more than 2**28 pixels.")
 ]

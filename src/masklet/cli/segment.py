@@ -55,12 +55,14 @@ def segment(
     dtype: options.Precision = options.Dtype.float32,
     setting: options.Speed = options.Setting.balanced,
     image_size: options.ImageSize = None,
+    channels: options.Channels = None,
     intensity_range: options.IntensityRange = None,
     max_pixels: options.MaxPixels = None,
     formats: options.PictureFormats = None,
 ) -> None:
     """Segment what is pointed at in pictures: mask.png, masks.json and overlay.png for each."""
     with ProgressBar() as bar:
+        from masklet.media.readers.channels import parse_channels
         from masklet.media.readers.prompt_files import ObjectPrompts
 
         typed = read_prompts(point, negative, box, mask, objects)
@@ -71,11 +73,12 @@ def segment(
         if typed is None and table is None:
             raise typer.BadParameter(NO_PROMPT)
         range_ = parse_intensity_range(intensity_range)
+        channel = parse_channels(channels or ())
 
         def open_item(item: Item) -> _Segmentation:
             from masklet.media import open_frames
 
-            frames = open_frames(item.source, intensity_range=range_, max_pixels=max_pixels)
+            frames = open_frames(item.source, channel=channel, intensity_range=range_, max_pixels=max_pixels)
             prompts = typed or ObjectPrompts()
             if table is not None:
                 prompts = prompts.joined(table.prompts_of(item, frames))
@@ -84,7 +87,7 @@ def segment(
             return work
 
         network = options.ModelOptions(model, device, dtype, setting, image_size)
-        settings = {"intensity_range": range_}
+        settings = {"intensity_range": range_, **({"channel": channel} if channels else {})}
         Runner("segment", out, open_item, network, settings, bar, overwrite).run(items, shard)
 
 

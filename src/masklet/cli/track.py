@@ -73,6 +73,7 @@ def track(
     exclusive: Annotated[
         bool, typer.Option("--exclusive", help="Let no two masks overlap: the highest logit has the pixel.")
     ] = False,
+    channels: options.Channels = None,
     intensity_range: options.IntensityRange = None,
     max_pixels: options.MaxPixels = None,
     formats: options.Formats = None,
@@ -81,6 +82,7 @@ def track(
 ) -> None:
     """Track objects through videos, and write their masks on every frame."""
     with ProgressBar() as bar:
+        from masklet.media.readers.channels import parse_channels
         from masklet.media.readers.prompt_files import ObjectPrompts
         from masklet.sessions.events import SavedSession
         from masklet.tracking.policies import find_policy
@@ -99,12 +101,15 @@ def track(
         if typed is None and table is None and saved is None:
             raise typer.BadParameter(NO_PROMPT)
         range_ = parse_intensity_range(intensity_range)
+        channel = parse_channels(channels or ())
         look = make_look(background, soft)
 
         def open_item(item: Item) -> _Tracking:
             from masklet.media import open_frames
 
-            frames = open_frames(item.source, fps=fps, intensity_range=range_, max_pixels=max_pixels)
+            frames = open_frames(
+                item.source, fps=fps, channel=channel, intensity_range=range_, max_pixels=max_pixels
+            )
             prompts = typed or ObjectPrompts()
             if table is not None:
                 prompts = prompts.joined(table.prompts_of(item, frames))
@@ -114,6 +119,7 @@ def track(
 
         network = options.ModelOptions(model, device, dtype, setting, image_size)
         settings = {"fps": fps, "intensity_range": range_, **look_settings(look)}
+        settings |= {"channel": channel} if channels else {}
         Runner("track", out, open_item, network, settings, bar, overwrite).run(items, shard)
 
 

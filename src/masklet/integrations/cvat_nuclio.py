@@ -136,7 +136,7 @@ class ShapeTracker:
             else:
                 tracker, prompts = self._find(state), {}
             masks = tracker.step(picture, prompts, features=features)
-            shape = shape or Shape.of_state(state)
+            shape = shape or Shape.of_state(state or {})
             points = shape.points if state is None else to_points(shape.type, masks)
             after = shape.moved(shape.points if points is None else points)
             name = uuid4().hex

@@ -9,6 +9,7 @@ import os
 from collections import deque
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from fractions import Fraction
 from itertools import chain, count, islice, takewhile
 from pathlib import Path
@@ -21,6 +22,7 @@ import torch
 
 from masklet.byte_cache import ByteCache
 from masklet.errors import MediaError
+from masklet.media.readers.channels import Channel, StackAxes
 from masklet.media.readers.image_stacks import (
     ImageStack,
     open_picture_file,
@@ -109,6 +111,11 @@ class Frames:
         """The video file that the frames are from, for its sound; None for pictures and arrays."""
         return getattr(self._reader, "recording", None)
 
+    @property
+    def axes(self) -> StackAxes | None:
+        """Depth, time and channels, where a TIFF says what its pages are. Frames are slice by slice."""
+        return getattr(self._reader, "axes", None)
+
     def time(self, frame: int) -> float:
         """Seconds from the first frame to this one."""
         return self._reader.time(frame)
@@ -169,6 +176,7 @@ def open_frames(
     source: object,
     *,
     fps: float | None = None,
+    channel: Channel | None = None,
     intensity_range: IntensityRange | None = None,
     max_pixels: int | None = None,
     kept_bytes: int = CACHED_BYTES,
@@ -180,6 +188,7 @@ def open_frames(
             many; a file in memory, as bytes or a file object; an array or tensor (T, H, W, C) or (T, H, W); a
             list of what `read_image` takes; or Frames.
         fps: Sample a video in time, whatever its own rate.
+        channel: Of picture files with channels; see `read_image`.
         intensity_range: The intensities that become black and white, for sources of more than 8 bits. By
             default chosen from a sample of the frames; `Frames.intensity_range` says how.
         max_pixels: Allow pictures with more pixels than 2**28.
@@ -194,13 +203,15 @@ def open_frames(
         (5, (48, 64), (48, 64, 3))
     """
     if isinstance(source, Frames):
-        if fps is None and intensity_range is None:
+        if fps is None and intensity_range is None and channel is None:
             return source
         reader = source._reader
-        if intensity_range is not None:
-            raise MediaError("these frames are open already: give intensity_range when opening their file.")
+        if intensity_range is not None or channel is not None:
+            raise MediaError(
+                "these frames are open already: give intensity_range and channel when opening their file."
+            )
     else:
-        reader = _open_reader(source, intensity_range, max_pixels)
+        reader = _open_reader(source, Reading(channel, intensity_range, max_pixels))
     if fps is None:
         return Frames(reader, kept_bytes=kept_bytes)
     if not (isinstance(reader, Video) or (isinstance(reader, ImageStack) and reader.has_times)):
@@ -227,16 +238,35 @@ def is_still(source: object) -> bool:
     return False
 
 
-def _open_reader(source: object, intensity_range: IntensityRange | None, max_pixels: int | None) -> Reader:
+@dataclass(frozen=True)
+class Reading:
+    """How pictures are read; see `open_frames`."""
+
+    channel: Channel | None
+    intensity_range: IntensityRange | None
+    max_pixels: int | None
+
+    def refuse_channel(self, source: str) -> None:
+        if self.channel is not None:
+            raise MediaError(f"channel chooses in picture files. Got {source}: take the channel from it.")
+
+    def open_video(self, source: str | bytes) -> Video:
+        self.refuse_channel("a video")
+        return Video(source, intensity_range=self.intensity_range)
+
+
+def _open_reader(source: object, reading: Reading) -> Reader:
     if isinstance(source, np.ndarray | torch.Tensor | list | tuple):
-        return open_sequence(source, intensity_range=intensity_range, max_pixels=max_pixels)
+        reading.refuse_channel("an array or list")
+        return open_sequence(source, intensity_range=reading.intensity_range, max_pixels=reading.max_pixels)
     if isinstance(source, PIL.Image.Image):
-        return open_sequence([source], intensity_range=intensity_range)
+        reading.refuse_channel("a PIL image")
+        return open_sequence([source], intensity_range=reading.intensity_range)
     if isinstance(source, str | os.PathLike):
-        return _open_path(os.fspath(source), intensity_range, max_pixels)
+        return _open_path(os.fspath(source), reading)
     data = read_bytes(source)
     if data is not None:
-        return _open_bytes(data, "the file", intensity_range, max_pixels)
+        return _open_bytes(data, "the file", reading)
     raise MediaError(
         "frames come from a path, URL, bytes, an array (T, H, W, 3) or a list of pictures. "
         f"Got {type(source).__name__}"
@@ -244,12 +274,12 @@ def _open_reader(source: object, intensity_range: IntensityRange | None, max_pix
     )
 
 
-def _open_path(source: str, intensity_range: IntensityRange | None, max_pixels: int | None) -> Reader:
+def _open_path(source: str, reading: Reading) -> Reader:
     path = Path(source)
     if is_picture_url(source):
-        return _open_bytes(fetch(source), source, intensity_range, max_pixels)
+        return _open_bytes(fetch(source), source, reading)
     if is_url(source):
-        return Video(source, intensity_range=intensity_range)
+        return reading.open_video(source)
     try:
         path.stat()
     except FileNotFoundError:
@@ -259,7 +289,11 @@ def _open_path(source: str, intensity_range: IntensityRange | None, max_pixels: 
         raise MediaError(f"{printable(source)} cannot be opened: {str(reason).lower()}.") from error
     if path.is_dir() or (glob.has_magic(source) and not path.exists()):
         return open_picture_files(
-            find_pictures(path), printable(path.name), intensity_range=intensity_range, max_pixels=max_pixels
+            find_pictures(path),
+            printable(path.name),
+            channel=reading.channel,
+            intensity_range=reading.intensity_range,
+            max_pixels=reading.max_pixels,
         )
     if not path.exists():
         raise MediaError(f"there is no file {printable(source)}.")
@@ -272,19 +306,27 @@ def _open_path(source: str, intensity_range: IntensityRange | None, max_pixels: 
         raise MediaError(f"{printable(source)} is empty (0 bytes).")
     if is_picture(path):
         return open_picture_files(
-            [path], printable(path.name), intensity_range=intensity_range, max_pixels=max_pixels
+            [path],
+            printable(path.name),
+            channel=reading.channel,
+            intensity_range=reading.intensity_range,
+            max_pixels=reading.max_pixels,
         )
-    return Video(source, intensity_range=intensity_range)
+    return reading.open_video(source)
 
 
-def _open_bytes(
-    data: bytes, name: str, intensity_range: IntensityRange | None, max_pixels: int | None
-) -> Reader:
+def _open_bytes(data: bytes, name: str, reading: Reading) -> Reader:
     if not data:
         raise MediaError(f"{name} is empty (0 bytes).")
     if is_picture_data(data):
-        return open_picture_file(data, name, intensity_range=intensity_range, max_pixels=max_pixels)
-    return Video(data, intensity_range=intensity_range)
+        return open_picture_file(
+            data,
+            name,
+            channel=reading.channel,
+            intensity_range=reading.intensity_range,
+            max_pixels=reading.max_pixels,
+        )
+    return reading.open_video(data)
 
 
 def _reopen(kind: type[Frames], reader: Reader, kept_bytes: int) -> Frames:

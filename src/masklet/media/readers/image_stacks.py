@@ -6,6 +6,7 @@ import os
 import weakref
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from itertools import accumulate
 from pathlib import Path
@@ -15,6 +16,7 @@ import numpy as np
 import torch
 
 from masklet.errors import MediaError
+from masklet.media.readers.channels import Channel, Color, StackAxes, mix_channels, take_optical_channel
 from masklet.media.readers.intensity import RawPicture, RgbConverter, estimate_intensity_range
 from masklet.media.readers.picture_files import File, PictureFile
 from masklet.media.readers.pictures import is_single_array, read_raw, sequence_of
@@ -45,6 +47,7 @@ class ImageStack:
         file_names: The pictures' own names, where they have them.
         durations: Seconds for which each picture is on show.
         intensity_range: The intensities that become black and white; by default chosen from a sample.
+        axes: What the pages are, where the file says so.
     """
 
     pixel_aspect = SQUARE
@@ -57,7 +60,9 @@ class ImageStack:
         file_names: Sequence[str] = (),
         durations: Sequence[float] | None = None,
         intensity_range: IntensityRange | None = None,
+        axes: StackAxes | None = None,
     ) -> None:
+        self.axes = axes
         self.name = name
         self._pages = pages
         self._file_names = file_names
@@ -134,25 +139,60 @@ class _PagedFile:
                 weakref.finalize(self, self._opened.close)
             return self._opened.read(page)
 
+    def read_channel(self, page: int, channel: Channel, name: str) -> RawPicture:
+        """One channel of a page in colours."""
+        raw = self.read(page)
+        return RawPicture(take_optical_channel(raw.values, channel, name), raw.alpha)
+
     def __reduce__(self) -> tuple[type[_PagedFile], tuple[File, int | None]]:
         return _PagedFile, (self._file, self._max_pixels)
+
+
+@dataclass(frozen=True)
+class _ChannelMix:
+    """Channels as one stack in colours. Each has a range of intensities of its own."""
+
+    stacks: Sequence[ImageStack]
+    colors: Sequence[Color]
+
+    def read(self, frame: int) -> RawPicture:
+        greys = [stack.read([frame])[frame][..., 0] for stack in self.stacks]
+        return RawPicture(mix_channels(greys, self.colors))
 
 
 def open_picture_files(
     paths: Sequence[Path],
     name: str,
     *,
+    channel: Channel | None = None,
     intensity_range: IntensityRange | None = None,
     max_pixels: int | None = None,
 ) -> ImageStack:
-    """Picture files as frames. A single file may hold many: the pages of a TIFF, an animated WebP or PNG."""
+    """Picture files as frames. A single file may hold many: the pages of a TIFF, an animated WebP or PNG.
+
+    Raises:
+        MediaError: A file cannot be read, or the files have several channels and none was chosen.
+    """
     if len(paths) == 1:
         return open_picture_file(
-            paths[0], name, intensity_range=intensity_range, max_pixels=max_pixels, file_name=paths[0].name
+            paths[0],
+            name,
+            channel=channel,
+            intensity_range=intensity_range,
+            max_pixels=max_pixels,
+            file_name=paths[0].name,
         )
+    if not isinstance(channel, int | str):
+        with PictureFile(paths[0], max_pixels=max_pixels) as first:
+            axes = first.axes()
+        if axes is not None and len(axes.channels) > 1:
+            raise MediaError(
+                f"the files of {name} have the channels {axes.describe()}: choose one, channel=0 or "
+                "--channel 0."
+            )
     return ImageStack(
         name,
-        [partial(read_raw, path, max_pixels=max_pixels) for path in paths],
+        [partial(read_raw, path, channel=channel, max_pixels=max_pixels) for path in paths],
         file_names=_unique_names(paths),
         intensity_range=intensity_range,
     )
@@ -162,22 +202,50 @@ def open_picture_file(
     file: File,
     name: str,
     *,
+    channel: Channel | None = None,
     intensity_range: IntensityRange | None = None,
     max_pixels: int | None = None,
     file_name: str | None = None,
 ) -> ImageStack:
-    """The pages of one picture file, or of its bytes, as frames."""
+    """The pages of one picture file, or of its bytes, as frames. See `read_image` for its channels."""
     with PictureFile(file, max_pixels=max_pixels) as opened:
-        pages = opened.pages()
-        durations = opened.durations(len(pages))
+        numbers, axes = opened.pages(), opened.axes()
+        durations = opened.durations(len(numbers))
     paged = _PagedFile(file, max_pixels)
+    if axes is not None:
+        return _open_stack(paged, numbers, axes, name, channel, intensity_range)
+    if channel is None:
+        pages: list[Page] = [partial(paged.read, page) for page in numbers]
+    else:
+        pages = [partial(paged.read_channel, page, channel, name) for page in numbers]
     return ImageStack(
         name,
-        [partial(paged.read, page) for page in pages],
+        pages,
         file_names=[printable(file_name)] if file_name is not None and len(pages) == 1 else (),
         durations=durations,
         intensity_range=intensity_range,
     )
+
+
+def _open_stack(
+    file: _PagedFile,
+    numbers: Sequence[int],
+    axes: StackAxes,
+    name: str,
+    channel: Channel | None,
+    intensity_range: IntensityRange | None,
+) -> ImageStack:
+    """A stack whose axes are known: its frames are slices and points in time, and never channels."""
+
+    def one(row: int) -> ImageStack:
+        pages = [partial(file.read, numbers[page]) for page in axes.pages(row)]
+        return ImageStack(name, pages, intensity_range=intensity_range, axes=axes)
+
+    chosen = 0 if channel is None and len(axes.channels) == 1 else axes.choose(channel, name)
+    if isinstance(chosen, int):
+        return one(chosen)
+    mix = _ChannelMix([one(row) for row in chosen], list(chosen.values()))
+    return ImageStack(name, [partial(mix.read, frame) for frame in range(axes.depth * axes.time)], axes=axes)
 
 
 def open_sequence(

@@ -16,6 +16,7 @@ import numpy as np
 import PIL.Image
 
 from masklet.errors import MaskletError, MediaError
+from masklet.media.readers.channels import StackAxes, read_axes
 from masklet.media.readers.intensity import RawPicture
 from masklet.media.readers.source import printable
 
@@ -28,6 +29,7 @@ _PAGED = {"TIFF", "WEBP", "PNG", "AVIF", "FLI", "DCX", "SPIDER", "IM"}
 _MOVING = {"MPEG", "GIF"}
 
 _ORIENTATION = 0x0112  # EXIF
+_DESCRIPTION = 270  # TIFF
 _SUBFILE = 254  # TIFF: bit 0 marks a smaller copy of another page, bit 2 a transparency mask
 
 File = Path | bytes  # a picture's place, or the whole file in memory
@@ -106,6 +108,16 @@ class PictureFile:
         except Exception:  # reading the page will say what is wrong
             return [0]
         return list(pages[self.first_page :])
+
+    def axes(self) -> StackAxes | None:
+        """What the pages are, where a TIFF says so; None where it does not, or has one page."""
+        if self._decoded or self._picture.format != "TIFF":
+            return None
+        pages = self.pages()
+        with self._errors():
+            self._picture.seek(0)
+            description = getattr(self._picture, "tag_v2", {}).get(_DESCRIPTION, "")
+        return read_axes(str(description), len(pages)) if len(pages) > 1 else None
 
     def durations(self, pages: int) -> list[float] | None:
         """Seconds for which each page of an animation is on show; None where the file does not say."""

@@ -16,6 +16,7 @@ import PIL.Image
 import torch
 
 from masklet.errors import MediaError
+from masklet.media.readers.channels import Channel, mix_channels, take_optical_channel
 from masklet.media.readers.intensity import RawPicture, RgbConverter
 from masklet.media.readers.picture_files import PictureFile, decode, is_picture
 from masklet.media.readers.source import Image, IntensityRange
@@ -25,7 +26,11 @@ URL_BYTES = 2**30
 
 
 def read_image(
-    source: object, *, intensity_range: IntensityRange | None = None, max_pixels: int | None = None
+    source: object,
+    *,
+    channel: Channel | None = None,
+    intensity_range: IntensityRange | None = None,
+    max_pixels: int | None = None,
 ) -> Image:
     """Read one picture as RGB.
 
@@ -37,6 +42,8 @@ def read_image(
         source: An array (H, W, 3), (H, W, 4), (H, W, 1) or (H, W) of any real type; a torch tensor, which
             may also be (3, H, W); a PIL image; a path; a file in memory, as bytes or a file object; or an
             http URL.
+        channel: Of a file with channels: one by its name or number from 0, a list of them, or a dict that
+            gives each a colour. By default all, each in the colour that the file says or Fiji would choose.
         intensity_range: The intensities that become black and white, in place of the chosen ones.
         max_pixels: Allow files with more pixels than 2**28.
 
@@ -50,7 +57,8 @@ def read_image(
         >>> read_image(np.zeros((48, 64), np.uint16)).shape
         (48, 64, 3)
     """
-    return RgbConverter(intensity_range).convert(read_raw(source, max_pixels=max_pixels))
+    raw = read_raw(source, channel=channel, intensity_range=intensity_range, max_pixels=max_pixels)
+    return RgbConverter(intensity_range).convert(raw)
 
 
 class ImageReader:
@@ -73,8 +81,19 @@ class ImageReader:
         return self._converter.convert(read_raw(source))
 
 
-def read_raw(source: object, *, max_pixels: int | None = None) -> RawPicture:
-    """Read one picture as it is stored: grey or RGB, of any depth, with its alpha."""
+def read_raw(
+    source: object,
+    *,
+    channel: Channel | None = None,
+    intensity_range: IntensityRange | None = None,
+    max_pixels: int | None = None,
+) -> RawPicture:
+    """Read one picture as it is stored: grey or RGB, of any depth, with its alpha.
+
+    Several channels become RGB of 8 bits, each with its own range of intensities.
+    """
+    if channel is not None and isinstance(source, torch.Tensor | np.ndarray | PIL.Image.Image):
+        raise MediaError("channel chooses in a file. Of an array take one: array[..., channel].")
     if isinstance(source, torch.Tensor):
         return _raw_array(_channels_last(_to_numpy(source)))
     if isinstance(source, np.ndarray):
@@ -90,7 +109,22 @@ def read_raw(source: object, *, max_pixels: int | None = None) -> RawPicture:
             f"Got {type(source).__name__}."
         )
     with PictureFile(Path(source) if data is None else data, max_pixels=max_pixels) as file:  # type: ignore[arg-type]
-        return file.read(file.first_page)
+        axes = file.axes()
+        if axes is None or (len(axes.channels) == 1 and channel is None):
+            raw = file.read(file.first_page)
+            return (
+                raw
+                if channel is None
+                else RawPicture(take_optical_channel(raw.values, channel, file.name), raw.alpha)
+            )
+        chosen = axes.choose(channel, file.name)
+        if isinstance(chosen, int):
+            return file.read(file.pages()[axes.pages(chosen)[0]])
+        greys = [
+            RgbConverter(intensity_range).convert(file.read(file.pages()[axes.pages(row)[0]]))[..., 0]
+            for row in chosen
+        ]
+        return RawPicture(mix_channels(greys, list(chosen.values())))
 
 
 def find_pictures(source: str | os.PathLike[str]) -> list[Path]:

@@ -13,6 +13,7 @@ import PIL.PngImagePlugin
 from masklet import rle
 from masklet.errors import MediaError
 from masklet.files import StrPath, atomic_write, make_folder
+from masklet.media.readers.channels import StackAxes
 from masklet.media.readers.mask_files import LABEL_MAP_KEY
 from masklet.media.readers.source import Image, frame_file_name
 from masklet.media.writers.spool import SpooledWriter
@@ -80,15 +81,21 @@ class LabelTiff(SpooledWriter):
 
     def description(self, count: int, dtype: type) -> str:
         """What the axes are, as ImageJ reads it."""
-        axis = "slices" if self._is_depth else "frames"
-        lines = ["ImageJ=1.54f", f"images={count}", f"{axis}={count}", "hyperstack=true", "mode=grayscale"]
-        if not self._is_depth:
+        depth, time = self._axes(count)
+        sides = [f"{axis}={side}" for axis, side in (("slices", depth), ("frames", time)) if side > 1]
+        lines = ["ImageJ=1.54f", f"images={count}", *(sides or ["slices=1"]), "hyperstack=true"]
+        lines.append("mode=grayscale")
+        if time > 1:
             lines.append(f"finterval={1 / self._source.fps:.9g}")
         return "\n".join([*lines, "loop=false", ""])
 
-    @property
-    def _is_depth(self) -> bool:
-        return Path(self._source.name).suffix.lower() in (".tif", ".tiff")
+    def _axes(self, count: int) -> tuple[int, int]:
+        """Depth and time: as the source says, else the pages of a TIFF are depth."""
+        axes: StackAxes | None = getattr(self._source, "axes", None)
+        if axes is not None and axes.depth * axes.time == count:
+            return axes.depth, axes.time
+        is_depth = Path(self._source.name).suffix.lower() in (".tif", ".tiff")
+        return (count, 1) if is_depth else (1, count)
 
     def _labels(self, frame: int, dtype: type) -> np.ndarray:
         labels: np.ndarray = np.zeros(self._source.size, dtype=dtype)
@@ -102,7 +109,7 @@ class LabelOmeTiff(LabelTiff):
 
     def description(self, count: int, dtype: type) -> str:
         height, width = self._source.size
-        depth, time = (count, 1) if self._is_depth else (1, count)
+        depth, time = self._axes(count)
         names = "".join(f'<M K="{id}">{escape(self._categories.name(id))}</M>' for id in self._spool.ids)
         return (
             '<?xml version="1.0" encoding="UTF-8"?>'

@@ -1,0 +1,223 @@
+"""Axes and channels of TIFF stacks, as ImageJ, OME and tifffile describe them; channels mixed in colours."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import product
+from math import prod
+from xml.etree import ElementTree
+
+import numpy as np
+import PIL.ImageColor
+from jaxtyping import UInt8
+
+from masklet.errors import MediaError
+
+# One channel by name or number, several in their usual colours, or each with a colour.
+Channel = int | str | Sequence[int | str] | Mapping[int | str, str]
+Color = tuple[int, int, int]
+
+USUAL = ("red", "lime", "blue", "white", "cyan", "magenta", "yellow")  # as Fiji shows channels
+OPTICAL = ("red", "green", "blue")  # the channels of a picture in colours
+
+
+@dataclass(frozen=True)
+class StackAxes:
+    """What the pages of a TIFF are.
+
+    Attributes:
+        channels: The channels' names; empty text for one that has none.
+        depth: Slices (Z).
+        time: Points in time (T).
+        page_of: The page of each (channel, slice, time).
+        colors: The colours that the file says, by channel.
+    """
+
+    channels: tuple[str, ...]
+    depth: int
+    time: int
+    page_of: Mapping[tuple[int, int, int], int]
+    colors: Mapping[int, Color] = field(default_factory=dict)
+
+    def pages(self, channel: int) -> list[int]:
+        """The pages of a channel: all slices of the first point in time, then of the next."""
+        return [self.page_of[channel, z, t] for t, z in product(range(self.time), range(self.depth))]
+
+    def find(self, channel: int | str, name: str) -> int:
+        """The number of a channel that was given by name or number.
+
+        Args:
+            channel: As it was given.
+            name: The file's, for the error.
+        """
+        if isinstance(channel, str) and not channel.isdecimal():
+            names = [known.casefold() for known in self.channels]
+            if names.count(channel.casefold()) == 1:
+                return names.index(channel.casefold())
+        elif 0 <= int(channel) < len(self.channels):
+            return int(channel)
+        raise MediaError(f"{name} has the channels {self.describe()}. Got {channel!r}.")
+
+    def describe(self) -> str:
+        return ", ".join(f"{row} ({name})" if name else str(row) for row, name in enumerate(self.channels))
+
+    def choose(self, channel: Channel | None, name: str) -> int | dict[int, Color]:
+        """One channel's number, or the colours of several. Without a choice, all channels in colours."""
+        if isinstance(channel, int | str):
+            return self.find(channel, name)
+        if channel is None:
+            channel = list(range(len(self.channels)))
+        rows = {self.find(chosen, name): chosen for chosen in channel}
+        given = channel if isinstance(channel, Mapping) else {}
+        return {
+            row: parse_color(given[chosen]) if chosen in given else self._color(row, number)
+            for number, (row, chosen) in enumerate(rows.items())
+        }
+
+    def _color(self, row: int, number: int) -> Color:
+        return self.colors.get(row) or parse_color(USUAL[number % len(USUAL)])
+
+
+def parse_color(text: str) -> Color:
+    """A colour by its name or #rrggbb.
+
+    Raises:
+        MediaError: There is no such colour.
+    """
+    try:
+        red, green, blue = PIL.ImageColor.getrgb(text)[:3]
+    except ValueError:
+        raise MediaError(f"a channel's colour is a name or #rrggbb. Got {text!r}.") from None
+    return red, green, blue
+
+
+def parse_channels(texts: Sequence[str]) -> Channel | None:
+    """NAME, several of them, or NAME=COLOUR; None of none.
+
+    >>> parse_channels(["DAPI"]), parse_channels(["DAPI=blue", "1"])
+    ('DAPI', {'DAPI': 'blue', '1': 'lime'})
+    """
+    if not texts:
+        return None
+    if len(texts) == 1 and "=" not in texts[0]:
+        return texts[0]
+    if not any("=" in text for text in texts):
+        return list(texts)
+    parts = [text.partition("=") for text in texts]
+    return {name: color or USUAL[row % len(USUAL)] for row, (name, _, color) in enumerate(parts)}
+
+
+def take_optical_channel(values: np.ndarray, channel: Channel, name: str) -> np.ndarray:
+    """One channel of a picture in colours.
+
+    Raises:
+        MediaError: The picture is grey, or the channel is another than red, green or blue.
+    """
+    if values.ndim == 2:
+        if channel in (0, "0"):
+            return values
+        raise MediaError(
+            f"{name} does not say that it has channels. Save it as OME-TIFF, or as a hyperstack of ImageJ; "
+            "or give an array of one channel."
+        )
+    if isinstance(channel, str) and channel.casefold() in OPTICAL:
+        return values[..., OPTICAL.index(channel.casefold())]
+    if isinstance(channel, int | str) and str(channel) in ("0", "1", "2"):
+        return values[..., int(channel)]
+    raise MediaError(f"{name} has the channels 0 (red), 1 (green) and 2 (blue). Got {channel!r}.")
+
+
+def mix_channels(
+    pictures: Sequence[UInt8[np.ndarray, "H W"]], colors: Sequence[Color]
+) -> UInt8[np.ndarray, "H W 3"]:
+    """Grey pictures added up, each in its colour."""
+    mixed = np.zeros((*pictures[0].shape, 3), dtype=np.float32)
+    for picture, color in zip(pictures, colors, strict=True):
+        mixed += picture[..., None] * (np.array(color, dtype=np.float32) / 255)
+    return mixed.clip(0, 255).round().astype(np.uint8)
+
+
+def read_axes(description: str, pages: int) -> StackAxes | None:
+    """The axes of a TIFF by its first page's description; None where it says nothing that fits its pages."""
+    text = description.strip()
+    if text.startswith("ImageJ="):
+        return _read_imagej(text, pages)
+    if text.startswith("{"):
+        return _read_tifffile(text, pages)
+    if "<OME" in text[:2000]:
+        return _read_ome(text, pages)
+    return None
+
+
+def _in_order(order: str, sizes: Mapping[str, int], pages: int) -> dict[tuple[int, int, int], int] | None:
+    """The page of each (channel, slice, time), whose axes run in an order, the quickest first."""
+    if prod(sizes.values()) != pages:
+        return None
+    steps = {axis: prod(sizes[before] for before in order[:row]) for row, axis in enumerate(order)}
+    return {
+        (c, z, t): c * steps["C"] + z * steps["Z"] + t * steps["T"]
+        for c, z, t in product(*(range(sizes[axis]) for axis in "CZT"))
+    }
+
+
+def _read_imagej(text: str, pages: int) -> StackAxes | None:
+    fields = dict(re.findall(r"^(\w+)=(\d+)$", text, re.MULTILINE))
+    names = {"C": "channels", "Z": "slices", "T": "frames"}
+    sizes = {axis: int(fields.get(name, 1)) for axis, name in names.items()}
+    page_of = _in_order("CZT", sizes, pages)
+    return StackAxes(("",) * sizes["C"], sizes["Z"], sizes["T"], page_of) if page_of else None
+
+
+def _read_tifffile(text: str, pages: int) -> StackAxes | None:
+    try:
+        content = json.loads(text)
+        axes, shape = str(content["axes"]).removesuffix("S"), [int(side) for side in content["shape"]]
+    except (ValueError, TypeError, KeyError):
+        return None
+    slow = axes.removesuffix("YX")
+    if slow == axes or len(set(slow)) < len(slow) or not set(slow) <= set("CZT"):
+        return None
+    sizes = {axis: 1 for axis in "CZT"} | dict(zip(slow, shape, strict=False))
+    order = slow[::-1] + "".join(axis for axis in "CZT" if axis not in slow)
+    page_of = _in_order(order, sizes, pages)
+    return StackAxes(("",) * sizes["C"], sizes["Z"], sizes["T"], page_of) if page_of else None
+
+
+def _read_ome(text: str, pages: int) -> StackAxes | None:
+    if "<!DOCTYPE" in text.upper() or "<!ENTITY" in text.upper():  # these can grow without end
+        return None
+    try:
+        root = ElementTree.fromstring(text)
+        pixels = next(element for element in root.iter() if element.tag.endswith("}Pixels"))
+        samples = [element for element in pixels if element.tag.endswith("}Channel")]
+        per_page = max((int(channel.get("SamplesPerPixel", 1)) for channel in samples), default=1)
+        sizes = {axis: int(pixels.get(f"Size{axis}", 1)) for axis in "CZT"}
+        sizes["C"] = max(1, sizes["C"] // per_page)
+        order = str(pixels.get("DimensionOrder", "XYCZT")).removeprefix("XY")
+        page_of = _in_order(order, sizes, pages) if set(order) == set("CZT") else None
+        planes = [element for element in pixels if element.tag.endswith("}TiffData")]
+        if page_of is not None and len(planes) > 1:
+            page_of = {
+                tuple(int(plane.get(f"First{axis}", 0)) for axis in "CZT"): int(plane.get("IFD", row))  # type: ignore[misc]
+                for row, plane in enumerate(planes)
+            }
+            fits = len(page_of) == pages == len({*page_of.values()}) and max(page_of.values()) < pages
+            page_of = page_of if fits and prod(sizes.values()) == pages else None
+        names = [str(channel.get("Name", "")) for channel in samples[: sizes["C"]]]
+        colors = {
+            row: _ome_color(int(channel.get("Color", "0")))
+            for row, channel in enumerate(samples[: sizes["C"]])
+            if "Color" in channel.attrib
+        }
+    except (ElementTree.ParseError, StopIteration, ValueError):
+        return None
+    names += [""] * (sizes["C"] - len(names))
+    return StackAxes(tuple(names), sizes["Z"], sizes["T"], page_of, colors) if page_of else None
+
+
+def _ome_color(value: int) -> Color:
+    """OME's signed 32 bits: red, green, blue and alpha, 8 bits each."""
+    return value >> 24 & 255, value >> 16 & 255, value >> 8 & 255
