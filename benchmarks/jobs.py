@@ -1,15 +1,22 @@
 """masklet jobs on this machine: items an hour for 1 and 2 actors, what Ray adds, memory over many items.
 
-python -m benchmarks.jobs [--model nano] [--clips 12] [--frames 24] [--size 192] [--items 100]
+python -m benchmarks.jobs [--model nano] [--clips 12] [--frames 24] [--size 192] [--items 100] [--pairs 2]
+
+Ray's overhead is measured on a clip of one minute, in pairs, a plain loop and Ray in turn. On a busy machine
+only processor time means something: of the item, and of all of Ray's processes while it runs.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import statistics
 import tempfile
 import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -20,6 +27,8 @@ from masklet.jobs.worker import Item, Worker
 from masklet.media import OverlayVideo, open_frames
 from masklet.synthetic import Composer
 from masklet.types import Masks
+
+MINUTE = 60 * 24  # frames
 
 
 def make_corpus(folder: Path, clips: int, frames: int, size: int) -> Path:
@@ -38,6 +47,23 @@ def make_corpus(folder: Path, clips: int, frames: int, size: int) -> Path:
 
 def measure_actors(manifest: Path, settings: JobSettings, actors: int, out: Path) -> str:
     """Items an hour once models are loaded, and the share of the time that is not work on items."""
+    started = time.time()
+    with ray_here(actors):
+        last = run_job(str(manifest), str(out), settings, Cluster(actors=actors))
+        ended = time.time()
+    records = Store(str(out)).read_folder("records").values()
+    worked = sum(record["seconds"] for record in records)
+    first = min(record["began"] for record in records)
+    span = max(record["began"] + record["seconds"] for record in records) - first
+    return (
+        f"| {actors} | {3600 * last['done'] / span:,.0f} | {1 - worked / actors / span:.1%} "
+        f"| {worked / len(records):.2f} s | {ended - started - span:.0f} s |"
+    )
+
+
+@contextmanager
+def ray_here(actors: int) -> Iterator[None]:
+    """Ray on this machine, with a core for each actor."""
     import ray
 
     os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112 - as Ray spells it
@@ -49,17 +75,56 @@ def measure_actors(manifest: Path, settings: JobSettings, actors: int, out: Path
         object_store_memory=100 * 2**20,
         logging_level="ERROR",
     )
-    started = time.time()
-    last = run_job(str(manifest), str(out), settings, Cluster(actors=actors))
-    ended = time.time()
-    ray.shutdown()
-    records = Store(str(out)).read_folder("records").values()
-    worked = sum(record["seconds"] for record in records)
-    first = min(record["began"] for record in records)
-    span = max(record["began"] + record["seconds"] for record in records) - first
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def processor_seconds(*, workers: bool) -> float:
+    """Of this process and all that it started, with or without Ray's workers."""
+    total = 0.0
+    for process in [psutil.Process(), *psutil.Process().children(recursive=True)]:
+        try:
+            if workers or "ray::" not in " ".join(process.cmdline()[:1]):
+                total += sum(process.cpu_times()[:2])
+        except psutil.Error:
+            continue
+    return total
+
+
+def measure_overhead(folder: Path, settings: JobSettings, size: int, pairs: int) -> str:
+    """What Ray adds to a clip of one minute, in processor time and in wall time."""
+    place = folder / "minute"
+    place.mkdir()
+    manifest = str(make_corpus(place, 1, MINUTE, size))
+    (entry,) = read_manifest(manifest)
+    loop, jobs = list[tuple[float, float]](), list[tuple[float, float]]()
+    worker = Worker(settings, str(folder / "loop"), threads=1)
+    for number in range(pairs):
+        outcome = worker.run(Item(entry, part=number, start=0, stop=None))
+        assert outcome.record is not None, outcome.error
+        loop.append((outcome.record["processor_seconds"], outcome.record["seconds"]))
+        out = folder / f"minute-{number}"
+        marks = dict[bool, tuple[float, float]]()  # by whether the item has begun, or has ended
+
+        def mark(status: Mapping[str, Any], marks: dict[bool, tuple[float, float]] = marks) -> None:
+            if status["running"]:
+                marks.setdefault(False, (processor_seconds(workers=False), time.time()))
+                marks[True] = processor_seconds(workers=False), time.time()
+
+        with ray_here(1):
+            run_job(manifest, str(out), settings, Cluster(actors=1), mark)
+        (record,) = Store(str(out)).read_folder("records").values()
+        rest = marks[True][0] - marks[False][0]
+        share = record["seconds"] / (marks[True][1] - marks[False][1])  # statuses come every two seconds
+        jobs.append((record["processor_seconds"] + rest * share, record["seconds"]))
+    medians = [[statistics.median(column) for column in zip(*rows, strict=True)] for rows in (loop, jobs)]
+    (loop_processor, loop_wall), (ray_processor, ray_wall) = medians
     return (
-        f"| {actors} | {3600 * last['done'] / span:,.0f} | {1 - worked / actors / span:.1%} "
-        f"| {worked / len(records):.2f} s | {ended - started - span:.0f} s |"
+        f"a clip of one minute ({MINUTE} frames), medians of {pairs}: processor time {loop_processor:.1f} s "
+        f"in a loop, {ray_processor:.1f} s with all of Ray ({ray_processor / loop_processor - 1:+.1%}); "
+        f"wall time {loop_wall:.1f} s and {ray_wall:.1f} s ({ray_wall / loop_wall - 1:+.1%})"
     )
 
 
@@ -85,7 +150,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--model", default="nano")
-    for name, default in (("clips", 12), ("frames", 24), ("size", 192), ("items", 100)):
+    for name, default in (("clips", 12), ("frames", 24), ("size", 192), ("items", 100), ("pairs", 2)):
         parser.add_argument(f"--{name}", type=int, default=default)
     arguments = parser.parse_args()
     settings = JobSettings(model=arguments.model)
@@ -97,6 +162,8 @@ def main() -> None:
         print("| --- | --- | --- | --- | --- |")
         for actors in (1, 2):
             print(measure_actors(manifest, settings, actors, folder / f"out-{actors}"), flush=True)
+        if arguments.pairs:
+            print(measure_overhead(folder, settings, arguments.size, arguments.pairs), flush=True)
         print(measure_memory(manifest, settings, arguments.items, folder / "memory"))
 
 

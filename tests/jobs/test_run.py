@@ -19,18 +19,21 @@ import pyarrow.parquet as pq
 import pytest
 
 import masklet
+from masklet.boxes import tight_box
 from masklet.errors import MaskletError
 from masklet.jobs.manifest import Cluster, JobSettings, read_manifest
 from masklet.jobs.report import describe_status, find_stragglers, merge_tables, read_errors
 from masklet.jobs.run import make_plan, run_job
 from masklet.jobs.stores import Store
 from masklet.jobs.tables import read_masks
+from masklet.media import read_label_map
 from masklet.types import Prompt
 
 from .conftest import CLIPS, FRAMES
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]  # of Ray's own code
 KILLS = int(os.environ.get("MASKLET_KILLS", "2"))
+REAL_FRAMES = 40
 
 
 @pytest.fixture
@@ -72,8 +75,8 @@ def test_two_nodes_give_the_masks_of_track_and_survive_the_loss_of_one(
         if not killed and running:
             workers = [
                 process
-                for process in psutil.process_iter(["cmdline"])
-                if process.info["cmdline"] and "ray::Worker" in process.info["cmdline"][0]
+                for process in psutil.Process().children(recursive=True)
+                if "ray::Worker" in " ".join(process.cmdline()[:1])
             ]
             if workers:
                 workers[0].kill()
@@ -140,6 +143,30 @@ def test_a_driver_that_is_killed_repeats_nothing(corpus: Path, settings: JobSett
             assert finished.setdefault(record.stem, written) == written, "a finished item ran again"
     assert start().wait() == 1  # broken.mp4
     check_complete(tmp_path, out, clips)
+
+
+def test_two_actors_give_the_masks_of_track_on_real_clips(data: Path, tmp_path: Path) -> None:
+    """The first frames of two real clips, with nano and a box from the truth."""
+    manifest, videos = ["source,object,x0,y0,x1,y1"], dict[str, Prompt]()
+    for name in ("hike", "swing"):
+        frames = sorted((data / "videos" / name / "frames").glob("*.jpg"))[:REAL_FRAMES]
+        (tmp_path / name).mkdir()
+        for frame in frames:
+            shutil.copy(frame, tmp_path / name / frame.name)
+        mask = read_label_map(data / "videos" / name / "masks" / f"{frames[0].stem}.png") > 0
+        x0, y0, x1, y1 = tight_box(mask) or (0, 0, 0, 0)
+        manifest.append(f"{name},1,{x0:g},{y0:g},{x1:g},{y1:g}")
+        videos[str(tmp_path / name)] = Prompt(box=(x0, y0, x1, y1))
+    (tmp_path / "manifest.csv").write_text("\n".join(manifest))
+    out = tmp_path / "out"
+    status = run_job(str(tmp_path / "manifest.csv"), str(out), JobSettings(), Cluster(actors=2))
+    assert (status["done"], status["failed"]) == (2, 0)
+    model = masklet.load(device="cpu")
+    for path in (out / "masks").iterdir():
+        video = pq.read_table(path)["video"][0].as_py()
+        expected = masklet.track(model, video, {0: {1: videos[video]}})
+        for one, other in zip(read_masks(path), expected, strict=True):
+            np.testing.assert_array_equal(one[1], other[1])
 
 
 def test_a_straggler_is_visible() -> None:

@@ -49,7 +49,7 @@ from masklet.types import Prompt
 RIGHT_J = 0.75  # a masklet is right from this mean J on; the paper's users accept there
 SAME_J = 0.3  # a proposal is meant for an object from this IoU on its first frame on
 TRUSTED = 0.8  # masklets pass without a person where this precision was reached in calibration
-FEWEST_PASSED = 4  # masklets that pass in calibration; fewer say too little
+FEWEST_PASSED = 8  # masklets that pass in calibration; fewer say too little
 PAINT = (
     37.8  # seconds to paint a mask, from the paper's first phase (app. D.1); other times are its time model
 )

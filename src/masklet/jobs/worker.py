@@ -117,7 +117,7 @@ class Worker:
             return Outcome(item.id, "failed", None, f"{type(error).__name__}: {error}", "input")
 
     def _run(self, item: Item) -> Outcome:
-        started = time.time()
+        started, processor = time.time(), time.process_time()
         self._progress = (item.id, 0, 0)
         stamp = source_stamp(item.entry.source)
         with ExitStack() as stack:
@@ -135,6 +135,7 @@ class Worker:
                     "began": round(started, 3),
                     **self._segment(item, path, coco, key),
                     "seconds": round(time.time() - started, 3),
+                    "processor_seconds": round(time.process_time() - processor, 3),
                 }
                 self._store.write_json(f"{RECORDS}/{key}.json", record)
             elif record["item"] != item.id or record["stamp"] != stamp:  # the same content, written anew
