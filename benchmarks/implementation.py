@@ -70,11 +70,11 @@ class Implementation(Protocol):
     def fill_memory(self) -> None:
         """Give every object the memories that tracking to frame 15 would leave: copies of frame 0's."""
 
-    def track_frame(self, frame: int) -> None:
-        """Track all objects to a frame, to masks in the size of the source."""
+    def track_frame(self, frame: int) -> object:
+        """Track all objects to a frame, and return the logits of their masks in the size of the source."""
 
     def make_generator(self) -> Callable[[], int]:
         """A function that segments everything in the picture by GRID, and returns the number of masks."""
 
-    def propagate_frame(self, frame: int) -> None:
+    def propagate_frame(self, frame: int) -> object:
         """The same for object 1, in an interactive session; the second time is after a correction."""

@@ -49,9 +49,9 @@ class Masklet:
         next(iter(self.session.propagate(0, 1)))
         fill_banks([self.session._objects[1].bank])
 
-    def track_frame(self, frame: int) -> None:
+    def track_frame(self, frame: int) -> Tensor:
         self.tracker.frame = frame
-        upsample(self.tracker.step(self.work.frames[frame]))
+        return upsample(self.tracker.step(self.work.frames[frame]))
 
     def propagate_frame(self, frame: int) -> None:
         for masks in self.session.propagate(frame, frame + 1):

@@ -100,9 +100,10 @@ class Original:
         for outputs in self.state["output_dict_per_obj"].values():
             copy_output(outputs["cond_frame_outputs"][0], outputs["non_cond_frame_outputs"], FULL)
 
-    def track_frame(self, frame: int) -> None:
+    def track_frame(self, frame: int) -> Tensor:
         with recommended_context(self.work.device):
-            next(self.model.propagate_in_video(self.state, frame, max_frame_num_to_track=0))
+            _, _, logits = next(self.model.propagate_in_video(self.state, frame, max_frame_num_to_track=0))
+        return logits
 
     propagate_frame = track_frame
 
@@ -195,9 +196,9 @@ class Transformers:
         for outputs in self.session.output_dict_per_obj.values():
             copy_output(outputs["cond_frame_outputs"][0], outputs["non_cond_frame_outputs"], FULL)
 
-    def track_frame(self, frame: int) -> None:
+    def track_frame(self, frame: int) -> Tensor:
         with recommended_context(self.work.device):
-            self._upsample(self.model(self.session, frame_idx=frame), self.session)
+            return self._upsample(self.model(self.session, frame_idx=frame), self.session)
 
     propagate_frame = track_frame
 
