@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from masklet.backends import TorchBackend
 from masklet.config import Sam2Config, toy
 from masklet.model import Sam2
 from masklet.types import Candidates, FrameFeatures, MaskPrediction, Masks, MemorySelection, Prompt
@@ -53,6 +54,7 @@ class Fake(Sam2):
     def __init__(self) -> None:
         nn.Module.__init__(self)
         self.config = toy()
+        self.backend = TorchBackend(self)  # says how many objects and frames go into a call
         self.encoded = 0
         self.batches: list[int] = []  # objects in each attend
 

@@ -19,6 +19,7 @@ from masklet.backends.torch import TorchBackend
 from masklet.config import Sam2Config
 from masklet.errors import MaskletError
 from masklet.nn.image_encoder import ImageEncoder
+from masklet.nn.layers import to_device
 from masklet.nn.mask_decoder import MaskDecoder
 from masklet.nn.memory_attention import MemoryAttention
 from masklet.nn.memory_encoder import MemoryEncoder
@@ -105,11 +106,14 @@ class Sam2(nn.Module):
         return self._active.attend(
             features.coarse,
             torch.stack(tokens).to(self.dtype),
-            torch.tensor(rows, dtype=torch.int64, device=self.device),
+            self._on_device(rows, torch.int64),
             stacked.to(self.dtype).view(len(selections), p, c),
-            torch.tensor(ages, dtype=torch.float32, device=self.device),
-            torch.tensor(weights, dtype=self.dtype, device=self.device) if weights[0] else None,
+            self._on_device(ages, torch.float32),
+            self._on_device(weights, self.dtype) if weights[0] else None,
         )
+
+    def _on_device(self, rows: Sequence[Sequence[float]], dtype: torch.dtype) -> Tensor:
+        return to_device(torch.tensor(rows, dtype=dtype, device="cpu"), self.device)
 
     @in_own_precision
     def decode(

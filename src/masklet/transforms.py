@@ -12,6 +12,7 @@ from jaxtyping import Float, Int, UInt8
 from PIL import Image
 from torch import Tensor
 
+from masklet.nn.layers import to_device
 from masklet.prompts import Prompt, label_points
 
 MEAN = (0.485, 0.456, 0.406)  # of ImageNet
@@ -24,7 +25,7 @@ def frame_to_square(
     """A frame of a video, resized as the published video predictor does it: bicubic, on whole numbers."""
     if image.shape[:2] != (side, side):
         image = np.asarray(Image.fromarray(image).resize((side, side), Image.Resampling.BICUBIC))
-    pixels = torch.from_numpy(image.copy()).to(device)  # torch takes no mirrored or read-only array
+    pixels = to_device(torch.from_numpy(image.copy()), device)  # torch takes no mirrored or read-only array
     return _normalised(pixels)
 
 
@@ -32,14 +33,17 @@ def still_to_square(
     image: UInt8[np.ndarray, "H W 3"], side: int, device: torch.device | str = "cpu"
 ) -> Float[Tensor, "1 3 S S"]:
     """A picture, resized as the published image predictor does it: antialiased bilinear, in floats."""
-    pixels = torch.from_numpy(image.copy()).to(device).float().permute(2, 0, 1)[None]
+    pixels = to_device(torch.from_numpy(image.copy()), device).float().permute(2, 0, 1)[None]
     if image.shape[:2] != (side, side):
         pixels = F.interpolate(pixels, (side, side), mode="bilinear", align_corners=False, antialias=True)
     return _normalised(pixels[0].permute(1, 2, 0))
 
 
 def _normalised(pixels: Tensor) -> Float[Tensor, "1 3 S S"]:
-    mean, std = (torch.tensor(values, dtype=torch.float32, device=pixels.device) for values in (MEAN, STD))
+    mean, std = (
+        to_device(torch.tensor(values, dtype=torch.float32, device="cpu"), pixels.device)
+        for values in (MEAN, STD)
+    )
     return ((pixels.float() / 255 - mean) / std).permute(2, 0, 1)[None].contiguous()
 
 

@@ -37,6 +37,10 @@ class FrameFeatures:
     def __iter__(self) -> Iterator[Tensor]:
         return iter((self.coarse, self.middle, self.fine))
 
+    def row(self, index: int) -> FrameFeatures:
+        """The features of one of several frames, in memory of their own."""
+        return FrameFeatures(*(part[index : index + 1].clone() for part in self))
+
     def to(self, *args: Any) -> FrameFeatures:
         return FrameFeatures(*(part.to(*args) for part in self))
 

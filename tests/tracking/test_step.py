@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from masklet.tracking.bank import MemoryBank
-from masklet.tracking.step import BATCH, EncodedPrompt, TrackedObject, batch_queries, track_frame
+from masklet.tracking.step import OBJECTS_PER_BATCH, EncodedPrompt, TrackedObject, batch_queries, track_frame
 from masklet.types import Prompt
 from toys import SIZE, Fake, blob, click
 
@@ -66,9 +66,9 @@ def test_only_alike_objects_run_as_one(fake: Fake) -> None:
 
 
 def test_many_objects_run_in_batches(fake: Fake) -> None:
-    many = list(objects(2 * BATCH + 1).values())
+    many = list(objects(2 * OBJECTS_PER_BATCH + 1).values())
     sizes = [len(batch) for batch in batch_queries(0, many, {})]
-    assert sizes == [BATCH, BATCH, 1]
+    assert sizes == [OBJECTS_PER_BATCH, OBJECTS_PER_BATCH, 1]
 
 
 def test_alone_means_without_memory(fake: Fake) -> None:

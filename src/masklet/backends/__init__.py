@@ -1,10 +1,11 @@
 """How a network's verbs are computed: the same numbers except for rounding, in less time."""
 
 from masklet.backends.backend import Backend, Explanation, Network, Verb, summarize
-from masklet.backends.choice import EngineName, Setting, choose, fit
+from masklet.backends.choice import ENGINES, EngineName, Setting, choose, fit
 from masklet.backends.torch import TorchBackend
 
 __all__ = [
+    "ENGINES",
     "Backend",
     "EngineName",
     "Explanation",

@@ -21,6 +21,7 @@ from masklet.nn.memory_encoder import MemoryEncoder
 
 Verb = Literal["encode", "attend", "decode", "memorize"]
 VERBS: tuple[Verb, ...] = ("encode", "attend", "decode", "memorize")
+OBJECTS_PER_BATCH = 16  # where a backend has no better number: memory stays bounded
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,14 @@ class Backend(Protocol):
 
     `b` is the number of objects, and `#b` stands for 1 where a frame serves all of them. Tensors are in the
     network's dtype and on its device.
+
+    Attributes:
+        objects_per_batch: The most objects that a caller hands over in one call.
+        frames_per_batch: The number of frames of a stored video that are best encoded in one call.
     """
+
+    objects_per_batch: int
+    frames_per_batch: int
 
     def encode(
         self, image: Float[Tensor, "b 3 H W"]

@@ -11,6 +11,7 @@ from typing import Literal, get_args
 import torch
 
 from masklet.backends.backend import Backend, Network, summarize
+from masklet.backends.compiled import CompiledBackend, reason_for_no_compiler
 from masklet.backends.native import NativeBackend, Precision, library
 from masklet.backends.openvino import OpenVinoBackend
 from masklet.backends.threads import limit_torch_threads
@@ -20,7 +21,8 @@ from masklet.errors import MaskletError
 
 log = logging.getLogger(__name__)
 
-EngineName = Literal["auto", "torch", "kernels", "openvino"]
+EngineName = Literal["auto", "torch", "kernels", "openvino", "compiled"]
+ENGINES: tuple[EngineName, ...] = get_args(EngineName)
 Setting = Literal["exact", "balanced", "fast"]
 
 # Measured (dev/LOG.md): where the CPU has VNNI, integers of 8 bits are three to four times as fast as float32
@@ -43,7 +45,8 @@ def fit(network: Network, engine: EngineName = "auto", setting: Setting = "exact
 
     Args:
         network: A `Sam2`.
-        engine: `auto` takes the compiled kernels where they can be used, else torch.
+        engine: `auto` takes the native kernels where they can be used, else torch. `compiled` is
+            `torch.compile`, on a CPU or a CUDA device, which takes its time on the first frames.
         setting: `exact` computes in float32; `balanced` rounds as little as masks bear; `fast` rounds more,
             and attends to memories pooled 2x2.
 
@@ -65,6 +68,11 @@ def choose(network: Network, engine: EngineName = "auto", setting: Setting = "ex
     """The backend for a network on this machine."""
     if engine == "torch":
         return TorchBackend(network)
+    if engine == "compiled":
+        missing = reason_for_no_compiler(network.device)
+        if missing is not None:
+            raise MaskletError(f"engine='compiled' cannot be used: {missing}. Use engine='torch'.")
+        return CompiledBackend(network)
     reason = reason_for_torch(network)
     if reason is not None and engine != "auto":
         raise MaskletError(f"engine={engine!r} cannot run this network: {reason}. Use engine='torch'.")

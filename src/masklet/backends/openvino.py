@@ -29,6 +29,7 @@ class OpenVinoBackend:
 
     def __init__(self, network: Network, rest: Backend) -> None:
         self.network, self.rest = network, rest
+        self.objects_per_batch, self.frames_per_batch = rest.objects_per_batch, 1
         self._encoder = Kept[OpenVinoEncoder]()
         self.attend, self.decode, self.memorize = rest.attend, rest.decode, rest.memorize
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from masklet.backends.backend import VERBS, Explanation, Network
+from masklet.backends.backend import OBJECTS_PER_BATCH, VERBS, Explanation, Network
 
 
 class TorchBackend:
@@ -15,6 +15,9 @@ class TorchBackend:
         network: Whose modules run.
         reason: Why this backend was chosen, for `explain`.
     """
+
+    objects_per_batch = OBJECTS_PER_BATCH
+    frames_per_batch = 1
 
     def __init__(self, network: Network, reason: str = "as asked") -> None:
         self.network, self.reason = network, reason

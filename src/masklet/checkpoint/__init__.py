@@ -45,7 +45,8 @@ def load(
         name: An embedded or published name, the path of a file or folder, or a hub id.
         device: None takes a CUDA device, or else Apple's, or else the CPU.
         dtype: None keeps weights in float32.
-        engine: What runs the verbs; auto takes the fastest here, see `masklet models --explain`.
+        engine: What runs the verbs: auto, torch, kernels, openvino or compiled. Auto takes the fastest that
+            needs no preparation, see `masklet models --explain`; compiled is `torch.compile`.
         setting: Exact gives the published numbers; balanced and fast round on CPUs, the latter at some cost
             to masks, see docs/performance.md.
         config: For weights of a size of your own in another layout, which tells neither windows nor heads.

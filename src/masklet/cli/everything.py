@@ -115,6 +115,7 @@ def everything(
     dtype: options.Precision = options.Dtype.float32,
     setting: options.Speed = options.Setting.balanced,
     image_size: options.ImageSize = None,
+    engine: options.Engine = "auto",
     fps: Annotated[float | None, typer.Option(help="Video: take so many frames of each second.")] = None,
     channels: options.Channels = None,
     intensity_range: options.IntensityRange = None,
@@ -171,7 +172,7 @@ def everything(
             names = list(dict.fromkeys(formats or usual))
             return _Search(item, frames, is_picture, preset.value, chosen, search, names, look)
 
-        network = options.ModelOptions(model, device, dtype, setting, image_size)
+        network = options.ModelOptions(model, device, dtype, setting, image_size, engine)
         settings = {"fps": fps, "intensity_range": range_, **look_settings(look)}
         settings |= {"channel": channel} if channels else {}
         Runner("everything", out, open_item, network, settings, bar, overwrite).run(items, shard)

@@ -41,6 +41,7 @@ def _explain() -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from masklet.backends.compiled import reason_for_no_compiler
     from masklet.backends.timing import time_verbs
     from masklet.checkpoint import load
 
@@ -64,4 +65,7 @@ def _explain() -> None:
     }.items():
         times.add_row(name, *(f"{milliseconds:.1f}" for milliseconds in time_verbs(model)))
     Console().print(times)
+    missing = reason_for_no_compiler(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    state = "can be used: the first frames take minutes" if missing is None else f"cannot be used: {missing}"
+    typer.echo(f"engine='compiled', torch.compile, {state}.")
     typer.echo("Use another by masklet.load(NAME, dtype=..., engine=..., setting=...).")

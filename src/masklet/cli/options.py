@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 class Command(typer.core.TyperCommand):
     """A command that refuses an option given twice, and whose help lists what the registries hold.
 
-    In the help of an option, {formats}, {policies} and {recipes} are replaced, so that `masklet --help` need
-    not load them.
+    In the help of an option, {formats}, {policies}, {engines} and {recipes} are replaced, so that
+    `masklet --help` need not load them.
     """
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
@@ -45,6 +45,7 @@ def _fill(text: str) -> str:
     for field, names in (
         ("{formats}", format_names),
         ("{policies}", policy_names),
+        ("{engines}", engine_names),
         ("{recipes}", recipe_names),
     ):
         if field in text:
@@ -62,6 +63,12 @@ def policy_names() -> list[str]:
     from masklet.tracking.policies import POLICIES
 
     return list(POLICIES)
+
+
+def engine_names() -> list[str]:
+    from masklet.backends import ENGINES
+
+    return list(ENGINES)
 
 
 def recipe_names() -> list[str]:
@@ -129,6 +136,16 @@ Speed = Annotated[
         help="How far CPUs round: balanced costs no J&F, exact has the published numbers, fast rounds more.",
     ),
 ]
+Engine = Annotated[
+    str,
+    typer.Option(
+        "--engine",
+        metavar="NAME",
+        help="What runs the network: {engines}. auto takes the fastest that needs no preparation; compiled "
+        "is torch.compile, whose first frames take minutes.",
+        autocompletion=engine_names,
+    ),
+]
 ImageSize = Annotated[
     int | None,
     typer.Option(
@@ -185,13 +202,20 @@ class ModelOptions:
     dtype: Dtype
     setting: Setting
     image_size: int | None = None
+    engine: str = "auto"
 
     def load(self) -> Sam2:
         """Load the model, after a check that the device is there."""
         import torch
 
         import masklet
+        from masklet.backends import ENGINES
 
+        engine = next((name for name in ENGINES if name == self.engine), None)
+        if engine is None:
+            raise typer.BadParameter(
+                f"there is no engine {self.engine!r}. There are {', '.join(ENGINES)}.", param_hint="--engine"
+            )
         try:
             torch.empty(0, dtype=torch.float32, device=self.device)
         except (RuntimeError, AssertionError, NotImplementedError) as error:
@@ -205,6 +229,7 @@ class ModelOptions:
                 self.model,
                 device=self.device,
                 dtype=self.dtype.value,
+                engine=engine,
                 setting=self.setting.value,
                 image_size=self.image_size,
             )
@@ -215,7 +240,8 @@ class ModelOptions:
         """What runs the model that was loaded, and why, in one line."""
         from masklet.backends import summarize
 
-        is_rounded = model.device.type == "cpu" and self.setting is not Setting.exact
+        rounds = model.device.type == "cpu" and self.engine not in ("torch", "compiled")
+        is_rounded = rounds and self.setting is not Setting.exact
         hint = " --setting exact gives the published numbers." if is_rounded else ""
         return f"{self.name}: {summarize(model.backend)}.{hint}"
 
@@ -227,7 +253,14 @@ class ModelOptions:
     def to_json(self) -> dict[str, str | int]:
         """What decides the masks: not the device."""
         size = {} if self.image_size is None else {"image_size": self.image_size}
-        return {"model": self.model, "dtype": self.dtype.value, "setting": self.setting.value, **size}
+        engine = {} if self.engine == "auto" else {"engine": self.engine}
+        return {
+            "model": self.model,
+            "dtype": self.dtype.value,
+            "setting": self.setting.value,
+            **size,
+            **engine,
+        }
 
 
 def command_line() -> str:

@@ -56,6 +56,7 @@ def segment(
     setting: options.Speed = options.Setting.balanced,
     image_size: options.ImageSize = None,
     channels: options.Channels = None,
+    engine: options.Engine = "auto",
     intensity_range: options.IntensityRange = None,
     max_pixels: options.MaxPixels = None,
     formats: options.PictureFormats = None,
@@ -86,7 +87,7 @@ def segment(
             work.check()
             return work
 
-        network = options.ModelOptions(model, device, dtype, setting, image_size)
+        network = options.ModelOptions(model, device, dtype, setting, image_size, engine)
         settings = {"intensity_range": range_, **({"channel": channel} if channels else {})}
         Runner("segment", out, open_item, network, settings, bar, overwrite).run(items, shard)
 

@@ -10,7 +10,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from masklet.cli.options import Device, Dtype, ImageSize, Model, ModelOptions, Precision, Setting, Speed
+from masklet.cli.options import (
+    Device,
+    Dtype,
+    Engine,
+    ImageSize,
+    Model,
+    ModelOptions,
+    Precision,
+    Setting,
+    Speed,
+)
 
 if TYPE_CHECKING:
     from masklet.model import Sam2
@@ -55,6 +65,7 @@ def studio(
     dtype: Precision = Dtype.float32,
     setting: Speed = Setting.balanced,
     image_size: ImageSize = None,
+    engine: Engine = "auto",
 ) -> None:
     """Open the studio: segment videos in the browser, alone or together."""
     from masklet.errors import MediaError, MissingExtra
@@ -80,7 +91,7 @@ def studio(
         models=models,
     )
 
-    network = ModelOptions(model, device, dtype, setting, image_size)
+    network = ModelOptions(model, device, dtype, setting, image_size, engine)
     loaded = network.load()
 
     def announce() -> None:

@@ -67,6 +67,7 @@ def track(
     dtype: options.Precision = options.Dtype.float32,
     setting: options.Speed = options.Setting.balanced,
     image_size: options.ImageSize = None,
+    engine: options.Engine = "auto",
     fps: Annotated[float | None, typer.Option(help="Take so many frames of each second.")] = None,
     policy: options.Policy = "recency",
     cuts: Annotated[bool, typer.Option("--cuts", help="Detect scene cuts.")] = False,
@@ -117,7 +118,7 @@ def track(
             work.check()
             return work
 
-        network = options.ModelOptions(model, device, dtype, setting, image_size)
+        network = options.ModelOptions(model, device, dtype, setting, image_size, engine)
         settings = {"fps": fps, "intensity_range": range_, **look_settings(look)}
         settings |= {"channel": channel} if channels else {}
         Runner("track", out, open_item, network, settings, bar, overwrite).run(items, shard)

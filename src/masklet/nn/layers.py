@@ -36,6 +36,14 @@ class Kept(Generic[Value]):
         return kept[2]
 
 
+def to_device(tensor: Tensor, device: torch.device | str) -> Tensor:
+    """Copy a tensor from the host to a device, without waiting for what a CUDA device is doing."""
+    kind = torch.device(device).type
+    if kind == "cuda":  # a copy from other memory waits
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=kind != "mps")  # MPS may read after the tensor is gone
+
+
 class LayerNorm2d(nn.Module):
     """Layer norm over the channels of a map."""
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from masklet.config import Sam2Config
@@ -20,19 +20,21 @@ class Places:
 
     turn : of one map
     weight : tokens that each key in a map stands for
+    padding : which keys only fill the shape
     """
 
     turn: Float[Tensor, "2 n half"]
     count: int
     weight: int = 1
+    padding: Bool[Tensor, " m"] | None = None
 
     def bias(self, keys: Float[Tensor, "b m c"]) -> Float[Tensor, " m"] | None:
-        """What is added to logits, so that a key weighs as much as all that it stands for."""
-        if self.weight == 1:
+        """What is added to logits: a key weighs as much as all that it stands for, and padding nothing."""
+        if self.weight == 1 and self.padding is None:
             return None
         bias = keys.new_zeros(keys.shape[1])
         bias[: self.count] = math.log(self.weight)
-        return bias
+        return bias if self.padding is None else bias.masked_fill(self.padding, -math.inf)
 
 
 class RotaryAttention(nn.Module):
@@ -131,15 +133,17 @@ class MemoryAttention(nn.Module):
         pointers: Float[Tensor, "b p c"],
         ages: Float[Tensor, "b p"],
         weights: Float[Tensor, "b kp"] | None = None,
+        padding: Bool[Tensor, " kp"] | None = None,
     ) -> Float[Tensor, "b c h w"]:
         """Look at k memories and p pointers.
 
         rows : for each memory, its row of the age table
         ages : for each pointer, its signed age as a part of the longest
         weights : for each memory, then each pointer, a factor of its keys
+        padding : which memories, then which pointers, only fill the shape; nobody looks at them
         """
         x = self.start(coarse)  # one for all objects, until the first layer has looked at their memories
-        keys, values, places = self.seen(tokens, rows, pointers, ages, weights)
+        keys, values, places = self.seen(tokens, rows, pointers, ages, weights, padding)
         for layer in self.layers:
             x = layer(x, keys, values, self.turn, places)
         return self.finish(x)
@@ -160,6 +164,7 @@ class MemoryAttention(nn.Module):
         pointers: Float[Tensor, "b p c"],
         ages: Float[Tensor, "b p"],
         weights: Float[Tensor, "b kp"] | None,
+        padding: Bool[Tensor, " kp"] | None = None,
     ) -> tuple[Float[Tensor, "b m d"], Float[Tensor, "b m d"], Places]:
         """What is looked at: keys, values, and where they are."""
         d = tokens.shape[-1]
@@ -177,14 +182,23 @@ class MemoryAttention(nn.Module):
                 keys
                 * torch.cat([factors, weights[:, k:].repeat_interleave(cut.shape[2], dim=1)], 1)[..., None]
             )
-        count = tokens.shape[1] * tokens.shape[2]
-        return keys, values, Places(self.pooled_turn, count, 4) if self.pooled else Places(self.turn, count)
+        k, n, parts = tokens.shape[1], tokens.shape[2], cut.shape[2]
+        hidden = None
+        if padding is not None:
+            hidden = torch.cat([repeat(padding[:k], n), repeat(padding[k:], parts)])
+        turn, weight = (self.pooled_turn, 4) if self.pooled else (self.turn, 1)
+        return keys, values, Places(turn, k * n, weight, hidden)
 
     def _aged(self, ages: Float[Tensor, "b p"], cut: Float[Tensor, "b p parts d"]) -> Float[Tensor, "b q d"]:
         if not hasattr(self, "pointer_age"):
             return torch.zeros_like(cut).flatten(1, 2)
         age = self.pointer_age(sine_age(ages, self.no_memory.shape[0]).to(cut.dtype))
         return age[:, :, None].expand_as(cut).flatten(1, 2)
+
+
+def repeat(flags: Bool[Tensor, " k"], times: int) -> Bool[Tensor, " n"]:
+    """Each flag so many times in a row."""
+    return flags[:, None].expand(-1, times).flatten()
 
 
 def pool(tokens: Float[Tensor, "b k n d"]) -> Float[Tensor, "b k n4 d"]:

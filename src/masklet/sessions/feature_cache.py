@@ -6,12 +6,16 @@ import shutil
 import tempfile
 import weakref
 from collections import OrderedDict
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
 from masklet.files import make_folder
+from masklet.model import Sam2
+from masklet.tracking.step import encode_frames
 from masklet.types import FrameFeatures
 
 GIB = 2**30
@@ -39,6 +43,23 @@ class FeatureCache:
         self._files: OrderedDict[Path, int] = OrderedDict()
         if self._spill is not None:
             weakref.finalize(self, shutil.rmtree, self._spill, ignore_errors=True)
+
+    def __contains__(self, frame: int) -> bool:
+        return frame in self._kept or self._path(frame) in self._files
+
+    def next_batch(self, model: Sam2, frames: Sequence[int]) -> list[int]:
+        """Those of the next frames that are best encoded in one call; none if the first is kept already."""
+        config, count = model.config, model.backend.frames_per_batch
+        if count == 1 or frames[0] in self:
+            return []
+        nbytes = 4 * config.channels * config.grid**2 * model.dtype.itemsize  # of one frame's three maps
+        count = max(1, min(count, self.budget // nbytes))
+        return [frame for frame in frames[:count] if frame not in self]
+
+    def encode(self, model: Sam2, frames: Sequence[int], read: Callable[[int], np.ndarray]) -> None:
+        """Encode frames in one call, and keep their features."""
+        for frame, features in zip(frames, encode_frames(model, map(read, frames)), strict=True):
+            self.put(frame, features)
 
     def get(self, frame: int, device: torch.device, dtype: torch.dtype) -> FrameFeatures | None:
         """The features of a frame; None where they are not kept."""

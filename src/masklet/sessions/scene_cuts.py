@@ -21,10 +21,12 @@ class Scenes:
         self._frames = frames
         self._thumbnails: dict[int, np.ndarray] = {}
 
-    def note(self, frame: int, image: np.ndarray) -> None:
-        """Keep the thumbnail of a decoded frame, so that it is not decoded again."""
+    def read(self, frame: int) -> np.ndarray:
+        """Decode a frame, and keep its thumbnail, so that it is not decoded again."""
+        image = self._frames[frame]
         if frame not in self._thumbnails:
             self._thumbnails[frame] = thumbnail(image)
+        return image
 
     def begins(self, frame: int) -> bool:
         """Whether a scene begins on a frame, which is not the video's first."""
@@ -32,7 +34,7 @@ class Scenes:
             return False
         for number in (frame - 1, frame):
             if number not in self._thumbnails:
-                self.note(number, self._frames[number])
+                self.read(number)
         return is_cut(self._thumbnails[frame - 1], self._thumbnails[frame])
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
@@ -20,7 +20,7 @@ from masklet.sessions.scene_cuts import is_cut, thumbnail
 from masklet.tracking.bank import POINTERS, MemoryBank
 from masklet.tracking.multi_hypothesis import track_objects
 from masklet.tracking.policies import Policy, find_policy
-from masklet.tracking.step import TrackedObject, batch_queries, encode_frame, predict_masks
+from masklet.tracking.step import TrackedObject, batch_queries, encode_frame, encode_frames, predict_masks
 from masklet.types import FrameFeatures, MaskPrediction, Masks, Prompt
 from masklet.zoom import Zoom, find_zoom
 
@@ -210,7 +210,8 @@ class Tracker:
     def _preview(self, features: FrameFeatures, objects: list[TrackedObject]) -> dict[int, MaskPrediction]:
         """The mask that each object would have without its prompt. A correction starts from it."""
         previews: dict[int, MaskPrediction] = {}
-        for batch in batch_queries(self.frame, objects, {}, clip_length=self._clip_length):
+        limit = self.model.backend.objects_per_batch
+        for batch in batch_queries(self.frame, objects, {}, limit=limit, clip_length=self._clip_length):
             _, prediction = predict_masks(self.model, features, batch)
             previews |= {query.object.id: prediction.row(row) for row, query in enumerate(batch)}
         return previews
@@ -274,14 +275,29 @@ def _through(
     source: Frames | Stream, tracker: Tracker, prompts: Mapping[int, Mapping[int, Prompt]], last: int
 ) -> Iterator[Masks]:
     first = tracker.frame
-    for image in source.play(first) if isinstance(source, Frames) else islice(source, first, None):
-        masks = tracker.step(image, prompts.get(tracker.frame))
+    is_stored = isinstance(source, Frames)  # a stream's next frames are not there yet
+    images = source.play(first) if isinstance(source, Frames) else islice(source, first, None)
+    ahead = tracker.model.backend.frames_per_batch if is_stored else 1
+    for image, features in encode_ahead(tracker.model, images, ahead):
+        masks = tracker.step(image, prompts.get(tracker.frame), features=features)
         if masks.frame >= first:
             yield _with_frame(masks, source)
     for masks in tracker.rest():
         yield _with_frame(masks, source)
     if tracker.frame <= last:  # only a stream's length is not known before
         raise PromptError(f"{source.name} ended before frame {last}, on which there is a prompt.")
+
+
+def encode_ahead(
+    model: Sam2, images: Iterable[np.ndarray], count: int
+) -> Iterator[tuple[np.ndarray, FrameFeatures | None]]:
+    """Frames with their features, `count` of them encoded in one call. One alone is left to the tracker."""
+    if count == 1:
+        yield from ((image, None) for image in images)
+        return
+    images = iter(images)
+    while batch := list(islice(images, count)):
+        yield from zip(batch, encode_frames(model, batch), strict=True)
 
 
 def _with_frame(masks: Masks, source: Frames | Stream) -> Masks:

@@ -85,9 +85,9 @@ class VideoSession:
         self.frames = open_frames(video)
         self._policy, self._policy_name = find_policy(policy), policy if isinstance(policy, str) else None
         self._scenes = Scenes(self.frames) if cuts else None
+        self._read = self.frames.__getitem__ if self._scenes is None else self._scenes.read
         self._capacity, self._clip_length = capacity, clip_length
-        self._features = features or FeatureCache()
-        self._zoom = find_zoom(zoom, default=model.config.zoom)
+        self._features, self._zoom = features or FeatureCache(), find_zoom(zoom, default=model.config.zoom)
         self._store = store or InMemoryStore(self.frames.size, budget, capacity)
         self._video = str(Path(video).resolve()) if isinstance(video, str | Path) else None
         self._tracked: dict[int, tuple[ObjectState, TrackedObject]] = {}  # banks and policies in use
@@ -126,11 +126,8 @@ class VideoSession:
         """The encoded frame. It is kept, so that later prompts on it are answered at once."""
         features = self._features.get(frame, self.model.device, self.model.dtype)
         if features is None:
-            image = self.frames[frame]
-            features = encode_frame(self.model, image)
+            features = encode_frame(self.model, self._read(frame))
             self._features.put(frame, features)
-            if self._scenes is not None:
-                self._scenes.note(frame, image)
         return features
 
     def prompt(self, frame: int, id: int, prompt: Prompt) -> Masks:
@@ -384,6 +381,7 @@ class VideoSession:
         for frame in path:
             objects = [obj for obj in self.state.chosen(ids) if obj.is_reached(frame, reverse=reverse)]
             if objects:
+                self._encode_ahead(path[path.index(frame) :], objects)
                 try:
                     self._follow_to(frame, objects, ids, reverse=reverse)
                 except BaseException:
@@ -394,6 +392,12 @@ class VideoSession:
                 yield self._masks(*delayed.popleft())
         for decided, there in delayed:
             yield self._masks(decided, there)
+
+    def _encode_ahead(self, path: range, objects: Sequence[ObjectState]) -> None:
+        """Encode the next frames of a path in one call, where the backend gains by it."""
+        batch = self._features.next_batch(self.model, path)
+        frames = [frame for frame in batch if not all(obj.is_fixed(frame) for obj in objects)]
+        self._features.encode(self.model, frames, self._read)
 
     def _is_undecided(self, frame: int, ids: Sequence[int]) -> bool:
         """Whether the masks of some objects on a frame may still be revised."""

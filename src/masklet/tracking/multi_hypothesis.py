@@ -15,7 +15,7 @@ import torch
 from masklet.model import Sam2
 from masklet.tracking.bank import MemoryBank, make_memory
 from masklet.tracking.policies.recency import MemoryPolicy
-from masklet.tracking.step import BATCH, Choice, EncodedPrompt, TrackedObject, track_frame
+from masklet.tracking.step import Choice, EncodedPrompt, TrackedObject, track_frame
 from masklet.types import Candidates, FrameFeatures, MaskPrediction, Memory, MemorySelection
 
 
@@ -92,8 +92,9 @@ def track_objects(
     choices = track_frame(model, features, frame, single, prompts, reverse=reverse, clip_length=clip_length)
     if several:
         policies = [cast(MultiHypothesisPolicy, obj.policy) for obj in several]
+        together = model.backend.objects_per_batch
         branched = branch(
-            model, features, frame, policies, together=BATCH, reverse=reverse, clip_length=clip_length
+            model, features, frame, policies, together=together, reverse=reverse, clip_length=clip_length
         )
         for obj, result in zip(several, branched, strict=True):
             obj.bank, obj.last, obj.revised = result.best.bank, result.best.answers[frame], result.revised

@@ -6,7 +6,7 @@ Everything that tracks an object calls `track_frame`. It knows no videos: frames
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -14,14 +14,15 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
+from masklet.backends.backend import OBJECTS_PER_BATCH
 from masklet.model import Sam2, fill_mask
+from masklet.nn.layers import to_device
 from masklet.tracking.bank import MemoryBank, make_memory
 from masklet.tracking.policies.recency import MemoryPolicy, Recency
 from masklet.transforms import frame_to_square, mask_to_square, points_to_square, still_to_square
 from masklet.types import Candidates, FrameFeatures, MaskPrediction, MemorySelection, Prompt
 
 HINT_LIMIT = 32.0  # hints are clamped, as the published predictors do it
-BATCH = 16  # objects in one pass; more go in several, so that memory stays bounded
 
 
 @dataclass
@@ -67,8 +68,8 @@ class EncodedPrompt:
     ) -> EncodedPrompt:
         """Encode a prompt in pixels of a frame of `size` (H, W)."""
         side, device = model.config.image_size, model.device
-        points, labels = (part.to(device) for part in points_to_square(prompt, size, side))
-        mask = None if prompt.mask is None else mask_to_square(prompt.mask, side).to(device)
+        points, labels = (to_device(part, device) for part in points_to_square(prompt, size, side))
+        mask = None if prompt.mask is None else to_device(mask_to_square(prompt.mask, side), device)
         if mask is not None and points.shape[1]:  # a mask with clicks is where the clicks start from
             hint = fill_mask(mask, model.config.mask_size) if hint is None else hint
             mask = None
@@ -111,6 +112,16 @@ def encode_frame(model: Sam2, image: UInt8[np.ndarray, "H W 3"]) -> FrameFeature
 
 
 @torch.inference_mode()
+def encode_frames(model: Sam2, images: Iterable[UInt8[np.ndarray, "H W 3"]]) -> list[FrameFeatures]:
+    """Encode frames of a video in one call."""
+    squares = [frame_to_square(image, model.config.image_size, model.device) for image in images]
+    if not squares:
+        return []
+    features = model.encode(torch.cat(squares))
+    return [features.row(row) for row in range(len(squares))]
+
+
+@torch.inference_mode()
 def track_frame(
     model: Sam2,
     features: FrameFeatures,
@@ -137,7 +148,10 @@ def track_frame(
     """
     prompts = prompts or {}
     choices: dict[int, Choice] = {}
-    for batch in batch_queries(frame, objects, prompts, reverse=reverse, clip_length=clip_length):
+    limit = model.backend.objects_per_batch
+    for batch in batch_queries(
+        frame, objects, prompts, limit=limit, reverse=reverse, clip_length=clip_length
+    ):
         offered, prediction = predict_masks(model, features, batch)
         prompted = batch[0].prompt is not None
         tokens = model.memorize(features, prediction, binary=prompted)
@@ -156,12 +170,14 @@ def batch_queries(
     objects: Sequence[TrackedObject],
     prompts: Mapping[int, EncodedPrompt],
     *,
+    limit: int = OBJECTS_PER_BATCH,
     reverse: bool = False,
     clip_length: int | None = None,
 ) -> Iterator[list[ObjectQuery]]:
     """Select each object's memories, and batch objects whose memories and prompts have the same shape.
 
-    So none needs padding, and each gets the numbers that it would get alone.
+    So none needs padding, and each gets the numbers that it would get alone. A batch has at most `limit`
+    objects.
     """
     by_shape: dict[Hashable, list[ObjectQuery]] = defaultdict(list)
     for obj in objects:
@@ -174,7 +190,7 @@ def batch_queries(
         key = selection.shape, prompt and prompt.shape, policy.present, policy.reads
         by_shape[key].append(ObjectQuery(obj, selection, prompt))
     for group in by_shape.values():
-        yield from (group[i : i + BATCH] for i in range(0, len(group), BATCH))
+        yield from (group[i : i + limit] for i in range(0, len(group), limit))
 
 
 @torch.inference_mode()

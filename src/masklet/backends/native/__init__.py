@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from masklet.backends.backend import Explanation, Network
+from masklet.backends.backend import OBJECTS_PER_BATCH, Explanation, Network
 from masklet.backends.native.attention import NativeMemoryAttention
 from masklet.backends.native.decoder import NativeMaskDecoder
 from masklet.backends.native.efficientnet_lite import NativeLiteEncoder
@@ -43,6 +43,9 @@ class NativeBackend:
         precision: Of encode, attend and memorize. Decoding is so little work that rounding would not show.
         reason: Why this backend was chosen, for `explain`.
     """
+
+    objects_per_batch = OBJECTS_PER_BATCH
+    frames_per_batch = 1
 
     def __init__(self, network: Network, precision: Precision, reason: str) -> None:
         self.network, self.precision, self.reason = network, precision, reason
