@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
-from threading import RLock
+from threading import BoundedSemaphore, Lock, RLock
 from typing import Generic, TypeVar
 
 Key = TypeVar("Key", bound=Hashable)
@@ -82,3 +82,60 @@ class ByteCache(Generic[Key, Value]):
         with self._lock:
             self._values.clear()
             self.nbytes = 0
+
+
+class Busy(Exception):
+    """So many values are being made already that a new one could not begin in time."""
+
+
+class OnceCache(Generic[Key, Value]):
+    """A `ByteCache` that makes its values: each once, however many threads ask, and only a few at a time.
+
+    >>> cache = OnceCache(100, size=len, makers=1)
+    >>> cache.get("a", lambda: "made", seconds=1.0), cache.get("a", lambda: "again", seconds=1.0)
+    ('made', 'made')
+
+    Args:
+        max_bytes: How many bytes the values may need together.
+        size: The bytes of a value.
+        makers: How many values may be made at a time.
+    """
+
+    STRIPES = 64  # locks, among which keys are spread
+
+    def __init__(self, max_bytes: int, size: Callable[[Value], int], *, makers: int) -> None:
+        self._values: ByteCache[Key, Value] = ByteCache(max_bytes, size)
+        self._makers = BoundedSemaphore(makers)
+        self._locks = [Lock() for _ in range(self.STRIPES)]
+
+    def get(self, key: Key, make: Callable[[], Value], *, seconds: float) -> Value:
+        """The value of a key, which is made where it is not in the cache.
+
+        Args:
+            key: The value's key.
+            make: Makes the value. What it raises is passed on, and nothing is kept.
+            seconds: To wait for others.
+
+        Raises:
+            Busy: Others did not end in time.
+        """
+        value = self._values.get(key)
+        if value is not None:
+            return value
+        lock = self._locks[hash(key) % self.STRIPES]
+        if not lock.acquire(timeout=seconds):
+            raise Busy
+        try:
+            value = self._values.get(key)
+            if value is not None:
+                return value
+            if not self._makers.acquire(timeout=seconds):
+                raise Busy
+            try:
+                value = make()
+            finally:
+                self._makers.release()
+            self._values.put(key, value)
+            return value
+        finally:
+            lock.release()

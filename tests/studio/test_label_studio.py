@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import io
 import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, HTTPServer, ThreadingHTTPServer
 from typing import Any, ClassVar
 
 import numpy as np
@@ -16,8 +18,9 @@ from fastapi.testclient import TestClient
 
 from masklet import rle
 from masklet.studio.app import make_app
+from masklet.studio.routes import label_studio as label_studio_routes
 from masklet.studio.settings import Settings
-from masklet.studio.studio import Studio
+from masklet.studio.studio import TASK_PICTURES, Studio
 from toys import clip, toy_network
 
 SIZE = (48, 64)
@@ -246,3 +249,131 @@ def test_tools_that_make_no_sense(client: TestClient, value: object) -> None:
     used = {"type": "keypointlabels", "value": value}
     answer = client.post("/label-studio/predict", json=asked(used))
     assert answer.status_code == 422 and answer.json()["message"].startswith("params.context.result")
+
+
+class Host:
+    """A loopback HTTP server that answers as a function says, and notes what it was asked.
+
+    Attributes:
+        asked: The path and authorisation of each request.
+    """
+
+    def __init__(self, answer: Callable[[BaseHTTPRequestHandler], None]) -> None:
+        self.asked: list[tuple[str, str | None]] = []
+        host = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                host.asked.append((self.path, self.headers["authorization"]))
+                with contextlib.suppress(OSError):  # the studio hung up
+                    answer(self)
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self.address = f"http://127.0.0.1:{self._server.server_port}"
+
+    def __enter__(self) -> Host:
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+def send(handler: BaseHTTPRequestHandler, content: bytes, code: int = 200, **headers: str) -> None:
+    handler.send_response(code)
+    for name, value in headers.items():
+        handler.send_header(name, value)
+    handler.end_headers()
+    handler.wfile.write(content)
+
+
+@pytest.mark.parametrize("code", [301, 302, 303, 307, 308])
+def test_the_key_never_follows_a_redirect(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    with Host(lambda handler: send(handler, png())) as thief:
+        target = f"{thief.address}/stolen.png"
+        with Host(lambda handler: send(handler, b"", code, location=target)) as host:
+            monkeypatch.setenv("LABEL_STUDIO_URL", host.address)
+            monkeypatch.setenv("LABEL_STUDIO_API_KEY", "secret")
+            body = asked(point(31.25, 50), picture=f"/data/upload/{code}.png")
+            answer = client.post("/label-studio/predict", json=body)
+    assert answer.status_code == 400 and "cannot be fetched" in answer.json()["message"]
+    assert host.asked == [(f"/data/upload/{code}.png", "Token secret")] and thief.asked == []
+
+
+def test_a_picture_is_fetched_once_for_all_clicks(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Host(lambda handler: send(handler, png())) as host:
+        monkeypatch.setenv("LABEL_STUDIO_URL", host.address)
+        for x in (20, 30, 40):
+            masks_of(client, point(x, 50), picture=f"{host.address}/data/once.png")
+    assert len(host.asked) == 1
+
+
+def test_a_picture_that_is_too_large_is_refused_while_it_comes(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server never ends: what ends is the studio's reading."""
+
+    def endless(handler: BaseHTTPRequestHandler) -> None:
+        send(handler, b"")
+        while True:
+            handler.wfile.write(bytes(2**20))
+
+    with Host(endless) as host:
+        monkeypatch.setenv("LABEL_STUDIO_URL", host.address)
+        answer = client.post(
+            "/label-studio/predict", json=asked(point(1, 1), picture=f"{host.address}/endless.png")
+        )
+    assert answer.status_code == 413 and "64 MiB" in answer.json()["message"]
+
+
+def test_a_picture_that_trickles_in_is_refused(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    stop = threading.Event()
+
+    def trickle(handler: BaseHTTPRequestHandler) -> None:
+        send(handler, b"")
+        while not stop.wait(0.02):
+            handler.wfile.write(b"x")
+
+    monkeypatch.setattr(label_studio_routes, "FETCH_SECONDS", 0.2)
+    with Host(trickle) as host:
+        monkeypatch.setenv("LABEL_STUDIO_URL", host.address)
+        body = asked(point(1, 1), picture=f"{host.address}/slow.png")
+        answer = client.post("/label-studio/predict", json=body)
+        stop.set()
+    assert answer.status_code == 400 and "did not come within" in answer.json()["message"]
+
+
+def test_only_a_few_pictures_are_fetched_at_a_time(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Eight are asked for while the server holds its answers back; the others wait, and are then answered."""
+    held, release = threading.Semaphore(0), threading.Event()
+
+    def hold(handler: BaseHTTPRequestHandler) -> None:
+        held.release()
+        release.wait()
+        send(handler, png())
+
+    monkeypatch.setattr(label_studio_routes, "FETCH_SECONDS", 60.0)
+    monkeypatch.setattr(label_studio_routes, "WAIT_SECONDS", 60.0)
+    with Host(hold) as host, ThreadPoolExecutor(8) as pool:
+        monkeypatch.setenv("LABEL_STUDIO_URL", host.address)
+        answers = [
+            pool.submit(masks_of, client, point(31.25, 50), picture=f"{host.address}/{row}.png")
+            for row in range(8)
+        ]
+        for _ in range(TASK_PICTURES):
+            held.acquire()
+        assert not held.acquire(timeout=0.3) and len(host.asked) == TASK_PICTURES
+        release.set()
+        assert all(len(answer.result()) == 1 for answer in answers)
+    assert len(host.asked) == 8

@@ -6,8 +6,9 @@ from contextlib import suppress
 
 from sqlalchemy import delete, select
 
-from masklet.byte_cache import ByteCache
+from masklet.byte_cache import ByteCache, OnceCache
 from masklet.files import make_folder
+from masklet.media import Image
 from masklet.model import Sam2
 from masklet.sessions.object_state import Span
 from masklet.studio import schemas
@@ -23,7 +24,7 @@ from masklet.studio.inference.propagation_plan import PropagationPlan
 from masklet.studio.inference.worker import Worker
 from masklet.studio.messages import ChangedEvent, GoneEvent
 from masklet.studio.security import People, Requester
-from masklet.studio.settings import Settings
+from masklet.studio.settings import MIB, Settings
 from masklet.studio.store.database import Database
 from masklet.studio.store.object_history import EventRecord
 from masklet.studio.store.project_files import ProjectFiles
@@ -31,6 +32,9 @@ from masklet.studio.store.storage import DataFolderLock, MediaPaths, Quota
 from masklet.studio.store.tables import AuditEntry, Project, Video
 from masklet.studio.store.uploads import Uploads
 from masklet.studio.views import find_video, unfinished_plan, video_view
+
+TASK_PICTURE_BYTES = 256 * MIB  # of pictures of Label Studio's tasks, which stay decoded between clicks
+TASK_PICTURES = 4  # of them that are fetched and decoded at a time
 
 
 class Studio:
@@ -72,6 +76,9 @@ class Studio:
         )
         self.imports = Imports(self.database, self.live, self.engine, self.worker, self.hub, self.quota)
         self.jpegs: ByteCache[tuple[str, int, int, int], bytes] = ByteCache(limits.jpegs, size=len)
+        self.task_pictures: OnceCache[str, Image] = OnceCache(
+            TASK_PICTURE_BYTES, size=lambda picture: picture.nbytes, makers=TASK_PICTURES
+        )
         self.uploads = Uploads(self.database, self.paths, self.quota, settings)
         self.exports = Exports(self.database, self.live, self.hub, self.quota, settings.exports, limits)
 

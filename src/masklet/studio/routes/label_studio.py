@@ -9,9 +9,11 @@ import base64
 import binascii
 import os
 import re
+import time
 import urllib.request
 from dataclasses import dataclass
-from http.client import HTTPException
+from hashlib import sha256
+from http.client import HTTPException, HTTPResponse
 from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal
 from urllib.error import URLError
@@ -22,8 +24,9 @@ from xml.etree import ElementTree
 from fastapi import APIRouter
 from pydantic import BaseModel, Field, ValidationError
 
+from masklet.byte_cache import Busy
 from masklet.media import Image, brush_region
-from masklet.studio.errors import ApiError
+from masklet.studio.errors import ApiError, limit_exceeded
 from masklet.studio.inference.worker import Priority
 from masklet.studio.routes import ANSWER_SECONDS, RequesterDep, StudioDep
 from masklet.studio.routes.image import decode_picture
@@ -34,7 +37,9 @@ from masklet.types import Prompt
 router = APIRouter(tags=["label studio"])
 
 URL_VARIABLE, KEY_VARIABLE = "LABEL_STUDIO_URL", "LABEL_STUDIO_API_KEY"
-FETCH_SECONDS = 10.0
+FETCH_SECONDS = 10.0  # for a whole picture, however slowly it comes
+WAIT_SECONDS = 10.0  # for pictures that others fetch
+READ_BYTES = 2**18  # at a time
 DATA_URL = re.compile(r"data:image/([a-z0-9.+-]+);base64,", re.IGNORECASE)
 
 Percent = Annotated[float, Field(ge=-100, le=200, allow_inf_nan=False)]
@@ -164,10 +169,23 @@ def _download(url: str, max_bytes: int) -> bytes:
     request = urllib.request.Request(url, headers={"authorization": f"Token {key}"} if key else {})
     try:
         with urllib.request.build_opener(_NoRedirects).open(request, timeout=FETCH_SECONDS) as response:
-            content: bytes = response.read(max_bytes + 1)
+            return _read(response, max_bytes)
     except (URLError, HTTPException, OSError, ValueError) as error:
         raise ApiError(400, "media", f"{url[:100]} cannot be fetched: {error}.") from None
-    return content
+
+
+def _read(response: HTTPResponse, max_bytes: int) -> bytes:
+    """The body of an answer, refused as soon as it is too long or too slow."""
+    parts: list[bytes] = []
+    count, end = 0, time.monotonic() + FETCH_SECONDS
+    while part := response.read1(READ_BYTES):
+        count += len(part)
+        if count > max_bytes:
+            raise limit_exceeded(f"a picture may have {max_bytes >> 20} MiB.")
+        if time.monotonic() > end:
+            raise TimeoutError(f"it did not come within {FETCH_SECONDS:g} seconds")
+        parts.append(part)
+    return b"".join(parts)
 
 
 def _invalid(message: str) -> ApiError:
@@ -258,8 +276,24 @@ def _tool_uses(body: PredictRequest) -> list[ToolUse]:
 
 
 def _load_picture(studio: Studio, address: str) -> Image:
+    """The picture of a task. It is fetched and decoded once for all clicks on it."""
     path = path_in_folder(address)
     if path is None:
-        return decode_picture(studio, *fetch_picture(address, studio.limits.picture_bytes))
-    file = studio.paths.resolve_in_folder(path)
-    return read_once(file, file.name, studio.limits, lambda decoder: decoder.read(0))
+        key = sha256(address.encode()).hexdigest()
+
+        def make() -> Image:
+            return decode_picture(studio, *fetch_picture(address, studio.limits.picture_bytes))
+    else:
+        file = studio.paths.resolve_in_folder(path)
+        facts = file.stat()
+        key = f"{file}|{facts.st_mtime_ns}|{facts.st_size}"
+
+        def make() -> Image:
+            return read_once(file, file.name, studio.limits, lambda decoder: decoder.read(0))
+
+    try:
+        return studio.task_pictures.get(key, make, seconds=WAIT_SECONDS)
+    except Busy:
+        raise ApiError(
+            429, "queue", "too many pictures are being fetched. Try again shortly.", retry=1
+        ) from None
