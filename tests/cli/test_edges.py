@@ -186,3 +186,47 @@ main()
     command = [sys.executable, "-c", code, *words, "--out", str(tmp_path / "out")]
     assert subprocess.run(command, capture_output=True, check=False).returncode == 0
     assert len(results(tmp_path / "out")) == LENGTH
+
+
+SLOW = {
+    "track": ("track", "clip.mp4", "--point", "1,1", "--out", "out"),
+    "segment": ("segment", "a.png", "--point", "1,1", "--out", "out"),
+    "everything": ("everything", "a.png", "--out", "out"),
+    "studio": ("studio", "--no-browser", "--data", "data"),
+    "train": ("train", "finetune", "data", "--out", "out"),
+    "evaluate": ("evaluate", "video", "data", "--out", "out"),
+    "export": ("export", "onnx", "nano", "--out", "out"),
+    "models": ("models", "--explain"),
+}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
+@pytest.mark.parametrize("words", SLOW.values(), ids=SLOW)
+def test_a_command_shows_that_it_has_begun_before_torch_is_imported(
+    tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    """A torch that takes for ever to import stands in the way; the terminal is not empty meanwhile."""
+    import pty
+
+    blocked = tmp_path / "blocked" / "torch"
+    blocked.mkdir(parents=True)
+    (blocked / "__init__.py").write_text("import time\nwhile True:\n    time.sleep(1)\n")
+    path = os.pathsep.join([str(blocked.parent), *sys.path])
+    master, slave = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "masklet", *words],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": path, "TERM": "xterm"},
+        stdin=subprocess.DEVNULL,
+        stdout=slave,
+        stderr=slave,
+    )
+    os.close(slave)
+    try:
+        text = b""
+        while b"starting" not in text:
+            text += os.read(master, 4096)  # an OSError where the command ends without a word
+    finally:
+        process.kill()
+        process.wait()
+        os.close(master)

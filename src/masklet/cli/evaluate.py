@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from masklet.cli.options import ImageSize, Policy, Setting, command_line
+from masklet.cli.options import ImageSize, Policy, Setting, announce_start, command_line
 
 if TYPE_CHECKING:
     from masklet.evaluate.runner import EvaluationProtocol
@@ -96,6 +96,7 @@ def evaluate(
     image_size: ImageSize = None,
 ) -> None:
     """Measure a model or a baseline on a benchmark: a table, OUT/result.json and OUT/report.html."""
+    announce_start()
     from rich.console import Console
     from rich.progress import Progress
 

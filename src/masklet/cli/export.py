@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from masklet.cli.options import announce_start
+
 export = typer.Typer(
     help="Export a network for other programs: ONNX graphs, or a page that runs in the browser.",
     no_args_is_help=True,
@@ -38,6 +40,7 @@ def onnx(
     ] = Precision.fp32,
 ) -> None:
     """Export the network's verbs as ONNX graphs, which masklet.onnx.Tracker and other runtimes run."""
+    announce_start()
     import masklet
     from masklet.export.onnx import export_onnx
 
@@ -65,6 +68,7 @@ def web(
     ] = None,
 ) -> None:
     """Export a page that segments and tracks in the visitor's browser. Any file server can serve it."""
+    announce_start()
     import masklet
     from masklet.export.web import export_web
 

@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from masklet.cli.options import announce_start
+
 
 def models(
     explain: Annotated[
@@ -37,6 +39,7 @@ def models(
 
 def _explain() -> None:
     """What is chosen on this machine, why, and what nano takes with it and without."""
+    announce_start()
     import torch
     from rich.console import Console
     from rich.table import Table

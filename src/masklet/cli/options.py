@@ -263,6 +263,12 @@ class ModelOptions:
         }
 
 
+def announce_start() -> None:
+    """Say on a terminal that a command has begun, before it imports what takes seconds."""
+    if sys.stderr.isatty():
+        typer.echo("starting: loading torch and the network", err=True)
+
+
 def command_line() -> str:
     """The command of this process as a person types it, for reports that say how they were made."""
     return shlex.join(["masklet", *sys.argv[1:]])

@@ -20,6 +20,7 @@ from masklet.cli.options import (
     Precision,
     Setting,
     Speed,
+    announce_start,
 )
 
 if TYPE_CHECKING:
@@ -68,6 +69,7 @@ def studio(
     engine: Engine = "auto",
 ) -> None:
     """Open the studio: segment videos in the browser, alone or together."""
+    announce_start()
     from masklet.errors import MediaError, MissingExtra
 
     try:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from masklet.cli.options import command_line, recipe_names
+from masklet.cli.options import announce_start, command_line, recipe_names
 
 if TYPE_CHECKING:
     from masklet.train.parameters import Preset
@@ -58,6 +58,7 @@ def train(
     ] = False,
 ) -> None:
     """Train a model by a recipe; a stopped run resumes from its last checkpoint."""
+    announce_start()
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
