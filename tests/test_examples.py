@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import av
 import numpy as np
 import PIL.Image
 import pytest
@@ -149,6 +150,44 @@ def test_find_everything(clip: str, model: str, tmp_path: Path, capsys: pytest.C
     assert "first frame: " in said and "every pixel once: " in said
     assert len(open_frames(tmp_path / "overlay.mp4")) == LENGTH
     assert [masks.frame for masks in read_masklets(tmp_path / "masklets.json")] == list(range(LENGTH))
+
+
+def test_z_stack(model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tifffile = pytest.importorskip("tifffile")
+    main_of("z_stack")(model=model, out=tmp_path)
+    assert capsys.readouterr().out.count("page ") == 9
+    with tifffile.TiffFile(tmp_path / "labels.ome.tif") as file:
+        assert (file.series[0].axes, file.series[0].shape) == ("ZYX", (9, 256, 256))
+
+
+def test_replace_background(clip: str, model: str, tmp_path: Path) -> None:
+    main_of("replace_background")(video=clip, model=model, out=tmp_path)
+    with av.open(tmp_path / "cutout.mov") as cutout:
+        stream = cutout.streams.video[0]
+        assert stream.codec.name == "prores" and "a" in stream.format.name.removeprefix("yuv")
+    assert len(open_frames(tmp_path / "composite.mp4")) == LENGTH
+
+
+def test_camera_traps(clip: str, model: str, tmp_path: Path) -> None:
+    main_of("camera_traps")(folder=Path(clip), model=model, out=tmp_path)
+    rows = (tmp_path / "objects.csv").read_text().splitlines()
+    annotations = COCO(tmp_path / "coco.json").anns
+    assert rows[0].startswith("file,object,x0") and len(rows) == len(annotations) + 1
+
+
+def test_prelabel(clip: str, model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main_of("prelabel")(video=clip, fps=None, model=model, out=tmp_path)
+    assert "CVAT for video" in capsys.readouterr().out
+    tasks = json.loads((tmp_path / "label_studio.json").read_text())
+    assert len(tasks) == LENGTH and (tmp_path / "cvat_tracks.xml").exists()
+    assert len(list((tmp_path / "frames").iterdir())) == LENGTH
+
+
+@pytest.mark.slow
+def test_corpus_sql(model: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("ray")
+    main_of("corpus_sql")(model=model, fps=1, out=tmp_path)
+    assert "balloon" in capfd.readouterr().out
 
 
 def test_published_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -164,7 +164,7 @@ def compare_columns(peer: str, names: dict[str, Any], edit: Callable[[str], str]
 @pytest.mark.slow
 def test_both_columns_for_sam2_give_the_same_masks(sam2_names: dict[str, Any]) -> None:
     shares = compare_columns("sam2", sam2_names)
-    assert len(shares) == 7
+    assert len(shares) == 8
     assert max(shares) < 1e-3, shares
 
 

@@ -1,0 +1,59 @@
+"""Camera traps: everything in a folder of pictures, as a table for R or a spreadsheet and as COCO.
+
+python examples/camera_traps.py                     pictures of the demo clip
+python examples/camera_traps.py --folder traps/     your own; the largest objects of each picture
+"""
+
+import csv
+import json
+from pathlib import Path
+
+import PIL.Image
+import typer
+
+import masklet
+from masklet.media import find_pictures, open_frames, read_image
+
+DEMO = Path(__file__).with_name("demo.mp4")
+COLUMNS = ("file", "object", "x0", "y0", "x1", "y1", "share", "iou")
+
+
+def make_folder(folder: Path) -> Path:
+    """Three frames of the demo clip, as a camera would have taken them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    frames = open_frames(DEMO)
+    for frame in (0, 50, 100):
+        PIL.Image.fromarray(frames[frame]).save(folder / f"site-1_{frame:04d}.jpg")
+    return folder
+
+
+def main(
+    folder: Path | None = None,
+    most: int = 5,
+    grid: str = "fast",
+    model: str = "nano",
+    out: Path = Path("out/camera_traps"),
+) -> None:
+    network = masklet.load(model)
+    rows, images, annotations = [], [], []
+    for number, path in enumerate(find_pictures(folder or make_folder(out / "pictures")), 1):
+        picture = read_image(path)
+        found = masklet.everything(network, picture, grid, sort="area")
+        found = found.select(*found.ids[:most])
+        height, width = found.size
+        for id, box, area, iou in zip(found.ids, found.boxes.tolist(), found.areas, found.iou, strict=True):
+            rows.append((path.name, id, *box, round(area / (height * width), 4), round(float(iou), 3)))
+        images.append({"id": number, "file_name": path.name, "height": height, "width": width})
+        annotations += found.to_coco(image_id=number)
+        print(f"{path.name}: {len(found)} objects")
+    with (out / "objects.csv").open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([COLUMNS, *rows])
+    for number, annotation in enumerate(annotations, 1):
+        annotation["id"] = number
+    coco = {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "object"}]}
+    (out / "coco.json").write_text(json.dumps(coco), encoding="utf-8")
+    print(f"{len(rows)} rows in {out / 'objects.csv'}, the masks in {out / 'coco.json'}")
+
+
+if __name__ == "__main__":
+    typer.run(main)

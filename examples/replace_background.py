@@ -1,0 +1,36 @@
+"""Film: cut an object out as ProRes 4444 with soft edges, and put it before another background. Sound stays.
+
+python examples/replace_background.py
+python examples/replace_background.py --video shot.mov --point 640 300 --background beach.jpg
+"""
+
+from pathlib import Path
+
+import typer
+
+import masklet
+from masklet import Prompt
+from masklet.media import Look, open_frames, writers
+
+DEMO = str(Path(__file__).with_name("demo.mp4"))
+
+
+def main(
+    video: str = DEMO,
+    point: tuple[float, float] = (188, 140),
+    background: str = "#00b140",
+    soft: float = 2.0,
+    model: str = "nano",
+    out: Path = Path("out/replace_background"),
+) -> None:
+    frames = open_frames(video)
+    look = Look(background=background, soft=soft)  # "blur", a colour, a picture or a video; pixels
+    with writers(["cutout-prores", "composite"], out, frames, look=look) as files:
+        for masks in masklet.track(masklet.load(model), frames, {0: {1: Prompt(positive=[point])}}):
+            files.write(frames[masks.frame], masks)
+    print(f"for an editor, with alpha: {out / 'cutout.mov'}")
+    print(f"to look at: {out / 'composite.mp4'}")
+
+
+if __name__ == "__main__":
+    typer.run(main)

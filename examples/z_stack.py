@@ -1,0 +1,61 @@
+"""A microscope's z-stack: follow a nucleus through depth, and write a label TIFF with OME's axes.
+
+python examples/z_stack.py                                                a stack of two channels, made here
+python examples/z_stack.py --stack cells.ome.tif --channel DAPI --point 210 180 --page 12
+"""
+
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import typer
+
+import masklet
+from masklet import Prompt
+from masklet.media import open_frames, writers
+
+PAGES, SIDE = 9, 256
+
+
+def make_stack(path: Path) -> Path:
+    """Two channels of 12 bits: nuclei that are widest in the middle of the stack, and a dim background."""
+    y, x = np.mgrid[:SIDE, :SIDE]
+    random = np.random.default_rng(0)
+    pages = []
+    for page in range(PAGES):
+        nuclei = np.zeros((SIDE, SIDE))
+        for cx, cy, radius in ((90, 100, 34), (178, 150, 26), (80, 200, 20)):
+            wide = radius**2 - (6 * (page - PAGES // 2)) ** 2
+            nuclei[(x - cx) ** 2 + (y - cy) ** 2 < wide] = 2600
+        for channel in (nuclei, 500 + 200 * np.sin(x / 30)):
+            values = (channel + random.normal(150, 25, channel.shape)).clip(0, 4095)
+            pages.append(PIL.Image.fromarray(values.astype(np.uint16)))
+    axes = f"ImageJ=1.54f\nimages={2 * PAGES}\nchannels=2\nslices={PAGES}\nhyperstack=true\n"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pages[0].save(path, save_all=True, append_images=pages[1:], description=axes)
+    return path
+
+
+def main(
+    stack: Path | None = None,
+    channel: str = "0",
+    point: tuple[float, float] = (90, 100),
+    page: int = PAGES // 2,
+    model: str = "nano",
+    out: Path = Path("out/z_stack"),
+) -> None:
+    frames = open_frames(stack or make_stack(out / "stack.tif"), channel=channel)
+    session = masklet.VideoSession(masklet.load(model), frames)
+    session.prompt(page, 1, Prompt(positive=[point]))
+    for reverse in (False, True):
+        for _ in session.propagate(page, reverse=reverse):
+            pass
+    with writers(["ome-tiff"], out, frames, {1: "nucleus"}) as files:
+        for number, image in enumerate(frames):
+            files.write(image, session.masks(number))
+            print(f"page {number}: {int(session.masks(number)[1].sum())} pixels")
+    print(out / "labels.ome.tif")
+
+
+if __name__ == "__main__":
+    typer.run(main)
