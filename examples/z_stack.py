@@ -28,10 +28,9 @@ def make_stack(path: Path) -> Path:
             wide = radius**2 - (6 * (page - PAGES // 2)) ** 2
             nuclei[(x - cx) ** 2 + (y - cy) ** 2 < wide] = 2600
         for channel in (nuclei, 500 + 200 * np.sin(x / 30)):
-            values = (channel + random.normal(150, 25, channel.shape)).clip(0, 4095)
-            pages.append(PIL.Image.fromarray(values.astype(np.uint16)))
+            values = channel + random.normal(150, 25, channel.shape)
+            pages.append(PIL.Image.fromarray(values.clip(0, 4095).astype(np.uint16)))
     axes = f"ImageJ=1.54f\nimages={2 * PAGES}\nchannels=2\nslices={PAGES}\nhyperstack=true\n"
-    path.parent.mkdir(parents=True, exist_ok=True)
     pages[0].save(path, save_all=True, append_images=pages[1:], description=axes)
     return path
 
@@ -44,16 +43,16 @@ def main(
     model: str = "nano",
     out: Path = Path("out/z_stack"),
 ) -> None:
+    out.mkdir(parents=True, exist_ok=True)
     frames = open_frames(stack or make_stack(out / "stack.tif"), channel=channel)
     session = masklet.VideoSession(masklet.load(model), frames)
     session.prompt(page, 1, Prompt(positive=[point]))
     for reverse in (False, True):
-        for _ in session.propagate(page, reverse=reverse):
-            pass
+        list(session.propagate(page, reverse=reverse))
     with writers(["ome-tiff"], out, frames, {1: "nucleus"}) as files:
         for number, image in enumerate(frames):
-            files.write(image, session.masks(number))
-            print(f"page {number}: {int(session.masks(number)[1].sum())} pixels")
+            files.write(image, masks := session.masks(number))
+            print(f"page {number}: {int(masks[1].sum())} pixels")
     print(out / "labels.ome.tif")
 
 
