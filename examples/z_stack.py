@@ -15,21 +15,19 @@ from masklet import Prompt
 from masklet.media import open_frames, writers
 
 PAGES, SIDE = 9, 256
+NUCLEI = (90, 100, 34), (178, 150, 26), (80, 200, 20)  # x, y, radius
 
 
 def make_stack(path: Path) -> Path:
     """Two channels of 12 bits: nuclei that are widest in the middle of the stack, and a dim background."""
-    y, x = np.mgrid[:SIDE, :SIDE]
-    random = np.random.default_rng(0)
-    pages = []
+    (y, x), random, pages = np.mgrid[:SIDE, :SIDE], np.random.default_rng(0), []
     for page in range(PAGES):
-        nuclei = np.zeros((SIDE, SIDE))
-        for cx, cy, radius in ((90, 100, 34), (178, 150, 26), (80, 200, 20)):
-            wide = radius**2 - (6 * (page - PAGES // 2)) ** 2
-            nuclei[(x - cx) ** 2 + (y - cy) ** 2 < wide] = 2600
+        wide = [radius**2 - (6 * (page - PAGES // 2)) ** 2 for _, _, radius in NUCLEI]
+        discs = [(x - cx) ** 2 + (y - cy) ** 2 for cx, cy, _ in NUCLEI]
+        nuclei = 2600 * np.any([disc < limit for disc, limit in zip(discs, wide, strict=True)], axis=0)
         for channel in (nuclei, 500 + 200 * np.sin(x / 30)):
-            values = channel + random.normal(150, 25, channel.shape)
-            pages.append(PIL.Image.fromarray(values.clip(0, 4095).astype(np.uint16)))
+            values = (channel + random.normal(150, 25, channel.shape)).clip(0, 4095)
+            pages.append(PIL.Image.fromarray(values.astype(np.uint16)))
     axes = f"ImageJ=1.54f\nimages={2 * PAGES}\nchannels=2\nslices={PAGES}\nhyperstack=true\n"
     pages[0].save(path, save_all=True, append_images=pages[1:], description=axes)
     return path
