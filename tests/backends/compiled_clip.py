@@ -25,12 +25,16 @@ LENGTH = 20
 
 
 def track_live(model: Sam2, frames: np.ndarray) -> list[Masks]:
-    """Object 2 joins and object 1 leaves; then object 2 is corrected, with two clicks on its mask."""
+    """Objects 2 to 4 join and object 1 leaves; then object 2 is corrected, with two clicks on its mask."""
     height, width = frames.shape[1:3]
     tracker, masks = Tracker(model, zoom=False), []
     prompts = {
         0: {1: Prompt(positive=[(width * 0.3, height * 0.5)])},
-        3: {2: Prompt(positive=[(width * 0.6, height * 0.5)]), 3: Prompt(box=(2, 2, width / 2, height / 2))},
+        3: {
+            2: Prompt(positive=[(width * 0.6, height * 0.5)]),
+            3: Prompt(box=(2, 2, width / 2, height / 2)),
+            4: Prompt(box=(width / 2, 2, width - 2, height - 2)),
+        },
         12: {2: Prompt(positive=[(width * 0.6, height * 0.5)], negative=[(3, 3)])},
     }
     for frame, image in enumerate(frames):

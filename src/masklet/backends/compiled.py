@@ -100,7 +100,7 @@ class CompiledBackend:
         k, p = rows.shape[1], ages.shape[1]
         k_room, p_room = memory_room(k, p, self.network.config)
         padding = None
-        if (k, p) != (k_room, p_room):
+        if (k, p) != memory_room(0, 0, self.network.config):  # the usual full bank needs no mask
             padding = torch.cat(
                 [torch.arange(room, device=tokens.device) >= n for room, n in ((k_room, k), (p_room, p))]
             )
