@@ -154,14 +154,14 @@ def measure(video: Callable[[], Video], work: Workload) -> tuple[float, float, n
     """
     count = len(work.frames) - 1
     first = min(FULL, count // 2)
-    opened = synchronized_time(work.device)
+    opened = synchronized_time(work.device, time.perf_counter)
     running = video()
     for _ in range(first):
         logits = running.track_next()
-    started = synchronized_time(work.device)
+    started = synchronized_time(work.device, time.perf_counter)
     for _ in range(count - first):
         logits = running.track_next()
-    ended = synchronized_time(work.device)
+    ended = synchronized_time(work.device, time.perf_counter)
     masks = (logits > 0).cpu().numpy().reshape(-1, *FRAME_SIZE)
     return (count - first) / (ended - started), started - opened, masks
 
