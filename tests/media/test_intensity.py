@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import av
 import cv2
 import numpy as np
 import PIL.Image
 import pytest
+import tifffile
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
@@ -154,3 +156,81 @@ def test_a_picture_without_a_number_is_refused() -> None:
     with pytest.raises(MediaError, match="every value is NaN or infinite"):
         intensity.estimate_intensity_range([np.full((8, 8), np.nan), np.full((8, 8), np.inf)])
     assert intensity.estimate_intensity_range([np.full((8, 8), np.nan), np.eye(8) / 2 + 0.25]) == (0.0, 1.0)
+
+
+COLUMNS, ROWS = np.meshgrid(np.linspace(0, 0.7, 90), np.linspace(0.05, 0.25, 60))
+SLOPE = COLUMNS + ROWS  # from dark at the upper left to bright at the lower right
+
+
+def shows_slope(image: np.ndarray, where: np.ndarray | slice = np.s_[:]) -> bool:
+    grey = image.astype(float).mean(axis=2)
+    return bool(
+        np.ptp(grey[where]) > 60 and np.corrcoef(grey[where].ravel(), SLOPE[where].ravel())[0, 1] > 0.98
+    )
+
+
+@pytest.mark.parametrize("padding", [-9999, -32768, -2000, 32767])
+@pytest.mark.parametrize("dtype", [np.int16, np.int32, np.float32])
+def test_padding_costs_no_contrast(padding: int, dtype: type) -> None:
+    """Around a CT's circle, and where a map has no data."""
+    values = (SLOPE * 2000 - 500).astype(dtype)
+    values[:15] = padding
+    image = read_image(values)
+    assert shows_slope(image, np.s_[15:]), "what has data has its contrast"
+    assert (image[:15] == (255 if padding > 0 else 0)).all(), "what has none is black or white"
+
+
+def test_an_object_on_black_is_not_stretched() -> None:
+    """Most of the picture is one value, and the object another with a little noise: both are data."""
+    values = np.zeros((60, 90), np.uint16)
+    values[20:40, 30:60] = 1000 + np.random.default_rng(0).integers(-10, 10, (20, 30))
+    image = read_image(values)
+    assert np.ptp(image[20:40, 30:60]) < 20 and image[0, 0, 0] == 0
+
+
+@pytest.mark.parametrize(
+    ("values", "options"),
+    [
+        ((SLOPE * 200 - 100).astype(np.int8), {}),
+        ((255 - SLOPE * 255).astype(np.uint8), {"photometric": "miniswhite"}),
+        ((65535 - SLOPE * 65535).astype(np.uint16), {"photometric": "miniswhite"}),
+        ((2**32 - 1 - SLOPE * 4e9).astype(np.uint32), {"photometric": "miniswhite"}),
+        ((SLOPE * 4095).astype(np.uint16), {"byteorder": ">"}),
+        ((SLOPE * 4095).astype(np.uint16), {"bigtiff": True}),
+        ((SLOPE * 4095).astype(np.uint16), {"tile": (16, 16)}),
+        (
+            (SLOPE * 255).astype(np.uint8)[None].repeat(3, 0),
+            {"planarconfig": "separate", "photometric": "rgb"},
+        ),
+    ],
+    ids=lambda value: str(value if isinstance(value, dict) else value.dtype),
+)
+def test_tiffs_of_many_layouts(tmp_path: Path, values: np.ndarray, options: dict[str, Any]) -> None:
+    tifffile.imwrite(tmp_path / "picture.tif", values, **options)
+    assert shows_slope(read_image(tmp_path / "picture.tif"))
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.float32])
+@pytest.mark.parametrize(
+    ("channels", "options"),
+    [
+        (3, {"planarconfig": "separate", "photometric": "rgb"}),
+        (2, {"planarconfig": "separate", "photometric": "minisblack"}),
+        (2, {"planarconfig": "contig", "photometric": "minisblack"}),
+        (5, {"planarconfig": "contig", "photometric": "minisblack"}),
+    ],
+)
+def test_channels_that_decoders_mix_up_are_refused(
+    tmp_path: Path, dtype: type, channels: int, options: dict[str, Any]
+) -> None:
+    axis = 0 if options["planarconfig"] == "separate" else -1
+    values = np.stack([(SLOPE * 4095).astype(dtype)] * channels, axis)
+    tifffile.imwrite(tmp_path / "picture.tif", values, **options)
+    with pytest.raises(MediaError, match=rf"{channels} channels of (16|32) bits"):
+        read_image(tmp_path / "picture.tif")
+
+
+def test_twelve_bits_of_alpha_are_opaque(tmp_path: Path) -> None:
+    colour = (SLOPE * 4095).astype(np.uint16)
+    cv2.imwrite(str(tmp_path / "picture.png"), np.dstack([colour] * 3 + [np.full_like(colour, 4095)]))
+    assert shows_slope(read_image(tmp_path / "picture.png"))

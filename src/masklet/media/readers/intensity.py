@@ -15,6 +15,8 @@ from masklet.media.readers.source import Image, IntensityRange
 BACKGROUND = 255  # what shows through transparent pixels: white
 TAILS = 0.1, 99.9  # percentiles; what lies outside of them is clipped
 NATURAL_SHARE = 0.25  # of a natural range (0 to 4095 for 12 bits) that a source must use to keep it
+PADDING_SHARES = 0.01, 0.5  # of the pixels, so many are padding where one value stands apart
+PADDING_GAP = 2.0  # times the range of the others that it stands apart
 SAMPLE_PIXELS = 2**20  # of each picture that is looked at
 
 
@@ -59,7 +61,12 @@ class RgbConverter:
 
 
 def check_intensity_range(intensity_range: IntensityRange) -> IntensityRange:
-    low, high = map(float, intensity_range)
+    try:
+        low, high = map(float, intensity_range)
+    except (TypeError, ValueError):
+        raise MediaError(
+            f"intensity_range is (black, white), such as (0, 4095). Got {intensity_range!r:.60}."
+        ) from None
     if not (math.isfinite(low) and math.isfinite(high) and low < high):
         raise MediaError(
             "intensity_range is (black, white), two numbers of which the second is larger. "
@@ -86,7 +93,7 @@ def estimate_intensity_range(pictures: Iterable[np.ndarray]) -> IntensityRange:
     samples = [sample for picture in pictures if (sample := _despeckled(picture)).size]
     if not samples:
         raise MediaError("a picture needs numbers. Got one in which every value is NaN or infinite.")
-    values = np.concatenate(samples)
+    values = _without_padding(np.concatenate(samples))
     low, high = (float(value) for value in np.percentile(values, TAILS))
     if low == high:  # nearly everything is background
         low, high = float(values.min()), float(values.max())
@@ -135,6 +142,24 @@ def _despeckled(picture: np.ndarray) -> np.ndarray:
         thinned = np.where(finite, thinned, np.median(thinned[finite]))
     smooth = cv2.medianBlur(thinned, 3)
     return smooth[finite.reshape(smooth.shape)]
+
+
+def _without_padding(values: np.ndarray) -> np.ndarray:
+    """Values without those that stand for no data, such as -9999 or -2000 around the circle of a CT.
+
+    That is the lowest or the highest value where many pixels have it, and where it lies farther from the
+    others than these lie apart.
+    """
+    for extreme in (values.min(), values.max()):
+        others = values[values != extreme]
+        share = 1 - others.size / values.size
+        if not PADDING_SHARES[0] <= share <= PADDING_SHARES[1]:
+            continue
+        low, high = (float(value) for value in np.percentile(others, TAILS))
+        gap = low - float(extreme) if extreme < low else float(extreme) - high
+        if low < high and gap > PADDING_GAP * (high - low):
+            values = others
+    return values
 
 
 def _natural_white(values: np.ndarray, high: float) -> float:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import io
 import os
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
+from typing import Any
 
 import av
 import cv2
 import numpy as np
 import PIL.Image
+from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from masklet.errors import MaskletError, MediaError
 from masklet.media.readers.channels import StackAxes, read_axes
@@ -22,6 +24,7 @@ from masklet.media.readers.source import printable
 
 MAX_PIXELS = 2**28  # of one picture, unless the caller allows more: some 800 MB as RGB
 SIXTEEN_BITS = 65535
+TIFF_MAGIC = b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"
 
 # Formats whose pages are frames. In others, further pictures are previews, depth maps or layers.
 _PAGED = {"TIFF", "WEBP", "PNG", "AVIF", "FLI", "DCX", "SPIDER", "IM"}
@@ -29,8 +32,10 @@ _PAGED = {"TIFF", "WEBP", "PNG", "AVIF", "FLI", "DCX", "SPIDER", "IM"}
 _MOVING = {"MPEG", "GIF"}
 
 _ORIENTATION = 0x0112  # EXIF
-_DESCRIPTION = 270  # TIFF
-_SUBFILE = 254  # TIFF: bit 0 marks a smaller copy of another page, bit 2 a transparency mask
+# Tags of TIFF. Of a page's kind, bit 0 marks a smaller copy of another page, bit 2 a transparency mask.
+_SUBFILE, _BITS, _PHOTOMETRIC, _DESCRIPTION = 254, 258, 262, 270
+_SAMPLES, _PLANES, _SAMPLE_FORMAT = 277, 284, 339
+_WHITE_IS_ZERO, _SIGNED = 0, 2  # of _PHOTOMETRIC, of _SAMPLE_FORMAT
 
 File = Path | bytes  # a picture's place, or the whole file in memory
 
@@ -69,11 +74,14 @@ class PictureFile:
             try:
                 self._picture = _identify(file)
             except PIL.UnidentifiedImageError:
-                self._decoded = _read_tiff_with_opencv(file)
+                tags = _read_tiff_tags(file)
+                self._check_channels(tags)
+                self._decoded = _read_tiff_with_opencv(file, tags)
                 if not self._decoded:
                     raise
                 self._picture = PIL.Image.new("L", self._decoded[0].size[::-1])
             try:
+                self._check_channels(_tags(self._picture))
                 self._check_size()
             except MediaError:
                 self.close()
@@ -144,7 +152,8 @@ class PictureFile:
             self._check_size()
             if _is_cut_by_pillow(self._picture):
                 orientation = self._picture.getexif().get(_ORIENTATION, 1)
-                return turn_upright(_read_with_opencv(self._file, page), orientation)
+                raw = _read_with_opencv(self._file, page, _tags(self._picture))
+                return turn_upright(raw, orientation)
             return decode(self._picture)
 
     def read_with(self, read: Callable[[PIL.Image.Image], np.ndarray]) -> np.ndarray:
@@ -163,8 +172,23 @@ class PictureFile:
 
     def _is_auxiliary(self, page: int) -> bool:
         self._picture.seek(page)
-        tags = getattr(self._picture, "tag_v2", {})
-        return bool(int(tags.get(_SUBFILE, 0)) & 0b101)
+        return bool(int(_tags(self._picture).get(_SUBFILE, 0)) & 0b101)
+
+    def _check_channels(self, tags: Mapping[int, Any]) -> None:
+        """Refuse the layouts of a TIFF that decoders mix up without a word."""
+        bits, samples = _deepest(tags), int(tags.get(_SAMPLES, 1))
+        if bits <= 8 or samples == 1:
+            return
+        if tags.get(_PLANES) == 2:
+            raise MediaError(
+                f"{self.name} has its {samples} channels of {bits} bits one after the other, which is not "
+                "read. Save it with the channels of a pixel together, or each channel as a picture."
+            )
+        if samples not in (3, 4):
+            raise MediaError(
+                f"{self.name} has {samples} channels of {bits} bits. Expected 1, 3 or 4: save each channel "
+                "as a picture."
+            )
 
     def _check_size(self) -> None:
         width, height = self._picture.size
@@ -204,9 +228,9 @@ def decode(picture: PIL.Image.Image) -> RawPicture:
     if picture.format == "TIFF":
         picture.load()  # which turns a TIFF upright
         orientation = picture.getexif().get(_ORIENTATION, 1)
-    if picture.mode.startswith(("I", "F")):
+    if picture.mode.startswith(("I", "F")) or (picture.mode == "L" and _is_signed(_tags(picture))):
         values = np.asarray(picture)
-        raw = RawPicture(values.astype(values.dtype.newbyteorder("=")))
+        raw = RawPicture(_correct(values.astype(values.dtype.newbyteorder("=")), _tags(picture)))
     elif picture.has_transparency_data:
         rgba = np.asarray(picture.convert("RGBA"))
         raw = RawPicture(rgba[..., :3], _opacity(rgba[..., 3], 255))
@@ -251,6 +275,11 @@ def _opacity(alpha: np.ndarray, opaque: int) -> np.ndarray | None:
     return None if (alpha == opaque).all() else alpha.astype(np.float32) / opaque
 
 
+def _deep_opacity(alpha: np.ndarray) -> np.ndarray | None:
+    """Of 16 bits, or of fewer that are stored in 16: then all of it is one value below 65535, and opaque."""
+    return None if (alpha == alpha.flat[0]).all() and alpha.flat[0] else _opacity(alpha, SIXTEEN_BITS)
+
+
 def _is_cut_by_pillow(picture: PIL.Image.Image) -> bool:
     """Whether Pillow would read only the upper 8 bits of 16."""
     tiles = getattr(picture, "tile", None)
@@ -261,16 +290,58 @@ def _is_cut_by_pillow(picture: PIL.Image.Image) -> bool:
     return isinstance(raw_mode, str) and ";16" in raw_mode
 
 
-def _read_tiff_with_opencv(file: File) -> list[RawPicture]:
+def _tags(picture: PIL.Image.Image) -> Mapping[int, Any]:
+    """The tags of a TIFF's page; of other pictures none."""
+    tags: Mapping[int, Any] = getattr(picture, "tag_v2", None) or {}
+    return tags
+
+
+def _read_tiff_tags(file: File) -> Mapping[int, Any]:
+    """The tags of the first page of a TIFF that Pillow does not open; none if it is damaged."""
+    data = _load(file)
+    if bytes(data[:4]) not in TIFF_MAGIC:
+        return {}
+    header_bytes = 16 if bytes(data[2:4]) in (b"+\0", b"\0+") else 8
+    try:
+        tags = ImageFileDirectory_v2(data[:header_bytes].tobytes())
+        stream = io.BytesIO(data)
+        stream.seek(tags.next)
+        tags.load(stream)
+        return dict(tags)
+    except Exception:  # the decoder will say what is wrong
+        return {}
+
+
+def _deepest(tags: Mapping[int, Any]) -> int:
+    bits = tags.get(_BITS, 1)
+    return int(max(bits) if isinstance(bits, tuple) else bits)
+
+
+def _is_signed(tags: Mapping[int, Any]) -> bool:
+    form = tags.get(_SAMPLE_FORMAT, 1)
+    return bool(_SIGNED in form if isinstance(form, tuple) else form == _SIGNED)
+
+
+def _correct(values: np.ndarray, tags: Mapping[int, Any]) -> np.ndarray:
+    """What decoders leave to their caller: signed bytes, and pictures in which 0 is white."""
+    if values.dtype == np.uint8 and _is_signed(tags):
+        return values.view(np.int8)
+    is_deep = values.dtype in (np.dtype(np.uint16), np.dtype(np.uint32))
+    if is_deep and tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO:
+        return np.iinfo(values.dtype).max - values
+    return values
+
+
+def _read_tiff_with_opencv(file: File, tags: Mapping[int, Any]) -> list[RawPicture]:
     """The pages of a TIFF, such as one of 32-bit colours; none if it is not one."""
     data = _load(file)
-    if bytes(data[:4]) not in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+    if bytes(data[:4]) not in TIFF_MAGIC:
         return []
     _, pages = cv2.imdecodemulti(data, cv2.IMREAD_UNCHANGED)
-    return [_raw(page) for page in pages]
+    return [_raw(_correct(page, tags)) for page in pages]
 
 
-def _read_with_opencv(file: File, page: int) -> RawPicture:
+def _read_with_opencv(file: File, page: int, tags: Mapping[int, Any]) -> RawPicture:
     data = _load(file)
     if page:
         _, pictures = cv2.imdecodemulti(data, cv2.IMREAD_UNCHANGED, range=(page, page + 1))
@@ -279,7 +350,7 @@ def _read_with_opencv(file: File, page: int) -> RawPicture:
         values = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
     if values is None:
         raise ValueError("its 16 bits cannot be decoded")
-    return _raw(values)
+    return _raw(_correct(values, tags))
 
 
 def _load(file: File) -> np.ndarray:
@@ -293,7 +364,7 @@ def _raw(values: np.ndarray) -> RawPicture:
     blue_first, alpha = values[..., :3], values[..., 3:]
     return RawPicture(
         np.ascontiguousarray(blue_first[..., ::-1]),
-        _opacity(alpha[..., 0], SIXTEEN_BITS) if alpha.shape[2] else None,
+        _deep_opacity(alpha[..., 0]) if alpha.shape[2] else None,
     )
 
 
