@@ -14,7 +14,9 @@ import typer
 from masklet import rle
 from masklet.cli.items import Kind, find_items, take_shard, unique_names
 from masklet.cli.prompts import read_prompts
-from masklet.media import read_label_map
+from masklet.errors import MaskletError
+from masklet.media import open_frames, read_label_map
+from masklet.media.readers.prompt_files import build_prompts, read_prompt_rows
 from masklet.run_folder import Manifest
 from toys import SIZE, clip
 
@@ -227,6 +229,11 @@ def test_prompts_of_a_video_s_frames_from_coco(run: Run, desk: Path) -> None:
         ("p.csv", "source,x,y\nc/9.png,1,2\n", "'c/9.png', which is not among the inputs"),
         ("p.csv", "source,x,y\n1.png,1,2\n", "may be pictures/a/1.png or pictures/b/1.png"),
         ("p.csv", "frame,x,y\n-3,1,2\n", "frame is a whole number"),
+        ("p.csv", "source,x,y\na/1.png,1,5,20,5\n", "line 2 has 5 cells for 3 columns"),
+        ("p.csv", "x,y,x\n1,2,3\n", "names a column twice"),
+        ("p.csv", "x,y\n1," + "2" * 200_000 + "\n", "cannot be read as a table"),
+        ("p.csv", "x,y\nnan,2\n", "finite pixel positions"),
+        ("p.jsonl", "[" * 100_000, "line 1 is not JSON"),
         ("p.jsonl", "{", "line 1 is not JSON"),
         ("p.jsonl", '{"points": [[1, 2]]}', "line 1 has points"),
         ("p.jsonl", "{}", "has no positive or negative clicks"),
@@ -240,6 +247,43 @@ def test_a_prompt_file_that_cannot_be_meant(run: Run, desk: Path, name: str, tex
     answer = run("segment", "pictures/a/1.png", "pictures/b/1.png", "--prompts", name, *model)
     assert answer.code == 1 and part in answer.err and "Traceback" not in answer.err
     assert not list(Path().rglob("mask.png"))
+
+
+def test_names_never_take_the_ids_of_others(tmp_path: Path) -> None:
+    """A line without an object is of object 1, one with a number of that object, in any order."""
+    path = tmp_path / "p.csv"
+    path.write_text("object,x,y\ncat,1,2\n,3,4\n2,5,6\ndog,7,8\ncat,9,9\n")
+    prompts = build_prompts(read_prompt_rows(path), tmp_path, open_frames(np.zeros((1, 20, 20, 3), np.uint8)))
+    assert {id: prompt.positive for id, prompt in prompts.by_frame[0].items()} == {
+        1: ((3, 4),),
+        2: ((5, 6),),
+        3: ((1, 2), (9, 9)),
+        4: ((7, 8),),
+    }
+    assert prompts.names == {3: "cat", 4: "dog"}
+
+
+@pytest.mark.parametrize(
+    ("image", "part"),
+    [
+        ({"file_name": "1.png", "width": 5, "height": 7}, "images resized without their labels"),
+        ({"file_name": "1.png", "width": 20, "height": 20}, None),
+        ({"file_name": "frame_7.png"}, "no frame that is called frame_7.png"),
+        ({"file_name": "frame_1.png"}, None),
+    ],
+)
+def test_boxes_from_coco_are_of_the_frame_and_size_that_the_file_names(
+    tmp_path: Path, image: dict[str, object], part: str | None
+) -> None:
+    path = tmp_path / "p.json"
+    annotations = [{"id": 1, "image_id": 1, "bbox": [1, 1, 3, 3]}]
+    path.write_text(json.dumps({"images": [{"id": 1, **image}], "annotations": annotations}))
+    frames = open_frames(np.zeros((3, 20, 20, 3), np.uint8))
+    if part is None:
+        assert list(build_prompts(read_prompt_rows(path), tmp_path, frames).by_frame) == [1]
+    else:
+        with pytest.raises(MaskletError, match=part):
+            build_prompts(read_prompt_rows(path), tmp_path, frames)
 
 
 def test_an_object_that_is_typed() -> None:

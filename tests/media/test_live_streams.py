@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +21,7 @@ class FakeCamera:
     """A camera for OpenCV: BGR, a picture every few milliseconds, then no more."""
 
     opened: ClassVar[list[object]]
+    ended: ClassVar[threading.Event]
     released = 0
     count = 20
     wait = 0.005
@@ -38,6 +40,7 @@ class FakeCamera:
         time.sleep(self.wait)
         self._taken += 1
         if self._taken > self.count:
+            self.ended.set()
             return False, None
         return True, numbered(self._taken - 1)[..., ::-1].copy()
 
@@ -49,6 +52,7 @@ class FakeCamera:
 def camera(monkeypatch: pytest.MonkeyPatch) -> type[FakeCamera]:
     class Camera(FakeCamera):
         opened: ClassVar[list[object]] = []
+        ended: ClassVar[threading.Event] = threading.Event()
 
     monkeypatch.setattr(cv2, "VideoCapture", Camera)
     return Camera
@@ -72,7 +76,7 @@ class TestCamera:
     def test_who_is_slow_sees_the_newest(self, camera: type[FakeCamera]) -> None:
         frames = stream(0)
         next(frames)
-        time.sleep(0.3)  # the camera has long shown its last picture
+        assert camera.ended.wait(60), "the camera has shown its last picture"
         assert [number(image) for image in frames] == [camera.count - 1]
 
     def test_the_camera_is_let_go(self, camera: type[FakeCamera]) -> None:
@@ -80,7 +84,7 @@ class TestCamera:
         frames = stream(0)
         next(frames)
         del frames
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + 60
         while not camera.released and time.monotonic() < deadline:
             time.sleep(0.01)
         assert camera.released == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import logging
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,10 +12,12 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from masklet.errors import PromptError
-from masklet.media.readers.coco import CocoAnnotation, CocoFile
+from masklet.media.readers.coco import CocoAnnotation, CocoFile, check_image_size
 from masklet.media.readers.frames import Frames
 from masklet.media.readers.mask_files import read_label_map
 from masklet.types import Prompt
+
+log = logging.getLogger(__name__)
 
 COLUMNS = ("source", "frame", "object", "class", "x", "y", "label", "x0", "y0", "x1", "y1", "mask")
 KEYS = ("source", "frame", "object", "class", "positive", "negative", "box", "mask")
@@ -61,7 +64,8 @@ class ObjectPrompts:
 class PromptBuilder:
     """Collects prompts of objects that are known by an id, a name, or neither."""
 
-    def __init__(self) -> None:
+    def __init__(self, reserved: Iterable[int] = ()) -> None:
+        self._reserved = set(reserved)  # ids that no object gets by its name
         self._prompts: dict[int, dict[int, Prompt]] = {}
         self._names: dict[int, str] = {}
         self._classes: dict[int, str] = {}
@@ -76,8 +80,8 @@ class PromptBuilder:
         if id is None and name is not None:
             id = next((other for other, value in self._names.items() if value == name), None)
         if id is None:
-            taken = {*self._names, *self._classes, *(id for by_id in self._prompts.values() for id in by_id)}
-            id = max(taken, default=0) + 1
+            prompted = {id for by_id in self._prompts.values() for id in by_id}
+            id = max({*self._reserved, *self._names, *self._classes, *prompted}, default=0) + 1
         if name is not None:
             self._names[id] = name
         if category is not None:
@@ -100,6 +104,7 @@ class PromptRow:
         object: Its id or name; None for an object of its own.
         category: Its class.
         values: The prompt, as `Prompt` has it; a mask may be a path, a COCO annotation, or run lengths.
+        image_size: (H, W) of the picture that the prompt is of, where the file says so.
     """
 
     where: str
@@ -108,9 +113,11 @@ class PromptRow:
     object: int | str | None
     category: str | None
     values: Mapping[str, Any]
+    image_size: tuple[int, int] | None = None
 
     def prompt(self, folder: Path, size: tuple[int, int]) -> Prompt:
         """The prompt on a frame of a size (H, W)."""
+        check_image_size(self.image_size, size, self.where)
         mask = self.values.get("mask")
         if isinstance(mask, CocoAnnotation):
             return Prompt(mask=mask.mask(size))
@@ -132,7 +139,8 @@ def build_prompts(rows: Iterable[PromptRow], folder: Path, frames: Frames) -> Ob
     Raises:
         PromptError: A prompt is not on the input's frames.
     """
-    builder = PromptBuilder()
+    rows = list(rows)
+    builder = PromptBuilder(reserved=[row.object for row in rows if isinstance(row.object, int)])
     for row in rows:
         name = row.object if isinstance(row.object, str) else None
         id = builder.resolve(name, row.object if isinstance(row.object, int) else None, row.category)
@@ -155,17 +163,33 @@ def read_prompt_rows(path: Path) -> Iterator[PromptRow]:
 
 
 def _read_csv(path: Path) -> Iterator[PromptRow]:
-    reader = csv.DictReader(_read_text(path).splitlines())
-    _check_keys(reader.fieldnames or (), COLUMNS, f"{path}, line 1")
-    for line in reader:
+    reader = csv.reader(_read_text(path).splitlines())
+    columns = [column.strip() for column in _next_cells(reader, path) or ()]
+    _check_keys(columns, COLUMNS, f"{path}, line 1")
+    if len(set(columns)) < len(columns):
+        raise PromptError(f"{path}, line 1 names a column twice. Got {', '.join(columns)}.")
+    while (values := _next_cells(reader, path)) is not None:
         where = f"{path}, line {reader.line_num}"
-        cells = {key: value.strip() for key, value in line.items() if key and value and value.strip()}
+        if len(values) > len(columns):
+            raise PromptError(
+                f"{where} has {len(values)} cells for {len(columns)} columns: numbers have a decimal point, "
+                "and a text with a comma stands in quotes."
+            )
+        cells = {key: value.strip() for key, value in zip(columns, values, strict=False) if value.strip()}
         if not cells:
             continue
         row = row_from_cells(where, cells)
         if not row.values:
             raise PromptError(f"{where} has no click (x, y), box (x0, y0, x1, y1) or mask.")
         yield row
+
+
+def _next_cells(reader: Iterator[list[str]], path: Path) -> list[str] | None:
+    """The next line of a table; None after the last."""
+    try:
+        return next(reader, None)
+    except csv.Error as error:
+        raise PromptError(f"{path} cannot be read as a table: {error}.") from None
 
 
 def row_from_cells(where: str, cells: Mapping[str, str]) -> PromptRow:
@@ -200,10 +224,12 @@ def parse_line(where: str, line: str) -> Mapping[str, Any]:
     """One line of a JSON Lines file."""
     try:
         entry = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise PromptError(f"{where} is not JSON: {error}.") from None
     if not isinstance(entry, dict):
-        raise PromptError(f'{where} must be an object such as {{"source": ..., "box": [...]}}. Got {line}.')
+        raise PromptError(
+            f'{where} must be an object such as {{"source": ..., "box": [...]}}. Got {line[:60]}.'
+        )
     return entry
 
 
@@ -223,7 +249,7 @@ def _read_coco(path: Path) -> Iterator[PromptRow]:
             where = f"{path}, annotation {annotation.id}"
             values = {"box": annotation.box} if annotation.segmentation is None else {"mask": annotation}
             if any(value is not None for value in values.values()):
-                yield PromptRow(where, str(name), frame, None, annotation.category, values)
+                yield PromptRow(where, str(name), frame, None, annotation.category, values, image.size)
 
 
 def _make_row(where: str, entry: Mapping[str, Any], values: Mapping[str, Any]) -> PromptRow:
@@ -283,6 +309,12 @@ def _find_frame(frame: int | str, frames: Frames) -> int:
         if PurePosixPath(frames.file_name(number)).name == frame:
             return number
     digits = re.search(r"(\d+)\D*$", PurePosixPath(frame).stem)
-    if digits is None:
+    if digits is None or int(digits[1]) >= len(frames):
         raise ValueError(f"{frames.name} has no frame that is called {frame}.")
+    log.warning(
+        "%s has no frame that is called %s: frame %d is taken, counted from 0.",
+        frames.name,
+        frame,
+        int(digits[1]),
+    )
     return int(digits[1])
