@@ -304,7 +304,7 @@ def _read_tiff_tags(file: File) -> Mapping[int, Any]:
     header_bytes = 16 if bytes(data[2:4]) in (b"+\0", b"\0+") else 8
     try:
         tags = ImageFileDirectory_v2(data[:header_bytes].tobytes())
-        stream = io.BytesIO(data)
+        stream = io.BytesIO(data.tobytes())
         stream.seek(tags.next)
         tags.load(stream)
         return dict(tags)
