@@ -19,7 +19,7 @@ from playwright.sync_api import sync_playwright
 from screen import CHROMIUM, DEMO, Screen, Server, short_clip
 
 REPO = Path(__file__).parents[3]
-FRAMES = 48  # of the demo clip
+FRAMES = 24  # of the demo clip
 FPS = 10
 SIZE = 1024, 640
 CURSOR = """() => {

@@ -88,7 +88,7 @@ def shots(screen: Screen, album: Album) -> None:
     screen.drag((60, 230), (250, 215), (60, 200), (280, 190))
     page.mouse.move(*screen.at(300, 200))
     for way, state in (("side by side", "side"), ("over the picture", "correct")):
-        page.locator(".rail .menu-button").click()
+        page.locator(".view-button").click()
         page.get_by_role("button", name=way).click()
         page.wait_for_timeout(300)
         album.take(state)

@@ -21,7 +21,7 @@ def test_the_mask_under_the_cursor_is_shown_before_a_click(screen: Screen) -> No
     hover(screen, *RED)
     screen.page.wait_for_selector(".over[data-hover]")
     assert screen.masks() == {}
-    screen.page.locator(".rail .menu-button").click()
+    screen.page.locator(".view-button").click()
     screen.page.get_by_label("show the mask under the cursor").uncheck()
     screen.press("Escape")
     hover(screen, *RED)
@@ -95,12 +95,12 @@ def test_views_show_the_picture_beside_the_masks_or_a_matte(screen: Screen) -> N
         }
         return [white, black, data.length / 4];
     }"""
-    screen.page.locator(".rail .menu-button").click()
+    screen.page.locator(".view-button").click()
     screen.page.get_by_role("button", name="Matte").click()
     screen.page.wait_for_timeout(300)
     whites, blacks, pixels = screen.page.evaluate(white)
     assert whites > 1000 and whites + blacks > 0.99 * pixels
-    screen.page.locator(".rail .menu-button").click()
+    screen.page.locator(".view-button").click()
     screen.page.get_by_role("button", name="side by side").click()
     # A click on the right picture is a click on the same place of the video.
     box = screen.stage.bounding_box()

@@ -77,6 +77,13 @@ export const audit = (id) => call("GET", `/projects/${id}/audit?limit=1000`);
 /** @type {(id: string, body: T.NewProjectExport) => Promise<T.Export>} */
 export const exportProject = (id, body) => call("POST", `/projects/${id}/exports`, body);
 
+/** @type {(id: string, work: string) => Promise<T.Import>} */
+export const importState = (id, work) => call("GET", `/projects/${id}/imports/${work}`);
+/** @type {() => Promise<T.ModelList>} */
+export const models = () => call("GET", "/models");
+/** @type {(name: string) => Promise<T.Model>} */
+export const measureModel = (name) => call("POST", "/models/measure", { name });
+
 /** @type {(project: string, path: string) => Promise<T.Video>} */
 export const openFromFolder = (project, path) => call("POST", `/projects/${project}/videos`, { path });
 /** @type {(id: string) => Promise<T.Video>} */
@@ -109,6 +116,8 @@ export const prompt = (id, body) => call("POST", `/videos/${id}/prompts`, body);
 export const preview = (id, frame, point) => call("POST", `/videos/${id}/preview`, { frame, positive: [point] });
 /** @type {(id: string, frame: number) => Promise<T.Segments>} */
 export const everything = (id, frame) => call("POST", `/videos/${id}/everything`, { frame });
+/** @type {(id: string, body: T.NewEdit) => Promise<T.EditResult>} */
+export const edit = (id, body) => call("POST", `/videos/${id}/edits`, body);
 /** @type {(id: string, frame: number, object: number) => Promise<T.FrameMasks>} */
 export const clearPrompt = (id, frame, object) => call("DELETE", `/videos/${id}/prompts/${frame}/${object}`);
 /** @type {(id: string, frame: number, object: number, rank: number) => Promise<T.FrameMasks>} */
@@ -172,6 +181,28 @@ async function fetchOrExplain(address, options) {
     } catch {
         throw new ApiError(0, "offline", "The server cannot be reached. What you did before is kept.");
     }
+}
+
+/**
+ * Send a file of annotations.
+ *
+ * @param {string} project
+ * @param {File} file
+ * @param {string | null} video  to which annotations belong that name none
+ * @returns {Promise<T.Import>}
+ */
+export async function importFile(project, file, video) {
+    const form = new FormData();
+    form.append("file", file);
+    if (video) form.append("video", video);
+    const response = await fetchOrExplain(`api/projects/${project}/imports`, {
+        method: "POST",
+        headers: { "Masklet-Client": CLIENT },
+        body: form,
+    });
+    const text = await response.text();
+    if (!response.ok) throw refusal(response.status, text);
+    return JSON.parse(text);
 }
 
 /**

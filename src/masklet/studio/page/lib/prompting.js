@@ -229,7 +229,22 @@ export function newObject(studio) {
  */
 export function select(studio, object) {
     const { candidates } = studio.state;
-    studio.store.set({ object, candidates: candidates?.object === object ? candidates : null });
+    studio.store.set({ object, picked: [], candidates: candidates?.object === object ? candidates : null });
+}
+
+/**
+ * Pick an object for edits beside the selected one, or drop it again.
+ *
+ * @param {Studio} studio
+ * @param {number} object
+ */
+export function pick(studio, object) {
+    const { picked } = studio.state;
+    if (studio.state.object === null) select(studio, object);
+    else if (studio.state.object !== object) {
+        const others = picked.filter((id) => id !== object);
+        studio.store.set({ picked: others.length < picked.length ? others : [...picked, object] });
+    }
 }
 
 /**

@@ -11,6 +11,7 @@
  * @property {T.Project} project  that the video belongs to
  * @property {number} frame  in view
  * @property {number | null} object  the selected one; null: the next prompt makes a new one
+ * @property {number[]} picked  objects that edits are for, beside the selected one
  * @property {ToolName} tool
  * @property {number} brush  diameter in pixels of the video
  * @property {T.Propagation | null} propagation
@@ -56,6 +57,7 @@ export function initial(video, project) {
         project,
         frame: video.prompts.length ? Math.min(...video.prompts.map((prompt) => prompt.frame)) : 0,
         object: video.objects.length ? video.objects[0].id : null,
+        picked: [],
         tool: "add",
         brush: Math.max(6, Math.round(Math.min(video.width, video.height) / 14)),
         propagation: video.propagation,

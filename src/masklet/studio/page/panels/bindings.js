@@ -1,6 +1,7 @@
 /** What each key does. */
 
 import { copyMask, pasteMask } from "../lib/clipboard.js";
+import { copyToNextFrame } from "../lib/edits.js";
 import * as go from "../lib/propagation.js";
 import * as prompting from "../lib/prompting.js";
 import { openComments } from "./comments.js";
@@ -52,6 +53,8 @@ export function bindings(studio, stage, help) {
                 key("h", "H", "hand: move the picture", tool("hand")),
                 key(["[", "]"], "[ ]", "smaller, larger brush", brush(1 / 1.25), brush(1.25)),
                 key("c", "C", "next of the three candidates", () => prompting.chooseNext(studio)),
+                key("z", "Z", "edit masks: fill, drop, grow, shrink, smooth, merge, split", () => press(".edits-button")),
+                key("shift+c", "Shift C", "copy the mask to the next frame", () => void copyToNextFrame(studio)),
                 key("backspace", "Backspace", "clear the prompts on this frame", () => {
                     if (stage.outline.points.length) stage.outline.removeCorner();
                     else prompting.clearHere(studio);
@@ -187,6 +190,12 @@ export function bindings(studio, stage, help) {
         },
         ...(studio.state.project.classes.some((entry) => entry.key) ? [classKeys(studio)] : []),
     ];
+}
+
+/** @param {string} selector  of a button */
+function press(selector) {
+    const button = document.querySelector(selector);
+    if (button instanceof HTMLButtonElement) button.click();
 }
 
 /**

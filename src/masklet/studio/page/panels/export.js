@@ -47,7 +47,7 @@ const GROUPS = [
             overlay: ["Overlay", "MP4 with the masks painted in"],
             "cutout-webm": ["Cut-out", "WebM with transparency"],
             "cutout-prores": ["Cut-out, film", "ProRes 4444 with transparency"],
-            composite: ["Blurred background", "MP4, the objects sharp before it"],
+            composite: ["Other background", "MP4, the objects before a blur or a colour"],
         },
     },
     {
@@ -114,6 +114,12 @@ function exportOptions(studio) {
     );
     if (range) frames.value = "range";
     const audio = h("input", { type: "checkbox", checked: true });
+    const soft = h("input", { type: "number", class: "frame-number", min: 0, max: 100, value: 0 });
+    const background = h(
+        "select",
+        { class: "field" },
+        ...["blur", "green", "black", "white"].map((value) => h("option", { value }, value === "blur" ? "blurred" : value)),
+    );
     const field = (/** @type {string} */ label, /** @type {HTMLElement} */ control) =>
         h("label", { class: "option" }, h("span", {}, label), control);
     return {
@@ -122,6 +128,8 @@ function exportOptions(studio) {
             { class: "export-options", role: "group", "aria-label": "What to export" },
             field("Objects", objects),
             video.frames > 1 && field("Frames", frames),
+            field("Soft edges of cut-outs, pixels", soft),
+            video.frames > 1 && field("Background of a composite", background),
             video.kind === "video" && h("label", { class: "check" }, audio, "keep the sound in videos"),
         ),
         choices: () => ({
@@ -131,6 +139,8 @@ function exportOptions(studio) {
             start: frames.value === "range" && range ? range[0] : 0,
             stop: frames.value === "range" && range ? range[1] : null,
             audio: audio.checked,
+            soft: Math.max(0, Math.min(100, Number(soft.value) || 0)),
+            background: background.value,
         }),
     };
 }

@@ -7,8 +7,10 @@ import { adding } from "./adding.js";
 import { auditButton } from "./audit.js";
 import { classesButton } from "./classes.js";
 import { openWork } from "./people.js";
+import { modelChoice } from "./model.js";
 import { policyChoice } from "./policy.js";
 import { projectExportButton } from "./project-export.js";
+import { projectImportButton } from "./project-import.js";
 import { confirmed, named } from "./sheet.js";
 import { themeButton } from "./theme.js";
 import { videoList } from "./videos.js";
@@ -156,6 +158,7 @@ function main(about, project) {
                 (changed) => (project = changed),
             ),
             auditButton(project),
+            projectImportButton(project, () => go(project.id)),
             projectExportButton(project),
         ),
         adding(about, project),
@@ -165,7 +168,7 @@ function main(about, project) {
                   edit: (video) => void editWork(project, video, about.person.name),
               })
             : steps(),
-        h("footer", { class: "project-settings" }, policyChoice(about, project)),
+        h("footer", { class: "project-settings" }, modelChoice(about, project), policyChoice(about, project)),
     );
 }
 

@@ -10,11 +10,12 @@ const GAP = 6; // pixels between button and menu
  * @param {string} picture
  * @param {string} label
  * @param {() => Child[]} contents  made anew each time that the menu opens
+ * @param {string} [name]  a class of the button
  */
-export function menuButton(picture, label, contents) {
+export function menuButton(picture, label, contents, name = "") {
     const menu = h("div", { class: "menu", popover: "auto", role: "group", "aria-label": label });
     const button = iconButton(picture, label, () => {}, {
-        class: "icon-button menu-button",
+        class: `icon-button menu-button ${name}`.trim(),
         "aria-expanded": "false",
     });
     button.popoverTargetElement = menu;

@@ -1,7 +1,7 @@
 /** The list of objects: select, name, colour, hide, delete; and how sure the model is of each on this frame. */
 
 import { fill, h, icon, iconButton } from "../lib/dom.js";
-import { change, newObject, remove, select } from "../lib/prompting.js";
+import { change, newObject, pick, remove, select } from "../lib/prompting.js";
 import { nameOf } from "../lib/state.js";
 import { tone } from "./tone.js";
 
@@ -21,7 +21,7 @@ export function mountObjects(studio, root) {
         "New object",
     );
     fill(root, h("header", { class: "panel-head" }, h("h2", {}, "Objects")), list, add);
-    studio.store.watch(["video", "object", "frame", "masksVersion", "changedBy"], () => {
+    studio.store.watch(["video", "object", "frame", "masksVersion", "changedBy", "picked"], () => {
         if (
             list.contains(document.activeElement) &&
             document.activeElement?.matches("input.name:not(:read-only)")
@@ -64,6 +64,7 @@ function fresh() {
  */
 function row(studio, item, mask, isSelected) {
     const name = nameOf(item);
+    const isPicked = studio.state.picked.includes(item.id);
     const color = h("input", {
         type: "color",
         class: "swatch",
@@ -78,7 +79,7 @@ function row(studio, item, mask, isSelected) {
     return h(
         "li",
         {
-            class: `object${isSelected ? " selected" : ""}${item.hidden ? " hidden-object" : ""}`,
+            class: `object${isSelected ? " selected" : ""}${isPicked ? " picked" : ""}${item.hidden ? " hidden-object" : ""}`,
             "data-object": item.id,
         },
         color,
@@ -107,14 +108,15 @@ function row(studio, item, mask, isSelected) {
  * @param {boolean} isSelected
  */
 function nameField(studio, item, isSelected) {
+    const isPicked = studio.state.picked.includes(item.id);
     const field = h("input", {
         class: "name",
         value: nameOf(item),
         readonly: true,
         maxlength: 100,
         spellcheck: "false",
-        "aria-label": `Object ${item.id}: ${nameOf(item)}${isSelected ? ", selected" : ""}`,
-        title: `Select (${item.id}); double-click to rename`,
+        "aria-label": `Object ${item.id}: ${nameOf(item)}${isSelected ? ", selected" : ""}${isPicked ? ", picked" : ""}`,
+        title: `Select (${item.id}); Ctrl and a click picks several for edits; double-click to rename`,
         "data-key": `name ${item.id}`,
     });
     const done = (/** @type {boolean} */ keep) => {
@@ -124,7 +126,9 @@ function nameField(studio, item, isSelected) {
         if (keep && name && name !== item.name) void change(studio, item.id, { name });
         else field.value = nameOf(item);
     };
-    field.addEventListener("click", () => field.readOnly && select(studio, item.id));
+    const choose = (/** @type {MouseEvent | KeyboardEvent} */ event) =>
+        event.ctrlKey || event.metaKey ? pick(studio, item.id) : select(studio, item.id);
+    field.addEventListener("click", (event) => field.readOnly && choose(event));
     field.addEventListener("dblclick", () => edit(field));
     field.addEventListener("blur", () => done(true));
     field.addEventListener("keydown", (event) => {
@@ -132,7 +136,7 @@ function nameField(studio, item, isSelected) {
             if (event.key === "Enter" || event.key === " ") {
                 event.preventDefault();
                 event.stopPropagation();
-                select(studio, item.id);
+                choose(event);
             }
             return;
         }

@@ -11,6 +11,7 @@ import { formField, openSheet } from "./sheet.js";
 const FORMATS = [
     ["coco", "COCO: exact masks in one JSON each for train and val"],
     ["yolo", "YOLO: outlines, ready for training"],
+    ["cvat-images", "CVAT: exact masks, with each picture's part"],
 ];
 
 /** @param {T.Project} project */

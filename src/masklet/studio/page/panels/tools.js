@@ -2,6 +2,7 @@
 
 import { fill, h, icon, iconButton } from "../lib/dom.js";
 import { toggleEverything } from "../lib/prompting.js";
+import { editsMenu } from "./edits.js";
 import { menuButton, menuItem } from "./menu.js";
 
 /** @import { Studio } from "../lib/studio.js" */
@@ -42,7 +43,7 @@ export function mountTools(studio, stage, root) {
     fill(
         root,
         h("div", { class: "rail-group", role: "group", "aria-label": "Tools" }, ...buttons),
-        h("div", { class: "rail-group" }, everythingButton(studio)),
+        h("div", { class: "rail-group" }, everythingButton(studio), editsMenu(studio)),
         sizes,
         h(
             "div",
@@ -79,7 +80,7 @@ function everythingButton(studio) {
 
 /** @param {Studio} studio */
 function viewMenu(studio) {
-    return menuButton("view", "View", () => {
+    const contents = () => {
         const { view, opacity, preview } = studio.state;
         /** @type {[typeof view, string, string][]} */
         const ways = [
@@ -109,7 +110,8 @@ function viewMenu(studio) {
             h("label", { class: "check" }, "opacity", slider),
             h("label", { class: "check" }, hovering, "show the mask under the cursor"),
         ];
-    });
+    };
+    return menuButton("view", "View", contents, "view-button");
 }
 
 /** @param {Studio} studio */

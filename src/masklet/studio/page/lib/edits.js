@@ -1,0 +1,103 @@
+/** Edits of masks that are there: over a frame, a range or the whole video, for one object or several. */
+
+import * as api from "./api.js";
+import { seek } from "./propagation.js";
+import { undoOrRedo } from "./prompting.js";
+import { announce, complain, toast } from "./toast.js";
+
+/** @import * as T from "./types.js" */
+/** @import { State } from "./state.js" */
+/** @import { Studio } from "./studio.js" */
+
+/** @typedef {"frame" | "range" | "all"} EditScope */
+
+/**
+ * The objects that an edit is for: the selected one, and those that were picked with it.
+ *
+ * @param {State} state
+ * @returns {number[]}
+ */
+export function editedObjects({ object, picked, video }) {
+    if (object === null) return [];
+    const exists = (/** @type {number} */ id) => video.objects.some((item) => item.id === id);
+    return [object, ...picked.filter((id) => id !== object)].filter(exists);
+}
+
+/**
+ * @param {Studio} studio
+ * @param {T.NewEdit["operation"]} operation
+ * @param {EditScope} scope
+ * @param {number | null} amount
+ */
+export async function edit(studio, operation, scope, amount = null) {
+    const { frame, range, video } = studio.state;
+    const objects = editedObjects(studio.state);
+    const [start, stop] = scope === "frame" ? [frame, frame + 1] : scope === "range" && range ? range : [0, video.frames];
+    await send(studio, objects.map((object) => ({ operation, object, start, stop, amount })));
+}
+
+/**
+ * Copy the mask of the frame in view to the next one, and go there.
+ *
+ * @param {Studio} studio
+ */
+export async function copyToNextFrame(studio) {
+    const { frame, video } = studio.state;
+    if (frame + 1 >= video.frames) {
+        toast("This is the last frame.");
+        return;
+    }
+    const objects = editedObjects(studio.state);
+    const body = { operation: /** @type {const} */ ("copy"), start: frame, stop: frame + 2 };
+    if (await send(studio, objects.map((object) => ({ ...body, object })))) seek(studio, frame + 1);
+}
+
+/**
+ * Make other objects part of the selected one.
+ *
+ * @param {Studio} studio
+ * @param {number[]} others
+ */
+export async function merge(studio, others) {
+    const { object } = studio.state;
+    if (object === null) return;
+    await send(studio, others.map((other) => ({ operation: /** @type {const} */ ("merge"), object, other })));
+}
+
+/**
+ * Send edits one after the other; each is a step of undo.
+ *
+ * @param {Studio} studio
+ * @param {T.NewEdit[]} edits
+ * @returns {Promise<boolean>} whether all were done
+ */
+async function send(studio, edits) {
+    if (!edits.length) {
+        toast("Select an object first.");
+        return false;
+    }
+    let frames = 0;
+    let reviewed = 0;
+    studio.store.set({ asking: studio.state.asking + 1, candidates: null });
+    try {
+        await studio.line; // prompts go first
+        for (const body of edits) {
+            const result = await api.edit(studio.id, body);
+            frames = Math.max(frames, result.frames);
+            reviewed = Math.max(reviewed, result.reviewed);
+        }
+    } catch (error) {
+        complain(error);
+        return false;
+    } finally {
+        studio.store.set({ asking: studio.state.asking - 1, picked: [] });
+        studio.masks.restart();
+        await studio.refresh();
+    }
+    const count = (/** @type {number} */ number) => `${number} ${number === 1 ? "frame" : "frames"}`;
+    const kept = reviewed ? ` ${count(reviewed)} that ${reviewed === 1 ? "is" : "are"} reviewed stayed as before.` : "";
+    const words = frames ? `Changed ${count(frames)}.${kept}` : `Nothing to change.${kept}`;
+    announce(words);
+    toast(words, frames ? { action: { label: "Undo", press: () => void undoOrRedo(studio, "undo") } } : {});
+    return true;
+}
