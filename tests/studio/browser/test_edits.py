@@ -29,8 +29,7 @@ def test_masks_are_grown_copied_and_undone(screen: Screen) -> None:
     screen.until(lambda: screen.masks() == {0: {1}})
     before = area(screen)
     edit(screen, "Grow")
-    screen.page.get_by_text("Changed 1 frame.").wait_for()
-    assert area(screen) > before
+    screen.until(lambda: area(screen) > before)
     screen.press("Control+z")
     screen.until(lambda: area(screen) == before)
     screen.press("Shift+C")

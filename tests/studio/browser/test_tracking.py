@@ -9,6 +9,7 @@ from studio.browser.screen import FRAMES, Screen
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 RED = (188, 140)
+YELLOW = (535, 125)
 
 
 def counts(screen: Screen, frame: int) -> str:
@@ -87,3 +88,29 @@ def test_enter_leaves_the_frame_field(screen: Screen) -> None:
     screen.page.wait_for_selector(".stage[data-frame='7']")
     assert screen.page.locator(".frame-number").input_value() == "7"
     assert screen.page.locator(".time").first.inner_text() == "00:00:00:07"
+
+
+def test_tracking_right_after_a_stroke_waits_for_its_mask(screen: Screen) -> None:
+    screen.press("d")
+    screen.page.mouse.move(*screen.at(170, 120))
+    screen.page.mouse.down()
+    screen.page.mouse.move(*screen.at(210, 120))
+    screen.page.mouse.up()
+    screen.press("f")
+    screen.until(lambda: len(screen.masks()) == FRAMES)
+
+
+def test_a_click_while_tracking_is_shown_on_the_frame_that_has_it(screen: Screen) -> None:
+    screen.press("d")
+    screen.drag((170, 120), (210, 120))
+    screen.press("p", "f")
+    screen.page.locator("button.stop").wait_for()
+    screen.press("a")
+    screen.click(*YELLOW)
+    screen.shows_prompt("1 positive")
+    video = screen.page.evaluate("async (path) => (await fetch(path)).json()", f"api/videos/{screen.video}")
+    (clicked,) = [prompt["frame"] for prompt in video["prompts"] if prompt["object"] == 2]
+    screen.page.locator("button.stop").wait_for(state="detached")
+    # The view stays on that frame, though tracking went on.
+    screen.page.wait_for_selector(f".stage[data-frame='{clicked}']")
+    screen.shows_prompt("1 positive")

@@ -3,7 +3,7 @@
 import * as api from "./api.js";
 import { seek } from "./propagation.js";
 import { undoOrRedo } from "./prompting.js";
-import { announce, complain, toast } from "./toast.js";
+import { complain, toast } from "./toast.js";
 
 /** @import * as T from "./types.js" */
 /** @import { State } from "./state.js" */
@@ -97,7 +97,6 @@ async function send(studio, edits) {
     const count = (/** @type {number} */ number) => `${number} ${number === 1 ? "frame" : "frames"}`;
     const kept = reviewed ? ` ${count(reviewed)} that ${reviewed === 1 ? "is" : "are"} reviewed stayed as before.` : "";
     const words = frames ? `Changed ${count(frames)}.${kept}` : `Nothing to change.${kept}`;
-    announce(words);
     toast(words, frames ? { action: { label: "Undo", press: () => void undoOrRedo(studio, "undo") } } : {});
     return true;
 }

@@ -11,7 +11,7 @@ import { complain } from "../lib/toast.js";
  * @param {T.Project} project
  */
 export function modelChoice(about, project) {
-    const choice = h("select", {}, h("option", { value: project.model ?? about.model }, project.model ?? about.model));
+    const choice = h("select", { "aria-label": "Model" }, h("option", { value: project.model ?? about.model }, project.model ?? about.model));
     const cost = h("span", { class: "model-cost", role: "status" });
     const measure = h("button", { type: "button", class: "quiet" }, "Measure");
     /** @type {T.Model[]} */
