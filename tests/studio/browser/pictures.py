@@ -15,7 +15,7 @@ from playwright.sync_api import sync_playwright
 from screen import CHROMIUM, DEMO, Screen, Server, short_clip
 
 REPO = Path(__file__).parents[3]
-FRAMES = 40  # of the demo clip
+FRAMES = 24  # of the demo clip
 SIZES = ((1280, 800), (820, 1180), (390, 844))  # a desk, a tablet, a phone
 THEMES = ("dark", "light")
 ROW, GAP = 720, 8  # height of pictures side by side, and the gap between them
@@ -79,9 +79,9 @@ def shots(screen: Screen, album: Album) -> None:
     screen.until(lambda: int(progress.get_attribute("aria-valuenow") or 0) >= 40)
     album.take("track")
     page.locator("button.stop").wait_for(state="detached")
-    screen.frame(24)
+    screen.frame(14)
     screen.press("i")
-    screen.frame(36)
+    screen.frame(22)
     screen.press("o", "r", "Escape", "j")
     page.wait_for_timeout(1500)
     screen.press("1", "e")

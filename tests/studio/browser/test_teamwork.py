@@ -46,7 +46,7 @@ def objects(screen: Screen) -> list[tuple[str, str | None, dict]]:
 def test_classes_are_made_once_and_given_by_keys(opened: Callable[[], Screen], clip: Path) -> None:
     screen = opened()
     new_project(screen, clip, "Classes")
-    screen.page.get_by_role("button", name="Edit classes").click()
+    screen.page.get_by_role("button", name="Add classes").click()
     for name, attributes in (("balloon", "pattern: plain, striped; note"), ("basket", "")):
         if name != "balloon":
             screen.page.get_by_role("button", name="Add class").click()

@@ -48,7 +48,9 @@ function draw(studio, root) {
             "header",
             { class: "panel-head" },
             h("h2", {}, item ? `Class of ${nameOf(item)}` : "Class of the next object"),
-            iconButton("tag", "Edit classes", () => void edit(studio)),
+            project.classes.length
+                ? iconButton("tag", "Edit classes", () => void edit(studio))
+                : h("button", { type: "button", class: "link", onclick: () => void edit(studio) }, "Add classes"),
         ),
         project.classes.length
             ? h(
@@ -56,7 +58,7 @@ function draw(studio, root) {
                   { class: "class-chips", role: "group", "aria-label": "Class" },
                   ...project.classes.map((entry) => chip(studio, entry, entry.name === current)),
               )
-            : h("p", { class: "hint" }, "This project has no classes yet."),
+            : null,
         item && chosen?.attributes?.length
             ? h("div", { class: "attributes" }, ...chosen.attributes.map((entry) => attribute(studio, item, entry)))
             : null,
