@@ -20,7 +20,7 @@ from masklet.tracking.bank import MemoryBank
 from masklet.tracking.multi_hypothesis import Offer, track_objects
 from masklet.tracking.policies import POLICIES, find_policy
 from masklet.tracking.policies.sam2long import PATHS, Sam2Long
-from masklet.tracking.step import EncodedPrompt, TrackedObject
+from masklet.tracking.step import EncodedFrame, EncodedPrompt, TrackedObject
 from masklet.transforms import frame_to_square
 
 OBJECTS = (1, 5)
@@ -52,13 +52,13 @@ def main() -> None:
                 obj.id: EncodedPrompt.of(masklet.Prompt(box=tuple(box)), images.shape[1:3], model, alone=True)
                 for obj, box in zip(objects, boxes.tolist(), strict=True)
             }
-            track_objects(model, features[0], 0, objects, prompts)
+            track_objects(model, EncodedFrame(features[0], 0), objects, prompts)
             seconds, batches = [], []
             for frame in range(1, len(features)):
                 paths = [getattr(obj.policy, "paths", ()) for obj in objects]
                 batches.append(sum(len(dict.fromkeys(some)) or 1 for some in paths))
                 started = time.perf_counter()
-                track_objects(model, features[frame], frame, objects)
+                track_objects(model, EncodedFrame(features[frame], frame), objects)
                 seconds.append(time.perf_counter() - started)
             milliseconds = 1000 * float(np.median(seconds[WARM_UP:]))
             paths = np.mean(batches[WARM_UP:])

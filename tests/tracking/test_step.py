@@ -6,7 +6,14 @@ import pytest
 import torch
 
 from masklet.tracking.bank import MemoryBank
-from masklet.tracking.step import OBJECTS_PER_BATCH, EncodedPrompt, TrackedObject, batch_queries, track_frame
+from masklet.tracking.step import (
+    OBJECTS_PER_BATCH,
+    EncodedFrame,
+    EncodedPrompt,
+    TrackedObject,
+    batch_queries,
+    track_frame,
+)
 from masklet.types import Prompt
 from toys import SIZE, Fake, blob, click
 
@@ -51,8 +58,8 @@ def test_only_alike_objects_run_as_one(fake: Fake) -> None:
     tracked = objects(6)
     features = fake.encode(torch.zeros(1, 3, 64, 64))
     first = {id: encode(fake, click()) for id in tracked}
-    track_frame(fake, features, 0, list(tracked.values()), first)
-    track_frame(fake, features, 1, [tracked[1], tracked[2]])
+    track_frame(fake, EncodedFrame(features, 0), list(tracked.values()), first)
+    track_frame(fake, EncodedFrame(features, 1), [tracked[1], tracked[2]])
     prompts = {
         3: encode(fake, click(), alone=False),
         4: encode(fake, click(), alone=False),
@@ -60,24 +67,26 @@ def test_only_alike_objects_run_as_one(fake: Fake) -> None:
         6: encode(fake, Prompt(box=(1, 1, 9, 9)), alone=False),
     }
     groups = [
-        [query.object.id for query in batch] for batch in batch_queries(2, list(tracked.values()), prompts)
+        [query.object.id for query in batch]
+        for batch in batch_queries(EncodedFrame(features, 2), list(tracked.values()), prompts)
     ]
     assert sorted(groups) == [[1, 2], [3, 4], [5], [6]]
 
 
 def test_many_objects_run_in_batches(fake: Fake) -> None:
     many = list(objects(2 * OBJECTS_PER_BATCH + 1).values())
-    sizes = [len(batch) for batch in batch_queries(0, many, {})]
+    frame = EncodedFrame(fake.encode(torch.zeros(1, 3, 64, 64)), 0)
+    sizes = [len(batch) for batch in batch_queries(frame, many, {})]
     assert sizes == [OBJECTS_PER_BATCH, OBJECTS_PER_BATCH, 1]
 
 
 def test_alone_means_without_memory(fake: Fake) -> None:
     [obj] = objects(1).values()
     features = fake.encode(torch.zeros(1, 3, 64, 64))
-    track_frame(fake, features, 0, [obj], {1: encode(fake, click())})
-    [[query]] = batch_queries(1, [obj], {1: encode(fake, click(), alone=True)})
+    track_frame(fake, EncodedFrame(features, 0), [obj], {1: encode(fake, click())})
+    [[query]] = batch_queries(EncodedFrame(features, 1), [obj], {1: encode(fake, click(), alone=True)})
     assert query.selection.spatial == ()
-    [[query]] = batch_queries(1, [obj], {1: encode(fake, click(), alone=False)})
+    [[query]] = batch_queries(EncodedFrame(features, 1), [obj], {1: encode(fake, click(), alone=False)})
     assert [memory.frame for _, memory in query.selection.spatial] == [0]
 
 
@@ -85,7 +94,12 @@ def test_what_was_prompted_is_remembered_as_prompted(fake: Fake) -> None:
     tracked = objects(2)
     features = fake.encode(torch.zeros(1, 3, 64, 64))
     for frame, ids in enumerate([{1, 2}, set(), {2}]):
-        track_frame(fake, features, frame, list(tracked.values()), {id: encode(fake, click()) for id in ids})
+        track_frame(
+            fake,
+            EncodedFrame(features, frame),
+            list(tracked.values()),
+            {id: encode(fake, click()) for id in ids},
+        )
     banks = [obj.bank for obj in tracked.values()]
     assert [(list(bank.prompted), list(bank.tracked)) for bank in banks] == [([0], [1, 2]), ([0, 2], [1])]
     for obj in tracked.values():

@@ -7,13 +7,12 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
-from jaxtyping import Bool, Float, UInt8
-from torch import Tensor
+from jaxtyping import Bool, UInt8
 
 from masklet.masks import Candidate, ImageCandidates
 from masklet.model import Sam2
 from masklet.sessions.image import ImageSession
-from masklet.tracking.step import Choice, EncodedPrompt, TrackedObject, track_frame
+from masklet.tracking.step import Choice, EncodedFrame, EncodedPrompt, TrackedObject, track_frame
 from masklet.types import FrameFeatures, MaskPrediction, Masks, Memory, Prompt
 from masklet.zoom import Zoom
 
@@ -78,8 +77,7 @@ class PreparedPrompt:
         size: tuple[int, int],
         image: ReadImage,
         *,
-        mask: Masks | None,
-        hint: Float[Tensor, "1 h4 w4"] | None,
+        before: Masks | None,
         alone: bool,
         zoom: Zoom | None,
     ) -> PreparedPrompt:
@@ -88,18 +86,18 @@ class PreparedPrompt:
         Args:
             prompt: All that was said of the object on this frame.
             image: Reads the frame. It is called only where zoom is used.
-            mask: The object's mask on this frame so far.
-            hint: The low-res logits that the prompt corrects.
+            before: The object's mask on this frame, which the prompt corrects.
             alone: Look at no memory, as in a picture.
         """
         if zoom is not None and not prompt.is_mask_only:
-            corrected = mask if mask is not None and mask[mask.ids[0]].any() else None
+            corrected = before if before is not None and before[before.ids[0]].any() else None
             session = ImageSession(model, image(), zoom=zoom, features=features)
             zoomed = session.segment(prompt, hint=corrected)
             if zoomed.zoomed and zoomed.best.any():
                 encoded = EncodedPrompt.of(Prompt(mask=zoomed.best), size, model, alone=True)
                 return cls(encoded, zoomed, zoomed.best)
         exact = prompt.mask if prompt.is_mask_only else None
+        hint = None if before is None else before.low_res
         return cls(EncodedPrompt.of(prompt, size, model, hint, alone=alone), None, exact)
 
     def prediction(self, obj: TrackedObject) -> MaskPrediction:
@@ -110,34 +108,25 @@ class PreparedPrompt:
 
 def answer_prompt(
     model: Sam2,
-    features: FrameFeatures,
+    frame: EncodedFrame,
     prompt: Prompt,
     obj: TrackedObject,
-    frame: int,
     size: tuple[int, int],
     image: ReadImage,
     *,
-    mask: Masks | None = None,
-    hint: Float[Tensor, "1 h4 w4"] | None = None,
-    alone: bool = True,
-    reverse: bool = False,
-    clip_length: int | None = None,
-    zoom: Zoom | None = None,
+    before: Masks | None,
+    alone: bool,
+    zoom: Zoom | None,
 ) -> Answer:
     """Answer a prompt of one object.
 
     Args:
         obj: Its bank takes the memory of the answer: give a copy, where that is not wanted yet.
-        frame: The frame's number.
-        reverse: Whether memories lie behind the frame in reverse.
-        clip_length: See `Tracker`.
-        prompt, size, image, mask, hint, alone, zoom: See `PreparedPrompt.of`.
+        prompt, size, image, before, alone, zoom: See `PreparedPrompt.of`.
     """
     prepared = PreparedPrompt.of(
-        model, features, prompt, size, image, mask=mask, hint=hint, alone=alone, zoom=zoom
+        model, frame.features, prompt, size, image, before=before, alone=alone, zoom=zoom
     )
-    choices = track_frame(
-        model, features, frame, [obj], {obj.id: prepared.encoded}, reverse=reverse, clip_length=clip_length
-    )
-    memory = obj.bank.prompted.get(frame)
-    return Answer(prepared.prediction(obj), memory, prepared.exact, size, choices[obj.id], prepared.zoomed)
+    choice = track_frame(model, frame, [obj], {obj.id: prepared.encoded})[obj.id]
+    memory = obj.bank.prompted.get(frame.number)
+    return Answer(prepared.prediction(obj), memory, prepared.exact, size, choice, prepared.zoomed)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import Protocol
 
 import numpy as np
@@ -54,11 +55,6 @@ class MemoryRecord:
     def nbytes(self) -> int:
         held = 0 if self.memory is None else self.memory.tokens.nbytes
         return held + (self.answer.logits.nbytes if isinstance(self.answer, MaskPrediction) else 0)
-
-    def hint(self, size: tuple[int, int], model: Sam2) -> Float[Tensor, "1 h4 w4"]:
-        """The low-res logits from which a correction starts, on a frame of `size` (H, W)."""
-        answer = self.answer
-        return answer.hint(size, model) if isinstance(answer, CompactAnswer) else answer.logits
 
 
 class MemoryStore(Protocol):
@@ -348,7 +344,8 @@ class InMemoryStore:
 
     def _forget_old(self) -> None:
         """Forget records that no undo can bring back and no bank is made of."""
-        undoable = [at for at in self.history.back() if not isinstance(at.event, Propagated)][:UNDO]
+        events = (at for at in self.history.back() if not isinstance(at.event, Propagated))
+        undoable = list(islice(events, UNDO))
         assert undoable[-1].before is not None
         floor = undoable[-1].before
         if len(self._superseded) > SUPERSEDED:
@@ -385,21 +382,19 @@ def fill_bank(bank: MemoryBank, obj: ObjectState, records: Mapping[int, MemoryRe
 
 def show(frame: int, records: Mapping[int, MemoryRecord], size: tuple[int, int], model: Sam2) -> Masks:
     """The masks of objects on a frame of `size` (H, W), by their records."""
-    parts = {id: _show_one(frame, id, record, size, model) for id, record in records.items()}
+    parts = {}
+    for id, record in records.items():
+        answer, exact = record.answer, record.exact
+        if isinstance(answer, MaskPrediction):
+            low_res, iou, score = answer.logits, answer.iou, answer.score
+        else:
+            exact = answer.counts if exact is None else exact
+            numbers = [[answer.iou], [answer.score]]
+            iou, score = torch.tensor(numbers, dtype=torch.float32, device=model.device)
+            low_res = answer.hint(size, model)
+        masks = {} if exact is None else {id: rle.decode({"size": list(size), "counts": exact})}
+        parts[id] = Masks(frame, (id,), low_res, size, iou, score, exact=masks)
     return Masks.joined(parts) if parts else Masks.empty(frame, size)
-
-
-def _show_one(frame: int, id: int, record: MemoryRecord, size: tuple[int, int], model: Sam2) -> Masks:
-    answer, exact = record.answer, record.exact
-    if isinstance(answer, MaskPrediction):
-        low_res, iou, score = answer.logits, answer.iou, answer.score
-    else:
-        exact = answer.counts if exact is None else exact
-        numbers = [[answer.iou], [answer.score]]
-        iou, score = torch.tensor(numbers, dtype=torch.float32, device=model.device)
-        low_res = answer.hint(size, model)
-    masks = {} if exact is None else {id: rle.decode({"size": list(size), "counts": exact})}
-    return Masks(frame, (id,), low_res, size, iou, score, exact=masks)
 
 
 @dataclass(frozen=True, slots=True)

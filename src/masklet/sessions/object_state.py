@@ -199,8 +199,8 @@ def apply_event(state: SessionState, event: SessionEvent, number: int) -> Sessio
         case Removed(id):
             return replace(state, objects=_without(objects, id))
         case Propagated(objects=ids):
-            followed = {obj.id: _follow(obj, event, number) for obj in state.chosen(ids)}
-            return replace(state, objects={**objects, **followed})
+            moved = {obj.id: _propagate(obj, event, number) for obj in state.chosen(ids)}
+            return replace(state, objects={**objects, **moved})
         case Reviewed():
             marked = {id: _review(obj, event) for id, obj in objects.items()}
             return SessionState(marked, _marked(state.reviewed, event, [(event.start, event.stop)]))
@@ -227,7 +227,7 @@ def _clear(obj: ObjectState, event: Cleared) -> ObjectState:
     )
 
 
-def _follow(obj: ObjectState, event: Propagated, number: int) -> ObjectState:
+def _propagate(obj: ObjectState, event: Propagated, number: int) -> ObjectState:
     settled = replace(obj, settled=number, conditioning=obj._conditioning(), pending=(), cleared=frozenset())
     if event.reverse:
         start, stop = event.stop + 1, min(event.start, max(obj.prompts)) + 1

@@ -20,7 +20,14 @@ from masklet.sessions.scene_cuts import is_cut, thumbnail
 from masklet.tracking.bank import POINTERS, MemoryBank
 from masklet.tracking.multi_hypothesis import track_objects
 from masklet.tracking.policies import Policy, find_policy
-from masklet.tracking.step import TrackedObject, batch_queries, encode_frame, encode_frames, predict_masks
+from masklet.tracking.step import (
+    EncodedFrame,
+    TrackedObject,
+    batch_queries,
+    encode_frame,
+    encode_frames,
+    predict_masks,
+)
 from masklet.types import FrameFeatures, MaskPrediction, Masks, Prompt
 from masklet.zoom import Zoom, find_zoom
 
@@ -135,11 +142,11 @@ class Tracker:
         if self._objects or prompts:
             if self._cuts:
                 self._handle_cut(picture)
-            encoded = encode_frame(self.model, picture) if features is None else features
+            features = encode_frame(self.model, picture) if features is None else features
+            encoded = EncodedFrame(features, self.frame, clip_length=self._clip_length)
             prepared = self._prepare(encoded, prompts, picture) if prompts else {}
             asked = {id: prompt.encoded for id, prompt in prepared.items()}
-            objects, clip_length = list(self._objects.values()), self._clip_length
-            track_objects(self.model, encoded, self.frame, objects, asked, clip_length=clip_length)
+            track_objects(self.model, encoded, list(self._objects.values()), asked)
             for id, prompt in prepared.items():
                 self._objects[id].last = prompt.prediction(self._objects[id])
                 if prompt.exact is not None:
@@ -181,22 +188,21 @@ class Tracker:
                 obj.policy = self._policy()
 
     def _prepare(
-        self, features: FrameFeatures, prompts: Mapping[int, Prompt], picture: np.ndarray
+        self, frame: EncodedFrame, prompts: Mapping[int, Prompt], picture: np.ndarray
     ) -> dict[int, PreparedPrompt]:
         """Prepare prompts on a frame, and begin a new stretch for each of their objects."""
         size = picture.shape[0], picture.shape[1]
-        previews = self._preview(features, [self._objects[id] for id in prompts if id in self._objects])
+        previews = self._preview(frame, [self._objects[id] for id in prompts if id in self._objects])
         prepared: dict[int, PreparedPrompt] = {}
         for id, prompt in prompts.items():
             before = previews.get(id)
             prepared[id] = PreparedPrompt.of(
                 self.model,
-                features,
+                frame.features,
                 prompt,
                 size,
                 lambda: picture,
-                mask=None if before is None else FrameAnswers(self.frame, size, {id: before}).masks(),
-                hint=None if before is None else before.logits,
+                before=None if before is None else FrameAnswers(self.frame, size, {id: before}).masks(),
                 alone=before is None,
                 zoom=self._zoom,
             )
@@ -207,12 +213,12 @@ class Tracker:
             self._objects[id] = TrackedObject(id, bank, policy)
         return prepared
 
-    def _preview(self, features: FrameFeatures, objects: list[TrackedObject]) -> dict[int, MaskPrediction]:
+    def _preview(self, frame: EncodedFrame, objects: list[TrackedObject]) -> dict[int, MaskPrediction]:
         """The mask that each object would have without its prompt. A correction starts from it."""
         previews: dict[int, MaskPrediction] = {}
         limit = self.model.backend.objects_per_batch
-        for batch in batch_queries(self.frame, objects, {}, limit=limit, clip_length=self._clip_length):
-            _, prediction = predict_masks(self.model, features, batch)
+        for batch in batch_queries(frame, objects, {}, limit=limit):
+            _, prediction = predict_masks(self.model, frame.features, batch)
             previews |= {query.object.id: prediction.row(row) for row, query in enumerate(batch)}
         return previews
 

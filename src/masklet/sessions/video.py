@@ -26,7 +26,7 @@ from masklet.sessions.scene_cuts import Scenes
 from masklet.tracking.bank import WINDOW, MemoryBank
 from masklet.tracking.multi_hypothesis import track_objects
 from masklet.tracking.policies import Policy, find_policy
-from masklet.tracking.step import TrackedObject, encode_frame
+from masklet.tracking.step import EncodedFrame, TrackedObject, encode_frame
 from masklet.types import FrameFeatures, Masks, Prompt
 from masklet.zoom import Zoom, find_zoom
 
@@ -168,17 +168,13 @@ class VideoSession:
             bank = tracked.bank.copy()
         answer = answer_prompt(
             self.model,
-            features,
+            EncodedFrame(features, frame, bool(reverse), self._clip_length),
             prompt,
             TrackedObject(id, bank, self._policy()),
-            frame,
             size,
             partial(self.frames.__getitem__, frame),
-            mask=None if record is None else show(frame, {id: record}, size, self.model),
-            hint=None if record is None else record.hint(size, self.model),
+            before=None if record is None else show(frame, {id: record}, size, self.model),
             alone=reverse is None,
-            reverse=bool(reverse),
-            clip_length=self._clip_length,
             zoom=self._zoom,
         )
         exact = None if answer.exact is None else rle.encode(answer.exact)["counts"]
@@ -225,11 +221,11 @@ class VideoSession:
         if not 0 <= first < count:
             raise NoSuchFrame(self.frames.name, first, count)
         path = range(first, max(end, -1), -1) if reverse else range(first, min(end, count))
-        return MaskIterator(self._follow(path, ids, reverse=reverse), len(path))
+        return MaskIterator(self._propagate(path, ids, reverse=reverse), len(path))
 
     def masks(self, frame: int) -> Masks:
         """The masks that a frame has now, prompted or followed. The model does not run."""
-        return self._masks(frame, self.ids)
+        return self._masks(frame, self.state.objects)
 
     def clear(self, frame: int, id: int) -> None:
         """Take back an object's prompts on a frame. An object without prompts is removed.
@@ -376,14 +372,14 @@ class VideoSession:
         masks = show(frame, records, self.frames.size, self.model)
         return masks.with_image(partial(self.frames.__getitem__, frame))
 
-    def _follow(self, path: range, ids: tuple[int, ...] | None, *, reverse: bool) -> Iterator[Masks]:
+    def _propagate(self, path: range, ids: tuple[int, ...] | None, *, reverse: bool) -> Iterator[Masks]:
         delayed: deque[tuple[int, list[int]]] = deque()  # frames that are not decided, and their objects
         for frame in path:
             objects = [obj for obj in self.state.chosen(ids) if obj.is_reached(frame, reverse=reverse)]
             if objects:
                 self._encode_ahead(path[path.index(frame) :], objects)
                 try:
-                    self._follow_to(frame, objects, ids, reverse=reverse)
+                    self._propagate_to(frame, objects, ids, reverse=reverse)
                 except BaseException:
                     self._tracked.clear()  # what is half done is loaded again
                     raise
@@ -403,7 +399,7 @@ class VideoSession:
         """Whether the masks of some objects on a frame may still be revised."""
         return any(id in self._tracked and frame in self._tracked[id][1].undecided for id in ids)
 
-    def _follow_to(
+    def _propagate_to(
         self, frame: int, objects: list[ObjectState], ids: tuple[int, ...] | None, *, reverse: bool
     ) -> None:
         """Follow objects through one frame, and write down that they were."""
@@ -417,21 +413,21 @@ class VideoSession:
             after = store.history.extended(event)
         tracked = {obj.id: self._prepare(obj, after.state.objects[obj.id], frame) for obj in objects}
         self._begin_stretches(frame, objects, tracked, reverse=reverse, same_event=longer is not None)
-        followed = [tracked[obj.id] for obj in objects if not obj.is_fixed(frame)]
+        moved = [tracked[obj.id] for obj in objects if not obj.is_fixed(frame)]
         for obj in objects:
             self._refill(after.state.objects[obj.id], tracked[obj.id], frame, reverse=reverse)
-        if followed:
-            features, length = self.features(frame), self._clip_length
-            track_objects(self.model, features, frame, followed, reverse=reverse, clip_length=length)
+        if moved:
+            encoded = EncodedFrame(self.features(frame), frame, reverse, self._clip_length)
+            track_objects(self.model, encoded, moved)
         if longer is None:
             store.append(event)
         else:
             store.extend(event)
-        for moved in followed:
-            self._put(moved, frame)
-        for id, moved in tracked.items():
-            store.save_policy(moved)
-            self._tracked[id] = self.state.objects[id], moved
+        for propagated in moved:
+            self._put(propagated, frame)
+        for id, propagated in tracked.items():
+            store.save_policy(propagated)
+            self._tracked[id] = self.state.objects[id], propagated
         store.make_room(tracked, frame)
 
     def _prepare(self, before: ObjectState, after: ObjectState, frame: int) -> TrackedObject:

@@ -15,7 +15,7 @@ import torch
 from masklet.model import Sam2
 from masklet.tracking.bank import MemoryBank, make_memory
 from masklet.tracking.policies.recency import MemoryPolicy
-from masklet.tracking.step import Choice, EncodedPrompt, TrackedObject, track_frame
+from masklet.tracking.step import Choice, EncodedFrame, EncodedPrompt, TrackedObject, track_frame
 from masklet.types import Candidates, FrameFeatures, MaskPrediction, Memory, MemorySelection
 
 
@@ -69,13 +69,9 @@ class MultiHypothesisPolicy(MemoryPolicy, Protocol):
 @torch.inference_mode()
 def track_objects(
     model: Sam2,
-    features: FrameFeatures,
-    frame: int,
+    frame: EncodedFrame,
     objects: Sequence[TrackedObject],
     prompts: Mapping[int, EncodedPrompt] | None = None,
-    *,
-    reverse: bool = False,
-    clip_length: int | None = None,
 ) -> dict[int, Choice]:
     """`track_frame` for objects with any policy: those with several paths are taken along all of them.
 
@@ -89,15 +85,13 @@ def track_objects(
         if obj.policy.latency and obj.id not in prompts and cast(MultiHypothesisPolicy, obj.policy).paths
     ]
     single = [obj for obj in objects if obj not in several] if several else objects
-    choices = track_frame(model, features, frame, single, prompts, reverse=reverse, clip_length=clip_length)
+    choices = track_frame(model, frame, single, prompts)
     if several:
         policies = [cast(MultiHypothesisPolicy, obj.policy) for obj in several]
-        together = model.backend.objects_per_batch
-        branched = branch(
-            model, features, frame, policies, together=together, reverse=reverse, clip_length=clip_length
-        )
+        branched = branch(model, frame, policies, together=model.backend.objects_per_batch)
         for obj, result in zip(several, branched, strict=True):
-            obj.bank, obj.last, obj.revised = result.best.bank, result.best.answers[frame], result.revised
+            obj.bank, obj.revised = result.best.bank, result.revised
+            obj.last = result.best.answers[frame.number]
             obj.undecided = cast(MultiHypothesisPolicy, obj.policy).paths[0].answers
     return choices
 
@@ -119,14 +113,7 @@ class Branched:
 
 
 def branch(
-    model: Sam2,
-    features: FrameFeatures,
-    frame: int,
-    policies: Sequence[MultiHypothesisPolicy],
-    *,
-    together: int,
-    reverse: bool,
-    clip_length: int | None,
+    model: Sam2, frame: EncodedFrame, policies: Sequence[MultiHypothesisPolicy], *, together: int
 ) -> list[Branched]:
     """Track every path of every object to a frame. Afterwards `paths` of each policy are those that continue.
 
@@ -135,18 +122,16 @@ def branch(
     Args:
         together: The number of paths in one pass.
     """
+    at, reverse, length = frame.number, frame.reverse, frame.clip_length
     queries = [
-        (
-            path,
-            policy.select_memories(path.bank.scene(frame), frame, reverse=reverse, clip_length=clip_length),
-        )
+        (path, policy.select_memories(path.bank.scene(at), at, reverse=reverse, clip_length=length))
         for policy in policies
         for path in dict.fromkeys(policy.paths)
     ]
     offers = {
         path: offer
         for batch in _batch_by_shape(queries, together)
-        for path, offer in _offers(model, features, batch)
+        for path, offer in _offers(model, frame.features, batch)
     }
     answers: dict[Step, MaskPrediction] = {}
     grown = []
@@ -162,9 +147,9 @@ def branch(
             picked = candidates.pick(index)
             answers[path, choice] = picked.hide_absent(policy.present)
         grown.append(steps)
-    memories = _memories(model, features, frame, answers, together)
+    memories = _memories(model, frame, answers, together)
     return [
-        _extend_paths(policy, frame, steps, answers, memories)
+        _extend_paths(policy, frame.number, steps, answers, memories)
         for policy, steps in zip(policies, grown, strict=True)
     ]
 
@@ -190,20 +175,16 @@ def _offers(
 
 
 def _memories(
-    model: Sam2,
-    features: FrameFeatures,
-    frame: int,
-    answers: Mapping[Step, MaskPrediction],
-    together: int,
+    model: Sam2, frame: EncodedFrame, answers: Mapping[Step, MaskPrediction], together: int
 ) -> dict[Step, Memory]:
     memories, steps = {}, list(answers)
     for at in range(0, len(steps), together):
         some = steps[at : at + together]
         stacked = MaskPrediction.stack([answers[step] for step in some])
-        tokens = model.memorize(features, stacked)
+        tokens = model.memorize(frame.features, stacked)
         numbers = stacked.numbers_on_host()
         for row, step in enumerate(some):
-            memories[step] = make_memory(frame, tokens[row], numbers.row(row), prompted=False)
+            memories[step] = make_memory(frame.number, tokens[row], numbers.row(row), prompted=False)
     return memories
 
 

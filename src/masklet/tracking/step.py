@@ -45,6 +45,21 @@ class TrackedObject:
 
 
 @dataclass(frozen=True)
+class EncodedFrame:
+    """A frame that objects are tracked to.
+
+    Attributes:
+        reverse: Whether tracking runs backward.
+        clip_length: See `Tracker`.
+    """
+
+    features: FrameFeatures
+    number: int
+    reverse: bool = False
+    clip_length: int | None = None
+
+
+@dataclass(frozen=True)
 class EncodedPrompt:
     """A prompt as the model takes it: points, or a mask that is itself the answer.
 
@@ -124,41 +139,30 @@ def encode_frames(model: Sam2, images: Iterable[UInt8[np.ndarray, "H W 3"]]) -> 
 @torch.inference_mode()
 def track_frame(
     model: Sam2,
-    features: FrameFeatures,
-    frame: int,
+    frame: EncodedFrame,
     objects: Sequence[TrackedObject],
     prompts: Mapping[int, EncodedPrompt] | None = None,
-    *,
-    reverse: bool = False,
-    clip_length: int | None = None,
 ) -> dict[int, Choice]:
     """Track objects to a frame, or answer their prompts there, and store the memories.
 
     Afterwards `last` of each object is its answer, and its policy has stored the memory in its bank.
 
     Args:
-        features: The encoded frame.
-        frame: The frame's number.
         prompts: By object id.
-        reverse: Whether tracking runs backward.
-        clip_length: See `Tracker`.
 
     Returns:
         By object id, the candidates and the one that was selected.
     """
-    prompts = prompts or {}
     choices: dict[int, Choice] = {}
     limit = model.backend.objects_per_batch
-    for batch in batch_queries(
-        frame, objects, prompts, limit=limit, reverse=reverse, clip_length=clip_length
-    ):
-        offered, prediction = predict_masks(model, features, batch)
+    for batch in batch_queries(frame, objects, prompts or {}, limit=limit):
+        offered, prediction = predict_masks(model, frame.features, batch)
         prompted = batch[0].prompt is not None
-        tokens = model.memorize(features, prediction, binary=prompted)
+        tokens = model.memorize(frame.features, prediction, binary=prompted)
         numbers = prediction.numbers_on_host() if batch[0].object.policy.reads else prediction
         for row, (query, choice) in enumerate(zip(batch, offered, strict=True)):
             obj = query.object
-            memory = make_memory(frame, tokens[row], numbers.row(row), prompted=prompted)
+            memory = make_memory(frame.number, tokens[row], numbers.row(row), prompted=prompted)
             obj.last, obj.revised, obj.undecided = prediction.row(row), {}, ()
             choices[obj.id] = choice
             obj.policy.store(obj.bank, memory, choice.candidates)
@@ -166,13 +170,11 @@ def track_frame(
 
 
 def batch_queries(
-    frame: int,
+    frame: EncodedFrame,
     objects: Sequence[TrackedObject],
     prompts: Mapping[int, EncodedPrompt],
     *,
     limit: int = OBJECTS_PER_BATCH,
-    reverse: bool = False,
-    clip_length: int | None = None,
 ) -> Iterator[list[ObjectQuery]]:
     """Select each object's memories, and batch objects whose memories and prompts have the same shape.
 
@@ -185,8 +187,10 @@ def batch_queries(
         if prompt is not None and prompt.alone:
             selection = MemorySelection()
         else:
-            scene = obj.bank.scene(frame) if obj.bank.cuts else obj.bank
-            selection = policy.select_memories(scene, frame, reverse=reverse, clip_length=clip_length)
+            scene = obj.bank.scene(frame.number) if obj.bank.cuts else obj.bank
+            selection = policy.select_memories(
+                scene, frame.number, reverse=frame.reverse, clip_length=frame.clip_length
+            )
         key = selection.shape, prompt and prompt.shape, policy.present, policy.reads
         by_shape[key].append(ObjectQuery(obj, selection, prompt))
     for group in by_shape.values():

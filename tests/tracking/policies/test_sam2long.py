@@ -16,7 +16,7 @@ from torch import Tensor
 from masklet.tracking.bank import MemoryBank, make_memory
 from masklet.tracking.multi_hypothesis import branch, track_objects
 from masklet.tracking.policies.sam2long import Sam2Long
-from masklet.tracking.step import TrackedObject
+from masklet.tracking.step import EncodedFrame, TrackedObject
 from masklet.types import Candidates, FrameFeatures, MaskPrediction, Memory, MemorySelection
 from toys import Fake
 
@@ -109,7 +109,7 @@ def together(network: Told, length: int, capacity: int | None = None) -> dict[in
     answers: dict[int, int] = {}
     for network.frame in range(1, length):
         undecided = set(each.undecided)
-        track_objects(network, features, network.frame, [each])
+        track_objects(network, EncodedFrame(features, network.frame), [each])
         assert each.last is not None
         assert each.revised.keys() <= undecided, "what is decided stays"
         answers |= {frame: int(answer.pointer[0, 0]) for frame, answer in each.revised.items()}
@@ -148,7 +148,7 @@ def test_many_objects_branch_in_batches() -> None:
         policy.store(memory, _memory(0, prompted=True), _candidates())
         policy.store(memory, _memory(1), _candidates())
     network.frame = 2
-    branch(network, features, 2, policies, together=16, reverse=False, clip_length=None)
+    branch(network, EncodedFrame(features, 2), policies, together=16)
     assert network.batches == [4]
     assert all(weights[0] == pytest.approx(1.05) for weights in network.weighed)
 
