@@ -258,12 +258,10 @@ class ImageCandidates(MaskResult):
     image: ReadImage | None = field(default=None, repr=False, compare=False, kw_only=True)
 
     @classmethod
-    def rank(
-        cls, size: tuple[int, int], candidates: Sequence[Candidate], image: ReadImage | None = None
-    ) -> ImageCandidates:
+    def rank(cls, size: tuple[int, int], candidates: Sequence[Candidate]) -> ImageCandidates:
         """Candidates in any order, brought into the order of their predicted IoU."""
         order = torch.stack([candidate.iou for candidate in candidates]).argsort(descending=True, stable=True)
-        return cls(size, tuple(candidates[row] for row in order.tolist()), image=image)
+        return cls(size, tuple(candidates[row] for row in order.tolist()))
 
     @cached_property
     def iou(self) -> Float[Tensor, " m"]:

@@ -13,9 +13,8 @@ from masklet import rle
 from masklet.datasets import DatasetItem
 from masklet.datasets.pictures import LabelledPicture
 from masklet.errors import MaskletError
-from masklet.evaluate.baselines import BASELINES
 from masklet.evaluate.metrics import Agreement
-from masklet.evaluate.predictors import PROMPT_KINDS, ModelPredictor, make_candidate
+from masklet.evaluate.predictors import BASELINES, PROMPT_KINDS, ModelPredictor, make_candidate
 from masklet.evaluate.protocols import (
     INTERACTIONS,
     ClicksToTarget,

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from masklet.train.losses import Losses, compute_losses, dice_loss, focal_loss, true_iou
+from masklet.train.rollout import Losses, compute_losses, dice_loss, focal_loss, true_iou
 from masklet.types import Candidates
 
 SURE = 20.0

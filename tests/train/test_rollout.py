@@ -12,8 +12,7 @@ from torch import Tensor
 from masklet.config import toy
 from masklet.model import Sam2
 from masklet.tracking.bank import MemoryBank
-from masklet.train.losses import compute_losses
-from masklet.train.rollout import Batch, Plan, rollout
+from masklet.train.rollout import Batch, Plan, compute_losses, rollout
 from masklet.train.state import initialise
 from masklet.types import Candidates, FrameFeatures, Memory, MemorySelection
 from train.toys import discs

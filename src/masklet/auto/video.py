@@ -23,7 +23,7 @@ from masklet.sessions.visibility import VisibilityMonitor
 from masklet.tracking.policies import Policy
 from masklet.types import Masks, Prompt
 
-KEY_SECONDS, PATIENCE_SECONDS = 1.0, 4.0
+KEY_SECONDS, LOST_SECONDS = 1.0, 4.0
 ABSENT_SCORE = -10.0  # the object score on frames where an object has no mask
 
 
@@ -83,7 +83,7 @@ def everything_in_video(
     second = max(1, round(source.fps * KEY_SECONDS))
     limits = TrackerLimits(
         every=every if every is not None else second if isinstance(finder, Grid) else 1,
-        patience=patience if patience is not None else max(1, round(source.fps * PATIENCE_SECONDS)),
+        patience=patience if patience is not None else max(1, round(source.fps * LOST_SECONDS)),
         max_objects=max_objects,
     )
     if backward is None:

@@ -160,10 +160,10 @@ def _rows(table: str) -> Iterator[tuple[str, str]]:
             begin = (ours.strip(), theirs.strip())
         else:
             ours, theirs = line.split()
-            yield from zip(_each(begin[0] + ours), _each(begin[1] + theirs), strict=True)
+            yield from zip(_expand(begin[0] + ours), _expand(begin[1] + theirs), strict=True)
 
 
-def _each(name: str) -> list[str]:
+def _expand(name: str) -> list[str]:
     before, brace, rest = name.partition("{")
     choices, _, after = rest.partition("}")
     return [before + choice + after for choice in choices.split(",")] if brace else [name]

@@ -1,1 +1,1 @@
-"""What a person holds on to: a picture pointed at, a stream being followed, a stored video being edited."""
+"""A picture that is prompted, a stream that is tracked, a stored video that is edited."""

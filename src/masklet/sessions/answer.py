@@ -9,9 +9,9 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import Bool, UInt8
 
-from masklet.masks import Candidate, ImageCandidates
+from masklet.masks import ImageCandidates
 from masklet.model import Sam2
-from masklet.sessions.image import ImageSession
+from masklet.sessions.image import ImageSession, rank_candidates
 from masklet.tracking.step import Choice, EncodedFrame, EncodedPrompt, TrackedObject, track_frame
 from masklet.types import FrameFeatures, MaskPrediction, Masks, Memory, Prompt
 from masklet.zoom import Zoom
@@ -39,11 +39,7 @@ class Answer:
     @cached_property
     def candidates(self) -> ImageCandidates:
         """All masks that the prompt may mean, best first."""
-        if self._zoomed is not None:
-            return self._zoomed
-        offered = self._choice.candidates
-        rows = zip(offered.logits[0], offered.iou[0], offered.score.expand(len(offered.iou[0])), strict=True)
-        return ImageCandidates.rank(self._size, [Candidate(*row) for row in rows])
+        return self._zoomed or rank_candidates(self._choice.candidates, self._size)
 
     @property
     def chosen(self) -> int:

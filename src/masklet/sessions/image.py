@@ -184,7 +184,7 @@ class ImageSession:
             for start in range(0, len(alike), TOGETHER):
                 part = alike[start : start + TOGETHER]
                 decoded = self._decode(self._whole, [encoded[row] for row in part], counts[part[0]])
-                answers |= {row: self._rank(decoded.row(index), None) for index, row in enumerate(part)}
+                answers |= {row: self._rank(decoded.row(index)) for index, row in enumerate(part)}
         return [answers[row] for row in range(len(checked))]
 
     @torch.inference_mode()
@@ -228,11 +228,8 @@ class ImageSession:
             candidates=candidates,
         )
 
-    def _rank(self, decoded: Candidates, window: Window | None) -> ImageCandidates:
-        count = decoded.iou.shape[1]
-        rows = zip(decoded.logits[0], decoded.iou[0], decoded.score.expand(count), strict=True)
-        ranked = [Candidate(*row, window) for row in rows]
-        return ImageCandidates.rank(self.size, ranked, image=lambda: self._picture)
+    def _rank(self, decoded: Candidates, window: Window | None = None) -> ImageCandidates:
+        return replace(rank_candidates(decoded, self.size, window), image=lambda: self._picture)
 
     def _check_prompt(self, prompt: object) -> Prompt:
         checked = check_prompt(prompt, self.size)
@@ -321,6 +318,14 @@ def _encode_together(model: Sam2, pictures: Sequence[np.ndarray]) -> list[FrameF
     side, device = model.config.image_size, model.device
     encoded = model.encode(torch.cat([still_to_square(picture, side, device) for picture in pictures]))
     return [FrameFeatures(*(part[row : row + 1] for part in encoded)) for row in range(len(pictures))]
+
+
+def rank_candidates(
+    offered: Candidates, size: tuple[int, int], window: Window | None = None
+) -> ImageCandidates:
+    """What the decoder offers for one object in a picture of `size` (H, W), best first."""
+    rows = zip(offered.logits[0], offered.iou[0], offered.score.expand(len(offered.iou[0])), strict=True)
+    return ImageCandidates.rank(size, [Candidate(*row, window) for row in rows])
 
 
 def _check_hint(hint: object) -> Hint | None:

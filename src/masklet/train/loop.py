@@ -20,10 +20,9 @@ from torch.utils.checkpoint import checkpoint
 from masklet.errors import MaskletError
 from masklet.model import Sam2
 from masklet.train.batches import FeatureStore, PlannedBatch, load_batches
-from masklet.train.losses import Losses, compute_losses
 from masklet.train.parameters import trains_trunk
 from masklet.train.recipe import Stage
-from masklet.train.rollout import Batch, Plan, rollout
+from masklet.train.rollout import Batch, Losses, Plan, compute_losses, rollout
 from masklet.train.state import STATE, TrainingState, resize_model
 from masklet.train.validation import validate
 from masklet.types import FrameFeatures

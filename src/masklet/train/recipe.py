@@ -22,9 +22,8 @@ from masklet.model import Sam2
 from masklet.rle import RLE
 from masklet.simulated_user import ImagePredictor
 from masklet.synthetic.stock import Picture, load_pictures
-from masklet.train.losses import FOCAL, IOU
 from masklet.train.parameters import Preset
-from masklet.train.rollout import CORRECTIONS
+from masklet.train.rollout import CORRECTIONS, FOCAL, IOU
 
 ClipSource = Callable[[int], Clip]  # from a clip's number to the clip
 # ImageSession, which zooms into small objects where the config says so; training itself knows no sessions.

@@ -148,8 +148,8 @@ class Video:
         number, picture = -1, None
         for frame in frames:
             decoded = decoded or self._decode(frame)
-            while number < frame and (following := next(decoded, None)) is not None:
-                number, picture = following
+            while number < frame and (entry := next(decoded, None)) is not None:
+                number, picture = entry
             if picture is None or number < frame:
                 return
             yield self._convert(picture)
@@ -192,8 +192,8 @@ class Video:
             except _Damage:  # decoders that work on several frames at a time lose whole ones behind it
                 self._threading = "SLICE"
                 log.warning("%s is damaged: packets that cannot be decoded are skipped.", self.name)
-        following = max(target, frame + 1)
-        pictures = self._decode_once(following)
+        resume = max(target, frame + 1)
+        pictures = self._decode_once(resume)
         if frame < 0:
             yield from pictures
             return

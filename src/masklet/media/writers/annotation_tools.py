@@ -18,7 +18,7 @@ from masklet import rle
 from masklet.boxes import tight_box
 from masklet.drawing import TOLERANCE, outlines
 from masklet.media.writers.polygons import join_rings
-from masklet.media.writers.spool import CocoMask, SpooledJson, SpooledWriter
+from masklet.media.writers.writer import CocoMask, SpooledJson, SpooledWriter
 
 MODEL_VERSION = "masklet"
 RUN_BITS = (4, 8, 12, 16)  # the four sizes that a run's length may have in a brush

@@ -12,7 +12,7 @@ import numpy as np
 from masklet import rle
 from masklet.errors import MediaError
 from masklet.files import atomic_write
-from masklet.media.writers.spool import MaskSpool, SpooledJson, dump_json
+from masklet.media.writers.writer import MaskSpool, SpooledJson, dump_json
 
 
 class CocoJson(SpooledJson):

@@ -16,8 +16,7 @@ from masklet.files import StrPath, atomic_write, make_folder
 from masklet.media.readers.channels import StackAxes
 from masklet.media.readers.mask_files import LABEL_MAP_KEY
 from masklet.media.readers.source import Image, frame_file_name
-from masklet.media.writers.spool import SpooledWriter
-from masklet.media.writers.writer import Writer
+from masklet.media.writers.writer import SpooledWriter, Writer
 from masklet.types import Masks
 
 OME = "http://www.openmicroscopy.org/Schemas/OME/2016-06"

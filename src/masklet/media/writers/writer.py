@@ -1,16 +1,21 @@
-"""What all writers have in common: frames and masks go in one at a time, files are complete when closed."""
+"""What writers have in common: frames and masks go in one at a time, and files are complete when closed."""
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sized
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
+from pathlib import Path
+from tempfile import TemporaryFile
 from types import TracebackType
-from typing import TypeVar
+from typing import Any, TextIO, TypedDict, TypeVar, cast
 
-from masklet.media.readers.source import Image
+from masklet import rle
+from masklet.files import StrPath, atomic_write, make_folder, write_errors
+from masklet.media.readers.source import Image, Source
 from masklet.types import Masks
 
 AnyWriter = TypeVar("AnyWriter", bound="Writer")
@@ -108,3 +113,143 @@ class Categories:
 
     def number(self, id: int) -> int:
         return self._numbers.setdefault(self.name(id), len(self._numbers))
+
+
+class CocoMask(TypedDict):
+    """One object on one frame, with COCO's keys."""
+
+    segmentation: rle.RLE
+    area: int
+    bbox: list[float]  # x, y, width, height
+    score: float  # predicted IoU
+
+
+class MaskSpool:
+    """Masks by object and frame, in an unnamed temporary file; memory only holds where each one starts.
+
+    Args:
+        path: The file that will be made of the masks; the temporary file lies in its folder.
+    """
+
+    def __init__(self, path: StrPath) -> None:
+        self._path = path
+        folder = make_folder(Path(path).parent)
+        with write_errors(path):
+            self._file = TemporaryFile(dir=folder)  # noqa: SIM115 - open until `close`
+        self._offsets: dict[int, dict[int, int]] = {}
+        self.sizes: dict[int, tuple[int, int]] = {}  # (H, W) of every frame
+
+    @property
+    def ids(self) -> list[int]:
+        return sorted(self._offsets)
+
+    @property
+    def frames(self) -> list[int]:
+        return sorted(self.sizes)
+
+    def add(self, masks: Masks) -> None:
+        """Add the masks of a frame; they replace earlier ones of the same frame and object."""
+        self.sizes[masks.frame] = masks.size
+        rows = zip(masks.ids, masks.rle(), masks.boxes.tolist(), masks.iou.tolist(), strict=True)
+        for id, code, (x0, y0, x1, y1), iou in rows:
+            box = [x0, y0, x1 - x0, y1 - y0]
+            mask = CocoMask(segmentation=code, area=rle.area(code), bbox=box, score=round(iou, 4))
+            with write_errors(self._path):
+                offset = self._file.seek(0, 2)
+                self._file.write(json.dumps(mask).encode() + b"\n")
+            self._offsets.setdefault(id, {})[masks.frame] = offset
+
+    def get(self, id: int, frame: int) -> CocoMask | None:
+        """The mask of an object on a frame; None where it was not tracked or is not visible."""
+        offset = self._offsets[id].get(frame)
+        if offset is None:
+            return None
+        self._file.seek(offset)
+        mask = cast(CocoMask, json.loads(self._file.readline()))
+        return mask if mask["area"] else None
+
+    def masks_on(self, frame: int) -> Iterator[tuple[int, CocoMask]]:
+        """The visible objects of a frame, by id."""
+        for id in self.ids:
+            if mask := self.get(id, frame):
+                yield id, mask
+
+    def close(self) -> None:
+        self._file.close()
+
+    @property
+    def is_closed(self) -> bool:
+        return self._file.closed
+
+
+class SpooledWriter(Writer):
+    """A file that is made of all masks when the writer is closed.
+
+    Args:
+        path: The file.
+        source: Where the frames come from.
+        names: Classes of the objects by id, where the format has classes.
+    """
+
+    def __init__(self, path: StrPath, source: Source, names: Names | None = None) -> None:
+        self._path = path
+        self._source = source
+        self._categories = Categories(names or {})
+        self._spool = MaskSpool(path)
+
+    def write(self, image: Image, masks: Masks) -> None:
+        self._spool.add(masks)
+
+    def close(self) -> None:
+        if self._spool.is_closed:
+            return
+        with atomic_write(self._path) as part:
+            self.write_file(part)
+        self._spool.close()
+
+    @abstractmethod
+    def write_file(self, path: Path) -> None:
+        """Write all masks of the spool."""
+
+    @property
+    def _length(self) -> int:
+        """Frames of the source; of a stream, up to the last that was written."""
+        if isinstance(self._source, Sized):
+            return len(self._source)
+        return max(self._spool.frames, default=-1) + 1
+
+
+class SpooledJson(SpooledWriter):
+    """A JSON file that is made of all masks at the end, piece by piece."""
+
+    def write_file(self, path: Path) -> None:
+        with open(path, "w", encoding="utf-8") as file:
+            dump_json(self.content(), file)
+
+    @abstractmethod
+    def content(self) -> Mapping[str, Any] | Iterator[Any]:
+        """The file's content; iterators become lists."""
+
+    def _category_id(self, id: int) -> int:
+        return self._categories.number(id) + 1
+
+    def _category_list(self) -> list[dict[str, Any]]:
+        ids = {self._categories.name(id): self._category_id(id) for id in self._spool.ids} or {UNNAMED: 1}
+        return [{"id": id, "name": name, "supercategory": "object"} for name, id in ids.items()]
+
+
+def dump_json(value: Any, file: TextIO) -> None:
+    """Write JSON piece by piece, so that no long list is in memory as a whole."""
+    if isinstance(value, Mapping):
+        for count, (key, item) in enumerate(value.items()):
+            file.write(f"{', ' if count else '{'}{json.dumps(key)}: ")
+            dump_json(item, file)
+        file.write("}" if value else "{}")
+    elif isinstance(value, Iterator):
+        file.write("[")
+        for count, item in enumerate(value):
+            file.write(",\n" if count else "\n")
+            dump_json(item, file)
+        file.write("]")
+    else:
+        file.write(json.dumps(value))
