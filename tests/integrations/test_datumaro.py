@@ -19,7 +19,8 @@ from masklet.types import Masks
 SIZE, LENGTH = (40, 60), 3
 INSTALLED = "datumaro==1.13.12"
 
-# Reads a data set, prints each mask's label and pixels, and writes it as COCO with masks.
+# Reads a data set, prints each mask's label and pixels, and writes it as COCO with polygons: it marks
+# masks in run lengths as crowds, which no training takes.
 SCRIPT = """
 import json, sys
 import datumaro
@@ -34,7 +35,7 @@ masks = {
     }
     for item in dataset
 }
-dataset.export(out, "coco_instances", save_media=True, segmentation_mode="mask")
+dataset.export(out, "coco_instances", save_media=True)
 print(json.dumps(masks))
 """
 
@@ -90,7 +91,7 @@ def lay_out(exported: Path, folder: Path, form: str) -> Path:
 
 
 @pytest.mark.parametrize("form", ["coco_instances", "cvat"])
-def test_masks_go_to_datumaro_and_come_back(
+def test_masks_go_to_datumaro_exactly_and_come_back_as_its_polygons(
     datumaro: Path, exported: Path, tmp_path: Path, form: str
 ) -> None:
     folder = lay_out(exported, tmp_path / "theirs", form)
@@ -107,5 +108,7 @@ def test_masks_go_to_datumaro_and_come_back(
     assert len(items) == LENGTH
     for frame in range(LENGTH):
         picture = items[f"{frame:05d}"]
-        masks = {mask.tobytes() for mask in picture.masks(0, picture.objects(0))}
-        assert masks == {mask.tobytes() for mask in objects(frame).values()}
+        masks = picture.masks(0, picture.objects(0))
+        assert len(masks) == 2
+        for mask in objects(frame).values():  # Datumaro's polygons run through pixels' centres, without holes
+            assert max((mask & other).sum() / (mask | other).sum() for other in masks) > 0.75
