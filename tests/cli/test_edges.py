@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from masklet.backends import ENGINES
 from masklet.media import FORMATS, read_masklets
 from masklet.tracking.policies import POLICIES
 
@@ -29,11 +30,24 @@ def test_short_help(run: Run) -> None:
 
 
 @pytest.mark.parametrize(
-    ("command", "names"), [("track", (*POLICIES, *FORMATS)), ("evaluate", tuple(POLICIES))]
+    ("command", "names"),
+    [("track", (*POLICIES, *FORMATS, *ENGINES)), ("segment", ENGINES), ("evaluate", tuple(POLICIES))],
 )
 def test_help_lists_what_the_registries_hold(run: Run, command: str, names: tuple[str, ...]) -> None:
     text = run(command, "--help").out
     assert all(name in text for name in names) and "{" not in text.split("Options")[1]
+
+
+def test_an_engine_that_does_not_exist_is_refused(run: Run, shelf: Path, tmp_path: Path) -> None:
+    out = ("--out", tmp_path / "out", "--model", shelf / "toy.safetensors", "--engine", "warp")
+    answer = run("track", shelf / "clip.mp4", *CLICK, *out)
+    assert answer.code == 2 and "there is no engine 'warp'. There are auto, torch, kernels," in answer.err
+
+
+def test_the_chosen_engine_runs_and_is_written_down(run: Run, shelf: Path, tmp_path: Path) -> None:
+    out = ("--out", tmp_path / "out", "--model", shelf / "toy.safetensors", "--device", "cpu")
+    assert run("track", shelf / "clip.mp4", *CLICK, *out, "--engine", "torch").code == 0
+    assert '"engine": "torch"' in (tmp_path / "out" / "run.json").read_text()
 
 
 def test_help_lists_the_recipes(run: Run) -> None:
