@@ -67,7 +67,7 @@ def test_padded_objects_and_frames_change_no_mask() -> None:
 @pytest.mark.parametrize("model", ["toy", "nano"])
 def test_compiled_graphs_give_the_masks_of_torch(model: str) -> None:
     result = run_clip("inductor", "1", model)
-    assert result["live"]["logits"] < 1e-4 and result["live"]["pixels"] == 0
+    assert result["live"]["logits"] < 1e-3 and result["live"]["pixels"] == 0
     assert result["graphs"] <= len(VERBS) + 2
 
 
