@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from masklet import rle
-from masklet.cli.engine_demo import Choice, SimulatedPerson, find_object
+from masklet.cli.engine_demo import Choice, SimulatedPerson, best_by_more_than_chance, find_object
 from masklet.jobs.gates import Masklet, Measures, read_limits
 from masklet.media import open_frames
 from toys import clip, toy_network
@@ -76,8 +76,14 @@ def test_what_a_person_accepts_is_right_and_takes_time(truth: np.ndarray) -> Non
 
 
 def test_weights_that_are_no_better_than_before_are_not_shipped() -> None:
-    assert "did not help" in Choice("before", "nano", {"before": 0.5, "mean": 0.5}).line()
-    assert "ships mean" in Choice("mean", "x", {"before": 0.5, "mean": 0.6}).line()
+    before = np.array([0.4, 0.5, 0.6])
+    better = before + np.array([0.02, 0.03, 0.01])
+    by_chance = before + np.array([0.1, -0.05, -0.02])
+    assert best_by_more_than_chance({"before": before, "mean": before, "after": before - 0.1}) == "before"
+    assert best_by_more_than_chance({"before": before, "mean": by_chance, "after": before}) == "before"
+    assert best_by_more_than_chance({"before": before, "mean": better, "after": by_chance}) == "mean"
+    assert "did not help" in Choice("before", "nano", {"before": before, "mean": before}).line()
+    assert "ships mean" in Choice("mean", "x", {"before": before, "mean": better}).line()
 
 
 @pytest.mark.slow

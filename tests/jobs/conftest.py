@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from masklet.jobs.manifest import JobSettings
 from media.made import write_video
 from toys import clip, toy_network
 
+os.environ["RAY_memory_monitor_refresh_ms"] = "0"  # noqa: SIM112 - else Ray kills workers where others fill memory
 pytest.importorskip("ray")
 pytest.importorskip("pyarrow")
 

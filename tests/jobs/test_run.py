@@ -23,7 +23,7 @@ from masklet.boxes import tight_box
 from masklet.errors import MaskletError
 from masklet.jobs.manifest import Cluster, JobSettings, read_manifest
 from masklet.jobs.report import describe_status, find_stragglers, merge_tables, read_errors
-from masklet.jobs.run import make_plan, run_job
+from masklet.jobs.run import make_plan, run_job, start_ray
 from masklet.jobs.stores import Store
 from masklet.jobs.tables import read_masks
 from masklet.media import read_label_map
@@ -186,6 +186,42 @@ def test_a_straggler_is_visible() -> None:
     }
     assert [straggler.item for straggler in find_stragglers(status)] == ["slow.mp4"]
     assert "slow: slow.mp4, 80 s so far, frame 2 of 9" in "\n".join(describe_status(status))
+
+
+def test_ray_is_started_again_where_its_start_was_too_slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    import ray
+
+    starts = list[str]()
+
+    def fail(**options: object) -> None:
+        starts.append("start")
+        if len(starts) < successful_start:
+            raise Exception("The current node timed out during startup. This could happen.\nMore.")
+
+    monkeypatch.setattr(ray, "init", fail)
+    monkeypatch.setattr(ray, "shutdown", lambda: None)
+    successful_start = 3
+    start_ray(Cluster())
+    assert len(starts) == 3
+    starts.clear()
+    successful_start = 100
+    with pytest.raises(
+        MaskletError, match="Ray cannot be started on this machine: The current node timed out"
+    ):
+        start_ray(Cluster())
+
+
+def test_a_cluster_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    import ray
+
+    def fail(**options: object) -> None:
+        raise ConnectionError("Could not find any running Ray instance.\nMore.")
+
+    monkeypatch.setattr(ray, "init", fail)
+    with pytest.raises(
+        MaskletError, match=r"no Ray cluster at auto: Could not find any running Ray instance\.$"
+    ):
+        start_ray(Cluster(address="auto"))
 
 
 def test_another_driver_is_refused(corpus: Path, settings: JobSettings, tmp_path: Path) -> None:

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
+import random
+import select
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -142,3 +149,65 @@ def test_a_source_in_another_file_system_is_fetched(
     entry = replace(items(corpus)[0].entry, source="memory://jobs-worker/0.mp4")
     outcome = run(settings, tmp_path, Item(entry))
     assert outcome.status == "done", outcome.error
+
+
+FORKING = """
+import os, sys
+import av, pyarrow.parquet
+from masklet.jobs.manifest import JobSettings, read_manifest
+from masklet.jobs.worker import Item, Worker
+
+manifest, model, out, count = sys.argv[1:]
+entry, worker = read_manifest(manifest)[0], Worker(JobSettings(model=model), out, threads=1)
+for _ in sys.stdin:
+    child = os.fork()
+    if not child:
+        for part in range(int(count)):
+            assert worker.run(Item(entry, part=part, start=0, stop=None)).status == "done"
+        os._exit(0)
+    print(child, flush=True)
+    print(os.waitpid(child, 0)[1], flush=True)
+"""
+
+
+@pytest.mark.slow
+def test_a_worker_killed_at_30_random_moments_leaves_every_item_whole_or_absent(
+    corpus: Path, settings: JobSettings, tmp_path: Path
+) -> None:
+    """Each time a worker goes on with all items, forked from a process that has loaded the model."""
+    kills, rng, finished = 30, random.Random(3), dict[str, int]()
+    count = kills + 5
+    out = tmp_path / "out"
+    arguments = [str(corpus / "manifest.csv"), settings.model, str(out), str(count)]
+    with subprocess.Popen(
+        [sys.executable, "-c", FORKING, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as parent:
+        assert parent.stdin is not None and parent.stdout is not None
+
+        def start() -> int:
+            parent.stdin.write("\n")
+            parent.stdin.flush()
+            return int(parent.stdout.readline())
+
+        for _ in range(kills):
+            child, before = start(), len(finished)
+            has_ended = False
+            while not has_ended and len(list(out.glob("records/*.json"))) <= before:
+                has_ended = bool(select.select([parent.stdout], [], [], 0.005)[0])
+            time.sleep(rng.uniform(0, 0.1))
+            os.kill(child, signal.SIGKILL)
+            assert int(parent.stdout.readline()) in (0, signal.SIGKILL)
+            for record in out.glob("records/*.json"):
+                table = out / "masks" / f"{record.stem}.parquet"
+                assert (
+                    len(list(read_masks(table))) == FRAMES
+                    and json.loads(record.read_text())["frames"] == FRAMES
+                )
+                written = table.stat().st_mtime_ns
+                assert finished.setdefault(record.stem, written) == written, "a finished item ran again"
+            if len(finished) == count:
+                break
+        start()
+        assert int(parent.stdout.readline()) == 0
+        parent.stdin.close()
+    assert len(list(out.glob("records/*.json"))) == len(list(out.glob("masks/*.parquet"))) == count

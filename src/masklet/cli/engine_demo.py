@@ -58,7 +58,7 @@ THINGS = 4  # in a clip, at most; and up to two more
 VISIBLE, WHOLE = 0.004, 0.6  # shares of the first frame between which a thing is an object to label
 PACE = 0.15  # of the composer's things and cameras: calm clips
 BASE_WEIGHT = 0.5  # of the batches, where there is base data
-RATE = 2e-4  # learning rate at the start, for some tens of steps; it ends at 0
+RATE = 5e-5  # learning rate at the start; it ends at 0
 
 
 @dataclass(frozen=True)
@@ -325,16 +325,19 @@ def find_object(masklet: Masklet, truth: np.ndarray) -> tuple[int | None, float]
     return row, _mean_iou(truth[:, row], [masklet.mask(frame) for frame in range(len(truth))])
 
 
-def measure_tracking(model: Sam2, clips: Sequence[Clip]) -> float:
-    """The mean J&F after one click on the first frame, tracked as users do."""
+def measure_tracking(model: Sam2, clips: Sequence[Clip]) -> np.ndarray:
+    """The J&F of each clip: the mean over objects and frames after one click on the first frame."""
     scores = []
     for clip in clips:
         prompts = {row + 1: next_click(None, mask) for row, mask in enumerate(clip.masks[0])}
-        for masks in track(model, clip.images, {0: prompts}):
-            if masks.frame:
-                truth = clip.masks[masks.frame]
-                scores += [measure_agreement(truth[id - 1], mask).jf for id, mask in masks.items()]
-    return float(np.mean(scores))
+        tracked = (masks for masks in track(model, clip.images, {0: prompts}) if masks.frame)
+        agreements = [
+            measure_agreement(clip.masks[masks.frame][id - 1], mask).jf
+            for masks in tracked
+            for id, mask in masks.items()
+        ]
+        scores.append(float(np.mean(agreements)))
+    return np.array(scores)
 
 
 @dataclass(frozen=True)
@@ -361,7 +364,7 @@ class FineTune:
         if self.base is not None:
             stills = Sampler(find_items(self.base), stage.image_size, 1, 3, seed=5)
             sources = (*sources, BatchSource(stills.clip, 2, BASE_WEIGHT / (1 - BASE_WEIGHT)))
-        stage = replace(stage, learning_rates=(RATE, 0.0), sources=sources)
+        stage = replace(stage, learning_rates=(RATE, 0.0), sources=sources, corrections=CLICKS)
         state = TrainingState.begin(replace(recipe, stages=(stage,), validation=None))
         for _ in train(state, out):
             pass
@@ -388,38 +391,52 @@ class Choice:
     Attributes:
         name: Of the best; the weights before the round are called "before".
         weights: Of the best.
-        scores: J&F by name.
+        scores: J&F of each clip of validation, by name.
     """
 
     name: str
     weights: str | Path
-    scores: Mapping[str, float]
+    scores: Mapping[str, np.ndarray]
 
     def line(self) -> str:
-        scores = ", ".join(f"{name} {score:.3f}" for name, score in self.scores.items())
-        verdict = (
-            "the round did not help, and the weights before it stay"
-            if self.name == "before"
-            else f"the round ships {self.name}"
-        )
+        scores = ", ".join(f"{name} {values.mean():.3f}" for name, values in self.scores.items())
+        stays = "the round did not help, and the weights before it stay"
+        verdict = stays if self.name == "before" else f"the round ships {self.name}"
         return f"  J&F in validation: {scores}; {verdict}"
 
 
-def choose_weights(before: tuple[str | Path, float], trained: Path, clips: Sequence[Clip]) -> Choice:
+def choose_weights(before: str | Path, scores: np.ndarray, trained: Path, clips: Sequence[Clip]) -> Choice:
     """The best of the weights before a round, those after it, and their mean, by held-back clips.
 
     Args:
-        before: The weights before the round, and their J&F on the clips.
+        before: The weights before the round.
+        scores: Their J&F of each clip.
         trained: The weights after it.
         clips: Neither trained on nor reported on.
     """
-    mean = average_weights(before[0], trained, trained.with_name("mean.safetensors"))
-    candidates: dict[str, str | Path] = {"before": before[0], "mean": mean, "after": trained}
-    scores = {"before": before[1]}
+    mean = average_weights(before, trained, trained.with_name("mean.safetensors"))
+    candidates: dict[str, str | Path] = {"before": before, "mean": mean, "after": trained}
+    by_name = {"before": scores}
     for name in ("mean", "after"):
-        scores[name] = measure_tracking(load_network(candidates[name]), clips)
-    best = max(scores, key=lambda name: scores[name])  # "before" where another is only as good
-    return Choice(best, candidates[best], scores)
+        by_name[name] = measure_tracking(load_network(candidates[name]), clips)
+    name = best_by_more_than_chance(by_name)
+    return Choice(name, candidates[name], by_name)
+
+
+def best_by_more_than_chance(scores: Mapping[str, np.ndarray]) -> str:
+    """The name with the best mean, if it is better than "before" by more than the standard error of the gain.
+
+    Example:
+        >>> before = np.array([0.4, 0.5, 0.6])
+        >>> best_by_more_than_chance({"before": before, "after": before + (0.02, 0.03, 0.01)})
+        'after'
+        >>> best_by_more_than_chance({"before": before, "after": before + (0.1, -0.05, -0.02)})
+        'before'
+    """
+    best = max(scores, key=lambda name: scores[name].mean())
+    gains = scores[best] - scores["before"]
+    error = gains.std(ddof=1) / len(gains) ** 0.5 if len(gains) > 1 else 0.0
+    return best if gains.mean() > error else "before"
 
 
 def run_demo(
@@ -459,7 +476,7 @@ def run_demo(
     report(f"Calibration: {calibration.proposed} masklets proposed")
     for line in describe_gates(calibration.scores):
         report(line)
-    scores, best = [measure_tracking(network, test)], measure_tracking(network, validation)
+    best, scores = measure_tracking(network, validation), [float(measure_tracking(network, test).mean())]
     for number in range(1, rounds + 1):
         folder = out / f"round-{number}"
         series = maker.clips(10 + number, clips)
@@ -469,10 +486,11 @@ def run_demo(
         choice = Choice("before", weights, {"before": best})
         if result.accepted:
             trained = training.run(out / "accepted", weights, folder / "training")
-            choice = choose_weights((weights, best), trained, validation)
+            choice = choose_weights(weights, best, trained, validation)
         report(choice.line())
+        is_new = choice.name != "before"
         weights, best, network = choice.weights, choice.scores[choice.name], load_network(choice.weights)
-        scores.append(scores[-1] if choice.name == "before" else measure_tracking(network, test))
+        scores.append(float(measure_tracking(network, test).mean()) if is_new else scores[-1])
         gain = scores[-1] - scores[-2]
         report(f"  J&F on test clips: {scores[-2]:.3f} before, {scores[-1]:.3f} after ({gain:+.3f})")
     if str(weights) != model:

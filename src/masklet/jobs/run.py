@@ -25,6 +25,7 @@ JOB, STATUS = "job.json", "status.json"
 STATUS_SECONDS = 2.0  # from one status to the next
 SILENT_SECONDS = 60.0  # after which the driver of a job on another machine counts as gone
 START_FAILURES = 5  # of actors in a row, after which the job stops
+RAY_STARTS = 4  # attempts to start Ray
 
 Report = Callable[[Mapping[str, Any]], None]
 
@@ -169,20 +170,49 @@ def _ray(cluster: Cluster) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    if cluster.address is not None:
-        ray.init(address=cluster.address, log_to_driver=False)
-    else:
-        ray.init(
-            address="local",  # else it would join a cluster that somebody else runs on this machine
-            include_dashboard=False,
-            log_to_driver=False,
-            object_store_memory=cluster.object_store_bytes,
-            logging_level=logging.ERROR,
-        )
+    start_ray(cluster)
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def start_ray(cluster: Cluster) -> None:
+    """Join a cluster, or start Ray on this machine.
+
+    On a busy machine Ray may find its own start too slow. It is then repeated.
+
+    Raises:
+        MaskletError: There is no such cluster, or Ray cannot be started.
+    """
+    import ray
+
+    if cluster.address is not None:
+        try:
+            ray.init(address=cluster.address, log_to_driver=False)
+        except ConnectionError as error:
+            raise MaskletError(
+                f"there is no Ray cluster at {cluster.address}: {_first_line(error)}."
+            ) from error
+        return
+    for attempt in range(RAY_STARTS):
+        try:
+            ray.init(
+                address="local",  # else it would join a cluster that somebody else runs on this machine
+                include_dashboard=False,
+                log_to_driver=False,
+                object_store_memory=cluster.object_store_bytes,
+                logging_level=logging.ERROR,
+            )
+            return
+        except Exception as error:  # Ray raises a bare one
+            ray.shutdown()
+            if attempt == RAY_STARTS - 1:
+                raise MaskletError(f"Ray cannot be started on this machine: {_first_line(error)}.") from error
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0].rstrip(".")
 
 
 @dataclass
