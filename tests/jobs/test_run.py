@@ -211,16 +211,26 @@ def test_ray_is_started_again_where_its_start_was_too_slow(monkeypatch: pytest.M
         start_ray(Cluster())
 
 
-def test_a_cluster_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (
+            ConnectionError("Could not find any running Ray instance.\nMore."),
+            "Could not find any running Ray",
+        ),
+        (SystemExit(1), "it does not answer"),
+    ],
+)
+def test_a_cluster_that_is_not_there_is_named(
+    error: BaseException, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import ray
 
     def fail(**options: object) -> None:
-        raise ConnectionError("Could not find any running Ray instance.\nMore.")
+        raise error
 
     monkeypatch.setattr(ray, "init", fail)
-    with pytest.raises(
-        MaskletError, match=r"no Ray cluster at auto: Could not find any running Ray instance\.$"
-    ):
+    with pytest.raises(MaskletError, match=f"no Ray cluster at auto: {reason}"):
         start_ray(Cluster(address="auto"))
 
 
