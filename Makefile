@@ -18,7 +18,7 @@ VIDEO ?= examples/demo.mp4
 DEMO_POINT := 188,140
 WHERE = $(or $(POINT),$(if $(filter examples/demo.mp4,$(VIDEO)),$(DEMO_POINT)))
 
-.PHONY: help demo test check bench docs audit soak wheel
+.PHONY: help demo test check bench docs audit coverage soak wheel
 
 demo: .venv/.plain ## Follow an object: make demo, or make demo VIDEO=clip.mp4 POINT=x,y
 	@[ -n '$(WHERE)' ] || { echo "POINT is missing: where to click on the first frame, as in make demo VIDEO=$(VIDEO) POINT=320,180" >&2; exit 2; }
@@ -48,8 +48,15 @@ wheel: .venv/.wheel ## Build a wheel with compiled kernels and an sdist in dist/
 	@.venv/wheel/bin/twine check --strict dist/*
 	@$(BIN)/python dev/try_wheel.py dist
 
-soak: .venv/.dev ## An hour of use: a long stream, people in the studio, kills, a full disk, damaged files
-	@$(BIN)/python -m benchmarks.soak
+coverage: .venv/.dev .venv/.peer ## Measure which lines of src the tests run that are neither slow nor in a browser
+	@rm -rf out/coverage && mkdir -p out/coverage
+	@COVERAGE_FILE=$(CURDIR)/out/coverage/data $(BIN)/python -m coverage run -m pytest --quiet \
+	  --numprocesses logical --maxprocesses 4 --dist worksteal -m 'not slow and not browser'
+	@COVERAGE_FILE=$(CURDIR)/out/coverage/data $(BIN)/python -m coverage combine --quiet
+	@COVERAGE_FILE=$(CURDIR)/out/coverage/data $(BIN)/python -m coverage report --sort cover
+
+soak: .venv/.dev ## An hour of use, or SOAK_MINUTES=5: a long stream, people in the studio, kills, a full disk, damaged files
+	@$(BIN)/python -m benchmarks.soak --minutes $(or $(SOAK_MINUTES),60)
 
 audit: .venv/.dev .venv/.audit ## List licences and a bill of materials in out/audit, and look for known vulnerabilities
 	@$(BIN)/python dev/audit.py out/audit

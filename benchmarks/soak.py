@@ -18,7 +18,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
@@ -31,7 +31,7 @@ from rich.console import Console
 
 import masklet
 from benchmarks import REPO
-from benchmarks.studio_load import Measurements, Person
+from benchmarks.studio_load import Measurements, Person, measure_memory
 from masklet import MaskletError, Prompt
 from masklet.datasets import find_items
 from masklet.media import open_frames, read_image
@@ -39,6 +39,7 @@ from masklet.sessions.events import SavedSession
 
 FRAMES = 10_000
 GROWTH = 1.05  # resident memory at the end of the stream, against that after a tenth of it
+CURVE = 1.1  # the studio's memory in the last quarter of a quiet time, against that in the third
 SLOW = 5.0  # seconds that a damaged file may take
 
 
@@ -59,12 +60,12 @@ class Report:
 
 
 def main(
-    seconds: Annotated[float, typer.Option(help="how long, all together")] = 3600.0,
+    minutes: Annotated[float, typer.Option(help="how long, all together")] = 60.0,
     people: Annotated[int, typer.Option(help="people in the studio")] = 10,
     seed: Annotated[int, typer.Option(help="of chance")] = 0,
 ) -> None:
     """Use masklet for an hour, and say what went wrong."""
-    report, rng = Report(), random.Random(seed)
+    report, rng, seconds = Report(), random.Random(seed), 60 * minutes
     soak_stream(report, seconds * 0.3)
     soak_studio(report, seconds * 0.5, people, rng)
     soak_full_disk(report)
@@ -104,30 +105,19 @@ def soak_stream(report: Report, seconds: float) -> None:
 
 
 def soak_studio(report: Report, seconds: float, people: int, rng: random.Random) -> None:
-    """People click; the server is killed now and then, and must have every click that it answered."""
-    measurements, until = Measurements(), time.monotonic() + seconds
-    curve: list[str] = []
+    """People click; in the first half the server is killed now and then, and keeps every click it answered.
+
+    In the second half it stays, and its memory is read: after a while it must grow no more.
+    """
+    measurements, begin = Measurements(), time.monotonic()
     kills = 0
     with tempfile.TemporaryDirectory() as data:
         port = _free_port()
         server = _start_studio(Path(data), port)
         crowd = [Person(number, port, measurements) for number in range(people)]
         videos = [person.open_video() for person in crowd]
-        while time.monotonic() < until:
-            end = min(until, time.monotonic() + rng.uniform(60, 180))
-            threads = [
-                threading.Thread(
-                    target=person.propagate_until if number % 5 == 4 else person.click_until,
-                    args=(video, end),
-                )
-                for number, (person, video) in enumerate(zip(crowd, videos, strict=True))
-            ]
-            for thread in threads:
-                thread.start()
-            while any(thread.is_alive() for thread in threads):
-                time.sleep(1)
-            tree = psutil.Process(server.pid)
-            curve.append(f"{tree.memory_info().rss >> 20}/{tree.num_fds()}/{tree.num_threads()}")
+        while time.monotonic() < begin + seconds / 2:
+            _click_together(crowd, videos, time.monotonic() + min(rng.uniform(60, 180), seconds / 4))
             before = [person.request("GET", video) for person, video in zip(crowd, videos, strict=True)]
             server.send_signal(signal.SIGKILL)
             server.wait()
@@ -137,19 +127,53 @@ def soak_studio(report: Report, seconds: float, people: int, rng: random.Random)
             for old, new in zip(before, after, strict=True):
                 if old is None or new is None or old["prompts"] != new["prompts"]:
                     report.fault("a click that was answered is gone after a kill")
+        curve: list[int] = []
+        process = psutil.Process(server.pid)
+        _click_together(crowd, videos, begin + seconds, lambda: curve.append(measure_memory(server.pid)))
+        if server.poll() is not None:
+            report.fault(f"the studio ended by itself, with {server.returncode}")
+        else:
+            report.add("studio: open files, threads", f"{process.num_fds()} / {process.num_threads()}")
         server.terminate()
         server.wait()
     report.add("studio: clicks, kills", f"{len(measurements.clicks)} / {kills}")
     report.add(
-        "studio: click, median, 95th percentile", " / ".join(_milliseconds(measurements.clicks, 50, 95))
+        "studio: click, median, 95th, 99th percentile",
+        " / ".join(_milliseconds(measurements.clicks, 50, 95, 99)),
     )
-    report.add("studio: MiB/files/threads before each kill", ", ".join(curve))
+    steps = np.array_split(np.array(curve, dtype=float) / 2**20, min(12, max(1, len(curve))))
+    means = [float(step.mean()) for step in steps if step.size]
+    report.add(
+        "studio: MiB of server and decoders, in equal steps", ", ".join(f"{mean:.0f}" for mean in means)
+    )
+    if len(means) == 12 and np.mean(means[9:]) > CURVE * np.mean(means[6:9]):
+        report.fault("the studio's memory still grows at the end")
     faults = {kind: count for kind, count in measurements.counts.items() if kind.startswith("status 5")}
     report.add(
         "studio: lost requests, server errors", f"{measurements.counts['lost']} / {sum(faults.values())}"
     )
     if faults:
         report.fault(f"the studio answered with {faults}")
+
+
+def _click_together(
+    crowd: Sequence[Person],
+    videos: Sequence[str],
+    until: float,
+    observe: Callable[[], object] = lambda: None,
+) -> None:
+    """Every fifth person propagates, the others click; meanwhile something is observed every second."""
+    threads = [
+        threading.Thread(
+            target=person.propagate_until if number % 5 == 4 else person.click_until, args=(video, until)
+        )
+        for number, (person, video) in enumerate(zip(crowd, videos, strict=True))
+    ]
+    for thread in threads:
+        thread.start()
+    while any(thread.is_alive() for thread in threads):
+        observe()
+        time.sleep(1)
 
 
 def soak_full_disk(report: Report) -> None:

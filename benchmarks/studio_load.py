@@ -175,11 +175,11 @@ def _wait_for(port: int) -> None:
 
 def _sample_memory(pid: int, until: float, measurements: Measurements) -> None:
     while time.monotonic() < until:
-        measurements.peak = max(measurements.peak, _memory(pid))
+        measurements.peak = max(measurements.peak, measure_memory(pid))
         time.sleep(SAMPLE_INTERVAL)
 
 
-def _memory(pid: int) -> int:
+def measure_memory(pid: int) -> int:
     """Bytes of a process and all below it; what they share is counted once."""
     try:
         lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
@@ -188,7 +188,7 @@ def _memory(pid: int) -> int:
         own = next(int(line.split()[1]) for line in lines if line.startswith("Pss:")) * 1024
     except (OSError, StopIteration):
         return 0  # it has just ended
-    return own + sum(_memory(int(child)) for child in children)
+    return own + sum(measure_memory(int(child)) for child in children)
 
 
 def _table(measurements: Measurements, clicking: int, propagating: int, seconds: float) -> str:

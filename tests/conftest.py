@@ -15,6 +15,8 @@ from hypothesis import HealthCheck, settings
 
 REPO = Path(__file__).parents[1]
 
+collect_ignore = ["fuzz_readers.py"]  # a program that instruments what it imports; tests/test_fuzz.py runs it
+
 # Examples are the same in every run, and a busy machine fails no test.
 settings.register_profile(
     "masklet", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]
