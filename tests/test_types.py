@@ -149,3 +149,9 @@ def test_rows_make_the_batch_again() -> None:
     batch = MaskPrediction(torch.rand(3, 2, 2), torch.rand(3), torch.rand(3, 4), torch.rand(3))
     again = MaskPrediction.stack([batch.row(row) for row in range(3)])
     assert all(torch.equal(getattr(again, name), getattr(batch, name)) for name in vars(batch))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16, torch.bool, torch.int64])
+def test_a_tensor_of_any_kind_is_a_mask(dtype: torch.dtype) -> None:
+    mask = torch.eye(4).to(dtype).requires_grad_(dtype.is_floating_point)
+    assert (Prompt(mask=mask).mask == np.eye(4, dtype=bool)).all()

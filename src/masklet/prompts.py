@@ -164,6 +164,9 @@ def _box(box: Any) -> Box:
 
 
 def _mask(mask: Any) -> np.ndarray:
+    if hasattr(mask, "detach"):  # a tensor, which may need gradients, be on another device, or be of 16 bits
+        mask = mask.detach().cpu()
+        mask = mask.float() if mask.is_floating_point() else mask
     array = np.asarray(mask)
     if array.ndim == 3 and 1 in (array.shape[0], array.shape[2]):
         array = array[0] if array.shape[0] == 1 else array[..., 0]

@@ -44,7 +44,8 @@ def read_label_map(source: object, *, white: int = 1) -> np.ndarray:
         [[0, 1], [0, 1]]
     """
     if isinstance(source, torch.Tensor):
-        source = source.detach().cpu().numpy()
+        source = source.detach().cpu()
+        source = (source.float() if source.is_floating_point() else source).numpy()  # NumPy has no bfloat16
     if isinstance(source, np.ndarray):
         return _label_map(source, "the mask", white, is_lossy=False)
     if isinstance(source, PIL.Image.Image):
