@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from masklet.errors import MaskletError, PromptError
+from masklet.prompts import _mask
 from masklet.types import ABSENT, Candidates, MaskPrediction, Masks, Prompt
 
 numbers = st.floats(-1e6, 1e6, allow_nan=False)
@@ -154,4 +155,4 @@ def test_rows_make_the_batch_again() -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16, torch.bool, torch.int64])
 def test_a_tensor_of_any_kind_is_a_mask(dtype: torch.dtype) -> None:
     mask = torch.eye(4).to(dtype).requires_grad_(dtype.is_floating_point)
-    assert (Prompt(mask=mask).mask == np.eye(4, dtype=bool)).all()
+    assert (_mask(mask) == np.eye(4, dtype=bool)).all()
