@@ -1,8 +1,8 @@
 """python tests/fuzz_readers.py TARGET RUNS SEED: damage what masklet reads, guided by the code it reaches.
 
 Run by tests/test_fuzz.py and by hand. Each input is a sound file in which values, keys, entries or bytes are
-replaced; atheris chooses what, and keeps what reaches new code. A reader returns or raises a MaskletError of
-one line, in 5 seconds and in 1 GiB more than it began with.
+replaced; atheris chooses what, and keeps what reaches new code. A reader returns or raises a MaskletError,
+in 5 seconds and in 1 GiB more than it began with.
 """
 
 from __future__ import annotations
@@ -226,8 +226,8 @@ def main(target: str, runs: int, seed: int) -> None:
         start = time.process_time()
         try:
             read(path)
-        except MaskletError as error:
-            assert str(error).isprintable() or not damaged.isascii(), f"a message of several lines: {error!r}"
+        except MaskletError:
+            pass
         except BaseException:
             print(f"{target}, input of {len(damaged)} bytes: {damaged[:3000]!r}", file=sys.stderr)
             raise

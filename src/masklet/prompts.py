@@ -145,8 +145,9 @@ def _points(points: Any, name: str) -> tuple[Point, ...]:
 def _numbers(values: Any) -> np.ndarray | None:
     """An array; None where rows differ in length, or not all are numbers."""
     try:
-        return np.asarray(values, dtype=np.float64)
-    except (TypeError, ValueError):
+        array = np.asarray(values.detach().cpu() if hasattr(values, "detach") else values)
+        return None if array.dtype.kind in "bcmMV" else array.astype(np.float64)
+    except (TypeError, ValueError, RuntimeError):
         return None
 
 
@@ -202,7 +203,7 @@ def check_prompt(prompt: object, size: tuple[int, int]) -> Prompt:
             )
     if prompt.box is not None:
         x0, y0, x1, y1 = prompt.box
-        if min(x0, y0) > 0 and max(x1, y1) <= 1:
+        if min(x0, y0) >= 0 and max(x1, y1) <= 1 < max(size):
             raise PromptError(
                 f"box is in pixels of the frame, which is {width} wide and {height} high. "
                 f"Got ({x0:g}, {y0:g}, {x1:g}, {y1:g}), which looks like parts of its width and height."

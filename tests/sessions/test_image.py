@@ -94,6 +94,18 @@ def test_a_box_beyond_the_picture_is_clipped_to_it(session: ImageSession) -> Non
         session.segment(Prompt(box=(width, 0, width + 9, 9)))
 
 
+@pytest.mark.parametrize("box", [(0, 0, 0.5, 0.5), (0, 0, 1, 1), (0.1, 0, 0.9, 1)])
+def test_a_box_in_parts_of_the_picture_is_refused(session: ImageSession, box: tuple) -> None:
+    with pytest.raises(PromptError, match="parts of its width and height"):
+        session.segment(Prompt(box=box))
+
+
+def test_a_hint_of_another_picture_s_size_is_refused(session: ImageSession) -> None:
+    hint = ImageSession(session.model, np.zeros((30, 40, 3), np.uint8)).segment(click())
+    with pytest.raises(PromptError, match=r"Got masks of \(30, 40\)"):
+        session.segment(click(), hint=hint)
+
+
 def test_what_cannot_be_meant_is_refused(session: ImageSession) -> None:
     with pytest.raises(PromptError, match="must lie in the frame"):
         session.segment(click(64, 3))

@@ -13,7 +13,7 @@ from masklet.auto.tiles import generate_in_tiles
 from masklet.auto.tracker import TrackRecord
 from masklet.auto.video import MaskletSet, everything_in_video
 from masklet.media import is_still, read_image
-from masklet.model import Sam2
+from masklet.model import Sam2, check_model
 from masklet.tracking.policies import Policy
 
 Sort = Literal["score", "area"]
@@ -78,6 +78,7 @@ def everything(
     Raises:
         ValueError: An option of pictures is given for a video, or the other way round.
     """
+    check_model(model)
     video_options = {
         "detections": detections,
         "every": every,

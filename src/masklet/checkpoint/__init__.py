@@ -18,7 +18,7 @@ from masklet.backends import EngineName, Setting, fit
 from masklet.checkpoint.layouts import LAYOUTS, MASKLET, ORIGINAL, Layout, Weights, to_ours, to_theirs
 from masklet.checkpoint.reading import PUBLISHED, find, list_names, read_file
 from masklet.config import LARGEST, NANO, NANO_LITE2, TRAINABLE, Sam2Config
-from masklet.errors import CheckpointError
+from masklet.errors import CheckpointError, MaskletError
 from masklet.files import atomic_write
 from masklet.model import Sam2
 from masklet.nn.trunks import block_count
@@ -62,7 +62,10 @@ def load(
         >>> load(device="cpu", image_size=384).config.image_size
         384
     """
-    device = _best_device() if device is None else torch.device(device)
+    try:
+        device = _best_device() if device is None else torch.device(device)
+    except RuntimeError:
+        raise MaskletError(f"device must be one of torch's, such as cpu or cuda. Got {device!r}.") from None
     dtype = torch.float32 if dtype is None else _dtype(dtype)
     path = find(name)
     tensors, metadata = read_file(path)

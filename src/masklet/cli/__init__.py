@@ -59,7 +59,9 @@ def main() -> None:
         try:
             app()
         except MaskletError as error:
-            typer.echo(f"masklet: {error}", err=True)
+            # What files hold may stand in a message, and must not steer the terminal.
+            text = "".join(sign if sign.isprintable() or sign == "\n" else "\ufffd" for sign in str(error))
+            typer.echo(f"masklet: {text}", err=True)
             sys.exit(1)
         except SystemExit:
             if interruption.number is not None:

@@ -168,7 +168,7 @@ class ImageSession:
     ) -> list[ImageCandidates]:
         """The answers to several prompts. Those of the same form are decoded together."""
         checked = [self._check_prompt(prompt) for prompt in prompts]
-        corrected = [_check_hint(hint) for hint in hints]
+        corrected = [_check_hint(hint, self.size) for hint in hints]
         counts = [candidates or (3 if prompt.clicks == 1 and prompt.box is None else 1) for prompt in checked]
         rows = zip(checked, corrected, counts, strict=True)
         if self._zoom is not None:
@@ -328,9 +328,15 @@ def rank_candidates(
     return ImageCandidates.rank(size, [Candidate(*row, window) for row in rows])
 
 
-def _check_hint(hint: object) -> Hint | None:
-    if hint is not None and not isinstance(hint, Hint):
+def _check_hint(hint: object, size: tuple[int, int]) -> Hint | None:
+    if hint is None:
+        return None
+    if not isinstance(hint, Hint):
         raise PromptError(f"hint must be masks that a session returned. Got {type(hint).__name__}.")
+    if tuple(hint.size) != size:
+        raise PromptError(
+            f"hint must be masks of this picture, which has (H, W) = {size}. Got masks of {tuple(hint.size)}."
+        )
     return hint
 
 
