@@ -278,13 +278,13 @@ def _start_studio(data: Path, port: int) -> subprocess.Popen[bytes]:
     folder = str(REPO / "examples")
     command = ["studio", folder, "--data", str(data), "--port", str(port), "--no-browser"]
     server = subprocess.Popen([sys.executable, "-m", "masklet", *command], stdout=subprocess.DEVNULL)
-    for _ in range(600):
+    for _ in range(6000):
         try:
             with socket.create_connection(("127.0.0.1", port), timeout=1):
                 return server
         except OSError:
             time.sleep(0.1)
-    raise SystemExit("the studio did not start within a minute.")
+    raise SystemExit("the studio did not start within ten minutes.")
 
 
 def _milliseconds(times: list[float], *percentiles: float) -> list[str]:
