@@ -28,9 +28,9 @@ CURSOR = """() => {
     cursor.style = `position: fixed; z-index: 99; width: 18px; height: 18px; margin: -9px; border-radius: 50%;
         border: 2.5px solid #fff; box-shadow: 0 0 0 1.5px #000a; pointer-events: none; left: 0; top: 0`;
     document.body.append(cursor);
-    const style = document.createElement("style"); // the film does not run at the machine's own pace
-    style.textContent = ".status { visibility: hidden }";
-    document.head.append(style);
+    const sheet = new CSSStyleSheet(); // the film does not run at the machine's own pace
+    sheet.replaceSync(".status span { visibility: hidden }");
+    document.adoptedStyleSheets.push(sheet);
 }"""
 
 

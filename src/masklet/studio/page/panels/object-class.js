@@ -47,7 +47,7 @@ function draw(studio, root) {
         h(
             "header",
             { class: "panel-head" },
-            h("h2", {}, item ? `Class of ${nameOf(item)}` : "Class of the next object"),
+            h("h2", {}, item ? `Class of ${nameOf(item)}` : "Next object"),
             project.classes.length
                 ? iconButton("tag", "Edit classes", () => void edit(studio))
                 : h("button", { type: "button", class: "link", onclick: () => void edit(studio) }, "Add classes"),
