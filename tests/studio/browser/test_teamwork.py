@@ -49,7 +49,7 @@ def test_classes_are_made_once_and_given_by_keys(opened: Callable[[], Screen], c
     screen.page.get_by_role("button", name="Add classes").click()
     for name, attributes in (("balloon", "pattern: plain, striped; note"), ("basket", "")):
         if name != "balloon":
-            screen.page.get_by_role("button", name="Add class").click()
+            screen.page.get_by_role("button", name="Add class", exact=True).click()
         screen.page.get_by_label("Name of the class").last.fill(name)
         screen.page.get_by_label("Attributes").last.fill(attributes)
     screen.page.get_by_label("Key, a letter or digit").last.fill("1")
