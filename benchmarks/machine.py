@@ -71,9 +71,9 @@ def measure_bandwidth(device: torch.device) -> float:
     return 2 * COPY_BYTES / _best_seconds(lambda: b.copy_(a), device)
 
 
-def _best_seconds(action: Any, device: torch.device, times: int = 8) -> float:
+def _best_seconds(action: Any, device: torch.device, repeats: int = 8) -> float:
     times = []
-    for _ in range(times):
+    for _ in range(repeats):
         start = time.perf_counter()
         action()
         if device.type == "cuda":

@@ -47,7 +47,7 @@ class Masklet:
     def fill_memory(self) -> None:
         fill_banks([obj.bank for obj in self.tracker._objects.values()])
         next(iter(self.session.propagate(0, 1)))
-        fill_banks([self.session._objects[1].bank])
+        fill_banks([self.session.tracked[1].bank])
 
     def track_frame(self, frame: int) -> Tensor:
         self.tracker.frame = frame

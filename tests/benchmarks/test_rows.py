@@ -13,15 +13,17 @@ import pytest
 import torch
 from benchmarks.__main__ import make_weights
 from benchmarks.implementation import FULL, STAGES, Workload
+from benchmarks.ours import Masklet
 from benchmarks.results import Results, Row
 from benchmarks.roofline import count_costs
 from benchmarks.rows import ROW_NAMES, Benchmark
 from benchmarks.timing import Stopwatch, time_in_turns
 from PIL import Image
 
-from benchmarks import REPO, process_rows, report
+from benchmarks import REPO, machine, process_rows, report
 from benchmarks import __main__ as command
 from masklet.config import NANO, TINY
+from toys import clip
 
 CPU = torch.device("cpu")
 
@@ -145,6 +147,24 @@ def test_kinds_of_machines_have_tables_of_their_own() -> None:
         ("AMD EPYC", "avx2", "avx2"),
     ):
         assert report.machine_kind({"processor": processor, "instructions": instructions}) == kind
+
+
+def test_masklet_runs_every_action_with_full_memory() -> None:
+    """What is called on sessions and trackers is there, and their banks are as full as the rows claim."""
+    masklet = Masklet(Workload(Path("nano"), clip(FULL + 4), CPU))
+    masklet.segment_picture()
+    masklet.open(2)
+    masklet.fill_memory()
+    masklet.track_frame(FULL)
+    masklet.propagate_frame(FULL)
+    assert len(masklet.tracker._objects[2].bank.tracked) == FULL
+    assert len(masklet.session.tracked[1].bank.tracked) == FULL
+    assert set(masklet.stopwatch.read()) == set(STAGES)
+
+
+def test_the_machine_is_measured() -> None:
+    assert machine._best_seconds(lambda: None, CPU, repeats=2) >= 0
+    assert machine.describe(CPU)["cores"] >= 1
 
 
 def test_process_rows_have_names(monkeypatch: pytest.MonkeyPatch) -> None:
