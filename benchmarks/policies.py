@@ -1,8 +1,9 @@
-"""The cost of obj memory policy: milliseconds a frame without encoding, which all policies share.
+"""The cost of each memory policy: milliseconds a frame without encoding, which all policies share.
 
     python -m benchmarks.policies
 
-How often the paths of `long` branch depends on the weights: the last column has their number.
+Processor time of one thread, so that other work on the machine does not count. How often the paths of `sam2long`
+branch depends on the weights: the last column has their number.
 """
 
 from __future__ import annotations
@@ -35,14 +36,15 @@ class AlwaysBranching(Sam2Long):
 
 
 def main() -> None:
-    model = masklet.load(device="cpu")
+    torch.set_num_threads(1)
+    model = masklet.load(device="cpu", setting="balanced")
     clip = cuts(np.random.default_rng([2, 1]))
     images = clip.images[:16].repeat(3, axis=0)  # one scene, slowed down
     side = model.config.image_size
-    started = time.perf_counter()
+    started = time.process_time()
     with torch.inference_mode():
         features = [model.encode(frame_to_square(image, side)) for image in images]
-    print(f"encode: {1000 * (time.perf_counter() - started) / len(images):.1f} ms a frame")
+    print(f"encode: {1000 * (time.process_time() - started) / len(images):.1f} ms a frame")
     for count in OBJECTS:
         makers = {name: find_policy(name) for name in POLICIES}
         for name, make in (makers | {"sam2long, always branching": AlwaysBranching}).items():
@@ -57,9 +59,9 @@ def main() -> None:
             for frame in range(1, len(features)):
                 paths = [getattr(obj.policy, "paths", ()) for obj in objects]
                 batches.append(sum(len(dict.fromkeys(some)) or 1 for some in paths))
-                started = time.perf_counter()
+                started = time.process_time()
                 track_objects(model, EncodedFrame(features[frame], frame), objects)
-                seconds.append(time.perf_counter() - started)
+                seconds.append(time.process_time() - started)
             milliseconds = 1000 * float(np.median(seconds[WARM_UP:]))
             paths = np.mean(batches[WARM_UP:])
             print(f"{count} objects, {name}: {milliseconds:.1f} ms a frame, {paths:.1f} paths")

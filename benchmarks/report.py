@@ -1,7 +1,11 @@
-"""Writes the figures into docs/performance.md and README.md: tables between marks, and plots."""
+"""Writes the figures into docs/performance.md and README.md: tables between marks, and plots.
+
+    python -m benchmarks.report        # once more, from the figures that are kept
+"""
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -133,3 +137,13 @@ def draw_plots(results: Results) -> None:
     figure.tight_layout()
     figure.savefig(PLOTS / f"performance-{machine_kind(results.machine)}.png", dpi=110)
     pyplot.close(figure)
+
+
+def main() -> None:
+    """Write the tables of all machines."""
+    for path in sorted(FIGURES.glob("performance-*.json")):
+        write_pages(Results.read(path, json.loads(path.read_text())["machine"]))
+
+
+if __name__ == "__main__":
+    main()

@@ -69,6 +69,7 @@ def check_masks(folder: Path, expected: Iterable[masklet.Masks]) -> None:
         for id in (1, 2):
             overlaps.append(iou(ours[id], theirs[id]))
             assert overlaps[-1] >= 0.85, f"object {id} on frame {ours.frame}"
+        np.testing.assert_allclose(ours.iou, theirs.iou, rtol=0, atol=0.04)
         labels = np.array(Image.open(folder / "masks" / f"{ours.frame:05d}.png"))
         assert set(np.unique(labels)) == {0, 1, 2}
         assert iou(labels == 1, ours[1]) > 0.99
