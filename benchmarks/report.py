@@ -1,6 +1,6 @@
 """Writes the figures into docs/performance.md and README.md: tables between marks, and plots.
 
-    python -m benchmarks.report        # once more, from the figures that are kept
+python -m benchmarks.report        # once more, from the figures that are kept
 """
 
 from __future__ import annotations
