@@ -2,8 +2,8 @@
 
     python -m benchmarks.policies
 
-Processor time of one thread, so that other work on the machine does not count. How often the paths of `sam2long`
-branch depends on the weights: the last column has their number.
+Processor time of one thread, so that other work on the machine does not count. How often the paths of
+`sam2long` branch depends on the weights: the last column has their number.
 """
 
 from __future__ import annotations
