@@ -152,6 +152,10 @@ def test_the_sound_of_the_exported_frames_is_kept(tmp_path: Path) -> None:
                 sound = [frame for frame in container.decode(audio=0)]
             assert abs(sum(frame.samples for frame in sound) / 48_000 - (stop - start) / 10) < 0.06
             assert pieces(export["file"], content) == stop - start
+        export, content = finished_export(caller, video, "cutout-webm", start=3, soft=2)
+        assert "The sound of these frames is in the file." in export["notes"]
+        with av.open(io.BytesIO(content)) as container:
+            assert container.streams.audio[0].codec_context.name == "opus"
         export, content = finished_export(caller, video, "overlay", audio=False)
         with av.open(io.BytesIO(content)) as container:
             assert not container.streams.audio

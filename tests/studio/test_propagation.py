@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
@@ -222,3 +224,27 @@ def test_tracking_stops_at_a_doubtful_mask_when_asked_to(caller: Caller) -> None
     assert view["unfinished"]["frame"] == 2 and view["propagation"] is None
     caller.follow(video, resume=True, stop_when_doubtful=0.0)
     assert sorted(caller.masks(video)) == list(range(LENGTH))
+
+
+def test_tracking_waits_for_the_prompts_of_the_same_person(
+    caller: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    video = caller.video()
+    begun, answer = Event(), Event()
+    engine_prompt = caller.studio.engine.prompt
+
+    def prompt_later(*arguments: Any, **named: Any) -> Any:
+        begun.set()
+        assert answer.wait(60)
+        return engine_prompt(*arguments, **named)
+
+    monkeypatch.setattr(caller.studio.engine, "prompt", prompt_later)
+    with ThreadPoolExecutor(2) as pool:
+        clicked = pool.submit(caller.click, video)
+        assert begun.wait(60)
+        tracked = pool.submit(caller.post, f"{video}/propagation", {})
+        answer.set()
+        clicked.result(60)
+        assert tracked.result(60)["total"] == LENGTH
+    caller.rest(video)
+    assert len(caller.masks(video)) == LENGTH

@@ -57,6 +57,21 @@ def test_a_second_server_on_a_data_folder_is_refused(tmp_path: Path) -> None:
         assert len(again.get("/projects")["projects"]) == 1
 
 
+def test_the_studio_starts_where_python_has_no_fcntl_and_no_resource(tmp_path: Path) -> None:
+    """As on Windows, whose processes are spawned and not forked."""
+    program = (
+        "import multiprocessing, sys; sys.modules['fcntl'] = sys.modules['resource'] = None;"
+        "multiprocessing.get_all_start_methods = lambda: ['spawn'];"
+        "from pathlib import Path; import masklet.studio.app; from masklet.studio.inference import decoder;"
+        "from masklet.studio.store.storage import DataFolderLock; decoder._limit_resources(2**30);"
+        "decoder.start_fork_server(); DataFolderLock(Path(sys.argv[1])).close(); print(decoder._START)"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, check=True
+    )
+    assert ended.stdout == "spawn\n"
+
+
 def test_a_killed_server_leaves_no_lock(tmp_path: Path) -> None:
     program = (
         "import sys; from pathlib import Path; from masklet.studio.store.storage import DataFolderLock;"

@@ -17,13 +17,13 @@ from sqlalchemy import func, select, update
 
 from masklet import rle
 from masklet.media import writers
-from masklet.media.formats import FORMATS, Look
+from masklet.media.formats import FORMATS, Format, Look
 from masklet.sessions.events import SavedSession
 from masklet.studio import schemas
 from masklet.studio.errors import ApiError, failure_message, not_found
 from masklet.studio.hub import Hub
+from masklet.studio.inference.decoder import RemoteFrames
 from masklet.studio.inference.live import Live, LiveVideos
-from masklet.studio.inference.sound import add_sound
 from masklet.studio.messages import ExportEvent
 from masklet.studio.project_exports import ProjectExportJob, ProjectWriter
 from masklet.studio.requests import NewExport, NewProjectExport
@@ -199,16 +199,16 @@ class Exports:
         format = FORMATS[job.format]
         frames, notes = self._frames(job, len(live.frames))
         names = {id: obj.label or obj.name for id, obj in job.state.objects.items()}
+        source, sound_notes = _with_sound(live, format, frames, audio=job.audio)
         blank = np.broadcast_to(np.uint8(0), (*live.frames.size, 3))
         needs_pictures = format.shows_frames
-        with writers([job.format], folder, live.frames, names, job.look) as writer:
+        with writers([job.format], folder, source, names, job.look) as writer:
             for done, masks in enumerate(self._masks(live, job, frames)):
                 writer.write(live.frames[masks.frame] if needs_pictures else blank, masks)
                 if done % PROGRESS_FRAMES == 0:
                     self._save(job, state="running", done=done, total=len(frames))
         output = folder / format.path
-        if job.audio and format.path.endswith((".mp4", ".webm")):
-            notes += _add_sound(live, output, frames)
+        notes += sound_notes
         if not output.is_dir():
             return output.rename(folder / f"{stem}-{output.name}").name, notes
         zipped = folder / f"{stem}-{output.name}.zip"
@@ -286,14 +286,16 @@ def choose_objects(
     return selected, left_out
 
 
-def _add_sound(live: Live, output: Path, frames: Sequence[int]) -> list[str]:
-    """Put the source's sound into a video, and say what came of it. Sources without sound need no words."""
+def _with_sound(
+    live: Live, format: Format, frames: Sequence[int], *, audio: bool
+) -> tuple[RemoteFrames, list[str]]:
+    """The frames with their sound for formats that can hold it, and what is to be said about it."""
+    if not audio or not format.path.endswith((".mp4", ".mov", ".webm")):
+        return live.frames, []
     sound = live.decoder.sound(frames[0], frames[-1] + 1, 1 / live.frames.fps if live.frames.fps else 0.0)
     if sound is None:
-        return []
-    if output.suffix == ".mp4" and add_sound(output, sound):
-        return ["The sound of these frames is in the file."]
-    return ["The sound was left out: this kind of file cannot take it as it is."]
+        return live.frames, []
+    return live.frames.with_sound(sound, frames[0]), ["The sound of these frames is in the file."]
 
 
 def _masks(

@@ -21,7 +21,7 @@ from masklet.studio.inference.live import LiveVideos
 from masklet.studio.inference.models import LoadModel, Models
 from masklet.studio.inference.propagation import Followings
 from masklet.studio.inference.propagation_plan import PropagationPlan
-from masklet.studio.inference.worker import Worker
+from masklet.studio.inference.worker import PendingPrompts, Worker
 from masklet.studio.messages import ChangedEvent, GoneEvent
 from masklet.studio.security import People, Requester
 from masklet.studio.settings import MIB, Settings
@@ -65,6 +65,7 @@ class Studio:
         self.models = Models(model, model_name, settings.models, load_model)
         self.engine = Engine(self.models, limits)
         self.worker = Worker(limits)
+        self.pending = PendingPrompts()
         self.followings = Followings(
             self.engine,
             self.worker,

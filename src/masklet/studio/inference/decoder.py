@@ -10,25 +10,25 @@ from __future__ import annotations
 import ctypes
 import json
 import multiprocessing
-import resource
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from functools import cached_property
 from io import BytesIO
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection
-from multiprocessing.context import ForkServerProcess
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from threading import Lock
 from typing import Any
 
+import av
 import numpy as np
 import PIL.Image
 
 from masklet.errors import MaskletError, MediaError
 from masklet.media import Frames, Image, NoSuchFrame, find_pictures, is_picture, open_frames
+from masklet.media.readers.source import Recording
 from masklet.studio.errors import ApiError, not_found
-from masklet.studio.inference.sound import copy_sound
 from masklet.studio.settings import Limits
 
 Response = tuple[dict[str, Any], bytes | None]
@@ -64,15 +64,19 @@ SIGNATURES = (
     (0, b"DKIF"),  # IVF
 )
 
+MAX_SOUND_BYTES = 512 * 2**20
 TS_PACKET = 188  # bytes; each packet of an MPEG transport stream begins with 0x47
 
-_processes = multiprocessing.get_context("forkserver")
-_processes.set_forkserver_preload(["masklet.studio.inference.decoder"])
+_START = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"  # as on Windows
+_processes: Any = multiprocessing.get_context(_START)
+if _START == "forkserver":
+    _processes.set_forkserver_preload(["masklet.studio.inference.decoder"])
 
 
 def start_fork_server() -> None:
     """Begin to import what decoders need, so that the first file does not wait for it."""
-    forkserver.ensure_running()
+    if _START == "forkserver":
+        forkserver.ensure_running()
 
 
 class DecoderProcess:
@@ -90,7 +94,7 @@ class DecoderProcess:
         self._limits = limits
         self._expected = expected
         self._lock = Lock()
-        self._process: ForkServerProcess | None = None
+        self._process: BaseProcess | None = None
         self._pipe: Connection | None = None
 
     def describe(self) -> dict[str, Any]:
@@ -114,7 +118,7 @@ class DecoderProcess:
         return bytes(self._request("jpeg", frame=frame, width=width, height=height)[1])
 
     def sound(self, start: int, stop: int, length: float) -> bytes | None:
-        """The sound of some frames as Matroska; None where the file has none.
+        """The sound of some frames as Matroska, from second 0 on; None where the file has none.
 
         Args:
             start: The first frame.
@@ -153,12 +157,13 @@ class DecoderProcess:
         if self._pipe is None:
             limits = self._limits
             self._pipe, child_pipe = _processes.Pipe()
-            self._process = _processes.Process(
+            process: BaseProcess = _processes.Process(
                 target=_serve,
                 args=(child_pipe, str(self._path), self._name, limits, self._expected),
                 daemon=True,
             )
-            self._process.start()
+            process.start()
+            self._process = process
             child_pipe.close()
         return self._pipe
 
@@ -176,9 +181,16 @@ class RemoteReader:
     """A `DecoderProcess` as `masklet.media.Frames` reads it."""
 
     def __init__(
-        self, decoder: DecoderProcess, name: str, size: tuple[int, int], fps: float, count: int
+        self,
+        decoder: DecoderProcess,
+        name: str,
+        size: tuple[int, int],
+        fps: float,
+        count: int,
+        recording: Recording | None = None,
     ) -> None:
         self.name = name
+        self.recording = recording
         self.size = size
         self.fps = fps
         self.intensity_range: tuple[float, float] | None = None  # applied where frames are decoded
@@ -191,6 +203,11 @@ class RemoteReader:
             return Fraction(self._decoder.describe()["pixel_aspect"])
         except MaskletError:  # reading a frame says what is wrong with the file
             return Fraction(1)
+
+    def with_sound(self, sound: bytes, start: float) -> RemoteReader:
+        """The same frames with a sound that begins at a second of the file."""
+        recording = Recording(sound, -start)
+        return RemoteReader(self._decoder, self.name, self.size, self.fps, self._count, recording)
 
     def count(self) -> int:
         return self._count
@@ -214,8 +231,16 @@ class RemoteReader:
 class RemoteFrames(Frames):
     """Frames that are cached where they are decoded, and not again in the server."""
 
+    def __init__(self, reader: RemoteReader) -> None:
+        super().__init__(reader)
+        self._remote = reader
+
     def __getitem__(self, frame: int) -> Image:
         return self._reader.read([frame])[frame]
+
+    def with_sound(self, sound: bytes, first: int) -> RemoteFrames:
+        """The same frames, for a video that begins with frame `first` and has this sound."""
+        return RemoteFrames(self._remote.with_sound(sound, self.time(first)))
 
 
 class OpenFile:
@@ -275,9 +300,42 @@ class OpenFile:
         path = Path(self._path)
         if path.is_dir() or is_picture(path):
             return {"has_sound": False}, None
+        recording = self.model.recording
+        origin = 0.0 if recording is None else recording.start
         begin, end = self.model.time(start), self.model.time(stop - 1) + length
-        copy = copy_sound(path, begin, end)
+        copy = _copy_sound(path, origin + begin, origin + end)
         return {"has_sound": copy is not None}, copy
+
+
+def _copy_sound(path: Path, start: float, stop: float) -> bytes | None:
+    """Copy the first audio stream from one second of a file to another, without encoding it again.
+
+    Returns:
+        A Matroska file of the stream, whose times count from `start`. None where there is no sound.
+    """
+    buffer = BytesIO()
+    packets = 0
+    with av.open(str(path)) as source:
+        if not source.streams.audio:
+            return None
+        stream = source.streams.audio[0]
+        with av.open(buffer, "w", format="matroska") as copy:
+            output = copy.add_stream_from_template(stream)
+            for packet in source.demux(stream):
+                if packet.pts is None or packet.time_base is None:
+                    continue
+                if not start <= packet.pts * packet.time_base < stop:
+                    continue
+                shift = int(Fraction(start).limit_denominator(10**6) / packet.time_base)
+                packet.pts -= shift
+                if packet.dts is not None:
+                    packet.dts -= shift
+                packet.stream = output
+                copy.mux(packet)
+                packets += 1
+                if buffer.tell() > MAX_SOUND_BYTES:
+                    raise MediaError(f"the sound of {path.name} is longer than can be copied.")
+    return buffer.getvalue() if packets else None
 
 
 def _serve(pipe: Connection, path: str, name: str, limits: Limits, expected: Size | None) -> None:
@@ -305,6 +363,10 @@ def _serve(pipe: Connection, path: str, name: str, limits: Limits, expected: Siz
 
 def _limit_resources(memory: int) -> None:
     """Take from this process what reading a file does not need."""
+    try:
+        import resource
+    except ImportError:  # Windows has no such limits: there only the time of an answer is limited
+        return
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:  # glibc: every thread would reserve 64 MiB of addresses, which count below
         mallopt(M_ARENA_MAX, 2)

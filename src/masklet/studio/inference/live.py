@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from threading import Lock
 from weakref import WeakValueDictionary
 
-from masklet.media import Frames
 from masklet.sessions.feature_cache import FeatureCache
 from masklet.studio.errors import ApiError, not_found
 from masklet.studio.inference.decoder import DecoderProcess, RemoteFrames, RemoteReader
@@ -55,7 +54,7 @@ class Live:
     """
 
     id: str
-    frames: Frames
+    frames: RemoteFrames
     decoder: DecoderProcess
     features: FeatureCache
     ledger: Ledger

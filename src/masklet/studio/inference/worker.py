@@ -7,9 +7,10 @@ for all of it. Within a priority people take turns, however many jobs each of th
 from __future__ import annotations
 
 import logging
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
 from enum import IntEnum
 from threading import Condition, Thread
 from typing import Generic, TypeVar
@@ -63,7 +64,7 @@ class Job:
 
 
 class FairQueue(Generic[Value]):
-    """A queue in which people take queue."""
+    """A queue in which people take turns."""
 
     def __init__(self) -> None:
         self._waiting: OrderedDict[str, deque[Value]] = OrderedDict()
@@ -86,6 +87,37 @@ class FairQueue(Generic[Value]):
 
     def __bool__(self) -> bool:
         return bool(self._waiting)
+
+
+class PendingPrompts:
+    """Prompts that are not answered yet, by video and person.
+
+    A person who paints and at once tracks means the painted object. Both requests may run at the same time:
+    tracking waits until the prompts of the same person are answered.
+    """
+
+    def __init__(self) -> None:
+        self._counts: Counter[tuple[str, str]] = Counter()
+        self._changed = Condition()
+
+    @contextmanager
+    def answering(self, video: str, person: str) -> Iterator[None]:
+        """A prompt is answered within."""
+        with self._changed:
+            self._counts[video, person] += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._counts[video, person] -= 1
+                if not self._counts[video, person]:
+                    del self._counts[video, person]
+                self._changed.notify_all()
+
+    def wait(self, video: str, person: str, seconds: float) -> None:
+        """Wait until no prompt of a person is pending, or for so many seconds."""
+        with self._changed:
+            self._changed.wait_for(lambda: (video, person) not in self._counts, seconds)
 
 
 class Worker:

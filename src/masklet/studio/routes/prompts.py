@@ -103,8 +103,8 @@ def add_prompt(
     on its frame, and is exported, to the pixel; only clicks upon it make the model answer anew.
     """
     start = time.perf_counter()
-    studio.quota.check()
-    with studio.live.using(video) as live:
+    with studio.pending.answering(video, requester.id), studio.live.using(video) as live:
+        studio.quota.check()
         prompt = body.to_prompt(live.frames.size, studio.limits.points)
         frame, id = body.frame, body.object
         label = clean_name(body.label) if body.label and body.label.strip() else None
@@ -170,7 +170,7 @@ def choose_candidate(
     It becomes a mask prompt, so that it stays; further clicks on the frame start from it.
     """
     frame, id = body.frame, body.object
-    with studio.live.using(video) as live:
+    with studio.pending.answering(video, requester.id), studio.live.using(video) as live:
         _run(studio, requester, lambda: studio.engine.choose(live, requester.id, frame, id, body.rank))
         return _publish(studio, requester, live, frame, id)
 

@@ -10,7 +10,7 @@ from masklet.studio import schemas
 from masklet.studio.errors import ApiError
 from masklet.studio.inference.propagation_plan import Leg, PropagationPlan, missing_legs
 from masklet.studio.requests import NewPropagation
-from masklet.studio.routes import RequesterDep, StudioDep
+from masklet.studio.routes import ANSWER_SECONDS, RequesterDep, StudioDep
 from masklet.studio.security import Requester
 from masklet.studio.store.database import new_id
 from masklet.studio.studio import Studio
@@ -33,8 +33,9 @@ def start(
     """Begin to follow, or go on with what was stopped.
 
     While it runs, prompts, renamings and review marks are welcome. A prompt overtakes; following then goes on
-    with it.
+    with it. Prompts that the same person sent before are answered first.
     """
+    studio.pending.wait(video, requester.id, ANSWER_SECONDS)
     plan = studio.unfinished(video, requester) if body.resume else _plan(studio, requester, video, body)
     if plan is None:
         raise ApiError(409, "nothing", "there is nothing to go on with.")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 import shutil
 import time
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from masklet.errors import MaskletError
 from masklet.media import is_picture
@@ -26,6 +27,7 @@ VIDEO_SUFFIXES = frozenset(
     )
 )
 LOCK_FILE = "studio.lock"
+OWNER_FILE = "studio.pid"  # the number of the process that holds the lock
 QUOTA_SECONDS = 5.0  # after which the data folder is measured anew
 
 
@@ -128,25 +130,28 @@ class DataFolderLock:
     """Says that a server uses a data folder, until it is closed or its process ends."""
 
     def __init__(self, folder: Path) -> None:
-        self._file = (folder / LOCK_FILE).open("a+")
+        self._lock = FileLock(folder / LOCK_FILE, thread_local=False)
+        owner = folder / OWNER_FILE
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self._file.seek(0)
-            process = self._file.read(20).strip() or "unknown"
-            self._file.close()
+            self._lock.acquire(timeout=0)
+        except Timeout:
             raise MaskletError(
-                f"another studio (process {process}) uses the data folder {folder}. "
+                f"another studio (process {_read_owner(owner)}) uses the data folder {folder}. "
                 "Stop it, or choose another folder with --data."
             ) from None
-        except OSError as error:  # a network file system without locks
+        except (OSError, NotImplementedError) as error:  # a network file system without locks
             log.warning("the data folder cannot be locked: %s. Start no second server on it.", error)
-        self._file.truncate(0)
-        self._file.write(str(os.getpid()))
-        self._file.flush()
+        owner.write_text(str(os.getpid()))
 
     def close(self) -> None:
-        self._file.close()
+        self._lock.release()
+
+
+def _read_owner(path: Path) -> str:
+    try:
+        return path.read_text()[:20].strip() or "unknown"
+    except (OSError, UnicodeDecodeError):
+        return "unknown"
 
 
 def _exists(path: Path) -> bool:
