@@ -95,9 +95,9 @@ class Caller:
 
     def rest(self, video: str) -> None:
         """Wait until nothing is followed any more."""
-        following = self.studio.followings.get(video.rpartition("/")[2])
-        if following is not None and following.job is not None:
-            following.job.done.result(60)
+        propagation = self.studio.propagations.get(video.rpartition("/")[2])
+        if propagation is not None and propagation.job is not None:
+            propagation.job.done.result(60)
 
     def exported(self, video: str, format: str, **fields: Any) -> bytes:
         """A file of an export, when it is there."""

@@ -29,7 +29,7 @@ def leave_unfinished(caller: Caller, video: str, *, done: int) -> None:
         plan = PropagationPlan.of(
             caller.get("/about")["person"]["id"], "forward", [Leg(0, LENGTH, False, None, "batch")]
         )
-        frames = caller.studio.engine.follow(live, plan)
+        frames = caller.studio.engine.propagate(live, plan)
         for _ in range(done):
             next(frames)
         frames.close()

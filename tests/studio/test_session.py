@@ -104,10 +104,10 @@ def test_other_memory_rules_go_on_as_well(
     play(caller, video, [*PLAYS["corrected"], ("click", 1, 3)])
     for frame in range(1, LENGTH):
         caller.studio.live.drop(video.rpartition("/")[2])
-        caller.studio.followings._engine = Engine(caller.studio.model, caller.studio.limits)
+        caller.studio.propagations._engine = Engine(caller.studio.model, caller.studio.limits)
         caller.follow(video, start=frame, stop=frame + 1)
     session = assert_is_the_session(caller, video, tmp_path)
-    engine = caller.studio.followings._engine
+    engine = caller.studio.propagations._engine
     with caller.studio.live.using(video.rpartition("/")[2]) as live, live.ledger.change("somebody") as change:
         resumed = engine.session(live, engine.store(live, change))
         assert resumed.ids == session.ids

@@ -24,7 +24,7 @@ from masklet.studio.errors import ApiError, limit_exceeded
 from masklet.studio.requests import NewEdit
 from masklet.studio.settings import Limits
 from masklet.studio.store.database import new_id
-from masklet.studio.store.ledger import Change, Ledger, NewResult, results, standing
+from masklet.studio.store.ledger import Change, Ledger, NewResult, holds_at, results
 from masklet.studio.store.object_history import EventRecord, first_color
 from masklet.studio.store.result_cache import ResultCache, ResultTensors
 from masklet.studio.store.tables import Result
@@ -114,7 +114,7 @@ class MaskEditor:
         """The frames with masks of the object (for a merge, of either object) that are not reviewed."""
         ids = [edit.object] if edit.other is None else [edit.object, edit.other]
         with self._ledger.read() as (session, state):
-            where = standing(self._ledger.video, state.head), Result.object.in_(ids)
+            where = holds_at(self._ledger.video, state.head), Result.object.in_(ids)
             query = select(Result.frame).where(*where).distinct().order_by(Result.frame)
             if edit.operation != "merge":
                 query = query.where(Result.frame >= edit.start, Result.frame < edit.stop)
@@ -244,7 +244,7 @@ class MaskEditor:
             size = max(1, min(256, int(size * COMMIT_SECONDS / max(took, 1e-3))))
 
     def _rows(self, change: Change, id: int, frames: Sequence[int]) -> list[Result]:
-        where = standing(change.video, change.state.head), Result.object == id, Result.frame.in_(frames)
+        where = holds_at(change.video, change.state.head), Result.object == id, Result.frame.in_(frames)
         return list(change.database.scalars(select(Result).where(*where).order_by(Result.frame)))
 
     def _decode(self, row: Result) -> Mask:

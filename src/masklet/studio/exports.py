@@ -29,7 +29,7 @@ from masklet.studio.project_exports import ProjectExportJob, ProjectWriter
 from masklet.studio.requests import NewExport, NewProjectExport
 from masklet.studio.settings import Limits
 from masklet.studio.store.database import Database, new_id
-from masklet.studio.store.ledger import State, results, standing
+from masklet.studio.store.ledger import State, holds_at, results
 from masklet.studio.store.object_history import script_of
 from masklet.studio.store.result_cache import ResultCache, ResultTensors
 from masklet.studio.store.storage import Quota
@@ -178,7 +178,7 @@ class Exports:
             self._save(job, state="failed", message=message)
 
     def _write(self, live: Live, job: ExportJob) -> tuple[str, list[str]]:
-        """Write the file. Returns its name, and what is to be said about it."""
+        """Write the file. Returns its name, and notes on it."""
         folder = self._folder / job.id
         folder.mkdir(parents=True)
         stem = Path(live.frames.name).stem[:80]
@@ -219,14 +219,14 @@ class Exports:
         return zipped.name, notes
 
     def _frames(self, job: ExportJob, count: int) -> tuple[Sequence[int], list[str]]:
-        """The frames to write, and what is to be said about them.
+        """The frames to write, and notes on them.
 
         These are the frames with masks. For formats that show the pictures, they are all frames, or all from
         the first to the last with masks.
         """
         stop = count if job.stop is None else min(job.stop, count)
         conditions = (
-            standing(job.video, job.state.head),
+            holds_at(job.video, job.state.head),
             Result.object.in_(job.objects),
             Result.frame >= job.start,
             Result.frame < stop,
@@ -289,7 +289,7 @@ def choose_objects(
 def _with_sound(
     live: Live, format: Format, frames: Sequence[int], *, audio: bool
 ) -> tuple[RemoteFrames, list[str]]:
-    """The frames with their sound for formats that can hold it, and what is to be said about it."""
+    """The frames, with their sound for formats that can hold it; and notes on it."""
     if not audio or not format.path.endswith((".mp4", ".mov", ".webm")):
         return live.frames, []
     sound = live.decoder.sound(frames[0], frames[-1] + 1, 1 / live.frames.fps if live.frames.fps else 0.0)

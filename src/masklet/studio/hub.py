@@ -48,7 +48,7 @@ class Hub:
             del self._subscribers[video]
 
     def show_frame(self, video: str, subscriber: Subscriber, frame: int) -> None:
-        """Note which frame somebody looks at, and tell the others."""
+        """Note which frame somebody looks at, and publish it."""
         subscriber.frame_in_view = frame
         subscribers = self._subscribers.get(video, {})
         if subscriber in subscribers:

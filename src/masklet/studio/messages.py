@@ -49,12 +49,12 @@ class MasksEvent(FrameMasks):
 
 
 class FrameEvent(Schema):
-    """One more frame was followed."""
+    """One more frame was tracked."""
 
     type: Literal["frame"] = "frame"
     frame: int
     masks: list[Mask]
-    """Of the objects that were followed there."""
+    """Of the objects that were tracked there."""
     propagation: Propagation
 
 

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from masklet import rle
 from masklet.studio.schemas import Problem
-from masklet.studio.store.ledger import State, standing
+from masklet.studio.store.ledger import State, holds_at
 from masklet.studio.store.tables import Result, Video
 
 DOUBTFUL = 0.5  # confidence below which a mask is doubtful
@@ -61,7 +61,7 @@ def find_problems(session: Session, video: Video, state: State) -> list[Problem]
         Result.confidence,
         Result.box,
     )
-    where = standing(video.id, state.head), Result.object.in_(state.objects)
+    where = holds_at(video.id, state.head), Result.object.in_(state.objects)
     ordered = select(*columns).where(*where).order_by(Result.object, Result.frame)
     rows = [ResultRow(*row) for row in session.execute(ordered)]
     findings = [

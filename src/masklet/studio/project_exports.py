@@ -21,7 +21,7 @@ from masklet.media.writers.polygons import join_rings
 from masklet.studio.errors import ApiError
 from masklet.studio.inference.live import LiveVideos
 from masklet.studio.store.database import Database
-from masklet.studio.store.ledger import State, results, standing
+from masklet.studio.store.ledger import State, holds_at, results
 from masklet.studio.store.project_files import find_project_videos
 from masklet.studio.store.tables import Project, Result, Video
 
@@ -143,7 +143,7 @@ class ProjectWriter:
                 yield LabelledFrame(video, frame, name, masks)
 
     def _frame_numbers(self, video: Video, state: State, objects: Iterable[int]) -> list[int]:
-        where = standing(video.id, state.head), Result.object.in_(objects)
+        where = holds_at(video.id, state.head), Result.object.in_(objects)
         with self._database.begin() as session:
             query = select(Result.frame).where(*where).distinct().order_by(Result.frame)
             frames = list(session.scalars(query))

@@ -19,7 +19,7 @@ from masklet.studio.imports import Imports
 from masklet.studio.inference.engine import Engine
 from masklet.studio.inference.live import LiveVideos
 from masklet.studio.inference.models import LoadModel, Models
-from masklet.studio.inference.propagation import Followings
+from masklet.studio.inference.propagation import Propagations
 from masklet.studio.inference.propagation_plan import PropagationPlan
 from masklet.studio.inference.worker import PendingPrompts, Worker
 from masklet.studio.messages import ChangedEvent, GoneEvent
@@ -66,7 +66,7 @@ class Studio:
         self.engine = Engine(self.models, limits)
         self.worker = Worker(limits)
         self.pending = PendingPrompts()
-        self.followings = Followings(
+        self.propagations = Propagations(
             self.engine,
             self.worker,
             self.live,
@@ -84,15 +84,15 @@ class Studio:
         self.exports = Exports(self.database, self.live, self.hub, self.quota, settings.exports, limits)
 
     def video(self, id: str) -> schemas.Video:
-        """A video as the API tells of it."""
-        following = self.followings.get(id)
+        """A video as the API shows it."""
+        propagation = self.propagations.get(id)
         with self.live.ledger(id).read() as (session, state):
             video = session.get(Video, id)
             if video is None:
                 raise not_found(f"there is no video {id}.")
-            return video_view(session, video, state, None if following is None else following.view())
+            return video_view(session, video, state, None if propagation is None else propagation.view())
 
-    def tell(
+    def publish_change(
         self, id: str, who: Requester, step: EventRecord, frames: list[Span], objects: list[int]
     ) -> None:
         """Tell everybody who looks at a video what was done with it."""
@@ -121,7 +121,7 @@ class Studio:
             return unfinished_plan(find_video(session, id), state, who.id)
 
     def delete_video(self, id: str) -> None:
-        self.followings.stop(id)
+        self.propagations.stop(id)
         with self.database.begin() as session:
             place = session.scalar(delete(Video).where(Video.id == id).returning(Video.place))
         if place is None:

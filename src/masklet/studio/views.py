@@ -14,7 +14,7 @@ from masklet.studio import schemas
 from masklet.studio.errors import not_found
 from masklet.studio.inference.propagation_plan import PropagationPlan
 from masklet.studio.store import tables
-from masklet.studio.store.ledger import State, results, spans_followed, standing
+from masklet.studio.store.ledger import State, find_tracked_spans, holds_at, results
 from masklet.studio.store.object_history import ObjectView, chosen_candidates
 from masklet.studio.store.project_files import ProjectFiles, timestamp
 from masklet.studio.store.tables import Result
@@ -101,7 +101,7 @@ def video_view(
             for frame, id, prompt in prompts
         ],
         reviewed=state.reviewed,
-        followed=spans_followed(session, video.id, state.head),
+        followed=find_tracked_spans(session, video.id, state.head),
         affected=changed_objects(state),
         propagation=propagation,
         unfinished=None if propagation is not None else _unfinished(video, state),
@@ -114,7 +114,7 @@ def prompted_frames(state: State, id: int) -> list[int]:
 
 
 def changed_objects(state: State) -> schemas.ChangedObjects | None:
-    """Objects that were prompted or cleared since they were last followed, and from where on."""
+    """Objects that were prompted or cleared since they were last tracked, and from where on."""
     changed = {id: obj.changed for id, obj in state.session.objects.items() if obj.changed}
     if not changed:
         return None
@@ -217,7 +217,7 @@ def strips_view(
             func.min(Result.confidence),
             func.avg(case((Result.score <= 0, 1.0), else_=0.0)),
         )
-        .where(standing(video, state.head), Result.frame >= start, Result.frame < stop)
+        .where(holds_at(video, state.head), Result.frame >= start, Result.frame < stop)
         .group_by(Result.object, "bin")
     )
     confidence: dict[int, list[float | None]] = {id: [None] * bins for id in state.objects}
@@ -246,7 +246,7 @@ def doubtful_view(
     session: Session, video: str, state: State, skip: Iterable[int]
 ) -> schemas.DoubtfulFrame | None:
     """The least certain frame that is not prompted, not reviewed, and not near one to skip."""
-    conditions = [standing(video, state.head), Result.prompted.is_(False), Result.object.in_(state.objects)]
+    conditions = [holds_at(video, state.head), Result.prompted.is_(False), Result.object.in_(state.objects)]
     conditions += [~Result.frame.between(start, stop - 1) for start, stop in state.reviewed]
     conditions += [
         ~Result.frame.between(frame - SKIPPED_NEIGHBOURS, frame + SKIPPED_NEIGHBOURS) for frame in skip
@@ -274,7 +274,7 @@ def find_project(session: Session, id: str) -> tables.Project:
 
 
 def unfinished_plan(video: tables.Video, state: State, person: str) -> PropagationPlan | None:
-    """What was stopped, as far as what was followed before it is not undone."""
+    """What was stopped, as far as what was tracked before it is not undone."""
     if not video.unfinished:
         return None
     batches = {record.batch for record in state.records}

@@ -1,4 +1,4 @@
-"""What the model does with a video: it answers prompts and follows objects. `VideoSession` does both.
+"""What the model does with a video: it answers prompts and tracks objects. `VideoSession` does both.
 
 A session is opened over the rows of the database, and what it makes is put there. Nothing else is remembered
 in between. All of it runs on the worker's thread.
@@ -153,8 +153,8 @@ class Engine:
             store.end(id, frame if id in change.state.session.objects else None)
             live.offered.pop(person, None)
 
-    def follow(self, live: Live, plan: PropagationPlan) -> Iterator[list[int]]:
-        """Follow the first leg of a plan, frame by frame; yields the ids that were followed to a frame.
+    def propagate(self, live: Live, plan: PropagationPlan) -> Iterator[list[int]]:
+        """Track the first leg of a plan, frame by frame; yields the ids that were tracked to a frame.
 
         A prompt by somebody else in between is heeded from the next frame on.
         """
@@ -207,5 +207,5 @@ class Engine:
         if not ids and objects:
             raise PromptError(f"object {objects[0]} has no prompt yet. Click on it first.")
         if not ids:
-            raise ApiError(409, "nothing", "there is no object left to follow.")
+            raise ApiError(409, "nothing", "there is no object left to track.")
         return ids

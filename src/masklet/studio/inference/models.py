@@ -31,7 +31,7 @@ SUFFIXES = (".safetensors", ".pt", ".pth")
 MAX_LOADED = 2  # besides the one that the studio was started with
 MEASURED_SIZE = (720, 1280)
 MEASURED_FRAMES = 4
-SMALL = "a small model, made to run on CPUs: larger ones follow thin, small and hidden objects better"
+SMALL = "a small model, made to run on CPUs: larger ones track thin, small and hidden objects better"
 
 
 class Models:

@@ -1,4 +1,4 @@
-"""Propagations: begun, told of frame by frame, stopped, and gone on with."""
+"""Propagations: started, published frame by frame, stopped and resumed."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from masklet.studio.store.database import Database
 from masklet.studio.store.storage import Quota
 from masklet.studio.views import frame_masks
 
-STOP_PATIENCE = 120  # seconds
+STOP_SECONDS = 120  # seconds
 
 
 @dataclass
-class Following:
+class RunningPropagation:
     """One propagation.
 
     began : when its first frame was begun, on the monotonic clock
@@ -63,8 +63,8 @@ class Following:
         )
 
 
-class Followings:
-    """What is being followed; one propagation a video."""
+class Propagations:
+    """What is being tracked; one propagation a video."""
 
     def __init__(
         self,
@@ -83,96 +83,98 @@ class Followings:
         self._database = database
         self._quota = quota
         self._most = most
-        self._running: dict[str, Following] = {}
+        self._running: dict[str, RunningPropagation] = {}
         self._lock = Lock()
 
-    def get(self, video: str) -> Following | None:
+    def get(self, video: str) -> RunningPropagation | None:
         return self._running.get(video)
 
-    def start(self, video: str, plan: PropagationPlan, name: str, doubt: float | None = None) -> Following:
-        following = Following(video, plan, name, doubt=doubt)
+    def start(
+        self, video: str, plan: PropagationPlan, name: str, doubt: float | None = None
+    ) -> RunningPropagation:
+        propagation = RunningPropagation(video, plan, name, doubt=doubt)
         self._quota.check()
         with self._lock:
             if video in self._running:
-                raise ApiError(409, "busy", "this video is being followed already. Stop that first.")
+                raise ApiError(409, "busy", "this video is being tracked already. Stop that first.")
             if len(self._running) >= self._most:
                 raise ApiError(
-                    429, "queue", f"{self._most} videos are being followed. Try again later.", retry=10
+                    429, "queue", f"{self._most} videos are being tracked. Try again later.", retry=10
                 )
-            self._running[video] = following
+            self._running[video] = propagation
         try:
-            job = Job(self._slices(following))
-            following.job = self._worker.add(plan.person, Priority.propagate, job)
+            job = Job(self._slices(propagation))
+            propagation.job = self._worker.add(plan.person, Priority.propagate, job)
         except ApiError:
             del self._running[video]
             raise
-        self._tell(following)
-        return following
+        self._publish(propagation)
+        return propagation
 
-    def stop(self, video: str) -> Following | None:
-        """Stop what runs; what was followed stays, and can be gone on with. None where nothing ran."""
-        following = self._running.get(video)
-        if following is None or following.job is None:
+    def stop(self, video: str) -> RunningPropagation | None:
+        """Stop what runs; what was tracked stays, and can be gone on with. None where nothing ran."""
+        propagation = self._running.get(video)
+        if propagation is None or propagation.job is None:
             return None
-        following.job.stop()
-        following.job.done.exception(STOP_PATIENCE)
-        if following.state == "waiting":  # its turn had not come: it does not know that it was stopped
-            following.state = "stopped"
+        propagation.job.stop()
+        propagation.job.done.exception(STOP_SECONDS)
+        if propagation.state == "waiting":  # its turn had not come: it does not know that it was stopped
+            propagation.state = "stopped"
             self._running.pop(video, None)
-            self._tell(following)
-        return following
+            self._publish(propagation)
+        return propagation
 
-    def _slices(self, following: Following) -> Iterator[None]:
+    def _slices(self, propagation: RunningPropagation) -> Iterator[None]:
         try:
-            yield from self._frames(following)
-            following.state = "finished" if following.message is None else "stopped"
+            yield from self._frames(propagation)
+            propagation.state = "finished" if propagation.message is None else "stopped"
         except GeneratorExit:
-            following.state = "stopped"
+            propagation.state = "stopped"
             raise
         except Exception as error:
-            following.state, following.message = "failed", failure_message(error, "a propagation")
+            propagation.state, propagation.message = "failed", failure_message(error, "a propagation")
         finally:
-            self._running.pop(following.video, None)
-            self._tell(following)
+            self._running.pop(propagation.video, None)
+            self._publish(propagation)
 
-    def _frames(self, following: Following) -> Iterator[None]:
-        following.state, following.began = "running", time.monotonic()
-        plan = following.plan
+    def _frames(self, propagation: RunningPropagation) -> Iterator[None]:
+        propagation.state, propagation.began = "running", time.monotonic()
+        plan = propagation.plan
         while True:
             leg = plan.leg
-            with self._live.using(following.video) as live:
-                for ids in self._engine.follow(live, plan):
+            with self._live.using(propagation.video) as live:
+                for ids in self._engine.propagate(live, plan):
                     frame = leg.frame + (1 if leg.reverse else -1)
-                    self._tell_frame(following, frame, ids)
+                    self._publish_frame(propagation, frame, ids)
                     self._quota.check()
-                    following.message = self._find_doubt(following, frame, ids)
-                    if following.message is not None:
+                    propagation.message = self._find_doubt(propagation, frame, ids)
+                    if propagation.message is not None:
                         return
                     yield
             if len(plan.legs) == 1:
                 break
             plan.legs.pop(0)
 
-    def _find_doubt(self, following: Following, frame: int, ids: list[int]) -> str | None:
+    def _find_doubt(self, propagation: RunningPropagation, frame: int, ids: list[int]) -> str | None:
         """Why to stop behind a frame: a sentence on its least certain mask. None to go on."""
-        if following.doubt is None or not ids:
+        if propagation.doubt is None or not ids:
             return None
-        with self._live.ledger(following.video).read() as (session, state):
-            masks = frame_masks(session, following.video, state, frame, ids)
+        with self._live.ledger(propagation.video).read() as (session, state):
+            masks = frame_masks(session, propagation.video, state, frame, ids)
             worst = min(masks, key=lambda mask: mask.confidence, default=None)
-            if worst is None or worst.confidence >= following.doubt:
+            if worst is None or worst.confidence >= propagation.doubt:
                 return None
             name = state.object(worst.object).name
         return f"{name} is doubtful ({worst.confidence:.2f}) on frame {frame}."
 
-    def _tell(self, following: Following) -> None:
-        self._hub.publish(following.video, PropagationEvent(propagation=following.view()))
+    def _publish(self, propagation: RunningPropagation) -> None:
+        self._hub.publish(propagation.video, PropagationEvent(propagation=propagation.view()))
 
-    def _tell_frame(self, following: Following, frame: int, ids: list[int]) -> None:
-        video = following.video
+    def _publish_frame(self, propagation: RunningPropagation, frame: int, ids: list[int]) -> None:
+        video = propagation.video
         if not self._hub.has_subscribers(video):
             return
         with self._live.ledger(video).read() as (session, state):
             masks = frame_masks(session, video, state, frame, ids)
-        event = FrameEvent(frame=frame, masks=masks, propagation=following.view())
+        event = FrameEvent(frame=frame, masks=masks, propagation=propagation.view())
         self._hub.publish(video, event)

@@ -1,4 +1,4 @@
-"""What is to be followed: the legs of a propagation, and what is left of them."""
+"""What is to be tracked: the legs of a propagation, and what is left of them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from masklet.sessions.object_state import ObjectState, Span, cut_spans
 
 @dataclass
 class Leg:
-    """Frames that are to be followed in one direction.
+    """Frames that are to be tracked in one direction.
 
     Attributes:
         frame: The next one.
@@ -28,11 +28,11 @@ class Leg:
 
     @property
     def left(self) -> int:
-        """Frames that are not yet followed."""
+        """Frames that are not yet tracked."""
         return max(0, self.frame - self.stop if self.reverse else self.stop - self.frame)
 
     def covers(self, other: Leg) -> bool:
-        """Whether it will follow all frames of another leg, in the same direction."""
+        """Whether it will track all frames of another leg, in the same direction."""
         if self.reverse != other.reverse:
             return False
         sign = -1 if self.reverse else 1
@@ -47,9 +47,9 @@ class PropagationPlan:
     """A propagation, or what is left of it.
 
     Attributes:
-        legs: One after the other; the first is what is followed now.
+        legs: One after the other; the first is what is tracked now.
         later: Legs of earlier propagations that are left for when somebody goes on.
-        total: Frames, with those that were followed already.
+        total: Frames, with those that were tracked already.
     """
 
     person: str
@@ -68,7 +68,7 @@ class PropagationPlan:
 
     @property
     def left(self) -> int:
-        """Frames that are not yet followed."""
+        """Frames that are not yet tracked."""
         return sum(leg.left for leg in self.legs)
 
     @property

@@ -38,11 +38,11 @@ async def events(socket: WebSocket, video: str) -> None:
     except MaskletError as error:
         await socket.close(CLOSED_GONE, str(error)[:120])
         return
-    following = studio.followings.get(video)
+    propagation = studio.propagations.get(video)
     hello = HelloEvent(
         head=ledger.state.head,
         people=studio.hub.people(video),
-        propagation=None if following is None else following.view(),
+        propagation=None if propagation is None else propagation.view(),
         client=requester.client,
     )
     try:

@@ -39,7 +39,7 @@ def add_project(studio: StudioDep, body: NewProject) -> schemas.Project:
     """Begin a project.
 
     `policy` decides what is remembered of an object ([policies](policies.md)). It can be changed until
-    something was followed.
+    something was tracked.
     """
     policy = RESUMABLE[0] if body.policy is None else _check_policy(body.policy)
     model = None if body.model is None else studio.models.check(body.model)
@@ -65,7 +65,7 @@ def change_project(
         row = find_project(session, project)
         row.name = row.name if body.name is None else clean_name(body.name)
         if body.policy is not None and _check_policy(body.policy) != row.policy:
-            _check_not_followed(session, project)
+            _check_not_tracked(session, project)
             row.policy = body.policy
         if body.model is not None and studio.models.check(body.model) != row.model:
             _check_not_prompted(session, project)
@@ -164,12 +164,12 @@ def check_classes(classes: Sequence[schemas.Class]) -> list[dict[str, Any]]:
     return [entry.model_dump() for entry in cleaned]
 
 
-def _check_not_followed(session: Session, project: str) -> None:
-    """One script has one policy: it cannot change once something was followed."""
-    followed = select(Step.video).join(Video, Video.id == Step.video)
-    if session.scalar(followed.where(Video.project == project, Step.do == "follow").limit(1)) is not None:
+def _check_not_tracked(session: Session, project: str) -> None:
+    """One script has one policy: it cannot change once something was tracked."""
+    tracked = select(Step.video).join(Video, Video.id == Step.video)
+    if session.scalar(tracked.where(Video.project == project, Step.do == "follow").limit(1)) is not None:
         raise ApiError(
-            409, "busy", "objects were followed here already. Start a new project for another policy."
+            409, "busy", "objects were tracked here already. Start a new project for another policy."
         )
 
 

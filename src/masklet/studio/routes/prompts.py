@@ -58,7 +58,7 @@ def add_object(studio: StudioDep, requester: RequesterDep, video: str, body: New
         id = max(used, default=0) + 1
         step = change.add_object(id, body.fields())
         obj = change.state.objects[id]
-    studio.tell(video, requester, step, [], [id])
+    studio.publish_change(video, requester, step, [], [id])
     return object_view(obj, [])
 
 
@@ -76,7 +76,7 @@ def change_object(
         what = next((verb for name, verb in verbs.items() if name in fields), "hide or show")
         step = change.add("object", {"id": id, **fields}, f"{what} {before.name}")
         obj, prompted = change.state.objects[id], prompted_frames(change.state, id)
-    studio.tell(video, requester, step, [], [id])
+    studio.publish_change(video, requester, step, [], [id])
     return object_view(obj, prompted)
 
 
@@ -89,7 +89,7 @@ def delete_object(studio: StudioDep, requester: RequesterDep, video: str, id: Ob
         do, fields = ("remove", {"id": id}) if prompted else ("object", {"id": id, "gone": True})
         step = change.add(do, fields, f"delete {obj.name}")
         change.end(step.number, Result.object == id)
-    studio.tell(video, requester, step, [], [id])
+    studio.publish_change(video, requester, step, [], [id])
 
 
 @router.post("/prompts")
@@ -193,7 +193,7 @@ def edit(studio: StudioDep, requester: RequesterDep, video: str, body: NewEdit) 
         state = live.ledger.state
     frames = [(frame, frame + 1) for frame in outcome.frames]
     objects = sorted(outcome.objects)
-    studio.tell(video, requester, state.records[-1], list(join_spans(frames)), objects)
+    studio.publish_change(video, requester, state.records[-1], list(join_spans(frames)), objects)
     return schemas.EditResult(head=state.head, frames=len(frames), reviewed=outcome.reviewed, objects=objects)
 
 
@@ -232,7 +232,7 @@ def _publish(studio: Studio, requester: Requester, live: Live, frame: int, id: i
     """The masks of the frame for who changed them; the same for all others who have the video open."""
     with live.ledger.read() as (session, state):
         masks = frame_masks(session, live.id, state, frame)
-    studio.tell(live.id, requester, state.records[-1], [(frame, frame + 1)], [id])
+    studio.publish_change(live.id, requester, state.records[-1], [(frame, frame + 1)], [id])
     event = MasksEvent(head=state.head, frame=frame, masks=masks, client=requester.client)
     studio.hub.publish(live.id, event)
     return schemas.FrameMasks(head=state.head, frame=frame, masks=masks)

@@ -1,4 +1,4 @@
-"""Following objects through a video."""
+"""Tracking objects through a video."""
 
 from __future__ import annotations
 
@@ -22,33 +22,33 @@ router = APIRouter(prefix="/videos/{video}/propagation", tags=["propagation"])
 @router.get("")
 def propagation(studio: StudioDep, video: str) -> schemas.Propagation | None:
     """What runs now; null where nothing does."""
-    following = studio.followings.get(video)
-    return None if following is None else following.view()
+    propagation = studio.propagations.get(video)
+    return None if propagation is None else propagation.view()
 
 
 @router.post("", status_code=202)
 def start(
     studio: StudioDep, requester: RequesterDep, video: str, body: NewPropagation
 ) -> schemas.Propagation:
-    """Begin to follow, or go on with what was stopped.
+    """Begin to track, or go on with what was stopped.
 
-    While it runs, prompts, renamings and review marks are welcome. A prompt overtakes; following then goes on
+    While it runs, prompts, renamings and review marks are welcome. A prompt overtakes; tracking then goes on
     with it. Prompts that the same person sent before are answered first.
     """
     studio.pending.wait(video, requester.id, ANSWER_SECONDS)
     plan = studio.unfinished(video, requester) if body.resume else _plan(studio, requester, video, body)
     if plan is None:
         raise ApiError(409, "nothing", "there is nothing to go on with.")
-    return studio.followings.start(video, plan, requester.name, body.stop_when_doubtful).view()
+    return studio.propagations.start(video, plan, requester.name, body.stop_when_doubtful).view()
 
 
 @router.delete("")
 def stop(studio: StudioDep, video: str) -> schemas.Propagation:
-    """Stop after the frame that is being worked on. What was followed stays."""
-    following = studio.followings.stop(video)
-    if following is None:
-        raise ApiError(409, "nothing", "nothing is being followed.")
-    return following.view()
+    """Stop after the frame that is being worked on. What was tracked stays."""
+    propagation = studio.propagations.stop(video)
+    if propagation is None:
+        raise ApiError(409, "nothing", "nothing is being tracked.")
+    return propagation.view()
 
 
 def _plan(studio: Studio, requester: Requester, video: str, body: NewPropagation) -> PropagationPlan:
@@ -59,22 +59,22 @@ def _plan(studio: Studio, requester: Requester, video: str, body: NewPropagation
     if body.scope == "affected":
         changed = changed_objects(state)
         if changed is None:
-            raise ApiError(409, "nothing", "nothing was changed since everything was followed.")
+            raise ApiError(409, "nothing", "nothing was changed since everything was tracked.")
         objects, start = changed.objects, changed.start
     named = [state.object(id).id for id in objects or state.objects]
-    followed = [obj for id in named if (obj := state.session.objects.get(id)) is not None]
-    if not followed:
-        raise ApiError(409, "nothing", "following needs at least one prompt: click on something first.")
+    tracked = [obj for id in named if (obj := state.session.objects.get(id)) is not None]
+    if not tracked:
+        raise ApiError(409, "nothing", "tracking needs at least one prompt: click on something first.")
     if start is not None and start >= row.frames:
         raise NoSuchFrame(row.name, start, row.frames)
-    legs = _legs(body, followed, objects, start, row.frames)
+    legs = _legs(body, tracked, objects, start, row.frames)
     plan = PropagationPlan.of(requester.id, body.direction, legs)
     return plan.beside(earlier, state.session.objects.keys())
 
 
 def _legs(
     body: NewPropagation,
-    followed: list[ObjectState],
+    tracked: list[ObjectState],
     objects: list[int] | None,
     start: int | None,
     count: int,
@@ -82,11 +82,11 @@ def _legs(
     """The legs that a request asks for, on a video of `count` frames."""
     batch, direction, stop = new_id(), body.direction, body.stop
     if body.scope == "missing":
-        legs = missing_legs(followed, _missing_span(body, start, count), direction, batch)
+        legs = missing_legs(tracked, _missing_span(body, start, count), direction, batch)
         if not legs:
             raise ApiError(409, "nothing", "no frame is missing: every object has a mask on each of them.")
         return legs
-    prompted = sorted({frame for obj in followed for frame in obj.prompts})
+    prompted = sorted({frame for obj in tracked for frame in obj.prompts})
     first = prompted[0] if start is None else start
     last = prompted[-1] if start is None else start
     if direction == "both":

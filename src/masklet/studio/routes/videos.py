@@ -101,20 +101,20 @@ def undo(studio: StudioDep, requester: RequesterDep, video: str) -> schemas.Vide
     coloured, hidden and deleted, review marks. Nothing is computed again: the masks of the time come back at
     once.
     """
-    studio.followings.stop(video)
+    studio.propagations.stop(video)
     return _publish_move(studio, requester, video, studio.live.ledger(video).undo(requester.id))
 
 
 @router.post("/redo", tags=["undo and redo"])
 def redo(studio: StudioDep, requester: RequesterDep, video: str) -> schemas.Video:
     """Do again what was undone last. A new step after an undo ends what can be redone."""
-    studio.followings.stop(video)
+    studio.propagations.stop(video)
     return _publish_move(studio, requester, video, studio.live.ledger(video).redo(requester.id))
 
 
 def _publish_move(studio: Studio, requester: RequesterDep, video: str, step: EventRecord) -> schemas.Video:
     view = studio.video(video)
-    studio.tell(video, requester, step, [(0, view.frames)], [obj.id for obj in view.objects])
+    studio.publish_change(video, requester, step, [(0, view.frames)], [obj.id for obj in view.objects])
     return view
 
 
@@ -178,7 +178,7 @@ def review(studio: StudioDep, requester: RequesterDep, video: str, body: Review)
         one = body.stop == body.start + 1
         where = f"frame {body.start}" if one else f"frames {body.start} to {body.stop - 1}"
         step = change.add("review", body.model_dump(), f"{verb} {where}")
-    studio.tell(video, requester, step, [], [])
+    studio.publish_change(video, requester, step, [], [])
     return studio.video(video)
 
 

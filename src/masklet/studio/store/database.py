@@ -31,6 +31,7 @@ LOCK_SECONDS = 30  # that a writer waits for another
 ID_LETTERS = string.ascii_lowercase + string.digits
 DAILY_BACKUPS = 3  # that are kept
 MIGRATION_BACKUPS = 3
+FORMER_TABLES = ("knowledge",)  # names of tables in earlier schemas
 ADVISORY_LOCK = 0x6D61736B  # PostgreSQL's lock that says that a studio uses the database
 HOW_TO_RESTORE = "docs/studio.md says how to restore a backup"
 
@@ -174,14 +175,15 @@ def _remove_half_made_tables(connection: Connection) -> None:
     if MigrationContext.configure(connection).get_current_revision() is not None:
         return
     existing = set(inspect(connection).get_table_names())
-    tables = [table for table in reversed(Table.metadata.sorted_tables) if table.name in existing]
-    for table in tables:
-        if connection.scalar(text(f'SELECT count(*) FROM "{table.name}"')):
+    names = [*FORMER_TABLES, *(table.name for table in reversed(Table.metadata.sorted_tables))]
+    tables = [name for name in names if name in existing]
+    for name in tables:
+        if connection.scalar(text(f'SELECT count(*) FROM "{name}"')):
             raise MaskletError(
-                f"the database has no schema number, but rows in the table {table.name}. {HOW_TO_RESTORE}."
+                f"the database has no schema number, but rows in the table {name}. {HOW_TO_RESTORE}."
             )
-    for table in tables:
-        connection.exec_driver_sql(f'DROP TABLE "{table.name}"')
+    for name in tables:
+        connection.exec_driver_sql(f'DROP TABLE "{name}"')
 
 
 def _alembic_config() -> Config:

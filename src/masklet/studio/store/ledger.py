@@ -1,4 +1,4 @@
-"""A video's record: what was done, by whom, and which masks stand. All changes to a video go through here.
+"""A video's record: what was done, by whom, and which masks hold. All changes to a video go through here.
 
 One at a time: whoever changes or reads what belongs together holds the ledger's lock.
 """
@@ -20,7 +20,7 @@ from masklet.sessions.object_state import History, SessionState, Span, join_span
 from masklet.studio.errors import ApiError, not_found
 from masklet.studio.store.database import Database, new_id
 from masklet.studio.store.object_history import EventRecord, ObjectView, first_color, history_of, objects_of
-from masklet.studio.store.tables import Knowledge, Person, Project, Result, Step, Video, now
+from masklet.studio.store.tables import Person, Project, Result, ResultParts, Step, Video, now
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class State:
 
     @property
     def session(self) -> SessionState:
-        """Prompts, followed and reviewed frames."""
+        """Prompts, tracked and reviewed frames."""
         return self.history.state
 
     @cached_property
@@ -99,7 +99,7 @@ class State:
 
 
 class Change:
-    """Steps and masks that come to stand together, in one transaction."""
+    """Steps and masks that are added together, in one transaction."""
 
     def __init__(self, database: Session, video: str, state: State, person: str) -> None:
         self.database = database
@@ -163,11 +163,11 @@ class Change:
         result = Result(video=self.video, since=number, **vars(row))
         self.database.add(result)
         self.database.flush()
-        self.database.add(Knowledge(result=result.id, parts=tensors))
+        self.database.add(ResultParts(result=result.id, parts=tensors))
         return result.id
 
     def end(self, number: int, *which: ColumnElement[bool]) -> None:
-        """Let results stand no longer, from a step on."""
+        """End results: from a step on they hold no longer."""
         mine = (Result.video == self.video, Result.until.is_(None), *which)
         self.database.execute(delete(Result).where(*mine, Result.since >= number))
         self.database.execute(update(Result).where(*mine).values(until=number))
@@ -210,7 +210,7 @@ class Ledger:
 
     @contextmanager
     def change(self, person: str) -> Iterator[Change]:
-        """Change the video; all of it stands afterwards, or nothing."""
+        """Change the video: all of it, or nothing."""
         with self.lock:
             try:
                 with self._database.begin() as session:
@@ -229,7 +229,7 @@ class Ledger:
     @contextmanager
     def read(self) -> Iterator[tuple[Session, State]]:
         """The database, and the state that goes with it."""
-        state = self.state  # results of a head can still be told from those of a newer one
+        state = self.state  # results name the heads at which they hold, so a newer one does no harm
         with self._database.begin() as session:
             yield session, state
 
@@ -259,7 +259,7 @@ class Ledger:
         return redo[0]
 
 
-def standing(video: str, head: int) -> ColumnElement[bool]:
+def holds_at(video: str, head: int) -> ColumnElement[bool]:
     """Results that hold at a head."""
     return and_(Result.video == video, Result.since <= head, or_(Result.until.is_(None), Result.until > head))
 
@@ -267,20 +267,20 @@ def standing(video: str, head: int) -> ColumnElement[bool]:
 def results(
     database: Session, video: str, head: int, start: int, stop: int, objects: Sequence[int] | None = None
 ) -> list[Result]:
-    """The masks that stand on frames from start to before stop, by frame and object."""
-    which = [standing(video, head), Result.frame >= start, Result.frame < stop]
+    """The masks that hold on frames from start to before stop, by frame and object."""
+    which = [holds_at(video, head), Result.frame >= start, Result.frame < stop]
     if objects is not None:
         which.append(Result.object.in_(objects))
     return list(database.scalars(select(Result).where(*which).order_by(Result.frame, Result.object)))
 
 
-def spans_followed(database: Session, video: str, head: int) -> dict[int, list[Span]]:
+def find_tracked_spans(database: Session, video: str, head: int) -> dict[int, list[Span]]:
     """The frames on which each object has masks."""
     # Frames less their rank are alike along a stretch without gaps.
     rank = func.row_number().over(partition_by=Result.object, order_by=Result.frame)
     ranked = (
         select(Result.object, Result.frame, (Result.frame - rank).label("stretch"))
-        .where(standing(video, head))
+        .where(holds_at(video, head))
         .subquery()
     )
     spans: dict[int, list[Span]] = {}

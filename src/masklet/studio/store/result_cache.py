@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from torch import Tensor
 
 from masklet.byte_cache import ByteCache
-from masklet.studio.store.tables import Knowledge
+from masklet.studio.store.tables import ResultParts
 from masklet.types import MaskPrediction, Memory
 
 POLICY = "policy."  # before the names of what a policy knew
@@ -75,7 +75,7 @@ class ResultCache:
         absent = [id for id in wanted if id not in cached]
         for start in range(0, len(absent), 500):
             some = absent[start : start + 500]
-            for row in database.scalars(select(Knowledge).where(Knowledge.result.in_(some))):
+            for row in database.scalars(select(ResultParts).where(ResultParts.result.in_(some))):
                 cached[row.result] = ResultTensors.from_bytes(row.parts, self._device)
                 self.put(row.result, cached[row.result])
         return cached

@@ -16,7 +16,7 @@ from masklet.model import Sam2
 from masklet.sessions.events import Prompted, Propagated, SessionEvent, event_to_json
 from masklet.sessions.memory_store import CompactAnswer, MemoryRecord, fill_bank, show
 from masklet.sessions.object_state import History, ObjectState
-from masklet.studio.store.ledger import Change, NewResult, standing
+from masklet.studio.store.ledger import Change, NewResult, holds_at
 from masklet.studio.store.object_history import CANDIDATE, find_prompt
 from masklet.studio.store.result_cache import ResultCache, ResultTensors
 from masklet.studio.store.tables import Result
@@ -128,7 +128,7 @@ class RowStore:
             return newest
         rows = self.change.database.scalars(
             select(Result).where(
-                standing(self.change.video, self.change.state.head),
+                holds_at(self.change.video, self.change.state.head),
                 Result.object == obj.id,
                 Result.since >= obj.begun,
                 Result.frame.in_(older),
@@ -185,7 +185,7 @@ class RowStore:
         """Nothing is missing."""
 
     def make_room(self, objects: Mapping[int, TrackedObject], frame: int) -> None:
-        """Forget what following on from a frame does not look at; the database has it."""
+        """Forget what tracking from a frame on does not look at; the database has it."""
         for obj in objects.values():
             tracked, anchors = obj.bank.tracked, obj.bank.anchors
             if len(tracked) <= 2 * SEEN:
@@ -216,7 +216,7 @@ class RowStore:
         Policies that pass over frames without the object look back as far as it takes.
         """
         mine = (
-            standing(self.change.video, self.change.state.head),
+            holds_at(self.change.video, self.change.state.head),
             Result.object == id,
             Result.prompted.is_(False),
         )
@@ -238,5 +238,5 @@ def _title(event: SessionEvent) -> str:
             kind = "mask" if prompt.mask is not None else "box" if prompt.box is not None else "click"
             return f"{kind} on frame {frame}"
         case Propagated(start, _, reverse):
-            return f"follow {'backward' if reverse else 'forward'} from frame {start}"
+            return f"track {'backward' if reverse else 'forward'} from frame {start}"
     return f"clear frame {event.frame}" if hasattr(event, "frame") else "change"

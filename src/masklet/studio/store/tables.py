@@ -91,7 +91,7 @@ class Step(Table):
     video: Mapped[str] = mapped_column(ForeignKey("videos.id", ondelete="CASCADE"), primary_key=True)
     number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     do: Mapped[str] = mapped_column(String(10))
-    fields: Mapped[dict[str, Any]] = mapped_column("said")
+    fields: Mapped[dict[str, Any]]
     title: Mapped[str] = mapped_column(String(200))
     batch: Mapped[str] = mapped_column(String(16))
     person: Mapped[str] = mapped_column(ForeignKey("people.id"))
@@ -125,10 +125,10 @@ class Result(Table):
     confidence: Mapped[float]
 
 
-class Knowledge(Table):
+class ResultParts(Table):
     """What the model must know again of a result to go on from it: logits, pointer, memory tokens."""
 
-    __tablename__ = "knowledge"
+    __tablename__ = "result_parts"
 
     result: Mapped[int] = mapped_column(
         ForeignKey("results.id", ondelete="CASCADE"), primary_key=True, autoincrement=False

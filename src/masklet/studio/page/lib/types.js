@@ -154,10 +154,10 @@
  * @typedef {object} FolderVideo
  * @property {string} path  As `GET /api/folder` lists it.
  *
- * @typedef {object} FrameEvent  One more frame was followed.
+ * @typedef {object} FrameEvent  One more frame was tracked.
  * @property {"frame"} type
  * @property {number} frame
- * @property {Mask[]} masks  Of the objects that were followed there.
+ * @property {Mask[]} masks  Of the objects that were tracked there.
  * @property {Propagation} propagation
  *
  * @typedef {object} FrameMasks  The masks of all objects on a frame.
