@@ -41,6 +41,8 @@ def to_mask(values: Any) -> np.ndarray:
     [[False, False, True, True]]
     """
     array = np.asarray(values)
+    if array.dtype == np.bool_ and array.ndim == 2:
+        return array.copy()
     if array.dtype.kind == "f" and bool((array < 0).any()):
         _check_numbers(array)
         return array > 0

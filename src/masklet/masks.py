@@ -217,6 +217,22 @@ class Candidate:
         inside = enlarge(self.logits[None], (y1 - y0, x1 - x0))[0]
         return F.pad(inside, (x0, size[1] - x1, y0, size[0] - y1), value=-CERTAIN)
 
+    def part(self, part: Window) -> Float[Tensor, "h w"]:
+        """The logits of a windowed candidate over a part of the picture, as `full` has them there."""
+        assert self.window is not None
+        x0, y0, x1, y1 = self.window
+        inside = enlarge(self.logits[None], (y1 - y0, x1 - x0))[0]
+        if part == self.window:
+            return inside
+        logits = inside.new_full((part[3] - part[1], part[2] - part[0]), -CERTAIN)
+        left, top = max(x0, part[0]), max(y0, part[1])
+        right, bottom = min(x1, part[2]), min(y1, part[3])
+        if left < right and top < bottom:
+            rows = slice(top - part[1], bottom - part[1])
+            columns = slice(left - part[0], right - part[0])
+            logits[rows, columns] = inside[top - y0 : bottom - y0, left - x0 : right - x0]
+        return logits
+
     def low_res(self, size: tuple[int, int]) -> Float[Tensor, "h4 w4"]:
         """The logits over a picture of `size` (H, W), in as few cells as they have within the window."""
         if self.window is None:
@@ -276,7 +292,7 @@ class ImageCandidates(MaskResult):
     @cached_property
     def logits(self) -> Float[Tensor, "m H W"]:
         """Mask logits in source pixels. Above 0 is the object."""
-        return torch.stack([candidate.full(self.size) for candidate in self.ranked])
+        return torch.stack([self._full(rank) for rank in range(len(self))])
 
     @cached_property
     def low_res(self) -> Float[Tensor, "m h4 w4"]:
@@ -284,8 +300,19 @@ class ImageCandidates(MaskResult):
         return torch.stack([candidate.low_res(self.size) for candidate in self.ranked])
 
     @cached_property
-    def _arrays(self) -> Bool[np.ndarray, "m H W"]:
-        return (self.logits > 0).cpu().numpy()
+    def _enlarged(self) -> dict[int, Float[Tensor, "H W"]]:
+        """Logits in source pixels by rank, as far as they were needed."""
+        return {}
+
+    @cached_property
+    def _arrays(self) -> dict[int, Bool[np.ndarray, "H W"]]:
+        """Masks by rank, as far as they were needed."""
+        return {}
+
+    def _full(self, rank: int) -> Float[Tensor, "H W"]:
+        if rank not in self._enlarged:
+            self._enlarged[rank] = self.ranked[rank].full(self.size)
+        return self._enlarged[rank]
 
     @property
     def best(self) -> Bool[np.ndarray, "H W"]:
@@ -300,26 +327,38 @@ class ImageCandidates(MaskResult):
     @cached_property
     def best_logits(self) -> Float[Tensor, "H W"]:
         """Mask logits of the best candidate in source pixels; the others are not enlarged for it."""
-        return self.ranked[0].full(self.size)
+        return self._full(0)
 
-    @cached_property
-    def _best_array(self) -> Bool[np.ndarray, "H W"]:
-        return (self.best_logits > 0).cpu().numpy()
+    def best_part(self, part: Window) -> Float[Tensor, "h w"]:
+        """The same in a part of the picture. What was made in a window is enlarged to no more than that."""
+        if self.ranked[0].window is None:
+            x0, y0, x1, y1 = part
+            return self.best_logits[y0:y1, x0:x1]
+        return self.ranked[0].part(part)
 
     def __getitem__(self, rank: int) -> Bool[np.ndarray, "H W"]:
-        mask: np.ndarray = self._best_array if rank == 0 and self.ranked else self._arrays[rank]
-        return mask
+        rank = range(len(self))[rank]
+        if rank not in self._arrays:
+            candidate = self.ranked[rank]
+            if candidate.window is None:
+                self._arrays[rank] = (self._full(rank) > 0).cpu().numpy()
+            else:  # beyond the window the object is not: a large picture costs no more than the window
+                x0, y0, x1, y1 = candidate.window
+                mask = np.zeros(self.size, dtype=np.bool_)
+                mask[y0:y1, x0:x1] = (candidate.part(candidate.window) > 0).cpu().numpy()
+                self._arrays[rank] = mask
+        return self._arrays[rank]
 
     def numpy(self) -> Bool[np.ndarray, "m H W"]:
         """All candidates as one bool array, best first. It is the caller's own."""
-        return self._arrays.copy()
+        return np.stack(list(self))
 
     def draw(self, image: object = None) -> Image:
         """The picture with the best mask painted in; see `Masks.draw`."""
         return self.as_masks().draw(image)
 
     def _numbered(self) -> Iterator[tuple[int, Bool[np.ndarray, "H W"]]]:
-        return enumerate(self._arrays, 1)
+        return enumerate(self, 1)
 
     def _tiles(self, image: object) -> list[Tile]:
         alone = [self.select(rank) for rank in range(len(self))]
@@ -327,17 +366,25 @@ class ImageCandidates(MaskResult):
         return [Tile(one.draw(image), f"{rank}: IoU {iou[rank]:.2f}") for rank, one in enumerate(alone)]
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "image": None}
+        return {"size": self.size, "ranked": self.ranked, "image": None}
 
     def __len__(self) -> int:
         return len(self.ranked)
 
     def __iter__(self) -> Iterator[Bool[np.ndarray, "H W"]]:
-        return iter(self._arrays)
+        return (self[rank] for rank in range(len(self)))
 
     def select(self, *ranks: int) -> ImageCandidates:
         """Only the candidates of these ranks, in this order."""
-        return replace(self, ranked=tuple(self.ranked[rank] for rank in ranks))
+        chosen = replace(self, ranked=tuple(self.ranked[rank] for rank in ranks))
+        places = {new: range(len(self))[rank] for new, rank in enumerate(ranks)}
+        chosen._enlarged.update(
+            {new: self._enlarged[rank] for new, rank in places.items() if rank in self._enlarged}
+        )
+        chosen._arrays.update(
+            {new: self._arrays[rank] for new, rank in places.items() if rank in self._arrays}
+        )
+        return chosen
 
     def as_masks(self, id: int = 1) -> Masks:
         """The best candidate as the mask of an object, for writers and label maps."""

@@ -364,6 +364,7 @@ def crop_hint(hint: Hint, window: Window | None, side: int) -> Float[Tensor, "1 
     if window is None:
         return hint.low_res[:1]
     x0, y0, x1, y1 = window
-    first = hint.best_logits if isinstance(hint, ImageCandidates) else hint.logits[0]
-    inside = first[None, None, y0:y1, x0:x1]
-    return F.interpolate(inside, (side, side), mode="bilinear", align_corners=False, antialias=True)[0]
+    inside = hint.best_part(window) if isinstance(hint, ImageCandidates) else hint.logits[0, y0:y1, x0:x1]
+    return F.interpolate(
+        inside[None, None], (side, side), mode="bilinear", align_corners=False, antialias=True
+    )[0]
