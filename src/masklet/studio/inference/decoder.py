@@ -65,6 +65,7 @@ SIGNATURES = (
 )
 
 MAX_SOUND_BYTES = 512 * 2**20
+START_SECONDS = 180.0  # that a process may take to begin, on a machine with much to do
 TS_PACKET = 188  # bytes; each packet of an MPEG transport stream begins with 0x47
 
 _START = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"  # as on Windows
@@ -165,6 +166,9 @@ class DecoderProcess:
             process.start()
             self._process = process
             child_pipe.close()
+            if not self._pipe.poll(START_SECONDS):
+                raise TimeoutError
+            self._pipe.recv_bytes()
         return self._pipe
 
     def _stop(self) -> None:
@@ -343,6 +347,7 @@ def _serve(pipe: Connection, path: str, name: str, limits: Limits, expected: Siz
     _limit_resources(limits.decode_bytes)
     file: OpenFile | None = None
     try:
+        pipe.send_bytes(b"ready")
         while True:
             request = json.loads(pipe.recv_bytes())
             try:
