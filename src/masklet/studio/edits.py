@@ -139,7 +139,7 @@ class MaskEditor:
 
     def _smooth(self, edit: NewEdit, frames: Sequence[int], outcome: EditOutcome) -> None:
         """Each new mask is made of the old ones: masks already smoothed are remembered as they were."""
-        reach = int(edit.amount or 2)
+        reach = min(MAX_NEIGHBOURS, max(1, int(edit.amount or 2)))
         before: dict[int, Mask] = {}
         for frame in frames:
             near = [at for at in range(frame - reach, frame + reach + 1) if at not in before]
