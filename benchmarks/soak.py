@@ -284,6 +284,7 @@ def _start_studio(data: Path, port: int) -> subprocess.Popen[bytes]:
                 return server
         except OSError:
             time.sleep(0.1)
+    server.kill()
     raise SystemExit("the studio did not start within ten minutes.")
 
 

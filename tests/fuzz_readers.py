@@ -245,6 +245,7 @@ def main(target: str, runs: int, seed: int) -> None:
             "-max_len=256",
             "-len_control=0",
             "-rss_limit_mb=0",
+            f"-artifact_prefix={folder}/",
         ],
         check,
     )
