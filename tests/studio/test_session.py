@@ -104,7 +104,7 @@ def test_other_memory_rules_go_on_as_well(
     play(caller, video, [*PLAYS["corrected"], ("click", 1, 3)])
     for frame in range(1, LENGTH):
         caller.studio.live.drop(video.rpartition("/")[2])
-        caller.studio.propagations._engine = Engine(caller.studio.model, caller.studio.limits)
+        caller.studio.propagations._engine = Engine(caller.studio.models, caller.studio.limits)
         caller.follow(video, start=frame, stop=frame + 1)
     session = assert_is_the_session(caller, video, tmp_path)
     engine = caller.studio.propagations._engine
