@@ -100,5 +100,5 @@ help: ## Show this list
 # requirements would replace our torch and OpenCV, and the original's CUDA extension is not needed.
 .venv/.peer: .venv/.dev
 	@echo "Installing the original sam2 and Label Studio's reader into .venv, for comparison."
-	@if SAM2_BUILD_CUDA=0 $(PIP_INSTALL) --no-deps --no-build-isolation sam2 label-studio-sdk | $(PROGRESS); then touch $@; \
+	@if SAM2_BUILD_CUDA=0 $(PIP_INSTALL) --no-deps --no-build-isolation sam2 label-studio-sdk trackeval | $(PROGRESS); then touch $@; \
 	else echo "The original sam2 or the reader cannot be installed here: the tests that compare with them will be skipped." >&2; fi
