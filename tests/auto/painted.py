@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from masklet.backends.torch import TorchBackend
 from masklet.config import toy
 from masklet.model import Sam2
 from masklet.transforms import MEAN, STD
@@ -38,6 +39,7 @@ class Painted(Sam2):
     def __init__(self) -> None:
         nn.Module.__init__(self)
         self.config = toy()
+        self.backend = TorchBackend(self)  # says how many objects and frames go into a call
         self.asked = 0  # points
 
     @property

@@ -40,7 +40,7 @@ def test_policies_stand_side_by_side(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_a_baseline_has_no_policies(tmp_path: Path) -> None:
     command = ["evaluate", "policies", str(tmp_path), "--out", str(tmp_path / "out"), "--model", "flow"]
     answer = CliRunner().invoke(app, command)
-    assert "Got flow: choose a model" in str(answer.exception)
+    assert "flow is a baseline: choose a model" in str(answer.exception)
 
 
 @pytest.mark.parametrize(
