@@ -65,9 +65,20 @@ def test_axe_finds_nothing_serious(screen: Screen, axe: str, theme: str) -> None
         screen.page.get_by_role("dialog").wait_for()
         assert violations(screen, axe) == [], keys
         screen.press("Escape")
+    for menu in ("Comments (Y)", "People", "Edit masks (Z)"):
+        screen.page.get_by_role("button", name=menu).click()
+        screen.page.locator(".menu:popover-open").wait_for()
+        assert violations(screen, axe) == [], menu
+        screen.press("Escape")
     screen.page.goto(screen.address)
     screen.page.wait_for_selector(".entry")
     assert violations(screen, axe) == []
+    for sheet in ("Classes", "History", "Import", "Export all"):
+        screen.page.get_by_role("button", name=sheet).first.click()
+        screen.page.get_by_role("dialog").wait_for()
+        assert violations(screen, axe) == [], sheet
+        screen.press("Escape")
+        screen.page.get_by_role("dialog").wait_for(state="detached")
 
 
 def test_the_tab_key_goes_all_the_way_round(screen: Screen) -> None:
@@ -98,5 +109,5 @@ def test_a_phone_has_all_of_the_top_bar_and_a_finger_sees_the_bin(
         assert box is not None and box["x"] + box["width"] <= 390, name
     assert screen.page.evaluate("document.documentElement.scrollWidth") <= 390
     screen.page.goto(screen.address)
-    opacity = screen.page.locator(".card > .icon-button").first.evaluate("e => getComputedStyle(e).opacity")
+    opacity = screen.page.locator(".card-actions").first.evaluate("e => getComputedStyle(e).opacity")
     assert opacity == "1"
