@@ -228,8 +228,12 @@ export function newObject(studio) {
  * @param {number | null} object
  */
 export function select(studio, object) {
-    const { candidates } = studio.state;
-    studio.store.set({ object, picked: [], candidates: candidates?.object === object ? candidates : null });
+    const { candidates, picked } = studio.state;
+    studio.store.set({
+        object,
+        picked: picked.length ? [] : picked, // a list drawn anew between two clicks would lose a double click
+        candidates: candidates?.object === object ? candidates : null,
+    });
 }
 
 /**
