@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[1]
 TUTORIALS = ROOT / "docs" / "tutorials"
 WIDTH = 480  # pixels of a picture that is kept
 CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
-BAR = re.compile(r"[━╸╺]|\d+/(\d+|\?)( -?[-:\d]+)?$")  # lines of a progress bar
+BAR = re.compile(r"[━╸╺]|(^| )\d+/(\d+|\?) +[-:\d]+( |$)|(^| )\d+/(\d+|\?)$")  # lines of a progress bar
 SECONDS = 600  # that a cell may take
 
 
@@ -50,9 +50,20 @@ def run(path: Path, folder: Path) -> nbformat.NotebookNode:
         cell["id"] = f"cell-{number}"
         if cell.cell_type == "code":
             outputs = [tidy(output, folder) for output in cell.outputs if output.get("name") != "stderr"]
-            cell.outputs = [output for output in outputs if output.get("text", "unlike a text") != ""]
+            cell.outputs = join_texts([output for output in outputs if output.get("text") != ""])
     notebook.metadata.language_info = {"name": "python"}
     return notebook
+
+
+def join_texts(outputs: list[nbformat.NotebookNode]) -> list[nbformat.NotebookNode]:
+    """Lines that were printed one after the other as one output."""
+    joined: list[nbformat.NotebookNode] = []
+    for output in outputs:
+        if joined and "text" in output and joined[-1].get("name") == output.get("name"):
+            joined[-1].text += output.text
+        else:
+            joined.append(output)
+    return joined
 
 
 def tidy(output: nbformat.NotebookNode, folder: Path) -> nbformat.NotebookNode:

@@ -17,7 +17,7 @@ from masklet.boxes import Box, box_area, box_iou, intersect_boxes, tight_box, un
 from masklet.prompts import Prompt
 
 SHARED = 0.5  # IoU of windows above which one serves for both
-TEMPER = 0.4  # chosen on validation pictures: the predicted IoU of a first click is then not biased
+TEMPER = 0.45  # chosen on validation pictures: the predicted IoU of a first click is then not biased
 MOVED = 0.85  # IoU of windows below which the second shows something new
 
 Window = tuple[int, int, int, int]  # x0, y0, x1, y1 in source pixels, x1 and y1 exclusive

@@ -22,7 +22,7 @@ import { enlarge, resizePlane, tightBox, toMask, toSquare } from "./pixels.js";
 
 const CERTAIN = 10; // less this is the logit of what lies outside a window
 const SHARED = 0.5; // IoU of windows above which one serves for both
-const TEMPER = 0.4; // chosen on validation pictures: the predicted IoU of a first click is then not biased
+const TEMPER = 0.45; // chosen on validation pictures: the predicted IoU of a first click is then not biased
 const MOVED = 0.85; // IoU of windows below which the second shows something new
 const MARGIN = 2; // sides of a window, in those of the object
 const NARROWEST = 32; // the shortest side of a window, in pixels
