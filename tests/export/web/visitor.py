@@ -95,7 +95,7 @@ class Visitor:
 
     def close(self) -> None:
         self.context.close()
-        assert self.complaints == []
+        assert self.complaints == [], self.complaints
 
     def load(self) -> str:
         """Wait until the model is loaded. Returns what runs it."""

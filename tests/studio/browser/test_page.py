@@ -189,7 +189,8 @@ def test_projects_are_made_and_deleted(opened: Callable[[], Screen]) -> None:
     screen.page.get_by_role("heading", name="Kites").wait_for()
     screen.page.get_by_role("button", name="Delete the project").click()
     screen.page.get_by_role("button", name="Delete", exact=True).click()
-    screen.page.get_by_role("heading", name="My videos").wait_for()
+    screen.page.get_by_role("heading", name="Kites").wait_for(state="detached")
+    screen.page.locator("main h1").wait_for()  # of another project
     assert screen.page.get_by_role("link", name="Kites").count() == 0
 
 
