@@ -104,7 +104,7 @@ corner = st.floats(-1e6, 1e6, allow_nan=False)
 def test_a_box_is_clipped_to_the_frame_or_refused(box: tuple[float, float, float, float]) -> None:
     x0, x1 = sorted((box[0], box[2]))
     y0, y1 = sorted((box[1], box[3]))
-    if x0 == x1 or y0 == y1 or (min(x0, y0) > 0 and max(x1, y1) <= 1):  # refused as parts of the frame
+    if x0 == x1 or y0 == y1 or (min(x0, y0) >= 0 and max(x1, y1) <= 1):  # refused as parts of the frame
         return
     prompt = Prompt(box=(x0, y0, x1, y1))
     if x1 <= 0 or y1 <= 0 or x0 >= 64 or y0 >= 48:
@@ -113,7 +113,9 @@ def test_a_box_is_clipped_to_the_frame_or_refused(box: tuple[float, float, float
         return
     checked = check_prompt(prompt, (48, 64))
     assert checked.box == (max(x0, 0), max(y0, 0), min(x1, 64), min(y1, 48))
-    assert check_prompt(checked, (48, 64)) == checked
+    assert checked.box is not None
+    if max(checked.box) > 1:  # else what is left is the pixel in the corner, which reads as parts of the frame
+        assert check_prompt(checked, (48, 64)) == checked
 
 
 def test_what_touches_the_frame_is_taken() -> None:

@@ -92,7 +92,7 @@ class Manifest:
             )
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
             raise MediaError(
                 f"{path} is not a run.json that masklet wrote: move it away, or choose another folder."
             ) from error
