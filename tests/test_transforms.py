@@ -114,7 +114,9 @@ def test_a_box_is_clipped_to_the_frame_or_refused(box: tuple[float, float, float
     checked = check_prompt(prompt, (48, 64))
     assert checked.box == (max(x0, 0), max(y0, 0), min(x1, 64), min(y1, 48))
     assert checked.box is not None
-    if max(checked.box) > 1:  # else what is left is the pixel in the corner, which reads as parts of the frame
+    if (
+        max(checked.box) > 1
+    ):  # else what is left is the pixel in the corner, which reads as parts of the frame
         assert check_prompt(checked, (48, 64)) == checked
 
 
