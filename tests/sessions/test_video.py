@@ -235,7 +235,7 @@ def test_opening_a_long_video_decodes_nothing(fake: Fake) -> None:
 
 def test_what_goes_wrong_is_said(fake: Fake, frames: np.ndarray) -> None:
     session = VideoSession(fake, frames)
-    with pytest.raises(PromptError, match="following needs at least one prompt"):
+    with pytest.raises(PromptError, match="tracking needs at least one prompt"):
         session.propagate()  # at once, not with the first frame
     session.prompt(0, 1, click())
     for wrong, part in (

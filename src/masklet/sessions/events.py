@@ -44,7 +44,7 @@ class Removed:
 
 @dataclass(frozen=True)
 class Propagated:
-    """Objects were followed from start to just before stop, as `range` counts.
+    """Objects were tracked from start to just before stop, as `range` counts.
 
     Attributes:
         objects: Their ids. None stands for all objects that the session had.

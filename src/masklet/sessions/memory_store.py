@@ -75,7 +75,7 @@ class MemoryStore(Protocol):
         """Let a longer event take the place of the last one."""
 
     def put(self, id: int, frame: int, record: MemoryRecord, tracked: TrackedObject | None = None) -> None:
-        """Write down what the last event made of an object; `tracked`, where it was followed there."""
+        """Write down what the last event made of an object; `tracked`, where it was tracked there."""
 
     def end(self, id: int, frame: int | None) -> None:
         """Let an object's record on a frame, or all its records, hold no longer from the last event on."""
@@ -87,7 +87,7 @@ class MemoryStore(Protocol):
         """All that was said of an object on a frame."""
 
     def load_bank(self, obj: ObjectState, frame: int) -> MemoryBank:
-        """An object's memories as it was followed last: at least those that policies look at from a frame."""
+        """An object's memories as it was tracked last: at least those that policies look at from a frame."""
 
     def load_policy(self, obj: ObjectState, make: Callable[[], MemoryPolicy]) -> MemoryPolicy:
         """The policy of an object, as it was at its position."""
@@ -102,7 +102,7 @@ class MemoryStore(Protocol):
         """Take in a memory that was made again."""
 
     def make_room(self, objects: Mapping[int, TrackedObject], frame: int) -> None:
-        """Forget what there is no room for, in the banks of objects that were followed to a frame too."""
+        """Forget what there is no room for, in the banks of objects that were tracked to a frame too."""
 
 
 @dataclass(eq=False, slots=True)
@@ -305,7 +305,7 @@ class InMemoryStore:
         return next((entry for entry in reversed(list(entries)) if entry.holds(event)), None)
 
     def _remembered(self, obj: ObjectState) -> dict[int, Entry]:
-        """An object's entries when it was last followed, in the order in which they were made."""
+        """An object's entries when it was last tracked, in the order in which they were made."""
         entries = [
             (at, entry)
             for at, some in self._entries.get(obj.id, {}).items()

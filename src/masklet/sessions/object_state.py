@@ -27,7 +27,7 @@ Span = tuple[int, int]  # first frame, and the frame just behind the last
 
 @dataclass(frozen=True)
 class Pass:
-    """Frames from start to before stop through which an object was last followed in one direction."""
+    """Frames from start to before stop through which an object was last tracked in one direction."""
 
     start: int
     stop: int
@@ -41,14 +41,14 @@ class ObjectState:
     Attributes:
         begun: The event that made it. Older results belong to another object with the same id.
         prompts: What was said of it, by frame.
-        settled: The last event that followed it; 0 before the first. Its bank is as it was then.
+        settled: The last event that tracked it; 0 before the first. Its bank is as it was then.
         conditioning: Prompted and reviewed frames in its memory bank, in the order in which they joined it.
-        pending: Frames with prompts that join the bank when the object is followed next. As published,
+        pending: Frames with prompts that join the bank when the object is tracked next. As published,
             corrections that are made one after the other do not look at each other.
-        cleared: Frames whose prompts were taken back since it was last followed.
-        passes: Frames through which it was followed, in order, without overlap.
+        cleared: Frames whose prompts were taken back since it was last tracked.
+        passes: Frames through which it was tracked, in order, without overlap.
         reviewed: Frames whose masks somebody marked as right, in order. They are kept.
-        position: The frame to which it was last followed, and whether backward. None where its policy must
+        position: The frame to which it was last tracked, and whether backward. None where its policy must
             begin anew.
     """
 
@@ -64,9 +64,9 @@ class ObjectState:
     position: tuple[int, bool] | None = None
 
     def direction(self, frame: int) -> bool | None:
-        """Whether it was last followed through a frame backward; None where it was not followed.
+        """Whether it was last tracked through a frame backward; None where it was not tracked.
 
-        A prompt on a followed frame is a correction, and looks at the memory. A prompt elsewhere is answered
+        A prompt on a tracked frame is a correction, and looks at the memory. A prompt elsewhere is answered
         as in a picture.
         """
         return next((way.reverse for way in self.passes if way.start <= frame < way.stop), None)
@@ -81,7 +81,7 @@ class ObjectState:
         return join_spans([*((way.start, way.stop) for way in self.passes), *prompted])
 
     def is_fixed(self, frame: int) -> bool:
-        """Whether following leaves its mask on a frame as it is: a prompted frame, or a reviewed one."""
+        """Whether tracking leaves its mask on a frame as it is: a prompted frame, or a reviewed one."""
         return frame in self.prompts or any(start <= frame < stop for start, stop in self.reviewed)
 
     def is_reached(self, frame: int, *, reverse: bool) -> bool:
@@ -89,22 +89,22 @@ class ObjectState:
         return frame <= max(self.prompts) if reverse else frame >= min(self.prompts)
 
     def continues(self, frame: int, *, reverse: bool) -> bool:
-        """Whether its policy goes on to a frame: it was followed to just before, and nothing begins here."""
+        """Whether its policy goes on to a frame: it was tracked to just before, and nothing begins here."""
         before = frame + 1 if reverse else frame - 1
         return self.position == (before, reverse) and not self.is_fixed(frame)
 
     @property
     def changed(self) -> frozenset[int]:
-        """Frames on which its prompts changed since it was last followed."""
+        """Frames on which its prompts changed since it was last tracked."""
         return self.cleared.union(self.pending)
 
     @property
     def is_settled(self) -> bool:
-        """Whether following it would leave its conditioning frames as they are."""
+        """Whether tracking it would leave its conditioning frames as they are."""
         return not self.pending and self._conditioning() == self.conditioning
 
     def _conditioning(self) -> tuple[int, ...]:
-        """The bank's conditioning frames once it is followed.
+        """The bank's conditioning frames once it is tracked.
 
         A reviewed span counts with its ends, so that a long one does not crowd the memory; its other frames
         are remembered as tracked ones.
@@ -174,7 +174,7 @@ class History:
         return Script(reversed(events))
 
     def propagation_to(self, frame: int, ids: tuple[int, ...] | None, *, reverse: bool) -> Propagated | None:
-        """The last event, where it followed the same objects to just before this frame."""
+        """The last event, where it tracked the same objects to just before this frame."""
         match self.event:
             case Propagated(_, stop, way, objects) if (stop, way, objects) == (frame, reverse, ids):
                 return self.event

@@ -99,7 +99,7 @@ class VideoSession:
 
     @property
     def state(self) -> SessionState:
-        """What the events come to: prompts, followed and reviewed frames of each object."""
+        """What the events come to: prompts, tracked and reviewed frames of each object."""
         return self._store.history.state
 
     @property
@@ -131,7 +131,7 @@ class VideoSession:
         return features
 
     def prompt(self, frame: int, id: int, prompt: Prompt) -> Masks:
-        """Prompt an object on a frame, or correct its mask there. Following keeps the answer.
+        """Prompt an object on a frame, or correct its mask there. Tracking keeps the answer.
 
         Clicks add to those given there before, and start from the mask that is there.
 
@@ -213,7 +213,7 @@ class VideoSession:
         prompted = sorted({frame for obj in self.state.chosen(ids) for frame in obj.prompts})
         if not prompted:
             raise PromptError(
-                "following needs at least one prompt: video.prompt(0, 1, Prompt(positive=[(x, y)]))."
+                "tracking needs at least one prompt: video.prompt(0, 1, Prompt(positive=[(x, y)]))."
             )
         count = len(self.frames)
         first = (prompted[-1] if reverse else prompted[0]) if start is None else check_frame(start)
@@ -224,7 +224,7 @@ class VideoSession:
         return MaskIterator(self._propagate(path, ids, reverse=reverse), len(path))
 
     def masks(self, frame: int) -> Masks:
-        """The masks that a frame has now, prompted or followed. The model does not run."""
+        """The masks that a frame has now, prompted or tracked. The model does not run."""
         return self._masks(frame, self.state.objects)
 
     def clear(self, frame: int, id: int) -> None:
@@ -257,7 +257,7 @@ class VideoSession:
         self._tracked.pop(id, None)
 
     def review(self, start: int, stop: int | None = None, *, reviewed: bool = True) -> None:
-        """Mark frames as reviewed: following keeps the masks that they have, and remembers them as prompts.
+        """Mark frames as reviewed: tracking keeps the masks that they have, and remembers them as prompts.
 
         Prompts on a reviewed frame still change it. Objects that have no mask there may get one later.
 
@@ -277,7 +277,7 @@ class VideoSession:
         self._store.append(Reviewed(first, end, reviewed))
 
     def undo(self) -> None:
-        """Go back to before the last prompt, clearing, removal or review, and what was followed since.
+        """Go back to before the last prompt, clearing, removal or review, and what was tracked since.
 
         Raises:
             PromptError: There is nothing to undo.
@@ -431,7 +431,7 @@ class VideoSession:
         store.make_room(tracked, frame)
 
     def _prepare(self, before: ObjectState, after: ObjectState, frame: int) -> TrackedObject:
-        """An object with its bank as it is when it is followed: prompts and reviewed frames join it now."""
+        """An object with its bank as it is when it is tracked: prompts and reviewed frames join it now."""
         state, tracked = self._tracked.get(before.id, (None, None))
         policy = tracked.policy if tracked is not None and state is before else None
         if tracked is None or policy is None or not before.is_settled:
@@ -477,7 +477,7 @@ class VideoSession:
             self._store.put(tracked.id, at, record, tracked)
 
     def _load(self, obj: ObjectState, frame: int) -> TrackedObject:
-        """An object with its bank as it was when it was last followed."""
+        """An object with its bank as it was when it was last tracked."""
         state, tracked = self._tracked.get(obj.id, (None, None))
         if tracked is None or state is not obj:
             bank = self._store.load_bank(obj, frame)

@@ -259,7 +259,7 @@ class Video(Schema):
     followed: dict[int, list[Span]]
     """Frames with masks, by object."""
     affected: ChangedObjects | None
-    """Objects that were prompted or cleared since they were last followed."""
+    """Objects that were prompted or cleared since they were last tracked."""
     propagation: Propagation | None
     """What runs now."""
     unfinished: UnfinishedPropagation | None

@@ -524,7 +524,7 @@
  * @property {FramePrompt[]} prompts
  * @property {Span[]} reviewed
  * @property {Record<string, Span[]>} followed  Frames with masks, by object.
- * @property {ChangedObjects | null} affected  Objects that were prompted or cleared since they were last followed.
+ * @property {ChangedObjects | null} affected  Objects that were prompted or cleared since they were last tracked.
  * @property {Propagation | null} propagation  What runs now.
  * @property {UnfinishedPropagation | null} unfinished  What was stopped, also by a crash, and can go on.
  *
