@@ -33,6 +33,9 @@ needs_compiler = pytest.mark.skipif(
     reason_for_no_compiler(torch.device("cpu")) is not None, reason="needs a C++ compiler"
 )
 
+# Of some two million pixels of the clip, those that rounding may move over the edge of a mask.
+PIXELS_OF_ROUNDING = 5
+
 
 def run_clip(*arguments: str) -> dict[str, Any]:
     """What `compiled_clip.py` prints; see there for its arguments."""
@@ -67,7 +70,8 @@ def test_padded_objects_and_frames_change_no_mask() -> None:
 @pytest.mark.parametrize("model", ["toy", "nano"])
 def test_compiled_graphs_give_the_masks_of_torch(model: str) -> None:
     result = run_clip("inductor", "1", model)
-    assert result["live"]["logits"] < 1e-3 and result["live"]["pixels"] == 0
+    # Fused operators round in their own way on each CPU: a pixel whose logit is nearly 0 may change side.
+    assert result["live"]["logits"] < 1e-3 and result["live"]["pixels"] <= PIXELS_OF_ROUNDING
     assert result["graphs"] <= len(VERBS) + 2
 
 
