@@ -51,7 +51,8 @@ ARROWS = {  # room: the rooms it stands on; it may import these, and what they s
     "jobs": {"checkpoint", "auto"},
     "integrations": {"checkpoint", "auto"},
     "masklet": {"checkpoint", "auto", "onnx"},  # __init__.py: the public names
-    "cli": {"masklet", "train", "evaluate", "export", "studio", "jobs", "integrations"},
+    "engine": {"train", "evaluate", "studio"},
+    "cli": {"masklet", "engine", "export", "jobs", "integrations"},
 }
 
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,10 +13,8 @@ from masklet.cli.items import Kind, find_items
 from masklet.cli.runs import ProgressBar
 
 if TYPE_CHECKING:
-    from masklet.jobs.gates import Masklet
+    from masklet.engine.gates import Masklet
     from masklet.media import Frames
-    from masklet.model import Sam2
-    from masklet.rle import RLE
 
 app = typer.Typer(help="The loop that makes training data: docs/scale.md.", no_args_is_help=True)
 
@@ -54,7 +50,8 @@ def propose(
     with ProgressBar() as bar:
         from dataclasses import replace
 
-        from masklet.jobs.gates import GATES, pass_all, propose_masklets, read_limits, review_order
+        from masklet.engine.gates import GATES, pass_all, propose_masklets, read_limits, review_order
+        from masklet.engine.proposals import write_accepted, write_project, write_queue
         from masklet.media import open_frames
 
         gates = GATES if limits is None else read_limits(limits)
@@ -115,7 +112,7 @@ def demo(
 
     A simulated person reviews. Weights are chosen by clips that no round trains on, and reported on others.
     """
-    from masklet.cli.engine_demo import ClipMaker, FineTune, run_demo
+    from masklet.engine.loop import ClipMaker, FineTune, run_demo
     from masklet.synthetic.director import Stock
     from masklet.synthetic.stock import load_pictures
     from masklet.train.parameters import TRAINED_MODULES
@@ -144,71 +141,3 @@ def demo(
         report=report,
     )
     (out / "report.txt").write_text("\n".join([f"$ {options.command_line()}", *lines, ""]), encoding="utf-8")
-
-
-def write_accepted(folder: Path, frames: Frames, codes: Mapping[int, Sequence[RLE]]) -> None:
-    """Write a clip as pictures and palette PNGs, which training reads, and as YouTube-VIS: COCO for video."""
-    from masklet import rle
-    from masklet.media import writers
-    from masklet.types import Masks
-
-    with writers(["frames", "palette", "youtube-vis"], folder, frames) as writer:
-        for frame, image in enumerate(frames):
-            arrays = {id: rle.decode(row[frame]) for id, row in codes.items()}
-            writer.write(image, Masks.from_arrays(frame, arrays, frames.size))
-
-
-def write_queue(out: Path, queue: Sequence[Masklet]) -> None:
-    """Write the review queue, worst first: which masklet, and what it was measured as."""
-    from dataclasses import asdict
-
-    from masklet.files import atomic_write
-
-    rows = [{"video": masklet.video, "object": masklet.id, **asdict(masklet.measures)} for masklet in queue]
-    with atomic_write(out / "queue.json") as part:
-        part.write_text(json.dumps(rows, indent=1))
-
-
-def write_project(out: Path, model: Sam2, queue: Sequence[Masklet], sources: Mapping[str, Frames]) -> None:
-    """Make a studio project of the doubtful masklets: a video each, numbered by the queue.
-
-    The masks of the first frame are prompts there, so that tracking and corrections start from them.
-    """
-    from fastapi.testclient import TestClient
-
-    from masklet.errors import MaskletError
-    from masklet.studio.app import make_app
-    from masklet.studio.settings import Settings
-    from masklet.studio.studio import Studio
-
-    review = out / "review"
-    order: dict[str, list[Masklet]] = {}
-    for masklet in queue:
-        order.setdefault(masklet.video, []).append(masklet)
-    studio = Studio(Settings(data=out / "studio", folder=review), model, "engine")
-    with TestClient(make_app(studio), base_url="http://127.0.0.1:8000") as client:
-
-        def call(path: str, body: object) -> dict[str, Any]:
-            answer = client.post(f"/api{path}", json=body)
-            if not answer.is_success:
-                raise MaskletError(f"the studio project cannot be made: {answer.text}")
-            content: dict[str, Any] = answer.json()
-            return content
-
-        project = call("/projects", {"name": "review, worst first"})["id"]
-        for number, (name, masklets) in enumerate(order.items(), 1):
-            target = f"{number:04d}-{Path(name).stem}.mp4"
-            _write_video(review / target, sources[name])
-            video = call(f"/projects/{project}/videos", {"path": target})["id"]
-            for masklet in masklets:
-                mask = {"size": list(sources[name].size), "counts": masklet.codes[0]["counts"]}
-                call(f"/videos/{video}/prompts", {"frame": 0, "object": masklet.id, "mask": mask})
-
-
-def _write_video(path: Path, frames: Frames) -> None:
-    from masklet.media import OverlayVideo
-    from masklet.types import Masks
-
-    with OverlayVideo(path, frames) as writer:
-        for frame, image in enumerate(frames):
-            writer.write(image, Masks.empty(frame, frames.size))

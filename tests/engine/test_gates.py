@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 from masklet.auto import Grid
-from masklet.errors import MaskletError
-from masklet.jobs.gates import (
+from masklet.engine.gates import (
     GATES,
     Masklet,
     Measures,
@@ -23,6 +22,7 @@ from masklet.jobs.gates import (
     score_gates,
     write_limits,
 )
+from masklet.errors import MaskletError
 from masklet.media import open_frames
 from toys import clip, toy_network
 
