@@ -26,10 +26,16 @@ def test_two_rounds_print_their_table(run: Run, tmp_path: Path) -> None:
     command, *lines = (tmp_path / "report.txt").read_text().strip().splitlines()
     assert command.startswith("$ masklet engine demo") and lines == answer.out.strip().splitlines()
     assert read_limits(tmp_path / "gates.json")
-    scores = re.search(r"J&F of the test clips: (\S+), then (\S+), then (\S+)", answer.out)
+    scores = re.search(r"All rounds, J&F on test clips: (\S+) before, (\S+) after", answer.out)
     assert scores is not None
-    is_better = float(scores[3]) > float(scores[1])
+    is_better = float(scores[2]) > float(scores[1])
     assert is_better or "The loop did not make the model better" in answer.out
+    steps = {path: path.stat().st_mtime_ns for path in (tmp_path / "steps").iterdir()}
+    again = run("engine", "demo", "--out", tmp_path, *small)
+    assert again.out == answer.out, "a second run goes on where the first one stopped: at its end"
+    assert steps == {path: path.stat().st_mtime_ns for path in (tmp_path / "steps").iterdir()}
+    other = run("engine", "demo", "--out", tmp_path, *small, "--rate", "1e-3")
+    assert other.code == 1 and "other settings (rate)" in other.err
 
 
 @pytest.mark.slow

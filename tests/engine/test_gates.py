@@ -63,11 +63,11 @@ def test_the_worst_come_first_and_those_that_pass_not_at_all() -> None:
 
 
 def test_precision_and_recall_are_of_the_masklets_that_pass() -> None:
-    rows = [masklet(1, GOOD), masklet(2, GOOD), masklet(3, replace(GOOD, iou=0.1))]
+    rows = [GOOD, GOOD, replace(GOOD, iou=0.1)]
     scores = score_gates(rows, [True, False, True])
     assert (scores[0].passed, scores[0].precision, scores[0].recall) == (2 / 3, 0.5, 0.5)
     assert scores[-1].name == "all gates"
-    nothing = score_gates([masklet(1, replace(GOOD, iou=0.1))], [False])
+    nothing = score_gates([replace(GOOD, iou=0.1)], [False])
     assert (nothing[0].precision, nothing[0].recall) == (None, None)
 
 
@@ -83,17 +83,17 @@ def test_proposals_have_a_mask_for_every_frame() -> None:
 
 def test_limits_are_the_highest_that_keep_the_right_masklets() -> None:
     """Of ten right ones, the worst in a measure may be lost."""
-    rows = [masklet(id, replace(GOOD, iou=0.5 + id / 100)) for id in range(10)]
-    wrong = [masklet(20 + id, replace(GOOD, iou=0.1)) for id in range(10)]
+    rows = [replace(GOOD, iou=0.5 + number / 100) for number in range(10)]
+    wrong = [replace(GOOD, iou=0.1)] * 10
     gates = calibrate_gates(rows + wrong, [True] * 10 + [False] * 10)
     limits = {gate.name: gate.limit for gate in gates}
     assert limits["predicted IoU"] == pytest.approx(0.51)
-    assert sum(pass_all(row.measures, gates) for row in rows) == 9
-    assert not any(pass_all(row.measures, gates) for row in wrong)
+    assert sum(pass_all(row, gates) for row in rows) == 9
+    assert not any(pass_all(row, gates) for row in wrong)
 
 
 def test_too_few_right_masklets_leave_the_limits_as_they_are() -> None:
-    rows = [masklet(id, replace(GOOD, iou=0.2)) for id in range(5)]
+    rows = [replace(GOOD, iou=0.2)] * 5
     assert calibrate_gates(rows, [True] * 3 + [False] * 2) == GATES
 
 

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from masklet import rle
+from masklet.auto import Grid
+from masklet.datasets.types import Clip
 from masklet.engine.gates import Masklet, Measures
-from masklet.engine.loop import Choice, best_by_more_than_chance
+from masklet.engine.loop import Choice, ClipMaker, best_by_more_than_chance
+from masklet.engine.rounds import Calibration, ClipLabeller, ClipResult, Round, process_clips
 from masklet.engine.simulated_person import SimulatedPerson, find_object
+from masklet.engine.step_results import StepResults
+from masklet.errors import MaskletError
 from masklet.media import open_frames
 from toys import clip, toy_network
 
@@ -78,3 +87,72 @@ def test_weights_that_are_no_better_than_before_are_not_shipped() -> None:
     assert best_by_more_than_chance({"before": before, "mean": better, "after": by_chance}) == "mean"
     assert "did not help" in Choice("before", "nano", {"before": before, "mean": before}).line()
     assert "ships mean" in Choice("mean", "x", {"before": before, "mean": better}).line()
+
+
+BAD = replace(MEASURES, iou=0.1)
+
+
+def test_clips_with_a_result_are_not_processed_again(tmp_path: Path) -> None:
+    """A run that is stopped at its third clip goes on there."""
+    clips = ClipMaker("cells", 64, 2).clips(1, 3)
+    processed = list[int]()
+
+    def process(stop: int) -> Callable[[int, Clip], ClipResult]:
+        def run(number: int, clip: Clip) -> ClipResult:
+            if number == stop:
+                raise KeyboardInterrupt
+            processed.append(number)
+            return ClipResult((MEASURES, BAD), (True, number > 0), {"accepted": number}, 1.5)
+
+        return run
+
+    results = StepResults(tmp_path, {"rate": 1})
+    with pytest.raises(KeyboardInterrupt):
+        process_clips(results, "round-1", clips, process(2))
+    rows = process_clips(StepResults(tmp_path, {"rate": 1}), "round-1", clips, process(9))
+    assert processed == [0, 1, 2]
+    assert rows[2] == ClipResult((MEASURES, BAD), (True, True), {"accepted": 2}, 1.5)
+    with pytest.raises(MaskletError, match=r"other settings \(rate\)"):
+        StepResults(tmp_path, {"rate": 2})
+    (tmp_path / "round-1-clip-000.json").write_text("{")
+    with pytest.raises(MaskletError, match="Remove it"):
+        process_clips(results, "round-1", clips, process(9))
+
+
+def test_a_round_sums_its_clips_up() -> None:
+    clips = [ClipResult((MEASURES, BAD), (True, True), {"accepted": 2, "rejected": 1}, 30.0)] * 2
+    calibration = Calibration.from_clips(clips * 2)
+    assert calibration.proposed == 8 and calibration.scores[-1].precision == 1.0
+    result = Round.from_clips(clips, calibration)
+    assert (result.proposed, result.reviewed, result.seconds) == (4, {"accepted": 4, "rejected": 2}, 60.0)
+    assert result.gates[-1].recall == result.passed[0] / 4
+    assert "0.25 minutes of a person for each" in "\n".join(replace(result, is_trusted=False).lines(1))
+
+
+def test_an_interrupted_attempt_leaves_nothing_in_the_training_data(tmp_path: Path) -> None:
+    (clip_of_cells,) = ClipMaker("cells", 64, 2).clips(1, 1)
+    labeller = ClipLabeller(toy_network(), Grid(points_per_side=2), 1)
+    folder = tmp_path / "round-1-clip-000"
+    (folder / "masks").mkdir(parents=True)
+    (folder / "masks" / "00099.png").write_bytes(b"half")
+    result = labeller.label(clip_of_cells, Calibration.from_clips([]), folder)
+    assert not (folder / "masks" / "00099.png").exists()
+    accepted = sum(count for name, count in result.reviewed.items() if name != "rejected")
+    assert folder.exists() == (accepted > 0)
+
+
+def test_the_first_frame_is_corrected_first(truth: np.ndarray) -> None:
+    """All others are tracked from it. A toy network needs every correction painted."""
+    reviewer = person(truth)
+    corrected = list[int]()
+    correct = reviewer._correct_frame
+
+    def record(frame: int, mask: np.ndarray, answer: np.ndarray) -> object:
+        corrected.append(frame)
+        return correct(frame, mask, answer)
+
+    reviewer._correct_frame = record  # type: ignore[assignment, method-assign]
+    wrong = truth[0, 0].copy()
+    wrong[:12] = False
+    reviewer.review(masklet_of(wrong))
+    assert corrected[0] == 0

@@ -26,6 +26,13 @@ class PresetName(StrEnum):
     memory = "memory"
 
 
+class WorldName(StrEnum):
+    """What composed clips show, without importing torch."""
+
+    cells = "cells"
+    things = "things"
+
+
 @app.command(cls=options.Command)
 def propose(
     out: options.Out,
@@ -90,9 +97,12 @@ def propose(
 def demo(
     out: options.Out,
     model: options.Model = "nano",
+    world: Annotated[
+        WorldName, typer.Option(help="What the clips show: cells, or things as nano was trained on.")
+    ] = WorldName.cells,
     pictures: Annotated[
         Path | None,
-        typer.Option(help="Compose from labelled pictures, SET/instances.json; by default from nothing."),
+        typer.Option(help="Compose things from labelled pictures, SET/instances.json; else from nothing."),
     ] = None,
     base: Annotated[
         Path | None, typer.Option(help="Labelled data that half of the training comes from.")
@@ -104,6 +114,7 @@ def demo(
     preset: Annotated[
         PresetName, typer.Option(help="The parts of the network to train.")
     ] = PresetName.decoder,
+    rate: Annotated[float, typer.Option(help="Learning rate at the start; it ends at 0.")] = 1e-4,
     rounds: Annotated[int, typer.Option(min=1, help="Rounds.")] = 2,
     max_objects: Annotated[int, typer.Option(help="The best so many of a clip are tracked.")] = 8,
     points: Annotated[int, typer.Option(help="On each side of the grid of proposals.")] = 16,
@@ -111,8 +122,9 @@ def demo(
     """Run the whole loop on composed clips, whose truth is known, and print what each part is worth.
 
     A simulated person reviews. Weights are chosen by clips that no round trains on, and reported on others.
+    The same command again goes on where it was stopped.
     """
-    from masklet.engine.loop import ClipMaker, FineTune, run_demo
+    from masklet.engine.loop import ClipMaker, DemoSize, FineTune, run_demo
     from masklet.synthetic.director import Stock
     from masklet.synthetic.stock import load_pictures
     from masklet.train.parameters import TRAINED_MODULES
@@ -120,24 +132,19 @@ def demo(
     folders = [] if pictures is None else sorted(path.parent for path in pictures.glob("*/instances.json"))
     if pictures is not None and not folders:
         raise typer.BadParameter(f"{pictures} holds no SET/instances.json.", param_hint="--pictures")
+    if folders and world is WorldName.cells:
+        raise typer.BadParameter(
+            "cells are not composed from pictures: add --world things.", param_hint="--pictures"
+        )
     stock = Stock(load_pictures(folders, out / "cache") if folders else ())
     names = {name: name for name in TRAINED_MODULES}
-    training = FineTune(names[preset.value], steps, base)
+    training = FineTune(names[preset.value], steps, rate, base)
     lines = list[str]()
 
     def report(line: str) -> None:
         lines.append(line)
         typer.echo(line)
 
-    run_demo(
-        out,
-        model,
-        ClipMaker.of(stock, size, frames),
-        training,
-        clips=clips,
-        rounds=rounds,
-        max_objects=max_objects,
-        points=points,
-        report=report,
-    )
+    maker = ClipMaker(world.value, size, frames, stock)
+    run_demo(out, model, maker, training, DemoSize(clips, rounds, max_objects, points), report)
     (out / "report.txt").write_text("\n".join([f"$ {options.command_line()}", *lines, ""]), encoding="utf-8")

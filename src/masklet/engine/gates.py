@@ -131,20 +131,17 @@ def review_order(masklets: Sequence[Masklet], gates: Sequence[Gate] = GATES) -> 
 
 
 def calibrate_gates(
-    masklets: Sequence[Masklet], are_right: Sequence[bool], gates: Sequence[Gate] = GATES, keep: float = 0.9
+    measures: Sequence[Measures], are_right: Sequence[bool], gates: Sequence[Gate] = GATES, keep: float = 0.9
 ) -> tuple[Gate, ...]:
     """The gates, each with the highest limit that at least a share `keep` of the right masklets passes.
 
     Fewer than four right ones say too little, and the limits stay as they are.
     """
-    right = [masklet.measures for masklet, is_right in zip(masklets, are_right, strict=True) if is_right]
+    right = [row for row, is_right in zip(measures, are_right, strict=True) if is_right]
     if len(right) < FEWEST_RIGHT:
         return tuple(gates)
     rank = len(right) - math.ceil(round(keep * len(right), 6))
-    return tuple(
-        replace(gate, limit=float(sorted(gate.measure(measures) for measures in right)[rank]))
-        for gate in gates
-    )
+    return tuple(replace(gate, limit=float(sorted(map(gate.measure, right))[rank])) for gate in gates)
 
 
 def write_limits(path: Path, gates: Sequence[Gate]) -> None:
@@ -352,23 +349,22 @@ class GateScore:
 
 
 def score_gates(
-    masklets: Sequence[Masklet], are_right: Sequence[bool], gates: Sequence[Gate] = GATES
+    measures: Sequence[Measures], are_right: Sequence[bool], gates: Sequence[Gate] = GATES
 ) -> list[GateScore]:
-    """Precision and recall of each gate and of all together.
+    """Precision and recall of each gate and of all together, over the measures of some masklets.
 
     Example:
         >>> good, bad = Measures(0.9, 5, 0.9, 0.9, 1.1), Measures(0.4, 5, 0.9, 0.9, 1.1)
-        >>> masklets = [Masklet("a", 1, (), good), Masklet("a", 2, (), bad)]
-        >>> first, *_, last = score_gates(masklets, [True, False])
+        >>> first, *_, last = score_gates([good, bad], [True, False])
         >>> first.precision, first.recall, last.passed
         (1.0, 1.0, 0.5)
     """
     rules: list[tuple[str, Callable[[Measures], bool]]] = [(gate.name, gate.passes) for gate in gates]
-    rules.append(("all gates", lambda measures: pass_all(measures, gates)))
+    rules.append(("all gates", lambda row: pass_all(row, gates)))
     right = np.array(are_right, dtype=bool)
     scores = []
     for name, rule in rules:
-        passes = np.array([rule(masklet.measures) for masklet in masklets], dtype=bool)
+        passes = np.array([rule(row) for row in measures], dtype=bool)
         hits = int((passes & right).sum())
         scores.append(
             GateScore(

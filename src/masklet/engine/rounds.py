@@ -5,9 +5,11 @@ Knows nothing of training.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from masklet.auto import Grid
 from masklet.datasets.types import Clip
@@ -16,6 +18,7 @@ from masklet.engine.gates import (
     Gate,
     GateScore,
     Masklet,
+    Measures,
     calibrate_gates,
     pass_all,
     propose_masklets,
@@ -24,11 +27,88 @@ from masklet.engine.gates import (
 )
 from masklet.engine.proposals import write_accepted
 from masklet.engine.simulated_person import RIGHT_J, SimulatedPerson, find_object
+from masklet.engine.step_results import StepResults
 from masklet.media import open_frames
 from masklet.model import Sam2
 
 TRUSTED = 0.8  # masklets pass without a person where this precision was reached in calibration
 FEWEST_PASSED = 8  # masklets that pass in calibration; fewer say too little
+
+
+@dataclass(frozen=True)
+class ClipResult:
+    """What was proposed in one clip, and what its review came to.
+
+    Attributes:
+        measures: Of each proposed masklet.
+        are_right: Whether it is right.
+        reviewed: How many masklets were accepted, corrected, added and rejected.
+        seconds: Of the person.
+    """
+
+    measures: tuple[Measures, ...]
+    are_right: tuple[bool, ...]
+    reviewed: Mapping[str, int] = field(default_factory=dict)
+    seconds: float = 0.0
+
+    @classmethod
+    def from_json(cls, row: Mapping[str, Any]) -> ClipResult:
+        measures = tuple(Measures(**values) for values in row["measures"])
+        return cls(measures, tuple(row["are_right"]), row["reviewed"], row["seconds"])
+
+
+@dataclass(frozen=True)
+class ClipLabeller:
+    """Proposes masklets in clips whose truth is known.
+
+    Attributes:
+        model: The network.
+        grid: Of the proposals.
+        max_objects: Masklets of a clip.
+    """
+
+    model: Sam2
+    grid: Grid
+    max_objects: int
+
+    def propose(self, clip: Clip) -> tuple[list[Masklet], list[bool]]:
+        """The masklets of a clip, and which of them are right."""
+        frames = open_frames(clip.images)
+        masklets = propose_masklets(self.model, frames, self.grid, max_objects=self.max_objects)
+        return masklets, [find_object(masklet, clip.masks)[1] >= RIGHT_J for masklet in masklets]
+
+    def measure(self, clip: Clip) -> ClipResult:
+        """Propose only: for calibration."""
+        masklets, are_right = self.propose(clip)
+        return ClipResult(tuple(masklet.measures for masklet in masklets), tuple(are_right))
+
+    def label(self, clip: Clip, calibration: Calibration, folder: Path) -> ClipResult:
+        """Propose, sort and review; what is accepted is training data in a folder of its own.
+
+        Args:
+            clip: With its truth, which only the simulated person and the report see.
+            calibration: The gates, and whether what passes is taken without a person.
+            folder: Takes the clip with its accepted masklets; what an interrupted attempt left is removed.
+        """
+        if folder.exists():
+            shutil.rmtree(folder)
+        frames, gates = open_frames(clip.images), calibration.gates
+        masklets, are_right = self.propose(clip)
+        passed = [masklet for masklet in masklets if pass_all(masklet.measures, gates)]
+        queue = review_order(masklets, gates)
+        taken = passed if calibration.is_trusted else []
+        if not calibration.is_trusted:  # those that pass are looked at first
+            queue = passed + queue
+        person = SimulatedPerson(self.model, frames, clip.masks, taken)
+        reviewed = {"accepted": 0, "corrected": 0, "added": 0, "rejected": 0}
+        for masklet in queue:
+            reviewed[person.review(masklet)] += 1
+        reviewed["added"] += person.add_missing()
+        codes = [*(masklet.codes for masklet in taken), *person.accepted.values()]
+        if codes:
+            write_accepted(folder, frames, dict(enumerate(codes, 1)))
+        measures = tuple(masklet.measures for masklet in masklets)
+        return ClipResult(measures, tuple(are_right), reviewed, person.seconds)
 
 
 @dataclass(frozen=True)
@@ -39,79 +119,35 @@ class Calibration:
     scores: Sequence[GateScore]
     proposed: int
 
+    @classmethod
+    def from_clips(cls, clips: Sequence[ClipResult]) -> Calibration:
+        """Choose the limits of the gates on clips that no round uses."""
+        measures, are_right = _join(clips)
+        gates = calibrate_gates(measures, are_right, GATES)
+        return cls(gates, score_gates(measures, are_right, gates), len(measures))
+
     @property
     def is_trusted(self) -> bool:
+        """Whether masklets that pass are taken without a person."""
         together = self.scores[-1]
         enough = together.passed * self.proposed >= FEWEST_PASSED
         return enough and together.precision is not None and together.precision >= TRUSTED
 
 
-def calibrate(model: Sam2, clips: Sequence[Clip], grid: Grid, max_objects: int) -> Calibration:
-    """Choose the limits of the gates on clips that no round uses."""
-    masklets, are_right = propose_all(model, clips, grid, max_objects)
-    gates = calibrate_gates(masklets, are_right, GATES)
-    return Calibration(gates, score_gates(masklets, are_right, gates), len(masklets))
+def _join(clips: Sequence[ClipResult]) -> tuple[list[Measures], list[bool]]:
+    measures = [row for clip in clips for row in clip.measures]
+    return measures, [is_right for clip in clips for is_right in clip.are_right]
 
 
-def propose_all(
-    model: Sam2, clips: Sequence[Clip], grid: Grid, max_objects: int
-) -> tuple[list[Masklet], list[bool]]:
-    """The masklets of all clips, and which of them are right."""
-    masklets, are_right = list[Masklet](), list[bool]()
-    for number, clip in enumerate(clips):
-        for masklet in propose_masklets(model, open_frames(clip.images), grid, max_objects=max_objects):
-            masklets.append(replace(masklet, video=f"clip-{number:03d}"))
-            are_right.append(find_object(masklet, clip.masks)[1] >= RIGHT_J)
-    return masklets, are_right
-
-
-def run_round(
-    model: Sam2,
-    clips: Sequence[Clip],
-    grid: Grid,
-    max_objects: int,
-    calibration: Calibration,
-    accepted: Path,
-    number: int,
-) -> Round:
-    """Propose, sort and review the masklets of some clips.
-
-    Args:
-        model: The network.
-        clips: With their truth, which only the simulated person and the report see.
-        grid: Of the proposals.
-        max_objects: Masklets of a clip.
-        calibration: The gates, and whether what passes is taken without a person.
-        accepted: The folder of the training data, of all rounds.
-        number: Of the round.
-    """
-    masklets, are_right = propose_all(model, clips, grid, max_objects)
-    gates = calibration.gates
-    passes = [pass_all(masklet.measures, gates) for masklet in masklets]
-    outcomes = {"accepted": 0, "corrected": 0, "added": 0, "rejected": 0}
-    seconds = 0.0
-    for index, clip in enumerate(clips):
-        name, frames = f"clip-{index:03d}", open_frames(clip.images)
-        rows = [
-            (masklet, passed)
-            for masklet, passed in zip(masklets, passes, strict=True)
-            if masklet.video == name
-        ]
-        taken = [masklet for masklet, passed in rows if passed and calibration.is_trusted]
-        queue = review_order([masklet for masklet, passed in rows if not passed], gates)
-        if not calibration.is_trusted:  # those that pass are looked at first
-            queue = [masklet for masklet, passed in rows if passed] + queue
-        person = SimulatedPerson(model, frames, clip.masks, taken)
-        for masklet in queue:
-            outcomes[person.review(masklet)] += 1
-        outcomes["added"] += person.add_missing()
-        seconds += person.seconds
-        codes = [*(masklet.codes for masklet in taken), *person.accepted.values()]
-        if codes:
-            write_accepted(accepted / f"round-{number}-{name}", frames, dict(enumerate(codes, 1)))
-    right = sum(is_right for is_right, passed in zip(are_right, passes, strict=True) if passed)
-    scores = score_gates(masklets, are_right, gates)
-    return Round(scores, len(masklets), (sum(passes), right), calibration.is_trusted, outcomes, seconds)
+def process_clips(
+    results: StepResults, name: str, clips: Sequence[Clip], process: Callable[[int, Clip], ClipResult]
+) -> list[ClipResult]:
+    """Process clips one by one. Those with a result from an earlier run are not processed again."""
+    rows = (
+        results.get(f"{name}-clip-{number:03d}", lambda n=number, c=clip: asdict(process(n, c)))  # type: ignore[misc]
+        for number, clip in enumerate(clips)
+    )
+    return [ClipResult.from_json(row) for row in rows]
 
 
 @dataclass(frozen=True)
@@ -133,6 +169,22 @@ class Round:
     is_trusted: bool
     reviewed: Mapping[str, int]
     seconds: float
+
+    @classmethod
+    def from_clips(cls, clips: Sequence[ClipResult], calibration: Calibration) -> Round:
+        measures, are_right = _join(clips)
+        gates = calibration.gates
+        right_of_passed = [
+            is_right for row, is_right in zip(measures, are_right, strict=True) if pass_all(row, gates)
+        ]
+        return cls(
+            score_gates(measures, are_right, gates),
+            len(measures),
+            (len(right_of_passed), sum(right_of_passed)),
+            calibration.is_trusted,
+            {name: sum(clip.reviewed[name] for clip in clips) for name in clips[0].reviewed},
+            sum(clip.seconds for clip in clips),
+        )
 
     @property
     def accepted(self) -> int:

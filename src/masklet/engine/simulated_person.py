@@ -72,14 +72,17 @@ class SimulatedPerson:
         return count
 
     def _correct(self, row: int, prompts: dict[int, Prompt], masks: list[np.ndarray]) -> bool:
-        """Correct the worst frame, by clicks or else by painting, until the masklet is right."""
+        """Correct a frame, by clicks or else by painting, until the masklet is right.
+
+        That is the first frame while it is wrong, since all others are tracked from it; then the worst one.
+        """
         truth = self.truth[:, row]
         for _ in range(CORRECTIONS):
             if _mean_iou(truth, masks) >= RIGHT_J:
                 break
             ious = [mask_iou(*pair) for pair in zip(truth, masks, strict=True)]
-            worst = int(np.argmin(ious))
-            prompts = {**prompts, worst: self._correct_frame(worst, truth[worst], masks[worst])}
+            frame = 0 if ious[0] < RIGHT_J else int(np.argmin(ious))
+            prompts = {**prompts, frame: self._correct_frame(frame, truth[frame], masks[frame])}
             masks = self._track(prompts)
         is_right = _mean_iou(truth, masks) >= RIGHT_J
         if is_right:

@@ -164,7 +164,7 @@ def darken(image: np.ndarray, window: Window, alpha: np.ndarray, depth: float) -
 def texture(rng: Generator, height: int, width: int) -> UInt8[np.ndarray, "h w 3"]:
     """Clouds, stripes, checks or a gradient, coloured through a random palette."""
     kind = rng.integers(4)
-    level = _clouds(rng, height, width)
+    level = clouds(rng, height, width)
     if kind:
         angle, period = rng.uniform(0, np.pi), rng.uniform(0.04, 0.4) * max(height, width)
         xs, ys = np.arange(width, dtype=np.float32)[None], np.arange(height, dtype=np.float32)[:, None]
@@ -190,7 +190,7 @@ def palette(rng: Generator) -> UInt8[np.ndarray, "256 3"]:
     )
 
 
-def _clouds(rng: Generator, height: int, width: int) -> np.ndarray:
+def clouds(rng: Generator, height: int, width: int) -> np.ndarray:
     """Octaves of smooth noise, about 0 to 1."""
     total = np.full((height, width), 0.5, dtype=np.float32)
     cells, weight, roughness = 3, 0.3, rng.uniform(0.35, 0.75)
