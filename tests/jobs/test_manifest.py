@@ -64,7 +64,17 @@ def test_a_manifest_may_be_in_any_file_system() -> None:
     "name, text, message",
     [
         ("m.csv", "source,colour\na.mp4,red\n", "has colour. Allowed are"),
-        ("m.csv", "x,y\n1,2\n", "has no source"),
+        ("m.csv", "x,y\n1,2\n", "has no column source in its first line. It has x, y"),
+        ("m.csv", "source;x;y\na.mp4;1;2\n", "Columns are separated by commas"),
+        ("m.csv", "source,x,y\n,1,2\n", "line 2 has no source"),
+        ("m.csv", "source,x,y\na.mp4,nan,2\n", "line 2: positive"),
+        ("m.csv", "source,x0,y0,x1,y1\na.mp4,9,9,5,5\n", "line 2: box"),
+        (
+            "m.jsonl",
+            '{"source": "a.mp4", "positive": [1, 2]}',
+            r"line 1: positive .* one click is \[\(x, y\)\]",
+        ),
+        ("m.jsonl", '{"source": "a.mp4", "box": "no"}', "line 1: box"),
         ("m.csv", "source\n", "lists no source"),
         ("m.csv", "source,x,y\na.mp4,1,\n", "expected numbers"),
         ("m.jsonl", "{", "is not JSON"),
@@ -79,7 +89,28 @@ def test_what_is_wrong_is_said_with_its_line(tmp_path: Path, name: str, text: st
 
 
 def test_a_missing_manifest_is_said(tmp_path: Path) -> None:
-    with pytest.raises(PromptError, match="cannot be read"):
-        read_manifest(str(tmp_path / "m.csv"))
-    with pytest.raises(PromptError, match="is no manifest"):
-        read_manifest(str(tmp_path / "nothing"))
+    for name in ("m.csv", "nothing"):
+        with pytest.raises(PromptError, match=f"there is no .*{name}"):
+            read_manifest(str(tmp_path / name))
+    (tmp_path / "list.txt").write_text("a.mp4")
+    for name in ("list.txt", "*.mp4"):
+        with pytest.raises(PromptError, match="is no manifest, and no videos are there"):
+            read_manifest(str(tmp_path / name))
+
+
+def test_globs_have_question_marks_and_brackets_and_no_hidden_files(tmp_path: Path) -> None:
+    for name in ("a.mp4", "b.mp4", "cc.mp4", ".hidden.mp4", "[x].mp4"):
+        (tmp_path / name).touch()
+
+    def names(manifest: str) -> list[str]:
+        return [Path(entry.source).name for entry in read_manifest(f"{tmp_path}/{manifest}")]
+
+    assert names("?.mp4") == names("[ab].mp4") == ["a.mp4", "b.mp4"]
+    assert names("[x].mp4") == ["[x].mp4"], "a file that is there is itself"
+    assert names("*.mp4") == names("") == ["[x].mp4", "a.mp4", "b.mp4", "cc.mp4"]
+
+
+def test_one_path_in_two_spellings_is_one_source(tmp_path: Path) -> None:
+    (tmp_path / "m.csv").write_text("source,object,x,y\nclips/a.mp4,1,3,4\n./clips//a.mp4,2,5,6\n")
+    (entry,) = read_manifest(str(tmp_path / "m.csv"))
+    assert entry.source == f"{tmp_path}/clips/a.mp4" and len(entry.rows) == 2

@@ -7,13 +7,14 @@ import hashlib
 import io
 import json
 import mimetypes
+import posixpath
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import PurePosixPath
 from typing import Any, Literal
 
 from masklet.errors import MaskletError, PromptError
-from masklet.jobs.stores import is_local, local_path, open_filesystem
+from masklet.jobs.stores import is_glob, is_local, local_path, open_filesystem, store_errors
 from masklet.media import is_picture
 from masklet.media.readers.prompt_files import (
     COLUMNS,
@@ -23,6 +24,7 @@ from masklet.media.readers.prompt_files import (
     row_from_cells,
     row_from_entry,
 )
+from masklet.types import Prompt
 
 TABLES = (".parquet", ".csv", ".jsonl", ".ndjson")
 FLAT = frozenset(COLUMNS) - frozenset(KEYS)
@@ -66,20 +68,22 @@ def read_manifest(manifest: str) -> list[Entry]:
     """
     fs, path = open_filesystem(manifest)
     suffix = PurePosixPath(path).suffix.lower()
-    if suffix not in TABLES or "*" in path:
-        return [Entry(source) for source in _find_sources(manifest)]
+    with store_errors(manifest):
+        is_there = fs.exists(path)
+        if not is_there and not is_glob(manifest):
+            raise PromptError(f"there is no {manifest}.")
+        if suffix not in TABLES or not is_there or fs.isdir(path):
+            return [Entry(source) for source in _find_sources(manifest)]
+        content = fs.cat_file(path)
     folder = _parent(manifest)
-    try:
-        with fs.open(path, "rb") as file:
-            content = file.read()
-    except OSError as error:
-        raise PromptError(f"{manifest} cannot be read: {error}.") from None
     rows: dict[str, list[PromptRow]] = {}
     detections: dict[str, str] = {}
     for where, record in _read_records(manifest, suffix, content):
         source = record.get("source")
         if not source or not isinstance(source, str):
-            raise PromptError(f"{where} has no source: the path or URL of a video.")
+            raise PromptError(
+                f"{where} has no source, the path or URL of a video. It has {', '.join(map(str, record))}."
+            )
         source = _resolve(folder, source)
         prompts = rows.setdefault(source, [])
         if location := record.get("detections"):
@@ -101,7 +105,12 @@ def _prompt_row(where: str, record: Mapping[str, Any]) -> PromptRow:
     allowed = COLUMNS if is_flat else KEYS
     if unknown := [name for name in record if name not in allowed]:
         raise PromptError(f"{where} has {', '.join(unknown)}. Allowed are detections, {', '.join(allowed)}.")
-    return row_from_cells(where, _as_text(record)) if is_flat else row_from_entry(where, record)
+    row = row_from_cells(where, _as_text(record)) if is_flat else row_from_entry(where, record)
+    try:  # whether it is on the video, and a mask's size, only shows with the video
+        Prompt.from_json({name: value for name, value in row.values.items() if name != "mask"})
+    except PromptError as error:
+        raise PromptError(f"{where}: {error}") from None
+    return row
 
 
 def _as_text(record: Mapping[str, Any]) -> dict[str, str]:
@@ -135,6 +144,15 @@ def _read_records(manifest: str, suffix: str, content: bytes) -> Iterator[tuple[
 
 def _read_csv(manifest: str, text: str) -> Iterator[tuple[str, dict[str, Any]]]:
     reader = csv.DictReader(text.splitlines())
+    columns = [column.strip() for column in reader.fieldnames or ()]
+    if "source" not in columns:
+        hint = " Columns are separated by commas." if any(";" in column for column in columns) else ""
+        raise PromptError(
+            f"{manifest} has no column source in its first line. It has {', '.join(columns)}.{hint}"
+            if columns
+            else f"{manifest} lists no source."
+        )
+    reader.fieldnames = columns
     for line in reader:
         where = f"{manifest}, line {reader.line_num}"
         if None in line:
@@ -152,26 +170,28 @@ def _read_lines(manifest: str, text: str) -> Iterator[tuple[str, dict[str, Any]]
 def _find_sources(manifest: str) -> list[str]:
     """The videos and pictures of a file, folder or glob, in order."""
     fs, path = open_filesystem(manifest)
-    if "*" in path:
+    if not fs.exists(path):
         paths = fs.glob(path)
     elif fs.isdir(path):
-        paths = [name for name in fs.find(path) if not PurePosixPath(name).name.startswith(".")]
+        paths = fs.find(path)
     else:
-        paths = [path] if fs.exists(path) else []
+        paths = [path]
     sources = [name for name in paths if _is_media(name)]
     if not is_local(manifest):
         scheme = manifest.partition("://")[0]
         sources = [name if "://" in name else f"{scheme}://{name.lstrip('/')}" for name in sources]
     if not sources:
         raise PromptError(
-            f"{manifest} is no manifest and holds no videos. A manifest is a .parquet, .csv or .jsonl with a "
-            "column source, or a folder or glob of videos."
+            f"{manifest} is no manifest, and no videos are there. A manifest is a .parquet, .csv or .jsonl "
+            "with a column source, or a folder or glob of videos."
         )
     return sorted(sources)
 
 
 def _is_media(name: str) -> bool:
     path = PurePosixPath(name)
+    if path.name.startswith("."):
+        return False
     kind, _ = mimetypes.guess_type(path.name)
     return (kind or "").startswith("video/") or path.suffix.lower() in (".mkv", ".gif") or is_picture(path)
 
@@ -186,7 +206,7 @@ def _resolve(folder: str, source: str) -> str:
     """A path relative to the manifest as an absolute one; a URL as it is."""
     if "://" in source or source.startswith("/"):
         return source
-    return f"{folder}/{source}"
+    return f"{folder}/{posixpath.normpath(source)}"
 
 
 @dataclass(frozen=True)

@@ -51,6 +51,11 @@ def open_filesystem(url: str) -> tuple[Any, str]:
     return ArrowFSWrapper(arrow.S3FileSystem(endpoint_override=endpoint)), path
 
 
+def is_glob(url: str) -> bool:
+    """Whether a path or URL that does not exist stands for others. In an http URL `?` begins the query."""
+    return not url.startswith(("http://", "https://")) and any(mark in url for mark in "*?[")
+
+
 def is_local(url: str) -> bool:
     return "://" not in url or url.startswith("file://")
 
@@ -95,10 +100,10 @@ class Store:
         else:
             part = Path(tempfile.mkdtemp(prefix="masklet-"), suffix)
         try:
-            with _store_errors(self.url):
+            with store_errors(self.url):
                 part.parent.mkdir(parents=True, exist_ok=True)
             yield part
-            with _store_errors(self.url):
+            with store_errors(self.url):
                 self._publish(part, name)
         finally:
             if self._is_local:
@@ -107,13 +112,13 @@ class Store:
                 shutil.rmtree(part.parent, ignore_errors=True)
 
     def write_json(self, name: str, content: Any) -> None:
-        with self.writing(name) as part, _store_errors(self.url):
+        with self.writing(name) as part, store_errors(self.url):
             part.write_text(json.dumps(content) + "\n", encoding="utf-8")
 
     def read_json(self, name: str) -> Any:
         """The content of a JSON file; None where there is none."""
         try:
-            with _store_errors(self.url):
+            with store_errors(self.url):
                 return json.loads(self._fs.cat_file(self.path(name)))
         except StoreError as error:
             if isinstance(error.__cause__, FileNotFoundError):
@@ -135,7 +140,7 @@ class Store:
 
     def names(self, folder: str) -> list[str]:
         """The names of what is in a folder."""
-        with _store_errors(self.url):
+        with store_errors(self.url):
             self._fs.invalidate_cache()
             try:
                 entries = self._fs.ls(self.path(folder), detail=False)
@@ -144,18 +149,18 @@ class Store:
         return sorted(name for entry in entries if (name := entry.rstrip("/").rpartition("/")[2]) != folder)
 
     def exists(self, name: str) -> bool:
-        with _store_errors(self.url):
+        with store_errors(self.url):
             return bool(self._fs.exists(self.path(name)))
 
     def remove(self, name: str) -> None:
         """Remove a file or folder, if it is there."""
-        with _store_errors(self.url):
+        with store_errors(self.url):
             if self._fs.exists(self.path(name)):
                 self._fs.rm(self.path(name), recursive=True)
 
     def open(self, name: str) -> Any:
         """Open a file for reading."""
-        with _store_errors(self.url):
+        with store_errors(self.url):
             return self._fs.open(self.path(name), "rb")
 
     def _publish(self, part: Path, name: str) -> None:
@@ -173,12 +178,13 @@ class Store:
 
 
 @contextmanager
-def _store_errors(url: str) -> Iterator[None]:
+def store_errors(url: str) -> Iterator[None]:
     """Raise errors of the file system as one sentence."""
     try:
         yield
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
+        reason = error.strerror or str(error).strip().rstrip(".")
+        reason = reason[:1].lower() + reason[1:]
         raise StoreError(f"{url} cannot be used: {reason}.") from error
 
 
@@ -196,7 +202,7 @@ def source_stamp(source: str) -> str:
         StoreError: The source is not there, or its store cannot be reached.
     """
     fs, path = open_filesystem(source)
-    with _store_errors(source):
+    with store_errors(source):
         paths = fs.glob(path) if "*" in path and not fs.exists(path) else [path]
         infos = [fs.info(name) for name in paths]
     if not infos:
@@ -216,7 +222,7 @@ def local_copy(source: str) -> Iterator[str]:
     fs, path = open_filesystem(source)
     with tempfile.TemporaryDirectory(prefix="masklet-") as folder:
         copy = Path(folder, path.rstrip("/").rpartition("/")[2].split("?")[0] or "source")
-        with _store_errors(source):
+        with store_errors(source):
             if fs.isdir(path):
                 raise StoreError(
                     f"{source} is a folder. A video in an object store must be one file: list files, or a "
