@@ -202,6 +202,14 @@ main()
     assert len(results(tmp_path / "out")) == LENGTH
 
 
+def test_segment_says_that_it_looks_at_the_first_frame_of_a_video(
+    run: Run, shelf: Path, tmp_path: Path
+) -> None:
+    model = ("--model", shelf / "toy.safetensors")
+    answer = run("segment", shelf / "clip.mp4", *CLICK, *model, "--out", tmp_path / "out")
+    assert f"clip.mp4 has {LENGTH} frames: the first is segmented. masklet track" in answer.out + answer.err
+
+
 SLOW = {
     "track": ("track", "clip.mp4", "--point", "1,1", "--out", "out"),
     "segment": ("segment", "a.png", "--point", "1,1", "--out", "out"),

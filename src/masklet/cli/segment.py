@@ -131,6 +131,11 @@ class _Segmentation:
         picture = self.frames[0]
         bar.begin(self.frames.name)
         print_intensity_range(self.frames, bar)
+        if len(self.frames) > 1:
+            bar.print(
+                f"{self.frames.name} has {len(self.frames)} frames: the first is segmented. masklet track "
+                "follows objects through all of them"
+            )
         try:
             zoom = None if self.tiles is None else Zoom(tile=self.tiles)
         except ValueError as error:
