@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import zipfile
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -79,6 +80,7 @@ class ProjectWriter:
         self._colors: dict[str, str] = {}
         self._name = ""
         self._empty: list[str] = []
+        self._counts: Counter[str] = Counter()  # of what was written: masks, frames, files
 
     def write(self, path: Path) -> Iterator[tuple[int, int]]:
         """Write the file; yields how many of its files are done, and of how many."""
@@ -105,10 +107,15 @@ class ProjectWriter:
 
     @property
     def notes(self) -> list[str]:
-        if not self._empty:
-            return []
-        names = ", ".join(self._empty[:10]) + (" and others" if len(self._empty) > 10 else "")
-        return [f"{len(self._empty)} files have no masks and were left out: {names}."]
+        written = [f"{count} {name}{'s' * (count != 1)}" for name, count in self._counts.items()]
+        lines = [f"Exported {written[0]} on {written[1]} of {written[2]}."] if written else []
+        if self._empty:
+            names = ", ".join(self._empty[:10]) + (" and others" if len(self._empty) > 10 else "")
+            files = "1 file has" if len(self._empty) == 1 else f"{len(self._empty)} files have"
+            verb = "was" if len(self._empty) == 1 else "were"
+            masks = "no reviewed masks" if self._job.reviewed_only else "no masks"
+            lines.append(f"{files} {masks} and {verb} left out: {names}.")
+        return lines
 
     def _write_video(
         self, archive: zipfile.ZipFile, video: Video, stem: str, split: Split, data: Dataset
@@ -116,6 +123,7 @@ class ProjectWriter:
         count = 0
         for labelled in self._frames(video, stem):
             count += 1
+            self._counts.update({"mask": len(labelled.masks), "frame": 1})
             if self._job.images:
                 with self._live.using(video.id) as live:
                     picture = live.decoder.jpeg(labelled.frame, MAX_SIDE, MAX_SIDE)
@@ -124,7 +132,9 @@ class ProjectWriter:
             self._add_image(labelled, split, data)
             if self._job.format == "yolo":
                 archive.writestr(f"labels/{split}/{labelled.name}.txt", self._yolo_lines(labelled))
-        if not count:
+        if count:
+            self._counts["file"] += 1
+        else:
             self._empty.append(video.name)
 
     def _frames(self, video: Video, stem: str) -> Iterator[LabelledFrame]:

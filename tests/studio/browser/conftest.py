@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import PIL.Image
 import pytest
 
 pytest.importorskip("playwright", reason="the page is tested by playwright: pip install 'masklet[dev]'")
@@ -18,7 +19,12 @@ collect_ignore = ["film.py", "journey.py", "latency.py", "pictures.py"]  # scrip
 
 @pytest.fixture(scope="session")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return short_clip(tmp_path_factory.mktemp("clips") / "balloons.mp4")
+    """A clip in the server's folder, which has three pictures too."""
+    folder = tmp_path_factory.mktemp("clips")
+    (folder / "pictures").mkdir()
+    for number, color in ((1, "navy"), (2, "olive"), (10, "maroon")):
+        PIL.Image.new("RGB", (160, 90), color).save(folder / "pictures" / f"photo {number}.png")
+    return short_clip(folder / "balloons.mp4")
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from studio.browser.screen import Screen
+from studio.browser.test_teamwork import ask, objects
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -33,7 +34,6 @@ def test_two_hundred_files_are_in_order_and_can_be_searched(opened: Callable[[],
     )
     assert in_view >= 12
     screen.page.get_by_label("Search in this folder").fill("17 clip")
-    screen.page.wait_for_timeout(100)
     visible = rows.evaluate_all("rows => rows.filter((row) => row.checkVisibility()).length")
     assert visible == sum("17" in name for name in names)
 
@@ -80,3 +80,39 @@ def test_a_project_is_a_list_of_work(opened: Callable[[], Screen]) -> None:
     screen.page.get_by_label("Search videos").fill("")
     screen.page.get_by_label("Person").select_option("Grace")
     assert names.all_inner_texts() == ["clip 1.mp4"]
+
+
+def test_a_folder_of_pictures_is_added_and_worked_through(opened: Callable[[], Screen]) -> None:
+    screen = opened()
+    project = ask(screen, "POST", "projects", {"name": "Pictures"})["id"]
+    classes = [{"name": f"class {number}", "color": "#00ff00"} for number in range(1, 12)]
+    ask(screen, "PATCH", f"projects/{project}", {"classes": classes})
+    screen.page.goto(f"{screen.address}#project/{project}")
+    screen.page.locator(".entry[data-path=pictures]").click()
+    screen.page.get_by_role("button", name="Add all 3").click()
+    names = screen.page.locator(".card strong")
+    names.nth(2).wait_for()
+    assert names.all_inner_texts() == ["photo 1.png", "photo 2.png", "photo 10.png"]
+    screen.page.get_by_role("button", name="All added").wait_for()  # the folder stays in view
+    names.first.click()
+    screen.opened()
+    search = screen.page.get_by_label("Search classes")
+    search.fill("class 7")
+    search.press("Enter")
+    screen.page.locator(".class-chip[aria-pressed=true]", has_text="class 7").wait_for()
+    screen.size = 160, 90
+    screen.press("d")
+    screen.drag((40, 40), (80, 40))
+    screen.press("Enter")  # reviewed, and on to the next, which keeps the class
+    screen.page.locator(".title", has_text="photo 2.png").wait_for()
+    screen.opened()
+    screen.press("d")
+    screen.drag((40, 40), (80, 40))
+    screen.until(lambda: objects(screen) == [("class 7 1", "class 7", {})])
+    screen.page.get_by_role("button", name="Accept, next").click()
+    screen.page.locator(".title", has_text="photo 10.png").wait_for()
+    screen.opened()
+    screen.press("Enter")
+    screen.page.get_by_text("This is the last video of the project.").wait_for()
+    files = ask(screen, "GET", f"projects/{project}/files?state=reviewed")
+    assert [entry["name"] for entry in files["files"]] == ["photo 1.png", "photo 2.png", "photo 10.png"]

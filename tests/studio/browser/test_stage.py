@@ -25,6 +25,7 @@ def paint_two_objects(screen: Screen) -> None:
     screen.drag((100, 100), (180, 100))
     screen.press("a")
     screen.drag((400, 100), (480, 100))
+    screen.until(lambda: screen.objects() == ["object 1", "object 2"])
     screen.press("p")
 
 
@@ -53,6 +54,14 @@ def test_a_click_on_another_object_selects_it_and_shift_edits(screen: Screen) ->
     screen.page.keyboard.up("Shift")
     screen.shows_prompt("a mask, 1 positive")
     assert selected(screen) == "2"
+
+
+def test_a_double_click_on_a_name_renames_an_object_that_was_not_selected(screen: Screen) -> None:
+    paint_two_objects(screen)
+    screen.page.locator(".object[data-object='1'] input.name").dblclick()
+    screen.page.keyboard.type("bar")
+    screen.press("Enter")
+    screen.until(lambda: screen.objects() == ["bar", "object 2"])
 
 
 def test_the_middle_button_pans_and_pastes_nothing(screen: Screen) -> None:

@@ -174,10 +174,10 @@ def review(studio: StudioDep, requester: RequesterDep, video: str, body: Review)
     """Mark frames as looked at and right, or take the mark back."""
     with studio.live.ledger(video).change(requester.id) as change:
         _check_range(body.start, body.stop, find_video(change.database, video).frames)
-        verb = "mark" if body.reviewed else "unmark"
         one = body.stop == body.start + 1
         where = f"frame {body.start}" if one else f"frames {body.start} to {body.stop - 1}"
-        step = change.add("review", body.model_dump(), f"{verb} {where}")
+        title = f"mark {where} as reviewed" if body.reviewed else f"take back the review of {where}"
+        step = change.add("review", body.model_dump(), title)
     studio.publish_change(video, requester, step, [], [])
     return studio.video(video)
 

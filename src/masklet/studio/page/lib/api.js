@@ -58,8 +58,9 @@ async function call(method, path, body) {
 export const about = () => call("GET", "/about");
 /** @type {(name: string) => Promise<T.Person>} */
 export const rename = (name) => call("PUT", "/me", { name });
-/** @type {(path: string) => Promise<T.FolderListing>} */
-export const folder = (path) => call("GET", `/folder?path=${encodeURIComponent(path)}`);
+/** @type {(path: string, project: string) => Promise<T.FolderListing>} */
+export const folder = (path, project) =>
+    call("GET", `/folder?path=${encodeURIComponent(path)}&project=${project}`);
 
 /** @type {() => Promise<T.ProjectList>} */
 export const projects = () => call("GET", "/projects");
@@ -86,6 +87,8 @@ export const measureModel = (name) => call("POST", "/models/measure", { name });
 
 /** @type {(project: string, path: string) => Promise<T.Video>} */
 export const openFromFolder = (project, path) => call("POST", `/projects/${project}/videos`, { path });
+/** @type {(project: string, paths: string[]) => Promise<T.AddedFiles>} */
+export const openAllFromFolder = (project, paths) => call("POST", `/projects/${project}/files`, { paths });
 /** @type {(id: string) => Promise<T.Video>} */
 export const video = (id) => call("GET", `/videos/${id}`);
 /** @type {(id: string, patch: T.VideoChange) => Promise<T.Video>} */

@@ -231,7 +231,7 @@ export function select(studio, object) {
     const { candidates, picked } = studio.state;
     studio.store.set({
         object,
-        picked: picked.length ? [] : picked, // a list drawn anew between two clicks would lose a double click
+        picked: picked.length ? [] : picked,
         candidates: candidates?.object === object ? candidates : null,
     });
 }

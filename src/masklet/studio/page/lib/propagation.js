@@ -1,7 +1,7 @@
 /** Tracking objects, moving through the video, and reviewing. */
 
 import * as api from "./api.js";
-import { changes, frameList, isPropagating, reviewedWithin, within } from "./state.js";
+import { changes, frameList, isPropagating, neighboursOf, reviewedWithin, within } from "./state.js";
 import { announce, complain, toast } from "./toast.js";
 
 /** @import * as T from "./types.js" */
@@ -167,7 +167,10 @@ export async function nextDoubtful(studio) {
             doubtful = await api.doubtful(studio.id, visitedFrames);
         }
         if (!doubtful) {
-            toast("Nothing doubtful is left: every tracked frame is reviewed or has a prompt.");
+            const { next } = neighboursOf(studio.state);
+            const action = next && { label: "Next video", press: () => openNeighbour(studio, "next") };
+            const words = "Nothing doubtful is left: every tracked frame is reviewed or has a prompt.";
+            toast(words, action ? { action } : {});
             return;
         }
         studio.store.set({
@@ -200,11 +203,25 @@ export async function toggleReviewed(studio) {
 }
 
 /**
- * This frame is right; on to the next doubtful one.
+ * This frame is right; on to the next doubtful one. After a picture comes the next video or picture.
  *
  * @param {Studio} studio
  */
 export async function accept(studio) {
+    await studio.line; // prompts go first
     if (!within(studio.state.video.reviewed, studio.state.frame)) await toggleReviewed(studio);
-    await nextDoubtful(studio);
+    if (studio.state.video.frames > 1) await nextDoubtful(studio);
+    else openNeighbour(studio, "next");
+}
+
+/**
+ * Open the video before or after this one in the project.
+ *
+ * @param {Studio} studio
+ * @param {"previous" | "next"} which
+ */
+export function openNeighbour(studio, which) {
+    const video = neighboursOf(studio.state)[which];
+    if (video) location.hash = `#video/${video.id}`;
+    else toast(`This is the ${which === "next" ? "last" : "first"} video of the project.`);
 }

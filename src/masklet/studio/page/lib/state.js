@@ -90,11 +90,50 @@ export function initial(video, project) {
         visitedFrames: [],
         latency: null,
         exports: {},
+        ...keptChoices(project),
     };
+}
+
+/** What a person chose, and the next video of the project begins with. */
+export const CHOICES = /** @type {const} */ (["label", "opacity", "view", "preview", "stretch"]);
+
+/** @param {T.Project} project */
+const choicesKey = (project) => `masklet-choices-${project.id}`;
+
+/** @param {State} state */
+export function keepChoices(state) {
+    const kept = Object.fromEntries(CHOICES.map((name) => [name, state[name]]));
+    sessionStorage.setItem(choicesKey(state.project), JSON.stringify(kept));
+}
+
+/**
+ * @param {T.Project} project
+ * @returns {Partial<Pick<State, typeof CHOICES[number]>>}
+ */
+function keptChoices(project) {
+    const kept = JSON.parse(sessionStorage.getItem(choicesKey(project)) ?? "{}");
+    const isClass = project.classes.some((entry) => entry.name === kept.label);
+    return { ...kept, label: isClass ? kept.label : "" };
 }
 
 /** The order of names as people expect it: 2 before 10, capitals like small letters. */
 export const byName = new Intl.Collator(undefined, { numeric: true, sensitivity: "base" });
+
+/**
+ * The videos before and after the one in view, by name.
+ *
+ * @param {State} state
+ */
+export function neighboursOf({ project, video }) {
+    const videos = project.videos.toSorted((one, other) => byName.compare(one.name, other.name));
+    const at = videos.findIndex(({ id }) => id === video.id);
+    return {
+        position: at + 1,
+        total: videos.length,
+        previous: at > 0 ? videos[at - 1] : null,
+        next: at >= 0 ? (videos[at + 1] ?? null) : null,
+    };
+}
 
 /** @param {State} state */
 export function selected(state) {

@@ -4,7 +4,7 @@ import * as api from "./api.js";
 import { Events } from "./events.js";
 import { FrameCache } from "./frames.js";
 import { MaskCache } from "./masks.js";
-import { initial } from "./state.js";
+import { CHOICES, initial, keepChoices } from "./state.js";
 import { Store } from "./store.js";
 import { complain, toast } from "./toast.js";
 
@@ -58,6 +58,7 @@ export class Studio {
             (online) => this.store.set({ online }),
         );
         this.store.watch(["frame"], () => this.#announceFrame());
+        this.store.watch([...CHOICES], () => keepChoices(this.state));
     }
 
     get state() {

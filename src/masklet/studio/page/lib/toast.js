@@ -2,6 +2,7 @@
 
 import { byId, fill, h, iconButton } from "./dom.js";
 
+const GAP = 12; // pixels above the lower edge of the stage
 const STAYS = 6000; // milliseconds; errors stay twice as long
 
 /**
@@ -32,6 +33,8 @@ export function toast(message, { kind = "note", action } = {}) {
         iconButton("close", "Dismiss", close),
     );
     shelf.append(card);
+    const stage = document.querySelector(".stage"); // what is below it are controls, not to be covered
+    shelf.style.bottom = stage ? `${innerHeight - stage.getBoundingClientRect().bottom + GAP}px` : "";
     shelf.hidePopover();
     shelf.showPopover(); // above a sheet, too
     while (shelf.children.length > 3) shelf.firstElementChild?.remove();

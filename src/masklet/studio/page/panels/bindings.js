@@ -6,7 +6,6 @@ import * as go from "../lib/propagation.js";
 import * as prompting from "../lib/prompting.js";
 import { openComments } from "./comments.js";
 import { openExport } from "./export.js";
-import { openNeighbour } from "./neighbours.js";
 import { chooseClass } from "./object-class.js";
 import { renameSelected } from "./objects.js";
 import { zoom } from "./timeline.js";
@@ -102,8 +101,8 @@ export function bindings(studio, stage, help) {
                     ["shift+pageup", "shift+pagedown"],
                     "Shift Page ↑ ↓",
                     "previous, next video of the project",
-                    () => openNeighbour("Previous video"),
-                    () => openNeighbour("Next video"),
+                    () => go.openNeighbour(studio, "previous"),
+                    () => go.openNeighbour(studio, "next"),
                 ),
                 key(" ", "Space", "play, pause", () => go.togglePlay(studio)),
                 key(
@@ -175,7 +174,7 @@ export function bindings(studio, stage, help) {
                 key(
                     "enter",
                     "Enter",
-                    "accept, and go to the next doubtful frame",
+                    "accept, and go to the next doubtful frame or picture",
                     () => {
                         if (stage.outline.points.length) stage.outline.finish();
                         else void go.accept(studio);

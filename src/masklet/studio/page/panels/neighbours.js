@@ -1,38 +1,23 @@
-/** The videos before and after this one in the project, by name: links in the top bar. */
+/** The videos before and after this one in the project, by name: buttons in the top bar. */
 
 import { h, iconButton } from "../lib/dom.js";
-import { byName } from "../lib/state.js";
+import { openNeighbour } from "../lib/propagation.js";
+import { neighboursOf } from "../lib/state.js";
 
 /** @import { Studio } from "../lib/studio.js" */
 
-/**
- * Links to the videos before and after this one.
- *
- * @param {Studio} studio
- */
+/** @param {Studio} studio */
 export function neighbours(studio) {
-    const videos = studio.state.project.videos.toSorted((one, other) => byName.compare(one.name, other.name));
-    const at = videos.findIndex((video) => video.id === studio.id);
-    const link = (/** @type {string} */ picture, /** @type {string} */ label, /** @type {number} */ to) => {
-        const open = () => (location.hash = `#video/${videos[to].id}`);
-        const words = videos[to] ? `${label}: ${videos[to].name}` : label;
-        return iconButton(picture, words, open, { disabled: !videos[to], "data-video": label });
-    };
+    const { position, total, previous, next } = neighboursOf(studio.state);
+    const label = (/** @type {string} */ words, /** @type {{name: string} | null} */ video) =>
+        video ? `${words}: ${video.name}` : words;
     return h(
         "div",
-        { class: "cluster neighbours", role: "group", "aria-label": "Videos", hidden: at < 0 || videos.length < 2 },
-        link("back", "Previous video", at - 1),
-        h("span", { class: "meta" }, `${at + 1} / ${videos.length}`),
-        link("next", "Next video", at + 1),
+        { class: "cluster neighbours", role: "group", "aria-label": "Videos", hidden: !position || total < 2 },
+        iconButton("back", label("Previous video", previous), () => openNeighbour(studio, "previous"), {
+            disabled: !previous,
+        }),
+        h("span", { class: "meta" }, `${position} / ${total}`),
+        iconButton("next", label("Next video", next), () => openNeighbour(studio, "next"), { disabled: !next }),
     );
-}
-
-/**
- * Open the video before or after this one.
- *
- * @param {"Previous video" | "Next video"} label
- */
-export function openNeighbour(label) {
-    const button = document.querySelector(`[data-video="${label}"]`);
-    if (button instanceof HTMLButtonElement) button.click();
 }

@@ -3,10 +3,13 @@
 import { fill, h, iconButton } from "../lib/dom.js";
 import { change } from "../lib/prompting.js";
 import { nameOf, selected } from "../lib/state.js";
+import { focusStage } from "../stage/stage.js";
 import { openClasses } from "./classes.js";
 
 /** @import * as T from "../lib/types.js" */
 /** @import { Studio } from "../lib/studio.js" */
+
+const MANY = 8; // classes, from which on there is a search
 
 /**
  * @param {Studio} studio
@@ -20,15 +23,14 @@ export function mountObjectClass(studio, root) {
 }
 
 /**
- * Give a class to the selected object, or to the next new one. The class that it has is taken back.
+ * Give a class to the selected object, or else to the next new one.
  *
  * @param {Studio} studio
- * @param {string} name
+ * @param {string} label  the name of the class; empty for none
  */
-export function chooseClass(studio, name) {
+export function chooseClass(studio, label) {
     const item = selected(studio.state);
-    const label = (item ? item.label : studio.state.label) === name ? "" : name;
-    if (item) void change(studio, item.id, { label });
+    if (item && item.label !== label) void change(studio, item.id, { label });
     studio.store.set({ label });
 }
 
@@ -52,19 +54,44 @@ function draw(studio, root) {
                 ? iconButton("tag", "Edit classes", () => void edit(studio))
                 : h("button", { type: "button", class: "link", onclick: () => void edit(studio) }, "Add classes"),
         ),
-        project.classes.length
-            ? h(
-                  "div",
-                  { class: "class-chips", role: "group", "aria-label": "Class" },
-                  ...project.classes.map((entry) => chip(studio, entry, entry.name === current)),
-              )
-            : null,
+        ...(project.classes.length ? chips(studio, current) : []),
         item && chosen?.attributes?.length
             ? h("div", { class: "attributes" }, ...chosen.attributes.map((entry) => attribute(studio, item, entry)))
             : null,
     );
     const again = focused && root.querySelector(`[data-class="${CSS.escape(focused)}"]`);
     if (again instanceof HTMLElement) again.focus();
+}
+
+/**
+ * The classes to choose from; where they are many, with a search.
+ *
+ * @param {Studio} studio
+ * @param {string} current
+ */
+function chips(studio, current) {
+    const { classes } = studio.state.project;
+    const buttons = classes.map((entry) => chip(studio, entry, entry.name === current));
+    const group = h("div", { class: "class-chips", role: "group", "aria-label": "Class" }, ...buttons);
+    if (classes.length < MANY) return [group];
+    const search = h("input", {
+        type: "search",
+        class: "field class-search",
+        placeholder: "Search classes; Enter takes the first",
+        "aria-label": "Search classes",
+    });
+    search.addEventListener("input", () => {
+        const words = search.value.toLocaleLowerCase();
+        classes.forEach(({ name }, at) => (buttons[at].hidden = !name.toLocaleLowerCase().includes(words)));
+    });
+    search.addEventListener("keydown", (event) => {
+        if (event.key !== "Enter" && event.key !== "Escape") return;
+        event.stopPropagation();
+        focusStage(); // the panel is not drawn anew while the search has the focus
+        if (event.key === "Enter") buttons.find((button) => !button.hidden)?.click();
+        else draw(studio, /** @type {HTMLElement} */ (group.parentElement));
+    });
+    return [search, group];
 }
 
 /** @param {Studio} studio */
@@ -85,7 +112,8 @@ function chip(studio, entry, isChosen) {
             class: "class-chip",
             "data-class": entry.name,
             "aria-pressed": String(isChosen),
-            onclick: () => chooseClass(studio, entry.name),
+            title: isChosen ? "Take the class back" : "",
+            onclick: () => chooseClass(studio, isChosen ? "" : entry.name),
         },
         h("i", { class: "dot" }),
         h("span", {}, entry.name),

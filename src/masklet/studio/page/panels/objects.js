@@ -101,7 +101,7 @@ function row(studio, item, mask, isSelected) {
 }
 
 /**
- * Selects by a click; renames by a second one, or F2.
+ * Selects by a click; renames by a double click, or F2.
  *
  * @param {Studio} studio
  * @param {T.Object} item
@@ -128,8 +128,12 @@ function nameField(studio, item, isSelected) {
     };
     const choose = (/** @type {MouseEvent | KeyboardEvent} */ event) =>
         event.ctrlKey || event.metaKey ? pick(studio, item.id) : select(studio, item.id);
-    field.addEventListener("click", (event) => field.readOnly && choose(event));
-    field.addEventListener("dblclick", () => edit(field));
+    field.addEventListener("click", (event) => {
+        if (!field.readOnly) return;
+        // The first click selects and draws the list anew: only the count tells that this is the second.
+        if (event.detail > 1 && !event.ctrlKey && !event.metaKey) edit(field);
+        else choose(event);
+    });
     field.addEventListener("blur", () => done(true));
     field.addEventListener("keydown", (event) => {
         if (field.readOnly) {

@@ -9,9 +9,9 @@ import { formField, openSheet } from "./sheet.js";
 
 /** @type {[T.NewProjectExport["format"], string][]} */
 const FORMATS = [
-    ["coco", "COCO: exact masks in one JSON each for train and val"],
-    ["yolo", "YOLO: outlines, ready for training"],
-    ["cvat-images", "CVAT: exact masks, with each picture's part"],
+    ["coco", "COCO: exact masks, for training"],
+    ["yolo", "YOLO: outlines, for training"],
+    ["cvat-images", "CVAT: exact masks, to go on there"],
 ];
 
 /** @param {T.Project} project */

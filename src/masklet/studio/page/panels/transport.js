@@ -33,8 +33,7 @@ export function mountTransport(studio, root) {
         h(
             "div",
             { class: "cluster", role: "group", "aria-label": "Frame" },
-            ...(single ? [] : moving(studio)),
-            position(studio),
+            ...(single ? [] : [...moving(studio), position(studio)]),
         ),
         single ? null : trackingControls(studio),
         reviewing(studio, single),
@@ -90,7 +89,7 @@ function position(studio) {
         { class: "position" },
         field,
         h("span", { class: "of" }, `/ ${video.frames - 1}`),
-        video.frames > 1 && time,
+        time,
     );
 }
 
@@ -230,7 +229,16 @@ function moreWays(studio) {
         max: video.frames,
         value: stretch,
         "aria-label": "Number of frames",
-        onchange: () => studio.store.set({ stretch: Math.max(1, Math.round(Number(count.value)) || 1) }),
+        onchange: () => setStretch(),
+    });
+    const setStretch = () => studio.store.set({ stretch: Math.max(1, Math.round(Number(count.value)) || 1) });
+    const some = menuItem("Track frames from here:", "Shift L", () =>
+        propagateFromHere(studio, studio.state.stretch),
+    );
+    count.addEventListener("keydown", (event) => {
+        if (event.key !== "Enter") return;
+        setStretch();
+        some.click();
     });
     const only = h("input", {
         type: "checkbox",
@@ -244,14 +252,7 @@ function moreWays(studio) {
     });
     return [
         menuItem("Track from here to the end", "L", () => propagateFromHere(studio, null)),
-        h(
-            "div",
-            { class: "menu-row" },
-            menuItem("Track frames from here:", "Shift L", () =>
-                propagateFromHere(studio, studio.state.stretch),
-            ),
-            count,
-        ),
+        h("div", { class: "menu-row" }, some, count),
         menuItem(`Track backwards${inRange}`, "Shift F", () => propagate(studio, "backward")),
         menuItem(`Track both ways${inRange}`, "G", () => propagate(studio, "both")),
         menuItem(`Fill what is missing${inRange}`, "U", () => propagateMissing(studio)),
@@ -298,26 +299,32 @@ function reviewing(studio, single) {
         const { video, frame, range } = studio.state;
         mark.setAttribute("aria-pressed", String(within(video.reviewed, range ? range[0] : frame)));
     });
+    const acceptButton = button(
+        "next",
+        "Accept, next",
+        "Mark as reviewed, and open the next video or picture (Enter)",
+        () => void accept(studio),
+        "primary",
+    );
+    const doubts = [
+        button(
+            "doubt",
+            "Next doubtful",
+            "To the least certain frame not yet reviewed (J); Enter accepts this frame first",
+            () => void nextDoubtful(studio),
+            "quiet",
+        ),
+        problemsMenu(studio),
+        h(
+            "button",
+            { type: "button", class: "visually-hidden", onclick: () => void accept(studio) },
+            "Accept this frame and go to the next doubtful one",
+        ),
+    ];
     return h(
         "div",
         { class: "cluster end", role: "group", "aria-label": "Review" },
         mark,
-        single
-            ? null
-            : button(
-                  "doubt",
-                  "Next doubtful",
-                  "To the least certain frame not yet reviewed (J); Enter accepts this frame first",
-                  () => void nextDoubtful(studio),
-                  "quiet",
-              ),
-        single ? null : problemsMenu(studio),
-        single
-            ? null
-            : h(
-                  "button",
-                  { type: "button", class: "visually-hidden", onclick: () => void accept(studio) },
-                  "Accept this frame and go to the next doubtful one",
-              ),
+        ...(single ? [acceptButton] : doubts),
     );
 }

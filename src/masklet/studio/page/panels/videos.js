@@ -36,11 +36,18 @@ export function videoList(project, actions) {
     });
     const order = h(
         "select",
-        { class: "field", "aria-label": "Order of videos", onchange: () => show() },
-        h("option", { value: "newest" }, "newest first"),
+        {
+            class: "field",
+            "aria-label": "Order of videos",
+            onchange: () => {
+                localStorage.setItem(ORDER_KEY, order.value);
+                show();
+            },
+        },
         h("option", { value: "name" }, "by name"),
+        h("option", { value: "newest" }, "newest first"),
     );
-    order.value = localStorage.getItem(ORDER_KEY) ?? "newest";
+    order.value = localStorage.getItem(ORDER_KEY) ?? "name";
     const people = new Set(project.videos.flatMap((video) => [video.assignee, video.reviewer]));
     people.delete("");
     const person = h(
@@ -68,7 +75,6 @@ export function videoList(project, actions) {
         return { state, button };
     });
     const show = () => {
-        localStorage.setItem(ORDER_KEY, order.value);
         const words = search.value.toLocaleLowerCase().split(/\s+/);
         const shown = cards.filter(
             ({ video }) =>

@@ -1,0 +1,160 @@
+/** The server's folder, level by level: open a file of it, or add all that are shown. */
+
+import * as api from "../lib/api.js";
+import { fill, h, icon } from "../lib/dom.js";
+import { byName } from "../lib/state.js";
+import { complain, toast } from "../lib/toast.js";
+import { size } from "./export.js";
+
+/** @import * as T from "../lib/types.js" */
+
+const AT_ONCE = 5; // files of one request, so that the count goes on
+const PLACE = "masklet-folder"; // where the session's storage keeps the folder in view
+
+/** @param {T.Project} project */
+export function folderBrowser(project) {
+    const list = h("ul", { class: "entries", "aria-label": "Files" }, h("li", { class: "hint" }, "Loading"));
+    const crumbs = h("div", { class: "crumbs" });
+    const search = h("input", {
+        type: "search",
+        class: "field",
+        placeholder: "Search",
+        "aria-label": "Search in this folder",
+    });
+    const all = h("button", { type: "button", class: "quiet add-all" }, "Add all");
+    /** @type {T.FolderEntry[]} */
+    let entries = [];
+
+    const shown = () => {
+        const words = search.value.toLocaleLowerCase().split(/\s+/);
+        return entries.filter(({ name }) => words.every((word) => name.toLocaleLowerCase().includes(word)));
+    };
+    const missing = () => shown().filter(({ kind, video }) => !video && (kind === "video" || kind === "picture"));
+    const show = () => {
+        const rows = shown().map((entry) => row(project, entry, enter));
+        fill(list, ...(rows.length ? rows : [h("li", { class: "hint" }, "No videos or pictures here.")]));
+        const count = missing().length;
+        all.hidden = !entries.some(({ kind }) => kind === "video" || kind === "picture");
+        all.disabled = !count;
+        fill(all, count ? `Add all ${count}` : "All added");
+    };
+    const enter = async (/** @type {string} */ path) => {
+        try {
+            ({ entries } = await api.folder(path, project.id));
+        } catch (error) {
+            if (path) void enter("");
+            else complain(error);
+            return;
+        }
+        entries.sort(inOrder);
+        sessionStorage.setItem(PLACE, path);
+        search.value = "";
+        fill(crumbs, icon("folder"), ...steps(path, enter));
+        show();
+    };
+    search.addEventListener("input", show);
+    all.addEventListener("click", () => void addAll(project, missing(), all));
+    void enter(sessionStorage.getItem(PLACE) ?? "");
+    return h("div", { class: "browser" }, h("div", { class: "browser-head" }, crumbs, search, all), list);
+}
+
+/**
+ * Links to the folders above one, and to itself.
+ *
+ * @param {string} path
+ * @param {(path: string) => unknown} enter
+ */
+function steps(path, enter) {
+    const link = (/** @type {string} */ name, /** @type {string} */ to) =>
+        h("button", { type: "button", class: "link", onclick: () => void enter(to) }, name);
+    const parts = path ? path.split("/") : [];
+    const below = parts.flatMap((part, index) => [" / ", link(part, parts.slice(0, index + 1).join("/"))]);
+    return [link("Folder", ""), ...below];
+}
+
+/**
+ * @param {T.Project} project
+ * @param {T.FolderEntry} entry
+ * @param {(path: string) => unknown} enter
+ */
+function row(project, entry, enter) {
+    const { kind, name, path, video, bytes } = entry;
+    const isFolder = kind === "folder" || kind === "pictures";
+    const detail = video ? "added" : isFolder ? "" : size(bytes);
+    return h(
+        "li",
+        {},
+        h(
+            "button",
+            {
+                type: "button",
+                class: "entry",
+                "data-path": path,
+                onclick: () => void (isFolder ? enter(path) : open(project, path)),
+            },
+            icon(isFolder ? "folder" : kind === "video" ? "film" : "picture"),
+            h("span", {}, name),
+            h("small", {}, detail),
+        ),
+        kind === "pictures" &&
+            h(
+                "button",
+                {
+                    type: "button",
+                    class: "link",
+                    title: "The pictures, in the order of their names, are the frames",
+                    onclick: () => void open(project, path),
+                },
+                "open as a video",
+            ),
+    );
+}
+
+/**
+ * Folders first, then by name: 2 before 10.
+ *
+ * @param {T.FolderEntry} one
+ * @param {T.FolderEntry} other
+ */
+function inOrder(one, other) {
+    const isFolder = (/** @type {T.FolderEntry} */ entry) => Number(entry.kind === "folder");
+    return isFolder(other) - isFolder(one) || byName.compare(one.name, other.name);
+}
+
+/**
+ * @param {T.Project} project
+ * @param {string} path
+ */
+async function open(project, path) {
+    try {
+        location.hash = `#video/${(await api.openFromFolder(project.id, path)).id}`;
+    } catch (error) {
+        complain(error);
+    }
+}
+
+/**
+ * Add files to the project, and show it anew. Files that cannot be opened are named.
+ *
+ * @param {T.Project} project
+ * @param {T.FolderEntry[]} entries
+ * @param {HTMLButtonElement} button  shows how far it is
+ */
+async function addAll(project, entries, button) {
+    button.disabled = true;
+    /** @type {T.FailedFile[]} */
+    const failed = [];
+    try {
+        for (let done = 0; done < entries.length; done += AT_ONCE) {
+            fill(button, `Adding ${done} of ${entries.length}`);
+            const paths = entries.slice(done, done + AT_ONCE).map(({ path }) => path);
+            failed.push(...(await api.openAllFromFolder(project.id, paths)).failed);
+        }
+        const added = entries.length - failed.length;
+        toast(`Added ${added} ${added === 1 ? "file" : "files"}.`);
+        for (const { path, message } of failed.slice(0, 2)) complain(new Error(`${path}: ${message}`));
+    } catch (error) {
+        complain(error);
+    }
+    window.dispatchEvent(new HashChangeEvent("hashchange"));
+}
