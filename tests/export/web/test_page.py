@@ -18,7 +18,9 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 DISC, SQUARE = (110, 110), (262, 186)  # in the clip's first frame
 CORRECTED, BESIDE = 3, (200, 150)  # a frame, and a place there beside the disc
+IN_SCENE = (188, 140), (534, 120), (620, 62)  # balloons of the demo clip: near, far and tiny
 LARGEST = 30_000_000  # bytes of the whole folder
+EXAMPLES = Path(__file__).parents[3] / "examples"
 
 
 def iou(one: np.ndarray, other: np.ndarray) -> float:
@@ -61,19 +63,16 @@ def test_a_clip_has_the_masks_of_a_tracker_and_corrected_those_of_a_session(
 def check_masks(folder: Path, expected: Iterable[masklet.Masks]) -> None:
     """Check masklets.json and the label maps of a folder that was saved.
 
-    The browser's pixels differ from PyAV's by up to two levels, which moves the edges of a mask.
+    The page has Python's pixels. Only the order of sums differs, which may move a pixel on a mask's edge.
     """
-    overlaps = []
     for ours, theirs in zip(read_masklets(folder / "masklets.json"), expected, strict=True):
         assert ours.frame == theirs.frame
         for id in (1, 2):
-            overlaps.append(iou(ours[id], theirs[id]))
-            assert overlaps[-1] >= 0.85, f"object {id} on frame {ours.frame}"
-        np.testing.assert_allclose(ours.iou, theirs.iou, rtol=0, atol=0.04)
+            assert iou(ours[id], theirs[id]) >= 0.99, f"object {id} on frame {ours.frame}"
+        np.testing.assert_allclose(ours.iou, theirs.iou, rtol=0, atol=0.005)
         labels = np.array(Image.open(folder / "masks" / f"{ours.frame:05d}.png"))
         assert set(np.unique(labels)) == {0, 1, 2}
         assert iou(labels == 1, ours[1]) > 0.99
-    assert np.mean(overlaps) >= 0.95
 
 
 def test_a_picture_has_the_masks_of_an_image_session(
@@ -92,7 +91,29 @@ def test_a_picture_has_the_masks_of_an_image_session(
     for click in (Prompt(positive=[(150, 150)]), Prompt(negative=[(175, 110)])):
         prompt |= click
         answer = session.segment(prompt, hint=answer)
-    assert iou(labels == 1, answer.best) >= 0.98
+    assert iou(labels == 1, answer.best) >= 0.99
+
+
+def test_a_photo_of_a_generated_scene_has_the_masks_of_image_sessions(
+    visit: Callable[..., Visitor], model: masklet.Sam2, tmp_path: Path
+) -> None:
+    photo = tmp_path / "scene.jpg"
+    frame = masklet.media.open_frames(str(EXAMPLES / "demo.mp4"))[0]
+    Image.fromarray(frame).save(photo, quality=92)
+    visitor = visit(size=(frame.shape[1], frame.shape[0]))
+    visitor.open(photo)
+    session = masklet.ImageSession(model, photo)
+    expected = []
+    for point in IN_SCENE:
+        visitor.press("New object")
+        visitor.click(*point)
+        expected.append(session.segment(Prompt(positive=[point])))
+    labels = np.array(Image.open(visitor.save("Save the masks", tmp_path)))
+    drawn = np.zeros_like(labels)
+    for id, answer in sorted(enumerate(expected, 1), key=lambda entry: float(entry[1].iou[0])):
+        drawn[answer.best] = id  # the surest lies on top
+    for id in range(1, len(IN_SCENE) + 1):
+        assert iou(labels == id, drawn == id) >= 0.99, f"object {id}"
 
 
 def test_undo_deletes_and_corrections_lead_back_and_on(visit: Callable[..., Visitor], clip: Path) -> None:

@@ -1,5 +1,6 @@
 /** What a visitor opens: a picture, a video or a camera, as frames by number. */
 
+import { readFrame, readPicture } from "./colors.js";
 import { readFrameTimes } from "./frame_times.js";
 
 /**
@@ -42,7 +43,7 @@ export async function openFile(file) {
  * @returns {Promise<Clip>}
  */
 async function openPicture(file, name) {
-    const whole = await createImageBitmap(file);
+    const whole = await readPicture(file);
     const { width, height } = whole;
     if (width * height > MOST_PIXELS) {
         throw new Error(`${name} has ${width} × ${height} pixels. The page takes up to 32 million.`);
@@ -96,7 +97,7 @@ async function openVideo(file, name) {
         read: async (frame) => {
             const next = frame + 1 < times.length ? times[frame + 1] : Math.max(video.duration, times[frame]);
             await seek(video, (times[frame] + next) / 2);
-            return createImageBitmap(video);
+            return readFrame(video);
         },
         close,
     };

@@ -1,0 +1,126 @@
+/**
+ * Colours of pictures and of frames, as masklet's Python reads them: masks depend on every bit.
+ *
+ * A browser turns video into RGB with a rounding of its own, up to three levels from FFmpeg's. So the planes of the
+ * decoder are read, and converted with FFmpeg's arithmetic.
+ */
+
+// Red from V, blue from U, green from U and from V, in parts of 65536: the table of FFmpeg's swscale.
+const BT601 = [104597, 132201, -25675, -53279];
+/** @type {Record<string, number[]>} */
+const MATRICES = {
+    bt709: [117489, 138438, -13975, -34925],
+    bt470bg: BT601,
+    smpte170m: BT601,
+    "bt2020-ncl": [110013, 140363, -12277, -42626],
+};
+const AS_STORED = /** @type {const} */ ({ colorSpaceConversion: "none", premultiplyAlpha: "none" });
+
+/**
+ * A picture as its numbers are stored: a colour profile is not applied. What is transparent shows white.
+ *
+ * @param {Blob} file
+ * @returns {Promise<ImageBitmap>}
+ */
+export async function readPicture(file) {
+    const stored = await createImageBitmap(file, { colorSpaceConversion: "none" });
+    const canvas = new OffscreenCanvas(stored.width, stored.height);
+    const context = /** @type {OffscreenCanvasRenderingContext2D} */ (canvas.getContext("2d"));
+    context.fillStyle = "white";
+    context.fillRect(0, 0, stored.width, stored.height);
+    context.drawImage(stored, 0, 0);
+    stored.close();
+    return canvas.transferToImageBitmap();
+}
+
+/**
+ * The frame that a video shows. Where its planes cannot be read, in the browser's own colours.
+ *
+ * @param {HTMLVideoElement} video
+ * @returns {Promise<ImageBitmap>}
+ */
+export async function readFrame(video) {
+    if (typeof VideoFrame === "undefined" || !("rotation" in VideoFrame.prototype)) return createImageBitmap(video);
+    const frame = new VideoFrame(video);
+    try {
+        const image = isReadable(frame, video) ? await convert(frame) : null;
+        return await (image ? createImageBitmap(image, AS_STORED) : createImageBitmap(video));
+    } finally {
+        frame.close();
+    }
+}
+
+/**
+ * Whether FFmpeg would convert it as `convert` does: 8 bits, a colour for four pixels, an even height, nothing turned.
+ *
+ * @param {VideoFrame} frame
+ * @param {HTMLVideoElement} video
+ */
+function isReadable(frame, { videoWidth, videoHeight }) {
+    const { format, visibleRect: visible } = frame;
+    const { rotation, flip } = /** @type {{rotation: number, flip: boolean}} */ (/** @type {unknown} */ (frame));
+    return (
+        (format === "I420" || format === "NV12") &&
+        visible?.width === videoWidth &&
+        visible.height === videoHeight &&
+        videoHeight % 2 === 0 &&
+        !rotation &&
+        !flip
+    );
+}
+
+/**
+ * @param {VideoFrame} frame
+ * @returns {Promise<ImageData>}
+ */
+async function convert(frame) {
+    const { width, height } = /** @type {DOMRectReadOnly} */ (frame.visibleRect);
+    const samples = new Uint8Array(frame.allocationSize());
+    const [luma, ...chroma] = await frame.copyTo(samples);
+    const isPlanar = chroma.length === 2; // else U and V take turns
+    const [u, v] = isPlanar ? chroma : [chroma[0], { ...chroma[0], offset: chroma[0].offset + 1 }];
+    const step = isPlanar ? 1 : 2;
+    const { matrix, fullRange } = frame.colorSpace;
+    const tables = makeTables(MATRICES[matrix ?? "smpte170m"] ?? BT601, fullRange ?? false);
+    const image = new ImageData(width, height);
+    const { data } = image; // clamps what is stored to 0 to 255
+    data.fill(255);
+    for (let y = 0, target = 0; y < height; y++) {
+        const row = luma.offset + y * luma.stride;
+        const uRow = u.offset + (y >> 1) * u.stride;
+        const vRow = v.offset + (y >> 1) * v.stride;
+        for (let x = 0; x < width; x++, target += 4) {
+            const grey = tables.luma[samples[row + x]];
+            const blueness = samples[uRow + (x >> 1) * step];
+            const redness = samples[vRow + (x >> 1) * step];
+            data[target] = grey + tables.redFromV[redness];
+            data[target + 1] = grey + tables.greenFromU[blueness] + tables.greenFromV[redness];
+            data[target + 2] = grey + tables.blueFromU[blueness];
+        }
+    }
+    return image;
+}
+
+/**
+ * What each sample adds to a colour. FFmpeg multiplies 16-bit numbers and drops the lower half.
+ *
+ * @param {number[]} matrix
+ * @param {boolean} isFullRange
+ */
+function makeTables(matrix, isFullRange) {
+    const [redFromV, blueFromU, greenFromU, greenFromV] = matrix.map((factor) => {
+        const scaled = isFullRange ? Math.trunc((factor * 224) / 255) : factor;
+        return makeTable(scaled, 128);
+    });
+    const luma = isFullRange ? makeTable(65536, 0) : makeTable(Math.trunc((65536 * 255) / 219), 16);
+    return { luma, redFromV, blueFromU, greenFromU, greenFromV };
+}
+
+/**
+ * @param {number} factor  in parts of 65536
+ * @param {number} zero  the sample that adds nothing
+ */
+function makeTable(factor, zero) {
+    const short = (factor * 8192 + 32768) >> 16;
+    return Int16Array.from({ length: 256 }, (_, sample) => ((sample - zero) * 8 * short) >> 16);
+}
