@@ -6,8 +6,14 @@
 It was written for one H100 or H200 and has never run on a CUDA device; the second line has, on a CPU.
 
 Each figure is written to a JSON Lines file as soon as it is there, and a run that was cut off goes on where
-it ended. Weights are random but for nano's. On a GPU everybody computes in bfloat16: masklet by its weights,
-the peers by autocast, as in their examples. J and F compare masks with those of masklet without a compiler.
+it ended: what failed is not tried again without --retry. Rows that start fast come first. Those of the
+original's `vos_optimized` come last: it tries out kernels for minutes before its first frame. Weights are
+random but for nano's. On a GPU everybody computes in bfloat16: masklet by its weights, the peers by autocast,
+as in their examples. J and F compare masks with those of masklet without a compiler.
+
+masklet must be importable, and each peer that is to be measured: sam2==1.1.0 (with hydra-core and iopath) and
+transformers. A peer that is missing gets a row that says so. Exit status 3 means that the device takes no
+more work in this process: run the same command again, and it goes on.
 """
 
 from __future__ import annotations
@@ -20,7 +26,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from importlib.util import find_spec
 from itertools import product
 from pathlib import Path
@@ -52,6 +58,12 @@ NAMES = {  # by name, the package that must be there
 }
 FRAME_SIZE = (720, 1280)
 REFERENCE = "masklet"  # whose masks the others are compared with
+SLOW_STARTER = "original, vos_optimized"  # tries out kernels before its first frame
+WARM_UP = FULL + 8  # frames: the memory is full, and a graph for it was compiled, recorded and replayed
+PRESENT = 10.0  # of the score's bias in random weights: objects stay in the frame, so that masks can differ
+
+
+Key = tuple[str, int, str, "Settings"]
 
 
 class RowTimeoutError(Exception):
@@ -96,7 +108,7 @@ class Row:
     error: str | None = None
 
     @property
-    def key(self) -> tuple[str, int, str, Settings]:
+    def key(self) -> Key:
         return self.size, self.objects, self.implementation, self.settings
 
 
@@ -150,10 +162,10 @@ def reason_to_skip(name: str, size: str, device: torch.device) -> str | None:
 def measure(video: Callable[[], Video], work: Workload) -> tuple[float, float, np.ndarray]:
     """Frames a second behind the first frames, seconds of those, and the last frame's masks.
 
-    The first frames are as many as fill the memory, or half of a shorter clip.
+    The first frames are WARM_UP, or half of a shorter clip.
     """
     count = len(work.frames) - 1
-    first = min(FULL, count // 2)
+    first = min(WARM_UP, count // 2)
     opened = synchronized_time(work.device, time.perf_counter)
     running = video()
     for _ in range(first):
@@ -188,41 +200,32 @@ def make_weights(size: str, folder: Path) -> Path:
         return Path("nano")
     path = folder / f"{size}.pt"
     if not path.exists():
-        masklet.save(toy_network(SIZES[size], seed=0), path, layout="original")
+        network = toy_network(SIZES[size], seed=0)
+        network.state_dict()["mask_decoder.score_head.layers.2.bias"].fill_(PRESENT)
+        masklet.save(network, path, layout="original")
     return path
 
 
-def read_rows(path: Path) -> dict[tuple[str, int, str, Settings], Row]:
-    """The rows of earlier runs that have a figure."""
+def read_rows(path: Path, *, retry: bool = False) -> dict[Key, Row]:
+    """The rows of earlier runs; with `retry` only those that have a figure."""
     if not path.exists():
         return {}
     entries = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     rows = [Row(**{**entry, "settings": Settings(**entry["settings"])}) for entry in entries]
-    return {row.key: row for row in rows if row.error is None}
+    return {row.key: row for row in rows if row.error is None or not retry}
 
 
-def pending(
-    names: list[str],
-    size: str,
-    objects: int,
-    settings: Settings,
-    device: torch.device,
-    rows: dict[tuple[str, int, str, Settings], Row],
-) -> list[str]:
-    """The implementations without a figure; the reference too, if others are to be compared with it.
+def order_rows(sizes: list[str], objects: list[int], names: list[str]) -> list[tuple[str, int, str]]:
+    """(size, objects, implementation) in the order of measuring: breadth first, the slow starter last.
 
-    Those that cannot run here get a row that says why.
+    >>> order_rows(["tiny", "large"], [1], ["masklet", "original, vos_optimized"])[1]
+    ('large', 1, 'masklet')
     """
-    names_left = []
-    for name in names:
-        row = Row(size, objects, name, settings, error=reason_to_skip(name, size, device))
-        if row.error is not None:
-            rows[row.key] = row
-        elif row.key not in rows:
-            names_left.append(name)
-    if names_left and REFERENCE in names and REFERENCE not in names_left:
-        names_left.insert(0, REFERENCE)
-    return names_left
+    early = [name for name in names if name != SLOW_STARTER]
+    rows = [(size, count, name) for count, size, name in product(objects, sizes, early)]
+    if SLOW_STARTER in names:
+        rows += [(size, count, SLOW_STARTER) for count, size in product(objects, sizes)]
+    return rows
 
 
 def make_table(rows: list[Row], settings: Settings) -> Table:
@@ -248,7 +251,7 @@ def main(
     sizes: str = "tiny,small,base-plus,large",
     objects: str = "1,4,16,64",
     implementations: Annotated[str, typer.Option(help="Separated by semicolons.")] = ";".join(NAMES),
-    frames: Annotated[int, typer.Option(min=3)] = FULL + 25,
+    frames: Annotated[int, typer.Option(min=3)] = WARM_UP + 25,
     device: str = "cuda" if torch.cuda.is_available() else "cpu",
     minutes: Annotated[float, typer.Option(help="After so many no further row begins.")] = 10.0,
     row_seconds: Annotated[float, typer.Option(help="A row that takes longer is given up.")] = 120.0,
@@ -256,40 +259,105 @@ def main(
     out: Annotated[Path, typer.Option(help="Rows that are there already are not measured again.")] = Path(
         "gpu.jsonl"
     ),
+    retry: Annotated[bool, typer.Option(help="Measure rows that failed again.")] = False,
 ) -> None:
     """Measure row by row, few objects first, and print the table."""
     console, target = Console(highlight=False, width=180), torch.device(device)
     began = time.monotonic()
     name_of_device = torch.cuda.get_device_name(target) if target.type == "cuda" else device
     settings = Settings(name_of_device, frames, torch.__version__)
-    rows, images = read_rows(out), clip(frames, FRAME_SIZE)
+    rows, images = read_rows(out, retry=retry), clip(frames, FRAME_SIZE)
+    counts = [int(count) for count in objects.split(",")]
+    order = order_rows(sizes.split(","), counts, implementations.split(";"))
+    ends_at = began + 60 * minutes
     with tempfile.TemporaryDirectory() as folder:
-        for size, count in product(sizes.split(","), map(int, objects.split(","))):
-            reference: np.ndarray | None = None
-            for name in pending(implementations.split(";"), size, count, settings, target, rows):
-                left = began + 60 * minutes - time.monotonic()
-                if left <= 0:
-                    break
-                work = Workload(make_weights(size, Path(folder)), images, target)
-                row = Row(size, count, name, settings)
-                row, masks = run_row(row, work, min(row_seconds, left), compiler, reference)
-                reference = masks if name == REFERENCE else reference
-                rows[row.key] = row
-                with out.open("a", encoding="utf-8") as file:
-                    file.write(json.dumps(asdict(row)) + "\n")
-                console.print(f"{size:10} {count:3} objects  {name:24} {format_row(row)}")
+        work = Workload(Path(), images, target)
+        run = Run(settings, work, compiler, row_seconds, ends_at, rows, out, Path(folder), console)
+        works = run.measure_all(order)
     console.print(make_table([row for row in rows.values() if row.settings == settings], settings))
     console.print(f"{(time.monotonic() - began) / 60:.1f} minutes; rows are in {out}")
+    if not works:
+        raise typer.Exit(3)
+
+
+@dataclass
+class Run:
+    """Measures rows, and writes each as soon as it is there.
+
+    Attributes:
+        work: The workload but for its weights.
+        ends_at: Of `time.monotonic`; no row begins later.
+        rows: Those that are there already, by key; new ones are added.
+        folder: For weights.
+        references: The masks of REFERENCE by size and objects, of rows measured in this run.
+    """
+
+    settings: Settings
+    work: Workload
+    compiler: str
+    row_seconds: float
+    ends_at: float
+    rows: dict[Key, Row]
+    out: Path
+    folder: Path
+    console: Console
+    references: dict[tuple[str, int], np.ndarray | None] = field(default_factory=dict)
+
+    def measure_all(self, order: list[tuple[str, int, str]]) -> bool:
+        """Measure what has no row yet, until the time is over. Returns whether the device still works."""
+        has_reference = any(name == REFERENCE for _, _, name in order)
+        for size, count, name in order:
+            row = Row(size, count, name, self.settings, error=reason_to_skip(name, size, self.work.device))
+            if row.error is not None:
+                self.rows[row.key] = row
+            if row.key in self.rows:
+                continue
+            names = [name]
+            if has_reference and name != REFERENCE and (size, count) not in self.references:
+                names.insert(0, REFERENCE)  # it was measured in an earlier run, and its masks are gone
+            for needed in names:
+                if time.monotonic() >= self.ends_at:
+                    return True
+                if not self.measure_row(size, count, needed):
+                    return False
+        return True
+
+    def measure_row(self, size: str, count: int, name: str) -> bool:
+        """Measure one row. Returns whether the device still works."""
+        limit = 2 * self.row_seconds if name == SLOW_STARTER else self.row_seconds
+        limit = min(limit, self.ends_at - time.monotonic())
+        work = replace(self.work, weights=make_weights(size, self.folder))
+        row = Row(size, count, name, self.settings)
+        row, masks = run_row(row, work, limit, self.compiler, self.references.get((size, count)))
+        if row.error is not None and time.monotonic() >= self.ends_at:
+            return True  # it had less time than a row may have, so that it counts as not begun
+        if name == REFERENCE:
+            self.references[size, count] = masks
+        self.rows[row.key] = row
+        with self.out.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(asdict(row)) + "\n")
+        self.console.print(f"{size:10} {count:3} objects  {name:24} {format_row(row)}")
+        return row.error is None or is_usable(self.work.device)
+
+
+def is_usable(device: torch.device) -> bool:
+    """Whether a device still computes. A row that ended while it recorded a graph may have stopped it."""
+    try:
+        total = torch.ones(2, device=device).sum().item()
+    except RuntimeError:
+        return False
+    return total == 2
 
 
 def run_row(
     row: Row, work: Workload, seconds: float, compiler: str, reference: np.ndarray | None
 ) -> tuple[Row, np.ndarray | None]:
     """One row measured, and its masks. What an implementation raises becomes the row's error."""
-    gc.collect()
-    if work.device.type == "cuda":
-        torch.cuda.empty_cache()
     try:
+        torch.compiler.reset()  # graphs keep memory; their code stays in the compiler's cache on disk
+        gc.collect()
+        if work.device.type == "cuda":
+            torch.cuda.empty_cache()
         with time_limit(seconds):
             fps, first, masks = measure(
                 lambda: open_video(row.implementation, work, row.objects, compiler), work

@@ -1,4 +1,7 @@
-"""The peers: sam2==1.1.0, plain and compiled, and transformers, called as in their own examples."""
+"""The peers: sam2==1.1.0, plain and compiled, and transformers, called as in their own examples.
+
+Each imports its package when it is made, so that one runs where the other is not installed.
+"""
 
 from __future__ import annotations
 
@@ -8,16 +11,14 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from unittest import mock
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-import transformers
 from PIL import Image
 from torch import Tensor
-from transformers import Sam2Model, Sam2VideoInferenceSession
 
 import masklet
 from benchmarks.implementation import FULL, GRID, Workload
@@ -25,7 +26,9 @@ from benchmarks.timing import Stopwatch
 from masklet import Sam2Config
 from masklet.checkpoint.layouts import ORIGINAL, TRANSFORMERS, to_theirs
 from masklet.transforms import frame_to_square
-from parity import original, transformers_reference
+
+if TYPE_CHECKING:
+    from transformers import Sam2VideoInferenceSession
 
 
 def load_shared_weights(work: Workload) -> tuple[Sam2Config, dict[str, Tensor]]:
@@ -49,6 +52,8 @@ class Original:
     """
 
     def __init__(self, work: Workload, *, compiled: bool = False) -> None:
+        from parity import original
+
         self.work = work
         config, weights = load_shared_weights(work)
         target = "sam2.sam2_video_predictor.SAM2VideoPredictorVOS"
@@ -58,6 +63,7 @@ class Original:
         self.model.load_state_dict(to_theirs(weights, ORIGINAL))
         self.model.to(work.device)
         self.predictor = original.image_predictor(self.model)
+        self.make_mask_generator = original.mask_generator
         self.stopwatch = Stopwatch(work.device, work.clock)
         self.stopwatch.time_method(self.model, "forward_image", "encode")
         self.stopwatch.time_method(self.model, "_prepare_memory_conditioned_features", "attend")
@@ -75,7 +81,7 @@ class Original:
 
     def make_generator(self) -> Callable[[], int]:
         knobs = {name: value for name, value in asdict(GRID).items() if name != "nms"}
-        generator = original.mask_generator(self.model, **knobs)
+        generator = self.make_mask_generator(self.model, **knobs)
 
         def generate() -> int:
             with recommended_context(self.work.device):
@@ -112,6 +118,8 @@ class Transformers:
     """transformers' video model, with the features of the last frame kept, as it does by default."""
 
     def __init__(self, work: Workload) -> None:
+        from parity import transformers_reference
+
         self.work = work
         config, weights = load_shared_weights(work)
         self.model = transformers_reference.build(config).to(work.device)
@@ -133,13 +141,15 @@ class Transformers:
 
     def make_generator(self) -> Callable[[], int]:
         """The `mask-generation` pipeline, which needs torchvision."""
+        import transformers
+
         video_config, side = self.model.config, self.model.image_size
         config = transformers.Sam2Config(
             vision_config=video_config.vision_config,
             prompt_encoder_config=video_config.prompt_encoder_config,
             mask_decoder_config=video_config.mask_decoder_config,
         )
-        still = Sam2Model(config).eval()
+        still = transformers.Sam2Model(config).eval()
         still.load_state_dict(self.model.state_dict(), strict=False)  # it has no memory
         processor = transformers.Sam2ImageProcessor(size={"height": side, "width": side})
         pipeline = transformers.pipeline(
@@ -169,6 +179,8 @@ class Transformers:
                 self._prompt(self.session, id)
 
     def _session(self, frames: np.ndarray) -> Sam2VideoInferenceSession:
+        from transformers import Sam2VideoInferenceSession
+
         height, width = frames.shape[1:3]
         return Sam2VideoInferenceSession(
             video=torch.cat([frame_to_square(frame, self.model.image_size) for frame in frames]),

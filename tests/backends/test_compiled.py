@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from masklet.backends.backend import VERBS
 from masklet.backends.compiled import (
     CPU_BUDGET,
     CompiledBackend,
+    _may_replay,
     memory_room,
     objects_within,
     reason_for_no_compiler,
@@ -129,3 +131,25 @@ def test_gradients_never_meet_a_graph() -> None:
     fit(network, "compiled")
     network.encode(torch.randn(1, 3, 64, 64)).coarse.sum().backward()
     assert network.image_encoder.trunk.patch.weight.grad is not None
+
+
+def test_what_a_replay_writes_over_was_copied_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    backend = CompiledBackend(toy_network(), compiler="eager", sizes=(1, 4))
+    backend.has_cuda_graphs = True
+    memory = torch.zeros(4, 2)  # a CUDA graph returns the same memory each time
+
+    def replay(function: object, module: object, rows: torch.Tensor) -> tuple[torch.Tensor]:
+        memory[: len(rows)] = rows
+        return (memory[: len(rows)],)
+
+    monkeypatch.setattr(backend, "_call", replay)
+    rows = torch.arange(12.0).view(6, 2)
+    for count in (1, 4, 6):
+        (outputs,) = backend._run_in_pieces(replay, torch.nn.Identity(), count, (rows[:count],))
+        memory.fill_(-1)
+        assert torch.equal(outputs, rows[:count])
+
+
+def test_graphs_are_replayed_in_the_main_thread_only() -> None:
+    with ThreadPoolExecutor(1) as pool:
+        assert _may_replay() and not pool.submit(_may_replay).result()

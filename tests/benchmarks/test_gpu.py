@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from benchmarks.gpu import Row, RowTimeoutError, Settings, pending, read_rows, reason_to_skip, time_limit
+from benchmarks.gpu import Row, RowTimeoutError, Settings, order_rows, read_rows, reason_to_skip, time_limit
 
 from benchmarks import REPO
 
@@ -41,17 +41,20 @@ def test_its_smallest_form_runs_and_goes_on_where_it_ended(tmp_path: Path) -> No
     assert all(row["j"] > 0.99 for row in rows if row["implementation"] == "masklet, compiled")
 
 
-def test_a_row_that_failed_is_measured_again_and_its_reference_with_it(tmp_path: Path) -> None:
+def test_a_row_that_failed_is_measured_again_only_when_asked(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     done = Row("tiny", 4, "masklet", SETTINGS, fps=2.0, first_seconds=1.0)
     failed = Row("tiny", 4, "masklet, compiled", SETTINGS, error="RowTimeoutError: not done after 1 s")
     path.write_text("".join(json.dumps(row, default=vars) + "\n" for row in map(vars, (done, failed))))
-    rows = read_rows(path)
-    assert list(rows) == [done.key]
-    names = ["masklet", "masklet, compiled"]
-    cpu = torch.device("cpu")
-    assert pending(names, "tiny", 4, SETTINGS, cpu, rows) == names
-    assert pending(names[:1], "tiny", 4, SETTINGS, cpu, rows) == []
+    assert list(read_rows(path)) == [done.key, failed.key]
+    assert list(read_rows(path, retry=True)) == [done.key]
+
+
+def test_every_size_is_seen_before_many_objects_and_the_slow_starter_last() -> None:
+    names = ["masklet", "original, vos_optimized", "transformers"]
+    order = order_rows(["tiny", "large"], [1, 4], names)
+    assert order[:4] == [(size, 1, name) for size in ("tiny", "large") for name in (names[0], names[2])]
+    assert order[-4:] == [(size, count, names[1]) for count in (1, 4) for size in ("tiny", "large")]
 
 
 def test_what_cannot_run_here_says_why() -> None:

@@ -2,7 +2,7 @@
 
 A graph is made for a number of objects and a number of memories; fewer are padded. So a verb is compiled when
 a shape first occurs, in the first frames, and not again when objects join or leave. On a CPU the code is C++;
-on a CUDA device it is Triton's, and replayed as a CUDA graph.
+on a CUDA device it is Triton's, and in the main thread replayed as a CUDA graph.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, ParamSpec, TypeVar
 
@@ -152,11 +153,21 @@ class CompiledBackend:
         return [Explanation(verb, f"torch.compile, {dtype}", self.reason) for verb in VERBS]
 
     def _compile(self, function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
-        mode = "reduce-overhead" if self.has_cuda_graphs else None
-        compiled: Callable[Arguments, Result] = torch.compile(
-            function, fullgraph=True, dynamic=False, backend=self.compiler, mode=mode
-        )
-        return compiled
+        def compile_for(mode: str | None) -> Callable[Arguments, Result]:
+            compiled: Callable[Arguments, Result] = torch.compile(
+                function, fullgraph=True, dynamic=False, backend=self.compiler, mode=mode
+            )
+            return compiled
+
+        plain = compile_for(None)
+        if not self.has_cuda_graphs:
+            return plain
+        replayed = compile_for("reduce-overhead")
+
+        def run(*args: Arguments.args, **options: Arguments.kwargs) -> Result:
+            return (replayed if _may_replay() else plain)(*args, **options)
+
+        return run
 
     def _run_in_pieces(
         self,
@@ -180,11 +191,12 @@ class CompiledBackend:
         for start, rows, size in split_rows(count, sizes or self.sizes):
             piece = [select_rows(tensor, start, rows, size) for tensor in by_row]
             outputs = self._call(function, module, *piece, *shared)
+            if self.has_cuda_graphs:  # the next replay writes over what this one returned
+                outputs = tuple(output.clone() for output in outputs)
             pieces.append([output[:rows] for output in outputs] if rows < size else outputs)
         if len(pieces) > 1:
             return tuple(torch.cat(parts) for parts in zip(*pieces, strict=True))
-        # The next replay of a CUDA graph writes over what this one returned.
-        return tuple(output.clone() for output in pieces[0]) if self.has_cuda_graphs else tuple(pieces[0])
+        return tuple(pieces[0])
 
     def _call(self, function: Callable[..., tuple[Tensor, ...]], *args: Any) -> tuple[Tensor, ...]:
         import torch._dynamo  # takes a second, which only those who compile should wait
@@ -200,6 +212,11 @@ class CompiledBackend:
                 f"engine='compiled' cannot be used: this network does not compile: {reason}. "
                 "Use engine='torch'."
             ) from error
+
+
+def _may_replay() -> bool:
+    """Whether CUDA graphs work in this thread: torch keeps them for the main thread only."""
+    return threading.current_thread() is threading.main_thread()
 
 
 def encode_image(encoder: ImageEncoder, image: Tensor) -> tuple[Tensor, ...]:
