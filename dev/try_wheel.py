@@ -34,7 +34,16 @@ def main(folder: Path) -> None:
         place = Path(temporary)
         venv.create(place / "venv", with_pip=True)
         python = place / "venv" / "bin" / "python"
-        install = [python, "-m", "pip", "install", "--no-input", "--quiet", "--no-compile", "--disable-pip-version-check"]
+        install = [
+            python,
+            "-m",
+            "pip",
+            "install",
+            "--no-input",
+            "--quiet",
+            "--no-compile",
+            "--disable-pip-version-check",
+        ]
         subprocess.run([*install, "--constraint", root / "constraints.txt", wheels[0].resolve()], check=True)
 
         environment = {
