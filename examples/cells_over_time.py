@@ -1,7 +1,7 @@
 """Follow a nucleus through depth and time, in a stack with the axes T, Z, Y, X.
 
-The stack is tracked as one film that goes up through the depths at one time and down at the next, so that each
-frame is next to the one before. The label TIFF has the axes and the order of its source.
+The stack is tracked as one film that goes up through the depths at one time and down at the next, so that
+each frame is next to the one before. The label TIFF has the axes and the order of its source.
 
 python examples/cells_over_time.py                                        a stack that is made here
 python examples/cells_over_time.py --stack cells.ome.tif --channel DAPI --point 210 180 --time 0 --depth 12
