@@ -8,6 +8,7 @@ from pathlib import Path
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # before anything imports huggingface_hub
 
+import jaxtyping
 import numpy as np
 import pytest
 import torch
@@ -71,3 +72,9 @@ def data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"needs the data in {folder.relative_to(REPO.parent)}, beside the repository")
     return folder
+
+
+@pytest.fixture
+def unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Types are not checked, as they are not outside tests: so that a wrong word meets its own sentence."""
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)

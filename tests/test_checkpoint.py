@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from masklet import checkpoint
 from masklet.checkpoint.layouts import LAYOUTS, ORIGINAL, TRANSFORMERS, to_ours, to_theirs
 from masklet.config import SIZES, Sam2Config, toy
-from masklet.errors import CheckpointError
+from masklet.errors import CheckpointError, MaskletError
 from masklet.model import Sam2
 
 REVISIONS = ("2.0", "2.1")
@@ -89,6 +89,61 @@ def test_half_precision_in_the_file_and_in_memory(model: Sam2, tmp_path: Path) -
     assert half.prompt_encoder.frequencies.dtype == torch.float32
     with pytest.raises(ValueError, match="one of float32, bfloat16, float16"):
         checkpoint.load(tmp_path / "half.safetensors", dtype="half")
+
+
+@pytest.mark.parametrize(
+    ("options", "part"),
+    [
+        ({"name": 5}, "a model is a name"),
+        ({"name": b"nano"}, "a model is a name"),
+        ({"name": ""}, "a model is a name"),
+        ({"name": None}, "a model is a name"),
+        ({"name": "m" * 5000}, "cannot be opened|there is no model"),
+        ({"name": "~nobody-of-this-name/model.pt"}, "cannot be opened"),
+        ({"name": "nano\0"}, "there is no model"),
+        ({"device": "abacus"}, "device must be one of torch's"),
+        ({"device": 5}, "device must be a name"),
+        ({"device": "meta"}, "give one that computes"),
+        ({"device": "hpu"}, "hpu cannot be used here"),
+        ({"dtype": "half"}, "dtype must be one of float32, bfloat16, float16"),
+        ({"dtype": torch.int8}, "dtype must be one of"),
+        ({"dtype": ["float32"]}, "dtype must be one of"),
+        ({"engine": "steam"}, "engine must be one of"),
+        ({"engine": None}, "engine must be one of"),
+        ({"setting": "slow"}, "setting must be one of"),
+        ({"setting": []}, "setting must be one of"),
+        ({"image_size": "384"}, "image_size must be a multiple of 32"),
+        ({"image_size": 384.0}, "image_size must be a multiple of 32"),
+        ({"image_size": True}, "image_size must be a multiple of 32"),
+        ({"config": {"trunk": "hiera"}}, "config must be a Sam2Config. Got dict"),
+    ],
+)
+def test_an_argument_that_cannot_be_is_one_sentence(
+    options: dict[str, object], part: str, unchecked: None
+) -> None:
+    with pytest.raises(MaskletError, match=part) as failure:
+        checkpoint.load(**{"name": "nano", **options})  # type: ignore[arg-type]
+    assert "\n" not in str(failure.value)
+    assert isinstance(failure.value, ValueError | CheckpointError)
+
+
+@pytest.mark.parametrize(
+    ("path", "options", "part"),
+    [
+        ("a.pt", {"layout": "keras"}, "layout must be one of masklet, original, transformers"),
+        ("a.pt", {"dtype": "int8"}, "dtype must be one of"),
+        (5, {}, "path must be the path of a file. Got 5"),
+        (".", {}, "cannot be written"),
+    ],
+)
+def test_weights_that_cannot_be_saved_so(
+    model: Sam2, tmp_path: Path, path: str | int, options: dict[str, str], part: str, unchecked: None
+) -> None:
+    with pytest.raises(MaskletError, match=part):
+        checkpoint.save(model, tmp_path / path if isinstance(path, str) else path, **options)  # type: ignore[arg-type]
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(MaskletError, match="model must be a network"):
+        checkpoint.save("nano", tmp_path / "a.pt")  # type: ignore[arg-type]
 
 
 class TestHub:

@@ -12,7 +12,14 @@ if typing.TYPE_CHECKING:
     from masklet.auto import Grid, MaskletSet, Segments, everything
     from masklet.checkpoint import load, save
     from masklet.config import Sam2Config
-    from masklet.errors import CheckpointError, MaskletError, MediaError, MissingExtra, PromptError
+    from masklet.errors import (
+        CheckpointError,
+        MaskletError,
+        MediaError,
+        MissingExtra,
+        OptionError,
+        PromptError,
+    )
     from masklet.model import Sam2
     from masklet.results import MaskIterator
     from masklet.sessions.events import Script
@@ -56,6 +63,7 @@ __all__ = [
     "MemoryPolicy",
     "MemorySelection",
     "MissingExtra",
+    "OptionError",
     "Prompt",
     "PromptError",
     "Recency",
@@ -77,7 +85,14 @@ _MODULES = {  # where each public name is defined
     "auto": ("MaskletSet", "Grid", "Segments", "everything"),
     "checkpoint": ("load", "save"),
     "config": ("Sam2Config",),
-    "errors": ("CheckpointError", "MaskletError", "MediaError", "MissingExtra", "PromptError"),
+    "errors": (
+        "CheckpointError",
+        "MaskletError",
+        "MediaError",
+        "MissingExtra",
+        "OptionError",
+        "PromptError",
+    ),
     "model": ("Sam2",),
     "results": ("MaskIterator",),
     "sessions.events": ("Script",),

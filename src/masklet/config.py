@@ -10,6 +10,8 @@ import json
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal, get_args
 
+from masklet.errors import OptionError
+
 Revision = Literal["2.0", "2.1"]
 TrunkName = Literal["hiera", "efficientnet-lite0", "efficientnet-lite2"]
 
@@ -46,23 +48,25 @@ class Sam2Config:
 
     def __post_init__(self) -> None:
         if self.trunk not in get_args(TrunkName):
-            raise ValueError(f"trunk must be one of {', '.join(get_args(TrunkName))}. Got {self.trunk!r}.")
+            raise OptionError(f"trunk must be one of {', '.join(get_args(TrunkName))}. Got {self.trunk!r}.")
         if (self.trunk == "hiera") != (self.embed_dim > 0):
-            raise ValueError(
+            raise OptionError(
                 "Hiera needs embed_dim, stages and global_blocks, and other trunks must have none. "
                 f"Got embed_dim={self.embed_dim} for {self.trunk}."
             )
         for name in ("heads", "image_size", "channels", "memory_channels", "feedforward", "memories"):
             if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1. Got {getattr(self, name)}.")
+                raise OptionError(f"{name} must be at least 1. Got {getattr(self, name)}.")
         if self.embed_dim % self.heads:
-            raise ValueError(f"embed_dim must be a multiple of heads. Got {self.embed_dim} and {self.heads}.")
+            raise OptionError(
+                f"embed_dim must be a multiple of heads. Got {self.embed_dim} and {self.heads}."
+            )
         if self.image_size % 32:
-            raise ValueError(
+            raise OptionError(
                 f"image_size must be a multiple of 32, the trunk's coarsest stride. Got {self.image_size}."
             )
         if self.channels % self.memory_channels:
-            raise ValueError(
+            raise OptionError(
                 f"channels must be a multiple of memory_channels, since a pointer is cut into memory tokens. "
                 f"Got {self.channels} and {self.memory_channels}."
             )

@@ -2,12 +2,17 @@
 
 MaskletError
 ├── PromptError     (ValueError)   a click, box, mask or object id that cannot be meant
+├── OptionError     (ValueError)   another argument that is not one of those allowed
 ├── CheckpointError                weights that are not SAM 2's, are damaged, or cannot be fetched
 ├── MediaError                     pictures and videos that cannot be read or written
 └── MissingExtra    (ImportError)  a part of masklet whose dependencies are not installed
 
 Every message says what was expected, what came, and what to do.
 """
+
+import operator
+from contextlib import suppress
+from typing import SupportsIndex
 
 
 class MaskletError(Exception):
@@ -16,6 +21,10 @@ class MaskletError(Exception):
 
 class PromptError(MaskletError, ValueError):
     """A prompt that cannot be meant: outside the frame, without area, of another size, of no object."""
+
+
+class OptionError(MaskletError, ValueError):
+    """An argument other than a prompt that has a type or a value which it cannot have."""
 
 
 class CheckpointError(MaskletError):
@@ -32,3 +41,27 @@ class MissingExtra(MaskletError, ImportError):
     def __init__(self, extra: str, package: str) -> None:
         super().__init__(f"this needs {package}, which is not installed: pip install 'masklet[{extra}]'.")
         self.extra = extra
+
+
+def check_count(value: object, name: str, least: int = 1) -> int:
+    """An option that is a whole number, as a plain int, which NumPy's are not.
+
+    Args:
+        value: Of the option.
+        name: Of the option.
+        least: The smallest number that it may be.
+
+    Raises:
+        OptionError: It is no whole number, or a smaller one.
+
+    Example:
+        >>> check_count(2, "batch")
+        2
+    """
+    if isinstance(value, SupportsIndex) and not isinstance(value, bool):
+        with suppress(TypeError):  # of an array of several numbers
+            number = operator.index(value)
+            if number >= least:
+                return number
+            raise OptionError(f"{name} must be at least {least}. Got {number}.")
+    raise OptionError(f"{name} must be a whole number, such as {max(least, 1)}. Got {value!r:.60}.")

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from masklet.backends.backend import Backend
 from masklet.backends.torch import TorchBackend
 from masklet.config import Sam2Config
-from masklet.errors import MaskletError
+from masklet.errors import OptionError
 from masklet.nn.image_encoder import ImageEncoder
 from masklet.nn.layers import to_device
 from masklet.nn.mask_decoder import MaskDecoder
@@ -214,10 +214,28 @@ def check_model(model: object) -> Sam2:
     """A network.
 
     Raises:
-        MaskletError: It is something else, such as a path.
+        OptionError: It is something else, such as a path.
     """
     if not isinstance(model, Sam2):
-        raise MaskletError(
+        raise OptionError(
             f"model must be a network, as masklet.load(...) returns it. Got {type(model).__name__}."
         )
     return model
+
+
+def check_features(model: Sam2, features: object) -> FrameFeatures:
+    """The features of one frame, as this network encodes it.
+
+    Raises:
+        OptionError: They are something else, or of another network.
+    """
+    config = model.config
+    expected = (1, config.channels, config.grid, config.grid)
+    if not isinstance(features, FrameFeatures):
+        raise OptionError(f"features must be FrameFeatures, of one frame. Got {type(features).__name__}.")
+    if tuple(features.coarse.shape) != expected:
+        raise OptionError(
+            f"features must be those of this network, whose coarse map is {expected}. "
+            f"Got {tuple(features.coarse.shape)}."
+        )
+    return features

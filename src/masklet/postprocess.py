@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from masklet.errors import OptionError
 from masklet.types import Masks
 
 Array = TypeVar("Array", np.ndarray, Tensor)  # results are of the type, and on the device, of the input
@@ -84,7 +85,7 @@ def _map_masks(masks: Array, change: Callable[[np.ndarray], np.ndarray]) -> Arra
     if isinstance(masks, Tensor):
         return torch.from_numpy(_map_masks(masks.cpu().numpy(), change)).to(masks.device)
     if masks.dtype != bool:
-        raise ValueError(f"masks must be bool (..., H, W). Got {masks.dtype}: of logits, give logits > 0.")
+        raise OptionError(f"masks must be bool (..., H, W). Got {masks.dtype}: of logits, give logits > 0.")
     changed = [change(mask) for mask in masks.reshape(-1, *masks.shape[-2:])]
     return np.array(changed, dtype=bool).reshape(masks.shape)
 

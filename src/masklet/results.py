@@ -17,7 +17,7 @@ from jaxtyping import Bool, UInt8
 
 from masklet import rle
 from masklet.drawing import TOLERANCE, Image, Ring, outlines, paint_objects
-from masklet.errors import MissingExtra
+from masklet.errors import MissingExtra, OptionError
 
 if TYPE_CHECKING:
     import supervision
@@ -205,7 +205,7 @@ class MaskResult(ABC):
             image = np.full((*self.size, 3), GROUND, dtype=np.uint8) if self.image is None else self.image()
         picture = np.asarray(image)
         if picture.dtype != np.uint8 or picture.shape != (*self.size, 3):
-            raise ValueError(
+            raise OptionError(
                 f"image must be uint8 {(*self.size, 3)}, the picture of these masks. "
                 f"Got {picture.dtype} {picture.shape}."
             )

@@ -14,6 +14,7 @@ from typing import Any, Protocol, Self, TypeVar
 import numpy as np
 
 from masklet.boxes import Box, box_area, box_iou, intersect_boxes, tight_box, unite_boxes
+from masklet.errors import OptionError
 from masklet.prompts import Prompt
 
 SHARED = 0.5  # IoU of windows above which one serves for both
@@ -84,7 +85,9 @@ class Zoom:
 
     def __post_init__(self) -> None:
         if self.tile is not None and self.tile < self.narrowest:
-            raise ValueError(f"a tile must have a side of at least {self.narrowest} pixels. Got {self.tile}.")
+            raise OptionError(
+                f"a tile must have a side of at least {self.narrowest} pixels. Got {self.tile}."
+            )
 
     def segment(self, segmenter: Segmenter[Answers], prompt: Prompt, hint: Any, candidates: int) -> Answers:
         """Answer a prompt in a window, where it says that the object is small, or where its answer is.
@@ -155,6 +158,8 @@ def find_zoom(zoom: Zoom | bool | None, *, default: bool) -> Zoom | None:
     """The strategy that a caller asks for; None stands for the network's own default."""
     if isinstance(zoom, Zoom):
         return zoom
+    if zoom is not None and not isinstance(zoom, bool):
+        raise OptionError(f"zoom must be a Zoom, True, False or None. Got {type(zoom).__name__}.")
     return Zoom() if (default if zoom is None else zoom) else None
 
 

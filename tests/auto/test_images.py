@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import jaxtyping
 import numpy as np
 import PIL.Image
 import pytest
@@ -14,7 +13,7 @@ import torch
 from pycocotools.coco import COCO
 
 import masklet
-from masklet import Grid, Segments
+from masklet import Grid, MaskletError, Segments, everything
 from masklet.auto import everything_in_image, generate_segments, partition_segments
 from masklet.auto.generator import suppress_duplicates
 from masklet.auto.grid import NANO_PRESETS, PRESETS, resolve_grid
@@ -38,12 +37,6 @@ def image() -> np.ndarray:
 @pytest.fixture(scope="module")
 def found(image: np.ndarray) -> Segments:
     return everything_in_image(Painted(), image, COARSE, sort="area")
-
-
-@pytest.fixture
-def unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Types are not checked, as they are not outside tests: so that a wrong word meets its own sentence."""
-    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
 
 
 def overlap(mask: np.ndarray, place: tuple[slice, slice], without: Any = None) -> float:
@@ -210,6 +203,12 @@ def test_crumbs_fall_to_their_neighbour(found: Segments) -> None:
 def test_sorted_by_score(image: np.ndarray) -> None:
     found = everything_in_image(Painted(), image, COARSE)
     assert (found.iou.diff() <= 0).all()
+
+
+@pytest.mark.parametrize("model", ["nano", Path("weights.pt"), None, Painted])
+def test_a_path_in_place_of_a_model_is_refused(model: object, image: np.ndarray, unchecked: None) -> None:
+    with pytest.raises(MaskletError, match=r"model must be a network, as masklet.load\(...\) returns it"):
+        everything(model, image)  # type: ignore[arg-type]
 
 
 def test_words_that_are_not_known(found: Segments, image: np.ndarray, unchecked: None) -> None:

@@ -116,6 +116,19 @@ def test_a_shorter_video_leaves_nothing_of_a_longer_one(run: Run, shelf: Path, t
     assert len(results(tmp_path / "out")) == LENGTH // 2
 
 
+@pytest.mark.parametrize("source", ["out/overlay.mp4", "out/masks", "out/masks/*.png"])
+def test_an_input_that_the_results_would_replace_is_refused(
+    run: Run, shelf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    model = ("--model", shelf / "toy.safetensors", "--out", "out")
+    assert run("track", shelf / "clip.mp4", *CLICK, *model).code == 0
+    before = {path: path.read_bytes() for path in Path("out").rglob("*.*")}
+    answer = run("track", source, *CLICK, *model)
+    assert answer.code == 1 and "lies where the results go" in answer.err and "than out" in answer.err
+    assert {path: path.read_bytes() for path in Path("out").rglob("*.*")} == before
+
+
 def test_files_of_others_in_the_folder_are_refused(run: Run, shelf: Path, tmp_path: Path) -> None:
     (tmp_path / "masks").mkdir()
     (tmp_path / "masks" / "00000.png").write_text("mine")

@@ -88,6 +88,32 @@ def test_a_failure_is_in_the_table_and_the_rest_is_done(run: Run, desk: Path) ->
     assert not Path("out/bad").exists()
 
 
+def test_names_are_printed_as_they_are_and_never_steer_the_terminal(run: Run, desk: Path) -> None:
+    names = ("a[red].mp4", "b[", "c\x1b[2J\x07.mp4")
+    for name in names:
+        Path("odd", name).parent.mkdir(exist_ok=True)
+        if name.endswith(".mp4"):
+            Path("odd", name).write_text("no video\n" * 99)
+    Path("odd", "b[").mkdir()
+    shutil.copy(desk / "videos" / "bad.mp4", "odd/b[/x].mp4")
+    model = ("--model", "toy.safetensors", "--out", "out")
+    answer = run(
+        "track", "odd/a[[]red].mp4", "odd/b[[]/*.mp4", "odd/c*.mp4", "videos/one.mp4", *CLICK, *model
+    )
+    assert answer.code == 1 and "1 of 4 inputs are done" in answer.err
+    assert "a[red].mp4 is not a video" in answer.err and "odd/b[/x].mp4" in answer.err
+    assert "\x1b" not in answer.err and "\x07" not in answer.err and "c\ufffd[2J\ufffd.mp4" in answer.err
+    single = run("track", "odd/c\x1b[2J\x07.mp4", *CLICK, *model)
+    assert single.code == 1 and "\x1b" not in single.err and "is not a video" in single.err
+
+
+def test_a_video_whose_name_looks_like_markup(run: Run, desk: Path) -> None:
+    Path("[").mkdir()
+    shutil.copy("videos/one.mp4", "[/x].mp4")
+    answer = run("track", "[/x].mp4", *CLICK, "--model", "toy.safetensors", "--out", "out[bold]")
+    assert answer.code == 0 and "out[bold]/masks" in answer.out
+
+
 def test_done_inputs_are_skipped_and_changed_ones_run_again(run: Run, desk: Path) -> None:
     command = (
         "track",

@@ -13,9 +13,11 @@ import av
 import numpy as np
 import PIL.Image
 import pytest
+from av.packet import Packet
 
 from masklet.errors import MediaError
 from masklet.media import CutoutVideo, OverlayVideo, find_pictures, is_still, open_frames, read_image, writers
+from masklet.media.readers.decoding import DecodingPass
 from media.made import RING, clip, made_masks, number, numbered, write_video
 
 DURATIONS = [100, 200, 300, 100, 100, 100]  # milliseconds
@@ -56,6 +58,63 @@ def test_the_pixels_aspect_reaches_videos_of_masks(tmp_path: Path, rotation: int
     cutout = open_frames(tmp_path / "cutout.webm")
     assert cutout.pixel_aspect == 1, "WebM has square pixels in place of wide ones"
     assert abs(cutout.size[1] - frames.size[1] * float(aspect)) <= 1
+
+
+def write_raw(path: Path, codec: str, pixels: str, *, matrix: int = 2, color_range: int = 1) -> Path:
+    """A video whose pictures are coded without loss, and said to have the given colours."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, pixels
+        stream.codec_context.colorspace, stream.codec_context.color_range = matrix, color_range
+        for n in range(40):
+            frame = av.VideoFrame.from_ndarray(numbered(n), format="rgb24").reformat(format=pixels)
+            frame.colorspace, frame.color_range = matrix, color_range
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
+@pytest.mark.parametrize("frame", [39, 12, 1])
+def test_a_palette_that_comes_with_the_first_packet_is_used_for_every_frame(
+    tmp_path: Path, frame: int
+) -> None:
+    path = tmp_path / "palette.avi"
+    palette = np.tile(255 - np.arange(256, dtype=np.uint8)[:, None], (1, 4))
+    palette[:, 0] = 255  # alpha
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("rawvideo", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "pal8"
+        for n in range(40):
+            indices = 255 - numbered(n)[..., 0]
+            container.mux(stream.encode(av.VideoFrame.from_ndarray((indices, palette), format="pal8")))
+    played = list(open_frames(path))
+    assert number(played[frame]) == frame
+    assert (open_frames(path)[frame] == played[frame]).all()
+
+
+@pytest.mark.parametrize("matrix, color_range", [(3, 1), (15, 1), (99, 1), (2, 3)])
+def test_reserved_colours_are_read_as_unspecified_ones(
+    tmp_path: Path, matrix: int, color_range: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usual = open_frames(write_raw(tmp_path / "usual.mkv", "ffv1", "yuv444p"))
+    decode = DecodingPass._decode
+
+    def decode_reserved(self: DecodingPass, packet: Packet | None) -> list[av.VideoFrame]:
+        pictures = decode(self, packet)
+        for picture in pictures:
+            picture.colorspace, picture.color_range = matrix, color_range
+        return pictures
+
+    expected = usual[3]
+    monkeypatch.setattr(DecodingPass, "_decode", decode_reserved)
+    assert (open_frames(tmp_path / "usual.mkv")[3] == expected).all()
+
+
+@pytest.mark.parametrize("matrix", [8, 10, 14])
+def test_colours_that_cannot_be_converted_are_one_sentence(tmp_path: Path, matrix: int) -> None:
+    path = write_raw(tmp_path / "odd.mkv", "ffv1", "yuv444p", matrix=matrix)
+    with pytest.raises(MediaError, match=f"odd.mkv has colours .*matrix {matrix}.*BT.709"):
+        open_frames(path)[0]
 
 
 @pytest.mark.parametrize("kind", ANIMATIONS)

@@ -65,6 +65,12 @@ class TestCamera:
         assert camera.opened == [opened]
         assert frames.fps == 30 and frames.size == (48, 64)
 
+    @pytest.mark.parametrize("number", [-1, 100, 1900, 10**20, True, "1900", "9" * 5000])
+    def test_a_number_that_no_camera_has(self, camera: type[FakeCamera], number: object) -> None:
+        with pytest.raises(MediaError, match=r"whole number from 0 to 99|there is no file|cannot be opened"):
+            stream(number)
+        assert not camera.opened
+
     def test_frames_are_rgb_and_timed_by_the_clock(self, camera: type[FakeCamera]) -> None:
         frames = stream(0)
         image = next(frames)

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import ClassVar
+from xml.etree import ElementTree
 
 import numpy as np
 import PIL.Image
@@ -176,3 +177,44 @@ def test_pictures_names_never_collide(
     files = {path.relative_to("out/frames").as_posix() for path in Path("out/frames").rglob("*.*")}
     assert len(files) == 2
     assert {image["file_name"] for image in json.loads(Path("out/coco.json").read_text())["images"]} == files
+
+
+CLASS_FORMATS = ("coco", "youtube-vis", "sa-v", "yolo", "cvat", "cvat-images", "label-studio", "ome-tiff")
+
+
+@pytest.mark.parametrize("name", ["a\nb", "a\tb", "a\x00b", "a\x1b[2Jb", "a\u2028b", "\ud800", "a\ufffe"])
+@pytest.mark.parametrize("format", CLASS_FORMATS)
+def test_a_class_that_would_break_its_file_is_refused(
+    source: Frames, tmp_path: Path, format: str, name: str
+) -> None:
+    with pytest.raises(MediaError, match=r"has a line break or a control character.*rename it"):
+        writers([format], tmp_path / "out", source, {1: name})
+
+
+@pytest.mark.parametrize(
+    "name", ["", "  ", "yes", "- x: {a}", "<&>'\"", "#x", "x" * 300, "e\u0301 \u202e \U0001f600"]
+)
+def test_any_other_class_is_read_as_it_was_written(source: Frames, tmp_path: Path, name: str) -> None:
+    with writers(CLASS_FORMATS, tmp_path, source, {1: name}) as writer:
+        writer.write(source[0], made_masks(0, {1: np.ones(source.size, bool)}))
+    expected = name if name.strip() else "object"
+    assert (tmp_path / "labels" / "classes.txt").read_text().splitlines() == [expected]
+    assert [entry["name"] for entry in json.loads((tmp_path / "coco.json").read_text())["categories"]] == [
+        expected
+    ]
+    for xml in ("cvat_tracks.xml", "cvat_masks.xml"):
+        root = ElementTree.parse(tmp_path / xml).getroot()
+        assert root.findtext("meta/task/labels/label/name") == expected
+
+
+def test_file_names_with_control_characters_make_valid_xml(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    for name in ("a\x1b[2J.png", "b\n.png"):
+        PIL.Image.new("RGB", (64, 48)).save(tmp_path / "in" / name)
+    frames = open_frames(tmp_path / "in")
+    with writers(["cvat", "cvat-images"], tmp_path, frames) as writer:
+        for frame in range(2):
+            writer.write(frames[frame], made_masks(frame, {1: np.ones((48, 64), bool)}))
+    images = ElementTree.parse(tmp_path / "cvat_masks.xml").getroot().findall("image")
+    assert [image.get("name") for image in images] == ["a\ufffd[2J.png", "b\n.png"]
+    ElementTree.parse(tmp_path / "cvat_tracks.xml")

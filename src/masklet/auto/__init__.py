@@ -12,6 +12,7 @@ from masklet.auto.segments import RleMasks, Segments, partition_segments
 from masklet.auto.tiles import generate_in_tiles
 from masklet.auto.tracker import TrackRecord
 from masklet.auto.video import MaskletSet, everything_in_video
+from masklet.errors import OptionError
 from masklet.media import is_still, read_image
 from masklet.model import Sam2, check_model
 from masklet.tracking.policies import Policy
@@ -76,7 +77,7 @@ def everything(
         `Segments` of a picture; a `MaskletSet` of a video, to iterate over frame by frame.
 
     Raises:
-        ValueError: An option of pictures is given for a video, or the other way round.
+        OptionError: An option of pictures is given for a video, or the other way round.
     """
     check_model(model)
     video_options = {
@@ -138,7 +139,7 @@ def everything_in_image(
         progress: Called with the share of the tiles that is done.
     """
     if sort not in ("score", "area"):
-        raise ValueError(f'sort must be "score" or "area", of which the highest comes first. Got {sort!r}.')
+        raise OptionError(f'sort must be "score" or "area", of which the highest comes first. Got {sort!r}.')
     picture = read_image(image)
     resolved = resolve_grid(grid, model.config)
     if tiles is None:
@@ -152,4 +153,4 @@ def everything_in_image(
 def _refuse(options: Mapping[str, object], theirs: str, got: str) -> None:
     given = ", ".join(name for name, value in options.items() if value is not None)
     if given:
-        raise ValueError(f"{given} can be used with {theirs} only. Got {got}: leave it out.")
+        raise OptionError(f"{given} can be used with {theirs} only. Got {got}: leave it out.")

@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Float
 
 from masklet.config import NANO, Sam2Config
+from masklet.errors import OptionError
 
 Points = Float[np.ndarray, "p 2"]  # (x, y) in the unit square
 
@@ -73,17 +74,17 @@ class Grid:
 
     def __post_init__(self) -> None:
         if (self.points_per_side is None) == (self.point_grids is None):
-            raise ValueError(
+            raise OptionError(
                 "a grid is either points_per_side or point_grids, of which the other is None. "
                 f"Got {'neither' if self.point_grids is None else 'both'}."
             )
         for name in ("pred_iou_thresh", "stability_score_thresh", "box_nms_thresh", "crop_nms_thresh"):
             if not 0 <= (value := getattr(self, name)) <= 1:
-                raise ValueError(f"{name} is a share and lies between 0 and 1. Got {value}.")
+                raise OptionError(f"{name} is a share and lies between 0 and 1. Got {value}.")
         if not 0 <= self.crop_overlap_ratio < 1:
-            raise ValueError(f"crop_overlap_ratio must be from 0 to below 1. Got {self.crop_overlap_ratio}.")
+            raise OptionError(f"crop_overlap_ratio must be from 0 to below 1. Got {self.crop_overlap_ratio}.")
         if self.stability_score_offset <= 0:
-            raise ValueError(f"stability_score_offset must be above 0. Got {self.stability_score_offset}.")
+            raise OptionError(f"stability_score_offset must be above 0. Got {self.stability_score_offset}.")
         for name, least in (
             ("points_per_side", 1),
             ("points_per_batch", 1),
@@ -92,23 +93,23 @@ class Grid:
             ("min_mask_region_area", 0),
         ):
             if (count := getattr(self, name)) is not None and count < least:
-                raise ValueError(f"{name} must be at least {least}. Got {count}.")
+                raise OptionError(f"{name} must be at least {least}. Got {count}.")
         if self.nms not in ("mask", "box"):
-            raise ValueError(f'nms must be "mask" or "box", whose overlap is compared. Got {self.nms!r}.')
+            raise OptionError(f'nms must be "mask" or "box", whose overlap is compared. Got {self.nms!r}.')
         if self.point_grids is not None:
             self._check_points(self.point_grids)
 
     def _check_points(self, layers: Sequence[Points]) -> None:
         if len(layers) != self.crop_n_layers + 1:
-            raise ValueError(
+            raise OptionError(
                 f"point_grids must hold one array of points for the picture and each layer of crops, "
                 f"{self.crop_n_layers + 1} in all. Got {len(layers)}."
             )
         for layer in map(np.asarray, layers):
             if layer.ndim != 2 or layer.shape[1] != 2 or len(layer) == 0:
-                raise ValueError(f"point_grids must hold arrays (p, 2) of points. Got shape {layer.shape}.")
+                raise OptionError(f"point_grids must hold arrays (p, 2) of points. Got shape {layer.shape}.")
             if not ((layer >= 0) & (layer <= 1)).all():
-                raise ValueError(
+                raise OptionError(
                     "point_grids are shares of width and height, from 0 to 1: divide pixels by the picture's "
                     f"size. Got values from {layer.min():g} to {layer.max():g}."
                 )
@@ -171,5 +172,5 @@ def resolve_grid(grid: Grid | str, config: Sam2Config) -> Grid:
         return grid
     presets = NANO_PRESETS if config == NANO else PRESETS
     if grid not in presets:
-        raise ValueError(f"the presets are {', '.join(presets)}; or give a Grid. Got {grid!r}.")
+        raise OptionError(f"the presets are {', '.join(presets)}; or give a Grid. Got {grid!r}.")
     return presets[grid]

@@ -15,6 +15,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from masklet import rle
+from masklet.errors import OptionError
 from masklet.masks import EDGE, Masks, enlarge
 
 OutputMode = Literal["binary_mask", "uncompressed_rle", "coco_rle"]
@@ -138,7 +139,7 @@ class Segments(RleMasks):
     def records(self, output_mode: OutputMode = "binary_mask") -> list[dict[str, Any]]:
         """A list as the original's generator returns it; boxes are x, y, width, height."""
         if output_mode not in ("binary_mask", "uncompressed_rle", "coco_rle"):
-            raise ValueError(
+            raise OptionError(
                 f'output_mode must be "binary_mask", "uncompressed_rle" or "coco_rle". Got {output_mode!r}.'
             )
         return [

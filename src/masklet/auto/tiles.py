@@ -19,6 +19,7 @@ from masklet.auto.generator import generate_segments
 from masklet.auto.grid import Crop, Grid
 from masklet.auto.segments import Segments
 from masklet.boxes import Box, box_area, intersect_boxes
+from masklet.errors import OptionError
 from masklet.masks import EDGE
 from masklet.model import Sam2
 
@@ -81,10 +82,10 @@ def generate_in_tiles(
         progress: Called with the share of the tiles that is done.
 
     Raises:
-        ValueError: The side is too short.
+        OptionError: The side is too short.
     """
     if side < LEAST_TILE:
-        raise ValueError(f"tiles must have a side of at least {LEAST_TILE} pixels. Got {side}.")
+        raise OptionError(f"tiles must have a side of at least {LEAST_TILE} pixels. Got {side}.")
     size = image.shape[0], image.shape[1]
     tiles = split_into_tiles(size, side)
     pieces: list[Piece] = []

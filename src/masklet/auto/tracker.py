@@ -16,6 +16,7 @@ from masklet.auto.detections import Detector
 from masklet.auto.generator import generate_segments
 from masklet.auto.grid import Grid
 from masklet.auto.segments import Segments
+from masklet.errors import check_count
 from masklet.model import Sam2
 from masklet.sessions.feature_cache import FeatureCache
 from masklet.sessions.tracker import Tracker
@@ -48,8 +49,7 @@ class TrackerLimits:
 
     def __post_init__(self) -> None:
         for name in ("every", "patience", "max_objects"):
-            if (count := getattr(self, name)) < 1:
-                raise ValueError(f"{name} must be at least 1. Got {count}.")
+            check_count(getattr(self, name), name)
 
 
 class AutoTracker:

@@ -14,6 +14,7 @@ from masklet.auto.detections import make_detector
 from masklet.auto.grid import Grid, resolve_grid
 from masklet.auto.segments import RleMasks, masks_to_low_res
 from masklet.auto.tracker import SAME, AutoTracker, TrackerLimits, TrackRecord, TrackRecords
+from masklet.errors import OptionError
 from masklet.media import Frames, open_source
 from masklet.model import Sam2
 from masklet.results import MaskIterator
@@ -93,7 +94,7 @@ def everything_in_video(
     if cache is None:
         return MaskletSet(map(forward.step, source), forward.records.by_id, count)
     if not isinstance(source, Frames):
-        raise ValueError(f"{source.name} is seen once, so nothing can be tracked back: backward=False.")
+        raise OptionError(f"{source.name} is seen once, so nothing can be tracked back: backward=False.")
     records = TrackRecords()
     report = progress or (lambda share: None)
     back = Tracker(model, policy=policy, cuts=cuts)

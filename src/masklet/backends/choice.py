@@ -17,7 +17,7 @@ from masklet.backends.openvino import OpenVinoBackend
 from masklet.backends.threads import limit_torch_threads
 from masklet.backends.torch import TorchBackend
 from masklet.config import Sam2Config
-from masklet.errors import MaskletError
+from masklet.errors import MaskletError, OptionError
 
 log = logging.getLogger(__name__)
 
@@ -51,17 +51,22 @@ def fit(network: Network, engine: EngineName = "auto", setting: Setting = "exact
             and attends to memories pooled 2x2.
 
     Raises:
-        ValueError: The engine or the setting does not exist.
+        OptionError: The engine or the setting does not exist.
         MaskletError: The engine cannot run this network, or not here.
     """
-    for name, value, choices in (("engine", engine, EngineName), ("setting", setting, Setting)):
-        if value not in get_args(choices):
-            raise ValueError(f"{name} must be one of {', '.join(get_args(choices))}. Got {value!r}.")
+    check_options(engine, setting)
     if network.device.type == "cpu":
         limit_torch_threads()
     network.memory_attention.pooled = setting == "fast"
     network.backend = choose(network, engine, setting)
     log.info("%s", summarize(network.backend))
+
+
+def check_options(engine: object, setting: object) -> None:
+    """Refuse an engine or a setting that does not exist."""
+    for name, value, choices in (("engine", engine, EngineName), ("setting", setting, Setting)):
+        if not isinstance(value, str) or value not in get_args(choices):
+            raise OptionError(f"{name} must be one of {', '.join(get_args(choices))}. Got {value!r}.")
 
 
 def choose(network: Network, engine: EngineName = "auto", setting: Setting = "exact") -> Backend:

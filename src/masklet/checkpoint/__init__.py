@@ -5,22 +5,24 @@ Size and revision are read from the tensors themselves, whatever layout they are
 
 from __future__ import annotations
 
+import operator
+import os
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, SupportsIndex
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
-from masklet.backends import EngineName, Setting, fit
+from masklet.backends import EngineName, Setting, check_options, fit
 from masklet.checkpoint.layouts import LAYOUTS, MASKLET, ORIGINAL, Layout, Weights, to_ours, to_theirs
 from masklet.checkpoint.reading import PUBLISHED, find, list_names, read_file
 from masklet.config import LARGEST, NANO, NANO_LITE2, TRAINABLE, Sam2Config
-from masklet.errors import CheckpointError, MaskletError
+from masklet.errors import CheckpointError, OptionError
 from masklet.files import atomic_write
-from masklet.model import Sam2
+from masklet.model import Sam2, check_model
 from masklet.nn.trunks import block_count
 
 __all__ = ["PUBLISHED", "load", "save"]
@@ -56,24 +58,26 @@ def load(
 
     Raises:
         CheckpointError: The weights cannot be found or fetched, or are not SAM 2's.
-        ValueError: `image_size` is no multiple of 32, or there is no such dtype, engine or setting.
+        OptionError: `image_size` is no multiple of 32, or there is no such dtype, engine or setting, or no
+            such device here.
 
     Example:
         >>> load(device="cpu", image_size=384).config.image_size
         384
     """
-    try:
-        device = _best_device() if device is None else torch.device(device)
-    except RuntimeError:
-        raise MaskletError(f"device must be one of torch's, such as cpu or cuda. Got {device!r}.") from None
+    if config is not None and not isinstance(config, Sam2Config):
+        raise OptionError(f"config must be a Sam2Config. Got {type(config).__name__}.")
+    image_size = None if image_size is None else _check_image_size(image_size)
+    device = _best_device() if device is None else _check_device(device)
     dtype = torch.float32 if dtype is None else _dtype(dtype)
+    check_options(engine, setting)
     path = find(name)
     tensors, metadata = read_file(path)
     layout = _layout_of(tensors, path.name)
     weights = _rename(tensors, layout, path.name)
     config = config or _read_config(weights, metadata, layout, path.name)
     if image_size is not None:
-        config = replace(config, image_size=_check_image_size(image_size))
+        config = replace(config, image_size=image_size)
     _check_count(weights, config, path.name)
     wanted = _expected_tensors(config, path.name)
     _check(weights, wanted, layout, path.name)
@@ -100,6 +104,11 @@ def save(
 
     dtype : of the file's tensors; None keeps the model's
     """
+    check_model(model)
+    if not isinstance(layout, str) or layout not in LAYOUTS:
+        raise OptionError(f"layout must be one of {', '.join(LAYOUTS)}. Got {layout!r}.")
+    if not isinstance(path, str | os.PathLike) or not Path(path).name:
+        raise OptionError(f"path must be the path of a file. Got {path!r:.60}.")
     if layout != "masklet" and model.config.trunk != "hiera":
         raise CheckpointError(
             f"the layout {layout!r} only knows networks whose trunk is Hiera. This one's is "
@@ -116,22 +125,41 @@ def save(
             else:
                 config = {CONFIG: model.config.to_json()} if LAYOUTS[layout] is MASKLET else {}
                 save_file(tensors, part, {"format": "pt", **config})
-    except (RuntimeError, SafetensorError) as error:
+    except (RuntimeError, SafetensorError, ValueError) as error:
         raise CheckpointError(f"{path} cannot be written: {error}.") from error
 
 
-def _dtype(dtype: str | torch.dtype) -> torch.dtype:
-    if isinstance(dtype, torch.dtype):
+def _dtype(dtype: object) -> torch.dtype:
+    if isinstance(dtype, str) and dtype in DTYPES:
+        return DTYPES[dtype]
+    if isinstance(dtype, torch.dtype) and dtype in (*DTYPES.values(), torch.float64):
         return dtype
-    if dtype not in DTYPES:
-        raise ValueError(f"dtype must be one of {', '.join(DTYPES)}. Got {dtype!r}.")
-    return DTYPES[dtype]
+    raise OptionError(f"dtype must be one of {', '.join(DTYPES)}. Got {dtype!r}.")
 
 
-def _check_image_size(image_size: int) -> int:
-    if not 64 <= image_size <= LARGEST or image_size % 32:
-        raise ValueError(f"image_size must be a multiple of 32 from 64 to {LARGEST}. Got {image_size}.")
-    return image_size
+def _check_device(device: object) -> torch.device:
+    """A device that is there."""
+    if not isinstance(device, str | torch.device):
+        raise OptionError(f"device must be a name such as cpu or cuda. Got {device!r}.")
+    try:
+        checked = torch.device(device)
+    except RuntimeError:
+        raise OptionError(f"device must be one of torch's, such as cpu or cuda. Got {device!r}.") from None
+    try:
+        torch.empty(0, dtype=torch.float32, device=checked)
+    except (RuntimeError, AssertionError, NotImplementedError, ImportError) as error:
+        raise OptionError(f"{device} cannot be used here: {_first_line(error)}.") from None
+    if checked.type == "meta":
+        raise OptionError("the device meta holds no weights: give one that computes, such as cpu.")
+    return checked
+
+
+def _check_image_size(image_size: object) -> int:
+    if isinstance(image_size, SupportsIndex) and not isinstance(image_size, bool):
+        side = operator.index(image_size)
+        if 64 <= side <= LARGEST and not side % 32:
+            return side
+    raise OptionError(f"image_size must be a multiple of 32 from 64 to {LARGEST}. Got {image_size!r}.")
 
 
 def _best_device() -> torch.device:

@@ -8,6 +8,7 @@ proportion to the file, and ends in tensors or in a CheckpointError.
 from __future__ import annotations
 
 import errno
+import os
 import pickle
 import pickletools
 import stat
@@ -25,7 +26,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from masklet.checkpoint.layouts import Weights
-from masklet.errors import CheckpointError
+from masklet.errors import CheckpointError, OptionError
 
 MAX_HEADER = 16 << 20  # bytes of a safetensors file's header: a thousand tensors need 100 kB
 MAX_PICKLE = 32 << 20  # bytes of a pickle without its tensors
@@ -184,17 +185,30 @@ def damaged(path: Path) -> CheckpointError:
 
 
 def find(name: str | Path) -> Path:
-    """The file that a name, a path or a hub id stands for; fetched when it is not here yet."""
-    text = str(name)
+    """The file that a name, a path or a hub id stands for; fetched when it is not here yet.
+
+    Raises:
+        CheckpointError: There is no such file, or it cannot be fetched.
+        OptionError: It is no name and no path.
+    """
+    text = os.fspath(name) if isinstance(name, str | os.PathLike) else ""
+    if not isinstance(text, str) or not text:
+        raise OptionError(
+            f"a model is a name, such as nano, the path of a checkpoint, or a hub id. Got {name!r}."
+        )
     if text in EMBEDDED:
         return _embedded(text)
     if text in PUBLISHED:
         return _from_hub(f"facebook/{text}")
-    path = Path(name).expanduser()
-    if path.is_dir():
-        return _in_folder(path)
-    if path.exists():
-        return path
+    try:
+        path = Path(name).expanduser()
+        if path.is_dir():
+            return _in_folder(path)
+        if path.exists():
+            return path
+    except (OSError, RuntimeError) as error:  # a name that is too long, a folder or home that cannot be read
+        reason = getattr(error, "strerror", None) or str(error).rstrip(".")
+        raise CheckpointError(f"{text[:80]} cannot be opened: {reason.lower()}.") from None
     if isinstance(name, str) and text.count("/") == 1 and path.suffix not in (".pt", ".pth", ".safetensors"):
         return _from_hub(text)
     if "/" in text or path.suffix in (".pt", ".pth", ".safetensors"):

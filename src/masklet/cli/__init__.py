@@ -15,7 +15,7 @@ from masklet.cli.everything import everything
 from masklet.cli.export import export
 from masklet.cli.jobs import app as jobs
 from masklet.cli.models import models
-from masklet.cli.options import Command
+from masklet.cli.options import Command, terminal_text
 from masklet.cli.segment import segment
 from masklet.cli.studio import studio
 from masklet.cli.track import track
@@ -59,9 +59,7 @@ def main() -> None:
         try:
             app()
         except MaskletError as error:
-            # What files hold may stand in a message, and must not steer the terminal.
-            text = "".join(sign if sign.isprintable() or sign == "\n" else "\ufffd" for sign in str(error))
-            typer.echo(f"masklet: {text}", err=True)
+            typer.echo(f"masklet: {terminal_text(str(error))}", err=True)
             sys.exit(1)
         except SystemExit:
             if interruption.number is not None:

@@ -98,6 +98,7 @@ def evaluate(
     """Measure a model or a baseline on a benchmark: a table, OUT/result.json and OUT/report.html."""
     announce_start()
     from rich.console import Console
+    from rich.markup import escape
     from rich.progress import Progress
 
     from masklet.evaluate import report, samples
@@ -122,10 +123,12 @@ def evaluate(
     items: Sequence[Sample] = find(data, listed)
     evaluation = Evaluation(rules, spec, str(data.resolve()), out)
 
-    console = Console()
+    console = Console(markup=False)
     with Progress(console=console) as progress:
-        task = progress.add_task(f"{protocol}, {model}", total=len(items))
-        results = evaluation.run(items, jobs, lambda name: progress.update(task, advance=1, description=name))
+        task = progress.add_task(escape(f"{protocol}, {model}"), total=len(items))
+        results = evaluation.run(
+            items, jobs, lambda name: progress.update(task, advance=1, description=escape(name))
+        )
 
     title = f"{protocol}: {model} on {data.name}"
     if len(settings := list(dict.fromkeys(result.setting for result in results))) == 1 or on_pictures:
@@ -143,7 +146,7 @@ def evaluate(
         headline=rules.headline,
         picture=lambda name, frame: by_name[name].picture(frame),
     )
-    console.print(f"{out / 'result.json'}\n{out / 'report.html'}")
+    console.print(f"{out / 'result.json'}\n{out / 'report.html'}", soft_wrap=True)
 
 
 def _make_protocol(
@@ -193,6 +196,7 @@ def compare(
     command : the command that made the report
     """
     from rich.console import Console
+    from rich.markup import escape
     from rich.progress import Progress
 
     from masklet.evaluate import policy_comparison, report, samples
@@ -201,7 +205,7 @@ def compare(
     from masklet.files import atomic_write
     from masklet.synthetic.suites import render
 
-    console, template = Console(), report.load_template()
+    console, template = Console(markup=False), report.load_template()
     predictor = require_model(spec.load(), "memory policies need a model")
     with console.status("rendering the synthetic suites"):
         folders = {CLIPS: data, **render(out / "suites")}
@@ -213,9 +217,11 @@ def compare(
     protocol = policy_comparison.PolicyComparison()
     evaluation = Evaluation(protocol, spec, str(data.resolve()), out)
     with Progress(console=console) as progress:
-        task = progress.add_task(f"policies, {spec.name}", total=len(by_name))
+        task = progress.add_task(escape(f"policies, {spec.name}"), total=len(by_name))
         results = evaluation.run(
-            list(by_name.values()), jobs, lambda name: progress.update(task, advance=1, description=name)
+            list(by_name.values()),
+            jobs,
+            lambda name: progress.update(task, advance=1, description=escape(name)),
         )
 
     of_suites = {
@@ -240,7 +246,7 @@ def compare(
         headline=protocol.headline,
         picture=lambda name, frame: by_name[name].picture(frame),
     )
-    console.print(f"{out / 'table.md'}\n{out / 'report.html'}")
+    console.print(f"{out / 'table.md'}\n{out / 'report.html'}", soft_wrap=True)
 
 
 def _write_strips(

@@ -128,7 +128,7 @@ def status(out: Out) -> None:
 
     store = Store(out)
     for line in describe_status(read_status(store)):
-        typer.echo(line)
+        typer.echo(options.terminal_text(line))
     _print_errors(read_errors(store))
 
 
@@ -187,8 +187,9 @@ def _print_errors(errors: list[dict[str, Any]]) -> None:
 
     table = Table("input", "part", "why it failed", "attempts")
     for row in errors:
-        table.add_row(row["source"], str(row["part"]), row["error"], str(row["attempts"]))
-    Console(stderr=True).print(table)
+        texts = (row["source"], str(row["part"]), row["error"], str(row["attempts"]))
+        table.add_row(*map(options.terminal_text, texts))
+    Console(stderr=True, markup=False).print(table)
 
 
 def _need_packages() -> None:

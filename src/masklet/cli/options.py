@@ -218,7 +218,7 @@ class ModelOptions:
             )
         try:
             torch.empty(0, dtype=torch.float32, device=self.device)
-        except (RuntimeError, AssertionError, NotImplementedError) as error:
+        except (RuntimeError, AssertionError, NotImplementedError, ImportError) as error:
             reason = str(error).strip().partition("\n")[0].rstrip(".")
             raise typer.BadParameter(
                 f"{self.device} cannot be used here: {reason}. Leave it out for the best there is.",
@@ -267,6 +267,15 @@ def announce_start() -> None:
     """Say on a terminal that a command has begun, before it imports what takes seconds."""
     if sys.stderr.isatty():
         typer.echo("starting: loading torch and the network", err=True)
+
+
+def terminal_text(text: str) -> str:
+    """Text without control characters: those of a file or its name must not steer the terminal.
+
+    >>> terminal_text("a\x1b[2J.mp4")
+    'a\ufffd[2J.mp4'
+    """
+    return "".join(sign if sign.isprintable() or sign == "\n" else "\ufffd" for sign in text)
 
 
 def command_line() -> str:

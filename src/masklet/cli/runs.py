@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -11,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 import typer
 
 from masklet.cli.items import Item, take_shard
-from masklet.cli.options import ModelOptions
-from masklet.errors import MaskletError
+from masklet.cli.options import ModelOptions, terminal_text
+from masklet.errors import MaskletError, MediaError
 from masklet.files import check_writable, make_folder
 from masklet.run_folder import Manifest, Run, RunFolder, digest, remove_results
 
@@ -59,7 +60,8 @@ class ProgressBar:
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        text = TextColumn("{task.description}", markup=False)
+        columns = (text, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         self._progress: Progress = Progress(
             *columns, console=Console(stderr=True), redirect_stdout=False, redirect_stderr=False
         )
@@ -112,17 +114,17 @@ class ProgressBar:
 
     def print(self, text: str) -> None:
         """Print a line above the bar."""
-        self._progress.console.print(text, markup=False, highlight=False, soft_wrap=True)
+        self._progress.console.print(terminal_text(text), markup=False, highlight=False, soft_wrap=True)
 
     def _show(self, description: str | None, completed: float, total: int | None) -> None:
         if self._task is None:
             self._progress.start()
-            self._task = self._progress.add_task(description or "", total=total)
+            self._task = self._progress.add_task(terminal_text(description or ""), total=total)
         self._progress.update(self._task, completed=completed)
         if total is not None:
             self._progress.update(self._task, total=total)
         if description is not None:
-            self._progress.update(self._task, description=description)
+            self._progress.update(self._task, description=terminal_text(description))
 
 
 @dataclass
@@ -192,6 +194,7 @@ class Runner:
     def _run_item(self, item: Item, path: Path) -> bool:
         """Run one input; returns whether it was done already."""
         work = self.open(item)
+        _check_input_stays(item, path, work.files)
         folder = RunFolder(path, self._describe(item, work), work.files, overwrite=self.overwrite)
         folder.recover()
         if folder.is_done and not self.overwrite:
@@ -289,10 +292,23 @@ class Runner:
         Manifest(run, run.key, files, is_complete).write(self.out)
 
 
+def _check_input_stays(item: Item, folder: Path, files: Sequence[str]) -> None:
+    """Refuse an input that the results would replace, such as the overlay of an earlier run."""
+    results = {(folder / name).resolve() for name in files}
+    for file in item.files():
+        file = file.resolve()
+        if not results.isdisjoint((file, *file.parents)):
+            raise MediaError(
+                f"{item.source} lies where the results go, which would replace it: choose another folder for "
+                f"them than {folder}."
+            )
+
+
 def _print_paths(folder: Path | None, files: Sequence[str]) -> None:
     for name in files:
         if folder is not None and (folder / name).exists():
-            typer.echo(folder / name)
+            path = str(folder / name)
+            typer.echo(terminal_text(path) if sys.stdout.isatty() else path)
 
 
 def _print_failures(failures: Sequence[tuple[Item, str]]) -> None:
@@ -301,8 +317,8 @@ def _print_failures(failures: Sequence[tuple[Item, str]]) -> None:
 
     table = Table("input", "why it failed")
     for item, message in failures:
-        table.add_row(item.source, message)
-    Console(stderr=True).print(table)
+        table.add_row(terminal_text(item.source), terminal_text(message))
+    Console(stderr=True, markup=False).print(table)
 
 
 if TYPE_CHECKING:

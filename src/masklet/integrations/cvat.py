@@ -15,7 +15,7 @@ import numpy as np
 import PIL.Image
 
 from masklet.checkpoint import load
-from masklet.errors import MissingExtra
+from masklet.errors import MissingExtra, OptionError
 from masklet.integrations.cvat_shapes import MASK, OBJECT, SHAPES, encode_mask, to_points, to_prompt
 from masklet.media import read_image
 from masklet.model import Sam2
@@ -152,10 +152,10 @@ def create(
         policy: The memory policy by its name.
 
     Raises:
-        ValueError: There is no such kind.
+        OptionError: There is no such kind.
     """
     if kind == "track":
         return TrackFunction(load(model), policy)
     if kind == "click":
         return ClickFunction(load(model))
-    raise ValueError(f'kind must be "track" or "click". Got {kind!r}.')
+    raise OptionError(f'kind must be "track" or "click". Got {kind!r}.')

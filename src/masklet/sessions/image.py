@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import OrderedDict
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,10 +15,10 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from masklet.errors import PromptError
+from masklet.errors import OptionError, PromptError, check_count
 from masklet.masks import Candidate, ImageCandidates, Window
 from masklet.media import read_image
-from masklet.model import Sam2, check_model, fill_mask
+from masklet.model import Sam2, check_features, check_model, fill_mask
 from masklet.prompts import check_id, check_prompt
 from masklet.tracking.step import EncodedPrompt, encode_image
 from masklet.transforms import still_to_square
@@ -80,7 +81,8 @@ class ImageSession:
         self._zoom = find_zoom(zoom, default=model.config.zoom)
         self._windows: OrderedDict[Window, View] = OrderedDict()
         self._whole = self._as_view(
-            self.size, encode_image(model, self._picture) if features is None else features
+            self.size,
+            encode_image(model, self._picture) if features is None else check_features(model, features),
         )
 
     @property
@@ -133,7 +135,7 @@ class ImageSession:
 
         Raises:
             PromptError: A prompt has nothing in the picture, or its mask is empty.
-            ValueError: `candidates` is neither 1 nor 3.
+            OptionError: `candidates` is neither 1 nor 3.
 
         Example:
             >>> import numpy as np
@@ -143,9 +145,9 @@ class ImageSession:
             >>> len(session.segment([left, right])), session.segment({1: left, 2: right}).ids
             (2, (1, 2))
         """
-        if candidates not in (None, 1, 3):
-            raise ValueError(
-                f"candidates must be 1 or 3, as many as the decoder can offer. Got {candidates}."
+        if candidates is not None and not (isinstance(candidates, int) and candidates in (1, 3)):
+            raise OptionError(
+                f"candidates must be 1 or 3, as many as the decoder can offer. Got {candidates!r:.60}."
             )
         if isinstance(prompt, Mapping):
             prompts = {check_id(id): one for id, one in prompt.items()}
@@ -286,9 +288,15 @@ def segment_many(
         [(48, 64), (32, 32)]
     """
     check_model(model)
-    if batch is not None and batch < 1:
-        raise ValueError(f"batch must be at least 1 picture. Got {batch}.")
-    together = batch or (1 if model.device.type == "cpu" else PICTURES)
+    for name, values in (("images", images), ("prompts", prompts)):
+        if isinstance(values, str | bytes | os.PathLike | Mapping | Prompt) or not isinstance(
+            values, Iterable
+        ):
+            raise OptionError(
+                f"{name} must be a list, with an entry for each picture. Got {type(values).__name__}."
+            )
+    default = 1 if model.device.type == "cpu" else PICTURES
+    together = default if batch is None else check_count(batch, "batch")
     return _segment_batches(model, iter(images), iter(prompts), zoom, candidates, together)
 
 

@@ -10,9 +10,9 @@ from itertools import islice
 
 import numpy as np
 
-from masklet.errors import PromptError
+from masklet.errors import OptionError, PromptError, check_count
 from masklet.media import Frames, ImageReader, NoSuchFrame, Stream, open_source
-from masklet.model import Sam2, check_model
+from masklet.model import Sam2, check_features, check_model
 from masklet.prompts import check_id, check_prompt, check_prompts
 from masklet.results import MaskIterator
 from masklet.sessions.answer import PreparedPrompt
@@ -65,7 +65,7 @@ class Tracker:
 
     Raises:
         MaskletError: `model` is no network, or there is no policy of this name.
-        ValueError: `delay` is negative or above `capacity`.
+        OptionError: `delay` is negative or above `capacity`.
 
     Example:
         >>> import numpy as np
@@ -97,15 +97,15 @@ class Tracker:
         self._zoom = find_zoom(zoom, default=model.config.zoom)
         self.frame = 0  # the number that the next frame will have
         self._policy = find_policy(policy)
-        self._capacity = capacity
+        self._capacity = None if capacity is None else check_count(capacity, "capacity")
         longest = POINTERS if capacity is None else capacity
-        if not 0 <= delay <= longest:
-            raise ValueError(f"delay must lie between 0 and {longest} frames. Got {delay}.")
+        if check_count(delay, "delay", 0) > longest:
+            raise OptionError(f"delay must lie between 0 and {longest} frames. Got {delay}.")
         self._delay = delay
         self._delayed: deque[FrameAnswers] = deque()
         self._cuts = cuts
         self._thumbnail: np.ndarray | None = None
-        self._clip_length = clip_length
+        self._clip_length = None if clip_length is None else check_count(clip_length, "clip_length")
         self._objects: dict[int, TrackedObject] = {}
         self._images = ImageReader()
 
@@ -137,12 +137,18 @@ class Tracker:
         """
         picture = self._images.read(image)
         size = picture.shape[0], picture.shape[1]
+        if prompts is not None and not isinstance(prompts, Mapping):
+            raise PromptError(
+                f"prompts are given by object: {{1: Prompt(positive=[(x, y)])}}. Got {type(prompts).__name__}."
+            )
         prompts = {check_id(id): check_prompt(prompt, size) for id, prompt in (prompts or {}).items()}
         exact: dict[int, np.ndarray] = {}
         if self._objects or prompts:
             if self._cuts:
                 self._handle_cut(picture)
-            features = encode_frame(self.model, picture) if features is None else features
+            if features is None:
+                features = encode_frame(self.model, picture)
+            check_features(self.model, features)
             encoded = EncodedFrame(features, self.frame, clip_length=self._clip_length)
             prepared = self._prepare(encoded, prompts, picture) if prompts else {}
             asked = {id: prompt.encoded for id, prompt in prepared.items()}
@@ -174,7 +180,7 @@ class Tracker:
             PromptError: There is no such object.
         """
         for id in ids:
-            if id not in self._objects:
+            if id not in tuple(self._objects):
                 raise PromptError(f"no object {id} is tracked. There are {_listed(self._objects)}.")
         for id in ids:
             del self._objects[id]

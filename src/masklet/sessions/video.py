@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Self
 
 from masklet import rle
-from masklet.errors import PromptError
+from masklet.errors import PromptError, check_count
 from masklet.media import NoSuchFrame, open_frames
 from masklet.model import Sam2, check_model
 from masklet.prompts import check_frame, check_id, check_prompt
@@ -86,7 +86,9 @@ class VideoSession:
         self._policy, self._policy_name = find_policy(policy), policy if isinstance(policy, str) else None
         self._scenes = Scenes(self.frames) if cuts else None
         self._read = self.frames.__getitem__ if self._scenes is None else self._scenes.read
-        self._capacity, self._clip_length = capacity, clip_length
+        self._capacity = None if capacity is None else check_count(capacity, "capacity")
+        self._clip_length = None if clip_length is None else check_count(clip_length, "clip_length")
+        budget = check_count(budget, "budget", 0)
         self._features, self._zoom = features or FeatureCache(), find_zoom(zoom, default=model.config.zoom)
         self._store = store or InMemoryStore(self.frames.size, budget, capacity)
         self._video = str(Path(video).resolve()) if isinstance(video, str | Path) else None

@@ -8,6 +8,7 @@ from typing import Literal
 
 import torch
 
+from masklet.errors import OptionError, check_count
 from masklet.types import Masks
 
 State = Literal["seen", "doubtful", "lost"]
@@ -60,7 +61,7 @@ class VisibilityMonitor:
         patience: The number of frames after which an object is lost, or found.
 
     Raises:
-        ValueError: `low` is above `high`, or `patience` is below 1.
+        OptionError: `low` is above `high`, or `patience` is below 1.
     """
 
     low: float = 0.0
@@ -69,10 +70,9 @@ class VisibilityMonitor:
     _objects: dict[int, _Visibility] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
-        if self.low > self.high:
-            raise ValueError(f"low must not be above high. Got low={self.low} and high={self.high}.")
-        if self.patience < 1:
-            raise ValueError(f"patience must be at least one frame. Got {self.patience}.")
+        if not self.low <= self.high:
+            raise OptionError(f"low must not be above high. Got low={self.low} and high={self.high}.")
+        check_count(self.patience, "patience")
 
     @property
     def states(self) -> dict[int, State]:

@@ -20,6 +20,7 @@ from av.packet import Packet
 from av.sidedata.sidedata import SideData
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
+from av.video.reformatter import ColorRange
 from av.video.stream import VideoStream
 
 from masklet.errors import MediaError
@@ -27,6 +28,9 @@ from masklet.media.readers.intensity import RawPicture
 from masklet.media.readers.source import SQUARE, printable
 
 Threading = Literal["AUTO", "SLICE"]
+# What H.273 reserves for later, and damaged heads hold: players take the usual matrix for it.
+RESERVED_MATRICES, UNSPECIFIED_MATRIX = (3, *range(15, 256)), 2
+KNOWN_RANGES = (ColorRange.UNSPECIFIED, ColorRange.MPEG, ColorRange.JPEG)
 VideoFile = str | bytes  # a path or URL, or the whole file in memory
 
 
@@ -158,8 +162,25 @@ class Geometry:
             array = array[:, ::-1]
         return np.ascontiguousarray(array[::-1] if self.is_upside_down else array)
 
-    def raw(self, picture: VideoFrame) -> RawPicture:
-        """A picture's pixels, upright. Should the size change midway, pictures keep that of the first."""
+    def raw(self, picture: VideoFrame, name: str) -> RawPicture:
+        """A picture's pixels, upright. Should the size change midway, pictures keep that of the first.
+
+        Raises:
+            MediaError: Its colours cannot be converted to RGB.
+        """
+        if picture.colorspace in RESERVED_MATRICES:
+            picture.colorspace = UNSPECIFIED_MATRIX
+        if picture.color_range not in KNOWN_RANGES:
+            picture.color_range = ColorRange.UNSPECIFIED
+        try:
+            return self._to_rgb(picture)
+        except av.FFmpegError as error:
+            raise MediaError(
+                f"{name} has colours that cannot be converted to RGB ({picture.format.name}, matrix "
+                f"{picture.colorspace}): {error.strerror}. Convert the video to BT.709 first."
+            ) from error
+
+    def _to_rgb(self, picture: VideoFrame) -> RawPicture:
         height, width = self.coded
         pixels = picture.format
         if any(component.bits > 8 for component in pixels.components) and (

@@ -32,6 +32,8 @@ from masklet.media.readers.source import (
 from masklet.media.readers.videos import Video
 
 _STORED_SCHEMES = ("http", "https", "file", "ftp")  # where a file may lie; all others are live
+LONGEST_NUMBER = 9  # digits
+CAMERAS = 100  # OpenCV takes larger numbers for other ways to open one
 
 
 class Stream:
@@ -108,7 +110,7 @@ def stream(
         return source
     if isinstance(source, int):
         return _camera(source)
-    if isinstance(source, str) and source.isdecimal():
+    if isinstance(source, str) and source.isdecimal() and len(source) <= LONGEST_NUMBER:
         return _camera(int(source))
     if is_url(source) and not is_picture_url(url := os.fspath(source)):  # type: ignore[call-overload]
         if _is_live(url) if live is None else live:
@@ -145,6 +147,8 @@ def _is_live(url: str) -> bool:
 
 def _camera(camera: int | str) -> Stream:
     name = f"camera {camera}" if isinstance(camera, int) else camera
+    if isinstance(camera, int) and (isinstance(camera, bool) or not 0 <= camera < CAMERAS):  # OpenCV crashes
+        raise MediaError(f"a camera is a whole number from 0 to {CAMERAS - 1}. Got {camera!r:.40}.")
     capture = cv2.VideoCapture(camera)
     if not capture.isOpened():
         raise MediaError(f"{name} cannot be opened. Is it there, allowed, and not in use by another program?")

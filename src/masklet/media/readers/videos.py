@@ -69,18 +69,20 @@ class Video:
             self.fps = min(rates, default=STILLS_FPS)  # either may be far too high, neither too low
             self._tick = float(stream.time_base or Fraction(1, 90_000))  # seconds
             aspect = stream.sample_aspect_ratio
+        self._has_palette = False
         # `read` keeps one decoder going, so that asking for frame after frame is as quick as playing.
         self._cursor: Iterator[Decoded] | None = self._decode(0)
         first = next(self._cursor, None)
         if first is None:
             raise MediaError(f"{self.name} holds no frame that can be decoded.")
         self._last = first
+        self._has_palette = first[1].format.name == "pal8"
         self.recording = Recording(file, (first[1].pts or 0) * self._tick)
         self._geometry = Geometry.of(first[1], aspect)
         self.size = self._geometry.size
         self.pixel_aspect = self._geometry.pixel_aspect
         self._converter = RgbConverter(intensity_range)
-        if intensity_range is None and self._geometry.raw(first[1]).is_deep:
+        if intensity_range is None and self._geometry.raw(first[1], self.name).is_deep:
             self._converter = RgbConverter(self._choose_intensity_range())
 
     def __reduce__(self) -> tuple[object, tuple[type[Self], VideoFile, IntensityRange | None]]:
@@ -157,7 +159,7 @@ class Video:
             pass
 
     def _convert(self, picture: VideoFrame) -> Image:
-        return self._converter.convert(self._geometry.raw(picture))
+        return self._converter.convert(self._geometry.raw(picture, self.name))
 
     def _find_decoder(self, target: int) -> Iterator[Decoded]:
         """A decoder that comes by the target: the one at hand, or a new one."""
@@ -175,9 +177,11 @@ class Video:
         if target - last <= AHEAD or not self._is_indexed:
             return True
         keys = self._keys_before(target)
-        return bool(keys) and self._index.frame_at(keys[0]) <= last
+        return not keys or self._index.frame_at(keys[0]) <= last
 
     def _keys_before(self, target: int) -> list[int]:
+        if self._has_palette:  # which may come with the first packet only, as in AVI
+            return []
         shown = self._index.shown(target) if target > 0 and self._is_indexed else None
         return [] if shown is None else self._index.keys_before(shown)
 
@@ -257,7 +261,7 @@ class Video:
         for frame in frames:
             picture = next((picture for number, picture in self._decode(frame) if number >= frame), None)
             if picture is not None:
-                samples.append(self._geometry.raw(picture).values)
+                samples.append(self._geometry.raw(picture, self.name).values)
         return estimate_intensity_range(samples)
 
     @cached_property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ from masklet.media.writers.polygons import join_rings
 from masklet.media.writers.writer import CocoMask, SpooledJson, SpooledWriter
 
 MODEL_VERSION = "masklet"
+NOT_IN_XML = r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"
 RUN_BITS = (4, 8, 12, 16)  # the four sizes that a run's length may have in a brush
 
 
@@ -33,7 +35,7 @@ class XmlWriter:
 
     @contextmanager
     def within(self, tag: str, attributes: Mapping[str, object] | None = None) -> Iterator[None]:
-        texts = {name: str(value) for name, value in (attributes or {}).items()}
+        texts = {name: _legal(value) for name, value in (attributes or {}).items()}
         self._xml.startElement(tag, AttributesImpl(texts))
         yield
         self._xml.endElement(tag)
@@ -41,7 +43,12 @@ class XmlWriter:
 
     def element(self, tag: str, text: object = "", attributes: Mapping[str, object] | None = None) -> None:
         with self.within(tag, attributes):
-            self._xml.characters(str(text))
+            self._xml.characters(_legal(text))
+
+
+def _legal(value: object) -> str:
+    """Text as XML can hold it: a file's name may have control characters."""
+    return re.sub(NOT_IN_XML, "\ufffd", str(value))
 
 
 class _CvatXml(SpooledWriter):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterator, Mapping, Sized
@@ -14,6 +15,7 @@ from types import TracebackType
 from typing import Any, TextIO, TypedDict, TypeVar, cast
 
 from masklet import rle
+from masklet.errors import MediaError
 from masklet.files import StrPath, atomic_write, make_folder, write_errors
 from masklet.media.readers.source import Image, Source
 from masklet.types import Masks
@@ -23,6 +25,9 @@ AnyWriter = TypeVar("AnyWriter", bound="Writer")
 Names = Mapping[int, str]  # object id -> its class, such as "dog"; several objects may share one
 
 UNNAMED = "object"
+# What the name of a class cannot hold: control characters, halves of surrogate pairs, line breaks.
+UNWRITABLE = ("Cc", "Cs", "Zl", "Zp")
+NONCHARACTERS = "\ufffe\uffff"
 
 
 class Writer(ABC):
@@ -95,14 +100,24 @@ class BackgroundWriter(Writer):
 class Categories:
     """Numbers for classes of objects, from 0 on; an object without a class is an "object".
 
+    Raises:
+        MediaError: A class has a line break or another control character, which would make two lines of one
+            class, or no valid XML.
+
     >>> categories = Categories({1: "dog", 2: "ball", 3: "dog"})
     >>> [categories.number(id) for id in (3, 2, 9)], categories.names
     ([0, 1, 2], ['dog', 'ball', 'object'])
     """
 
     def __init__(self, names: Names) -> None:
-        self._names = names
-        self._numbers = {name: number for number, name in enumerate(dict.fromkeys(names.values()))}
+        for name in names.values():
+            if any(unicodedata.category(sign) in UNWRITABLE or sign in NONCHARACTERS for sign in name):
+                raise MediaError(
+                    f"the class {name!r} has a line break or a control character, which files of classes "
+                    "cannot hold: rename it."
+                )
+        self._names = {id: name for id, name in names.items() if name.strip()}
+        self._numbers = {name: number for number, name in enumerate(dict.fromkeys(self._names.values()))}
 
     @property
     def names(self) -> list[str]:
