@@ -11,7 +11,9 @@ Every message says what was expected, what came, and what to do.
 """
 
 import operator
+import os
 from contextlib import suppress
+from pathlib import Path
 from typing import SupportsIndex
 
 
@@ -65,3 +67,16 @@ def check_count(value: object, name: str, least: int = 1) -> int:
                 return number
             raise OptionError(f"{name} must be at least {least}. Got {number}.")
     raise OptionError(f"{name} must be a whole number, such as {max(least, 1)}. Got {value!r:.60}.")
+
+
+def check_path(path: object) -> Path:
+    """The path of a file.
+
+    Raises:
+        OptionError: It is something else, empty, or of characters that no file's name has.
+    """
+    if isinstance(path, str | os.PathLike):
+        text = os.fspath(path)
+        if isinstance(text, str) and Path(text).name and "\0" not in text:
+            return Path(text)
+    raise OptionError(f"path must be the path of a file. Got {path!r:.60}.")

@@ -250,9 +250,10 @@ def check_frame(frame: object) -> int:
     Raises:
         PromptError: It is no whole number, such as "0", 1.5 or True.
     """
-    if isinstance(frame, bool) or not isinstance(frame, SupportsIndex):
-        raise PromptError(f"a frame is a whole number, such as 0. Got {frame!r}.")
-    return operator.index(frame)
+    number = _whole(frame)
+    if number is None:
+        raise PromptError(f"a frame is a whole number, such as 0. Got {frame!r:.60}.")
+    return number
 
 
 def check_id(id: object) -> int:
@@ -261,9 +262,20 @@ def check_id(id: object) -> int:
     Raises:
         PromptError: It is no whole number from 1 on.
     """
-    if isinstance(id, bool) or not isinstance(id, SupportsIndex) or operator.index(id) < 1:
-        raise PromptError(f"an object's id is a whole number from 1 on; 0 is the background. Got {id!r}.")
-    return operator.index(id)
+    number = _whole(id)
+    if number is None or number < 1:
+        raise PromptError(f"an object's id is a whole number from 1 on; 0 is the background. Got {id!r:.60}.")
+    return number
+
+
+def _whole(value: object) -> int | None:
+    """A whole number as an int; None for everything else."""
+    if isinstance(value, bool) or not isinstance(value, SupportsIndex):
+        return None
+    try:
+        return operator.index(value)
+    except TypeError:  # an array of several numbers
+        return None
 
 
 def check_prompts(prompts: object) -> dict[int, dict[int, Prompt]]:

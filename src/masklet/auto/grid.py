@@ -171,6 +171,6 @@ def resolve_grid(grid: Grid | str, config: Sam2Config) -> Grid:
     if isinstance(grid, Grid):
         return grid
     presets = NANO_PRESETS if config == NANO else PRESETS
-    if grid not in presets:
+    if not isinstance(grid, str) or grid not in presets:
         raise OptionError(f"the presets are {', '.join(presets)}; or give a Grid. Got {grid!r}.")
     return presets[grid]

@@ -19,7 +19,7 @@ from masklet.auto.generator import generate_segments
 from masklet.auto.grid import Crop, Grid
 from masklet.auto.segments import Segments
 from masklet.boxes import Box, box_area, intersect_boxes
-from masklet.errors import OptionError
+from masklet.errors import OptionError, check_count
 from masklet.masks import EDGE
 from masklet.model import Sam2
 
@@ -84,7 +84,7 @@ def generate_in_tiles(
     Raises:
         OptionError: The side is too short.
     """
-    if side < LEAST_TILE:
+    if check_count(side, "tiles") < LEAST_TILE:
         raise OptionError(f"tiles must have a side of at least {LEAST_TILE} pixels. Got {side}.")
     size = image.shape[0], image.shape[1]
     tiles = split_into_tiles(size, side)

@@ -6,7 +6,6 @@ Size and revision are read from the tensors themselves, whatever layout they are
 from __future__ import annotations
 
 import operator
-import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal, SupportsIndex
@@ -20,7 +19,7 @@ from masklet.backends import EngineName, Setting, check_options, fit
 from masklet.checkpoint.layouts import LAYOUTS, MASKLET, ORIGINAL, Layout, Weights, to_ours, to_theirs
 from masklet.checkpoint.reading import PUBLISHED, find, list_names, read_file
 from masklet.config import LARGEST, NANO, NANO_LITE2, TRAINABLE, Sam2Config
-from masklet.errors import CheckpointError, OptionError
+from masklet.errors import CheckpointError, OptionError, check_path
 from masklet.files import atomic_write
 from masklet.model import Sam2, check_model
 from masklet.nn.trunks import block_count
@@ -107,14 +106,12 @@ def save(
     check_model(model)
     if not isinstance(layout, str) or layout not in LAYOUTS:
         raise OptionError(f"layout must be one of {', '.join(LAYOUTS)}. Got {layout!r}.")
-    if not isinstance(path, str | os.PathLike) or not Path(path).name:
-        raise OptionError(f"path must be the path of a file. Got {path!r:.60}.")
+    path = check_path(path)
     if layout != "masklet" and model.config.trunk != "hiera":
         raise CheckpointError(
             f"the layout {layout!r} only knows networks whose trunk is Hiera. This one's is "
             f"{model.config.trunk}: save it in layout 'masklet'."
         )
-    path = Path(path)
     dtype = None if dtype is None else _dtype(dtype)
     tensors = to_theirs(model.state_dict(), LAYOUTS[layout])
     tensors = {key: tensor.to("cpu", dtype).contiguous() for key, tensor in tensors.items()}
@@ -125,7 +122,7 @@ def save(
             else:
                 config = {CONFIG: model.config.to_json()} if LAYOUTS[layout] is MASKLET else {}
                 save_file(tensors, part, {"format": "pt", **config})
-    except (RuntimeError, SafetensorError, ValueError) as error:
+    except (RuntimeError, SafetensorError) as error:
         raise CheckpointError(f"{path} cannot be written: {error}.") from error
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from masklet.errors import MaskletError, MediaError, PromptError
+from masklet.errors import MaskletError, MediaError, PromptError, check_path
 from masklet.files import atomic_write
 from masklet.media import Frames
 from masklet.prompts import check_frame, check_id
@@ -111,7 +111,19 @@ class Script(Mapping[int, Mapping[int, Prompt]]):
 
     @classmethod
     def from_json(cls, events: Iterable[Mapping[str, Any]]) -> Script:
+        if isinstance(events, str | bytes | Mapping) or not isinstance(events, Iterable):
+            raise PromptError(f"a script is a list of events. Got {type(events).__name__}.")
         return cls(event_from_json(event) for event in events)
+
+    @classmethod
+    def check(cls, script: object) -> Script:
+        """A script; what is something else, such as the path of a saved session, is refused."""
+        if not isinstance(script, cls):
+            raise PromptError(
+                f"a script is a Script, such as another session's. Got {type(script).__name__}: a saved "
+                "session is opened with VideoSession.restore(model, path)."
+            )
+        return script
 
     def _prompts(self) -> dict[int, dict[int, Prompt]]:
         by_object: dict[int, Mapping[int, Prompt]] = {}
@@ -210,7 +222,7 @@ class SavedSession:
     def write(self, path: str | Path) -> None:
         """Write the session, whole or not at all."""
         content = {"masklet": FORMAT, **vars(self), "script": self.script.to_json()}
-        with atomic_write(path) as part:
+        with atomic_write(check_path(path)) as part:
             part.write_text(json.dumps(content))
 
     @classmethod
@@ -221,8 +233,9 @@ class SavedSession:
             MediaError: There is no such file.
             MaskletError: The file is no session, or one of another version.
         """
+        path = check_path(path)
         try:
-            content = json.loads(Path(path).read_text(encoding="utf-8-sig"))
+            content = json.loads(path.read_text(encoding="utf-8-sig"))
         except FileNotFoundError:
             raise MediaError(f"there is no saved session at {path}.") from None
         except (ValueError, OSError, RecursionError) as error:

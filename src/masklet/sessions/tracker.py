@@ -139,7 +139,7 @@ class Tracker:
         size = picture.shape[0], picture.shape[1]
         if prompts is not None and not isinstance(prompts, Mapping):
             raise PromptError(
-                f"prompts are given by object: {{1: Prompt(positive=[(x, y)])}}. Got {type(prompts).__name__}."
+                f"prompts are given by object, {{1: Prompt(box=...)}}. Got {type(prompts).__name__}."
             )
         prompts = {check_id(id): check_prompt(prompt, size) for id, prompt in (prompts or {}).items()}
         exact: dict[int, np.ndarray] = {}
@@ -179,8 +179,9 @@ class Tracker:
         Raises:
             PromptError: There is no such object.
         """
+        ids = tuple(map(check_id, ids))
         for id in ids:
-            if id not in tuple(self._objects):
+            if id not in self._objects:
                 raise PromptError(f"no object {id} is tracked. There are {_listed(self._objects)}.")
         for id in ids:
             del self._objects[id]

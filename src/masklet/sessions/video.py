@@ -88,7 +88,6 @@ class VideoSession:
         self._read = self.frames.__getitem__ if self._scenes is None else self._scenes.read
         self._capacity = None if capacity is None else check_count(capacity, "capacity")
         self._clip_length = None if clip_length is None else check_count(clip_length, "clip_length")
-        budget = check_count(budget, "budget", 0)
         self._features, self._zoom = features or FeatureCache(), find_zoom(zoom, default=model.config.zoom)
         self._store = store or InMemoryStore(self.frames.size, budget, capacity)
         self._video = str(Path(video).resolve()) if isinstance(video, str | Path) else None
@@ -227,6 +226,8 @@ class VideoSession:
 
     def masks(self, frame: int) -> Masks:
         """The masks that a frame has now, prompted or tracked. The model does not run."""
+        if not 0 <= (frame := check_frame(frame)) < len(self.frames):
+            raise NoSuchFrame(self.frames.name, frame, len(self.frames))
         return self._masks(frame, self.state.objects)
 
     def clear(self, frame: int, id: int) -> None:
@@ -235,8 +236,8 @@ class VideoSession:
         Raises:
             PromptError: The object has no prompt there.
         """
-        obj = self.state.objects.get(id)
-        if obj is None or frame not in obj.prompts:
+        obj = self.state.objects.get(id := check_id(id))
+        if obj is None or (frame := check_frame(frame)) not in obj.prompts:
             frames = ", ".join(map(str, sorted(obj.prompts))) if obj is not None else ""
             where = f"It has prompts on frames {frames}." if frames else "It has none at all."
             raise PromptError(f"object {id} has no prompt on frame {frame}. {where}")
@@ -298,7 +299,7 @@ class VideoSession:
 
     def replay(self, script: Script) -> Self:
         """Do all that a script says."""
-        for event in script.events:
+        for event in Script.check(script).events:
             match event:
                 case Prompted(frame, id, prompt):
                     self.prompt(frame, id, prompt)
@@ -360,7 +361,7 @@ class VideoSession:
         return self._store
 
     def _existing(self, id: int) -> int:
-        if id not in self.state.objects:
+        if (id := check_id(id)) not in self.state.objects:
             there = ", ".join(map(str, self.ids)) or "none"
             raise PromptError(f"there is no object {id}. There are: {there}.")
         return id
