@@ -179,7 +179,7 @@ class Masks(MaskResult):
         """Int32 (H, W): the object's id at each pixel, or 0. Where masks overlap, the highest logit wins."""
         labels = np.zeros(self.size, dtype=np.int32)
         claims = np.zeros(self.size, dtype=np.uint16)
-        for id, mask in self.items():
+        for id, mask in zip(self.ids, self._arrays, strict=True):
             labels[mask] = id
             claims += mask
         disputed = claims > 1  # few pixels, if any: reading the logits of all would take most of the time

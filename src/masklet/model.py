@@ -19,7 +19,7 @@ from masklet.backends.torch import TorchBackend
 from masklet.config import Sam2Config
 from masklet.errors import OptionError
 from masklet.nn.image_encoder import ImageEncoder
-from masklet.nn.layers import to_device
+from masklet.nn.layers import tensor_on
 from masklet.nn.mask_decoder import MaskDecoder
 from masklet.nn.memory_attention import MemoryAttention
 from masklet.nn.memory_encoder import MemoryEncoder
@@ -106,14 +106,11 @@ class Sam2(nn.Module):
         return self._active.attend(
             features.coarse,
             torch.stack(tokens).to(self.dtype),
-            self._on_device(rows, torch.int64),
+            tensor_on(self.device, rows, torch.int64),
             stacked.to(self.dtype).view(len(selections), p, c),
-            self._on_device(ages, torch.float32),
-            self._on_device(weights, self.dtype) if weights[0] else None,
+            tensor_on(self.device, ages, torch.float32),
+            tensor_on(self.device, weights, self.dtype) if weights[0] else None,
         )
-
-    def _on_device(self, rows: Sequence[Sequence[float]], dtype: torch.dtype) -> Tensor:
-        return to_device(torch.tensor(rows, dtype=dtype, device="cpu"), self.device)
 
     @in_own_precision
     def decode(

@@ -64,7 +64,7 @@ class Prompt:
         return self.mask is not None and self.box is None and not self.clicks
 
     def __bool__(self) -> bool:
-        return self.clicks > 0 or self.box is not None or self.mask is not None
+        return bool(self.positive or self.negative) or self.box is not None or self.mask is not None
 
     def __or__(self, other: Prompt) -> Prompt:
         return Prompt(

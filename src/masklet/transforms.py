@@ -12,7 +12,7 @@ from jaxtyping import Float, Int, UInt8
 from PIL import Image
 from torch import Tensor
 
-from masklet.nn.layers import to_device
+from masklet.nn.layers import tensor_on, to_device
 from masklet.prompts import Prompt, label_points
 
 MEAN = (0.485, 0.456, 0.406)  # of ImageNet
@@ -40,10 +40,7 @@ def still_to_square(
 
 
 def _normalised(pixels: Tensor) -> Float[Tensor, "1 3 S S"]:
-    mean, std = (
-        to_device(torch.tensor(values, dtype=torch.float32, device="cpu"), pixels.device)
-        for values in (MEAN, STD)
-    )
+    mean, std = (tensor_on(pixels.device, values, torch.float32) for values in (MEAN, STD))
     return ((pixels.float() / 255 - mean) / std).permute(2, 0, 1)[None].contiguous()
 
 

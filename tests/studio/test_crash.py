@@ -92,7 +92,7 @@ def test_a_killed_server_goes_on(tmp_path: Path) -> None:
         while second.call("GET", f"{video}/propagation") is not None:
             time.sleep(0.1)
         view = second.call("GET", video)
-        assert view["followed"] == {"1": [[0, LENGTH]]} and view["unfinished"] is None
+        assert view["tracked"] == {"1": [[0, LENGTH]]} and view["unfinished"] is None
         masks = {entry["frame"]: entry["masks"] for entry in second.call("GET", f"{video}/masks")["frames"]}
         export = second.call("POST", f"{video}/exports", {"format": "script"})["id"]
         while (state := second.call("GET", f"/exports/{export}")["state"]) != "finished":

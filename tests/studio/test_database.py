@@ -68,7 +68,7 @@ def test_postgres_holds_what_sqlite_holds(postgres: str, tmp_path: Path) -> None
         before = caller.get(video), caller.masks(video)
     with Caller(make_studio(tmp_path, database=postgres)) as again:
         assert (again.get(video), again.masks(video)) == before
-        assert before[0]["followed"] == {"1": [[0, LENGTH]]}
+        assert before[0]["tracked"] == {"1": [[0, LENGTH]]}
         again.ask("DELETE", video)
         again.get(video, status=404)
 

@@ -54,7 +54,7 @@ def test_what_is_left_survives_a_click_and_its_undo(caller: Caller, tmp_path: Pa
     assert caller.get(video)["unfinished"] == before
     caller.follow(video, resume=True)
     view = caller.get(video)
-    assert view["followed"] == {"1": [[0, LENGTH]]} and view["unfinished"] is None
+    assert view["tracked"] == {"1": [[0, LENGTH]]} and view["unfinished"] is None
     assert_is_the_session(caller, video, tmp_path)
 
 
@@ -76,9 +76,9 @@ def test_correcting_one_object_leaves_the_others_remainder(caller: Caller, tmp_p
     caller.click(video, 2, 1, x=30)
     caller.follow(video, scope="affected")
     assert unfinished(caller, video) == [(3, [2])]
-    assert caller.get(video)["followed"] == {"1": [[0, LENGTH]], "2": [[0, 3]]}
+    assert caller.get(video)["tracked"] == {"1": [[0, LENGTH]], "2": [[0, 3]]}
     caller.follow(video, resume=True)
-    assert caller.get(video)["followed"] == {"1": [[0, LENGTH]], "2": [[0, LENGTH]]}
+    assert caller.get(video)["tracked"] == {"1": [[0, LENGTH]], "2": [[0, LENGTH]]}
     assert caller.get(video)["unfinished"] is None
     assert_is_the_session(caller, video, tmp_path)
 
@@ -87,11 +87,11 @@ def test_a_number_of_frames_from_a_frame(caller: Caller) -> None:
     video = caller.video()
     caller.click(video, 3, 1)
     caller.follow(video, start=3, frames=2)
-    assert caller.get(video)["followed"] == {"1": [[3, 5]]}
+    assert caller.get(video)["tracked"] == {"1": [[3, 5]]}
     caller.follow(video, direction="both", frames=2, start=3)
-    assert caller.get(video)["followed"] == {"1": [[2, 5]]}
+    assert caller.get(video)["tracked"] == {"1": [[2, 5]]}
     caller.follow(video, direction="both", start=1, stop=7)
-    assert caller.get(video)["followed"] == {"1": [[1, 7]]}, "both ways, within the range"
+    assert caller.get(video)["tracked"] == {"1": [[1, 7]]}, "both ways, within the range"
 
 
 def test_only_what_is_missing_is_filled(caller: Caller, tmp_path: Path) -> None:

@@ -227,7 +227,7 @@ def test_a_click_overtakes_following(caller: Caller, tmp_path: Path) -> None:
     caller.post(f"{video}/propagation", {})
     caller.click(video, 6, 1, x=44)  # before the end is reached, most likely; the masks agree in any case
     caller.rest(video)
-    assert caller.get(video)["followed"] == {"1": [[0, LENGTH]]}
+    assert caller.get(video)["tracked"] == {"1": [[0, LENGTH]]}
     assert_is_the_session(caller, video, tmp_path)
 
 

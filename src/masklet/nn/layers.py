@@ -6,7 +6,7 @@ import math
 import operator
 from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -42,6 +42,11 @@ def to_device(tensor: Tensor, device: torch.device | str) -> Tensor:
     if kind == "cuda":  # a copy from other memory waits
         tensor = tensor.pin_memory()
     return tensor.to(device, non_blocking=kind != "mps")  # MPS may read after the tensor is gone
+
+
+def tensor_on(device: torch.device | str, values: Sequence[Any], dtype: torch.dtype) -> Tensor:
+    """Numbers as a tensor on a device, without waiting for it."""
+    return to_device(torch.tensor(values, dtype=dtype, device="cpu"), device)
 
 
 class LayerNorm2d(nn.Module):

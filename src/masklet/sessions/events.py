@@ -243,29 +243,12 @@ class SavedSession:
         fields = {"masklet", *cls.__dataclass_fields__}
         if not isinstance(content, dict) or content.get("masklet") != FORMAT or set(content) != fields:
             raise MaskletError(f"{path} is not a session that this version of masklet saved.")
-        size = content["size"]
-        if not (isinstance(size, list) and len(size) == 2 and all(_is_count(side) for side in size)):
-            raise MaskletError(f"{path}: size must be [height, width] in pixels. Got {size!r:.60}.")
-        for name in ("video", "policy"):
-            if not isinstance(content[name], str | None):
-                raise MaskletError(f"{path}: {name} must be text or null. Got {content[name]!r:.60}.")
-        for name in ("clip_length", "capacity"):
-            if content[name] is not None and not _is_count(content[name]):
-                raise MaskletError(f"{path}: {name} must be a count or null. Got {content[name]!r:.60}.")
-        events = content["script"]
-        if not (isinstance(events, list) and all(isinstance(event, dict) for event in events)):
-            raise MaskletError(f"{path}: script must be a list of events. Got {events!r:.60}.")
-        if not isinstance(content["cuts"], bool):
-            raise MaskletError(f"{path}: cuts must be true or false. Got {content['cuts']!r:.60}.")
-        return cls(
-            content["video"],
-            (size[0], size[1]),
-            content["clip_length"],
-            content["capacity"],
-            Script.from_json(events),
-            content["policy"],
-            content["cuts"],
-        )
+        for name, (has_form, form) in _FORMS.items():
+            if not has_form(content[name]):
+                raise MaskletError(f"{path}: {name} must be {form}. Got {content[name]!r:.60}.")
+        del content["masklet"]
+        size, script = tuple(content.pop("size")), Script.from_json(content.pop("script"))
+        return cls(size=size, script=script, **content)
 
     def source(self, given: object) -> object:
         """The video: the one that is given, else where it was when the session was saved."""
@@ -292,3 +275,18 @@ class SavedSession:
 
 def _is_count(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
+def _is_list(value: object, kind: Callable[[object], bool], length: int | None = None) -> bool:
+    return isinstance(value, list) and length in (None, len(value)) and all(map(kind, value))
+
+
+_FORMS: dict[str, tuple[Callable[[object], bool], str]] = {  # of the fields of a saved session
+    "size": (lambda value: _is_list(value, _is_count, 2), "[height, width] in pixels"),
+    "video": (lambda value: isinstance(value, str | None), "text or null"),
+    "policy": (lambda value: isinstance(value, str | None), "text or null"),
+    "clip_length": (lambda value: value is None or _is_count(value), "a count or null"),
+    "capacity": (lambda value: value is None or _is_count(value), "a count or null"),
+    "script": (lambda value: _is_list(value, lambda event: isinstance(event, dict)), "a list of events"),
+    "cuts": (lambda value: isinstance(value, bool), "true or false"),
+}

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from masklet import rle
 from masklet.model import Sam2, fill_mask
+from masklet.results import ReadImage
 from masklet.sessions.events import Propagated, SessionEvent
 from masklet.sessions.object_state import History, ObjectState
 from masklet.tracking.bank import POINTERS, MemoryBank, make_memory
@@ -380,21 +381,30 @@ def fill_bank(bank: MemoryBank, obj: ObjectState, records: Mapping[int, MemoryRe
             bank.anchors[frame] = bank.tracked[frame]
 
 
-def show(frame: int, records: Mapping[int, MemoryRecord], size: tuple[int, int], model: Sam2) -> Masks:
+def show(
+    frame: int,
+    records: Mapping[int, MemoryRecord],
+    size: tuple[int, int],
+    model: Sam2,
+    image: ReadImage | None = None,
+) -> Masks:
     """The masks of objects on a frame of `size` (H, W), by their records."""
-    parts = {}
+    if not records:
+        return replace(Masks.empty(frame, size), image=image)
+    rows, exact = [], {}
     for id, record in records.items():
-        answer, exact = record.answer, record.exact
+        answer, counts = record.answer, record.exact
         if isinstance(answer, MaskPrediction):
-            low_res, iou, score = answer.logits, answer.iou, answer.score
+            rows.append((answer.logits, answer.iou, answer.score))
         else:
-            exact = answer.counts if exact is None else exact
+            counts = answer.counts if counts is None else counts
             numbers = [[answer.iou], [answer.score]]
             iou, score = torch.tensor(numbers, dtype=torch.float32, device=model.device)
-            low_res = answer.hint(size, model)
-        masks = {} if exact is None else {id: rle.decode({"size": list(size), "counts": exact})}
-        parts[id] = Masks(frame, (id,), low_res, size, iou, score, exact=masks)
-    return Masks.joined(parts) if parts else Masks.empty(frame, size)
+            rows.append((answer.hint(size, model), iou, score))
+        if counts is not None:
+            exact[id] = rle.decode({"size": list(size), "counts": counts})
+    low_res, iou, score = (torch.cat(parts) for parts in zip(*rows, strict=True))
+    return Masks(frame, tuple(records), low_res, size, iou, score, exact=exact, image=image)
 
 
 @dataclass(frozen=True, slots=True)

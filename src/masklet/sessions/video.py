@@ -164,7 +164,7 @@ class VideoSession:
         reverse = obj.direction(frame)
         bank = MemoryBank(self._capacity)
         if reverse is not None:
-            tracked = self._load(obj, frame)
+            tracked = self._load(obj, obj, frame)
             self._refill(obj, tracked, frame, reverse=reverse)
             bank = tracked.bank.copy()
         answer = answer_prompt(
@@ -228,7 +228,7 @@ class VideoSession:
         """The masks that a frame has now, prompted or tracked. The model does not run."""
         if not 0 <= (frame := check_frame(frame)) < len(self.frames):
             raise NoSuchFrame(self.frames.name, frame, len(self.frames))
-        return self._masks(frame, self.state.objects)
+        return self._masks(frame, None)
 
     def clear(self, frame: int, id: int) -> None:
         """Take back an object's prompts on a frame. An object without prompts is removed.
@@ -366,17 +366,16 @@ class VideoSession:
             raise PromptError(f"there is no object {id}. There are: {there}.")
         return id
 
-    def _masks(self, frame: int, ids: Collection[int]) -> Masks:
+    def _masks(self, frame: int, ids: tuple[int, ...] | None) -> Masks:
         records = {
-            id: record
-            for id, obj in self.state.objects.items()
-            if id in ids and (record := self._store.records(obj, [frame]).get(frame)) is not None
+            obj.id: record
+            for obj in self.state.chosen(ids)
+            if (record := self._store.records(obj, [frame]).get(frame)) is not None
         }
-        masks = show(frame, records, self.frames.size, self.model)
-        return masks.with_image(partial(self.frames.__getitem__, frame))
+        return show(frame, records, self.frames.size, self.model, partial(self.frames.__getitem__, frame))
 
     def _propagate(self, path: range, ids: tuple[int, ...] | None, *, reverse: bool) -> Iterator[Masks]:
-        delayed: deque[tuple[int, list[int]]] = deque()  # frames that are not decided, and their objects
+        delayed: deque[tuple[int, tuple[int, ...]]] = deque()  # frames not decided yet, and their objects
         for frame in path:
             objects = [obj for obj in self.state.chosen(ids) if obj.is_reached(frame, reverse=reverse)]
             if objects:
@@ -386,7 +385,7 @@ class VideoSession:
                 except BaseException:
                     self._tracked.clear()  # what is half done is loaded again
                     raise
-            delayed.append((frame, [obj.id for obj in objects]))
+            delayed.append((frame, tuple(obj.id for obj in objects)))
             while delayed and not self._is_undecided(*delayed[0]):
                 yield self._masks(*delayed.popleft())
         for decided, there in delayed:
@@ -414,7 +413,7 @@ class VideoSession:
         else:
             event = replace(longer, stop=stop)
             after = store.history.extended(event)
-        tracked = {obj.id: self._prepare(obj, after.state.objects[obj.id], frame) for obj in objects}
+        tracked = {obj.id: self._load(obj, after.state.objects[obj.id], frame) for obj in objects}
         self._begin_stretches(frame, objects, tracked, reverse=reverse, same_event=longer is not None)
         moved = [tracked[obj.id] for obj in objects if not obj.is_fixed(frame)]
         for obj in objects:
@@ -433,21 +432,30 @@ class VideoSession:
             self._tracked[id] = self.state.objects[id], propagated
         store.make_room(tracked, frame)
 
-    def _prepare(self, before: ObjectState, after: ObjectState, frame: int) -> TrackedObject:
-        """An object with its bank as it is when it is tracked: prompts and reviewed frames join it now."""
-        state, tracked = self._tracked.get(before.id, (None, None))
-        policy = tracked.policy if tracked is not None and state is before else None
-        if tracked is None or policy is None or not before.is_settled:
-            policy = policy or self._store.load_policy(before, self._policy)
-            return TrackedObject(before.id, self._store.load_bank(after, frame), policy)
-        if (
-            before.is_fixed(frame)
-            and frame not in tracked.bank.prompted
-            and frame not in tracked.bank.tracked
-        ):
-            record = self._store.records(before, [frame]).get(frame)
-            if record is not None and record.memory is not None and self._capacity is None:
-                tracked.bank.keep(record.memory)
+    def _load(self, obj: ObjectState, after: ObjectState, frame: int) -> TrackedObject:
+        """An object with its bank as it is after an event.
+
+        Args:
+            obj: The object now.
+            after: The same where it was last tracked. Where it is tracked next, prompts and reviewed frames
+                join the bank.
+            frame: From which its memories will be looked at.
+        """
+        state, tracked = self._tracked.get(obj.id, (None, None))
+        if tracked is None or state is not obj:
+            policy = self._store.load_policy(obj, self._policy)
+        elif after is not obj and not obj.is_settled:
+            policy = tracked.policy
+        else:
+            bank = tracked.bank
+            is_fixed = after is not obj and self._capacity is None and obj.is_fixed(frame)
+            if is_fixed and frame not in bank.prompted and frame not in bank.tracked:
+                record = self._store.records(obj, [frame]).get(frame)
+                if record is not None and record.memory is not None:
+                    bank.keep(record.memory)
+            return tracked
+        tracked = TrackedObject(obj.id, self._store.load_bank(after, frame), policy)
+        self._tracked[obj.id] = obj, tracked
         return tracked
 
     def _begin_stretches(
@@ -478,15 +486,6 @@ class VideoSession:
         for at, prediction in {**revised, frame: tracked.last}.items():
             record = MemoryRecord(prediction, bank.tracked.get(at), anchor=at in bank.anchors)
             self._store.put(tracked.id, at, record, tracked)
-
-    def _load(self, obj: ObjectState, frame: int) -> TrackedObject:
-        """An object with its bank as it was when it was last tracked."""
-        state, tracked = self._tracked.get(obj.id, (None, None))
-        if tracked is None or state is not obj:
-            bank = self._store.load_bank(obj, frame)
-            tracked = TrackedObject(obj.id, bank, self._store.load_policy(obj, self._policy))
-            self._tracked[obj.id] = obj, tracked
-        return tracked
 
     def _refill(self, obj: ObjectState, tracked: TrackedObject, frame: int, *, reverse: bool) -> None:
         """Make the memories again that are about to be looked at, where there was no room for them."""

@@ -256,7 +256,7 @@ class Video(Schema):
     objects: list[Object]
     prompts: list[FramePrompt]
     reviewed: list[Span]
-    followed: dict[int, list[Span]]
+    tracked: dict[int, list[Span]]
     """Frames with masks, by object."""
     affected: ChangedObjects | None
     """Objects that were prompted or cleared since they were last tracked."""

@@ -101,7 +101,7 @@ def video_view(
             for frame, id, prompt in prompts
         ],
         reviewed=state.reviewed,
-        followed=find_tracked_spans(session, video.id, state.head),
+        tracked=find_tracked_spans(session, video.id, state.head),
         affected=changed_objects(state),
         propagation=propagation,
         unfinished=None if propagation is not None else _unfinished(video, state),

@@ -137,7 +137,7 @@ def write_label_map(path: StrPath, labels: np.ndarray) -> None:
         picture = PIL.Image.fromarray(labels.astype(np.uint16))
     else:
         picture = PIL.Image.fromarray(labels.astype(np.uint8))
-        picture.putpalette(davis_palette().tobytes())
+        picture.putpalette(PALETTE)
     note = PIL.PngImagePlugin.PngInfo()
     note.add_text(LABEL_MAP_KEY, "1")
     with atomic_write(path) as part:
@@ -156,3 +156,6 @@ def davis_palette() -> np.ndarray:
     for bit in range(8):
         palette |= ((ids >> (3 * bit + channels) & 1) << (7 - bit)).astype(np.uint8)
     return palette
+
+
+PALETTE = davis_palette().tobytes()

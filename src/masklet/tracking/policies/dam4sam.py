@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from masklet.boxes import Box, box_iou, tight_box
-from masklet.tracking.bank import WINDOW, MemoryBank
-from masklet.tracking.policies.recency import Recency, pointer_reach
+from masklet.tracking.bank import POINTERS, WINDOW, MemoryBank
+from masklet.tracking.policies.recency import Recency
 from masklet.types import Candidates, Memory, MemorySelection
 
 ANCHORS = 3  # that are selected, beside the first prompted frame
@@ -54,7 +54,7 @@ class Dam4Sam(Recency):
     def select_memories(
         self, bank: MemoryBank, frame: int, *, reverse: bool, clip_length: int | None
     ) -> MemorySelection:
-        reach, step = pointer_reach(clip_length), -1 if reverse else 1
+        span, step = min(clip_length or POINTERS, POINTERS) - 1, -1 if reverse else 1
         fixed = select_anchors(bank, frame, step)
         fixed_frames = {memory.frame for memory in fixed}
         recent = self._recent(bank, frame, fixed_frames, WINDOW + 1 - len(fixed), step)
@@ -62,11 +62,11 @@ class Dam4Sam(Recency):
         spatial += [(rank, memory) for rank, memory in enumerate(recent)]
         ages = [((frame - memory.frame) * step, memory.pointer) for memory in fixed]
         pointers = [(age, pointer) for age, pointer in ages if age >= 0]
-        for age in range(1, reach):
+        for age in range(1, span + 1):
             memory = bank.tracked.get(frame - age * step)
             if memory is not None and memory.frame not in fixed_frames and self._is_visible(memory):
                 pointers.append((age, memory.pointer))
-        return MemorySelection(tuple(spatial), tuple(pointers), reach - 1)
+        return MemorySelection(tuple(spatial), tuple(pointers), span)
 
     def state(self, bank: MemoryBank) -> dict[str, Tensor]:
         frames, areas = list(self._areas), list(self._areas.values())

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 
 from masklet.tracking.bank import POINTERS, WINDOW, MemoryBank
-from masklet.tracking.policies.recency import Recency, pointer_reach, select_with_prompted
+from masklet.tracking.policies.recency import Recency, select_with_prompted
 from masklet.types import Candidates, Memory, MemorySelection
 
 GOOD_QUALITY = 0.01
@@ -27,7 +27,7 @@ class Gated(Recency):
         self, bank: MemoryBank, frame: int, *, reverse: bool, clip_length: int | None
     ) -> MemorySelection:
         memories = latest(bank, frame, is_good_memory, reverse=reverse)
-        return select_by_rank(bank, frame, memories, pointer_reach(clip_length), reverse=reverse)
+        return select_by_rank(bank, frame, memories, reverse=reverse, clip_length=clip_length)
 
 
 def is_good_memory(memory: Memory) -> bool:
@@ -58,12 +58,13 @@ def select_by_rank(
     bank: MemoryBank,
     frame: int,
     memories: list[Memory],
-    reach: int,
     *,
     reverse: bool,
+    clip_length: int | None,
     weights: tuple[float, ...] = (),
 ) -> MemorySelection:
     """Select prompted memories and others, which are aged by their rank: the newest is one frame old."""
-    spatial = list(enumerate(memories[:WINDOW]))
-    pointers = [(rank, memory.pointer) for rank, memory in enumerate(memories[: reach - 1], start=1)]
-    return select_with_prompted(bank, frame, spatial, pointers, reach - 1, reverse=reverse, weights=weights)
+    newest, ranked = list(enumerate(memories[:WINDOW])), list(enumerate(memories, start=1))
+    return select_with_prompted(
+        bank, frame, newest, ranked, reverse=reverse, clip_length=clip_length, weights=weights
+    )

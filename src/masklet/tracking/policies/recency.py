@@ -84,13 +84,10 @@ class Recency:
         self, bank: MemoryBank, frame: int, *, reverse: bool, clip_length: int | None
     ) -> MemorySelection:
         step = -1 if reverse else 1
-        reach = pointer_reach(clip_length)
-        before = [(age, bank.tracked.get(frame - age * step)) for age in range(1, max(reach, WINDOW + 1))]
+        before = [(age, bank.tracked.get(frame - age * step)) for age in range(1, POINTERS)]
         tracked = [(age, memory) for age, memory in before if memory is not None]
-
-        spatial = [(age - 1, memory) for age, memory in tracked if age <= WINDOW]
-        pointers = [(age, memory.pointer) for age, memory in tracked if age < reach]
-        return select_with_prompted(bank, frame, spatial, pointers, reach - 1, reverse=reverse)
+        recent = [(age - 1, memory) for age, memory in tracked if age <= WINDOW]
+        return select_with_prompted(bank, frame, recent, tracked, reverse=reverse, clip_length=clip_length)
 
     def state(self, bank: MemoryBank) -> dict[str, Tensor]:
         return {}
@@ -99,27 +96,28 @@ class Recency:
         pass
 
 
-def pointer_reach(clip_length: int | None) -> int:
-    """How many frames pointers look back, and one."""
-    return POINTERS if clip_length is None else min(clip_length, POINTERS)
-
-
 def select_with_prompted(
     bank: MemoryBank,
     frame: int,
     spatial: Sequence[tuple[int, Memory]],
-    pointers: Sequence[tuple[int, Tensor]],
-    span: int,
+    tracked: Sequence[tuple[int, Memory]],
     *,
     reverse: bool,
+    clip_length: int | None,
     weights: tuple[float, ...] = (),
 ) -> MemorySelection:
     """All prompted memories, and after them the others that a policy selects.
 
     A prompt may lie ahead. Its map is looked at, its pointer is not: SAM 2 was trained so.
+
+    Args:
+        spatial: (age row, memory), for their maps.
+        tracked: (age, memory), for their pointers, as far back as pointers reach.
     """
+    span = min(clip_length or POINTERS, POINTERS) - 1
     step, prompted = -1 if reverse else 1, bank.prompted.values()
     ages = [((frame - memory.frame) * step, memory.pointer) for memory in prompted]
-    behind = [(age, pointer) for age, pointer in ages if age >= 0]
+    pointers = [(age, pointer) for age, pointer in ages if age >= 0]
+    pointers += [(age, memory.pointer) for age, memory in tracked if age <= span]
     maps = [(WINDOW, memory) for memory in prompted]
-    return MemorySelection((*maps, *spatial), (*behind, *pointers), span, weights)
+    return MemorySelection((*maps, *spatial), tuple(pointers), span, weights)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 from masklet.tracking.bank import POINTERS, MemoryBank
 from masklet.tracking.multi_hypothesis import Offer, Path
 from masklet.tracking.policies.gated import latest, select_by_rank
-from masklet.tracking.policies.recency import Recency, pointer_reach
+from masklet.tracking.policies.recency import Recency
 from masklet.types import Candidates, Memory, MemorySelection
 
 PATHS = 3
@@ -43,22 +44,14 @@ class Sam2Long(Recency):
     def select_memories(
         self, bank: MemoryBank, frame: int, *, reverse: bool, clip_length: int | None
     ) -> MemorySelection:
-        reach = pointer_reach(clip_length)
         memories = latest(bank, frame, is_good_memory, reverse=reverse)
-        selection = select_by_rank(bank, frame, memories, reach, reverse=reverse)
+        selection = select_by_rank(bank, frame, memories, reverse=reverse, clip_length=clip_length)
         if not memories:
             return selection
         scores = [PROMPTED if memory.prompted else float(memory.score) for _, memory in selection.spatial]
-        prompted = [PROMPTED] * (len(selection.pointers) - min(len(memories), reach - 1))
-        pointer_scores = [*prompted, *(float(memory.score) for memory in memories[: reach - 1])]
-        return select_by_rank(
-            bank,
-            frame,
-            memories,
-            reach,
-            reverse=reverse,
-            weights=(*weights(scores), *weights(pointer_scores)),
-        )
+        tracked = [float(memory.score) for memory in memories[: selection.span]]
+        prompted = [PROMPTED] * (len(selection.pointers) - len(tracked))
+        return replace(selection, weights=(*weights(scores), *weights([*prompted, *tracked])))
 
     def select_paths(self, offers: Sequence[Offer]) -> list[tuple[int, int, float]]:
         options = [

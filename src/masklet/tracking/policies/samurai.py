@@ -12,9 +12,9 @@ from torch import Tensor
 
 from masklet.boxes import Box, box_area, box_iou
 from masklet.masks import tight_boxes
-from masklet.tracking.bank import WINDOW, MemoryBank
+from masklet.tracking.bank import POINTERS, WINDOW, MemoryBank
 from masklet.tracking.policies.gated import latest
-from masklet.tracking.policies.recency import Recency, pointer_reach, select_with_prompted
+from masklet.tracking.policies.recency import Recency, select_with_prompted
 from masklet.types import Candidates, Memory, MemorySelection
 
 STEADY = 15  # frames after which the motion counts
@@ -82,12 +82,11 @@ class Samurai(Recency):
     def select_memories(
         self, bank: MemoryBank, frame: int, *, reverse: bool, clip_length: int | None
     ) -> MemorySelection:
-        reach, step = pointer_reach(clip_length), -1 if reverse else 1
-        memories = latest(bank, frame, self._is_good, reverse=reverse)
-        before = [(age, bank.tracked.get(frame - age * step)) for age in range(1, reach)]
-        pointers = [(age, memory.pointer) for age, memory in before if memory is not None]
-        spatial = list(enumerate(memories[:WINDOW]))
-        return select_with_prompted(bank, frame, spatial, pointers, reach - 1, reverse=reverse)
+        step = -1 if reverse else 1
+        good = list(enumerate(latest(bank, frame, self._is_good, reverse=reverse)[:WINDOW]))
+        before = [(age, bank.tracked.get(frame - age * step)) for age in range(1, POINTERS)]
+        tracked = [(age, memory) for age, memory in before if memory is not None]
+        return select_with_prompted(bank, frame, good, tracked, reverse=reverse, clip_length=clip_length)
 
     def state(self, bank: MemoryBank) -> dict[str, Tensor]:
         motions = self._motions_in(bank)

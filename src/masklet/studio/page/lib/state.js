@@ -182,7 +182,7 @@ export function within(spans, frame) {
  * @param {State} state
  */
 export function changes({ video }) {
-    const spans = Object.values(video.followed).flat();
+    const spans = Object.values(video.tracked).flat();
     return spans.some(([start, stop]) => stop - start > 1) ? video.affected : null;
 }
 

@@ -523,7 +523,7 @@
  * @property {Object[]} objects
  * @property {FramePrompt[]} prompts
  * @property {Span[]} reviewed
- * @property {Record<string, Span[]>} followed  Frames with masks, by object.
+ * @property {Record<string, Span[]>} tracked  Frames with masks, by object.
  * @property {ChangedObjects | null} affected  Objects that were prompted or cleared since they were last tracked.
  * @property {Propagation | null} propagation  What runs now.
  * @property {UnfinishedPropagation | null} unfinished  What was stopped, also by a crash, and can go on.
