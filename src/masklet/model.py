@@ -14,8 +14,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from masklet.backends.backend import Backend
-from masklet.backends.torch import TorchBackend
+from masklet.backends.backend import Backend, TorchBackend
 from masklet.config import Sam2Config
 from masklet.errors import OptionError
 from masklet.nn.image_encoder import ImageEncoder

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from masklet.backends.torch import TorchBackend
+from masklet.backends.backend import TorchBackend
 from masklet.config import toy
 from masklet.model import Sam2
 from masklet.transforms import MEAN, STD

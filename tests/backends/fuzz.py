@@ -18,8 +18,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from masklet.backends.native import kernels
-from masklet.backends.native.efficientnet_lite import LiteBlock, LiteStem, pad_last
-from masklet.backends.native.encoders import NativeLinear, WindowBlock
+from masklet.backends.native.encoders import LiteBlock, LiteStem, NativeLinear, WindowBlock, pad_last
 from masklet.nn.layers import rotate, rotation
 from masklet.nn.trunks import EfficientNetLite
 from masklet.nn.trunks.efficientnet_lite import InvertedResidual

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from masklet import Sam2
 from masklet.backends import fit
 from masklet.backends.native import kernels, library
-from masklet.backends.native.efficientnet_lite import LiteBlock, LiteStem, pad_last
+from masklet.backends.native.encoders import LiteBlock, LiteStem, pad_last
 from masklet.config import NANO, NANO_LITE2
 from masklet.nn.trunks import EfficientNetLite
 from masklet.nn.trunks.efficientnet_lite import InvertedResidual

@@ -1,8 +1,7 @@
 """How a network's verbs are computed: the same numbers except for rounding, in less time."""
 
-from masklet.backends.backend import Backend, Explanation, Network, Verb, summarize
+from masklet.backends.backend import Backend, Explanation, Network, TorchBackend, Verb, summarize
 from masklet.backends.choice import ENGINES, EngineName, Setting, check_options, choose, fit
-from masklet.backends.torch import TorchBackend
 
 __all__ = [
     "ENGINES",

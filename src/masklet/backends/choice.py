@@ -10,12 +10,11 @@ from typing import Literal, get_args
 
 import torch
 
-from masklet.backends.backend import Backend, Network, summarize
+from masklet.backends.backend import Backend, Network, TorchBackend, summarize
 from masklet.backends.compiled import CompiledBackend, reason_for_no_compiler
 from masklet.backends.native import NativeBackend, Precision, library
 from masklet.backends.openvino import OpenVinoBackend
 from masklet.backends.threads import limit_torch_threads
-from masklet.backends.torch import TorchBackend
 from masklet.config import Sam2Config
 from masklet.errors import MaskletError, OptionError
 

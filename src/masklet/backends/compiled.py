@@ -19,8 +19,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from masklet.backends.backend import OBJECTS_PER_BATCH, VERBS, Explanation, Network
-from masklet.backends.torch import TorchBackend
+from masklet.backends.backend import OBJECTS_PER_BATCH, VERBS, Explanation, Network, TorchBackend
 from masklet.config import Sam2Config
 from masklet.errors import MaskletError
 from masklet.nn.image_encoder import ImageEncoder

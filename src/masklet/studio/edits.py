@@ -26,7 +26,7 @@ from masklet.studio.settings import Limits
 from masklet.studio.store.database import new_id
 from masklet.studio.store.ledger import Change, Ledger, NewResult, holds_at, results
 from masklet.studio.store.object_history import EventRecord, first_color
-from masklet.studio.store.result_cache import ResultCache, ResultTensors
+from masklet.studio.store.row_store import ResultCache, ResultTensors
 from masklet.studio.store.tables import Result
 
 Mask = Bool[np.ndarray, "H W"]

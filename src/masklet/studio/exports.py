@@ -21,17 +21,16 @@ from masklet.media.formats import FORMATS, Format, Look
 from masklet.sessions.events import SavedSession
 from masklet.studio import schemas
 from masklet.studio.errors import ApiError, failure_message, not_found
-from masklet.studio.hub import Hub
 from masklet.studio.inference.decoder import RemoteFrames
 from masklet.studio.inference.live import Live, LiveVideos
-from masklet.studio.messages import ExportEvent
+from masklet.studio.messages import ExportEvent, Hub
 from masklet.studio.project_exports import ProjectExportJob, ProjectWriter
 from masklet.studio.requests import NewExport, NewProjectExport
 from masklet.studio.settings import Limits
 from masklet.studio.store.database import Database, new_id
 from masklet.studio.store.ledger import State, holds_at, results
 from masklet.studio.store.object_history import script_of
-from masklet.studio.store.result_cache import ResultCache, ResultTensors
+from masklet.studio.store.row_store import ResultCache, ResultTensors
 from masklet.studio.store.storage import Quota
 from masklet.studio.store.tables import Export, Project, Result, now
 from masklet.studio.views import export_view

@@ -22,11 +22,10 @@ from masklet.sessions.events import SavedSession
 from masklet.sessions.object_state import join_spans
 from masklet.studio import project_schemas
 from masklet.studio.errors import ApiError, failure_message, not_found, public_message
-from masklet.studio.hub import Hub
 from masklet.studio.inference.engine import Engine
 from masklet.studio.inference.live import Live, LiveVideos
 from masklet.studio.inference.worker import Job, Priority, Worker
-from masklet.studio.messages import ChangedEvent
+from masklet.studio.messages import ChangedEvent, Hub
 from masklet.studio.schemas import Class, clean_name
 from masklet.studio.security import Requester
 from masklet.studio.store.database import Database, new_id

@@ -14,7 +14,6 @@ from masklet.sessions.object_state import Span
 from masklet.studio import schemas
 from masklet.studio.errors import ApiError, not_found
 from masklet.studio.exports import Exports
-from masklet.studio.hub import Hub
 from masklet.studio.imports import Imports
 from masklet.studio.inference.engine import Engine
 from masklet.studio.inference.live import LiveVideos
@@ -22,7 +21,7 @@ from masklet.studio.inference.models import LoadModel, Models
 from masklet.studio.inference.propagation import Propagations
 from masklet.studio.inference.propagation_plan import PropagationPlan
 from masklet.studio.inference.worker import PendingPrompts, Worker
-from masklet.studio.messages import ChangedEvent, GoneEvent
+from masklet.studio.messages import ChangedEvent, GoneEvent, Hub
 from masklet.studio.security import People, Requester
 from masklet.studio.settings import MIB, Settings
 from masklet.studio.store.database import Database

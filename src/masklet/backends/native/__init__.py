@@ -9,13 +9,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from masklet.backends.backend import OBJECTS_PER_BATCH, Explanation, Network
+from masklet.backends.backend import OBJECTS_PER_BATCH, Explanation, Network, TorchBackend
 from masklet.backends.native.attention import NativeMemoryAttention
 from masklet.backends.native.decoder import NativeMaskDecoder
-from masklet.backends.native.efficientnet_lite import NativeLiteEncoder
-from masklet.backends.native.encoders import NativeImageEncoder, NativeMemoryEncoder
+from masklet.backends.native.encoders import NativeImageEncoder, NativeLiteEncoder, NativeMemoryEncoder
 from masklet.backends.native.kernels import Bits
-from masklet.backends.torch import TorchBackend
 from masklet.nn.layers import Kept
 
 __all__ = ["NativeBackend", "Precision"]

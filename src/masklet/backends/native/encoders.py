@@ -1,6 +1,7 @@
 """The verbs encode and memorize: the network's encoders with their wide layers in the kernels.
 
-Norms and convolutions stay in torch, and the maps between blocks in float32.
+With Hiera, norms and convolutions stay in torch, and the maps between blocks in float32. EfficientNet-Lite is
+in the kernels as a whole.
 """
 
 from __future__ import annotations
@@ -17,18 +18,26 @@ from masklet.backends.native.kernels import (
     Activation,
     Bits,
     HieraBlockArguments,
+    InvertedResidualArguments,
     LayerArguments,
     Norm,
+    PackedLayer,
+    StemArguments,
+    address,
     attend,
     pack_layer,
     pack_rows,
     pack_values,
+    round_up,
     run_depthwise,
     run_hiera_block,
+    run_inverted_residual,
     run_layers,
+    run_stem,
 )
 from masklet.nn.image_encoder import ImageEncoder
 from masklet.nn.memory_encoder import FuserBlock, MemoryEncoder
+from masklet.nn.trunks.efficientnet_lite import ChannelAffine, Conv, EfficientNetLite, InvertedResidual
 from masklet.nn.trunks.hiera import Block, Hiera
 
 
@@ -169,3 +178,135 @@ class NativeMemoryEncoder:
             mixed = F.layer_norm(mixed, norm.weight.shape, norm.weight, norm.bias, norm.eps)
             x = block.add_scaled(x, mlp(mixed))
         return self.encoder.to_tokens(x, score)
+
+
+class LiteStem:
+    """The first convolution, with the trunk's own normalisation before it."""
+
+    def __init__(self, trunk: EfficientNetLite) -> None:
+        weight, bias = trunk.stem.weight.detach(), trunk.stem.bias
+        assert bias is not None
+        patches = weight.permute(0, 2, 3, 1).flatten(1)  # (o, row column colour)
+        self.layer = pack_layer(*pad_outputs(patches, bias.detach()), 32, activation="relu6")
+        self.scale = trunk.input_scale.flatten().contiguous()
+        self.shift = trunk.input_shift.flatten().contiguous()
+
+    def __call__(self, image: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b h w c"]:
+        arguments = StemArguments(self.layer.arguments(), address(self.scale), address(self.shift))
+        return run_stem(arguments, image)
+
+
+class LiteBlock:
+    """An inverted residual block: widen, convolve each channel alone, narrow."""
+
+    def __init__(self, block: InvertedResidual, bits: Bits) -> None:
+        self.bits: Bits = bits
+        self.expand = None
+        if block.expand is not None:
+            self.expand = pack_pointwise(block.expand, bits, clipped=True)
+        self.project = pack_pointwise(block.project, bits, clipped=False)
+        conv = block.depthwise
+        self.side, self.stride, self.residual = conv.kernel_size[0], conv.stride[0], block.residual
+        self.kernel, self.bias = pack_depthwise(conv)
+
+    def __call__(self, x: Float[Tensor, "b h w c"]) -> Float[Tensor, "b h2 w2 d"]:
+        arguments = InvertedResidualArguments(
+            self.expand.arguments() if self.expand else LayerArguments(),
+            self.project.arguments(),
+            address(self.kernel),
+            address(self.bias),
+            self.side,
+            self.stride,
+            len(self.bias),
+            self.residual,
+        )
+        return run_inverted_residual(arguments, self.bits, x)
+
+
+class NativeLiteEncoder:
+    """The image encoder of a network whose trunk is EfficientNet-Lite.
+
+    Args:
+        bits: Of pointwise convolutions. Stem and depthwise convolutions are float32.
+    """
+
+    def __init__(self, encoder: ImageEncoder, bits: Bits) -> None:
+        assert isinstance(encoder.trunk, EfficientNetLite)
+        trunk = encoder.trunk
+        self.stem, self.ends = LiteStem(trunk), trunk.ends
+        self.blocks = [
+            LiteBlock(block, bits) for block in trunk.blocks if isinstance(block, InvertedResidual)
+        ]
+        fine, middle, coarse, top = (
+            fold_affine(lateral, affine)
+            for lateral, affine in zip(encoder.lateral, trunk.outputs, strict=True)
+            if isinstance(lateral, nn.Conv2d) and isinstance(affine, ChannelAffine)
+        )
+        self.fine = pack_layer(*fold_layers(fine, encoder.to_fine), bits)
+        self.middle = pack_layer(*fold_layers(middle, encoder.to_middle), bits)
+        self.coarse, self.top = pack_layer(*coarse, bits), pack_layer(*top, bits)
+
+    def __call__(self, image: Float[Tensor, "b 3 H W"]) -> tuple[Tensor, Tensor, Tensor]:
+        x, maps = self.stem(image), []
+        for i, block in enumerate(self.blocks):
+            x = block(x)
+            if i in self.ends:
+                maps.append(x)
+        fine, middle, coarse, top = maps
+        above = run_pointwise(self.top, top).repeat_interleave(2, dim=1).repeat_interleave(2, dim=2)
+        features = (
+            run_pointwise(self.coarse, coarse, residual=above),
+            run_pointwise(self.middle, middle),
+            run_pointwise(self.fine, fine),
+        )
+        coarse, middle, fine = (x.permute(0, 3, 1, 2) for x in features)
+        return coarse, middle, fine
+
+
+def run_pointwise(
+    layer: PackedLayer, x: Float[Tensor, "b h w i"], residual: Float[Tensor, "b h w o"] | None = None
+) -> Float[Tensor, "b h w o"]:
+    return run_layers([layer], x, residual)
+
+
+def pack_pointwise(conv: nn.Conv2d, bits: Bits, *, clipped: bool) -> PackedLayer:
+    """A 1 x 1 convolution as a linear layer, its channels padded with zeros."""
+    assert conv.bias is not None
+    weight, bias = pad_outputs(conv.weight.detach().flatten(1), conv.bias.detach())
+    return pack_layer(weight, bias, bits, activation="relu6" if clipped else "none")
+
+
+def pack_depthwise(conv: Conv) -> tuple[Float[Tensor, "side side c"], Float[Tensor, " c"]]:
+    """The weights of a depthwise convolution, the channels of a cell side by side and padded with zeros."""
+    assert conv.bias is not None
+    weight = pad_last(conv.weight.detach()[:, 0].permute(1, 2, 0))
+    return weight.contiguous(), pad_last(conv.bias.detach()).contiguous()
+
+
+def pad_outputs(
+    weight: Float[Tensor, "o i"], bias: Float[Tensor, " o"]
+) -> tuple[Float[Tensor, "padded i"], Float[Tensor, " padded"]]:
+    """A layer with outputs that are zero, so that there is a multiple of LANES."""
+    extra = round_up(len(bias), LANES) - len(bias)
+    return F.pad(weight, (0, 0, 0, extra)), F.pad(bias, (0, extra))
+
+
+def pad_last(x: Float[Tensor, "*n c"]) -> Float[Tensor, "*n padded"]:
+    return F.pad(x, (0, -x.shape[-1] % LANES))
+
+
+Layer = tuple[Float[Tensor, "_ _"], Float[Tensor, " _"]]  # weight (o, i) and bias (o)
+
+
+def fold_affine(lateral: nn.Conv2d, affine: ChannelAffine) -> Layer:
+    """A 1 x 1 convolution with the scale and the shift that come before it."""
+    assert lateral.bias is not None
+    weight = lateral.weight.detach().flatten(1)
+    return weight * affine.scale, lateral.bias.detach() + weight @ affine.shift
+
+
+def fold_layers(first: Layer, second: nn.Conv2d) -> Layer:
+    """A layer and the 1 x 1 convolution after it, as the one that they amount to."""
+    assert second.bias is not None
+    last = second.weight.detach().flatten(1)
+    return last @ first[0], last @ first[1] + second.bias.detach()

@@ -24,8 +24,7 @@ from masklet.studio.inference.propagation_plan import PropagationPlan
 from masklet.studio.schemas import Candidate
 from masklet.studio.settings import Limits
 from masklet.studio.store.ledger import Change
-from masklet.studio.store.result_cache import ResultCache
-from masklet.studio.store.row_store import ChosenCandidate, RowStore
+from masklet.studio.store.row_store import ChosenCandidate, ResultCache, RowStore
 from masklet.tracking.policies import POLICIES, find_policy
 from masklet.types import FrameFeatures, ImageCandidates, Masks, Prompt
 

@@ -9,12 +9,11 @@ from threading import Lock
 
 from masklet.studio import schemas
 from masklet.studio.errors import ApiError, failure_message
-from masklet.studio.hub import Hub
 from masklet.studio.inference.engine import Engine
 from masklet.studio.inference.live import LiveVideos
 from masklet.studio.inference.propagation_plan import PropagationPlan
 from masklet.studio.inference.worker import Job, Priority, Worker
-from masklet.studio.messages import FrameEvent, PropagationEvent
+from masklet.studio.messages import FrameEvent, Hub, PropagationEvent
 from masklet.studio.store.database import Database
 from masklet.studio.store.storage import Quota
 from masklet.studio.views import frame_masks

@@ -9,9 +9,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from masklet.errors import MaskletError
 from masklet.studio.errors import ApiError
-from masklet.studio.hub import Subscriber
 from masklet.studio.inference.worker import Priority
-from masklet.studio.messages import ErrorEvent, HelloEvent, PongEvent, ReadyEvent
+from masklet.studio.messages import ErrorEvent, HelloEvent, PongEvent, ReadyEvent, Subscriber
 from masklet.studio.requests import ClientEvent, LookEvent, PingEvent
 from masklet.studio.routes import get_studio
 from masklet.studio.security import Requester
