@@ -42,7 +42,7 @@ class FrameFeatures:
         return FrameFeatures(*(part[index : index + 1].clone() for part in self))
 
     def to(self, *args: Any) -> FrameFeatures:
-        return FrameFeatures(*(part.to(*args) for part in self))
+        return FrameFeatures(self.coarse.to(*args), self.middle.to(*args), self.fine.to(*args))
 
     @property
     def nbytes(self) -> int:

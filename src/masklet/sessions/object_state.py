@@ -133,7 +133,7 @@ class SessionState:
         """The frames on which any object has a mask."""
         return join_spans(span for obj in self.objects.values() for span in obj.answered)
 
-    def chosen(self, ids: tuple[int, ...] | None) -> list[ObjectState]:
+    def chosen(self, ids: Collection[int] | None) -> list[ObjectState]:
         """The objects with these ids, as far as they are there; None for all."""
         return [obj for id, obj in self.objects.items() if ids is None or id in ids]
 

@@ -224,11 +224,24 @@ class VideoSession:
         path = range(first, max(end, -1), -1) if reverse else range(first, min(end, count))
         return MaskIterator(self._propagate(path, ids, reverse=reverse), len(path))
 
-    def masks(self, frame: int) -> Masks:
-        """The masks that a frame has now, prompted or tracked. The model does not run."""
+    def masks(self, frame: int, *, objects: Collection[int] | None = None) -> Masks:
+        """The masks that a frame has now, prompted or tracked. The model does not run.
+
+        Args:
+            frame: From 0.
+            objects: The ids of those to show, as far as they have masks there. By default all.
+
+        Raises:
+            NoSuchFrame: The video has no such frame.
+        """
         if not 0 <= (frame := check_frame(frame)) < len(self.frames):
             raise NoSuchFrame(self.frames.name, frame, len(self.frames))
-        return self._masks(frame, None)
+        records = {
+            obj.id: record
+            for obj in self.state.chosen(objects)
+            if (record := self._store.records(obj, [frame]).get(frame)) is not None
+        }
+        return show(frame, records, self.frames.size, self.model, partial(self.frames.__getitem__, frame))
 
     def clear(self, frame: int, id: int) -> None:
         """Take back an object's prompts on a frame. An object without prompts is removed.
@@ -316,8 +329,8 @@ class VideoSession:
 
     def save(self, path: str | Path) -> None:
         """Write the session as JSON: the video's place and the script, from which all else is made again."""
-        place, numbers = (self._video, self.frames.size), (self._clip_length, self._capacity)
-        SavedSession(*place, *numbers, self.script, self._policy_name, self._scenes is not None).write(path)
+        numbers, policy = (self._clip_length, self._capacity), (self._policy_name, self._scenes is not None)
+        SavedSession(self._video, self.frames.size, *numbers, self.script, *policy).write(path)
 
     @classmethod
     def restore(
@@ -366,14 +379,6 @@ class VideoSession:
             raise PromptError(f"there is no object {id}. There are: {there}.")
         return id
 
-    def _masks(self, frame: int, ids: tuple[int, ...] | None) -> Masks:
-        records = {
-            obj.id: record
-            for obj in self.state.chosen(ids)
-            if (record := self._store.records(obj, [frame]).get(frame)) is not None
-        }
-        return show(frame, records, self.frames.size, self.model, partial(self.frames.__getitem__, frame))
-
     def _propagate(self, path: range, ids: tuple[int, ...] | None, *, reverse: bool) -> Iterator[Masks]:
         delayed: deque[tuple[int, tuple[int, ...]]] = deque()  # frames not decided yet, and their objects
         for frame in path:
@@ -387,9 +392,10 @@ class VideoSession:
                     raise
             delayed.append((frame, tuple(obj.id for obj in objects)))
             while delayed and not self._is_undecided(*delayed[0]):
-                yield self._masks(*delayed.popleft())
-        for decided, there in delayed:
-            yield self._masks(decided, there)
+                decided, ids_there = delayed.popleft()
+                yield self.masks(decided, objects=ids_there)
+        for decided, ids_there in delayed:
+            yield self.masks(decided, objects=ids_there)
 
     def _encode_ahead(self, path: range, objects: Sequence[ObjectState]) -> None:
         """Encode the next frames of a path in one call, where the backend gains by it."""

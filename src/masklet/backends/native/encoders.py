@@ -1,7 +1,8 @@
 """The verbs encode and memorize: the network's encoders with their wide layers in the kernels.
 
 With Hiera, norms and convolutions stay in torch, and the maps between blocks in float32. EfficientNet-Lite is
-in the kernels as a whole.
+in the kernels as a whole: between its blocks maps are (b, h, w, c), their channels padded with zeros to a
+multiple of LANES.
 """
 
 from __future__ import annotations
