@@ -1,4 +1,4 @@
-"""masklet segments and follows anything a person points at, in images, stored videos and live streams.
+"""masklet segments and tracks anything a person points at, in images, stored videos and live streams.
 
 Importing it is quick: a name is imported when it is first used.
 """

@@ -12,18 +12,18 @@ from masklet.model import Sam2
 from masklet.sessions.events import Script
 from masklet.sessions.video import VideoSession
 from masklet.types import Masks, Prompt
-from sessions.followed import FAR, assert_all_equal, follow, standing
+from sessions.propagated import FAR, all_masks, assert_all_equal, propagate
 from toys import assert_equal, blob, click, differ
 
 
 def test_prompted_frames_keep_their_answers(network: Sam2, frames: np.ndarray) -> None:
     session = VideoSession(network, frames)
     said = {(0, 1): session.prompt(0, 1, click()), (7, 2): session.prompt(7, 2, Prompt(mask=blob()))}
-    follow(session)
+    propagate(session)
     said[4, 1] = session.prompt(4, 1, FAR)
     said[9, 1] = session.prompt(9, 1, click(40, 40))
     for reverse in (False, True, True, False):
-        follow(session, reverse=reverse)
+        propagate(session, reverse=reverse)
         for (frame, id), masks in said.items():
             assert_equal(session.masks(frame).select(id), masks.select(id))
 
@@ -32,7 +32,7 @@ def test_prompted_frames_keep_their_answers_in_a_small_bank(network: Sam2, frame
     session = VideoSession(network, frames, capacity=2)
     said = {frame: session.prompt(frame, 1, click(10 * frame, 20)) for frame in (0, 2, 4, 6)}
     for reverse in (False, True):
-        found = follow(session, reverse=reverse)
+        found = propagate(session, reverse=reverse)
         for frame, masks in said.items():
             assert_equal(found[frame], masks)
 
@@ -40,10 +40,10 @@ def test_prompted_frames_keep_their_answers_in_a_small_bank(network: Sam2, frame
 def test_a_correction_sticks_and_changes_what_follows(network: Sam2, frames: np.ndarray) -> None:
     session = VideoSession(network, frames)
     session.prompt(0, 1, click())
-    before = follow(session)
+    before = propagate(session)
     corrected = session.prompt(5, 1, Prompt(mask=blob()))
-    assert_all_equal(standing(session), {**before, 5: corrected})
-    after = follow(session)
+    assert_all_equal(all_masks(session), {**before, 5: corrected})
+    after = propagate(session)
     assert_equal(after[5], corrected)
     assert differ(after[5], before[5]) and all(differ(after[i], before[i], by=1e-2) for i in (6, 7, 8, 9))
     assert_equal(after[0], before[0])
@@ -58,7 +58,7 @@ def test_a_drawn_mask_stands_as_it_was_drawn(network: Sam2, frames: np.ndarray, 
     shown = session.prompt(2, 1, Prompt(mask=stripes))
     assert np.array_equal(shown[1], stripes) and not shown.exact.keys() - {1}
     for reverse in (False, True):
-        assert np.array_equal(follow(session, reverse=reverse)[2][1], stripes)
+        assert np.array_equal(propagate(session, reverse=reverse)[2][1], stripes)
     stands = session.masks(2)
     assert np.array_equal(stands[1], stripes) and np.array_equal(stands.select(1).logits[0] > 0, stripes)
     assert np.array_equal(rle.decode(stands.rle()[stands.ids.index(1)]), stripes)
@@ -79,7 +79,7 @@ def test_a_correction_starts_from_what_stands(network: Sam2, frames: np.ndarray)
     followed, unseen = VideoSession(network, frames), VideoSession(network, frames)
     for session in (followed, unseen):
         session.prompt(0, 1, click())
-    follow(followed)
+    propagate(followed)
     assert differ(followed.prompt(3, 1, click(40, 40)), unseen.prompt(3, 1, click(40, 40)))
 
     at_once, in_two = VideoSession(network, frames), VideoSession(network, frames)
@@ -99,11 +99,11 @@ def test_objects_do_not_touch_one_another(network: Sam2, frames: np.ndarray) -> 
     shared.prompt(2, 3, Prompt(mask=blob()))
     shared.prompt(6, 1, FAR)
     shared.prompt(8, 3, Prompt(mask=~blob()))
-    expected = follow(alone)
-    for masks in (follow(shared), standing(shared)):
+    expected = propagate(alone)
+    for masks in (propagate(shared), all_masks(shared)):
         for frame in expected:
             assert_equal(masks[frame].select(1), expected[frame], tolerance=2e-3)
     shared.clear(8, 3)
     shared.remove(5)
-    for frame, masks in follow(shared).items():
+    for frame, masks in propagate(shared).items():
         assert_equal(masks.select(1), expected[frame], tolerance=2e-3)

@@ -12,7 +12,7 @@ from masklet.model import Sam2
 from masklet.sessions.events import Script
 from masklet.sessions.video import VideoSession
 from masklet.types import Prompt
-from sessions.followed import FAR, assert_all_equal, follow, standing
+from sessions.propagated import FAR, all_masks, assert_all_equal, propagate
 from toys import Fake, assert_equal, blob, click
 
 
@@ -21,7 +21,7 @@ def test_clearing_and_removing_touch_one_object(network: Sam2, frames: np.ndarra
     session.prompt(0, 1, click())
     session.prompt(0, 2, Prompt(mask=blob()))
     session.prompt(5, 1, FAR)
-    before = follow(session)
+    before = propagate(session)
     session.clear(5, 1)
     assert 1 not in session.masks(5)
     assert dict(session.script) == {0: {1: click(), 2: Prompt(mask=blob())}}
@@ -43,7 +43,7 @@ def test_what_was_cleared_leaves_no_trace(network: Sam2, frames: np.ndarray) -> 
     session.prompt(5, 1, Prompt(mask=blob()))
     session.clear(5, 1)
     plain.prompt(0, 1, click())
-    assert_all_equal(follow(session), follow(plain))
+    assert_all_equal(propagate(session), propagate(plain))
 
 
 CHANGES: dict[str, Callable[[VideoSession], object]] = {
@@ -64,26 +64,26 @@ def test_undo_restores(
         session = VideoSession(network, frames)
         session.prompt(2, 1, click())
         session.prompt(2, 4, Prompt(box=(4, 4, 40, 40)))
-        follow(session, 2, 6)
+        propagate(session, 2, 6)
         session.prompt(5, 1, FAR)
         return session
 
     session, untouched = made(), made()
     change(session)
     if followed:
-        follow(session, 2, 8)
+        propagate(session, 2, 8)
     assert session.script != untouched.script
     session.undo()
     assert session.script == untouched.script and session.ids == untouched.ids
-    assert_all_equal(standing(session), standing(untouched))
+    assert_all_equal(all_masks(session), all_masks(untouched))
     assert_equal(session.prompt(4, 1, FAR), untouched.prompt(4, 1, FAR))
-    assert_all_equal(follow(session), follow(untouched))
+    assert_all_equal(propagate(session), propagate(untouched))
 
 
 def test_undo_goes_back_to_the_beginning(fake: Fake, frames: np.ndarray) -> None:
     session = VideoSession(fake, frames)
     session.prompt(0, 1, click())
-    follow(session)
+    propagate(session)
     session.prompt(0, 1, FAR)
     session.undo()
     assert len(session.answered) == 10, "what was followed before stays"

@@ -20,7 +20,7 @@ from masklet.sessions.feature_cache import FeatureCache
 from masklet.sessions.tracker import Tracker
 from masklet.sessions.video import VideoSession
 from masklet.types import Prompt
-from sessions.followed import FAR, assert_all_equal, follow, standing
+from sessions.propagated import FAR, all_masks, assert_all_equal, propagate
 from toys import Fake, blob, click
 
 
@@ -29,13 +29,13 @@ def worked_on(network: Sam2, frames: object) -> VideoSession:
     session = VideoSession(network, frames)
     session.prompt(2, 1, click())
     session.prompt(2, 4, Prompt(box=(4, 4, 40, 40)))
-    follow(session, None, 6)
+    propagate(session, None, 6)
     session.prompt(4, 1, FAR)
     session.prompt(8, 2, Prompt(mask=blob()))
     session.prompt(8, 4, click(50, 10))
     session.clear(8, 4)
-    follow(session)
-    follow(session, reverse=True)
+    propagate(session)
+    propagate(session, reverse=True)
     session.prompt(1, 4, click(30, 30))
     session.remove(2)
     session.prompt(9, 9, click())
@@ -61,7 +61,7 @@ def test_a_stream_is_a_video(network: Sam2, frames: np.ndarray) -> None:
         for frame in (frame for frame in said if start <= frame < stop and frame < 5):
             for id, prompt in said[frame].items():
                 session.prompt(frame, id, prompt)
-        stored |= follow(session, start, stop)
+        stored |= propagate(session, start, stop)
         if stop == 6:
             for id, prompt in said[5].items():
                 stored[5] = session.prompt(5, id, prompt)
@@ -73,8 +73,8 @@ def test_a_script_replayed_is_the_session(network: Sam2, frames: np.ndarray) -> 
     script = Script.from_json(session.script.to_json())
     again = VideoSession(network, frames).replay(script)
     assert again.script == session.script and again.ids == session.ids
-    assert_all_equal(standing(again), standing(session))
-    assert_all_equal(follow(again), follow(session))
+    assert_all_equal(all_masks(again), all_masks(session))
+    assert_all_equal(propagate(again), propagate(session))
 
 
 @pytest.mark.parametrize("capacity", [None, 3])
@@ -86,13 +86,13 @@ def test_restored_is_saved(network: Sam2, frames: np.ndarray, tmp_path: Path, ca
     session = VideoSession(network, folder, capacity=capacity, clip_length=len(frames))
     session.prompt(0, 1, click())
     session.prompt(3, 2, Prompt(mask=blob()))
-    follow(session)
+    propagate(session)
     session.prompt(6, 1, FAR)
-    follow(session)
+    propagate(session)
     session.save(tmp_path / "session.json")
     again = VideoSession.restore(network, tmp_path / "session.json")
     assert again.script == session.script
-    assert_all_equal(standing(again), standing(session))
+    assert_all_equal(all_masks(again), all_masks(session))
     again.save(tmp_path / "again.json")
     assert (tmp_path / "again.json").read_text() == (tmp_path / "session.json").read_text()
 
@@ -141,12 +141,12 @@ def test_objects_appear_from_their_first_prompt_on(fake: Fake, frames: np.ndarra
     session = VideoSession(fake, frames)
     session.prompt(3, 1, click())
     session.prompt(6, 2, click())
-    assert {at: masks.ids for at, masks in follow(session, 0).items()} == {
+    assert {at: masks.ids for at, masks in propagate(session, 0).items()} == {
         **dict.fromkeys(range(3), ()),
         **dict.fromkeys(range(3, 6), (1,)),
         **dict.fromkeys(range(6, 10), (1, 2)),
     }
-    assert {at: masks.ids for at, masks in follow(session, 9, reverse=True).items()} == {
+    assert {at: masks.ids for at, masks in propagate(session, 9, reverse=True).items()} == {
         **dict.fromkeys(range(9, 6, -1), ()),
         **dict.fromkeys(range(6, 3, -1), (2,)),
         **dict.fromkeys(range(3, -1, -1), (1, 2)),
@@ -159,12 +159,12 @@ def test_a_frame_is_encoded_once_whatever_is_asked(fake: Fake, frames: np.ndarra
         session.prompt(0, id, click())
     assert fake.encoded == 1
     for _ in range(2):
-        follow(session)
-        follow(session, reverse=True)
+        propagate(session)
+        propagate(session, reverse=True)
     session.prompt(7, 1, FAR)
     session.undo()
     session.prompt(7, 9, Prompt(mask=blob()))
-    follow(session)
+    propagate(session)
     assert fake.encoded == len(frames)
 
 
@@ -176,7 +176,7 @@ def test_a_frame_is_encoded_again_only_for_want_of_room(
         session = VideoSession(fake, frames, features=cache)
         session.prompt(0, 1, click())
         for _ in range(2):
-            follow(session)
+            propagate(session)
         return fake.encoded
 
     one = fake.encode(None).nbytes  # type: ignore[arg-type]

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from masklet.media import open_frames
 from masklet.sessions.scene_cuts import is_cut, thumbnail
-from masklet.sessions.visibility import Event, VisibilityMonitor, events
+from masklet.sessions.visibility import Event, VisibilityMonitor
 from masklet.types import Masks
 
 SCORES = st.lists(st.sampled_from([-9.0, -0.1, 0.0, 0.5, 1.0, 4.0]), max_size=40)
@@ -89,8 +89,9 @@ def test_an_object_leaves_and_returns() -> None:
 
 
 def test_an_empty_mask_is_a_missing_object() -> None:
-    found = list(events(answer(frame, {1: 6.0}, empty=frame > 0) for frame in range(5)))
-    assert [(event.frame, event.kind) for event in found] == [(0, "appeared"), (1, "doubtful"), (3, "lost")]
+    monitor = VisibilityMonitor()
+    events = [event for frame in range(5) for event in monitor.step(answer(frame, {1: 6.0}, empty=frame > 0))]
+    assert [(event.frame, event.kind) for event in events] == [(0, "appeared"), (1, "doubtful"), (3, "lost")]
 
 
 def test_objects_are_watched_apart() -> None:

@@ -22,7 +22,7 @@ from masklet.sessions.video import VideoSession
 from masklet.types import CERTAIN, ImageCandidates, Masks, Prompt
 from masklet.zoom import Zoom, box_of_mask, box_of_prompt, crop_prompt, has_moved, share_window
 from sessions.candidates import assert_same, unlike
-from sessions.followed import assert_all_equal, follow, standing
+from sessions.propagated import all_masks, assert_all_equal, propagate
 from toys import clip, toy_network
 
 WIDE = (120, 160)
@@ -261,9 +261,9 @@ def test_with_zoom_a_stream_equals_a_video(zooming: Sam2, pictures: np.ndarray) 
     session = VideoSession(zooming, pictures)
     for id, prompt in said[0].items():
         session.prompt(0, id, prompt)
-    stored = follow(session, 0, 4)
+    stored = propagate(session, 0, 4)
     stored[3] = session.prompt(3, 1, said[3][1])
-    stored |= follow(session, 4)
+    stored |= propagate(session, 4)
     assert_all_equal(streamed, stored, tolerance=2e-3)
     for frame in said:
         assert streamed[frame].exact.keys() == stored[frame].exact.keys() == {1}, "refined by zoom"
@@ -273,12 +273,12 @@ def test_with_zoom_a_stream_equals_a_video(zooming: Sam2, pictures: np.ndarray) 
 def test_with_zoom_a_replayed_script_equals_the_session(zooming: Sam2, pictures: np.ndarray) -> None:
     session = VideoSession(zooming, pictures)
     session.prompt(0, 1, SMALL)
-    follow(session)
+    propagate(session)
     session.prompt(3, 1, Prompt(negative=[(45, 35)]))
     session.prompt(3, 2, Prompt(positive=[(100, 80)]))
-    follow(session)
+    propagate(session)
     again = VideoSession(zooming, pictures).replay(session.script)
-    assert_all_equal(standing(again), standing(session))
+    assert_all_equal(all_masks(again), all_masks(session))
 
 
 def test_nano_segments_a_small_disc_better_with_zoom() -> None:

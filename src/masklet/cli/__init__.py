@@ -23,7 +23,7 @@ from masklet.cli.train import train
 from masklet.errors import MaskletError
 
 app = typer.Typer(
-    help="Segment and follow anything you point at, in images, videos and live streams.",
+    help="Segment and track anything you point at, in images, videos and live streams.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -50,7 +50,7 @@ def program(
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version.")
     ] = False,
 ) -> None:
-    """Segment and follow anything you point at, in images, videos and live streams."""
+    """Segment and track anything you point at, in images, videos and live streams."""
 
 
 def main() -> None:

@@ -64,10 +64,6 @@ class Format:
     make: MakeWriter
     shows_frames: bool = False
 
-    @property
-    def is_folder(self) -> bool:
-        return not Path(self.path).suffix
-
 
 def _without_names(make: Callable[[Path, Source], Writer]) -> MakeWriter:
     return lambda path, source, names, look: make(path, source)

@@ -313,10 +313,8 @@ def _segment_batches(
         if len(asked) < len(pictures):
             raise PromptError("segment_many needs prompts for each picture. Got more pictures than prompts.")
         for picture, prompt, features in zip(pictures, asked, _encode_together(model, pictures), strict=True):
-            yield ImageSession(model, picture, zoom=zoom, features=features).segment(
-                prompt,
-                candidates=candidates,
-            )
+            session = ImageSession(model, picture, zoom=zoom, features=features)
+            yield session.segment(prompt, candidates=candidates)
     if next(prompts, None) is not None:
         raise PromptError("segment_many needs prompts for each picture. Got more prompts than pictures.")
 

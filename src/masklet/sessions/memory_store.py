@@ -336,13 +336,9 @@ class InMemoryStore:
             entry = self._at(by_frame.get(frame, ()), obj.settled)
             if entry is None or entry.evicted is not None or frame in obj.cleared:
                 continue
-            record = entry.record
-            if (
-                record.memory is None
-                and isinstance(record.answer, CompactAnswer)
-                and record.answer.had_memory
-            ):
-                yield frame, record.answer
+            answer = entry.record.answer
+            if entry.record.memory is None and isinstance(answer, CompactAnswer) and answer.had_memory:
+                yield frame, answer
 
     def refill(self, obj: ObjectState, memory: Memory) -> None:
         entry = self._at(self._entries[obj.id][memory.frame], obj.settled)

@@ -1,4 +1,4 @@
-"""A stored video and a person who points, follows, looks, corrects and follows again."""
+"""Tracking in a stored video, with random access: prompts on any frame, corrections, reviews and undo."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from masklet.zoom import Zoom, find_zoom
 
 
 class VideoSession:
-    """Random access to a stored video: prompt any frame, follow in both directions, correct, review, undo.
+    """Random access to a stored video: prompt any frame, track in both directions, correct, review, undo.
 
     Args:
         model: A network, as `masklet.load` returns it.
@@ -194,7 +194,7 @@ class VideoSession:
         reverse: bool = False,
         objects: Collection[int] | None = None,
     ) -> MaskIterator:
-        """Follow objects, frame by frame, and yield their masks on each frame as it is done.
+        """Track objects, frame by frame, and yield their masks on each frame as it is done.
 
         An object appears from its first prompt in the direction of travel. Prompted and reviewed frames keep
         their masks.
@@ -203,8 +203,8 @@ class VideoSession:
             start: The first frame. By default the first prompted one; in reverse, the last.
             stop: The frame just behind the last, as in `range`. By default the video's end; in reverse, its
                 beginning.
-            reverse: Follow backward.
-            objects: The ids of those to follow, while the others keep what they have. By default all.
+            reverse: Track backward.
+            objects: The ids of those to track, while the others keep what they have. By default all.
 
         Raises:
             PromptError: No object has a prompt yet, or there is no such object.
@@ -410,7 +410,7 @@ class VideoSession:
     def _propagate_to(
         self, frame: int, objects: list[ObjectState], ids: tuple[int, ...] | None, *, reverse: bool
     ) -> None:
-        """Follow objects through one frame, and write down that they were."""
+        """Track objects to one frame, and write down that they were."""
         store, stop = self._store, frame - 1 if reverse else frame + 1
         longer = store.history.propagation_to(frame, ids, reverse=reverse)
         if longer is None:

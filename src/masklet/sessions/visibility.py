@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -115,10 +114,3 @@ class VisibilityMonitor:
         if kind != "doubtful":  # the run continues while the object is doubtful
             obj.run = 0
         return Event(frame, id, kind, frame if kind == "sure" else obj.since)
-
-
-def events(video_masks: Iterable[Masks]) -> Iterator[Event]:
-    """All events in a run of frames, by the rules of `VisibilityMonitor`."""
-    monitor = VisibilityMonitor()
-    for masks in video_masks:
-        yield from monitor.step(masks)

@@ -235,13 +235,6 @@ class PacketIndex:
             pass
         return bisect_right(self._shown, pts) - 1
 
-    def frame_of(self, pts: int | None) -> int | None:
-        """The frame that is first shown at exactly this time."""
-        if pts is None:
-            return None
-        frame = self.frame_at(pts)
-        return frame if frame >= 0 and self._shown[frame] == pts else None
-
     def keys_before(self, pts: int) -> list[int]:
         """The last few keyframes from which a frame can be decoded, the nearest first."""
         self.frame_at(pts)

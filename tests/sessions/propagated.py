@@ -1,4 +1,4 @@
-"""What tests of stored videos do with a session: follow all, and compare."""
+"""What tests of stored videos do with a session: propagate through all, and compare."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from toys import assert_equal
 FAR = Prompt(negative=[(50, 40)])
 
 
-def follow(session: VideoSession, *args: int | None, reverse: bool = False) -> dict[int, Masks]:
+def propagate(session: VideoSession, *args: int | None, reverse: bool = False) -> dict[int, Masks]:
     return {masks.frame: masks for masks in session.propagate(*args, reverse=reverse)}
 
 
-def standing(session: VideoSession) -> dict[int, Masks]:
+def all_masks(session: VideoSession) -> dict[int, Masks]:
     return {frame: session.masks(frame) for frame in session.answered}
 
 
