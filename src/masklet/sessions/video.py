@@ -439,13 +439,9 @@ class VideoSession:
         store.make_room(tracked, frame)
 
     def _load(self, obj: ObjectState, after: ObjectState, frame: int) -> TrackedObject:
-        """An object with its bank as it is after an event.
+        """An object with its bank as it was when it was last tracked, which `obj` itself says.
 
-        Args:
-            obj: The object now.
-            after: The same where it was last tracked. Where it is tracked next, prompts and reviewed frames
-                join the bank.
-            frame: From which its memories will be looked at.
+        Where it is tracked to a frame, `after` says what it is then: prompts and reviewed frames join it.
         """
         state, tracked = self._tracked.get(obj.id, (None, None))
         if tracked is None or state is not obj:
