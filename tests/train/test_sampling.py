@@ -185,3 +185,53 @@ def test_a_mixture_draws_by_weight() -> None:
     assert [again.clip(number).images[0, 0, 0, 0] for number in range(50)] == drawn[:50].tolist()
     with pytest.raises(ValueError, match="weights"):
         Mixture([(0.0, lambda number: one)], seed=0)
+
+
+class Small(Rectangles):
+    """Its rectangles are in a picture that is four times as wide and high."""
+
+    def masks(self, frame: int, ids: Sequence[int]) -> np.ndarray:
+        return np.pad(super().masks(frame, ids), ((0, 0), (H, 2 * H), (W, 2 * W)))
+
+    def image(self, frame: int) -> np.ndarray:
+        whole = Rectangles(self.frames).image(frame)
+        return np.pad(whole, ((H, 2 * H), (W, 2 * W), (0, 0)), constant_values=40)
+
+
+def test_close_stills_show_a_small_object_as_zoom_does() -> None:
+    source = [DatasetItem("small", lambda: Small(4))]
+
+    def shares(close: float) -> list[float]:
+        sampler = Sampler(source, 64, 1, 2, seed=0, augmentation=NOTHING, close=close)
+        clips = [sampler.clip(number) for number in range(12)]
+        for clip in clips:
+            assert clip.images.shape == (1, 64, 64, 3) and clip.masks.any(axis=(0, 2, 3)).all()
+            agrees(clip, tolerance=0.7)
+        return [float(clip.masks.any(axis=1).mean()) for clip in clips]
+
+    whole, close, mixed = shares(0.0), shares(1.0), shares(0.5)
+    assert min(close) > 3 * max(whole)
+    assert min(mixed) <= max(whole) and max(mixed) >= min(close)
+
+
+def test_clips_and_large_objects_are_not_cut_out() -> None:
+    clips = [Sampler(items(4), 64, 3, 2, seed=0, augmentation=NOTHING, close=c).clip(0) for c in (0.0, 1.0)]
+    assert (clips[0].images == clips[1].images).all()
+    large = [DatasetItem("large", lambda: Large(1))]
+    clip = Sampler(large, 64, 1, 2, seed=0, augmentation=NOTHING, close=1.0).clip(0)
+    assert clip.masks.mean() > 0.5
+
+
+class Large(Rectangles):
+    """Its one object fills most of the frame."""
+
+    def objects(self, frame: int) -> Sequence[int]:
+        return [1]
+
+    def masks(self, frame: int, ids: Sequence[int]) -> np.ndarray:
+        mask = np.zeros((len(ids), H, W), dtype=bool)
+        mask[:, 4:-4, 4:-4] = True
+        return mask
+
+    def image(self, frame: int) -> np.ndarray:
+        return np.full((H, W, 3), 200, dtype=np.uint8)

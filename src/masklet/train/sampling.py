@@ -11,14 +11,19 @@ import numpy as np
 from jaxtyping import Float
 from numpy.random import Generator
 
+from masklet.boxes import tight_box
 from masklet.datasets import DatasetItem, LabelledFrames
 from masklet.datasets.types import Clip
 from masklet.errors import MediaError
 from masklet.synthetic import Composer, Mix
+from masklet.synthetic.motion import log_uniform
 from masklet.synthetic.stock import make_picture, resize_mask
 from masklet.train.recipe import ClipSource
+from masklet.zoom import Zoom
 
 ATTEMPTS = 20
+ZOOM = Zoom()
+SMALLEST = 0.002  # of a window: less of an object at its edge is not labelled
 MOVED = Mix(still=0.0, moved=1.0, pasted=0.0, procedural=0.0)
 
 log = logging.getLogger(__name__)
@@ -34,6 +39,8 @@ class Sampler:
     items : the videos and pictures, drawn with equal probability
     size, frames : of every clip
     objects : the maximum per clip, chosen from those visible on its first frame
+    close : the share of stills that are cut out around one of their objects, where it is small; for a network
+        that zooms, which also sees objects so
     """
 
     def __init__(
@@ -44,11 +51,13 @@ class Sampler:
         objects: int,
         seed: int,
         augmentation: Augmentation | None = None,
+        close: float = 0.0,
     ) -> None:
         if not items:
             raise ValueError("there are no videos or pictures to draw clips from.")
         self.items, self.size, self.frames, self.objects = items, size, frames, objects
         self.seed, self.augmentation = seed, augmentation or Augmentation()
+        self.close = close if frames == 1 else 0.0
 
     def clip(self, number: int) -> Clip:
         """The clip of that number; the same one every time.
@@ -76,6 +85,8 @@ class Sampler:
             return self._animate(item.name, video, rng)
         start = int(rng.integers(max(1, len(video) - self.frames + 1)))
         ids = list(video.objects(start))
+        if self.close and rng.random() < self.close and (still := self._cut_out(video, start, ids, rng)):
+            return still
         first = self._masks(video, start, rng.permutation(ids).tolist())
         visible = [id for id, mask in first.items() if mask.any()][: self.objects]
         if not visible:
@@ -89,6 +100,26 @@ class Sampler:
             )
             masks.append([by_id[id] for id in visible])
         return Clip(np.stack(images), np.array(masks))
+
+    def _cut_out(self, video: LabelledFrames, frame: int, ids: Sequence[int], rng: Generator) -> Clip | None:
+        """A frame in the window that zoom opens around one of its objects; None where it would open none."""
+        masks = video.masks(frame, ids)
+        boxes = [box for mask in masks if (box := tight_box(mask)) is not None]
+        if not boxes:
+            return None
+        zoom = replace(ZOOM, margin=ZOOM.margin * log_uniform(rng, 0.75, 1.5))
+        window = zoom.window(boxes[int(rng.integers(len(boxes)))], masks[0].shape)
+        if window is None:
+            return None
+        x0, y0, x1, y1 = window
+        size = (self.size, self.size)
+        inside = [resize_mask(mask[y0:y1, x0:x1], size) for mask in masks]
+        visible = [mask for mask in inside if mask.mean() >= SMALLEST]
+        if not visible:
+            return None
+        picture = cv2.resize(video.image(frame)[y0:y1, x0:x1], size, interpolation=cv2.INTER_LINEAR)
+        chosen = rng.permutation(len(visible))[: self.objects]
+        return Clip(picture[None], np.stack([visible[row] for row in chosen])[None])
 
     def _masks(self, video: LabelledFrames, frame: int, ids: Sequence[int]) -> dict[int, np.ndarray]:
         size = (self.size, self.size)

@@ -12,6 +12,7 @@ from masklet.train.sampling import Sampler
 from masklet.train.validation import make_validation_set
 
 LEARNING_RATES: dict[Preset, float] = {"decoder": 1e-4, "memory": 5e-5, "everything": 1e-5, "lora": 2e-4}
+CLOSE = 0.5  # of the stills show one small object as zoom does, for a network that zooms
 RANDOM_WEIGHTS_RATE = 1e-3  # learning rate of a network with random weights
 
 
@@ -55,7 +56,7 @@ class FineTuning:
             config.image_size,
             steps,
             (rate, rate / 10),
-            self._sources(training, config.image_size),
+            self._sources(training, config.image_size, CLOSE if config.zoom else 0.0),
             loss_size=config.image_size,
             schedule="cosine",
         )
@@ -80,8 +81,8 @@ class FineTuning:
             ),
         )
 
-    def _sources(self, items: Sequence[DatasetItem], size: int) -> tuple[BatchSource, ...]:
-        stills = Sampler(items, size, 1, self.objects, seed=1)
+    def _sources(self, items: Sequence[DatasetItem], size: int, close: float) -> tuple[BatchSource, ...]:
+        stills = Sampler(items, size, 1, self.objects, seed=1, close=close)
         of_stills = BatchSource(stills.clip, self.stills, self.stills_weight)
         if self.frames == 1:
             return (of_stills,)
