@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import random
@@ -15,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pyarrow.parquet as pq
 import pytest
 
@@ -83,6 +85,20 @@ def test_the_name_follows_content_and_settings(corpus: Path, settings: JobSettin
     assert key(settings) == first
     shutil.copy(corpus / "1.mp4", video)
     assert key(settings) != first
+
+
+def test_no_file_and_no_thread_of_an_item_stays(corpus: Path, settings: JobSettings, tmp_path: Path) -> None:
+    """A video's decoder has threads and a file of its own, which are in a cycle with the video."""
+    worker, process = Worker(settings, str(tmp_path)), psutil.Process()
+    entry, used = items(corpus)[0].entry, list[tuple[int, int]]()
+    gc.disable()  # the worker must not depend on when Python collects by itself
+    try:
+        for part in range(6):
+            assert worker.run(Item(entry, part=part)).status == "done"
+            used.append((process.num_fds(), process.num_threads()))
+    finally:
+        gc.enable()
+    assert len(set(used[1:])) == 1
 
 
 def test_a_broken_video_is_the_inputs_fault(corpus: Path, settings: JobSettings, tmp_path: Path) -> None:

@@ -26,6 +26,17 @@ STATUS_SECONDS = 2.0  # from one status to the next
 SILENT_SECONDS = 60.0  # after which the driver of a job on another machine counts as gone
 START_FAILURES = 5  # of actors in a row, after which the job stops
 RAY_STARTS = 4  # attempts to start Ray
+# Of Ray on this machine, where tasks are few and long: its processes wake up once a second, not ten times,
+# and collect no events and metrics, which nobody reads here.
+QUIET_RAY = {
+    "RAY_raylet_report_resources_period_milliseconds": "1000",
+    "RAY_raylet_check_gc_period_milliseconds": "1000",
+    "RAY_core_worker_internal_heartbeat_ms": "10000",
+    "RAY_metrics_report_interval_ms": "60000",
+    "RAY_task_events_report_interval_ms": "0",
+    "RAY_enable_metrics_collection": "0",
+    "RAY_event_stats": "0",
+}
 
 Report = Callable[[Mapping[str, Any]], None]
 
@@ -197,6 +208,8 @@ def start_ray(cluster: Cluster) -> None:
             reason = "it does not answer" if isinstance(error, SystemExit) else _first_line(error)
             raise MaskletError(f"there is no Ray cluster at {cluster.address}: {reason}.") from error
         return
+    for name, value in QUIET_RAY.items():
+        os.environ.setdefault(name, value)
     for attempt in range(RAY_STARTS):
         try:
             ray.init(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
 import socket
@@ -100,6 +101,8 @@ class Worker:
         self._store = Store(out)
         self._model: Sam2 = checkpoint.load(settings.model, dtype=settings.dtype, setting=settings.setting)
         self._progress = ("", 0, 0)
+        gc.collect()
+        gc.freeze()  # so that a collection after each item is quick
 
     def progress(self) -> tuple[str, int, int]:
         """The item at work, its frames that are done, and all of them."""
@@ -115,6 +118,8 @@ class Worker:
             return Outcome(item.id, "failed", None, str(error), "input")
         except Exception as error:
             return Outcome(item.id, "failed", None, f"{type(error).__name__}: {error}", "input")
+        finally:
+            gc.collect()  # a video is in a cycle with its decoder, whose threads and files stay until then
 
     def _run(self, item: Item) -> Outcome:
         started, processor = time.time(), time.process_time()
