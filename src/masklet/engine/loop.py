@@ -77,7 +77,7 @@ def run_demo(
     for line in describe_gates(calibration.scores):
         report(line)
     weights: str | Path = model
-    best = loop.measure("validation-start", weights, VALIDATION)
+    best = loop.choose_zoom(weights, report)
     scores = [loop.measure("test-start", weights, TEST)]
     report(f"J&F before: {best.mean():.3f} on validation clips, {_mean_and_error(scores[0])} on test clips")
     for number in range(1, size.rounds + 1):
@@ -98,7 +98,7 @@ def run_demo(
             scores.append(scores[-1])
         report(f"  J&F on test clips: {_gain(scores[-2], scores[-1])}")
     if str(weights) != model:
-        checkpoint.save(checkpoint.load(weights, device="cpu"), out / "model.safetensors")
+        loop.save(weights, out / "model.safetensors")
     report(f"All rounds, J&F on test clips: {_gain(scores[0], scores[-1])}")
     if scores[-1].mean() <= scores[0].mean():
         report("The loop did not make the model better.")
@@ -139,6 +139,7 @@ class _Loop:
 
     Attributes:
         model: The network of the current round.
+        zoom: Whether clicks are answered with zoom.
     """
 
     out: Path
@@ -146,6 +147,7 @@ class _Loop:
     maker: ClipMaker
     results: StepResults
     model: Sam2
+    zoom: bool = False
 
     @property
     def accepted(self) -> Path:
@@ -154,7 +156,7 @@ class _Loop:
 
     def _labeller(self) -> ClipLabeller:
         grid = replace(resolve_grid("fast", self.model.config), points_per_side=self.size.points)
-        return ClipLabeller(self.model, grid, self.size.max_objects)
+        return ClipLabeller(self.model, grid, self.size.max_objects, self.zoom)
 
     def calibrate(self) -> Calibration:
         labeller, clips = self._labeller(), self.maker.clips(CALIBRATION, self.size.clips)
@@ -170,13 +172,34 @@ class _Loop:
 
         return Round.from_clips(process_clips(self.results, f"round-{number}", clips, label), calibration)
 
+    def choose_zoom(self, weights: str | Path, report: Callable[[str], None]) -> np.ndarray:
+        """Zoom from here on if the network tracks better with it; returns its J&F of each validation clip."""
+        by_zoom = dict[bool, np.ndarray]()
+        for zoom in (False, True):
+            self.zoom = zoom
+            by_zoom[zoom] = self.measure(f"validation-start-zoom-{int(zoom)}", weights, VALIDATION)
+        without, with_zoom = by_zoom[False].mean(), by_zoom[True].mean()
+        self.zoom = bool(with_zoom > without)
+        report(
+            f"J&F in validation: {without:.3f} without zoom, {with_zoom:.3f} with zoom; "
+            f"from here on {'with' if self.zoom else 'without'} it"
+        )
+        return by_zoom[self.zoom]
+
+    def save(self, weights: str | Path, path: Path) -> None:
+        """Save weights as a network that zooms by default if this loop did."""
+        source = checkpoint.load(weights, device="cpu")
+        network = Sam2(replace(source.config, zoom=self.zoom))
+        network.load_state_dict(source.state_dict())
+        checkpoint.save(network, path)
+
     def measure(self, name: str, weights: str | Path, series: int) -> np.ndarray:
         """The J&F of each clip of a series."""
         count = 2 * self.size.clips if series == TEST else self.size.clips
 
         def compute() -> list[float]:
             model = load_network(weights)
-            return measure_tracking(model, self.maker.clips(series, count)).tolist()
+            return measure_tracking(model, self.maker.clips(series, count), zoom=self.zoom).tolist()
 
         return np.array(self.results.get(name, compute))
 
@@ -343,12 +366,12 @@ def average_weights(first: str | Path, second: str | Path, out: Path) -> Path:
     return out
 
 
-def measure_tracking(model: Sam2, clips: Sequence[Clip]) -> np.ndarray:
+def measure_tracking(model: Sam2, clips: Sequence[Clip], *, zoom: bool | None = None) -> np.ndarray:
     """The J&F of each clip: the mean over objects and frames after one click on the first frame."""
     scores = []
     for clip in clips:
         prompts = {row + 1: next_click(None, mask) for row, mask in enumerate(clip.masks[0])}
-        tracked = (masks for masks in track(model, clip.images, {0: prompts}) if masks.frame)
+        tracked = (masks for masks in track(model, clip.images, {0: prompts}, zoom=zoom) if masks.frame)
         agreements = [
             measure_agreement(clip.masks[masks.frame][id - 1], mask).jf
             for masks in tracked

@@ -65,11 +65,13 @@ class ClipLabeller:
         model: The network.
         grid: Of the proposals.
         max_objects: Masklets of a clip.
+        zoom: Whether the person's clicks are answered with zoom; None leaves it to the network's config.
     """
 
     model: Sam2
     grid: Grid
     max_objects: int
+    zoom: bool | None = None
 
     def propose(self, clip: Clip) -> tuple[list[Masklet], list[bool]]:
         """The masklets of a clip, and which of them are right."""
@@ -99,7 +101,7 @@ class ClipLabeller:
         taken = passed if calibration.is_trusted else []
         if not calibration.is_trusted:  # those that pass are looked at first
             queue = passed + queue
-        person = SimulatedPerson(self.model, frames, clip.masks, taken)
+        person = SimulatedPerson(self.model, frames, clip.masks, taken, zoom=self.zoom)
         reviewed = {"accepted": 0, "corrected": 0, "added": 0, "rejected": 0}
         for masklet in queue:
             reviewed[person.review(masklet)] += 1

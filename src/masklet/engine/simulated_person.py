@@ -35,6 +35,7 @@ class SimulatedPerson:
         taken: Masklets that need no review; the person sees them, and does not label their objects again.
         accepted: The accepted masklets, by the row of their object in the truth.
         seconds: That the review took.
+        zoom: See `VideoSession`.
     """
 
     model: Sam2
@@ -43,6 +44,7 @@ class SimulatedPerson:
     taken: Sequence[Masklet] = ()
     accepted: dict[int, Sequence[RLE]] = field(default_factory=dict)
     seconds: float = 0.0
+    zoom: bool | None = None
 
     def __post_init__(self) -> None:
         self._features = FeatureCache()
@@ -92,7 +94,7 @@ class SimulatedPerson:
     def _correct_frame(self, frame: int, truth: np.ndarray, mask: np.ndarray) -> Prompt:
         """Up to three clicks; if they do not help, a painted mask."""
         self.seconds += LOCATE + WATCH * len(self.frames)
-        session = VideoSession(self.model, self.frames, features=self._features)
+        session = self._open_session()
         prompt = Prompt()
         for _ in range(CLICKS if truth.any() else 0):
             click = next_click(mask if prompt.positive or prompt.negative else None, truth)
@@ -103,8 +105,11 @@ class SimulatedPerson:
         self.seconds += PAINT if truth.any() else 0.0
         return Prompt(mask=truth)
 
+    def _open_session(self) -> VideoSession:
+        return VideoSession(self.model, self.frames, features=self._features, zoom=self.zoom)
+
     def _track(self, prompts: Mapping[int, Prompt]) -> list[np.ndarray]:
-        session = VideoSession(self.model, self.frames, features=self._features)
+        session = self._open_session()
         for frame, prompt in sorted(prompts.items()):
             session.prompt(frame, 1, prompt)
         for _ in session.propagate():
