@@ -145,6 +145,24 @@ def test_a_phones_jpeg_with_a_second_picture_is_one_picture(tmp_path: Path) -> N
     assert is_still(path) and len(open_frames(path)) == 1 and number(read_image(path)) == 4
 
 
+def test_a_picture_of_two_views_is_its_first(tmp_path: Path) -> None:
+    path = save_pages(tmp_path / "a.mpo", [PIL.Image.fromarray(numbered(n)) for n in (5, 6)])
+    assert is_still(path) and len(open_frames(path)) == 1 and number(read_image(path)) == 5
+    assert (open_frames(path)[0] == read_image(path)).all()
+
+
+@pytest.mark.parametrize("read", [open_frames, read_image])
+@pytest.mark.parametrize("in_memory", [False, True])
+def test_heic_is_refused_since_only_a_part_would_be_read(tmp_path: Path, read, in_memory: bool) -> None:
+    path = write_video(tmp_path / "photo.mp4", [numbered(0)])
+    data = path.read_bytes()
+    assert data[4:8] == b"ftyp"
+    photo = tmp_path / "photo.heic"
+    photo.write_bytes(data[:8] + b"heic" + data[12:])
+    with pytest.raises(MediaError, match=r"is a HEIC picture.*save it as JPEG or PNG"):
+        read(photo.read_bytes() if in_memory else photo)
+
+
 def test_a_gif_of_one_picture_is_a_picture(tmp_path: Path) -> None:
     PIL.Image.fromarray(numbered(4)).save(tmp_path / "a.gif")
     assert is_still(tmp_path / "a.gif") and is_still((tmp_path / "a.gif").read_bytes())

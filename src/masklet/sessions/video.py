@@ -268,7 +268,8 @@ class VideoSession:
         Raises:
             PromptError: There is no such object.
         """
-        self._store.append(Removed(self._existing(id)))
+        id = self._existing(id)
+        self._store.append(Removed(id))
         self._store.end(id, None)
         self._tracked.pop(id, None)
 

@@ -30,6 +30,7 @@ TIFF_MAGIC = b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"
 _PAGED = {"TIFF", "WEBP", "PNG", "AVIF", "FLI", "DCX", "SPIDER", "IM"}
 # Pillow counts MPEG among its formats but only reads its header. What moves belongs to PyAV.
 _MOVING = {"MPEG", "GIF"}
+_HEIF = (b"heic", b"heix", b"heim", b"heis", b"mif1", b"mif2")  # brands of still pictures
 
 _ORIENTATION = 0x0112  # EXIF
 # Tags of TIFF. Of a page's kind, bit 0 marks a smaller copy of another page, bit 2 a transparency mask.
@@ -46,7 +47,7 @@ def is_picture(path: str | os.PathLike[str]) -> bool:
     """Whether the name says that Pillow reads it as a still picture."""
     extensions = PIL.Image.registered_extensions()
     kind = extensions.get(Path(path).suffix.lower())
-    return kind in PIL.Image.OPEN and kind not in _MOVING
+    return (kind in PIL.Image.OPEN or kind == "MPO") and kind not in _MOVING  # an MPO is opened as a JPEG
 
 
 def is_picture_data(data: bytes) -> bool:
@@ -55,6 +56,24 @@ def is_picture_data(data: bytes) -> bool:
         return _identify(data).format not in _MOVING
     except Exception:
         return False
+
+
+def refuse_heif(file: File, name: str) -> None:
+    """Refuse a phone's HEIC, which Pillow does not read, and FFmpeg not whole: it shows a tile, or lies.
+
+    Raises:
+        MediaError: The file is one.
+    """
+    if isinstance(file, bytes):
+        head = file[:12]
+    else:
+        with open(file, "rb") as stream:
+            head = stream.read(12)
+    if head[4:8] == b"ftyp" and head[8:12] in _HEIF:
+        raise MediaError(
+            f"{name} is a HEIC picture, which is not read: save it as JPEG or PNG. In Python, pillow-heif "
+            "reads it after pillow_heif.register_heif_opener()."
+        )
 
 
 class PictureFile:
@@ -210,6 +229,7 @@ class PictureFile:
         except IsADirectoryError:
             raise MediaError(f"{self.name} is a folder. Expected a picture.") from None
         except PIL.UnidentifiedImageError:
+            refuse_heif(self._file, self.name)
             size = len(self._file) if isinstance(self._file, bytes) else self._file.stat().st_size
             problem = "is not a picture that Pillow reads" if size else "is empty (0 bytes)"
             raise MediaError(f"{self.name} {problem}.") from None
