@@ -18,9 +18,9 @@ from torch import Tensor
 from masklet.errors import OptionError, PromptError, check_count
 from masklet.masks import Candidate, ImageCandidates, Window
 from masklet.media import read_image
-from masklet.model import Sam2, check_features, check_model, fill_mask
+from masklet.model import Sam2, check_features, check_model
 from masklet.prompts import check_id, check_prompt
-from masklet.tracking.step import EncodedPrompt, encode_image
+from masklet.tracking.step import EncodedPrompt, decode_prompts, encode_image
 from masklet.transforms import still_to_square
 from masklet.types import Candidates, FrameFeatures, Masks, MemorySelection, Prompt
 from masklet.zoom import Zoom, crop_prompt, find_zoom
@@ -216,19 +216,8 @@ class ImageSession:
         return EncodedPrompt.of(inside, size, self.model, low_res, alone=True)
 
     def _decode(self, view: View, prompts: Sequence[EncodedPrompt], candidates: int) -> Candidates:
-        """Decode prompts of the same form together."""
-        side = self.model.config.mask_size
-        hints = [one.hint if one.mask is None else fill_mask(one.mask, side) for one in prompts]
-        given = [hint for hint in hints if hint is not None]
-        clicked = prompts[0].points.shape[1] > 0
-        return self.model.decode(
-            view.features,
-            view.context.expand(len(prompts), -1, -1, -1),
-            torch.cat([one.points for one in prompts]) if clicked else None,
-            torch.cat([one.labels for one in prompts]) if clicked else None,
-            torch.cat(given) if given else None,
-            candidates=candidates,
-        )
+        context = view.context.expand(len(prompts), -1, -1, -1)
+        return decode_prompts(self.model, view.features, context, prompts, candidates=candidates)
 
     def _rank(self, decoded: Candidates, window: Window | None = None) -> ImageCandidates:
         return replace(rank_candidates(decoded, self.size, window), image=lambda: self._picture)

@@ -88,7 +88,7 @@ class CompactAnswer:
         return fill_mask(square, model.config.mask_size)
 
 
-def show(
+def to_masks(
     frame: int,
     records: Mapping[int, MemoryRecord],
     size: tuple[int, int],
@@ -292,7 +292,7 @@ class InMemoryStore:
 
     def records(self, obj: ObjectState, frames: Collection[int]) -> dict[int, MemoryRecord]:
         by_frame = self._entries.get(obj.id, {})
-        entries = ((frame, self._at(by_frame.get(frame, ()), self.history.number)) for frame in frames)
+        entries = ((frame, self._entry_at(by_frame.get(frame, ()), self.history.number)) for frame in frames)
         return {frame: entry.record for frame, entry in entries if entry is not None}
 
     def prompt(self, obj: ObjectState, frame: int) -> Prompt | None:
@@ -325,7 +325,7 @@ class InMemoryStore:
         if self._capacity is not None:
             in_bank = {*bank.prompted, *bank.tracked}
             for frame in self._in_bank.get(obj.id, set()) - in_bank:
-                entry = self._at(self._entries[obj.id].get(frame, ()), number)
+                entry = self._entry_at(self._entries[obj.id].get(frame, ()), number)
                 if entry is not None:
                     entry.evicted = number
             self._in_bank[obj.id] = in_bank
@@ -333,7 +333,7 @@ class InMemoryStore:
     def missing(self, obj: ObjectState, frames: Iterable[int]) -> Iterator[tuple[int, CompactAnswer]]:
         by_frame = self._entries.get(obj.id, {})
         for frame in frames:
-            entry = self._at(by_frame.get(frame, ()), obj.settled)
+            entry = self._entry_at(by_frame.get(frame, ()), obj.settled)
             if entry is None or entry.evicted is not None or frame in obj.cleared:
                 continue
             answer = entry.record.answer
@@ -341,7 +341,7 @@ class InMemoryStore:
                 yield frame, answer
 
     def refill(self, obj: ObjectState, memory: Memory) -> None:
-        entry = self._at(self._entries[obj.id][memory.frame], obj.settled)
+        entry = self._entry_at(self._entries[obj.id][memory.frame], obj.settled)
         assert entry is not None
         entry.record = replace(entry.record, memory=memory)
         self._count(obj.id, memory.frame, entry)
@@ -380,7 +380,7 @@ class InMemoryStore:
             self._superseded.append((number, id, frame, last))
 
     @staticmethod
-    def _at(entries: Collection[Entry], event: int) -> Entry | None:
+    def _entry_at(entries: Collection[Entry], event: int) -> Entry | None:
         """The one of a frame's entries that holds at an event."""
         return next((entry for entry in reversed(list(entries)) if entry.holds(event)), None)
 

@@ -146,9 +146,8 @@ class Tracker:
         if self._objects or prompts:
             if self._cuts:
                 self._handle_cut(picture)
-            if features is None:
-                features = encode_frame(self.model, picture)
-            check_features(self.model, features)
+            model = self.model
+            features = encode_frame(model, picture) if features is None else check_features(model, features)
             encoded = EncodedFrame(features, self.frame, clip_length=self._clip_length)
             prepared = self._prepare(encoded, prompts, picture) if prompts else {}
             asked = {id: prompt.encoded for id, prompt in prepared.items()}

@@ -20,7 +20,7 @@ from masklet.results import MaskIterator
 from masklet.sessions.answer import Answer, answer_prompt
 from masklet.sessions.events import Cleared, Prompted, Propagated, Removed, Reviewed, SavedSession, Script
 from masklet.sessions.feature_cache import GIB, FeatureCache
-from masklet.sessions.memory_store import InMemoryStore, MemoryRecord, MemoryStore, rebuild_memory, show
+from masklet.sessions.memory_store import InMemoryStore, MemoryRecord, MemoryStore, rebuild_memory, to_masks
 from masklet.sessions.object_state import ObjectState, SessionState, Span
 from masklet.sessions.scene_cuts import Scenes
 from masklet.tracking.bank import WINDOW, MemoryBank
@@ -174,7 +174,7 @@ class VideoSession:
             TrackedObject(id, bank, self._policy()),
             size,
             partial(self.frames.__getitem__, frame),
-            before=None if record is None else show(frame, {id: record}, size, self.model),
+            before=None if record is None else to_masks(frame, {id: record}, size, self.model),
             alone=reverse is None,
             zoom=self._zoom,
         )
@@ -241,7 +241,7 @@ class VideoSession:
             for obj in self.state.chosen(objects)
             if (record := self._store.records(obj, [frame]).get(frame)) is not None
         }
-        return show(frame, records, self.frames.size, self.model, partial(self.frames.__getitem__, frame))
+        return to_masks(frame, records, self.frames.size, self.model, partial(self.frames.__getitem__, frame))
 
     def clear(self, frame: int, id: int) -> None:
         """Take back an object's prompts on a frame. An object without prompts is removed.

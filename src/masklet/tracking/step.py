@@ -211,15 +211,42 @@ def predict_masks(
     context = model.attend(features, [query.selection for query in batch])
     present = batch[0].object.policy.present
     if prompts:
-        points = torch.cat([prompt.points for prompt in prompts])
-        labels = torch.cat([prompt.labels for prompt in prompts])
-        hints = [prompt.hint for prompt in prompts if prompt.hint is not None]
-        hint = torch.cat(hints) if hints else None
-        count = 3 if points.shape[1] <= 1 else 1
-        candidates = model.decode(features, context, points, labels, hint, candidates=count, present=present)
+        candidates = decode_prompts(model, features, context, prompts, present=present)
     else:
         candidates = model.decode(features, context, present=present)
     rows = [candidates.row(row) for row in range(len(batch))]
     indices = [query.object.policy.select_mask(row) for query, row in zip(batch, rows, strict=True)]
     prediction = candidates.pick(torch.cat(indices)).hide_absent(present)
     return [Choice(*choice) for choice in zip(rows, indices, strict=True)], prediction
+
+
+def decode_prompts(
+    model: Sam2,
+    features: FrameFeatures,
+    context: Float[Tensor, "b c h w"],
+    prompts: Sequence[EncodedPrompt],
+    *,
+    candidates: int | None = None,
+    present: float = 0.0,
+) -> Candidates:
+    """What the network offers for prompts of the same shape. A mask without points is where it starts from.
+
+    Args:
+        candidates: 3 or 1. By default three for a single point, which may mean the part or the whole.
+        present: The object score above which an object is in the frame.
+    """
+    side = model.config.mask_size
+    points = torch.cat([prompt.points for prompt in prompts])
+    labels = torch.cat([prompt.labels for prompt in prompts])
+    hints = [prompt.hint if prompt.mask is None else fill_mask(prompt.mask, side) for prompt in prompts]
+    given = [hint for hint in hints if hint is not None]
+    has_points = points.shape[1] > 0
+    return model.decode(
+        features,
+        context,
+        points if has_points else None,
+        labels if has_points else None,
+        torch.cat(given) if given else None,
+        candidates=candidates or (3 if points.shape[1] <= 1 else 1),
+        present=present,
+    )

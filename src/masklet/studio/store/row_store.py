@@ -18,7 +18,7 @@ from torch import Tensor
 from masklet.byte_cache import ByteCache
 from masklet.model import Sam2
 from masklet.sessions.events import Prompted, Propagated, SessionEvent, event_to_json
-from masklet.sessions.memory_store import CompactAnswer, MemoryRecord, fill_bank, show
+from masklet.sessions.memory_store import CompactAnswer, MemoryRecord, fill_bank, to_masks
 from masklet.sessions.object_state import History, ObjectState
 from masklet.studio.store.ledger import Change, NewResult, holds_at
 from masklet.studio.store.object_history import CANDIDATE, find_prompt
@@ -103,7 +103,7 @@ class RowStore:
         state = {} if tracked is None else tracked.policy.state(tracked.bank)
         tokens = None if record.memory is None else record.memory.tokens
         tensors = ResultTensors(answer, tokens, state, record.exact is not None)
-        masks = show(frame, {id: record}, self._size, self._model)
+        masks = to_masks(frame, {id: record}, self._size, self._model)
         x0, y0, x1, y1 = (float(side) for side in masks.boxes[0])
         iou, score = float(masks.iou[0]), float(masks.score[0])
         row = NewResult(
