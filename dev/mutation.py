@@ -1,18 +1,23 @@
 """Break the code at random places and see whether its tests notice: mutation testing, on a sample.
 
-pip install cosmic-ray
 python dev/mutation.py boxes 60 --seed 1      60 of the mutants of boxes.py and rle.py, and those that survive
 
-Mutants are made in a copy of the last commit, never in this checkout.
+Mutants are made in a copy of the last commit, never in this checkout. Each is tested in a fork of a process
+that has torch already, so that one costs no more than its tests.
 """
 
 from __future__ import annotations
 
+import ast
+import copy
+import os
 import random
-import sqlite3
+import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -27,8 +32,47 @@ GROUPS = {
         ["tests/tracking/test_bank.py", "tests/tracking/test_step.py", "tests/sessions/test_tracker.py"],
     ),
     "sessions": (["sessions/object_state.py", "sessions/events.py"], ["tests/sessions/test_object_state.py"]),
+    "memory": (
+        ["sessions/memory_store.py"],
+        ["tests/sessions/test_undo.py", "tests/sessions/test_compaction.py"],
+    ),
 }
-TIMEOUT = 120  # seconds for the tests of one mutant
+TIMEOUT = 300  # seconds for the tests of one mutant
+SWAPS: dict[type[ast.AST], type[ast.AST]] = {
+    ast.Lt: ast.LtE,
+    ast.LtE: ast.Lt,
+    ast.Gt: ast.GtE,
+    ast.GtE: ast.Gt,
+    ast.Eq: ast.NotEq,
+    ast.NotEq: ast.Eq,
+    ast.In: ast.NotIn,
+    ast.NotIn: ast.In,
+    ast.Is: ast.IsNot,
+    ast.IsNot: ast.Is,
+    ast.Add: ast.Sub,
+    ast.Sub: ast.Add,
+    ast.Mult: ast.Add,
+    ast.Div: ast.Mult,
+    ast.FloorDiv: ast.Mult,
+    ast.Mod: ast.FloorDiv,
+    ast.And: ast.Or,
+    ast.Or: ast.And,
+    ast.BitAnd: ast.BitOr,
+    ast.BitOr: ast.BitAnd,
+    ast.Break: ast.Continue,
+    ast.Continue: ast.Break,
+}
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """A module with one change."""
+
+    module: str
+    line: int
+    before: str
+    after: str
+    source: str
 
 
 def main(
@@ -38,52 +82,85 @@ def main(
 ) -> None:
     """List the mutants of a group of modules that its tests do not notice."""
     modules, tests = GROUPS[group]
+    import hypothesis  # noqa: F401 - what tests import, before the forks
+    import torch
+
+    torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
-        copy = Path(folder) / "masklet"
-        subprocess.run(["git", "clone", "--quiet", str(REPO), str(copy)], check=True)
-        command = f"{sys.executable} -m pytest -x -q -n 0 -m 'not slow' -p no:cacheprovider {' '.join(tests)}"
-        paths = ", ".join(f'"src/masklet/{module}"' for module in modules)
-        (copy / "cosmic-ray.toml").write_text(
-            f"[cosmic-ray]\nmodule-path = [{paths}]\ntimeout = {TIMEOUT}\n"
-            f'test-command = "env PYTHONPATH=src OMP_NUM_THREADS=1 {command}"\n'
-            '[cosmic-ray.distributor]\nname = "local"\n'
-        )
-        _run(copy, "baseline", "cosmic-ray.toml")
-        _run(copy, "init", "cosmic-ray.toml", "session.sqlite")
-        total = _sample(copy / "session.sqlite", sample, seed)
-        _run(copy, "exec", "cosmic-ray.toml", "session.sqlite")
-        survivors = _survivors(copy / "session.sqlite")
-    tried = min(sample, total)
-    typer.echo(f"{group}: {tried - len(survivors)} of {tried} mutants noticed ({total} in all, seed {seed})")
-    for module, line, diff in sorted(survivors):
-        typer.echo(f"\n{module}:{line}\n{diff}")
+        clone = Path(folder) / "masklet"
+        subprocess.run(["git", "clone", "--quiet", str(REPO), str(clone)], check=True)
+        mutants = [mutant for module in modules for mutant in find_mutants(clone, module)]
+        chosen = random.Random(seed).sample(mutants, min(sample, len(mutants)))
+        if not _pass(clone, tests):
+            raise typer.BadParameter(f"the tests of {group} fail without a change.")
+        survivors = []
+        for mutant in chosen:
+            path = clone / "src" / "masklet" / mutant.module
+            original = path.read_text()
+            path.write_text(mutant.source)
+            if _pass(clone, tests):
+                survivors.append(mutant)
+                typer.echo(f"{mutant.module}:{mutant.line}  {mutant.before}  ->  {mutant.after}")
+            path.write_text(original)
+    noticed = len(chosen) - len(survivors)
+    typer.echo(f"{group}: {noticed} of {len(chosen)} mutants noticed ({len(mutants)} in all, seed {seed})")
 
 
-def _run(copy: Path, *arguments: str) -> None:
-    subprocess.run(["cosmic-ray", *arguments], cwd=copy, check=True)
+def find_mutants(clone: Path, module: str) -> Iterator[Mutant]:
+    """All changes of a module: an operator, a number, a condition or a truth value."""
+    tree = ast.parse((clone / "src" / "masklet" / module).read_text())
+    places = list(_places(tree))
+    for index, node in enumerate(places):
+        changed_tree = copy.deepcopy(tree)
+        changed = list(_places(changed_tree))[index]
+        _change(changed)
+        texts = ast.unparse(node), ast.unparse(changed), ast.unparse(changed_tree)
+        yield Mutant(module, getattr(node, "lineno", 0), *texts)
 
 
-def _sample(session: Path, sample: int, seed: int) -> int:
-    """Keep so many mutants of a session; how many there were."""
-    with sqlite3.connect(session) as database:
-        order = [job for (job,) in database.execute("SELECT job_id FROM mutation_specs ORDER BY rowid")]
-        kept = set(random.Random(seed).sample(range(len(order)), min(sample, len(order))))
-        dropped = [(job,) for i, job in enumerate(order) if i not in kept]
-        database.executemany("DELETE FROM mutation_specs WHERE job_id = ?", dropped)
-        database.executemany("DELETE FROM work_items WHERE job_id = ?", dropped)
-    return len(order)
+def _places(node: ast.AST) -> Iterator[ast.AST]:
+    """The nodes that can be changed, without annotations and decorators."""
+    for name, value in ast.iter_fields(node):
+        if name in ("annotation", "returns", "decorator_list"):
+            continue
+        for child in value if isinstance(value, list) else [value]:
+            if isinstance(child, ast.AST):
+                yield from _places(child)
+    is_number = isinstance(node, ast.Constant) and isinstance(node.value, int | float)
+    swapped = getattr(node, "op", None) or (getattr(node, "ops", None) or [None])[0]
+    if is_number or isinstance(node, ast.If | ast.IfExp) or type(swapped) in SWAPS:
+        yield node
 
 
-def _survivors(session: Path) -> list[tuple[str, int, str]]:
-    query = """SELECT module_path, start_pos_row, diff FROM work_results
-        JOIN mutation_specs USING (job_id) WHERE test_outcome = 'SURVIVED'"""
-    with sqlite3.connect(session) as database:
-        rows = database.execute(query).fetchall()
-    return [(module, line, "\n".join(_changed_lines(diff))) for module, line, diff in rows]
+def _change(node: ast.AST) -> None:
+    if isinstance(node, ast.Constant):
+        is_truth = isinstance(node.value, bool)
+        node.value = not node.value if is_truth else node.value + 1  # type: ignore[operator]
+    elif isinstance(node, ast.Compare):
+        node.ops[0] = SWAPS[type(node.ops[0])]()  # type: ignore[assignment]
+    elif isinstance(node, ast.If | ast.IfExp):
+        node.test = ast.UnaryOp(ast.Not(), node.test)
+    else:
+        node.op = SWAPS[type(node.op)]()  # type: ignore[attr-defined]
 
 
-def _changed_lines(diff: str) -> list[str]:
-    return [line for line in diff.splitlines() if line[:1] in "+-" and line[:3] not in ("+++", "---")]
+def _pass(clone: Path, tests: list[str]) -> bool:
+    """Whether the tests pass, in a fork of this process."""
+    child = os.fork()
+    if child == 0:
+        os.chdir(clone)
+        silence = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(silence, 1)
+        os.dup2(silence, 2)
+        signal.alarm(TIMEOUT)
+        sys.dont_write_bytecode = True
+        sys.path.insert(0, str(clone / "src"))
+        import pytest
+
+        options = ["-x", "-q", "-n", "0", "-m", "not slow", "-p", "no:cacheprovider", "-p", "no:randomly"]
+        os._exit(int(pytest.main([*options, *tests])))
+    _, status = os.waitpid(child, 0)
+    return status == 0
 
 
 if __name__ == "__main__":
