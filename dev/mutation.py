@@ -82,7 +82,6 @@ def main(
 ) -> None:
     """List the mutants of a group of modules that its tests do not notice."""
     modules, tests = GROUPS[group]
-    import hypothesis  # noqa: F401 - what tests import, before the forks
     import torch
 
     torch.set_num_threads(1)

@@ -1,5 +1,6 @@
 """What film editors and microscopists get: sound, ProRes, soft edges, other backgrounds, TIFF stacks."""
 
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 
@@ -8,11 +9,14 @@ import numpy as np
 import PIL.Image
 import pytest
 import tifffile
+from av.packet import Packet
 
 from masklet.errors import MediaError
 from masklet.media import Look, cutout, open_frames, writers
 from masklet.media.writers.pictures import open_background
+from masklet.media.writers.video import AudioTrack
 from masklet.types import Masks
+from media.made import write_video
 
 SIZE = (48, 64)
 RATE, FPS, LENGTH = 48_000, 10, 20
@@ -78,6 +82,56 @@ def test_videos_keep_their_sound_in_time(recording: Path, format: str, start: in
     assert abs(onset - (TONE - start)) <= 1
     assert (loud[TONE + 1 - start : LENGTH - 3 - start] > 0.1).all()
     assert (loud[LENGTH + 1 - start :] < 0.05).all(), "the sound ends with the pictures"
+
+
+@pytest.mark.parametrize("format", ["overlay", "cutout-prores", "cutout-webm"])
+def test_sound_of_a_rate_that_the_encoder_does_not_take_is_resampled(tmp_path: Path, format: str) -> None:
+    path = write_video(
+        tmp_path / "quick.mkv", [np.full((*SIZE, 3), 10 * n, dtype=np.uint8) for n in range(LENGTH)]
+    )
+    with_sound = tmp_path / "with.mkv"
+    with av.open(str(path)) as pictures, av.open(str(with_sound), "w") as container:
+        video = container.add_stream_from_template(pictures.streams.video[0])
+        sound = container.add_stream("pcm_f32le", 192_000)
+        sound.codec_context.layout = "mono"
+        for packet in pictures.demux(video=0):
+            if packet.size:
+                packet.stream = video
+                container.mux(packet)
+        wave = np.sin(np.arange(192_000) * 0.015).astype(np.float32) * 0.6
+        tone = av.AudioFrame.from_ndarray(wave[None], format="flt", layout="mono")
+        tone.sample_rate, tone.pts, tone.time_base = 192_000, 0, Fraction(1, 192_000)
+        container.mux([*sound.encode(tone), *sound.encode(None)])
+    frames = open_frames(with_sound)
+    with writers([format], tmp_path, frames) as writer:
+        for frame, image in enumerate(frames):
+            writer.write(image, square(frame))
+    (made,) = (file for file in tmp_path.iterdir() if file.stem in ("overlay", "cutout"))
+    with av.open(str(made)) as container:
+        assert container.streams.audio[0].rate in (48_000, 96_000)
+    assert loudness(made)[2:6].min() > 0.1
+
+
+@pytest.mark.parametrize("error", [av.ArgumentError, av.InvalidDataError])
+def test_sound_that_cannot_be_carried_over_costs_no_picture(
+    recording: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    error: type,
+) -> None:
+    def fail(self: AudioTrack) -> Iterator[Packet]:
+        yield from ()
+        raise error(22, "no sound")
+
+    monkeypatch.setattr(AudioTrack, "_copy", fail)
+    monkeypatch.setattr(AudioTrack, "_encode", fail)
+    frames = open_frames(recording)
+    with writers(["overlay"], tmp_path, frames) as writer:
+        for frame, image in enumerate(frames):
+            writer.write(image, square(frame))
+    assert len(open_frames(tmp_path / "overlay.mp4")) == LENGTH
+    assert "the sound ends early" in caplog.text
 
 
 def test_sources_without_sound_make_videos_without(tmp_path: Path) -> None:

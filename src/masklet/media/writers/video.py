@@ -255,8 +255,7 @@ class AudioTrack:
         if self._is_copied:
             self._stream = container.add_stream_from_template(self._sound)
         else:
-            rate = OPUS_RATE if encoder == "libopus" else self._sound.rate
-            stream = container.add_stream(encoder, rate)
+            stream = container.add_stream(encoder, _encoder_rate(encoder, self._sound.rate))
             assert isinstance(stream, AudioStream)
             stream.codec_context.layout = "stereo" if self._sound.channels > 1 else "mono"
             self._stream = stream
@@ -279,16 +278,27 @@ class AudioTrack:
     def begin(self, start: float) -> None:
         """Start with the sound at this time of the source, in seconds."""
         self._start = start
-        if start > 0:
-            self._input.seek(int((self._origin + start) * av.time_base))
-        self._packets = self._copy() if self._is_copied else self._encode()
-        self._next = next(self._packets, None)
+        with self._ending():
+            if start > 0:
+                self._input.seek(int((self._origin + start) * av.time_base))
+            self._packets = self._copy() if self._is_copied else self._encode()
+            self._next = next(self._packets, None)
 
     def write_until(self, seconds: float) -> None:
         """Write the sound of up to this many seconds from the beginning of the video."""
-        while self._next is not None and self._seconds(self._next) < seconds:
-            self._output.mux(self._next)
-            self._next = next(self._packets, None)
+        with self._ending():
+            while self._next is not None and self._seconds(self._next) < seconds:
+                self._output.mux(self._next)
+                self._next = next(self._packets, None)
+
+    @contextmanager
+    def _ending(self) -> Iterator[None]:
+        """End the sound where it cannot be carried over: the pictures are worth more."""
+        try:
+            yield
+        except (av.ArgumentError, av.InvalidDataError) as error:
+            log.warning("the sound ends early: %s", error)
+            self._next = None
 
     def close(self) -> None:
         self._input.close()
@@ -346,3 +356,15 @@ class AudioTrack:
                 return
             if packet.pts is not None:
                 yield packet
+
+
+def _encoder_rate(encoder: str, rate: int) -> int:
+    """The samples a second that an encoder takes, for a source of `rate`: as many or more, where it can.
+
+    >>> _encoder_rate("aac", 44100), _encoder_rate("aac", 192000), _encoder_rate("libopus", 44100)
+    (44100, 96000, 48000)
+    """
+    if encoder == "libopus":
+        return OPUS_RATE
+    rates = sorted(av.Codec(encoder, "w").audio_rates or [rate])
+    return next((possible for possible in rates if possible >= rate), rates[-1])
