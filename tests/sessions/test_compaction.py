@@ -96,11 +96,11 @@ def test_memories_come_back_where_they_are_looked_at(network: Sam2, long: np.nda
 
 def test_prompts_are_never_packed(network: Sam2, long: np.ndarray) -> None:
     session = tight(network, long)
-    said = {frame: session.prompt(frame, 1, Prompt(mask=blob())) for frame in (8, 20, 31)}
+    answered = {frame: session.prompt(frame, 1, Prompt(mask=blob())) for frame in (8, 20, 31)}
     for reverse in (False, True):
         for _ in session.propagate(reverse=reverse):
             pass
-    for frame, masks in said.items():
+    for frame, masks in answered.items():
         assert_equal(session.masks(frame), masks)
         assert session.tracked[1].bank.prompted[frame].prompted
 

@@ -18,22 +18,22 @@ from toys import assert_equal, blob, click, differ
 
 def test_prompted_frames_keep_their_answers(network: Sam2, frames: np.ndarray) -> None:
     session = VideoSession(network, frames)
-    said = {(0, 1): session.prompt(0, 1, click()), (7, 2): session.prompt(7, 2, Prompt(mask=blob()))}
+    answered = {(0, 1): session.prompt(0, 1, click()), (7, 2): session.prompt(7, 2, Prompt(mask=blob()))}
     propagate(session)
-    said[4, 1] = session.prompt(4, 1, FAR)
-    said[9, 1] = session.prompt(9, 1, click(40, 40))
+    answered[4, 1] = session.prompt(4, 1, FAR)
+    answered[9, 1] = session.prompt(9, 1, click(40, 40))
     for reverse in (False, True, True, False):
         propagate(session, reverse=reverse)
-        for (frame, id), masks in said.items():
+        for (frame, id), masks in answered.items():
             assert_equal(session.masks(frame).select(id), masks.select(id))
 
 
 def test_prompted_frames_keep_their_answers_in_a_small_bank(network: Sam2, frames: np.ndarray) -> None:
     session = VideoSession(network, frames, capacity=2)
-    said = {frame: session.prompt(frame, 1, click(10 * frame, 20)) for frame in (0, 2, 4, 6)}
+    answered = {frame: session.prompt(frame, 1, click(10 * frame, 20)) for frame in (0, 2, 4, 6)}
     for reverse in (False, True):
         found = propagate(session, reverse=reverse)
-        for frame, masks in said.items():
+        for frame, masks in answered.items():
             assert_equal(found[frame], masks)
 
 

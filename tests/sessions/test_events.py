@@ -29,11 +29,11 @@ def test_what_was_said_adds_up_and_a_mask_starts_anew() -> None:
 
 
 def test_what_was_taken_back_is_gone() -> None:
-    said = [Prompted(0, 1, click()), Prompted(5, 1, click()), Prompted(5, 2, DRAWN)]
-    assert dict(Script([*said, Cleared(5, 1)])) == {0: {1: click()}, 5: {2: DRAWN}}
-    assert dict(Script([*said, Removed(1)])) == {5: {2: DRAWN}}
-    assert dict(Script([*said, Removed(1), Prompted(5, 1, DRAWN)])) == {5: {2: DRAWN, 1: DRAWN}}
-    assert len(Script([*said, Removed(1), Removed(2)])) == 0
+    prompted = [Prompted(0, 1, click()), Prompted(5, 1, click()), Prompted(5, 2, DRAWN)]
+    assert dict(Script([*prompted, Cleared(5, 1)])) == {0: {1: click()}, 5: {2: DRAWN}}
+    assert dict(Script([*prompted, Removed(1)])) == {5: {2: DRAWN}}
+    assert dict(Script([*prompted, Removed(1), Prompted(5, 1, DRAWN)])) == {5: {2: DRAWN, 1: DRAWN}}
+    assert len(Script([*prompted, Removed(1), Removed(2)])) == 0
 
 
 def test_following_frame_by_frame_is_one_event_a_stretch() -> None:
@@ -70,9 +70,9 @@ def test_json_and_back() -> None:
         Propagated(3, -1, True),
         Reviewed(2, 5, False),
     ]
-    said = json.loads(json.dumps(Script(list(steps)).to_json()))
-    assert [step["do"] for step in said] == ["prompt", "clear", "remove", "follow", "review"]
-    assert Script.from_json(said) == Script(list(steps))
+    plain = json.loads(json.dumps(Script(list(steps)).to_json()))
+    assert [step["do"] for step in plain] == ["prompt", "clear", "remove", "follow", "review"]
+    assert Script.from_json(plain) == Script(list(steps))
 
 
 @pytest.mark.parametrize(

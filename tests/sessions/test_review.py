@@ -41,9 +41,9 @@ def test_a_reviewed_frame_is_remembered_as_a_prompted_one(network: Sam2, frames:
     session, plain = reviewed_session(network, frames), VideoSession(network, frames)
     plain.prompt(0, 1, click())
     propagate(plain)
-    for each in (session, plain):
-        each.prompt(0, 1, Prompt(mask=blob()))
-        propagate(each)
+    for video in (session, plain):
+        video.prompt(0, 1, Prompt(mask=blob()))
+        propagate(video)
     assert session.tracked[1].bank.prompted.keys() == {0, 5, 6}
     assert differ(session.masks(8), plain.masks(8)), "it is looked at"
 

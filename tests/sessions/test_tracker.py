@@ -41,7 +41,7 @@ def run(model: Sam2, frames: np.ndarray, prompts: dict[int, dict[int, Prompt]]) 
 def test_together_is_apart(network: Sam2, frames: np.ndarray) -> None:
     together = run(network, frames, PROMPTS)
     for id in (3, 1, 7, 2):
-        apart = run(network, frames, {at: {id: said[id]} for at, said in PROMPTS.items() if id in said})
+        apart = run(network, frames, {at: {id: given[id]} for at, given in PROMPTS.items() if id in given})
         for one, all in zip(apart, together, strict=True):
             assert one.ids == ((id,) if id in all else ())
             if id in all:
@@ -53,7 +53,7 @@ def test_together_is_apart(network: Sam2, frames: np.ndarray) -> None:
 
 
 def test_the_order_of_prompts_is_no_identity(network: Sam2, frames: np.ndarray) -> None:
-    turned = {at: dict(reversed(said.items())) for at, said in PROMPTS.items()}
+    turned = {at: dict(reversed(given.items())) for at, given in PROMPTS.items()}
     for one, other in zip(run(network, frames, PROMPTS), run(network, frames, turned), strict=True):
         assert set(one.ids) == set(other.ids)
         assert_equal(one.select(*other.ids), other, tolerance=2e-3)
@@ -66,8 +66,8 @@ def test_a_forgotten_object_leaves_the_others_as_they_were(network: Sam2, frames
             left.forget(1)
             assert left.ids == (2,)
         others = {} if frame else {1: Prompt(box=(4, 4, 40, 40))}
-        said = {} if frame else {2: click()}
-        one, other = alone.step(image, said), left.step(image, {**others, **said})
+        given = {} if frame else {2: click()}
+        one, other = alone.step(image, given), left.step(image, {**others, **given})
         assert_equal(other.select(2), one, tolerance=2e-3)
 
 
@@ -111,8 +111,8 @@ def test_each_object_answers_with_its_own_memory(fake: Fake) -> None:
         return dict(zip(masks.ids, masks.low_res[:, 0, 0].tolist(), strict=True))
 
     tracker = Tracker(fake)
-    said = {id: Prompt(positive=[(k, 5) for k in range(id)]) for id in (5, 1, 9, 2)}
-    for prompts in (said, {}, {}):
+    given = {id: Prompt(positive=[(k, 5) for k in range(id)]) for id in (5, 1, 9, 2)}
+    for prompts in (given, {}, {}):
         assert values(tracker.step(GREY, prompts)) == {5: 5, 1: 1, 9: 9, 2: 2}
     tracker.forget(1)
     tracker.step(GREY, {9: Prompt(negative=[(1, 1)] * 3), 4: Prompt(positive=[(1, 1)] * 4)})
@@ -195,11 +195,11 @@ def test_memory_is_flat_over_two_thousand_frames(network: Sam2, frames: np.ndarr
         objects = gc.get_objects()
         return np.array([sum(each.nbytes for each in objects if type(each) is torch.Tensor), len(objects)])
 
-    said = {0: {1: click(), 2: Prompt(mask=blob())}, 500: {1: Prompt(negative=[(60, 40)])}}
+    given = {0: {1: click(), 2: Prompt(mask=blob())}, 500: {1: Prompt(negative=[(60, 40)])}}
     tracker = Tracker(network)
     peaks = [np.zeros(2), np.zeros(2)]
     for frame in range(2000):
-        tracker.step(frames[frame % len(frames)], said.get(frame))
+        tracker.step(frames[frame % len(frames)], given.get(frame))
         if frame % 50 == 49:
             peaks[frame // 1000] = np.maximum(peaks[frame // 1000], held())
     assert (peaks[0] > 0).all() and (peaks[1] <= 1.02 * peaks[0]).all()

@@ -47,23 +47,23 @@ def worked_on(network: Sam2, frames: object) -> VideoSession:
 
 def test_a_stream_is_a_video(network: Sam2, frames: np.ndarray) -> None:
     """Objects join midway; a frame that was followed is corrected, by clicks and by a mask."""
-    said = {
+    script = {
         0: {1: click(), 2: Prompt(box=(4, 4, 40, 40))},
         3: {3: Prompt(mask=blob())},
         5: {1: FAR, 2: Prompt(mask=blob())},
     }
     tracker = Tracker(network)
-    streamed = {frame: tracker.step(image, said.get(frame)) for frame, image in enumerate(frames)}
+    streamed = {frame: tracker.step(image, script.get(frame)) for frame, image in enumerate(frames)}
 
     session = VideoSession(network, frames)
     stored = {}
     for start, stop in ((0, 4), (4, 6), (6, len(frames))):
-        for frame in (frame for frame in said if start <= frame < stop and frame < 5):
-            for id, prompt in said[frame].items():
+        for frame in (frame for frame in script if start <= frame < stop and frame < 5):
+            for id, prompt in script[frame].items():
                 session.prompt(frame, id, prompt)
         stored |= propagate(session, start, stop)
         if stop == 6:
-            for id, prompt in said[5].items():
+            for id, prompt in script[5].items():
                 stored[5] = session.prompt(5, id, prompt)
     assert_all_equal(streamed, stored, tolerance=2e-3)
 

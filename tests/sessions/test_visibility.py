@@ -21,20 +21,22 @@ SCORES = st.lists(st.sampled_from([-9.0, -0.1, 0.0, 0.5, 1.0, 4.0]), max_size=40
 
 def answer(frame: int, scores: dict[int, float], *, empty: bool = False) -> Masks:
     logits = torch.full((len(scores), 4, 4), -1.0 if empty else 1.0)
-    said = torch.tensor(list(scores.values()))
-    return Masks(frame, tuple(scores), logits, (8, 8), said, said)
+    object_scores = torch.tensor(list(scores.values()))
+    return Masks(frame, tuple(scores), logits, (8, 8), object_scores, object_scores)
 
 
-def told(scores: list[float], watch: VisibilityMonitor | None = None) -> list[tuple[int, str, int]]:
+def changes(scores: list[float], watch: VisibilityMonitor | None = None) -> list[tuple[int, str, int]]:
     watch = watch or VisibilityMonitor()
-    found = [event for frame, score in enumerate(scores) for event in watch.step(answer(frame, {3: score}))]
-    return [(event.frame, event.kind, event.since) for event in found]
+    events = [event for frame, score in enumerate(scores) for event in watch.step(answer(frame, {3: score}))]
+    return [(event.frame, event.kind, event.since) for event in events]
 
 
-def retold(scores: list[float], low: float = 0.0, high: float = 1.0, patience: int = 3) -> list[object]:
+def changes_by_definition(
+    scores: list[float], low: float = 0.0, high: float = 1.0, patience: int = 3
+) -> list[object]:
     """The rule once more: each state from the whole past."""
     states: list[str] = []
-    found: list[object] = []
+    events: list[object] = []
     for now, score in enumerate(scores):
         lately = scores[max(0, now - patience + 1) : now + 1]
         whole = len(lately) == patience
@@ -45,7 +47,7 @@ def retold(scores: list[float], low: float = 0.0, high: float = 1.0, patience: i
         elif before == "lost":
             turned = (
                 whole
-                and all(each >= high for each in lately)
+                and all(value >= high for value in lately)
                 and states[begun:] == ["lost"] * len(states[begun:])
             )
             state, kind, since = ("seen", "found", begun) if turned else ("lost", "", 0)
@@ -59,26 +61,26 @@ def retold(scores: list[float], low: float = 0.0, high: float = 1.0, patience: i
             state, kind, since = before, "", 0
         states.append(state)
         if kind:
-            found.append((now, kind, since))
-    return found
+            events.append((now, kind, since))
+    return events
 
 
 @given(SCORES)
 def test_the_rule_is_what_it_says(scores: list[float]) -> None:
-    assert told(scores) == retold(scores)
+    assert changes(scores) == changes_by_definition(scores)
 
 
 @given(SCORES, st.integers(1, 5))
 def test_a_trembling_score_tells_no_tales(scores: list[float], patience: int) -> None:
     between = [min(max(score, 0.1), 0.9) for score in scores]
-    assert [kind for _, kind, _ in told(between, VisibilityMonitor(patience=patience))] == ["appeared"][
+    assert [kind for _, kind, _ in changes(between, VisibilityMonitor(patience=patience))] == ["appeared"][
         : len(scores)
     ]
 
 
 def test_an_object_leaves_and_returns() -> None:
     scores = [5.0, 5.0, -2.0, -2.0, -2.0, -2.0, 0.5, 3.0, -1.0, 3.0, 3.0, 3.0, -1.0, 0.5, 2.0]
-    assert told(scores) == [
+    assert changes(scores) == [
         (0, "appeared", 0),
         (2, "doubtful", 2),
         (4, "lost", 2),
@@ -114,7 +116,7 @@ def pictures() -> tuple[np.ndarray, np.ndarray]:
     random = np.random.default_rng(3)
     coarse = random.uniform(0, 255, (2, 6, 6, 3)) * ((1.0, 0.6, 0.3), (0.2, 0.7, 1.0))[0]
     coarse[1] = coarse[1][..., ::-1]
-    one, other = (each.repeat(20, axis=0).repeat(20, axis=1).astype(np.uint8) for each in coarse)
+    one, other = (picture.repeat(20, axis=0).repeat(20, axis=1).astype(np.uint8) for picture in coarse)
     return one, other
 
 

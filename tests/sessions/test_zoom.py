@@ -82,8 +82,8 @@ def test_where_an_object_is_meant_to_be() -> None:
 def test_a_prompt_in_a_window() -> None:
     mask = np.zeros(WIDE, dtype=bool)
     mask[30:40, 50:60] = True
-    said = Prompt([(50, 40)], [(5, 5), (35, 35)], (40, 30, 60, 50), mask)
-    there = crop_prompt(said, (30, 20, 70, 60))
+    given = Prompt([(50, 40)], [(5, 5), (35, 35)], (40, 30, 60, 50), mask)
+    there = crop_prompt(given, (30, 20, 70, 60))
     assert there == Prompt([(20, 20)], [(5, 15)], (10, 10, 30, 30), mask[20:60, 30:70])
 
 
@@ -255,17 +255,17 @@ def test_the_candidates_of_a_click_come_with_its_answer(network: Sam2, pictures:
 
 
 def test_with_zoom_a_stream_equals_a_video(zooming: Sam2, pictures: np.ndarray) -> None:
-    said = {0: {1: SMALL, 2: LARGE}, 3: {1: Prompt(box=(60, 60, 80, 80))}}
+    given = {0: {1: SMALL, 2: LARGE}, 3: {1: Prompt(box=(60, 60, 80, 80))}}
     tracker = Tracker(zooming)
-    streamed = {frame: tracker.step(image, said.get(frame)) for frame, image in enumerate(pictures)}
+    streamed = {frame: tracker.step(image, given.get(frame)) for frame, image in enumerate(pictures)}
     session = VideoSession(zooming, pictures)
-    for id, prompt in said[0].items():
+    for id, prompt in given[0].items():
         session.prompt(0, id, prompt)
     stored = propagate(session, 0, 4)
-    stored[3] = session.prompt(3, 1, said[3][1])
+    stored[3] = session.prompt(3, 1, given[3][1])
     stored |= propagate(session, 4)
     assert_all_equal(streamed, stored, tolerance=2e-3)
-    for frame in said:
+    for frame in given:
         assert streamed[frame].exact.keys() == stored[frame].exact.keys() == {1}, "refined by zoom"
         assert np.array_equal(streamed[frame][1], stored[frame][1])
 

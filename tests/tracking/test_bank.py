@@ -30,7 +30,7 @@ def recalled(
 ) -> tuple[set[tuple[int, int]], set[int], int]:
     """(age row, frame) of the maps, ages of the pointers, span."""
     selection = Recency().select_memories(bank, frame, reverse=reverse, clip_length=clip_length)
-    maps = {(row, each.frame) for row, each in selection.spatial}
+    maps = {(row, kept.frame) for row, kept in selection.spatial}
     return maps, {age for age, _ in selection.pointers}, selection.span
 
 
@@ -97,11 +97,11 @@ def test_a_short_clip_scales_and_shortens_the_pointers() -> None:
 @given(st.sets(st.integers(0, 40), min_size=1), st.sets(st.integers(0, 40)), st.integers(0, 40))
 def test_backwards_is_forwards_in_a_mirror(prompted: set[int], tracked: set[int], frame: int) -> None:
     def mirrored(frames: set[int]) -> set[int]:
-        return {40 - each for each in frames}
+        return {40 - at for at in frames}
 
     forward = recalled(bank(tracked - prompted, tuple(prompted)), frame)
     back = recalled(bank(mirrored(tracked - prompted), tuple(mirrored(prompted))), 40 - frame, reverse=True)
-    assert forward == ({(row, 40 - each) for row, each in back[0]}, *back[1:])
+    assert forward == ({(row, 40 - at) for row, at in back[0]}, *back[1:])
 
 
 @given(st.sets(st.integers(0, 60)), st.integers(0, 60))
@@ -109,9 +109,9 @@ def test_a_bank_of_sixteen_recalls_as_much_as_an_endless_one(prompted: set[int],
     """So a stream in constant memory gives the numbers of a session that keeps everything."""
     prompted = set(sorted({0, *prompted})[:16])
     small, endless = MemoryBank(16), MemoryBank(None)
-    for each in range(frame):
+    for at in range(frame):
         for kept in (small, endless):
-            kept.keep(memory(each, prompted=each in prompted))
+            kept.keep(memory(at, prompted=at in prompted))
     assert recalled(small, frame) == recalled(endless, frame)
 
 

@@ -25,8 +25,8 @@ class Seen:
     @property
     def candidates(self) -> Candidates:
         logits = torch.full((1, 3, SIDE, SIDE), -1.0)
-        for each, (x, y, width, height) in zip(logits[0], self.rectangles, strict=True):
-            each[y : y + height, x : x + width] = 1.0
+        for rectangle_logits, (x, y, width, height) in zip(logits[0], self.rectangles, strict=True):
+            rectangle_logits[y : y + height, x : x + width] = 1.0
         return Candidates(logits, torch.tensor([self.ious]), torch.zeros(1, 3, 4), torch.tensor([self.score]))
 
     def area(self, choice: int) -> int:
@@ -55,23 +55,23 @@ STEADY = st.builds(
 )
 STEADY_CLIPS = st.lists(STEADY, min_size=24, max_size=50)
 
-Told = tuple[list[tuple[int, int]], list[tuple[int, int]], tuple[float, ...]]
+SelectedFrames = tuple[list[tuple[int, int]], list[tuple[int, int]], tuple[float, ...]]
 
 
-def told(selection: MemorySelection) -> Told:
+def memory_frames(selection: MemorySelection) -> SelectedFrames:
     """(age row, frame) of the maps, (age, frame) of the pointers, weights."""
     maps = [(row, memory.frame) for row, memory in selection.spatial]
     return maps, [(age, int(pointer[0])) for age, pointer in selection.pointers], selection.weights
 
 
-def followed(
+def track_clip(
     policy: MemoryPolicy,
     clip: list[Seen],
     *,
     capacity: int | None = None,
     prompts: tuple[int, ...] = (0,),
     reverse: bool = False,
-) -> list[tuple[Told, int | None]]:
+) -> list[tuple[SelectedFrames, int | None]]:
     """For each frame of the clip what is recalled, and which candidate is believed.
 
     reverse : the clip's first frame is 100, and the frames count downwards
@@ -84,7 +84,7 @@ def followed(
         choice = 0 if prompted else int(policy.select_mask(candidates))
         memory = frame_memory(frame, candidates, choice, policy.present, prompted=prompted)
         policy.store(bank, memory, candidates)
-        made.append((told(selection), choice))
+        made.append((memory_frames(selection), choice))
     return made
 
 
@@ -97,7 +97,7 @@ def frame_memory(
     return Memory(frame, memory.tokens, pointer, memory.iou, memory.score, prompted)
 
 
-def mirrored(made: list[tuple[Told, int | None]]) -> list[tuple[Told, int | None]]:
+def mirrored(made: list[tuple[SelectedFrames, int | None]]) -> list[tuple[SelectedFrames, int | None]]:
     def turn(pairs: list[tuple[int, int]]) -> list[tuple[int, int]]:
         return [(age, 100 - frame) for age, frame in pairs]
 

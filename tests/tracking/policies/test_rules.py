@@ -16,7 +16,7 @@ from masklet.tracking.policies.recency import MemoryPolicy, Recency
 from masklet.tracking.policies.sam2long import weights
 from masklet.tracking.policies.samurai import Motion, Samurai
 
-from .seen import CLIPS, STEADY_CLIPS, Seen, Told, followed, mirrored
+from .seen import CLIPS, STEADY_CLIPS, Seen, SelectedFrames, mirrored, track_clip
 
 PROMPTS = st.sampled_from([(0,), (0, 3), (0, 7, 20)])
 ANY = CLIPS | STEADY_CLIPS
@@ -25,7 +25,7 @@ few = settings(max_examples=8, phases=[Phase.generate])  # long clips shrink slo
 
 def expected(
     now: int, prompts: list[int], maps: list[int], pointers: list[tuple[int, int]], weighted: tuple = ()
-) -> Told:
+) -> SelectedFrames:
     """From the frames in the order in which they are looked at, those of maps the newest first."""
     prompted = [(6, frame) for frame in prompts]
     pointed = [(now - frame, frame) for frame in prompts] + pointers
@@ -33,13 +33,13 @@ def expected(
 
 
 def best(seen: Seen) -> int:
-    return max(range(3), key=lambda each: seen.ious[each])
+    return max(range(3), key=lambda index: seen.ious[index])
 
 
 @few
 @given(ANY, PROMPTS)
 def test_recency(clip: list[Seen], prompts: tuple[int, ...]) -> None:
-    for now, (recalled, choice) in enumerate(followed(Recency(), clip, prompts=prompts)):
+    for now, (recalled, choice) in enumerate(track_clip(Recency(), clip, prompts=prompts)):
         before = [frame for frame in prompts if frame < now]
         tracked = [(now - f, f) for f in range(now - 1, -1, -1) if f not in prompts and now - f <= 15]
         maps = [(6, frame) for frame in before] + [(age - 1, frame) for age, frame in tracked if age <= 6]
@@ -50,11 +50,11 @@ def test_recency(clip: list[Seen], prompts: tuple[int, ...]) -> None:
 @few
 @given(ANY, PROMPTS)
 def test_gated(clip: list[Seen], prompts: tuple[int, ...]) -> None:
-    made = followed(Gated(), clip, prompts=prompts)
+    made = track_clip(Gated(), clip, prompts=prompts)
     for now, (recalled, choice) in enumerate(made):
         good = []
         for frame in range(now - 1, -1, -1):
-            if frame in prompts or len([each for each in good if _worth(clip[each]) > 0.01]) == 15:
+            if frame in prompts or len([at for at in good if _worth(clip[at]) > 0.01]) == 15:
                 continue
             if frame == now - 1 or _worth(clip[frame]) > 0.01:
                 good.append(frame)
@@ -72,7 +72,7 @@ def _worth(seen: Seen) -> float:
 @few
 @given(ANY, PROMPTS)
 def test_samurai(clip: list[Seen], prompts: tuple[int, ...]) -> None:
-    made = followed(Samurai(), clip, prompts=prompts)
+    made = track_clip(Samurai(), clip, prompts=prompts)
     filter_, steady, motions, chosen = None, 0, {}, {}
     for now, (recalled, choice) in enumerate(made):
         good: list[int] = []
@@ -94,8 +94,8 @@ def test_samurai(clip: list[Seen], prompts: tuple[int, ...]) -> None:
         if filter_ is not None and steady > 0:
             filter_ = filter_.predict()
         if filter_ is not None and steady >= 15:
-            led = [box_iou(filter_.box, seen.box(each)) for each in range(3)]
-            scores = [0.25 * led[each] + 0.75 * seen.ious[each] for each in range(3)]
+            led = [box_iou(filter_.box, seen.box(index)) for index in range(3)]
+            scores = [0.25 * led[index] + 0.75 * seen.ious[index] for index in range(3)]
             chosen[now] = int(np.argmax(scores))
             motions[now] = led[chosen[now]]
         else:
@@ -115,7 +115,7 @@ def test_samurai(clip: list[Seen], prompts: tuple[int, ...]) -> None:
 @few
 @given(ANY, PROMPTS)
 def test_dam4sam(clip: list[Seen], prompts: tuple[int, ...]) -> None:
-    made = followed(Dam4Sam(), clip, prompts=prompts)
+    made = track_clip(Dam4Sam(), clip, prompts=prompts)
     anchors: list[int] = []
     areas: dict[int, int] = {}
     for now, (recalled, choice) in enumerate(made):
@@ -139,7 +139,7 @@ def test_dam4sam(clip: list[Seen], prompts: tuple[int, ...]) -> None:
         seen = clip[now]
         assert choice == best(seen)
         area = seen.area(choice) if seen.score > 0 else 0
-        lately = [each for f, each in areas.items() if each and now - f < 300][-10:]
+        lately = [earlier for f, earlier in areas.items() if earlier and now - f < 300][-10:]
         like = not lately or 0.8 <= area / np.median(lately) <= 1.2
         apart = all(now - f > 5 for f in [*before, *anchors])
         if area and np.float32(seen.ious[choice]) > 0.8 and like and apart and _rivalled(seen, choice):
@@ -151,7 +151,7 @@ def _rivalled(seen: Seen, choice: int) -> bool:
     """A rectangle less another falls into pieces that are found by flooding."""
     masks = (seen.candidates.logits[0] > 0).numpy()
     own = masks[choice]
-    for other in (masks[each] & ~own for each in range(3) if each != choice):
+    for other in (masks[index] & ~own for index in range(3) if index != choice):
         pieces, left = [], {tuple(at) for at in np.argwhere(other)}
         while left:
             piece, edge = set(), [left.pop()]
@@ -186,7 +186,7 @@ def has_distractor_among_equals(seen: Seen, choice: int) -> bool:
 @few
 @given(clip=ANY)
 def test_a_bank_with_a_capacity_recalls_as_an_endless_one(make: type[MemoryPolicy], clip: list[Seen]) -> None:
-    assert followed(make(), clip, capacity=make.capacity) == followed(make(), clip)
+    assert track_clip(make(), clip, capacity=make.capacity) == track_clip(make(), clip)
 
 
 @pytest.mark.parametrize("make", [Recency, Gated, Samurai, Dam4Sam])
@@ -195,15 +195,15 @@ def test_a_bank_with_a_capacity_recalls_as_an_endless_one(make: type[MemoryPolic
 def test_backwards_is_forwards_in_a_mirror(
     make: type[MemoryPolicy], clip: list[Seen], prompts: tuple[int, ...]
 ) -> None:
-    there = followed(make(), clip, prompts=prompts)
-    assert mirrored(followed(make(), clip, prompts=prompts, reverse=True)) == there
+    there = track_clip(make(), clip, prompts=prompts)
+    assert mirrored(track_clip(make(), clip, prompts=prompts, reverse=True)) == there
 
 
 @given(st.lists(st.sampled_from([-2.0, 0.5, 3.0, 10.0]), max_size=20))
 def test_weights_rise_with_the_score(scores: list[float]) -> None:
-    found = weights(scores)
-    assert len(found) == len(scores)
-    ordered = [each for _, each in sorted(zip(scores, found, strict=True), key=lambda pair: pair[0])]
+    result = weights(scores)
+    assert len(result) == len(scores)
+    ordered = [weight for _, weight in sorted(zip(scores, result, strict=True), key=lambda pair: pair[0])]
     even = [1.0] if len(scores) == 1 else list(np.linspace(0.95, 1.05, len(scores)))
     assert ordered == pytest.approx(even)
 

@@ -23,7 +23,7 @@ from toys import Fake
 few = settings(max_examples=8, phases=[Phase.generate])
 
 
-class Told(Fake):
+class ScriptedFake(Fake):
     """A network whose offers are made up from the frame and from what is remembered.
 
     A pointer's first value says which answer it is of; that is what a path is told apart by.
@@ -42,8 +42,8 @@ class Told(Fake):
             row[:] = seen([int(pointer[0]) for _, pointer in selection.pointers])
         return context
 
-    def decode(self, features: FrameFeatures, context: Tensor, *args: Any, **told: Any) -> Candidates:
-        offers = [offered(self.seed, self.doubt, self.frame, int(each.flatten()[0])) for each in context]
+    def decode(self, features: FrameFeatures, context: Tensor, *args: Any, **options: Any) -> Candidates:
+        offers = [offered(self.seed, self.doubt, self.frame, int(row.flatten()[0])) for row in context]
         pointers = torch.zeros(len(offers), 3, self.config.channels)
         pointers[..., 0] = torch.tensor([pointer for _, _, pointer in offers], dtype=torch.float32)
         side = self.config.mask_size
@@ -60,7 +60,7 @@ def offered(seed: int, doubt: float, frame: int, context: int) -> tuple[list[flo
     rng = np.random.default_rng([seed, frame, context])
     ious = [float(np.float32(iou)) for iou in rng.choice([0.05, 0.3, 0.301, 0.5, 0.8, 0.9], 3, replace=False)]
     score = float(np.float32(rng.uniform(-2, 2) if rng.random() < doubt else rng.choice([6.0, -5.0])))
-    return ious, score, [frame * 100 + int(each) for each in rng.permutation(90)[:3]]
+    return ious, score, [frame * 100 + int(number) for number in rng.permutation(90)[:3]]
 
 
 def apart(seed: int, doubt: float, length: int) -> dict[int, int]:
@@ -100,47 +100,47 @@ def apart(seed: int, doubt: float, length: int) -> dict[int, int]:
     return {frame: pointer for frame, (pointer, _, _) in enumerate(best[0]) if frame}
 
 
-def together(network: Told, length: int, capacity: int | None = None) -> dict[int, int]:
+def together(network: ScriptedFake, length: int, capacity: int | None = None) -> dict[int, int]:
     features = network.encode(torch.zeros(1, 3, 64, 64))
-    each = TrackedObject(1, MemoryBank(capacity), Sam2Long())
+    obj = TrackedObject(1, MemoryBank(capacity), Sam2Long())
     pointer = torch.zeros(1, network.config.channels)
     start = MaskPrediction(torch.ones(1, 16, 16), torch.ones(1), pointer, torch.full((1,), 10.0))
-    each.bank.keep(make_memory(0, torch.zeros(16, 8), start, prompted=True))
+    obj.bank.keep(make_memory(0, torch.zeros(16, 8), start, prompted=True))
     answers: dict[int, int] = {}
     for network.frame in range(1, length):
-        undecided = set(each.undecided)
-        track_objects(network, EncodedFrame(features, network.frame), [each])
-        assert each.last is not None
-        assert each.revised.keys() <= undecided, "what is decided stays"
-        answers |= {frame: int(answer.pointer[0, 0]) for frame, answer in each.revised.items()}
-        answers[network.frame] = int(each.last.pointer[0, 0])
+        undecided = set(obj.undecided)
+        track_objects(network, EncodedFrame(features, network.frame), [obj])
+        assert obj.last is not None
+        assert obj.revised.keys() <= undecided, "what is decided stays"
+        answers |= {frame: int(answer.pointer[0, 0]) for frame, answer in obj.revised.items()}
+        answers[network.frame] = int(obj.last.pointer[0, 0])
     return answers
 
 
 @few
 @given(st.integers(0, 10**6), st.sampled_from([0.0, 0.3, 1.0]), st.integers(2, 40))
 def test_paths_that_share_are_paths_apart(seed: int, doubt: float, length: int) -> None:
-    assert together(Told(seed, doubt), length) == apart(seed, doubt, length)
+    assert together(ScriptedFake(seed, doubt), length) == apart(seed, doubt, length)
 
 
 @few
 @given(st.integers(0, 10**6))
 def test_in_a_stream_its_memory_is_as_good_and_its_past_is_bounded(seed: int) -> None:
     endless, bounded = (
-        together(Told(seed, 0.3), 60),
-        together(Told(seed, 0.3), 60, capacity=Sam2Long.capacity),
+        together(ScriptedFake(seed, 0.3), 60),
+        together(ScriptedFake(seed, 0.3), 60, capacity=Sam2Long.capacity),
     )
     assert bounded[59] == endless[59]
 
 
 def test_paths_that_are_one_are_looked_at_once() -> None:
-    network = Told(5, 0.0)
+    network = ScriptedFake(5, 0.0)
     together(network, 20)
     assert set(network.batches) == {1}
 
 
 def test_many_objects_branch_in_batches() -> None:
-    network = Told(1, 1.0)
+    network = ScriptedFake(1, 1.0)
     features = network.encode(torch.zeros(1, 3, 64, 64))
     policies = [Sam2Long() for _ in range(4)]
     for policy in policies:

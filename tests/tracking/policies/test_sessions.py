@@ -173,7 +173,7 @@ def test_behind_a_cut_only_prompts_are_remembered(network: Sam2, name: str, reve
     whole: dict[int, Masks] = {masks.frame: masks for masks in session.propagate(reverse=reverse)}
     bank = session.tracked[1].bank
     assert bank.cuts == (5,)
-    assert {each.frame for each in bank.scene(border).behind(border, reverse=reverse)} == set()
+    assert {memory.frame for memory in bank.scene(border).behind(border, reverse=reverse)} == set()
     # The first frame of the other scene is followed as if the object had just been pointed at.
     leap = VideoSession(network, frames, policy=name)
     leap.prompt(start, 1, click())
