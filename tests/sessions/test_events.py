@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 
 import pytest
 
@@ -36,23 +35,21 @@ def test_what_was_taken_back_is_gone() -> None:
     assert len(Script([*prompted, Removed(1), Removed(2)])) == 0
 
 
-def test_following_frame_by_frame_is_one_event_a_stretch() -> None:
+def test_tracking_frame_by_frame_is_one_event_a_stretch() -> None:
     history = History().after(Prompted(0, 1, click()))
 
-    def follow(frame: int, *, reverse: bool) -> None:
+    def track(frame: int, *, reverse: bool) -> None:
         nonlocal history
-        longer = history.propagation_to(frame, None, reverse=reverse)
-        stop = frame - 1 if reverse else frame + 1
-        new = Propagated(frame, stop, reverse) if longer is None else replace(longer, stop=stop)
-        history = history.after(new) if longer is None else history.extended(new)
+        event = history.propagation_to(frame, None, reverse=reverse)
+        history = history.after(event) if event.start == frame else history.extended(event)
 
     for frame in (0, 1, 2):
-        follow(frame, reverse=False)
+        track(frame, reverse=False)
     for frame in (3, 2):
-        follow(frame, reverse=True)
+        track(frame, reverse=True)
     history = history.after(Prompted(1, 2, click()))
-    follow(1, reverse=True)
-    follow(7, reverse=True)
+    track(1, reverse=True)
+    track(7, reverse=True)
     events = [event for event in history.script.events if isinstance(event, Propagated)]
     assert events == [
         Propagated(0, 3, False),

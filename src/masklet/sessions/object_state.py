@@ -173,12 +173,13 @@ class History:
         events = [here.event for here in self.back() if here.event is not None]
         return Script(reversed(events))
 
-    def propagation_to(self, frame: int, ids: tuple[int, ...] | None, *, reverse: bool) -> Propagated | None:
-        """The last event, where it tracked the same objects to just before this frame."""
+    def propagation_to(self, frame: int, ids: tuple[int, ...] | None, *, reverse: bool) -> Propagated:
+        """The event that tracks objects to a frame: the last one, made longer where it fits, or a new one."""
+        start = frame
         match self.event:
-            case Propagated(_, stop, way, objects) if (stop, way, objects) == (frame, reverse, ids):
-                return self.event
-        return None
+            case Propagated(begun, stop, way, objects) if (stop, way, objects) == (frame, reverse, ids):
+                start = begun
+        return Propagated(start, frame - 1 if reverse else frame + 1, reverse, ids)
 
 
 def apply_event(state: SessionState, event: SessionEvent, number: int) -> SessionState:

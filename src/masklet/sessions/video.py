@@ -412,26 +412,22 @@ class VideoSession:
         self, frame: int, objects: list[ObjectState], ids: tuple[int, ...] | None, *, reverse: bool
     ) -> None:
         """Track objects to one frame, and write down that they were."""
-        store, stop = self._store, frame - 1 if reverse else frame + 1
-        longer = store.history.propagation_to(frame, ids, reverse=reverse)
-        if longer is None:
-            event = Propagated(frame, stop, reverse, ids)
-            after = store.history.after(event, store.next_number)
-        else:
-            event = replace(longer, stop=stop)
-            after = store.history.extended(event)
+        store, history = self._store, self._store.history
+        event = history.propagation_to(frame, ids, reverse=reverse)
+        is_longer = event.start != frame
+        after = history.extended(event) if is_longer else history.after(event, store.next_number)
         tracked = {obj.id: self._load(obj, after.state.objects[obj.id], frame) for obj in objects}
-        self._begin_stretches(frame, objects, tracked, reverse=reverse, same_event=longer is not None)
+        self._begin_stretches(frame, objects, tracked, reverse=reverse, same_event=is_longer)
         moved = [tracked[obj.id] for obj in objects if not obj.is_fixed(frame)]
         for obj in objects:
             self._refill(after.state.objects[obj.id], tracked[obj.id], frame, reverse=reverse)
         if moved:
             encoded = EncodedFrame(self.features(frame), frame, reverse, self._clip_length)
             track_objects(self.model, encoded, moved)
-        if longer is None:
-            store.append(event)
-        else:
+        if is_longer:
             store.extend(event)
+        else:
+            store.append(event)
         for propagated in moved:
             self._put(propagated, frame)
         for id, propagated in tracked.items():
