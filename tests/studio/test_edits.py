@@ -71,6 +71,32 @@ def test_reviewed_frames_keep_their_masks(caller: Caller, video: str) -> None:
     assert np.array_equal(mask_of(caller, video, 2), RING)
 
 
+def test_an_edit_of_several_objects_is_one_step_of_undo(caller: Caller, video: str) -> None:
+    draw(caller, video, 1, RING, object=2)
+    draw(caller, video, 1, DISK, object=3)  # without a hole: nothing to fill
+    before = caller.masks(video)
+    answer = edit(caller, video, "fill", others=[2, 3, 3], start=0, stop=2, amount=100)
+    assert answer["frames"] == 2 and answer["objects"] == [1, 2]
+    assert np.array_equal(mask_of(caller, video, 0), DISK | ISLAND)
+    assert np.array_equal(mask_of(caller, video, 1, 2), DISK)
+    caller.post(f"{video}/undo")
+    assert caller.masks(video) == before
+
+
+def test_several_objects_are_merged_and_copied_at_once(caller: Caller, video: str) -> None:
+    draw(caller, video, 1, DISK, object=2)
+    draw(caller, video, 2, DISK, object=3)
+    before = caller.masks(video)
+    edit(caller, video, "merge", others=[2, 3])
+    assert {mask["object"] for masks in caller.masks(video).values() for mask in masks} == {1}
+    assert np.array_equal(mask_of(caller, video, 2), DISK | ISLAND)
+    caller.post(f"{video}/undo")
+    assert caller.masks(video) == before
+    edit(caller, video, "copy", object=2, others=[3], start=2, stop=4)
+    assert np.array_equal(mask_of(caller, video, 3, 3), DISK)
+    assert mask_of(caller, video, 3, 2) is None
+
+
 def test_a_mask_grows_and_shrinks_by_pixels(caller: Caller, video: str) -> None:
     edit(caller, video, "fill", amount=100)
     edit(caller, video, "drop", amount=50)
@@ -106,7 +132,7 @@ def test_a_mask_is_copied_to_the_next_frame_and_can_be_tracked_from(caller: Call
 def test_objects_are_merged_and_parted_again(caller: Caller, video: str) -> None:
     draw(caller, video, 0, disk(50, 40, 4), object=2)
     draw(caller, video, 5, disk(50, 40, 4), object=2)
-    answer = edit(caller, video, "merge", other=2)
+    answer = edit(caller, video, "merge", others=[2])
     assert answer["objects"] == [1, 2]
     assert np.array_equal(mask_of(caller, video, 0), RING | ISLAND | disk(50, 40, 4))
     assert np.array_equal(mask_of(caller, video, 5), disk(50, 40, 4))
@@ -142,8 +168,8 @@ def test_an_edit_survives_tracking_of_later_frames(caller: Caller, video: str) -
         ({"operation": "fill", "start": 3, "stop": 2}, 422),
         ({"operation": "melt"}, 422),
         ({"operation": "merge"}, 422),
-        ({"operation": "merge", "other": 1}, 422),
-        ({"operation": "merge", "other": 9}, 404),
+        ({"operation": "merge", "others": [1]}, 422),
+        ({"operation": "merge", "others": [9]}, 404),
         ({"operation": "grow", "object": 7}, 404),
         ({"operation": "fill", "start": 6, "stop": 8}, 409),
         ({"operation": "grow", "amount": -1}, 422),

@@ -57,7 +57,7 @@ class EditOutcome:
     Attributes:
         batch: Of its steps; they are undone together.
         frames: Frames on which a mask changed.
-        reviewed: How many frames were left alone because they are reviewed.
+        reviewed: Frames that were left alone because they are reviewed.
         objects: Ids of objects that changed or are new.
         prompts: Masks that the model must take as prompts: frame, object id and mask.
         step: The last step that was recorded.
@@ -65,7 +65,7 @@ class EditOutcome:
 
     batch: str
     frames: set[int] = field(default_factory=set)
-    reviewed: int = 0
+    reviewed: set[int] = field(default_factory=set)
     objects: set[int] = field(default_factory=set)
     prompts: list[tuple[int, int, Mask]] = field(default_factory=list)
     step: EventRecord | None = None
@@ -90,43 +90,70 @@ class MaskEditor:
                 422, "invalid", "stop must lie behind start: it is the frame just behind the last."
             )
         outcome = EditOutcome(new_id())
-        self._ledger.state.object(edit.object)
-        frames = self._open_frames(edit, outcome)
-        match edit.operation:
-            case "copy":
-                self._copy(edit, frames, outcome)
-            case "merge":
-                self._merge(edit, frames, outcome)
-            case "split":
-                self._split(edit, frames, outcome)
-            case "smooth":
-                self._smooth(edit, frames, outcome)
-            case _:
-                self._edit_each(edit, frames, outcome)
+        edits = self._of_one_object(edit)
+        spans = [self._open_frames(one, outcome) for one in edits]  # all are checked before one begins
+        for one, frames in zip(edits, spans, strict=True):
+            outcome.step = None  # each object has steps of its own, which are undone together
+            match one.operation:
+                case "copy":
+                    self._copy(one, outcome)
+                case "merge":
+                    self._merge(one, frames, outcome)
+                case "split":
+                    self._split(one, frames, outcome)
+                case "smooth":
+                    self._smooth(one, frames, outcome)
+                case _:
+                    self._edit_each(one, frames, outcome)
         if not outcome.frames and not outcome.prompts:
-            kept = " Reviewed frames keep their masks." if outcome.reviewed else ""
+            why = "Reviewed frames keep their masks." if outcome.reviewed else "Track the object there first."
             raise ApiError(
-                409, "nothing", f"no mask changed on frames {edit.start} to {edit.stop - 1}.{kept}"
+                409, "nothing", f"no mask changed on frames {edit.start} to {edit.stop - 1}. {why}"
             )
         return outcome
 
+    def _of_one_object(self, edit: NewEdit) -> list[NewEdit]:
+        """An edit of several objects as edits of one; merges have one other object each.
+
+        Raises:
+            ApiError: There is no such object, or a merge does not say with which.
+        """
+        for id in (edit.object, *edit.others):
+            self._ledger.state.object(id)
+        if edit.operation != "merge":
+            ids = dict.fromkeys([edit.object, *edit.others])
+            return [edit.model_copy(update={"object": id, "others": []}) for id in ids]
+        if not edit.others:
+            raise ApiError(
+                422, "invalid", "a merge needs `others`: the objects that become part of this one."
+            )
+        if edit.object in edit.others:
+            raise ApiError(
+                422, "invalid", "an object cannot be merged with itself. Leave it out of `others`."
+            )
+        return [edit.model_copy(update={"others": [id]}) for id in dict.fromkeys(edit.others)]
+
     def _open_frames(self, edit: NewEdit, outcome: EditOutcome) -> list[int]:
         """The frames with masks of the object (for a merge, of either object) that are not reviewed."""
-        ids = [edit.object] if edit.other is None else [edit.object, edit.other]
         with self._ledger.read() as (session, state):
-            where = holds_at(self._ledger.video, state.head), Result.object.in_(ids)
+            where = holds_at(self._ledger.video, state.head), Result.object.in_([edit.object, *edit.others])
             query = select(Result.frame).where(*where).distinct().order_by(Result.frame)
             if edit.operation != "merge":
                 query = query.where(Result.frame >= edit.start, Result.frame < edit.stop)
             frames = list(session.scalars(query))
         if len(frames) > MAX_FRAMES:
             raise limit_exceeded(f"an edit may change up to {MAX_FRAMES} frames. Choose a shorter range.")
-        if not frames:
-            raise ApiError(409, "nothing", "the object has no masks on these frames. Track it first.")
         is_reviewed = _frame_test(state.reviewed)
-        unreviewed = [frame for frame in frames if not is_reviewed(frame)]
-        outcome.reviewed = len(frames) - len(unreviewed)
-        return unreviewed
+        reviewed = {frame for frame in frames if is_reviewed(frame)}
+        if reviewed and edit.operation == "merge":
+            raise ApiError(
+                409,
+                "busy",
+                f"{len(reviewed)} frames are reviewed and keep their masks. Take the marks back first.",
+            )
+        if edit.operation != "copy":  # a copy writes other frames than those with masks
+            outcome.reviewed |= reviewed
+        return [frame for frame in frames if frame not in reviewed]
 
     def _edit_each(self, edit: NewEdit, frames: Sequence[int], outcome: EditOutcome) -> None:
         def change_mask(mask: Mask) -> Mask:
@@ -150,36 +177,25 @@ class MaskEditor:
                 for row in self._rows(change, edit.object, [frame]):
                     self._replace(change, edit, row, smooth_mask(before, frame, reach), outcome)
 
-    def _copy(self, edit: NewEdit, frames: Sequence[int], outcome: EditOutcome) -> None:
+    def _copy(self, edit: NewEdit, outcome: EditOutcome) -> None:
         """The mask of the first frame for the frames behind it, also where there was none."""
         if edit.stop - edit.start - 1 > MAX_COPIES:
             raise limit_exceeded(f"a mask can be copied to {MAX_COPIES} frames at once. Track it instead.")
         with self._ledger.read() as (session, state):
             rows = results(session, self._ledger.video, state.head, edit.start, edit.start + 1, [edit.object])
         if not rows:
-            raise ApiError(409, "nothing", f"the object has no mask on frame {edit.start} to copy.")
+            return
         is_reviewed = _frame_test(state.reviewed)
         mask = self._decode(rows[0])
-        targets = [frame for frame in range(edit.start + 1, edit.stop) if not is_reviewed(frame)]
-        outcome.reviewed = edit.stop - edit.start - 1 - len(targets)
-        outcome.prompts = [(frame, edit.object, mask) for frame in targets]
-        outcome.frames, outcome.objects = set(targets), {edit.object}
+        targets = {frame for frame in range(edit.start + 1, edit.stop) if not is_reviewed(frame)}
+        outcome.reviewed |= set(range(edit.start + 1, edit.stop)) - targets
+        outcome.prompts += [(frame, edit.object, mask) for frame in sorted(targets)]
+        outcome.frames |= targets
+        outcome.objects.add(edit.object)
 
     def _merge(self, edit: NewEdit, frames: Sequence[int], outcome: EditOutcome) -> None:
         """The other object becomes part of this one, and is deleted."""
-        if edit.other is None:
-            raise ApiError(422, "invalid", "a merge needs `other`: the object that becomes part of this one.")
-        other = self._ledger.state.object(edit.other)
-        if other.id == edit.object:
-            raise ApiError(
-                422, "invalid", "an object cannot be merged with itself. Choose another as `other`."
-            )
-        if outcome.reviewed:
-            raise ApiError(
-                409,
-                "busy",
-                f"{outcome.reviewed} frames are reviewed and keep their masks. Take the marks back first.",
-            )
+        (other,) = [self._ledger.state.object(id) for id in edit.others]
         for some in self._chunks(frames):
             with self._ledger.change(self._person) as change:
                 theirs = {row.frame: row for row in self._rows(change, other.id, some)}

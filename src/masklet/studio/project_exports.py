@@ -7,7 +7,7 @@ import io
 import json
 import zipfile
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
@@ -109,12 +109,13 @@ class ProjectWriter:
     def notes(self) -> list[str]:
         written = [f"{count} {name}{'s' * (count != 1)}" for name, count in self._counts.items()]
         lines = [f"Exported {written[0]} on {written[1]} of {written[2]}."] if written else []
+        if self._colors and (added := self._classes[len(self._colors) :]):
+            lines.append(f"Objects without a class are in classes of their names: {shorten_list(added)}.")
         if self._empty:
-            names = ", ".join(self._empty[:10]) + (" and others" if len(self._empty) > 10 else "")
             files = "1 file has" if len(self._empty) == 1 else f"{len(self._empty)} files have"
             verb = "was" if len(self._empty) == 1 else "were"
             masks = "no reviewed masks" if self._job.reviewed_only else "no masks"
-            lines.append(f"{files} {masks} and {verb} left out: {names}.")
+            lines.append(f"{files} {masks} and {verb} left out: {shorten_list(self._empty)}.")
         return lines
 
     def _write_video(
@@ -266,6 +267,11 @@ class ProjectWriter:
                     "annotations": dataset.annotations,
                 }
                 yield f"annotations/{split}.json", json.dumps(content)
+
+
+def shorten_list(names: Sequence[str]) -> str:
+    """The first names of a list, in words."""
+    return ", ".join(names[:10]) + (" and others" if len(names) > 10 else "")
 
 
 def split_files(ids: Iterable[str], validation: float) -> dict[str, Split]:

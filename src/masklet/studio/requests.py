@@ -190,8 +190,9 @@ class NewEdit(RequestBody):
     amount: Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)] | None = None
     """Fill, drop and split: pixels of the largest hole or island, or smallest piece; by default 1 % of the
     mask. Grow and shrink: pixels, up to 100. Smooth: frames to either side, up to 10; by default 2."""
-    other: ObjectId | None = None
-    """Of a merge: the object that becomes part of this one, and is deleted."""
+    others: Annotated[list[ObjectId], Field(max_length=1000)] = []
+    """Further objects that are edited too, as one step of undo. Of a merge: the objects that become part of
+    this one, and are deleted."""
 
 
 class NewPropagation(RequestBody):

@@ -16,7 +16,7 @@ from functools import cached_property
 from pathlib import Path
 
 import av
-from playwright.sync_api import Browser, CDPSession, Locator, Page, ViewportSize
+from playwright.sync_api import Browser, CDPSession, Locator, Page, Request, ViewportSize
 
 DEMO = Path(__file__).parents[3] / "examples" / "demo.mp4"
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -119,6 +119,10 @@ class Screen:
         self.complaints: list[str] = []
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
         self.page.on("console", lambda line: self._console(line.type, line.text))
+        self.requests: set[Request] = set()  # under way
+        self.page.on("request", lambda request: self.requests.add(request))
+        self.page.on("requestfinished", lambda request: self.requests.discard(request))
+        self.page.on("requestfailed", lambda request: self.requests.discard(request))
         self.page.goto(address)
 
     def _console(self, kind: str, text: str) -> None:
@@ -183,6 +187,15 @@ class Screen:
             assert time.monotonic() < limit, "waited too long"
             self.page.wait_for_timeout(50)
 
+    def paint(self) -> None:
+        """Until the browser has painted what was changed before."""
+        self.page.evaluate("() => new Promise((done) => requestAnimationFrame(() => setTimeout(done)))")
+
+    def quiet(self) -> None:
+        """Until no request is under way, and the answers are painted."""
+        self.until(lambda: not self.requests)
+        self.paint()
+
     def shows_prompt(self, words: str) -> None:
         """Until this is the prompt of the selected object on the frame in view."""
         self.page.get_by_text(f"Prompt: {words}.").wait_for()
@@ -241,6 +254,6 @@ class Screen:
         return sum(any(changed[at : at + 4]) for at in range(0, len(changed), 4))
 
     def _seen(self) -> list[int]:
-        self.page.wait_for_timeout(100)  # painting comes with the next frame of the browser
+        self.paint()
         seen: list[int] = self.page.evaluate(SMALL)
         return seen

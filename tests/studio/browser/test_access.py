@@ -103,7 +103,8 @@ def test_a_phone_has_all_of_the_top_bar_and_a_finger_sees_the_bin(
     screen = opened(touch=True)
     screen.upload(clip)
     screen.page.set_viewport_size({"width": 390, "height": 844})
-    screen.page.wait_for_timeout(200)
+    screen.until(lambda: screen.page.evaluate("innerWidth") == 390)
+    screen.paint()
     for name in ("Export", "Keys (?)", "Dark or light"):
         box = screen.page.get_by_role("button", name=name).bounding_box()
         assert box is not None and box["x"] + box["width"] <= 390, name

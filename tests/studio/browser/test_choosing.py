@@ -43,7 +43,7 @@ def test_everything_is_shown_and_a_click_keeps_one(screen: Screen) -> None:
     x0, y0, x1, y1 = offered[0]
     for x, y in [((x0 + x1) / 2, (y0 + y1) / 2), (x0 + 2, (y0 + y1) / 2), ((x0 + x1) / 2, y0 + 2)]:
         hover(screen, x, y)
-        screen.page.wait_for_timeout(100)
+        screen.paint()
         if screen.page.locator(".over[data-hover]").count():
             screen.page.mouse.down()
             screen.page.mouse.up()
@@ -97,9 +97,12 @@ def test_views_show_the_picture_beside_the_masks_or_a_matte(screen: Screen) -> N
     }"""
     screen.page.locator(".view-button").click()
     screen.page.get_by_role("button", name="Matte").click()
-    screen.page.wait_for_timeout(300)
-    whites, blacks, pixels = screen.page.evaluate(white)
-    assert whites > 1000 and whites + blacks > 0.99 * pixels
+
+    def shows_matte() -> bool:
+        whites, blacks, pixels = screen.page.evaluate(white)
+        return whites > 1000 and whites + blacks > 0.99 * pixels
+
+    screen.until(shows_matte)
     screen.page.locator(".view-button").click()
     screen.page.get_by_role("button", name="side by side").click()
     # A click on the right picture is a click on the same place of the video.

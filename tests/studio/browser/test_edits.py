@@ -52,6 +52,15 @@ def test_several_objects_are_picked_and_merged(screen: Screen) -> None:
     edit(screen, "Merge them into one")
     screen.until(lambda: screen.objects() == ["object 1", "object 2"])
     screen.until(lambda: area(screen) > 1.9 * whole)
+    names.nth(1).click(modifiers=["Control"])
+    screen.page.locator(".object.picked").wait_for()
+    screen.page.locator(".stage .over").focus()
+    merged = area(screen)
+    edit(screen, "Grow")
+    screen.until(lambda: area(screen) > merged)
+    screen.press("Control+z")  # one step takes back the edit of both
+    screen.until(lambda: area(screen) == merged)
+    assert "grow" not in screen.label("Undo")
 
 
 def test_annotations_are_imported_and_what_was_left_out_is_said(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -116,3 +117,15 @@ def test_a_folder_of_pictures_is_added_and_worked_through(opened: Callable[[], S
     screen.page.get_by_text("This is the last video of the project.").wait_for()
     files = ask(screen, "GET", f"projects/{project}/files?state=reviewed")
     assert [entry["name"] for entry in files["files"]] == ["photo 1.png", "photo 2.png", "photo 10.png"]
+
+
+def test_a_file_that_is_opened_again_makes_no_second_card(opened: Callable[[], Screen], clip: Path) -> None:
+    screen = opened()
+    project = ask(screen, "POST", "projects", {"name": "Twice"})["id"]
+    for _ in range(2):
+        screen.page.goto(f"{screen.address}#project/{project}")
+        screen.page.locator(f".entry[data-path='{clip.name}']").click()
+        screen.opened()
+    screen.page.get_by_title("All videos").click()
+    screen.page.locator(".card").wait_for()
+    assert screen.page.locator(".card").count() == 1

@@ -48,8 +48,7 @@ def test_brush_eraser_and_clipboard_make_masks_exactly(screen: Screen) -> None:
     whole = screen.painted()
     screen.press("e")
     screen.drag((100, 100), (140, 100))
-    screen.page.wait_for_timeout(200)
-    assert 0 < screen.painted() < whole
+    screen.until(lambda: 0 < screen.painted() < whole)
     screen.press("Control+c")
     screen.frame(3)
     assert screen.painted() == 0
@@ -114,7 +113,11 @@ def test_export_hands_over_a_file(screen: Screen, tmp_path: Path) -> None:
     download.value.save_as(path)
     assert len(json.loads(path.read_text())["annotations"]) == 1
     screen.page.get_by_text("15 of 16 frames have no masks").wait_for()
-    screen.press("Escape", "i", "o", "Control+e")
+    screen.press("Escape")
+    screen.page.get_by_role("dialog").wait_for(state="detached")
+    screen.press("i", "o")
+    screen.page.get_by_title("Forget the range").wait_for()
+    screen.press("Control+e")
     assert screen.page.locator(".export-options select").nth(1).input_value() == "range"
     with screen.page.expect_request("**/exports") as sent, screen.page.expect_download():
         screen.page.click("[data-format=youtube-vis]")
@@ -224,7 +227,8 @@ def test_everything_fits(opened: Callable[[], Screen], clip: Path) -> None:
         .map((element) => element.outerHTML.slice(0, 120))"""
     for width, height in [(1280, 800), (1920, 1080), (1024, 768), (820, 1180)]:
         screen.page.set_viewport_size({"width": width, "height": height})
-        screen.page.wait_for_timeout(200)
+        screen.until(lambda width=width: screen.page.evaluate("innerWidth") == width)
+        screen.quiet()
         assert screen.page.evaluate(outside) == [], f"at {width} x {height}"
 
 

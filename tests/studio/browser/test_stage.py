@@ -73,8 +73,7 @@ def test_the_middle_button_pans_and_pastes_nothing(screen: Screen) -> None:
     screen.page.mouse.move(*screen.at(320, 210))
     screen.page.mouse.up(button="middle")
     screen.page.evaluate("window.dispatchEvent(new ClipboardEvent('paste'))")  # as Linux does then
-    screen.page.wait_for_timeout(200)
-    screen.answered()
+    screen.quiet()
     assert screen.masks(1, 2) == {}
 
 
@@ -86,7 +85,6 @@ def test_pictures_paste_after_a_mask_was_copied(screen: Screen) -> None:
     picture[200:300, 100:500] = 255
     file = BytesIO()
     PIL.Image.fromarray(picture).save(file, "PNG")
-    screen.page.wait_for_timeout(200)
     paste_picture(screen, file.getvalue())
     screen.until(lambda: area(screen, 0, 2) == 100 * 400)
 
@@ -113,6 +111,16 @@ def area(screen: Screen, frame: int, obj: int) -> int:
     return 0 if not boxes else (boxes[0][2] - boxes[0][0]) * (boxes[0][3] - boxes[0][1])
 
 
+def test_icons_are_fetched_once(screen: Screen) -> None:
+    fetched: list[str] = []
+    screen.page.on("request", lambda request: fetched.append(request.url))
+    for _ in range(5):
+        screen.press("ArrowRight")
+    screen.page.wait_for_selector(".stage[data-frame='5']")
+    screen.quiet()
+    assert [address for address in fetched if ".svg" in address] == []
+
+
 def test_a_slow_frame_shows_its_thumbnail_and_takes_clicks(screen: Screen) -> None:
     held: list[Route] = []
     screen.page.route(f"**/frames/{FRAMES - 3}.jpg*", lambda route: held.append(route))
@@ -129,14 +137,13 @@ def test_a_slow_frame_shows_its_thumbnail_and_takes_clicks(screen: Screen) -> No
 def test_candidates_are_shown_close_and_keep_their_confidence(screen: Screen) -> None:
     screen.click(*YELLOW)
     screen.shows_prompt("1 positive")
-    screen.page.wait_for_timeout(200)
     share = """(canvas) => {
         const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
         let yellow = 0;
         for (let at = 0; at < data.length; at += 4) yellow += data[at] - data[at + 2] > 60 ? 1 : 0;
         return yellow / (data.length / 4);
     }"""
-    assert screen.page.locator(".candidate canvas").first.evaluate(share) > 0.08
+    screen.until(lambda: screen.page.locator(".candidate canvas").first.evaluate(share) > 0.08)
 
 
 def test_numbers_of_objects_start_again_after_undo(screen: Screen) -> None:
@@ -165,7 +172,7 @@ def test_a_truncated_video_says_one_sentence(screen: Screen, tmp_path: Path) -> 
     notice = screen.page.locator(".stage-notice")
     notice.wait_for()
     assert "cut.mp4" in notice.inner_text()
-    screen.page.wait_for_timeout(500)
+    screen.quiet()
     assert screen.page.locator(".toast").count() == 0
 
 
@@ -176,7 +183,7 @@ def test_the_outline_stays_smooth_when_zoomed(screen: Screen) -> None:
     screen.press("p")
     for _ in range(5):
         screen.press("+")
-    screen.page.wait_for_timeout(300)
+    screen.quiet()
     steps = screen.page.evaluate(
         """() => {
             const canvas = document.querySelector(".stage .base");

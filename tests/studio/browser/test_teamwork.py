@@ -92,6 +92,22 @@ def test_comments_are_seen_by_others_and_resolved(opened: Callable[[], Screen], 
     screen.page.locator(".comment[data-resolved=true]").wait_for()
 
 
+def test_candidates_stay_when_somebody_else_clicks(opened: Callable[[], Screen], clip: Path) -> None:
+    screen, other = opened(), opened()
+    ask(other, "PUT", "me", {"name": "Grace"})
+    new_project(screen, clip, "Candidates")
+    screen.click(*RED)
+    screen.page.locator(".candidate").nth(2).wait_for()
+    other.page.goto(screen.page.url)
+    other.opened()
+    other.press("a", "d")
+    other.drag((400, 100), (480, 100))
+    screen.until(lambda: screen.masks()[0] == {1, 2})
+    screen.quiet()
+    screen.page.locator(".candidate").nth(2).click()
+    screen.shows_prompt("1 positive, candidate 3")
+
+
 def test_people_see_where_others_are_and_who_changes_what(opened: Callable[[], Screen], clip: Path) -> None:
     screen, other = opened(), opened()
     ask(other, "PUT", "me", {"name": "Grace"})

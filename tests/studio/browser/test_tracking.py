@@ -80,6 +80,32 @@ def test_resume_survives_a_click_and_its_undo(screen: Screen) -> None:
     screen.until(lambda: len(screen.masks()) == FRAMES)
 
 
+def test_both_ways_stay_in_the_range_and_doubt_stops_on_request(screen: Screen) -> None:
+    screen.frame(6)
+    screen.press("d")
+    screen.drag((170, 120), (210, 120))
+    screen.until(screen.masks)
+    screen.press("p")
+    screen.frame(4)
+    screen.press("i")
+    screen.frame(8)
+    screen.press("o")
+    more = screen.page.get_by_role("button", name="More ways to track")
+    more.click()
+    screen.page.get_by_label("stop when doubtful").check()
+    with screen.page.expect_request("**/propagation") as sent:
+        screen.page.get_by_role("button", name="Track both ways in the range").click()
+    assert sent.value.post_data_json["stop_when_doubtful"] == 0.5
+    more.wait_for()  # tracking has ended
+    assert set(screen.masks()) <= set(range(4, 9))
+    more.click()
+    screen.page.get_by_label("stop when doubtful").uncheck()
+    screen.page.get_by_role("button", name="Track both ways in the range").click()
+    screen.until(lambda: sorted(screen.masks()) == [4, 5, 6, 7, 8])
+    screen.page.locator("button.stop").wait_for(state="detached")
+    assert sorted(screen.masks()) == [4, 5, 6, 7, 8]
+
+
 def test_enter_leaves_the_frame_field(screen: Screen) -> None:
     screen.page.locator(".frame-number").click()
     screen.page.keyboard.type("6")

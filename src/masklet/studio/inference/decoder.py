@@ -64,6 +64,7 @@ SIGNATURES = (
     (0, b"DKIF"),  # IVF
 )
 
+KEPT_BYTES = 8 * 2**20  # of the picture that the server keeps of a video; 1080p has 6 MB
 MAX_SOUND_BYTES = 512 * 2**20
 START_SECONDS = 180.0  # that a process may take to begin, on a machine with much to do
 TS_PACKET = 188  # bytes; each packet of an MPEG transport stream begins with 0x47
@@ -228,19 +229,38 @@ class RemoteReader:
             raise NoSuchFrame(self.name, frame, self._count)
         return {frame: self._decoder.read(frame)}
 
+    def decode(self, frame: int) -> None:
+        """Decode a frame where it is cached."""
+        self._decoder.decode(frame)
+
     def play(self, start: int) -> Iterator[Image]:
         return (self._decoder.read(frame) for frame in range(start, self._count))
 
 
 class RemoteFrames(Frames):
-    """Frames that are cached where they are decoded, and not again in the server."""
+    """Frames that are cached where they are decoded. The server keeps the last one: it is asked for again."""
 
     def __init__(self, reader: RemoteReader) -> None:
         super().__init__(reader)
         self._remote = reader
+        self._last: tuple[int, Image] | None = None
 
     def __getitem__(self, frame: int) -> Image:
-        return self._reader.read([frame])[frame]
+        last = self._last
+        if last is not None and last[0] == frame:
+            return last[1]
+        image = self._reader.read([frame])[frame]
+        if image.nbytes <= KEPT_BYTES:
+            self._last = frame, image
+        return image
+
+    def prepare(self, frame: int) -> None:
+        """Have a frame decoded, so that the model's thread does not wait for it."""
+        height, width = self.size
+        if 3 * height * width <= KEPT_BYTES:
+            self[frame]
+        else:
+            self._remote.decode(frame)
 
     def with_sound(self, sound: bytes, first: int) -> RemoteFrames:
         """The same frames, for a video that begins with frame `first` and has this sound."""

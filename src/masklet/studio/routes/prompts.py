@@ -108,7 +108,7 @@ def add_prompt(
         prompt = body.to_prompt(live.frames.size, studio.limits.points)
         frame, id = body.frame, body.object
         label = clean_name(body.label) if body.label and body.label.strip() else None
-        live.decoder.decode(frame)  # on this thread, so that the model's thread does not wait for it
+        live.frames.prepare(frame)
         candidates = _run(
             studio,
             requester,
@@ -132,7 +132,7 @@ def preview(studio: StudioDep, requester: RequesterDep, video: str, body: Previe
     start = time.perf_counter()
     with studio.live.using(video) as live:
         prompt = body.to_prompt(live.frames.size, studio.limits.points)
-        live.decoder.decode(body.frame)
+        live.frames.prepare(body.frame)
         answer = studio.worker.call(
             requester.id, Priority.encode, lambda: studio.engine.preview(live, body.frame, prompt)
         ).result(ANSWER_SECONDS)
@@ -150,7 +150,7 @@ def preview(studio: StudioDep, requester: RequesterDep, video: str, body: Previe
 def everything(studio: StudioDep, requester: RequesterDep, video: str, body: FrameNumber) -> schemas.Segments:
     """Masks of everything on a frame, without prompts. Nothing is stored: send the wanted ones as prompts."""
     with studio.live.using(video) as live:
-        live.decoder.decode(body.frame)
+        live.frames.prepare(body.frame)
         masks = studio.worker.call(
             requester.id, Priority.encode, lambda: studio.engine.segments(live, body.frame)
         ).result(ANSWER_SECONDS)
@@ -188,13 +188,15 @@ def edit(studio: StudioDep, requester: RequesterDep, video: str, body: NewEdit) 
         editor = MaskEditor(live.ledger, studio.engine.cache, studio.limits, size, requester.id)
         outcome = editor.apply(body.model_copy(update=span))
         for frame, id, mask in outcome.prompts:
-            live.decoder.decode(frame)
+            live.frames.prepare(frame)
             _prompt_mask(studio, requester, live, frame, id, mask, outcome.batch)
         state = live.ledger.state
     frames = [(frame, frame + 1) for frame in outcome.frames]
     objects = sorted(outcome.objects)
     studio.publish_change(video, requester, state.records[-1], list(join_spans(frames)), objects)
-    return schemas.EditResult(head=state.head, frames=len(frames), reviewed=outcome.reviewed, objects=objects)
+    return schemas.EditResult(
+        head=state.head, frames=len(frames), reviewed=len(outcome.reviewed), objects=objects
+    )
 
 
 @router.delete("/prompts/{frame}/{id}")
@@ -204,7 +206,9 @@ def clear_prompt(
     """Take back all prompts of an object on a frame."""
     with studio.live.using(video) as live:
         _run(studio, requester, lambda: studio.engine.clear(live, requester.id, frame, id))
-        return _publish(studio, requester, live, frame, id)
+        is_prompted = id in live.ledger.state.session.objects  # else all its masks are gone
+        changed = (frame, frame + 1) if is_prompted else (0, len(live.frames))
+        return _publish(studio, requester, live, frame, id, changed)
 
 
 @router.get("/prompts/{frame}/{id}")
@@ -228,11 +232,21 @@ def _run(studio: Studio, requester: Requester, function: Callable[[], Value]) ->
     return studio.worker.call(requester.id, Priority.prompt, function).result(ANSWER_SECONDS)
 
 
-def _publish(studio: Studio, requester: Requester, live: Live, frame: int, id: int) -> schemas.FrameMasks:
-    """The masks of the frame for who changed them; the same for all others who have the video open."""
+def _publish(
+    studio: Studio,
+    requester: Requester,
+    live: Live,
+    frame: int,
+    id: int,
+    changed: tuple[int, int] | None = None,
+) -> schemas.FrameMasks:
+    """The masks of the frame for who changed them; the same for all others who have the video open.
+
+    changed : frames whose masks may be others now; by default this one
+    """
     with live.ledger.read() as (session, state):
         masks = frame_masks(session, live.id, state, frame)
-    studio.publish_change(live.id, requester, state.records[-1], [(frame, frame + 1)], [id])
+    studio.publish_change(live.id, requester, state.records[-1], [changed or (frame, frame + 1)], [id])
     event = MasksEvent(head=state.head, frame=frame, masks=masks, client=requester.client)
     studio.hub.publish(live.id, event)
     return schemas.FrameMasks(head=state.head, frame=frame, masks=masks)

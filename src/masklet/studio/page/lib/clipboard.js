@@ -17,7 +17,6 @@ export async function copyMask(studio) {
     studio.copiedHere = true;
     studio.copyIsShared = false;
     window.addEventListener("blur", () => (studio.copiedHere = false), { once: true });
-    toast("Mask copied. Paste it on another frame or object.");
     const canvas = new OffscreenCanvas(width, height);
     const context = /** @type {OffscreenCanvasRenderingContext2D} */ (canvas.getContext("2d"));
     const picture = context.createImageData(width, height);
@@ -33,6 +32,7 @@ export async function copyMask(studio) {
     } catch {
         // the browser keeps its clipboard to itself; `studio.copied` is enough within the page
     }
+    toast("Mask copied. Paste it on another frame or object.");
 }
 
 /**

@@ -31,9 +31,9 @@ export function editedObjects({ object, picked, video }) {
  */
 export async function edit(studio, operation, scope, amount = null) {
     const { frame, range, video } = studio.state;
-    const objects = editedObjects(studio.state);
+    const [object, ...others] = editedObjects(studio.state);
     const [start, stop] = scope === "frame" ? [frame, frame + 1] : scope === "range" && range ? range : [0, video.frames];
-    await send(studio, objects.map((object) => ({ operation, object, start, stop, amount })));
+    await send(studio, { operation, object, others, start, stop, amount });
 }
 
 /**
@@ -47,9 +47,9 @@ export async function copyToNextFrame(studio) {
         toast("This is the last frame.");
         return;
     }
-    const objects = editedObjects(studio.state);
-    const body = { operation: /** @type {const} */ ("copy"), start: frame, stop: frame + 2 };
-    if (await send(studio, objects.map((object) => ({ ...body, object })))) seek(studio, frame + 1);
+    const [object, ...others] = editedObjects(studio.state);
+    const isCopied = await send(studio, { operation: "copy", object, others, start: frame, stop: frame + 2 });
+    if (isCopied) seek(studio, frame + 1);
 }
 
 /**
@@ -60,32 +60,26 @@ export async function copyToNextFrame(studio) {
  */
 export async function merge(studio, others) {
     const { object } = studio.state;
-    if (object === null) return;
-    await send(studio, others.map((other) => ({ operation: /** @type {const} */ ("merge"), object, other })));
+    if (object !== null) await send(studio, { operation: "merge", object, others });
 }
 
 /**
- * Send edits one after the other; each is a step of undo.
+ * Send an edit, and say what it changed.
  *
  * @param {Studio} studio
- * @param {T.NewEdit[]} edits
- * @returns {Promise<boolean>} whether all were done
+ * @param {T.NewEdit} body
+ * @returns {Promise<boolean>} whether it was done
  */
-async function send(studio, edits) {
-    if (!edits.length) {
+async function send(studio, body) {
+    if (body.object === undefined) {
         toast("Select an object first.");
         return false;
     }
-    let frames = 0;
-    let reviewed = 0;
+    let result;
     studio.store.set({ asking: studio.state.asking + 1, candidates: null });
     try {
         await studio.line; // prompts go first
-        for (const body of edits) {
-            const result = await api.edit(studio.id, body);
-            frames = Math.max(frames, result.frames);
-            reviewed = Math.max(reviewed, result.reviewed);
-        }
+        result = await api.edit(studio.id, body);
     } catch (error) {
         complain(error);
         return false;
@@ -94,6 +88,7 @@ async function send(studio, edits) {
         studio.masks.restart();
         await studio.refresh();
     }
+    const { frames, reviewed } = result;
     const count = (/** @type {number} */ number) => `${number} ${number === 1 ? "frame" : "frames"}`;
     const kept = reviewed ? ` ${count(reviewed)} that ${reviewed === 1 ? "is" : "are"} reviewed stayed as before.` : "";
     const words = frames ? `Changed ${count(frames)}.${kept}` : `Nothing to change.${kept}`;

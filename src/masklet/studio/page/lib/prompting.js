@@ -173,7 +173,8 @@ export function clearHere(studio) {
         return;
     }
     studio.store.set({ candidates: null });
-    void studio.ask(() => api.clearPrompt(studio.id, frame, object));
+    const answered = studio.ask(() => api.clearPrompt(studio.id, frame, object));
+    void answered.then(() => studio.masks.restart()); // an object without prompts has no masks on other frames either
 }
 
 /**

@@ -130,6 +130,7 @@ export class Studio {
                 return answer;
             } catch (error) {
                 complain(error);
+                this.masks.restart();
                 return null;
             } finally {
                 const asking = this.state.asking - 1;
@@ -164,6 +165,7 @@ export class Studio {
                 this.#connected(message);
                 break;
             case "changed":
+                if (this.#isBeingAnswered(message)) break;
                 this.masks.expire(message.frames);
                 this.#showOthers(message);
                 void this.refresh();
@@ -197,6 +199,17 @@ export class Studio {
                 break;
         }
         for (const listener of this.listeners) listener(message);
+    }
+
+    /**
+     * Whether a change is that of a prompt of this tab, whose answer brings the masks of the frame. Fetching them
+     * meanwhile would make the answer late.
+     *
+     * @param {T.ChangedEvent} change
+     */
+    #isBeingAnswered({ client, frames }) {
+        const isOneFrame = frames.length === 1 && frames[0][1] - frames[0][0] === 1;
+        return client === api.CLIENT && this.state.asking > 0 && isOneFrame;
     }
 
     /**

@@ -289,7 +289,7 @@
  * @property {number} [start]
  * @property {number} [stop]  The frame just behind the last. A merge takes all frames, whatever start and stop are.
  * @property {number | null} [amount]  Fill, drop and split: pixels of the largest hole or island, or smallest piece; by default 1 % of the mask. Grow and shrink: pixels, up to 100. Smooth: frames to either side, up to 10; by default 2.
- * @property {number | null} [other]  Of a merge: the object that becomes part of this one, and is deleted.
+ * @property {number[]} [others]  Further objects that are edited too, as one step of undo. Of a merge: the objects that become part of this one, and are deleted.
  *
  * @typedef {object} NewExport
  * @property {string} format  One of those that `GET /api/about` lists.

@@ -177,7 +177,7 @@ function row(studio, { format, name, about }, choices, notes) {
         try {
             const work = await api.newExport(studio.id, { format, ...choices() });
             const finished = await takeFile(work, state, () => studio.state.exports[work.id]);
-            fill(notes, ...finished.notes.map((note) => h("p", {}, icon("check"), note)));
+            fill(notes, ...exportNotes(finished));
         } catch (error) {
             fill(state, "failed");
             complain(error);
@@ -203,11 +203,30 @@ export async function takeFile(work, state, latest) {
     }
     if (work.state === "failed") throw new Error(work.message ?? "The export failed.");
     fill(state, size(work.bytes));
-    const link = h("a", { href: api.exportAddress(work.id), download: work.file });
+    const link = fileLink(work);
     document.body.append(link);
     link.click();
     link.remove();
     return work;
+}
+
+/**
+ * A link to a finished export, for browsers that ask before they save a second file.
+ *
+ * @param {T.Export} work
+ */
+function fileLink({ id, file, bytes }) {
+    return h("a", { href: api.exportAddress(id), download: file }, `Save ${file} again (${size(bytes)})`);
+}
+
+/**
+ * What a finished export says of itself.
+ *
+ * @param {T.Export} work
+ */
+export function exportNotes(work) {
+    const lines = work.notes.map((note) => h("p", {}, icon("check"), note));
+    return [...lines, h("p", {}, icon("download"), fileLink(work))];
 }
 
 /** @param {number | null} bytes */

@@ -61,7 +61,7 @@ function bar(about) {
         { class: "topbar" },
         h("span", { class: "brand" }, h("span", {}, "masklet"), h("small", {}, "studio")),
         h("span", { class: "gap" }),
-        h("span", { class: "status" }, h("i", { class: "dot good" }), `${about.model} on ${about.device}`),
+        h("span", { class: "status" }, h("i", { class: "dot good" }), h("span", {}, `${about.model} on ${about.device}`)),
         person(about),
         themeButton(),
     );

@@ -2,7 +2,7 @@
 
 import * as api from "../lib/api.js";
 import { fill, h, icon } from "../lib/dom.js";
-import { takeFile } from "./export.js";
+import { exportNotes, takeFile } from "./export.js";
 import { formField, openSheet } from "./sheet.js";
 
 /** @import * as T from "../lib/types.js" */
@@ -61,7 +61,7 @@ function openProjectExport(project) {
                 hidden: hidden.checked,
             });
             const finished = await takeFile(work, state);
-            fill(notes, ...finished.notes.map((note) => h("p", {}, icon("check"), note)));
+            fill(notes, ...exportNotes(finished));
         } catch (error) {
             fill(state, "failed");
             fill(notes, h("p", { class: "bad-words" }, error instanceof Error ? error.message : String(error)));
