@@ -80,6 +80,28 @@ def test_resume_survives_a_click_and_its_undo(screen: Screen) -> None:
     screen.until(lambda: len(screen.masks()) == FRAMES)
 
 
+def test_changes_are_tracked_as_far_as_objects_were(screen: Screen) -> None:
+    screen.press("d")
+    screen.drag((170, 120), (210, 120))
+    screen.until(screen.masks)
+    screen.page.get_by_role("button", name="More ways to track").click()
+    screen.page.get_by_label("Number of frames").fill("4")
+    screen.page.get_by_label("Number of frames").press("Enter")
+    screen.until(lambda: sorted(screen.masks()) == [0, 1, 2, 3])
+    screen.page.locator("button.stop").wait_for(state="detached")
+    screen.frame(1)
+    before = counts(screen, 3)
+    screen.drag((400, 200), (500, 200))
+    changes = screen.page.get_by_role("button", name="Track changes")
+    changes.wait_for()
+    assert "frames 1\u20133" in (changes.get_attribute("title") or "")
+    changes.click()
+    screen.until(lambda: counts(screen, 3) != before)
+    changes.wait_for(state="detached")
+    screen.page.locator("button.stop").wait_for(state="detached")
+    assert sorted(screen.masks()) == [0, 1, 2, 3]
+
+
 def test_both_ways_stay_in_the_range_and_doubt_stops_on_request(screen: Screen) -> None:
     screen.frame(6)
     screen.press("d")

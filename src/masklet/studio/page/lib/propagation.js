@@ -1,7 +1,7 @@
 /** Tracking objects, moving through the video, and reviewing. */
 
 import * as api from "./api.js";
-import { changes, frameList, isPropagating, neighboursOf, reviewedWithin, within } from "./state.js";
+import { changedSpan, frameList, isPropagating, neighboursOf, reviewedWithin, within } from "./state.js";
 import { announce, complain, toast } from "./toast.js";
 
 /** @import * as T from "./types.js" */
@@ -79,10 +79,8 @@ export function propagateMissing(studio) {
 
 /** @param {Studio} studio */
 export function propagateAffected(studio) {
-    const changed = changes(studio.state);
-    if (!changed) return;
-    const span = /** @type {T.Span} */ ([changed.start, studio.state.video.frames]);
-    void start(studio, { scope: "affected", direction: "forward" }, span);
+    const span = changedSpan(studio.state);
+    if (span) void start(studio, { scope: "affected", direction: "forward", stop: span[1] }, span);
 }
 
 /** @param {Studio} studio */

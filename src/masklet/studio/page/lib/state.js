@@ -177,13 +177,20 @@ export function within(spans, frame) {
 }
 
 /**
- * What was corrected or is new since objects were last tracked; null before that.
+ * What was corrected or is new since objects were last tracked, and the frames on which to track it: as far as
+ * objects are tracked, or the selected range. Null before objects are tracked.
  *
  * @param {State} state
+ * @returns {T.Span | null}
  */
-export function changes({ video }) {
-    const spans = Object.values(video.tracked).flat();
-    return spans.some(([start, stop]) => stop - start > 1) ? video.affected : null;
+export function changedSpan({ video, range }) {
+    const tracked = Object.values(video.tracked)
+        .flat()
+        .filter(([start, stop]) => stop - start > 1);
+    if (!video.affected || !tracked.length) return null;
+    const { start } = video.affected;
+    const stop = range ? range[1] : Math.max(...tracked.map(([, stop]) => stop));
+    return [start, stop > start + 1 ? stop : video.frames];
 }
 
 /** @param {State} state */

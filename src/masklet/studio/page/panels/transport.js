@@ -14,7 +14,7 @@ import {
     togglePlay,
     toggleReviewed,
 } from "../lib/propagation.js";
-import { changes, isPropagating, timecode, within } from "../lib/state.js";
+import { changedSpan, frameList, isPropagating, timecode, within } from "../lib/state.js";
 import { focusStage } from "../stage/stage.js";
 import { menuButton, menuItem } from "./menu.js";
 import { problemsMenu } from "./problems.js";
@@ -122,7 +122,7 @@ function trackingControls(studio) {
 /** @param {Studio} studio */
 function idleState(studio) {
     const { video, range } = studio.state;
-    return [changes(studio.state), video.unfinished, range];
+    return [changedSpan(studio.state), video.unfinished, range];
 }
 
 /**
@@ -168,7 +168,7 @@ function duration(seconds) {
 /** @param {Studio} studio */
 function idle(studio) {
     const { video, range } = studio.state;
-    const changed = changes(studio.state);
+    const changed = changedSpan(studio.state);
     const { unfinished } = video;
     const where = range ? `in frames ${range[0]}–${range[1] - 1}` : "from the first prompt to the end";
     return [
@@ -176,7 +176,7 @@ function idle(studio) {
             button(
                 "again",
                 "Track changes",
-                `Track what was corrected or is new, from frame ${changed.start} on (T)`,
+                `Track what was corrected or is new, ${frameList([changed])} (T)`,
                 () => propagateAffected(studio),
                 "primary",
             ),
