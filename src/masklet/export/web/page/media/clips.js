@@ -1,6 +1,6 @@
 /** What a visitor opens: a picture, a video or a camera, as frames by number. */
 
-import { readFrame, readPicture } from "./colors.js";
+import { onWhite, readFrame, readPicture } from "./colors.js";
 import { readFrameTimes } from "./frame_times.js";
 
 /**
@@ -27,27 +27,24 @@ const MOST_PIXELS = 2 ** 25;
  */
 export async function openFile(file) {
     const name = file.name.replace(/\.[^.]*$/, "");
-    try {
-        return await openPicture(file, name);
-    } catch (error) {
-        if (file.type.startsWith("image/")) {
-            throw new Error(`${file.name} cannot be opened: this browser does not read it.`, { cause: error });
-        }
-    }
-    return openVideo(file, name);
+    const picture = await readPicture(file).catch((error) => {
+        if (!file.type.startsWith("image/")) return null;
+        throw new Error(`${file.name} cannot be opened: this browser does not read it.`, { cause: error });
+    });
+    return picture ? openPicture(picture, name) : openVideo(file, name);
 }
 
 /**
- * @param {Blob} file
+ * @param {ImageBitmap} stored
  * @param {string} name
- * @returns {Promise<Clip>}
+ * @returns {Clip}
  */
-async function openPicture(file, name) {
-    const whole = await readPicture(file);
-    const { width, height } = whole;
+function openPicture(stored, name) {
+    const { width, height } = stored;
     if (width * height > MOST_PIXELS) {
         throw new Error(`${name} has ${width} × ${height} pixels. The page takes up to 32 million.`);
     }
+    const whole = onWhite(stored);
     return {
         kind: "picture",
         name,
@@ -97,7 +94,7 @@ async function openVideo(file, name) {
         read: async (frame) => {
             const next = frame + 1 < times.length ? times[frame + 1] : Math.max(video.duration, times[frame]);
             await seek(video, (times[frame] + next) / 2);
-            return readFrame(video);
+            return readFrame(video, times[frame], next);
         },
         close,
     };

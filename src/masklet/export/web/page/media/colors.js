@@ -14,39 +14,72 @@ const MATRICES = {
     smpte170m: BT601,
     "bt2020-ncl": [110013, 140363, -12277, -42626],
 };
+const LONGEST_WAIT = 500; // milliseconds
 const AS_STORED = /** @type {const} */ ({ colorSpaceConversion: "none", premultiplyAlpha: "none" });
 
 /**
- * A picture as its numbers are stored: a colour profile is not applied. What is transparent shows white.
+ * A picture as its numbers are stored: a colour profile is not applied.
  *
  * @param {Blob} file
  * @returns {Promise<ImageBitmap>}
  */
 export async function readPicture(file) {
-    const stored = await createImageBitmap(file, { colorSpaceConversion: "none" });
-    const canvas = new OffscreenCanvas(stored.width, stored.height);
+    return createImageBitmap(file, { colorSpaceConversion: "none" });
+}
+
+/**
+ * The same picture with white where it is transparent.
+ *
+ * @param {ImageBitmap} picture  is closed
+ * @returns {ImageBitmap}
+ */
+export function onWhite(picture) {
+    const { width, height } = picture;
+    const canvas = new OffscreenCanvas(width, height);
     const context = /** @type {OffscreenCanvasRenderingContext2D} */ (canvas.getContext("2d"));
     context.fillStyle = "white";
-    context.fillRect(0, 0, stored.width, stored.height);
-    context.drawImage(stored, 0, 0);
-    stored.close();
+    context.fillRect(0, 0, width, height);
+    context.drawImage(picture, 0, 0);
+    picture.close();
     return canvas.transferToImageBitmap();
 }
 
 /**
- * The frame that a video shows. Where its planes cannot be read, in the browser's own colours.
+ * A frame of a video that was told to seek it. Where its planes cannot be read, in the browser's own colours.
  *
  * @param {HTMLVideoElement} video
+ * @param {number} start  of the frame, in seconds
+ * @param {number} stop
  * @returns {Promise<ImageBitmap>}
  */
-export async function readFrame(video) {
+export async function readFrame(video, start, stop) {
     if (typeof VideoFrame === "undefined" || !("rotation" in VideoFrame.prototype)) return createImageBitmap(video);
-    const frame = new VideoFrame(video);
+    const frame = await waitForFrame(video, start, stop);
     try {
         const image = isReadable(frame, video) ? await convert(frame) : null;
         return await (image ? createImageBitmap(image, AS_STORED) : createImageBitmap(video));
     } finally {
         frame.close();
+    }
+}
+
+/**
+ * A browser says that it has sought before it shows the frame: for a moment the one before is still there.
+ *
+ * @param {HTMLVideoElement} video
+ * @param {number} start
+ * @param {number} stop
+ * @returns {Promise<VideoFrame>} after a while the one that is shown, since times may be estimates
+ */
+async function waitForFrame(video, start, stop) {
+    const early = (stop - start) / 2;
+    for (const began = performance.now(); ; ) {
+        const frame = new VideoFrame(video);
+        const seconds = frame.timestamp / 1e6;
+        if (start - early < seconds && seconds < stop) return frame;
+        if (performance.now() - began > LONGEST_WAIT) return frame;
+        frame.close();
+        await new Promise((resolve) => setTimeout(resolve, 2));
     }
 }
 
