@@ -34,6 +34,7 @@ def main(
     model: str = "nano",
     out: Path = Path("out/camera_traps"),
 ) -> None:
+    out.mkdir(parents=True, exist_ok=True)
     network = masklet.load(model)
     rows, images, annotations = [], [], []
     for number, path in enumerate(find_pictures(folder or make_folder(out / "pictures")), 1):

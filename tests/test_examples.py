@@ -177,9 +177,10 @@ def test_replace_background(clip: str, model: str, tmp_path: Path) -> None:
 
 
 def test_camera_traps(clip: str, model: str, tmp_path: Path) -> None:
-    main_of("camera_traps")(folder=Path(clip), model=model, out=tmp_path)
-    rows = (tmp_path / "objects.csv").read_text().splitlines()
-    annotations = COCO(tmp_path / "coco.json").anns
+    out = tmp_path / "made" / "here"
+    main_of("camera_traps")(folder=Path(clip), model=model, out=out)
+    rows = (out / "objects.csv").read_text().splitlines()
+    annotations = COCO(out / "coco.json").anns
     assert rows[0].startswith("file,object,x0") and len(rows) == len(annotations) + 1
 
 
