@@ -41,6 +41,25 @@ BAD = {
     "an unknown device": (("track", "clip.mp4", *CLICK, "--device", "abacus"), "abacus cannot be used here"),
     "an unknown precision": (("track", "clip.mp4", *CLICK, "--dtype", "float8"), "float8"),
     "an unknown format": (("track", "clip.mp4", *CLICK, "--format", "gif"), "there is no format 'gif'"),
+    "an empty name": (("track", "", *CLICK), "an input is empty"),
+    "a very long name": (("track", "x" * 300, *CLICK), "cannot be opened: file name too long"),
+    "a very long id": (("track", "clip.mp4", "--object", f"a: 5,5 id={'9' * 5000}"), "id is a whole number"),
+    "an id that no label map holds": (
+        ("track", "clip.mp4", "--object", "a: 5,5 id=70000"),
+        "a label map holds object ids 1 to 65535. Got 70000",
+    ),
+    "an id that mask.png does not hold": (
+        ("segment", "frames/0.png", "--object", "a: 5,5 id=70000"),
+        "Got 70000",
+    ),
+    "the background as an object": (("track", "clip.mp4", "--object", "a: 5,5 id=0"), "from 1 on; 0 is the"),
+    "a frame of 5,000 digits": (("track", "clip.mp4", "--prompts", "long.csv"), "frame is a whole number"),
+    "a rate that never comes to a frame": (("track", "clip.mp4", *CLICK, "--fps", "1e-320"), "fps must lie"),
+    "a rate without end": (("track", "clip.mp4", *CLICK, "--fps", "1e9"), "between 0.0001 and 1000"),
+    "a mask of a prompt file that is broken": (
+        ("track", "clip.mp4", "--prompts", "broken.jsonl"),
+        "broken.jsonl, line 1: a mask's runs must be positive",
+    ),
     "no such script": (("track", "clip.mp4", "--script", "nowhere.json"), "no saved session at nowhere.json"),
     "no script": (("track", "clip.mp4", "--script", "text.mp4"), "text.mp4 is not a saved session"),
     "script and click": (("track", "clip.mp4", *CLICK, "--script", "session.json"), "leave the pointing out"),
@@ -57,6 +76,8 @@ def desk(shelf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("clip.mp4", "frames", "toy.safetensors"):
         (tmp_path / name).symlink_to(shelf / name)
     (tmp_path / "empty.mp4").touch()
+    (tmp_path / "broken.jsonl").write_text('{"mask": {"size": [48, 64], "counts": [10, 20]}}\n')
+    (tmp_path / "long.csv").write_text(f"frame,x,y\n{'9' * 5000},5,5\n")
     (tmp_path / "text.mp4").write_text("no video at all\n" * 50)
     (tmp_path / "stump.mp4").write_bytes((shelf / "clip.mp4").read_bytes()[:200])
     (tmp_path / "nothing").mkdir()

@@ -146,7 +146,17 @@ def _read_list(path: Path) -> list[str]:
 def _expand(source: str, kind: Kind | None) -> list[tuple[str, Kind]]:
     from masklet.media import is_still
 
+    if not source:  # an empty variable of a shell, and not this folder
+        raise typer.BadParameter("an input is empty: give a file, folder, glob or URL.")
     path = Path(source)
+    try:
+        path.stat()
+    except FileNotFoundError:
+        pass
+    except (OSError, ValueError) as error:  # a name that is too long, a folder that may not be entered
+        reason = getattr(error, "strerror", None) or error
+        if not is_url(source):
+            raise MediaError(f"{source[:80]} cannot be opened: {str(reason).lower()}.") from None
     if is_url(source) or (path.exists() and not path.is_dir()):
         return [
             (

@@ -40,6 +40,7 @@ Objects = Annotated[
     ),
 ]
 
+LONGEST_NUMBER = 18  # digits
 NO_PROMPT = "point at something: --point X,Y, --box X0,Y0,X1,Y1, --mask PNG, --object TEXT or --prompts FILE."
 
 _NAME = re.compile(r"\s*([^:=,]+):(?:\s|$)")
@@ -216,8 +217,8 @@ def _parse_box(text: str, option: str) -> tuple[float, float, float, float]:
 
 
 def _parse_whole(text: str, key: str, option: str) -> int:
-    if not text.isdecimal():
-        raise typer.BadParameter(f"{key} is a whole number. Got '{text}'.", param_hint=option)
+    if not text.isdecimal() or len(text) > LONGEST_NUMBER:
+        raise typer.BadParameter(f"{key} is a whole number. Got '{text[:40]}'.", param_hint=option)
     return int(text)
 
 

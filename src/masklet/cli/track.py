@@ -150,8 +150,10 @@ class _Tracking:
     def check(self) -> None:
         """Raise an error where the prompts cannot be on this video."""
         from masklet.media import NoSuchFrame
-        from masklet.prompts import check_prompt
+        from masklet.media.formats import check_ids
+        from masklet.prompts import check_id, check_prompt
 
+        check_ids(self.formats, map(check_id, self.prompts.ids))
         if self.saved is not None:
             self.saved.check(self.frames)
         for frame, prompts in self.prompts.by_frame.items():

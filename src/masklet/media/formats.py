@@ -11,7 +11,7 @@ from masklet.files import StrPath
 from masklet.media.readers.source import Source
 from masklet.media.writers.annotation_tools import CvatMasks, CvatTracks, LabelStudioBrushes, LabelStudioVideo
 from masklet.media.writers.coco import CocoJson, SavJson, YouTubeVisJson
-from masklet.media.writers.labels import LabelOmeTiff, LabelTiff, ObjectPngs, PalettePngs
+from masklet.media.writers.labels import HIGHEST, LabelOmeTiff, LabelTiff, ObjectPngs, PalettePngs
 from masklet.media.writers.masklets import MaskletsJson
 from masklet.media.writers.pictures import (
     CompositeVideo,
@@ -121,11 +121,28 @@ FORMATS = {
 }
 
 
+LABEL_MAPS = ("palette", "tiff", "ome-tiff")  # formats whose pixels are ids
+
+
 def find_format(name: str) -> Format:
     """The format of a name; an unknown one is refused with the list of those there are."""
     if name not in FORMATS:
         raise MediaError(f"there is no format '{name}'. Choose from {', '.join(FORMATS)}.")
     return FORMATS[name]
+
+
+def check_ids(formats: Iterable[str], ids: Iterable[int]) -> None:
+    """Refuse ids that a format cannot hold, before anything is written.
+
+    Raises:
+        MediaError: A label map is to be written, whose pixels are numbers up to 65,535, and an id is larger.
+    """
+    highest = max(ids, default=0)
+    if highest > HIGHEST and any(name in LABEL_MAPS for name in formats):
+        raise MediaError(
+            f"a label map holds object ids 1 to {HIGHEST}. Got {highest}: choose other ids, or write "
+            "masklets.json or a PNG for each object (--format masklets, --format objects)."
+        )
 
 
 def writers(

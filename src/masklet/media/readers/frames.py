@@ -52,6 +52,7 @@ from masklet.media.readers.videos import Video
 
 CACHED_FRAMES = 32
 FRAMES_AHEAD = 2  # that are decoded while the caller works
+SLOWEST, FASTEST = 0.0001, 1000  # rates at which videos are sampled
 CACHED_BYTES = 256 * 2**20
 
 Value = TypeVar("Value")
@@ -364,6 +365,8 @@ class SampledFrames:
     def __init__(self, reader: TimedReader, fps: float) -> None:
         if not 0 < fps < math.inf:
             raise MediaError(f"fps must be above 0. Got {fps:g}.")
+        if not SLOWEST <= fps <= FASTEST:
+            raise MediaError(f"fps must lie between {SLOWEST} and {FASTEST} frames a second. Got {fps:g}.")
         self._reader = reader
         self.fps = fps
         self.name = reader.name

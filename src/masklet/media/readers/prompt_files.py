@@ -11,14 +11,15 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from masklet.errors import PromptError
-from masklet.media.readers.coco import CocoAnnotation, CocoFile, check_image_size
+from masklet.errors import MediaError, PromptError
+from masklet.media.readers.coco import CocoAnnotation, CocoFile, LabelSizeError, check_image_size
 from masklet.media.readers.frames import Frames
 from masklet.media.readers.mask_files import read_label_map
 from masklet.types import Prompt
 
 log = logging.getLogger(__name__)
 
+LONGEST_NUMBER = 18  # digits of a frame or id; longer ones are names
 COLUMNS = ("source", "frame", "object", "class", "x", "y", "label", "x0", "y0", "x1", "y1", "mask")
 KEYS = ("source", "frame", "object", "class", "positive", "negative", "box", "mask")
 
@@ -146,7 +147,9 @@ def build_prompts(rows: Iterable[PromptRow], folder: Path, frames: Frames) -> Ob
         id = builder.resolve(name, row.object if isinstance(row.object, int) else None, row.category)
         try:
             builder.add(_find_frame(row.frame, frames), id, row.prompt(folder, frames.size))
-        except (ValueError, TypeError) as error:
+        except LabelSizeError:
+            raise  # it names the row
+        except (ValueError, TypeError, MediaError) as error:
             raise PromptError(f"{row.where}: {error}") from None
     return builder.build()
 
@@ -254,12 +257,12 @@ def _read_coco(path: Path) -> Iterator[PromptRow]:
 
 def _make_row(where: str, entry: Mapping[str, Any], values: Mapping[str, Any]) -> PromptRow:
     frame, object = entry.get("frame", 0), entry.get("object")
-    if isinstance(frame, str) and frame.isdecimal():
+    if isinstance(frame, str) and frame.isdecimal() and len(frame) <= LONGEST_NUMBER:
         frame = int(frame)
-    if isinstance(object, str) and object.isdecimal():
+    if isinstance(object, str) and object.isdecimal() and len(object) <= LONGEST_NUMBER:
         object = int(object)
     if isinstance(frame, bool) or not isinstance(frame, int):
-        raise PromptError(f"{where}: frame is a whole number from 0 on. Got {frame}.")
+        raise PromptError(f"{where}: frame is a whole number from 0 on. Got {frame!s:.40}.")
     if object is not None and (isinstance(object, bool) or not isinstance(object, int | str)):
         raise PromptError(f"{where}: object is a name, or a whole number from 1 on. Got {object}.")
     category = entry.get("class")
