@@ -9,7 +9,6 @@ import { size } from "./export.js";
 /** @import * as T from "../lib/types.js" */
 
 const AT_ONCE = 5; // files of one request, so that the count goes on
-const PLACE = "masklet-folder"; // where the session's storage keeps the folder in view
 
 /** @param {T.Project} project */
 export function folderBrowser(project) {
@@ -24,6 +23,7 @@ export function folderBrowser(project) {
     const all = h("button", { type: "button", class: "quiet add-all" }, "Add all");
     /** @type {T.FolderEntry[]} */
     let entries = [];
+    const place = `masklet-folder-${project.id}`; // where the session's storage keeps the folder in view
 
     const shown = () => {
         const words = search.value.toLocaleLowerCase().split(/\s+/);
@@ -47,14 +47,14 @@ export function folderBrowser(project) {
             return;
         }
         entries.sort(inOrder);
-        sessionStorage.setItem(PLACE, path);
+        sessionStorage.setItem(place, path);
         search.value = "";
         fill(crumbs, icon("folder"), ...steps(path, enter));
         show();
     };
     search.addEventListener("input", show);
     all.addEventListener("click", () => void addAll(project, missing(), all));
-    void enter(sessionStorage.getItem(PLACE) ?? "");
+    void enter(sessionStorage.getItem(place) ?? "");
     return h("div", { class: "browser" }, h("div", { class: "browser-head" }, crumbs, search, all), list);
 }
 
