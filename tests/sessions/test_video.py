@@ -233,6 +233,16 @@ def test_opening_a_long_video_decodes_nothing(fake: Fake) -> None:
     assert reader.decoded == [100_000, 100_001, 100_002]
 
 
+def test_the_masks_of_some_objects_are_shown_alone(fake: Fake, frames: np.ndarray) -> None:
+    session = VideoSession(fake, frames)
+    for id, frame in ((1, 0), (7, 0), (3, 2)):
+        session.prompt(frame, id, click())
+    together, alone = session.masks(0), session.masks(0, objects=[7, 3, 99])
+    assert together.ids == (1, 7) and alone.ids == (7,)
+    assert (alone[7] == together[7]).all() and (alone.low_res == together.low_res[1:]).all()
+    assert session.masks(0, objects=[]).ids == () and session.masks(5).ids == ()
+
+
 def test_what_goes_wrong_is_said(fake: Fake, frames: np.ndarray) -> None:
     session = VideoSession(fake, frames)
     with pytest.raises(PromptError, match="tracking needs at least one prompt"):
