@@ -178,7 +178,7 @@ export function within(spans, frame) {
 
 /**
  * What was corrected or is new since objects were last tracked, and the frames on which to track it: as far as
- * objects are tracked, or the selected range. Null before objects are tracked.
+ * objects are tracked, to the end where tracking was stopped, or the selected range. Null before objects are tracked.
  *
  * @param {State} state
  * @returns {T.Span | null}
@@ -189,7 +189,8 @@ export function changedSpan({ video, range }) {
         .filter(([start, stop]) => stop - start > 1);
     if (!video.affected || !tracked.length) return null;
     const { start } = video.affected;
-    const stop = range ? range[1] : Math.max(...tracked.map(([, stop]) => stop));
+    const end = video.unfinished ? video.frames : Math.max(...tracked.map(([, stop]) => stop));
+    const stop = range ? range[1] : end;
     return [start, stop > start + 1 ? stop : video.frames];
 }
 
