@@ -139,9 +139,12 @@ def write_video(
 def test_frames_of_videos_have_the_pixels_that_python_reads(
     page: Page, folder: Path, codec: str, space: Colorspace | None, is_full: bool
 ) -> None:
-    is_indexed = codec == "libx264"  # a WebM's frame rate is estimated, so its later frames may be others
+    is_indexed = codec == "libx264"
     name = f"{codec}-{space}-{is_full}." + ("mp4" if is_indexed else "webm")
     write_video(folder / name, (162, 90), codec, space, is_full)
-    expected = list(masklet.media.open_frames(str(folder / name)))[: None if is_indexed else 1]
+    expected = np.stack(list(masklet.media.open_frames(str(folder / name))))
     ours = read_in_page(page, name)
-    np.testing.assert_array_equal(ours if is_indexed else ours[:1], np.stack(expected))
+    if is_indexed:
+        np.testing.assert_array_equal(ours, expected)
+    else:  # a WebM's frame rate is estimated, so on a busy machine its first frame may be another one
+        assert any(np.array_equal(ours[0], frame) for frame in expected)
