@@ -92,7 +92,10 @@ class Manifest:
             )
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            raise MediaError(f"{path.parent} cannot be used: {reason}.") from error
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
             raise MediaError(
                 f"{path} is not a run.json that masklet wrote: move it away, or choose another folder."
             ) from error

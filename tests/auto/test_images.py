@@ -252,6 +252,10 @@ def test_one_door(image: np.ndarray, tmp_path: Path) -> None:
         ({"point_grids": [np.zeros((1, 2))]}, "Got both"),
         ({"points_per_side": 0}, "points_per_side must be at least 1. Got 0"),
         ({"points_per_batch": 0}, "points_per_batch must be at least 1"),
+        ({"points_per_side": 999_999}, "points_per_side must be at most 1024. Got 999999"),
+        ({"points_per_side": 2.5}, "points_per_side must be a whole number"),
+        ({"crop_n_layers": 40}, "crop_n_layers must be at most 6. Got 40"),
+        ({"stability_score_offset": float("nan")}, "stability_score_offset must be above 0"),
         ({"crop_n_layers": -1}, "crop_n_layers must be at least 0"),
         ({"pred_iou_thresh": 88}, "pred_iou_thresh is a share and lies between 0 and 1. Got 88"),
         ({"stability_score_thresh": -0.1}, "stability_score_thresh is a share"),
@@ -264,7 +268,7 @@ def test_one_door(image: np.ndarray, tmp_path: Path) -> None:
         ({"points_per_side": None, "point_grids": [np.array([[320.0, 200.0]])]}, "divide pixels"),
     ],
 )
-def test_a_grid_that_cannot_be_meant(knobs: dict[str, Any], part: str) -> None:
+def test_a_grid_that_cannot_be_meant(knobs: dict[str, Any], part: str, unchecked: None) -> None:
     with pytest.raises(ValueError, match=part):
         Grid(**knobs)
 

@@ -60,6 +60,11 @@ BAD = {
         ("track", "clip.mp4", "--prompts", "broken.jsonl"),
         "broken.jsonl, line 1: a mask's runs must be positive",
     ),
+    "no detections": (("everything", "clip.mp4", "--detections", "no.json"), "there is no file no.json"),
+    "detections in a folder": (
+        ("everything", "clip.mp4", "--detections", "frames"),
+        "there is no file frames",
+    ),
     "no such script": (("track", "clip.mp4", "--script", "nowhere.json"), "no saved session at nowhere.json"),
     "no script": (("track", "clip.mp4", "--script", "text.mp4"), "text.mp4 is not a saved session"),
     "script and click": (("track", "clip.mp4", *CLICK, "--script", "session.json"), "leave the pointing out"),

@@ -12,8 +12,10 @@ import numpy as np
 from jaxtyping import Float
 
 from masklet.config import NANO, Sam2Config
-from masklet.errors import OptionError
+from masklet.errors import OptionError, check_count
 
+MAX_POINTS_PER_SIDE = 1024  # a million points, of which each is a call of the decoder
+MAX_CROP_LAYERS = 6  # which are 5,461 crops
 Points = Float[np.ndarray, "p 2"]  # (x, y) in the unit square
 
 
@@ -83,17 +85,18 @@ class Grid:
                 raise OptionError(f"{name} is a share and lies between 0 and 1. Got {value}.")
         if not 0 <= self.crop_overlap_ratio < 1:
             raise OptionError(f"crop_overlap_ratio must be from 0 to below 1. Got {self.crop_overlap_ratio}.")
-        if self.stability_score_offset <= 0:
+        if not self.stability_score_offset > 0:
             raise OptionError(f"stability_score_offset must be above 0. Got {self.stability_score_offset}.")
-        for name, least in (
-            ("points_per_side", 1),
-            ("points_per_batch", 1),
-            ("crop_n_layers", 0),
-            ("crop_n_points_downscale_factor", 1),
-            ("min_mask_region_area", 0),
+        for name, least, most in (
+            ("points_per_side", 1, MAX_POINTS_PER_SIDE),
+            ("points_per_batch", 1, None),
+            ("crop_n_layers", 0, MAX_CROP_LAYERS),
+            ("crop_n_points_downscale_factor", 1, None),
+            ("min_mask_region_area", 0, None),
         ):
-            if (count := getattr(self, name)) is not None and count < least:
-                raise OptionError(f"{name} must be at least {least}. Got {count}.")
+            count = getattr(self, name)
+            if count is not None and check_count(count, name, least) > (count if most is None else most):
+                raise OptionError(f"{name} must be at most {most}. Got {count}.")
         if self.nms not in ("mask", "box"):
             raise OptionError(f'nms must be "mask" or "box", whose overlap is compared. Got {self.nms!r}.')
         if self.point_grids is not None:

@@ -193,9 +193,12 @@ class _Search:
 
     @property
     def settings(self) -> Mapping[str, Any]:
+        from masklet.errors import MediaError
         from masklet.run_folder import digest
 
         detections = self.options["detections"]
+        if detections is not None and not Path(detections).is_file():
+            raise MediaError(f"there is no file {detections} with detections.")
         content = None if detections is None else digest(detections, [Path(detections)])
         options = {**self.options, "detections": content}
         return {
