@@ -21,8 +21,10 @@ import pyarrow.parquet as pq
 import pytest
 
 import masklet
+from masklet.errors import MaskletError
 from masklet.jobs import worker as worker_module
 from masklet.jobs.manifest import Entry, JobSettings, read_manifest
+from masklet.jobs.report import read_status
 from masklet.jobs.stores import Store
 from masklet.jobs.tables import SCHEMA, read_masks
 from masklet.jobs.worker import Item, Outcome, Worker, split_frames
@@ -85,6 +87,16 @@ def test_the_name_follows_content_and_settings(corpus: Path, settings: JobSettin
     assert key(settings) == first
     shutil.copy(corpus / "1.mp4", video)
     assert key(settings) != first
+
+
+def test_a_job_that_never_began_says_so(settings: JobSettings, tmp_path: Path) -> None:
+    """Ray could not be started: there is a job, but no status yet."""
+    store = Store(str(tmp_path))
+    with pytest.raises(MaskletError, match="holds no job"):
+        read_status(store)
+    store.write_json("job.json", {"manifest": "clips.csv", "settings": settings.to_json()})
+    with pytest.raises(MaskletError, match=r"the job of clips\.csv has not begun: masklet jobs resume"):
+        read_status(store)
 
 
 def test_no_file_and_no_thread_of_an_item_stays(corpus: Path, settings: JobSettings, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from masklet.engine.gates import Masklet
     from masklet.media import Frames
 
-app = typer.Typer(help="The loop that makes training data: docs/scale.md.", no_args_is_help=True)
+app = typer.Typer(help="The loop that makes training data: docs/engine.md.", no_args_is_help=True)
 
 
 class PresetName(StrEnum):

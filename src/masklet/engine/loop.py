@@ -94,9 +94,7 @@ def run_demo(
             weights, best = choice.weights, choice.scores[choice.name]
             loop.model = load_network(weights)
             scores.append(loop.measure(f"test-{number}", weights, TEST))
-        else:
-            scores.append(scores[-1])
-        report(f"  J&F on test clips: {_gain(scores[-2], scores[-1])}")
+            report(f"  J&F on test clips: {_gain(scores[-2], scores[-1])}")
     if str(weights) != model:
         loop.save(weights, out / "model.safetensors")
     report(f"All rounds, J&F on test clips: {_gain(scores[0], scores[-1])}")

@@ -50,7 +50,8 @@ def read_status(store: Store) -> dict[str, Any]:
     """The last status of a job, as its driver has written it."""
     status = store.read_json(STATUS)
     if status is None:
-        raise MaskletError(f"{store.url} holds no job: start one with masklet jobs run.")
+        manifest, _ = read_job(store)
+        raise MaskletError(f"the job of {manifest} has not begun: masklet jobs resume {store.url}")
     return status
 
 

@@ -223,7 +223,10 @@ def start_ray(cluster: Cluster) -> None:
         except Exception as error:  # Ray raises a bare one
             ray.shutdown()
             if attempt == RAY_STARTS - 1:
-                raise MaskletError(f"Ray cannot be started on this machine: {_first_line(error)}.") from error
+                raise MaskletError(
+                    f"Ray cannot be started on this machine: {_first_line(error)}. It allows itself 30 "
+                    "seconds: on a busy machine try again later, with masklet jobs resume."
+                ) from error
 
 
 def _first_line(error: Exception) -> str:
