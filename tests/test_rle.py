@@ -86,6 +86,17 @@ def test_a_malformed_mask_is_a_sentence(code: Any) -> None:
         rle.decode(code)
 
 
+@pytest.mark.parametrize("size", [(0, 5), (5, 0), (0, 0)])
+def test_a_mask_without_pixels_is_empty(size: tuple[int, int]) -> None:
+    assert rle.decode({"size": list(size), "counts": [0]}).shape == size
+
+
+@pytest.mark.parametrize("counts, part", [([-1, 17], "Got 16, and negative ones"), ([17], r"Got 17\.")])
+def test_the_message_tells_negative_runs_from_a_wrong_sum(counts: list[int], part: str) -> None:
+    with pytest.raises(MediaError, match=part):
+        rle.decode({"size": [4, 4], "counts": counts})
+
+
 def test_outlines_are_filled_together() -> None:
     mask = rle.from_polygons([[1, 1, 5, 1, 5, 5, 1, 5], [6.0, 6.0, 9.0, 6.0, 9.0, 9.0, 6.0, 9.0]], (10, 10))
     assert mask[1:5, 1:5].all() and mask[6:9, 6:9].all() and not mask[5, 5]
