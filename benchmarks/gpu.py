@@ -180,13 +180,16 @@ def measure(video: Callable[[], Video], work: Workload) -> tuple[float, float, n
 
 @contextmanager
 def time_limit(seconds: float) -> Iterator[None]:
-    """Raise RowTimeoutError in the main thread after so many seconds."""
+    """Raise RowTimeoutError in the main thread after so many seconds.
+
+    It is raised again after five seconds more, should a callback of a compiler have swallowed it.
+    """
 
     def stop(number: int, frame: object) -> None:
         raise RowTimeoutError(f"not done after {seconds:.0f} s")
 
     before = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    signal.setitimer(signal.ITIMER_REAL, seconds, 5)
     try:
         yield
     finally:
