@@ -266,7 +266,7 @@ def check_cvat(archive: zipfile.ZipFile, pixels: int) -> None:
     """CVAT's own reader of masks finds as many pixels; names are those of the pictures in the file."""
     masks = pytest.importorskip("cvat_sdk.masks")
     root = ElementTree.fromstring(archive.read("annotations.xml"))
-    assert [label.text for label in root.iterfind("meta/task/labels/label/name")] == ["cat", "dog"]
+    assert [label.text for label in root.iterfind("meta/project/labels/label/name")] == ["cat", "dog"]
     assert {image.get("subset") for image in root.iterfind("image")} == {"train", "val"}
     pictures = {Path(name).name for name in archive.namelist() if name.startswith("images/")}
     assert {image.get("name") for image in root.iterfind("image")} == pictures

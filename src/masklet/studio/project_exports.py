@@ -218,10 +218,8 @@ class ProjectWriter:
             xml = XmlWriter(file)
             with xml.within("annotations"):
                 xml.element("version", "1.1")
-                with xml.within("meta"), xml.within("task"):
+                with xml.within("meta"), xml.within("project"):
                     xml.element("name", self._name)
-                    xml.element("size", sum(len(dataset.images) for dataset in data.values()))
-                    xml.element("mode", "annotation")
                     with xml.within("labels"):
                         for name in self._classes:
                             with xml.within("label"):
@@ -229,6 +227,10 @@ class ProjectWriter:
                                 xml.element("color", self._colors.get(name, ""))
                                 xml.element("type", "mask")
                                 xml.element("attributes")
+                    with xml.within("tasks"):  # Datumaro finds the subsets by these
+                        for split in (split for split, dataset in data.items() if dataset.images):
+                            with xml.within("task"):
+                                xml.element("subset", split)
                 number = 0
                 for split, dataset in data.items():
                     by_image: dict[int, list[dict[str, Any]]] = {}
