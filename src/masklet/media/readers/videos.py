@@ -177,7 +177,7 @@ class Video:
         if target - last <= AHEAD or not self._is_indexed:
             return True
         keys = self._keys_before(target)
-        return not keys or self._index.frame_at(keys[0]) <= last
+        return bool(keys) and self._index.frame_at(keys[0]) <= last
 
     def _keys_before(self, target: int) -> list[int]:
         if self._has_palette:  # which may come with the first packet only, as in AVI
