@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
 
 import cv2
 import numpy as np
@@ -16,9 +17,12 @@ from auto.painted import Connected
 from masklet.config import NANO, TINY, Sam2Config, toy
 from masklet.masks import Candidate, Window
 from masklet.model import Sam2
+from masklet.sessions.answer import PreparedPrompt
 from masklet.sessions.image import ImageSession
 from masklet.sessions.tracker import Tracker
 from masklet.sessions.video import VideoSession
+from masklet.simulated_user import mask_iou
+from masklet.tracking.step import encode_image
 from masklet.types import CERTAIN, ImageCandidates, Masks, Prompt
 from masklet.zoom import Zoom, box_of_mask, box_of_prompt, crop_prompt, has_moved, share_window
 from sessions.candidates import assert_same, unlike
@@ -291,6 +295,65 @@ def test_nano_segments_a_small_disc_better_with_zoom() -> None:
     near, far = (ImageSession(model, picture, zoom=zoom).segment(box)[0] for zoom in (True, False))
     overlap = [(mask & disc).sum() / (mask | disc).sum() for mask in (near, far)]
     assert overlap[0] > 0.7 and overlap[0] > overlap[1]
+
+
+def discs(length: int = 4) -> tuple[np.ndarray, np.ndarray]:
+    """A disc of 24 pixels that moves along a grey wall of 320 x 240, and its masks."""
+    rows, columns = np.mgrid[:240, :320]
+    masks = np.stack(
+        [(rows - 150) ** 2 + (columns - 100 - 4 * frame) ** 2 < 12**2 for frame in range(length)]
+    )
+    wall = np.full((240, 320, 3), 120, dtype=np.uint8) + (columns[..., None] // 16).astype(np.uint8)
+    return np.where(masks[..., None], np.array([200, 60, 40], dtype=np.uint8), wall), masks
+
+
+@pytest.mark.parametrize("click", [{"negative": [(130, 150)]}, {"positive": [(112, 160)]}], ids=str)
+def test_a_click_upon_a_small_tracked_object_does_not_lose_it(
+    click: dict[str, list[tuple[float, float]]],
+) -> None:
+    frames, truth = discs()
+    session = VideoSession(masklet.load(), frames)
+    session.prompt(0, 1, Prompt(box=(87, 137, 113, 163)))
+    tracked = {masks.frame: masks[1] for masks in session.propagate()}
+    corrected = session.prompt(3, 1, Prompt(**click))[1]
+    assert mask_iou(truth[3], corrected) > mask_iou(truth[3], tracked[3]) - 0.05
+
+
+@pytest.mark.parametrize(
+    ("prompt", "box"),
+    [
+        (Prompt(negative=[(70, 50)]), (20, 10, 40, 30)),
+        (Prompt(positive=[(45, 20)]), (20, 10, 45, 30)),
+        (Prompt(positive=[(85, 20)]), None),
+        (Prompt(positive=[(25, 20)], box=(0, 0, 50, 50)), (0, 0, 50, 50)),
+    ],
+    ids=["negative", "near", "far", "with a box"],
+)
+def test_clicks_that_correct_a_tracked_mask_go_with_its_box(
+    zooming: Sam2, pictures: np.ndarray, prompt: Prompt, box: tuple[int, ...] | None
+) -> None:
+    mask = np.zeros(WIDE, dtype=bool)
+    mask[10:30, 20:40] = True
+    before = replace(_masks(mask), low_res=torch.full((1, 16, 16), -1.0), exact={5: mask})
+    asked: list[Prompt] = []
+    zoom = Recorder(asked=asked)
+    features = encode_image(zooming, pictures[0])
+    for alone in (False, True):
+        PreparedPrompt.of(
+            zooming, features, prompt, WIDE, lambda: pictures[0], before=before, alone=alone, zoom=zoom
+        )
+    assert [given.box for given in asked] == [box, prompt.box]
+
+
+@dataclass(frozen=True)
+class Recorder(Zoom):
+    """Zoom that notes what it is asked."""
+
+    asked: list[Prompt] = field(default_factory=list)
+
+    def segment(self, segmenter: Any, prompt: Prompt, hint: Any, candidates: int) -> Any:
+        self.asked.append(prompt)
+        return super().segment(segmenter, prompt, hint, candidates)
 
 
 def _masks(mask: np.ndarray) -> Masks:

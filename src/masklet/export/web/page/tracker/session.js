@@ -3,7 +3,7 @@
 import { encode } from "../lib/rle.js";
 import { MemoryBank } from "./bank.js";
 import { enlarge, maskToSquare, tightBox, toMask } from "./pixels.js";
-import { View, countCandidates, pointsIn, wholeOf } from "./zoom.js";
+import { View, countCandidates, pointsIn, wholeOf, withBox } from "./zoom.js";
 
 /** @import { Network, Prediction, Selection } from "./network.js" */
 /** @import { Picture, Window } from "./pixels.js" */
@@ -126,16 +126,18 @@ export class Session {
 
     /**
      * @param {number} id
-     * @param {Prompt} prompt
+     * @param {Prompt} given
      * @param {Answer | undefined} before  the mask that is corrected
      * @param {MemoryBank} bank  takes the memory of the answer
      * @returns {Promise<Answer>}
      */
-    async #answerInVideo(id, prompt, before, bank) {
+    async #answerInVideo(id, given, before, bank) {
         const { frame, network } = this;
         const view = this.#seen();
         const { width, height } = view.picture;
         const isTracked = before?.isTracked ?? false;
+        const tracked = isTracked && network.manifest.zoom ? before?.mask.box : null;
+        const prompt = tracked ? withBox(given, tracked) : given;
         /** @type {Candidate[]} */
         let zoomed = [];
         if (network.manifest.zoom) {

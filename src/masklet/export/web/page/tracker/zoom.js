@@ -27,6 +27,7 @@ const MOVED = 0.85; // IoU of windows below which the second shows something new
 const MARGIN = 2; // sides of a window, in those of the object
 const NARROWEST = 32; // the shortest side of a window, in pixels
 const LARGEST = 0.3; // the largest window, as a part of the picture
+const FAR = 2; // times the area of a mask's box: clicks that stretch it further mean another thing
 const ROUNDS = 2; // windows for each answer to a first click
 
 /** A picture, encoded once; windows of it are encoded when they are first looked at. */
@@ -257,6 +258,19 @@ function withClicks([x0, y0, x1, y1], { positive }) {
         [x0, y0, x1, y1] = [Math.min(x0, x), Math.min(y0, y), Math.max(x1, x), Math.max(y1, y)];
     }
     return [x0, y0, x1, y1];
+}
+
+/**
+ * Clicks that correct a tracked mask, with the box around both: a window is looked at without memory, and the box says
+ * which object they correct.
+ *
+ * @param {Prompt} prompt
+ * @param {Window} tracked  the box around the mask
+ * @returns {Prompt}
+ */
+export function withBox(prompt, tracked) {
+    const around = withClicks(tracked, prompt);
+    return prompt.box || area(around) > FAR * area(tracked) ? prompt : { ...prompt, box: around };
 }
 
 /** @param {Window} box */
