@@ -39,8 +39,8 @@ def main(
     rows, images, annotations = [], [], []
     for number, path in enumerate(find_pictures(folder or make_folder(out / "pictures")), 1):
         picture = read_image(path)
-        found = masklet.everything(network, picture, grid, sort="area")
-        found = found.select(*found.ids[:most])
+        everything = masklet.everything(network, picture, grid, sort="area")
+        found = everything.select(*everything.ids[:most])
         height, width = found.size
         for id, box, area, iou in zip(found.ids, found.boxes.tolist(), found.areas, found.iou, strict=True):
             rows.append((path.name, id, *box, round(area / (height * width), 4), round(float(iou), 3)))
@@ -49,8 +49,7 @@ def main(
         print(f"{path.name}: {len(found)} objects")
     with (out / "objects.csv").open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([COLUMNS, *rows])
-    for number, annotation in enumerate(annotations, 1):
-        annotation["id"] = number
+    annotations = [{**entry, "id": number} for number, entry in enumerate(annotations, 1)]
     coco = {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "object"}]}
     (out / "coco.json").write_text(json.dumps(coco), encoding="utf-8")
     print(f"{len(rows)} rows in {out / 'objects.csv'}, the masks in {out / 'coco.json'}")

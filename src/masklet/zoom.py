@@ -19,6 +19,7 @@ from masklet.prompts import Prompt
 
 SHARED = 0.5  # IoU of windows above which one serves for both
 TEMPER = 0.45  # chosen on validation pictures: the predicted IoU of a first click is then not biased
+FAR = 2.0  # times the area of a mask's box: clicks that stretch it further mean another thing
 MOVED = 0.85  # IoU of windows below which the second shows something new
 
 Window = tuple[int, int, int, int]  # x0, y0, x1, y1 in source pixels, x1 and y1 exclusive
@@ -178,6 +179,19 @@ def box_of_mask(mask: np.ndarray, prompt: Prompt) -> Box | None:
     """The box around a mask and the positive clicks that mean it; None where the mask is empty."""
     box = tight_box(mask)
     return None if box is None else _with_clicks(box, prompt)
+
+
+def add_tracked_box(prompt: Prompt, tracked: np.ndarray) -> Prompt:
+    """Clicks that correct a tracked mask, bool (H, W), with the box around both.
+
+    A window is looked at without memory. There, one click may mean a part, and a negative click alone means
+    nothing; the box says which object they correct. Clicks far from the mask mean that it lies on another
+    thing. In a picture the box does not help: what a first click found is too often not what is meant.
+    """
+    box, around = tight_box(tracked), box_of_mask(tracked, prompt)
+    if prompt.box is not None or prompt.mask is not None or box is None or around is None:
+        return prompt
+    return prompt if box_area(around) > FAR * box_area(box) else replace(prompt, box=around)
 
 
 def _with_clicks(box: Box, prompt: Prompt) -> Box:

@@ -14,7 +14,7 @@ from masklet.onnx.manifest import MemoryRule
 from masklet.onnx.masks import Masks, frame_to_square, mask_to_square, read_image
 from masklet.onnx.network import Decoded, Features, Network, as_network
 from masklet.prompts import Prompt, check_id, check_prompt, check_prompts, label_points
-from masklet.zoom import Zoom, find_zoom
+from masklet.zoom import Zoom, add_tracked_box, find_zoom
 
 
 @dataclass(frozen=True)
@@ -224,8 +224,11 @@ class Tracker:
         size = picture.shape[0], picture.shape[1]
         if self._zoom is not None and not prompt.is_mask_only:
             session = ImageSession(self.network, picture, zoom=self._zoom, features=features)
-            hint = None if before is None else self._as_masks(0, {1: before}, size)
-            zoomed = session.segment(prompt, hint=None if hint is None or not hint[1].any() else hint)
+            masks = None if before is None else self._as_masks(0, {1: before}, size)
+            hint = masks if masks is not None and masks[1].any() else None
+            if hint is not None:
+                prompt = add_tracked_box(prompt, hint[1])
+            zoomed = session.segment(prompt, hint=hint)
             if zoomed.zoomed and zoomed.best.any():
                 answer = self._adopt(features, zoomed.best)
                 return replace(answer, iou=float(zoomed.iou[0]), exact=zoomed.best)

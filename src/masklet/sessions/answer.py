@@ -9,15 +9,12 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import Bool, UInt8
 
-from masklet.boxes import box_area, tight_box
 from masklet.masks import ImageCandidates
 from masklet.model import Sam2
 from masklet.sessions.image import ImageSession, rank_candidates
 from masklet.tracking.step import Choice, EncodedFrame, EncodedPrompt, TrackedObject, track_frame
 from masklet.types import FrameFeatures, MaskPrediction, Masks, Memory, Prompt
-from masklet.zoom import Zoom, box_of_mask
-
-FAR = 2.0  # times the area of a mask's box: clicks that stretch it further mean another thing
+from masklet.zoom import Zoom, add_tracked_box
 
 ReadImage = Callable[[], UInt8[np.ndarray, "H W 3"]]
 
@@ -91,7 +88,7 @@ class PreparedPrompt:
         if zoom is not None and not prompt.is_mask_only:
             corrected = before if before is not None and before[before.ids[0]].any() else None
             if corrected is not None and not alone:
-                prompt = _with_box(prompt, corrected[corrected.ids[0]])
+                prompt = add_tracked_box(prompt, corrected[corrected.ids[0]])
             session = ImageSession(model, image(), zoom=zoom, features=features)
             zoomed = session.segment(prompt, hint=corrected)
             if zoomed.zoomed and zoomed.best.any():
@@ -105,19 +102,6 @@ class PreparedPrompt:
         """The answer, once the object was tracked to the frame with this prompt."""
         assert obj.last is not None
         return obj.last if self.zoomed is None else replace(obj.last, iou=self.zoomed.iou[:1])
-
-
-def _with_box(prompt: Prompt, tracked: Bool[np.ndarray, "H W"]) -> Prompt:
-    """Clicks that correct a tracked mask, with the box around both.
-
-    A window is looked at without memory. There, one click may mean a part, and a negative click alone means
-    nothing; the box says which object they correct. Clicks far from the mask mean that it lies on another
-    thing. In a picture the box does not help: what a first click found is too often not what is meant.
-    """
-    box, around = tight_box(tracked), box_of_mask(tracked, prompt)
-    if prompt.box is not None or box is None or around is None or box_area(around) > FAR * box_area(box):
-        return prompt
-    return replace(prompt, box=around)
 
 
 def answer_prompt(

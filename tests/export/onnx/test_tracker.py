@@ -76,13 +76,14 @@ def assert_near(mine: Masks, theirs: masklet.Masks, *, rounded: bool = True) -> 
     """The same masks: every logit to 1e-3.
 
     Where memories are rounded, to bfloat16 on both sides, a difference in the seventh digit tips some of them
-    over: one logit in a thousand may then differ by more, and none by 2e-3.
+    over: one logit in a hundred may then differ by more, none by 1e-2, and no pixel may change side.
     """
     assert (mine.frame, mine.ids, mine.size) == (theirs.frame, theirs.ids, theirs.size)
     for name in ("low_res", "logits", "iou", "score"):
         difference = np.abs(getattr(mine, name) - getattr(theirs, name).numpy())
-        assert difference.max(initial=0) < (2e-3 if rounded else 1e-3), name
-        assert (difference > 1e-3).sum() <= difference.size / 1000, name
+        assert difference.max(initial=0) < (1e-2 if rounded else 1e-3), name
+        assert (difference > 1e-3).sum() <= difference.size / 100, name
+    assert np.array_equal(mine.logits > 0, theirs.logits.numpy() > 0)
     assert mine.exact.keys() == theirs.exact.keys()
 
 
