@@ -1,7 +1,7 @@
 """Follow a nucleus through depth and time, in a stack with the axes T, Z, Y, X.
 
-The stack is tracked as one film that goes up through the depths at one time and down at the next, so that
-each frame is next to the one before. The label TIFF has the axes and the order of its source.
+The stack is tracked as one film that goes up through the depths at one time and down at the next. The label
+TIFF has the axes and the order of its source.
 
 python examples/cells_over_time.py                                        a stack that is made here
 python examples/cells_over_time.py --stack cells.ome.tif --channel DAPI --point 210 180 --time 0 --depth 12
@@ -14,38 +14,19 @@ import PIL.Image
 import typer
 
 import masklet
-from masklet import Prompt
 from masklet.media import open_frames, writers
-
-TIMES, DEPTHS, SIDE = 3, 5, 256
 
 
 def make_stack(path: Path) -> Path:
-    """A nucleus that drifts to the right, widest in the middle of the stack, and one that stays."""
-    (y, x), random, pages = np.mgrid[:SIDE, :SIDE], np.random.default_rng(0), []
-    for time in range(TIMES):
-        for depth in range(DEPTHS):
-            shrink = (9 * (depth - DEPTHS // 2)) ** 2
-            drifting = (x - 80 - 12 * time) ** 2 + (y - 100) ** 2 < 36**2 - shrink
-            standing = (x - 190) ** 2 + (y - 180) ** 2 < 28**2 - shrink
-            values = 2600 * (drifting | standing) + 400 + 150 * np.sin(x / 30)
-            values += random.normal(150, 25, values.shape)
-            pages.append(PIL.Image.fromarray(values.clip(0, 4095).astype(np.uint16)))
-    count = TIMES * DEPTHS
-    axes = f"ImageJ=1.54f\nimages={count}\nslices={DEPTHS}\nframes={TIMES}\nhyperstack=true\n"
+    """Three times, five depths: a nucleus that drifts to the right, widest in the middle of the stack."""
+    (y, x), noise, pages = np.mgrid[:256, :256], np.random.default_rng(0), []
+    for time, depth in np.ndindex(3, 5):
+        nucleus = (x - 80 - 12 * time) ** 2 + (y - 100) ** 2 < 36**2 - (9 * (depth - 2)) ** 2
+        values = 550 + 2600 * nucleus + 150 * np.sin(x / 30) + noise.normal(0, 25, x.shape)
+        pages.append(PIL.Image.fromarray(values.astype(np.uint16)))
+    axes = "ImageJ=1.54f\nimages=15\nslices=5\nframes=3\nhyperstack=true\n"
     pages[0].save(path, save_all=True, append_images=pages[1:], description=axes)
     return path
-
-
-def up_and_down(times: int, depths: int) -> list[int]:
-    """The pages, stored time by time, in an order in which neighbours are neighbours in depth or time.
-
-    >>> up_and_down(2, 3)
-    [0, 1, 2, 5, 4, 3]
-    """
-    pages = np.arange(times * depths).reshape(times, depths)
-    pages[1::2] = pages[1::2, ::-1]
-    return pages.ravel().tolist()
 
 
 def main(
@@ -53,7 +34,7 @@ def main(
     channel: str | None = None,
     point: tuple[float, float] = (80, 100),
     time: int = 0,
-    depth: int = DEPTHS // 2,
+    depth: int = 2,
     model: str = "nano",
     out: Path = Path("out/cells_over_time"),
 ) -> None:
@@ -61,17 +42,16 @@ def main(
     frames = open_frames(stack or make_stack(out / "stack.tif"), channel=channel)
     if frames.axes is None:
         raise typer.BadParameter("the file does not say which of its pages are depth and which are time")
-    times, depths = frames.axes.time, frames.axes.depth
-    order = up_and_down(times, depths)
+    pages = np.arange(len(frames)).reshape(frames.axes.time, frames.axes.depth)
+    pages[1::2] = pages[1::2, ::-1]  # every second time from above
+    order = pages.ravel().tolist()
     session = masklet.VideoSession(masklet.load(model), [frames[page] for page in order])
-    start = order.index(time * depths + depth)
-    session.prompt(start, 1, Prompt(positive=[point]))
-    for reverse in (False, True):
-        list(session.propagate(start, reverse=reverse))
+    start = order.index(time * frames.axes.depth + depth)
+    session.prompt(start, 1, masklet.Prompt(positive=[point]))
+    _ = [*session.propagate(start), *session.propagate(start, reverse=True)]
     with writers(["ome-tiff"], out, frames, {1: "nucleus"}) as files:
         for page, image in enumerate(frames):
-            files.write(image, masks := session.masks(order.index(page)))
-            print(f"time {page // depths}, depth {page % depths}: {int(masks[1].sum())} pixels")
+            files.write(image, session.masks(order.index(page)))
     print(out / "labels.ome.tif")
 
 

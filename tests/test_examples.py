@@ -160,10 +160,9 @@ def test_z_stack(model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str])
         assert (file.series[0].axes, file.series[0].shape) == ("ZYX", (9, 256, 256))
 
 
-def test_cells_over_time(model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_cells_over_time(model: str, tmp_path: Path) -> None:
     tifffile = pytest.importorskip("tifffile")
     main_of("cells_over_time")(model=model, out=tmp_path)
-    assert capsys.readouterr().out.count("depth ") == 15
     with tifffile.TiffFile(tmp_path / "labels.ome.tif") as file:
         assert (file.series[0].axes, file.series[0].shape) == ("TZYX", (3, 5, 256, 256))
 
