@@ -234,20 +234,21 @@ def _first_line(error: Exception) -> str:
 
 
 @dataclass
-class _Seat:
+class _WorkerState:
     """An actor, and what it does.
 
     Attributes:
         actor: Ray's handle.
         item: The item at work; None while the actor starts or waits.
         started: When it began.
-        progress: The reference to its answer about its progress, and the last answer.
+        progress_reference: Ray's reference to its next answer about its progress.
+        frames: Done and in all, of that item, as it last answered.
     """
 
     actor: Any
     item: Item | None = None
     started: float = field(default_factory=time.time)
-    asked: Any = None
+    progress_reference: Any = None
     frames: tuple[int, int] = (0, 0)
 
 
@@ -259,7 +260,7 @@ class _Driver:
     ) -> None:
         self._store, self._plan = store, plan
         self._settings, self._cluster, self._report = settings, cluster, report
-        self._seats: dict[Any, _Seat] = {}  # by the reference to what each is doing
+        self._workers: dict[Any, _WorkerState] = {}  # by the reference to what each is doing
         self._attempts: dict[str, int] = {}
         self._start_failures = 0
         self._seconds = [record["seconds"] for record in plan.records.values() if record["status"] == "done"]
@@ -273,11 +274,11 @@ class _Driver:
         last_status = 0.0
         self._publish_status()
         try:
-            while self._plan.waiting or any(seat.item for seat in self._seats.values()):
-                busy = sum(seat.item is not None for seat in self._seats.values())
-                while len(self._seats) < min(count, busy + len(self._plan.waiting)):
+            while self._plan.waiting or any(worker.item for worker in self._workers.values()):
+                busy = sum(worker.item is not None for worker in self._workers.values())
+                while len(self._workers) < min(count, busy + len(self._plan.waiting)):
                     self._start_actor(actor_class)
-                ready, _ = ray.wait(list(self._seats), num_returns=1, timeout=STATUS_SECONDS / 2)
+                ready, _ = ray.wait(list(self._workers), num_returns=1, timeout=STATUS_SECONDS / 2)
                 for reference in ready:
                     self._finish(reference)
                 self._stop_overdue()
@@ -286,9 +287,9 @@ class _Driver:
                     self._publish_status()
                     last_status = time.time()
         finally:
-            for seat in self._seats.values():
+            for worker in self._workers.values():
                 with suppress(Exception):
-                    ray.kill(seat.actor)
+                    ray.kill(worker.actor)
             with suppress(StoreError):
                 self._store.write_json(STATUS, self.status(is_running=False))
 
@@ -297,13 +298,13 @@ class _Driver:
         now = time.time()
         running = [
             {
-                "item": seat.item.title,
-                "seconds": round(now - seat.started, 1),
-                "frames": list(seat.frames),
-                "attempt": self._attempts.get(seat.item.id, 0) + 1,
+                "item": worker.item.title,
+                "seconds": round(now - worker.started, 1),
+                "frames": list(worker.frames),
+                "attempt": self._attempts.get(worker.item.id, 0) + 1,
             }
-            for seat in self._seats.values()
-            if seat.item is not None
+            for worker in self._workers.values()
+            if worker.item is not None
         ]
         return {
             "time": now,
@@ -341,33 +342,33 @@ class _Driver:
     def _start_actor(self, actor_class: Any) -> None:
         threads = max(1, int(self._cluster.cpus_per_actor))
         actor = actor_class.remote(self._settings, self._store.url, threads)
-        self._seats[actor.progress.remote()] = _Seat(actor)
+        self._workers[actor.progress.remote()] = _WorkerState(actor)
 
     def _finish(self, reference: Any) -> None:
         """Take what an actor has done, and give it the next item."""
         import ray
 
-        seat = self._seats.pop(reference)
-        item = seat.item
+        worker = self._workers.pop(reference)
+        item = worker.item
         try:
             answer = ray.get(reference)
         except ray.exceptions.RayActorError as error:
-            self._lose(seat, error)
+            self._handle_lost_worker(worker, error)
             return
         self._start_failures = 0
         if item is not None:
-            self._take(item, answer)
+            self._record_outcome(item, answer)
         if self._plan.waiting:
-            seat.item, seat.started, seat.frames = self._plan.waiting.popleft(), time.time(), (0, 0)
-            self._seats[seat.actor.run.remote(seat.item)] = seat
+            worker.item, worker.started, worker.frames = self._plan.waiting.popleft(), time.time(), (0, 0)
+            self._workers[worker.actor.run.remote(worker.item)] = worker
         else:
-            ray.kill(seat.actor)
+            ray.kill(worker.actor)
 
-    def _lose(self, seat: _Seat, error: Exception) -> None:
+    def _handle_lost_worker(self, worker: _WorkerState, error: Exception) -> None:
         """An actor has died, or could not start."""
-        if seat.item is not None:
+        if worker.item is not None:
             self._fail(
-                seat.item, "its worker died: out of memory, killed, or crashed by the input.", "system"
+                worker.item, "its worker died: out of memory, killed, or crashed by the input.", "system"
             )
             return
         cause = getattr(error, "cause", None)
@@ -378,7 +379,7 @@ class _Driver:
         if self._start_failures >= START_FAILURES:
             raise MaskletError(f"workers cannot be started: {text}")
 
-    def _take(self, item: Item, outcome: Outcome) -> None:
+    def _record_outcome(self, item: Item, outcome: Outcome) -> None:
         if outcome.status == "failed":
             self._fail(item, outcome.error, outcome.kind)
             return
@@ -416,27 +417,27 @@ class _Driver:
         import ray
 
         timeout = self._cluster.timeout
-        for reference, seat in list(self._seats.items()):
-            if timeout is not None and seat.item is not None and time.time() - seat.started > timeout:
-                ray.kill(seat.actor)
-                self._seats.pop(reference)
-                self._fail(seat.item, f"not done after {timeout:g} seconds.", "timeout")
+        for reference, worker in list(self._workers.items()):
+            if timeout is not None and worker.item is not None and time.time() - worker.started > timeout:
+                ray.kill(worker.actor)
+                self._workers.pop(reference)
+                self._fail(worker.item, f"not done after {timeout:g} seconds.", "timeout")
 
     def _ask_progress(self) -> None:
         """Read the answers about progress that have come, and ask anew."""
         import ray
 
-        for seat in self._seats.values():
-            if seat.item is None:
+        for worker in self._workers.values():
+            if worker.item is None:
                 continue
-            if seat.asked is not None:
-                ready, _ = ray.wait([seat.asked], timeout=0)
+            if worker.progress_reference is not None:
+                ready, _ = ray.wait([worker.progress_reference], timeout=0)
                 if not ready:
                     continue
                 with suppress(ray.exceptions.RayError):
-                    item_id, done, total = ray.get(seat.asked)
-                    seat.frames = (done, total) if item_id == seat.item.id else seat.frames
-            seat.asked = seat.actor.progress.remote()
+                    item_id, done, total = ray.get(worker.progress_reference)
+                    worker.frames = (done, total) if item_id == worker.item.id else worker.frames
+            worker.progress_reference = worker.actor.progress.remote()
 
     def _publish_status(self) -> None:
         status = self.status(is_running=True)
