@@ -59,7 +59,7 @@ def is_picture_data(data: bytes) -> bool:
 
 
 def refuse_heif(file: File, name: str) -> None:
-    """Refuse a phone's HEIC, which Pillow does not read, and FFmpeg not whole: it shows a tile, or lies.
+    """Refuse a phone's HEIC. Pillow does not read it; FFmpeg shows a tile of it, or leaves it on its side.
 
     Raises:
         MediaError: The file is one.
