@@ -338,11 +338,29 @@ def test_clicks_that_correct_a_tracked_mask_go_with_its_box(
     asked: list[Prompt] = []
     zoom = Recorder(asked=asked)
     features = encode_image(zooming, pictures[0])
-    for alone in (False, True):
+    for tracked in (True, False):
         PreparedPrompt.of(
-            zooming, features, prompt, WIDE, lambda: pictures[0], before=before, alone=alone, zoom=zoom
+            zooming,
+            features,
+            prompt,
+            WIDE,
+            lambda: pictures[0],
+            before=before,
+            tracked=tracked,
+            alone=False,
+            zoom=zoom,
         )
     assert [given.box for given in asked] == [box, prompt.box]
+
+
+def test_the_box_of_an_answer_to_prompts_alone_is_left_out(zooming: Sam2, pictures: np.ndarray) -> None:
+    asked: list[Prompt] = []
+    session = VideoSession(zooming, pictures, zoom=Recorder(asked=asked))
+    session.prompt(0, 1, Prompt(positive=[(50, 40)]))
+    assert [len(list(session.propagate())), session.masks(3)[1].any()] == [len(pictures), True]
+    for frame in (0, 3):
+        session.prompt(frame, 1, Prompt(negative=[(3, 3)]))
+    assert [prompt.box is None for prompt in asked] == [True, True, False]
 
 
 @dataclass(frozen=True)

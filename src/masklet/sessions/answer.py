@@ -74,6 +74,7 @@ class PreparedPrompt:
         image: ReadImage,
         *,
         before: Masks | None,
+        tracked: bool,
         alone: bool,
         zoom: Zoom | None,
     ) -> PreparedPrompt:
@@ -83,11 +84,12 @@ class PreparedPrompt:
             prompt: All that was said of the object on this frame.
             image: Reads the frame. It is called only where zoom is used.
             before: The object's mask on this frame, which the prompt corrects.
+            tracked: Whether that mask was tracked from another frame.
             alone: Look at no memory, as in a picture.
         """
         if zoom is not None and not prompt.is_mask_only:
             corrected = before if before is not None and before[before.ids[0]].any() else None
-            if corrected is not None and not alone:
+            if corrected is not None and tracked:
                 prompt = add_tracked_box(prompt, corrected[corrected.ids[0]])
             session = ImageSession(model, image(), zoom=zoom, features=features)
             zoomed = session.segment(prompt, hint=corrected)
@@ -113,6 +115,7 @@ def answer_prompt(
     image: ReadImage,
     *,
     before: Masks | None,
+    tracked: bool,
     alone: bool,
     zoom: Zoom | None,
 ) -> Answer:
@@ -120,10 +123,10 @@ def answer_prompt(
 
     Args:
         obj: Its bank takes the memory of the answer: give a copy, where that is not wanted yet.
-        prompt, size, image, before, alone, zoom: See `PreparedPrompt.of`.
+        prompt, size, image, before, tracked, alone, zoom: See `PreparedPrompt.of`.
     """
     prepared = PreparedPrompt.of(
-        model, frame.features, prompt, size, image, before=before, alone=alone, zoom=zoom
+        model, frame.features, prompt, size, image, before=before, tracked=tracked, alone=alone, zoom=zoom
     )
     choice = track_frame(model, frame, [obj], {obj.id: prepared.encoded})[obj.id]
     memory = obj.bank.prompted.get(frame.number)

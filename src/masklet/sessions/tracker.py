@@ -209,6 +209,7 @@ class Tracker:
                 size,
                 lambda: picture,
                 before=None if before is None else FrameAnswers(self.frame, size, {id: before}).masks(),
+                tracked=before is not None,
                 alone=before is None,
                 zoom=self._zoom,
             )

@@ -175,6 +175,7 @@ class VideoSession:
             size,
             partial(self.frames.__getitem__, frame),
             before=None if record is None else to_masks(frame, {id: record}, size, self.model),
+            tracked=reverse is not None and any(other != frame for other in obj.prompts),
             alone=reverse is None,
             zoom=self._zoom,
         )

@@ -91,10 +91,11 @@ export class Session {
         const earlier = before?.prompts.get(frame);
         const prompt = earlier ? merged(earlier, added) : added;
         const bank = before?.bank.copy() ?? new MemoryBank(this.network.manifest.memory);
+        const isPromptedElsewhere = [...(before?.prompts.keys() ?? [])].some((other) => other !== frame);
         const answer =
             this.kind === "picture"
                 ? await this.#answerInPicture(id, prompt, before?.answers.get(frame))
-                : await this.#answerInVideo(id, prompt, before?.answers.get(frame), bank);
+                : await this.#answerInVideo(id, prompt, before?.answers.get(frame), bank, isPromptedElsewhere);
         this.#remember();
         this.objects = new Map(this.objects).set(id, {
             id,
@@ -129,14 +130,15 @@ export class Session {
      * @param {Prompt} given
      * @param {Answer | undefined} before  the mask that is corrected
      * @param {MemoryBank} bank  takes the memory of the answer
+     * @param {boolean} isPromptedElsewhere  so that its mask here was tracked, and is not an answer to prompts alone
      * @returns {Promise<Answer>}
      */
-    async #answerInVideo(id, given, before, bank) {
+    async #answerInVideo(id, given, before, bank, isPromptedElsewhere) {
         const { frame, network } = this;
         const view = this.#seen();
         const { width, height } = view.picture;
         const isTracked = before?.isTracked ?? false;
-        const tracked = isTracked && network.manifest.zoom ? before?.mask.box : null;
+        const tracked = isTracked && isPromptedElsewhere && network.manifest.zoom ? before?.mask.box : null;
         const prompt = tracked ? withBox(given, tracked) : given;
         /** @type {Candidate[]} */
         let zoomed = [];
