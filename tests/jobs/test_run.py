@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import duckdb
@@ -73,14 +74,15 @@ def test_two_nodes_give_the_masks_of_track_and_survive_the_loss_of_one(
     def disturb(status: dict[str, object]) -> None:
         running = status["running"]
         if not killed and running:
-            workers = [
-                process
-                for process in psutil.Process().children(recursive=True)
-                if "ray::Worker" in " ".join(process.cmdline()[:1])
-            ]
-            if workers:
-                workers[0].kill()
-                killed.append("worker")
+            with suppress(psutil.NoSuchProcess):  # one of them may just have ended
+                workers = [
+                    process
+                    for process in psutil.Process().children(recursive=True)
+                    if "ray::Worker" in " ".join(process.cmdline()[:1])
+                ]
+                if workers:
+                    workers[0].kill()
+                    killed.append("worker")
         elif killed == ["worker"] and status["done"]:
             two_nodes.remove_node(two_nodes.second)
             killed.append("node")

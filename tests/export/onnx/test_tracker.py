@@ -76,15 +76,22 @@ def assert_near(mine: Masks, theirs: masklet.Masks, *, rounded: bool = True) -> 
     """The same masks: every logit to 1e-3.
 
     Where memories are rounded, to bfloat16 on both sides, a difference in the seventh digit tips some of them
-    over: one logit in a hundred may then differ by more, none by 1e-2, and no pixel may change side.
+    over: one logit in a hundred may then differ by more, none by 1e-2. Only a pixel whose logit is that near
+    to 0 may change side.
     """
+    tolerance = 1e-2 if rounded else 1e-3
     assert (mine.frame, mine.ids, mine.size) == (theirs.frame, theirs.ids, theirs.size)
     for name in ("low_res", "logits", "iou", "score"):
         difference = np.abs(getattr(mine, name) - getattr(theirs, name).numpy())
-        assert difference.max(initial=0) < (1e-2 if rounded else 1e-3), name
+        assert difference.max(initial=0) < tolerance, name
         assert (difference > 1e-3).sum() <= difference.size / 100, name
-    assert np.array_equal(mine.logits > 0, theirs.logits.numpy() > 0)
+    assert (np.abs(theirs.logits.numpy()[find_flipped(mine, theirs)]) < tolerance).all()
     assert mine.exact.keys() == theirs.exact.keys()
+
+
+def find_flipped(mine: Masks, theirs: masklet.Masks) -> np.ndarray:
+    """The pixels, (n, H, W), that belong to an object on one side only."""
+    return (mine.logits > 0) != (theirs.logits.numpy() > 0)
 
 
 def assert_same_tracks(
@@ -128,8 +135,13 @@ def test_masks_join_leave_and_are_adopted_alike(network: Sam2, fp32: Network, fr
     for frame, prompts in steps:
         one, other = mine.step(frames[frame], prompts), theirs.step(frames[frame], prompts)
         assert_near(one, other)
-        assert np.array_equal(one.label_map(), other.label_map()) and one.rle() == other.rle()
-        assert np.array_equal(one.boxes, other.boxes)
+        flipped = find_flipped(one, other).any(axis=(1, 2))
+        assert np.array_equal(one.label_map() == 0, (one.logits <= 0).all(axis=0))
+        for index in np.flatnonzero(~flipped):
+            assert one.rle()[index] == other.rle()[index]
+            assert np.array_equal(one.boxes[index], other.boxes[index])
+        if not flipped.any():
+            assert np.array_equal(one.label_map(), other.label_map())
     mine.forget(4)
     theirs.forget(4)
     assert mine.ids == theirs.ids == (2,)
