@@ -42,6 +42,14 @@ BAD = {
     "an unknown precision": (("track", "clip.mp4", *CLICK, "--dtype", "float8"), "float8"),
     "an unknown format": (("track", "clip.mp4", *CLICK, "--format", "gif"), "there is no format 'gif'"),
     "an empty name": (("track", "", *CLICK), "an input is empty"),
+    "a background that no format shows": (
+        ("track", "clip.mp4", *CLICK, "--background", "green"),
+        "none of the formats shows it. Add --format composite",
+    ),
+    "soft edges that no format shows": (
+        ("everything", "clip.mp4", "--soft", "3", "--format", "coco"),
+        "Add --format cutout-webm or --format cutout-prores",
+    ),
     "a very long name": (("track", "x" * 300, *CLICK), "cannot be opened: file name too long"),
     "a very long id": (("track", "clip.mp4", "--object", f"a: 5,5 id={'9' * 5000}"), "id is a whole number"),
     "an id that no label map holds": (
@@ -106,6 +114,16 @@ def test_bad_input_gets_one_sentence(run: Run, desk: Path, arguments: tuple[str,
     assert answer.code == 2 or answer.err.count("\n") == 1, "one line"
     assert [path.name for path in earlier.parent.iterdir()] == ["masklets.json"]
     assert earlier.read_text() == "what was written before"
+
+
+@pytest.mark.parametrize(
+    "command", ["track clip.mp4", "segment clip.mp4", "jobs run clip.mp4", "export onnx toy.safetensors"]
+)
+def test_an_output_folder_without_a_name_is_not_the_current_one(run: Run, desk: Path, command: str) -> None:
+    before = sorted(desk.iterdir())
+    answer = run(*command.split(), "--out", "")
+    assert answer.code == 2 and "names no folder" in answer.err
+    assert sorted(desk.iterdir()) == before
 
 
 @pytest.mark.parametrize("command", ["track clip.mp4", "segment frames/0.png"])

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from masklet.cli.options import ImageSize, Policy, Setting, announce_start, command_line
+from masklet.cli.options import ImageSize, Policy, Setting, announce_start, command_line, parse_folder
 
 if TYPE_CHECKING:
     from masklet.evaluate.runner import EvaluationProtocol
@@ -59,7 +59,14 @@ def evaluate(
             "NAME/masks; for image and noc any data set that training reads."
         ),
     ],
-    out: Annotated[Path, typer.Option(help="Folder for the results; the same folder resumes a killed run.")],
+    out: Annotated[
+        Path,
+        typer.Option(
+            parser=parse_folder,
+            metavar="FOLDER",
+            help="Folder for the results; the same folder resumes a killed run.",
+        ),
+    ],
     model: Annotated[
         str, typer.Option(help="A model's name, path or hub id; or a baseline: repeat, flow, grabcut.")
     ] = "nano",

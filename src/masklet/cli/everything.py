@@ -157,8 +157,7 @@ def everything(
         chosen = {name: value for name, value in grid.items() if value is not None}
         range_ = parse_intensity_range(intensity_range)
         channel = parse_channels(channels or ())
-        look = make_look(background, soft)
-        format_files(formats or ())
+        look = make_look(background, soft, formats or ())
         items = find_items(sources or (), kind, names_from=names)
 
         def open_item(item: Item) -> _Search:

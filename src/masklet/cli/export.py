@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from masklet.cli.options import announce_start
+from masklet.cli.options import announce_start, parse_folder
 
 export = typer.Typer(
     help="Export a network for other programs: ONNX graphs, or a page that runs in the browser.",
@@ -30,7 +30,15 @@ def formats() -> None:
 @export.command("onnx")
 def onnx(
     model: Annotated[str, typer.Argument(help="A name (see masklet models), path or hub id.")],
-    out: Annotated[Path, typer.Option("--out", help="The folder for the graphs and manifest.json.")],
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--out",
+            parser=parse_folder,
+            metavar="FOLDER",
+            help="The folder for the graphs and manifest.json.",
+        ),
+    ],
     precision: Annotated[
         Precision,
         typer.Option(
@@ -54,7 +62,10 @@ def onnx(
 
 @export.command("web")
 def web(
-    out: Annotated[Path, typer.Option("--out", help="The folder for the page.")],
+    out: Annotated[
+        Path,
+        typer.Option("--out", parser=parse_folder, metavar="FOLDER", help="The folder for the page."),
+    ],
     model: Annotated[str, typer.Argument(help="A name (see masklet models), path or hub id.")] = "nano",
     example: Annotated[
         Path | None, typer.Option("--example", help="A short video or a picture that visitors can try.")

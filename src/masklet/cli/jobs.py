@@ -37,7 +37,14 @@ def run(
     manifest: Annotated[
         str, typer.Argument(help="A .parquet, .csv or .jsonl with a column source; or a folder or glob.")
     ],
-    out: Annotated[str, typer.Option(help="Where the results go: a path, or a URL such as s3://...")],
+    out: Annotated[
+        str,
+        typer.Option(
+            parser=options.check_named,
+            metavar="URL",
+            help="Where the results go: a path, or a URL such as s3://...",
+        ),
+    ],
     model: options.Model = "nano",
     dtype: options.Precision = options.Dtype.float32,
     setting: options.Speed = options.Setting.exact,

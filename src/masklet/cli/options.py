@@ -89,9 +89,26 @@ class Setting(StrEnum):
     fast = "fast"
 
 
+def check_named(text: str) -> str:
+    """Refuse an empty name of a folder, which would mean the current one."""
+    if not text.strip():
+        raise typer.BadParameter("it names no folder. Give one, or . for the current one.")
+    return text
+
+
+def parse_folder(text: str) -> Path:
+    """The folder that a user named."""
+    return Path(check_named(text))
+
+
 Out = Annotated[
     Path,
-    typer.Option("--out", help="The folder for the results. It belongs to this run: see run.json there."),
+    typer.Option(
+        "--out",
+        parser=parse_folder,
+        metavar="FOLDER",
+        help="The folder for the results. It belongs to this run: see run.json there.",
+    ),
 ]
 ListFile = Annotated[Path | None, typer.Option("--list", help="A text file with more inputs, one a line.")]
 Shard = Annotated[

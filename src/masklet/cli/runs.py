@@ -334,17 +334,27 @@ def format_files(formats: Sequence[str]) -> list[str]:
     return [find_format(name).path for name in dict.fromkeys(formats)]
 
 
-def make_look(background: str, soft: float) -> Look:
-    """Background and edges of the formats that show pictures."""
-    from masklet.media import Look
+def make_look(background: str, soft: float, formats: Iterable[str]) -> Look:
+    """Background and edges of the formats that show pictures; refused where no format would follow them."""
+    from masklet.media import FORMATS, Look, find_format
 
-    return Look(background, soft)
+    look = Look(background, soft)
+    followed = {field for name in formats for field in find_format(name).look}
+    for field in look_settings(look):
+        if field not in followed and getattr(look, field) != getattr(Look(), field):
+            able = [name for name, format in FORMATS.items() if field in format.look]
+            raise typer.BadParameter(
+                f"none of the formats shows it. Add --format {' or --format '.join(able)}.",
+                param_hint=f"--{field}",
+            )
+    return look
 
 
 def look_settings(look: Look) -> dict[str, object]:
     """What `run.json` says of the background and edges, where they are not the usual ones."""
-    usual = make_look("blur", 0.0)
-    return {} if look == usual else {"background": look.background, "soft": look.soft}
+    from masklet.media import Look
+
+    return {} if look == Look() else {"background": look.background, "soft": look.soft}
 
 
 def write_masks(

@@ -103,7 +103,7 @@ def track(
             raise typer.BadParameter(NO_PROMPT)
         range_ = parse_intensity_range(intensity_range)
         channel = parse_channels(channels or ())
-        look = make_look(background, soft)
+        look = make_look(background, soft, formats)
 
         def open_item(item: Item) -> _Tracking:
             from masklet.media import open_frames

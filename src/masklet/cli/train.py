@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from masklet.cli.options import announce_start, command_line, recipe_names
+from masklet.cli.options import announce_start, command_line, parse_folder, recipe_names
 
 if TYPE_CHECKING:
     from masklet.train.parameters import Preset
@@ -38,7 +38,12 @@ def train(
     ],
     data: Annotated[Path, typer.Argument(help="The training data, in a form that the recipe reads.")],
     out: Annotated[
-        Path, typer.Option(help="Folder for checkpoints, log and report; the same folder resumes a run.")
+        Path,
+        typer.Option(
+            parser=parse_folder,
+            metavar="FOLDER",
+            help="Folder for checkpoints, log and report; the same folder resumes a run.",
+        ),
     ],
     model: Annotated[
         str | None,

@@ -56,6 +56,7 @@ class Format:
         path: Its place in the output folder; a folder of files where it has no suffix.
         make: Makes its writer, for a path, a source and the objects' classes.
         shows_frames: Whether it needs the frames, and not their masks only.
+        look: The fields of `Look` that it follows.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Format:
     path: str
     make: MakeWriter
     shows_frames: bool = False
+    look: tuple[str, ...] = ()
 
 
 def _without_names(make: Callable[[Path, Source], Writer]) -> MakeWriter:
@@ -112,10 +114,19 @@ FORMATS = {
         Format("overlay", "Overlay video: MP4", "overlay.mp4", _without_names(OverlayVideo), True),
         Format("tiff", "Label maps: TIFF for ImageJ", "labels.tif", _with_names(LabelTiff)),
         Format("ome-tiff", "Label maps: OME-TIFF", "labels.ome.tif", _with_names(LabelOmeTiff)),
-        Format("cutout-webm", "Cut-out video: WebM", "cutout.webm", _soft(CutoutVideo), True),
-        Format("cutout-prores", "Cut-out video: ProRes 4444", "cutout.mov", _soft(CutoutProRes), True),
-        Format("cutout-png", "Cut-out pictures: PNG", "cutout", _soft_pngs, True),
-        Format("composite", "Before another background: MP4", "composite.mp4", _composite, True),
+        Format("cutout-webm", "Cut-out video: WebM", "cutout.webm", _soft(CutoutVideo), True, ("soft",)),
+        Format(
+            "cutout-prores", "Cut-out video: ProRes 4444", "cutout.mov", _soft(CutoutProRes), True, ("soft",)
+        ),
+        Format("cutout-png", "Cut-out pictures: PNG", "cutout", _soft_pngs, True, ("soft",)),
+        Format(
+            "composite",
+            "Before another background: MP4",
+            "composite.mp4",
+            _composite,
+            True,
+            ("background", "soft"),
+        ),
         Format("frames", "The frames as pictures", "frames", _without_names(FramePictures), True),
     )
 }
