@@ -12,11 +12,12 @@ import pytest
 from masklet import rle
 from masklet.auto import Grid
 from masklet.datasets.types import Clip
+from masklet.engine.clip_maker import ClipMaker
 from masklet.engine.gates import Masklet, Measures
-from masklet.engine.loop import Choice, ClipMaker, best_by_more_than_chance
 from masklet.engine.rounds import Calibration, ClipLabeller, ClipResult, Round, process_clips
 from masklet.engine.simulated_person import SimulatedPerson, find_object
 from masklet.engine.step_results import StepResults
+from masklet.engine.weights import Choice, best_by_more_than_chance
 from masklet.errors import MaskletError
 from masklet.media import open_frames
 from toys import clip, toy_network

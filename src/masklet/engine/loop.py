@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
 
 import numpy as np
 
 from masklet import checkpoint
 from masklet.auto import resolve_grid
-from masklet.datasets import find_items
 from masklet.datasets.types import Clip
+from masklet.engine.clip_maker import ClipMaker
 from masklet.engine.gates import write_limits
 from masklet.engine.rounds import (
     Calibration,
@@ -24,31 +22,18 @@ from masklet.engine.rounds import (
     process_clips,
 )
 from masklet.engine.step_results import StepResults
-from masklet.evaluate.metrics import measure_agreement
-from masklet.evaluate.protocols import CLICKS
+from masklet.engine.weights import (
+    Choice,
+    FineTune,
+    average_weights,
+    best_by_more_than_chance,
+    load_network,
+    measure_tracking,
+    standard_error,
+)
 from masklet.model import Sam2
-from masklet.sessions.tracker import track
-from masklet.simulated_user import next_click
-from masklet.synthetic import director
-from masklet.synthetic.cells import compose_cells
-from masklet.synthetic.director import Shot, Stock
-from masklet.synthetic.effects import make_grain
-from masklet.train.loop import LAST, train
-from masklet.train.parameters import Preset
-from masklet.train.recipe import BatchSource, Recipe, TrainingOptions
-from masklet.train.recipes.finetune import FineTuning
-from masklet.train.sampling import Sampler
-from masklet.train.state import STATE, TrainingState
-
-World = Literal["cells", "things"]
 
 CALIBRATION, VALIDATION, TEST, ROUNDS = 1, 2, 3, 10  # series of clips; a round's number is added to the last
-THINGS = 4  # in a clip, at most; and up to two more
-VISIBLE, WHOLE = 0.004, 0.6  # shares of the first frame between which a thing is an object to label
-PACE = 0.15  # of the composer's things and cameras: calm clips
-BASE_WEIGHT = 0.5  # of the batches, where there is base data
-DISTINCT = 100  # stills or clips that a round trains on, each encoded once
-SAVE_EVERY = 20  # training steps
 
 
 def run_demo(
@@ -217,168 +202,3 @@ class _Loop:
             by_name[name] = self.measure(f"validation-{number}-{name}", candidates[name], VALIDATION)
         name = best_by_more_than_chance(by_name)
         return Choice(name, candidates[name], by_name)
-
-
-@dataclass(frozen=True)
-class ClipMaker:
-    """Composed clips, in which everything that moves by itself is labelled.
-
-    Attributes:
-        world: What they show: "cells", or "things" as nano was trained on.
-        size: Side of the frames in pixels.
-        frames: Length of the clips.
-        stock: Pictures to compose things from. Without any, bodies and backgrounds come from nothing.
-    """
-
-    world: World
-    size: int
-    frames: int
-    stock: Stock = field(default_factory=lambda: Stock(()))
-
-    def to_json(self) -> dict[str, Any]:
-        pictures = sorted(picture.name for picture in self.stock.pictures)
-        return {"world": self.world, "size": self.size, "frames": self.frames, "pictures": pictures}
-
-    def clips(self, series: int, count: int) -> list[Clip]:
-        """The first clips of a series; the same ones every time."""
-        return [self._clip(np.random.default_rng([15, series, number])) for number in range(count)]
-
-    def _clip(self, rng: np.random.Generator) -> Clip:
-        while True:  # a few in a hundred show no object on the first frame
-            clip = self._compose(rng)
-            share = clip.masks[0].mean(axis=(1, 2))
-            is_object = (share > VISIBLE) & (share < WHOLE)
-            if is_object.any():
-                return Clip(clip.images, clip.masks[:, is_object])
-
-    def _compose(self, rng: np.random.Generator) -> Clip:
-        if self.world == "cells":
-            return compose_cells(rng, self.size, self.frames)
-        shot = Shot(self.size, self.frames, THINGS, make_grain(self.size + 128), PACE)
-        build = director.pasted if self.stock.pictures else director.procedural
-        return build(rng, self.stock, shot).film(self.size)
-
-
-@dataclass(frozen=True)
-class FineTune:
-    """How a round trains.
-
-    Attributes:
-        preset: The parts of the network to train; the trunk is frozen.
-        steps: Optimizer steps.
-        rate: The learning rate at the start; it ends at 0.
-        base: Labelled data that half of the batches come from, so that the network forgets nothing.
-    """
-
-    preset: Preset
-    steps: int
-    rate: float
-    base: Path | None = None
-
-    def to_json(self) -> dict[str, Any]:
-        base = None if self.base is None else str(self.base)
-        return {"preset": self.preset, "steps": self.steps, "rate": self.rate, "base": base}
-
-    def run(self, data: Path, weights: str | Path, out: Path) -> Path:
-        """Train on accepted masklets, or go on with it; returns the weights.
-
-        Args:
-            data: A folder of labelled clips.
-            weights: To start from.
-            out: Takes the checkpoint and the weights.
-        """
-        if (out / LAST).is_file():
-            return out / LAST
-        state = TrainingState.begin(self._recipe(data, weights))
-        if (out / STATE).is_file():
-            state.resume(out / STATE)
-        for _ in train(state, out, save_every=SAVE_EVERY):
-            pass
-        shutil.rmtree(out / "features", ignore_errors=True)
-        return out / LAST
-
-    def _recipe(self, data: Path, weights: str | Path) -> Recipe:
-        frames = 4 if self.preset == "memory" else 1
-        training = TrainingOptions(data, str(weights), self.preset, steps=self.steps, validation=data)
-        recipe = FineTuning(frames=frames, distinct_clips=DISTINCT).recipe(training)
-        (stage,) = recipe.stages
-        sources = stage.sources
-        if self.base is not None:
-            stills = Sampler(find_items(self.base), stage.image_size, 1, 3, seed=5)
-            sources = (*sources, BatchSource(stills.clip, 2, BASE_WEIGHT / (1 - BASE_WEIGHT)))
-        stage = replace(stage, learning_rates=(self.rate, 0.0), sources=sources, corrections=CLICKS)
-        return replace(recipe, stages=(stage,), validation=None)
-
-
-@dataclass(frozen=True)
-class Choice:
-    """The weights that a round ships, and what each candidate reached in validation.
-
-    Attributes:
-        name: Of the best; the weights before the round are called "before".
-        weights: Of the best.
-        scores: J&F of each clip of validation, by name.
-    """
-
-    name: str
-    weights: str | Path
-    scores: Mapping[str, np.ndarray]
-
-    def line(self) -> str:
-        scores = ", ".join(f"{name} {values.mean():.3f}" for name, values in self.scores.items())
-        stays = "the round did not help, and the weights before it stay"
-        verdict = stays if self.name == "before" else f"the round ships {self.name}"
-        return f"  J&F in validation: {scores}; {verdict}"
-
-
-def best_by_more_than_chance(scores: Mapping[str, np.ndarray]) -> str:
-    """The name with the best mean, if it is better than "before" by more than the standard error of the gain.
-
-    Example:
-        >>> before = np.array([0.4, 0.5, 0.6])
-        >>> best_by_more_than_chance({"before": before, "after": before + (0.02, 0.03, 0.01)})
-        'after'
-        >>> best_by_more_than_chance({"before": before, "after": before + (0.1, -0.05, -0.02)})
-        'before'
-    """
-    best = max(scores, key=lambda name: scores[name].mean())
-    gains = scores[best] - scores["before"]
-    return best if gains.mean() > standard_error(gains) else "before"
-
-
-def standard_error(values: np.ndarray) -> float:
-    """Of the mean; 0 for a single value."""
-    return float(values.std(ddof=1) / len(values) ** 0.5) if len(values) > 1 else 0.0
-
-
-def average_weights(first: str | Path, second: str | Path, out: Path) -> Path:
-    """Write the even mean of two networks' weights."""
-    model, other = (checkpoint.load(weights, device="cpu") for weights in (first, second))
-    theirs = other.state_dict()
-    mean = {
-        name: (tensor + theirs[name]) / 2 if tensor.is_floating_point() else tensor
-        for name, tensor in model.state_dict().items()
-    }
-    model.load_state_dict(mean)
-    checkpoint.save(model, out)
-    return out
-
-
-def measure_tracking(model: Sam2, clips: Sequence[Clip], *, zoom: bool | None = None) -> np.ndarray:
-    """The J&F of each clip: the mean over objects and frames after one click on the first frame."""
-    scores = []
-    for clip in clips:
-        prompts = {row + 1: next_click(None, mask) for row, mask in enumerate(clip.masks[0])}
-        tracked = (masks for masks in track(model, clip.images, {0: prompts}, zoom=zoom) if masks.frame)
-        agreements = [
-            measure_agreement(clip.masks[masks.frame][id - 1], mask).jf
-            for masks in tracked
-            for id, mask in masks.items()
-        ]
-        scores.append(float(np.mean(agreements)))
-    return np.array(scores)
-
-
-def load_network(weights: str | Path) -> Sam2:
-    """A network as the commands run it on a CPU."""
-    return checkpoint.load(weights, device="cpu", setting="balanced")
