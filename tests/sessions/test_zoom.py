@@ -18,11 +18,11 @@ from masklet.config import NANO, TINY, Sam2Config, toy
 from masklet.masks import Candidate, Window
 from masklet.model import Sam2
 from masklet.sessions.answer import PreparedPrompt
+from masklet.sessions.feature_cache import FeatureCache
 from masklet.sessions.image import ImageSession
 from masklet.sessions.tracker import Tracker
 from masklet.sessions.video import VideoSession
 from masklet.simulated_user import mask_iou
-from masklet.tracking.step import encode_image
 from masklet.types import CERTAIN, ImageCandidates, Masks, Prompt
 from masklet.zoom import Zoom, box_of_mask, box_of_prompt, crop_prompt, has_moved, share_window
 from sessions.candidates import assert_same, unlike
@@ -274,6 +274,29 @@ def test_with_zoom_a_stream_equals_a_video(zooming: Sam2, pictures: np.ndarray) 
         assert np.array_equal(streamed[frame][1], stored[frame][1])
 
 
+def test_a_prompt_that_was_previewed_is_answered_by_its_preview(zooming: Sam2, pictures: np.ndarray) -> None:
+    asked: list[Prompt] = []
+    session = VideoSession(zooming, pictures, zoom=Recorder(asked=asked))
+    preview = session.preview(0, SMALL)
+    assert session.ids == () and not session.masks(0).ids, "nothing is kept"
+    answer = session.answer(0, 1, SMALL)
+    assert len(asked) == 1
+    assert_same(answer.candidates, preview)
+    assert_same(answer.candidates, VideoSession(zooming, pictures).answer(0, 1, SMALL).candidates)
+    session.answer(0, 2, LARGE)
+    session.answer(1, 3, SMALL)
+    assert len(asked) == 3, "another prompt, and another frame"
+    session.answer(0, 1, Prompt(negative=[(3, 3)]))
+    assert len(asked) == 4, "a correction starts from the mask that is there"
+
+
+def test_a_preview_belongs_to_its_zoom(zooming: Sam2, pictures: np.ndarray) -> None:
+    features, asked = FeatureCache(), list[Prompt]()
+    VideoSession(zooming, pictures, features=features, zoom=Zoom(margin=4.0)).preview(0, SMALL)
+    VideoSession(zooming, pictures, features=features, zoom=Recorder(asked=asked)).answer(0, 1, SMALL)
+    assert asked == [SMALL]
+
+
 def test_with_zoom_a_replayed_script_equals_the_session(zooming: Sam2, pictures: np.ndarray) -> None:
     session = VideoSession(zooming, pictures)
     session.prompt(0, 1, SMALL)
@@ -336,19 +359,16 @@ def test_clicks_that_correct_a_tracked_mask_go_with_its_box(
     mask[10:30, 20:40] = True
     before = replace(_masks(mask), low_res=torch.full((1, 16, 16), -1.0), exact={5: mask})
     asked: list[Prompt] = []
-    zoom = Recorder(asked=asked)
-    features = encode_image(zooming, pictures[0])
+    session = ImageSession(zooming, pictures[0], zoom=Recorder(asked=asked))
     for tracked in (True, False):
         PreparedPrompt.of(
             zooming,
-            features,
             prompt,
             WIDE,
-            lambda: pictures[0],
             before=before,
             tracked=tracked,
             alone=False,
-            zoom=zoom,
+            zoom=lambda corrected, hint: session.segment(corrected, hint=hint),
         )
     assert [given.box for given in asked] == [box, prompt.box]
 

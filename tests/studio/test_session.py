@@ -113,8 +113,8 @@ def test_other_memory_rules_go_on_as_well(
         assert resumed.ids == session.ids
         for id, obj in session.state.objects.items():
             original, other = (
-                session._load(obj, obj, LENGTH - 1),
-                resumed._load(resumed.state.objects[id], resumed.state.objects[id], LENGTH - 1),
+                one._propagator.load(state, state, LENGTH - 1)
+                for one, state in ((session, obj), (resumed, resumed.state.objects[id]))
             )
             expected, actual = (cast(Any, one.policy).state(one.bank) for one in (original, other))
             assert (

@@ -7,16 +7,16 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
-from jaxtyping import Bool, UInt8
+from jaxtyping import Bool
 
 from masklet.masks import ImageCandidates
 from masklet.model import Sam2
-from masklet.sessions.image import ImageSession, rank_candidates
+from masklet.sessions.image import rank_candidates
 from masklet.tracking.step import Choice, EncodedFrame, EncodedPrompt, TrackedObject, track_frame
-from masklet.types import FrameFeatures, MaskPrediction, Masks, Memory, Prompt
-from masklet.zoom import Zoom, add_tracked_box
+from masklet.types import MaskPrediction, Masks, Memory, Prompt
+from masklet.zoom import add_tracked_box
 
-ReadImage = Callable[[], UInt8[np.ndarray, "H W 3"]]
+SegmentPicture = Callable[[Prompt, Masks | None], ImageCandidates]  # of a prompt, and the mask it corrects
 
 
 @dataclass(frozen=True)
@@ -68,31 +68,28 @@ class PreparedPrompt:
     def of(
         cls,
         model: Sam2,
-        features: FrameFeatures,
         prompt: Prompt,
         size: tuple[int, int],
-        image: ReadImage,
         *,
         before: Masks | None,
         tracked: bool,
         alone: bool,
-        zoom: Zoom | None,
+        zoom: SegmentPicture | None,
     ) -> PreparedPrompt:
         """Prepare a prompt on a frame of `size` (H, W).
 
         Args:
             prompt: All that was said of the object on this frame.
-            image: Reads the frame. It is called only where zoom is used.
             before: The object's mask on this frame, which the prompt corrects.
             tracked: Whether that mask was tracked from another frame.
             alone: Look at no memory, as in a picture.
+            zoom: Answers a prompt on the frame as on a picture, with zoom; None where that is not wanted.
         """
         if zoom is not None and not prompt.is_mask_only:
             corrected = before if before is not None and before[before.ids[0]].any() else None
             if corrected is not None and tracked:
                 prompt = add_tracked_box(prompt, corrected[corrected.ids[0]])
-            session = ImageSession(model, image(), zoom=zoom, features=features)
-            zoomed = session.segment(prompt, hint=corrected)
+            zoomed = zoom(prompt, corrected)
             if zoomed.zoomed and zoomed.best.any():
                 encoded = EncodedPrompt.of(Prompt(mask=zoomed.best), size, model, alone=True)
                 return cls(encoded, zoomed, zoomed.best)
@@ -112,22 +109,19 @@ def answer_prompt(
     prompt: Prompt,
     obj: TrackedObject,
     size: tuple[int, int],
-    image: ReadImage,
     *,
     before: Masks | None,
     tracked: bool,
     alone: bool,
-    zoom: Zoom | None,
+    zoom: SegmentPicture | None,
 ) -> Answer:
     """Answer a prompt of one object.
 
     Args:
         obj: Its bank takes the memory of the answer: give a copy, where that is not wanted yet.
-        prompt, size, image, before, tracked, alone, zoom: See `PreparedPrompt.of`.
+        prompt, size, before, tracked, alone, zoom: See `PreparedPrompt.of`.
     """
-    prepared = PreparedPrompt.of(
-        model, frame.features, prompt, size, image, before=before, tracked=tracked, alone=alone, zoom=zoom
-    )
+    prepared = PreparedPrompt.of(model, prompt, size, before=before, tracked=tracked, alone=alone, zoom=zoom)
     choice = track_frame(model, frame, [obj], {obj.id: prepared.encoded})[obj.id]
     memory = obj.bank.prompted.get(frame.number)
     return Answer(prepared.prediction(obj), memory, prepared.exact, size, choice, prepared.zoomed)

@@ -1,4 +1,4 @@
-"""Encoded frames, kept while there is room: so a frame is encoded once, whatever is asked of it later."""
+"""What was computed of a video's frames, kept while there is room: features, and a few answers."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import shutil
 import tempfile
 import weakref
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,15 +14,19 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from masklet.files import make_folder
+from masklet.masks import ImageCandidates
 from masklet.model import Sam2
+from masklet.prompts import Prompt
 from masklet.tracking.step import encode_frames
 from masklet.types import FrameFeatures
+from masklet.zoom import Zoom
 
 GIB = 2**30
+ANSWERS = 4  # kept of first clicks
 
 
 class FeatureCache:
-    """Features of one video by frame, the least recently used given up first.
+    """Features of one video by frame, the least recently used given up first; and a few answers.
 
     budget : bytes held in memory
     half : keep them in half precision: twice as many frames, and numbers that differ in the fourth digit
@@ -41,6 +45,7 @@ class FeatureCache:
         self._kept: OrderedDict[int, FrameFeatures] = OrderedDict()
         self._spill = None if spill is None else _own_folder(spill)
         self._files: OrderedDict[Path, int] = OrderedDict()
+        self._answers: OrderedDict[Hashable, tuple[Zoom | None, ImageCandidates]] = OrderedDict()
         if self._spill is not None:
             weakref.finalize(self, shutil.rmtree, self._spill, ignore_errors=True)
 
@@ -82,6 +87,24 @@ class FeatureCache:
         self._kept[frame] = features
         while self.held > self.budget and self._kept:
             self._give_up(*self._kept.popitem(last=False))
+
+    def answer(
+        self, frame: int, prompt: Prompt, zoom: Zoom | None, segment: Callable[[], ImageCandidates]
+    ) -> ImageCandidates:
+        """What a prompt means on a frame seen as a picture. The answers to the last prompts are kept.
+
+        segment : called where the answer is not kept
+        """
+        if prompt.mask is not None:
+            return segment()
+        key = (frame, tuple(prompt.positive), tuple(prompt.negative), prompt.box)
+        used, answer = self._answers.pop(key, (None, None))
+        if answer is None or used != zoom:
+            answer = segment()
+        self._answers[key] = zoom, answer
+        if len(self._answers) > ANSWERS:
+            self._answers.popitem(last=False)
+        return answer
 
     def _give_up(self, frame: int, features: FrameFeatures) -> None:
         self.held -= features.nbytes

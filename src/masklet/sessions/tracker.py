@@ -11,11 +11,13 @@ from itertools import islice
 import numpy as np
 
 from masklet.errors import OptionError, PromptError, check_count
+from masklet.masks import ImageCandidates
 from masklet.media import Frames, ImageReader, NoSuchFrame, Stream, open_source
 from masklet.model import Sam2, check_features, check_model
 from masklet.prompts import check_id, check_prompt, check_prompts
 from masklet.results import MaskIterator
 from masklet.sessions.answer import PreparedPrompt
+from masklet.sessions.image import ImageSession
 from masklet.sessions.scene_cuts import is_cut, thumbnail
 from masklet.tracking.bank import POINTERS, MemoryBank
 from masklet.tracking.multi_hypothesis import track_objects
@@ -199,19 +201,22 @@ class Tracker:
         """Prepare prompts on a frame, and begin a new stretch for each of their objects."""
         size = picture.shape[0], picture.shape[1]
         previews = self._preview(frame, [self._objects[id] for id in prompts if id in self._objects])
+
+        def segment(prompt: Prompt, hint: Masks | None) -> ImageCandidates:
+            session = ImageSession(self.model, picture, zoom=self._zoom, features=frame.features)
+            return session.segment(prompt, hint=hint)
+
         prepared: dict[int, PreparedPrompt] = {}
         for id, prompt in prompts.items():
             before = previews.get(id)
             prepared[id] = PreparedPrompt.of(
                 self.model,
-                frame.features,
                 prompt,
                 size,
-                lambda: picture,
                 before=None if before is None else FrameAnswers(self.frame, size, {id: before}).masks(),
                 tracked=before is not None,
                 alone=before is None,
-                zoom=self._zoom,
+                zoom=None if self._zoom is None else segment,
             )
         for id in prompts:
             policy = self._policy()

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import copy
-from collections import deque
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Collection, Mapping
 from functools import partial
 from pathlib import Path
-from types import MappingProxyType
 from typing import Self
 
 from masklet import rle
 from masklet.errors import PromptError, check_count
+from masklet.masks import ImageCandidates
 from masklet.media import NoSuchFrame, open_frames
 from masklet.model import Sam2, check_model
 from masklet.prompts import check_frame, check_id, check_prompt
@@ -20,13 +17,13 @@ from masklet.results import MaskIterator
 from masklet.sessions.answer import Answer, answer_prompt
 from masklet.sessions.events import Cleared, Prompted, Propagated, Removed, Reviewed, SavedSession, Script
 from masklet.sessions.feature_cache import GIB, FeatureCache
-from masklet.sessions.memory_store import InMemoryStore, MemoryRecord, MemoryStore, rebuild_memory, to_masks
+from masklet.sessions.image import ImageSession
+from masklet.sessions.memory_store import InMemoryStore, MemoryRecord, MemoryStore, to_masks
 from masklet.sessions.object_state import ObjectState, SessionState, Span
+from masklet.sessions.propagation import Propagator
 from masklet.sessions.scene_cuts import Scenes
-from masklet.tracking.bank import WINDOW, MemoryBank
-from masklet.tracking.multi_hypothesis import track_objects
 from masklet.tracking.policies import Policy, find_policy
-from masklet.tracking.step import EncodedFrame, TrackedObject, encode_frame
+from masklet.tracking.step import TrackedObject
 from masklet.types import FrameFeatures, Masks, Prompt
 from masklet.zoom import Zoom, find_zoom
 
@@ -83,15 +80,20 @@ class VideoSession:
     ) -> None:
         self.model = check_model(model)
         self.frames = open_frames(video)
-        self._policy, self._policy_name = find_policy(policy), policy if isinstance(policy, str) else None
-        self._scenes = Scenes(self.frames) if cuts else None
-        self._read = self.frames.__getitem__ if self._scenes is None else self._scenes.read
-        self._capacity = None if capacity is None else check_count(capacity, "capacity")
-        self._clip_length = None if clip_length is None else check_count(clip_length, "clip_length")
-        self._features, self._zoom = features or FeatureCache(), find_zoom(zoom, default=model.config.zoom)
+        self._cache, self._zoom = features or FeatureCache(), find_zoom(zoom, default=model.config.zoom)
         self._store = store or InMemoryStore(self.frames.size, budget, capacity)
+        self._propagator = Propagator(
+            model,
+            self.frames,
+            self._store,
+            self._cache,
+            find_policy(policy),
+            scenes=Scenes(self.frames) if cuts else None,
+            capacity=None if capacity is None else check_count(capacity, "capacity"),
+            clip_length=None if clip_length is None else check_count(clip_length, "clip_length"),
+        )
+        self._policy_name = policy if isinstance(policy, str) else None
         self._video = str(Path(video).resolve()) if isinstance(video, str | Path) else None
-        self._tracked: dict[int, tuple[ObjectState, TrackedObject]] = {}  # banks and policies in use
 
     @property
     def script(self) -> Script:
@@ -121,15 +123,11 @@ class VideoSession:
     @property
     def tracked(self) -> Mapping[int, TrackedObject]:
         """The memory banks and policies that are loaded, by object id; to be read."""
-        return MappingProxyType({id: tracked for id, (_, tracked) in self._tracked.items()})
+        return self._propagator.tracked
 
     def features(self, frame: int) -> FrameFeatures:
         """The encoded frame. It is kept, so that later prompts on it are answered at once."""
-        features = self._features.get(frame, self.model.device, self.model.dtype)
-        if features is None:
-            features = encode_frame(self.model, self._read(frame))
-            self._features.put(frame, features)
-        return features
+        return self._propagator.features(frame)
 
     def prompt(self, frame: int, id: int, prompt: Prompt) -> Masks:
         """Prompt an object on a frame, or correct its mask there. Tracking keeps the answer.
@@ -155,37 +153,43 @@ class VideoSession:
         """The same, with all that the network has to say: the masks that a click may mean, best first."""
         frame, id, size = check_frame(frame), check_id(id), self.frames.size
         event = Prompted(frame, id, check_prompt(prompt, size))
-        features = self.features(frame)
         obj = self.state.objects.get(id) or ObjectState(id, self._store.next_number)
         earlier, prompt = self._store.prompt(obj, frame), event.prompt
         if earlier is not None and prompt.mask is None:
             prompt = earlier | prompt
         record = self._store.records(obj, [frame]).get(frame)
         reverse = obj.direction(frame)
-        bank = MemoryBank(self._capacity)
-        if reverse is not None:
-            tracked = self._load(obj, obj, frame)
-            self._refill(obj, tracked, frame, reverse=reverse)
-            bank = tracked.bank.copy()
         answer = answer_prompt(
             self.model,
-            EncodedFrame(features, frame, bool(reverse), self._clip_length),
+            self._propagator.encode(frame, reverse=bool(reverse)),
             prompt,
-            TrackedObject(id, bank, self._policy()),
+            self._propagator.begin(obj, frame, reverse=reverse),
             size,
-            partial(self.frames.__getitem__, frame),
             before=None if record is None else to_masks(frame, {id: record}, size, self.model),
             tracked=reverse is not None and any(other != frame for other in obj.prompts),
             alone=reverse is None,
-            zoom=self._zoom,
+            zoom=None if self._zoom is None else partial(self._segment, frame),
         )
         exact = None if answer.exact is None else rle.encode(answer.exact)["counts"]
-        before = self._tracked.get(id)
         self._store.append(event)
         self._store.put(id, frame, MemoryRecord(answer.prediction, answer.memory, exact))
-        if before is not None and before[0] is obj:
-            self._tracked[id] = self.state.objects[id], before[1]
+        self._propagator.carry_over(obj, self.state.objects[id])
         return answer
+
+    def preview(self, frame: int, prompt: Prompt) -> ImageCandidates:
+        """What a prompt would give for a new object, best first. No mask and no event is kept.
+
+        The same prompt, given afterwards, is answered from this: ask while the cursor rests.
+
+        Args:
+            frame: From 0.
+            prompt: In source pixels.
+
+        Raises:
+            PromptError: The prompt does not fit the frame.
+            NoSuchFrame: The video has no such frame.
+        """
+        return self._segment(check_frame(frame), check_prompt(prompt, self.frames.size), None)
 
     def propagate(
         self,
@@ -223,7 +227,8 @@ class VideoSession:
         if not 0 <= first < count:
             raise NoSuchFrame(self.frames.name, first, count)
         path = range(first, max(end, -1), -1) if reverse else range(first, min(end, count))
-        return MaskIterator(self._propagate(path, ids, reverse=reverse), len(path))
+        decided = self._propagator.run(path, ids, reverse=reverse)
+        return MaskIterator((self.masks(frame, objects=there) for frame, there in decided), len(path))
 
     def masks(self, frame: int, *, objects: Collection[int] | None = None) -> Masks:
         """The masks that a frame has now, prompted or tracked. The model does not run.
@@ -258,10 +263,9 @@ class VideoSession:
         self._store.append(Cleared(frame, id))
         left = self.state.objects.get(id)
         self._store.end(id, None if left is None else frame)
-        state, tracked = self._tracked.pop(id, (None, None))
-        if left is not None and tracked is not None and state is obj:
+        tracked = self._propagator.carry_over(obj, left)
+        if tracked is not None:
             tracked.bank.forget(frame)
-            self._tracked[id] = left, tracked
 
     def remove(self, id: int) -> None:
         """Remove an object with all its prompts and masks.
@@ -272,7 +276,7 @@ class VideoSession:
         id = self._existing(id)
         self._store.append(Removed(id))
         self._store.end(id, None)
-        self._tracked.pop(id, None)
+        self._propagator.drop(id)
 
     def review(self, start: int, stop: int | None = None, *, reviewed: bool = True) -> None:
         """Mark frames as reviewed: tracking keeps the masks that they have, and remembers them as prompts.
@@ -331,7 +335,9 @@ class VideoSession:
 
     def save(self, path: str | Path) -> None:
         """Write the session as JSON: the video's place and the script, from which all else is made again."""
-        numbers, policy = (self._clip_length, self._capacity), (self._policy_name, self._scenes is not None)
+        tracking = self._propagator
+        numbers = tracking.clip_length, tracking.capacity
+        policy = self._policy_name, tracking.scenes is not None
         SavedSession(self._video, self.frames.size, *numbers, self.script, *policy).write(path)
 
     @classmethod
@@ -375,124 +381,18 @@ class VideoSession:
         assert isinstance(self._store, InMemoryStore)  # other stores move their own position
         return self._store
 
+    def _segment(self, frame: int, prompt: Prompt, hint: Masks | None) -> ImageCandidates:
+        """Answer a prompt on a frame as on a picture."""
+
+        def segment() -> ImageCandidates:
+            zoom, features = self._zoom or False, self.features(frame)
+            session = ImageSession(self.model, self.frames[frame], zoom=zoom, features=features)
+            return session.segment(prompt, hint=hint)
+
+        return segment() if hint is not None else self._cache.answer(frame, prompt, self._zoom, segment)
+
     def _existing(self, id: int) -> int:
         if (id := check_id(id)) not in self.state.objects:
             there = ", ".join(map(str, self.ids)) or "none"
             raise PromptError(f"there is no object {id}. There are: {there}.")
         return id
-
-    def _propagate(self, path: range, ids: tuple[int, ...] | None, *, reverse: bool) -> Iterator[Masks]:
-        delayed: deque[tuple[int, tuple[int, ...]]] = deque()  # frames not decided yet, and their objects
-        for frame in path:
-            objects = [obj for obj in self.state.chosen(ids) if obj.is_reached(frame, reverse=reverse)]
-            if objects:
-                self._encode_ahead(path[path.index(frame) :], objects)
-                try:
-                    self._propagate_to(frame, objects, ids, reverse=reverse)
-                except BaseException:
-                    self._tracked.clear()  # what is half done is loaded again
-                    raise
-            delayed.append((frame, tuple(obj.id for obj in objects)))
-            while delayed and not self._is_undecided(*delayed[0]):
-                decided, ids_there = delayed.popleft()
-                yield self.masks(decided, objects=ids_there)
-        for decided, ids_there in delayed:
-            yield self.masks(decided, objects=ids_there)
-
-    def _encode_ahead(self, path: range, objects: Sequence[ObjectState]) -> None:
-        """Encode the next frames of a path in one call, where the backend gains by it."""
-        batch = self._features.next_batch(self.model, path)
-        frames = [frame for frame in batch if not all(obj.is_fixed(frame) for obj in objects)]
-        self._features.encode(self.model, frames, self._read)
-
-    def _is_undecided(self, frame: int, ids: Sequence[int]) -> bool:
-        """Whether the masks of some objects on a frame may still be revised."""
-        return any(id in self._tracked and frame in self._tracked[id][1].undecided for id in ids)
-
-    def _propagate_to(
-        self, frame: int, objects: list[ObjectState], ids: tuple[int, ...] | None, *, reverse: bool
-    ) -> None:
-        """Track objects to one frame, and write down that they were."""
-        store, history = self._store, self._store.history
-        event = history.propagation_to(frame, ids, reverse=reverse)
-        is_longer = event.start != frame
-        after = history.extended(event) if is_longer else history.after(event, store.next_number)
-        tracked = {obj.id: self._load(obj, after.state.objects[obj.id], frame) for obj in objects}
-        self._begin_stretches(frame, objects, tracked, reverse=reverse, same_event=is_longer)
-        moved = [tracked[obj.id] for obj in objects if not obj.is_fixed(frame)]
-        for obj in objects:
-            self._refill(after.state.objects[obj.id], tracked[obj.id], frame, reverse=reverse)
-        if moved:
-            encoded = EncodedFrame(self.features(frame), frame, reverse, self._clip_length)
-            track_objects(self.model, encoded, moved)
-        if is_longer:
-            store.extend(event)
-        else:
-            store.append(event)
-        for propagated in moved:
-            self._put(propagated, frame)
-        for id, propagated in tracked.items():
-            store.save_policy(propagated)
-            self._tracked[id] = self.state.objects[id], propagated
-        store.make_room(tracked, frame)
-
-    def _load(self, obj: ObjectState, after: ObjectState, frame: int) -> TrackedObject:
-        """An object with its bank as it was when it was last tracked, which `obj` itself says.
-
-        Where it is tracked to a frame, `after` says what it is then: prompts and reviewed frames join it.
-        """
-        state, tracked = self._tracked.get(obj.id, (None, None))
-        if tracked is None or state is not obj:
-            policy = self._store.load_policy(obj, self._policy)
-        elif after is not obj and not obj.is_settled:
-            policy = tracked.policy
-        else:
-            bank = tracked.bank
-            is_fixed = after is not obj and self._capacity is None and obj.is_fixed(frame)
-            if is_fixed and frame not in bank.prompted and frame not in bank.tracked:
-                record = self._store.records(obj, [frame]).get(frame)
-                if record is not None and record.memory is not None:
-                    bank.keep(record.memory)
-            return tracked
-        tracked = TrackedObject(obj.id, self._store.load_bank(after, frame), policy)
-        self._tracked[obj.id] = obj, tracked
-        return tracked
-
-    def _begin_stretches(
-        self,
-        frame: int,
-        objects: Sequence[ObjectState],
-        tracked: Mapping[int, TrackedObject],
-        *,
-        reverse: bool,
-        same_event: bool,
-    ) -> None:
-        """Give objects a new policy where a stretch begins: after a prompt, and at a cut between scenes."""
-        border = frame + 1 if reverse else frame
-        cut = self._scenes is not None and self._scenes.begins(border)
-        for obj in objects:
-            if cut:
-                tracked[obj.id].bank.cut(border)
-            if cut or not obj.continues(frame, reverse=reverse):
-                tracked[obj.id].policy, tracked[obj.id].undecided = self._policy(), ()
-            elif not same_event:  # an undo may go back to the policy as it is now
-                tracked[obj.id].policy = copy.deepcopy(tracked[obj.id].policy)
-
-    def _put(self, tracked: TrackedObject, frame: int) -> None:
-        """Keep an object's newest answer, and those on earlier frames that it revised."""
-        bank, state = tracked.bank, self.state.objects[tracked.id]
-        revised = {at: newer for at, newer in tracked.revised.items() if not state.is_fixed(at)}
-        assert tracked.last is not None
-        for at, prediction in {**revised, frame: tracked.last}.items():
-            record = MemoryRecord(prediction, bank.tracked.get(at), anchor=at in bank.anchors)
-            self._store.put(tracked.id, at, record, tracked)
-
-    def _refill(self, obj: ObjectState, tracked: TrackedObject, frame: int, *, reverse: bool) -> None:
-        """Make the memories again that are about to be looked at, where there was no room for them."""
-        bank, step = tracked.bank, 1 if reverse else -1
-        window = [at for at in range(frame + WINDOW * step, frame, -step) if at not in bank.tracked]
-        absent = [at for at in (*obj.conditioning, *window) if at not in bank.prompted]
-        for at, compact in self._store.missing(obj, absent):
-            memory = rebuild_memory(self.model, self.features(at), at, compact, self.frames.size)
-            self._store.refill(obj, memory)
-            bank.keep(replace(memory, prompted=at in obj.conditioning))

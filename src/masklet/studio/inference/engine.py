@@ -117,6 +117,10 @@ class Engine:
         session = ImageSession(model, live.frames[frame], zoom=False, features=features)
         return session.segment(prompt)
 
+    def prepare_click(self, live: Live, frame: int, prompt: Prompt) -> None:
+        """Compute what a click would give for a new object, so that the click is answered at once."""
+        VideoSession(self._model(live), live.frames, features=live.features).preview(frame, prompt)
+
     def segments(self, live: Live, frame: int) -> Segments:
         """The masks of everything on a frame; nothing is kept."""
         model, features = self._model(live), self._features(live, frame)

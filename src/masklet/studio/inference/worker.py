@@ -22,6 +22,7 @@ Value = TypeVar("Value")
 log = logging.getLogger(__name__)
 
 PROMPTS_IN_A_ROW = 8  # after which the lowest priority gets a turn
+REST = 0.06  # seconds without a request, after which work ahead begins
 
 
 class Priority(IntEnum):
@@ -126,6 +127,7 @@ class Worker:
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._queues: dict[Priority, FairQueue[Job]] = {priority: FairQueue() for priority in Priority}
+        self._ahead: OrderedDict[str, Callable[[], object]] = OrderedDict()
         self._changed = Condition()
         self._closed = False
         self._in_a_row = 0
@@ -151,12 +153,24 @@ class Worker:
     def add(self, person: str, priority: Priority, job: Job) -> Job:
         limits = self._limits
         with self._changed:
+            self._ahead.pop(person, None)
             queue = self._queues[priority]
             if queue.count() >= limits.queue or queue.count(person) >= limits.person_queue:
                 raise ApiError(429, "queue", "too much is waiting for the model. Try again shortly.", retry=1)
             queue.add(person, job)
             self._changed.notify()
         return job
+
+    def call_ahead(self, person: str, function: Callable[[], object]) -> None:
+        """Run a function once nobody has asked for anything for a moment: what a person may ask for next.
+
+        It is dropped where the person asks for something before.
+        """
+        with self._changed:
+            self._ahead.pop(person, None)
+            if len(self._ahead) < self._limits.queue:
+                self._ahead[person] = function
+            self._changed.notify()
 
     def close(self) -> None:
         with self._changed:
@@ -173,7 +187,11 @@ class Worker:
 
     def _take(self) -> tuple[Priority, str, Job] | None:
         with self._changed:
-            self._changed.wait_for(lambda: self._closed or any(self._queues.values()))
+            self._changed.wait_for(lambda: self._is_wanted() or bool(self._ahead))
+            while not self._changed.wait_for(self._is_wanted, REST if self._ahead else None):
+                if self._ahead:
+                    person, function = self._ahead.popitem(last=False)
+                    return Priority.encode, person, Job(_once(function))
             if self._closed:
                 return None
             ready = [priority for priority in Priority if self._queues[priority]]
@@ -181,3 +199,12 @@ class Worker:
             self._in_a_row = self._in_a_row + 1 if priority is Priority.prompt else 0
             person, job = self._queues[priority].take()
             return priority, person, job
+
+    def _is_wanted(self) -> bool:
+        return self._closed or any(self._queues.values())
+
+
+def _once(function: Callable[[], object]) -> Iterator[None]:
+    """A job of one slice."""
+    function()
+    yield from ()

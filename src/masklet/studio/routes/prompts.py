@@ -128,7 +128,11 @@ def add_prompt(
 
 @router.post("/preview")
 def preview(studio: StudioDep, requester: RequesterDep, video: str, body: PreviewPrompt) -> schemas.Preview:
-    """The mask that a click would give for a new object. Nothing is stored, and prompts go first."""
+    """The mask that a click would give for a new object. Nothing is stored, and prompts go first.
+
+    Where nobody asks for anything for a moment, the click's own answer is computed ahead.
+    """
+
     start = time.perf_counter()
     with studio.live.using(video) as live:
         prompt = body.to_prompt(live.frames.size, studio.limits.points)
@@ -136,6 +140,12 @@ def preview(studio: StudioDep, requester: RequesterDep, video: str, body: Previe
         answer = studio.worker.call(
             requester.id, Priority.encode, lambda: studio.engine.preview(live, body.frame, prompt)
         ).result(ANSWER_SECONDS)
+
+    def prepare() -> None:
+        with studio.live.using(video) as live:
+            studio.engine.prepare_click(live, body.frame, prompt)
+
+    studio.worker.call_ahead(requester.id, prepare)
     mask = answer.best
     return schemas.Preview(
         frame=body.frame,
