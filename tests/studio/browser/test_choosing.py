@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from playwright.sync_api import Request
 
 from studio.browser.screen import Screen
 
@@ -26,6 +27,26 @@ def test_the_mask_under_the_cursor_is_shown_before_a_click(screen: Screen) -> No
     screen.press("Escape")
     hover(screen, *RED)
     screen.page.wait_for_selector(".over:not([data-hover])")
+
+
+def test_the_studio_is_asked_for_the_very_place_where_the_cursor_rests(screen: Screen) -> None:
+    screen.page.locator(".status .dot.good").wait_for()
+    hover(screen, *RED)
+    screen.page.wait_for_selector(".over[data-hover]")
+    place = RED[0] + 2.5, RED[1] + 1  # too near to the last place for another mask while the cursor moves
+
+    def asks_there(request: Request) -> bool:
+        if not request.url.endswith("/preview"):
+            return False
+        ((x, y),) = request.post_data_json["positive"]
+        return abs(x - place[0]) < 1 and abs(y - place[1]) < 1
+
+    with screen.page.expect_request(asks_there) as request:
+        screen.page.mouse.move(*screen.at(*place))
+    with screen.page.expect_request("**/prompts") as click:
+        screen.page.mouse.down()
+        screen.page.mouse.up()
+    assert click.value.post_data_json["positive"] == request.value.post_data_json["positive"]
 
 
 def test_everything_is_shown_and_a_click_keeps_one(screen: Screen) -> None:

@@ -7,7 +7,8 @@ import { contains } from "../lib/rle.js";
 /** @import * as T from "../lib/types.js" */
 /** @import { Studio } from "../lib/studio.js" */
 
-const NEAR = 2; // pixels of the video: the cursor has not moved
+const NEAR = 2; // pixels of the video: the cursor has hardly moved
+const REST = 80; // milliseconds: the cursor rests, and may click
 
 /**
  * @typedef {{frame: number, counts: string, box: T.Box, iou: number}} Shown
@@ -28,6 +29,7 @@ export class Hover {
         /** @type {T.Point | null} */
         this.asked = null; // for what the newest preview was asked
         this.isAsking = false;
+        this.resting = 0; // the timer
         studio.store.watch(["frame", "object", "tool", "asking", "ready", "everything", "preview"], () =>
             this.#update(),
         ); // nothing is shown yet, so this changes nothing at first
@@ -41,6 +43,7 @@ export class Hover {
 
     #update() {
         const { frame, everything, object } = this.studio.state;
+        clearTimeout(this.resting);
         if (!this.point || this.shown?.frame !== frame) this.#show(null);
         if (!this.point) return;
         if (everything?.frame === frame) {
@@ -54,6 +57,8 @@ export class Hover {
         } else if (this.#isWanted()) {
             if (this.shown && !this.#covers(this.shown, this.point)) this.#show(null);
             void this.#ask();
+            // The server prepares a click for the very place of which it was asked.
+            this.resting = window.setTimeout(() => this.#isWanted() && void this.#ask(0), REST);
         } else {
             this.#show(null);
         }
@@ -65,13 +70,17 @@ export class Hover {
         return state.preview && encoded && state.tool === "add" && promptsNewObject(this.studio);
     }
 
-    /** One preview at a time; the newest place of the cursor is asked for next. */
-    async #ask() {
+    /**
+     * One preview at a time; the newest place of the cursor is asked for next.
+     *
+     * @param {number} near  from what was asked last: no need to ask again
+     */
+    async #ask(near = NEAR) {
         const { point } = this;
         const { frame } = this.studio.state;
         if (!point || this.isAsking) return;
-        if (this.shown && this.asked && Math.hypot(point[0] - this.asked[0], point[1] - this.asked[1]) < NEAR)
-            return;
+        const { shown, asked } = this;
+        if (shown && asked && Math.hypot(point[0] - asked[0], point[1] - asked[1]) <= near) return;
         this.isAsking = true;
         this.asked = point;
         const sentAt = performance.now();
