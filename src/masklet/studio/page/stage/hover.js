@@ -95,7 +95,7 @@ export class Hover {
             this.shown = null; // the click itself reports what is wrong
         }
         this.isAsking = false;
-        if (this.point !== point && this.point && this.#isWanted()) void this.#ask();
+        if (this.point !== point) this.#update();
     }
 
     /**
