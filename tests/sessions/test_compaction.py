@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from masklet.model import Sam2
-from masklet.sessions.memory_store import CompactAnswer, InMemoryStore, MemoryRecord
+from masklet.sessions.memory_records import CompactAnswer, MemoryRecord
+from masklet.sessions.memory_store import InMemoryStore
 from masklet.sessions.video import VideoSession
 from masklet.tracking.bank import POINTERS, WINDOW
 from masklet.types import MaskPrediction, Prompt
@@ -48,7 +49,7 @@ def compact(session: VideoSession) -> set[int]:
 
 def held(session: VideoSession) -> int:
     assert isinstance(session._store, InMemoryStore)
-    return session._store.held
+    return session._store.nbytes
 
 
 def answer(value: float = 1.0) -> MaskPrediction:

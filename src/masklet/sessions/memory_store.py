@@ -9,136 +9,20 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Protocol
 
-import numpy as np
-import torch
-from jaxtyping import Float
-from torch import Tensor
-
-from masklet import rle
-from masklet.model import Sam2, fill_mask
-from masklet.results import ReadImage
 from masklet.sessions.events import Propagated, SessionEvent
+from masklet.sessions.memory_records import CompactAnswer, MemoryRecord, fill_bank
 from masklet.sessions.object_state import History, ObjectState
-from masklet.tracking.bank import POINTERS, MemoryBank, make_memory
+from masklet.tracking.bank import POINTERS, MemoryBank
 from masklet.tracking.policies.recency import MemoryPolicy
 from masklet.tracking.step import TrackedObject
-from masklet.transforms import mask_to_square
-from masklet.types import FrameFeatures, MaskPrediction, Masks, Memory, Prompt
+from masklet.types import MaskPrediction, Memory, Prompt
 
-UNDO = 32  # events that can be taken back; fewer where more records than this are kept for them alone
+UNDO = 32  # events that can be taken back; one where more records than SUPERSEDED are kept for them alone
 SUPERSEDED = 1_000_000
-
-
-@dataclass(frozen=True, slots=True)
-class MemoryRecord:
-    """What the model made of one object on one frame.
-
-    Attributes:
-        answer: Compact where there was no room for its logits.
-        memory: None where the policy kept none, or there was no room for it.
-        exact: COCO run lengths of a mask finer than the answer, which is shown in its place: a person's, or
-            one that zoom refined.
-        anchor: Whether the policy wants to look at the memory when it is old.
-        policy_state: What the policy knew behind this frame, where the store writes that down.
-    """
-
-    answer: MaskPrediction | CompactAnswer
-    memory: Memory | None
-    exact: str | None = None
-    anchor: bool = False
-    policy_state: Mapping[str, Tensor] = field(default_factory=dict)
-
-    @property
-    def nbytes(self) -> int:
-        held = 0 if self.memory is None else self.memory.tokens.nbytes
-        return held + (self.answer.logits.nbytes if isinstance(self.answer, MaskPrediction) else 0)
-
-
-@dataclass(frozen=True, slots=True)
-class CompactAnswer:
-    """An answer of which the mask is left, as the user saw it.
-
-    Attributes:
-        counts: The mask as COCO run lengths, in the size of the source.
-        had_memory: Whether a memory was made of it, for which there was no room either.
-    """
-
-    counts: str
-    iou: float
-    score: float
-    had_memory: bool
-
-    @classmethod
-    def of(cls, answer: MaskPrediction, size: tuple[int, int], *, had_memory: bool) -> CompactAnswer:
-        """Compact the answer of one object, on frames of `size` (H, W)."""
-        mask = Masks(0, (0,), answer.logits, size, answer.iou, answer.score).rle()[0]
-        return cls(mask["counts"], float(answer.iou), float(answer.score), had_memory)
-
-    def mask(self, size: tuple[int, int]) -> np.ndarray:
-        """bool (H, W)"""
-        return rle.decode({"size": list(size), "counts": self.counts})
-
-    def hint(self, size: tuple[int, int], model: Sam2) -> Float[Tensor, "1 h4 w4"]:
-        """Low-res logits in place of those that it had."""
-        square = mask_to_square(self.mask(size), model.config.image_size).to(model.device)
-        return fill_mask(square, model.config.mask_size)
-
-
-def to_masks(
-    frame: int,
-    records: Mapping[int, MemoryRecord],
-    size: tuple[int, int],
-    model: Sam2,
-    image: ReadImage | None = None,
-) -> Masks:
-    """The masks of objects on a frame of `size` (H, W), by their records."""
-    if not records:
-        return replace(Masks.empty(frame, size), image=image)
-    rows, exact = [], {}
-    for id, record in records.items():
-        answer, counts = record.answer, record.exact
-        if isinstance(answer, MaskPrediction):
-            rows.append((answer.logits, answer.iou, answer.score))
-        else:
-            counts = answer.counts if counts is None else counts
-            numbers = [[answer.iou], [answer.score]]
-            iou, score = torch.tensor(numbers, dtype=torch.float32, device=model.device)
-            rows.append((answer.hint(size, model), iou, score))
-        if counts is not None:
-            exact[id] = rle.decode({"size": list(size), "counts": counts})
-    low_res, iou, score = (torch.cat(parts) for parts in zip(*rows, strict=True))
-    return Masks(frame, tuple(records), low_res, size, iou, score, exact=exact, image=image)
-
-
-def fill_bank(bank: MemoryBank, obj: ObjectState, records: Mapping[int, MemoryRecord]) -> None:
-    """Put an object's memories into an empty bank: its conditioning frames, and the others in their order."""
-    for frame in obj.conditioning:
-        memory = records[frame].memory if frame in records else None
-        if memory is not None:
-            bank.prompted[frame] = replace(memory, prompted=True)
-    for frame, record in records.items():
-        if record.memory is None or frame in bank.prompted:
-            continue
-        bank.tracked[frame] = replace(record.memory, prompted=False)
-        if record.anchor:
-            bank.anchors[frame] = bank.tracked[frame]
-
-
-@torch.inference_mode()
-def rebuild_memory(
-    model: Sam2, features: FrameFeatures, frame: int, answer: CompactAnswer, size: tuple[int, int]
-) -> Memory:
-    """A memory in place of one for which there was no room, made as if a person had drawn the mask."""
-    mask = mask_to_square(answer.mask(size), model.config.image_size).to(model.device)
-    adopted = model.adopt(features, mask)
-    iou, score = torch.full_like(adopted.iou, answer.iou), torch.full_like(adopted.score, answer.score)
-    adopted = replace(adopted, iou=iou, score=score)
-    tokens = model.memorize(features, adopted, binary=True)
-    return make_memory(frame, tokens[0], adopted, prompted=False)
 
 
 class MemoryStore(Protocol):
@@ -228,12 +112,12 @@ class InMemoryStore:
 
     def __init__(self, size: tuple[int, int], budget: int, capacity: int | None) -> None:
         self.history = History()
-        self.held = 0  # bytes
+        self.nbytes = 0  # of the records in full, without those of prompts
         self._size, self._budget, self._capacity = size, budget, capacity
         self._entries: dict[int, dict[int, list[Entry]]] = {}  # by object and frame, the newest last
         self._policies: dict[int, list[PolicyRecord]] = {}
         self._in_bank: dict[int, set[int]] = {}  # frames in banks that may be full
-        self._full: OrderedDict[Entry, tuple[int, int]] = OrderedDict()  # that count; object and frame
+        self._full: OrderedDict[Entry, tuple[int, int]] = OrderedDict()  # object and frame, by age
         self._superseded: deque[tuple[int, int, int, Entry]] = deque()  # until, object, frame
         self._undone: list[History] = []
         self._oldest = 0  # event to which undo can go back
@@ -281,7 +165,7 @@ class InMemoryStore:
         entry = Entry(self._serial, number, record, prompted)
         entries.append(entry)
         if not prompted:
-            self._count(id, frame, entry)
+            self._hold(id, frame, entry)
 
     def end(self, id: int, frame: int | None) -> None:
         frames = self._entries.get(id, {})
@@ -299,7 +183,7 @@ class InMemoryStore:
         return obj.prompts.get(frame)
 
     def load_bank(self, obj: ObjectState, frame: int) -> MemoryBank:
-        entries = self._remembered(obj)
+        entries = self._entries_in_bank(obj)
         policies = self._policies.get(obj.id, [])
         cuts = next((kept.cuts for kept in reversed(policies) if kept.number <= obj.settled), ())
         bank = MemoryBank(self._capacity, cuts=cuts)
@@ -344,14 +228,14 @@ class InMemoryStore:
         entry = self._entry_at(self._entries[obj.id][memory.frame], obj.settled)
         assert entry is not None
         entry.record = replace(entry.record, memory=memory)
-        self._count(obj.id, memory.frame, entry)
+        self._hold(obj.id, memory.frame, entry)
 
     def make_room(self, objects: Mapping[int, TrackedObject], frame: int) -> None:
-        spared = POINTERS * len(self.history.state.objects)
-        while self.held > self._budget and len(self._full) > spared:
+        enough = POINTERS * len(self.history.state.objects)
+        while self.nbytes > self._budget and len(self._full) > enough:
             entry, (id, at) = self._full.popitem(last=False)
             before = entry.record
-            self.held -= before.nbytes
+            self.nbytes -= before.nbytes
             if before.anchor:  # there are few, and they cannot be told from others once they are made again
                 continue
             entry.record = self._compact(before)
@@ -366,15 +250,17 @@ class InMemoryStore:
             answer = CompactAnswer.of(answer, self._size, had_memory=record.memory is not None)
         return replace(record, answer=answer, memory=None)
 
-    def _count(self, id: int, frame: int, entry: Entry) -> None:
+    def _hold(self, id: int, frame: int, entry: Entry) -> None:
+        """Count a record's bytes."""
         self._full[entry] = id, frame
-        self.held += entry.record.nbytes
+        self.nbytes += entry.record.nbytes
 
     def _supersede(self, id: int, frame: int, entries: list[Entry]) -> None:
+        """End the newest entry of a frame at the last event; undo may go back to it."""
         number, last = self.history.number, entries[-1]
         if last.since == number:  # nothing can go back to it
             entries.remove(last)
-            self._discount(last)
+            self._release(last)
         else:
             last.until = number
             self._superseded.append((number, id, frame, last))
@@ -384,7 +270,7 @@ class InMemoryStore:
         """The one of a frame's entries that holds at an event."""
         return next((entry for entry in reversed(list(entries)) if entry.holds(event)), None)
 
-    def _remembered(self, obj: ObjectState) -> dict[int, Entry]:
+    def _entries_in_bank(self, obj: ObjectState) -> dict[int, Entry]:
         """An object's entries when it was last tracked, in the order in which they were made."""
         entries = [
             (at, entry)
@@ -397,9 +283,10 @@ class InMemoryStore:
         ]
         return dict(sorted(entries, key=lambda item: item[1].serial))
 
-    def _discount(self, entry: Entry) -> None:
+    def _release(self, entry: Entry) -> None:
+        """Count a record's bytes no longer."""
         if self._full.pop(entry, None) is not None:
-            self.held -= entry.record.nbytes
+            self.nbytes -= entry.record.nbytes
 
     def _forget_undone(self) -> None:
         """Forget what events made that were taken back and can no longer be redone."""
@@ -409,7 +296,7 @@ class InMemoryStore:
             for frame, entries in list(by_frame.items()):
                 for entry in entries:
                     if entry.since > here:
-                        self._discount(entry)
+                        self._release(entry)
                 entries[:] = [entry for entry in entries if entry.since <= here]
                 for entry in entries:
                     entry.until = None if entry.until is None or entry.until > here else entry.until
@@ -439,7 +326,7 @@ class InMemoryStore:
                 kept.append((until, id, frame, entry))
             elif entry in (entries := self._entries.get(id, {}).get(frame, [])):
                 entries.remove(entry)
-                self._discount(entry)
+                self._release(entry)
         self._superseded.extendleft(reversed(kept))
         for policies in self._policies.values():
             while len(policies) > 1 and policies[1].number <= self._oldest:

@@ -11,7 +11,8 @@ from types import MappingProxyType
 from masklet.media import Frames
 from masklet.model import Sam2
 from masklet.sessions.feature_cache import FeatureCache
-from masklet.sessions.memory_store import MemoryRecord, MemoryStore, rebuild_memory
+from masklet.sessions.memory_records import MemoryRecord, rebuild_memory
+from masklet.sessions.memory_store import MemoryStore
 from masklet.sessions.object_state import ObjectState, SessionState
 from masklet.sessions.scene_cuts import Scenes
 from masklet.tracking.bank import WINDOW, MemoryBank
