@@ -212,9 +212,9 @@ def test_several_prompts_are_answered_as_they_are_alone() -> None:
         assert torch.allclose(answer.logits, alone.logits, atol=1e-4)
         assert len(answer) == len(alone)
     by_id = session.segment({5: prompts[0], 2: prompts[1]})
-    assert (
-        by_id.ids == (5, 2) and (by_id[5] == together[0].best).all() and (by_id[2] == together[1].best).all()
-    )
+    assert by_id.ids == (5, 2)
+    for row, answer in zip(by_id.logits, together[:2], strict=True):  # decoded in batches of other sizes
+        assert torch.allclose(row, answer.logits[0], atol=1e-4)
     corrected = session.segment({5: prompts[0] | masklet.Prompt(negative=[(1, 1)])}, hint=by_id)
     alone = session.segment(prompts[0] | masklet.Prompt(negative=[(1, 1)]), hint=by_id.select(5))
     assert torch.allclose(corrected.logits[0], alone.logits[0], atol=1e-4)

@@ -35,9 +35,6 @@ needs_compiler = pytest.mark.skipif(
     reason_for_no_compiler(torch.device("cpu")) is not None, reason="needs a C++ compiler"
 )
 
-# Of some two million pixels of the clip, those that rounding may move over the edge of a mask.
-PIXELS_OF_ROUNDING = 5
-
 
 def run_clip(*arguments: str) -> dict[str, Any]:
     """What `compiled_clip.py` prints; see there for its arguments."""
@@ -56,15 +53,15 @@ def run_clip(*arguments: str) -> dict[str, Any]:
 @pytest.mark.slow
 def test_objects_that_join_leave_and_are_corrected_make_at_most_two_graphs_more() -> None:
     result = run_clip("eager", "1")
-    assert result["live"]["logits"] < 1e-5 and result["live"]["pixels"] == 0
+    assert result["live"]["logits"] < 1e-4 and result["live"]["pixels"] == 0
     assert len(VERBS) <= result["graphs"] <= len(VERBS) + 2
 
 
 @pytest.mark.slow
 def test_padded_objects_and_frames_change_no_mask() -> None:
     result = run_clip("eager", "1,4")
-    assert result["live"]["logits"] < 1e-5 and result["live"]["pixels"] == 0
-    assert result["stored"]["logits"] < 1e-5 and result["stored"]["pixels"] == 0
+    assert result["live"]["logits"] < 1e-4 and result["live"]["pixels"] == 0
+    assert result["stored"]["logits"] < 1e-4 and result["stored"]["pixels"] == 0
 
 
 @pytest.mark.slow
@@ -72,8 +69,8 @@ def test_padded_objects_and_frames_change_no_mask() -> None:
 @pytest.mark.parametrize("model", ["toy", "nano"])
 def test_compiled_graphs_give_the_masks_of_torch(model: str) -> None:
     result = run_clip("inductor", "1", model)
-    # Fused operators round in their own way on each CPU: a pixel whose logit is nearly 0 may change side.
-    assert result["live"]["logits"] < 1e-3 and result["live"]["pixels"] <= PIXELS_OF_ROUNDING
+    # Fused operators round in their own way on each CPU.
+    assert result["live"]["logits"] < 1e-3 and result["live"]["pixels"] == 0
     assert result["graphs"] <= len(VERBS) + 2
 
 

