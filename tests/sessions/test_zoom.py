@@ -18,7 +18,7 @@ from masklet.config import NANO, TINY, Sam2Config, toy
 from masklet.masks import Candidate, Window
 from masklet.model import Sam2
 from masklet.sessions.answer import PreparedPrompt
-from masklet.sessions.feature_cache import FeatureCache
+from masklet.sessions.feature_cache import ANSWERS, FeatureCache
 from masklet.sessions.image import ImageSession
 from masklet.sessions.tracker import Tracker
 from masklet.sessions.video import VideoSession
@@ -289,6 +289,19 @@ def test_a_prompt_that_was_previewed_is_answered_by_its_preview(zooming: Sam2, p
     assert len(asked) == 3, "another prompt, and another frame"
     session.answer(0, 1, Prompt(negative=[(3, 3)]))
     assert len(asked) == 4, "a correction starts from the mask that is there"
+
+
+def test_what_is_kept_of_previews_is_small(zooming: Sam2, pictures: np.ndarray) -> None:
+    """Not the picture, and nothing that an answer computes in its size."""
+    features = FeatureCache()
+    session = VideoSession(zooming, pictures, features=features)
+    for x in range(20, 30):
+        preview = session.preview(0, Prompt(positive=[(x, 40)]))
+        assert preview.logits.shape == (3, *WIDE) and preview.image is not None
+        assert np.array_equal(preview.image(), pictures[0])
+    kept = [answer for _, answer in features._answers.values()]
+    assert len(kept) == ANSWERS
+    assert all(answer.image is None and "logits" not in vars(answer) for answer in kept)
 
 
 def test_a_preview_belongs_to_its_zoom(zooming: Sam2, pictures: np.ndarray) -> None:

@@ -7,6 +7,7 @@ import tempfile
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -93,18 +94,19 @@ class FeatureCache:
     ) -> ImageCandidates:
         """What a prompt means on a frame seen as a picture. The answers to the last prompts are kept.
 
-        segment : called where the answer is not kept
+        segment : called where the answer is not kept. What is kept is small: masks in the network's size, and
+                  not the picture.
         """
         if prompt.mask is not None:
             return segment()
         key = (frame, tuple(prompt.positive), tuple(prompt.negative), prompt.box)
         used, answer = self._answers.pop(key, (None, None))
         if answer is None or used != zoom:
-            answer = segment()
+            answer = replace(segment(), image=None)
         self._answers[key] = zoom, answer
         if len(self._answers) > ANSWERS:
             self._answers.popitem(last=False)
-        return answer
+        return replace(answer)  # a copy: what it computes in the picture's size goes with it
 
     def _give_up(self, frame: int, features: FrameFeatures) -> None:
         self.held -= features.nbytes

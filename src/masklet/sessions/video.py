@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Self
@@ -390,7 +391,8 @@ class VideoSession:
             session = ImageSession(self.model, self.frames[frame], zoom=zoom, features=features)
             return session.segment(prompt, hint=hint)
 
-        return segment() if hint is not None else self._cache.answer(frame, prompt, self._zoom, segment)
+        answer = segment() if hint is not None else self._cache.answer(frame, prompt, self._zoom, segment)
+        return replace(answer, image=partial(self.frames.__getitem__, frame))
 
     def _existing(self, id: int) -> int:
         if (id := check_id(id)) not in self.state.objects:
