@@ -84,7 +84,6 @@ class Entry:
     serial: int
     since: int
     record: MemoryRecord
-    prompted: bool
     until: int | None = None
     evicted: int | None = None
 
@@ -128,15 +127,13 @@ class InMemoryStore:
         return self.history.number + 1
 
     def append(self, event: SessionEvent) -> None:
-        if self._undone:
-            self._forget_undone()
+        self._forget_undone()
         self.history = self.history.after(event)
         if not isinstance(event, Propagated):
             self._forget_old()
 
     def extend(self, event: SessionEvent) -> None:
-        if self._undone:
-            self._forget_undone()
+        self._forget_undone()
         self.history = self.history.extended(event)
 
     def undo(self) -> bool:
@@ -156,27 +153,19 @@ class InMemoryStore:
         return True
 
     def put(self, id: int, frame: int, record: MemoryRecord, tracked: TrackedObject | None = None) -> None:
-        number = self.history.number
-        entries = self._entries.setdefault(id, {}).setdefault(frame, [])
-        if entries and entries[-1].until is None:
-            self._supersede(id, frame, entries)
-        prompted = frame in self.history.state.objects[id].prompts
+        self._supersede(id, frame)
         self._serial += 1
-        entry = Entry(self._serial, number, record, prompted)
-        entries.append(entry)
-        if not prompted:
+        entry = Entry(self._serial, self.history.number, record)
+        self._entries.setdefault(id, {}).setdefault(frame, []).append(entry)
+        if frame not in self.history.state.objects[id].prompts:
             self._hold(id, frame, entry)
 
     def end(self, id: int, frame: int | None) -> None:
-        frames = self._entries.get(id, {})
-        for at in list(frames) if frame is None else [frame]:
-            entries = frames.get(at, [])
-            if entries and entries[-1].until is None:
-                self._supersede(id, at, entries)
+        for at in self._entries.get(id, {}) if frame is None else [frame]:
+            self._supersede(id, at)
 
     def records(self, obj: ObjectState, frames: Collection[int]) -> dict[int, MemoryRecord]:
-        by_frame = self._entries.get(obj.id, {})
-        entries = ((frame, self._entry_at(by_frame.get(frame, ()), self.history.number)) for frame in frames)
+        entries = ((frame, self._entry_at(obj.id, frame, self.history.number)) for frame in frames)
         return {frame: entry.record for frame, entry in entries if entry is not None}
 
     def prompt(self, obj: ObjectState, frame: int) -> Prompt | None:
@@ -209,15 +198,14 @@ class InMemoryStore:
         if self._capacity is not None:
             in_bank = {*bank.prompted, *bank.tracked}
             for frame in self._in_bank.get(obj.id, set()) - in_bank:
-                entry = self._entry_at(self._entries[obj.id].get(frame, ()), number)
+                entry = self._entry_at(obj.id, frame, number)
                 if entry is not None:
                     entry.evicted = number
             self._in_bank[obj.id] = in_bank
 
     def missing(self, obj: ObjectState, frames: Iterable[int]) -> Iterator[tuple[int, CompactAnswer]]:
-        by_frame = self._entries.get(obj.id, {})
         for frame in frames:
-            entry = self._entry_at(by_frame.get(frame, ()), obj.settled)
+            entry = self._entry_at(obj.id, frame, obj.settled)
             if entry is None or entry.evicted is not None or frame in obj.cleared:
                 continue
             answer = entry.record.answer
@@ -225,7 +213,7 @@ class InMemoryStore:
                 yield frame, answer
 
     def refill(self, obj: ObjectState, memory: Memory) -> None:
-        entry = self._entry_at(self._entries[obj.id][memory.frame], obj.settled)
+        entry = self._entry_at(obj.id, memory.frame, obj.settled)
         assert entry is not None
         entry.record = replace(entry.record, memory=memory)
         self._hold(obj.id, memory.frame, entry)
@@ -255,9 +243,12 @@ class InMemoryStore:
         self._full[entry] = id, frame
         self.nbytes += entry.record.nbytes
 
-    def _supersede(self, id: int, frame: int, entries: list[Entry]) -> None:
-        """End the newest entry of a frame at the last event; undo may go back to it."""
-        number, last = self.history.number, entries[-1]
+    def _supersede(self, id: int, frame: int) -> None:
+        """End the newest entry of a frame, where there is one, at the last event; undo may go back to it."""
+        number, entries = self.history.number, self._entries.get(id, {}).get(frame, [])
+        if not entries or entries[-1].until is not None:
+            return
+        last = entries[-1]
         if last.since == number:  # nothing can go back to it
             entries.remove(last)
             self._release(last)
@@ -265,10 +256,10 @@ class InMemoryStore:
             last.until = number
             self._superseded.append((number, id, frame, last))
 
-    @staticmethod
-    def _entry_at(entries: Collection[Entry], event: int) -> Entry | None:
-        """The one of a frame's entries that holds at an event."""
-        return next((entry for entry in reversed(list(entries)) if entry.holds(event)), None)
+    def _entry_at(self, id: int, frame: int, event: int) -> Entry | None:
+        """The entry of an object on a frame that holds at an event."""
+        entries = self._entries.get(id, {}).get(frame, [])
+        return next((entry for entry in reversed(entries) if entry.holds(event)), None)
 
     def _entries_in_bank(self, obj: ObjectState) -> dict[int, Entry]:
         """An object's entries when it was last tracked, in the order in which they were made."""
@@ -289,7 +280,9 @@ class InMemoryStore:
             self.nbytes -= entry.record.nbytes
 
     def _forget_undone(self) -> None:
-        """Forget what events made that were taken back and can no longer be redone."""
+        """Forget what events made that were taken back: a new event ends redo."""
+        if not self._undone:
+            return
         self._undone.clear()
         here = self.history.number
         for by_frame in self._entries.values():
