@@ -23,7 +23,7 @@ TESTS = Path(__file__).parents[1]
 KILLS = int(os.environ.get("MASKLET_KILLS", "20"))
 
 SCRIPT = """
-import os, sys
+import os, sys, time
 from pathlib import Path
 import torch
 from kills import run_with_kills
@@ -32,7 +32,7 @@ from masklet.train.loop import train
 from masklet.train.state import STATE, TrainingState
 from train.toys import recipe, validation
 torch.set_num_threads(1)
-out, (steps, accumulate, kills) = Path(sys.argv[1]), map(int, sys.argv[2:])
+out, (steps, accumulate, kills, halt) = Path(sys.argv[1]), map(int, sys.argv[2:])
 
 def run():
     state = TrainingState.begin(recipe(steps, accumulate=accumulate, validation=validation(every=7)))
@@ -42,6 +42,8 @@ def run():
     for row in train(state, out, save_every=5):
         if run_log:
             run_log.write(row)
+        if row["step"] == halt and "loss" in row:
+            time.sleep(3600)  # until it is killed
 
 run_with_kills(run, kills, longest=1.5) if kills else run()
 """
@@ -73,10 +75,11 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS), *sys.path]), "OMP_NUM_THREADS": "1"}
 
 
-def command(out: Path, steps: int, accumulate: int, kills: int = 0) -> list[str]:
+def command(out: Path, steps: int, accumulate: int, *, kills: int = 0, halt: int = 0) -> list[str]:
+    """The arguments of a run. It is killed `kills` times, or waits after step `halt` for its kill."""
     script = out.with_suffix(".py")
     script.write_text(SCRIPT)
-    return [str(script), str(out), str(steps), str(accumulate), str(kills)]
+    return [str(script), str(out), str(steps), str(accumulate), str(kills), str(halt)]
 
 
 def rows(out: Path) -> list[dict[str, Any]]:
@@ -107,10 +110,10 @@ def run_and_kill(arguments: Sequence[str], out: Path, steps: int) -> None:
 def test_a_killed_run_resumes_to_the_same_losses(tmp_path: Path) -> None:
     uninterrupted, killed = tmp_path / "uninterrupted", tmp_path / "killed"
     subprocess.run([sys.executable, *command(uninterrupted, 16, 1)], env=environment(), check=True)
-    run_and_kill(command(killed, 16, 1), killed, steps=7)
+    run_and_kill(command(killed, 16, 1, halt=7), killed, steps=7)
     before = len(rows(killed))
     subprocess.run([sys.executable, *command(killed, 16, 1)], env=environment(), check=True)
-    assert 5 < rows(killed)[before]["step"] <= 15
+    assert rows(killed)[before]["step"] == 6, "the run did not go on from step 5, the last one that was saved"
     assert losses(killed) == losses(uninterrupted)
 
 
@@ -118,7 +121,7 @@ def test_a_killed_run_resumes_to_the_same_losses(tmp_path: Path) -> None:
 def test_a_run_that_is_killed_at_random_moments_ends_as_one_that_is_not(tmp_path: Path) -> None:
     uninterrupted, killed = tmp_path / "uninterrupted", tmp_path / "killed"
     subprocess.run([sys.executable, *command(uninterrupted, 60, 1)], env=environment(), check=True)
-    subprocess.run([sys.executable, *command(killed, 60, 1, KILLS)], env=environment(), check=True)
+    subprocess.run([sys.executable, *command(killed, 60, 1, kills=KILLS)], env=environment(), check=True)
     assert losses(killed) == losses(uninterrupted) and len(losses(uninterrupted)) == 60
     for name in (BEST, LAST):
         weights, expected = (checkpoint.load(out / name).state_dict() for out in (killed, uninterrupted))
