@@ -1,6 +1,6 @@
 """A corpus: a manifest of clips and clicks, a job on this machine, Parquet, and questions in SQL.
 
-pip install 'masklet[jobs]' duckdb
+pip install '.[jobs]' duckdb
 python examples/corpus_sql.py
 """
 
