@@ -338,10 +338,10 @@ def make_look(background: str, soft: float, formats: Iterable[str]) -> Look:
     """Background and edges of the formats that show pictures; refused where no format would follow them."""
     from masklet.media import FORMATS, Look, find_format
 
-    look = Look(background, soft)
+    look, usual = Look(background, soft), Look()
     followed = {field for name in formats for field in find_format(name).look}
-    for field in look_settings(look):
-        if field not in followed and getattr(look, field) != getattr(Look(), field):
+    for field in ("background", "soft"):
+        if field not in followed and getattr(look, field) != getattr(usual, field):
             able = [name for name, format in FORMATS.items() if field in format.look]
             raise typer.BadParameter(
                 f"none of the formats shows it. Add --format {' or --format '.join(able)}.",

@@ -181,7 +181,7 @@ class VideoSession:
     def preview(self, frame: int, prompt: Prompt) -> ImageCandidates:
         """What a prompt would give for a new object, best first. No mask and no event is kept.
 
-        The same prompt, given afterwards, is answered from this: ask while the cursor rests.
+        With zoom, the same prompt is afterwards answered from this: ask while the cursor rests.
 
         Args:
             frame: From 0.
