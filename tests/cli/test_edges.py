@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
+from collections import Counter
+from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
 
 from masklet.backends import ENGINES
+from masklet.cli import app
+from masklet.cli.options import GROUPS
 from masklet.media import FORMATS, read_masklets
 from masklet.tracking.policies import POLICIES
 
@@ -35,7 +42,38 @@ def test_short_help(run: Run) -> None:
 )
 def test_help_lists_what_the_registries_hold(run: Run, command: str, names: tuple[str, ...]) -> None:
     text = run(command, "--help").out
-    assert all(name in text for name in names) and "{" not in text.split("Options")[1]
+    assert all(name in text for name in names) and "{" not in text.split("Arguments")[1]
+
+
+def _commands(command: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    for word, part in getattr(command, "commands", {}).items():
+        yield from _commands(part, f"{name} {word}".strip())
+    if not hasattr(command, "commands"):
+        yield name, command
+
+
+COMMANDS = dict(_commands(typer.main.get_command(app)))
+GROUPED = ("track", "segment", "everything", "studio", "train", "evaluate", "jobs run", "jobs resume")
+
+
+@pytest.mark.parametrize("name", GROUPED)
+def test_help_shows_every_option_in_a_group(run: Run, name: str) -> None:
+    text = run(*name.split(), "--help").out
+    panels = re.findall("^╭─ ([A-Z][a-z]+) ─", text, re.MULTILINE)
+    assert panels[0] == "Arguments" or name == "jobs resume"
+    groups = [panel for panel in panels if panel != "Arguments"]
+    assert groups == [group for group in GROUPS if group in groups]  # "Options" is none of them
+    shown = text.partition("─ " + groups[0])[2]
+    assert all(param.opts[0] in shown for param in COMMANDS[name].params if param.param_type_name == "option")
+
+
+def test_long_lists_of_options_are_in_groups_and_each_is_in_one() -> None:
+    long = {name for name, command in COMMANDS.items() if len(command.params) > 14}
+    assert long and long <= set(GROUPED)
+    named = Counter(name for names in GROUPS.values() for name in names)
+    assert set(named.values()) == {1}
+    options = {option for command in COMMANDS.values() for param in command.params for option in param.opts}
+    assert set(named) - options == {"--help"}
 
 
 def test_an_engine_that_does_not_exist_is_refused(run: Run, shelf: Path, tmp_path: Path) -> None:

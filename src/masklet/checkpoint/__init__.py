@@ -99,9 +99,26 @@ def save(
     layout: Literal["masklet", "original", "transformers"] = "masklet",
     dtype: str | torch.dtype | None = None,
 ) -> None:
-    """Write a model's weights: in the original's layout as its .pt, in the others as .safetensors.
+    """Write a model's weights to one file. What was at `path` is replaced once the new file is whole.
 
-    dtype : of the file's tensors; None keeps the model's
+    Args:
+        model: What `masklet.load` or training made.
+        path: The file. Its folder must exist.
+        layout: The names of the tensors. masklet is a .safetensors that `load` reads with nothing else;
+            original is a .pt for facebookresearch/sam2; transformers is a .safetensors for
+            `Sam2VideoModel.load_state_dict`. The last two know only networks whose trunk is Hiera: not nano.
+        dtype: Of the file's tensors. None keeps the model's; bfloat16 halves the file.
+
+    Raises:
+        CheckpointError: The layout does not know this network, or the file cannot be written.
+        OptionError: There is no such layout or dtype, or `model` is no model.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     save(load(device="cpu"), f"{folder}/mine.safetensors", dtype="bfloat16")
+        ...     load(f"{folder}/mine.safetensors", device="cpu").config.image_size
+        384
     """
     check_model(model)
     if not isinstance(layout, str) or layout not in LAYOUTS:

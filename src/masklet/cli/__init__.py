@@ -15,7 +15,7 @@ from masklet.cli.everything import everything
 from masklet.cli.export import export
 from masklet.cli.jobs import app as jobs
 from masklet.cli.models import models
-from masklet.cli.options import Command, terminal_text
+from masklet.cli.options import Command, GroupedCommand, terminal_text
 from masklet.cli.segment import segment
 from masklet.cli.studio import studio
 from masklet.cli.track import track
@@ -28,8 +28,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (track, segment, everything, studio, models, train, evaluate):
-    app.command(cls=Command)(command)
+for command in (track, segment, everything, studio, train, evaluate):
+    app.command(cls=GroupedCommand)(command)
+app.command(cls=Command)(models)
 app.add_typer(jobs, name="jobs")
 app.add_typer(engine, name="engine")
 app.add_typer(export, name="export")

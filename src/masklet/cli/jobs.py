@@ -32,7 +32,7 @@ Timeout = Annotated[float | None, typer.Option(help="Seconds after which an item
 RetryErrors = Annotated[bool, typer.Option("--retry-errors", help="Try again what could not be read.")]
 
 
-@app.command(cls=options.Command)
+@app.command(cls=options.GroupedCommand)
 def run(
     manifest: Annotated[
         str, typer.Argument(help="A .parquet, .csv or .jsonl with a column source; or a folder or glob.")
@@ -104,7 +104,7 @@ def run(
     _run(manifest, out, settings, cluster)
 
 
-@app.command(cls=options.Command)
+@app.command(cls=options.GroupedCommand)
 def resume(
     out: Out,
     address: Address = None,

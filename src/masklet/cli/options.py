@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -15,6 +16,40 @@ import typer.core
 
 if TYPE_CHECKING:
     from masklet.model import Sam2
+
+
+# The groups of the help of commands with many options, and what is in them; what most people use comes first.
+GROUPS: Mapping[str, tuple[str, ...]] = {
+    "Prompts": (
+        *("--point", "--negative", "--box", "--mask", "--object"),
+        *("--frame", "--prompts", "--script", "--given"),
+    ),
+    "Output": (
+        *("--out", "--format", "--exclusive", "--partition", "--sort"),
+        *("--background", "--soft", "--original"),
+    ),
+    "Server": (
+        *("--host", "--port", "--browser", "--token-file", "--token", "--name"),
+        *("--data", "--database"),
+    ),
+    "Search": (
+        *("--preset", "--tiles", "--detections", "--every", "--max-objects", "--patience"),
+        *("--points-per-side", "--points-per-batch", "--pred-iou-thresh"),
+        *("--stability-score-thresh", "--stability-score-offset", "--box-nms-thresh", "--nms"),
+        *("--crop-n-layers", "--min-mask-region-area", "--use-m2m"),
+    ),
+    "Video": ("--direction", "--fps", "--cuts", "--policy", "--frames"),
+    "Training": ("--steps", "--size", "--rate", "--validation"),
+    "Model": (
+        *("--model", "--models", "--device", "--setting", "--image-size"),
+        *("--zoom", "--dtype", "--precision", "--engine"),
+    ),
+    "Input": ("--as", "--list", "--channel", "--intensity-range", "--max-pixels"),
+    "Run": (
+        *("--overwrite", "--shard", "--split", "--jobs", "--workers", "--actors", "--cpus-per-actor"),
+        *("--gpus-per-actor", "--address", "--attempts", "--timeout", "--retry-errors", "--help"),
+    ),
+}
 
 
 class Command(typer.core.TyperCommand):
@@ -39,6 +74,34 @@ class Command(typer.core.TyperCommand):
             if isinstance(param, typer.core.TyperOption | typer.core.TyperArgument) and param.help:
                 param.help = _fill(param.help)
         super().format_help(ctx, formatter)
+
+
+class GroupedCommand(Command):
+    """A command of many options: its help shows them in groups, in the order of GROUPS."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        params = super().get_params(ctx)
+        for param in params:
+            if isinstance(param, typer.core.TyperOption):
+                param.rich_help_panel = group_of(param)
+        return sorted(params, key=_place)
+
+
+def group_of(option: typer.core.TyperOption) -> str | None:
+    """The group of an option: what it names itself, else that of GROUPS; None where there is none."""
+    named = (group for group, names in GROUPS.items() if set(names) & set(option.opts))
+    return option.rich_help_panel or next(named, None)
+
+
+def _place(param: Any) -> tuple[int, int]:
+    """Where a parameter stands in the help."""
+    if not isinstance(param, typer.core.TyperOption):
+        return (-1, 0)
+    group = group_of(param)
+    if group is None:
+        return (len(GROUPS), 0)
+    places = [place for place, name in enumerate(GROUPS[group]) if name in param.opts]
+    return (list(GROUPS).index(group), min(places, default=len(GROUPS[group])))
 
 
 def _fill(text: str) -> str:

@@ -49,7 +49,10 @@ def train(
         str | None,
         typer.Option(help="Weights to start from: a name, a file, a hub id; new-tiny for random weights."),
     ] = None,
-    preset: Annotated[PresetName | None, typer.Option(help="The parts of the network to train.")] = None,
+    preset: Annotated[
+        PresetName | None,
+        typer.Option(rich_help_panel="Training", help="The parts of the network to train."),
+    ] = None,
     size: Annotated[int | None, typer.Option(help="Side of the model's square, a multiple of 32.")] = None,
     steps: Annotated[int | None, typer.Option(help="Optimizer steps.")] = None,
     rate: Annotated[float | None, typer.Option(help="The highest learning rate.")] = None,
