@@ -114,3 +114,69 @@ def test_a_camera_over_http_gives_its_newest_frame(folder: Path) -> None:
         time.sleep(0.3)
         next(frames)
         assert frames.time(1) > 0.15, "timed by the clock"
+
+
+def hls(*parts: str) -> str:
+    head = "#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-TARGETDURATION:3\n"
+    return head + "".join(f"#EXTINF:2.6,\n{part}\n" for part in parts) + "#EXT-X-ENDLIST\n"
+
+
+PLAYLISTS = {
+    "absolute.m3u8": lambda elsewhere: hls(str(elsewhere)),
+    "address.m3u8": lambda elsewhere: hls(f"file://{elsewhere}"),
+    "beside.m3u8": lambda elsewhere: hls("clip.ts"),
+    "live.m3u8": lambda elsewhere: hls("clip.ts").removesuffix("#EXT-X-ENDLIST\n"),
+    "named.ts": lambda elsewhere: hls(str(elsewhere)),
+    "list.ffconcat": lambda elsewhere: "ffconcat version 1.0\nfile clip.ts\n",
+    "camera.sdp": lambda elsewhere: "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nt=0 0\nm=video 5004 RTP/AVP 26\n",
+    "dash.mpd": lambda elsewhere: "<?xml version='1.0'?>\n<MPD type='static'><Period/></MPD>",
+    "vlc.xspf": lambda elsewhere: (
+        f"<?xml version='1.0'?>\n<playlist><location>{elsewhere}</location></playlist>"
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return clip(tmp_path_factory.mktemp("elsewhere") / "secret.ts", 8)
+
+
+@pytest.mark.parametrize("name", PLAYLISTS)
+def test_a_playlist_on_this_machine_is_refused_in_a_sentence(
+    folder: Path, elsewhere: Path, name: str
+) -> None:
+    """FFmpeg would read what it names, from any folder, without a word."""
+    path = folder / name
+    path.write_text(PLAYLISTS[name](elsewhere))
+    for source in (path, str(path), f"file://{path}", path.read_bytes()):
+        for opened in (open_frames, stream):
+            with pytest.raises(MediaError, match="is a playlist: it names other files"):
+                opened(source)
+    with pytest.raises(MediaError, match="is a playlist"):
+        stream(f"file://{path}", live=True)
+
+
+def test_a_playlist_on_a_web_server_reaches_the_server_and_no_file(
+    folder: Path, url: str, elsewhere: Path
+) -> None:
+    (folder / "good.m3u8").write_text(hls("clip.ts"))
+    (folder / "mixed.m3u8").write_text(hls("clip.ts", f"file://{elsewhere}"))
+    (folder / "bad.m3u8").write_text(hls(f"file://{elsewhere}"))
+    (folder / "list.ffconcat").write_text(f"ffconcat version 1.0\nfile {elsewhere}\n")
+    for name in ("good.m3u8", "mixed.m3u8"):
+        assert len(list(stream(f"{url}/{name}"))) == COUNT
+    for name in ("bad.m3u8", "list.ffconcat"):
+        with pytest.raises(MediaError):
+            stream(f"{url}/{name}")
+
+
+def test_a_video_whose_name_looks_like_an_address_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """FFmpeg takes what stands before a colon for a protocol."""
+    clip(tmp_path / "clip.mp4", 8)
+    monkeypatch.chdir(tmp_path)
+    for name in ("12:30:05.mp4", "concat:clip.mp4", "http:clip.mp4", "file:clip.mp4", "a%03d.mp4", "-i.mp4"):
+        (tmp_path / "clip.mp4").rename(tmp_path / name)
+        assert len(open_frames(name)) == 8
+        (tmp_path / name).rename(tmp_path / "clip.mp4")

@@ -5,12 +5,15 @@ from __future__ import annotations
 import heapq
 import io
 import os
+import re
 import struct
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cache
 from typing import Literal
 
 import av
@@ -31,13 +34,20 @@ Threading = Literal["AUTO", "SLICE"]
 # What H.273 reserves for later, and damaged heads hold: players take the usual matrix for it.
 RESERVED_MATRICES, UNSPECIFIED_MATRIX = (3, *range(15, 256)), 2
 KNOWN_RANGES = (ColorRange.UNSPECIFIED, ColorRange.MPEG, ColorRange.JPEG)
+# What reads the files or addresses that a text names, and how such texts begin.
+REFERRING_FORMATS = {"concat", "dash", "hls", "imf", "lavfi", "rtp", "rtsp", "sap", "sdp"}
+PLAYLIST = re.compile(
+    rb"(\xef\xbb\xbf)?\s*(#EXTM3U|ffconcat version|v=0\r?\n|\[playlist\]"
+    rb"|(<\?xml.*)?<(MPD|playlist|asx|smil)\b)",
+    re.DOTALL | re.IGNORECASE,
+)
 VideoFile = str | bytes  # a path or URL, or the whole file in memory
 
 
 def open_container(file: VideoFile, name: str, threading: Threading = "AUTO") -> InputContainer:
     """Open a video for decoding; what is not one is a MediaError."""
     try:
-        container = av.open(_openable(file), "r", metadata_errors="replace")
+        container = open_file(file, name)
     except (av.FFmpegError, OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise MediaError(f"{name} is not a video, or is cut short: {reason}.") from error
@@ -50,6 +60,48 @@ def open_container(file: VideoFile, name: str, threading: Threading = "AUTO") ->
         raise MediaError(f"{name} holds a video of a codec that FFmpeg does not know here. Convert it first.")
     stream.thread_type = threading
     return container
+
+
+def open_file(file: VideoFile, name: str) -> InputContainer:
+    """Open a container with FFmpeg, and no other file with it.
+
+    A playlist from a web server is read: FFmpeg itself lets it name nothing but web addresses.
+
+    Raises:
+        MediaError: The file is a playlist on this machine.
+        av.FFmpegError: It cannot be opened.
+    """
+    if not _is_local(file):
+        return av.open(str(file), "r", metadata_errors="replace")
+    try:
+        options = {"format_whitelist": _self_contained_formats()}
+        return av.open(_openable(file), "r", options=options, metadata_errors="replace")
+    except (av.FFmpegError, OSError, ValueError) as error:
+        if PLAYLIST.match(_head(file)):
+            raise MediaError(
+                f"{name} is a playlist: it names other files, wherever they lie, and holds no pictures. "
+                "Give the video that it names, or put its parts into one file first (ffmpeg -i ... -c copy)."
+            ) from error
+        raise
+
+
+@cache
+def _self_contained_formats() -> str:
+    names = {name for entry in av.formats_available for name in entry.split(",")}
+    return ",".join(sorted(names - REFERRING_FORMATS))
+
+
+def _is_local(file: VideoFile) -> bool:
+    return isinstance(file, bytes) or "://" not in file or file.lower().startswith("file://")
+
+
+def _head(file: VideoFile) -> bytes:
+    if isinstance(file, bytes):
+        return file[:1024]
+    path = file[len("file://") :] if file.lower().startswith("file://") else file
+    with suppress(OSError), open(os.fsencode(path), "rb") as opened:
+        return opened.read(1024)
+    return b""
 
 
 def video_stream(container: InputContainer) -> VideoStream | None:
@@ -207,7 +259,7 @@ def _openable(file: VideoFile) -> str | io.IOBase:
         return io.BytesIO(file)
     if printable(file) != file:  # FFmpeg takes names in UTF-8 only
         return _OpenFile(os.fsencode(file))
-    return file
+    return file if "://" in file else f"file:{file}"  # else what stands before a colon would be a protocol
 
 
 class PacketIndex:

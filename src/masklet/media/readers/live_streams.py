@@ -19,6 +19,7 @@ import PIL.Image
 import torch
 
 from masklet.errors import MediaError
+from masklet.media.readers.decoding import open_container, open_file
 from masklet.media.readers.frames import Frames, open_frames
 from masklet.media.readers.pictures import ImageReader, is_picture_url, is_url
 from masklet.media.readers.source import (
@@ -138,7 +139,7 @@ def _is_live(url: str) -> bool:
     if urllib.parse.urlsplit(url).scheme not in _STORED_SCHEMES:
         return True
     try:
-        with av.open(url, "r", metadata_errors="replace") as container:
+        with open_file(url, url) as container:
             is_playlist = "hls" in container.format.name or "dash" in container.format.name
             return container.duration is None and (is_playlist or container.size <= 0)
     except (av.FFmpegError, OSError, ValueError) as error:
@@ -149,6 +150,8 @@ def _camera(camera: int | str) -> Stream:
     name = f"camera {camera}" if isinstance(camera, int) else camera
     if isinstance(camera, int) and (isinstance(camera, bool) or not 0 <= camera < CAMERAS):  # OpenCV crashes
         raise MediaError(f"a camera is a whole number from 0 to {CAMERAS - 1}. Got {camera!r:.40}.")
+    if isinstance(camera, str) and camera.lower().startswith("file://"):
+        open_container(camera, name).close()  # OpenCV would follow a playlist
     capture = cv2.VideoCapture(camera)
     if not capture.isOpened():
         raise MediaError(f"{name} cannot be opened. Is it there, allowed, and not in use by another program?")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import logging
 import os
 from abc import abstractmethod
@@ -26,6 +25,7 @@ from jaxtyping import UInt8
 
 from masklet.errors import MediaError
 from masklet.files import StrPath, make_folder, temporary_path, write_errors
+from masklet.media.readers.decoding import open_file
 from masklet.media.readers.source import Image, Recording, Source
 from masklet.media.writers.writer import Writer
 from masklet.types import Masks
@@ -245,7 +245,7 @@ class AudioTrack:
 
     def __init__(self, container: OutputContainer, recording: Recording) -> None:
         file = recording.file
-        self._input: InputContainer = av.open(io.BytesIO(file) if isinstance(file, bytes) else file, "r")
+        self._input: InputContainer = open_file(file, "the recording")
         self._sound = self._input.streams.audio[0]
         self._output = container
         self._origin = recording.start  # the time of the first frame, in the file's own seconds

@@ -27,6 +27,7 @@ import PIL.Image
 
 from masklet.errors import MaskletError, MediaError
 from masklet.media import Frames, Image, NoSuchFrame, find_pictures, is_picture, open_frames
+from masklet.media.readers.decoding import open_file
 from masklet.media.readers.source import Recording
 from masklet.studio.errors import ApiError, not_found
 from masklet.studio.settings import Limits
@@ -339,7 +340,7 @@ def _copy_sound(path: Path, start: float, stop: float) -> bytes | None:
     """
     buffer = BytesIO()
     packets = 0
-    with av.open(str(path)) as source:
+    with open_file(str(path), path.name) as source:
         if not source.streams.audio:
             return None
         stream = source.streams.audio[0]
