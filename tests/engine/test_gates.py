@@ -20,6 +20,7 @@ from masklet.engine.gates import (
     read_limits,
     review_order,
     score_gates,
+    score_gates_held_out,
     write_limits,
 )
 from masklet.errors import MaskletError
@@ -90,6 +91,45 @@ def test_limits_are_the_highest_that_keep_the_right_masklets() -> None:
     assert limits["predicted IoU"] == pytest.approx(0.51)
     assert sum(pass_all(row, gates) for row in rows) == 9
     assert not any(pass_all(row, gates) for row in wrong)
+
+
+EASY, FAINT, WRONG = GOOD, replace(GOOD, iou=0.4), replace(GOOD, iou=0.5)
+
+
+def test_precision_is_measured_on_clips_that_did_not_set_the_limits() -> None:
+    """A clip of easy objects and wrong masklets, and one of faint objects.
+
+    Together they set a limit that stops all that is wrong, since 4 of 40 right masklets may be lost. The
+    faint clip alone sets one that does not.
+    """
+    easy = [EASY] * 36 + [WRONG] * 12, [True] * 36 + [False] * 12
+    faint = [FAINT] * 4, [True] * 4
+    gates = calibrate_gates(easy[0] + faint[0], easy[1] + faint[1])
+    in_sample = score_gates(easy[0] + faint[0], easy[1] + faint[1], gates)[-1]
+    held_out = score_gates_held_out([easy, faint])
+    assert (in_sample.precision, in_sample.recall) == (1.0, 0.9)
+    assert [score.name for score in held_out] == [*(gate.name for gate in GATES), "all gates"]
+    assert held_out[-1].precision == 36 / 48 and held_out[-1].recall == 36 / 40
+    assert held_out[-1].passed == 48 / 52
+
+
+def test_measures_that_know_nothing_have_the_precision_of_chance_on_other_clips() -> None:
+    """Noise; half of the masklets are right. Nine limits fit a handful of right masklets all the same."""
+    own, others = [], []
+    for seed in range(30):
+        rng = np.random.default_rng(seed)
+        rows = [Measures(*rng.uniform(1, 2, 9).tolist()) for _ in range(24)]
+        clips = [(rows[start : start + 4], [True, True, False, False]) for start in range(0, 24, 4)]
+        are_right = [True, True, False, False] * 6
+        own.append(score_gates(rows, are_right, calibrate_gates(rows, are_right))[-1].precision)
+        others.append(score_gates_held_out(clips)[-1].precision)
+    assert np.mean([value for value in own if value is not None]) > 0.65
+    assert 0.4 < np.mean([value for value in others if value is not None]) < 0.6
+
+
+def test_one_clip_alone_has_no_held_out_precision() -> None:
+    scores = score_gates_held_out([([GOOD] * 20, [True] * 20)])
+    assert {(score.passed, score.precision, score.recall) for score in scores} == {(0.0, None, None)}
 
 
 def test_too_few_right_masklets_leave_the_limits_as_they_are() -> None:

@@ -123,11 +123,55 @@ def test_clips_with_a_result_are_not_processed_again(tmp_path: Path) -> None:
 def test_a_round_sums_its_clips_up() -> None:
     clips = [ClipResult((MEASURES, BAD), (True, True), {"accepted": 2, "rejected": 1}, 30.0)] * 2
     calibration = Calibration.from_clips(clips * 2)
-    assert calibration.proposed == 8 and calibration.scores[-1].precision == 1.0
-    result = Round.from_clips(clips, calibration)
+    assert calibration.proposed == 8 and calibration.in_sample[-1].precision == 1.0
+    result = Round.from_clips(clips, calibration.gates)
     assert (result.proposed, result.reviewed, result.seconds) == (4, {"accepted": 4, "rejected": 2}, 60.0)
     assert result.gates[-1].recall == result.passed[0] / 4
-    assert "0.25 minutes of a person for each" in "\n".join(replace(result, is_trusted=False).lines(1))
+    assert "0.25 minutes of a person for each" in "\n".join(result.lines(1))
+    taken = Round.from_clips([*clips, replace(clips[0], taken=2, is_judged=False)], calibration.gates)
+    assert taken.accepted == 6 + 2
+
+
+def test_gates_are_trusted_for_what_they_hold_on_clips_that_did_not_set_them() -> None:
+    """See tests/engine/test_gates.py: the limits stop every wrong masklet only where they were set."""
+    wrong = replace(MEASURES, iou=0.5)
+    easy = ClipResult((MEASURES,) * 36 + (wrong,) * 12, (True,) * 36 + (False,) * 12)
+    faint = ClipResult((replace(MEASURES, iou=0.4),) * 4, (True,) * 4)
+    overfitted = Calibration.from_clips([easy, faint])
+    assert overfitted.in_sample[-1].precision == 1.0 and overfitted.scores[-1].precision == 0.75
+    assert not overfitted.is_trusted and "not trusted" in "\n".join(overfitted.lines())
+    assert Calibration.from_clips([easy, easy]).is_trusted
+    few = ClipResult((MEASURES,) * 2, (True,) * 2)
+    assert not Calibration.from_clips([few] * 3).is_trusted, "6 masklets that pass say too little"
+    assert Calibration.from_clips([few] * 4).is_trusted
+
+
+def test_only_clips_that_were_judged_as_a_whole_set_the_next_limits() -> None:
+    """Of the others nobody knows whether what passed is right, and what did not pass is no fair sample."""
+    judged = ClipResult((MEASURES, BAD) * 4, (True, False) * 4)
+    partly = ClipResult((BAD,) * 8, (True,) * 8, taken=0, is_judged=False)
+    assert (
+        Calibration.from_clips([judged, judged, partly]).gates == Calibration.from_clips([judged] * 2).gates
+    )
+    assert Calibration.from_clips([judged, partly]).proposed == 8
+
+
+@pytest.mark.parametrize("is_full_review", [False, True])
+def test_trusted_gates_are_still_measured_on_clips_that_are_reviewed_as_a_whole(
+    is_full_review: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of two masklets one passes, and is right; the other covers the background."""
+    (clip_of_cells,) = ClipMaker("cells", 64, 2).clips(1, 1)
+    masks = clip_of_cells.masks
+    right = Masklet("clip", 1, tuple(rle.encode(mask) for mask in masks[:, 0]), MEASURES)
+    background = Masklet("clip", 2, (rle.encode(~masks[0].any(axis=0)),) * 2, BAD)
+    labeller = ClipLabeller(toy_network(), Grid(points_per_side=2), 2)
+    monkeypatch.setattr(ClipLabeller, "propose", lambda self, clip: ([right, background], [True, False]))
+    trusted = Calibration.from_clips([ClipResult((MEASURES,) * 9, (True,) * 9)] * 2)
+    result = labeller.label(clip_of_cells, trusted, tmp_path / "clip", is_full_review=is_full_review)
+    assert trusted.is_trusted and (tmp_path / "clip").is_dir()
+    assert (result.taken, result.is_judged) == ((0, True) if is_full_review else (1, False))
+    assert result.reviewed["accepted"] == int(is_full_review) and result.reviewed["rejected"] == 1
 
 
 def test_an_interrupted_attempt_leaves_nothing_in_the_training_data(tmp_path: Path) -> None:

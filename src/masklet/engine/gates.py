@@ -359,12 +359,50 @@ def score_gates(
         >>> first.precision, first.recall, last.passed
         (1.0, 1.0, 0.5)
     """
-    rules: list[tuple[str, Callable[[Measures], bool]]] = [(gate.name, gate.passes) for gate in gates]
-    rules.append(("all gates", lambda row: pass_all(row, gates)))
+    return _score(gates, [_passes(row, gates) for row in measures], are_right)
+
+
+def score_gates_held_out(
+    clips: Sequence[tuple[Sequence[Measures], Sequence[bool]]],
+    gates: Sequence[Gate] = GATES,
+    keep: float = 0.9,
+) -> list[GateScore]:
+    """Precision and recall of calibrated gates on masklets that did not set their limits.
+
+    The masklets of each clip meet limits that `calibrate_gates` chose on all other clips. Whole clips are
+    held out, since masklets of one clip are alike.
+
+    Args:
+        clips: Of each clip the measures of its masklets, and which of them are right. One clip alone has no
+            others, and says nothing: then no masklet counts as measured.
+        gates: To calibrate.
+        keep: See `calibrate_gates`.
+    """
+    passed, right = list[list[bool]](), list[bool]()
+    for number, (measures, are_right) in enumerate(clips):
+        others = [*clips[:number], *clips[number + 1 :]]
+        if others:
+            rows = [row for clip, _ in others for row in clip]
+            limits = calibrate_gates(rows, [value for _, clip in others for value in clip], gates, keep)
+            passed.extend(_passes(row, limits) for row in measures)
+            right.extend(are_right)
+    return _score(gates, passed, right)
+
+
+def _passes(measures: Measures, gates: Sequence[Gate]) -> list[bool]:
+    """Whether a masklet passes each gate, and all of them."""
+    each = [gate.passes(measures) for gate in gates]
+    return [*each, all(each)]
+
+
+def _score(
+    gates: Sequence[Gate], passed: Sequence[Sequence[bool]], are_right: Sequence[bool]
+) -> list[GateScore]:
+    names = [*(gate.name for gate in gates), "all gates"]
+    table = np.array(passed, dtype=bool).reshape(len(passed), len(names))
     right = np.array(are_right, dtype=bool)
     scores = []
-    for name, rule in rules:
-        passes = np.array([rule(row) for row in measures], dtype=bool)
+    for name, passes in zip(names, table.T, strict=True):
         hits = int((passes & right).sum())
         scores.append(
             GateScore(

@@ -14,11 +14,11 @@ from masklet.datasets.types import Clip
 from masklet.engine.clip_maker import ClipMaker
 from masklet.engine.gates import write_limits
 from masklet.engine.rounds import (
+    FULL_REVIEW,
     Calibration,
     ClipLabeller,
     ClipResult,
     Round,
-    describe_gates,
     process_clips,
 )
 from masklet.engine.step_results import StepResults
@@ -56,17 +56,19 @@ def run_demo(
     settings.pop("rounds")  # more rounds may follow later
     results = StepResults(out / "steps", settings)
     loop = _Loop(out, size, maker, results, load_network(model))
-    calibration = loop.calibrate()
-    write_limits(out / "gates.json", calibration.gates)
-    report(f"Calibration: {calibration.proposed} masklets proposed")
-    for line in describe_gates(calibration.scores):
-        report(line)
+    judged = loop.calibrate()
     weights: str | Path = model
     best = loop.choose_zoom(weights, report)
     scores = [loop.measure("test-start", weights, TEST)]
     report(f"J&F before: {best.mean():.3f} on validation clips, {_mean_and_error(scores[0])} on test clips")
     for number in range(1, size.rounds + 1):
-        result = loop.run_round(number, calibration)
+        calibration = Calibration.from_clips(judged)
+        for line in calibration.lines():
+            report(line)
+        labelled = loop.run_round(number, calibration)
+        judged = [*judged, *labelled]  # what the person has answered sets the next limits
+        write_limits(out / "gates.json", Calibration.from_clips(judged).gates)
+        result = Round.from_clips(labelled, calibration.gates)
         for line in result.lines(number):
             report(line)
         choice = Choice("before", weights, {"before": best})
@@ -141,19 +143,19 @@ class _Loop:
         grid = replace(resolve_grid("fast", self.model.config), points_per_side=self.size.points)
         return ClipLabeller(self.model, grid, self.size.max_objects, self.zoom)
 
-    def calibrate(self) -> Calibration:
+    def calibrate(self) -> list[ClipResult]:
         labeller, clips = self._labeller(), self.maker.clips(CALIBRATION, self.size.clips)
-        rows = process_clips(self.results, "calibration", clips, lambda number, clip: labeller.measure(clip))
-        return Calibration.from_clips(rows)
+        return process_clips(self.results, "calibration", clips, lambda number, clip: labeller.measure(clip))
 
-    def run_round(self, number: int, calibration: Calibration) -> Round:
+    def run_round(self, number: int, calibration: Calibration) -> list[ClipResult]:
         labeller, clips = self._labeller(), self.maker.clips(ROUNDS + number, self.size.clips)
 
         def label(index: int, clip: Clip) -> ClipResult:
             folder = self.accepted / f"round-{number}-clip-{index:03d}"
-            return labeller.label(clip, calibration, folder)
+            is_full_review = index % FULL_REVIEW == 0
+            return labeller.label(clip, calibration, folder, is_full_review=is_full_review)
 
-        return Round.from_clips(process_clips(self.results, f"round-{number}", clips, label), calibration)
+        return process_clips(self.results, f"round-{number}", clips, label)
 
     def choose_zoom(self, weights: str | Path, report: Callable[[str], None]) -> np.ndarray:
         """Zoom from here on if the network tracks better with it; returns its J&F of each validation clip."""

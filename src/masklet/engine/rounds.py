@@ -24,6 +24,7 @@ from masklet.engine.gates import (
     propose_masklets,
     review_order,
     score_gates,
+    score_gates_held_out,
 )
 from masklet.engine.proposals import write_accepted
 from masklet.engine.simulated_person import RIGHT_J, SimulatedPerson, find_object
@@ -31,8 +32,9 @@ from masklet.engine.step_results import StepResults
 from masklet.media import open_frames
 from masklet.model import Sam2
 
-TRUSTED = 0.8  # masklets pass without a person where this precision was reached in calibration
-FEWEST_PASSED = 8  # masklets that pass in calibration; fewer say too little
+TRUSTED = 0.8  # masklets pass without a person where gates had this precision on clips that did not set them
+FEWEST_PASSED = 8  # such masklets that pass; fewer say too little
+FULL_REVIEW = 4  # every so many clips are reviewed as a whole, so that trusted gates are measured on
 
 
 @dataclass(frozen=True)
@@ -44,17 +46,21 @@ class ClipResult:
         are_right: Whether it is right.
         reviewed: How many masklets were accepted, corrected, added and rejected.
         seconds: Of the person.
+        taken: How many masklets were accepted without the person.
+        is_judged: Whether the person was to look at every masklet, whatever passes.
     """
 
     measures: tuple[Measures, ...]
     are_right: tuple[bool, ...]
     reviewed: Mapping[str, int] = field(default_factory=dict)
     seconds: float = 0.0
+    taken: int = 0
+    is_judged: bool = True
 
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> ClipResult:
         measures = tuple(Measures(**values) for values in row["measures"])
-        return cls(measures, tuple(row["are_right"]), row["reviewed"], row["seconds"])
+        return cls(**{**row, "measures": measures, "are_right": tuple(row["are_right"])})
 
 
 @dataclass(frozen=True)
@@ -84,12 +90,15 @@ class ClipLabeller:
         masklets, are_right = self.propose(clip)
         return ClipResult(tuple(masklet.measures for masklet in masklets), tuple(are_right))
 
-    def label(self, clip: Clip, calibration: Calibration, folder: Path) -> ClipResult:
+    def label(
+        self, clip: Clip, calibration: Calibration, folder: Path, *, is_full_review: bool = False
+    ) -> ClipResult:
         """Propose, sort and review; what is accepted is training data in a folder of its own.
 
         Args:
             clip: With its truth, which only the simulated person and the report see.
             calibration: The gates, and whether what passes is taken without a person.
+            is_full_review: Whether the person looks at what passes, too, although the gates are trusted.
             folder: Takes the clip with its accepted masklets; what an interrupted attempt left is removed.
         """
         if folder.exists():
@@ -98,8 +107,9 @@ class ClipLabeller:
         masklets, are_right = self.propose(clip)
         passed = [masklet for masklet in masklets if pass_all(masklet.measures, gates)]
         queue = review_order(masklets, gates)
-        taken = passed if calibration.is_trusted else []
-        if not calibration.is_trusted:  # those that pass are looked at first
+        is_judged = is_full_review or not calibration.is_trusted
+        taken = [] if is_judged else passed
+        if is_judged:  # those that pass are looked at first
             queue = passed + queue
         person = SimulatedPerson(self.model, frames, clip.masks, taken, zoom=self.zoom)
         reviewed = {"accepted": 0, "corrected": 0, "added": 0, "rejected": 0}
@@ -110,30 +120,52 @@ class ClipLabeller:
         if codes:
             write_accepted(folder, frames, dict(enumerate(codes, 1)))
         measures = tuple(masklet.measures for masklet in masklets)
-        return ClipResult(measures, tuple(are_right), reviewed, person.seconds)
+        return ClipResult(measures, tuple(are_right), reviewed, person.seconds, len(taken), is_judged)
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """Gates with limits from clips whose truth is known, and their worth on these clips."""
+    """Gates with limits from clips whose masklets a person has judged, and what that is worth.
+
+    Attributes:
+        gates: With the limits that all these clips give.
+        scores: Of each clip's masklets at the limits that the other clips give.
+        in_sample: Of the masklets that set the limits, on these limits: too good.
+        proposed: Masklets of these clips.
+    """
 
     gates: tuple[Gate, ...]
     scores: Sequence[GateScore]
+    in_sample: Sequence[GateScore]
     proposed: int
 
     @classmethod
     def from_clips(cls, clips: Sequence[ClipResult]) -> Calibration:
-        """Choose the limits of the gates on clips that no round uses."""
-        measures, are_right = _join(clips)
+        """Choose the limits of the gates on clips of which every masklet was judged.
+
+        Clips of which only what does not pass was looked at are left out: their masklets alone would give
+        limits for what does not pass.
+        """
+        judged = [clip for clip in clips if clip.is_judged]
+        measures, are_right = _join(judged)
         gates = calibrate_gates(measures, are_right, GATES)
-        return cls(gates, score_gates(measures, are_right, gates), len(measures))
+        held_out = score_gates_held_out([(clip.measures, clip.are_right) for clip in judged], GATES)
+        return cls(gates, held_out, score_gates(measures, are_right, gates), len(measures))
 
     @property
     def is_trusted(self) -> bool:
-        """Whether masklets that pass are taken without a person."""
+        """Whether masklets that pass are taken without a person: by clips that did not set the limits."""
         together = self.scores[-1]
-        enough = together.passed * self.proposed >= FEWEST_PASSED
+        enough = round(together.passed * self.proposed) >= FEWEST_PASSED
         return enough and together.precision is not None and together.precision >= TRUSTED
+
+    def lines(self) -> Iterator[str]:
+        yield f"Calibration: {self.proposed} masklets proposed; each clip by the limits of the others"
+        yield from describe_gates(self.scores)
+        precision = self.in_sample[-1].precision
+        own = "-" if precision is None else f"{precision:.0%}"
+        verdict = "trusted" if self.is_trusted else "not trusted: a person reviews what passes, too"
+        yield f"  all gates on the clips that set them: precision {own}, which counts for nothing; {verdict}"
 
 
 def _join(clips: Sequence[ClipResult]) -> tuple[list[Measures], list[bool]]:
@@ -160,7 +192,7 @@ class Round:
         gates: What each gate is worth.
         proposed: Masklets.
         passed: Those that passed all gates, and of these the right ones.
-        is_trusted: Whether those that passed were taken without a person.
+        taken: Those that were taken without a person.
         reviewed: What became of the masklets that a person looked at, and of objects that nobody proposed.
         seconds: Of the person.
     """
@@ -168,14 +200,13 @@ class Round:
     gates: Sequence[GateScore]
     proposed: int
     passed: tuple[int, int]
-    is_trusted: bool
+    taken: int
     reviewed: Mapping[str, int]
     seconds: float
 
     @classmethod
-    def from_clips(cls, clips: Sequence[ClipResult], calibration: Calibration) -> Round:
+    def from_clips(cls, clips: Sequence[ClipResult], gates: Sequence[Gate]) -> Round:
         measures, are_right = _join(clips)
-        gates = calibration.gates
         right_of_passed = [
             is_right for row, is_right in zip(measures, are_right, strict=True) if pass_all(row, gates)
         ]
@@ -183,7 +214,7 @@ class Round:
             score_gates(measures, are_right, gates),
             len(measures),
             (len(right_of_passed), sum(right_of_passed)),
-            calibration.is_trusted,
+            sum(clip.taken for clip in clips),
             {name: sum(clip.reviewed[name] for clip in clips) for name in clips[0].reviewed},
             sum(clip.seconds for clip in clips),
         )
@@ -191,13 +222,13 @@ class Round:
     @property
     def accepted(self) -> int:
         from_person = sum(count for name, count in self.reviewed.items() if name != "rejected")
-        return from_person + (self.passed[0] if self.is_trusted else 0)
+        return from_person + self.taken
 
     def lines(self, number: int) -> Iterator[str]:
         yield f"Round {number}: {self.proposed} masklets proposed"
         yield from describe_gates(self.gates)
-        taken = "taken without a person" if self.is_trusted else "reviewed too: not trusted"
-        yield f"  passed all gates: {self.passed[0]}, of which {self.passed[1]} are right; {taken}"
+        passed = f"{self.passed[0]}, of which {self.passed[1]} are right"
+        yield f"  passed all gates: {passed}; {self.taken} of them are taken without a person"
         outcomes = ", ".join(f"{count} {name}" for name, count in self.reviewed.items())
         yield f"  a simulated person: {outcomes}; {self.seconds / 60:.1f} minutes"
         per_masklet = f"{self.seconds / 60 / self.accepted:.2f}" if self.accepted else "-"
