@@ -15,9 +15,9 @@ import torch
 import typer
 from rich.console import Console
 
-from benchmarks import REPO, machine, process_rows, report, roofline, rows
+from benchmarks import REPO, machine, process_rows, report, roofline, timed_actions
 from benchmarks.implementation import Implementation, Workload, is_published
-from benchmarks.ours import Masklet
+from benchmarks.masklet_implementation import Masklet
 from benchmarks.peers import Original, Transformers
 from benchmarks.results import Results, Row
 from masklet.config import SIZES
@@ -34,7 +34,7 @@ LOAD_OPTIONS: Mapping[str, Mapping[str, Any]] = {  # by column
 }
 # Its pipeline for everything needs torchvision, which has no build for every torch.
 LEFT_OUT = {} if find_spec("torchvision") else {"transformers": {"everything"}}
-ROWS = {**rows.ROW_NAMES, **process_rows.ROW_NAMES}
+ROWS = {**timed_actions.ROW_NAMES, **process_rows.ROW_NAMES}
 # Rows that take minutes and add little.
 SLOW = {"base-plus": {"follow 16", "memory 1000", "peak 1000"}}
 
@@ -81,14 +81,14 @@ def main(
 
 def measure(model: str, work: Workload, keys: set[str], seconds: float, until: float) -> Iterator[Row]:
     """The rows of one model. Some are measured together; after the time `until` none is begun."""
-    in_one_process = bool(keys & rows.ROW_NAMES.keys())
+    in_one_process = bool(keys & timed_actions.ROW_NAMES.keys())
     implementations = make_implementations(work) if in_one_process else {}
-    benchmark = rows.Benchmark(model, work, implementations, seconds, LEFT_OUT)
+    benchmark = timed_actions.Benchmark(model, work, implementations, seconds, LEFT_OUT)
     measured: set[str] = set()
     for key in (key for key in ROWS if key in keys):
         if key in measured or time.perf_counter() > until:
             continue
-        if key in rows.ROW_NAMES:
+        if key in timed_actions.ROW_NAMES:
             new = benchmark.run({key})
         elif work.device.type == "cpu":
             new = process_rows.run(model, work.weights, REAL if REAL.exists() else DEMO, {key})
@@ -112,7 +112,7 @@ def make_implementations(work: Workload) -> dict[str, Implementation]:
 
 def read_clip() -> np.ndarray:
     stored = open_frames(REAL if REAL.exists() else DEMO)
-    return np.stack([stored[frame] for frame in range(rows.FRAMES)])
+    return np.stack([stored[frame] for frame in range(timed_actions.FRAMES)])
 
 
 def make_weights(model: str, folder: Path) -> Path:

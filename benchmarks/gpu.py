@@ -38,6 +38,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
+from toys import clip, toy_network
 
 import masklet
 from benchmarks.implementation import FULL, Workload
@@ -47,7 +48,6 @@ from masklet.backends import TorchBackend
 from masklet.backends.compiled import CompiledBackend
 from masklet.config import SIZES
 from masklet.evaluate.metrics import measure_agreement
-from toys import clip, toy_network
 
 NAMES = {  # by name, the package that must be there
     "masklet": "masklet",

@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from benchmarks import REPO, process_rows, roofline, rows
+from benchmarks import REPO, process_rows, roofline, timed_actions
 from benchmarks.results import Results, Row
 
 FIGURES = REPO / "docs"
@@ -88,7 +88,7 @@ def machine_table(results: Results) -> str:
 def write_pages(results: Results) -> None:
     """Fill the marked parts of the page and of the README, and draw the plots."""
     kind = machine_kind(results.machine)
-    names = {**rows.ROW_NAMES, **process_rows.ROW_NAMES}
+    names = {**timed_actions.ROW_NAMES, **process_rows.ROW_NAMES}
     parts = {f"machine, {kind}": machine_table(results), f"readme, {kind}": readme_table(results)}
     parts |= {"cost": roofline.cost_table(), "million": roofline.million_hours_table()}
     if results.get("machine", "copy", "measured"):
@@ -123,7 +123,9 @@ def draw_plots(results: Results) -> None:
     figure, axes = pyplot.subplots(1, len(models), figsize=(4 * len(models), 3.4), squeeze=False)
     for axis, model in zip(axes[0], models, strict=True):
         for implementation in results.implementations(model):
-            points = [(n, results.median(model, row, implementation)) for row, n in rows.OBJECTS.items()]
+            points = [
+                (n, results.median(model, row, implementation)) for row, n in timed_actions.OBJECTS.items()
+            ]
             measured = [(n, seconds) for n, seconds in points if seconds is not None]
             if measured:
                 axis.plot(*zip(*measured, strict=True), marker="o", label=implementation)

@@ -48,7 +48,7 @@ def open_peer(name: str, work: Workload) -> object:
 
 
 def open_masklet(work: Workload) -> object:
-    from benchmarks.ours import Masklet
+    from benchmarks.masklet_implementation import Masklet
 
     implementation = Masklet(work)
     implementation.open(1)

@@ -10,7 +10,7 @@ import torch
 from masklet.config import toy
 from masklet.model import Sam2, fill_mask
 from masklet.types import FrameFeatures, MaskPrediction, Memory, MemorySelection
-from toys import blob, toy_network
+from toy_models import blob, toy_network
 
 SIDE = 64
 

@@ -20,7 +20,7 @@ from masklet.auto.grid import NANO_PRESETS, PRESETS, resolve_grid
 from masklet.config import NANO, TINY
 from masklet.media import CocoJson, open_frames
 from masklet.rle import encode
-from toys import toy_network
+from toy_models import toy_network
 
 from .painted import BLUE, GREEN, GREY, RED, SIZE, Painted, picture
 

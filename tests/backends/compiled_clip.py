@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import masklet
 from masklet import Masks, Prompt, Sam2, Tracker, VideoSession
 from masklet.backends.compiled import CompiledBackend
-from toys import clip, toy_network
+from toy_models import clip, toy_network
 
 LENGTH = 20
 ROUNDING = 1e-3  # of an object's largest logit

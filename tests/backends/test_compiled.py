@@ -29,7 +29,7 @@ from masklet.backends.compiled import (
 )
 from masklet.config import LARGE, NANO, SIZES, TINY
 from masklet.errors import MaskletError
-from toys import toy_network
+from toy_models import toy_network
 
 needs_compiler = pytest.mark.skipif(
     reason_for_no_compiler(torch.device("cpu")) is not None, reason="needs a C++ compiler"

@@ -11,7 +11,7 @@ import masklet
 from masklet.backends import TorchBackend, fit
 from masklet.backends.native import NativeBackend, library
 from masklet.errors import MaskletError
-from toys import toy_network
+from toy_models import toy_network
 
 needs_kernels = pytest.mark.skipif(library.missing() is not None, reason=f"no kernels: {library.missing()}")
 

@@ -13,7 +13,7 @@ import pytest
 import masklet
 from masklet.cli import main
 from media.made import write_video
-from toys import clip, toy_network
+from toy_models import clip, toy_network
 
 LENGTH = 6
 

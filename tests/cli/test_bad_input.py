@@ -8,7 +8,7 @@ import PIL.Image
 import pytest
 
 from masklet import VideoSession
-from toys import SIZE, clip, toy_network
+from toy_models import SIZE, clip, toy_network
 
 from .conftest import Run
 from .written import CLICK

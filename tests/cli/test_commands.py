@@ -19,7 +19,7 @@ import masklet
 from masklet import Prompt, rle
 from masklet.checkpoint import PUBLISHED
 from masklet.media import read_label_map
-from toys import SIZE, toy_network
+from toy_models import SIZE, toy_network
 
 from .conftest import Run, loaded
 

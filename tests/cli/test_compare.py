@@ -12,7 +12,7 @@ from masklet.cli import app
 from masklet.media import read_image
 from masklet.synthetic import suites
 from masklet.tracking.policies import POLICIES
-from toys import toy_network
+from toy_models import toy_network
 
 
 def test_policies_stand_side_by_side(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

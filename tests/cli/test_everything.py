@@ -10,7 +10,7 @@ import PIL.Image
 import pytest
 
 from masklet.media import read_label_map, write_label_map
-from toys import SIZE
+from toy_models import SIZE
 
 from .conftest import LENGTH, Run
 

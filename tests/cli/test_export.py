@@ -12,7 +12,7 @@ from masklet.cli import app
 from masklet.errors import MaskletError
 from masklet.export import onnx as exporter
 from masklet.onnx.manifest import VERBS, Manifest
-from toys import toy_network
+from toy_models import toy_network
 
 
 def test_export_onnx_writes_five_graphs_and_says_what_runs_them(

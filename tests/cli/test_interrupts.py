@@ -16,7 +16,7 @@ import pytest
 from masklet.media import open_frames
 from masklet.model import Sam2
 from media.made import write_video
-from toys import clip
+from toy_models import clip
 
 from .conftest import Run
 from .written import CLICK, results

@@ -18,7 +18,7 @@ from masklet.errors import MaskletError
 from masklet.media import open_frames, read_label_map
 from masklet.media.readers.prompt_files import build_prompts, read_prompt_rows
 from masklet.run_folder import Manifest
-from toys import SIZE, clip
+from toy_models import SIZE, clip
 
 from .conftest import LENGTH, Run
 from .written import results

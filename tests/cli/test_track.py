@@ -13,7 +13,7 @@ import masklet
 from masklet import Prompt, VideoSession
 from masklet.backends import summarize
 from masklet.media import FORMATS, read_label_map
-from toys import SIZE, blob
+from toy_models import SIZE, blob
 
 from .conftest import LENGTH, Run, loaded
 from .written import CLICK, results

@@ -9,7 +9,7 @@ import numpy as np
 
 import masklet
 from masklet.media import read_label_map, read_masklets
-from toys import SIZE
+from toy_models import SIZE
 
 CLICK = ("--point", "20,24")
 

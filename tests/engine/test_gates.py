@@ -25,7 +25,7 @@ from masklet.engine.gates import (
 )
 from masklet.errors import MaskletError
 from masklet.media import open_frames
-from toys import clip, toy_network
+from toy_models import clip, toy_network
 
 GOOD = Measures(iou=0.9, score=5.0, stability=0.95, agreement=0.9, area_jump=1.1)
 

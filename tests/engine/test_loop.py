@@ -20,7 +20,7 @@ from masklet.engine.step_results import StepResults
 from masklet.engine.weights import Choice, best_by_more_than_chance
 from masklet.errors import MaskletError
 from masklet.media import open_frames
-from toys import clip, toy_network
+from toy_models import clip, toy_network
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 

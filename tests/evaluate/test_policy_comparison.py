@@ -21,7 +21,7 @@ from masklet.evaluate.predictors import BASELINES, ModelPredictor
 from masklet.evaluate.report import ObjectResult
 from masklet.evaluate.samples import find_clips
 from masklet.tracking.policies import POLICIES
-from toys import Fake
+from toy_models import Fake
 
 from .small import write_moving_square
 

@@ -25,7 +25,7 @@ from pathlib import Path
 from masklet.evaluate.runner import Evaluation, PredictorSpec
 from masklet.evaluate.samples import find_clips
 from masklet.evaluate.protocols import SemiSupervised
-from kills import run_with_kills
+from random_kills import run_with_kills
 
 @dataclass(frozen=True)
 class SlowProtocol(SemiSupervised):

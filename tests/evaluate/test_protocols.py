@@ -28,7 +28,7 @@ from masklet.evaluate.protocols import (
 )
 from masklet.evaluate.samples import PictureSample, find_clips
 from masklet.types import Masks
-from toys import toy_network
+from toy_models import toy_network
 
 from .fakes import Forgetful, Undecided
 from .small import SIZE, square, write_frame, write_labels, write_moving_square

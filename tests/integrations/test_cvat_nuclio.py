@@ -21,7 +21,7 @@ import masklet
 from masklet.integrations import cvat_nuclio
 from masklet.integrations.cvat_nuclio import Interactor, ShapeTracker, respond
 from masklet.integrations.cvat_shapes import decode_mask, encode_mask
-from toys import toy_network
+from toy_models import toy_network
 
 SIZE = (48, 64)
 FOLDER = Path(__file__).parents[2] / "examples" / "cvat"

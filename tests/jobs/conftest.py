@@ -10,7 +10,7 @@ import pytest
 import masklet
 from masklet.jobs.manifest import JobSettings
 from media.made import write_video
-from toys import clip, toy_network
+from toy_models import clip, toy_network
 
 os.environ["RAY_memory_monitor_refresh_ms"] = "0"  # noqa: SIM112 - else Ray kills workers where others fill memory
 pytest.importorskip("ray")

@@ -32,7 +32,7 @@ from masklet.jobs.worker import Item, Outcome, Worker, split_frames
 from masklet.media import open_frames, read_masklets
 from masklet.types import Prompt
 from media.made import write_video
-from toys import clip
+from toy_models import clip
 
 from .conftest import FRAMES
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from masklet.model import Sam2
-from toys import Fake, clip, toy_network
+from toy_models import Fake, clip, toy_network
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ from masklet import Tracker
 from masklet.config import toy
 from masklet.tracking.bank import POINTERS
 from sessions.resident import resident
-from toys import SIZE, Fake, click
+from toy_models import SIZE, Fake, click
 
 GREY = np.full((*SIZE, 3), 128, dtype=np.uint8)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from masklet.sessions.video import VideoSession
 from masklet.types import Masks, Prompt
-from toys import assert_equal
+from toy_models import assert_equal
 
 FAR = Prompt(negative=[(50, 40)])
 

@@ -15,7 +15,7 @@ import masklet
 from masklet import ImageSession, MaskletError, Prompt, Script, Tracker, VideoSession, VisibilityMonitor
 from masklet.auto import everything
 from masklet.config import toy
-from toys import SIZE, clip, toy_network
+from toy_models import SIZE, clip, toy_network
 
 CLICK = Prompt(positive=[(9, 9)])
 ODD = [None, "x", b"x", 1.5, [1], {"a": 1}, object(), np.zeros((2, 2)), torch.tensor([1, 2]), len, slice(1)]

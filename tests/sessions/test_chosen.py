@@ -5,7 +5,7 @@ import pytest
 from masklet import Prompt, PromptError, Script, VideoSession
 from masklet.sessions.events import Propagated
 from masklet.sessions.object_state import Pass
-from toys import assert_equal, click, clip, toy_network
+from toy_models import assert_equal, click, clip, toy_network
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from masklet.sessions.memory_store import InMemoryStore
 from masklet.sessions.video import VideoSession
 from masklet.tracking.bank import POINTERS, WINDOW
 from masklet.types import MaskPrediction, Prompt
-from toys import Fake, assert_equal, blob, click, clip
+from toy_models import Fake, assert_equal, blob, click, clip
 
 LENGTH = 60
 FAR = Prompt(negative=[(50, 40)])

@@ -13,7 +13,7 @@ from masklet.sessions.events import Script
 from masklet.sessions.video import VideoSession
 from masklet.types import Masks, Prompt
 from sessions.propagated import FAR, all_masks, assert_all_equal, propagate
-from toys import assert_equal, blob, click, differ
+from toy_models import assert_equal, blob, click, differ
 
 
 def test_prompted_frames_keep_their_answers(network: Sam2, frames: np.ndarray) -> None:

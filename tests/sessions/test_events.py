@@ -10,7 +10,7 @@ from masklet.errors import PromptError
 from masklet.sessions.events import Cleared, Prompted, Propagated, Removed, Reviewed, Script
 from masklet.sessions.object_state import History
 from masklet.types import Prompt
-from toys import blob, click
+from toy_models import blob, click
 
 DRAWN = Prompt(mask=blob())
 

@@ -15,7 +15,7 @@ from masklet.model import Sam2
 from masklet.sessions.image import ImageSession
 from masklet.types import Prompt
 from sessions.candidates import assert_same, unlike
-from toys import SIZE, Fake, blob, click
+from toy_models import SIZE, Fake, blob, click
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from masklet.sessions.events import Prompted, Propagated, Reviewed
 from masklet.sessions.object_state import History, Pass, apply_event, join_spans
 from masklet.sessions.video import VideoSession
 from sessions.events_machine import LENGTH, actions, histories, resolve
-from toys import assert_equal, click, clip
+from toy_models import assert_equal, click, clip
 
 FRAMES = clip(LENGTH)
 policies = st.sampled_from(["recency", "sam2long", "samurai"])

@@ -14,7 +14,7 @@ from masklet.sessions.video import VideoSession
 from masklet.tracking.policies import POLICIES
 from masklet.types import Prompt
 from sessions.propagated import FAR, all_masks, assert_all_equal, propagate
-from toys import Fake, assert_equal, blob, click, differ
+from toy_models import Fake, assert_equal, blob, click, differ
 
 
 def reviewed_session(network: Sam2, frames: np.ndarray, policy: str = "recency") -> VideoSession:

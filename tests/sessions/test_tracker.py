@@ -21,7 +21,7 @@ from masklet.sessions.tracker import Tracker, track
 from masklet.tracking.bank import POINTERS, MemoryBank
 from masklet.tracking.policies.recency import Recency
 from masklet.types import Candidates, Masks, Memory, Prompt
-from toys import SIZE, Fake, assert_equal, blob, click, differ
+from toy_models import SIZE, Fake, assert_equal, blob, click, differ
 
 GREY = np.full((*SIZE, 3), 128, dtype=np.uint8)
 # Every kind of prompt, objects that join later, corrections of one and of several at once.

@@ -13,7 +13,7 @@ from masklet.sessions.events import Script
 from masklet.sessions.video import VideoSession
 from masklet.types import Prompt
 from sessions.propagated import FAR, all_masks, assert_all_equal, propagate
-from toys import Fake, assert_equal, blob, click
+from toy_models import Fake, assert_equal, blob, click
 
 
 def test_clearing_and_removing_touch_one_object(network: Sam2, frames: np.ndarray) -> None:

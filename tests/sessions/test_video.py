@@ -21,7 +21,7 @@ from masklet.sessions.tracker import Tracker
 from masklet.sessions.video import VideoSession
 from masklet.types import Prompt
 from sessions.propagated import FAR, all_masks, assert_all_equal, propagate
-from toys import Fake, blob, click
+from toy_models import Fake, blob, click
 
 
 def worked_on(network: Sam2, frames: object) -> VideoSession:

@@ -27,7 +27,7 @@ from masklet.types import CERTAIN, ImageCandidates, Masks, Prompt
 from masklet.zoom import Zoom, box_of_mask, box_of_prompt, crop_prompt, has_moved, share_window
 from sessions.candidates import assert_same, unlike
 from sessions.propagated import all_masks, assert_all_equal, propagate
-from toys import clip, toy_network
+from toy_models import clip, toy_network
 
 WIDE = (120, 160)
 SMALL = Prompt(box=(40, 30, 60, 50))

@@ -23,7 +23,7 @@ from masklet import FeatureCache, Prompt, VideoSession
 from masklet.media.readers.decoding import DecodingPass
 from masklet.types import Candidates
 from sessions.resident import resident
-from toys import Fake, click
+from toy_models import Fake, click
 
 HOURS, SIZE, KEYS = 2, (48, 64), 50
 ROOM = 2**20

@@ -14,7 +14,7 @@ from fastapi.testclient import TestClient
 from masklet.studio.app import make_app
 from masklet.studio.settings import Settings
 from masklet.studio.studio import Studio
-from toys import clip, toy_network
+from toy_models import clip, toy_network
 
 LENGTH = 8
 SIZE = (48, 64)

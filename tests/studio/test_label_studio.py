@@ -21,7 +21,7 @@ from masklet.studio.app import make_app
 from masklet.studio.routes import label_studio as label_studio_routes
 from masklet.studio.settings import Settings
 from masklet.studio.studio import TASK_PICTURES, Studio
-from toys import clip, toy_network
+from toy_models import clip, toy_network
 
 SIZE = (48, 64)
 CONFIG = """<View>

@@ -18,7 +18,7 @@ import pytest
 from masklet import Script, VideoSession, rle
 from masklet.studio.store.tables import Video
 from studio.small import LENGTH, SIZE, Caller, make_studio
-from toys import clip, toy_network
+from toy_models import clip, toy_network
 
 BEFORE = Path(__file__).parents[1] / "data" / "before_reducer"
 

@@ -10,7 +10,7 @@ from masklet.checkpoint import load, save
 from masklet.studio.settings import Settings
 from masklet.studio.studio import Studio
 from studio.small import Caller, make_clip
-from toys import toy_network
+from toy_models import toy_network
 
 
 @pytest.fixture(scope="module")

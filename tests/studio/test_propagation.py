@@ -19,7 +19,7 @@ from masklet.studio.store.tables import Video
 from sessions.events_machine import histories, make_prompt
 from studio.small import LENGTH, Caller, counts
 from studio.test_session import assert_is_the_session
-from toys import blob, click, toy_network
+from toy_models import blob, click, toy_network
 
 
 def leave_unfinished(caller: Caller, video: str, *, done: int) -> None:
@@ -164,7 +164,7 @@ def play(caller: Caller, video: str, policy: str, history: list[tuple]) -> None:
             case ("undo" | "redo" as move,):  # the studio takes back one step, a session what followed too
                 if caller.get(video)[f"can_{move}"]:
                     caller.post(f"{video}/{move}")
-                    records = caller.studio.live.ledger(video.rpartition("/")[2]).state.records
+                    records = caller.studio.live.history(video.rpartition("/")[2]).state.records
                     session = open_session(caller, policy).replay(script_of(records))
             case _:
                 continue
@@ -183,7 +183,7 @@ def assert_equal_masks(caller: Caller, video: str, session: VideoSession) -> Non
         id: sorted(obj.prompts) for id, obj in session.state.objects.items()
     }
     assert [tuple(span) for span in view["reviewed"]] == list(session.reviewed)
-    state = caller.studio.live.ledger(video.rpartition("/")[2]).state.session
+    state = caller.studio.live.history(video.rpartition("/")[2]).state.session
     for id, obj in session.state.objects.items():
         other = state.objects[id]
         assert (obj.pending, obj.conditioning, obj.passes) == (

@@ -20,7 +20,7 @@ from masklet.studio.settings import Limits, Settings
 from masklet.studio.store.tables import Person
 from masklet.studio.studio import Studio
 from studio.small import HERE, LENGTH, Caller, make_studio
-from toys import toy_network
+from toy_models import toy_network
 
 TOKEN = "a token of more than sixteen letters"
 

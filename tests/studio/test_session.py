@@ -16,7 +16,7 @@ from masklet import VideoSession, rle
 from masklet.sessions.events import SavedSession
 from masklet.studio.inference.engine import RESUMABLE, Engine
 from studio.small import LENGTH, SIZE, Caller, counts
-from toys import toy_network
+from toy_models import toy_network
 
 PLAYS = {
     "one way": [("click", 0, 1), ("click", 2, 2), ("follow", {})],
@@ -108,7 +108,10 @@ def test_other_memory_rules_go_on_as_well(
         caller.follow(video, start=frame, stop=frame + 1)
     session = assert_is_the_session(caller, video, tmp_path)
     engine = caller.studio.propagations._engine
-    with caller.studio.live.using(video.rpartition("/")[2]) as live, live.ledger.change("somebody") as change:
+    with (
+        caller.studio.live.using(video.rpartition("/")[2]) as live,
+        live.history.change("somebody") as change,
+    ):
         resumed = engine.session(live, engine.store(live, change))
         assert resumed.ids == session.ids
         for id, obj in session.state.objects.items():

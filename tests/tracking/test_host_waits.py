@@ -16,7 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from masklet import Prompt, Sam2, Tracker, VideoSession
 from masklet.config import toy
-from toys import SIZE, clip, toy_network
+from toy_models import SIZE, clip, toy_network
 
 aten = torch.ops.aten
 READS = (aten._local_scalar_dense.default, aten.nonzero.default, aten.equal.default)

@@ -15,7 +15,7 @@ from masklet.tracking.step import (
     track_frame,
 )
 from masklet.types import Prompt
-from toys import SIZE, Fake, blob, click
+from toy_models import SIZE, Fake, blob, click
 
 
 @pytest.fixture

@@ -36,7 +36,7 @@ from masklet.train.report import read_log
 from masklet.train.rollout import Batch, normalize
 from masklet.train.state import STATE, TrainingState, initialise
 from masklet.train.validation import IOU_BIAS, IOU_ERROR, make_validation_set, score_still, validate
-from train.toys import discs, recipe, validation, write_coco
+from train.toy_data import discs, recipe, validation, write_coco
 
 
 def encoded(model: Sam2) -> torch.Tensor:

@@ -17,7 +17,7 @@ from masklet.train.loop import RolloutLoss, train
 from masklet.train.recipe import BatchSource, Recipe
 from masklet.train.report import RunLog, read_log
 from masklet.train.state import STATE, TrainingState
-from train.toys import discs, recipe, stage, validation
+from train.toy_data import discs, recipe, stage, validation
 
 
 def losses(run: TrainingState, out: Path, **options: Any) -> list[float]:

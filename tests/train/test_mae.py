@@ -28,7 +28,7 @@ from masklet.train.recipe import Recipe, TrainingOptions
 from masklet.train.report import read_log
 from masklet.train.run import TrainingRun
 from masklet.train.state import STATE, TrainingState
-from train.toys import discs, stage
+from train.toy_data import discs, stage
 
 SMALL = replace(toy(image_size=128), windows=(8, 4, 4, 2))  # two by two windows of two by two units
 

@@ -16,7 +16,7 @@ import torch
 
 from masklet import checkpoint
 from masklet.train.loop import BEST, LAST
-from train.toys import write_coco
+from train.toy_data import write_coco
 
 TESTS = Path(__file__).parents[1]
 
@@ -26,11 +26,11 @@ SCRIPT = """
 import os, sys, time
 from pathlib import Path
 import torch
-from kills import run_with_kills
+from random_kills import run_with_kills
 from masklet.train.report import RunLog
 from masklet.train.loop import train
 from masklet.train.state import STATE, TrainingState
-from train.toys import recipe, validation
+from train.toy_data import recipe, validation
 torch.set_num_threads(1)
 out, (steps, accumulate, kills, halt) = Path(sys.argv[1]), map(int, sys.argv[2:])
 

@@ -16,7 +16,7 @@ from masklet.train.recipes import RECIPES
 from masklet.train.report import read_log
 from masklet.train.run import TrainingRun, find_recipe
 from masklet.train.state import TrainingState
-from train.toys import stage, write_coco
+from train.toy_data import stage, write_coco
 
 FROM_WEIGHTS = ("finetune", "eight_gpus", "images", "lora")
 

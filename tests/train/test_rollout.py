@@ -15,7 +15,7 @@ from masklet.tracking.bank import MemoryBank
 from masklet.train.rollout import Batch, Plan, compute_losses, rollout
 from masklet.train.state import initialise
 from masklet.types import Candidates, FrameFeatures, Memory, MemorySelection
-from train.toys import discs
+from train.toy_data import discs
 
 DRAWS = 4000
 

@@ -24,10 +24,10 @@ from masklet.studio.errors import ApiError, limit_exceeded
 from masklet.studio.requests import NewEdit
 from masklet.studio.settings import Limits
 from masklet.studio.store.database import new_id
-from masklet.studio.store.ledger import Change, Ledger, NewResult, holds_at, results
 from masklet.studio.store.object_history import EventRecord, first_color
 from masklet.studio.store.row_store import ResultCache, ResultTensors
 from masklet.studio.store.tables import Result
+from masklet.studio.store.video_history import Change, NewResult, VideoHistory, holds_at, results
 
 Mask = Bool[np.ndarray, "H W"]
 
@@ -75,9 +75,9 @@ class MaskEditor:
     """Edits the masks of one video, for one person."""
 
     def __init__(
-        self, ledger: Ledger, cache: ResultCache, limits: Limits, size: tuple[int, int], person: str
+        self, history: VideoHistory, cache: ResultCache, limits: Limits, size: tuple[int, int], person: str
     ) -> None:
-        self._ledger = ledger
+        self._history = history
         self._cache = cache
         self._limits = limits
         self._size = size
@@ -119,7 +119,7 @@ class MaskEditor:
             ApiError: There is no such object, or a merge does not say with which.
         """
         for id in (edit.object, *edit.others):
-            self._ledger.state.object(id)
+            self._history.state.object(id)
         if edit.operation != "merge":
             ids = dict.fromkeys([edit.object, *edit.others])
             return [edit.model_copy(update={"object": id, "others": []}) for id in ids]
@@ -135,8 +135,8 @@ class MaskEditor:
 
     def _open_frames(self, edit: NewEdit, outcome: EditOutcome) -> list[int]:
         """The frames with masks of the object (for a merge, of either object) that are not reviewed."""
-        with self._ledger.read() as (session, state):
-            where = holds_at(self._ledger.video, state.head), Result.object.in_([edit.object, *edit.others])
+        with self._history.read() as (session, state):
+            where = holds_at(self._history.video, state.head), Result.object.in_([edit.object, *edit.others])
             query = select(Result.frame).where(*where).distinct().order_by(Result.frame)
             if edit.operation != "merge":
                 query = query.where(Result.frame >= edit.start, Result.frame < edit.stop)
@@ -160,7 +160,7 @@ class MaskEditor:
             return edit_mask(mask, edit.operation, edit.amount)
 
         for some in self._chunks(frames):
-            with self._ledger.change(self._person) as change:
+            with self._history.change(self._person) as change:
                 for row in self._rows(change, edit.object, some):
                     self._replace(change, edit, row, change_mask(self._decode(row)), outcome)
 
@@ -170,7 +170,7 @@ class MaskEditor:
         before: dict[int, Mask] = {}
         for frame in frames:
             near = [at for at in range(frame - reach, frame + reach + 1) if at not in before]
-            with self._ledger.change(self._person) as change:
+            with self._history.change(self._person) as change:
                 before |= {row.frame: self._decode(row) for row in self._rows(change, edit.object, near)}
                 for old in [at for at in before if at < frame - reach]:
                     del before[old]
@@ -181,8 +181,10 @@ class MaskEditor:
         """The mask of the first frame for the frames behind it, also where there was none."""
         if edit.stop - edit.start - 1 > MAX_COPIES:
             raise limit_exceeded(f"a mask can be copied to {MAX_COPIES} frames at once. Track it instead.")
-        with self._ledger.read() as (session, state):
-            rows = results(session, self._ledger.video, state.head, edit.start, edit.start + 1, [edit.object])
+        with self._history.read() as (session, state):
+            rows = results(
+                session, self._history.video, state.head, edit.start, edit.start + 1, [edit.object]
+            )
         if not rows:
             return
         is_reviewed = _frame_test(state.reviewed)
@@ -195,9 +197,9 @@ class MaskEditor:
 
     def _merge(self, edit: NewEdit, frames: Sequence[int], outcome: EditOutcome) -> None:
         """The other object becomes part of this one, and is deleted."""
-        (other,) = [self._ledger.state.object(id) for id in edit.others]
+        (other,) = [self._history.state.object(id) for id in edit.others]
         for some in self._chunks(frames):
-            with self._ledger.change(self._person) as change:
+            with self._history.change(self._person) as change:
                 theirs = {row.frame: row for row in self._rows(change, other.id, some)}
                 mine = {row.frame: row for row in self._rows(change, edit.object, some)}
                 for frame, row in theirs.items():
@@ -205,7 +207,7 @@ class MaskEditor:
                     if frame in mine:
                         row, mask = mine[frame], mask | self._decode(mine[frame])
                     self._replace(change, edit, row, mask, outcome)
-        with self._ledger.change(self._person) as change:
+        with self._history.change(self._person) as change:
             is_prompted = other.id in change.state.session.objects
             do, fields = (
                 ("remove", {"id": other.id}) if is_prompted else ("object", {"id": other.id, "gone": True})
@@ -218,9 +220,9 @@ class MaskEditor:
     def _split(self, edit: NewEdit, frames: Sequence[int], outcome: EditOutcome) -> None:
         """Pieces become objects of their own; the object keeps its largest piece on the first frame."""
         previous: dict[int, Mask] = {}
-        parent = self._ledger.state.object(edit.object)
+        parent = self._history.state.object(edit.object)
         for frame in frames:
-            with self._ledger.change(self._person) as change:
+            with self._history.change(self._person) as change:
                 (row,) = self._rows(change, edit.object, [frame])
                 pieces = split_pieces(self._decode(row), edit.amount)
                 used = {record.fields.get("id", 0) for record in change.state.records}

@@ -28,11 +28,11 @@ from masklet.studio.project_exports import ProjectExportJob, ProjectWriter
 from masklet.studio.requests import NewExport, NewProjectExport
 from masklet.studio.settings import Limits
 from masklet.studio.store.database import Database, new_id
-from masklet.studio.store.ledger import State, holds_at, results
 from masklet.studio.store.object_history import script_of
 from masklet.studio.store.row_store import ResultCache, ResultTensors
 from masklet.studio.store.storage import Quota
 from masklet.studio.store.tables import Export, Project, Result, now
+from masklet.studio.store.video_history import State, holds_at, results
 from masklet.studio.views import export_view
 from masklet.types import MaskPrediction, Masks
 
@@ -87,7 +87,7 @@ class Exports:
         format = body.format
         if format != SCRIPT and format not in FORMATS:
             raise ApiError(422, "invalid", f"format must be one of {', '.join([*FORMATS, SCRIPT])}.")
-        state = self._live.ledger(video).state
+        state = self._live.history(video).state
         if not state.objects:
             raise ApiError(409, "nothing", "there is nothing to export yet: click on something first.")
         selected, hidden = choose_objects(state, body.objects, hidden=body.hidden)

@@ -244,11 +244,11 @@ class Imports:
         prompt = check_prompt(annotation.shape.to_prompt(live.frames.size), live.frames.size)
         id = objects.get(key)
         if id is None:
-            used = (record.fields.get("id", 0) for record in live.ledger.state.records)
+            used = (record.fields.get("id", 0) for record in live.history.state.records)
             id = max(used, default=0) + 1
         self._engine.prompt(live, person, entry.frame, id, prompt, batch=batch)
         if key not in objects:
-            with live.ledger.change(person) as change:
+            with live.history.change(person) as change:
                 fields: dict[str, object] = {"id": id}
                 name = clean_name(annotation.label) if annotation.label.strip() else ""
                 if name:
@@ -304,7 +304,7 @@ class Imports:
             row.classes = classes
 
     def _publish(self, job: ImportJob, video: str, frames: Iterable[int], objects: list[int]) -> None:
-        state = self._live.ledger(video).state
+        state = self._live.history(video).state
         event = ChangedEvent(
             head=state.head,
             do="prompt",

@@ -13,8 +13,8 @@ from sqlalchemy.orm import Session
 
 from masklet import rle
 from masklet.studio.schemas import Problem
-from masklet.studio.store.ledger import State, holds_at
 from masklet.studio.store.tables import Result, Video
+from masklet.studio.store.video_history import State, holds_at
 
 DOUBTFUL = 0.5  # confidence below which a mask is doubtful
 JUMP = 1.0  # sizes of an object that it moves in one frame

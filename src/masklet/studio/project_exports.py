@@ -22,9 +22,9 @@ from masklet.media.writers.polygons import join_rings
 from masklet.studio.errors import ApiError
 from masklet.studio.inference.live import LiveVideos
 from masklet.studio.store.database import Database
-from masklet.studio.store.ledger import State, holds_at, results
 from masklet.studio.store.project_files import find_project_videos
 from masklet.studio.store.tables import Project, Result, Video
+from masklet.studio.store.video_history import State, holds_at, results
 
 Split = Literal["train", "val"]
 ProjectFormat = Literal["coco", "yolo", "cvat-images"]
@@ -139,7 +139,7 @@ class ProjectWriter:
             self._empty.append(video.name)
 
     def _frames(self, video: Video, stem: str) -> Iterator[LabelledFrame]:
-        state = self._live.ledger(video.id).state
+        state = self._live.history(video.id).state
         classes = {
             id: obj.label or obj.name
             for id, obj in state.objects.items()

@@ -85,7 +85,7 @@ class Studio:
     def video(self, id: str) -> schemas.Video:
         """A video as the API shows it."""
         propagation = self.propagations.get(id)
-        with self.live.ledger(id).read() as (session, state):
+        with self.live.history(id).read() as (session, state):
             video = session.get(Video, id)
             if video is None:
                 raise not_found(f"there is no video {id}.")
@@ -96,7 +96,7 @@ class Studio:
     ) -> None:
         """Tell everybody who looks at a video what was done with it."""
         event = ChangedEvent(
-            head=self.live.ledger(id).state.head,
+            head=self.live.history(id).state.head,
             do=step.do,
             title=step.title,
             person=who.name,
@@ -116,7 +116,7 @@ class Studio:
 
     def unfinished(self, id: str, who: Requester) -> PropagationPlan | None:
         """What was stopped, by whomever, for this person to go on with."""
-        with self.live.ledger(id).read() as (session, state):
+        with self.live.history(id).read() as (session, state):
             return unfinished_plan(find_video(session, id), state, who.id)
 
     def delete_video(self, id: str) -> None:

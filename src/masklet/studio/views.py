@@ -14,10 +14,10 @@ from masklet.studio import schemas
 from masklet.studio.errors import not_found
 from masklet.studio.inference.propagation_plan import PropagationPlan
 from masklet.studio.store import tables
-from masklet.studio.store.ledger import State, find_tracked_spans, holds_at, results
 from masklet.studio.store.object_history import ObjectView, chosen_candidates
 from masklet.studio.store.project_files import ProjectFiles, timestamp
 from masklet.studio.store.tables import Result
+from masklet.studio.store.video_history import State, find_tracked_spans, holds_at, results
 from masklet.types import Prompt
 
 SKIPPED_NEIGHBOURS = 12  # frames around one that a person looked at already

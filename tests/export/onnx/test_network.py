@@ -21,7 +21,7 @@ from masklet.model import Sam2
 from masklet.onnx import Network, track
 from masklet.onnx.manifest import MANIFEST, VERBS, Manifest
 from masklet.prompts import Prompt
-from toys import clip
+from toy_models import clip
 
 SOURCE = Path(masklet.__file__).parents[1]
 SIZES = [

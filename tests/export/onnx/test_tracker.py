@@ -26,7 +26,7 @@ from masklet.prompts import Prompt
 from masklet.tracking import step
 from masklet.tracking.policies.recency import Recency
 from masklet.types import MaskPrediction
-from toys import blob, clip, toy_network
+from toy_models import blob, clip, toy_network
 
 SIZE = (96, 128)
 SCRIPT = {

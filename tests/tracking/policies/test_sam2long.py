@@ -18,7 +18,7 @@ from masklet.tracking.multi_hypothesis import branch, track_objects
 from masklet.tracking.policies.sam2long import Sam2Long
 from masklet.tracking.step import EncodedFrame, TrackedObject
 from masklet.types import Candidates, FrameFeatures, MaskPrediction, Memory, MemorySelection
-from toys import Fake
+from toy_models import Fake
 
 few = settings(max_examples=8, phases=[Phase.generate])
 

@@ -17,7 +17,7 @@ from masklet.tracking.policies import POLICIES, find_policy
 from masklet.tracking.policies.recency import Recency
 from masklet.tracking.policies.sam2long import Sam2Long
 from masklet.types import Masks, Prompt
-from toys import Fake, assert_equal, blob, click, clip, toy_network
+from toy_models import Fake, assert_equal, blob, click, clip, toy_network
 
 SAID = {0: {1: click(), 2: Prompt(box=(4, 4, 40, 40))}, 3: {3: Prompt(mask=blob())}, 6: {1: click(50, 40)}}
 each_policy = pytest.mark.parametrize("name", POLICIES)

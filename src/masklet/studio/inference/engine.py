@@ -23,8 +23,8 @@ from masklet.studio.inference.models import Models
 from masklet.studio.inference.propagation_plan import PropagationPlan
 from masklet.studio.schemas import Candidate
 from masklet.studio.settings import Limits
-from masklet.studio.store.ledger import Change
 from masklet.studio.store.row_store import ChosenCandidate, ResultCache, RowStore
+from masklet.studio.store.video_history import Change
 from masklet.tracking.policies import POLICIES, find_policy
 from masklet.types import FrameFeatures, ImageCandidates, Masks, Prompt
 
@@ -69,7 +69,7 @@ class Engine:
             label: The class of the object, where this prompt makes it; both are undone together.
             batch: Of the events that are undone together; by default this one stands alone.
         """
-        with live.ledger.change(person) as change:
+        with live.history.change(person) as change:
             objects = change.state.objects
             if id not in objects and len(objects) >= self._limits.objects:
                 raise limit_exceeded(
@@ -140,14 +140,14 @@ class Engine:
         candidate = ChosenCandidate(
             chosen.iou, chosen.score, tuple(click.positive), tuple(click.negative), rank
         )
-        with live.ledger.change(person) as change:
+        with live.history.change(person) as change:
             store = self.store(live, change)
             store.candidate = candidate
             self.session(live, store).answer(frame, id, Prompt(mask=mask))
 
     def clear(self, live: Live, person: str, frame: int, id: int) -> None:
         """Take back an object's prompts on a frame."""
-        with live.ledger.change(person) as change:
+        with live.history.change(person) as change:
             obj = change.state.session.objects.get(id)
             if obj is None or frame not in obj.prompts:
                 raise not_found(f"object {id} has no prompt on frame {frame}.")
@@ -167,7 +167,7 @@ class Engine:
         store: RowStore | None = None
         masks_of_frames: Iterator[Masks] = iter(())
         while leg.left:
-            with live.ledger.change(plan.person) as change:
+            with live.history.change(plan.person) as change:
                 if session is None or store is None or change.state.head != head:
                     store = self.store(live, change, batch=leg.batch)
                     session = self.session(live, store)
@@ -179,7 +179,7 @@ class Engine:
                 new = [id for id in masks.ids if not state.objects[id].is_fixed(masks.frame)]
                 leg.frame += step
                 change.leave_unfinished(plan.to_json())
-            head = live.ledger.state.head
+            head = live.history.state.head
             yield new
 
     def picture(self, image: object, prompts: list[Prompt]) -> list[ImageCandidates]:

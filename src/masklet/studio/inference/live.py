@@ -15,9 +15,9 @@ from masklet.studio.errors import ApiError, not_found
 from masklet.studio.inference.decoder import DecoderProcess, RemoteFrames, RemoteReader
 from masklet.studio.settings import Limits
 from masklet.studio.store.database import Database
-from masklet.studio.store.ledger import Ledger
 from masklet.studio.store.storage import MediaPaths
 from masklet.studio.store.tables import Project, Video
+from masklet.studio.store.video_history import VideoHistory
 from masklet.types import Prompt
 
 MAX_OFFERS = 64  # people whose last candidates are kept for each video
@@ -57,7 +57,7 @@ class Live:
     frames: RemoteFrames
     decoder: DecoderProcess
     features: FeatureCache
-    ledger: Ledger
+    history: VideoHistory
     policy: str
     model: str | None
     offered: dict[str, OfferedCandidates] = field(default_factory=dict)
@@ -81,8 +81,8 @@ class LiveVideos:
         self._paths = paths
         self._limits = limits
         self._live: OrderedDict[str, Live] = OrderedDict()
-        self._ledgers: WeakValueDictionary[str, Ledger] = WeakValueDictionary()
-        self._recent: deque[Ledger] = deque(maxlen=4 * limits.live)
+        self._histories: WeakValueDictionary[str, VideoHistory] = WeakValueDictionary()
+        self._recent: deque[VideoHistory] = deque(maxlen=4 * limits.live)
         self._lock = Lock()
 
     @contextmanager
@@ -101,16 +101,16 @@ class LiveVideos:
                 if live.dropped and not live.held:
                     live.decoder.close()
 
-    def ledger(self, id: str) -> Ledger:
+    def history(self, id: str) -> VideoHistory:
         """The record of a video, without opening its file."""
         with self._lock:
-            return self._ledger(id)
+            return self._history(id)
 
     def drop(self, id: str) -> None:
         """Let go of a video, because it was deleted or nobody uses it."""
         with self._lock:
             self._close(id)
-            self._ledgers.pop(id, None)
+            self._histories.pop(id, None)
 
     def rest(self) -> None:
         """Let go of what was idle for long."""
@@ -129,7 +129,7 @@ class LiveVideos:
         return len(self._live)
 
     def _open(self, id: str) -> Live:
-        ledger = self._ledger(id)
+        history = self._history(id)
         with self._database.begin() as session:
             video = session.get(Video, id)
             if video is None:
@@ -142,16 +142,16 @@ class LiveVideos:
         reader = RemoteReader(decoder, video.name, size, video.fps, video.frames)
         budget = self._limits.features // self._limits.live
         self._live[id] = Live(
-            id, RemoteFrames(reader), decoder, FeatureCache(budget), ledger, project.policy, project.model
+            id, RemoteFrames(reader), decoder, FeatureCache(budget), history, project.policy, project.model
         )
         return self._live[id]
 
-    def _ledger(self, id: str) -> Ledger:
-        """The one ledger of a video, as long as anybody may hold its lock."""
-        ledger = self._ledgers.get(id) or Ledger(self._database, id)
-        self._ledgers[id] = ledger
-        self._recent.append(ledger)
-        return ledger
+    def _history(self, id: str) -> VideoHistory:
+        """The one history of a video, as long as anybody may hold its lock."""
+        history = self._histories.get(id) or VideoHistory(self._database, id)
+        self._histories[id] = history
+        self._recent.append(history)
+        return history
 
     def _make_room(self) -> None:
         while len(self._live) >= self._limits.live:

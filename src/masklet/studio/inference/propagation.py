@@ -158,7 +158,7 @@ class Propagations:
         """Why to stop behind a frame: a sentence on its least certain mask. None to go on."""
         if propagation.doubt is None or not ids:
             return None
-        with self._live.ledger(propagation.video).read() as (session, state):
+        with self._live.history(propagation.video).read() as (session, state):
             masks = frame_masks(session, propagation.video, state, frame, ids)
             worst = min(masks, key=lambda mask: mask.confidence, default=None)
             if worst is None or worst.confidence >= propagation.doubt:
@@ -173,7 +173,7 @@ class Propagations:
         video = propagation.video
         if not self._hub.has_subscribers(video):
             return
-        with self._live.ledger(video).read() as (session, state):
+        with self._live.history(video).read() as (session, state):
             masks = frame_masks(session, video, state, frame, ids)
         event = FrameEvent(frame=frame, masks=masks, propagation=propagation.view())
         self._hub.publish(video, event)

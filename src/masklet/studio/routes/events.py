@@ -31,7 +31,7 @@ async def events(socket: WebSocket, video: str) -> None:
     await socket.accept()
     try:
         requester = await asyncio.to_thread(studio.people.identify, socket)
-        ledger = await asyncio.to_thread(studio.live.ledger, video)
+        history = await asyncio.to_thread(studio.live.history, video)
         subscriber = Subscriber(requester.id, requester.name)
         studio.hub.subscribe(video, subscriber)
     except MaskletError as error:
@@ -39,7 +39,7 @@ async def events(socket: WebSocket, video: str) -> None:
         return
     propagation = studio.propagations.get(video)
     hello = HelloEvent(
-        head=ledger.state.head,
+        head=history.state.head,
         people=studio.hub.people(video),
         propagation=None if propagation is None else propagation.view(),
         client=requester.client,

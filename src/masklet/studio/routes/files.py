@@ -15,13 +15,13 @@ from masklet.studio.requests import CommentChange, FolderFiles, NewComment
 from masklet.studio.routes import RequesterDep, StudioDep
 from masklet.studio.store import tables
 from masklet.studio.store.database import new_id
-from masklet.studio.store.ledger import names_of
 from masklet.studio.store.project_files import (
     count_states,
     filter_files,
     find_project_videos,
     timestamp,
 )
+from masklet.studio.store.video_history import names_of
 from masklet.studio.views import find_project, find_video
 
 router = APIRouter(tags=["files and people"])

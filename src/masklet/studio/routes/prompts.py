@@ -50,7 +50,7 @@ def add_object(studio: StudioDep, requester: RequesterDep, video: str, body: New
     A prompt for a number that no object has also makes one. Names are up to 100 characters of plain text; a
     page must show them as text, never as HTML.
     """
-    with studio.live.ledger(video).change(requester.id) as change:
+    with studio.live.history(video).change(requester.id) as change:
         objects = change.state.objects
         if len(objects) >= studio.limits.objects:
             raise limit_exceeded(f"a video may have up to {studio.limits.objects} objects. Delete one first.")
@@ -68,7 +68,7 @@ def change_object(
 ) -> schemas.Object:
     """Name, colour, hide or show an object, or say of which class it is."""
     fields = body.fields()
-    with studio.live.ledger(video).change(requester.id) as change:
+    with studio.live.history(video).change(requester.id) as change:
         before = change.state.object(id)
         if fields.get("label"):
             fields = {**change.set_class(before, str(fields["label"])), **fields}
@@ -83,7 +83,7 @@ def change_object(
 @router.delete("/objects/{id}", status_code=204)
 def delete_object(studio: StudioDep, requester: RequesterDep, video: str, id: ObjectId) -> None:
     """Delete an object and all its masks. Undo brings them back."""
-    with studio.live.ledger(video).change(requester.id) as change:
+    with studio.live.history(video).change(requester.id) as change:
         obj = change.state.object(id)
         prompted = id in change.state.session.objects
         do, fields = ("remove", {"id": id}) if prompted else ("object", {"id": id, "gone": True})
@@ -195,12 +195,12 @@ def edit(studio: StudioDep, requester: RequesterDep, video: str, body: NewEdit) 
     with studio.live.using(video) as live:
         size, count = live.frames.size, len(live.frames)
         span = {"start": min(body.start, count), "stop": min(body.stop, count)}
-        editor = MaskEditor(live.ledger, studio.engine.cache, studio.limits, size, requester.id)
+        editor = MaskEditor(live.history, studio.engine.cache, studio.limits, size, requester.id)
         outcome = editor.apply(body.model_copy(update=span))
         for frame, id, mask in outcome.prompts:
             live.frames.prepare(frame)
             _prompt_mask(studio, requester, live, frame, id, mask, outcome.batch)
-        state = live.ledger.state
+        state = live.history.state
     frames = [(frame, frame + 1) for frame in outcome.frames]
     objects = sorted(outcome.objects)
     studio.publish_change(video, requester, state.records[-1], list(join_spans(frames)), objects)
@@ -216,7 +216,7 @@ def clear_prompt(
     """Take back all prompts of an object on a frame."""
     with studio.live.using(video) as live:
         _run(studio, requester, lambda: studio.engine.clear(live, requester.id, frame, id))
-        is_prompted = id in live.ledger.state.session.objects  # else all its masks are gone
+        is_prompted = id in live.history.state.session.objects  # else all its masks are gone
         changed = (frame, frame + 1) if is_prompted else (0, len(live.frames))
         return _publish(studio, requester, live, frame, id, changed)
 
@@ -224,7 +224,7 @@ def clear_prompt(
 @router.get("/prompts/{frame}/{id}")
 def prompt(studio: StudioDep, video: str, frame: Frame, id: ObjectId) -> schemas.PromptWithMask:
     """A prompt with its mask, as the script has it."""
-    stored = find_prompt(studio.live.ledger(video).state.records, frame, id)
+    stored = find_prompt(studio.live.history(video).state.records, frame, id)
     if stored is None:
         raise not_found(f"object {id} has no prompt on frame {frame}.")
     return prompt_with_mask(stored)
@@ -254,7 +254,7 @@ def _publish(
 
     changed : frames whose masks may be others now; by default this one
     """
-    with live.ledger.read() as (session, state):
+    with live.history.read() as (session, state):
         masks = frame_masks(session, live.id, state, frame)
     studio.publish_change(live.id, requester, state.records[-1], [changed or (frame, frame + 1)], [id])
     event = MasksEvent(head=state.head, frame=frame, masks=masks, client=requester.client)

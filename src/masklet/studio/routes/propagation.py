@@ -52,7 +52,7 @@ def stop(studio: StudioDep, video: str) -> schemas.Propagation:
 
 
 def _plan(studio: Studio, requester: Requester, video: str, body: NewPropagation) -> PropagationPlan:
-    with studio.live.ledger(video).read() as (session, state):
+    with studio.live.history(video).read() as (session, state):
         row = find_video(session, video)
         earlier = unfinished_plan(row, state, requester.id)
     objects, start = body.objects, body.start

@@ -14,8 +14,8 @@ from masklet.studio.problems import find_problems
 from masklet.studio.requests import Frame, NewExport, Review, VideoChange
 from masklet.studio.routes import RequesterDep, StudioDep
 from masklet.studio.schemas import clean_name
-from masklet.studio.store.ledger import names_of
 from masklet.studio.store.object_history import EventRecord
+from masklet.studio.store.video_history import names_of
 from masklet.studio.studio import Studio
 from masklet.studio.views import doubtful_view, find_video, history_view, mask_page, strips_view
 
@@ -89,7 +89,7 @@ def masks(
 ) -> schemas.MaskPage:
     """The masks of frames, at most 256 frames at once. `objects=1,2` restricts it to some."""
     ids = None if objects is None else _parse_numbers(objects)
-    with studio.live.ledger(video).read() as (session, state):
+    with studio.live.history(video).read() as (session, state):
         return mask_page(session, video, state, start, stop, ids, PAGE_FRAMES)
 
 
@@ -102,14 +102,14 @@ def undo(studio: StudioDep, requester: RequesterDep, video: str) -> schemas.Vide
     once.
     """
     studio.propagations.stop(video)
-    return _publish_move(studio, requester, video, studio.live.ledger(video).undo(requester.id))
+    return _publish_move(studio, requester, video, studio.live.history(video).undo(requester.id))
 
 
 @router.post("/redo", tags=["undo and redo"])
 def redo(studio: StudioDep, requester: RequesterDep, video: str) -> schemas.Video:
     """Do again what was undone last. A new step after an undo ends what can be redone."""
     studio.propagations.stop(video)
-    return _publish_move(studio, requester, video, studio.live.ledger(video).redo(requester.id))
+    return _publish_move(studio, requester, video, studio.live.history(video).redo(requester.id))
 
 
 def _publish_move(studio: Studio, requester: RequesterDep, video: str, step: EventRecord) -> schemas.Video:
@@ -123,7 +123,7 @@ def history(
     studio: StudioDep, video: str, limit: Annotated[int, Query(ge=1, le=10_000)] = 100
 ) -> schemas.History:
     """What was done, newest first, and by whom."""
-    with studio.live.ledger(video).read() as (session, state):
+    with studio.live.history(video).read() as (session, state):
         names = names_of(session, {step.person for step in (*state.records, *state.redo)})
         return history_view(state, names, limit)
 
@@ -140,7 +140,7 @@ def strips(
 
     With no more frames than `bins`, one bin is one frame.
     """
-    with studio.live.ledger(video).read() as (session, state):
+    with studio.live.history(video).read() as (session, state):
         frames = find_video(session, video).frames
         end = frames if stop is None else min(stop, frames)
         _check_range(start, end, frames)
@@ -154,7 +154,7 @@ def doubtful(studio: StudioDep, video: str, skip: str = "") -> schemas.DoubtfulF
     `skip=41,87` leaves out the neighbourhood (up to 12 frames) of frames that were looked at already.
     """
     frames = _parse_numbers(skip)
-    with studio.live.ledger(video).read() as (session, state):
+    with studio.live.history(video).read() as (session, state):
         return doubtful_view(session, video, state, frames)
 
 
@@ -164,7 +164,7 @@ def problems(studio: StudioDep, video: str) -> schemas.ProblemList:
 
     Prompted and reviewed frames are left out.
     """
-    with studio.live.ledger(video).read() as (session, state):
+    with studio.live.history(video).read() as (session, state):
         row = find_video(session, video)
         return schemas.ProblemList(problems=find_problems(session, row, state))
 
@@ -172,7 +172,7 @@ def problems(studio: StudioDep, video: str) -> schemas.ProblemList:
 @router.put("/reviewed", tags=["confidence and review"])
 def review(studio: StudioDep, requester: RequesterDep, video: str, body: Review) -> schemas.Video:
     """Mark frames as looked at and right, or take the mark back."""
-    with studio.live.ledger(video).change(requester.id) as change:
+    with studio.live.history(video).change(requester.id) as change:
         _check_range(body.start, body.stop, find_video(change.database, video).frames)
         one = body.stop == body.start + 1
         where = f"frame {body.start}" if one else f"frames {body.start} to {body.stop - 1}"

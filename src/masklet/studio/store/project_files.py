@@ -13,9 +13,9 @@ from sqlalchemy.orm import Session
 
 from masklet.byte_cache import ByteCache
 from masklet.studio.schemas import FileState, VideoSummary
-from masklet.studio.store.ledger import record_of
 from masklet.studio.store.object_history import history_of, objects_of
 from masklet.studio.store.tables import Comment, Step, Video
+from masklet.studio.store.video_history import record_of
 
 CACHED_FACTS = 10_000  # files
 DIGITS = re.compile(r"(\d+)")

@@ -20,9 +20,9 @@ from masklet.model import Sam2
 from masklet.sessions.events import Prompted, Propagated, SessionEvent, event_to_json
 from masklet.sessions.memory_records import CompactAnswer, MemoryRecord, fill_bank, to_masks
 from masklet.sessions.object_state import History, ObjectState
-from masklet.studio.store.ledger import Change, NewResult, holds_at
 from masklet.studio.store.object_history import CANDIDATE, find_prompt
 from masklet.studio.store.tables import Result, ResultParts
+from masklet.studio.store.video_history import Change, NewResult, holds_at
 from masklet.tracking.bank import POINTERS, MemoryBank
 from masklet.tracking.policies.recency import MemoryPolicy
 from masklet.tracking.step import TrackedObject

@@ -1,6 +1,6 @@
 """A video's record: what was done, by whom, and which masks hold. All changes to a video go through here.
 
-One at a time: whoever changes or reads what belongs together holds the ledger's lock.
+One at a time: whoever changes or reads what belongs together holds the history's lock.
 """
 
 from __future__ import annotations
@@ -190,7 +190,7 @@ class Change:
         self.database.execute(update(Video).where(Video.id == self.video).values(head=self.state.head))
 
 
-class Ledger:
+class VideoHistory:
     """The record of one video. Its state is kept in memory, and is what the database holds."""
 
     def __init__(self, database: Database, video: str) -> None:

@@ -13,17 +13,17 @@ import pytest
 import torch
 from benchmarks.__main__ import make_weights
 from benchmarks.implementation import FULL, STAGES, Workload
-from benchmarks.ours import Masklet
+from benchmarks.masklet_implementation import Masklet
 from benchmarks.results import Results, Row
 from benchmarks.roofline import count_costs
-from benchmarks.rows import ROW_NAMES, Benchmark
+from benchmarks.timed_actions import ROW_NAMES, Benchmark
 from benchmarks.timing import Stopwatch, time_in_turns
 from PIL import Image
 
 from benchmarks import REPO, machine, process_rows, report
 from benchmarks import __main__ as command
 from masklet.config import NANO, TINY
-from toys import clip
+from toy_models import clip
 
 CPU = torch.device("cpu")
 

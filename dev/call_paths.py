@@ -1,7 +1,7 @@
 """The functions that a frame, a correction and a mask pass through, counted while they run on a toy network.
 
-    python dev/walks.py            # how many
-    python dev/walks.py --names    # and which, in the order in which they are entered
+    python dev/call_paths.py            # how many
+    python dev/call_paths.py --names    # and which, in the order in which they are entered
 
 Functions of `nn/` and `backends/` are left out: they are the network. So are comprehensions and lambdas.
 """

@@ -1,6 +1,6 @@
 """What a busy machine costs: frames of a stream with one thread and with all, beside competing processes.
 
-    python -m benchmarks.busy --competitors 2
+    python -m benchmarks.cpu_contention --competitors 2
 
 With as many competitors as cores, a frame should take no longer with all threads than with one, and at most
 1.5 times its share: the processor time of a frame on a quiet machine by the cores that are left to it, where
