@@ -12,7 +12,7 @@ MIB = 2**20
 
 @dataclass(frozen=True)
 class Limits:
-    """Figures that docs/studio.md states.
+    """Figures that docs/limits.md states.
 
     data_bytes : uploads, exports and the database together
     spare_bytes : that the data folder's disk must have free
