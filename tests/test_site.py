@@ -2,9 +2,13 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import nbformat
 import pytest
@@ -44,6 +48,24 @@ def test_nothing_is_loaded_from_other_hosts(site: Path) -> None:
 @pytest.mark.slow
 def test_search_has_its_index_with_it(site: Path) -> None:
     assert "VisibilityMonitor" in (site / "search" / "search_index.js").read_text("utf-8")
+
+
+@pytest.mark.browser
+def test_search_finds_pages_from_the_disk_and_from_a_server(site: Path) -> None:
+    sync = pytest.importorskip("playwright.sync_api")
+    browser = shutil.which("chromium") or pytest.skip("there is no chromium")
+    serve = partial(SimpleHTTPRequestHandler, directory=str(site))
+    with ThreadingHTTPServer(("127.0.0.1", 0), serve) as server, sync.sync_playwright() as play:
+        Thread(target=server.serve_forever, daemon=True).start()
+        chromium = play.chromium.launch(executable_path=browser, args=["--no-sandbox"])
+        for start in (site.as_uri(), f"http://127.0.0.1:{server.server_port}"):
+            page = chromium.new_page(viewport={"width": 1280, "height": 900})
+            page.goto(f"{start}/tutorials/camera.html")
+            page.locator(".md-search__input").press_sequentially("supervision")  # it listens to keys
+            found = page.locator(".md-search-result__item a").first
+            sync.expect(found).to_have_attribute("href", re.compile("integrations"), timeout=60_000)
+        chromium.close()
+        server.shutdown()
 
 
 @pytest.mark.slow

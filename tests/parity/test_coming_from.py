@@ -1,14 +1,20 @@
-"""The page for people who come from sam2 or transformers: both columns run, and give the same masks."""
+"""The page for people who come from sam2, transformers or ultralytics: both columns give the same masks.
+
+ultralytics is not among the packages that the tests install. Where it is there, its columns run too.
+"""
 
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
+import av
 import numpy as np
 import PIL.Image
 import pytest
@@ -19,10 +25,11 @@ from transformers import Sam2VideoInferenceSession
 
 import masklet
 from masklet import Prompt
+from masklet.config import SIZES
 from masklet.transforms import frame_to_square
 from parity import original
 from parity.trio import SEEDS, Trio, nano, random_trio
-from parity.weights import clip
+from parity.weights import clip, randomise
 
 PAGE = (Path(__file__).parents[2] / "docs" / "coming-from.md").read_text("utf-8")
 PAIR = re.compile(
@@ -134,6 +141,33 @@ def transformers_names(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     return {"torch": torch, "frames": clip(LENGTH)}
 
 
+@pytest.fixture
+def ultralytics_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What the page takes for granted: a checkpoint of random weights, a picture and a video, both square."""
+    monkeypatch.setenv("YOLO_CONFIG_DIR", str(tmp_path))
+    monkeypatch.setenv("YOLO_OFFLINE", "1")
+    monkeypatch.chdir(tmp_path)
+    try:
+        import ultralytics  # noqa: F401
+    except ImportError as error:  # also where it finds no torchvision
+        pytest.skip(f"ultralytics is not installed: {error}")
+    if "torchvision" not in sys.modules:  # it is imported, and not used for this
+        monkeypatch.setitem(sys.modules, "torchvision", ModuleType("torchvision"))
+    network = original.build(replace(SIZES["tiny"], revision="2.1"))
+    randomise(network, seed=1)
+    torch.nn.init.constant_(network.sam_mask_decoder.pred_obj_score_head.layers[-1].bias, 10.0)
+    torch.save({"model": network.state_dict()}, "sam2.1_t.pt")
+    frames = clip(3, (1024, 1024))
+    PIL.Image.fromarray(frames[0]).save("cat.png")
+    with av.open("clip.mp4", "w") as file:
+        stream = file.add_stream("libx264", rate=8, options={"crf": "1"})
+        stream.width, stream.height, stream.pix_fmt = 1024, 1024, "yuv420p"
+        for frame in frames:
+            file.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        file.mux(stream.encode())
+    return {}
+
+
 def share_of_other_pixels(theirs: Any, ours: Any) -> float:
     """Of masks, lists of masks, or masks by name."""
     if isinstance(theirs, dict):
@@ -171,6 +205,14 @@ def test_both_columns_for_sam2_give_the_same_masks(sam2_names: dict[str, Any]) -
 def test_both_columns_for_transformers_give_the_same_masks(transformers_names: dict[str, Any]) -> None:
     shares = compare_columns("transformers", transformers_names)
     assert len(shares) == 2
+    assert max(shares) < 1e-3, shares
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # of ultralytics' own
+def test_both_columns_for_ultralytics_give_the_same_masks(ultralytics_names: dict[str, Any]) -> None:
+    shares = compare_columns("ultralytics", ultralytics_names)
+    assert len(shares) == 3
     assert max(shares) < 1e-3, shares
 
 
