@@ -21,7 +21,10 @@ def main(
     fps: float = 4,
     out: Path = Path("out/corpus_sql"),
 ) -> None:
-    import duckdb  # asks Parquet files in SQL
+    try:
+        import duckdb  # asks Parquet files in SQL
+    except ImportError:
+        sys.exit("this needs DuckDB and Ray: pip install '.[jobs]' duckdb")
 
     out.mkdir(parents=True, exist_ok=True)
     manifest = out / "manifest.csv"

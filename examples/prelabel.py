@@ -7,6 +7,7 @@ python examples/prelabel.py --video clip.mp4 --box 132 70 247 249 --label car
 from pathlib import Path
 
 import typer
+from rich.progress import track as show_progress
 
 import masklet
 from masklet import Prompt
@@ -28,7 +29,8 @@ def main(
     monitor = masklet.VisibilityMonitor()
     doubtful = []
     with writers(FORMATS, out, frames, {1: label}) as files:
-        for masks in masklet.track(masklet.load(model), frames, {0: {1: Prompt(box=box)}}):
+        tracked = masklet.track(masklet.load(model), frames, {0: {1: Prompt(box=box)}})
+        for masks in show_progress(tracked, "tracking"):
             files.write(frames[masks.frame], masks)
             doubtful += [event.since for event in monitor.step(masks) if event.kind in ("doubtful", "lost")]
     print(f"make a task or project of the pictures in {out / 'frames'}, and import there")

@@ -7,6 +7,7 @@ python examples/replace_background.py --video shot.mov --point 640 300 --backgro
 from pathlib import Path
 
 import typer
+from rich.progress import track as show_progress
 
 import masklet
 from masklet import Prompt
@@ -26,7 +27,8 @@ def main(
     frames = open_frames(video)
     look = Look(background=background, soft=soft)  # "blur", a colour, a picture or a video; pixels
     with writers(["cutout-prores", "composite"], out, frames, look=look) as files:
-        for masks in masklet.track(masklet.load(model), frames, {0: {1: Prompt(positive=[point])}}):
+        tracked = masklet.track(masklet.load(model), frames, {0: {1: Prompt(positive=[point])}})
+        for masks in show_progress(tracked, "cutting out"):
             files.write(frames[masks.frame], masks)
     print(f"for an editor, with alpha: {out / 'cutout.mov'}")
     print(f"to look at: {out / 'composite.mp4'}")
