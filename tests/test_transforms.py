@@ -9,13 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from masklet.errors import PromptError
-from masklet.prompts import BOX_END, BOX_START, NEGATIVE, POSITIVE, check_prompt
+from masklet.prompts import BOX_END, BOX_START, NEGATIVE, POSITIVE, check_prompt, label_points
 from masklet.transforms import (
     MEAN,
     STD,
     frame_to_square,
     mask_to_square,
-    points_to_square,
     still_to_square,
 )
 from masklet.types import Prompt
@@ -55,14 +54,14 @@ def test_a_resized_picture_shows_the_same(to_square) -> None:
 
 def test_points_come_with_their_labels_and_the_box_first() -> None:
     prompt = Prompt(positive=[(10, 5)], negative=[(0, 0), (20, 10)], box=(2, 1, 16, 9))
-    points, labels = points_to_square(prompt, (10, 20), 40)
-    assert points.tolist() == [[[4, 4], [32, 36], [20, 20], [0, 0], [40, 40]]]
-    assert labels.tolist() == [[BOX_START, BOX_END, POSITIVE, NEGATIVE, NEGATIVE]]
+    points, labels = label_points(prompt, (10, 20), 40)
+    assert points.tolist() == [[4, 4], [32, 36], [20, 20], [0, 0], [40, 40]]
+    assert labels == [BOX_START, BOX_END, POSITIVE, NEGATIVE, NEGATIVE]
 
 
 def test_a_mask_alone_has_no_points() -> None:
-    points, labels = points_to_square(Prompt(mask=np.ones((10, 20), dtype=bool)), (10, 20), 40)
-    assert points.shape == (1, 0, 2) and labels.shape == (1, 0)
+    points, labels = label_points(Prompt(mask=np.ones((10, 20), dtype=bool)), (10, 20), 40)
+    assert points.shape == (0, 2) and labels == []
 
 
 def test_a_mask_keeps_its_place() -> None:

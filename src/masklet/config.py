@@ -20,13 +20,34 @@ TrunkName = Literal["hiera", "efficientnet-lite0", "efficientnet-lite2"]
 class Sam2Config:
     """Everything that two SAM 2 networks can differ in. Defaults are the published values.
 
-    embed_dim, heads : channels and attention heads of the first stage of Hiera. It alone has the six numbers
-        down to `background`; those of an EfficientNet-Lite follow from its name
-    stages, windows : blocks and attention window of Hiera's four stages
-    global_blocks : blocks that attend over the whole map
-    background : height and width of the position table that is stretched over the image
-    trunk : what turns an image into maps
-    zoom : what sessions do by default: segment small objects again in a window; the network is the same
+    The six numbers from `embed_dim` to `background` are Hiera's alone; those of an EfficientNet-Lite follow
+    from its name.
+
+    Args:
+        embed_dim: Channels of the first stage of Hiera.
+        stages: Blocks of Hiera's four stages.
+        global_blocks: Blocks that attend over the whole map.
+        heads: Attention heads of the first stage.
+        windows: Side of the attention windows of the four stages.
+        background: Height and width of the position table that is stretched over the image.
+        revision: "2.0" or "2.1", as published.
+        image_size: Side of the network's square in pixels; a multiple of 32.
+        channels: Of features, context and object pointers.
+        memory_channels: Of memory tokens.
+        memory_layers: Layers of the memory attention.
+        feedforward: Hidden width in memory attention and mask decoder.
+        memories: Rows of the age table: six tracked frames and one for the prompted.
+        pointers: Object pointers that are looked at.
+        zoom: What sessions do by default: segment small objects again in a window. The network is the same.
+        trunk: What turns an image into maps.
+
+    Raises:
+        OptionError: The numbers do not fit together.
+
+    Example:
+        >>> config = Sam2Config(trunk="efficientnet-lite0", image_size=384)
+        >>> config.grid, config.mask_size, Sam2Config.from_json(config.to_json()) == config
+        (24, 96, True)
     """
 
     embed_dim: int = 0
@@ -37,11 +58,11 @@ class Sam2Config:
     background: tuple[int, int] = (7, 7)
     revision: Revision = "2.1"
     image_size: int = 1024
-    channels: int = 256  # of features, context and object pointers
-    memory_channels: int = 64  # of memory tokens
+    channels: int = 256
+    memory_channels: int = 64
     memory_layers: int = 4
-    feedforward: int = 2048  # hidden width in memory attention and mask decoder
-    memories: int = 7  # age rows: six tracked frames and one for the prompted
+    feedforward: int = 2048
+    memories: int = 7
     pointers: int = 16
     zoom: bool = False
     trunk: TrunkName = "hiera"
@@ -82,11 +103,15 @@ class Sam2Config:
         return self.image_size // 4
 
     def to_json(self) -> str:
+        """All fields as JSON, as checkpoints carry them."""
         return json.dumps(asdict(self))
 
     @classmethod
     def from_json(cls, text: str) -> Sam2Config:
         """The config that a file names.
+
+        Args:
+            text: JSON, as `to_json` writes it.
 
         Raises:
             ValueError: A field is unknown, of another type, or beyond what a network can be built with.

@@ -59,7 +59,12 @@ class Masks(MaskResult):
 
     @classmethod
     def empty(cls, frame: int, size: tuple[int, int]) -> Masks:
-        """A frame of `size` (H, W) without objects."""
+        """A frame without objects.
+
+        Args:
+            frame: The frame's number.
+            size: (H, W) of the frame.
+        """
         nothing = torch.zeros(0, dtype=torch.float32, device="cpu")
         return cls(frame, (), nothing.view(0, 1, 1), size, nothing, nothing)
 
@@ -80,6 +85,9 @@ class Masks(MaskResult):
             size: (H, W) of the frame.
             iou: The quality of each mask, by default 1.
             score: The object score of each mask, by default 1.
+
+        Returns:
+            Masks whose low-res logits say only whether a mask is empty.
 
         Example:
             >>> Masks.from_arrays(0, {3: np.eye(2, dtype=bool)}, (2, 2)).label_map().tolist()
@@ -127,7 +135,11 @@ class Masks(MaskResult):
 
     @staticmethod
     def joined(parts: Mapping[int, Masks]) -> Masks:
-        """One mask for each object, made apart on the same frame. The keys become the ids."""
+        """The masks of objects that were segmented apart on the same frame.
+
+        Args:
+            parts: By the id that the object gets, masks of which the first is its own.
+        """
         masks = list(parts.values())
         first = masks[0]
         low_res, iou, score = (
@@ -139,7 +151,11 @@ class Masks(MaskResult):
         )
 
     def with_image(self, image: ReadImage) -> Self:
-        """The same masks, which a notebook shows over the picture that `image()` reads."""
+        """The same masks, which a notebook shows over their picture.
+
+        Args:
+            image: Reads the picture when it is called.
+        """
         return replace(self, image=image)
 
     def numpy(self) -> Bool[np.ndarray, "n H W"]:
@@ -158,7 +174,14 @@ class Masks(MaskResult):
         return {**self.__dict__, "image": None}  # another process would get all frames of an array
 
     def select(self, *ids: int) -> Masks:
-        """The same frame with only these objects, in this order."""
+        """The same frame with only these objects, in this order.
+
+        Args:
+            *ids: Of the objects that stay.
+
+        Raises:
+            KeyError: The frame has no mask of such an object.
+        """
         rows = [self._row(id) for id in ids]
         exact = {id: mask for id, mask in self.exact.items() if id in ids}
         numbers = self.iou[rows], self.score[rows]
@@ -275,7 +298,12 @@ class ImageCandidates(MaskResult):
 
     @classmethod
     def rank(cls, size: tuple[int, int], candidates: Sequence[Candidate]) -> ImageCandidates:
-        """Candidates in any order, brought into the order of their predicted IoU."""
+        """Bring candidates into the order of their predicted IoU.
+
+        Args:
+            size: (H, W) of the picture.
+            candidates: In any order; at least one.
+        """
         order = torch.stack([candidate.iou for candidate in candidates]).argsort(descending=True, stable=True)
         return cls(size, tuple(candidates[row] for row in order.tolist()))
 
@@ -330,7 +358,11 @@ class ImageCandidates(MaskResult):
         return self._full(0)
 
     def best_part(self, part: Window) -> Float[Tensor, "h w"]:
-        """The same in a part of the picture. What was made in a window is enlarged to no more than that."""
+        """Mask logits of the best candidate in a part of the picture; no more of it is enlarged than needed.
+
+        Args:
+            part: x0, y0, x1, y1 in pixels of the picture, x1 and y1 exclusive.
+        """
         if self.ranked[0].window is None:
             x0, y0, x1, y1 = part
             return self.best_logits[y0:y1, x0:x1]
@@ -354,7 +386,11 @@ class ImageCandidates(MaskResult):
         return np.stack(list(self))
 
     def draw(self, image: object = None) -> Image:
-        """The picture with the best mask painted in; see `Masks.draw`."""
+        """The picture with the best mask painted in; see `Masks.draw`.
+
+        Args:
+            image: The picture, where masklet does not know it.
+        """
         return self.as_masks().draw(image)
 
     def _numbered(self) -> Iterator[tuple[int, Bool[np.ndarray, "H W"]]]:
@@ -375,7 +411,11 @@ class ImageCandidates(MaskResult):
         return (self[rank] for rank in range(len(self)))
 
     def select(self, *ranks: int) -> ImageCandidates:
-        """Only the candidates of these ranks, in this order."""
+        """Only the candidates of these ranks, in this order.
+
+        Args:
+            *ranks: Places from 0 on; negative ones count from the worst.
+        """
         chosen = replace(self, ranked=tuple(self.ranked[rank] for rank in ranks))
         places = {new: range(len(self))[rank] for new, rank in enumerate(ranks)}
         chosen._enlarged.update(
@@ -387,7 +427,11 @@ class ImageCandidates(MaskResult):
         return chosen
 
     def as_masks(self, id: int = 1) -> Masks:
-        """The best candidate as the mask of an object, for writers and label maps."""
+        """The best candidate as the mask of an object, for writers and label maps.
+
+        Args:
+            id: The object's id, from 1 on.
+        """
         exact = {id: self[0]} if self.ranked[0].window is not None else {}
         low_res = self.ranked[0].low_res(self.size)[None]
         numbers = self.iou[:1], self.score[:1]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import wraps
-from typing import Concatenate, ParamSpec, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 import torch.nn.functional as F
@@ -26,22 +26,19 @@ from masklet.nn.prompt_encoder import PromptEncoder
 from masklet.prompts import PADDING
 from masklet.types import CERTAIN, Candidates, FrameFeatures, MaskPrediction, MemorySelection
 
-Arguments = ParamSpec("Arguments")
-Result = TypeVar("Result")
+Verb = TypeVar("Verb", bound=Callable[..., Any])
 
 STABLE_MARGIN, STABLE_RATIO = 0.05, 0.98
 
 
-def in_own_precision(
-    verb: Callable[Concatenate[Sam2, Arguments], Result],
-) -> Callable[Concatenate[Sam2, Arguments], Result]:
+def in_own_precision(verb: Verb) -> Verb:
     """Compute a verb in the precision of the weights, whatever `torch.autocast` is around it.
 
     Training keeps autocast: it rounds what gradients are taken of, and its loop asks for that.
     """
 
     @wraps(verb)
-    def run(model: Sam2, *args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
+    def run(model: Sam2, *args: Any, **kwargs: Any) -> Any:
         device = model.device.type
         has_autocast = torch.amp.is_autocast_available(device)  # `meta` has none
         if torch.is_grad_enabled() or not (has_autocast and torch.is_autocast_enabled(device)):
@@ -49,14 +46,28 @@ def in_own_precision(
         with torch.autocast(device, enabled=False):
             return verb(model, *args, **kwargs)
 
-    return run
+    return cast(Verb, run)
 
 
 class Sam2(nn.Module):
     """Segment Anything 2 (arXiv 2408.00714): encode, attend, decode, adopt, memorize.
 
-    Images and masks are squares of `config.image_size`, and points are in its pixels. `b` is the number of
-    objects; features of one frame serve them all.
+    Images and masks are squares of `config.image_size`, S pixels a side, and points are in its pixels. `b` is
+    the number of objects; features of one frame serve them all.
+
+    Args:
+        config: The sizes of the network. Its weights are random until a checkpoint is loaded.
+
+    Example:
+        >>> from masklet.config import toy
+        >>> model = Sam2(toy()).eval().requires_grad_(False)
+        >>> features = model.encode(torch.zeros(1, 3, 64, 64))
+        >>> context = model.attend(features, [MemorySelection()])
+        >>> points, labels = torch.tensor([[[20.0, 24.0]]]), torch.tensor([[1]])
+        >>> candidates = model.decode(features, context, points, labels)
+        >>> prediction = candidates.pick(candidates.iou.argmax(dim=1))
+        >>> prediction.logits.shape, model.memorize(features, prediction).shape
+        (torch.Size([1, 16, 16]), torch.Size([1, 16, 8]))
     """
 
     def __init__(self, config: Sam2Config) -> None:
@@ -72,10 +83,12 @@ class Sam2(nn.Module):
 
     @property
     def device(self) -> torch.device:
+        """Where the weights are."""
         return self.memory_attention.age.device
 
     @property
     def dtype(self) -> torch.dtype:
+        """The numbers of the weights."""
         return self.memory_attention.age.dtype
 
     @property
@@ -85,14 +98,29 @@ class Sam2(nn.Module):
 
     @in_own_precision
     def encode(self, image: Float[Tensor, "b 3 S S"]) -> FrameFeatures:
-        """Encode a normalised frame, once for all objects and prompts."""
+        """Encode a frame, once for all objects and prompts.
+
+        Args:
+            image: (b, 3, S, S), normalised by ImageNet's mean and deviation; see `masklet.transforms`.
+
+        Returns:
+            Maps at strides 16, 8 and 4.
+        """
         return FrameFeatures(*self._active.encode(image.to(self.dtype)))
 
     @in_own_precision
     def attend(
         self, features: FrameFeatures, selections: Sequence[MemorySelection]
     ) -> Float[Tensor, "b c h w"]:
-        """Attend to the memories of each object. All selections must have the same shape."""
+        """Attend to the memories of each object.
+
+        Args:
+            features: Of one frame, for all objects.
+            selections: The memories of each of the b objects, all of the same shape.
+
+        Returns:
+            The context (b, c, S/16, S/16): the coarse features, with what the memories add to them.
+        """
         if not selections[0].spatial:
             return self.memory_attention.without_memory(features.coarse).expand(len(selections), -1, -1, -1)
         p, c = len(selections[0].pointers), self.config.channels
@@ -127,13 +155,18 @@ class Sam2(nn.Module):
         """Predict candidate masks from points, or from the context where there are no points.
 
         Args:
-            points: (x, y) in pixels of the model's square.
-            labels: One for each point; see `masklet.nn.prompt_encoder`.
-            hint: Low-res logits of an earlier answer.
+            features: Of one frame, for all objects.
+            context: What `attend` returned.
+            points: (b, p, 2), x and y in pixels of the model's square.
+            labels: (b, p): 1 on the object, 0 beside it, 2 and 3 the corners of a box, -1 for padding.
+            hint: Low-res logits (b, S/4, S/4) of an earlier answer.
             candidates: 3, or 1 where the prompt is not ambiguous.
             stable: Replace a single mask that changes much with the threshold by the best of the three
                 (SAM 2, app. D.1).
             present: The object score above which an object is in the frame, and has a pointer of its own.
+
+        Returns:
+            The candidate masks (b, m, S/4, S/4) with their IoU and pointers, and the object score.
         """
         if points is None or labels is None:
             points = context.new_zeros(len(context), 1, 2, dtype=torch.float32)
@@ -156,7 +189,11 @@ class Sam2(nn.Module):
         """Take a user's mask as the answer. The decoder only adds the object pointer.
 
         Args:
-            mask: 0 or 1.
+            features: Of one frame, for all objects.
+            mask: (b, S, S), 0 or 1.
+
+        Returns:
+            The masks at stride 4, with an IoU of 1.
         """
         logits = fill_mask(mask, self.config.mask_size)
         hint = self.prompt_encoder.mask_to_hint(mask.to(self.dtype)[:, None])[:, 0]
@@ -174,7 +211,12 @@ class Sam2(nn.Module):
         """Encode an answer as memory tokens.
 
         Args:
+            features: Of one frame, for all objects.
+            prediction: The answer for each of the b objects.
             binary: Use the mask without its probabilities, as for prompted frames.
+
+        Returns:
+            Tokens (b, n, d) of the coarse map, row by row: n = S/16 * S/16.
         """
         logits = F.interpolate(
             prediction.logits[:, None], size=self.config.image_size, mode="bilinear", align_corners=False

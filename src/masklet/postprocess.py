@@ -30,7 +30,7 @@ def tidy(
     Args:
         holes: The largest hole to fill, in pixels; 0 for none.
         islands: The largest island to drop, in pixels; 0 for none.
-        largest: Keep one piece of each mask.
+        largest: Keep one component of each mask.
         exclusive: Leave each pixel to one mask.
     """
     inside = masks.logits > 0
@@ -52,19 +52,19 @@ def fill_holes(masks: Array, area: int) -> Array:
 
 
 def drop_islands(masks: Array, area: int) -> Array:
-    """Drop pieces of at most `area` pixels; the largest piece of a mask stays, however small.
+    """Drop components of at most `area` pixels; the largest component of a mask stays, however small.
 
     masks : bool (..., H, W)
     """
-    return _map_masks(masks, lambda mask: _drop_pieces(mask, area)) if area > 0 else masks
+    return _map_masks(masks, lambda mask: _drop_components(mask, area)) if area > 0 else masks
 
 
 def keep_largest(masks: Array) -> Array:
-    """Keep the largest piece of each mask.
+    """Keep the largest component of each mask.
 
     masks : bool (..., H, W)
     """
-    return _map_masks(masks, lambda mask: _drop_pieces(mask, mask.size))
+    return _map_masks(masks, lambda mask: _drop_components(mask, mask.size))
 
 
 def non_overlap(logits: Array) -> Array:
@@ -91,20 +91,20 @@ def _map_masks(masks: Array, change: Callable[[np.ndarray], np.ndarray]) -> Arra
 
 
 def _fill(mask: np.ndarray, area: int) -> np.ndarray:
-    _, pieces, stats, _ = cv2.connectedComponentsWithStats((~mask).astype(np.uint8), connectivity=4)
+    _, components, stats, _ = cv2.connectedComponentsWithStats((~mask).astype(np.uint8), connectivity=4)
     left, top, width, height, areas = stats.T
     enclosed = (left > 0) & (top > 0) & (left + width < mask.shape[1]) & (top + height < mask.shape[0])
     holes = enclosed & (areas <= area)
     holes[0] = False  # the mask itself
-    return mask | holes[pieces]
+    return mask | holes[components]
 
 
-def _drop_pieces(mask: np.ndarray, area: int) -> np.ndarray:
-    count, pieces, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
+def _drop_components(mask: np.ndarray, area: int) -> np.ndarray:
+    count, components, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
     if count < 2:
         return mask
     areas = stats[:, cv2.CC_STAT_AREA]
     stay = areas > area
     stay[1 + areas[1:].argmax()] = True
     stay[0] = False  # what is not the mask
-    return stay[pieces]
+    return stay[components]

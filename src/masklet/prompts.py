@@ -56,6 +56,7 @@ class Prompt:
 
     @property
     def clicks(self) -> int:
+        """The number of clicks."""
         return len(self.positive) + len(self.negative)
 
     @property
@@ -107,6 +108,9 @@ class Prompt:
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> Prompt:
         """The prompt of a plain dict, as `to_json` makes it.
+
+        Args:
+            fields: positive, negative, box and mask, as far as they are there.
 
         Raises:
             PromptError: It is no dict, has another field, or a field has another form.

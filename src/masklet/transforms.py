@@ -1,4 +1,4 @@
-"""Between a person's pixels and the model's square: images, prompts, masks.
+"""Between a person's pixels and the model's square: images and masks.
 
 The square does not keep the picture's aspect: so the published weights were trained.
 """
@@ -8,12 +8,11 @@ from __future__ import annotations
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, UInt8
 from PIL import Image
 from torch import Tensor
 
 from masklet.nn.layers import tensor_on, to_device
-from masklet.prompts import Prompt, label_points
 
 MEAN = (0.485, 0.456, 0.406)  # of ImageNet
 STD = (0.229, 0.224, 0.225)
@@ -42,14 +41,6 @@ def still_to_square(
 def _normalised(pixels: Tensor) -> Float[Tensor, "1 3 S S"]:
     mean, std = (tensor_on(pixels.device, values, torch.float32) for values in (MEAN, STD))
     return ((pixels.float() / 255 - mean) / std).permute(2, 0, 1)[None].contiguous()
-
-
-def points_to_square(
-    prompt: Prompt, size: tuple[int, int], side: int
-) -> tuple[Float[Tensor, "1 p 2"], Int[Tensor, "1 p"]]:
-    """Clicks and box as labelled points in the model's pixels; a box is two, before the clicks."""
-    points, labels = label_points(prompt, size, side)
-    return torch.from_numpy(points)[None], torch.tensor(labels, dtype=torch.int64, device="cpu")[None]
 
 
 def mask_to_square(mask: np.ndarray, side: int) -> Float[Tensor, "1 S S"]:

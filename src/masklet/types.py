@@ -27,39 +27,77 @@ ABSENT = -1024.0  # the logit of every pixel of an object that is not in the fra
 class FrameFeatures:
     """An encoded frame. Made once; every object, prompt and propagation reads it.
 
-    b is 1 unless frames were batched; middle and fine are already projected for the mask decoder.
+    Attributes:
+        coarse: (b, c, h, w) at stride 16. b is 1 unless frames were batched.
+        middle: (b, c / 4, 2h, 2w) at stride 8, already projected for the mask decoder.
+        fine: (b, c / 8, 4h, 4w) at stride 4, likewise.
+
+    Example:
+        >>> sizes = (8, 4), (2, 8), (1, 16)
+        >>> features = FrameFeatures(*(torch.zeros(2, c, side, side) for c, side in sizes))
+        >>> features.row(1).coarse.shape, features.nbytes
+        (torch.Size([1, 8, 4, 4]), 4096)
     """
 
-    coarse: Float[Tensor, "b c h w"]  # stride 16
-    middle: Float[Tensor, "b c2 h2 w2"]  # stride 8
-    fine: Float[Tensor, "b c4 h4 w4"]  # stride 4
+    coarse: Float[Tensor, "b c h w"]
+    middle: Float[Tensor, "b c2 h2 w2"]
+    fine: Float[Tensor, "b c4 h4 w4"]
 
     def __iter__(self) -> Iterator[Tensor]:
         return iter((self.coarse, self.middle, self.fine))
 
     def row(self, index: int) -> FrameFeatures:
-        """The features of one of several frames, in memory of their own."""
+        """The features of one of several frames, in memory of their own.
+
+        Args:
+            index: The row of the frame in the batch.
+        """
         return FrameFeatures(*(part[index : index + 1].clone() for part in self))
 
     def to(self, *args: Any) -> FrameFeatures:
+        """The features on another device or in another dtype.
+
+        Args:
+            *args: As `torch.Tensor.to` takes them.
+        """
         return FrameFeatures(self.coarse.to(*args), self.middle.to(*args), self.fine.to(*args))
 
     @property
     def nbytes(self) -> int:
+        """Bytes of the three maps."""
         return sum(part.nbytes for part in self)
 
 
 @dataclass(frozen=True)
 class MaskPrediction:
-    """One mask for each object of a batch."""
+    """One mask for each object of a batch.
 
-    logits: Float[Tensor, "b h4 w4"]  # low-res logits: float32 at stride 4, > 0 is the object
-    iou: Float[Tensor, " b"]  # predicted quality, 0 to 1
-    pointer: Float[Tensor, "b c"]  # object pointer
-    score: Float[Tensor, " b"]  # object score: logit, > 0 when the object is in the frame
+    Attributes:
+        logits: Low-res logits, float32 (b, h, w) at stride 4. Above 0 is the object.
+        iou: (b,) predicted quality, 0 to 1.
+        pointer: (b, c) object pointers.
+        score: (b,) object scores, as logits. Above 0 the object is in the frame.
+
+    Example:
+        >>> logits, iou = torch.full((2, 4, 4), 3.0), torch.tensor([0.9, 0.8])
+        >>> prediction = MaskPrediction(logits, iou, torch.zeros(2, 8), torch.tensor([5.0, -5.0]))
+        >>> prediction.hide_absent().logits.amax(dim=(1, 2)).tolist()
+        [3.0, -1024.0]
+        >>> MaskPrediction.stack([prediction.row(1), prediction.row(0)]).score.tolist()
+        [-5.0, 5.0]
+    """
+
+    logits: Float[Tensor, "b h4 w4"]
+    iou: Float[Tensor, " b"]
+    pointer: Float[Tensor, "b c"]
+    score: Float[Tensor, " b"]
 
     def row(self, index: int) -> MaskPrediction:
-        """The prediction of one object, still as a batch of one."""
+        """The prediction of one object, still as a batch of one.
+
+        Args:
+            index: The row of the object in the batch.
+        """
         rows = slice(index, index + 1)
         return MaskPrediction(self.logits[rows], self.iou[rows], self.pointer[rows], self.score[rows])
 
@@ -68,6 +106,9 @@ class MaskPrediction:
 
         Args:
             present: The object score above which an object is in the frame.
+
+        Returns:
+            The prediction; the logits of absent objects are -1024 everywhere.
         """
         is_present = (self.score > present)[:, None, None]
         logits = torch.where(is_present, self.logits, ABSENT)
@@ -80,7 +121,11 @@ class MaskPrediction:
 
     @staticmethod
     def stack(predictions: Sequence[MaskPrediction]) -> MaskPrediction:
-        """Many predictions as one batch, in their order."""
+        """Many predictions as one batch, in their order.
+
+        Args:
+            predictions: Batches of any length.
+        """
         return MaskPrediction(
             torch.cat([prediction.logits for prediction in predictions]),
             torch.cat([prediction.iou for prediction in predictions]),
@@ -91,7 +136,20 @@ class MaskPrediction:
 
 @dataclass(frozen=True)
 class Candidates:
-    """The masks that the decoder offers for each object: three, or one."""
+    """The masks that the decoder offers for each object: three, or one.
+
+    Attributes:
+        logits: Low-res logits, float32 (b, m, h, w) at stride 4. Above 0 is the object.
+        iou: (b, m) predicted quality, 0 to 1.
+        pointer: (b, m, c) object pointers.
+        score: (b,) object scores, as logits. Above 0 the object is in the frame.
+
+    Example:
+        >>> iou = torch.tensor([[0.2, 0.9, 0.5]])
+        >>> candidates = Candidates(torch.zeros(1, 3, 4, 4), iou, torch.zeros(1, 3, 8), torch.ones(1))
+        >>> candidates.pick(candidates.iou.argmax(dim=1)).iou
+        tensor([0.9000])
+    """
 
     logits: Float[Tensor, "b m h4 w4"]
     iou: Float[Tensor, "b m"]
@@ -99,13 +157,21 @@ class Candidates:
     score: Float[Tensor, " b"]
 
     def row(self, index: int) -> Candidates:
-        """The candidates of one object, still as a batch of one."""
+        """The candidates of one object, still as a batch of one.
+
+        Args:
+            index: The row of the object in the batch.
+        """
         rows = slice(index, index + 1)
         return Candidates(self.logits[rows], self.iou[rows], self.pointer[rows], self.score[rows])
 
     @staticmethod
     def of_one(mask: MaskPrediction) -> Candidates:
-        """One candidate for each object, such as a person's mask."""
+        """One candidate for each object, such as a person's mask.
+
+        Args:
+            mask: The masks of b objects.
+        """
         return Candidates(mask.logits[:, None], mask.iou[:, None], mask.pointer[:, None], mask.score)
 
     def pick(self, choice: Tensor) -> MaskPrediction:
@@ -113,6 +179,9 @@ class Candidates:
 
         Args:
             choice: Int64 (b,), on the candidates' device, so that nothing waits for the host.
+
+        Returns:
+            The chosen masks, with their IoU and pointers.
         """
         rows = torch.arange(len(choice), dtype=torch.int64, device=choice.device)
         return MaskPrediction(
@@ -122,7 +191,23 @@ class Candidates:
 
 @dataclass(frozen=True)
 class Memory:
-    """One object on one frame, as later frames are compared with it: spatial tokens and an object pointer."""
+    """One object on one frame, as later frames are compared with it: spatial tokens and an object pointer.
+
+    Attributes:
+        frame: The frame's number.
+        tokens: (n, d) memory tokens of the coarse map, row by row, in bfloat16.
+        pointer: (c,) object pointer.
+        iou: Predicted quality of the mask, 0 to 1; a scalar tensor.
+        score: Object score, as a logit; a scalar tensor.
+        prompted: Whether a person said where the object is on this frame.
+
+    Example:
+        >>> one = torch.tensor(1.0)
+        >>> tokens = torch.zeros(16, 8, dtype=torch.bfloat16)
+        >>> memory = Memory(3, tokens, torch.zeros(32), one, one, prompted=True)
+        >>> memory.frame, memory.tokens.shape
+        (3, torch.Size([16, 8]))
+    """
 
     frame: int
     tokens: Float[Tensor, "n d"]
@@ -141,6 +226,11 @@ class MemorySelection:
         pointers: (signed age in frames, pointer). Positive ages lie behind, in the direction of travel.
         span: The age that counts as 1.0 in the pointers' age encoding.
         weights: Factors of the keys, for each memory and then for each pointer. Empty where all count alike.
+
+    Example:
+        >>> selection = MemorySelection(pointers=((1, torch.zeros(32)), (2, torch.zeros(32))))
+        >>> selection.shape
+        (0, 2, False)
     """
 
     spatial: tuple[tuple[int, Memory], ...] = ()

@@ -62,7 +62,7 @@ def test_switches_and_returns_equal_a_plain_restatement(frames: list[tuple[int |
             window = range(now, now + min(stretch.index(None), RETURN_FRAMES))
             hits += any(answer[at_] == truth[at_] for at_ in window)
     identity = count(truth, answer)
-    assert (identity.switches, identity.returns, identity.found) == (switches, returns, hits)
+    assert (identity.switches, identity.returns, identity.refound) == (switches, returns, hits)
 
 
 def test_a_score_that_some_have_is_averaged_over_those() -> None:

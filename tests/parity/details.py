@@ -13,9 +13,9 @@ from torch import Tensor
 from masklet import Memory, MemoryBank, MemorySelection, Recency, Sam2
 from masklet.nn.memory_attention import MemoryAttention
 from masklet.nn.prompt_encoder import PromptEncoder
-from masklet.prompts import PADDING
+from masklet.prompts import PADDING, label_points
 from masklet.tracking.step import EncodedPrompt
-from masklet.transforms import points_to_square, still_to_square
+from masklet.transforms import still_to_square
 from masklet.types import MaskPrediction
 from parity.scenarios import Scenario, backwards, both_ways, corrected, forwards, many_clicks
 
@@ -38,8 +38,8 @@ _points, _memorize, _decode, _recall = (
 _attend, _ask = MemoryAttention.forward, EncodedPrompt.of
 
 
-def _no_half_pixel(*arguments: Any) -> tuple[Tensor, Tensor]:
-    points, labels = points_to_square(*arguments)
+def _no_half_pixel(*arguments: Any) -> tuple[np.ndarray, list[int]]:
+    points, labels = label_points(*arguments)
     return points - 0.5, labels
 
 
@@ -117,7 +117,7 @@ def _in(target: str, value: Any) -> Callable[[], AbstractContextManager[Any]]:
     return lambda: patch(target, value)
 
 
-POINTS, ASK = "masklet.tracking.step.points_to_square", "masklet.tracking.step.EncodedPrompt.of"
+POINTS, ASK = "masklet.tracking.step.label_points", "masklet.tracking.step.EncodedPrompt.of"
 SQUARE = "masklet.tracking.step.frame_to_square"
 
 DETAILS = (

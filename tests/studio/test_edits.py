@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from masklet import rle
-from masklet.studio.edits import edit_mask, match_pieces, smooth_mask, split_pieces
+from masklet.studio.edits import edit_mask, match_components, smooth_mask, split_components
 from studio.small import SIZE, Caller, counts
 
 
@@ -194,10 +194,10 @@ def test_smoothing_removes_what_is_on_one_frame_only() -> None:
 @settings(max_examples=50, deadline=None)
 def test_pieces_are_the_mask_and_every_piece_finds_one_object(disks: list[tuple[int, int, int]]) -> None:
     mask = np.any([disk(*values) for values in disks], axis=0)
-    pieces = split_pieces(mask, 3)
+    pieces = split_components(mask, 3)
     assert np.array_equal(np.any(pieces, axis=0), mask)
     assert sum(int(piece.sum()) for piece in pieces) == int(mask.sum())
-    matched = match_pieces(pieces, {1: pieces[0]}, range(2, 100))
+    matched = match_components(pieces, {1: pieces[0]}, range(2, 100))
     assert len(matched) == len(pieces) and np.array_equal(matched[1], pieces[0])
 
 

@@ -38,23 +38,35 @@ class Crop(NamedTuple):
 class Grid:
     """The knobs of the original's automatic mask generator, under its names and with its defaults.
 
-    points_per_side : points along each side of the picture; None where point_grids says which
-    points_per_batch : points that are decoded at once
-    pred_iou_thresh : the predicted IoU that a mask must exceed
-    stability_score_thresh : the IoU that a mask must have with itself when its threshold moves ...
-    stability_score_offset : ... this far up and down, in logits
-    mask_threshold : the logit from which on a pixel is of the mask
-    box_nms_thresh, crop_nms_thresh : of two masks that overlap by a larger IoU one stays: within a crop the
-        one of higher predicted IoU, among crops that of the smaller crop
-    crop_n_layers : layers of crops, of which the n-th cuts the picture in 2**n by 2**n
-    crop_overlap_ratio : how far the first layer's crops overlap, as a part of the picture's shorter side
-    crop_n_points_downscale_factor : the n-th layer's points along a side are divided by this to the n
-    point_grids : for each layer the points (p, 2) in the unit square
-    min_mask_region_area : holes and islands smaller than this are cleared, in pixels of the picture
-    use_m2m : ask once more, with each mask as the hint
-    multimask_output : three masks a point, not one
-    nms : whether overlap is that of masks, or that of their boxes, as in the original. With "box", stability
-        and boxes are also measured at the picture's own size, as there; with "mask", on small maps
+    Args:
+        points_per_side: Points along each side of the picture; None where point_grids says which.
+        points_per_batch: Points that are decoded at once.
+        pred_iou_thresh: The predicted IoU that a mask must exceed.
+        stability_score_thresh: The IoU that a mask must have with itself when its threshold moves.
+        stability_score_offset: How far the threshold moves up and down, in logits.
+        mask_threshold: The logit from which on a pixel is of the mask.
+        box_nms_thresh: Of two masks of a crop that overlap by a larger IoU, the one with the higher predicted
+            IoU stays.
+        crop_nms_thresh: Of two masks of different crops that overlap by a larger IoU, that of the smaller
+            crop stays.
+        crop_n_layers: Layers of crops, of which the n-th cuts the picture in 2**n by 2**n.
+        crop_overlap_ratio: How far the first layer's crops overlap, as a part of the picture's shorter side.
+        crop_n_points_downscale_factor: The n-th layer's points along a side are divided by this to the n.
+        point_grids: For each layer the points (p, 2) in the unit square.
+        min_mask_region_area: Holes and islands smaller than this are cleared, in pixels of the picture.
+        use_m2m: Ask once more, with each mask as the hint.
+        multimask_output: Three masks a point, not one.
+        nms: Whether overlap is that of masks ("mask"), or that of their boxes ("box"), as in the original.
+            With "box", stability and boxes are also measured at the picture's own size, as there; with
+            "mask", on small maps.
+
+    Raises:
+        OptionError: A value lies out of its range, or there is not exactly one of points_per_side and
+            point_grids.
+
+    Example:
+        >>> Grid(points_per_side=2).points(0).tolist()
+        [[0.25, 0.25], [0.75, 0.25], [0.25, 0.75], [0.75, 0.75]]
     """
 
     points_per_side: int | None = 32
@@ -118,7 +130,11 @@ class Grid:
                 )
 
     def points(self, layer: int) -> Points:
-        """The points of a layer, row by row; each in the middle of its own cell."""
+        """The points of a layer, row by row; each in the middle of its own cell.
+
+        Args:
+            layer: 0 for the whole picture, then the layers of crops.
+        """
         if self.point_grids is not None:
             return np.asarray(self.point_grids[layer], dtype=np.float64)
         assert self.points_per_side is not None
@@ -127,7 +143,11 @@ class Grid:
         return np.stack([np.tile(middles, count), np.repeat(middles, count)], axis=1)
 
     def crops(self, size: tuple[int, int]) -> list[Crop]:
-        """The picture, and the crops of every layer. Their overlap halves from layer to layer."""
+        """The picture, and the crops of every layer. Their overlap halves from layer to layer.
+
+        Args:
+            size: (H, W) of the picture.
+        """
         height, width = size
         crops = [Crop(0, 0, width, height, 0)]
         for layer in range(1, self.crop_n_layers + 1):

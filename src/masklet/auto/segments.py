@@ -20,14 +20,15 @@ from masklet.masks import EDGE, Masks, enlarge
 
 OutputMode = Literal["binary_mask", "uncompressed_rle", "coco_rle"]
 
-CRUMB = 1 / 2000  # of the picture; smaller pieces go to their neighbour
+CRUMB = 1 / 2000  # of the picture; smaller components go to their neighbour
 
 
 @dataclass(frozen=True)
 class RleMasks(Masks):
     """Masks that are kept as run lengths, so that hundreds of them need little memory.
 
-    codes : the masks at the frame's size; enlarged low-res logits may differ from them
+    Attributes:
+        codes: The masks at the frame's size as COCO RLE. Enlarged low-res logits may differ from them.
     """
 
     codes: tuple[rle.RLE, ...] = field(repr=False)
@@ -82,6 +83,14 @@ class Segments(RleMasks):
         stability: (n,) the IoU of a mask with itself when its threshold moves up and down.
         points: (n, 2) the prompting point (x, y) in pixels of the picture; NaN where there was none.
         crops: (n, 4) the crop that was encoded, x0, y0, x1, y1 in pixels of the picture.
+
+    Example:
+        >>> mask, one = np.ones((4, 6), dtype=bool), torch.ones(1)
+        >>> origin = np.zeros((1, 2)), np.array([[0, 0, 6, 4]])
+        >>> codes = (rle.encode(mask),)
+        >>> segments = Segments(0, (1,), torch.ones(1, 2, 2), (4, 6), one, one, codes, one, *origin)
+        >>> segments.areas.tolist(), segments.records()[0]["bbox"]
+        ([24], [0.0, 0.0, 6.0, 4.0])
     """
 
     stability: Float[Tensor, " n"]
@@ -89,6 +98,14 @@ class Segments(RleMasks):
     crops: Int[np.ndarray, "n 4"] = field(repr=False)
 
     def select(self, *ids: int) -> Segments:
+        """The same picture with only these masks, in this order.
+
+        Args:
+            *ids: Of the masks that stay.
+
+        Raises:
+            KeyError: There is no mask with such an id.
+        """
         return self.rows([self._row(id) for id in ids], ids)
 
     def uncovered(self) -> Segments:
@@ -101,12 +118,21 @@ class Segments(RleMasks):
         return replace(self, codes=tuple(codes))
 
     def sorted(self, by: Literal["score", "area"]) -> Segments:
-        """The same masks, numbered from 1 on by predicted IoU or by area, the highest first."""
+        """The same masks, numbered from 1 on, the highest first.
+
+        Args:
+            by: Predicted IoU ("score"), or pixels ("area").
+        """
         keys = self.areas if by == "area" else self.iou.cpu().numpy()
         return self.rows(np.argsort(-keys, kind="stable").tolist())
 
     def rows(self, rows: Sequence[int], ids: Sequence[int] | None = None) -> Segments:
-        """Some rows in another order, numbered from 1 on or with the given ids."""
+        """Some of the masks, in another order.
+
+        Args:
+            rows: Their places from 0 on.
+            ids: The ids that they get. By default they are numbered from 1 on.
+        """
         rows = list(rows)
         return Segments(
             self.frame,
@@ -124,7 +150,11 @@ class Segments(RleMasks):
 
     @classmethod
     def joined_rows(cls, parts: Sequence[Segments]) -> Segments:
-        """The masks of several crops as one list, numbered from 1 on."""
+        """The masks of several crops as one list, numbered from 1 on.
+
+        Args:
+            parts: The masks of each crop; at least one.
+        """
         codes = tuple(code for part in parts for code in part.codes)
         low_res, iou, score, stability = (
             torch.cat([getattr(part, name) for part in parts])
@@ -137,7 +167,18 @@ class Segments(RleMasks):
         return cls(parts[0].frame, ids, low_res, parts[0].size, iou, score, codes, stability, points, crops)
 
     def records(self, output_mode: OutputMode = "binary_mask") -> list[dict[str, Any]]:
-        """A list as the original's generator returns it; boxes are x, y, width, height."""
+        """A list as the original's generator returns it.
+
+        Args:
+            output_mode: Masks as bool arrays (H, W), or as run lengths.
+
+        Returns:
+            A dict for each mask: segmentation, area, bbox (x, y, width, height), predicted_iou,
+            point_coords, stability_score and crop_box (x, y, width, height).
+
+        Raises:
+            OptionError: There is no such mode.
+        """
         if output_mode not in ("binary_mask", "uncompressed_rle", "coco_rle"):
             raise OptionError(
                 f'output_mode must be "binary_mask", "uncompressed_rle" or "coco_rle". Got {output_mode!r}.'
@@ -194,8 +235,9 @@ def _in_mode(code: rle.RLE, mode: OutputMode) -> Any:
 def partition_segments(segments: Segments, least: int | None = None) -> Segments:
     """Segments that cover every pixel once: of those that overlap, the smallest lies on top.
 
-    What no mask covers becomes segments of its own, one for each connected piece, with an IoU and stability
-    of 0. Pieces of less than `least` pixels, by default a 2000th of the picture, go to the nearest segment.
+    What no mask covers becomes segments of its own, one for each connected component, with an IoU and
+    stability of 0. Components of less than `least` pixels, by default a 2000th of the picture, go to the
+    nearest segment.
     """
     height, width = segments.size
     least = max(1, round(height * width * CRUMB) if least is None else least)
@@ -210,28 +252,28 @@ def partition_segments(segments: Segments, least: int | None = None) -> Segments
 
 
 def _without_crumbs(segments: Segments, least: int) -> np.ndarray:
-    """A label map without small pieces, which become 0; large pieces that were 0 are numbered on."""
+    """A label map without small components, which become 0; large components that were 0 are numbered on."""
     labels = segments.label_map()
     kept, count = np.zeros_like(labels), len(segments)
     for label, (x0, y0, x1, y1) in enumerate(segments.boxes.astype(int), start=1):
         window = np.s_[y0:y1, x0:x1]
-        for piece in _pieces(labels[window] == label, least):
-            kept[window][piece] = label
-    for piece in _pieces(labels == 0, least):
+        for component in _components(labels[window] == label, least):
+            kept[window][component] = label
+    for component in _components(labels == 0, least):
         count += 1
-        kept[piece] = count
+        kept[component] = count
     if not kept.any():  # nothing but crumbs
         kept[:] = count + 1
     return kept
 
 
-def _pieces(mask: np.ndarray, least: int) -> list[np.ndarray]:
-    """The connected pieces of a mask that have at least so many pixels."""
+def _components(mask: np.ndarray, least: int) -> list[np.ndarray]:
+    """The connected components of a mask that have at least so many pixels."""
     if mask.size == 0:
         return []
-    _, pieces, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=4)
+    _, components, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=4)
     large = np.flatnonzero(stats[1:, cv2.CC_STAT_AREA] >= least) + 1
-    return [pieces == piece for piece in large]
+    return [components == component for component in large]
 
 
 def _spread(labels: np.ndarray) -> np.ndarray:

@@ -1,7 +1,7 @@
-"""Everything in a large picture: tiles are searched one by one, and the pieces of an object become one mask.
+"""Everything in a large picture: tiles are searched one by one, and an object's fragments become one mask.
 
-Neighbouring tiles overlap. Two pieces are of one object if they agree where both tiles look. Pieces are kept
-as run lengths of their tile, so that memory does not grow with the picture times its objects.
+Neighbouring tiles overlap. Two fragments are of one object if they agree where both tiles look. Fragments are
+kept as run lengths of their tile, so that memory does not grow with the picture times its objects.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from masklet.model import Sam2
 
 LEAST_TILE = 64  # pixels of a tile's side
 OVERLAP = 4  # tiles overlap by this part of their side
-SAME_IOU = 0.5  # of two pieces, where both tiles look: they are of one object
-CONTAINED = 0.75  # of a piece that its tile's edge cuts: this share of it lies in the other piece
+SAME_IOU = 0.5  # of two fragments, where both tiles look: they are of one object
+CONTAINED = 0.75  # of a fragment that its tile's edge cuts: this share of it lies in the other fragment
 
 
 @dataclass(frozen=True)
-class Piece:
+class Fragment:
     """One mask of one tile.
 
     Attributes:
@@ -88,21 +88,21 @@ def generate_in_tiles(
         raise OptionError(f"tiles must have a side of at least {LEAST_TILE} pixels. Got {side}.")
     size = image.shape[0], image.shape[1]
     tiles = split_into_tiles(size, side)
-    pieces: list[Piece] = []
-    rows: list[range] = []  # of each tile's pieces
+    fragments: list[Fragment] = []
+    rows: list[range] = []  # of each tile's fragments
     pairs: list[Pair] = []
     for number, tile in enumerate(tiles):
         part = np.ascontiguousarray(image[tile.y0 : tile.y1, tile.x0 : tile.x1])
-        start = len(pieces)
-        pieces += _pieces(generate_segments(model, part, grid), number, tile, size)
-        rows.append(range(start, len(pieces)))
+        start = len(fragments)
+        fragments += _fragments(generate_segments(model, part, grid), number, tile, size)
+        rows.append(range(start, len(fragments)))
         for other in range(number):
             shared = intersect_boxes(tile[:4], tiles[other][:4])
             if box_area(shared):
-                pairs += _match(pieces, rows[other], rows[number], shared)
+                pairs += _match(fragments, rows[other], rows[number], shared)
         if progress is not None:
             progress((number + 1) / len(tiles))
-    groups = _drop_edges(_unite(pieces, pairs), tiles)
+    groups = _drop_edges(_unite(fragments, pairs), tiles)
     merged = [_merge(group, size, tiles) for group in groups]
     best_first = sorted(merged, key=lambda segments: -float(segments.iou[0]))
     return _drop_duplicates(best_first, grid.crop_nms_thresh, size)
@@ -126,14 +126,14 @@ def _starts(length: int, side: int) -> list[int]:
     return [round(index * (length - side) / (count - 1)) for index in range(count)]
 
 
-def _pieces(segments: Segments, number: int, tile: Crop, size: tuple[int, int]) -> Iterator[Piece]:
+def _fragments(segments: Segments, number: int, tile: Crop, size: tuple[int, int]) -> Iterator[Fragment]:
     goes_on = tile.x0 > 0, tile.y0 > 0, tile.x1 < size[1], tile.y1 < size[0]
     shift = np.tile((tile.x0, tile.y0), 2)
     for row, box in enumerate(segments.boxes + shift):
         touches = box[0] <= tile.x0, box[1] <= tile.y0, box[2] >= tile.x1, box[3] >= tile.y1
         x, y = (segments.points[row] + shift[:2]).tolist()
         x0, y0, x1, y1 = map(int, box)
-        yield Piece(
+        yield Fragment(
             tile=number,
             origin=(tile.x0, tile.y0),
             box=(x0, y0, x1, y1),
@@ -148,35 +148,35 @@ def _pieces(segments: Segments, number: int, tile: Crop, size: tuple[int, int]) 
 
 @dataclass(frozen=True)
 class Pair:
-    """Two pieces of different tiles that agree where both tiles look; rows in the list of all pieces."""
+    """Two fragments of different tiles that agree where both tiles look, by their rows in the list of all."""
 
     iou: float
     first: int
     second: int
 
 
-def _match(pieces: Sequence[Piece], first: range, second: range, shared: Box) -> Iterator[Pair]:
-    """The pairs among the pieces of two tiles.
+def _match(fragments: Sequence[Fragment], first: range, second: range, shared: Box) -> Iterator[Pair]:
+    """The pairs among the fragments of two tiles.
 
     Args:
-        pieces: Those of all tiles.
-        first: Rows of one tile's pieces.
+        fragments: Those of all tiles.
+        first: Rows of one tile's fragments.
         second: Rows of the other's.
         shared: Where both tiles look.
     """
-    left, right = _crop(pieces, first, shared), _crop(pieces, second, shared)
+    left, right = _crop(fragments, first, shared), _crop(fragments, second, shared)
     overlaps = rle.overlaps(list(left.values()), list(right.values()))
     for (i, code), ious in zip(left.items(), overlaps.tolist(), strict=True):
         for (j, other), iou in zip(right.items(), ious, strict=True):
-            smaller = pieces[i if rle.area(code) <= rle.area(other) else j]
+            smaller = fragments[i if rle.area(code) <= rle.area(other) else j]
             if iou >= SAME_IOU or (any(smaller.sides) and _containment(code, other, iou) >= CONTAINED):
                 yield Pair(iou, i, j)
 
 
-def _crop(pieces: Sequence[Piece], rows: range, window: Box) -> dict[int, rle.RLE]:
-    """The masks within a window of the pieces that have pixels there, by row."""
-    near = (row for row in rows if _meet(pieces[row].box, window))
-    masks = ((row, pieces[row].within(window)) for row in near)
+def _crop(fragments: Sequence[Fragment], rows: range, window: Box) -> dict[int, rle.RLE]:
+    """The masks within a window of the fragments that have pixels there, by row."""
+    near = (row for row in rows if _meet(fragments[row].box, window))
+    masks = ((row, fragments[row].within(window)) for row in near)
     return {row: rle.encode(mask) for row, mask in masks if mask.any()}
 
 
@@ -190,58 +190,58 @@ def _containment(code: rle.RLE, other: rle.RLE, iou: float) -> float:
     return iou * sum(areas) / (1 + iou) / min(areas)
 
 
-def _unite(pieces: Sequence[Piece], pairs: Sequence[Pair]) -> list[list[Piece]]:
-    """Pieces by object. Those that agree best are united first.
+def _unite(fragments: Sequence[Fragment], pairs: Sequence[Pair]) -> list[list[Fragment]]:
+    """Fragments by object. Those that agree best are united first.
 
-    Two pieces of one tile that overlap, such as a part and the whole, never become one object.
+    Two fragments of one tile that overlap, such as a part and the whole, never become one object.
     """
-    groups = [{row} for row in range(len(pieces))]  # by row; united ones share the set
+    groups = [{row} for row in range(len(fragments))]  # by row; united ones share the set
     for pair in sorted(pairs, key=lambda pair: -pair.iou):
         first, second = groups[pair.first], groups[pair.second]
-        if first is second or _conflict(first, second, pieces):
+        if first is second or _conflict(first, second, fragments):
             continue
         first |= second
         for row in second:
             groups[row] = first
     unique = {id(group): group for group in groups}
-    return [[pieces[row] for row in sorted(group)] for group in unique.values()]
+    return [[fragments[row] for row in sorted(group)] for group in unique.values()]
 
 
-def _conflict(first: set[int], second: set[int], pieces: Sequence[Piece]) -> bool:
-    """Whether the groups have pieces of one tile of which one lies mostly in the other."""
+def _conflict(first: set[int], second: set[int], fragments: Sequence[Fragment]) -> bool:
+    """Whether the groups have fragments of one tile of which one lies mostly in the other."""
     return any(
         _containment(a.code, b.code, float(rle.overlaps([a.code], [b.code])[0, 0])) > SAME_IOU
-        for a in map(pieces.__getitem__, first)
-        for b in map(pieces.__getitem__, second)
+        for a in map(fragments.__getitem__, first)
+        for b in map(fragments.__getitem__, second)
         if a.tile == b.tile and _meet(a.box, b.box)
     )
 
 
-def _drop_edges(groups: Sequence[list[Piece]], tiles: Sequence[Crop]) -> list[list[Piece]]:
-    """All but single pieces that their tile's edge cuts while another tile sees the whole place.
+def _drop_edges(groups: Sequence[list[Fragment]], tiles: Sequence[Crop]) -> list[list[Fragment]]:
+    """All but single fragments that their tile's edge cuts while another tile sees the whole place.
 
     That tile did not find them, so they are what a tile's edge makes of something else.
     """
     kept = []
     for group in groups:
-        piece = group[0]
-        if len(group) == 1 and any(piece.sides):
-            seen = (intersect_boxes(piece.box, tile[:4]) == piece.box for tile in tiles)
+        fragment = group[0]
+        if len(group) == 1 and any(fragment.sides):
+            seen = (intersect_boxes(fragment.box, tile[:4]) == fragment.box for tile in tiles)
             if sum(seen) > 1:
                 continue
         kept.append(group)
     return kept
 
 
-def _merge(group: Sequence[Piece], size: tuple[int, int], tiles: Sequence[Crop]) -> Segments:
-    """The pieces of an object as one mask; its numbers are the mean of theirs by area."""
-    corners = np.array([piece.box for piece in group])
+def _merge(group: Sequence[Fragment], size: tuple[int, int], tiles: Sequence[Crop]) -> Segments:
+    """The fragments of an object as one mask; its numbers are the mean of theirs by area."""
+    corners = np.array([fragment.box for fragment in group])
     (x0, y0), (x1, y1) = corners[:, :2].min(axis=0), corners[:, 2:].max(axis=0)
     mask = np.zeros((y1 - y0, x1 - x0), dtype=bool)
-    for piece in group:
-        left, top, right, bottom = map(int, piece.box)
-        mask[top - y0 : bottom - y0, left - x0 : right - x0] |= piece.within(piece.box)
-    areas = np.array([piece.area for piece in group], dtype=np.float64)
+    for fragment in group:
+        left, top, right, bottom = map(int, fragment.box)
+        mask[top - y0 : bottom - y0, left - x0 : right - x0] |= fragment.within(fragment.box)
+    areas = np.array([fragment.area for fragment in group], dtype=np.float64)
     largest = group[int(areas.argmax())]
 
     def mean(values: Sequence[float]) -> torch.Tensor:
@@ -252,10 +252,10 @@ def _merge(group: Sequence[Piece], size: tuple[int, int], tiles: Sequence[Crop])
         ids=(1,),
         low_res=torch.full((1, 1, 1), EDGE, dtype=torch.float32, device="cpu"),  # the codes are the masks
         size=size,
-        iou=mean([piece.iou for piece in group]),
-        score=mean([piece.score for piece in group]),
+        iou=mean([fragment.iou for fragment in group]),
+        score=mean([fragment.score for fragment in group]),
         codes=(rle.encode_at(mask, (int(x0), int(y0)), size),),
-        stability=mean([piece.stability for piece in group]),
+        stability=mean([fragment.stability for fragment in group]),
         points=np.array([largest.point]),
         crops=np.array([tiles[largest.tile][:4]]),
     )

@@ -31,10 +31,23 @@ ABSENT_SCORE = -10.0  # the object score on frames where an object has no mask
 class MaskletSet(MaskIterator):
     """The masks of a video, frame by frame, and a record of each of its objects so far.
 
-    Iterate over it once: `for masks in masklet.everything(model, "clip.mp4"): ...`
+    Iterate over it once.
+
+    Args:
+        frames: The masks of each frame, as they are made.
+        tracks: By object id, a record that grows while `frames` is iterated.
+        length: The number of frames, where it is known.
 
     Attributes:
         tracks: By object id. Of a stream those of the newest thousand that ended, and all that go on.
+
+    Example:
+        >>> from masklet.config import toy
+        >>> from masklet.model import Sam2
+        >>> video = np.zeros((2, 48, 64, 3), dtype=np.uint8)
+        >>> masklets = everything_in_video(Sam2(toy()).eval(), video, "fast")
+        >>> [masks.frame for masks in masklets], sorted(masklets.tracks)
+        ([0, 1], [])
     """
 
     def __init__(

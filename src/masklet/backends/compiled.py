@@ -79,7 +79,7 @@ class CompiledBackend:
         self._memorize = self._compile(encode_memories)
 
     def encode(self, image: Float[Tensor, "b 3 H W"]) -> tuple[Tensor, Tensor, Tensor]:
-        coarse, middle, fine = self._run_in_pieces(
+        coarse, middle, fine = self._run_in_chunks(
             self._encode,
             self.network.image_encoder,
             len(image),
@@ -115,7 +115,7 @@ class CompiledBackend:
             widen(ages, 1, p_room),
             weights,
         )
-        (context,) = self._run_in_pieces(
+        (context,) = self._run_in_chunks(
             self._attend, self.network.memory_attention, len(tokens), arguments, (padding,)
         )
         return context
@@ -134,7 +134,7 @@ class CompiledBackend:
         # Without memories the context lies otherwise in memory than with them: one layout, one graph.
         context = context.contiguous(memory_format=torch.channels_last)
         arguments = (context, tokens, dense, middle, fine)
-        logits, iou, pointers, score = self._run_in_pieces(
+        logits, iou, pointers, score = self._run_in_chunks(
             self._decode, self.network.mask_decoder, len(context), arguments, (position,)
         )
         return logits, iou, pointers, score
@@ -142,7 +142,7 @@ class CompiledBackend:
     def memorize(
         self, coarse: Float[Tensor, "#b c h w"], mask: Float[Tensor, "b H W"], score: Float[Tensor, " b"]
     ) -> Float[Tensor, "b n d"]:
-        (tokens,) = self._run_in_pieces(
+        (tokens,) = self._run_in_chunks(
             self._memorize, self.network.memory_encoder, len(mask), (coarse, mask, score)
         )
         return tokens
@@ -168,7 +168,7 @@ class CompiledBackend:
 
         return run
 
-    def _run_in_pieces(
+    def _run_in_chunks(
         self,
         function: Callable[..., tuple[Tensor, ...]],
         module: torch.nn.Module,
@@ -178,7 +178,7 @@ class CompiledBackend:
         *,
         sizes: Sequence[int] | None = None,
     ) -> tuple[Tensor, ...]:
-        """Run a graph over rows, in as few pieces as the sizes allow.
+        """Run a graph over rows, in as few chunks as the sizes allow.
 
         Args:
             count: The number of rows.
@@ -186,16 +186,16 @@ class CompiledBackend:
             shared: Further tensors, which serve all.
             sizes: The numbers of rows for which there are graphs. By default `self.sizes`.
         """
-        pieces = []
+        chunks = []
         for start, rows, size in split_rows(count, sizes or self.sizes):
-            piece = [select_rows(tensor, start, rows, size) for tensor in by_row]
-            outputs = self._call(function, module, *piece, *shared)
+            chunk = [select_rows(tensor, start, rows, size) for tensor in by_row]
+            outputs = self._call(function, module, *chunk, *shared)
             if self.has_cuda_graphs:  # the next replay writes over what this one returned
                 outputs = tuple(output.clone() for output in outputs)
-            pieces.append([output[:rows] for output in outputs] if rows < size else outputs)
-        if len(pieces) > 1:
-            return tuple(torch.cat(parts) for parts in zip(*pieces, strict=True))
-        return tuple(pieces[0])
+            chunks.append([output[:rows] for output in outputs] if rows < size else outputs)
+        if len(chunks) > 1:
+            return tuple(torch.cat(parts) for parts in zip(*chunks, strict=True))
+        return tuple(chunks[0])
 
     def _call(self, function: Callable[..., tuple[Tensor, ...]], *args: Any) -> tuple[Tensor, ...]:
         import torch._dynamo  # takes a second, which only those who compile should wait
@@ -270,7 +270,7 @@ def memory_room(memories: int, pointers: int, config: Sam2Config) -> tuple[int, 
 
 
 def split_rows(count: int, sizes: Sequence[int]) -> Iterator[tuple[int, int, int]]:
-    """Cut rows into pieces of certain sizes: (start, rows, size). A piece is padded by a quarter at most.
+    """Cut rows into chunks of certain sizes: (start, rows, size). A chunk is padded by a quarter at most.
 
     >>> list(split_rows(3, (1, 4, 16))), list(split_rows(6, (1, 4, 16)))
     ([(0, 3, 4)], [(0, 4, 4), (4, 1, 1), (5, 1, 1)])
@@ -284,12 +284,12 @@ def split_rows(count: int, sizes: Sequence[int]) -> Iterator[tuple[int, int, int
 
 
 def select_rows(tensor: Tensor | None, start: int, rows: int, size: int) -> Tensor | None:
-    """Some of a tensor's rows, padded to `size`; the only row of one that serves all pieces."""
+    """Some of a tensor's rows, padded to `size`; the only row of one that serves all chunks."""
     if tensor is None:
         return None
-    piece = tensor if len(tensor) == 1 else widen(tensor[start : start + rows], 0, size)
+    chunk = tensor if len(tensor) == 1 else widen(tensor[start : start + rows], 0, size)
     # A single row may have any stride, and another stride would make another graph.
-    return piece[0][None] if len(piece) == 1 else piece
+    return chunk[0][None] if len(chunk) == 1 else chunk
 
 
 def widen(tensor: Tensor, dim: int, length: int) -> Tensor:

@@ -265,8 +265,8 @@ def _propagate(
     objects: tuple[int, ...] | None = None,
 ) -> None:
     masks = session.propagate(start, stop, reverse=reverse, objects=objects)
-    way = "backward" if reverse else "forward"
-    for _ in bar.track(masks, abs(stop - start), f"{session.frames.name} {way}"):
+    direction = "backward" if reverse else "forward"
+    for _ in bar.track(masks, abs(stop - start), f"{session.frames.name} {direction}"):
         pass
 
 

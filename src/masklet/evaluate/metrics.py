@@ -155,7 +155,7 @@ class IdentityScore:
     The annotated frames of a clip are added in order.
 
     on : the object that the answer is on, or was on last
-    returns, found : how often the object came back after a frame without it, and was found in time
+    returns, refound : how often the object came back after a frame without it, and was found in time
     waiting : frames left to find the object after its last return; None where there is nothing to find
     """
 
@@ -163,7 +163,7 @@ class IdentityScore:
     on: int | None = None
     switches: int = 0
     returns: int = 0
-    found: int = 0
+    refound: int = 0
     visible_before: bool | None = None  # on the previous frame; None before the object first appears
     waiting: int | None = None
 
@@ -178,7 +178,7 @@ class IdentityScore:
             self.returns, self.waiting = self.returns + 1, RETURN_FRAMES
         if visible and self.waiting is not None:
             hit = jaccard(truths[self.id], answer) >= SAME_OBJECT_J
-            self.found += hit
+            self.refound += hit
             self.waiting = None if hit or self.waiting == 1 else self.waiting - 1
         if visible:
             self.visible_before = True
@@ -198,7 +198,7 @@ class IdentityScore:
     def scores(self) -> dict[str, float]:
         """`switches`, and the fraction of returns that were `re-found`, where there were any."""
         scores = {"switches": float(self.switches)}
-        return scores | ({"re-found": self.found / self.returns} if self.returns else {})
+        return scores | ({"re-found": self.refound / self.returns} if self.returns else {})
 
 
 class TrackScore:

@@ -12,7 +12,7 @@ from jaxtyping import Bool
 from masklet.masks import ImageCandidates
 from masklet.model import Sam2
 from masklet.sessions.image import rank_candidates
-from masklet.tracking.step import Choice, EncodedFrame, EncodedPrompt, TrackedObject, track_frame
+from masklet.tracking.step import Choice, EncodedPrompt, TrackedObject
 from masklet.types import MaskPrediction, Masks, Memory, Prompt
 from masklet.zoom import add_tracked_box
 
@@ -101,27 +101,3 @@ class PreparedPrompt:
         """The answer, once the object was tracked to the frame with this prompt."""
         assert obj.last is not None
         return obj.last if self.zoomed is None else replace(obj.last, iou=self.zoomed.iou[:1])
-
-
-def answer_prompt(
-    model: Sam2,
-    frame: EncodedFrame,
-    prompt: Prompt,
-    obj: TrackedObject,
-    size: tuple[int, int],
-    *,
-    before: Masks | None,
-    tracked: bool,
-    alone: bool,
-    zoom: SegmentPicture | None,
-) -> Answer:
-    """Answer a prompt of one object.
-
-    Args:
-        obj: Its bank takes the memory of the answer: give a copy, where that is not wanted yet.
-        prompt, size, before, tracked, alone, zoom: See `PreparedPrompt.of`.
-    """
-    prepared = PreparedPrompt.of(model, prompt, size, before=before, tracked=tracked, alone=alone, zoom=zoom)
-    choice = track_frame(model, frame, [obj], {obj.id: prepared.encoded})[obj.id]
-    memory = obj.bank.prompted.get(frame.number)
-    return Answer(prepared.prediction(obj), memory, prepared.exact, size, choice, prepared.zoomed)

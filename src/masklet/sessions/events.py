@@ -79,12 +79,16 @@ NAMES = {kind: name for name, kind in KINDS.items()}
 class Script(Mapping[int, Mapping[int, Prompt]]):
     """The events of a session. As a mapping, it is frame -> object id -> the prompts there, added up.
 
-    >>> first, second = Prompt(positive=[(5, 5)]), Prompt(negative=[(9, 9)])
-    >>> script = Script([Prompted(0, 1, first), Prompted(0, 1, second)])
-    >>> script[0][1]
-    Prompt(positive=((5.0, 5.0),), negative=((9.0, 9.0),))
-    >>> Script.from_json(script.to_json()) == script
-    True
+    Args:
+        events: What was done, in order.
+
+    Example:
+        >>> first, second = Prompt(positive=[(5, 5)]), Prompt(negative=[(9, 9)])
+        >>> script = Script([Prompted(0, 1, first), Prompted(0, 1, second)])
+        >>> script[0][1]
+        Prompt(positive=((5.0, 5.0),), negative=((9.0, 9.0),))
+        >>> Script.from_json(script.to_json()) == script
+        True
     """
 
     def __init__(self, events: Iterable[SessionEvent] = ()) -> None:
@@ -111,13 +115,28 @@ class Script(Mapping[int, Mapping[int, Prompt]]):
 
     @classmethod
     def from_json(cls, events: Iterable[Mapping[str, Any]]) -> Script:
+        """The script of plain dicts, as `to_json` makes them.
+
+        Args:
+            events: One dict for each event.
+
+        Raises:
+            PromptError: It is no list, or an event in it has another form.
+        """
         if isinstance(events, str | bytes | Mapping) or not isinstance(events, Iterable):
             raise PromptError(f"a script is a list of events. Got {type(events).__name__}.")
         return cls(event_from_json(event) for event in events)
 
     @classmethod
     def check(cls, script: object) -> Script:
-        """A script; what is something else, such as the path of a saved session, is refused."""
+        """The script itself, once it is known to be one.
+
+        Args:
+            script: What a caller gave.
+
+        Raises:
+            PromptError: It is something else, such as the path of a saved session.
+        """
         if not isinstance(script, cls):
             raise PromptError(
                 f"a script is a Script, such as another session's. Got {type(script).__name__}: a saved "
@@ -206,9 +225,10 @@ _CHECKS: dict[str, Callable[[Any], Any]] = {
 class SavedSession:
     """A `VideoSession` as it is written.
 
-    video : where the video lies; None for frames that came from memory
-    size : (H, W) of its frames
-    policy : the name of the memory policy; None for one that has none
+    Attributes:
+        video: The path of the video; None for frames that came from memory.
+        size: (H, W) of its frames.
+        policy: The name of the memory policy; None for one that has none.
     """
 
     video: str | None

@@ -10,7 +10,6 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
@@ -18,7 +17,6 @@ from masklet.files import make_folder
 from masklet.masks import ImageCandidates
 from masklet.model import Sam2
 from masklet.prompts import Prompt
-from masklet.tracking.step import encode_frames
 from masklet.types import FrameFeatures
 from masklet.zoom import Zoom
 
@@ -27,13 +25,24 @@ ANSWERS = 4  # kept of first clicks
 
 
 class FeatureCache:
-    """Features of one video by frame, the least recently used given up first; and a few answers.
+    """Features of one video by frame, the least recently used dropped first; and a few answers.
 
-    budget : bytes held in memory
-    half : keep them in half precision: twice as many frames, and numbers that differ in the fourth digit
-    spill : a folder for what memory has no room for, in which the cache has one of its own, while it lives;
-            without it, that is forgotten
-    disk : bytes in that folder, the frames spilled first given up first
+    Args:
+        budget: Bytes held in memory.
+        half: Keep features in half precision: twice as many frames, and numbers that differ in the fourth
+            digit.
+        spill: A folder for what memory has no room for. The cache makes one of its own in it and removes it
+            at its end. Without a folder, those features are dropped.
+        disk: Bytes in that folder. The frames spilled first are dropped first.
+
+    Example:
+        >>> sizes = (8, 4), (2, 8), (1, 16)
+        >>> features = FrameFeatures(*(torch.zeros(1, c, side, side) for c, side in sizes))
+        >>> cache = FeatureCache(budget=2 * features.nbytes)
+        >>> for frame in range(3):
+        ...     cache.put(frame, features)
+        >>> [frame in cache for frame in range(3)]
+        [False, True, True]
     """
 
     def __init__(
@@ -54,7 +63,12 @@ class FeatureCache:
         return frame in self._kept or self._path(frame) in self._files
 
     def next_batch(self, model: Sam2, frames: Sequence[int]) -> list[int]:
-        """Those of the next frames that are best encoded in one call; none if the first is kept already."""
+        """Those of the next frames that are best encoded in one call; none if the first is kept already.
+
+        Args:
+            model: The network that encodes.
+            frames: The next frames, in the order in which they are needed.
+        """
         config, count = model.config, model.backend.frames_per_batch
         if count == 1 or frames[0] in self:
             return []
@@ -62,13 +76,14 @@ class FeatureCache:
         count = max(1, min(count, self.budget // nbytes))
         return [frame for frame in frames[:count] if frame not in self]
 
-    def encode(self, model: Sam2, frames: Sequence[int], read: Callable[[int], np.ndarray]) -> None:
-        """Encode frames in one call, and keep their features."""
-        for frame, features in zip(frames, encode_frames(model, map(read, frames)), strict=True):
-            self.put(frame, features)
-
     def get(self, frame: int, device: torch.device, dtype: torch.dtype) -> FrameFeatures | None:
-        """The features of a frame; None where they are not kept."""
+        """The features of a frame; None where they are not kept.
+
+        Args:
+            frame: From 0.
+            device: Where they are needed.
+            dtype: The numbers in which they are needed.
+        """
         features = self._kept.get(frame)
         if features is not None:
             self._kept.move_to_end(frame)
@@ -80,7 +95,12 @@ class FeatureCache:
         return FrameFeatures(parts["coarse"], parts["middle"], parts["fine"]).to(device, dtype)
 
     def put(self, frame: int, features: FrameFeatures) -> None:
-        """Keep a frame's features, and make room for them."""
+        """Keep a frame's features, and make room for them.
+
+        Args:
+            frame: From 0.
+            features: Of this one frame.
+        """
         if self._half:
             features = features.to(torch.float16)
         old = self._kept.pop(frame, None)
@@ -94,8 +114,14 @@ class FeatureCache:
     ) -> ImageCandidates:
         """What a prompt means on a frame seen as a picture. The answers to the last prompts are kept.
 
-        segment : called where the answer is not kept. What is kept is small: masks in the network's size, and
-                  not the picture.
+        Args:
+            frame: From 0.
+            prompt: In source pixels. One with a mask is answered anew each time.
+            zoom: How small objects are zoomed; answers made with another zoom are not used.
+            segment: Called where the answer is not kept.
+
+        Returns:
+            The ranked masks, without the picture: what is kept is small.
         """
         if prompt.mask is not None:
             return segment()

@@ -193,13 +193,24 @@ class ImageSession:
     def segment_in(
         self, window: Window | None, prompt: Prompt, hint: Hint | None, candidates: int
     ) -> ImageCandidates:
-        """Segment what a prompt means in a window of the picture; None for the whole picture."""
+        """Segment what a prompt means in a window of the picture.
+
+        Args:
+            window: x0, y0, x1, y1 in pixels of the picture; None for the whole picture.
+            prompt: In pixels of the picture.
+            hint: Earlier masks, of which the first is corrected; or None.
+            candidates: 3 or 1.
+        """
         encoded = self._encode_prompt(window, prompt, hint)
         return self._rank(self._decode(self._view(window), [encoded], candidates), window)
 
     @torch.inference_mode()
     def encode_windows(self, windows: Sequence[Window]) -> None:
-        """Encode windows of the picture together, as many as are kept; later calls find them encoded."""
+        """Encode windows of the picture together, as many as are kept; later calls find them encoded.
+
+        Args:
+            windows: x0, y0, x1, y1 in pixels of the picture.
+        """
         missing = [window for window in windows[:WINDOWS] if window not in self._windows]
         if not missing:
             return

@@ -40,7 +40,7 @@ class ObjectState:
 
     Attributes:
         begun: The event that made it. Older results belong to another object with the same id.
-        prompts: What was said of it, by frame.
+        prompts: Its prompts, by frame.
         settled: The last event that tracked it; 0 before the first. Its bank is as it was then.
         conditioning: Prompted and reviewed frames in its memory bank, in the order in which they joined it.
         pending: Frames with prompts that join the bank when the object is tracked next. As published,
@@ -69,7 +69,7 @@ class ObjectState:
         A prompt on a tracked frame is a correction, and looks at the memory. A prompt elsewhere is answered
         as in a picture.
         """
-        return next((way.reverse for way in self.passes if way.start <= frame < way.stop), None)
+        return next((pass_.reverse for pass_ in self.passes if pass_.start <= frame < pass_.stop), None)
 
     def has_answer(self, frame: int) -> bool:
         return frame in self.prompts or self.direction(frame) is not None
@@ -78,7 +78,7 @@ class ObjectState:
     def answered(self) -> tuple[Span, ...]:
         """The frames on which it has a mask."""
         prompted = [(frame, frame + 1) for frame in self.prompts]
-        return join_spans([*((way.start, way.stop) for way in self.passes), *prompted])
+        return join_spans([*((pass_.start, pass_.stop) for pass_ in self.passes), *prompted])
 
     def is_fixed(self, frame: int) -> bool:
         """Whether tracking leaves its mask on a frame as it is: a prompted frame, or a reviewed one."""
@@ -125,7 +125,7 @@ class SessionState:
 
     @property
     def prompts(self) -> dict[int, dict[int, Prompt]]:
-        """Frame -> object id -> what was said, added up."""
+        """Frame -> object id -> prompt, clicks added up."""
         return by_frame({id: obj.prompts for id, obj in self.objects.items()})
 
     @property
@@ -175,10 +175,9 @@ class History:
 
     def propagation_to(self, frame: int, ids: tuple[int, ...] | None, *, reverse: bool) -> Propagated:
         """The event that tracks objects to a frame: the last one, made longer where it fits, or a new one."""
-        start = frame
-        match self.event:
-            case Propagated(begun, stop, way, objects) if (stop, way, objects) == (frame, reverse, ids):
-                start = begun
+        start, last = frame, self.event
+        if isinstance(last, Propagated) and (last.stop, last.reverse, last.objects) == (frame, reverse, ids):
+            start = last.start
         return Propagated(start, frame - 1 if reverse else frame + 1, reverse, ids)
 
 
@@ -278,10 +277,10 @@ def cut_spans(spans: Collection[Span], gone: Span) -> tuple[Span, ...]:
     >>> cut_spans([(0, 10)], (3, 5))
     ((0, 3), (5, 10))
     """
-    pieces = [
-        piece for start, stop in spans for piece in ((start, min(stop, gone[0])), (max(start, gone[1]), stop))
+    parts = [
+        part for start, stop in spans for part in ((start, min(stop, gone[0])), (max(start, gone[1]), stop))
     ]
-    return tuple((start, stop) for start, stop in pieces if start < stop)
+    return tuple((start, stop) for start, stop in parts if start < stop)
 
 
 def clip_spans(spans: Iterable[Span], window: Span) -> tuple[Span, ...]:
@@ -290,16 +289,16 @@ def clip_spans(spans: Iterable[Span], window: Span) -> tuple[Span, ...]:
     >>> clip_spans([(0, 4), (6, 8)], (2, 7))
     ((2, 4), (6, 7))
     """
-    pieces = [(max(start, window[0]), min(stop, window[1])) for start, stop in spans]
-    return tuple((start, stop) for start, stop in pieces if start < stop)
+    clipped = [(max(start, window[0]), min(stop, window[1])) for start, stop in spans]
+    return tuple((start, stop) for start, stop in clipped if start < stop)
 
 
 def cut_passes(passes: Iterable[Pass], gone: Span) -> tuple[Pass, ...]:
     """Passes without the frames of a span."""
     return tuple(
-        Pass(start, stop, way.reverse)
-        for way in passes
-        for start, stop in cut_spans([(way.start, way.stop)], gone)
+        Pass(start, stop, pass_.reverse)
+        for pass_ in passes
+        for start, stop in cut_spans([(pass_.start, pass_.stop)], gone)
     )
 
 
@@ -307,9 +306,10 @@ def add_pass(passes: tuple[Pass, ...], new: Pass) -> tuple[Pass, ...]:
     """Passes with a new one in place of what it covers; neighbours with one direction become one."""
     whole: list[Pass] = []
     others = cut_passes(passes, (new.start, new.stop))
-    for way in sorted([*others, new], key=lambda way: way.start):
-        if whole and whole[-1].stop == way.start and whole[-1].reverse == way.reverse:
-            whole[-1] = Pass(whole[-1].start, way.stop, way.reverse)
+    for next_pass in sorted([*others, new], key=lambda pass_: pass_.start):
+        last = whole[-1] if whole else None
+        if last is not None and last.stop == next_pass.start and last.reverse == next_pass.reverse:
+            whole[-1] = Pass(last.start, next_pass.stop, next_pass.reverse)
         else:
-            whole.append(way)
+            whole.append(next_pass)
     return tuple(whole)

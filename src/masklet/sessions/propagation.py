@@ -18,7 +18,7 @@ from masklet.sessions.scene_cuts import Scenes
 from masklet.tracking.bank import WINDOW, MemoryBank
 from masklet.tracking.multi_hypothesis import track_objects
 from masklet.tracking.policies.recency import MemoryPolicy
-from masklet.tracking.step import EncodedFrame, TrackedObject, encode_frame
+from masklet.tracking.step import EncodedFrame, TrackedObject, encode_frame, encode_frames
 from masklet.types import FrameFeatures
 
 
@@ -135,7 +135,9 @@ class Propagator:
         """Encode the next frames of a path in one call, where the backend gains by it."""
         batch = self._cache.next_batch(self._model, path)
         frames = [frame for frame in batch if not all(obj.is_fixed(frame) for obj in objects)]
-        self._cache.encode(self._model, frames, self._read)
+        features = encode_frames(self._model, map(self._read, frames))
+        for frame, encoded in zip(frames, features, strict=True):
+            self._cache.put(frame, encoded)
 
     def _is_undecided(self, frame: int, ids: Sequence[int]) -> bool:
         """Whether the masks of some objects on a frame may still be revised."""

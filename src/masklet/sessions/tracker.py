@@ -177,6 +177,9 @@ class Tracker:
     def forget(self, *ids: int) -> None:
         """Stop tracking objects, and drop their memories.
 
+        Args:
+            *ids: The objects.
+
         Raises:
             PromptError: There is no such object.
         """

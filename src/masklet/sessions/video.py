@@ -15,7 +15,7 @@ from masklet.media import NoSuchFrame, open_frames
 from masklet.model import Sam2, check_model
 from masklet.prompts import check_frame, check_id, check_prompt
 from masklet.results import MaskIterator
-from masklet.sessions.answer import Answer, answer_prompt
+from masklet.sessions.answer import Answer, PreparedPrompt
 from masklet.sessions.events import Cleared, Prompted, Propagated, Removed, Reviewed, SavedSession, Script
 from masklet.sessions.feature_cache import GIB, FeatureCache
 from masklet.sessions.image import ImageSession
@@ -25,7 +25,7 @@ from masklet.sessions.object_state import ObjectState, SessionState, Span
 from masklet.sessions.propagation import Propagator
 from masklet.sessions.scene_cuts import Scenes
 from masklet.tracking.policies import Policy, find_policy
-from masklet.tracking.step import TrackedObject
+from masklet.tracking.step import TrackedObject, track_frame
 from masklet.types import FrameFeatures, Masks, Prompt
 from masklet.zoom import Zoom, find_zoom
 
@@ -128,7 +128,11 @@ class VideoSession:
         return self._propagator.tracked
 
     def features(self, frame: int) -> FrameFeatures:
-        """The encoded frame. It is kept, so that later prompts on it are answered at once."""
+        """The encoded frame. It is kept, so that later prompts on it are answered at once.
+
+        Args:
+            frame: From 0.
+        """
         return self._propagator.features(frame)
 
     def prompt(self, frame: int, id: int, prompt: Prompt) -> Masks:
@@ -152,7 +156,20 @@ class VideoSession:
         return self.masks(frame)
 
     def answer(self, frame: int, id: int, prompt: Prompt) -> Answer:
-        """The same, with all that the network has to say: the masks that a click may mean, best first."""
+        """Prompt an object as `prompt` does, and return all masks that the prompt may mean.
+
+        Args:
+            frame: From 0.
+            id: From 1; a new number makes a new object.
+            prompt: In source pixels.
+
+        Returns:
+            The candidates, best first, the chosen one and its memory.
+
+        Raises:
+            PromptError: The prompt does not fit the frame, or the id is not one.
+            NoSuchFrame: The video has no such frame.
+        """
         frame, id, size = check_frame(frame), check_id(id), self.frames.size
         event = Prompted(frame, id, check_prompt(prompt, size))
         obj = self.state.objects.get(id) or ObjectState(id, self._store.next_number)
@@ -161,22 +178,24 @@ class VideoSession:
             prompt = earlier | prompt
         record = self._store.records(obj, [frame]).get(frame)
         reverse = obj.direction(frame)
-        answer = answer_prompt(
+        encoded = self._propagator.encode(frame, reverse=bool(reverse))
+        tracked = self._propagator.begin(obj, frame, reverse=reverse)
+        prepared = PreparedPrompt.of(
             self.model,
-            self._propagator.encode(frame, reverse=bool(reverse)),
             prompt,
-            self._propagator.begin(obj, frame, reverse=reverse),
             size,
             before=None if record is None else to_masks(frame, {id: record}, size, self.model),
             tracked=reverse is not None and any(other != frame for other in obj.prompts),
             alone=reverse is None,
             zoom=None if self._zoom is None else partial(self._segment, frame),
         )
-        exact = None if answer.exact is None else rle.encode(answer.exact)["counts"]
+        choice = track_frame(self.model, encoded, [tracked], {id: prepared.encoded})[id]
+        prediction, memory = prepared.prediction(tracked), tracked.bank.prompted.get(frame)
+        exact = None if prepared.exact is None else rle.encode(prepared.exact)["counts"]
         self._store.append(event)
-        self._store.put(id, frame, MemoryRecord(answer.prediction, answer.memory, exact))
+        self._store.put(id, frame, MemoryRecord(prediction, memory, exact))
         self._propagator.carry_over(obj, self.state.objects[id])
-        return answer
+        return Answer(prediction, memory, prepared.exact, size, choice, prepared.zoomed)
 
     def preview(self, frame: int, prompt: Prompt) -> ImageCandidates:
         """What a prompt would give for a new object, best first. No mask and no event is kept.
@@ -186,6 +205,9 @@ class VideoSession:
         Args:
             frame: From 0.
             prompt: In source pixels.
+
+        Returns:
+            The masks that the prompt may mean, best first.
 
         Raises:
             PromptError: The prompt does not fit the frame.
@@ -213,6 +235,9 @@ class VideoSession:
             reverse: Track backward.
             objects: The ids of those to track, while the others keep what they have. By default all.
 
+        Returns:
+            An iterator over the masks of each frame on the way. What is not iterated is not tracked.
+
         Raises:
             PromptError: No object has a prompt yet, or there is no such object.
             NoSuchFrame: The video has no frame `start`.
@@ -239,6 +264,9 @@ class VideoSession:
             frame: From 0.
             objects: The ids of those to show, as far as they have masks there. By default all.
 
+        Returns:
+            The masks, by object id.
+
         Raises:
             NoSuchFrame: The video has no such frame.
         """
@@ -253,6 +281,10 @@ class VideoSession:
 
     def clear(self, frame: int, id: int) -> None:
         """Take back an object's prompts on a frame. An object without prompts is removed.
+
+        Args:
+            frame: From 0.
+            id: The object.
 
         Raises:
             PromptError: The object has no prompt there.
@@ -271,6 +303,9 @@ class VideoSession:
 
     def remove(self, id: int) -> None:
         """Remove an object with all its prompts and masks.
+
+        Args:
+            id: The object.
 
         Raises:
             PromptError: There is no such object.
@@ -319,7 +354,17 @@ class VideoSession:
             raise PromptError("there is nothing to redo: nothing was undone, or something was done since.")
 
     def replay(self, script: Script) -> Self:
-        """Do all that a script says."""
+        """Do all that a script says, after what was done before.
+
+        Args:
+            script: Of this session or of another one.
+
+        Returns:
+            The session itself.
+
+        Raises:
+            PromptError: It is no script, or an event in it does not fit the video.
+        """
         for event in Script.check(script).events:
             match event:
                 case Prompted(frame, id, prompt):
@@ -336,7 +381,14 @@ class VideoSession:
         return self
 
     def save(self, path: str | Path) -> None:
-        """Write the session as JSON: the video's place and the script, from which all else is made again."""
+        """Write the session as JSON: the video's place and the script, from which all else is made again.
+
+        Args:
+            path: The file. It is complete or absent.
+
+        Raises:
+            MediaError: The file cannot be written.
+        """
         tracking = self._propagator
         numbers = tracking.clip_length, tracking.capacity
         policy = self._policy_name, tracking.scenes is not None
@@ -360,6 +412,9 @@ class VideoSession:
             video: Where the video is now, if it has moved, or was not a file.
             policy: The memory policy, if it was not one that has a name.
             features: Where encoded frames are kept.
+
+        Returns:
+            A session with the masks of the saved one.
 
         Raises:
             MediaError: There is no such file, or the video is not the one that the session was made on.

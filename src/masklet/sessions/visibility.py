@@ -23,6 +23,10 @@ class Event:
         id: The object.
         kind: appeared, doubtful, sure, lost or found.
         since: The frame on which the change began. `lost` and `found` are reported a few frames later.
+
+    Example:
+        >>> Event(frame=12, id=1, kind="lost", since=10)
+        Event(frame=12, id=1, kind='lost', since=10)
     """
 
     frame: int
@@ -61,6 +65,15 @@ class VisibilityMonitor:
 
     Raises:
         OptionError: `low` is above `high`, or `patience` is below 1.
+
+    Example:
+        >>> monitor, size = VisibilityMonitor(patience=1), (4, 6)
+        >>> seen, gone = (torch.full((1, 2, 2), logit) for logit in (3.0, -3.0))
+        >>> one = torch.ones(1)
+        >>> [event.kind for event in monitor.step(Masks(0, (1,), seen, size, one, 5 * one))]
+        ['appeared']
+        >>> [event.kind for event in monitor.step(Masks(1, (1,), gone, size, one, -5 * one))]
+        ['lost']
     """
 
     low: float = 0.0
@@ -79,7 +92,11 @@ class VisibilityMonitor:
         return {id: obj.state for id, obj in self._objects.items()}
 
     def step(self, masks: Masks) -> list[Event]:
-        """The events of the next frame, in the direction of travel. It reads the masks from the device."""
+        """The events of the next frame, in the direction of travel. It reads the masks from the device.
+
+        Args:
+            masks: Of the next frame.
+        """
         if not masks.ids:
             return []
         has_mask = masks.low_res.flatten(1).amax(dim=1) > 0
@@ -88,7 +105,11 @@ class VisibilityMonitor:
         return [event for event in events if event is not None]
 
     def forget(self, *ids: int) -> None:
-        """Forget objects that are no longer tracked. If they come again, they appear anew."""
+        """Forget objects that are no longer tracked. If they come again, they appear anew.
+
+        Args:
+            *ids: Object ids; unknown ones are ignored.
+        """
         for id in ids:
             self._objects.pop(id, None)
 

@@ -1,7 +1,7 @@
-"""Edits of masks that are there: holes, islands, edges, time, pieces. Each is one step of undo.
+"""Edits of masks that are there: holes, islands, edges, time, components. Each is one step of undo.
 
 An edit changes masks on a range of frames and leaves reviewed frames as they are. The model is asked only
-where objects must be tracked from a mask: from a copied mask, and from the first mask of a split piece.
+where objects must be tracked from a mask: from a copied mask, and from the first mask of a split component.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from masklet.studio.store.video_history import Change, NewResult, VideoHistory, 
 
 Mask = Bool[np.ndarray, "H W"]
 
-SHARE = 0.01  # of a mask: the largest hole or island, and the smallest piece, where nobody says
+SHARE = 0.01  # of a mask: the largest hole or island, and the smallest component, where nobody says
 MAX_FRAMES = 5_000  # of one edit
 MAX_COPIES = 100
 MAX_RADIUS = 100  # pixels
@@ -104,7 +104,7 @@ class MaskEditor:
                 case "smooth":
                     self._smooth(one, frames, outcome)
                 case _:
-                    self._edit_each(one, frames, outcome)
+                    self._edit_masks(one, frames, outcome)
         if not outcome.frames and not outcome.prompts:
             why = "Reviewed frames keep their masks." if outcome.reviewed else "Track the object there first."
             raise ApiError(
@@ -155,7 +155,7 @@ class MaskEditor:
             outcome.reviewed |= reviewed
         return [frame for frame in frames if frame not in reviewed]
 
-    def _edit_each(self, edit: NewEdit, frames: Sequence[int], outcome: EditOutcome) -> None:
+    def _edit_masks(self, edit: NewEdit, frames: Sequence[int], outcome: EditOutcome) -> None:
         def change_mask(mask: Mask) -> Mask:
             return edit_mask(mask, edit.operation, edit.amount)
 
@@ -218,15 +218,17 @@ class MaskEditor:
         outcome.frames |= set(frames)
 
     def _split(self, edit: NewEdit, frames: Sequence[int], outcome: EditOutcome) -> None:
-        """Pieces become objects of their own; the object keeps its largest piece on the first frame."""
+        """Pieces become objects of their own; the object keeps its largest component on the first frame."""
         previous: dict[int, Mask] = {}
         parent = self._history.state.object(edit.object)
         for frame in frames:
             with self._history.change(self._person) as change:
                 (row,) = self._rows(change, edit.object, [frame])
-                pieces = split_pieces(self._decode(row), edit.amount)
+                components = split_components(self._decode(row), edit.amount)
                 used = {record.fields.get("id", 0) for record in change.state.records}
-                matched = match_pieces(pieces, previous or {edit.object: pieces[0]}, count(max(used) + 1))
+                matched = match_components(
+                    components, previous or {edit.object: components[0]}, count(max(used) + 1)
+                )
                 if set(matched) == {edit.object}:
                     previous |= matched
                     continue
@@ -245,9 +247,9 @@ class MaskEditor:
                         outcome.objects.add(id)
                     elif (frame, id) not in [prompt[:2] for prompt in outcome.prompts]:
                         self._replace(change, edit, row, mask, outcome, id=id)
-                # The object's own mask without the pieces that others took, also where it has no piece left.
+                # The object's own mask without the components that others took, also where none is left.
                 if edit.object not in matched:
-                    self._replace(change, edit, row, np.zeros_like(pieces[0]), outcome)
+                    self._replace(change, edit, row, np.zeros_like(components[0]), outcome)
                 previous |= matched
                 outcome.frames.add(frame)
 
@@ -343,42 +345,42 @@ def smooth_mask(masks: Mapping[int, Mask], frame: int, reach: int) -> Mask:
     return total > weights / 2
 
 
-def split_pieces(mask: Mask, amount: float | None) -> list[Mask]:
-    """The pieces of a mask, the largest first. Pieces that are too small stay with the largest."""
+def split_components(mask: Mask, amount: float | None) -> list[Mask]:
+    """The components of a mask, the largest first. Pieces that are too small stay with the largest."""
     number, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
     areas = stats[1:, cv2.CC_STAT_AREA]
     least = int(amount) if amount is not None else max(1, round(SHARE * int(mask.sum())))
-    order = sorted(range(1, number), key=lambda piece: -areas[piece - 1])
-    large = order[:1] + [piece for piece in order[1:] if areas[piece - 1] >= least]
-    pieces = [labels == piece for piece in large]
-    if not pieces:
+    order = sorted(range(1, number), key=lambda component: -areas[component - 1])
+    large = order[:1] + [component for component in order[1:] if areas[component - 1] >= least]
+    components = [labels == component for component in large]
+    if not components:
         return [mask]
-    small = [piece for piece in order if piece not in large]
+    small = [component for component in order if component not in large]
     if small:
-        pieces[0] = pieces[0] | np.isin(labels, small)
-    return pieces
+        components[0] = components[0] | np.isin(labels, small)
+    return components
 
 
-def match_pieces(
-    pieces: Sequence[Mask], previous: Mapping[int, Mask], new_ids: Iterable[int]
+def match_components(
+    components: Sequence[Mask], previous: Mapping[int, Mask], new_ids: Iterable[int]
 ) -> dict[int, Mask]:
-    """Which object each piece belongs to: the one whose last mask it overlaps most, else a new one."""
+    """Which object each component belongs to: the one whose last mask it overlaps most, else a new one."""
     shares = [
-        (int((piece & mask).sum()), number, id)
-        for number, piece in enumerate(pieces)
+        (int((component & mask).sum()), number, id)
+        for number, component in enumerate(components)
         for id, mask in previous.items()
     ]
     matched: dict[int, Mask] = {}
     taken: set[int] = set()
     for share, number, id in sorted(shares, key=lambda entry: -entry[0]):
         if share and number not in taken and id not in matched:
-            matched[id] = pieces[number]
+            matched[id] = components[number]
             taken.add(number)
     ids = iter(new_ids)
-    for number, piece in enumerate(pieces):
+    for number, component in enumerate(components):
         if number not in taken:
             absent = [id for id in previous if id not in matched]  # it moved further than its size
-            matched[absent[0] if absent else next(ids)] = piece
+            matched[absent[0] if absent else next(ids)] = component
     return matched
 
 
@@ -406,7 +408,7 @@ def _in_window(mask: Mask, margin: int, change: Callable[[Mask], Mask]) -> Mask:
 
 
 def _center(mask: Mask) -> tuple[float, float]:
-    """The row and column of the middle of the largest piece."""
+    """The row and column of the middle of the largest component."""
     _, _, stats, centers = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
     x, y = centers[1 + stats[1:, cv2.CC_STAT_AREA].argmax()]
     return float(y), float(x)

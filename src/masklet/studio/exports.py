@@ -19,6 +19,7 @@ from masklet import rle
 from masklet.media import writers
 from masklet.media.formats import FORMATS, Format, Look
 from masklet.sessions.events import SavedSession
+from masklet.sessions.tracker import FrameAnswers
 from masklet.studio import schemas
 from masklet.studio.errors import ApiError, failure_message, not_found
 from masklet.studio.inference.decoder import RemoteFrames
@@ -34,7 +35,7 @@ from masklet.studio.store.storage import Quota
 from masklet.studio.store.tables import Export, Project, Result, now
 from masklet.studio.store.video_history import State, holds_at, results
 from masklet.studio.views import export_view
-from masklet.types import MaskPrediction, Masks
+from masklet.types import Masks
 
 SCRIPT = "script"
 PROGRESS_FRAMES = 16  # between two progress messages
@@ -304,8 +305,5 @@ def _masks(
 
     codes : the run lengths of masks that a person drew or that zoom refined
     """
-    if not answers:
-        return Masks.empty(frame, size)
-    batch = MaskPrediction.stack([cached.answer for cached in answers.values()])
     exact = {id: rle.decode({"size": list(size), "counts": counts}) for id, counts in codes.items()}
-    return Masks(frame, tuple(answers), batch.logits, size, batch.iou, batch.score, exact=exact)
+    return FrameAnswers(frame, size, {id: cached.answer for id, cached in answers.items()}, exact).masks()

@@ -357,8 +357,8 @@ class FileMatcher:
             place = self._in_video(video, name, frame, None if number is None else int(number[1][:12]))
             if place is not None:
                 return self._checked(video, place)
-        what = f"called {path.name[:100]}" if name else "that it can belong to: it names none"
-        raise MediaError(f"the project has no file {what}")
+        missing = f"called {path.name[:100]}" if name else "that it can belong to: it names none"
+        raise MediaError(f"the project has no file {missing}")
 
     def _fallbacks(self, path: PurePosixPath, title: str) -> Iterator[Video]:
         """Videos that may be meant where the name of the file itself is none of the project's."""

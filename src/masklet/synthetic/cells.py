@@ -107,14 +107,14 @@ class _Cell:
     @classmethod
     def draw(cls, rng: Generator, size: int, frames: int) -> _Cell:
         side = motion.log_uniform(rng, 0.14, 0.34) * size
-        way = rng.uniform(0.12, 0.88, 2) * size
-        way = way + motion.walk(rng, frames, 2, motion.log_uniform(rng, 0.002, 0.012) * size)
+        positions = rng.uniform(0.12, 0.88, 2) * size
+        positions = positions + motion.walk(rng, frames, 2, motion.log_uniform(rng, 0.002, 0.012) * size)
         angle = rng.uniform(0, 2 * np.pi) + motion.walk(rng, frames, 1, 0.04)[:, 0]
         return cls(
             blob(rng, SIDE),
             blob(rng, SIDE),
-            _place(way, angle, side),
-            _place(way + rng.uniform(-0.12, 0.12, 2) * side, angle, rng.uniform(0.3, 0.45) * side),
+            _place(positions, angle, side),
+            _place(positions + rng.uniform(-0.12, 0.12, 2) * side, angle, rng.uniform(0.3, 0.45) * side),
             motion.Elastic(rng, frames, rng.uniform(0.025, 0.05) * side),
             (rng.uniform(-16, 10) + 18 * (clouds(rng, size, size) - 0.5)).astype(np.float32),
             rng.uniform(-60, -30) if rng.random() < 0.7 else rng.uniform(25, 50),
@@ -142,14 +142,14 @@ class _Cell:
         return cv2.remap(outline, *maps, cv2.INTER_LINEAR).astype(np.float32) / 255
 
 
-def _place(way: np.ndarray, angle: np.ndarray, side: float) -> Float[np.ndarray, "t 3 3"]:
+def _place(positions: np.ndarray, angle: np.ndarray, side: float) -> Float[np.ndarray, "t 3 3"]:
     """Where an outline is on each frame.
 
     Args:
-        way: (t, 2), its middle.
+        positions: (t, 2), its middle.
         angle: (t,) radians.
         side: Its size in pixels.
     """
     middle = motion.shift(-SIDE / 2, -SIDE / 2)
-    rows = zip(way, angle, strict=True)
+    rows = zip(positions, angle, strict=True)
     return np.stack([motion.similarity(x, y, turn, side / SIDE) @ middle for (x, y), turn in rows])

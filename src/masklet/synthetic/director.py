@@ -116,15 +116,17 @@ def moved(rng: Generator, stock: Stock, shot: Shot) -> Scene:
     backdrop = _backdrop(rng, picture, kept, view, shot.size, around=index)
     layers: tuple[Layer, ...] = ()
     if rng.random() < 0.5:
-        way = _way(rng, shot, meet=backdrop.middle(0) if rng.random() < 0.6 else None)
+        positions = _positions(rng, shot, meet=backdrop.middle(0) if rng.random() < 0.6 else None)
         double = rng.random() < 0.3
-        thing = sprites.cutout(rng, picture, index, shot.size) if double else _thing(rng, stock, shot)
-        layers = (_layer(rng, thing, way, view, shot.size),)
+        sprite = (
+            sprites.cutout(rng, picture, index, shot.size) if double else _random_sprite(rng, stock, shot)
+        )
+        layers = (_layer(rng, sprite, positions, view, shot.size),)
     return Scene(backdrop, layers, (), Camera(rng, shot.frames, shot.size, shot.grain))
 
 
 def pasted(rng: Generator, stock: Stock, shot: Shot) -> Scene:
-    """Cut-outs over a real picture, each on its own way, with look-alikes and things passing in front."""
+    """Cut-outs over a real picture, each on its own path, with look-alikes and things passing in front."""
     view = motion.camera(rng, shot.frames, shot.size, shot.pace)
     return _populate(rng, stock, _backdrop(rng, stock.picture(rng), [], view, shot.size), view, shot)
 
@@ -155,15 +157,17 @@ def _populate(
 
     real : the share of cut-outs among them
     """
-    things = [_thing(rng, stock, shot, real) for _ in range(int(rng.integers(1, shot.objects + 1)))]
+    subjects = [_random_sprite(rng, stock, shot, real) for _ in range(int(rng.integers(1, shot.objects + 1)))]
     if rng.random() < 0.4:
-        things.append(things[0])  # a look-alike
+        subjects.append(subjects[0])  # a look-alike
     if rng.random() < 0.3:
-        things.append(_thing(rng, stock, shot, real))
-    ways = [_way(rng, shot)]
-    for _ in things[1:]:
-        ways.append(_way(rng, shot, meet=ways[0][0] if rng.random() < 0.35 else None))
-    layers = [_layer(rng, things[row], ways[row], view, shot.size) for row in rng.permutation(len(things))]
+        subjects.append(_random_sprite(rng, stock, shot, real))
+    paths = [_positions(rng, shot)]
+    for _ in subjects[1:]:
+        paths.append(_positions(rng, shot, meet=paths[0][0] if rng.random() < 0.35 else None))
+    layers = [
+        _layer(rng, subjects[row], paths[row], view, shot.size) for row in rng.permutation(len(subjects))
+    ]
     mirrored = [_reflection(rng, layer, view, shot.size) for layer in layers] if rng.random() < 0.2 else []
     chosen = range(len(mirrored), len(mirrored) + len(layers))
     return Scene(
@@ -171,7 +175,7 @@ def _populate(
     )
 
 
-def _thing(rng: Generator, stock: Stock, shot: Shot, real: float = 0.85) -> Sprite:
+def _random_sprite(rng: Generator, stock: Stock, shot: Shot, real: float = 0.85) -> Sprite:
     if not stock.pictures:
         return sprites.procedural(rng, shot.size, shot.frames, None)
     if rng.random() >= real:
@@ -180,36 +184,36 @@ def _thing(rng: Generator, stock: Stock, shot: Shot, real: float = 0.85) -> Spri
     return sprites.cutout(rng, picture, index, shot.size)
 
 
-def _way(rng: Generator, shot: Shot, meet: np.ndarray | None = None) -> Float[np.ndarray, "t 2"]:
+def _positions(rng: Generator, shot: Shot, meet: np.ndarray | None = None) -> Float[np.ndarray, "t 2"]:
     """Where the middle of something is on each frame: wandering, standing, leaving and returning.
 
     meet : a place that it passes at some time
     """
     pace = 0.0 if rng.random() < 0.1 else motion.log_uniform(rng, 0.002, 0.1) * shot.pace * shot.size
-    way = motion.walk(rng, shot.frames, 2, pace)
+    positions = motion.walk(rng, shot.frames, 2, pace)
     if meet is not None:
-        return meet + way - way[int(rng.integers(shot.frames))]
-    way += rng.uniform(0.15, 0.85, 2) * shot.size
+        return meet + positions - positions[int(rng.integers(shot.frames))]
+    positions += rng.uniform(0.15, 0.85, 2) * shot.size
     if shot.frames > 2 and rng.random() < (0.2 if shot.frames > LONG else 0.1):
-        way += _excursion(rng, shot.frames, shot.size)
-    return way
+        positions += _excursion(rng, shot.frames, shot.size)
+    return positions
 
 
-def _layer(rng: Generator, sprite: Sprite, way: np.ndarray, view: np.ndarray, size: int) -> Layer:
-    """Send a sprite on its way, turning, growing and swaying."""
+def _layer(rng: Generator, sprite: Sprite, positions: np.ndarray, view: np.ndarray, size: int) -> Layer:
+    """Send a sprite on its path, turning, growing and swaying."""
     height, width = sprite.rgba.shape[1:3]
     side = motion.log_uniform(rng, 0.12, 0.6) * size
     scale = min(side / max(1.0, sprite.extent), 2.0)
-    angle = rng.normal(0, 0.3) + motion.walk(rng, len(way), 1, 0.12 * rng.random() ** 2)[:, 0]
-    growth = np.exp(motion.walk(rng, len(way), 1, 0.06 * rng.random() ** 2)[:, 0])
+    angle = rng.normal(0, 0.3) + motion.walk(rng, len(positions), 1, 0.12 * rng.random() ** 2)[:, 0]
+    growth = np.exp(motion.walk(rng, len(positions), 1, 0.06 * rng.random() ** 2)[:, 0])
     stretch = motion.log_uniform(rng, 0.8, 1.25)
     middle = motion.shift(-width / 2, -height / 2)
     path = [
         seen @ motion.similarity(x, y, turn, scale * grown, stretch) @ middle
-        for seen, (x, y), turn, grown in zip(view, way, angle, growth, strict=True)
+        for seen, (x, y), turn, grown in zip(view, positions, angle, growth, strict=True)
     ]
     shadow = rng.uniform(0.2, 0.6) if rng.random() < 0.3 else 0.0
-    return Layer(sprite, np.stack(path), _sway(rng, len(way), 0.06 * side), _shutter(rng), shadow)
+    return Layer(sprite, np.stack(path), _sway(rng, len(positions), 0.06 * side), _shutter(rng), shadow)
 
 
 def _reflection(rng: Generator, layer: Layer, view: np.ndarray, size: int) -> Layer:

@@ -221,8 +221,8 @@ class FilmBackdrop:
     def draw(self, frame: int, size: int) -> tuple[UInt8[np.ndarray, "s s 3"], list[np.ndarray]]:
         x0, y0, x1, y1 = self.window
         pixels = self.frames[frame][y0:y1, x0:x1]
-        way = cv2.INTER_AREA if min(pixels.shape[:2]) >= size else cv2.INTER_LINEAR
-        image = cv2.resize(pixels, (size, size), interpolation=way)
+        interpolation = cv2.INTER_AREA if min(pixels.shape[:2]) >= size else cv2.INTER_LINEAR
+        image = cv2.resize(pixels, (size, size), interpolation=interpolation)
         return np.ascontiguousarray(image[:, ::-1] if self.mirrored else image), []
 
 

@@ -1,6 +1,6 @@
 """Three suites of clips on which memory rules differ, made from nothing: anyone gets the same.
 
-lookalikes : twins whose ways cross
+lookalikes : twins whose paths cross
 returns : things that are away for long, behind something or out of the frame, while a twin stays in view
 cuts : a crowd, another place with some of it, and the crowd again
 """
@@ -32,18 +32,18 @@ STAGE = np.array([[0.2, 0.25], [0.75, 0.3], [0.5, 0.55], [0.25, 0.8], [0.8, 0.75
 
 def lookalikes(rng: Generator) -> Clip:
     """Twins walk around each other, and pass before each other twice."""
-    twin = _thing(rng)
+    twin = _random_sprite(rng)
     turn = np.linspace(0.0, 2 * np.pi, FRAMES) * rng.choice((-1, 1))
     reach, depth = rng.uniform(0.24, 0.3), rng.uniform(0.02, 0.06)
     aside = np.stack([reach * np.cos(turn), depth * np.sin(turn)], axis=1)
     size = rng.uniform(0.26, 0.34)
-    ways = [_layer(twin, 0.5 + side * aside, size) for side in (1, -1)]
-    return _film(rng, _backdrop(rng, FRAMES), ways, chosen=(0, 1))
+    layers = [_layer(twin, 0.5 + side * aside, size) for side in (1, -1)]
+    return _film(rng, _backdrop(rng, FRAMES), layers, chosen=(0, 1))
 
 
 def returns(rng: Generator) -> Clip:
     """One of two twins goes behind a wall, or out of the frame, and comes back."""
-    twin, frames = _thing(rng), FRAMES + AWAY
+    twin, frames = _random_sprite(rng), FRAMES + AWAY
     size, level = rng.uniform(0.22, 0.28), rng.uniform(0.28, 0.34)
     out = 1.5 if rng.random() < 0.5 else 0.62
     seen = (frames - AWAY) // 2
@@ -63,15 +63,18 @@ def returns(rng: Generator) -> Clip:
 
 def cuts(rng: Generator) -> Clip:
     """A crowd with twins in it; another place, with three of them; the first place and all of them again."""
-    things = [_thing(rng) for _ in range(CROWD - 1)]
-    things.append(things[0])
+    subjects = [_random_sprite(rng) for _ in range(CROWD - 1)]
+    subjects.append(subjects[0])
     shot = FRAMES // SHOTS
     first, other = _backdrop(rng, FRAMES), _backdrop(rng, shot)
-    sways = [0.05 * motion.walk(rng, FRAMES, 2, 0.12) for _ in things]
-    crowd = [_layer(thing, at + sway, 0.24) for thing, at, sway in zip(things, STAGE, sways, strict=True)]
+    sways = [0.05 * motion.walk(rng, FRAMES, 2, 0.12) for _ in subjects]
+    crowd = [
+        _layer(subject, at + sway, 0.24) for subject, at, sway in zip(subjects, STAGE, sways, strict=True)
+    ]
     whole = _film(rng, first, crowd, chosen=tuple(range(CROWD)))
     moved = [
-        _layer(things[row], STAGE[place] + sways[row][:shot], 0.3) for row, place in ((1, 3), (2, 1), (0, 4))
+        _layer(subjects[row], STAGE[place] + sways[row][:shot], 0.3)
+        for row, place in ((1, 3), (2, 1), (0, 4))
     ]
     elsewhere = _film(rng, other, moved, chosen=(0, 1, 2))
     images, masks = whole.images.copy(), whole.masks.copy()
@@ -107,7 +110,7 @@ def _write(place: Path, clip: Clip) -> None:
     (place / "done").touch()
 
 
-def _thing(rng: Generator) -> Sprite:
+def _random_sprite(rng: Generator) -> Sprite:
     """A body with an outline and a surface of its own, not a small one."""
     while True:
         sprite = sprites.procedural(rng, SIDE, FRAMES + AWAY, None)
@@ -115,11 +118,11 @@ def _thing(rng: Generator) -> Sprite:
             return sprite
 
 
-def _layer(sprite: Sprite, way: np.ndarray, size: float) -> Layer:
-    """A sprite on its way, in parts of the frame; about as wide and high as `size`."""
+def _layer(sprite: Sprite, positions: np.ndarray, size: float) -> Layer:
+    """A sprite on its path, in parts of the frame; about as wide and high as `size`."""
     height, width = sprite.rgba.shape[1:3]
     scale, middle = size * SIDE / max(height, width), motion.shift(-width / 2, -height / 2)
-    path = [motion.similarity(x * SIDE, y * SIDE, 0.0, scale) @ middle for x, y in way]
+    path = [motion.similarity(x * SIDE, y * SIDE, 0.0, scale) @ middle for x, y in positions]
     return Layer(sprite, np.stack(path), None, 0.0, 0.0)
 
 

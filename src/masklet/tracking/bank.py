@@ -27,6 +27,13 @@ class MemoryBank:
         tracked: Memories of other frames.
         anchors: Tracked memories that a policy also selects when they are old.
         cuts: Frames that begin a scene.
+
+    Example:
+        >>> bank, one = MemoryBank(capacity=2), torch.tensor(1.0)
+        >>> for frame in range(4):
+        ...     bank.keep(Memory(frame, torch.zeros(16, 8), torch.zeros(32), one, one, prompted=frame == 0))
+        >>> list(bank.prompted), list(bank.tracked)
+        ([0], [2, 3])
     """
 
     capacity: int | None = POINTERS
@@ -52,7 +59,11 @@ class MemoryBank:
             del self.prompted[list(self.prompted)[1]]
 
     def forget(self, frame: int) -> None:
-        """Drop a frame's memory, if there is one."""
+        """Drop a frame's memory, if there is one.
+
+        Args:
+            frame: From 0.
+        """
         for memories in (self.prompted, self.tracked, self.anchors):
             memories.pop(frame, None)
 
@@ -63,12 +74,20 @@ class MemoryBank:
         )
 
     def cut(self, frame: int) -> None:
-        """Note that a scene begins on a frame, in whichever direction it was reached."""
+        """Note that a scene begins on a frame, in whichever direction it was reached.
+
+        Args:
+            frame: The first frame of the scene.
+        """
         cuts = sorted({*self.cuts, frame})
         self.cuts = tuple(cuts if self.capacity is None else cuts[-CUTS:])
 
     def scene(self, frame: int) -> MemoryBank:
-        """The bank as seen from a frame: the prompted memories, and the tracked of the same scene."""
+        """The bank as seen from a frame: the prompted memories, and the tracked of the same scene.
+
+        Args:
+            frame: A frame of the scene.
+        """
         begin = max((cut for cut in self.cuts if cut <= frame), default=-1)
         end = min((cut for cut in self.cuts if cut > frame), default=None)
         tracked, anchors = (
@@ -78,7 +97,12 @@ class MemoryBank:
         return replace(self, tracked=tracked, anchors=anchors)
 
     def behind(self, frame: int, *, reverse: bool) -> Iterator[Memory]:
-        """Tracked memories from a frame back against the direction of travel, the newest first."""
+        """Tracked memories from a frame back against the direction of travel, the newest first.
+
+        Args:
+            frame: The frame that looks back, which is left out.
+            reverse: Whether travel is backward.
+        """
         if not self.tracked:
             return
         end, step = (max(self.tracked) + 1, 1) if reverse else (min(self.tracked) - 1, -1)
@@ -93,7 +117,11 @@ def make_memory(
 ) -> Memory:
     """Make a memory. Its tokens are in bfloat16, as the published predictor stores them.
 
-    prediction : of this one object
+    Args:
+        frame: The frame's number.
+        tokens: What `Sam2.memorize` returned for this object.
+        prediction: The answer of this one object.
+        prompted: Whether there was a prompt for it on this frame.
     """
     pointer, iou, score = prediction.pointer[0], prediction.iou[0], prediction.score[0]
     return Memory(frame, tokens.to(torch.bfloat16), pointer, iou, score, prompted)

@@ -16,10 +16,11 @@ from torch import Tensor
 
 from masklet.backends.backend import OBJECTS_PER_BATCH
 from masklet.model import Sam2, fill_mask
-from masklet.nn.layers import to_device
+from masklet.nn.layers import tensor_on, to_device
+from masklet.prompts import label_points
 from masklet.tracking.bank import MemoryBank, make_memory
 from masklet.tracking.policies.recency import MemoryPolicy, Recency
-from masklet.transforms import frame_to_square, mask_to_square, points_to_square, still_to_square
+from masklet.transforms import frame_to_square, mask_to_square, still_to_square
 from masklet.types import Candidates, FrameFeatures, MaskPrediction, MemorySelection, Prompt
 
 HINT_LIMIT = 32.0  # hints are clamped, as the published predictors do it
@@ -83,7 +84,9 @@ class EncodedPrompt:
     ) -> EncodedPrompt:
         """Encode a prompt in pixels of a frame of `size` (H, W)."""
         side, device = model.config.image_size, model.device
-        points, labels = (to_device(part, device) for part in points_to_square(prompt, size, side))
+        positions, kinds = label_points(prompt, size, side)
+        points = to_device(torch.from_numpy(positions)[None], device)
+        labels = tensor_on(device, [kinds], torch.int64)
         mask = None if prompt.mask is None else to_device(mask_to_square(prompt.mask, side), device)
         if mask is not None and points.shape[1]:  # a mask with clicks is where the clicks start from
             hint = fill_mask(mask, model.config.mask_size) if hint is None else hint

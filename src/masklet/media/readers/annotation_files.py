@@ -270,9 +270,9 @@ def _yolo_names(texts: Mapping[str, bytes], file: AnnotationFile) -> dict[int, s
             names = parsed.get("names") if isinstance(parsed, dict) else None
             pairs = list(enumerate(names)) if isinstance(names, list) else []
             pairs = list(names.items()) if isinstance(names, dict) else pairs
-            found = {int(number): str(label)[:100] for number, label in pairs if _is_class(number, label)}
-            if found:
-                return found
+            classes = {int(number): str(label)[:100] for number, label in pairs if _is_class(number, label)}
+            if classes:
+                return classes
         elif path.name.lower() in YOLO_NAMES:
             return {
                 number: line.strip()[:100] for number, line in enumerate(text.splitlines()) if line.strip()

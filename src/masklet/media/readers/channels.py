@@ -54,7 +54,7 @@ class StackAxes:
             name: The file's, for the error.
         """
         if isinstance(channel, str) and not channel.isdecimal():
-            names = [known.casefold() for known in self.channels]
+            names = [name.casefold() for name in self.channels]
             if names.count(channel.casefold()) == 1:
                 return names.index(channel.casefold())
         elif 0 <= int(channel) < len(self.channels):

@@ -33,7 +33,7 @@ from masklet.media.readers.source import SQUARE, printable
 Threading = Literal["AUTO", "SLICE"]
 # What H.273 reserves for later, and damaged heads hold: players take the usual matrix for it.
 RESERVED_MATRICES, UNSPECIFIED_MATRIX = (3, *range(15, 256)), 2
-KNOWN_RANGES = (ColorRange.UNSPECIFIED, ColorRange.MPEG, ColorRange.JPEG)
+SUPPORTED_RANGES = (ColorRange.UNSPECIFIED, ColorRange.MPEG, ColorRange.JPEG)
 # What reads the files or addresses that a text names, and how such texts begin.
 REFERRING_FORMATS = {"concat", "dash", "hls", "imf", "lavfi", "rtp", "rtsp", "sap", "sdp"}
 PLAYLIST = re.compile(
@@ -222,7 +222,7 @@ class Geometry:
         """
         if picture.colorspace in RESERVED_MATRICES:
             picture.colorspace = UNSPECIFIED_MATRIX
-        if picture.color_range not in KNOWN_RANGES:
+        if picture.color_range not in SUPPORTED_RANGES:
             picture.color_range = ColorRange.UNSPECIFIED
         try:
             return self._to_rgb(picture)

@@ -279,11 +279,11 @@ def brush_rle(mask: Bool[np.ndarray, "H W"]) -> list[int]:
     lengths = 4 * np.diff(ends, prepend=0)
     values = np.where(pixels[ends - 1], 255, 0)
     longest = 2 ** RUN_BITS[-1]
-    pieces = -(-lengths // longest)
-    last = np.cumsum(pieces) - 1
-    values = np.repeat(values, pieces)
+    chunks = -(-lengths // longest)
+    last = np.cumsum(chunks) - 1
+    values = np.repeat(values, chunks)
     split = np.full(len(values), longest)
-    split[last] = lengths - (pieces - 1) * longest
+    split[last] = lengths - (chunks - 1) * longest
     size = np.searchsorted(2 ** np.array(RUN_BITS), split)
     width = np.array(RUN_BITS)[size]
     codes = (0b100 | size) << (width + 8) | (split - 1) << 8 | values

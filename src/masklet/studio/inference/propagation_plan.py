@@ -127,10 +127,10 @@ def missing_legs(objects: Iterable[ObjectState], span: Span, direction: str, bat
     ids: dict[tuple[Span, bool], list[int]] = {}
     for obj in objects:
         first, last = min(obj.prompts), max(obj.prompts)
-        ways = [((first, span[1]), False)] if direction != "backward" else [((span[0], last + 1), True)]
+        passes = [((first, span[1]), False)] if direction != "backward" else [((span[0], last + 1), True)]
         if direction == "both":
-            ways.append(((span[0], first), True))
-        for (start, stop), reverse in ways:
+            passes.append(((span[0], first), True))
+        for (start, stop), reverse in passes:
             gaps: tuple[Span, ...] = ((max(start, span[0]), min(stop, span[1])),)
             for answered in obj.answered:
                 gaps = cut_spans(gaps, answered)

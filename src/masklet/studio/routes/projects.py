@@ -154,13 +154,13 @@ def check_classes(classes: Sequence[schemas.Class]) -> list[dict[str, Any]]:
         entry.model_copy(update={"name": clean_name(entry.name), "color": entry.color.lower()})
         for entry in classes
     ]
-    for what, values in (
+    for field, values in (
         ("name", [entry.name for entry in cleaned]),
         ("key", [entry.key.lower() for entry in cleaned if entry.key is not None]),
     ):
         twice = next((value for value in values if values.count(value) > 1), None)
         if twice is not None:
-            raise ApiError(422, "invalid", f"two classes have the {what} {twice}. Give one of them another.")
+            raise ApiError(422, "invalid", f"two classes have the {field} {twice}. Give one of them another.")
     return [entry.model_dump() for entry in cleaned]
 
 

@@ -73,8 +73,8 @@ def change_object(
         if fields.get("label"):
             fields = {**change.set_class(before, str(fields["label"])), **fields}
         verbs = {"label": "class of", "name": "rename", "color": "colour", "attributes": "attributes of"}
-        what = next((verb for name, verb in verbs.items() if name in fields), "hide or show")
-        step = change.add("object", {"id": id, **fields}, f"{what} {before.name}")
+        verb = next((verb for name, verb in verbs.items() if name in fields), "hide or show")
+        step = change.add("object", {"id": id, **fields}, f"{verb} {before.name}")
         obj, prompted = change.state.objects[id], prompted_frames(change.state, id)
     studio.publish_change(video, requester, step, [], [id])
     return object_view(obj, prompted)

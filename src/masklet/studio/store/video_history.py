@@ -172,8 +172,8 @@ class Change:
         self.database.execute(delete(Result).where(*mine, Result.since >= number))
         self.database.execute(update(Result).where(*mine).values(until=number))
 
-    def leave_unfinished(self, what: dict[str, Any] | None) -> None:
-        self.database.execute(update(Video).where(Video.id == self.video).values(unfinished=what))
+    def leave_unfinished(self, propagation: dict[str, Any] | None) -> None:
+        self.database.execute(update(Video).where(Video.id == self.video).values(unfinished=propagation))
 
     def move(self, state: State) -> None:
         """Undo or redo: only the head moves."""

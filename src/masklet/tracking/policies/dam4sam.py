@@ -140,11 +140,11 @@ def has_distractor(logits: Tensor, selected: int) -> bool:
 
 
 def _largest(mask: np.ndarray) -> np.ndarray:
-    """The largest 8-connected piece."""
-    count, pieces, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
+    """The largest 8-connected component."""
+    count, components, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
     if count < 2:
         return mask
-    return np.asarray(pieces == 1 + stats[1:, cv2.CC_STAT_AREA].argmax())
+    return np.asarray(components == 1 + stats[1:, cv2.CC_STAT_AREA].argmax())
 
 
 def _box(mask: np.ndarray) -> Box:

@@ -24,6 +24,16 @@ class MemoryPolicy(Protocol):
         reads: Whether it reads the numbers of memories. They are then brought to the host, once a frame.
         latency: The number of frames for which an answer may still be revised; 0 where it is final at once.
         resumable: Whether `state` and `load_state` carry it over to another session.
+
+    Example:
+        >>> class Doubtful(Recency):
+        ...     reads = True
+        ...
+        ...     def store(self, bank, memory, candidates):
+        ...         if memory.prompted or float(memory.iou) > 0.5:
+        ...             bank.keep(memory)
+        >>> Doubtful().capacity
+        16
     """
 
     capacity: int
@@ -33,10 +43,23 @@ class MemoryPolicy(Protocol):
     resumable: bool
 
     def select_mask(self, candidates: Candidates) -> Tensor:
-        """Select one of an object's candidates: int64 (1,), on the candidates' device."""
+        """Select one of an object's candidates.
+
+        Args:
+            candidates: Of this one object.
+
+        Returns:
+            Int64 (1,), on the candidates' device.
+        """
 
     def store(self, bank: MemoryBank, memory: Memory, candidates: Candidates) -> None:
-        """Store a memory, or do not. Where a person gave the mask, it is the only candidate."""
+        """Store a memory, or do not.
+
+        Args:
+            bank: The object's memories.
+            memory: Of the frame to which the object was tracked.
+            candidates: What the network offered there. Where a person gave the mask, it is the only one.
+        """
 
     def select_memories(
         self, bank: MemoryBank, frame: int, *, reverse: bool, clip_length: int | None
@@ -49,13 +72,24 @@ class MemoryPolicy(Protocol):
             reverse: Whether tracking runs backward.
             clip_length: The number of frames in the clip, which the published code lets scale the pointers'
                 ages. None stands for 16 or more.
+
+        Returns:
+            The memories with their ages.
         """
 
     def state(self, bank: MemoryBank) -> dict[str, Tensor]:
-        """Its state besides the bank, by name, on the host. It concerns no memories but the bank's."""
+        """Its state besides the bank, by name, on the host. It concerns no memories but the bank's.
+
+        Args:
+            bank: The object's memories.
+        """
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
-        """Continue from the state of another instance."""
+        """Continue from the state of another instance.
+
+        Args:
+            state: What `state` returned.
+        """
 
 
 class Recency:
