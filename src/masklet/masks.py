@@ -138,7 +138,7 @@ class Masks(MaskResult):
         """The masks of objects that were segmented apart on the same frame.
 
         Args:
-            parts: By the id that the object gets, masks of which the first is its own.
+            parts: By the id that the object gets, its mask alone.
         """
         masks = list(parts.values())
         first = masks[0]

@@ -46,7 +46,8 @@ def tidy(
 def fill_holes(masks: Array, area: int) -> Array:
     """Fill what a mask encloses, up to `area` pixels each. What touches the edge of the frame is no hole.
 
-    masks : bool (..., H, W)
+    Args:
+        masks: bool (..., H, W).
     """
     return _map_masks(masks, lambda mask: _fill(mask, area)) if area > 0 else masks
 
@@ -54,7 +55,8 @@ def fill_holes(masks: Array, area: int) -> Array:
 def drop_islands(masks: Array, area: int) -> Array:
     """Drop components of at most `area` pixels; the largest component of a mask stays, however small.
 
-    masks : bool (..., H, W)
+    Args:
+        masks: bool (..., H, W).
     """
     return _map_masks(masks, lambda mask: _drop_components(mask, area)) if area > 0 else masks
 
@@ -62,7 +64,8 @@ def drop_islands(masks: Array, area: int) -> Array:
 def keep_largest(masks: Array) -> Array:
     """Keep the largest component of each mask.
 
-    masks : bool (..., H, W)
+    Args:
+        masks: bool (..., H, W).
     """
     return _map_masks(masks, lambda mask: _drop_components(mask, mask.size))
 
@@ -70,7 +73,8 @@ def keep_largest(masks: Array) -> Array:
 def non_overlap(logits: Array) -> Array:
     """Leave each pixel to the highest logit, of equals to the first; the others' logits there fall below 0.
 
-    logits : float (n, H, W)
+    Args:
+        logits: Float (n, H, W).
     """
     if isinstance(logits, np.ndarray):
         return non_overlap(torch.from_numpy(logits)).numpy()

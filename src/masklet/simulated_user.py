@@ -36,7 +36,8 @@ class ImagePredictor(Protocol):
     def segment(self, prompt: Prompt, *, hint: ImageCandidates | None = None) -> ImageCandidates:
         """Candidates for one object, best first.
 
-        hint : the candidate that the last click corrects
+        Args:
+            hint: The candidate that the last click corrects.
         """
 
 
@@ -55,7 +56,8 @@ class Clicks:
 def first_click(truth: Bool[Tensor, "b H W"], rng: Generator) -> Clicks:
     """Click anywhere on the object; where it is absent, anywhere (a negative click).
 
-    rng : on the masks' device
+    Args:
+        rng: On the masks' device.
     """
     return corrective_click(torch.zeros_like(truth), truth, rng)
 
@@ -67,7 +69,8 @@ def corrective_click(
 
     A perfect mask gets a negative click on the background.
 
-    from_object : probability of a click anywhere on the object instead; FROM_OBJECT in training
+    Args:
+        from_object: Probability of a click anywhere on the object instead; FROM_OBJECT in training.
     """
     error = predicted ^ truth
     region = torch.where(_any(error), error, ~truth)
@@ -87,7 +90,8 @@ def center_click(predicted: Bool[Tensor, "b H W"] | None, truth: Bool[Tensor, "b
     Missed and exceeded regions are measured separately, the frame's edge counts as a boundary, and a tie gets
     a negative click. A perfect mask gets a negative click in the centre of the background.
 
-    predicted : None before the first click, which then goes to the centre of the object
+    Args:
+        predicted: None before the first click, which then goes to the centre of the object.
     """
     guess = torch.zeros_like(truth) if predicted is None else predicted
     pairs = zip(guess.cpu().numpy(), truth.cpu().numpy(), strict=True)

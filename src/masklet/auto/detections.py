@@ -101,7 +101,9 @@ class CocoDetections:
     its file name, with or without folder and suffix; without names, images are the first frames in order.
     Annotations that cover nothing of their frame are logged and left out.
 
-    count : frames of the video, where that is known: as many images of other names are its frames in order
+    Args:
+        count: Frames of the video, where that is known: as many images of other names are its frames in
+            order.
     """
 
     def __init__(self, path: Path, file_name: Callable[[int], str], count: int | None) -> None:

@@ -31,7 +31,8 @@ MAX_PIXELS = 2**26  # pixels that are enlarged in one go
 class EncodedCrop:
     """A picture or crop, encoded.
 
-    size : (H, W) in pixels
+    Attributes:
+        size: (H, W) in pixels.
     """
 
     model: Sam2
@@ -49,9 +50,10 @@ class EncodedCrop:
 class Proposals:
     """Masks of one crop, still at low resolution.
 
-    points : (x, y) in the unit square
-    boxes : x0, y0, x1, y1 in the crop's pixels, the last ones included
-    codes : the masks, at the size at which they are compared
+    Attributes:
+        points: (x, y) in the unit square.
+        boxes: x0, y0, x1, y1 in the crop's pixels, the last ones included.
+        codes: The masks, at the size at which they are compared.
     """
 
     low_res: Float[Tensor, "n h4 w4"]
@@ -98,8 +100,9 @@ def generate_segments(
 ) -> Segments:
     """The masks that pass a grid's thresholds, the surest first, those of smaller crops before others.
 
-    allowed : the pixels that points may fall on; by default all
-    features : the encoded picture, where it is at hand; crops are encoded in any case
+    Args:
+        allowed: The pixels that points may fall on; by default all.
+        features: The encoded picture, where it is at hand; crops are encoded in any case.
     """
     size = image.shape[0], image.shape[1]
     parts: list[Segments] = []
@@ -132,7 +135,8 @@ def _points_on(allowed: Bool[np.ndarray, "H W"], points: Points) -> Float[np.nda
 def propose(encoded: EncodedCrop, grid: Grid, points: Points, crop: Crop, size: tuple[int, int]) -> Proposals:
     """The masks that the points of one crop propose, without duplicates, the surest first.
 
-    size : (H, W) of the whole picture
+    Args:
+        size: (H, W) of the whole picture.
     """
     batches = range(0, max(1, len(points)), grid.points_per_batch)  # at least one, which may be empty
     proposals = Proposals.joined(
@@ -211,7 +215,8 @@ def _select_stable(
 def to_segments(proposals: Proposals, crop: Crop, size: tuple[int, int], grid: Grid) -> Segments:
     """The proposals of a crop as masks of the whole picture, tidied.
 
-    size : (H, W) of the whole picture
+    Args:
+        size: (H, W) of the whole picture.
     """
     is_full_size = grid.nms == "box" and crop.size == size and not grid.min_mask_region_area
     codes = proposals.codes if is_full_size else tuple(_tidy(proposals, crop, size, grid))
@@ -284,7 +289,8 @@ def suppress_duplicates(
 def suppress_overlaps(overlaps: Float[np.ndarray, "n n"], threshold: float) -> list[int]:
     """Rows that overlap no kept row before them by more than the threshold.
 
-    overlaps : IoU of every two
+    Args:
+        overlaps: IoU of every two.
     """
     kept: list[int] = []
     for row, others in enumerate(overlaps):

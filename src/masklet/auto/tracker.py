@@ -38,9 +38,10 @@ Transition = tuple[int, Literal["lost", "found"]]
 class TrackerLimits:
     """When to look for new objects, and how long to wait for lost ones.
 
-    every : frames from one key frame to the next
-    patience : frames after which a lost object is dropped
-    max_objects : tracked at a time
+    Attributes:
+        every: Frames from one key frame to the next.
+        patience: Frames after which a lost object is dropped.
+        max_objects: Tracked at a time.
     """
 
     every: int
@@ -55,9 +56,10 @@ class TrackerLimits:
 class AutoTracker:
     """A tracker whose objects join by themselves.
 
-    source : where new objects come from: the grid, or a detector
-    cuts : see `Tracker`
-    cache : takes the encoded frames, for a second pass; a stream has none
+    Args:
+        source: Where new objects come from: the grid, or a detector.
+        cuts: See `Tracker`.
+        cache: Takes the encoded frames, for a second pass; a stream has none.
     """
 
     def __init__(
@@ -143,8 +145,9 @@ def find_new_objects(
 ) -> list[Prompt]:
     """At most `count` masks of what is not tracked yet, the largest and surest first.
 
-    features : of the image
-    tracked : where the tracked objects are; on the frame before, which is near enough
+    Args:
+        features: Of the image.
+        tracked: Where the tracked objects are; on the frame before, which is near enough.
     """
     size = image.shape[0], image.shape[1]
     covered = np.zeros(size, dtype=bool)

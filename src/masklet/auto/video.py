@@ -174,8 +174,9 @@ class StoredMask:
 class MaskStore:
     """All masks of a stored video as run lengths, by frame and object; two objects can be joined.
 
-    size : (H, W) of the frames
-    side : of low-res logits
+    Args:
+        size: (H, W) of the frames.
+        side: Of low-res logits.
     """
 
     def __init__(self, size: tuple[int, int], side: int) -> None:

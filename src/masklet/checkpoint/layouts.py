@@ -126,8 +126,9 @@ memory_encoder. = memory_encoder.
 class Layout:
     """One way to name the tensors.
 
-    sign : a file with a key that begins so, or with one of these, is in this layout
-    table : our names and theirs; our own layout needs none
+    Attributes:
+        sign: A file with a key that begins so, or with one of these, is in this layout.
+        table: Our names and theirs; our own layout needs none.
     """
 
     name: str

@@ -23,7 +23,13 @@ class Kept(Generic[Value]):
         self._kept: tuple[list[Tensor], object, Value] | None = None
 
     def get(self, weights: Iterable[Tensor], make: Callable[[], Value], *also: object) -> Value:
-        """also : what else it depends on"""
+        """What was kept, or what `make` makes anew.
+
+        Args:
+            weights: All that the value is made of.
+            make: Makes the value.
+            *also: What else it depends on.
+        """
         if torch.is_grad_enabled() or torch.compiler.is_compiling():
             return make()
         weights = list(weights)
@@ -87,7 +93,11 @@ def attend(
     v: Float[Tensor, "b heads m e"],
     bias: Float[Tensor, " m"] | None = None,
 ) -> Float[Tensor, "b heads n e"]:
-    """Softmax attention. bias : is added to the logits of each key"""
+    """Softmax attention.
+
+    Args:
+        bias: Is added to the logits of each key.
+    """
     if q.device.type == "cpu" and torch.is_grad_enabled() and q.requires_grad:
         # Two plain products train a fifth faster on a CPU than the fused call, whose backward is slow there.
         weights = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)
@@ -98,8 +108,9 @@ def attend(
 class Attention(nn.Module):
     """Multi-head attention with separate projections.
 
-    inner : width of queries, keys and values; the mask decoder halves it
-    memory : width of the tokens that are looked at
+    Args:
+        inner: Width of queries, keys and values; the mask decoder halves it.
+        memory: Width of the tokens that are looked at.
     """
 
     def __init__(self, width: int, heads: int, inner: int | None = None, memory: int | None = None) -> None:
@@ -149,8 +160,10 @@ def _periods(channels: int, device: torch.device) -> Float[Tensor, " c"]:
 def rotation(channels: int, height: int, width: int, stride: int = 1) -> Float[Tensor, "2 n half"]:
     """Cosines and sines of the 2D rotary embedding: half the channels turn with x, half with y.
 
-    stride : cells that stand for squares so wide turn by their middles
     In real numbers, so that it exports (RoFormer, 3.2.2, applied to each axis).
+
+    Args:
+        stride: Cells that stand for squares so wide turn by their middles.
     """
     speeds = 10000.0 ** -(torch.arange(0, channels, 4, dtype=torch.float32)[: channels // 4] / channels)
     xs, ys = (

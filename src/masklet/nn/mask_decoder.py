@@ -33,7 +33,8 @@ def attend_as_published(
 class TwoWayBlock(nn.Module):
     """Tokens look at themselves, then at the image, think, and the image looks back at the tokens.
 
-    first : in the first block tokens still are the bare prompt, which is then not added to itself
+    Args:
+        first: In the first block tokens still are the bare prompt, which is then not added to itself.
     """
 
     def __init__(self, width: int, hidden: int, *, first: bool) -> None:

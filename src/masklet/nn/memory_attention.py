@@ -18,9 +18,10 @@ from masklet.nn.layers import attend, rotate, rotation, sine_age, sine_map
 class Places:
     """Where keys are: the first `count` of them in maps, one after the other; the rest, pointers, nowhere.
 
-    turn : of one map
-    weight : tokens that each key in a map stands for
-    padding : which keys only fill the shape
+    Attributes:
+        turn: Of one map.
+        weight: Tokens that each key in a map stands for.
+        padding: Which keys only fill the shape.
     """
 
     turn: Float[Tensor, "2 n half"]
@@ -94,7 +95,8 @@ class MemoryAttentionLayer(nn.Module):
 class MemoryAttention(nn.Module):
     """Features, memory tokens and object pointers to the context that the mask decoder reads.
 
-    pooled : look at means of 2x2 memory tokens, which is not what the published network does
+    Attributes:
+        pooled: Look at means of 2x2 memory tokens, which is not what the published network does.
     """
 
     turn: Tensor
@@ -137,10 +139,11 @@ class MemoryAttention(nn.Module):
     ) -> Float[Tensor, "b c h w"]:
         """Look at k memories and p pointers.
 
-        rows : for each memory, its row of the age table
-        ages : for each pointer, its signed age as a part of the longest
-        weights : for each memory, then each pointer, a factor of its keys
-        padding : which memories, then which pointers, only fill the shape; nobody looks at them
+        Args:
+            rows: For each memory, its row of the age table.
+            ages: For each pointer, its signed age as a part of the longest.
+            weights: For each memory, then each pointer, a factor of its keys.
+            padding: Which memories, then which pointers, only fill the shape; nobody looks at them.
         """
         x = self.start(coarse)  # one for all objects, until the first layer has looked at their memories
         keys, values, places = self.seen(tokens, rows, pointers, ages, weights, padding)

@@ -57,7 +57,12 @@ class MemoryEncoder(nn.Module):
     def forward(
         self, coarse: Float[Tensor, "#b c h w"], mask: Float[Tensor, "b H W"], score: Float[Tensor, " b"]
     ) -> Float[Tensor, "b n d"]:
-        """mask : already scaled, at the model's full size; score : object score logits"""
+        """Encode masks.
+
+        Args:
+            mask: Already scaled, at the network's full size.
+            score: Object score logits.
+        """
         x = self.features(coarse) + self.mask(mask[:, None])
         for block in self.fuser:
             x = block(x)

@@ -54,10 +54,12 @@ def check_image_size(stated: tuple[int, int] | None, size: tuple[int, int], name
 class CocoImage:
     """An image of a COCO file.
 
-    id : as text: files mix 1, 1.0 and "1"
-    frame : its place in a video, where the file says so
-    size : (H, W), where the file says so
-    place : the video's name and the frame in it, where the file says both, as masklet's project exports do
+    Attributes:
+        id: As text: files mix 1, 1.0 and "1".
+        frame: Its place in a video, where the file says so.
+        size: (H, W), where the file says so.
+        place: The video's name and the frame in it, where the file says both, as masklet's project exports
+            do.
     """
 
     id: str
@@ -71,11 +73,12 @@ class CocoImage:
 class CocoAnnotation:
     """One object on one image.
 
-    number : its place in the file, from 0
-    segmentation : outlines, or run lengths; None where it has only a box
-    box : None where it has none of a size
-    category : the class's name, where the file says so
-    object : what tells the object from others on other frames, where the file says so
+    Attributes:
+        number: Its place in the file, from 0.
+        segmentation: Outlines, or run lengths; None where it has only a box.
+        box: None where it has none of a size.
+        category: The class's name, where the file says so.
+        object: What tells the object from others on other frames, where the file says so.
     """
 
     number: int
@@ -101,7 +104,8 @@ class CocoAnnotation:
 class CocoFile:
     """A COCO file's images, and their annotations by image id.
 
-    skipped : one sentence for each entry that was left out
+    Attributes:
+        skipped: One sentence for each entry that was left out.
     """
 
     path: Path

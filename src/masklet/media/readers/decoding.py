@@ -116,8 +116,9 @@ def video_stream(container: InputContainer) -> VideoStream | None:
 class DecodingPass:
     """Iterate over it for the pictures of these packets.
 
-    damaged : packets that could not be decoded so far
-    last_dts : the decoding time of the last packet that was read
+    Args:
+        damaged: Packets that could not be decoded so far.
+        last_dts: The decoding time of the last packet that was read.
     """
 
     def __init__(self, container: InputContainer, packets: Iterator[Packet]) -> None:
@@ -172,8 +173,9 @@ def _alpha_decoder(stream: VideoStream) -> VideoCodecContext | None:
 class Geometry:
     """How the coded pictures of a video are shown; taken from its first picture.
 
-    coded : (H, W) as coded
-    is_transposed, is_mirrored, is_upside_down : done in this order, as the display matrix says
+    Attributes:
+        coded: (H, W) as coded.
+        is_transposed, is_mirrored, is_upside_down: Done in this order, as the display matrix says.
     """
 
     coded: tuple[int, int]
@@ -265,7 +267,8 @@ def _openable(file: VideoFile) -> str | io.IOBase:
 class PacketIndex:
     """Presentation times (pts) of a video's frames and keyframes, in order; read only as far as needed.
 
-    exact : False where packets carry no usable times, as in a raw H.264 file; then nothing here is right
+    Args:
+        exact: False where packets carry no usable times, as in a raw H.264 file; then nothing here is right.
     """
 
     def __init__(self, packets: Iterator[Packet]) -> None:

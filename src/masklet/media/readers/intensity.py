@@ -24,8 +24,9 @@ SAMPLE_PIXELS = 2**20  # of each picture that is looked at
 class RawPicture:
     """A picture as it is stored.
 
-    values : (H, W) grey or (H, W, 3) RGB, of any real type
-    alpha : float32 (H, W), 0 to 1; None where all is opaque
+    Attributes:
+        values: (H, W) grey or (H, W, 3) RGB, of any real type.
+        alpha: float32 (H, W), 0 to 1; None where all is opaque.
     """
 
     values: np.ndarray

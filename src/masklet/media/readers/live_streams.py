@@ -40,7 +40,8 @@ CAMERAS = 100  # OpenCV takes larger numbers for other ways to open one
 class Stream:
     """An iterator over (H, W, 3) uint8 RGB frames, and a `Source` for writers.
 
-    pictures : (seconds, image) pairs
+    Args:
+        pictures: (seconds, image) pairs.
     """
 
     def __init__(

@@ -68,8 +68,9 @@ class Source(Protocol):
 class Reader(Protocol):
     """Reads one kind of stored source, such as a video file. Frames are numbered from 0.
 
-    pixel_aspect : width of a pixel by its height
-    intensity_range : which intensities become black and white; None for pictures of 8 bits
+    Attributes:
+        pixel_aspect: Width of a pixel by its height.
+        intensity_range: Which intensities become black and white; None for pictures of 8 bits.
     """
 
     @property

@@ -19,8 +19,9 @@ __all__ = ["EfficientNetLite", "Hiera", "Trunk", "block_count", "make_trunk"]
 class Trunk(Protocol):
     """A trunk, which is an `nn.Module`.
 
-    widths : channels of its four maps
-    blocks : its blocks in the order in which they run; all that comes before them counts as one more
+    Attributes:
+        widths: Channels of its four maps.
+        blocks: Its blocks in the order in which they run; all that comes before them counts as one more.
     """
 
     widths: tuple[int, ...]

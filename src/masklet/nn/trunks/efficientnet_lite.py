@@ -103,7 +103,8 @@ class ChannelAffine(nn.Module):
 class EfficientNetLite(nn.Module):
     """Image to four maps, at strides 4, 8, 16 and 32.
 
-    outputs : bring each map's channels to a mean of 0 and a deviation of 1, roughly
+    Attributes:
+        outputs: Bring each map's channels to a mean of 0 and a deviation of 1, roughly.
     """
 
     input_scale: Tensor

@@ -61,7 +61,8 @@ class PooledAttention(nn.Module):
 class Block(nn.Module):
     """One transformer block. One that opens a stage past the first doubles the channels and halves the map.
 
-    window : side of the attention windows; 0 attends over the whole map
+    Args:
+        window: Side of the attention windows; 0 attends over the whole map.
     """
 
     def __init__(self, width: int, out: int, heads: int, window: int, *, pooled: bool) -> None:
