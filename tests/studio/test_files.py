@@ -16,6 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pycocotools.coco import COCO
 
+from masklet.studio.inference.propagation import RunningPropagation
+from masklet.studio.inference.propagation_plan import Leg, PropagationPlan
 from masklet.studio.project_exports import split_files
 from masklet.studio.store.project_files import natural_key
 from studio.small import LENGTH, Caller, make_clip, make_picture, make_studio
@@ -203,6 +205,41 @@ def test_the_audit_names_who_did_what(caller: Caller, project: str) -> None:
         ("Bert", "blots.mp4", "comment on frame 0"),
         ("Anna", "blots.mp4", "click on frame 0"),
     ]
+
+
+def test_people_of_a_project_are_those_who_did_something_or_have_work(caller: Caller, project: str) -> None:
+    video = f"/videos/{find(caller, project, 'blots.mp4')['id']}"
+    caller.click(video, headers=ANNA)
+    caller.post(f"{video}/comments", {"frame": 0, "text": "well done"}, headers=BERT)
+    caller.ask("PATCH", video, json={"reviewer": "Zoe"}, headers={"masklet-person": "Carl"})
+    names = caller.get(f"{project}/people")["names"]
+    assert [name for name in names if not name.startswith("guest")] == ["Anna", "Bert", "Carl", "Zoe"]
+    caller.ask("GET", "/projects/none/people", 404)
+
+
+def test_a_file_says_how_far_its_tracking_is(
+    caller: Caller, project: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    id = find(caller, project, "blots.mp4")["id"]
+    assert find(caller, project, "blots.mp4")["tracking"] is None
+    plan = PropagationPlan.of("p", "forward", [Leg(0, LENGTH, False, None, "b")])
+    plan.legs[0].frame = LENGTH // 4
+    monkeypatch.setitem(caller.studio.propagations._running, id, RunningPropagation(id, plan, "Anna"))
+    assert find(caller, project, "blots.mp4")["tracking"] == 0.25
+    (entry,) = (one for one in caller.get(project)["videos"] if one["id"] == id)
+    assert entry["tracking"] == 0.25
+
+
+def test_an_export_names_files_that_are_not_tracked_to_the_end(caller: Caller, project: str) -> None:
+    video = f"/videos/{find(caller, project, 'blots.mp4')['id']}"
+    caller.click(video)
+    caller.follow(video, stop_when_doubtful=1.0)  # stops at once
+    export, _ = export_project(caller, project, format="coco")
+    assert export["notes"][1].startswith("1 file was not tracked to the end")
+    assert export["notes"][1].endswith(": blots.mp4.")
+    caller.follow(video)
+    export, _ = export_project(caller, project, format="coco")
+    assert not any("to the end" in note for note in export["notes"])
 
 
 def export_project(caller: Caller, project: str, **fields: Any) -> tuple[Any, zipfile.ZipFile]:

@@ -57,3 +57,18 @@ def test_lost_jumping_doubtful_and_overlapping_objects_are_listed(caller: Caller
     assert find(caller, video, "doubtful") == [(1, LENGTH, 1)]
     caller.ask("PUT", f"{video}/reviewed", json={"start": 0, "stop": 6, "reviewed": True})
     assert find(caller, video, "doubtful") == [(6, LENGTH, 1)] and not find(caller, video, "overlap")
+
+
+def test_of_an_absence_only_the_ends_are_doubtful(caller: Caller) -> None:
+    video = caller.video()
+    caller.click(video)
+    caller.follow(video)
+    still, empty = square(10, 10, 10), np.zeros(SIZE, dtype=bool)
+    set_results(caller, video, 1, {-1: still, 3: empty, 4: empty, 5: empty})
+    frames = []
+    for _ in range(3):
+        frame = caller.get(f"{video}/doubtful")["frame"]
+        frames.append(frame)
+        span = {"start": frame, "stop": frame + 1, "reviewed": True}
+        caller.ask("PUT", f"{video}/reviewed", json=span)
+    assert frames[:2] == [3, 5] and frames[2] != 4

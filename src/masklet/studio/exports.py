@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -69,6 +69,7 @@ class Exports:
         quota: Quota,
         folder: Path,
         limits: Limits,
+        tracking: Callable[[str], float | None],
     ) -> None:
         self._database = database
         self._live = live
@@ -76,6 +77,7 @@ class Exports:
         self._quota = quota
         self._folder = folder
         self._limits = limits
+        self._tracking = tracking
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="export")
         self._cache = ResultCache(0, torch.device("cpu"))
         with database.begin() as session:
@@ -157,7 +159,7 @@ class Exports:
             with self._database.begin() as session:
                 name = session.get_one(Project, job.project).name
             file = f"{name.replace('/', '_')[:80]}-{job.format}.zip"
-            writer = ProjectWriter(self._database, self._live, job)
+            writer = ProjectWriter(self._database, self._live, job, self._tracking)
             for done, total in writer.write(folder / file):
                 self._save(job, state="running", done=done, total=total)
                 self._quota.check()

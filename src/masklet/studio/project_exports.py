@@ -7,7 +7,7 @@ import io
 import json
 import zipfile
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
@@ -25,6 +25,7 @@ from masklet.studio.store.database import Database
 from masklet.studio.store.project_files import find_project_videos
 from masklet.studio.store.tables import Project, Result, Video
 from masklet.studio.store.video_history import State, holds_at, results
+from masklet.studio.views import unfinished_plan
 
 Split = Literal["train", "val"]
 ProjectFormat = Literal["coco", "yolo", "cvat-images"]
@@ -72,14 +73,22 @@ class LabelledFrame:
 class ProjectWriter:
     """Writes a project as a zip file, frame by frame."""
 
-    def __init__(self, database: Database, live: LiveVideos, job: ProjectExportJob) -> None:
+    def __init__(
+        self,
+        database: Database,
+        live: LiveVideos,
+        job: ProjectExportJob,
+        tracking: Callable[[str], float | None],
+    ) -> None:
         self._database = database
         self._live = live
         self._job = job
+        self._tracking = tracking
         self._classes: list[str] = []
         self._colors: dict[str, str] = {}
         self._name = ""
         self._empty: list[str] = []
+        self._partial: list[str] = []  # files whose tracking was under way, or stopped
         self._counts: Counter[str] = Counter()  # of what was written: masks, frames, files
 
     def write(self, path: Path) -> Iterator[tuple[int, int]]:
@@ -111,6 +120,12 @@ class ProjectWriter:
         lines = [f"Exported {written[0]} on {written[1]} of {written[2]}."] if written else []
         if self._colors and (added := self._classes[len(self._colors) :]):
             lines.append(f"Objects without a class are in classes of their names: {shorten_list(added)}.")
+        if self._partial:
+            files = "1 file was" if len(self._partial) == 1 else f"{len(self._partial)} files were"
+            lines.append(
+                f"{files} not tracked to the end, so the masks that are missing there are missing here: "
+                f"{shorten_list(self._partial)}."
+            )
         if self._empty:
             files = "1 file has" if len(self._empty) == 1 else f"{len(self._empty)} files have"
             verb = "was" if len(self._empty) == 1 else "were"
@@ -135,8 +150,18 @@ class ProjectWriter:
                 archive.writestr(f"labels/{split}/{labelled.name}.txt", self._yolo_lines(labelled))
         if count:
             self._counts["file"] += 1
+            if not self._job.reviewed_only and self._is_partly_tracked(video.id):
+                self._partial.append(video.name)
         else:
             self._empty.append(video.name)
+
+    def _is_partly_tracked(self, video: str) -> bool:
+        """Whether tracking waits, is under way, or was stopped before its end."""
+        if self._tracking(video) is not None:
+            return True
+        with self._live.ledger(video).read() as (session, state):
+            row = session.get(Video, video)
+            return row is not None and unfinished_plan(row, state, "") is not None
 
     def _frames(self, video: Video, stem: str) -> Iterator[LabelledFrame]:
         state = self._live.history(video.id).state

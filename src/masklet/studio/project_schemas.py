@@ -77,6 +77,12 @@ class ModelSpeed(Schema):
     """To track one object through one frame, from encoding on."""
 
 
+class PeopleOfProject(Schema):
+    """Names of people who work, or worked, in a project."""
+
+    names: list[str]
+
+
 class Model(Schema):
     """A model that a project can use."""
 

@@ -106,6 +106,8 @@ class VideoSummary(Schema):
     assignee: str
     """Who works on it; empty for nobody."""
     reviewer: str
+    tracking: float | None
+    """How much of what is being tracked now is done, 0 to 1; null while nothing is tracked."""
     comments: int
     """How many are not resolved."""
 

@@ -58,7 +58,6 @@ class Studio:
         self.quota = Quota(self.database, settings)
         self.paths = MediaPaths(settings.folder, settings.uploads)
         self.people = People(self.database)
-        self.files = ProjectFiles()
         self.hub = Hub(limits.sockets)
         self.live = LiveVideos(self.database, self.paths, limits)
         self.models = Models(model, model_name, settings.models, load_model)
@@ -74,13 +73,22 @@ class Studio:
             self.quota,
             limits.propagations,
         )
+        self.files = ProjectFiles(self.propagations.share)
         self.imports = Imports(self.database, self.live, self.engine, self.worker, self.hub, self.quota)
         self.jpegs: ByteCache[tuple[str, int, int, int], bytes] = ByteCache(limits.jpegs, size=len)
         self.task_pictures: OnceCache[str, Image] = OnceCache(
             TASK_PICTURE_BYTES, size=lambda picture: picture.nbytes, makers=TASK_PICTURES
         )
         self.uploads = Uploads(self.database, self.paths, self.quota, settings)
-        self.exports = Exports(self.database, self.live, self.hub, self.quota, settings.exports, limits)
+        self.exports = Exports(
+            self.database,
+            self.live,
+            self.hub,
+            self.quota,
+            settings.exports,
+            limits,
+            self.propagations.share,
+        )
 
     def video(self, id: str) -> schemas.Video:
         """A video as the API shows it."""

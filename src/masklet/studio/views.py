@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from sqlalchemy import case, func, select
-from sqlalchemy.orm import Session
+from sqlalchemy import case, exists, func, or_, select
+from sqlalchemy.orm import Session, aliased
 
 from masklet.sessions.object_state import Span
 from masklet.studio import schemas
@@ -245,8 +245,19 @@ def strips_view(
 def doubtful_view(
     session: Session, video: str, state: State, skip: Iterable[int]
 ) -> schemas.DoubtfulFrame | None:
-    """The least certain frame that is not prompted, not reviewed, and not near one to skip."""
+    """The least certain frame that is not prompted, not reviewed, and not near one to skip.
+
+    Of a stretch without the object only the ends count: there it was lost, or found.
+    """
+    neighbour = aliased(Result)
+    seen_beside = exists().where(
+        holds_at(video, state.head, neighbour),
+        neighbour.object == Result.object,
+        neighbour.frame.in_([Result.frame - 1, Result.frame + 1]),
+        neighbour.score > 0,
+    )
     conditions = [holds_at(video, state.head), Result.prompted.is_(False), Result.object.in_(state.objects)]
+    conditions += [or_(Result.score > 0, seen_beside)]
     conditions += [~Result.frame.between(start, stop - 1) for start, stop in state.reviewed]
     conditions += [
         ~Result.frame.between(frame - SKIPPED_NEIGHBOURS, frame + SKIPPED_NEIGHBOURS) for frame in skip

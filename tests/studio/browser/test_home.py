@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Route
 
 from studio.browser.screen import Screen
 from studio.browser.test_teamwork import ask, objects
@@ -50,6 +51,7 @@ def test_a_project_is_a_list_of_work(opened: Callable[[], Screen]) -> None:
         "created": "2026-01-01T00:00:00Z",
         "reviewer": "",
         "comments": 0,
+        "tracking": None,
     }
     states = {10: (0, 0, "new", ""), 2: (2, 3, "working", "Ada"), 1: (1, 10, "reviewed", "Grace")}
     names_of_state = ("objects", "reviewed", "state", "assignee")
@@ -83,6 +85,60 @@ def test_a_project_is_a_list_of_work(opened: Callable[[], Screen]) -> None:
     assert names.all_inner_texts() == ["clip 1.mp4"]
 
 
+def test_the_list_stays_as_it_was_left(opened: Callable[[], Screen], clip: Path) -> None:
+    screen = opened()
+    ask(screen, "PUT", "me", {"name": "Ada"})
+    project = ask(screen, "POST", "projects", {"name": "Left"})["id"]
+    paths = [clip.name, *(f"pictures/photo {number}.png" for number in (1, 2, 10))]
+    files = ask(screen, "POST", f"projects/{project}/files", {"paths": paths})["files"]
+    for file, name in zip(files, ("Ada", "Grace", "Ada", ""), strict=True):
+        ask(screen, "PATCH", f"videos/{file['id']}", {"assignee": name})
+    screen.page.goto(f"{screen.address}#project/{project}")
+    screen.page.reload()
+    names = screen.page.locator(".card strong")
+    names.nth(3).wait_for()
+    screen.page.get_by_label("Person").select_option(label="mine")
+    assert names.all_inner_texts() == [files[0]["name"], files[2]["name"]]
+    screen.page.get_by_label("Search videos").fill("photo")
+    assert names.all_inner_texts() == [files[2]["name"]]
+    names.first.click()
+    screen.opened()
+    screen.page.get_by_title("All videos").click()
+    names.first.wait_for()
+    assert names.all_inner_texts() == [files[2]["name"]]
+    screen.page.get_by_label("Search videos").fill("")
+    screen.page.get_by_label("Person").select_option("")
+    screen.page.locator("button[title^='Your name']").click()
+    screen.page.get_by_label("Your name").fill("Grace")
+    screen.press("Enter")
+    screen.page.locator("button[title^='Your name']", has_text="Grace").wait_for()
+    screen.page.get_by_label("Person").select_option(label="mine")
+    assert names.all_inner_texts() == [files[1]["name"]]
+
+
+def test_a_list_shows_what_is_tracked(opened: Callable[[], Screen], clip: Path) -> None:
+    screen = opened()
+    project = ask(screen, "POST", "projects", {"name": "Tracked"})["id"]
+    video = ask(screen, "POST", f"projects/{project}/videos", {"path": clip.name})["id"]
+    shares: list[float | None] = [0.25, 0.5, None]
+
+    def answer(route: Route) -> None:
+        body = route.fetch().json()
+        for entry in body.get("projects", [body]):
+            for file in entry["videos"]:
+                if file["id"] == video:
+                    file["tracking"] = shares.pop(0) if len(shares) > 1 else shares[0]
+        route.fulfill(json=body)
+
+    screen.page.route("**/api/projects", answer)
+    screen.page.route(f"**/api/projects/{project}", answer)
+    screen.page.goto(f"{screen.address}#project/{project}")
+    card = screen.page.locator(".card")
+    card.get_by_text("tracking, 25 %").wait_for()
+    card.get_by_text("tracking, 50 %").wait_for()
+    screen.page.locator(".card .tracks").wait_for(state="detached")
+
+
 def test_a_folder_of_pictures_is_added_and_worked_through(opened: Callable[[], Screen]) -> None:
     screen = opened()
     project = ask(screen, "POST", "projects", {"name": "Pictures"})["id"]
@@ -104,6 +160,7 @@ def test_a_folder_of_pictures_is_added_and_worked_through(opened: Callable[[], S
     screen.size = 160, 90
     screen.press("d")
     screen.drag((40, 40), (80, 40))
+    screen.page.locator(".hints", has_text="it is right: next file").wait_for()
     screen.press("Enter")  # reviewed, and on to the next, which keeps the class
     screen.page.locator(".title", has_text="photo 2.png").wait_for()
     screen.opened()
@@ -114,7 +171,7 @@ def test_a_folder_of_pictures_is_added_and_worked_through(opened: Callable[[], S
     screen.page.locator(".title", has_text="photo 10.png").wait_for()
     screen.opened()
     screen.press("Enter")
-    screen.page.get_by_text("This is the last video of the project.").wait_for()
+    screen.page.get_by_text("Every file of the project is reviewed.").wait_for()
     files = ask(screen, "GET", f"projects/{project}/files?state=reviewed")
     assert [entry["name"] for entry in files["files"]] == ["photo 1.png", "photo 2.png", "photo 10.png"]
 

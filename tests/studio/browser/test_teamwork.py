@@ -50,7 +50,7 @@ def test_classes_are_made_once_and_given_by_keys(opened: Callable[[], Screen], c
     for name, attributes in (("balloon", "pattern: plain, striped; note"), ("basket", "")):
         if name != "balloon":
             screen.page.get_by_role("button", name="Add class", exact=True).click()
-        screen.page.get_by_label("Name of the class").last.fill(name)
+        screen.page.keyboard.type(name)  # the name has the focus
         screen.page.get_by_label("Attributes").last.fill(attributes)
     screen.page.get_by_label("Key, a letter or digit").last.fill("1")
     screen.page.get_by_role("button", name="Save classes").click()
@@ -120,6 +120,8 @@ def test_people_see_where_others_are_and_who_changes_what(opened: Callable[[], S
     other.frame(7)
     screen.page.get_by_role("button", name="People: you and Grace").click()
     screen.page.get_by_role("button", name="frame 7").wait_for()
+    offered = screen.page.locator("#known-people option").evaluate_all("all => all.map(one => one.value)")
+    assert "Grace" in offered  # she was here: her name can be chosen
     screen.page.get_by_label("Assigned to").fill("Grace")
     screen.page.get_by_label("Reviewed by").fill("Ada")
     screen.page.get_by_label("Reviewed by").press("Tab")
@@ -183,3 +185,33 @@ def test_problems_list_jumps_and_overlaps(screen: Screen) -> None:
     assert "object 1 and object 2 overlap" in overlap.inner_text()
     overlap.click()
     screen.page.wait_for_selector(".stage:not([data-frame='0'])")
+
+
+def test_a_video_is_accepted_when_all_that_is_doubtful_was_seen(
+    opened: Callable[[], Screen], clip: Path
+) -> None:
+    screen = opened()
+    project = new_project(screen, clip, "Accept")
+    hints = screen.page.locator(".hints")
+    hints.get_by_text("makes a mask of what is there").wait_for()
+    screen.press("d")
+    screen.drag((100, 100), (180, 100))
+    screen.press("p")
+    hints.get_by_text("adds to object 1").wait_for()
+    hints.get_by_text("tracks it through the video").click()  # a hint is no button: nothing happens
+    screen.page.locator(".stage .over").focus()
+    screen.press("f")
+    screen.until(lambda: len(screen.masks()) == FRAMES)
+    hints.get_by_text("most doubtful frame").wait_for()
+    right = screen.page.get_by_role("button", name="The video is right: next")
+    for _ in range(FRAMES):
+        if right.is_visible():
+            break
+        screen.press("j")
+        screen.quiet()
+    right.click()
+    screen.page.get_by_text("Every file of the project is reviewed.").wait_for()
+    (file,) = ask(screen, "GET", f"projects/{project}/files?state=reviewed")["files"]
+    assert file["name"] == clip.name
+    screen.page.get_by_role("button", name="To the project").click()
+    screen.page.locator(".card[data-state=reviewed]").wait_for()

@@ -88,6 +88,13 @@ class Propagations:
     def get(self, video: str) -> RunningPropagation | None:
         return self._running.get(video)
 
+    def share(self, video: str) -> float | None:
+        """How much of what is tracked of a video is done; None while nothing is."""
+        propagation = self._running.get(video)
+        if propagation is None:
+            return None
+        return round(propagation.plan.done / max(propagation.plan.total, 1), 3)
+
     def start(
         self, video: str, plan: PropagationPlan, name: str, doubt: float | None = None
     ) -> RunningPropagation:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Query
-from sqlalchemy import select
+from sqlalchemy import select, union
 
 from masklet.errors import MaskletError
 from masklet.studio import project_schemas, schemas
@@ -19,6 +19,7 @@ from masklet.studio.store.project_files import (
     count_states,
     filter_files,
     find_project_videos,
+    natural_key,
     timestamp,
 )
 from masklet.studio.store.video_history import names_of
@@ -167,6 +168,24 @@ def audit(studio: StudioDep, project: str, limit: Limit = 200) -> project_schema
             for at, person, video, file, title in newest
         ]
     )
+
+
+@router.get("/projects/{project}/people")
+def people(studio: StudioDep, project: str) -> project_schemas.PeopleOfProject:
+    """Who did something in a project, or is the assignee or reviewer of a file: names, in their order."""
+    with studio.database.begin() as session:
+        find_project(session, project)
+        files = find_project_videos(session, project)
+        ids = [file.id for file in files]
+        steps, notes, remarks = tables.Step, tables.AuditEntry, tables.Comment
+        active = union(
+            select(steps.person).where(steps.video.in_(ids)),
+            select(notes.person).where(notes.project == project),
+            select(remarks.person).where(remarks.video.in_(ids)),
+        )
+        names = {name for file in files for name in (file.assignee, file.reviewer) if name}
+        names |= set(names_of(session, set(session.scalars(active))).values())
+    return project_schemas.PeopleOfProject(names=sorted(names, key=natural_key))
 
 
 def _comment_view(row: tables.Comment, names: dict[str, str]) -> project_schemas.Comment:

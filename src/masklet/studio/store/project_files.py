@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -40,9 +40,13 @@ class FileFacts:
 
 
 class ProjectFiles:
-    """Reads lists of files. What a file's steps come to is kept until there is another step."""
+    """Reads lists of files. What a file's steps come to is kept until there is another step.
 
-    def __init__(self) -> None:
+    tracking : how much of what is being tracked of a video is done; None for nothing
+    """
+
+    def __init__(self, tracking: Callable[[str], float | None]) -> None:
+        self._tracking = tracking
         self._facts: ByteCache[tuple[str, int, datetime | None], FileFacts] = ByteCache(
             CACHED_FACTS, size=lambda facts: 1
         )
@@ -81,6 +85,7 @@ class ProjectFiles:
             state=file_state(video, facts.reviewed),
             assignee=video.assignee,
             reviewer=video.reviewer,
+            tracking=self._tracking(video.id),
             comments=comments,
         )
 

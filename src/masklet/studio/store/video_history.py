@@ -259,9 +259,9 @@ class VideoHistory:
         return redo[0]
 
 
-def holds_at(video: str, head: int) -> ColumnElement[bool]:
-    """Results that hold at a head."""
-    return and_(Result.video == video, Result.since <= head, or_(Result.until.is_(None), Result.until > head))
+def holds_at(video: str, head: int, result: Any = Result) -> ColumnElement[bool]:
+    """Results that hold at a head; `result` may be an alias of the table."""
+    return and_(result.video == video, result.since <= head, or_(result.until.is_(None), result.until > head))
 
 
 def results(

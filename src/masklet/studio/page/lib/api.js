@@ -75,6 +75,8 @@ export const deleteProject = (id) => call("DELETE", `/projects/${id}`);
 
 /** @type {(id: string) => Promise<T.Audit>} */
 export const audit = (id) => call("GET", `/projects/${id}/audit?limit=1000`);
+/** @type {(id: string) => Promise<T.PeopleOfProject>} */
+export const people = (id) => call("GET", `/projects/${id}/people`);
 /** @type {(id: string, body: T.NewProjectExport) => Promise<T.Export>} */
 export const exportProject = (id, body) => call("POST", `/projects/${id}/exports`, body);
 

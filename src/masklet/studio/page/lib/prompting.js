@@ -3,7 +3,7 @@
 import * as api from "./api.js";
 import { contains, decode, encode } from "./rle.js";
 import { nameOf, nextNumber, promptHere, selected } from "./state.js";
-import { announce, complain, toast } from "./toast.js";
+import { announce, clearNotes, complain, toast } from "./toast.js";
 
 /** @import * as T from "./types.js" */
 /** @import { Studio } from "./studio.js" */
@@ -13,6 +13,7 @@ import { announce, complain, toast } from "./toast.js";
  * @param {Omit<T.NewPrompt, "frame" | "object" | "label">} prompt
  */
 async function sendPrompt(studio, prompt) {
+    clearNotes();
     const { frame, label } = studio.state;
     const object = studio.state.object ?? nextNumber(studio.state);
     studio.store.set({ object, newest: Math.max(object, studio.state.newest), candidates: null });

@@ -1,7 +1,7 @@
 /** Tracking objects, moving through the video, and reviewing. */
 
 import * as api from "./api.js";
-import { changedSpan, frameList, isPropagating, neighboursOf, reviewedWithin, within } from "./state.js";
+import { changedSpan, frameList, isPropagating, neighboursOf, nextOpen, reviewedWithin, within } from "./state.js";
 import { announce, complain, toast } from "./toast.js";
 
 /** @import * as T from "./types.js" */
@@ -158,17 +158,16 @@ export function togglePlay(studio) {
 /** @param {Studio} studio */
 export async function nextDoubtful(studio) {
     try {
-        let { visitedFrames } = studio.state;
-        let doubtful = await api.doubtful(studio.id, visitedFrames);
-        if (!doubtful && visitedFrames.length) {
-            visitedFrames = []; // once round: from the worst again
-            doubtful = await api.doubtful(studio.id, visitedFrames);
-        }
+        const { visitedFrames } = studio.state;
+        const doubtful = await api.doubtful(studio.id, visitedFrames);
         if (!doubtful) {
-            const { next } = neighboursOf(studio.state);
-            const action = next && { label: "Next video", press: () => openNeighbour(studio, "next") };
-            const words = "Nothing doubtful is left: every tracked frame is reviewed or has a prompt.";
-            toast(words, action ? { action } : {});
+            studio.store.set({ visitedFrames: [] }); // from the worst again, if somebody wants to
+            const isTracked = Object.keys(studio.state.video.tracked).length > 0;
+            if (!isTracked) toast("Nothing is tracked here yet.");
+            else
+                toast("You have looked at all that is doubtful here.", {
+                    action: { label: "The video is right: next", press: () => void acceptVideo(studio) },
+                });
             return;
         }
         studio.store.set({
@@ -201,7 +200,7 @@ export async function toggleReviewed(studio) {
 }
 
 /**
- * This frame is right; on to the next doubtful one. After a picture comes the next video or picture.
+ * This frame is right; on to the next doubtful one. After a picture comes the next file that is not reviewed.
  *
  * @param {Studio} studio
  */
@@ -209,7 +208,42 @@ export async function accept(studio) {
     await studio.line; // prompts go first
     if (!within(studio.state.video.reviewed, studio.state.frame)) await toggleReviewed(studio);
     if (studio.state.video.frames > 1) await nextDoubtful(studio);
-    else openNeighbour(studio, "next");
+    else await openNext(studio);
+}
+
+/**
+ * The whole video is right; on to the next file.
+ *
+ * @param {Studio} studio
+ */
+async function acceptVideo(studio) {
+    try {
+        await api.changeVideo(studio.id, { state: "reviewed" });
+        await openNext(studio);
+    } catch (error) {
+        complain(error);
+    }
+}
+
+/**
+ * The next file that is not reviewed; behind the last one the project, which has the export.
+ *
+ * @param {Studio} studio
+ */
+async function openNext(studio) {
+    const { project } = studio.state;
+    try {
+        studio.store.set({ project: await api.project(project.id) }); // others review, too
+    } catch (error) {
+        complain(error);
+        return;
+    }
+    const next = nextOpen(studio.state);
+    if (next) location.hash = `#video/${next.id}`;
+    else
+        toast("Every file of the project is reviewed.", {
+            action: { label: "To the project", press: () => (location.hash = `#project/${project.id}`) },
+        });
 }
 
 /**

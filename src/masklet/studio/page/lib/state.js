@@ -135,6 +135,17 @@ export function neighboursOf({ project, video }) {
     };
 }
 
+/**
+ * The file to go on with: the next one by name that is not reviewed, from the first again behind the last.
+ *
+ * @param {State} state
+ */
+export function nextOpen({ project, video }) {
+    const videos = project.videos.toSorted((one, other) => byName.compare(one.name, other.name));
+    const at = videos.findIndex(({ id }) => id === video.id);
+    return [...videos.slice(at + 1), ...videos.slice(0, Math.max(at, 0))].find(({ state }) => state !== "reviewed") ?? null;
+}
+
 /** @param {State} state */
 export function selected(state) {
     return state.video.objects.find((item) => item.id === state.object) ?? null;

@@ -38,7 +38,12 @@ export function toast(message, { kind = "note", action } = {}) {
     shelf.hidePopover();
     shelf.showPopover(); // above a sheet, too
     while (shelf.children.length > 3) shelf.firstElementChild?.remove();
-    setTimeout(close, kind === "error" ? 2 * STAYS : STAYS);
+    setTimeout(close, kind === "error" || action ? 2 * STAYS : STAYS);
+}
+
+/** Remove notes that ask for nothing: what they were about is past. */
+export function clearNotes() {
+    for (const card of byId("toasts").querySelectorAll(".toast.note:not(:has(.link))")) card.remove();
 }
 
 /** @param {unknown} error */

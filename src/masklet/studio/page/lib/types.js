@@ -366,6 +366,9 @@
  * @property {"people"} type
  * @property {Viewer[]} people
  *
+ * @typedef {object} PeopleOfProject  Names of people who work, or worked, in a project.
+ * @property {string[]} names
+ *
  * @typedef {object} Person
  * @property {string} id
  * @property {string} name
@@ -548,6 +551,7 @@
  * @property {"new" | "working" | "reviewed"} state  `new`: nothing was done yet. `reviewed`: all frames are, or a person said so.
  * @property {string} assignee  Who works on it; empty for nobody.
  * @property {string} reviewer
+ * @property {number | null} tracking  How much of what is being tracked now is done, 0 to 1; null while nothing is tracked.
  * @property {number} comments  How many are not resolved.
  *
  * @typedef {object} Viewer  Somebody who has a video open.

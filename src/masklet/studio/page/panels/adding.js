@@ -31,7 +31,7 @@ export function adding(about, project) {
     );
     const zone = h(
         "section",
-        { class: "adding" },
+        { class: project.videos.length ? "adding compact" : "adding" },
         h("div", { class: "drop-zone" }, picker, drop, progress),
         about.folder ? folderBrowser(project) : null,
     );
@@ -87,7 +87,8 @@ async function send(project, files, progress) {
             );
             row.classList.add("failed");
         }
-    }    if (files.length === 1 || !added) return;
+    }
+    if (files.length === 1 || !added) return;
     const showAll = () => window.dispatchEvent(new HashChangeEvent("hashchange"));
     if (added === files.length) showAll();
     toast(`Added ${added} of ${files.length} files.`, added < files.length ? { action: { label: "Show", press: showAll } } : {});

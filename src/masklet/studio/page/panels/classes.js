@@ -19,7 +19,6 @@ export async function openClasses(project) {
     const rows = h("ul", { class: "class-rows", "aria-label": "Classes" });
     const add = (/** @type {T.Class} */ entry) => {
         rows.append(row(entry));
-        rows.hidden = false;
         return rows.lastElementChild;
     };
     for (const entry of project.classes) add(entry);
@@ -44,7 +43,12 @@ export async function openClasses(project) {
         h(
             "p",
             { class: "hint" },
-            "A class's key gives it to the selected object, or else to the next new one. Attributes are separated by semicolons, their values by commas.",
+            "Keys give a class to the selected object, or else to the next new one. Attributes are more to say of an object, for example “pose: standing, lying; note”.",
+        ),
+        h(
+            "div",
+            { class: "class-row class-head", "aria-hidden": "true" },
+            ...["", "Name", "Key", "Attributes, if any"].map((words) => h("span", {}, words)),
         ),
         rows,
         h(
@@ -70,6 +74,7 @@ function row(entry) {
             value: entry.name,
             placeholder: "Name",
             "aria-label": "Name of the class",
+            autofocus: true,
             maxlength: 100,
             pattern: ".*\\S.*",
             required: true,
@@ -89,7 +94,6 @@ function row(entry) {
             class: "field",
             name: "attributes",
             value: writeAttributes(entry.attributes ?? []),
-            placeholder: EXAMPLE,
             "aria-label": `Attributes, such as: ${EXAMPLE}`,
         }),
         iconButton("trash", "Remove this class", () => item.remove(), { class: "icon-button danger" }),

@@ -117,7 +117,7 @@ function row(project, entry, enter) {
  * @param {T.FolderEntry} other
  */
 function inOrder(one, other) {
-    const isFolder = (/** @type {T.FolderEntry} */ entry) => Number(entry.kind === "folder");
+    const isFolder = (/** @type {T.FolderEntry} */ entry) => Number(entry.kind === "folder" || entry.kind === "pictures");
     return isFolder(other) - isFolder(one) || byName.compare(one.name, other.name);
 }
 

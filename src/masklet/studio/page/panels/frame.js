@@ -37,6 +37,7 @@ function draw(studio, root, drawn) {
     const { frame, object, candidates, video } = studio.state;
     const prompt = object === null ? null : promptHere(studio.state, object);
     const mask = object === null ? undefined : studio.masks.at(frame).get(object);
+    const name = nameOf(selected(studio.state), object ?? 0);
     root.hidden = object === null;
     const offers = candidates?.frame === frame && candidates.object === object ? candidates.list : null;
     fill(
@@ -44,7 +45,7 @@ function draw(studio, root, drawn) {
         h(
             "header",
             { class: "panel-head" },
-            h("h2", {}, `${nameOf(selected(studio.state), object ?? 0)} on frame ${frame}`),
+            h("h2", {}, video.frames > 1 ? `${name} on frame ${frame}` : name),
         ),
         offers &&
             h(

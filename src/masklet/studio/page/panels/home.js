@@ -36,7 +36,21 @@ export async function mountHome(about, root, wanted) {
         return;
     }
     const project = projects.find((project) => project.id === wanted) ?? projects[0];
-    fill(root, bar(about), h("div", { class: "home" }, sidebar(projects, project), main(about, project)));
+    const content = main(about, project);
+    fill(root, bar(about), h("div", { class: "home" }, sidebar(projects, project), content));
+    keepPlace(content, project);
+}
+
+/**
+ * Come back to the same place of the list, after a video for example.
+ *
+ * @param {HTMLElement} content
+ * @param {T.Project} project
+ */
+function keepPlace(content, project) {
+    const key = `masklet-scroll-${project.id}`;
+    content.scrollTop = Number(sessionStorage.getItem(key) ?? 0);
+    content.addEventListener("scroll", () => sessionStorage.setItem(key, String(content.scrollTop)));
 }
 
 /**
@@ -80,7 +94,7 @@ function person(about) {
         if (!name) return;
         try {
             about.person = await api.rename(name);
-            fill(button, icon("people"), about.person.name);
+            window.dispatchEvent(new HashChangeEvent("hashchange")); // what is mine goes by the name
         } catch (error) {
             complain(error);
         }
@@ -163,10 +177,14 @@ function main(about, project) {
         ),
         adding(about, project),
         project.videos.length
-            ? videoList(project, {
-                  remove: (video) => void deleteVideo(project, video),
-                  edit: (video) => void editWork(project, video, about.person.name),
-              })
+            ? videoList(
+                  project,
+                  {
+                      remove: (video) => void deleteVideo(project, video),
+                      edit: (video) => void editWork(project, video, about.person.name),
+                  },
+                  about.person.name,
+              )
             : steps(),
         h("footer", { class: "project-settings" }, modelChoice(about, project), policyChoice(about, project)),
     );
@@ -223,7 +241,12 @@ async function deleteProject(project) {
  * @param {string} me
  */
 async function editWork(project, video, me) {
-    if (await openWork(project, video, me)) go(project.id);
+    try {
+        const { names } = await api.people(project.id);
+        if (await openWork(video, names, me)) go(project.id);
+    } catch (error) {
+        complain(error);
+    }
 }
 
 /**

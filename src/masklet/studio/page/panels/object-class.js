@@ -49,7 +49,7 @@ function draw(studio, root) {
         h(
             "header",
             { class: "panel-head" },
-            h("h2", {}, item ? `Class of ${nameOf(item)}` : "Next object"),
+            h("h2", {}, item ? `Class of ${nameOf(item)}` : "Class of the next object"),
             project.classes.length
                 ? iconButton("tag", "Edit classes", () => void edit(studio))
                 : h("button", { type: "button", class: "link", onclick: () => void edit(studio) }, "Add classes"),

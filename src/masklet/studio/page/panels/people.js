@@ -61,11 +61,12 @@ function viewer(studio, { name, frame }, isMe) {
  */
 async function showWork(studio, root) {
     try {
-        const project = await api.project(studio.state.project.id);
+        const { id } = studio.state.project;
+        const [project, { names }] = await Promise.all([api.project(id), api.people(id)]);
         studio.store.set({ project });
         const video = project.videos.find((entry) => entry.id === studio.id);
         if (!video) return;
-        const { fields, change } = workFields(project, video, studio.about.person.name);
+        const { fields, change } = workFields(video, names, studio.about.person.name);
         for (const field of fields) {
             field.addEventListener("change", () => api.changeVideo(video.id, change()).catch(complain));
         }
@@ -78,15 +79,17 @@ async function showWork(studio, root) {
 /**
  * State, assignee and reviewer of a video, to be changed.
  *
- * @param {T.Project} project
  * @param {T.VideoSummary} video
+ * @param {string[]} known  names of people of the project
  * @param {string} me
  * @returns {{fields: HTMLElement[], change: () => T.VideoChange}}
  */
-function workFields(project, video, me) {
-    const people = new Set([me, ...project.videos.flatMap((entry) => [entry.assignee, entry.reviewer])]);
-    people.delete("");
-    const names = h("datalist", { id: "known-people" }, ...[...people].map((name) => h("option", { value: name })));
+function workFields(video, known, me) {
+    const names = h(
+        "datalist",
+        { id: "known-people" },
+        ...[...new Set([me, ...known])].map((name) => h("option", { value: name }, name === me ? "you" : null)),
+    );
     const state = h(
         "select",
         { class: "field" },
@@ -111,12 +114,12 @@ function workFields(project, video, me) {
 /**
  * Ask who works on a video, and how far it is.
  *
- * @param {T.Project} project
  * @param {T.VideoSummary} video
+ * @param {string[]} known  names of people of the project
  * @param {string} me
  */
-export function openWork(project, video, me) {
-    const { fields, change } = workFields(project, video, me);
+export function openWork(video, known, me) {
+    const { fields, change } = workFields(video, known, me);
     const apply = () => api.changeVideo(video.id, change());
     return openForm({ label: `Work on ${video.name}`, yes: "Save", apply }, h("h2", {}, video.name), ...fields);
 }

@@ -18,7 +18,13 @@ const FORMATS = [
 export function projectExportButton(project) {
     return h(
         "button",
-        { type: "button", class: "primary", title: "All videos as one data set", onclick: () => openProjectExport(project) },
+        {
+            type: "button",
+            class: "primary",
+            title: "All files as one data set",
+            disabled: !project.videos.some((video) => video.objects),
+            onclick: () => openProjectExport(project),
+        },
         icon("download"),
         "Export all",
     );
@@ -32,12 +38,15 @@ function openProjectExport(project) {
     const [images, reviewed, hidden] = [check(true), check(false), check(false)];
     const state = h("span", { class: "export-state", role: "status" });
     const notes = h("div", { class: "export-notes", role: "status" });
+    const busy = h("p", { class: "notice", role: "status", hidden: true });
+    void warnOfTracking(project, busy);
     const send = h("button", { type: "submit", class: "primary" }, icon("download"), "Export");
     const form = h(
         "form",
         {},
+        busy,
         formField("Format", format),
-        formField("Percent of the videos for validation; a video is never in both parts", validation),
+        formField("Percent of the files for validation; a file is never in both parts", validation),
         h(
             "div",
             { class: "checks" },
@@ -69,4 +78,22 @@ function openProjectExport(project) {
         send.disabled = false;
     });
     openSheet("Export all", false, form);
+}
+
+/**
+ * Say which files are being tracked: their masks so far are exported.
+ *
+ * @param {T.Project} project
+ * @param {HTMLElement} notice
+ */
+async function warnOfTracking(project, notice) {
+    try {
+        const { videos } = await api.project(project.id);
+        const names = videos.filter(({ tracking }) => tracking !== null).map(({ name }) => name);
+        notice.hidden = !names.length;
+        const more = names.length > 2 ? ` and ${names.length - 2} more` : "";
+        fill(notice, `Still being tracked: ${names.slice(0, 2).join(", ")}${more}. An export now has the masks so far.`);
+    } catch {
+        // the export says what is wrong
+    }
 }

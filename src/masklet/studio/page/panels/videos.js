@@ -1,4 +1,4 @@
-/** A project's videos as a list of work: thumbnails, state, search and order. */
+/** A project's videos and pictures as a list of work: thumbnails, state, people, search and order. */
 
 import * as api from "../lib/api.js";
 import { fill, h, iconButton } from "../lib/dom.js";
@@ -13,25 +13,33 @@ const STATES = [
     ["reviewed", "reviewed"],
 ];
 const ORDER_KEY = "masklet-video-order";
+const POLL = 2000; // milliseconds between looks at what is being tracked
 
 /**
  * @typedef {object} CardActions
  * @property {(video: T.VideoSummary) => void} remove
  * @property {(video: T.VideoSummary) => void} edit  its state and people
+ *
+ * @typedef {{search: string, state: T.VideoSummary["state"] | null, person: string}} Choice  what the list shows
  */
 
 /**
  * @param {T.Project} project
  * @param {CardActions} actions
+ * @param {string} me
  */
-export function videoList(project, actions) {
-    const cards = project.videos.map((video) => ({ video, card: card(video, actions) }));
+export function videoList(project, actions, me) {
+    const cards = project.videos.map((video) => ({ video, ...card(video, actions) }));
     const list = h("ul", { class: "cards", "aria-label": "Videos" });
+    const kept = `masklet-list-${project.id}`; // where the session's storage keeps what the list shows
+    /** @type {Partial<Choice>} */
+    const before = JSON.parse(sessionStorage.getItem(kept) ?? "{}");
     const search = h("input", {
         type: "search",
         class: "field",
         placeholder: "Search videos",
         "aria-label": "Search videos",
+        value: before.search ?? "",
         oninput: () => show(),
     });
     const order = h(
@@ -48,31 +56,20 @@ export function videoList(project, actions) {
         h("option", { value: "newest" }, "newest first"),
     );
     order.value = localStorage.getItem(ORDER_KEY) ?? "name";
-    const people = new Set(project.videos.flatMap((video) => [video.assignee, video.reviewer]));
-    people.delete("");
-    const person = h(
-        "select",
-        { class: "field", "aria-label": "Person", onchange: () => show() },
-        h("option", { value: "" }, "everybody's"),
-        ...[...people].sort(byName.compare).map((name) => h("option", { value: name }, `${name}'s`)),
-    );
-    /** @type {T.VideoSummary["state"] | null} */
-    let wanted = null;
+    const person = personChoice(project, me, () => show());
+    if (before.person) person.value = before.person;
+    if (person.selectedIndex < 0) person.value = "";
+    let wanted = before.state ?? null;
     /** @type {[T.VideoSummary["state"] | null, string][]} */
     const choices = [[null, "all"], ...STATES];
     const filters = choices.map(([state, words]) => {
-        const count = cards.filter(({ video }) => !state || video.state === state).length;
+        const count = h("small", {});
         const press = () => {
             wanted = state;
             show();
         };
-        const button = h(
-            "button",
-            { type: "button", class: "filter", onclick: press },
-            `${words} `,
-            h("small", {}, count),
-        );
-        return { state, button };
+        const button = h("button", { type: "button", class: "filter", onclick: press }, `${words} `, count);
+        return { state, button, count };
     });
     const show = () => {
         const words = search.value.toLocaleLowerCase().split(/\s+/);
@@ -84,11 +81,17 @@ export function videoList(project, actions) {
         );
         if (order.value === "name") shown.sort((one, other) => byName.compare(one.video.name, other.video.name));
         else shown.sort((one, other) => other.video.created.localeCompare(one.video.created));
-        fill(list, ...shown.map((entry) => entry.card));
+        fill(list, ...shown.map((entry) => entry.root));
         if (!shown.length) fill(list, h("li", { class: "hint" }, "No video is like that."));
-        for (const { state, button } of filters) button.setAttribute("aria-pressed", String(state === wanted));
+        for (const { state, button, count } of filters) {
+            button.setAttribute("aria-pressed", String(state === wanted));
+            fill(count, cards.filter(({ video }) => !state || video.state === state).length);
+        }
+        const choice = /** @type {Choice} */ ({ search: search.value, state: wanted, person: person.value });
+        sessionStorage.setItem(kept, JSON.stringify(choice));
     };
     show();
+    void watchTracking(project, cards, list);
     return h(
         "section",
         { "aria-label": "Videos of the project" },
@@ -103,11 +106,56 @@ export function videoList(project, actions) {
                     ...filters.map((filter) => filter.button),
                 ),
                 h("span", { class: "gap" }),
-                people.size > 0 && person,
+                person.options.length > 1 && person,
                 order,
             ),
         list,
     );
+}
+
+/**
+ * Whose files are shown; nothing to choose from where nobody has any.
+ *
+ * @param {T.Project} project
+ * @param {string} me
+ * @param {() => void} changed
+ */
+function personChoice(project, me, changed) {
+    const people = new Set(project.videos.flatMap((video) => [video.assignee, video.reviewer]));
+    people.delete("");
+    const others = [...people].filter((name) => name !== me).sort(byName.compare);
+    return h(
+        "select",
+        { class: "field", "aria-label": "Person", onchange: changed },
+        h("option", { value: "" }, "everybody's"),
+        people.size > 0 && h("option", { value: me }, "mine"),
+        ...others.map((name) => h("option", { value: name }, `${name}'s`)),
+    );
+}
+
+/**
+ * Show how far tracking is, as long as something is tracked and the list is in view.
+ *
+ * @param {T.Project} project
+ * @param {{video: T.VideoSummary, update: (video: T.VideoSummary) => void}[]} cards
+ * @param {HTMLElement} list
+ */
+async function watchTracking(project, cards, list) {
+    while (cards.some(({ video }) => video.tracking !== null)) {
+        await new Promise((done) => setTimeout(done, POLL));
+        if (!list.isConnected) return;
+        try {
+            const { videos } = await api.project(project.id);
+            for (const entry of cards) {
+                const now = videos.find(({ id }) => id === entry.video.id);
+                if (!now) continue;
+                entry.video = now;
+                entry.update(now);
+            }
+        } catch {
+            return; // the server is gone: the next thing that a person does says so
+        }
+    }
 }
 
 /**
@@ -119,15 +167,12 @@ function card(video, { remove, edit }) {
     picture.addEventListener("error", () => picture.classList.add("broken"));
     const length =
         video.frames > 1 ? `${video.frames} frames · ${clock(video.frames, video.fps)}` : "picture";
-    const objects = `${video.objects || "no"} ${video.objects === 1 ? "object" : "objects"}`;
     const done = h("i", { class: "done" });
-    done.style.setProperty("--share", String(video.frames ? video.reviewed / video.frames : 0));
-    const words = STATES.find(([state]) => state === video.state)?.[1] ?? video.state;
-    const people = [video.assignee, video.reviewer && `reviewed by ${video.reviewer}`].filter(Boolean).join(" · ");
-    const comments = video.comments ? `${video.comments} ${video.comments === 1 ? "comment" : "comments"}` : "";
-    return h(
+    const work = h("small", {});
+    const people = h("small", {});
+    const root = h(
         "li",
-        { class: "card", "data-state": video.state },
+        { class: "card" },
         h(
             "a",
             { href: `#video/${video.id}` },
@@ -135,8 +180,8 @@ function card(video, { remove, edit }) {
             done,
             h("strong", { title: video.name }, video.name),
             h("small", {}, `${video.width} × ${video.height} · ${length}`),
-            h("small", {}, h("b", { class: "state" }, words), ` · ${objects} · ${video.reviewed} reviewed`),
-            people || comments ? h("small", {}, [people, comments].filter(Boolean).join(" · ")) : null,
+            work,
+            people,
         ),
         h(
             "span",
@@ -145,4 +190,28 @@ function card(video, { remove, edit }) {
             iconButton("trash", `Delete ${video.name}`, () => remove(video), { class: "icon-button danger" }),
         ),
     );
+    const update = (/** @type {T.VideoSummary} */ now) => {
+        root.dataset.state = now.state;
+        done.style.setProperty("--share", String(now.frames ? now.reviewed / now.frames : 0));
+        fill(work, ...workWords(now));
+        const { assignee, reviewer, comments } = now;
+        const written = comments ? `${comments} ${comments === 1 ? "comment" : "comments"}` : "";
+        const words = [assignee, reviewer && `reviewed by ${reviewer}`, written].filter(Boolean).join(" · ");
+        people.hidden = !words;
+        fill(people, words);
+    };
+    update(video);
+    return { root, update };
+}
+
+/** @param {T.VideoSummary} video */
+function workWords({ state, tracking, objects, reviewed, frames }) {
+    const words = STATES.find(([name]) => name === state)?.[1] ?? state;
+    const parts = [`${objects || "no"} ${objects === 1 ? "object" : "objects"}`];
+    if (frames > 1) parts.push(`${reviewed} reviewed`);
+    return [
+        h("b", { class: "state" }, words),
+        ...(tracking === null ? [] : [" · ", h("b", { class: "tracks" }, `tracking, ${Math.round(100 * tracking)} %`)]),
+        ` · ${parts.join(" · ")}`,
+    ];
 }
