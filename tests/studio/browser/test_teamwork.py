@@ -120,8 +120,9 @@ def test_people_see_where_others_are_and_who_changes_what(opened: Callable[[], S
     other.frame(7)
     screen.page.get_by_role("button", name="People: you and Grace").click()
     screen.page.get_by_role("button", name="frame 7").wait_for()
+    screen.page.get_by_label("Assigned to").wait_for()
     offered = screen.page.locator("#known-people option").evaluate_all("all => all.map(one => one.value)")
-    assert "Grace" in offered  # she was here: her name can be chosen
+    assert "Grace" in offered  # she is here: her name can be chosen
     screen.page.get_by_label("Assigned to").fill("Grace")
     screen.page.get_by_label("Reviewed by").fill("Ada")
     screen.page.get_by_label("Reviewed by").press("Tab")

@@ -43,19 +43,20 @@ export function mountHints(studio, root) {
 function hintsOf(studio, isTouch) {
     const { state } = studio;
     const { tool, everything, frame, object } = state;
+    const onwards = object === null ? [] : goingOn(state);
     const name = nameOf(selected(state), object ?? 0);
     if (everything?.frame === frame) return [["Click", "keeps a mask as an object"], ["Esc", "ends"]];
     if (tool === "hand") return [["Drag", "moves the picture"], ["P", "back to pointing"]];
     if (tool === "brush" || tool === "erase" || tool === "lasso") {
         const verb = tool === "erase" ? "takes away from" : "adds to";
-        return [["Drag", `${verb} ${object === null ? "a new object" : name}`], ["P", "back to pointing"]];
+        return [["Drag", `${verb} ${object === null ? "a new object" : name}`], ["P", "back to pointing"], ...onwards];
     }
     if (tool === "polygon") return [["Click", "sets a corner"], ["Enter", "closes the outline"], ["P", "back to pointing"]];
     if (object === null) {
         const all = /** @type {Hint} */ (["X", "finds everything, to choose from"]);
         return [["Click", "makes a mask of what is there"], ["Drag", "a box around it"], ...(isTouch ? [] : [all])];
     }
-    return [...correcting(studio, name, isTouch), ...goingOn(state)];
+    return [...correcting(studio, name, isTouch), ...onwards];
 }
 
 /**

@@ -66,7 +66,11 @@ async function showWork(studio, root) {
         studio.store.set({ project });
         const video = project.videos.find((entry) => entry.id === studio.id);
         if (!video) return;
-        const { fields, change } = workFields(video, names, studio.about.person.name);
+        const { fields, change } = workFields(
+            video,
+            [...names, ...studio.state.people.map((person) => person.name)],
+            studio.about.person.name,
+        );
         for (const field of fields) {
             field.addEventListener("change", () => api.changeVideo(video.id, change()).catch(complain));
         }
