@@ -159,7 +159,7 @@ class ProjectWriter:
         """Whether tracking waits, is under way, or was stopped before its end."""
         if self._tracking(video) is not None:
             return True
-        with self._live.ledger(video).read() as (session, state):
+        with self._live.history(video).read() as (session, state):
             row = session.get(Video, video)
             return row is not None and unfinished_plan(row, state, "") is not None
 
