@@ -11,9 +11,12 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +28,7 @@ import masklet
 from masklet.errors import MaskletError
 from masklet.jobs import worker as worker_module
 from masklet.jobs.manifest import Entry, JobSettings, read_manifest
-from masklet.jobs.report import read_status
+from masklet.jobs.report import merge_tables, read_status
 from masklet.jobs.stores import Store
 from masklet.jobs.tables import SCHEMA, read_masks
 from masklet.jobs.worker import Item, Outcome, Worker, split_frames
@@ -143,6 +146,14 @@ def test_other_formats_are_published_as_a_folder(corpus: Path, settings: JobSett
     assert len(list(read_masklets(folder / "masklets.json"))) == FRAMES
     assert len(list((folder / "masks").iterdir())) == FRAMES
     assert len(list(read_masks(folder / "masks.parquet"))) == FRAMES
+    store, manifest = Store(str(tmp_path)), str(corpus / "manifest.csv")
+    store.write_json("job.json", {"manifest": manifest, "settings": formats.to_json()})
+    (merged,) = merge_tables(store, Store(str(tmp_path / "merged")), is_partial=True)
+    assert pq.read_table(tmp_path / "merged" / merged).num_rows == FRAMES
+    without = replace(settings, formats=("masklets", "palette"))
+    store.write_json("job.json", {"manifest": manifest, "settings": without.to_json()})
+    with pytest.raises(MaskletError, match=r"only Parquet can be merged. This job writes masklets, palette"):
+        merge_tables(store, Store(str(tmp_path / "merged")), is_partial=True)
 
 
 def test_without_prompts_everything_is_tracked(corpus: Path, settings: JobSettings, tmp_path: Path) -> None:
@@ -167,6 +178,88 @@ def test_a_long_video_is_split_at_cuts(settings: JobSettings, tmp_path: Path) ->
     assert done.record is not None, done.error
     written = list(read_masks(tmp_path / "out" / done.record["file"]))
     assert [masks.frame for masks in written] == [6, 7, 8]
+
+
+def test_a_source_on_a_web_server_is_fetched(corpus: Path, settings: JobSettings, tmp_path: Path) -> None:
+    pytest.importorskip("aiohttp")
+    handler = partial(SimpleHTTPRequestHandler, directory=str(corpus))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            url = f"http://127.0.0.1:{server.server_port}"
+            (tmp_path / "m.csv").write_text(f"source,x,y\n{url}/0.mp4,20,24\n{url}/none.mp4,20,24\n")
+            there, missing = (Item(entry) for entry in read_manifest(str(tmp_path / "m.csv")))
+            outcome = run(settings, tmp_path / "out", there)
+            assert outcome.record is not None, outcome.error
+            assert outcome.record["masks"] == FRAMES
+            error = run(settings, tmp_path / "out", missing)
+            assert error.kind == "system" and error.error.startswith(f"{url}/none.mp4 cannot be used")
+        finally:
+            server.shutdown()
+
+
+def write_detections(path: Path, frames: dict[int, int]) -> str:
+    """A COCO JSON with a box at x of each frame, which is named by its index."""
+    images = [{"id": frame, "frame_index": frame, "height": 48, "width": 64} for frame in frames]
+    annotations = [
+        {"id": frame, "image_id": frame, "category_id": 1, "bbox": [x, 8, 20, 20], "iscrowd": 0}
+        for frame, x in frames.items()
+    ]
+    categories = [{"id": 1, "name": "pet"}]
+    path.write_text(json.dumps({"images": images, "annotations": annotations, "categories": categories}))
+    return str(path)
+
+
+def test_a_part_has_the_detections_of_its_own_frames(settings: JobSettings, tmp_path: Path) -> None:
+    """Frames of a part are numbered from 0, those of the JSON by the whole video."""
+    video = write_video(tmp_path / "video.mp4", clip(6))
+    path = write_detections(tmp_path / "boxes.json", {0: 2, 1: 2, 4: 30})
+    part = worker_module.PartDetections(path, open_frames(video), range(3, 6))
+    assert [None if part[frame] is None else part[frame][0].box for frame in part] == [
+        None,
+        (30.0, 8.0, 50.0, 28.0),
+        None,
+    ]
+    worker = Worker(replace(settings, split=3), str(tmp_path / "out"))
+    whole = Item(Entry(str(video), detections=path))
+    split = worker.run(whole)
+    assert split.record is not None and split.record["parts"] == [(0, 3), (3, 6)]
+    outcomes = [worker.run(part) for part in whole.parts(split.record["parts"])]
+    assert [outcome.error for outcome in outcomes] == ["", ""]
+    frames = pq.read_table(tmp_path / "out" / outcomes[1].record["file"])["frame"].to_pylist()
+    assert frames and set(frames) <= {3, 4, 5}
+
+
+def test_a_channel_of_microscope_files_is_segmented(
+    corpus: Path, settings: JobSettings, tmp_path: Path
+) -> None:
+    tifffile = pytest.importorskip("tifffile")
+    pages = np.stack([np.zeros((3, 48, 64), np.uint8), clip(3)[..., 0]])
+    names = {"axes": "CTYX", "Channel": {"Name": ["DAPI", "GFP"]}}
+    path = tmp_path / "cells.ome.tif"
+    tifffile.imwrite(path, pages, ome=True, metadata=names, photometric="minisblack")
+    (tmp_path / "m.csv").write_text("source,x,y\ncells.ome.tif,20,24\n")
+    item = Item(read_manifest(str(tmp_path / "m.csv"))[0])
+    model = masklet.load(settings.model, device="cpu")
+    outcome = run(replace(settings, channel="GFP"), tmp_path / "out", item)
+    assert outcome.record is not None, outcome.error
+    frames = open_frames(path, channel="GFP")
+    expected = list(masklet.track(model, frames, {0: {1: Prompt(positive=[(20, 24)])}}))
+    for one, other in zip(read_masks(tmp_path / "out" / outcome.record["file"]), expected, strict=True):
+        np.testing.assert_array_equal(one[1], other[1])
+    mixed = run(settings, tmp_path / "out", item)
+    assert mixed.record is not None and mixed.record["key"] != outcome.record["key"]
+    unknown = run(replace(settings, channel="RFP"), tmp_path / "out", item)
+    assert unknown.kind == "input" and "0 (DAPI), 1 (GFP)" in unknown.error
+
+
+def test_settings_are_read_as_they_were_written() -> None:
+    """Those of a job that was begun before there were channels are the same as ever."""
+    chosen = JobSettings(channel={"DAPI": "blue"}, intensity_range=(0.0, 255.0), image_size=384, patience=5)
+    assert JobSettings.from_json(json.loads(json.dumps(chosen.to_json()))) == chosen
+    several = JobSettings(channel=["DAPI", "GFP"], formats=("coco", "parquet"))
+    assert JobSettings.from_json(several.to_json()) == several
+    assert list(JobSettings().to_json())[-1] == "max_pixels"
 
 
 def test_a_source_in_another_file_system_is_fetched(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from masklet.cli import options
-from masklet.cli.runs import ProgressBar
+from masklet.cli.runs import ProgressBar, parse_intensity_range
 
 if TYPE_CHECKING:
     from masklet.jobs.manifest import Cluster, JobSettings
@@ -47,7 +47,8 @@ def run(
     ],
     model: options.Model = "nano",
     dtype: options.Precision = options.Dtype.float32,
-    setting: options.Speed = options.Setting.exact,
+    setting: options.Speed = options.Setting.balanced,
+    image_size: options.ImageSize = None,
     formats: Annotated[
         list[str] | None,
         typer.Option(
@@ -72,6 +73,11 @@ def run(
         int | None, typer.Option(help="Without prompts: frames from key frame to key frame.")
     ] = None,
     max_objects: Annotated[int, typer.Option(help="Without prompts: objects tracked at a time.")] = 32,
+    patience: Annotated[
+        int | None, typer.Option(help="Without prompts: frames until a lost object is given up.")
+    ] = None,
+    channels: options.Channels = None,
+    intensity_range: options.IntensityRange = None,
     max_pixels: options.MaxPixels = None,
     address: Address = None,
     actors: Actors = None,
@@ -84,6 +90,7 @@ def run(
     """Segment all videos of a manifest. The same command again goes on where it stopped."""
     _need_packages()
     from masklet.jobs.manifest import Cluster, JobSettings
+    from masklet.media.readers.channels import parse_channels
 
     settings = JobSettings(
         model,
@@ -99,6 +106,10 @@ def run(
         every,
         max_objects,
         max_pixels,
+        image_size,
+        parse_channels(channels or ()),
+        parse_intensity_range(intensity_range),
+        patience,
     )
     cluster = Cluster(address, actors, cpus_per_actor, gpus_per_actor, attempts, timeout, retry_errors)
     _run(manifest, out, settings, cluster)
@@ -190,9 +201,10 @@ def _print_errors(errors: list[dict[str, Any]]) -> None:
     if not errors:
         return
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
 
-    table = Table("input", "part", "why it failed", "attempts")
+    source, why = Column("input", overflow="fold"), Column("why it failed", overflow="fold")
+    table = Table(source, "part", why, "attempts")
     for row in errors:
         texts = (row["source"], str(row["part"]), row["error"], str(row["attempts"]))
         table.add_row(*map(options.terminal_text, texts))

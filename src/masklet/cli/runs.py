@@ -313,9 +313,9 @@ def _print_paths(folder: Path | None, files: Sequence[str]) -> None:
 
 def _print_failures(failures: Sequence[tuple[Item, str]]) -> None:
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
 
-    table = Table("input", "why it failed")
+    table = Table(Column("input", overflow="fold"), Column("why it failed", overflow="fold"))
     for item, message in failures:
         table.add_row(terminal_text(item.source), terminal_text(message))
     Console(stderr=True, markup=False).print(table)

@@ -16,6 +16,7 @@ from typing import Any, Literal
 from masklet.errors import MaskletError, PromptError
 from masklet.jobs.stores import is_glob, is_local, local_path, open_filesystem, store_errors
 from masklet.media import is_picture
+from masklet.media.readers.channels import Channel
 from masklet.media.readers.prompt_files import (
     COLUMNS,
     KEYS,
@@ -30,6 +31,7 @@ TABLES = (".parquet", ".csv", ".jsonl", ".ndjson")
 FLAT = frozenset(COLUMNS) - frozenset(KEYS)
 
 PARQUET = "parquet"
+LATER = frozenset(("image_size", "channel", "intensity_range", "patience"))  # than the first jobs
 
 
 @dataclass(frozen=True)
@@ -227,6 +229,10 @@ class JobSettings:
         every: Of `everything`: frames from key frame to key frame.
         max_objects: Of `everything`: objects tracked at a time.
         max_pixels: Allow pictures with more pixels than 2**28.
+        image_size: Side of the square that the network sees; None for what it was trained at.
+        channel: Of microscope files; see `masklet.media.read_image`.
+        intensity_range: What becomes black and white, for more than 8 bits; None chooses it for each source.
+        patience: Of `everything`: frames until a lost object is given up.
     """
 
     model: str = "nano"
@@ -242,6 +248,10 @@ class JobSettings:
     every: int | None = None
     max_objects: int = 32
     max_pixels: int | None = None
+    image_size: int | None = None
+    channel: Channel | None = None
+    intensity_range: tuple[float, float] | None = None
+    patience: int | None = None
 
     def check(self) -> None:
         """Raise an error where a name is unknown, before anything is started."""
@@ -259,11 +269,15 @@ class JobSettings:
             raise MaskletError(f"split is a number of frames from 1 on. Got {self.split}.")
 
     def to_json(self) -> dict[str, Any]:
-        return {**asdict(self), "formats": list(self.formats)}
+        """As JSON has it. What came later is left out where it is not used, so that earlier jobs go on."""
+        content: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        return {name: value for name, value in content.items() if value is not None or name not in LATER}
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> JobSettings:
-        return cls(**{**content, "formats": tuple(content["formats"])})
+        range_ = content.get("intensity_range")
+        low_and_high = None if range_ is None else tuple(range_)
+        return cls(**{**content, "formats": tuple(content["formats"]), "intensity_range": low_and_high})
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from masklet.errors import MaskletError
-from masklet.jobs.manifest import read_manifest
+from masklet.jobs.manifest import PARQUET, read_manifest
 from masklet.jobs.run import STATUS, make_plan, read_job
 from masklet.jobs.stores import Store
-from masklet.jobs.worker import ERRORS
+from masklet.jobs.worker import ERRORS, FILES, table_name
 
 STRAGGLER_FACTOR = 3.0  # times the median of the finished items
 STRAGGLER_SECONDS = 10.0  # and at least so long
@@ -104,14 +104,17 @@ def merge_tables(store: Store, target: Store, *, is_partial: bool = False) -> li
     from masklet.jobs.tables import SCHEMA
 
     manifest, settings = read_job(store)
-    if settings.formats != ("parquet",):
-        raise MaskletError(f"only Parquet can be merged. This job writes {', '.join(settings.formats)}.")
+    if PARQUET not in settings.formats:
+        raise MaskletError(
+            f"only Parquet can be merged. This job writes {', '.join(settings.formats)}, "
+            f"a folder for each item in {store.url}/{FILES}."
+        )
     plan = make_plan(read_manifest(manifest), store)
     if plan.waiting and not is_partial:
         raise MaskletError(
             f"{len(plan.waiting)} items are not done: masklet jobs resume, or merge --partial what is there."
         )
-    names = [plan.records[id]["file"] for id in sorted(plan.done, key=_source_of(plan.records))]
+    names = [table_name(plan.records[id]) for id in sorted(plan.done, key=_source_of(plan.records))]
     files = list[str]()
     while names:
         file = f"masks-{len(files):05d}.parquet"

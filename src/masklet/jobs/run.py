@@ -12,13 +12,14 @@ import socket
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 from masklet.errors import MaskletError, MissingExtra
 from masklet.jobs.manifest import Cluster, Entry, JobSettings, read_manifest
-from masklet.jobs.stores import UNFINISHED, Store, StoreError, source_stamp
+from masklet.jobs.stores import REQUESTS, UNFINISHED, Store, StoreError, source_stamp
 from masklet.jobs.worker import ERRORS, RECORDS, ErrorKind, Item, Outcome, Worker, error_record
 
 JOB, STATUS = "job.json", "status.json"
@@ -57,27 +58,42 @@ class Plan:
     failed: dict[str, str] = field(default_factory=dict)
     records: dict[str, dict[str, Any]] = field(default_factory=dict)
 
-    def add(self, item: Item, errors: Mapping[str, Mapping[str, Any]], *, retry_errors: bool) -> None:
-        """Place an item, and the parts of one that was split, by what earlier runs published."""
+    def add(
+        self,
+        item: Item,
+        errors: Mapping[str, Mapping[str, Any]],
+        stamps: Mapping[str, str],
+        *,
+        retry_errors: bool,
+    ) -> None:
+        """Place an item, and the parts of one that was split, by what earlier runs published.
+
+        Args:
+            item: To place.
+            errors: Of earlier runs, by item.
+            stamps: Of sources, where they were read already.
+            retry_errors: Whether what could not be read is to run again.
+        """
+        source = item.entry.source
         record = self.records.get(item.id)
-        if record is not None and record["stamp"] == _stamp(item):
+        if record is not None and record["stamp"] == (stamps.get(source) or _stamp(source)):
             if record["status"] == "split":
                 for part in item.parts(map(tuple, record["parts"])):
-                    self.add(part, errors, retry_errors=retry_errors)
+                    self.add(part, errors, stamps, retry_errors=retry_errors)
             else:
                 self.done.add(item.id)
             return
         error = errors.get(item.id)
-        is_final = error is not None and error["kind"] == "input" and error["stamp"] == _stamp(item)
-        if error is not None and is_final and not retry_errors:
+        is_final = error is not None and error["kind"] == "input" and not retry_errors
+        if error is not None and is_final and error["stamp"] == (stamps.get(source) or _stamp(source)):
             self.failed[item.id] = error["error"]
         else:
             self.waiting.append(item)
 
 
-def _stamp(item: Item) -> str:
+def _stamp(source: str) -> str:
     try:
-        return source_stamp(item.entry.source)
+        return source_stamp(source)
     except MaskletError:
         return ""
 
@@ -88,8 +104,11 @@ def make_plan(entries: list[Entry], store: Store, *, retry_errors: bool = False)
     for key, record in store.read_folder(RECORDS).items():
         plan.records[record["item"]] = {**record, "key": key}
     errors = store.read_folder(ERRORS)
+    sources = {entry.source for entry in entries if entry.id in plan.records or entry.id in errors}
+    with ThreadPoolExecutor(REQUESTS) as pool:  # one by one, 100,000 requests to a store take hours
+        stamps = dict(zip(sources, pool.map(_stamp, sources), strict=True))
     for entry in entries:
-        plan.add(Item(entry), errors, retry_errors=retry_errors)
+        plan.add(Item(entry), errors, stamps, retry_errors=retry_errors)
     return plan
 
 
@@ -390,7 +409,7 @@ class _Driver:
         self._plan.records[item.id] = outcome.record
         if outcome.status == "split":
             for part in item.parts(map(tuple, outcome.record["parts"])):
-                self._plan.add(part, {}, retry_errors=False)
+                self._plan.add(part, {}, {}, retry_errors=False)
             return
         self._plan.done.add(item.id)
         self._seconds.append(outcome.record["seconds"])

@@ -7,14 +7,14 @@ import hashlib
 import json
 import socket
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from masklet import checkpoint
-from masklet.auto import everything_in_image, everything_in_video
+from masklet.auto import everything_in_image, everything_in_video, make_detector
 from masklet.errors import MaskletError
 from masklet.jobs.manifest import PARQUET, Entry, JobSettings
 from masklet.jobs.stores import Store, StoreError, is_local, local_copy, local_path, source_stamp
@@ -27,9 +27,10 @@ from masklet.run_folder import Run, digest
 from masklet.sessions.scene_cuts import is_cut, thumbnail
 from masklet.sessions.tracker import track
 from masklet.tracking.policies import find_policy
-from masklet.types import Masks
+from masklet.types import Masks, Prompt
 
 RECORDS, ERRORS, MASKS, FILES = "records", "errors", "masks", "files"
+TABLE = "masks.parquet"  # in an item's folder, beside other formats
 SYSTEM_ERRORS = (StoreError, OSError, MemoryError, RuntimeError)
 
 Status = Literal["done", "split", "failed"]
@@ -99,7 +100,12 @@ class Worker:
             torch.set_num_threads(threads)
         self._settings = settings
         self._store = Store(out)
-        self._model: Sam2 = checkpoint.load(settings.model, dtype=settings.dtype, setting=settings.setting)
+        self._model: Sam2 = checkpoint.load(
+            settings.model,
+            dtype=settings.dtype,
+            setting=settings.setting,
+            image_size=settings.image_size,
+        )
         self._progress = ("", 0, 0)
         gc.collect()
         gc.freeze()  # so that a collection after each item is quick
@@ -113,7 +119,8 @@ class Worker:
         try:
             return self._run(item)
         except SYSTEM_ERRORS as error:
-            return Outcome(item.id, "failed", None, f"{type(error).__name__}: {error}", "system")
+            text = str(error) if isinstance(error, MaskletError) else f"{type(error).__name__}: {error}"
+            return Outcome(item.id, "failed", None, text, "system")
         except MaskletError as error:
             return Outcome(item.id, "failed", None, str(error), "input")
         except Exception as error:
@@ -175,15 +182,24 @@ class Worker:
     def _segment(self, item: Item, path: str, coco: str | None, key: str) -> dict[str, Any]:
         """Publish the results of an item; returns what its record says of them."""
         settings = self._settings
-        frames = open_frames(path, fps=settings.fps, max_pixels=settings.max_pixels)
+        frames = open_frames(
+            path,
+            fps=settings.fps,
+            channel=settings.channel,
+            intensity_range=settings.intensity_range,
+            max_pixels=settings.max_pixels,
+        )
         prompts = self._prompts(item, frames)
         if item.part is None and settings.split is not None and len(frames) > settings.split:
             ranges = split_frames(frames, settings.split, keep_scenes=bool(item.entry.rows))
             return {"status": "split", "parts": select_parts(ranges, prompts)}
+        detections: str | PartDetections | None = coco
         if item.stop is not None:
+            if coco is not None:
+                detections = PartDetections(coco, frames, range(item.start, item.stop))
             frames = frames.part(item.start, item.stop)
             prompts = shift_prompts(prompts, item.start, item.stop)
-        masks = self._masks(item, frames, prompts, coco)
+        masks = self._masks(item, frames, prompts, detections)
         rows = self._write(item, self._count(item, masks, len(frames)), frames, prompts, key)
         return {"status": "done", "part": item.part or 0, "frames": len(frames), **rows}
 
@@ -193,7 +209,9 @@ class Worker:
             raise MaskletError(f"masks of a manifest in {folder} must be run lengths (RLE), not paths.")
         return build_prompts(rows, local_path(folder), frames)
 
-    def _masks(self, item: Item, frames: Frames, prompts: ObjectPrompts, coco: str | None) -> Iterator[Masks]:
+    def _masks(
+        self, item: Item, frames: Frames, prompts: ObjectPrompts, detections: str | PartDetections | None
+    ) -> Iterator[Masks]:
         settings, model = self._settings, self._model
         masks: Iterator[Masks]
         if prompts.by_frame:
@@ -201,15 +219,16 @@ class Worker:
             masks = track(
                 model, frames, prompts.by_frame, policy=settings.policy, cuts=settings.cuts, delay=delay
             )
-        elif len(frames) == 1 and coco is None:
+        elif len(frames) == 1 and detections is None:
             masks = iter([everything_in_image(model, frames[0], settings.preset)])
         else:
             masks = everything_in_video(
                 model,
                 frames,
                 settings.preset,
-                detections=coco,
+                detections=detections,
                 every=settings.every,
+                patience=settings.patience,
                 max_objects=settings.max_objects,
                 policy=settings.policy,
                 cuts=settings.cuts,
@@ -234,7 +253,7 @@ class Worker:
                 self._store.writing(f"{FILES}/{key}") as folder,
                 _ResultWriter(writers(formats, folder, frames, prompts.classes)) as writer,
             ):
-                table = self._table(folder / "masks.parquet", item, frames, prompts)
+                table = self._table(folder / TABLE, item, frames, prompts)
                 with table if PARQUET in self._settings.formats else Writers() as rows:
                     count = _write_all(masks, frames, Writers(writer, rows))
                 files = sorted(file.relative_to(folder).as_posix() for file in folder.rglob("*"))
@@ -251,6 +270,32 @@ class Worker:
         return MaskTable(
             path, frames, item.entry.source, item.part or 0, item.start, prompts.names, prompts.classes
         )
+
+
+class PartDetections(Mapping[int, list[Prompt] | None]):
+    """Detections of a whole video's COCO JSON by the frames of one part, which are numbered from 0.
+
+    Args:
+        path: The JSON.
+        frames: Of the whole video.
+        part: The frames of the part.
+
+    Raises:
+        MediaError: The JSON is not COCO, or is of another video.
+    """
+
+    def __init__(self, path: str, frames: Frames, part: range) -> None:
+        self._detect = make_detector(path, frames.file_name, len(frames))
+        self._size, self._part = frames.size, part
+
+    def __getitem__(self, frame: int) -> list[Prompt] | None:
+        return self._detect(self._part[frame], self._size)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(range(len(self._part)))
+
+    def __len__(self) -> int:
+        return len(self._part)
 
 
 class _ResultWriter(Writer):
@@ -278,6 +323,11 @@ def _write_all(masks: Iterable[Masks], frames: Frames, writer: Writer) -> int:
         writer.write(frames[frame_masks.frame], frame_masks)
         count += len(frame_masks)
     return count
+
+
+def table_name(record: Mapping[str, Any]) -> str:
+    """The Parquet file of an item that is done."""
+    return record["file"] if "file" in record else f"{record['folder']}/{TABLE}"
 
 
 def split_frames(frames: Frames, longest: int, *, keep_scenes: bool) -> list[tuple[int, int]]:
