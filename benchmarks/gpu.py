@@ -38,7 +38,6 @@ import typer
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
-from toys import clip, toy_network
 
 import masklet
 from benchmarks.implementation import FULL, Workload
@@ -48,6 +47,7 @@ from masklet.backends import TorchBackend
 from masklet.backends.compiled import CompiledBackend
 from masklet.config import SIZES
 from masklet.evaluate.metrics import measure_agreement
+from toy_models import clip, toy_network
 
 NAMES = {  # by name, the package that must be there
     "masklet": "masklet",

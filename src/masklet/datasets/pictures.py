@@ -37,7 +37,8 @@ class LabelledPicture:
 
     A label that cannot be read, or covers no pixel, is logged, and its object left out.
 
-    size : (H, W) that the labels are of, where that is known
+    Args:
+        size: (H, W) that the labels are of, where that is known.
     """
 
     def __init__(self, path: Path, labels: Mapping[int, Any], size: tuple[int, int] | None = None) -> None:
@@ -296,7 +297,8 @@ def _picture_folders(index: Path) -> list[Path]:
 def _first_present(folders: Sequence[Path], name: PurePosixPath, *, is_unique: bool) -> Path | None:
     """A picture where its name says; or by the name's last part, where it was put there by hand.
 
-    is_unique : whether no other labelled picture has that last part
+    Args:
+        is_unique: Whether no other labelled picture has that last part.
     """
     parts = (name, name.name) if is_unique else (name,)
     paths = (folder / part for part in parts for folder in folders)

@@ -32,9 +32,10 @@ class LabelledFrames(Protocol):
 class DatasetItem:
     """One video or picture of a data set.
 
-    name : "set/item", by which it is reported, and held back or not
-    open : reads what is needed to find frames and objects; images and masks are read when asked for
-    is_video : a picture is an item of one frame
+    Attributes:
+        name: "set/item", by which it is reported, and held back or not.
+        open: Reads what is needed to find frames and objects; images and masks are read when asked for.
+        is_video: A picture is an item of one frame.
     """
 
     name: str
@@ -46,7 +47,8 @@ class DatasetItem:
 class GroundTruth:
     """The ground truth of one frame: a mask for each object that is annotated there.
 
-    undecided : pixels that count neither for nor against, where some are marked
+    Attributes:
+        undecided: Pixels that count neither for nor against, where some are marked.
     """
 
     masks: Mapping[int, Bool[np.ndarray, "H W"]]
@@ -65,9 +67,10 @@ class GroundTruth:
 class LabelledVideo(Protocol):
     """A video with ground truth on some of its frames, as evaluation reads it.
 
-    labelled : the frames with ground truth, in order
-    exclusive : whether a pixel belongs to one object at most
-    first_frames : by object, the first frame that shows it; there it is prompted
+    Attributes:
+        labelled: The frames with ground truth, in order.
+        exclusive: Whether a pixel belongs to one object at most.
+        first_frames: By object, the first frame that shows it; there it is prompted.
     """
 
     @property
@@ -113,9 +116,10 @@ def find_first_frames(video: LabelledVideo) -> dict[int, int]:
 class Clip:
     """Frames and the objects in them; a still is a clip of one frame.
 
-    images : RGB
-    masks : the visible part of each object, so empty where it is hidden or has left
-    name : of the picture or video that it is from, if it is from one
+    Attributes:
+        images: RGB.
+        masks: The visible part of each object, so empty where it is hidden or has left.
+        name: Of the picture or video that it is from, if it is from one.
     """
 
     images: UInt8[np.ndarray, "t H W 3"]

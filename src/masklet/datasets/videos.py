@@ -34,8 +34,9 @@ EXPORTED = "sav.json"  # as the format sa-v writes it
 class PngVideo:
     """A `LabelledVideo` whose ground truth is PNGs.
 
-    labels : by frame, the PNG that holds every object's number (under None), or one PNG for each object,
-        whose id is one more than its folder's number: SA-V begins at 0, which is the background
+    Attributes:
+        labels: By frame, the PNG that holds every object's number (under None), or one PNG for each object,
+            whose id is one more than its folder's number: SA-V begins at 0, which is the background.
     """
 
     name: str
@@ -175,10 +176,11 @@ def _open_frames(name: str, frames: Path, masks: Path) -> PngVideoFrames:
 class SavLabels:
     """A JSON of SA-V.
 
-    ids : of the masklets
-    masks : by labelled frame, a mask as run lengths for each id
-    step : frames of the video from one labelled frame to the next
-    length : frames of the video; None in SA-V's own files
+    Attributes:
+        ids: Of the masklets.
+        masks: By labelled frame, a mask as run lengths for each id.
+        step: Frames of the video from one labelled frame to the next.
+        length: Frames of the video; None in SA-V's own files.
     """
 
     path: Path

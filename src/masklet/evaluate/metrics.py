@@ -116,8 +116,9 @@ def _check_sizes(truth: np.ndarray, mask: np.ndarray) -> None:
 def scored_frames(annotated: Sequence[int], which: ScoredFrames) -> list[int]:
     """The annotated frames that count.
 
-    inner : all but the first and the last annotated frame, the rule of DAVIS 2016 and 2017 and of SA-V
-    all : every annotated frame
+    Args:
+        inner: All but the first and the last annotated frame, the rule of DAVIS 2016 and 2017 and of SA-V.
+        all: Every annotated frame.
     """
     frames = sorted(annotated)
     return frames[1:-1] if which == "inner" else frames
@@ -154,9 +155,10 @@ class IdentityScore:
 
     The annotated frames of a clip are added in order.
 
-    on : the object that the answer is on, or was on last
-    returns, refound : how often the object came back after a frame without it, and was found in time
-    waiting : frames left to find the object after its last return; None where there is nothing to find
+    Attributes:
+        on: The object that the answer is on, or was on last.
+        returns, refound: How often the object came back after a frame without it, and was found in time.
+        waiting: Frames left to find the object after its last return; None where there is nothing to find.
     """
 
     id: int
@@ -170,7 +172,8 @@ class IdentityScore:
     def add(self, truths: Mapping[int, np.ndarray], answer: np.ndarray) -> None:
         """Add the next annotated frame.
 
-        truths : every object's mask, by id
+        Args:
+            truths: Every object's mask, by id.
         """
         self._count_switch(truths, answer)
         visible = self.id in truths and bool(truths[self.id].any())

@@ -129,7 +129,8 @@ def extremes(
 def make_markdown(suites: Mapping[str, Sequence[ObjectResult]]) -> str:
     """A table for each suite of clips.
 
-    suites : by the suite's name, its results
+    Args:
+        suites: By the suite's name, its results.
     """
     parts = []
     for name, results in suites.items():

@@ -65,7 +65,8 @@ class Predictor(Protocol):
 def make_masks(frame: int, soft_masks: Mapping[int, np.ndarray], size: tuple[int, int]) -> Masks:
     """Masks of a baseline, which predicts no IoU.
 
-    soft_masks : by object id, float32 (H, W), 0 to 1; above one half is the object
+    Args:
+        soft_masks: By object id, float32 (H, W), 0 to 1; above one half is the object.
     """
     stacked = np.stack(list(soft_masks.values())) if soft_masks else np.zeros((0, *size), dtype=np.float32)
     iou, score = (
@@ -78,7 +79,8 @@ def make_masks(frame: int, soft_masks: Mapping[int, np.ndarray], size: tuple[int
 def make_candidate(mask: np.ndarray) -> ImageCandidates:
     """The only candidate of a baseline, which predicts no IoU.
 
-    mask : bool (H, W)
+    Args:
+        mask: bool (H, W).
     """
     logits = torch.from_numpy(np.where(mask, np.float32(1), np.float32(-1)))
     iou, score = (torch.tensor(value, dtype=torch.float32, device="cpu") for value in (math.nan, 1.0))
@@ -90,10 +92,11 @@ def make_candidate(mask: np.ndarray) -> ImageCandidates:
 class ModelPredictor:
     """A model as a predictor.
 
-    policy : the name of its memory policy
-    cuts : detect scene cuts
-    zoom : segment small objects in a window around them; None leaves it to the model's config
-    features : of the only clip that is tracked, where its frames are encoded already
+    Attributes:
+        policy: The name of its memory policy.
+        cuts: Detect scene cuts.
+        zoom: Segment small objects in a window around them; None leaves it to the model's config.
+        features: Of the only clip that is tracked, where its frames are encoded already.
     """
 
     name: str
@@ -143,7 +146,8 @@ class ModelPredictor:
 def require_model(predictor: Predictor, reason: str) -> ModelPredictor:
     """The predictor, if it is a model; a baseline raises MaskletError.
 
-    reason : why, as the beginning of a sentence
+    Args:
+        reason: Why, as the beginning of a sentence.
     """
     if not isinstance(predictor, ModelPredictor):
         raise MaskletError(f"{reason}, and {predictor.identity} is a baseline: choose a model.")
@@ -169,7 +173,8 @@ def click_object(
 ) -> None:
     """Click several times in turn, each time in the centre of the largest error.
 
-    answer : the object's mask on the frame so far; without it the first click goes to the object's centre
+    Args:
+        answer: The object's mask on the frame so far; without it the first click goes to the object's centre.
     """
     for _ in range(clicks):
         answer = video.prompt(frame, id, next_click(answer, truth))[id]

@@ -56,8 +56,9 @@ WATCH = 30 / 300  # a frame of the result
 class SemiSupervised:
     """J and F after a prompt on the frame that first shows the object.
 
-    prompts : each a setting, for which the clip is tracked anew
-    frames : the annotated frames that count; SA-V leaves out each object's own first and last
+    Attributes:
+        prompts: Each a setting, for which the clip is tracked anew.
+        frames: The annotated frames that count; SA-V leaves out each object's own first and last.
     """
 
     prompts: tuple[PromptKind, ...] = ("mask",)
@@ -102,8 +103,9 @@ class SemiSupervised:
 def split_masks(masks: Masks, ids: Iterable[int], *, exclusive: bool) -> dict[int, np.ndarray]:
     """Each object's mask, bool (H, W); empty where it is not tracked yet.
 
-    exclusive : a pixel belongs to one object, as in the label maps that most benchmarks take; SA-V takes each
-                object's whole mask
+    Args:
+        exclusive: A pixel belongs to one object, as in the label maps that most benchmarks take; SA-V takes
+            each object's whole mask.
     """
     labels, empty = masks.label_map() if exclusive else None, np.zeros(masks.size, dtype=bool)
     by_id = dict.fromkeys(ids, empty)
@@ -201,8 +203,9 @@ class InteractiveObject:
     def result(self, setting: str, step: int, *, watched: int) -> ObjectResult:
         """Scores over all annotated frames since the object appeared, and the user's time.
 
-        step : corrections that the user was allowed; those that were not needed took no time
-        watched : frames that the user watched
+        Args:
+            step: Corrections that the user was allowed; those that were not needed took no time.
+            watched: Frames that the user watched.
         """
         mean = Agreement.mean(self.agreements.values())
         seconds = len(self.corrected) * (LOCATE + CLICKS * CLICK) + watched * WATCH
@@ -228,7 +231,8 @@ class Everything:
     What is tracked without being annotated counts against these, so the truth should label everything.
     `recall` does not ask for that: the share of objects that a masklet follows, at a mean J of 0.5 or more.
 
-    grid : which points are asked about: fast, balanced, dense
+    Attributes:
+        grid: Which points are asked about: fast, balanced, dense.
     """
 
     grid: str = "balanced"

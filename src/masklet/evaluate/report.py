@@ -104,7 +104,8 @@ def make_table(title: str, rows: Iterable[TableRow]) -> Table:
 def write_json(path: Path, title: str, command: str, results: Sequence[ObjectResult]) -> None:
     """Write means and results, without the masks of worst frames.
 
-    command : the command that made the report
+    Args:
+        command: The command that made the report.
     """
     fields = [result.to_json() for result in results]
     content = {
@@ -141,8 +142,9 @@ def write_page(
 ) -> None:
     """Write one HTML file that needs no other files.
 
-    command : the command that made the report
-    picture : from a sample's name and a frame to the image, (H, W, 3) uint8
+    Args:
+        command: The command that made the report.
+        picture: From a sample's name and a frame to the image, (H, W, 3) uint8.
     """
     settings = list(_group(results, lambda result: result.setting))
     groups = {result.group for result in results}
@@ -255,10 +257,11 @@ class WorstFrames:
 class ObjectResult:
     """One object's scores under one setting.
 
-    sample : the name of the clip or picture; pictures are named SET/FILE
-    setting : the prompt, or the protocol
-    step : clicks, or corrected frames, where the setting is a point on a curve
-    scores : by name, in the order of the tables' columns
+    Attributes:
+        sample: The name of the clip or picture; pictures are named SET/FILE.
+        setting: The prompt, or the protocol.
+        step: Clicks, or corrected frames, where the setting is a point on a curve.
+        scores: By name, in the order of the tables' columns.
     """
 
     sample: str

@@ -40,8 +40,9 @@ STALE = 60.0  # seconds after which an unfinished file belongs to a process that
 class EvaluationProtocol(Protocol[S_contra]):
     """The rules of an evaluation, and what its report shows.
 
-    axis : the unit of `ObjectResult.step`
-    headline : the scores that summarize the protocol
+    Attributes:
+        axis: The unit of `ObjectResult.step`.
+        headline: The scores that summarize the protocol.
     """
 
     @property
@@ -57,8 +58,9 @@ class EvaluationProtocol(Protocol[S_contra]):
 class PredictorSpec:
     """Names a baseline, or a model by its name, path or hub id, and its options.
 
-    zoom : segment small objects in a window around them; None leaves it to the model's config
-    image_size : side of the square that the network sees; None is what it was trained at
+    Attributes:
+        zoom: Segment small objects in a window around them; None leaves it to the model's config.
+        image_size: Side of the square that the network sees; None is what it was trained at.
     """
 
     name: str
@@ -90,7 +92,8 @@ class PredictorSpec:
 class Evaluation(Generic[S]):
     """A protocol, a predictor, and the folder that takes the results.
 
-    data : where the samples come from; results on other data are not mixed with these
+    Attributes:
+        data: Where the samples come from; results on other data are not mixed with these.
     """
 
     protocol: EvaluationProtocol[S]
@@ -105,8 +108,9 @@ class Evaluation(Generic[S]):
 
         A sample that fails does not stop the others: failures are raised together at the end.
 
-        jobs : processes
-        on_done : is called with the name of each sample that is done
+        Args:
+            jobs: Processes.
+            on_done: Is called with the name of each sample that is done.
         """
         self._check_folder()
         pending, problems = [], {}

@@ -38,8 +38,9 @@ class Sample(Protocol):
 class PictureSample:
     """An image with masks of objects; of a video, one of its labelled frames.
 
-    name : "set/file"
-    index : of the frame, among the labelled ones
+    Attributes:
+        name: "set/file".
+        index: Of the frame, among the labelled ones.
     """
 
     name: str
@@ -60,7 +61,8 @@ class PictureSample:
 def find_clips(root: Path, names: Sequence[str] | None = None) -> list[LabelledVideo]:
     """The annotated clips under a benchmark's folder, in order of name.
 
-    names : takes these alone, in their order
+    Args:
+        names: Takes these alone, in their order.
     """
     clips: dict[str, LabelledVideo] = {video.name: video for video in find_sav_videos(root)}
     if not clips:
@@ -74,7 +76,8 @@ def find_clips(root: Path, names: Sequence[str] | None = None) -> list[LabelledV
 def find_pictures(root: Path, names: Sequence[str] | None = None) -> list[PictureSample]:
     """The labelled pictures of a data set, or of all data sets in a folder; of videos the labelled frames.
 
-    names : takes these alone, in their order
+    Args:
+        names: Takes these alone, in their order.
     """
     pictures = {picture.name: picture for item in find_items(root) for picture in _split_frames(item)}
     missing = [name for name in names or () if name not in pictures]

@@ -26,11 +26,12 @@ from masklet.synthetic.stock import Picture
 class Mix:
     """How often each kind of clip is made, as relative weights.
 
-    still : an augmented crop of one picture; only for clips of one frame
-    moved : a real picture moved whole, its instances as objects, things passing before it
-    pasted : cut-outs over a real picture, each on its own way
-    procedural : bodies and backgrounds from nothing
-    filmed : cut-outs over a stretch of a real video
+    Attributes:
+        still: An augmented crop of one picture; only for clips of one frame.
+        moved: A real picture moved whole, its instances as objects, things passing before it.
+        pasted: Cut-outs over a real picture, each on its own path.
+        procedural: Bodies and backgrounds from nothing.
+        filmed: Cut-outs over a stretch of a real video.
     """
 
     still: float
@@ -48,11 +49,12 @@ CLIPS = Mix(still=0.0, moved=0.45, pasted=0.47, procedural=0.08)
 class Composer:
     """Makes clip after clip.
 
-    stock : what real clips are made of: pictures, or these and more; may be empty
-    size, frames : of every clip
-    objects : the most that a clip labels; it always has at least one, visible on its first frame
-    smallest : part of the first frame that an object must cover to be labelled
-    pace : how fast cameras and things go, against the usual
+    Args:
+        stock: What real clips are made of: pictures, or these and more; may be empty.
+        size, frames: Of every clip.
+        objects: The most that a clip labels; it always has at least one, visible on its first frame.
+        smallest: Part of the first frame that an object must cover to be labelled.
+        pace: How fast cameras and things go, against the usual.
     """
 
     def __init__(

@@ -25,7 +25,8 @@ MOVED = 0.008  # the box, of its picture; smaller instances hardly show where th
 class Shot:
     """What is to be filmed: squares of `size` pixels with at most `objects`, and the film's grain.
 
-    pace : how fast cameras and things go, against the usual
+    Attributes:
+        pace: How fast cameras and things go, against the usual.
     """
 
     size: int
@@ -40,10 +41,11 @@ class Stock:
 
     Of pictures, it knows which instances make good cut-outs: large, and not cut off by an edge.
 
-    cutouts : things with an alpha channel, each a picture of one instance
-    films : unlabelled videos
-    weights : how often pictures of a set, whose name begins theirs, are taken; 1 where it is not named
-    drawn : the share of `cutouts` among real cut-outs
+    Args:
+        cutouts: Things with an alpha channel, each a picture of one instance.
+        films: Unlabelled videos.
+        weights: How often pictures of a set, whose name begins theirs, are taken; 1 where it is not named.
+        drawn: The share of `cutouts` among real cut-outs.
     """
 
     def __init__(
@@ -155,7 +157,8 @@ def _populate(
 ) -> Scene:
     """Things over a backdrop, near or far in any order.
 
-    real : the share of cut-outs among them
+    Args:
+        real: The share of cut-outs among them.
     """
     subjects = [_random_sprite(rng, stock, shot, real) for _ in range(int(rng.integers(1, shot.objects + 1)))]
     if rng.random() < 0.4:
@@ -187,7 +190,8 @@ def _random_sprite(rng: Generator, stock: Stock, shot: Shot, real: float = 0.85)
 def _positions(rng: Generator, shot: Shot, meet: np.ndarray | None = None) -> Float[np.ndarray, "t 2"]:
     """Where the middle of something is on each frame: wandering, standing, leaving and returning.
 
-    meet : a place that it passes at some time
+    Args:
+        meet: A place that it passes at some time.
     """
     pace = 0.0 if rng.random() < 0.1 else motion.log_uniform(rng, 0.002, 0.1) * shot.pace * shot.size
     positions = motion.walk(rng, shot.frames, 2, pace)
@@ -260,7 +264,8 @@ def _backdrop(
 
     Beyond its edge a picture is mirrored, and an object's mirror image would be one more, without a mask.
 
-    around : an instance that is in view on the first frame
+    Args:
+        around: An instance that is in view on the first frame.
     """
     height, width = picture.pixels.shape[:2]
     low, high = _seen(camera, size)

@@ -14,7 +14,8 @@ def walk(
 ) -> Float[np.ndarray, "t k"]:
     """A smooth random path that starts at zero.
 
-    speed : typical length of a step, per coordinate
+    Args:
+        speed: Typical length of a step, per coordinate.
     """
     steps = np.zeros((frames, size))
     step = rng.standard_normal(size)
@@ -92,8 +93,9 @@ def lookup(
 ) -> tuple[Float[np.ndarray, "h w"], Float[np.ndarray, "h w"]]:
     """Where in the source each pixel of `box` comes from, for cv2.remap.
 
-    matrix : source to view
-    field : (h, w, 2), displacement of the view's pixels before the look-up
+    Args:
+        matrix: Source to view.
+        field: (h, w, 2), displacement of the view's pixels before the look-up.
     """
     x0, y0, x1, y1 = box
     (a, b, c), (d, e, f), _ = np.linalg.inv(matrix).astype(np.float32)

@@ -50,8 +50,9 @@ class Backdrop:
 class Scene:
     """Everything in front of the camera.
 
-    layers : from far to near
-    chosen : the layers that are objects, besides those of the backdrop
+    Attributes:
+        layers: From far to near.
+        chosen: The layers that are objects, besides those of the backdrop.
     """
 
     backdrop: Backdrop | FilmBackdrop
@@ -127,7 +128,8 @@ def _squeeze(pixels: np.ndarray, size: int) -> np.ndarray:
 def plain(picture: Picture, size: int, smallest: float = 0.0) -> Clip:
     """A picture as it is, squeezed to the square, with all its instances: for validation.
 
-    smallest : part of the picture that an instance must cover
+    Args:
+        smallest: Part of the picture that an instance must cover.
     """
     image = cv2.resize(picture.pixels, (size, size), interpolation=cv2.INTER_AREA)
     masks = [mask for instance in range(len(picture)) if (mask := picture.mask(instance)).mean() >= smallest]

@@ -33,8 +33,9 @@ SLOWEST, FASTEST = 1, 3  # kept frames from one frame of a clip to the next
 class Picture:
     """One picture and the masks of its instances, each kept as the bits inside its box.
 
-    name : "set/file", what `held_back` looks at
-    boxes : x0, y0, x1, y1 of each instance
+    Attributes:
+        name: "set/file", what `held_back` looks at.
+        boxes: x0, y0, x1, y1 of each instance.
     """
 
     name: str
@@ -82,7 +83,8 @@ def held_back(name: str) -> bool:
 
     So sets that grow change nothing for the pictures that they had.
 
-    name : "set/file", as in Picture.name
+    Args:
+        name: "set/file", as in Picture.name.
     """
     return name in TWINS or hashlib.sha256(f"masklet held back {name}".encode()).digest()[0] < HELD_BACK * 256
 
@@ -111,8 +113,9 @@ def resize_mask(mask: np.ndarray, size: tuple[int, int]) -> Bool[np.ndarray, "H 
 def load_pictures(folders: Sequence[Path], cache: Path, longest: int = 512) -> list[Picture]:
     """All pictures of some sets that have usable instances.
 
-    folders : sets of pictures, in any form that `footage.find` knows
-    cache : a folder; the sets are packed into it first, unless it holds exactly these
+    Args:
+        folders: Sets of pictures, in any form that `footage.find` knows.
+        cache: A folder; the sets are packed into it first, unless it holds exactly these.
     """
     key = hashlib.sha256("\n".join([str(longest), *map(_stamp, folders)]).encode()).hexdigest()[:12]
     data, index = cache / f"pictures-{key}.npy", cache / f"pictures-{key}.json"
@@ -126,7 +129,8 @@ def load_pictures(folders: Sequence[Path], cache: Path, longest: int = 512) -> l
 def load_cutouts(folders: Sequence[Path], cache: Path, longest: int = 192) -> list[Picture]:
     """Things with an alpha channel, each as a picture of one instance with nothing around it.
 
-    folders : each holds PNG or WebP files
+    Args:
+        folders: Each holds PNG or WebP files.
     """
     files = [file for folder in folders for file in sorted(folder.iterdir()) if file.suffix in ALPHA]
     key = hashlib.sha256("\n".join([str(longest), *map(_stamp, folders), str(len(files))]).encode())
@@ -200,7 +204,8 @@ def _unpack(data: Path, index: Path) -> list[Picture]:
 class Film:
     """One video.
 
-    name : its file's
+    Attributes:
+        name: Its file's.
     """
 
     name: str
@@ -241,7 +246,8 @@ def cut_film(rng: Generator, film: Film, frames: int) -> FilmBackdrop:
 def load_films(files: Sequence[Path], cache: Path, longest: int = 448) -> list[Film]:
     """Videos, their longer side at most `longest` pixels, at some 15 frames a second.
 
-    cache : a folder; each video is packed into it first, unless it is there
+    Args:
+        cache: A folder; each video is packed into it first, unless it is there.
     """
     return [_load_film(file, cache, longest) for file in files]
 

@@ -40,9 +40,10 @@ PARTS = ("coarse", "middle", "fine")
 class PlannedBatch:
     """A batch, and the plan of the simulated user for it.
 
-    seed : of the user's clicks
-    names : of the batch's clips; equal names mean equal clips
-    origins : the files that the clips come from, for messages
+    Attributes:
+        seed: Of the user's clicks.
+        names: Of the batch's clips; equal names mean equal clips.
+        origins: The files that the clips come from, for messages.
     """
 
     plan: Plan
@@ -85,7 +86,8 @@ def load_batches(
 ) -> Iterable[list[PlannedBatch]]:
     """The batches of one process for a range of steps.
 
-    workers : processes that draw ahead; 0 draws on request
+    Args:
+        workers: Processes that draw ahead; 0 draws on request.
     """
     return prefetch(lambda step: [draw_batch(recipe, stage, step, part) for part in parts], steps, workers)
 
@@ -93,7 +95,8 @@ def load_batches(
 def prefetch(make: Callable[[int], T], steps: range, workers: int) -> Iterable[T]:
     """`make(step)` for every step, in order.
 
-    workers : processes that work ahead; 0 works on request
+    Args:
+        workers: Processes that work ahead; 0 works on request.
     """
     return DataLoader(
         _Steps(make, steps),
@@ -134,7 +137,8 @@ class FeatureStore:
     def encode(self, model: Sam2, batch: Batch, names: Sequence[str]) -> FrameFeatures:
         """The features of all frames of a batch, one clip after the other.
 
-        names : of the batch's clips; a clip of the same name must have the same frames
+        Args:
+            names: Of the batch's clips; a clip of the same name must have the same frames.
         """
         clips = [self._encode_clip(model, batch.images[row], name) for row, name in enumerate(names)]
         return FrameFeatures(*(torch.cat(maps).to(model.dtype) for maps in zip(*clips, strict=True)))

@@ -76,8 +76,9 @@ class GradientGuard:
     def accepts(self, norm: float, loss: float, step: int, origins: Sequence[str] = ()) -> bool:
         """Whether the optimizer may take a step.
 
-        norm : of the gradient
-        origins : the files that the step trained on
+        Args:
+            norm: Of the gradient.
+            origins: The files that the step trained on.
         """
         if math.isfinite(norm):
             self.skipped = 0
@@ -101,11 +102,12 @@ def train(
 ) -> Iterator[LogRow]:
     """Train to the recipe's end, and yield a row for the log after every step and every validation.
 
-    out : takes state.pt, from which a killed run resumes, and weights: best.safetensors, those with the best
-        validation score, and at the end model.safetensors
-    save_every : steps
-    precision : "no" or "bf16"
-    workers : processes that draw clips ahead; 0 draws them in between
+    Args:
+        out: Takes state.pt, from which a killed run resumes, and weights: best.safetensors, those with the
+            best validation score, and at the end model.safetensors.
+        save_every: Steps.
+        precision: "no" or "bf16".
+        workers: Processes that draw clips ahead; 0 draws them in between.
     """
     out.mkdir(parents=True, exist_ok=True)
     cv2.setNumThreads(1)

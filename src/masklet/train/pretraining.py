@@ -52,14 +52,15 @@ HIDDEN = 0.6  # of the units
 class PretrainingRecipe:
     """Everything that determines a pre-training run.
 
-    config : of the network that the trunk is for; its image size is that of the crops
-    source : from a picture's number to the picture
-    pictures : per batch and process
-    validation : pictures to validate on, and to show in the report
-    start : weights whose trunk is trained further; None starts from random weights
-    learning_rate : the highest; it falls to zero as a cosine
-    width, depth : of the decoder
-    every : steps between two validations
+    Attributes:
+        config: Of the network that the trunk is for; its image size is that of the crops.
+        source: From a picture's number to the picture.
+        pictures: Per batch and process.
+        validation: Pictures to validate on, and to show in the report.
+        start: Weights whose trunk is trained further; None starts from random weights.
+        learning_rate: The highest; it falls to zero as a cosine.
+        width, depth: Of the decoder.
+        every: Steps between two validations.
     """
 
     config: Sam2Config
@@ -184,8 +185,9 @@ def pretrain(
 ) -> Iterator[LogRow]:
     """Pre-train to the recipe's end, and yield a row for the log after every step and every validation.
 
-    out : takes state.pt, from which a killed run resumes, and at the end model.safetensors, a network from
-        which interactive training starts
+    Args:
+        out: Takes state.pt, from which a killed run resumes, and at the end model.safetensors, a network from
+            which interactive training starts.
     """
     out.mkdir(parents=True, exist_ok=True)
     cv2.setNumThreads(1)
@@ -275,8 +277,9 @@ class Crops:
 class Grid:
     """The units of a square picture, counted window by window and, within a window, row by row.
 
-    size : side of the picture, in pixels
-    reach : units along the side of a window of the last two stages
+    Attributes:
+        size: Side of the picture, in pixels.
+        reach: Units along the side of a window of the last two stages.
     """
 
     size: int
@@ -330,7 +333,8 @@ class Grid:
 class MaskedAutoencoder(nn.Module):
     """Hiera, the fusion of its four maps into one token for each visible unit, and the decoder.
 
-    width, depth : of the decoder
+    Args:
+        width, depth: Of the decoder.
     """
 
     def __init__(self, config: Sam2Config, width: int, depth: int) -> None:

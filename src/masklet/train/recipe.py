@@ -38,9 +38,10 @@ NEW = "new-"  # before a size: random weights
 class BatchSource:
     """One kind of batch within a stage.
 
-    source : where the clips come from, all of one length and size
-    clips : per batch and process
-    weight : how often a batch comes from here, relative to the stage's other sources
+    Attributes:
+        source: Where the clips come from, all of one length and size.
+        clips: Per batch and process.
+        weight: How often a batch comes from here, relative to the stage's other sources.
     """
 
     source: ClipSource
@@ -52,12 +53,13 @@ class BatchSource:
 class Stage:
     """A part of the run at one image size.
 
-    steps : optimizer steps
-    learning_rates : at the start and at the end of the stage
-    loss_size : side of the maps on which masks are compared
-    corrections : clicks on a corrected frame
-    focal, iou : weights of these losses
-    schedule : how the learning rate goes from start to end
+    Attributes:
+        steps: Optimizer steps.
+        learning_rates: At the start and at the end of the stage.
+        loss_size: Side of the maps on which masks are compared.
+        corrections: Clicks on a corrected frame.
+        focal, iou: Weights of these losses.
+        schedule: How the learning rate goes from start to end.
     """
 
     name: str
@@ -83,7 +85,8 @@ class Stage:
 class ValidationPicture:
     """A labelled picture at its own size.
 
-    masks : of its objects, encoded
+    Attributes:
+        masks: Of its objects, encoded.
     """
 
     name: str
@@ -95,10 +98,11 @@ class ValidationPicture:
 class ValidationSet:
     """Held-back pictures and clips on which a run is validated.
 
-    stills : clips of one frame in the model's square, for the network alone: quick
-    clips : longer clips of the run's image size, tracked from the first frame's mask
-    pictures : segmented as users do, at their own size, by what `open_image` makes of them
-    every : steps between two validations
+    Attributes:
+        stills: Clips of one frame in the model's square, for the network alone: quick.
+        clips: Longer clips of the run's image size, tracked from the first frame's mask.
+        pictures: Segmented as users do, at their own size, by what `open_image` makes of them.
+        every: Steps between two validations.
     """
 
     stills: tuple[Clip, ...] = ()
@@ -112,16 +116,17 @@ class ValidationSet:
 class Recipe:
     """Everything that determines a run.
 
-    warmup : steps over which the learning rate rises from zero, at the run's start
-    trunk_lr_scale : the image encoder's learning rate relative to the rest's, as in the paper (app. C.2)
-    ema : decay of the running average of the weights
-    layer_scale : of the memory encoder's blocks at the start
-    start : the weights to start from, as masklet.load takes them; None starts from random weights
-    preset : the parts of the network to train
-    layer_decay : factor between the learning rates of a block of the trunk and the block after it
-    accumulate : batches per step and process; one process with two batches equals two processes with one
-    checkpoint_activations : compute the trunk's activations twice, which takes time and saves memory
-    distinct_clips : how many different clips a source draws; a frozen trunk encodes each of them once
+    Attributes:
+        warmup: Steps over which the learning rate rises from zero, at the run's start.
+        trunk_lr_scale: The image encoder's learning rate relative to the rest's, as in the paper (app. C.2).
+        ema: Decay of the running average of the weights.
+        layer_scale: Of the memory encoder's blocks at the start.
+        start: The weights to start from, as masklet.load takes them; None starts from random weights.
+        preset: The parts of the network to train.
+        layer_decay: Factor between the learning rates of a block of the trunk and the block after it.
+        accumulate: Batches per step and process; one process with two batches equals two processes with one.
+        checkpoint_activations: Compute the trunk's activations twice, which takes time and saves memory.
+        distinct_clips: How many different clips a source draws; a frozen trunk encodes each of them once.
     """
 
     config: Sam2Config
@@ -159,12 +164,14 @@ class Recipe:
 class TrainingOptions:
     """The options of `masklet train RECIPE`. None leaves the choice to the recipe.
 
-    data : what to train on, in any form that the recipe reads
-    model : weights to start from, as masklet.load takes them; `new-` and a size starts from random weights
-    preset : the parts of the network to train
-    validation : what to validate on; None holds back a part of the data
-    learning_rate : the highest of the schedule
-    open_image : opens validation pictures as users do, ImageSession; None validates the network alone
+    Attributes:
+        data: What to train on, in any form that the recipe reads.
+        model: Weights to start from, as masklet.load takes them; `new-` and a size starts from random
+            weights.
+        preset: The parts of the network to train.
+        validation: What to validate on; None holds back a part of the data.
+        learning_rate: The highest of the schedule.
+        open_image: Opens validation pictures as users do, ImageSession; None validates the network alone.
     """
 
     data: Path
@@ -179,7 +186,8 @@ class TrainingOptions:
     def resolve_model(self, default: str) -> tuple[Sam2Config, str | None]:
         """The network to train, and the weights to start from; None for random weights.
 
-        default : the model where the options name none
+        Args:
+            default: The model where the options name none.
         """
         name = self.model or default
         if not name.startswith(NEW):

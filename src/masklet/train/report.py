@@ -144,9 +144,10 @@ class PictureStrip:
 def write_report(out: Path, title: str, about: str, command: str, pictures: Iterable[PictureStrip]) -> Path:
     """Write `report.html`, a page that needs no other files.
 
-    out : the run's folder, which holds its log
-    about : what was trained, and from which weights, in a sentence or two
-    command : the command that made the report
+    Args:
+        out: The run's folder, which holds its log.
+        about: What was trained, and from which weights, in a sentence or two.
+        command: The command that made the report.
     """
     rows = read_log(out)
     steps = [row for row in rows if "loss" in row and np.isfinite(row["loss"])]

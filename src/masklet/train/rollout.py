@@ -34,7 +34,8 @@ ALPHA = 0.25  # weight of the positive pixels in the focal loss; its gamma is 2
 class Batch:
     """Clips of one length, and the objects in them as rows of one batch.
 
-    owner : for each object, the clip it is in
+    Attributes:
+        owner: For each object, the clip it is in.
     """
 
     images: UInt8[Tensor, "clips t S S 3"]
@@ -61,9 +62,10 @@ class Batch:
 class Plan:
     """What the simulated user does, the same for every object of a batch.
 
-    start : the kind of the initial prompts
-    prompted : frames with an initial prompt; the first is always one
-    corrected : frames that get corrective clicks
+    Attributes:
+        start: The kind of the initial prompts.
+        prompted: Frames with an initial prompt; the first is always one.
+        corrected: Frames that get corrective clicks.
     """
 
     start: Literal["mask", "click", "box"]
@@ -93,7 +95,8 @@ class Plan:
 class Answer:
     """The candidates of the network at one moment of a rollout.
 
-    points : on this frame so far; a box counts as two
+    Attributes:
+        points: On this frame so far; a box counts as two.
     """
 
     frame: int
@@ -135,7 +138,8 @@ def normalize(images: UInt8[Tensor, "*n S S 3"]) -> Float[Tensor, "n 3 S S"]:
 def split_by_frame(encoded: FrameFeatures, batch: Batch) -> list[FrameFeatures]:
     """The features of every frame with a row for each object.
 
-    encoded : the frames of the batch's clips, one clip after the other
+    Args:
+        encoded: The frames of the batch's clips, one clip after the other.
     """
     frames = batch.images.shape[1]
     return [FrameFeatures(*(part[batch.owner * frames + t] for part in encoded)) for t in range(frames)]
@@ -151,8 +155,9 @@ def rollout(
 ) -> list[Answer]:
     """Play a batch of clips through, and return every answer in the order of play.
 
-    corrections : clicks on each corrected frame
-    encoded : the frames' features; None encodes them
+    Args:
+        corrections: Clicks on each corrected frame.
+        encoded: The frames' features; None encodes them.
     """
     features = split_by_frame(encoded or model.encode(normalize(batch.images)), batch)
     policy = Recency()

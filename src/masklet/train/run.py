@@ -48,10 +48,11 @@ def find_recipe(name: str) -> Callable[[TrainingOptions], Recipe | PretrainingRe
 class TrainingRun:
     """A run, of either kind, in its folder.
 
-    train_to_end : the loop, given the folder
-    about : what is trained, and from which weights, for the report
-    command : the command that began or resumed the run, for the report
-    pictures : answers of the network as it is now, on validation pictures
+    Attributes:
+        train_to_end: The loop, given the folder.
+        about: What is trained, and from which weights, for the report.
+        command: The command that began or resumed the run, for the report.
+        pictures: Answers of the network as it is now, on validation pictures.
     """
 
     name: str
@@ -105,7 +106,8 @@ class TrainingRun:
     def rows(self, *, precision: str = "no", workers: int = 0, original: bool = False) -> Iterator[LogRow]:
         """Train to the end, and yield a row for every step and every validation. Writes report and weights.
 
-        original : also write the weights in the layout of the original package, as model.pt
+        Args:
+            original: Also write the weights in the layout of the original package, as model.pt.
         """
         run_log = RunLog(self.out) if self.is_main_process else None
         for row in self.train_to_end(self.out, precision=precision, workers=workers):

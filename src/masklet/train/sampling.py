@@ -36,11 +36,12 @@ Jitter = tuple[float, float, float]  # brightness, contrast, saturation: each ch
 class Sampler:
     """Draws clips, resized to the model's square; a picture becomes a clip by synthetic motion.
 
-    items : the videos and pictures, drawn with equal probability
-    size, frames : of every clip
-    objects : the maximum per clip, chosen from those visible on its first frame
-    close : the share of stills that are cut out around one of their objects, where it is small; for a network
-        that zooms, which also sees objects so
+    Args:
+        items: The videos and pictures, drawn with equal probability.
+        size, frames: Of every clip.
+        objects: The maximum per clip, chosen from those visible on its first frame.
+        close: The share of stills that are cut out around one of their objects, where it is small; for a
+            network that zooms, which also sees objects so.
     """
 
     def __init__(
@@ -167,10 +168,11 @@ class Mixture:
 class Augmentation:
     """Probabilities and ranges of the augmentations; the defaults are SAM 2's for fine-tuning on videos.
 
-    rotation, shear : up to so many degrees, in both directions
-    colour : jitter of the whole clip
-    flicker : jitter of each frame
-    mosaic : the clip four times in one picture; one of them has the labels, the others are distractors
+    Attributes:
+        rotation, shear: Up to so many degrees, in both directions.
+        colour: Jitter of the whole clip.
+        flicker: Jitter of each frame.
+        mosaic: The clip four times in one picture; one of them has the labels, the others are distractors.
     """
 
     flip: float = 0.5

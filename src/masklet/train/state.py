@@ -34,7 +34,8 @@ STATE = "state.pt"
 class TrainingState:
     """A recipe, and how far its run has come.
 
-    best : the highest mean validation score so far
+    Attributes:
+        best: The highest mean validation score so far.
     """
 
     recipe: Recipe

@@ -50,9 +50,10 @@ NO_AUGMENTATION = Augmentation(
 class StillAnswers:
     """Low-res logits for each object of a still.
 
-    candidates : the three masks for one click
-    one_click : the one of them with the highest predicted IoU
-    predicted_iou : of `one_click`
+    Attributes:
+        candidates: The three masks for one click.
+        one_click: The one of them with the highest predicted IoU.
+        predicted_iou: Of `one_click`.
     """
 
     candidates: Float[Tensor, "b 3 h w"]
@@ -89,7 +90,8 @@ def validate(model: Sam2, validation: ValidationSet) -> dict[str, float]:
 class ObjectAnswers:
     """The answers for one object of a picture.
 
-    one_click : candidates, best first
+    Attributes:
+        one_click: Candidates, best first.
     """
 
     truth: Bool[np.ndarray, "H W"]
@@ -196,8 +198,9 @@ def make_validation_set(
 ) -> ValidationSet:
     """A picture of each item, and clips of some where clips are trained on.
 
-    size, frames : of the clips
-    open_image : segments the pictures; None makes them stills, for the network alone
+    Args:
+        size, frames: Of the clips.
+        open_image: Segments the pictures; None makes them stills, for the network alone.
     """
     clips = [_read_clip(item, size, frames) for item in items[:TRACKED_CLIPS]] if frames > 1 else []
     validation = ValidationSet(

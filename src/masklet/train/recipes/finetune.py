@@ -20,11 +20,12 @@ RANDOM_WEIGHTS_RATE = 1e-3  # learning rate of a network with random weights
 class FineTuning:
     """The settings of a fine-tune; the recipes `lora`, `images` and `eight_gpus` differ in these.
 
-    frames : of a clip; 1 trains on stills alone
-    stills, clips : per batch and process
-    objects : the maximum per still or clip
-    stills_weight : fraction of the batches that are stills, where there are clips
-    distinct_clips : different stills, and clips; a frozen trunk encodes each of them once
+    Attributes:
+        frames: Of a clip; 1 trains on stills alone.
+        stills, clips: Per batch and process.
+        objects: The maximum per still or clip.
+        stills_weight: Fraction of the batches that are stills, where there are clips.
+        distinct_clips: Different stills, and clips; a frozen trunk encodes each of them once.
     """
 
     preset: Preset = "decoder"
