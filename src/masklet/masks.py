@@ -184,8 +184,8 @@ class Masks(MaskResult):
         """
         rows = [self._row(id) for id in ids]
         exact = {id: mask for id, mask in self.exact.items() if id in ids}
-        numbers = self.iou[rows], self.score[rows]
-        return Masks(self.frame, ids, self.low_res[rows], self.size, *numbers, exact=exact, image=self.image)
+        low_res, iou, score = (_take(tensor, rows) for tensor in (self.low_res, self.iou, self.score))
+        return Masks(self.frame, ids, low_res, self.size, iou, score, exact=exact, image=self.image)
 
     def _row(self, id: int) -> int:
         if id not in self.ids:
@@ -454,6 +454,11 @@ class ImageCandidates(MaskResult):
 def enlarge(logits: Float[Tensor, "n h4 w4"], size: tuple[int, int]) -> Float[Tensor, "n H W"]:
     """Low-res logits at the size (H, W) of the frame."""
     return F.interpolate(logits[:, None], size, mode="bilinear", align_corners=False)[:, 0]
+
+
+def _take(tensor: Tensor, rows: Sequence[int]) -> Tensor:
+    """Some rows of a tensor, in this order. A list as the index would wait for a GPU."""
+    return torch.stack([tensor[row] for row in rows]) if rows else tensor[:0]
 
 
 def _with_sides(logits: Float[Tensor, "H W"], mask: Bool[np.ndarray, "H W"]) -> Float[Tensor, "H W"]:
