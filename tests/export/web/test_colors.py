@@ -148,3 +148,14 @@ def test_frames_of_videos_have_the_pixels_that_python_reads(
         np.testing.assert_array_equal(ours, expected)
     else:  # a WebM's frame rate is estimated, so on a busy machine its first frame may be another one
         assert any(np.array_equal(ours[0], frame) for frame in expected)
+
+
+@pytest.mark.parametrize("space", [None, Colorspace.ITU709])
+def test_large_videos_that_do_not_name_their_colors_have_the_pixels_that_python_reads(
+    page: Page, folder: Path, space: Colorspace | None
+) -> None:
+    """From 720 lines on a browser takes what is not named for BT.709, and FFmpeg for BT.601."""
+    name = f"large-{space}.mp4"
+    write_video(folder / name, (1280, 720), "libx264", space, is_full=False)
+    expected = np.stack(list(masklet.media.open_frames(str(folder / name))))
+    np.testing.assert_array_equal(read_in_page(page, name), expected)

@@ -188,6 +188,27 @@ def test_a_file_that_is_no_picture_is_an_error_that_names_it(
     visitor.page.get_by_role("alert").get_by_text("words.mp4 cannot be opened").wait_for()
 
 
+def test_a_file_is_seen_and_clicked_while_the_model_loads(visit: Callable[..., Visitor], clip: Path) -> None:
+    visitor = visit()
+    visitor.page.route("**/model/**", lambda route: None)
+    visitor.page.reload()
+    visitor.page.set_input_files("#file-picker", str(clip))
+    visitor.page.wait_for_selector(".stage[data-frame='0']")
+    visitor.page.mouse.click(*visitor.position(*DISC))
+    assert visitor.page.locator(".topbar .status").inner_text().startswith("Loading")
+    visitor.page.unroute("**/model/**")  # lets them go
+    visitor.page.get_by_role("button", name="Delete object 1").wait_for()
+    visitor.load()
+
+
+def test_a_part_that_does_not_arrive_is_a_sentence(visit: Callable[..., Visitor]) -> None:
+    visitor = visit()
+    visitor.page.route("**/model/**", lambda route: route.abort())
+    visitor.page.reload()
+    visitor.page.get_by_role("alert").get_by_text("did not arrive").wait_for()
+    visitor.complaints.clear()  # Chromium's own, about the file
+
+
 def test_everything_fits_at_a_desk_and_on_a_phone(visit: Callable[..., Visitor], clip: Path) -> None:
     visitor = visit()
     outside = """() => [...document.querySelectorAll("button, input, canvas, .drop")]

@@ -65,7 +65,7 @@ export class Page {
             const workspace = new Workspace(this.tracker, await open());
             this.close();
             this.store.set({ workspace });
-            await workspace.open();
+            void workspace.open();
         } catch (error) {
             complain(error);
         }
@@ -130,7 +130,7 @@ function listen(page) {
     });
     window.addEventListener("keydown", (event) => {
         const { workspace } = page.store.state;
-        if (!workspace || event.target instanceof HTMLInputElement) return;
+        if (!workspace || (event.target instanceof HTMLInputElement && event.key.startsWith("Arrow"))) return;
         const { frame, object } = workspace.state;
         const isCommand = event.ctrlKey || event.metaKey;
         if (isCommand && event.key === "z") void workspace.undo();

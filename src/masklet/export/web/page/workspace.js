@@ -66,8 +66,9 @@ export class Workspace {
 
     async open() {
         await this.#busy(async () => {
+            this.#place(0, await this.clip.read(0)); // is seen while the model still loads
             await this.tracker.request("open", { kind: this.clip.kind });
-            await this.show(0);
+            if (this.clip.kind !== "camera") await this.#encode();
         });
         if (this.clip.kind === "camera") void this.#followCamera();
     }
@@ -296,7 +297,7 @@ export class Workspace {
     /** Let the network see the frame in view, unless it has. */
     async #encode() {
         const { frame, picture } = this.state;
-        if (!picture || this.encoded === frame) return;
+        if (!picture || this.encoded === frame || this.isClosed) return;
         this.encoded = frame;
         await this.tracker.request("look", { frame, picture: await createImageBitmap(picture) });
     }

@@ -1,7 +1,7 @@
 /** What a visitor opens: a picture, a video or a camera, as frames by number. */
 
 import { onWhite, readFrame, readPicture } from "./colors.js";
-import { readFrameTimes } from "./frame_times.js";
+import { readIndex } from "./frame_times.js";
 
 /**
  * @typedef {object} Clip
@@ -42,7 +42,8 @@ export async function openFile(file) {
 function openPicture(stored, name) {
     const { width, height } = stored;
     if (width * height > MOST_PIXELS) {
-        throw new Error(`${name} has ${width} × ${height} pixels. The page takes up to 32 million.`);
+        stored.close();
+        throw tooLarge(name, width, height);
     }
     const whole = onWhite(stored);
     return {
@@ -56,6 +57,15 @@ function openPicture(stored, name) {
         read: () => createImageBitmap(whole),
         close: () => whole.close(),
     };
+}
+
+/**
+ * @param {string} name
+ * @param {number} width
+ * @param {number} height
+ */
+function tooLarge(name, width, height) {
+    return new Error(`${name} has ${width} × ${height} pixels. The page takes up to 32 million.`);
 }
 
 /**
@@ -82,7 +92,12 @@ async function openVideo(file, name) {
             cause: error,
         });
     }
-    const times = fitting(await readFrameTimes(file), video.duration) ?? (await estimateTimes(video));
+    if (video.videoWidth * video.videoHeight > MOST_PIXELS) {
+        close();
+        throw tooLarge(name, video.videoWidth, video.videoHeight);
+    }
+    const index = await readIndex(file);
+    const times = fitting(index.times, video.duration) ?? (await estimateTimes(video));
     return {
         kind: "video",
         name,
@@ -94,7 +109,7 @@ async function openVideo(file, name) {
         read: async (frame) => {
             const next = frame + 1 < times.length ? times[frame + 1] : Math.max(video.duration, times[frame]);
             await seek(video, (times[frame] + next) / 2);
-            return readFrame(video, times[frame], next);
+            return readFrame(video, times[frame], next, index);
         },
         close,
     };

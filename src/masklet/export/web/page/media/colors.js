@@ -50,13 +50,14 @@ export function onWhite(picture) {
  * @param {HTMLVideoElement} video
  * @param {number} start  of the frame, in seconds
  * @param {number} stop
+ * @param {{hasMatrix: boolean}} named  where no matrix is named, FFmpeg takes BT.601, and a browser BT.709 from 720 lines on
  * @returns {Promise<ImageBitmap>}
  */
-export async function readFrame(video, start, stop) {
+export async function readFrame(video, start, stop, { hasMatrix }) {
     if (typeof VideoFrame === "undefined" || !("rotation" in VideoFrame.prototype)) return createImageBitmap(video);
     const frame = await waitForFrame(video, start, stop);
     try {
-        const image = isReadable(frame, video) ? await convert(frame) : null;
+        const image = isReadable(frame, video) ? await convert(frame, hasMatrix) : null;
         return await (image ? createImageBitmap(image, AS_STORED) : createImageBitmap(video));
     } finally {
         frame.close();
@@ -104,9 +105,10 @@ function isReadable(frame, { videoWidth, videoHeight }) {
 
 /**
  * @param {VideoFrame} frame
+ * @param {boolean} hasMatrix
  * @returns {Promise<ImageData>}
  */
-async function convert(frame) {
+async function convert(frame, hasMatrix) {
     const { width, height } = /** @type {DOMRectReadOnly} */ (frame.visibleRect);
     const samples = new Uint8Array(frame.allocationSize());
     const [luma, ...chroma] = await frame.copyTo(samples);
@@ -114,7 +116,8 @@ async function convert(frame) {
     const [u, v] = isPlanar ? chroma : [chroma[0], { ...chroma[0], offset: chroma[0].offset + 1 }];
     const step = isPlanar ? 1 : 2;
     const { matrix, fullRange } = frame.colorSpace;
-    const tables = makeTables(MATRICES[matrix ?? "smpte170m"] ?? BT601, fullRange ?? false);
+    const factors = (hasMatrix && MATRICES[matrix ?? ""]) || BT601;
+    const tables = makeTables(factors, fullRange ?? false);
     const image = new ImageData(width, height);
     const { data } = image; // clamps what is stored to 0 to 255
     data.fill(255);

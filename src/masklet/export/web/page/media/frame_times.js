@@ -1,4 +1,4 @@
-/** The time of every frame of an MP4 or MOV, from the index in the file (ISO/IEC 14496-12). */
+/** What the index of an MP4 or MOV tells (ISO/IEC 14496-12): the time of every frame, and whether colours are named. */
 
 /**
  * @typedef {object} Box
@@ -7,26 +7,40 @@
  * @property {number} stop
  */
 
+/**
+ * @typedef {object} Index
+ * @property {Float64Array | null} times  of the frames in seconds, in the order of showing; null where they are not known
+ * @property {boolean} hasMatrix  false where neither the file nor its H.264 names a matrix of colours
+ */
+
 const LARGEST_INDEX = 2 ** 27; // bytes
+const SAMPLE_ENTRY = 78; // bytes of a video's before the boxes in it
+const UNNAMED = 2; // the matrix that stands for none
+const WITH_CHROMA = [44, 83, 86, 100, 110, 118, 122, 128, 134, 135, 138, 139, 244]; // profiles whose headers are longer
 
 /**
  * @param {File} file
- * @returns {Promise<Float64Array | null>} seconds, in the order of showing; null for other files, and for fragmented ones
+ * @returns {Promise<Index>} of other files, and of fragmented ones, no times
  */
-export async function readFrameTimes(file) {
+export async function readIndex(file) {
+    /** @type {Index} */
+    const found = { times: null, hasMatrix: true };
     const index = await findIndex(file);
-    if (!index) return null;
+    if (!index) return found;
     try {
         const moov = boxes(index, 0, index.byteLength);
-        if (moov.some(({ kind }) => kind === "mvex")) return null;
+        const isFragmented = moov.some(({ kind }) => kind === "mvex");
         for (const track of moov.filter(({ kind }) => kind === "trak")) {
             const times = timesOfTrack(index, track);
-            if (times) return times;
+            if (!times) continue;
+            if (!isFragmented) found.times = times;
+            found.hasMatrix = trackHasMatrix(index, track);
+            break;
         }
     } catch (error) {
         if (!(error instanceof RangeError)) throw error; // a damaged index
     }
-    return null;
+    return found;
 }
 
 /**
@@ -144,6 +158,125 @@ function firstTime(data, box) {
         if (time >= 0) return time; // -1 is an empty stretch
     }
     return 0;
+}
+
+/**
+ * Whether a track names the matrix that turns its samples into RGB, in a box or in the header of its H.264.
+ *
+ * @param {DataView} data
+ * @param {Box} track
+ */
+function trackHasMatrix(data, track) {
+    const entries = within(data, boxes(data, track.start, track.stop), ["mdia", "minf", "stbl", "stsd"]);
+    const entry = entries && boxes(data, entries.start + 8, entries.stop)[0];
+    if (!entry || !["avc1", "avc3"].includes(entry.kind)) return true; // other codecs are not read here
+    const parts = boxes(data, entry.start + SAMPLE_ENTRY, entry.stop);
+    const color = within(data, parts, ["colr"]);
+    if (color && ["nclx", "nclc"].includes(name(data, color.start)) && data.getUint16(color.start + 8) !== UNNAMED) {
+        return true;
+    }
+    const settings = within(data, parts, ["avcC"]);
+    if (!settings || !(data.getUint8(settings.start + 5) & 31)) return true;
+    const start = settings.start + 8;
+    return headerHasMatrix(new Bits(data, start, start + data.getUint16(settings.start + 6)));
+}
+
+/**
+ * Whether a sequence parameter set of H.264 names a matrix (ITU-T H.264, 7.3.2.1 and E.1.1).
+ *
+ * @param {Bits} bits
+ */
+function headerHasMatrix(bits) {
+    bits.take(8); // what kind of unit it is
+    const profile = bits.take(8);
+    bits.take(16);
+    bits.takeNumber();
+    if (WITH_CHROMA.includes(profile)) {
+        const chroma = bits.takeNumber();
+        if (chroma === 3) bits.take(1);
+        bits.takeNumbers(2);
+        bits.take(1);
+        if (bits.take(1)) {
+            for (let list = 0; list < (chroma === 3 ? 12 : 8); list++) {
+                if (bits.take(1)) skipScales(bits, list < 6 ? 16 : 64);
+            }
+        }
+    }
+    bits.takeNumber();
+    const order = bits.takeNumber();
+    if (order === 0) bits.takeNumber();
+    if (order === 1) {
+        bits.take(1);
+        bits.takeNumbers(2);
+        bits.takeNumbers(bits.takeNumber());
+    }
+    bits.takeNumber();
+    bits.take(1);
+    bits.takeNumbers(2);
+    if (!bits.take(1)) bits.take(1);
+    bits.take(1);
+    if (bits.take(1)) bits.takeNumbers(4);
+    if (!bits.take(1)) return false;
+    if (bits.take(1) && bits.take(8) === 255) bits.take(32);
+    if (bits.take(1)) bits.take(1);
+    if (!bits.take(1)) return false;
+    bits.take(4);
+    if (!bits.take(1)) return false;
+    bits.take(16);
+    return bits.take(8) !== UNNAMED;
+}
+
+/**
+ * @param {Bits} bits
+ * @param {number} count
+ */
+function skipScales(bits, count) {
+    for (let at = 0, last = 8, next = 8; at < count && next; at++, last = next || last) {
+        const code = bits.takeNumber();
+        const delta = code % 2 ? (code + 1) / 2 : -code / 2;
+        next = (last + delta + 256) % 256;
+    }
+}
+
+/** The bits of a unit of H.264, without the bytes that only keep its content from looking like the start of another. */
+class Bits {
+    /**
+     * @param {DataView} data
+     * @param {number} start
+     * @param {number} stop
+     */
+    constructor(data, start, stop) {
+        /** @type {number[]} */
+        this.bytes = [];
+        for (let at = start, zeros = 0; at < stop; at++) {
+            const byte = data.getUint8(at);
+            if (zeros < 2 || byte !== 3) this.bytes.push(byte);
+            zeros = byte ? 0 : zeros + 1;
+        }
+        this.at = 0;
+    }
+
+    /** @param {number} count */
+    take(count) {
+        let value = 0;
+        for (let bit = 0; bit < count; bit++, this.at++) {
+            if (this.at >= 8 * this.bytes.length) throw new RangeError("the header ends early");
+            value = 2 * value + ((this.bytes[this.at >> 3] >> (7 - (this.at & 7))) & 1);
+        }
+        return value;
+    }
+
+    /** A number of as many bits as there are zeros before it. */
+    takeNumber() {
+        let zeros = 0;
+        while (!this.take(1)) zeros++;
+        return 2 ** zeros - 1 + this.take(zeros);
+    }
+
+    /** @param {number} count */
+    takeNumbers(count) {
+        for (let number = 0; number < count; number++) this.takeNumber();
+    }
 }
 
 /**

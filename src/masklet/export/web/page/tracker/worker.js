@@ -17,6 +17,7 @@ import { Session } from "./session.js";
  * @property {number} graphBytes
  */
 
+const CUT_OFF = "A part of it did not arrive. Check the connection to the server of this page.";
 const ROOT = new URL("..", import.meta.url).href;
 
 /** @type {Network | null} */
@@ -141,7 +142,9 @@ self.addEventListener("message", ({ data }) => {
         try {
             postMessage({ number, value: await requests[name](argument) });
         } catch (error) {
-            postMessage({ number, error: error instanceof Error ? error.message : String(error) });
+            const isCutOff = name === "load" && error instanceof TypeError; // what fetch and import raise
+            const message = error instanceof Error ? error.message : String(error);
+            postMessage({ number, error: isCutOff ? CUT_OFF : message });
         }
     });
 });

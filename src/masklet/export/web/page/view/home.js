@@ -1,6 +1,7 @@
 /** The first page: what to open, and how it goes. */
 
 import { h, icon } from "../lib/dom.js";
+import { complain } from "../lib/toast.js";
 
 /** @import { Page } from "../main.js" */
 
@@ -16,6 +17,7 @@ export function home(page, example) {
         accept: "image/*,video/*",
         onchange: () => {
             const file = picker.files?.[0];
+            picker.value = ""; // so that the same file can be chosen again
             if (file) void page.openFile(file);
         },
     });
@@ -77,8 +79,10 @@ export function home(page, example) {
  * @param {string} address
  */
 async function openExample(page, address) {
-    const answer = await fetch(address);
-    await page.openFile(new File([await answer.blob()], address.split("/").at(-1) ?? "example"));
+    const answer = await fetch(address).catch(() => null);
+    const content = answer?.ok ? await answer.blob().catch(() => null) : null;
+    if (content) await page.openFile(new File([content], address));
+    else complain(new Error("The example did not arrive. Check the connection, and try again."));
 }
 
 function steps() {

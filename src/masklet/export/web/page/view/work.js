@@ -1,6 +1,7 @@
 /** A clip at work: the stage, the objects, and what can be done. */
 
 import { fill, h, icon, iconButton } from "../lib/dom.js";
+import { complain } from "../lib/toast.js";
 import { Stage, colorOf } from "./stage.js";
 
 /** @import { Workspace } from "../workspace.js" */
@@ -202,7 +203,7 @@ export async function seek(workspace, frame) {
     while (pending.frame !== null) {
         const next = pending.frame;
         pending.frame = null;
-        await workspace.show(next);
+        await workspace.show(next).catch(complain);
     }
     pending.isRunning = false;
 }
