@@ -58,6 +58,10 @@ class Sam2(nn.Module):
     Args:
         config: The sizes of the network. Its weights are random until a checkpoint is loaded.
 
+    Attributes:
+        memory_dtype: What memory tokens are rounded to when they are kept: bfloat16, as in the published
+            predictor. With float32 nothing is rounded, so that two runtimes can be compared in every digit.
+
     Example:
         >>> from masklet.config import toy
         >>> model = Sam2(toy()).eval().requires_grad_(False)
@@ -69,6 +73,8 @@ class Sam2(nn.Module):
         >>> prediction.logits.shape, model.memorize(features, prediction).shape
         (torch.Size([1, 16, 16]), torch.Size([1, 16, 8]))
     """
+
+    memory_dtype = torch.bfloat16
 
     def __init__(self, config: Sam2Config) -> None:
         super().__init__()

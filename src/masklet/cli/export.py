@@ -22,6 +22,11 @@ class Precision(StrEnum):
     int8 = "int8"
 
 
+class MemoryType(StrEnum):
+    bfloat16 = "bfloat16"
+    float32 = "float32"
+
+
 @export.callback()
 def formats() -> None:
     """Export a network for other programs: ONNX graphs, or a page that runs in the browser."""
@@ -46,13 +51,24 @@ def onnx(
             help="fp16 halves the files, int8 weights quarter them: docs/export.md has their errors.",
         ),
     ] = Precision.fp32,
+    memories: Annotated[
+        MemoryType,
+        typer.Option(
+            "--memories",
+            help="What memories are rounded to: bfloat16 as in masklet, or float32, which is not rounded.",
+        ),
+    ] = MemoryType.bfloat16,
 ) -> None:
     """Export the network's verbs as ONNX graphs, which masklet.onnx.Tracker and other runtimes run."""
     announce_start()
+    import torch
+
     import masklet
     from masklet.export.onnx import export_onnx
 
     network = masklet.load(model, device="cpu", engine="torch")
+    if memories is MemoryType.float32:
+        network.memory_dtype = torch.float32
     export_onnx(network, out, name=model, precision=precision.value, report=typer.echo)
     typer.echo(
         f"Wrote {out}: masklet.onnx.Tracker({str(out)!r}) runs it without torch; docs/export.md says how "

@@ -111,11 +111,12 @@ class Adopt(nn.Module):
 
 
 class Memorize(nn.Module):
-    """Features and an answer to memory tokens, rounded to bfloat16 as the published predictor stores them."""
+    """Features and an answer to memory tokens, rounded as the network's memories are: to bfloat16."""
 
     def __init__(self, network: Sam2) -> None:
         super().__init__()
         self.encoder, self.side = network.memory_encoder, network.config.image_size
+        self.is_rounded = network.memory_dtype == torch.bfloat16
 
     def forward(
         self,
@@ -128,7 +129,8 @@ class Memorize(nn.Module):
         mask = torch.where((prompted > 0)[:, None, None], (full > 0).float(), full.sigmoid())
         # One row for each object: OpenVINO cannot add one frame's features to the masks of several.
         coarse = coarse.expand(logits.shape[0], -1, -1, -1)
-        return round_to_bfloat16(self.encoder(coarse, 20 * mask - 10, score))
+        tokens: Tensor = self.encoder(coarse, 20 * mask - 10, score)
+        return round_to_bfloat16(tokens) if self.is_rounded else tokens
 
 
 def replace_unstable(logits: Float[Tensor, "b 4 h w"], iou: Float[Tensor, "b 4"]) -> tuple[Tensor, Tensor]:

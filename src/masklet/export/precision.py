@@ -34,11 +34,13 @@ def to_float16(model: Any) -> Any:
 
 
 def drop_rounding(graph: Any) -> None:
-    """Leave out the rounding of memory tokens, which `graphs.round_to_bfloat16` is: high - (high - x)."""
+    """Leave out the rounding of memory tokens, if any: `graphs.round_to_bfloat16` is high - (high - x)."""
     if graph.output[0].name != "tokens":
         return
     makers = {output: node for node in graph.node for output in node.output}
     last = makers["tokens"]
+    if last.op_type != "Sub":
+        return
     exact = makers[last.input[1]].input[1]
     last.op_type = "Identity"
     del last.input[:]

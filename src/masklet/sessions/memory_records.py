@@ -124,4 +124,4 @@ def rebuild_memory(
     iou, score = torch.full_like(adopted.iou, answer.iou), torch.full_like(adopted.score, answer.score)
     adopted = replace(adopted, iou=iou, score=score)
     tokens = model.memorize(features, adopted, binary=True)
-    return make_memory(frame, tokens[0], adopted, prompted=False)
+    return make_memory(frame, tokens[0], adopted, prompted=False, dtype=model.memory_dtype)

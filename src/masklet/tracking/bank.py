@@ -113,7 +113,12 @@ class MemoryBank:
 
 
 def make_memory(
-    frame: int, tokens: Float[Tensor, "n d"], prediction: MaskPrediction, *, prompted: bool
+    frame: int,
+    tokens: Float[Tensor, "n d"],
+    prediction: MaskPrediction,
+    *,
+    prompted: bool,
+    dtype: torch.dtype = torch.bfloat16,
 ) -> Memory:
     """Make a memory. Its tokens are in bfloat16, as the published predictor stores them.
 
@@ -122,6 +127,7 @@ def make_memory(
         tokens: What `Sam2.memorize` returned for this object.
         prediction: The answer of this one object.
         prompted: Whether there was a prompt for it on this frame.
+        dtype: Of the tokens that are kept; see `Sam2.memory_dtype`.
     """
     pointer, iou, score = prediction.pointer[0], prediction.iou[0], prediction.score[0]
-    return Memory(frame, tokens.to(torch.bfloat16), pointer, iou, score, prompted)
+    return Memory(frame, tokens.to(dtype), pointer, iou, score, prompted)

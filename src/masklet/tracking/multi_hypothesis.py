@@ -184,7 +184,9 @@ def _memories(
         tokens = model.memorize(frame.features, stacked)
         numbers = stacked.numbers_on_host()
         for row, step in enumerate(some):
-            memories[step] = make_memory(frame.number, tokens[row], numbers.row(row), prompted=False)
+            memories[step] = make_memory(
+                frame.number, tokens[row], numbers.row(row), prompted=False, dtype=model.memory_dtype
+            )
     return memories
 
 

@@ -165,7 +165,9 @@ def track_frame(
         numbers = prediction.numbers_on_host() if batch[0].object.policy.reads else prediction
         for row, (query, choice) in enumerate(zip(batch, offered, strict=True)):
             obj = query.object
-            memory = make_memory(frame.number, tokens[row], numbers.row(row), prompted=prompted)
+            memory = make_memory(
+                frame.number, tokens[row], numbers.row(row), prompted=prompted, dtype=model.memory_dtype
+            )
             obj.last, obj.revised, obj.undecided = prediction.row(row), {}, ()
             choices[obj.id] = choice
             obj.policy.store(obj.bank, memory, choice.candidates)

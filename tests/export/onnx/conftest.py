@@ -37,9 +37,9 @@ def provide_run_export() -> object:
     return run_export
 
 
-def run_export(model: str, out: Path) -> str:
+def run_export(model: str, out: Path, *options: str) -> str:
     """Run the command in another process: the checks of shapes that tests switch on cannot be traced."""
-    command = [sys.executable, "-m", "masklet", "export", "onnx", model, "--out", str(out)]
+    command = [sys.executable, "-m", "masklet", "export", "onnx", model, "--out", str(out), *options]
     answer = subprocess.run(command, capture_output=True, text=True)
     assert answer.returncode == 0, answer.stderr
     return answer.stdout

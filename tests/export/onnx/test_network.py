@@ -21,7 +21,7 @@ from masklet.model import Sam2
 from masklet.onnx import Network, track
 from masklet.onnx.manifest import MANIFEST, VERBS, Manifest
 from masklet.prompts import Prompt
-from toy_models import clip
+from toy_models import clip, toy_network
 
 SOURCE = Path(masklet.__file__).parents[1]
 SIZES = [
@@ -104,6 +104,18 @@ def test_the_wrapped_verbs_are_the_network_s(network: Sam2) -> None:
 def test_rounding_is_that_of_bfloat16() -> None:
     numbers = torch.randn(10_000) * 10.0 ** torch.randint(-6, 6, (10_000,))
     assert torch.equal(round_to_bfloat16(numbers), numbers.to(torch.bfloat16).float())
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_memories_are_rounded_as_the_network_s_are(dtype: torch.dtype) -> None:
+    toy = toy_network()
+    toy.memory_dtype = dtype
+    (tokens,) = expected(toy, "memorize", samples(toy, "memorize", SIZES[1]))
+    is_rounded = torch.equal(torch.from_numpy(tokens).bfloat16().float(), torch.from_numpy(tokens))
+    assert is_rounded == (dtype == torch.bfloat16)
+    tracker = masklet.Tracker(toy, zoom=False)
+    tracker.step(clip(1)[0], {1: Prompt(positive=[(20, 20)])})
+    assert [memory.tokens.dtype for memory in tracker._objects[1].bank.prompted.values()] == [dtype]
 
 
 def test_variants_are_smaller(exported: Path) -> None:

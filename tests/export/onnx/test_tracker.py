@@ -23,9 +23,7 @@ from masklet.onnx import ImageSession, Masks, Network, Tracker, track
 from masklet.onnx.manifest import MANIFEST, Manifest, MemoryRule, sha256
 from masklet.onnx.tracker import Memory, MemoryBank
 from masklet.prompts import Prompt
-from masklet.tracking import step
 from masklet.tracking.policies.recency import Recency
-from masklet.types import MaskPrediction
 from toy_models import blob, clip, toy_network
 
 SIZE = (96, 128)
@@ -45,22 +43,8 @@ def frames() -> np.ndarray:
     return clip(20, SIZE)
 
 
-@pytest.fixture(name="keep_memories_in_float32")
-def provide_keep_memories_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make masklet keep memory tokens as they were computed, and not in bfloat16."""
-    make_memory = step.make_memory
-
-    def make_exact_memory(
-        frame: int, tokens: torch.Tensor, prediction: MaskPrediction, *, prompted: bool
-    ) -> masklet.Memory:
-        memory = make_memory(frame, tokens, prediction, prompted=prompted)
-        return replace(memory, tokens=tokens)
-
-    monkeypatch.setattr(step, "make_memory", make_exact_memory)
-
-
 def copy_without_rounding(source: Path, folder: Path) -> Path:
-    """An fp32 export whose memories stay in float32, as `memorize` computes them."""
+    """What `--memories float32` writes, from an export without it: tracing takes long."""
     shutil.copytree(source, folder)
     path = folder / "memorize.onnx"
     memorize = onnx.load(path)
@@ -122,10 +106,10 @@ def test_twenty_frames_two_objects_and_a_correction(
     assert any(masks.exact for masks in masks) == zoom, "a small object is refined by zoom, and only then"
 
 
-@pytest.mark.usefixtures("keep_memories_in_float32")
 def test_with_memories_in_float32_every_logit_agrees_to_a_thousandth(
-    network: Sam2, exported: Path, frames: np.ndarray, tmp_path: Path
+    network: Sam2, exported: Path, frames: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(network, "memory_dtype", torch.float32)
     exact = Network(copy_without_rounding(exported / "fp32", tmp_path / "exact"), threads=1)
     mine, theirs = track(exact, frames, SCRIPT), masklet.track(network, frames, SCRIPT)
     assert_same_tracks(mine, theirs, rounded=False)
@@ -222,14 +206,13 @@ def test_what_cannot_be_meant_is_refused(fp32: Network, frames: np.ndarray, tmp_
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("keep_memories_in_float32")
-def test_tiny_gives_the_same_masks(run_export: Callable[[str, Path], str], tmp_path: Path) -> None:
+def test_tiny_gives_the_same_masks(run_export: Callable[..., str], tmp_path: Path) -> None:
     """With random weights, and a quarter of the published side: 1024 px take minutes."""
     network = toy_network(replace(TINY, image_size=256))
     network.state_dict()["mask_decoder.score_head.layers.2.bias"].fill_(10)  # objects stay in the frame
     masklet.save(network, tmp_path / "tiny.safetensors")
-    run_export(str(tmp_path / "tiny.safetensors"), tmp_path / "out")
-    exact = copy_without_rounding(tmp_path / "out", tmp_path / "exact")
+    run_export(str(tmp_path / "tiny.safetensors"), tmp_path / "out", "--memories", "float32")
+    network.memory_dtype = torch.float32
     frames = clip(20, SIZE)
-    mine, theirs = track(exact, frames, SCRIPT), masklet.track(network, frames, SCRIPT)
+    mine, theirs = track(tmp_path / "out", frames, SCRIPT), masklet.track(network, frames, SCRIPT)
     assert_same_tracks(mine, theirs, rounded=False)

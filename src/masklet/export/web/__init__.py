@@ -10,6 +10,8 @@ from importlib.metadata import version
 from importlib.resources import as_file, files
 from pathlib import Path
 
+import torch
+
 from masklet.errors import MaskletError
 from masklet.export.onnx import export_onnx
 from masklet.export.precision import halve_weights
@@ -72,6 +74,11 @@ def export_web(
     """
     if example is not None and not Path(example).is_file():
         raise MaskletError(f"the example must be a file. There is no file {example}.")
+    if model.memory_dtype != torch.bfloat16:
+        raise MaskletError(
+            f"the page keeps memories in bfloat16. Got a network whose memory_dtype is {model.memory_dtype}: "
+            "set it to torch.bfloat16."
+        )
     folder = make_folder(folder)
     (folder / "index.html").unlink(missing_ok=True)  # it stands for complete files only
     report(f"onnxruntime-web {VERSION}")
