@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 from unittest.mock import patch
 
+import torch
 from torch import Tensor
 
-from masklet import Memory, MemoryBank, MemorySelection, Recency, Sam2
+from masklet import MemoryBank, MemorySelection, Recency, Sam2
 from masklet.nn.memory_attention import MemoryAttention
 from masklet.nn.prompt_encoder import PromptEncoder
 from masklet.prompts import PADDING, label_points
@@ -59,11 +60,6 @@ def _soft(self: Sam2, features: Any, prediction: MaskPrediction, *, binary: bool
 
 def _shown(self: MaskPrediction, _present: float) -> MaskPrediction:
     return self
-
-
-def _exact(frame: int, tokens: Tensor, prediction: MaskPrediction, *, prompted: bool) -> Memory:
-    pointer, iou, score = prediction.pointer[0], prediction.iou[0], prediction.score[0]
-    return Memory(frame, tokens, pointer, iou, score, prompted)
 
 
 def _unsteady(self: Sam2, *arguments: Any, **told: Any) -> Any:
@@ -130,7 +126,7 @@ DETAILS = (
     Detail("a wavering single mask is replaced", forwards, _on(Sam2, "decode", _unsteady)),
     Detail("an absent object has no mask", forwards, _on(MaskPrediction, "hide_absent", _shown)),
     Detail("prompted frames are memorised as yes or no", forwards, _on(Sam2, "memorize", _soft)),
-    Detail("memories are kept in bfloat16", forwards, _in("masklet.tracking.step.make_memory", _exact)),
+    Detail("memories are kept in bfloat16", forwards, _on(Sam2, "memory_dtype", torch.float32)),
     Detail("ages are told in parts of the clip", forwards, _on(Recency, "select_memories", _any_length)),
     Detail(
         "of prompts ahead no pointer is seen", corrected, _on(Recency, "select_memories", _pointers_ahead)
