@@ -12,12 +12,13 @@ import pytest
 from masklet import rle
 from masklet.auto import Grid
 from masklet.datasets.types import Clip
+from masklet.engine import loop
 from masklet.engine.clip_maker import ClipMaker
 from masklet.engine.gates import Masklet, Measures
 from masklet.engine.rounds import Calibration, ClipLabeller, ClipResult, Round, process_clips
 from masklet.engine.simulated_person import SimulatedPerson, find_object
 from masklet.engine.step_results import StepResults
-from masklet.engine.weights import Choice, best_by_more_than_chance
+from masklet.engine.weights import Choice, FineTune, best_by_more_than_chance
 from masklet.errors import MaskletError
 from masklet.media import open_frames
 from toy_models import clip, toy_network
@@ -144,6 +145,42 @@ def test_gates_are_trusted_for_what_they_hold_on_clips_that_did_not_set_them() -
     few = ClipResult((MEASURES,) * 2, (True,) * 2)
     assert not Calibration.from_clips([few] * 3).is_trusted, "6 masklets that pass say too little"
     assert Calibration.from_clips([few] * 4).is_trusted
+
+
+def test_every_round_trains_from_the_first_weights_and_calibrates_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On the masklets of all rounds; and the limits of a round know what the person said in the last one."""
+    starts, proposed = list[str](), list[int]()
+
+    class Training(FineTune):
+        def run(self, data: Path, weights: str | Path, out: Path) -> Path:
+            starts.append(str(weights))
+            return out / "last.safetensors"
+
+    def run_round(self: object, number: int, calibration: Calibration) -> list[ClipResult]:
+        proposed.append(calibration.proposed)
+        return [ClipResult((MEASURES,), (True,), {"accepted": 1}, 1.0)]
+
+    def choose(self: object, number: int, before: object, scores: np.ndarray, trained: Path) -> Choice:
+        return Choice("after", trained, {"before": scores, "after": scores + 0.1})
+
+    monkeypatch.setattr(loop, "load_network", lambda weights: toy_network())
+    for name, method in {
+        "calibrate": lambda self: [ClipResult((MEASURES, BAD), (True, False))],
+        "choose_zoom": lambda self, weights, report: np.array([0.5]),
+        "measure": lambda self, name, weights, series: np.array([0.5]),
+        "run_round": run_round,
+        "choose_weights": choose,
+        "save": lambda self, weights, path: None,
+    }.items():
+        monkeypatch.setattr(loop._Loop, name, method)
+    training, lines = Training("memory", 1, 1e-4), list[str]()
+    size = loop.DemoSize(1, 3, 1, 2)
+    loop.run_demo(tmp_path, "nano", ClipMaker("cells", 64, 2), training, size, lines.append)
+    assert starts == ["nano"] * 3
+    assert proposed == [2, 3, 4]
+    assert (tmp_path / "gates.json").is_file() and "Round 3: 1 masklets proposed" in lines
 
 
 def test_only_clips_that_were_judged_as_a_whole_set_the_next_limits() -> None:

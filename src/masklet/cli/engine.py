@@ -113,7 +113,7 @@ def demo(
     steps: Annotated[int, typer.Option(help="Training steps of each round.")] = 60,
     preset: Annotated[
         PresetName, typer.Option(help="The parts of the network to train.")
-    ] = PresetName.decoder,
+    ] = PresetName.memory,
     rate: Annotated[float, typer.Option(help="Learning rate at the start; it ends at 0.")] = 1e-4,
     rounds: Annotated[int, typer.Option(min=1, help="Rounds.")] = 2,
     max_objects: Annotated[int, typer.Option(help="The best so many of a clip are tracked.")] = 8,

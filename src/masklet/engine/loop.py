@@ -74,7 +74,8 @@ def run_demo(
         choice = Choice("before", weights, {"before": best})
         if result.accepted:
             folder = out / f"round-{number}" / "training"
-            trained = training.run(loop.accepted, weights, folder)
+            # From the first weights, on the masklets of all rounds: what a round learned wrong does not stay.
+            trained = training.run(loop.accepted, model, folder)
             choice = loop.choose_weights(number, weights, best, trained)
         report(choice.line())
         if choice.name != "before":
