@@ -57,6 +57,7 @@ def test_an_old_database_shows_what_it_showed(old_studio: Caller) -> None:
     for name in ("head", "reviewed", "unfinished", "can_undo", "can_redo"):
         assert view[name] == shown["video"][name], name
     assert view["tracked"] == shown["video"]["followed"], "the same by its name of today"
+    assert view["channel"] is None
     for obj in view["objects"]:  # fields that later versions added
         assert (obj.pop("label"), obj.pop("attributes")) == (None, {})
     for entry in view["prompts"]:

@@ -65,6 +65,8 @@ class VideoChange(RequestBody):
     assignee: Annotated[str, Field(max_length=100)] | None = None
     """Empty for nobody."""
     reviewer: Annotated[str, Field(max_length=100)] | None = None
+    channel: Annotated[int, Field(ge=0, le=10_000)] | None = None
+    """The one channel to show of a TIFF; null for all, in colours. Masks that are there stay."""
 
 
 class FolderFiles(RequestBody):

@@ -108,6 +108,8 @@ class VideoSummary(Schema):
     reviewer: str
     tracking: float | None
     """How much of what is being tracked now is done, 0 to 1; null while nothing is tracked."""
+    channel: int | None
+    """The one channel of a TIFF that is shown; null for all."""
     comments: int
     """How many are not resolved."""
 
@@ -247,6 +249,8 @@ class Video(Schema):
     frames: int
     fps: float
     kind: Literal["video", "picture", "pictures"]
+    channel: int | None
+    """The one channel of a TIFF that is shown and segmented; null for all, in colours."""
     head: int
     """Grows with every change, and goes back with undo."""
     can_undo: bool
@@ -266,6 +270,13 @@ class Video(Schema):
     """What runs now."""
     unfinished: UnfinishedPropagation | None
     """What was stopped, also by a crash, and can go on."""
+
+
+class Channels(Schema):
+    """What can be chosen of a file with several channels; empty for others."""
+
+    channels: list[str]
+    """Their names, in their order; empty text for one that has none."""
 
 
 class Mask(Schema):

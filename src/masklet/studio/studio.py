@@ -75,7 +75,9 @@ class Studio:
         )
         self.files = ProjectFiles(self.propagations.share)
         self.imports = Imports(self.database, self.live, self.engine, self.worker, self.hub, self.quota)
-        self.jpegs: ByteCache[tuple[str, int, int, int], bytes] = ByteCache(limits.jpegs, size=len)
+        self.jpegs: ByteCache[tuple[str, int, int, int, int | None], bytes] = ByteCache(
+            limits.jpegs, size=len
+        )
         self.task_pictures: OnceCache[str, Image] = OnceCache(
             TASK_PICTURE_BYTES, size=lambda picture: picture.nbytes, makers=TASK_PICTURES
         )

@@ -90,6 +90,7 @@ def video_view(
         frames=video.frames,
         fps=video.fps,
         kind=video.kind,  # type: ignore[arg-type]
+        channel=video.channel,
         head=state.head,
         can_undo=bool(state.records),
         can_redo=bool(state.redo),

@@ -87,21 +87,29 @@ class DecoderProcess:
 
     name : what people call the file; errors say it
     expected : the size that the file must have
+    channel : the one channel to read of a TIFF with several; None for all, in colours
     """
 
     def __init__(
-        self, path: Path, limits: Limits, *, name: str | None = None, expected: Size | None = None
+        self,
+        path: Path,
+        limits: Limits,
+        *,
+        name: str | None = None,
+        expected: Size | None = None,
+        channel: int | None = None,
     ) -> None:
         self._path = path
         self._name = name or path.name
         self._limits = limits
         self._expected = expected
+        self._channel = channel
         self._lock = Lock()
         self._process: BaseProcess | None = None
         self._pipe: Connection | None = None
 
     def describe(self) -> dict[str, Any]:
-        """name, width, height, frames, fps, pixel_aspect"""
+        """name, width, height, frames, fps, pixel_aspect, channels"""
         return self._request("describe")[0]
 
     def frame_info(self, frame: int) -> dict[str, Any]:
@@ -162,7 +170,7 @@ class DecoderProcess:
             self._pipe, child_pipe = _processes.Pipe()
             process: BaseProcess = _processes.Process(
                 target=_serve,
-                args=(child_pipe, str(self._path), self._name, limits, self._expected),
+                args=(child_pipe, str(self._path), self._name, limits, self._expected, self._channel),
                 daemon=True,
             )
             process.start()
@@ -271,14 +279,15 @@ class RemoteFrames(Frames):
 class OpenFile:
     """One open file, in the decoder's process. The model and people each have their own reader and cache."""
 
-    def __init__(self, path: str, limits: Limits, expected: Size | None) -> None:
+    def __init__(self, path: str, limits: Limits, expected: Size | None, channel: int | None) -> None:
         place = Path(path)
         pixels, frames = limits.pixels, limits.frames
         for file in [find_pictures(place)[0]] if place.is_dir() else [place]:
             _check_signature(file)
             _check_picture_size(file, pixels)
         self._path = path
-        self.model = open_frames(path, kept_bytes=CACHED_BYTES)
+        self._channel = channel
+        self.model = open_frames(path, channel=channel, kept_bytes=CACHED_BYTES)
         count, (height, width) = len(self.model), self.model.size
         if count > frames:
             raise MediaError(f"{place.name} has {count} frames; up to {frames} can be taken. Cut it first.")
@@ -290,7 +299,7 @@ class OpenFile:
 
     @cached_property
     def people(self) -> Frames:
-        return open_frames(self._path, kept_bytes=CACHED_BYTES)
+        return open_frames(self._path, channel=self._channel, kept_bytes=CACHED_BYTES)
 
     def describe(self) -> Response:
         frames = self.model
@@ -301,6 +310,7 @@ class OpenFile:
             **size,
             "fps": frames.fps,
             "pixel_aspect": str(frames.pixel_aspect),
+            "channels": list(frames.axes.channels) if frames.axes else [],
         }, None
 
     def frame_info(self, frame: int) -> Response:
@@ -363,7 +373,9 @@ def _copy_sound(path: Path, start: float, stop: float) -> bytes | None:
     return buffer.getvalue() if packets else None
 
 
-def _serve(pipe: Connection, path: str, name: str, limits: Limits, expected: Size | None) -> None:
+def _serve(
+    pipe: Connection, path: str, name: str, limits: Limits, expected: Size | None, channel: int | None
+) -> None:
     """Answer requests until the pipe is closed. Runs in the decoder's process."""
     _limit_resources(limits.decode_bytes)
     file: OpenFile | None = None
@@ -372,7 +384,7 @@ def _serve(pipe: Connection, path: str, name: str, limits: Limits, expected: Siz
         while True:
             request = json.loads(pipe.recv_bytes())
             try:
-                file = file or OpenFile(path, limits, expected)
+                file = file or OpenFile(path, limits, expected, channel)
                 method: Callable[..., Response] = getattr(file, request.pop("method"))
                 head, body = method(**request)
             except MaskletError as error:

@@ -48,6 +48,7 @@ class Live:
     """One video in use. All of it can be let go of, and made again from the database and the file.
 
     model : the name of the project's model; None for the one that the studio was started with
+    channel : the one that is shown of a TIFF; None for all
     offered : what the last single click of each person may have meant
     held : how many use it just now
     dropped : to be closed by the last who uses it
@@ -60,6 +61,7 @@ class Live:
     history: VideoHistory
     policy: str
     model: str | None
+    channel: int | None
     offered: dict[str, OfferedCandidates] = field(default_factory=dict)
     used: float = 0.0
     held: int = 0
@@ -112,6 +114,11 @@ class LiveVideos:
             self._close(id)
             self._histories.pop(id, None)
 
+    def reopen(self, id: str) -> None:
+        """Let go of a video's decoder and encoded frames: its file is read in another way from now on."""
+        with self._lock:
+            self._close(id)
+
     def rest(self) -> None:
         """Let go of what was idle for long."""
         with self._lock:
@@ -136,14 +143,14 @@ class LiveVideos:
                 raise not_found(f"there is no video {id}.")
             project = session.get_one(Project, video.project)
             path, size = self._paths.resolve(video.place), (video.height, video.width)
+            channel = video.channel
         expected = (video.height, video.width, video.frames)
         self._make_room()
-        decoder = DecoderProcess(path, self._limits, name=video.name, expected=expected)
+        decoder = DecoderProcess(path, self._limits, name=video.name, expected=expected, channel=channel)
         reader = RemoteReader(decoder, video.name, size, video.fps, video.frames)
         budget = self._limits.features // self._limits.live
-        self._live[id] = Live(
-            id, RemoteFrames(reader), decoder, FeatureCache(budget), history, project.policy, project.model
-        )
+        frames, features = RemoteFrames(reader), FeatureCache(budget)
+        self._live[id] = Live(id, frames, decoder, features, history, project.policy, project.model, channel)
         return self._live[id]
 
     def _history(self, id: str) -> VideoHistory:

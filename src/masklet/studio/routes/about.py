@@ -98,7 +98,7 @@ def folder_thumbnail(studio: StudioDep, path: str) -> Response:
     """The first frame of a file in the folder as JPEG, 72 pixels high."""
     file = studio.paths.resolve_in_folder(path)
     size = (4 * THUMBNAIL_HEIGHT, THUMBNAIL_HEIGHT)
-    key = (f"folder:{path}", file.stat().st_mtime_ns, *size)
+    key = (f"folder:{path}", file.stat().st_mtime_ns, *size, None)
     jpeg = studio.jpegs.get(key)
     if jpeg is None:
         jpeg = read_once(file, file.name, studio.limits, lambda decoder: decoder.jpeg(0, *size))

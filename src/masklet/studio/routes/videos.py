@@ -10,6 +10,7 @@ from fastapi.responses import FileResponse
 from masklet.studio import schemas
 from masklet.studio.errors import ApiError
 from masklet.studio.inference.decoder import MAX_JPEG_SIDE, THUMBNAIL_HEIGHT
+from masklet.studio.messages import ChangedEvent
 from masklet.studio.problems import find_problems
 from masklet.studio.requests import Frame, NewExport, Review, VideoChange
 from masklet.studio.routes import RequesterDep, StudioDep
@@ -24,6 +25,7 @@ exports_router = APIRouter(tags=["exports"])
 
 IMMUTABLE = {"cache-control": "private, max-age=31536000, immutable"}
 PAGE_FRAMES = 256
+Shown = Annotated[int | None, Query(ge=0)]
 MAX_BINS = 4096
 
 
@@ -35,7 +37,12 @@ def video(studio: StudioDep, video: str) -> schemas.Video:
 
 @router.patch("", tags=["videos"])
 def change(studio: StudioDep, requester: RequesterDep, video: str, body: VideoChange) -> schemas.Video:
-    """Rename a file, say whether it is done, or who works on it and who reviews it."""
+    """Rename a file, say whether it is done, who works on it and who reviews it; or choose a channel of it.
+
+    With another channel the masks that are there stay, and frames are encoded anew.
+    """
+    if "channel" in body.model_fields_set:
+        _change_channel(studio, requester, video, body.channel)
     with studio.database.begin() as session:
         row = find_video(session, video)
         row.name = row.name if body.name is None else clean_name(body.name, 220)
@@ -51,6 +58,48 @@ def change(studio: StudioDep, requester: RequesterDep, video: str, body: VideoCh
     return studio.video(video)
 
 
+def _change_channel(studio: Studio, requester: RequesterDep, video: str, channel: int | None) -> None:
+    if studio.propagations.get(video) is not None:
+        raise ApiError(
+            409, "busy", "this video is being tracked. Stop that before you choose another channel."
+        )
+    count = len(_find_channels(studio, video))
+    if channel is not None and not count:
+        raise ApiError(422, "invalid", "channel: this file has no channels to choose from. Leave it out.")
+    if channel is not None and channel >= count:
+        raise ApiError(422, "invalid", f"channel must be 0 to {count - 1}. Got {channel}.")
+    with studio.database.begin() as session:
+        find_video(session, video).channel = channel
+    studio.live.reopen(video)
+    title = "show all channels" if channel is None else f"show channel {channel}"
+    event = ChangedEvent(
+        head=studio.live.history(video).state.head,
+        do="channel",
+        title=title,
+        person=requester.name,
+        client=requester.client,
+        frames=[],
+        objects=[],
+    )
+    studio.hub.publish(video, event)
+
+
+@router.get("/channels", tags=["videos"])
+def channels(studio: StudioDep, video: str) -> schemas.Channels:
+    """The channels of a TIFF that has several, to choose one of."""
+    return schemas.Channels(channels=_find_channels(studio, video))
+
+
+def _find_channels(studio: Studio, video: str) -> list[str]:
+    with studio.database.begin() as session:
+        row = find_video(session, video)
+        if row.kind == "video" or not row.place.lower().endswith((".tif", ".tiff")):
+            return []
+    with studio.live.using(video) as live:
+        names: list[str] = live.decoder.describe()["channels"]
+    return names if len(names) > 1 else []
+
+
 @router.delete("", status_code=204, tags=["videos"])
 def delete(studio: StudioDep, video: str) -> None:
     studio.delete_video(video)
@@ -62,25 +111,35 @@ def frame(
     video: str,
     frame: Frame,
     width: Annotated[int | None, Query(ge=16, le=MAX_JPEG_SIDE)] = None,
+    channel: Shown = None,
 ) -> Response:
-    """A frame as JPEG, never larger than the source. It never changes, and may be cached for ever."""
-    return _jpeg(studio, video, frame, width or MAX_JPEG_SIDE, MAX_JPEG_SIDE)
+    """A frame as JPEG, never larger than the source. It never changes, and may be cached for ever.
+
+    Where a channel was chosen, give its number: so that caches do not take one for another.
+    """
+    return _jpeg(studio, video, frame, width or MAX_JPEG_SIDE, MAX_JPEG_SIDE, channel)
 
 
 @router.get("/thumbnails/{frame}.jpg", response_class=Response, tags=["videos"])
-def thumbnail(studio: StudioDep, video: str, frame: Frame) -> Response:
+def thumbnail(studio: StudioDep, video: str, frame: Frame, channel: Shown = None) -> Response:
     """A frame as JPEG, 72 pixels high."""
-    return _jpeg(studio, video, frame, 4 * THUMBNAIL_HEIGHT, THUMBNAIL_HEIGHT)
+    return _jpeg(studio, video, frame, 4 * THUMBNAIL_HEIGHT, THUMBNAIL_HEIGHT, channel)
 
 
-def _jpeg(studio: Studio, video: str, frame: int, width: int, height: int) -> Response:
-    key = (video, frame, width, height)
-    jpeg = studio.jpegs.get(key)
+def _jpeg(studio: Studio, video: str, frame: int, width: int, height: int, channel: int | None) -> Response:
+    """A picture of the channel that is shown; to be kept where the request names that channel."""
+    with studio.database.begin() as session:
+        shown = find_video(session, video).channel
+    key = (video, frame, width, height, shown)
+    jpeg, is_current = studio.jpegs.get(key), True
     if jpeg is None:
         with studio.live.using(video) as live:
             jpeg = live.decoder.jpeg(frame, width, height)
-        studio.jpegs.put(key, jpeg)
-    return Response(jpeg, media_type="image/jpeg", headers=IMMUTABLE)
+            is_current = live.channel == shown
+        if is_current:  # else somebody chose another channel meanwhile
+            studio.jpegs.put(key, jpeg)
+    headers = IMMUTABLE if is_current and shown == channel else {"cache-control": "no-store"}
+    return Response(jpeg, media_type="image/jpeg", headers=headers)
 
 
 @router.get("/masks", tags=["masks"])

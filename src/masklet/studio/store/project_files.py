@@ -86,6 +86,7 @@ class ProjectFiles:
             assignee=video.assignee,
             reviewer=video.reviewer,
             tracking=self._tracking(video.id),
+            channel=video.channel,
             comments=comments,
         )
 

@@ -57,6 +57,7 @@ class Video(Table):
     unfinished : what is left of a propagation, as JSON
     review : a state that a person chose: working or reviewed; None where it follows from the steps
     assignee, reviewer : names of people; empty for nobody
+    channel : the number of the one channel that is shown of a TIFF; None for all, in colours
     """
 
     __tablename__ = "videos"
@@ -75,6 +76,7 @@ class Video(Table):
     review: Mapped[str | None] = mapped_column(String(10))
     assignee: Mapped[str] = mapped_column(String(100), default="", server_default="")
     reviewer: Mapped[str] = mapped_column(String(100), default="", server_default="")
+    channel: Mapped[int | None]
     created: Mapped[datetime] = mapped_column(default=now)
 
 

@@ -95,6 +95,8 @@ export const openAllFromFolder = (project, paths) => call("POST", `/projects/${p
 export const video = (id) => call("GET", `/videos/${id}`);
 /** @type {(id: string, patch: T.VideoChange) => Promise<T.Video>} */
 export const changeVideo = (id, patch) => call("PATCH", `/videos/${id}`, patch);
+/** @type {(id: string) => Promise<T.Channels>} */
+export const channels = (id) => call("GET", `/videos/${id}/channels`);
 /** @type {(id: string) => Promise<null>} */
 export const deleteVideo = (id) => call("DELETE", `/videos/${id}`);
 
@@ -156,11 +158,16 @@ export const newExport = (id, body) => call("POST", `/videos/${id}/exports`, bod
 /** @type {(id: string) => Promise<T.Export>} */
 export const exportState = (id) => call("GET", `/exports/${id}`);
 
-/** @type {(id: string, frame: number, width: number | null) => string} */
-export const frameAddress = (id, frame, width) =>
-    `api/videos/${id}/frames/${frame}.jpg${width ? `?width=${width}` : ""}`;
-/** @type {(id: string, frame: number) => string} */
-export const thumbnailAddress = (id, frame) => `api/videos/${id}/thumbnails/${frame}.jpg`;
+/** @type {(id: string, frame: number, width: number | null, channel: number | null) => string} */
+export const frameAddress = (id, frame, width, channel) =>
+    `api/videos/${id}/frames/${frame}.jpg${query({ width, channel })}`;
+/** @type {(id: string, frame: number, channel: number | null) => string} */
+export const thumbnailAddress = (id, frame, channel) => `api/videos/${id}/thumbnails/${frame}.jpg${query({ channel })}`;
+/** @type {(values: Record<string, number | null>) => string} */
+const query = (values) => {
+    const given = Object.entries(values).filter(([, value]) => value !== null);
+    return given.length ? `?${given.map((pair) => pair.join("=")).join("&")}` : "";
+};
 /** @type {(id: string) => string} */
 export const exportAddress = (id) => `api/exports/${id}/file`;
 

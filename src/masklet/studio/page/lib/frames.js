@@ -11,12 +11,14 @@ export class FrameCache {
     /**
      * @param {string} video
      * @param {number} count
+     * @param {number | null} channel  that is shown of a TIFF; null for all
      * @param {(frame: number) => void} arrived
      * @param {(frame: number, error: Error) => void} failed  the frame in view cannot be had
      */
-    constructor(video, count, arrived, failed) {
+    constructor(video, count, channel, arrived, failed) {
         this.video = video;
         this.count = count;
+        this.channel = channel;
         this.arrived = arrived;
         this.failed = failed;
         /** @type {number | null} */
@@ -73,10 +75,27 @@ export class FrameCache {
     resize(width) {
         if (width === this.width) return;
         this.width = width;
-        for (const picture of this.pictures.values()) picture.close();
-        this.pictures.clear();
-        this.bytes = 0;
+        this.#forget(this.pictures);
         this.#loadNext();
+    }
+
+    /**
+     * Show another channel from now on.
+     *
+     * @param {number | null} channel
+     */
+    choose(channel) {
+        this.channel = channel;
+        this.#forget(this.pictures);
+        this.#forget(this.previews);
+        this.retry();
+    }
+
+    /** @param {Map<number, ImageBitmap>} pictures */
+    #forget(pictures) {
+        for (const picture of pictures.values()) picture.close();
+        pictures.clear();
+        if (pictures === this.pictures) this.bytes = 0;
     }
 
     retry() {
@@ -89,18 +108,21 @@ export class FrameCache {
             if (this.loading.size >= AT_ONCE) return;
             if (frame < 0 || frame >= this.count || this.pictures.has(frame) || this.loading.has(frame))
                 continue;
-            void this.#load(frame, this.width);
+            void this.#load(frame, this.width, this.channel);
         }
     }
 
     /**
      * @param {number} frame
      * @param {number | null} width
+     * @param {number | null} channel
      */
-    async #load(frame, width) {
+    async #load(frame, width, channel) {
         this.loading.add(frame);
         try {
-            this.#keep(frame, width, await api.picture(api.frameAddress(this.video, frame, width)));
+            const picture = await api.picture(api.frameAddress(this.video, frame, width, channel));
+            if (width === this.width && channel === this.channel) this.#keep(frame, picture);
+            else picture.close();
         } catch (error) {
             if (frame === this.wanted[0]) this.failed(frame, /** @type {Error} */ (error));
             this.wanted = this.wanted.filter((at) => at !== frame);
@@ -112,8 +134,11 @@ export class FrameCache {
     /** @param {number} frame */
     async #loadPreview(frame) {
         if (this.pictures.has(frame) || frame !== this.wanted[0]) return;
+        const { channel } = this;
         try {
-            this.previews.set(frame, await api.picture(api.thumbnailAddress(this.video, frame)));
+            const picture = await api.picture(api.thumbnailAddress(this.video, frame, channel));
+            if (channel !== this.channel) return picture.close();
+            this.previews.set(frame, picture);
         } catch {
             return; // the request for the picture reports what is wrong
         }
@@ -127,14 +152,9 @@ export class FrameCache {
 
     /**
      * @param {number} frame
-     * @param {number | null} width
      * @param {ImageBitmap} picture
      */
-    #keep(frame, width, picture) {
-        if (width !== this.width) {
-            picture.close();
-            return;
-        }
+    #keep(frame, picture) {
         this.pictures.set(frame, picture);
         this.bytes += 4 * picture.width * picture.height;
         for (const [old, picture] of this.pictures) {

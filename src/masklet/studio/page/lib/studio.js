@@ -35,6 +35,7 @@ export class Studio {
         this.frames = new FrameCache(
             video.id,
             video.frames,
+            video.channel,
             () => this.store.set({ masksVersion: this.state.masksVersion + 1 }),
             (frame, error) => this.store.set({ unreadable: { frame, message: error.message } }),
         );
@@ -101,6 +102,7 @@ export class Studio {
     /** @param {T.Video} video */
     take(video) {
         const { object } = this.state;
+        if (video.channel !== this.frames.channel) this.#showChannel(video.channel);
         const gone =
             object !== null && !video.objects.some((item) => item.id === object) && !this.state.asking;
         this.store.set({
@@ -110,6 +112,13 @@ export class Studio {
             newest: this.state.asking ? this.state.newest : 0,
         });
         if (gone) this.store.set({ object: video.objects.at(-1)?.id ?? null, candidates: null });
+    }
+
+    /** @param {number | null} channel */
+    #showChannel(channel) {
+        this.frames.choose(channel);
+        this.store.set({ ready: null, candidates: null, everything: null });
+        this.#announceFrame(); // its features are made anew
     }
 
     /**

@@ -54,6 +54,9 @@
  * @property {number[]} objects
  * @property {number} start  The first frame with a change.
  *
+ * @typedef {object} Channels  What can be chosen of a file with several channels; empty for others.
+ * @property {string[]} channels  Their names, in their order; empty text for one that has none.
+ *
  * @typedef {object} Class  A class of objects in a project.
  * @property {string} name
  * @property {string} color
@@ -518,6 +521,7 @@
  * @property {number} frames
  * @property {number} fps
  * @property {"video" | "picture" | "pictures"} kind
+ * @property {number | null} channel  The one channel of a TIFF that is shown and segmented; null for all, in colours.
  * @property {number} head  Grows with every change, and goes back with undo.
  * @property {boolean} can_undo
  * @property {boolean} can_redo
@@ -536,6 +540,7 @@
  * @property {"working" | "reviewed" | "auto" | null} [state]  `auto`: as it follows from what was done and reviewed.
  * @property {string | null} [assignee]  Empty for nobody.
  * @property {string | null} [reviewer]
+ * @property {number | null} [channel]  The one channel to show of a TIFF; null for all, in colours. Masks that are there stay.
  *
  * @typedef {object} VideoSummary  A video in a project's list.
  * @property {string} id
@@ -552,6 +557,7 @@
  * @property {string} assignee  Who works on it; empty for nobody.
  * @property {string} reviewer
  * @property {number | null} tracking  How much of what is being tracked now is done, 0 to 1; null while nothing is tracked.
+ * @property {number | null} channel  The one channel of a TIFF that is shown; null for all.
  * @property {number} comments  How many are not resolved.
  *
  * @typedef {object} Viewer  Somebody who has a video open.

@@ -25,6 +25,11 @@ export function mountThumbnails(studio, root, signal) {
         clearTimeout(timer);
     });
     studio.store.watch(["span"], soon);
+    let { channel } = studio.state.video;
+    studio.store.watch(["video"], () => {
+        if (channel !== studio.state.video.channel) soon();
+        ({ channel } = studio.state.video);
+    });
 }
 
 /**
@@ -42,7 +47,7 @@ function draw(studio, root) {
         const frame = Math.min(video.frames - 1, Math.floor(middle));
         pictures.push(
             h("img", {
-                src: thumbnailAddress(studio.id, frame),
+                src: thumbnailAddress(studio.id, frame, video.channel),
                 alt: "",
                 decoding: "async",
                 draggable: "false",

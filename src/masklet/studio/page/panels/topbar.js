@@ -5,6 +5,7 @@ import { fill, h, icon, iconButton } from "../lib/dom.js";
 import { undoOrRedo } from "../lib/prompting.js";
 import { complain } from "../lib/toast.js";
 import { named } from "./sheet.js";
+import { channelChoice } from "./channels.js";
 import { commentsMenu } from "./comments.js";
 import { openExport } from "./export.js";
 import { openHelp } from "./keyboard.js";
@@ -36,6 +37,7 @@ export function mountTopbar(studio, stage, root) {
         title(studio),
         neighbours(studio),
         h("span", { class: "meta" }, measures(studio)),
+        channelChoice(studio),
         h("div", { class: "cluster", role: "group", "aria-label": "History" }, undo, redo),
         h("span", { class: "gap" }),
         status,

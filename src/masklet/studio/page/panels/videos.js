@@ -163,7 +163,7 @@ async function watchTracking(project, cards, list) {
  * @param {CardActions} actions
  */
 function card(video, { remove, edit }) {
-    const picture = h("img", { src: api.frameAddress(video.id, 0, 480), alt: "", loading: "lazy" });
+    const picture = h("img", { src: api.frameAddress(video.id, 0, 480, video.channel), alt: "", loading: "lazy" });
     picture.addEventListener("error", () => picture.classList.add("broken"));
     const length =
         video.frames > 1 ? `${video.frames} frames · ${clock(video.frames, video.fps)}` : "picture";

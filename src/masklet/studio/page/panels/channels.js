@@ -1,0 +1,48 @@
+/** The channel of a TIFF that is shown and segmented: a choice where the file has several. */
+
+import * as api from "../lib/api.js";
+import { fill, h } from "../lib/dom.js";
+import { complain, toast } from "../lib/toast.js";
+import { focusStage } from "../stage/stage.js";
+
+/** @import { Studio } from "../lib/studio.js" */
+
+const ALL = "all";
+
+/** @param {Studio} studio */
+export function channelChoice(studio) {
+    const field = h("select", { class: "field channel", "aria-label": "Channel", title: "Channel of the file", hidden: true });
+    const show = () => (field.value = String(studio.state.video.channel ?? ALL));
+    field.addEventListener("change", async () => {
+        try {
+            studio.take(await api.changeVideo(studio.id, { channel: field.value === ALL ? null : Number(field.value) }));
+            if (studio.state.video.objects.length) toast("Masks that are there stay. New ones are made from this channel.");
+        } catch (error) {
+            complain(error);
+        }
+        show();
+        focusStage(); // the keys are the studio's again
+    });
+    studio.store.watch(["video"], show);
+    if (studio.state.video.kind !== "video") void offer(studio, field).then(show);
+    return field;
+}
+
+/**
+ * @param {Studio} studio
+ * @param {HTMLSelectElement} field
+ */
+async function offer(studio, field) {
+    try {
+        const { channels } = await api.channels(studio.id);
+        const names = channels.map((name, number) => name || `channel ${number}`);
+        fill(
+            field,
+            h("option", { value: ALL }, "all channels"),
+            ...names.map((name, number) => h("option", { value: number }, name)),
+        );
+        field.hidden = !channels.length;
+    } catch (error) {
+        complain(error);
+    }
+}

@@ -1,0 +1,88 @@
+"""Files with several channels: one is chosen, for what people see, what is segmented and what is exported."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import pytest
+
+from masklet.studio.inference.propagation import RunningPropagation
+from masklet.studio.inference.propagation_plan import Leg, PropagationPlan
+from studio.small import Caller, make_studio
+from studio.tiffs import FRAMES, NAMES, write_stack
+
+
+@pytest.fixture(scope="module")
+def caller(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Caller]:
+    studio = make_studio(tmp_path_factory.mktemp("channels"))
+    assert studio.settings.folder is not None
+    write_stack(studio.settings.folder / "stack.ome.tif")
+    with Caller(studio) as caller:
+        yield caller
+
+
+def sides(content: bytes) -> tuple[list[int], list[int]]:
+    """The colours in the middle of the left and the right side."""
+    with PIL.Image.open(io.BytesIO(content)) as picture:
+        pixels = np.asarray(picture.convert("RGB")).astype(int)
+    middle = pixels[len(pixels) // 2]
+    return middle[len(middle) // 8].tolist(), middle[-len(middle) // 8].tolist()
+
+
+def test_a_channel_is_chosen_for_pictures_features_and_exports(caller: Caller, tmp_path: Path) -> None:
+    video = caller.video("stack.ome.tif")
+    id = video.rpartition("/")[2]
+    assert caller.get(f"{video}/channels") == {"channels": NAMES}
+    assert caller.get(video)["channel"] is None and caller.get(video)["frames"] == FRAMES
+    address = f"/api{video}/frames/0.jpg"
+    left, right = sides(caller.client.get(address).content)
+    assert left[0] > 200 > 60 > left[1] and right[1] > 200 > 60 > right[0]  # red and green
+    caller.click(video)
+    caller.follow(video)
+    before = caller.masks(video)
+    with caller.studio.live.using(id) as live:
+        old = live.features
+
+    assert caller.ask("PATCH", video, json={"channel": 1})["channel"] == 1
+    assert caller.masks(video) == before, "masks that are there stay"
+    answer = caller.client.get(f"{address}?channel=1")
+    assert "immutable" in answer.headers["cache-control"]
+    left, right = sides(answer.content)
+    assert max(left) < 60 and min(right) > 200
+    left, right = sides(caller.client.get(f"/api{video}/thumbnails/0.jpg?channel=1").content)
+    assert max(left) < 60 and min(right) > 200
+    assert caller.client.get(address).headers["cache-control"] == "no-store", (
+        "this address is of all channels"
+    )
+    with caller.studio.live.using(id) as live:
+        assert live.features is not old  # the model sees the other channel
+        assert live.frames[0][24, 8].max() < 60 and live.frames[0][24, 56].min() > 200
+    with zipfile.ZipFile(io.BytesIO(caller.exported(video, "frames"))) as archive:
+        left, right = sides(archive.read(sorted(archive.namelist())[0]))
+    assert max(left) < 60 and min(right) > 200
+    project = caller.get(video)["project"]
+    assert caller.get(f"/projects/{project}")["videos"][0]["channel"] == 1
+
+    assert caller.ask("PATCH", video, json={"name": "renamed.tif"})["channel"] == 1, "left out: it stays"
+    assert caller.ask("PATCH", video, json={"channel": None})["channel"] is None
+    left, right = sides(caller.client.get(address).content)
+    assert left[0] > 200 > 60 > left[1]
+
+
+def test_a_channel_that_cannot_be_is_refused(caller: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
+    video = caller.video("stack.ome.tif")
+    refusal = caller.ask("PATCH", video, 422, json={"channel": 2})
+    assert refusal["message"] == "Channel must be 0 to 1. Got 2."
+    clip = caller.video()
+    assert caller.get(f"{clip}/channels") == {"channels": []}
+    assert "no channels" in caller.ask("PATCH", clip, 422, json={"channel": 0})["message"]
+    id = video.rpartition("/")[2]
+    plan = PropagationPlan.of("p", "forward", [Leg(0, FRAMES, False, None, "b")])
+    monkeypatch.setitem(caller.studio.propagations._running, id, RunningPropagation(id, plan, "Anna"))
+    assert "being tracked" in caller.ask("PATCH", video, 409, json={"channel": 1})["message"]
+    assert caller.get(video)["channel"] is None
