@@ -123,9 +123,12 @@ def soak_studio(report: Report, seconds: float, people: int, rng: random.Random)
             server.wait()
             kills += 1
             server = _start_studio(Path(data), port)
-            after = [person.request("GET", video) for person, video in zip(crowd, videos, strict=True)]
-            for old, new in zip(before, after, strict=True):
-                if old is None or new is None or old["prompts"] != new["prompts"]:
+            for person, video, old in zip(crowd, videos, before, strict=True):
+                person.reconnect()
+                new = person.request("GET", video)
+                if new is None:
+                    report.fault("a video does not open after a kill")
+                elif old is not None and old["prompts"] != new["prompts"]:
                     report.fault("a click that was answered is gone after a kill")
         curve: list[int] = []
         process = psutil.Process(server.pid)

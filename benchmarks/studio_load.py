@@ -81,6 +81,10 @@ class Person:
             return None
         return json.loads(reply) if reply else {}
 
+    def reconnect(self) -> None:
+        """Leave the connection to a server that has been killed."""
+        self._connection.close()
+
     def open_video(self) -> str:
         project = self.request("POST", "/projects", {"name": self.name})["id"]
         return f"/videos/{self.request('POST', f'/projects/{project}/videos', {'path': VIDEO.name})['id']}"
