@@ -12,6 +12,7 @@ import ast
 import copy
 import os
 import random
+import resource
 import signal
 import subprocess
 import sys
@@ -37,7 +38,8 @@ GROUPS = {
         ["tests/sessions/test_undo.py", "tests/sessions/test_compaction.py"],
     ),
 }
-TIMEOUT = 300  # seconds for the tests of one mutant
+TIMEOUT = 300  # seconds of a processor for the tests of one mutant
+PATIENCE = 3600  # seconds by the clock, on a machine with much else to do
 SWAPS: dict[type[ast.AST], type[ast.AST]] = {
     ast.Lt: ast.LtE,
     ast.LtE: ast.Lt,
@@ -151,7 +153,8 @@ def _pass(clone: Path, tests: list[str]) -> bool:
         silence = os.open(os.devnull, os.O_WRONLY)
         os.dup2(silence, 1)
         os.dup2(silence, 2)
-        signal.alarm(TIMEOUT)
+        resource.setrlimit(resource.RLIMIT_CPU, (TIMEOUT, TIMEOUT))
+        signal.alarm(PATIENCE)
         sys.dont_write_bytecode = True
         sys.path.insert(0, str(clone / "src"))
         import pytest

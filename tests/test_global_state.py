@@ -20,6 +20,7 @@ from masklet import ImageSession, Prompt, Sam2, Tracker, VideoSession
 from masklet.auto import Grid
 from masklet.backends import Setting
 from masklet.backends.native import library
+from masklet.backends.native.kernels import address
 from masklet.masks import Masks
 
 needs_kernels = pytest.mark.skipif(library.missing() is not None, reason=f"no kernels: {library.missing()}")
@@ -193,6 +194,17 @@ def factory_calls(source: str) -> Iterator[ast.Call]:
             and node.func.value.id == "torch"
         ):
             yield node
+
+
+def test_tensors_without_memory_never_reach_the_kernels() -> None:
+    """As torch.export makes them: their addresses are nowhere, and reading there ends the process."""
+
+    class Fake(torch.Tensor):
+        @classmethod
+        def __torch_dispatch__(cls, *_: object) -> None: ...
+
+    with pytest.raises(masklet.MaskletError, match="a Fake has none"):
+        address(torch.Tensor._make_wrapper_subclass(Fake, (3,), dtype=torch.float32))
 
 
 def test_tensors_are_made_with_their_own_dtype_and_device() -> None:

@@ -10,14 +10,14 @@ from PIL import Image
 
 import masklet
 from masklet.cli.options import Dtype, ModelOptions, Setting
-from masklet.config import toy
+from masklet.config import TRAINABLE, toy
 
 
 @pytest.fixture
 def checkpoint(tmp_path: Path) -> Path:
     torch.manual_seed(0)
     path = tmp_path / "toy.safetensors"
-    # The toy's windows of three cells cannot be halved, which its one size happens to hide.
+    # The toy's windows of three cells cannot be halved, and fit its one size by chance.
     masklet.save(masklet.Sam2(replace(toy(), windows=(8, 4, 4, 2))), path)
     return path
 
@@ -49,6 +49,18 @@ def test_the_networks_own_size_changes_nothing(checkpoint: Path) -> None:
 def test_a_size_that_no_network_can_have_is_refused(checkpoint: Path, size: int) -> None:
     with pytest.raises(ValueError, match=f"image_size must be a multiple of 32 from 64 to 4096. Got {size}"):
         masklet.load(checkpoint, image_size=size)
+
+
+def test_windows_that_cannot_be_halved_at_a_size_are_refused(tmp_path: Path) -> None:
+    masklet.save(masklet.Sam2(toy()), tmp_path / "odd.safetensors")
+    with pytest.raises(ValueError, match=r"those before must be even. Got .*at an image_size of 128"):
+        masklet.load(tmp_path / "odd.safetensors", image_size=128)
+
+
+def test_every_published_size_runs_at_every_image_size() -> None:
+    for config in TRAINABLE.values():
+        for size in range(64, 4097, 32):
+            assert replace(config, image_size=size).grid == size // 16
 
 
 def test_results_at_another_size_are_another_runs() -> None:

@@ -13,6 +13,7 @@ from typing import Any, Literal, get_args
 from masklet.errors import OptionError
 
 Revision = Literal["2.0", "2.1"]
+AGES = 7  # of memories: six tracked frames and one for the prompted
 TrunkName = Literal["hiera", "efficientnet-lite0", "efficientnet-lite2"]
 
 
@@ -62,7 +63,7 @@ class Sam2Config:
     memory_channels: int = 64
     memory_layers: int = 4
     feedforward: int = 2048
-    memories: int = 7
+    memories: int = AGES
     pointers: int = 16
     zoom: bool = False
     trunk: TrunkName = "hiera"
@@ -75,7 +76,7 @@ class Sam2Config:
                 "Hiera needs embed_dim, stages and global_blocks, and other trunks must have none. "
                 f"Got embed_dim={self.embed_dim} for {self.trunk}."
             )
-        for name in ("heads", "image_size", "channels", "memory_channels", "feedforward", "memories"):
+        for name in ("heads", "image_size", "channels", "memory_channels", "feedforward"):
             if getattr(self, name) < 1:
                 raise OptionError(f"{name} must be at least 1. Got {getattr(self, name)}.")
         if self.embed_dim % self.heads:
@@ -86,11 +87,41 @@ class Sam2Config:
             raise OptionError(
                 f"image_size must be a multiple of 32, the trunk's coarsest stride. Got {self.image_size}."
             )
+        if self.memories < AGES:
+            raise OptionError(f"memories must be at least {AGES}, one for each age. Got {self.memories}.")
+        for name, factor in (
+            ("channels", 16),
+            ("memory_channels", 4),
+        ):  # heads, and halves; sines of two axes
+            if getattr(self, name) % factor:
+                raise OptionError(f"{name} must be a multiple of {factor}. Got {getattr(self, name)}.")
         if self.channels % self.memory_channels:
             raise OptionError(
                 f"channels must be a multiple of memory_channels, since a pointer is cut into memory tokens. "
                 f"Got {self.channels} and {self.memory_channels}."
             )
+        if self.trunk == "hiera":
+            self._check_hiera()
+
+    def _check_hiera(self) -> None:
+        for name, values in (("stages", self.stages), ("background", self.background)):
+            if min(values) < 1:
+                raise OptionError(f"{name} must be numbers from 1. Got {values}.")
+        if self.windows[0] < 1:
+            raise OptionError(f"the first of windows must be at least 1. Got {self.windows}.")
+        opening, side = 0, self.image_size // 4
+        for depth, window in zip(self.stages[:3], self.windows[:3], strict=True):
+            opening += depth
+            # The block that opens a stage pools the windows of the stage before.
+            if window and opening not in self.global_blocks:
+                pooled = window // 2
+                if not pooled or -(-side // window) != -(-side // 2 // pooled):
+                    raise OptionError(
+                        f"windows are halved where a stage begins, so those before must be even. Got "
+                        f"{self.windows}, where {window} does not fit a map of {side} x {side}, at an "
+                        f"image_size of {self.image_size}."
+                    )
+            side //= 2
 
     @property
     def grid(self) -> int:
@@ -196,7 +227,7 @@ SIZES = {
 TRAINABLE = SIZES | {"nano-lite2": NANO_LITE2, "nano-hiera": NANO_HIERA}  # what training can begin with
 
 
-def toy(revision: Revision = "2.1", image_size: int = 64) -> Sam2Config:
+def toy(revision: Revision = "2.1") -> Sam2Config:
     """A network that runs in milliseconds, for tests: one block a stage, 32 channels."""
     return Sam2Config(
         embed_dim=16,
@@ -204,7 +235,7 @@ def toy(revision: Revision = "2.1", image_size: int = 64) -> Sam2Config:
         global_blocks=(3,),
         windows=(8, 4, 3, 2),
         revision=revision,
-        image_size=image_size,
+        image_size=64,
         channels=32,
         memory_channels=8,
         memory_layers=2,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -166,6 +167,34 @@ def test_an_input_that_the_results_would_replace_is_refused(
     answer = run("track", source, *CLICK, *model)
     assert answer.code == 1 and "lies where the results go" in answer.err and "than out" in answer.err
     assert {path: path.read_bytes() for path in Path("out").rglob("*.*")} == before
+
+
+def test_results_never_go_among_the_input_s_pictures(
+    run: Run, shelf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There the next run would take them for input."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(shelf / "frames", "frames")
+    before = sorted(Path("frames").iterdir())
+    for source in ("frames", "frames/*.png"):
+        answer = run(
+            "track", source, *CLICK, "--model", shelf / "toy.safetensors", "--out", "frames/../frames"
+        )
+        assert answer.code == 1 and "is the folder of the input's pictures" in answer.err
+    assert sorted(Path("frames").iterdir()) == before
+
+
+@pytest.mark.parametrize("command", ["track", "everything"])
+def test_a_folder_of_pictures_and_a_video_is_not_guessed_at(
+    run: Run, shelf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(shelf / "frames", "both")
+    shutil.copy(shelf / "clip.mp4", "both")
+    prompt = CLICK if command == "track" else ()
+    answer = run(command, "both", *prompt, "--model", shelf / "toy.safetensors", "--out", "out")
+    assert answer.code == 1 and "name the ones to take, as both/*.mp4 or both/*.png." in answer.err
+    assert not Path("out").exists()
 
 
 def test_files_of_others_in_the_folder_are_refused(run: Run, shelf: Path, tmp_path: Path) -> None:

@@ -15,8 +15,8 @@ import pytest
 from .small import write_moving_square
 
 TESTS = Path(__file__).parents[1]
-CLIPS = 24
 KILLS = int(os.environ.get("MASKLET_KILLS", "20"))
+CLIPS = 3 * KILLS + 4  # so many that each process has one to evaluate when it is killed
 
 SCRIPT = """
 import sys, time
@@ -41,7 +41,9 @@ def main(data, out, seconds, jobs, kills):
     clips = find_clips(Path(data))
     evaluation = Evaluation(SlowProtocol(seconds=float(seconds)), PredictorSpec("repeat"), "data", Path(out))
     if int(kills):
-        run_with_kills(lambda: evaluation.run(clips), int(kills), longest=0.3)
+        log = Path(out + ".log")
+        started = lambda: log.read_text().count("\\n") if log.exists() else 0
+        run_with_kills(lambda: evaluation.run(clips), started, int(kills), most=2)
     else:
         evaluation.run(clips, int(jobs))
 

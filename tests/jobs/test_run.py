@@ -118,7 +118,7 @@ def test_two_nodes_give_the_masks_of_track_and_survive_the_loss_of_one(
 
 def test_a_driver_that_is_killed_repeats_nothing(corpus: Path, settings: JobSettings, tmp_path: Path) -> None:
     """kill -9 of the driver at random moments; MASKLET_KILLS says how often."""
-    out, clips = tmp_path / "out", KILLS + 2
+    out, clips = tmp_path / "out", 3 * KILLS + 2  # so many that each driver has one to do when it is killed
     lines = [f"{number}.mp4,dog,pet,20,24" for number in range(clips)]
     for number in range(clips):
         shutil.copy(corpus / f"{number % CLIPS}.mp4", tmp_path / f"{number}.mp4")
@@ -126,7 +126,7 @@ def test_a_driver_that_is_killed_repeats_nothing(corpus: Path, settings: JobSett
     (tmp_path / "m.csv").write_text("\n".join(["source,object,class,x,y", *lines, "broken.mp4,,,5,5"]))
     command = [sys.executable, "-m", "masklet", "jobs", "run", str(tmp_path / "m.csv")]
     command += ["--out", str(out), "--model", settings.model, "--actors", "1", "--attempts", "10"]
-    rng, finished = random.Random(1), dict[str, int]()
+    rng, finished, hits = random.Random(1), dict[str, int](), 0
 
     def start() -> subprocess.Popen[bytes]:
         return subprocess.Popen(
@@ -137,18 +137,18 @@ def test_a_driver_that_is_killed_repeats_nothing(corpus: Path, settings: JobSett
         process = start()
         first = time.time()
         target = len(finished) + 1  # so that each attempt gets somewhere, however slow the machine is
-        while time.time() - first < 600 and process.poll() is None:
-            time.sleep(0.1)
-            if len(list(out.glob("records/*.json"))) >= target:
-                break
-        time.sleep(rng.uniform(0, 0.5))
+        while len(list(out.glob("records/*.json"))) < target and process.poll() is None:
+            assert time.time() - first < 600, "the job makes no progress"
+            time.sleep(0.02)
+        time.sleep(rng.uniform(0, 0.2))
         process.send_signal(signal.SIGKILL)
-        process.wait()
+        hits += process.wait() == -signal.SIGKILL
         for record in out.glob("records/*.json"):
             mask_file = out / "masks" / f"{record.stem}.parquet"
             assert len(list(read_masks(mask_file))) == FRAMES
             written = mask_file.stat().st_mtime_ns
             assert finished.setdefault(record.stem, written) == written, "a finished item ran again"
+    assert hits > KILLS // 2, f"{hits} of {KILLS} kills hit a job at work: give it more to do"
     assert start().wait() == 1  # broken.mp4
     check_complete(tmp_path, out, clips)
 

@@ -6,6 +6,7 @@ A script: users have a process of their own too, without the tests' type checks.
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 
 import numpy as np
 
@@ -21,7 +22,7 @@ GREY = np.full((*SIZE, 3), 128, dtype=np.uint8)
 def main(capacity: int) -> None:
     held = []
     network = Fake()
-    network.config = toy(image_size=128)  # memories of a kilobyte
+    network.config = replace(toy(), image_size=128, windows=(8, 4, 4, 2))  # memories of a kilobyte
     tracker = Tracker(network, capacity=capacity)
     for frame in range(10_000):
         joining = {frame + 1: click()} if frame % 40 == 0 else {}

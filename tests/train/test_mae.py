@@ -30,7 +30,7 @@ from masklet.train.run import TrainingRun
 from masklet.train.state import STATE, TrainingState
 from train.toy_data import discs, stage
 
-SMALL = replace(toy(image_size=128), windows=(8, 4, 4, 2))  # two by two windows of two by two units
+SMALL = replace(toy(), image_size=128, windows=(8, 4, 4, 2))  # two by two windows of two by two units
 
 
 def images(count: int, size: int = 128) -> np.ndarray:

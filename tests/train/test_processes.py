@@ -45,7 +45,11 @@ def run():
         if row["step"] == halt and "loss" in row:
             time.sleep(3600)  # until it is killed
 
-run_with_kills(run, kills, longest=1.5) if kills else run()
+def logged():
+    log = out / "log.jsonl"
+    return log.read_text().count("\\n") if log.exists() else 0
+
+run_with_kills(run, logged, kills, most=8) if kills else run()
 """
 
 
@@ -120,9 +124,10 @@ def test_a_killed_run_resumes_to_the_same_losses(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_run_that_is_killed_at_random_moments_ends_as_one_that_is_not(tmp_path: Path) -> None:
     uninterrupted, killed = tmp_path / "uninterrupted", tmp_path / "killed"
-    subprocess.run([sys.executable, *command(uninterrupted, 60, 1)], env=environment(), check=True)
-    subprocess.run([sys.executable, *command(killed, 60, 1, kills=KILLS)], env=environment(), check=True)
-    assert losses(killed) == losses(uninterrupted) and len(losses(uninterrupted)) == 60
+    steps = 4 * KILLS + 20  # more than are done before the last kill
+    subprocess.run([sys.executable, *command(uninterrupted, steps, 1)], env=environment(), check=True)
+    subprocess.run([sys.executable, *command(killed, steps, 1, kills=KILLS)], env=environment(), check=True)
+    assert losses(killed) == losses(uninterrupted) and len(losses(uninterrupted)) == steps
     for name in (BEST, LAST):
         weights, expected = (checkpoint.load(out / name).state_dict() for out in (killed, uninterrupted))
         assert all(torch.equal(weights[key], expected[key]) for key in expected), name

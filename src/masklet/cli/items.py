@@ -167,8 +167,13 @@ def _expand(source: str, kind: Kind | None) -> list[tuple[str, Kind]]:
     if not path.is_dir() and not glob.has_magic(source):
         raise MediaError(f"there is no file {source}.")
     pictures, videos = _sort_files(path, source)
-    if videos and pictures and kind is not Kind.video:
-        raise MediaError(f"{source} holds pictures and videos: name the ones to take, as {source}/*.mp4.")
+    if videos and pictures:
+        names = [
+            f"{source}/*{file.suffix}" if path.is_dir() else str(file) for file in (videos[0], pictures[0])
+        ]
+        raise MediaError(
+            f"{source} holds pictures and videos: name the ones to take, as {names[0]} or {names[1]}."
+        )
     if videos and kind is not Kind.picture:
         return [(str(file), Kind.video) for file in videos]
     if not pictures:

@@ -295,7 +295,13 @@ class Runner:
 def _check_input_stays(item: Item, folder: Path, files: Sequence[str]) -> None:
     """Refuse an input that the results would replace, such as the overlay of an earlier run."""
     results = {(folder / name).resolve() for name in files}
-    for file in item.files():
+    sources = item.files()
+    if len(sources) > 1 and folder.resolve() in {file.parent.resolve() for file in sources}:
+        raise MediaError(
+            f"{folder} is the folder of the input's pictures, and the results would be among them: choose "
+            "another folder for these."
+        )
+    for file in sources:
         file = file.resolve()
         if not results.isdisjoint((file, *file.parents)):
             raise MediaError(

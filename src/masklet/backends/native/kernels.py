@@ -167,6 +167,11 @@ def address(tensor: Tensor, dtype: torch.dtype = torch.float32) -> int:
             f"{tensor.device} with shape {tuple(tensor.shape)} and strides {tensor.stride()}. "
             "Please report this; load(engine='torch') works meanwhile."
         )
+    if type(tensor).__torch_dispatch__ is not Tensor.__torch_dispatch__:
+        raise MaskletError(
+            f"the native kernels compute with numbers in memory, and a {type(tensor).__name__} has none. "
+            "Leave the mode that makes such tensors, or load(engine='torch')."
+        )
     return tensor.data_ptr()
 
 
