@@ -228,3 +228,25 @@ def test_a_killed_swap_is_completed(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     second = RunFolder(tmp_path, make_run("second"), ["masks", "list.json"])
     second.recover()
     assert second.is_done and contents(tmp_path) == {"2 second"}
+
+
+def test_a_swap_that_is_killed_at_its_very_end_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All is in place but the folder that it came from, where nobody may look for the results."""
+    run(tmp_path, "first", 4)
+    remove = run_folder._remove
+
+    def kill_at_stage(path: Path) -> None:
+        if path.name == run_folder.STAGE:
+            raise Killed
+        remove(path)
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(run_folder, "_remove", kill_at_stage)
+        run(tmp_path, "second", 2)
+    second = RunFolder(tmp_path, make_run("second"), ["masks", "list.json"])
+    assert second.is_done and (tmp_path / "unfinished").exists()
+    second.recover()
+    assert second.is_done and contents(tmp_path) == {"2 second"}
+    assert second.find_results() == tmp_path and not (tmp_path / "unfinished").exists()

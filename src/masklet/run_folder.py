@@ -144,9 +144,14 @@ class RunFolder:
     def recover(self) -> None:
         """Complete what a run that was killed left half done, when its results were to take their place."""
         manifest = Manifest.read(self.path)
-        if manifest is not None and manifest.replaces is not None:
+        if manifest is None:
+            return
+        if manifest.replaces is not None:
             with _locked(self.path):
                 self._finish_swap()
+        elif manifest.is_complete and Manifest.read(self.path / STAGE) == manifest:
+            with _locked(self.path):
+                _remove(self.path / STAGE)  # its results are in place; a kill left the manifest
 
     @contextmanager
     def writing(self) -> Iterator[Path]:
