@@ -8,8 +8,8 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-
 from kills import kill_at_work
+
 from masklet.media import read_masklets
 from masklet.run_folder import Manifest, Run, RunFolder
 
