@@ -8,10 +8,10 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from kills import kill_at_work
 
 from masklet.media import read_masklets
 from masklet.run_folder import Manifest, Run, RunFolder
+from random_kills import kill_at_work
 
 from .conftest import LENGTH
 from .written import CLICK
