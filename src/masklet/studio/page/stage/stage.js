@@ -49,8 +49,14 @@ export class Stage {
         this.picture = null;
         this.shown = -1; // the frame that is painted: that in view, or the one before while it loads
         this.scheduled = false;
+        this.isSized = false; // before all panels are there it is not known how wide pictures need be
         this.stale = true; // the base must be painted anew, not only what lies over it
-        const observer = new ResizeObserver(() => this.#resize());
+        const observer = new ResizeObserver(() => {
+            this.#resize();
+            if (this.isSized) return;
+            this.isSized = true;
+            this.#fetchFrames();
+        });
         observer.observe(root);
         signal.addEventListener("abort", () => observer.disconnect());
         studio.store.watch(["frame", "playing"], () => this.#fetchFrames());
@@ -121,6 +127,7 @@ export class Stage {
     }
 
     #fetchFrames() {
+        if (!this.isSized) return;
         const { frame, playing, live } = this.studio.state;
         const ahead = live ? 0 : playing ? 12 : Math.sign(frame - this.shown) * 3 || 3;
         this.studio.frames.want(frame, ahead);
