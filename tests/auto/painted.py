@@ -111,7 +111,7 @@ class Connected(Painted):
 
     def __init__(self) -> None:
         super().__init__()
-        self.config = replace(toy(), image_size=256)
+        self.config = replace(toy(), image_size=256, windows=(8, 4, 4, 2))
 
     def decode(self, features, context, points=None, labels=None, hint=None, **options):  # type: ignore[no-untyped-def]
         decoded = super().decode(features, context, points, labels, hint, **options)
