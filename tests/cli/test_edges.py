@@ -250,17 +250,23 @@ def test_an_unknown_model_leaves_no_folder(run: Run, shelf: Path, tmp_path: Path
 
 @pytest.mark.slow
 def test_help_is_quick() -> None:
-    """Below 0.3 s of processor time: other processes may hold the clock's."""
+    """At most three times what the help of a program without commands takes, whatever the processor."""
+    masklet_help = "import sys; sys.argv = ['masklet', '--help']; from masklet.cli import main; main()"
+    plain_help = "import sys, typer; sys.argv = ['plain', '--help']; typer.run(lambda: None)"
+    assert min(_processor_times(masklet_help)) < 3 * min(_processor_times(plain_help))
+
+
+def _processor_times(code: str) -> list[float]:
+    """Seconds of processor time that three runs of a program take."""
     spent = []
     for _ in range(3):
         before = os.times()
-        code = "import sys; sys.argv = ['masklet', '--help']; from masklet.cli import main; main()"
         subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
         after = os.times()
         spent.append(
             after.children_user + after.children_system - before.children_user - before.children_system
         )
-    assert min(spent) < 0.3
+    return spent
 
 
 def test_nohup_is_respected(shelf: Path, tmp_path: Path) -> None:
