@@ -1,9 +1,10 @@
 """One more round of training nano, as a recipe: larger clips, then the full size, to a learning rate of 0.
 
-torchrun --nproc-per-node 2 -m masklet train dev/nano_round.py DATA --model nano --out runs/round
+torchrun --nproc-per-node 2 -m masklet train dev/nano_round.py DATA --out runs/round \
+    --model dev/nano-round5.safetensors
 
-Each round begins with the weights that are shipped. The next ones are a mean of both, where validation
-says so: `python dev/mean_weights.py`. DATA is what the recipe `nano` reads; `--steps` stretches both stages.
+A round begins with the mean that ended the one before, which ships where validation says so:
+`python dev/mean_weights.py`. DATA is what the recipe `nano` reads; `--steps` stretches both stages.
 """
 
 from __future__ import annotations
