@@ -89,10 +89,8 @@ class Sam2Config:
             )
         if self.memories < AGES:
             raise OptionError(f"memories must be at least {AGES}, one for each age. Got {self.memories}.")
-        for name, factor in (
-            ("channels", 16),
-            ("memory_channels", 4),
-        ):  # heads, and halves; sines of two axes
+        # Channels are shared out to heads and halved; those of memories are sines and cosines of two axes.
+        for name, factor in (("channels", 16), ("memory_channels", 4)):
             if getattr(self, name) % factor:
                 raise OptionError(f"{name} must be a multiple of {factor}. Got {getattr(self, name)}.")
         if self.channels % self.memory_channels:
