@@ -2,13 +2,13 @@
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
+from typing import Any
 
 import nbformat
 import pytest
@@ -51,20 +51,18 @@ def test_search_has_its_index_with_it(site: Path) -> None:
 
 
 @pytest.mark.browser
-def test_search_finds_pages_from_the_disk_and_from_a_server(site: Path) -> None:
-    sync = pytest.importorskip("playwright.sync_api")
-    browser = shutil.which("chromium") or pytest.skip("there is no chromium")
+def test_search_finds_pages_from_the_disk_and_from_a_server(site: Path, chromium: Any) -> None:
+    expect = pytest.importorskip("playwright.sync_api").expect
     serve = partial(SimpleHTTPRequestHandler, directory=str(site))
-    with ThreadingHTTPServer(("127.0.0.1", 0), serve) as server, sync.sync_playwright() as play:
+    with ThreadingHTTPServer(("127.0.0.1", 0), serve) as server:
         Thread(target=server.serve_forever, daemon=True).start()
-        chromium = play.chromium.launch(executable_path=browser, args=["--no-sandbox"])
         for start in (site.as_uri(), f"http://127.0.0.1:{server.server_port}"):
             page = chromium.new_page(viewport={"width": 1280, "height": 900})
             page.goto(f"{start}/tutorials/camera.html")
             page.locator(".md-search__input").press_sequentially("supervision")  # it listens to keys
-            found = page.locator(".md-search-result__item a").first
-            sync.expect(found).to_have_attribute("href", re.compile("integrations"), timeout=60_000)
-        chromium.close()
+            first = page.locator(".md-search-result__item a").first
+            expect(first).to_have_attribute("href", re.compile("integrations"), timeout=60_000)
+            page.close()
         server.shutdown()
 
 

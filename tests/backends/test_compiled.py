@@ -142,7 +142,7 @@ def test_what_a_replay_writes_over_was_copied_before(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(backend, "_call", replay)
     rows = torch.arange(12.0).view(6, 2)
     for count in (1, 4, 6):
-        (outputs,) = backend._run_in_pieces(replay, torch.nn.Identity(), count, (rows[:count],))
+        (outputs,) = backend._run_in_chunks(replay, torch.nn.Identity(), count, (rows[:count],))
         memory.fill_(-1)
         assert torch.equal(outputs, rows[:count])
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Self
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+ROUNDING = 1e-5  # of a mask's largest logit: what float32 does to a logit on one CPU or another
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,8 @@ class Agreement:
     """The largest differences seen.
 
     logits : relative to the largest logit of the mask
-    pixels : share of pixels, at four times the size of the logits, in one mask and not in the other
+    pixels : share of pixels, at four times the size of the logits, in one mask and not in the other; where
+        both logits are 0 but for rounding, which side they are on says nothing
     """
 
     logits: float = 0.0
@@ -47,7 +51,7 @@ def between(ours: Answer, theirs: Answer) -> Agreement:
         logits=relative(ours.logits, theirs.logits),
         iou=0.0 if ours.iou is None or theirs.iou is None else (ours.iou - theirs.iou).abs().item(),
         score=(ours.score - theirs.score).abs().item(),
-        pixels=(shown(ours.logits) != shown(theirs.logits)).float().mean().item(),
+        pixels=other_pixels(ours.logits, theirs.logits),
     )
 
 
@@ -59,4 +63,15 @@ def relative(ours: Tensor, theirs: Tensor) -> float:
 
 def shown(logits: Tensor) -> Tensor:
     """The mask at four times the size of its logits."""
-    return F.interpolate(logits[None, None], scale_factor=4, mode="bilinear", align_corners=False) > 0
+    return enlarged(logits) > 0
+
+
+def enlarged(logits: Tensor) -> Tensor:
+    return F.interpolate(logits[None, None], scale_factor=4, mode="bilinear", align_corners=False)
+
+
+def other_pixels(ours: Tensor, theirs: Tensor) -> float:
+    """The share of pixels in one mask and not in the other."""
+    largest = torch.maximum(enlarged(ours).abs(), enlarged(theirs).abs())
+    is_told = largest > ROUNDING * theirs.abs().max()
+    return ((shown(ours) != shown(theirs)) & is_told).float().mean().item()
