@@ -1,6 +1,8 @@
 """The loop: a resumed run reaches the same losses; no failing step, disk or sample ends a run."""
 
 import logging
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -66,6 +68,19 @@ def test_parts_of_a_step_are_as_good_as_processes(tmp_path: Path) -> None:
     assert (first.batch.images != second.batch.images).any()
     rows = [row for row in train(TrainingState.begin(plan), tmp_path) if "loss" in row]
     assert rows[0]["objects"] == len(first.batch) + len(second.batch)
+
+
+def test_workers_start_although_opencv_has_threads() -> None:
+    """In a process of its own, since it would wait for ever."""
+    code = """
+import time, cv2, numpy as np
+from masklet.train.batches import prefetch
+cv2.setNumThreads(2)
+cv2.GaussianBlur(np.zeros((2000, 2000), np.uint8), (31, 31), 0)
+time.sleep(0.5)  # then its threads sleep
+assert list(prefetch(lambda step: step * step, range(4), 2)) == [0, 1, 4, 9] and cv2.getNumThreads() == 2
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
 
 
 def test_workers_draw_the_same_batches() -> None:

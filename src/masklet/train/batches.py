@@ -9,7 +9,7 @@ import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import cv2
 import numpy as np
@@ -98,14 +98,28 @@ def prefetch(make: Callable[[int], T], steps: range, workers: int) -> Iterable[T
     Args:
         workers: Processes that work ahead; 0 works on request.
     """
-    return DataLoader(
+    return _Loader(
         _Steps(make, steps),
         batch_size=None,
         collate_fn=_identity,
         num_workers=workers,
-        worker_init_fn=_use_one_thread,
         multiprocessing_context="fork" if workers else None,  # sources are closures, which cannot be pickled
     )
+
+
+class _Loader(DataLoader[T], Generic[T]):
+    """A loader whose workers use one thread each for OpenCV.
+
+    They are forked while OpenCV has no others: a worker that ends inherited threads waits for ever.
+    """
+
+    def __iter__(self) -> Any:
+        threads = cv2.getNumThreads()
+        cv2.setNumThreads(1)
+        try:
+            return super().__iter__()
+        finally:
+            cv2.setNumThreads(threads)
 
 
 class _Steps(Dataset[T], Generic[T]):
@@ -121,10 +135,6 @@ class _Steps(Dataset[T], Generic[T]):
 
 def _identity(item: T) -> T:
     return item
-
-
-def _use_one_thread(worker: int) -> None:
-    cv2.setNumThreads(1)
 
 
 class FeatureStore:
