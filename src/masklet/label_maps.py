@@ -8,6 +8,8 @@ Every mask that a person gives, as an array or as a picture, is read by these ru
 * Floats from 0 to 1: probabilities of one object, which is where they are 0.5 or more.
 * Numbers below 0 among floats: logits of one object, which is where they are above 0. Among whole numbers
   they are background.
+* Of a TIFF in which 0 is shown as white, as ImageJ and tifffile write masks, the numbers count and not what
+  they look like; only of black and white pages of others, such as scans, white is the object.
 * Anything else is an error: a photograph, labels that were enlarged with interpolation, a NaN.
 """
 

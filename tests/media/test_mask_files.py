@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import PIL.Image
 import pytest
+import tifffile
 import torch
 
 from masklet.cli.prompts import read_mask
@@ -82,6 +83,24 @@ def test_sixteen_bit_labels(tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "ids.tiff"), labels)
     assert (read_label_map(tmp_path / "ids.png") == labels).all()
     assert (read_label_map(tmp_path / "ids.tiff") == labels).all()
+
+
+@pytest.mark.parametrize("dtype", [np.bool_, np.uint8, np.uint16])
+def test_the_numbers_of_a_tiff_count_not_what_they_look_like(tmp_path: Path, dtype: type) -> None:
+    mask = np.zeros((16, 24), dtype)
+    mask[4:9, 3:12] = 1 if dtype is np.bool_ else 3
+    tifffile.imwrite(tmp_path / "mask.tif", mask, photometric="miniswhite")
+
+    assert (read_label_map(tmp_path / "mask.tif") == mask).all()
+
+
+def test_of_a_scan_in_black_and_white_white_is_the_object(tmp_path: Path) -> None:
+    mask = np.zeros((16, 24), np.uint8)
+    mask[4:9, 3:12] = 255
+    picture = PIL.Image.fromarray(mask).convert("1")
+    picture.save(tmp_path / "mask.tif", compression="group4", tiffinfo={262: 0})
+
+    assert ((read_label_map(tmp_path / "mask.tif") == 1) == (mask > 0)).all()
 
 
 def test_the_mask_is_turned_as_its_picture_is(tmp_path: Path) -> None:

@@ -12,13 +12,14 @@ import torch
 
 from masklet.errors import MediaError
 from masklet.label_maps import NotAMask, to_label_map
-from masklet.media.readers.picture_files import PictureFile
+from masklet.media.readers.picture_files import PHOTOMETRIC, WHITE_IS_ZERO, PictureFile
 from masklet.media.readers.pictures import fetch, find_pictures, is_url, read_bytes
 from masklet.media.readers.source import printable
 
 SAME_COLOUR = 8  # steps by which the channels of a grey pixel may differ, after a JPEG
 LABEL_MAP_KEY = "masklet-label-map"  # a PNG text: its values are ids, whatever they look like
 _LOSSY = {"JPEG", "MPO", "AVIF"}
+_SOFTWARE = 305  # the tag of a TIFF
 
 
 def read_label_map(source: object, *, white: int = 1) -> np.ndarray:
@@ -72,12 +73,22 @@ def _values(picture: PIL.Image.Image) -> np.ndarray:
     if picture.mode == "P":
         is_mask = _palette_is_black_and_white(picture)
         return np.asarray(picture.convert("L") if is_mask else picture)
-    if picture.mode == "1":
-        return np.asarray(picture.convert("L"))
-    if picture.mode == "L" or picture.mode.startswith(("I", "F")):
+    if picture.mode in ("1", "L"):
+        values = np.asarray(picture.convert("L"))
+        return 255 - values if _is_shown_inverted(picture) else values
+    if picture.mode.startswith(("I", "F")):
         values = np.asarray(picture)
         return values.astype(values.dtype.newbyteorder("="))
     return np.asarray(picture.convert("RGBA" if picture.has_transparency_data else "RGB"))
+
+
+def _is_shown_inverted(picture: PIL.Image.Image) -> bool:
+    """Whether a TIFF shows its 0 as white although 0 is the background: ImageJ's masks and label maps, and
+    tifffile's arrays of truth values. Of other pictures of one bit white is the object, as they look."""
+    tags = getattr(picture, "tag_v2", None) or {}
+    if tags.get(PHOTOMETRIC) != WHITE_IS_ZERO:
+        return False
+    return picture.mode == "L" or "tifffile" in str(tags.get(_SOFTWARE, ""))
 
 
 def _palette_is_black_and_white(picture: PIL.Image.Image) -> bool:

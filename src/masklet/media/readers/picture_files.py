@@ -34,9 +34,9 @@ _HEIF = (b"heic", b"heix", b"heim", b"heis", b"mif1", b"mif2")  # brands of stil
 
 _ORIENTATION = 0x0112  # EXIF
 # Tags of TIFF. Of a page's kind, bit 0 marks a smaller copy of another page, bit 2 a transparency mask.
-_SUBFILE, _BITS, _PHOTOMETRIC, _DESCRIPTION = 254, 258, 262, 270
+_SUBFILE, _BITS, PHOTOMETRIC, _DESCRIPTION = 254, 258, 262, 270
 _SAMPLES, _PLANES, _SAMPLE_FORMAT = 277, 284, 339
-_WHITE_IS_ZERO, _SIGNED = 0, 2  # of _PHOTOMETRIC, of _SAMPLE_FORMAT
+WHITE_IS_ZERO, _SIGNED = 0, 2  # of PHOTOMETRIC, of _SAMPLE_FORMAT
 
 File = Path | bytes  # a picture's place, or the whole file in memory
 
@@ -347,7 +347,7 @@ def _correct(values: np.ndarray, tags: Mapping[int, Any]) -> np.ndarray:
     if values.dtype == np.uint8 and _is_signed(tags):
         return values.view(np.int8)
     is_deep = values.dtype in (np.dtype(np.uint16), np.dtype(np.uint32))
-    if is_deep and tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO:
+    if is_deep and tags.get(PHOTOMETRIC) == WHITE_IS_ZERO:
         return np.iinfo(values.dtype).max - values
     return values
 
