@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -26,6 +26,7 @@ from masklet.cli.runs import (
 )
 
 if TYPE_CHECKING:
+    from masklet.masks import Masks
     from masklet.media import Frames, Look
     from masklet.media.readers.prompt_files import ObjectPrompts
     from masklet.model import Sam2
@@ -196,17 +197,7 @@ class _Tracking:
             cuts=self.cuts,
             delay=_delay(self.policy),
         )
-        shown = bar.track(masks, len(self.frames) - start, self.frames.name)
-        write_masks(
-            shown,
-            self.frames,
-            folder,
-            self.formats,
-            bar,
-            classes=self.prompts.classes,
-            exclusive=self.exclusive,
-            look=self.look,
-        )
+        self._write(bar.track(masks, len(self.frames) - start, self.frames.name), folder, bar)
 
     def _track_backward(self, session: VideoSession, folder: Path, bar: ProgressBar) -> None:
         """Backwards and perhaps forwards; what was done is written, also after an interruption."""
@@ -220,7 +211,7 @@ class _Tracking:
             if self.direction is Direction.both:
                 _propagate(session, first, len(self.frames), bar, reverse=False)
         finally:
-            self._write(session, folder, bar)
+            self._write_session(session, folder, bar)
 
     def _repeat(self, session: VideoSession, saved: SavedSession, folder: Path, bar: ProgressBar) -> None:
         """Repeat a saved session; what was done is written, also after an interruption."""
@@ -237,14 +228,16 @@ class _Tracking:
                 else:
                     session.replay(Script([step]))
         finally:
-            self._write(session, folder, bar)
+            self._write_session(session, folder, bar)
 
-    def _write(self, session: VideoSession, folder: Path, bar: ProgressBar) -> None:
+    def _write_session(self, session: VideoSession, folder: Path, bar: ProgressBar) -> None:
         """Write all masks of a session, in the order of frames."""
         masks = (session.masks(frame) for frame in session.answered)
-        shown = bar.track(masks, len(session.answered), "writing")
+        self._write(bar.track(masks, len(session.answered), "writing"), folder, bar)
+
+    def _write(self, masks: Iterable[Masks], folder: Path, bar: ProgressBar) -> None:
         write_masks(
-            shown,
+            masks,
             self.frames,
             folder,
             self.formats,
