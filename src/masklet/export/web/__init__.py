@@ -29,6 +29,7 @@ SHARED = (  # what the page has in common with the studio's
     "lib/toast.js",
     "panels/theme.js",
     "stage/contour.js",
+    "stage/marks.js",
     "stage/paint.js",
     "stage/view.js",
     "style/base.css",

@@ -1,12 +1,11 @@
 /** What lies over video and masks: clicks, boxes, the brush's outline and the keyboard's cross. */
 
+import { drawClick, drawCross } from "./marks.js";
 import { FRESH, marks } from "./tools.js";
 
 /** @import * as T from "../lib/types.js" */
 /** @import { Studio } from "../lib/studio.js" */
 /** @import { View } from "./view.js" */
-
-const RADIUS = 7; // of a click, in screen pixels
 
 /**
  * @typedef {object} Extras
@@ -43,31 +42,6 @@ export function drawOverlay(context, studio, view, extras) {
     const at = extras.cross ?? extras.pointer;
     if (brushing && at) drawRing(context, view.toStage(at), (state.brush / 2) * view.scale);
     if (extras.cross) drawCross(context, view.toStage(extras.cross));
-}
-
-/**
- * @param {CanvasRenderingContext2D} context
- * @param {[number, number]} at
- * @param {boolean} positive
- * @param {string} color
- */
-function drawClick(context, [x, y], positive, color) {
-    context.beginPath();
-    context.arc(x, y, RADIUS, 0, 2 * Math.PI);
-    context.fillStyle = positive ? color : "#15181d";
-    context.fill();
-    context.lineWidth = 2;
-    context.strokeStyle = positive ? "#fff" : color;
-    context.stroke();
-    context.beginPath();
-    context.moveTo(x - 3.5, y);
-    context.lineTo(x + 3.5, y);
-    if (positive) {
-        context.moveTo(x, y - 3.5);
-        context.lineTo(x, y + 3.5);
-    }
-    context.strokeStyle = positive ? "#15181d" : "#fff";
-    context.stroke();
 }
 
 /**
@@ -127,31 +101,6 @@ function drawRing(context, [x, y], radius) {
     ])) {
         context.beginPath();
         context.arc(x, y, Math.max(1, radius), 0, 2 * Math.PI);
-        context.lineWidth = width;
-        context.strokeStyle = color;
-        context.stroke();
-    }
-}
-
-/**
- * @param {CanvasRenderingContext2D} context
- * @param {[number, number]} at
- */
-function drawCross(context, [x, y]) {
-    for (const [width, color] of /** @type {[number, string][]} */ ([
-        [4, "rgb(0 0 0 / 60%)"],
-        [1.5, "#fff"],
-    ])) {
-        context.beginPath();
-        for (const [dx, dy] of [
-            [1, 0],
-            [-1, 0],
-            [0, 1],
-            [0, -1],
-        ]) {
-            context.moveTo(x + 4 * dx, y + 4 * dy);
-            context.lineTo(x + 16 * dx, y + 16 * dy);
-        }
         context.lineWidth = width;
         context.strokeStyle = color;
         context.stroke();

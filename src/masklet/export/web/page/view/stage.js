@@ -1,6 +1,7 @@
 /** The stage: the frame in view, its masks and clicks, and what the pointer does there. */
 
 import { h } from "../lib/dom.js";
+import { drawClick, drawCross } from "../stage/marks.js";
 import { drawMask, OutlineCache } from "../stage/paint.js";
 import { View } from "../stage/view.js";
 
@@ -8,7 +9,6 @@ import { View } from "../stage/view.js";
 /** @import { Mask } from "../tracker/session.js" */
 
 const COLORS = ["#4f9dff", "#ff7a59", "#3ecf8e", "#f5b83d", "#b98cff", "#ff6fae", "#35c9d6", "#a3c644"];
-const RADIUS = 7; // of a click, in screen pixels
 const STEP = 8; // screen pixels that an arrow key moves the cross
 
 /** @param {number} id */
@@ -159,55 +159,5 @@ export class Stage {
             for (const point of given.prompt.negative) drawClick(context, this.view.toStage(point), false, color);
         }
         context.globalAlpha = 1;
-    }
-}
-
-/**
- * @param {CanvasRenderingContext2D} context
- * @param {[number, number]} at
- * @param {boolean} isPositive
- * @param {string} color
- */
-function drawClick(context, [x, y], isPositive, color) {
-    context.beginPath();
-    context.arc(x, y, RADIUS, 0, 2 * Math.PI);
-    context.fillStyle = isPositive ? color : "#15181d";
-    context.fill();
-    context.lineWidth = 2;
-    context.strokeStyle = isPositive ? "#fff" : color;
-    context.stroke();
-    context.beginPath();
-    context.moveTo(x - 3.5, y);
-    context.lineTo(x + 3.5, y);
-    if (isPositive) {
-        context.moveTo(x, y - 3.5);
-        context.lineTo(x, y + 3.5);
-    }
-    context.strokeStyle = isPositive ? "#15181d" : "#fff";
-    context.stroke();
-}
-
-/**
- * @param {CanvasRenderingContext2D} context
- * @param {[number, number]} at
- */
-function drawCross(context, [x, y]) {
-    for (const [width, color] of /** @type {[number, string][]} */ ([
-        [4, "rgb(0 0 0 / 60%)"],
-        [1.5, "#fff"],
-    ])) {
-        context.beginPath();
-        for (const [dx, dy] of [
-            [1, 0],
-            [-1, 0],
-            [0, 1],
-            [0, -1],
-        ]) {
-            context.moveTo(x + 4 * dx, y + 4 * dy);
-            context.lineTo(x + 16 * dx, y + 16 * dy);
-        }
-        context.lineWidth = width;
-        context.strokeStyle = color;
-        context.stroke();
     }
 }
