@@ -31,7 +31,10 @@ class Look:
 
     Attributes:
         background: What lies behind objects in a composite: "blur", a colour, or a picture's or video's path.
-        soft: Pixels over which the edges of objects fade out.
+        soft: Pixels over which the edges of objects fade out, 0 to 100.
+
+    Raises:
+        MediaError: `soft` is not from 0 to 100.
     """
 
     background: str = "blur"
@@ -136,7 +139,18 @@ LABEL_MAPS = ("palette", "tiff", "ome-tiff")  # formats whose pixels are ids
 
 
 def find_format(name: str) -> Format:
-    """The format of a name; an unknown one is refused with the list of those there are."""
+    """Find a format by its name.
+
+    Args:
+        name: One of `FORMATS`, such as "coco".
+
+    Raises:
+        MediaError: There is no such format; the message lists those there are.
+
+    Example:
+        >>> find_format("coco").path
+        'coco.json'
+    """
     if name not in FORMATS:
         raise MediaError(f"there is no format '{name}'. Choose from {', '.join(FORMATS)}.")
     return FORMATS[name]
@@ -171,6 +185,12 @@ def writers(
         source: Where the frames come from.
         names: Classes of the objects, such as "dog", by id.
         look: Background and edges of the formats that show pictures.
+
+    Returns:
+        One writer, which writes all formats.
+
+    Raises:
+        MediaError: A name is unknown, a class has a control character, or the folder cannot be written to.
     """
     folder, look = Path(folder), look or Look()
     chosen = [find_format(name) for name in dict.fromkeys(formats)]

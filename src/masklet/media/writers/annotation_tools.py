@@ -89,6 +89,14 @@ class CvatTracks(_CvatXml):
 
     CVAT holds one outline without holes for an object and frame: parts and holes are joined by cuts without
     width.
+
+    Args:
+        path: The file.
+        source: Where the frames come from.
+        names: Classes of the objects by id; without one, "object".
+
+    Raises:
+        MediaError: The file cannot be written, or a class has a control character.
     """
 
     mode, shape = "interpolation", "polygon"
@@ -113,7 +121,16 @@ class CvatTracks(_CvatXml):
 
 
 class CvatMasks(_CvatXml):
-    """CVAT for images: the masks themselves. CVAT has no tracks of masks; `group_id` tells objects apart."""
+    """CVAT for images: the masks themselves. CVAT has no tracks of masks; `group_id` tells objects apart.
+
+    Args:
+        path: The file.
+        source: Where the frames come from.
+        names: Classes of the objects by id; without one, "object".
+
+    Raises:
+        MediaError: The file cannot be written, or a class has a control character.
+    """
 
     mode, shape = "annotation", "mask"
 
@@ -173,7 +190,15 @@ def _run_lengths(mask: np.ndarray) -> list[int]:
 class LabelStudioBrushes(SpooledJson):
     """A task for each frame: its picture's name, and each mask as a brush.
 
-    For a project with <Image name="image" value="$image"/> and <BrushLabels name="tag" toName="image">.
+    For a project with `<Image name="image" value="$image"/>` and `<BrushLabels name="tag" toName="image">`.
+
+    Args:
+        path: The file.
+        source: Where the frames come from.
+        names: Classes of the objects by id; without one, "object".
+
+    Raises:
+        MediaError: The file cannot be written, or a class has a control character.
     """
 
     def content(self) -> Iterator[Mapping[str, Any]]:
@@ -205,8 +230,16 @@ class LabelStudioBrushes(SpooledJson):
 class LabelStudioVideo(SpooledJson):
     """One task for the video: a box for each object, on every frame on which it is visible.
 
-    Label Studio has no masks in videos. For a project with <Video name="video" value="$video"/>,
-    <VideoRectangle name="box" toName="video"/> and <Labels name="labels" toName="video">.
+    Label Studio has no masks in videos. For a project with `<Video name="video" value="$video"/>`,
+    `<VideoRectangle name="box" toName="video"/>` and `<Labels name="labels" toName="video">`.
+
+    Args:
+        path: The file.
+        source: Where the frames come from.
+        names: Classes of the objects by id; without one, "object".
+
+    Raises:
+        MediaError: The file cannot be written, or a class has a control character.
     """
 
     def content(self) -> Iterator[Mapping[str, Any]]:
@@ -255,7 +288,17 @@ class LabelStudioVideo(SpooledJson):
 def brush_region(
     mask: Bool[np.ndarray, "H W"], label: str, *, from_name: str, to_name: str
 ) -> dict[str, Any]:
-    """A mask as one region of an annotation or a prediction."""
+    """A mask as one region of an annotation or a prediction.
+
+    Args:
+        mask: bool (H, W).
+        label: The object's class.
+        from_name: The name of the BrushLabels in the project's labelling interface.
+        to_name: The name of its Image.
+
+    Returns:
+        A dict as Label Studio's JSON has it.
+    """
     height, width = mask.shape
     return {
         "type": "brushlabels",
@@ -273,6 +316,12 @@ def brush_rle(mask: Bool[np.ndarray, "H W"]) -> list[int]:
 
     The bits are: how many values follow (32), bits of a value less 1 (5), and four sizes less 1 (4 each).
     Then for each run a 1, which size its length has (2), its length less 1 (that size), and its value (8).
+
+    Args:
+        mask: bool (H, W).
+
+    Returns:
+        The bytes, as numbers from 0 to 255.
     """
     pixels = mask.ravel()
     ends = np.append(np.flatnonzero(pixels[1:] != pixels[:-1]) + 1, pixels.size)

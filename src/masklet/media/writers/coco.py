@@ -16,7 +16,33 @@ from masklet.media.writers.writer import MaskSpool, SpooledJson, dump_json
 
 
 class CocoJson(SpooledJson):
-    """COCO instances. Each frame is an image, each mask that is not empty an annotation."""
+    """COCO instances. Each frame is an image, each mask that is not empty an annotation.
+
+    Segmentations are run lengths. An annotation has the predicted IoU as `score` and the object's id as
+    `object_id`, beside COCO's keys.
+
+    Args:
+        path: The file.
+        source: Where the frames come from.
+        names: Classes of the objects by id; without one, "object".
+
+    Raises:
+        MediaError: The file cannot be written, or a class has a control character.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> from masklet import Masks
+        >>> from masklet.media import open_frames
+        >>> frames = open_frames(np.zeros((1, 2, 2, 3), dtype=np.uint8))
+        >>> masks = Masks.from_arrays(0, {3: np.eye(2, dtype=bool)}, frames.size)
+        >>> with TemporaryDirectory() as folder:
+        ...     path = Path(folder) / "coco.json"
+        ...     with CocoJson(path, frames, {3: "dog"}) as writer:
+        ...         writer.write(frames[0], masks)
+        ...     content = json.loads(path.read_text())
+        >>> content["categories"][0]["name"], content["annotations"][0]["bbox"]
+        ('dog', [0.0, 0.0, 2.0, 2.0])
+    """
 
     def content(self) -> Mapping[str, Any]:
         return {
@@ -43,7 +69,16 @@ class CocoJson(SpooledJson):
 
 
 class YouTubeVisJson(SpooledJson):
-    """YouTube-VIS: one video, an annotation for each object with a mask, box and area a frame, or null."""
+    """YouTube-VIS: one video, an annotation for each object with a mask, box and area a frame, or null.
+
+    Args:
+        path: The file.
+        source: Where the frames come from.
+        names: Classes of the objects by id; without one, "object".
+
+    Raises:
+        MediaError: The file cannot be written, or a class has a control character.
+    """
 
     def content(self) -> Mapping[str, Any]:
         height, width = self._source.size
@@ -93,6 +128,14 @@ class SavJson(SpooledJson):
     """SA-V: for each frame the masks of all objects, empty ones too, and SA-V's facts about each object.
 
     Every frame has masks, up to the last that was written; `masklet_frame_step` is 1.
+
+    Args:
+        path: The file.
+        source: Where the frames come from.
+        names: Accepted as other formats do, and not written: SA-V has no classes.
+
+    Raises:
+        MediaError: The file cannot be written.
     """
 
     def content(self) -> Mapping[str, Any]:

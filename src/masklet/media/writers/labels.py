@@ -27,6 +27,12 @@ class PalettePngs(Writer):
     """folder/00000.png, ...: a pixel is its object's id, or 0; where masks overlap the highest logit wins.
 
     A frame with an id above 255, for which the palette has no colour, is 16 bits of grey.
+
+    Args:
+        path: The folder.
+
+    Raises:
+        MediaError: The folder cannot be written to; by `write`, an id is not from 1 to 65,535.
     """
 
     def __init__(self, path: StrPath) -> None:
@@ -38,7 +44,14 @@ class PalettePngs(Writer):
 
 
 class ObjectPngs(Writer):
-    """folder/001/00000.png, ...: a folder an object, 0 and 1, overlaps kept; the layout of SA-V."""
+    """folder/001/00000.png, ...: a folder an object, 0 and 1, overlaps kept; the layout of SA-V.
+
+    Args:
+        path: The folder.
+
+    Raises:
+        MediaError: The folder cannot be written to.
+    """
 
     def __init__(self, path: StrPath) -> None:
         self._folder = make_folder(path)
@@ -53,6 +66,14 @@ class LabelTiff(SpooledWriter):
 
     It has a page for each frame of the source, so that it lies on the source page by page. Where masks
     overlap, the highest logit wins. Pages have 8 bits, or 16 where an id is above 255.
+
+    Args:
+        path: The file.
+        source: Where the frames come from.
+        names: Classes of the objects by id; only OME-TIFF has a place for them.
+
+    Raises:
+        MediaError: The file cannot be written; by `write`, an id is not from 1 to 65,535.
     """
 
     def write(self, image: Image, masks: Masks) -> None:
@@ -79,7 +100,12 @@ class LabelTiff(SpooledWriter):
         )
 
     def description(self, count: int, dtype: type) -> str:
-        """What the axes are, as ImageJ reads it."""
+        """What the axes are, as ImageJ reads it.
+
+        Args:
+            count: The number of pages.
+            dtype: Of the pages: np.uint8 or np.uint16.
+        """
         depth, time = self._axes(count)
         sides = [f"{axis}={side}" for axis, side in (("slices", depth), ("frames", time)) if side > 1]
         lines = ["ImageJ=1.54f", f"images={count}", *(sides or ["slices=1"]), "hyperstack=true"]
@@ -104,7 +130,16 @@ class LabelTiff(SpooledWriter):
 
 
 class LabelOmeTiff(LabelTiff):
-    """The same with OME's description of the axes, and the objects' classes as annotations."""
+    """`LabelTiff` with OME's description of the axes, and the objects' classes as annotations.
+
+    Args:
+        path: The file.
+        source: Where the frames come from.
+        names: Classes of the objects by id.
+
+    Raises:
+        MediaError: The file cannot be written; by `write`, an id is not from 1 to 65,535.
+    """
 
     def description(self, count: int, dtype: type) -> str:
         height, width = self._source.size
@@ -122,7 +157,14 @@ class LabelOmeTiff(LabelTiff):
 
 
 def check_ids(ids: tuple[int, ...]) -> None:
-    """Refuse ids that a pixel of a label map cannot hold."""
+    """Refuse ids that a pixel of a label map cannot hold.
+
+    Args:
+        ids: Ids of objects.
+
+    Raises:
+        MediaError: One is not from 1 to 65,535.
+    """
     refused = [id for id in ids if not 1 <= id <= HIGHEST]
     if refused:
         raise MediaError(
@@ -132,7 +174,23 @@ def check_ids(ids: tuple[int, ...]) -> None:
 
 
 def write_label_map(path: StrPath, labels: np.ndarray) -> None:
-    """Write ids, (H, W), as a PNG with DAVIS's palette; where one is above 255, in 16 bits of grey."""
+    """Write a label map as a PNG with DAVIS's palette; where an id is above 255, in 16 bits of grey.
+
+    Args:
+        path: The file. Its folder is made.
+        labels: (H, W), the id of each pixel, 0 where there is none; whole numbers up to 65,535, or bool.
+
+    Raises:
+        MediaError: The file cannot be written.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> from masklet.media import read_label_map
+        >>> with TemporaryDirectory() as folder:
+        ...     write_label_map(f"{folder}/labels.png", np.array([[0, 300]]))
+        ...     read_label_map(f"{folder}/labels.png").tolist()
+        [[0, 300]]
+    """
     if labels.max(initial=0) > 255:
         picture = PIL.Image.fromarray(labels.astype(np.uint16))
     else:
@@ -145,10 +203,14 @@ def write_label_map(path: StrPath, labels: np.ndarray) -> None:
 
 
 def davis_palette() -> np.ndarray:
-    """uint8 (256, 3). An id's bits go to red, green and blue in turn, the lowest as the brightest.
+    """DAVIS's colours. An id's bits go to red, green and blue in turn, the lowest as the brightest.
 
-    >>> davis_palette()[:4].tolist()
-    [[0, 0, 0], [128, 0, 0], [0, 128, 0], [128, 128, 0]]
+    Returns:
+        uint8 (256, 3), RGB by id.
+
+    Example:
+        >>> davis_palette()[:4].tolist()
+        [[0, 0, 0], [128, 0, 0], [0, 128, 0], [128, 128, 0]]
     """
     ids = np.arange(256)[:, None]
     channels = np.arange(3)

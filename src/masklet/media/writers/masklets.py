@@ -24,7 +24,27 @@ _END = b"\n]}\n"
 
 
 class MaskletsJson(Writer):
-    """For each frame and object: COCO RLE, predicted IoU, object score, box x0, y0, x1, y1. Always valid."""
+    """For each frame and object: COCO RLE, predicted IoU, object score, box x0, y0, x1, y1. Always valid.
+
+    Args:
+        path: The file.
+        source: Where the frames come from.
+
+    Raises:
+        MediaError: The file cannot be written; frames before a failure are kept.
+
+    Example:
+        >>> import numpy as np
+        >>> from tempfile import TemporaryDirectory
+        >>> from masklet.media import open_frames
+        >>> frames = open_frames(np.zeros((1, 2, 2, 3), dtype=np.uint8))
+        >>> masks = Masks.from_arrays(0, {3: np.eye(2, dtype=bool)}, frames.size)
+        >>> with TemporaryDirectory() as folder:
+        ...     with MaskletsJson(f"{folder}/masklets.json", frames) as writer:
+        ...         writer.write(frames[0], masks)
+        ...     [(read.frame, read.ids) for read in read_masklets(f"{folder}/masklets.json")]
+        [(0, (3,))]
+    """
 
     def __init__(self, path: StrPath, source: Source) -> None:
         self._source = source
@@ -52,7 +72,17 @@ class MaskletsJson(Writer):
 
 
 def read_masklets(path: StrPath) -> Iterator[Masks]:
-    """Read the frames of a masklets.json, in its order, with the masks that were written."""
+    """Read the frames of a masklets.json, in its order, with the masks that were written.
+
+    Args:
+        path: A file of `MaskletsJson`.
+
+    Yields:
+        The masks of a frame, with their predicted IoU and object score.
+
+    Raises:
+        MediaError: There is no such file, or it is not a list of frames.
+    """
     head, entries = read_frame_list(path)
     height, width = head["size"]
     for entry in entries:
@@ -75,6 +105,9 @@ class FrameList:
     Args:
         path: The file.
         head: What precedes the frames.
+
+    Raises:
+        MediaError: The file cannot be written.
     """
 
     def __init__(self, path: StrPath, head: Mapping[str, Any]) -> None:
@@ -95,6 +128,9 @@ class FrameList:
         Args:
             frame: Its number.
             entry: Has "objects", a list of dicts that each have an "id".
+
+        Raises:
+            MediaError: The file cannot be written; the frames before this one are kept.
         """
         separator = b"\n" if self._end == len(self._start) else b",\n"
         self._append(separator + json.dumps({"frame": frame, **entry}).encode())
@@ -136,7 +172,17 @@ class FrameList:
 
 
 def read_frame_list(path: StrPath) -> tuple[dict[str, Any], Iterator[dict[str, Any]]]:
-    """Read what precedes the frames; and the frames, one at a time, in the order of the file."""
+    """Read what precedes the frames; and the frames, one at a time, in the order of the file.
+
+    Args:
+        path: A file of `FrameList`.
+
+    Returns:
+        The head, and an iterator over the entries of the frames.
+
+    Raises:
+        MediaError: There is no such file, or it is not a list of frames.
+    """
     try:
         with open(path, "rb") as file:
             head = file.readline().rstrip()

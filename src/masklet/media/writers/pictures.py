@@ -39,6 +39,14 @@ def cutout(image: Image, masks: Masks, *, margin: int = 0, soft: float = 0.0) ->
         masks: Its masks.
         margin: Transparent pixels around the objects that keep their colour.
         soft: Pixels over which the edges fade out, to both sides. 0 is a hard edge.
+
+    Returns:
+        uint8 (H, W, 4), RGBA; alpha is not premultiplied.
+
+    Example:
+        >>> masks = Masks.from_arrays(0, {1: np.array([[True, False]])}, (1, 2))
+        >>> cutout(np.full((1, 2, 3), 9, dtype=np.uint8), masks).tolist()
+        [[[9, 9, 9, 255], [0, 0, 0, 0]]]
     """
     inside = np.zeros(image.shape[:2], dtype=np.uint8)
     for _, mask in masks.items():
@@ -50,10 +58,18 @@ def cutout(image: Image, masks: Masks, *, margin: int = 0, soft: float = 0.0) ->
 
 
 def fade(inside: UInt8[np.ndarray, "H W"], soft: float) -> UInt8[np.ndarray, "H W"]:
-    """Alpha, 0 to 255, of a mask of 0 and 1 whose edges fade out over so many pixels.
+    """Fade out the edges of a mask.
 
-    >>> fade(np.array([[0, 1, 1]], dtype=np.uint8), 0).tolist()
-    [[0, 255, 255]]
+    Args:
+        inside: The mask, 0 and 1.
+        soft: Pixels over which the edges fade out.
+
+    Returns:
+        Alpha, uint8 (H, W), 0 to 255.
+
+    Example:
+        >>> fade(np.array([[0, 1, 1]], dtype=np.uint8), 0).tolist()
+        [[0, 255, 255]]
     """
     alpha = inside * np.uint8(255)
     return cv2.GaussianBlur(alpha, (0, 0), soft, borderType=cv2.BORDER_REPLICATE) if soft else alpha
@@ -65,6 +81,10 @@ def open_background(background: str, size: tuple[int, int]) -> ReadBackground:
     Args:
         background: "blur" for the frame itself, out of focus; a colour such as "green" or "#00b140"; or a
             picture or video, which starts again when it ends. It is cropped to the frame's shape.
+        size: (H, W) of the frames.
+
+    Returns:
+        A function of a frame's number and picture that returns the background, uint8 (H, W, 3).
 
     Raises:
         MediaError: It is no colour, and no file that can be opened.
@@ -99,7 +119,15 @@ def _cover(picture: Image, size: tuple[int, int]) -> UInt8[np.ndarray, "h w 3"]:
 
 
 class CutoutPngs(Writer):
-    """folder/00000.png, ...: a picture with alpha for each frame."""
+    """folder/00000.png, ...: a picture with alpha for each frame.
+
+    Args:
+        path: The folder.
+        soft: Pixels over which the edges fade out; 0 is a hard edge.
+
+    Raises:
+        MediaError: The folder cannot be written to.
+    """
 
     def __init__(self, path: StrPath, *, soft: float = 0.0) -> None:
         self._folder = make_folder(path)
@@ -112,7 +140,16 @@ class CutoutPngs(Writer):
 
 
 class CutoutVideo(VideoWriter):
-    """VP9 with alpha in WebM, which browsers and editors play over whatever lies below."""
+    """VP9 with alpha in WebM, which browsers and editors play over whatever lies below.
+
+    Args:
+        path: The file.
+        source: Where the frames come from.
+        soft: Pixels over which the edges fade out; 0 is a hard edge.
+
+    Raises:
+        MediaError: The file cannot be written, or frames do not come in order.
+    """
 
     coding = VP9_ALPHA
 
@@ -126,7 +163,16 @@ class CutoutVideo(VideoWriter):
 
 
 class CutoutProRes(CutoutVideo):
-    """ProRes 4444 with alpha in QuickTime, which film editors take. Files are large."""
+    """ProRes 4444 with alpha in QuickTime, which film editors take. Files are large.
+
+    Args:
+        path: The file.
+        source: Where the frames come from.
+        soft: Pixels over which the edges fade out; 0 is a hard edge.
+
+    Raises:
+        MediaError: The file cannot be written, or frames do not come in order.
+    """
 
     coding = PRORES_4444
 
@@ -137,8 +183,13 @@ class CompositeVideo(VideoWriter):
     Args:
         path: The file.
         source: Where the frames come from.
-        background: See `open_background`.
-        soft: Pixels over which the edges fade out.
+        background: "blur" for the frame itself, out of focus; a colour such as "green" or "#00b140"; or the
+            path of a picture or video, which starts again when it ends.
+        soft: Pixels over which the edges fade out; 0 is a hard edge.
+
+    Raises:
+        MediaError: The background is no colour and no file, the file cannot be written, or frames do not come
+            in order.
     """
 
     coding = H264
@@ -158,6 +209,13 @@ class FramePictures(Writer):
     """folder/00000.jpg, ...: the frames, under the names that COCO and YouTube-VIS files have for them.
 
     Pictures with a file name keep it, and with it their format.
+
+    Args:
+        path: The folder.
+        source: Where the frames come from.
+
+    Raises:
+        MediaError: The folder cannot be written to.
     """
 
     def __init__(self, path: StrPath, source: Source) -> None:
@@ -172,12 +230,27 @@ class FramePictures(Writer):
 
 
 def overlay(image: Image, masks: Masks) -> Image:
-    """The picture with its masks painted in, each in its object's colour and with an outline."""
+    """Paint masks into a picture, each in its object's colour and with an outline.
+
+    Args:
+        image: uint8 (H, W, 3), RGB. It is not changed.
+        masks: Masks of the same size.
+
+    Returns:
+        A new picture, uint8 (H, W, 3).
+    """
     return paint_objects(image, masks.items(), masks.boxes)
 
 
 class OverlayPng(Writer):
-    """One picture; of several frames, the last."""
+    """A PNG of the picture with its masks painted in; of several frames, the last.
+
+    Args:
+        path: The file.
+
+    Raises:
+        MediaError: The file cannot be written.
+    """
 
     def __init__(self, path: StrPath) -> None:
         make_folder(Path(path).parent)
@@ -189,7 +262,17 @@ class OverlayPng(Writer):
 
 
 class OverlayVideo(VideoWriter):
-    """H.264 in MP4, which every player shows. Frames beyond H.264's largest size are scaled down."""
+    """The video with its masks painted in: H.264 in MP4, which every player shows.
+
+    Frames beyond H.264's largest size are scaled down.
+
+    Args:
+        path: The file.
+        source: Where the frames come from.
+
+    Raises:
+        MediaError: The file cannot be written, or frames do not come in order.
+    """
 
     coding = H264
 

@@ -26,6 +26,9 @@ class PolygonsJson(Writer):
         path: The file.
         source: Where the frames come from.
         tolerance: Pixels by which an outline may differ from the mask's, so that it has few points.
+
+    Raises:
+        MediaError: The file cannot be written; frames before a failure are kept.
     """
 
     def __init__(self, path: StrPath, source: Source, *, tolerance: float = TOLERANCE) -> None:
@@ -55,6 +58,15 @@ class YoloTxts(Writer):
     A file is named as its frame: cat.jpg has cat.txt. Where that name is not the frame's alone, it holds more
     of the picture's own: cat.jpg.txt beside cat.png.txt, a_1.txt for a/1.png. All parts and holes of an
     object are joined into one outline by cuts without width. classes.txt has the names of the classes.
+
+    Args:
+        path: The folder.
+        source: Where the frames come from.
+        names: Classes of the objects by id; without one, "object".
+        tolerance: Pixels by which an outline may differ from the mask's, so that it has few points.
+
+    Raises:
+        MediaError: The folder cannot be written to, or a class has a control character.
     """
 
     def __init__(
@@ -114,7 +126,19 @@ def _shared_names(source: Source) -> dict[int, str]:
 
 
 def join_rings(rings: list[Ring]) -> Ring:
-    """Join rings into one that fills the same: a cut leads to each at its nearest point, and back."""
+    """Join rings into one that fills the same: a cut leads to each at its nearest point, and back.
+
+    Args:
+        rings: At least one ring, each (n, 2), x and y in pixels.
+
+    Returns:
+        One ring, (n, 2).
+
+    Example:
+        >>> first, second = np.array([[0.0, 0], [4, 0]]), np.array([[5.0, 0], [9, 0]])
+        >>> join_rings([first, second]).astype(int).tolist()
+        [[0, 0], [4, 0], [5, 0], [9, 0], [5, 0], [4, 0]]
+    """
     outline, *others = rings
     for ring in others:
         distances = ((outline[:, None] - ring[None]) ** 2).sum(axis=2)

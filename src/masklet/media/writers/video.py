@@ -73,10 +73,14 @@ class Coding:
     largest_area: int = 8192 * 4352  # H.264's level 6.2
 
     def fit(self, size: tuple[int, int]) -> tuple[int, int]:
-        """The largest size (H, W) of the same shape that fits.
+        """The largest size (H, W) of the same aspect that the codec takes.
 
-        >>> H264.fit((1080, 1920)), H264.fit((9000, 20000))
-        ((1080, 1920), (3686, 8192))
+        Args:
+            size: (H, W) of the frames.
+
+        Example:
+            >>> H264.fit((1080, 1920)), H264.fit((9000, 20000))
+            ((1080, 1920), (3686, 8192))
         """
         height, width = size
         scale = min(1.0, self.longest_side / max(size), (self.largest_area / (height * width)) ** 0.5)
@@ -109,13 +113,21 @@ PRORES_4444 = Coding(
 
 
 class VideoWriter(Writer):
-    """Each frame at its time in the source, in BT.709. The file appears when the writer is closed.
+    """A video with each frame at its time in the source, in BT.709. The file appears when it is closed.
 
     The sound of a video file is carried over: copied where the container takes it, otherwise encoded anew.
 
     Frames must come in order. An odd side grows by a pixel; a picture that is too large for the codec is
     scaled down. A pause between two frames is at most an hour and a half long; nine hours where there is less
     than a frame a minute.
+
+    Args:
+        path: The file.
+        source: Where the frames come from.
+
+    Raises:
+        MediaError: The file cannot be written, the codec refuses size or rate, or frames do not come in
+            order.
     """
 
     coding: ClassVar[Coding]
@@ -165,7 +177,15 @@ class VideoWriter(Writer):
 
     @abstractmethod
     def picture(self, image: Image, masks: Masks) -> UInt8[np.ndarray, "H W c"]:
-        """What the video shows: RGB, or RGBA where its pixels have an alpha."""
+        """Draw what the video shows of a frame.
+
+        Args:
+            image: The frame, uint8 (H, W, 3).
+            masks: Its masks.
+
+        Returns:
+            uint8 (H, W, 3), RGB; or (H, W, 4), RGBA, where the pixel format has alpha.
+        """
 
     def write(self, image: Image, masks: Masks) -> None:
         self._pts = self._next_pts(masks.frame)
@@ -264,7 +284,11 @@ class AudioTrack:
 
     @classmethod
     def open(cls, container: OutputContainer, recording: Recording | None) -> AudioTrack | None:
-        """The sound of a recording; None where it has none. What cannot be carried over is left out."""
+        """Open the sound of a recording. What cannot be carried over is left out, with a warning.
+
+        Returns:
+            None where there is no recording, or no sound in it.
+        """
         if recording is None:
             return None
         try:
@@ -276,7 +300,11 @@ class AudioTrack:
             return None
 
     def begin(self, start: float) -> None:
-        """Start with the sound at this time of the source, in seconds."""
+        """Start with the sound at a time of the source.
+
+        Args:
+            start: In seconds of the source.
+        """
         self._start = start
         with self._ending():
             if start > 0:

@@ -35,14 +35,38 @@ class Writer(ABC):
 
     Frames may come in any order and more than once; later masks replace earlier ones. A writer that needs
     frames in order says so.
+
+    Example:
+        >>> import numpy as np
+        >>> from tempfile import TemporaryDirectory
+        >>> from masklet.media import PalettePngs, read_label_map
+        >>> image = np.zeros((2, 2, 3), dtype=np.uint8)
+        >>> masks = Masks.from_arrays(7, {3: np.eye(2, dtype=bool)}, (2, 2))
+        >>> with TemporaryDirectory() as folder:
+        ...     with PalettePngs(folder) as writer:
+        ...         writer.write(image, masks)
+        ...     read_label_map(Path(folder) / "00007.png").tolist()
+        [[3, 0], [0, 3]]
     """
 
     @abstractmethod
     def write(self, image: Image, masks: Masks) -> None:
-        """Write the masks of one frame."""
+        """Write the masks of one frame.
+
+        Args:
+            image: The frame, RGB, uint8 (H, W, 3). Formats without pictures do not read it.
+            masks: Its masks, of the same size; `masks.frame` is the frame's number, from 0.
+
+        Raises:
+            MediaError: The file cannot be written, or the format cannot hold these masks.
+        """
 
     def close(self) -> None:  # noqa: B027 - many writers have nothing left to do
-        """Finish the files. A second call does nothing."""
+        """Finish the files. A second call does nothing.
+
+        Raises:
+            MediaError: The file cannot be written.
+        """
 
     def __enter__(self: AnyWriter) -> AnyWriter:
         return self
@@ -54,7 +78,11 @@ class Writer(ABC):
 
 
 class Writers(Writer):
-    """Several writers as one. All are closed, even if one fails."""
+    """Several writers as one. All are closed, even if one fails.
+
+    Args:
+        writers: Each gets every frame.
+    """
 
     def __init__(self, *writers: Writer) -> None:
         self._writers = writers
@@ -75,6 +103,9 @@ class BackgroundWriter(Writer):
     Args:
         writer: Does the writing.
         queue_size: Frames that may wait; `write` blocks while the queue is full.
+
+    Raises:
+        MediaError: By `write` or `close`, where an earlier frame could not be written.
     """
 
     def __init__(self, writer: Writer, *, queue_size: int = 4) -> None:
@@ -100,13 +131,17 @@ class BackgroundWriter(Writer):
 class Categories:
     """Numbers for classes of objects, from 0 on; an object without a class is an "object".
 
+    Args:
+        names: Classes of the objects, by id.
+
     Raises:
         MediaError: A class has a line break or another control character, which would make two lines of one
             class, or no valid XML.
 
-    >>> categories = Categories({1: "dog", 2: "ball", 3: "dog"})
-    >>> [categories.number(id) for id in (3, 2, 9)], categories.names
-    ([0, 1, 2], ['dog', 'ball', 'object'])
+    Example:
+        >>> categories = Categories({1: "dog", 2: "ball", 3: "dog"})
+        >>> [categories.number(id) for id in (3, 2, 9)], categories.names
+        ([0, 1, 2], ['dog', 'ball', 'object'])
     """
 
     def __init__(self, names: Names) -> None:
@@ -121,12 +156,15 @@ class Categories:
 
     @property
     def names(self) -> list[str]:
+        """The classes, each at its number."""
         return list(self._numbers)
 
     def name(self, id: int) -> str:
+        """The class of an object."""
         return self._names.get(id, UNNAMED)
 
     def number(self, id: int) -> int:
+        """The number of an object's class."""
         return self._numbers.setdefault(self.name(id), len(self._numbers))
 
 
@@ -144,6 +182,9 @@ class MaskSpool:
 
     Args:
         path: The file that will be made of the masks; the temporary file lies in its folder.
+
+    Raises:
+        MediaError: The folder cannot be written to.
     """
 
     def __init__(self, path: StrPath) -> None:
@@ -156,14 +197,20 @@ class MaskSpool:
 
     @property
     def ids(self) -> list[int]:
+        """The objects that have masks, in order."""
         return sorted(self._offsets)
 
     @property
     def frames(self) -> list[int]:
+        """The frames that were added, in order."""
         return sorted(self.sizes)
 
     def add(self, masks: Masks) -> None:
-        """Add the masks of a frame; they replace earlier ones of the same frame and object."""
+        """Add the masks of a frame; they replace earlier ones of the same frame and object.
+
+        Raises:
+            MediaError: The temporary file cannot be written.
+        """
         self.sizes[masks.frame] = masks.size
         rows = zip(masks.ids, masks.rle(), masks.boxes.tolist(), masks.iou.tolist(), strict=True)
         for id, code, (x0, y0, x1, y1), iou in rows:
@@ -204,6 +251,9 @@ class SpooledWriter(Writer):
         path: The file.
         source: Where the frames come from.
         names: Classes of the objects by id, where the format has classes.
+
+    Raises:
+        MediaError: The folder cannot be written to, or a class has a control character.
     """
 
     def __init__(self, path: StrPath, source: Source, names: Names | None = None) -> None:
@@ -224,7 +274,11 @@ class SpooledWriter(Writer):
 
     @abstractmethod
     def write_file(self, path: Path) -> None:
-        """Write all masks of the spool."""
+        """Write all masks of the spool.
+
+        Args:
+            path: A temporary file, which gets its name when this returns.
+        """
 
     @property
     def _length(self) -> int:
@@ -254,7 +308,12 @@ class SpooledJson(SpooledWriter):
 
 
 def dump_json(value: Any, file: TextIO) -> None:
-    """Write JSON piece by piece, so that no long list is in memory as a whole."""
+    """Write JSON piece by piece, so that no long list is in memory as a whole.
+
+    Args:
+        value: What `json.dumps` takes; iterators become lists, also within mappings.
+        file: An open text file.
+    """
     if isinstance(value, Mapping):
         for count, (key, item) in enumerate(value.items()):
             file.write(f"{', ' if count else '{'}{json.dumps(key)}: ")
