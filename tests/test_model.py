@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from masklet.config import toy
-from masklet.model import Sam2, fill_mask
+from masklet.model import Sam2, fill_mask, hold_clicks
 from masklet.types import FrameFeatures, MaskPrediction, Memory, MemorySelection
 from toy_models import blob, toy_network
 
@@ -114,6 +114,48 @@ def test_an_unsteady_mask_gives_way_to_the_best_of_three(network: Sam2, features
         best = three.logits[:, three.iou[0].argmax()]
         assert torch.equal(one.logits[:, 0], best if replaced else raw.logits[:, 0])
         assert not torch.equal(best, raw.logits[:, 0])
+
+
+def test_clicks_are_held_where_the_config_says_so(network: Sam2, features: FrameFeatures) -> None:
+    context = network.attend(features, [MemorySelection()] * 2)
+    points = torch.tensor([[[22.0, 26.0], [50.0, 10.0]]] * 2)  # in the middle of cells
+    for labels in (torch.tensor([[1, 1], [0, 0]]), torch.tensor([[0, 0], [1, 1]])):
+        free = network.decode(features, context, points, labels, candidates=1)
+        network.config = replace(network.config, holds_clicks=True)
+        try:
+            held = network.decode(features, context, points, labels, candidates=1)
+            alone = network.decode(features, context, candidates=1)
+            raw = network.decode(features, context, points, labels, candidates=1, stable=False)
+        finally:
+            network.config = replace(network.config, holds_clicks=False)
+        for row in range(2):
+            at_clicks = held.logits[row, 0, [6, 2], [5, 12]]
+            assert torch.equal(at_clicks > 0, labels[row] == 1)
+        assert torch.equal(held.iou, free.iou) and torch.equal(held.pointer, free.pointer)
+        assert torch.equal(alone.logits, network.decode(features, context, candidates=1).logits)
+        rejected = free.logits[:, 0, [6, 2], [5, 12]] > 0
+        assert (rejected != (labels == 1)).any(), "nothing was contradicted"
+        assert torch.equal(
+            raw.logits, network.decode(features, context, points, labels, candidates=1, stable=False).logits
+        )
+
+
+def test_what_agrees_with_its_clicks_stays_as_it_is() -> None:
+    logits = fill_mask(torch.from_numpy(blob((SIDE, SIDE)))[None].float(), 16)
+    inside = blob((SIDE, SIDE)).nonzero()
+    middle = [float(inside[1].mean()), float(inside[0].mean())]
+    points, labels = torch.tensor([[middle, [1.0, 1.0], [9.0, 9.0]]]), torch.tensor([[1, 0, -1]])
+    assert torch.equal(hold_clicks(logits, points, labels, SIDE), logits)
+
+
+def test_a_held_click_changes_what_is_near_and_beside_another_both_hold() -> None:
+    logits = torch.full((1, 96, 96), -3.0)
+    points = torch.tensor(
+        [[[100.0, 100.0], [116.0, 100.0], [2.0, 383.0]]]
+    )  # four cells apart, and at a corner
+    held = hold_clicks(logits, points, torch.tensor([[1, 0, 1]]), 384)[0]
+    assert held[25, 25] > 0 > held[25, 29] and held[95, 0] > 0
+    assert torch.equal(held[60:70, 60:70], logits[0, 60:70, 60:70])
 
 
 def test_a_users_mask_is_taken_as_it_is(network: Sam2, features: FrameFeatures) -> None:

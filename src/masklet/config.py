@@ -41,6 +41,7 @@ class Sam2Config:
         pointers: Object pointers that are looked at.
         zoom: What sessions do by default: segment small objects again in a window. The network is the same.
         trunk: What turns an image into maps.
+        holds_clicks: Answers of one mask agree with every click, also where the network did not heed it.
 
     Raises:
         OptionError: The numbers do not fit together.
@@ -67,6 +68,7 @@ class Sam2Config:
     pointers: int = 16
     zoom: bool = False
     trunk: TrunkName = "hiera"
+    holds_clicks: bool = False
 
     def __post_init__(self) -> None:
         if self.trunk not in get_args(TrunkName):
@@ -212,6 +214,7 @@ NANO = Sam2Config(
     memory_layers=2,
     feedforward=512,
     zoom=True,
+    holds_clicks=True,
 )
 NANO_LITE2 = replace(NANO, trunk="efficientnet-lite2")
 

@@ -6,6 +6,7 @@ It knows no video, no object ids and no files, and remembers nothing: memories a
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import wraps
 from typing import Any, TypeVar, cast
 
@@ -23,12 +24,15 @@ from masklet.nn.mask_decoder import MaskDecoder
 from masklet.nn.memory_attention import MemoryAttention
 from masklet.nn.memory_encoder import MemoryEncoder
 from masklet.nn.prompt_encoder import PromptEncoder
-from masklet.prompts import PADDING
+from masklet.prompts import NEGATIVE, PADDING, POSITIVE
 from masklet.types import CERTAIN, Candidates, FrameFeatures, MaskPrediction, MemorySelection
 
 Verb = TypeVar("Verb", bound=Callable[..., Any])
 
 STABLE_MARGIN, STABLE_RATIO = 0.05, 0.98
+HELD_LOGIT = 2.0  # at a click that is held, at least
+HELD_REACH = 1 / 20  # of the picture's side: how far a held click is felt, as a deviation
+HELD_ROUNDS = 3  # clicks of both kinds beside each other pull in turns
 
 
 def in_own_precision(verb: Verb) -> Verb:
@@ -168,7 +172,7 @@ class Sam2(nn.Module):
             hint: Low-res logits (b, S/4, S/4) of an earlier answer.
             candidates: 3, or 1 where the prompt is not ambiguous.
             stable: Replace a single mask that changes much with the threshold by the best of the three
-                (SAM 2, app. D.1).
+                (SAM 2, app. D.1), and hold its clicks if the config says so.
             present: The object score above which an object is in the frame, and has a pointer of its own.
 
         Returns:
@@ -188,7 +192,13 @@ class Sam2(nn.Module):
         if candidates == 3:
             return Candidates(logits[:, 1:], iou[:, 1:], pointer[:, 1:], score)
         one = Candidates(logits[:, :1], iou[:, :1], pointer[:, :1], score)
-        return _replace_unstable(one, logits[:, 1:], iou[:, 1:]) if stable else one
+        if not stable:
+            return one
+        one = _replace_unstable(one, logits[:, 1:], iou[:, 1:])
+        if self.config.holds_clicks:
+            held = hold_clicks(one.logits[:, 0], points, labels, self.config.image_size)
+            one = replace(one, logits=held[:, None])
+        return one
 
     @in_own_precision
     def adopt(self, features: FrameFeatures, mask: Float[Tensor, "b S S"]) -> MaskPrediction:
@@ -252,6 +262,36 @@ def _replace_unstable(
         one.pointer,
         one.score,
     )
+
+
+def hold_clicks(
+    logits: Float[Tensor, "b h4 w4"], points: Float[Tensor, "b p 2"], labels: Int[Tensor, "b p"], side: int
+) -> Float[Tensor, "b h4 w4"]:
+    """Raise or lower a mask around clicks that it contradicts, so that a correction never does nothing.
+
+    What a click adds is a bump, as high as the logit there was wrong: where the mask was nearly as asked for,
+    much of the surroundings comes along, elsewhere little.
+
+    Args:
+        logits: The single mask of each object.
+        points: x and y in pixels of the model's square.
+        labels: 1 on the object, 0 beside it; others are no clicks.
+        side: Of the model's square.
+
+    Returns:
+        The logits, unchanged where no click is contradicted.
+    """
+    size = logits.shape[-1]
+    cells = torch.arange(size, dtype=logits.dtype, device=logits.device)
+    away = cells - (points * (size / side) - 0.5).clamp(0, size - 1)[..., None]  # b, p, 2, size
+    x_weights, y_weights = (1 - away.abs()).clamp(min=0).unbind(dim=2)  # bilinear
+    x_bump, y_bump = torch.exp(-((away / (size * HELD_REACH)) ** 2) / 2).unbind(dim=2)
+    sign = (labels == POSITIVE).to(logits.dtype) - (labels == NEGATIVE).to(logits.dtype)
+    for _ in range(HELD_ROUNDS):
+        at_clicks = ((y_weights @ logits) * x_weights).sum(dim=-1)
+        missing = sign * (HELD_LOGIT - sign * at_clicks).clamp(min=0)
+        logits = logits + (y_bump * missing[..., None]).transpose(1, 2) @ x_bump
+    return logits
 
 
 def check_model(model: object) -> Sam2:

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int32
 from torch import Tensor, nn
 
-from masklet.model import STABLE_MARGIN, STABLE_RATIO, Sam2
+from masklet.model import STABLE_MARGIN, STABLE_RATIO, Sam2, hold_clicks
 from masklet.transforms import MEAN, STD
 from masklet.types import CERTAIN
 
@@ -67,6 +67,7 @@ class Decode(nn.Module):
     def __init__(self, network: Sam2) -> None:
         super().__init__()
         self.prompts, self.decoder = network.prompt_encoder, network.mask_decoder
+        self.config = network.config
         self.register_buffer("position", network.prompt_encoder.image_position().clone())
 
     def forward(
@@ -86,7 +87,11 @@ class Decode(nn.Module):
         )
         tokens = self.prompts.points(points, labels)
         logits, iou, pointers, score = self.decoder(context, tokens, dense, self.position, middle, fine)
-        return *replace_unstable(logits, iou), self.decoder.pointers(pointers, score), score
+        logits, iou = replace_unstable(logits, iou)
+        if self.config.holds_clicks:
+            held = hold_clicks(logits[:, 0], points, labels, self.config.image_size)
+            logits = torch.cat([held[:, None], logits[:, 1:]], dim=1)
+        return logits, iou, self.decoder.pointers(pointers, score), score
 
 
 class Adopt(nn.Module):
