@@ -289,6 +289,16 @@ def test_names_never_take_the_ids_of_others(tmp_path: Path) -> None:
     assert prompts.names == {3: "cat", 4: "dog"}
 
 
+def test_texts_of_a_prompt_file_keep_their_line_breaks(tmp_path: Path) -> None:
+    """A class of two lines is not one of one line, and a separator of lines in a JSON text ends no line."""
+    table, lines = tmp_path / "p.csv", tmp_path / "p.jsonl"
+    table.write_text('class,object,x,y\n"one\ntwo","a\u2028b",1,2\n')
+    lines.write_text('{"class": "one\\ntwo", "object": "a\u2028b", "positive": [[1.0, 2.0]]}\n')
+    (first,), (second,) = read_prompt_rows(table), read_prompt_rows(lines)
+    assert (first.category, first.object, first.values) == (second.category, second.object, second.values)
+    assert (first.category, first.object) == ("one\ntwo", "a\u2028b")
+
+
 @pytest.mark.parametrize(
     ("image", "part"),
     [

@@ -76,6 +76,11 @@ def test_a_manifest_may_be_in_any_file_system() -> None:
         ),
         ("m.jsonl", '{"source": "a.mp4", "box": "no"}', "line 1: box"),
         ("m.csv", "source\n", "lists no source"),
+        (
+            "m.csv",
+            "source,x,y,x\na.mp4,1,2,3\n",
+            "names a column twice in its first line. Got source, x, y, x",
+        ),
         ("m.csv", "source,x,y\na.mp4,1,\n", "expected numbers"),
         ("m.jsonl", "{", "is not JSON"),
         ("m.parquet", "nonsense", "is not Parquet"),
@@ -86,6 +91,34 @@ def test_what_is_wrong_is_said_with_its_line(tmp_path: Path, name: str, text: st
     (tmp_path / name).write_text(text)
     with pytest.raises(PromptError, match=message):
         read_manifest(str(tmp_path / name))
+
+
+def test_a_column_with_gaps_holds_whole_numbers(tmp_path: Path) -> None:
+    """pandas makes floats of them, and NaN of the gaps; two long ids must not become one."""
+    nan = float("nan")
+    rows = [
+        {"source": "a.mp4", "frame": 1000001.0, "object": 1234567.0, "x": 1234.5678, "y": 2.0, "label": 1.0},
+        {"source": "a.mp4", "frame": 1000001.0, "object": 1234568.0, "x": 1234.5678, "y": 2.0, "label": nan},
+        {"source": "b.mp4", "frame": nan, "object": nan, "x": nan, "y": nan, "label": nan},
+    ]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "flat.parquet")
+    lists = [{"source": "a.mp4", "frame": 3.0, "object": 7.0, "positive": [[1.5, 2.5]]}, {"source": "b.mp4"}]
+    pq.write_table(pa.Table.from_pylist(lists), tmp_path / "lists.parquet")
+    first, second = read_manifest(str(tmp_path / "flat.parquet"))
+    assert [(row.frame, row.object) for row in first.rows] == [(1000001, 1234567), (1000001, 1234568)]
+    assert first.rows[0].values == {"positive": [[1234.5678, 2.0]]}
+    assert second.rows == ()
+    (row,) = read_manifest(str(tmp_path / "lists.parquet"))[0].rows
+    assert (row.frame, row.object, row.values["positive"]) == (3, 7, [[1.5, 2.5]])
+
+
+def test_texts_keep_their_line_breaks(tmp_path: Path) -> None:
+    (tmp_path / "m.csv").write_text('source,object,x,y\na.mp4,"one\ntwo",1,2\n"b\u2028.mp4",x,1,2\n')
+    (tmp_path / "m.jsonl").write_text('{"source": "b\u2028.mp4", "object": "x", "box": [1, 1, 5, 5]}\n')
+    first, second = read_manifest(str(tmp_path / "m.csv"))
+    assert first.rows[0].object == "one\ntwo"
+    (third,) = read_manifest(str(tmp_path / "m.jsonl"))
+    assert Path(second.source).name == Path(third.source).name == "b\u2028.mp4"
 
 
 def test_a_missing_manifest_is_said(tmp_path: Path) -> None:

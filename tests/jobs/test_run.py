@@ -23,7 +23,8 @@ import masklet
 from masklet.boxes import tight_box
 from masklet.errors import MaskletError
 from masklet.jobs.manifest import Cluster, JobSettings, read_manifest
-from masklet.jobs.report import describe_status, find_stragglers, merge_tables, read_errors
+from masklet.jobs.merge import merge_results
+from masklet.jobs.report import describe_status, find_stragglers, read_errors
 from masklet.jobs.run import make_plan, run_job, start_ray
 from masklet.jobs.stores import Store
 from masklet.jobs.tables import read_masks
@@ -109,7 +110,7 @@ def test_two_nodes_give_the_masks_of_track_and_survive_the_loss_of_one(
     assert again["done_before"] == CLIPS
     assert {path: path.stat().st_mtime_ns for path in (out / "masks").iterdir()} == written
 
-    (merged, errors) = merge_tables(Store(str(out)), Store(str(tmp_path / "merged")))
+    (merged, errors) = merge_results(Store(str(out)), Store(str(tmp_path / "merged")))
     assert pq.read_table(tmp_path / "merged" / merged).num_rows == CLIPS * FRAMES
     assert pq.read_table(tmp_path / "merged" / errors)["kind"].to_pylist() == ["input"]
     with pytest.raises(MaskletError, match="other settings"):

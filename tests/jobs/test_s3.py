@@ -19,7 +19,7 @@ import pytest
 from pyarrow import fs as arrow
 
 from masklet.jobs.manifest import JobSettings, read_manifest
-from masklet.jobs.report import merge_tables
+from masklet.jobs.merge import merge_results
 from masklet.jobs.run import make_plan
 from masklet.jobs.stores import Store
 from masklet.jobs.tables import read_masks
@@ -111,5 +111,5 @@ def test_a_corpus_in_a_bucket(bucket: str, corpus: Path, settings: JobSettings, 
     assert (broken.status, broken.kind) == ("failed", "input")
     plan = make_plan(read_manifest(manifest), store)
     assert (len(plan.done), len(plan.waiting)) == (CLIPS, 1)
-    assert merge_tables(store, Store(str(tmp_path)), is_partial=True) == ["masks-00000.parquet"]
+    assert merge_results(store, Store(str(tmp_path)), is_partial=True) == ["masks-00000.parquet"]
     assert len(store.names("masks")) == CLIPS

@@ -28,7 +28,8 @@ import masklet
 from masklet.errors import MaskletError
 from masklet.jobs import worker as worker_module
 from masklet.jobs.manifest import Entry, JobSettings, read_manifest
-from masklet.jobs.report import merge_tables, read_status
+from masklet.jobs.merge import merge_results
+from masklet.jobs.report import read_status
 from masklet.jobs.stores import Store
 from masklet.jobs.tables import SCHEMA, read_masks
 from masklet.jobs.worker import Item, Outcome, Worker, split_frames
@@ -148,12 +149,14 @@ def test_other_formats_are_published_as_a_folder(corpus: Path, settings: JobSett
     assert len(list(read_masks(folder / "masks.parquet"))) == FRAMES
     store, manifest = Store(str(tmp_path)), str(corpus / "manifest.csv")
     store.write_json("job.json", {"manifest": manifest, "settings": formats.to_json()})
-    (merged,) = merge_tables(store, Store(str(tmp_path / "merged")), is_partial=True)
+    (merged,) = merge_results(store, Store(str(tmp_path / "merged")), is_partial=True)
     assert pq.read_table(tmp_path / "merged" / merged).num_rows == FRAMES
     without = replace(settings, formats=("masklets", "palette"))
     store.write_json("job.json", {"manifest": manifest, "settings": without.to_json()})
-    with pytest.raises(MaskletError, match=r"only Parquet can be merged. This job writes masklets, palette"):
-        merge_tables(store, Store(str(tmp_path / "merged")), is_partial=True)
+    with pytest.raises(
+        MaskletError, match=r"parquet is merged from parquet files\. This job writes masklets, palette"
+    ):
+        merge_results(store, Store(str(tmp_path / "merged")), is_partial=True)
 
 
 def test_without_prompts_everything_is_tracked(corpus: Path, settings: JobSettings, tmp_path: Path) -> None:

@@ -154,16 +154,25 @@ def status(out: Out) -> None:
 def merge(
     out: Out,
     to: Annotated[str | None, typer.Option(help="Where the files go; by default OUT/merged.")] = None,
+    formats: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--format",
+            metavar="NAME",
+            help="parquet (by default) or coco: one coco.json of all; may be repeated.",
+            autocompletion=lambda: ["parquet", "coco"],
+        ),
+    ] = None,
     partial: Annotated[bool, typer.Option("--partial", help="Merge what is there.")] = False,
 ) -> None:
-    """Copy the masks of all items into few Parquet files."""
+    """Copy the masks of all items into few Parquet files, or one COCO file."""
     _need_packages()
-    from masklet.jobs.report import merge_tables
+    from masklet.jobs.merge import merge_results
     from masklet.jobs.stores import Store
 
     store = Store(out)
     target = Store(to or f"{store.url}/merged")
-    for name in merge_tables(store, target, is_partial=partial):
+    for name in merge_results(store, target, formats or ("parquet",), is_partial=partial):
         typer.echo(f"{target.url}/{name}")
 
 

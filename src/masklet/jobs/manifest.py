@@ -10,6 +10,7 @@ import mimetypes
 import posixpath
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
+from math import isnan
 from pathlib import PurePosixPath
 from typing import Any, Literal
 
@@ -107,7 +108,9 @@ def _prompt_row(where: str, record: Mapping[str, Any]) -> PromptRow:
     allowed = COLUMNS if is_flat else KEYS
     if unknown := [name for name in record if name not in allowed]:
         raise PromptError(f"{where} has {', '.join(unknown)}. Allowed are detections, {', '.join(allowed)}.")
-    row = row_from_cells(where, _as_text(record)) if is_flat else row_from_entry(where, record)
+    record = {name: _whole(value) for name, value in record.items()}
+    cells = {name: str(value) for name, value in record.items()}
+    row = row_from_cells(where, cells) if is_flat else row_from_entry(where, record)
     try:  # whether it is on the video, and a mask's size, only shows with the video
         Prompt.from_json({name: value for name, value in row.values.items() if name != "mask"})
     except PromptError as error:
@@ -115,8 +118,9 @@ def _prompt_row(where: str, record: Mapping[str, Any]) -> PromptRow:
     return row
 
 
-def _as_text(record: Mapping[str, Any]) -> dict[str, str]:
-    return {name: f"{value:g}" if isinstance(value, float) else str(value) for name, value in record.items()}
+def _whole(value: Any) -> Any:
+    """Whole numbers as such. A column of them with gaps holds floats: the object 7 as 7.0."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _read_records(manifest: str, suffix: str, content: bytes) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -139,13 +143,20 @@ def _read_records(manifest: str, suffix: str, content: bytes) -> Iterator[tuple[
             raise PromptError(f"{manifest} cannot be read: {error}.") from None
         rows = _read_csv(manifest, text) if suffix == ".csv" else _read_lines(manifest, text)
     for where, record in rows:
-        filled = {name: value for name, value in record.items() if value is not None and value != ""}
+        filled = {name: value for name, value in record.items() if not _is_empty(value)}
         if filled:
             yield where, filled
 
 
+def _is_empty(value: Any) -> bool:
+    """Whether a table has nothing in a cell; pandas and polars write NaN for that."""
+    return (
+        value is None or (isinstance(value, str) and not value) or (isinstance(value, float) and isnan(value))
+    )
+
+
 def _read_csv(manifest: str, text: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    reader = csv.DictReader(text.splitlines())
+    reader = csv.DictReader(io.StringIO(text, newline=""))
     columns = [column.strip() for column in reader.fieldnames or ()]
     if "source" not in columns:
         hint = " Columns are separated by commas." if any(";" in column for column in columns) else ""
@@ -154,6 +165,8 @@ def _read_csv(manifest: str, text: str) -> Iterator[tuple[str, dict[str, Any]]]:
             if columns
             else f"{manifest} lists no source."
         )
+    if len(set(columns)) < len(columns):
+        raise PromptError(f"{manifest} names a column twice in its first line. Got {', '.join(columns)}.")
     reader.fieldnames = columns
     for line in reader:
         where = f"{manifest}, line {reader.line_num}"
@@ -163,7 +176,7 @@ def _read_csv(manifest: str, text: str) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _read_lines(manifest: str, text: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.split("\n"), 1):  # other line breaks may stand in a JSON text
         if line.strip():
             where = f"{manifest}, line {number}"
             yield where, dict(parse_line(where, line))

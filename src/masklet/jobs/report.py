@@ -1,4 +1,4 @@
-"""What a job's results tell: its status with stragglers, its errors, and all masks in few files."""
+"""What a job tells while it runs and after: its status with stragglers, and its errors."""
 
 from __future__ import annotations
 
@@ -8,14 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from masklet.errors import MaskletError
-from masklet.jobs.manifest import PARQUET, read_manifest
-from masklet.jobs.run import STATUS, make_plan, read_job
+from masklet.jobs.run import STATUS, read_job
 from masklet.jobs.stores import Store
-from masklet.jobs.worker import ERRORS, FILES, table_name
+from masklet.jobs.worker import ERRORS
 
 STRAGGLER_FACTOR = 3.0  # times the median of the finished items
 STRAGGLER_SECONDS = 10.0  # and at least so long
-FILE_ROWS = 5_000_000  # of a merged file
 
 
 @dataclass(frozen=True)
@@ -82,57 +80,3 @@ def describe_status(status: Mapping[str, Any]) -> Iterator[str]:
 def read_errors(store: Store) -> list[dict[str, Any]]:
     """The errors table: a row for each item that failed, by source."""
     return sorted(store.read_folder(ERRORS).values(), key=lambda row: (row["source"], row["part"]))
-
-
-def merge_tables(store: Store, target: Store, *, is_partial: bool = False) -> list[str]:
-    """Copy the masks of all items into few Parquet files, in the order of the manifest.
-
-    Args:
-        store: The results.
-        target: Gets masks-00000.parquet and so on, and errors.parquet.
-        is_partial: Whether items may be missing.
-
-    Returns:
-        The files.
-
-    Raises:
-        MaskletError: Items are not done yet, or the job writes no Parquet.
-    """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    from masklet.jobs.tables import SCHEMA
-
-    manifest, settings = read_job(store)
-    if PARQUET not in settings.formats:
-        raise MaskletError(
-            f"only Parquet can be merged. This job writes {', '.join(settings.formats)}, "
-            f"a folder for each item in {store.url}/{FILES}."
-        )
-    plan = make_plan(read_manifest(manifest), store)
-    if plan.waiting and not is_partial:
-        raise MaskletError(
-            f"{len(plan.waiting)} items are not done: masklet jobs resume, or merge --partial what is there."
-        )
-    names = [table_name(plan.records[id]) for id in sorted(plan.done, key=_source_of(plan.records))]
-    files = list[str]()
-    while names:
-        file = f"masks-{len(files):05d}.parquet"
-        with target.writing(file) as part, pq.ParquetWriter(part, SCHEMA, compression="zstd") as writer:
-            rows = 0
-            while names and rows < FILE_ROWS:
-                with store.open(names.pop(0)) as source:
-                    for batch in pq.ParquetFile(source).iter_batches(65536):
-                        writer.write_batch(batch)
-                        rows += batch.num_rows
-        files.append(file)
-    errors = read_errors(store)
-    if errors:
-        with target.writing("errors.parquet") as part:
-            pq.write_table(pa.Table.from_pylist(errors), part)
-        files.append("errors.parquet")
-    return files
-
-
-def _source_of(records: Mapping[str, Mapping[str, Any]]) -> Any:
-    return lambda id: (records[id]["source"], records[id]["part"])

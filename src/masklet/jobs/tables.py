@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -127,21 +129,15 @@ def _table_errors(path: Path) -> Iterator[None]:
 
 
 def read_masks(file: Any) -> Iterator[Masks]:
-    """The masks of one item's Parquet file, frame by frame.
+    """The masks of a Parquet file, frame by frame; in a merged one, of one item after the other.
 
     Args:
         file: A path, or an open file.
     """
-    frame, objects = -1, list[dict[str, Any]]()
-    for batch in pq.ParquetFile(file).iter_batches(GROUP_ROWS):
-        for row in batch.to_pylist():
-            if row["frame"] != frame and objects:
-                yield _masks(objects)
-                objects = []
-            frame = row["frame"]
-            objects.append(row)
-    if objects:
-        yield _masks(objects)
+    batches = pq.ParquetFile(file).iter_batches(GROUP_ROWS)
+    rows = (row for batch in batches for row in batch.to_pylist())
+    for _, objects in groupby(rows, key=itemgetter("video", "part", "frame")):
+        yield _masks(list(objects))
 
 
 def _masks(rows: list[dict[str, Any]]) -> Masks:

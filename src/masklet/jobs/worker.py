@@ -21,6 +21,7 @@ from masklet.jobs.stores import Store, StoreError, is_local, local_copy, local_p
 from masklet.jobs.tables import MaskTable
 from masklet.media import Frames, Image, Writer, Writers, find_pictures, open_frames, writers
 from masklet.media.readers.prompt_files import ObjectPrompts, build_prompts
+from masklet.media.readers.source import frame_file_name
 from masklet.model import Sam2
 from masklet.postprocess import tidy
 from masklet.run_folder import Run, digest
@@ -255,16 +256,16 @@ class Worker:
             ):
                 table = self._table(folder / TABLE, item, frames, prompts)
                 with table if PARQUET in self._settings.formats else Writers() as rows:
-                    count = _write_all(masks, frames, Writers(writer, rows))
+                    facts = _write_all(masks, item, frames, Writers(writer, rows))
                 files = sorted(file.relative_to(folder).as_posix() for file in folder.rglob("*"))
-            return {"folder": f"{FILES}/{key}", "files": len(files), "masks": count}
+            return {"folder": f"{FILES}/{key}", "files": len(files), **facts}
         name = f"{MASKS}/{key}.parquet"
         with (
             self._store.writing(name) as part,
             self._table(part, item, frames, prompts) as table,
         ):
-            count = _write_all(masks, frames, table)
-        return {"file": name, "masks": count}
+            facts = _write_all(masks, item, frames, table)
+        return {"file": name, **facts}
 
     def _table(self, path: Path, item: Item, frames: Frames, prompts: ObjectPrompts) -> MaskTable:
         return MaskTable(
@@ -317,12 +318,21 @@ class _ResultWriter(Writer):
             raise StoreError(str(error)) from error
 
 
-def _write_all(masks: Iterable[Masks], frames: Frames, writer: Writer) -> int:
-    count = 0
+def _write_all(masks: Iterable[Masks], item: Item, frames: Frames, writer: Writer) -> dict[str, Any]:
+    """Write masks; returns what the record says of them and of the frames that they are of."""
+    count, written = 0, list[int]()
     for frame_masks in masks:
         writer.write(frames[frame_masks.frame], frame_masks)
         count += len(frame_masks)
-    return count
+        written.append(frame_masks.frame)
+    names = [frames.file_name(frame) for frame in range(len(frames))]
+    of_video = [frame_file_name(item.start + frame, ".jpg") for frame in range(len(frames))]
+    return {
+        "masks": count,
+        "masked": [min(written, default=0), max(written, default=-1) + 1],
+        "size": list(frames.size),
+        "names": None if names == of_video else names,  # of picture files
+    }
 
 
 def table_name(record: Mapping[str, Any]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import logging
 import re
@@ -166,7 +167,7 @@ def read_prompt_rows(path: Path) -> Iterator[PromptRow]:
 
 
 def _read_csv(path: Path) -> Iterator[PromptRow]:
-    reader = csv.reader(_read_text(path).splitlines())
+    reader = csv.reader(io.StringIO(_read_text(path), newline=""))
     columns = [column.strip() for column in _next_cells(reader, path) or ()]
     _check_keys(columns, COLUMNS, f"{path}, line 1")
     if len(set(columns)) < len(columns):
@@ -211,7 +212,7 @@ def row_from_cells(where: str, cells: Mapping[str, str]) -> PromptRow:
 
 
 def _read_json_lines(path: Path) -> Iterator[PromptRow]:
-    for number, line in enumerate(_read_text(path).splitlines(), 1):
+    for number, line in enumerate(_read_text(path).split("\n"), 1):  # others may stand in a JSON text
         where = f"{path}, line {number}"
         if not line.strip():
             continue
