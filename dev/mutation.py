@@ -30,7 +30,12 @@ GROUPS = {
     "masks": (["masks.py", "label_maps.py"], ["tests/test_types.py", "tests/test_label_maps.py"]),
     "tracking": (
         ["tracking/bank.py", "tracking/step.py", "tracking/multi_hypothesis.py"],
-        ["tests/tracking/test_bank.py", "tests/tracking/test_step.py", "tests/sessions/test_tracker.py"],
+        [
+            "tests/tracking/test_bank.py",
+            "tests/tracking/test_step.py",
+            "tests/tracking/policies/test_sam2long.py",
+            "tests/sessions/test_tracker.py",
+        ],
     ),
     "sessions": (["sessions/object_state.py", "sessions/events.py"], ["tests/sessions/test_object_state.py"]),
     "memory": (

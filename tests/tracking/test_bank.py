@@ -57,6 +57,18 @@ def test_without_a_capacity_all_is_kept() -> None:
     assert len(bank(range(1, 500)).tracked) == 499
 
 
+def test_a_scene_has_its_own_tracked_memories_and_all_prompted_ones() -> None:
+    kept = MemoryBank(None, cuts=(3, 6))
+    for frame in range(8):
+        kept.keep(memory(frame, prompted=frame in (0, 7)))
+    kept.anchors = {2: memory(2), 6: memory(6)}
+    scenes = [kept.scene(frame) for frame in range(8)]
+    expected = [[1, 2]] * 3 + [[3, 4, 5]] * 3 + [[6]] * 2
+    assert [list(scene.tracked) for scene in scenes] == expected
+    assert [list(scene.anchors) for scene in scenes] == [[2]] * 3 + [[]] * 3 + [[6]] * 2
+    assert all(list(scene.prompted) == [0, 7] for scene in scenes)
+
+
 def test_a_copy_is_a_bank_of_its_own() -> None:
     first = bank(range(1, 4))
     second = first.copy()
