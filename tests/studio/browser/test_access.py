@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from studio.browser.screen import Screen
+from studio.browser.test_teamwork import ask, new_project
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -97,14 +98,67 @@ def test_the_tab_key_goes_all_the_way_round(screen: Screen) -> None:
     assert set(places) <= seen
 
 
+OUTSIDE = """() => [...document.querySelectorAll(".topbar *, .hints *, .transport *")]
+    .filter((element) => element.checkVisibility() && !element.closest(".visually-hidden, svg, [popover]"))
+    .filter((element) => {
+        const { left, right } = element.getBoundingClientRect();
+        const isWhole = element.matches(".title, select") || getComputedStyle(element).overflow === "visible";
+        return left < 0 || right > innerWidth || (!isWhole && element.scrollWidth > element.clientWidth + 1);
+    })
+    .map((element) => element.outerHTML.slice(0, 120))"""
+
+
+def phone(screen: Screen) -> None:
+    screen.page.set_viewport_size({"width": 390, "height": 844})
+    screen.until(lambda: screen.page.evaluate("innerWidth") == 390)
+    screen.paint()
+
+
+def test_a_phone_goes_from_file_to_file_and_reads_every_hint(
+    opened: Callable[..., Screen], clip: Path
+) -> None:
+    screen = opened(touch=True)
+    project = new_project(screen, clip, "Phone")
+    first = screen.video
+    picture = ask(screen, "POST", f"projects/{project}/videos", {"path": "pictures/photo 1.png"})["id"]
+    screen.page.evaluate("id => (location.hash = `#video/${id}`)", picture)
+    screen.page.get_by_role("button", name="Accept, next").wait_for()
+    screen.opened()
+    phone(screen)
+    hints = screen.page.locator(".hints")
+    assert "Tap" in hints.inner_text() and screen.page.evaluate(OUTSIDE) == []
+    previous = screen.page.get_by_role("button", name=f"Previous video: {clip.name}")
+    assert screen.page.get_by_role("button", name="Next video").is_disabled()
+    previous.tap()
+    onwards = screen.page.get_by_role("button", name="Next video: photo 1.png")
+    onwards.wait_for()
+    screen.opened()
+    assert screen.video == first
+    height = hints.bounding_box()
+    screen.page.touchscreen.tap(*screen.at(188, 140))
+    hints.get_by_text("tracks it through the video").wait_for()
+    assert screen.page.evaluate(OUTSIDE) == []
+    assert hints.bounding_box() == height  # the picture stays where it is
+    onwards.tap()
+    screen.page.get_by_role("button", name="Accept, next").wait_for()
+    assert screen.video == picture
+
+
+def test_a_finger_chooses_among_everything(opened: Callable[..., Screen], clip: Path) -> None:
+    screen = opened(touch=True)
+    screen.upload(clip)
+    screen.page.get_by_role("button", name="Everything").tap()
+    screen.page.wait_for_selector("[aria-label^=Everything][aria-pressed=true]")
+    screen.page.touchscreen.tap(*screen.at(188, 140))
+    screen.page.locator(".object[data-object]").wait_for()
+
+
 def test_a_phone_has_all_of_the_top_bar_and_a_finger_sees_the_bin(
     opened: Callable[..., Screen], clip: Path
 ) -> None:
     screen = opened(touch=True)
     screen.upload(clip)
-    screen.page.set_viewport_size({"width": 390, "height": 844})
-    screen.until(lambda: screen.page.evaluate("innerWidth") == 390)
-    screen.paint()
+    phone(screen)
     for name in ("Export", "Keys (?)", "Dark or light"):
         box = screen.page.get_by_role("button", name=name).bounding_box()
         assert box is not None and box["x"] + box["width"] <= 390, name

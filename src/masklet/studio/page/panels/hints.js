@@ -1,6 +1,6 @@
 /** What a click or a key does now: one line under the stage, for those who do not know it yet. */
 
-import { fill, h, iconButton } from "../lib/dom.js";
+import { fill, h, icon, iconButton } from "../lib/dom.js";
 import { isPropagating, nameOf, promptHere, selected } from "../lib/state.js";
 
 /** @import { Studio } from "../lib/studio.js" */
@@ -9,6 +9,20 @@ import { isPropagating, nameOf, promptHere, selected } from "../lib/state.js";
 /** @typedef {[string, string]} Hint  what to press, and what it does */
 
 const HIDDEN_KEY = "masklet-hints-hidden";
+const LONGEST_NAME = 20; // letters of an object's name in a hint
+
+/** What fingers press in place of keys: the icon of a button. @type {Record<string, string>} */
+const BUTTONS = {
+    P: "point-plus",
+    A: "plus",
+    F: "track",
+    T: "again",
+    J: "doubt",
+    S: "stop",
+    X: "everything",
+    Minus: "point-minus",
+    Next: "next",
+};
 
 /**
  * @param {Studio} studio
@@ -30,9 +44,20 @@ export function mountHints(studio, root) {
             const hints = hintsOf(studio, isTouch);
             if (JSON.stringify(hints) === shown) return;
             shown = JSON.stringify(hints);
-            fill(list, ...hints.map(([key, words]) => h("li", {}, h("kbd", {}, key), words)));
+            fill(list, ...hints.map(([key, words]) => h("li", {}, pressed(key, isTouch), h("span", {}, words))));
         },
     );
+}
+
+/**
+ * A key, or on a touch screen the button that does the same.
+ *
+ * @param {string} key
+ * @param {boolean} isTouch
+ */
+function pressed(key, isTouch) {
+    if (isTouch && BUTTONS[key]) return h("kbd", {}, icon(BUTTONS[key]));
+    return h("kbd", {}, isTouch && key === "Click" ? "Tap" : key);
 }
 
 /**
@@ -43,20 +68,28 @@ export function mountHints(studio, root) {
 function hintsOf(studio, isTouch) {
     const { state } = studio;
     const { tool, everything, frame, object } = state;
-    const onwards = object === null ? [] : goingOn(state);
-    const name = nameOf(selected(state), object ?? 0);
-    if (everything?.frame === frame) return [["Click", "keeps a mask as an object"], ["Esc", "ends"]];
+    const onwards = object === null ? [] : goingOn(state, isTouch);
+    const name = shortName(nameOf(selected(state), object ?? 0));
+    if (everything?.frame === frame) return [["Click", "keeps a mask as an object"], [isTouch ? "X" : "Esc", "ends"]];
     if (tool === "hand") return [["Drag", "moves the picture"], ["P", "back to pointing"]];
     if (tool === "brush" || tool === "erase" || tool === "lasso") {
         const verb = tool === "erase" ? "takes away from" : "adds to";
         return [["Drag", `${verb} ${object === null ? "a new object" : name}`], ["P", "back to pointing"], ...onwards];
     }
-    if (tool === "polygon") return [["Click", "sets a corner"], ["Enter", "closes the outline"], ["P", "back to pointing"]];
+    if (tool === "polygon") {
+        const close = /** @type {Hint} */ (isTouch ? ["Tap", "on the first corner closes the outline"] : ["Enter", "closes the outline"]);
+        return [["Click", "sets a corner"], close, ["P", "back to pointing"]];
+    }
     if (object === null) {
-        const all = /** @type {Hint} */ (["X", "finds everything, to choose from"]);
-        return [["Click", "makes a mask of what is there"], ["Drag", "a box around it"], ...(isTouch ? [] : [all])];
+        const makes = isTouch ? "makes a mask" : "makes a mask of what is there"; // short words: a phone has two lines
+        return [["Click", makes], ["Drag", "a box around it"], ["X", "finds everything, to choose from"]];
     }
     return [...correcting(studio, name, isTouch), ...onwards];
+}
+
+/** @param {string} name */
+function shortName(name) {
+    return name.length > LONGEST_NAME ? `${name.slice(0, LONGEST_NAME - 1)}…` : name;
 }
 
 /**
@@ -69,25 +102,26 @@ function correcting({ state, masks }, name, isTouch) {
     const { frame, object, candidates } = state;
     const hasMask = Boolean(masks.at(frame).get(object ?? 0)?.box);
     if (!hasMask && !promptHere(state, object ?? 0)) return [["Click", `where ${name} is on this frame`], ["A", "another object"]];
-    const minus = isTouch ? "Minus tool" : "Right click";
+    const next = candidates && !isTouch ? [/** @type {Hint} */ (["C", "another candidate"])] : [];
     return [
         ["Click", `adds to ${name}`],
-        [minus, "takes away"],
-        ...(candidates ? [/** @type {Hint} */ (["C", "another candidate"])] : []),
+        [isTouch ? "Minus" : "Right click", "takes away"],
+        ...next,
         ["A", "another object"],
     ];
 }
 
 /**
  * @param {State} state
+ * @param {boolean} isTouch
  * @returns {Hint[]}
  */
-function goingOn(state) {
+function goingOn(state, isTouch) {
     const { video } = state;
-    if (video.frames < 2) return [["Enter", "it is right: next file"]];
+    if (video.frames < 2) return [[isTouch ? "Next" : "Enter", "it is right: next file"]];
     if (isPropagating(state)) return [["S", "stops tracking"]];
     const isTracked = Object.values(video.tracked).flat().some(([start, stop]) => stop - start > 1);
     if (!isTracked) return [["F", "tracks it through the video"]];
     if (video.affected) return [["T", "tracks what was corrected"]];
-    return [["J", "most doubtful frame"], ["Enter", "it is right: next doubtful"]];
+    return [["J", "most doubtful frame"], ...(isTouch ? [] : [/** @type {Hint} */ (["Enter", "it is right: next doubtful"])])];
 }

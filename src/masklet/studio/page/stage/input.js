@@ -110,6 +110,7 @@ export class Input {
         this.studio.store.set({ playing: false, live: false });
         const { everything } = this.studio.state;
         if (everything) {
+            this.stage.hover.move(this.stage.view.toVideo(x, y)); // a finger comes without moving first
             const { shown } = this.stage.hover;
             if (shown && event.button === 0) keepSegment(this.studio, shown.counts);
             return;
