@@ -1,15 +1,20 @@
 """Session files: what was written is read back; a damaged one is refused in a sentence."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from masklet import MaskletError, Prompt
+from masklet import MaskletError, Prompt, VideoSession
+from masklet.errors import MediaError
+from masklet.media import open_frames
 from masklet.sessions.events import Prompted, SavedSession, Script
+from toy_models import toy_network
 
 SESSION = SavedSession("clip.mp4", (48, 64), None, 16, Script([Prompted(0, 1, Prompt(positive=[(3, 4)]))]))
 
@@ -24,6 +29,82 @@ def test_a_byte_order_mark_is_passed_over(tmp_path: Path) -> None:
     text = (tmp_path / "session.json").read_text()
     (tmp_path / "session.json").write_text("\ufeff" + text, encoding="utf-8")
     assert SavedSession.read(tmp_path / "session.json") == SESSION
+
+
+def test_channel_and_range_are_read_back_and_older_files_have_none(tmp_path: Path) -> None:
+    path = tmp_path / "session.json"
+    for channel in (1, "GFP", ["DAPI", 2], {"DAPI": "blue"}):
+        session = replace(SESSION, channel=channel, intensity_range=(0.5, 4095.0))
+        session.write(path)
+        assert SavedSession.read(path) == session
+    content = json.loads(path.read_text())
+    del content["channel"], content["intensity_range"]
+    path.write_text(json.dumps(content))
+    assert SavedSession.read(path) == SESSION
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("channel", True),
+        ("channel", -1),
+        ("channel", 1.5),
+        ("channel", []),
+        ("channel", [[1]]),
+        ("channel", {"DAPI": 3}),
+        ("intensity_range", [5]),
+        ("intensity_range", [5, 5]),
+        ("intensity_range", [0, float("nan")]),
+        ("intensity_range", [False, True]),
+        ("intensity_range", "0,1"),
+    ],
+)
+def test_a_channel_or_range_of_another_form_is_refused(tmp_path: Path, field: str, value: Any) -> None:
+    path = tmp_path / "session.json"
+    SESSION.write(path)
+    path.write_text(json.dumps({**json.loads(path.read_text()), field: value}))
+    with pytest.raises(MaskletError, match=f"{field} must be"):
+        SavedSession.read(path)
+
+
+def write_channels(path: Path) -> Path:
+    """Two channels of 16 bits, a bright bar at the left in one, at the right in the other."""
+    tifffile = pytest.importorskip("tifffile")
+    pages = np.full((3, 2, 48, 64), 40, dtype=np.uint16)
+    pages[:, 0, 12:-12, :20] = 900
+    pages[:, 1, 12:-12, -20:] = 3000
+    metadata = {"axes": "TCYX", "Channel": {"Name": ["DAPI", "GFP"]}}
+    tifffile.imwrite(path, pages, ome=True, photometric="minisblack", metadata=metadata)
+    return path
+
+
+def test_a_video_is_opened_as_it_was_read(tmp_path: Path) -> None:
+    stack, path = write_channels(tmp_path / "stack.ome.tif"), tmp_path / "session.json"
+    first = VideoSession(toy_network(), open_frames(stack, channel=1, intensity_range=(0, 2000)))
+    first.save(path)
+    saved = SavedSession.read(path)
+    assert (saved.channel, saved.intensity_range) == (1, (0, 2000))
+    again = VideoSession.restore(toy_network(), path, stack)
+    np.testing.assert_array_equal(again.frames[0], first.frames[0])
+    again.save(path)
+    assert replace(SavedSession.read(path), video=None) == saved
+    np.testing.assert_array_equal(VideoSession.restore(toy_network(), path).frames[0], first.frames[0])
+    assert saved.open(stack, channel="GFP").channel == "GFP"  # another name of the same one
+    for wrong in (open_frames(stack), open_frames(stack, channel=0)):
+        with pytest.raises(MediaError, match="made on channel 1"):
+            VideoSession.restore(toy_network(), path, wrong)
+    with pytest.raises(MediaError, match=r"from 0 .* to 2000 .* from 0 .* to 4095"):
+        VideoSession.restore(toy_network(), path, open_frames(stack, channel=1))
+
+
+def test_mixed_channels_keep_the_range_that_was_stated(tmp_path: Path) -> None:
+    stack = write_channels(tmp_path / "stack.ome.tif")
+    frames = open_frames(stack, intensity_range=(0, 2000))
+    assert frames.intensity_range == (0, 2000)
+    session = VideoSession(toy_network(), frames)
+    session.save(tmp_path / "session.json")
+    again = VideoSession.restore(toy_network(), tmp_path / "session.json", stack)
+    np.testing.assert_array_equal(again.frames[0], frames[0])
 
 
 JUNK = st.recursive(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import subprocess
+import sys
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,10 +13,15 @@ import numpy as np
 import PIL.Image
 import pytest
 
+from masklet import VideoSession, rle
+from masklet.checkpoint import save
+from masklet.media import open_frames
+from masklet.sessions.events import SavedSession
 from masklet.studio.inference.propagation import RunningPropagation
 from masklet.studio.inference.propagation_plan import Leg, PropagationPlan
 from studio.small import Caller, make_studio
 from studio.tiffs import FRAMES, NAMES, write_stack
+from toy_models import toy_network
 
 
 @pytest.fixture(scope="module")
@@ -86,3 +93,48 @@ def test_a_channel_that_cannot_be_is_refused(caller: Caller, monkeypatch: pytest
     monkeypatch.setitem(caller.studio.propagations._running, id, RunningPropagation(id, plan, "Anna"))
     assert "being tracked" in caller.ask("PATCH", video, 409, json={"channel": 1})["message"]
     assert caller.get(video)["channel"] is None
+
+
+def test_an_exported_script_names_the_channel_and_gives_the_same_masks(
+    caller: Caller, tmp_path: Path
+) -> None:
+    video = caller.video("stack.ome.tif")
+    caller.ask("PATCH", video, json={"channel": 1})
+    caller.click(video, x=56)
+    caller.follow(video)
+    script = tmp_path / "session.json"
+    script.write_bytes(caller.exported(video, "script"))
+    assert caller.studio.settings.folder is not None
+    stack = caller.studio.settings.folder / "stack.ome.tif"
+    assert SavedSession.read(script).channel == 1
+    session = VideoSession.restore(toy_network(), script, stack)
+    for frame, masks in caller.masks(video).items():
+        code = {"size": [48, 64], "counts": masks[0]["counts"]}
+        np.testing.assert_array_equal(session.masks(frame)[1], rle.decode(code))
+    toy = tmp_path / "toy.safetensors"
+    save(toy_network(), toy)
+    options = ["--script", str(script), "--model", str(toy), "--out", str(tmp_path / "out")]
+    command = [sys.executable, "-m", "masklet", "track", str(stack), *options]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    refused = subprocess.run([*command, "--channel", "DAPI"], capture_output=True, text=True, timeout=600)
+    assert refused.returncode != 0 and "made on channel 1" in refused.stderr.replace("\n", " ")
+
+    project = caller.get(video)["project"]
+    with script.open("rb") as opened:
+        answer = caller.ask("POST", f"/projects/{project}/imports", files={"file": ("s.json", opened)})
+    assert any("made on channel 1" in note for note in answer["notes"])
+
+
+def test_a_script_names_the_intensity_range(caller: Caller, tmp_path: Path) -> None:
+    pages = np.full((3, 48, 64), 1000, dtype=np.uint16)
+    pages[:, 12:36, 8:28] = 9000
+    folder = caller.studio.settings.folder
+    assert folder is not None
+    pytest.importorskip("tifffile").imwrite(folder / "deep.tif", pages, photometric="minisblack")
+    video = caller.video("deep.tif")
+    caller.click(video)
+    script = tmp_path / "session.json"
+    script.write_bytes(caller.exported(video, "script"))
+    assert SavedSession.read(script).intensity_range == open_frames(folder / "deep.tif").intensity_range
+    assert SavedSession.read(script).intensity_range is not None

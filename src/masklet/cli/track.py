@@ -109,7 +109,8 @@ def track(
         def open_item(item: Item) -> _Tracking:
             from masklet.media import open_frames
 
-            frames = open_frames(
+            open_source = open_frames if saved is None else saved.open  # which knows channel and range
+            frames = open_source(
                 item.source, fps=fps, channel=channel, intensity_range=range_, max_pixels=max_pixels
             )
             prompts = typed or ObjectPrompts()
@@ -146,7 +147,9 @@ class _Tracking:
         names = ("direction", "policy", "cuts", "exclusive", "formats")
         options = {name: getattr(self, name) for name in names}
         range_ = self.frames.intensity_range  # as it was stated or chosen
-        return {**options, **self.prompts.to_json(), "session": session, "intensity_range": range_}
+        plain = {**options, **self.prompts.to_json(), "session": session, "intensity_range": range_}
+        channel = None if self.saved is None else self.saved.channel
+        return plain if channel is None else {**plain, "session_channel": channel}
 
     def check(self) -> None:
         """Raise an error where the prompts cannot be on this video."""
@@ -155,8 +158,6 @@ class _Tracking:
         from masklet.prompts import check_id, check_prompt
 
         check_ids(self.formats, map(check_id, self.prompts.ids))
-        if self.saved is not None:
-            self.saved.check(self.frames)
         for frame, prompts in self.prompts.by_frame.items():
             if not 0 <= frame < len(self.frames):
                 raise NoSuchFrame(self.frames.name, frame, len(self.frames))

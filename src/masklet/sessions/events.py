@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -10,12 +11,15 @@ from typing import Any
 
 from masklet.errors import MaskletError, MediaError, PromptError, check_path
 from masklet.files import atomic_write
-from masklet.media import Frames
+from masklet.media import Frames, open_frames
+from masklet.media.readers.channels import Channel
+from masklet.media.readers.source import IntensityRange
 from masklet.prompts import check_frame, check_id
 from masklet.tracking.policies import Policy
 from masklet.types import Prompt
 
 FORMAT = 1
+LATER = frozenset(("channel", "intensity_range"))  # than the first files of this format
 
 
 @dataclass(frozen=True)
@@ -229,6 +233,8 @@ class SavedSession:
         video: The path of the video; None for frames that came from memory.
         size: (H, W) of its frames.
         policy: The name of the memory policy; None for one that has none.
+        channel: The channel that was chosen of picture files; None for the whole picture.
+        intensity_range: The intensities that were black and white; None for frames that were not scaled.
     """
 
     video: str | None
@@ -238,6 +244,8 @@ class SavedSession:
     script: Script
     policy: str | None = "recency"
     cuts: bool = False
+    channel: Channel | None = None
+    intensity_range: IntensityRange | None = None
 
     def write(self, path: str | Path) -> None:
         """Write the session, whole or not at all."""
@@ -261,14 +269,56 @@ class SavedSession:
         except (ValueError, OSError, RecursionError) as error:
             raise MaskletError(f"{path} is not a saved session: {error}.") from None
         fields = {"masklet", *cls.__dataclass_fields__}
-        if not isinstance(content, dict) or content.get("masklet") != FORMAT or set(content) != fields:
+        if (
+            not isinstance(content, dict)
+            or content.get("masklet") != FORMAT
+            or not fields - LATER <= set(content) <= fields
+        ):
             raise MaskletError(f"{path} is not a session that this version of masklet saved.")
         for name, (has_form, form) in _FORMS.items():
-            if not has_form(content[name]):
+            if name in content and not has_form(content[name]):
                 raise MaskletError(f"{path}: {name} must be {form}. Got {content[name]!r:.60}.")
         del content["masklet"]
         size, script = tuple(content.pop("size")), Script.from_json(content.pop("script"))
-        return cls(size=size, script=script, **content)
+        range_ = content.pop("intensity_range", None)
+        return cls(
+            size=size, script=script, intensity_range=None if range_ is None else tuple(range_), **content
+        )
+
+    def open(
+        self,
+        given: object = None,
+        *,
+        fps: float | None = None,
+        channel: Channel | None = None,
+        intensity_range: IntensityRange | None = None,
+        max_pixels: int | None = None,
+    ) -> Frames:
+        """Open the video as it was read when the session was made.
+
+        Args:
+            given: Where the video is now, or the video itself; by default where it was.
+            fps: See `open_frames`.
+            channel: For a session that names none; see `open_frames`.
+            intensity_range: For a session that names none; see `open_frames`.
+            max_pixels: See `open_frames`.
+
+        Raises:
+            MediaError: It cannot be opened, or cannot be the video that the session was made on.
+        """
+        frames = source = self.source(given)
+        if not isinstance(source, Frames):
+            in_memory = not isinstance(source, str | os.PathLike | bytes)
+            frames = open_frames(
+                source,
+                fps=fps,
+                channel=self.channel if channel is None and not in_memory else channel,
+                intensity_range=self.intensity_range if intensity_range is None else intensity_range,
+                max_pixels=max_pixels,
+            )
+        assert isinstance(frames, Frames)
+        self.check(frames)
+        return frames
 
     def source(self, given: object) -> object:
         """The video: the one that is given, else where it was when the session was saved."""
@@ -285,12 +335,36 @@ class SavedSession:
         return policy
 
     def check(self, frames: Frames) -> None:
-        """Raise a MediaError where this cannot be the video that the session was made on."""
+        """Raise a MediaError where this cannot be the session's video, or is read in another way."""
         if frames.size != self.size:
             raise MediaError(
                 f"the saved session was made on a video {self.size[1]} wide and {self.size[0]} high. "
                 f"{frames.name} is {frames.size[1]} wide and {frames.size[0]} high."
             )
+        if self.channel is not None and not _shows_channel(frames, self.channel):
+            opened = "all channels" if frames.channel is None else f"channel {frames.channel!r}"
+            raise MediaError(
+                f"the saved session was made on channel {self.channel!r}. {frames.name} was opened with "
+                f"{opened}: leave the channel out, or choose that one."
+            )
+        if self.intensity_range is not None and frames.intensity_range != self.intensity_range:
+            raise MediaError(
+                f"the saved session was made with {_words(self.intensity_range)}. {frames.name} was opened "
+                f"with {_words(frames.intensity_range)}: leave the range out, or give that one."
+            )
+
+
+def _shows_channel(frames: Frames, channel: Channel) -> bool:
+    """Whether frames are of this channel; also those in memory, which do not say what they are of."""
+    if frames.axes is not None:
+        return frames.axes.choose(frames.channel, frames.name) == frames.axes.choose(channel, frames.name)
+    return frames.channel is None or str(frames.channel) == str(channel)
+
+
+def _words(intensity_range: IntensityRange | None) -> str:
+    if intensity_range is None:
+        return "intensities that are not scaled"
+    return "intensities from {:g} (black) to {:g} (white)".format(*intensity_range)
 
 
 def _is_count(value: object) -> bool:
@@ -301,6 +375,27 @@ def _is_list(value: object, kind: Callable[[object], bool], length: int | None =
     return isinstance(value, list) and length in (None, len(value)) and all(map(kind, value))
 
 
+def _is_channel(value: object) -> bool:
+    """A number from 0, a name, a list of them, or names with colours; as JSON has it."""
+    if isinstance(value, dict):
+        return bool(value) and all(isinstance(color, str) for color in value.values())
+    if isinstance(value, list):
+        return bool(value) and not any(
+            isinstance(entry, list | dict) or not _is_channel(entry) for entry in value
+        )
+    return isinstance(value, str) or (isinstance(value, int) and not isinstance(value, bool) and value >= 0)
+
+
+def _is_range(value: object) -> bool:
+    """Two numbers, the second one larger."""
+    return isinstance(value, list) and _is_list(value, _is_number, 2) and value[0] < value[1]
+
+
+def _is_number(value: object) -> bool:
+    """A number that float can hold."""
+    return type(value) in (int, float) and abs(value) < 1e300  # type: ignore[operator]
+
+
 _FORMS: dict[str, tuple[Callable[[object], bool], str]] = {  # of the fields of a saved session
     "size": (lambda value: _is_list(value, _is_count, 2), "[height, width] in pixels"),
     "video": (lambda value: isinstance(value, str | None), "text or null"),
@@ -309,4 +404,12 @@ _FORMS: dict[str, tuple[Callable[[object], bool], str]] = {  # of the fields of 
     "capacity": (lambda value: value is None or _is_count(value), "a count or null"),
     "script": (lambda value: _is_list(value, lambda event: isinstance(event, dict)), "a list of events"),
     "cuts": (lambda value: isinstance(value, bool), "true or false"),
+    "channel": (
+        lambda value: value is None or _is_channel(value),
+        "a number from 0, a name, a list of them, names with colours, or null",
+    ),
+    "intensity_range": (
+        lambda value: value is None or _is_range(value),
+        "[black, white], the second larger, or null",
+    ),
 }

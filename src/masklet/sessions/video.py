@@ -95,7 +95,7 @@ class VideoSession:
             clip_length=None if clip_length is None else check_count(clip_length, "clip_length"),
         )
         self._policy_name = policy if isinstance(policy, str) else None
-        self._video = str(Path(video).resolve()) if isinstance(video, str | Path) else None
+        self._video = _place_of(video)
 
     @property
     def script(self) -> Script:
@@ -392,7 +392,8 @@ class VideoSession:
         tracking = self._propagator
         numbers = tracking.clip_length, tracking.capacity
         policy = self._policy_name, tracking.scenes is not None
-        SavedSession(self._video, self.frames.size, *numbers, self.script, *policy).write(path)
+        reading = self.frames.channel, self.frames.intensity_range
+        SavedSession(self._video, self.frames.size, *numbers, self.script, *policy, *reading).write(path)
 
     @classmethod
     def restore(
@@ -423,14 +424,14 @@ class VideoSession:
         saved = SavedSession.read(path)
         session = cls(
             model,
-            saved.source(video),
+            saved.open(video),
             policy=saved.policy_or(policy),
             cuts=saved.cuts,
             capacity=saved.capacity,
             clip_length=saved.clip_length,
             features=features,
         )
-        saved.check(session.frames)
+        session._video = _place_of(saved.source(video))
         return session.replay(saved.script)
 
     @property
@@ -454,3 +455,7 @@ class VideoSession:
             there = ", ".join(map(str, self.ids)) or "none"
             raise PromptError(f"there is no object {id}. There are: {there}.")
         return id
+
+
+def _place_of(video: object) -> str | None:
+    return str(Path(video).resolve()) if isinstance(video, str | Path) else None

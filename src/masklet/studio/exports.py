@@ -187,6 +187,7 @@ class Exports:
         if job.format == SCRIPT:
             script = script_of(job.state.records)
             file = f"{stem}-session.json"
+            intensity_range = live.decoder.describe()["intensity_range"]
             saved = SavedSession(
                 video=live.frames.name,
                 size=live.frames.size,
@@ -194,6 +195,8 @@ class Exports:
                 capacity=None,
                 script=script,
                 policy=live.policy,
+                channel=live.channel,
+                intensity_range=None if intensity_range is None else tuple(intensity_range),
             )
             saved.write(folder / file)
             edited = any(record.do == "edit" for record in job.state.records)

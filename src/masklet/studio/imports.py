@@ -160,6 +160,7 @@ class Imports:
         annotations = [annotation for file in files for annotation in file.annotations]
         job = ImportJob(new_id(), project, ", ".join(formats), who, len(annotations))
         for file in files:
+            job.notes += file.notes
             for entry in file.skipped:
                 job.skip(entry)
         if any(isinstance(annotation.shape, ScriptShape) for annotation in annotations):
@@ -413,6 +414,8 @@ def read_import(path: Path, name: str) -> list[AnnotationFile]:
     except MaskletError as error:
         raise MediaError(str(error).replace(str(path), name)) from None
     file = AnnotationFile(name, "masklet script", title=PurePosixPath(saved.video or "").name)
+    if saved.channel is not None:
+        file.notes.append(f"{name} was made on channel {saved.channel}: choose it beside the file's name.")
     for frame, prompts in saved.script.items():
         for id, prompt in prompts.items():
             file.add(f"object {id}, frame {frame}", "", frame, f"object {id}", "", ScriptShape(prompt))

@@ -78,6 +78,7 @@ class AnnotationFile:
         format: What kind of file it is, for people.
         title: What it calls its video or task; empty where it does not say.
         labels: Colours of classes by name; None where the file has no colour for it.
+        notes: What people should know of it.
     """
 
     name: str
@@ -86,6 +87,7 @@ class AnnotationFile:
     annotations: list[Annotation] = field(default_factory=list)
     skipped: list[SkippedEntry] = field(default_factory=list)
     labels: dict[str, str | None] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
     def skip(self, entry: str, reason: object) -> None:
         self.skipped.append(SkippedEntry(self.name, entry, str(reason).rstrip(".")))

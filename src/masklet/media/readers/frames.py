@@ -108,6 +108,11 @@ class Frames:
         return self._reader.intensity_range
 
     @property
+    def channel(self) -> Channel | None:
+        """The channel that was chosen when picture files were opened; None for the whole picture."""
+        return getattr(self._reader, "channel", None)
+
+    @property
     def recording(self) -> Recording | None:
         """The video file that the frames are from, for its sound; None for pictures and arrays."""
         return getattr(self._reader, "recording", None)
@@ -373,6 +378,7 @@ class SampledFrames:
         self.size = reader.size
         self.pixel_aspect = reader.pixel_aspect
         self.intensity_range = reader.intensity_range
+        self.channel: Channel | None = getattr(reader, "channel", None)
         self.recording: Recording | None = getattr(reader, "recording", None)
 
     def count(self) -> int:
@@ -417,6 +423,7 @@ class FrameRange:
         self.fps = reader.fps
         self.pixel_aspect = reader.pixel_aspect
         self.intensity_range = reader.intensity_range
+        self.channel: Channel | None = getattr(reader, "channel", None)
 
     def count(self) -> int:
         return self._stop - self._start

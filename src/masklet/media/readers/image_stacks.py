@@ -48,6 +48,8 @@ class ImageStack:
         durations: Seconds for which each picture is on show.
         intensity_range: The intensities that become black and white; by default chosen from a sample.
         axes: What the pages are, where the file says so.
+        channel: Which channels the pages are of, as a caller chose them.
+        mixed_range: By what the channels that are mixed in the pages were scaled, if a caller said so.
     """
 
     pixel_aspect = SQUARE
@@ -61,8 +63,11 @@ class ImageStack:
         durations: Sequence[float] | None = None,
         intensity_range: IntensityRange | None = None,
         axes: StackAxes | None = None,
+        channel: Channel | None = None,
+        mixed_range: IntensityRange | None = None,
     ) -> None:
         self.axes = axes
+        self.channel = channel
         self.name = name
         self._pages = pages
         self._file_names = file_names
@@ -73,10 +78,11 @@ class ImageStack:
         self._converter = RgbConverter(intensity_range)
         if first.is_deep and intensity_range is None:
             self._converter = RgbConverter(self._choose_intensity_range(first))
+        self._mixed_range = mixed_range
 
     @property
     def intensity_range(self) -> IntensityRange | None:
-        return self._converter.intensity_range
+        return self._mixed_range or self._converter.intensity_range
 
     @property
     def has_times(self) -> bool:
@@ -195,6 +201,7 @@ def open_picture_files(
         [partial(read_raw, path, channel=channel, max_pixels=max_pixels) for path in paths],
         file_names=_unique_names(paths),
         intensity_range=intensity_range,
+        channel=channel,
     )
 
 
@@ -224,6 +231,7 @@ def open_picture_file(
         file_names=[printable(file_name)] if file_name is not None and len(pages) == 1 else (),
         durations=durations,
         intensity_range=intensity_range,
+        channel=channel,
     )
 
 
@@ -239,13 +247,14 @@ def _open_stack(
 
     def one(row: int) -> ImageStack:
         pages = [partial(file.read, numbers[page]) for page in axes.pages(row)]
-        return ImageStack(name, pages, intensity_range=intensity_range, axes=axes)
+        return ImageStack(name, pages, intensity_range=intensity_range, axes=axes, channel=channel)
 
     chosen = 0 if channel is None and len(axes.channels) == 1 else axes.choose(channel, name)
     if isinstance(chosen, int):
         return one(chosen)
     mix = _ChannelMix([one(row) for row in chosen], list(chosen.values()))
-    return ImageStack(name, [partial(mix.read, frame) for frame in range(axes.depth * axes.time)], axes=axes)
+    pages = [partial(mix.read, frame) for frame in range(axes.depth * axes.time)]
+    return ImageStack(name, pages, axes=axes, channel=channel, mixed_range=intensity_range)
 
 
 def open_sequence(

@@ -109,7 +109,7 @@ class DecoderProcess:
         self._pipe: Connection | None = None
 
     def describe(self) -> dict[str, Any]:
-        """name, width, height, frames, fps, pixel_aspect, channels"""
+        """name, width, height, frames, fps, pixel_aspect, channels, intensity_range"""
         return self._request("describe")[0]
 
     def frame_info(self, frame: int) -> dict[str, Any]:
@@ -311,6 +311,7 @@ class OpenFile:
             "fps": frames.fps,
             "pixel_aspect": str(frames.pixel_aspect),
             "channels": list(frames.axes.channels) if frames.axes else [],
+            "intensity_range": frames.intensity_range,
         }, None
 
     def frame_info(self, frame: int) -> Response:
