@@ -393,7 +393,7 @@ def _is_range(value: object) -> bool:
 
 def _is_number(value: object) -> bool:
     """A number that float can hold."""
-    return type(value) in (int, float) and abs(value) < 1e300  # type: ignore[operator]
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300
 
 
 _FORMS: dict[str, tuple[Callable[[object], bool], str]] = {  # of the fields of a saved session
