@@ -199,8 +199,9 @@ def compare(
 
     A strip shows the object of a synthetic clip on which a policy wins most over recency, or loses most.
 
-    names : of clips in `data` and in the suites; by default all
-    command : the command that made the report
+    Args:
+        names: Of clips in `data` and in the suites; by default all.
+        command: The command that made the report.
     """
     from rich.console import Console
     from rich.markup import escape

@@ -84,7 +84,17 @@ class MaskEditor:
         self._person = person
 
     def apply(self, edit: NewEdit) -> EditOutcome:
-        """Do an edit. Masks in the outcome's `prompts` are left for the model."""
+        """Do an edit.
+
+        Args:
+            edit: The operation, the objects and the frames.
+
+        Returns:
+            What changed. Masks in its `prompts` are left for the model.
+
+        Raises:
+            ApiError: The edit does not fit the video, or is larger than the limits.
+        """
         if edit.stop <= edit.start and edit.operation != "merge":
             raise ApiError(
                 422, "invalid", "stop must lie behind start: it is the frame just behind the last."
@@ -311,11 +321,17 @@ class MaskEditor:
 
 
 def edit_mask(mask: Mask, operation: str, amount: float | None) -> Mask:
-    """A mask after an edit that looks at this mask alone.
+    """A mask after an edit that needs this mask alone.
 
-    >>> ring = np.pad(np.pad(np.zeros((1, 1), bool), 1, constant_values=True), 1)
-    >>> int(edit_mask(ring, "fill", 1).sum()), int(edit_mask(ring, "grow", 1).sum())
-    (9, 21)
+    Args:
+        mask: bool (H, W).
+        operation: fill, drop, grow or shrink.
+        amount: Pixels: the area for fill and drop, the radius for grow and shrink; by default a small one.
+
+    Example:
+        >>> ring = np.pad(np.pad(np.zeros((1, 1), bool), 1, constant_values=True), 1)
+        >>> int(edit_mask(ring, "fill", 1).sum()), int(edit_mask(ring, "grow", 1).sum())
+        (9, 21)
     """
     area = int(amount) if amount is not None else max(1, round(SHARE * int(mask.sum())))
     if operation == "fill":
@@ -330,7 +346,13 @@ def edit_mask(mask: Mask, operation: str, amount: float | None) -> Mask:
 
 
 def smooth_mask(masks: Mapping[int, Mask], frame: int, reach: int) -> Mask:
-    """A frame's mask, averaged with its neighbours', each moved so that their centres lie on each other."""
+    """A frame's mask, averaged with its neighbours', each moved so that their centres lie on each other.
+
+    Args:
+        masks: bool (H, W) by frame.
+        frame: One of these frames.
+        reach: Frames to either side.
+    """
     mask = masks[frame]
     near = {at: other for at, other in masks.items() if abs(at - frame) <= reach and other.any()}
     if not mask.any() or len(near) < 2:
@@ -346,7 +368,12 @@ def smooth_mask(masks: Mapping[int, Mask], frame: int, reach: int) -> Mask:
 
 
 def split_components(mask: Mask, amount: float | None) -> list[Mask]:
-    """The components of a mask, the largest first. Pieces that are too small stay with the largest."""
+    """The components of a mask, the largest first.
+
+    Args:
+        mask: bool (H, W).
+        amount: Components with fewer pixels stay with the largest; by default a small part of the mask.
+    """
     number, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
     areas = stats[1:, cv2.CC_STAT_AREA]
     least = int(amount) if amount is not None else max(1, round(SHARE * int(mask.sum())))
@@ -364,7 +391,16 @@ def split_components(mask: Mask, amount: float | None) -> list[Mask]:
 def match_components(
     components: Sequence[Mask], previous: Mapping[int, Mask], new_ids: Iterable[int]
 ) -> dict[int, Mask]:
-    """Which object each component belongs to: the one whose last mask it overlaps most, else a new one."""
+    """Which object each component belongs to: the one whose last mask it overlaps most, else a new one.
+
+    Args:
+        components: bool (H, W) each.
+        previous: The last masks by object.
+        new_ids: For components that overlap none of them.
+
+    Returns:
+        The components by object.
+    """
     shares = [
         (int((component & mask).sum()), number, id)
         for number, component in enumerate(components)

@@ -29,8 +29,9 @@ ABSOLUTE_PATH = re.compile(r"(?<![\w:/.~])/(?:[^\s/'\":]+/)+([^\s/'\":]*)")
 class ApiError(MaskletError):
     """An error that is an HTTP response.
 
-    kind : the word that docs/api.md lists
-    retry : seconds after which the client may try again
+    Args:
+        kind: The word that docs/api.md lists.
+        retry: Seconds after which the client may try again.
     """
 
     def __init__(self, status: int, kind: str, message: str, *, retry: int | None = None) -> None:
@@ -45,10 +46,12 @@ DELETED = ApiError(404, "missing", "it was deleted meanwhile.")
 
 
 def not_found(message: str) -> ApiError:
+    """A response of HTTP status 404."""
     return ApiError(404, "missing", message)
 
 
 def limit_exceeded(message: str) -> ApiError:
+    """A response of HTTP status 413."""
     return ApiError(413, "limit", message)
 
 
@@ -100,7 +103,12 @@ def add_error_handlers(app: FastAPI) -> None:
 
 
 def failure_message(error: BaseException, task: str) -> str:
-    """What people read of an error in the background. An error that nobody expected goes to the log."""
+    """What people read of an error in the background. An error that nobody expected goes to the log.
+
+    Args:
+        error: Any error.
+        task: What failed, for the log.
+    """
     expected = as_api_error(error)
     if expected is None:
         log.error("%s failed", task, exc_info=error)

@@ -86,7 +86,15 @@ class Exports:
             session.execute(update(Export).where(interrupted).values(state="failed", message=message))
 
     def start(self, video: str, body: NewExport) -> schemas.Export:
-        """Queue an export of some objects, or of all that are not hidden."""
+        """Queue an export of some objects, or of all that are not hidden.
+
+        Args:
+            video: Its id.
+            body: The format, the objects and the frames.
+
+        Raises:
+            ApiError: The format is unknown, there is nothing to export, or the quota is used up.
+        """
         format = body.format
         if format != SCRIPT and format not in FORMATS:
             raise ApiError(422, "invalid", f"format must be one of {', '.join([*FORMATS, SCRIPT])}.")
@@ -103,13 +111,26 @@ class Exports:
         return self.view(export)
 
     def start_project(self, project: str, body: NewProjectExport) -> schemas.Export:
-        """Queue an export of all files of a project."""
+        """Queue an export of all files of a project.
+
+        Args:
+            project: Its id.
+            body: The format, and the share of the files for validation.
+
+        Raises:
+            ApiError: The quota is used up.
+        """
         self._quota.check()
         export = self._add(Export(id=new_id(), project=project, format=body.format, done=0, total=0))
         self._pool.submit(self._run_project, ProjectExportJob(export.id, project, **body.model_dump()))
         return self.view(export)
 
     def get(self, id: str) -> Export:
+        """The row of an export.
+
+        Raises:
+            ApiError: There is no such export.
+        """
         with self._database.begin() as session:
             export = session.get(Export, id)
         if export is None:
@@ -117,6 +138,11 @@ class Exports:
         return export
 
     def file(self, id: str) -> Path:
+        """The file of a finished export.
+
+        Raises:
+            ApiError: There is no such export, or its file is not there.
+        """
         export = self.get(id)
         path = self._folder / id / (export.file or "")
         if export.state != "finished" or not path.is_file():
@@ -124,6 +150,7 @@ class Exports:
         return path
 
     def view(self, export: Export) -> schemas.Export:
+        """An export as the API shows it."""
         path = self._folder / export.id / (export.file or "")
         return export_view(export, path.stat().st_size if export.file and path.is_file() else None)
 
@@ -281,7 +308,16 @@ class Exports:
 def choose_objects(
     state: State, objects: list[int] | None, *, hidden: bool
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """The objects to export, and those that are left out because they are hidden."""
+    """The objects to export, and those that are left out because they are hidden.
+
+    Args:
+        state: The video's state.
+        objects: Ids; by default all that are not hidden.
+        hidden: Whether hidden objects are exported too.
+
+    Raises:
+        ApiError: An object does not exist, or all are hidden.
+    """
     if objects is not None:
         return tuple(state.object(id).id for id in objects), ()
     left_out = tuple(id for id, obj in state.objects.items() if obj.hidden and not hidden)
@@ -308,7 +344,8 @@ def _masks(
 ) -> Masks:
     """The masks of a frame, as the session that made them would return them.
 
-    codes : the run lengths of masks that a person drew or that zoom refined
+    Args:
+        codes: The run lengths of masks that a person drew or that zoom refined.
     """
     exact = {id: rle.decode({"size": list(size), "counts": counts}) for id, counts in codes.items()}
     return FrameAnswers(frame, size, {id: cached.answer for id, cached in answers.items()}, exact).masks()

@@ -404,7 +404,15 @@ class FileMatcher:
 
 
 def read_import(path: Path, name: str) -> list[AnnotationFile]:
-    """The annotations of a file, also of masklet's own script."""
+    """The annotations of a file, also of masklet's own script.
+
+    Args:
+        path: The file.
+        name: What people call it.
+
+    Raises:
+        MediaError: It is damaged, or in no format that is known.
+    """
     with path.open("rb") as opened:
         start = opened.read(200).lstrip(b"\xef\xbb\xbf \t\r\n")
     if not (start.startswith(b"{") and b'"masklet"' in start):

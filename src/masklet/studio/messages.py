@@ -159,6 +159,11 @@ class Hub:
         self._loop = asyncio.get_running_loop()
 
     def subscribe(self, video: str, subscriber: Subscriber) -> None:
+        """Send a video's events to a subscriber from now on.
+
+        Raises:
+            ApiError: As many tabs are open as may be.
+        """
         if sum(map(len, self._subscribers.values())) >= self._sockets:
             raise ApiError(429, "queue", f"{self._sockets} tabs are open. Close one first.", retry=5)
         self._subscribers[video][subscriber] = None
@@ -194,7 +199,12 @@ class Hub:
         return bool(self._subscribers.get(video))
 
     def publish(self, video: str, event: Event) -> None:
-        """Send an event to all who have a video open. May be called from any thread."""
+        """Send an event to all who have a video open. May be called from any thread.
+
+        Args:
+            video: Its id.
+            event: Sent as JSON.
+        """
         if self._loop is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._deliver, video, event.model_dump_json())
 

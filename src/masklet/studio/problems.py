@@ -51,7 +51,13 @@ class Finding:
 
 
 def find_problems(session: Session, video: Video, state: State) -> list[Problem]:
-    """The problems of a video, by frame. Neighbouring frames with the same problem are one."""
+    """The problems of a video, by frame. Neighbouring frames with the same problem are one.
+
+    Args:
+        session: Of the database.
+        video: The row of the video.
+        state: Its state.
+    """
     columns = (
         Result.id,
         Result.object,

@@ -92,7 +92,17 @@ class ProjectWriter:
         self._counts: Counter[str] = Counter()  # of what was written: masks, frames, files
 
     def write(self, path: Path) -> Iterator[tuple[int, int]]:
-        """Write the file; yields how many of its files are done, and of how many."""
+        """Write the file.
+
+        Args:
+            path: The zip file.
+
+        Yields:
+            How many of the project's files are done, and of how many.
+
+        Raises:
+            ApiError: The project has no masks.
+        """
         job = self._job
         with self._database.begin() as session:
             project = session.get_one(Project, job.project)
@@ -302,7 +312,16 @@ def shorten_list(names: Sequence[str]) -> str:
 
 
 def split_files(ids: Iterable[str], validation: float) -> dict[str, Split]:
-    """Whether a file belongs to train or val: always the same, and all frames of a video together."""
+    """Split files into train and val: always the same way, and all frames of a video together.
+
+    Args:
+        ids: Of the files.
+        validation: The share of val, 0 to 1. Below 1, one file at least is left for train.
+
+    Example:
+        >>> sorted(split_files(["a", "b", "c", "d"], 0.25).values())
+        ['train', 'train', 'train', 'val']
+    """
     order = sorted(ids, key=lambda id: hashlib.sha256(id.encode()).digest())
     count = min(round(len(order) * validation), max(len(order) - 1, 0)) if validation < 1 else len(order)
     return {id: "val" if place < count else "train" for place, id in enumerate(order)}

@@ -133,7 +133,17 @@ class DrawnMask(RequestBody):
     """Compressed as text, or a plain list of run lengths."""
 
     def decode(self, size: tuple[int, int]) -> np.ndarray:
-        """bool (H, W)"""
+        """Decode the mask.
+
+        Args:
+            size: (H, W) of the frame.
+
+        Returns:
+            bool (H, W).
+
+        Raises:
+            PromptError: The mask has another size, or its run lengths are broken.
+        """
         if tuple(self.size) != size:
             raise PromptError(f"mask must have the frame's size, (H, W) = {size}. Got {tuple(self.size)}.")
         try:
@@ -151,7 +161,15 @@ class PromptBody(RequestBody):
     mask: DrawnMask | None = None
 
     def to_prompt(self, size: tuple[int, int], max_points: int) -> Prompt:
-        """The prompt on a frame of a size (H, W)."""
+        """The prompt on a frame.
+
+        Args:
+            size: (H, W) of the frame.
+            max_points: Clicks that a prompt may have.
+
+        Raises:
+            PromptError: It has more clicks, or a mask that does not fit.
+        """
         if len(self.positive) + len(self.negative) > max_points:
             raise PromptError(f"a prompt may have up to {max_points} points.")
         mask = None if self.mask is None else self.mask.decode(size)

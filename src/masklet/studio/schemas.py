@@ -24,8 +24,16 @@ FileState = Literal["new", "working", "reviewed"]
 def clean_name(name: str, length: int = 100) -> str:
     """A name as it is stored: one line, no control characters, not too long.
 
-    >>> clean_name("  a\\n dog ")
-    'a dog'
+    Args:
+        name: As it was sent.
+        length: The characters that are kept.
+
+    Raises:
+        ApiError: Nothing is left of it.
+
+    Example:
+        >>> clean_name("  a\\n dog ")
+        'a dog'
     """
     name = name[: 10 * length]  # a header or file name may be longer
     visible = "".join(" " if unicodedata.category(letter)[0] == "C" else letter for letter in name)

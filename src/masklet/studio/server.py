@@ -46,7 +46,11 @@ def address(settings: Settings) -> str:
 
 
 def read_token(path: Path) -> str:
-    """The token in a file's first line."""
+    """The token in a file's first line.
+
+    Raises:
+        MaskletError: The file cannot be read, or is empty.
+    """
     try:
         token = path.read_text().partition("\n")[0].strip()
     except (OSError, UnicodeDecodeError) as error:
@@ -57,7 +61,18 @@ def read_token(path: Path) -> str:
 
 
 def token_for(host: str, token: str | None) -> str | None:
-    """The token that calls must show: none on loopback, else the one given or a new one."""
+    """The token that calls must show.
+
+    Args:
+        host: The address that the server listens on.
+        token: A token of 16 characters or more; by default a new one is made where others can reach the host.
+
+    Returns:
+        None on loopback, where no token was given.
+
+    Raises:
+        MaskletError: The token is too short.
+    """
     if token is not None and len(token) < 16:
         raise MaskletError("a token needs at least 16 characters. Leave it out, and one is made.")
     return token or (None if is_loopback(host) else secrets.token_urlsafe(24))
@@ -96,8 +111,15 @@ def serve(
 ) -> None:
     """Serve until Ctrl-C.
 
-    load_model : loads a checkpoint that a project chooses
-    announce : called when the server listens
+    Args:
+        settings: Host, port, folders and limits.
+        model: The model of the start.
+        model_name: What people call it.
+        announce: Called when the server listens.
+        load_model: Loads a checkpoint that a project chooses.
+
+    Raises:
+        MaskletError: The port cannot be used.
     """
     with socket.socket(socket.AF_INET6 if ":" in settings.host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -14,15 +14,17 @@ MIB = 2**20
 class Limits:
     """Figures that docs/limits.md states.
 
-    data_bytes : uploads, exports and the database together
-    spare_bytes : that the data folder's disk must have free
-    pixels : of one frame
-    videos : in all projects together
-    queue : prompts and pictures that wait for the model
-    live : videos whose decoder and features are in memory; the one not used for longest goes first
-    idle : seconds after which a video that nobody uses is closed
-    features : bytes of encoded frames, of all live videos together
-    decode_seconds, decode_bytes : for one answer of a decoder, and above what it starts with
+    Attributes:
+        data_bytes: Uploads, exports and the database together.
+        spare_bytes: Bytes that the data folder's disk must keep free.
+        pixels: Of one frame.
+        videos: In all projects together.
+        queue: Prompts and pictures that wait for the model.
+        live: Videos whose decoder and features are in memory; the one not used for longest goes first.
+        idle: Seconds after which a video that nobody uses is closed.
+        features: Bytes of encoded frames, of all live videos together.
+        decode_seconds: For one answer of a decoder.
+        decode_bytes: Memory of a decoder above what it starts with.
     """
 
     upload_bytes: int = 4 * GIB
@@ -55,12 +57,13 @@ class Limits:
 class Settings:
     """How a studio runs.
 
-    folder : videos that may be chosen; None for uploads only
-    data : uploads, the database and caches
-    database : SQLAlchemy's URL; by default SQLite in the data folder
-    token : what every call must show; None only on loopback
-    hosts : names under which browsers may call the server, besides its address
-    models : a folder of checkpoints that projects may use
+    Attributes:
+        folder: Videos that may be chosen; None for uploads only.
+        data: Uploads, the database and caches.
+        database: SQLAlchemy's URL; by default SQLite in the data folder.
+        token: What every call must show; None only on loopback.
+        hosts: Names under which browsers may call the server, besides its address.
+        models: A folder of checkpoints that projects may use.
     """
 
     data: Path

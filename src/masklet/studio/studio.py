@@ -93,7 +93,11 @@ class Studio:
         )
 
     def video(self, id: str) -> schemas.Video:
-        """A video as the API shows it."""
+        """A video as the API shows it.
+
+        Raises:
+            ApiError: There is no such video.
+        """
         propagation = self.propagations.get(id)
         with self.live.history(id).read() as (session, state):
             video = session.get(Video, id)
@@ -104,7 +108,15 @@ class Studio:
     def publish_change(
         self, id: str, who: Requester, step: EventRecord, frames: list[Span], objects: list[int]
     ) -> None:
-        """Tell everybody who looks at a video what was done with it."""
+        """Tell everybody who looks at a video what was done with it.
+
+        Args:
+            id: Of the video.
+            who: Who did it.
+            step: The step.
+            frames: Spans of frames whose masks changed.
+            objects: Ids of objects that changed.
+        """
         event = ChangedEvent(
             head=self.live.history(id).state.head,
             do=step.do,
@@ -119,7 +131,11 @@ class Studio:
     def audit(self, project: str, who: Requester, title: str, video: str = "") -> None:
         """Note what somebody did in a project. Steps of videos need no note: they are records themselves.
 
-        video : the name of the file that it is about
+        Args:
+            project: Its id.
+            who: Who did it.
+            title: What it was, as people read it.
+            video: The name of the file that it is about.
         """
         with self.database.begin() as session:
             session.add(AuditEntry(project=project, person=who.id, title=title[:300], video=video[:255]))
@@ -130,6 +146,11 @@ class Studio:
             return unfinished_plan(find_video(session, id), state, who.id)
 
     def delete_video(self, id: str) -> None:
+        """Delete a video with its masks and its upload.
+
+        Raises:
+            ApiError: There is no such video.
+        """
         self.propagations.stop(id)
         with self.database.begin() as session:
             place = session.scalar(delete(Video).where(Video.id == id).returning(Video.place))
@@ -138,6 +159,11 @@ class Studio:
         self._remove(id, place)
 
     def delete_project(self, id: str) -> None:
+        """Delete a project with all its videos.
+
+        Raises:
+            ApiError: There is no such project.
+        """
         for video in self.videos_of(id):
             with suppress(ApiError):  # somebody else deletes it just now
                 self.delete_video(video)
@@ -152,6 +178,11 @@ class Studio:
             raise not_found(f"there is no project {id}.")
 
     def videos_of(self, project: str) -> list[str]:
+        """The ids of a project's videos.
+
+        Raises:
+            ApiError: There is no such project.
+        """
         with self.database.begin() as session:
             if session.get(Project, project) is None:
                 raise not_found(f"there is no project {project}.")

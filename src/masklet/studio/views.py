@@ -160,7 +160,10 @@ def export_view(export: tables.Export, size: int | None) -> schemas.Export:
 def history_view(state: State, names: dict[str, str], limit: int) -> schemas.History:
     """What was done, newest first.
 
-    names : of people, by id
+    Args:
+        state: Of the video.
+        names: Of people, by id.
+        limit: The number of steps that are shown.
     """
     steps = [(step, True) for step in reversed(state.redo)] + [
         (step, False) for step in reversed(state.records)
@@ -189,7 +192,17 @@ def mask_page(
     objects: list[int] | None,
     most: int,
 ) -> schemas.MaskPage:
-    """The masks of frames from start to before stop, at most so many frames."""
+    """The masks of some frames.
+
+    Args:
+        session: Of the database.
+        video: Its id.
+        state: Of the video.
+        start: The first frame.
+        stop: The frame behind the last; None for the end of the video.
+        objects: Ids; None for all objects.
+        most: The number of frames of one page.
+    """
     row = find_video(session, video)
     end = min(row.frames if stop is None else stop, row.frames)
     page_end = min(end, start + most)
@@ -206,7 +219,16 @@ def mask_page(
 def strips_view(
     session: Session, video: str, state: State, start: int, stop: int, bins: int
 ) -> schemas.Strips:
-    """Lowest confidence and share of absence of each object, over `bins` stretches of the frames."""
+    """Lowest confidence and share of absence of each object, over equal stretches of the frames.
+
+    Args:
+        session: Of the database.
+        video: Its id.
+        state: Of the video.
+        start: The first frame.
+        stop: The frame behind the last.
+        bins: The number of stretches, at most one for each frame.
+    """
     length = stop - start
     bins = max(1, min(bins, length))
     # The last bin whose first frame, start + floor(bin * length / bins), is not behind this one.
@@ -272,6 +294,11 @@ def doubtful_view(
 
 
 def find_video(session: Session, id: str) -> tables.Video:
+    """The row of a video.
+
+    Raises:
+        ApiError: There is no such video.
+    """
     video = session.get(tables.Video, id)
     if video is None:
         raise not_found(f"there is no video {id}.")
@@ -279,6 +306,11 @@ def find_video(session: Session, id: str) -> tables.Video:
 
 
 def find_project(session: Session, id: str) -> tables.Project:
+    """The row of a project.
+
+    Raises:
+        ApiError: There is no such project.
+    """
     project = session.get(tables.Project, id)
     if project is None:
         raise not_found(f"there is no project {id}.")

@@ -85,9 +85,10 @@ def start_fork_server() -> None:
 class DecoderProcess:
     """A file's frames, from a process that may fail. After a failure the next call starts a new one.
 
-    name : what people call the file; errors say it
-    expected : the size that the file must have
-    channel : the one channel to read of a TIFF with several; None for all, in colours
+    Args:
+        name: What people call the file; errors say it.
+        expected: The size that the file must have.
+        channel: The one channel to read of a TIFF with several; None for all, in colours.
     """
 
     def __init__(

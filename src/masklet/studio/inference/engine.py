@@ -34,7 +34,12 @@ RESUMABLE = tuple(name for name in POLICIES if find_policy(name)().resumable)
 
 
 class Engine:
-    """The model, and its uses."""
+    """What the studio does with the model: encode, answer prompts, track.
+
+    Args:
+        models: Finds the model of a video.
+        limits: Bounds objects and caches.
+    """
 
     def __init__(self, models: Models, limits: Limits) -> None:
         self._models = models
@@ -68,6 +73,10 @@ class Engine:
             offer: Whether the person may choose another candidate afterwards.
             label: The class of the object, where this prompt makes it; both are undone together.
             batch: Of the events that are undone together; by default this one stands alone.
+
+        Raises:
+            ApiError: The video has as many objects as it may have.
+            PromptError: The prompt does not fit the frame.
         """
         with live.history.change(person) as change:
             objects = change.state.objects
@@ -112,7 +121,13 @@ class Engine:
         ]
 
     def preview(self, live: Live, frame: int, prompt: Prompt) -> ImageCandidates:
-        """What a prompt would give for a new object; nothing is kept."""
+        """What a prompt would give for a new object; nothing is kept.
+
+        Args:
+            live: The video.
+            frame: The frame.
+            prompt: Clicks, a box or a mask, in pixels of the frame.
+        """
         model, features = self._model(live), self._features(live, frame)
         session = ImageSession(model, live.frames[frame], zoom=False, features=features)
         return session.segment(prompt)
@@ -127,7 +142,18 @@ class Engine:
         return generate_segments(model, live.frames[frame], EVERYTHING, features=features)
 
     def choose(self, live: Live, person: str, frame: int, id: int, rank: int) -> None:
-        """Take another of the candidates of a person's last click: its mask is the answer from then on."""
+        """Take another of the candidates of a person's last click: its mask is the answer from then on.
+
+        Args:
+            live: The video.
+            person: The id of who clicked.
+            frame: The frame of the click.
+            id: The object.
+            rank: Of the candidate, from 0, the best one.
+
+        Raises:
+            ApiError: The person's last click was elsewhere, or has no such candidate.
+        """
         offered = live.offered.get(person)
         if (
             offered is None
@@ -146,7 +172,11 @@ class Engine:
             self.session(live, store).answer(frame, id, Prompt(mask=mask))
 
     def clear(self, live: Live, person: str, frame: int, id: int) -> None:
-        """Take back an object's prompts on a frame."""
+        """Take back an object's prompts on a frame.
+
+        Raises:
+            ApiError: The object has no prompt there.
+        """
         with live.history.change(person) as change:
             obj = change.state.session.objects.get(id)
             if obj is None or frame not in obj.prompts:
@@ -157,9 +187,16 @@ class Engine:
             live.offered.pop(person, None)
 
     def propagate(self, live: Live, plan: PropagationPlan) -> Iterator[list[int]]:
-        """Track the first leg of a plan, frame by frame; yields the ids that were tracked to a frame.
+        """Track the first leg of a plan, frame by frame.
 
-        A prompt by somebody else in between is heeded from the next frame on.
+        A prompt by somebody else in between counts from the next frame on.
+
+        Args:
+            live: The video.
+            plan: Its first leg advances with each frame.
+
+        Yields:
+            The ids that got new masks on a frame.
         """
         leg, head = plan.leg, -1
         step = -1 if leg.reverse else 1
@@ -183,7 +220,12 @@ class Engine:
             yield new
 
     def picture(self, image: object, prompts: list[Prompt]) -> list[ImageCandidates]:
-        """Masks for prompts on a picture; nothing is kept."""
+        """Masks for prompts on a picture; nothing is kept.
+
+        Args:
+            image: uint8 (H, W, 3), or what `ImageSession` takes.
+            prompts: Each is answered by itself.
+        """
         session = ImageSession(self._models.default, image)
         return [session.segment(prompt) for prompt in prompts]
 

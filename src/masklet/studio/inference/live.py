@@ -47,11 +47,12 @@ class OfferedCandidates:
 class Live:
     """One video in use. All of it can be let go of, and made again from the database and the file.
 
-    model : the name of the project's model; None for the one that the studio was started with
-    channel : the one that is shown of a TIFF; None for all
-    offered : what the last single click of each person may have meant
-    held : how many use it just now
-    dropped : to be closed by the last who uses it
+    Attributes:
+        model: The name of the project's model; None for the one that the studio was started with.
+        channel: The one that is shown of a TIFF; None for all.
+        offered: What the last single click of each person may have meant.
+        held: How many use it just now.
+        dropped: To be closed by the last who uses it.
     """
 
     id: str

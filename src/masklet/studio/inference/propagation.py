@@ -25,8 +25,9 @@ STOP_SECONDS = 120  # seconds
 class RunningPropagation:
     """One propagation.
 
-    began : when its first frame was begun, on the monotonic clock
-    doubt : it stops at the first mask with a confidence below this; None to go on whatever comes
+    Attributes:
+        began: When its first frame was begun, on the monotonic clock.
+        doubt: It stops at the first mask with a confidence below this; None to go on whatever comes.
     """
 
     video: str
@@ -98,6 +99,17 @@ class Propagations:
     def start(
         self, video: str, plan: PropagationPlan, name: str, doubt: float | None = None
     ) -> RunningPropagation:
+        """Begin to track a video by a plan.
+
+        Args:
+            video: Its id.
+            plan: What to track.
+            name: Who started it, as others read it.
+            doubt: The confidence below which tracking stops; by default none.
+
+        Raises:
+            ApiError: The video is being tracked, too many are, or the quota is used up.
+        """
         propagation = RunningPropagation(video, plan, name, doubt=doubt)
         self._quota.check()
         with self._lock:

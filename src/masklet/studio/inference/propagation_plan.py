@@ -123,6 +123,12 @@ def missing_legs(objects: Iterable[ObjectState], span: Span, direction: str, bat
     """Legs through those frames of a span on which objects have no mask yet.
 
     Forward behind an object's first prompt, backward before its last; both ways, each frame once.
+
+    Args:
+        objects: Objects with prompts.
+        span: The first frame, and the frame behind the last.
+        direction: forward, backward or both.
+        batch: Of the events that the legs make.
     """
     ids: dict[tuple[Span, bool], list[int]] = {}
     for obj in objects:

@@ -135,7 +135,19 @@ class Worker:
         self._thread.start()
 
     def call(self, person: str, priority: Priority, function: Callable[[], Value]) -> Future[Value]:
-        """Run a function on the model's thread, in one slice."""
+        """Run a function on the model's thread, in one slice.
+
+        Args:
+            person: The id of who asks; people take turns.
+            priority: Jobs of a higher priority go first.
+            function: Called without arguments.
+
+        Returns:
+            A future of what the function returns or raises.
+
+        Raises:
+            ApiError: Too much is waiting, from this person or from all.
+        """
         result: Future[Value] = Future()
 
         def once() -> Iterator[None]:
@@ -151,6 +163,11 @@ class Worker:
         return result
 
     def add(self, person: str, priority: Priority, job: Job) -> Job:
+        """Queue a job, which runs slice by slice.
+
+        Raises:
+            ApiError: Too much is waiting, from this person or from all.
+        """
         limits = self._limits
         with self._changed:
             self._ahead.pop(person, None)

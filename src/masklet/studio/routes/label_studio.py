@@ -68,8 +68,9 @@ class ToolUse(BaseModel):
 class Brush:
     """The BrushLabels of a labelling config.
 
-    labels : the names that it offers
-    data : the field of a task that names the picture
+    Attributes:
+        labels: The names that it offers.
+        data: The field of a task that names the picture.
     """
 
     from_name: str

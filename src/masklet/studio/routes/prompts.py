@@ -252,7 +252,8 @@ def _publish(
 ) -> schemas.FrameMasks:
     """The masks of the frame for who changed them; the same for all others who have the video open.
 
-    changed : frames whose masks may be others now; by default this one
+    Args:
+        changed: Frames whose masks may be others now; by default this one.
     """
     with live.history.read() as (session, state):
         masks = frame_masks(session, live.id, state, frame)

@@ -41,7 +41,8 @@ log = logging.getLogger(__name__)
 class Database:
     """SQLite by path, PostgreSQL by URL, or whatever else SQLAlchemy opens.
 
-    backups : a folder for copies of an SQLite database; None for none
+    Args:
+        backups: A folder for copies of an SQLite database; None for none.
     """
 
     def __init__(self, url: str, backups: Path | None = None) -> None:
@@ -160,7 +161,15 @@ def new_id() -> str:
 
 
 def migrate(engine: Engine, revision: str = "head") -> None:
-    """Bring an old or empty database to a schema, by default the newest: all of the way, or not at all."""
+    """Bring an old or empty database to a schema: all of the way, or not at all.
+
+    Args:
+        engine: SQLAlchemy's.
+        revision: Of the schema; by default the newest.
+
+    Raises:
+        MaskletError: The database has rows and no schema number.
+    """
     config = _alembic_config()
     with engine.begin() as connection:
         if connection.dialect.name == "sqlite":

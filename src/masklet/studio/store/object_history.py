@@ -82,7 +82,13 @@ def history_of(records: Iterable[EventRecord]) -> History:
 
 
 def find_prompt(records: Iterable[EventRecord], frame: int, id: int) -> Prompt | None:
-    """All that was said of an object on a frame, with drawn masks."""
+    """The prompt of an object on a frame, with drawn masks; None where it has none.
+
+    Args:
+        records: Of the video, in order.
+        frame: The frame.
+        id: The object.
+    """
     prompts: dict[int, Prompt] = {}
     for record in records:
         if record.fields.get("id") != id or record.fields.get("frame", frame) != frame:

@@ -42,7 +42,8 @@ class FileFacts:
 class ProjectFiles:
     """Reads lists of files. What a file's steps come to is kept until there is another step.
 
-    tracking : how much of what is being tracked of a video is done; None for nothing
+    Args:
+        tracking: How much of what is being tracked of a video is done; None for nothing.
     """
 
     def __init__(self, tracking: Callable[[str], float | None]) -> None:
@@ -114,7 +115,14 @@ def file_state(video: Video, reviewed: int) -> FileState:
 def filter_files(
     files: Iterable[VideoSummary], search: str, state: FileState | None, assignee: str | None
 ) -> list[VideoSummary]:
-    """The files whose names have all words of a search, in a state, of a person."""
+    """The files whose names have all words of a search, in a state, of a person.
+
+    Args:
+        files: Of a project.
+        search: Words, whatever their case; empty for all files.
+        state: None for every state.
+        assignee: A person's name; None for everybody.
+    """
     words = search.casefold().split()
     return [
         file

@@ -34,8 +34,9 @@ QUOTA_SECONDS = 5.0  # after which the data folder is measured anew
 class MediaPaths:
     """Turns what clients name into paths: in the folder that the studio serves, or among the uploads.
 
-    folder : None where the studio was started without one
-    uploads : files that came over the network, under names made here
+    Args:
+        folder: None where the studio was started without one.
+        uploads: Files that came over the network, under names made here.
     """
 
     def __init__(self, folder: Path | None, uploads: Path) -> None:
@@ -43,7 +44,14 @@ class MediaPaths:
         self.uploads = uploads
 
     def resolve(self, location: str) -> Path:
-        """The file of a video: "upload:NAME" or "folder:PATH", as the database has it."""
+        """The file of a video.
+
+        Args:
+            location: "upload:NAME" or "folder:PATH", as the database has it.
+
+        Raises:
+            ApiError: There is no such file, or it is outside of the folder.
+        """
         kind, _, name = location.partition(":")
         path = self.uploads / Path(name).name if kind == "upload" else self.resolve_in_folder(name)
         if not path.exists():
@@ -51,7 +59,14 @@ class MediaPaths:
         return path
 
     def resolve_in_folder(self, path: str) -> Path:
-        """A path in the folder. Whatever leads outside of it, also through links, is refused."""
+        """A path in the folder. Whatever leads outside of it, also through links, is refused.
+
+        Args:
+            path: Relative to the folder, with / between its parts.
+
+        Raises:
+            ApiError: There is no such file, or it is hidden or outside of the folder.
+        """
         if self.folder is None:
             raise ApiError(403, "forbidden", "the studio was started without a folder to choose from.")
         root = Path(os.path.realpath(self.folder))
@@ -76,7 +91,12 @@ class MediaPaths:
     def list_folder(self, path: str, search: str = "") -> list[FolderEntry]:
         """What can be chosen in a folder, folders first, numbers in names by their value.
 
-        search : words that a name must have, whatever their case
+        Args:
+            path: Relative to the folder, with / between its parts.
+            search: Words that a name must have, whatever their case.
+
+        Raises:
+            ApiError: There is no such folder, or it is outside of the one that is served.
         """
         folder = self.resolve_in_folder(path)
         if not folder.is_dir():
@@ -106,7 +126,11 @@ class Quota:
         self._measured = -QUOTA_SECONDS
 
     def check(self) -> None:
-        """Raise an ApiError if nothing more may be kept."""
+        """Refuse to keep more.
+
+        Raises:
+            ApiError: The quota is used up, or the disk is nearly full.
+        """
         if time.monotonic() - self._measured > QUOTA_SECONDS:
             self._message, self._measured = self._measure(), time.monotonic()
         if self._message is not None:

@@ -35,8 +35,9 @@ class Person(Table):
 class Project(Table):
     """A job: files that are segmented with the same model, policy and classes.
 
-    model : a name that `GET /api/models` lists; None for the one that the studio was started with
-    classes : names, colours, keys and attributes, as `schemas.Class` has them
+    Attributes:
+        model: A name that `GET /api/models` lists; None for the one that the studio was started with.
+        classes: Names, colours, keys and attributes, as `schemas.Class` has them.
     """
 
     __tablename__ = "projects"
@@ -52,12 +53,14 @@ class Project(Table):
 class Video(Table):
     """A video or picture.
 
-    place : "upload:NAME" in the data folder, or "folder:PATH" in the folder that the studio serves
-    head : the step after which the video stands now
-    unfinished : what is left of a propagation, as JSON
-    review : a state that a person chose: working or reviewed; None where it follows from the steps
-    assignee, reviewer : names of people; empty for nobody
-    channel : the number of the one channel that is shown of a TIFF; None for all, in colours
+    Attributes:
+        place: "upload:NAME" in the data folder, or "folder:PATH" in the folder that the studio serves.
+        head: The last step that is not undone.
+        unfinished: What is left of a propagation, as JSON.
+        review: A state that a person chose: working or reviewed; None where it follows from the steps.
+        assignee: The name of who works on it; empty for nobody.
+        reviewer: The name of who reviews it; empty for nobody.
+        channel: The number of the one channel that is shown of a TIFF; None for all, in colours.
     """
 
     __tablename__ = "videos"
@@ -83,9 +86,10 @@ class Video(Table):
 class Step(Table):
     """Something that a person did with a video, numbered from 1.
 
-    do : prompt, clear, remove, follow or review, which make the session's script; or object
-    fields : its fields, as JSON
-    batch : steps that are undone together have the same
+    Attributes:
+        do: Prompt, clear, remove, follow or review, which make the session's script; or object.
+        fields: Its fields, as JSON.
+        batch: The same for steps that are undone together.
     """
 
     __tablename__ = "steps"
@@ -103,9 +107,11 @@ class Step(Table):
 class Result(Table):
     """The mask of an object on a frame, as it stood from one step to another.
 
-    since, until : it holds at heads h with since <= h < until; until is None while nothing took its place
-    anchor : the policy wants to look at its memory when that is old
-    box : x0, y0, x1, y1; None where the mask is empty
+    Attributes:
+        since: It holds at heads h with since <= h < until.
+        until: None while no newer result replaced it.
+        anchor: Whether the policy selects its memory even when it is old.
+        box: x0, y0, x1, y1; None where the mask is empty.
     """
 
     __tablename__ = "results"
@@ -141,7 +147,8 @@ class ResultParts(Table):
 class Comment(Table):
     """What somebody wrote about a frame.
 
-    object : the object that it is about; None for the frame
+    Attributes:
+        object: The object that it is about; None for the frame.
     """
 
     __tablename__ = "comments"
@@ -173,7 +180,8 @@ class AuditEntry(Table):
 class Export(Table):
     """A file that was requested, of a video or of a whole project.
 
-    notes : sentences on what is in the file, and what is not
+    Attributes:
+        notes: Sentences on what is in the file, and what is not.
     """
 
     __tablename__ = "exports"

@@ -34,7 +34,8 @@ QUOTA_BYTES = 64 * MIB  # received between two looks at the quota
 class Form:
     """A multipart form: one file, written to a folder as it arrives, and short fields.
 
-    field : the name of the file's field
+    Args:
+        field: The name of the file's field.
     """
 
     def __init__(self, folder: Path, field: str) -> None:
@@ -122,7 +123,20 @@ class Form:
 
 @asynccontextmanager
 async def receive_form(request: Request, field: str, folder: Path, quota: Quota) -> AsyncIterator[Form]:
-    """Read a form with a file, under the quota. The file is removed afterwards unless it was moved away."""
+    """Read a form with a file, under the quota. The file is removed afterwards unless it was moved away.
+
+    Args:
+        request: A request with a multipart form.
+        field: The name of the file's field.
+        folder: Takes the file.
+        quota: Checked while the file arrives.
+
+    Yields:
+        The form.
+
+    Raises:
+        ApiError: The form is damaged or too large, or the quota is used up.
+    """
     kind, options = parse_options_header(request.headers.get("content-type", ""))
     if kind != b"multipart/form-data" or not options.get(b"boundary"):
         raise ApiError(422, "invalid", f"{field}: a multipart form with a file is needed.")
@@ -152,7 +166,8 @@ async def receive_form(request: Request, field: str, folder: Path, quota: Quota)
 def file_form(**fields: str) -> dict[str, Any]:
     """A form's description for OpenAPI, which FastAPI cannot derive from `receive_form`.
 
-    fields : "file" or "text", by the name of the part
+    Args:
+        fields: "file" or "text", by the name of the part.
     """
     kinds = {"file": {"type": "string", "format": "binary"}, "text": {"type": "string"}}
     properties = {name: kinds[kind] for name, kind in fields.items()}
@@ -175,7 +190,11 @@ class Uploads:
                 left.unlink()
 
     def check_room(self, project: str) -> None:
-        """Refuse a video before any of it is read: without a project, or with no room for it."""
+        """Refuse a video before any of it is read.
+
+        Raises:
+            ApiError: There is no such project, or no room for another video.
+        """
         with self._database.begin() as session:
             if session.get(Project, project) is None:
                 raise not_found(f"there is no project {project[:100]}.")
@@ -185,7 +204,20 @@ class Uploads:
         self._quota.check()
 
     def add_upload(self, project: str, name: str, file: Path) -> str:
-        """Move a file that was received to the uploads, if it can be read. Returns the video's id."""
+        """Move a file that was received to the uploads, if it can be read.
+
+        Args:
+            project: Its id.
+            name: The file's name on the sender's machine.
+            file: The received file.
+
+        Returns:
+            The video's id.
+
+        Raises:
+            ApiError: It is no video or picture by its name, or too many files are being read.
+            MediaError: It cannot be read.
+        """
         suffix = file.suffix
         if not (suffix in VIDEO_SUFFIXES or is_picture(file)):
             raise ApiError(400, "media", f"{clean_name(name)} is not named like a video or picture.")
@@ -203,9 +235,20 @@ class Uploads:
         return id
 
     def add_from_folder(self, project: str, path: str) -> str:
-        """Open a file or folder of pictures that lies in the folder. Returns the video's id.
+        """Open a file or folder of pictures that lies in the folder.
 
         A file that is open in the project already is not opened again.
+
+        Args:
+            project: Its id.
+            path: Relative to the folder.
+
+        Returns:
+            The video's id.
+
+        Raises:
+            ApiError: The path is refused, or there is no room.
+            MediaError: The file cannot be read.
         """
         real = self._paths.resolve_in_folder(path)
         place = f"folder:{self._paths.relative(real)}"
@@ -254,7 +297,11 @@ class Uploads:
 def read_once(path: Path, name: str, limits: Limits, read: Callable[[DecoderProcess], Value]) -> Value:
     """One answer of a decoder that is started for it alone.
 
-    name : what people call the file
+    Args:
+        path: The file.
+        name: What people call the file.
+        limits: Of the decoder.
+        read: Asks the decoder.
     """
     decoder = DecoderProcess(path, limits, name=name)
     try:

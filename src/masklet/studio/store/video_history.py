@@ -108,7 +108,14 @@ class Change:
         self._person = person
 
     def add(self, do: str, fields: dict[str, Any], title: str, *, batch: str | None = None) -> EventRecord:
-        """Add a record. What could be redone is lost."""
+        """Add a record. What could be redone is lost.
+
+        Args:
+            do: Its kind, such as prompt.
+            fields: Of its event.
+            title: As people read it.
+            batch: Of the steps that are undone together; by default this one stands alone.
+        """
         number = self.state.head + 1
         if self.state.redo:
             self._forget_undone(number)
@@ -119,7 +126,16 @@ class Change:
         return record
 
     def add_object(self, id: int, fields: dict[str, Any], *, batch: str | None = None) -> EventRecord:
-        """Add an object. Its class gives it a name and a colour, as far as `fields` does not."""
+        """Add an object. Its class gives it a name and a colour, as far as `fields` does not.
+
+        Args:
+            id: Of the object.
+            fields: label, name, color, hidden, attributes, as far as they are given.
+            batch: Of the steps that are undone together.
+
+        Raises:
+            ApiError: The project has no such class.
+        """
         defaults = {"name": f"object {id}", "color": first_color(id)}
         if fields.get("label"):
             chosen = self.find_class(fields["label"])
@@ -140,7 +156,11 @@ class Change:
         return next(f"{name} {number}" for number in count(1) if f"{name} {number}" not in names)
 
     def find_class(self, name: str) -> dict[str, Any]:
-        """A class of the video's project, as the project's row holds it."""
+        """A class of the video's project, as the project's row holds it.
+
+        Raises:
+            ApiError: The project has no such class.
+        """
         project = self.database.get_one(Project, self.database.get_one(Video, self.video).project)
         classes = project.classes or []
         chosen = next((entry for entry in classes if entry["name"] == name), None)
@@ -150,7 +170,7 @@ class Change:
         return chosen
 
     def extend(self, number: int, fields: dict[str, Any]) -> None:
-        """Let the session's last event say more than it did. What could be redone is lost."""
+        """Replace the fields of the session's last event. What could be redone is lost."""
         if self.state.redo:
             self._forget_undone(self.state.head + 1)
         mine = Step.video == self.video, Step.number == number
@@ -158,7 +178,16 @@ class Change:
         self.state = self.state.extended(number, fields)
 
     def put(self, number: int, row: NewResult, tensors: bytes) -> int:
-        """Let a new result take the place of the one on its frame, and return its id."""
+        """Replace the result of an object on a frame.
+
+        Args:
+            number: The step from which on the new one holds.
+            row: The new result.
+            tensors: What tracking needs of it.
+
+        Returns:
+            The id of the new result.
+        """
         self.end(number, Result.object == row.object, Result.frame == row.frame)
         result = Result(video=self.video, since=number, **vars(row))
         self.database.add(result)
@@ -210,7 +239,14 @@ class VideoHistory:
 
     @contextmanager
     def change(self, person: str) -> Iterator[Change]:
-        """Change the video: all of it, or nothing."""
+        """Change the video: all of it, or nothing.
+
+        Args:
+            person: The id of who changes it.
+
+        Raises:
+            ApiError: The video was deleted meanwhile.
+        """
         with self.lock:
             try:
                 with self._database.begin() as session:
@@ -234,7 +270,14 @@ class VideoHistory:
             yield session, state
 
     def undo(self, person: str) -> EventRecord:
-        """Go back to before the last step, and those that belong to it."""
+        """Go back to before the last step, and those that belong to it.
+
+        Returns:
+            The last step.
+
+        Raises:
+            ApiError: There is nothing to undo.
+        """
         with self.change(person) as change:
             steps, redo = change.state.records, change.state.redo
             if not steps:
@@ -247,7 +290,14 @@ class VideoHistory:
         return last
 
     def redo(self, person: str) -> EventRecord:
-        """Do again what was undone last."""
+        """Do again what was undone last.
+
+        Returns:
+            The first step that was undone.
+
+        Raises:
+            ApiError: There is nothing to redo.
+        """
         with self.change(person) as change:
             steps, redo = change.state.records, change.state.redo
             if not redo:
@@ -267,7 +317,16 @@ def holds_at(video: str, head: int, result: Any = Result) -> ColumnElement[bool]
 def results(
     database: Session, video: str, head: int, start: int, stop: int, objects: Sequence[int] | None = None
 ) -> list[Result]:
-    """The masks that hold on frames from start to before stop, by frame and object."""
+    """The masks that hold on some frames, by frame and object.
+
+    Args:
+        database: A session of the database.
+        video: Its id.
+        head: The video's last step.
+        start: The first frame.
+        stop: The frame behind the last.
+        objects: Ids; by default all objects.
+    """
     which = [holds_at(video, head), Result.frame >= start, Result.frame < stop]
     if objects is not None:
         which.append(Result.object.in_(objects))
