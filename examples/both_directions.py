@@ -5,10 +5,9 @@ python examples/both_directions.py
 
 from pathlib import Path
 
-import typer
-
 import masklet
 from masklet import Prompt
+from masklet.cli import run_script
 from masklet.media import OverlayVideo
 
 DEMO = str(Path(__file__).with_name("demo.mp4"))
@@ -35,4 +34,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_script(main)

@@ -5,10 +5,9 @@ python examples/box_and_mask.py
 
 from pathlib import Path
 
-import typer
-
 import masklet
 from masklet import Prompt
+from masklet.cli import run_script
 from masklet.media import OverlayPng, open_frames
 
 DEMO = str(Path(__file__).with_name("demo.mp4"))
@@ -44,4 +43,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_script(main)

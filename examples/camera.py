@@ -7,10 +7,9 @@ python examples/camera.py --source 0       the first camera; also a URL such as 
 from itertools import islice
 from pathlib import Path
 
-import typer
-
 import masklet
 from masklet import Prompt
+from masklet.cli import run_script
 from masklet.media import OverlayVideo, stream
 
 DEMO = str(Path(__file__).with_name("demo.mp4"))
@@ -44,4 +43,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_script(main)

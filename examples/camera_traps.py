@@ -9,9 +9,9 @@ import json
 from pathlib import Path
 
 import PIL.Image
-import typer
 
 import masklet
+from masklet.cli import run_script
 from masklet.media import find_pictures, open_frames, read_image
 
 DEMO = Path(__file__).with_name("demo.mp4")
@@ -56,4 +56,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_script(main)

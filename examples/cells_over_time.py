@@ -14,6 +14,7 @@ import PIL.Image
 import typer
 
 import masklet
+from masklet.cli import run_script
 from masklet.media import open_frames, writers
 
 
@@ -56,4 +57,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_script(main)

@@ -6,10 +6,9 @@ python examples/click_image.py --image mine.jpg --point 320 180 --wrong 300 260
 
 from pathlib import Path
 
-import typer
-
 import masklet
 from masklet import Prompt
+from masklet.cli import run_script
 from masklet.media import OverlayPng, open_frames, read_image, write_label_map
 
 DEMO = Path(__file__).with_name("demo.mp4")
@@ -42,4 +41,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_script(main)

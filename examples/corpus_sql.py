@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-import typer
+from masklet.cli import run_script
 
 DEMO = Path(__file__).with_name("demo.mp4")
 CLICKS = {"balloon": (188, 140), "other": (524, 110)}
@@ -35,7 +35,9 @@ def main(
 
     command = [sys.executable, "-m", "masklet", "jobs", "run", manifest, "--out", out / "job"]
     options = ["--model", model, "--fps", fps, "--actors", 1]
-    subprocess.run([str(word) for word in (*command, *options)], check=True)
+    job = subprocess.run([str(word) for word in (*command, *options)])
+    if job.returncode:
+        sys.exit(job.returncode)  # the job has printed why
 
     print(
         duckdb.sql(
@@ -46,4 +48,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_script(main)

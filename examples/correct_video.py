@@ -6,10 +6,10 @@ python examples/correct_video.py
 from pathlib import Path
 
 import numpy as np
-import typer
 
 import masklet
 from masklet import Prompt
+from masklet.cli import run_script
 
 DEMO = str(Path(__file__).with_name("demo.mp4"))
 
@@ -53,4 +53,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_script(main)

@@ -5,11 +5,11 @@ python examples/export_masks.py
 
 from pathlib import Path
 
-import typer
 from pycocotools.coco import COCO
 
 import masklet
 from masklet import Prompt
+from masklet.cli import run_script
 from masklet.media import (
     CocoJson,
     PalettePngs,
@@ -47,4 +47,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_script(main)

@@ -5,10 +5,9 @@ python examples/find_everything.py
 
 from pathlib import Path
 
-import typer
-
 import masklet
 from masklet.auto import everything_in_image, everything_in_video
+from masklet.cli import run_script
 from masklet.media import MaskletsJson, OverlayPng, OverlayVideo, Writers, open_frames
 
 DEMO = str(Path(__file__).with_name("demo.mp4"))
@@ -44,4 +43,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_script(main)

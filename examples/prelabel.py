@@ -6,11 +6,11 @@ python examples/prelabel.py --video clip.mp4 --box 132 70 247 249 --label car
 
 from pathlib import Path
 
-import typer
 from rich.progress import track as show_progress
 
 import masklet
 from masklet import Prompt
+from masklet.cli import run_script
 from masklet.media import open_frames, writers
 
 DEMO = str(Path(__file__).with_name("demo.mp4"))
@@ -41,4 +41,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_script(main)

@@ -7,9 +7,9 @@ python examples/published_checkpoint.py --model sam2.1_hiera_tiny.pt     the ori
 from pathlib import Path
 
 import torch
-import typer
 
 import masklet
+from masklet.cli import run_script
 
 
 def main(model: str = "sam2.1-hiera-tiny", out: Path = Path("out/published_checkpoint")) -> None:
@@ -36,4 +36,4 @@ def main(model: str = "sam2.1-hiera-tiny", out: Path = Path("out/published_check
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_script(main)

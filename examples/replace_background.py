@@ -6,11 +6,11 @@ python examples/replace_background.py --video shot.mov --point 640 300 --backgro
 
 from pathlib import Path
 
-import typer
 from rich.progress import track as show_progress
 
 import masklet
 from masklet import Prompt
+from masklet.cli import run_script
 from masklet.media import Look, open_frames, writers
 
 DEMO = str(Path(__file__).with_name("demo.mp4"))
@@ -35,4 +35,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_script(main)

@@ -10,10 +10,10 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
-import typer
 
 import masklet
 from masklet import MediaError, Prompt
+from masklet.cli import run_script
 
 DEMO = str(Path(__file__).with_name("demo.mp4"))
 
@@ -50,4 +50,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_script(main)

@@ -5,10 +5,9 @@ python examples/several_objects.py
 
 from pathlib import Path
 
-import typer
-
 import masklet
 from masklet import Prompt
+from masklet.cli import run_script
 from masklet.media import OverlayVideo, PalettePngs, Writers, open_frames
 from masklet.postprocess import tidy
 
@@ -40,4 +39,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_script(main)

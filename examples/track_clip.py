@@ -6,10 +6,9 @@ python examples/track_clip.py --video mine.mp4 --point 320 180 --out out/mine
 
 from pathlib import Path
 
-import typer
-
 import masklet
 from masklet import Prompt
+from masklet.cli import run_script
 from masklet.media import MaskletsJson, OverlayVideo, PalettePngs, Writers, open_frames
 
 DEMO = str(Path(__file__).with_name("demo.mp4"))
@@ -39,4 +38,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_script(main)

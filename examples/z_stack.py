@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import PIL.Image
-import typer
 
 import masklet
 from masklet import Prompt
+from masklet.cli import run_script
 from masklet.media import open_frames, writers
 
 PAGES, SIDE = 9, 256
@@ -55,4 +55,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_script(main)

@@ -55,6 +55,19 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(path)
 
 
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_examples_run_as_scripts_that_print_errors_as_sentences(script: str) -> None:
+    assert (EXAMPLES / f"{script}.py").read_text(encoding="utf-8").endswith("    run_script(main)\n")
+
+
+def test_an_error_is_one_sentence(tmp_path: Path) -> None:
+    script = EXAMPLES / "track_clip.py"
+    options = ["--video", str(tmp_path / "missing.mp4"), "--out", str(tmp_path / "out")]
+    run = subprocess.run([sys.executable, script, *options], capture_output=True, text=True)
+    assert (run.returncode, run.stdout) == (1, "")
+    assert run.stderr == f"track_clip.py: there is no file {tmp_path / 'missing.mp4'}.\n"
+
+
 def test_track_clip(clip: str, model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     main_of("track_clip")(video=clip, model=model, out=tmp_path)
     assert f"frame {LENGTH - 1}: " in capsys.readouterr().out

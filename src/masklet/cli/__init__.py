@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import signal
 import sys
+from collections.abc import Callable
+from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any
 
@@ -66,6 +68,22 @@ def main() -> None:
             if interruption.number is not None:
                 sys.exit(128 + interruption.number)
             raise
+
+
+def run_script(function: Callable[..., object]) -> None:
+    """Run a function as a program, as the examples do: its arguments are the options.
+
+    A `MaskletError` is one sentence on stderr, and the exit code 1.
+
+    Args:
+        function: Annotated as typer needs it; its docstring is the help.
+    """
+    script = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    script.command()(function)
+    try:
+        script()
+    except MaskletError as error:
+        sys.exit(f"{Path(sys.argv[0]).name}: {terminal_text(str(error))}")
 
 
 class _Interruption:
