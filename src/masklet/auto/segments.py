@@ -215,8 +215,8 @@ def masks_to_low_res(masks: Sequence[np.ndarray], side: int) -> Float[Tensor, "n
         return torch.zeros(0, side, side, dtype=torch.float32, device="cpu")
     pixels = torch.from_numpy(np.stack(masks)).float()[:, None]
     shares = F.interpolate(pixels, (side, side), mode="area")[:, 0]
-    fullest = shares.amax(dim=(1, 2), keepdim=True)
-    small = (shares == fullest) & (fullest > 0) & (fullest <= 0.5)
+    largest = shares.amax(dim=(1, 2), keepdim=True)
+    small = (shares == largest) & (largest > 0) & (largest <= 0.5)
     return torch.where(small, EDGE, 2 * shares - 1)
 
 

@@ -175,12 +175,12 @@ def _match(fragments: Sequence[Fragment], first: range, second: range, shared: B
 
 def _crop(fragments: Sequence[Fragment], rows: range, window: Box) -> dict[int, rle.RLE]:
     """The masks within a window of the fragments that have pixels there, by row."""
-    near = (row for row in rows if _meet(fragments[row].box, window))
+    near = (row for row in rows if _overlap(fragments[row].box, window))
     masks = ((row, fragments[row].within(window)) for row in near)
     return {row: rle.encode(mask) for row, mask in masks if mask.any()}
 
 
-def _meet(box: Box, other: Box) -> bool:
+def _overlap(box: Box, other: Box) -> bool:
     return box_area(intersect_boxes(box, other)) > 0
 
 
@@ -213,7 +213,7 @@ def _conflict(first: set[int], second: set[int], fragments: Sequence[Fragment]) 
         _containment(a.code, b.code, float(rle.overlaps([a.code], [b.code])[0, 0])) > SAME_IOU
         for a in map(fragments.__getitem__, first)
         for b in map(fragments.__getitem__, second)
-        if a.tile == b.tile and _meet(a.box, b.box)
+        if a.tile == b.tile and _overlap(a.box, b.box)
     )
 
 

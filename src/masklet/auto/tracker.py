@@ -166,8 +166,8 @@ def find_new_objects(
 def _rank(segments: Segments) -> list[int]:
     """Rows, the largest and surest first, backgrounds last; specks are left out."""
     shares = segments.areas / (segments.size[0] * segments.size[1])
-    worth = shares * segments.iou.cpu().numpy() - (shares > BACKGROUND)
-    return [row for row in np.argsort(-worth, kind="stable").tolist() if shares[row] >= SMALLEST]
+    scores = shares * segments.iou.cpu().numpy() - (shares > BACKGROUND)
+    return [row for row in np.argsort(-scores, kind="stable").tolist() if shares[row] >= SMALLEST]
 
 
 def has_mask(masks: Masks) -> Bool[np.ndarray, " n"]:

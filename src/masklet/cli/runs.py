@@ -341,16 +341,16 @@ def format_files(formats: Sequence[str]) -> list[str]:
 
 
 def make_look(background: str, soft: float, formats: Iterable[str]) -> Look:
-    """Background and edges of the formats that show pictures; refused where no format would follow them."""
+    """Background and edges of the formats that show pictures; refused where no format uses them."""
     from masklet.media import FORMATS, Look, find_format
 
-    look, usual = Look(background, soft), Look()
-    followed = {field for name in formats for field in find_format(name).look}
+    look, default = Look(background, soft), Look()
+    used = {field for name in formats for field in find_format(name).look}
     for field in ("background", "soft"):
-        if field not in followed and getattr(look, field) != getattr(usual, field):
-            able = [name for name, format in FORMATS.items() if field in format.look]
+        if field not in used and getattr(look, field) != getattr(default, field):
+            supporting = [name for name, format in FORMATS.items() if field in format.look]
             raise typer.BadParameter(
-                f"none of the formats shows it. Add --format {' or --format '.join(able)}.",
+                f"none of the formats shows it. Add --format {' or --format '.join(supporting)}.",
                 param_hint=f"--{field}",
             )
     return look

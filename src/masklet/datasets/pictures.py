@@ -259,7 +259,7 @@ def _numbered(annotations: Sequence[CocoAnnotation]) -> dict[int, object]:
 
 def _is_crowd(annotation: CocoAnnotation) -> bool:
     """Whether it is of many objects; CVAT, known by its attributes, sets iscrowd for every brushed mask."""
-    return annotation.crowd and not annotation.has_attributes
+    return annotation.is_crowd and not annotation.has_attributes
 
 
 def _relative(name: str) -> PurePosixPath:

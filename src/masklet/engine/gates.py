@@ -391,8 +391,8 @@ def score_gates_held_out(
 
 def _passes(measures: Measures, gates: Sequence[Gate]) -> list[bool]:
     """Whether a masklet passes each gate, and all of them."""
-    each = [gate.passes(measures) for gate in gates]
-    return [*each, all(each)]
+    passed = [gate.passes(measures) for gate in gates]
+    return [*passed, all(passed)]
 
 
 def _score(

@@ -148,7 +148,7 @@ def trace(model: Sam2, graph: Graph) -> Any:
         name: {axis: dims[size] for axis, size in enumerate(shape) if isinstance(size, str)}
         for name, shape in graph.inputs.items()
     }
-    with torch.no_grad(), _quiet():
+    with torch.no_grad(), _without_notes():
         program = torch.onnx.export(
             graph.module(model).eval(),
             samples,
@@ -178,7 +178,7 @@ def round_graph(traced: Any, precision: Precision, verb: str) -> Any:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def _without_notes() -> Iterator[None]:
     """Without the exporter's notes: about packages that are not needed, and about what torch deprecates."""
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnx_ir", "onnxscript")]
     levels = [logger.level for logger in loggers]

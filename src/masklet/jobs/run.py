@@ -344,11 +344,11 @@ class _Driver:
         import ray
 
         cluster = self._cluster
-        there = ray.cluster_resources()
+        resources = ray.cluster_resources()
         gpus = cluster.gpus_per_actor
         if gpus is None:
-            gpus = 1.0 if there.get("GPU") else 0.0
-        room = there["GPU"] / gpus if gpus else there.get("CPU", 1) / cluster.cpus_per_actor
+            gpus = 1.0 if resources.get("GPU") else 0.0
+        actors = resources["GPU"] / gpus if gpus else resources.get("CPU", 1) / cluster.cpus_per_actor
         options = {
             "num_cpus": cluster.cpus_per_actor,
             "num_gpus": gpus,
@@ -356,7 +356,7 @@ class _Driver:
             "max_concurrency": 2,  # so that it can tell its progress
             "scheduling_strategy": "SPREAD",
         }
-        return cluster.actors or max(1, int(room)), options
+        return cluster.actors or max(1, int(actors)), options
 
     def _start_actor(self, actor_class: Any) -> None:
         threads = max(1, int(self._cluster.cpus_per_actor))

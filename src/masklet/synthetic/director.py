@@ -58,12 +58,12 @@ class Stock:
     ) -> None:
         self.pictures, self.cutouts, self.films = pictures, cutouts, films
         self.drawn = drawn if cutouts else 0.0
-        often = [(weights or {}).get(picture.name.split("/")[0], 1.0) for picture in pictures]
-        self._any = Choice([(picture, list(range(len(picture)))) for picture in pictures], often)
-        crowds = [weight * len(picture) ** 0.5 for picture, weight in zip(pictures, often, strict=True)]
+        shares = [(weights or {}).get(picture.name.split("/")[0], 1.0) for picture in pictures]
+        self._any = Choice([(picture, list(range(len(picture)))) for picture in pictures], shares)
+        crowds = [weight * len(picture) ** 0.5 for picture, weight in zip(pictures, shares, strict=True)]
         self._crowds = Choice(self._any.items, crowds)
-        self.whole = Choice([(picture, _uncut(picture)) for picture in pictures], often)
-        self.seen = Choice([(picture, picture.covering(MOVED)) for picture in pictures], often)
+        self.whole = Choice([(picture, _whole_instances(picture)) for picture in pictures], shares)
+        self.seen = Choice([(picture, picture.covering(MOVED)) for picture in pictures], shares)
 
     def picture(self, rng: Generator) -> Picture:
         return self._any.draw(rng)[0]
@@ -99,7 +99,7 @@ class Choice:
         return picture, instances[int(rng.integers(len(instances)))]
 
 
-def _uncut(picture: Picture) -> list[int]:
+def _whole_instances(picture: Picture) -> list[int]:
     height, width = picture.pixels.shape[:2]
     return [
         index
@@ -199,7 +199,7 @@ def _positions(rng: Generator, shot: Shot, meet: np.ndarray | None = None) -> Fl
         return meet + positions - positions[int(rng.integers(shot.frames))]
     positions += rng.uniform(0.15, 0.85, 2) * shot.size
     if shot.frames > 2 and rng.random() < (0.2 if shot.frames > LONG else 0.1):
-        positions += _excursion(rng, shot.frames, shot.size)
+        positions += _leave_and_return(rng, shot.frames, shot.size)
     return positions
 
 
@@ -235,7 +235,7 @@ def _reflection(rng: Generator, layer: Layer, view: np.ndarray, size: int) -> La
     return Layer(dimmed, flips @ layer.path, ripple, layer.shutter, 0.0)
 
 
-def _excursion(rng: Generator, frames: int, size: int) -> np.ndarray:
+def _leave_and_return(rng: Generator, frames: int, size: int) -> np.ndarray:
     """Out of the frame and back: (frames, 2), zero at both ends."""
     turn = rng.uniform(0, 2 * np.pi)
     away = np.sin(np.linspace(0, np.pi, frames)) ** rng.uniform(0.5, 1.5) * 1.2 * size

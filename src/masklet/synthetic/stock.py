@@ -95,14 +95,14 @@ def split(pictures: Sequence[Picture]) -> tuple[list[Picture], list[Picture]]:
     return train, [picture for picture in pictures if held_back(picture.name)]
 
 
-def shrink(footage: DatasetItem, longest: int) -> Picture:
+def shrink(item: DatasetItem, longest: int) -> Picture:
     """A picture of a data set, its longer side at most `longest` pixels."""
-    reel = footage.open()
-    pixels, masks = reel.image(0), reel.masks(0, reel.objects(0))
+    video = item.open()
+    pixels, masks = video.image(0), video.masks(0, video.objects(0))
     scale = min(1.0, longest / max(pixels.shape[:2]))
     size = round(pixels.shape[1] * scale), round(pixels.shape[0] * scale)
     shrunk = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
-    return make_picture(footage.name, shrunk, [resize_mask(mask, size) for mask in masks])
+    return make_picture(item.name, shrunk, [resize_mask(mask, size) for mask in masks])
 
 
 def resize_mask(mask: np.ndarray, size: tuple[int, int]) -> Bool[np.ndarray, "H W"]:

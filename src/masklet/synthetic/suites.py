@@ -26,7 +26,7 @@ CLIPS = 4  # in each suite
 FRAMES = 48
 AWAY = 20  # frames
 SHOTS = 3  # of a clip with cuts
-CROWD = 5
+SUBJECTS = 5
 STAGE = np.array([[0.2, 0.25], [0.75, 0.3], [0.5, 0.55], [0.25, 0.8], [0.8, 0.75]])  # where a crowd stands
 
 
@@ -62,16 +62,16 @@ def returns(rng: Generator) -> Clip:
 
 
 def cuts(rng: Generator) -> Clip:
-    """A crowd with twins in it; another place, with three of them; the first place and all of them again."""
-    subjects = [_random_sprite(rng) for _ in range(CROWD - 1)]
+    """Several objects, twins among them; another place with three of them; the first place and all again."""
+    subjects = [_random_sprite(rng) for _ in range(SUBJECTS - 1)]
     subjects.append(subjects[0])
     shot = FRAMES // SHOTS
     first, other = _backdrop(rng, FRAMES), _backdrop(rng, shot)
     sways = [0.05 * motion.walk(rng, FRAMES, 2, 0.12) for _ in subjects]
-    crowd = [
+    layers = [
         _layer(subject, at + sway, 0.24) for subject, at, sway in zip(subjects, STAGE, sways, strict=True)
     ]
-    whole = _film(rng, first, crowd, chosen=tuple(range(CROWD)))
+    whole = _film(rng, first, layers, chosen=tuple(range(SUBJECTS)))
     moved = [
         _layer(subjects[row], STAGE[place] + sways[row][:shot], 0.3)
         for row, place in ((1, 3), (2, 1), (0, 4))

@@ -55,9 +55,9 @@ def has_vnni() -> bool:
 @cache
 def missing() -> str | None:
     """Why the kernels cannot be used here; None where they can."""
-    lacking = REQUIRED - cpu_flags()
-    if lacking:
-        return f"the CPU lacks {', '.join(sorted(lacking))}"
+    absent = REQUIRED - cpu_flags()
+    if absent:
+        return f"the CPU lacks {', '.join(sorted(absent))}"
     try:
         library()
     except BuildError as error:

@@ -87,7 +87,7 @@ class CocoAnnotation:
     segmentation: Any
     box: Box | None
     category: str | None
-    crowd: bool
+    is_crowd: bool
     has_attributes: bool
     object: str | None = None
 
@@ -265,7 +265,7 @@ def _read_annotation(entry: Any, number: int, names: Mapping[str, str]) -> CocoA
         segmentation=segmentation,
         box=box,
         category=names.get(str(entry.get("category_id"))),
-        crowd=str(entry.get("iscrowd") or 0).lower() not in ("0", "0.0", "false", "none"),
+        is_crowd=str(entry.get("iscrowd") or 0).lower() not in ("0", "0.0", "false", "none"),
         has_attributes="attributes" in entry,
         object=_find_object(entry),
     )

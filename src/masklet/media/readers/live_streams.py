@@ -165,14 +165,14 @@ def _newest(
     """The newest frame each time. A thread keeps reading, since cameras and their drivers queue old ones."""
     newest: deque[tuple[float, np.ndarray]] = deque(maxlen=1)
     changed = Condition()
-    wanted, ended = True, False
+    is_used, ended = True, False
 
     def watch() -> None:
         nonlocal ended
         try:
-            while wanted:
-                there, bgr = read()
-                if not there or bgr is None:
+            while is_used:
+                has_frame, bgr = read()
+                if not has_frame or bgr is None:
                     break
                 with changed:
                     newest.append((time.monotonic(), bgr))
@@ -193,4 +193,4 @@ def _newest(
                 seconds, bgr = newest.pop()
             yield seconds, cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
     finally:
-        wanted = False
+        is_used = False

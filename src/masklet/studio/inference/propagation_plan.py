@@ -82,12 +82,12 @@ class PropagationPlan:
 
     def _uncovered(self, leg: Leg, all_objects: Collection[int]) -> Iterable[Leg]:
         ids = set(all_objects if leg.objects is None else leg.objects)
-        for mine in self.legs:
-            if mine.covers(leg):
-                ids -= ids if mine.objects is None else set(mine.objects)
+        for own in self.legs:
+            if own.covers(leg):
+                ids -= ids if own.objects is None else set(own.objects)
         if leg.left and ids:
-            everybody = leg.objects is None and len(ids) == len(all_objects)
-            yield replace(leg, objects=None if everybody else sorted(ids))
+            are_all = leg.objects is None and len(ids) == len(all_objects)
+            yield replace(leg, objects=None if are_all else sorted(ids))
 
     def to_json(self) -> dict[str, Any] | None:
         """What is left, as plain JSON; None where nothing is."""

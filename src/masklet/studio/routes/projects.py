@@ -158,9 +158,11 @@ def check_classes(classes: Sequence[schemas.Class]) -> list[dict[str, Any]]:
         ("name", [entry.name for entry in cleaned]),
         ("key", [entry.key.lower() for entry in cleaned if entry.key is not None]),
     ):
-        twice = next((value for value in values if values.count(value) > 1), None)
-        if twice is not None:
-            raise ApiError(422, "invalid", f"two classes have the {field} {twice}. Give one of them another.")
+        repeated = next((value for value in values if values.count(value) > 1), None)
+        if repeated is not None:
+            raise ApiError(
+                422, "invalid", f"two classes have the {field} {repeated}. Give one of them another."
+            )
     return [entry.model_dump() for entry in cleaned]
 
 

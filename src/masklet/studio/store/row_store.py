@@ -151,15 +151,15 @@ class RowStore:
             return bank
         near = range(frame - POINTERS, frame + POINTERS + 1)
         wanted = {*obj.conditioning, *self._worth_seeing(obj.id, near)}
-        then = min(obj.settled, self.change.state.head)
+        settled = min(obj.settled, self.change.state.head)
         rows = self.change.database.scalars(
             select(Result)
             .where(
                 Result.video == self.change.video,
                 Result.object == obj.id,
                 Result.since >= obj.begun,
-                Result.since <= then,
-                or_(Result.until.is_(None), Result.until > then),
+                Result.since <= settled,
+                or_(Result.until.is_(None), Result.until > settled),
                 or_(Result.frame.between(near.start, near.stop - 1), Result.frame.in_(wanted)),
                 Result.frame.not_in(obj.cleared),
             )

@@ -79,8 +79,8 @@ class State:
 
     def object(self, id: int) -> ObjectView:
         if id not in self.objects:
-            there = ", ".join(map(str, self.objects)) or "none"
-            raise not_found(f"there is no object {id}. There are: {there}.")
+            ids = ", ".join(map(str, self.objects)) or "none"
+            raise not_found(f"there is no object {id}. There are: {ids}.")
         return self.objects[id]
 
     def added(self, record: EventRecord) -> State:
@@ -173,8 +173,8 @@ class Change:
         """Replace the fields of the session's last event. What could be redone is lost."""
         if self.state.redo:
             self._forget_undone(self.state.head + 1)
-        mine = Step.video == self.video, Step.number == number
-        self.database.execute(update(Step).where(*mine).values(fields=fields))
+        which = Step.video == self.video, Step.number == number
+        self.database.execute(update(Step).where(*which).values(fields=fields))
         self.state = self.state.extended(number, fields)
 
     def put(self, number: int, row: NewResult, tensors: bytes) -> int:
@@ -197,9 +197,9 @@ class Change:
 
     def end(self, number: int, *which: ColumnElement[bool]) -> None:
         """End results: from a step on they hold no longer."""
-        mine = (Result.video == self.video, Result.until.is_(None), *which)
-        self.database.execute(delete(Result).where(*mine, Result.since >= number))
-        self.database.execute(update(Result).where(*mine).values(until=number))
+        ended = (Result.video == self.video, Result.until.is_(None), *which)
+        self.database.execute(delete(Result).where(*ended, Result.since >= number))
+        self.database.execute(update(Result).where(*ended).values(until=number))
 
     def leave_unfinished(self, propagation: dict[str, Any] | None) -> None:
         self.database.execute(update(Video).where(Video.id == self.video).values(unfinished=propagation))
@@ -210,10 +210,10 @@ class Change:
         self._save_head()
 
     def _forget_undone(self, number: int) -> None:
-        mine = Result.video == self.video
+        of_video = Result.video == self.video
         self.database.execute(delete(Step).where(Step.video == self.video, Step.number >= number))
-        self.database.execute(delete(Result).where(mine, Result.since >= number))
-        self.database.execute(update(Result).where(mine, Result.until >= number).values(until=None))
+        self.database.execute(delete(Result).where(of_video, Result.since >= number))
+        self.database.execute(update(Result).where(of_video, Result.until >= number).values(until=None))
 
     def _save_head(self) -> None:
         self.database.execute(update(Video).where(Video.id == self.video).values(head=self.state.head))

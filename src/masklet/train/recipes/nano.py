@@ -139,7 +139,7 @@ def _folders(root: Path) -> list[Path]:
 def labelled_videos(data: Path) -> list[DatasetItem]:
     """The real clips that may be learned from: with true masks, and with such as a network made."""
     folders = [data / name for name in ("videos-train", "videos-pseudo")]
-    return [footage for folder in folders if folder.is_dir() for footage in find_items(folder)]
+    return [item for folder in folders if folder.is_dir() for item in find_items(folder)]
 
 
 def validation_set(held_back: list[Picture], size: int) -> ValidationSet:
