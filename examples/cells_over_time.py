@@ -1,4 +1,4 @@
-"""Follow a nucleus through depth and time, in a stack with the axes T, Z, Y, X.
+"""Track a nucleus through depth and time, in a stack with the axes T, Z, Y, X.
 
 The stack is tracked as one film that goes up through the depths at one time and down at the next. The label
 TIFF has the axes and the order of its source.

@@ -30,7 +30,7 @@ def main(
     for rank, mask in enumerate(offered):
         print(f"answer {rank}: {mask.sum()} pixels, predicted IoU {offered.iou[rank]:.2f}")
 
-    # A correction says everything again, with the new click; the answer that it corrects is the hint.
+    # A correction repeats the clicks and adds one; the answer that it corrects is the hint.
     corrected = session.segment(clicked | Prompt(negative=[wrong]), hint=offered)
     print(f"corrected: {corrected[0].sum()} pixels, predicted IoU {corrected.iou[0]:.2f}")
 

@@ -1,4 +1,4 @@
-"""Follow one object through a clip, from one click.
+"""Track one object through a clip, from one click.
 
 python examples/track_clip.py
 python examples/track_clip.py --video mine.mp4 --point 320 180 --out out/mine
@@ -21,7 +21,7 @@ def main(
     out: Path = Path("out/track_clip"),
 ) -> None:
     frames = open_frames(video)  # a file, a folder or glob of pictures, an array
-    prompts = {0: {1: Prompt(positive=[point])}}  # frame -> object id -> what is said of it
+    prompts = {0: {1: Prompt(positive=[point])}}  # frame -> object id -> prompt
 
     writers = Writers(
         PalettePngs(out / "masks"),

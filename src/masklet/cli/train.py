@@ -90,7 +90,8 @@ def train(
         typer.echo(text, err=True)
     columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
     with Progress(*columns, console=Console(stderr=True), disable=not run.is_main_process) as progress:
-        bar = progress.add_task("preparing", total=run.state.recipe.steps, completed=run.state.step)
+        begun = "scoring the model as it is" if run.state.step == 0 else "resuming"
+        bar = progress.add_task(begun, total=run.state.recipe.steps, completed=run.state.step)
         for row in run.rows(precision=precision.value, workers=workers, original=original):
             if "loss" in row:
                 text = (
@@ -102,4 +103,5 @@ def train(
                     f"{name.removeprefix(VALIDATION)} {row[name]:.3f}" for name in row if name != "step"
                 )
                 progress.console.print(f"step {row['step']:.0f}, validation:  {scores}", soft_wrap=True)
+                progress.update(bar, description="training")
     typer.echo(out)
