@@ -23,6 +23,7 @@ BASE = {
     "errors",
     "files",
     "label_maps",
+    "pieces",
     "prompts",
     "zoom",
     "rle",

@@ -232,6 +232,16 @@ class Candidate:
     score: Float[Tensor, ""]
     window: Window | None = None
 
+    @property
+    def inside(self) -> Bool[np.ndarray, "h4 w4"]:
+        """The cells of the mask."""
+        return (self.logits > 0).cpu().numpy()
+
+    def with_sides(self, inside: Bool[np.ndarray, "h4 w4"]) -> Candidate:
+        """The candidate with the cells of another mask; where they differ, logits change their sign."""
+        differs = torch.from_numpy(inside != self.inside).to(self.logits.device)
+        return replace(self, logits=torch.where(differs, -self.logits, self.logits))
+
     def full(self, size: tuple[int, int]) -> Float[Tensor, "H W"]:
         """The logits over a picture of `size` (H, W)."""
         if self.window is None:

@@ -45,6 +45,12 @@ def pictures() -> np.ndarray:
     return clip(6, WIDE)
 
 
+@pytest.fixture
+def specks_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a toy answers is nothing but specks."""
+    monkeypatch.setattr("masklet.zoom.remove_specks", lambda mask, kept, left_out: mask)
+
+
 def test_nano_zooms_and_the_published_networks_do_not() -> None:
     assert NANO.zoom and masklet.load().config == NANO
     assert not TINY.zoom
@@ -102,6 +108,7 @@ def test_a_candidate_in_a_window_is_there_and_nowhere_else() -> None:
     assert abs((low_res > 0).float().mean() - 1600 / 120 / 160) < 0.03
 
 
+@pytest.mark.usefixtures("specks_stay")
 def test_zoom_segments_the_window_as_a_picture(zooming: Sam2, pictures: np.ndarray) -> None:
     candidates = ImageSession(zooming, pictures[0]).segment(SMALL)
     window = candidates.ranked[0].window
@@ -110,6 +117,30 @@ def test_zoom_segments_the_window_as_a_picture(zooming: Sam2, pictures: np.ndarr
     cut = ImageSession(zooming, pictures[0, y0:y1, x0:x1], zoom=False).segment(crop_prompt(SMALL, window))
     assert np.array_equal(candidates[0][y0:y1, x0:x1], cut[0])
     assert candidates[0].sum() == cut[0].sum() and torch.equal(candidates.iou, cut.iou)
+
+
+def test_an_answer_has_no_specks_but_for_those_that_are_clicked() -> None:
+    logits = torch.full((30, 40), -1.0)
+    logits[4:14, 4:14], logits[8, 8] = 1.0, -1.0  # with a pinhole
+    logits[20:22, 30:33] = 1.0  # a speck; each cell is 4 x 4 pixels
+    answer = ImageCandidates.rank((120, 160), [Candidate(logits, torch.tensor(0.5), torch.tensor(1.0))])
+
+    class Answers:
+        size = 120, 160
+
+        def encode_windows(self, windows: Sequence[Window]) -> None: ...
+
+        def segment_in(
+            self, window: Window | None, prompt: Prompt, hint: object, candidates: int
+        ) -> ImageCandidates:
+            return answer
+
+    on_object, on_speck, on_pinhole = (30, 30), (126, 84), (34, 34)
+    zoom = Zoom(largest=0)
+    (tidied,) = zoom.segment(Answers(), Prompt(positive=[on_object]), None, 1).ranked
+    assert tidied.inside.sum() == 100 and tidied.inside[8, 8] and not tidied.inside[20:].any()
+    (asked,) = zoom.segment(Answers(), Prompt([on_object, on_speck], [on_pinhole]), None, 1).ranked
+    assert torch.equal(asked.logits, logits)
 
 
 def test_an_answer_that_lies_elsewhere_gets_a_second_window(zooming: Sam2, pictures: np.ndarray) -> None:
@@ -203,6 +234,7 @@ def test_what_windows_predict_is_tempered_and_keeps_its_order() -> None:
     assert refined.iou.tolist() == pytest.approx([0.9 * factor, 0.6 * factor, 0.3 * factor])
 
 
+@pytest.mark.usefixtures("specks_stay")
 def test_large_objects_are_segmented_once(zooming: Sam2, pictures: np.ndarray) -> None:
     candidates = ImageSession(zooming, pictures[0]).segment(LARGE)
     assert not candidates.zoomed

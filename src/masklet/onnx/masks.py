@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -136,6 +136,15 @@ class Candidate:
     iou: float
     score: float
     window: Window | None = None
+
+    @property
+    def inside(self) -> np.ndarray:
+        """The cells of the mask."""
+        return self.logits > 0
+
+    def with_sides(self, inside: np.ndarray) -> Candidate:
+        """The candidate with the cells of another mask; where they differ, logits change their sign."""
+        return replace(self, logits=np.where(inside != self.inside, -self.logits, self.logits))
 
     def full(self, size: tuple[int, int]) -> np.ndarray:
         """The logits over a picture of `size` (H, W)."""

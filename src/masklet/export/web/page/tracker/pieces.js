@@ -1,0 +1,75 @@
+/** A small mask without specks and pinholes, as masklet/pieces.py has it. */
+
+const SPECK = 0.2; // of the largest piece's area: smaller pieces are dropped
+const PINHOLE = 0.02; // of the mask's area: smaller holes are filled
+
+const BESIDE = [
+    [1, 0],
+    [-1, 0],
+    [0, 1],
+    [0, -1],
+];
+const AT_CORNERS = [
+    [1, 1],
+    [1, -1],
+    [-1, 1],
+    [-1, -1],
+];
+
+/**
+ * Logits without pieces that are small beside the largest one, and without small holes: there they change their sign.
+ *
+ * @param {Float32Array} logits  of a square
+ * @param {number} side
+ * @param {[number, number][]} kept  column and row of cells whose piece stays, however small
+ * @param {[number, number][]} leftOut  cells whose hole stays
+ */
+export function removeSpecks(logits, side, kept, leftOut) {
+    const whole = Uint8Array.from(logits, (value) => Number(value > 0));
+    const pieces = findPieces(whole, side, 1, [...BESIDE, ...AT_CORNERS]);
+    const least = SPECK * Math.max(0, ...pieces.map(({ cells }) => cells.length));
+    const asked = new Set(kept.map(([x, y]) => y * side + x));
+    let area = 0;
+    for (const { cells } of pieces) {
+        if (cells.length >= least || cells.some((cell) => asked.has(cell))) area += cells.length;
+        else for (const cell of cells) whole[cell] = 0;
+    }
+    const refused = new Set(leftOut.map(([x, y]) => y * side + x));
+    for (const { cells, isAtEdge } of findPieces(whole, side, 0, BESIDE)) {
+        if (isAtEdge || cells.length >= PINHOLE * area || cells.some((cell) => refused.has(cell))) continue;
+        for (const cell of cells) whole[cell] = 1;
+    }
+    return logits.map((value, cell) => (Number(value > 0) === whole[cell] ? value : -value));
+}
+
+/**
+ * The connected pieces of the cells with a value.
+ *
+ * @param {Uint8Array} mask
+ * @param {number} side
+ * @param {number} value
+ * @param {number[][]} steps  to the cells that belong together
+ */
+function findPieces(mask, side, value, steps) {
+    const seen = new Uint8Array(mask.length);
+    const pieces = [];
+    for (let start = 0; start < mask.length; start++) {
+        if (mask[start] !== value || seen[start]) continue;
+        const cells = [start];
+        seen[start] = 1;
+        let isAtEdge = false;
+        for (let done = 0; done < cells.length; done++) {
+            const [x, y] = [cells[done] % side, Math.floor(cells[done] / side)];
+            if (x === 0 || y === 0 || x === side - 1 || y === side - 1) isAtEdge = true;
+            for (const [dx, dy] of steps) {
+                if (x + dx < 0 || x + dx >= side || y + dy < 0 || y + dy >= side) continue;
+                const next = (y + dy) * side + x + dx;
+                if (mask[next] !== value || seen[next]) continue;
+                seen[next] = 1;
+                cells.push(next);
+            }
+        }
+        pieces.push({ cells, isAtEdge });
+    }
+    return pieces;
+}

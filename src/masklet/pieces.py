@@ -1,0 +1,86 @@
+"""Connected pieces of a small mask, and a mask without specks and pinholes. NumPy alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from jaxtyping import Bool, Int
+
+SPECK = 0.2  # of the largest piece's area: smaller pieces are dropped
+PINHOLE = 0.02  # of the mask's area: smaller holes are filled
+
+Cell = tuple[int, int]  # row and column
+
+
+def remove_specks(
+    mask: Bool[np.ndarray, "h w"], kept: Iterable[Cell] = (), left_out: Iterable[Cell] = ()
+) -> Bool[np.ndarray, "h w"]:
+    """A mask without pieces that are small beside its largest one, and without small holes.
+
+    Args:
+        mask: Of low resolution: time goes with the number of rows.
+        kept: Cells whose piece stays, however small.
+        left_out: Cells whose hole stays.
+
+    >>> mask = np.zeros((8, 8), bool)
+    >>> mask[1:7, 1:5], mask[3, 7] = True, True
+    >>> remove_specks(mask)[3].tolist(), remove_specks(mask, kept=[(3, 7)])[3].tolist()[5:]
+    ([False, True, True, True, True, False, False, False], [False, False, True])
+    """
+    pieces = label_pieces(mask, diagonal=True)
+    areas = np.bincount(pieces.ravel())
+    areas[0] = 0
+    stays = areas >= max(SPECK * areas.max(), 1)
+    stays[[pieces[cell] for cell in kept]] = True
+    stays[0] = False
+    whole: np.ndarray = stays[pieces]
+
+    gaps = label_pieces(~whole, diagonal=False)
+    sizes = np.bincount(gaps.ravel())
+    filled = sizes < PINHOLE * whole.sum()
+    filled[np.concatenate([gaps[0], gaps[-1], gaps[:, 0], gaps[:, -1]])] = False  # no holes: beside the mask
+    filled[[gaps[cell] for cell in left_out]] = False
+    filled[0] = False
+    return whole | filled[gaps]
+
+
+def label_pieces(mask: Bool[np.ndarray, "h w"], *, diagonal: bool) -> Int[np.ndarray, "h w"]:
+    """Number the connected pieces of a mask from 1; 0 is what is not the mask.
+
+    Args:
+        diagonal: Whether cells that touch at a corner belong together.
+
+    >>> label_pieces(np.eye(3, dtype=bool), diagonal=True).diagonal().tolist()
+    [1, 1, 1]
+    >>> label_pieces(np.eye(3, dtype=bool), diagonal=False).diagonal().tolist()
+    [1, 2, 3]
+    """
+    padded = np.pad(mask, ((0, 0), (1, 1))).astype(np.int8)
+    rows, starts = np.nonzero(np.diff(padded, axis=1) == 1)
+    ends = np.nonzero(np.diff(padded, axis=1) == -1)[1]
+    parents = list(range(len(rows)))
+    reach = int(diagonal)
+    above: Sequence[int] = ()
+    first = 0
+    for row in range(len(mask)):
+        runs = range(first, int(np.searchsorted(rows, row, side="right")))
+        first = runs.stop
+        for run in runs:
+            for other in above:
+                if starts[other] < ends[run] + reach and starts[run] < ends[other] + reach:
+                    parents[_root(parents, other)] = _root(parents, run)
+        above = runs
+    roots = [_root(parents, run) for run in range(len(rows))]
+    numbers = {root: number for number, root in enumerate(dict.fromkeys(roots), start=1)}
+    labels = np.zeros(mask.shape, np.int32)
+    for run, root in enumerate(roots):
+        labels[rows[run], starts[run] : ends[run]] = numbers[root]
+    return labels
+
+
+def _root(parents: list[int], run: int) -> int:
+    while parents[run] != run:
+        parents[run] = parents[parents[run]]
+        run = parents[run]
+    return run
