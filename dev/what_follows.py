@@ -1,0 +1,86 @@
+"""What held clicks and removed specks bring: the table of docs/nano.md, section "What follows the network".
+
+python dev/what_follows.py PICTURES
+
+PICTURES is the folder of image sets that nano was trained on. Of its held-back pictures, those are segmented that
+the exam does not show, up to three objects of each.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+from unittest import mock
+
+import numpy as np
+import typer
+
+import masklet
+from masklet import Prompt
+from masklet.boxes import tight_box
+from masklet.evaluate.metrics import measure_agreement
+from masklet.evaluate.samples import find_pictures, read_names
+from masklet.sessions.image import ImageSession
+from masklet.simulated_user import click_image, select_closest, select_first
+
+DOCS = Path(__file__).parents[1] / "docs"
+CLICKS = (1, 3, 5)
+SETTINGS = {  # whether clicks hold, whether specks go
+    "as the network answers": (False, False),
+    "clicks hold": (True, False),
+    "and specks go": (True, True),
+}
+
+
+def main(
+    pictures: Path, model: str = "nano", objects: Annotated[int, typer.Option(help="of a picture")] = 3
+) -> None:
+    """Print J and F of each setting."""
+    network = masklet.load(model)
+    exam = set(read_names(DOCS / "nano-exam.txt"))
+    names = [name for name in read_names(DOCS / "nano-held-back.txt") if name not in exam]
+    scores: dict[tuple[str, str], list[tuple[float, float]]] = defaultdict(list)
+    for sample in find_pictures(pictures, names):
+        image, masks = sample.read()
+        ids = [id for id, mask in masks.items() if mask.any()]
+        random.Random(sample.name).shuffle(ids)
+        session = ImageSession(network, image)
+        for id in ids[:objects]:
+            for setting, (holds, tidies) in SETTINGS.items():
+                network.config = replace(network.config, holds_clicks=holds)
+                with (
+                    mock.patch("masklet.zoom.remove_specks", _keep_specks) if not tidies else mock.MagicMock()
+                ):
+                    for prompt, mask in _answers(session, masks[id]):
+                        agreement = measure_agreement(masks[id], mask)
+                        scores[prompt, setting].append((agreement.j, agreement.f))
+    prompts = list(dict.fromkeys(prompt for prompt, _ in scores))
+    typer.echo(f"{len(scores[prompts[0], 'clicks hold'])} objects, J and F")
+    typer.echo(f"| | {' | '.join(SETTINGS)} |\n| --- |{' --- |' * len(SETTINGS)}")
+    for prompt in prompts:
+        means = [np.mean(scores[prompt, setting], axis=0) for setting in SETTINGS]
+        typer.echo(f"| {prompt} | {' | '.join(f'{j:.3f}, {f:.3f}' for j, f in means)} |")
+
+
+def _answers(session: ImageSession, truth: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
+    turns = click_image(session, truth, max(CLICKS), select_first)
+    for step, (masks, mask) in enumerate(turns, start=1):
+        if step in CLICKS:
+            yield f"{step} click{'s' if step > 1 else ''}", mask
+        if step == 1:
+            yield "1 click, best of three", masks[select_closest(masks, truth)]
+    box = tight_box(truth)
+    assert box is not None
+    yield "box", session.segment(Prompt(box=box))[0]
+
+
+def _keep_specks(mask: np.ndarray, *cells: object) -> np.ndarray:
+    return mask
+
+
+if __name__ == "__main__":
+    typer.run(main)
