@@ -79,7 +79,7 @@ class PreparedPrompt:
         """Prepare a prompt on a frame of `size` (H, W).
 
         Args:
-            prompt: All that was said of the object on this frame.
+            prompt: All prompts of the object on this frame, joined.
             before: The object's mask on this frame, which the prompt corrects.
             tracked: Whether that mask was tracked from another frame.
             alone: Look at no memory, as in a picture.

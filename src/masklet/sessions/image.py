@@ -28,7 +28,7 @@ from masklet.zoom import Zoom, crop_prompt, find_zoom
 Hint = Masks | ImageCandidates  # masks of which the first is corrected
 
 WINDOWS = 8  # encoded windows that a session keeps
-TOGETHER = 64  # prompts that are decoded together, at most
+PROMPTS_PER_BATCH = 64  # prompts that are decoded together, at most
 PICTURES = 8  # that are encoded together on a GPU; on a CPU it is not faster than one by one
 
 Prompts = Prompt | Sequence[Prompt] | Mapping[int, Prompt]
@@ -182,9 +182,9 @@ class ImageSession:
             encoded.append(self._encode_prompt(None, prompt, earlier))
             groups.setdefault((encoded[row].shape, count), []).append(row)
         answers: dict[int, ImageCandidates] = {}
-        for alike in groups.values():
-            for start in range(0, len(alike), TOGETHER):
-                part = alike[start : start + TOGETHER]
+        for group in groups.values():
+            for start in range(0, len(group), PROMPTS_PER_BATCH):
+                part = group[start : start + PROMPTS_PER_BATCH]
                 decoded = self._decode(self._whole, [encoded[row] for row in part], counts[part[0]])
                 answers |= {row: self._rank(decoded.row(index)) for index, row in enumerate(part)}
         return [answers[row] for row in range(len(checked))]
@@ -296,8 +296,8 @@ def segment_many(
                 f"{name} must be a list, with an entry for each picture. Got {type(values).__name__}."
             )
     default = 1 if model.device.type == "cpu" else PICTURES
-    together = default if batch is None else check_count(batch, "batch")
-    return _segment_batches(model, iter(images), iter(prompts), zoom, candidates, together)
+    batch_size = default if batch is None else check_count(batch, "batch")
+    return _segment_batches(model, iter(images), iter(prompts), zoom, candidates, batch_size)
 
 
 def _segment_batches(
@@ -306,9 +306,9 @@ def _segment_batches(
     prompts: Iterator[Prompts],
     zoom: Zoom | bool | None,
     candidates: int | None,
-    together: int,
+    batch_size: int,
 ) -> Iterator[Answers]:
-    while pictures := [read_image(image) for image in islice(images, together)]:
+    while pictures := [read_image(image) for image in islice(images, batch_size)]:
         asked = list(islice(prompts, len(pictures)))
         if len(asked) < len(pictures):
             raise PromptError("segment_many needs prompts for each picture. Got more pictures than prompts.")

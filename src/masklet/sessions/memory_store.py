@@ -52,7 +52,7 @@ class MemoryStore(Protocol):
         """An object's records that hold now on some frames."""
 
     def prompt(self, obj: ObjectState, frame: int) -> Prompt | None:
-        """All that was said of an object on a frame."""
+        """All prompts of an object on a frame, joined."""
 
     def load_bank(self, obj: ObjectState, frame: int) -> MemoryBank:
         """An object's memories as it was tracked last: at least those that policies look at from a frame."""

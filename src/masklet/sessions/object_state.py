@@ -214,15 +214,15 @@ def _prompt(obj: ObjectState, event: Prompted) -> ObjectState:
 
 def _clear(obj: ObjectState, event: Cleared) -> ObjectState:
     frame = event.frame
-    gone = frame, frame + 1
+    cleared = frame, frame + 1
     return replace(
         obj,
         prompts=prompts_after(obj.prompts, event),
         conditioning=tuple(at for at in obj.conditioning if at != frame),
         pending=tuple(at for at in obj.pending if at != frame),
         cleared=obj.cleared | {frame},
-        passes=cut_passes(obj.passes, gone),
-        reviewed=cut_spans(obj.reviewed, gone),
+        passes=cut_passes(obj.passes, cleared),
+        reviewed=cut_spans(obj.reviewed, cleared),
         position=None,
     )
 
@@ -271,14 +271,14 @@ def join_spans(spans: Iterable[Span]) -> tuple[Span, ...]:
     return tuple(whole)
 
 
-def cut_spans(spans: Collection[Span], gone: Span) -> tuple[Span, ...]:
+def cut_spans(spans: Collection[Span], cut: Span) -> tuple[Span, ...]:
     """The frames of spans that are not in another span.
 
     >>> cut_spans([(0, 10)], (3, 5))
     ((0, 3), (5, 10))
     """
     parts = [
-        part for start, stop in spans for part in ((start, min(stop, gone[0])), (max(start, gone[1]), stop))
+        part for start, stop in spans for part in ((start, min(stop, cut[0])), (max(start, cut[1]), stop))
     ]
     return tuple((start, stop) for start, stop in parts if start < stop)
 
@@ -293,12 +293,12 @@ def clip_spans(spans: Iterable[Span], window: Span) -> tuple[Span, ...]:
     return tuple((start, stop) for start, stop in clipped if start < stop)
 
 
-def cut_passes(passes: Iterable[Pass], gone: Span) -> tuple[Pass, ...]:
+def cut_passes(passes: Iterable[Pass], cut: Span) -> tuple[Pass, ...]:
     """Passes without the frames of a span."""
     return tuple(
         Pass(start, stop, pass_.reverse)
         for pass_ in passes
-        for start, stop in cut_spans([(pass_.start, pass_.stop)], gone)
+        for start, stop in cut_spans([(pass_.start, pass_.stop)], cut)
     )
 
 

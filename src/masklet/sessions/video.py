@@ -452,8 +452,8 @@ class VideoSession:
 
     def _existing(self, id: int) -> int:
         if (id := check_id(id)) not in self.state.objects:
-            there = ", ".join(map(str, self.ids)) or "none"
-            raise PromptError(f"there is no object {id}. There are: {there}.")
+            ids = ", ".join(map(str, self.ids)) or "none"
+            raise PromptError(f"there is no object {id}. There are: {ids}.")
         return id
 
 

@@ -169,9 +169,9 @@ class MaskEditor:
         def change_mask(mask: Mask) -> Mask:
             return edit_mask(mask, edit.operation, edit.amount)
 
-        for some in self._chunks(frames):
+        for chunk in self._chunks(frames):
             with self._history.change(self._person) as change:
-                for row in self._rows(change, edit.object, some):
+                for row in self._rows(change, edit.object, chunk):
                     self._replace(change, edit, row, change_mask(self._decode(row)), outcome)
 
     def _smooth(self, edit: NewEdit, frames: Sequence[int], outcome: EditOutcome) -> None:
@@ -208,14 +208,14 @@ class MaskEditor:
     def _merge(self, edit: NewEdit, frames: Sequence[int], outcome: EditOutcome) -> None:
         """The other object becomes part of this one, and is deleted."""
         (other,) = [self._history.state.object(id) for id in edit.others]
-        for some in self._chunks(frames):
+        for chunk in self._chunks(frames):
             with self._history.change(self._person) as change:
-                theirs = {row.frame: row for row in self._rows(change, other.id, some)}
-                mine = {row.frame: row for row in self._rows(change, edit.object, some)}
-                for frame, row in theirs.items():
+                other_rows = {row.frame: row for row in self._rows(change, other.id, chunk)}
+                rows = {row.frame: row for row in self._rows(change, edit.object, chunk)}
+                for frame, row in other_rows.items():
                     mask = self._decode(row)
-                    if frame in mine:
-                        row, mask = mine[frame], mask | self._decode(mine[frame])
+                    if frame in rows:
+                        row, mask = rows[frame], mask | self._decode(rows[frame])
                     self._replace(change, edit, row, mask, outcome)
         with self._history.change(self._person) as change:
             is_prompted = other.id in change.state.session.objects

@@ -88,7 +88,7 @@ def track_objects(
     choices = track_frame(model, frame, single, prompts)
     if several:
         policies = [cast(MultiHypothesisPolicy, obj.policy) for obj in several]
-        branched = branch(model, frame, policies, together=model.backend.objects_per_batch)
+        branched = branch(model, frame, policies, batch_size=model.backend.objects_per_batch)
         for obj, result in zip(several, branched, strict=True):
             obj.bank, obj.revised = result.best.bank, result.revised
             obj.last = result.best.answers[frame.number]
@@ -113,14 +113,14 @@ class Branched:
 
 
 def branch(
-    model: Sam2, frame: EncodedFrame, policies: Sequence[MultiHypothesisPolicy], *, together: int
+    model: Sam2, frame: EncodedFrame, policies: Sequence[MultiHypothesisPolicy], *, batch_size: int
 ) -> list[Branched]:
     """Track every path of every object to a frame. Afterwards `paths` of each policy are those that continue.
 
     Paths that have not parted yet are computed once.
 
     Args:
-        together: The number of paths in one pass.
+        batch_size: The number of paths in one pass.
     """
     at, reverse, length = frame.number, frame.reverse, frame.clip_length
     queries = [
@@ -130,7 +130,7 @@ def branch(
     ]
     offers = {
         path: offer
-        for batch in _batch_by_shape(queries, together)
+        for batch in _batch_by_shape(queries, batch_size)
         for path, offer in _offers(model, frame.features, batch)
     }
     answers: dict[Step, MaskPrediction] = {}
@@ -147,7 +147,7 @@ def branch(
             picked = candidates.pick(index)
             answers[path, choice] = picked.hide_absent(policy.present)
         grown.append(steps)
-    memories = _memories(model, frame, answers, together)
+    memories = _memories(model, frame, answers, batch_size)
     return [
         _extend_paths(policy, frame.number, steps, answers, memories)
         for policy, steps in zip(policies, grown, strict=True)
@@ -155,14 +155,14 @@ def branch(
 
 
 def _batch_by_shape(
-    queries: Sequence[tuple[Path, MemorySelection]], together: int
+    queries: Sequence[tuple[Path, MemorySelection]], batch_size: int
 ) -> Iterator[list[tuple[Path, MemorySelection]]]:
     """Paths in batches whose memories have the same shape."""
     by_shape = defaultdict(list)
     for path, selection in queries:
         by_shape[selection.shape].append((path, selection))
     for group in by_shape.values():
-        yield from (group[at : at + together] for at in range(0, len(group), together))
+        yield from (group[at : at + batch_size] for at in range(0, len(group), batch_size))
 
 
 def _offers(
@@ -175,15 +175,15 @@ def _offers(
 
 
 def _memories(
-    model: Sam2, frame: EncodedFrame, answers: Mapping[Step, MaskPrediction], together: int
+    model: Sam2, frame: EncodedFrame, answers: Mapping[Step, MaskPrediction], batch_size: int
 ) -> dict[Step, Memory]:
     memories, steps = {}, list(answers)
-    for at in range(0, len(steps), together):
-        some = steps[at : at + together]
-        stacked = MaskPrediction.stack([answers[step] for step in some])
+    for at in range(0, len(steps), batch_size):
+        part = steps[at : at + batch_size]
+        stacked = MaskPrediction.stack([answers[step] for step in part])
         tokens = model.memorize(frame.features, stacked)
         numbers = stacked.numbers_on_host()
-        for row, step in enumerate(some):
+        for row, step in enumerate(part):
             memories[step] = make_memory(
                 frame.number, tokens[row], numbers.row(row), prompted=False, dtype=model.memory_dtype
             )

@@ -36,7 +36,7 @@ Response = tuple[dict[str, Any], bytes | None]
 Size = tuple[int, int, int]  # height, width, frames
 
 JPEG_QUALITY = 85
-CACHED_BYTES = 16 * 2**20  # decoded frames, once for the model and once for the people who look at the video
+CACHED_BYTES = 16 * 2**20  # decoded frames, once for the model and once for the page
 THUMBNAIL_HEIGHT = 72
 MAX_JPEG_SIDE = 8192
 M_ARENA_MAX = -8  # an option of glibc's mallopt
@@ -278,7 +278,7 @@ class RemoteFrames(Frames):
 
 
 class OpenFile:
-    """One open file, in the decoder's process. The model and people each have their own reader and cache."""
+    """One open file, in the decoder's process. The model and the page have a reader and a cache each."""
 
     def __init__(self, path: str, limits: Limits, expected: Size | None, channel: int | None) -> None:
         place = Path(path)
@@ -288,22 +288,22 @@ class OpenFile:
             _check_picture_size(file, pixels)
         self._path = path
         self._channel = channel
-        self.model = open_frames(path, channel=channel, kept_bytes=CACHED_BYTES)
-        count, (height, width) = len(self.model), self.model.size
+        self.model_frames = open_frames(path, channel=channel, kept_bytes=CACHED_BYTES)
+        count, (height, width) = len(self.model_frames), self.model_frames.size
         if count > frames:
             raise MediaError(f"{place.name} has {count} frames; up to {frames} can be taken. Cut it first.")
         if height * width > pixels:
             raise _too_many_pixels(place.name, width, height, pixels)
         if expected not in (None, (height, width, count)):
             raise MediaError(_replaced(place.name, expected, (height, width, count)))
-        self.model[0]  # a file that cannot be decoded at all fails here
+        self.model_frames[0]  # a file that cannot be decoded at all fails here
 
     @cached_property
-    def people(self) -> Frames:
+    def page_frames(self) -> Frames:
         return open_frames(self._path, channel=self._channel, kept_bytes=CACHED_BYTES)
 
     def describe(self) -> Response:
-        frames = self.model
+        frames = self.model_frames
         height, width = frames.size
         size = {"width": width, "height": height, "frames": len(frames)}
         return {
@@ -316,18 +316,18 @@ class OpenFile:
         }, None
 
     def frame_info(self, frame: int) -> Response:
-        return {"time": self.model.time(frame), "file": self.model.file_name(frame)}, None
+        return {"time": self.model_frames.time(frame), "file": self.model_frames.file_name(frame)}, None
 
     def decode(self, frame: int) -> Response:
-        self.model[frame]
+        self.model_frames[frame]
         return {}, None
 
     def read(self, frame: int) -> Response:
-        image = self.model[frame]
+        image = self.model_frames[frame]
         return {"shape": list(image.shape)}, image.tobytes()
 
     def jpeg(self, frame: int, width: int, height: int) -> Response:
-        picture = PIL.Image.fromarray(self.people[frame])
+        picture = PIL.Image.fromarray(self.page_frames[frame])
         picture.thumbnail((width, height), PIL.Image.Resampling.BILINEAR, reducing_gap=2.0)
         buffer = BytesIO()
         picture.save(buffer, format="JPEG", quality=JPEG_QUALITY)
@@ -337,9 +337,9 @@ class OpenFile:
         path = Path(self._path)
         if path.is_dir() or is_picture(path):
             return {"has_sound": False}, None
-        recording = self.model.recording
+        recording = self.model_frames.recording
         origin = 0.0 if recording is None else recording.start
-        begin, end = self.model.time(start), self.model.time(stop - 1) + length
+        begin, end = self.model_frames.time(start), self.model_frames.time(stop - 1) + length
         copy = _copy_sound(path, origin + begin, origin + end)
         return {"has_sound": copy is not None}, copy
 

@@ -120,8 +120,8 @@ class LiveVideos:
         with self._lock:
             self._close(id)
 
-    def rest(self) -> None:
-        """Let go of what was idle for long."""
+    def close_idle(self) -> None:
+        """Close the videos that were idle for long."""
         with self._lock:
             old = time.monotonic() - self._limits.idle
             for id in [id for id, live in self._live.items() if live.used < old and not live.held]:
