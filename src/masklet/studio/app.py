@@ -107,7 +107,12 @@ def _page_version() -> str:
 async def _maintain(studio: Studio) -> None:
     """Close what is idle, remove what is old, back up: every minute, whatever becomes of one of them."""
     while True:
-        tasks = studio.live.close_idle, studio.exports.remove_old, studio.database.back_up_daily, return_free_memory
+        tasks = (
+            studio.live.close_idle,
+            studio.exports.remove_old,
+            studio.database.back_up_daily,
+            return_free_memory,
+        )
         for task in tasks:
             try:
                 await asyncio.to_thread(task)
