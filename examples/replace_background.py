@@ -12,8 +12,10 @@ import masklet
 from masklet import Prompt
 from masklet.cli import run_script
 from masklet.media import Look, open_frames, writers
+from masklet.postprocess import tidy
 
 DEMO = str(Path(__file__).with_name("demo.mp4"))
+SPECK = 400  # pixels: smaller islands are dropped, smaller holes are filled
 
 
 def main(
@@ -29,7 +31,8 @@ def main(
     with writers(["cutout-prores", "composite"], out, frames, look=look) as files:
         tracked = masklet.track(masklet.load(model), frames, {0: {1: Prompt(positive=[point])}})
         for masks in show_progress(tracked, "cutting out"):
-            files.write(frames[masks.frame], masks)
+            cleaned = tidy(masks, holes=SPECK, islands=SPECK)
+            files.write(frames[masks.frame], cleaned)
     print(f"for an editor, with alpha: {out / 'cutout.mov'}")
     print(f"to look at: {out / 'composite.mp4'}")
 
