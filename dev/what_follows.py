@@ -2,8 +2,8 @@
 
 python dev/what_follows.py PICTURES
 
-PICTURES is the folder of image sets that nano was trained on. Of its held-back pictures, those are segmented that
-the exam does not show, up to three objects of each.
+PICTURES is the folder of image sets that nano was trained on. Of its held-back pictures, those are segmented
+that the exam does not show, up to three objects of each.
 """
 
 from __future__ import annotations

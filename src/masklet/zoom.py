@@ -159,7 +159,7 @@ class Zoom:
 def _answer(
     segmenter: Segmenter[Answers], window: Window | None, prompt: Prompt, hint: Any, candidates: int
 ) -> Answers:
-    """What a window shows, without specks: they are no part of the object, and would widen the next window."""
+    """What a window shows without specks, which are no part of the object and would widen the next window."""
     answers = segmenter.segment_in(window, prompt, hint, candidates)
     height, width = segmenter.size
     x0, y0, x1, y1 = window or (0, 0, width, height)
