@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 import numpy as np
-from jaxtyping import Bool, Int
 
 SPECK = 0.2  # of the largest piece's area: smaller pieces are dropped
 PINHOLE = 0.02  # of the mask's area: smaller holes are filled
@@ -13,13 +12,11 @@ PINHOLE = 0.02  # of the mask's area: smaller holes are filled
 Cell = tuple[int, int]  # row and column
 
 
-def remove_specks(
-    mask: Bool[np.ndarray, "h w"], kept: Iterable[Cell] = (), left_out: Iterable[Cell] = ()
-) -> Bool[np.ndarray, "h w"]:
+def remove_specks(mask: np.ndarray, kept: Iterable[Cell] = (), left_out: Iterable[Cell] = ()) -> np.ndarray:
     """A mask without pieces that are small beside its largest one, and without small holes.
 
     Args:
-        mask: Of low resolution: time goes with the number of rows.
+        mask: Bool (h, w), of low resolution: time goes with the number of rows.
         kept: Cells whose piece stays, however small.
         left_out: Cells whose hole stays.
 
@@ -45,11 +42,15 @@ def remove_specks(
     return whole | filled[gaps]
 
 
-def label_pieces(mask: Bool[np.ndarray, "h w"], *, diagonal: bool) -> Int[np.ndarray, "h w"]:
+def label_pieces(mask: np.ndarray, *, diagonal: bool) -> np.ndarray:
     """Number the connected pieces of a mask from 1; 0 is what is not the mask.
 
     Args:
+        mask: Bool (h, w).
         diagonal: Whether cells that touch at a corner belong together.
+
+    Returns:
+        Int32 (h, w).
 
     >>> label_pieces(np.eye(3, dtype=bool), diagonal=True).diagonal().tolist()
     [1, 1, 1]
