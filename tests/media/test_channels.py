@@ -112,13 +112,20 @@ def test_what_has_no_channels_says_so(tmp_path: Path) -> None:
         open_frames(np.zeros((4, 8, 9, 3), np.uint8), channel=1)
 
 
-def test_a_folder_of_files_with_channels_needs_a_choice(tmp_path: Path) -> None:
-    for number in range(2):
-        pages = np.stack([np.full((8, 9), 10 + number, np.uint8), np.full((8, 9), 50 + number, np.uint8)])
+def test_a_folder_of_files_with_channels_shows_one_or_all(tmp_path: Path) -> None:
+    for number in range(3):
+        pages = np.zeros((2, 8, 9), np.uint16)
+        pages[0, :, :3], pages[1, :, -3:] = 1000 * (number + 1), 4000
         tifffile.imwrite(tmp_path / f"{number}.tif", pages, imagej=True, metadata={"axes": "CYX"})
-    with pytest.raises(MediaError, match="choose one, channel=0"):
-        open_frames(tmp_path)
-    assert [int(image[0, 0, 0]) for image in open_frames(tmp_path, channel=1)] == [50, 51]
+    frames = open_frames(tmp_path)
+    assert frames.axes is not None and len(frames.axes.channels) == 2
+    assert [image[0, 0, :2].tolist() for image in frames] == [[62, 0], [125, 0], [187, 0]], "no flicker"
+    assert all(image[0, -1].tolist() == [0, 249, 0] for image in frames)
+    one = open_frames(tmp_path, channel=1)
+    assert one.channel == 1 and one.axes is not None and one.file_name(2) == frames.file_name(2) == "2.tif"
+    assert [int(image[0, 0, 0]) for image in one] == [0, 0, 0]
+    with pytest.raises(MediaError, match="has the channels 0, 1"):
+        open_frames(tmp_path, channel=2)
 
 
 @pytest.mark.parametrize(("format", "options"), [("tiff", {}), ("ome-tiff", {"is_ome": True})])

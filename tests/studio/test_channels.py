@@ -81,6 +81,22 @@ def test_a_channel_is_chosen_for_pictures_features_and_exports(caller: Caller, t
     assert left[0] > 200 > 60 > left[1]
 
 
+def test_a_folder_of_files_with_channels_is_a_video_of_which_one_is_chosen(caller: Caller) -> None:
+    assert caller.studio.settings.folder is not None
+    folder = caller.studio.settings.folder / "series"
+    folder.mkdir()
+    for number in range(2):
+        write_stack(folder / f"{number}.ome.tif", frames=1)
+    video = caller.video("series")
+    assert caller.get(video)["frames"] == 2 and caller.get(f"{video}/channels") == {"channels": NAMES}
+    left, right = sides(caller.client.get(f"/api{video}/frames/1.jpg").content)
+    assert left[0] > 200 > 60 > left[1] and right[1] > 200 > 60 > right[0]
+    assert caller.ask("PATCH", video, json={"channel": 1})["channel"] == 1
+    left, right = sides(caller.client.get(f"/api{video}/frames/1.jpg?channel=1").content)
+    assert max(left) < 60 and min(right) > 200
+    assert caller.get(f"{video}/channels") == {"channels": NAMES}, "another one can still be chosen"
+
+
 def test_a_channel_that_cannot_be_is_refused(caller: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
     video = caller.video("stack.ome.tif")
     refusal = caller.ask("PATCH", video, 422, json={"channel": 2})

@@ -6,7 +6,7 @@ import os
 import weakref
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import accumulate
 from pathlib import Path
@@ -177,7 +177,7 @@ def open_picture_files(
     """Picture files as frames. A single file may hold many: the pages of a TIFF, an animated WebP or PNG.
 
     Raises:
-        MediaError: A file cannot be read, or the files have several channels and none was chosen.
+        MediaError: A file cannot be read, or has no channel that was chosen.
     """
     if len(paths) == 1:
         return open_picture_file(
@@ -188,14 +188,11 @@ def open_picture_files(
             max_pixels=max_pixels,
             file_name=paths[0].name,
         )
-    if not isinstance(channel, int | str):
-        with PictureFile(paths[0], max_pixels=max_pixels) as first:
-            axes = first.axes()
-        if axes is not None and len(axes.channels) > 1:
-            raise MediaError(
-                f"the files of {name} have the channels {axes.describe()}: choose one, channel=0 or "
-                "--channel 0."
-            )
+    with PictureFile(paths[0], max_pixels=max_pixels) as first:
+        axes = first.axes()
+    if axes is not None and len(axes.channels) > 1:
+        axes = replace(axes, depth=1, time=len(paths), page_of={})
+        return _open_folder(paths, axes, name, channel, intensity_range, max_pixels)
     return ImageStack(
         name,
         [partial(read_raw, path, channel=channel, max_pixels=max_pixels) for path in paths],
@@ -203,6 +200,31 @@ def open_picture_files(
         intensity_range=intensity_range,
         channel=channel,
     )
+
+
+def _open_folder(
+    paths: Sequence[Path],
+    axes: StackAxes,
+    name: str,
+    channel: Channel | None,
+    intensity_range: IntensityRange | None,
+    max_pixels: int | None,
+) -> ImageStack:
+    """Files with several channels each, one after the other. A channel has one range in all of them."""
+    names = _unique_names(paths)
+
+    def one(chosen: int) -> ImageStack:
+        pages = [partial(read_raw, path, channel=chosen, max_pixels=max_pixels) for path in paths]
+        return ImageStack(
+            name, pages, file_names=names, intensity_range=intensity_range, axes=axes, channel=channel
+        )
+
+    chosen = axes.choose(channel, name)
+    if isinstance(chosen, int):
+        return one(chosen)
+    mix = _ChannelMix([one(row) for row in chosen], list(chosen.values()))
+    pages = [partial(mix.read, frame) for frame in range(len(paths))]
+    return ImageStack(name, pages, file_names=names, axes=axes, channel=channel, mixed_range=intensity_range)
 
 
 def open_picture_file(

@@ -86,14 +86,15 @@ def _change_channel(studio: Studio, requester: RequesterDep, video: str, channel
 
 @router.get("/channels", tags=["videos"])
 def channels(studio: StudioDep, video: str) -> schemas.Channels:
-    """The channels of a TIFF that has several, to choose one of."""
+    """The channels of a TIFF that has several, or of a folder of such files, to choose one of."""
     return schemas.Channels(channels=_find_channels(studio, video))
 
 
 def _find_channels(studio: Studio, video: str) -> list[str]:
     with studio.database.begin() as session:
         row = find_video(session, video)
-        if row.kind == "video" or not row.place.lower().endswith((".tif", ".tiff")):
+        is_tiff = row.place.lower().endswith((".tif", ".tiff"))
+        if row.kind == "video" or (row.kind == "picture" and not is_tiff):
             return []
     with studio.live.using(video) as live:
         names: list[str] = live.decoder.describe()["channels"]
