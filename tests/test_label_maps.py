@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 
 from masklet.errors import PromptError
 from masklet.label_maps import NotAMask, _is_noisy, to_label_map, to_mask
+from masklet.media import read_label_map
+from masklet.prompts import _points
 from masklet.types import Prompt
 
 SIZE = (96, 120)
@@ -124,6 +126,20 @@ def test_nan_is_neither(others: tuple[float, float]) -> None:
         to_mask(np.array([[np.nan, *others]]))
     with pytest.raises(PromptError, match="are NaN"):
         Prompt(mask=np.array([[np.nan, *others]]))
+
+
+def test_what_a_masked_array_hides_is_background() -> None:
+    """As rasters without data come: the value below the mask means nothing."""
+    values = np.ones((4, 6), bool)
+    hidden = np.zeros((4, 6), bool)
+    hidden[:, :2] = True
+    for dtype in (bool, np.uint8, np.float32):
+        masked = np.ma.masked_array(values.astype(dtype), hidden)
+        assert (Prompt(mask=masked).mask == ~hidden).all()
+        assert (read_label_map(masked) == ~hidden).all()
+    clicks = np.ma.masked_array([[1.0, 2.0], [3.0, 4.0]], [[False, False], [True, True]])
+    with pytest.raises(PromptError, match=r"positive must be a list of \(x, y\) points"):
+        _points(clicks, "positive")
 
 
 def test_two_objects_of_nearly_black_and_nearly_white_ids_are_labels() -> None:

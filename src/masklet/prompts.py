@@ -148,6 +148,8 @@ def _points(points: Any, name: str) -> tuple[Point, ...]:
 
 def _numbers(values: Any) -> np.ndarray | None:
     """An array; None where rows differ in length, or not all are numbers."""
+    if np.ma.is_masked(values):  # some of them are hidden
+        return None
     try:
         array = np.asarray(values.detach().cpu() if hasattr(values, "detach") else values)
         return None if array.dtype.kind in "bcmMV" else array.astype(np.float64)
@@ -172,7 +174,7 @@ def _mask(mask: Any) -> np.ndarray:
     if hasattr(mask, "detach"):  # a tensor, which may need gradients, be on another device, or be of 16 bits
         mask = mask.detach().cpu()
         mask = mask.float() if mask.is_floating_point() else mask
-    array = np.asarray(mask)
+    array = np.ma.filled(mask, 0)  # what a masked array hides is background
     if array.ndim == 3 and 1 in (array.shape[0], array.shape[2]):
         array = array[0] if array.shape[0] == 1 else array[..., 0]
     if array.ndim != 2:

@@ -332,6 +332,8 @@ def test_one_unclear_detection_costs_no_other(tmp_path: Path, annotation: dict[s
         ([{"id": 1, "file_name": "frames/00003.jpg"}], 3),
         ([{"id": 1, "file_name": "frames\\00003.png"}], 3),
         ([{"id": 1, "file_name": "other.jpg", "frame_index": 4}], 4),
+        ([{"id": 1.0, "file_name": "00000.jpg", "frame_index": 4.0}], 4),
+        ([{"id": "1", "file_name": "00000.jpg", "frame_id": "4"}], 4),
         ([{"id": 1, "frame_id": 5}], 5),
         ([{"id": 1}], 0),
     ],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from masklet.errors import MaskletError
 from masklet.media import open_frames, read_label_map
 from masklet.media.readers.prompt_files import build_prompts, read_prompt_rows
 from masklet.run_folder import Manifest
+from media.made import write_video
 from toy_models import SIZE, clip
 
 from .conftest import LENGTH, Run
@@ -77,6 +79,24 @@ def test_the_coco_files_of_a_batch_are_one_file_too(run: Run, desk: Path) -> Non
     answer = run(*words)
     assert answer.code == 0 and "stays" in answer.err
     assert Path("out/coco.json").read_text() == "mine"
+
+
+def test_videos_of_one_frame_are_no_pictures(run: Run, desk: Path) -> None:
+    """Each of their frames is called 00000.jpg."""
+    for name in ("one.mp4", "two.mp4"):
+        write_video(Path("videos", name), clip(1))
+    words = ("track", "videos/one.mp4", "videos/two.mp4", *CLICK, "--format", "coco")
+    assert run(*words, "--model", "toy.safetensors", "--out", "out").code == 0
+    content = json.loads(Path("out/coco.json").read_text())
+    assert [image["file_name"] for image in content["images"]] == ["one/00000.jpg", "two/00000.jpg"]
+
+
+def test_names_that_some_disks_take_for_one_are_apart() -> None:
+    composed, apart = "caf\u00e9.png", "cafe\u0301.png"
+    for names in ([composed, apart], [composed, composed.upper()], [composed, apart.upper()]):
+        found = unique_names(names)
+        keys = {unicodedata.normalize("NFC", name).casefold() for name in found}
+        assert len(keys) == 2, found
 
 
 def test_a_failure_is_in_the_table_and_the_rest_is_done(run: Run, desk: Path) -> None:
@@ -255,6 +275,9 @@ def test_prompts_of_a_video_s_frames_from_coco(run: Run, desk: Path) -> None:
         ("p.csv", "source,x,y\nc/9.png,1,2\n", "'c/9.png', which is not among the inputs"),
         ("p.csv", "source,x,y\n1.png,1,2\n", "may be pictures/a/1.png or pictures/b/1.png"),
         ("p.csv", "frame,x,y\n-3,1,2\n", "frame is a whole number"),
+        ("p.csv", "frame,x,y\n1.5,1,2\n", "frame is a whole number from 0 on. Got 1.5"),
+        ("p.csv", "object,x,y\n-1,1,2\n", "line 2: object is a name, or a whole number from 1 on. Got -1"),
+        ("p.csv", "object,x,y\n0.0,1,2\n", "line 2: object is a name, or a whole number from 1 on. Got 0"),
         ("p.csv", "source,x,y\na/1.png,1,5,20,5\n", "line 2 has 5 cells for 3 columns"),
         ("p.csv", "x,y,x\n1,2,3\n", "names a column twice"),
         ("p.csv", "x,y\n1," + "2" * 200_000 + "\n", "cannot be read as a table"),
@@ -287,6 +310,19 @@ def test_names_never_take_the_ids_of_others(tmp_path: Path) -> None:
         4: ((7, 8),),
     }
     assert prompts.names == {3: "cat", 4: "dog"}
+
+
+def test_a_column_with_gaps_holds_whole_numbers_too(tmp_path: Path) -> None:
+    """A table program writes the object 7 as 7.0 then: that is not an object with the name 7.0."""
+    table, lines = tmp_path / "p.csv", tmp_path / "p.jsonl"
+    table.write_text("object,frame,x,y,label\n7.0,2.0,1,2,1.0\n7,2,3,4,0.0\n,,5,6,\n")
+    lines.write_text('{"object": 7.0, "frame": 2.0, "positive": [[1, 2]]}\n')
+    frames = open_frames(np.zeros((3, 20, 20, 3), np.uint8))
+    prompts = build_prompts(read_prompt_rows(table), tmp_path, frames)
+    assert {frame: list(by_id) for frame, by_id in prompts.by_frame.items()} == {0: [1], 2: [7]}
+    assert (prompts.by_frame[2][7].positive, prompts.by_frame[2][7].negative) == (((1, 2),), ((3, 4),))
+    assert prompts.names == {}
+    assert list(build_prompts(read_prompt_rows(lines), tmp_path, frames).by_frame[2]) == [7]
 
 
 def test_texts_of_a_prompt_file_keep_their_line_breaks(tmp_path: Path) -> None:

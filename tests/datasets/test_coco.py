@@ -14,6 +14,8 @@ from datasets.made import LEFT, RIGHT, H, W, close, only_masks, write_coco
 from masklet import rle
 from masklet.datasets import find_items, read_coco
 from masklet.errors import MediaError
+from masklet.media.readers.annotation_files import read_annotations
+from masklet.media.readers.coco import CocoFile
 
 
 @pytest.mark.parametrize(
@@ -278,3 +280,24 @@ def test_a_name_that_no_file_can_have_is_a_sentence(tmp_path: Path, name: str) -
 def test_no_crowd_in_every_way_of_writing_it(tmp_path: Path, crowd: object) -> None:
     (item,) = find_items(write_annotations(tmp_path / "set", [{"segmentation": [SQUARE], "iscrowd": crowd}]))
     assert len(only_masks(item)) == 1
+
+
+@pytest.mark.parametrize("form", [int, float, str])
+def test_numbers_in_any_form_are_the_same(tmp_path: Path, form: type) -> None:
+    """Tables make 1.0 of 1 where a column has gaps: neither class nor track nor size may get lost."""
+    image = {"id": 0, "file_name": "a.png", "width": form(W), "height": form(H), "frame_index": form(7)}
+    entry = {"image_id": form(0), "segmentation": [SQUARE], "category_id": 3, "track_id": form(5)}
+    categories = [{"id": form(3), "name": "dog"}]
+    coco = {"images": [image], "annotations": [entry], "categories": categories}
+    (tmp_path / "coco.json").write_text(json.dumps(coco))
+    file = CocoFile.read(tmp_path / "coco.json")
+    assert (file.images[0].size, file.images[0].frame) == ((H, W), 7)
+    ((annotation,),) = file.annotations.values()
+    assert (annotation.category, annotation.object) == ("dog", "5")
+    video = {"id": 1, "file_names": ["a.png"], "width": W, "height": H}
+    entry = {"video_id": form(1), "category_id": 3, "segmentations": [rle.encode(LEFT)]}
+    vis = {"videos": [video], "annotations": [entry], "categories": categories}
+    (tmp_path / "vis.json").write_text(json.dumps(vis))
+    (read,) = read_annotations(tmp_path / "vis.json", "vis.json")
+    assert not read.skipped and list(read.labels) == ["dog"]
+    assert [annotation.label for annotation in read.annotations] == ["dog"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -106,18 +107,23 @@ def unique_names(sources: Sequence[str]) -> list[str]:
     """
     paths = _relative_paths(list(dict.fromkeys(sources)))
     short = {source: path.with_suffix("") for source, path in paths.items()}
-    counts = Counter(str(path).casefold() for path in short.values())
-    parents = {str(parent).casefold() for path in short.values() for parent in path.parents}
+    counts = Counter(_same(str(path)) for path in short.values())
+    parents = {_same(str(parent)) for path in short.values() for parent in path.parents}
     names: dict[str, str] = {}
     taken: set[str] = set()
     for source, path in paths.items():
-        key = str(short[source]).casefold()
+        key = _same(str(short[source]))
         name = str(short[source]) if counts[key] == 1 and key not in parents else str(path)
-        while name.casefold() in taken or name.casefold() in parents:
+        while _same(name) in taken or _same(name) in parents:
             name += "_"
-        taken.add(name.casefold())
+        taken.add(_same(name))
         names[source] = name
     return [names[source] for source in sources]
+
+
+def _same(name: str) -> str:
+    """The same for names that are one file on some disks: in other letter case, or accents apart."""
+    return unicodedata.normalize("NFC", name).casefold()
 
 
 def _relative_paths(sources: list[str]) -> dict[str, PurePosixPath]:

@@ -108,7 +108,6 @@ def _prompt_row(where: str, record: Mapping[str, Any]) -> PromptRow:
     allowed = COLUMNS if is_flat else KEYS
     if unknown := [name for name in record if name not in allowed]:
         raise PromptError(f"{where} has {', '.join(unknown)}. Allowed are detections, {', '.join(allowed)}.")
-    record = {name: _whole(value) for name, value in record.items()}
     cells = {name: str(value) for name, value in record.items()}
     row = row_from_cells(where, cells) if is_flat else row_from_entry(where, record)
     try:  # whether it is on the video, and a mask's size, only shows with the video
@@ -116,11 +115,6 @@ def _prompt_row(where: str, record: Mapping[str, Any]) -> PromptRow:
     except PromptError as error:
         raise PromptError(f"{where}: {error}") from None
     return row
-
-
-def _whole(value: Any) -> Any:
-    """Whole numbers as such. A column of them with gaps holds floats: the object 7 as 7.0."""
-    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _read_records(manifest: str, suffix: str, content: bytes) -> Iterator[tuple[str, Mapping[str, Any]]]:

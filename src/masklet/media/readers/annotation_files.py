@@ -24,7 +24,7 @@ from masklet.media.readers.annotations import (
     OutlineShape,
     read_cvat,
 )
-from masklet.media.readers.coco import CocoFile, finite_numbers
+from masklet.media.readers.coco import CocoFile, finite_numbers, read_id
 from masklet.media.readers.label_studio import is_label_studio, read_label_studio
 
 MAX_BYTES = 256 * 2**20  # of a file, and of all files in a zip together
@@ -108,20 +108,20 @@ def _read_youtube_vis(content: Mapping[str, Any], name: str) -> AnnotationFile:
     file = AnnotationFile(name, "YouTube-VIS", title=_description(content))
     names = _category_names(content)
     videos = {
-        str(video.get("id")): video["file_names"]
+        read_id(video.get("id")): video["file_names"]
         for video in content["videos"]
         if isinstance(video, dict) and isinstance(video.get("file_names"), list)
     }
     for number, entry in enumerate(content["annotations"]):
         where = f"annotation {entry.get('id', number + 1) if isinstance(entry, dict) else number + 1}"[:60]
         with file.reading(where):
-            if not isinstance(entry, dict) or str(entry.get("video_id")) not in videos:
+            if not isinstance(entry, dict) or read_id(entry.get("video_id")) not in videos:
                 raise MediaError("it names no video of the file")
-            frames = videos[str(entry["video_id"])]
+            frames = videos[read_id(entry["video_id"])]
             masks, boxes = (entry.get(key) for key in ("segmentations", "bboxes"))
             masks = masks if isinstance(masks, list) else []
             boxes = boxes if isinstance(boxes, list) else []
-            label = names.get(str(entry.get("category_id")), "")
+            label = names.get(read_id(entry.get("category_id")), "")
             for frame in range(max(len(masks), len(boxes))):
                 mask = masks[frame] if frame < len(masks) else None
                 box = boxes[frame] if frame < len(boxes) else None
@@ -149,10 +149,10 @@ def _description(content: Mapping[str, Any]) -> str:
     return text if isinstance(text, str) else ""
 
 
-def _category_names(content: Mapping[str, Any]) -> dict[str, str]:
+def _category_names(content: Mapping[str, Any]) -> dict[str | None, str]:
     categories = content.get("categories")
     return {
-        str(entry.get("id")): entry["name"].strip()
+        read_id(entry.get("id")): entry["name"].strip()
         for entry in (categories if isinstance(categories, list) else ())
         if isinstance(entry, dict) and isinstance(entry.get("name"), str) and entry["name"].strip()
     }

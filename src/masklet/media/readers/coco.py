@@ -24,6 +24,7 @@ from masklet.errors import MediaError
 
 Box = tuple[float, float, float, float]  # x0, y0, x1, y1
 
+LONGEST_NUMBER = 18  # digits of a frame or size
 NAMED = 5  # skipped entries that a warning names; it counts the others
 
 log = logging.getLogger(__name__)
@@ -199,19 +200,19 @@ def segmentation_mask(segmentation: Any, size: tuple[int, int], name: str) -> Bo
 def _read_images(entries: Sequence[Any], skipped: list[str]) -> tuple[CocoImage, ...]:
     images: dict[str, CocoImage] = {}
     for number, entry in enumerate(entries):
-        id = _read_id(entry.get("id")) if isinstance(entry, dict) else None
+        id = read_id(entry.get("id")) if isinstance(entry, dict) else None
         if id is None:
             skipped.append(f"image {number}: it has no id")
             continue
-        places = [entry.get("frame_index"), entry.get("frame_id")]
-        size = entry.get("height"), entry.get("width")
-        video, frame = entry.get("video"), entry.get("frame")
+        places = (_read_index(entry.get(key)) for key in ("frame_index", "frame_id"))
+        height, width = _read_index(entry.get("height")), _read_index(entry.get("width"))
+        video, frame = entry.get("video"), _read_index(entry.get("frame"))
         image = CocoImage(
             id,
             str(entry.get("file_name") or ""),
-            next(filter(_is_index, places), None),
-            (int(size[0]), int(size[1])) if all(_is_index(side) and side for side in size) else None,
-            (video, frame) if isinstance(video, str) and isinstance(frame, int) and frame >= 0 else None,
+            next((place for place in places if place is not None), None),
+            (height, width) if height and width else None,
+            (video, frame) if isinstance(video, str) and frame is not None else None,
         )
         if images.setdefault(id, image) != image:
             raise MediaError(
@@ -221,30 +222,32 @@ def _read_images(entries: Sequence[Any], skipped: list[str]) -> tuple[CocoImage,
     return tuple(images.values())
 
 
-def _read_id(id: Any) -> str | None:
+def read_id(id: Any) -> str | None:
     """An id as text; None where it is none."""
     if isinstance(id, float) and id.is_integer():
         id = int(id)
     return str(id) if isinstance(id, int | str) and not isinstance(id, bool) else None
 
 
-def _is_index(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+def _read_index(value: Any) -> int | None:
+    """A number from 0 on, which files also write as 1.0 or "1"; None where it is none."""
+    text = read_id(value)
+    return int(text) if text is not None and text.isdecimal() and len(text) <= LONGEST_NUMBER else None
 
 
 def _category_names(categories: Any) -> dict[str, str]:
     entries = categories if isinstance(categories, list) else []
     return {
-        str(entry["id"]): str(entry["name"])
+        id: str(entry["name"])
         for entry in entries
-        if isinstance(entry, dict) and {"id", "name"} <= entry.keys()
+        if isinstance(entry, dict) and "name" in entry and (id := read_id(entry.get("id"))) is not None
     }
 
 
 def _read_annotation(entry: Any, number: int, names: Mapping[str, str]) -> CocoAnnotation:
     if not isinstance(entry, dict):
         raise MediaError(f"it must be an object with image_id and a segmentation or bbox. Got {entry!r:.40}")
-    image = _read_id(entry.get("image_id"))
+    image = read_id(entry.get("image_id"))
     if image is None:
         raise MediaError("it has no image_id")
     box, fault = _read_box(entry.get("bbox"))
@@ -264,7 +267,7 @@ def _read_annotation(entry: Any, number: int, names: Mapping[str, str]) -> CocoA
         image=image,
         segmentation=segmentation,
         box=box,
-        category=names.get(str(entry.get("category_id"))),
+        category=names.get(read_id(entry.get("category_id")) or ""),
         is_crowd=str(entry.get("iscrowd") or 0).lower() not in ("0", "0.0", "false", "none"),
         has_attributes="attributes" in entry,
         object=_find_object(entry),
@@ -276,8 +279,8 @@ def _find_object(entry: Mapping[str, Any]) -> str | None:
     attributes = entry.get("attributes")
     for fields in (entry, attributes if isinstance(attributes, dict) else {}):
         for key in ("object_id", "track_id", "instance_id"):
-            if isinstance(fields.get(key), int | str):
-                return str(fields[key])
+            if (id := read_id(fields.get(key))) is not None:
+                return id
     return None
 
 

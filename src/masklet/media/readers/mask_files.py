@@ -48,7 +48,7 @@ def read_label_map(source: object, *, white: int = 1) -> np.ndarray:
         source = source.detach().cpu()
         source = (source.float() if source.is_floating_point() else source).numpy()  # NumPy has no bfloat16
     if isinstance(source, np.ndarray):
-        return _label_map(source, "the mask", white, is_lossy=False)
+        return _label_map(np.ma.filled(source, 0), "the mask", white, is_lossy=False)
     if isinstance(source, PIL.Image.Image):
         is_lossy = _is_lossy(source)
         return _picture_label_map(source, _values(source), "the mask", white, is_lossy)

@@ -200,10 +200,10 @@ def row_from_cells(where: str, cells: Mapping[str, str]) -> PromptRow:
     """The prompt of one line of a table, with the keys of `COLUMNS`; it may be empty."""
     values: dict[str, Any] = {}
     if point := _take_numbers(cells, ("x", "y"), where):
-        label = cells.get("label", "1")
-        if label not in ("0", "1"):
+        label = _whole(cells.get("label", "1"))
+        if label not in (0, 1):
             raise PromptError(f"{where}: label is 1 for a click on the object, 0 beside it. Got {label}.")
-        values["positive" if label == "1" else "negative"] = [point]
+        values["positive" if label == 1 else "negative"] = [point]
     if box := _take_numbers(cells, ("x0", "y0", "x1", "y1"), where):
         values["box"] = box
     if "mask" in cells:
@@ -257,14 +257,11 @@ def _read_coco(path: Path) -> Iterator[PromptRow]:
 
 
 def _make_row(where: str, entry: Mapping[str, Any], values: Mapping[str, Any]) -> PromptRow:
-    frame, object = entry.get("frame", 0), entry.get("object")
-    if isinstance(frame, str) and frame.isdecimal() and len(frame) <= LONGEST_NUMBER:
-        frame = int(frame)
-    if isinstance(object, str) and object.isdecimal() and len(object) <= LONGEST_NUMBER:
-        object = int(object)
-    if isinstance(frame, bool) or not isinstance(frame, int):
+    frame, object = _whole(entry.get("frame", 0)), _whole(entry.get("object"))
+    if isinstance(frame, bool) or not isinstance(frame, int) or frame < 0:
         raise PromptError(f"{where}: frame is a whole number from 0 on. Got {frame!s:.40}.")
-    if object is not None and (isinstance(object, bool) or not isinstance(object, int | str)):
+    is_id = isinstance(object, int) and not isinstance(object, bool) and object >= 1
+    if not (object is None or isinstance(object, str) or is_id):
         raise PromptError(f"{where}: object is a name, or a whole number from 1 on. Got {object}.")
     category = entry.get("class")
     return PromptRow(
@@ -275,6 +272,13 @@ def _make_row(where: str, entry: Mapping[str, Any], values: Mapping[str, Any]) -
         category and str(category),
         values,
     )
+
+
+def _whole(value: Any) -> Any:
+    """Whole numbers as such: 7.0 is what a column with gaps holds where it should hold 7."""
+    if isinstance(value, str) and re.fullmatch(rf"-?\d{{1,{LONGEST_NUMBER}}}(\.0*)?", value):
+        return int(value.partition(".")[0])
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _read_text(path: Path) -> str:

@@ -225,10 +225,13 @@ def _merged_images(files: Mapping[str, Path]) -> Iterator[dict[str, Any]]:
     count = 0
     for name, file in files.items():
         images = _read_coco(file)["images"]
-        folder = PurePosixPath(name) if len(images) > 1 else PurePosixPath(name).parent
+        path = PurePosixPath(name)
         for image in images:
             count += 1
-            yield {**image, "id": count, "file_name": str(folder / image["file_name"])}
+            file_name = PurePosixPath(image["file_name"])
+            is_input = len(images) == 1 and path.name in (file_name.name, file_name.stem)
+            folder = path.parent if is_input else path
+            yield {**image, "id": count, "file_name": str(folder / file_name)}
 
 
 def _merged_annotations(files: Mapping[str, Path], categories: Mapping[str, int]) -> Iterator[dict[str, Any]]:
