@@ -143,7 +143,7 @@ class Store:
         with store_errors(self.url):
             self._fs.invalidate_cache()
             try:
-                entries = self._fs.ls(self.path(folder), detail=False)
+                entries = self._fs.ls(self.path(folder).rstrip("/"), detail=False)
             except FileNotFoundError:
                 return []
         return sorted(name for entry in entries if (name := entry.rstrip("/").rpartition("/")[2]) != folder)
