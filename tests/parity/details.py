@@ -117,21 +117,25 @@ POINTS, ASK = "masklet.tracking.step.label_points", "masklet.tracking.step.Encod
 SQUARE = "masklet.tracking.step.frame_to_square"
 
 DETAILS = (
-    Detail("points mean the middle of a pixel", forwards, _in(POINTS, _no_half_pixel)),
-    Detail("a padding point follows, after boxes too", forwards, _on(PromptEncoder, "points", _no_padding)),
-    Detail("without points there are two of them", forwards, _on(PromptEncoder, "points", _one_padding)),
+    Detail("a point is the middle of a pixel", forwards, _in(POINTS, _no_half_pixel)),
+    Detail(
+        "a padding point comes last, after boxes too", forwards, _on(PromptEncoder, "points", _no_padding)
+    ),
+    Detail(
+        "without points there are two padding points", forwards, _on(PromptEncoder, "points", _one_padding)
+    ),
     Detail("hints are clamped", corrected, _in("masklet.tracking.step.HINT_LIMIT", float("inf"))),
     Detail("a correction starts from the mask before", many_clicks, _in(ASK, _no_hint)),
-    Detail("a correction looks at the memory", corrected, _in(ASK, _never_alone)),
-    Detail("a wavering single mask is replaced", forwards, _on(Sam2, "decode", _unsteady)),
+    Detail("a correction attends to the memory", corrected, _in(ASK, _never_alone)),
+    Detail("an unstable single mask is replaced", forwards, _on(Sam2, "decode", _unsteady)),
     Detail("an absent object has no mask", forwards, _on(MaskPrediction, "hide_absent", _shown)),
-    Detail("prompted frames are memorised as yes or no", forwards, _on(Sam2, "memorize", _soft)),
+    Detail("masks of prompted frames are memorised as 0 or 1", forwards, _on(Sam2, "memorize", _soft)),
     Detail("memories are kept in bfloat16", forwards, _on(Sam2, "memory_dtype", torch.float32)),
-    Detail("ages are told in parts of the clip", forwards, _on(Recency, "select_memories", _any_length)),
+    Detail("ages are fractions of the clip", forwards, _on(Recency, "select_memories", _any_length)),
     Detail(
-        "of prompts ahead no pointer is seen", corrected, _on(Recency, "select_memories", _pointers_ahead)
+        "pointers of prompts ahead are left out", corrected, _on(Recency, "select_memories", _pointers_ahead)
     ),
-    Detail("of prompts ahead the map is seen", corrected, _on(Recency, "select_memories", _no_maps_ahead)),
-    Detail("places are added before attention", both_ways, _on(MemoryAttention, "forward", _no_position)),
+    Detail("tokens of prompts ahead are used", corrected, _on(Recency, "select_memories", _no_maps_ahead)),
+    Detail("positions are added before attention", both_ways, _on(MemoryAttention, "forward", _no_position)),
     Detail("a video's frames are resized bicubically", backwards, _in(SQUARE, _square)),
 )

@@ -27,10 +27,10 @@ from parity.scenarios import (
     Video,
     compare,
     corrected,
-    followed,
     forwards,
     on_the_demo,
     prompted,
+    tracked,
 )
 from parity.trio import REVISIONS, nano, trio_of
 from parity.weights import clip
@@ -85,7 +85,7 @@ def between_the_published() -> Iterator[tuple[str, Agreement]]:
     def start(*prompts: Prompt) -> Scenario:
         def scenario(video: Video) -> Iterator[Step]:
             yield from prompted(video, 0, *prompts)
-            yield from followed(video, 0)
+            yield from tracked(video, 0)
 
         return scenario
 
@@ -93,16 +93,16 @@ def between_the_published() -> Iterator[tuple[str, Agreement]]:
         yield from start(CLICK)(video)
         yield from prompted(video, 9, CORRECTION)
 
-    def correct_and_follow(video: Video) -> Iterator[Step]:
+    def correct_and_track(video: Video) -> Iterator[Step]:
         yield from correct(video)
-        yield from followed(video, 9)
+        yield from tracked(video, 9)
 
     cases = {
-        "click, followed": start(CLICK),
-        "mask: the answer": lambda video: prompted(video, 0, MASK),
-        "mask, followed": start(MASK),
-        "click, followed, corrected: the answer": correct,
-        "click, followed, corrected, followed": correct_and_follow,
+        "a click, tracked": start(CLICK),
+        "a mask: the answer": lambda video: prompted(video, 0, MASK),
+        "a mask, tracked": start(MASK),
+        "a click, tracked, corrected: the answer": correct,
+        "and tracked again": correct_and_track,
     }
     for name, scenario in cases.items():
         seen = Agreement()

@@ -1,4 +1,4 @@
-"""What is done with a clip, alike in every implementation: two objects, prompted, followed and corrected."""
+"""What is done with a clip, alike in every implementation: two objects, prompted, tracked and corrected."""
 
 from __future__ import annotations
 
@@ -60,40 +60,40 @@ def prompted(video: Video, frame: int, *prompts: Prompt) -> Iterator[Step]:
         yield f"prompt {frame}", {id: video.prompt(frame, id, prompt)}
 
 
-def followed(video: Video, start: int, *, reverse: bool = False) -> Iterator[Step]:
+def tracked(video: Video, start: int, *, reverse: bool = False) -> Iterator[Step]:
     for frame, seen in video.propagate(start, reverse=reverse):
         yield f"frame {frame}", seen
 
 
 def forwards(video: Video) -> Iterator[Step]:
     yield from prompted(video, 0, CLICK, BOX)
-    yield from followed(video, 0)
+    yield from tracked(video, 0)
 
 
 def backwards(video: Video) -> Iterator[Step]:
     yield from prompted(video, LENGTH - 1, BOX_AND_CLICKS, MASK)
-    yield from followed(video, LENGTH - 1, reverse=True)
+    yield from tracked(video, LENGTH - 1, reverse=True)
 
 
 def both_ways(video: Video) -> Iterator[Step]:
     yield from prompted(video, 6, MASK, CLICK)
-    yield from followed(video, 6)
-    yield from followed(video, 6, reverse=True)
+    yield from tracked(video, 6)
+    yield from tracked(video, 6, reverse=True)
 
 
 def corrected(video: Video) -> Iterator[Step]:
-    """A second prompt on a frame that was followed through; then again from the start, and back."""
+    """A second prompt on a frame that was tracked through; then again from the start, and back."""
     yield from forwards(video)
     yield from prompted(video, 9, CORRECTION, CLICK)
-    yield from followed(video, 0)
-    yield from followed(video, 9, reverse=True)
+    yield from tracked(video, 0)
+    yield from tracked(video, 9, reverse=True)
 
 
 def corrected_by_a_mask(video: Video) -> Iterator[Step]:
     yield from prompted(video, 0, BOX, BOX_AND_CLICKS)
-    yield from followed(video, 0)
+    yield from tracked(video, 0)
     yield from prompted(video, 5, MASK)
-    yield from followed(video, 0)
+    yield from tracked(video, 0)
 
 
 def many_clicks(video: Video) -> Iterator[Step]:
@@ -101,32 +101,32 @@ def many_clicks(video: Video) -> Iterator[Step]:
     yield from prompted(video, 0, CLICK, MASK)
     yield from prompted(video, 0, CORRECTION, CLICK)
     yield from prompted(video, 0, Prompt(negative=[(40, 40)]))
-    yield from followed(video, 0)
+    yield from tracked(video, 0)
 
 
 def many_corrections(video: Video) -> Iterator[Step]:
-    """Several corrections, on two frames, before following again: none of them sees the memory of another."""
+    """Several corrections, on two frames, before tracking again: none of them sees the memory of another."""
     yield from forwards(video)
     yield from prompted(video, 9, CORRECTION, CLICK)
     yield from prompted(video, 9, Prompt(negative=[(40, 40)]))
     yield from prompted(video, 11, CLICK, CORRECTION)
-    yield from followed(video, 0)
+    yield from tracked(video, 0)
 
 
 def prompted_again(video: Video) -> Iterator[Step]:
     """A prompted frame that was passed is prompted once more: it looks at the memory of itself."""
     yield from forwards(video)
     yield from prompted(video, 0, CORRECTION)
-    yield from followed(video, 0)
+    yield from tracked(video, 0)
 
 
 def on_the_demo(video: Video) -> Iterator[Step]:
-    """The demo clip: a click and a box on the same thing, followed, corrected and followed both ways."""
+    """The demo clip: a click and a box on the same thing, tracked, corrected and tracked both ways."""
     yield from prompted(video, 0, Prompt(positive=[(188, 140)]), Prompt(box=(140, 95, 240, 190)))
-    yield from followed(video, 0)
+    yield from tracked(video, 0)
     yield from prompted(video, 9, Prompt(positive=[(200, 150)]), Prompt(negative=[(60, 60)]))
-    yield from followed(video, 0)
-    yield from followed(video, 9, reverse=True)
+    yield from tracked(video, 0)
+    yield from tracked(video, 9, reverse=True)
 
 
 Scenario = Callable[[Video], Iterator[Step]]

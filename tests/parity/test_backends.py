@@ -15,7 +15,7 @@ from masklet.backends.native import library
 from masklet.config import Revision
 from masklet.types import Prompt
 from parity.agreement import Answer, shown
-from parity.scenarios import LENGTH, Ours, Scenario, Step, Video, followed, forwards, prompted
+from parity.scenarios import LENGTH, Ours, Scenario, Step, Video, forwards, prompted, tracked
 from parity.trio import nano, trio_of
 from parity.weights import clip
 
@@ -37,7 +37,7 @@ ENGINES = [
 
 def demo(video: Video) -> Iterator[Step]:
     yield from prompted(video, 0, Prompt(positive=[(188, 140)]), Prompt(box=(140, 95, 240, 190)))
-    yield from followed(video, 0)
+    yield from tracked(video, 0)
 
 
 def agreement(

@@ -20,17 +20,17 @@ from parity.scenarios import (
     Step,
     Video,
     compare,
-    followed,
     prompted,
+    tracked,
 )
 from parity.weights import balance_scores, clip, randomise
 
 
 def scenario(video: Video) -> Iterator[Step]:
     yield from prompted(video, 0, BOX_AND_CLICKS, MASK)
-    yield from followed(video, 0)
+    yield from tracked(video, 0)
     yield from prompted(video, 2, CORRECTION, BOX)
-    yield from followed(video, 2, reverse=True)  # to frame 0, which has prompts of its own
+    yield from tracked(video, 2, reverse=True)  # to frame 0, which has prompts of its own
 
 
 @pytest.mark.slow

@@ -22,8 +22,8 @@ from parity.scenarios import (
     Step,
     Video,
     compare,
-    followed,
     prompted,
+    tracked,
 )
 from parity.trio import Trio
 from parity.weights import clip
@@ -35,7 +35,7 @@ def test_a_clip_gives_the_numbers_of_transformers(trio: Trio, prompt: Prompt, re
     def scenario(video: Video) -> Iterator[Step]:
         start = LENGTH - 1 if reverse else 0
         yield from prompted(video, start, prompt, CLICK)
-        yield from followed(video, start, reverse=reverse)
+        yield from tracked(video, start, reverse=reverse)
 
     frames = clip(LENGTH)
     videos = Ours(trio.ours, frames), transformers_reference.Video(trio.transformers, frames)

@@ -36,7 +36,7 @@ def randomise(model: SAM2VideoPredictor, seed: int) -> None:
 
 @torch.no_grad()
 def balance_scores(model: SAM2VideoPredictor, frames: np.ndarray) -> None:
-    """Set the object score's scale and offset so that a followed object is now in the frame, now absent."""
+    """Set the object score's scale and offset so that a tracked object is now in the frame, now absent."""
     head = model.sam_mask_decoder.pred_obj_score_head
     last, offset = head.layers[-1], 100.0
     last.bias.fill_(offset)  # always there, so that memories are made of masks
