@@ -291,7 +291,16 @@ def test_a_websocket_that_says_too_much_is_closed(served: Served) -> None:
     assert closed.value.rcvd is None or closed.value.rcvd.code == 1009
 
 
-@pytest.mark.parametrize("address", ["/api/videos/none", "/api/videos/%2e%2e", "/api/videos/" + "a" * 3000])
+@pytest.mark.parametrize(
+    "address",
+    [
+        "/api/videos/none",
+        "/api/videos/%2e%2e",
+        "/api/videos/" + "a" * 3000,
+        "/api/videos/" + "%C3%A9" * 200,  # a close frame has room for 123 bytes, not letters
+    ],
+    ids=lambda address: address[:24],
+)
 def test_websockets_of_no_video(served: Served, address: str) -> None:
     with pytest.raises((ConnectionClosed, InvalidStatus)) as closed, served.events(address) as socket_:
         socket_.recv(30)

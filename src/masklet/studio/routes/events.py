@@ -7,8 +7,7 @@ import asyncio
 from fastapi import APIRouter, WebSocket, WebSocketDisconnect
 from pydantic import TypeAdapter, ValidationError
 
-from masklet.errors import MaskletError
-from masklet.studio.errors import ApiError
+from masklet.studio.errors import ApiError, as_api_error, public_message
 from masklet.studio.inference.worker import Priority
 from masklet.studio.messages import ErrorEvent, HelloEvent, PongEvent, ReadyEvent, Subscriber
 from masklet.studio.requests import ClientEvent, LookEvent, PingEvent
@@ -21,6 +20,7 @@ router = APIRouter()
 CLOSED_BEHIND = 4008
 CLOSED_GONE = 4004
 MAX_MESSAGE = 4096  # characters
+MAX_REASON = 123  # bytes that a WebSocket's close frame has room for
 
 _CLIENT_EVENT: TypeAdapter[ClientEvent] = TypeAdapter(ClientEvent)
 
@@ -34,8 +34,11 @@ async def events(socket: WebSocket, video: str) -> None:
         history = await asyncio.to_thread(studio.live.history, video)
         subscriber = Subscriber(requester.id, requester.name)
         studio.hub.subscribe(video, subscriber)
-    except MaskletError as error:
-        await socket.close(CLOSED_GONE, str(error)[:120])
+    except Exception as error:
+        expected = as_api_error(error)
+        if expected is None:
+            raise
+        await socket.close(CLOSED_GONE, close_reason(expected))
         return
     propagation = studio.propagations.get(video)
     hello = HelloEvent(
@@ -51,6 +54,17 @@ async def events(socket: WebSocket, video: str) -> None:
         pass  # the tab was closed
     finally:
         studio.hub.unsubscribe(video, subscriber)
+
+
+def close_reason(error: ApiError) -> str:
+    """An error's sentence, cut so that it fits into a close frame.
+
+    >>> close_reason(ApiError(404, "missing", "there is no video é."))
+    'There is no video é.'
+    >>> len(close_reason(ApiError(404, "missing", "é" * 99)))
+    61
+    """
+    return public_message(error).encode("utf-8", "replace")[:MAX_REASON].decode("utf-8", "ignore")
 
 
 async def _serve(
