@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-SPECK = 0.2  # of the largest piece's area: smaller pieces are dropped
+SPECK = 0.1  # of the largest piece's area: smaller pieces are dropped
 PINHOLE = 0.02  # of the mask's area: smaller holes are filled
 
 Cell = tuple[int, int]  # row and column

@@ -15,7 +15,7 @@ import numpy as np
 
 from masklet.boxes import Box, box_area, box_iou, intersect_boxes, tight_box, unite_boxes
 from masklet.errors import OptionError
-from masklet.pieces import Cell, remove_specks
+from masklet.pieces import remove_specks
 from masklet.prompts import Prompt
 
 SHARED = 0.5  # IoU of windows above which one serves for both
@@ -94,15 +94,20 @@ class Zoom:
     def segment(self, segmenter: Segmenter[Answers], prompt: Prompt, hint: Any, candidates: int) -> Answers:
         """Answer a prompt in a window, where it says that the object is small, or where its answer is.
 
+        Specks are removed at the end: what a window shows is found better from the whole answer.
+
         Args:
             hint: Masks of which the first is corrected: candidates, or the masks of a frame; or None.
         """
+        return remove_candidates_specks(self._segment(segmenter, prompt, hint, candidates), prompt)
+
+    def _segment(self, segmenter: Segmenter[Answers], prompt: Prompt, hint: Any, candidates: int) -> Answers:
         box = box_of_prompt(prompt, hint)
         if self.tile is not None:
             return self._segment_in_tile(segmenter, prompt, hint, candidates, box or _box_of_clicks(prompt))
         if box is not None:
-            return _answer(segmenter, self.window(box, segmenter.size), prompt, hint, candidates)
-        answers = _answer(segmenter, None, prompt, hint, candidates)
+            return segmenter.segment_in(self.window(box, segmenter.size), prompt, hint, candidates)
+        answers = segmenter.segment_in(None, prompt, hint, candidates)
         for _ in range(self.rounds):
             answers = self.refine(segmenter, answers, prompt)
         return answers
@@ -113,7 +118,7 @@ class Zoom:
         side = float(max(self.tile or 0, self.margin * (box[2] - box[0]), self.margin * (box[3] - box[1])))
         while True:
             window = _square_around(box, side, segmenter.size)
-            answers = _answer(segmenter, window, prompt, hint, candidates)
+            answers = segmenter.segment_in(window, prompt, hint, candidates)
             if window is None or not _is_cut(answers[0], window):
                 return answers
             side *= 2
@@ -137,7 +142,7 @@ class Zoom:
         refined: list[Any] = []
         for rank, candidate in enumerate(answers.ranked):
             if rank in by_rank:
-                refined += _answer(segmenter, by_rank[rank], prompt, answers.select(rank), 1).ranked
+                refined += segmenter.segment_in(by_rank[rank], prompt, answers.select(rank), 1).ranked
             else:
                 refined.append(candidate)
         best = max(range(len(refined)), key=lambda rank: float(refined[rank].iou))
@@ -156,24 +161,25 @@ class Zoom:
         return window if box_area(window) <= self.largest * width * height else None
 
 
-def _answer(
-    segmenter: Segmenter[Answers], window: Window | None, prompt: Prompt, hint: Any, candidates: int
-) -> Answers:
-    """What a window shows without specks, which are no part of the object and would widen the next window."""
-    answers = segmenter.segment_in(window, prompt, hint, candidates)
-    height, width = segmenter.size
-    x0, y0, x1, y1 = window or (0, 0, width, height)
-
-    def cells(points: Iterable[tuple[float, float]], shape: tuple[int, int]) -> list[Cell]:
-        seen = [(x, y) for x, y in points if x0 <= x < x1 and y0 <= y < y1]
-        return [(int((y - y0) / (y1 - y0) * shape[0]), int((x - x0) / (x1 - x0) * shape[1])) for x, y in seen]
-
+def remove_candidates_specks(answers: Answers, prompt: Prompt) -> Answers:
+    """The answers without specks and pinholes, but for those that are clicked."""
+    height, width = answers.size
+    clicks = Prompt(prompt.positive, prompt.negative)
     tidied = []
     for candidate in answers.ranked:
-        inside = candidate.inside
-        kept, left_out = (cells(points, inside.shape) for points in (prompt.positive, prompt.negative))
+        window, inside = candidate.window or (0, 0, width, height), candidate.inside
+        there, size = crop_prompt(clicks, window), (window[3] - window[1], window[2] - window[0])
+        kept, left_out = (_cells(points, size, inside.shape) for points in (there.positive, there.negative))
         tidied.append(candidate.with_sides(remove_specks(inside, kept, left_out)))
     return answers.rank(answers.size, tidied)
+
+
+def _cells(
+    points: Iterable[tuple[float, float]], size: tuple[int, int], grid: tuple[int, int]
+) -> list[tuple[int, int]]:
+    """The cells of a grid (rows, columns) over a picture of `size` (H, W) in which points lie."""
+    (height, width), (rows, columns) = size, grid
+    return [(int(y / height * rows), int(x / width * columns)) for x, y in points]
 
 
 def find_zoom(zoom: Zoom | bool | None, *, default: bool) -> Zoom | None:

@@ -1,6 +1,6 @@
 /** A small mask without specks and pinholes, as masklet/pieces.py has it. */
 
-const SPECK = 0.2; // of the largest piece's area: smaller pieces are dropped
+const SPECK = 0.1; // of the largest piece's area: smaller pieces are dropped
 const PINHOLE = 0.02; // of the mask's area: smaller holes are filled
 
 const BESIDE = [

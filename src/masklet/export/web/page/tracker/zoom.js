@@ -64,10 +64,19 @@ export class View {
      * @returns {Promise<Candidate[]>}
      */
     async zoom(prompt, hint) {
+        return this.#withoutSpecks(await this.#zoom(prompt, hint), prompt);
+    }
+
+    /**
+     * @param {Prompt} prompt
+     * @param {Hint | null} hint
+     * @returns {Promise<Candidate[]>}
+     */
+    async #zoom(prompt, hint) {
         const count = countCandidates(prompt);
         const box = prompt.box ?? (hint && tightBox(toMask(hint.logits), this.picture.width));
-        if (box) return this.#answer(this.window(withClicks(box, prompt)), prompt, hint, count);
-        let candidates = await this.#answer(null, prompt, hint, count);
+        if (box) return this.segment(this.window(withClicks(box, prompt)), prompt, hint, count);
+        let candidates = await this.segment(null, prompt, hint, count);
         for (let round = 0; round < ROUNDS; round++) candidates = await this.#refine(candidates, prompt);
         return candidates;
     }
@@ -99,27 +108,24 @@ export class View {
     }
 
     /**
-     * What a window shows, without specks: these are no part of the object, and would widen the next window.
+     * The candidates without specks and pinholes, but for those that are clicked.
      *
-     * @param {Window | null} window
+     * @param {Candidate[]} candidates
      * @param {Prompt} prompt
-     * @param {Hint | null} hint
-     * @param {number} count  3 or 1
-     * @returns {Promise<Candidate[]>}
+     * @returns {Candidate[]}
      */
-    async #answer(window, prompt, hint, count) {
-        const [x0, y0, x1, y1] = window ?? wholeOf(this.picture);
+    #withoutSpecks(candidates, prompt) {
         const side = this.network.manifest.mask_size;
-        const cells = (/** @type {[number, number][]} */ clicks) =>
-            clicks
-                .filter(([x, y]) => x0 <= x && x < x1 && y0 <= y && y < y1)
-                .map(([x, y]) => /** @type {[number, number]} */ ([
-                    Math.floor(((x - x0) / (x1 - x0)) * side),
-                    Math.floor(((y - y0) / (y1 - y0)) * side),
-                ]));
-        const candidates = await this.segment(window, prompt, hint, count);
         return candidates.map((candidate) => {
-            const { prediction } = candidate;
+            const { prediction, window } = candidate;
+            const [x0, y0, x1, y1] = window ?? wholeOf(this.picture);
+            const cells = (/** @type {[number, number][]} */ clicks) =>
+                clicks
+                    .filter(([x, y]) => x0 <= x && x < x1 && y0 <= y && y < y1)
+                    .map(([x, y]) => /** @type {[number, number]} */ ([
+                        Math.floor((x - x0) * (side / (x1 - x0))),
+                        Math.floor((y - y0) * (side / (y1 - y0))),
+                    ]));
             const logits = removeSpecks(prediction.logits, side, cells(prompt.positive), cells(prompt.negative));
             return { ...candidate, prediction: { ...prediction, logits } };
         });
@@ -184,7 +190,7 @@ export class View {
             const shared = windows.find((other) => holds(other, box) && iou(other, window) >= SHARED);
             windows.push(shared ?? window);
             const hint = { logits, lowRes: candidate.window ? null : candidate.prediction.logits };
-            refined.push(...(await this.#answer(shared ?? window, prompt, hint, 1)));
+            refined.push(...(await this.segment(shared ?? window, prompt, hint, 1)));
         }
         const qualities = refined.map(({ prediction }) => prediction.iou);
         const after = Math.max(...qualities);
