@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import PIL.Image
-import typer
 
 import masklet
 from masklet.cli import run_script
@@ -42,7 +41,7 @@ def main(
     out.mkdir(parents=True, exist_ok=True)
     frames = open_frames(stack or make_stack(out / "stack.tif"), channel=channel)
     if frames.axes is None:
-        raise typer.BadParameter("the file does not say which of its pages are depth and which are time")
+        raise masklet.MaskletError("the file does not say which of its pages are depth and which are time.")
     pages = np.arange(len(frames)).reshape(frames.axes.time, frames.axes.depth)
     pages[1::2] = pages[1::2, ::-1]  # every second time from above
     order = pages.ravel().tolist()

@@ -110,13 +110,17 @@ class ProjectWriter:
             self._classes = [entry["name"] for entry in project.classes or ()]
             self._colors = {entry["name"]: entry["color"] for entry in project.classes or ()}
             videos = find_project_videos(session, job.project)
-        splits = split_files([video.id for video in videos], job.validation)
         data: dict[Split, Dataset] = {"train": Dataset(), "val": Dataset()}
-        stems = unique_stems([video.name for video in videos])
+        stems = dict(
+            zip((video.id for video in videos), unique_stems([video.name for video in videos]), strict=True)
+        )
+        filled = [video.id for video in videos if next(self._frames(video, stems[video.id]), None)]
+        splits = split_files(filled, job.validation)
         with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
-            for done, (video, stem) in enumerate(zip(videos, stems, strict=True)):
+            for done, video in enumerate(videos):
                 yield done, len(videos)
-                self._write_video(archive, video, stem, splits[video.id], data[splits[video.id]])
+                split = splits.get(video.id, "train")
+                self._write_video(archive, video, stems[video.id], split, data[split])
             if not any(dataset.images for dataset in data.values()):
                 raise ApiError(409, "nothing", "there are no masks in this project yet.")
             if job.format == "cvat-images":
@@ -315,7 +319,7 @@ def split_files(ids: Iterable[str], validation: float) -> dict[str, Split]:
     """Split files into train and val: always the same way, and all frames of a video together.
 
     Args:
-        ids: Of the files.
+        ids: Of the files that have masks: others are left out, and a split of them too could leave val empty.
         validation: The share of val, 0 to 1. Below 1, one file at least is left for train.
 
     Example:
