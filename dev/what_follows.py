@@ -11,6 +11,7 @@ from __future__ import annotations
 import random
 from collections import defaultdict
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -52,9 +53,7 @@ def main(
         for id in ids[:objects]:
             for setting, (holds, tidies) in SETTINGS.items():
                 network.config = replace(network.config, holds_clicks=holds)
-                with (
-                    mock.patch("masklet.zoom.remove_specks", _keep_specks) if not tidies else mock.MagicMock()
-                ):
+                with mock.patch("masklet.zoom.remove_specks", _keep_specks) if not tidies else nullcontext():
                     for prompt, mask in _answers(session, masks[id]):
                         agreement = measure_agreement(masks[id], mask)
                         scores[prompt, setting].append((agreement.j, agreement.f))

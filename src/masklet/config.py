@@ -41,7 +41,7 @@ class Sam2Config:
         pointers: Object pointers that are looked at.
         zoom: What sessions do by default: segment small objects again in a window. The network is the same.
         trunk: What turns an image into maps.
-        holds_clicks: Answers of one mask agree with every click, also where the network did not heed it.
+        holds_clicks: Move answers of one mask towards clicks that the network did not heed.
 
     Raises:
         OptionError: The numbers do not fit together.

@@ -1,4 +1,7 @@
-"""Connected pieces of a small mask, and a mask without specks and pinholes. NumPy alone."""
+"""Connected pieces of a small mask, and a mask without specks and pinholes.
+
+NumPy alone: clients of ONNX graphs have no OpenCV, with which `masklet.postprocess` does it.
+"""
 
 from __future__ import annotations
 
