@@ -21,7 +21,7 @@ from masklet.prompts import Prompt
 SHARED = 0.5  # IoU of windows above which one serves for both
 TEMPER = 0.45  # chosen on validation pictures: the predicted IoU of a first click is then not biased
 FAR = 2.0  # times the area of a mask's box: clicks that stretch it further mean another thing
-MOVED = 0.85  # IoU of windows below which the second shows something new
+MOVED = 0.5  # IoU of windows below which the best answer is looked at again
 
 Window = tuple[int, int, int, int]  # x0, y0, x1, y1 in source pixels, x1 and y1 exclusive
 
@@ -67,8 +67,8 @@ class Zoom:
         margin: Sides of a window, in those of the object.
         narrowest: The shortest side of a window, in pixels.
         largest: The largest window, as a part of the picture. A larger one shows little more than all of it.
-        rounds: Windows for each answer to a first click. The second is used only where the first shows that
-            the object's place or size was not what it seemed in the whole picture.
+        rounds: Windows for the best answer to a first click; the others have one. The second is used only
+            where the first shows that the object's place or size was not what it seemed in the whole picture.
         tile: In place of the above, for large pictures: each prompt is answered in a window of so many pixels
             a side around it. A window whose edge cuts the best mask is doubled, up to the whole picture.
 
@@ -124,7 +124,7 @@ class Zoom:
             side *= 2
 
     def refine(self, segmenter: Segmenter[Answers], answers: Answers, prompt: Prompt) -> Answers:
-        """Each answer from its window, where it is small and was not seen in that window.
+        """Each answer from its window, where it is small and had none; the best one also where it moved.
 
         The predicted IoU of what is refined in a window is too high by a tenth. What the view before
         predicted for the best answer tempers all of them, which keeps their order.
@@ -132,6 +132,8 @@ class Zoom:
         windows: list[Window] = []  # of the answers that are refined
         by_rank: dict[int, Window] = {}
         for rank, candidate in enumerate(answers.ranked):
+            if rank > 0 and candidate.window is not None:
+                continue
             box = box_of_mask(answers[rank], prompt)
             window = None if box is None else self.window(box, answers.size)
             if box is None or window is None or not has_moved(candidate.window, window):
@@ -260,7 +262,7 @@ def share_window(window: Window, box: Box, others: Iterable[Window]) -> Window:
 
 
 def has_moved(before: Window | None, window: Window) -> bool:
-    """Whether a window shows something new, beside the one in which a mask was made."""
+    """Whether a window shows something else than the one in which a mask was made, if there was one."""
     return before is None or box_iou(before, window) < MOVED
 
 

@@ -160,6 +160,17 @@ def test_an_answer_that_lies_elsewhere_gets_a_second_window(zooming: Sam2, pictu
     assert other == Zoom().window(box_of_mask(first[0], Prompt()) or window, WIDE)
 
 
+def test_only_the_best_answer_gets_a_second_window(zooming: Sam2, pictures: np.ndarray) -> None:
+    corner, one = torch.full((16, 16), -5.0), torch.tensor(1.0)
+    corner[:4, :4] = 5
+    window = (40, 20, 120, 100)
+    seen = [Candidate(corner.roll(8, rank), iou * one, one, window) for rank, iou in enumerate((0.9, 0.8))]
+    second = Zoom().refine(
+        ImageSession(zooming, pictures[0]), ImageCandidates(WIDE, tuple(seen)), Prompt(positive=[(50, 30)])
+    )
+    assert sorted(candidate.window == window for candidate in second.ranked) == [False, True]
+
+
 def test_windows_are_encoded_together(
     zooming: Sam2, pictures: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -24,12 +24,12 @@ import { enlarge, resizePlane, tightBox, toMask, toSquare } from "./pixels.js";
 const CERTAIN = 10; // less this is the logit of what lies outside a window
 const SHARED = 0.5; // IoU of windows above which one serves for both
 const TEMPER = 0.45; // chosen on validation pictures: the predicted IoU of a first click is then not biased
-const MOVED = 0.85; // IoU of windows below which the second shows something new
+const MOVED = 0.5; // IoU of windows below which the best answer is looked at again
 const MARGIN = 2; // sides of a window, in those of the object
 const NARROWEST = 32; // the shortest side of a window, in pixels
 const LARGEST = 0.3; // the largest window, as a part of the picture
 const FAR = 2; // times the area of a mask's box: clicks that stretch it further mean another thing
-const ROUNDS = 2; // windows for each answer to a first click
+const ROUNDS = 2; // windows for the best answer to a first click; the others have one
 
 /** A picture, encoded once; windows of it are encoded when they are first looked at. */
 export class View {
@@ -167,8 +167,9 @@ export class View {
     }
 
     /**
-     * Each candidate from its window, where it is small and was not seen in that window. What is refined in a window has
-     * a predicted IoU that is too high: the one before, of the best candidate, tempers all of them.
+     * Each small candidate that was not yet seen in a window, from its window; and the best one again, where that shows
+     * it elsewhere. What is refined in a window has a predicted IoU that is too high: the one before, of the best
+     * candidate, tempers all of them.
      *
      * @param {Candidate[]} candidates
      * @param {Prompt} prompt
@@ -178,7 +179,11 @@ export class View {
         const refined = [];
         /** @type {Window[]} */
         const windows = [];
-        for (const candidate of candidates) {
+        for (const [rank, candidate] of candidates.entries()) {
+            if (rank > 0 && candidate.window) {
+                refined.push(candidate);
+                continue;
+            }
             const logits = this.full(candidate);
             const tight = tightBox(toMask(logits), this.picture.width);
             const box = tight && withClicks(tight, prompt);
