@@ -13,6 +13,7 @@ import pytest
 SOURCE = Path(__file__).parents[1] / "src" / "masklet"
 
 BASE = {
+    "arrays",
     "types",
     "masks",
     "boxes",

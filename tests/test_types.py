@@ -156,3 +156,32 @@ def test_rows_make_the_batch_again() -> None:
 def test_a_tensor_of_any_kind_is_a_mask(dtype: torch.dtype) -> None:
     mask = torch.eye(4).to(dtype).requires_grad_(dtype.is_floating_point)
     assert (_mask(mask) == np.eye(4, dtype=bool)).all()
+
+
+@pytest.mark.parametrize(
+    ("arrays", "reason"),
+    [
+        ({1: np.ones((2, 3), np.uint8)}, r"bool of shape .* \(2, 3\)\. Got uint8 \(2, 3\): compare"),
+        ({1: np.full((2, 3), 0.4)}, "Got float64"),
+        ({1: np.ones((3, 2), bool)}, r"Got bool \(3, 2\)"),
+        ({0: np.ones((2, 3), bool)}, "0 is the background"),
+        ({True: np.ones((2, 3), bool)}, "whole number from 1 on"),
+        ({"car": np.ones((2, 3), bool)}, "whole number from 1 on"),
+        ([np.ones((2, 3), bool)], "by object id"),
+    ],
+)
+def test_arrays_that_are_no_masks_are_refused(arrays: dict, reason: str, unchecked: None) -> None:
+    """Numbers would be taken for rows of the label map."""
+    with pytest.raises(PromptError, match=reason):
+        Masks.from_arrays(0, arrays, (2, 3))
+
+
+def test_each_mask_has_a_quality() -> None:
+    with pytest.raises(MaskletError, match=r"1 masks need as many scores, one each\. Got 2"):
+        Masks.from_arrays(0, {1: np.ones((2, 3), bool)}, (2, 3), iou=[1, 0.5])
+
+
+def test_ids_that_no_label_map_holds_are_refused() -> None:
+    masks = Masks.from_arrays(0, {2**31: np.ones((2, 3), bool)}, (2, 3))
+    with pytest.raises(MaskletError, match=r"ids up to 2147483647\. Got 2147483648"):
+        masks.label_map()

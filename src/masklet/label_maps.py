@@ -30,6 +30,9 @@ VIDEO_BLACK, VIDEO_WHITE = 16, 235  # black and white of video, of 255
 FEW_VALUES, INNER_SHARE = 4, 0.7  # of more labels, at least this share is somewhere not only at an edge
 
 
+HIGHEST_ID = 2**31 - 1  # that int32 holds
+
+
 class NotAMask(ValueError):
     """Values that are neither labels nor a mask."""
 
@@ -83,8 +86,10 @@ def to_label_map(values: np.ndarray, *, white: int = 1, is_lossy: bool = False) 
     present = np.unique(values)
     if present.tolist() in ([0, 255], [255], [0, 65535], [65535], [VIDEO_BLACK, VIDEO_WHITE]):
         return (values > VIDEO_BLACK) * np.int32(white)
+    if present[-1] > HIGHEST_ID:
+        raise NotAMask(f"its values go up to {present[-1]:.0f}: an object's id is at most {HIGHEST_ID}")
     top = _white(values)
-    is_bright = bool(present[-1] >= NEAR_WHITE * top)
+    is_bright = bool(NEAR_WHITE * top <= present[-1] <= top)  # above white there are only ids
     if is_lossy or (is_bright and _may_be_soft(present, top) and (_is_noisy(values) or _is_smooth(values))):
         return _threshold(values, top) * np.int32(white)
     _check_labels(values, present)

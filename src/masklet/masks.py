@@ -16,6 +16,9 @@ from torch import Tensor
 from masklet import rle
 from masklet.boxes import tight_box
 from masklet.drawing import Image
+from masklet.errors import OptionError
+from masklet.label_maps import HIGHEST_ID
+from masklet.prompts import check_arrays
 from masklet.results import MaskResult, ReadImage, Tile
 from masklet.zoom import Window as Window
 from masklet.zoom import grid_cells
@@ -89,15 +92,19 @@ class Masks(MaskResult):
         Returns:
             Masks whose low-res logits say only whether a mask is empty.
 
+        Raises:
+            PromptError: A mask is not bool or has another size, an id is below 1, or scores are missing.
+
         Example:
             >>> Masks.from_arrays(0, {3: np.eye(2, dtype=bool)}, (2, 2)).label_map().tolist()
             [[3, 0], [0, 3]]
         """
+        exact = check_arrays(arrays, size, iou, score)
         logits, quality, presence = (
-            torch.tensor([1.0] * len(arrays) if values is None else values, dtype=torch.float32, device="cpu")
-            for values in ([EDGE if mask.any() else -EDGE for mask in arrays.values()], iou, score)
+            torch.tensor([1.0] * len(exact) if values is None else values, dtype=torch.float32, device="cpu")
+            for values in ([EDGE if mask.any() else -EDGE for mask in exact.values()], iou, score)
         )
-        return cls(frame, tuple(arrays), logits.view(-1, 1, 1), size, quality, presence, exact=dict(arrays))
+        return cls(frame, tuple(exact), logits.view(-1, 1, 1), size, quality, presence, exact=exact)
 
     @cached_property
     def logits(self) -> Float[Tensor, "n H W"]:
@@ -200,6 +207,8 @@ class Masks(MaskResult):
 
     def label_map(self) -> np.ndarray:
         """Int32 (H, W): the object's id at each pixel, or 0. Where masks overlap, the highest logit wins."""
+        if max(self.ids, default=0) > HIGHEST_ID:
+            raise OptionError(f"a label map holds ids up to {HIGHEST_ID}. Got {max(self.ids)}.")
         labels = np.zeros(self.size, dtype=np.int32)
         claims = np.zeros(self.size, dtype=np.uint16)
         for id, mask in zip(self.ids, self._arrays, strict=True):

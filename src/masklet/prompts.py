@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, SupportsIndex
 
 import numpy as np
 
+from masklet.arrays import to_array
 from masklet.boxes import Box, clip_box
-from masklet.errors import PromptError
+from masklet.errors import MediaError, PromptError
 from masklet.label_maps import NotAMask, to_mask
 
 # Labels of points. A box is its two corners.
@@ -68,6 +69,8 @@ class Prompt:
         return bool(self.positive or self.negative) or self.box is not None or self.mask is not None
 
     def __or__(self, other: Prompt) -> Prompt:
+        if not isinstance(other, Prompt):
+            return NotImplemented
         return Prompt(
             positive=(*self.positive, *other.positive),
             negative=(*self.negative, *other.negative),
@@ -151,9 +154,9 @@ def _numbers(values: Any) -> np.ndarray | None:
     if np.ma.is_masked(values):  # some of them are hidden
         return None
     try:
-        array = np.asarray(values.detach().cpu() if hasattr(values, "detach") else values)
+        array = np.asarray(to_array(values))
         return None if array.dtype.kind in "bcmMV" else array.astype(np.float64)
-    except (TypeError, ValueError, RuntimeError):
+    except (MediaError, TypeError, ValueError, RuntimeError):
         return None
 
 
@@ -171,10 +174,10 @@ def _box(box: Any) -> Box:
 
 
 def _mask(mask: Any) -> np.ndarray:
-    if hasattr(mask, "detach"):  # a tensor, which may need gradients, be on another device, or be of 16 bits
-        mask = mask.detach().cpu()
-        mask = mask.float() if mask.is_floating_point() else mask
-    array = np.ma.filled(mask, 0)  # what a masked array hides is background
+    try:
+        array = np.ma.filled(to_array(mask), 0)  # what a masked array hides is background
+    except MediaError as error:
+        raise PromptError(f"mask: {error}") from error
     if array.ndim == 3 and 1 in (array.shape[0], array.shape[2]):
         array = array[0] if array.shape[0] == 1 else array[..., 0]
     if array.ndim != 2:
@@ -207,6 +210,7 @@ def check_prompt(prompt: object, size: tuple[int, int]) -> Prompt:
             raise PromptError(
                 f"a click must lie in the frame, 0 <= x < {width} and 0 <= y < {height}. Got ({x:g}, {y:g})."
             )
+    _check_pixels(prompt, size)
     if prompt.box is not None:
         x0, y0, x1, y1 = prompt.box
         if min(x0, y0) >= 0 and max(x1, y1) <= 1 < max(size):
@@ -227,6 +231,17 @@ def check_prompt(prompt: object, size: tuple[int, int]) -> Prompt:
             f"mask must have shape (H, W) = {size}, the size of the frame. Got {prompt.mask.shape}{swapped}"
         )
     return prompt
+
+
+def _check_pixels(prompt: Prompt, size: tuple[int, int]) -> None:
+    """Refuse clicks that look like parts of a side: all lie in the first pixel, at an odd place in it."""
+    values = [value for click in (*prompt.positive, *prompt.negative) for value in click]
+    if any(value % 0.5 for value in values) and max(values) <= 1 < max(size):
+        raise PromptError(
+            f"clicks are in pixels of the frame, which is {size[1]} wide and {size[0]} high. "
+            f"Got ({values[0]:g}, {values[1]:g}), which looks like parts of its width and height: "
+            "multiply them, or give (0, 0) if the first pixel is meant."
+        )
 
 
 def label_points(prompt: Prompt, size: tuple[int, int], side: int) -> tuple[np.ndarray, list[int]]:
@@ -274,6 +289,17 @@ def check_id(id: object) -> int:
     return number
 
 
+def check_ids(ids: object) -> tuple[int, ...]:
+    """Ids of objects as plain ints.
+
+    Raises:
+        PromptError: They are no list, or one is no id.
+    """
+    if isinstance(ids, str | bytes | Mapping) or not isinstance(ids, Iterable):
+        raise PromptError(f"objects are a list of ids, such as [1, 2]. Got {ids!r:.60}.")
+    return tuple(map(check_id, ids))
+
+
 def _whole(value: object) -> int | None:
     """A whole number as an int; None for everything else."""
     if isinstance(value, bool) or not isinstance(value, SupportsIndex):
@@ -282,6 +308,37 @@ def _whole(value: object) -> int | None:
         return operator.index(value)
     except TypeError:  # an array of several numbers
         return None
+
+
+def check_arrays(
+    arrays: object, size: tuple[int, int], *scores: Sequence[float] | None
+) -> dict[int, np.ndarray]:
+    """Masks by object id, with plain ints as keys.
+
+    Raises:
+        PromptError: A mask is not bool or has another size than (H, W), an id is not one, or there are not as
+            many scores as masks.
+
+    Example:
+        >>> check_arrays({np.int64(3): np.eye(2, dtype=bool)}, (2, 2))[3].shape
+        (2, 2)
+    """
+    if not isinstance(arrays, Mapping):
+        raise PromptError(f"masks are given by object id, {{1: mask}}. Got {type(arrays).__name__}.")
+    checked: dict[int, np.ndarray] = {}
+    for id, mask in arrays.items():
+        array = np.asarray(to_array(mask))
+        if array.dtype != np.bool_ or array.shape != tuple(size):
+            hint = "" if array.dtype == np.bool_ else ": compare numbers first, as in mask > 0"
+            raise PromptError(
+                f"the mask of object {id} must be bool of shape (H, W) = {tuple(size)}. "
+                f"Got {array.dtype} {array.shape}{hint}."
+            )
+        checked[check_id(id)] = array
+    for values in scores:
+        if values is not None and len(values) != len(checked):
+            raise PromptError(f"{len(checked)} masks need as many scores, one each. Got {len(values)}.")
+    return checked
 
 
 def check_prompts(prompts: object) -> dict[int, dict[int, Prompt]]:

@@ -13,8 +13,9 @@ import tifffile
 import torch
 
 from masklet.cli.prompts import read_mask
-from masklet.errors import MediaError
+from masklet.errors import MediaError, PromptError
 from masklet.media import davis_palette, read_label_map, write_label_map
+from masklet.types import Prompt
 from media.made import RING
 
 SOFT = cv2.GaussianBlur(RING.astype(np.uint8) * 255, (0, 0), 0.8)
@@ -149,6 +150,31 @@ def test_a_photograph_is_refused(tmp_path: Path) -> None:
     PIL.Image.fromarray(cv2.GaussianBlur(ramp, (0, 0), 1)).save(tmp_path / "photo.jpg")
     with pytest.raises(MediaError, match=r"photo\.jpg is no mask or label map: its \d+ different values"):
         read_label_map(tmp_path / "photo.jpg")
+
+
+@pytest.mark.parametrize("background", [0, 70_000])
+def test_ids_above_65535_stay_as_they_are(tmp_path: Path, background: int) -> None:
+    labels = np.arange(2000, dtype=np.int32).reshape(40, 50) // 5 + 70_000
+    labels[:, :20] = background
+    PIL.Image.fromarray(labels).save(tmp_path / "ids.tif")
+    assert (read_label_map(labels) == labels).all()
+    assert (read_label_map(tmp_path / "ids.tif") == labels).all()
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        np.array([[0, 2**31]], np.uint32),
+        np.array([[0, 2**32 - 1]], np.uint32),
+        np.array([[0, 2**32 + 1, 3]], np.int64),
+        np.array([[0.0, 2.0**40]]),
+    ],
+)
+def test_ids_that_int32_does_not_hold_are_refused(labels: np.ndarray) -> None:
+    with pytest.raises(MediaError, match="an object's id is at most 2147483647"):
+        read_label_map(labels)
+    with pytest.raises(PromptError, match="an object's id is at most 2147483647"):
+        Prompt(mask=labels)
 
 
 def _png(array: np.ndarray) -> bytes:

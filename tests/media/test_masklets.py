@@ -121,3 +121,17 @@ def test_an_earlier_file_stays_until_the_new_one_is_closed(tmp_path: Path) -> No
     writer.close()
     assert_same(list(read_masklets(path)), CLIP[1:2])
     assert [file.name for file in tmp_path.iterdir()] == ["masklets.json"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"id": "1"}, {"id": 0}, {"iou": None}, {"rle": {"size": [4, 1], "counts": [0, 4]}}, {"rle": 5}],
+)
+def test_an_object_of_another_form_is_refused(tmp_path: Path, change: dict[str, object]) -> None:
+    mask = {"size": [2, 2], "counts": [0, 4]}
+    obj = {"id": 1, "iou": 1, "score": 1, "box": [0, 0, 2, 2], "rle": mask, **change}
+    content = {"version": 1, "size": [2, 2], "frames": [{"frame": 0, "time": 0, "objects": [obj]}]}
+    path = tmp_path / "masklets.json"
+    path.write_text(json.dumps(content))
+    with pytest.raises(MediaError, match=r"masklets\.json is not as masklet writes it"):
+        list(read_masklets(path))

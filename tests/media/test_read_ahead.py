@@ -78,3 +78,14 @@ def test_a_frame_that_is_asked_for_again_is_the_one_that_was_played() -> None:
     frames = open_frames(video)
     for number, image in enumerate(frames.play()):
         assert (image == number).all() and (frames[number] == number).all()
+
+
+def test_what_is_drawn_into_a_frame_is_not_in_the_next_copy_of_it() -> None:
+    """People draw their prompts into a frame, show it, and then track from it."""
+    video = np.full((3, 4, 4, 3), 7, dtype=np.uint8)
+    frames = open_frames(video)
+    for number, image in enumerate(frames):
+        image[:] = 0
+        frames[number][:] = 1
+        assert (frames[number] == 7).all()
+    assert (video == 7).all()

@@ -10,7 +10,7 @@ import textwrap
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 from xml.etree import ElementTree
 
 import numpy as np
@@ -33,6 +33,7 @@ from masklet.media import (
     open_frames,
     read_label_maps,
     read_masklets,
+    write_label_map,
     writers,
 )
 from masklet.types import Masks
@@ -218,3 +219,83 @@ def test_file_names_with_control_characters_make_valid_xml(tmp_path: Path) -> No
     images = ElementTree.parse(tmp_path / "cvat_masks.xml").getroot().findall("image")
     assert [image.get("name") for image in images] == ["a\ufffd[2J.png", "b\n.png"]
     ElementTree.parse(tmp_path / "cvat_tracks.xml")
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in FORMATS if name not in ("palette", "objects", "cutout-png")]
+)
+def test_masks_of_another_size_than_the_frames_are_refused(tmp_path: Path, name: str) -> None:
+    source = open_frames(np.zeros((2, 30, 40, 3), np.uint8))
+    with writers([name], tmp_path, source) as writer:
+        writer.write(source[0], Masks.from_arrays(0, {1: np.ones((30, 40), bool)}, (30, 40)))
+        with pytest.raises(MediaError, match=r"size of the frames.*\(30, 40\)\. Got \(40, 30\) on frame 1"):
+            writer.write(np.zeros((40, 30, 3), np.uint8), Masks.empty(1, (40, 30)))
+
+
+@pytest.mark.parametrize("name", [name for name, form in FORMATS.items() if form.shows_frames])
+@pytest.mark.parametrize(
+    "picture", [None, np.zeros((30, 40), np.uint8), np.zeros((31, 40, 3), np.uint8), np.zeros((30, 40, 3))]
+)
+def test_a_picture_that_is_not_the_masks_frame_is_refused(
+    tmp_path: Path, name: str, picture: object, unchecked: None
+) -> None:
+    """And the reason is said, not what closing the unfinished file meets."""
+    source = open_frames(np.zeros((2, 30, 40, 3), np.uint8))
+    reason = r"must be a uint8 array of shape \(30, 40, 3\), RGB\. Got"
+    with pytest.raises(MediaError, match=reason), writers([name], tmp_path, source) as writer:
+        writer.write(picture, Masks.empty(0, (30, 40)))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_what_a_delayed_tracker_returns_first_is_no_frame(tmp_path: Path, name: str) -> None:
+    source = open_frames(np.zeros((2, 30, 40, 3), np.uint8))
+    with (
+        writers([name], tmp_path, source) as writer,
+        pytest.raises(MediaError, match="frames are numbered from 0"),
+    ):
+        writer.write(source[0], Masks.empty(-1, (30, 40)))
+
+
+@pytest.mark.parametrize("name", ["masklets", "coco", "overlay"])
+def test_nothing_is_written_after_closing(tmp_path: Path, name: str) -> None:
+    source = open_frames(np.zeros((2, 30, 40, 3), np.uint8))
+    for writer in (writers([name], tmp_path, source), BackgroundWriter(writers([name], tmp_path, source))):
+        writer.close()
+        with pytest.raises(MediaError, match="is closed"):
+            writer.write(source[0], Masks.empty(0, (30, 40)))
+
+
+@pytest.mark.parametrize("name", ["tiff", "ome-tiff", "cvat", "label-studio-video"])
+def test_masks_behind_the_source_s_end_are_not_lost(tmp_path: Path, name: str) -> None:
+    source = open_frames(np.zeros((2, 30, 40, 3), np.uint8))
+    with writers([name], tmp_path, source) as writer:
+        writer.write(source[0], Masks.from_arrays(4, {1: np.ones((30, 40), bool)}, (30, 40)))
+    path = tmp_path / FORMATS[name].path
+    if path.suffix == ".tif":
+        with PIL.Image.open(path) as pages:
+            assert pages.n_frames == 5  # type: ignore[attr-defined]
+            pages.seek(4)
+            assert np.asarray(pages).all()
+    else:
+        assert 'frame="4"' in (text := path.read_text()) or '"frame": 5' in text
+
+
+@pytest.mark.parametrize("names", [{"1": "dog"}, {0: "dog"}, {1: 5}, {1: None}, ["dog"]])
+def test_classes_that_no_object_would_get_are_refused(
+    source: Frames, tmp_path: Path, names: Any, unchecked: None
+) -> None:
+    with pytest.raises(MediaError, match="class"):
+        writers(["coco"], tmp_path, source, names)
+
+
+def test_one_format_is_given_in_a_list(source: Frames, tmp_path: Path) -> None:
+    with pytest.raises(MediaError, match="list of names"):
+        writers("coco", tmp_path, source)
+
+
+@pytest.mark.parametrize(
+    "labels", [np.array([[0, -1]]), np.array([[0, 65_536]]), np.array([[0, 1.5]]), np.zeros((2, 2, 2), int)]
+)
+def test_numbers_that_a_label_map_cannot_hold_are_refused(tmp_path: Path, labels: np.ndarray) -> None:
+    with pytest.raises(MediaError, match="a label map"):
+        write_label_map(tmp_path / "labels.png", labels)

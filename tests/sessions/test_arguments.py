@@ -15,9 +15,11 @@ import masklet
 from masklet import ImageSession, MaskletError, Prompt, Script, Tracker, VideoSession, VisibilityMonitor
 from masklet.auto import everything
 from masklet.config import toy
+from masklet.media import open_frames
 from toy_models import SIZE, clip, toy_network
 
 CLICK = Prompt(positive=[(9, 9)])
+VIDEO = Path(__file__).parents[2] / "examples" / "demo.mp4"
 ODD = [None, "x", b"x", 1.5, [1], {"a": 1}, object(), np.zeros((2, 2)), torch.tensor([1, 2]), len, slice(1)]
 NETWORK = toy_network()
 IMAGE = clip(1)[0]
@@ -57,6 +59,10 @@ CALLS: dict[str, tuple[Callable[[Any], object], tuple[type, ...]]] = {
     "clear": (lambda odd: session().clear(0, odd), ()),
     "clear's frame": (lambda odd: session().clear(odd, 1), ()),
     "remove": (lambda odd: session().remove(odd), ()),
+    "objects to track": (lambda odd: session().propagate(objects=odd), (type(None), list)),
+    "objects to show": (lambda odd: session().masks(0, objects=odd), (type(None), list, torch.Tensor)),
+    "budget": (lambda odd: VideoSession(NETWORK, [IMAGE], budget=odd), (float,)),
+    "fps": (lambda odd: open_frames(VIDEO, fps=odd), (type(None), float)),
     "masks": (lambda odd: session().masks(odd), ()),
     "replay": (lambda odd: session().replay(odd), ()),
     "save": (lambda odd: session().save(odd), (str,)),
@@ -110,3 +116,16 @@ def test_features_of_another_network_are_refused() -> None:
         MaskletError, match=r"features must be those of this network.*32, 4, 4\)\. Got .*64, 4, 4\)"
     ):
         ImageSession(NETWORK, IMAGE, features=other)
+
+
+def test_objects_are_given_in_any_collection_and_in_any_order(unchecked: None) -> None:
+    video = session()
+    video.prompt(0, 2, CLICK)
+    assert video.masks(0, objects=iter([2, 1])).ids == (1, 2)  # type: ignore[arg-type]
+    with pytest.raises(MaskletError, match="objects must name those to track"):
+        video.propagate(objects=[])
+
+
+def test_a_prompt_is_added_to_prompts_only() -> None:
+    with pytest.raises(TypeError, match="unsupported operand"):
+        CLICK | {"box": (1, 2, 3, 4)}

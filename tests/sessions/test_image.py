@@ -100,6 +100,17 @@ def test_a_box_in_parts_of_the_picture_is_refused(session: ImageSession, box: tu
         session.segment(Prompt(box=box))
 
 
+@pytest.mark.parametrize("clicks", [[(0.3, 0.6)], [(0.25, 0.75), (1, 0)]])
+def test_clicks_in_parts_of_the_picture_are_refused(session: ImageSession, clicks: list) -> None:
+    with pytest.raises(PromptError, match=r"64 wide and 48 high\. Got .*parts of its width and height"):
+        session.segment(Prompt(positive=clicks[:1], negative=clicks[1:]))
+
+
+def test_clicks_on_the_first_pixel_are_none(session: ImageSession) -> None:
+    for place in ((0, 0), (0.5, 0.5), (1, 1), (0.3, 5)):
+        session.segment(click(*place))
+
+
 def test_a_hint_of_another_picture_s_size_is_refused(session: ImageSession) -> None:
     hint = ImageSession(session.model, np.zeros((30, 40, 3), np.uint8)).segment(click())
     with pytest.raises(PromptError, match=r"Got masks of \(30, 40\)"):

@@ -470,3 +470,13 @@ def test_a_tile_grows_until_it_holds_the_object(radius: int) -> None:
 def test_a_tile_that_is_too_small_is_refused() -> None:
     with pytest.raises(ValueError, match="side of at least 32 pixels"):
         Zoom(tile=8)
+
+
+def test_what_is_drawn_into_the_picture_later_changes_no_answer(zooming: Sam2) -> None:
+    """Windows are read when they are needed; people mark their clicks in the picture that they gave."""
+    (image,) = clip(1, WIDE)
+    drawn = image.copy()
+    session = ImageSession(zooming, drawn)
+    drawn[25:55, 35:65] = 0
+    assert session.segment(SMALL).zoomed
+    assert_same(session.segment(SMALL), ImageSession(zooming, image).segment(SMALL))

@@ -192,6 +192,8 @@ def writers(
     Raises:
         MediaError: A name is unknown, a class has a control character, or the folder cannot be written to.
     """
+    if isinstance(formats, str):
+        raise MediaError(f'formats are a list of names, such as ["coco"]. Got {formats!r}.')
     folder, look = Path(folder), look or Look()
     chosen = [find_format(name) for name in dict.fromkeys(formats)]
     return Writers(*(format.make(folder / format.path, source, names or {}, look) for format in chosen))

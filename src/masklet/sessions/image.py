@@ -79,6 +79,8 @@ class ImageSession:
         self._picture = read_image(image)
         self.size = self._picture.shape[0], self._picture.shape[1]
         self._zoom = find_zoom(zoom, default=model.config.zoom)
+        if self._zoom is not None and not isinstance(image, str | bytes | os.PathLike):
+            self._picture = self._picture.copy()  # windows are read later: people draw into what they gave
         self._windows: OrderedDict[Window, View] = OrderedDict()
         self._whole = self._as_view(
             self.size,

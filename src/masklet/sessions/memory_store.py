@@ -109,7 +109,7 @@ class InMemoryStore:
         capacity: Memories in each object's bank; None for all.
     """
 
-    def __init__(self, size: tuple[int, int], budget: int, capacity: int | None) -> None:
+    def __init__(self, size: tuple[int, int], budget: float, capacity: int | None) -> None:
         self.history = History()
         self.nbytes = 0  # of the records in full, without those of prompts
         self._size, self._budget, self._capacity = size, budget, capacity

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 from functools import partial
+from numbers import Real
 from pathlib import Path
 from typing import Self
 
 from masklet import rle
-from masklet.errors import PromptError, check_count
+from masklet.errors import OptionError, PromptError, check_count
 from masklet.masks import ImageCandidates
 from masklet.media import NoSuchFrame, open_frames
+from masklet.media.readers.pictures import is_url
 from masklet.model import Sam2, check_model
-from masklet.prompts import check_frame, check_id, check_prompt
+from masklet.prompts import check_frame, check_id, check_ids, check_prompt
 from masklet.results import MaskIterator
 from masklet.sessions.answer import Answer, PreparedPrompt
 from masklet.sessions.events import Cleared, Prompted, Propagated, Removed, Reviewed, SavedSession, Script
@@ -83,7 +86,7 @@ class VideoSession:
         self.model = check_model(model)
         self.frames = open_frames(video)
         self._cache, self._zoom = features or FeatureCache(), find_zoom(zoom, default=model.config.zoom)
-        self._store = store or InMemoryStore(self.frames.size, budget, capacity)
+        self._store = store or InMemoryStore(self.frames.size, _checked_budget(budget), capacity)
         self._propagator = Propagator(
             model,
             self.frames,
@@ -242,8 +245,10 @@ class VideoSession:
             PromptError: No object has a prompt yet, or there is no such object.
             NoSuchFrame: The video has no frame `start`.
         """
-        ids = None if objects is None else tuple(sorted({self._existing(id) for id in objects}))
+        ids = None if objects is None else tuple(sorted({self._existing(id) for id in check_ids(objects)}))
         prompted = sorted({frame for obj in self.state.chosen(ids) for frame in obj.prompts})
+        if ids == ():
+            raise PromptError("objects must name those to track, such as [1]; None tracks all. Got none.")
         if not prompted:
             raise PromptError(
                 "tracking needs at least one prompt: video.prompt(0, 1, Prompt(positive=[(x, y)]))."
@@ -272,9 +277,10 @@ class VideoSession:
         """
         if not 0 <= (frame := check_frame(frame)) < len(self.frames):
             raise NoSuchFrame(self.frames.name, frame, len(self.frames))
+        ids = None if objects is None else check_ids(objects)
         records = {
             obj.id: record
-            for obj in self.state.chosen(objects)
+            for obj in self.state.chosen(ids)
             if (record := self._store.records(obj, [frame]).get(frame)) is not None
         }
         return to_masks(frame, records, self.frames.size, self.model, partial(self.frames.__getitem__, frame))
@@ -458,4 +464,12 @@ class VideoSession:
 
 
 def _place_of(video: object) -> str | None:
+    if is_url(video):
+        return os.fspath(video)  # type: ignore[call-overload,no-any-return]
     return str(Path(video).resolve()) if isinstance(video, str | Path) else None
+
+
+def _checked_budget(budget: object) -> float:
+    if isinstance(budget, bool) or not isinstance(budget, Real) or not float(budget) >= 0:
+        raise OptionError(f"budget must be a number of bytes, 0 or more. Got {budget!r:.60}.")
+    return float(budget)

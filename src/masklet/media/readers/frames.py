@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import chain, count, islice, takewhile
+from numbers import Real
 from pathlib import Path
 from threading import Lock
 from typing import TypeVar
@@ -59,7 +60,8 @@ Value = TypeVar("Value")
 
 
 class Frames:
-    """A stored source of frames: `len`, `frames[i]`, `for image in frames`. Each is (H, W, 3) uint8 RGB.
+    """A stored source of frames: `len`, `frames[i]`, `for image in frames`. Each is (H, W, 3) uint8 RGB,
+    and a copy, so that drawing into it changes no other.
 
     The last frames are cached, so stepping back through a video decodes each stretch once. Threads can share
     it, and it can be pickled and copied: the copy opens the source again.
@@ -133,6 +135,11 @@ class Frames:
         return self._reader.count()
 
     def __getitem__(self, frame: int) -> Image:
+        return self._image(
+            frame
+        ).copy()  # people draw into pictures: the cache and the source stay as they are
+
+    def _image(self, frame: int) -> Image:
         frame = operator.index(frame)
         if frame < 0:
             raise NoSuchFrame(self.name, frame, len(self))
@@ -147,10 +154,10 @@ class Frames:
             return image
 
     def __iter__(self) -> Iterator[Image]:
-        return self.play()
+        return (image.copy() for image in self.play())
 
     def play(self, start: int = 0) -> Iterator[Image]:
-        """Every frame from `start` to the end, decoded in order: the quick way through.
+        """Every frame from `start` to the end, decoded in order: the quick way through. Copy what you change.
 
         The next frames are decoded on a thread of its own while the caller works on those before.
         """
@@ -368,12 +375,8 @@ class SampledFrames:
     """Frame k is what the source shows k / fps seconds after its first frame."""
 
     def __init__(self, reader: TimedReader, fps: float) -> None:
-        if not 0 < fps < math.inf:
-            raise MediaError(f"fps must be above 0. Got {fps:g}.")
-        if not SLOWEST <= fps <= FASTEST:
-            raise MediaError(f"fps must lie between {SLOWEST} and {FASTEST} frames a second. Got {fps:g}.")
         self._reader = reader
-        self.fps = fps
+        self.fps = _checked_fps(fps)
         self.name = reader.name
         self.size = reader.size
         self.pixel_aspect = reader.pixel_aspect
@@ -407,6 +410,17 @@ class SampledFrames:
     def _source_frame(self, frame: int) -> int | None:
         """The number of the source's own frame."""
         return self._reader.frame_at(frame / self.fps)
+
+
+def _checked_fps(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise MediaError(f"fps must be a number, such as 5. Got {value!r:.60}.")
+    fps = float(value)
+    if not 0 < fps < math.inf:
+        raise MediaError(f"fps must be above 0. Got {fps:g}.")
+    if not SLOWEST <= fps <= FASTEST:
+        raise MediaError(f"fps must lie between {SLOWEST} and {FASTEST} frames a second. Got {fps:g}.")
+    return fps
 
 
 class FrameRange:

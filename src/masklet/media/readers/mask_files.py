@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import PIL.Image
-import torch
 
+from masklet.arrays import to_array
 from masklet.errors import MediaError
 from masklet.label_maps import NotAMask, to_label_map
 from masklet.media.readers.picture_files import PHOTOMETRIC, WHITE_IS_ZERO, PictureFile
@@ -44,9 +44,7 @@ def read_label_map(source: object, *, white: int = 1) -> np.ndarray:
         >>> read_label_map(np.array([[0, 255], [0, 255]], np.uint8)).tolist()
         [[0, 1], [0, 1]]
     """
-    if isinstance(source, torch.Tensor):
-        source = source.detach().cpu()
-        source = (source.float() if source.is_floating_point() else source).numpy()  # NumPy has no bfloat16
+    source = to_array(source)
     if isinstance(source, np.ndarray):
         return _label_map(np.ma.filled(source, 0), "the mask", white, is_lossy=False)
     if isinstance(source, PIL.Image.Image):

@@ -15,6 +15,7 @@ import numpy as np
 import PIL.Image
 import torch
 
+from masklet.arrays import to_array
 from masklet.errors import MediaError
 from masklet.media.readers.channels import Channel, mix_channels, take_optical_channel
 from masklet.media.readers.intensity import RawPicture, RgbConverter
@@ -95,7 +96,7 @@ def read_raw(
     if channel is not None and isinstance(source, torch.Tensor | np.ndarray | PIL.Image.Image):
         raise MediaError("channel chooses in a file. Of an array take one: array[..., channel].")
     if isinstance(source, torch.Tensor):
-        return _raw_array(_channels_last(_to_numpy(source)))
+        return _raw_array(_channels_last(to_array(source)))
     if isinstance(source, np.ndarray):
         return _raw_array(source)
     if isinstance(source, PIL.Image.Image):
@@ -190,9 +191,8 @@ def fetch(url: str) -> bytes:
 def sequence_of(pictures: np.ndarray | torch.Tensor | list[object] | tuple[object, ...]) -> Iterator[object]:
     """The single pictures of an array (T, H, W, C) or (T, H, W), or of a list."""
     if isinstance(pictures, torch.Tensor):
-        pictures = _to_numpy(pictures)
-        if pictures.ndim == 4:
-            return iter([_channels_last(picture) for picture in pictures])
+        array = to_array(pictures)
+        return iter([_channels_last(picture) for picture in array] if array.ndim == 4 else array)
     return iter(pictures)
 
 
@@ -220,11 +220,6 @@ def _raw_array(array: np.ndarray) -> RawPicture:
     opaque = np.iinfo(array.dtype).max if array.dtype.kind in "iu" else 1.0 if array.max() <= 1 else 255.0
     alpha = (array[..., 3].astype(np.float32) / opaque).clip(0, 1)
     return RawPicture(array[..., :3], None if (alpha == 1).all() else alpha)
-
-
-def _to_numpy(tensor: torch.Tensor) -> np.ndarray:
-    tensor = tensor.detach().cpu()
-    return (tensor.float() if tensor.dtype in (torch.bfloat16, torch.float16) else tensor).numpy()
 
 
 def _is_channels_first(array: np.ndarray | torch.Tensor) -> bool:

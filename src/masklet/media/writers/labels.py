@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sized
 from pathlib import Path
 from xml.sax.saxutils import escape
 
@@ -16,7 +15,7 @@ from masklet.files import StrPath, atomic_write, make_folder
 from masklet.media.readers.channels import StackAxes
 from masklet.media.readers.mask_files import LABEL_MAP_KEY
 from masklet.media.readers.source import Image, frame_file_name
-from masklet.media.writers.writer import SpooledWriter, Writer
+from masklet.media.writers.writer import SpooledWriter, Writer, check_masks
 from masklet.types import Masks
 
 OME = "http://www.openmicroscopy.org/Schemas/OME/2016-06"
@@ -40,6 +39,7 @@ class PalettePngs(Writer):
 
     def write(self, image: Image, masks: Masks) -> None:
         check_ids(masks.ids)
+        check_masks(masks)
         write_label_map(self._folder / frame_file_name(masks.frame, ".png"), masks.label_map())
 
 
@@ -57,6 +57,7 @@ class ObjectPngs(Writer):
         self._folder = make_folder(path)
 
     def write(self, image: Image, masks: Masks) -> None:
+        check_masks(masks)
         for id, mask in masks.items():
             write_label_map(self._folder / f"{id:03d}" / frame_file_name(masks.frame, ".png"), mask)
 
@@ -79,12 +80,11 @@ class LabelTiff(SpooledWriter):
     def write(self, image: Image, masks: Masks) -> None:
         check_ids(masks.ids)
         labels = masks.label_map()
-        self._spool.add(Masks.from_arrays(masks.frame, {id: labels == id for id in masks.ids}, masks.size))
+        arrays = {id: labels == id for id in masks.ids}
+        super().write(image, Masks.from_arrays(masks.frame, arrays, masks.size))
 
     def write_file(self, part: Path) -> None:
-        count = (
-            len(self._source) if isinstance(self._source, Sized) else max(self._spool.frames, default=-1) + 1
-        )
+        count = self._length
         if not count:
             return
         dtype = np.uint8 if max(self._spool.ids, default=0) <= 255 else np.uint16
@@ -181,7 +181,7 @@ def write_label_map(path: StrPath, labels: np.ndarray) -> None:
         labels: (H, W), the id of each pixel, 0 where there is none; whole numbers up to 65,535, or bool.
 
     Raises:
-        MediaError: The file cannot be written.
+        MediaError: The file cannot be written, or the numbers are others.
 
     Example:
         >>> from tempfile import TemporaryDirectory
@@ -191,6 +191,7 @@ def write_label_map(path: StrPath, labels: np.ndarray) -> None:
         ...     read_label_map(f"{folder}/labels.png").tolist()
         [[0, 300]]
     """
+    labels = _checked_labels(labels)
     if labels.max(initial=0) > 255:
         picture = PIL.Image.fromarray(labels.astype(np.uint16))
     else:
@@ -200,6 +201,16 @@ def write_label_map(path: StrPath, labels: np.ndarray) -> None:
     note.add_text(LABEL_MAP_KEY, "1")
     with atomic_write(path) as part:
         picture.save(part, format="PNG", pnginfo=note, compress_level=1)  # a label map is small at any level
+
+
+def _checked_labels(labels: object) -> np.ndarray:
+    values = np.asarray(labels)
+    if values.ndim != 2 or not values.size or values.dtype.kind not in "bui":
+        raise MediaError(f"a label map is (H, W), a whole number a pixel. Got {values.dtype} {values.shape}.")
+    low, high = values.min(), values.max()
+    if low < 0 or high > HIGHEST:
+        raise MediaError(f"a label map holds 0 and object ids up to {HIGHEST}. Got {low} to {high}.")
+    return values
 
 
 def davis_palette() -> np.ndarray:

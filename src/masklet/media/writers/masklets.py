@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from masklet import rle
-from masklet.errors import MediaError
+from masklet.errors import MaskletError, MediaError
 from masklet.files import StrPath, atomic_write, make_folder, temporary_path, write_errors
 from masklet.media.readers.source import Image, Source
-from masklet.media.writers.writer import Writer
+from masklet.media.writers.writer import Writer, check_masks, closed_error
+from masklet.prompts import check_frame
 from masklet.types import Masks
 
 _END = b"\n]}\n"
@@ -52,6 +53,7 @@ class MaskletsJson(Writer):
         self._list = FrameList(path, head)
 
     def write(self, image: Image, masks: Masks) -> None:
+        check_masks(masks, self._source)
         rows = zip(
             masks.ids,
             masks.iou.tolist(),
@@ -84,16 +86,19 @@ def read_masklets(path: StrPath) -> Iterator[Masks]:
         MediaError: There is no such file, or it is not a list of frames.
     """
     head, entries = read_frame_list(path)
-    height, width = head["size"]
-    for entry in entries:
-        objects = entry["objects"]
-        yield Masks.from_arrays(
-            entry["frame"],
-            {obj["id"]: rle.decode(obj["rle"]) for obj in objects},
-            (height, width),
-            iou=[float(obj["iou"]) for obj in objects],
-            score=[float(obj["score"]) for obj in objects],
-        )
+    try:
+        height, width = head["size"]
+        for entry in entries:
+            objects = entry["objects"]
+            yield Masks.from_arrays(
+                check_frame(entry["frame"]),
+                {obj["id"]: rle.decode(obj["rle"]) for obj in objects},
+                (height, width),
+                iou=[float(obj["iou"]) for obj in objects],
+                score=[float(obj["score"]) for obj in objects],
+            )
+    except (MaskletError, ValueError, KeyError, TypeError) as error:
+        raise MediaError(f"{path} is not as masklet writes it: {error}") from error
 
 
 class FrameList:
@@ -132,6 +137,8 @@ class FrameList:
         Raises:
             MediaError: The file cannot be written; the frames before this one are kept.
         """
+        if self._file.closed:
+            raise closed_error(self._path)
         separator = b"\n" if self._end == len(self._start) else b",\n"
         self._append(separator + json.dumps({"frame": frame, **entry}).encode())
         self._is_in_order = self._is_in_order and frame > self._last

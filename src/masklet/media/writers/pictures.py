@@ -20,7 +20,7 @@ from masklet.files import StrPath, atomic_write, make_folder
 from masklet.media.readers.frames import open_frames
 from masklet.media.readers.source import Image, Source, frame_file_name
 from masklet.media.writers.video import H264, PRORES_4444, VP9_ALPHA, VideoWriter
-from masklet.media.writers.writer import Writer
+from masklet.media.writers.writer import Writer, check_masks, check_picture
 from masklet.types import Masks
 
 MARGIN = 4  # transparent pixels around the objects that keep the picture's colour
@@ -43,11 +43,15 @@ def cutout(image: Image, masks: Masks, *, margin: int = 0, soft: float = 0.0) ->
     Returns:
         uint8 (H, W, 4), RGBA; alpha is not premultiplied.
 
+    Raises:
+        MediaError: The picture is not that of the masks.
+
     Example:
         >>> masks = Masks.from_arrays(0, {1: np.array([[True, False]])}, (1, 2))
         >>> cutout(np.full((1, 2, 3), 9, dtype=np.uint8), masks).tolist()
         [[[9, 9, 9, 255], [0, 0, 0, 0]]]
     """
+    check_picture(image, masks)
     inside = np.zeros(image.shape[:2], dtype=np.uint8)
     for _, mask in masks.items():
         inside |= mask
@@ -134,6 +138,7 @@ class CutoutPngs(Writer):
         self._soft = soft
 
     def write(self, image: Image, masks: Masks) -> None:
+        check_masks(masks)
         picture = PIL.Image.fromarray(cutout(image, masks, soft=self._soft))
         with atomic_write(self._folder / frame_file_name(masks.frame, ".png")) as part:
             picture.save(part, format="PNG", compress_level=1)
@@ -223,6 +228,8 @@ class FramePictures(Writer):
         self._source = source
 
     def write(self, image: Image, masks: Masks) -> None:
+        check_masks(masks, self._source)
+        check_picture(image, masks)
         path = self._folder / self._source.file_name(masks.frame)
         format = PIL.Image.registered_extensions().get(path.suffix.lower(), "JPEG")
         with atomic_write(path) as part:
@@ -238,7 +245,11 @@ def overlay(image: Image, masks: Masks) -> Image:
 
     Returns:
         A new picture, uint8 (H, W, 3).
+
+    Raises:
+        MediaError: The picture is not that of the masks.
     """
+    check_picture(image, masks)
     return paint_objects(image, masks.items(), masks.boxes)
 
 

@@ -13,7 +13,7 @@ from masklet.drawing import outlines as outlines
 from masklet.files import StrPath, atomic_write, make_folder
 from masklet.media.readers.source import Image, Source
 from masklet.media.writers.masklets import FrameList
-from masklet.media.writers.writer import Categories, Names, Writer
+from masklet.media.writers.writer import Categories, Names, Writer, check_masks
 from masklet.types import Masks
 
 CLASSES = "classes.txt"
@@ -32,10 +32,11 @@ class PolygonsJson(Writer):
     """
 
     def __init__(self, path: StrPath, source: Source, *, tolerance: float = TOLERANCE) -> None:
-        self._tolerance = tolerance
+        self._source, self._tolerance = source, tolerance
         self._list = FrameList(path, {"version": 1, "source": source.name, "size": list(source.size)})
 
     def write(self, image: Image, masks: Masks) -> None:
+        check_masks(masks, self._source)
         objects = [
             {
                 "id": id,
@@ -79,6 +80,7 @@ class YoloTxts(Writer):
         self._shared_names = _shared_names(source)
 
     def write(self, image: Image, masks: Masks) -> None:
+        check_masks(masks, self._source)
         height, width = masks.size
         lines = []
         for id, mask in masks.items():

@@ -27,7 +27,7 @@ from masklet.errors import MediaError
 from masklet.files import StrPath, make_folder, temporary_path, write_errors
 from masklet.media.readers.decoding import open_file
 from masklet.media.readers.source import Image, Recording, Source
-from masklet.media.writers.writer import Writer
+from masklet.media.writers.writer import Writer, check_masks, check_picture, closed_error
 from masklet.types import Masks
 
 log = logging.getLogger(__name__)
@@ -188,6 +188,10 @@ class VideoWriter(Writer):
         """
 
     def write(self, image: Image, masks: Masks) -> None:
+        if self._is_closed:
+            raise closed_error(self._path)
+        check_masks(masks, self._source)
+        check_picture(image, masks)
         self._pts = self._next_pts(masks.frame)
         picture = self.picture(image, masks)
         if self._size != picture.shape[:2]:
@@ -233,7 +237,7 @@ class VideoWriter(Writer):
                 if self._sound is not None:
                     self._sound.write_until(float(self._pts * self._tick) + 1 / self._source.fps)
                 self._container.close()
-                if self._previous is not None:  # without frames there is no video
+                if self._is_begun:  # without frames there is no video
                     os.replace(self._part, self._path)
         finally:
             if self._sound is not None:

@@ -14,10 +14,13 @@ from tempfile import TemporaryFile
 from types import TracebackType
 from typing import Any, TextIO, TypedDict, TypeVar, cast
 
+import numpy as np
+
 from masklet import rle
-from masklet.errors import MediaError
+from masklet.errors import MediaError, PromptError
 from masklet.files import StrPath, atomic_write, make_folder, write_errors
 from masklet.media.readers.source import Image, Source
+from masklet.prompts import check_id
 from masklet.types import Masks
 
 AnyWriter = TypeVar("AnyWriter", bound="Writer")
@@ -77,6 +80,11 @@ class Writer(ABC):
         self.close()
 
 
+def closed_error(path: object) -> MediaError:
+    """Why nothing more can be written."""
+    return MediaError(f"{path} is closed: frames are written before `close`, or within the `with` block.")
+
+
 class Writers(Writer):
     """Several writers as one. All are closed, even if one fails.
 
@@ -112,20 +120,55 @@ class BackgroundWriter(Writer):
         self._writer = writer
         self._queue_size = queue_size
         self._queue: deque[Future[None]] = deque()
+        self._is_closed = False
         self._thread = ThreadPoolExecutor(max_workers=1)
 
     def write(self, image: Image, masks: Masks) -> None:
+        if self._is_closed:
+            raise closed_error("the writer")
         while len(self._queue) >= self._queue_size:
             self._queue.popleft().result()
         self._queue.append(self._thread.submit(self._writer.write, image, masks))
 
     def close(self) -> None:
+        self._is_closed = True
         try:
             while self._queue:
                 self._queue.popleft().result()
         finally:
             self._thread.shutdown()
             self._writer.close()
+
+
+def check_masks(masks: Masks, source: Source | None = None) -> None:
+    """Refuse masks that would lie in another place than their object.
+
+    Raises:
+        MediaError: Their frame is below 0, or they have another size than the frames of the source.
+    """
+    if masks.frame < 0:
+        raise MediaError(
+            f"frames are numbered from 0. Got masks of frame {masks.frame}: leave out what a tracker with a "
+            "delay returns before the first frame."
+        )
+    if source is not None and tuple(masks.size) != tuple(source.size):
+        raise MediaError(
+            f"masks must have the size of the frames of {source.name}, (H, W) = {tuple(source.size)}. "
+            f"Got {tuple(masks.size)} on frame {masks.frame}."
+        )
+
+
+def check_picture(image: object, masks: Masks) -> None:
+    """Refuse a picture that is not the frame of these masks.
+
+    Raises:
+        MediaError: It is no uint8 RGB array, or has another size than the masks.
+    """
+    shape = (*masks.size, 3)
+    if isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.shape == shape:
+        return
+    came = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
+    raise MediaError(f"the picture of these masks must be a uint8 array of shape {shape}, RGB. Got {came}.")
 
 
 class Categories:
@@ -145,7 +188,9 @@ class Categories:
     """
 
     def __init__(self, names: Names) -> None:
-        for name in names.values():
+        for id, name in _checked_names(names).items():
+            if not isinstance(name, str):
+                raise MediaError(f"the class of an object is text, such as 'dog'. Got {name!r} for {id}.")
             if any(unicodedata.category(sign) in UNWRITABLE or sign in NONCHARACTERS for sign in name):
                 raise MediaError(
                     f"the class {name!r} has a line break or a control character, which files of classes "
@@ -166,6 +211,15 @@ class Categories:
     def number(self, id: int) -> int:
         """The number of an object's class."""
         return self._numbers.setdefault(self.name(id), len(self._numbers))
+
+
+def _checked_names(names: object) -> Mapping[int, object]:
+    if not isinstance(names, Mapping):
+        raise MediaError(f"classes are given by object id: {{1: 'dog'}}. Got {type(names).__name__}.")
+    try:
+        return {check_id(id): name for id, name in names.items()}
+    except PromptError as error:
+        raise MediaError(f"classes are given by object id, {{1: 'dog'}}: {error}") from error
 
 
 class CocoMask(TypedDict):
@@ -211,6 +265,7 @@ class MaskSpool:
         Raises:
             MediaError: The temporary file cannot be written.
         """
+        self._check_open()
         self.sizes[masks.frame] = masks.size
         rows = zip(masks.ids, masks.rle(), masks.boxes.tolist(), masks.iou.tolist(), strict=True)
         for id, code, (x0, y0, x1, y1), iou in rows:
@@ -243,6 +298,10 @@ class MaskSpool:
     def is_closed(self) -> bool:
         return self._file.closed
 
+    def _check_open(self) -> None:
+        if self.is_closed:
+            raise closed_error(self._path)
+
 
 class SpooledWriter(Writer):
     """A file that is made of all masks when the writer is closed.
@@ -263,6 +322,7 @@ class SpooledWriter(Writer):
         self._spool = MaskSpool(path)
 
     def write(self, image: Image, masks: Masks) -> None:
+        check_masks(masks, self._source)
         self._spool.add(masks)
 
     def close(self) -> None:
@@ -283,9 +343,8 @@ class SpooledWriter(Writer):
     @property
     def _length(self) -> int:
         """Frames of the source; of a stream, up to the last that was written."""
-        if isinstance(self._source, Sized):
-            return len(self._source)
-        return max(self._spool.frames, default=-1) + 1
+        written = max(self._spool.frames, default=-1) + 1
+        return max(written, len(self._source)) if isinstance(self._source, Sized) else written
 
 
 class SpooledJson(SpooledWriter):

@@ -1,0 +1,39 @@
+"""NumPy arrays of what people give: arrays, and torch tensors of every kind. Imports no torch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from masklet.errors import MediaError
+
+
+def to_array(values: Any) -> Any:
+    """A tensor's values as an array; everything that is no tensor as it is.
+
+    Tensors may need gradients, be on another device, be sparse or quantised, or be bfloat16, which NumPy
+    cannot read.
+
+    Raises:
+        MediaError: The tensor has no values, as on the meta device.
+
+    Example:
+        >>> import torch
+        >>> to_array(torch.ones(2, dtype=torch.bfloat16, requires_grad=True)).tolist()
+        [1.0, 1.0]
+    """
+    if not hasattr(values, "to_dense"):
+        return values
+    try:
+        tensor = values.detach()
+        tensor = tensor.dequantize() if tensor.is_quantized else tensor.to_dense()
+        tensor = tensor.cpu().resolve_conj().resolve_neg()
+        is_short = tensor.is_floating_point() and tensor.element_size() < 4
+        array: np.ndarray = (tensor.float() if is_short else tensor).numpy()
+    except (RuntimeError, TypeError) as error:  # PyTorch's NotImplementedError is a RuntimeError
+        raise MediaError(
+            f"a tensor must have values that can be read. Got {values.dtype} {tuple(values.shape)} on the "
+            f"device {values.device}: {str(error).splitlines()[0]}"
+        ) from error
+    return array
