@@ -377,6 +377,13 @@ def test_times_have_a_zone(tmp_path: Path) -> None:
     [
         ("/home/ada/videos/dog.mp4 is damaged", "dog.mp4 is damaged"),
         ("cannot open '/srv/data/uploads/x.mp4': no such file", "Cannot open 'x.mp4': no such file"),
+        ("/home/ada lovelace/my clips/dog.mp4 is damaged", "dog.mp4 is damaged"),
+        ("cannot open '/srv/our data/my dog.mp4'", "Cannot open 'my dog.mp4'"),
+        ('cannot open "/srv/ada\'s data/my dog.mp4"', 'Cannot open "my dog.mp4"'),
+        ("neither /a b/c.mp4 nor /d/e f/g.mp4 can be read", "Neither c.mp4 nor g.mp4 can be read"),
+        ("/srv/a.json must have images and/or boxes", "a.json must have images and/or boxes"),
+        ("C:\\Users\\ada lovelace\\dog.mp4 is damaged", "dog.mp4 is damaged"),
+        ("a path must be relative, with / between parts", "A path must be relative, with / between parts"),
         ("http://host/a/b.mp4 cannot be read", "http://host/a/b.mp4 cannot be read"),
         ("there is no clips/dogs/a.mp4 in the folder", "There is no clips/dogs/a.mp4 in the folder"),
     ],

@@ -10,7 +10,7 @@ import sqlite3
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
-from sqlalchemy.exc import DBAPIError, NoResultFound, SQLAlchemyError
+from sqlalchemy.exc import DataError, DBAPIError, NoResultFound, SQLAlchemyError
 from sqlalchemy.orm.exc import ObjectDeletedError, StaleDataError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
@@ -21,9 +21,13 @@ from masklet.media import NoSuchFrame
 log = logging.getLogger(__name__)
 
 FOREIGN_KEY_VIOLATION = "23503"  # PostgreSQL's code
-# A path from the root, its last part apart; not what follows a host's name or another part.
 PLAIN_WORD = re.compile(r"[a-z]+([ ,;]|: )")
-ABSOLUTE_PATH = re.compile(r"(?<![\w:/.~])/(?:[^\s/'\":]+/)+([^\s/'\":]*)")
+# A part of a path. It may have spaces, but no word with a suffix before one: there a file's name ends.
+PART = r"(?=\S)(?:(?!\.[A-Za-z]\w*\s|[,;.]\s)[^/\\'\":\n])+(?<!\s)"
+# A path from the root, its last part apart; not what follows a host's name or another part.
+ABSOLUTE_PATH = re.compile(rf"(?<![\w:/.~])/(?:{PART}/)+([^\s/'\":]*)")
+QUOTED_PATH = re.compile(r"(?<=')/(?:[^/'\n]+/)+([^/'\n]*)(?=')|(?<=\")/(?:[^/\"\n]+/)+([^/\"\n]*)(?=\")")
+WINDOWS_PATH = re.compile(rf"(?<!\w)(?:[A-Za-z]:|\\)(?:\\+{PART})*\\+([^\s\\'\":]*)")
 
 
 class ApiError(MaskletError):
@@ -78,6 +82,8 @@ def as_api_error(error: BaseException) -> ApiError | None:
             return _as_sqlite_error(cause)
         case DBAPIError() if getattr(error.orig, "sqlstate", None) == FOREIGN_KEY_VIOLATION:
             return DELETED
+        case DataError():  # PostgreSQL's of a text with a zero character, for example
+            return ApiError(422, "invalid", "the request has a text or number that cannot be stored.")
     return None
 
 
@@ -118,7 +124,9 @@ def failure_message(error: BaseException, task: str) -> str:
 
 def public_message(error: BaseException) -> str:
     """An error as people read it: a sentence, without the server's paths."""
-    return capitalize_sentence(ABSOLUTE_PATH.sub(r"\1", str(error)))
+    message = QUOTED_PATH.sub(lambda found: found[1] or found[2] or "", str(error))
+    message = WINDOWS_PATH.sub(r"\1", ABSOLUTE_PATH.sub(r"\1", message))
+    return capitalize_sentence(message.encode("utf-8", "replace").decode())  # names may be no UTF-8
 
 
 def capitalize_sentence(message: str) -> str:
