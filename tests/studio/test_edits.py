@@ -155,6 +155,20 @@ def test_pieces_become_objects_that_keep_their_number_over_frames(caller: Caller
     assert len(caller.get(video)["objects"]) == 1
 
 
+def test_masks_that_an_edit_gave_to_an_object_are_not_missing(caller: Caller, video: str) -> None:
+    """Filling what is missing leaves the masks of merged and split objects as they are."""
+    draw(caller, video, 5, DISK, object=2)
+    edit(caller, video, "merge", others=[2])
+    edit(caller, video, "split", amount=5)
+    before = {(frame, id): mask_of(caller, video, frame, id) for frame in (1, 3, 5) for id in (1, 3)}
+    assert before[5, 1] is not None and before[3, 3] is not None
+    caller.follow(video, scope="missing")
+    for (frame, id), mask in before.items():
+        if mask is not None:
+            assert np.array_equal(mask_of(caller, video, frame, id), mask), (frame, id)
+    assert mask_of(caller, video, 4, 3) is not None
+
+
 def test_an_edit_survives_tracking_of_later_frames(caller: Caller, video: str) -> None:
     caller.follow(video, start=0)
     edit(caller, video, "fill", stop=3, amount=100)

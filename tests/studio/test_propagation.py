@@ -208,8 +208,8 @@ def test_the_studio_is_the_session(caller: Caller, policy: str, history: list[tu
 def test_legs_through_what_is_missing() -> None:
     history = History().after(Prompted(3, 1, click())).after(Propagated(3, 5, reverse=False))
     objects = history.state.objects.values()
-    assert missing_legs(objects, (0, 8), "forward", "b") == [Leg(5, 8, False, [1], "b")]
-    assert missing_legs(objects, (0, 8), "both", "b") == [
+    assert missing_legs(objects, {}, (0, 8), "forward", "b") == [Leg(5, 8, False, [1], "b")]
+    assert missing_legs(objects, {}, (0, 8), "both", "b") == [
         Leg(2, -1, True, [1], "b"),
         Leg(5, 8, False, [1], "b"),
     ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -119,13 +119,20 @@ def _older(plan: dict[str, Any] | None) -> list[dict[str, Any]]:
     return legs
 
 
-def missing_legs(objects: Iterable[ObjectState], span: Span, direction: str, batch: str) -> list[Leg]:
+def missing_legs(
+    objects: Iterable[ObjectState],
+    masks: Mapping[int, Sequence[Span]],
+    span: Span,
+    direction: str,
+    batch: str,
+) -> list[Leg]:
     """Legs through those frames of a span on which objects have no mask yet.
 
     Forward behind an object's first prompt, backward before its last; both ways, each frame once.
 
     Args:
         objects: Objects with prompts.
+        masks: Frames with masks by object: tracking knows nothing of those that edits gave to another object.
         span: The first frame, and the frame behind the last.
         direction: forward, backward or both.
         batch: Of the events that the legs make.
@@ -138,7 +145,7 @@ def missing_legs(objects: Iterable[ObjectState], span: Span, direction: str, bat
             passes.append(((span[0], first), True))
         for (start, stop), reverse in passes:
             gaps: tuple[Span, ...] = ((max(start, span[0]), min(stop, span[1])),)
-            for answered in obj.answered:
+            for answered in (*obj.answered, *masks.get(obj.id, ())):
                 gaps = cut_spans(gaps, answered)
             for gap in gaps:
                 if gap[0] < gap[1]:

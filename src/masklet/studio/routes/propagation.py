@@ -13,6 +13,7 @@ from masklet.studio.requests import NewPropagation
 from masklet.studio.routes import ANSWER_SECONDS, RequesterDep, StudioDep
 from masklet.studio.security import Requester
 from masklet.studio.store.database import new_id
+from masklet.studio.store.video_history import find_tracked_spans
 from masklet.studio.studio import Studio
 from masklet.studio.views import changed_objects, find_video, unfinished_plan
 
@@ -55,6 +56,7 @@ def _plan(studio: Studio, requester: Requester, video: str, body: NewPropagation
     with studio.live.history(video).read() as (session, state):
         row = find_video(session, video)
         earlier = unfinished_plan(row, state, requester.id)
+        masks = find_tracked_spans(session, video, state.head) if body.scope == "missing" else {}
     objects, start = body.objects, body.start
     if body.scope == "affected":
         changed = changed_objects(state)
@@ -67,7 +69,13 @@ def _plan(studio: Studio, requester: Requester, video: str, body: NewPropagation
         raise ApiError(409, "nothing", "tracking needs at least one prompt: click on something first.")
     if start is not None and start >= row.frames:
         raise NoSuchFrame(row.name, start, row.frames)
-    legs = _legs(body, tracked, objects, start, row.frames)
+    if body.scope == "missing":
+        span = _missing_span(body, start, row.frames)
+        legs = missing_legs(tracked, masks, span, body.direction, new_id())
+        if not legs:
+            raise ApiError(409, "nothing", "no frame is missing: every object has a mask on each of them.")
+    else:
+        legs = _legs(body, tracked, objects, start, row.frames)
     plan = PropagationPlan.of(requester.id, body.direction, legs)
     return plan.beside(earlier, state.session.objects.keys())
 
@@ -81,11 +89,6 @@ def _legs(
 ) -> list[Leg]:
     """The legs that a request asks for, on a video of `count` frames."""
     batch, direction, stop = new_id(), body.direction, body.stop
-    if body.scope == "missing":
-        legs = missing_legs(tracked, _missing_span(body, start, count), direction, batch)
-        if not legs:
-            raise ApiError(409, "nothing", "no frame is missing: every object has a mask on each of them.")
-        return legs
     prompted = sorted({frame for obj in tracked for frame in obj.prompts})
     first = prompted[0] if start is None else start
     last = prompted[-1] if start is None else start
