@@ -43,3 +43,20 @@ def test_another_persons_click_leaves_the_candidates(caller: Caller) -> None:
     choice = {"frame": 0, "object": 1, "rank": 1}
     caller.post(f"{video}/candidates", choice, headers=ANNA)
     caller.ask("POST", f"{video}/candidates", 404, json=choice, headers=BERT)
+
+
+def test_candidates_of_a_click_that_is_gone_or_was_corrected_are_refused(caller: Caller) -> None:
+    video = caller.video()
+    choice = {"frame": 0, "object": 1, "rank": 1}
+    caller.click(video, candidates=True, headers=ANNA)
+    caller.post(f"{video}/undo", headers=BERT)
+    refusal = caller.ask("POST", f"{video}/candidates", 404, json=choice, headers=ANNA)
+    assert refusal["message"] == "Object 1 was changed on frame 0 since you clicked. Click once more."
+    assert caller.get(video)["objects"] == []
+    caller.post(f"{video}/redo", headers=BERT)
+    caller.post(f"{video}/candidates", choice, headers=ANNA)
+    caller.post(f"{video}/candidates", {**choice, "rank": 2}, headers=ANNA)  # of the same click
+    caller.click(video, x=30, headers=BERT)
+    before = caller.masks(video)
+    caller.ask("POST", f"{video}/candidates", 404, json=choice, headers=ANNA)
+    assert caller.masks(video) == before

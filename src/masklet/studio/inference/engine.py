@@ -23,8 +23,9 @@ from masklet.studio.inference.models import Models
 from masklet.studio.inference.propagation_plan import PropagationPlan
 from masklet.studio.schemas import Candidate
 from masklet.studio.settings import Limits
+from masklet.studio.store.object_history import chosen_candidates
 from masklet.studio.store.row_store import ChosenCandidate, ResultCache, RowStore
-from masklet.studio.store.video_history import Change
+from masklet.studio.store.video_history import Change, State
 from masklet.tracking.policies import POLICIES, find_policy
 from masklet.types import FrameFeatures, ImageCandidates, Masks, Prompt
 
@@ -167,6 +168,10 @@ class Engine:
             chosen.iou, chosen.score, tuple(click.positive), tuple(click.negative), rank
         )
         with live.history.change(person) as change:
+            if not _is_of_click(change.state, offered):
+                raise not_found(
+                    f"object {id} was changed on frame {frame} since you clicked. Click once more."
+                )
             store = self.store(live, change)
             store.candidate = candidate
             self.session(live, store).answer(frame, id, Prompt(mask=mask))
@@ -254,3 +259,15 @@ class Engine:
         if not ids:
             raise ApiError(409, "nothing", "there is no object left to track.")
         return ids
+
+
+def _is_of_click(state: State, offered: OfferedCandidates) -> bool:
+    """Whether an object's prompt is still the click that candidates were offered for, or one of them."""
+    obj = state.session.objects.get(offered.object)
+    prompt = None if obj is None else obj.prompts.get(offered.frame)
+    if prompt is None or not prompt.is_mask_only:
+        return prompt == offered.click
+    chosen = chosen_candidates(state.records).get((offered.frame, offered.object))
+    if chosen is None:
+        return False
+    return Prompt(positive=chosen["positive"], negative=chosen["negative"]) == offered.click
