@@ -350,3 +350,31 @@ def check_reading(folder: Path, text: str, count: int) -> None:
             annotation.shape.to_prompt(SIZE)
         except MaskletError:
             continue
+
+
+def test_a_label_that_nobody_can_read_is_no_class(caller: Caller, project: str) -> None:
+    content = coco({"id": 1, "image_id": 1, "category_id": 7, "segmentation": [OUTLINE]})
+    content["categories"] = [{"id": 7, "name": "\u200b"}]
+    state = imported(caller, project, "instances.json", content)
+    assert (state["masks"], state["classes"], state["skipped"]) == (1, [], [])
+
+
+def test_frames_that_only_a_number_tells_are_named(caller: Caller) -> None:
+    """The second picture of FFmpeg's frame_%04d.png is frame 1 of the video, and is called 2."""
+    project = f"/projects/{caller.post('/projects', {'name': 'numbers'})['id']}"
+    caller.post(f"{project}/videos", {"path": "blots.mp4"})
+    content = coco({"id": 1, "image_id": 1, "bbox": [12, 10, 28, 20]})
+    content["images"][0]["file_name"] = "frame_0002.png"
+    state = imported(caller, project, "instances.json", content)
+    assert state["notes"] == [
+        "Frames of blots.mp4 are the numbers in file names, from 0 on: frame_0002.png is frame 2."
+    ]
+
+
+def test_an_import_gives_no_name_twice(caller: Caller, project: str) -> None:
+    content = coco(*({"id": id, "image_id": 1, "category_id": 7, "segmentation": [OUTLINE]} for id in (1, 2)))
+    video = f"/videos/{imported(caller, project, 'instances.json', content)['videos'][0]}"
+    caller.ask("DELETE", f"{video}/objects/{caller.get(video)['objects'][0]['id']}")
+    imported(caller, project, "instances.json", content)
+    names = [obj["name"] for obj in caller.get(video)["objects"]]
+    assert len(names) == len(set(names)) == 3, names

@@ -202,6 +202,7 @@ class Imports:
                         continue
                     placed.append(PlacedAnnotation(annotation, video, frame))
                 yield
+            job.notes += matcher.notes.values()
             self._make_classes(job, files, {entry.annotation.label for entry in placed})
             placed.sort(key=lambda entry: (entry.video.id, entry.frame))
             for id, entries in groupby(placed, key=lambda entry: entry.video.id):
@@ -251,12 +252,11 @@ class Imports:
         if key not in objects:
             with live.history.change(person) as change:
                 fields: dict[str, object] = {"id": id}
-                name = clean_name(annotation.label) if annotation.label.strip() else ""
+                name = _class_name(annotation.label)
                 if name:
-                    labels = [obj.label for obj in change.state.objects.values()]
                     color = self._color(job.project, name) or first_color(id)
                     fields |= {
-                        "name": f"{name} {labels.count(name) + 1}"[:100],
+                        "name": change.free_name(name)[:100],
                         "label": name,
                         "color": color,
                     }
@@ -284,7 +284,8 @@ class Imports:
         for file in files:
             for label, color in file.labels.items():
                 colors[label] = colors.get(label) or color
-        names = [clean_name(label) for label in colors if label in set(used) and label.strip()]
+        given = set(used)
+        names = [name for label in colors if label in given and (name := _class_name(label))]
         with self._database.begin() as session:
             row = session.get(Project, job.project)
             if row is None:
@@ -328,6 +329,7 @@ class FileMatcher:
         self._by_stem = _by_key(videos, lambda video: PurePosixPath(video.name).stem.casefold())
         self._chosen = next((video for video in videos if video.id == chosen), None)
         self._pictures: dict[str, dict[str, int]] = {}  # frames by file name, of folders of pictures
+        self.notes: dict[str, str] = {}  # by video, on frames that only a number in a name tells
 
     def find(self, source: str, frame: int | None, title: str = "") -> tuple[Video, int]:
         """The video and frame of an annotation.
@@ -382,6 +384,11 @@ class FileMatcher:
             return self._pictures[video.id].get(name)
         if video.kind == "picture":
             return 0 if not name or self._chosen is not None else None
+        if frame is None and number is not None:
+            note = (
+                f"Frames of {video.name} are the numbers in file names, from 0 on: {name} is frame {number}."
+            )
+            self.notes.setdefault(video.id, note)
         return frame if frame is not None else number
 
     def _read_names(self, video: Video) -> dict[str, int]:
@@ -428,6 +435,14 @@ def read_import(path: Path, name: str) -> list[AnnotationFile]:
         for id, prompt in prompts.items():
             file.add(f"object {id}, frame {frame}", "", frame, f"object {id}", "", ScriptShape(prompt))
     return [file]
+
+
+def _class_name(label: str) -> str:
+    """A class as a project calls it; empty where the label has nothing to read."""
+    try:
+        return clean_name(label)
+    except ApiError:
+        return ""
 
 
 def _object_keys(entries: Sequence[PlacedAnnotation]) -> list[str]:

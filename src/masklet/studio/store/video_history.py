@@ -139,7 +139,7 @@ class Change:
         defaults = {"name": f"object {id}", "color": first_color(id)}
         if fields.get("label"):
             chosen = self.find_class(fields["label"])
-            defaults = {"name": self._free_name(chosen["name"]), "color": chosen["color"]}
+            defaults = {"name": self.free_name(chosen["name"]), "color": chosen["color"]}
         named = {"id": id, **defaults, **fields}
         return self.add("object", named, f"add {named['name']}", batch=batch)
 
@@ -149,9 +149,10 @@ class Change:
         fields = {"label": name, "color": self.find_class(name)["color"]}
         words, _, number = obj.name.rpartition(" ")
         is_given = number.isdigit() and words in ("object", obj.label)
-        return {**fields, "name": self._free_name(name)} if is_given and words != name else fields
+        return {**fields, "name": self.free_name(name)} if is_given and words != name else fields
 
-    def _free_name(self, name: str) -> str:
+    def free_name(self, name: str) -> str:
+        """A name for an object of a class: the class's with the first number that no object has."""
         names = {obj.name for obj in self.state.objects.values()}
         return next(f"{name} {number}" for number in count(1) if f"{name} {number}" not in names)
 
