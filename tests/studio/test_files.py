@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -87,6 +88,36 @@ def test_the_folder_is_listed_in_natural_order_and_says_what_is_open(caller: Cal
     thumbnail = caller.client.get("/api/folder/thumbnail.jpg", params={"path": "1.png"})
     assert thumbnail.content[:2] == b"\xff\xd8"
     caller.ask("GET", "/folder/thumbnail.jpg", 403, params={"path": "../../secret"})
+
+
+def test_files_that_cannot_be_named_or_read_do_not_hide_the_others(
+    caller: Caller, project: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = caller.studio.settings.folder
+    (folder / "secret").mkdir()
+    odd = os.path.join(os.fsencode(folder), b"\xff.mp4")  # no UTF-8
+    open(odd, "wb").close()
+    listed = Path.iterdir
+
+    def iterdir(path: Path) -> Iterator[Path]:
+        if path.name == "secret":
+            raise PermissionError(13, "Permission denied", str(path))
+        return listed(path)
+
+    monkeypatch.setattr(Path, "iterdir", iterdir)
+    try:
+        names = {entry["name"] for entry in caller.get("/folder")["entries"]}
+    finally:
+        os.unlink(odd)
+        (folder / "secret").rmdir()
+    assert {*NAMES, "blots.mp4"} <= names and "secret" not in names
+
+
+def test_a_change_that_is_refused_changes_nothing(caller: Caller, project: str) -> None:
+    before = find(caller, project, "1.png")
+    body = {"name": "\u200b", "assignee": "Anna", "state": "reviewed"}
+    caller.ask("PATCH", f"/videos/{before['id']}", 422, json=body)
+    assert find(caller, project, "1.png") == before
 
 
 def test_a_file_that_is_opened_twice_is_one_video(caller: Caller, project: str) -> None:
@@ -181,6 +212,7 @@ def test_a_click_makes_an_object_of_a_class_and_is_undone_with_it(caller: Caller
 
 def test_comments_are_written_resolved_and_counted(caller: Caller, project: str) -> None:
     video = f"/videos/{find(caller, project, 'blots.mp4')['id']}"
+    caller.click(video)
     comment = caller.post(
         f"{video}/comments", {"frame": 3, "text": "the <b>tail</b> is missing", "object": 1}, headers=ANNA
     )
@@ -191,6 +223,10 @@ def test_comments_are_written_resolved_and_counted(caller: Caller, project: str)
     assert [entry["resolved"] for entry in caller.get(f"{video}/comments")["comments"]] == [True]
     caller.ask("POST", f"{video}/comments", 404, json={"frame": 99, "text": "x"})
     caller.ask("PATCH", f"{video}/comments/none", 404, json={"resolved": True})
+    caller.ask("POST", f"{video}/comments", 404, json={"frame": 0, "text": "x", "object": 99})
+    caller.ask("POST", f"{video}/comments", 422, json={"frame": 0, "text": " \x00\n "})
+    comment = caller.post(f"{video}/comments", {"frame": 0, "text": " two\x00\nlines "})
+    assert comment["text"] == "two\nlines"
 
 
 def test_the_audit_names_who_did_what(caller: Caller, project: str) -> None:
@@ -198,9 +234,11 @@ def test_the_audit_names_who_did_what(caller: Caller, project: str) -> None:
     caller.click(video, headers=ANNA)
     caller.post(f"{video}/comments", {"frame": 0, "text": "well done"}, headers=BERT)
     caller.ask("PATCH", video, json={"reviewer": "Bert"}, headers=BERT)
+    caller.post(f"{video}/undo", headers=BERT)
     entries = caller.get(f"{project}/audit")["entries"]
     lines = [(entry["person"], entry["file"], entry["title"]) for entry in entries]
-    assert lines[:3] == [
+    assert lines[0] == ("Bert", "blots.mp4", "undo click on frame 0")
+    assert lines[1:4] == [
         ("Bert", "blots.mp4", "reviewer Bert"),
         ("Bert", "blots.mp4", "comment on frame 0"),
         ("Anna", "blots.mp4", "click on frame 0"),

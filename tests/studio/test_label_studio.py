@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import io
+import json
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -377,3 +378,16 @@ def test_only_a_few_pictures_are_fetched_at_a_time(
         release.set()
         assert all(len(answer.result()) == 1 for answer in answers)
     assert len(host.asked) == 8
+
+
+@pytest.mark.parametrize("picture", ["http://[", "//[", "http://a/\ud800.png", "\ud800.png"], ids=ascii)
+def test_an_address_that_is_none_is_refused_with_a_sentence(client: TestClient, picture: str) -> None:
+    body = json.dumps(asked(point(1, 1), picture=picture))  # half a character stays one in JSON
+    answer = client.post("/label-studio/predict", content=body, headers={"content-type": "application/json"})
+    assert answer.status_code in (403, 422) and answer.json()["message"].endswith("."), answer.text
+
+
+def test_a_configuration_that_is_no_text_is_refused_with_a_sentence(client: TestClient) -> None:
+    body = b'{"schema": "<View>\\ud800</View>"}'
+    answer = client.post("/label-studio/setup", content=body, headers={"content-type": "application/json"})
+    assert answer.status_code == 422 and answer.json()["message"].endswith("."), answer.text

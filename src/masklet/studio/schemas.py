@@ -43,6 +43,22 @@ def clean_name(name: str, length: int = 100) -> str:
     return cleaned
 
 
+def clean_text(text: str) -> str:
+    """A text of several lines as it is stored: no control characters but tabs and line ends.
+
+    Raises:
+        ApiError: Nothing is left of it.
+
+    Example:
+        >>> clean_text(" too wide\\x00,\\n see the tail ")
+        'too wide,\\n see the tail'
+    """
+    kept = "".join(letter for letter in text if letter in "\t\n" or unicodedata.category(letter) != "Cc")
+    if not kept.strip():
+        raise ApiError(422, "invalid", "a text needs at least one letter.")
+    return kept.strip()
+
+
 class Schema(BaseModel):
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 

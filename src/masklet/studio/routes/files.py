@@ -13,6 +13,7 @@ from masklet.studio.errors import not_found, public_message
 from masklet.studio.messages import CommentsEvent
 from masklet.studio.requests import CommentChange, FolderFiles, NewComment
 from masklet.studio.routes import RequesterDep, StudioDep
+from masklet.studio.schemas import clean_text
 from masklet.studio.store import tables
 from masklet.studio.store.database import new_id
 from masklet.studio.store.project_files import (
@@ -112,7 +113,10 @@ def add_comment(
     with studio.database.begin() as session:
         if body.frame >= find_video(session, video).frames:
             raise not_found(f"there is no frame {body.frame}.")
-        row = tables.Comment(id=new_id(), video=video, person=requester.id, **body.model_dump())
+        if body.object is not None:
+            studio.live.history(video).state.object(body.object)
+        fields = body.model_dump() | {"text": clean_text(body.text)}
+        row = tables.Comment(id=new_id(), video=video, person=requester.id, **fields)
         session.add(row)
         session.flush()
     studio.hub.publish(video, CommentsEvent())

@@ -85,7 +85,7 @@ def find_brush(config: str) -> Brush:
         raise _invalid("the label_config may not declare a document type or entities.")
     try:
         root = ElementTree.fromstring(config)
-    except ElementTree.ParseError as error:
+    except (ElementTree.ParseError, UnicodeEncodeError) as error:
         raise _invalid(f"the label_config is not XML: {error}.") from None
     images = {image.get("name"): image.get("value", "") for image in root.iter("Image")}
     for brush in root.iter("BrushLabels"):
@@ -278,7 +278,11 @@ def _tool_uses(body: PredictRequest) -> list[ToolUse]:
 
 def _load_picture(studio: Studio, address: str) -> Image:
     """The picture of a task. It is fetched and decoded once for all clicks on it."""
-    path = path_in_folder(address)
+    try:
+        address.encode()
+        path = path_in_folder(address)
+    except ValueError:  # half a character, or http://[
+        raise _invalid("the task's picture has no valid address.") from None
     if path is None:
         key = sha256(address.encode()).hexdigest()
 

@@ -41,21 +41,33 @@ def change(studio: StudioDep, requester: RequesterDep, video: str, body: VideoCh
 
     With another channel the masks that are there stay, and frames are encoded anew.
     """
+    name = None if body.name is None else clean_name(body.name, 220)
     if "channel" in body.model_fields_set:
         _change_channel(studio, requester, video, body.channel)
     with studio.database.begin() as session:
         row = find_video(session, video)
-        row.name = row.name if body.name is None else clean_name(body.name, 220)
+        row.name = row.name if name is None else name
         if body.state is not None:
             row.review = None if body.state == "auto" else body.state
         for role in ("assignee", "reviewer"):
-            name = getattr(body, role)
-            if name is not None:
-                setattr(row, role, clean_name(name) if name.strip() else "")
+            person = getattr(body, role)
+            if person is not None:
+                setattr(row, role, clean_name(person) if person.strip() else "")
         project, file = row.project, row.name
-    changes = [f"{name} {getattr(body, name) or 'nobody'}" for name in sorted(body.model_fields_set)]
+    changes = [_change_words(field, getattr(body, field)) for field in sorted(body.model_fields_set)]
     studio.audit(project, requester, ", ".join(changes) or "change nothing", file)
     return studio.video(video)
+
+
+def _change_words(field: str, value: object) -> str:
+    """A change as the project's history tells it.
+
+    >>> _change_words("assignee", ""), _change_words("channel", 0), _change_words("channel", None)
+    ('assignee nobody', 'channel 0', 'all channels')
+    """
+    if field == "channel":
+        return "all channels" if value is None else f"channel {value}"
+    return f"{field} {value or 'nobody'}"
 
 
 def _change_channel(studio: Studio, requester: RequesterDep, video: str, channel: int | None) -> None:
@@ -162,18 +174,21 @@ def undo(studio: StudioDep, requester: RequesterDep, video: str) -> schemas.Vide
     once.
     """
     studio.propagations.stop(video)
-    return _publish_move(studio, requester, video, studio.live.history(video).undo(requester.id))
+    return _publish_move(studio, requester, video, "undo", studio.live.history(video).undo(requester.id))
 
 
 @router.post("/redo", tags=["undo and redo"])
 def redo(studio: StudioDep, requester: RequesterDep, video: str) -> schemas.Video:
     """Do again what was undone last. A new step after an undo ends what can be redone."""
     studio.propagations.stop(video)
-    return _publish_move(studio, requester, video, studio.live.history(video).redo(requester.id))
+    return _publish_move(studio, requester, video, "redo", studio.live.history(video).redo(requester.id))
 
 
-def _publish_move(studio: Studio, requester: RequesterDep, video: str, step: EventRecord) -> schemas.Video:
+def _publish_move(
+    studio: Studio, requester: RequesterDep, video: str, verb: str, step: EventRecord
+) -> schemas.Video:
     view = studio.video(video)
+    studio.audit(view.project, requester, f"{verb} {step.title}", view.name)
     studio.publish_change(video, requester, step, [(0, view.frames)], [obj.id for obj in view.objects])
     return view
 

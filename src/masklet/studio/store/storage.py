@@ -106,11 +106,16 @@ class MediaPaths:
         for file in folder.iterdir():
             if not all(word in file.name.casefold() for word in words):
                 continue
-            if file.name.startswith(".") or not Path(os.path.realpath(file)).is_relative_to(root):
+            if file.name.startswith(".") or not _is_text(file.name):
                 continue
-            kind = _kind(file)
-            if kind is not None:
+            if not Path(os.path.realpath(file)).is_relative_to(root):
+                continue
+            try:
+                kind = _kind(file)
                 size = 0 if file.is_dir() else file.stat().st_size
+            except OSError:  # it may not be read, or is gone by now
+                continue
+            if kind is not None:
                 relative = str(file.relative_to(root))
                 entries.append(FolderEntry(name=file.name, path=relative, kind=kind, bytes=size))  # type: ignore[arg-type]
         return sorted(entries, key=lambda entry: (entry.kind != "folder", natural_key(entry.name)))
@@ -184,6 +189,15 @@ def _exists(path: Path) -> bool:
         return path.exists()
     except OSError:
         return False
+
+
+def _is_text(name: str) -> bool:
+    """Whether a file's name can be sent as text: a disk takes names that are no UTF-8."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _kind(path: Path) -> str | None:
