@@ -25,7 +25,7 @@ from masklet.studio.errors import ApiError, failure_message, not_found
 from masklet.studio.inference.decoder import RemoteFrames
 from masklet.studio.inference.live import Live, LiveVideos
 from masklet.studio.messages import ExportEvent, Hub
-from masklet.studio.project_exports import ProjectExportJob, ProjectWriter
+from masklet.studio.project_exports import ProjectExportJob, ProjectWriter, short_name
 from masklet.studio.requests import NewExport, NewProjectExport
 from masklet.studio.settings import Limits
 from masklet.studio.store.database import Database, new_id
@@ -185,7 +185,7 @@ class Exports:
             folder.mkdir(parents=True)
             with self._database.begin() as session:
                 name = session.get_one(Project, job.project).name
-            file = f"{name.replace('/', '_')[:80]}-{job.format}.zip"
+            file = f"{short_name(name)}-{job.format}.zip"
             writer = ProjectWriter(self._database, self._live, job, self._tracking)
             for done, total in writer.write(folder / file):
                 self._save(job, state="running", done=done, total=total)
@@ -210,7 +210,7 @@ class Exports:
         """Write the file. Returns its name, and notes on it."""
         folder = self._folder / job.id
         folder.mkdir(parents=True)
-        stem = Path(live.frames.name).stem[:80]
+        stem = short_name(Path(live.frames.name).stem)
         if job.format == SCRIPT:
             script = script_of(job.state.records)
             file = f"{stem}-session.json"
@@ -226,8 +226,7 @@ class Exports:
                 intensity_range=None if intensity_range is None else tuple(intensity_range),
             )
             saved.write(folder / file)
-            edited = any(record.do == "edit" for record in job.state.records)
-            return file, ["Edits of masks, such as filled holes, are not in the script."] if edited else []
+            return file, _script_notes(job)
         format = FORMATS[job.format]
         frames, notes = self._frames(job, len(live.frames))
         names = {id: obj.label or obj.name for id, obj in job.state.objects.items()}
@@ -303,6 +302,16 @@ class Exports:
                 export.done = export.total
         if isinstance(job, ExportJob):
             self._hub.publish(job.video, ExportEvent(export=self.view(export)))
+
+
+def _script_notes(job: ExportJob) -> list[str]:
+    """What somebody may expect of a script that is not so."""
+    notes = []
+    if job.hidden or len(job.objects) < len(job.state.objects) or job.start or job.stop is not None:
+        notes.append("A script has the prompts of all objects on all frames, whatever was chosen.")
+    if any(record.do == "edit" for record in job.state.records):
+        notes.append("Edits of masks, such as filled holes, are not in the script.")
+    return notes
 
 
 def choose_objects(

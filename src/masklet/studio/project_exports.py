@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import re
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -31,6 +32,9 @@ Split = Literal["train", "val"]
 ProjectFormat = Literal["coco", "yolo", "cvat-images"]
 TOLERANCE = 0.5  # pixels between a mask's edge and its outline
 MAX_SIDE = 8192  # of an exported picture
+UNDEFINED = "__undefined__"  # CVAT's word for a choice that nobody made
+MAX_STEM = 120  # bytes of a file's name
+FRAME_NUMBER = re.compile(r"_\d{6,}$")  # behind a video's name
 
 
 @dataclass(frozen=True)
@@ -62,12 +66,17 @@ class Dataset:
 
 @dataclass(frozen=True)
 class LabelledFrame:
-    """A frame with the masks that are exported of it, by class."""
+    """A frame with the masks that are exported of it, by class.
+
+    Attributes:
+        values: Of objects' attributes, by object and name.
+    """
 
     video: Video
     frame: int
     name: str
     masks: list[tuple[int, str, str]]  # object, class, run lengths
+    values: dict[int, dict[str, str]]
 
 
 class ProjectWriter:
@@ -86,6 +95,10 @@ class ProjectWriter:
         self._tracking = tracking
         self._classes: list[str] = []
         self._colors: dict[str, str] = {}
+        self._attributes: dict[str, list[dict[str, Any]]] = {}  # by class
+        self._labels: set[str] = set()  # classes of exported objects
+        self._has_values = False  # of attributes, and the format has no place for them
+        self._train_only = False  # where a part for validation was asked for
         self._name = ""
         self._empty: list[str] = []
         self._partial: list[str] = []  # files whose tracking was under way, or stopped
@@ -109,13 +122,14 @@ class ProjectWriter:
             self._name = project.name
             self._classes = [entry["name"] for entry in project.classes or ()]
             self._colors = {entry["name"]: entry["color"] for entry in project.classes or ()}
+            self._attributes = {entry["name"]: entry.get("attributes", []) for entry in project.classes or ()}
             videos = find_project_videos(session, job.project)
         data: dict[Split, Dataset] = {"train": Dataset(), "val": Dataset()}
-        stems = dict(
-            zip((video.id for video in videos), unique_stems([video.name for video in videos]), strict=True)
-        )
+        names = unique_stems([(video.name, video.frames) for video in videos])
+        stems = dict(zip((video.id for video in videos), names, strict=True))
         filled = [video.id for video in videos if next(self._frames(video, stems[video.id]), None)]
         splits = split_files(filled, job.validation)
+        self._train_only = job.validation > 0 and "val" not in splits.values()
         with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
             for done, video in enumerate(videos):
                 yield done, len(videos)
@@ -132,8 +146,20 @@ class ProjectWriter:
     def notes(self) -> list[str]:
         written = [f"{count} {name}{'s' * (count != 1)}" for name, count in self._counts.items()]
         lines = [f"Exported {written[0]} on {written[1]} of {written[2]}."] if written else []
-        if self._colors and (added := self._classes[len(self._colors) :]):
-            lines.append(f"Objects without a class are in classes of their names: {shorten_list(added)}.")
+        added = self._classes[len(self._colors) :]
+        gone = [name for name in added if name in self._labels]
+        named = [name for name in added if name not in self._labels]
+        if self._colors and named:
+            lines.append(f"Objects without a class are in classes of their names: {shorten_list(named)}.")
+        if gone:
+            lines.append(f"Classes of objects that are no longer among the project's: {shorten_list(gone)}.")
+        if self._has_values:
+            lines.append("YOLO has no place for attributes of objects: they are left out.")
+        if self._train_only:
+            lines.append(
+                "All files are in train: there are too few for a part of their own for validation. "
+                "Choose a larger share, or add files."
+            )
         if self._partial:
             files = "1 file was" if len(self._partial) == 1 else f"{len(self._partial)} files were"
             lines.append(
@@ -184,13 +210,18 @@ class ProjectWriter:
             for id, obj in state.objects.items()
             if self._job.hidden or not obj.hidden
         }
+        values = {
+            id: {name: value for name, value in state.objects[id].attributes.items() if value}
+            for id in classes
+        }
+        self._labels |= {state.objects[id].label or "" for id in classes}
         for frame in self._frame_numbers(video, state, classes):
             with self._database.begin() as session:
                 rows = results(session, video.id, state.head, frame, frame + 1, list(classes))
             masks = [(row.object, classes[row.object], row.counts) for row in rows if row.box]
             name = stem if video.frames == 1 else f"{stem}_{frame:06d}"
             if masks:
-                yield LabelledFrame(video, frame, name, masks)
+                yield LabelledFrame(video, frame, name, masks, values)
 
     def _frame_numbers(self, video: Video, state: State, objects: Iterable[int]) -> list[int]:
         where = holds_at(video.id, state.head), Result.object.in_(objects)
@@ -223,6 +254,7 @@ class ProjectWriter:
         for object, name, counts in labelled.masks:
             number = self._class_number(name) + 1
             if self._job.format == "yolo":
+                self._has_values |= bool(labelled.values[object])
                 continue
             code = rle.RLE(size=size, counts=counts)
             x0, y0, x1, y1 = rle.boxes([code])[0].tolist()
@@ -236,6 +268,7 @@ class ProjectWriter:
                     "area": rle.area(code),
                     "bbox": [x0, y0, x1 - x0, y1 - y0],
                     "iscrowd": 0,
+                    **({"attributes": labelled.values[object]} if labelled.values[object] else {}),
                 }
             )
 
@@ -265,7 +298,8 @@ class ProjectWriter:
                                 xml.element("name", name)
                                 xml.element("color", self._colors.get(name, ""))
                                 xml.element("type", "mask")
-                                xml.element("attributes")
+                                with xml.within("attributes"):
+                                    self._write_attributes(xml, name)
                     with xml.within("tasks"):  # Datumaro finds the subsets by these
                         for split in (split for split, dataset in data.items() if dataset.images):
                             with xml.within("task"):
@@ -283,8 +317,19 @@ class ProjectWriter:
                             for annotation in by_image.get(image["id"], ()):
                                 label = self._classes[annotation["category_id"] - 1]
                                 mask = rle.decode(annotation["segmentation"])
-                                write_mask(xml, label, annotation["object_id"], mask)
+                                values = annotation.get("attributes")
+                                write_mask(xml, label, annotation["object_id"], mask, values)
                         number += 1
+
+    def _write_attributes(self, xml: XmlWriter, label: str) -> None:
+        for attribute in self._attributes.get(label, ()):
+            values = [UNDEFINED, *attribute["values"]] if attribute["values"] else [""]
+            with xml.within("attribute"):
+                xml.element("name", attribute["name"])
+                xml.element("mutable", "False")
+                xml.element("input_type", "select" if attribute["values"] else "text")
+                xml.element("default_value", values[0])
+                xml.element("values", "\n".join(values))
 
     def _summaries(self, data: dict[Split, Dataset]) -> Iterator[tuple[str, str]]:
         if self._job.format == "cvat-images":
@@ -331,18 +376,39 @@ def split_files(ids: Iterable[str], validation: float) -> dict[str, Split]:
     return {id: "val" if place < count else "train" for place, id in enumerate(order)}
 
 
-def unique_stems(names: Iterable[str]) -> list[str]:
-    """Names of files without suffix, each only once.
+def unique_stems(files: Sequence[tuple[str, int]]) -> list[str]:
+    """Names of files without suffix, each only once, also where a disk takes capitals for small letters.
 
-    >>> unique_stems(["a.png", "a.jpg", "b.mp4"])
-    ['a', 'a_2', 'b']
+    Frames of a video are called after it, with their number: no other file has such a name.
+
+    Args:
+        files: Names, and how many frames each has.
+
+    Example:
+        >>> unique_stems([("a.png", 1), ("A.jpg", 1), ("b.mp4", 9), ("b_000003.png", 1)])
+        ['a', 'A_2', 'b', 'b_000003_2']
     """
-    stems: list[str] = []
-    for name in names:
-        stem = plain = Path(name).stem[:80].replace("/", "_") or "file"
+    stems: dict[int, str] = {}
+    taken: set[str] = set()
+    videos: set[str] = set()
+    for place in sorted(range(len(files)), key=lambda place: files[place][1] == 1):  # videos first
+        name, frames = files[place]
+        stem = plain = short_name(Path(name).stem) or "file"
         number = 1
-        while stem in stems:
+        while stem.casefold() in taken or FRAME_NUMBER.sub("", stem.casefold()) in videos:
             number += 1
             stem = f"{plain}_{number}"
-        stems.append(stem)
-    return stems
+        stems[place] = stem
+        taken.add(stem.casefold())
+        if frames > 1:
+            videos.add(stem.casefold())
+    return [stems[place] for place in range(len(files))]
+
+
+def short_name(name: str) -> str:
+    """A name as the beginning of a file's: no folders, and short enough for any disk.
+
+    >>> short_name("a/b"), len(short_name("\U0001f9a7" * 99))
+    ('a_b', 30)
+    """
+    return name.replace("/", "_").encode("utf-8", "replace")[:MAX_STEM].decode("utf-8", "ignore").strip()

@@ -43,12 +43,19 @@ class NewProject(RequestBody):
     """One of those that `GET /api/models` lists; by default the one that the studio was started with."""
 
 
+class ClassChange(Class):
+    """A class as it is from now on."""
+
+    was: Annotated[str, Field(max_length=100)] | None = None
+    """The name that it had, where it is renamed: its objects follow."""
+
+
 class ProjectChange(RequestBody):
     name: Name | None = None
     policy: Name | None = None
     model: Name | None = None
     """One of those that `GET /api/models` lists; refused once something was prompted."""
-    classes: Annotated[list[Class], Field(max_length=200)] | None = None
+    classes: Annotated[list[ClassChange], Field(max_length=200)] | None = None
     """All of them, in their order. Objects keep the names of classes that are gone."""
 
 

@@ -143,7 +143,13 @@ class CvatMasks(_CvatXml):
                     write_mask(xml, self._categories.name(id), id, rle.decode(mask["segmentation"]))
 
 
-def write_mask(xml: XmlWriter, label: str, group: int, mask: Bool[np.ndarray, "H W"]) -> None:
+def write_mask(
+    xml: XmlWriter,
+    label: str,
+    group: int,
+    mask: Bool[np.ndarray, "H W"],
+    values: Mapping[str, str] | None = None,
+) -> None:
     """Write a mask within an image of CVAT's XML; an empty mask has no element.
 
     Args:
@@ -151,6 +157,7 @@ def write_mask(xml: XmlWriter, label: str, group: int, mask: Bool[np.ndarray, "H
         label: The object's class.
         group: Tells objects apart; CVAT keeps it as a number for each mask.
         mask: The object's pixels.
+        values: Of the label's attributes, by name.
     """
     box = tight_box(mask)
     if box is None:
@@ -168,7 +175,9 @@ def write_mask(xml: XmlWriter, label: str, group: int, mask: Bool[np.ndarray, "H
         "z_order": 0,
         "group_id": group,
     }
-    xml.element("mask", attributes=attributes)
+    with xml.within("mask", attributes):
+        for name, value in (values or {}).items():
+            xml.element("attribute", value, {"name": name})
 
 
 def _points(mask: np.ndarray) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -13,12 +13,14 @@ from sqlalchemy.orm import Session
 from masklet.studio import project_schemas, schemas
 from masklet.studio.errors import ApiError
 from masklet.studio.inference.engine import RESUMABLE
-from masklet.studio.requests import FolderVideo, NewProject, NewProjectExport, ProjectChange
+from masklet.studio.requests import ClassChange, FolderVideo, NewProject, NewProjectExport, ProjectChange
 from masklet.studio.routes import RequesterDep, StudioDep
 from masklet.studio.schemas import clean_name
+from masklet.studio.security import Requester
 from masklet.studio.store.database import new_id
 from masklet.studio.store.tables import Project, Step, Video
 from masklet.studio.store.uploads import file_form, receive_form
+from masklet.studio.studio import Studio
 from masklet.studio.views import find_project, project_view
 
 router = APIRouter(prefix="/projects", tags=["projects"])
@@ -61,6 +63,7 @@ def change_project(
     studio: StudioDep, requester: RequesterDep, project: str, body: ProjectChange
 ) -> schemas.Project:
     """Rename a project, choose another policy or model, or set its classes."""
+    renamed: dict[str, str] = {}
     with studio.database.begin() as session:
         row = find_project(session, project)
         row.name = row.name if body.name is None else clean_name(body.name)
@@ -71,6 +74,7 @@ def change_project(
             _check_not_prompted(session, project)
             row.model = studio.models.check(body.model)
         if body.classes is not None:
+            renamed = find_renamed(body.classes, {entry["name"] for entry in row.classes or ()})
             row.classes = check_classes(body.classes)
         view = project_view(session, row, studio.files)
     changes = ", ".join(sorted(body.model_fields_set))
@@ -78,6 +82,8 @@ def change_project(
     if body.policy is not None or body.model is not None:
         for video in view.videos:
             studio.live.drop(video.id)
+    for video in view.videos if renamed else ():
+        _rename_classes(studio, requester, video.id, renamed)
     return view
 
 
@@ -108,7 +114,7 @@ def open_video(studio: StudioDep, project: str, body: FolderVideo) -> schemas.Vi
     return studio.video(studio.uploads.add_from_folder(project, body.path))
 
 
-@router.post("/{project}/imports", status_code=202, openapi_extra=file_form(file="file", video="text"))
+@router.post("/{project}/imports", status_code=202, openapi_extra=file_form(file="file", video="text?"))
 async def import_annotations(
     request: Request, studio: StudioDep, requester: RequesterDep, project: str
 ) -> project_schemas.Import:
@@ -148,6 +154,34 @@ def export_project(
     return studio.exports.start_project(project, body)
 
 
+def find_renamed(classes: Sequence[ClassChange], existing: Collection[str]) -> dict[str, str]:
+    """New names of classes by those that they had.
+
+    Raises:
+        ApiError: Two classes say that they had the same name.
+    """
+    pairs = [(entry.was, clean_name(entry.name)) for entry in classes if entry.was in existing]
+    pairs = [(was, name) for was, name in pairs if was != name]
+    if len({was for was, _ in pairs}) < len(pairs):
+        raise ApiError(
+            422, "invalid", "two classes say that they had the same name. Rename one of them only."
+        )
+    return {was: name for was, name in pairs if was is not None}
+
+
+def _rename_classes(studio: Studio, requester: Requester, video: str, renamed: Mapping[str, str]) -> None:
+    """Have the objects of a video follow classes that were renamed: one step of undo."""
+    batch, ids = new_id(), []
+    with studio.live.history(video).change(requester.id) as change:
+        for obj in list(change.state.objects.values()):
+            if obj.label in renamed:
+                fields = {"id": obj.id, **change.set_class(obj, renamed[obj.label])}
+                step = change.add("object", fields, f"class of {obj.name}", batch=batch)
+                ids.append(obj.id)
+    if ids:
+        studio.publish_change(video, requester, step, [], ids)
+
+
 def check_classes(classes: Sequence[schemas.Class]) -> list[dict[str, Any]]:
     """Classes as they are stored: names cleaned, names and keys each only once."""
     cleaned = [
@@ -163,7 +197,7 @@ def check_classes(classes: Sequence[schemas.Class]) -> list[dict[str, Any]]:
             raise ApiError(
                 422, "invalid", f"two classes have the {field} {repeated}. Give one of them another."
             )
-    return [entry.model_dump() for entry in cleaned]
+    return [entry.model_dump(exclude={"was"}) for entry in cleaned]
 
 
 def _check_not_tracked(session: Session, project: str) -> None:

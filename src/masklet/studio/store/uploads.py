@@ -167,11 +167,12 @@ def file_form(**fields: str) -> dict[str, Any]:
     """A form's description for OpenAPI, which FastAPI cannot derive from `receive_form`.
 
     Args:
-        fields: "file" or "text", by the name of the part.
+        fields: "file" or "text", by the name of the part; with "?" behind it where it may be left out.
     """
     kinds = {"file": {"type": "string", "format": "binary"}, "text": {"type": "string"}}
-    properties = {name: kinds[kind] for name, kind in fields.items()}
-    schema = {"type": "object", "properties": properties, "required": list(fields)}
+    properties = {name: kinds[kind.rstrip("?")] for name, kind in fields.items()}
+    required = [name for name, kind in fields.items() if not kind.endswith("?")]
+    schema = {"type": "object", "properties": properties, "required": required}
     return {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": schema}}}}
 
 

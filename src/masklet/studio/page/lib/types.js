@@ -67,6 +67,13 @@
  * @property {string} name
  * @property {string[]} [values]  What can be chosen; any text where it is empty.
  *
+ * @typedef {object} ClassChange  A class as it is from now on.
+ * @property {string} name
+ * @property {string} color
+ * @property {string | null} [key]  A letter or digit that selects it.
+ * @property {ClassAttribute[]} [attributes]
+ * @property {string | null} [was]  The name that it had, where it is renamed: its objects follow.
+ *
  * @typedef {object} Comment
  * @property {string} id
  * @property {number} frame
@@ -423,7 +430,7 @@
  * @property {string | null} [name]
  * @property {string | null} [policy]
  * @property {string | null} [model]  One of those that `GET /api/models` lists; refused once something was prompted.
- * @property {Class[] | null} [classes]  All of them, in their order. Objects keep the names of classes that are gone.
+ * @property {ClassChange[] | null} [classes]  All of them, in their order. Objects keep the names of classes that are gone.
  *
  * @typedef {object} ProjectList
  * @property {Project[]} projects

@@ -36,14 +36,14 @@ export async function openClasses(project) {
             yes: "Save classes",
             wide: true,
             apply: async () => {
-                changed = await api.changeProject(project.id, { classes: [...rows.children].map(readRow) });
+                changed = await api.changeProject(project.id, { classes: rowsOf(rows).map(readRow) });
             },
         },
         h("h2", {}, "Classes"),
         h(
             "p",
             { class: "hint" },
-            "Keys give a class to the selected object, or else to the next new one. Attributes are more to say of an object, for example “pose: standing, lying; note”.",
+            "Keys give a class to the selected object, or else to the next new one. Attributes are more to say of an object, for example “pose: standing, lying; note”. Objects follow a class that is renamed, and keep one that is removed.",
         ),
         h(
             "div",
@@ -61,11 +61,16 @@ export async function openClasses(project) {
     return changed;
 }
 
+/** @param {HTMLElement} list */
+function rowsOf(list) {
+    return /** @type {HTMLElement[]} */ ([...list.children]);
+}
+
 /** @param {T.Class} entry */
 function row(entry) {
     const item = h(
         "li",
-        { class: "class-row" },
+        { class: "class-row", "data-was": entry.name || null },
         h("input", { type: "color", class: "swatch", name: "color", value: entry.color, "aria-label": "Colour" }),
         h("input", {
             type: "text",
@@ -102,8 +107,8 @@ function row(entry) {
 }
 
 /**
- * @param {Element} row
- * @returns {T.Class}
+ * @param {HTMLElement} row
+ * @returns {T.ClassChange}
  */
 function readRow(row) {
     const value = (/** @type {string} */ name) =>
@@ -113,6 +118,7 @@ function readRow(row) {
         color: value("color"),
         key: value("key").toLowerCase() || null,
         attributes: readAttributes(value("attributes")),
+        was: row.dataset.was ?? null,
     };
 }
 

@@ -1,0 +1,140 @@
+"""What a project's export holds, where names are odd, objects have attributes, or files are few."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Iterator
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+
+from studio.small import Caller, make_clip, make_picture, make_studio
+
+CAT = {"name": "cat", "color": "#112233", "attributes": [{"name": "mood", "values": ["good", "bad"]}]}
+
+
+@pytest.fixture(scope="module")
+def caller(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Caller]:
+    place = tmp_path_factory.mktemp("exports")
+    (place / "clips" / "deep").mkdir(parents=True)
+    for name in ("blots_000000.png", "BLOTS.png", "one.png", "deep/One.png", "deep/one_2.png"):
+        make_picture(place / "clips" / name)
+    make_clip(place / "clips" / "blots.mp4")
+    with Caller(make_studio(place)) as caller:
+        yield caller
+
+
+def project_of(caller: Caller, *paths: str, name: str = "exports") -> tuple[str, list[str]]:
+    """A project of files with a click on each; its path, and those of its videos."""
+    project = f"/projects/{caller.post('/projects', {'name': name})['id']}"
+    caller.ask("PATCH", project, json={"classes": [CAT]})
+    videos = []
+    for path in paths:
+        videos.append(f"/videos/{caller.post(f'{project}/videos', {'path': path})['id']}")
+        caller.click(videos[-1], label="cat")
+    return project, videos
+
+
+def exported(caller: Caller, project: str, **fields: Any) -> tuple[Any, zipfile.ZipFile]:
+    id = caller.post(f"{project}/exports", fields)["id"]
+    caller.studio.exports._pool.submit(int).result(60)
+    export = caller.get(f"/exports/{id}")
+    assert export["state"] == "finished", export["message"]
+    return export, zipfile.ZipFile(BytesIO(caller.client.get(f"/api/exports/{id}/file").content))
+
+
+def test_no_file_of_an_export_takes_the_place_of_another(caller: Caller) -> None:
+    paths = ("blots.mp4", "blots_000000.png", "BLOTS.png", "one.png", "deep/One.png", "deep/one_2.png")
+    project, _ = project_of(caller, *paths)
+    _, archive = exported(caller, project, format="coco", validation=0)
+    data = json.loads(archive.read("annotations/train.json"))
+    names = [image["file_name"] for image in data["images"]]
+    assert len({name.casefold() for name in names}) == len(paths) == len(names), names
+    assert {name for name in archive.namelist() if name.startswith("images/")} == set(names)
+
+
+def test_names_too_long_for_a_disk_are_cut(caller: Caller) -> None:
+    project, (video,) = project_of(caller, "one.png", name="\U0001f9a7" * 100)
+    caller.ask("PATCH", video, json={"name": "\U0001f99c" * 100 + ".png"})
+    export, archive = exported(caller, project, format="coco")
+    assert export["file"].endswith("-coco.zip")
+    assert all(len(Path(name).name.encode()) < 200 for name in archive.namelist())
+    assert caller.exported(video, "coco")
+
+
+def test_attributes_are_exported_or_said_to_be_left_out(caller: Caller) -> None:
+    project, (video, _) = project_of(caller, "one.png", "BLOTS.png")
+    caller.ask("PATCH", f"{video}/objects/1", json={"attributes": {"mood": "bad", "note": ""}})
+    _, archive = exported(caller, project, format="coco", validation=0)
+    values = [
+        entry.get("attributes") for entry in json.loads(archive.read("annotations/train.json"))["annotations"]
+    ]
+    assert sorted(values, key=str) == [None, {"mood": "bad"}]
+    _, archive = exported(caller, project, format="cvat-images", validation=0)
+    root = ElementTree.fromstring(archive.read("annotations.xml"))
+    assert root.findtext(".//label/attributes/attribute/values") == "__undefined__\ngood\nbad"
+    assert [(value.get("name"), value.text) for value in root.iterfind("image/mask/attribute")] == [
+        ("mood", "bad")
+    ]
+    export, _ = exported(caller, project, format="yolo")
+    assert "YOLO has no place for attributes of objects: they are left out." in export["notes"]
+    caller.ask("PATCH", f"{video}/objects/1", json={"attributes": {}})
+    export, _ = exported(caller, project, format="yolo")
+    assert not any("attributes" in note for note in export["notes"])
+
+
+def test_objects_follow_a_class_that_is_renamed(caller: Caller) -> None:
+    project, (video, other) = project_of(caller, "blots.mp4", "one.png")
+    dog, cat = {**CAT, "name": "dog"}, {**CAT, "was": "dog"}
+    caller.ask("PATCH", project, json={"classes": [CAT, {**dog, "color": "#445566"}]})
+    caller.click(video, object=2, x=44, label="dog")
+    caller.ask("PATCH", f"{video}/objects/1", json={"name": "Tom"})
+    refused = [{**dog, "was": "cat"}, {**CAT, "name": "fox", "was": "cat"}]
+    caller.ask("PATCH", project, 422, json={"classes": refused})
+    caller.ask("PATCH", project, json={"classes": [{**dog, "was": "cat"}, cat]})  # they change places
+    assert [(obj["name"], obj["label"]) for obj in caller.get(video)["objects"]] == [
+        ("Tom", "dog"),
+        ("cat 1", "cat"),
+    ]
+    assert [obj["label"] for obj in caller.get(other)["objects"]] == ["dog"]
+    assert [entry["name"] for entry in caller.get(project)["classes"]] == ["dog", "cat"]
+    caller.post(f"{video}/undo")
+    assert [obj["label"] for obj in caller.get(video)["objects"]] == ["cat", "dog"]
+
+
+def test_an_export_names_classes_that_are_gone(caller: Caller) -> None:
+    project, (video,) = project_of(caller, "one.png")
+    caller.click(video, object=2, x=44)
+    caller.ask("PATCH", project, json={"classes": [{"name": "dog", "color": "#445566"}]})
+    export, _ = exported(caller, project, format="coco")
+    assert "Objects without a class are in classes of their names: object 2." in export["notes"]
+    assert "Classes of objects that are no longer among the project's: cat." in export["notes"]
+
+
+def test_an_export_says_that_nothing_is_left_for_validation(caller: Caller) -> None:
+    project, _ = project_of(caller, "one.png")
+    export, _ = exported(caller, project, format="yolo")
+    assert any(note.startswith("All files are in train") for note in export["notes"])
+    export, _ = exported(caller, project, format="yolo", validation=0)
+    assert not any(note.startswith("All files are in train") for note in export["notes"])
+
+
+def test_a_script_says_that_it_holds_all_objects_and_frames(caller: Caller) -> None:
+    _, (video,) = project_of(caller, "blots.mp4")
+    caller.click(video, object=2, x=44)
+
+    def notes(**fields: Any) -> list[str]:
+        id = caller.post(f"{video}/exports", {"format": "script", **fields})["id"]
+        caller.studio.exports._pool.submit(int).result(60)
+        found: list[str] = caller.get(f"/exports/{id}")["notes"]
+        return found
+
+    said = ["A script has the prompts of all objects on all frames, whatever was chosen."]
+    assert notes() == []
+    assert notes(objects=[2]) == notes(start=2, stop=5) == said
+    caller.ask("PATCH", f"{video}/objects/2", json={"hidden": True})
+    assert notes() == said and notes(hidden=True) == []
