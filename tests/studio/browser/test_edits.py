@@ -49,7 +49,7 @@ def test_several_objects_are_picked_and_merged(screen: Screen) -> None:
     screen.page.locator(".object.picked[data-object='3']").wait_for()
     screen.page.locator(".stage .over").focus()
     whole = area(screen)
-    edit(screen, "Merge them into one")
+    edit(screen, "Merge them, on all frames")
     screen.until(lambda: screen.objects() == ["object 1", "object 2"])
     screen.until(lambda: area(screen) > 1.9 * whole)
     names.nth(1).click(modifiers=["Control"])

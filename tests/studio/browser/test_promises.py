@@ -142,7 +142,7 @@ def test_the_background_is_replaced(screen: Screen, tmp_path: Path) -> None:
     screen.shows_prompt("a mask")
     mask = rle.decode({"size": [360, 640], "counts": mask_of(screen)["counts"]})
     screen.press("Control+e")
-    screen.page.get_by_label("Background of a composite").select_option("green")
+    screen.page.get_by_label("Background, for “Other background”").select_option("green")
     replaced = first_frame(export(screen, "composite", tmp_path))
     original = first_frame(DEMO)
     inside, outside = eroded(mask, 4), ~eroded(~eroded(~mask, 4), 4) & ~mask

@@ -124,8 +124,8 @@ def test_people_see_where_others_are_and_who_changes_what(opened: Callable[[], S
     offered = screen.page.locator("#known-people option").evaluate_all("all => all.map(one => one.value)")
     assert "Grace" in offered  # she is here: her name can be chosen
     screen.page.get_by_label("Assigned to").fill("Grace")
-    screen.page.get_by_label("Reviewed by").fill("Ada")
-    screen.page.get_by_label("Reviewed by").press("Tab")
+    screen.page.get_by_label("Reviewer").fill("Ada")
+    screen.page.get_by_label("Reviewer").press("Tab")
     screen.press("Escape")
     other.press("1", "d")
     other.drag((300, 100), (380, 100))

@@ -166,7 +166,7 @@ export function bindings(studio, stage, help) {
                     () => go.propagateFromHere(studio, null),
                     () => go.propagateFromHere(studio, studio.state.stretch),
                 ),
-                key("u", "U", "fill what is missing", () => go.propagateMissing(studio)),
+                key("u", "U", "track frames that have no mask yet", () => go.propagateMissing(studio)),
                 key("t", "T", "track what was corrected or is new", () => go.propagateAffected(studio)),
                 key("s", "S", "stop, resume", () => void go.stopOrResume(studio)),
                 key("r", "R", "mark the frame or range as reviewed", () => void go.toggleReviewed(studio)),
@@ -174,7 +174,7 @@ export function bindings(studio, stage, help) {
                 key(
                     "enter",
                     "Enter",
-                    "accept, and go to the next doubtful frame or picture",
+                    "accept, and go to the next doubtful frame, or file where it is a picture",
                     () => {
                         if (stage.outline.points.length) stage.outline.finish();
                         else void go.accept(studio);
@@ -183,7 +183,7 @@ export function bindings(studio, stage, help) {
                 ),
                 key("y", "Y", "comments", openComments),
                 key("mod+e", "Ctrl E", "export", () => openExport(studio)),
-                key("escape", "Esc", "leave a range, a cross, a play", () => escape(studio, stage)),
+                key("escape", "Esc", "forget the range; leave the cross, everything, playing", () => escape(studio, stage)),
                 key("?", "?", "this sheet", help),
             ],
         },

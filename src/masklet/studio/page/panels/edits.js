@@ -62,9 +62,9 @@ function contents(studio) {
  */
 function mergeRow(studio, object, objects) {
     const { video } = studio.state;
-    if (objects.length > 1) return menuItem("Merge them into one", "", () => void merge(studio, objects.slice(1)));
+    if (objects.length > 1) return menuItem("Merge them, on all frames", "", () => void merge(studio, objects.slice(1)));
     const others = video.objects.filter((item) => item.id !== object);
     const other = h("select", { class: "field", "aria-label": "Object to merge into this one" });
     fill(other, ...others.map((item) => h("option", { value: item.id }, nameOf(item))));
-    return h("div", { class: "menu-row" }, menuItem("Merge with", "", () => void merge(studio, [Number(other.value)])), other);
+    return h("div", { class: "menu-row" }, menuItem("Merge, on all frames, with", "", () => void merge(studio, [Number(other.value)])), other);
 }

@@ -72,7 +72,7 @@ export function openExport(studio) {
             : h(
                   "p",
                   { class: "notice" },
-                  "No object has a prompt yet, so there is little to export.",
+                  "No object has a prompt yet: there is nothing to export.",
               ),
         options,
         notes,
@@ -102,7 +102,7 @@ function exportOptions(studio) {
         "select",
         { class: "field" },
         h("option", { value: "shown" }, shown),
-        hiddenCount && h("option", { value: "all" }, `all objects, ${hiddenCount} hidden too`),
+        hiddenCount && h("option", { value: "all" }, `all objects, with ${hiddenCount} hidden`),
         item && video.objects.length > 1 && h("option", { value: "selected" }, `only ${nameOf(item)}`),
     );
     const frames = h(
@@ -129,7 +129,7 @@ function exportOptions(studio) {
             field("Objects", objects),
             video.frames > 1 && field("Frames", frames),
             field("Soft edges of cut-outs, pixels", soft),
-            video.frames > 1 && field("Background of a composite", background),
+            video.frames > 1 && field("Background, for “Other background”", background),
             video.kind === "video" && h("label", { class: "check" }, audio, "keep the sound in videos"),
         ),
         choices: () => ({

@@ -37,7 +37,7 @@ export async function mountHome(about, root, wanted) {
     }
     const project = projects.find((project) => project.id === wanted) ?? projects[0];
     const content = main(about, project);
-    fill(root, bar(about), h("div", { class: "home" }, sidebar(projects, project), content));
+    fill(root, bar(about, project), h("div", { class: "home" }, sidebar(projects, project), content));
     keepPlace(content, project);
 }
 
@@ -68,14 +68,17 @@ export function failure(error, again) {
     );
 }
 
-/** @param {T.About} about */
-function bar(about) {
+/**
+ * @param {T.About} about
+ * @param {T.Project} project
+ */
+function bar(about, project) {
     return h(
         "header",
         { class: "topbar" },
         h("span", { class: "brand" }, h("span", {}, "masklet"), h("small", {}, "studio")),
         h("span", { class: "gap" }),
-        h("span", { class: "status" }, h("i", { class: "dot good" }), h("span", {}, `${about.model} on ${about.device}`)),
+        h("span", { class: "status" }, h("i", { class: "dot good" }), h("span", {}, `${project.model ?? about.model} on ${about.device}`)),
         person(about),
         themeButton(),
     );

@@ -38,6 +38,7 @@ export function modelChoice(about, project) {
     choice.addEventListener("change", async () => {
         try {
             project = await api.changeProject(project.id, { model: choice.value });
+            window.dispatchEvent(new HashChangeEvent("hashchange")); // the top bar names the model
         } catch (error) {
             complain(error);
         }

@@ -12,10 +12,11 @@ import { formField, openForm } from "./sheet.js";
 
 /** What a person can set, and its words; the server works it out by itself for `auto`. */
 const STATES = /** @type {const} */ ([
-    ["auto", "as its frames are"],
+    ["auto", "as its frames tell"],
     ["working", "in work"],
     ["reviewed", "reviewed"],
 ]);
+const NOW = { new: "new", working: "in work", reviewed: "reviewed" };
 
 /** @param {Studio} studio */
 export function peopleMenu(studio) {
@@ -97,20 +98,19 @@ function workFields(video, known, me) {
     const state = h(
         "select",
         { class: "field" },
-        ...STATES.map(([value, words]) => h("option", { value }, value === "auto" ? `${words}: ${video.state}` : words)),
+        h("option", { value: "" }, `now ${NOW[video.state]}`),
+        ...STATES.map(([value, words]) => h("option", { value }, words)),
     );
     const person = (/** @type {string} */ value) =>
         h("input", { type: "text", class: "field", value, list: "known-people", maxlength: 100, placeholder: "nobody" });
     const assignee = person(video.assignee);
     const reviewer = person(video.reviewer);
-    let isStateSet = false;
-    state.addEventListener("change", () => (isStateSet = true));
     return {
-        fields: [formField("Assigned to", assignee), formField("Reviewed by", reviewer), formField("State", state), names],
+        fields: [formField("Assigned to", assignee), formField("Reviewer", reviewer), formField("State", state), names],
         change: () => ({
             assignee: assignee.value.trim(),
             reviewer: reviewer.value.trim(),
-            ...(isStateSet && { state: /** @type {"working" | "reviewed" | "auto"} */ (state.value) }),
+            ...(state.value && { state: /** @type {"working" | "reviewed" | "auto"} */ (state.value) }),
         }),
     };
 }

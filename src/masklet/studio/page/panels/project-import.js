@@ -36,7 +36,7 @@ function openProjectImport(project, changed) {
     const video = h(
         "select",
         { class: "field" },
-        h("option", { value: "" }, "found by their names"),
+        h("option", { value: "" }, "the one that fits, if any"),
         ...project.videos.map((entry) => h("option", { value: entry.id }, entry.name)),
     );
     const outcome = h("div", { class: "export-notes", role: "status" });
@@ -50,7 +50,7 @@ function openProjectImport(project, changed) {
             "Annotations of COCO, YouTube-VIS, CVAT, YOLO and Label Studio, or masklet's script; also several in a zip. Add the videos and pictures first.",
         ),
         formField("File", file),
-        formField("Videos", video),
+        formField("Where annotations go whose file is not in the project", video),
         h("div", { class: "button-row end" }, send),
         outcome,
     );

@@ -63,7 +63,7 @@ export function mountTopbar(studio, stage, root) {
         describe(undo, now.can_undo, `Undo${now.undo ? `: ${now.undo}` : ""} (Ctrl+Z)`);
         describe(redo, now.can_redo, `Redo${now.redo ? `: ${now.redo}` : ""} (Ctrl+Shift+Z)`);
     });
-    studio.store.watch(["online", "asking", "latency", "previewLatency", "ready", "frame"], () =>
+    studio.store.watch(["online", "asking", "latency", "previewLatency", "ready", "frame", "project"], () =>
         fill(status, ...statusParts(studio)),
     );
 }
@@ -113,7 +113,8 @@ function describe(button, can, label) {
  */
 function statusParts(studio) {
     const { online, asking, latency, previewLatency, ready, frame } = studio.state;
-    const { model, device } = studio.about;
+    const model = studio.state.project.model ?? studio.about.model;
+    const { device } = studio.about;
     if (!online) return [h("i", { class: "dot bad" }), h("span", {}, "Connection lost; trying again")];
     if (asking) return [h("i", { class: "dot busy" }), h("span", {}, "Thinking")];
     const preview = previewLatency === null ? "" : `; mask under the cursor: ${previewLatency} ms`;

@@ -255,7 +255,7 @@ function moreWays(studio) {
         h("div", { class: "menu-row" }, some, count),
         menuItem(`Track backwards${inRange}`, "Shift F", () => propagate(studio, "backward")),
         menuItem(`Track both ways${inRange}`, "G", () => propagate(studio, "both")),
-        menuItem(`Fill what is missing${inRange}`, "U", () => propagateMissing(studio)),
+        menuItem(`Track frames without a mask${inRange}`, "U", () => propagateMissing(studio)),
         h("label", { class: "check", title: "Stops where confidence falls below 0.5" }, doubtful, "stop when doubtful"),
         video.objects.length > 1 &&
             h(
@@ -302,7 +302,7 @@ function reviewing(studio, single) {
     const acceptButton = button(
         "next",
         "Accept, next",
-        "Mark as reviewed, and open the next video or picture (Enter)",
+        "Mark as reviewed, and open the next file that is not reviewed (Enter)",
         () => void accept(studio),
         "primary",
     );

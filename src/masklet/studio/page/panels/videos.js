@@ -82,7 +82,7 @@ export function videoList(project, actions, me) {
         if (order.value === "name") shown.sort((one, other) => byName.compare(one.video.name, other.video.name));
         else shown.sort((one, other) => other.video.created.localeCompare(one.video.created));
         fill(list, ...shown.map((entry) => entry.root));
-        if (!shown.length) fill(list, h("li", { class: "hint" }, "No video is like that."));
+        if (!shown.length) fill(list, h("li", { class: "hint" }, "No video matches."));
         for (const { state, button, count } of filters) {
             button.setAttribute("aria-pressed", String(state === wanted));
             fill(count, cards.filter(({ video }) => !state || video.state === state).length);
@@ -196,7 +196,7 @@ function card(video, { remove, edit }) {
         fill(work, ...workWords(now));
         const { assignee, reviewer, comments } = now;
         const written = comments ? `${comments} ${comments === 1 ? "comment" : "comments"}` : "";
-        const words = [assignee, reviewer && `reviewed by ${reviewer}`, written].filter(Boolean).join(" · ");
+        const words = [assignee, reviewer && `reviewer ${reviewer}`, written].filter(Boolean).join(" · ");
         people.hidden = !words;
         fill(people, words);
     };
