@@ -174,7 +174,7 @@ def _rename_classes(studio: Studio, requester: Requester, video: str, renamed: M
     batch, ids = new_id(), []
     with studio.live.history(video).change(requester.id) as change:
         for obj in list(change.state.objects.values()):
-            if obj.label in renamed:
+            if obj.label is not None and obj.label in renamed:
                 fields = {"id": obj.id, **change.set_class(obj, renamed[obj.label])}
                 step = change.add("object", fields, f"class of {obj.name}", batch=batch)
                 ids.append(obj.id)
