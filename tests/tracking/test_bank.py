@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from masklet.tracking.bank import WINDOW, MemoryBank, make_memory
+from masklet.tracking.bank import MemoryBank
 from masklet.tracking.policies.recency import Recency
-from masklet.types import Candidates, MaskPrediction, Memory, MemorySelection
+from masklet.types import Candidates, Memory, MemorySelection
 
 
 def memory(frame: int, *, prompted: bool = False) -> Memory:
@@ -135,11 +134,3 @@ def test_the_best_candidate_is_believed() -> None:
     iou = torch.tensor([[0.2, 0.9, 0.5]])
     offered = Candidates(torch.zeros(1, 3, 4, 4), iou, torch.zeros(1, 3, 8), torch.ones(1))
     assert Recency().select_mask(offered).tolist() == [1]
-
-
-@pytest.mark.parametrize("prompted", [True, False])
-def test_tokens_are_stored_as_the_published_predictor_stores_them(prompted: bool) -> None:
-    prediction = MaskPrediction(torch.zeros(1, 4, 4), torch.ones(1), torch.rand(1, 8), torch.ones(1))
-    kept = make_memory(3, torch.rand(4, 2), prediction, prompted=prompted)
-    assert kept.tokens.dtype is torch.bfloat16 and kept.pointer.dtype is torch.float32
-    assert (kept.frame, kept.prompted, kept.iou.item()) == (3, prompted, 1) and WINDOW == 6

@@ -104,3 +104,13 @@ def test_what_was_prompted_is_remembered_as_prompted(fake: Fake) -> None:
     assert [(list(bank.prompted), list(bank.tracked)) for bank in banks] == [([0], [1, 2]), ([0, 2], [1])]
     for obj in tracked.values():
         assert obj.last is not None and obj.last.logits.shape == (1, 16, 16)
+
+
+def test_tokens_are_kept_as_the_published_predictor_keeps_them(fake: Fake) -> None:
+    [obj] = objects(1).values()
+    features = fake.encode(torch.zeros(1, 3, 64, 64))
+    track_frame(fake, EncodedFrame(features, 0), [obj], {1: encode(fake, click())})
+    track_frame(fake, EncodedFrame(features, 1), [obj])
+    memories = [obj.bank.prompted[0], obj.bank.tracked[1]]
+    assert [memory.tokens.dtype for memory in memories] == [torch.bfloat16] * 2
+    assert [memory.pointer.dtype for memory in memories] == [torch.float32] * 2

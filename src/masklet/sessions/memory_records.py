@@ -14,7 +14,7 @@ from masklet import rle
 from masklet.model import Sam2, fill_mask
 from masklet.results import ReadImage
 from masklet.sessions.object_state import ObjectState
-from masklet.tracking.bank import MemoryBank, make_memory
+from masklet.tracking.bank import MemoryBank
 from masklet.transforms import mask_to_square
 from masklet.types import FrameFeatures, MaskPrediction, Masks, Memory
 
@@ -124,4 +124,5 @@ def rebuild_memory(
     iou, score = torch.full_like(adopted.iou, answer.iou), torch.full_like(adopted.score, answer.score)
     adopted = replace(adopted, iou=iou, score=score)
     tokens = model.memorize(features, adopted, binary=True)
-    return make_memory(frame, tokens[0], adopted, prompted=False, dtype=model.memory_dtype)
+    kept = tokens[0].to(model.memory_dtype)
+    return Memory(frame, kept, adopted.pointer[0], iou[0], score[0], prompted=False)

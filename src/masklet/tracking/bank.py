@@ -5,11 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
-import torch
-from jaxtyping import Float
-from torch import Tensor
-
-from masklet.types import MaskPrediction, Memory
+from masklet.types import Memory
 
 WINDOW = 6  # tracked frames that are looked at
 POINTERS = 16  # object pointers that are looked at, the prompted frames' among them
@@ -110,24 +106,3 @@ class MemoryBank:
             memory = self.tracked.get(at)
             if memory is not None:
                 yield memory
-
-
-def make_memory(
-    frame: int,
-    tokens: Float[Tensor, "n d"],
-    prediction: MaskPrediction,
-    *,
-    prompted: bool,
-    dtype: torch.dtype = torch.bfloat16,
-) -> Memory:
-    """Make a memory. Its tokens are in bfloat16, as the published predictor stores them.
-
-    Args:
-        frame: The frame's number.
-        tokens: What `Sam2.memorize` returned for this object.
-        prediction: The answer of this one object.
-        prompted: Whether there was a prompt for it on this frame.
-        dtype: Of the tokens that are kept; see `Sam2.memory_dtype`.
-    """
-    pointer, iou, score = prediction.pointer[0], prediction.iou[0], prediction.score[0]
-    return Memory(frame, tokens.to(dtype), pointer, iou, score, prompted)

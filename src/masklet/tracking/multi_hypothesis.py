@@ -13,7 +13,7 @@ from typing import Protocol, cast
 import torch
 
 from masklet.model import Sam2
-from masklet.tracking.bank import MemoryBank, make_memory
+from masklet.tracking.bank import MemoryBank
 from masklet.tracking.policies.recency import MemoryPolicy
 from masklet.tracking.step import Choice, EncodedFrame, EncodedPrompt, TrackedObject, track_frame
 from masklet.types import Candidates, FrameFeatures, MaskPrediction, Memory, MemorySelection
@@ -184,8 +184,13 @@ def _memories(
         tokens = model.memorize(frame.features, stacked)
         numbers = stacked.numbers_on_host()
         for row, step in enumerate(part):
-            memories[step] = make_memory(
-                frame.number, tokens[row], numbers.row(row), prompted=False, dtype=model.memory_dtype
+            memories[step] = Memory(
+                frame.number,
+                tokens[row].to(model.memory_dtype),
+                numbers.pointer[row],
+                numbers.iou[row],
+                numbers.score[row],
+                prompted=False,
             )
     return memories
 

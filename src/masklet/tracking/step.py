@@ -18,10 +18,10 @@ from masklet.backends.backend import OBJECTS_PER_BATCH
 from masklet.model import Sam2, fill_mask
 from masklet.nn.layers import tensor_on, to_device
 from masklet.prompts import label_points
-from masklet.tracking.bank import MemoryBank, make_memory
+from masklet.tracking.bank import MemoryBank
 from masklet.tracking.policies.recency import MemoryPolicy, Recency
 from masklet.transforms import frame_to_square, mask_to_square, still_to_square
-from masklet.types import Candidates, FrameFeatures, MaskPrediction, MemorySelection, Prompt
+from masklet.types import Candidates, FrameFeatures, MaskPrediction, Memory, MemorySelection, Prompt
 
 HINT_LIMIT = 32.0  # hints are clamped, as the published predictors do it
 
@@ -165,8 +165,13 @@ def track_frame(
         numbers = prediction.numbers_on_host() if batch[0].object.policy.reads else prediction
         for row, (query, choice) in enumerate(zip(batch, offered, strict=True)):
             obj = query.object
-            memory = make_memory(
-                frame.number, tokens[row], numbers.row(row), prompted=prompted, dtype=model.memory_dtype
+            memory = Memory(
+                frame.number,
+                tokens[row].to(model.memory_dtype),
+                prediction.pointer[row],
+                numbers.iou[row],
+                numbers.score[row],
+                prompted,
             )
             obj.last, obj.revised, obj.undecided = prediction.row(row), {}, ()
             choices[obj.id] = choice
@@ -240,10 +245,12 @@ def decode_prompts(
         candidates: 3 or 1. By default three for a single point, which may mean the part or the whole.
         present: The object score above which an object is in the frame.
     """
-    side = model.config.mask_size
     points = torch.cat([prompt.points for prompt in prompts])
     labels = torch.cat([prompt.labels for prompt in prompts])
-    hints = [prompt.hint if prompt.mask is None else fill_mask(prompt.mask, side) for prompt in prompts]
+    hints = [
+        prompt.hint if prompt.mask is None else fill_mask(prompt.mask, model.config.mask_size)
+        for prompt in prompts
+    ]
     given = [hint for hint in hints if hint is not None]
     has_points = points.shape[1] > 0
     return model.decode(

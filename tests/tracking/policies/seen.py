@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from hypothesis import strategies as st
 
-from masklet.tracking.bank import MemoryBank, make_memory
+from masklet.tracking.bank import MemoryBank
 from masklet.tracking.policies.recency import MemoryPolicy
 from masklet.types import Candidates, Memory, MemorySelection
 
@@ -92,9 +92,8 @@ def frame_memory(
     frame: int, candidates: Candidates, choice: int, present: float, *, prompted: bool
 ) -> Memory:
     answer = candidates.pick(torch.tensor([choice])).hide_absent(present)
-    memory = make_memory(frame, torch.zeros(4, 2), answer, prompted=prompted)
     pointer = torch.full((4,), float(frame))
-    return Memory(frame, memory.tokens, pointer, memory.iou, memory.score, prompted)
+    return Memory(frame, torch.zeros(4, 2), pointer, answer.iou[0], answer.score[0], prompted)
 
 
 def mirrored(made: list[tuple[SelectedFrames, int | None]]) -> list[tuple[SelectedFrames, int | None]]:

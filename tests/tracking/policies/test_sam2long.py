@@ -13,11 +13,11 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from masklet.tracking.bank import MemoryBank, make_memory
+from masklet.tracking.bank import MemoryBank
 from masklet.tracking.multi_hypothesis import branch, track_objects
 from masklet.tracking.policies.sam2long import Sam2Long
 from masklet.tracking.step import EncodedFrame, TrackedObject
-from masklet.types import Candidates, FrameFeatures, MaskPrediction, Memory, MemorySelection
+from masklet.types import Candidates, FrameFeatures, Memory, MemorySelection
 from toy_models import Fake
 
 few = settings(max_examples=8, phases=[Phase.generate])
@@ -103,9 +103,8 @@ def apart(seed: int, doubt: float, length: int) -> dict[int, int]:
 def together(network: ScriptedFake, length: int, capacity: int | None = None) -> dict[int, int]:
     features = network.encode(torch.zeros(1, 3, 64, 64))
     obj = TrackedObject(1, MemoryBank(capacity), Sam2Long())
-    pointer = torch.zeros(1, network.config.channels)
-    start = MaskPrediction(torch.ones(1, 16, 16), torch.ones(1), pointer, torch.full((1,), 10.0))
-    obj.bank.keep(make_memory(0, torch.zeros(16, 8), start, prompted=True))
+    pointer, iou, score = torch.zeros(network.config.channels), torch.tensor(1.0), torch.tensor(10.0)
+    obj.bank.keep(Memory(0, torch.zeros(16, 8), pointer, iou, score, prompted=True))
     answers: dict[int, int] = {}
     for network.frame in range(1, length):
         undecided = set(obj.undecided)
