@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Real, UInt8
 from PIL import Image
 from torch import Tensor
 
@@ -25,7 +25,7 @@ def frame_to_square(
     if image.shape[:2] != (side, side):
         image = np.asarray(Image.fromarray(image).resize((side, side), Image.Resampling.BICUBIC))
     pixels = to_device(torch.from_numpy(image.copy()), device)  # torch takes no mirrored or read-only array
-    return _normalised(pixels)
+    return normalize(pixels)
 
 
 def still_to_square(
@@ -35,12 +35,14 @@ def still_to_square(
     pixels = to_device(torch.from_numpy(image.copy()), device).float().permute(2, 0, 1)[None]
     if image.shape[:2] != (side, side):
         pixels = F.interpolate(pixels, (side, side), mode="bilinear", align_corners=False, antialias=True)
-    return _normalised(pixels[0].permute(1, 2, 0))
+    return normalize(pixels.permute(0, 2, 3, 1))
 
 
-def _normalised(pixels: Tensor) -> Float[Tensor, "1 3 S S"]:
-    mean, std = (tensor_on(pixels.device, values, torch.float32) for values in (MEAN, STD))
-    return ((pixels.float() / 255 - mean) / std).permute(2, 0, 1)[None].contiguous()
+def normalize(images: Real[Tensor, "*n S S 3"]) -> Float[Tensor, "n 3 S S"]:
+    """Pictures from 0 to 255 as the network takes them, one after the other."""
+    mean, std = (tensor_on(images.device, values, torch.float32) for values in (MEAN, STD))
+    pixels = (images.reshape(-1, *images.shape[-3:]).float() / 255 - mean) / std
+    return pixels.permute(0, 3, 1, 2).contiguous()
 
 
 def mask_to_square(mask: np.ndarray, side: int) -> Float[Tensor, "1 S S"]:

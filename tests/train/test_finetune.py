@@ -33,9 +33,10 @@ from masklet.train.parameters import (
 )
 from masklet.train.recipe import ValidationPicture, ValidationSet, split_validation
 from masklet.train.report import read_log
-from masklet.train.rollout import Batch, normalize
+from masklet.train.rollout import Batch
 from masklet.train.state import STATE, TrainingState, initialise
 from masklet.train.validation import IOU_BIAS, IOU_ERROR, make_validation_set, score_still, validate
+from masklet.transforms import normalize
 from train.toy_data import discs, recipe, validation, write_coco
 
 

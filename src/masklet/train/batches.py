@@ -24,7 +24,8 @@ from masklet.errors import MediaError
 from masklet.files import atomic_write
 from masklet.model import Sam2
 from masklet.train.recipe import ClipSource, Recipe, Stage
-from masklet.train.rollout import Batch, Plan, normalize
+from masklet.train.rollout import Batch, Plan
+from masklet.transforms import normalize
 from masklet.types import FrameFeatures
 
 T = TypeVar("T")

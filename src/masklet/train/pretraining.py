@@ -31,9 +31,8 @@ from masklet.train.batches import prefetch
 from masklet.train.loop import LAST, SAVE_EVERY, VALIDATION, GradientGuard, LogRow
 from masklet.train.parameters import optimizer_groups
 from masklet.train.recipe import MAX_VALIDATION_ITEMS
-from masklet.train.rollout import normalize
 from masklet.train.state import STATE, initialise, load_optimizer, read_state, save_state, save_weights
-from masklet.transforms import MEAN, STD
+from masklet.transforms import MEAN, STD, normalize
 
 log = logging.getLogger(__name__)
 

@@ -21,7 +21,7 @@ from masklet.model import Sam2
 from masklet.prompts import BOX_END, BOX_START, NEGATIVE, POSITIVE
 from masklet.tracking.bank import MemoryBank
 from masklet.tracking.policies.recency import Recency
-from masklet.transforms import MEAN, STD
+from masklet.transforms import normalize
 from masklet.types import Candidates, FrameFeatures, MaskPrediction, Memory, MemorySelection
 
 CORRECTIONS = 7  # clicks on a corrected frame
@@ -126,13 +126,6 @@ class Points:
     def box(cls, box: Float[Tensor, "b 4"]) -> Points:
         labels = torch.tensor([BOX_START, BOX_END], dtype=torch.int64, device=box.device)
         return cls(box.unflatten(1, (2, 2)), labels.expand(len(box), 2))
-
-
-def normalize(images: UInt8[Tensor, "*n S S 3"]) -> Float[Tensor, "n 3 S S"]:
-    """Frames as the network takes them, one after the other."""
-    mean, std = (torch.tensor(values, dtype=torch.float32, device=images.device) for values in (MEAN, STD))
-    pixels = (images.reshape(-1, *images.shape[-3:]).float() / 255 - mean) / std
-    return pixels.permute(0, 3, 1, 2).contiguous()
 
 
 def split_by_frame(encoded: FrameFeatures, batch: Batch) -> list[FrameFeatures]:

@@ -28,8 +28,9 @@ from masklet.masks import tight_boxes
 from masklet.model import Sam2
 from masklet.simulated_user import mask_iou, select_closest, select_first
 from masklet.train.recipe import OpenImage, ValidationPicture, ValidationSet
-from masklet.train.rollout import Batch, Plan, Points, best_candidate, normalize, rollout, true_iou
+from masklet.train.rollout import Batch, Plan, Points, best_candidate, rollout, true_iou
 from masklet.train.sampling import Augmentation, Sampler
+from masklet.transforms import normalize
 from masklet.types import Candidates, FrameFeatures, ImageCandidates, MemorySelection, Prompt
 
 log = logging.getLogger(__name__)
