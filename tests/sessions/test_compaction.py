@@ -39,7 +39,8 @@ def tight(network: Sam2, frames: np.ndarray) -> VideoSession:
 def stored(session: VideoSession) -> dict[int, MemoryRecord]:
     """The first object's records that hold now, by frame."""
     obj = session.state.objects[1]
-    return session._store.records(obj, session.answered)
+    records = {frame: session._store.record(obj, frame) for frame in session.answered}
+    return {frame: record for frame, record in records.items() if record is not None}
 
 
 def compact(session: VideoSession) -> set[int]:

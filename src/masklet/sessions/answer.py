@@ -93,9 +93,9 @@ class PreparedPrompt:
             if zoomed.zoomed and zoomed.best.any():
                 encoded = EncodedPrompt.of(Prompt(mask=zoomed.best), size, model, alone=True)
                 return cls(encoded, zoomed, zoomed.best)
-        exact = prompt.mask if prompt.is_mask_only else None
         hint = None if before is None else before.low_res
-        return cls(EncodedPrompt.of(prompt, size, model, hint, alone=alone), None, exact)
+        encoded = EncodedPrompt.of(prompt, size, model, hint, alone=alone)
+        return cls(encoded, None, None if encoded.mask is None else prompt.mask)
 
     def prediction(self, obj: TrackedObject) -> MaskPrediction:
         """The answer, once the object was tracked to the frame with this prompt."""

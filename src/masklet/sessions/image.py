@@ -325,7 +325,7 @@ def _segment_batches(
 def _encode_together(model: Sam2, pictures: Sequence[np.ndarray]) -> list[FrameFeatures]:
     side, device = model.config.image_size, model.device
     encoded = model.encode(torch.cat([still_to_square(picture, side, device) for picture in pictures]))
-    return [FrameFeatures(*(part[row : row + 1] for part in encoded)) for row in range(len(pictures))]
+    return [encoded.row(row) for row in range(len(pictures))]
 
 
 def rank_candidates(

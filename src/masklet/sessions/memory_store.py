@@ -8,12 +8,12 @@ studio in rows of its database.
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Protocol
 
-from masklet.sessions.events import Propagated, SessionEvent
+from masklet.sessions.events import Prompted, Propagated, SessionEvent, prompts_after
 from masklet.sessions.memory_records import CompactAnswer, MemoryRecord, fill_bank
 from masklet.sessions.object_state import History, ObjectState
 from masklet.tracking.bank import POINTERS, MemoryBank
@@ -48,11 +48,11 @@ class MemoryStore(Protocol):
     def end(self, id: int, frame: int | None) -> None:
         """Let an object's record on a frame, or all its records, hold no longer from the last event on."""
 
-    def records(self, obj: ObjectState, frames: Collection[int]) -> dict[int, MemoryRecord]:
-        """An object's records that hold now on some frames."""
+    def record(self, obj: ObjectState, frame: int) -> MemoryRecord | None:
+        """An object's record that holds now on a frame."""
 
-    def prompt(self, obj: ObjectState, frame: int) -> Prompt | None:
-        """All prompts of an object on a frame, joined."""
+    def joined_prompt(self, obj: ObjectState, event: Prompted) -> Prompt:
+        """All prompts of an object on a frame, with that of an event that is about to be written down."""
 
     def load_bank(self, obj: ObjectState, frame: int) -> MemoryBank:
         """An object's memories as it was tracked last: at least those that policies look at from a frame."""
@@ -127,13 +127,15 @@ class InMemoryStore:
         return self.history.number + 1
 
     def append(self, event: SessionEvent) -> None:
-        self._forget_undone()
+        if self._undone:
+            self._forget_undone()
         self.history = self.history.after(event)
         if not isinstance(event, Propagated):
             self._forget_old()
 
     def extend(self, event: SessionEvent) -> None:
-        self._forget_undone()
+        if self._undone:
+            self._forget_undone()
         self.history = self.history.extended(event)
 
     def undo(self) -> bool:
@@ -164,12 +166,12 @@ class InMemoryStore:
         for at in self._entries.get(id, {}) if frame is None else [frame]:
             self._supersede(id, at)
 
-    def records(self, obj: ObjectState, frames: Collection[int]) -> dict[int, MemoryRecord]:
-        entries = ((frame, self._entry_at(obj.id, frame, self.history.number)) for frame in frames)
-        return {frame: entry.record for frame, entry in entries if entry is not None}
+    def record(self, obj: ObjectState, frame: int) -> MemoryRecord | None:
+        entry = self._entry_at(obj.id, frame, self.history.number)
+        return None if entry is None else entry.record
 
-    def prompt(self, obj: ObjectState, frame: int) -> Prompt | None:
-        return obj.prompts.get(frame)
+    def joined_prompt(self, obj: ObjectState, event: Prompted) -> Prompt:
+        return prompts_after(obj.prompts, event)[event.frame]
 
     def load_bank(self, obj: ObjectState, frame: int) -> MemoryBank:
         entries = self._entries_in_bank(obj)
@@ -281,8 +283,6 @@ class InMemoryStore:
 
     def _forget_undone(self) -> None:
         """Forget what events made that were taken back: a new event ends redo."""
-        if not self._undone:
-            return
         self._undone.clear()
         here = self.history.number
         for by_frame in self._entries.values():

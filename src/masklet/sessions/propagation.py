@@ -6,7 +6,6 @@ import copy
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from types import MappingProxyType
 
 from masklet.media import Frames
 from masklet.model import Sam2
@@ -59,7 +58,7 @@ class Propagator:
     @property
     def tracked(self) -> Mapping[int, TrackedObject]:
         """The memory banks and policies that are loaded, by object id."""
-        return MappingProxyType({id: tracked for id, (_, tracked) in self._tracked.items()})
+        return {id: tracked for id, (_, tracked) in self._tracked.items()}
 
     @property
     def _state(self) -> SessionState:
@@ -183,7 +182,7 @@ class Propagator:
             bank = tracked.bank
             is_fixed = after is not obj and self.capacity is None and obj.is_fixed(frame)
             if is_fixed and frame not in bank.prompted and frame not in bank.tracked:
-                record = self._store.records(obj, [frame]).get(frame)
+                record = self._store.record(obj, frame)
                 if record is not None and record.memory is not None:
                     bank.keep(record.memory)
             return tracked

@@ -176,16 +176,13 @@ class VideoSession:
         frame, id, size = check_frame(frame), check_id(id), self.frames.size
         event = Prompted(frame, id, check_prompt(prompt, size))
         obj = self.state.objects.get(id) or ObjectState(id, self._store.next_number)
-        earlier, prompt = self._store.prompt(obj, frame), event.prompt
-        if earlier is not None and prompt.mask is None:
-            prompt = earlier | prompt
-        record = self._store.records(obj, [frame]).get(frame)
+        record = self._store.record(obj, frame)
         reverse = obj.direction(frame)
         encoded = self._propagator.encode(frame, reverse=bool(reverse))
         tracked = self._propagator.begin(obj, frame, reverse=reverse)
         prepared = PreparedPrompt.of(
             self.model,
-            prompt,
+            self._store.joined_prompt(obj, event),
             size,
             before=None if record is None else to_masks(frame, {id: record}, size, self.model),
             tracked=reverse is not None and any(other != frame for other in obj.prompts),
@@ -281,7 +278,7 @@ class VideoSession:
         records = {
             obj.id: record
             for obj in self.state.chosen(ids)
-            if (record := self._store.records(obj, [frame]).get(frame)) is not None
+            if (record := self._store.record(obj, frame)) is not None
         }
         return to_masks(frame, records, self.frames.size, self.model, partial(self.frames.__getitem__, frame))
 

@@ -65,12 +65,15 @@ class Frames:
 
     The last frames are cached, so stepping back through a video decodes each stretch once. Threads can share
     it, and it can be pickled and copied: the copy opens the source again.
+
+    Attributes:
+        size: (H, W) of every frame.
     """
 
     def __init__(self, reader: Reader, *, kept_bytes: int = CACHED_BYTES) -> None:
         self._reader = reader
         self._kept_bytes = kept_bytes
-        height, width = reader.size
+        self.size = height, width = reader.size
         self._room = max(2, min(CACHED_FRAMES, kept_bytes // (height * width * 3)))
         self._cache: ByteCache[int, Image] = ByteCache(
             self._room * height * width * 3, size=lambda image: image.nbytes
@@ -85,11 +88,6 @@ class Frames:
     @property
     def name(self) -> str:
         return self._reader.name
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """(H, W)"""
-        return self._reader.size
 
     @property
     def fps(self) -> float:

@@ -6,7 +6,7 @@ It reads what a click or the next frames need, and no more.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 
 import torch
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from masklet.byte_cache import ByteCache
 from masklet.model import Sam2
-from masklet.sessions.events import Prompted, Propagated, SessionEvent, event_to_json
+from masklet.sessions.events import Prompted, Propagated, SessionEvent, event_to_json, prompts_after
 from masklet.sessions.memory_records import CompactAnswer, MemoryRecord, fill_bank, to_masks
 from masklet.sessions.object_state import History, ObjectState
 from masklet.studio.store.object_history import CANDIDATE, find_prompt
@@ -124,26 +124,26 @@ class RowStore:
         which = [Result.object == id] + ([] if frame is None else [Result.frame == frame])
         self.change.end(self.history.number, *which)
 
-    def records(self, obj: ObjectState, frames: Collection[int]) -> dict[int, MemoryRecord]:
-        newest = {frame: self._newest[obj.id, frame] for frame in frames if (obj.id, frame) in self._newest}
-        older = [frame for frame in frames if frame not in newest and obj.has_answer(frame)]
-        if not older:
+    def record(self, obj: ObjectState, frame: int) -> MemoryRecord | None:
+        newest = self._newest.get((obj.id, frame))
+        if newest is not None or not obj.has_answer(frame):
             return newest
-        rows = self.change.database.scalars(
+        row = self.change.database.scalar(
             select(Result).where(
                 holds_at(self.change.video, self.change.state.head),
                 Result.object == obj.id,
                 Result.since >= obj.begun,
-                Result.frame.in_(older),
+                Result.frame == frame,
             )
         )
-        return newest | self._records(obj, list(rows))
+        return None if row is None else self._records(obj, [row])[frame]
 
-    def prompt(self, obj: ObjectState, frame: int) -> Prompt | None:
-        prompt = obj.prompts.get(frame)
-        if prompt is None or prompt.mask is None:
-            return prompt
-        return find_prompt(self.change.state.records, frame, obj.id)
+    def joined_prompt(self, obj: ObjectState, event: Prompted) -> Prompt:
+        prompts, frame = obj.prompts, event.frame
+        if frame in prompts and prompts[frame].mask is not None:  # of which the state has a pixel
+            drawn = find_prompt(self.change.state.records, frame, obj.id)
+            prompts = {} if drawn is None else {frame: drawn}
+        return prompts_after(prompts, event)[frame]
 
     def load_bank(self, obj: ObjectState, frame: int) -> MemoryBank:
         bank = MemoryBank(None)
@@ -173,7 +173,7 @@ class RowStore:
         if obj.position is None or obj.is_fixed(obj.position[0]):
             return policy
         frame = obj.position[0]
-        record = self.records(obj, [frame]).get(frame)
+        record = self.record(obj, frame)
         if record is not None and record.policy_state:
             policy.load_state(record.policy_state)
         return policy
