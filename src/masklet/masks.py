@@ -114,7 +114,10 @@ class Masks(MaskResult):
             return logits
         rows = zip(self.ids, logits, strict=True)
         return torch.stack(
-            [_with_sides(row, self.exact[id]) if id in self.exact else row for id, row in rows]
+            [
+                with_sides(row, torch.from_numpy(self.exact[id]).to(row.device)) if id in self.exact else row
+                for id, row in rows
+            ]
         )
 
     @cached_property
@@ -480,9 +483,8 @@ def _take(tensor: Tensor, rows: Sequence[int]) -> Tensor:
     return torch.stack([tensor[row] for row in rows]) if rows else tensor[:0]
 
 
-def _with_sides(logits: Float[Tensor, "H W"], mask: Bool[np.ndarray, "H W"]) -> Float[Tensor, "H W"]:
-    """The logits, changed where the mask has another side."""
-    inside = torch.from_numpy(mask).to(logits.device)
+def with_sides(logits: Float[Tensor, "*n H W"], inside: Bool[Tensor, "*n H W"]) -> Float[Tensor, "*n H W"]:
+    """The logits, changed where a mask has another side."""
     sides = logits.new_full((), EDGE).where(inside, -EDGE)
     return torch.where((logits > 0) == inside, logits, sides)
 

@@ -15,11 +15,10 @@ import torch
 from torch import Tensor
 
 from masklet.errors import OptionError
+from masklet.masks import EDGE, with_sides
 from masklet.types import Masks
 
 Array = TypeVar("Array", np.ndarray, Tensor)  # results are of the type, and on the device, of the input
-
-EDGE_LOGIT = 0.1  # the size of a logit whose pixel changed sides
 
 
 def tidy(
@@ -37,8 +36,7 @@ def tidy(
     tidied = keep_largest(inside) if largest else drop_islands(inside, islands)
     tidied = fill_holes(tidied, holes)
     if exclusive:
-        sides = masks.logits.new_full((), EDGE_LOGIT).where(tidied, -EDGE_LOGIT)
-        tidied = non_overlap(torch.where(tidied == inside, masks.logits, sides)) > 0
+        tidied = non_overlap(with_sides(masks.logits, tidied)) > 0
     exact = dict(zip(masks.ids, tidied.cpu().numpy(), strict=True))
     return replace(masks, exact=exact)
 
@@ -82,7 +80,7 @@ def non_overlap(logits: Array) -> Array:
         return logits
     highest = logits == logits.amax(dim=0)
     wins = highest & (highest.cumsum(dim=0) == 1)
-    return torch.where(wins, logits, logits.clamp(max=-EDGE_LOGIT))
+    return torch.where(wins, logits, logits.clamp(max=-EDGE))
 
 
 def _map_masks(masks: Array, change: Callable[[np.ndarray], np.ndarray]) -> Array:
