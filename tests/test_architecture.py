@@ -2,7 +2,11 @@
 
 import ast
 import re
+import subprocess
+import sys
 from pathlib import Path
+
+import pytest
 
 from test_layers import ARROWS, BASE, SOURCE
 
@@ -47,6 +51,16 @@ def test_every_law_names_a_test() -> None:
         if names and names[0].startswith("test_"):
             tree = ast.parse((REPO / path).read_text("utf-8"))
             assert names[0] in {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
+
+
+@pytest.mark.slow
+def test_the_walks_are_those_that_are_walked() -> None:
+    blocks = re.findall(r"(?:^    .+\n)+", section("Three walks"), re.MULTILINE)
+    drawn = [re.findall(r"(?:^ +|> )([\w.]+)", block, re.MULTILINE) for block in blocks]
+    command = [sys.executable, "dev/call_paths.py", "--names"]
+    printed = subprocess.run(command, cwd=REPO, capture_output=True, text=True, check=True).stdout
+    walked = [re.findall(r": ([\w.]+)", line) for line in printed.splitlines() if line.startswith(" ")]
+    assert len(drawn) == 3 and drawn == walked[:3]
 
 
 def test_no_file_is_longer_than_an_idea() -> None:
