@@ -24,22 +24,13 @@ class ByteCache(Generic[Key, Value]):
         max_bytes: How many bytes the values may need together.
         size: The bytes of a value.
         min_items: So many values stay, however large they are.
-        on_evict: Called with the key and value that were removed to make room.
     """
 
-    def __init__(
-        self,
-        max_bytes: int,
-        size: Callable[[Value], int],
-        *,
-        min_items: int = 0,
-        on_evict: Callable[[Key, Value], None] | None = None,
-    ) -> None:
+    def __init__(self, max_bytes: int, size: Callable[[Value], int], *, min_items: int = 0) -> None:
         self.max_bytes = max_bytes
         self.nbytes = 0
         self._size = size
         self._min_items = min_items
-        self._on_evict = on_evict
         self._values: OrderedDict[Key, Value] = OrderedDict()
         self._lock = RLock()
 
@@ -64,10 +55,7 @@ class ByteCache(Generic[Key, Value]):
             self._values[key] = value
             self.nbytes += self._size(value)
             while self.nbytes > self.max_bytes and len(self._values) > self._min_items:
-                oldest = next(iter(self._values))
-                evicted = self.pop(oldest)
-                if self._on_evict is not None and evicted is not None:
-                    self._on_evict(oldest, evicted)
+                self.pop(next(iter(self._values)))
 
     def pop(self, key: Key) -> Value | None:
         """Remove a value and return it; None if it is not in the cache."""

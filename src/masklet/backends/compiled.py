@@ -48,7 +48,6 @@ class CompiledBackend:
 
     Args:
         network: Whose modules are compiled.
-        reason: Why this backend was chosen, for `explain`.
         compiler: A backend of `torch.compile`. Tests use "eager", which compiles nothing.
         sizes: The numbers of objects for which there may be graphs, ascending from 1. By default 1 on a CPU,
             which gains nothing from more, and up to what memory allows on a CUDA device.
@@ -58,13 +57,12 @@ class CompiledBackend:
     def __init__(
         self,
         network: Network,
-        reason: str = "as asked",
         *,
         compiler: str = "inductor",
         sizes: Sequence[int] | None = None,
         frames: int | None = None,
     ) -> None:
-        self.network, self.reason, self.compiler = network, reason, compiler
+        self.network, self.compiler = network, compiler
         self.torch = TorchBackend(network)
         is_cuda = network.device.type == "cuda"
         self.has_cuda_graphs = is_cuda and compiler == "inductor"
@@ -149,7 +147,7 @@ class CompiledBackend:
 
     def explain(self) -> list[Explanation]:
         dtype = str(self.network.dtype).removeprefix("torch.")
-        return [Explanation(verb, f"torch.compile, {dtype}", self.reason) for verb in VERBS]
+        return [Explanation(verb, f"torch.compile, {dtype}", "as asked") for verb in VERBS]
 
     def _compile(self, function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
         def compile_for(mode: str | None) -> Callable[Arguments, Result]:

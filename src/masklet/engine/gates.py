@@ -365,7 +365,6 @@ def score_gates(
 def score_gates_held_out(
     clips: Sequence[tuple[Sequence[Measures], Sequence[bool]]],
     gates: Sequence[Gate] = GATES,
-    keep: float = 0.9,
 ) -> list[GateScore]:
     """Precision and recall of calibrated gates on masklets that did not set their limits.
 
@@ -376,14 +375,13 @@ def score_gates_held_out(
         clips: Of each clip the measures of its masklets, and which of them are right. One clip alone has no
             others, and says nothing: then no masklet counts as measured.
         gates: To calibrate.
-        keep: See `calibrate_gates`.
     """
     passed, right = list[list[bool]](), list[bool]()
     for number, (measures, are_right) in enumerate(clips):
         others = [*clips[:number], *clips[number + 1 :]]
         if others:
             rows = [row for clip, _ in others for row in clip]
-            limits = calibrate_gates(rows, [value for _, clip in others for value in clip], gates, keep)
+            limits = calibrate_gates(rows, [value for _, clip in others for value in clip], gates)
             passed.extend(_passes(row, limits) for row in measures)
             right.extend(are_right)
     return _score(gates, passed, right)

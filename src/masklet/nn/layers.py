@@ -58,11 +58,12 @@ def tensor_on(device: torch.device | str, values: Sequence[Any], dtype: torch.dt
 class LayerNorm2d(nn.Module):
     """Layer norm over the channels of a map."""
 
-    def __init__(self, channels: int, eps: float = 1e-6) -> None:
+    eps = 1e-6
+
+    def __init__(self, channels: int) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.ones(channels))
         self.bias = nn.Parameter(torch.zeros(channels))
-        self.eps = eps
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
         x = F.layer_norm(x.permute(0, 2, 3, 1), self.weight.shape, self.weight, self.bias, self.eps)
@@ -110,16 +111,15 @@ class Attention(nn.Module):
 
     Args:
         inner: Width of queries, keys and values; the mask decoder halves it.
-        memory: Width of the tokens that are looked at.
     """
 
-    def __init__(self, width: int, heads: int, inner: int | None = None, memory: int | None = None) -> None:
+    def __init__(self, width: int, heads: int, inner: int | None = None) -> None:
         super().__init__()
-        inner, memory = inner or width, memory or width
+        inner = inner or width
         self.heads = heads
         self.q = nn.Linear(width, inner)
-        self.k = nn.Linear(memory, inner)
-        self.v = nn.Linear(memory, inner)
+        self.k = nn.Linear(width, inner)
+        self.v = nn.Linear(width, inner)
         self.out = nn.Linear(inner, width)
 
     def split(self, x: Float[Tensor, "b n c"]) -> Float[Tensor, "b heads n d"]:

@@ -17,6 +17,7 @@ from masklet.synthetic.sprites import Layer, Sprite
 from masklet.synthetic.stock import Film, FilmBackdrop, Picture, cut_film
 
 CUTOUT = 0.02  # of its picture; smaller instances are too coarse to be pasted large
+CUTOUT_SHARE = 0.3  # of things with an alpha channel among cut-outs, where there are any
 LONG = 6  # frames; in a longer clip things leave and return more often
 MOVED = 0.008  # the box, of its picture; smaller instances hardly show where the whole picture moves
 
@@ -45,7 +46,6 @@ class Stock:
         cutouts: Things with an alpha channel, each a picture of one instance.
         films: Unlabelled videos.
         weights: How often pictures of a set, whose name begins theirs, are taken; 1 where it is not named.
-        drawn: The share of `cutouts` among real cut-outs.
     """
 
     def __init__(
@@ -54,10 +54,8 @@ class Stock:
         cutouts: Sequence[Picture] = (),
         films: Sequence[Film] = (),
         weights: Mapping[str, float] | None = None,
-        drawn: float = 0.3,
     ) -> None:
         self.pictures, self.cutouts, self.films = pictures, cutouts, films
-        self.drawn = drawn if cutouts else 0.0
         shares = [(weights or {}).get(picture.name.split("/")[0], 1.0) for picture in pictures]
         self._any = Choice([(picture, list(range(len(picture)))) for picture in pictures], shares)
         crowds = [weight * len(picture) ** 0.5 for picture, weight in zip(pictures, shares, strict=True)]
@@ -76,7 +74,7 @@ class Stock:
         return self._crowds.draw(rng)
 
     def cutout(self, rng: Generator) -> tuple[Picture, int]:
-        if rng.random() < self.drawn:
+        if rng.random() < CUTOUT_SHARE and self.cutouts:
             return self.cutouts[int(rng.integers(len(self.cutouts)))], 0
         return self.whole.draw(rng) if self.whole.items else self.instance(rng)
 

@@ -8,10 +8,10 @@ import numpy as np
 from jaxtyping import Float
 from numpy.random import Generator
 
+INERTIA = 0.85  # how much of a step the next one keeps
 
-def walk(
-    rng: Generator, frames: int, size: int, speed: float, inertia: float = 0.85
-) -> Float[np.ndarray, "t k"]:
+
+def walk(rng: Generator, frames: int, size: int, speed: float) -> Float[np.ndarray, "t k"]:
     """A smooth random path that starts at zero.
 
     Args:
@@ -21,7 +21,7 @@ def walk(
     step = rng.standard_normal(size)
     for frame in range(1, frames):
         steps[frame] = step * speed
-        step = inertia * step + (1 - inertia**2) ** 0.5 * rng.standard_normal(size)
+        step = INERTIA * step + (1 - INERTIA**2) ** 0.5 * rng.standard_normal(size)
     return steps.cumsum(axis=0)
 
 

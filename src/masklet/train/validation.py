@@ -37,6 +37,7 @@ log = logging.getLogger(__name__)
 
 CLICKS = 3
 OBJECTS = 4  # of a picture
+CLIP_OBJECTS = 8  # of a clip
 LONGEST_SIDE = 1536  # of a picture, in pixels; larger ones are reduced, to limit memory
 TRACKED_CLIPS = 8  # in each validation
 BEST_OF_THREE, IOU_ERROR, IOU_BIAS = "1 click, best of 3", "predicted IoU, error", "predicted IoU, bias"
@@ -242,17 +243,19 @@ def _read_picture(item: DatasetItem) -> ValidationPicture | None:
 
 def _read_clip(item: DatasetItem, size: int, frames: int) -> Clip | None:
     try:
-        return Sampler([item], size, frames, objects=8, seed=0, augmentation=NO_AUGMENTATION).clip(0)
+        return Sampler([item], size, frames, objects=CLIP_OBJECTS, seed=0, augmentation=NO_AUGMENTATION).clip(
+            0
+        )
     except MediaError as error:
         log.warning("left the clip of %s out of validation: %s", item.name, error)
         return None
 
 
-def validation_stills(clips: Sequence[Clip], objects: int = 8) -> tuple[Clip, ...]:
-    """The first frame of each clip with a visible object, and at most so many of its objects."""
+def validation_stills(clips: Sequence[Clip]) -> tuple[Clip, ...]:
+    """The first frame of each clip with a visible object, and at most `CLIP_OBJECTS` of its objects."""
     stills = []
     for clip in clips:
-        visible = np.flatnonzero(clip.masks[0].any(axis=(1, 2)))[:objects]
+        visible = np.flatnonzero(clip.masks[0].any(axis=(1, 2)))[:CLIP_OBJECTS]
         if len(visible):
             stills.append(Clip(clip.images[:1], clip.masks[:1, visible]))
     return tuple(stills)

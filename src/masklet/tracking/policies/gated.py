@@ -61,10 +61,7 @@ def select_by_rank(
     *,
     reverse: bool,
     clip_length: int | None,
-    weights: tuple[float, ...] = (),
 ) -> MemorySelection:
     """Select prompted memories and others, which are aged by their rank: the newest is one frame old."""
     newest, ranked = list(enumerate(memories[:WINDOW])), list(enumerate(memories, start=1))
-    return select_with_prompted(
-        bank, frame, newest, ranked, reverse=reverse, clip_length=clip_length, weights=weights
-    )
+    return select_with_prompted(bank, frame, newest, ranked, reverse=reverse, clip_length=clip_length)

@@ -138,7 +138,6 @@ def select_with_prompted(
     *,
     reverse: bool,
     clip_length: int | None,
-    weights: tuple[float, ...] = (),
 ) -> MemorySelection:
     """All prompted memories, and after them the others that a policy selects.
 
@@ -154,4 +153,4 @@ def select_with_prompted(
     pointers = [(age, pointer) for age, pointer in ages if age >= 0]
     pointers += [(age, memory.pointer) for age, memory in tracked if age <= span]
     maps = [(WINDOW, memory) for memory in prompted]
-    return MemorySelection((*maps, *spatial), tuple(pointers), span, weights)
+    return MemorySelection((*maps, *spatial), tuple(pointers), span)
