@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor, nn
 
 from masklet.config import Sam2Config
@@ -178,17 +178,10 @@ class MemoryAttention(nn.Module):
         cut = pointers.unflatten(-1, (-1, d))  # (b, p, parts, d)
         values = torch.cat([tokens.flatten(1, 2), cut.flatten(1, 2)], dim=1)
         keys = values + torch.cat([placed.flatten(1, 2), self._aged(ages, cut)], dim=1)
-        if weights is not None:
-            k = tokens.shape[1]
-            factors = weights[:, :k].repeat_interleave(tokens.shape[2], dim=1)
-            keys = (
-                keys
-                * torch.cat([factors, weights[:, k:].repeat_interleave(cut.shape[2], dim=1)], 1)[..., None]
-            )
         k, n, parts = tokens.shape[1], tokens.shape[2], cut.shape[2]
-        hidden = None
-        if padding is not None:
-            hidden = torch.cat([repeat(padding[:k], n), repeat(padding[k:], parts)])
+        if weights is not None:
+            keys = keys * spread(weights, k, n, parts)[..., None]
+        hidden = None if padding is None else spread(padding, k, n, parts)
         turn, weight = (self.pooled_turn, 4) if self.pooled else (self.turn, 1)
         return keys, values, Places(turn, k * n, weight, hidden)
 
@@ -199,9 +192,10 @@ class MemoryAttention(nn.Module):
         return age[:, :, None].expand_as(cut).flatten(1, 2)
 
 
-def repeat(flags: Bool[Tensor, " k"], times: int) -> Bool[Tensor, " n"]:
-    """Each flag so many times in a row."""
-    return flags[:, None].expand(-1, times).flatten()
+def spread(values: Shaped[Tensor, "*b kp"], memories: int, tokens: int, parts: int) -> Shaped[Tensor, "*b m"]:
+    """Values of memories, then of pointers, for each of their keys: so many tokens, and so many parts."""
+    ends = (values[..., :memories, None], tokens), (values[..., memories:, None], parts)
+    return torch.cat([end.expand(*end.shape[:-1], times).flatten(-2) for end, times in ends], dim=-1)
 
 
 def pool(tokens: Float[Tensor, "b k n d"]) -> Float[Tensor, "b k n4 d"]:

@@ -174,11 +174,10 @@ class InMemoryStore:
         return prompts_after(obj.prompts, event)[event.frame]
 
     def load_bank(self, obj: ObjectState, frame: int) -> MemoryBank:
-        entries = self._entries_in_bank(obj)
         policies = self._policies.get(obj.id, [])
         cuts = next((kept.cuts for kept in reversed(policies) if kept.number <= obj.settled), ())
         bank = MemoryBank(self._capacity, cuts=cuts)
-        fill_bank(bank, obj, {at: entry.record for at, entry in entries.items()})
+        fill_bank(bank, obj, self._records_in_bank(obj))
         self._in_bank[obj.id] = {*bank.prompted, *bank.tracked}
         while self._capacity is not None and len(bank.prompted) > self._capacity:
             del bank.prompted[list(bank.prompted)[1]]
@@ -263,8 +262,8 @@ class InMemoryStore:
         entries = self._entries.get(id, {}).get(frame, [])
         return next((entry for entry in reversed(entries) if entry.holds(event)), None)
 
-    def _entries_in_bank(self, obj: ObjectState) -> dict[int, Entry]:
-        """An object's entries when it was last tracked, in the order in which they were made."""
+    def _records_in_bank(self, obj: ObjectState) -> dict[int, MemoryRecord]:
+        """An object's records when it was last tracked, in the order in which they were made."""
         entries = [
             (at, entry)
             for at, some in self._entries.get(obj.id, {}).items()
@@ -274,7 +273,7 @@ class InMemoryStore:
             and at not in obj.cleared
             and (entry.evicted is None or entry.evicted > obj.settled)
         ]
-        return dict(sorted(entries, key=lambda item: item[1].serial))
+        return {at: entry.record for at, entry in sorted(entries, key=lambda item: item[1].serial)}
 
     def _release(self, entry: Entry) -> None:
         """Count a record's bytes no longer."""
