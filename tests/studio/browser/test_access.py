@@ -12,6 +12,7 @@ import pytest
 
 from studio.browser.screen import Screen
 from studio.browser.test_teamwork import ask, new_project
+from studio.tiffs import write_stack
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -151,6 +152,49 @@ def test_a_finger_chooses_among_everything(opened: Callable[..., Screen], clip: 
     screen.page.wait_for_selector("[aria-label^=Everything][aria-pressed=true]")
     screen.page.touchscreen.tap(*screen.at(188, 140))
     screen.page.locator(".object[data-object]").wait_for()
+
+
+BEYOND = """element => [...element.querySelectorAll("*")]
+    .filter((inner) => inner.checkVisibility() && !inner.closest(".visually-hidden, svg"))
+    .filter((inner) => inner.getBoundingClientRect().right > element.getBoundingClientRect().right + 1)
+    .map((inner) => inner.outerHTML.slice(0, 120))"""
+
+
+def test_menus_and_sheets_fit_on_a_phone(opened: Callable[..., Screen], tmp_path: Path) -> None:
+    screen = opened(touch=True)
+    classes = [{"name": "cell", "color": "#336699"}]
+    project = ask(screen, "POST", "projects", {"name": "Phone"})["id"]
+    ask(screen, "PATCH", f"projects/{project}", {"classes": classes})
+    screen.page.goto(f"{screen.address}#project/{project}")
+    screen.page.get_by_role("heading", name="Phone").wait_for()
+    screen.upload(write_stack(tmp_path / "cells.ome.tif", (180, 320)))
+    screen.size = 320, 180
+    phone(screen)
+    channel = screen.page.get_by_label("Channel", exact=True)
+    channel.wait_for()
+    tops = [
+        one.bounding_box()
+        for one in (channel, screen.page.locator(".title"), screen.page.get_by_label("Dark or light"))
+    ]
+    assert all(tops) and abs(tops[0]["y"] - tops[1]["y"]) < 30  # beside the name
+    assert tops[2]["y"] - tops[1]["y"] < 60  # in the second row
+    screen.page.touchscreen.tap(*screen.at(50, 90))
+    screen.page.locator(".object[data-object]").wait_for()
+    for name in ("Comments (Y)", "People", "Edit masks (Z)"):
+        screen.page.get_by_role("button", name=name).tap()
+        menu = screen.page.locator(".menu:popover-open")
+        menu.wait_for()
+        assert menu.evaluate(BEYOND) == [], name
+        screen.press("Escape")
+    screen.page.goto(f"{screen.address}#project/{project}")
+    for name in ("Classes", "History", "Import", "Export all"):
+        screen.page.get_by_role("button", name=name).first.tap()
+        sheet = screen.page.get_by_role("dialog")
+        sheet.wait_for()
+        screen.quiet()
+        assert sheet.evaluate(BEYOND) == [], name
+        screen.press("Escape")
+        sheet.wait_for(state="detached")
 
 
 def test_a_phone_has_all_of_the_top_bar_and_a_finger_sees_the_bin(

@@ -99,6 +99,7 @@ function row(entry) {
             class: "field",
             name: "attributes",
             value: writeAttributes(entry.attributes ?? []),
+            placeholder: "Attributes, if any",
             "aria-label": `Attributes, such as: ${EXAMPLE}`,
         }),
         iconButton("trash", "Remove this class", () => item.remove(), { class: "icon-button danger" }),

@@ -51,7 +51,7 @@ function contents(studio) {
         menuItem("Split pieces into objects", "", () => run("split")),
         video.frames > 1 && menuItem("Copy to the next frame", "Shift C", () => void copyToNextFrame(studio)),
         video.objects.length > 1 && mergeRow(studio, object, objects),
-        h("p", { class: "menu-hint" }, "Ctrl and a click on names picks several objects."),
+        h("p", { class: "menu-hint of-keys" }, "Ctrl and a click on names picks several objects."),
     ];
 }
 
