@@ -12,6 +12,7 @@ from xml.etree import ElementTree
 
 import pytest
 
+from masklet.datasets import find_items
 from studio.small import Caller, make_clip, make_picture, make_studio
 
 CAT = {"name": "cat", "color": "#112233", "attributes": [{"name": "mood", "values": ["good", "bad"]}]}
@@ -47,14 +48,17 @@ def exported(caller: Caller, project: str, **fields: Any) -> tuple[Any, zipfile.
     return export, zipfile.ZipFile(BytesIO(caller.client.get(f"/api/exports/{id}/file").content))
 
 
-def test_no_file_of_an_export_takes_the_place_of_another(caller: Caller) -> None:
+def test_no_file_of_an_export_takes_the_place_of_another(caller: Caller, tmp_path: Path) -> None:
     paths = ("blots.mp4", "blots_000000.png", "BLOTS.png", "one.png", "deep/One.png", "deep/one_2.png")
     project, _ = project_of(caller, *paths)
     _, archive = exported(caller, project, format="coco", validation=0)
-    data = json.loads(archive.read("annotations/train.json"))
+    data = json.loads(archive.read("annotations/instances_train.json"))
     names = [image["file_name"] for image in data["images"]]
     assert len({name.casefold() for name in names}) == len(paths) == len(names), names
     assert {name for name in archive.namelist() if name.startswith("images/")} == set(names)
+    archive.extractall(tmp_path)
+    items = find_items(tmp_path / "annotations" / "instances_train.json")
+    assert len(items) == len(paths)  # training reads it
 
 
 def test_names_too_long_for_a_disk_are_cut(caller: Caller) -> None:
@@ -71,7 +75,8 @@ def test_attributes_are_exported_or_said_to_be_left_out(caller: Caller) -> None:
     caller.ask("PATCH", f"{video}/objects/1", json={"attributes": {"mood": "bad", "note": ""}})
     _, archive = exported(caller, project, format="coco", validation=0)
     values = [
-        entry.get("attributes") for entry in json.loads(archive.read("annotations/train.json"))["annotations"]
+        entry.get("attributes")
+        for entry in json.loads(archive.read("annotations/instances_train.json"))["annotations"]
     ]
     assert sorted(values, key=str) == [None, {"mood": "bad"}]
     _, archive = exported(caller, project, format="cvat-images", validation=0)

@@ -352,7 +352,7 @@ class ProjectWriter:
                     "images": dataset.images,
                     "annotations": dataset.annotations,
                 }
-                yield f"annotations/{split}.json", json.dumps(content)
+                yield f"annotations/instances_{split}.json", json.dumps(content)
 
 
 def shorten_list(names: Sequence[str]) -> str:
