@@ -60,3 +60,14 @@ def test_candidates_of_a_click_that_is_gone_or_was_corrected_are_refused(caller:
     before = caller.masks(video)
     caller.ask("POST", f"{video}/candidates", 404, json=choice, headers=ANNA)
     assert caller.masks(video) == before
+
+
+def test_two_people_who_begin_an_object_at_once_get_two(caller: Caller) -> None:
+    video = caller.video()
+    first = caller.click(video, object=1, new=True, headers=ANNA)
+    second = caller.click(video, object=1, x=44, new=True, candidates=True, headers=BERT)
+    assert (first["object"], second["object"]) == (1, 2)
+    prompts = {entry["object"]: entry["prompt"]["positive"] for entry in caller.get(video)["prompts"]}
+    assert prompts == {1: [[20, 24]], 2: [[44, 24]]}
+    caller.post(f"{video}/candidates", {"frame": 0, "object": 2, "rank": 1}, headers=BERT)
+    assert caller.click(video, object=1, x=24, headers=ANNA)["object"] == 1

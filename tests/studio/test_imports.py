@@ -378,3 +378,12 @@ def test_an_import_gives_no_name_twice(caller: Caller, project: str) -> None:
     imported(caller, project, "instances.json", content)
     names = [obj["name"] for obj in caller.get(video)["objects"]]
     assert len(names) == len(set(names)) == 3, names
+
+
+def test_what_comes_onto_reviewed_frames_is_said(caller: Caller, project: str) -> None:
+    content = coco({"id": 1, "image_id": 1, "category_id": 7, "segmentation": [OUTLINE]})
+    (id,) = (file["id"] for file in caller.get(f"{project}/files")["files"] if file["name"] == "one.png")
+    assert imported(caller, project, "a.json", content)["notes"] == []
+    caller.ask("PUT", f"/videos/{id}/reviewed", json={"start": 0, "stop": 1, "reviewed": True})
+    notes = imported(caller, project, "b.json", content)["notes"]
+    assert notes == ["1 annotation is on reviewed frames of one.png: look at these again."]

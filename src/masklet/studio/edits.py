@@ -235,9 +235,8 @@ class MaskEditor:
             with self._history.change(self._person) as change:
                 (row,) = self._rows(change, edit.object, [frame])
                 components = split_components(self._decode(row), edit.amount)
-                used = {record.fields.get("id", 0) for record in change.state.records}
                 matched = match_components(
-                    components, previous or {edit.object: components[0]}, count(max(used) + 1)
+                    components, previous or {edit.object: components[0]}, count(change.state.next_id)
                 )
                 if set(matched) == {edit.object}:
                     previous |= matched

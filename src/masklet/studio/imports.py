@@ -219,15 +219,21 @@ class Imports:
         batch, ids = new_id(), _object_keys(entries)
         objects: dict[str, int] = {}  # ids by key
         frames: list[int] = []
+        reviewed = 0
         for entry, key in zip(entries, ids, strict=True):
             try:
                 self._quota.check()
                 with self._live.using(id) as live:
                     self._add(job, live, entry, key, objects, batch)
+                    spans = live.history.state.reviewed
                 frames.append(entry.frame)
+                reviewed += any(start <= entry.frame < stop for start, stop in spans)
             except MaskletError as error:
                 self._skip(job, entry.annotation, error)
             yield
+        if reviewed:
+            words = "1 annotation is" if reviewed == 1 else f"{reviewed} annotations are"
+            job.notes.append(f"{words} on reviewed frames of {entries[0].video.name}: look at these again.")
         if frames:
             job.videos.append(id)
             self._publish(job, id, frames, sorted(objects.values()))
@@ -246,10 +252,10 @@ class Imports:
         prompt = check_prompt(annotation.shape.to_prompt(live.frames.size), live.frames.size)
         id = objects.get(key)
         if id is None:
-            used = (record.fields.get("id", 0) for record in live.history.state.records)
-            id = max(used, default=0) + 1
-        self._engine.prompt(live, person, entry.frame, id, prompt, batch=batch)
-        if key not in objects:
+            id = live.history.state.next_id
+        is_new = key not in objects
+        id = self._engine.prompt(live, person, entry.frame, id, prompt, batch=batch, new=is_new).object
+        if is_new:
             with live.history.change(person) as change:
                 fields: dict[str, object] = {"id": id}
                 name = _class_name(annotation.label)

@@ -190,6 +190,8 @@ class NewPrompt(PromptBody):
     """Whether to send the masks that a single click may mean."""
     label: Name | None = None
     """The class of the object, one of the project's, where this prompt makes the object."""
+    new: bool = False
+    """Whether the prompt begins an object: where somebody took its number meanwhile, it gets the next one."""
 
 
 class PreviewPrompt(PromptBody):

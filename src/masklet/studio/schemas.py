@@ -340,6 +340,8 @@ class Candidate(Schema):
 
 
 class PromptResult(FrameMasks):
+    object: int
+    """The object's number, which may be another than the one that was sent with `new`."""
     candidates: list[Candidate]
     """Up to three, best first, if they were asked for and the object has one click only."""
     milliseconds: int

@@ -7,6 +7,7 @@ in between. All of it runs on the worker's thread.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from masklet import rle
 from masklet.auto.generator import generate_segments
@@ -32,6 +33,14 @@ from masklet.types import FrameFeatures, ImageCandidates, Masks, Prompt
 # Loose thresholds: a person chooses among the masks.
 EVERYTHING = Grid(points_per_side=16, pred_iou_thresh=0.4, stability_score_thresh=0.5)
 RESUMABLE = tuple(name for name in POLICIES if find_policy(name)().resumable)
+
+
+@dataclass(frozen=True)
+class PromptAnswer:
+    """Which object a prompt was for, and what else a single click may have meant."""
+
+    object: int
+    candidates: list[Candidate]
 
 
 class Engine:
@@ -62,8 +71,9 @@ class Engine:
         offer: bool = False,
         label: str | None = None,
         batch: str | None = None,
-    ) -> list[Candidate]:
-        """Answer a prompt, and keep the answer. Returns what else a single click may have meant.
+        new: bool = False,
+    ) -> PromptAnswer:
+        """Answer a prompt, and keep the answer.
 
         Args:
             live: The video.
@@ -74,6 +84,7 @@ class Engine:
             offer: Whether the person may choose another candidate afterwards.
             label: The class of the object, where this prompt makes it; both are undone together.
             batch: Of the events that are undone together; by default this one stands alone.
+            new: Whether it is for a new object, which gets the next number where `id` is one's already.
 
         Raises:
             ApiError: The video has as many objects as it may have.
@@ -81,6 +92,8 @@ class Engine:
         """
         with live.history.change(person) as change:
             objects = change.state.objects
+            if new and id in objects:
+                id = change.state.next_id
             if id not in objects and len(objects) >= self._limits.objects:
                 raise limit_exceeded(
                     f"a video may have up to {self._limits.objects} objects. Delete one first, or select one "
@@ -93,7 +106,7 @@ class Engine:
             prompts = change.state.session.objects[id].prompts[frame]
         if not offer or prompts.clicks != 1 or prompts.box or prompts.mask is not None:
             live.offered.pop(person, None)
-            return []
+            return PromptAnswer(id, [])
         masks = answer.candidates
         quality = zip(
             masks.iou.tolist(), masks.score.tolist(), masks.boxes.tolist(), masks.rle(), strict=True
@@ -110,7 +123,7 @@ class Engine:
                 ),
             ),
         )
-        return [
+        candidates = [
             Candidate(
                 rank=rank,
                 iou=round(mask.iou, 4),
@@ -120,6 +133,7 @@ class Engine:
             )
             for rank, mask in enumerate(live.offered[person].masks)
         ]
+        return PromptAnswer(id, candidates)
 
     def preview(self, live: Live, frame: int, prompt: Prompt) -> ImageCandidates:
         """What a prompt would give for a new object; nothing is kept.

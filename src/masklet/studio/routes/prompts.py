@@ -54,8 +54,7 @@ def add_object(studio: StudioDep, requester: RequesterDep, video: str, body: New
         objects = change.state.objects
         if len(objects) >= studio.limits.objects:
             raise limit_exceeded(f"a video may have up to {studio.limits.objects} objects. Delete one first.")
-        used = {record.fields["id"] for record in change.state.records if "id" in record.fields}
-        id = max(used, default=0) + 1
+        id = change.state.next_id
         step = change.add_object(id, body.fields())
         obj = change.state.objects[id]
     studio.publish_change(video, requester, step, [], [id])
@@ -109,19 +108,20 @@ def add_prompt(
         frame, id = body.frame, body.object
         label = clean_name(body.label) if body.label and body.label.strip() else None
         live.frames.prepare(frame)
-        candidates = _run(
+        answer = _run(
             studio,
             requester,
             lambda: studio.engine.prompt(
-                live, requester.id, frame, id, prompt, offer=body.candidates, label=label
+                live, requester.id, frame, id, prompt, offer=body.candidates, label=label, new=body.new
             ),
         )
-        masks = _publish(studio, requester, live, frame, id)
+        masks = _publish(studio, requester, live, frame, answer.object)
     return schemas.PromptResult(
+        object=answer.object,
         head=masks.head,
         frame=frame,
         masks=masks.masks,
-        candidates=candidates,
+        candidates=answer.candidates,
         milliseconds=round(1000 * (time.perf_counter() - start)),
     )
 

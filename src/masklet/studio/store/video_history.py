@@ -74,6 +74,11 @@ class State:
         return objects_of(self.records)
 
     @property
+    def next_id(self) -> int:
+        """A number that no object has or had."""
+        return max((record.fields.get("id", 0) for record in self.records), default=0) + 1
+
+    @property
     def reviewed(self) -> list[Span]:
         return list(self.session.reviewed)
 

@@ -15,9 +15,21 @@ import { announce, clearNotes, complain, toast } from "./toast.js";
 async function sendPrompt(studio, prompt) {
     clearNotes();
     const { frame, label } = studio.state;
-    const object = studio.state.object ?? nextNumber(studio.state);
+    const isNew = studio.state.object === null;
+    let object = studio.state.object ?? nextNumber(studio.state);
+    const target = (isNew ? null : studio.begun.get(object)) ?? { object };
+    if (isNew) studio.begun.set(object, target);
     studio.store.set({ object, newest: Math.max(object, studio.state.newest), candidates: null });
-    const answer = await studio.ask(() => api.prompt(studio.id, { frame, object, label, ...prompt }));
+    const answer = await studio.ask(() =>
+        api.prompt(studio.id, { frame, object: target.object, label, new: isNew, ...prompt }),
+    );
+    if (isNew) studio.begun.delete(object);
+    if (answer && answer.object !== object) {
+        // Somebody else took the number meanwhile. Prompts that wait behind this one go to the new object, too.
+        target.object = answer.object;
+        if (studio.state.object === object) studio.store.set({ object: answer.object });
+        object = answer.object;
+    }
     if (!answer) {
         if (!selected(studio.state)) studio.store.set({ object: null }); // it was never made
         return;

@@ -41,6 +41,8 @@ export class Studio {
         );
         /** @type {Promise<unknown>} */
         this.line = Promise.resolve(); // prompts go one after the other: each builds on the one before
+        /** @type {Map<number, {object: number}>} */
+        this.begun = new Map(); // new objects whose first prompt is under way, by the number meant for them
         this.lastLive = 0;
         this.hasConnected = false;
         this.refreshing = false;

@@ -339,6 +339,7 @@
  * @property {number} object
  * @property {boolean} [candidates]  Whether to send the masks that a single click may mean.
  * @property {string | null} [label]  The class of the object, one of the project's, where this prompt makes the object.
+ * @property {boolean} [new]  Whether the prompt begins an object: where somebody took its number meanwhile, it gets the next one.
  *
  * @typedef {object} NewPropagation
  * @property {"forward" | "backward" | "both"} [direction]
@@ -449,6 +450,7 @@
  * @property {number} head
  * @property {number} frame
  * @property {Mask[]} masks
+ * @property {number} object  The object's number, which may be another than the one that was sent with `new`.
  * @property {Candidate[]} candidates  Up to three, best first, if they were asked for and the object has one click only.
  * @property {number} milliseconds
  *
