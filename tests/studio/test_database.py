@@ -71,6 +71,9 @@ def test_postgres_holds_what_sqlite_holds(postgres: str, tmp_path: Path) -> None
         assert before[0]["tracked"] == {"1": [[0, LENGTH]]}
         again.ask("DELETE", video)
         again.get(video, status=404)
+        # PostgreSQL's texts have no zero character.
+        refusal = again.get("/videos/%00", status=422)
+        assert refusal["message"] == "The request has a text or number that cannot be stored."
 
 
 def assert_as_the_tables_say(database: Database) -> None:
