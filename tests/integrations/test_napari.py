@@ -98,3 +98,44 @@ def test_the_widget_adds_a_labels_layer(model: masklet.Sam2, monkeypatch: pytest
     labels = layers.Labels(data, **shown)
     assert kind == "labels" and labels.data.shape == (3, *SIZE)
     assert labels.scale.tolist() == [2, 1, 1]
+
+
+@dataclass
+class PlacedLayer(Layer):
+    """A layer with napari's scale and translation."""
+
+    scale: float = 1.0
+    shift: float = 0.0
+
+    def data_to_world(self, position: np.ndarray) -> tuple[float, ...]:
+        return tuple(np.asarray(position) * self.scale + self.shift)
+
+    def world_to_data(self, position: tuple[float, ...]) -> np.ndarray:
+        return (np.asarray(position) - self.shift) / self.scale
+
+
+def test_prompts_lie_where_napari_shows_them_over_the_image() -> None:
+    """A calibrated image has pixels of 0.5 micrometres, and points were added in micrometres."""
+    image = PlacedLayer(np.zeros((2, *SIZE)), scale=0.5, shift=1.0)
+    points = PlacedLayer(np.array([[1, 11, 16]]))
+    boxes = PlacedLayer([rectangle(0) * 0.25 + 0.5], scale=2.0)
+    prompts = plugin.read_prompts(points, None, boxes, None, image)
+    assert prompts[0] == {
+        1: masklet.Prompt(positive=[(30, 20)], box=(10, 5, 40, 30)),
+    }
+
+
+def test_points_of_another_page_are_none_on_a_picture(model: masklet.Sam2) -> None:
+    with pytest.raises(masklet.PromptError, match="nothing is pointed at"):
+        plugin.segment_layers(model, Layer(np.zeros(SIZE)), Layer(np.array([[3, 20, 30]])))
+
+
+def test_a_pyramid_is_segmented_at_its_full_size(model: masklet.Sam2) -> None:
+    @dataclass
+    class Pyramid(Layer):
+        multiscale: bool = True
+
+    picture = (np.random.default_rng(0).random(SIZE) * 200).astype(np.uint8)
+    points = Layer(np.array([[20, 30]]))
+    expected = plugin.segment_layers(model, Layer(picture), points)
+    assert (plugin.segment_layers(model, Pyramid([picture, picture[::2, ::2]]), points) == expected).all()

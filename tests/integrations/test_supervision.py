@@ -79,3 +79,8 @@ def test_tracker_ids_that_are_no_object_ids_are_refused(ids: list[int]) -> None:
 def test_boxes_alone_are_no_masks() -> None:
     with pytest.raises(masklet.PromptError, match="boxes only"):
         bridge.from_detections(supervision.Detections(xyxy=np.array([[0, 0, 2, 2]])), SIZE)
+
+
+def test_a_mask_counts_also_where_its_box_has_no_area() -> None:
+    detections = supervision.Detections(xyxy=np.array([[2, 2, 2, 4]]), mask=LEFT[None])
+    assert bridge.to_prompts(detections) == {1: masklet.Prompt(mask=LEFT)}

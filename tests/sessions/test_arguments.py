@@ -129,3 +129,9 @@ def test_objects_are_given_in_any_collection_and_in_any_order(unchecked: None) -
 def test_a_prompt_is_added_to_prompts_only() -> None:
     with pytest.raises(TypeError, match="unsupported operand"):
         CLICK | {"box": (1, 2, 3, 4)}
+
+
+def test_an_object_is_forgotten_once() -> None:
+    live = tracker()
+    live.forget(1, 1)
+    assert live.ids == ()

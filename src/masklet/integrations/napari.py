@@ -85,9 +85,12 @@ def segment_layers(
     Raises:
         PromptError: No layer points at anything.
     """
-    data = np.asarray(image.data)
+    is_multiscale = getattr(image, "multiscale", False)
+    data = np.asarray(image.data[0] if is_multiscale else image.data)
     is_stack = data.ndim - bool(image.rgb) == 3
-    prompts = read_prompts(points, not_points, boxes, brush)
+    prompts = read_prompts(points, not_points, boxes, brush, image)
+    if not is_stack:
+        prompts = {0: prompts[0]} if 0 in prompts else {}
     if not prompts:
         raise PromptError("nothing is pointed at: add points, a rectangle or brush strokes.")
     return segment_stack(model, data if is_stack else data[None], prompts, is_stack=is_stack)
@@ -117,17 +120,22 @@ def segment_stack(
     return np.stack([session.masks(page).label_map() for page in range(len(session.frames))])
 
 
-def read_prompts(points: Any, not_points: Any, boxes: Any, brush: Any) -> Prompts:
-    """The prompts that napari's layers mean, by page and object id; layers may be None."""
+def read_prompts(points: Any, not_points: Any, boxes: Any, brush: Any, image: Any = None) -> Prompts:
+    """The prompts that napari's layers mean, by page and object id; layers may be None.
+
+    Positions are where a layer shows them over the image, also where the layers have other scales.
+    """
     prompts: Prompts = {}
     for layer in (points, not_points):
         if layer is None:
             continue
-        for (*page, y, x), id in zip(np.asarray(layer.data), object_ids(layer, constant=True), strict=True):
+        places = _over_image(np.asarray(layer.data), layer, image)
+        for (*page, y, x), id in zip(places, object_ids(layer, constant=True), strict=True):
             click = [(float(x), float(y))]
             _add(prompts, page, id, Prompt(positive=click) if layer is points else Prompt(negative=click))
     if boxes is not None:
-        for corners, id in zip(boxes.data, object_ids(boxes, constant=False), strict=True):
+        shapes = [_over_image(np.asarray(shape), boxes, image) for shape in boxes.data]
+        for corners, id in zip(shapes, object_ids(boxes, constant=False), strict=True):
             (y0, x0), (y1, x1) = (getattr(corners, side)(axis=0)[-2:] for side in ("min", "max"))
             _add(prompts, corners[0][:-2], id, Prompt(box=(float(x0), float(y0), float(x1), float(y1))))
     if brush is not None:
@@ -137,6 +145,15 @@ def read_prompts(points: Any, not_points: Any, boxes: Any, brush: Any) -> Prompt
             for id in np.unique(pages[page])[1:] if (pages[page] == 0).any() else np.unique(pages[page]):
                 _add(prompts, [page], int(id), Prompt(mask=pages[page] == id))
     return prompts
+
+
+def _over_image(places: np.ndarray, layer: Any, image: Any) -> np.ndarray:
+    """Places of a layer in the pixels of the image that it lies over."""
+    if not (hasattr(layer, "data_to_world") and hasattr(image, "world_to_data")):
+        return places
+    return np.array([image.world_to_data(layer.data_to_world(place)) for place in places]).reshape(
+        len(places), -1
+    )
 
 
 def object_ids(layer: Any, *, constant: bool) -> list[int]:

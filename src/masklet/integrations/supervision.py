@@ -47,7 +47,7 @@ def from_detections(detections: Detections, size: tuple[int, int], frame: int = 
     if detections.mask is None:
         raise PromptError("these detections have boxes only: segment them with to_prompts(detections).")
     masks = np.asarray(detections.mask).astype(bool)
-    if masks.shape[1:] != size:
+    if masks.shape[1:] != tuple(size):
         raise PromptError(f"masks must have shape (H, W) = {size}. Got {masks.shape[1:]}.")
     iou = None if detections.confidence is None else [float(value) for value in detections.confidence]
     return Masks.from_arrays(frame, dict(zip(_ids(detections), masks, strict=True)), size, iou=iou)
@@ -63,12 +63,12 @@ def to_prompts(detections: Detections) -> dict[int, Prompt]:
         >>> to_prompts(Detections(xyxy=np.array([[1, 2, 5, 6]]), tracker_id=np.array([7])))
         {7: Prompt(box=(1.0, 2.0, 5.0, 6.0))}
     """
-    prompts = [Prompt(box=(x0, y0, x1, y1)) for x0, y0, x1, y1 in detections.xyxy.astype(float).tolist()]
-    if detections.mask is not None:
-        masks = np.asarray(detections.mask).astype(bool)
-        prompts = [
-            Prompt(mask=mask) if mask.any() else prompt for mask, prompt in zip(masks, prompts, strict=True)
-        ]
+    boxes = [tuple(box) for box in detections.xyxy.astype(float).tolist()]
+    masks = [None] * len(boxes) if detections.mask is None else np.asarray(detections.mask).astype(bool)
+    prompts = [
+        Prompt(box=box) if mask is None or not mask.any() else Prompt(mask=mask)
+        for box, mask in zip(boxes, masks, strict=True)
+    ]
     return dict(zip(_ids(detections), prompts, strict=True))
 
 

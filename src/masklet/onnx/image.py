@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from masklet.errors import PromptError
+from masklet.errors import OptionError, PromptError
 from masklet.onnx.masks import (
     Candidate,
     ImageCandidates,
@@ -54,6 +54,8 @@ class ImageSession:
         self._picture = read_image(image)
         self.size = self._picture.shape[0], self._picture.shape[1]
         self._zoom = find_zoom(zoom, default=self.network.manifest.zoom)
+        if self._zoom is not None and self._picture is image:
+            self._picture = self._picture.copy()  # windows are read later: people draw into what they gave
         self._windows: OrderedDict[Window, Features] = OrderedDict()
         self.features = self._encode(self._picture) if features is None else features
 
@@ -72,17 +74,22 @@ class ImageSession:
 
         Raises:
             PromptError: The prompt has nothing in the picture, or its mask is empty.
-            ValueError: `candidates` is neither 1 nor 3.
+            OptionError: `candidates` is neither 1 nor 3.
         """
         prompt = check_prompt(prompt, self.size)
         if prompt.is_mask_only and prompt.mask is not None and not prompt.mask.any():
             raise PromptError("the mask is empty: in a picture a prompt says where the object is.")
         if candidates not in (None, 1, 3):
-            raise ValueError(
+            raise OptionError(
                 f"candidates must be 1 or 3, as many as the decoder can offer. Got {candidates}."
             )
         if hint is not None and not isinstance(hint, Hint):
             raise PromptError(f"hint must be masks that a session returned. Got {type(hint).__name__}.")
+        if hint is not None and tuple(hint.size) != self.size:
+            raise PromptError(
+                f"hint must be masks of this picture, which has (H, W) = {self.size}. "
+                f"Got masks of {tuple(hint.size)}."
+            )
         count = candidates or (3 if prompt.clicks == 1 and prompt.box is None else 1)
         if self._zoom is None:
             return self.segment_in(None, prompt, hint, count)

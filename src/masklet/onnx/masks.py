@@ -276,10 +276,10 @@ def read_image(source: object) -> np.ndarray:
     """A picture as uint8 (H, W, 3).
 
     Args:
-        source: A uint8 array (H, W, 3) of RGB, a PIL image or a path.
+        source: A uint8 array (H, W, 3) of RGB, a PIL image or a path. What is transparent becomes white.
 
     Raises:
-        MediaError: It is something else, or cannot be read.
+        MediaError: It is something else, cannot be read, or has more than 8 bits.
     """
     if isinstance(source, np.ndarray):
         if source.dtype != np.uint8 or source.ndim != 3 or source.shape[2] != 3 or 0 in source.shape:
@@ -290,14 +290,28 @@ def read_image(source: object) -> np.ndarray:
     if isinstance(source, str | os.PathLike):
         try:
             with Image.open(source) as picture:
-                return np.asarray(ImageOps.exif_transpose(picture).convert("RGB"))
+                return _as_rgb(picture)
         except (OSError, Image.DecompressionBombError) as error:
             raise MediaError(f"{source} cannot be read as a picture: {error}.") from error
     if isinstance(source, Image.Image):
-        return np.asarray(ImageOps.exif_transpose(source).convert("RGB"))
+        return _as_rgb(source)
     raise MediaError(
         f"an image must be a uint8 array (H, W, 3), a PIL image or a path. Got {type(source).__name__}."
     )
+
+
+def _as_rgb(picture: Image.Image) -> np.ndarray:
+    """The picture as it is shown: upright, on white."""
+    if picture.mode.startswith(("I", "F")):  # Pillow would cut off what is above 255
+        raise MediaError(
+            f"a picture must have 8 bits a channel. Got Pillow's mode {picture.mode}: scale it to a uint8 "
+            "array (H, W, 3), as masklet.media.read_image does."
+        )
+    upright = ImageOps.exif_transpose(picture)
+    if upright.has_transparency_data:
+        upright = upright.convert("RGBA")
+        upright = Image.alpha_composite(Image.new("RGBA", upright.size, "white"), upright)
+    return np.asarray(upright.convert("RGB"))
 
 
 def frame_to_square(image: np.ndarray, side: int) -> np.ndarray:

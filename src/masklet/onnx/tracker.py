@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from masklet.errors import PromptError
+from masklet.errors import MediaError, PromptError, check_count
 from masklet.onnx.image import ImageSession
 from masklet.onnx.manifest import MemoryRule
 from masklet.onnx.masks import Masks, frame_to_square, mask_to_square, read_image
@@ -110,6 +110,7 @@ class Tracker:
 
     Raises:
         CheckpointError: The folder is no export.
+        OptionError: `capacity` or `clip_length` is no whole number from 1 on.
         MissingExtra: onnxruntime is not installed.
     """
 
@@ -124,8 +125,8 @@ class Tracker:
         self.network = as_network(model)
         self.frame = 0  # the number that the next frame will have
         manifest = self.network.manifest
-        self._capacity = manifest.memory.capacity if capacity is None else capacity
-        self._clip_length = clip_length
+        self._capacity = manifest.memory.capacity if capacity is None else check_count(capacity, "capacity")
+        self._clip_length = None if clip_length is None else check_count(clip_length, "clip_length")
         self._zoom = find_zoom(zoom, default=manifest.zoom)
         self._banks: dict[int, MemoryBank] = {}
 
@@ -157,6 +158,10 @@ class Tracker:
         """
         picture = read_image(image)
         size = picture.shape[0], picture.shape[1]
+        if prompts is not None and not isinstance(prompts, Mapping):
+            raise PromptError(
+                f"prompts are given by object, {{1: Prompt(box=...)}}. Got {type(prompts).__name__}."
+            )
         prompts = {check_id(id): check_prompt(prompt, size) for id, prompt in (prompts or {}).items()}
         answers: dict[int, Answer] = {}
         if self._banks or prompts:
@@ -173,6 +178,7 @@ class Tracker:
         Raises:
             PromptError: There is no such object.
         """
+        ids = tuple(dict.fromkeys(map(check_id, ids)))
         for id in ids:
             if id not in self._banks:
                 present = f"objects {', '.join(map(str, self._banks))}" if self._banks else "none yet"
@@ -293,11 +299,17 @@ def track(
 
     Raises:
         PromptError: There is no prompt, or a prompt is on a frame that does not come.
+        MediaError: `frames` is one path.
     """
     prompts = {frame: by_id for frame, by_id in check_prompts(prompts).items() if by_id}
     if not prompts:
         raise PromptError(
             "tracking needs at least one prompt: {0: {1: Prompt(positive=[(x, y)])}}. Got none."
+        )
+    if isinstance(frames, str | Path):
+        raise MediaError(
+            f"frames are pictures in order: arrays, PIL images or paths. Got the path {frames}: give the "
+            "pictures of a folder as a list, and read a video with masklet.media.open_frames."
         )
     tracker = Tracker(model, clip_length=clip_length, zoom=zoom)
     return _track_frames(tracker, frames, prompts)

@@ -183,7 +183,7 @@ class Tracker:
         Raises:
             PromptError: There is no such object.
         """
-        ids = tuple(map(check_id, ids))
+        ids = tuple(dict.fromkeys(map(check_id, ids)))
         for id in ids:
             if id not in self._objects:
                 raise PromptError(f"no object {id} is tracked. There are {_listed(self._objects)}.")

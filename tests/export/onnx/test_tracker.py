@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 import masklet
 from masklet.config import TINY
-from masklet.errors import CheckpointError, MediaError, PromptError
+from masklet.errors import CheckpointError, MediaError, OptionError, PromptError
 from masklet.export.precision import drop_rounding
 from masklet.model import Sam2
 from masklet.onnx import ImageSession, Masks, Network, Tracker, track
@@ -203,6 +203,17 @@ def test_what_cannot_be_meant_is_refused(fp32: Network, frames: np.ndarray, tmp_
         list(track(fp32, frames[:1], {30: SCRIPT[0]}))
     with pytest.raises(CheckpointError, match="masklet export onnx"):
         Tracker(tmp_path)
+    with pytest.raises(OptionError, match=r"capacity must be at least 1\. Got 0"):
+        Tracker(fp32, capacity=0)
+    with pytest.raises(OptionError, match="clip_length must be a whole number"):
+        Tracker(fp32, clip_length=2.5)  # type: ignore[arg-type]
+    with pytest.raises(PromptError, match="prompts are given by object"):
+        tracker.step(frames[0], [SCRIPT[0][1]])  # type: ignore[arg-type]
+    with pytest.raises(MediaError, match=r"frames are pictures in order.*Got the path clip\.mp4"):
+        track(fp32, "clip.mp4", SCRIPT)
+    small = ImageSession(fp32, frames[0][:40, :50]).segment(Prompt(positive=[(9, 9)]))
+    with pytest.raises(PromptError, match=r"Got masks of \(40, 50\)"):
+        ImageSession(fp32, frames[0]).segment(Prompt(positive=[(9, 9)]), hint=small)
 
 
 @pytest.mark.slow

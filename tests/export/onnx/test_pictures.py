@@ -1,0 +1,37 @@
+"""Pictures are read without torch as masklet reads them, or refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import pytest
+
+from masklet import media
+from masklet.errors import MediaError
+from masklet.onnx.masks import read_image
+
+RAMP = np.arange(240, dtype=np.uint8).reshape(12, 20)
+COLOURS = np.dstack([RAMP, RAMP[::-1], RAMP[:, ::-1]])
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "LA", "1", "P", "transparent P", "CMYK"])
+def test_a_picture_is_what_masklet_reads(tmp_path: Path, mode: str) -> None:
+    path = tmp_path / ("picture.tif" if mode == "CMYK" else "picture.png")
+    picture = PIL.Image.fromarray(COLOURS).convert(mode.split()[-1])
+    if mode in ("RGBA", "LA"):
+        picture.putalpha(PIL.Image.fromarray(RAMP))
+    picture.save(path, **({"transparency": 3} if mode == "transparent P" else {}))
+    expected = media.read_image(path).astype(int)
+    assert np.abs(read_image(path) - expected).max() <= 1
+    with PIL.Image.open(path) as opened:
+        assert np.abs(read_image(opened) - expected).max() <= 1
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.int32, np.float32])
+def test_a_deep_picture_is_refused_and_not_cut_off(tmp_path: Path, dtype: type) -> None:
+    path = tmp_path / "deep.tif"
+    PIL.Image.fromarray((RAMP * 200.0).astype(dtype)).save(path)
+    with pytest.raises(MediaError, match="must have 8 bits a channel"):
+        read_image(path)
