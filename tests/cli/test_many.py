@@ -13,7 +13,7 @@ import pytest
 import typer
 
 from masklet import rle
-from masklet.cli.items import Kind, find_items, take_shard, unique_names
+from masklet.cli.items import Item, Kind, find_items, take_shard, unique_names
 from masklet.cli.prompts import read_prompts
 from masklet.errors import MaskletError
 from masklet.media import open_frames, read_label_map
@@ -184,6 +184,13 @@ def test_shards_share_the_inputs(run: Run, desk: Path) -> None:
         assert len(list(Path("out").rglob("mask.png"))) == count
     manifest = Manifest.read(Path("out"))
     assert manifest is not None and manifest.is_complete
+
+
+def test_shards_share_the_inputs_in_whatever_order_they_are_listed() -> None:
+    """Two machines may list a folder in different orders: no input may be left out."""
+    items = [Item(f"clips/{name}.mp4", name, Kind.video) for name in "dacb"]
+    taken = [*take_shard(items, "1/2"), *take_shard(items[::-1], "2/2")]
+    assert {item.name for item in taken} == set("abcd") and len(taken) == 4
 
 
 @pytest.mark.parametrize("shard", ["0/3", "4/3", "1", "a/b", "1/0"])

@@ -78,10 +78,10 @@ def find_items(sources: Sequence[str], kind: Kind | None, *, names_from: Path | 
 
 
 def take_shard(items: list[Item], shard: str | None) -> list[Item]:
-    """Every n-th item, from the i-th on.
+    """Every n-th item, from the i-th on, in the order of their sources.
 
     Args:
-        items: All items.
+        items: All items, in any order: machines may list a folder in different ones.
         shard: "i/n", with i from 1 to n.
     """
     if shard is None:
@@ -92,7 +92,7 @@ def take_shard(items: list[Item], shard: str | None) -> list[Item]:
         raise typer.BadParameter(
             f"expected i/n with i from 1 to n, such as 2/8. Got '{shard}'.", param_hint="--shard"
         )
-    return items[number - 1 :: count]
+    return sorted(items, key=lambda item: item.source)[number - 1 :: count]
 
 
 def is_url(source: str) -> bool:
