@@ -276,6 +276,8 @@ WEBSOCKET_MESSAGES = (
     '{"type": "look", "frame": ' + "9" * 300 + "}",
     '{"type": "look", "frame": [0]}',
     '{"type": "look", "frame": 0.5}',
+    '{"type": "look", "frame": 8}',  # the video has 8 frames
+    '{"type": "look", "frame": 10000000}',
     '{"type": ["ping"]}',
     "x" * 20_000,
     b"",

@@ -14,6 +14,7 @@ from masklet.studio.requests import ClientEvent, LookEvent, PingEvent
 from masklet.studio.routes import get_studio
 from masklet.studio.security import Requester
 from masklet.studio.studio import Studio
+from masklet.studio.views import find_video
 
 router = APIRouter()
 
@@ -32,6 +33,7 @@ async def events(socket: WebSocket, video: str) -> None:
     try:
         requester = await asyncio.to_thread(studio.people.identify, socket)
         history = await asyncio.to_thread(studio.live.history, video)
+        length = await asyncio.to_thread(_length, studio, video)
         subscriber = Subscriber(requester.id, requester.name)
         studio.hub.subscribe(video, subscriber)
     except Exception as error:
@@ -49,7 +51,7 @@ async def events(socket: WebSocket, video: str) -> None:
     )
     try:
         await socket.send_text(hello.model_dump_json())
-        await _serve(socket, studio, video, requester, subscriber)
+        await _serve(socket, studio, video, length, requester, subscriber)
     except (WebSocketDisconnect, RuntimeError):
         pass  # the tab was closed
     finally:
@@ -67,13 +69,24 @@ def close_reason(error: ApiError) -> str:
     return public_message(error).encode("utf-8", "replace")[:MAX_REASON].decode("utf-8", "ignore")
 
 
+def _length(studio: Studio, video: str) -> int:
+    """How many frames a video has."""
+    with studio.database.begin() as session:
+        return find_video(session, video).frames
+
+
 async def _serve(
-    socket: WebSocket, studio: Studio, video: str, requester: Requester, subscriber: Subscriber
+    socket: WebSocket,
+    studio: Studio,
+    video: str,
+    length: int,
+    requester: Requester,
+    subscriber: Subscriber,
 ) -> None:
     """Send and receive until either ends; the other is then cancelled."""
     tasks = [
         asyncio.create_task(_send(socket, subscriber)),
-        asyncio.create_task(_receive(socket, studio, video, requester, subscriber)),
+        asyncio.create_task(_receive(socket, studio, video, length, requester, subscriber)),
     ]
     for task in tasks:
         task.add_done_callback(_retrieve_exception)  # also of the one whose end nobody waits for
@@ -100,16 +113,21 @@ async def _send(socket: WebSocket, subscriber: Subscriber) -> None:
 
 
 async def _receive(
-    socket: WebSocket, studio: Studio, video: str, requester: Requester, subscriber: Subscriber
+    socket: WebSocket,
+    studio: Studio,
+    video: str,
+    length: int,
+    requester: Requester,
+    subscriber: Subscriber,
 ) -> None:
     while True:
         match _parse(await _receive_text(socket)):
             case PingEvent():
                 await subscriber.messages.put(PongEvent().model_dump_json())
-            case LookEvent(frame=frame):
+            case LookEvent(frame=frame) if frame < length:
                 _encode(studio, video, requester, subscriber, frame)
-            case None:
-                message = "Send look with a frame, or ping."
+            case _:
+                message = f"Send look with a frame, 0 to {length - 1}, or ping."
                 await subscriber.messages.put(ErrorEvent(error="invalid", message=message).model_dump_json())
 
 
