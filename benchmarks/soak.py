@@ -39,7 +39,7 @@ from masklet.sessions.events import SavedSession
 
 FRAMES = 10_000
 SETTLED = 500  # frames after which as many objects are tracked, with as many memories, as ever
-GROWTH = 1.05  # resident memory at the end of the stream, against that after a tenth of it
+GROWTH = 1.05  # resident memory at the end of the stream, against that once settled
 CURVE = 1.1  # the studio's memory in the last quarter of a quiet time, against that in the third
 SLOW = 5.0  # seconds that a damaged file may take
 
