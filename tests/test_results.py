@@ -20,6 +20,7 @@ import masklet
 from masklet import rle
 from masklet.auto import everything
 from masklet.config import toy
+from masklet.errors import MissingExtra, PromptError
 from masklet.masks import Candidate, ImageCandidates, Masks
 from masklet.results import STRIP, MaskIterator
 
@@ -254,3 +255,17 @@ def test_as_many_prompts_as_pictures_are_needed(pictures: int, prompts: int) -> 
     answers = masklet.segment_many(model(), [IMAGE] * pictures, [masklet.Prompt(positive=[(1, 1)])] * prompts)
     with pytest.raises(masklet.PromptError, match="prompts for each picture"):
         list(answers)
+
+
+@pytest.mark.parametrize("id", [0, -1, "dog", True])
+def test_a_candidate_becomes_the_mask_of_an_object_only(id: int, unchecked: None) -> None:
+    one = torch.tensor(1.0)
+    candidates = ImageCandidates.rank(SIZE, [Candidate(torch.ones(2, 2), one, one)])
+    with pytest.raises(PromptError, match="whole number from 1 on"):
+        candidates.as_masks(id)
+
+
+def test_an_error_of_a_worker_reaches_its_parent() -> None:
+    error = MissingExtra("ray", "ray")
+    again = pickle.loads(pickle.dumps(error))
+    assert (type(again), str(again), again.extra) == (MissingExtra, str(error), "ray")

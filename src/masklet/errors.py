@@ -42,7 +42,10 @@ class MissingExtra(MaskletError, ImportError):
 
     def __init__(self, extra: str, package: str) -> None:
         super().__init__(f"this needs {package}, which is not installed: pip install 'masklet[{extra}]'.")
-        self.extra = extra
+        self.extra, self.package = extra, package
+
+    def __reduce__(self) -> tuple[type["MissingExtra"], tuple[str, str]]:
+        return type(self), (self.extra, self.package)  # a worker's error reaches the process that waits
 
 
 def check_count(value: object, name: str, least: int = 1) -> int:

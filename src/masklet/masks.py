@@ -16,9 +16,8 @@ from torch import Tensor
 from masklet import rle
 from masklet.boxes import tight_box
 from masklet.drawing import Image
-from masklet.errors import OptionError
-from masklet.label_maps import HIGHEST_ID
-from masklet.prompts import check_arrays
+from masklet.label_maps import check_label_ids
+from masklet.prompts import check_arrays, check_id
 from masklet.results import MaskResult, ReadImage, Tile
 from masklet.zoom import Window as Window
 from masklet.zoom import grid_cells
@@ -210,8 +209,7 @@ class Masks(MaskResult):
 
     def label_map(self) -> np.ndarray:
         """Int32 (H, W): the object's id at each pixel, or 0. Where masks overlap, the highest logit wins."""
-        if max(self.ids, default=0) > HIGHEST_ID:
-            raise OptionError(f"a label map holds ids up to {HIGHEST_ID}. Got {max(self.ids)}.")
+        check_label_ids(self.ids)
         labels = np.zeros(self.size, dtype=np.int32)
         claims = np.zeros(self.size, dtype=np.uint16)
         for id, mask in zip(self.ids, self._arrays, strict=True):
@@ -454,10 +452,10 @@ class ImageCandidates(MaskResult):
         Args:
             id: The object's id, from 1 on.
         """
-        exact = {id: self[0]} if self.ranked[0].window is not None else {}
+        exact = {check_id(id): self[0]} if self.ranked[0].window is not None else {}
         low_res = self.ranked[0].low_res(self.size)[None]
         numbers = self.iou[:1], self.score[:1]
-        return Masks(0, (id,), low_res, self.size, *numbers, exact=exact, image=self.image)
+        return Masks(0, (check_id(id),), low_res, self.size, *numbers, exact=exact, image=self.image)
 
     @property
     def boxes(self) -> Float[np.ndarray, "m 4"]:

@@ -189,7 +189,9 @@ def _memory(frame: int, prompted: bool) -> masklet.Memory:
     return masklet.Memory(frame, number.view(1, 1), number.view(1), number, number, prompted)
 
 
-def test_what_cannot_be_meant_is_refused(fp32: Network, frames: np.ndarray, tmp_path: Path) -> None:
+def test_what_cannot_be_meant_is_refused(
+    fp32: Network, frames: np.ndarray, tmp_path: Path, unchecked: None
+) -> None:
     tracker = Tracker(fp32)
     with pytest.raises(PromptError, match="no object 3 is tracked"):
         tracker.forget(3)
