@@ -74,7 +74,7 @@ class Masks(MaskResult):
     def from_arrays(
         cls,
         frame: int,
-        arrays: Mapping[int, Bool[np.ndarray, "H W"]],
+        arrays: Mapping[int, Any],
         size: tuple[int, int],
         iou: Sequence[float] | None = None,
         score: Sequence[float] | None = None,
@@ -83,7 +83,7 @@ class Masks(MaskResult):
 
         Args:
             frame: The frame's number.
-            arrays: Bool (H, W) by object id.
+            arrays: Masks (H, W) by object id, of any kind that `Prompt(mask=)` takes, such as bool.
             size: (H, W) of the frame.
             iou: The quality of each mask, by default 1.
             score: The object score of each mask, by default 1.
@@ -92,7 +92,7 @@ class Masks(MaskResult):
             Masks whose low-res logits say only whether a mask is empty.
 
         Raises:
-            PromptError: A mask is not bool or has another size, an id is below 1, or scores are missing.
+            PromptError: A mask has another size or is none, an id is below 1, or scores are missing.
 
         Example:
             >>> Masks.from_arrays(0, {3: np.eye(2, dtype=bool)}, (2, 2)).label_map().tolist()

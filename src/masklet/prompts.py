@@ -313,11 +313,11 @@ def _whole(value: object) -> int | None:
 def check_arrays(
     arrays: object, size: tuple[int, int], *scores: Sequence[float] | None
 ) -> dict[int, np.ndarray]:
-    """Masks by object id, with plain ints as keys.
+    """Masks by object id, with plain ints as keys, read as a prompt's mask is.
 
     Raises:
-        PromptError: A mask is not bool or has another size than (H, W), an id is not one, or there are not as
-            many scores as masks.
+        PromptError: A mask has another size than (H, W), an id is not one, or there are not as many scores as
+            masks.
 
     Example:
         >>> check_arrays({np.int64(3): np.eye(2, dtype=bool)}, (2, 2))[3].shape
@@ -327,12 +327,11 @@ def check_arrays(
         raise PromptError(f"masks are given by object id, {{1: mask}}. Got {type(arrays).__name__}.")
     checked: dict[int, np.ndarray] = {}
     for id, mask in arrays.items():
-        array = np.asarray(to_array(mask))
-        if array.dtype != np.bool_ or array.shape != tuple(size):
-            hint = "" if array.dtype == np.bool_ else ": compare numbers first, as in mask > 0"
+        array = _mask(mask)
+        if array.shape != tuple(size):
             raise PromptError(
-                f"the mask of object {id} must be bool of shape (H, W) = {tuple(size)}. "
-                f"Got {array.dtype} {array.shape}{hint}."
+                f"the mask of object {id} must have the frame's size, (H, W) = {tuple(size)}. "
+                f"Got {array.shape}."
             )
         checked[check_id(id)] = array
     for values in scores:
