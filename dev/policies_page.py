@@ -36,7 +36,7 @@ def main(
     predictor = spec.load()
     assert isinstance(predictor, ModelPredictor)
     place = out / predictor.digest
-    compare(clips, None, place, spec, jobs, f"python dev/policies_page.py {clips}")
+    compare(clips, None, place, spec, jobs, "python dev/policies_page.py CLIPS")
     shutil.rmtree(PICTURES, ignore_errors=True)
     shutil.copytree(place / "strips", PICTURES)
     table = (place / "table.md").read_text().replace("(strips/", "(images/policies/")
