@@ -6,6 +6,7 @@ import copy
 import io
 import os
 import pickle
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
@@ -161,6 +162,27 @@ def test_heic_is_refused_since_only_a_part_would_be_read(tmp_path: Path, read, i
     photo.write_bytes(data[:8] + b"heic" + data[12:])
     with pytest.raises(MediaError, match=r"is a HEIC picture.*save it as JPEG or PNG"):
         read(photo.read_bytes() if in_memory else photo)
+
+
+@pytest.mark.parametrize("read", [open_frames, read_image])
+@pytest.mark.parametrize(
+    ("name", "head", "kind"),
+    [
+        ("cells.czi", b"ZISRAWFILE\0\0", "a CZI file"),
+        ("cells.nd2", b"\xda\xce\xbe\x0a\x10\0\0\0", "an ND2 file"),
+        ("cells.lif", b"\x70\0\0\0\x10\0\0\0\x2a", "a LIF file"),
+        ("scan.dcm", b"\0" * 128 + b"DICM", "a DICOM file"),
+        ("head.nii", b"\x5c\x01" + b"\0" * 342 + b"n+1\0", "a NIfTI file"),
+    ],
+)
+def test_formats_that_are_not_read_are_called_by_their_names(
+    tmp_path: Path, read: Callable[[Path], object], name: str, head: bytes, kind: str
+) -> None:
+    """They were called damaged."""
+    path = tmp_path / name
+    path.write_bytes(head + bytes(1000))
+    with pytest.raises(MediaError, match=rf"{name} is {kind}, which is not read: save it as OME-TIFF"):
+        read(path)
 
 
 def test_a_gif_of_one_picture_is_a_picture(tmp_path: Path) -> None:

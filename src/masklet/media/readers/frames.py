@@ -30,7 +30,7 @@ from masklet.media.readers.image_stacks import (
     open_picture_files,
     open_sequence,
 )
-from masklet.media.readers.picture_files import is_picture, is_picture_data, refuse_heif
+from masklet.media.readers.picture_files import is_picture, is_picture_data, refuse_unread
 from masklet.media.readers.pictures import (
     fetch,
     find_pictures,
@@ -323,7 +323,7 @@ def _open_path(source: str, reading: Reading) -> Reader:
             intensity_range=reading.intensity_range,
             max_pixels=reading.max_pixels,
         )
-    refuse_heif(path, printable(path.name))
+    refuse_unread(path, printable(path.name))
     return reading.open_video(source)
 
 
@@ -338,7 +338,7 @@ def _open_bytes(data: bytes, name: str, reading: Reading) -> Reader:
             intensity_range=reading.intensity_range,
             max_pixels=reading.max_pixels,
         )
-    refuse_heif(data, name)
+    refuse_unread(data, name)
     return reading.open_video(data)
 
 

@@ -24,6 +24,7 @@ from masklet.media.readers.source import printable
 
 MAX_PIXELS = 2**28  # of one picture, unless the caller allows more: some 800 MB as RGB
 SIXTEEN_BITS = 65535
+_HEAD = 352  # bytes at a file's start that tell its format
 TIFF_MAGIC = b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"
 
 # Formats whose pages are frames. In others, further pictures are previews, depth maps or layers.
@@ -31,6 +32,16 @@ _PAGED = {"TIFF", "WEBP", "PNG", "AVIF", "FLI", "DCX", "SPIDER", "IM"}
 # Pillow counts MPEG among its formats but only reads its header. What moves belongs to PyAV.
 _MOVING = {"MPEG", "GIF"}
 _HEIF = (b"heic", b"heix", b"heim", b"heis", b"mif1", b"mif2")  # brands of still pictures
+# Formats that people have and neither Pillow nor FFmpeg reads: what they begin with, from which byte on.
+_UNREAD = (
+    ("a CZI file", 0, b"ZISRAWFILE"),
+    ("an ND2 file", 0, b"\xda\xce\xbe\x0a"),
+    ("a LIF file", 0, b"\x70\0\0\0"),
+    ("a DICOM file", 128, b"DICM"),
+    ("an NRRD file", 0, b"NRRD0"),
+    ("a NIfTI file", 344, b"n+1\0"),
+    ("an HDF5 file", 0, b"\x89HDF\r\n\x1a\n"),
+)
 
 _ORIENTATION = 0x0112  # EXIF
 # Tags of TIFF. Of a page's kind, bit 0 marks a smaller copy of another page, bit 2 a transparency mask.
@@ -58,22 +69,30 @@ def is_picture_data(data: bytes) -> bool:
         return False
 
 
-def refuse_heif(file: File, name: str) -> None:
-    """Refuse a phone's HEIC. Pillow does not read it; FFmpeg shows a tile of it, or leaves it on its side.
+def refuse_unread(file: File, name: str) -> None:
+    """Refuse formats that are not read by their names, not as damaged files.
+
+    Of a phone's HEIC, which Pillow does not read, FFmpeg shows a tile, or leaves it on its side.
 
     Raises:
-        MediaError: The file is one.
+        MediaError: The file is of such a format.
     """
     if isinstance(file, bytes):
-        head = file[:12]
+        head = file[:_HEAD]
     else:
         with open(file, "rb") as stream:
-            head = stream.read(12)
+            head = stream.read(_HEAD)
     if head[4:8] == b"ftyp" and head[8:12] in _HEIF:
         raise MediaError(
             f"{name} is a HEIC picture, which is not read: save it as JPEG or PNG. In Python, pillow-heif "
             "reads it after pillow_heif.register_heif_opener()."
         )
+    for kind, start, magic in _UNREAD:
+        if head[start : start + len(magic)] == magic:
+            raise MediaError(
+                f"{name} is {kind}, which is not read: save it as OME-TIFF, for example with Bio-Formats in "
+                "Fiji, or load it in Python and pass an array."
+            )
 
 
 class PictureFile:
@@ -229,7 +248,7 @@ class PictureFile:
         except IsADirectoryError:
             raise MediaError(f"{self.name} is a folder. Expected a picture.") from None
         except PIL.UnidentifiedImageError:
-            refuse_heif(self._file, self.name)
+            refuse_unread(self._file, self.name)
             size = len(self._file) if isinstance(self._file, bytes) else self._file.stat().st_size
             problem = "is not a picture that Pillow reads" if size else "is empty (0 bytes)"
             raise MediaError(f"{self.name} {problem}.") from None
