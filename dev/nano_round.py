@@ -1,36 +1,48 @@
-"""One more round of training nano, as a recipe: larger clips at one rate, then the full size, to a rate of 0.
+"""One more round of training nano, as a recipe: larger clips, then the full size, then to a rate of 0.
 
-Each stage is run twice, one process a core that does not wait for the other, and the mean of both goes on:
+    export OMP_NUM_THREADS=1
+    STAGE=larger masklet train dev/nano_round.py DATA --model nano --out a
+    STAGE=steady masklet train dev/nano_round.py DATA --model a/model.safetensors --out b
+    STAGE=falling masklet train dev/nano_round.py DATA --model b/model.safetensors --out c
+    python dev/mean_weights.py DATA nano c/model.safetensors
 
-    export OMP_NUM_THREADS=1 STAGE=larger
-    SEED=1 masklet train dev/nano_round.py DATA --model nano --out a &
-    SEED=2 masklet train dev/nano_round.py DATA --model nano --out b; wait
-    python dev/mean_weights.py DATA a/model.safetensors b/model.safetensors --shares 0.5
-
-and so with STAGE=full, from that mean. What ships in the end is what validation says. DATA is what the recipe
-`nano` reads; `--steps` stretches a stage. The gradient of so few clips is mostly noise: a long average takes
-it out, where a rate that falls soon ends the progress too.
+Where there are two cores, each stage may be run twice, with SEED=1 and SEED=2, one process a core, and
+the mean of both goes on. What ships in the end is what validation says. DATA is what the recipe `nano`
+reads; `--steps` stretches a stage. The gradient of so few clips is mostly noise: a long average takes it
+out, where a rate that falls soon ends the progress too.
 """
 
 from __future__ import annotations
 
 import os
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from masklet.train.recipe import Recipe, TrainingOptions
 from masklet.train.recipes import nano
 
-SIZES = {"larger": 1, "full": 2}  # the stage of the recipe `nano`
-STEPS = {"larger": 1300, "full": 640}
-RATES = {"larger": (2e-4, 2e-4), "full": (1.2e-4, 0.0)}
-EMA = {"larger": 0.998, "full": 0.99}
+
+@dataclass(frozen=True)
+class Part:
+    """A stage of the recipe `nano`, by its place, with steps, rates and average of its own."""
+
+    stage: int
+    steps: int
+    learning_rates: tuple[float, float]
+    ema: float
+
+
+PARTS = {
+    "larger": Part(1, 800, (2e-4, 2e-4), 0.998),
+    "steady": Part(2, 700, (1.5e-4, 1.5e-4), 0.995),
+    "falling": Part(2, 800, (1.5e-4, 0.0), 0.995),
+}
 
 
 def recipe(options: TrainingOptions) -> Recipe:
-    """One stage of a round; STAGE and SEED in the environment say which."""
-    stage, seed = os.environ.get("STAGE", "larger"), int(os.environ.get("SEED", "0"))
+    """One part of a round; STAGE and SEED in the environment say which."""
+    part, seed = PARTS[os.environ.get("STAGE", "larger")], int(os.environ.get("SEED", "0"))
     whole = nano.recipe(replace(options, steps=None))
-    one = replace(
-        whole.stages[SIZES[stage]], steps=options.steps or STEPS[stage], learning_rates=RATES[stage]
+    stage = replace(
+        whole.stages[part.stage], steps=options.steps or part.steps, learning_rates=part.learning_rates
     )
-    return replace(whole, stages=(one,), warmup=30, seed=seed, ema=EMA[stage])
+    return replace(whole, stages=(stage,), warmup=30, seed=seed, ema=part.ema)
