@@ -133,9 +133,8 @@ class Frames:
         return self._reader.count()
 
     def __getitem__(self, frame: int) -> Image:
-        return self._image(
-            frame
-        ).copy()  # people draw into pictures: the cache and the source stay as they are
+        # People draw into pictures: the cache and the source stay as they are.
+        return self._image(frame).copy()
 
     def _image(self, frame: int) -> Image:
         frame = operator.index(frame)
