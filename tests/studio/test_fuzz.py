@@ -21,7 +21,7 @@ from studio.fuzz import Call, Generator
 from studio.served import Served
 
 REQUESTS = int(os.environ.get("MASKLET_FUZZ_REQUESTS", 2500))
-SECONDS = float(os.environ.get("MASKLET_FUZZ_SECONDS", 240))
+SECONDS = float(os.environ.get("MASKLET_FUZZ_SECONDS", 60))
 SEED = int(os.environ.get("MASKLET_FUZZ_SEED", 0))
 KEPT_IDS = 40  # of a kind: the newest, and some of things that are gone
 RARE = {  # how often these are left out: they take what others need, or seconds
