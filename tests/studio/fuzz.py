@@ -127,9 +127,11 @@ class Generator:
         for parameter in operation.get("parameters", ()):
             text = self._parameter(parameter)
             if parameter["in"] == "path":
-                path = path.replace(f"{{{parameter['name']}}}", quote(text, safe=""))
+                path = path.replace(f"{{{parameter['name']}}}", quote(text, safe="", errors="surrogatepass"))
             elif self._dice.random() < 0.6:
-                query += [f"{parameter['name']}={quote(text)}"] * self._dice.choice([1, 1, 1, 2])
+                query += [f"{parameter['name']}={quote(text, errors='surrogatepass')}"] * self._dice.choice(
+                    [1, 1, 1, 2]
+                )
         address = f"{path}?{'&'.join(query)}" if query else path
         content = operation.get("requestBody", {}).get("content", {})
         if "multipart/form-data" in content:

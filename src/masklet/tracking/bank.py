@@ -25,6 +25,7 @@ class MemoryBank:
         cuts: Frames that begin a scene.
 
     Example:
+        >>> import torch
         >>> bank, one = MemoryBank(capacity=2), torch.tensor(1.0)
         >>> for frame in range(4):
         ...     bank.keep(Memory(frame, torch.zeros(16, 8), torch.zeros(32), one, one, prompted=frame == 0))
