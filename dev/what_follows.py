@@ -40,11 +40,12 @@ SETTINGS = {  # whether clicks hold, whether specks go
 def main(
     pictures: Path, model: str = "nano", objects: Annotated[int, typer.Option(help="of a picture")] = 3
 ) -> None:
-    """Print J and F of each setting."""
+    """Print J and F of each setting, and how far the predicted IoU is off."""
     network = masklet.load(model)
     exam = set(read_names(DOCS / "nano-exam.txt"))
     names = [name for name in read_names(DOCS / "nano-held-back.txt") if name not in exam]
     scores: dict[tuple[str, str], list[tuple[float, float]]] = defaultdict(list)
+    iou_errors: list[float] = []
     for sample in find_pictures(pictures, names):
         image, masks = sample.read()
         ids = [id for id, mask in masks.items() if mask.any()]
@@ -54,27 +55,35 @@ def main(
             for setting, (holds, tidies) in SETTINGS.items():
                 network.config = replace(network.config, holds_clicks=holds)
                 with mock.patch("masklet.zoom.remove_specks", _keep_specks) if not tidies else nullcontext():
-                    for prompt, mask in _answers(session, masks[id]):
+                    for prompt, mask, predicted_iou in _answers(session, masks[id]):
                         agreement = measure_agreement(masks[id], mask)
                         scores[prompt, setting].append((agreement.j, agreement.f))
+                        if tidies and prompt == "1 click":
+                            iou_errors.append(predicted_iou - agreement.j)
     prompts = list(dict.fromkeys(prompt for prompt, _ in scores))
     typer.echo(f"{len(scores[prompts[0], 'clicks hold'])} objects, J and F")
     typer.echo(f"| | {' | '.join(SETTINGS)} |\n| --- |{' --- |' * len(SETTINGS)}")
     for prompt in prompts:
         means = [np.mean(scores[prompt, setting], axis=0) for setting in SETTINGS]
         typer.echo(f"| {prompt} | {' | '.join(f'{j:.3f}, {f:.3f}' for j, f in means)} |")
+    typer.echo(
+        f"predicted IoU of a first click: {np.abs(iou_errors).mean():.3f} off, bias {np.mean(iou_errors):+.3f}"
+    )
 
 
-def _answers(session: ImageSession, truth: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
+def _answers(session: ImageSession, truth: np.ndarray) -> Iterator[tuple[str, np.ndarray, float]]:
+    """Each prompt's name, its mask and the mask's predicted IoU."""
     turns = click_image(session, truth, max(CLICKS), select_first)
     for step, (masks, mask) in enumerate(turns, start=1):
         if step in CLICKS:
-            yield f"{step} click{'s' if step > 1 else ''}", mask
+            yield f"{step} click{'s' if step > 1 else ''}", mask, float(masks.iou[0])
         if step == 1:
-            yield "1 click, best of three", masks[select_closest(masks, truth)]
+            closest = select_closest(masks, truth)
+            yield "1 click, best of three", masks[closest], float(masks.iou[closest])
     box = tight_box(truth)
     assert box is not None
-    yield "box", session.segment(Prompt(box=box))[0]
+    answer = session.segment(Prompt(box=box))
+    yield "box", answer[0], float(answer.iou[0])
 
 
 def _keep_specks(mask: np.ndarray, *cells: object) -> np.ndarray:
