@@ -115,3 +115,36 @@ def test_broken_labels_are_named(tmp_path: Path) -> None:
     label.write_bytes(b"broken")
     with pytest.raises(MediaError, match=r"00000.png is not a picture"):
         only_masks(read_png_videos(tmp_path / "davis")[0])
+
+
+@pytest.mark.parametrize(
+    ("values", "objects"),
+    [((1, 2, 255), [1, 2]), ((15, 255), [15]), ((85, 170, 255), [85, 170, 255]), ((254, 255), [254, 255])],
+)
+def test_255_beside_small_labels_is_no_object(
+    tmp_path: Path, values: tuple[int, ...], objects: list[int]
+) -> None:
+    labels = np.zeros((H, W), np.uint8)
+    for row, value in enumerate(values):
+        labels[4 * row : 4 * row + 4] = value
+    write_picture(tmp_path / "images" / "a.png")
+    (tmp_path / "masks").mkdir()
+    Image.fromarray(labels).save(tmp_path / "masks" / "a.png")
+    (item,) = read_mask_files(tmp_path)
+    assert list(item.open().objects(0)) == objects
+
+
+def test_masks_of_other_kinds_are_found_and_missing_ones_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name, mask in (("a", "a.PNG"), ("b", "b.tif"), ("sub/c", "sub/c.bmp"), ("d", "readme.txt")):
+        write_picture(tmp_path / "images" / f"{name}.jpg")
+        (tmp_path / "masks" / mask).parent.mkdir(parents=True, exist_ok=True)
+        if mask.endswith("txt"):
+            (tmp_path / "masks" / mask).touch()
+        else:
+            Image.fromarray(LEFT.astype(np.uint8) * 255).save(tmp_path / "masks" / mask)
+    items = read_mask_files(tmp_path)
+    assert [item.name.partition("/")[2] for item in items] == ["a", "b", "sub/c"]
+    assert all((only_masks(item)[0] == LEFT).all() for item in items)
+    assert "1 of 4 pictures have no mask and are left out, such as d" in caplog.text

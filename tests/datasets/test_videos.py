@@ -11,6 +11,7 @@ from datasets.made import LEFT, RIGHT, H, W, write_labels, write_picture, write_
 from masklet import rle
 from masklet.datasets import find_items, find_sav_videos, read_png_videos, read_sav
 from masklet.errors import MediaError
+from masklet.evaluate.samples import find_clips
 from masklet.media import open_frames, writers
 from masklet.types import Masks
 
@@ -41,6 +42,17 @@ def test_white_is_an_object_only_where_it_is_alone(tmp_path: Path) -> None:
         write_labels(tmp_path / name / "masks" / "00000.png", labels)
     alone, void = read_png_videos(tmp_path)
     assert alone.open().objects(0) == [1] and void.open().objects(0) == [1]
+
+
+def test_objects_that_enter_late_stay_apart(tmp_path: Path) -> None:
+    late = (LEFT * 0, LEFT * 0 + RIGHT * 255, LEFT * 1 + RIGHT * 2)
+    for number, labels in enumerate(late):
+        write_picture(tmp_path / "late" / "frames" / f"{number:05d}.jpg")
+        write_labels(tmp_path / "late" / "masks" / f"{number:05d}.png", labels)
+    (item,) = read_png_videos(tmp_path)
+    (video,) = find_clips(tmp_path)
+    assert [list(item.open().objects(frame)) for frame in range(3)] == [[], [], [1, 2]]
+    assert video.first_frames == {1: 2, 2: 2} and (video.truth(2).masks[2] == RIGHT).all()
 
 
 def test_sav_from_a_video_and_from_frames(tmp_path: Path) -> None:

@@ -8,9 +8,9 @@ import pytest
 from masklet.errors import MaskletError
 from masklet.evaluate.protocols import SemiSupervised
 from masklet.evaluate.runner import Evaluation, PredictorSpec
-from masklet.evaluate.samples import find_clips
+from masklet.evaluate.samples import file_stamp, find_clips, find_pictures
 
-from .small import square, write_frame, write_labels, write_moving_square
+from .small import GREY, square, write_frame, write_labels, write_moving_square
 
 REPEAT = PredictorSpec("repeat")
 
@@ -60,6 +60,29 @@ def test_a_killed_run_measures_only_what_is_left(three, tmp_path):
     assert marks.read_text() == "acc"
     assert [row.scores["J"] for row in again] == [row.scores["J"] for row in first]
     assert [row.sample for row in again] == ["a", "c"]
+
+
+def test_corrected_labels_are_evaluated_anew(three, tmp_path):
+    items, marks = [clip for clip in find_clips(three) if clip.name != "b"], tmp_path / "marks"
+    run = run_of(tmp_path, protocol=Counting(marks=marks))
+    first = run.run(items)
+    write_labels(three / "c/masks/00002.png", square(0, top=0))
+    again = run.run(find_clips(three)[::2])
+    assert marks.read_text() == "acc"
+    assert again[0].scores["J"] == first[0].scores["J"] and again[1].scores["J"] < first[1].scores["J"]
+
+
+def test_pictures_whose_labels_change_are_evaluated_anew(tmp_path):
+    write_frame(tmp_path / "set/images/a.png", GREY)
+    write_labels(tmp_path / "set/masks/a.png", square(4))
+    (before,) = find_pictures(tmp_path / "set")
+    stamp = file_stamp(before)
+    assert file_stamp(find_pictures(tmp_path / "set")[0]) == stamp
+    write_labels(tmp_path / "set/masks/a.png", square(9))
+    assert file_stamp(before) != stamp
+    (tmp_path / "set/masks/a.png").unlink()
+    with pytest.raises(MaskletError, match="cannot be read"):
+        file_stamp(before)
 
 
 @pytest.mark.parametrize(

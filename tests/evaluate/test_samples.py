@@ -211,3 +211,19 @@ def test_a_picture_that_is_not_there_is_named(tmp_path):
     made.write_sa1b(tmp_path / "set")
     with pytest.raises(MediaError, match=r"no picture dogs/a.jpg: names are SET/FILE, as in set/sa_7"):
         find_pictures(tmp_path, ["dogs/a.jpg"])
+
+
+def test_pictures_and_clips_of_one_name_are_all_there(tmp_path):
+    for name in ("1.jpg", "1.png", "2.png"):
+        write_frame(tmp_path / "set/images" / name)
+    for name in ("1.png", "2.png"):
+        write_labels(tmp_path / "set/masks" / name, square(4))
+    assert [picture.name for picture in find_pictures(tmp_path / "set")] == ["set/1", "set/1 (2)", "set/2"]
+    code = rle.encode(square(4) > 0)
+    labels = {"masklet_id": [1], "masklet": [[code]], "video_frame_count": 1, "masklet_frame_step": 1}
+    for run in ("first", "second"):
+        write_frame(tmp_path / "runs" / run / "clip/frames/0.png")
+        (tmp_path / "runs" / run / "clip/sav.json").write_text(json.dumps(labels))
+    clips = find_clips(tmp_path / "runs")
+    assert [clip.name for clip in clips] == ["clip", "clip (2)"]
+    assert {clip.labels.parent.parent.name for clip in clips} == {"first", "second"}

@@ -6,6 +6,7 @@ Training and evaluation read through this room. It knows nothing of clips, sizes
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from masklet.datasets.pictures import (
@@ -16,9 +17,10 @@ from masklet.datasets.pictures import (
     read_sa1b,
     read_yolo,
 )
-from masklet.datasets.types import DatasetItem, GroundTruth, LabelledFrames, LabelledVideo
+from masklet.datasets.types import DatasetItem, GroundTruth, LabelledFrames, LabelledVideo, distinct_names
 from masklet.datasets.videos import (
     PngVideo,
+    SavLabelledVideo,
     find_png_videos,
     find_sav_videos,
     open_png_video,
@@ -33,6 +35,7 @@ __all__ = [
     "LabelledFrames",
     "LabelledVideo",
     "PngVideo",
+    "SavLabelledVideo",
     "find_items",
     "find_png_videos",
     "find_sav_videos",
@@ -72,10 +75,10 @@ def find_items(path: Path) -> list[DatasetItem]:
     if not path.exists():
         raise MediaError(f"there is no data set {path}.")
     if path.is_file():
-        return read_coco(path)
+        return _with_distinct_names(read_coco(path))
     reader = _find_reader(path)
     if reader is not None:
-        return reader(path)
+        return _with_distinct_names(reader(path))
     folders = sorted(entry for entry in path.iterdir() if entry.is_dir())
     items = [
         item for folder in folders if (reader := _find_reader(folder)) is not None for item in reader(folder)
@@ -85,7 +88,13 @@ def find_items(path: Path) -> list[DatasetItem]:
             f"{path} holds no data set of a known form: DAVIS, MOSE, YouTube-VOS, SA-V, SA-1B, COCO, "
             "YOLO-seg, or images/NAME.jpg with masks/NAME.png."
         )
-    return items
+    return _with_distinct_names(items)
+
+
+def _with_distinct_names(items: list[DatasetItem]) -> list[DatasetItem]:
+    """The items, of which the second of a name gets a number: a folder may hold 1.jpg and 1.png."""
+    names = distinct_names([item.name for item in items])
+    return [replace(item, name=name) for item, name in zip(items, names, strict=True)]
 
 
 def _find_reader(folder: Path) -> Reader | None:

@@ -15,9 +15,9 @@ import numpy as np
 from jaxtyping import Bool, UInt8
 
 from masklet import rle
-from masklet.datasets.types import DatasetItem, LabelledFrames
+from masklet.datasets.types import UNDECIDED, DatasetItem, LabelledFrames
 from masklet.errors import MediaError
-from masklet.media import find_pictures, read_image, read_label_map
+from masklet.media import find_pictures, is_picture, read_image, read_label_map
 from masklet.media.readers.coco import (
     CocoAnnotation,
     CocoFile,
@@ -29,6 +29,7 @@ from masklet.media.readers.coco import (
 
 log = logging.getLogger(__name__)
 
+LARGEST_BESIDE_UNDECIDED = 63  # beside larger ids, and in grey levels such as 85, 170, 255, it is an object
 COCO_FILES = ("instances.json", "annotations.json", "result.json", "_annotations.coco.json")
 
 
@@ -93,7 +94,15 @@ def read_sa1b(folder: Path) -> list[DatasetItem]:
     labels = sorted(find_sa1b_labels(folder))
     if not labels:
         raise MediaError(f"{folder} holds no pictures of SA-1B's form: NAME.jpg beside NAME.json.")
-    return [DatasetItem(f"{folder.name}/{path.stem}", partial(_open_sa1b, path)) for path in labels]
+    return [
+        DatasetItem(
+            f"{folder.name}/{path.stem}",
+            partial(_open_sa1b, path),
+            pictures=path.with_suffix(".jpg"),
+            labels=path,
+        )
+        for path in labels
+    ]
 
 
 def find_sa1b_labels(folder: Path) -> Iterator[Path]:
@@ -133,7 +142,8 @@ def read_yolo(folder: Path) -> list[DatasetItem]:
     for name, path in _find_pictures(folder):
         label = folder / "labels" / f"{name}.txt"
         if label.is_file():
-            items.append(DatasetItem(f"{folder.name}/{name}", partial(_open_yolo, path, label)))
+            open_item = partial(_open_yolo, path, label)
+            items.append(DatasetItem(f"{folder.name}/{name}", open_item, pictures=path, labels=label))
     if not items:
         raise MediaError(f"{folder} holds no pictures of YOLO's form: images/NAME.jpg and labels/NAME.txt.")
     return items
@@ -176,24 +186,48 @@ class MaskFilePicture(LabelledPicture):
 
 
 def read_mask_files(folder: Path) -> list[DatasetItem]:
-    """images/NAME.* with masks/NAME.png (0 is nothing, each other value an object) or masks/NAME/*.png."""
-    items = []
+    """images/NAME.* with masks/NAME.* or masks/NAME/*.
+
+    In a mask 0 is nothing and each other value an object; but 255 beside small values is undecided.
+    """
+    items, without = [], []
+    masks = _find_masks(folder / "masks")
     for name, path in _find_pictures(folder):
-        mask, separate = folder / "masks" / f"{name}.png", folder / "masks" / name
-        if mask.is_file() or separate.is_dir():
-            items.append(DatasetItem(f"{folder.name}/{name}", partial(_open_masks, path, mask, separate)))
+        mask, separate = masks.get(name), folder / "masks" / name
+        labels = separate if separate.is_dir() else mask
+        if labels is None:
+            without.append(str(name))
+            continue
+        open_item = partial(_open_masks, path, labels)
+        items.append(DatasetItem(f"{folder.name}/{name}", open_item, pictures=path, labels=labels))
     if not items:
         raise MediaError(f"{folder} holds no masked pictures: expected images/NAME.jpg, masks/NAME.png.")
+    if without:
+        log.warning(
+            "%s: %d of %d pictures have no mask and are left out, such as %s.",
+            folder,
+            len(without),
+            len(without) + len(items),
+            without[0],
+        )
     return items
 
 
-def _open_masks(path: Path, mask: Path, separate: Path) -> LabelledFrames:
-    if separate.is_dir():
+def _find_masks(folder: Path) -> dict[Path, Path]:
+    """Every mask file, by its path in the folder without its suffix; of several of a name the PNG."""
+    files = sorted(folder.rglob("*"), key=lambda file: (file.suffix.lower() == ".png", file.name))
+    return {file.relative_to(folder).with_suffix(""): file for file in files if is_picture(file)}
+
+
+def _open_masks(path: Path, labels: Path) -> LabelledFrames:
+    if labels.is_dir():
         return MaskFilePicture(
-            path, {number: (file, None) for number, file in enumerate(find_pictures(separate), 1)}
+            path, {number: (file, None) for number, file in enumerate(find_pictures(labels), 1)}
         )
-    values = np.unique(read_label_map(mask)).tolist()
-    return MaskFilePicture(path, {value: (mask, value) for value in values if value})
+    values = [value for value in np.unique(read_label_map(labels)).tolist() if value]
+    if len(values) > 1 and values[-1] == UNDECIDED and values[-2] <= LARGEST_BESIDE_UNDECIDED:
+        log.warning("%s: its pixels of value %d are left out, as undecided.", labels, values.pop())
+    return MaskFilePicture(path, {value: (labels, value) for value in values})
 
 
 def _find_pictures(folder: Path) -> Iterator[tuple[Path, Path]]:
@@ -238,7 +272,10 @@ def read_coco(path: Path) -> list[DatasetItem]:
         )
     return [
         DatasetItem(
-            f"{folders[0].name}/{name}", partial(LabelledPicture, file or folders[0] / name, objects, size)
+            f"{folders[0].name}/{name}",
+            partial(LabelledPicture, file or folders[0] / name, objects, size),
+            pictures=file or folders[0] / name,
+            labels=index,
         )
         for (name, objects, size), file in zip(labelled, files, strict=True)
     ]

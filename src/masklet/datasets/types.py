@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 from jaxtyping import Bool, UInt8
 
 from masklet.media import Frames
+
+UNDECIDED = 255  # in label maps of data sets: pixels that belong to nobody, as on outlines of PASCAL VOC
 
 
 class LabelledFrames(Protocol):
@@ -36,11 +39,15 @@ class DatasetItem:
         name: "set/item", by which it is reported, and held back or not.
         open: Reads what is needed to find frames and objects; images and masks are read when asked for.
         is_video: A picture is an item of one frame.
+        pictures: The file of the picture or video, or the folder of its frames; None where there is none.
+        labels: The file or folder of its labels, likewise.
     """
 
     name: str
     open: Callable[[], LabelledFrames]
     is_video: bool = False
+    pictures: Path | None = None
+    labels: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -100,6 +107,23 @@ class LabelledVideo(Protocol):
         ...
 
     def truth(self, frame: int) -> GroundTruth: ...
+
+
+def distinct_names(names: Sequence[str]) -> list[str]:
+    """The names, of which those that repeat an earlier one get a number.
+
+    Example:
+        >>> distinct_names(["a", "b", "a", "a (2)"])
+        ['a', 'b', 'a (2)', 'a (2) (2)']
+    """
+    taken = dict[str, None]()
+    for name in names:
+        candidate, number = name, 1
+        while candidate in taken:
+            number += 1
+            candidate = f"{name} ({number})"
+        taken[candidate] = None
+    return list(taken)
 
 
 def find_first_frames(video: LabelledVideo) -> dict[int, int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -11,12 +11,17 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, UInt8
 
-from masklet.datasets.types import DatasetItem, GroundTruth, LabelledFrames, find_first_frames
+from masklet.datasets.types import (
+    UNDECIDED,
+    DatasetItem,
+    GroundTruth,
+    LabelledFrames,
+    distinct_names,
+    find_first_frames,
+)
 from masklet.errors import MediaError
 from masklet.media import SAV_FRAME_STEP, Frames, find_pictures, open_frames, read_image, read_label_map
 from masklet.media.readers.coco import read_json, segmentation_mask
-
-UNDECIDED = 255  # in a palette PNG: pixels that count neither for nor against, and belong to nobody
 
 # Where frames and masks lie below the root: DAVIS; SA-V; MOSE, YouTube-VOS and LVOS.
 LAYOUTS = (
@@ -91,12 +96,14 @@ class PngVideo:
 
     @cached_property
     def _black_and_white(self) -> bool:
-        """DAVIS 2016 writes its one object as 255, which elsewhere means undecided."""
-        first = next(iter(self.labels.values()))
-        return None in first and set(np.unique(read_label_map(first[None], white=UNDECIDED))) <= {
-            0,
-            UNDECIDED,
-        }
+        """DAVIS 2016 writes its one object as 255, which beside other labels means undecided.
+
+        Frames are read until one has another label: objects may enter late, and leave.
+        """
+        files = [files[None] for files in self.labels.values() if None in files]
+        return bool(files) and all(
+            set(np.unique(read_label_map(file, white=UNDECIDED)).tolist()) <= {0, UNDECIDED} for file in files
+        )
 
 
 def find_png_videos(root: Path) -> dict[str, tuple[Path, Path]]:
@@ -163,7 +170,7 @@ class PngVideoFrames:
 def read_png_videos(root: Path) -> list[DatasetItem]:
     """The labelled videos of a folder as items to learn from, in any layout that `find_png_videos` knows."""
     return [
-        DatasetItem(f"{root.name}/{name}", partial(_open_frames, name, frames, masks), is_video=True)
+        DatasetItem(f"{root.name}/{name}", partial(_open_frames, name, frames, masks), True, frames, masks)
         for name, (frames, masks) in find_png_videos(root).items()
     ]
 
@@ -330,14 +337,19 @@ def find_sav_videos(folder: Path) -> list[SavLabelledVideo]:
         if not video.exists():
             raise MediaError(f"{labels} has neither {video.name} beside it nor a folder {name} of frames.")
         videos.append(SavLabelledVideo(labels.stem, video, labels))
-    return videos
+    names = distinct_names([video.name for video in videos])
+    return [replace(video, name=name) for video, name in zip(videos, names, strict=True)]
 
 
 def read_sav(folder: Path) -> list[DatasetItem]:
     """The same videos as items to learn from."""
     items = [
         DatasetItem(
-            f"{folder.name}/{video.name}", partial(_open_sav, video.video, video.labels), is_video=True
+            f"{folder.name}/{video.name}",
+            partial(_open_sav, video.video, video.labels),
+            True,
+            video.video,
+            video.labels,
         )
         for video in find_sav_videos(folder)
     ]

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import cache
 from multiprocessing.connection import wait
 from pathlib import Path
-from typing import Generic, Protocol, TypeVar, runtime_checkable
+from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
 import cv2
 import torch
@@ -26,13 +26,13 @@ from masklet.checkpoint import load
 from masklet.errors import MaskletError
 from masklet.evaluate.predictors import BASELINES, ModelPredictor, Predictor
 from masklet.evaluate.report import ObjectResult
-from masklet.evaluate.samples import Sample
+from masklet.evaluate.samples import Sample, file_stamp
 from masklet.files import atomic_write, make_folder, remove_unfinished
 from masklet.tracking.policies import find_policy
 
 S = TypeVar("S", bound=Sample)
 S_contra = TypeVar("S_contra", bound=Sample, contravariant=True)
-FORMAT = 2  # of the files of results
+FORMAT = 3  # of the files of results
 STALE = 60.0  # seconds after which an unfinished file belongs to a process that was killed
 
 
@@ -115,7 +115,7 @@ class Evaluation(Generic[S]):
         self._check_folder()
         pending, problems = [], {}
         for sample in samples:
-            if self._path(sample.name).exists():
+            if self._is_done(sample):
                 on_done(sample.name)
             else:
                 pending.append(sample)
@@ -137,12 +137,18 @@ class Evaluation(Generic[S]):
     def evaluate_sample(self, sample: S) -> str | None:
         """Evaluate one sample and write its results; returns the problem, if there was one."""
         try:
+            stamp = file_stamp(sample)  # before they are read, in case they change meanwhile
             results = [result.to_json() for result in self.protocol.run(_load(self.predictor), sample)]
         except MaskletError as error:
             return str(error)
         with atomic_write(self._path(sample.name)) as part:
-            part.write_text(json.dumps(results))
+            part.write_text(json.dumps({"files": stamp, "results": results}))
         return None
+
+    def _is_done(self, sample: S) -> bool:
+        """Whether there are results of the sample's files as they are now: labels may be corrected."""
+        path = self._path(sample.name)
+        return path.exists() and _read_content(path)["files"] == file_stamp(sample)
 
     def _in_turn(self, samples: Sequence[S]) -> Iterator[tuple[str, str | None]]:
         return ((sample.name, self.evaluate_sample(sample)) for sample in samples)
@@ -193,7 +199,12 @@ class Evaluation(Generic[S]):
 
 
 def _read_results(path: Path) -> list[ObjectResult]:
-    return [ObjectResult.from_json(fields) for fields in json.loads(path.read_text())]
+    return [ObjectResult.from_json(fields) for fields in _read_content(path)["results"]]
+
+
+def _read_content(path: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(path.read_text())
+    return content
 
 
 @cache

@@ -5,6 +5,7 @@ Nothing is decoded before it is needed.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,8 @@ from jaxtyping import Bool, UInt8
 from masklet.datasets import (
     DatasetItem,
     LabelledVideo,
+    PngVideo,
+    SavLabelledVideo,
     find_items,
     find_png_videos,
     find_sav_videos,
@@ -56,6 +59,26 @@ class PictureSample:
         frames = self.item.open()
         ids = frames.objects(self.index)
         return frames.image(self.index), dict(zip(ids, frames.masks(self.index, ids), strict=True))
+
+
+def file_stamp(sample: Sample) -> str:
+    """Another text once a file of the sample has changed; empty for a sample that is of no files."""
+    match sample:
+        case PictureSample():
+            paths = [path for path in (sample.item.pictures, sample.item.labels) if path is not None]
+        case PngVideo():
+            masks = (path for files in sample.labels.values() for path in files.values())
+            paths = [*sample.files, *masks]
+        case SavLabelledVideo():
+            paths = [sample.video, sample.labels]
+        case _:
+            return ""
+    try:
+        files = [file for path in paths for file in (sorted(path.rglob("*")) if path.is_dir() else [path])]
+        facts = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    except OSError as error:
+        raise MediaError(f"{sample.name} cannot be read: {error.strerror}.") from error
+    return hashlib.sha256(repr(facts).encode(errors="surrogateescape")).hexdigest()[:32]
 
 
 def find_clips(root: Path, names: Sequence[str] | None = None) -> list[LabelledVideo]:
