@@ -1,10 +1,14 @@
 """Fine-tuning: frozen weights stay, adapters merge, reports equal evaluation, a COCO folder trains."""
 
+import json
+import os
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -15,7 +19,7 @@ from masklet import checkpoint, rle
 from masklet.cli import app
 from masklet.config import toy
 from masklet.datasets import find_items
-from masklet.errors import MediaError
+from masklet.errors import MediaError, OptionError
 from masklet.evaluate.predictors import ModelPredictor
 from masklet.evaluate.protocols import ImageClicks
 from masklet.evaluate.samples import find_pictures
@@ -31,9 +35,10 @@ from masklet.train.parameters import (
     merge_adapters,
     optimizer_groups,
 )
-from masklet.train.recipe import ValidationPicture, ValidationSet, split_validation
+from masklet.train.recipe import TrainingOptions, ValidationPicture, ValidationSet
 from masklet.train.report import read_log
 from masklet.train.rollout import Batch
+from masklet.train.split import split_validation
 from masklet.train.state import STATE, TrainingState, initialise
 from masklet.train.validation import IOU_BIAS, IOU_ERROR, make_validation_set, score_still, validate
 from masklet.transforms import normalize
@@ -186,6 +191,48 @@ def test_a_fifth_is_held_back_always_the_same(tmp_path: Path) -> None:
     assert {item.name for item in split_validation(items[::-1])[1]} == {item.name for item in held_back}
     with pytest.raises(MediaError, match="two pictures"):
         split_validation(items[:1])
+
+
+def test_no_picture_is_trained_and_validated_on(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The same pictures lie in two data sets under other names, once as copies and once as links."""
+    (tmp_path / "all").mkdir()
+    write_coco(tmp_path / "all" / "a", 8)
+    (tmp_path / "all" / "b" / "images").mkdir(parents=True)
+    (tmp_path / "all" / "b" / "masks").mkdir()
+    for number in range(8):
+        source, name = tmp_path / "all" / "a" / f"{number:03}.png", f"picture-{number}.png"
+        link = shutil.copy if number % 2 else os.symlink
+        link(source, tmp_path / "all" / "b" / "images" / name)
+        cv2.imwrite(str(tmp_path / "all" / "b" / "masks" / name), np.eye(64, dtype=np.uint8))
+    for options in (
+        TrainingOptions(tmp_path / "all"),
+        TrainingOptions(tmp_path / "all" / "b", validation=tmp_path / "all" / "a" / "part.json"),
+    ):
+        content = json.loads((tmp_path / "all" / "a" / "instances.json").read_text())
+        (tmp_path / "all" / "a" / "part.json").write_text(
+            json.dumps(content | {"images": content["images"][:3]})
+        )
+        training, held_back = options.split
+        contents = [{item.open().image(0).tobytes() for item in items} for items in (training, held_back)]
+        assert len(contents[0]) == 8 - len(contents[1]) and not contents[0] & contents[1]
+        assert "are validated on too, and left out of training: " in caplog.text
+    with pytest.raises(MediaError, match="all 8 pictures and videos to train on are among"):
+        _ = TrainingOptions(tmp_path / "all" / "a", validation=tmp_path / "all" / "b").split
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ({"steps": 0}, "steps must be at least 1"),
+        ({"image_size": 100}, "size must be a multiple of 32"),
+        ({"image_size": 0}, "size must be at least 1"),
+        ({"learning_rate": 0.0}, "learning rate must be a number above 0"),
+        ({"learning_rate": float("nan")}, "learning rate must be a number above 0"),
+    ],
+)
+def test_numbers_out_of_range_are_refused(option: dict[str, float], message: str, tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match=message):
+        TrainingOptions(tmp_path, **option)  # type: ignore[arg-type]
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """Every recipe that comes with masklet runs: one step of a toy network on discs."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -64,6 +65,22 @@ def test_threads_are_divided_among_processes_only(
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
     TrainingRun.begin("finetune", options, tmp_path / "out")
     assert torch.get_num_threads() == 2
+
+
+def test_a_folder_belongs_to_one_run(options: TrainingOptions, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    list(TrainingRun.begin("finetune", options, out).rows())
+    longer = TrainingRun.begin("finetune", replace(options, steps=2), out)
+    assert longer.state.step == 1
+    write_coco(tmp_path / "more", 4)
+    for change, word in (
+        ({"data": tmp_path / "more"}, "data"),
+        ({"learning_rate": 1e-2}, "learning rate"),
+        ({"preset": "memory"}, "preset and learning rate"),
+        ({"model": "new-tiny", "image_size": 64}, "weights and preset"),
+    ):
+        with pytest.raises(MaskletError, match=f"holds a run with other {word}.*: choose another folder"):
+            TrainingRun.begin("finetune", replace(options, **change), out)
 
 
 def test_random_weights_train_as_a_whole_at_a_high_rate(options: TrainingOptions) -> None:

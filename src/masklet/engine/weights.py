@@ -18,6 +18,7 @@ from masklet.evaluate.protocols import CLICKS
 from masklet.model import Sam2
 from masklet.sessions.tracker import track
 from masklet.simulated_user import next_click
+from masklet.train.batches import FEATURES
 from masklet.train.loop import LAST, train
 from masklet.train.parameters import Preset
 from masklet.train.recipe import BatchSource, Recipe, TrainingOptions
@@ -65,12 +66,12 @@ class FineTune:
             state.resume(out / STATE)
         for _ in train(state, out, save_every=SAVE_EVERY):
             pass
-        shutil.rmtree(out / "features", ignore_errors=True)
+        shutil.rmtree(out / FEATURES, ignore_errors=True)
         return out / LAST
 
     def _recipe(self, data: Path, weights: str | Path) -> Recipe:
         frames = 4 if self.preset == "memory" else 1
-        training = TrainingOptions(data, str(weights), self.preset, steps=self.steps, validation=data)
+        training = TrainingOptions(data, str(weights), self.preset, steps=self.steps, is_validated=False)
         recipe = FineTuning(frames=frames, distinct_clips=DISTINCT).recipe(training)
         (stage,) = recipe.stages
         sources = stage.sources

@@ -30,6 +30,7 @@ from masklet.types import FrameFeatures
 
 T = TypeVar("T")
 
+FEATURES = "features"  # the folder of a run for them
 log = logging.getLogger(__name__)
 
 ATTEMPTS = 5

@@ -19,7 +19,7 @@ from torch.utils.checkpoint import checkpoint
 
 from masklet.errors import MaskletError
 from masklet.model import Sam2
-from masklet.train.batches import FeatureStore, PlannedBatch, load_batches
+from masklet.train.batches import FEATURES, FeatureStore, PlannedBatch, load_batches
 from masklet.train.parameters import trains_trunk
 from masklet.train.recipe import Stage
 from masklet.train.rollout import Batch, Losses, Plan, compute_losses, rollout
@@ -155,7 +155,7 @@ class _StageLoop:
         self.model = model
         self.rollout_loss = accelerator.prepare(RolloutLoss(model))
         recurring = state.recipe.distinct_clips is not None
-        self.features = FeatureStore(out / "features") if recurring and frozen_trunk else None
+        self.features = FeatureStore(out / FEATURES) if recurring and frozen_trunk else None
         self.guard = GradientGuard()
 
     def steps(self) -> Iterator[LogRow]:

@@ -30,7 +30,7 @@ from masklet.nn.trunks.hiera import Block, Hiera, from_windows, to_windows
 from masklet.train.batches import prefetch
 from masklet.train.loop import LAST, SAVE_EVERY, VALIDATION, GradientGuard, LogRow
 from masklet.train.parameters import optimizer_groups
-from masklet.train.recipe import MAX_VALIDATION_ITEMS
+from masklet.train.split import MAX_VALIDATION_ITEMS
 from masklet.train.state import STATE, initialise, load_optimizer, read_state, save_state, save_weights
 from masklet.transforms import MEAN, STD, normalize
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,20 +16,20 @@ from masklet import checkpoint
 from masklet.config import TRAINABLE, Sam2Config
 from masklet.datasets import DatasetItem, find_items
 from masklet.datasets.types import Clip
-from masklet.errors import MaskletError, MediaError
+from masklet.errors import MaskletError, MediaError, OptionError, check_count
 from masklet.model import Sam2
 from masklet.rle import RLE
 from masklet.simulated_user import ImagePredictor
 from masklet.synthetic.stock import Picture, load_pictures
 from masklet.train.parameters import Preset
 from masklet.train.rollout import CORRECTIONS, FOCAL, IOU
+from masklet.train.split import MAX_VALIDATION_ITEMS, leave_out, split_validation
 
 ClipSource = Callable[[int], Clip]  # from a clip's number to the clip
 # ImageSession, which zooms into small objects where the config says so; training itself knows no sessions.
 OpenImage = Callable[[Sam2, UInt8[np.ndarray, "H W 3"]], ImagePredictor]
 
-VALIDATION_FRACTION = 0.2
-MAX_VALIDATION_ITEMS = 64  # more take longer and hardly change the scores
+SIDE_STEP = 32  # of the model's square: the trunk's coarsest stride
 NEW = "new-"  # before a size: random weights
 
 
@@ -172,6 +171,10 @@ class TrainingOptions:
         validation: What to validate on; None holds back a part of the data.
         learning_rate: The highest of the schedule.
         open_image: Opens validation pictures as users do, ImageSession; None validates the network alone.
+        is_validated: Whether anything is validated on.
+
+    Raises:
+        OptionError: A number is out of its range.
     """
 
     data: Path
@@ -182,6 +185,15 @@ class TrainingOptions:
     learning_rate: float | None = None
     validation: Path | None = None
     open_image: OpenImage | None = None
+    is_validated: bool = True
+
+    def __post_init__(self) -> None:
+        if self.steps is not None:
+            check_count(self.steps, "steps")
+        if self.image_size is not None and (check_count(self.image_size, "size") % SIDE_STEP):
+            raise OptionError(f"size must be a multiple of {SIDE_STEP}. Got {self.image_size}.")
+        if self.learning_rate is not None and not 0 < self.learning_rate < math.inf:
+            raise OptionError(f"the learning rate must be a number above 0. Got {self.learning_rate}.")
 
     def resolve_model(self, default: str) -> tuple[Sam2Config, str | None]:
         """The network to train, and the weights to start from; None for random weights.
@@ -211,20 +223,11 @@ class TrainingOptions:
 
     @cached_property
     def split(self) -> tuple[list[DatasetItem], list[DatasetItem]]:
-        """The labelled pictures and videos to train on, and those to validate on."""
+        """The labelled pictures and videos to train on, and those to validate on; none is in both."""
+        items = find_items(self.data)
+        if not self.is_validated:
+            return items, []
         if self.validation is None:
-            return split_validation(find_items(self.data))
-        return find_items(self.data), find_items(self.validation)[:MAX_VALIDATION_ITEMS]
-
-
-def split_validation(items: Sequence[DatasetItem]) -> tuple[list[DatasetItem], list[DatasetItem]]:
-    """Hold back a fifth of a data set. The hash of an item's name decides, so the split never changes."""
-    if len(items) < 2:
-        raise MediaError(
-            "a data set needs two pictures or videos, one to train on and one to validate on. "
-            f"Got {len(items)}."
-        )
-    count = min(MAX_VALIDATION_ITEMS, max(1, round(VALIDATION_FRACTION * len(items))))
-    by_hash = sorted(items, key=lambda item: hashlib.sha256(item.name.encode()).digest())
-    names = {item.name for item in by_hash[:count]}
-    return [item for item in items if item.name not in names], by_hash[:count]
+            return split_validation(items)
+        held_back = find_items(self.validation)
+        return leave_out(items, held_back), held_back[:MAX_VALIDATION_ITEMS]

@@ -79,7 +79,9 @@ class FineTuning:
             distinct_clips=None if trains_trunk(preset) else self.distinct_clips,
             validation=make_validation_set(
                 validation, config.image_size, self.frames, max(1, steps // 10), options.open_image
-            ),
+            )
+            if options.is_validated
+            else None,
         )
 
     def _sources(self, items: Sequence[DatasetItem], size: int, close: float) -> tuple[BatchSource, ...]:

@@ -1,0 +1,107 @@
+"""What is trained on and what is validated on: never the same picture or video, whatever its name."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from masklet.datasets import DatasetItem
+from masklet.errors import MediaError
+
+log = logging.getLogger(__name__)
+
+VALIDATION_FRACTION = 0.2
+MAX_VALIDATION_ITEMS = 64  # more take longer and hardly change the scores
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A file that tells an item's picture or video from others: of a folder of frames, the one in the middle.
+
+    Attributes:
+        kind: The number of files in its folder of frames, and its bytes: the same for copies.
+        inode: The same for all paths of one file.
+    """
+
+    path: Path
+    kind: tuple[int, int]
+    inode: tuple[int, int]
+
+    @classmethod
+    def of(cls, item: DatasetItem) -> Picture | None:
+        """None where an item has no such file; if it is missing, that is reported when it is opened."""
+        path, count = item.pictures, 1
+        if path is None:
+            return None
+        try:
+            if path.is_dir():
+                files = sorted(file for file in path.iterdir() if file.is_file() and file.name[0] != ".")
+                path, count = files[len(files) // 2], len(files)
+            facts = path.stat()
+        except (OSError, IndexError):
+            return None
+        return cls(path, (count, facts.st_size), (facts.st_dev, facts.st_ino))
+
+    def digest(self) -> bytes:
+        try:
+            with open(self.path, "rb") as file:
+                return hashlib.file_digest(file, "sha256").digest()
+        except OSError:
+            return bytes(self.path)
+
+
+def split_validation(items: Sequence[DatasetItem]) -> tuple[list[DatasetItem], list[DatasetItem]]:
+    """Hold back a fifth of a data set. The hash of an item's name decides, so the split never changes."""
+    if len(items) < 2:
+        raise MediaError(
+            "a data set needs two pictures or videos, one to train on and one to validate on. "
+            f"Got {len(items)}."
+        )
+    count = min(MAX_VALIDATION_ITEMS, max(1, round(VALIDATION_FRACTION * len(items))))
+    by_hash = sorted(items, key=lambda item: hashlib.sha256(item.name.encode()).digest())
+    names = {item.name for item in by_hash[:count]}
+    held_back = by_hash[:count]
+    return leave_out([item for item in items if item.name not in names], held_back), held_back
+
+
+def leave_out(items: Sequence[DatasetItem], held_back: Sequence[DatasetItem]) -> list[DatasetItem]:
+    """The items that show no picture or video of those that are held back; the others are logged.
+
+    Two items show the same if their files are one or are copies, as with two sets of labels of one video.
+
+    Raises:
+        MediaError: No item is left.
+    """
+    validated = [picture for item in held_back if (picture := Picture.of(item)) is not None]
+    inodes, kinds = {picture.inode for picture in validated}, {picture.kind for picture in validated}
+    digests = {picture.digest() for picture in validated}
+
+    def is_held_back(item: DatasetItem) -> bool:
+        picture = Picture.of(item)
+        if picture is None:
+            return False
+        return picture.inode in inodes or (picture.kind in kinds and picture.digest() in digests)
+
+    shared = {id(item) for item in items if is_held_back(item)}
+    left = [item for item in items if id(item) not in shared]
+    if not left:
+        raise MediaError(
+            f"all {len(items)} pictures and videos to train on are among those to validate on: give other "
+            "data with --validation, or leave it out, and a fifth is held back."
+        )
+    if shared:
+        names = [item.name for item in items if id(item) in shared]
+        log.warning(
+            "%d of %d items are validated on too, and left out of training: %s.",
+            len(names),
+            len(items),
+            _listed(names),
+        )
+    return left
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
