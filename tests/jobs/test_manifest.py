@@ -84,6 +84,9 @@ def test_a_manifest_may_be_in_any_file_system() -> None:
         ("m.csv", "source,x,y\na.mp4,1,\n", "expected numbers"),
         ("m.jsonl", "{", "is not JSON"),
         ("m.parquet", "nonsense", "is not Parquet"),
+        ("m.csv", "source,detections\na.mp4,b.json\na.mp4,c.json\n", "line 3: .*a.mp4 has other detections"),
+        ("m.csv", "source,object,class\na.mp4,dog,pet\n", "line 2 has object and class and no click"),
+        ("m.csv", "source,object,x,y\na.mp4,2147483648,1,2\n", "line 2: object is at most 2147483647"),
         ("m.csv", "source,x,y,detections\na.mp4,1,2,b.json\n", "prompts and detections"),
     ],
 )
@@ -147,3 +150,8 @@ def test_one_path_in_two_spellings_is_one_source(tmp_path: Path) -> None:
     (tmp_path / "m.csv").write_text("source,object,x,y\nclips/a.mp4,1,3,4\n./clips//a.mp4,2,5,6\n")
     (entry,) = read_manifest(str(tmp_path / "m.csv"))
     assert entry.source == f"{tmp_path}/clips/a.mp4" and len(entry.rows) == 2
+    spellings = (f"{tmp_path}/clips/../a.mp4", f"file://{tmp_path}/a.mp4", f"{tmp_path}//a.mp4", "a.mp4")
+    rows = [f"{source},{number},3,4" for number, source in enumerate(spellings, 1)]
+    (tmp_path / "m.csv").write_text("\n".join(["source,object,x,y", *rows]))
+    (entry,) = read_manifest(str(tmp_path / "m.csv"))
+    assert entry.source == f"{tmp_path}/a.mp4" and len(entry.rows) == 4

@@ -20,7 +20,7 @@ from pyarrow import fs as arrow
 
 from masklet.jobs.manifest import JobSettings, read_manifest
 from masklet.jobs.merge import merge_results
-from masklet.jobs.run import make_plan
+from masklet.jobs.plan import make_plan
 from masklet.jobs.stores import Store
 from masklet.jobs.tables import read_masks
 from masklet.jobs.worker import Item, Worker

@@ -13,11 +13,12 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -27,9 +28,10 @@ import pytest
 import masklet
 from masklet.errors import MaskletError
 from masklet.jobs import worker as worker_module
-from masklet.jobs.manifest import Entry, JobSettings, read_manifest
+from masklet.jobs.manifest import Cluster, Entry, JobSettings, read_manifest
 from masklet.jobs.merge import merge_results
-from masklet.jobs.report import read_status
+from masklet.jobs.report import read_errors, read_status
+from masklet.jobs.run import read_job, run_job
 from masklet.jobs.stores import Store
 from masklet.jobs.tables import SCHEMA, read_masks
 from masklet.jobs.worker import Item, Outcome, Worker, split_frames
@@ -340,3 +342,53 @@ def test_a_worker_killed_at_30_random_moments_leaves_every_item_whole_or_absent(
         assert int(parent.stdout.readline()) == 0
         parent.stdin.close()
     assert len(list(out.glob("records/*.json"))) == len(list(out.glob("masks/*.parquet"))) == count
+
+
+def test_changed_prompts_leave_no_masks_or_errors_of_the_earlier_ones(
+    corpus: Path, settings: JobSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The driver is a loop here: what is removed does not depend on Ray."""
+
+    def run(driver: Any) -> None:
+        worker = Worker(settings, str(tmp_path / "out"))
+        while driver._plan.waiting:
+            item = driver._plan.waiting.popleft()
+            driver._record_outcome(item, worker.run(item))
+
+    monkeypatch.setattr("masklet.jobs.run._Driver.run", run)
+    monkeypatch.setattr("masklet.jobs.run._ray", lambda cluster: nullcontext())
+    for name in ("0.mp4", "1.mp4"):
+        shutil.copy(corpus / name, tmp_path)
+    manifest, store = tmp_path / "m.csv", Store(str(tmp_path / "out"))
+    monkeypatch.chdir(tmp_path)
+
+    def status(*rows: str) -> tuple[int, int, int, int]:
+        manifest.write_text("\n".join(["source,object,x,y", *rows]))
+        last = run_job("m.csv", store.url, settings, Cluster(attempts=1))
+        return last["done"], last["failed"], len(store.names("masks")), len(read_errors(store))
+
+    assert status("0.mp4,1,20,24", "1.mp4,1,2000,24") == (1, 1, 1, 1)
+    assert status("0.mp4,1,21,24", "1.mp4,1,20,24") == (2, 0, 2, 0)
+    assert status("0.mp4,1,2000,24") == (0, 1, 2, 1), "what is there stays until there is something better"
+    assert status("0.mp4,1,20,24") == (1, 0, 2, 0), "1.mp4 is not asked for any more, and stays"
+    assert read_job(store)[0] == str(manifest)
+    store.remove("masks")
+    assert status("0.mp4,1,20,24") == (1, 0, 1, 0), "results that somebody removed are made again"
+
+
+@pytest.mark.parametrize(
+    "content", [[], {"name": "of another program"}, {"manifest": "m", "settings": {"a": 1}}]
+)
+def test_a_folder_of_something_else_is_refused(
+    content: object, settings: JobSettings, corpus: Path, tmp_path: Path
+) -> None:
+    store = Store(str(tmp_path))
+    store.write_json("job.json", content)
+    for call in (
+        lambda: read_job(store),
+        lambda: read_status(store),
+        lambda: merge_results(store, store),
+        lambda: run_job(str(corpus / "manifest.csv"), store.url, settings, Cluster()),
+    ):
+        with pytest.raises(MaskletError, match="is not of a job that this version of masklet can go on with"):
+            call()

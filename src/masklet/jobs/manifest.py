@@ -29,6 +29,7 @@ from masklet.media.readers.prompt_files import (
 from masklet.types import Prompt
 
 TABLES = (".parquet", ".csv", ".jsonl", ".ndjson")
+HIGHEST_ID = 2**31 - 1  # of an object, in the tables of masks
 FLAT = frozenset(COLUMNS) - frozenset(KEYS)
 
 PARQUET = "parquet"
@@ -90,7 +91,12 @@ def read_manifest(manifest: str) -> list[Entry]:
         source = _resolve(folder, source)
         prompts = rows.setdefault(source, [])
         if location := record.get("detections"):
-            detections[source] = _resolve(folder, str(location))
+            location = _resolve(folder, str(location))
+            if detections.setdefault(source, location) != location:
+                raise PromptError(
+                    f"{where}: {source} has other detections in an earlier row, {detections[source]}: join "
+                    "them in one file."
+                )
         row = _prompt_row(where, {name: value for name, value in record.items() if name != "detections"})
         if row.values:
             prompts.append(row)
@@ -110,6 +116,13 @@ def _prompt_row(where: str, record: Mapping[str, Any]) -> PromptRow:
         raise PromptError(f"{where} has {', '.join(unknown)}. Allowed are detections, {', '.join(allowed)}.")
     cells = {name: str(value) for name, value in record.items()}
     row = row_from_cells(where, cells) if is_flat else row_from_entry(where, record)
+    if isinstance(row.object, int) and row.object > HIGHEST_ID:
+        raise PromptError(f"{where}: object is at most {HIGHEST_ID}. Got {row.object}.")
+    if not row.values and (named := [name for name in ("object", "class") if name in record]):
+        raise PromptError(
+            f"{where} has {' and '.join(named)} and no click, box or mask, so that they would be lost: add "
+            "one, or leave them empty, and everything is segmented."
+        )
     try:  # whether it is on the video, and a mask's size, only shows with the video
         Prompt.from_json({name: value for name, value in row.values.items() if name != "mask"})
     except PromptError as error:
@@ -213,9 +226,11 @@ def _parent(manifest: str) -> str:
 
 def _resolve(folder: str, source: str) -> str:
     """A path relative to the manifest as an absolute one; a URL as it is."""
-    if "://" in source or source.startswith("/"):
-        return source
-    return f"{folder}/{posixpath.normpath(source)}"
+    if source.startswith("/") or is_local(source):
+        source = str(local_path(source))
+    if source.startswith("/"):
+        return posixpath.normpath(source)
+    return source if "://" in source else f"{folder}/{posixpath.normpath(source)}"
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,9 @@ import pyarrow.parquet as pq
 
 from masklet.errors import MaskletError
 from masklet.jobs.manifest import PARQUET, read_manifest
+from masklet.jobs.plan import make_plan
 from masklet.jobs.report import read_errors
-from masklet.jobs.run import make_plan, read_job
+from masklet.jobs.run import read_job
 from masklet.jobs.stores import Store, is_glob
 from masklet.jobs.tables import SCHEMA
 from masklet.jobs.worker import FILES, table_name

@@ -10,17 +10,29 @@ import logging
 import os
 import socket
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 from masklet.errors import MaskletError, MissingExtra
-from masklet.jobs.manifest import Cluster, Entry, JobSettings, read_manifest
-from masklet.jobs.stores import REQUESTS, UNFINISHED, Store, StoreError, source_stamp
-from masklet.jobs.worker import ERRORS, RECORDS, ErrorKind, Item, Outcome, Worker, error_record
+from masklet.jobs.manifest import Cluster, JobSettings, read_manifest
+from masklet.jobs.plan import Plan, make_plan, remove_outdated, remove_record
+from masklet.jobs.stores import (
+    UNFINISHED,
+    Store,
+    StoreError,
+    is_local,
+    local_path,
+)
+from masklet.jobs.worker import (
+    ERRORS,
+    ErrorKind,
+    Item,
+    Outcome,
+    Worker,
+    error_record,
+)
 
 JOB, STATUS = "job.json", "status.json"
 STATUS_SECONDS = 2.0  # from one status to the next
@@ -40,76 +52,6 @@ QUIET_RAY = {
 }
 
 Report = Callable[[Mapping[str, Any]], None]
-
-
-@dataclass
-class Plan:
-    """What is to be done, and what was.
-
-    Attributes:
-        waiting: Items to run.
-        done: Items that are done, now or by an earlier run.
-        failed: Items that cannot be done, with the reason.
-        records: The published record of each item, by id.
-    """
-
-    waiting: deque[Item] = field(default_factory=deque)
-    done: set[str] = field(default_factory=set)
-    failed: dict[str, str] = field(default_factory=dict)
-    records: dict[str, dict[str, Any]] = field(default_factory=dict)
-
-    def add(
-        self,
-        item: Item,
-        errors: Mapping[str, Mapping[str, Any]],
-        stamps: Mapping[str, str],
-        *,
-        retry_errors: bool,
-    ) -> None:
-        """Place an item, and the parts of one that was split, by what earlier runs published.
-
-        Args:
-            item: To place.
-            errors: Of earlier runs, by item.
-            stamps: Of sources, where they were read already.
-            retry_errors: Whether what could not be read is to run again.
-        """
-        source = item.entry.source
-        record = self.records.get(item.id)
-        if record is not None and record["stamp"] == (stamps.get(source) or _stamp(source)):
-            if record["status"] == "split":
-                for part in item.parts(map(tuple, record["parts"])):
-                    self.add(part, errors, stamps, retry_errors=retry_errors)
-            else:
-                self.done.add(item.id)
-            return
-        error = errors.get(item.id)
-        is_final = error is not None and error["kind"] == "input" and not retry_errors
-        if error is not None and is_final and error["stamp"] == (stamps.get(source) or _stamp(source)):
-            self.failed[item.id] = error["error"]
-        else:
-            self.waiting.append(item)
-
-
-def _stamp(source: str) -> str:
-    try:
-        return source_stamp(source)
-    except MaskletError:
-        return ""
-
-
-def make_plan(entries: list[Entry], store: Store, *, retry_errors: bool = False) -> Plan:
-    """Compare a manifest with what is published."""
-    plan = Plan()
-    for key, record in store.read_folder(RECORDS).items():
-        plan.records[record["item"]] = {**record, "key": key}
-    errors = store.read_folder(ERRORS)
-    sources = {entry.source for entry in entries if entry.id in plan.records or entry.id in errors}
-    with ThreadPoolExecutor(REQUESTS) as pool:  # one by one, 100,000 requests to a store take hours
-        stamps = dict(zip(sources, pool.map(_stamp, sources), strict=True))
-    for entry in entries:
-        plan.add(Item(entry), errors, stamps, retry_errors=retry_errors)
-    return plan
 
 
 def run_job(
@@ -137,6 +79,8 @@ def run_job(
     """
     settings.check()
     store = Store(out)
+    if is_local(manifest):
+        manifest = str(local_path(manifest).absolute())  # resume may be called in another folder
     entries = read_manifest(manifest)
     _claim(store, manifest, settings)
     store.remove(UNFINISHED)
@@ -144,6 +88,7 @@ def run_job(
     driver = _Driver(store, plan, settings, cluster, report)
     with _ray(cluster):
         driver.run()
+    remove_outdated(store, plan, entries)
     store.remove(UNFINISHED)
     return driver.status(is_running=False)
 
@@ -153,14 +98,19 @@ def read_job(store: Store) -> tuple[str, JobSettings]:
     job = store.read_json(JOB)
     if job is None:
         raise MaskletError(f"{store.url} holds no job: start one with masklet jobs run.")
-    return job["manifest"], JobSettings.from_json(job["settings"])
+    try:
+        return str(job["manifest"]), JobSettings.from_json(job["settings"])
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise MaskletError(
+            f"{store.url}/{JOB} is not of a job that this version of masklet can go on with: choose another "
+            "folder."
+        ) from error
 
 
 def _claim(store: Store, manifest: str, settings: JobSettings) -> None:
     """Make sure that the results belong to this job, and that no other driver is at work."""
-    job = store.read_json(JOB)
-    if job is not None and job["settings"] != settings.to_json():
-        changed = [name for name, value in settings.to_json().items() if job["settings"].get(name) != value]
+    if store.read_json(JOB) is not None and (earlier := read_job(store)[1].to_json()) != settings.to_json():
+        changed = [name for name, value in settings.to_json().items() if earlier.get(name) != value]
         raise MaskletError(
             f"{store.url} holds a job with other settings ({', '.join(changed)}): choose another --out, or "
             "the same settings."
@@ -428,9 +378,7 @@ class _Driver:
         """Remove the results of a source whose content has changed since."""
         earlier = self._plan.records.get(item.id)
         if earlier is not None and earlier["key"] != key:
-            for name in (f"{RECORDS}/{earlier['key']}.json", earlier.get("file"), earlier.get("folder")):
-                if name is not None:
-                    self._store.remove(name)
+            remove_record(self._store, earlier)
 
     def _stop_overdue(self) -> None:
         import ray

@@ -1,0 +1,111 @@
+"""What of a job is done and what is to do, by what is published; what nobody asks for any more is removed."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+from masklet.errors import MaskletError
+from masklet.jobs.manifest import Entry
+from masklet.jobs.stores import REQUESTS, Store, source_stamp
+from masklet.jobs.worker import ERRORS, FILES, MASKS, RECORDS, Item
+
+
+@dataclass
+class Plan:
+    """What is to be done, and what was.
+
+    Attributes:
+        waiting: Items to run.
+        done: Items that are done, now or by an earlier run.
+        failed: Items that cannot be done, with the reason.
+        records: The published record of each item, by id.
+    """
+
+    waiting: deque[Item] = field(default_factory=deque)
+    done: set[str] = field(default_factory=set)
+    failed: dict[str, str] = field(default_factory=dict)
+    records: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def add(
+        self,
+        item: Item,
+        errors: Mapping[str, Mapping[str, Any]],
+        stamps: Mapping[str, str],
+        *,
+        retry_errors: bool,
+    ) -> None:
+        """Place an item, and the parts of one that was split, by what earlier runs published.
+
+        Args:
+            item: To place.
+            errors: Of earlier runs, by item.
+            stamps: Of sources, where they were read already.
+            retry_errors: Whether what could not be read is to run again.
+        """
+        source = item.entry.source
+        record = self.records.get(item.id)
+        if record is not None and record["stamp"] == (stamps.get(source) or _stamp(source)):
+            if record["status"] == "split":
+                for part in item.parts(map(tuple, record["parts"])):
+                    self.add(part, errors, stamps, retry_errors=retry_errors)
+            else:
+                self.done.add(item.id)
+            return
+        error = errors.get(item.id)
+        is_final = error is not None and error["kind"] == "input" and not retry_errors
+        if error is not None and is_final and error["stamp"] == (stamps.get(source) or _stamp(source)):
+            self.failed[item.id] = error["error"]
+        else:
+            self.waiting.append(item)
+
+
+def _stamp(source: str) -> str:
+    try:
+        return source_stamp(source)
+    except MaskletError:
+        return ""
+
+
+def make_plan(entries: list[Entry], store: Store, *, retry_errors: bool = False) -> Plan:
+    """Compare a manifest with what is published."""
+    plan = Plan()
+    results = {f"{folder}/{name}" for folder in (MASKS, FILES) for name in store.names(folder)}
+    for key, record in store.read_folder(RECORDS).items():
+        if record["status"] == "done" and (record.get("file") or record.get("folder")) not in results:
+            store.remove(f"{RECORDS}/{key}.json")  # somebody removed its results: it is run again
+            continue
+        plan.records[record["item"]] = {**record, "key": key}
+    errors = store.read_folder(ERRORS)
+    sources = {entry.source for entry in entries if entry.id in plan.records or entry.id in errors}
+    with ThreadPoolExecutor(REQUESTS) as pool:  # one by one, 100,000 requests to a store take hours
+        stamps = dict(zip(sources, pool.map(_stamp, sources), strict=True))
+    for entry in entries:
+        plan.add(Item(entry), errors, stamps, retry_errors=retry_errors)
+    return plan
+
+
+def remove_outdated(store: Store, plan: Plan, entries: list[Entry]) -> None:
+    """Remove what the manifest does not ask for any more, since its prompts were changed.
+
+    These are errors of entries that it had before, and results of its sources with other prompts, where those
+    with the present ones are done. Results of sources that it does not name any more stay.
+    """
+    length = len(entries[0].id)  # that of a part is longer
+    ids, failed = {entry.id for entry in entries}, {id[:length] for id in plan.failed}
+    sources = {entry.source for entry in entries if entry.id not in failed}
+    for name in store.names(ERRORS):
+        if name[:length] not in ids:
+            store.remove(f"{ERRORS}/{name}")
+    for record in plan.records.values():
+        if record["source"] in sources and record["item"][:length] not in ids:
+            remove_record(store, record)
+
+
+def remove_record(store: Store, record: Mapping[str, Any]) -> None:
+    for name in (f"{RECORDS}/{record['key']}.json", record.get("file"), record.get("folder")):
+        if name is not None:
+            store.remove(name)
