@@ -48,3 +48,12 @@ def test_what_is_doubtful_is_a_project_of_the_studio(run: Run, shelf: Path, tmp_
     if queue:  # a toy network may find nothing
         with sqlite3.connect(tmp_path / "studio" / "studio.db") as database:
             assert database.execute("select count(*) from videos").fetchone()[0] == 1
+    again = run(
+        "engine", "propose", shelf / "clip.mp4", "--out", tmp_path, "--model", shelf / "toy.safetensors"
+    )
+    assert again.code == 0 and "has the proposals of these videos already" in again.out
+    other = run(
+        *("engine", "propose", shelf / "clip.mp4", "--out", tmp_path, "--max-objects", 3),
+        *("--model", shelf / "toy.safetensors"),
+    )
+    assert other.code == 1 and "choose another --out" in other.err

@@ -15,6 +15,7 @@ from masklet.datasets.types import Clip
 from masklet.engine import loop
 from masklet.engine.clip_maker import ClipMaker
 from masklet.engine.gates import Masklet, Measures
+from masklet.engine.proposals import ProposalFolder
 from masklet.engine.rounds import Calibration, ClipLabeller, ClipResult, Round, process_clips
 from masklet.engine.simulated_person import SimulatedPerson, find_object
 from masklet.engine.step_results import StepResults
@@ -238,3 +239,26 @@ def test_the_first_frame_is_corrected_first(truth: np.ndarray) -> None:
     wrong[:12] = False
     reviewer.review(masklet_of(wrong))
     assert corrected[0] == 0
+
+
+def test_proposals_are_never_mixed_with_others(tmp_path: Path) -> None:
+    folder = ProposalFolder(tmp_path, "first")
+    folder.begin()
+    for name in ("a/clip", "a-clip", "b"):
+        (folder.accept(name) / "frames").mkdir(parents=True)
+    assert sorted(path.name for path in (tmp_path / "accepted").iterdir()) == ["a-clip", "a-clip_", "b"]
+    (tmp_path / "accepted" / "of a person").mkdir()
+    for name in ("studio", "review"):
+        (tmp_path / name).mkdir()
+    other = ProposalFolder(tmp_path, "second")  # the first was killed
+    other.begin()
+    assert [path.name for path in (tmp_path / "accepted").iterdir()] == ["of a person"]
+    assert not (tmp_path / "studio").exists() and not other.is_complete
+    other.complete()
+    assert ProposalFolder(tmp_path, "second").is_complete
+    with pytest.raises(MaskletError, match="proposals of other videos or settings"):
+        ProposalFolder(tmp_path, "first")
+    (tmp_path / "proposals.json").unlink()
+    (tmp_path / "queue.json").touch()  # of an earlier version
+    with pytest.raises(MaskletError, match="proposals of other videos or settings"):
+        ProposalFolder(tmp_path, "second")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+import masklet
 from masklet.cli import options
 from masklet.cli.items import Kind, find_items
 from masklet.cli.runs import ProgressBar
@@ -58,11 +59,28 @@ def propose(
         from dataclasses import replace
 
         from masklet.engine.gates import GATES, pass_all, propose_masklets, read_limits, review_order
-        from masklet.engine.proposals import write_accepted, write_project, write_queue
+        from masklet.engine.proposals import ProposalFolder, write_accepted, write_project, write_queue
         from masklet.media import open_frames
+        from masklet.run_folder import Run, digest
 
         gates = GATES if limits is None else read_limits(limits)
         items = find_items(videos or (), Kind.video, names_from=names)
+        settings = {
+            "model": model,
+            "dtype": dtype.value,
+            "setting": setting.value,
+            "max_objects": max_objects,
+            "gates": {gate.name: gate.limit for gate in gates},
+            "weights": digest(model, [Path(model)]) if Path(model).is_file() else None,
+        }
+        inputs = {item.source: digest(item.source, item.files()) for item in items}
+        folder = ProposalFolder(out, Run("engine propose", str(masklet.__version__), settings, inputs).key)
+        if folder.is_complete:
+            typer.echo(
+                f"{out} has the proposals of these videos already. Review them, or choose another --out."
+            )
+            return
+        folder.begin()
         network = options.ModelOptions(model, device, dtype, setting).load()
         bar.count = len(items)
         masklets: list[Masklet] = []
@@ -79,7 +97,7 @@ def propose(
             passed = [masklet for masklet in proposed if pass_all(masklet.measures, gates)]
             if passed:
                 write_accepted(
-                    out / "accepted" / (item.name or frames.name),
+                    folder.accept(item.name or frames.name),
                     frames,
                     {row.id: row.codes for row in passed},
                 )
@@ -88,6 +106,7 @@ def propose(
         write_queue(out, queue)
         if queue:
             write_project(out, network, queue, sources)
+        folder.complete()
     typer.echo(f"{len(masklets) - len(queue)} of {len(masklets)} masklets pass all gates: {out / 'accepted'}")
     if queue:
         typer.echo(f"{len(queue)} wait for a review: masklet studio {out / 'review'} --data {out / 'studio'}")
