@@ -80,6 +80,28 @@ def test_a_box_matters(model: masklet.Sam2) -> None:
     np.testing.assert_array_equal(np.array(content["mask"]) == 255, expected)
 
 
+def test_a_box_may_be_drawn_from_any_corner(model: masklet.Sam2) -> None:
+    interactor = Interactor(model)
+    answers = [
+        call(interactor, clicks(frame(), obj_bbox=corners))
+        for corners in ([[10, 10], [30, 30]], [[30, 30], [10, 10]], [[30, 10], [10, 30]], [10, 10, 30, 30])
+    ]
+    assert all(answer == answers[0] for answer in answers) and answers[0][0] == 200
+
+
+@pytest.mark.parametrize("corners", [[["a", "b"], [1, 2]], [[1, 2], [3, None]], [[1, 2]], "abcd", {"x": 1}])
+def test_a_box_of_something_else_is_a_sentence(model: masklet.Sam2, corners: object) -> None:
+    code, content = call(Interactor(model), clicks(frame(), obj_bbox=corners))
+    assert code == 400 and "obj_bbox must be two corners" in content["error"]
+
+
+@pytest.mark.parametrize("type", ["mask", "polygon", "rectangle"])
+def test_shapes_of_no_numbers_are_a_sentence(model: masklet.Sam2, type: str) -> None:
+    shape = {"type": type, "points": [float("nan")] * (4 if type == "rectangle" else 6)}
+    code, content = call(ShapeTracker(model), {"image": sent(frame()), "shapes": [shape], "states": []})
+    assert code == 400 and "finite numbers" in content["error"]
+
+
 def test_without_a_prompt_the_mask_is_empty(model: masklet.Sam2) -> None:
     code, content = call(Interactor(model), clicks(frame(), pos_points=[], neg_points=[]))
     assert code == 200 and not np.array(content["mask"]).any() and content["points"] == []

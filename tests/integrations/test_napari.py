@@ -92,12 +92,14 @@ def test_the_widget_adds_a_labels_layer(model: masklet.Sam2, monkeypatch: pytest
     napari = pytest.importorskip("napari")
     monkeypatch.setattr(plugin, "load", lambda name: model)
     layers = napari.layers
-    image = layers.Image(np.zeros((3, *SIZE), dtype=np.uint16), name="stack", scale=(2, 1, 1))
+    image = layers.Image(
+        np.zeros((3, *SIZE), dtype=np.uint16), name="stack", scale=(2, 1, 1), translate=(0, 5, 7)
+    )
     boxes = layers.Shapes([rectangle(0)], shape_type="rectangle")
     data, shown, kind = plugin.make_widget()._function(image, boxes=boxes)
     labels = layers.Labels(data, **shown)
     assert kind == "labels" and labels.data.shape == (3, *SIZE)
-    assert labels.scale.tolist() == [2, 1, 1]
+    assert labels.scale.tolist() == [2, 1, 1] and labels.translate.tolist() == [0, 5, 7]
 
 
 @dataclass
@@ -123,6 +125,23 @@ def test_prompts_lie_where_napari_shows_them_over_the_image() -> None:
     assert prompts[0] == {
         1: masklet.Prompt(positive=[(30, 20)], box=(10, 5, 40, 30)),
     }
+
+
+def test_masks_are_shown_where_the_image_is() -> None:
+    image = PlacedLayer(np.zeros(SIZE), scale=0.5, shift=3.0)
+    place = plugin.place_of(image, 2)
+    assert place["scale"].tolist() == [0.5, 0.5] and place["translate"].tolist() == [3, 3]
+    turn = np.array([[0.0, -2.0], [2.0, 0.0]])
+    image.data_to_world = lambda position: turn @ position + 1  # type: ignore[method-assign]
+    assert plugin.place_of(image, 2)["affine"].tolist() == [[0, -2, 1], [2, 0, 1], [0, 0, 1]]
+
+
+@pytest.mark.parametrize(("scale", "shift"), [(2.0, 0.0), (1.0, 5.0)])
+def test_a_brush_beside_the_image_is_refused(scale: float, shift: float) -> None:
+    image, painted = PlacedLayer(np.zeros(SIZE)), np.ones(SIZE, dtype=int)
+    with pytest.raises(masklet.PromptError, match="pixel by pixel"):
+        plugin.read_prompts(None, None, None, PlacedLayer(painted, scale=scale, shift=shift), image)
+    assert plugin.read_prompts(None, None, None, PlacedLayer(painted), image)
 
 
 def test_points_of_another_page_are_none_on_a_picture(model: masklet.Sam2) -> None:

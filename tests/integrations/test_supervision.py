@@ -84,3 +84,21 @@ def test_boxes_alone_are_no_masks() -> None:
 def test_a_mask_counts_also_where_its_box_has_no_area() -> None:
     detections = supervision.Detections(xyxy=np.array([[2, 2, 2, 4]]), mask=LEFT[None])
     assert bridge.to_prompts(detections) == {1: masklet.Prompt(mask=LEFT)}
+
+
+@pytest.mark.parametrize("ids", [[1.0, float("nan")], [1.5, 2.0], [1.0, float("inf")]])
+def test_tracker_ids_that_are_no_whole_numbers_are_refused(ids: list[float]) -> None:
+    detections = supervision.Detections(
+        xyxy=np.array([[0, 1, 3, 5], [0, 0, 8, 6]], float), tracker_id=np.array(ids)
+    )
+    with pytest.raises(masklet.PromptError, match="whole numbers from 1 on"):
+        bridge.to_prompts(detections)
+
+
+@pytest.mark.filterwarnings("ignore")  # supervision's own, of masks that are not bool
+def test_probabilities_are_masks_from_a_half_on() -> None:
+    detections = supervision.Detections(
+        xyxy=np.array([[0, 1, 3, 5]], float), mask=np.where(LEFT, 0.7, 0.3)[None]
+    )
+    assert (bridge.from_detections(detections, SIZE)[1] == LEFT).all()
+    assert (bridge.to_prompts(detections)[1].mask == LEFT).all()

@@ -20,6 +20,7 @@ from fastapi.testclient import TestClient
 from masklet import rle
 from masklet.studio.app import make_app
 from masklet.studio.routes import label_studio as label_studio_routes
+from masklet.studio.routes.label_studio import ToolUse, to_prompt
 from masklet.studio.settings import Settings
 from masklet.studio.studio import TASK_PICTURES, Studio
 from toy_models import clip, toy_network
@@ -137,6 +138,25 @@ def test_each_use_of_a_tool_matters(client: TestClient) -> None:
     answers = [masks_of(client, *use) for use in uses]
     masks = [pixels(masks[0]).tobytes() if masks else b"" for masks in answers]
     assert len(set(masks)) == len(masks)
+
+
+@pytest.mark.parametrize(
+    ("area", "box"),
+    [
+        ({"x": 60, "y": 60, "width": -50, "height": -50}, (20, 10, 120, 60)),
+        ({"x": 60, "y": 10, "width": 50, "height": 50, "rotation": 90}, (70, 10, 120, 110)),
+        ({"x": 60, "y": 60, "width": 50, "height": 20, "rotation": 180}, (20, 40, 120, 60)),
+        ({"x": 50, "y": 20, "width": 10, "height": 20, "rotation": 45}, (85.858, 20, 114.142, 48.284)),
+    ],
+)
+def test_a_box_is_taken_where_it_is_shown(area: dict[str, float], box: tuple[float, ...]) -> None:
+    use = ToolUse.model_validate({"type": "rectanglelabels", "value": area})
+    assert to_prompt([use], (100, 200)).box == pytest.approx(box, abs=1e-3)
+
+
+def test_a_turned_picture_is_refused(client: TestClient) -> None:
+    answer = client.post("/label-studio/predict", json=asked(point(20, 20) | {"image_rotation": 90}))
+    assert answer.status_code == 422 and "turned in Label Studio" in answer.json()["message"]
 
 
 def test_at_the_edge(client: TestClient) -> None:

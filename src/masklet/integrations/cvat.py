@@ -16,7 +16,7 @@ import PIL.Image
 
 from masklet.checkpoint import load
 from masklet.errors import MissingExtra, OptionError
-from masklet.integrations.cvat_shapes import MASK, OBJECT, SHAPES, encode_mask, to_points, to_prompt
+from masklet.integrations.cvat_shapes import MASK, OBJECT, SHAPES, encode_mask, to_box, to_points, to_prompt
 from masklet.media import read_image
 from masklet.model import Sam2
 from masklet.sessions.image import ImageSession
@@ -126,7 +126,7 @@ class ClickFunction:
         prompt = Prompt(
             positive=list(prompts.pos_points),
             negative=list(prompts.neg_points),
-            box=None if box is None else (*box[0], *box[1]),
+            box=None if box is None else to_box((*box[0], *box[1])),
         )
         if not prompt:
             return []

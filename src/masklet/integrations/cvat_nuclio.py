@@ -13,6 +13,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import math
 import os
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
@@ -27,7 +28,7 @@ from masklet.byte_cache import ByteCache
 from masklet.checkpoint import load
 from masklet.drawing import outlines
 from masklet.errors import MaskletError, MediaError, PromptError
-from masklet.integrations.cvat_shapes import OBJECT, POLYGON, RECTANGLE, SHAPES, to_points, to_prompt
+from masklet.integrations.cvat_shapes import OBJECT, POLYGON, RECTANGLE, SHAPES, to_box, to_points, to_prompt
 from masklet.media import read_image
 from masklet.model import Sam2
 from masklet.sessions.image import ImageSession
@@ -76,13 +77,11 @@ class Interactor:
         if session is None:
             session = ImageSession(self._model, read_image(data))
             self._sessions.put(key, session)
-        box = np.array(body.get("obj_bbox") or [], dtype=float).reshape(-1).tolist()
-        if len(box) not in (0, 4):
-            raise PromptError(f"obj_bbox must be two corners, [[x0, y0], [x1, y1]]. Got {len(box)} numbers.")
+        corners = _read_corners(body)
         prompt = Prompt(
             positive=_read_points(body, "pos_points"),
             negative=_read_points(body, "neg_points"),
-            box=(box[0], box[1], box[2], box[3]) if box else None,
+            box=to_box(corners) if corners else None,
         )
         mask = session.segment(prompt).best if prompt else np.zeros(session.size, dtype=bool)
         rings = [polygon[0] for polygon in outlines(mask)]
@@ -238,3 +237,14 @@ def _read_points(body: Mapping[str, Any], key: str) -> list[tuple[float, float]]
         return [(float(x), float(y)) for x, y in body.get(key) or []]
     except (TypeError, ValueError):
         raise PromptError(f"{key} must be a list of [x, y].") from None
+
+
+def _read_corners(body: Mapping[str, Any]) -> list[float]:
+    """The two corners of a box, as four numbers; none where no box was drawn."""
+    try:
+        corners: list[float] = np.array(body.get("obj_bbox") or [], dtype=float).reshape(-1).tolist()
+    except (TypeError, ValueError):
+        corners = [math.nan]
+    if len(corners) not in (0, 4) or not all(map(math.isfinite, corners)):
+        raise PromptError("obj_bbox must be two corners, [[x0, y0], [x1, y1]], of finite numbers.")
+    return corners

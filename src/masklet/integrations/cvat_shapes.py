@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Bool
 
+from masklet.boxes import Box
 from masklet.drawing import outlines
 from masklet.errors import PromptError
 from masklet.masks import Masks
@@ -30,9 +31,10 @@ def to_prompt(type: str, points: Sequence[float], size: tuple[int, ...]) -> Prom
         PromptError: The shape covers no pixel of the frame, or has another type.
     """
     height, width = size
+    if not np.isfinite(points).all():
+        raise PromptError(f"a {type}'s points must be finite numbers.")
     if type == RECTANGLE and len(points) == 4:
-        x0, y0, x1, y1 = points
-        return Prompt(box=(min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1)))
+        return Prompt(box=to_box(points))
     if type == MASK:
         mask = decode_mask(points, (height, width))
     elif type == POLYGON:
@@ -45,6 +47,12 @@ def to_prompt(type: str, points: Sequence[float], size: tuple[int, ...]) -> Prom
     if not mask.any():
         raise PromptError(f"the {type} covers no pixel of the frame.")
     return Prompt(mask=mask)
+
+
+def to_box(corners: Sequence[float]) -> Box:
+    """The box between two opposite corners x, y, x, y, in which order a person drew them."""
+    x0, y0, x1, y1 = corners
+    return min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1)
 
 
 def to_points(type: str, masks: Masks) -> list[float] | None:

@@ -46,8 +46,7 @@ def make_widget() -> FunctionGui:
         model: str = "nano",
     ) -> napari.types.LayerDataTuple:  # type: ignore[name-defined]
         labels = segment_layers(load(model), image, points, not_points, boxes, brush)
-        shown = {"name": f"{image.name} masks", "scale": image.scale[-labels.ndim :]}
-        return labels, shown, "labels"
+        return labels, {"name": f"{image.name} masks", **place_of(image, labels.ndim)}, "labels"
 
     # Modules that are not imported yet cannot be named by types: magicgui finds them by their full names.
     segment.__annotations__ |= {
@@ -61,6 +60,24 @@ def make_widget() -> FunctionGui:
     }
     widget: FunctionGui = magicgui(segment, call_button="Segment")
     return widget
+
+
+def place_of(image: Any, ndim: int) -> dict[str, np.ndarray]:
+    """Where napari shows a layer, as another layer's options: scale and translation, or all as one matrix.
+
+    Args:
+        image: The layer.
+        ndim: Its axes, without colour.
+    """
+    origin = np.asarray(image.data_to_world(np.zeros(ndim)), dtype=float)[-ndim:]
+    steps = [np.asarray(image.data_to_world(step), dtype=float)[-ndim:] - origin for step in np.eye(ndim)]
+    matrix = np.stack(steps, axis=1)
+    scale = np.diagonal(matrix)
+    if np.allclose(matrix, np.diag(scale)):
+        return {"scale": scale, "translate": origin}
+    affine = np.eye(ndim + 1)
+    affine[:ndim, :ndim], affine[:ndim, ndim] = matrix, origin
+    return {"affine": affine}
 
 
 def segment_layers(
@@ -140,6 +157,12 @@ def read_prompts(points: Any, not_points: Any, boxes: Any, brush: Any, image: An
             _add(prompts, corners[0][:-2], id, Prompt(box=(float(x0), float(y0), float(x1), float(y1))))
     if brush is not None:
         painted = np.asarray(brush.data)
+        corners = np.array([np.zeros(painted.ndim), painted.shape], dtype=float)
+        if not np.allclose(_over_image(corners, brush, image), corners, atol=0.5):
+            raise PromptError(
+                "a labels layer must lie over the image pixel by pixel: give it the image's scale and "
+                "translation, or make it with the image selected."
+            )
         pages = painted if painted.ndim == 3 else painted[None]
         for page in np.flatnonzero(pages.any(axis=(1, 2))):
             for id in np.unique(pages[page])[1:] if (pages[page] == 0).any() else np.unique(pages[page]):

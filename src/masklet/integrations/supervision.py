@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 
 from masklet.errors import MissingExtra, PromptError
+from masklet.label_maps import NotAMask, to_mask
 from masklet.results import MaskResult
 from masklet.types import Masks, Prompt
 
@@ -46,7 +47,7 @@ def from_detections(detections: Detections, size: tuple[int, int], frame: int = 
         return Masks.empty(frame, size)
     if detections.mask is None:
         raise PromptError("these detections have boxes only: segment them with to_prompts(detections).")
-    masks = np.asarray(detections.mask).astype(bool)
+    masks = _masks(detections.mask)
     if masks.shape[1:] != tuple(size):
         raise PromptError(f"masks must have shape (H, W) = {size}. Got {masks.shape[1:]}.")
     iou = None if detections.confidence is None else [float(value) for value in detections.confidence]
@@ -64,7 +65,7 @@ def to_prompts(detections: Detections) -> dict[int, Prompt]:
         {7: Prompt(box=(1.0, 2.0, 5.0, 6.0))}
     """
     boxes = [tuple(box) for box in detections.xyxy.astype(float).tolist()]
-    masks = [None] * len(boxes) if detections.mask is None else np.asarray(detections.mask).astype(bool)
+    masks = [None] * len(boxes) if detections.mask is None else _masks(detections.mask)
     prompts = [
         Prompt(box=box) if mask is None or not mask.any() else Prompt(mask=mask)
         for box, mask in zip(boxes, masks, strict=True)
@@ -81,7 +82,19 @@ def track_detections(masks: Iterable[Masks]) -> Iterator[Detections]:
 def _ids(detections: Detections) -> list[int]:
     if detections.tracker_id is None:
         return list(range(1, len(detections) + 1))
-    ids = [int(id) for id in detections.tracker_id]
-    if min(ids, default=1) < 1 or len({*ids}) < len(ids):
-        raise PromptError(f"tracker ids must be different whole numbers from 1 on. Got {ids}.")
-    return ids
+    given = np.asarray(detections.tracker_id).tolist()
+    ids = [id for id in given if isinstance(id, int | float) and id >= 1 and id % 1 == 0]
+    if len({*ids}) < len(given):
+        raise PromptError(f"tracker ids must be different whole numbers from 1 on. Got {given}.")
+    return [int(id) for id in ids]
+
+
+def _masks(masks: object) -> np.ndarray:
+    """Bool (n, H, W); numbers are read as in a prompt, so that probabilities below 0.5 are background."""
+    array = np.asarray(masks)
+    if array.dtype == np.bool_:
+        return array
+    try:
+        return np.array([to_mask(mask) for mask in array])
+    except NotAMask as error:
+        raise PromptError(f"masks must be bool, probabilities or logits: {error}.") from error

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import math
 import os
 import re
 import time
@@ -24,6 +25,7 @@ from xml.etree import ElementTree
 from fastapi import APIRouter
 from pydantic import BaseModel, Field, ValidationError
 
+from masklet.boxes import Box
 from masklet.byte_cache import Busy
 from masklet.media import Image, brush_region
 from masklet.studio.errors import ApiError, limit_exceeded
@@ -43,15 +45,17 @@ READ_BYTES = 2**18  # at a time
 DATA_URL = re.compile(r"data:image/([a-z0-9.+-]+);base64,", re.IGNORECASE)
 
 Percent = Annotated[float, Field(ge=-100, le=200, allow_inf_nan=False)]
+Extent = Annotated[float, Field(ge=-200, le=200, allow_inf_nan=False)]  # below 0: drawn to the left, or up
 
 
 class ToolArea(BaseModel):
-    """Where a smart tool was used, in percent of the picture's sides."""
+    """Where a smart tool was used, in percent of the picture's sides; turned clockwise around x and y."""
 
     x: Percent
     y: Percent
-    width: Percent = 0
-    height: Percent = 0
+    width: Extent = 0
+    height: Extent = 0
+    rotation: Annotated[float, Field(allow_inf_nan=False)] = 0
     keypointlabels: list[str] = []
     rectanglelabels: list[str] = []
 
@@ -62,6 +66,7 @@ class ToolUse(BaseModel):
     type: Literal["keypointlabels", "rectanglelabels", "keypoint", "rectangle"]
     value: ToolArea
     is_positive: bool = True
+    image_rotation: float = 0
 
 
 @dataclass(frozen=True)
@@ -104,12 +109,28 @@ def to_prompt(uses: list[ToolUse], size: tuple[int, int]) -> Prompt:
     for use in uses:
         area = use.value
         x, y = area.x / 100 * width, area.y / 100 * height
+        if use.image_rotation:
+            raise _invalid("the picture is turned in Label Studio: turn it back, and use the tool again.")
         if use.type.startswith("rectangle"):
-            box = x, y, x + area.width / 100 * width, y + area.height / 100 * height
+            box = _upright_box(x, y, area.width / 100 * width, area.height / 100 * height, area.rotation)
         else:
             point = min(max(x, 0), width - 1), min(max(y, 0), height - 1)  # 100 % is the edge itself
             clicks[use.is_positive].append(point)
     return Prompt(positive=clicks[True], negative=clicks[False], box=box)
+
+
+def _upright_box(x: float, y: float, width: float, height: float, degrees: float) -> Box:
+    """The box around a rectangle that is turned clockwise around its corner (x, y)."""
+    turn = math.radians(degrees)
+    corners = [
+        (
+            x + right * math.cos(turn) - down * math.sin(turn),
+            y + right * math.sin(turn) + down * math.cos(turn),
+        )
+        for right, down in ((0, 0), (width, 0), (width, height), (0, height))
+    ]
+    xs, ys = zip(*corners, strict=True)
+    return min(xs), min(ys), max(xs), max(ys)
 
 
 def find_label(uses: list[ToolUse], brush: Brush) -> str:
