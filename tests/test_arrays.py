@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 
 import numpy as np
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from masklet import MaskletError, Masks, Prompt
 from masklet.arrays import to_array
-from masklet.media import open_frames, read_image, read_label_map
+from masklet.media import ImageReader, open_frames, read_image, read_label_map
 
 GREY = torch.arange(24, dtype=torch.float32).reshape(4, 6)
 
@@ -55,3 +56,27 @@ def test_clicks_in_bfloat16(unchecked: None) -> None:
 def test_a_tensor_without_values_is_refused(call: Callable[[Tensor], object], unchecked: None) -> None:
     with pytest.raises(MaskletError, match="meta"):
         call(GREY.to("meta"))
+
+
+def test_what_a_masked_array_hides_is_black_and_sets_no_range() -> None:
+    """Rasters of maps mark pixels without data so; the value beneath is -9999, or 1e38."""
+    values = np.linspace(0.2, 0.8, 48 * 64).reshape(48, 64).astype(np.float32)
+    expected = read_image(values)
+    hidden = np.zeros(values.shape, dtype=bool)
+    hidden[20:30, 5:25] = True
+    for beneath in (-9999.0, 1e38, 0.5):
+        picture = np.ma.masked_array(np.where(hidden, np.float32(beneath), values), hidden)
+        for image in (read_image(picture), ImageReader().read(picture)):
+            assert (image[hidden] == 0).all() and (
+                abs(image[~hidden].astype(int) - expected[~hidden]) < 8
+            ).all()
+    colours = np.ma.masked_array(np.full((48, 64, 3), 90, np.uint8), np.repeat(hidden[..., None], 3, axis=2))
+    for image in (read_image(colours), ImageReader().read(colours)):
+        assert (image[hidden] == 0).all() and (image[~hidden] == 90).all()
+
+
+def test_a_matrix_is_a_grey_picture() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        picture = np.matrix(np.arange(48 * 64).reshape(48, 64) % 256, dtype=np.uint8)
+    assert (read_image(picture) == np.asarray(picture)[..., None]).all()

@@ -192,3 +192,15 @@ def test_floats_below_0_are_logits_or_background() -> None:
     assert (to_label_map(np.where(mask, 7.0, -1.0)) == 7 * mask).all()  # -1 is a void label
     with pytest.raises(NotAMask, match="0 and below, down to -1"):
         to_label_map(-mask.astype(np.int8))
+
+
+def test_half_precision_is_read_as_other_floats() -> None:
+    """Its largest number is below the white of 16 bits."""
+    mask = draw([(40, 40, 20, True)], [1]) > 0
+    for values in (mask, mask * 0.9, np.where(mask, 4.0, -4.0)):
+        assert (to_mask(np.asarray(values, np.float16)) == mask).all()
+
+
+def test_clicks_beyond_all_numbers_are_refused() -> None:
+    with pytest.raises(PromptError, match="list of"):
+        Prompt(positive=[(10**400, 4)])

@@ -84,6 +84,7 @@ def to_label_map(values: np.ndarray, *, white: int = 1, is_lossy: bool = False) 
         return values * np.int32(white)
     if values.dtype.kind == "f":
         _check_numbers(values)
+        values = values.astype(np.float32) if values.dtype == np.float16 else values
         values = np.nan_to_num(values, posinf=1, neginf=-1)
         if (values != np.floor(values)).any():
             if values.min() < 0:

@@ -156,7 +156,7 @@ def _numbers(values: Any) -> np.ndarray | None:
     try:
         array = np.asarray(to_array(values))
         return None if array.dtype.kind in "bcmMV" else array.astype(np.float64)
-    except (MediaError, TypeError, ValueError, RuntimeError):
+    except (MediaError, TypeError, ValueError, OverflowError, RuntimeError):
         return None
 
 

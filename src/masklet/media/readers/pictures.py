@@ -40,9 +40,9 @@ def read_image(
     several pictures gives the first. Files and PIL images are turned upright as their EXIF orientation says.
 
     Args:
-        source: An array (H, W, 3), (H, W, 4), (H, W, 1) or (H, W) of any real type; a torch tensor, which
-            may also be (3, H, W); a PIL image; a path; a file in memory, as bytes or a file object; or an
-            http URL.
+        source: An array (H, W, 3), (H, W, 4), (H, W, 1) or (H, W) of any real type, in which NaN and what a
+            masked array hides become black; a torch tensor, which may also be (3, H, W); a PIL image; a
+            path; a file in memory, as bytes or a file object; or an http URL.
         channel: Of a file with channels: one by its name or number from 0, a list of them, or a dict that
             gives each a colour. By default all, each in the colour that the file says or Fiji would choose.
         intensity_range: The intensities that become black and white, in place of the chosen ones.
@@ -75,7 +75,7 @@ class ImageReader:
 
     def read(self, source: object) -> Image:
         """Read an image, of any kind that `read_image` takes."""
-        if isinstance(source, np.ndarray) and not self._converter.is_stated:
+        if isinstance(source, np.ndarray) and not (self._converter.is_stated or np.ma.is_masked(source)):
             has_rgb = source.dtype == np.uint8 and source.ndim == 3 and source.shape[2] == 3
             if has_rgb and source.size:
                 return np.ascontiguousarray(source)
@@ -210,6 +210,7 @@ def _raw_array(array: np.ndarray) -> RawPicture:
             "an image array must be (H, W, 3) RGB, (H, W, 4) RGBA, (H, W, 1) or (H, W) grey. "
             f"Got {array.dtype} {array.shape}."
         )
+    array = _without_hidden(array) if np.ma.is_masked(array) else np.asarray(array)
     if array.dtype == np.float16 or (array.dtype.kind in "iu" and array.dtype.itemsize == 1):
         array = array if array.dtype == np.uint8 else array.astype(np.float32)
     array = array.astype(array.dtype.newbyteorder("="), copy=False)
@@ -220,6 +221,14 @@ def _raw_array(array: np.ndarray) -> RawPicture:
     opaque = np.iinfo(array.dtype).max if array.dtype.kind in "iu" else 1.0 if array.max() <= 1 else 255.0
     alpha = (array[..., 3].astype(np.float32) / opaque).clip(0, 1)
     return RawPicture(array[..., :3], None if (alpha == 1).all() else alpha)
+
+
+def _without_hidden(array: np.ndarray) -> np.ndarray:
+    """An array in which what is hidden counts for nothing, as NaN does: pixels of a map without data."""
+    if array.dtype.itemsize == 1:
+        return np.asarray(np.ma.filled(array, 0))
+    fits = array.dtype.kind == "f" or array.dtype.itemsize > 2
+    return np.asarray(np.ma.filled(array.astype(np.float64 if fits else np.float32), np.nan))
 
 
 def _is_channels_first(array: np.ndarray | torch.Tensor) -> bool:
