@@ -66,9 +66,8 @@ def main(
     for prompt in prompts:
         means = [np.mean(scores[prompt, setting], axis=0) for setting in SETTINGS]
         typer.echo(f"| {prompt} | {' | '.join(f'{j:.3f}, {f:.3f}' for j, f in means)} |")
-    typer.echo(
-        f"predicted IoU of a first click: {np.abs(iou_errors).mean():.3f} off, bias {np.mean(iou_errors):+.3f}"
-    )
+    error, bias = np.abs(iou_errors).mean(), np.mean(iou_errors)
+    typer.echo(f"predicted IoU of a first click: {error:.3f} off, bias {bias:+.3f}")
 
 
 def _answers(session: ImageSession, truth: np.ndarray) -> Iterator[tuple[str, np.ndarray, float]]:
