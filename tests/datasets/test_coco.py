@@ -26,6 +26,7 @@ from masklet.media.readers.coco import CocoFile
         ("images", "annotations/instances_default.json"),
         ("train2017", "annotations/instances_train2017.json"),
         ("", "_annotations.coco.json"),
+        ("data", "labels.json"),  # FiftyOne's
     ],
 )
 def test_coco_in_the_layouts_of_common_tools(tmp_path: Path, images: str, index: str) -> None:

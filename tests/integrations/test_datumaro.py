@@ -5,18 +5,14 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
-import PIL.Image
 import pytest
 
+from integrations.environments import LENGTH, export, install, objects
 from masklet.datasets import find_items
-from masklet.media import open_frames, writers
-from masklet.types import Masks
 
-SIZE, LENGTH = (40, 60), 3
 INSTALLED = "datumaro==1.13.12"
 
 # Reads a data set, prints each mask's label and pixels, and writes it as COCO with polygons: it marks
@@ -45,39 +41,12 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def datumaro(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The Python of an environment that has Datumaro."""
-    folder = tmp_path_factory.mktemp("datumaro")
-    try:
-        subprocess.run([sys.executable, "-m", "venv", folder], check=True, capture_output=True, timeout=300)
-        pip = [folder / "bin" / "python", "-m", "pip", "install", "--quiet", "--no-input"]
-        subprocess.run([*pip, INSTALLED], check=True, capture_output=True, timeout=600)
-    except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
-        pytest.skip(f"Datumaro cannot be installed here: {error}")
-    return folder / "bin" / "python"
-
-
-def objects(frame: int) -> dict[str, np.ndarray]:
-    """A dog with a hole, and a ball."""
-    dog, ball = np.zeros(SIZE, dtype=bool), np.zeros(SIZE, dtype=bool)
-    dog[5 + frame : 20 + frame, 5:25] = True
-    dog[8:10, 8:10] = False
-    ball[22:30, 30 + frame : 50] = True
-    return {"dog": dog, "ball": ball}
+    return install(tmp_path_factory.mktemp("datumaro"), INSTALLED)
 
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Pictures, and masklet's exports of them as COCO and CVAT for images."""
-    folder = tmp_path_factory.mktemp("exported")
-    (folder / "pictures").mkdir()
-    for frame in range(LENGTH):
-        picture = np.full((*SIZE, 3), 40 * frame, dtype=np.uint8)
-        PIL.Image.fromarray(picture).save(folder / "pictures" / f"{frame:05d}.png")
-    frames = open_frames(folder / "pictures")
-    with writers(["coco", "cvat-images"], folder, frames, {1: "dog", 2: "ball"}) as files:
-        for frame, image in enumerate(frames):
-            arrays = dict(enumerate(objects(frame).values(), 1))
-            files.write(image, Masks.from_arrays(frame, arrays, SIZE))
-    return folder
+    return export(tmp_path_factory.mktemp("exported"))
 
 
 def lay_out(exported: Path, folder: Path, form: str) -> Path:

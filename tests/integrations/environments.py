@@ -1,0 +1,50 @@
+"""Packages that cannot be installed beside masklet's own pins, and masks to send to them and back."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import pytest
+
+from masklet.media import open_frames, writers
+from masklet.types import Masks
+
+SIZE, LENGTH = (40, 60), 3
+
+
+def install(folder: Path, package: str) -> Path:
+    """The Python of a new environment that has the package; the test is skipped where there is none."""
+    try:
+        subprocess.run([sys.executable, "-m", "venv", folder], check=True, capture_output=True, timeout=300)
+        pip = [folder / "bin" / "python", "-m", "pip", "install", "--quiet", "--no-input"]
+        subprocess.run([*pip, package], check=True, capture_output=True, timeout=600)
+    except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
+        pytest.skip(f"{package} cannot be installed here: {error}")
+    return folder / "bin" / "python"
+
+
+def objects(frame: int) -> dict[str, np.ndarray]:
+    """A dog with a hole, and a ball."""
+    dog, ball = np.zeros(SIZE, dtype=bool), np.zeros(SIZE, dtype=bool)
+    dog[5 + frame : 20 + frame, 5:25] = True
+    dog[8:10, 8:10] = False
+    ball[22:30, 30 + frame : 50] = True
+    return {"dog": dog, "ball": ball}
+
+
+def export(folder: Path) -> Path:
+    """Pictures, and masklet's exports of them as COCO and CVAT for images."""
+    (folder / "pictures").mkdir()
+    for frame in range(LENGTH):
+        picture = np.full((*SIZE, 3), 40 * frame, dtype=np.uint8)
+        PIL.Image.fromarray(picture).save(folder / "pictures" / f"{frame:05d}.png")
+    frames = open_frames(folder / "pictures")
+    with writers(["coco", "cvat-images"], folder, frames, {1: "dog", 2: "ball"}) as files:
+        for frame, image in enumerate(frames):
+            arrays = dict(enumerate(objects(frame).values(), 1))
+            files.write(image, Masks.from_arrays(frame, arrays, SIZE))
+    return folder

@@ -1,0 +1,76 @@
+"""Data sets to and from FiftyOne, through COCO files. It is installed in an environment of its own.
+
+Its importer and exporter run without its database, whose program PyPI does not have for every system.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from integrations.environments import LENGTH, export, install, objects
+from masklet.datasets import find_items
+
+INSTALLED = "fiftyone==1.22.1"
+
+# Reads a data set, prints each mask's label and pixels, and writes it as COCO.
+SCRIPT = """
+import json, sys
+from pathlib import Path
+import numpy as np
+from fiftyone.utils.coco import COCODetectionDatasetExporter, COCODetectionDatasetImporter
+pictures, labels, out = sys.argv[1:]
+reader = COCODetectionDatasetImporter(data_path=pictures, labels_path=labels, label_types=["segmentations"])
+masks = {}
+with reader, COCODetectionDatasetExporter(export_dir=out, tolerance=0) as writer:
+    for path, metadata, detections in reader:
+        found = masks.setdefault(Path(path).stem, {})
+        for detection in detections.detections:
+            full = np.zeros((metadata.height, metadata.width), dtype=int)
+            left, top = detection.bounding_box[:2]
+            x, y = round(left * metadata.width), round(top * metadata.height)
+            height, width = detection.mask.shape
+            full[y : y + height, x : x + width] = detection.mask
+            found[detection.label] = full.tolist()
+        writer.export_sample(path, detections, metadata=metadata)
+print(json.dumps(masks))
+"""
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def fiftyone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The Python of an environment that has FiftyOne."""
+    return install(tmp_path_factory.mktemp("fiftyone"), INSTALLED)
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return export(tmp_path_factory.mktemp("exported"))
+
+
+def test_masks_go_to_fiftyone_exactly_and_come_back_as_its_polygons(
+    fiftyone: Path, exported: Path, tmp_path: Path
+) -> None:
+    words = [fiftyone, "-c", SCRIPT, exported / "pictures", exported / "coco.json", tmp_path / "back"]
+    answer = subprocess.run(words, capture_output=True, text=True, timeout=300, check=False)
+    assert answer.returncode == 0, answer.stderr
+    read = json.loads(answer.stdout.splitlines()[-1])
+    assert len(read) == LENGTH
+    for frame in range(LENGTH):
+        for name, mask in objects(frame).items():
+            np.testing.assert_array_equal(np.array(read[f"{frame:05d}"][name]) > 0, mask)
+
+    items = {Path(item.name).stem: item.open() for item in find_items(tmp_path / "back")}
+    assert len(items) == LENGTH
+    for frame in range(LENGTH):
+        picture = items[f"{frame:05d}"]
+        masks = picture.masks(0, picture.objects(0))
+        assert len(masks) == 2
+        for mask in objects(frame).values():  # FiftyOne's polygons lie half a pixel off, and lose holes
+            assert max((mask & other).sum() / (mask | other).sum() for other in masks) > 0.85
