@@ -2,7 +2,8 @@
 
 python -m benchmarks.export FOLDER ...: every folder is one of `masklet export onnx`. Times are of the
 processor, not of the clock, so that other work on the machine does not count. Each frame is computed by torch
-and by all folders in turn.
+and by all folders in turn. A folder whose memories are in float32 is compared with torch with such memories,
+others with torch as it is by default.
 """
 
 from __future__ import annotations
@@ -35,29 +36,51 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=20)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    model = masklet.load(options.model, device="cpu", engine="torch")
     trackers = {str(folder): Tracker(Network(folder, threads=1), zoom=False) for folder in options.folders}
-    reference = masklet.Tracker(model, zoom=False)
+    references = {
+        name: "torch, float32 memories" if tracker.network.manifest.memory_dtype == "float32" else "torch"
+        for name, tracker in trackers.items()
+    }
+    tracked_by_torch = {name: torch_tracker(options.model, name) for name in references.values()}
     seconds: dict[str, list[float]] = defaultdict(list)
     logits: dict[str, list[float]] = defaultdict(list)
     overlaps: dict[str, list[float]] = defaultdict(list)
+    pixels: dict[str, int] = defaultdict(int)
     for frame, image in enumerate(
         itertools.islice(open_frames(REPO / "examples" / "demo.mp4"), options.frames)
     ):
         prompts = {id: masklet.Prompt(positive=[xy]) for id, xy in CLICKS.get(frame, {}).items()}
-        right = timed(seconds["torch"], partial(reference.step, image, prompts))
+        expected = {
+            name: timed(seconds[name], partial(tracker.step, image, prompts))
+            for name, tracker in tracked_by_torch.items()
+        }
         for name, tracker in trackers.items():
             masks = timed(seconds[name], partial(tracker.step, image, prompts))
+            right = expected[references[name]]
             logits[name].append(float(np.abs(masks.low_res - right.low_res.numpy()).max()))
             for id in right.ids:
                 united = (masks[id] | right[id]).sum()
                 overlaps[name].append((masks[id] & right[id]).sum() / united if united else 1.0)
-    print("| | ms of the processor a frame | largest difference of logits | IoU of masks: mean, least |")
-    print("| --- | --- | --- | --- |")
+                pixels[name] += int((masks[id] != right[id]).sum())
+    print(
+        "| | ms of the processor a frame | largest difference of logits | IoU of masks: mean, least "
+        "| pixels that changed |"
+    )
+    print("| --- | --- | --- | --- | --- |")
     for name, times in seconds.items():
-        errors = f"{max(logits[name]):.2g}" if name in logits else ""
-        agreement = f"{np.mean(overlaps[name]):.4f}, {min(overlaps[name]):.4f}" if name in overlaps else ""
-        print(f"| {name} | {1000 * np.median(times):.0f} | {errors} | {agreement} |")
+        cells = ["", "", ""]
+        if name in logits:
+            overlap = f"{np.mean(overlaps[name]):.4f}, {min(overlaps[name]):.4f}"
+            cells = [f"{max(logits[name]):.2g}", overlap, str(pixels[name])]
+        print(f"| {name} | {1000 * np.median(times):.0f} | {' | '.join(cells)} |")
+
+
+def torch_tracker(model: str, name: str) -> masklet.Tracker:
+    """A tracker on torch's own operators."""
+    network = masklet.load(model, device="cpu", engine="torch")
+    if "float32" in name:
+        network.memory_dtype = torch.float32
+    return masklet.Tracker(network, zoom=False)
 
 
 def timed(times: list[float], run: Callable[[], Result]) -> Result:

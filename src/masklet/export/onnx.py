@@ -84,6 +84,7 @@ def export_onnx(
         memory_channels=config.memory_channels,
         zoom=config.zoom,
         graphs=specs,
+        memory_dtype=str(model.memory_dtype).removeprefix("torch."),
     )
     traced = ((verb, trace(model, graph)) for verb, graph in graphs.items())
     return _write(manifest, traced, make_folder(folder), precision, report)
@@ -125,7 +126,8 @@ def _write(
         size = path.stat().st_size
         files[verb] = replace(manifest.graphs[verb], sha256=sha256(path), bytes=size)
         report(f"{path.name}: {size / 1e6:.1f} MB")
-    written = replace(manifest, precision=precision, graphs=files)
+    memory_dtype = "float16" if precision == "fp16" else manifest.memory_dtype
+    written = replace(manifest, precision=precision, graphs=files, memory_dtype=memory_dtype)
     with atomic_write(folder / MANIFEST, CheckpointError) as part:
         part.write_text(written.to_json(), encoding="utf-8")
     return written

@@ -70,6 +70,7 @@ class Manifest:
         mask_size: Side of the low-res logits.
         zoom: Whether small objects are segmented again in a window around them.
         graphs: By verb.
+        memory_dtype: What `memorize` rounds its tokens to: bfloat16 or float16; float32 is not rounded.
     """
 
     masklet: str
@@ -84,6 +85,7 @@ class Manifest:
     zoom: bool
     graphs: Mapping[str, GraphFile]
     memory: MemoryRule = MemoryRule()
+    memory_dtype: str = "bfloat16"
     hint_limit: float = 32.0
     absent_logit: float = -1024.0
 
@@ -166,8 +168,12 @@ def _from_fields(fields: Mapping[str, Any]) -> Manifest:
     }
     if missing := set(VERBS) - graphs.keys():
         raise KeyError(f"no graph for {', '.join(sorted(missing))}")
-    memory = MemoryRule(**fields["memory"])
-    return Manifest(**{name: fields[name] for name in names}, graphs=graphs, memory=memory)
+    return Manifest(
+        **{name: fields[name] for name in names},
+        graphs=graphs,
+        memory=MemoryRule(**fields["memory"]),
+        memory_dtype=fields.get("memory_dtype", Manifest.memory_dtype),
+    )
 
 
 def sha256(path: Path) -> str:

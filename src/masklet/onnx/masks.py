@@ -302,9 +302,10 @@ def read_image(source: object) -> np.ndarray:
 
 def _as_rgb(picture: Image.Image) -> np.ndarray:
     """The picture as it is shown: upright, on white."""
-    if picture.mode.startswith(("I", "F")):  # Pillow would cut off what is above 255
+    stored = stored_mode(picture)
+    if stored.startswith(("I", "F")) or ";16" in stored:  # Pillow would cut off what is above 255, or below 1
         raise MediaError(
-            f"a picture must have 8 bits a channel. Got Pillow's mode {picture.mode}: scale it to a uint8 "
+            f"a picture must have 8 bits a channel. Got Pillow's mode {stored}: scale it to a uint8 "
             "array (H, W, 3), as masklet.media.read_image does."
         )
     upright = ImageOps.exif_transpose(picture)
@@ -312,6 +313,14 @@ def _as_rgb(picture: Image.Image) -> np.ndarray:
         upright = upright.convert("RGBA")
         upright = Image.alpha_composite(Image.new("RGBA", upright.size, "white"), upright)
     return np.asarray(upright.convert("RGB"))
+
+
+def stored_mode(picture: Image.Image) -> str:
+    """How a picture's pixels are stored, such as `RGB;16B`: opened, it has mode RGB and 8 bits."""
+    tiles = getattr(picture, "tile", [])  # none once it is loaded
+    raw = tiles[0][3] if tiles else picture.mode
+    mode = raw[0] if isinstance(raw, tuple) and raw else raw
+    return mode if isinstance(mode, str) and ";16" in mode else picture.mode
 
 
 def frame_to_square(image: np.ndarray, side: int) -> np.ndarray:

@@ -306,6 +306,8 @@ def track(
         raise PromptError(
             "tracking needs at least one prompt: {0: {1: Prompt(positive=[(x, y)])}}. Got none."
         )
+    if min(prompts) < 0:
+        raise PromptError(f"frames count from 0. Got a prompt on frame {min(prompts)}.")
     if isinstance(frames, str | Path):
         raise MediaError(
             f"frames are pictures in order: arrays, PIL images or paths. Got the path {frames}: give the "

@@ -121,6 +121,17 @@ def test_memories_are_rounded_as_the_network_s_are(dtype: torch.dtype) -> None:
     assert [memory.tokens.dtype for memory in tracker._objects[1].bank.prompted.values()] == [dtype]
 
 
+def test_the_manifest_says_what_memories_are_rounded_to(network: Sam2, exported: Path) -> None:
+    for precision in TOLERANCE:
+        manifest = Manifest.read(exported / precision)
+        inputs = samples(network, "memorize", SIZES[0])
+        session = onnxruntime.InferenceSession(str(manifest.path(exported / precision, "memorize")))
+        (tokens,) = session.run(None, {name: value.numpy() for name, value in inputs.items()})
+        found = torch.from_numpy(tokens)
+        assert torch.equal(found.to(getattr(torch, manifest.memory_dtype)).float(), found)
+        assert manifest.memory_dtype == ("float16" if precision == "fp16" else "bfloat16")
+
+
 def test_variants_are_smaller(exported: Path) -> None:
     sizes = {
         precision: sum(graph.bytes for graph in Manifest.read(exported / precision).graphs.values())

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import PIL.Image
 import pytest
+import tifffile
 
 from masklet import media
 from masklet.errors import MediaError
@@ -35,3 +37,20 @@ def test_a_deep_picture_is_refused_and_not_cut_off(tmp_path: Path, dtype: type) 
     PIL.Image.fromarray((RAMP * 200.0).astype(dtype)).save(path)
     with pytest.raises(MediaError, match="must have 8 bits a channel"):
         read_image(path)
+
+
+@pytest.mark.parametrize("name", ["colours.png", "clear.png", "colours.tif"])
+def test_a_deep_picture_in_colours_is_refused_too(tmp_path: Path, name: str) -> None:
+    """Pillow opens it with mode RGB, and would keep the upper eight of sixteen bits."""
+    deep = COLOURS.astype(np.uint16) * 4
+    if name == "clear.png":
+        deep = np.dstack([deep, np.full(RAMP.shape, 65535, dtype=np.uint16)])
+    if name.endswith("tif"):
+        tifffile.imwrite(tmp_path / name, deep, photometric="rgb")
+    else:
+        cv2.imwrite(str(tmp_path / name), deep)
+    assert media.read_image(tmp_path / name).max() > 200, "masklet scales it"
+    with pytest.raises(MediaError, match="must have 8 bits a channel"):
+        read_image(tmp_path / name)
+    with PIL.Image.open(tmp_path / name) as opened, pytest.raises(MediaError, match="8 bits a channel"):
+        read_image(opened)

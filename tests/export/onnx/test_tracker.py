@@ -52,7 +52,8 @@ def copy_without_rounding(source: Path, folder: Path) -> Path:
     path.write_bytes(memorize.SerializeToString())
     manifest = Manifest.read(source)
     graphs = {**manifest.graphs, "memorize": replace(manifest.graphs["memorize"], sha256=sha256(path))}
-    (folder / MANIFEST).write_text(replace(manifest, graphs=graphs).to_json(), encoding="utf-8")
+    exact = replace(manifest, graphs=graphs, memory_dtype="float32")
+    (folder / MANIFEST).write_text(exact.to_json(), encoding="utf-8")
     return folder
 
 
@@ -201,6 +202,8 @@ def test_what_cannot_be_meant_is_refused(
         tracker.step(frames[0].astype(float))
     with pytest.raises(PromptError, match="at least one prompt"):
         track(fp32, frames, {0: {}})
+    with pytest.raises(PromptError, match=r"frames count from 0\. Got a prompt on frame -1"):
+        track(fp32, frames, {-1: SCRIPT[0]})
     with pytest.raises(PromptError, match="ended before frame 30"):
         list(track(fp32, frames[:1], {30: SCRIPT[0]}))
     with pytest.raises(CheckpointError, match="masklet export onnx"):
