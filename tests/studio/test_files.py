@@ -195,6 +195,53 @@ def test_objects_take_name_and_colour_of_their_class(caller: Caller, project: st
     assert caller.ask("PATCH", project, 422, json={"classes": [DOG, {**CAT, "key": "D"}]})
 
 
+def test_changes_of_two_people_are_merged_by_field(caller: Caller, project: str) -> None:
+    caller.ask("PATCH", project, json={"classes": [DOG, CAT]})
+    video = f"/videos/{find(caller, project, 'blots.mp4')['id']}"
+    item = caller.post(f"{video}/objects", {"label": "dog", "attributes": {"pose": "sits"}}, headers=ANNA)
+    path, head = f"{video}/objects/{item['id']}", caller.get(video)["head"]
+    steps = [
+        (ANNA, {"attributes": {"mood": "good"}}),
+        (BERT, {"attributes": {"note": "ear hidden"}}),
+        (ANNA, {"color": "#123456", "name": "Rex"}),
+        (BERT, {"label": "cat"}),
+    ]
+    for headers, fields in steps:  # all from what was seen at first
+        changed = caller.ask("PATCH", path, json={**fields, "head": head}, headers=headers)
+        assert changed["conflicts"] == []
+    assert changed["attributes"] == {"pose": "sits", "mood": "good", "note": "ear hidden"}
+    assert (changed["name"], changed["color"], changed["label"]) == ("Rex", "#123456", "cat")
+    caller.post(f"{video}/undo")  # Bert's class alone
+    undone = next(entry for entry in caller.get(video)["objects"] if entry["id"] == item["id"])
+    assert (undone["name"], undone["color"], undone["label"]) == ("Rex", "#123456", "dog")
+    assert undone["attributes"] == changed["attributes"]
+    removed = caller.ask("PATCH", path, json={"attributes": {"mood": ""}})
+    assert removed["attributes"] == {"pose": "sits", "note": "ear hidden"} and removed["conflicts"] == []
+
+
+def test_a_change_of_the_same_field_says_whose_it_replaced(caller: Caller, project: str) -> None:
+    video = f"/videos/{find(caller, project, 'blots.mp4')['id']}"
+    item = caller.post(f"{video}/objects", {"attributes": {"pose": "sits"}}, headers=ANNA)
+    path, head = f"{video}/objects/{item['id']}", caller.get(video)["head"]
+
+    def patch(headers: dict[str, str], **fields: object) -> list[str]:
+        conflicts: list[str] = caller.ask("PATCH", path, json=fields, headers=headers)["conflicts"]
+        return conflicts
+
+    patch(ANNA, attributes={"pose": "lies", "mood": "good"}, name="Rex")
+    replaced = patch(BERT, attributes={"pose": "", "mood": "good"}, name="Lassie", head=head)
+    assert replaced == [
+        "Anna set the name to “Rex” at the same time; now it is “Lassie”.",
+        "Anna set “pose” to “lies” at the same time; now it is nothing.",
+    ]
+    assert patch(ANNA, name="Rex", head=caller.get(video)["head"]) == []  # she saw Bert's
+    assert patch(BERT, name="Lassie") == []  # who names no head asks for no answer
+    assert patch(BERT, name="Rex II", head=head) == []  # his own change was the last
+    last = caller.get(f"{video}/history")["steps"][0]["title"]
+    patch(BERT, attributes={"mood": "bad"})
+    assert last == "rename Lassie" and caller.get(f"{video}/history")["steps"][0]["title"] == "mood of Rex II"
+
+
 def test_a_click_makes_an_object_of_a_class_and_is_undone_with_it(caller: Caller, project: str) -> None:
     caller.ask("PATCH", project, json={"classes": [DOG, CAT]})
     video = f"/videos/{find(caller, project, 'blots.mp4')['id']}"

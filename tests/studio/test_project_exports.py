@@ -87,7 +87,7 @@ def test_attributes_are_exported_or_said_to_be_left_out(caller: Caller) -> None:
     ]
     export, _ = exported(caller, project, format="yolo")
     assert "YOLO has no place for attributes of objects: they are left out." in export["notes"]
-    caller.ask("PATCH", f"{video}/objects/1", json={"attributes": {}})
+    caller.ask("PATCH", f"{video}/objects/1", json={"attributes": {"mood": ""}})
     export, _ = exported(caller, project, format="yolo")
     assert not any("attributes" in note for note in export["notes"])
 

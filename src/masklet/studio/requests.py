@@ -15,6 +15,7 @@ from masklet.studio.schemas import Box, Class, Direction, Point, clean_name
 from masklet.types import Prompt
 
 MAX_FRAME = 10_000_000
+MAX_HEAD = 2**31 - 1
 MAX_COUNTS = 1_000_000  # characters or runs of a mask
 COLOR = re.compile(r"#[0-9a-fA-F]{6}")
 
@@ -125,7 +126,11 @@ def check_color(color: str) -> str:
 
 
 class ObjectChange(NewObject):
+    """What is left out stays as it is, each attribute too; an empty value takes an attribute away."""
+
     hidden: bool | None = None
+    head: Annotated[int, Field(ge=0, le=MAX_HEAD)] | None = None
+    """The video's head at which the person saw the object: the answer says what others changed since then."""
 
     def fields(self) -> dict[str, object]:
         return super().fields() | ({} if self.hidden is None else {"hidden": self.hidden})

@@ -202,6 +202,13 @@ class Object(Schema):
     """Frames on which the object has a prompt."""
 
 
+class ChangedObject(Object):
+    """An object after a change of it."""
+
+    conflicts: list[str]
+    """Sentences on what others had set the same fields to since `head`, and this change replaced."""
+
+
 class Prompt(Schema):
     positive: list[Point]
     negative: list[Point]

@@ -135,6 +135,44 @@ def test_people_see_where_others_are_and_who_changes_what(opened: Callable[[], S
     assert [entry["reviewer"] for entry in files] == ["Ada"]
 
 
+def test_attributes_set_at_the_same_time_are_both_kept(opened: Callable[[], Screen], clip: Path) -> None:
+    screen, other = opened(), opened()
+    ask(other, "PUT", "me", {"name": "Grace"})
+    project = new_project(screen, clip, "Attributes")
+    attributes = [{"name": "pose", "values": ["up", "down"]}, {"name": "mood", "values": ["good", "bad"]}]
+    ask(
+        screen,
+        "PATCH",
+        f"projects/{project}",
+        {"classes": [{"name": "balloon", "color": "#aa3355", "attributes": [*attributes, {"name": "note"}]}]},
+    )
+    ask(screen, "POST", f"videos/{screen.video}/objects", {"label": "balloon"})
+    for one in (screen, other):
+        one.page.goto(screen.page.url)
+        one.page.reload()
+        one.opened()
+        one.press("1")
+        one.page.get_by_label("pose").wait_for()
+    # What Grace sees from now on is late: she changes the object as it was before.
+    other.page.route(
+        "**/api/videos/*", lambda route: None if route.request.method == "GET" else route.continue_()
+    )
+    screen.page.get_by_label("pose").select_option("up")
+    screen.page.get_by_label("note").fill("string torn")
+    screen.press("Enter")
+    screen.until(lambda: objects(screen)[0][2] == {"pose": "up", "note": "string torn"})
+    other.page.get_by_label("mood").select_option("bad")
+    screen.until(lambda: objects(screen)[0][2] == {"pose": "up", "note": "string torn", "mood": "bad"})
+    screen.page.get_by_text("Grace is changing the object that you selected: mood of balloon 1.").wait_for()
+    other.page.get_by_label("pose").select_option("down")  # the same field
+    other.page.get_by_text("set “pose” to “up” at the same time; now it is “down”.").wait_for()
+    screen.page.get_by_text("Grace is changing the object that you selected: pose of balloon 1.").wait_for()
+    screen.page.get_by_label("note").fill("")  # without leaving the field in between
+    screen.press("Enter")
+    screen.until(lambda: objects(screen)[0][2] == {"pose": "down", "mood": "bad"})
+    ask(screen, "PATCH", f"projects/{project}", {"classes": []})
+
+
 def test_a_project_shows_its_history_and_goes_out_as_one_data_set(
     opened: Callable[[], Screen], clip: Path, tmp_path: Path
 ) -> None:

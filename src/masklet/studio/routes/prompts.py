@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 import numpy as np
@@ -32,8 +32,9 @@ from masklet.studio.requests import (
 from masklet.studio.routes import ANSWER_SECONDS, RequesterDep, StudioDep
 from masklet.studio.schemas import clean_name
 from masklet.studio.security import Requester
-from masklet.studio.store.object_history import find_prompt
+from masklet.studio.store.object_history import find_prompt, flatten_fields
 from masklet.studio.store.tables import Result
+from masklet.studio.store.video_history import names_of
 from masklet.studio.studio import Studio
 from masklet.studio.views import frame_masks, object_view, prompt_with_mask, prompted_frames
 from masklet.types import Prompt
@@ -64,19 +65,39 @@ def add_object(studio: StudioDep, requester: RequesterDep, video: str, body: New
 @router.patch("/objects/{id}")
 def change_object(
     studio: StudioDep, requester: RequesterDep, video: str, id: ObjectId, body: ObjectChange
-) -> schemas.Object:
-    """Name, colour, hide or show an object, or say of which class it is."""
+) -> schemas.ChangedObject:
+    """Name, colour, hide or show an object, or say of which class it is and which attributes it has.
+
+    What is left out stays as it is, so people who change different fields or attributes at the same time do
+    not undo each other's changes. In the same field, the last change counts. With `head`, the answer says
+    whose change it replaced.
+    """
     fields = body.fields()
     with studio.live.history(video).change(requester.id) as change:
-        before = change.state.object(id)
-        if fields.get("label"):
-            fields = {**change.set_class(before, str(fields["label"])), **fields}
-        verbs = {"label": "class of", "name": "rename", "color": "colour", "attributes": "attributes of"}
-        verb = next((verb for name, verb in verbs.items() if name in fields), "hide or show")
-        step = change.add("object", {"id": id, **fields}, f"{verb} {before.name}")
+        title = f"{_change_verb(fields)} {change.state.object(id).name}"
+        step, conflicts = change.change_object(id, fields, title, body.head)
         obj, prompted = change.state.objects[id], prompted_frames(change.state, id)
+        names = names_of(change.database, {conflict.person for conflict in conflicts})
     studio.publish_change(video, requester, step, [], [id])
-    return object_view(obj, prompted)
+    given = flatten_fields(fields)
+    sentences = [
+        conflict.conflict(names.get(conflict.person, "Somebody"), given[conflict.field])
+        for conflict in conflicts
+    ]
+    return schemas.ChangedObject(**vars(object_view(obj, prompted)), conflicts=sentences)
+
+
+def _change_verb(fields: Mapping[str, object]) -> str:
+    """What a change of an object is called in the list of changes, before the object's name.
+
+    >>> _change_verb({"attributes": {"mood": "good"}}), _change_verb({"hidden": True})
+    ('mood of', 'hide or show')
+    """
+    attributes = fields.get("attributes")
+    if isinstance(attributes, dict) and len(attributes) == 1 and "label" not in fields:
+        return f"{next(iter(attributes))} of"
+    verbs = {"label": "class of", "name": "rename", "color": "colour", "attributes": "attributes of"}
+    return next((verb for name, verb in verbs.items() if name in fields), "hide or show")
 
 
 @router.delete("/objects/{id}", status_code=204)

@@ -17,6 +17,8 @@ from masklet.sessions.object_state import History
 from masklet.types import Prompt
 
 CANDIDATE = "candidate"  # the field of a step that only the studio knows
+ATTRIBUTE = "attribute "  # before the names of attributes among an object's fields
+FIELD_NAMES = {"name": "the name", "color": "the colour", "label": "the class", "hidden": "hidden"}
 PIXEL = rle.encode(np.ones((1, 1), dtype=bool))
 
 
@@ -130,6 +132,87 @@ def objects_of(records: Iterable[EventRecord]) -> dict[int, ObjectView]:
         changes = {name: record.fields[name] for name in names if name in record.fields}
         objects[id] = replace(obj, **changes) if record.do == "object" else obj
     return objects
+
+
+@dataclass(frozen=True)
+class FieldChange:
+    """What somebody set a field of an object to.
+
+    Attributes:
+        field: name, color, label, hidden, or `ATTRIBUTE` and the name of an attribute.
+        person: The id of who set it.
+    """
+
+    field: str
+    value: object
+    person: str
+
+    def conflict(self, name: str, value: object) -> str:
+        """A sentence about another value that replaces this one.
+
+        Args:
+            name: Of who set this one.
+            value: The other value.
+        """
+        field = FIELD_NAMES.get(self.field, f"“{self.field.removeprefix(ATTRIBUTE)}”")
+        return f"{name} set {field} to {_quote(self.value)} at the same time; now it is {_quote(value)}."
+
+
+def flatten_fields(fields: Mapping[str, Any]) -> dict[str, object]:
+    """An object's fields with each attribute as a field of its own.
+
+    >>> flatten_fields({"id": 1, "name": "a", "attributes": {"mood": "good"}})
+    {'name': 'a', 'attribute mood': 'good'}
+    """
+    plain = {name: fields[name] for name in FIELD_NAMES if name in fields}
+    return plain | {ATTRIBUTE + name: value for name, value in fields.get("attributes", {}).items()}
+
+
+def merge_attributes(attributes: Mapping[str, str], changes: Mapping[str, str]) -> dict[str, str]:
+    """Attributes after a change of some of them; an empty value takes one away.
+
+    >>> merge_attributes({"mood": "good", "note": "?"}, {"note": "", "pose": "sits"})
+    {'mood': 'good', 'pose': 'sits'}
+    """
+    return {name: value for name, value in {**attributes, **changes}.items() if value}
+
+
+def changes_since(records: Iterable[EventRecord], id: int, head: int) -> dict[str, FieldChange]:
+    """The fields of an object that have another value than at an earlier head, and who set it.
+
+    Args:
+        records: Of the video, in order.
+        id: The object.
+        head: The earlier head.
+    """
+    records = list(records)
+    before = objects_of(record for record in records if record.number <= head).get(id)
+    if before is None:
+        return {}
+    old = flatten_fields(vars(before))
+    values, changes = dict(old), {}
+    for record in records:
+        if record.number <= head or record.do != "object" or record.fields.get("id") != id:
+            continue
+        given = flatten_fields(record.fields)
+        if "attributes" in record.fields:  # all that the object has then
+            gone = {name for name in values if name.startswith(ATTRIBUTE)} - given.keys()
+            given |= dict.fromkeys(gone, "")
+        for name, value in given.items():
+            if value != values.get(name, ""):
+                values[name], changes[name] = value, FieldChange(name, value, record.person)
+    return {name: change for name, change in changes.items() if change.value != old.get(name, "")}
+
+
+def _quote(value: object) -> str:
+    """A field's value as a sentence has it.
+
+    >>> _quote("cat"), _quote(None), _quote(True)
+    ('“cat”', 'nothing', 'yes')
+    """
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"“{value}”" if value else "nothing"
 
 
 def first_color(id: int) -> str:

@@ -19,7 +19,17 @@ from sqlalchemy.orm import Session
 from masklet.sessions.object_state import History, SessionState, Span, join_spans
 from masklet.studio.errors import ApiError, not_found
 from masklet.studio.store.database import Database, new_id
-from masklet.studio.store.object_history import EventRecord, ObjectView, first_color, history_of, objects_of
+from masklet.studio.store.object_history import (
+    EventRecord,
+    FieldChange,
+    ObjectView,
+    changes_since,
+    first_color,
+    flatten_fields,
+    history_of,
+    merge_attributes,
+    objects_of,
+)
 from masklet.studio.store.tables import Person, Project, Result, ResultParts, Step, Video, now
 
 
@@ -147,6 +157,39 @@ class Change:
             defaults = {"name": self.free_name(chosen["name"]), "color": chosen["color"]}
         named = {"id": id, **defaults, **fields}
         return self.add("object", named, f"add {named['name']}", batch=batch)
+
+    def change_object(
+        self, id: int, fields: dict[str, Any], title: str, head: int | None
+    ) -> tuple[EventRecord, list[FieldChange]]:
+        """Change some fields of an object, and leave those alone that are not given.
+
+        Args:
+            id: Of the object.
+            fields: label, name, color, hidden, and the attributes that change.
+            title: As people read it.
+            head: The head at which the person saw the object; None for the newest.
+
+        Returns:
+            The record, and what others had set the same fields to since that head.
+
+        Raises:
+            ApiError: There is no such object, or the project has no such class.
+        """
+        before = self.state.object(id)
+        others = {} if head is None else changes_since(self.state.records, id, head)
+        others = {field: change for field, change in others.items() if change.person != self._person}
+        given = flatten_fields(fields)
+        conflicts = [
+            change for field, change in others.items() if change.value != given.get(field, change.value)
+        ]
+        if "attributes" in fields:
+            fields = {**fields, "attributes": merge_attributes(before.attributes, fields["attributes"])}
+        if fields.get("label"):
+            of_class = self.set_class(before, str(fields["label"]))
+            if "color" in others:  # somebody chose one meanwhile
+                del of_class["color"]
+            fields = {**of_class, **fields}
+        return self.add("object", {"id": id, **fields}, title), conflicts
 
     def set_class(self, obj: ObjectView, name: str) -> dict[str, Any]:
         """Fields that make an object one of a class: its colour, and a name in place of one that was given

@@ -112,7 +112,7 @@ export const problems = (id) => call("GET", `/videos/${id}/problems`);
 
 /** @type {(id: string, body: T.NewObject) => Promise<T.Object>} */
 export const newObject = (id, body) => call("POST", `/videos/${id}/objects`, body);
-/** @type {(id: string, object: number, patch: T.ObjectChange) => Promise<T.Object>} */
+/** @type {(id: string, object: number, patch: T.ObjectChange) => Promise<T.ChangedObject>} */
 export const changeObject = (id, object, patch) => call("PATCH", `/videos/${id}/objects/${object}`, patch);
 /** @type {(id: string, object: number) => Promise<null>} */
 export const deleteObject = (id, object) => call("DELETE", `/videos/${id}/objects/${object}`);

@@ -266,16 +266,23 @@ export function pick(studio, object) {
 }
 
 /**
+ * Change some fields of an object. The server leaves all others as they are, whoever changed them meanwhile.
+ *
  * @param {Studio} studio
  * @param {number} object
  * @param {Partial<Pick<T.Object, "name" | "color" | "hidden" | "label" | "attributes">>} patch
  */
 export async function change(studio, object, patch) {
     const { video } = studio.state;
-    const objects = video.objects.map((item) => (item.id === object ? { ...item, ...patch } : item));
+    const objects = video.objects.map((item) =>
+        item.id === object
+            ? { ...item, ...patch, attributes: { ...item.attributes, ...patch.attributes } }
+            : item,
+    );
     studio.store.set({ video: { ...video, objects } });
     try {
-        await api.changeObject(studio.id, object, patch);
+        const { conflicts } = await api.changeObject(studio.id, object, { ...patch, head: video.head });
+        for (const sentence of conflicts) toast(sentence);
     } catch (error) {
         complain(error);
     }

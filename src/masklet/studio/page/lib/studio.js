@@ -224,15 +224,16 @@ export class Studio {
     }
 
     /**
-     * Say when somebody else changes the object that is selected here; the last one to change it wins.
+     * Say when somebody else changes the object that is selected here: once where they click and paint, and
+     * each time where they name, colour or classify it.
      *
      * @param {T.ChangedEvent} change
      */
-    #showOthers({ person, client, title, objects }) {
+    #showOthers({ person, client, do: what, title, objects }) {
         if (client === api.CLIENT) return;
         const { object, changedBy } = this.state;
         const names = Object.fromEntries(objects.map((id) => [id, person]));
-        const isNew = object !== null && object in names && changedBy[object] !== person;
+        const isNew = object !== null && object in names && (what === "object" || changedBy[object] !== person);
         this.store.set({ changedBy: { ...changedBy, ...names } });
         if (isNew) toast(`${person} is changing the object that you selected: ${title}.`);
         clearTimeout(this.forgetting);

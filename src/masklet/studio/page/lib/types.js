@@ -50,6 +50,16 @@
  * @property {Span[]} frames  Where masks may differ.
  * @property {number[]} objects
  *
+ * @typedef {object} ChangedObject  An object after a change of it.
+ * @property {number} id
+ * @property {string} name
+ * @property {string} color  #rrggbb
+ * @property {boolean} hidden
+ * @property {string | null} label  Its class, one of the project's.
+ * @property {Record<string, string>} attributes
+ * @property {number[]} prompted  Frames on which the object has a prompt.
+ * @property {string[]} conflicts  Sentences on what others had set the same fields to since `head`, and this change replaced.
+ *
  * @typedef {object} ChangedObjects
  * @property {number[]} objects
  * @property {number} start  The first frame with a change.
@@ -360,12 +370,13 @@
  * @property {Record<string, string>} attributes
  * @property {number[]} prompted  Frames on which the object has a prompt.
  *
- * @typedef {object} ObjectChange
+ * @typedef {object} ObjectChange  What is left out stays as it is, each attribute too; an empty value takes an attribute away.
  * @property {string | null} [name]
  * @property {string | null} [color]  #rrggbb
  * @property {string | null} [label]  The name of one of the project's classes; an empty one takes the class back.
  * @property {Record<string, string> | null} [attributes]  Values of the class's attributes, by name.
  * @property {boolean | null} [hidden]
+ * @property {number | null} [head]  The video's head at which the person saw the object: the answer says what others changed since then.
  *
  * @typedef {object} ObjectStrip
  * @property {number} object

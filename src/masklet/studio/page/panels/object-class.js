@@ -131,7 +131,9 @@ function chip(studio, entry, isChosen) {
 function attribute(studio, item, { name, values }) {
     const value = item.attributes[name] ?? "";
     const set = (/** @type {string} */ chosen) => {
-        if (chosen !== value) void change(studio, item.id, { attributes: { ...item.attributes, [name]: chosen } });
+        // The panel is not drawn anew while a field has the focus: the value may be another by now.
+        const now = studio.state.video.objects.find(({ id }) => id === item.id)?.attributes[name] ?? "";
+        if (chosen !== now) void change(studio, item.id, { attributes: { [name]: chosen } });
     };
     const options = values?.includes(value) || !value ? (values ?? []) : [value, ...(values ?? [])];
     const control = values?.length
