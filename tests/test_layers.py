@@ -29,6 +29,7 @@ BASE = {
     "zoom",
     "rle",
     "run_folder",
+    "splits",
 }
 ARROWS = {  # room: the rooms it stands on; it may import these, and what they stand on
     "base": set(),

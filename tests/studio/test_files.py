@@ -19,7 +19,7 @@ from pycocotools.coco import COCO
 
 from masklet.studio.inference.propagation import RunningPropagation
 from masklet.studio.inference.propagation_plan import Leg, PropagationPlan
-from masklet.studio.project_exports import split_files
+from masklet.studio.project_exports import split_note, split_of
 from masklet.studio.store.project_files import natural_key
 from studio.small import LENGTH, Caller, make_clip, make_picture, make_studio
 
@@ -411,9 +411,15 @@ def test_an_empty_project_says_that_there_is_nothing_to_export(caller: Caller) -
     assert (export["state"], export["message"]) == ("failed", "There are no masks in this project yet.")
 
 
-@given(st.sets(st.text(min_size=1, max_size=4), min_size=2), st.floats(0, 0.99))
-def test_a_file_is_always_in_the_same_split_and_train_is_never_empty(ids: set[str], share: float) -> None:
-    splits = split_files(ids, share)
-    assert splits == split_files(sorted(ids), share) and set(splits) == ids
-    assert "train" in splits.values()
-    assert abs(list(splits.values()).count("val") - len(ids) * share) <= 1
+def test_the_note_on_parts_says_what_to_do_where_one_is_empty() -> None:
+    assert split_note(2, 9) == "7 files are in train, 2 in val."
+    assert split_note(0, 3).startswith("All files are in train") and "larger share" in split_note(0, 3)
+    assert split_note(3, 3).startswith("All files are in val") and "smaller share" in split_note(3, 3)
+
+
+def test_no_file_is_in_val_where_no_part_was_asked_for() -> None:
+    names = [f"{number}.png" for number in range(500)]
+    assert {split_of(name, 0) for name in names} == {"train"} and {split_of(name, 1) for name in names} == {
+        "val"
+    }
+    assert 70 < [split_of(name, 0.2) for name in names].count("val") < 130

@@ -120,12 +120,14 @@ def test_an_export_names_classes_that_are_gone(caller: Caller) -> None:
     assert "Classes of objects that are no longer among the project's: cat." in export["notes"]
 
 
-def test_an_export_says_that_nothing_is_left_for_validation(caller: Caller) -> None:
-    project, _ = project_of(caller, "one.png")
-    export, _ = exported(caller, project, format="yolo")
-    assert any(note.startswith("All files are in train") for note in export["notes"])
+@pytest.mark.parametrize("file, full, other", [("BLOTS.png", "train", "val"), ("one.png", "val", "train")])
+def test_an_export_says_that_a_part_is_empty(caller: Caller, file: str, full: str, other: str) -> None:
+    project, _ = project_of(caller, file)
+    export, archive = exported(caller, project, format="yolo", validation=0.2)
+    assert any(note.startswith(f"All files are in {full}") for note in export["notes"])
+    assert f"images/{other}" not in archive.read("data.yaml").decode()
     export, _ = exported(caller, project, format="yolo", validation=0)
-    assert not any(note.startswith("All files are in train") for note in export["notes"])
+    assert not any(note.startswith("All files are in") for note in export["notes"])
 
 
 def test_a_script_says_that_it_holds_all_objects_and_frames(caller: Caller) -> None:
@@ -143,3 +145,23 @@ def test_a_script_says_that_it_holds_all_objects_and_frames(caller: Caller) -> N
     assert notes(objects=[2]) == notes(start=2, stop=5) == said
     caller.ask("PATCH", f"{video}/objects/2", json={"hidden": True})
     assert notes() == said and notes(hidden=True) == []
+
+
+def test_files_that_are_added_later_move_no_other_one(caller: Caller) -> None:
+    def parts(project: str) -> dict[str, str]:
+        _, archive = exported(caller, project, format="coco", validation=0.5)
+        files = [name for name in archive.namelist() if name.startswith("annotations/")]
+        images = [(name, image) for name in files for image in json.loads(archive.read(name))["images"]]
+        return {image["video"]: Path(name).stem.removeprefix("instances_") for name, image in images}
+
+    project, _ = project_of(caller, "blots.mp4", "BLOTS.png")
+    before = parts(project)
+    assert set(before.values()) == {"train", "val"}
+    for path in ("one.png", "deep/one_2.png", "blots_000000.png"):
+        video = f"/videos/{caller.post(f'{project}/videos', {'path': path})['id']}"
+        caller.click(video)
+        now = parts(project)
+        assert {name: now[name] for name in before} == before and len(now) == len(before) + 1
+        before = now
+    other, _ = project_of(caller, "blots_000000.png", "BLOTS.png")  # nor does another project
+    assert parts(other).items() <= before.items()

@@ -175,7 +175,7 @@ def folder(tmp_path: Path) -> Path:
 
 def test_crops_are_functions_of_their_number(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     learn, held = split_pictures(folder)
-    assert len(learn) == 3 and len(held) == 1
+    assert len(learn) >= 2 and held and {*learn, *held} == {*(folder / "deep").iterdir()}
     crops = Crops(learn, 64, seed=1)
     assert (crops.crop(5) == crops.crop(5)).all() and (crops.crop(5) != crops.crop(6)).any()
     learn[0].write_text("no picture")

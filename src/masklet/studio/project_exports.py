@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import re
@@ -20,6 +19,7 @@ from masklet import rle
 from masklet.media import outlines
 from masklet.media.writers.annotation_tools import XmlWriter, write_mask
 from masklet.media.writers.polygons import join_rings
+from masklet.splits import is_held_back
 from masklet.studio.errors import ApiError
 from masklet.studio.inference.live import LiveVideos
 from masklet.studio.store.database import Database
@@ -98,7 +98,7 @@ class ProjectWriter:
         self._attributes: dict[str, list[dict[str, Any]]] = {}  # by class
         self._labels: set[str] = set()  # classes of exported objects
         self._has_values = False  # of attributes, and the format has no place for them
-        self._train_only = False  # where a part for validation was asked for
+        self._validation_files: int | None = None  # of how many files; None where no part was asked for
         self._name = ""
         self._empty: list[str] = []
         self._partial: list[str] = []  # files whose tracking was under way, or stopped
@@ -127,9 +127,10 @@ class ProjectWriter:
         data: dict[Split, Dataset] = {"train": Dataset(), "val": Dataset()}
         names = unique_stems([(video.name, video.frames) for video in videos])
         stems = dict(zip((video.id for video in videos), names, strict=True))
-        filled = [video.id for video in videos if next(self._frames(video, stems[video.id]), None)]
-        splits = split_files(filled, job.validation)
-        self._train_only = job.validation > 0 and "val" not in splits.values()
+        filled = {video.id for video in videos if next(self._frames(video, stems[video.id]), None)}
+        splits = {video.id: split_of(video.name, job.validation) for video in videos if video.id in filled}
+        if 0 < job.validation < 1:
+            self._validation_files = list(splits.values()).count("val")
         with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
             for done, video in enumerate(videos):
                 yield done, len(videos)
@@ -155,11 +156,8 @@ class ProjectWriter:
             lines.append(f"Classes of objects that are no longer among the project's: {shorten_list(gone)}.")
         if self._has_values:
             lines.append("YOLO has no place for attributes of objects: they are left out.")
-        if self._train_only:
-            lines.append(
-                "All files are in train: there are too few for a part of their own for validation. "
-                "Choose a larger share, or add files."
-            )
+        if self._validation_files is not None:
+            lines.append(split_note(self._validation_files, self._counts["file"]))
         if self._partial:
             files = "1 file was" if len(self._partial) == 1 else f"{len(self._partial)} files were"
             lines.append(
@@ -337,7 +335,8 @@ class ProjectWriter:
         if self._job.format == "yolo":
             names = "".join(f"  {number}: {json.dumps(name)}\n" for number, name in enumerate(self._classes))
             val = "val" if data["val"].images else "train"
-            yield "data.yaml", f"path: .\ntrain: images/train\nval: images/{val}\nnames:\n{names}"
+            train = "train" if data["train"].images else "val"
+            yield "data.yaml", f"path: .\ntrain: images/{train}\nval: images/{val}\nnames:\n{names}"
             return
         categories = [
             {"id": number + 1, "name": name, "supercategory": "object"}
@@ -360,20 +359,30 @@ def shorten_list(names: Sequence[str]) -> str:
     return ", ".join(names[:10]) + (" and others" if len(names) > 10 else "")
 
 
-def split_files(ids: Iterable[str], validation: float) -> dict[str, Split]:
-    """Split files into train and val: always the same way, and all frames of a video together.
+def split_of(name: str, validation: float) -> Split:
+    """The part of a file: its name decides, so files that are added later move no other one.
 
     Args:
-        ids: Of the files that have masks: others are left out, and a split of them too could leave val empty.
-        validation: The share of val, 0 to 1. Below 1, one file at least is left for train.
-
-    Example:
-        >>> sorted(split_files(["a", "b", "c", "d"], 0.25).values())
-        ['train', 'train', 'train', 'val']
+        name: Of the file; all frames of a video are in one part.
+        validation: The share of val, 0 to 1.
     """
-    order = sorted(ids, key=lambda id: hashlib.sha256(id.encode()).digest())
-    count = min(round(len(order) * validation), max(len(order) - 1, 0)) if validation < 1 else len(order)
-    return {id: "val" if place < count else "train" for place, id in enumerate(order)}
+    return "val" if is_held_back(name, validation) else "train"
+
+
+def split_note(validation: int, files: int) -> str:
+    """How many files are in each part, and what to do where one part has none.
+
+    >>> split_note(1, 5)
+    '4 files are in train, 1 in val.'
+    """
+    if 0 < validation < files:
+        train = files - validation
+        return f"{train} file{'s are' if train > 1 else ' is'} in train, {validation} in val."
+    full, other = ("val", "smaller") if validation else ("train", "larger")
+    return (
+        f"All files are in {full}: the names of files decide on their part, and there are too few for "
+        f"both. Choose a {other} share, or add files."
+    )
 
 
 def unique_stems(files: Sequence[tuple[str, int]]) -> list[str]:

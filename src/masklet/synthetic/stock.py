@@ -18,10 +18,11 @@ from masklet.boxes import tight_box
 from masklet.datasets import DatasetItem, find_items
 from masklet.files import atomic_write
 from masklet.media import open_frames
+from masklet.splits import is_held_back
 
 SMALLEST = 0.0005  # of the picture; smaller instances are dropped
 LARGEST = 0.9
-HELD_BACK = 0.08
+HELD_BACK = 21 / 256
 ALPHA = {".png", ".webp"}  # files that may have an alpha channel
 TWINS = {"coco-more/00115.jpg"}  # the same photo as coco-person/00343.jpg, which is held back
 
@@ -86,7 +87,7 @@ def held_back(name: str) -> bool:
     Args:
         name: "set/file", as in Picture.name.
     """
-    return name in TWINS or hashlib.sha256(f"masklet held back {name}".encode()).digest()[0] < HELD_BACK * 256
+    return name in TWINS or is_held_back(name, HELD_BACK, "masklet held back ")
 
 
 def split(pictures: Sequence[Picture]) -> tuple[list[Picture], list[Picture]]:

@@ -5,7 +5,6 @@ The pictures need no labels.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import math
 import time
@@ -27,6 +26,7 @@ from masklet.errors import MediaError
 from masklet.media import find_pictures, read_image
 from masklet.model import Sam2
 from masklet.nn.trunks.hiera import Block, Hiera, from_windows, to_windows
+from masklet.splits import hold_back
 from masklet.train.batches import prefetch
 from masklet.train.loop import LAST, SAVE_EVERY, VALIDATION, GradientGuard, LogRow
 from masklet.train.parameters import optimizer_groups
@@ -39,6 +39,7 @@ log = logging.getLogger(__name__)
 SMALLEST_CROP = 0.2  # of the picture's area, as in Hiera and MAE
 ASPECT = 4 / 3  # the largest ratio of a crop's sides
 ATTEMPTS = 20
+VALIDATION_FRACTION = 0.05
 
 Picture = UInt8[np.ndarray, "S S 3"]
 
@@ -234,9 +235,9 @@ def split_pictures(folder: Path) -> tuple[list[Path], list[Path]]:
     paths = find_pictures(folder / "**" / "*")
     if len(paths) < 2:
         raise MediaError(f"{folder} must hold two pictures, one to train on and one to validate on.")
-    by_hash = sorted(paths, key=lambda path: hashlib.sha256(str(path.relative_to(folder)).encode()).digest())
-    count = min(MAX_VALIDATION_ITEMS, math.ceil(len(paths) / 20))
-    return sorted(by_hash[count:]), by_hash[:count]
+    return hold_back(
+        sorted(paths), lambda path: str(path.relative_to(folder)), VALIDATION_FRACTION, MAX_VALIDATION_ITEMS
+    )
 
 
 def read_square(path: Path, size: int) -> Picture:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from masklet.datasets import DatasetItem
 from masklet.errors import MediaError
+from masklet.splits import hold_back
 
 log = logging.getLogger(__name__)
 
@@ -54,17 +55,14 @@ class Picture:
 
 
 def split_validation(items: Sequence[DatasetItem]) -> tuple[list[DatasetItem], list[DatasetItem]]:
-    """Hold back a fifth of a data set. The hash of an item's name decides, so the split never changes."""
+    """Hold back about a fifth of a data set. The hash of an item's name decides, whatever else is there."""
     if len(items) < 2:
         raise MediaError(
             "a data set needs two pictures or videos, one to train on and one to validate on. "
             f"Got {len(items)}."
         )
-    count = min(MAX_VALIDATION_ITEMS, max(1, round(VALIDATION_FRACTION * len(items))))
-    by_hash = sorted(items, key=lambda item: hashlib.sha256(item.name.encode()).digest())
-    names = {item.name for item in by_hash[:count]}
-    held_back = by_hash[:count]
-    return leave_out([item for item in items if item.name not in names], held_back), held_back
+    training, held_back = hold_back(items, lambda item: item.name, VALIDATION_FRACTION, MAX_VALIDATION_ITEMS)
+    return leave_out(training, held_back), held_back
 
 
 def leave_out(items: Sequence[DatasetItem], held_back: Sequence[DatasetItem]) -> list[DatasetItem]:

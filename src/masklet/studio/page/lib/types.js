@@ -335,7 +335,7 @@
  *
  * @typedef {object} NewProjectExport
  * @property {"coco" | "yolo" | "cvat-images"} format
- * @property {number} [validation]  The share of the files that goes to val. All frames of a video are in the same split.
+ * @property {number} [validation]  The share of the files that goes to val, about. A file's name decides: files that are added later move no other one. All frames of a video are in the same split.
  * @property {boolean} [hidden]  Whether to take hidden objects too.
  * @property {boolean} [images]  Whether to add the pictures.
  * @property {boolean} [reviewed_only]  Whether to take reviewed frames only.

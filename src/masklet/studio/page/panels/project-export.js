@@ -46,7 +46,7 @@ function openProjectExport(project) {
         {},
         busy,
         formField("Format", format),
-        formField("Percent of the files for validation; a file is never in both parts", validation),
+        formField("Percent of the files for validation, about; a file stays in its part", validation),
         h(
             "div",
             { class: "checks" },
