@@ -127,6 +127,14 @@ def test_nothing_to_see_is_no_error() -> None:
     assert empty.boxes.tolist() == [[0, 0, 0, 0]]
 
 
+@pytest.mark.usefixtures("unchecked")
+def test_selected_masks_have_plain_ids_each_once() -> None:
+    masks = Masks.from_arrays(0, {3: np.eye(2, dtype=bool), 7: ~np.eye(2, dtype=bool)}, (2, 2))
+    chosen = masks.select(np.int64(7), 3, 7)  # type: ignore[arg-type]
+    assert chosen.ids == (7, 3) and [type(id) for id in chosen.ids] == [int, int]
+    assert [row["object_id"] for row in json.loads(json.dumps(chosen.to_coco()))] == [7, 3]
+
+
 def test_selected_and_joined_masks_keep_their_numbers() -> None:
     masks = two()
     swapped = masks.select(9, 4)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Self
@@ -183,7 +183,7 @@ class Masks(MaskResult):
         return {**self.__dict__, "image": None}  # another process would get all frames of an array
 
     def select(self, *ids: int) -> Masks:
-        """The same frame with only these objects, in this order.
+        """The same frame with only these objects, in this order; each once.
 
         Args:
             *ids: Of the objects that stay.
@@ -191,10 +191,10 @@ class Masks(MaskResult):
         Raises:
             KeyError: The frame has no mask of such an object.
         """
-        rows = [self._row(id) for id in ids]
-        exact = {id: mask for id, mask in self.exact.items() if id in ids}
-        low_res, iou, score = (_take(tensor, rows) for tensor in (self.low_res, self.iou, self.score))
-        return Masks(self.frame, ids, low_res, self.size, iou, score, exact=exact, image=self.image)
+        rows = {self.ids[row]: row for row in map(self._row, ids)}
+        exact = {id: mask for id, mask in self.exact.items() if id in rows}
+        low_res, iou, score = (_take(part, rows.values()) for part in (self.low_res, self.iou, self.score))
+        return Masks(self.frame, tuple(rows), low_res, self.size, iou, score, exact=exact, image=self.image)
 
     def _row(self, id: int) -> int:
         if id not in self.ids:
@@ -476,7 +476,7 @@ def enlarge(logits: Float[Tensor, "n h4 w4"], size: tuple[int, int]) -> Float[Te
     return F.interpolate(logits[:, None], size, mode="bilinear", align_corners=False)[:, 0]
 
 
-def _take(tensor: Tensor, rows: Sequence[int]) -> Tensor:
+def _take(tensor: Tensor, rows: Collection[int]) -> Tensor:
     """Some rows of a tensor, in this order. A list as the index would wait for a GPU."""
     return torch.stack([tensor[row] for row in rows]) if rows else tensor[:0]
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from torch import Tensor
 
 import masklet
@@ -251,6 +252,28 @@ def test_detections_that_cannot_be_meant(clip: np.ndarray, entry: np.ndarray, pa
         entry[:] = True
     with pytest.raises(PromptError, match=part):
         next(everything_in_video(Painted(), clip, detections=[entry]))
+
+
+@pytest.mark.parametrize("frame", [-1, LENGTH, LENGTH + 6])
+def test_detections_beyond_the_video_are_refused(clip: np.ndarray, frame: int) -> None:
+    box = np.array([[4, 8, 20, 32]])
+    with pytest.raises(PromptError, match=rf"frames from 0 to {LENGTH - 1}\. Got frame {frame}: "):
+        next(everything_in_video(Painted(), clip, detections={0: box, frame: box}))
+    with pytest.raises(PromptError, match=rf"Got frame {LENGTH}: "):
+        next(everything_in_video(Painted(), clip, detections=[box] * (LENGTH + 1)))
+
+
+def test_detections_of_tensors_and_empty_masks(clip: np.ndarray, caplog: pytest.LogCaptureFixture) -> None:
+    boxes = torch.tensor([[4.0, 8, 20, 32]], requires_grad=True)
+    expected = [
+        masks.label_map() for masks in everything_in_video(Painted(), clip, detections={0: [[4, 8, 20, 32]]})
+    ]
+    for entry in (boxes, [boxes[0]], boxes.half()):
+        found = everything_in_video(Painted(), clip, detections={0: entry})
+        assert all((masks.label_map() == label).all() for masks, label in zip(found, expected, strict=True))
+    empty = everything_in_video(Painted(), clip, detections={0: np.zeros((1, 48, 64), dtype=bool)})
+    assert [len(masks) for masks in empty] == [0] * LENGTH
+    assert "frame 0: 1 of 1 detected masks cover no pixel and are left out: 0." in caplog.text
 
 
 @pytest.mark.parametrize("form", ["boxes", "lists", "supervision", "prompts"])

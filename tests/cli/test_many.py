@@ -397,3 +397,23 @@ def test_a_channel_is_chosen_by_name(run: Run, shelf: Path, tmp_path: Path) -> N
     assert masks[0] != masks[1]
     answer = run("segment", tmp_path / "cells.ome.tif", *model, "--channel", "RFP", "--out", tmp_path / "no")
     assert answer.code == 1 and "0 (DAPI), 1 (GFP)" in answer.err
+
+
+def test_a_line_that_is_there_twice_adds_no_click(tmp_path: Path) -> None:
+    """As where two files were joined that overlap."""
+    lines = ["frame,object,x,y,label", "0,dog,3,4,1", "0,dog,9,9,0", "0,cat,3,4,1", "1,dog,3,4,1"]
+    (tmp_path / "once.csv").write_text("\n".join(lines))
+    (tmp_path / "twice.csv").write_text("\n".join([*lines, *lines[:0:-1]]))
+    frames = open_frames(np.zeros((2, 20, 20, 3), np.uint8))
+    once, twice = (
+        build_prompts(read_prompt_rows(tmp_path / name), tmp_path, frames)
+        for name in ("once.csv", "twice.csv")
+    )
+    assert once.to_json() == twice.to_json() and once.by_frame[0][1].clicks == 2
+    boxes = {
+        "images": [{"id": 1}],
+        "annotations": [{"id": n, "image_id": 1, "bbox": [1, 1, 5, 5]} for n in (1, 2)],
+    }
+    (tmp_path / "coco.json").write_text(json.dumps(boxes))
+    image = open_frames(np.zeros((1, 20, 20, 3), np.uint8))
+    assert build_prompts(read_prompt_rows(tmp_path / "coco.json"), tmp_path, image).ids == [1, 2]

@@ -55,6 +55,15 @@ def test_objects_that_enter_late_stay_apart(tmp_path: Path) -> None:
     assert video.first_frames == {1: 2, 2: 2} and (video.truth(2).masks[2] == RIGHT).all()
 
 
+def test_two_frames_of_one_name_are_refused(tmp_path: Path) -> None:
+    for suffix in (".jpg", ".png"):
+        write_picture(tmp_path / "clip" / "frames" / f"00001{suffix}")
+    write_picture(tmp_path / "clip" / "frames" / "00000.png")
+    write_labels(tmp_path / "clip" / "masks" / "00001.png", LEFT * 1)
+    with pytest.raises(MediaError, match="two frames that are called 00001"):
+        find_clips(tmp_path)
+
+
 def test_sav_from_a_video_and_from_frames(tmp_path: Path) -> None:
     empty = np.zeros((H, W), dtype=bool)
     said = {

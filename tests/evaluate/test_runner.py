@@ -70,6 +70,21 @@ def test_corrected_labels_are_evaluated_anew(three, tmp_path):
     again = run.run(find_clips(three)[::2])
     assert marks.read_text() == "acc"
     assert again[0].scores["J"] == first[0].scores["J"] and again[1].scores["J"] < first[1].scores["J"]
+    gone = find_clips(three)[::2]
+    (three / "c/frames/00001.png").unlink()
+    with pytest.raises(MaskletError, match=r"1 of 2 could not be evaluated\. c: .*cannot be read"):
+        run.run(gone)
+
+
+@pytest.mark.parametrize("content", ["[1]", "{", "5"])
+def test_damaged_results_are_made_anew_and_settings_of_something_else_refused(three, tmp_path, content):
+    run, clips = run_of(tmp_path), find_clips(three)[:1]
+    first = run.run(clips)
+    (tmp_path / "out/items/a.json").write_text(content)
+    assert run.run(clips)[0].scores["J"] == first[0].scores["J"]
+    (tmp_path / "out/settings.json").write_text(content)
+    with pytest.raises(MaskletError, match=r"settings\.json cannot be read"):
+        run.run(clips)
 
 
 def test_pictures_whose_labels_change_are_evaluated_anew(tmp_path):

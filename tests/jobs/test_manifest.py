@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from masklet.errors import PromptError
-from masklet.jobs.manifest import read_manifest
+from masklet.errors import MaskletError, PromptError
+from masklet.jobs.manifest import Cluster, JobSettings, read_manifest
 
 
 def test_csv_json_lines_and_parquet_say_the_same(tmp_path: Path) -> None:
@@ -155,3 +155,23 @@ def test_one_path_in_two_spellings_is_one_source(tmp_path: Path) -> None:
     (tmp_path / "m.csv").write_text("\n".join(["source,object,x,y", *rows]))
     (entry,) = read_manifest(str(tmp_path / "m.csv"))
     assert entry.source == f"{tmp_path}/a.mp4" and len(entry.rows) == 4
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (JobSettings(fps=0), "fps must be a number above 0"),
+        (JobSettings(max_objects=0), "max_objects must be at least 1"),
+        (JobSettings(every=-3), "every must be at least 1"),
+        (Cluster(actors=0), "actors must be at least 1"),
+        (Cluster(cpus_per_actor=0), "cpus_per_actor must be a number above 0"),
+        (Cluster(gpus_per_actor=-1), "gpus_per_actor must be a number from 0 on"),
+        (Cluster(timeout=float("nan")), "timeout must be a number above 0"),
+        (Cluster(attempts=0), "attempts must be at least 1"),
+    ],
+)
+def test_numbers_out_of_range_are_refused_before_the_start(
+    options: JobSettings | Cluster, message: str
+) -> None:
+    with pytest.raises(MaskletError, match=message):
+        options.check()

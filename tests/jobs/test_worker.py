@@ -372,6 +372,12 @@ def test_changed_prompts_leave_no_masks_or_errors_of_the_earlier_ones(
     assert status("0.mp4,1,2000,24") == (0, 1, 2, 1), "what is there stays until there is something better"
     assert status("0.mp4,1,20,24") == (1, 0, 2, 0), "1.mp4 is not asked for any more, and stays"
     assert read_job(store)[0] == str(manifest)
+    shutil.copy(settings.model, tmp_path / "toy.safetensors")
+    job = {"manifest": "m.csv", "settings": replace(settings, model="toy.safetensors").to_json()}
+    Store(str(tmp_path / "other")).write_json("job.json", job)  # of an earlier version
+    run_job("m.csv", str(tmp_path / "other"), replace(settings, model="toy.safetensors"), Cluster())
+    manifest_of, settings_of = read_job(Store(str(tmp_path / "other")))
+    assert (manifest_of, settings_of.model) == (str(manifest), str(tmp_path / "toy.safetensors"))
     store.remove("masks")
     assert status("0.mp4,1,20,24") == (1, 0, 1, 0), "results that somebody removed are made again"
 

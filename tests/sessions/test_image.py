@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,9 @@ import pytest
 import torch
 
 from masklet import rle
-from masklet.errors import MediaError, PromptError
+from masklet.errors import MediaError, OptionError, PromptError
 from masklet.model import Sam2
-from masklet.sessions.image import ImageSession
+from masklet.sessions.image import ImageSession, segment_many
 from masklet.types import Prompt
 from sessions.candidates import assert_same, unlike
 from toy_models import SIZE, Fake, blob, click
@@ -125,6 +126,15 @@ def test_what_cannot_be_meant_is_refused(session: ImageSession) -> None:
     with pytest.raises(MediaError, match="an image array must be"):
         ImageSession(session.model, np.zeros((4, 4, 7)))
     assert torch.is_inference(session.features.coarse)
+
+
+@pytest.mark.parametrize(
+    "form", [lambda image: image, lambda image: torch.from_numpy(image).permute(2, 0, 1)]
+)
+def test_one_picture_is_no_list_of_its_rows(network: Sam2, frames: np.ndarray, form: Callable) -> None:
+    prompts = [Prompt(positive=[(1, 20)])] * len(frames[0])
+    with pytest.raises(OptionError, match=r"images must be a list: \[image\]. Got one picture of shape"):
+        next(segment_many(network, form(frames[0]), prompts))
 
 
 def test_an_empty_mask_is_no_prompt_in_a_picture(session: ImageSession) -> None:

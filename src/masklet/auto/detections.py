@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from masklet.arrays import to_array
 from masklet.errors import MaskletError, MediaError, PromptError
 from masklet.media.readers.coco import CocoAnnotation, CocoFile, check_image_size
 from masklet.prompts import check_prompt
@@ -46,6 +47,13 @@ def make_detector(source: object, file_name: Callable[[int], str], count: int | 
         raise PromptError(
             f"detections by frame have whole numbers as keys. Got {', '.join(map(repr, list(entries)[:3]))}."
         )
+    beyond = [frame for frame in entries if frame < 0 or (count is not None and frame >= count)]
+    if beyond:
+        length = "" if count is None else f" to {count - 1}"
+        raise PromptError(
+            f"detections are of frames from 0{length}. Got frame {beyond[0]}: are they of another video, or "
+            "of another frame rate?"
+        )
 
     def detect(frame: int, size: tuple[int, int]) -> list[Prompt] | None:
         entry = entries.get(frame)
@@ -66,20 +74,31 @@ def _check_prompts(prompts: list[Prompt], frame: int, size: tuple[int, int]) -> 
 def _read_entry(entry: Any, frame: int) -> list[Prompt]:
     if hasattr(entry, "xyxy"):
         entry = entry.xyxy if getattr(entry, "mask", None) is None else entry.mask
+    entry = to_array(entry)
     if isinstance(entry, Iterable) and not isinstance(entry, np.ndarray):
-        entry = list(entry)
+        entry = [to_array(item) for item in entry]
         if all(isinstance(item, Prompt) for item in entry):
             return entry
     try:
         array = np.asarray(entry)
-    except ValueError:
+    except (ValueError, RuntimeError):
         raise PromptError(f"detections of frame {frame} must be of one kind. Got {entry!r:.60}.") from None
     if array.size == 0:
         return []
     if array.ndim == 2 and array.shape[1] == 4:
         return [_box_prompt(box, number, frame) for number, box in enumerate(array)]
     if array.ndim == 3:
-        return [Prompt(mask=mask) for mask in array]
+        prompts = [Prompt(mask=mask) for mask in array]
+        empty = [number for number, prompt in enumerate(prompts) if not np.any(prompt.mask)]
+        if empty:
+            log.warning(
+                "frame %d: %d of %d detected masks cover no pixel and are left out: %s.",
+                frame,
+                len(empty),
+                len(prompts),
+                ", ".join(map(str, empty)),
+            )
+        return [prompt for number, prompt in enumerate(prompts) if number not in empty]
     raise PromptError(
         f"what is detected on frame {frame} must be boxes (n, 4), as x0, y0, x1, y1, or masks (n, H, W). "
         f"Got shape {array.shape}."

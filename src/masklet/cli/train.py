@@ -60,7 +60,7 @@ def train(
         Path | None, typer.Option(help="Validation data; by default a part of DATA is held back.")
     ] = None,
     precision: Annotated[Precision, typer.Option(help="bf16 halves memory on a GPU.")] = Precision.no,
-    workers: Annotated[int, typer.Option(help="Processes that read data ahead.")] = 0,
+    workers: Annotated[int, typer.Option(min=0, help="Processes that read data ahead.")] = 0,
     original: Annotated[
         bool, typer.Option("--original", help="Also write model.pt in the original package's layout.")
     ] = False,

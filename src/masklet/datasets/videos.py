@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -128,6 +129,11 @@ def open_png_video(name: str, frames: Path, masks: Path) -> PngVideo:
     """Find the frames and masks of a video; nothing is read yet."""
     files = find_pictures(frames)
     index = {file.stem: position for position, file in enumerate(files)}
+    if len(index) < len(files):
+        twice = Counter(file.stem for file in files).most_common(1)[0][0]
+        raise MediaError(
+            f"{frames} has two frames that are called {twice}, such as {twice}.jpg and {twice}.png."
+        )
     labels: dict[int, dict[int | None, Path]] = {}
     numbered = sorted(entry for entry in masks.iterdir() if entry.is_dir() and entry.name.isdecimal())
     by_object: dict[int | None, Path] = {int(folder.name) + 1: folder for folder in numbered}

@@ -38,6 +38,8 @@ class StepResults:
         earlier = self._read(SETTINGS)
         if earlier is None:
             self._write(SETTINGS, settings)
+        elif not isinstance(earlier, dict):
+            raise MaskletError(f"{folder / SETTINGS} is of something else: choose another --out.")
         elif earlier != settings:
             changed = [name for name, value in settings.items() if earlier.get(name) != value]
             raise MaskletError(

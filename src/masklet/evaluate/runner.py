@@ -148,7 +148,10 @@ class Evaluation(Generic[S]):
     def _is_done(self, sample: S) -> bool:
         """Whether there are results of the sample's files as they are now: labels may be corrected."""
         path = self._path(sample.name)
-        return path.exists() and _read_content(path)["files"] == file_stamp(sample)
+        try:
+            return path.exists() and _read_content(path)["files"] == file_stamp(sample)
+        except (MaskletError, ValueError, KeyError, TypeError):  # damaged, or a file of the sample is gone
+            return False
 
     def _in_turn(self, samples: Sequence[S]) -> Iterator[tuple[str, str | None]]:
         return ((sample.name, self.evaluate_sample(sample)) for sample in samples)
@@ -184,7 +187,10 @@ class Evaluation(Generic[S]):
             "predictor": _load(self.predictor).identity,
             "data": self.data,
         }
-        theirs = json.loads(path.read_text()) if path.exists() else ours
+        try:
+            theirs = dict(json.loads(path.read_text())) if path.exists() else ours
+        except (OSError, ValueError, TypeError) as error:
+            raise MaskletError(f"{path} cannot be read: {error}. Choose another folder.") from error
         if theirs != ours:
             name = next(name for name in ours if theirs.get(name) != ours[name])
             raise MaskletError(

@@ -6,15 +6,15 @@ import csv
 import hashlib
 import io
 import json
+import math
 import mimetypes
 import posixpath
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
-from math import isnan
 from pathlib import PurePosixPath
 from typing import Any, Literal
 
-from masklet.errors import MaskletError, PromptError
+from masklet.errors import MaskletError, OptionError, PromptError, check_count
 from masklet.jobs.stores import is_glob, is_local, local_path, open_filesystem, store_errors
 from masklet.media import is_picture
 from masklet.media.readers.channels import Channel
@@ -158,7 +158,9 @@ def _read_records(manifest: str, suffix: str, content: bytes) -> Iterator[tuple[
 def _is_empty(value: Any) -> bool:
     """Whether a table has nothing in a cell; pandas and polars write NaN for that."""
     return (
-        value is None or (isinstance(value, str) and not value) or (isinstance(value, float) and isnan(value))
+        value is None
+        or (isinstance(value, str) and not value)
+        or (isinstance(value, float) and math.isnan(value))
     )
 
 
@@ -289,6 +291,11 @@ class JobSettings:
             raise MaskletError(f"there is no preset '{self.preset}'. Choose from {', '.join(PRESETS)}.")
         if self.split is not None and self.split < 1:
             raise MaskletError(f"split is a number of frames from 1 on. Got {self.split}.")
+        if self.fps is not None and not 0 < self.fps < math.inf:
+            raise MaskletError(f"fps must be a number above 0. Got {self.fps}.")
+        for name in ("every", "patience", "max_objects"):
+            if (value := getattr(self, name)) is not None:
+                check_count(value, name)
 
     def to_json(self) -> dict[str, Any]:
         """As JSON has it. What came later is left out where it is not used, so that earlier jobs go on."""
@@ -325,3 +332,14 @@ class Cluster:
     timeout: float | None = None
     retry_errors: bool = False
     object_store_bytes: int = 100 * 2**20
+
+    def check(self) -> None:
+        """Raise an error where a number is out of its range."""
+        if self.actors is not None:
+            check_count(self.actors, "actors")
+        check_count(self.attempts, "attempts")
+        for name in ("cpus_per_actor", "timeout"):
+            if (value := getattr(self, name)) is not None and not 0 < value < math.inf:
+                raise OptionError(f"{name} must be a number above 0. Got {value}.")
+        if self.gpus_per_actor is not None and not 0 <= self.gpus_per_actor < math.inf:
+            raise OptionError(f"gpus_per_actor must be a number from 0 on. Got {self.gpus_per_actor}.")

@@ -12,7 +12,8 @@ import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from masklet.errors import MaskletError, MissingExtra
@@ -78,7 +79,8 @@ def run_job(
             at work on it.
     """
     settings.check()
-    store = Store(out)
+    cluster.check()
+    store, settings = Store(out), _with_absolute_model(settings)
     if is_local(manifest):
         manifest = str(local_path(manifest).absolute())  # resume may be called in another folder
     entries = read_manifest(manifest)
@@ -107,9 +109,16 @@ def read_job(store: Store) -> tuple[str, JobSettings]:
         ) from error
 
 
+def _with_absolute_model(settings: JobSettings) -> JobSettings:
+    """The settings with the path of a model file that means the same in every folder."""
+    path = Path(settings.model)
+    return replace(settings, model=str(path.absolute())) if path.is_file() else settings
+
+
 def _claim(store: Store, manifest: str, settings: JobSettings) -> None:
     """Make sure that the results belong to this job, and that no other driver is at work."""
-    if store.read_json(JOB) is not None and (earlier := read_job(store)[1].to_json()) != settings.to_json():
+    earlier = None if store.read_json(JOB) is None else _with_absolute_model(read_job(store)[1]).to_json()
+    if earlier is not None and earlier != settings.to_json():
         changed = [name for name, value in settings.to_json().items() if earlier.get(name) != value]
         raise MaskletError(
             f"{store.url} holds a job with other settings ({', '.join(changed)}): choose another --out, or "

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from masklet.errors import OptionError, PromptError, check_count
 from masklet.masks import Candidate, ImageCandidates, Window
-from masklet.media import read_image
+from masklet.media import is_still, read_image
 from masklet.model import Sam2, check_features, check_model
 from masklet.prompts import check_id, check_prompt
 from masklet.tracking.step import EncodedPrompt, decode_prompts, encode_image
@@ -297,6 +297,8 @@ def segment_many(
             raise OptionError(
                 f"{name} must be a list, with an entry for each picture. Got {type(values).__name__}."
             )
+    if isinstance(images, np.ndarray | Tensor) and images.ndim < 4 and is_still(images):
+        raise OptionError(f"images must be a list: [image]. Got one picture of shape {tuple(images.shape)}.")
     default = 1 if model.device.type == "cpu" else PICTURES
     batch_size = default if batch is None else check_count(batch, "batch")
     return _segment_batches(model, iter(images), iter(prompts), zoom, candidates, batch_size)

@@ -162,10 +162,10 @@ def _check_folder(out: Path, facts: Mapping[str, object]) -> None:
         MaskletError: It is another run's.
     """
     try:
-        earlier = json.loads((out / RUN).read_text(encoding="utf-8"))
+        earlier = dict(json.loads((out / RUN).read_text(encoding="utf-8")))
     except FileNotFoundError:
         return
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, TypeError) as error:
         raise MaskletError(f"{out / RUN} cannot be read: {error}. Choose another folder.") from error
     changed = [key for key, value in facts.items() if earlier.get(key) != value]
     if changed and ((out / STATE).exists() or (out / FEATURES).exists()):

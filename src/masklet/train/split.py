@@ -87,8 +87,8 @@ def leave_out(items: Sequence[DatasetItem], held_back: Sequence[DatasetItem]) ->
     left = [item for item in items if id(item) not in shared]
     if not left:
         raise MediaError(
-            f"all {len(items)} pictures and videos to train on are among those to validate on: give other "
-            "data with --validation, or leave it out, and a fifth is held back."
+            "no picture or video is left to train on: all of the data are among those to validate on. Give "
+            "other data with --validation, or leave it out, and a fifth is held back."
         )
     if shared:
         names = [item.name for item in items if id(item) in shared]

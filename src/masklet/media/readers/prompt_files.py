@@ -134,14 +134,14 @@ def build_prompts(rows: Iterable[PromptRow], folder: Path, frames: Frames) -> Ob
     """The prompts of one input.
 
     Args:
-        rows: Its rows.
+        rows: Its rows. One that says the same as an earlier one, as where files were joined, adds no click.
         folder: Where the paths of masks start.
         frames: The input.
 
     Raises:
         PromptError: A prompt is not on the input's frames.
     """
-    rows = list(rows)
+    rows = list(_without_repeated(rows))
     builder = PromptBuilder(reserved=[row.object for row in rows if isinstance(row.object, int)])
     for row in rows:
         name = row.object if isinstance(row.object, str) else None
@@ -153,6 +153,15 @@ def build_prompts(rows: Iterable[PromptRow], folder: Path, frames: Frames) -> Ob
         except (ValueError, TypeError, MediaError) as error:
             raise PromptError(f"{row.where}: {error}") from None
     return builder.build()
+
+
+def _without_repeated(rows: Iterable[PromptRow]) -> Iterator[PromptRow]:
+    seen = set[str]()
+    for row in rows:
+        content = repr((row.frame, row.object, row.category, sorted(row.values.items())))
+        if row.object is None or content not in seen:  # without a name or id, each is an object of its own
+            seen.add(content)
+            yield row
 
 
 def read_prompt_rows(path: Path) -> Iterator[PromptRow]:
