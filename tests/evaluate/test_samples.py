@@ -143,6 +143,11 @@ def test_lists_of_names(tmp_path):
         "/JPEGImages/480p/bus/00000.jpg /Annotations/480p/bus/00000.png\n"
     )
     assert read_names(plain) == read_names(paths) == ["bear", "bus"]
+    plain.write_text("\ufeffmy clip\r\nclip (2)\r\n", encoding="utf-8", newline="")
+    assert read_names(plain) == ["my clip", "clip (2)"], "not of the clips my and clip"
+    plain.write_bytes(b"\xff\xfeb\0")
+    with pytest.raises(MediaError, match="no text in UTF-8"):
+        read_names(plain)
     with pytest.raises(MediaError, match=r"the list .* cannot be read"):
         read_names(tmp_path / "missing.txt")
     plain.write_text("\n")

@@ -127,6 +127,15 @@ def test_prompts_lie_where_napari_shows_them_over_the_image() -> None:
     }
 
 
+@pytest.mark.parametrize("ids", [["cell"], [float("nan")], [0], [1.5]])
+def test_objects_are_whole_numbers(ids: list) -> None:
+    points = Layer(np.array([[20, 30]]), {"object": ids})
+    with pytest.raises(masklet.PromptError, match="whole numbers from 1 on"):
+        plugin.read_prompts(points, None, None, None)
+    points.features["object"] = list(np.array([3.0]))
+    assert list(plugin.read_prompts(points, None, None, None)[0]) == [3]
+
+
 def test_masks_are_shown_where_the_image_is() -> None:
     image = PlacedLayer(np.zeros(SIZE), scale=0.5, shift=3.0)
     place = plugin.place_of(image, 2)

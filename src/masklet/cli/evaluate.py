@@ -217,10 +217,12 @@ def compare(
     predictor = require_model(spec.load(), "memory policies need a model")
     with console.status("rendering the synthetic suites"):
         folders = {CLIPS: data, **render(out / "suites")}
-    suites = {
-        suite: [clip for clip in samples.find_clips(folder) if names is None or clip.name in names]
-        for suite, folder in folders.items()
-    }
+    suites = {suite: samples.find_clips(folder) for suite, folder in folders.items()}
+    if names is not None:
+        known = {clip.name for clips in suites.values() for clip in clips}
+        if missing := [name for name in names if name not in known]:
+            raise typer.BadParameter(f"there is no clip {', '.join(missing)}.", param_hint="--list")
+        suites = {suite: [clip for clip in clips if clip.name in names] for suite, clips in suites.items()}
     by_name = {clip.name: clip for clips in suites.values() for clip in clips}
     protocol = policy_comparison.PolicyComparison()
     evaluation = Evaluation(protocol, spec, str(data.resolve()), out)

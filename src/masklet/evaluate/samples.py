@@ -123,10 +123,15 @@ def _split_frames(item: DatasetItem) -> Iterator[PictureSample]:
 def read_names(path: Path) -> list[str]:
     """Names from a text file, one a line; in DAVIS 2016's lists of paths a frame's folder is the name."""
     try:
-        lines = [line.split()[0] for line in path.read_text().splitlines() if line.strip()]
+        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+    except UnicodeDecodeError as error:
+        raise MediaError(f"the list {path} cannot be read: it is no text in UTF-8.") from error
     except OSError as error:
         raise MediaError(f"the list {path} cannot be read: {error.strerror}.") from error
     if not lines:
         raise MediaError(f"the list {path} is empty: write one name of a clip or picture on each line.")
-    names = [line.strip("/").split("/")[-2] if line.startswith("/") else line for line in lines]
+    names = [
+        line.split()[0].strip("/").split("/")[-2] if line.startswith("/") and line.count("/") > 1 else line
+        for line in lines
+    ]
     return list(dict.fromkeys(names))

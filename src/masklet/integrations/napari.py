@@ -182,7 +182,13 @@ def _over_image(places: np.ndarray, layer: Any, image: Any) -> np.ndarray:
 def object_ids(layer: Any, *, constant: bool) -> list[int]:
     """The object that each point or shape of a layer means."""
     if OBJECT in layer.features:
-        return [int(id) for id in layer.features[OBJECT]]
+        ids = list(layer.features[OBJECT])
+        if not all(isinstance(id, int | float | np.integer) and id >= 1 and id % 1 == 0 for id in ids):
+            raise PromptError(
+                f"the column {OBJECT!r} of a layer's features holds whole numbers from 1 on. "
+                f"Got {', '.join(map(str, ids[:20]))}."
+            )
+        return [int(id) for id in ids]
     return [1 if constant else row for row in range(1, len(layer.data) + 1)]
 
 
