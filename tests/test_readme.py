@@ -10,8 +10,10 @@ from itertools import chain, islice
 from pathlib import Path
 from unittest.mock import create_autospec
 
+import numpy as np
 import PIL.Image
 import pytest
+import tifffile
 import torch
 import typer
 
@@ -97,6 +99,22 @@ def test_the_pages_about_results_run(place: Path, page: str, package: str) -> No
         answer = names["answer"]
         assert callable(answer) and set(answer((place / "photo.jpg").read_bytes(), 20, 30)) == {"masks"}
         assert (place / "sam2.safetensors").is_file()
+
+
+def test_the_page_about_policies_runs(place: Path) -> None:
+    (place / "dog.mp4").symlink_to(place / "examples" / "demo.mp4")
+    names = run("policies.md")
+    assert isinstance(names["Confident"], type) and issubclass(names["Confident"], masklet.Recency)
+
+
+def test_the_page_about_microscopes_runs(place: Path) -> None:
+    stack = np.random.default_rng(0).integers(0, 4095, (6, 2, 120, 140), dtype=np.uint16)
+    axes = {"axes": "ZCYX", "Channel": {"Name": ["DAPI", "GFP"]}}
+    tifffile.imwrite(place / "stack.ome.tif", stack, ome=True, metadata=axes)
+    (place / "slide.tif").symlink_to(place / "picture.jpg")
+    labels = run("microscopy.md")["labels"]
+    assert isinstance(labels, np.ndarray) and labels.shape == (360, 640)
+    assert tifffile.imread(place / "out" / "labels.ome.tif").shape == (6, 120, 140)
 
 
 def test_the_model_card_measures(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
