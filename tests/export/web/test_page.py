@@ -232,5 +232,22 @@ def test_everything_fits_at_a_desk_and_on_a_phone(visit: Callable[..., Visitor],
     assert box is not None and box["height"] > 844 / 3
 
 
+def test_on_a_phone_the_selected_object_is_in_view(visit: Callable[..., Visitor], clip: Path) -> None:
+    visitor = visit(view=(390, 844), is_touch=True)
+    visitor.open(clip)
+    visitor.click(*DISC)
+    visitor.press("New object")
+    visitor.click(*SQUARE)
+    visitor.press("New object")
+    visitor.click(*BESIDE)
+    row = visitor.page.locator(".objects").bounding_box()
+    assert row is not None
+    for name in ("Object 3", "Object 1"):
+        visitor.page.locator(".object-name", has_text=name).dispatch_event("click")
+        bin = visitor.page.get_by_role("button", name=f"Delete {name.lower()}").bounding_box()
+        assert bin is not None
+        assert row["x"] - 1 <= bin["x"] and bin["x"] + bin["width"] <= row["x"] + row["width"] + 1, name
+
+
 def test_the_folder_is_below_thirty_megabytes(site: Path) -> None:
     assert sum(path.stat().st_size for path in site.rglob("*") if path.is_file()) < LARGEST

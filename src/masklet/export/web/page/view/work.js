@@ -39,6 +39,7 @@ function side(workspace) {
             rows.push(h("li", { class: "object selected fresh" }, h("span", { class: "hint" }, "Click on an object")));
         }
         fill(list, ...rows);
+        list.querySelector(".selected")?.scrollIntoView({ block: "nearest", inline: "nearest" });
         add.disabled = object === null;
     });
     return h("aside", { class: "side", "aria-label": "Objects" }, signs(workspace), list, add, saving(workspace));
