@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -146,3 +148,28 @@ def test_stored_video(tmp_path: Path, opened: bool) -> None:
     assert [number(image) for image in frames] == list(range(10))
     assert frames.name == "clip.mp4" and frames.fps == pytest.approx(25)
     assert frames.time(9) == pytest.approx(9 / 25)
+
+
+PROGRAM = """
+import time
+import cv2, numpy as np
+class Camera:
+    def __init__(self, camera): pass
+    def isOpened(self): return True
+    def get(self, what): return 30.0
+    def read(self):
+        time.sleep(0.2)
+        return True, np.zeros((8, 8, 3), np.uint8)
+    def release(self): print("released", flush=True)
+cv2.VideoCapture = Camera
+from masklet.media import stream
+frames = stream(0)
+next(frames)
+print("done", flush=True)
+"""
+
+
+def test_a_program_that_ends_within_a_stream_releases_the_camera() -> None:
+    """A thread that is killed inside OpenCV would abort the process: "FATAL: exception not rethrown"."""
+    answer = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, timeout=120)
+    assert (answer.returncode, answer.stdout.split(), answer.stderr) == (0, ["done", "released"], "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import time
 import urllib.parse
@@ -35,6 +36,7 @@ from masklet.media.readers.videos import Video
 _STORED_SCHEMES = ("http", "https", "file", "ftp")  # where a file may lie; all others are live
 LONGEST_NUMBER = 9  # digits
 CAMERAS = 100  # OpenCV takes larger numbers for other ways to open one
+STOP_SECONDS = 5.0  # that a camera's last read may take when the program ends
 
 
 class Stream:
@@ -182,8 +184,17 @@ def _newest(
             with changed:
                 ended = True
                 changed.notify()
+            atexit.unregister(stop)
 
-    Thread(target=watch, daemon=True).start()
+    def stop() -> None:
+        """End the thread before the program does: one that is killed inside OpenCV aborts the process."""
+        nonlocal is_used
+        is_used = False
+        thread.join(STOP_SECONDS)
+
+    thread = Thread(target=watch, daemon=True)
+    atexit.register(stop)
+    thread.start()
     try:
         while True:
             with changed:
