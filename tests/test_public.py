@@ -118,6 +118,11 @@ def test_importing_masklet_loads_nothing_heavy(code: str) -> None:
     assert not {"torch", "numpy", "cv2", "av", "PIL", "rich"}.intersection(packages_after(code))
 
 
+def test_loading_weights_does_not_import_torchs_compiler() -> None:
+    """It takes longer than all the rest."""
+    assert "sympy" not in packages_after("import masklet; masklet.load(device='cpu', engine='torch')")
+
+
 def packages_after(code: str) -> set[str]:
     """The top-level packages that a new interpreter has loaded after running some code."""
     report = f"{code}\nimport sys; print(*{{name.partition('.')[0] for name in sys.modules}})"

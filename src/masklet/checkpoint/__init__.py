@@ -8,12 +8,13 @@ from __future__ import annotations
 import operator
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal, SupportsIndex
+from typing import Any, Literal, SupportsIndex
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from masklet.backends import EngineName, Setting, check_options, fit
 from masklet.checkpoint.layouts import LAYOUTS, MASKLET, ORIGINAL, Layout, Weights, to_ours, to_theirs
@@ -223,10 +224,21 @@ def _check_count(weights: Weights, config: Sam2Config, file: str) -> None:
         )
 
 
+class _Uninitialized(TorchFunctionMode):
+    """Makes modules without random weights, whose numbers the meta device would draw in Python."""
+
+    def __torch_function__(
+        self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if getattr(function, "__module__", None) == nn.init.__name__:
+            return (kwargs or {})["tensor"]
+        return function(*args, **(kwargs or {}))
+
+
 def _expected_tensors(config: Sam2Config, file: str) -> Weights:
     """The tensors that a config asks for, without their memory."""
     try:
-        with torch.device("meta"):
+        with torch.device("meta"), _Uninitialized():
             return Sam2(config).state_dict()
     except (ValueError, RuntimeError, ZeroDivisionError) as error:
         raise CheckpointError(f"{file} does not describe a SAM 2: {_first_line(error)}.") from error

@@ -132,8 +132,18 @@ class Attention(nn.Module):
         return self.out(x.transpose(1, 2).flatten(-2))
 
 
+def has_no_numbers() -> bool:
+    """Whether modules are made on the meta device, where tensors have shapes only.
+
+    There torch would compute constants in Python, after it imported its compiler, which takes a second.
+    """
+    return torch.get_default_device().type == "meta"
+
+
 def sine_map(channels: int, height: int, width: int) -> Float[Tensor, "c h w"]:
     """Fixed position encoding of a map: half the channels for y, half for x, each axis scaled to 2 pi."""
+    if has_no_numbers():
+        return torch.empty(channels, height, width)
     ys = torch.arange(1, height + 1, dtype=torch.float32) / (height + 1e-6) * 2 * math.pi
     xs = torch.arange(1, width + 1, dtype=torch.float32) / (width + 1e-6) * 2 * math.pi
     y = _interleaved_sines(ys, channels // 2)[:, None].expand(-1, width, -1)
@@ -165,6 +175,8 @@ def rotation(channels: int, height: int, width: int, stride: int = 1) -> Float[T
     Args:
         stride: Cells that stand for squares so wide turn by their middles.
     """
+    if has_no_numbers():
+        return torch.empty(2, height * width, channels // 2)
     speeds = 10000.0 ** -(torch.arange(0, channels, 4, dtype=torch.float32)[: channels // 4] / channels)
     xs, ys = (
         torch.arange(length, dtype=torch.float32) * stride + (stride - 1) / 2 for length in (width, height)

@@ -12,8 +12,16 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from masklet.config import Sam2Config
-from masklet.nn.layers import Kept, LayerNorm2d
+from masklet.nn.layers import Kept, LayerNorm2d, has_no_numbers
 from masklet.prompts import PADDING
+
+
+def cell_centres(side: int) -> Float[Tensor, "n 2"]:
+    """The middle (x, y) of each cell of a map, row by row, in the unit square."""
+    if has_no_numbers():
+        return torch.empty(side * side, 2)
+    centres = (torch.arange(side, dtype=torch.float32) + 0.5) / side
+    return torch.stack([centres.repeat(side), centres.repeat_interleave(side)], dim=-1)
 
 
 class PromptEncoder(nn.Module):
@@ -26,7 +34,7 @@ class PromptEncoder(nn.Module):
         super().__init__()
         c = config.channels
         self.image_size = config.image_size
-        self.register_buffer("frequencies", torch.randn(2, c // 2))
+        self.register_buffer("frequencies", nn.init.normal_(torch.empty(2, c // 2)))
         self.labels = nn.Embedding(4, c)
         self.padding = nn.Embedding(1, c)
         self.no_hint = nn.Embedding(1, c)
@@ -41,9 +49,7 @@ class PromptEncoder(nn.Module):
         )
         # A whole mask, given by the user at the model's full size, becomes a hint of its own.
         self.mask_to_hint = nn.Conv2d(1, 1, kernel_size=4, stride=4)
-        centres = (torch.arange(config.grid, dtype=torch.float32) + 0.5) / config.grid
-        grid = torch.stack([centres.repeat(config.grid), centres.repeat_interleave(config.grid)], dim=-1)
-        self.register_buffer("grid", grid, persistent=False)
+        self.register_buffer("grid", cell_centres(config.grid), persistent=False)
         self._kept_position = Kept[Tensor]()
 
     def position(self, xy: Float[Tensor, "*n 2"]) -> Float[Tensor, "*n c"]:
