@@ -1,6 +1,6 @@
-"""What the rooms hand to one another: prompts, features, candidates, memories, masks.
+"""What the rooms hand to one another: features, candidates, predictions, memories; prompts and masks too.
 
-Nothing here computes more than a resize. Dimension letters, the same everywhere: `b` objects in a batch, `m`
+Dimension letters, the same everywhere: `b` objects in a batch, `m`
 candidate masks, `n` tokens, `p` points, `c` channels, `h w` a map, `H W` the source image.
 """
 

@@ -42,12 +42,14 @@ class ImageEncoder(nn.Module):
         )
         return (
             coarse,
-            both(self.lateral[1], self.to_middle, middle),
-            both(self.lateral[0], self.to_fine, fine),
+            convolve_twice(self.lateral[1], self.to_middle, middle),
+            convolve_twice(self.lateral[0], self.to_fine, fine),
         )
 
 
-def both(first: nn.Module, second: nn.Module, x: Float[Tensor, "b i h w"]) -> Float[Tensor, "b o h w"]:
+def convolve_twice(
+    first: nn.Module, second: nn.Module, x: Float[Tensor, "b i h w"]
+) -> Float[Tensor, "b o h w"]:
     """Two 1x1 convolutions as the one that they amount to: on a fine map the wide middle costs most."""
     assert isinstance(first, nn.Conv2d) and isinstance(second, nn.Conv2d)
     assert first.bias is not None and second.bias is not None

@@ -15,15 +15,18 @@ from torch import Tensor, nn
 
 Value = TypeVar("Value")
 
+IMAGENET_MEAN = (0.485, 0.456, 0.406)  # of red, green and blue from 0 to 1; images are normalised by them
+IMAGENET_STD = (0.229, 0.224, 0.225)
 
-class Kept(Generic[Value]):
-    """What is made of weights alone, kept until they change; made each time where gradients are asked for."""
+
+class WeightCache(Generic[Value]):
+    """A value made of weights, kept until they change; made each time where gradients are recorded."""
 
     def __init__(self) -> None:
-        self._kept: tuple[list[Tensor], object, Value] | None = None
+        self._cached: tuple[list[Tensor], object, Value] | None = None
 
     def get(self, weights: Iterable[Tensor], make: Callable[[], Value], *also: object) -> Value:
-        """What was kept, or what `make` makes anew.
+        """The value, made anew where the weights are others than before.
 
         Args:
             weights: All that the value is made of.
@@ -36,10 +39,10 @@ class Kept(Generic[Value]):
         written = [(weight.data_ptr(), 0 if weight.is_inference() else weight._version) for weight in weights]
         # Made for inference, it cannot be used where that mode is off.
         made_of = written, torch.is_inference_mode_enabled(), also
-        kept = self._kept
-        if kept is None or kept[1] != made_of or any(map(operator.is_not, kept[0], weights)):
-            self._kept = kept = weights, made_of, make()
-        return kept[2]
+        cached = self._cached
+        if cached is None or cached[1] != made_of or any(map(operator.is_not, cached[0], weights)):
+            self._cached = cached = weights, made_of, make()
+        return cached[2]
 
 
 def to_device(tensor: Tensor, device: torch.device | str) -> Tensor:

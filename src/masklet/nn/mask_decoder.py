@@ -143,9 +143,9 @@ class MaskDecoder(nn.Module):
         weights: Float[Tensor, "b m c4"],
     ) -> Float[Tensor, "b m h4 w4"]:
         """Double the map twice, with the encoder's finer maps added, and weigh its channels for each mask."""
-        up = doubled(self.up1, image) + middle.permute(0, 2, 3, 1)
+        up = transposed_conv(self.up1, image) + middle.permute(0, 2, 3, 1)
         up = self.gelu(self.up_norm(up.permute(0, 3, 1, 2))).permute(0, 2, 3, 1)
-        up = self.gelu(doubled(self.up2, up) + fine.permute(0, 2, 3, 1))
+        up = self.gelu(transposed_conv(self.up2, up) + fine.permute(0, 2, 3, 1))
         return (weights @ up.flatten(1, 2).transpose(1, 2)).unflatten(-1, up.shape[1:3])
 
     def pointers(
@@ -155,7 +155,7 @@ class MaskDecoder(nn.Module):
         return torch.where((score > 0)[:, None, None], pointers, self.absent_pointer)
 
 
-def doubled(up: nn.ConvTranspose2d, x: Float[Tensor, "b h w i"]) -> Float[Tensor, "b h2 w2 o"]:
+def transposed_conv(up: nn.ConvTranspose2d, x: Float[Tensor, "b h w i"]) -> Float[Tensor, "b h2 w2 o"]:
     """A transposed convolution with kernel and stride 2, channels last: a linear layer, laid out."""
     cells = F.linear(x, *as_linear(up)).unflatten(-1, (2, 2, -1))  # (b, h, w, 2, 2, o)
     return cells.transpose(2, 3).flatten(3, 4).flatten(1, 2)

@@ -15,7 +15,7 @@ from masklet.nn.layers import attend, rotate, rotation, sine_age, sine_map
 
 
 @dataclass(frozen=True)
-class Places:
+class KeyPlaces:
     """Where keys are: the first `count` of them in maps, one after the other; the rest, pointers, nowhere.
 
     Attributes:
@@ -57,7 +57,7 @@ class RotaryAttention(nn.Module):
         k: Float[Tensor, "b m d"],
         v: Float[Tensor, "b m d"],
         turn: Float[Tensor, "2 n half"],
-        places: Places,
+        places: KeyPlaces,
     ) -> Float[Tensor, "b n c"]:
         q, k, v = rotate(self.q(q), turn).expand(k.shape[0], -1, -1), self.k(k), self.v(v)
         maps = k[:, : places.count].unflatten(1, (-1, places.turn.shape[1]))
@@ -84,10 +84,10 @@ class MemoryAttentionLayer(nn.Module):
         keys: Float[Tensor, "b m d"],
         values: Float[Tensor, "b m d"],
         turn: Float[Tensor, "2 n half"],
-        places: Places,
+        places: KeyPlaces,
     ) -> Float[Tensor, "b n c"]:
         y = self.norm1(x)
-        x = x + self.self_attention(y, y, y, turn, Places(turn, y.shape[1]))
+        x = x + self.self_attention(y, y, y, turn, KeyPlaces(turn, y.shape[1]))
         x = x + self.memory_attention(self.norm2(x), keys, values, turn, places)
         return x + self.linear2(F.relu(self.linear1(self.norm3(x))))
 
@@ -146,7 +146,7 @@ class MemoryAttention(nn.Module):
             padding: Which memories, then which pointers, only fill the shape; nobody looks at them.
         """
         x = self.start(coarse)  # one for all objects, until the first layer has looked at their memories
-        keys, values, places = self.seen(tokens, rows, pointers, ages, weights, padding)
+        keys, values, places = self.keys_and_values(tokens, rows, pointers, ages, weights, padding)
         for layer in self.layers:
             x = layer(x, keys, values, self.turn, places)
         return self.finish(x)
@@ -160,7 +160,7 @@ class MemoryAttention(nn.Module):
         side = math.isqrt(x.shape[1])
         return self.norm(x).transpose(1, 2).unflatten(-1, (side, side))
 
-    def seen(
+    def keys_and_values(
         self,
         tokens: Float[Tensor, "b k n d"],
         rows: Int[Tensor, "b k"],
@@ -168,8 +168,8 @@ class MemoryAttention(nn.Module):
         ages: Float[Tensor, "b p"],
         weights: Float[Tensor, "b kp"] | None,
         padding: Bool[Tensor, " kp"] | None = None,
-    ) -> tuple[Float[Tensor, "b m d"], Float[Tensor, "b m d"], Places]:
-        """What is looked at: keys, values, and where they are."""
+    ) -> tuple[Float[Tensor, "b m d"], Float[Tensor, "b m d"], KeyPlaces]:
+        """Memories and pointers as keys and values (b, m, d), and where the keys are."""
         d = tokens.shape[-1]
         placed = self.memory_position + F.embedding(rows, self.age)[:, :, None]  # (b, k, n, d)
         if self.pooled:
@@ -177,15 +177,17 @@ class MemoryAttention(nn.Module):
         # A pointer is as wide as several memory tokens, and is cut into them; the parts share its age.
         cut = pointers.unflatten(-1, (-1, d))  # (b, p, parts, d)
         values = torch.cat([tokens.flatten(1, 2), cut.flatten(1, 2)], dim=1)
-        keys = values + torch.cat([placed.flatten(1, 2), self._aged(ages, cut)], dim=1)
+        keys = values + torch.cat([placed.flatten(1, 2), self._encode_ages(ages, cut)], dim=1)
         k, n, parts = tokens.shape[1], tokens.shape[2], cut.shape[2]
         if weights is not None:
             keys = keys * spread(weights, k, n, parts)[..., None]
         hidden = None if padding is None else spread(padding, k, n, parts)
         turn, weight = (self.pooled_turn, 4) if self.pooled else (self.turn, 1)
-        return keys, values, Places(turn, k * n, weight, hidden)
+        return keys, values, KeyPlaces(turn, k * n, weight, hidden)
 
-    def _aged(self, ages: Float[Tensor, "b p"], cut: Float[Tensor, "b p parts d"]) -> Float[Tensor, "b q d"]:
+    def _encode_ages(
+        self, ages: Float[Tensor, "b p"], cut: Float[Tensor, "b p parts d"]
+    ) -> Float[Tensor, "b q d"]:
         if not hasattr(self, "pointer_age"):
             return torch.zeros_like(cut).flatten(1, 2)
         age = self.pointer_age(sine_age(ages, self.no_memory.shape[0]).to(cut.dtype))

@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from masklet.config import Sam2Config
-from masklet.nn.layers import Kept, LayerNorm2d, has_no_numbers
+from masklet.nn.layers import LayerNorm2d, WeightCache, has_no_numbers
 from masklet.prompts import PADDING
 
 
@@ -50,7 +50,7 @@ class PromptEncoder(nn.Module):
         # A whole mask, given by the user at the model's full size, becomes a hint of its own.
         self.mask_to_hint = nn.Conv2d(1, 1, kernel_size=4, stride=4)
         self.register_buffer("grid", cell_centres(config.grid), persistent=False)
-        self._kept_position = Kept[Tensor]()
+        self._position_cache = WeightCache[Tensor]()
 
     def position(self, xy: Float[Tensor, "*n 2"]) -> Float[Tensor, "*n c"]:
         """Random Fourier features of positions in the unit square."""
@@ -61,7 +61,7 @@ class PromptEncoder(nn.Module):
     def image_position(self) -> Float[Tensor, "n c"]:
         """The position of every cell of the coarse map, row by row."""
         dtype = self.labels.weight.dtype
-        return self._kept_position.get([self.frequencies], lambda: self.position(self.grid), dtype)
+        return self._position_cache.get([self.frequencies], lambda: self.position(self.grid), dtype)
 
     def points(self, points: Float[Tensor, "b p 2"], labels: Int[Tensor, "b p"]) -> Float[Tensor, "b q c"]:
         """Points and labels to tokens; a padding token follows, as the published predictors send one."""

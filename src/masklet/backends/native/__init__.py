@@ -14,7 +14,7 @@ from masklet.backends.native.attention import NativeMemoryAttention
 from masklet.backends.native.decoder import NativeMaskDecoder
 from masklet.backends.native.encoders import NativeImageEncoder, NativeLiteEncoder, NativeMemoryEncoder
 from masklet.backends.native.kernels import Bits
-from masklet.nn.layers import Kept
+from masklet.nn.layers import WeightCache
 
 __all__ = ["NativeBackend", "Precision"]
 
@@ -48,10 +48,10 @@ class NativeBackend:
     def __init__(self, network: Network, precision: Precision, reason: str) -> None:
         self.network, self.precision, self.reason = network, precision, reason
         self.torch = TorchBackend(network)
-        self._encoder = Kept[NativeImageEncoder | NativeLiteEncoder]()
-        self._attention = Kept[NativeMemoryAttention]()
-        self._decoder = Kept[NativeMaskDecoder]()
-        self._memory_encoder = Kept[NativeMemoryEncoder]()
+        self._encoder = WeightCache[NativeImageEncoder | NativeLiteEncoder]()
+        self._attention = WeightCache[NativeMemoryAttention]()
+        self._decoder = WeightCache[NativeMaskDecoder]()
+        self._memory_encoder = WeightCache[NativeMemoryEncoder]()
 
     def encode(self, image: Float[Tensor, "b 3 H W"]) -> tuple[Tensor, Tensor, Tensor]:
         encoder = self.network.image_encoder

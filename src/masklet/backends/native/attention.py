@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from masklet.backends.native.encoders import NativeLinear
 from masklet.backends.native.kernels import Bits, PackedValues, attend, pack_rows, pack_values
-from masklet.nn.memory_attention import MemoryAttention, MemoryAttentionLayer, Places
+from masklet.nn.memory_attention import KeyPlaces, MemoryAttention, MemoryAttentionLayer
 
 
 class NativeAttentionLayer:
@@ -36,7 +36,7 @@ class NativeAttentionLayer:
         keys: Float[Tensor, "b m d"],
         values: list[PackedValues],
         turn: Float[Tensor, "2 n half"],
-        places: Places,
+        places: KeyPlaces,
     ) -> Float[Tensor, "b n c"]:
         x = self.out(self.attend_to_self(x, turn), residual=x)
         memory = self.attend_to_memory(x, keys, values, turn, places)
@@ -57,7 +57,7 @@ class NativeAttentionLayer:
         keys: Float[Tensor, "b m d"],
         values: list[PackedValues],
         turn: Float[Tensor, "2 n half"],
-        places: Places,
+        places: KeyPlaces,
     ) -> Float[Tensor, "b n d"]:
         bias, rows = places.bias(keys), []
         queries = self.query(x).expand(len(keys), -1, -1)
@@ -106,7 +106,7 @@ class NativeMemoryAttention:
         weights: Float[Tensor, "b kp"] | None = None,
     ) -> Float[Tensor, "b c h w"]:
         x = self.attention.start(coarse)
-        keys, values, places = self.attention.seen(tokens, rows, pointers, ages, weights)
+        keys, values, places = self.attention.keys_and_values(tokens, rows, pointers, ages, weights)
         packed = [pack_values(tokens, self.attention_bits) for tokens in values]
         for layer in self.layers:
             x = layer(x, keys, packed, self.attention.turn, places)

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from masklet.config import Sam2Config
-from masklet.nn.layers import MLP, Kept, attend
+from masklet.nn.layers import MLP, WeightCache, attend
 
 
 def pool(x: Float[Tensor, "b h w c"]) -> Float[Tensor, "b h2 w2 c"]:
@@ -99,7 +99,7 @@ class Hiera(nn.Module):
         self.window_position = nn.Parameter(
             torch.zeros(1, config.embed_dim, config.windows[0], config.windows[0])
         )
-        self._kept_positions = Kept[Tensor]()
+        self._position_cache = WeightCache[Tensor]()
 
         blocks: list[Block] = []
         width, heads, window = config.embed_dim, config.heads, config.windows[0]
@@ -118,13 +118,13 @@ class Hiera(nn.Module):
     def positions(self, h: int, w: int) -> Float[Tensor, "1 c h w"]:
         """The background table stretched over the map, plus the window table laid out like tiles."""
         tables = [self.position, self.window_position]
-        return self._kept_positions.get(tables, lambda: self._laid_out(h, w), h, w)
+        return self._position_cache.get(tables, lambda: self._lay_out_positions(h, w), h, w)
 
-    def _laid_out(self, h: int, w: int) -> Float[Tensor, "1 c h w"]:
+    def _lay_out_positions(self, h: int, w: int) -> Float[Tensor, "1 c h w"]:
         side = self.window_position.shape[-1]
         tiles = self.window_position.tile(1, 1, -(-h // side), -(-w // side))[..., :h, :w]
-        laid_out = F.interpolate(self.position, (h, w), mode="bicubic") + tiles
-        return laid_out.contiguous(memory_format=torch.channels_last)  # as the blocks read it
+        positions = F.interpolate(self.position, (h, w), mode="bicubic") + tiles
+        return positions.contiguous(memory_format=torch.channels_last)  # as the blocks read it
 
     def forward(self, image: Float[Tensor, "b 3 H W"]) -> list[Float[Tensor, "b c h w"]]:
         return self.run_blocks(self.patch(image), self.blocks)

@@ -1,4 +1,4 @@
-"""Videos that are in use: their decoders, encoded frames and ledgers, as many as there is room for."""
+"""Videos that are in use: their decoders, encoded frames and histories, as many as there is room for."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ OBSERVATION = np.eye(4, 8)  # the part of the state that a box shows
 
 
 @dataclass(frozen=True)
-class Choice:
+class MotionChoice:
     """The candidate that is selected on a frame, and its IoU with the motion's box.
 
     Attributes:
@@ -110,23 +110,23 @@ class Samurai(Recency):
         """Whether the motion was steady for long enough."""
         return self._steady >= STEADY
 
-    def _choice(self, candidates: Candidates) -> Choice:
+    def _choice(self, candidates: Candidates) -> MotionChoice:
         rows = torch.cat([tight_boxes(candidates.logits[0] > 0), candidates.iou[0, :, None]], dim=1).tolist()
         boxes, ious = [(x0, y0, x1, y1) for x0, y0, x1, y1, _ in rows], [row[4] for row in rows]
         if self._motion is None or not self._motion_counts:
             best = ious.index(max(ious))
-            return Choice(best, ious[best], boxes[best], None)
+            return MotionChoice(best, ious[best], boxes[best], None)
         expected = self._motion.predict().box
         motions = [box_iou(expected, box) for box in boxes]
         share = self._share
         scores = [share * motion + (1 - share) * iou for motion, iou in zip(motions, ious, strict=True)]
         best = scores.index(max(scores))
-        return Choice(best, ious[best], boxes[best], motions[best])
+        return MotionChoice(best, ious[best], boxes[best], motions[best])
 
     def _motions_in(self, bank: MemoryBank) -> dict[int, float]:
         return {frame: motion for frame, motion in self._motions.items() if frame in bank.tracked}
 
-    def _update_motion(self, choice: Choice) -> None:
+    def _update_motion(self, choice: MotionChoice) -> None:
         if not box_area(choice.box):  # an empty mask has no motion
             self._steady = 0
         elif self._motion is None or self._steady == 0:
