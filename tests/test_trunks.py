@@ -15,11 +15,11 @@ from masklet.checkpoint.imagenet import fold, imagenet_weights, load_imagenet
 from masklet.config import NANO, NANO_HIERA, NANO_LITE2, Sam2Config, toy
 from masklet.errors import CheckpointError, MissingExtra
 from masklet.model import Sam2
+from masklet.nn.layers import IMAGENET_MEAN, IMAGENET_STD
 from masklet.nn.trunks import EfficientNetLite, block_count, make_trunk
 from masklet.train.parameters import add_adapters, freeze_parameters, merge_adapters, optimizer_groups
 from masklet.train.pretraining import Grid
 from masklet.train.state import initialise
-from masklet.transforms import MEAN, STD
 
 LITE = [NANO, NANO_LITE2]
 
@@ -57,7 +57,7 @@ def test_maps_are_those_of_the_published_network(config: Sam2Config, side: int) 
     for i in trunk.ends:
         network._blocks[i].register_forward_hook(lambda _, __, x, i=i: theirs.__setitem__(i, x))
     pixels = torch.nn.functional.interpolate(255 * torch.rand(1, 3, 8, 8), (side, side), mode="bilinear")
-    mean, std = (255 * torch.tensor(values)[:, None, None] for values in (MEAN, STD))
+    mean, std = (255 * torch.tensor(values)[:, None, None] for values in (IMAGENET_MEAN, IMAGENET_STD))
     with torch.no_grad():
         network((pixels - 127) / 128)
         ours = trunk((pixels - mean) / std)

@@ -12,7 +12,6 @@ Every message says what was expected, what came, and what to do.
 
 import operator
 import os
-from contextlib import suppress
 from pathlib import Path
 from typing import SupportsIndex
 
@@ -48,8 +47,18 @@ class MissingExtra(MaskletError, ImportError):
         return type(self), (self.extra, self.package)  # a worker's error reaches the process that waits
 
 
+def whole_number(value: object) -> int | None:
+    """A whole number as a plain int, which NumPy's are not; None for everything else, such as True."""
+    if isinstance(value, bool) or not isinstance(value, SupportsIndex):
+        return None
+    try:
+        return operator.index(value)
+    except TypeError:  # an array of several numbers
+        return None
+
+
 def check_count(value: object, name: str, least: int = 1) -> int:
-    """An option that is a whole number, as a plain int, which NumPy's are not.
+    """An option that is a whole number, as a plain int.
 
     Args:
         value: Of the option.
@@ -63,13 +72,12 @@ def check_count(value: object, name: str, least: int = 1) -> int:
         >>> check_count(2, "batch")
         2
     """
-    if isinstance(value, SupportsIndex) and not isinstance(value, bool):
-        with suppress(TypeError):  # of an array of several numbers
-            number = operator.index(value)
-            if number >= least:
-                return number
-            raise OptionError(f"{name} must be at least {least}. Got {number}.")
-    raise OptionError(f"{name} must be a whole number, such as {max(least, 1)}. Got {value!r:.60}.")
+    number = whole_number(value)
+    if number is None:
+        raise OptionError(f"{name} must be a whole number, such as {max(least, 1)}. Got {value!r:.60}.")
+    if number < least:
+        raise OptionError(f"{name} must be at least {least}. Got {number}.")
+    return number
 
 
 def check_path(path: object) -> Path:

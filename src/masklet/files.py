@@ -27,6 +27,11 @@ def write_errors(path: StrPath, error: type[MaskletError] = MediaError) -> Itera
         raise error(f"{path} cannot be written: {reason}.") from failure
 
 
+def cache_folder() -> Path:
+    """Where masklet keeps what it can make or fetch again: in the user's cache. It is not made here."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "masklet"
+
+
 def make_folder(path: StrPath) -> Path:
     """Make a folder where it is missing, and check that files can be written into it."""
     path = Path(path)

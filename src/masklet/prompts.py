@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, SupportsIndex
+from typing import Any
 
 import numpy as np
 
 from masklet.arrays import to_array
 from masklet.boxes import Box, clip_box
-from masklet.errors import MediaError, PromptError
+from masklet.errors import MediaError, OptionError, PromptError, whole_number
 from masklet.label_maps import NotAMask, to_mask
 
 # Labels of points. A box is its two corners.
@@ -244,6 +243,60 @@ def _check_pixels(prompt: Prompt, size: tuple[int, int]) -> None:
         )
 
 
+def check_frame_prompts(prompts: object, size: tuple[int, int]) -> dict[int, Prompt]:
+    """Prompts by object id on a frame of `size` (H, W), with plain ints as keys.
+
+    Raises:
+        PromptError: They are not given by object, or one does not fit the frame.
+    """
+    if not isinstance(prompts, Mapping):
+        raise PromptError(
+            f"prompts are given by object, {{1: Prompt(box=...)}}. Got {type(prompts).__name__}."
+        )
+    return {check_id(id): check_prompt(prompt, size) for id, prompt in prompts.items()}
+
+
+def check_picture_prompt(prompt: object, size: tuple[int, int]) -> Prompt:
+    """A prompt on a picture of `size` (H, W), which must say where the object is.
+
+    Raises:
+        PromptError: It does not fit the picture, or is an empty mask.
+    """
+    checked = check_prompt(prompt, size)
+    if checked.is_mask_only and checked.mask is not None and not checked.mask.any():
+        raise PromptError("the mask is empty: in a picture a prompt says where the object is.")
+    return checked
+
+
+def check_candidates(candidates: object) -> None:
+    """Refuse another number of candidates than 1, 3 or None.
+
+    Raises:
+        OptionError: It is another one.
+    """
+    if candidates is not None and not (isinstance(candidates, int) and candidates in (1, 3)):
+        raise OptionError(
+            f"candidates must be 1 or 3, as many as the decoder can offer. Got {candidates!r:.60}."
+        )
+
+
+def check_hint_size(hint: Sequence[int], size: tuple[int, int]) -> None:
+    """Refuse a hint whose masks have another size than the picture, (H, W).
+
+    Raises:
+        PromptError: It has.
+    """
+    if tuple(hint) != size:
+        raise PromptError(
+            f"hint must be masks of this picture, which has (H, W) = {size}. Got masks of {tuple(hint)}."
+        )
+
+
+def count_candidates(prompt: Prompt) -> int:
+    """How many candidates a prompt on a picture has: three for a single click, which may mean the part."""
+    return 3 if prompt.clicks == 1 and prompt.box is None else 1
+
+
 def label_points(prompt: Prompt, size: tuple[int, int], side: int) -> tuple[np.ndarray, list[int]]:
     """Clicks and box as labelled points in the network's square; a box is two, before the clicks.
 
@@ -271,7 +324,7 @@ def check_frame(frame: object) -> int:
     Raises:
         PromptError: It is no whole number, such as "0", 1.5 or True.
     """
-    number = _whole(frame)
+    number = whole_number(frame)
     if number is None:
         raise PromptError(f"a frame is a whole number, such as 0. Got {frame!r:.60}.")
     return number
@@ -283,7 +336,7 @@ def check_id(id: object) -> int:
     Raises:
         PromptError: It is no whole number from 1 on.
     """
-    number = _whole(id)
+    number = whole_number(id)
     if number is None or number < 1:
         raise PromptError(f"an object's id is a whole number from 1 on; 0 is the background. Got {id!r:.60}.")
     return number
@@ -298,16 +351,6 @@ def check_ids(ids: object) -> tuple[int, ...]:
     if isinstance(ids, str | bytes | Mapping) or not isinstance(ids, Iterable):
         raise PromptError(f"objects are a list of ids, such as [1, 2]. Got {ids!r:.60}.")
     return tuple(map(check_id, ids))
-
-
-def _whole(value: object) -> int | None:
-    """A whole number as an int; None for everything else."""
-    if isinstance(value, bool) or not isinstance(value, SupportsIndex):
-        return None
-    try:
-        return operator.index(value)
-    except TypeError:  # an array of several numbers
-        return None
 
 
 def check_arrays(

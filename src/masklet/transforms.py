@@ -12,10 +12,7 @@ from jaxtyping import Float, Real, UInt8
 from PIL import Image
 from torch import Tensor
 
-from masklet.nn.layers import tensor_on, to_device
-
-MEAN = (0.485, 0.456, 0.406)  # of ImageNet
-STD = (0.229, 0.224, 0.225)
+from masklet.nn.layers import IMAGENET_MEAN, IMAGENET_STD, tensor_on, to_device
 
 
 def frame_to_square(
@@ -40,7 +37,7 @@ def still_to_square(
 
 def normalize(images: Real[Tensor, "*n S S 3"]) -> Float[Tensor, "n 3 S S"]:
     """Pictures from 0 to 255 as the network takes them, one after the other."""
-    mean, std = (tensor_on(images.device, values, torch.float32) for values in (MEAN, STD))
+    mean, std = (tensor_on(images.device, values, torch.float32) for values in (IMAGENET_MEAN, IMAGENET_STD))
     pixels = (images.reshape(-1, *images.shape[-3:]).float() / 255 - mean) / std
     return pixels.permute(0, 3, 1, 2).contiguous()
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from masklet.backends.backend import TorchBackend
 from masklet.config import toy
 from masklet.model import Sam2
-from masklet.transforms import MEAN, STD
+from masklet.nn.layers import IMAGENET_MEAN, IMAGENET_STD
 from masklet.types import Candidates, FrameFeatures, MaskPrediction, MemorySelection
 
 SIZE = (48, 64)
@@ -51,7 +51,7 @@ class Painted(Sam2):
         return torch.float32
 
     def encode(self, image: Tensor) -> FrameFeatures:
-        mean, std = (torch.tensor(values)[None, :, None, None] for values in (MEAN, STD))
+        mean, std = (torch.tensor(values)[None, :, None, None] for values in (IMAGENET_MEAN, IMAGENET_STD))
         c, g = self.config.channels, self.config.grid
         fine = torch.zeros(1, c // 4, 4 * g, 4 * g)
         fine[:, :3] = (

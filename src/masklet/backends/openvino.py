@@ -15,8 +15,8 @@ from masklet.backends.backend import Backend, Explanation, Network
 from masklet.backends.native import library
 from masklet.backends.threads import thread_count
 from masklet.errors import MissingExtra
-from masklet.files import atomic_write
-from masklet.nn.layers import Kept
+from masklet.files import atomic_write, cache_folder
+from masklet.nn.layers import WeightCache
 
 
 class OpenVinoBackend:
@@ -30,7 +30,7 @@ class OpenVinoBackend:
     def __init__(self, network: Network, rest: Backend) -> None:
         self.network, self.rest = network, rest
         self.objects_per_batch, self.frames_per_batch = rest.objects_per_batch, 1
-        self._encoder = Kept[OpenVinoEncoder]()
+        self._encoder = WeightCache[OpenVinoEncoder]()
         self.attend, self.decode, self.memorize = rest.attend, rest.decode, rest.memorize
 
     def encode(self, image: Float[Tensor, "b 3 H W"]) -> tuple[Tensor, Tensor, Tensor]:
@@ -65,7 +65,7 @@ def make_encoder(network: Network) -> OpenVinoEncoder:
     except ImportError as error:
         raise MissingExtra("openvino", "openvino") from error
 
-    core, folder = openvino.Core(), library.cache_folder() / "openvino"
+    core, folder = openvino.Core(), cache_folder() / "openvino"
     path = folder / f"{content_digest(network, openvino.__version__)}.xml"
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)

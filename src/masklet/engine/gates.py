@@ -24,6 +24,7 @@ from masklet.media import Frames
 from masklet.model import Sam2
 from masklet.sessions.feature_cache import FeatureCache
 from masklet.sessions.video import VideoSession
+from masklet.simulated_user import mask_iou
 from masklet.types import Masks, Prompt
 
 OFFSET = 0.5  # logits by which the threshold moves to measure stability
@@ -220,7 +221,7 @@ def _measure(
     full_size = [masks[id] for masks in tracked]
     visible = [mask for mask in full_size if mask.any()]
     both = [
-        _iou(masks[id], back[masks.frame][id])
+        mask_iou(masks[id], back[masks.frame][id])
         for masks in tracked
         if masks.frame in back and id in back[masks.frame]
     ]
@@ -324,11 +325,6 @@ def _jumps(areas: Sequence[int]) -> Iterator[float]:
     visible = [area for area in areas if area]
     for before, after in pairwise(visible):
         yield max(before / after, after / before)
-
-
-def _iou(one: np.ndarray, other: np.ndarray) -> float:
-    union = np.count_nonzero(one | other)
-    return np.count_nonzero(one & other) / union if union else 1.0
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from jaxtyping import Float, Int32
 from torch import Tensor, nn
 
 from masklet.model import STABLE_MARGIN, STABLE_RATIO, Sam2, hold_clicks
-from masklet.transforms import MEAN, STD
+from masklet.nn.layers import IMAGENET_MEAN, IMAGENET_STD
 from masklet.types import CERTAIN
 
 BFLOAT16_SPLIT = 2.0**16 + 1  # float32 has 16 bits more than bfloat16
@@ -31,7 +31,7 @@ class Encode(nn.Module):
     def __init__(self, network: Sam2) -> None:
         super().__init__()
         self.encoder, self.attention = network.image_encoder, network.memory_attention
-        for name, values in (("mean", MEAN), ("std", STD)):
+        for name, values in (("mean", IMAGENET_MEAN), ("std", IMAGENET_STD)):
             self.register_buffer(name, torch.tensor(values, dtype=torch.float32, device="cpu")[:, None, None])
 
     def forward(self, image: Float[Tensor, "f 3 S S"]) -> tuple[Tensor, Tensor, Tensor, Tensor]:

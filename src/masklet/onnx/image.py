@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from masklet.errors import OptionError, PromptError
+from masklet.errors import PromptError
 from masklet.onnx.masks import (
     Candidate,
     ImageCandidates,
@@ -19,7 +19,14 @@ from masklet.onnx.masks import (
     still_to_square,
 )
 from masklet.onnx.network import Features, Network, as_network
-from masklet.prompts import Prompt, check_prompt, label_points
+from masklet.prompts import (
+    Prompt,
+    check_candidates,
+    check_hint_size,
+    check_picture_prompt,
+    count_candidates,
+    label_points,
+)
 from masklet.zoom import Window, Zoom, crop_prompt, find_zoom
 
 Hint = Masks | ImageCandidates  # masks of which the first is corrected
@@ -76,21 +83,13 @@ class ImageSession:
             PromptError: The prompt has nothing in the picture, or its mask is empty.
             OptionError: `candidates` is neither 1 nor 3.
         """
-        prompt = check_prompt(prompt, self.size)
-        if prompt.is_mask_only and prompt.mask is not None and not prompt.mask.any():
-            raise PromptError("the mask is empty: in a picture a prompt says where the object is.")
-        if candidates not in (None, 1, 3):
-            raise OptionError(
-                f"candidates must be 1 or 3, as many as the decoder can offer. Got {candidates}."
-            )
+        prompt = check_picture_prompt(prompt, self.size)
+        check_candidates(candidates)
         if hint is not None and not isinstance(hint, Hint):
             raise PromptError(f"hint must be masks that a session returned. Got {type(hint).__name__}.")
-        if hint is not None and tuple(hint.size) != self.size:
-            raise PromptError(
-                f"hint must be masks of this picture, which has (H, W) = {self.size}. "
-                f"Got masks of {tuple(hint.size)}."
-            )
-        count = candidates or (3 if prompt.clicks == 1 and prompt.box is None else 1)
+        if hint is not None:
+            check_hint_size(hint.size, self.size)
+        count = candidates or count_candidates(prompt)
         if self._zoom is None:
             return self.segment_in(None, prompt, hint, count)
         return self._zoom.segment(self, prompt, hint, count)

@@ -13,7 +13,7 @@ from masklet.onnx.image import ImageSession
 from masklet.onnx.manifest import MemoryRule
 from masklet.onnx.masks import Masks, frame_to_square, mask_to_square, read_image
 from masklet.onnx.network import Decoded, Features, Network, as_network
-from masklet.prompts import Prompt, check_id, check_prompt, check_prompts, label_points
+from masklet.prompts import Prompt, check_frame_prompts, check_id, check_prompts, label_points
 from masklet.zoom import Zoom, add_tracked_box, find_zoom
 
 
@@ -158,11 +158,7 @@ class Tracker:
         """
         picture = read_image(image)
         size = picture.shape[0], picture.shape[1]
-        if prompts is not None and not isinstance(prompts, Mapping):
-            raise PromptError(
-                f"prompts are given by object, {{1: Prompt(box=...)}}. Got {type(prompts).__name__}."
-            )
-        prompts = {check_id(id): check_prompt(prompt, size) for id, prompt in (prompts or {}).items()}
+        prompts = {} if prompts is None else check_frame_prompts(prompts, size)
         answers: dict[int, Answer] = {}
         if self._banks or prompts:
             if features is None:

@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import overload
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -19,9 +18,14 @@ from masklet.errors import OptionError, PromptError, check_count
 from masklet.masks import Candidate, ImageCandidates, Window
 from masklet.media import is_still, read_image
 from masklet.model import Sam2, check_features, check_model
-from masklet.prompts import check_id, check_prompt
-from masklet.tracking.step import EncodedPrompt, decode_prompts, encode_image
-from masklet.transforms import still_to_square
+from masklet.prompts import (
+    check_candidates,
+    check_hint_size,
+    check_id,
+    check_picture_prompt,
+    count_candidates,
+)
+from masklet.tracking.step import EncodedPrompt, decode_prompts, encode_image, encode_images
 from masklet.types import Candidates, FrameFeatures, Masks, MemorySelection, Prompt
 from masklet.zoom import Zoom, crop_prompt, find_zoom
 
@@ -147,10 +151,7 @@ class ImageSession:
             >>> len(session.segment([left, right])), session.segment({1: left, 2: right}).ids
             (2, (1, 2))
         """
-        if candidates is not None and not (isinstance(candidates, int) and candidates in (1, 3)):
-            raise OptionError(
-                f"candidates must be 1 or 3, as many as the decoder can offer. Got {candidates!r:.60}."
-            )
+        check_candidates(candidates)
         if isinstance(prompt, Mapping):
             prompts = {check_id(id): one for id, one in prompt.items()}
             hints = _hints_by_id(hint, prompts)
@@ -171,9 +172,9 @@ class ImageSession:
         self, prompts: Sequence[object], hints: Sequence[object], candidates: int | None
     ) -> list[ImageCandidates]:
         """The answers to several prompts. Those of the same form are decoded together."""
-        checked = [self._check_prompt(prompt) for prompt in prompts]
+        checked = [check_picture_prompt(prompt, self.size) for prompt in prompts]
         corrected = [_check_hint(hint, self.size) for hint in hints]
-        counts = [candidates or (3 if prompt.clicks == 1 and prompt.box is None else 1) for prompt in checked]
+        counts = [candidates or count_candidates(prompt) for prompt in checked]
         rows = zip(checked, corrected, counts, strict=True)
         if self._zoom is not None:
             zoomed = [self._zoom.segment(self, *row) for row in rows]
@@ -217,7 +218,7 @@ class ImageSession:
         if not missing:
             return
         pictures = [self._picture[y0:y1, x0:x1] for x0, y0, x1, y1 in missing]
-        for (x0, y0, x1, y1), features in zip(missing, _encode_together(self.model, pictures), strict=True):
+        for (x0, y0, x1, y1), features in zip(missing, encode_images(self.model, pictures), strict=True):
             self._windows[x0, y0, x1, y1] = self._as_view((y1 - y0, x1 - x0), features)
         while len(self._windows) > WINDOWS:
             self._windows.popitem(last=False)
@@ -234,12 +235,6 @@ class ImageSession:
 
     def _rank(self, decoded: Candidates, window: Window | None = None) -> ImageCandidates:
         return replace(rank_candidates(decoded, self.size, window), image=lambda: self._picture)
-
-    def _check_prompt(self, prompt: object) -> Prompt:
-        checked = check_prompt(prompt, self.size)
-        if checked.is_mask_only and checked.mask is not None and not checked.mask.any():
-            raise PromptError("the mask is empty: in a picture a prompt says where the object is.")
-        return checked
 
     def _view(self, window: Window | None) -> View:
         if window is None:
@@ -316,18 +311,11 @@ def _segment_batches(
         asked = list(islice(prompts, len(pictures)))
         if len(asked) < len(pictures):
             raise PromptError("segment_many needs prompts for each picture. Got more pictures than prompts.")
-        for picture, prompt, features in zip(pictures, asked, _encode_together(model, pictures), strict=True):
+        for picture, prompt, features in zip(pictures, asked, encode_images(model, pictures), strict=True):
             session = ImageSession(model, picture, zoom=zoom, features=features)
             yield session.segment(prompt, candidates=candidates)
     if next(prompts, None) is not None:
         raise PromptError("segment_many needs prompts for each picture. Got more prompts than pictures.")
-
-
-@torch.inference_mode()
-def _encode_together(model: Sam2, pictures: Sequence[np.ndarray]) -> list[FrameFeatures]:
-    side, device = model.config.image_size, model.device
-    encoded = model.encode(torch.cat([still_to_square(picture, side, device) for picture in pictures]))
-    return [encoded.row(row) for row in range(len(pictures))]
 
 
 def rank_candidates(
@@ -343,10 +331,7 @@ def _check_hint(hint: object, size: tuple[int, int]) -> Hint | None:
         return None
     if not isinstance(hint, Hint):
         raise PromptError(f"hint must be masks that a session returned. Got {type(hint).__name__}.")
-    if tuple(hint.size) != size:
-        raise PromptError(
-            f"hint must be masks of this picture, which has (H, W) = {size}. Got masks of {tuple(hint.size)}."
-        )
+    check_hint_size(hint.size, size)
     return hint
 
 

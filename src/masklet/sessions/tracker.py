@@ -14,7 +14,7 @@ from masklet.errors import OptionError, PromptError, check_count
 from masklet.masks import ImageCandidates
 from masklet.media import Frames, ImageReader, NoSuchFrame, Stream, open_source
 from masklet.model import Sam2, check_features, check_model
-from masklet.prompts import check_id, check_prompt, check_prompts
+from masklet.prompts import check_frame_prompts, check_id, check_prompts
 from masklet.results import MaskIterator
 from masklet.sessions.answer import PreparedPrompt
 from masklet.sessions.image import ImageSession
@@ -139,11 +139,7 @@ class Tracker:
         """
         picture = self._images.read(image)
         size = picture.shape[0], picture.shape[1]
-        if prompts is not None and not isinstance(prompts, Mapping):
-            raise PromptError(
-                f"prompts are given by object, {{1: Prompt(box=...)}}. Got {type(prompts).__name__}."
-            )
-        prompts = {check_id(id): check_prompt(prompt, size) for id, prompt in (prompts or {}).items()}
+        prompts = {} if prompts is None else check_frame_prompts(prompts, size)
         exact: dict[int, np.ndarray] = {}
         if self._objects or prompts:
             if self._cuts:

@@ -124,6 +124,13 @@ def encode_image(model: Sam2, image: UInt8[np.ndarray, "H W 3"]) -> FrameFeature
 
 
 @torch.inference_mode()
+def encode_images(model: Sam2, images: Iterable[UInt8[np.ndarray, "H W 3"]]) -> list[FrameFeatures]:
+    """Encode pictures in one call. Their sizes may differ."""
+    side, device = model.config.image_size, model.device
+    return _encode_together(model, [still_to_square(image, side, device) for image in images])
+
+
+@torch.inference_mode()
 def encode_frame(model: Sam2, image: UInt8[np.ndarray, "H W 3"]) -> FrameFeatures:
     """Encode a frame of a video, resized as the published video predictor does it."""
     return model.encode(frame_to_square(image, model.config.image_size, model.device))
@@ -132,7 +139,11 @@ def encode_frame(model: Sam2, image: UInt8[np.ndarray, "H W 3"]) -> FrameFeature
 @torch.inference_mode()
 def encode_frames(model: Sam2, images: Iterable[UInt8[np.ndarray, "H W 3"]]) -> list[FrameFeatures]:
     """Encode frames of a video in one call."""
-    squares = [frame_to_square(image, model.config.image_size, model.device) for image in images]
+    side, device = model.config.image_size, model.device
+    return _encode_together(model, [frame_to_square(image, side, device) for image in images])
+
+
+def _encode_together(model: Sam2, squares: list[Float[Tensor, "1 3 S S"]]) -> list[FrameFeatures]:
     if not squares:
         return []
     features = model.encode(torch.cat(squares))

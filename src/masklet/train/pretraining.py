@@ -25,6 +25,7 @@ from masklet.config import Sam2Config
 from masklet.errors import MediaError
 from masklet.media import find_pictures, read_image
 from masklet.model import Sam2
+from masklet.nn.layers import IMAGENET_MEAN, IMAGENET_STD, tensor_on
 from masklet.nn.trunks.hiera import Block, Hiera, from_windows, to_windows
 from masklet.splits import hold_back
 from masklet.train.batches import prefetch
@@ -32,7 +33,7 @@ from masklet.train.loop import LAST, SAVE_EVERY, VALIDATION, GradientGuard, LogR
 from masklet.train.parameters import optimizer_groups
 from masklet.train.split import MAX_VALIDATION_ITEMS
 from masklet.train.state import STATE, initialise, load_optimizer, read_state, save_state, save_weights
-from masklet.transforms import MEAN, STD, normalize
+from masklet.transforms import normalize
 
 log = logging.getLogger(__name__)
 
@@ -159,7 +160,7 @@ class PretrainingState:
 
 
 def _to_pictures(images: Float[Tensor, "b 3 S S"]) -> UInt8[np.ndarray, "b S S 3"]:
-    mean, std = (torch.tensor(values, dtype=torch.float32, device=images.device) for values in (MEAN, STD))
+    mean, std = (tensor_on(images.device, values, torch.float32) for values in (IMAGENET_MEAN, IMAGENET_STD))
     pixels = (images.permute(0, 2, 3, 1) * std + mean).clamp(0, 1) * 255
     return pixels.round().byte().cpu().numpy()
 

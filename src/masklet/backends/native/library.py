@@ -20,6 +20,8 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
+from masklet.files import cache_folder
+
 SOURCES = (*sorted(Path(__file__).parent.glob("*.h")), Path(__file__).with_name("kernels.cpp"))
 COMMON_FLAGS = ("-O3", "-std=c++17", "-pthread", "-shared", "-fPIC")
 FLAGS = (*COMMON_FLAGS, "-march=native")
@@ -107,11 +109,6 @@ def prebuilt_flags(instructions: str) -> tuple[str, ...]:
 
 def find_compiler() -> str | None:
     return next((path for name in ("g++", "clang++", "c++") if (path := shutil.which(name))), None)
-
-
-def cache_folder() -> Path:
-    """Where what was compiled for this machine is kept."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "masklet"
 
 
 def build(compiler: str, folder: Path) -> Path:

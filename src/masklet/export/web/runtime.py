@@ -6,7 +6,6 @@ import base64
 import gzip
 import hashlib
 import io
-import os
 import tarfile
 import urllib.request
 from collections.abc import Mapping
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from masklet.errors import MaskletError
-from masklet.files import StrPath, atomic_write
+from masklet.files import StrPath, atomic_write, cache_folder
 
 VERSION = "1.30.0"
 SHA512 = "q0y+JrrtukXSzsBWEMccVfqX25LRmosXHF+CaRJmg8pZClzcV7svNc4rKY3jL02Vb7QmRMDs1SigqR4CXAfKYQ=="
@@ -110,8 +109,7 @@ def write_runtime(folder: StrPath, package: StrPath | None = None) -> dict[Provi
 
 def _cached() -> dict[str, bytes]:
     """The pinned version, from the cache or from npm."""
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "masklet"
-    path = home / f"onnxruntime-web-{VERSION}.tgz"
+    path = cache_folder() / f"onnxruntime-web-{VERSION}.tgz"
     if not path.is_file() or not _is_pinned(path.read_bytes()):
         package = _fetch()
         with atomic_write(path, MaskletError) as part:

@@ -191,8 +191,14 @@ def write_label_map(path: StrPath, labels: np.ndarray) -> None:
         ...     read_label_map(f"{folder}/labels.png").tolist()
         [[0, 300]]
     """
-    labels = _checked_labels(labels)
-    if labels.max(initial=0) > 255:
+    labels = np.asarray(labels)
+    if labels.ndim != 2 or not labels.size or labels.dtype.kind not in "bui":
+        raise MediaError(f"a label map is (H, W), a whole number a pixel. Got {labels.dtype} {labels.shape}.")
+    if labels.min() < 0 or labels.max() > HIGHEST:
+        raise MediaError(
+            f"a label map holds 0 and object ids up to {HIGHEST}. Got {labels.min()} to {labels.max()}."
+        )
+    if labels.max() > 255:
         picture = PIL.Image.fromarray(labels.astype(np.uint16))
     else:
         picture = PIL.Image.fromarray(labels.astype(np.uint8))
@@ -201,16 +207,6 @@ def write_label_map(path: StrPath, labels: np.ndarray) -> None:
     note.add_text(LABEL_MAP_KEY, "1")
     with atomic_write(path) as part:
         picture.save(part, format="PNG", pnginfo=note, compress_level=1)  # a label map is small at any level
-
-
-def _checked_labels(labels: object) -> np.ndarray:
-    values = np.asarray(labels)
-    if values.ndim != 2 or not values.size or values.dtype.kind not in "bui":
-        raise MediaError(f"a label map is (H, W), a whole number a pixel. Got {values.dtype} {values.shape}.")
-    low, high = values.min(), values.max()
-    if low < 0 or high > HIGHEST:
-        raise MediaError(f"a label map holds 0 and object ids up to {HIGHEST}. Got {low} to {high}.")
-    return values
 
 
 def davis_palette() -> np.ndarray:

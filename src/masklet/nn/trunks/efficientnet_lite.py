@@ -14,6 +14,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from masklet.nn.layers import IMAGENET_MEAN, IMAGENET_STD
+
 LiteName = Literal["efficientnet-lite0", "efficientnet-lite2"]  # those of config.TrunkName
 
 # Repeats, kernel, stride, expansion and output channels of the seven groups of blocks of Lite0.
@@ -34,9 +36,8 @@ SCALING: dict[LiteName, tuple[float, float]] = {  # of channels, and of repeats
 STEM = 32  # channels, in every size; the first and the last group are not repeated more often either
 
 # The network's input is normalised by ImageNet's mean and deviation; this trunk learned (x - 127) / 128.
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-INPUT_SCALE = tuple(255 * std / 128 for std in STD)
-INPUT_SHIFT = tuple((255 * mean - 127) / 128 for mean in MEAN)
+INPUT_SCALE = tuple(255 * std / 128 for std in IMAGENET_STD)
+INPUT_SHIFT = tuple((255 * mean - 127) / 128 for mean in IMAGENET_MEAN)
 
 
 def scale_channels(channels: int, factor: float) -> int:
