@@ -23,7 +23,7 @@ from PIL import Image
 import masklet
 from masklet import Prompt
 from masklet.auto.grid import Grid
-from masklet.synthetic.stock import load_films
+from masklet.synthetic.stock import load_unlabelled_videos
 
 GRID = Grid(
     points_per_side=8,
@@ -49,12 +49,12 @@ def main(
     """Write pseudo-labelled stretches of all clips in a folder."""
     torch.set_num_threads(1)
     network = masklet.load(model, device="cpu")
-    for film in load_films(sorted(clips.glob("*.mp4")), cache):
-        starts = np.linspace(0, len(film.frames) - frames, stretches + 2)[1:-1].astype(int)
+    for video in load_unlabelled_videos(sorted(clips.glob("*.mp4")), cache):
+        starts = np.linspace(0, len(video.frames) - frames, stretches + 2)[1:-1].astype(int)
         for start in sorted({max(0, int(start)) for start in starts}):
-            stretch = np.asarray(film.frames[start : start + frames])
+            stretch = np.asarray(video.frames[start : start + frames])
             masks = label(network, stretch)
-            name = f"{Path(film.name).stem}-{start}"
+            name = f"{Path(video.name).stem}-{start}"
             typer.echo(f"{name}: {len(masks)} objects")
             if len(masks):
                 write(out / name, stretch, masks)

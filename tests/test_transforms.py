@@ -9,10 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from masklet.errors import PromptError
+from masklet.nn.layers import IMAGENET_MEAN, IMAGENET_STD
 from masklet.prompts import BOX_END, BOX_START, NEGATIVE, POSITIVE, check_prompt, label_points
 from masklet.transforms import (
-    MEAN,
-    STD,
     frame_to_square,
     mask_to_square,
     still_to_square,
@@ -26,7 +25,7 @@ TO_SQUARE = [frame_to_square, still_to_square]
 @pytest.mark.parametrize("size", [(32, 32), (20, 50), (90, 40)])
 def test_a_plain_picture_stays_plain(to_square, size: tuple[int, int]) -> None:
     square = to_square(np.full((*size, 3), (200, 100, 0), dtype=np.uint8), 32)
-    expected = (torch.tensor([200, 100, 0]) / 255 - torch.tensor(MEAN)) / torch.tensor(STD)
+    expected = (torch.tensor([200, 100, 0]) / 255 - torch.tensor(IMAGENET_MEAN)) / torch.tensor(IMAGENET_STD)
     assert square.shape == (1, 3, 32, 32)
     torch.testing.assert_close(square, expected[None, :, None, None].expand(1, 3, 32, 32))
 

@@ -47,6 +47,11 @@ class MissingExtra(MaskletError, ImportError):
         return type(self), (self.extra, self.package)  # a worker's error reaches the process that waits
 
 
+def first_line(error: Exception) -> str:
+    """The first line of an error of another library, as a part of a sentence: without its full stop."""
+    return str(error).strip().partition("\n")[0].rstrip(".")
+
+
 def whole_number(value: object) -> int | None:
     """A whole number as a plain int, which NumPy's are not; None for everything else, such as True."""
     if isinstance(value, bool) or not isinstance(value, SupportsIndex):

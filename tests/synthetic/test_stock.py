@@ -12,7 +12,14 @@ from numpy.random import default_rng
 
 from masklet.synthetic import Composer, Mix
 from masklet.synthetic.director import Stock
-from masklet.synthetic.stock import Film, Picture, cut_film, load_cutouts, load_films, make_picture
+from masklet.synthetic.stock import (
+    Picture,
+    UnlabelledVideo,
+    cut_video,
+    load_cutouts,
+    load_unlabelled_videos,
+    make_picture,
+)
 
 DEMO = Path(__file__).parents[2] / "examples" / "demo.mp4"
 FILMED = Mix(0, 0, 0, 0, filmed=1)
@@ -24,8 +31,8 @@ def square(name: str, side: int = 24) -> Picture:
     return make_picture(name, np.full((64, 64, 3), 128, np.uint8), [mask])
 
 
-def numbered(frames: int) -> Film:
-    return Film("numbered", np.stack([np.full((40, 60, 3), i, np.uint8) for i in range(frames)]))
+def numbered(frames: int) -> UnlabelledVideo:
+    return UnlabelledVideo("numbered", np.stack([np.full((40, 60, 3), i, np.uint8) for i in range(frames)]))
 
 
 def test_cutouts_keep_their_alpha_and_have_room_around(tmp_path: Path) -> None:
@@ -42,24 +49,24 @@ def test_cutouts_keep_their_alpha_and_have_room_around(tmp_path: Path) -> None:
         assert middle == [200, 20, 10]
 
 
-def test_a_film_is_shrunk_once_and_read_again(tmp_path: Path) -> None:
-    (film,) = load_films([DEMO], tmp_path, longest=96)
-    assert max(film.frames.shape[1:3]) == 96 and len(film.frames) >= 2
-    (again,) = load_films([DEMO], tmp_path, longest=96)
-    assert np.array_equal(film.frames, again.frames) and len(list(tmp_path.iterdir())) == 1
+def test_a_video_is_shrunk_once_and_read_again(tmp_path: Path) -> None:
+    (video,) = load_unlabelled_videos([DEMO], tmp_path, longest=96)
+    assert max(video.frames.shape[1:3]) == 96 and len(video.frames) >= 2
+    (again,) = load_unlabelled_videos([DEMO], tmp_path, longest=96)
+    assert np.array_equal(video.frames, again.frames) and len(list(tmp_path.iterdir())) == 1
 
 
 @pytest.mark.parametrize("length", [1, 2, 5, 50])
-def test_a_stretch_of_a_film_goes_to_and_fro_where_it_is_short(length: int) -> None:
+def test_a_stretch_of_a_video_goes_to_and_fro_where_it_is_short(length: int) -> None:
     for seed in range(20):
-        backdrop = cut_film(default_rng(seed), numbered(length), 9)
+        backdrop = cut_video(default_rng(seed), numbered(length), 9)
         shown = [int(backdrop.draw(frame, 16)[0].mean()) for frame in range(9)]
         assert all(0 <= number < length for number in shown) and len(backdrop) == 9
         assert all(abs(a - b) <= 3 for a, b in pairwise(shown))
 
 
-def test_things_are_pasted_over_films_where_there_are_any() -> None:
-    stock = Stock([square("a/1")], films=[numbered(30)])
+def test_things_are_pasted_over_videos_where_there_are_any() -> None:
+    stock = Stock([square("a/1")], videos=[numbered(30)])
     clip = Composer(stock, 48, 4, 2, 0, FILMED).clip(3)
     assert clip.images.shape == (4, 48, 48, 3) and clip.objects
     with pytest.raises(ValueError, match="no weight"):

@@ -181,11 +181,11 @@ def find_duplicates(masks: Masks) -> list[int]:
     """Ids of objects whose mask is that of an object before them."""
     if len(masks) < 2:
         return []
-    same = mask_iou(masks.low_res > 0) >= SAME
+    same = pairwise_mask_iou(masks.low_res > 0) >= SAME
     return [id for row, id in enumerate(masks.ids) if same[row, :row].any()]
 
 
-def mask_iou(masks: Bool[Tensor, "n h w"]) -> Float[Tensor, "n n"]:
+def pairwise_mask_iou(masks: Bool[Tensor, "n h w"]) -> Float[Tensor, "n n"]:
     """IoU of every two masks; 0 of two empty ones."""
     flat = masks.flatten(1).float()
     with torch.autocast(flat.device.type, enabled=False):  # in bfloat16 pixels could not be counted

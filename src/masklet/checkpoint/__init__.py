@@ -20,7 +20,7 @@ from masklet.backends import EngineName, Setting, check_options, fit
 from masklet.checkpoint.layouts import LAYOUTS, MASKLET, ORIGINAL, Layout, Weights, to_ours, to_theirs
 from masklet.checkpoint.reading import PUBLISHED, find, list_names, read_file
 from masklet.config import LARGEST, NANO, NANO_LITE2, TRAINABLE, Sam2Config
-from masklet.errors import CheckpointError, OptionError, check_path
+from masklet.errors import CheckpointError, OptionError, check_path, first_line
 from masklet.files import atomic_write
 from masklet.model import Sam2, check_model
 from masklet.nn.trunks import block_count
@@ -163,7 +163,7 @@ def _check_device(device: object) -> torch.device:
     try:
         torch.empty(0, dtype=torch.float32, device=checked)
     except (RuntimeError, AssertionError, NotImplementedError, ImportError) as error:
-        raise OptionError(f"{device} cannot be used here: {_first_line(error)}.") from None
+        raise OptionError(f"{device} cannot be used here: {first_line(error)}.") from None
     if checked.type == "meta":
         raise OptionError("the device meta holds no weights: give one that computes, such as cpu.")
     return checked
@@ -196,7 +196,7 @@ def _rename(tensors: Weights, layout: Layout, file: str) -> Weights:
         return to_ours(tensors, layout)
     except (IndexError, RuntimeError) as error:
         raise CheckpointError(
-            f"{file} is no SAM 2 in the layout {layout.name!r}: {_first_line(error)}."
+            f"{file} is no SAM 2 in the layout {layout.name!r}: {first_line(error)}."
         ) from error
 
 
@@ -207,11 +207,7 @@ def _read_config(weights: Weights, metadata: dict[str, str], layout: Layout, fil
             return Sam2Config.from_json(metadata[CONFIG])
         return infer_config(weights, layout, file)
     except (ValueError, TypeError, IndexError, ZeroDivisionError, RecursionError) as error:
-        raise CheckpointError(f"{file} does not describe a SAM 2: {_first_line(error)}.") from error
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0].rstrip(".")
+        raise CheckpointError(f"{file} does not describe a SAM 2: {first_line(error)}.") from error
 
 
 def _check_count(weights: Weights, config: Sam2Config, file: str) -> None:
@@ -241,7 +237,7 @@ def _expected_tensors(config: Sam2Config, file: str) -> Weights:
         with torch.device("meta"), _Uninitialized():
             return Sam2(config).state_dict()
     except (ValueError, RuntimeError, ZeroDivisionError) as error:
-        raise CheckpointError(f"{file} does not describe a SAM 2: {_first_line(error)}.") from error
+        raise CheckpointError(f"{file} does not describe a SAM 2: {first_line(error)}.") from error
 
 
 def infer_config(weights: Weights, layout: Layout, file: str) -> Sam2Config:

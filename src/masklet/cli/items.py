@@ -195,6 +195,7 @@ def _sort_files(path: Path, source: str) -> tuple[list[Path], list[Path]]:
 
     from masklet.media import find_pictures
     from masklet.media.readers.picture_files import is_picture
+    from masklet.media.readers.pictures import natural_key
 
     files = path.iterdir() if path.is_dir() else map(Path, glob.glob(source, recursive=True))
     visible = [file for file in files if file.is_file() and not file.name.startswith(".")]
@@ -204,12 +205,7 @@ def _sort_files(path: Path, source: str) -> tuple[list[Path], list[Path]]:
         type, _ = mimetypes.guess_type(file.name)
         if (type or "").startswith("video/") or file.suffix.lower() in (".mkv", ".gif", ".m2ts"):
             videos.append(file)
-    return pictures, sorted(set(videos) - set(pictures), key=_natural_key)
-
-
-def _natural_key(path: Path) -> list[tuple[int, str]]:
-    parts = re.findall(r"\d+|\D+", str(path).lower())
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]
+    return pictures, sorted(set(videos) - set(pictures), key=natural_key)
 
 
 def _have_one_size(pictures: list[Path]) -> bool:

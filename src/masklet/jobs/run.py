@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from masklet.errors import MaskletError, MissingExtra
+from masklet.errors import MaskletError, MissingExtra, first_line
 from masklet.jobs.manifest import Cluster, JobSettings, read_manifest
 from masklet.jobs.plan import Plan, make_plan, remove_outdated, remove_record
 from masklet.jobs.stores import (
@@ -183,7 +183,7 @@ def start_ray(cluster: Cluster) -> None:
             ConnectionError,
             SystemExit,
         ) as error:  # Ray ends the program where an address does not answer
-            reason = "it does not answer" if isinstance(error, SystemExit) else _first_line(error)
+            reason = "it does not answer" if isinstance(error, SystemExit) else first_line(error)
             raise MaskletError(f"there is no Ray cluster at {cluster.address}: {reason}.") from error
         return
     for name, value in QUIET_RAY.items():
@@ -202,13 +202,9 @@ def start_ray(cluster: Cluster) -> None:
             ray.shutdown()
             if attempt == RAY_STARTS - 1:
                 raise MaskletError(
-                    f"Ray cannot be started on this machine: {_first_line(error)}. It allows itself 30 "
+                    f"Ray cannot be started on this machine: {first_line(error)}. It allows itself 30 "
                     "seconds: on a busy machine try again later, with masklet jobs resume."
                 ) from error
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0].rstrip(".")
 
 
 @dataclass

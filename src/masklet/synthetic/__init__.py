@@ -75,7 +75,7 @@ class Composer:
             raise ValueError(
                 f"stills are clips of one frame. Got frames={frames} and a weight of {mix.still} for stills."
             )
-        weights = np.array(astuple(mix)) * (*[bool(stock.pictures)] * 3, True, bool(stock.films))
+        weights = np.array(astuple(mix)) * (*[bool(stock.pictures)] * 3, True, bool(stock.videos))
         if weights.sum() <= 0:
             raise ValueError(
                 "without pictures only procedural clips can be made, and the mix gives them no weight."

@@ -14,7 +14,7 @@ from masklet.synthetic import motion, sprites
 from masklet.synthetic.effects import Camera
 from masklet.synthetic.scenes import Backdrop, Scene
 from masklet.synthetic.sprites import Layer, Sprite
-from masklet.synthetic.stock import Film, FilmBackdrop, Picture, cut_film
+from masklet.synthetic.stock import Picture, UnlabelledVideo, VideoBackdrop, cut_video
 
 CUTOUT = 0.02  # of its picture; smaller instances are too coarse to be pasted large
 CUTOUT_SHARE = 0.3  # of things with an alpha channel among cut-outs, where there are any
@@ -24,7 +24,7 @@ MOVED = 0.008  # the box, of its picture; smaller instances hardly show where th
 
 @dataclass(frozen=True, eq=False)
 class Shot:
-    """What is to be filmed: squares of `size` pixels with at most `objects`, and the film's grain.
+    """What is to be filmed: squares of `size` pixels with at most `objects`, and the grain of its camera.
 
     Attributes:
         pace: How fast cameras and things go, against the usual.
@@ -44,7 +44,7 @@ class Stock:
 
     Args:
         cutouts: Things with an alpha channel, each a picture of one instance.
-        films: Unlabelled videos.
+        videos: Unlabelled videos.
         weights: How often pictures of a set, whose name begins theirs, are taken; 1 where it is not named.
     """
 
@@ -52,10 +52,10 @@ class Stock:
         self,
         pictures: Sequence[Picture],
         cutouts: Sequence[Picture] = (),
-        films: Sequence[Film] = (),
+        videos: Sequence[UnlabelledVideo] = (),
         weights: Mapping[str, float] | None = None,
     ) -> None:
-        self.pictures, self.cutouts, self.films = pictures, cutouts, films
+        self.pictures, self.cutouts, self.videos = pictures, cutouts, videos
         shares = [(weights or {}).get(picture.name.split("/")[0], 1.0) for picture in pictures]
         self._any = Choice([(picture, list(range(len(picture)))) for picture in pictures], shares)
         crowds = [weight * len(picture) ** 0.5 for picture, weight in zip(pictures, shares, strict=True)]
@@ -66,8 +66,8 @@ class Stock:
     def picture(self, rng: Generator) -> Picture:
         return self._any.draw(rng)[0]
 
-    def film(self, rng: Generator) -> Film:
-        return self.films[int(rng.integers(len(self.films)))]
+    def video(self, rng: Generator) -> UnlabelledVideo:
+        return self.videos[int(rng.integers(len(self.videos)))]
 
     def instance(self, rng: Generator) -> tuple[Picture, int]:
         """Any instance of any picture, a picture with many somewhat more often."""
@@ -134,7 +134,7 @@ def pasted(rng: Generator, stock: Stock, shot: Shot) -> Scene:
 def filmed(rng: Generator, stock: Stock, shot: Shot) -> Scene:
     """Cut-outs over a stretch of a real video, whose camera moves as real ones do."""
     still = np.tile(np.eye(3), (shot.frames, 1, 1))
-    return _populate(rng, stock, cut_film(rng, stock.film(rng), shot.frames), still, shot, real=0.95)
+    return _populate(rng, stock, cut_video(rng, stock.video(rng), shot.frames), still, shot, real=0.95)
 
 
 def procedural(rng: Generator, stock: Stock, shot: Shot) -> Scene:
@@ -148,7 +148,7 @@ def procedural(rng: Generator, stock: Stock, shot: Shot) -> Scene:
 def _populate(
     rng: Generator,
     stock: Stock,
-    backdrop: Backdrop | FilmBackdrop,
+    backdrop: Backdrop | VideoBackdrop,
     view: np.ndarray,
     shot: Shot,
     real: float = 0.85,

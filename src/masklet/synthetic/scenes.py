@@ -13,7 +13,7 @@ from masklet.datasets.types import Clip
 from masklet.synthetic import motion
 from masklet.synthetic.effects import Camera
 from masklet.synthetic.sprites import Layer, darken, paste, smear
-from masklet.synthetic.stock import FilmBackdrop, Picture, resize_mask
+from masklet.synthetic.stock import Picture, VideoBackdrop, resize_mask
 
 WHOLE, CLOSE = 0.3, 0.35  # how often a still is the whole picture, and how often a close look at one thing
 
@@ -55,7 +55,7 @@ class Scene:
         chosen: The layers that are objects, besides those of the backdrop.
     """
 
-    backdrop: Backdrop | FilmBackdrop
+    backdrop: Backdrop | VideoBackdrop
     layers: tuple[Layer, ...]
     chosen: tuple[int, ...]
     camera: Camera

@@ -202,8 +202,8 @@ def _unpack(data: Path, index: Path) -> list[Picture]:
 
 
 @dataclass(frozen=True, eq=False)
-class Film:
-    """One video.
+class UnlabelledVideo:
+    """A video whose objects nobody labelled: a background that moves.
 
     Attributes:
         name: Its file's.
@@ -214,8 +214,8 @@ class Film:
 
 
 @dataclass(frozen=True, eq=False)
-class FilmBackdrop:
-    """A window of some frames of a film, squeezed to the square; it has no objects of its own."""
+class VideoBackdrop:
+    """A window of some frames of a video, squeezed to the square; it has no objects of its own."""
 
     frames: tuple[UInt8[np.ndarray, "H W 3"], ...]
     window: tuple[int, int, int, int]
@@ -232,28 +232,28 @@ class FilmBackdrop:
         return np.ascontiguousarray(image[:, ::-1] if self.mirrored else image), []
 
 
-def cut_film(rng: Generator, film: Film, frames: int) -> FilmBackdrop:
-    """A stretch of a film, forwards or backwards, at some speed, to and fro where it is too short."""
+def cut_video(rng: Generator, video: UnlabelledVideo, frames: int) -> VideoBackdrop:
+    """A stretch of a video, forwards or backwards, at some speed, to and fro where it is too short."""
     pace = int(rng.integers(SLOWEST, FASTEST + 1)) * (1 if rng.random() < 0.5 else -1)
-    last = len(film.frames) - 1
+    last = len(video.frames) - 1
     taken = (int(rng.integers(last + 1)) + pace * np.arange(frames)) % max(1, 2 * last)
-    height, width = film.frames.shape[1:3]
+    height, width = video.frames.shape[1:3]
     high, wide = (int(rng.uniform(0.6, 1.0) * side) for side in (height, width))
     x, y = int(rng.integers(width - wide + 1)), int(rng.integers(height - high + 1))
-    shown = tuple(film.frames[index] for index in np.minimum(taken, 2 * last - taken))
-    return FilmBackdrop(shown, (x, y, x + wide, y + high), bool(rng.random() < 0.5))
+    shown = tuple(video.frames[index] for index in np.minimum(taken, 2 * last - taken))
+    return VideoBackdrop(shown, (x, y, x + wide, y + high), bool(rng.random() < 0.5))
 
 
-def load_films(files: Sequence[Path], cache: Path, longest: int = 448) -> list[Film]:
+def load_unlabelled_videos(files: Sequence[Path], cache: Path, longest: int = 448) -> list[UnlabelledVideo]:
     """Videos, their longer side at most `longest` pixels, at some 15 frames a second.
 
     Args:
         cache: A folder; each video is packed into it first, unless it is there.
     """
-    return [_load_film(file, cache, longest) for file in files]
+    return [_load_unlabelled_video(file, cache, longest) for file in files]
 
 
-def _load_film(file: Path, cache: Path, longest: int) -> Film:
+def _load_unlabelled_video(file: Path, cache: Path, longest: int) -> UnlabelledVideo:
     stamp = f"{file.resolve()} {file.stat().st_size} {file.stat().st_mtime_ns} {longest}"
     packed = cache / f"film-{hashlib.sha256(stamp.encode()).hexdigest()[:12]}.npy"
     if not packed.is_file():
@@ -262,7 +262,7 @@ def _load_film(file: Path, cache: Path, longest: int) -> Film:
         unfinished = packed.with_suffix(f".{os.getpid()}.npy")
         np.save(unfinished, frames)
         unfinished.replace(packed)
-    return Film(file.name, np.load(packed, mmap_mode="r"))
+    return UnlabelledVideo(file.name, np.load(packed, mmap_mode="r"))
 
 
 def _shrunk(file: Path, longest: int) -> Iterator[np.ndarray]:

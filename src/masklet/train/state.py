@@ -15,7 +15,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from masklet import checkpoint
 from masklet.checkpoint.imagenet import load_imagenet
-from masklet.errors import CheckpointError
+from masklet.errors import CheckpointError, first_line
 from masklet.files import atomic_write
 from masklet.model import Sam2
 from masklet.nn.layers import Attention
@@ -108,7 +108,7 @@ def save_state(state: dict[str, Any], path: Path) -> None:
         with atomic_write(path, CheckpointError) as part:
             torch.save(state, part)
     except (CheckpointError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
-        log.warning("step %d was not saved, %s stays as it was: %s", state["step"], path, _first_line(error))
+        log.warning("step %d was not saved, %s stays as it was: %s", state["step"], path, first_line(error))
 
 
 def load_optimizer(optimizer: torch.optim.Optimizer, state: Mapping[str, Any]) -> None:
@@ -127,7 +127,7 @@ def read_state(path: Path) -> Iterator[dict[str, Any]]:
         yield torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, KeyError, RuntimeError, ValueError) as error:
         raise CheckpointError(
-            f"{path} is not a checkpoint of this recipe: {_first_line(error)}. "
+            f"{path} is not a checkpoint of this recipe: {first_line(error)}. "
             "Choose a new folder, or the recipe that the run began with."
         ) from error
 
@@ -138,10 +138,6 @@ def save_weights(model: Sam2, path: Path) -> None:
         checkpoint.save(model, path)
     except CheckpointError as error:
         log.warning("%s", error)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n")[0].rstrip(".")
 
 
 def initialise(model: Sam2, layer_scale: float = 0.1) -> None:

@@ -135,7 +135,7 @@ def find_pictures(source: str | os.PathLike[str]) -> list[Path]:
     pictures = [path for path in paths if is_picture(path) and path.name[0] != "." and path.is_file()]
     if not pictures:
         raise MediaError(f"{source} holds no pictures that Pillow reads, such as .jpg, .png or .tiff.")
-    return sorted(pictures, key=_natural_key)
+    return sorted(pictures, key=natural_key)
 
 
 def is_single_array(array: np.ndarray | torch.Tensor) -> bool:
@@ -242,6 +242,7 @@ def _channels_last(array: np.ndarray) -> np.ndarray:
     return array
 
 
-def _natural_key(path: Path) -> list[tuple[int, str]]:
+def natural_key(path: Path) -> list[tuple[int, str]]:
+    """Sorts paths as people count: numbers by their value, letters without regard to case."""
     parts = re.findall(r"\d+|\D+", str(path).lower())
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]

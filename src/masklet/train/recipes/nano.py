@@ -10,7 +10,7 @@ from masklet.errors import MaskletError
 from masklet.synthetic import Composer, Mix
 from masklet.synthetic.director import Stock
 from masklet.synthetic.scenes import plain
-from masklet.synthetic.stock import Picture, load_cutouts, load_films, split
+from masklet.synthetic.stock import Picture, load_cutouts, load_unlabelled_videos, split
 from masklet.train.recipe import NEW, BatchSource, ClipSource, Recipe, Stage, TrainingOptions, ValidationSet
 from masklet.train.sampling import Mixture, Sampler
 from masklet.train.validation import validation_stills
@@ -66,14 +66,14 @@ def recipe(options: TrainingOptions) -> Recipe:
     stock = Stock(
         pictures,
         load_cutouts(_folders(options.data / "cutouts"), CACHE),
-        load_films(sorted((options.data / "clips-unlabelled").glob("*.mp4")), CACHE),
+        load_unlabelled_videos(sorted((options.data / "clips-unlabelled").glob("*.mp4")), CACHE),
         WEIGHTS,
     )
     videos = labelled_videos(options.data)
 
     def clips(size: int, frames: int, smallest: float, pace: float) -> ClipSource:
         mix = STILLS if frames == 1 else CLIPS
-        if not stock.films:
+        if not stock.videos:
             mix = replace(mix, filmed=0.0)
         composed = Composer(stock, size, frames, 4, SEED + size, mix, smallest=smallest, pace=pace).clip
         if frames == 1 or not videos:
