@@ -39,7 +39,7 @@ GROUPS = {
     ),
     "sessions": (["sessions/object_state.py", "sessions/events.py"], ["tests/sessions/test_object_state.py"]),
     "memory": (
-        ["sessions/memory_store.py", "sessions/memory_records.py"],
+        ["sessions/memory_store.py"],
         ["tests/sessions/test_undo.py", "tests/sessions/test_compaction.py"],
     ),
 }

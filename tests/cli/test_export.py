@@ -11,7 +11,7 @@ import masklet
 from masklet.cli import app
 from masklet.errors import MaskletError
 from masklet.export import onnx as exporter
-from masklet.onnx.manifest import VERBS, Manifest
+from masklet.onnx.network import VERBS, Manifest
 from toy_models import toy_network
 
 

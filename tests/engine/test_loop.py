@@ -13,12 +13,11 @@ from masklet import rle
 from masklet.auto import Grid
 from masklet.datasets.types import Clip
 from masklet.engine import loop
-from masklet.engine.clip_maker import ClipMaker
 from masklet.engine.gates import Masklet, Measures
+from masklet.engine.loop import ClipMaker
 from masklet.engine.proposals import ProposalFolder
-from masklet.engine.rounds import Calibration, ClipLabeller, ClipResult, Round, process_clips
+from masklet.engine.rounds import Calibration, ClipLabeller, ClipResult, Round, StepResults, process_clips
 from masklet.engine.simulated_person import SimulatedPerson, find_object
-from masklet.engine.step_results import StepResults
 from masklet.engine.weights import Choice, FineTune, best_by_more_than_chance
 from masklet.errors import MaskletError
 from masklet.media import open_frames

@@ -12,8 +12,7 @@ import pytest
 import torch
 
 from masklet.model import Sam2
-from masklet.sessions.memory_records import CompactAnswer, MemoryRecord
-from masklet.sessions.memory_store import InMemoryStore
+from masklet.sessions.memory_store import CompactAnswer, InMemoryStore, MemoryRecord
 from masklet.sessions.video import VideoSession
 from masklet.tracking.bank import POINTERS, WINDOW
 from masklet.types import MaskPrediction, Prompt

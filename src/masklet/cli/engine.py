@@ -143,8 +143,7 @@ def demo(
     A simulated person reviews. Weights are chosen by clips that no round trains on, and reported on others.
     The same command again goes on where it was stopped.
     """
-    from masklet.engine.clip_maker import ClipMaker
-    from masklet.engine.loop import DemoSize, run_demo
+    from masklet.engine.loop import ClipMaker, DemoSize, run_demo
     from masklet.engine.weights import FineTune
     from masklet.synthetic.director import Stock
     from masklet.synthetic.stock import load_pictures

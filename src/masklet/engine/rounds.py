@@ -1,10 +1,12 @@
 """One round of the loop on clips whose truth is known: propose masklets, sort them by gates, review them.
 
-Knows nothing of training.
+The result of each step is kept, so that the same command goes on where it was stopped. Nothing here knows of
+training.
 """
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -28,12 +30,14 @@ from masklet.engine.gates import (
 )
 from masklet.engine.proposals import write_accepted
 from masklet.engine.simulated_person import RIGHT_J, SimulatedPerson, find_object
-from masklet.engine.step_results import StepResults
+from masklet.errors import MaskletError
+from masklet.files import atomic_write
 from masklet.media import open_frames
 from masklet.model import Sam2
 
 TRUSTED = 0.8  # masklets pass without a person where gates had this precision on clips that did not set them
 FEWEST_PASSED = 8  # such masklets that pass; fewer say too little
+SETTINGS = "settings.json"  # among the results of steps
 FULL_REVIEW = 4  # every so many clips are reviewed as a whole, so that trusted gates are measured on
 
 
@@ -242,3 +246,59 @@ def describe_gates(scores: Sequence[GateScore]) -> Iterator[str]:
         shares = (score.passed, score.precision, score.recall)
         passed, precision, recall = ("-" if share is None else f"{share:.0%}" for share in shares)
         yield f"  {score.name:<30} {passed:>7} {precision:>10} {recall:>7}"
+
+
+class StepResults:
+    """A folder with a JSON file for each finished step.
+
+    Args:
+        folder: Of the results.
+        settings: What decides them.
+
+    Raises:
+        MaskletError: The folder has results of other settings.
+
+    Example:
+        >>> import tempfile
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> StepResults(folder, {"clips": 2}).get("sum", lambda: 1 + 1)
+        2
+        >>> StepResults(folder, {"clips": 2}).get("sum", lambda: 1 / 0)  # it is there
+        2
+    """
+
+    def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
+        self._folder = folder
+        settings = json.loads(json.dumps(settings))
+        earlier = self._read(SETTINGS)
+        if earlier is None:
+            self._write(SETTINGS, settings)
+        elif not isinstance(earlier, dict):
+            raise MaskletError(f"{folder / SETTINGS} is of something else: choose another --out.")
+        elif earlier != settings:
+            changed = [name for name, value in settings.items() if earlier.get(name) != value]
+            raise MaskletError(
+                f"{folder.parent} holds a run with other settings ({', '.join(changed)}): choose another "
+                "--out, or the same settings."
+            )
+
+    def get(self, name: str, compute: Callable[[], Any]) -> Any:
+        """The result of a step as JSON has it: from its file, or else computed now."""
+        result = self._read(f"{name}.json")
+        if result is None:
+            self._write(f"{name}.json", compute())
+            result = self._read(f"{name}.json")
+        return result
+
+    def _read(self, name: str) -> Any:
+        path = self._folder / name
+        try:
+            return json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            raise MaskletError(f"{path} cannot be read: {error}. Remove it to run its step again.") from error
+
+    def _write(self, name: str, content: Any) -> None:
+        with atomic_write(self._folder / name) as part:
+            part.write_text(json.dumps(content, indent=1), encoding="utf-8")

@@ -10,9 +10,8 @@ import numpy as np
 
 from masklet.errors import MediaError, PromptError, check_count
 from masklet.onnx.image import ImageSession
-from masklet.onnx.manifest import MemoryRule
 from masklet.onnx.masks import Masks, frame_to_square, mask_to_square, read_image
-from masklet.onnx.network import Decoded, Features, Network, as_network
+from masklet.onnx.network import Decoded, Features, MemoryRule, Network, as_network
 from masklet.prompts import Prompt, check_frame_prompts, check_id, check_prompts, label_points
 from masklet.zoom import Zoom, add_tracked_box, find_zoom
 

@@ -10,8 +10,7 @@ from dataclasses import replace
 from masklet.media import Frames
 from masklet.model import Sam2
 from masklet.sessions.feature_cache import FeatureCache
-from masklet.sessions.memory_records import MemoryRecord, rebuild_memory
-from masklet.sessions.memory_store import MemoryStore
+from masklet.sessions.memory_store import MemoryRecord, MemoryStore, rebuild_memory
 from masklet.sessions.object_state import ObjectState, SessionState
 from masklet.sessions.scene_cuts import Scenes
 from masklet.tracking.bank import WINDOW, MemoryBank

@@ -22,8 +22,7 @@ from masklet.sessions.answer import Answer, PreparedPrompt
 from masklet.sessions.events import Cleared, Prompted, Propagated, Removed, Reviewed, SavedSession, Script
 from masklet.sessions.feature_cache import GIB, FeatureCache
 from masklet.sessions.image import ImageSession
-from masklet.sessions.memory_records import MemoryRecord, to_masks
-from masklet.sessions.memory_store import InMemoryStore, MemoryStore
+from masklet.sessions.memory_store import InMemoryStore, MemoryRecord, MemoryStore, to_masks
 from masklet.sessions.object_state import ObjectState, SessionState, Span
 from masklet.sessions.propagation import Propagator
 from masklet.sessions.scene_cuts import Scenes

@@ -19,7 +19,7 @@ from masklet.errors import CheckpointError
 from masklet.export.graphs import describe_graphs, round_to_bfloat16
 from masklet.model import Sam2
 from masklet.onnx import Network, track
-from masklet.onnx.manifest import MANIFEST, VERBS, Manifest
+from masklet.onnx.network import MANIFEST, VERBS, Manifest
 from masklet.prompts import Prompt
 from toy_models import clip, toy_network
 

@@ -91,7 +91,7 @@ def test_halved_weights_give_the_same_numbers() -> None:
     runtime = pytest.importorskip("onnxruntime")
     from onnx import TensorProto, helper, numpy_helper
 
-    from masklet.export.precision import halve_weights
+    from masklet.export.onnx import halve_weights
 
     random = np.random.default_rng(0)
     exact = random.normal(size=(16, 16)).astype(np.float16).astype(np.float32)

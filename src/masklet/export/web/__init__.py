@@ -13,12 +13,11 @@ from pathlib import Path
 import torch
 
 from masklet.errors import MaskletError
-from masklet.export.onnx import export_onnx
-from masklet.export.precision import halve_weights
+from masklet.export.onnx import export_onnx, halve_weights
 from masklet.export.web.runtime import VERSION, write_runtime
 from masklet.files import StrPath, atomic_write, make_folder
 from masklet.model import Sam2
-from masklet.onnx.manifest import MANIFEST
+from masklet.onnx.network import MANIFEST
 
 SHARED = (  # what the page has in common with the studio's
     "favicon.svg",

@@ -18,7 +18,7 @@ from torch import Tensor
 from masklet.byte_cache import ByteCache
 from masklet.model import Sam2
 from masklet.sessions.events import Prompted, Propagated, SessionEvent, event_to_json, prompts_after
-from masklet.sessions.memory_records import CompactAnswer, MemoryRecord, fill_bank, to_masks
+from masklet.sessions.memory_store import CompactAnswer, MemoryRecord, fill_bank, to_masks
 from masklet.sessions.object_state import History, ObjectState
 from masklet.studio.store.object_history import CANDIDATE, find_prompt
 from masklet.studio.store.tables import Result, ResultParts
