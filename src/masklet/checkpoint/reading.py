@@ -20,8 +20,6 @@ from io import SEEK_CUR, BufferedReader, BytesIO
 from pathlib import Path
 
 import torch
-from huggingface_hub import hf_hub_download
-from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError, RepositoryNotFoundError
 from safetensors import safe_open
 from torch import Tensor
 
@@ -245,6 +243,9 @@ def _in_folder(folder: Path) -> Path:
 
 def _from_hub(repo: str) -> Path:
     """A hub repository's weights: from the cache without asking, and else over the network."""
+    # Imported where it is needed: it takes a tenth of the time of all that loading a file imports.
+    from huggingface_hub.errors import LocalEntryNotFoundError, RepositoryNotFoundError
+
     cached = _in_cache(repo)
     if cached is not None:
         return cached
@@ -265,6 +266,9 @@ def _hub_files(repo: str) -> tuple[str, str]:
 
 
 def _in_cache(repo: str) -> Path | None:
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
     for file in _hub_files(repo):
         try:
             return Path(hf_hub_download(repo, file, local_files_only=True))
@@ -274,6 +278,9 @@ def _in_cache(repo: str) -> Path | None:
 
 
 def _download(repo: str, files: Iterable[str]) -> Path:
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+
     for file in files:
         try:
             return Path(hf_hub_download(repo, file))
