@@ -158,6 +158,23 @@ def overlaps(first: Sequence[RLE], second: Sequence[RLE]) -> Float[np.ndarray, "
     return np.asarray(coco.iou(_trusted(first), _trusted(second), [0] * len(second)))
 
 
+def containment(first: RLE, second: RLE, iou: float | None = None) -> float:
+    """The share of the smaller mask that lies in the other one; 0 where a mask is empty.
+
+    Args:
+        first: A mask.
+        second: One of the same size.
+        iou: Of the two, where it is known.
+
+    >>> window = encode(np.eye(4, dtype=bool)), encode(np.ones((4, 4), dtype=bool))
+    >>> containment(*window)
+    1.0
+    """
+    iou = float(overlaps([first], [second])[0, 0]) if iou is None else iou
+    areas = area(first), area(second)
+    return iou * sum(areas) / (1 + iou) / max(min(areas), 1)  # intersection = iou * (a + b) / (1 + iou)
+
+
 def _trusted(codes: Sequence[RLE]) -> list[dict[str, object]]:
     """Masks that were encoded here, as pycocotools reads them."""
     return [{"size": code["size"], "counts": code["counts"].encode("ascii")} for code in codes]

@@ -8,7 +8,6 @@ from typing import Literal
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
@@ -16,6 +15,7 @@ from masklet import rle
 from masklet.auto.grid import Crop, Grid, Points
 from masklet.auto.segments import Segments
 from masklet.boxes import pairwise_iou
+from masklet.masks import enlarge
 from masklet.model import Sam2
 from masklet.postprocess import drop_islands, fill_holes
 from masklet.prompts import POSITIVE
@@ -195,7 +195,7 @@ def _select_stable(
     codes: list[rle.RLE] = []
     stable: list[int] = []
     for rows in _chunks(len(low_res), size):
-        logits = _enlarge(low_res[rows], size)
+        logits = enlarge(low_res[rows], size)
         surely, maybe = (
             (logits > grid.mask_threshold + offset).sum(dim=(1, 2)).float()
             for offset in (grid.stability_score_offset, -grid.stability_score_offset)
@@ -238,7 +238,7 @@ def to_segments(proposals: Proposals, crop: Crop, size: tuple[int, int], grid: G
 def _tidy(proposals: Proposals, crop: Crop, size: tuple[int, int], grid: Grid) -> Iterator[rle.RLE]:
     least = grid.min_mask_region_area - 1  # smaller than, where tidying takes up to
     for rows in _chunks(len(proposals.low_res), crop.size):
-        masks = (_enlarge(proposals.low_res[rows], crop.size) > grid.mask_threshold).cpu().numpy()
+        masks = (enlarge(proposals.low_res[rows], crop.size) > grid.mask_threshold).cpu().numpy()
         for mask in drop_islands(fill_holes(masks, least), least):
             whole = np.zeros(size, dtype=bool)
             whole[crop.y0 : crop.y1, crop.x0 : crop.x1] = mask
@@ -256,7 +256,7 @@ def _place(low_res: Tensor, crop: Crop, size: tuple[int, int]) -> Float[Tensor, 
     )
     canvas = torch.full_like(low_res, -HINT_LIMIT)
     if len(low_res):
-        canvas[:, top:bottom, left:right] = _enlarge(low_res, (bottom - top, right - left))
+        canvas[:, top:bottom, left:right] = enlarge(low_res, (bottom - top, right - left))
     return canvas
 
 
@@ -266,10 +266,6 @@ def _is_cut(boxes: Float[np.ndarray, "n 4"], crop: Crop, size: tuple[int, int]) 
     ends = np.array(crop[:4]), np.array([0, 0, size[1], size[0]])
     at_crop, at_picture = (np.abs(whole - end) <= EDGE_DISTANCE for end in ends)
     return (at_crop & ~at_picture).any(axis=1)
-
-
-def _enlarge(low_res: Tensor, size: tuple[int, int]) -> Float[Tensor, "n H W"]:
-    return F.interpolate(low_res[:, None], size, mode="bilinear", align_corners=False)[:, 0]
 
 
 def _chunks(count: int, size: tuple[int, int]) -> Iterator[slice]:

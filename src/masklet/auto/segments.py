@@ -16,7 +16,7 @@ from torch import Tensor
 
 from masklet import rle
 from masklet.errors import OptionError
-from masklet.masks import EDGE, Masks, enlarge
+from masklet.masks import EDGE, Masks, enlarge, with_sides
 
 OutputMode = Literal["binary_mask", "uncompressed_rle", "coco_rle"]
 
@@ -38,9 +38,7 @@ class RleMasks(Masks):
         """The enlarged low-res logits, changed where the masks have another side. Above 0 is the object."""
         enlarged = enlarge(self.low_res, self.size)
         inside = torch.from_numpy(self._arrays).to(enlarged.device)
-        return torch.where(
-            (enlarged > 0) == inside, enlarged, enlarged.new_full((), EDGE).where(inside, -EDGE)
-        )
+        return with_sides(enlarged, inside)
 
     @cached_property
     def _arrays(self) -> Bool[np.ndarray, "n H W"]:

@@ -169,7 +169,7 @@ def _match(fragments: Sequence[Fragment], first: range, second: range, shared: B
     for (i, code), ious in zip(left.items(), overlaps.tolist(), strict=True):
         for (j, other), iou in zip(right.items(), ious, strict=True):
             smaller = fragments[i if rle.area(code) <= rle.area(other) else j]
-            if iou >= SAME_IOU or (any(smaller.sides) and _containment(code, other, iou) >= CONTAINED):
+            if iou >= SAME_IOU or (any(smaller.sides) and rle.containment(code, other, iou) >= CONTAINED):
                 yield Pair(iou, i, j)
 
 
@@ -182,12 +182,6 @@ def _crop(fragments: Sequence[Fragment], rows: range, window: Box) -> dict[int, 
 
 def _overlap(box: Box, other: Box) -> bool:
     return box_area(intersect_boxes(box, other)) > 0
-
-
-def _containment(code: rle.RLE, other: rle.RLE, iou: float) -> float:
-    """The share of the smaller mask that lies in the other one."""
-    areas = rle.area(code), rle.area(other)
-    return iou * sum(areas) / (1 + iou) / min(areas)
 
 
 def _unite(fragments: Sequence[Fragment], pairs: Sequence[Pair]) -> list[list[Fragment]]:
@@ -210,7 +204,7 @@ def _unite(fragments: Sequence[Fragment], pairs: Sequence[Pair]) -> list[list[Fr
 def _conflict(first: set[int], second: set[int], fragments: Sequence[Fragment]) -> bool:
     """Whether the groups have fragments of one tile of which one lies mostly in the other."""
     return any(
-        _containment(a.code, b.code, float(rle.overlaps([a.code], [b.code])[0, 0])) > SAME_IOU
+        rle.containment(a.code, b.code) > SAME_IOU
         for a in map(fragments.__getitem__, first)
         for b in map(fragments.__getitem__, second)
         if a.tile == b.tile and _overlap(a.box, b.box)

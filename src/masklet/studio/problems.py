@@ -139,20 +139,14 @@ def _overlaps(session: Session, rows: Sequence[ResultRow], size: tuple[int, int]
         masks = session.execute(select(Result.id, Result.counts).where(Result.id.in_(ids)))
         counts = {id: code for id, code in masks}
         for first, second in some:
-            share = _shared([rle.RLE(size=list(size), counts=counts[row.id]) for row in (first, second)])
+            codes = (rle.RLE(size=list(size), counts=counts[row.id]) for row in (first, second))
+            share = rle.containment(*codes)
             if share > OVERLAP:
                 yield Finding("overlap", first.frame, first.object, second.object, share)
 
 
 def _intersect(first: Quad, second: Quad) -> bool:
     return first[0] < second[2] and second[0] < first[2] and first[1] < second[3] and second[1] < first[3]
-
-
-def _shared(codes: Sequence[rle.RLE]) -> float:
-    """The share of the smaller of two masks that lies in the other."""
-    iou = float(rle.overlaps(codes[:1], codes[1:])[0, 0])
-    areas = [rle.area(code) for code in codes]
-    return iou * sum(areas) / (1 + iou) / max(min(areas), 1)  # intersection = iou * (a + b) / (1 + iou)
 
 
 def _runs(findings: Iterable[Finding]) -> Iterator[list[Finding]]:
