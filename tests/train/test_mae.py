@@ -17,10 +17,10 @@ from masklet.train.loop import LAST
 from masklet.train.pretraining import (
     UNIT,
     Crops,
-    Grid,
     MaskedAutoencoder,
     PretrainingRecipe,
     PretrainingState,
+    UnitGrid,
     pretrain,
     split_pictures,
 )
@@ -66,7 +66,7 @@ def losses(run: PretrainingState, out: Path, **options: int) -> list[float]:
     "config", [SMALL, replace(TINY, image_size=448), replace(NANO_HIERA, image_size=256)]
 )
 def test_a_cut_map_is_joined_again(config: Sam2Config) -> None:
-    grid = Grid.of(config)
+    grid = UnitGrid.of(config)
     pixels = torch.arange(2 * config.image_size**2 * 2.0).view(2, config.image_size, config.image_size, 2)
     assert torch.equal(grid.join(grid.cut(pixels)), pixels)
     assert grid.cut(pixels).shape == (2, grid.units, UNIT, UNIT, 2)
@@ -74,7 +74,7 @@ def test_a_cut_map_is_joined_again(config: Sam2Config) -> None:
 
 @pytest.mark.parametrize("config", [SMALL, replace(TINY, image_size=448), replace(LARGE, image_size=256)])
 def test_every_window_hides_as_many_units(config: Sam2Config) -> None:
-    grid = Grid.of(config)
+    grid = UnitGrid.of(config)
     hidden = grid.hide(3, torch.Generator().manual_seed(0))
     by_window = hidden.unflatten(1, (-1, grid.reach**2)).sum(dim=2)
     assert (by_window == by_window[0, 0]).all()
@@ -84,9 +84,9 @@ def test_every_window_hides_as_many_units(config: Sam2Config) -> None:
 
 def test_windows_that_cut_units_are_refused() -> None:
     with pytest.raises(ValueError, match="whole units"):
-        Grid.of(toy())
+        UnitGrid.of(toy())
     with pytest.raises(ValueError, match="multiple of 224"):
-        Grid.of(replace(TINY, image_size=256))
+        UnitGrid.of(replace(TINY, image_size=256))
 
 
 @pytest.mark.parametrize(

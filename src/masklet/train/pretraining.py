@@ -90,7 +90,7 @@ class PretrainingRecipe:
         numbers = rng.integers(2**40, size=self.pictures).tolist()
         images = torch.from_numpy(np.stack([self.source(number) for number in numbers]))
         generator = torch.Generator().manual_seed(int(rng.integers(2**40)))
-        return images, Grid.of(self.config).hide(len(images), generator)
+        return images, UnitGrid.of(self.config).hide(len(images), generator)
 
 
 @dataclass
@@ -275,7 +275,7 @@ class Crops:
 
 
 @dataclass(frozen=True)
-class Grid:
+class UnitGrid:
     """The units of a square picture, counted window by window and, within a window, row by row.
 
     Attributes:
@@ -287,7 +287,7 @@ class Grid:
     reach: int
 
     @classmethod
-    def of(cls, config: Sam2Config) -> Grid:
+    def of(cls, config: Sam2Config) -> UnitGrid:
         if config.trunk != "hiera":
             raise ValueError(
                 f"masked auto-encoding hides units of Hiera's windows, and {config.trunk} has no windows. "
@@ -340,7 +340,7 @@ class MaskedAutoencoder(nn.Module):
 
     def __init__(self, config: Sam2Config, width: int, depth: int) -> None:
         super().__init__()
-        self.grid = Grid.of(config)
+        self.grid = UnitGrid.of(config)
         self.trunk = Hiera(config)
         self.blocks, self.spans = _open_windows(self.trunk)
         self.fuse = nn.ModuleList(

@@ -14,7 +14,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-import torch.nn.functional as F
 from jaxtyping import Bool, UInt8
 from jinja2 import Environment, PackageLoader
 from torch import Tensor
@@ -22,6 +21,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from masklet.datasets.types import Clip
 from masklet.files import atomic_write
+from masklet.masks import enlarge
 from masklet.media import color, paint_masks
 from masklet.model import Sam2
 from masklet.train.loop import VALIDATION, LogRow
@@ -220,9 +220,9 @@ def _paint_strip(
 
 
 def _threshold(logits: Tensor, still: Clip) -> Bool[np.ndarray, "b H W"]:
-    size = still.images.shape[1:3]
+    size = still.images.shape[1], still.images.shape[2]
     with torch.inference_mode():
-        return (F.interpolate(logits[:, None], size, mode="bilinear")[:, 0] > 0).cpu().numpy()
+        return (enlarge(logits, size) > 0).cpu().numpy()
 
 
 def _paint(image: UInt8[np.ndarray, "H W 3"], masks: Iterable[Bool[np.ndarray, "H W"]]) -> np.ndarray:

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from masklet import simulated_user
 from masklet.datasets.types import Clip
+from masklet.masks import enlarge
 from masklet.model import Sam2
 from masklet.prompts import BOX_END, BOX_START, NEGATIVE, POSITIVE
 from masklet.tracking.bank import MemoryBank
@@ -205,9 +206,7 @@ def _answer_and_correct(
     hint: Tensor | None = None
     for _ in range(corrections + 1):
         if hint is not None:
-            mask = (
-                F.interpolate(hint[:, None], truth.shape[-2:], mode="bilinear", align_corners=False)[:, 0] > 0
-            )
+            mask = enlarge(hint, (truth.shape[1], truth.shape[2])) > 0
             points = points.with_click(
                 simulated_user.corrective_click(mask, truth, rng, simulated_user.FROM_OBJECT)
             )

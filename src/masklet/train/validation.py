@@ -24,7 +24,7 @@ from masklet.boxes import tight_box
 from masklet.datasets import DatasetItem
 from masklet.datasets.types import Clip
 from masklet.errors import MediaError
-from masklet.masks import tight_boxes
+from masklet.masks import enlarge, tight_boxes
 from masklet.model import Sam2
 from masklet.simulated_user import mask_iou, select_closest, select_first
 from masklet.train.recipe import OpenImage, ValidationPicture, ValidationSet
@@ -159,7 +159,9 @@ def answer_still(model: Sam2, still: Clip) -> StillAnswers:
     one_click = best_candidate(candidates)
     logits = one_click.logits
     for _ in range(CLICKS - 1):
-        points = points.with_click(simulated_user.center_click(_threshold(logits, truth), truth))
+        points = points.with_click(
+            simulated_user.center_click(enlarge(logits, (truth.shape[1], truth.shape[2])) > 0, truth)
+        )
         logits = _decode_single(model, features, context, points, logits)
     box = _decode_single(model, features, context, Points.box(tight_boxes(truth)), None)
     return StillAnswers(candidates.logits, one_click.logits, one_click.iou, logits, box)
@@ -189,10 +191,6 @@ def score_clip(model: Sam2, clip: Clip) -> Float[Tensor, " b"]:
 def _iou(logits: Float[Tensor, "b m h w"], truth: Bool[Tensor, "b H W"]) -> Float[Tensor, "b m"]:
     resized = F.interpolate(logits, truth.shape[-2:], mode="bilinear", align_corners=False)
     return true_iou(resized, truth[:, None].float().expand_as(resized))
-
-
-def _threshold(logits: Float[Tensor, "b h w"], truth: Bool[Tensor, "b H W"]) -> Bool[Tensor, "b H W"]:
-    return F.interpolate(logits[:, None], truth.shape[-2:], mode="bilinear", align_corners=False)[:, 0] > 0
 
 
 def make_validation_set(
