@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import overload
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float

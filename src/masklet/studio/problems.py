@@ -139,8 +139,8 @@ def _overlaps(session: Session, rows: Sequence[ResultRow], size: tuple[int, int]
         masks = session.execute(select(Result.id, Result.counts).where(Result.id.in_(ids)))
         counts = {id: code for id, code in masks}
         for first, second in some:
-            codes = (rle.RLE(size=list(size), counts=counts[row.id]) for row in (first, second))
-            share = rle.containment(*codes)
+            one, other = (rle.RLE(size=list(size), counts=counts[row.id]) for row in (first, second))
+            share = rle.containment(one, other)
             if share > OVERLAP:
                 yield Finding("overlap", first.frame, first.object, second.object, share)
 
