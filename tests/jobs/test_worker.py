@@ -38,7 +38,7 @@ from masklet.jobs.worker import Item, Outcome, Worker, split_frames
 from masklet.media import open_frames, read_masklets
 from masklet.types import Prompt
 from media.made import write_video
-from toy_models import clip
+from toy_models import clip, toy_network
 
 from .conftest import FRAMES
 
@@ -378,6 +378,9 @@ def test_changed_prompts_leave_no_masks_or_errors_of_the_earlier_ones(
     run_job("m.csv", str(tmp_path / "other"), replace(settings, model="toy.safetensors"), Cluster())
     manifest_of, settings_of = read_job(Store(str(tmp_path / "other")))
     assert (manifest_of, settings_of.model) == (str(manifest), str(tmp_path / "toy.safetensors"))
+    masklet.save(toy_network(seed=5), tmp_path / "toy.safetensors")
+    with pytest.raises(MaskletError, match="holds a job with other weights"):
+        run_job("m.csv", str(tmp_path / "other"), replace(settings, model="toy.safetensors"), Cluster())
     store.remove("masks")
     assert status("0.mp4,1,20,24") == (1, 0, 1, 0), "results that somebody removed are made again"
 
@@ -398,3 +401,22 @@ def test_a_folder_of_something_else_is_refused(
     ):
         with pytest.raises(MaskletError, match="is not of a job that this version of masklet can go on with"):
             call()
+
+
+def test_every_file_of_an_entry_tells_that_it_has_changed(tmp_path: Path) -> None:
+    (tmp_path / "frames").mkdir()
+    files = [tmp_path / name for name in ("frames/0.png", "frames/1.png", "mask.png", "detections.json")]
+    for file in files:
+        file.write_bytes(b"1")
+    for source in ("frames", "frames/?.png", "frames/[01].png"):
+        by_mask, by_detections = (
+            f"source,mask\n{source},mask.png\n",
+            f"source,detections\n{source},detections.json\n",
+        )
+        for rows, used in ((by_mask, files[:3]), (by_detections, [*files[:2], files[3]])):
+            (tmp_path / "m.csv").write_text(rows)
+            (entry,) = read_manifest(str(tmp_path / "m.csv"))
+            for file in files:
+                before = entry.stamp()
+                file.write_bytes(file.read_bytes() + b"2")
+                assert (entry.stamp() != before) == (file in used), (source, file)

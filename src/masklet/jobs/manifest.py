@@ -11,11 +11,18 @@ import mimetypes
 import posixpath
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 from masklet.errors import MaskletError, OptionError, PromptError, check_count
-from masklet.jobs.stores import is_glob, is_local, local_path, open_filesystem, store_errors
+from masklet.jobs.stores import (
+    is_glob,
+    is_local,
+    local_path,
+    open_filesystem,
+    source_stamp,
+    store_errors,
+)
 from masklet.media import is_picture
 from masklet.media.readers.channels import Channel
 from masklet.media.readers.prompt_files import (
@@ -58,6 +65,24 @@ class Entry:
         prompts = [[row.frame, row.object, row.category, row.values] for row in self.rows]
         content = json.dumps([self.source, prompts, self.detections], sort_keys=True, default=str)
         return hashlib.sha256(content.encode(errors="surrogateescape")).hexdigest()[:24]
+
+    @property
+    def mask_files(self) -> list[Path]:
+        """The files that prompts name as masks and that are there."""
+        names = [row.values.get("mask") for row in self.rows]
+        if not is_local(self.folder):
+            return []
+        paths = [local_path(self.folder) / name for name in names if isinstance(name, str)]
+        return [path for path in paths if path.is_file()]
+
+    def stamp(self) -> str:
+        """What tells cheaply whether a file of the entry has changed; see `source_stamp`.
+
+        Raises:
+            StoreError: One is not there, or its store cannot be reached.
+        """
+        others = [] if self.detections is None else [self.detections]
+        return "|".join(map(source_stamp, [self.source, *others, *map(str, self.mask_files)]))
 
 
 def read_manifest(manifest: str) -> list[Entry]:

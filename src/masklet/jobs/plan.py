@@ -10,7 +10,7 @@ from typing import Any
 
 from masklet.errors import MaskletError
 from masklet.jobs.manifest import Entry
-from masklet.jobs.stores import REQUESTS, Store, source_stamp
+from masklet.jobs.stores import REQUESTS, Store
 from masklet.jobs.worker import ERRORS, FILES, MASKS, RECORDS, Item
 
 
@@ -46,9 +46,9 @@ class Plan:
             stamps: Of sources, where they were read already.
             retry_errors: Whether what could not be read is to run again.
         """
-        source = item.entry.source
+        entry = item.entry
         record = self.records.get(item.id)
-        if record is not None and record["stamp"] == (stamps.get(source) or _stamp(source)):
+        if record is not None and record["stamp"] == (stamps.get(entry.source) or _stamp(entry)):
             if record["status"] == "split":
                 for part in item.parts(map(tuple, record["parts"])):
                     self.add(part, errors, stamps, retry_errors=retry_errors)
@@ -57,15 +57,15 @@ class Plan:
             return
         error = errors.get(item.id)
         is_final = error is not None and error["kind"] == "input" and not retry_errors
-        if error is not None and is_final and error["stamp"] == (stamps.get(source) or _stamp(source)):
+        if error is not None and is_final and error["stamp"] == (stamps.get(entry.source) or _stamp(entry)):
             self.failed[item.id] = error["error"]
         else:
             self.waiting.append(item)
 
 
-def _stamp(source: str) -> str:
+def _stamp(entry: Entry) -> str:
     try:
-        return source_stamp(source)
+        return entry.stamp()
     except MaskletError:
         return ""
 
@@ -80,9 +80,9 @@ def make_plan(entries: list[Entry], store: Store, *, retry_errors: bool = False)
             continue
         plan.records[record["item"]] = {**record, "key": key}
     errors = store.read_folder(ERRORS)
-    sources = {entry.source for entry in entries if entry.id in plan.records or entry.id in errors}
+    known = [entry for entry in entries if entry.id in plan.records or entry.id in errors]
     with ThreadPoolExecutor(REQUESTS) as pool:  # one by one, 100,000 requests to a store take hours
-        stamps = dict(zip(sources, pool.map(_stamp, sources), strict=True))
+        stamps = dict(zip((entry.source for entry in known), pool.map(_stamp, known), strict=True))
     for entry in entries:
         plan.add(Item(entry), errors, stamps, retry_errors=retry_errors)
     return plan

@@ -34,6 +34,7 @@ from masklet.jobs.worker import (
     Worker,
     error_record,
 )
+from masklet.run_folder import digest
 
 JOB, STATUS = "job.json", "status.json"
 STATUS_SECONDS = 2.0  # from one status to the next
@@ -124,13 +125,28 @@ def _claim(store: Store, manifest: str, settings: JobSettings) -> None:
             f"{store.url} holds a job with other settings ({', '.join(changed)}): choose another --out, or "
             "the same settings."
         )
+    weights = _check_weights(store, settings)
     status = store.read_json(STATUS)
     if status is not None and status["is_running"] and _is_alive(status):
         raise MaskletError(
             f"{store.url} is being written by process {status['process']} on {status['host']}: wait for it. "
             f"On another machine it counts as gone {SILENT_SECONDS:.0f} seconds after its last status."
         )
-    store.write_json(JOB, {"manifest": manifest, "settings": settings.to_json()})
+    store.write_json(JOB, {"manifest": manifest, "settings": settings.to_json(), "weights": weights})
+
+
+def _check_weights(store: Store, settings: JobSettings) -> str | None:
+    """A hash of the weights of the job; None where they are no file that this machine has."""
+    earlier: str | None = (store.read_json(JOB) or {}).get("weights")
+    if not Path(settings.model).is_file():
+        return earlier
+    weights = digest(settings.model, [Path(settings.model)])
+    if earlier not in (None, weights):
+        raise MaskletError(
+            f"{store.url} holds a job with other weights, and {settings.model} has changed since: choose "
+            "another --out."
+        )
+    return weights
 
 
 def _is_alive(status: Mapping[str, Any]) -> bool:

@@ -198,12 +198,18 @@ def _remove_local(path: Path) -> None:
 def source_stamp(source: str) -> str:
     """What tells cheaply whether a source has changed: its size and time, or the store's own tag.
 
+    Of a folder or glob these are those of its files.
+
     Raises:
         StoreError: The source is not there, or its store cannot be reached.
     """
     fs, path = open_filesystem(source)
     with store_errors(source):
-        paths = fs.glob(path) if "*" in path and not fs.exists(path) else [path]
+        is_there = fs.exists(path)
+        if is_there and fs.isdir(path):
+            paths = sorted(fs.find(path))
+        else:
+            paths = sorted(fs.glob(path)) if is_glob(source) and not is_there else [path]
         infos = [fs.info(name) for name in paths]
     if not infos:
         raise StoreError(f"there is no {source}.")

@@ -17,7 +17,7 @@ from masklet import checkpoint
 from masklet.auto import everything_in_image, everything_in_video, make_detector
 from masklet.errors import MaskletError
 from masklet.jobs.manifest import PARQUET, Entry, JobSettings
-from masklet.jobs.stores import Store, StoreError, is_local, local_copy, local_path, source_stamp
+from masklet.jobs.stores import Store, StoreError, is_local, local_copy, local_path
 from masklet.jobs.tables import MaskTable
 from masklet.media import Frames, Image, Writer, Writers, find_pictures, open_frames, writers
 from masklet.media.readers.prompt_files import ObjectPrompts, build_prompts
@@ -132,7 +132,7 @@ class Worker:
     def _run(self, item: Item) -> Outcome:
         started, processor = time.time(), time.process_time()
         self._progress = (item.id, 0, 0)
-        stamp = source_stamp(item.entry.source)
+        stamp = item.entry.stamp()
         with ExitStack() as stack:
             path = stack.enter_context(local_copy(item.entry.source))
             detections = item.entry.detections
@@ -165,20 +165,11 @@ class Worker:
         inputs = {"source": digest(path, files)}
         if coco is not None:
             inputs["detections"] = digest(coco, [Path(coco)])
-        settings = {**self._settings.to_json(), "item": item.id, "masks": self._mask_digests(item)}
+        masks = [hashlib.sha256(file.read_bytes()).hexdigest() for file in item.entry.mask_files]
+        settings = {**self._settings.to_json(), "item": item.id, "masks": masks}
         if Path(self._settings.model).is_file():
             settings["weights"] = digest(self._settings.model, [Path(self._settings.model)])
         return Run("jobs", version("masklet"), settings, inputs).key
-
-    def _mask_digests(self, item: Item) -> list[str]:
-        """Of masks that prompts name as files."""
-        paths = [row.values.get("mask") for row in item.entry.rows]
-        folder = local_path(item.entry.folder)
-        return [
-            hashlib.sha256((folder / path).read_bytes()).hexdigest()
-            for path in paths
-            if isinstance(path, str) and is_local(item.entry.folder) and (folder / path).is_file()
-        ]
 
     def _segment(self, item: Item, path: str, coco: str | None, key: str) -> dict[str, Any]:
         """Publish the results of an item; returns what its record says of them."""
@@ -390,7 +381,7 @@ def shift_prompts(prompts: ObjectPrompts, start: int, stop: int) -> ObjectPrompt
 def error_record(item: Item, error: str, kind: ErrorKind, attempts: int) -> dict[str, Any]:
     """A row of the errors table."""
     try:
-        stamp = source_stamp(item.entry.source)
+        stamp = item.entry.stamp()
     except MaskletError:
         stamp = ""
     return {
