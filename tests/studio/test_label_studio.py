@@ -18,6 +18,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from masklet import rle
+from masklet.prompts import check_prompt
 from masklet.studio.app import make_app
 from masklet.studio.routes import label_studio as label_studio_routes
 from masklet.studio.routes.label_studio import ToolUse, to_prompt
@@ -161,6 +162,13 @@ def test_a_turned_picture_is_refused(client: TestClient) -> None:
 
 def test_at_the_edge(client: TestClient) -> None:
     masks_of(client, point(100, 100))
+    masks_of(client, point(0.5, 1.3))  # in the first pixel
+
+
+def test_a_point_in_the_first_pixel_is_no_part_of_a_side() -> None:
+    for size in ((48, 64), (48, 1), (2, 2)):
+        prompt = to_prompt([ToolUse.model_validate(point(0.3, 0.7))], size)
+        assert check_prompt(prompt, size).clicks == 1
 
 
 def test_without_a_use_there_is_nothing_to_say(client: TestClient) -> None:

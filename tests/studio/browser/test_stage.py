@@ -10,7 +10,7 @@ import av
 import numpy as np
 import PIL.Image
 import pytest
-from playwright.sync_api import Route
+from playwright.sync_api import Response, Route
 
 from studio.browser.screen import FRAMES, Screen, short_clip
 
@@ -62,6 +62,50 @@ def test_a_double_click_on_a_name_renames_an_object_that_was_not_selected(screen
     screen.page.keyboard.type("bar")
     screen.press("Enter")
     screen.until(lambda: screen.objects() == ["bar", "object 2"])
+
+
+def prompts_of(screen: Screen) -> list[tuple[int, list[float]]]:
+    """The status and the point of each click from now on."""
+    clicks: list[tuple[int, list[float]]] = []
+
+    def keep(response: Response) -> None:
+        if response.url.endswith("/prompts"):
+            clicks.append((response.status, response.request.post_data_json["positive"][0]))
+
+    screen.page.on("response", keep)
+    return clicks
+
+
+def test_clicks_on_the_outermost_pixels_are_answered(screen: Screen) -> None:
+    clicks = prompts_of(screen)
+    width, height = screen.size
+    (left, top), (right, bottom) = screen.at(0, 0), screen.at(width, height)
+    scale = (right - left) / width
+    assert scale % 0.5, "the test is about odd fractions"
+    near = 0.4  # screen pixels
+    corners = [(left + near, top + near), (right - near, top + near), (left + near, bottom - near)]
+    edges = [(left - near, (top + bottom) / 2), (right + near, (top + bottom) / 2)]
+    edges += [((left + right) / 2, top + near), ((left + right) / 2, bottom - near)]
+    for count, place in enumerate([*corners, (right - near, bottom - near), *edges], 1):
+        screen.press("a")
+        screen.page.mouse.click(*place)
+        screen.until(lambda count=count: len(clicks) == count)
+        screen.answered()
+    assert [status for status, _ in clicks] == [200] * 8, clicks
+    assert all(0 <= x < width and 0 <= y < height for _, (x, y) in clicks)
+    assert clicks[0][1] == [0.5, 0.5] and clicks[4][1][0] == 0 and clicks[5][1][0] == width - 0.5
+    screen.press("a")
+    for place in ((left - 4, top + 50), (right + 4, top + 50), (left + 50, top - 4), (left + 50, bottom + 4)):
+        if screen.page.evaluate("([x, y]) => document.elementFromPoint(x, y).matches('.over')", place):
+            screen.page.mouse.click(*place)
+    screen.page.mouse.move(left + near, top + near)
+    screen.page.mouse.wheel(0, -300)  # the first pixel, larger: in the stage's corner
+    screen.paint()
+    box = screen.stage.bounding_box()
+    assert box is not None
+    screen.page.mouse.click(box["x"] + near, box["y"] + near)
+    screen.until(lambda: len(clicks) == 9)  # and none from beside the picture
+    assert clicks[8] == (200, [0.5, 0.5])
 
 
 def test_the_middle_button_pans_and_pastes_nothing(screen: Screen) -> None:

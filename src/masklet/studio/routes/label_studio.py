@@ -115,6 +115,8 @@ def to_prompt(uses: list[ToolUse], size: tuple[int, int]) -> Prompt:
             box = _upright_box(x, y, area.width / 100 * width, area.height / 100 * height, area.rotation)
         else:
             point = min(max(x, 0), width - 1), min(max(y, 0), height - 1)  # 100 % is the edge itself
+            if max(point) <= 1:  # the first pixel: other places in it are taken for parts of the sides
+                point = min(0.5, width - 1), min(0.5, height - 1)
             clicks[use.is_positive].append(point)
     return Prompt(positive=clicks[True], negative=clicks[False], box=box)
 

@@ -110,7 +110,7 @@ export class Input {
         this.studio.store.set({ playing: false, live: false });
         const { everything } = this.studio.state;
         if (everything) {
-            this.stage.hover.move(this.stage.view.toVideo(x, y)); // a finger comes without moving first
+            this.stage.hover.move(this.stage.view.toClick(this.stage.view.toVideo(x, y))); // a finger does not move first
             const { shown } = this.stage.hover;
             if (shown && event.button === 0) keepSegment(this.studio, shown.counts);
             return;
@@ -129,7 +129,7 @@ export class Input {
         const before = this.fingers.get(event.pointerId);
         this.at = this.stage.view.toVideo(x, y);
         if (!before) {
-            if (event.pointerType === "mouse") this.stage.hover.move(this.at);
+            if (event.pointerType === "mouse") this.stage.hover.move(this.stage.view.toClick(this.at));
             if (this.stage.tool === this.stage.outline) this.stage.outline.move(this.at);
             if (this.stage.tool !== this.stage.pointer) this.stage.redrawOver();
             return;

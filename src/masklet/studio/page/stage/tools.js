@@ -57,10 +57,11 @@ export class Pointer {
      */
     down(point, { minus, edit }) {
         const { tool } = this.studio.state;
-        if (!this.view.contains(point) && tool !== "box") return;
+        const from = tool === "box" ? this.view.clamp(point) : this.view.toClick(point);
+        if (!from) return;
         this.edit = edit;
         this.minus = minus || tool === "remove";
-        this.from = this.view.clamp(point);
+        this.from = from;
     }
 
     /** @param {T.Point} point */

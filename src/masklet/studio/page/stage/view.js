@@ -59,9 +59,21 @@ export class View {
         return [this.left + x * this.scale, this.top + y * this.scale];
     }
 
-    /** @param {T.Point} point */
-    contains([x, y]) {
-        return x >= 0 && y >= 0 && x < this.width && y < this.height;
+    /**
+     * The place in the video that a click means; null where it falls beside the video.
+     *
+     * Screen pixels that the video's edge covers in part count. In the first pixel it is the pixel's middle: the
+     * server takes other places there for parts of width and height.
+     *
+     * @param {T.Point} point  in the video
+     * @returns {T.Point | null}
+     */
+    toClick([x, y]) {
+        const edge = 1 / this.scale;
+        if (x <= -edge || y <= -edge || x >= this.width + edge || y >= this.height + edge) return null;
+        /** @type {T.Point} */
+        const inside = [within(x, this.width), within(y, this.height)];
+        return Math.max(...inside) <= 1 ? [0.5, 0.5] : inside;
     }
 
     /**
@@ -108,6 +120,14 @@ export class View {
         this.centerX = held(this.centerX, this.width, this.stageWidth / this.scale);
         this.centerY = held(this.centerY, this.height, this.stageHeight / this.scale);
     }
+}
+
+/**
+ * @param {number} value
+ * @param {number} size
+ */
+function within(value, size) {
+    return value < size ? Math.max(0, value) : size - 0.5;
 }
 
 /**

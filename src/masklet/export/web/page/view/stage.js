@@ -85,12 +85,13 @@ export class Stage {
      * @param {boolean} isPositive
      */
     #press(point, isPositive) {
-        if (this.view.contains(point)) void this.workspace.click(point, isPositive);
+        const place = this.view.toClick(point);
+        if (place) void this.workspace.click(place, isPositive);
     }
 
     /** @param {[number, number]} point */
     #aim(point) {
-        void this.workspace.hover(this.view.contains(point) ? point : null);
+        void this.workspace.hover(this.view.toClick(point));
     }
 
     /**
