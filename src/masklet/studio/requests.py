@@ -168,7 +168,7 @@ class PromptBody(RequestBody):
     """A prompt. What is left out is not part of it."""
 
     positive: list[Point] = []
-    """Clicks on the object, in pixels of the frame. Of the first pixel give the middle, (0.5, 0.5): other places
+    """Clicks on the object, in pixels. Of the first pixel give the middle, (0.5, 0.5): other places
     in it are refused, since they look like parts of width and height."""
     negative: list[Point] = []
     box: Box | None = None

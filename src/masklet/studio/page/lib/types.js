@@ -341,7 +341,7 @@
  * @property {boolean} [reviewed_only]  Whether to take reviewed frames only.
  *
  * @typedef {object} NewPrompt
- * @property {Point[]} [positive]  Clicks on the object, in pixels of the frame. Of the first pixel give the middle, (0.5, 0.5): other places in it are refused, since they look like parts of width and height.
+ * @property {Point[]} [positive]  Clicks on the object, in pixels. Of the first pixel give the middle, (0.5, 0.5): other places in it are refused, since they look like parts of width and height.
  * @property {Point[]} [negative]
  * @property {Box | null} [box]
  * @property {DrawnMask | null} [mask]
@@ -411,7 +411,7 @@
  * @property {number} milliseconds
  *
  * @typedef {object} PreviewPrompt
- * @property {Point[]} [positive]  Clicks on the object, in pixels of the frame. Of the first pixel give the middle, (0.5, 0.5): other places in it are refused, since they look like parts of width and height.
+ * @property {Point[]} [positive]  Clicks on the object, in pixels. Of the first pixel give the middle, (0.5, 0.5): other places in it are refused, since they look like parts of width and height.
  * @property {Point[]} [negative]
  * @property {Box | null} [box]
  * @property {DrawnMask | null} [mask]
