@@ -12,6 +12,7 @@ import PIL.Image
 import pytest
 import typer
 
+import masklet
 from masklet import rle
 from masklet.cli.items import Item, Kind, find_items, take_shard, unique_names
 from masklet.cli.prompts import read_prompts
@@ -20,7 +21,7 @@ from masklet.media import open_frames, read_label_map
 from masklet.media.readers.prompt_files import build_prompts, read_prompt_rows
 from masklet.run_folder import Manifest
 from media.made import write_video
-from toy_models import SIZE, clip
+from toy_models import SIZE, clip, toy_network
 
 from .conftest import LENGTH, Run
 from .written import results
@@ -155,6 +156,19 @@ def test_done_inputs_are_skipped_and_changed_ones_run_again(run: Run, desk: Path
     assert Path("out/one/masklets.json").stat().st_mtime_ns == before
     assert "done: out" in run(*command, "--overwrite").err
     assert Path("out/one/masklets.json").stat().st_mtime_ns > before
+
+
+def test_new_weights_in_the_same_file_run_again(run: Run, desk: Path) -> None:
+    """As after another fine-tune, which writes best.safetensors again."""
+    command = ("segment", "pictures/a/1.png", *CLICK, "--model", "mine.safetensors", "--out", "out")
+    masks = []
+    for seed in (2, 3):
+        masklet.save(toy_network(seed=seed), "mine.safetensors")
+        answer = run(*command)
+        assert answer.code == 0 and "already" not in answer.err
+        masks.append(Path("out/masks.json").read_bytes())
+        assert "has the complete results of this run already" in run(*command).err
+    assert masks[0] != masks[1]
 
 
 def test_a_batch_of_fewer_inputs_leaves_no_others_behind(run: Run, desk: Path) -> None:

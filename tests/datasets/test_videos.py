@@ -68,7 +68,7 @@ def test_sav_from_a_video_and_from_frames(tmp_path: Path) -> None:
     empty = np.zeros((H, W), dtype=bool)
     said = {
         "masklet_id": [0, 3],
-        "masklet": [[rle.encode(LEFT), rle.encode(RIGHT)], [rle.encode(RIGHT), rle.encode(empty)]],
+        "masklet": [[rle.encode(LEFT), rle.encode(RIGHT)], [rle.encode(RIGHT), None]],
     }
     root = tmp_path / "sav"
     root.mkdir()

@@ -147,6 +147,7 @@ def test_limits_are_read_as_they_were_written(tmp_path: Path) -> None:
         ("{}}", "cannot be read"),
         ('{"taste": 1}', "The gates are"),
         ("[1]", "The gates are"),
+        ('{"predicted IoU": NaN}', "The gates are"),
     ):
         (tmp_path / "bad.json").write_text(text)
         with pytest.raises(MaskletError, match=message):

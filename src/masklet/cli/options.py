@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import shlex
 import sys
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from pathlib import Path
+from stat import S_ISREG
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -334,13 +338,30 @@ class ModelOptions:
         """What decides the masks: not the device."""
         size = {} if self.image_size is None else {"image_size": self.image_size}
         engine = {} if self.engine == "auto" else {"engine": self.engine}
+        weights = {} if (hash := _hash_of_file(self.model)) is None else {"weights": hash}
         return {
             "model": self.model,
             "dtype": self.dtype.value,
             "setting": self.setting.value,
             **size,
             **engine,
+            **weights,
         }
+
+
+def _hash_of_file(path: str) -> str | None:
+    """A hash of a file's content, which is read again when it has changed; None where there is no file."""
+    try:
+        facts = os.stat(path)
+    except (OSError, ValueError):
+        return None
+    return _cached_hash(path, facts.st_size, facts.st_mtime_ns) if S_ISREG(facts.st_mode) else None
+
+
+@lru_cache(maxsize=4)
+def _cached_hash(path: str, size: int, time: int) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:32]
 
 
 def announce_start() -> None:

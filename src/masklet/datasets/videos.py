@@ -191,7 +191,7 @@ class SavLabels:
 
     Attributes:
         ids: Of the masklets.
-        masks: By labelled frame, a mask as run lengths for each id.
+        masks: By labelled frame, a mask as run lengths for each id; None where the object is not there.
         step: Frames of the video from one labelled frame to the next.
         length: Frames of the video; None in SA-V's own files.
     """
@@ -250,7 +250,8 @@ class SavLabels:
     def mask(self, row: int, column: int, size: tuple[int, int]) -> Bool[np.ndarray, "H W"]:
         """The mask of the id in a column, on the labelled frame in a row."""
         name = f"{self.path}, masklet {self.ids[column]}, frame {row * self.step}"
-        return segmentation_mask(self.masks[row][column], size, name)
+        code = self.masks[row][column]
+        return np.zeros(size, dtype=bool) if code is None else segmentation_mask(code, size, name)
 
 
 class SavFrames:

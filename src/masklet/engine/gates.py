@@ -163,7 +163,8 @@ def read_limits(path: Path) -> tuple[Gate, ...]:
         raise MaskletError(f"{path} cannot be read: {error}.") from error
     names = {gate.name for gate in GATES}
     if not isinstance(limits, dict) or not all(
-        name in names and isinstance(limit, int | float) for name, limit in limits.items()
+        name in names and isinstance(limit, int | float) and not math.isnan(limit)
+        for name, limit in limits.items()
     ):
         raise MaskletError(
             f"{path} must be a JSON object of limits. The gates are: {', '.join(sorted(names))}."
