@@ -24,6 +24,7 @@ NOT_A_LIMIT = {  # names that look like one
     "masklet.studio.app.MAINTENANCE_SECONDS": "how often the studio tidies",
     "masklet.studio.store.storage.QUOTA_SECONDS": "how old the measured size may be",
     "masklet.studio.inference.propagation.STOP_SECONDS": "that a stop waits for the frame in work",
+    "masklet.media.readers.live_streams.STOP_SECONDS": "that the end of a program waits for a camera",
     "masklet.studio.store.uploads.WRITE_BYTES": "written at a time",
     "masklet.studio.store.uploads.QUOTA_BYTES": "between two looks at the quota",
     "masklet.studio.inference.decoder.CACHED_BYTES": "of frames, counted in the decoder's memory",
