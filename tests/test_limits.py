@@ -20,6 +20,7 @@ NOT_A_LIMIT = {  # names that look like one
     "masklet.jobs.run.STATUS_SECONDS": "how often a status is written",
     "masklet.checkpoint.reading.MAX_NAME": "only shortens messages",
     "masklet.studio.routes.events.MAX_REASON": "only shortens messages",
+    "masklet.studio.requests.MAX_HEAD": "the largest step number that a request may name",
     "masklet.studio.edits.COMMIT_SECONDS": "work in one transaction",
     "masklet.studio.app.MAINTENANCE_SECONDS": "how often the studio tidies",
     "masklet.studio.store.storage.QUOTA_SECONDS": "how old the measured size may be",
