@@ -108,6 +108,31 @@ def test_clicks_on_the_outermost_pixels_are_answered(screen: Screen) -> None:
     assert clicks[8] == (200, [0.5, 0.5])
 
 
+CLICK = """([x, y]) => {
+    const over = document.querySelector(".stage .over");
+    for (const [kind, buttons] of [["move", 0], ["down", 1], ["up", 0]]) {
+        over.dispatchEvent(new PointerEvent(`pointer${kind}`, {
+            bubbles: true, pointerId: 1, pointerType: "mouse", clientX: x, clientY: y, button: 0, buttons,
+        }));
+    }
+}"""
+
+
+def test_a_click_that_comes_with_the_cursor_does_not_wait_for_a_preview(screen: Screen) -> None:
+    screen.page.locator(".status .dot.good").wait_for()
+    screen.quiet()
+    asked: list[str] = []
+    screen.page.on("request", lambda request: asked.append(request.url.rpartition("/")[2]))
+    with screen.page.expect_response("**/prompts"):
+        screen.page.evaluate(CLICK, screen.at(*YELLOW))
+    assert asked[0] == "prompts"
+    assert "preview" not in asked
+    screen.answered()
+    screen.press("a")
+    with screen.page.expect_response("**/preview"):  # a cursor that stays is shown what a click would give
+        screen.page.mouse.move(*screen.at(300, 100))
+
+
 def test_the_middle_button_pans_and_pastes_nothing(screen: Screen) -> None:
     paint_two_objects(screen)
     screen.press("Control+c", "ArrowRight")

@@ -8,6 +8,7 @@ import { contains } from "../lib/rle.js";
 /** @import { Studio } from "../lib/studio.js" */
 
 const NEAR = 2; // pixels of the video: the cursor has hardly moved
+const SOON = 16; // milliseconds before a place is asked for: a click in this moment has the model for itself
 const REST = 80; // milliseconds: the cursor rests, and may click
 
 /**
@@ -30,6 +31,7 @@ export class Hover {
         this.asked = null; // for what the newest preview was asked
         this.isAsking = false;
         this.resting = 0; // the timer
+        this.soon = 0; // the timer
         studio.store.watch(["frame", "object", "tool", "asking", "ready", "everything", "preview"], () =>
             this.#update(),
         ); // nothing is shown yet, so this changes nothing at first
@@ -44,6 +46,7 @@ export class Hover {
     #update() {
         const { frame, everything, object } = this.studio.state;
         clearTimeout(this.resting);
+        if (!this.point || !this.#isWanted()) this.#askNothing();
         if (!this.point || this.shown?.frame !== frame) this.#show(null);
         if (!this.point) return;
         if (everything?.frame === frame) {
@@ -56,7 +59,7 @@ export class Hover {
             this.#show({ frame, counts: mask.counts, box: mask.box, iou: mask.iou });
         } else if (this.#isWanted()) {
             if (this.shown && !this.#covers(this.shown, this.point)) this.#show(null);
-            void this.#ask();
+            this.#askSoon();
             // The server prepares a click for the very place of which it was asked.
             this.resting = window.setTimeout(() => this.#isWanted() && void this.#ask(0), REST);
         } else {
@@ -70,12 +73,27 @@ export class Hover {
         return state.preview && encoded && state.tool === "add" && promptsNewObject(this.studio);
     }
 
+    #askSoon() {
+        if (this.soon) return;
+        const movedAt = performance.now();
+        this.soon = window.setTimeout(() => {
+            this.soon = 0;
+            if (this.#isWanted()) void this.#ask(NEAR, movedAt);
+        }, SOON);
+    }
+
+    #askNothing() {
+        clearTimeout(this.soon);
+        this.soon = 0;
+    }
+
     /**
      * One preview at a time; the newest place of the cursor is asked for next.
      *
      * @param {number} near  from what was asked last: no need to ask again
+     * @param {number} movedAt  when the cursor came
      */
-    async #ask(near = NEAR) {
+    async #ask(near, movedAt = performance.now()) {
         const { point } = this;
         const { frame } = this.studio.state;
         if (!point || this.isAsking) return;
@@ -83,13 +101,12 @@ export class Hover {
         if (shown && asked && Math.hypot(point[0] - asked[0], point[1] - asked[1]) <= near) return;
         this.isAsking = true;
         this.asked = point;
-        const sentAt = performance.now();
         try {
             const answer = await api.preview(this.studio.id, frame, point);
             const isCurrent = this.point && this.studio.state.frame === frame && this.#isWanted();
             if (isCurrent && answer.box) {
                 this.#show({ frame, counts: answer.counts, box: answer.box, iou: answer.iou });
-                this.studio.store.set({ previewLatency: Math.round(performance.now() - sentAt) });
+                this.studio.store.set({ previewLatency: Math.round(performance.now() - movedAt) });
             }
         } catch {
             this.shown = null; // the click itself reports what is wrong
