@@ -105,7 +105,7 @@ def box_mask(x0: int, y0: int, x1: int, y1: int, size: tuple[int, int] = (48, 64
 ONE, TWO = box_mask(4, 6, 20, 30), box_mask(16, 20, 40, 44)  # they overlap
 RING = box_mask(2, 2, 30, 30) & ~box_mask(10, 10, 20, 20)
 EMPTY = np.zeros((48, 64), dtype=bool)
-# Object 1 leaves and comes back; object 2 is followed from frame 1 on.
+# Object 1 leaves and comes back; object 2 is tracked from frame 1 on.
 CLIP = [
     made_masks(0, {1: ONE}),
     made_masks(1, {1: EMPTY, 2: RING}),

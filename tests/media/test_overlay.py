@@ -127,7 +127,7 @@ class TestOverlayVideo:
             write_video(tmp_path / "in.mp4", [numbered(frame) for frame in range(6)], times=times)
         )
         with OverlayVideo(tmp_path / "out.mp4", source) as writer:
-            for frame in range(1, 6):  # following began on frame 1
+            for frame in range(1, 6):  # tracking began on frame 1
                 writer.write(source[frame], made_masks(frame, {1: MASK}))
         written = open_frames(tmp_path / "out.mp4")
         shown = [written.time(frame) for frame in range(len(written))]

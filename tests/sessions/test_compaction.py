@@ -28,7 +28,7 @@ def long() -> np.ndarray:
 
 
 def tight(network: Sam2, frames: np.ndarray) -> VideoSession:
-    """A session without room, in which one object was followed from frame 2."""
+    """A session without room, in which one object was tracked from frame 2."""
     session = VideoSession(network, frames, budget=0)
     session.prompt(2, 1, click())
     session.seen = {masks.frame: masks for masks in session.propagate()}  # type: ignore[attr-defined]

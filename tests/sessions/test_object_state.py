@@ -97,7 +97,7 @@ def test_what_does_not_change_is_shared() -> None:
     assert later.state.objects[1] is not history.state.objects[1]
 
 
-def test_prompts_join_the_bank_when_the_object_is_followed() -> None:
+def test_prompts_join_the_bank_when_the_object_is_tracked() -> None:
     history = History().after(Prompted(0, 1, click())).after(Prompted(5, 1, click()))
     assert history.state.objects[1].pending == (0, 5) and not history.state.objects[1].conditioning
     history = history.after(Propagated(3, 8, reverse=False))

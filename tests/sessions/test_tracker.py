@@ -261,7 +261,7 @@ def test_a_stream_that_ends_before_a_prompt_says_so(fake: Fake, frames: np.ndarr
 
 
 @pytest.mark.parametrize("prompts", [{}, {0: {}}])
-def test_following_nothing_is_refused(fake: Fake, frames: np.ndarray, prompts: dict) -> None:
+def test_tracking_nothing_is_refused(fake: Fake, frames: np.ndarray, prompts: dict) -> None:
     with pytest.raises(PromptError, match="at least one prompt"):
         track(fake, frames, prompts)
 

@@ -56,9 +56,9 @@ CHANGES: dict[str, Callable[[VideoSession], object]] = {
 
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
-@pytest.mark.parametrize("followed", [False, True])
+@pytest.mark.parametrize("is_tracked", [False, True])
 def test_undo_restores(
-    network: Sam2, frames: np.ndarray, change: Callable[[VideoSession], object], followed: bool
+    network: Sam2, frames: np.ndarray, change: Callable[[VideoSession], object], is_tracked: bool
 ) -> None:
     def made() -> VideoSession:
         session = VideoSession(network, frames)
@@ -70,7 +70,7 @@ def test_undo_restores(
 
     session, untouched = made(), made()
     change(session)
-    if followed:
+    if is_tracked:
         propagate(session, 2, 8)
     assert session.script != untouched.script
     session.undo()
@@ -86,7 +86,7 @@ def test_undo_goes_back_to_the_beginning(fake: Fake, frames: np.ndarray) -> None
     propagate(session)
     session.prompt(0, 1, FAR)
     session.undo()
-    assert len(session.answered) == 10, "what was followed before stays"
+    assert len(session.answered) == 10, "what was tracked before stays"
     session.undo()
     assert session.ids == () and session.answered == () and session.script == Script()
     with pytest.raises(PromptError, match="nothing to undo"):
@@ -103,14 +103,14 @@ def test_a_refused_prompt_is_no_step(fake: Fake, frames: np.ndarray) -> None:
         session.undo()
 
 
-def test_undoing_and_removing_while_following(fake: Fake, frames: np.ndarray) -> None:
+def test_undoing_and_removing_while_tracking(fake: Fake, frames: np.ndarray) -> None:
     """The steps stay such that they can be replayed."""
     for end in (VideoSession.undo, lambda session: session.remove(1)):
         session = VideoSession(fake, frames)
         session.prompt(0, 1, click())
-        following = session.propagate()
-        next(following)
+        masks = session.propagate()
+        next(masks)
         end(session)
-        assert next(following).ids == ()
+        assert next(masks).ids == ()
         again = VideoSession(fake, frames).replay(session.script)
         assert again.ids == () and again.script == session.script

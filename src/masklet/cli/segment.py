@@ -136,7 +136,7 @@ class _Segmentation:
         if len(self.frames) > 1:
             bar.print(
                 f"{self.frames.name} has {len(self.frames)} frames: the first is segmented. masklet track "
-                "follows objects through all of them"
+                "tracks objects through all of them"
             )
         try:
             zoom = None if self.tiles is None else Zoom(tile=self.tiles)

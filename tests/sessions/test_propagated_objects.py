@@ -1,4 +1,4 @@
-"""Following some objects while others keep what they have."""
+"""Tracking some objects while others keep what they have."""
 
 import pytest
 
@@ -26,7 +26,7 @@ def test_others_keep_what_they_have(made: VideoSession) -> None:
     assert made.state.objects[2].passes == (Pass(0, 6, reverse=False),)
 
 
-def test_the_script_says_who_was_followed(made: VideoSession) -> None:
+def test_the_script_says_which_objects_were_tracked(made: VideoSession) -> None:
     assert made.script.events[-1] == Propagated(2, 6, reverse=False, objects=(1,))
     read = Script.from_json(made.script.to_json())
     assert read == made.script
@@ -35,6 +35,6 @@ def test_the_script_says_who_was_followed(made: VideoSession) -> None:
         assert_equal(again.masks(frame), made.masks(frame))
 
 
-def test_only_objects_that_there_are_can_be_followed(made: VideoSession) -> None:
+def test_only_objects_that_there_are_can_be_tracked(made: VideoSession) -> None:
     with pytest.raises(PromptError, match="no object 7"):
         made.propagate(objects=[7])
