@@ -253,6 +253,24 @@ def test_an_export_becomes_a_report(write: Callable[[Path, list[Scene]], None], 
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(("scores", "is_said"), [((0.9, 0.5), True), ((0.5, 0.9), False)])
+def test_the_command_says_where_training_made_nothing_better(
+    scores: tuple[float, ...], is_said: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """best.safetensors then holds the model from before, and an evaluation of it shows no change."""
+    coming = iter(scores)
+    monkeypatch.setattr("masklet.train.loop.validate", lambda *_: {"mean": next(coming)})
+    write_coco(tmp_path / "discs", 20)
+    initialised = Sam2(toy())
+    initialise(initialised, 0.1)
+    checkpoint.save(initialised, tmp_path / "start.safetensors")
+    command = f"train finetune {tmp_path / 'discs'} --model {tmp_path / 'start.safetensors'} --steps 1"
+    result = CliRunner().invoke(app, [*command.split(), "--out", str(tmp_path / "run")])
+    assert result.exit_code == 0, result.output
+    assert ("no step scored better than the model before training" in result.output) == is_said
+
+
+@pytest.mark.slow
 def test_the_command_teaches_a_coco_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     write_coco(tmp_path / "discs", 20)

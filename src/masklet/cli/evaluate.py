@@ -139,7 +139,8 @@ def evaluate(
 
     title = f"{protocol}: {model} on {data.name}"
     if len(settings := list(dict.fromkeys(result.setting for result in results))) == 1 or on_pictures:
-        console.print(report.make_table("one by one", report.summarize_groups(results, settings[0])))
+        table = report.make_table(f"{settings[0]}, one by one", report.summarize_groups(results, settings[0]))
+        console.print(table)
     console.print(report.make_table(title, report.summarize(results)))
     report.write_json(out / "result.json", title, command, results)
     by_name = {item.name: item for item in items}

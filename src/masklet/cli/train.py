@@ -88,6 +88,7 @@ def train(
     if run.state.step >= run.state.recipe.steps and run.is_main_process:
         text = f"{out} holds a finished run of {run.state.step} steps. To train anew, choose another folder."
         typer.echo(text, err=True)
+    best: tuple[float, float] | None = None  # mean score and step, as far as this process validated
     columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
     with Progress(*columns, console=Console(stderr=True), disable=not run.is_main_process) as progress:
         begun = "scoring the model as it is" if run.state.step == 0 else "resuming"
@@ -103,5 +104,14 @@ def train(
                     f"{name.removeprefix(VALIDATION)} {row[name]:.3f}" for name in row if name != "step"
                 )
                 progress.console.print(f"step {row['step']:.0f}, validation:  {scores}", soft_wrap=True)
+                mean = row.get(VALIDATION + "mean")
+                if mean is not None and (best is None or mean > best[0]):
+                    best = mean, row["step"]
                 progress.update(bar, description="training")
+    if best is not None and best[1] == 0 and run.is_main_process:
+        typer.echo(
+            "no step scored better than the model before training: best.safetensors holds that model. "
+            "model.safetensors has the weights of the last step.",
+            err=True,
+        )
     typer.echo(out)
