@@ -24,7 +24,7 @@ LIMITS = Limits(decode_seconds=8, picture_bytes=2**20)
 class Served:
     """A studio on a true socket, with a project and a video in it."""
 
-    def __init__(self, place: Path) -> None:
+    def __init__(self, place: Path, **settings: Any) -> None:
         (place / "clips").mkdir()
         make_clip(place / "clips" / "blots.mp4")
         make_picture(place / "clips" / "one.png")
@@ -33,7 +33,7 @@ class Served:
         (place / "clips" / "out").symlink_to(place / "data")
         (place / "clips" / "passwd.mp4").symlink_to("/etc/passwd")
         self.place = place
-        app = make_app(make_studio(place, limits=LIMITS))
+        app = make_app(make_studio(place, limits=LIMITS, **settings))
         self._server = uvicorn.Server(server_config(app, "127.0.0.1", 0))
         self._thread = threading.Thread(target=self._server.run, daemon=True)
         self._thread.start()

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,40 +13,6 @@ from masklet.studio.store.database import Database
 from masklet.studio.store.tables import Table
 from studio.small import LENGTH, Caller, make_studio
 from studio.test_session import assert_is_the_session
-
-
-def postgres_programs() -> Path:
-    programs = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
-    if not programs:
-        pytest.skip("needs PostgreSQL: apt-get install postgresql")
-    return programs[-1].parent
-
-
-@pytest.fixture(scope="module")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A server of our own that listens on a socket in a folder, and on no port."""
-    programs, place = postgres_programs(), tmp_path_factory.mktemp("pg")
-    # The server refuses to run as root.
-    drop = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"] if os.getuid() == 0 else []
-    if drop:
-        for folder in (place, *place.parents):
-            if folder.owner() == "root" and folder != Path("/") and folder != Path("/tmp"):
-                folder.chmod(folder.stat().st_mode | 0o055)
-        shutil.chown(place, "postgres", "postgres")
-    data = place / "data"
-
-    def run(*command: str) -> None:
-        done = subprocess.run([*drop, *command], cwd=place, capture_output=True, text=True, timeout=120)
-        assert done.returncode == 0, done.stdout + done.stderr
-
-    run(str(programs / "initdb"), "--auth=trust", "--username=studio", "--no-sync", f"--pgdata={data}")
-    options = f"-c listen_addresses='' -c unix_socket_directories='{place}' -c fsync=off"
-    control = str(programs / "pg_ctl")
-    run(control, "start", "--wait", f"--pgdata={data}", f"--log={place / 'log'}", f"--options={options}")
-    try:
-        yield f"postgresql://studio@/postgres?host={place}"
-    finally:
-        run(control, "stop", "--mode=immediate", f"--pgdata={data}")
 
 
 def test_postgres_holds_what_sqlite_holds(postgres: str, tmp_path: Path) -> None:

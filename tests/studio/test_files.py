@@ -195,6 +195,19 @@ def test_objects_take_name_and_colour_of_their_class(caller: Caller, project: st
     assert caller.ask("PATCH", project, 422, json={"classes": [DOG, {**CAT, "key": "D"}]})
 
 
+def test_classes_that_others_add_meanwhile_stay(caller: Caller, project: str) -> None:
+    caller.ask("PATCH", project, json={"classes": [DOG]})
+    fox = {"name": "fox", "color": "#0000ff", "key": "f"}
+    caller.ask("PATCH", project, json={"classes": [DOG, CAT], "known": ["dog"]}, headers=ANNA)
+    merged = caller.ask("PATCH", project, json={"classes": [DOG, fox], "known": ["dog"]}, headers=BERT)
+    assert [entry["name"] for entry in merged["classes"]] == ["dog", "fox", "cat"]
+    cow = {"name": "cow", "color": "#00ffff", "key": "f"}
+    merged = caller.ask("PATCH", project, json={"classes": [cow], "known": ["dog", "cat"]})
+    assert [(entry["name"], entry["key"]) for entry in merged["classes"]] == [("cow", "f"), ("fox", None)]
+    last = caller.ask("PATCH", project, json={"classes": [DOG, CAT]})  # without known: these and no others
+    assert [entry["name"] for entry in last["classes"]] == ["dog", "cat"]
+
+
 def test_changes_of_two_people_are_merged_by_field(caller: Caller, project: str) -> None:
     caller.ask("PATCH", project, json={"classes": [DOG, CAT]})
     video = f"/videos/{find(caller, project, 'blots.mp4')['id']}"

@@ -150,10 +150,14 @@ class Fuzz:
 
 
 @pytest.mark.slow
-def test_no_request_is_a_mistake_of_the_servers(tmp_path: Path, errors: Records) -> None:
+@pytest.mark.parametrize("database", ["sqlite", "postgres"])
+def test_no_request_is_a_mistake_of_the_servers(
+    tmp_path: Path, errors: Records, database: str, request: pytest.FixtureRequest
+) -> None:
     place = tmp_path / "a folder with spaces"
     place.mkdir()
-    served = Served(place)
+    url = request.getfixturevalue("postgres") if database == "postgres" else None
+    served = Served(place, database=url)
     try:
         fuzz = Fuzz(served, SEED)
         fuzz.run(REQUESTS, SECONDS)
