@@ -58,6 +58,8 @@ class ProjectChange(RequestBody):
     """One of those that `GET /api/models` lists; refused once something was prompted."""
     classes: Annotated[list[ClassChange], Field(max_length=200)] | None = None
     """All of them, in their order. Objects keep the names of classes that are gone."""
+    known: Annotated[list[ShortText], Field(max_length=200)] | None = None
+    """Names of the classes that the person saw. Others, which somebody added meanwhile, stay behind these."""
 
 
 class ModelName(RequestBody):

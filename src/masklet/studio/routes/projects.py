@@ -74,8 +74,9 @@ def change_project(
             _check_not_prompted(session, project)
             row.model = studio.models.check(body.model)
         if body.classes is not None:
-            renamed = find_renamed(body.classes, {entry["name"] for entry in row.classes or ()})
-            row.classes = check_classes(body.classes)
+            before = row.classes or []
+            renamed = find_renamed(body.classes, {entry["name"] for entry in before})
+            row.classes = add_unseen(check_classes(body.classes), before, body.known)
         view = project_view(session, row, studio.files)
     changes = ", ".join(sorted(body.model_fields_set))
     studio.audit(project, requester, f"change the project: {changes or 'nothing'}")
@@ -167,6 +168,26 @@ def find_renamed(classes: Sequence[ClassChange], existing: Collection[str]) -> d
             422, "invalid", "two classes say that they had the same name. Rename one of them only."
         )
     return {was: name for was, name in pairs if was is not None}
+
+
+def add_unseen(
+    classes: list[dict[str, Any]], before: Sequence[dict[str, Any]], known: Sequence[str] | None
+) -> list[dict[str, Any]]:
+    """Classes with those that somebody else added while they were edited.
+
+    Args:
+        classes: As they were edited.
+        before: As they are stored.
+        known: Names that were there when the edit began; None for all.
+
+    Returns:
+        The classes; an added one loses a key that is taken.
+    """
+    if known is None:
+        return classes
+    names, keys = {entry["name"] for entry in classes}, {entry["key"] for entry in classes}
+    added = [entry for entry in before if entry["name"] not in names and entry["name"] not in known]
+    return classes + [{**entry, "key": None if entry["key"] in keys else entry["key"]} for entry in added]
 
 
 def _rename_classes(studio: Studio, requester: Requester, video: str, renamed: Mapping[str, str]) -> None:

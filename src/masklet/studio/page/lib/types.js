@@ -443,6 +443,7 @@
  * @property {string | null} [policy]
  * @property {string | null} [model]  One of those that `GET /api/models` lists; refused once something was prompted.
  * @property {ClassChange[] | null} [classes]  All of them, in their order. Objects keep the names of classes that are gone.
+ * @property {string[] | null} [known]  Names of the classes that the person saw. Others, which somebody added meanwhile, stay behind these.
  *
  * @typedef {object} ProjectList
  * @property {Project[]} projects

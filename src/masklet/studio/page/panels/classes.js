@@ -36,7 +36,8 @@ export async function openClasses(project) {
             yes: "Save classes",
             wide: true,
             apply: async () => {
-                changed = await api.changeProject(project.id, { classes: rowsOf(rows).map(readRow) });
+                const known = project.classes.map(({ name }) => name);
+                changed = await api.changeProject(project.id, { classes: rowsOf(rows).map(readRow), known });
             },
         },
         h("h2", {}, "Classes"),
