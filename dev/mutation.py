@@ -37,7 +37,10 @@ GROUPS = {
             "tests/sessions/test_tracker.py",
         ],
     ),
-    "sessions": (["sessions/object_state.py", "sessions/events.py"], ["tests/sessions/test_object_state.py"]),
+    "sessions": (
+        ["sessions/object_state.py", "sessions/events.py"],
+        ["tests/sessions/test_object_state.py", "tests/sessions/test_saved.py"],
+    ),
     "memory": (
         ["sessions/memory_store.py"],
         ["tests/sessions/test_undo.py", "tests/sessions/test_compaction.py"],
