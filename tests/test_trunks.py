@@ -18,7 +18,7 @@ from masklet.model import Sam2
 from masklet.nn.layers import IMAGENET_MEAN, IMAGENET_STD
 from masklet.nn.trunks import EfficientNetLite, block_count, make_trunk
 from masklet.train.parameters import add_adapters, freeze_parameters, merge_adapters, optimizer_groups
-from masklet.train.pretraining import Grid
+from masklet.train.pretraining import UnitGrid
 from masklet.train.state import initialise
 
 LITE = [NANO, NANO_LITE2]
@@ -109,7 +109,7 @@ def test_a_config_names_one_trunk_and_no_other() -> None:
 
 def test_masking_refuses_it() -> None:
     with pytest.raises(ValueError, match="efficientnet-lite0 has no windows"):
-        Grid.of(NANO)
+        UnitGrid.of(NANO)
 
 
 def test_a_beginner_has_the_published_trunk() -> None:

@@ -78,7 +78,8 @@ def environment() -> dict[str, str]:
 
 def results(out: Path) -> dict[str, Any]:
     """The results by clip, without the time that a frame took."""
-    by_clip = {path.stem: json.loads(path.read_text()) for path in sorted((out / "items").glob("[!.]*"))}
+    files = sorted((out / "items").glob("[!.]*"))
+    by_clip = {path.stem: json.loads(path.read_text())["results"] for path in files}
     for of_clip in by_clip.values():
         for result in of_clip:
             del result["scores"]["s/frame"]

@@ -16,14 +16,14 @@ from masklet.types import Masks
 SIZE, LENGTH = (40, 60), 3
 
 
-def install(folder: Path, package: str) -> Path:
-    """The Python of a new environment that has the package; the test is skipped where there is none."""
+def install(folder: Path, *packages: str) -> Path:
+    """The Python of a new environment that has the packages; the test is skipped where there is none."""
     try:
         subprocess.run([sys.executable, "-m", "venv", folder], check=True, capture_output=True, timeout=300)
         pip = [folder / "bin" / "python", "-m", "pip", "install", "--quiet", "--no-input"]
-        subprocess.run([*pip, package], check=True, capture_output=True, timeout=600)
+        subprocess.run([*pip, *packages], check=True, capture_output=True, timeout=600)
     except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
-        pytest.skip(f"{package} cannot be installed here: {error}")
+        pytest.skip(f"{' and '.join(packages)} cannot be installed here: {error}")
     return folder / "bin" / "python"
 
 

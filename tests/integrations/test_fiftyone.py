@@ -15,7 +15,7 @@ import pytest
 from integrations.environments import LENGTH, export, install, objects
 from masklet.datasets import find_items
 
-INSTALLED = "fiftyone==1.22.1"
+INSTALLED = ("fiftyone==1.22.1", "pycocotools==2.0.11")  # it reads run lengths with the latter
 
 # Reads a data set, prints each mask's label and pixels, and writes it as COCO.
 SCRIPT = """
@@ -46,7 +46,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def fiftyone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The Python of an environment that has FiftyOne."""
-    return install(tmp_path_factory.mktemp("fiftyone"), INSTALLED)
+    return install(tmp_path_factory.mktemp("fiftyone"), *INSTALLED)
 
 
 @pytest.fixture(scope="module")

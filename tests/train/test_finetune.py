@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -259,7 +260,7 @@ def test_the_command_says_where_training_made_nothing_better(
 ) -> None:
     """best.safetensors then holds the model from before, and an evaluation of it shows no change."""
     coming = iter(scores)
-    monkeypatch.setattr("masklet.train.loop.validate", lambda *_: {"mean": next(coming)})
+    monkeypatch.setattr(sys.modules["masklet.train.loop"], "validate", lambda *_: {"mean": next(coming)})
     write_coco(tmp_path / "discs", 20)
     initialised = Sam2(toy())
     initialise(initialised, 0.1)

@@ -124,7 +124,7 @@ def encode_image(model: Sam2, image: UInt8[np.ndarray, "H W 3"]) -> FrameFeature
 
 
 @torch.inference_mode()
-def encode_images(model: Sam2, images: Iterable[UInt8[np.ndarray, "H W 3"]]) -> list[FrameFeatures]:
+def encode_images(model: Sam2, images: Iterable[UInt8[np.ndarray, "_ _ 3"]]) -> list[FrameFeatures]:
     """Encode pictures in one call. Their sizes may differ."""
     side, device = model.config.image_size, model.device
     return _encode_together(model, [still_to_square(image, side, device) for image in images])
