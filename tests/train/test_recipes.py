@@ -1,6 +1,7 @@
 """Every recipe that comes with masklet runs: one step of a toy network on discs."""
 
 import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -70,7 +71,8 @@ def test_threads_are_divided_among_processes_only(
 def test_a_folder_belongs_to_one_run(options: TrainingOptions, tmp_path: Path) -> None:
     out = tmp_path / "out"
     list(TrainingRun.begin("finetune", options, out).rows())
-    longer = TrainingRun.begin("finetune", replace(options, steps=2), out)
+    moved = shutil.copy(options.model, tmp_path / "moved.safetensors")
+    longer = TrainingRun.begin("finetune", replace(options, model=str(moved), steps=2), out)
     assert longer.state.step == 1
     write_coco(tmp_path / "more", 4)
     for change, word in (
