@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import secrets
@@ -25,6 +26,12 @@ def write_errors(path: StrPath, error: type[MaskletError] = MediaError) -> Itera
     except OSError as failure:
         reason = (failure.strerror or str(failure)).lower()
         raise error(f"{path} cannot be written: {reason}.") from failure
+
+
+def sha256(path: StrPath) -> str:
+    """The SHA-256 of a file's content, in hexadecimal digits."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def cache_folder() -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
+from masklet.datasets import find_items
 from masklet.media import open_frames, writers
 from masklet.types import Masks
 
@@ -48,3 +50,27 @@ def export(folder: Path) -> Path:
             arrays = dict(enumerate(objects(frame).values(), 1))
             files.write(image, Masks.from_arrays(frame, arrays, SIZE))
     return folder
+
+
+def check_masks(printed: str, back: Path, least: float) -> None:
+    """Check that another package read the exported masks exactly, and what it wrote of them.
+
+    Args:
+        printed: Its output, of which the last line has each picture's masks by label, as JSON.
+        back: The data set that it wrote.
+        least: IoU of each mask there.
+    """
+    read = json.loads(printed.splitlines()[-1])
+    assert len(read) == LENGTH
+    for frame in range(LENGTH):
+        for name, mask in objects(frame).items():
+            np.testing.assert_array_equal(np.array(read[f"{frame:05d}"][name]) > 0, mask)
+
+    items = {Path(item.name).stem: item.open() for item in find_items(back)}
+    assert len(items) == LENGTH
+    for frame in range(LENGTH):
+        picture = items[f"{frame:05d}"]
+        masks = picture.masks(0, picture.objects(0))
+        assert len(masks) == 2
+        for mask in objects(frame).values():
+            assert max((mask & other).sum() / (mask | other).sum() for other in masks) > least

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shlex
 import sys
@@ -360,8 +359,9 @@ def _hash_of_file(path: str) -> str | None:
 
 @lru_cache(maxsize=4)
 def _cached_hash(path: str, size: int, time: int) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:32]
+    from masklet.files import sha256
+
+    return sha256(path)[:32]
 
 
 def announce_start() -> None:

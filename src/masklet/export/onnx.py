@@ -20,9 +20,9 @@ import torch
 
 from masklet.errors import CheckpointError, MaskletError, MissingExtra
 from masklet.export.graphs import Graph, describe_graphs
-from masklet.files import StrPath, atomic_write, make_folder
+from masklet.files import StrPath, atomic_write, make_folder, sha256
 from masklet.model import Sam2
-from masklet.onnx.network import MANIFEST, GraphFile, Manifest, TensorSpec, sha256
+from masklet.onnx.network import MANIFEST, GraphFile, Manifest, TensorSpec
 
 if TYPE_CHECKING:
     from onnx import ModelProto

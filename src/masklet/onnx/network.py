@@ -6,7 +6,6 @@ between them.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -16,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from masklet.errors import CheckpointError, MissingExtra
+from masklet.files import sha256
 from masklet.prompts import PADDING
 
 FORMAT, VERSION = "masklet-onnx", 1
@@ -181,12 +181,6 @@ def _from_fields(fields: Mapping[str, Any]) -> Manifest:
         memory=MemoryRule(**fields["memory"]),
         memory_dtype=fields.get("memory_dtype", Manifest.memory_dtype),
     )
-
-
-def sha256(path: Path) -> str:
-    """The digest of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ import torch
 
 from masklet import checkpoint
 from masklet.errors import MaskletError
-from masklet.files import atomic_write, remove_unfinished
+from masklet.files import atomic_write, remove_unfinished, sha256
 from masklet.train.batches import FEATURES
 from masklet.train.loop import BEST, LAST, SAVE_EVERY, LogRow, train
 from masklet.train.pretraining import HIDDEN, PretrainingRecipe, PretrainingState, pretrain
@@ -141,7 +141,7 @@ def _describe_run(
     start = recipe.start
     facts: dict[str, str | int | float | None] = {
         "recipe": name,
-        "weights": _digest(Path(start)) if start is not None and Path(start).is_file() else start,
+        "weights": sha256(start) if start is not None and Path(start).is_file() else start,
     }
     if isinstance(recipe, Recipe):
         facts |= {
@@ -153,11 +153,6 @@ def _describe_run(
         names = [sorted(item.name for item in items) for items in options.split]
         facts["data"] = hashlib.sha256(json.dumps(names).encode()).hexdigest()
     return facts
-
-
-def _digest(file: Path) -> str:
-    with open(file, "rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 def _check_folder(out: Path, facts: Mapping[str, object]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from pathlib import Path
 
 from masklet.datasets import DatasetItem
 from masklet.errors import MediaError
+from masklet.files import sha256
 from masklet.splits import hold_back
 
 log = logging.getLogger(__name__)
@@ -46,12 +46,11 @@ class Picture:
             return None
         return cls(path, (count, facts.st_size), (facts.st_dev, facts.st_ino))
 
-    def digest(self) -> bytes:
+    def digest(self) -> str:
         try:
-            with open(self.path, "rb") as file:
-                return hashlib.file_digest(file, "sha256").digest()
+            return sha256(self.path)
         except OSError:
-            return bytes(self.path)
+            return str(self.path)
 
 
 def split_validation(items: Sequence[DatasetItem]) -> tuple[list[DatasetItem], list[DatasetItem]]:

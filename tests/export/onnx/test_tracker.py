@@ -18,9 +18,10 @@ import masklet
 from masklet.config import TINY
 from masklet.errors import CheckpointError, MediaError, OptionError, PromptError
 from masklet.export.onnx import drop_rounding
+from masklet.files import sha256
 from masklet.model import Sam2
 from masklet.onnx import ImageSession, Masks, Network, Tracker, track
-from masklet.onnx.network import MANIFEST, Manifest, MemoryRule, sha256
+from masklet.onnx.network import MANIFEST, Manifest, MemoryRule
 from masklet.onnx.tracker import Memory, MemoryBank
 from masklet.prompts import Prompt
 from masklet.tracking.policies.recency import Recency
