@@ -2,15 +2,20 @@
 
 python examples/camera_traps.py                     pictures of the demo clip
 python examples/camera_traps.py --folder traps/     your own; the largest objects of each picture
+
+Masks of more than a quarter of the picture are left out: they are mostly ground, sky and trees. Where animals come
+close to the camera, give a larger --max-area.
 """
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import PIL.Image
 
 import masklet
+from masklet.auto import resolve_grid
 from masklet.cli import run_script
 from masklet.media import find_pictures, open_frames, read_image
 
@@ -31,15 +36,17 @@ def main(
     folder: Path | None = None,
     most: int = 5,
     grid: str = "fast",
+    max_area: float = 0.25,
     model: str = "nano",
     out: Path = Path("out/camera_traps"),
 ) -> None:
     out.mkdir(parents=True, exist_ok=True)
     network = masklet.load(model)
+    chosen = replace(resolve_grid(grid, network.config), max_area=max_area)
     rows, images, annotations = [], [], []
     for number, path in enumerate(find_pictures(folder or make_folder(out / "pictures")), 1):
         picture = read_image(path)
-        everything = masklet.everything(network, picture, grid, sort="area")
+        everything = masklet.everything(network, picture, chosen, sort="area")
         found = everything.select(*everything.ids[:most])
         height, width = found.size
         for id, box, area, iou in zip(found.ids, found.boxes.tolist(), found.areas, found.iou, strict=True):

@@ -109,10 +109,13 @@ def test_the_page_about_policies_runs(place: Path) -> None:
 
 def test_the_page_about_microscopes_runs(place: Path) -> None:
     stack = np.random.default_rng(0).integers(0, 4095, (6, 2, 120, 140), dtype=np.uint16)
-    axes = {"axes": "ZCYX", "Channel": {"Name": ["DAPI", "GFP"]}}
+    sizes = {f"PhysicalSize{axis}": size for axis, size in (("X", 0.5), ("Y", 0.5), ("Z", 2))}
+    axes = {"axes": "ZCYX", "Channel": {"Name": ["DAPI", "GFP"]}, **sizes}
     tifffile.imwrite(place / "stack.ome.tif", stack, ome=True, metadata=axes)
     (place / "slide.tif").symlink_to(place / "picture.jpg")
-    labels = run("microscopy.md")["labels"]
+    names = run("microscopy.md")
+    labels, volume = names["labels"], names["volume"]
+    assert isinstance(volume, float) and volume == sum(int(row["area"]) for row in names["rows"]) * 0.5
     assert isinstance(labels, np.ndarray) and labels.shape == (360, 640)
     assert tifffile.imread(place / "out" / "labels.ome.tif").shape == (6, 120, 140)
 

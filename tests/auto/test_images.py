@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -149,6 +150,13 @@ def test_specks_and_holes_are_cleared() -> None:
     assert overlap(clean[1 + int(clean.areas.argmax())], LEFT) > 0.85 and cleaned != red
 
 
+def test_masks_of_more_than_a_share_of_the_picture_are_left_out(image: np.ndarray, found: Segments) -> None:
+    shares = found.areas / (SIZE[0] * SIZE[1])
+    for limit in (shares[0] - 0.01, shares[1] - 0.01):
+        kept = everything_in_image(Painted(), image, replace(COARSE, max_area=limit), sort="area")
+        assert kept.areas.tolist() == found.areas[shares <= limit].tolist()
+
+
 def test_a_refinement_gives_each_mask_as_the_hint() -> None:
     hints: list[torch.Tensor | None] = []
 
@@ -262,6 +270,7 @@ def test_one_door(image: np.ndarray, tmp_path: Path) -> None:
         ({"box_nms_thresh": 7}, "box_nms_thresh is a share"),
         ({"crop_nms_thresh": float("nan")}, "crop_nms_thresh is a share"),
         ({"crop_overlap_ratio": 1}, "crop_overlap_ratio must be from 0 to below 1"),
+        ({"max_area": 25}, "max_area is a share of the picture, above 0 and up to 1. Got 25"),
         ({"stability_score_offset": 0}, "stability_score_offset must be above 0"),
         ({"points_per_side": None, "point_grids": []}, "1 in all. Got 0"),
         ({"points_per_side": None, "point_grids": [np.zeros((0, 2))]}, r"Got shape \(0, 2\)"),

@@ -71,6 +71,13 @@ def test_an_object_larger_than_a_tile_is_one_mask() -> None:
     assert_found([(300, 300, 260), (640, 60, 30)], (600, 700))
 
 
+def test_the_largest_share_is_of_the_picture_and_not_of_a_tile() -> None:
+    image, truth = paint([(300, 300, 260), (640, 60, 40)], (600, 700))
+    grid = replace(GRID, max_area=truth[1].mean() + 0.01)  # the small disc is a twelfth of a tile
+    segments = masklet.everything(Connected(), image, grid, tiles=TILE)
+    assert len(segments) == 1 and iou(segments[1], truth[1]) > 0.85
+
+
 def test_two_arms_that_meet_in_another_tile_are_one_mask() -> None:
     image = np.zeros((256, 448, 3), dtype=np.uint8)
     image[40:80, 20:400] = image[160:200, 20:400] = image[40:200, 360:400] = (255, 0, 0)

@@ -34,6 +34,18 @@ def test_a_picture(run: Run, shelf: Path, tmp_path: Path) -> None:
         assert overlay.size == SIZE[::-1]
 
 
+def test_backgrounds_are_left_out_by_their_share(run: Run, shelf: Path, tmp_path: Path) -> None:
+    options = (*LOOSE, "--model", shelf / "toy.safetensors")
+    areas = {}
+    for share in (1, 0.25):
+        out = tmp_path / str(share)
+        answer = run("everything", shelf / "frames" / "0.png", *options, "--max-area", share, "--out", out)
+        assert answer.code == 0
+        areas[share] = [mask["area"] for mask in json.loads((out / "masks.json").read_text())["masks"]]
+    limit = 0.25 * SIZE[0] * SIZE[1]
+    assert max(areas[1]) > limit and areas[0.25] == [area for area in areas[1] if area <= limit]
+
+
 def test_a_partition(run: Run, shelf: Path, tmp_path: Path) -> None:
     model = ("--model", shelf / "toy.safetensors")
     arguments = (*LOOSE, *model, "--partition", "--out", tmp_path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,9 @@ import PIL.Image
 import pytest
 
 from masklet.errors import MediaError
-from masklet.media import Look, Writers, find_format, open_frames, read_image
+from masklet.media import Look, PixelSize, Writers, find_format, open_frames, read_image, writers
 from masklet.media.readers.channels import parse_channels, read_axes
+from masklet.media.readers.pixel_size import read_pixel_size
 from masklet.types import Masks
 
 tifffile = pytest.importorskip("tifffile")
@@ -101,6 +103,74 @@ def test_a_channel_of_a_picture_in_colours(tmp_path: Path, name: int | str, row:
     PIL.Image.new("RGB", (8, 6), (10, 20, 30)).save(tmp_path / "rgb.png")
     assert read_image(tmp_path / "rgb.png", channel=name)[0, 0].tolist() == [10 * (row + 1)] * 3
     assert open_frames(tmp_path / "rgb.png", channel=name)[0][0, 0, 0] == 10 * (row + 1)
+
+
+def sized(path: Path, form: str) -> Path:
+    """A stack whose pixels are 0.5 x 0.25 micrometres, its slices 2 micrometres apart."""
+    pages, grey = np.zeros((Z, *SIZE), dtype=np.uint8), {"photometric": "minisblack"}
+    if form == "ome":
+        sizes = {"PhysicalSizeX": 500, "PhysicalSizeXUnit": "nm", "PhysicalSizeY": 0.25, "PhysicalSizeZ": 2}
+        tifffile.imwrite(path, pages, ome=True, metadata={"axes": "ZYX", **sizes}, **grey)
+    elif form == "printer":
+        tifffile.imwrite(path, pages, resolution=(300, 300), resolutionunit=2, metadata=None, **grey)
+    else:
+        scale = 1 if form == "imagej-um" else 1000
+        metadata = {"axes": "ZYX", "unit": form.removeprefix("imagej-"), "spacing": 2 * scale}
+        tifffile.imwrite(
+            path, pages, imagej=True, resolution=(2 / scale, 4 / scale), metadata=metadata, **grey
+        )
+    return path
+
+
+@pytest.mark.parametrize("form", ["ome", "imagej-um", "imagej-nm"])
+def test_the_size_of_a_pixel(tmp_path: Path, form: str) -> None:
+    size = open_frames(sized(tmp_path / "stack.tif", form)).pixel_size
+    assert size is not None
+    assert (size.x, size.y, size.z) == pytest.approx((0.5, 0.25, 2))
+
+
+@pytest.mark.parametrize("form", ["printer", "imagej-pixel", "imagej-furlong"])
+def test_no_size_of_a_pixel_without_a_unit_of_length(tmp_path: Path, form: str) -> None:
+    assert open_frames(sized(tmp_path / "stack.tif", form)).pixel_size is None
+
+
+def test_the_micro_sign_in_every_writing() -> None:
+    for sign in ("\\u00B5m", "\u00b5m", "\u03bcm", "micron", "\u00b5m".encode().decode("latin-1")):
+        tags = {270: f"ImageJ=1.54f\nunit={sign}\n", 282: 4.0, 283: 4.0}
+        assert read_pixel_size(tags) == PixelSize(0.25, 0.25), sign
+
+
+@pytest.mark.parametrize("form", ["ome", "imagej-um"])
+def test_measures_in_micrometres_and_labels_as_large_as_their_source(tmp_path: Path, form: str) -> None:
+    frames = open_frames(sized(tmp_path / "stack.tif", form))
+    mask = np.zeros(SIZE, dtype=bool)
+    mask[4:8, 10:20] = True
+    with writers(["measures", "tiff", "ome-tiff"], tmp_path, frames, {3: "cell"}) as files:
+        for page, image in enumerate(frames):
+            files.write(image, Masks.from_arrays(page, {3: mask & (page > 0)}, SIZE))
+    with open(tmp_path / "measures.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["depth"], row["time"], row["z_um"]) for row in rows] == [("1", "0", "2"), ("2", "0", "4")]
+    assert rows[0]["object"] == "3" and rows[0]["class"] == "cell"
+    box = [int(rows[0][name]) for name in ("x0", "y0", "x1", "y1")]
+    assert int(rows[0]["area"]) == 40 and box == [10, 4, 20, 8]
+    measures = [float(rows[0][name]) for name in ("x", "y", "x_um", "y_um", "area_um2")]
+    assert measures == pytest.approx([15, 6, 7.5, 1.5, 5])
+    for name in ("labels.tif", "labels.ome.tif"):
+        size = open_frames(tmp_path / name).pixel_size
+        assert size is not None and (size.x, size.y, size.z) == pytest.approx((0.5, 0.25, 2))
+    with tifffile.TiffFile(tmp_path / "labels.tif") as labels:  # another reader sees it too
+        assert labels.imagej_metadata["unit"] == "um" and labels.imagej_metadata["spacing"] == 2
+
+
+def test_measures_of_a_video_are_in_pixels(tmp_path: Path) -> None:
+    frames = open_frames(np.zeros((3, *SIZE, 3), dtype=np.uint8))
+    with writers(["measures"], tmp_path, frames) as files:
+        files.write(frames[2], Masks.from_arrays(2, {1: np.ones(SIZE, dtype=bool)}, SIZE))
+    with open(tmp_path / "measures.csv", newline="") as file:
+        [row] = csv.DictReader(file)
+    assert row["area"] == str(SIZE[0] * SIZE[1]) and row["time"] == "2" and row["class"] == "object"
+    assert row["area_um2"] == row["z_um"] == ""
 
 
 def test_what_has_no_channels_says_so(tmp_path: Path) -> None:

@@ -116,7 +116,7 @@ def generate_segments(
             encoded = EncodedCrop.from_features(model, features, crop.size)
         proposals = propose(encoded, grid, points, crop, size)
         parts.append(to_segments(proposals, crop, size, grid))
-    segments = Segments.joined_rows(parts)
+    segments = drop_large(Segments.joined_rows(parts), grid.max_area)
     if len(parts) == 1 and not grid.min_mask_region_area:
         return segments
     # Where crops show the same thing, the crop that shows it larger wins.
@@ -124,6 +124,12 @@ def generate_segments(
     segments = segments.rows(np.argsort(extent, kind="stable").tolist())
     boxes = segments.boxes - (0, 0, 1, 1)
     return segments.rows(suppress_duplicates(grid.nms, segments.codes, boxes, grid.crop_nms_thresh))
+
+
+def drop_large(segments: Segments, max_area: float) -> Segments:
+    """The masks that cover at most a share of the picture."""
+    height, width = segments.size
+    return segments.rows(np.flatnonzero(segments.areas <= max_area * height * width).tolist())
 
 
 def _points_on(allowed: Bool[np.ndarray, "H W"], points: Points) -> Float[np.ndarray, "q 2"]:

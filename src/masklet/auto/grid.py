@@ -54,6 +54,7 @@ class Grid:
         crop_n_points_downscale_factor: The n-th layer's points along a side are divided by this to the n.
         point_grids: For each layer the points (p, 2) in the unit square.
         min_mask_region_area: Holes and islands smaller than this are cleared, in pixels of the picture.
+        max_area: Masks that cover a larger share of the picture are left out: sky, ground, walls.
         use_m2m: Ask once more, with each mask as the hint.
         multimask_output: Three masks a point, not one.
         nms: Whether overlap is that of masks ("mask"), or that of their boxes ("box"), as in the original.
@@ -82,6 +83,7 @@ class Grid:
     crop_n_points_downscale_factor: int = 1
     point_grids: Sequence[Points] | None = None
     min_mask_region_area: int = 0
+    max_area: float = 1.0
     use_m2m: bool = False
     multimask_output: bool = True
     nms: Literal["mask", "box"] = "mask"
@@ -97,6 +99,10 @@ class Grid:
                 raise OptionError(f"{name} is a share and lies between 0 and 1. Got {value}.")
         if not 0 <= self.crop_overlap_ratio < 1:
             raise OptionError(f"crop_overlap_ratio must be from 0 to below 1. Got {self.crop_overlap_ratio}.")
+        if not 0 < self.max_area <= 1:
+            raise OptionError(
+                f"max_area is a share of the picture, above 0 and up to 1. Got {self.max_area}."
+            )
         if not self.stability_score_offset > 0:
             raise OptionError(f"stability_score_offset must be above 0. Got {self.stability_score_offset}.")
         for name, least, most in (

@@ -7,7 +7,7 @@ kept as run lengths of their tile, so that memory does not grow with the picture
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 
 import numpy as np
@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Bool, Float, UInt8
 
 from masklet import rle
-from masklet.auto.generator import generate_segments
+from masklet.auto.generator import drop_large, generate_segments
 from masklet.auto.grid import Crop, Grid
 from masklet.auto.segments import Segments
 from masklet.boxes import Box, box_area, intersect_boxes
@@ -87,14 +87,14 @@ def generate_in_tiles(
     if check_count(side, "tiles") < LEAST_TILE:
         raise OptionError(f"tiles must have a side of at least {LEAST_TILE} pixels. Got {side}.")
     size = image.shape[0], image.shape[1]
-    tiles = split_into_tiles(size, side)
+    tiles, of_tile = split_into_tiles(size, side), replace(grid, max_area=1.0)
     fragments: list[Fragment] = []
     rows: list[range] = []  # of each tile's fragments
     pairs: list[Pair] = []
     for number, tile in enumerate(tiles):
         part = np.ascontiguousarray(image[tile.y0 : tile.y1, tile.x0 : tile.x1])
         start = len(fragments)
-        fragments += _fragments(generate_segments(model, part, grid), number, tile, size)
+        fragments += _fragments(generate_segments(model, part, of_tile), number, tile, size)
         rows.append(range(start, len(fragments)))
         for other in range(number):
             shared = intersect_boxes(tile[:4], tiles[other][:4])
@@ -105,7 +105,7 @@ def generate_in_tiles(
     groups = _drop_edges(_unite(fragments, pairs), tiles)
     merged = [_merge(group, size, tiles) for group in groups]
     best_first = sorted(merged, key=lambda segments: -float(segments.iou[0]))
-    return _drop_duplicates(best_first, grid.crop_nms_thresh, size)
+    return drop_large(_drop_duplicates(best_first, grid.crop_nms_thresh, size), grid.max_area)
 
 
 def split_into_tiles(size: tuple[int, int], side: int) -> list[Crop]:

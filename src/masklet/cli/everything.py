@@ -80,6 +80,10 @@ def everything(
     min_mask_region_area: Annotated[
         int | None, typer.Option(help="Clear holes and islands of fewer pixels.")
     ] = None,
+    max_area: Annotated[
+        float | None,
+        typer.Option(metavar="SHARE", help="Leave out masks that cover more of the picture, such as 0.25."),
+    ] = None,
     use_m2m: Annotated[
         bool | None, typer.Option("--use-m2m", help="Refine each mask by a second pass.")
     ] = None,
@@ -141,6 +145,7 @@ def everything(
             "nms": None if nms is None else nms.value,
             "crop_n_layers": crop_n_layers,
             "min_mask_region_area": min_mask_region_area,
+            "max_area": max_area,
             "use_m2m": use_m2m,
         }
         search = {

@@ -6,6 +6,7 @@ from masklet.media.readers.live_streams import Stream, open_source, stream
 from masklet.media.readers.mask_files import read_label_map, read_label_maps
 from masklet.media.readers.picture_files import is_picture
 from masklet.media.readers.pictures import ImageReader, find_pictures, read_image
+from masklet.media.readers.pixel_size import PixelSize
 from masklet.media.readers.source import Image, NoSuchFrame, Source
 from masklet.media.writers.annotation_tools import (
     CvatMasks,
@@ -26,6 +27,7 @@ from masklet.media.writers.labels import (
     write_label_map,
 )
 from masklet.media.writers.masklets import MaskletsJson, read_masklets
+from masklet.media.writers.measures import MeasuresCsv
 from masklet.media.writers.pictures import (
     CompositeVideo,
     CutoutPngs,
@@ -64,11 +66,13 @@ __all__ = [
     "LabelTiff",
     "Look",
     "MaskletsJson",
+    "MeasuresCsv",
     "NoSuchFrame",
     "ObjectPngs",
     "OverlayPng",
     "OverlayVideo",
     "PalettePngs",
+    "PixelSize",
     "PolygonsJson",
     "SavJson",
     "Source",

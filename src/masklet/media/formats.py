@@ -13,6 +13,7 @@ from masklet.media.writers.annotation_tools import CvatMasks, CvatTracks, LabelS
 from masklet.media.writers.coco import CocoJson, SavJson, YouTubeVisJson
 from masklet.media.writers.labels import HIGHEST, LabelOmeTiff, LabelTiff, ObjectPngs, PalettePngs
 from masklet.media.writers.masklets import MaskletsJson
+from masklet.media.writers.measures import MeasuresCsv
 from masklet.media.writers.pictures import (
     CompositeVideo,
     CutoutPngs,
@@ -104,6 +105,7 @@ FORMATS = {
         Format("youtube-vis", "YouTube-VIS", "youtube_vis.json", _with_names(YouTubeVisJson)),
         Format("sa-v", "SA-V", "sav.json", _with_names(SavJson)),
         Format("yolo", "YOLO segmentation", "labels", _with_names(YoloTxts)),
+        Format("measures", "A table of measures: CSV", "measures.csv", _with_names(MeasuresCsv)),
         Format("polygons", "Polygons with holes", "polygons.json", _without_names(PolygonsJson)),
         Format("cvat", "CVAT for video: polygon tracks", "cvat_tracks.xml", _with_names(CvatTracks)),
         Format("cvat-images", "CVAT for images: masks", "cvat_masks.xml", _with_names(CvatMasks)),

@@ -39,6 +39,7 @@ from masklet.media.readers.pictures import (
     is_url,
     read_bytes,
 )
+from masklet.media.readers.pixel_size import PixelSize
 from masklet.media.readers.source import (
     Image,
     IntensityRange,
@@ -121,6 +122,11 @@ class Frames:
     def axes(self) -> StackAxes | None:
         """Depth, time and channels, where a TIFF says what its pages are. Frames are slice by slice."""
         return getattr(self._reader, "axes", None)
+
+    @property
+    def pixel_size(self) -> PixelSize | None:
+        """The size of a pixel in the sample, in micrometres, where a TIFF by OME or ImageJ says it."""
+        return getattr(self._reader, "pixel_size", None)
 
     def time(self, frame: int) -> float:
         """Seconds from the first frame to this one."""
@@ -379,6 +385,7 @@ class SampledFrames:
         self.pixel_aspect = reader.pixel_aspect
         self.intensity_range = reader.intensity_range
         self.channel: Channel | None = getattr(reader, "channel", None)
+        self.pixel_size: PixelSize | None = getattr(reader, "pixel_size", None)
         self.recording: Recording | None = getattr(reader, "recording", None)
 
     def count(self) -> int:
@@ -435,6 +442,7 @@ class FrameRange:
         self.pixel_aspect = reader.pixel_aspect
         self.intensity_range = reader.intensity_range
         self.channel: Channel | None = getattr(reader, "channel", None)
+        self.pixel_size: PixelSize | None = getattr(reader, "pixel_size", None)
 
     def count(self) -> int:
         return self._stop - self._start

@@ -20,6 +20,7 @@ from masklet.media.readers.channels import Channel, Color, StackAxes, mix_channe
 from masklet.media.readers.intensity import RawPicture, RgbConverter, estimate_intensity_range
 from masklet.media.readers.picture_files import File, PictureFile
 from masklet.media.readers.pictures import is_single_array, read_raw, sequence_of
+from masklet.media.readers.pixel_size import PixelSize
 from masklet.media.readers.source import (
     SQUARE,
     STILLS_FPS,
@@ -50,6 +51,7 @@ class ImageStack:
         axes: What the pages are, where the file says so.
         channel: Which channels the pages are of, as a caller chose them.
         mixed_range: By what the channels that are mixed in the pages were scaled, if a caller said so.
+        pixel_size: Of a pixel in the sample, where the file says it.
     """
 
     pixel_aspect = SQUARE
@@ -65,8 +67,10 @@ class ImageStack:
         axes: StackAxes | None = None,
         channel: Channel | None = None,
         mixed_range: IntensityRange | None = None,
+        pixel_size: PixelSize | None = None,
     ) -> None:
         self.axes = axes
+        self.pixel_size = pixel_size
         self.channel = channel
         self.name = name
         self._pages = pages
@@ -189,16 +193,17 @@ def open_picture_files(
             file_name=paths[0].name,
         )
     with PictureFile(paths[0], max_pixels=max_pixels) as first:
-        axes = first.axes()
+        axes, pixel_size = first.axes(), first.pixel_size()
     if axes is not None and len(axes.channels) > 1:
         axes = replace(axes, depth=1, time=len(paths), page_of={})
-        return _open_folder(paths, axes, name, channel, intensity_range, max_pixels)
+        return _open_folder(paths, axes, name, channel, intensity_range, max_pixels, pixel_size)
     return ImageStack(
         name,
         [partial(read_raw, path, channel=channel, max_pixels=max_pixels) for path in paths],
         file_names=_unique_names(paths),
         intensity_range=intensity_range,
         channel=channel,
+        pixel_size=pixel_size,
     )
 
 
@@ -209,22 +214,22 @@ def _open_folder(
     channel: Channel | None,
     intensity_range: IntensityRange | None,
     max_pixels: int | None,
+    pixel_size: PixelSize | None,
 ) -> ImageStack:
     """Files with several channels each, one after the other. A channel has one range in all of them."""
     names = _unique_names(paths)
+    make = partial(ImageStack, name, axes=axes, channel=channel, pixel_size=pixel_size)
 
     def one(chosen: int) -> ImageStack:
         pages = [partial(read_raw, path, channel=chosen, max_pixels=max_pixels) for path in paths]
-        return ImageStack(
-            name, pages, file_names=names, intensity_range=intensity_range, axes=axes, channel=channel
-        )
+        return make(pages, file_names=names, intensity_range=intensity_range)
 
     chosen = axes.choose(channel, name)
     if isinstance(chosen, int):
         return one(chosen)
     mix = _ChannelMix([one(row) for row in chosen], list(chosen.values()))
     pages = [partial(mix.read, frame) for frame in range(len(paths))]
-    return ImageStack(name, pages, file_names=names, axes=axes, channel=channel, mixed_range=intensity_range)
+    return make(pages, file_names=names, mixed_range=intensity_range)
 
 
 def open_picture_file(
@@ -238,11 +243,11 @@ def open_picture_file(
 ) -> ImageStack:
     """The pages of one picture file, or of its bytes, as frames. See `read_image` for its channels."""
     with PictureFile(file, max_pixels=max_pixels) as opened:
-        numbers, axes = opened.pages(), opened.axes()
+        numbers, axes, pixel_size = opened.pages(), opened.axes(), opened.pixel_size()
         durations = opened.durations(len(numbers))
     paged = _PagedFile(file, max_pixels)
     if axes is not None:
-        return _open_stack(paged, numbers, axes, name, channel, intensity_range)
+        return _open_stack(paged, numbers, axes, name, channel, intensity_range, pixel_size)
     if channel is None:
         pages: list[Page] = [partial(paged.read, page) for page in numbers]
     else:
@@ -254,6 +259,7 @@ def open_picture_file(
         durations=durations,
         intensity_range=intensity_range,
         channel=channel,
+        pixel_size=pixel_size,
     )
 
 
@@ -264,19 +270,21 @@ def _open_stack(
     name: str,
     channel: Channel | None,
     intensity_range: IntensityRange | None,
+    pixel_size: PixelSize | None,
 ) -> ImageStack:
     """A stack whose axes are known: its frames are slices and points in time, and never channels."""
+    make = partial(ImageStack, name, axes=axes, channel=channel, pixel_size=pixel_size)
 
     def one(row: int) -> ImageStack:
         pages = [partial(file.read, numbers[page]) for page in axes.pages(row)]
-        return ImageStack(name, pages, intensity_range=intensity_range, axes=axes, channel=channel)
+        return make(pages, intensity_range=intensity_range)
 
     chosen = 0 if channel is None and len(axes.channels) == 1 else axes.choose(channel, name)
     if isinstance(chosen, int):
         return one(chosen)
     mix = _ChannelMix([one(row) for row in chosen], list(chosen.values()))
     pages = [partial(mix.read, frame) for frame in range(axes.depth * axes.time)]
-    return ImageStack(name, pages, axes=axes, channel=channel, mixed_range=intensity_range)
+    return make(pages, mixed_range=intensity_range)
 
 
 def open_sequence(

@@ -20,6 +20,7 @@ from PIL.TiffImagePlugin import ImageFileDirectory_v2
 from masklet.errors import MaskletError, MediaError
 from masklet.media.readers.channels import StackAxes, read_axes
 from masklet.media.readers.intensity import RawPicture
+from masklet.media.readers.pixel_size import PixelSize, read_pixel_size
 from masklet.media.readers.source import printable
 
 MAX_PIXELS = 2**28  # of one picture, unless the caller allows more: some 800 MB as RGB
@@ -164,6 +165,14 @@ class PictureFile:
             self._picture.seek(0)
             description = getattr(self._picture, "tag_v2", {}).get(_DESCRIPTION, "")
         return read_axes(str(description), len(pages)) if len(pages) > 1 else None
+
+    def pixel_size(self) -> PixelSize | None:
+        """The size of a pixel in the sample, where a TIFF by OME or ImageJ says it."""
+        if self._decoded or self._picture.format != "TIFF":
+            return None
+        with self._errors():
+            self._picture.seek(0)
+            return read_pixel_size(_tags(self._picture))
 
     def durations(self, pages: int) -> list[float] | None:
         """Seconds for which each page of an animation is on show; None where the file does not say."""

@@ -14,6 +14,7 @@ from masklet.errors import MediaError
 from masklet.files import StrPath, atomic_write, make_folder
 from masklet.media.readers.channels import StackAxes
 from masklet.media.readers.mask_files import LABEL_MAP_KEY
+from masklet.media.readers.pixel_size import RESOLUTION_UNIT, X_RESOLUTION, Y_RESOLUTION, PixelSize
 from masklet.media.readers.source import Image, frame_file_name
 from masklet.media.writers.writer import SpooledWriter, Writer, check_masks
 from masklet.types import Masks
@@ -97,7 +98,18 @@ class LabelTiff(SpooledWriter):
             append_images=pages,
             compression="tiff_adobe_deflate",
             description=self.description(count, dtype),
+            tiffinfo=self._resolution(),
         )
+
+    @property
+    def _pixel_size(self) -> PixelSize | None:
+        return getattr(self._source, "pixel_size", None)
+
+    def _resolution(self) -> dict[int, float]:
+        """Pixels in a micrometre; the description names the unit, which TIFF itself does not have."""
+        if (size := self._pixel_size) is None:
+            return {}
+        return {X_RESOLUTION: 1 / size.x, Y_RESOLUTION: 1 / size.y, RESOLUTION_UNIT: 1}
 
     def description(self, count: int, dtype: type) -> str:
         """What the axes are, as ImageJ reads it.
@@ -110,6 +122,8 @@ class LabelTiff(SpooledWriter):
         sides = [f"{axis}={side}" for axis, side in (("slices", depth), ("frames", time)) if side > 1]
         lines = ["ImageJ=1.54f", f"images={count}", *(sides or ["slices=1"]), "hyperstack=true"]
         lines.append("mode=grayscale")
+        if (size := self._pixel_size) is not None:
+            lines += ["unit=um", *([f"spacing={size.z:.9g}"] if size.z else [])]
         if time > 1:
             lines.append(f"finterval={1 / self._source.fps:.9g}")
         return "\n".join([*lines, "loop=false", ""])
@@ -144,12 +158,19 @@ class LabelOmeTiff(LabelTiff):
     def description(self, count: int, dtype: type) -> str:
         height, width = self._source.size
         depth, time = self._axes(count)
+        sides = ("X", "Y", "Z")
+        lengths = zip(sides, (size.x, size.y, size.z), strict=True) if (size := self._pixel_size) else ()
+        physical = "".join(
+            f' PhysicalSize{side}="{length:.9g}" PhysicalSize{side}Unit="&#181;m"'
+            for side, length in lengths
+            if length
+        )
         names = "".join(f'<M K="{id}">{escape(self._categories.name(id))}</M>' for id in self._spool.ids)
         return (
             '<?xml version="1.0" encoding="UTF-8"?>'
             f'<OME xmlns="{OME}"><Image ID="Image:0" Name="labels">'
             f'<Pixels ID="Pixels:0" DimensionOrder="XYZTC" Type="{np.dtype(dtype).name}" SizeX="{width}" '
-            f'SizeY="{height}" SizeZ="{depth}" SizeT="{time}" SizeC="1">'
+            f'SizeY="{height}" SizeZ="{depth}" SizeT="{time}" SizeC="1"{physical}>'
             '<Channel ID="Channel:0:0" Name="objects" SamplesPerPixel="1"/><TiffData/></Pixels></Image>'
             '<StructuredAnnotations><MapAnnotation ID="Annotation:0" Namespace="masklet/classes">'
             f"<Value>{names}</Value></MapAnnotation></StructuredAnnotations></OME>"

@@ -19,6 +19,7 @@ const GROUPS = [
             "sa-v": ["SA-V", "One JSON, as SAM 2's own data set"],
             yolo: ["YOLO segmentation", "Polygons, one text file a frame"],
             polygons: ["Polygons", "With holes, one JSON"],
+            measures: ["Measures", "CSV with areas, centres and boxes"],
         },
     },
     {
