@@ -3,8 +3,8 @@
 python examples/camera_traps.py                     pictures of the demo clip
 python examples/camera_traps.py --folder traps/     your own; the largest objects of each picture
 
-Masks of more than a quarter of the picture are left out: they are mostly ground, sky and trees. Where animals come
-close to the camera, give a larger --max-area.
+Masks of more than a quarter of the picture are left out: they are mostly ground, sky and trees. Where animals
+come close to the camera, give a larger --max-area.
 """
 
 import csv
