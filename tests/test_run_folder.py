@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 
 from masklet import run_folder
 from masklet.errors import MediaError
-from masklet.run_folder import Manifest, Run, RunFolder, digest, remove_results
+from masklet.run_folder import Manifest, Run, RunFolder, check_folder, digest, remove_results
 
 
 def make_run(name: str) -> Run:
@@ -250,3 +251,29 @@ def test_a_swap_that_is_killed_at_its_very_end_leaves_nothing(
     second.recover()
     assert second.is_done and contents(tmp_path) == {"2 second"}
     assert second.find_results() == tmp_path and not (tmp_path / "unfinished").exists()
+
+
+def protect(path: Path, run: Run) -> None:
+    check_folder(path, run)
+    Manifest.protect(run, ["state.pt"]).write(path)
+
+
+def test_nothing_but_the_same_run_follows_a_protected_one(tmp_path: Path) -> None:
+    training = Run("train", "", {"preset": "decoder", "size": 1024}, {})
+    protect(tmp_path, training)
+    protect(tmp_path, replace(training, settings={"preset": "memory"}))  # nothing is there yet
+    (tmp_path / "state.pt").touch()
+    protect(tmp_path, replace(training, settings={"preset": "memory"}))
+    with pytest.raises(
+        MediaError, match=r"run of masklet train with other preset \(memory\) and size: choose"
+    ):
+        protect(tmp_path, training)
+    for overwrite in (False, True):
+        with pytest.raises(MediaError, match="belongs to a run of masklet train: choose another folder"):
+            run(tmp_path, "first", 2, overwrite=overwrite)
+
+
+def test_results_that_others_may_replace_are_not_trained_among(tmp_path: Path) -> None:
+    run(tmp_path, "first", 2)
+    with pytest.raises(MediaError, match="belongs to a run of masklet track: choose another folder"):
+        protect(tmp_path, Run("train", "", {}, {}))

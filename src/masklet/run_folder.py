@@ -1,7 +1,10 @@
 """An output folder that belongs to one run, which its run.json describes.
 
-A run into an empty folder writes in place. Where an earlier run's results are, it writes to `unfinished/`
-beside them, and takes their place when it is complete. An interrupted run replaces only incomplete results.
+Where another run may follow, as in `masklet track`, `RunFolder` writes it to `unfinished/` beside the earlier
+results; it takes their place when it is complete. An interrupted run replaces only incomplete results.
+
+Where people or later steps go on from what is there, as in `masklet train`, the manifest is protected:
+`check_folder` refuses every other run.
 """
 
 from __future__ import annotations
@@ -10,7 +13,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -30,6 +33,7 @@ from masklet.files import (
 MANIFEST = "run.json"
 STAGE = "unfinished"
 _BLOCK = 2**20
+_SHORT = 24  # characters of a setting that a message shows
 
 
 @dataclass(frozen=True)
@@ -38,7 +42,7 @@ class Run:
 
     Attributes:
         command: The command's name.
-        version: masklet's.
+        version: masklet's; "" where other versions may go on.
         settings: Options and prompts, as JSON has them.
         inputs: For each input, a hash of its name and content.
     """
@@ -54,6 +58,22 @@ class Run:
         content = [self.command, self.version, self.settings, sorted(self.inputs.values())]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]
 
+    def changes_from(self, earlier: Run) -> list[str]:
+        """Names of what differs from an earlier run of the command, with its value where that is short."""
+        if self != earlier and not (earlier.settings or earlier.inputs):
+            return ["settings or inputs"]  # what earlier versions wrote does not say which
+        now = json.loads(json.dumps({**self.settings, "version": self.version}))
+        before = {**earlier.settings, "version": earlier.version}
+        changes = list[str]()
+        for name in now:
+            value = before.get(name)
+            if value != now[name]:
+                is_shown = value not in (None, "") and len(str(value)) < _SHORT
+                changes.append(f"{name} ({value})" if is_shown else name)
+        if sorted(self.inputs.values()) != sorted(earlier.inputs.values()):
+            changes.append("inputs")
+        return changes
+
 
 @dataclass(frozen=True)
 class Manifest:
@@ -65,6 +85,7 @@ class Manifest:
         files: The files and folders that it writes, and how many files each holds; None while it runs.
         is_complete: Whether all of them are whole.
         replaces: Files and folders of the run before, while those of this run take their place.
+        is_protected: Whether no other run may follow in the folder, once one of the files is there.
     """
 
     run: Run
@@ -72,6 +93,12 @@ class Manifest:
     files: Mapping[str, int | None]
     is_complete: bool = False
     replaces: tuple[str, ...] | None = None
+    is_protected: bool = False
+
+    @classmethod
+    def protect(cls, run: Run, files: Iterable[str]) -> Manifest:
+        """The manifest of a run that no other one may follow."""
+        return cls(run, run.key, dict.fromkeys(files), is_protected=True)
 
     @classmethod
     def read(cls, folder: Path) -> Manifest | None:
@@ -89,6 +116,7 @@ class Manifest:
                 },
                 bool(content["is_complete"]),
                 None if replaces is None else tuple(map(_entry, replaces)),
+                bool(content.get("is_protected", False)),
             )
         except FileNotFoundError:
             return None
@@ -105,8 +133,70 @@ class Manifest:
             part.write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
 
 
+def check_folder(
+    folder: Path,
+    run: Run,
+    *,
+    replaces: bool = False,
+    before: Callable[[], Manifest | None] = lambda: None,
+    advice: str = "choose another folder.",
+) -> Manifest | None:
+    """Refuse a folder with results of another run that this one may not follow.
+
+    Args:
+        folder: For the results; it may be missing.
+        run: To begin, or to go on.
+        replaces: Whether the run can take the place of another command's results.
+        before: Reads what a version of masklet that wrote no run.json left there.
+        advice: Ends the message.
+
+    Returns:
+        The manifest of the run whose results are there; None where there are none.
+
+    Raises:
+        MediaError: The folder belongs to another run.
+    """
+    earlier = Manifest.read(folder) or before()
+    if earlier is None or not any((folder / name).exists() for name in earlier.files):
+        return None
+    if earlier.is_protected or not (replaces or earlier.run.command == run.command):
+        refuse_other_run(folder, run, earlier.run, advice)
+    return earlier
+
+
+def refuse_other_run(place: StrPath, run: Run, earlier: Run, advice: str = "choose another folder.") -> None:
+    """Raise an error where the run whose results are in a place is another one than that which begins.
+
+    Raises:
+        MediaError: It is another one.
+    """
+    if run.command != earlier.command:
+        raise MediaError(f"{place} belongs to a run of masklet {earlier.command}: {advice}")
+    if changes := run.changes_from(earlier):
+        raise MediaError(
+            f"{place} belongs to a run of masklet {run.command} with other {' and '.join(changes)}: {advice}"
+        )
+
+
+def read_settings_file(path: Path, run: Run, files: Iterable[str]) -> Manifest | None:
+    """The manifest of a run whose settings an earlier version wrote to a JSON file; None where it is missing.
+
+    Args:
+        path: The file.
+        run: The run that is about to begin; the earlier one is as this but for its settings.
+        files: What the earlier one wrote.
+    """
+    try:
+        settings = dict(json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError) as error:
+        raise MediaError(f"{path} cannot be read: {error}. Choose another folder.") from error
+    return Manifest.protect(replace(run, settings=settings), files)
+
+
 class RunFolder:
-    """A folder for the results of one run.
+    """A folder for the results of one run, which those of another may replace.
 
     Args:
         path: The folder; it is made when the run begins to write.
@@ -115,7 +205,7 @@ class RunFolder:
         overwrite: Run even if it is done, and replace files that no run.json lists.
 
     Raises:
-        MediaError: The folder cannot be written.
+        MediaError: The folder cannot be written, or belongs to a run that no other may follow.
 
     Example:
         >>> import tempfile
@@ -132,6 +222,7 @@ class RunFolder:
         self._files = tuple(map(_entry, files))
         self._overwrite = overwrite
         check_writable(self.path)
+        check_folder(self.path, run, replaces=True)
 
     @property
     def is_done(self) -> bool:

@@ -35,7 +35,9 @@ def test_two_rounds_print_their_table(run: Run, tmp_path: Path) -> None:
     assert again.out == answer.out, "a second run goes on where the first one stopped: at its end"
     assert steps == {path: path.stat().st_mtime_ns for path in (tmp_path / "steps").iterdir()}
     other = run("engine", "demo", "--out", tmp_path, *small, "--rate", "1e-3")
-    assert other.code == 1 and "other settings (rate)" in other.err
+    assert (
+        other.code == 1 and "masklet engine demo with other rate (0.0001): choose another folder" in other.err
+    )
 
 
 @pytest.mark.slow
@@ -56,4 +58,4 @@ def test_what_is_doubtful_is_a_project_of_the_studio(run: Run, shelf: Path, tmp_
         *("engine", "propose", shelf / "clip.mp4", "--out", tmp_path, "--max-objects", 3),
         *("--model", shelf / "toy.safetensors"),
     )
-    assert other.code == 1 and "choose another --out" in other.err
+    assert other.code == 1 and "with other max_objects (8): choose another folder" in other.err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,13 +15,14 @@ from masklet.auto import Grid
 from masklet.datasets.types import Clip
 from masklet.engine import loop
 from masklet.engine.gates import Masklet, Measures
-from masklet.engine.loop import ClipMaker
+from masklet.engine.loop import ClipMaker, DemoSize, run_demo
 from masklet.engine.proposals import ProposalFolder
 from masklet.engine.rounds import Calibration, ClipLabeller, ClipResult, Round, StepResults, process_clips
 from masklet.engine.simulated_person import SimulatedPerson, find_object
 from masklet.engine.weights import Choice, FineTune, best_by_more_than_chance
 from masklet.errors import MaskletError
 from masklet.media import open_frames
+from masklet.run_folder import Run
 from toy_models import clip, toy_network
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -108,14 +110,12 @@ def test_clips_with_a_result_are_not_processed_again(tmp_path: Path) -> None:
 
         return run
 
-    results = StepResults(tmp_path, {"rate": 1})
+    results = StepResults(tmp_path)
     with pytest.raises(KeyboardInterrupt):
         process_clips(results, "round-1", clips, process(2))
-    rows = process_clips(StepResults(tmp_path, {"rate": 1}), "round-1", clips, process(9))
+    rows = process_clips(StepResults(tmp_path), "round-1", clips, process(9))
     assert processed == [0, 1, 2]
     assert rows[2] == ClipResult((MEASURES, BAD), (True, True), {"accepted": 2}, 1.5)
-    with pytest.raises(MaskletError, match=r"other settings \(rate\)"):
-        StepResults(tmp_path, {"rate": 2})
     (tmp_path / "round-1-clip-000.json").write_text("{")
     with pytest.raises(MaskletError, match="Remove it"):
         process_clips(results, "round-1", clips, process(9))
@@ -240,8 +240,21 @@ def test_the_first_frame_is_corrected_first(truth: np.ndarray) -> None:
     assert corrected[0] == 0
 
 
+def test_a_demo_of_an_earlier_version_is_recognised(tmp_path: Path) -> None:
+    maker, training = ClipMaker("cells", 64, 2), FineTune("memory", 1, 1e-4)
+    settings = {"model": "nano", **maker.to_json(), **training.to_json(), "clips": 1}
+    (tmp_path / "steps").mkdir()
+    (tmp_path / "steps" / "settings.json").write_text(json.dumps({**settings, "size": 32}))
+    with pytest.raises(MaskletError, match=r"masklet engine demo with other size \(32\)"):
+        run_demo(tmp_path, "nano", maker, training, DemoSize(1, 1, 2, 4), print)
+
+
+def proposals_of(video: str) -> Run:
+    return Run("engine propose", "1", {"setting": "exact"}, {video: video})
+
+
 def test_proposals_are_never_mixed_with_others(tmp_path: Path) -> None:
-    folder = ProposalFolder(tmp_path, "first")
+    folder = ProposalFolder(tmp_path, proposals_of("first"))
     folder.begin()
     for name in ("a/clip", "a-clip", "b"):
         (folder.accept(name) / "frames").mkdir(parents=True)
@@ -249,15 +262,31 @@ def test_proposals_are_never_mixed_with_others(tmp_path: Path) -> None:
     (tmp_path / "accepted" / "of a person").mkdir()
     for name in ("studio", "review"):
         (tmp_path / name).mkdir()
-    other = ProposalFolder(tmp_path, "second")  # the first was killed
+    other = ProposalFolder(tmp_path, proposals_of("second"))  # the first was killed
     other.begin()
     assert [path.name for path in (tmp_path / "accepted").iterdir()] == ["of a person"]
     assert not (tmp_path / "studio").exists() and not other.is_complete
+    (tmp_path / "queue.json").touch()
     other.complete()
-    assert ProposalFolder(tmp_path, "second").is_complete
-    with pytest.raises(MaskletError, match="proposals of other videos or settings"):
-        ProposalFolder(tmp_path, "first")
+    assert ProposalFolder(tmp_path, proposals_of("second")).is_complete
+    with pytest.raises(MaskletError, match="a run of masklet engine propose with other inputs: choose"):
+        ProposalFolder(tmp_path, proposals_of("first"))
+
+
+def test_proposals_of_an_earlier_version_are_recognised(tmp_path: Path) -> None:
+    run, other = proposals_of("first"), proposals_of("second")
+    (tmp_path / "accepted" / "clip").mkdir(parents=True)
+    marker = {"key": run.key, "is_complete": False, "accepted": ["clip"]}
+    (tmp_path / "proposals.json").write_text(json.dumps(marker))
+    assert not ProposalFolder(tmp_path, other).is_complete  # it was killed, and makes place
+    (tmp_path / "proposals.json").write_text(json.dumps({**marker, "is_complete": True}))
+    assert ProposalFolder(tmp_path, run).is_complete
+    with pytest.raises(MaskletError, match="masklet engine propose with other settings or inputs: choose"):
+        ProposalFolder(tmp_path, other)
+    (tmp_path / "proposals.json").write_text("{")
+    with pytest.raises(MaskletError, match=r"proposals\.json cannot be read"):
+        ProposalFolder(tmp_path, run)
     (tmp_path / "proposals.json").unlink()
-    (tmp_path / "queue.json").touch()  # of an earlier version
-    with pytest.raises(MaskletError, match="proposals of other videos or settings"):
-        ProposalFolder(tmp_path, "second")
+    (tmp_path / "queue.json").touch()  # of a still earlier one
+    with pytest.raises(MaskletError, match="masklet engine propose with other settings or inputs: choose"):
+        ProposalFolder(tmp_path, run)

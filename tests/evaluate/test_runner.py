@@ -1,5 +1,6 @@
 """An evaluation saves results as it goes, resumes, never mixes with another, survives failing samples."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -82,7 +83,25 @@ def test_damaged_results_are_made_anew_and_settings_of_something_else_refused(th
     first = run.run(clips)
     (tmp_path / "out/items/a.json").write_text(content)
     assert run.run(clips)[0].scores["J"] == first[0].scores["J"]
-    (tmp_path / "out/settings.json").write_text(content)
+    (tmp_path / "out/run.json").write_text(content)
+    with pytest.raises(MaskletError, match=r"run\.json is not a run.json that masklet wrote"):
+        run.run(clips)
+
+
+def test_results_of_an_earlier_version_are_recognised(three, tmp_path):
+    run, clips = run_of(tmp_path), find_clips(three)[:1]
+    run.run(clips)
+    manifest = tmp_path / "out/run.json"
+    settings = json.loads(manifest.read_text())["run"]["settings"]
+    for changed, message in (({}, None), ({"predictor": "flow"}, r"with other predictor \(flow\): choose")):
+        manifest.unlink()
+        (tmp_path / "out/settings.json").write_text(json.dumps(settings | changed))
+        if message is None:
+            run.run(clips)
+        else:
+            with pytest.raises(MaskletError, match=message):
+                run.run(clips)
+    (tmp_path / "out/settings.json").write_text("{")
     with pytest.raises(MaskletError, match=r"settings\.json cannot be read"):
         run.run(clips)
 
@@ -103,9 +122,12 @@ def test_pictures_whose_labels_change_are_evaluated_anew(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"protocol": SemiSupervised(frames="all")}, "its protocol is"),
-        ({"predictor": PredictorSpec("flow")}, "its predictor is repeat, this one's is flow"),
-        ({"data": "elsewhere"}, "its data is data"),
+        (
+            {"protocol": SemiSupervised(frames="all")},
+            "masklet evaluate with other protocol: choose another folder",
+        ),
+        ({"predictor": PredictorSpec("flow")}, r"with other predictor \(repeat\): choose"),
+        ({"data": "elsewhere"}, r"with other data \(data\): choose"),
     ],
 )
 def test_results_of_two_runs_are_not_mixed(three, tmp_path, changes, says):

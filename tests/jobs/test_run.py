@@ -114,7 +114,7 @@ def test_two_nodes_give_the_masks_of_track_and_survive_the_loss_of_one(
     (merged, errors) = merge_results(Store(str(out)), Store(str(tmp_path / "merged")))
     assert pq.read_table(tmp_path / "merged" / merged).num_rows == CLIPS * FRAMES
     assert pq.read_table(tmp_path / "merged" / errors)["kind"].to_pylist() == ["input"]
-    with pytest.raises(MaskletError, match="other settings"):
+    with pytest.raises(MaskletError, match="masklet jobs with other model"):
         run_job(manifest, str(out), JobSettings(model="nano"), Cluster())
 
 

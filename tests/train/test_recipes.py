@@ -1,5 +1,6 @@
 """Every recipe that comes with masklet runs: one step of a toy network on discs."""
 
+import json
 import os
 import shutil
 from dataclasses import replace
@@ -11,6 +12,7 @@ import torch
 from masklet import checkpoint
 from masklet.config import toy
 from masklet.errors import MaskletError
+from masklet.run_folder import Manifest
 from masklet.train.loop import BEST, LAST
 from masklet.train.parameters import Preset
 from masklet.train.recipe import Recipe, TrainingOptions
@@ -78,11 +80,20 @@ def test_a_folder_belongs_to_one_run(options: TrainingOptions, tmp_path: Path) -
     for change, word in (
         ({"data": tmp_path / "more"}, "data"),
         ({"learning_rate": 1e-2}, "learning rate"),
-        ({"preset": "memory"}, "preset and learning rate"),
+        ({"preset": "memory"}, r"preset \(decoder\) and learning rate"),
         ({"model": "new-tiny", "image_size": 64}, "weights and preset"),
     ):
-        with pytest.raises(MaskletError, match=f"holds a run with other {word}.*: choose another folder"):
+        with pytest.raises(
+            MaskletError, match=f"belongs to a run of masklet train with other {word}.*: choose"
+        ):
             TrainingRun.begin("finetune", replace(options, **change), out)
+    settings = json.loads((out / "run.json").read_text())["run"]["settings"]
+    (out / "run.json").unlink()
+    (out / "training.json").write_text(json.dumps(settings))  # of an earlier version
+    with pytest.raises(MaskletError, match=r"with other preset \(decoder\)"):
+        TrainingRun.begin("finetune", replace(options, preset="memory"), out)
+    assert TrainingRun.begin("finetune", replace(options, steps=2), out).state.step == 1
+    assert Manifest.read(out)
 
 
 def test_random_weights_train_as_a_whole_at_a_high_rate(options: TrainingOptions) -> None:

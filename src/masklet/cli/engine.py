@@ -74,7 +74,7 @@ def propose(
             "weights": digest(model, [Path(model)]) if Path(model).is_file() else None,
         }
         inputs = {item.source: digest(item.source, item.files()) for item in items}
-        folder = ProposalFolder(out, Run("engine propose", str(masklet.__version__), settings, inputs).key)
+        folder = ProposalFolder(out, Run("engine propose", str(masklet.__version__), settings, inputs))
         if folder.is_complete:
             typer.echo(
                 f"{out} has the proposals of these videos already. Review them, or choose another --out."

@@ -15,7 +15,7 @@ from masklet.cli.items import Item, take_shard
 from masklet.cli.options import ModelOptions, terminal_text
 from masklet.errors import MaskletError, MediaError
 from masklet.files import check_writable, make_folder
-from masklet.run_folder import Manifest, Run, RunFolder, digest, remove_results
+from masklet.run_folder import Manifest, Run, RunFolder, check_folder, digest, remove_results
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -248,7 +248,7 @@ class Runner:
     def _start_batch(self, items: Sequence[Item]) -> Manifest | None:
         """List the items in OUT/run.json, beside what was listed there; returns that."""
         check_writable(self.out)
-        earlier = Manifest.read(self.out)
+        earlier = check_folder(self.out, self._describe_batch(items), replaces=True)
         make_folder(self.out)
         files = {**(earlier.files if earlier else {}), **{item.name: None for item in items}}
         self._write_manifest(items, files, is_complete=False)
@@ -285,11 +285,14 @@ class Runner:
     def _write_manifest(
         self, items: Sequence[Item], files: Mapping[str, int | None], *, is_complete: bool
     ) -> None:
+        run = self._describe_batch(items)
+        Manifest(run, run.key, files, is_complete).write(self.out)
+
+    def _describe_batch(self, items: Sequence[Item]) -> Run:
         import masklet
 
         inputs = {item.source: item.name for item in items}
-        run = Run(self.command, str(masklet.__version__), self._settings, inputs)
-        Manifest(run, run.key, files, is_complete).write(self.out)
+        return Run(self.command, str(masklet.__version__), self._settings, inputs)
 
 
 def _check_input_stays(item: Item, folder: Path, files: Sequence[str]) -> None:

@@ -32,12 +32,15 @@ from masklet.engine.weights import (
     standard_error,
 )
 from masklet.model import Sam2
+from masklet.run_folder import Manifest, Run, check_folder, read_settings_file
 from masklet.synthetic import director
 from masklet.synthetic.cells import compose_cells
 from masklet.synthetic.director import Shot, Stock
 from masklet.synthetic.effects import make_grain
 
 CALIBRATION, VALIDATION, TEST, ROUNDS = 1, 2, 3, 10  # series of clips; a round's number is added to the last
+
+STEPS = "steps"  # the folder of their results
 
 World = Literal["cells", "things"]
 
@@ -60,12 +63,14 @@ def run_demo(
         report: Takes each line as soon as it is known.
 
     Raises:
-        MaskletError: `out` holds a run with other settings.
+        MediaError: `out` belongs to another run.
     """
     settings = {"model": model, **maker.to_json(), **training.to_json(), **asdict(size)}
     settings.pop("rounds")  # more rounds may follow later
-    results = StepResults(out / "steps", settings)
-    loop = _Loop(out, size, maker, results, load_network(model))
+    run = Run("engine demo", "", settings, {})
+    check_folder(out, run, before=lambda: read_settings_file(out / STEPS / "settings.json", run, [STEPS]))
+    Manifest.protect(run, [STEPS]).write(out)
+    loop = _Loop(out, size, maker, StepResults(out / STEPS), load_network(model))
     judged = loop.calibrate()
     weights: str | Path = model
     best = loop.choose_zoom(weights, report)

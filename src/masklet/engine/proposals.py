@@ -16,50 +16,41 @@ from masklet.files import atomic_write
 from masklet.media import Frames, OverlayVideo, writers
 from masklet.model import Sam2
 from masklet.rle import RLE
+from masklet.run_folder import Manifest, Run, check_folder
 from masklet.types import Masks
 
-MARKER, QUEUE = "proposals.json", "queue.json"
-ACCEPTED, REVIEW, STUDIO = "accepted", "review", "studio"
+QUEUE, ACCEPTED, REVIEW, STUDIO = "queue.json", "accepted", "review", "studio"
+BEFORE = "proposals.json"  # in place of run.json, in folders of earlier versions
 
 
 class ProposalFolder:
-    """The folder of `masklet engine propose`, which belongs to one run: people go on from what is in it.
+    """The folder of `masklet engine propose`. Once complete, no other run may follow: people go on from it.
 
     Args:
         out: The folder.
-        key: The same for the same videos and settings.
+        run: Videos and settings.
 
     Raises:
-        MaskletError: It has the proposals of another run.
+        MediaError: It belongs to another run.
 
     Example:
         >>> import tempfile
-        >>> folder = ProposalFolder(Path(tempfile.mkdtemp()), "videos and settings")
+        >>> run = Run("engine propose", "1", {}, {"clip.mp4": "hash"})
+        >>> folder = ProposalFolder(Path(tempfile.mkdtemp()), run)
         >>> folder.is_complete
         False
         >>> folder.begin()
         >>> folder.complete()
-        >>> ProposalFolder(folder.out, "videos and settings").is_complete
+        >>> ProposalFolder(folder.out, run).is_complete
         True
     """
 
-    def __init__(self, out: Path, key: str) -> None:
-        self.out, self._key = out, key
-        self._accepted: list[str] = []
-        try:
-            marker = json.loads((out / MARKER).read_text(encoding="utf-8"))
-            self.is_complete, earlier = bool(marker["is_complete"]), str(marker["key"])
-            self._accepted = [Path(name).name for name in marker["accepted"]]
-        except FileNotFoundError:
-            self.is_complete = any((out / name).exists() for name in (QUEUE, REVIEW, STUDIO))
-            earlier = ""
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise MaskletError(f"{out / MARKER} cannot be read: {error}. Choose another --out.") from error
-        if self.is_complete and earlier != key:
-            raise MaskletError(
-                f"{out} has proposals of other videos or settings, and perhaps their reviews: choose another "
-                "--out."
-            )
+    def __init__(self, out: Path, run: Run) -> None:
+        self.out, self._run = out, run
+        earlier = check_folder(out, run, before=lambda: _read_before(out, run))
+        self.is_complete = earlier is not None and earlier.is_complete
+        names = () if earlier is None else map(Path, earlier.files)
+        self._accepted = [path.name for path in names if path.parent == Path(ACCEPTED)]
 
     def begin(self) -> None:
         """Remove what a run that was interrupted left."""
@@ -83,9 +74,23 @@ class ProposalFolder:
         self._write(is_complete=True)
 
     def _write(self, *, is_complete: bool) -> None:
-        content = {"key": self._key, "is_complete": is_complete, "accepted": self._accepted}
-        with atomic_write(self.out / MARKER) as part:
-            part.write_text(json.dumps(content, indent=1), encoding="utf-8")
+        files = dict.fromkeys([QUEUE, REVIEW, STUDIO, *(f"{ACCEPTED}/{name}" for name in self._accepted)])
+        Manifest(self._run, self._run.key, files, is_complete, is_protected=is_complete).write(self.out)
+
+
+def _read_before(out: Path, run: Run) -> Manifest | None:
+    """What an earlier version left: proposals.json with the run's key, or before that no such file at all."""
+    path, files = out / BEFORE, dict.fromkeys([QUEUE, REVIEW, STUDIO])
+    unknown = Run(run.command, "", {}, {})
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        is_complete, key = bool(content["is_complete"]), str(content["key"])
+        files |= dict.fromkeys(f"{ACCEPTED}/{Path(name).name}" for name in content["accepted"])
+        return Manifest(run if key == run.key else unknown, key, files, is_complete, is_protected=is_complete)
+    except FileNotFoundError:
+        return Manifest(unknown, "", files, is_complete=True, is_protected=True)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise MaskletError(f"{path} cannot be read: {error}. Choose another folder.") from error
 
 
 def write_accepted(folder: Path, frames: Frames, codes: Mapping[int, Sequence[RLE]]) -> None:

@@ -37,7 +37,6 @@ from masklet.model import Sam2
 
 TRUSTED = 0.8  # masklets pass without a person where gates had this precision on clips that did not set them
 FEWEST_PASSED = 8  # such masklets that pass; fewer say too little
-SETTINGS = "settings.json"  # among the results of steps
 FULL_REVIEW = 4  # every so many clips are reviewed as a whole, so that trusted gates are measured on
 
 
@@ -253,34 +252,18 @@ class StepResults:
 
     Args:
         folder: Of the results.
-        settings: What decides them.
-
-    Raises:
-        MaskletError: The folder has results of other settings.
 
     Example:
         >>> import tempfile
-        >>> folder = Path(tempfile.mkdtemp())
-        >>> StepResults(folder, {"clips": 2}).get("sum", lambda: 1 + 1)
+        >>> results = StepResults(Path(tempfile.mkdtemp()))
+        >>> results.get("sum", lambda: 1 + 1)
         2
-        >>> StepResults(folder, {"clips": 2}).get("sum", lambda: 1 / 0)  # it is there
+        >>> results.get("sum", lambda: 1 / 0)  # it is there
         2
     """
 
-    def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
+    def __init__(self, folder: Path) -> None:
         self._folder = folder
-        settings = json.loads(json.dumps(settings))
-        earlier = self._read(SETTINGS)
-        if earlier is None:
-            self._write(SETTINGS, settings)
-        elif not isinstance(earlier, dict):
-            raise MaskletError(f"{folder / SETTINGS} is of something else: choose another --out.")
-        elif earlier != settings:
-            changed = [name for name, value in settings.items() if earlier.get(name) != value]
-            raise MaskletError(
-                f"{folder.parent} holds a run with other settings ({', '.join(changed)}): choose another "
-                "--out, or the same settings."
-            )
 
     def get(self, name: str, compute: Callable[[], Any]) -> Any:
         """The result of a step as JSON has it: from its file, or else computed now."""

@@ -28,11 +28,14 @@ from masklet.evaluate.predictors import BASELINES, ModelPredictor, Predictor
 from masklet.evaluate.report import ObjectResult
 from masklet.evaluate.samples import Sample, file_stamp
 from masklet.files import atomic_write, make_folder, remove_unfinished
+from masklet.run_folder import Manifest, Run, check_folder, read_settings_file
 from masklet.tracking.policies import find_policy
 
 S = TypeVar("S", bound=Sample)
 S_contra = TypeVar("S_contra", bound=Sample, contravariant=True)
 FORMAT = 3  # of the files of results
+ITEMS = "items"  # the folder of these files
+BEFORE = "settings.json"  # in place of run.json, in folders of earlier versions
 STALE = 60.0  # seconds after which an unfinished file belongs to a process that was killed
 
 
@@ -179,29 +182,19 @@ class Evaluation(Generic[S]):
 
     def _check_folder(self) -> None:
         """Refuse a folder that holds results of another evaluation."""
-        path = make_folder(self.out) / "settings.json"
-        remove_unfinished(self.out / "items", STALE)
-        ours = {
+        settings = {
             "format": FORMAT,
             "protocol": repr(self.protocol),
             "predictor": _load(self.predictor).identity,
             "data": self.data,
         }
-        try:
-            theirs = dict(json.loads(path.read_text())) if path.exists() else ours
-        except (OSError, ValueError, TypeError) as error:
-            raise MaskletError(f"{path} cannot be read: {error}. Choose another folder.") from error
-        if theirs != ours:
-            name = next(name for name in ours if theirs.get(name) != ours[name])
-            raise MaskletError(
-                f"{self.out} holds results of another evaluation: its {name} is {theirs.get(name)}, this "
-                f"one's is {ours[name]}. Choose another folder, or delete that one."
-            )
-        with atomic_write(path) as part:
-            part.write_text(json.dumps(ours, indent=1))
+        run, files = Run("evaluate", "", settings, {}), [ITEMS]
+        check_folder(self.out, run, before=lambda: read_settings_file(self.out / BEFORE, run, files))
+        remove_unfinished(make_folder(self.out) / ITEMS, STALE)
+        Manifest.protect(run, files).write(self.out)
 
     def _path(self, name: str) -> Path:
-        return self.out / "items" / f"{name}.json"
+        return self.out / ITEMS / f"{name}.json"
 
 
 def _read_results(path: Path) -> list[ObjectResult]:

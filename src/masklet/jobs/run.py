@@ -34,7 +34,7 @@ from masklet.jobs.worker import (
     Worker,
     error_record,
 )
-from masklet.run_folder import digest
+from masklet.run_folder import Run, digest, refuse_other_run
 
 JOB, STATUS = "job.json", "status.json"
 STATUS_SECONDS = 2.0  # from one status to the next
@@ -116,15 +116,15 @@ def _with_absolute_model(settings: JobSettings) -> JobSettings:
     return replace(settings, model=str(path.absolute())) if path.is_file() else settings
 
 
+def _as_run(settings: JobSettings) -> Run:
+    return Run("jobs", "", settings.to_json(), {})
+
+
 def _claim(store: Store, manifest: str, settings: JobSettings) -> None:
     """Make sure that the results belong to this job, and that no other driver is at work."""
-    earlier = None if store.read_json(JOB) is None else _with_absolute_model(read_job(store)[1]).to_json()
-    if earlier is not None and earlier != settings.to_json():
-        changed = [name for name, value in settings.to_json().items() if earlier.get(name) != value]
-        raise MaskletError(
-            f"{store.url} holds a job with other settings ({', '.join(changed)}): choose another --out, or "
-            "the same settings."
-        )
+    if store.read_json(JOB) is not None:
+        earlier = _with_absolute_model(read_job(store)[1])
+        refuse_other_run(store.url, _as_run(settings), _as_run(earlier))
     weights = _check_weights(store, settings)
     status = store.read_json(STATUS)
     if status is not None and status["is_running"] and _is_alive(status):

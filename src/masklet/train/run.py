@@ -8,7 +8,7 @@ import importlib.util
 import json
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,7 +17,8 @@ import torch
 
 from masklet import checkpoint
 from masklet.errors import MaskletError
-from masklet.files import atomic_write, remove_unfinished, sha256
+from masklet.files import remove_unfinished, sha256
+from masklet.run_folder import Manifest, Run, check_folder, read_settings_file
 from masklet.train.batches import FEATURES
 from masklet.train.loop import BEST, LAST, SAVE_EVERY, LogRow, train
 from masklet.train.pretraining import HIDDEN, PretrainingRecipe, PretrainingState, pretrain
@@ -26,7 +27,7 @@ from masklet.train.recipes import RECIPES
 from masklet.train.report import PICTURES, PictureStrip, RunLog, predictions, write_report
 from masklet.train.state import STATE, TrainingState
 
-RUN = "training.json"  # what the run is of
+BEFORE = "training.json"  # in place of run.json, in folders of earlier versions
 
 
 def find_recipe(name: str) -> Callable[[TrainingOptions], Recipe | PretrainingRecipe]:
@@ -75,16 +76,20 @@ class TrainingRun:
         if processes := int(os.environ.get("LOCAL_WORLD_SIZE", "0")):
             torch.set_num_threads(max(1, (os.cpu_count() or 1) // processes))
         recipe = find_recipe(name)(options)
-        facts = _describe_run(name, options, recipe)
-        _check_folder(out, facts)
+        description = _describe_run(name, options, recipe)
+        check_folder(
+            out,
+            description,
+            before=lambda: read_settings_file(out / BEFORE, description, (STATE, FEATURES)),
+            advice=f"choose another folder. To go on from its weights, pass them with --model {out / BEST}.",
+        )
         if isinstance(recipe, PretrainingRecipe):
             run = cls._pretraining(name, out, recipe, command)
         else:
             run = cls._training(name, out, recipe, command)
         if run.is_main_process:
             remove_unfinished(out)  # of a run that was killed
-            with atomic_write(out / RUN) as part:
-                part.write_text(json.dumps(facts, indent=1), encoding="utf-8")
+            Manifest.protect(description, (STATE, FEATURES)).write(out)
         if (out / STATE).exists():
             run.state.resume(out / STATE)
         return run
@@ -134,45 +139,23 @@ class TrainingRun:
             checkpoint.save(checkpoint.load(weights, device="cpu"), self.out / "model.pt", layout="original")
 
 
-def _describe_run(
-    name: str, options: TrainingOptions, recipe: Recipe | PretrainingRecipe
-) -> dict[str, str | int | float | None]:
+def _describe_run(name: str, options: TrainingOptions, recipe: Recipe | PretrainingRecipe) -> Run:
     """What may not change within a run. More steps may follow, and other machines may go on."""
     start = recipe.start
-    facts: dict[str, str | int | float | None] = {
+    settings: dict[str, str | int | float | None] = {
         "recipe": name,
         "weights": sha256(start) if start is not None and Path(start).is_file() else start,
     }
     if isinstance(recipe, Recipe):
-        facts |= {
+        settings |= {
             "preset": recipe.preset,
             "size": recipe.config.image_size,
             "learning rate": recipe.stages[0].learning_rates[0],
         }
     if "split" in vars(options):  # the recipe has read it
         names = [sorted(item.name for item in items) for items in options.split]
-        facts["data"] = hashlib.sha256(json.dumps(names).encode()).hexdigest()
-    return facts
-
-
-def _check_folder(out: Path, facts: Mapping[str, object]) -> None:
-    """Refuse a folder with the checkpoint or features of another run.
-
-    Raises:
-        MaskletError: It is another run's.
-    """
-    try:
-        earlier = dict(json.loads((out / RUN).read_text(encoding="utf-8")))
-    except FileNotFoundError:
-        return
-    except (OSError, ValueError, TypeError) as error:
-        raise MaskletError(f"{out / RUN} cannot be read: {error}. Choose another folder.") from error
-    changed = [key for key, value in facts.items() if earlier.get(key) != value]
-    if changed and ((out / STATE).exists() or (out / FEATURES).exists()):
-        raise MaskletError(
-            f"{out} holds a run with other {' and '.join(changed)}: choose another folder. To go on from its "
-            f"weights, pass them with --model {out / BEST}."
-        )
+        settings["data"] = hashlib.sha256(json.dumps(names).encode()).hexdigest()
+    return Run("train", "", settings, {})
 
 
 def _describe_start(start: str | None) -> str:
