@@ -29,7 +29,7 @@ def leave_unfinished(caller: Caller, video: str, *, done: int) -> None:
         plan = PropagationPlan.of(
             caller.get("/about")["person"]["id"], "forward", [Leg(0, LENGTH, False, None, "batch")]
         )
-        frames = caller.studio.engine.propagate(live, plan)
+        frames = caller.studio.inference.propagate(live, plan)
         for _ in range(done):
             next(frames)
         frames.close()
@@ -231,14 +231,14 @@ def test_tracking_waits_for_the_prompts_of_the_same_person(
 ) -> None:
     video = caller.video()
     begun, answer = Event(), Event()
-    engine_prompt = caller.studio.engine.prompt
+    inference_prompt = caller.studio.inference.prompt
 
     def prompt_later(*arguments: Any, **named: Any) -> Any:
         begun.set()
         assert answer.wait(60)
-        return engine_prompt(*arguments, **named)
+        return inference_prompt(*arguments, **named)
 
-    monkeypatch.setattr(caller.studio.engine, "prompt", prompt_later)
+    monkeypatch.setattr(caller.studio.inference, "prompt", prompt_later)
     with ThreadPoolExecutor(2) as pool:
         clicked = pool.submit(caller.click, video)
         assert begun.wait(60)

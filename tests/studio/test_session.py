@@ -14,7 +14,7 @@ import torch
 
 from masklet import VideoSession, rle
 from masklet.sessions.events import SavedSession
-from masklet.studio.inference.engine import RESUMABLE, Engine
+from masklet.studio.inference.inference import RESUMABLE, Inference
 from studio.small import LENGTH, SIZE, Caller, counts
 from toy_models import toy_network
 
@@ -104,15 +104,15 @@ def test_other_memory_rules_go_on_as_well(
     play(caller, video, [*PLAYS["corrected"], ("click", 1, 3)])
     for frame in range(1, LENGTH):
         caller.studio.live.drop(video.rpartition("/")[2])
-        caller.studio.propagations._engine = Engine(caller.studio.models, caller.studio.limits)
+        caller.studio.propagations._inference = Inference(caller.studio.models, caller.studio.limits)
         caller.follow(video, start=frame, stop=frame + 1)
     session = assert_is_the_session(caller, video, tmp_path)
-    engine = caller.studio.propagations._engine
+    inference = caller.studio.propagations._inference
     with (
         caller.studio.live.using(video.rpartition("/")[2]) as live,
         live.history.change("somebody") as change,
     ):
-        resumed = engine.session(live, engine.store(live, change))
+        resumed = inference.session(live, inference.store(live, change))
         assert resumed.ids == session.ids
         for id, obj in session.state.objects.items():
             original, other = (

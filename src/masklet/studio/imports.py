@@ -22,7 +22,7 @@ from masklet.sessions.events import SavedSession
 from masklet.sessions.object_state import join_spans
 from masklet.studio import project_schemas
 from masklet.studio.errors import ApiError, failure_message, not_found, public_message
-from masklet.studio.inference.engine import Engine
+from masklet.studio.inference.inference import Inference
 from masklet.studio.inference.live import Live, LiveVideos
 from masklet.studio.inference.worker import Job, Priority, Worker
 from masklet.studio.messages import ChangedEvent, Hub
@@ -119,11 +119,17 @@ class Imports:
     """Reads annotation files, and adds what is in them to a project's videos."""
 
     def __init__(
-        self, database: Database, live: LiveVideos, engine: Engine, worker: Worker, hub: Hub, quota: Quota
+        self,
+        database: Database,
+        live: LiveVideos,
+        inference: Inference,
+        worker: Worker,
+        hub: Hub,
+        quota: Quota,
     ) -> None:
         self._database = database
         self._live = live
-        self._engine = engine
+        self._inference = inference
         self._worker = worker
         self._hub = hub
         self._quota = quota
@@ -254,7 +260,7 @@ class Imports:
         if id is None:
             id = live.history.state.next_id
         is_new = key not in objects
-        id = self._engine.prompt(live, person, entry.frame, id, prompt, batch=batch, new=is_new).object
+        id = self._inference.prompt(live, person, entry.frame, id, prompt, batch=batch, new=is_new).object
         if is_new:
             with live.history.change(person) as change:
                 fields: dict[str, object] = {"id": id}

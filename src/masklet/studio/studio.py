@@ -15,7 +15,7 @@ from masklet.studio import schemas
 from masklet.studio.errors import ApiError, not_found
 from masklet.studio.exports import Exports
 from masklet.studio.imports import Imports
-from masklet.studio.inference.engine import Engine
+from masklet.studio.inference.inference import Inference
 from masklet.studio.inference.live import LiveVideos
 from masklet.studio.inference.models import LoadModel, Models
 from masklet.studio.inference.propagation import Propagations
@@ -61,11 +61,11 @@ class Studio:
         self.hub = Hub(limits.sockets)
         self.live = LiveVideos(self.database, self.paths, limits)
         self.models = Models(model, model_name, settings.models, load_model)
-        self.engine = Engine(self.models, limits)
+        self.inference = Inference(self.models, limits)
         self.worker = Worker(limits)
         self.pending = PendingPrompts()
         self.propagations = Propagations(
-            self.engine,
+            self.inference,
             self.worker,
             self.live,
             self.hub,
@@ -74,7 +74,7 @@ class Studio:
             limits.propagations,
         )
         self.files = ProjectFiles(self.propagations.share)
-        self.imports = Imports(self.database, self.live, self.engine, self.worker, self.hub, self.quota)
+        self.imports = Imports(self.database, self.live, self.inference, self.worker, self.hub, self.quota)
         self.jpegs: ByteCache[tuple[str, int, int, int, int | None], bytes] = ByteCache(
             limits.jpegs, size=len
         )

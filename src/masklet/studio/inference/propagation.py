@@ -9,7 +9,7 @@ from threading import Lock
 
 from masklet.studio import schemas
 from masklet.studio.errors import ApiError, failure_message
-from masklet.studio.inference.engine import Engine
+from masklet.studio.inference.inference import Inference
 from masklet.studio.inference.live import LiveVideos
 from masklet.studio.inference.propagation_plan import PropagationPlan
 from masklet.studio.inference.worker import Job, Priority, Worker
@@ -68,7 +68,7 @@ class Propagations:
 
     def __init__(
         self,
-        engine: Engine,
+        inference: Inference,
         worker: Worker,
         live: LiveVideos,
         hub: Hub,
@@ -76,7 +76,7 @@ class Propagations:
         quota: Quota,
         most: int,
     ) -> None:
-        self._engine = engine
+        self._inference = inference
         self._worker = worker
         self._live = live
         self._hub = hub
@@ -161,7 +161,7 @@ class Propagations:
         while True:
             leg = plan.leg
             with self._live.using(propagation.video) as live:
-                for ids in self._engine.propagate(live, plan):
+                for ids in self._inference.propagate(live, plan):
                     frame = leg.frame + (1 if leg.reverse else -1)
                     self._publish_frame(propagation, frame, ids)
                     self._quota.check()

@@ -12,7 +12,7 @@ from masklet.media.formats import FORMATS
 from masklet.studio import project_schemas, schemas
 from masklet.studio.exports import SCRIPT
 from masklet.studio.inference.decoder import THUMBNAIL_HEIGHT
-from masklet.studio.inference.engine import RESUMABLE
+from masklet.studio.inference.inference import RESUMABLE
 from masklet.studio.inference.worker import Job, Priority
 from masklet.studio.requests import ModelName, Rename
 from masklet.studio.routes import ANSWER_SECONDS, RequesterDep, StudioDep

@@ -156,7 +156,7 @@ def _encode(studio: Studio, video: str, requester: Requester, subscriber: Subscr
         if subscriber.frame_in_view != frame:
             return
         with studio.live.using(video) as live:
-            studio.engine.encode(live, frame)
+            studio.inference.encode(live, frame)
         studio.hub.publish(video, ReadyEvent(frame=frame))
 
     try:

@@ -45,7 +45,9 @@ def _segment(studio: Studio, requester: Requester, form: Form) -> schemas.ImageM
     picture = _decode(studio, _as_picture(form))
     size = picture.shape[0], picture.shape[1]
     prompts = [body.to_prompt(size, studio.limits.points) for body in bodies]
-    job = studio.worker.call(requester.id, Priority.prompt, lambda: studio.engine.picture(picture, prompts))
+    job = studio.worker.call(
+        requester.id, Priority.prompt, lambda: studio.inference.picture(picture, prompts)
+    )
     results = job.result(ANSWER_SECONDS)
     return schemas.ImageMasks(
         size=size,

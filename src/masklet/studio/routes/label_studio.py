@@ -279,7 +279,9 @@ def predict(studio: StudioDep, requester: RequesterDep, body: PredictRequest) ->
         raise _invalid(f"the task's data must name its picture under '{brush.data}'.")
     picture = _load_picture(studio, address)
     prompt = to_prompt(uses, (picture.shape[0], picture.shape[1]))
-    job = studio.worker.call(requester.id, Priority.prompt, lambda: studio.engine.picture(picture, [prompt]))
+    job = studio.worker.call(
+        requester.id, Priority.prompt, lambda: studio.inference.picture(picture, [prompt])
+    )
     (masks,) = job.result(ANSWER_SECONDS)
     score = round(float(masks.iou[0]), 4)
     mask = masks.best

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from masklet.studio import project_schemas, schemas
 from masklet.studio.errors import ApiError
-from masklet.studio.inference.engine import RESUMABLE
+from masklet.studio.inference.inference import RESUMABLE
 from masklet.studio.requests import ClassChange, FolderVideo, NewProject, NewProjectExport, ProjectChange
 from masklet.studio.routes import RequesterDep, StudioDep
 from masklet.studio.schemas import clean_name

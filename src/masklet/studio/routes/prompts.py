@@ -132,7 +132,7 @@ def add_prompt(
         answer = _run(
             studio,
             requester,
-            lambda: studio.engine.prompt(
+            lambda: studio.inference.prompt(
                 live, requester.id, frame, id, prompt, offer=body.candidates, label=label, new=body.new
             ),
         )
@@ -159,12 +159,12 @@ def preview(studio: StudioDep, requester: RequesterDep, video: str, body: Previe
         prompt = body.to_prompt(live.frames.size, studio.limits.points)
         live.frames.prepare(body.frame)
         answer = studio.worker.call(
-            requester.id, Priority.encode, lambda: studio.engine.preview(live, body.frame, prompt)
+            requester.id, Priority.encode, lambda: studio.inference.preview(live, body.frame, prompt)
         ).result(ANSWER_SECONDS)
 
     def prepare() -> None:
         with studio.live.using(video) as live:
-            studio.engine.prepare_click(live, body.frame, prompt)
+            studio.inference.prepare_click(live, body.frame, prompt)
 
     studio.worker.call_ahead(requester.id, prepare)
     mask = answer.best
@@ -183,7 +183,7 @@ def everything(studio: StudioDep, requester: RequesterDep, video: str, body: Fra
     with studio.live.using(video) as live:
         live.frames.prepare(body.frame)
         masks = studio.worker.call(
-            requester.id, Priority.encode, lambda: studio.engine.segments(live, body.frame)
+            requester.id, Priority.encode, lambda: studio.inference.segments(live, body.frame)
         ).result(ANSWER_SECONDS)
     entries = zip(masks.codes, masks.boxes.tolist(), masks.iou.tolist(), strict=True)
     segments = [
@@ -202,7 +202,7 @@ def choose_candidate(
     """
     frame, id = body.frame, body.object
     with studio.pending.answering(video, requester.id), studio.live.using(video) as live:
-        _run(studio, requester, lambda: studio.engine.choose(live, requester.id, frame, id, body.rank))
+        _run(studio, requester, lambda: studio.inference.choose(live, requester.id, frame, id, body.rank))
         return _publish(studio, requester, live, frame, id)
 
 
@@ -216,7 +216,7 @@ def edit(studio: StudioDep, requester: RequesterDep, video: str, body: NewEdit) 
     with studio.live.using(video) as live:
         size, count = live.frames.size, len(live.frames)
         span = {"start": min(body.start, count), "stop": min(body.stop, count)}
-        editor = MaskEditor(live.history, studio.engine.cache, studio.limits, size, requester.id)
+        editor = MaskEditor(live.history, studio.inference.cache, studio.limits, size, requester.id)
         outcome = editor.apply(body.model_copy(update=span))
         for frame, id, mask in outcome.prompts:
             live.frames.prepare(frame)
@@ -236,7 +236,7 @@ def clear_prompt(
 ) -> schemas.FrameMasks:
     """Take back all prompts of an object on a frame."""
     with studio.live.using(video) as live:
-        _run(studio, requester, lambda: studio.engine.clear(live, requester.id, frame, id))
+        _run(studio, requester, lambda: studio.inference.clear(live, requester.id, frame, id))
         is_prompted = id in live.history.state.session.objects  # else all its masks are gone
         changed = (frame, frame + 1) if is_prompted else (0, len(live.frames))
         return _publish(studio, requester, live, frame, id, changed)
@@ -255,7 +255,9 @@ def _prompt_mask(
     studio: Studio, requester: Requester, live: Live, frame: int, id: int, mask: np.ndarray, batch: str
 ) -> None:
     prompt = Prompt(mask=mask)
-    _run(studio, requester, lambda: studio.engine.prompt(live, requester.id, frame, id, prompt, batch=batch))
+    _run(
+        studio, requester, lambda: studio.inference.prompt(live, requester.id, frame, id, prompt, batch=batch)
+    )
 
 
 def _run(studio: Studio, requester: Requester, function: Callable[[], Value]) -> Value:

@@ -43,7 +43,7 @@ class PromptAnswer:
     candidates: list[Candidate]
 
 
-class Engine:
+class Inference:
     """What the studio does with the model: encode, answer prompts, track.
 
     Args:
