@@ -29,7 +29,7 @@ def caller(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Caller]:
     place = tmp_path_factory.mktemp("imports")
     (place / "clips").mkdir()
     make_clip(place / "clips" / "blots.mp4")
-    for name in ("one.png", "two.png"):
+    for name in ("one.png", "two.png", "f\u00fcr.png"):
         make_picture(place / "clips" / name)
     with Caller(make_studio(place)) as caller:
         yield caller
@@ -191,7 +191,7 @@ def test_label_studio_comes_in(caller: Caller, project: str) -> None:
     assert [frame for frame, _ in masks_of(caller, project, "blots.mp4")] == [1]
 
 
-@pytest.mark.parametrize("format", ["youtube-vis", "coco", "cvat", "cvat-images", "script"])
+@pytest.mark.parametrize("format", ["youtube-vis", "coco", "cvat", "cvat-images", "label-studio", "script"])
 def test_what_the_studio_exports_comes_back_in(caller: Caller, project: str, format: str) -> None:
     video = caller.video()
     drawn = {"size": list(SIZE), "counts": rle.encode(SQUARE)["counts"]}
@@ -219,6 +219,61 @@ def test_a_project_that_was_exported_comes_back_in(caller: Caller, project: str,
     state = imported(caller, f"/projects/{other}", "project.zip", content)
     assert state["masks"] == 2 and not state["skipped"]
     assert [frame for frame, _ in masks_of(caller, f"/projects/{other}", "blots.mp4")] == [5]
+
+
+@pytest.mark.parametrize("format", ["coco", "cvat-images"])
+def test_attributes_that_were_exported_come_back_in(caller: Caller, project: str, format: str) -> None:
+    attributes = [{"name": "pose", "values": ["lies", "sits"]}, {"name": "note", "values": []}]
+    classes = [{"name": "owl", "color": "#123456", "attributes": attributes}]
+    caller.ask("PATCH", project, json={"classes": classes})
+    files = {file["name"]: f"/videos/{file['id']}" for file in caller.get(f"{project}/files")["files"]}
+    drawn = {"size": list(SIZE), "counts": rle.encode(SQUARE)["counts"]}
+    caller.post(f"{files['one.png']}/prompts", {"frame": 0, "object": 1, "mask": drawn, "label": "owl"})
+    values = {"pose": "sits", "note": "a, b; \u00e4"}
+    caller.ask("PATCH", f"{files['one.png']}/objects/1", json={"attributes": values})
+    export = caller.post(f"{project}/exports", {"format": format, "images": False})["id"]
+    caller.studio.exports._pool.submit(int).result(60)
+    content = caller.client.get(f"/api/exports/{export}/file").content
+    other = caller.post("/projects", {"name": "again"})["id"]
+    caller.post(f"/projects/{other}/files", {"paths": ["one.png"]})
+    state = imported(caller, f"/projects/{other}", "project.zip", content)
+    (obj,) = caller.get(f"/videos/{state['videos'][0]}")["objects"]
+    assert (obj["label"], obj["attributes"]) == ("owl", values)
+    (entry,) = caller.get(f"/projects/{other}")["classes"]
+    assert {attribute["name"] for attribute in entry["attributes"]} == {"pose", "note"}
+    if format == "cvat-images":
+        assert entry["attributes"] == attributes
+
+
+def test_a_class_of_the_project_gets_the_attributes_that_it_lacks(caller: Caller, project: str) -> None:
+    pose = {"name": "pose", "values": ["lies"]}
+    classes = [{"name": "dog", "color": "#123456", "attributes": [pose]}]
+    caller.ask("PATCH", project, json={"classes": classes})
+    values = {"pose": "sits", "age": 3, "occluded": False}
+    entry = {"id": 1, "image_id": 1, "category_id": 7, "segmentation": [OUTLINE], "attributes": values}
+    state = imported(caller, project, "dogs.json", coco(entry))
+    (obj,) = caller.get(f"/videos/{state['videos'][0]}")["objects"]
+    assert obj["attributes"] == {"pose": "sits", "age": "3"}
+    (dog,) = caller.get(project)["classes"]
+    assert dog["attributes"] == [pose, {"name": "age", "values": []}] and dog["color"] == "#123456"
+
+
+def test_outlines_of_a_picture_of_another_size_are_named_and_not_taken(caller: Caller, project: str) -> None:
+    content = coco(
+        {"id": 1, "image_id": 1, "category_id": 7, "segmentation": [OUTLINE]},
+        {"id": 2, "image_id": 1, "category_id": 7, "bbox": [12, 10, 28, 20]},
+    )
+    content["images"][0] |= {"height": 2 * HEIGHT, "width": 2 * WIDTH}
+    state = imported(caller, project, "large.json", content)
+    assert (state["masks"], state["boxes"], state["skipped_count"]) == (0, 0, 2)
+    assert f"{2 * WIDTH} x {2 * HEIGHT}" in state["skipped"][0]["reason"]
+
+
+def test_a_name_is_found_however_its_accents_are_written(caller: Caller, project: str) -> None:
+    caller.post(f"{project}/files", {"paths": ["f\u00fcr.png"]})
+    content = coco({"id": 1, "image_id": 1, "category_id": 7, "segmentation": [OUTLINE]})
+    content["images"][0]["file_name"] = "fu\u0308r.png"
+    assert imported(caller, project, "accents.json", content)["masks"] == 1
 
 
 def test_annotations_that_name_no_file_go_to_the_chosen_video(caller: Caller, project: str) -> None:

@@ -7,16 +7,18 @@ Every entry that is not taken is named, with its reason. What one file adds to a
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count, groupby
 from pathlib import Path, PurePosixPath
 from threading import Lock
+from typing import Any
 
 from masklet.errors import MaskletError, MediaError
 from masklet.media.readers.annotation_files import read_annotations
-from masklet.media.readers.annotations import Annotation, AnnotationFile, SkippedEntry
+from masklet.media.readers.annotations import MAX_NAME, Annotation, AnnotationFile, SkippedEntry
 from masklet.prompts import Prompt, check_prompt
 from masklet.sessions.events import SavedSession
 from masklet.sessions.object_state import join_spans
@@ -38,6 +40,8 @@ MAX_IMPORTS = 4  # that run at once
 KEPT_IMPORTS = 100  # that can be asked about
 NAMED_ENTRIES = 1_000  # that were skipped and are listed; all are counted
 MAX_CLASSES = 200
+MAX_ATTRIBUTES = 20  # of a class
+MAX_CHOICES = 100  # of an attribute
 MAX_PICTURES = 20_000  # of a folder whose file names are looked at
 STUDIO_PREFIX = re.compile(r"^[0-9a-f]{8}-")  # that Label Studio puts before the names of uploads
 EXPORTED_FRAME = re.compile(r"^(.+)_(\d{6,})$")  # of a video in masklet's exports of projects
@@ -265,6 +269,8 @@ class Imports:
             with live.history.change(person) as change:
                 fields: dict[str, object] = {"id": id}
                 name = _class_name(annotation.label)
+                if annotation.attributes:
+                    fields["attributes"] = dict(annotation.attributes)
                 if name:
                     color = self._color(job.project, name) or first_color(id)
                     fields |= {
@@ -298,6 +304,7 @@ class Imports:
                 colors[label] = colors.get(label) or color
         given = set(used)
         names = [name for label in colors if label in given and (name := _class_name(label))]
+        choices = {_class_name(label): more for file in files for label, more in file.choices.items()}
         with self._database.begin() as session:
             row = session.get(Project, job.project)
             if row is None:
@@ -315,7 +322,7 @@ class Imports:
                 color = (colors.get(name) or first_color(len(classes) + 1)).lower()
                 classes.append(Class(name=name, color=color).model_dump())
                 job.classes.append(name)
-            row.classes = classes
+            row.classes = [_with_attributes(entry, choices.get(entry["name"], {})) for entry in classes]
 
     def _publish(self, job: ImportJob, video: str, frames: Iterable[int], objects: list[int]) -> None:
         state = self._live.history(video).state
@@ -337,8 +344,8 @@ class FileMatcher:
     def __init__(self, videos: Sequence[Video], live: LiveVideos, chosen: str | None) -> None:
         self._live = live
         self._videos = videos
-        self._by_name = _by_key(videos, lambda video: video.name.casefold())
-        self._by_stem = _by_key(videos, lambda video: PurePosixPath(video.name).stem.casefold())
+        self._by_name = _by_key(videos, lambda video: _comparable(video.name))
+        self._by_stem = _by_key(videos, lambda video: _comparable(PurePosixPath(video.name).stem))
         self._chosen = next((video for video in videos if video.id == chosen), None)
         self._pictures: dict[str, dict[str, int]] = {}  # frames by file name, of folders of pictures
         self.notes: dict[str, str] = {}  # by video, on frames that only a number in a name tells
@@ -355,7 +362,7 @@ class FileMatcher:
             MediaError: No file of the project, or more than one, can be meant.
         """
         path = PurePosixPath(source.replace("\\", "/").split("?")[0])
-        name = path.name.casefold()
+        name = _comparable(path.name)
         for candidate in (name, STUDIO_PREFIX.sub("", name)):
             video = self._unique(self._by_name, candidate) or self._unique(
                 self._by_stem, PurePosixPath(candidate).stem
@@ -381,7 +388,7 @@ class FileMatcher:
             yield self._chosen
             return
         for word in (path.parent.name, title):
-            key = word.casefold()
+            key = _comparable(word)
             video = self._unique(self._by_name, key) or self._unique(self._by_stem, PurePosixPath(key).stem)
             if word and video is not None:
                 yield video
@@ -406,7 +413,7 @@ class FileMatcher:
     def _read_names(self, video: Video) -> dict[str, int]:
         with self._live.using(video.id) as live:
             frames = range(min(video.frames, MAX_PICTURES))
-            return {live.frames.file_name(frame).casefold(): frame for frame in frames}
+            return {_comparable(live.frames.file_name(frame)): frame for frame in frames}
 
     @staticmethod
     def _unique(videos: Mapping[str, list[Video]], key: str) -> Video | None:
@@ -447,6 +454,19 @@ def read_import(path: Path, name: str) -> list[AnnotationFile]:
         for id, prompt in prompts.items():
             file.add(f"object {id}, frame {frame}", "", frame, f"object {id}", "", ScriptShape(prompt))
     return [file]
+
+
+def _comparable(name: str) -> str:
+    """A file's name without what differs between disks: capitals, and accents as letters of their own."""
+    return unicodedata.normalize("NFC", name).casefold()
+
+
+def _with_attributes(entry: Mapping[str, Any], more: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+    """A class with the attributes of a file that it does not have."""
+    own = list(entry.get("attributes") or ())
+    new = [name for name in more if name not in {attribute["name"] for attribute in own}]
+    own += [{"name": name, "values": list(more[name])[:MAX_CHOICES]} for name in new if len(name) <= MAX_NAME]
+    return {**entry, "attributes": own[:MAX_ATTRIBUTES]}
 
 
 def _class_name(label: str) -> str:

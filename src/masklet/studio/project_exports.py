@@ -17,6 +17,7 @@ from sqlalchemy import select
 
 from masklet import rle
 from masklet.media import outlines
+from masklet.media.readers.annotations import UNDEFINED
 from masklet.media.writers.annotation_tools import XmlWriter, write_mask
 from masklet.media.writers.polygons import join_rings
 from masklet.splits import is_held_back
@@ -32,7 +33,6 @@ Split = Literal["train", "val"]
 ProjectFormat = Literal["coco", "yolo", "cvat-images"]
 TOLERANCE = 0.5  # pixels between a mask's edge and its outline
 MAX_SIDE = 8192  # of an exported picture
-UNDEFINED = "__undefined__"  # CVAT's word for a choice that nobody made
 MAX_STEM = 120  # bytes of a file's name
 FRAME_NUMBER = re.compile(r"_\d{6,}$")  # behind a video's name
 
@@ -97,6 +97,7 @@ class ProjectWriter:
         self._colors: dict[str, str] = {}
         self._attributes: dict[str, list[dict[str, Any]]] = {}  # by class
         self._labels: set[str] = set()  # classes of exported objects
+        self._hidden: Counter[str] = Counter()  # objects that are left out, by file
         self._has_values = False  # of attributes, and the format has no place for them
         self._validation_files: int | None = None  # of how many files; None where no part was asked for
         self._name = ""
@@ -154,6 +155,11 @@ class ProjectWriter:
             lines.append(f"Objects without a class are in classes of their names: {shorten_list(named)}.")
         if gone:
             lines.append(f"Classes of objects that are no longer among the project's: {shorten_list(gone)}.")
+        if hidden := +self._hidden:
+            objects = (
+                "1 hidden object was" if hidden.total() == 1 else f"{hidden.total()} hidden objects were"
+            )
+            lines.append(f"{objects} left out, in {shorten_list(list(hidden))}.")
         if self._has_values:
             lines.append("YOLO has no place for attributes of objects: they are left out.")
         if self._validation_files is not None:
@@ -213,6 +219,7 @@ class ProjectWriter:
             for id in classes
         }
         self._labels |= {state.objects[id].label or "" for id in classes}
+        self._hidden[video.name] = len(state.objects) - len(classes)
         for frame in self._frame_numbers(video, state, classes):
             with self._database.begin() as session:
                 rows = results(session, video.id, state.head, frame, frame + 1, list(classes))

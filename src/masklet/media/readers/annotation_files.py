@@ -22,7 +22,11 @@ from masklet.media.readers.annotations import (
     BoxShape,
     CocoShape,
     OutlineShape,
+    Shape,
+    SizedShape,
+    read_attributes,
     read_cvat,
+    recorded_size,
 )
 from masklet.media.readers.coco import CocoFile, finite_numbers, read_id
 from masklet.media.readers.label_studio import is_label_studio, read_label_studio
@@ -70,7 +74,9 @@ def _read_json(content: bytes, name: str) -> AnnotationFile:
     try:
         parsed = json.loads(content.decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:
-        raise MediaError(f"{name} cannot be read as JSON: {error}.") from None
+        raise MediaError(
+            f"{name} cannot be read as JSON: {error}. Is it complete? Export or copy it again."
+        ) from None
     if is_label_studio(parsed):
         return read_label_studio(parsed, name)
     if isinstance(parsed, dict) and isinstance(parsed.get("annotations"), list):
@@ -92,14 +98,16 @@ def _read_coco(content: Mapping[str, Any], name: str) -> AnnotationFile:
     for image in coco.images:
         for annotation in coco.annotations.get(image.id, ()):
             box = annotation.box
-            shape = (
+            shape: Shape = (
                 BoxShape(box)
                 if annotation.segmentation is None and box
                 else CocoShape(annotation.segmentation)
             )
+            if image.size is not None:
+                shape = SizedShape(shape, image.size)
             source, frame = image.place or (image.file_name, image.frame)
-            entry = f"annotation {annotation.id}"
-            file.add(entry, source, frame, annotation.object, annotation.category or "", shape)
+            entry, values = f"annotation {annotation.id}", read_attributes(annotation.attributes)
+            file.add(entry, source, frame, annotation.object, annotation.category or "", shape, values)
     return file
 
 
@@ -108,7 +116,10 @@ def _read_youtube_vis(content: Mapping[str, Any], name: str) -> AnnotationFile:
     file = AnnotationFile(name, "YouTube-VIS", title=_description(content))
     names = _category_names(content)
     videos = {
-        read_id(video.get("id")): video["file_names"]
+        read_id(video.get("id")): (
+            video["file_names"],
+            recorded_size(video.get("height"), video.get("width")),
+        )
         for video in content["videos"]
         if isinstance(video, dict) and isinstance(video.get("file_names"), list)
     }
@@ -117,7 +128,7 @@ def _read_youtube_vis(content: Mapping[str, Any], name: str) -> AnnotationFile:
         with file.reading(where):
             if not isinstance(entry, dict) or read_id(entry.get("video_id")) not in videos:
                 raise MediaError("it names no video of the file")
-            frames = videos[read_id(entry["video_id"])]
+            frames, size = videos[read_id(entry["video_id"])]
             masks, boxes = (entry.get(key) for key in ("segmentations", "bboxes"))
             masks = masks if isinstance(masks, list) else []
             boxes = boxes if isinstance(boxes, list) else []
@@ -130,8 +141,9 @@ def _read_youtube_vis(content: Mapping[str, Any], name: str) -> AnnotationFile:
                 place = f"{where}, frame {frame}"
                 with file.reading(place):
                     source = str(frames[frame]) if frame < len(frames) else ""
-                    shape = CocoShape(mask) if mask is not None else BoxShape(_coco_box(box))
-                    file.add(place, source, frame, where, label, shape)
+                    shape: Shape = CocoShape(mask) if mask is not None else BoxShape(_coco_box(box))
+                    sized = shape if size is None else SizedShape(shape, size)
+                    file.add(place, source, frame, where, label, sized)
     return file
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -24,6 +24,9 @@ from masklet.prompts import Prompt
 Size = tuple[int, int]  # height, width
 
 ELLIPSE_CORNERS = 64
+UNDEFINED = "__undefined__"  # CVAT's word for a choice that nobody made
+OWN_ATTRIBUTES = {"occluded", "outside", "keyframe", "rotation", "object_id", "track_id", "instance_id"}
+MAX_NAME, MAX_VALUE = 100, 200  # characters of an attribute
 DOCTYPE = re.compile(rb"<!\s*(doctype|entity)", re.IGNORECASE)
 
 
@@ -50,6 +53,7 @@ class Annotation:
         object: What tells the object from others on other frames; None where nothing does.
         label: Its class; empty where it has none.
         shape: Where it is.
+        attributes: What else is said of the object, by name.
     """
 
     file: str
@@ -59,6 +63,7 @@ class Annotation:
     object: str | None
     label: str
     shape: Shape
+    attributes: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -78,6 +83,7 @@ class AnnotationFile:
         format: What kind of file it is, for people.
         title: What it calls its video or task; empty where it does not say.
         labels: Colours of classes by name; None where the file has no colour for it.
+        choices: Attributes of classes, by class and name: the values to choose from; any text where empty.
         notes: What people should know of it.
     """
 
@@ -87,17 +93,29 @@ class AnnotationFile:
     annotations: list[Annotation] = field(default_factory=list)
     skipped: list[SkippedEntry] = field(default_factory=list)
     labels: dict[str, str | None] = field(default_factory=dict)
+    choices: dict[str, dict[str, list[str]]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
     def skip(self, entry: str, reason: object) -> None:
         self.skipped.append(SkippedEntry(self.name, entry, str(reason).rstrip(".")))
 
     def add(
-        self, entry: str, source: str, frame: int | None, object: str | None, label: str, shape: Shape
+        self,
+        entry: str,
+        source: str,
+        frame: int | None,
+        object: str | None,
+        label: str,
+        shape: Shape,
+        attributes: Mapping[str, str] | None = None,
     ) -> None:
-        self.annotations.append(Annotation(self.name, entry, source, frame, object, label, shape))
+        self.annotations.append(
+            Annotation(self.name, entry, source, frame, object, label, shape, attributes or {})
+        )
         if label:
             self.labels.setdefault(label, None)
+            for attribute in attributes or ():
+                self.choices.setdefault(label, {}).setdefault(attribute, [])
 
     @contextmanager
     def reading(self, entry: str) -> Iterator[None]:
@@ -202,13 +220,13 @@ def other_size(recorded: Size, size: Size) -> str:
 
 @dataclass(frozen=True)
 class SizedShape:
-    """A shape in pixels of a frame whose size the file states."""
+    """A shape in pixels of a frame whose size the file states, perhaps rounded."""
 
     shape: Shape
     size: Size
 
     def to_prompt(self, size: Size) -> Prompt:
-        if self.size != size:
+        if any(abs(stated - own) > 1 + own / 100 for stated, own in zip(self.size, size, strict=True)):
             raise MediaError(other_size(self.size, size))
         return self.shape.to_prompt(size)
 
@@ -230,6 +248,7 @@ def read_cvat(content: bytes, name: str) -> AnnotationFile:
         text, color = entry.findtext("name", "").strip(), entry.findtext("color", "").strip()
         if text:
             file.labels[text] = color if re.fullmatch("#[0-9a-fA-F]{6}", color) else None
+            file.choices[text] = _cvat_choices(entry)
     for number, track in enumerate(root.iterfind("track")):
         id = track.get("id") or str(number)
         for element in track:
@@ -238,8 +257,8 @@ def read_cvat(content: bytes, name: str) -> AnnotationFile:
                 frame = _count(element, "frame")
                 if element.get("outside") == "1":
                     continue  # the object is not in the frame
-                label = track.get("label", "").strip()
-                file.add(where, "", frame, f"track {id}", label, _cvat_shape(element))
+                label, values = track.get("label", "").strip(), _cvat_values(track) | _cvat_values(element)
+                file.add(where, "", frame, f"track {id}", label, _cvat_shape(element), values)
     for image in root.iterfind("image"):
         source = image.get("name", "")
         size = recorded_size(image.get("height"), image.get("width"))
@@ -250,8 +269,44 @@ def read_cvat(content: bytes, name: str) -> AnnotationFile:
                 object = None if group in ("", "0") else f"group {group}"
                 shape = _cvat_shape(element)
                 sized = shape if size is None else SizedShape(shape, size)
-                file.add(where, source, None, object, element.get("label", "").strip(), sized)
+                label, values = element.get("label", "").strip(), _cvat_values(element)
+                file.add(where, source, None, object, label, sized, values)
     return file
+
+
+def _cvat_choices(label: ElementTree.Element) -> dict[str, list[str]]:
+    """The attributes of a class, and the values that they may have; none where any text may be written."""
+    choices = {}
+    for attribute in label.iterfind("attributes/attribute"):
+        name = (attribute.findtext("name") or "").strip()
+        is_list = (attribute.findtext("input_type") or "").strip() in ("select", "radio", "checkbox")
+        values = (attribute.findtext("values") or "").splitlines() if is_list else []
+        if name:
+            choices[name] = [
+                value.strip()[:MAX_NAME] for value in values if value.strip() not in ("", UNDEFINED)
+            ]
+    return choices
+
+
+def _cvat_values(element: ElementTree.Element) -> dict[str, str]:
+    values = {attribute.get("name"): attribute.text for attribute in element.iterfind("attribute")}
+    return read_attributes({name: value for name, value in values.items() if value != UNDEFINED})
+
+
+def read_attributes(values: object) -> dict[str, str]:
+    """Attributes of an object as text, without those that tools keep for themselves.
+
+    >>> read_attributes({"pose": "lying", "occluded": False, "age": 3, "track_id": 7, "note": ""})
+    {'pose': 'lying', 'age': '3'}
+    """
+    read = {}
+    for name, value in values.items() if isinstance(values, dict) else ():
+        if not isinstance(name, str) or not isinstance(value, str | int | float):
+            continue
+        name, text = name.strip(), str(value).lower() if isinstance(value, bool) else str(value).strip()
+        if name and text and name not in OWN_ATTRIBUTES and len(name) <= MAX_NAME and len(text) <= MAX_VALUE:
+            read[name] = text
+    return read
 
 
 def parse_xml(content: bytes, name: str) -> ElementTree.Element:

@@ -80,6 +80,7 @@ class CocoAnnotation:
         box: None where it has none of a size.
         category: The class's name, where the file says so.
         object: What tells the object from others on other frames, where the file says so.
+        attributes: As the file has them.
     """
 
     number: int
@@ -91,6 +92,7 @@ class CocoAnnotation:
     is_crowd: bool
     has_attributes: bool
     object: str | None = None
+    attributes: Any = None
 
     def mask(self, size: tuple[int, int]) -> Bool[np.ndarray, "H W"]:
         """Its segmentation as a mask on an image of `size` (H, W).
@@ -271,6 +273,7 @@ def _read_annotation(entry: Any, number: int, names: Mapping[str, str]) -> CocoA
         is_crowd=str(entry.get("iscrowd") or 0).lower() not in ("0", "0.0", "false", "none"),
         has_attributes="attributes" in entry,
         object=_find_object(entry),
+        attributes=entry.get("attributes"),
     )
 
 

@@ -114,6 +114,8 @@ def _read_region(
     source = source or next((text for text in data.values() if isinstance(text, str)), "")
     frame = data.get("frame")
     frame = frame if isinstance(frame, int) and not isinstance(frame, bool) and frame >= 0 else None
+    if frame is not None and isinstance(data.get("video"), str):
+        source = data["video"]  # masklet's own export: the image is a frame of it
     if kind == "videorectangle":
         sequence = value.get("sequence")
         for keyframe in sequence if isinstance(sequence, list) else ():

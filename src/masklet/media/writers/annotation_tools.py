@@ -214,7 +214,11 @@ class LabelStudioBrushes(SpooledJson):
         for frame in self._spool.frames:
             masks = dict(self._spool.masks_on(frame))
             yield {
-                "data": {"image": self._source.file_name(frame), "frame": frame},
+                "data": {
+                    "image": self._source.file_name(frame),
+                    "frame": frame,
+                    "video": self._source.name,
+                },
                 "predictions": [
                     {
                         "model_version": MODEL_VERSION,
