@@ -24,6 +24,8 @@ def test_the_arrows_are_those_that_are_enforced() -> None:
         name = "base" if room.startswith("base") else room.split("`")[1]
         drawn[name] = set(re.findall(r"`(\w+)`", below)) | ({"base"} if below == "base" else set())
     assert drawn == ARROWS
+    (base,) = re.findall(r"^\| base: (.+?) \|", section("Arrows"), re.MULTILINE)
+    assert set(re.findall(r"`(\w+)`", base)) == BASE
 
 
 def test_every_room_is_drawn() -> None:

@@ -121,6 +121,46 @@ def encode_at(mask: Bool[np.ndarray, "h w"], corner: tuple[int, int], size: tupl
     return RLE(size=[height, width], counts=packed["counts"].decode("ascii"))
 
 
+def encode_rows(mask: Bool[np.ndarray, "h w"]) -> list[int]:
+    """A mask's runs row by row, as CVAT has them; the first is of the background, and may be 0.
+
+    >>> encode_rows(np.array([[True, True, False], [False, False, True]]))
+    [0, 2, 3, 1]
+    """
+    pixels = mask.ravel()
+    changes = np.flatnonzero(np.diff(pixels, prepend=False))
+    return np.diff([0, *changes, pixels.size]).tolist()
+
+
+def decode_rows(
+    runs: Sequence[float], corner: tuple[int, int], window: tuple[int, int], size: tuple[int, int]
+) -> Bool[np.ndarray, "H W"]:
+    """A mask from its runs row by row within a window.
+
+    Args:
+        runs: Of background and object in turn.
+        corner: Left and top of the window.
+        window: (h, w) of the window.
+        size: (H, W) of the mask.
+
+    Raises:
+        MediaError: The window does not lie in the mask, or the runs do not fill it.
+    """
+    (left, top), (height, width) = corner, window
+    if min(left, top) < 0 or min(width, height) < 1 or left + width > size[1] or top + height > size[0]:
+        raise MediaError(
+            f"a mask of {width} x {height} at {left}, {top} does not lie in the frame, which is "
+            f"{size[1]} wide and {size[0]} high"
+        )
+    lengths = np.asarray(runs, dtype=np.float64)
+    if (lengths < 0).any() or (lengths % 1).any() or lengths.sum() != width * height:
+        raise MediaError(f"a mask's runs must add up to its {width} x {height} pixels. Got {lengths.sum():g}")
+    mask = np.zeros(size, dtype=bool)
+    pixels = np.repeat(np.arange(len(lengths)) % 2 == 1, lengths.astype(np.int64))
+    mask[top : top + height, left : left + width] = pixels.reshape(height, width)
+    return mask
+
+
 def paint(codes: Sequence[RLE], values: Sequence[int], size: tuple[int, int]) -> Int[np.ndarray, "H W"]:
     """A label map, int32: the pixels of each mask have its value, later ones on top; 0 where none is.
 

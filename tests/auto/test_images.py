@@ -201,11 +201,11 @@ def test_a_partition_covers_every_pixel_once(blots: tuple[Any, ...]) -> None:
     assert int((parts.iou == 0).sum()) == 1 and int(np.isnan(parts.points).any(axis=1).sum()) == 1
 
 
-def test_crumbs_fall_to_their_neighbour(found: Segments) -> None:
-    parts = partition_segments(found, least=400)  # more than the small blot has
+def test_small_components_go_to_their_neighbour(found: Segments) -> None:
+    parts = partition_segments(found, min_area=400)  # more than the small blot has
     assert len(parts) == 3
     assert overlap(max((mask for _, mask in parts.items()), key=lambda mask: mask[20, 50]), RIGHT) > 0.8
-    assert len(partition_segments(found, least=10**6)) == 1
+    assert len(partition_segments(found, min_area=10**6)) == 1
 
 
 def test_sorted_by_score(image: np.ndarray) -> None:

@@ -14,7 +14,7 @@ from masklet.evaluate.policy_comparison import (
     PolicyComparison,
     PolicyVariant,
     StripPainter,
-    extremes,
+    find_extremes,
     make_markdown,
 )
 from masklet.evaluate.predictors import BASELINES, ModelPredictor
@@ -63,8 +63,8 @@ def row(item: str, rule: PolicyVariant, score: float) -> ObjectResult:
 def test_the_largest_win_and_loss_are_shown_where_there_are_any() -> None:
     rows = [row(item, RECENCY, 0.5) for item in ("a", "b", "c")]
     rows += [row(item, GATED, score) for item, score in (("a", 0.55), ("b", 0.502), ("c", 0.7))]
-    assert list(extremes(rows, (RECENCY, GATED))) == ["gated-win"]
-    win = extremes([*rows, row("d", RECENCY, 0.5), row("d", GATED, 0.1)], (GATED,))
+    assert list(find_extremes(rows, (RECENCY, GATED))) == ["gated-win"]
+    win = find_extremes([*rows, row("d", RECENCY, 0.5), row("d", GATED, 0.1)], (GATED,))
     assert (win["gated-win"].sample, win["gated-loss"].sample) == ("c", "d")
     assert str(win["gated-loss"]) == "gated, d, object 1: -40.0 J&F"
 

@@ -20,7 +20,7 @@ from masklet.masks import EDGE, Masks, enlarge, with_sides
 
 OutputMode = Literal["binary_mask", "uncompressed_rle", "coco_rle"]
 
-CRUMB = 1 / 2000  # of the picture; smaller components go to their neighbour
+MIN_AREA = 1 / 2000  # of the picture; smaller components go to their neighbour
 
 
 @dataclass(frozen=True)
@@ -224,23 +224,20 @@ def _in_mode(code: rle.RLE, mode: OutputMode) -> Any:
     mask = rle.decode(code)
     if mode == "binary_mask":
         return mask
-    flat = mask.ravel(order="F")
-    edges = np.flatnonzero(flat[1:] != flat[:-1]) + 1
-    runs = np.diff([0, *edges, flat.size]).tolist()
-    return {"size": code["size"], "counts": [0, *runs] if flat[0] else runs}
+    return {"size": code["size"], "counts": rle.encode_rows(mask.T)}  # COCO's runs go down the columns
 
 
-def partition_segments(segments: Segments, least: int | None = None) -> Segments:
+def partition_segments(segments: Segments, min_area: int | None = None) -> Segments:
     """Segments that cover every pixel once: of those that overlap, the smallest lies on top.
 
     What no mask covers becomes segments of its own, one for each connected component, with an IoU and
-    stability of 0. Components of less than `least` pixels, by default a 2000th of the picture, go to the
+    stability of 0. Components of less than `min_area` pixels, by default a 2000th of the picture, go to the
     nearest segment.
     """
     height, width = segments.size
-    least = max(1, round(height * width * CRUMB) if least is None else least)
+    min_area = max(1, round(height * width * MIN_AREA) if min_area is None else min_area)
     segments = segments.rows(range(len(segments)))  # so that ids are 1 to n
-    labels = _spread(_without_crumbs(segments, least))
+    labels = _fill_from_nearest(_drop_small_components(segments, min_area))
     masks = {label: labels == label for label in np.unique(labels).tolist()}
     covered = [label for label in masks if label <= len(segments)]
     rest = [mask for label, mask in masks.items() if label > len(segments)]
@@ -249,32 +246,32 @@ def partition_segments(segments: Segments, least: int | None = None) -> Segments
     return Segments.joined_rows([kept, _uncovered_segments(rest, segments)])
 
 
-def _without_crumbs(segments: Segments, least: int) -> np.ndarray:
+def _drop_small_components(segments: Segments, min_area: int) -> np.ndarray:
     """A label map without small components, which become 0; large components that were 0 are numbered on."""
     labels = segments.label_map()
     kept, count = np.zeros_like(labels), len(segments)
     for label, (x0, y0, x1, y1) in enumerate(segments.boxes.astype(int), start=1):
         window = np.s_[y0:y1, x0:x1]
-        for component in _components(labels[window] == label, least):
+        for component in _components(labels[window] == label, min_area):
             kept[window][component] = label
-    for component in _components(labels == 0, least):
+    for component in _components(labels == 0, min_area):
         count += 1
         kept[component] = count
-    if not kept.any():  # nothing but crumbs
+    if not kept.any():  # all components are small
         kept[:] = count + 1
     return kept
 
 
-def _components(mask: np.ndarray, least: int) -> list[np.ndarray]:
+def _components(mask: np.ndarray, min_area: int) -> list[np.ndarray]:
     """The connected components of a mask that have at least so many pixels."""
     if mask.size == 0:
         return []
     _, components, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=4)
-    large = np.flatnonzero(stats[1:, cv2.CC_STAT_AREA] >= least) + 1
+    large = np.flatnonzero(stats[1:, cv2.CC_STAT_AREA] >= min_area) + 1
     return [components == component for component in large]
 
 
-def _spread(labels: np.ndarray) -> np.ndarray:
+def _fill_from_nearest(labels: np.ndarray) -> np.ndarray:
     """Give each pixel that is 0 to the nearest that is not."""
     empty = (labels == 0).astype(np.uint8)
     if not empty.any():

@@ -269,11 +269,11 @@ def _write_strips(
     """Write OUT/strips; returns the lines of Markdown that show them."""
     import cv2
 
-    from masklet.evaluate.policy_comparison import RECENCY, StripPainter, extremes
+    from masklet.evaluate.policy_comparison import RECENCY, StripPainter, find_extremes
     from masklet.files import make_folder
 
     painter, lines, folder = StripPainter(predictor), list[str](), make_folder(out / "strips")
-    for name, difference in extremes(results).items():
+    for name, difference in find_extremes(results).items():
         picture = painter.paint(clips[difference.sample], difference.object, (RECENCY, difference.variant))
         path = folder / f"{name}.jpg"
         cv2.imwrite(str(path), picture[..., ::-1], (cv2.IMWRITE_JPEG_QUALITY, 80))

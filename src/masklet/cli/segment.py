@@ -112,10 +112,10 @@ class _Segmentation:
     def check(self) -> None:
         """Raise an error where the picture or the prompts cannot be used."""
         from masklet.errors import PromptError
-        from masklet.media.formats import check_ids
+        from masklet.media.formats import check_format_ids
         from masklet.prompts import check_id, check_prompt
 
-        check_ids(("palette",), map(check_id, self.prompts.ids))  # mask.png
+        check_format_ids(("palette",), map(check_id, self.prompts.ids))  # mask.png
         frames = [frame for frame in self.prompts.by_frame if frame]
         if frames:
             raise PromptError(f"a picture has frame 0 only. Got a prompt on frame {frames[0]}.")

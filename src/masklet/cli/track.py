@@ -154,10 +154,10 @@ class _Tracking:
     def check(self) -> None:
         """Raise an error where the prompts cannot be on this video."""
         from masklet.media import NoSuchFrame
-        from masklet.media.formats import check_ids
+        from masklet.media.formats import check_format_ids
         from masklet.prompts import check_id, check_prompt
 
-        check_ids(self.formats, map(check_id, self.prompts.ids))
+        check_format_ids(self.formats, map(check_id, self.prompts.ids))
         for frame, prompts in self.prompts.by_frame.items():
             if not 0 <= frame < len(self.frames):
                 raise NoSuchFrame(self.frames.name, frame, len(self.frames))

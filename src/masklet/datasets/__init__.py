@@ -75,10 +75,10 @@ def find_items(path: Path) -> list[DatasetItem]:
     if not path.exists():
         raise MediaError(f"there is no data set {path}.")
     if path.is_file():
-        return _with_distinct_names(read_coco(path))
+        return _number_repeated_names(read_coco(path))
     reader = _find_reader(path)
     if reader is not None:
-        return _with_distinct_names(reader(path))
+        return _number_repeated_names(reader(path))
     folders = sorted(entry for entry in path.iterdir() if entry.is_dir())
     items = [
         item for folder in folders if (reader := _find_reader(folder)) is not None for item in reader(folder)
@@ -88,10 +88,10 @@ def find_items(path: Path) -> list[DatasetItem]:
             f"{path} holds no data set of a known form: DAVIS, MOSE, YouTube-VOS, SA-V, SA-1B, COCO, "
             "YOLO-seg, or images/NAME.jpg with masks/NAME.png."
         )
-    return _with_distinct_names(items)
+    return _number_repeated_names(items)
 
 
-def _with_distinct_names(items: list[DatasetItem]) -> list[DatasetItem]:
+def _number_repeated_names(items: list[DatasetItem]) -> list[DatasetItem]:
     """The items, of which the second of a name gets a number: a folder may hold 1.jpg and 1.png."""
     names = distinct_names([item.name for item in items])
     return [replace(item, name=name) for item, name in zip(items, names, strict=True)]

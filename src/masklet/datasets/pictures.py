@@ -190,25 +190,25 @@ def read_mask_files(folder: Path) -> list[DatasetItem]:
 
     In a mask 0 is nothing and each other value an object; but 255 beside small values is undecided.
     """
-    items, without = [], []
+    items, unlabelled = [], []
     masks = _find_masks(folder / "masks")
     for name, path in _find_pictures(folder):
         mask, separate = masks.get(name), folder / "masks" / name
         labels = separate if separate.is_dir() else mask
         if labels is None:
-            without.append(str(name))
+            unlabelled.append(str(name))
             continue
         open_item = partial(_open_masks, path, labels)
         items.append(DatasetItem(f"{folder.name}/{name}", open_item, pictures=path, labels=labels))
     if not items:
         raise MediaError(f"{folder} holds no masked pictures: expected images/NAME.jpg, masks/NAME.png.")
-    if without:
+    if unlabelled:
         log.warning(
             "%s: %d of %d pictures have no mask and are left out, such as %s.",
             folder,
-            len(without),
-            len(without) + len(items),
-            without[0],
+            len(unlabelled),
+            len(unlabelled) + len(items),
+            unlabelled[0],
         )
     return items
 
@@ -248,9 +248,9 @@ def read_coco(path: Path) -> list[DatasetItem]:
     """
     index = path if path.is_file() else _find_index(path)
     file = CocoFile.read(index)
-    objects = {image: _numbered(annotations) for image, annotations in file.annotations.items()}
+    objects = {image: _number_objects(annotations) for image, annotations in file.annotations.items()}
     labelled = [
-        (_relative(image.file_name), annotations, image.size)
+        (_relative_path(image.file_name), annotations, image.size)
         for image in file.images
         if (annotations := objects.get(image.id))
     ]
@@ -263,7 +263,7 @@ def read_coco(path: Path) -> list[DatasetItem]:
         )
     folders = _picture_folders(index)
     counts = Counter(name.name for name, *_ in labelled)
-    files = [_first_present(folders, name, is_unique=counts[name.name] == 1) for name, *_ in labelled]
+    files = [_find_picture(folders, name, is_unique=counts[name.name] == 1) for name, *_ in labelled]
     if not any(files):
         places = ", ".join(str(folder) for folder in folders)
         raise MediaError(
@@ -281,7 +281,7 @@ def read_coco(path: Path) -> list[DatasetItem]:
     ]
 
 
-def _numbered(annotations: Sequence[CocoAnnotation]) -> dict[int, object]:
+def _number_objects(annotations: Sequence[CocoAnnotation]) -> dict[int, object]:
     """The segmentations of single objects by id; a repeated id, or one that is no number, is replaced."""
     usable = [item for item in annotations if item.segmentation is not None and not _is_crowd(item)]
     numbered: dict[int, object] = {}
@@ -299,7 +299,7 @@ def _is_crowd(annotation: CocoAnnotation) -> bool:
     return annotation.is_crowd and not annotation.has_attributes
 
 
-def _relative(name: str) -> PurePosixPath:
+def _relative_path(name: str) -> PurePosixPath:
     """A picture's name as a path below the data set: Label Studio may write backslashes, or begin with ../"""
     parts = PurePosixPath(name.replace("\\", "/")).parts
     return PurePosixPath(*(part for part in parts if part not in ("/", "..")))
@@ -331,7 +331,7 @@ def _picture_folders(index: Path) -> list[Path]:
     return [root, root / "images", root / "data", root / split, root / "images" / split]
 
 
-def _first_present(folders: Sequence[Path], name: PurePosixPath, *, is_unique: bool) -> Path | None:
+def _find_picture(folders: Sequence[Path], name: PurePosixPath, *, is_unique: bool) -> Path | None:
     """A picture where its name says; or by the name's last part, where it was put there by hand.
 
     Args:

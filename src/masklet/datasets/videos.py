@@ -33,7 +33,7 @@ LAYOUTS = (
 )
 
 SAV_STEP = 4  # SA-V's own files, which name no step, label every fourth frame
-EXPORTED = "sav.json"  # as the format sa-v writes it
+SAV_FILE = "sav.json"  # as the format sa-v writes it
 
 
 @dataclass(frozen=True)
@@ -330,7 +330,7 @@ def find_sav_videos(folder: Path) -> list[SavLabelledVideo]:
     NAME/sav.json beside NAME/frames, as the formats sa-v and frames of masklet make them.
     """
     videos = []
-    for labels in sorted(folder.rglob(EXPORTED)):
+    for labels in sorted(folder.rglob(SAV_FILE)):
         frames = labels.with_name("frames")
         if not frames.is_dir():
             raise MediaError(

@@ -34,6 +34,7 @@ GAP = 2  # pixels beside an outline whose flow is neither the object's nor its s
 STILL = 0.5  # pixels a frame: surroundings move otherwise from this difference on
 FEWEST_PIXELS = 20  # of a band that is measured
 FEWEST_RIGHT = 4  # masklets that limits are calibrated on
+RIGHT_PASSED = 0.9  # at least such a share of the right masklets passes each calibrated gate
 TOUCHES = 0.05  # of a side of the frame: a mask on less of it does not touch it
 
 
@@ -132,16 +133,16 @@ def review_order(masklets: Sequence[Masklet], gates: Sequence[Gate] = GATES) -> 
 
 
 def calibrate_gates(
-    measures: Sequence[Measures], are_right: Sequence[bool], gates: Sequence[Gate] = GATES, keep: float = 0.9
+    measures: Sequence[Measures], are_right: Sequence[bool], gates: Sequence[Gate] = GATES
 ) -> tuple[Gate, ...]:
-    """The gates, each with the highest limit that at least a share `keep` of the right masklets passes.
+    """The gates, each with the highest limit that at least 90 % of the right masklets pass.
 
     Fewer than four right ones say too little, and the limits stay as they are.
     """
     right = [row for row, is_right in zip(measures, are_right, strict=True) if is_right]
     if len(right) < FEWEST_RIGHT:
         return tuple(gates)
-    rank = len(right) - math.ceil(round(keep * len(right), 6))
+    rank = len(right) - math.ceil(round(RIGHT_PASSED * len(right), 6))
     return tuple(replace(gate, limit=float(sorted(map(gate.measure, right))[rank])) for gate in gates)
 
 

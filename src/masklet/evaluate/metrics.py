@@ -117,8 +117,9 @@ def scored_frames(annotated: Sequence[int], which: ScoredFrames) -> list[int]:
     """The annotated frames that count.
 
     Args:
-        inner: All but the first and the last annotated frame, the rule of DAVIS 2016 and 2017 and of SA-V.
-        all: Every annotated frame.
+        annotated: The frames with ground truth.
+        which: "inner" is all but the first and the last of them, the rule of DAVIS 2016 and 2017 and of SA-V;
+            "all" is every one.
     """
     frames = sorted(annotated)
     return frames[1:-1] if which == "inner" else frames

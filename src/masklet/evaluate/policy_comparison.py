@@ -60,8 +60,8 @@ class PolicyComparison:
     def run(self, predictor: Predictor, clip: LabelledVideo) -> Iterator[ObjectResult]:
         encoded, spent = encode_clip(require_model(predictor, "memory policies need a model"), clip)
         for variant in self.variants:
-            of_variant = replace(encoded, policy=variant.policy, cuts=variant.cuts)
-            for result in SemiSupervised().run(of_variant, clip):
+            variant_predictor = replace(encoded, policy=variant.policy, cuts=variant.cuts)
+            for result in SemiSupervised().run(variant_predictor, clip):
                 scores = {**result.scores, "s/frame": result.scores["s/frame"] + spent}
                 yield replace(result, setting=variant.name, scores=scores)
 
@@ -91,7 +91,7 @@ class Difference:
         return f"{self.variant.name}, {self.sample}, object {self.object}: {100 * self.gain:+.1f} J&F"
 
 
-def differences(results: Sequence[ObjectResult], variant: PolicyVariant) -> list[Difference]:
+def rank_differences(results: Sequence[ObjectResult], variant: PolicyVariant) -> list[Difference]:
     """The difference on each object; the largest loss first."""
     recency = {
         (result.sample, result.object): result.scores["J&F"]
@@ -111,13 +111,13 @@ def differences(results: Sequence[ObjectResult], variant: PolicyVariant) -> list
     return sorted(gains, key=lambda difference: difference.gain)
 
 
-def extremes(
+def find_extremes(
     results: Sequence[ObjectResult], variants: Sequence[PolicyVariant] = VARIANTS
 ) -> dict[str, Difference]:
     """Each policy's largest win and largest loss, where there are any, by the name of a file."""
     by_name = {}
     for variant in variants:
-        ranked = differences(results, variant)
+        ranked = rank_differences(results, variant)
         name = variant.name.replace(", ", "-")
         if ranked and ranked[-1].gain > MIN_DIFFERENCE:
             by_name[f"{name}-win"] = ranked[-1]

@@ -115,13 +115,13 @@ class ModelPredictor:
         return digest.hexdigest()[:12]
 
     @property
-    def zooms(self) -> bool:
+    def uses_zoom(self) -> bool:
         return find_zoom(self.zoom, default=self.model.config.zoom) is not None
 
     @cached_property
     def identity(self) -> str:
         options = [
-            *(["zoom"] if self.zooms else []),
+            *(["zoom"] if self.uses_zoom else []),
             *([self.policy] if self.policy != "recency" else []),
             *(["cuts"] if self.cuts else []),
         ]
@@ -154,14 +154,14 @@ def require_model(predictor: Predictor, reason: str) -> ModelPredictor:
     return predictor
 
 
-def clicks_in(kind: PromptKind) -> int | None:
+def count_clicks(kind: PromptKind) -> int | None:
     """The number of clicks of a kind of prompt; None for a mask or a box."""
     return int(kind.split()[0]) if "click" in kind else None
 
 
 def prompt_object(video: VideoPredictor, frame: int, id: int, truth: np.ndarray, kind: PromptKind) -> None:
     """Prompt an object with its true mask, the box around it, or clicks."""
-    clicks = clicks_in(kind)
+    clicks = count_clicks(kind)
     if clicks is not None:
         click_object(video, frame, id, truth, None, clicks)
     else:

@@ -1,4 +1,6 @@
-"""Protocols on videos: semi-supervised, and the paper's two interactive ones (arXiv 2408.00714, app. E.1.2).
+"""The rules of evaluations: prompted and corrected videos, everything in a video, clicks on pictures.
+
+Offline and online corrections are those of the paper (arXiv 2408.00714, app. E.1.2).
 
 `docs/evaluation.md` says how details are handled that the paper leaves open.
 """
@@ -33,7 +35,7 @@ from masklet.evaluate.predictors import (
     PromptKind,
     VideoPredictor,
     click_object,
-    clicks_in,
+    count_clicks,
     prompt_object,
     require_model,
 )
@@ -97,7 +99,7 @@ class SemiSupervised:
             if mean is not None:
                 named = {"J": mean.j, "F": mean.f, "J&F": mean.jf, **identities[id].scores}
                 named["s/frame"] = seconds / tracked
-                yield ObjectResult(clip.name, id, kind, clicks_in(kind), named, worst[id].frames)
+                yield ObjectResult(clip.name, id, kind, count_clicks(kind), named, worst[id].frames)
 
 
 def split_masks(masks: Masks, ids: Iterable[int], *, exclusive: bool) -> dict[int, np.ndarray]:

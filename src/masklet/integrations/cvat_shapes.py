@@ -9,9 +9,9 @@ from jaxtyping import Bool
 
 from masklet.boxes import Box
 from masklet.drawing import outlines
-from masklet.errors import PromptError
+from masklet.errors import MediaError, PromptError
 from masklet.masks import Masks
-from masklet.rle import from_polygons
+from masklet.rle import decode_rows, encode_rows, from_polygons
 from masklet.types import Prompt
 
 OBJECT = 1  # the id of the only object of a tracker
@@ -72,9 +72,8 @@ def encode_mask(mask: Bool[np.ndarray, "H W"]) -> list[float]:
     """A mask as CVAT's points: runs along the rows of its box, background first, then the box's corners."""
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     y0, y1, x0, x1 = int(rows[0]), int(rows[-1]), int(columns[0]), int(columns[-1])
-    inside = mask[y0 : y1 + 1, x0 : x1 + 1].ravel()
-    edges = np.flatnonzero(np.diff(inside, prepend=False))
-    return [float(value) for value in (*np.diff([0, *edges, inside.size]), x0, y0, x1, y1)]
+    runs = encode_rows(mask[y0 : y1 + 1, x0 : x1 + 1])
+    return [float(value) for value in (*runs, x0, y0, x1, y1)]
 
 
 def decode_mask(points: Sequence[float], size: tuple[int, int]) -> Bool[np.ndarray, "H W"]:
@@ -84,17 +83,12 @@ def decode_mask(points: Sequence[float], size: tuple[int, int]) -> Bool[np.ndarr
         PromptError: The numbers are not runs that fill a box within the frame.
     """
     *runs, x0, y0, x1, y1 = (int(value) for value in points) if len(points) >= 5 else (0, 0, 0, -1, -1)
-    high, wide = y1 - y0 + 1, x1 - x0 + 1
-    fits = 0 <= x0 <= x1 < size[1] and 0 <= y0 <= y1 < size[0]
-    if not fits or min(runs) < 0 or sum(runs) != high * wide:
+    try:
+        return decode_rows(runs, (x0, y0), (y1 - y0 + 1, x1 - x0 + 1), size)
+    except MediaError as error:
         raise PromptError(
-            f"a mask's points must be runs that fill its box, and the box's corners, in a frame {size[1]} "
-            f"wide and {size[0]} high. Got {len(points)} numbers that do not."
-        )
-    mask = np.zeros(size, dtype=bool)
-    values = np.arange(len(runs)) % 2 == 1
-    mask[y0 : y1 + 1, x0 : x1 + 1] = np.repeat(values, runs).reshape(high, wide)
-    return mask
+            f"a mask's points must be runs that fill its box, and the box's corners: {error}."
+        ) from None
 
 
 def _area(ring: np.ndarray) -> float:

@@ -40,7 +40,7 @@ HIGHEST_ID = 2**31 - 1  # of an object, in the tables of masks
 FLAT = frozenset(COLUMNS) - frozenset(KEYS)
 
 PARQUET = "parquet"
-LATER = frozenset(("image_size", "channel", "intensity_range", "patience"))  # than the first jobs
+LATER_SETTINGS = frozenset(("image_size", "channel", "intensity_range", "patience"))  # than the first jobs
 
 
 @dataclass(frozen=True)
@@ -325,13 +325,16 @@ class JobSettings:
     def to_json(self) -> dict[str, Any]:
         """As JSON has it. What came later is left out where it is not used, so that earlier jobs go on."""
         content: dict[str, Any] = json.loads(json.dumps(asdict(self)))
-        return {name: value for name, value in content.items() if value is not None or name not in LATER}
+        return {
+            name: value for name, value in content.items() if value is not None or name not in LATER_SETTINGS
+        }
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> JobSettings:
-        range_ = content.get("intensity_range")
-        low_and_high = None if range_ is None else tuple(range_)
-        return cls(**{**content, "formats": tuple(content["formats"]), "intensity_range": low_and_high})
+        fields = {**content, "formats": tuple(content["formats"])}
+        if content.get("intensity_range") is not None:
+            fields["intensity_range"] = tuple(content["intensity_range"])
+        return cls(**fields)
 
 
 @dataclass(frozen=True)

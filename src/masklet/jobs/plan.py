@@ -80,9 +80,9 @@ def make_plan(entries: list[Entry], store: Store, *, retry_errors: bool = False)
             continue
         plan.records[record["item"]] = {**record, "key": key}
     errors = store.read_folder(ERRORS)
-    known = [entry for entry in entries if entry.id in plan.records or entry.id in errors]
+    recorded = [entry for entry in entries if entry.id in plan.records or entry.id in errors]
     with ThreadPoolExecutor(REQUESTS) as pool:  # one by one, 100,000 requests to a store take hours
-        stamps = dict(zip((entry.source for entry in known), pool.map(_stamp, known), strict=True))
+        stamps = dict(zip((entry.source for entry in recorded), pool.map(_stamp, recorded), strict=True))
     for entry in entries:
         plan.add(Item(entry), errors, stamps, retry_errors=retry_errors)
     return plan

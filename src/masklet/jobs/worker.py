@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import hashlib
 import json
 import socket
 import time
@@ -16,6 +15,7 @@ from typing import Any, Literal
 from masklet import checkpoint
 from masklet.auto import everything_in_image, everything_in_video, make_detector
 from masklet.errors import MaskletError
+from masklet.files import sha256
 from masklet.jobs.manifest import PARQUET, Entry, JobSettings
 from masklet.jobs.stores import Store, StoreError, is_local, local_copy, local_path
 from masklet.jobs.tables import MaskTable
@@ -165,7 +165,7 @@ class Worker:
         inputs = {"source": digest(path, files)}
         if coco is not None:
             inputs["detections"] = digest(coco, [Path(coco)])
-        masks = [hashlib.sha256(file.read_bytes()).hexdigest() for file in item.entry.mask_files]
+        masks = [sha256(file) for file in item.entry.mask_files]
         settings = {**self._settings.to_json(), "item": item.id, "masks": masks}
         if Path(self._settings.model).is_file():
             settings["weights"] = digest(self._settings.model, [Path(self._settings.model)])

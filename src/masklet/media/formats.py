@@ -11,7 +11,7 @@ from masklet.files import StrPath
 from masklet.media.readers.source import Source
 from masklet.media.writers.annotation_tools import CvatMasks, CvatTracks, LabelStudioBrushes, LabelStudioVideo
 from masklet.media.writers.coco import CocoJson, SavJson, YouTubeVisJson
-from masklet.media.writers.labels import HIGHEST, LabelOmeTiff, LabelTiff, ObjectPngs, PalettePngs
+from masklet.media.writers.labels import LabelOmeTiff, LabelTiff, ObjectPngs, PalettePngs, check_ids
 from masklet.media.writers.masklets import MaskletsJson
 from masklet.media.writers.measures import MeasuresCsv
 from masklet.media.writers.pictures import (
@@ -158,18 +158,14 @@ def find_format(name: str) -> Format:
     return FORMATS[name]
 
 
-def check_ids(formats: Iterable[str], ids: Iterable[int]) -> None:
-    """Refuse ids that a format cannot hold, before anything is written.
+def check_format_ids(formats: Iterable[str], ids: Iterable[int]) -> None:
+    """Refuse ids that one of the formats cannot hold, before anything is written.
 
     Raises:
         MediaError: A label map is to be written, whose pixels are numbers up to 65,535, and an id is larger.
     """
-    highest = max(ids, default=0)
-    if highest > HIGHEST and any(name in LABEL_MAPS for name in formats):
-        raise MediaError(
-            f"a label map holds object ids 1 to {HIGHEST}. Got {highest}: choose other ids, or write "
-            "masklets.json or a PNG for each object (--format masklets, --format objects)."
-        )
+    if any(name in LABEL_MAPS for name in formats):
+        check_ids(ids)
 
 
 def writers(

@@ -155,7 +155,7 @@ class VideoSession:
             NoSuchFrame: The video has no such frame.
         """
         self.answer(frame, id, prompt)
-        return self.masks(frame)
+        return self._masks(int(frame), None)
 
     def answer(self, frame: int, id: int, prompt: Prompt) -> Answer:
         """Prompt an object as `prompt` does, and return all masks that the prompt may mean.
@@ -256,7 +256,7 @@ class VideoSession:
             raise NoSuchFrame(self.frames.name, first, count)
         path = range(first, max(end, -1), -1) if reverse else range(first, min(end, count))
         decided = self._propagator.run(path, ids, reverse=reverse)
-        return MaskIterator((self.masks(frame, objects=there) for frame, there in decided), len(path))
+        return MaskIterator((self._masks(frame, present) for frame, present in decided), len(path))
 
     def masks(self, frame: int, *, objects: Collection[int] | None = None) -> Masks:
         """The masks that a frame has now, prompted or tracked. The model does not run.
@@ -273,7 +273,9 @@ class VideoSession:
         """
         if not 0 <= (frame := check_frame(frame)) < len(self.frames):
             raise NoSuchFrame(self.frames.name, frame, len(self.frames))
-        ids = None if objects is None else check_ids(objects)
+        return self._masks(frame, None if objects is None else check_ids(objects))
+
+    def _masks(self, frame: int, ids: Collection[int] | None) -> Masks:
         records = {
             obj.id: record
             for obj in self.state.chosen(ids)

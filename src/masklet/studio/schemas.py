@@ -53,10 +53,10 @@ def clean_text(text: str) -> str:
         >>> clean_text(" too wide\\x00,\\n see the tail ")
         'too wide,\\n see the tail'
     """
-    kept = "".join(letter for letter in text if letter in "\t\n" or unicodedata.category(letter) != "Cc")
-    if not kept.strip():
+    cleaned = "".join(letter for letter in text if letter in "\t\n" or unicodedata.category(letter) != "Cc")
+    if not cleaned.strip():
         raise ApiError(422, "invalid", "a text needs at least one letter.")
-    return kept.strip()
+    return cleaned.strip()
 
 
 class Schema(BaseModel):

@@ -57,30 +57,32 @@ class Stock:
     ) -> None:
         self.pictures, self.cutouts, self.videos = pictures, cutouts, videos
         shares = [(weights or {}).get(picture.name.split("/")[0], 1.0) for picture in pictures]
-        self._any = Choice([(picture, list(range(len(picture)))) for picture in pictures], shares)
-        crowds = [weight * len(picture) ** 0.5 for picture, weight in zip(pictures, shares, strict=True)]
-        self._crowds = Choice(self._any.items, crowds)
-        self.whole = Choice([(picture, _whole_instances(picture)) for picture in pictures], shares)
-        self.seen = Choice([(picture, picture.covering(MOVED)) for picture in pictures], shares)
+        self._pictures = Choice([(picture, list(range(len(picture)))) for picture in pictures], shares)
+        instance_weights = [
+            weight * len(picture) ** 0.5 for picture, weight in zip(pictures, shares, strict=True)
+        ]
+        self._instances = Choice(self._pictures.items, instance_weights)
+        self._cutouts = Choice([(picture, _whole_instances(picture)) for picture in pictures], shares)
+        self._moving = Choice([(picture, picture.covering(MOVED)) for picture in pictures], shares)
 
     def picture(self, rng: Generator) -> Picture:
-        return self._any.draw(rng)[0]
+        return self._pictures.draw(rng)[0]
 
     def video(self, rng: Generator) -> UnlabelledVideo:
         return self.videos[int(rng.integers(len(self.videos)))]
 
     def instance(self, rng: Generator) -> tuple[Picture, int]:
         """Any instance of any picture, a picture with many somewhat more often."""
-        return self._crowds.draw(rng)
+        return self._instances.draw(rng)
 
     def cutout(self, rng: Generator) -> tuple[Picture, int]:
         if rng.random() < CUTOUT_SHARE and self.cutouts:
             return self.cutouts[int(rng.integers(len(self.cutouts)))], 0
-        return self.whole.draw(rng) if self.whole.items else self.instance(rng)
+        return self._cutouts.draw(rng) if self._cutouts.items else self.instance(rng)
 
     def moving(self, rng: Generator) -> tuple[Picture, int]:
         """An instance that shows where its whole picture is moved."""
-        return self.seen.draw(rng) if self.seen.items else self.instance(rng)
+        return self._moving.draw(rng) if self._moving.items else self.instance(rng)
 
 
 class Choice:

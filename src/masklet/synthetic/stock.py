@@ -115,14 +115,14 @@ def load_pictures(folders: Sequence[Path], cache: Path, longest: int = 512) -> l
     """All pictures of some sets that have usable instances.
 
     Args:
-        folders: Sets of pictures, in any form that `footage.find` knows.
+        folders: Sets of pictures, in any form that `masklet.datasets` reads.
         cache: A folder; the sets are packed into it first, unless it holds exactly these.
     """
     key = hashlib.sha256("\n".join([str(longest), *map(_stamp, folders)]).encode()).hexdigest()[:12]
     data, index = cache / f"pictures-{key}.npy", cache / f"pictures-{key}.json"
     if not index.is_file():
         cache.mkdir(parents=True, exist_ok=True)
-        shrunk = (shrink(footage, longest) for folder in folders for footage in find_items(folder))
+        shrunk = (shrink(item, longest) for folder in folders for item in find_items(folder))
         _pack([picture for picture in shrunk if len(picture)], data, index)
     return _unpack(data, index)
 

@@ -28,7 +28,7 @@ from masklet.media.readers.annotations import (
     read_cvat,
     recorded_size,
 )
-from masklet.media.readers.coco import CocoFile, finite_numbers, read_id
+from masklet.media.readers.coco import CocoFile, finite_numbers, read_box, read_category_names, read_id
 from masklet.media.readers.label_studio import is_label_studio, read_label_studio
 
 MAX_BYTES = 256 * 2**20  # of a file, and of all files in a zip together
@@ -93,7 +93,7 @@ def _read_coco(content: Mapping[str, Any], name: str) -> AnnotationFile:
     for sentence in coco.skipped:
         entry, _, reason = sentence.partition(": ")
         file.skip(entry, reason)
-    for label in _category_names(content).values():
+    for label in read_category_names(content.get("categories")).values():
         file.labels.setdefault(label, None)
     for image in coco.images:
         for annotation in coco.annotations.get(image.id, ()):
@@ -114,7 +114,7 @@ def _read_coco(content: Mapping[str, Any], name: str) -> AnnotationFile:
 def _read_youtube_vis(content: Mapping[str, Any], name: str) -> AnnotationFile:
     """An annotation is an object in a video, with a mask for each frame or none."""
     file = AnnotationFile(name, "YouTube-VIS", title=_description(content))
-    names = _category_names(content)
+    names = read_category_names(content.get("categories"))
     videos = {
         read_id(video.get("id")): (
             video["file_names"],
@@ -132,7 +132,7 @@ def _read_youtube_vis(content: Mapping[str, Any], name: str) -> AnnotationFile:
             masks, boxes = (entry.get(key) for key in ("segmentations", "bboxes"))
             masks = masks if isinstance(masks, list) else []
             boxes = boxes if isinstance(boxes, list) else []
-            label = names.get(read_id(entry.get("category_id")), "")
+            label = names.get(read_id(entry.get("category_id")) or "", "")
             for frame in range(max(len(masks), len(boxes))):
                 mask = masks[frame] if frame < len(masks) else None
                 box = boxes[frame] if frame < len(boxes) else None
@@ -141,33 +141,26 @@ def _read_youtube_vis(content: Mapping[str, Any], name: str) -> AnnotationFile:
                 place = f"{where}, frame {frame}"
                 with file.reading(place):
                     source = str(frames[frame]) if frame < len(frames) else ""
-                    shape: Shape = CocoShape(mask) if mask is not None else BoxShape(_coco_box(box))
+                    shape = _coco_shape(mask, box)
                     sized = shape if size is None else SizedShape(shape, size)
                     file.add(place, source, frame, where, label, sized)
     return file
 
 
-def _coco_box(box: Any) -> tuple[float, float, float, float]:
-    numbers = finite_numbers(box)
-    if numbers is None or len(numbers) != 4 or numbers[2] <= 0 or numbers[3] <= 0:
-        raise MediaError(f"bbox must be x, y, width, height. Got {box!r:.60}")
-    x, y, width, height = numbers
-    return x, y, x + width, y + height
+def _coco_shape(mask: Any, box: Any) -> Shape:
+    """A mask where there is one, else a box."""
+    if mask is not None:
+        return CocoShape(mask)
+    corners, fault = read_box(box)
+    if corners is None:
+        raise MediaError(fault)
+    return BoxShape(corners)
 
 
 def _description(content: Mapping[str, Any]) -> str:
     info = content.get("info")
     text = info.get("description") if isinstance(info, dict) else None
     return text if isinstance(text, str) else ""
-
-
-def _category_names(content: Mapping[str, Any]) -> dict[str | None, str]:
-    categories = content.get("categories")
-    return {
-        read_id(entry.get("id")): entry["name"].strip()
-        for entry in (categories if isinstance(categories, list) else ())
-        if isinstance(entry, dict) and isinstance(entry.get("name"), str) and entry["name"].strip()
-    }
 
 
 def _read_zip(path: Path, name: str) -> list[AnnotationFile]:

@@ -18,7 +18,7 @@ import numpy as np
 
 from masklet import rle
 from masklet.errors import MediaError
-from masklet.media.readers.coco import segmentation_mask
+from masklet.media.readers.coco import is_same_size, segmentation_mask
 from masklet.prompts import Prompt
 
 Size = tuple[int, int]  # height, width
@@ -182,21 +182,7 @@ class RowRunsShape:
 
     def to_prompt(self, size: Size) -> Prompt:
         left, top, width, height = self.rectangle
-        if min(left, top) < 0 or min(width, height) < 1 or left + width > size[1] or top + height > size[0]:
-            raise MediaError(
-                f"a mask of {width} x {height} at {left}, {top} does not lie in the frame, which is "
-                f"{size[1]} wide and {size[0]} high"
-            )
-        runs = np.asarray(self.runs, dtype=np.float64)
-        if (runs < 0).any() or (runs % 1).any() or runs.sum() != width * height:
-            raise MediaError(
-                f"a mask's runs must add up to its {width} x {height} pixels. Got {runs.sum():g}"
-            )
-        values = np.arange(len(runs)) % 2 == 1
-        mask = np.zeros(size, dtype=bool)
-        window = np.repeat(values, runs.astype(np.int64)).reshape(height, width)
-        mask[top : top + height, left : left + width] = window
-        return mask_prompt(mask)
+        return mask_prompt(rle.decode_rows(self.runs, (left, top), (height, width), size))
 
 
 def mask_prompt(mask: np.ndarray) -> Prompt:
@@ -210,14 +196,6 @@ def mask_prompt(mask: np.ndarray) -> Prompt:
     return Prompt(mask=mask)
 
 
-def other_size(recorded: Size, size: Size) -> str:
-    """Why a shape that was drawn on a picture of another size is not taken."""
-    return (
-        f"it was drawn on a picture of {recorded[1]} x {recorded[0]}, and the file here has "
-        f"{size[1]} x {size[0]}"
-    )
-
-
 @dataclass(frozen=True)
 class SizedShape:
     """A shape in pixels of a frame whose size the file states, perhaps rounded."""
@@ -226,8 +204,11 @@ class SizedShape:
     size: Size
 
     def to_prompt(self, size: Size) -> Prompt:
-        if any(abs(stated - own) > 1 + own / 100 for stated, own in zip(self.size, size, strict=True)):
-            raise MediaError(other_size(self.size, size))
+        if not is_same_size(self.size, size):
+            raise MediaError(
+                f"it was drawn on a picture of {self.size[1]} x {self.size[0]}, and the file here has "
+                f"{size[1]} x {size[0]}"
+            )
         return self.shape.to_prompt(size)
 
 
@@ -254,7 +235,7 @@ def read_cvat(content: bytes, name: str) -> AnnotationFile:
         for element in track:
             where = f"track {id}, frame {element.get('frame', '?')[:20]}"
             with file.reading(where):
-                frame = _count(element, "frame")
+                frame = _whole_number(element, "frame")
                 if element.get("outside") == "1":
                     continue  # the object is not in the frame
                 label, values = track.get("label", "").strip(), _cvat_values(track) | _cvat_values(element)
@@ -323,7 +304,7 @@ def _cvat_shape(element: ElementTree.Element) -> Shape:
     match element.tag:
         case "box":
             x0, y0, x1, y1 = (_number(element, side) for side in ("xtl", "ytl", "xbr", "ybr"))
-            return BoxShape(_turned_box((x0, y0, x1, y1), _number(element, "rotation", 0.0)))
+            return BoxShape(_upright_box((x0, y0, x1, y1), _number(element, "rotation", 0.0)))
         case "polygon":
             points = [point.split(",") for point in element.get("points", "").split(";")]
             outline = _floats([value for point in points for value in point])
@@ -337,7 +318,9 @@ def _cvat_shape(element: ElementTree.Element) -> Shape:
             runs = _floats(element.get("rle", "").split(","))
             if runs is None:
                 raise MediaError("a mask needs run lengths rle=1, 2, 3")
-            left, top, width, height = (_count(element, side) for side in ("left", "top", "width", "height"))
+            left, top, width, height = (
+                _whole_number(element, side) for side in ("left", "top", "width", "height")
+            )
             return RowRunsShape(runs, (left, top, width, height))
     raise MediaError(f"masks, polygons, ellipses and boxes are read, and no {element.tag[:20]}")
 
@@ -353,7 +336,7 @@ def ellipse_outline(cx: float, cy: float, rx: float, ry: float, degrees: float) 
     return [float(value) for value in corners.T.ravel()]
 
 
-def _turned_box(box: tuple[float, float, float, float], degrees: float) -> tuple[float, float, float, float]:
+def _upright_box(box: tuple[float, float, float, float], degrees: float) -> tuple[float, float, float, float]:
     """The upright box around one that is turned around its middle."""
     x0, y0, x1, y1 = box
     if x1 <= x0 or y1 <= y0:
@@ -378,7 +361,7 @@ def _number(element: ElementTree.Element, name: str, default: float | None = Non
     return numbers[0]
 
 
-def _count(element: ElementTree.Element, name: str) -> int:
+def _whole_number(element: ElementTree.Element, name: str) -> int:
     number = _number(element, name)
     if number % 1 or not 0 <= number < 1e9:
         raise MediaError(f"{name} must be a whole number from 0 on. Got {number:g}")

@@ -24,7 +24,7 @@ from masklet.errors import MediaError
 
 Box = tuple[float, float, float, float]  # x0, y0, x1, y1
 
-LONGEST_NUMBER = 18  # digits of a frame or size
+LONGEST_NUMBER = 18  # digits of a frame, id or size; longer ones are names
 NAMED = 5  # skipped entries that a warning names; it counts the others
 
 log = logging.getLogger(__name__)
@@ -34,15 +34,18 @@ class LabelSizeError(MediaError):
     """Labels are of an image of another size: then none of the image's labels can be trusted."""
 
 
+def is_same_size(stated: tuple[int, int], size: tuple[int, int]) -> bool:
+    """Whether a stated size (H, W) is an image's own. A pixel or a hundredth more or less is rounding."""
+    return all(abs(a - b) <= 1 + b / 100 for a, b in zip(stated, size, strict=True))
+
+
 def check_image_size(stated: tuple[int, int] | None, size: tuple[int, int], name: str) -> None:
     """Compare the size (H, W) that a file states for an image, if any, with the image's own.
-
-    A pixel or a hundredth more or less is a rounded size, and no fault.
 
     Raises:
         LabelSizeError: They differ.
     """
-    if stated is None or all(abs(a - b) <= 1 + b / 100 for a, b in zip(stated, size, strict=True)):
+    if stated is None or is_same_size(stated, size):
         return
     cause = "turned" if stated == size[::-1] else "resized"
     raise LabelSizeError(
@@ -144,7 +147,7 @@ class CocoFile:
             images = _read_images(content["images"], skipped)
         except MediaError as error:
             raise MediaError(f"{path}: {error}") from None
-        names = _category_names(content.get("categories"))
+        names = read_category_names(content.get("categories"))
         annotations: dict[str, list[CocoAnnotation]] = defaultdict(list)
         ids = {image.id for image in images}
         for number, entry in enumerate(content["annotations"]):
@@ -237,12 +240,15 @@ def _read_index(value: Any) -> int | None:
     return int(text) if text is not None and text.isdecimal() and len(text) <= LONGEST_NUMBER else None
 
 
-def _category_names(categories: Any) -> dict[str, str]:
+def read_category_names(categories: Any) -> dict[str, str]:
+    """The names of a file's categories by id; those without a name are left out."""
     entries = categories if isinstance(categories, list) else []
     return {
-        id: str(entry["name"])
+        id: name
         for entry in entries
-        if isinstance(entry, dict) and "name" in entry and (id := read_id(entry.get("id"))) is not None
+        if isinstance(entry, dict)
+        and (name := str(entry.get("name") or "").strip())
+        and (id := read_id(entry.get("id"))) is not None
     }
 
 
@@ -252,7 +258,7 @@ def _read_annotation(entry: Any, number: int, names: Mapping[str, str]) -> CocoA
     image = read_id(entry.get("image_id"))
     if image is None:
         raise MediaError("it has no image_id")
-    box, fault = _read_box(entry.get("bbox"))
+    box, fault = read_box(entry.get("bbox"))
     segmentation = entry.get("segmentation") or None
     if segmentation is not None:
         try:
@@ -287,7 +293,7 @@ def _find_object(entry: Mapping[str, Any]) -> str | None:
     return None
 
 
-def _read_box(box: Any) -> tuple[Box | None, str]:
+def read_box(box: Any) -> tuple[Box | None, str]:
     """A box x, y, width, height as its corners; or None, and why."""
     if box is None:
         return None, "it has neither a segmentation nor a bbox"

@@ -116,7 +116,7 @@ def video_stream(container: InputContainer) -> VideoStream | None:
 class DecodingPass:
     """Iterate over it for the pictures of these packets.
 
-    Args:
+    Attributes:
         damaged: Packets that could not be decoded so far.
         last_dts: The decoding time of the last packet that was read.
     """
@@ -267,39 +267,39 @@ def _openable(file: VideoFile) -> str | io.IOBase:
 class PacketIndex:
     """Presentation times (pts) of a video's frames and keyframes, in order; read only as far as needed.
 
-    Args:
+    Attributes:
         exact: False where packets carry no usable times, as in a raw H.264 file; then nothing here is right.
     """
 
     def __init__(self, packets: Iterator[Packet]) -> None:
         self.exact = True
         self._packets = packets
-        self._shown = array("q")
-        self._keys = array("q")
+        self._pts = array("q")
+        self._keyframe_pts = array("q")
         self._pending: list[int] = []  # read, but a frame shown earlier may still follow
 
-    def shown(self, frame: int) -> int | None:
+    def pts_of(self, frame: int) -> int | None:
         """The pts of a frame, or None behind the last."""
-        while len(self._shown) <= frame and self._read_packet():
+        while len(self._pts) <= frame and self._read_packet():
             pass
-        return self._shown[frame] if frame < len(self._shown) else None
+        return self._pts[frame] if frame < len(self._pts) else None
 
     def frame_at(self, pts: int) -> int:
         """The frame on show at a time; -1 before the first."""
-        while (not self._shown or self._shown[-1] <= pts) and self._read_packet():
+        while (not self._pts or self._pts[-1] <= pts) and self._read_packet():
             pass
-        return bisect_right(self._shown, pts) - 1
+        return bisect_right(self._pts, pts) - 1
 
-    def keys_before(self, pts: int) -> list[int]:
+    def keyframes_before(self, pts: int) -> list[int]:
         """The last few keyframes from which a frame can be decoded, the nearest first."""
         self.frame_at(pts)
-        end = bisect_right(self._keys, pts)
-        return list(reversed(self._keys[max(0, end - 3) : end]))
+        end = bisect_right(self._keyframe_pts, pts)
+        return list(reversed(self._keyframe_pts[max(0, end - 3) : end]))
 
     def count(self) -> int:
         while self._read_packet():
             pass
-        return len(self._shown)
+        return len(self._pts)
 
     def _read_packet(self) -> bool:
         """Read one packet; False at the end."""
@@ -319,7 +319,7 @@ class PacketIndex:
             return True
         heapq.heappush(self._pending, packet.pts)
         if packet.is_keyframe:
-            self._keys.insert(bisect_left(self._keys, packet.pts), packet.pts)
+            self._keyframe_pts.insert(bisect_left(self._keyframe_pts, packet.pts), packet.pts)
         # Nothing that follows is shown before its own decoding time.
         while packet.dts is not None and self._pending and self._pending[0] <= packet.dts:
             self._add_first_pending()
@@ -327,7 +327,7 @@ class PacketIndex:
 
     def _add_first_pending(self) -> None:
         pts = heapq.heappop(self._pending)
-        if self._shown and pts <= self._shown[-1]:
+        if self._pts and pts <= self._pts[-1]:
             self.exact = False  # two frames at one time, or times that run backwards
             return
-        self._shown.append(pts)
+        self._pts.append(pts)

@@ -9,7 +9,6 @@ import os
 from collections import deque
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from fractions import Fraction
 from itertools import chain, count, islice, takewhile
 from numbers import Real
@@ -26,6 +25,7 @@ from masklet.errors import MediaError
 from masklet.media.readers.channels import Channel, StackAxes
 from masklet.media.readers.image_stacks import (
     ImageStack,
+    ReadingOptions,
     open_picture_file,
     open_picture_files,
     open_sequence,
@@ -75,9 +75,9 @@ class Frames:
         self._reader = reader
         self._kept_bytes = kept_bytes
         self.size = height, width = reader.size
-        self._room = max(2, min(CACHED_FRAMES, kept_bytes // (height * width * 3)))
+        self._cached_frames = max(2, min(CACHED_FRAMES, kept_bytes // (height * width * 3)))
         self._cache: ByteCache[int, Image] = ByteCache(
-            self._room * height * width * 3, size=lambda image: image.nbytes
+            self._cached_frames * height * width * 3, size=lambda image: image.nbytes
         )
         self._last = 0
         self._played: tuple[int, Image] | None = None  # who plays a video often asks for the frame again
@@ -180,8 +180,8 @@ class Frames:
         return Frames(FrameRange(self._reader, start, stop), kept_bytes=self._kept_bytes)
 
     def _read(self, frame: int) -> Image:
-        steps_back = self._last - self._room < frame < self._last
-        first = max(0, frame + 1 - self._room) if steps_back else frame
+        steps_back = self._last - self._cached_frames < frame < self._last
+        first = max(0, frame + 1 - self._cached_frames) if steps_back else frame
         images = self._reader.read(range(first, frame + 1))
         for number, image in images.items():
             self._cache.put(number, image)
@@ -227,7 +227,7 @@ def open_frames(
                 "these frames are open already: give intensity_range and channel when opening their file."
             )
     else:
-        reader = _open_reader(source, Reading(channel, intensity_range, max_pixels))
+        reader = _open_reader(source, ReadingOptions(channel, intensity_range, max_pixels))
     if fps is None:
         return Frames(reader, kept_bytes=kept_bytes)
     if not (isinstance(reader, Video) or (isinstance(reader, ImageStack) and reader.has_times)):
@@ -254,35 +254,18 @@ def is_still(source: object) -> bool:
     return False
 
 
-@dataclass(frozen=True)
-class Reading:
-    """How pictures are read; see `open_frames`."""
-
-    channel: Channel | None
-    intensity_range: IntensityRange | None
-    max_pixels: int | None
-
-    def refuse_channel(self, source: str) -> None:
-        if self.channel is not None:
-            raise MediaError(f"channel chooses in picture files. Got {source}: take the channel from it.")
-
-    def open_video(self, source: str | bytes) -> Video:
-        self.refuse_channel("a video")
-        return Video(source, intensity_range=self.intensity_range)
-
-
-def _open_reader(source: object, reading: Reading) -> Reader:
+def _open_reader(source: object, options: ReadingOptions) -> Reader:
     if isinstance(source, np.ndarray | torch.Tensor | list | tuple):
-        reading.refuse_channel("an array or list")
-        return open_sequence(source, intensity_range=reading.intensity_range, max_pixels=reading.max_pixels)
+        _refuse_channel("an array or list", options)
+        return open_sequence(source, intensity_range=options.intensity_range, max_pixels=options.max_pixels)
     if isinstance(source, PIL.Image.Image):
-        reading.refuse_channel("a PIL image")
-        return open_sequence([source], intensity_range=reading.intensity_range)
+        _refuse_channel("a PIL image", options)
+        return open_sequence([source], intensity_range=options.intensity_range)
     if isinstance(source, str | os.PathLike):
-        return _open_path(os.fspath(source), reading)
+        return _open_path(os.fspath(source), options)
     data = read_bytes(source)
     if data is not None:
-        return _open_bytes(data, "the file", reading)
+        return _open_bytes(data, "the file", options)
     raise MediaError(
         "frames come from a path, URL, bytes, an array (T, H, W, 3) or a list of pictures. "
         f"Got {type(source).__name__}"
@@ -290,12 +273,12 @@ def _open_reader(source: object, reading: Reading) -> Reader:
     )
 
 
-def _open_path(source: str, reading: Reading) -> Reader:
+def _open_path(source: str, options: ReadingOptions) -> Reader:
     path = Path(source)
     if is_picture_url(source):
-        return _open_bytes(fetch(source), source, reading)
+        return _open_bytes(fetch(source), source, options)
     if is_url(source):
-        return reading.open_video(source)
+        return _open_video(source, options)
     try:
         path.stat()
     except FileNotFoundError:
@@ -304,13 +287,7 @@ def _open_path(source: str, reading: Reading) -> Reader:
         reason = getattr(error, "strerror", None) or error
         raise MediaError(f"{printable(source)} cannot be opened: {str(reason).lower()}.") from error
     if path.is_dir() or (glob.has_magic(source) and not path.exists()):
-        return open_picture_files(
-            find_pictures(path),
-            printable(path.name),
-            channel=reading.channel,
-            intensity_range=reading.intensity_range,
-            max_pixels=reading.max_pixels,
-        )
+        return open_picture_files(find_pictures(path), printable(path.name), options)
     if not path.exists():
         raise MediaError(f"there is no file {printable(source)}.")
     if not path.is_file():
@@ -321,30 +298,28 @@ def _open_path(source: str, reading: Reading) -> Reader:
     if path.stat().st_size == 0:
         raise MediaError(f"{printable(source)} is empty (0 bytes).")
     if is_picture(path):
-        return open_picture_files(
-            [path],
-            printable(path.name),
-            channel=reading.channel,
-            intensity_range=reading.intensity_range,
-            max_pixels=reading.max_pixels,
-        )
+        return open_picture_files([path], printable(path.name), options)
     refuse_unread(path, printable(path.name))
-    return reading.open_video(source)
+    return _open_video(source, options)
 
 
-def _open_bytes(data: bytes, name: str, reading: Reading) -> Reader:
+def _open_bytes(data: bytes, name: str, options: ReadingOptions) -> Reader:
     if not data:
         raise MediaError(f"{name} is empty (0 bytes).")
     if is_picture_data(data):
-        return open_picture_file(
-            data,
-            name,
-            channel=reading.channel,
-            intensity_range=reading.intensity_range,
-            max_pixels=reading.max_pixels,
-        )
+        return open_picture_file(data, name, options)
     refuse_unread(data, name)
-    return reading.open_video(data)
+    return _open_video(data, options)
+
+
+def _open_video(source: str | bytes, options: ReadingOptions) -> Video:
+    _refuse_channel("a video", options)
+    return Video(source, intensity_range=options.intensity_range)
+
+
+def _refuse_channel(source: str, options: ReadingOptions) -> None:
+    if options.channel is not None:
+        raise MediaError(f"channel chooses in picture files. Got {source}: take the channel from it.")
 
 
 def _reopen(kind: type[Frames], reader: Reader, kept_bytes: int) -> Frames:
@@ -379,7 +354,7 @@ class SampledFrames:
 
     def __init__(self, reader: TimedReader, fps: float) -> None:
         self._reader = reader
-        self.fps = _checked_fps(fps)
+        self.fps = _check_fps(fps)
         self.name = reader.name
         self.size = reader.size
         self.pixel_aspect = reader.pixel_aspect
@@ -416,7 +391,7 @@ class SampledFrames:
         return self._reader.frame_at(frame / self.fps)
 
 
-def _checked_fps(value: object) -> float:
+def _check_fps(value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, Real):
         raise MediaError(f"fps must be a number, such as 5. Got {value!r:.60}.")
     fps = float(value)

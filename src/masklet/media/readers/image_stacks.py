@@ -74,7 +74,7 @@ class ImageStack:
         self.channel = channel
         self.name = name
         self._pages = pages
-        self._file_names = file_names
+        self.file_names = file_names
         self._starts = None if durations is None else [0.0, *accumulate(durations)]
         self.fps = STILLS_FPS if self._starts is None else len(pages) / self._starts[-1]
         first = pages[0]()
@@ -106,7 +106,7 @@ class ImageStack:
         return frame if frame < self.count() else None
 
     def file_name(self, frame: int) -> str:
-        return self._file_names[frame] if self._file_names else frame_file_name(frame, ".jpg")
+        return self.file_names[frame] if self.file_names else frame_file_name(frame, ".jpg")
 
     def read(self, frames: Sequence[int]) -> Mapping[int, Image]:
         frame = frames[-1]
@@ -170,84 +170,56 @@ class _ChannelMix:
         return RawPicture(mix_channels(greys, self.colors))
 
 
-def open_picture_files(
-    paths: Sequence[Path],
-    name: str,
-    *,
-    channel: Channel | None = None,
-    intensity_range: IntensityRange | None = None,
-    max_pixels: int | None = None,
-) -> ImageStack:
+@dataclass(frozen=True)
+class ReadingOptions:
+    """How pictures are read; see `open_frames`."""
+
+    channel: Channel | None = None
+    intensity_range: IntensityRange | None = None
+    max_pixels: int | None = None
+
+
+def open_picture_files(paths: Sequence[Path], name: str, options: ReadingOptions) -> ImageStack:
     """Picture files as frames. A single file may hold many: the pages of a TIFF, an animated WebP or PNG.
 
     Raises:
         MediaError: A file cannot be read, or has no channel that was chosen.
     """
     if len(paths) == 1:
-        return open_picture_file(
-            paths[0],
-            name,
-            channel=channel,
-            intensity_range=intensity_range,
-            max_pixels=max_pixels,
-            file_name=paths[0].name,
-        )
-    with PictureFile(paths[0], max_pixels=max_pixels) as first:
+        return open_picture_file(paths[0], name, options, file_name=paths[0].name)
+    with PictureFile(paths[0], max_pixels=options.max_pixels) as first:
         axes, pixel_size = first.axes(), first.pixel_size()
-    if axes is not None and len(axes.channels) > 1:
-        axes = replace(axes, depth=1, time=len(paths), page_of={})
-        return _open_folder(paths, axes, name, channel, intensity_range, max_pixels, pixel_size)
-    return ImageStack(
-        name,
-        [partial(read_raw, path, channel=channel, max_pixels=max_pixels) for path in paths],
-        file_names=_unique_names(paths),
-        intensity_range=intensity_range,
-        channel=channel,
-        pixel_size=pixel_size,
-    )
+    has_channels = axes is not None and len(axes.channels) > 1  # else a file is one frame, whatever its pages
+    axes = replace(axes, depth=1, time=len(paths), page_of={}) if axes is not None and has_channels else None
+    file_names = _unique_names(paths)
 
+    def open_channel(channel: Channel | None) -> ImageStack:
+        return ImageStack(
+            name,
+            [partial(read_raw, path, channel=channel, max_pixels=options.max_pixels) for path in paths],
+            file_names=file_names,
+            intensity_range=options.intensity_range,
+            axes=axes,
+            channel=options.channel,
+            pixel_size=pixel_size,
+        )
 
-def _open_folder(
-    paths: Sequence[Path],
-    axes: StackAxes,
-    name: str,
-    channel: Channel | None,
-    intensity_range: IntensityRange | None,
-    max_pixels: int | None,
-    pixel_size: PixelSize | None,
-) -> ImageStack:
-    """Files with several channels each, one after the other. A channel has one range in all of them."""
-    names = _unique_names(paths)
-    make = partial(ImageStack, name, axes=axes, channel=channel, pixel_size=pixel_size)
-
-    def one(chosen: int) -> ImageStack:
-        pages = [partial(read_raw, path, channel=chosen, max_pixels=max_pixels) for path in paths]
-        return make(pages, file_names=names, intensity_range=intensity_range)
-
-    chosen = axes.choose(channel, name)
-    if isinstance(chosen, int):
-        return one(chosen)
-    mix = _ChannelMix([one(row) for row in chosen], list(chosen.values()))
-    pages = [partial(mix.read, frame) for frame in range(len(paths))]
-    return make(pages, file_names=names, mixed_range=intensity_range)
+    if axes is None:
+        return open_channel(options.channel)
+    return _open_channels(axes.choose(options.channel, name), open_channel, options.intensity_range)
 
 
 def open_picture_file(
-    file: File,
-    name: str,
-    *,
-    channel: Channel | None = None,
-    intensity_range: IntensityRange | None = None,
-    max_pixels: int | None = None,
-    file_name: str | None = None,
+    file: File, name: str, options: ReadingOptions, *, file_name: str | None = None
 ) -> ImageStack:
     """The pages of one picture file, or of its bytes, as frames. See `read_image` for its channels."""
-    with PictureFile(file, max_pixels=max_pixels) as opened:
+    channel = options.channel
+    with PictureFile(file, max_pixels=options.max_pixels) as opened:
         numbers, axes, pixel_size = opened.pages(), opened.axes(), opened.pixel_size()
         durations = opened.durations(len(numbers))
-    paged = _PagedFile(file, max_pixels)
+    paged = _PagedFile(file, options.max_pixels)
     if axes is not None:
-        return _open_stack(paged, numbers, axes, name, channel, intensity_range, pixel_size)
+        return _open_stack(paged, numbers, axes, name, options, pixel_size)
     if channel is None:
         pages: list[Page] = [partial(paged.read, page) for page in numbers]
     else:
@@ -257,7 +229,7 @@ def open_picture_file(
         pages,
         file_names=[printable(file_name)] if file_name is not None and len(pages) == 1 else (),
         durations=durations,
-        intensity_range=intensity_range,
+        intensity_range=options.intensity_range,
         channel=channel,
         pixel_size=pixel_size,
     )
@@ -268,23 +240,46 @@ def _open_stack(
     numbers: Sequence[int],
     axes: StackAxes,
     name: str,
-    channel: Channel | None,
-    intensity_range: IntensityRange | None,
+    options: ReadingOptions,
     pixel_size: PixelSize | None,
 ) -> ImageStack:
     """A stack whose axes are known: its frames are slices and points in time, and never channels."""
-    make = partial(ImageStack, name, axes=axes, channel=channel, pixel_size=pixel_size)
 
-    def one(row: int) -> ImageStack:
-        pages = [partial(file.read, numbers[page]) for page in axes.pages(row)]
-        return make(pages, intensity_range=intensity_range)
+    def open_channel(channel: int) -> ImageStack:
+        pages = [partial(file.read, numbers[page]) for page in axes.pages(channel)]
+        return ImageStack(
+            name,
+            pages,
+            intensity_range=options.intensity_range,
+            axes=axes,
+            channel=options.channel,
+            pixel_size=pixel_size,
+        )
 
-    chosen = 0 if channel is None and len(axes.channels) == 1 else axes.choose(channel, name)
+    is_single = options.channel is None and len(axes.channels) == 1
+    chosen = 0 if is_single else axes.choose(options.channel, name)
+    return _open_channels(chosen, open_channel, options.intensity_range)
+
+
+def _open_channels(
+    chosen: int | Mapping[int, Color],
+    open_channel: Callable[[int], ImageStack],
+    intensity_range: IntensityRange | None,
+) -> ImageStack:
+    """One channel as a stack, or several mixed in their colours, each scaled by a range of its own."""
     if isinstance(chosen, int):
-        return one(chosen)
-    mix = _ChannelMix([one(row) for row in chosen], list(chosen.values()))
-    pages = [partial(mix.read, frame) for frame in range(axes.depth * axes.time)]
-    return make(pages, mixed_range=intensity_range)
+        return open_channel(chosen)
+    stacks = [open_channel(channel) for channel in chosen]
+    first, mix = stacks[0], _ChannelMix(stacks, list(chosen.values()))
+    return ImageStack(
+        first.name,
+        [partial(mix.read, frame) for frame in range(first.count())],
+        file_names=first.file_names,
+        axes=first.axes,
+        channel=first.channel,
+        mixed_range=intensity_range,
+        pixel_size=first.pixel_size,
+    )
 
 
 def open_sequence(

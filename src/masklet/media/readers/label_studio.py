@@ -16,9 +16,9 @@ from masklet.media.readers.annotations import (
     OutlineShape,
     Shape,
     Size,
+    SizedShape,
     ellipse_outline,
     mask_prompt,
-    other_size,
     recorded_size,
 )
 from masklet.media.readers.coco import finite_numbers
@@ -27,14 +27,11 @@ from masklet.prompts import Prompt
 
 @dataclass(frozen=True)
 class BrushShape:
-    """Label Studio's brush: the bytes of its own run lengths, of a picture of `size` (H, W)."""
+    """Label Studio's brush: the bytes of its own run lengths."""
 
     code: Sequence[int]
-    size: Size
 
     def to_prompt(self, size: Size) -> Prompt:
-        if self.size != size:
-            raise MediaError(other_size(self.size, size))
         return mask_prompt(decode_brush(self.code, size))
 
 
@@ -166,7 +163,7 @@ def _studio_shape(kind: str, value: Mapping[str, Any], result: Mapping[str, Any]
             code = value.get("rle")
             if size is None or not isinstance(code, list) or value.get("format", "rle") != "rle":
                 raise MediaError("a brush needs rle, original_width and original_height")
-            return BrushShape(code, size)
+            return SizedShape(BrushShape(code), size)
     raise MediaError(f"brushes, polygons, ellipses and boxes are read, and no {kind[:40] or 'such region'}")
 
 

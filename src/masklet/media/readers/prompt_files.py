@@ -13,14 +13,19 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from masklet.errors import MediaError, PromptError
-from masklet.media.readers.coco import CocoAnnotation, CocoFile, LabelSizeError, check_image_size
+from masklet.media.readers.coco import (
+    LONGEST_NUMBER,
+    CocoAnnotation,
+    CocoFile,
+    LabelSizeError,
+    check_image_size,
+)
 from masklet.media.readers.frames import Frames
 from masklet.media.readers.mask_files import read_label_map
 from masklet.types import Prompt
 
 log = logging.getLogger(__name__)
 
-LONGEST_NUMBER = 18  # digits of a frame or id; longer ones are names
 COLUMNS = ("source", "frame", "object", "class", "x", "y", "label", "x0", "y0", "x1", "y1", "mask")
 KEYS = ("source", "frame", "object", "class", "positive", "negative", "box", "mask")
 
@@ -209,7 +214,7 @@ def row_from_cells(where: str, cells: Mapping[str, str]) -> PromptRow:
     """The prompt of one line of a table, with the keys of `COLUMNS`; it may be empty."""
     values: dict[str, Any] = {}
     if point := _take_numbers(cells, ("x", "y"), where):
-        label = _whole(cells.get("label", "1"))
+        label = _to_whole_number(cells.get("label", "1"))
         if label not in (0, 1):
             raise PromptError(f"{where}: label is 1 for a click on the object, 0 beside it. Got {label}.")
         values["positive" if label == 1 else "negative"] = [point]
@@ -266,7 +271,7 @@ def _read_coco(path: Path) -> Iterator[PromptRow]:
 
 
 def _make_row(where: str, entry: Mapping[str, Any], values: Mapping[str, Any]) -> PromptRow:
-    frame, object = _whole(entry.get("frame", 0)), _whole(entry.get("object"))
+    frame, object = _to_whole_number(entry.get("frame", 0)), _to_whole_number(entry.get("object"))
     if isinstance(frame, bool) or not isinstance(frame, int) or frame < 0:
         raise PromptError(f"{where}: frame is a whole number from 0 on. Got {frame!s:.40}.")
     is_id = isinstance(object, int) and not isinstance(object, bool) and object >= 1
@@ -283,7 +288,7 @@ def _make_row(where: str, entry: Mapping[str, Any], values: Mapping[str, Any]) -
     )
 
 
-def _whole(value: Any) -> Any:
+def _to_whole_number(value: Any) -> Any:
     """Whole numbers as such: 7.0 is what a column with gaps holds where it should hold 7."""
     if isinstance(value, str) and re.fullmatch(rf"-?\d{{1,{LONGEST_NUMBER}}}(\.0*)?", value):
         return int(value.partition(".")[0])

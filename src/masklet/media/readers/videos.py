@@ -60,7 +60,7 @@ class Video:
     def __init__(self, file: VideoFile, *, intensity_range: IntensityRange | None = None) -> None:
         self._file = file
         self._stated_range = intensity_range
-        self.name = _name(file)
+        self.name = _source_name(file)
         self._threading: Threading = "AUTO"
         with self._open() as container:
             stream = video_stream(container)
@@ -98,10 +98,10 @@ class Video:
     def time(self, frame: int) -> float:
         if not self._is_indexed:
             return frame / self.fps
-        shown = self._index.shown(frame)
-        if shown is None:
-            raise self._absent(frame)
-        return (shown - self._start) * self._tick
+        pts = self._index.pts_of(frame)
+        if pts is None:
+            raise self._missing_frame(frame)
+        return (pts - self._start) * self._tick
 
     def frame_at(self, seconds: float) -> int | None:
         """The frame on show; None behind the time of the last one."""
@@ -110,8 +110,8 @@ class Video:
             return frame if frame < self.count() else None
         pts = self._start + round(seconds / self._tick)
         frame = self._index.frame_at(pts)
-        is_last = self._index.shown(frame + 1) is None
-        return None if is_last and self._index.shown(frame) != pts else frame
+        is_last = self._index.pts_of(frame + 1) is None
+        return None if is_last and self._index.pts_of(frame) != pts else frame
 
     def file_name(self, frame: int) -> str:
         return frame_file_name(frame, ".jpg")
@@ -129,7 +129,7 @@ class Video:
             if frame >= target:
                 break
         if target not in images:
-            raise self._absent(target)
+            raise self._missing_frame(target)
         self._cursor = pictures
         return images
 
@@ -168,22 +168,22 @@ class Video:
             return chain([self._last], self._cursor)
         if self._cursor is not None and target > last and self._is_near(target, last):
             return self._cursor
-        if self._is_indexed and self._index.shown(target) is None:
-            raise self._absent(target)
+        if self._is_indexed and self._index.pts_of(target) is None:
+            raise self._missing_frame(target)
         return self._decode(target)
 
     def _is_near(self, target: int, last: int) -> bool:
         """Whether decoding on from `last` reaches the target no later than a jump would."""
         if target - last <= AHEAD or not self._is_indexed:
             return True
-        keys = self._keys_before(target)
+        keys = self._keyframes_before(target)
         return bool(keys) and self._index.frame_at(keys[0]) <= last
 
-    def _keys_before(self, target: int) -> list[int]:
+    def _keyframes_before(self, target: int) -> list[int]:
         if self._has_palette:  # which may come with the first packet only, as in AVI
             return []
-        shown = self._index.shown(target) if target > 0 and self._is_indexed else None
-        return [] if shown is None else self._index.keys_before(shown)
+        pts = self._index.pts_of(target) if target > 0 and self._is_indexed else None
+        return [] if pts is None else self._index.keyframes_before(pts)
 
     def _decode(self, target: int) -> Iterator[Decoded]:
         """Frames from a keyframe at or before the target to the end, without gaps."""
@@ -230,13 +230,13 @@ class Video:
         if decoding.damaged and frame >= 0 and self._threading == "AUTO":
             raise _Damage
         if self._entries and (decoding.last_dts is None or decoding.last_dts < max(self._entries)):
-            raise self._broken(frame)
+            raise self._broken_off(frame)
         if is_timed and decoding.damaged and last_picture is not None:
             yield from ((gap, last_picture) for gap in range(frame + 1, self._index.count()))
 
     def _packets(self, target: int) -> tuple[int | None, InputContainer, Iterator[Packet]]:
         """Packets from a keyframe before the target on, and its pts; or from the start, and None."""
-        for key in self._keys_before(target):
+        for key in self._keyframes_before(target):
             container = self._open()
             stream = video_stream(container)
             assert stream is not None
@@ -271,10 +271,10 @@ class Video:
 
     @property
     def _is_indexed(self) -> bool:
-        return self._agrees and self._index.exact
+        return self._packets_are_frames and self._index.exact
 
     @cached_property
-    def _agrees(self) -> bool:
+    def _packets_are_frames(self) -> bool:
         """Whether pictures and packets are one to one, but for damaged packets.
 
         Not so where some are hidden: then packets say nothing about frames.
@@ -286,14 +286,14 @@ class Video:
             with open_container(self._file, self.name, "SLICE") as container:
                 decoding = DecodingPass(container, container.demux(video_stream(container)))
                 decoded = [picture.pts for picture in islice(decoding, CHECKED)]
-        shown = [self._index.shown(frame) for frame in range(len(decoded) + decoding.damaged)]
-        missing = [pts for pts in shown if pts not in decoded]
-        present = [pts for pts in shown if pts in decoded]
-        return present == decoded and decoded[:1] == shown[:1] and len(missing) <= decoding.damaged
+        expected = [self._index.pts_of(frame) for frame in range(len(decoded) + decoding.damaged)]
+        missing = [pts for pts in expected if pts not in decoded]
+        present = [pts for pts in expected if pts in decoded]
+        return present == decoded and decoded[:1] == expected[:1] and len(missing) <= decoding.damaged
 
     @cached_property
     def _start(self) -> int:
-        return self._index.shown(0) or 0
+        return self._index.pts_of(0) or 0
 
     @cached_property
     def _count(self) -> int:
@@ -317,13 +317,13 @@ class Video:
                 return []
             return [entry.timestamp for entry in stream.index_entries if not entry.is_discard]
 
-    def _absent(self, frame: int) -> MediaError:
+    def _missing_frame(self, frame: int) -> MediaError:
         # A file that breaks off promises more frames than it has.
         if 0 <= frame < self._count:
-            return self._broken(self._index.count() - 1)
+            return self._broken_off(self._index.count() - 1)
         return NoSuchFrame(self.name, frame, self._count)
 
-    def _broken(self, frame: int) -> MediaError:
+    def _broken_off(self, frame: int) -> MediaError:
         where = f"after frame {frame}" if frame >= 0 else "before its first frame"
         return MediaError(
             f"{self.name} breaks off {where}: what follows is missing or damaged. "
@@ -335,7 +335,7 @@ class _Damage(Exception):
     """A packet could not be decoded while several frames were decoded at a time."""
 
 
-def _name(file: VideoFile) -> str:
+def _source_name(file: VideoFile) -> str:
     if isinstance(file, bytes):
         return "the video"
     return file if "://" in file else printable(Path(file).name)

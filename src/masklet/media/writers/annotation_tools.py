@@ -167,7 +167,7 @@ def write_mask(
         "label": label,
         "source": "auto",
         "occluded": 0,
-        "rle": ", ".join(map(str, _run_lengths(mask[y0:y1, x0:x1]))),
+        "rle": ", ".join(map(str, rle.encode_rows(mask[y0:y1, x0:x1]))),
         "left": x0,
         "top": y0,
         "width": x1 - x0,
@@ -183,17 +183,6 @@ def write_mask(
 def _points(mask: np.ndarray) -> str:
     rings = [ring for polygon in outlines(mask, TOLERANCE) for ring in polygon]
     return ";".join(f"{x:.2f},{y:.2f}" for x, y in join_rings(rings))
-
-
-def _run_lengths(mask: np.ndarray) -> list[int]:
-    """Lengths of runs, row by row; the first is of the background, and may be 0.
-
-    >>> _run_lengths(np.array([[True, True, False], [False, False, True]]))
-    [0, 2, 3, 1]
-    """
-    pixels = np.concatenate([[False], mask.ravel()])
-    changes = np.flatnonzero(pixels[1:] != pixels[:-1])
-    return np.diff(np.concatenate([[0], changes, [mask.size]])).tolist()
 
 
 class LabelStudioBrushes(SpooledJson):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from xml.sax.saxutils import escape
 
@@ -177,7 +178,7 @@ class LabelOmeTiff(LabelTiff):
         )
 
 
-def check_ids(ids: tuple[int, ...]) -> None:
+def check_ids(ids: Iterable[int]) -> None:
     """Refuse ids that a pixel of a label map cannot hold.
 
     Args:
@@ -190,7 +191,7 @@ def check_ids(ids: tuple[int, ...]) -> None:
     if refused:
         raise MediaError(
             f"a label map holds object ids 1 to {HIGHEST}. Got {', '.join(map(str, refused))}: choose other "
-            f"ids, or write masklets.json or a PNG for each object."
+            "ids, or another format: masklets, or objects, with a PNG for each."
         )
 
 

@@ -151,7 +151,7 @@ class Inference:
         """Compute what a click would give for a new object, so that the click is answered at once."""
         VideoSession(self._model(live), live.frames, features=live.features).preview(frame, prompt)
 
-    def segments(self, live: Live, frame: int) -> Segments:
+    def segment_everything(self, live: Live, frame: int) -> Segments:
         """The masks of everything on a frame; nothing is kept."""
         model, features = self._model(live), self._features(live, frame)
         return generate_segments(model, live.frames[frame], EVERYTHING, features=features)
@@ -227,7 +227,7 @@ class Inference:
                 if session is None or store is None or change.state.head != head:
                     store = self.store(live, change, batch=leg.batch)
                     session = self.session(live, store)
-                    ids = self._chosen(session, leg.objects)
+                    ids = self._select_ids(session, leg.objects)
                     masks_of_frames = session.propagate(leg.frame, leg.stop, reverse=leg.reverse, objects=ids)
                 store.change = change
                 masks = next(masks_of_frames)
@@ -238,7 +238,7 @@ class Inference:
             head = live.history.state.head
             yield new
 
-    def picture(self, image: object, prompts: list[Prompt]) -> list[ImageCandidates]:
+    def segment_picture(self, image: object, prompts: list[Prompt]) -> list[ImageCandidates]:
         """Masks for prompts on a picture; nothing is kept.
 
         Args:
@@ -263,7 +263,7 @@ class Inference:
         return VideoSession(self._model(live), live.frames, features=live.features).features(frame)
 
     @staticmethod
-    def _chosen(session: VideoSession, objects: list[int] | None) -> list[int] | None:
+    def _select_ids(session: VideoSession, objects: list[int] | None) -> list[int] | None:
         """Those of the objects that are still there; None for all."""
         if objects is None and session.ids:
             return None

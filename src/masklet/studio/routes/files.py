@@ -23,7 +23,7 @@ from masklet.studio.store.project_files import (
     natural_key,
     timestamp,
 )
-from masklet.studio.store.video_history import names_of
+from masklet.studio.store.video_history import person_names
 from masklet.studio.views import find_project, find_video
 
 router = APIRouter(tags=["files and people"])
@@ -47,10 +47,10 @@ def files(
     """
     with studio.database.begin() as session:
         find_project(session, project)
-        everything = studio.files.summaries(session, find_project_videos(session, project))
-    matching = filter_files(everything, search, state, assignee)
+        all_files = studio.files.summaries(session, find_project_videos(session, project))
+    matching = filter_files(all_files, search, state, assignee)
     return project_schemas.FileList(
-        total=len(matching), counts=count_states(everything), files=matching[offset : offset + limit]
+        total=len(matching), counts=count_states(all_files), files=matching[offset : offset + limit]
     )
 
 
@@ -80,9 +80,9 @@ def neighbours(
     """The files before and behind one in the list of its project, of those in a state or of a person."""
     with studio.database.begin() as session:
         project = find_video(session, video).project
-        everything = studio.files.summaries(session, find_project_videos(session, project))
-    matching = {file.id for file in filter_files(everything, "", state, assignee)}
-    order = [file.id for file in everything]
+        all_files = studio.files.summaries(session, find_project_videos(session, project))
+    matching = {file.id for file in filter_files(all_files, "", state, assignee)}
+    order = [file.id for file in all_files]
     here = order.index(video)
     before = [id for id in order[:here] if id in matching]
     behind = [id for id in order[here + 1 :] if id in matching]
@@ -101,7 +101,7 @@ def comments(studio: StudioDep, video: str) -> project_schemas.CommentList:
         find_video(session, video)
         query = select(tables.Comment).where(tables.Comment.video == video)
         rows = session.scalars(query.order_by(tables.Comment.frame, tables.Comment.at)).all()
-        names = names_of(session, {row.person for row in rows})
+        names = person_names(session, {row.person for row in rows})
     return project_schemas.CommentList(comments=[_comment_view(row, names) for row in rows])
 
 
@@ -133,7 +133,7 @@ def change_comment(
         if row is None or row.video != video:
             raise not_found(f"there is no comment {comment[:40]}.")
         row.resolved = body.resolved
-        names = names_of(session, {row.person})
+        names = person_names(session, {row.person})
     studio.hub.publish(video, CommentsEvent())
     return _comment_view(row, names)
 
@@ -162,7 +162,7 @@ def audit(studio: StudioDep, project: str, limit: Limit = 200) -> project_schema
                 for row in session.scalars(remarks.order_by(tables.Comment.at.desc()).limit(limit))
             ),
         ]
-        names = names_of(session, {entry[1] for entry in entries})
+        names = person_names(session, {entry[1] for entry in entries})
     newest = sorted(entries, key=lambda entry: timestamp(entry[0]), reverse=True)[:limit]
     return project_schemas.Audit(
         entries=[
@@ -188,7 +188,7 @@ def people(studio: StudioDep, project: str) -> project_schemas.PeopleOfProject:
             select(remarks.person).where(remarks.video.in_(ids)),
         )
         names = {name for file in files for name in (file.assignee, file.reviewer) if name}
-        names |= set(names_of(session, set(session.scalars(active))).values())
+        names |= set(person_names(session, set(session.scalars(active))).values())
     return project_schemas.PeopleOfProject(names=sorted(names, key=natural_key))
 
 

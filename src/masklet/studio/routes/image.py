@@ -46,14 +46,14 @@ def _segment(studio: Studio, requester: Requester, form: Form) -> schemas.ImageM
     size = picture.shape[0], picture.shape[1]
     prompts = [body.to_prompt(size, studio.limits.points) for body in bodies]
     job = studio.worker.call(
-        requester.id, Priority.prompt, lambda: studio.inference.picture(picture, prompts)
+        requester.id, Priority.prompt, lambda: studio.inference.segment_picture(picture, prompts)
     )
     results = job.result(ANSWER_SECONDS)
     return schemas.ImageMasks(
         size=size,
         model=studio.model_name,
         milliseconds=round(1000 * (time.perf_counter() - start)),
-        results=[schemas.PromptMasks(masks=_ranked(masks)) for masks in results],
+        results=[schemas.PromptMasks(masks=_rank_masks(masks)) for masks in results],
     )
 
 
@@ -96,7 +96,7 @@ def _parse_prompts(text: bytes | None) -> list[PromptBody]:
     return prompts
 
 
-def _ranked(masks: ImageCandidates) -> list[schemas.ImageMask]:
+def _rank_masks(masks: ImageCandidates) -> list[schemas.ImageMask]:
     rows = zip(
         range(len(masks)),
         masks.iou.tolist(),

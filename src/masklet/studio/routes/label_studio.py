@@ -280,7 +280,7 @@ def predict(studio: StudioDep, requester: RequesterDep, body: PredictRequest) ->
     picture = _load_picture(studio, address)
     prompt = to_prompt(uses, (picture.shape[0], picture.shape[1]))
     job = studio.worker.call(
-        requester.id, Priority.prompt, lambda: studio.inference.picture(picture, [prompt])
+        requester.id, Priority.prompt, lambda: studio.inference.segment_picture(picture, [prompt])
     )
     (masks,) = job.result(ANSWER_SECONDS)
     score = round(float(masks.iou[0]), 4)

@@ -75,8 +75,8 @@ def change_project(
             row.model = studio.models.check(body.model)
         if body.classes is not None:
             before = row.classes or []
-            renamed = find_renamed(body.classes, {entry["name"] for entry in before})
-            row.classes = add_unseen(check_classes(body.classes), before, body.known)
+            renamed = find_renamed_classes(body.classes, {entry["name"] for entry in before})
+            row.classes = keep_added_classes(clean_classes(body.classes), before, body.known)
         view = project_view(session, row, studio.files)
     changes = ", ".join(sorted(body.model_fields_set))
     studio.audit(project, requester, f"change the project: {changes or 'nothing'}")
@@ -155,7 +155,7 @@ def export_project(
     return studio.exports.start_project(project, body)
 
 
-def find_renamed(classes: Sequence[ClassChange], existing: Collection[str]) -> dict[str, str]:
+def find_renamed_classes(classes: Sequence[ClassChange], existing: Collection[str]) -> dict[str, str]:
     """New names of classes by those that they had.
 
     Raises:
@@ -170,7 +170,7 @@ def find_renamed(classes: Sequence[ClassChange], existing: Collection[str]) -> d
     return {was: name for was, name in pairs if was is not None}
 
 
-def add_unseen(
+def keep_added_classes(
     classes: list[dict[str, Any]], before: Sequence[dict[str, Any]], known: Sequence[str] | None
 ) -> list[dict[str, Any]]:
     """Classes with those that somebody else added while they were edited.
@@ -203,7 +203,7 @@ def _rename_classes(studio: Studio, requester: Requester, video: str, renamed: M
         studio.publish_change(video, requester, step, [], ids)
 
 
-def check_classes(classes: Sequence[schemas.Class]) -> list[dict[str, Any]]:
+def clean_classes(classes: Sequence[schemas.Class]) -> list[dict[str, Any]]:
     """Classes as they are stored: names cleaned, names and keys each only once."""
     cleaned = [
         entry.model_copy(update={"name": clean_name(entry.name), "color": entry.color.lower()})

@@ -34,7 +34,7 @@ from masklet.studio.schemas import clean_name
 from masklet.studio.security import Requester
 from masklet.studio.store.object_history import find_prompt, flatten_fields
 from masklet.studio.store.tables import Result
-from masklet.studio.store.video_history import names_of
+from masklet.studio.store.video_history import person_names
 from masklet.studio.studio import Studio
 from masklet.studio.views import frame_masks, object_view, prompt_with_mask, prompted_frames
 from masklet.types import Prompt
@@ -77,7 +77,7 @@ def change_object(
         title = f"{_change_verb(fields)} {change.state.object(id).name}"
         step, conflicts = change.change_object(id, fields, title, body.head)
         obj, prompted = change.state.objects[id], prompted_frames(change.state, id)
-        names = names_of(change.database, {conflict.person for conflict in conflicts})
+        names = person_names(change.database, {conflict.person for conflict in conflicts})
     studio.publish_change(video, requester, step, [], [id])
     given = flatten_fields(fields)
     sentences = [
@@ -153,7 +153,6 @@ def preview(studio: StudioDep, requester: RequesterDep, video: str, body: Previe
 
     Where nobody asks for anything for a moment, the click's own answer is computed ahead.
     """
-
     start = time.perf_counter()
     with studio.live.using(video) as live:
         prompt = body.to_prompt(live.frames.size, studio.limits.points)
@@ -183,7 +182,7 @@ def everything(studio: StudioDep, requester: RequesterDep, video: str, body: Fra
     with studio.live.using(video) as live:
         live.frames.prepare(body.frame)
         masks = studio.worker.call(
-            requester.id, Priority.encode, lambda: studio.inference.segments(live, body.frame)
+            requester.id, Priority.encode, lambda: studio.inference.segment_everything(live, body.frame)
         ).result(ANSWER_SECONDS)
     entries = zip(masks.codes, masks.boxes.tolist(), masks.iou.tolist(), strict=True)
     segments = [

@@ -16,7 +16,7 @@ from masklet.studio.requests import Frame, NewExport, Review, VideoChange
 from masklet.studio.routes import RequesterDep, StudioDep
 from masklet.studio.schemas import clean_name
 from masklet.studio.store.object_history import EventRecord
-from masklet.studio.store.video_history import names_of
+from masklet.studio.store.video_history import person_names
 from masklet.studio.studio import Studio
 from masklet.studio.views import doubtful_view, find_video, history_view, mask_page, strips_view
 
@@ -199,7 +199,7 @@ def history(
 ) -> schemas.History:
     """What was done, newest first, and by whom."""
     with studio.live.history(video).read() as (session, state):
-        names = names_of(session, {step.person for step in (*state.records, *state.redo)})
+        names = person_names(session, {step.person for step in (*state.records, *state.redo)})
         return history_view(state, names, limit)
 
 

@@ -401,7 +401,7 @@ def find_tracked_spans(database: Session, video: str, head: int) -> dict[int, li
     return {id: list(join_spans(some)) for id, some in sorted(spans.items())}
 
 
-def names_of(database: Session, people: set[str]) -> dict[str, str]:
+def person_names(database: Session, people: set[str]) -> dict[str, str]:
     """What people are called, by id."""
     rows = database.execute(select(Person.id, Person.name).where(Person.id.in_(people)))
     return {id: name for id, name in rows}
