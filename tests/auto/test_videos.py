@@ -214,6 +214,38 @@ def test_a_detector_in_place_of_the_grid(clip: np.ndarray, form: str) -> None:
     assert model.asked < 10
 
 
+@pytest.mark.parametrize("backward", [True, False])
+def test_an_object_has_the_class_of_its_first_detection(clip: np.ndarray, backward: bool) -> None:
+    """Red is a dog on frame 0 and a wolf on frame 10, where green is a cat."""
+    entries = detections("supervision")
+    for time, names in {0: ["dog"], 10: ["cat", "wolf"]}.items():
+        entries[time].data = {"class_name": np.array(names)}
+    masklets = everything_in_video(Painted(), clip, detections=entries, backward=backward)
+    if backward:
+        assert masklets.find_classes() == {1: "dog", 2: "cat"}
+    assert len(list(masklets)) == len(clip)
+    assert sorted(masklets.classes.values()) == ["cat", "dog"]
+    assert {record.first: record.to_json()["class"] for record in masklets.tracks.values()} == {
+        0: "dog",
+        7 if backward else 10: "cat",
+    }
+
+
+def test_a_class_for_each_detection_or_none(clip: np.ndarray) -> None:
+    found = SimpleNamespace(xyxy=np.array([[4, 4, 20, 20]]), data={"class_name": np.array(["dog", "cat"])})
+    with pytest.raises(PromptError, match="frame 0 has 1 detections and 2 in class_name"):
+        next(everything_in_video(Painted(), clip, detections={0: found}))
+
+
+def test_a_class_that_files_cannot_hold_is_refused_before_tracking(tmp_path: Path) -> None:
+    path = tmp_path / "c.json"
+    annotation = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [10, 10, 40, 40]}
+    content = {"images": [{"id": 1}], "annotations": [annotation], "categories": [{"id": 1, "name": "a\nb"}]}
+    path.write_text(json.dumps(content))
+    with pytest.raises(MediaError, match="the class 'a.*b' has a line break"):
+        make_detector(path, frame_name)
+
+
 @pytest.mark.parametrize("segmented", ["rle", "uncompressed", "polygon", None])
 @pytest.mark.parametrize("named", [True, False])
 def test_a_coco_json_in_place_of_the_grid(

@@ -55,8 +55,9 @@ def test_a_partition(run: Run, shelf: Path, tmp_path: Path) -> None:
 
 def test_a_video_from_detections(run: Run, shelf: Path, tmp_path: Path) -> None:
     images = [{"id": frame, "file_name": f"{frame}.png"} for frame in range(LENGTH)]
-    boxes = [{"image_id": 2, "bbox": [10, 8, 30, 24]}]
-    (tmp_path / "detections.json").write_text(json.dumps({"images": images, "annotations": boxes}))
+    boxes = [{"image_id": 2, "bbox": [10, 8, 30, 24], "category_id": 3}]
+    coco = {"images": images, "annotations": boxes, "categories": [{"id": 3, "name": "dog"}]}
+    (tmp_path / "detections.json").write_text(json.dumps(coco))
     out = tmp_path / "out"
     arguments = (
         "--detections",
@@ -65,11 +66,13 @@ def test_a_video_from_detections(run: Run, shelf: Path, tmp_path: Path) -> None:
         shelf / "toy.safetensors",
         "--out",
         out,
+        *(word for name in ("palette", "coco", "overlay") for word in ("--format", name)),
     )
     answer = run("everything", shelf / "frames", *arguments, "--policy", "gated", "--cuts")
     assert answer.code == 0 and "tracks.json" in answer.out
     tracks = json.loads((out / "tracks.json").read_text())
-    assert len(tracks) <= 1 and len(list((out / "masks").iterdir())) == LENGTH
+    assert [track["class"] for track in tracks] == ["dog"] and len(list((out / "masks").iterdir())) == LENGTH
+    assert json.loads((out / "coco.json").read_text())["categories"][0]["name"] == "dog"
     assert (out / "overlay.mp4").exists()
 
 

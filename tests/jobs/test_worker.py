@@ -220,7 +220,7 @@ def test_a_part_has_the_detections_of_its_own_frames(settings: JobSettings, tmp_
     video = write_video(tmp_path / "video.mp4", clip(6))
     path = write_detections(tmp_path / "boxes.json", {0: 2, 1: 2, 4: 30})
     part = worker_module.PartDetections(path, open_frames(video), range(3, 6))
-    assert [None if part[frame] is None else part[frame][0].box for frame in part] == [
+    assert [None if part[frame] is None else part[frame][0].prompt.box for frame in part] == [
         None,
         (30.0, 8.0, 50.0, 28.0),
         None,
@@ -231,8 +231,39 @@ def test_a_part_has_the_detections_of_its_own_frames(settings: JobSettings, tmp_
     assert split.record is not None and split.record["parts"] == [(0, 3), (3, 6)]
     outcomes = [worker.run(part) for part in whole.parts(split.record["parts"])]
     assert [outcome.error for outcome in outcomes] == ["", ""]
-    frames = pq.read_table(tmp_path / "out" / outcomes[1].record["file"])["frame"].to_pylist()
-    assert frames and set(frames) <= {3, 4, 5}
+    table = pq.read_table(tmp_path / "out" / outcomes[1].record["file"])
+    assert len(table) and set(table["frame"].to_pylist()) <= {3, 4, 5}
+    assert set(table["class"].to_pylist()) == {"pet"}
+
+
+def test_the_classes_of_detections_reach_the_table_and_the_files(
+    settings: JobSettings, tmp_path: Path
+) -> None:
+    """An object has the class of the detection that it began with, also on frames before and after."""
+    video = write_video(tmp_path / "video.mp4", clip(4))
+    images = [{"id": frame, "frame_index": frame} for frame in range(4)]
+    annotations = [
+        {"id": 1, "image_id": 1, "category_id": 7, "segmentation": [[2, 2, 20, 2, 20, 20, 2, 20]]},
+        {"id": 2, "image_id": 1, "category_id": 9, "segmentation": [[40, 24, 60, 24, 60, 44, 40, 44]]},
+        {"id": 3, "image_id": 1, "category_id": 8, "segmentation": [[2, 28, 20, 28, 20, 44, 2, 44]]},
+    ]
+    categories = [{"id": 7, "name": "pet"}, {"id": 9, "name": "ball"}, {"id": 8, "name": None}]
+    coco = {"images": images, "annotations": annotations, "categories": categories}
+    (tmp_path / "boxes.json").write_text(json.dumps(coco))
+    job = replace(settings, formats=("parquet", "coco"))
+    outcome = run(job, tmp_path / "out", Item(Entry(str(video), detections=str(tmp_path / "boxes.json"))))
+    assert outcome.record is not None, outcome.error
+    folder = tmp_path / "out" / outcome.record["folder"]
+    table = pq.read_table(folder / "masks.parquet").to_pylist()
+    by_object = {object: {row["class"] for row in table if row["object"] == object} for object in (1, 2, 3)}
+    assert sorted(map(str, by_object.values())) == ["{'ball'}", "{'pet'}", "{None}"]
+    written = json.loads((folder / "coco.json").read_text())
+    names = {category["id"]: category["name"] for category in written["categories"]}
+    assert set(names.values()) == {"ball", "pet", "object"}
+    assert all(
+        {None if (name := names[one["category_id"]]) == "object" else name} == by_object[one["object_id"]]
+        for one in written["annotations"]
+    )
 
 
 def test_a_channel_of_microscope_files_is_segmented(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Literal
 
-from masklet.auto.detections import make_detector
+from masklet.auto.detections import Detection, make_detector
 from masklet.auto.generator import generate_segments
 from masklet.auto.grid import PRESETS, Grid, resolve_grid
 from masklet.auto.segments import RleMasks, Segments, partition_segments
@@ -21,6 +21,7 @@ Sort = Literal["score", "area"]
 
 __all__ = [
     "PRESETS",
+    "Detection",
     "Grid",
     "MaskletSet",
     "RleMasks",

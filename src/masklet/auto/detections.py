@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -13,12 +14,27 @@ import numpy as np
 from masklet.arrays import to_array
 from masklet.errors import MaskletError, MediaError, PromptError
 from masklet.media.readers.coco import CocoAnnotation, CocoFile, check_image_size
+from masklet.media.writers.writer import check_class
 from masklet.prompts import check_prompt
 from masklet.types import Prompt
 
 log = logging.getLogger(__name__)
 
-Detector = Callable[[int, tuple[int, int]], list[Prompt] | None]
+
+@dataclass(frozen=True)
+class Detection:
+    """One object that a detector found on a frame.
+
+    Attributes:
+        prompt: Its box or mask.
+        category: Its class, where the detector says so.
+    """
+
+    prompt: Prompt
+    category: str | None = None
+
+
+Detector = Callable[[int, tuple[int, int]], list[Detection] | None]
 
 
 def make_detector(source: object, file_name: Callable[[int], str], count: int | None = None) -> Detector:
@@ -27,7 +43,8 @@ def make_detector(source: object, file_name: Callable[[int], str], count: int | 
     Args:
         source: A list with an entry for each frame, a dict by frame, or the path of a COCO JSON (see
             `CocoDetections`). An entry is None, boxes (n, 4) as x0, y0, x1, y1, masks (n, H, W), a list of
-            prompts, or an object with `xyxy` and perhaps `mask`, as detectors return it.
+            `Prompt` or `Detection`, or an object with `xyxy` and perhaps `mask` and `data["class_name"]`, as
+            `supervision.Detections` has them.
         file_name: The file name of a frame.
         count: Frames of the video, where that is known.
 
@@ -55,30 +72,48 @@ def make_detector(source: object, file_name: Callable[[int], str], count: int | 
             "of another frame rate?"
         )
 
-    def detect(frame: int, size: tuple[int, int]) -> list[Prompt] | None:
+    def detect(frame: int, size: tuple[int, int]) -> list[Detection] | None:
         entry = entries.get(frame)
-        return None if entry is None else _check_prompts(_read_entry(entry, frame), frame, size)
+        return None if entry is None else _check_detections(_read_entry(entry, frame), frame, size)
 
     return detect
 
 
-def _check_prompts(prompts: list[Prompt], frame: int, size: tuple[int, int]) -> list[Prompt]:
-    for number, prompt in enumerate(prompts):
+def _check_detections(found: list[Detection], frame: int, size: tuple[int, int]) -> list[Detection]:
+    for number, detection in enumerate(found):
         try:
-            check_prompt(prompt, size)
+            check_prompt(detection.prompt, size)
         except PromptError as error:
             raise PromptError(f"detection {number} of frame {frame}: {error}") from None
-    return prompts
+    return found
 
 
-def _read_entry(entry: Any, frame: int) -> list[Prompt]:
+def _read_entry(entry: Any, frame: int) -> list[Detection]:
+    data = getattr(entry, "data", None)
+    names = data.get("class_name") if isinstance(data, Mapping) else None
     if hasattr(entry, "xyxy"):
         entry = entry.xyxy if getattr(entry, "mask", None) is None else entry.mask
     entry = to_array(entry)
     if isinstance(entry, Iterable) and not isinstance(entry, np.ndarray):
         entry = [to_array(item) for item in entry]
-        if all(isinstance(item, Prompt) for item in entry):
-            return entry
+        if all(isinstance(item, Prompt | Detection) for item in entry):
+            return [item if isinstance(item, Detection) else Detection(item) for item in entry]
+    prompts = _array_prompts(entry, frame)
+    categories = [None] * len(prompts) if names is None else [str(name) for name in names]
+    if len(categories) != len(prompts):
+        raise PromptError(
+            f"frame {frame} has {len(prompts)} detections and {len(categories)} in class_name: give each a "
+            "class."
+        )
+    return [
+        Detection(prompt, category)
+        for prompt, category in zip(prompts, categories, strict=True)
+        if prompt is not None
+    ]
+
+
+def _array_prompts(entry: Any, frame: int) -> list[Prompt | None]:
+    """Boxes or masks as prompts; None in place of a mask that covers nothing."""
     try:
         array = np.asarray(entry)
     except (ValueError, RuntimeError):
@@ -98,7 +133,7 @@ def _read_entry(entry: Any, frame: int) -> list[Prompt]:
                 len(prompts),
                 ", ".join(map(str, empty)),
             )
-        return [prompt for number, prompt in enumerate(prompts) if number not in empty]
+        return [None if number in empty else prompt for number, prompt in enumerate(prompts)]
     raise PromptError(
         f"what is detected on frame {frame} must be boxes (n, 4), as x0, y0, x1, y1, or masks (n, H, W). "
         f"Got shape {array.shape}."
@@ -118,7 +153,7 @@ class CocoDetections:
 
     An image belongs to the frame that its `frame_index` or `frame_id` says; without these, to the frame of
     its file name, with or without folder and suffix; without names, images are the first frames in order.
-    Annotations that cover nothing of their frame are logged and left out.
+    Annotations that cover nothing of their frame are logged and left out. Their categories are the classes.
 
     Args:
         count: Frames of the video, where that is known: as many images of other names are its frames in
@@ -128,6 +163,8 @@ class CocoDetections:
     def __init__(self, path: Path, file_name: Callable[[int], str], count: int | None) -> None:
         self._file = CocoFile.read(path)
         images = self._file.images
+        for annotation in (item for items in self._file.annotations.values() for item in items):
+            check_class(annotation.category or "")
         indices = [image.frame for image in images]
         in_order = {frame: image.id for frame, image in enumerate(images)}
         self._by_frame: dict[int, str] = {}
@@ -143,13 +180,17 @@ class CocoDetections:
             if count is not None and not any(self._find(frame) for frame in range(count)):
                 self._by_frame = self._frames_in_order(in_order, count)
 
-    def __call__(self, frame: int, size: tuple[int, int]) -> list[Prompt] | None:
+    def __call__(self, frame: int, size: tuple[int, int]) -> list[Detection] | None:
         image = self._find(frame)
         if image is None:
             return None
         check_image_size(self._sizes[image], size, f"{self._file.path}, frame {frame}")
         annotations = self._file.annotations.get(image, ())
-        return [prompt for item in annotations if (prompt := self._prompt(item, frame, size)) is not None]
+        return [
+            Detection(prompt, item.category)
+            for item in annotations
+            if (prompt := self._prompt(item, frame, size)) is not None
+        ]
 
     def _frames_by_index(self, count: int | None) -> dict[int, str]:
         by_frame: dict[int, str] = {}

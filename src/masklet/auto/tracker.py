@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
-from masklet.auto.detections import Detector
+from masklet.auto.detections import Detection, Detector
 from masklet.auto.generator import generate_segments
 from masklet.auto.grid import Grid
 from masklet.auto.segments import Segments
@@ -101,12 +101,14 @@ class AutoTracker:
             return {}
         if isinstance(self._source, Grid):
             features = self._encode(frame, image)
-            prompts = find_new_objects(self._model, image, features, self._source, self._masks, count)
+            segments = find_new_objects(self._model, image, features, self._source, self._masks, count)
+            found = [Detection(prompt) for prompt in segments]
         else:
-            prompts = self._source(frame, (image.shape[0], image.shape[1])) or []
-        new = dict(enumerate(prompts, self._next_id))
+            found = self._source(frame, (image.shape[0], image.shape[1])) or []
+        new = dict(enumerate(found, self._next_id))
         self._next_id += len(new)
-        return new
+        self.records.classes.update({id: one.category for id, one in new.items() if one.category})
+        return {id: one.prompt for id, one in new.items()}
 
     def _encode(self, frame: int, image: np.ndarray) -> FrameFeatures:
         """Encode a frame once, for the grid and for the tracker."""
@@ -204,6 +206,7 @@ class TrackRecord:
         visible: The number of frames with one.
         transitions: (frame, "lost" or "found"), in order; the newest thousand.
         ended: The frame on which it was dropped; None where it was tracked to the end.
+        category: Its class, where it began with a detection of one.
     """
 
     id: int
@@ -212,6 +215,7 @@ class TrackRecord:
     visible: int = 0
     transitions: deque[Transition] = field(default_factory=lambda: deque(maxlen=MAX_RECORDS))
     ended: int | None = None
+    category: str | None = None
 
     @property
     def is_lost(self) -> bool:
@@ -227,14 +231,20 @@ class TrackRecord:
             "visible": self.visible,
             "transitions": [list(transition) for transition in self.transitions],
             "ended": self.ended,
+            "class": self.category,
         }
 
 
 class TrackRecords:
-    """The records of all objects by id, updated frame by frame."""
+    """The records of all objects by id, updated frame by frame.
+
+    Attributes:
+        classes: Of the objects that have one, as long as these have a record.
+    """
 
     def __init__(self) -> None:
         self.by_id: dict[int, TrackRecord] = {}
+        self.classes: dict[int, str] = {}
         self._monitor = VisibilityMonitor()
         self._ended: deque[int] = deque()
 
@@ -242,7 +252,8 @@ class TrackRecords:
         """Take the next frame, and which of its objects have a mask there."""
         for id, is_visible in zip(masks.ids, visible, strict=True):
             if is_visible:
-                record = self.by_id.setdefault(id, TrackRecord(id, masks.frame))
+                new = TrackRecord(id, masks.frame, category=self.classes.get(id))
+                record = self.by_id.setdefault(id, new)
                 record.last, record.visible = masks.frame, record.visible + 1
         for event in self._monitor.step(masks):
             if event.id in self.by_id and event.kind in ("lost", "found"):
@@ -255,5 +266,9 @@ class TrackRecords:
             if id in self.by_id:
                 self.by_id[id].ended = frame
                 self._ended.append(id)
+            else:
+                self.classes.pop(id, None)
         while len(self._ended) > MAX_RECORDS:
-            self.by_id.pop(self._ended.popleft())
+            oldest = self._ended.popleft()
+            self.by_id.pop(oldest)
+            self.classes.pop(oldest, None)

@@ -37,9 +37,11 @@ class MaskletSet(MaskIterator):
         frames: The masks of each frame, as they are made.
         tracks: By object id, a record that grows while `frames` is iterated.
         length: The number of frames, where it is known.
+        classes: By object id, where the detector names them; it grows likewise.
 
     Attributes:
         tracks: By object id. Of a stream those of the newest thousand that ended, and all that go on.
+        classes: By object id: the class of the detection with which an object began.
 
     Example:
         >>> from masklet.config import toy
@@ -51,10 +53,30 @@ class MaskletSet(MaskIterator):
     """
 
     def __init__(
-        self, frames: Iterator[Masks], tracks: Mapping[int, TrackRecord], length: int | None = None
+        self,
+        frames: Iterator[Masks],
+        tracks: Mapping[int, TrackRecord],
+        length: int | None = None,
+        classes: Mapping[int, str] | None = None,
     ) -> None:
         super().__init__(frames, length)
         self.tracks = tracks
+        self.classes = {} if classes is None else classes
+
+    def find_classes(self) -> Mapping[int, str]:
+        """The classes of all objects of a stored video, which writers need before the first frame.
+
+        All of it is tracked for that, and iterating goes on with the first frame.
+        """
+        first = next(self._frames, None)
+        if first is not None:
+            self._frames = _rejoin(first, self._frames)
+        return self.classes
+
+
+def _rejoin(first: Masks, rest: Iterator[Masks]) -> Iterator[Masks]:
+    yield first
+    yield from rest
 
 
 def everything_in_video(
@@ -78,7 +100,8 @@ def everything_in_video(
         video: What `masklet.track` takes. In a stored video, objects are also tracked back to where they
             first appear, and masks come when that is done.
         grid: See `Grid`; or "fast", "balanced", "dense".
-        detections: What a detector found, in place of the grid; see `masklet.auto.make_detector`.
+        detections: What a detector found, in place of the grid; see `masklet.auto.make_detector`. An object
+            has the class of the detection with which it began.
         every: Frames from one key frame to the next; by default a second's, with detections one.
         patience: Frames after which a lost object is dropped; by default four seconds'.
         max_objects: Objects tracked at a time; the largest and surest join first.
@@ -105,14 +128,15 @@ def everything_in_video(
     cache = FeatureCache() if backward else None
     forward = AutoTracker(model, finder, limits, policy, cuts=cuts, cache=cache)
     if cache is None:
-        return MaskletSet(map(forward.step, source), forward.records.by_id, count)
+        records = forward.records
+        return MaskletSet(map(forward.step, source), records.by_id, count, records.classes)
     if not isinstance(source, Frames):
         raise OptionError(f"{source.name} is seen once, so nothing can be tracked back: backward=False.")
     records = TrackRecords()
     report = progress or (lambda share: None)
     back = Tracker(model, policy=policy, cuts=cuts)
     both_ways = _both_ways(source, forward, back, cache, records, report)
-    return MaskletSet(both_ways, records.by_id, count)
+    return MaskletSet(both_ways, records.by_id, count, records.classes)
 
 
 def _both_ways(
@@ -130,6 +154,7 @@ def _both_ways(
         progress((masks.frame + 1) / len(frames) / 2)
     ends = {id: record.ended for id, record in forward.records.by_id.items()}
     store.ended |= {id: frame for id, frame in ends.items() if frame is not None}
+    store.classes |= forward.records.classes
     for frame in _track_back(back, frames, cache, store):
         progress(1 - frame / len(frames) / 2)
     for masks in store.replay(records):
@@ -184,6 +209,7 @@ class MaskStore:
         self._side = side
         self._frames: list[dict[int, StoredMask]] = []
         self.ended: dict[int, int] = {}  # the frames on which objects were dropped
+        self.classes: dict[int, str] = {}
 
     def put(self, frame: int, masks: Masks) -> None:
         """Store the masks of the objects that are visible on a frame."""
@@ -222,6 +248,8 @@ class MaskStore:
         for stored in self._frames:
             if later in stored:
                 stored.setdefault(earlier, stored.pop(later))
+        if later in self.classes:
+            self.classes.setdefault(earlier, self.classes.pop(later))
         self.ended.pop(earlier, None)
         if later in self.ended:
             self.ended[earlier] = self.ended.pop(later)
@@ -230,6 +258,7 @@ class MaskStore:
         """The frames in order. An object is on every frame from its first to its end, visible or not."""
         first, count = self.first_frames(), len(self._frames)
         numbers = {id: number for number, id in enumerate(first, 1)}  # without gaps, as they appear
+        records.classes.update({numbers[id]: name for id, name in self.classes.items() if id in numbers})
         for frame, stored in enumerate(self._frames):
             records.end(frame, *(numbers[id] for id in first if self.ended.get(id) == frame))
             ids = [id for id in first if first[id] <= frame < self.ended.get(id, count)]

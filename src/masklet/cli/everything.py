@@ -271,8 +271,9 @@ class _Search:
 
         from masklet.files import atomic_write
 
+        classes = masklets.find_classes() if self.options["detections"] is not None else {}
         shown = bar.track(masklets, len(self.frames), f"{self.frames.name}, writing")
-        write_masks(shown, self.frames, folder, self.formats, bar, look=self.look)
+        write_masks(shown, self.frames, folder, self.formats, bar, classes=classes, look=self.look)
         tracks = [track.to_json() for track in masklets.tracks.values()]
         with atomic_write(folder / TRACKS) as part:
             part.write_text(json.dumps(tracks, indent=1))

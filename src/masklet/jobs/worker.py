@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from masklet import checkpoint
-from masklet.auto import everything_in_image, everything_in_video, make_detector
+from masklet.auto import Detection, everything_in_image, everything_in_video, make_detector
 from masklet.errors import MaskletError
 from masklet.files import sha256
 from masklet.jobs.manifest import PARQUET, Entry, JobSettings
@@ -191,7 +191,8 @@ class Worker:
                 detections = PartDetections(coco, frames, range(item.start, item.stop))
             frames = frames.part(item.start, item.stop)
             prompts = shift_prompts(prompts, item.start, item.stop)
-        masks = self._masks(item, frames, prompts, detections)
+        masks, classes = self._masks(item, frames, prompts, detections)
+        prompts = replace(prompts, classes=classes)
         rows = self._write(item, self._count(item, masks, len(frames)), frames, prompts, key)
         return {"status": "done", "part": item.part or 0, "frames": len(frames), **rows}
 
@@ -203,8 +204,9 @@ class Worker:
 
     def _masks(
         self, item: Item, frames: Frames, prompts: ObjectPrompts, detections: str | PartDetections | None
-    ) -> Iterator[Masks]:
-        settings, model = self._settings, self._model
+    ) -> tuple[Iterator[Masks], Mapping[int, str]]:
+        """The masks, and the objects' classes."""
+        settings, model, classes = self._settings, self._model, prompts.classes
         masks: Iterator[Masks]
         if prompts.by_frame:
             delay = find_policy(settings.policy)().latency
@@ -214,7 +216,7 @@ class Worker:
         elif len(frames) == 1 and detections is None:
             masks = iter([everything_in_image(model, frames[0], settings.preset)])
         else:
-            masks = everything_in_video(
+            found = everything_in_video(
                 model,
                 frames,
                 settings.preset,
@@ -226,7 +228,9 @@ class Worker:
                 cuts=settings.cuts,
                 progress=lambda share: self._report(item, round(share * len(frames)), len(frames)),
             )
-        return (tidy(frame, exclusive=True) if settings.exclusive else frame for frame in masks)
+            masks, classes = found, found.find_classes()
+        finished = (tidy(frame, exclusive=True) if settings.exclusive else frame for frame in masks)
+        return finished, classes
 
     def _count(self, item: Item, masks: Iterator[Masks], total: int) -> Iterator[Masks]:
         for frame in masks:
@@ -264,7 +268,7 @@ class Worker:
         )
 
 
-class PartDetections(Mapping[int, list[Prompt] | None]):
+class PartDetections(Mapping[int, list[Detection] | None]):
     """Detections of a whole video's COCO JSON by the frames of one part, which are numbered from 0.
 
     Args:
@@ -280,7 +284,7 @@ class PartDetections(Mapping[int, list[Prompt] | None]):
         self._detect = make_detector(path, frames.file_name, len(frames))
         self._size, self._part = frames.size, part
 
-    def __getitem__(self, frame: int) -> list[Prompt] | None:
+    def __getitem__(self, frame: int) -> list[Detection] | None:
         return self._detect(self._part[frame], self._size)
 
     def __iter__(self) -> Iterator[int]:

@@ -171,6 +171,20 @@ def check_picture(image: object, masks: Masks) -> None:
     raise MediaError(f"the picture of these masks must be a uint8 array of shape {shape}, RGB. Got {came}.")
 
 
+def check_class(name: str) -> None:
+    """Refuse a class that files of classes cannot hold.
+
+    Raises:
+        MediaError: It has a line break or another control character, which would make two lines of one
+            class, or no valid XML.
+    """
+    if any(unicodedata.category(sign) in UNWRITABLE or sign in NONCHARACTERS for sign in name):
+        raise MediaError(
+            f"the class {name!r} has a line break or a control character, which files of classes cannot "
+            "hold: rename it."
+        )
+
+
 class Categories:
     """Numbers for classes of objects, from 0 on; an object without a class is an "object".
 
@@ -178,8 +192,7 @@ class Categories:
         names: Classes of the objects, by id.
 
     Raises:
-        MediaError: A class has a line break or another control character, which would make two lines of one
-            class, or no valid XML.
+        MediaError: A class is no text, or cannot be written; see `check_class`.
 
     Example:
         >>> categories = Categories({1: "dog", 2: "ball", 3: "dog"})
@@ -191,11 +204,7 @@ class Categories:
         for id, name in _checked_names(names).items():
             if not isinstance(name, str):
                 raise MediaError(f"the class of an object is text, such as 'dog'. Got {name!r} for {id}.")
-            if any(unicodedata.category(sign) in UNWRITABLE or sign in NONCHARACTERS for sign in name):
-                raise MediaError(
-                    f"the class {name!r} has a line break or a control character, which files of classes "
-                    "cannot hold: rename it."
-                )
+            check_class(name)
         self._names = {id: name for id, name in names.items() if name.strip()}
         self._numbers = {name: number for number, name in enumerate(dict.fromkeys(self._names.values()))}
 
