@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import sqlite3
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
-from masklet.engine.gates import read_limits
+from masklet import rle
+from masklet.engine import gates, proposals
+from masklet.engine.gates import Masklet, Measures, read_limits
+from masklet.media import Frames
 
 from .conftest import Run
 
@@ -59,3 +66,49 @@ def test_what_is_doubtful_is_a_project_of_the_studio(run: Run, shelf: Path, tmp_
         *("--model", shelf / "toy.safetensors"),
     )
     assert other.code == 1 and "with other max_objects (8): choose another folder" in other.err
+    if queue:
+        shutil.copy(shelf / "clip.mp4", tmp_path / "more.mp4")
+        more = run(
+            *("engine", "propose", shelf / "clip.mp4", tmp_path / "more.mp4", "--out", tmp_path),
+            *("--model", shelf / "toy.safetensors"),
+        )
+        assert more.code == 0, more.err
+        with sqlite3.connect(tmp_path / "studio" / "studio.db") as database:
+            assert database.execute("select count(*) from projects").fetchone()[0] == 2
+            assert database.execute("select count(*) from videos").fetchone()[0] == 2
+
+
+def test_a_video_that_cannot_be_read_does_not_end_the_others(
+    run: Run, shelf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two masklets of each clip: one passes the gates, the other waits for a review."""
+    asked, written = list[str](), list[tuple[int, list[str]]]()
+    good = Measures(0.9, 9.0, 0.9, 0.95, 1.1)
+
+    def propose(model: object, frames: Frames, **options: object) -> list[Masklet]:
+        asked.append(frames.name)
+        codes = (rle.encode(np.eye(*frames.size, dtype=bool)),) * len(frames)
+        return [Masklet("", 1, codes, good), Masklet("", 2, codes, Measures(0.1, 0.1, 0.1, 0.1, 9.0))]
+
+    def write(out: Path, model: object, queue: Sequence[Masklet], number: int) -> None:
+        written.append((number, [Path(masklet.video).name for masklet in queue]))
+
+    monkeypatch.setattr(gates, "propose_masklets", propose)
+    monkeypatch.setattr(proposals, "write_project", write)
+    videos, out = tmp_path / "videos", tmp_path / "out"
+    videos.mkdir()
+    shutil.copy(shelf / "clip.mp4", videos / "c.mp4")
+    shutil.copy(shelf / "clip.mp4", videos / "a.mp4")
+    (videos / "b.mp4").write_bytes(b"no video")
+    command: tuple[Any, ...] = ("engine", "propose", videos, "--out", out, "--model", shelf / "toy.safetensors")
+    answer = run(*command)
+    assert answer.code == 1 and "b.mp4" in answer.err and "2 of 4 masklets pass all gates" in answer.out
+    assert [(out / "accepted" / name / "masks").is_dir() for name in "abc"] == [True, False, True]
+    assert written == [(1, ["a.mp4", "c.mp4"])] and asked == ["a.mp4", "c.mp4"]
+    assert run(*command).code == 1 and asked == ["a.mp4", "c.mp4"] and len(written) == 1
+    shutil.copy(shelf / "clip.mp4", videos / "b.mp4")
+    answer = run(*command)
+    assert answer.code == 0 and "3 of 6 masklets pass all gates" in answer.out
+    assert asked == ["a.mp4", "c.mp4", "b.mp4"] and written[1:] == [(2, ["b.mp4"])]
+    assert len(json.loads((out / "queue.json").read_text())) == 3
+    assert "has the proposals of these videos already" in run(*command).out and len(written) == 2

@@ -249,44 +249,67 @@ def test_a_demo_of_an_earlier_version_is_recognised(tmp_path: Path) -> None:
         run_demo(tmp_path, "nano", maker, training, DemoSize(1, 1, 2, 4), print)
 
 
-def proposals_of(video: str) -> Run:
-    return Run("engine propose", "1", {"setting": "exact"}, {video: video})
+def proposals_with(setting: str) -> Run:
+    return Run("engine propose", "1", {"setting": setting}, {})
 
 
-def test_proposals_are_never_mixed_with_others(tmp_path: Path) -> None:
-    folder = ProposalFolder(tmp_path, proposals_of("first"))
-    folder.begin()
-    for name in ("a/clip", "a-clip", "b"):
-        (folder.accept(name) / "frames").mkdir(parents=True)
+def test_proposals_are_never_mixed_with_others(tmp_path: Path, truth: np.ndarray) -> None:
+    run = proposals_with("exact")
+    folder = ProposalFolder(tmp_path, run)
+    contents = {"a/clip": "1", "a-clip": "2", "b": "3"}
+    folder.begin(contents)
+    for source in contents:
+        (folder.accept(source, source) / "frames").mkdir(parents=True)
     assert sorted(path.name for path in (tmp_path / "accepted").iterdir()) == ["a-clip", "a-clip_", "b"]
+    folder.finish("b", [masklet_of(truth[0, 0])])
     (tmp_path / "accepted" / "of a person").mkdir()
     for name in ("studio", "review"):
         (tmp_path / name).mkdir()
-    other = ProposalFolder(tmp_path, proposals_of("second"))  # the first was killed
-    other.begin()
-    assert [path.name for path in (tmp_path / "accepted").iterdir()] == ["of a person"]
-    assert not (tmp_path / "studio").exists() and not other.is_complete
-    (tmp_path / "queue.json").touch()
-    other.complete()
-    assert ProposalFolder(tmp_path, proposals_of("second")).is_complete
-    with pytest.raises(MaskletError, match="a run of masklet engine propose with other inputs: choose"):
-        ProposalFolder(tmp_path, proposals_of("first"))
+    again = ProposalFolder(tmp_path, run)  # the first was killed
+    again.begin(contents)
+    assert sorted(path.name for path in (tmp_path / "accepted").iterdir()) == ["b", "of a person"]
+    assert not (tmp_path / "studio").exists() and again.is_done("b") and not again.is_done("a-clip")
+    (kept,) = again.masklets()
+    assert kept.video == "b" and kept.measures == MEASURES
+    np.testing.assert_array_equal(kept.mask(0), truth[0, 0])
+    (tmp_path / "studio").mkdir()
+    again.finish_project(again.unreviewed)
+    more = ProposalFolder(tmp_path, run)
+    more.begin({**contents, "c": "4"})
+    assert (tmp_path / "studio").exists() and more.projects == 1 and more.unreviewed == []
+    with pytest.raises(MaskletError, match="proposals of b, which is not among the videos now"):
+        ProposalFolder(tmp_path, run).begin({"a/clip": "1"})
+    with pytest.raises(MaskletError, match="proposals of b, which has changed since"):
+        ProposalFolder(tmp_path, run).begin({"b": "other"})
+    with pytest.raises(MaskletError, match=r"masklet engine propose with other setting \(exact\): choose"):
+        ProposalFolder(tmp_path, proposals_with("fast"))
+
+
+def test_a_run_without_a_project_makes_place_for_other_settings(tmp_path: Path, truth: np.ndarray) -> None:
+    killed = ProposalFolder(tmp_path, proposals_with("exact"))
+    killed.begin({"a": "1"})
+    killed.accept("a", "a").mkdir(parents=True)
+    killed.finish("a", [masklet_of(truth[0, 0])])
+    other = ProposalFolder(tmp_path, proposals_with("fast"))
+    other.begin({"b": "2"})
+    assert list((tmp_path / "accepted").iterdir()) == [] and other.masklets() == []
 
 
 def test_proposals_of_an_earlier_version_are_recognised(tmp_path: Path) -> None:
-    run, other = proposals_of("first"), proposals_of("second")
+    run = proposals_with("exact")
     (tmp_path / "accepted" / "clip").mkdir(parents=True)
     marker = {"key": run.key, "is_complete": False, "accepted": ["clip"]}
     (tmp_path / "proposals.json").write_text(json.dumps(marker))
-    assert not ProposalFolder(tmp_path, other).is_complete  # it was killed, and makes place
+    ProposalFolder(tmp_path, run).begin({})  # it was killed, and makes place
+    assert not (tmp_path / "accepted" / "clip").exists()
+    (tmp_path / "run.json").unlink()
+    (tmp_path / "queue.json").touch()
     (tmp_path / "proposals.json").write_text(json.dumps({**marker, "is_complete": True}))
-    assert ProposalFolder(tmp_path, run).is_complete
     with pytest.raises(MaskletError, match="masklet engine propose with other settings or inputs: choose"):
-        ProposalFolder(tmp_path, other)
+        ProposalFolder(tmp_path, run)
     (tmp_path / "proposals.json").write_text("{")
     with pytest.raises(MaskletError, match=r"proposals\.json cannot be read"):
         ProposalFolder(tmp_path, run)
-    (tmp_path / "proposals.json").unlink()
-    (tmp_path / "queue.json").touch()  # of a still earlier one
+    (tmp_path / "proposals.json").unlink()  # of a still earlier one
     with pytest.raises(MaskletError, match="masklet engine propose with other settings or inputs: choose"):
         ProposalFolder(tmp_path, run)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,12 +11,13 @@ import typer
 
 import masklet
 from masklet.cli import options
-from masklet.cli.items import Kind, find_items
-from masklet.cli.runs import ProgressBar
+from masklet.cli.items import Item, Kind, find_items
+from masklet.cli.runs import Failures, ProgressBar, collect_failures, print_failures
 
 if TYPE_CHECKING:
-    from masklet.engine.gates import Masklet
-    from masklet.media import Frames
+    from masklet.engine.gates import Gate
+    from masklet.engine.proposals import ProposalFolder
+    from masklet.model import Sam2
 
 app = typer.Typer(help="The loop that makes training data: docs/engine.md.", no_args_is_help=True)
 
@@ -56,11 +58,8 @@ def propose(
     `masklet train finetune`.
     """
     with ProgressBar() as bar:
-        from dataclasses import replace
-
-        from masklet.engine.gates import GATES, pass_all, propose_masklets, read_limits, review_order
-        from masklet.engine.proposals import ProposalFolder, write_accepted, write_project, write_queue
-        from masklet.media import open_frames
+        from masklet.engine.gates import GATES, read_limits, review_order
+        from masklet.engine.proposals import ProposalFolder, write_project, write_queue
         from masklet.run_folder import Run, digest
 
         gates = GATES if limits is None else read_limits(limits)
@@ -73,43 +72,60 @@ def propose(
             "gates": {gate.name: gate.limit for gate in gates},
             "weights": digest(model, [Path(model)]) if Path(model).is_file() else None,
         }
-        inputs = {item.source: digest(item.source, item.files()) for item in items}
-        folder = ProposalFolder(out, Run("engine propose", str(masklet.__version__), settings, inputs))
-        if folder.is_complete:
+        folder = ProposalFolder(out, Run("engine propose", str(masklet.__version__), settings, {}))
+        failures: Failures = []
+        contents: dict[str, str] = {}
+        for item in items:
+            with collect_failures(item, failures):
+                contents[item.source] = digest(item.source, item.files())
+        folder.begin(contents)
+        new = [item for item in items if item.source in contents and not folder.is_done(item.source)]
+        if not (new or failures or folder.unreviewed):
             typer.echo(
                 f"{out} has the proposals of these videos already. Review them, or choose another --out."
             )
             return
-        folder.begin()
         network = options.ModelOptions(model, device, dtype, setting).load()
-        bar.count = len(items)
-        masklets: list[Masklet] = []
-        sources: dict[str, Frames] = {}
-        for item in items:
+        bar.count = len(new)
+        for item in new:
             bar.begin(item.title)
-            frames = open_frames(item.source)
-            proposed = [
-                replace(masklet, video=item.source)
-                for masklet in propose_masklets(network, frames, max_objects=max_objects)
-            ]
-            sources[item.source] = frames
-            masklets += proposed
-            passed = [masklet for masklet in proposed if pass_all(masklet.measures, gates)]
-            if passed:
-                write_accepted(
-                    folder.accept(item.name or frames.name),
-                    frames,
-                    {row.id: row.codes for row in passed},
-                )
+            with collect_failures(item, failures):
+                _propose(network, item, folder, gates, max_objects)
             bar.end()
+        masklets = folder.masklets()
         queue = review_order(masklets, gates)
         write_queue(out, queue)
-        if queue:
-            write_project(out, network, queue, sources)
-        folder.complete()
+        waiting = folder.unreviewed
+        if unreviewed := [masklet for masklet in queue if masklet.video in waiting]:
+            write_project(out, network, unreviewed, folder.projects + 1)
+        folder.finish_project(waiting)
     typer.echo(f"{len(masklets) - len(queue)} of {len(masklets)} masklets pass all gates: {out / 'accepted'}")
     if queue:
         typer.echo(f"{len(queue)} wait for a review: masklet studio {out / 'review'} --data {out / 'studio'}")
+    if failures:
+        print_failures(failures)
+        raise typer.Exit(1)
+
+
+def _propose(
+    network: Sam2, item: Item, folder: ProposalFolder, gates: Sequence[Gate], max_objects: int
+) -> None:
+    """Propose the masklets of one video, and write those that pass all gates."""
+    from dataclasses import replace
+
+    from masklet.engine.gates import pass_all, propose_masklets
+    from masklet.engine.proposals import write_accepted
+    from masklet.media import open_frames
+
+    frames = open_frames(item.source)
+    proposed = [
+        replace(masklet, video=item.source)
+        for masklet in propose_masklets(network, frames, max_objects=max_objects)
+    ]
+    path = folder.accept(item.source, item.name or frames.name)
+    if passed := [masklet for masklet in proposed if pass_all(masklet.measures, gates)]:
+        write_accepted(path, frames, {masklet.id: masklet.codes for masklet in passed})
+    folder.finish(item.source, proposed)
 
 
 @app.command(cls=options.Command)

@@ -168,26 +168,20 @@ class Runner:
             self._run_item(items[0], self.out)
 
     def _run_many(self, items: Sequence[Item], all_items: Sequence[Item]) -> None:
-        failures: list[tuple[Item, str]] = []
+        failures: Failures = []
         earlier = self._start_batch(all_items)
         done = 0
         for item in items:
             self.bar.begin(item.title)
-            try:
+            with collect_failures(item, failures):
                 done += self._run_item(item, self.out / item.name)
-            except typer.Exit:
-                raise  # interrupted
-            except (MaskletError, typer.BadParameter) as error:
-                failures.append((item, getattr(error, "message", str(error))))
-            except (OSError, RuntimeError, ValueError, ArithmeticError, LookupError) as error:
-                failures.append((item, f"{type(error).__name__}: {error}"))
             self.bar.end()
         finished = len(items) - len(failures)
         done_text = f", {done} of them by an earlier run" if done else ""
         self.bar.close()
         self.bar.print(f"{finished} of {len(items)} inputs are done{done_text}: {self.out}")
         if failures:
-            _print_failures(failures)
+            print_failures(failures)
             raise typer.Exit(1)
         self._end_batch(all_items, earlier)
 
@@ -320,7 +314,24 @@ def _print_paths(folder: Path | None, files: Sequence[str]) -> None:
             typer.echo(terminal_text(path) if sys.stdout.isatty() else path)
 
 
-def _print_failures(failures: Sequence[tuple[Item, str]]) -> None:
+Failures = list[tuple[Item, str]]  # and why
+
+
+@contextmanager
+def collect_failures(item: Item, failures: Failures) -> Iterator[None]:
+    """Note why an input of many failed, so that the others are done."""
+    try:
+        yield
+    except typer.Exit:
+        raise  # interrupted
+    except (MaskletError, typer.BadParameter) as error:
+        failures.append((item, getattr(error, "message", str(error))))
+    except (OSError, RuntimeError, ValueError, ArithmeticError, LookupError) as error:
+        failures.append((item, f"{type(error).__name__}: {error}"))
+
+
+def print_failures(failures: Failures) -> None:
+    """Print a table of the inputs that failed."""
     from rich.console import Console
     from rich.table import Column, Table
 
