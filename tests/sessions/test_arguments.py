@@ -135,3 +135,13 @@ def test_an_object_is_forgotten_once() -> None:
     live = tracker()
     live.forget(1, 1)
     assert live.ids == ()
+
+
+@pytest.mark.parametrize(
+    ("start", "stop", "reverse"), [(0, -1, False), (2, 1, False), (None, -3, False), (1, 2, True)]
+)
+def test_a_way_without_a_frame_is_refused(start: int | None, stop: int, reverse: bool) -> None:
+    """-1 is not the last frame, as it is in slices."""
+    with pytest.raises(MaskletError, match="no frame lies between start and stop"):
+        session().propagate(start, stop, reverse=reverse)
+    assert list(session().propagate(1, 1)) == []

@@ -14,7 +14,9 @@ from masklet import MaskletError, Prompt, VideoSession
 from masklet.errors import MediaError
 from masklet.media import open_frames
 from masklet.sessions.events import Prompted, SavedSession, Script
-from toy_models import toy_network
+from masklet.zoom import Zoom
+from media.made import write_video
+from toy_models import clip, toy_network
 
 SESSION = SavedSession("clip.mp4", (48, 64), None, 16, Script([Prompted(0, 1, Prompt(positive=[(3, 4)]))]))
 
@@ -57,6 +59,12 @@ def test_channel_and_range_are_read_back_and_older_files_have_none(tmp_path: Pat
         ("intensity_range", [0, float("nan")]),
         ("intensity_range", [False, True]),
         ("intensity_range", "0,1"),
+        ("length", 0),
+        ("length", 2.5),
+        ("zoom", 1),
+        ("zoom", {"margin": "2"}),
+        ("zoom", {"rounds": 1.5}),
+        ("zoom", {"tiles": 64}),
     ],
 )
 def test_a_channel_or_range_of_another_form_is_refused(tmp_path: Path, field: str, value: Any) -> None:
@@ -65,6 +73,39 @@ def test_a_channel_or_range_of_another_form_is_refused(tmp_path: Path, field: st
     path.write_text(json.dumps({**json.loads(path.read_text()), field: value}))
     with pytest.raises(MaskletError, match=f"{field} must be"):
         SavedSession.read(path)
+
+
+@pytest.mark.parametrize("zoom", [True, False, Zoom(margin=1.5, narrowest=16), Zoom(tile=40)])
+def test_a_session_is_restored_with_its_zoom(tmp_path: Path, zoom: Zoom | bool) -> None:
+    """Whatever the network does by default."""
+    model = toy_network()
+    video = clip(3)
+    session = VideoSession(model, video, zoom=zoom)
+    session.prompt(0, 1, Prompt(box=(30, 10, 44, 22)))
+    session.prompt(1, 1, Prompt(positive=[(36, 16)]))
+    session.save(tmp_path / "session.json")
+    restored = VideoSession.restore(model, tmp_path / "session.json", video)
+    assert restored._zoom == session._zoom
+    for frame in session.answered:
+        np.testing.assert_array_equal(session.masks(frame)[1], restored.masks(frame)[1])
+    restored.save(tmp_path / "again.json")
+    assert (tmp_path / "again.json").read_text() == (tmp_path / "session.json").read_text()
+
+
+def test_a_session_is_not_restored_on_a_video_of_another_length(tmp_path: Path) -> None:
+    """Another cut of the video, or another frame rate: the frames' numbers would mean other pictures."""
+    model, path, video = toy_network(), tmp_path / "session.json", tmp_path / "clip.mp4"
+    write_video(video, clip(6))
+    session = VideoSession(model, video)
+    session.prompt(0, 1, Prompt(box=(30, 10, 44, 22)))
+    session.save(path)
+    for other in (clip(5), clip(9), open_frames(video, fps=12.5)):
+        with pytest.raises(MediaError, match=r"made on a video of 6 frames, and .* has \d: .* frame rate"):
+            VideoSession.restore(model, path, other)
+    content = json.loads(path.read_text())
+    del content["length"], content["zoom"]  # as earlier versions wrote it
+    path.write_text(json.dumps(content))
+    assert VideoSession.restore(model, path, clip(9)).ids == (1,)
 
 
 def write_channels(path: Path) -> Path:

@@ -176,6 +176,7 @@ class _Tracking:
                 cuts=self.saved.cuts,
                 capacity=self.saved.capacity,
                 clip_length=self.saved.clip_length,
+                zoom=self.saved.chosen_zoom,
             )
             self._repeat(session, self.saved, folder, bar)
         elif self.direction is Direction.forward:

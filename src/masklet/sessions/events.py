@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,10 @@ from masklet.media.readers.source import IntensityRange
 from masklet.prompts import check_frame, check_id
 from masklet.tracking.policies import Policy
 from masklet.types import Prompt
+from masklet.zoom import Zoom
 
 FORMAT = 1
-LATER = frozenset(("channel", "intensity_range"))  # than the first files of this format
+LATER = frozenset(("channel", "intensity_range", "length", "zoom"))  # than the first files of this format
 
 
 @dataclass(frozen=True)
@@ -235,6 +236,9 @@ class SavedSession:
         policy: The name of the memory policy; None for one that has none.
         channel: The channel that was chosen of picture files; None for the whole picture.
         intensity_range: The intensities that were black and white; None for frames that were not scaled.
+        length: The number of frames; None in files of earlier versions.
+        zoom: Whether prompts are answered with zoom, or the fields of a `Zoom`; None, in files of earlier
+            versions, for what the network does by default.
     """
 
     video: str | None
@@ -246,6 +250,13 @@ class SavedSession:
     cuts: bool = False
     channel: Channel | None = None
     intensity_range: IntensityRange | None = None
+    length: int | None = None
+    zoom: bool | Mapping[str, Any] | None = None
+
+    @property
+    def chosen_zoom(self) -> Zoom | bool | None:
+        """The zoom as sessions take it."""
+        return Zoom(**self.zoom) if isinstance(self.zoom, Mapping) else self.zoom
 
     def write(self, path: str | Path) -> None:
         """Write the session, whole or not at all."""
@@ -341,6 +352,11 @@ class SavedSession:
                 f"the saved session was made on a video {self.size[1]} wide and {self.size[0]} high. "
                 f"{frames.name} is {frames.size[1]} wide and {frames.size[0]} high."
             )
+        if self.length is not None and len(frames) != self.length:
+            raise MediaError(
+                f"the saved session was made on a video of {self.length} frames, and {frames.name} has "
+                f"{len(frames)}: is it another video, or was it opened with another frame rate (fps)?"
+            )
         if self.channel is not None and not _shows_channel(frames, self.channel):
             opened = "all channels" if frames.channel is None else f"channel {frames.channel!r}"
             raise MediaError(
@@ -365,6 +381,26 @@ def _words(intensity_range: IntensityRange | None) -> str:
     if intensity_range is None:
         return "intensities that are not scaled"
     return "intensities from {:g} (black) to {:g} (white)".format(*intensity_range)
+
+
+def saved_zoom(zoom: Zoom | None) -> bool | dict[str, Any]:
+    """A session's zoom as `SavedSession` has it."""
+    if zoom is None or zoom == Zoom():
+        return zoom is not None
+    return asdict(zoom)
+
+
+def _is_zoom(value: object) -> bool:
+    """True, False or None, or the fields of a `Zoom`."""
+    if not isinstance(value, dict):
+        return isinstance(value, bool | None)
+    if not value.keys() <= Zoom.__dataclass_fields__.keys():
+        return False
+    return all(
+        (name == "tile" and number is None)
+        or (_is_number(number) and number > 0 and (name in ("margin", "largest") or isinstance(number, int)))
+        for name, number in value.items()
+    )
 
 
 def _is_count(value: object) -> bool:
@@ -404,6 +440,8 @@ _FORMS: dict[str, tuple[Callable[[object], bool], str]] = {  # of the fields of 
     "capacity": (lambda value: value is None or _is_count(value), "a count or null"),
     "script": (lambda value: _is_list(value, lambda event: isinstance(event, dict)), "a list of events"),
     "cuts": (lambda value: isinstance(value, bool), "true or false"),
+    "length": (lambda value: value is None or _is_count(value), "a count or null"),
+    "zoom": (_is_zoom, "true, false, null, or the fields of a Zoom"),
     "channel": (
         lambda value: value is None or _is_channel(value),
         "a number from 0, a name, a list of them, names with colours, or null",

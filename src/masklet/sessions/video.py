@@ -19,7 +19,16 @@ from masklet.model import Sam2, check_model
 from masklet.prompts import check_frame, check_id, check_ids, check_prompt
 from masklet.results import MaskIterator
 from masklet.sessions.answer import Answer, PreparedPrompt
-from masklet.sessions.events import Cleared, Prompted, Propagated, Removed, Reviewed, SavedSession, Script
+from masklet.sessions.events import (
+    Cleared,
+    Prompted,
+    Propagated,
+    Removed,
+    Reviewed,
+    SavedSession,
+    Script,
+    saved_zoom,
+)
 from masklet.sessions.feature_cache import GIB, FeatureCache
 from masklet.sessions.image import ImageSession
 from masklet.sessions.memory_store import InMemoryStore, MemoryRecord, MemoryStore, to_masks
@@ -238,7 +247,7 @@ class VideoSession:
             An iterator over the masks of each frame on the way. What is not iterated is not tracked.
 
         Raises:
-            PromptError: No object has a prompt yet, or there is no such object.
+            PromptError: No object has a prompt yet, there is no such object, or `stop` lies the other way.
             NoSuchFrame: The video has no frame `start`.
         """
         ids = None if objects is None else tuple(sorted({self._existing(id) for id in check_ids(objects)}))
@@ -255,6 +264,11 @@ class VideoSession:
         if not 0 <= first < count:
             raise NoSuchFrame(self.frames.name, first, count)
         path = range(first, max(end, -1), -1) if reverse else range(first, min(end, count))
+        if not path and first != end:
+            way = "backward, with reverse=True," if reverse else "forward"
+            raise PromptError(
+                f"no frame lies between start and stop {way}. Got start {first} and stop {end}."
+            )
         decided = self._propagator.run(path, ids, reverse=reverse)
         return MaskIterator((self._masks(frame, present) for frame, present in decided), len(path))
 
@@ -396,8 +410,11 @@ class VideoSession:
         tracking = self._propagator
         numbers = tracking.clip_length, tracking.capacity
         policy = self._policy_name, tracking.scenes is not None
-        reading = self.frames.channel, self.frames.intensity_range
-        SavedSession(self._video, self.frames.size, *numbers, self.script, *policy, *reading).write(path)
+        reading = self.frames.channel, self.frames.intensity_range, len(self.frames)
+        zoom = saved_zoom(self._zoom)
+        SavedSession(self._video, self.frames.size, *numbers, self.script, *policy, *reading, zoom).write(
+            path
+        )
 
     @classmethod
     def restore(
@@ -434,6 +451,7 @@ class VideoSession:
             capacity=saved.capacity,
             clip_length=saved.clip_length,
             features=features,
+            zoom=saved.chosen_zoom,
         )
         session._video = _place_of(saved.source(video))
         return session.replay(saved.script)

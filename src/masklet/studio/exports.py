@@ -224,6 +224,7 @@ class Exports:
                 policy=live.policy,
                 channel=live.channel,
                 intensity_range=None if intensity_range is None else tuple(intensity_range),
+                length=len(live.frames),
             )
             saved.write(folder / file)
             return file, _script_notes(job)
