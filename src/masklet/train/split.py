@@ -11,11 +11,14 @@ from masklet.datasets import DatasetItem
 from masklet.errors import MediaError
 from masklet.files import sha256
 from masklet.splits import hold_back
+from masklet.train.lookalikes import find_lookalikes
 
 log = logging.getLogger(__name__)
 
 VALIDATION_FRACTION = 0.2
 MAX_VALIDATION_ITEMS = 64  # more take longer and hardly change the scores
+MAX_COMPARED = 20_000  # pictures that are compared with those to validate on, at some milliseconds each
+NAMED = 5  # items that a warning names; it counts the others
 
 
 @dataclass(frozen=True)
@@ -97,8 +100,32 @@ def leave_out(items: Sequence[DatasetItem], held_back: Sequence[DatasetItem]) ->
             len(items),
             _listed(names),
         )
+    warn_of_lookalikes(left, held_back)
     return left
 
 
+def warn_of_lookalikes(training: Sequence[DatasetItem], held_back: Sequence[DatasetItem]) -> None:
+    """Name items that look like one that is validated on. They stay: series of pictures are alike by nature."""
+    shown = [
+        [(item, picture.path) for item in items if (picture := Picture.of(item)) is not None]
+        for items in (training[:MAX_COMPARED], held_back)
+    ]
+    alike = find_lookalikes(*([path for _, path in each] for each in shown))
+    if not alike:
+        return
+    pairs = [
+        f"{shown[0][place][0].name} like {shown[1][other][0].name}"
+        for place, (other, _) in sorted(alike.items(), key=lambda pair: -pair[1][1])
+    ]
+    log.warning(
+        "%d of %d items to train on look like one that is validated on: %s. If they show the same thing, as "
+        "frames of one video do, scores in validation are too good: put all of one thing into the folder of "
+        "--validation, or none.",
+        len(pairs),
+        len(training),
+        _listed(pairs),
+    )
+
+
 def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
+    return ", ".join(names[:NAMED]) + (", ..." if len(names) > NAMED else "")
