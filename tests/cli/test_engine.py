@@ -100,7 +100,15 @@ def test_a_video_that_cannot_be_read_does_not_end_the_others(
     shutil.copy(shelf / "clip.mp4", videos / "c.mp4")
     shutil.copy(shelf / "clip.mp4", videos / "a.mp4")
     (videos / "b.mp4").write_bytes(b"no video")
-    command: tuple[Any, ...] = ("engine", "propose", videos, "--out", out, "--model", shelf / "toy.safetensors")
+    command: tuple[Any, ...] = (
+        "engine",
+        "propose",
+        videos,
+        "--out",
+        out,
+        "--model",
+        shelf / "toy.safetensors",
+    )
     answer = run(*command)
     assert answer.code == 1 and "b.mp4" in answer.err and "2 of 4 masklets pass all gates" in answer.out
     assert [(out / "accepted" / name / "masks").is_dir() for name in "abc"] == [True, False, True]

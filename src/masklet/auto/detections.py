@@ -14,6 +14,7 @@ import numpy as np
 from masklet.arrays import to_array
 from masklet.errors import MaskletError, MediaError, PromptError
 from masklet.media.readers.coco import CocoAnnotation, CocoFile, check_image_size
+from masklet.media.readers.pictures import natural_key
 from masklet.media.writers.writer import check_class
 from masklet.prompts import check_prompt
 from masklet.types import Prompt
@@ -156,8 +157,8 @@ class CocoDetections:
     Annotations that cover nothing of their frame are logged and left out. Their categories are the classes.
 
     Args:
-        count: Frames of the video, where that is known: as many images of other names are its frames in
-            order.
+        count: Frames of the video, where that is known: as many images of other names are its frames, in
+            the natural order of these names.
     """
 
     def __init__(self, path: Path, file_name: Callable[[int], str], count: int | None) -> None:
@@ -166,7 +167,8 @@ class CocoDetections:
         for annotation in (item for items in self._file.annotations.values() for item in items):
             check_class(annotation.category or "")
         indices = [image.frame for image in images]
-        in_order = {frame: image.id for frame, image in enumerate(images)}
+        by_name = sorted(images, key=lambda image: natural_key(Path(image.file_name)))
+        in_order = {frame: image.id for frame, image in enumerate(by_name)}
         self._by_frame: dict[int, str] = {}
         self._by_name: dict[str, list[str]] = {}
         self._file_name = file_name
@@ -218,7 +220,8 @@ class CocoDetections:
                 "Rename them, or give each image its frame as frame_index."
             )
         log.warning(
-            "%s: no image has a frame's name; its %d images are taken for the video's %d frames, in order.",
+            "%s: no image has a frame's name; its %d images are taken for the video's %d frames, in the "
+            "order of their names.",
             self._file.path,
             len(in_order),
             count,

@@ -43,6 +43,7 @@ Objects = Annotated[
 LONGEST_NUMBER = 18  # digits
 NO_PROMPT = "point at something: --point X,Y, --box X0,Y0,X1,Y1, --mask PNG, --object TEXT or --prompts FILE."
 
+_ID = re.compile(r"(?<!\S)id=(\d{1,18})(?!\S)")
 _NAME = re.compile(r"\s*([^:=,]+):(?:\s|$)")
 
 
@@ -117,7 +118,7 @@ def read_prompts(
     from masklet.media.readers.prompt_files import PromptBuilder
     from masklet.types import Prompt
 
-    builder = PromptBuilder()
+    builder = PromptBuilder(reserved=[int(id) for text in objects or () for id in _ID.findall(text)])
     if mask is not None:
         for id, prompt in read_mask(mask).items():
             builder.add(frame, id, prompt)
@@ -223,9 +224,11 @@ def _parse_whole(text: str, key: str, option: str) -> int:
 
 
 def _parse_numbers(text: str, form: str, option: str) -> list[float]:
+    from masklet.media.readers.prompt_files import read_number
+
     count = form.count(",") + 1
     try:
-        values = [float(part) for part in text.split(",")]
+        values = [read_number(part) for part in text.split(",")]
     except ValueError:
         values = []
     if len(values) != count:

@@ -100,10 +100,12 @@ class ProposalFolder:
         """
         for source, video in self._videos.items():
             if video.is_done and contents.get(source) != video.content:
-                state = "which has changed since" if source in contents else "which is not among the videos now"
+                state = (
+                    "which has changed since" if source in contents else "which is not among the videos now"
+                )
                 raise MaskletError(
-                    f"{self.out} has proposals of {source}, {state}, and perhaps their review: choose another "
-                    "--out."
+                    f"{self.out} has proposals of {source}, {state}, and perhaps their review: choose "
+                    "another --out."
                 )
         self._videos = {source: video for source, video in self._videos.items() if video.is_done}
         kept = {video.name for video in self._videos.values()}

@@ -22,6 +22,7 @@ from masklet.media.readers.coco import (
 )
 from masklet.media.readers.frames import Frames
 from masklet.media.readers.mask_files import read_label_map
+from masklet.media.readers.source import frame_file_name
 from masklet.types import Prompt
 
 log = logging.getLogger(__name__)
@@ -78,21 +79,38 @@ class PromptBuilder:
         self._classes: dict[int, str] = {}
 
     def add(self, frame: int, id: int, prompt: Prompt) -> None:
-        """Add a prompt; it joins what the object has on the same frame."""
+        """Add a prompt; its clicks join those that the object has on the same frame.
+
+        Raises:
+            PromptError: The object has another box or mask there, which would be lost.
+        """
         by_id = self._prompts.setdefault(frame, {})
-        by_id[id] = by_id[id] | prompt if id in by_id else prompt
+        before = by_id.get(id, Prompt())
+        for kind in ("box", "mask"):
+            if getattr(before, kind) is not None and getattr(prompt, kind) is not None:
+                raise PromptError(
+                    f"object {id} has two {'boxes' if kind == 'box' else 'masks'} on frame {frame}: give each "
+                    "object an id or a name of its own, or leave one out."
+                )
+        by_id[id] = before | prompt
 
     def resolve(self, name: str | None, id: int | None = None, category: str | None = None) -> int:
-        """The id of an object, by its own id, its name, or a new one."""
+        """The id of an object, by its own id, its name, or a new one.
+
+        Raises:
+            PromptError: The object has another name or class already.
+        """
         if id is None and name is not None:
             id = next((other for other, value in self._names.items() if value == name), None)
         if id is None:
             prompted = {id for by_id in self._prompts.values() for id in by_id}
             id = max({*self._reserved, *self._names, *self._classes, *prompted}, default=0) + 1
-        if name is not None:
-            self._names[id] = name
-        if category is not None:
-            self._classes[id] = category
+        for known, text, kind in ((self._names, name, "names"), (self._classes, category, "classes")):
+            if text is not None and known.setdefault(id, text) != text:
+                raise PromptError(
+                    f"object {id} has two {kind}, {known[id]} and {text}: give each object an id of its own, "
+                    f"or write the same."
+                )
         return id
 
     def build(self) -> ObjectPrompts:
@@ -150,8 +168,8 @@ def build_prompts(rows: Iterable[PromptRow], folder: Path, frames: Frames) -> Ob
     builder = PromptBuilder(reserved=[row.object for row in rows if isinstance(row.object, int)])
     for row in rows:
         name = row.object if isinstance(row.object, str) else None
-        id = builder.resolve(name, row.object if isinstance(row.object, int) else None, row.category)
         try:
+            id = builder.resolve(name, row.object if isinstance(row.object, int) else None, row.category)
             builder.add(_find_frame(row.frame, frames), id, row.prompt(folder, frames.size))
         except LabelSizeError:
             raise  # it names the row
@@ -308,12 +326,23 @@ def _check_keys(keys: Any, allowed: Sequence[str], where: str) -> None:
         raise PromptError(f"{where} has {', '.join(unknown)}. Allowed are {', '.join(allowed)}.")
 
 
+def read_number(text: str) -> float:
+    """A number as tables have it.
+
+    Raises:
+        ValueError: It is none, or one with the underscores that Python allows.
+    """
+    if "_" in text:
+        raise ValueError(f"'{text}' is no number")
+    return float(text)
+
+
 def _take_numbers(cells: Mapping[str, str], names: Sequence[str], where: str) -> list[float]:
     present = [name for name in names if name in cells]
     if not present:
         return []
     try:
-        return [float(cells[name]) for name in names]
+        return [read_number(cells[name]) for name in names]
     except (KeyError, ValueError):
         values = ", ".join(f"{name}={cells.get(name, '')}" for name in names)
         raise PromptError(
@@ -327,11 +356,18 @@ def _find_frame(frame: int | str, frames: Frames) -> int:
         return frame
     if len(frames) == 1:
         return 0
-    for number in range(len(frames)):
-        if PurePosixPath(frames.file_name(number)).name == frame:
-            return number
+    names = [PurePosixPath(frames.file_name(number)) for number in range(len(frames))]
+    for own, asked in (
+        ([name.name for name in names], frame),
+        ([name.stem for name in names], PurePosixPath(frame).stem),
+    ):
+        if own.count(asked) == 1:
+            return own.index(asked)
     digits = re.search(r"(\d+)\D*$", PurePosixPath(frame).stem)
-    if digits is None or int(digits[1]) >= len(frames):
+    has_own_names = any(
+        name.name != frame_file_name(number, name.suffix) for number, name in enumerate(names)
+    )
+    if digits is None or int(digits[1]) >= len(frames) or has_own_names:
         raise ValueError(f"{frames.name} has no frame that is called {frame}.")
     log.warning(
         "%s has no frame that is called %s: frame %d is taken, counted from 0.",
