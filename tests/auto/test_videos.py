@@ -242,7 +242,7 @@ def test_a_class_that_files_cannot_hold_is_refused_before_tracking(tmp_path: Pat
     annotation = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [10, 10, 40, 40]}
     content = {"images": [{"id": 1}], "annotations": [annotation], "categories": [{"id": 1, "name": "a\nb"}]}
     path.write_text(json.dumps(content))
-    with pytest.raises(MediaError, match="the class 'a.*b' has a line break"):
+    with pytest.raises(MediaError, match=r"the class 'a.*b' has a line break"):
         make_detector(path, frame_name)
 
 

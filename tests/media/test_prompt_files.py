@@ -40,8 +40,13 @@ def test_nothing_of_a_table_is_lost(tmp_path: Path, text: str, message: str) -> 
 
 
 def test_boxes_on_other_frames_and_of_other_objects_stay(tmp_path: Path) -> None:
-    text = "frame,object,class,x0,y0,x1,y1\n0,1,pet,1,1,9,9\n1,1,pet,2,1,9,9\n0,2,pet,20,20,30,30\n0,2,pet,20,20,30,30"
-    prompts = read(tmp_path / "prompts.csv", text)
+    lines = [
+        "frame,object,class,x0,y0,x1,y1",
+        "0,1,pet,1,1,9,9",
+        "1,1,pet,2,1,9,9",
+        *["0,2,pet,20,20,30,30"] * 2,
+    ]
+    prompts = read(tmp_path / "prompts.csv", "\n".join(lines))
     assert {frame: sorted(by_id) for frame, by_id in prompts.by_frame.items()} == {0: [1, 2], 1: [1]}
 
 

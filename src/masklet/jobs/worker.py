@@ -28,7 +28,7 @@ from masklet.run_folder import Run, digest
 from masklet.sessions.scene_cuts import is_cut, thumbnail
 from masklet.sessions.tracker import track
 from masklet.tracking.policies import find_policy
-from masklet.types import Masks, Prompt
+from masklet.types import Masks
 
 RECORDS, ERRORS, MASKS, FILES = "records", "errors", "masks", "files"
 TABLE = "masks.parquet"  # in an item's folder, beside other formats

@@ -105,7 +105,7 @@ def leave_out(items: Sequence[DatasetItem], held_back: Sequence[DatasetItem]) ->
 
 
 def warn_of_lookalikes(training: Sequence[DatasetItem], held_back: Sequence[DatasetItem]) -> None:
-    """Name items that look like one that is validated on. They stay: series of pictures are alike by nature."""
+    """Name items that look like one that is validated on. They stay: series are alike by nature."""
     shown = [
         [(item, picture.path) for item in items if (picture := Picture.of(item)) is not None]
         for items in (training[:MAX_COMPARED], held_back)

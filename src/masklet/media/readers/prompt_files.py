@@ -88,9 +88,10 @@ class PromptBuilder:
         before = by_id.get(id, Prompt())
         for kind in ("box", "mask"):
             if getattr(before, kind) is not None and getattr(prompt, kind) is not None:
+                kinds = {"box": "boxes", "mask": "masks"}[kind]
                 raise PromptError(
-                    f"object {id} has two {'boxes' if kind == 'box' else 'masks'} on frame {frame}: give each "
-                    "object an id or a name of its own, or leave one out."
+                    f"object {id} has two {kinds} on frame {frame}: give each object an id or a name of its "
+                    "own, or leave one out."
                 )
         by_id[id] = before | prompt
 
