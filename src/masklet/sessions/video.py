@@ -408,13 +408,20 @@ class VideoSession:
             MediaError: The file cannot be written.
         """
         tracking = self._propagator
-        numbers = tracking.clip_length, tracking.capacity
-        policy = self._policy_name, tracking.scenes is not None
-        reading = self.frames.channel, self.frames.intensity_range, len(self.frames)
-        zoom = saved_zoom(self._zoom)
-        SavedSession(self._video, self.frames.size, *numbers, self.script, *policy, *reading, zoom).write(
-            path
+        saved = SavedSession(
+            self._video,
+            self.frames.size,
+            tracking.clip_length,
+            tracking.capacity,
+            self.script,
+            policy=self._policy_name,
+            cuts=tracking.scenes is not None,
+            channel=self.frames.channel,
+            intensity_range=self.frames.intensity_range,
+            length=len(self.frames),
+            zoom=saved_zoom(self._zoom),
         )
+        saved.write(path)
 
     @classmethod
     def restore(
