@@ -7,7 +7,7 @@ what segments; nothing here needs torch.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, Self, TypeVar
 
@@ -99,9 +99,33 @@ class Zoom:
         Args:
             hint: Masks of which the first is corrected: candidates, or the masks of a frame; or None.
         """
-        return remove_candidates_specks(self._segment(segmenter, prompt, hint, candidates), prompt)
+        return _encode_together(segmenter, self._looks(segmenter, prompt, hint, candidates))
 
-    def _segment(self, segmenter: Segmenter[Answers], prompt: Prompt, hint: Any, candidates: int) -> Answers:
+    def steps(
+        self, segmenter: Segmenter[Answers], prompt: Prompt, hint: Any, candidates: int
+    ) -> Generator[None, None, Answers]:
+        """The same answer, with a pause before each window is encoded."""
+        looks = self._looks(segmenter, prompt, hint, candidates)
+        while True:
+            try:
+                windows = next(looks)
+            except StopIteration as end:
+                answers: Answers = end.value
+                return answers
+            for window in windows:
+                yield
+                segmenter.encode_windows([window])
+
+    def _looks(
+        self, segmenter: Segmenter[Answers], prompt: Prompt, hint: Any, candidates: int
+    ) -> Generator[list[Window], None, Answers]:
+        """Yields the windows that are to be encoded before it goes on, and returns the answers."""
+        answers = yield from self._look(segmenter, prompt, hint, candidates)
+        return remove_candidates_specks(answers, prompt)
+
+    def _look(
+        self, segmenter: Segmenter[Answers], prompt: Prompt, hint: Any, candidates: int
+    ) -> Generator[list[Window], None, Answers]:
         box = box_of_prompt(prompt, hint)
         if self.tile is not None:
             return self._segment_in_tile(segmenter, prompt, hint, candidates, box or _box_of_clicks(prompt))
@@ -109,7 +133,7 @@ class Zoom:
             return segmenter.segment_in(self.window(box, segmenter.size), prompt, hint, candidates)
         answers = segmenter.segment_in(None, prompt, hint, candidates)
         for _ in range(self.rounds):
-            answers = self.refine(segmenter, answers, prompt)
+            answers = yield from self._refine(segmenter, answers, prompt)
         return answers
 
     def _segment_in_tile(
@@ -129,6 +153,11 @@ class Zoom:
         The predicted IoU of what is refined in a window is too high by a tenth. What the view before
         predicted for the best answer tempers all of them, which keeps their order.
         """
+        return _encode_together(segmenter, self._refine(segmenter, answers, prompt))
+
+    def _refine(
+        self, segmenter: Segmenter[Answers], answers: Answers, prompt: Prompt
+    ) -> Generator[list[Window], None, Answers]:
         windows: list[Window] = []  # of the answers that are refined
         by_rank: dict[int, Window] = {}
         for rank, candidate in enumerate(answers.ranked):
@@ -140,7 +169,7 @@ class Zoom:
                 continue
             by_rank[rank] = share_window(window, box, windows)
             windows.append(by_rank[rank])
-        segmenter.encode_windows(list(dict.fromkeys(windows)))
+        yield list(dict.fromkeys(windows))
         refined: list[Any] = []
         for rank, candidate in enumerate(answers.ranked):
             if rank in by_rank:
@@ -161,6 +190,16 @@ class Zoom:
         y0, y1 = _centred(box[1] + box[3], high, height)
         window = x0, y0, x1, y1
         return window if box_area(window) <= self.largest * width * height else None
+
+
+def _encode_together(segmenter: Segmenter[Answers], looks: Generator[list[Window], None, Answers]) -> Answers:
+    while True:
+        try:
+            windows = next(looks)
+        except StopIteration as end:
+            answers: Answers = end.value
+            return answers
+        segmenter.encode_windows(windows)
 
 
 def remove_candidates_specks(answers: Answers, prompt: Prompt) -> Answers:

@@ -334,6 +334,54 @@ def test_a_prompt_that_was_previewed_is_answered_by_its_preview(zooming: Sam2, p
     assert len(asked) == 4, "a correction starts from the mask that is there"
 
 
+def test_a_preview_in_steps_pauses_before_each_window(
+    zooming: Sam2, pictures: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    click, encoded = Prompt(positive=[(50, 40)]), list[int]()
+    encode = ImageSession.encode_windows
+
+    def count(self: ImageSession, windows: Sequence[Window]) -> None:
+        encoded.append(len([window for window in windows if window not in self._windows]))
+        encode(self, windows)
+
+    monkeypatch.setattr(ImageSession, "encode_windows", count)
+    session = VideoSession(zooming, pictures, zoom=Zoom(largest=1.0))
+    at_each_pause = [sum(encoded) for _ in session.preview_steps(0, click)]
+    assert at_each_pause == list(range(sum(encoded))) and encoded
+    encoded.clear()
+    answer = session.answer(0, 1, click)
+    assert not encoded, "the click is answered from it"
+    plain = VideoSession(zooming, pictures, zoom=Zoom(largest=1.0)).answer(0, 1, click)
+    assert np.array_equal(answer.candidates.best, plain.candidates.best)
+
+
+def test_a_preview_that_was_begun_is_finished_by_its_click_and_left_by_another(
+    zooming: Sam2, pictures: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = list[Prompt]()
+    steps = ImageSession.steps
+    monkeypatch.setattr(ImageSession, "steps", lambda self, click: begun.append(click) or steps(self, click))
+    segmented = list[object]()
+    segment = ImageSession.segment
+
+    def record(self: ImageSession, prompt: Any, **options: Any) -> Any:
+        segmented.append(prompt)
+        return segment(self, prompt, **options)
+
+    monkeypatch.setattr(ImageSession, "segment", record)
+    click, other = Prompt(positive=[(50, 40)]), Prompt(positive=[(90, 60)])
+    session = VideoSession(zooming, pictures, zoom=Zoom(largest=1.0))
+    first = session.preview_steps(0, click)
+    next(first)
+    session.answer(0, 1, click)
+    assert (begun, segmented) == ([click], []), "the answer goes on with what was begun"
+    assert list(first) == []
+    second = session.preview_steps(1, click)
+    next(second)
+    session.answer(1, 2, other)
+    assert segmented == [other] and list(second) == [], "another click does not wait for it"
+
+
 def test_what_is_kept_of_previews_is_small(zooming: Sam2, pictures: np.ndarray) -> None:
     """Not the picture, and nothing that an answer computes in its size."""
     features = FeatureCache()

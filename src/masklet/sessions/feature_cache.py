@@ -6,7 +6,7 @@ import shutil
 import tempfile
 import weakref
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Generator, Hashable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -56,6 +56,7 @@ class FeatureCache:
         self._spill = None if spill is None else _own_folder(spill)
         self._files: OrderedDict[Path, int] = OrderedDict()
         self._answers: OrderedDict[Hashable, tuple[Zoom | None, ImageCandidates]] = OrderedDict()
+        self._begun: tuple[Hashable, Zoom | None, Generator[None, None, ImageCandidates]] | None = None
         if self._spill is not None:
             weakref.finalize(self, shutil.rmtree, self._spill, ignore_errors=True)
 
@@ -125,14 +126,44 @@ class FeatureCache:
         """
         if prompt.mask is not None:
             return segment()
-        key = (frame, tuple(prompt.positive), tuple(prompt.negative), prompt.box)
+        key = _key(frame, prompt)
+        begun, self._begun = self._begun, None
         used, answer = self._answers.pop(key, (None, None))
         if answer is None or used != zoom:
-            answer = replace(segment(), image=None)
+            is_begun = begun is not None and begun[:2] == (key, zoom)
+            answer = replace(_finish(begun[2]) if begun and is_begun else segment(), image=None)
+        self._keep(key, zoom, answer)
+        return replace(answer)  # a copy: what it computes in the picture's size goes with it
+
+    def answer_in_steps(
+        self, frame: int, prompt: Prompt, zoom: Zoom | None, steps: Generator[None, None, ImageCandidates]
+    ) -> Iterator[None]:
+        """Make an answer step by step. `answer` finishes it where it is asked for the same before the end.
+
+        Args:
+            frame: From 0.
+            prompt: In source pixels, without a mask.
+            zoom: How small objects are zoomed.
+            steps: Returns the answer.
+        """
+        key = _key(frame, prompt)
+        if key in self._answers and self._answers[key][0] == zoom:
+            return
+        begun = self._begun = key, zoom, steps
+        try:
+            while self._begun is begun:
+                next(steps)
+                yield
+        except StopIteration as end:
+            self._keep(key, zoom, replace(end.value, image=None))
+        finally:
+            if self._begun is begun:
+                self._begun = None
+
+    def _keep(self, key: Hashable, zoom: Zoom | None, answer: ImageCandidates) -> None:
         self._answers[key] = zoom, answer
         if len(self._answers) > ANSWERS:
             self._answers.popitem(last=False)
-        return replace(answer)  # a copy: what it computes in the picture's size goes with it
 
     def _give_up(self, frame: int, features: FrameFeatures) -> None:
         self.held -= features.nbytes
@@ -150,6 +181,19 @@ class FeatureCache:
 
     def _path(self, frame: int) -> Path | None:
         return None if self._spill is None else self._spill / f"{frame:08d}.safetensors"
+
+
+def _key(frame: int, prompt: Prompt) -> Hashable:
+    return frame, tuple(prompt.positive), tuple(prompt.negative), prompt.box
+
+
+def _finish(steps: Generator[None, None, ImageCandidates]) -> ImageCandidates:
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            answer: ImageCandidates = end.value
+            return answer
 
 
 def _own_folder(parent: Path) -> Path:

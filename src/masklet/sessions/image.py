@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import OrderedDict
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import overload
@@ -168,6 +168,15 @@ class ImageSession:
             return self._segment_all(prompt, listed, candidates)
         (answer,) = self._segment_all([prompt], [hint], candidates)
         return answer
+
+    @torch.inference_mode()
+    def steps(self, prompt: Prompt) -> Generator[None, None, ImageCandidates]:
+        """What `segment` returns for one prompt, with a pause before each window that zoom encodes."""
+        prompt = check_picture_prompt(prompt, self.size)
+        if self._zoom is None:
+            return self.segment(prompt)
+        answer = yield from self._zoom.steps(self, prompt, None, count_candidates(prompt))
+        return replace(answer, image=lambda: self._picture)
 
     def _segment_all(
         self, prompts: Sequence[object], hints: Sequence[object], candidates: int | None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Generator, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from numbers import Real
@@ -222,6 +222,25 @@ class VideoSession:
             NoSuchFrame: The video has no such frame.
         """
         return self._segment(check_frame(frame), check_prompt(prompt, self.frames.size), None)
+
+    def preview_steps(self, frame: int, prompt: Prompt) -> Iterator[None]:
+        """Do what `preview` does in steps: other prompts may be answered between them.
+
+        The same prompt is answered from this, also where it is not finished. Only the newest is kept.
+
+        Args:
+            frame: From 0.
+            prompt: In source pixels.
+
+        Returns:
+            An iterator; each step is at most one window that is encoded and what was found in it.
+
+        Raises:
+            PromptError: The prompt does not fit the frame.
+            NoSuchFrame: The video has no such frame.
+        """
+        frame, prompt = check_frame(frame), check_prompt(prompt, self.frames.size)
+        return self._cache.answer_in_steps(frame, prompt, self._zoom, self._steps(frame, prompt))
 
     def propagate(
         self,
@@ -472,12 +491,17 @@ class VideoSession:
         """Answer a prompt on a frame as on a picture."""
 
         def segment() -> ImageCandidates:
-            zoom, features = self._zoom or False, self.features(frame)
-            session = ImageSession(self.model, self.frames[frame], zoom=zoom, features=features)
-            return session.segment(prompt, hint=hint)
+            return self._as_picture(frame).segment(prompt, hint=hint)
 
         answer = segment() if hint is not None else self._cache.answer(frame, prompt, self._zoom, segment)
         return replace(answer, image=partial(self.frames.__getitem__, frame))
+
+    def _steps(self, frame: int, prompt: Prompt) -> Generator[None, None, ImageCandidates]:
+        return (yield from self._as_picture(frame).steps(prompt))
+
+    def _as_picture(self, frame: int) -> ImageSession:
+        zoom, features = self._zoom or False, self.features(frame)
+        return ImageSession(self.model, self.frames[frame], zoom=zoom, features=features)
 
     def _existing(self, id: int) -> int:
         if (id := check_id(id)) not in self.state.objects:

@@ -147,9 +147,14 @@ class Inference:
         session = ImageSession(model, live.frames[frame], zoom=False, features=features)
         return session.segment(prompt)
 
-    def prepare_click(self, live: Live, frame: int, prompt: Prompt) -> None:
-        """Compute what a click would give for a new object, so that the click is answered at once."""
-        VideoSession(self._model(live), live.frames, features=live.features).preview(frame, prompt)
+    def prepare_click(self, live: Live, frame: int, prompt: Prompt) -> Iterator[None]:
+        """Compute what a click would give for a new object, so that the click is answered at once.
+
+        Yields:
+            Before each window is encoded: others may go first there.
+        """
+        session = VideoSession(self._model(live), live.frames, features=live.features)
+        yield from session.preview_steps(frame, prompt)
 
     def segment_everything(self, live: Live, frame: int) -> Segments:
         """The masks of everything on a frame; nothing is kept."""

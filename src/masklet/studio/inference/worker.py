@@ -127,7 +127,8 @@ class Worker:
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._queues: dict[Priority, FairQueue[Job]] = {priority: FairQueue() for priority in Priority}
-        self._ahead: OrderedDict[str, Callable[[], object]] = OrderedDict()
+        self._ahead: OrderedDict[str, Iterator[object]] = OrderedDict()
+        self._ahead_begun: dict[str, Job] = {}  # by person
         self._changed = Condition()
         self._closed = False
         self._in_a_row = 0
@@ -170,7 +171,7 @@ class Worker:
         """
         limits = self._limits
         with self._changed:
-            self._ahead.pop(person, None)
+            self._drop_ahead(person)
             queue = self._queues[priority]
             if queue.count() >= limits.queue or queue.count(person) >= limits.person_queue:
                 raise ApiError(429, "queue", "too much is waiting for the model. Try again shortly.", retry=1)
@@ -178,16 +179,23 @@ class Worker:
             self._changed.notify()
         return job
 
-    def call_ahead(self, person: str, function: Callable[[], object]) -> None:
-        """Run a function once nobody has asked for anything for a moment: what a person may ask for next.
+    def add_ahead(self, person: str, slices: Iterator[object]) -> None:
+        """Work once nobody has asked for anything for a moment: on what a person may ask for next.
 
-        It is dropped where the person asks for something before.
+        Prompts go first between two slices. The rest is dropped where the person asks for something, after
+        that was answered.
         """
         with self._changed:
-            self._ahead.pop(person, None)
+            self._drop_ahead(person)
             if len(self._ahead) < self._limits.queue:
-                self._ahead[person] = function
+                self._ahead[person] = slices
             self._changed.notify()
+
+    def _drop_ahead(self, person: str) -> None:
+        self._ahead.pop(person, None)
+        begun = self._ahead_begun.pop(person, None)
+        if begun is not None:
+            begun.stop()
 
     def close(self) -> None:
         with self._changed:
@@ -198,17 +206,21 @@ class Worker:
     def _work(self) -> None:
         while (taken := self._take()) is not None:
             priority, person, job = taken
-            if job.run():
-                with self._changed:
+            is_unfinished = job.run()
+            with self._changed:
+                if is_unfinished:
                     self._queues[priority].add(person, job)
+                elif self._ahead_begun.get(person) is job:
+                    del self._ahead_begun[person]
 
     def _take(self) -> tuple[Priority, str, Job] | None:
         with self._changed:
             self._changed.wait_for(lambda: self._is_wanted() or bool(self._ahead))
             while not self._changed.wait_for(self._is_wanted, REST if self._ahead else None):
                 if self._ahead:
-                    person, function = self._ahead.popitem(last=False)
-                    return Priority.encode, person, Job(_once(function))
+                    person, slices = self._ahead.popitem(last=False)
+                    self._ahead_begun[person] = Job(slices)
+                    return Priority.encode, person, self._ahead_begun[person]
             if self._closed:
                 return None
             ready = [priority for priority in Priority if self._queues[priority]]
@@ -219,9 +231,3 @@ class Worker:
 
     def _is_wanted(self) -> bool:
         return self._closed or any(self._queues.values())
-
-
-def _once(function: Callable[[], object]) -> Iterator[None]:
-    """A job of one slice."""
-    function()
-    yield from ()

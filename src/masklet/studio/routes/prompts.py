@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TypeVar
 
 import numpy as np
@@ -161,11 +161,11 @@ def preview(studio: StudioDep, requester: RequesterDep, video: str, body: Previe
             requester.id, Priority.encode, lambda: studio.inference.preview(live, body.frame, prompt)
         ).result(ANSWER_SECONDS)
 
-    def prepare() -> None:
+    def prepare() -> Iterator[None]:
         with studio.live.using(video) as live:
-            studio.inference.prepare_click(live, body.frame, prompt)
+            yield from studio.inference.prepare_click(live, body.frame, prompt)
 
-    studio.worker.call_ahead(requester.id, prepare)
+    studio.worker.add_ahead(requester.id, prepare())
     mask = answer.best
     return schemas.Preview(
         frame=body.frame,
