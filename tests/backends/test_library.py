@@ -39,11 +39,17 @@ def call_count(log: Path) -> int:
     return len(log.read_text().splitlines())
 
 
-def test_a_whole_library_is_not_built_again(tmp_path: Path, folder: Path) -> None:
+def test_a_whole_library_is_not_built_again(
+    tmp_path: Path, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     compiler, log = fake_compiler(tmp_path)
-    path = build(compiler, folder)
-    assert build(compiler, folder) == path
-    assert call_count(log) == 1
+    with caplog.at_level("INFO"):
+        path = build(compiler, folder)
+        assert [record.message.split(",")[0] for record in caplog.records] == [
+            "compiling the kernels for this CPU"
+        ]
+        assert build(compiler, folder) == path
+    assert call_count(log) == 1 and len(caplog.records) == 1
 
 
 @pytest.mark.parametrize("content", [b"", b"a lib", b"a librarx\n", b"a library\nand more"])

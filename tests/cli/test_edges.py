@@ -18,6 +18,7 @@ import pytest
 import typer
 
 from masklet.backends import ENGINES
+from masklet.backends.native import library
 from masklet.cli import app
 from masklet.cli.options import GROUPS
 from masklet.media import FORMATS, read_masklets
@@ -241,6 +242,37 @@ main()
     assert len(list(read_masklets(out / "masklets.json"))) == 3
     names = sorted(path.name for path in out.iterdir())
     assert names == ["coco.json", "masklets.json", "masks", "overlay.mp4", "run.json"]
+
+
+@pytest.mark.skipif(
+    not library.cpu_flags() >= library.REQUIRED or library.find_prebuilt() is not None,
+    reason="nothing is compiled here",
+)
+def test_the_first_use_says_that_kernels_are_compiled(shelf: Path, tmp_path: Path) -> None:
+    compiler = tmp_path / "bin" / "g++"
+    compiler.parent.mkdir()
+    compiler.write_text("#!/bin/sh\nexit 1\n")
+    compiler.chmod(0o700)
+    paths = {"PATH": f"{compiler.parent}:{os.environ['PATH']}", "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    words = [
+        "segment",
+        shelf / "frames" / "0.png",
+        "--model",
+        shelf / "toy.safetensors",
+        *CLICK,
+        "--out",
+        tmp_path / "out",
+    ]
+    answer = subprocess.run(
+        [sys.executable, "-m", "masklet", *map(str, words)],
+        env=os.environ | paths,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert answer.returncode == 0, answer.stderr
+    assert "compiling the kernels for this CPU, once" in answer.stderr
 
 
 def test_an_unknown_model_leaves_no_folder(run: Run, shelf: Path, tmp_path: Path) -> None:

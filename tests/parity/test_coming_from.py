@@ -5,6 +5,7 @@ ultralytics is not among the packages that the tests install. Where it is there,
 
 from __future__ import annotations
 
+import ast
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ from functools import cache
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
+from unittest.mock import create_autospec
 
 import av
 import numpy as np
@@ -26,10 +28,12 @@ from transformers import Sam2VideoInferenceSession
 import masklet
 from masklet import Prompt
 from masklet.config import SIZES
+from masklet.media import OverlayVideo, open_frames
 from masklet.transforms import frame_to_square
 from parity import original
 from parity.trio import SEEDS, Trio, nano, random_trio
 from parity.weights import clip, randomise
+from toy_models import toy_network
 
 PAGE = (Path(__file__).parents[2] / "docs" / "coming-from.md").read_text("utf-8")
 PAIR = re.compile(
@@ -198,7 +202,7 @@ def compare_columns(peer: str, names: dict[str, Any], edit: Callable[[str], str]
 @pytest.mark.slow
 def test_both_columns_for_sam2_give_the_same_masks(sam2_names: dict[str, Any]) -> None:
     shares = compare_columns("sam2", sam2_names)
-    assert len(shares) == 8
+    assert len(shares) == 11
     assert max(shares) < 1e-3, shares
 
 
@@ -214,6 +218,61 @@ def test_both_columns_for_ultralytics_give_the_same_masks(ultralytics_names: dic
     shares = compare_columns("ultralytics", ultralytics_names)
     assert len(shares) == 3
     assert max(shares) < 1e-3, shares
+
+
+def right_columns() -> Iterator[str]:
+    """The code in the last column of every table, in the order of the page."""
+    for row in re.findall(r"^\| (.*) \|$", PAGE, re.M):
+        yield from re.findall(r"`([^`]+)`", row.rsplit(" | ", 1)[1])
+
+
+def is_whole(code: str) -> bool:
+    """Whether it is a Python call that leaves nothing to the reader."""
+    try:
+        tree = ast.parse(code, mode="eval")
+    except SyntaxError:  # a command, or a part of one
+        return False
+    nodes = list(ast.walk(tree))
+    is_call = any(isinstance(node, ast.Call | ast.Attribute) for node in nodes)
+    return is_call and not any(isinstance(node, ast.Constant) and node.value is ... for node in nodes)
+
+
+def table_names(model: masklet.Sam2) -> dict[str, Any]:
+    """What the tables take for granted: objects 1 and 2 in a session and a tracker, masks, pictures."""
+    frames = open_frames(clip(LENGTH, (360, 640)))
+    box, prompt = (10, 10, 60, 60), Prompt(box=(10, 10, 60, 60))
+    video, tracker = masklet.VideoSession(model, frames), masklet.Tracker(model)
+    tracker.step(frames[0], {1: prompt, 2: prompt})
+    video.prompt(5, 1, prompt)
+    masks = video.prompt(0, 2, prompt).with_image(lambda: frames[0])
+    segments = masklet.everything(model, frames[0], masklet.Grid(points_per_side=2))
+    objects = {"masks": masks, "segments": segments, "session": masklet.ImageSession(model, frames[0])}
+    pictures = {
+        "image": frames[0],
+        "images": ["cat.jpg", "dog.jpg"],
+        "mask": np.eye(*frames.size, dtype=bool),
+    }
+    prompts = {"prompt": prompt, "prompts": [prompt, prompt], "boxes": [box, box], "row": box}
+    numbers = {"frame": 0, "id": 2, "start": 5, "n": 2, "x": 0.5, "y": 0.5, "w": 9, "h": 9}
+    numbers |= {"width": 640, "height": 360}
+    given = {"model": model, "frames": frames, "video": video, "tracker": tracker}
+    return {"masklet": masklet, "Prompt": Prompt, **given, **objects, **pictures, **prompts, **numbers}
+
+
+def test_the_right_column_of_every_table_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, frames = toy_network(), open_frames(clip(LENGTH, (360, 640)))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(masklet, "load", create_autospec(masklet.load, return_value=model))
+    monkeypatch.setattr(PIL.Image.Image, "show", lambda picture: None)  # it opens a window
+    for name in ("cat.jpg", "dog.jpg"):
+        PIL.Image.fromarray(frames[0]).save(name)
+    with OverlayVideo("clip.mp4", frames) as film:
+        for frame, image in enumerate(frames):
+            film.write(image, masklet.Masks.empty(frame, frames.size))
+    for code in filter(is_whole, right_columns()):
+        result = eval(code, table_names(model))
+        if isinstance(result, Iterator):  # what is tracked is tracked when it is read
+            assert list(result), code
 
 
 def test_another_prompt_is_noticed(transformers_names: dict[str, Any]) -> None:

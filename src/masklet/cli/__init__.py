@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import sys
 from collections.abc import Callable
@@ -58,6 +59,7 @@ def program(
 
 def main() -> None:
     """Run the command line. An error that a user can mend is one sentence; signals end it as Ctrl-C does."""
+    _show_messages()
     with _Interruption() as interruption:
         try:
             app()
@@ -68,6 +70,14 @@ def main() -> None:
             if interruption.number is not None:
                 sys.exit(128 + interruption.number)
             raise
+
+
+def _show_messages() -> None:
+    """Show what the library logs about work that takes long before a command can begin."""
+    log = logging.getLogger("masklet.backends")
+    log.setLevel(logging.INFO)
+    if not log.handlers:
+        log.addHandler(logging.StreamHandler())
 
 
 def run_script(function: Callable[..., object]) -> None:

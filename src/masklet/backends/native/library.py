@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
+import logging
 import os
 import shutil
 import signal
@@ -34,6 +35,8 @@ INSTRUCTIONS = {  # a library's name and the instructions that it needs; the fas
 }
 COMPILER_SECONDS = 300  # on a busy machine the kernels take a minute
 OTHERS_MAY_WRITE = stat.S_IWGRP | stat.S_IWOTH
+
+log = logging.getLogger(__name__)
 
 
 class BuildError(Exception):
@@ -157,6 +160,7 @@ def find_intact(folder: Path, name: str) -> Path | None:
 
 
 def compile_library(compiler: str, folder: Path, name: str) -> Path:
+    log.info("compiling the kernels for this CPU, once: up to a minute, more on a busy machine")
     with tempfile.TemporaryDirectory(dir=folder) as temporary:
         partial = Path(temporary) / "kernels.so"
         run_compiler([compiler, *FLAGS, str(SOURCES[-1]), "-o", str(partial)], COMPILER_SECONDS)
