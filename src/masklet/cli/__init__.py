@@ -73,8 +73,8 @@ def main() -> None:
 
 
 def _show_messages() -> None:
-    """Show what the library logs about work that takes long before a command can begin."""
-    log = logging.getLogger("masklet.backends")
+    """Show what the library logs about work that takes long before a command can begin: compiling."""
+    log = logging.getLogger("masklet.backends.native.library")
     log.setLevel(logging.INFO)
     if not log.handlers:
         log.addHandler(logging.StreamHandler())
