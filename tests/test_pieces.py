@@ -27,14 +27,14 @@ def test_pieces_are_those_of_opencv(diagonal: bool, mask: np.ndarray) -> None:
 @given(mask=MASKS, data=st.data())
 def test_what_is_asked_for_stays(mask: np.ndarray, data: st.DataObject) -> None:
     cells = st.tuples(*(st.integers(0, side - 1) for side in mask.shape))
-    kept, left_out = data.draw(st.lists(cells, max_size=3)), data.draw(st.lists(cells, max_size=3))
-    tidied = remove_specks(mask, kept, left_out)
+    positive, negative = data.draw(st.lists(cells, max_size=3)), data.draw(st.lists(cells, max_size=3))
+    tidied = remove_specks(mask, positive, negative)
     pieces = label_pieces(mask, diagonal=True)
-    for cell in kept:
+    for cell in positive:
         assert not mask[cell] or tidied[pieces == pieces[cell]].all()
     largest = np.bincount(pieces[mask]).argmax() if mask.any() else 0
     assert tidied[mask & (pieces == largest)].all()
-    assert (tidied == remove_specks(tidied, kept, left_out)).all()
+    assert (tidied == remove_specks(tidied, positive, negative)).all()
 
 
 def test_specks_go_and_pinholes_are_filled() -> None:
@@ -45,7 +45,7 @@ def test_specks_go_and_pinholes_are_filled() -> None:
     mask[30:34, 30:34] = True  # a speck, 4 % of it
     assert PINHOLE > 4 / 400 and SPECK > 16 / 396
     assert (remove_specks(mask) == object_alone).all()
-    assert (remove_specks(mask, kept=[(31, 31)], left_out=[(10, 11)]) == mask).all()
+    assert (remove_specks(mask, positive=[(31, 31)], negative=[(10, 11)]) == mask).all()
 
 
 def test_what_is_large_beside_the_rest_stays_as_does_what_is_open() -> None:

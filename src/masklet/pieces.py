@@ -15,34 +15,36 @@ PINHOLE = 0.02  # of the mask's area: smaller holes are filled
 Cell = tuple[int, int]  # row and column
 
 
-def remove_specks(mask: np.ndarray, kept: Iterable[Cell] = (), left_out: Iterable[Cell] = ()) -> np.ndarray:
+def remove_specks(
+    mask: np.ndarray, positive: Iterable[Cell] = (), negative: Iterable[Cell] = ()
+) -> np.ndarray:
     """A mask without pieces that are small beside its largest one, and without small holes.
 
     Args:
         mask: Bool (h, w), of low resolution: time goes with the number of rows.
-        kept: Cells whose piece stays, however small.
-        left_out: Cells whose hole stays.
+        positive: Cells whose piece stays, however small.
+        negative: Cells whose hole stays.
 
     >>> mask = np.zeros((8, 8), bool)
     >>> mask[1:7, 1:5], mask[3, 7] = True, True
-    >>> remove_specks(mask)[3].tolist(), remove_specks(mask, kept=[(3, 7)])[3].tolist()[5:]
+    >>> remove_specks(mask)[3].tolist(), remove_specks(mask, positive=[(3, 7)])[3].tolist()[5:]
     ([False, True, True, True, True, False, False, False], [False, False, True])
     """
     pieces = label_pieces(mask, diagonal=True)
     areas = np.bincount(pieces.ravel())
     areas[0] = 0
     stays = areas >= max(SPECK * areas.max(), 1)
-    stays[[pieces[cell] for cell in kept]] = True
+    stays[[pieces[cell] for cell in positive]] = True
     stays[0] = False
-    whole: np.ndarray = stays[pieces]
+    without_specks: np.ndarray = stays[pieces]
 
-    gaps = label_pieces(~whole, diagonal=False)
+    gaps = label_pieces(~without_specks, diagonal=False)
     sizes = np.bincount(gaps.ravel())
-    filled = sizes < PINHOLE * whole.sum()
+    filled = sizes < PINHOLE * without_specks.sum()
     filled[np.concatenate([gaps[0], gaps[-1], gaps[:, 0], gaps[:, -1]])] = False  # no holes: beside the mask
-    filled[[gaps[cell] for cell in left_out]] = False
+    filled[[gaps[cell] for cell in negative]] = False
     filled[0] = False
-    return whole | filled[gaps]
+    return without_specks | filled[gaps]
 
 
 def label_pieces(mask: np.ndarray, *, diagonal: bool) -> np.ndarray:

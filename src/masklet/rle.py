@@ -59,8 +59,8 @@ def decode(rle: object) -> Bool[np.ndarray, "H W"]:
 def packed(rle: object) -> dict[str, Any]:
     """Check one mask and return it as pycocotools reads it: the one door to its C code for foreign masks."""
     if not (isinstance(rle, Mapping) and {"size", "counts"} <= rle.keys()):
-        raise MediaError(f"a mask in run-length form has size and counts. Got {_shortened(rle)}.")
-    height, width = _checked_size(rle["size"])
+        raise MediaError(f"a mask in run-length form has size and counts. Got {_shorten(rle)}.")
+    height, width = _check_size(rle["size"])
     counts = rle["counts"]
     if isinstance(counts, bytes):
         counts = counts.decode("latin-1")
@@ -87,7 +87,7 @@ def from_polygons(polygons: Sequence[Any], size: tuple[int, int]) -> Bool[np.nda
     Raises:
         MediaError: An outline is not a list of finite numbers, or lies far from the picture.
     """
-    height, width = _checked_size(size)
+    height, width = _check_size(size)
     outlines = [_outline(polygon, height, width) for polygon in polygons]
     outlines = [outline for outline in outlines if len(outline) >= 6]
     if not outlines:
@@ -220,18 +220,18 @@ def _trusted(codes: Sequence[RLE]) -> list[dict[str, object]]:
     return [{"size": code["size"], "counts": code["counts"].encode("ascii")} for code in codes]
 
 
-def _checked_size(size: Any) -> tuple[int, int]:
+def _check_size(size: Any) -> tuple[int, int]:
     sides = np.asarray(size, dtype=object).ravel().tolist() if isinstance(size, Sequence | np.ndarray) else []
-    whole = [int(side) for side in sides if _is_whole(side)]
-    if len(sides) != 2 or len(whole) != 2 or min(whole) < 0 or whole[0] * whole[1] > MAX_PIXELS:
+    numbers = [int(side) for side in sides if _is_whole_number(side)]
+    if len(sides) != 2 or len(numbers) != 2 or min(numbers) < 0 or numbers[0] * numbers[1] > MAX_PIXELS:
         raise MediaError(
             f"a mask's size must be [height, width] in pixels, at most {MAX_PIXELS:,} together. "
-            f"Got {_shortened(size)}."
+            f"Got {_shorten(size)}."
         )
-    return whole[0], whole[1]
+    return numbers[0], numbers[1]
 
 
-def _is_whole(value: object) -> bool:
+def _is_whole_number(value: object) -> bool:
     return isinstance(value, int | np.integer) or (isinstance(value, float) and value.is_integer())
 
 
@@ -241,7 +241,7 @@ def _as_runs(counts: Any) -> Int[np.ndarray, " runs"]:
     except (TypeError, ValueError):
         runs = np.full(1, np.nan)
     if runs.ndim != 1 or not (np.abs(runs) <= MAX_PIXELS).all() or (runs % 1).any():
-        raise MediaError(f"a mask's counts must be whole numbers or COCO's text. Got {_shortened(counts)}.")
+        raise MediaError(f"a mask's counts must be whole numbers or COCO's text. Got {_shorten(counts)}.")
     return runs.astype(np.int64)
 
 
@@ -249,12 +249,12 @@ def _unpacked(counts: str) -> Int[np.ndarray, " runs"]:
     """The runs that COCO packed into text: numbers in base 32, each relative to the one two before."""
     codes = np.frombuffer(counts.encode("utf-8"), dtype=np.uint8).astype(np.int64) - 48
     if ((codes < 0) | (codes > 63)).any() or (len(codes) and codes[-1] & 32):
-        raise MediaError(f"a mask's counts are not COCO's text for run lengths. Got {_shortened(counts)}.")
+        raise MediaError(f"a mask's counts are not COCO's text for run lengths. Got {_shorten(counts)}.")
     last = np.flatnonzero(codes & 32 == 0)
     first = np.concatenate([[0], last[:-1] + 1]) if len(last) else last
     digits = last - first + 1
     if len(digits) and digits.max() > 7:  # 7 digits of 5 bits hold more than MAX_PIXELS
-        raise MediaError(f"a mask's counts hold a run longer than any picture. Got {_shortened(counts)}.")
+        raise MediaError(f"a mask's counts hold a run longer than any picture. Got {_shorten(counts)}.")
     place = np.arange(len(codes)) - np.repeat(first, digits)
     values = np.add.reduceat((codes & 31) << (5 * place), first) if len(first) else first
     negative = codes[last] & 16 > 0
@@ -272,16 +272,16 @@ def _outline(polygon: Any, height: int, width: int) -> list[float]:
         corners = np.full(1, math.nan)
     corners = corners.ravel() if corners.ndim == 2 and corners.shape[1] == 2 else corners
     if corners.ndim != 1 or len(corners) % 2 or not np.isfinite(corners).all():
-        raise MediaError(f"an outline must be finite numbers x0, y0, x1, y1, ... Got {_shortened(polygon)}.")
+        raise MediaError(f"an outline must be finite numbers x0, y0, x1, y1, ... Got {_shorten(polygon)}.")
     reach = (FAR + 1) * max(height, width, 256)
     if (np.abs(corners) > reach).any():
         raise MediaError(
             f"an outline must lie near its picture, which is {width} wide and {height} high. "
-            f"Got {_shortened(polygon)}."
+            f"Got {_shorten(polygon)}."
         )
     return corners.tolist()
 
 
-def _shortened(value: Any) -> str:
+def _shorten(value: Any) -> str:
     text = repr(value)
     return text if len(text) <= 80 else f"{text[:77]}..."

@@ -210,8 +210,10 @@ def remove_candidates_specks(answers: Answers, prompt: Prompt) -> Answers:
     for candidate in answers.ranked:
         window, inside = candidate.window or (0, 0, width, height), candidate.inside
         there, size = crop_prompt(clicks, window), (window[3] - window[1], window[2] - window[0])
-        kept, left_out = (_cells(points, size, inside.shape) for points in (there.positive, there.negative))
-        tidied.append(candidate.with_sides(remove_specks(inside, kept, left_out)))
+        positive, negative = (
+            _cells(points, size, inside.shape) for points in (there.positive, there.negative)
+        )
+        tidied.append(candidate.with_sides(remove_specks(inside, positive, negative)))
     return answers.rank(answers.size, tidied)
 
 

@@ -242,13 +242,13 @@ def to_segments(proposals: Proposals, crop: Crop, size: tuple[int, int], grid: G
 
 
 def _tidy(proposals: Proposals, crop: Crop, size: tuple[int, int], grid: Grid) -> Iterator[rle.RLE]:
-    least = grid.min_mask_region_area - 1  # smaller than, where tidying takes up to
+    max_area = grid.min_mask_region_area - 1  # smaller than, where tidying takes up to
     for rows in _chunks(len(proposals.low_res), crop.size):
         masks = (enlarge(proposals.low_res[rows], crop.size) > grid.mask_threshold).cpu().numpy()
-        for mask in drop_islands(fill_holes(masks, least), least):
-            whole = np.zeros(size, dtype=bool)
-            whole[crop.y0 : crop.y1, crop.x0 : crop.x1] = mask
-            yield rle.encode(whole)
+        for mask in drop_islands(fill_holes(masks, max_area), max_area):
+            full = np.zeros(size, dtype=bool)
+            full[crop.y0 : crop.y1, crop.x0 : crop.x1] = mask
+            yield rle.encode(full)
 
 
 def _place(low_res: Tensor, crop: Crop, size: tuple[int, int]) -> Float[Tensor, "n h4 w4"]:
@@ -268,9 +268,9 @@ def _place(low_res: Tensor, crop: Crop, size: tuple[int, int]) -> Float[Tensor, 
 
 def _is_cut(boxes: Float[np.ndarray, "n 4"], crop: Crop, size: tuple[int, int]) -> Bool[np.ndarray, " n"]:
     """Whether masks reach an edge of the crop that is not one of the picture: they may go on behind it."""
-    whole = boxes + np.tile((crop.x0, crop.y0), 2)
+    in_picture = boxes + np.tile((crop.x0, crop.y0), 2)
     ends = np.array(crop[:4]), np.array([0, 0, size[1], size[0]])
-    at_crop, at_picture = (np.abs(whole - end) <= EDGE_DISTANCE for end in ends)
+    at_crop, at_picture = (np.abs(in_picture - end) <= EDGE_DISTANCE for end in ends)
     return (at_crop & ~at_picture).any(axis=1)
 
 
@@ -289,13 +289,13 @@ def suppress_duplicates(
 
 
 def suppress_overlaps(overlaps: Float[np.ndarray, "n n"], threshold: float) -> list[int]:
-    """Rows that overlap no kept row before them by more than the threshold.
+    """Rows that overlap no selected row before them by more than the threshold.
 
     Args:
         overlaps: IoU of every two.
     """
-    kept: list[int] = []
+    selected: list[int] = []
     for row, others in enumerate(overlaps):
-        if not (others[kept] > threshold).any():
-            kept.append(row)
-    return kept
+        if not (others[selected] > threshold).any():
+            selected.append(row)
+    return selected

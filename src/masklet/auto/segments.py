@@ -241,25 +241,25 @@ def partition_segments(segments: Segments, min_area: int | None = None) -> Segme
     masks = {label: labels == label for label in np.unique(labels).tolist()}
     covered = [label for label in masks if label <= len(segments)]
     rest = [mask for label, mask in masks.items() if label > len(segments)]
-    kept = segments.rows([label - 1 for label in covered])
-    kept = replace(kept, codes=tuple(rle.encode(masks[label]) for label in covered))
-    return Segments.joined_rows([kept, _uncovered_segments(rest, segments)])
+    visible = segments.rows([label - 1 for label in covered])
+    visible = replace(visible, codes=tuple(rle.encode(masks[label]) for label in covered))
+    return Segments.joined_rows([visible, _uncovered_segments(rest, segments)])
 
 
 def _drop_small_components(segments: Segments, min_area: int) -> np.ndarray:
     """A label map without small components, which become 0; large components that were 0 are numbered on."""
     labels = segments.label_map()
-    kept, count = np.zeros_like(labels), len(segments)
+    large, count = np.zeros_like(labels), len(segments)
     for label, (x0, y0, x1, y1) in enumerate(segments.boxes.astype(int), start=1):
         window = np.s_[y0:y1, x0:x1]
         for component in _components(labels[window] == label, min_area):
-            kept[window][component] = label
+            large[window][component] = label
     for component in _components(labels == 0, min_area):
         count += 1
-        kept[component] = count
-    if not kept.any():  # all components are small
-        kept[:] = count + 1
-    return kept
+        large[component] = count
+    if not large.any():  # all components are small
+        large[:] = count + 1
+    return large
 
 
 def _components(mask: np.ndarray, min_area: int) -> list[np.ndarray]:

@@ -216,15 +216,15 @@ def _drop_edges(groups: Sequence[list[Fragment]], tiles: Sequence[Crop]) -> list
 
     That tile did not find them, so they are what a tile's edge makes of something else.
     """
-    kept = []
+    remaining = []
     for group in groups:
         fragment = group[0]
         if len(group) == 1 and any(fragment.sides):
-            seen = (intersect_boxes(fragment.box, tile[:4]) == fragment.box for tile in tiles)
-            if sum(seen) > 1:
+            contained = (intersect_boxes(fragment.box, tile[:4]) == fragment.box for tile in tiles)
+            if sum(contained) > 1:
                 continue
-        kept.append(group)
-    return kept
+        remaining.append(group)
+    return remaining
 
 
 def _merge(group: Sequence[Fragment], size: tuple[int, int], tiles: Sequence[Crop]) -> Segments:
@@ -258,16 +258,16 @@ def _merge(group: Sequence[Fragment], size: tuple[int, int], tiles: Sequence[Cro
 def _drop_duplicates(rows: Sequence[Segments], threshold: float, size: tuple[int, int]) -> Segments:
     """The masks, the best first, without those that overlap a better one by more than a threshold."""
     boxes: Float[np.ndarray, "n 4"] = np.array([row.boxes[0] for row in rows]).reshape(-1, 4)
-    kept: list[int] = []
+    selected: list[int] = []
     for row, (x0, y0, x1, y1) in enumerate(boxes):
-        others = boxes[kept]
+        others = boxes[selected]
         near = (others[:, 0] < x1) & (others[:, 2] > x0) & (others[:, 1] < y1) & (others[:, 3] > y0)
-        codes = [rows[kept[index]].codes[0] for index in np.flatnonzero(near)]
+        codes = [rows[selected[index]].codes[0] for index in np.flatnonzero(near)]
         if not codes or rle.overlaps([rows[row].codes[0]], codes).max() <= threshold:
-            kept.append(row)
-    if not kept:
+            selected.append(row)
+    if not selected:
         return _no_segments(size)
-    return Segments.joined_rows([rows[row] for row in kept])
+    return Segments.joined_rows([rows[row] for row in selected])
 
 
 def _no_segments(size: tuple[int, int]) -> Segments:

@@ -220,8 +220,8 @@ def compare(
         folders = {CLIPS: data, **render(out / "suites")}
     suites = {suite: samples.find_clips(folder) for suite, folder in folders.items()}
     if names is not None:
-        known = {clip.name for clips in suites.values() for clip in clips}
-        if missing := [name for name in names if name not in known]:
+        clip_names = {clip.name for clips in suites.values() for clip in clips}
+        if missing := [name for name in names if name not in clip_names]:
             raise typer.BadParameter(f"there is no clip {', '.join(missing)}.", param_hint="--list")
         suites = {suite: [clip for clip in clips if clip.name in names] for suite, clips in suites.items()}
     by_name = {clip.name: clip for clips in suites.values() for clip in clips}

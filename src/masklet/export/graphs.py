@@ -173,13 +173,13 @@ class Graph:
     Attributes:
         inputs: By name, each dimension's name or size.
         outputs: The same of what it returns.
-        floats: Whether all inputs are float32; names in `whole` are int32.
+        floats: Whether all inputs are float32; names in `integers` are int32.
     """
 
     module: Callable[[Sam2], nn.Module]
     inputs: dict[str, tuple[str | int, ...]]
     outputs: dict[str, tuple[str | int, ...]]
-    whole: Sequence[str] = ()
+    integers: Sequence[str] = ()
 
 
 def describe_graphs(network: Sam2) -> dict[str, Graph]:
@@ -210,7 +210,7 @@ def describe_graphs(network: Sam2) -> dict[str, Graph]:
                 "ages": ("objects", "pointers"),
             },
             {"context": ("objects", *coarse)},
-            whole=("rows",),
+            integers=("rows",),
         ),
         "decode": Graph(
             Decode,
@@ -229,7 +229,7 @@ def describe_graphs(network: Sam2) -> dict[str, Graph]:
                 "pointers": ("objects", 4, c),
                 "score": ("objects",),
             },
-            whole=("labels",),
+            integers=("labels",),
         ),
         "adopt": Graph(
             Adopt,

@@ -79,7 +79,7 @@ def export_onnx(
             "",
             0,
             tuple(
-                TensorSpec(input, "int32" if input in graph.whole else "float32", shape)
+                TensorSpec(input, "int32" if input in graph.integers else "float32", shape)
                 for input, shape in graph.inputs.items()
             ),
             tuple(TensorSpec(output, "float32", shape) for output, shape in graph.outputs.items()),
@@ -155,7 +155,7 @@ def trace(model: Sam2, graph: Graph) -> Any:
     samples = tuple(
         torch.zeros(
             [SAMPLE_SIZES[size] if isinstance(size, str) else size for size in shape],
-            dtype=torch.int32 if name in graph.whole else torch.float32,
+            dtype=torch.int32 if name in graph.integers else torch.float32,
             device="cpu",
         )
         for name, shape in graph.inputs.items()

@@ -134,9 +134,8 @@ def rebuild_memory(
     adopted = model.adopt(features, mask)
     iou, score = torch.full_like(adopted.iou, answer.iou), torch.full_like(adopted.score, answer.score)
     adopted = replace(adopted, iou=iou, score=score)
-    tokens = model.memorize(features, adopted, binary=True)
-    kept = tokens[0].to(model.memory_dtype)
-    return Memory(frame, kept, adopted.pointer[0], iou[0], score[0], prompted=False)
+    tokens = model.memorize(features, adopted, binary=True)[0].to(model.memory_dtype)
+    return Memory(frame, tokens, adopted.pointer[0], iou[0], score[0], prompted=False)
 
 
 UNDO = 32  # events that can be taken back; one where more records than SUPERSEDED are kept for them alone
@@ -293,7 +292,7 @@ class InMemoryStore:
 
     def load_bank(self, obj: ObjectState, frame: int) -> MemoryBank:
         policies = self._policies.get(obj.id, [])
-        cuts = next((kept.cuts for kept in reversed(policies) if kept.number <= obj.settled), ())
+        cuts = next((policy.cuts for policy in reversed(policies) if policy.number <= obj.settled), ())
         bank = MemoryBank(self._capacity, cuts=cuts)
         fill_bank(bank, obj, self._records_in_bank(obj))
         self._in_bank[obj.id] = {*bank.prompted, *bank.tracked}
@@ -304,16 +303,14 @@ class InMemoryStore:
     def load_policy(self, obj: ObjectState, make: Callable[[], MemoryPolicy]) -> MemoryPolicy:
         if obj.position is None:
             return make()
-        return next(
-            kept.policy for kept in reversed(self._policies[obj.id]) if kept.number <= self.history.number
-        )
+        return next(at.policy for at in reversed(self._policies[obj.id]) if at.number <= self.history.number)
 
     def save_policy(self, obj: TrackedObject) -> None:
         number, bank = self.history.number, obj.bank
-        kept = self._policies.setdefault(obj.id, [])
-        while kept and kept[-1].number >= number:
-            kept.pop()
-        kept.append(PolicyRecord(number, obj.policy, bank.cuts))
+        policies = self._policies.setdefault(obj.id, [])
+        while policies and policies[-1].number >= number:
+            policies.pop()
+        policies.append(PolicyRecord(number, obj.policy, bank.cuts))
         if self._capacity is not None:
             in_bank = {*bank.prompted, *bank.tracked}
             for frame in self._in_bank.get(obj.id, set()) - in_bank:
@@ -413,8 +410,8 @@ class InMemoryStore:
                     entry.evicted = None if entry.evicted is None or entry.evicted > here else entry.evicted
                 if not entries:
                     del by_frame[frame]
-        for kept in self._policies.values():
-            kept[:] = [policy for policy in kept if policy.number <= here]
+        for policies in self._policies.values():
+            policies[:] = [policy for policy in policies if policy.number <= here]
         self._superseded = deque(
             item for item in self._superseded if item[3].until == item[0] and item[3].since <= here
         )
@@ -428,16 +425,16 @@ class InMemoryStore:
         if len(self._superseded) > SUPERSEDED:
             floor = undoable[0].before or floor
         self._oldest = max(self._oldest, floor.number)
-        kept = []
+        remaining = []
         while self._superseded and self._superseded[0][0] <= self._oldest:
             until, id, frame, entry = self._superseded.popleft()
             obj = floor.state.objects.get(id)
             if obj is not None and entry.holds(obj.settled):
-                kept.append((until, id, frame, entry))
+                remaining.append((until, id, frame, entry))
             elif entry in (entries := self._entries.get(id, {}).get(frame, [])):
                 entries.remove(entry)
                 self._release(entry)
-        self._superseded.extendleft(reversed(kept))
+        self._superseded.extendleft(reversed(remaining))
         for policies in self._policies.values():
             while len(policies) > 1 and policies[1].number <= self._oldest:
                 del policies[0]

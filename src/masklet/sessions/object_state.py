@@ -262,13 +262,13 @@ def join_spans(spans: Iterable[Span]) -> tuple[Span, ...]:
     >>> join_spans([(4, 6), (0, 2), (2, 3)])
     ((0, 3), (4, 6))
     """
-    whole: list[Span] = []
+    joined: list[Span] = []
     for start, stop in sorted(spans):
-        if whole and start <= whole[-1][1]:
-            whole[-1] = whole[-1][0], max(whole[-1][1], stop)
+        if joined and start <= joined[-1][1]:
+            joined[-1] = joined[-1][0], max(joined[-1][1], stop)
         else:
-            whole.append((start, stop))
-    return tuple(whole)
+            joined.append((start, stop))
+    return tuple(joined)
 
 
 def cut_spans(spans: Collection[Span], cut: Span) -> tuple[Span, ...]:
@@ -304,12 +304,12 @@ def cut_passes(passes: Iterable[Pass], cut: Span) -> tuple[Pass, ...]:
 
 def add_pass(passes: tuple[Pass, ...], new: Pass) -> tuple[Pass, ...]:
     """Passes with a new one in place of what it covers; neighbours with one direction become one."""
-    whole: list[Pass] = []
+    joined: list[Pass] = []
     others = cut_passes(passes, (new.start, new.stop))
     for next_pass in sorted([*others, new], key=lambda pass_: pass_.start):
-        last = whole[-1] if whole else None
+        last = joined[-1] if joined else None
         if last is not None and last.stop == next_pass.start and last.reverse == next_pass.reverse:
-            whole[-1] = Pass(last.start, next_pass.stop, next_pass.reverse)
+            joined[-1] = Pass(last.start, next_pass.stop, next_pass.reverse)
         else:
-            whole.append(next_pass)
-    return tuple(whole)
+            joined.append(next_pass)
+    return tuple(joined)

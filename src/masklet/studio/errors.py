@@ -124,7 +124,7 @@ def failure_message(error: BaseException, task: str) -> str:
 
 def public_message(error: BaseException) -> str:
     """An error as people read it: a sentence, without the server's paths."""
-    message = QUOTED_PATH.sub(lambda found: found[1] or found[2] or "", str(error))
+    message = QUOTED_PATH.sub(lambda match: match[1] or match[2] or "", str(error))
     message = WINDOWS_PATH.sub(r"\1", ABSOLUTE_PATH.sub(r"\1", message))
     return capitalize_sentence(message.encode("utf-8", "replace").decode())  # names may be no UTF-8
 

@@ -89,9 +89,9 @@ class Choice:
     """Pictures with some of their instances, each picture drawn as often as its weight says."""
 
     def __init__(self, items: Sequence[tuple[Picture, list[int]]], weights: Sequence[float]) -> None:
-        kept = [(item, weight) for item, weight in zip(items, weights, strict=True) if item[1]]
-        self.items = [item for item, _ in kept]
-        self._sums = np.cumsum([weight for _, weight in kept])
+        usable = [(item, weight) for item, weight in zip(items, weights, strict=True) if item[1]]
+        self.items = [item for item, _ in usable]
+        self._sums = np.cumsum([weight for _, weight in usable])
 
     def draw(self, rng: Generator) -> tuple[Picture, int]:
         place = int(np.searchsorted(self._sums, rng.random() * self._sums[-1], side="right"))
@@ -114,8 +114,8 @@ def moved(rng: Generator, stock: Stock, shot: Shot) -> Scene:
     picture, index = stock.moving(rng)
     view = motion.camera(rng, shot.frames, shot.size, shot.pace)
     others = [other for other in picture.covering(MOVED) if other != index]
-    kept = [index, *rng.permutation(others)[: shot.objects - 1].tolist()]
-    backdrop = _backdrop(rng, picture, kept, view, shot.size, around=index)
+    labelled = [index, *rng.permutation(others)[: shot.objects - 1].tolist()]
+    backdrop = _backdrop(rng, picture, labelled, view, shot.size, around=index)
     layers: tuple[Layer, ...] = ()
     if rng.random() < 0.5:
         positions = _positions(rng, shot, meet=backdrop.middle(0) if rng.random() < 0.6 else None)
@@ -255,7 +255,7 @@ def _shutter(rng: Generator) -> float:
 def _backdrop(
     rng: Generator,
     picture: Picture,
-    kept: Sequence[int],
+    objects: Sequence[int],
     camera: np.ndarray,
     size: int,
     around: int | None = None,
@@ -282,7 +282,7 @@ def _backdrop(
         middle = np.array([width - (x0 + x1) / 2 if mirror else (x0 + x1) / 2, (y0 + y1) / 2])
         corner = np.clip(middle - (rng.uniform(0.25, 0.75, 2) * size - low) * per_pixel, 0, room)
     framing = np.diag([*(1 / per_pixel), 1.0]) @ motion.shift(*(low * per_pixel - corner))
-    pixels, masks = picture.pixels, [picture.mask(row).view(np.uint8) * 255 for row in kept]
+    pixels, masks = picture.pixels, [picture.mask(row).view(np.uint8) * 255 for row in objects]
     if per_pixel.min() > 1.33:  # fewer pixels than the source has would alias
         shape = round(width / per_pixel.min()), round(height / per_pixel.min())
         pixels = cv2.resize(pixels, shape, interpolation=cv2.INTER_AREA)

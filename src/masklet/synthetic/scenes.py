@@ -81,8 +81,8 @@ class Scene:
                 mask[y0:y1, x0:x1] = solid
             if index in self.chosen:
                 masks.append(mask)
-        kept = np.stack(masks) if masks else np.zeros((0, size, size), dtype=bool)
-        return self.camera.record(image, frame), kept
+        stacked = np.stack(masks) if masks else np.zeros((0, size, size), dtype=bool)
+        return self.camera.record(image, frame), stacked
 
 
 def still(rng: Generator, picture: Picture, index: int, size: int, grain: np.ndarray) -> Clip:

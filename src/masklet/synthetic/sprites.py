@@ -48,11 +48,11 @@ class Layer:
         sprite, matrix = self.sprite.at(frame), self.path[frame]
         moved = self.shutter * motion.speed(self.path, frame, (sprite.shape[1] / 2, sprite.shape[0] / 2))
         sway = 0.0 if self.elastic is None else self.elastic.reach(frame)
-        whole = _window(matrix, sprite.shape, room=2 + sway + np.hypot(*moved) / 2)
-        window = max(0, whole[0]), max(0, whole[1]), min(size, whole[2]), min(size, whole[3])
+        box = _window(matrix, sprite.shape, room=2 + sway + np.hypot(*moved) / 2)
+        window = max(0, box[0]), max(0, box[1]), min(size, box[2]), min(size, box[3])
         if window[0] >= window[2] or window[1] >= window[3]:
             return None
-        field = None if self.elastic is None else _part(self.elastic, frame, whole, window)
+        field = None if self.elastic is None else _part(self.elastic, frame, box, window)
         drawn = cv2.remap(sprite, *motion.lookup(matrix, window, field), cv2.INTER_LINEAR)
         return window, smear(drawn, moved)
 
@@ -66,9 +66,9 @@ def _window(matrix: np.ndarray, shape: tuple[int, ...], room: float) -> Window:
     return int(x0), int(y0), int(x1), int(y1)
 
 
-def _part(elastic: motion.Elastic, frame: int, whole: Window, part: Window) -> Float[np.ndarray, "h w 2"]:
-    """The deformation of a whole window, over a part of it."""
-    x0, y0, x1, y1 = whole
+def _part(elastic: motion.Elastic, frame: int, box: Window, part: Window) -> Float[np.ndarray, "h w 2"]:
+    """The deformation of what lies in a box, over a part of it."""
+    x0, y0, x1, y1 = box
     field = elastic.field(frame, x1 - x0, y1 - y0)
     return field[part[1] - y0 : part[3] - y0, part[0] - x0 : part[2] - x0]
 

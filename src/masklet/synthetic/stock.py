@@ -73,9 +73,11 @@ class Picture:
 
 def make_picture(name: str, pixels: np.ndarray, masks: Sequence[np.ndarray]) -> Picture:
     """Pack a picture and those of its masks that are neither specks nor the whole of it."""
-    kept = [mask for mask in masks if SMALLEST <= mask.mean() <= LARGEST]
-    boxes = [box for mask in kept if (box := tight_box(mask))]
-    bits = tuple(np.packbits(mask[y0:y1, x0:x1]) for mask, (x0, y0, x1, y1) in zip(kept, boxes, strict=True))
+    usable = [mask for mask in masks if SMALLEST <= mask.mean() <= LARGEST]
+    boxes = [box for mask in usable if (box := tight_box(mask))]
+    bits = tuple(
+        np.packbits(mask[y0:y1, x0:x1]) for mask, (x0, y0, x1, y1) in zip(usable, boxes, strict=True)
+    )
     return Picture(name, pixels, tuple(boxes), bits)
 
 

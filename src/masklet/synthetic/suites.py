@@ -71,15 +71,15 @@ def cuts(rng: Generator) -> Clip:
     layers = [
         _layer(subject, at + sway, 0.24) for subject, at, sway in zip(subjects, STAGE, sways, strict=True)
     ]
-    whole = _film(rng, first, layers, chosen=tuple(range(SUBJECTS)))
+    clip = _film(rng, first, layers, chosen=tuple(range(SUBJECTS)))
     moved = [
         _layer(subjects[row], STAGE[place] + sways[row][:shot], 0.3)
         for row, place in ((1, 3), (2, 1), (0, 4))
     ]
-    elsewhere = _film(rng, other, moved, chosen=(0, 1, 2))
-    images, masks = whole.images.copy(), whole.masks.copy()
-    images[shot : 2 * shot], masks[shot : 2 * shot] = elsewhere.images, False
-    masks[shot : 2 * shot, [1, 2, 0]] = elsewhere.masks
+    other_clip = _film(rng, other, moved, chosen=(0, 1, 2))
+    images, masks = clip.images.copy(), clip.masks.copy()
+    images[shot : 2 * shot], masks[shot : 2 * shot] = other_clip.images, False
+    masks[shot : 2 * shot, [1, 2, 0]] = other_clip.masks
     return Clip(images, masks)
 
 

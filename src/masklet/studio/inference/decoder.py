@@ -253,15 +253,15 @@ class RemoteFrames(Frames):
     def __init__(self, reader: RemoteReader) -> None:
         super().__init__(reader)
         self._remote = reader
-        self._kept_frame: tuple[int, Image] | None = None
+        self._last_frame: tuple[int, Image] | None = None
 
     def __getitem__(self, frame: int) -> Image:
-        kept = self._kept_frame
-        if kept is not None and kept[0] == frame:
-            return kept[1]
+        last = self._last_frame
+        if last is not None and last[0] == frame:
+            return last[1]
         image = self._reader.read([frame])[frame]
         if image.nbytes <= KEPT_BYTES:
-            self._kept_frame = frame, image
+            self._last_frame = frame, image
         return image
 
     def prepare(self, frame: int) -> None:
