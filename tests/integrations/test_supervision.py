@@ -44,7 +44,7 @@ def test_candidates_are_detections_too() -> None:
     torch.manual_seed(0)
     session = masklet.ImageSession(masklet.Sam2(toy()).eval(), np.zeros((48, 64, 3), dtype=np.uint8))
     candidates = session.segment(masklet.Prompt(positive=[(20, 24)]))
-    detections = bridge.to_detections(candidates)
+    detections = candidates.to_supervision()
     assert len(detections) == sum(mask.any() for mask in candidates)
 
 
@@ -55,7 +55,7 @@ def test_a_detectors_boxes_are_tracked() -> None:
     )
     video = np.zeros((3, 48, 64, 3), dtype=np.uint8)
     tracked = masklet.track(masklet.Sam2(toy()).eval(), video, {0: bridge.to_prompts(boxes)})
-    frames = list(bridge.track_detections(tracked))
+    frames = [masks.to_supervision() for masks in tracked]
     assert len(frames) == 3
     assert all({*frame.tracker_id} <= {1, 2} for frame in frames if len(frame))
 

@@ -202,11 +202,11 @@ def _select_stable(
     stable: list[int] = []
     for rows in _chunks(len(low_res), size):
         logits = enlarge(low_res[rows], size)
-        surely, maybe = (
+        inner, outer = (
             (logits > grid.mask_threshold + offset).sum(dim=(1, 2)).float()
             for offset in (grid.stability_score_offset, -grid.stability_score_offset)
         )
-        stability[rows] = surely / maybe
+        stability[rows] = inner / outer
         inside = logits > grid.mask_threshold
         is_stable = (stability[rows] >= grid.stability_score_thresh) & inside.flatten(1).any(dim=1)
         stable += (rows.start + is_stable.nonzero()[:, 0]).tolist()

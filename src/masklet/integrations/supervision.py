@@ -1,17 +1,16 @@
-"""supervision's `Detections`, both ways: its detectors' boxes as prompts, its masks as ours, ours as its.
+"""supervision's `Detections`: its detectors' boxes as prompts, its masks as ours.
+
+The other way, masks have `to_supervision()`.
 
 https://supervision.roboflow.com
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-
 import numpy as np
 
 from masklet.errors import MissingExtra, PromptError
 from masklet.label_maps import NotAMask, to_mask
-from masklet.results import MaskResult
 from masklet.types import Masks, Prompt
 
 try:
@@ -19,12 +18,7 @@ try:
 except ImportError as error:
     raise MissingExtra("supervision", "supervision") from error
 
-__all__ = ["from_detections", "to_detections", "to_prompts", "track_detections"]
-
-
-def to_detections(masks: MaskResult) -> Detections:
-    """The masks that are not empty as `Detections`; the same as `masks.to_supervision()`."""
-    return masks.to_supervision()
+__all__ = ["from_detections", "to_prompts"]
 
 
 def from_detections(detections: Detections, size: tuple[int, int], frame: int = 0) -> Masks:
@@ -71,12 +65,6 @@ def to_prompts(detections: Detections) -> dict[int, Prompt]:
         for box, mask in zip(boxes, masks, strict=True)
     ]
     return dict(zip(_ids(detections), prompts, strict=True))
-
-
-def track_detections(masks: Iterable[Masks]) -> Iterator[Detections]:
-    """The frames of `masklet.track` or `masklet.everything` as `Detections` with tracker ids."""
-    for frame in masks:
-        yield frame.to_supervision()
 
 
 def _ids(detections: Detections) -> list[int]:

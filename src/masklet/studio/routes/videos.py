@@ -25,7 +25,7 @@ exports_router = APIRouter(tags=["exports"])
 
 IMMUTABLE = {"cache-control": "private, max-age=31536000, immutable"}
 PAGE_FRAMES = 256
-Shown = Annotated[int | None, Query(ge=0)]
+ChannelNumber = Annotated[int | None, Query(ge=0)]
 MAX_BINS = 4096
 
 
@@ -124,7 +124,7 @@ def frame(
     video: str,
     frame: Frame,
     width: Annotated[int | None, Query(ge=16, le=MAX_JPEG_SIDE)] = None,
-    channel: Shown = None,
+    channel: ChannelNumber = None,
 ) -> Response:
     """A frame as JPEG, never larger than the source. It never changes, and may be cached for ever.
 
@@ -134,7 +134,7 @@ def frame(
 
 
 @router.get("/thumbnails/{frame}.jpg", response_class=Response, tags=["videos"])
-def thumbnail(studio: StudioDep, video: str, frame: Frame, channel: Shown = None) -> Response:
+def thumbnail(studio: StudioDep, video: str, frame: Frame, channel: ChannelNumber = None) -> Response:
     """A frame as JPEG, 72 pixels high."""
     return _jpeg(studio, video, frame, 4 * THUMBNAIL_HEIGHT, THUMBNAIL_HEIGHT, channel)
 
