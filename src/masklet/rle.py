@@ -53,10 +53,10 @@ def decode(rle: object) -> Bool[np.ndarray, "H W"]:
     Raises:
         MediaError: The size is not that of a picture, or the runs do not fill it exactly.
     """
-    return coco.decode(packed(rle)).astype(bool)
+    return coco.decode(pack(rle)).astype(bool)
 
 
-def packed(rle: object) -> dict[str, Any]:
+def pack(rle: object) -> dict[str, Any]:
     """Check one mask and return it as pycocotools reads it: the one door to its C code for foreign masks."""
     if not (isinstance(rle, Mapping) and {"size", "counts"} <= rle.keys()):
         raise MediaError(f"a mask in run-length form has size and counts. Got {_shorten(rle)}.")
@@ -65,7 +65,7 @@ def packed(rle: object) -> dict[str, Any]:
     if isinstance(counts, bytes):
         counts = counts.decode("latin-1")
     text = isinstance(counts, str)
-    runs = _unpacked(counts) if isinstance(counts, str) else _as_runs(counts)
+    runs = _unpack(counts) if isinstance(counts, str) else _as_runs(counts)
     if (runs < 0).any() or int(runs.sum()) != height * width:
         raise MediaError(
             f"a mask's runs must be positive and add up to its {height} x {width} pixels, {height * width}. "
@@ -172,7 +172,7 @@ def paint(codes: Sequence[RLE], values: Sequence[int], size: tuple[int, int]) ->
     height, width = size
     columns = np.zeros(height * width, dtype=np.int32)
     for code, value in zip(codes, values, strict=True):
-        ends = np.cumsum(_unpacked(code["counts"])).tolist()
+        ends = np.cumsum(_unpack(code["counts"])).tolist()
         for start, end in zip(ends[0::2], ends[1::2], strict=False):
             columns[start:end] = value
     return np.ascontiguousarray(columns.reshape(width, height).T)
@@ -180,14 +180,14 @@ def paint(codes: Sequence[RLE], values: Sequence[int], size: tuple[int, int]) ->
 
 def area(rle: RLE) -> int:
     """The mask's pixels, counted without decoding it."""
-    return int(coco.area(_trusted([rle])[0]))
+    return int(coco.area(_to_pycocotools([rle])[0]))
 
 
 def boxes(codes: Sequence[RLE]) -> Float[np.ndarray, "n 4"]:
     """Tight boxes, x0, y0, x1, y1, x1 and y1 exclusive; zeros where a mask is empty."""
     if not codes:
         return np.zeros((0, 4))
-    corners, extents = np.split(coco.toBbox(_trusted(codes)), 2, axis=1)
+    corners, extents = np.split(coco.toBbox(_to_pycocotools(codes)), 2, axis=1)
     return np.concatenate([corners, corners + extents], axis=1)
 
 
@@ -195,7 +195,7 @@ def overlaps(first: Sequence[RLE], second: Sequence[RLE]) -> Float[np.ndarray, "
     """The IoU of each mask with each."""
     if not first or not second:
         return np.zeros((len(first), len(second)))
-    return np.asarray(coco.iou(_trusted(first), _trusted(second), [0] * len(second)))
+    return np.asarray(coco.iou(_to_pycocotools(first), _to_pycocotools(second), [0] * len(second)))
 
 
 def containment(first: RLE, second: RLE, iou: float | None = None) -> float:
@@ -215,7 +215,7 @@ def containment(first: RLE, second: RLE, iou: float | None = None) -> float:
     return iou * sum(areas) / (1 + iou) / max(min(areas), 1)  # intersection = iou * (a + b) / (1 + iou)
 
 
-def _trusted(codes: Sequence[RLE]) -> list[dict[str, object]]:
+def _to_pycocotools(codes: Sequence[RLE]) -> list[dict[str, object]]:
     """Masks that were encoded here, as pycocotools reads them."""
     return [{"size": code["size"], "counts": code["counts"].encode("ascii")} for code in codes]
 
@@ -245,7 +245,7 @@ def _as_runs(counts: Any) -> Int[np.ndarray, " runs"]:
     return runs.astype(np.int64)
 
 
-def _unpacked(counts: str) -> Int[np.ndarray, " runs"]:
+def _unpack(counts: str) -> Int[np.ndarray, " runs"]:
     """The runs that COCO packed into text: numbers in base 32, each relative to the one two before."""
     codes = np.frombuffer(counts.encode("utf-8"), dtype=np.uint8).astype(np.int64) - 48
     if ((codes < 0) | (codes > 63)).any() or (len(codes) and codes[-1] & 32):

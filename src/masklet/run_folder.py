@@ -238,10 +238,10 @@ class RunFolder:
         if manifest is None:
             return
         if manifest.replaces is not None:
-            with _locked(self.path):
+            with _lock(self.path):
                 self._finish_swap()
         elif manifest.is_complete and Manifest.read(self.path / STAGE) == manifest:
-            with _locked(self.path):
+            with _lock(self.path):
                 _remove(self.path / STAGE)  # its results are in place; a kill left the manifest
 
     @contextmanager
@@ -256,10 +256,10 @@ class RunFolder:
             self._check_ownership()
         is_new = not self.path.exists()
         make_folder(self.path)
-        with _locked(self.path):
+        with _lock(self.path):
             self._finish_swap()
             remove_unfinished(self.path, recursive=False)
-            earlier = Manifest.read(self.path) or self._unlisted()
+            earlier = Manifest.read(self.path) or self._find_unlisted()
             place = self._begin(earlier)
             try:
                 yield place
@@ -279,7 +279,7 @@ class RunFolder:
                 return place
         return None
 
-    def _unlisted(self) -> Manifest | None:
+    def _find_unlisted(self) -> Manifest | None:
         """A manifest of files that no run.json lists and that this run may replace; None without such."""
         files = {name: None for name in self._files if (self.path / name).exists()}
         return Manifest(self._run, "", files, is_complete=True) if files else None
@@ -406,7 +406,7 @@ def _count(path: Path) -> int:
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[None]:
+def _lock(folder: Path) -> Iterator[None]:
     """Hold a lock on the folder, where the system has such locks."""
     try:
         import fcntl

@@ -122,7 +122,7 @@ def test_evaluation_reads_the_same_frames_of_an_export(exported: Path) -> None:
     (video,) = find_sav_videos(exported)
     assert list(video.labelled) == list(range(7))
     assert (video.truth(3).masks[2] == RIGHT).all() and (video.truth(2).masks[1] == RIGHT).all()
-    assert video.annotated(2) == list(range(7)) and not video.annotated(3)
+    assert video.annotated_frames(2) == list(range(7)) and not video.annotated_frames(3)
 
 
 def test_labels_of_a_video_of_another_length_are_refused(exported: Path) -> None:

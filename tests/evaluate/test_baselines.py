@@ -82,6 +82,6 @@ def test_the_pinned_score_of_repeating_on_a_real_clip(data):
     """Measured with SA-V's own evaluator on the same masks: J 12.85, F 12.91."""
     [clip] = find_clips(data / "videos", ["dog-agility"])
     [row] = SemiSupervised().run(BASELINES["repeat"], clip)
-    assert len(scored_frames(clip.annotated(1), "inner")) == len(clip.frames) - 2
+    assert len(scored_frames(clip.annotated_frames(1), "inner")) == len(clip.frames) - 2
     assert row.scores["J"] == pytest.approx(0.128, abs=5e-4)
     assert row.scores["F"] == pytest.approx(0.129, abs=5e-4)

@@ -34,7 +34,7 @@ def test_davis_2017_has_a_label_for_each_object_and_undecided_pixels(tmp_path):
     labels = {0: square(4) | square(20, label=2), 1: later}
     write_clip(tmp_path, "JPEGImages/480p", "Annotations/480p", "dogs", labels)
     [clip] = find_clips(tmp_path)
-    assert (clip.name, len(clip.frames), clip.annotated(1), clip.first_frames) == (
+    assert (clip.name, len(clip.frames), clip.annotated_frames(1), clip.first_frames) == (
         "dogs",
         2,
         [0, 1],
@@ -73,7 +73,7 @@ def test_lvos_has_long_names_that_begin_with_1_and_a_list_beside(tmp_path):
     (split / "valid_meta.json").write_text('{"videos": {"7K7WVzGG": {"objects": {}}}}')
     [clip] = find_clips(split)
     assert (clip.name, len(clip.frames), clip.first_frames) == ("7K7WVzGG", 3, {1: 0, 2: 2})
-    assert clip.annotated(1) == [0, 1, 2] and not clip.truth(2).pair(1, np.ones(SIZE, bool))[0].any()
+    assert clip.annotated_frames(1) == [0, 1, 2] and not clip.truth(2).pair(1, np.ones(SIZE, bool))[0].any()
     assert [sample.name for sample in find_pictures(split)] == [
         f"valid/7K7WVzGG/{index:05d}" for index in range(3)
     ]
@@ -87,7 +87,7 @@ def test_sa_v_has_a_folder_for_each_object_and_every_fourth_frame(tmp_path):
     for index in (4, 8):
         write_grey(tmp_path / "Annotations_6fps/sav_1/001" / f"{index:05d}.png", square(index, label=255))
     [clip] = find_clips(tmp_path)
-    assert (clip.annotated(1), clip.annotated(2)) == ([0, 4, 8], [4, 8])
+    assert (clip.annotated_frames(1), clip.annotated_frames(2)) == ([0, 4, 8], [4, 8])
     assert clip.first_frames == {1: 0, 2: 4}
     assert (clip.truth(8).masks[2] == (square(8) > 0)).all()
     assert not clip.exclusive
@@ -101,7 +101,7 @@ def test_sa_v_trains_from_a_json_beside_each_video(tmp_path):
     (tmp_path / "sav_000001_manual.json").write_text(json.dumps(content))
     [clip] = find_clips(tmp_path)
     assert (clip.name, len(clip.frames), clip.size) == ("sav_000001_manual", 6, SIZE)
-    assert list(clip.labelled) == clip.annotated(4) == [0, 4] and clip.annotated(3) == []
+    assert list(clip.labelled) == clip.annotated_frames(4) == [0, 4] and clip.annotated_frames(3) == []
     assert clip.first_frames == {1: 0, 4: 4}
     assert (clip.truth(4).masks[4] == (square(12) > 0)).all() and not clip.truth(4).masks[1].any()
     assert not clip.exclusive and clip.picture(4).shape == (*SIZE, 3)

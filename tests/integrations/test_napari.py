@@ -138,11 +138,11 @@ def test_objects_are_whole_numbers(ids: list) -> None:
 
 def test_masks_are_shown_where_the_image_is() -> None:
     image = PlacedLayer(np.zeros(SIZE), scale=0.5, shift=3.0)
-    place = plugin.place_of(image, 2)
+    place = plugin.find_placement(image, 2)
     assert place["scale"].tolist() == [0.5, 0.5] and place["translate"].tolist() == [3, 3]
     turn = np.array([[0.0, -2.0], [2.0, 0.0]])
     image.data_to_world = lambda position: turn @ position + 1  # type: ignore[method-assign]
-    assert plugin.place_of(image, 2)["affine"].tolist() == [[0, -2, 1], [2, 0, 1], [0, 0, 1]]
+    assert plugin.find_placement(image, 2)["affine"].tolist() == [[0, -2, 1], [2, 0, 1], [0, 0, 1]]
 
 
 @pytest.mark.parametrize(("scale", "shift"), [(2.0, 0.0), (1.0, 5.0)])

@@ -85,7 +85,7 @@ def test_masks_of_a_moved_picture_move_with_it() -> None:
     found = []
     shot = director.Shot(SIZE, 4, 1, make_grain(SIZE + 128))
     for seed in range(40):
-        backdrop = director.moved(default_rng(seed), director.Stock([picture]), shot).backdrop
+        backdrop = director.build_moved(default_rng(seed), director.Stock([picture]), shot).backdrop
         found += agreement(Scene(replace(backdrop, shutter=0.0), (), (), clean()).film(SIZE))
     assert len(found) > 100 and min(found) > 0.8 and np.mean(found) > 0.95
 

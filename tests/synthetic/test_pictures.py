@@ -10,7 +10,7 @@ import pytest
 
 from masklet import rle
 from masklet.errors import MediaError
-from masklet.synthetic.stock import held_back, load_pictures, make_picture, split
+from masklet.synthetic.stock import is_for_validation, load_pictures, make_picture, split
 
 # A change here would train on what has been measured on.
 PINNED = ["set/00013.jpg", "set/00015.jpg", "set/00042.jpg", "set/00045.jpg", "set/00055.jpg"]
@@ -82,9 +82,9 @@ def test_a_picture_that_cannot_be_read_is_named(tmp_path: Path) -> None:
 
 def test_a_fixed_share_is_held_back() -> None:
     names = [f"set/{number:05}.jpg" for number in range(2000)]
-    share = np.mean([held_back(name) for name in names])
+    share = np.mean([is_for_validation(name) for name in names])
     assert 0.06 < share < 0.1
-    pinned = [name for name in names[:60] if held_back(name)]
+    pinned = [name for name in names[:60] if is_for_validation(name)]
     assert pinned == PINNED
     blank, mask = np.zeros((8, 8, 3), np.uint8), np.eye(8, dtype=bool)
     pictures = [make_picture(name, blank, [mask]) for name in names[:60]]

@@ -53,7 +53,7 @@ run_with_kills(run, logged, kills, most=8) if kills else run()
 """
 
 
-# The recipe nano, shortened: a few steps of one clip in its first two stages, one still to validate on.
+# The recipe nano, shorten: a few steps of one clip in its first two stages, one still to validate on.
 SHRUNK = """
 from dataclasses import replace
 from masklet.synthetic.scenes import plain

@@ -102,7 +102,7 @@ class LabelledVideo(Protocol):
 
     def picture(self, frame: int) -> UInt8[np.ndarray, "H W 3"]: ...
 
-    def annotated(self, id: int) -> list[int]:
+    def annotated_frames(self, id: int) -> list[int]:
         """The frames with ground truth for this object, also where the truth is that it is not there."""
         ...
 

@@ -70,7 +70,7 @@ class PngVideo:
     def picture(self, frame: int) -> UInt8[np.ndarray, "H W 3"]:
         return read_image(self.files[frame])
 
-    def annotated(self, id: int) -> list[int]:
+    def annotated_frames(self, id: int) -> list[int]:
         return [frame for frame, files in self.labels.items() if None in files or id in files]
 
     def truth(self, frame: int) -> GroundTruth:
@@ -308,7 +308,7 @@ class SavLabelledVideo:
     def picture(self, frame: int) -> UInt8[np.ndarray, "H W 3"]:
         return self.frames[frame]
 
-    def annotated(self, id: int) -> list[int]:
+    def annotated_frames(self, id: int) -> list[int]:
         return list(self.labelled) if id - self._content.id_offset in self._content.ids else []
 
     def truth(self, frame: int) -> GroundTruth:

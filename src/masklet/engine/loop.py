@@ -258,5 +258,5 @@ class ClipMaker:
         if self.world == "cells":
             return compose_cells(rng, self.size, self.frames)
         shot = Shot(self.size, self.frames, THINGS, make_grain(self.size + 128), PACE)
-        build = director.pasted if self.stock.pictures else director.procedural
+        build = director.build_pasted if self.stock.pictures else director.build_procedural
         return build(rng, self.stock, shot).film(self.size)

@@ -77,7 +77,7 @@ class SemiSupervised:
             yield from self._track(video, clip, kind)
 
     def _track(self, video: VideoPredictor, clip: LabelledVideo, kind: PromptKind) -> Iterator[ObjectResult]:
-        counted = {id: set(scored_frames(clip.annotated(id), self.frames)) for id in clip.first_frames}
+        counted = {id: set(scored_frames(clip.annotated_frames(id), self.frames)) for id in clip.first_frames}
         scores, worst = {id: ObjectScore() for id in counted}, {id: WorstFrames() for id in counted}
         identities = {id: IdentityScore(id) for id in counted}
         tracked, seconds = 0, 0.0
@@ -183,7 +183,7 @@ class InteractiveObject:
 
     def track(self, start: int) -> None:
         """Track the object from a frame to the end, and score the annotated frames."""
-        annotated = set(self.clip.annotated(self.id))
+        annotated = set(self.clip.annotated_frames(self.id))
         for masks in self.video.propagate(start):
             if masks.frame in annotated:
                 truth, answer = self.clip.truth(masks.frame).pair(self.id, masks[self.id])

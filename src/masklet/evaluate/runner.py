@@ -122,7 +122,9 @@ class Evaluation(Generic[S]):
                 on_done(sample.name)
             else:
                 pending.append(sample)
-        for name, problem in self._in_processes(pending, jobs) if jobs > 1 else self._in_turn(pending):
+        for name, problem in (
+            self._evaluate_in_processes(pending, jobs) if jobs > 1 else self._evaluate_in_turn(pending)
+        ):
             on_done(name)
             if problem is not None:
                 problems[name] = problem
@@ -156,10 +158,10 @@ class Evaluation(Generic[S]):
         except (MaskletError, ValueError, KeyError, TypeError):  # damaged, or a file of the sample is gone
             return False
 
-    def _in_turn(self, samples: Sequence[S]) -> Iterator[tuple[str, str | None]]:
+    def _evaluate_in_turn(self, samples: Sequence[S]) -> Iterator[tuple[str, str | None]]:
         return ((sample.name, self.evaluate_sample(sample)) for sample in samples)
 
-    def _in_processes(self, samples: Sequence[S], jobs: int) -> Iterator[tuple[str, str | None]]:
+    def _evaluate_in_processes(self, samples: Sequence[S], jobs: int) -> Iterator[tuple[str, str | None]]:
         threads = max(1, (os.cpu_count() or 1) // jobs)
         context = multiprocessing.get_context("spawn")
         pool = ProcessPoolExecutor(jobs, context, _prepare_worker, (threads,))

@@ -137,7 +137,7 @@ class ShapeTracker:
             masks = tracker.step(picture, prompts, features=features)
             shape = shape or Shape.of_state(state or {})
             points = shape.points if state is None else to_points(shape.type, masks)
-            after = shape.moved(shape.points if points is None else points)
+            after = shape.move_to(shape.points if points is None else points)
             name = uuid4().hex
             self._states.put(name, tracker)
             shapes.append(after.write())
@@ -199,7 +199,7 @@ class Shape:
     def to_prompt(self, size: Sequence[int]) -> Prompt:
         return to_prompt(self.type, self.points, tuple(size))
 
-    def moved(self, points: list[float]) -> Shape:
+    def move_to(self, points: list[float]) -> Shape:
         return Shape(self.type, points, self.is_list)
 
     def write(self) -> list[float] | dict[str, Any]:

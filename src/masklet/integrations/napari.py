@@ -46,7 +46,7 @@ def make_widget() -> FunctionGui:
         model: str = "nano",
     ) -> napari.types.LayerDataTuple:  # type: ignore[name-defined]
         labels = segment_layers(load(model), image, points, not_points, boxes, brush)
-        return labels, {"name": f"{image.name} masks", **place_of(image, labels.ndim)}, "labels"
+        return labels, {"name": f"{image.name} masks", **find_placement(image, labels.ndim)}, "labels"
 
     # Modules that are not imported yet cannot be named by types: magicgui finds them by their full names.
     segment.__annotations__ |= {
@@ -62,7 +62,7 @@ def make_widget() -> FunctionGui:
     return widget
 
 
-def place_of(image: Any, ndim: int) -> dict[str, np.ndarray]:
+def find_placement(image: Any, ndim: int) -> dict[str, np.ndarray]:
     """Where napari shows a layer, as another layer's options: scale and translation, or all as one matrix.
 
     Args:

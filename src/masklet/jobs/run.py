@@ -81,7 +81,7 @@ def run_job(
     """
     settings.check()
     cluster.check()
-    store, settings = Store(out), _with_absolute_model(settings)
+    store, settings = Store(out), _resolve_model(settings)
     if is_local(manifest):
         manifest = str(local_path(manifest).absolute())  # resume may be called in another folder
     entries = read_manifest(manifest)
@@ -110,7 +110,7 @@ def read_job(store: Store) -> tuple[str, JobSettings]:
         ) from error
 
 
-def _with_absolute_model(settings: JobSettings) -> JobSettings:
+def _resolve_model(settings: JobSettings) -> JobSettings:
     """The settings with the path of a model file that means the same in every folder."""
     path = Path(settings.model)
     return replace(settings, model=str(path.absolute())) if path.is_file() else settings
@@ -123,7 +123,7 @@ def _as_run(settings: JobSettings) -> Run:
 def _claim(store: Store, manifest: str, settings: JobSettings) -> None:
     """Make sure that the results belong to this job, and that no other driver is at work."""
     if store.read_json(JOB) is not None:
-        earlier = _with_absolute_model(read_job(store)[1])
+        earlier = _resolve_model(read_job(store)[1])
         refuse_other_run(store.url, _as_run(settings), _as_run(earlier))
     weights = _check_weights(store, settings)
     status = store.read_json(STATUS)

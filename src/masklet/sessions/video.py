@@ -106,7 +106,7 @@ class VideoSession:
             clip_length=None if clip_length is None else check_count(clip_length, "clip_length"),
         )
         self._policy_name = policy if isinstance(policy, str) else None
-        self._video = _place_of(video)
+        self._video = _locate_video(video)
 
     @property
     def script(self) -> Script:
@@ -479,7 +479,7 @@ class VideoSession:
             features=features,
             zoom=saved.chosen_zoom,
         )
-        session._video = _place_of(saved.source(video))
+        session._video = _locate_video(saved.source(video))
         return session.replay(saved.script)
 
     @property
@@ -510,7 +510,7 @@ class VideoSession:
         return id
 
 
-def _place_of(video: object) -> str | None:
+def _locate_video(video: object) -> str | None:
     if is_url(video):
         return os.fspath(video)  # type: ignore[call-overload,no-any-return]
     return str(Path(video).resolve()) if isinstance(video, str | Path) else None

@@ -97,7 +97,12 @@ class Composer:
         if kind == 0:
             picture, index = self.stock.instance(rng)
             return still(rng, picture, index, self.shot.size, self.shot.grain)
-        build = (director.moved, director.pasted, director.procedural, director.filmed)[kind - 1]
+        build = (
+            director.build_moved,
+            director.build_pasted,
+            director.build_procedural,
+            director.build_filmed,
+        )[kind - 1]
         return build(rng, self.stock, self.shot).film(self.shot.size)
 
     def _large_enough(self, mask: np.ndarray) -> bool:

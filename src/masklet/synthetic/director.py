@@ -108,7 +108,7 @@ def _whole_instances(picture: Picture) -> list[int]:
     ]
 
 
-def moved(rng: Generator, stock: Stock, shot: Shot) -> Scene:
+def build_moved(rng: Generator, stock: Stock, shot: Shot) -> Scene:
     """A real picture moved whole, its instances as objects; often something passes in front of one, at times
     its own double."""
     picture, index = stock.moving(rng)
@@ -127,19 +127,19 @@ def moved(rng: Generator, stock: Stock, shot: Shot) -> Scene:
     return Scene(backdrop, layers, (), Camera(rng, shot.frames, shot.size, shot.grain))
 
 
-def pasted(rng: Generator, stock: Stock, shot: Shot) -> Scene:
+def build_pasted(rng: Generator, stock: Stock, shot: Shot) -> Scene:
     """Cut-outs over a real picture, each on its own path, with look-alikes and things passing in front."""
     view = motion.camera(rng, shot.frames, shot.size, shot.pace)
     return _populate(rng, stock, _backdrop(rng, stock.picture(rng), [], view, shot.size), view, shot)
 
 
-def filmed(rng: Generator, stock: Stock, shot: Shot) -> Scene:
+def build_filmed(rng: Generator, stock: Stock, shot: Shot) -> Scene:
     """Cut-outs over a stretch of a real video, whose camera moves as real ones do."""
     still = np.tile(np.eye(3), (shot.frames, 1, 1))
     return _populate(rng, stock, cut_video(rng, stock.video(rng), shot.frames), still, shot, real=0.95)
 
 
-def procedural(rng: Generator, stock: Stock, shot: Shot) -> Scene:
+def build_procedural(rng: Generator, stock: Stock, shot: Shot) -> Scene:
     """Bodies and a background from nothing; bodies borrow surfaces from photographs, where there are any."""
     view = motion.camera(rng, shot.frames, shot.size, shot.pace)
     surface = sprites.texture(rng, shot.size, shot.size)

@@ -35,7 +35,7 @@ class Picture:
     """One picture and the masks of its instances, each kept as the bits inside its box.
 
     Attributes:
-        name: "set/file", what `held_back` looks at.
+        name: "set/file", what `is_for_validation` looks at.
         boxes: x0, y0, x1, y1 of each instance.
     """
 
@@ -81,7 +81,7 @@ def make_picture(name: str, pixels: np.ndarray, masks: Sequence[np.ndarray]) -> 
     return Picture(name, pixels, tuple(boxes), bits)
 
 
-def held_back(name: str) -> bool:
+def is_for_validation(name: str) -> bool:
     """Whether a picture is kept for validation: a fixed twelfth or so of every set, by the hash of its name.
 
     So sets that grow change nothing for the pictures that they had.
@@ -94,8 +94,8 @@ def held_back(name: str) -> bool:
 
 def split(pictures: Sequence[Picture]) -> tuple[list[Picture], list[Picture]]:
     """The pictures to train on, and those held back."""
-    train = [picture for picture in pictures if not held_back(picture.name)]
-    return train, [picture for picture in pictures if held_back(picture.name)]
+    train = [picture for picture in pictures if not is_for_validation(picture.name)]
+    return train, [picture for picture in pictures if is_for_validation(picture.name)]
 
 
 def shrink(item: DatasetItem, longest: int) -> Picture:

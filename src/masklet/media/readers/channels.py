@@ -152,7 +152,7 @@ def read_axes(description: str, pages: int) -> StackAxes | None:
     return None
 
 
-def _in_order(order: str, sizes: Mapping[str, int], pages: int) -> dict[tuple[int, int, int], int] | None:
+def _number_pages(order: str, sizes: Mapping[str, int], pages: int) -> dict[tuple[int, int, int], int] | None:
     """The page of each (channel, slice, time), whose axes run in an order, the quickest first."""
     if prod(sizes.values()) != pages:
         return None
@@ -167,7 +167,7 @@ def _read_imagej(text: str, pages: int) -> StackAxes | None:
     fields = dict(re.findall(r"^(\w+)=(\d+)$", text, re.MULTILINE))
     names = {"C": "channels", "Z": "slices", "T": "frames"}
     sizes = {axis: int(fields.get(name, 1)) for axis, name in names.items()}
-    page_of = _in_order("CZT", sizes, pages)
+    page_of = _number_pages("CZT", sizes, pages)
     return StackAxes(("",) * sizes["C"], sizes["Z"], sizes["T"], page_of) if page_of else None
 
 
@@ -182,7 +182,7 @@ def _read_tifffile(text: str, pages: int) -> StackAxes | None:
         return None
     sizes = {axis: 1 for axis in "CZT"} | dict(zip(slow, shape, strict=False))
     order = slow[::-1] + "".join(axis for axis in "CZT" if axis not in slow)
-    page_of = _in_order(order, sizes, pages)
+    page_of = _number_pages(order, sizes, pages)
     return StackAxes(("",) * sizes["C"], sizes["Z"], sizes["T"], page_of) if page_of else None
 
 
@@ -197,7 +197,7 @@ def _read_ome(text: str, pages: int) -> StackAxes | None:
         sizes = {axis: int(pixels.get(f"Size{axis}", 1)) for axis in "CZT"}
         sizes["C"] = max(1, sizes["C"] // per_page)
         order = str(pixels.get("DimensionOrder", "XYCZT")).removeprefix("XY")
-        page_of = _in_order(order, sizes, pages) if set(order) == set("CZT") else None
+        page_of = _number_pages(order, sizes, pages) if set(order) == set("CZT") else None
         planes = [element for element in pixels if element.tag.endswith("}TiffData")]
         if page_of is not None and len(planes) > 1:
             page_of = {

@@ -189,7 +189,7 @@ def segmentation_mask(segmentation: Any, size: tuple[int, int], name: str) -> Bo
         shape = _readable_segmentation(segmentation)
         if isinstance(shape, list):
             return rle.from_polygons(shape, size)
-        recorded = rle.packed(shape)["size"]
+        recorded = rle.pack(shape)["size"]
         if recorded != list(size):
             raise LabelSizeError(
                 f"{name}: its mask is of an image of (H, W) = {recorded}, and the image has {list(size)}: "

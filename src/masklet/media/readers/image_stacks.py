@@ -19,7 +19,7 @@ from masklet.errors import MediaError
 from masklet.media.readers.channels import Channel, Color, StackAxes, mix_channels, take_optical_channel
 from masklet.media.readers.intensity import RawPicture, RgbConverter, estimate_intensity_range
 from masklet.media.readers.picture_files import File, PictureFile
-from masklet.media.readers.pictures import is_single_array, read_raw, sequence_of
+from masklet.media.readers.pictures import is_single_array, read_raw, split_sequence
 from masklet.media.readers.pixel_size import PixelSize
 from masklet.media.readers.source import (
     SQUARE,
@@ -298,7 +298,7 @@ def open_sequence(
         )
     if len(pictures) == 0:
         raise MediaError("frames must hold at least one picture. Got an empty sequence.")
-    pages = [partial(read_raw, picture, max_pixels=max_pixels) for picture in sequence_of(pictures)]
+    pages = [partial(read_raw, picture, max_pixels=max_pixels) for picture in split_sequence(pictures)]
     return ImageStack("the sequence", pages, intensity_range=intensity_range)
 
 

@@ -91,10 +91,10 @@ def estimate_intensity_range(pictures: Iterable[np.ndarray]) -> IntensityRange:
     >>> 0 <= low < 0.001 and 0.009 < high < 0.01
     True
     """
-    samples = [sample for picture in pictures if (sample := _despeckled(picture)).size]
+    samples = [sample for picture in pictures if (sample := _sample_intensities(picture)).size]
     if not samples:
         raise MediaError("a picture needs numbers. Got one in which every value is NaN or infinite.")
-    values = _without_padding(np.concatenate(samples))
+    values = _drop_padding(np.concatenate(samples))
     low, high = (float(value) for value in np.percentile(values, TAILS))
     if low == high:  # nearly everything is background
         low, high = float(values.min()), float(values.max())
@@ -131,7 +131,7 @@ def _scale(values: np.ndarray, low: float, high: float) -> np.ndarray:
     return np.nan_to_num(scaled, nan=0, posinf=255, neginf=0).clip(0, 255).round().astype(np.uint8)
 
 
-def _despeckled(picture: np.ndarray) -> np.ndarray:
+def _sample_intensities(picture: np.ndarray) -> np.ndarray:
     """Finite intensities of a picture, at most a million pixels, after a 3 x 3 median."""
     step = max(1, math.ceil(math.sqrt(picture.shape[0] * picture.shape[1] / SAMPLE_PIXELS)))
     with np.errstate(over="ignore"):
@@ -145,7 +145,7 @@ def _despeckled(picture: np.ndarray) -> np.ndarray:
     return smooth[finite.reshape(smooth.shape)]
 
 
-def _without_padding(values: np.ndarray) -> np.ndarray:
+def _drop_padding(values: np.ndarray) -> np.ndarray:
     """Values without those that stand for no data, such as -9999 or -2000 around the circle of a CT.
 
     That is the lowest or the highest value where many pixels have it, and where it lies farther from the

@@ -188,7 +188,9 @@ def fetch(url: str) -> bytes:
     return data
 
 
-def sequence_of(pictures: np.ndarray | torch.Tensor | list[object] | tuple[object, ...]) -> Iterator[object]:
+def split_sequence(
+    pictures: np.ndarray | torch.Tensor | list[object] | tuple[object, ...],
+) -> Iterator[object]:
     """The single pictures of an array (T, H, W, C) or (T, H, W), or of a list."""
     if isinstance(pictures, torch.Tensor):
         array = to_array(pictures)
@@ -210,7 +212,7 @@ def _raw_array(array: np.ndarray) -> RawPicture:
             "an image array must be (H, W, 3) RGB, (H, W, 4) RGBA, (H, W, 1) or (H, W) grey. "
             f"Got {array.dtype} {array.shape}."
         )
-    array = _without_hidden(array) if np.ma.is_masked(array) else np.asarray(array)
+    array = _fill_hidden(array) if np.ma.is_masked(array) else np.asarray(array)
     if array.dtype == np.float16 or (array.dtype.kind in "iu" and array.dtype.itemsize == 1):
         array = array if array.dtype == np.uint8 else array.astype(np.float32)
     array = array.astype(array.dtype.newbyteorder("="), copy=False)
@@ -223,7 +225,7 @@ def _raw_array(array: np.ndarray) -> RawPicture:
     return RawPicture(array[..., :3], None if (alpha == 1).all() else alpha)
 
 
-def _without_hidden(array: np.ndarray) -> np.ndarray:
+def _fill_hidden(array: np.ndarray) -> np.ndarray:
     """An array in which what is hidden counts for nothing, as NaN does: pixels of a map without data."""
     if array.dtype.itemsize == 1:
         return np.asarray(np.ma.filled(array, 0))

@@ -165,7 +165,7 @@ def build_prompts(rows: Iterable[PromptRow], folder: Path, frames: Frames) -> Ob
     Raises:
         PromptError: A prompt is not on the input's frames.
     """
-    rows = list(_without_repeated(rows))
+    rows = list(_drop_repeated(rows))
     builder = PromptBuilder(reserved=[row.object for row in rows if isinstance(row.object, int)])
     for row in rows:
         name = row.object if isinstance(row.object, str) else None
@@ -179,7 +179,7 @@ def build_prompts(rows: Iterable[PromptRow], folder: Path, frames: Frames) -> Ob
     return builder.build()
 
 
-def _without_repeated(rows: Iterable[PromptRow]) -> Iterator[PromptRow]:
+def _drop_repeated(rows: Iterable[PromptRow]) -> Iterator[PromptRow]:
     seen = set[str]()
     for row in rows:
         content = repr((row.frame, row.object, row.category, sorted(row.values.items())))

@@ -122,10 +122,10 @@ def recipe(options: TrainingOptions) -> Recipe:
         trunk_lr_scale=0.25,
         validation=validation_set(held_back, VALIDATION_SIZE),
     )
-    return whole if options.steps is None else shortened(whole, options.steps)
+    return whole if options.steps is None else shorten(whole, options.steps)
 
 
-def shortened(whole: Recipe, steps: int) -> Recipe:
+def shorten(whole: Recipe, steps: int) -> Recipe:
     """The same recipe, every stage shorter or longer by the same factor."""
     factor = steps / whole.steps
     stages = (replace(stage, steps=max(1, round(factor * stage.steps))) for stage in whole.stages)
