@@ -1,4 +1,4 @@
-"""A microscope's z-stack: follow a nucleus through depth, and write a label TIFF with OME's axes.
+"""A microscope's z-stack: follow a nucleus through depth, write an OME-TIFF of labels and measures.
 
 python examples/z_stack.py                                                a stack of two channels, made here
 python examples/z_stack.py --stack cells.ome.tif --channel DAPI --point 210 180 --page 12
@@ -15,6 +15,7 @@ from masklet.cli import run_script
 from masklet.media import open_frames, writers
 
 PAGES, SIDE = 9, 256
+PER_MICROMETRE, SPACING = 4.0, 1.0  # pixels in a micrometre, micrometres between slices
 NUCLEI = (90, 100, 34), (178, 150, 26), (80, 200, 20)  # x, y, radius
 
 
@@ -29,7 +30,9 @@ def make_stack(path: Path) -> Path:
             values = (channel + random.normal(150, 25, channel.shape)).clip(0, 4095)
             pages.append(PIL.Image.fromarray(values.astype(np.uint16)))
     axes = f"ImageJ=1.54f\nimages={2 * PAGES}\nchannels=2\nslices={PAGES}\nhyperstack=true\n"
-    pages[0].save(path, save_all=True, append_images=pages[1:], description=axes)
+    scale = {282: PER_MICROMETRE, 283: PER_MICROMETRE}  # TIFF's tags XResolution and YResolution
+    axes += f"unit=um\nspacing={SPACING}\n"
+    pages[0].save(path, save_all=True, append_images=pages[1:], description=axes, tiffinfo=scale)
     return path
 
 
@@ -47,11 +50,15 @@ def main(
     session.prompt(page, 1, Prompt(positive=[point]))
     for reverse in (False, True):
         list(session.propagate(page, reverse=reverse))
-    with writers(["ome-tiff"], out, frames, {1: "nucleus"}) as files:
+    pixels, size = 0, frames.pixel_size
+    with writers(["ome-tiff", "measures"], out, frames, {1: "nucleus"}) as files:
         for number, image in enumerate(frames):
             files.write(image, masks := session.masks(number))
             print(f"page {number}: {int(masks[1].sum())} pixels")
-    print(out / "labels.ome.tif")
+            pixels += int(masks[1].sum())
+    if size is not None and size.z is not None:
+        print(f"volume: {pixels * size.x * size.y * size.z:.1f} cubic micrometres")
+    print(out / "labels.ome.tif", out / "measures.csv", sep="\n")
 
 
 if __name__ == "__main__":

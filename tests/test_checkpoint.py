@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import pickle
+import socket
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -179,6 +182,27 @@ class TestHub:
     def test_offline_and_not_in_the_cache(self, name: str) -> None:
         with pytest.raises(CheckpointError, match="is not in the hub's cache, and the hub cannot be reached"):
             checkpoint.load(name)
+
+
+def test_a_hub_that_cannot_be_reached_is_asked_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        calls = []
+
+        def hang_up() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    connection, _ = server.accept()
+                    calls.append(connection.close())
+
+        threading.Thread(target=hang_up, daemon=True).start()
+        monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+        monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+        address = f"http://127.0.0.1:{server.getsockname()[1]}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+        monkeypatch.setattr(huggingface_hub.constants, "HUGGINGFACE_CO_URL_TEMPLATE", address)
+        with pytest.raises(CheckpointError, match="is not in the hub's cache, and the hub cannot be reached"):
+            checkpoint.load("sam2.1-hiera-large")
+        assert len(calls) == 1
+        server.shutdown(socket.SHUT_RDWR)
 
 
 class Code:

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -168,7 +169,9 @@ def test_find_everything(clip: str, model: str, tmp_path: Path, capsys: pytest.C
 def test_z_stack(model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     tifffile = pytest.importorskip("tifffile")
     main_of("z_stack")(model=model, out=tmp_path)
-    assert capsys.readouterr().out.count("page ") == 9
+    printed = capsys.readouterr().out
+    pixels = sum(map(int, re.findall(r"^page \d: (\d+) pixels$", printed, re.MULTILINE)))
+    assert printed.count("page ") == 9 and f"volume: {pixels / 16:.1f} cubic micrometres" in printed
     with tifffile.TiffFile(tmp_path / "labels.ome.tif") as file:
         assert (file.series[0].axes, file.series[0].shape) == ("ZYX", (9, 256, 256))
 

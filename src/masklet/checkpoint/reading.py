@@ -250,6 +250,7 @@ def _from_hub(repo: str) -> Path:
     if cached is not None:
         return cached
     try:
+        _reach_hub(repo)
         return _download(repo, _hub_files(repo))
     except RepositoryNotFoundError as error:
         raise CheckpointError(f"the hub has no repository {repo} that you may read.") from error
@@ -263,6 +264,23 @@ def _from_hub(repo: str) -> Path:
 def _hub_files(repo: str) -> tuple[str, str]:
     """transformers' file, or else the original's, whose name is the repository's with underscores."""
     return "model.safetensors", f"{repo.split('/')[1].replace('-', '_')}.pt"
+
+
+def _reach_hub(repo: str) -> None:
+    """Ask the hub once. A download tries again for half a minute, also where there is no network at all.
+
+    Raises:
+        OSError: The hub cannot be reached.
+    """
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url
+    from huggingface_hub.errors import HfHubHTTPError
+
+    try:
+        get_hf_file_metadata(hf_hub_url(repo, _hub_files(repo)[0]))
+    except HfHubHTTPError:  # it answered: the download says what is wrong
+        pass
+    except Exception as error:  # of requests, httpx or httpx2, by the release
+        raise OSError(str(error)) from error
 
 
 def _in_cache(repo: str) -> Path | None:
