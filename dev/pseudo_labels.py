@@ -1,6 +1,6 @@
 """Masks for unlabelled clips, made by a network and kept only where it agrees with itself and with motion.
 
-python dev/pseudo_labels.py CLIPS OUT --model runs/nano/model.safetensors
+python dev/pseudo_labels.py CLIPS OUT --model runs/train/model.safetensors
 
 From each clip some short stretches are taken. What is found on the first frame of one is followed to the
 last, and back again from there. An object stays where both ways agree on every frame, where optical flow

@@ -273,6 +273,16 @@ def test_nothing_but_the_same_run_follows_a_protected_one(tmp_path: Path) -> Non
             run(tmp_path, "first", 2, overwrite=overwrite)
 
 
+@pytest.mark.parametrize(
+    ("name", "command"), [("training.json", "train"), ("proposals.json", "engine propose")]
+)
+def test_folders_of_earlier_versions_are_recognised(tmp_path: Path, name: str, command: str) -> None:
+    (tmp_path / name).write_text("{}")
+    with pytest.raises(MediaError, match=f"belongs to a run of masklet {command}: choose another folder"):
+        run(tmp_path, "first", 2)
+    protect(tmp_path, Run(command, "", {}, {}))
+
+
 def test_results_that_others_may_replace_are_not_trained_among(tmp_path: Path) -> None:
     run(tmp_path, "first", 2)
     with pytest.raises(MediaError, match="belongs to a run of masklet track: choose another folder"):

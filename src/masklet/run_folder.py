@@ -32,6 +32,7 @@ from masklet.files import (
 
 MANIFEST = "run.json"
 STAGE = "unfinished"
+BEFORE_MANIFESTS = {"training.json": "train", "proposals.json": "engine propose"}  # commands, by their files
 _BLOCK = 2**20
 _SHORT = 24  # characters of a setting that a message shows
 
@@ -157,6 +158,9 @@ def check_folder(
         MediaError: The folder belongs to another run.
     """
     earlier = Manifest.read(folder) or before()
+    for name, command in BEFORE_MANIFESTS.items() if earlier is None else ():
+        if command != run.command and (folder / name).exists():
+            refuse_other_run(folder, run, Run(command, "", {}, {}), advice)
     if earlier is None or not any((folder / name).exists() for name in earlier.files):
         return None
     if earlier.is_protected or not (replaces or earlier.run.command == run.command):

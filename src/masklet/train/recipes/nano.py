@@ -41,7 +41,7 @@ REAL_PER_VIDEO = 0.02  # so that a few videos are not shown over and over
 def recipe(options: TrainingOptions) -> Recipe:
     """Nano on EfficientNet-Lite, a trunk that has seen ImageNet: many small clips first, then larger ones.
 
-    masklet train nano DATA --out runs/nano
+    masklet train nano DATA --out runs/train
     torchrun --nproc-per-node 2 -m masklet train nano ...      one process for each core trains faster
 
     DATA holds `images/`, a folder of image sets, and if you like `cutouts/` (folders of RGBA pictures),
