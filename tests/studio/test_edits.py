@@ -196,6 +196,23 @@ def test_an_edit_that_cannot_be_done_is_refused_with_a_sentence(
     assert refused["message"].endswith(".") and caller.get(video)["undo"] == "mask on frame 3"
 
 
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"operation": "fill", "stop": 1, "amount": 2}, "no mask on frame 0 has a hole of up to 2 pixels"),
+        ({"operation": "drop", "stop": 3, "amount": 1}, "no mask on frames 0 to 2 has an island of up to 1"),
+        ({"operation": "split", "stop": 1, "amount": 9999}, "each mask on frame 0 is one piece"),
+        ({"operation": "grow", "start": 6, "stop": 8}, "Track the object there first"),
+        ({"operation": "copy", "start": 6, "stop": 8}, "no mask on frame 6 to copy"),
+    ],
+)
+def test_an_edit_that_changes_nothing_says_why(
+    caller: Caller, video: str, fields: dict[str, Any], words: str
+) -> None:
+    refused = caller.ask("POST", f"{video}/edits", 409, json={"object": 1, **fields})
+    assert words.casefold() in refused["message"].casefold()
+
+
 def test_smoothing_removes_what_is_on_one_frame_only() -> None:
     masks = {frame: disk(20 + 2 * frame, 24, 8) for frame in range(5)}
     masks[2] = masks[2] | disk(50, 40, 3)

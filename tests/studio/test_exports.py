@@ -118,6 +118,16 @@ def test_hidden_objects_are_left_out_unless_they_are_wanted(caller: Caller) -> N
     assert {entry["category_id"] for entry in json.loads(content)["annotations"]} == {1, 2}
 
 
+def test_a_label_map_says_where_objects_overlap(caller: Caller) -> None:
+    video = caller.video()
+    for id in (1, 2):
+        caller.click(video, object=id)
+    export, _ = finished_export(caller, video, "palette")
+    assert any(note.startswith("On 1 frame objects overlap.") for note in export["notes"])
+    export, _ = finished_export(caller, video, "objects")
+    assert not any("overlap" in note for note in export["notes"])
+
+
 def add_tone(path: Path, codec: str) -> None:
     """Put a tone of the length of the pictures beside them."""
     pictures = path.with_name("silent.mp4")

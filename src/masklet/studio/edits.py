@@ -116,10 +116,7 @@ class MaskEditor:
                 case _:
                     self._edit_masks(one, frames, outcome)
         if not outcome.frames and not outcome.prompts:
-            why = "Reviewed frames keep their masks." if outcome.reviewed else "Track the object there first."
-            raise ApiError(
-                409, "nothing", f"no mask changed on frames {edit.start} to {edit.stop - 1}. {why}"
-            )
+            raise ApiError(409, "nothing", _why_nothing_changed(edit, outcome, has_masks=any(spans)))
         return outcome
 
     def _of_one_object(self, edit: NewEdit) -> list[NewEdit]:
@@ -317,6 +314,27 @@ class MaskEditor:
         self._cache.put(change.put(outcome.step.number, new, edited.to_bytes()), edited)
         outcome.frames.add(row.frame)
         outcome.objects.add(id)
+
+
+def _why_nothing_changed(edit: NewEdit, outcome: EditOutcome, *, has_masks: bool) -> str:
+    last = edit.stop - 1
+    where = f"frame {edit.start}" if last == edit.start else f"frames {edit.start} to {last}"
+    if edit.operation == "copy" and not outcome.reviewed:
+        return f"there is no mask on frame {edit.start} to copy. Click on the object there first."
+    if not has_masks or edit.operation == "copy":
+        why = "Reviewed frames keep their masks" if outcome.reviewed else "Track the object there first"
+        return f"no mask changed on {where}. {why}."
+    most = "1 % of the mask" if edit.amount is None else f"{int(edit.amount)} pixels"
+    match edit.operation:
+        case "fill":
+            return f"no mask on {where} has a hole of up to {most}. Give a larger size to fill larger ones."
+        case "drop":
+            return (
+                f"no mask on {where} has an island of up to {most}. Give a larger size to drop larger ones."
+            )
+        case "split":
+            return f"each mask on {where} is one piece, but for specks of up to {most}."
+    return f"the masks on {where} stay the same. Give a larger number, or choose other frames."
 
 
 def edit_mask(mask: Mask, operation: str, amount: float | None) -> Mask:

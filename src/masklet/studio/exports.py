@@ -17,7 +17,7 @@ from sqlalchemy import func, select, update
 
 from masklet import rle
 from masklet.media import writers
-from masklet.media.formats import FORMATS, Format, Look
+from masklet.media.formats import FORMATS, LABEL_MAPS, Format, Look
 from masklet.sessions.events import SavedSession
 from masklet.sessions.tracker import FrameAnswers
 from masklet.studio import schemas
@@ -233,14 +233,21 @@ class Exports:
         names = {id: obj.label or obj.name for id, obj in job.state.objects.items()}
         source, sound_notes = _with_sound(live, format, frames, audio=job.audio)
         blank = np.broadcast_to(np.uint8(0), (*live.frames.size, 3))
-        needs_pictures = format.shows_frames
+        needs_pictures, overlaps = format.shows_frames, 0
         with writers([job.format], folder, source, names, job.look) as writer:
             for done, masks in enumerate(self._masks(live, job, frames)):
                 writer.write(live.frames[masks.frame] if needs_pictures else blank, masks)
+                overlaps += format.name in LABEL_MAPS and _overlap(masks)
                 if done % PROGRESS_FRAMES == 0:
                     self._save(job, state="running", done=done, total=len(frames))
         output = folder / format.path
         notes += sound_notes
+        if overlaps:
+            words = "On 1 frame" if overlaps == 1 else f"On {overlaps} frames"
+            notes.append(
+                f"{words} objects overlap. A label map holds one object a pixel: “PNG for each object” has "
+                "all of each."
+            )
         if not output.is_dir():
             return output.rename(folder / f"{stem}-{output.name}").name, notes
         zipped = folder / f"{stem}-{output.name}.zip"
@@ -335,6 +342,15 @@ def choose_objects(
     if not selected:
         raise ApiError(409, "nothing", "all objects are hidden. Show one, or export hidden ones too.")
     return selected, left_out
+
+
+def _overlap(masks: Masks) -> bool:
+    covered = np.zeros(masks.size, dtype=bool)
+    for _, mask in masks.items():
+        if (covered & mask).any():
+            return True
+        covered |= mask
+    return False
 
 
 def _with_sound(

@@ -212,6 +212,40 @@ class Screen:
         self.page.locator("button.stop").wait_for()
         self.page.locator("button.stop").wait_for(state="detached")
 
+    def tracked_to(self, frames: int) -> None:
+        """Until so many frames have masks, and tracking has ended, however slow the machine is."""
+        self.moving(lambda: len(self.masks()), lambda: len(self.masks()) == frames)
+        self.tracking_ended()
+
+    def tracking_ended(self) -> None:
+        words = self.page.locator(".progress-words")
+        running = self.page.locator("button.stop")
+        self.moving(lambda: words.all_inner_texts(), lambda: running.count() == 0)
+
+    def moving(self, seen: Callable[[], object], condition: Callable[[], object]) -> None:
+        """Until a condition holds. It gives up where what is seen did not change for long."""
+        last, limit = seen(), time.monotonic() + self.timeout / 1000
+        while not condition():
+            now = seen()
+            if now != last:
+                last, limit = now, time.monotonic() + self.timeout / 1000
+            assert time.monotonic() < limit, f"nothing changed for too long: {last}"
+            self.page.wait_for_timeout(50)
+
+    def keep_notes(self) -> None:
+        """From now on, remember notes that the page shows for seconds only; see `noted`."""
+        self.page.evaluate(
+            """() => {
+                window.notes = [];
+                const words = (record) => Array.from(record.addedNodes, (node) => node.textContent);
+                const look = (records) => window.notes.push(...records.flatMap(words));
+                new MutationObserver(look).observe(document.getElementById("toasts"), { childList: true });
+            }"""
+        )
+
+    def noted(self, words: str) -> bool:
+        return any(words in note for note in self.page.evaluate("() => window.notes"))
+
     def label(self, start: str) -> str:
         """The whole label of the button whose label starts so."""
         return self.page.locator(f"[aria-label^='{start}']").get_attribute("aria-label") or ""

@@ -115,6 +115,27 @@ def phone(screen: Screen) -> None:
     screen.paint()
 
 
+def test_the_focus_stays_with_those_who_use_keys_alone(screen: Screen) -> None:
+    page = screen.page
+    screen.press("d")
+    screen.drag((100, 100), (200, 100))
+    screen.until(screen.masks)
+    page.get_by_role("button", name="More ways to track").focus()
+    screen.press("Enter")
+    page.get_by_label("Number of frames").focus()
+    page.keyboard.type("2")
+    screen.press("Enter")
+    screen.tracked_to(2)
+    page.locator(".tracking :focus").wait_for()
+    screen.press("Control+e")
+    coco = page.locator("button[data-format='coco']")
+    coco.focus()
+    with page.expect_download():
+        screen.press("Enter")
+    page.locator(".export-notes a").wait_for()
+    assert coco.evaluate("button => button === document.activeElement")
+
+
 def test_a_phone_goes_from_file_to_file_and_reads_every_hint(
     opened: Callable[..., Screen], clip: Path
 ) -> None:

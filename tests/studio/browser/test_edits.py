@@ -37,6 +37,32 @@ def test_masks_are_grown_copied_and_undone(screen: Screen) -> None:
     screen.until(lambda: screen.masks() == {0: {1}, 1: {1}})
 
 
+def test_a_hole_that_is_not_small_is_filled_on_request(screen: Screen) -> None:
+    screen.press("q")
+    screen.drag((100, 100), (200, 100), (200, 200), (100, 200), (100, 100))
+    screen.until(lambda: screen.masks() == {0: {1}})
+    whole = area(screen)
+    with screen.page.expect_response("**/prompts"):
+        screen.page.keyboard.down("Alt")
+        screen.drag((130, 130), (170, 130), (170, 170), (130, 170), (130, 130))
+        screen.page.keyboard.up("Alt")
+    screen.until(lambda: area(screen) < whole)
+    screen.press("z")
+    screen.page.get_by_role("button", name="Fill holes").click()
+    screen.page.get_by_text("No mask on frame 0 has a hole of up to 1 % of the mask.").wait_for()
+    screen.press("z")
+    screen.page.get_by_label("Fill holes: pixels at most").fill("2000")
+    screen.page.get_by_role("button", name="Fill holes").click()
+    screen.until(lambda: area(screen) == whole)
+
+
+def test_no_tool_hides_another(screen: Screen) -> None:
+    screen.press("d")
+    screen.page.get_by_label("Size of the brush in pixels").wait_for()
+    hidden = screen.page.locator(".rail").evaluate("rail => rail.scrollHeight - rail.clientHeight")
+    assert hidden <= 0
+
+
 def test_several_objects_are_picked_and_merged(screen: Screen) -> None:
     screen.press("d")
     for number, left in enumerate((100, 300, 500)):
@@ -84,7 +110,7 @@ def test_annotations_are_imported_and_what_was_left_out_is_said(
     screen.page.get_by_role("button", name="Import").click()
     screen.page.get_by_label("File", exact=True).set_input_files(str(file))
     screen.page.get_by_role("dialog").get_by_role("button", name="Import").click()
-    screen.page.get_by_text("COCO: 1 mask and 0 boxes in 1 video.").wait_for()
+    screen.page.get_by_text("COCO: 1 mask and 0 boxes or clicks in 1 file.").wait_for()
     screen.page.get_by_text("New classes: balloon.").wait_for()
     screen.page.get_by_text("1 entry not taken").click()
     screen.page.locator(".skipped li").first.wait_for()

@@ -40,6 +40,20 @@ def test_two_hundred_files_are_in_order_and_can_be_searched(opened: Callable[[],
     assert visible == sum("17" in name for name in names)
 
 
+def test_the_list_stays_where_it_is_while_the_folder_loads(screen: Screen) -> None:
+    page, answers = screen.page, list[Route]()
+    page.route("**/api/folder*", lambda route: answers.append(route))
+    page.get_by_title("All videos").click()
+    card = page.locator(".cards a").first
+    card.wait_for()
+    screen.until(lambda: answers)
+    before = card.bounding_box()
+    for answer in answers:
+        answer.continue_()
+    page.locator(".entry").first.wait_for()
+    assert card.bounding_box() == before
+
+
 def test_a_project_is_a_list_of_work(opened: Callable[[], Screen]) -> None:
     screen = opened()
     made = {

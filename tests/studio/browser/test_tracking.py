@@ -27,15 +27,14 @@ def test_tracking_from_here_for_some_frames_and_filling_gaps(screen: Screen) -> 
     screen.page.get_by_label("Number of frames").fill("4")
     screen.page.get_by_label("Number of frames").press("Enter")
     screen.until(lambda: sorted(screen.masks()) == [0, 1, 2, 3])
-    screen.page.locator("button.stop").wait_for(state="detached")
+    screen.tracking_ended()
     screen.frame(FRAMES - 2)
     screen.page.get_by_role("button", name="From here").click()
     screen.until(lambda: sorted(screen.masks()) == [0, 1, 2, 3, FRAMES - 2, FRAMES - 1])
-    screen.page.locator("button.stop").wait_for(state="detached")
+    screen.tracking_ended()
     before = counts(screen, 3)
     screen.press("u")
-    screen.until(lambda: len(screen.masks()) == FRAMES)
-    screen.page.locator("button.stop").wait_for(state="detached")
+    screen.tracked_to(FRAMES)
     assert counts(screen, 3) == before
 
 
@@ -45,8 +44,7 @@ def test_reviewed_frames_keep_their_masks_and_the_page_says_so(screen: Screen) -
     screen.answered()
     screen.until(screen.masks)
     screen.press("p", "f")
-    screen.until(lambda: len(screen.masks()) == FRAMES)
-    screen.page.locator("button.stop").wait_for(state="detached")
+    screen.tracked_to(FRAMES)
     screen.frame(5)
     screen.press("r")
     screen.page.get_by_text("Reviewed: this mask stays").wait_for()
@@ -54,10 +52,13 @@ def test_reviewed_frames_keep_their_masks_and_the_page_says_so(screen: Screen) -
     screen.frame(0)
     screen.press("d")
     screen.drag((400, 200), (500, 200))
+    screen.page.get_by_role("button", name="Track changes").wait_for()
+    screen.keep_notes()
     screen.press("t")
-    screen.page.get_by_text("Reviewed frame 5 keeps its masks.").wait_for()
+    screen.moving(lambda: counts(screen, FRAMES - 1), lambda: counts(screen, 6) != before[1])
     screen.page.get_by_role("button", name="Track changes").wait_for(state="detached")
-    screen.page.locator("button.stop").wait_for(state="detached")
+    screen.tracking_ended()
+    screen.until(lambda: screen.noted("Reviewed frame 5 keeps its masks."))
     assert counts(screen, 5) == before[0]
     assert counts(screen, 6) != before[1]
 
@@ -73,11 +74,14 @@ def test_resume_survives_a_click_and_its_undo(screen: Screen) -> None:
     resume = screen.page.get_by_role("button", name="Resume from")
     resume.wait_for()
     screen.frame(0)
+    place = screen.stage.bounding_box()
     screen.click(300, 300)
+    screen.page.get_by_role("button", name="Track changes").wait_for()
+    assert resume.is_visible() and screen.stage.bounding_box() == place, "the picture stays where it is"
     screen.press("Control+z")
     screen.until(lambda: "click" not in screen.label("Undo"))
     resume.click()
-    screen.until(lambda: len(screen.masks()) == FRAMES)
+    screen.tracked_to(FRAMES)
 
 
 def test_changes_are_tracked_as_far_as_objects_were(screen: Screen) -> None:
@@ -88,7 +92,7 @@ def test_changes_are_tracked_as_far_as_objects_were(screen: Screen) -> None:
     screen.page.get_by_label("Number of frames").fill("4")
     screen.page.get_by_label("Number of frames").press("Enter")
     screen.until(lambda: sorted(screen.masks()) == [0, 1, 2, 3])
-    screen.page.locator("button.stop").wait_for(state="detached")
+    screen.tracking_ended()
     screen.frame(1)
     before = counts(screen, 3)
     screen.drag((400, 200), (500, 200))
@@ -98,7 +102,7 @@ def test_changes_are_tracked_as_far_as_objects_were(screen: Screen) -> None:
     changes.click()
     screen.until(lambda: counts(screen, 3) != before)
     changes.wait_for(state="detached")
-    screen.page.locator("button.stop").wait_for(state="detached")
+    screen.tracking_ended()
     assert sorted(screen.masks()) == [0, 1, 2, 3]
 
 
@@ -124,7 +128,7 @@ def test_both_ways_stay_in_the_range_and_doubt_stops_on_request(screen: Screen) 
     screen.page.get_by_label("stop when doubtful").uncheck()
     screen.page.get_by_role("button", name="Track both ways in the range").click()
     screen.until(lambda: sorted(screen.masks()) == [4, 5, 6, 7, 8])
-    screen.page.locator("button.stop").wait_for(state="detached")
+    screen.tracking_ended()
     assert sorted(screen.masks()) == [4, 5, 6, 7, 8]
 
 
@@ -144,7 +148,7 @@ def test_tracking_right_after_a_stroke_waits_for_its_mask(screen: Screen) -> Non
     screen.page.mouse.move(*screen.at(210, 120))
     screen.page.mouse.up()
     screen.press("f")
-    screen.until(lambda: len(screen.masks()) == FRAMES)
+    screen.tracked_to(FRAMES)
 
 
 def test_a_click_while_tracking_is_shown_on_the_frame_that_has_it(screen: Screen) -> None:
@@ -157,7 +161,7 @@ def test_a_click_while_tracking_is_shown_on_the_frame_that_has_it(screen: Screen
     screen.shows_prompt("1 positive")
     video = screen.page.evaluate("async (path) => (await fetch(path)).json()", f"api/videos/{screen.video}")
     (clicked,) = [prompt["frame"] for prompt in video["prompts"] if prompt["object"] == 2]
-    screen.page.locator("button.stop").wait_for(state="detached")
+    screen.tracking_ended()
     # The view stays on that frame, though tracking went on.
     screen.page.wait_for_selector(f".stage[data-frame='{clicked}']")
     screen.shows_prompt("1 positive")

@@ -93,6 +93,22 @@ export function byId(id) {
 }
 
 /**
+ * Do something that takes a while for a button. It cannot be pressed again meanwhile, and keeps the focus.
+ *
+ * @param {HTMLButtonElement} button
+ * @param {() => Promise<void>} run
+ */
+export async function whileBusy(button, run) {
+    if (button.ariaDisabled === "true") return;
+    button.ariaDisabled = "true";
+    try {
+        await run();
+    } finally {
+        button.ariaDisabled = null;
+    }
+}
+
+/**
  * Do what can wait until the stage has painted: a click should show its mask first.
  *
  * @param {() => void} run

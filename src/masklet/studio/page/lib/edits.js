@@ -3,7 +3,7 @@
 import * as api from "./api.js";
 import { seek } from "./propagation.js";
 import { undoOrRedo } from "./prompting.js";
-import { complain, toast } from "./toast.js";
+import { clearNotes, complain, toast } from "./toast.js";
 
 /** @import * as T from "./types.js" */
 /** @import { State } from "./state.js" */
@@ -76,6 +76,7 @@ async function send(studio, body) {
         return false;
     }
     let result;
+    clearNotes();
     studio.store.set({ asking: studio.state.asking + 1, candidates: null });
     try {
         await studio.line; // prompts go first

@@ -41,9 +41,9 @@ export function toast(message, { kind = "note", action } = {}) {
     setTimeout(close, kind === "error" || action ? 2 * STAYS : STAYS);
 }
 
-/** Remove notes that ask for nothing: what they were about is past. */
+/** Remove notes and errors that ask for nothing: what they were about is past. */
 export function clearNotes() {
-    for (const card of byId("toasts").querySelectorAll(".toast.note:not(:has(.link))")) card.remove();
+    for (const card of byId("toasts").querySelectorAll(".toast:not(:has(.link))")) card.remove();
 }
 
 /** @param {unknown} error */

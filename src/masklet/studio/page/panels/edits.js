@@ -9,8 +9,11 @@ import { menuButton, menuItem } from "./menu.js";
 /** @import { Studio } from "../lib/studio.js" */
 /** @import { EditScope } from "../lib/edits.js" */
 
-/** What takes a number: its name, the number at first, the largest, and what is counted. */
+/** What takes a number: its name, the number at first, the largest, and what is counted. Without a number at
+ * first the studio chooses one. */
 const WITH_AMOUNT = /** @type {const} */ ([
+    ["fill", "Fill holes", null, 1e9, "pixels at most"],
+    ["drop", "Drop islands", null, 1e9, "pixels at most"],
     ["grow", "Grow", 2, 100, "pixels"],
     ["shrink", "Shrink", 2, 100, "pixels"],
     ["smooth", "Smooth over time", 2, 10, "frames to either side"],
@@ -41,12 +44,23 @@ function contents(studio) {
     return [
         h("h3", {}, names.join(", ")),
         h("label", { class: "check" }, "on", scope),
-        menuItem("Fill holes", "", () => run("fill")),
-        menuItem("Drop islands", "", () => run("drop")),
         ...WITH_AMOUNT.map(([operation, name, first, most, unit]) => {
-            const number = h("input", { type: "number", class: "frame-number", min: 1, max: most, value: first, "aria-label": `${name}: ${unit}` });
-            const amount = () => Math.max(1, Math.min(most, Math.round(Number(number.value)) || first));
-            return h("div", { class: "menu-row" }, menuItem(name, "", () => run(operation, amount())), number, h("small", {}, unit === "pixels" ? "px" : "frames"));
+            const number = h("input", {
+                type: "number",
+                class: "frame-number",
+                min: 1,
+                max: most,
+                value: first ?? "",
+                placeholder: first === null ? "small" : "",
+                title: first === null ? "The largest, in pixels; by default 1 % of the mask" : "",
+                "aria-label": `${name}: ${unit}`,
+            });
+            const amount = () => {
+                const typed = Math.round(Number(number.value)) || first;
+                return typed === null ? null : Math.max(1, Math.min(most, typed));
+            };
+            const short = unit.startsWith("pixels") ? "px" : "frames";
+            return h("div", { class: "menu-row" }, menuItem(name, "", () => run(operation, amount())), number, h("small", {}, short));
         }),
         menuItem("Split pieces into objects", "", () => run("split")),
         video.frames > 1 && menuItem("Copy to the next frame", "Shift C", () => void copyToNextFrame(studio)),

@@ -1,7 +1,7 @@
 /** The export sheet: a format, all objects or one, progress, and the file. */
 
 import * as api from "../lib/api.js";
-import { fill, h, icon } from "../lib/dom.js";
+import { fill, h, icon, whileBusy } from "../lib/dom.js";
 import { nameOf, selected } from "../lib/state.js";
 import { complain } from "../lib/toast.js";
 import { openSheet } from "./sheet.js";
@@ -166,14 +166,13 @@ function row(studio, { format, name, about }, choices, notes) {
     const state = h("span", { class: "export-state", role: "status" });
     const button = h(
         "button",
-        { type: "button", class: "format", "data-format": format, onclick: () => void run() },
+        { type: "button", class: "format", "data-format": format, onclick: () => void whileBusy(button, run) },
         h("span", { class: "format-title" }, name),
         h("span", { class: "format-about" }, about),
         state,
         icon("download"),
     );
     const run = async () => {
-        button.disabled = true;
         fill(notes);
         try {
             const work = await api.newExport(studio.id, { format, ...choices() });
@@ -183,7 +182,6 @@ function row(studio, { format, name, about }, choices, notes) {
             fill(state, "failed");
             complain(error);
         }
-        button.disabled = false;
     };
     return button;
 }

@@ -1,7 +1,7 @@
 /** The sheet that exports a whole project as one data set: pictures, classes and masks, in train and val. */
 
 import * as api from "../lib/api.js";
-import { fill, h, icon } from "../lib/dom.js";
+import { fill, h, icon, whileBusy } from "../lib/dom.js";
 import { exportNotes, takeFile } from "./export.js";
 import { formField, openSheet } from "./sheet.js";
 
@@ -46,7 +46,7 @@ function openProjectExport(project) {
         {},
         busy,
         formField("Format", format),
-        formField("Percent of the files for validation, about; a file stays in its part", validation),
+        formField("About how many percent of the files are for validation", validation),
         h(
             "div",
             { class: "checks" },
@@ -57,9 +57,11 @@ function openProjectExport(project) {
         h("div", { class: "button-row end" }, state, send),
         notes,
     );
-    form.addEventListener("submit", async (event) => {
+    form.addEventListener("submit", (event) => {
         event.preventDefault();
-        send.disabled = true;
+        void whileBusy(send, run);
+    });
+    const run = async () => {
         fill(notes);
         try {
             const work = await api.exportProject(project.id, {
@@ -75,8 +77,7 @@ function openProjectExport(project) {
             fill(state, "failed");
             fill(notes, h("p", { class: "bad-words" }, error instanceof Error ? error.message : String(error)));
         }
-        send.disabled = false;
-    });
+    };
     openSheet("Export all", false, form);
 }
 

@@ -1,13 +1,12 @@
 /** The sheet that adds annotations of another tool to a project's videos. */
 
 import * as api from "../lib/api.js";
-import { byId, fill, h, icon } from "../lib/dom.js";
+import { byId, fill, h, icon, whileBusy } from "../lib/dom.js";
 import { formField, openSheet } from "./sheet.js";
 
 /** @import * as T from "../lib/types.js" */
 
 const ASK_AGAIN = 400; // milliseconds
-const SHOWN = 100; // entries that were not taken
 
 /**
  * @param {T.Project} project
@@ -55,11 +54,13 @@ function openProjectImport(project, changed) {
         outcome,
     );
     let isChanged = false;
-    form.addEventListener("submit", async (event) => {
+    form.addEventListener("submit", (event) => {
         event.preventDefault();
+        void whileBusy(send, run);
+    });
+    const run = async () => {
         const [chosen] = file.files ?? [];
         if (!chosen) return;
-        send.disabled = true;
         try {
             let work = await api.importFile(project.id, chosen, video.value || null);
             while (work.state === "waiting" || work.state === "running") {
@@ -72,10 +73,28 @@ function openProjectImport(project, changed) {
         } catch (error) {
             fill(outcome, h("p", { class: "bad-words" }, error instanceof Error ? error.message : String(error)));
         }
-        send.disabled = false;
-    });
+    };
     openSheet("Import", false, form);
     byId("sheet").addEventListener("close", () => isChanged && changed(), { once: true });
+}
+
+/**
+ * One line for entries of a file that were not taken for the same reason.
+ *
+ * @param {T.Import["skipped"]} skipped
+ */
+function byReason(skipped) {
+    /** @type {Map<string, T.Import["skipped"]>} */
+    const groups = new Map();
+    for (const entry of skipped) {
+        const key = `${entry.file}: ${entry.reason}`;
+        groups.set(key, [...(groups.get(key) ?? []), entry]);
+    }
+    return [...groups.values()].map((entries) => {
+        const [{ file, entry, reason }] = entries;
+        const more = entries.length > 1 ? ` and ${entries.length - 1} more` : "";
+        return `${file}, ${entry}${more}: ${reason}`;
+    });
 }
 
 /** @param {T.Import} work */
@@ -84,11 +103,11 @@ function summary(work) {
     const count = (/** @type {number} */ number, /** @type {string} */ thing, plural = `${thing}s`) =>
         `${number} ${number === 1 ? thing : plural}`;
     const lines = [
-        `${work.format}: ${count(work.masks, "mask")} and ${count(work.boxes, "box", "boxes")} in ${count(work.videos.length, "video")}.`,
+        `${work.format}: ${count(work.masks, "mask")} and ${count(work.boxes, "box or click", "boxes or clicks")} in ${count(work.videos.length, "file")}.`,
         work.classes.length ? `New classes: ${work.classes.join(", ")}.` : "",
         ...work.notes,
     ];
-    const rest = work.skipped_count - SHOWN;
+    const rest = work.skipped_count - work.skipped.length;
     return [
         ...lines.filter(Boolean).map((line) => h("p", {}, icon("check"), h("span", {}, line))),
         work.skipped_count > 0 &&
@@ -99,7 +118,7 @@ function summary(work) {
                 h(
                     "ul",
                     {},
-                    ...work.skipped.slice(0, SHOWN).map(({ file, entry, reason }) => h("li", {}, `${file}, ${entry}: ${reason}`)),
+                    ...byReason(work.skipped).map((line) => h("li", {}, line)),
                     rest > 0 && h("li", {}, `and ${rest} more`),
                 ),
             ),

@@ -111,7 +111,12 @@ function trackingControls(studio) {
     const words = h("span", { class: "progress-words" });
     studio.store.watch(["propagation", "video", "range"], () => {
         const now = isPropagating(studio.state) ? "running" : JSON.stringify(idleState(studio));
-        if (now !== mode) fill(root, ...(now === "running" ? running(studio, bar, words) : idle(studio)));
+        if (now !== mode) {
+            // Those who use the mouse do not need it: then Space would press the button and not play.
+            const hadFocus = root.querySelector(":focus-visible") !== null;
+            fill(root, ...(now === "running" ? running(studio, bar, words) : idle(studio)));
+            if (hadFocus) root.querySelector("button")?.focus();
+        }
         mode = now;
         const { propagation } = studio.state;
         if (now === "running" && propagation) progress(propagation, bar, words);
