@@ -75,6 +75,18 @@ BAD = {
     ),
     "no such script": (("track", "clip.mp4", "--script", "nowhere.json"), "no saved session at nowhere.json"),
     "no script": (("track", "clip.mp4", "--script", "text.mp4"), "text.mp4 is not a saved session"),
+    "script and policy": (
+        ("track", "clip.mp4", "--script", "session.json", "--policy", "recency", "--cuts"),
+        "leave --policy and --cuts out",
+    ),
+    "script and direction": (
+        ("track", "clip.mp4", "--script", "session.json", "--direction", "both", "--frame", "2"),
+        "leave --frame and --direction out",
+    ),
+    "frame of a prompt file": (
+        ("track", "clip.mp4", "--prompts", "prompts.csv", "--frame", "2"),
+        "the frames of prompts.csv are in its column frame",
+    ),
     "script and click": (("track", "clip.mp4", *CLICK, "--script", "session.json"), "leave the pointing out"),
     "pictures have no times": (("track", "frames", *CLICK, "--fps", "5"), "has no times"),
     "no picture": (("segment", "text.mp4", *CLICK), "text.mp4"),
@@ -98,6 +110,7 @@ def desk(shelf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     PIL.Image.new("L", SIZE[::-1], 0).save(tmp_path / "black.png")
     session = VideoSession(toy_network(), clip(1))
     session.save(tmp_path / "session.json")
+    (tmp_path / "prompts.csv").write_text("object,x,y\ndog,20,24\n")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -52,10 +52,12 @@ def track(
     mask: Mask = None,
     objects: Objects = None,
     prompts: options.PromptFile = None,
-    frame: Annotated[int, typer.Option(help="The frame of the prompts, from 0.")] = 0,
+    frame: Annotated[
+        int | None, typer.Option(help="The frame of the prompts, from 0.", show_default="0")
+    ] = None,
     direction: Annotated[
-        Direction, typer.Option(help="Where to track, from that frame.")
-    ] = Direction.forward,
+        Direction | None, typer.Option(help="Where to track, from that frame.", show_default="forward")
+    ] = None,
     script: Annotated[
         Path | None,
         typer.Option(help="A saved session (VideoSession.save) to repeat, in place of prompts."),
@@ -70,7 +72,14 @@ def track(
     image_size: options.ImageSize = None,
     engine: options.Engine = "auto",
     fps: Annotated[float | None, typer.Option(help="Take so many frames of each second.")] = None,
-    policy: options.Policy = "recency",
+    policy: Annotated[
+        str | None,
+        typer.Option(
+            help="The memory policy: {policies}.",
+            autocompletion=options.policy_names,
+            show_default="recency",
+        ),
+    ] = None,
     cuts: Annotated[bool, typer.Option("--cuts", help="Detect scene cuts.")] = False,
     exclusive: Annotated[
         bool, typer.Option("--exclusive", help="Let no two masks overlap: the highest logit has the pixel.")
@@ -90,11 +99,25 @@ def track(
         from masklet.tracking.policies import find_policy
 
         saved = None if script is None else SavedSession.read(script)
-        typed = read_prompts(point, negative, box, mask, objects, frame=frame)
+        typed = read_prompts(point, negative, box, mask, objects, frame=frame or 0)
         if saved is not None and (typed or prompts):
             raise typer.BadParameter(
                 "a session has its own prompts: leave the pointing out.", param_hint="--script"
             )
+        own = {"--frame": frame, "--direction": direction, "--policy": policy, "--cuts": cuts or None}
+        given = [name for name, value in own.items() if value is not None]
+        if saved is not None and given:
+            raise typer.BadParameter(
+                f"a session has its own frames, policy and cuts: leave {' and '.join(given)} out.",
+                param_hint="--script",
+            )
+        if prompts is not None and typed is None and frame is not None:
+            raise typer.BadParameter(
+                f"the frames of {prompts} are in its column frame, which is 0 where it is missing: leave "
+                "--frame out.",
+                param_hint="--frame",
+            )
+        policy, way = policy or "recency", direction or Direction.forward
         find_policy(policy)
         formats = list(dict.fromkeys(formats or DEFAULT_FORMATS))
         files = format_files(formats)
@@ -116,7 +139,7 @@ def track(
             prompts = typed or ObjectPrompts()
             if table is not None:
                 prompts = prompts.joined(table.prompts_of(item, frames))
-            work = _Tracking(frames, prompts, saved, direction, policy, cuts, exclusive, formats, files, look)
+            work = _Tracking(frames, prompts, saved, way, policy, cuts, exclusive, formats, files, look)
             work.check()
             return work
 
