@@ -235,3 +235,31 @@ def test_how_channels_are_typed() -> None:
     assert parse_channels([]) is None
     assert parse_channels(["DAPI", "1"]) == ["DAPI", "1"]
     assert parse_channels(["DAPI=#0000ff", "GFP=lime"]) == {"DAPI": "#0000ff", "GFP": "lime"}
+
+
+@pytest.mark.parametrize("planes", ["contig", "separate"])
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+@pytest.mark.parametrize("count", [2, 4, 5])
+def test_channels_of_a_pixel_that_name_no_colours_are_refused(
+    tmp_path: Path, count: int, kind: type, planes: str
+) -> None:
+    """Pillow and OpenCV show the first one, and leave the others out without a word."""
+    tifffile = pytest.importorskip("tifffile")
+    pixels = np.arange(24 * 32 * count, dtype=np.uint32).reshape(24, 32, count).astype(kind)
+    pixels = pixels if planes == "contig" else pixels.transpose(2, 0, 1)
+    path = tmp_path / "cells.tif"
+    tifffile.imwrite(path, pixels, photometric="minisblack", planarconfig=planes)
+    with pytest.raises(MediaError, match=rf"has {count} channels .*Save"):
+        open_frames(path)
+
+
+def test_a_grey_tiff_with_alpha_is_read(tmp_path: Path) -> None:
+    tifffile = pytest.importorskip("tifffile")
+    pixels = np.full((24, 32, 2), 90, dtype=np.uint8)
+    pixels[:, :16, 1], pixels[:, 16:, 1] = 0, 255
+    path = tmp_path / "cells.tif"
+    tifffile.imwrite(
+        path, pixels, photometric="minisblack", planarconfig="contig", extrasamples=["unassalpha"]
+    )
+    picture = read_image(path)
+    assert (picture[:, :16] == 255).all() and (picture[:, 16:] == 90).all()

@@ -47,8 +47,9 @@ _UNREAD = (
 _ORIENTATION = 0x0112  # EXIF
 # Tags of TIFF. Of a page's kind, bit 0 marks a smaller copy of another page, bit 2 a transparency mask.
 _SUBFILE, _BITS, PHOTOMETRIC, _DESCRIPTION = 254, 258, 262, 270
-_SAMPLES, _PLANES, _SAMPLE_FORMAT = 277, 284, 339
+_SAMPLES, _PLANES, _SAMPLE_FORMAT, _EXTRA_SAMPLES = 277, 284, 339, 338
 WHITE_IS_ZERO, _SIGNED = 0, 2  # of PHOTOMETRIC, of _SAMPLE_FORMAT
+_GREY, _ALPHA = (WHITE_IS_ZERO, 1), (1, 2)  # of PHOTOMETRIC, of _EXTRA_SAMPLES
 
 File = Path | bytes  # a picture's place, or the whole file in memory
 
@@ -224,6 +225,11 @@ class PictureFile:
     def _check_channels(self, tags: Mapping[int, Any]) -> None:
         """Refuse the layouts of a TIFF that decoders mix up without a word."""
         bits, samples = _deepest(tags), int(tags.get(_SAMPLES, 1))
+        if samples not in (1, 3) and tags.get(PHOTOMETRIC) in _GREY and not _is_grey_with_alpha(tags):
+            raise MediaError(
+                f"{self.name} has {samples} channels in each pixel and names no colours for them. Save each "
+                "channel as a page, as OME-TIFF or a hyperstack of ImageJ have them, or as a picture."
+            )
         if bits <= 8 or samples == 1:
             return
         if tags.get(_PLANES) == 2:
@@ -336,6 +342,12 @@ def _is_cut_by_pillow(picture: PIL.Image.Image) -> bool:
     arguments = tiles[0].args
     raw_mode = arguments[0] if isinstance(arguments, tuple) and arguments else arguments
     return isinstance(raw_mode, str) and ";16" in raw_mode
+
+
+def _is_grey_with_alpha(tags: Mapping[int, Any]) -> bool:
+    extra = tags.get(_EXTRA_SAMPLES, ())
+    kinds = extra if isinstance(extra, tuple) else (extra,)
+    return int(tags.get(_SAMPLES, 1)) == 2 and len(kinds) == 1 and kinds[0] in _ALPHA
 
 
 def _tags(picture: PIL.Image.Image) -> Mapping[int, Any]:
