@@ -147,3 +147,34 @@ def test_a_step_that_is_no_number_of_frames_is_refused(exported: Path, step: obj
     path.write_text(json.dumps({**json.loads(path.read_text()), "masklet_frame_step": step}))
     with pytest.raises(MediaError, match="a whole number from 1 on as masklet_frame_step"):
         find_items(exported)[0].open()
+
+
+def write_sav(folder: Path, frames: int, **fields: object) -> Path:
+    """A folder of frames beside labels of SA-V's own form, on every fourth frame of nine."""
+    for number in range(frames):
+        write_picture(folder / "clip" / f"{number:05d}.jpg")
+    masks = [[rle.encode(LEFT), rle.encode(RIGHT)] for _ in range(3)]
+    content = {"masklet_id": [0, 3], "masklet": masks, "video_frame_count": 9.0, **fields}
+    (folder / "clip_manual.json").write_text(json.dumps(content))
+    return folder
+
+
+@pytest.mark.parametrize(("frames", "labelled"), [(9, [0, 4, 8]), (7, [0, 4]), (12, [0, 4, 8])])
+def test_labels_of_sav_fit_a_video_of_about_their_length(
+    tmp_path: Path, frames: int, labelled: list[int]
+) -> None:
+    (video,) = find_sav_videos(write_sav(tmp_path, frames))
+    assert list(video.labelled) == labelled and sorted(video.truth(4).masks) == [1, 4]
+
+
+@pytest.mark.parametrize("frames", [4, 18])
+def test_labels_of_sav_are_not_laid_on_a_video_of_another_rate(tmp_path: Path, frames: int) -> None:
+    (video,) = find_sav_videos(write_sav(tmp_path, frames))
+    with pytest.raises(MediaError, match=rf"labels a video of 9 frames, and clip has {frames}"):
+        _ = video.labelled
+
+
+def test_a_masklet_that_is_there_twice_is_refused(tmp_path: Path) -> None:
+    (video,) = find_sav_videos(write_sav(tmp_path, 9, masklet_id=[3, 3]))
+    with pytest.raises(MediaError, match="ids of which none is there twice"):
+        video.truth(0)

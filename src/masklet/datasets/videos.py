@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -194,6 +195,7 @@ class SavLabels:
         masks: By labelled frame, a mask as run lengths for each id; None where the object is not there.
         step: Frames of the video from one labelled frame to the next.
         length: Frames of the video; None in SA-V's own files.
+        stated_length: Frames of the video as SA-V's own files say it.
     """
 
     path: Path
@@ -201,6 +203,7 @@ class SavLabels:
     masks: list[list[Any]]
     step: int
     length: int | None
+    stated_length: int | None = None
 
     @property
     def id_offset(self) -> int:
@@ -216,17 +219,19 @@ class SavLabels:
             not isinstance(ids, list)
             or not isinstance(masks, list)
             or not all(isinstance(id, int) for id in ids)
+            or len(set(ids)) < len(ids)
             or not all(isinstance(row, list) and len(row) == len(ids) for row in masks)
         ):
             raise MediaError(
-                f"{path} is not a JSON of SA-V: it needs masklet_id, a list of ids, and masklet, "
-                "a list of masks for each labelled frame."
+                f"{path} is not a JSON of SA-V: it needs masklet_id, a list of ids of which none is there "
+                "twice, and masklet, a list of masks for each labelled frame."
             )
         count, step = fields.get("video_frame_count"), fields.get(SAV_FRAME_STEP)
         if step is None:
             # Files that masklet wrote before it named the step label every frame.
             step = 1 if count == len(masks) > 1 else SAV_STEP
-            return cls(path, ids, masks, step, None)
+            stated = int(count) if isinstance(count, int | float) and math.isfinite(count) else None
+            return cls(path, ids, masks, step, None, stated)
         if not isinstance(step, int) or step < 1 or not isinstance(count, int):
             raise MediaError(
                 f"{path} must have a whole number from 1 on as {SAV_FRAME_STEP}, and the number of the "
@@ -240,9 +245,13 @@ class SavLabels:
         Raises:
             MediaError: The labels were made of a video of another length.
         """
-        if self.length not in (None, len(frames)):
+        stated = self.stated_length if self.length is None else self.length
+        tolerance = (
+            self.step if self.length is None else 0
+        )  # SA-V's own videos may end a little earlier or later
+        if stated is not None and abs(stated - len(frames)) > tolerance:
             raise MediaError(
-                f"{self.path} labels a video of {self.length} frames, and {frames.name} has {len(frames)}. "
+                f"{self.path} labels a video of {stated} frames, and {frames.name} has {len(frames)}. "
                 "Were the labels made with another frame rate (--fps), or of another file?"
             )
         return range(0, len(frames), self.step)[: len(self.masks)]
