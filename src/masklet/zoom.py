@@ -1,8 +1,9 @@
-"""Zoom: an object that fills little of a picture is segmented again, in a window around it.
+"""Zoom: a second look at what a prompt means, for one more encoding.
 
 A network that sees a picture in 256 x 256 pixels has ten of them for an object of a twenty-fifth of its side.
-In a window of twice the object's side it has a hundred, for one more encoding. Sessions hand in
-what segments; nothing here needs torch.
+In a window of twice the object's side it has a hundred. An object that is too large for a window is seen in
+the mirrored picture too, and the answer is the mean of both. Sessions hand in what segments; nothing here
+needs torch.
 """
 
 from __future__ import annotations
@@ -58,6 +59,9 @@ class Segmenter(Protocol[AnswersOut]):
     def segment_in(self, window: Window | None, prompt: Prompt, hint: Any, candidates: int) -> AnswersOut:
         """Masks for a prompt, given in the picture's pixels, as seen in a window; None for the whole."""
 
+    def segment_both_ways(self, prompt: Prompt, hint: Any, candidates: int) -> AnswersOut:
+        """Masks for a prompt as seen in the whole picture: the mean with those of its mirror image."""
+
 
 @dataclass(frozen=True)
 class Zoom:
@@ -69,6 +73,8 @@ class Zoom:
         largest: The largest window, as a part of the picture. A larger one shows little more than all of it.
         rounds: Windows for the best answer to a first click; the others have one. The second is used only
             where the first shows that the object's place or size was not what it seemed in the whole picture.
+        mirrored: Segment an object that is too large for a window in the mirrored picture too. Sessions of
+            videos and streams do not.
         tile: In place of the above, for large pictures: each prompt is answered in a window of so many pixels
             a side around it. A window whose edge cuts the best mask is doubled, up to the whole picture.
 
@@ -83,6 +89,7 @@ class Zoom:
     narrowest: int = 32
     largest: float = 0.3
     rounds: int = 2
+    mirrored: bool = True
     tile: int | None = None
 
     def __post_init__(self) -> None:
@@ -130,11 +137,22 @@ class Zoom:
         if self.tile is not None:
             return self._segment_in_tile(segmenter, prompt, hint, candidates, box or _box_of_clicks(prompt))
         if box is not None:
-            return segmenter.segment_in(self.window(box, segmenter.size), prompt, hint, candidates)
+            return self._segment_around(segmenter, box, prompt, hint, candidates)
         answers = segmenter.segment_in(None, prompt, hint, candidates)
+        box = box_of_mask(answers[0], prompt)
+        if self.mirrored and (box is None or self.window(box, segmenter.size) is None):
+            answers = segmenter.segment_both_ways(prompt, hint, candidates)
         for _ in range(self.rounds):
             answers = yield from self._refine(segmenter, answers, prompt)
         return answers
+
+    def _segment_around(
+        self, segmenter: Segmenter[Answers], box: Box, prompt: Prompt, hint: Any, candidates: int
+    ) -> Answers:
+        window = self.window(box, segmenter.size)
+        if window is None and self.mirrored:
+            return segmenter.segment_both_ways(prompt, hint, candidates)
+        return segmenter.segment_in(window, prompt, hint, candidates)
 
     def _segment_in_tile(
         self, segmenter: Segmenter[Answers], prompt: Prompt, hint: Any, candidates: int, box: Box
@@ -225,8 +243,14 @@ def _cells(
     return [(int(y / height * rows), int(x / width * columns)) for x, y in points]
 
 
-def find_zoom(zoom: Zoom | bool | None, *, default: bool) -> Zoom | None:
-    """The strategy that a caller asks for; None stands for the network's own default."""
+def find_zoom(zoom: Zoom | bool | None, *, default: bool, frames: bool = False) -> Zoom | None:
+    """The strategy that a caller asks for; None stands for the network's own default.
+
+    Args:
+        frames: Whether it is for frames of a video, which are not mirrored: it did not help there.
+    """
+    if frames and (found := find_zoom(zoom, default=default)) is not None:
+        return replace(found, mirrored=False)
     if isinstance(zoom, Zoom):
         return zoom
     if zoom is not None and not isinstance(zoom, bool):
@@ -327,6 +351,21 @@ def crop_prompt(prompt: Prompt, window: Window) -> Prompt:
         moved(prompt.negative),
         None if box is None else (box[0] - x0, box[1] - y0, box[2] - x0, box[3] - y0),
         None if mask is None else mask[y0:y1, x0:x1],
+    )
+
+
+def mirror_prompt(prompt: Prompt, width: int) -> Prompt:
+    """A prompt in the pixels of the mirrored picture, which is `width` pixels wide."""
+
+    def mirrored(points: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
+        return [(width - x, y) for x, y in points]
+
+    box, mask = prompt.box, prompt.mask
+    return Prompt(
+        mirrored(prompt.positive),
+        mirrored(prompt.negative),
+        None if box is None else (width - box[2], box[1], width - box[0], box[3]),
+        None if mask is None else mask[:, ::-1].copy(),
     )
 
 

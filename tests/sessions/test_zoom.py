@@ -1,4 +1,4 @@
-"""Small objects are segmented again in a window around them."""
+"""A second look: small objects in a window around them, large ones in the mirrored picture."""
 
 from __future__ import annotations
 
@@ -23,8 +23,16 @@ from masklet.sessions.image import ImageSession
 from masklet.sessions.tracker import Tracker
 from masklet.sessions.video import VideoSession
 from masklet.simulated_user import mask_iou
-from masklet.types import CERTAIN, ImageCandidates, Masks, Prompt
-from masklet.zoom import Zoom, box_of_mask, box_of_prompt, crop_prompt, has_moved, share_window
+from masklet.types import CERTAIN, FrameFeatures, ImageCandidates, Masks, Prompt
+from masklet.zoom import (
+    Zoom,
+    box_of_mask,
+    box_of_prompt,
+    crop_prompt,
+    has_moved,
+    mirror_prompt,
+    share_window,
+)
 from sessions.candidates import assert_same, unlike
 from sessions.propagated import all_masks, assert_all_equal, propagate
 from toy_models import clip, toy_network
@@ -133,6 +141,9 @@ def test_an_answer_has_no_specks_but_for_those_that_are_clicked() -> None:
         def segment_in(
             self, window: Window | None, prompt: Prompt, hint: object, candidates: int
         ) -> ImageCandidates:
+            return answer
+
+        def segment_both_ways(self, prompt: Prompt, hint: object, candidates: int) -> ImageCandidates:
             return answer
 
     on_object, on_speck, on_pinhole = (30, 30), (126, 84), (34, 34)
@@ -246,10 +257,65 @@ def test_what_windows_predict_is_tempered_and_keeps_its_order() -> None:
 
 
 @pytest.mark.usefixtures("specks_stay")
-def test_large_objects_are_segmented_once(zooming: Sam2, pictures: np.ndarray) -> None:
+def test_large_objects_are_seen_in_the_mirrored_picture_too(zooming: Sam2, pictures: np.ndarray) -> None:
     candidates = ImageSession(zooming, pictures[0]).segment(LARGE)
     assert not candidates.zoomed
-    assert_same(candidates, ImageSession(zooming, pictures[0], zoom=False).segment(LARGE))
+    plain = ImageSession(zooming, pictures[0], zoom=False).segment(LARGE)
+    turned = ImageSession(zooming, pictures[0, :, ::-1].copy(), zoom=False)
+    mirrored = turned.segment(mirror_prompt(LARGE, WIDE[1]))
+    mean = (plain.low_res + mirrored.low_res.flip(-1)) / 2
+    assert torch.allclose(candidates.low_res, mean, atol=1e-4)
+    assert torch.allclose(candidates.iou, (plain.iou + mirrored.iou) / 2, atol=1e-5)
+    assert unlike(candidates, plain)
+    assert_same(ImageSession(zooming, pictures[0], zoom=Zoom(mirrored=False)).segment(LARGE), plain)
+
+
+@pytest.mark.usefixtures("specks_stay")
+@pytest.mark.parametrize("corrected", [False, True])
+def test_a_large_object_is_the_same_seen_from_either_side(
+    zooming: Sam2, pictures: np.ndarray, corrected: bool
+) -> None:
+    """The answer to a mirrored picture is the mirrored answer, also where a click corrects it."""
+    prompt = LARGE | Prompt(positive=[(80.0, 50.0)])
+    low_res, iou = [], []
+    for picture, asked in (
+        (pictures[0], prompt),
+        (pictures[0, :, ::-1].copy(), mirror_prompt(prompt, WIDE[1])),
+    ):
+        session = ImageSession(zooming, picture)
+        boxed = session.segment(Prompt(box=asked.box)) if corrected else None
+        answer = session.segment(asked, hint=boxed)
+        low_res.append(answer.low_res)
+        iou.append(answer.iou)
+    assert torch.allclose(low_res[0], low_res[1].flip(-1), atol=1e-4) and torch.allclose(*iou, atol=1e-5)
+
+
+def test_a_prompt_in_the_mirrored_picture() -> None:
+    mask = np.zeros(WIDE, dtype=bool)
+    mask[30:40, 50:60] = True
+    given = Prompt([(50, 40)], [(0, 35)], (40, 30, 60, 50), mask)
+    there = mirror_prompt(given, WIDE[1])
+    assert there == Prompt([(110, 40)], [(160, 35)], (100, 30, 120, 50), mask[:, ::-1])
+    assert mirror_prompt(there, WIDE[1]) == given
+
+
+def test_frames_of_videos_are_not_mirrored(
+    zooming: Sam2, pictures: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encode, encoded = Sam2.encode, []
+
+    def counted(model: Sam2, squares: torch.Tensor) -> FrameFeatures:
+        encoded.append(len(squares))
+        return encode(model, squares)
+
+    monkeypatch.setattr(Sam2, "encode", counted)
+    ImageSession(zooming, pictures[0]).segment(LARGE)
+    assert sum(encoded) == 2, "the picture and its mirror image"
+    for zoom in (None, True, Zoom()):
+        encoded.clear()
+        VideoSession(zooming, pictures, zoom=zoom).prompt(0, 1, LARGE)
+        Tracker(zooming, zoom=zoom).step(pictures[0], {1: LARGE})
+        assert sum(encoded) == 2, "one frame each"
 
 
 def test_the_caller_decides(zooming: Sam2, network: Sam2, pictures: np.ndarray) -> None:

@@ -18,7 +18,7 @@ from masklet.onnx.masks import (
     read_image,
     still_to_square,
 )
-from masklet.onnx.network import Features, Network, as_network
+from masklet.onnx.network import Decoded, Features, Network, as_network
 from masklet.prompts import (
     Prompt,
     check_candidates,
@@ -27,7 +27,7 @@ from masklet.prompts import (
     count_candidates,
     label_points,
 )
-from masklet.zoom import Window, Zoom, crop_prompt, find_zoom
+from masklet.zoom import Window, Zoom, crop_prompt, find_zoom, mirror_prompt
 
 Hint = Masks | ImageCandidates  # masks of which the first is corrected
 
@@ -40,8 +40,9 @@ class ImageSession:
     Args:
         model: A folder that `masklet export onnx` wrote, or a `Network`.
         image: Uint8 (H, W, 3) RGB array, PIL image or path.
-        zoom: Segment small objects again in a window around them, for one more encoding each. True, False or
-            a `masklet.zoom.Zoom`; None stands for what the manifest says.
+        zoom: Segment an object again, for one more encoding: a small one in a window around it, a large one
+            in the mirrored picture. True, False or a `masklet.zoom.Zoom`; None stands for what the manifest
+            says.
         features: The encoded image, where it is at hand.
 
     Raises:
@@ -64,6 +65,7 @@ class ImageSession:
         if self._zoom is not None and self._picture is image:
             self._picture = self._picture.copy()  # windows are read later: people draw into what they gave
         self._windows: OrderedDict[Window, Features] = OrderedDict()
+        self._mirrored: Features | None = None  # encoded when it is first looked at
         self.features = self._encode(self._picture) if features is None else features
 
     def segment(
@@ -103,22 +105,42 @@ class ImageSession:
         self, window: Window | None, prompt: Prompt, hint: Hint | None, candidates: int
     ) -> ImageCandidates:
         """Segment what a prompt means in a window of the picture; None for the whole picture."""
-        manifest = self.network.manifest
-        low_res = None if hint is None else crop_hint(hint, window, manifest.mask_size)
+        low_res = None if hint is None else crop_hint(hint, window, self.network.manifest.mask_size)
         size = self.size if window is None else (window[3] - window[1], window[2] - window[0])
         inside = prompt if window is None else crop_prompt(prompt, window)
-        features = self._features_in(window)
-        points, labels = label_points(inside, size, manifest.image_size)
-        if inside.mask is not None and (low_res is None or not len(points)):
-            low_res = self.network.adopt(mask_to_square(inside.mask, manifest.image_size))[0]
+        decoded = self._decode(self._features_in(window), inside, size, low_res)
+        found = [
+            Candidate(decoded.logits[row], float(decoded.iou[row]), decoded.score, window)
+            for row in _rows(candidates)
+        ]
+        return ImageCandidates.rank(self.size, found)
+
+    def segment_both_ways(self, prompt: Prompt, hint: Hint | None, candidates: int) -> ImageCandidates:
+        """Segment what a prompt means in the picture and in its mirror image; the mean of both."""
+        low_res = None if hint is None else hint.low_res[0]
+        seen = self._decode(self.features, prompt, self.size, low_res)
+        if self._mirrored is None:
+            self._mirrored = self._encode(self._picture, mirrored=True)
+        flipped = None if low_res is None else low_res[:, ::-1]
+        mirrored = self._decode(self._mirrored, mirror_prompt(prompt, self.size[1]), self.size, flipped)
+        logits = (seen.logits + mirrored.logits[..., ::-1]) / 2
+        means = [
+            Candidate(logits[row], float(seen.iou[row] + mirrored.iou[row]) / 2, seen.score)
+            for row in _rows(candidates)
+        ]
+        return ImageCandidates.rank(self.size, means)
+
+    def _decode(
+        self, features: Features, prompt: Prompt, size: tuple[int, int], low_res: np.ndarray | None
+    ) -> Decoded:
+        """The decoder's answer to a prompt in a view of `size` (H, W)."""
+        manifest = self.network.manifest
+        points, labels = label_points(prompt, size, manifest.image_size)
+        if prompt.mask is not None and (low_res is None or not len(points)):
+            low_res = self.network.adopt(mask_to_square(prompt.mask, manifest.image_size))[0]
         if low_res is not None:
             low_res = low_res.clip(-manifest.hint_limit, manifest.hint_limit)
-        decoded = self.network.decode(features, features.context, points, labels, low_res)
-        rows = (0,) if candidates == 1 else (1, 2, 3)
-        return ImageCandidates.rank(
-            self.size,
-            [Candidate(decoded.logits[row], float(decoded.iou[row]), decoded.score, window) for row in rows],
-        )
+        return self.network.decode(features, features.context, points, labels, low_res)
 
     def _features_in(self, window: Window | None) -> Features:
         if window is None:
@@ -131,5 +153,11 @@ class ImageSession:
         self._windows.move_to_end(window)
         return self._windows[window]
 
-    def _encode(self, picture: np.ndarray) -> Features:
-        return self.network.encode(still_to_square(picture, self.network.manifest.image_size))
+    def _encode(self, picture: np.ndarray, *, mirrored: bool = False) -> Features:
+        square = still_to_square(picture, self.network.manifest.image_size)
+        return self.network.encode(np.ascontiguousarray(square[..., ::-1]) if mirrored else square)
+
+
+def _rows(candidates: int) -> tuple[int, ...]:
+    """The decoder's rows: its single mask, or the three for a click."""
+    return (0,) if candidates == 1 else (1, 2, 3)

@@ -126,7 +126,7 @@ class Tracker:
         manifest = self.network.manifest
         self._capacity = manifest.memory.capacity if capacity is None else check_count(capacity, "capacity")
         self._clip_length = None if clip_length is None else check_count(clip_length, "clip_length")
-        self._zoom = find_zoom(zoom, default=manifest.zoom)
+        self._zoom = find_zoom(zoom, default=manifest.zoom, frames=True)
         self._banks: dict[int, MemoryBank] = {}
 
     @property

@@ -28,7 +28,7 @@ from masklet.prompts import (
 )
 from masklet.tracking.step import EncodedPrompt, decode_prompts, encode_image, encode_images
 from masklet.types import Candidates, FrameFeatures, Masks, MemorySelection, Prompt
-from masklet.zoom import Zoom, crop_prompt, find_zoom
+from masklet.zoom import Zoom, crop_prompt, find_zoom, mirror_prompt
 
 Hint = Masks | ImageCandidates  # masks of which the first is corrected
 
@@ -55,9 +55,9 @@ class ImageSession:
     Args:
         model: A network, as `masklet.load` returns it.
         image: Uint8 (H, W, 3) RGB array, PIL image or path.
-        zoom: Segment small objects again in a window around them, for one more encoding each. True, False or
-            a `Zoom`; None stands for what the network's config says: nano zooms, the published networks do
-            not.
+        zoom: Segment an object again, for one more encoding: a small one in a window around it, a large one
+            in the mirrored picture. True, False or a `Zoom`; None stands for what the network's config says:
+            nano zooms, the published networks do not.
         features: The encoded image, where it is at hand.
 
     Raises:
@@ -87,6 +87,7 @@ class ImageSession:
         if self._zoom is not None and not isinstance(image, str | bytes | os.PathLike):
             self._picture = self._picture.copy()  # windows are read later: people draw into what they gave
         self._windows: OrderedDict[Window, View] = OrderedDict()
+        self._mirrored: View | None = None  # encoded when it is first looked at
         self._whole = self._as_view(
             self.size,
             encode_image(model, self._picture) if features is None else check_features(model, features),
@@ -216,6 +217,26 @@ class ImageSession:
         """
         encoded = self._encode_prompt(window, prompt, hint)
         return self._rank(self._decode(self._view(window), [encoded], candidates), window)
+
+    @torch.inference_mode()
+    def segment_both_ways(self, prompt: Prompt, hint: Hint | None, candidates: int) -> ImageCandidates:
+        """Segment what a prompt means in the picture and in its mirror image; the mean of both.
+
+        Args:
+            prompt: In pixels of the picture.
+            hint: Earlier masks, of which the first is corrected; or None.
+            candidates: 3 or 1.
+        """
+        if self._mirrored is None:
+            self._mirrored = self._as_view(self.size, encode_image(self.model, self._picture, mirrored=True))
+        low_res = None if hint is None else hint.low_res[:1].flip(-1)
+        turned = EncodedPrompt.of(
+            mirror_prompt(prompt, self.size[1]), self.size, self.model, low_res, alone=True
+        )
+        seen = self._decode(self._whole, [self._encode_prompt(None, prompt, hint)], candidates)
+        mirrored = self._decode(self._mirrored, [turned], candidates)
+        logits = (seen.logits + mirrored.logits.flip(-1)) / 2
+        return self._rank(replace(seen, logits=logits, iou=(seen.iou + mirrored.iou) / 2))
 
     @torch.inference_mode()
     def encode_windows(self, windows: Sequence[Window]) -> None:

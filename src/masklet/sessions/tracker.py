@@ -96,7 +96,7 @@ class Tracker:
         zoom: Zoom | bool | None = None,
     ) -> None:
         self.model = check_model(model)
-        self._zoom = find_zoom(zoom, default=model.config.zoom)
+        self._zoom = find_zoom(zoom, default=model.config.zoom, frames=True)
         self.frame = 0  # the number that the next frame will have
         self._policy = find_policy(policy)
         self._capacity = None if capacity is None else check_count(capacity, "capacity")

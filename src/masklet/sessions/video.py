@@ -93,7 +93,10 @@ class VideoSession:
     ) -> None:
         self.model = check_model(model)
         self.frames = open_frames(video)
-        self._cache, self._zoom = features or FeatureCache(), find_zoom(zoom, default=model.config.zoom)
+        self._cache, self._zoom = (
+            features or FeatureCache(),
+            find_zoom(zoom, default=model.config.zoom, frames=True),
+        )
         self._store = store or InMemoryStore(self.frames.size, _checked_budget(budget), capacity)
         self._propagator = Propagator(
             model,

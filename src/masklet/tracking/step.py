@@ -118,9 +118,10 @@ class ObjectQuery:
 
 
 @torch.inference_mode()
-def encode_image(model: Sam2, image: UInt8[np.ndarray, "H W 3"]) -> FrameFeatures:
-    """Encode a picture, resized as the published image predictor does it."""
-    return model.encode(still_to_square(image, model.config.image_size, model.device))
+def encode_image(model: Sam2, image: UInt8[np.ndarray, "H W 3"], *, mirrored: bool = False) -> FrameFeatures:
+    """Encode a picture or its mirror image, resized as the published image predictor does it."""
+    square = still_to_square(image, model.config.image_size, model.device)
+    return model.encode(square.flip(-1) if mirrored else square)
 
 
 @torch.inference_mode()

@@ -280,7 +280,7 @@ export class Session {
      */
     #candidates(prompt, hint) {
         const view = this.#seen();
-        if (this.network.manifest.zoom) return view.zoom(prompt, hint);
+        if (this.network.manifest.zoom) return view.zoom(prompt, hint, this.kind === "picture");
         return view.segment(null, prompt, hint, countCandidates(prompt));
     }
 

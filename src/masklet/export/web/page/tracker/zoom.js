@@ -1,4 +1,7 @@
-/** A picture in the network, and zoom: an object that fills little of it is answered again in a window around it. */
+/**
+ * A picture in the network, and zoom: an object that fills little of it is answered again in a window around it, one
+ * that is too large for a window in the mirrored picture too.
+ */
 
 import { removeSpecks } from "./pieces.js";
 import { enlarge, resizePlane, tightBox, toMask, toSquare } from "./pixels.js";
@@ -44,6 +47,8 @@ export class View {
         this.features = features;
         /** @type {Map<string, Features>} */
         this.windows = new Map();
+        /** @type {Features | null} of the mirrored picture */
+        this.mirrored = null;
     }
 
     /**
@@ -57,26 +62,36 @@ export class View {
     }
 
     /**
-     * The masks that a prompt may mean, best first: with zoom where the object is small.
+     * The masks that a prompt may mean, best first: in a window where the object is small.
      *
      * @param {Prompt} prompt
      * @param {Hint | null} hint
+     * @param {boolean} mirrored  see a larger object in the mirrored picture too
      * @returns {Promise<Candidate[]>}
      */
-    async zoom(prompt, hint) {
-        return this.#withoutSpecks(await this.#zoom(prompt, hint), prompt);
+    async zoom(prompt, hint, mirrored) {
+        return this.#withoutSpecks(await this.#zoom(prompt, hint, mirrored), prompt);
     }
 
     /**
      * @param {Prompt} prompt
      * @param {Hint | null} hint
+     * @param {boolean} mirrored
      * @returns {Promise<Candidate[]>}
      */
-    async #zoom(prompt, hint) {
+    async #zoom(prompt, hint, mirrored) {
         const count = countCandidates(prompt);
         const box = prompt.box ?? (hint && tightBox(toMask(hint.logits), this.picture.width));
-        if (box) return this.segment(this.window(withClicks(box, prompt)), prompt, hint, count);
+        if (box) {
+            const window = this.window(withClicks(box, prompt));
+            if (!window && mirrored) return this.#segmentBothWays(prompt, hint, count);
+            return this.segment(window, prompt, hint, count);
+        }
         let candidates = await this.segment(null, prompt, hint, count);
+        const tight = tightBox(toMask(this.full(candidates[0])), this.picture.width);
+        if (mirrored && !(tight && this.window(withClicks(tight, prompt)))) {
+            candidates = await this.#segmentBothWays(prompt, hint, count);
+        }
         for (let round = 0; round < ROUNDS; round++) candidates = await this.#refine(candidates, prompt);
         return candidates;
     }
@@ -94,17 +109,54 @@ export class View {
         const { network, picture } = this;
         const features = window ? await this.#featuresIn(window) : this.features;
         const seen = window ?? wholeOf(picture);
-        const side = network.manifest.mask_size;
-        let lowRes = hint && !window ? hint.lowRes : null;
-        if (hint && !lowRes) {
-            const cropped = crop(hint.logits, picture.width, seen);
-            lowRes = resizePlane(cropped, seen[2] - seen[0], seen[3] - seen[1], side, side);
-        }
         const points = pointsIn(prompt, seen, network.manifest);
-        const decoded = await network.decode(features, features.context, points, lowRes);
-        return ranked(
-            decoded.slice(...(count === 3 ? [1] : [0, 1])).map((prediction) => ({ prediction, window })),
+        const decoded = await network.decode(features, features.context, points, this.#hintIn(seen, hint, !window));
+        return ranked(decoded.slice(...rowsOf(count)).map((prediction) => ({ prediction, window })));
+    }
+
+    /**
+     * The masks that a prompt may mean in the whole picture: the mean with those of its mirror image.
+     *
+     * @param {Prompt} prompt
+     * @param {Hint | null} hint
+     * @param {number} count  3 or 1
+     * @returns {Promise<Candidate[]>}
+     */
+    async #segmentBothWays(prompt, hint, count) {
+        const { network, picture, features } = this;
+        const { image_size: side, mask_size: maskSide } = network.manifest;
+        const whole = wholeOf(picture);
+        this.mirrored ??= await network.encode(flipped(toSquare(picture, whole, side, "still"), side));
+        const lowRes = this.#hintIn(whole, hint, true);
+        const seen = await network.decode(
+            features, features.context, pointsIn(prompt, whole, network.manifest), lowRes,
         );
+        const mirrored = await network.decode(
+            this.mirrored,
+            this.mirrored.context,
+            pointsIn(mirroredPrompt(prompt, picture.width), whole, network.manifest),
+            lowRes && flipped(lowRes, maskSide),
+        );
+        const means = seen.map((prediction, row) => {
+            const other = flipped(mirrored[row].logits, maskSide);
+            const logits = prediction.logits.map((logit, cell) => (logit + other[cell]) / 2);
+            return { ...prediction, logits, iou: (prediction.iou + mirrored[row].iou) / 2 };
+        });
+        return ranked(means.slice(...rowsOf(count)).map((prediction) => ({ prediction, window: null })));
+    }
+
+    /**
+     * The low-res logits of a hint as seen in a part of the picture.
+     *
+     * @param {Window} seen
+     * @param {Hint | null} hint
+     * @param {boolean} isWhole  whether that part is the picture
+     */
+    #hintIn(seen, hint, isWhole) {
+        if (!hint || (isWhole && hint.lowRes)) return hint && hint.lowRes;
+        const side = this.network.manifest.mask_size;
+        const cropped = crop(hint.logits, this.picture.width, seen);
+        return resizePlane(cropped, seen[2] - seen[0], seen[3] - seen[1], side, side);
     }
 
     /**
@@ -202,9 +254,9 @@ export class View {
         const before = candidates[qualities.indexOf(after)].prediction.iou;
         const tempered = before > 0 && after > 0 ? (before / after) ** TEMPER : 1;
         return ranked(
-            refined.map(({ prediction, window }) => ({
-                prediction: { ...prediction, iou: prediction.iou * tempered },
-                window,
+            refined.map((candidate) => ({
+                ...candidate,
+                prediction: { ...candidate.prediction, iou: candidate.prediction.iou * tempered },
             })),
         );
     }
@@ -229,6 +281,47 @@ export class View {
  */
 export function countCandidates({ positive, negative, box }) {
     return positive.length + negative.length === 1 && !box ? 3 : 1;
+}
+
+/**
+ * The decoder's rows for so many masks: its single one, or the three for a click.
+ *
+ * @param {number} count
+ * @returns {[number, number]}
+ */
+function rowsOf(count) {
+    return count === 3 ? [1, 4] : [0, 1];
+}
+
+/**
+ * A prompt in the pixels of the mirrored picture.
+ *
+ * @param {Prompt} prompt
+ * @param {number} width  of the picture
+ * @returns {Prompt}
+ */
+function mirroredPrompt({ positive, negative, box }, width) {
+    const mirrored = (/** @type {[number, number][]} */ points) =>
+        points.map(([x, y]) => /** @type {[number, number]} */ ([width - x, y]));
+    return {
+        positive: mirrored(positive),
+        negative: mirrored(negative),
+        box: box && [width - box[2], box[1], width - box[0], box[3]],
+    };
+}
+
+/**
+ * Planes with each row from right to left.
+ *
+ * @param {Float32Array} planes
+ * @param {number} width
+ */
+function flipped(planes, width) {
+    const turned = new Float32Array(planes.length);
+    for (let row = 0; row < planes.length; row += width) {
+        turned.set(planes.slice(row, row + width).reverse(), row);
+    }
+    return turned;
 }
 
 /**
