@@ -39,7 +39,7 @@ class Sam2Config:
         feedforward: Hidden width in memory attention and mask decoder.
         memories: Rows of the age table: six tracked frames and one for the prompted.
         pointers: Object pointers that are looked at.
-        zoom: What sessions do by default: segment small objects again in a window. The network is the same.
+        zoom: What sessions do by default: look a second time, see `masklet.zoom`. The network is the same.
         trunk: What turns an image into maps.
         holds_clicks: Move answers of one mask towards clicks that the network did not heed.
 

@@ -84,7 +84,7 @@ def evaluate(
         typer.Option(
             "--zoom/--no-zoom",
             "--closer/--no-closer",
-            help="Segment small objects in a window around them; by default nano does.",
+            help="Look a second time, at small objects in a window; by default nano does.",
         ),
     ] = None,
     names: Annotated[

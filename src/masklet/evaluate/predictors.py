@@ -95,7 +95,7 @@ class ModelPredictor:
     Attributes:
         policy: The name of its memory policy.
         cuts: Detect scene cuts.
-        zoom: Segment small objects in a window around them; None leaves it to the model's config.
+        zoom: Look a second time, see `masklet.zoom`; None leaves it to the model's config.
         features: Of the only clip that is tracked, where its frames are encoded already.
     """
 

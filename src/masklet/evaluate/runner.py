@@ -62,7 +62,7 @@ class PredictorSpec:
     """Names a baseline, or a model by its name, path or hub id, and its options.
 
     Attributes:
-        zoom: Segment small objects in a window around them; None leaves it to the model's config.
+        zoom: Look a second time, see `masklet.zoom`; None leaves it to the model's config.
         image_size: Side of the square that the network sees; None is what it was trained at.
     """
 

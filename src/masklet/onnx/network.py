@@ -75,7 +75,7 @@ class Manifest:
         image_size: Side of the square that the network sees.
         grid: Side of the coarse map.
         mask_size: Side of the low-res logits.
-        zoom: Whether small objects are segmented again in a window around them.
+        zoom: Whether sessions look a second time by default, see `masklet.zoom`.
         graphs: By verb.
         memory_dtype: What `memorize` rounds its tokens to: bfloat16 or float16; float32 is not rounded.
     """

@@ -117,6 +117,24 @@ def test_a_photo_of_a_generated_scene_has_the_masks_of_image_sessions(
         assert iou(labels == id, drawn == id) >= 0.99, f"object {id}"
 
 
+def test_a_large_object_is_seen_in_the_mirrored_picture_too(
+    visit: Callable[..., Visitor], model: masklet.Sam2, tmp_path: Path
+) -> None:
+    balloon = masklet.media.open_frames(str(EXAMPLES / "demo.mp4"))[0][40:260, 90:290]
+    Image.fromarray(balloon).save(tmp_path / "balloon.png")
+    visitor = visit(size=(200, 220))
+    visitor.open(tmp_path / "balloon.png")
+    visitor.click(98, 100)
+    labels = np.array(Image.open(visitor.save("Save the masks", tmp_path)))
+    session, plain = (
+        masklet.ImageSession(model, balloon, zoom=zoom) for zoom in (None, masklet.zoom.Zoom(mirrored=False))
+    )
+    click = Prompt(positive=[(98, 100)])
+    answer, once = session.segment(click), plain.segment(click)
+    assert not answer.zoomed and iou(answer.best, once.best) < 0.999
+    assert iou(labels == 1, answer.best) >= 0.99
+
+
 def test_undo_deletes_and_corrections_lead_back_and_on(visit: Callable[..., Visitor], clip: Path) -> None:
     visitor = visit()
     visitor.open(clip)
