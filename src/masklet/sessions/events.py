@@ -385,9 +385,9 @@ def _words(intensity_range: IntensityRange | None) -> str:
 
 def saved_zoom(zoom: Zoom | None) -> bool | dict[str, Any]:
     """A session's zoom as `SavedSession` has it."""
-    if zoom is None or zoom == Zoom():
+    if zoom is None or zoom == Zoom(mirrored=zoom.mirrored):
         return zoom is not None
-    return asdict(zoom)
+    return {name: value for name, value in asdict(zoom).items() if name != "mirrored"}  # no frame is
 
 
 def _is_zoom(value: object) -> bool:
