@@ -6,6 +6,7 @@ import gc
 import json
 import os
 import random
+import re
 import select
 import shutil
 import signal
@@ -199,6 +200,58 @@ def test_a_source_on_a_web_server_is_fetched(corpus: Path, settings: JobSettings
             assert outcome.record["masks"] == FRAMES
             error = run(settings, tmp_path / "out", missing)
             assert error.kind == "system" and error.error.startswith(f"{url}/none.mp4 cannot be used")
+        finally:
+            server.shutdown()
+
+
+class Nameless(SimpleHTTPRequestHandler):
+    """A server that sends neither tags nor times; `parts` says whether it sends parts of files."""
+
+    parts = False
+
+    def send_header(self, keyword: str, value: str) -> None:
+        if keyword != "Last-Modified":
+            super().send_header(keyword, value)
+
+    def do_GET(self) -> None:
+        match = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", ""))
+        if not (self.parts and match):
+            super().do_GET()
+            return
+        data = Path(self.translate_path(self.path)).read_bytes()
+        start, stop = int(match[1]), min(int(match[2]) + 1, len(data))
+        self.send_response(206)
+        self.send_header("Content-Range", f"bytes {start}-{stop - 1}/{len(data)}")
+        self.send_header("Content-Length", str(stop - start))
+        self.end_headers()
+        self.wfile.write(data[start:stop])
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("server_kind", "place"), [("times", 70_000), ("parts", 10), ("parts", 199_990), ("whole files", 10)]
+)
+def test_a_source_of_the_same_size_that_changed_is_noticed(
+    tmp_path: Path, server_kind: str, place: int
+) -> None:
+    pytest.importorskip("aiohttp")
+    kind = {"times": SimpleHTTPRequestHandler, "whole files": Nameless}.get(server_kind)
+    handler = partial(kind or type("Parts", (Nameless,), {"parts": True}), directory=str(tmp_path))
+    video = tmp_path / "clip.mp4"
+    content = bytearray(200_000)
+    video.write_bytes(content)
+    os.utime(video, (1e9, 1e9))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            entry = Entry(f"http://127.0.0.1:{server.server_port}/clip.mp4")
+            before = entry.stamp()
+            assert entry.stamp() == before
+            content[place] = 1
+            video.write_bytes(content)
+            assert entry.stamp() != before
         finally:
             server.shutdown()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import secrets
@@ -17,6 +18,8 @@ from masklet.errors import MaskletError, MissingExtra
 
 UNFINISHED = "unfinished"  # a folder for files that are not complete, on the same disk as the results
 REQUESTS = 32  # to an object store at a time
+TIMES = ("Last-Modified", "Content-MD5", "Digest", "LastModified", "modify", "updated", "created")
+EDGE = 2**16  # bytes at either end of a file
 
 
 class StoreError(MaskletError):
@@ -196,9 +199,9 @@ def _remove_local(path: Path) -> None:
 
 
 def source_stamp(source: str) -> str:
-    """What tells cheaply whether a source has changed: its size and time, or the store's own tag.
+    """What tells cheaply whether a source has changed: the store's own tag, or its size and time.
 
-    Of a folder or glob these are those of its files.
+    Where a server says neither, its first and last bytes decide. Of a folder or glob it is that of its files.
 
     Raises:
         StoreError: The source is not there, or its store cannot be reached.
@@ -210,13 +213,34 @@ def source_stamp(source: str) -> str:
             paths = sorted(fs.find(path))
         else:
             paths = sorted(fs.glob(path)) if is_glob(source) and not is_there else [path]
-        infos = [fs.info(name) for name in paths]
-    if not infos:
+        stamps = [_file_stamp(fs, name) for name in paths]
+    if not stamps:
         raise StoreError(f"there is no {source}.")
-    return ";".join(
-        str(info.get("ETag") or info.get("etag") or (info.get("size"), str(info.get("mtime"))))
-        for info in infos
-    )
+    return ";".join(stamps)
+
+
+def _file_stamp(fs: Any, path: str) -> str:
+    info = fs.info(path)
+    if tag := info.get("ETag") or info.get("etag"):
+        return str(tag)
+    if info.get("mtime") is not None:
+        return str((info.get("size"), str(info["mtime"])))
+    times = [str(info[name]) for name in TIMES if info.get(name) is not None]
+    return str((info.get("size"), *(times or [_edges_digest(fs, path, info.get("size"))])))
+
+
+def _edges_digest(fs: Any, path: str, size: int | None) -> str:
+    """A hash of a file's first and last bytes; of the first ones alone where a server sends no parts."""
+    try:
+        with fs.open(path, "rb", block_size=EDGE) as file:
+            edges = file.read(EDGE)
+            if size is not None and size > EDGE:
+                file.seek(max(EDGE, size - EDGE))
+                edges += file.read(EDGE)
+    except ValueError:
+        with fs.open(path, "rb", block_size=0) as file:
+            edges = file.read(EDGE)
+    return hashlib.sha256(edges).hexdigest()[:32]
 
 
 @contextmanager
