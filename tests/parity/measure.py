@@ -107,7 +107,7 @@ def between_the_published() -> Iterator[tuple[str, Agreement]]:
     for name, scenario in cases.items():
         seen = Agreement()
         for revision in REVISIONS:
-            trio, frames = trio_of(revision, detail.scenario), clip(LENGTH)
+            trio, frames = trio_of(revision), clip(LENGTH)
             theirs = transformers_reference.Video(trio.transformers, frames)
             seen |= worst(scenario, theirs, original.Video(trio.original, frames))
         yield name, seen
