@@ -47,7 +47,8 @@ with atheris.instrument_imports(include=[f"masklet.{module}" for module in READE
     from masklet.model import Sam2
     from masklet.prompts import Prompt
     from masklet.run_folder import Manifest, Run
-    from masklet.sessions.events import Prompted, SavedSession, Script
+    from masklet.sessions.events import Prompted, Script
+    from masklet.sessions.saved import SavedSession
 
 SECONDS, BYTES = 5.0, 2**30
 SIZE = (24, 32)

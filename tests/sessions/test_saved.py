@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from masklet import MaskletError, Prompt, VideoSession
 from masklet.errors import MediaError
 from masklet.media import open_frames
-from masklet.sessions.events import Prompted, SavedSession, Script
+from masklet.sessions.events import Prompted, Script
+from masklet.sessions.saved import SavedSession
 from masklet.zoom import Zoom
 from media.made import write_video
 from toy_models import clip, toy_network

@@ -16,7 +16,7 @@ import pytest
 from masklet import VideoSession, rle
 from masklet.checkpoint import save
 from masklet.media import open_frames
-from masklet.sessions.events import SavedSession
+from masklet.sessions.saved import SavedSession
 from masklet.studio.inference.propagation import RunningPropagation
 from masklet.studio.inference.propagation_plan import Leg, PropagationPlan
 from studio.small import Caller, make_studio

@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from masklet import VideoSession, load
-from masklet.sessions.events import SavedSession
+from masklet.sessions.saved import SavedSession
 from studio.small import make_clip
 
 LENGTH = 64  # so many that the server is not done before it is killed, however late this process is woken

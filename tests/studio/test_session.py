@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from masklet import VideoSession, rle
-from masklet.sessions.events import SavedSession
+from masklet.sessions.saved import SavedSession
 from masklet.studio.inference.inference import RESUMABLE, Inference
 from studio.small import LENGTH, SIZE, Caller, counts
 from toy_models import toy_network

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from masklet.media import Frames, Look
     from masklet.media.readers.prompt_files import ObjectPrompts
     from masklet.model import Sam2
-    from masklet.sessions.events import SavedSession
+    from masklet.sessions.saved import SavedSession
     from masklet.sessions.video import VideoSession
 
 
@@ -95,7 +95,7 @@ def track(
     with ProgressBar() as bar:
         from masklet.media.readers.channels import parse_channels
         from masklet.media.readers.prompt_files import ObjectPrompts
-        from masklet.sessions.events import SavedSession
+        from masklet.sessions.saved import SavedSession
         from masklet.tracking.policies import find_policy
 
         saved = None if script is None else SavedSession.read(script)

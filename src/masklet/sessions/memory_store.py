@@ -11,6 +11,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import islice
+from numbers import Real
 from typing import Protocol
 
 import numpy as np
@@ -19,6 +20,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from masklet import rle
+from masklet.errors import OptionError
 from masklet.model import Sam2, fill_mask
 from masklet.results import ReadImage
 from masklet.sessions.events import Prompted, Propagated, SessionEvent, prompts_after
@@ -229,7 +231,7 @@ class InMemoryStore:
     def __init__(self, size: tuple[int, int], budget: float, capacity: int | None) -> None:
         self.history = History()
         self.nbytes = 0  # of the records in full, without those of prompts
-        self._size, self._budget, self._capacity = size, budget, capacity
+        self._size, self._budget, self._capacity = size, _check_budget(budget), capacity
         self._entries: dict[int, dict[int, list[Entry]]] = {}  # by object and frame, the newest last
         self._policies: dict[int, list[PolicyRecord]] = {}
         self._in_bank: dict[int, set[int]] = {}  # frames in banks that may be full
@@ -438,3 +440,9 @@ class InMemoryStore:
         for policies in self._policies.values():
             while len(policies) > 1 and policies[1].number <= self._oldest:
                 del policies[0]
+
+
+def _check_budget(budget: object) -> float:
+    if isinstance(budget, bool) or not isinstance(budget, Real) or not float(budget) >= 0:
+        raise OptionError(f"budget must be a number of bytes, 0 or more. Got {budget!r:.60}.")
+    return float(budget)

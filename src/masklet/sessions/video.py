@@ -2,38 +2,27 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection, Generator, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
-from numbers import Real
 from pathlib import Path
 from typing import Self
 
 from masklet import rle
-from masklet.errors import OptionError, PromptError, check_count
+from masklet.errors import PromptError, check_count
 from masklet.masks import ImageCandidates
 from masklet.media import NoSuchFrame, open_frames
-from masklet.media.readers.pictures import is_url
 from masklet.model import Sam2, check_model
 from masklet.prompts import check_frame, check_id, check_ids, check_prompt
 from masklet.results import MaskIterator
 from masklet.sessions.answer import Answer, PreparedPrompt
-from masklet.sessions.events import (
-    Cleared,
-    Prompted,
-    Propagated,
-    Removed,
-    Reviewed,
-    SavedSession,
-    Script,
-    saved_zoom,
-)
+from masklet.sessions.events import Cleared, Prompted, Propagated, Removed, Reviewed, Script
 from masklet.sessions.feature_cache import GIB, FeatureCache
 from masklet.sessions.image import ImageSession
 from masklet.sessions.memory_store import InMemoryStore, MemoryRecord, MemoryStore, to_masks
 from masklet.sessions.object_state import ObjectState, SessionState, Span
 from masklet.sessions.propagation import Propagator
+from masklet.sessions.saved import SavedSession, locate_video, saved_zoom
 from masklet.sessions.scene_cuts import Scenes
 from masklet.tracking.policies import Policy, find_policy
 from masklet.tracking.step import TrackedObject, track_frame
@@ -97,7 +86,7 @@ class VideoSession:
             features or FeatureCache(),
             find_zoom(zoom, default=model.config.zoom, frames=True),
         )
-        self._store = store or InMemoryStore(self.frames.size, _checked_budget(budget), capacity)
+        self._store = store or InMemoryStore(self.frames.size, budget, capacity)
         self._propagator = Propagator(
             model,
             self.frames,
@@ -109,7 +98,7 @@ class VideoSession:
             clip_length=None if clip_length is None else check_count(clip_length, "clip_length"),
         )
         self._policy_name = policy if isinstance(policy, str) else None
-        self._video = _locate_video(video)
+        self._video = locate_video(video)
 
     @property
     def script(self) -> Script:
@@ -368,9 +357,8 @@ class VideoSession:
         Raises:
             NoSuchFrame: The video has no such frames.
         """
-        first = check_frame(start)
+        first, count = check_frame(start), len(self.frames)
         end = first + 1 if stop is None else check_frame(stop)
-        count = len(self.frames)
         if not 0 <= first < end <= count:
             raise NoSuchFrame(self.frames.name, first if not 0 <= first < count else end - 1, count)
         self._store.append(Reviewed(first, end, reviewed))
@@ -430,7 +418,7 @@ class VideoSession:
             MediaError: The file cannot be written.
         """
         tracking = self._propagator
-        saved = SavedSession(
+        SavedSession(
             self._video,
             self.frames.size,
             tracking.clip_length,
@@ -442,8 +430,7 @@ class VideoSession:
             intensity_range=self.frames.intensity_range,
             length=len(self.frames),
             zoom=saved_zoom(self._zoom),
-        )
-        saved.write(path)
+        ).write(path)
 
     @classmethod
     def restore(
@@ -482,7 +469,7 @@ class VideoSession:
             features=features,
             zoom=saved.chosen_zoom,
         )
-        session._video = _locate_video(saved.source(video))
+        session._video = locate_video(saved.source(video))
         return session.replay(saved.script)
 
     @property
@@ -511,15 +498,3 @@ class VideoSession:
             ids = ", ".join(map(str, self.ids)) or "none"
             raise PromptError(f"there is no object {id}. There are: {ids}.")
         return id
-
-
-def _locate_video(video: object) -> str | None:
-    if is_url(video):
-        return os.fspath(video)  # type: ignore[call-overload,no-any-return]
-    return str(Path(video).resolve()) if isinstance(video, str | Path) else None
-
-
-def _checked_budget(budget: object) -> float:
-    if isinstance(budget, bool) or not isinstance(budget, Real) or not float(budget) >= 0:
-        raise OptionError(f"budget must be a number of bytes, 0 or more. Got {budget!r:.60}.")
-    return float(budget)

@@ -18,7 +18,7 @@ from sqlalchemy import func, select, update
 from masklet import rle
 from masklet.media import writers
 from masklet.media.formats import FORMATS, LABEL_MAPS, Format, Look
-from masklet.sessions.events import SavedSession
+from masklet.sessions.saved import SavedSession
 from masklet.sessions.tracker import FrameAnswers
 from masklet.studio import schemas
 from masklet.studio.errors import ApiError, failure_message, not_found

@@ -20,8 +20,8 @@ from masklet.errors import MaskletError, MediaError
 from masklet.media.readers.annotation_files import read_annotations
 from masklet.media.readers.annotations import MAX_NAME, Annotation, AnnotationFile, SkippedEntry
 from masklet.prompts import Prompt, check_prompt
-from masklet.sessions.events import SavedSession
 from masklet.sessions.object_state import join_spans
+from masklet.sessions.saved import SavedSession
 from masklet.studio import project_schemas
 from masklet.studio.errors import ApiError, failure_message, not_found, public_message
 from masklet.studio.inference.inference import Inference
@@ -131,12 +131,8 @@ class Imports:
         hub: Hub,
         quota: Quota,
     ) -> None:
-        self._database = database
-        self._live = live
-        self._inference = inference
-        self._worker = worker
-        self._hub = hub
-        self._quota = quota
+        self._database, self._live, self._inference = database, live, inference
+        self._worker, self._hub, self._quota = worker, hub, quota
         self._jobs: OrderedDict[str, ImportJob] = OrderedDict()
         self._lock = Lock()
 
