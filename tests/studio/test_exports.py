@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 import re
@@ -29,6 +30,8 @@ def pieces(file: str, content: bytes) -> int:
             return len(json.loads(content))
         case ".xml":
             return len(ElementTree.fromstring(content))
+        case ".csv":
+            return sum(int(row["area"]) > 0 for row in csv.DictReader(content.decode().splitlines()))
         case ".tif" | ".tiff":
             with PIL.Image.open(io.BytesIO(content)) as stack:
                 return stack.n_frames
