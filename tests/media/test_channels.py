@@ -152,6 +152,9 @@ def test_measures_in_micrometres_and_labels_as_large_as_their_source(tmp_path: P
         rows = list(csv.DictReader(file))
     assert [(row["depth"], row["time"], row["z_um"]) for row in rows] == [("1", "0", "2"), ("2", "0", "4")]
     assert rows[0]["object"] == "3" and rows[0]["class"] == "cell"
+    assert {row["seconds"] for row in rows} == {""}, (
+        "slices are no moments, and no file says how long they take"
+    )
     box = [int(rows[0][name]) for name in ("x0", "y0", "x1", "y1")]
     assert int(rows[0]["area"]) == 40 and box == [10, 4, 20, 8]
     measures = [float(rows[0][name]) for name in ("x", "y", "x_um", "y_um", "area_um2")]
@@ -170,7 +173,7 @@ def test_measures_of_a_video_are_in_pixels(tmp_path: Path) -> None:
     with open(tmp_path / "measures.csv", newline="") as file:
         [row] = csv.DictReader(file)
     assert row["area"] == str(SIZE[0] * SIZE[1]) and row["time"] == "2" and row["class"] == "object"
-    assert row["area_um2"] == row["z_um"] == ""
+    assert row["area_um2"] == row["z_um"] == "" and float(row["seconds"]) == pytest.approx(2 / 24, abs=1e-6)
 
 
 def test_what_has_no_channels_says_so(tmp_path: Path) -> None:

@@ -23,8 +23,9 @@ class MeasuresCsv(SpooledWriter):
     """A CSV with a row for each frame and visible object, for a spreadsheet, R or pandas.
 
     `area` is in pixels; `x`, `y` are the centre of mass; `x0`, `y0`, `x1`, `y1` are the tight box, the last
-    two exclusive. `time` and `depth` are the point in time and the slice, from 0 on. The columns in
-    micrometres are empty where the source has no `pixel_size`.
+    two exclusive. `time` and `depth` are the point in time and the slice, from 0 on; of a stack that says
+    which is which, `seconds` is empty. The columns in micrometres are empty where the source has no
+    `pixel_size`.
 
     Args:
         path: The file.
@@ -45,7 +46,7 @@ class MeasuresCsv(SpooledWriter):
     def _rows(self, frame: int) -> Iterator[tuple[object, ...]]:
         axes: StackAxes | None = getattr(self._source, "axes", None)
         time, depth = divmod(frame, axes.depth) if axes is not None else (frame, 0)
-        seconds = round(self._source.time(frame), 6)
+        seconds = round(self._source.time(frame), 6) if axes is None else ""  # a stack names no rate
         for id, mask in self._spool.masks_on(frame):
             place = (self._source.file_name(frame), frame, seconds, time, depth)
             yield (*place, id, self._categories.name(id), *self._measure(mask, depth))
