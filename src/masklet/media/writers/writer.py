@@ -36,8 +36,9 @@ NONCHARACTERS = "\ufffe\uffff"
 class Writer(ABC):
     """Writes masks to files. Use it in a `with` block: files are complete and valid after it, also on Ctrl-C.
 
-    Frames may come in any order and more than once; later masks replace earlier ones. A writer that needs
-    frames in order says so.
+    Frames may come in any order and more than once; later masks of an object replace its earlier ones. Where
+    a frame has a file of its own, that holds what was written last: give all objects of a frame at once. A
+    writer that needs frames in order says so.
 
     Example:
         >>> import numpy as np
