@@ -166,6 +166,19 @@ def test_measures_in_micrometres_and_labels_as_large_as_their_source(tmp_path: P
         assert labels.imagej_metadata["unit"] == "um" and labels.imagej_metadata["spacing"] == 2
 
 
+def test_measures_of_a_part_name_the_slices_of_the_whole(tmp_path: Path) -> None:
+    frames = open_frames(sized(tmp_path / "stack.tif", "ome")).part(1, 3)
+    with writers(["measures"], tmp_path, frames) as files:
+        for page, image in enumerate(frames):
+            files.write(image, Masks.from_arrays(page, {1: np.ones(SIZE, dtype=bool)}, SIZE))
+    with open(tmp_path / "measures.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["frame"], row["depth"], row["time"], row["z_um"]) for row in rows] == [
+        ("0", "1", "0", "2"),
+        ("1", "2", "0", "4"),
+    ]
+
+
 def test_measures_of_a_video_are_in_pixels(tmp_path: Path) -> None:
     frames = open_frames(np.zeros((3, *SIZE, 3), dtype=np.uint8))
     with writers(["measures"], tmp_path, frames) as files:

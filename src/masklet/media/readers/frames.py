@@ -128,6 +128,11 @@ class Frames:
         """The size of a pixel in the sample, in micrometres, where a TIFF by OME or ImageJ says it."""
         return getattr(self._reader, "pixel_size", None)
 
+    @property
+    def first_page(self) -> int:
+        """The frame of the source that is frame 0 here: above 0 for a `part` of it."""
+        return getattr(self._reader, "first_page", 0)
+
     def time(self, frame: int) -> float:
         """Seconds from the first frame to this one."""
         return self._reader.time(frame)
@@ -411,6 +416,8 @@ class FrameRange:
         self._reader = reader
         self._start = start
         self._stop = stop
+        self.axes: StackAxes | None = getattr(reader, "axes", None)
+        self.first_page: int = start + getattr(reader, "first_page", 0)
         self.name = reader.name
         self.size = reader.size
         self.fps = reader.fps

@@ -45,7 +45,8 @@ class MeasuresCsv(SpooledWriter):
 
     def _rows(self, frame: int) -> Iterator[tuple[object, ...]]:
         axes: StackAxes | None = getattr(self._source, "axes", None)
-        time, depth = divmod(frame, axes.depth) if axes is not None else (frame, 0)
+        page = frame + getattr(self._source, "first_page", 0)
+        time, depth = divmod(page, axes.depth) if axes is not None else (frame, 0)
         seconds = round(self._source.time(frame), 6) if axes is None else ""  # a stack names no rate
         for id, mask in self._spool.masks_on(frame):
             place = (self._source.file_name(frame), frame, seconds, time, depth)
