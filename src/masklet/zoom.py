@@ -152,6 +152,9 @@ class Zoom:
         window = self.window(box, segmenter.size)
         if window is None and self.mirrored:
             return segmenter.segment_both_ways(prompt, hint, candidates)
+        before = window_of_hint(hint)
+        if window is not None and before is not None:
+            window = share_window(window, box, [before])  # so that the hint is what the network drew there
         return segmenter.segment_in(window, prompt, hint, candidates)
 
     def _segment_in_tile(
@@ -267,6 +270,12 @@ def box_of_prompt(prompt: Prompt, hint: Any) -> Box | None:
         ids = getattr(hint, "ids", None)  # the masks of a frame have them, ranked ones do not
         mask = hint[0] if ids is None else hint[ids[0]]
     return None if mask is None else box_of_mask(mask, prompt)
+
+
+def window_of_hint(hint: Any) -> Window | None:
+    """The window in which a candidate that is corrected was made; None for others, and masks of frames."""
+    ranked = getattr(hint, "ranked", None)
+    return None if ranked is None else ranked[0].window
 
 
 def box_of_mask(mask: np.ndarray, prompt: Prompt) -> Box | None:

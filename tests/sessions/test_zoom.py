@@ -299,6 +299,23 @@ def test_a_prompt_in_the_mirrored_picture() -> None:
     assert mirror_prompt(there, WIDE[1]) == given
 
 
+@pytest.mark.usefixtures("specks_stay")
+def test_a_correction_is_answered_in_the_window_of_what_it_corrects(
+    zooming: Sam2, pictures: np.ndarray
+) -> None:
+    """As long as that shows the object as well."""
+    session = ImageSession(zooming, pictures[0])
+    window, one = (28, 22, 68, 62), torch.tensor(1.0)
+    logits = torch.full((16, 16), -5.0)
+    logits[4:12, 5:13] = 5
+    before = ImageCandidates(WIDE, (Candidate(logits, one, one, window),))
+    near, far = Prompt(positive=[(40, 35), (55, 50)]), Prompt(positive=[(40, 35), (75, 50)])
+    assert session.segment(near, hint=before).ranked[0].window == window
+    assert Zoom().window(box_of_prompt(near, before) or window, WIDE) != window
+    other = session.segment(far, hint=before).ranked[0].window
+    assert other is not None and other != window and other[2] > 75
+
+
 def test_frames_of_videos_are_not_mirrored(
     zooming: Sam2, pictures: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:

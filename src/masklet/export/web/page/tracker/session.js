@@ -21,6 +21,7 @@ import { View, countCandidates, pointsIn, wholeOf, withBox } from "./zoom.js";
  * @property {Mask} mask
  * @property {Float32Array | null} logits  low-res; null where only a window of a picture was looked at
  * @property {Float32Array | null} full  logits at the size of the picture, where there are no others
+ * @property {Window | null} window  in which those were made
  * @property {Uint8Array | null} exact  the mask, where zoom made it finer than the logits
  * @property {boolean} isTracked  whether tracking reached this frame
  *
@@ -113,13 +114,16 @@ export class Session {
      */
     async #answerInPicture(id, prompt, before) {
         const view = this.#seen();
-        const hint = before ? { logits: before.full ?? this.#enlarged(before), lowRes: before.logits } : null;
+        const hint = before
+            ? { logits: before.full ?? this.#enlarged(before), lowRes: before.logits, window: before.window }
+            : null;
         const [{ prediction, window }] = await this.#candidates(prompt, hint);
         const full = view.full({ prediction, window });
         return {
             mask: this.#show(id, toMask(full), prediction),
             logits: window ? null : prediction.logits,
             full: window ? full : null,
+            window,
             exact: null,
             isTracked: false,
         };
@@ -162,7 +166,7 @@ export class Session {
         bank.keep({ frame, tokens, pointer: prediction.pointer, isPrompted: true }, this.capacity);
         const { logits } = prediction;
         const mask = this.#show(id, exact ?? toMask(enlarge(logits, width, height)), prediction);
-        return { mask, logits, full: null, exact, isTracked };
+        return { mask, logits, full: null, window: null, exact, isTracked };
     }
 
     /** Begin to track: what follows is one step for undo. */
@@ -218,7 +222,7 @@ export class Session {
             obj.bank.keep({ frame, tokens: tokens[row], pointer, isPrompted: false }, this.capacity);
             const pixels = toMask(enlarge(logits, picture.width, picture.height));
             const mask = this.#show(obj.id, pixels, predictions[row]);
-            obj.answers.set(frame, { mask, logits, full: null, exact: null, isTracked: true });
+            obj.answers.set(frame, { mask, logits, full: null, window: null, exact: null, isTracked: true });
             if (this.kind === "camera") obj.answers.delete(frame - 1);
         }
     }
@@ -304,7 +308,7 @@ export class Session {
                 if (full[at] > 0 !== exact[at] > 0) full[at] = exact[at] ? 0.1 : -0.1;
             }
         }
-        return { logits: full, lowRes: answer.logits };
+        return { logits: full, lowRes: answer.logits, window: null };
     }
 
     /**

@@ -22,6 +22,7 @@ import { enlarge, resizePlane, tightBox, toMask, toSquare } from "./pixels.js";
  * @typedef {object} Hint  the mask that is corrected
  * @property {Float32Array} logits  at the size of the picture
  * @property {Float32Array | null} lowRes  null where only a window of the picture was looked at
+ * @property {Window | null} window  in which the mask was made; null for others, and for masks of frames
  */
 
 const CERTAIN = 10; // less this is the logit of what lies outside a window
@@ -83,9 +84,12 @@ export class View {
         const count = countCandidates(prompt);
         const box = prompt.box ?? (hint && tightBox(toMask(hint.logits), this.picture.width));
         if (box) {
-            const window = this.window(withClicks(box, prompt));
+            const around = withClicks(box, prompt);
+            const window = this.window(around);
             if (!window && mirrored) return this.#segmentBothWays(prompt, hint, count);
-            return this.segment(window, prompt, hint, count);
+            // so that the hint is what the network drew there
+            const before = window && hint?.window && serves(hint.window, around, window) ? hint.window : null;
+            return this.segment(before ?? window, prompt, hint, count);
         }
         let candidates = await this.segment(null, prompt, hint, count);
         const tight = tightBox(toMask(this.full(candidates[0])), this.picture.width);
@@ -244,9 +248,9 @@ export class View {
                 refined.push(candidate);
                 continue;
             }
-            const shared = windows.find((other) => holds(other, box) && iou(other, window) >= SHARED);
+            const shared = windows.find((other) => serves(other, box, window));
             windows.push(shared ?? window);
-            const hint = { logits, lowRes: candidate.window ? null : candidate.prediction.logits };
+            const hint = { logits, lowRes: candidate.window ? null : candidate.prediction.logits, window: null };
             refined.push(...(await this.segment(shared ?? window, prompt, hint, 1)));
         }
         const qualities = refined.map(({ prediction }) => prediction.iou);
@@ -431,6 +435,17 @@ function shared(one, other) {
 function iou(one, other) {
     const both = area(shared(one, other));
     return both > 0 ? both / (area(one) + area(other) - both) : 0;
+}
+
+/**
+ * Whether another window shows what lies in the box about as well as the window itself.
+ *
+ * @param {Window} other
+ * @param {Window} box
+ * @param {Window} window
+ */
+function serves(other, box, window) {
+    return holds(other, box) && iou(other, window) >= SHARED;
 }
 
 /**
