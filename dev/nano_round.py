@@ -1,15 +1,14 @@
 """One more round of training nano, as a recipe: larger clips, then the full size, then to a rate of 0.
 
     export OMP_NUM_THREADS=1
-    STAGE=larger masklet train dev/nano_round.py DATA --model dev/nano-round8.safetensors --out a
+    STAGE=larger masklet train dev/nano_round.py DATA --model nano --out a
     STAGE=steady masklet train dev/nano_round.py DATA --model a/model.safetensors --out b
     STAGE=falling masklet train dev/nano_round.py DATA --model b/model.safetensors --out c
     python dev/mean_weights.py DATA nano c/model.safetensors
 
 Where there are two cores, each stage may be run twice, with SEED=1 and SEED=2, one process a core, and
-the mean of both goes on. `nano-round8.safetensors` is the mean of the shipped weights and of a round that
-was not shipped. What ships in the end is what validation says. DATA is what the recipe `nano` reads;
-`--steps` stretches a stage. The gradient of so few clips is mostly noise: a long average takes it out,
+the mean of both goes on. What ships in the end is what validation says. DATA is what the recipe `nano`
+reads; `--steps` stretches a stage. The gradient of so few clips is mostly noise: a long average takes it out,
 where a rate that falls soon ends the progress too.
 """
 
