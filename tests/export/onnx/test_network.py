@@ -29,7 +29,8 @@ SIZES = [
     {"frames": 2, "objects": 3, "memories": 7, "pointers": 16, "points": 4},
     {"frames": 1, "objects": 2, "memories": 22, "pointers": 31, "points": 2},
 ]
-# The largest difference that rounding may make, as a part of the largest number.
+# The difference that rounding may make, as a part of the largest number. With fewer bits, of one in 10,000
+# numbers twice that.
 TOLERANCE = {"fp32": 1e-5, "fp16": 0.04, "int8": 0.07}
 
 
@@ -85,7 +86,9 @@ def test_a_graph_computes_its_verb(network: Sam2, exported: Path, verb: str, pre
         for output, right in answers:
             # Memories are rounded to bfloat16, which a difference in the last digit may tip over.
             share = max(TOLERANCE[precision], 4e-3 if verb == "memorize" else 0)
-            np.testing.assert_allclose(output, right, rtol=0, atol=share * np.abs(right).max())
+            largest, outliers = np.abs(right).max(), 1 if precision == "fp32" else 2
+            np.testing.assert_allclose(output, right, rtol=0, atol=outliers * share * largest)
+            assert np.quantile(np.abs(output - right), 0.9999) <= share * largest
 
 
 def test_the_wrapped_verbs_are_the_network_s(network: Sam2) -> None:
