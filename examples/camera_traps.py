@@ -1,10 +1,7 @@
 """Camera traps: everything in a folder of pictures, as a table for R or a spreadsheet and as COCO.
 
 python examples/camera_traps.py                     pictures of the demo clip
-python examples/camera_traps.py --folder traps/     your own; the largest objects of each picture
-
-Masks of more than a quarter of the picture are left out: they are mostly ground, sky and trees. Where animals
-come close to the camera, give a larger --max-area.
+python examples/camera_traps.py --folder traps/     your own; the largest objects, below --max-area
 """
 
 import csv
@@ -19,14 +16,11 @@ from masklet.auto import resolve_grid
 from masklet.cli import run_script
 from masklet.media import find_pictures, open_frames, read_image
 
-DEMO = Path(__file__).with_name("demo.mp4")
-COLUMNS = ("file", "object", "x0", "y0", "x1", "y1", "share", "iou")
-
 
 def make_folder(folder: Path) -> Path:
     """Three frames of the demo clip, as a camera would have taken them."""
     folder.mkdir(parents=True, exist_ok=True)
-    frames = open_frames(DEMO)
+    frames = open_frames(Path(__file__).with_name("demo.mp4"))
     for frame in (0, 50, 100):
         PIL.Image.fromarray(frames[frame]).save(folder / f"site-1_{frame:04d}.jpg")
     return folder
@@ -45,19 +39,17 @@ def main(
     chosen = replace(resolve_grid(grid, network.config), max_area=max_area)
     rows, images, annotations = [], [], []
     for number, path in enumerate(find_pictures(folder or make_folder(out / "pictures")), 1):
-        picture = read_image(path)
-        everything = masklet.everything(network, picture, chosen, sort="area")
-        found = everything.select(*everything.ids[:most])
-        height, width = found.size
+        everything = masklet.everything(network, read_image(path), chosen, sort="area")
+        found, (height, width) = everything.select(*everything.ids[:most]), everything.size
         for id, box, area, iou in zip(found.ids, found.boxes.tolist(), found.areas, found.iou, strict=True):
             rows.append((path.name, id, *box, round(area / (height * width), 4), round(float(iou), 3)))
         images.append({"id": number, "file_name": path.name, "height": height, "width": width})
         annotations += found.to_coco(image_id=number)
         print(f"{path.name}: {len(found)} objects")
     with (out / "objects.csv").open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([COLUMNS, *rows])
-    annotations = [{**entry, "id": number} for number, entry in enumerate(annotations, 1)]
-    coco = {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "object"}]}
+        csv.writer(file).writerows([("file", "object", "x0", "y0", "x1", "y1", "share", "iou"), *rows])
+    numbered = [{**entry, "id": number} for number, entry in enumerate(annotations, 1)]
+    coco = {"images": images, "annotations": numbered, "categories": [{"id": 1, "name": "object"}]}
     (out / "coco.json").write_text(json.dumps(coco), encoding="utf-8")
     print(f"{len(rows)} rows in {out / 'objects.csv'}, the masks in {out / 'coco.json'}")
 
