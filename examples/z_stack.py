@@ -1,7 +1,6 @@
 """A microscope's z-stack: follow a nucleus through depth, write an OME-TIFF of labels and measures.
 
-python examples/z_stack.py                                                a stack of two channels, made here
-python examples/z_stack.py --stack cells.ome.tif --channel DAPI --point 210 180 --page 12
+python examples/z_stack.py --stack cells.ome.tif --channel DAPI --point 210 180 --page 12    or one made here
 """
 
 from pathlib import Path
@@ -10,12 +9,10 @@ import numpy as np
 import PIL.Image
 
 import masklet
-from masklet import Prompt
 from masklet.cli import run_script
 from masklet.media import open_frames, writers
 
 PAGES, SIDE = 9, 256
-PER_MICROMETRE, SPACING = 4.0, 1.0  # pixels in a micrometre, micrometres between slices
 NUCLEI = (90, 100, 34), (178, 150, 26), (80, 200, 20)  # x, y, radius
 
 
@@ -23,15 +20,13 @@ def make_stack(path: Path) -> Path:
     """Two channels of 12 bits: nuclei that are widest in the middle of the stack, and a dim background."""
     (y, x), random, pages = np.mgrid[:SIDE, :SIDE], np.random.default_rng(0), []
     for page in range(PAGES):
-        wide = [radius**2 - (6 * (page - PAGES // 2)) ** 2 for _, _, radius in NUCLEI]
-        discs = [(x - cx) ** 2 + (y - cy) ** 2 for cx, cy, _ in NUCLEI]
-        nuclei = 2600 * np.any([disc < limit for disc, limit in zip(discs, wide, strict=True)], axis=0)
+        depth = (6 * (page - PAGES // 2)) ** 2
+        nuclei = 2600 * np.any([(x - cx) ** 2 + (y - cy) ** 2 < r**2 - depth for cx, cy, r in NUCLEI], axis=0)
         for channel in (nuclei, 500 + 200 * np.sin(x / 30)):
             values = (channel + random.normal(150, 25, channel.shape)).clip(0, 4095)
             pages.append(PIL.Image.fromarray(values.astype(np.uint16)))
-    axes = f"ImageJ=1.54f\nimages={2 * PAGES}\nchannels=2\nslices={PAGES}\nhyperstack=true\n"
-    scale = {282: PER_MICROMETRE, 283: PER_MICROMETRE}  # TIFF's tags XResolution and YResolution
-    axes += f"unit=um\nspacing={SPACING}\n"
+    scale = {282: 4.0, 283: 4.0}  # TIFF's tags of resolution: pixels in a micrometre
+    axes = f"ImageJ=1\nimages={2 * PAGES}\nchannels=2\nslices={PAGES}\nhyperstack=true\nunit=um\nspacing=1\n"
     pages[0].save(path, save_all=True, append_images=pages[1:], description=axes, tiffinfo=scale)
     return path
 
@@ -47,16 +42,15 @@ def main(
     out.mkdir(parents=True, exist_ok=True)
     frames = open_frames(stack or make_stack(out / "stack.tif"), channel=channel)
     session = masklet.VideoSession(masklet.load(model), frames)
-    session.prompt(page, 1, Prompt(positive=[point]))
+    session.prompt(page, 1, masklet.Prompt(positive=[point]))
     for reverse in (False, True):
         list(session.propagate(page, reverse=reverse))
-    pixels, size = 0, frames.pixel_size
     with writers(["ome-tiff", "measures"], out, frames, {1: "nucleus"}) as files:
         for number, image in enumerate(frames):
-            files.write(image, masks := session.masks(number))
-            print(f"page {number}: {int(masks[1].sum())} pixels")
-            pixels += int(masks[1].sum())
-    if size is not None and size.z is not None:
+            files.write(image, session.masks(number))
+            print(f"page {number}: {int(session.masks(number)[1].sum())} pixels")
+    pixels = sum(int(session.masks(number)[1].sum()) for number in range(len(frames)))
+    if (size := frames.pixel_size) is not None and size.z is not None:
         print(f"volume: {pixels * size.x * size.y * size.z:.1f} cubic micrometres")
     print(out / "labels.ome.tif", out / "measures.csv", sep="\n")
 
