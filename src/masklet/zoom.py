@@ -44,6 +44,7 @@ class RankedMasks(Protocol):
     def rank(cls, size: tuple[int, int], candidates: Sequence[Any]) -> Self: ...
 
 
+Answer = TypeVar("Answer")
 Answers = TypeVar("Answers", bound=RankedMasks)
 AnswersOut = TypeVar("AnswersOut", bound=RankedMasks, covariant=True)
 
@@ -106,33 +107,23 @@ class Zoom:
         Args:
             hint: Masks of which the first is corrected: candidates, or the masks of a frame; or None.
         """
-        return _encode_together(segmenter, self._looks(segmenter, prompt, hint, candidates))
+        return finish(self._steps(segmenter, prompt, hint, candidates, pauses=False))
 
     def steps(
         self, segmenter: Segmenter[Answers], prompt: Prompt, hint: Any, candidates: int
     ) -> Generator[None, None, Answers]:
         """The same answer, with a pause before each window is encoded."""
-        looks = self._looks(segmenter, prompt, hint, candidates)
-        while True:
-            try:
-                windows = next(looks)
-            except StopIteration as end:
-                answers: Answers = end.value
-                return answers
-            for window in windows:
-                yield
-                segmenter.encode_windows([window])
+        return self._steps(segmenter, prompt, hint, candidates, pauses=True)
 
-    def _looks(
-        self, segmenter: Segmenter[Answers], prompt: Prompt, hint: Any, candidates: int
-    ) -> Generator[list[Window], None, Answers]:
-        """Yields the windows that are to be encoded before it goes on, and returns the answers."""
-        answers = yield from self._look(segmenter, prompt, hint, candidates)
+    def _steps(
+        self, segmenter: Segmenter[Answers], prompt: Prompt, hint: Any, candidates: int, *, pauses: bool
+    ) -> Generator[None, None, Answers]:
+        answers = yield from self._look(segmenter, prompt, hint, candidates, pauses)
         return remove_candidates_specks(answers, prompt)
 
     def _look(
-        self, segmenter: Segmenter[Answers], prompt: Prompt, hint: Any, candidates: int
-    ) -> Generator[list[Window], None, Answers]:
+        self, segmenter: Segmenter[Answers], prompt: Prompt, hint: Any, candidates: int, pauses: bool
+    ) -> Generator[None, None, Answers]:
         box = box_of_prompt(prompt, hint)
         if self.tile is not None:
             return self._segment_in_tile(segmenter, prompt, hint, candidates, box or _box_of_clicks(prompt))
@@ -143,7 +134,7 @@ class Zoom:
         if self.mirrored and (box is None or self.window(box, segmenter.size) is None):
             answers = segmenter.segment_both_ways(prompt, hint, candidates)
         for _ in range(self.rounds):
-            answers = yield from self._refine(segmenter, answers, prompt)
+            answers = yield from self._refine(segmenter, answers, prompt, pauses)
         return answers
 
     def _segment_around(
@@ -174,11 +165,11 @@ class Zoom:
         The predicted IoU of what is refined in a window is too high by a tenth. What the view before
         predicted for the best answer tempers all of them, which keeps their order.
         """
-        return _encode_together(segmenter, self._refine(segmenter, answers, prompt))
+        return finish(self._refine(segmenter, answers, prompt, pauses=False))
 
     def _refine(
-        self, segmenter: Segmenter[Answers], answers: Answers, prompt: Prompt
-    ) -> Generator[list[Window], None, Answers]:
+        self, segmenter: Segmenter[Answers], answers: Answers, prompt: Prompt, pauses: bool
+    ) -> Generator[None, None, Answers]:
         windows: list[Window] = []  # of the answers that are refined
         by_rank: dict[int, Window] = {}
         for rank, candidate in enumerate(answers.ranked):
@@ -190,7 +181,11 @@ class Zoom:
                 continue
             by_rank[rank] = share_window(window, box, windows)
             windows.append(by_rank[rank])
-        yield list(dict.fromkeys(windows))
+        distinct = list(dict.fromkeys(windows))
+        for together in [[window] for window in distinct] if pauses else [distinct]:
+            if pauses:
+                yield
+            segmenter.encode_windows(together)
         refined: list[Any] = []
         for rank, candidate in enumerate(answers.ranked):
             if rank in by_rank:
@@ -213,14 +208,14 @@ class Zoom:
         return window if box_area(window) <= self.largest * width * height else None
 
 
-def _encode_together(segmenter: Segmenter[Answers], looks: Generator[list[Window], None, Answers]) -> Answers:
+def finish(steps: Generator[None, None, Answer]) -> Answer:
+    """What steps return at their end, without a pause."""
     while True:
         try:
-            windows = next(looks)
+            next(steps)
         except StopIteration as end:
-            answers: Answers = end.value
-            return answers
-        segmenter.encode_windows(windows)
+            answer: Answer = end.value
+            return answer
 
 
 def remove_candidates_specks(answers: Answers, prompt: Prompt) -> Answers:
@@ -252,13 +247,11 @@ def find_zoom(zoom: Zoom | bool | None, *, default: bool, frames: bool = False) 
     Args:
         frames: Whether it is for frames of a video, which are not mirrored: it did not help there.
     """
-    if frames and (found := find_zoom(zoom, default=default)) is not None:
-        return replace(found, mirrored=False)
-    if isinstance(zoom, Zoom):
-        return zoom
-    if zoom is not None and not isinstance(zoom, bool):
+    if zoom is not None and not isinstance(zoom, bool | Zoom):
         raise OptionError(f"zoom must be a Zoom, True, False or None. Got {type(zoom).__name__}.")
-    return Zoom() if (default if zoom is None else zoom) else None
+    if not isinstance(zoom, Zoom):
+        zoom = Zoom() if (default if zoom is None else zoom) else None
+    return replace(zoom, mirrored=False) if zoom is not None and frames else zoom
 
 
 def box_of_prompt(prompt: Prompt, hint: Any) -> Box | None:

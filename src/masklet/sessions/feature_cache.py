@@ -18,7 +18,7 @@ from masklet.masks import ImageCandidates
 from masklet.model import Sam2
 from masklet.prompts import Prompt
 from masklet.types import FrameFeatures
-from masklet.zoom import Zoom
+from masklet.zoom import Zoom, finish
 
 GIB = 2**30
 ANSWERS = 4  # kept of first clicks
@@ -131,7 +131,7 @@ class FeatureCache:
         used, answer = self._answers.pop(key, (None, None))
         if answer is None or used != zoom:
             is_begun = begun is not None and begun[:2] == (key, zoom)
-            answer = replace(_finish(begun[2]) if begun and is_begun else segment(), image=None)
+            answer = replace(finish(begun[2]) if begun and is_begun else segment(), image=None)
         self._keep(key, zoom, answer)
         return replace(answer)  # a copy: what it computes in the picture's size goes with it
 
@@ -185,15 +185,6 @@ class FeatureCache:
 
 def _key(frame: int, prompt: Prompt) -> Hashable:
     return frame, tuple(prompt.positive), tuple(prompt.negative), prompt.box
-
-
-def _finish(steps: Generator[None, None, ImageCandidates]) -> ImageCandidates:
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            answer: ImageCandidates = end.value
-            return answer
 
 
 def _own_folder(parent: Path) -> Path:
