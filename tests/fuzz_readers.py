@@ -41,8 +41,8 @@ with atheris.instrument_imports(include=[f"masklet.{module}" for module in READE
     from masklet.datasets.videos import SavLabels
     from masklet.errors import MaskletError
     from masklet.media import open_frames
-    from masklet.media.readers.annotation_files import read_annotations
-    from masklet.media.readers.coco import CocoFile
+    from masklet.media.annotations import read_annotations
+    from masklet.media.annotations.coco import CocoFile
     from masklet.media.readers.prompt_files import build_prompts, read_prompt_rows
     from masklet.model import Sam2
     from masklet.prompts import Prompt

@@ -14,8 +14,8 @@ from datasets.made import LEFT, RIGHT, H, W, close, only_masks, write_coco
 from masklet import rle
 from masklet.datasets import find_items, read_coco
 from masklet.errors import MediaError
-from masklet.media.readers.annotation_files import read_annotations
-from masklet.media.readers.coco import CocoFile
+from masklet.media.annotations import read_annotations
+from masklet.media.annotations.coco import CocoFile
 
 
 @pytest.mark.parametrize(

@@ -391,7 +391,7 @@ def test_broken_shapes_of_cvat_never_raise(attributes: str, tmp_path: Path) -> N
 def check_reading(folder: Path, text: str, count: int) -> None:
     """Read a file and turn its shapes into prompts: each is one, or a MaskletError says why it is none."""
     from masklet.errors import MaskletError, MediaError
-    from masklet.media.readers.annotation_files import read_annotations
+    from masklet.media.annotations import read_annotations
 
     path = folder / "file.json"
     path.write_text(text, encoding="utf-8")

@@ -13,7 +13,7 @@ import numpy as np
 
 from masklet.arrays import to_array
 from masklet.errors import MaskletError, MediaError, PromptError
-from masklet.media.readers.coco import CocoAnnotation, CocoFile, check_image_size
+from masklet.media.annotations.coco import CocoAnnotation, CocoFile, check_image_size
 from masklet.media.readers.pictures import natural_key
 from masklet.media.writers.writer import check_class
 from masklet.prompts import check_prompt

@@ -18,7 +18,7 @@ from masklet import rle
 from masklet.datasets.types import UNDECIDED, DatasetItem, LabelledFrames
 from masklet.errors import MediaError
 from masklet.media import find_pictures, is_picture, read_image, read_label_map
-from masklet.media.readers.coco import (
+from masklet.media.annotations.coco import (
     CocoAnnotation,
     CocoFile,
     LabelSizeError,

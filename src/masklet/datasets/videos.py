@@ -23,7 +23,7 @@ from masklet.datasets.types import (
 )
 from masklet.errors import MediaError
 from masklet.media import SAV_FRAME_STEP, Frames, find_pictures, open_frames, read_image, read_label_map
-from masklet.media.readers.coco import read_json, segmentation_mask
+from masklet.media.annotations.coco import read_json, segmentation_mask
 
 # Where frames and masks lie below the root: DAVIS; SA-V; MOSE, YouTube-VOS and LVOS.
 LAYOUTS = (

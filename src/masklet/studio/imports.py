@@ -17,8 +17,8 @@ from threading import Lock
 from typing import Any
 
 from masklet.errors import MaskletError, MediaError
-from masklet.media.readers.annotation_files import read_annotations
-from masklet.media.readers.annotations import MAX_NAME, Annotation, AnnotationFile, SkippedEntry
+from masklet.media.annotations import read_annotations
+from masklet.media.annotations.types import MAX_NAME, Annotation, AnnotationFile, SkippedEntry
 from masklet.prompts import Prompt, check_prompt
 from masklet.sessions.object_state import join_spans
 from masklet.sessions.saved import SavedSession

@@ -17,7 +17,7 @@ from sqlalchemy import select
 
 from masklet import rle
 from masklet.media import outlines
-from masklet.media.readers.annotations import UNDEFINED
+from masklet.media.annotations.cvat import UNDEFINED
 from masklet.media.writers.annotation_tools import XmlWriter, write_mask
 from masklet.media.writers.polygons import join_rings
 from masklet.splits import is_held_back

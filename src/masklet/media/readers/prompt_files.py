@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from masklet.errors import MediaError, PromptError
-from masklet.media.readers.coco import (
+from masklet.media.annotations.coco import (
     LONGEST_NUMBER,
     CocoAnnotation,
     CocoFile,

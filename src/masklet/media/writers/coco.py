@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -10,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from masklet import rle
-from masklet.errors import MediaError
 from masklet.files import atomic_write
+from masklet.media.annotations.coco import read_json
 from masklet.media.writers.writer import MaskSpool, SpooledJson, dump_json
 
 
@@ -206,7 +205,7 @@ def merge_coco(files: Mapping[str, Path], path: Path) -> None:
     """
     categories: dict[str, int] = {}
     for file in files.values():
-        for category in _read_coco(file)["categories"]:
+        for category in read_json(file)["categories"]:
             categories.setdefault(category["name"], len(categories) + 1)
     content = {
         "info": {"description": f"{len(files)} inputs"},
@@ -224,7 +223,7 @@ def merge_coco(files: Mapping[str, Path], path: Path) -> None:
 def _merged_images(files: Mapping[str, Path]) -> Iterator[dict[str, Any]]:
     count = 0
     for name, file in files.items():
-        images = _read_coco(file)["images"]
+        images = read_json(file)["images"]
         path = PurePosixPath(name)
         for image in images:
             count += 1
@@ -237,7 +236,7 @@ def _merged_images(files: Mapping[str, Path]) -> Iterator[dict[str, Any]]:
 def _merged_annotations(files: Mapping[str, Path], categories: Mapping[str, int]) -> Iterator[dict[str, Any]]:
     count = first_image = 0
     for file in files.values():
-        content = _read_coco(file)
+        content = read_json(file)
         names = {category["id"]: category["name"] for category in content["categories"]}
         images = {image["id"]: first_image + row for row, image in enumerate(content["images"], 1)}
         for annotation in content["annotations"]:
@@ -246,11 +245,3 @@ def _merged_annotations(files: Mapping[str, Path], categories: Mapping[str, int]
             image = images[annotation["image_id"]]
             yield {**annotation, "id": count, "image_id": image, "category_id": category}
         first_image += len(images)
-
-
-def _read_coco(file: Path) -> dict[str, Any]:
-    try:
-        content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise MediaError(f"{file} cannot be read: {error}.") from error
-    return content

@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from masklet.boxes import Box
 from masklet.errors import MediaError
-from masklet.media.readers.annotations import (
+from masklet.media.annotations.coco import finite_numbers
+from masklet.media.annotations.types import (
     AnnotationFile,
     BoxShape,
     OutlineShape,
@@ -21,7 +23,6 @@ from masklet.media.readers.annotations import (
     mask_prompt,
     recorded_size,
 )
-from masklet.media.readers.coco import finite_numbers
 from masklet.prompts import Prompt
 
 
@@ -125,10 +126,10 @@ def _read_region(
         if not sequence:
             raise MediaError("its sequence is empty")
         return
-    file.add(entry, source, frame, _studio_object(result), label, _studio_shape(kind, value, result))
+    file.add(entry, source, frame, _read_object(result), label, _read_shape(kind, value, result))
 
 
-def _studio_object(result: Mapping[str, Any]) -> str | None:
+def _read_object(result: Mapping[str, Any]) -> str | None:
     """The object that masklet's own export names in a region's notes."""
     meta = result.get("meta")
     text = meta.get("text") if isinstance(meta, dict) else None
@@ -136,7 +137,7 @@ def _studio_object(result: Mapping[str, Any]) -> str | None:
     return first if isinstance(first, str) and re.fullmatch(r"object \d+", first) else None
 
 
-def _studio_shape(kind: str, value: Mapping[str, Any], result: Mapping[str, Any]) -> Shape:
+def _read_shape(kind: str, value: Mapping[str, Any], result: Mapping[str, Any]) -> Shape:
     if result.get("image_rotation"):
         raise MediaError("its picture is turned in Label Studio")
     match kind:
@@ -167,7 +168,7 @@ def _studio_shape(kind: str, value: Mapping[str, Any], result: Mapping[str, Any]
     raise MediaError(f"brushes, polygons, ellipses and boxes are read, and no {kind[:40] or 'such region'}")
 
 
-def _percent_box(value: Mapping[str, Any]) -> tuple[float, float, float, float]:
+def _percent_box(value: Mapping[str, Any]) -> Box:
     x, y, width, height = _percents([value.get(key) for key in ("x", "y", "width", "height")], 4)
     if value.get("rotation"):
         raise MediaError("a turned box is not read")

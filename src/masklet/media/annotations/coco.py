@@ -20,9 +20,20 @@ import numpy as np
 from jaxtyping import Bool
 
 from masklet import rle
+from masklet.boxes import Box
 from masklet.errors import MediaError
-
-Box = tuple[float, float, float, float]  # x0, y0, x1, y1
+from masklet.media.annotations.types import (
+    AnnotationFile,
+    BoxShape,
+    Shape,
+    Size,
+    SizedShape,
+    is_same_size,
+    mask_prompt,
+    read_attributes,
+    recorded_size,
+)
+from masklet.prompts import Prompt
 
 LONGEST_NUMBER = 18  # digits of a frame, id or size; longer ones are names
 NAMED = 5  # skipped entries that a warning names; it counts the others
@@ -32,11 +43,6 @@ log = logging.getLogger(__name__)
 
 class LabelSizeError(MediaError):
     """Labels are of an image of another size: then none of the image's labels can be trusted."""
-
-
-def is_same_size(stated: tuple[int, int], size: tuple[int, int]) -> bool:
-    """Whether a stated size (H, W) is an image's own. A pixel or a hundredth more or less is rounding."""
-    return all(abs(a - b) <= 1 + b / 100 for a, b in zip(stated, size, strict=True))
 
 
 def check_image_size(stated: tuple[int, int] | None, size: tuple[int, int], name: str) -> None:
@@ -52,6 +58,16 @@ def check_image_size(stated: tuple[int, int] | None, size: tuple[int, int], name
         f"{name}: its labels are of an image of (H, W) = {list(stated)}, and the image has {list(size)}: "
         f"were the images {cause} without their labels?"
     )
+
+
+@dataclass(frozen=True)
+class CocoShape:
+    """A segmentation in one of COCO's forms."""
+
+    segmentation: Any
+
+    def to_prompt(self, size: Size) -> Prompt:
+        return mask_prompt(segmentation_mask(self.segmentation, size, "the mask"))
 
 
 @dataclass(frozen=True)
@@ -200,6 +216,82 @@ def segmentation_mask(segmentation: Any, size: tuple[int, int], name: str) -> Bo
         raise
     except MediaError as error:
         raise MediaError(f"{name}: {str(error).rstrip('.')}.") from None
+
+
+def read_coco(content: Mapping[str, Any], name: str) -> AnnotationFile:
+    coco = CocoFile.parse(content, Path(name))
+    file = AnnotationFile(name, "COCO", title=_description(content))
+    for sentence in coco.skipped:
+        entry, _, reason = sentence.partition(": ")
+        file.skip(entry, reason)
+    for label in read_category_names(content.get("categories")).values():
+        file.labels.setdefault(label, None)
+    for image in coco.images:
+        for annotation in coco.annotations.get(image.id, ()):
+            box = annotation.box
+            shape: Shape = (
+                BoxShape(box)
+                if annotation.segmentation is None and box
+                else CocoShape(annotation.segmentation)
+            )
+            if image.size is not None:
+                shape = SizedShape(shape, image.size)
+            source, frame = image.place or (image.file_name, image.frame)
+            entry, values = f"annotation {annotation.id}", read_attributes(annotation.attributes)
+            file.add(entry, source, frame, annotation.object, annotation.category or "", shape, values)
+    return file
+
+
+def read_youtube_vis(content: Mapping[str, Any], name: str) -> AnnotationFile:
+    """An annotation is an object in a video, with a mask for each frame or none."""
+    file = AnnotationFile(name, "YouTube-VIS", title=_description(content))
+    names = read_category_names(content.get("categories"))
+    videos = {
+        read_id(video.get("id")): (
+            video["file_names"],
+            recorded_size(video.get("height"), video.get("width")),
+        )
+        for video in content["videos"]
+        if isinstance(video, dict) and isinstance(video.get("file_names"), list)
+    }
+    for number, entry in enumerate(content["annotations"]):
+        where = f"annotation {entry.get('id', number + 1) if isinstance(entry, dict) else number + 1}"[:60]
+        with file.reading(where):
+            if not isinstance(entry, dict) or read_id(entry.get("video_id")) not in videos:
+                raise MediaError("it names no video of the file")
+            frames, size = videos[read_id(entry["video_id"])]
+            masks, boxes = (entry.get(key) for key in ("segmentations", "bboxes"))
+            masks = masks if isinstance(masks, list) else []
+            boxes = boxes if isinstance(boxes, list) else []
+            label = names.get(read_id(entry.get("category_id")) or "", "")
+            for frame in range(max(len(masks), len(boxes))):
+                mask = masks[frame] if frame < len(masks) else None
+                box = boxes[frame] if frame < len(boxes) else None
+                if mask is None and box is None:
+                    continue
+                place = f"{where}, frame {frame}"
+                with file.reading(place):
+                    source = str(frames[frame]) if frame < len(frames) else ""
+                    shape = _coco_shape(mask, box)
+                    sized = shape if size is None else SizedShape(shape, size)
+                    file.add(place, source, frame, where, label, sized)
+    return file
+
+
+def _coco_shape(mask: Any, box: Any) -> Shape:
+    """A mask where there is one, else a box."""
+    if mask is not None:
+        return CocoShape(mask)
+    corners, fault = read_box(box)
+    if corners is None:
+        raise MediaError(fault)
+    return BoxShape(corners)
+
+
+def _description(content: Mapping[str, Any]) -> str:
+    info = content.get("info")
+    text = info.get("description") if isinstance(info, dict) else None
+    return text if isinstance(text, str) else ""
 
 
 def _read_images(entries: Sequence[Any], skipped: list[str]) -> tuple[CocoImage, ...]:
