@@ -18,8 +18,15 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from masklet.backends.native import kernels
-from masklet.backends.native.encoders import LiteBlock, LiteStem, NativeLinear, WindowBlock, pad_last
-from masklet.nn.layers import rotate, rotation
+from masklet.backends.native.encoders import (
+    Downsampling,
+    LiteBlock,
+    LiteStem,
+    NativeLinear,
+    WindowBlock,
+    pad_last,
+)
+from masklet.nn.layers import LayerNorm2d, rotate, rotation
 from masklet.nn.trunks import EfficientNetLite
 from masklet.nn.trunks.efficientnet_lite import InvertedResidual
 from masklet.nn.trunks.hiera import Block
@@ -129,6 +136,14 @@ def check_depthwise(draw: st.DrawFn, offset: int, bits: kernels.Bits) -> None:
     assert_close(mine, conv(x).permute(0, 2, 3, 1), 32)
 
 
+def check_downsampling(draw: st.DrawFn, offset: int, bits: kernels.Bits) -> None:
+    width, out = draw(st.integers(1, 70)), draw(channels)
+    conv, norm = nn.Conv2d(width, out, 3, stride=2, padding=1), LayerNorm2d(out)
+    x = torch.randn(draw(st.integers(1, 2)), width, *(2 * draw(sides) for _ in range(2)))
+    mine = Downsampling(conv, norm, bits)(misaligned(x.permute(0, 2, 3, 1), offset))
+    assert_close(mine, F.gelu(norm(conv(x))).permute(0, 2, 3, 1), bits)
+
+
 def check_upscaling(draw: st.DrawFn, offset: int, bits: kernels.Bits) -> None:
     c, c2, c4 = (16 * draw(st.integers(1, 4)) for _ in range(3))
     h, w, masks = draw(st.integers(1, 12)), draw(st.integers(1, 12)), draw(st.integers(1, 6))
@@ -159,6 +174,7 @@ CHECKS = (
     check_residual_block,
     check_stem,
     check_depthwise,
+    check_downsampling,
     check_upscaling,
 )
 

@@ -10,8 +10,10 @@ from torch import Tensor, nn
 from masklet import Sam2
 from masklet.backends import fit
 from masklet.backends.native import kernels, library
-from masklet.backends.native.encoders import LiteBlock, LiteStem, pad_last
+from masklet.backends.native.encoders import Downsampling, LiteBlock, LiteStem, pad_last
 from masklet.config import NANO, NANO_LITE2
+from masklet.errors import MaskletError
+from masklet.nn.layers import LayerNorm2d
 from masklet.nn.trunks import EfficientNetLite
 from masklet.nn.trunks.efficientnet_lite import InvertedResidual
 
@@ -80,6 +82,27 @@ def test_depthwise_convolution(side: int, size: tuple[int, int]) -> None:
         kernel = conv.weight[:, 0].permute(1, 2, 0).contiguous()
         mine = kernels.run_depthwise(kernel, conv.bias, to_cells(x))
         torch.testing.assert_close(to_map(mine, 48), conv(x), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("bits", [16, 32])
+@pytest.mark.parametrize(("channels", "size"), [(4, (2, 2)), (16, (34, 18)), (20, (6, 50))])
+def test_downsampling(channels: int, size: tuple[int, int], bits: kernels.Bits) -> None:
+    """A border of zeros at the left and the top; for two images, since a workspace serves many rows."""
+    conv, norm = nn.Conv2d(channels, 32, 3, stride=2, padding=1), LayerNorm2d(32)
+    nn.init.normal_(norm.weight)
+    nn.init.normal_(norm.bias)
+    x = torch.randn(2, channels, *size)
+    with torch.inference_mode():
+        exact = F.gelu(norm(conv(x)))
+        mine = to_map(Downsampling(conv, norm, bits)(to_cells(x)[..., :channels]), 32)
+    assert error(mine, exact) < ERRORS[bits]
+
+
+def test_downsampling_refuses_other_maps() -> None:
+    halve = Downsampling(nn.Conv2d(16, 32, 3, stride=2, padding=1), LayerNorm2d(32), 32)
+    for shape in ((1, 5, 4, 16), (1, 4, 5, 16), (1, 4, 4, 32)):
+        with pytest.raises(MaskletError, match="expected an even map of 16 channels"):
+            halve(torch.zeros(shape))
 
 
 @pytest.mark.parametrize("config", [NANO, NANO_LITE2], ids=["lite0", "lite2"])

@@ -23,14 +23,7 @@ class FuserBlock(nn.Module):
         self.scale = nn.Parameter(torch.full((channels,), 1e-6))
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
-        return self.add_scaled(x, self.mlp(self.mix_neighbours(x)))
-
-    def mix_neighbours(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b h w c"]:
-        return self.norm(self.depthwise(x)).permute(0, 2, 3, 1)
-
-    def add_scaled(
-        self, x: Float[Tensor, "b c h w"], y: Float[Tensor, "b h w c"]
-    ) -> Float[Tensor, "b c h w"]:
+        y = self.mlp(self.norm(self.depthwise(x)).permute(0, 2, 3, 1))
         return x + (self.scale * y).permute(0, 3, 1, 2)
 
 
@@ -66,11 +59,12 @@ class MemoryEncoder(nn.Module):
         x = self.features(coarse) + self.mask(mask[:, None])
         for block in self.fuser:
             x = block(x)
-        return self.to_tokens(x, score)
+        return self.mark_absent(self.out(x).flatten(2).transpose(1, 2), score)
 
-    def to_tokens(self, x: Float[Tensor, "b c h w"], score: Float[Tensor, " b"]) -> Float[Tensor, "b n d"]:
-        """The map as memory tokens; where the object is absent, a learned vector is added."""
-        tokens = self.out(x).flatten(2).transpose(1, 2)
+    def mark_absent(
+        self, tokens: Float[Tensor, "b n d"], score: Float[Tensor, " b"]
+    ) -> Float[Tensor, "b n d"]:
+        """Memory tokens; where the object is absent, a learned vector is added."""
         if hasattr(self, "absent"):
             tokens = tokens + self.absent * (score <= 0)[:, None, None]
         return tokens

@@ -74,6 +74,14 @@ struct Stem {
     const float *input_scale, *input_shift;  // of each colour
 };
 
+// A 3 x 3 convolution at stride 2 over a map with a border of zeros, then a layer norm and a GELU.
+struct Downsampling {
+    Layer layer;                             // inputs (row, column, channel), padded
+    const float *norm_weight, *norm_bias;    // as long as the layer's outputs
+    float norm_eps;
+    int channels;                            // of the map
+};
+
 static_assert(sizeof(void*) == 8 && sizeof(int) == 4, "the layout below is that of 64-bit systems");
 static_assert(sizeof(Matrix) == 32 && offsetof(Matrix, columns) == 24, "as in kernels.py");
 static_assert(sizeof(Rotation) == 24, "as in kernels.py");
@@ -83,5 +91,6 @@ static_assert(sizeof(HieraBlock) == 5 * 56 + 16, "as in kernels.py");
 static_assert(sizeof(Upscaling) == 2 * 56 + 40 && offsetof(Upscaling, masks) == 144, "as in kernels.py");
 static_assert(sizeof(InvertedResidual) == 2 * 56 + 32 && offsetof(InvertedResidual, residual) == 140, "as in kernels.py");
 static_assert(sizeof(Stem) == 56 + 16, "as in kernels.py");
+static_assert(sizeof(Downsampling) == 56 + 24 && offsetof(Downsampling, channels) == 76, "as in kernels.py");
 
 }  // namespace

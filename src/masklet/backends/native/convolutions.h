@@ -1,4 +1,5 @@
-// The convolutions of EfficientNet-Lite: its stem, its inverted residual blocks, and depthwise convolutions.
+// The convolutions of EfficientNet-Lite, which are its stem, its inverted residual blocks, and depthwise ones; and those that
+// shrink a mask for the memory encoder.
 //
 // Maps are (h, w, channels) with the channels of a cell side by side, padded with zeros to a multiple of LANES. A pointwise
 // convolution is then a linear layer over cells (linear.h). A depthwise one multiplies each channel by its own side x side
@@ -179,6 +180,38 @@ void run_stem(const Stem& stem, const float* image, int h, int w, float* out) {
             }
             static_assert(PATCH <= 2 * LANES);
             layer.run(patches.data(), out_w, nullptr, out + y * out_w * stem.layer.outputs);
+        }
+    });
+}
+
+// A map (h, w, channels) at half its height and width: out (h / 2, w / 2, outputs). h and w are even.
+template <class Number>
+void run_downsampling(const Downsampling& down, const float* x, int h, int w, float* out) {
+    constexpr int SIDE = 3;
+    const int out_w = w / 2, channels = down.channels, inputs = down.layer.inputs, outputs = down.layer.outputs;
+    const int row_floats = SIDE * channels;  // of a patch
+    in_parallel(h / 2, [&](Chunks& chunks) {
+        std::vector<float> patches(static_cast<size_t>(out_w) * inputs);  // what lies beyond the left border stays zero
+        LayerStack<Number> layer(&down.layer, 1);
+        for (int64_t y; chunks.take(y);) {
+            for (int dy = 0; dy < SIDE; dy++) {
+                const int64_t row = 2 * y - 1 + dy;
+                float* patch = &patches[static_cast<size_t>(dy) * row_floats];
+                for (int i = 0; i < out_w; i++, patch += inputs) {
+                    const int outside = i == 0 ? 1 : 0;  // cells of the row
+                    const float* from = x + (row * w + 2 * i - 1 + outside) * channels;
+                    const size_t bytes = sizeof(float) * (SIDE - outside) * channels;
+                    if (row < 0) std::memset(patch + outside * channels, 0, bytes);
+                    else std::memcpy(patch + outside * channels, from, bytes);
+                }
+            }
+            float* cells = out + y * out_w * outputs;
+            layer.run(patches.data(), out_w, nullptr, cells);
+            for (float* cell = cells; cell < cells + static_cast<int64_t>(out_w) * outputs; cell += outputs) {
+                normalize(down.norm_weight, down.norm_bias, down.norm_eps, outputs, cell, cell);
+                for (int c = 0; c < outputs; c += LANES)
+                    store(cell + c, std::is_same_v<Number, Float32> ? gelu(load(cell + c)) : approximate_gelu(load(cell + c)));
+            }
         }
     });
 }

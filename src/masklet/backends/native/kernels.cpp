@@ -6,7 +6,7 @@
 //     packing.h      the layout of packed weights, keys and values
 //     attention.h    softmax attention                linear.h      layers with norm, activation and residual
 //     hiera.h        a windowed block of the trunk    upscaling.h   the mask decoder's map to masks
-//     convolutions.h the stem and the blocks of EfficientNet-Lite
+//     convolutions.h the stem and the blocks of EfficientNet-Lite, and the memory encoder's downsampling
 //     threads.h      who works on what                arguments.h   the structs that Python fills
 //
 // Channels come in multiples of LANES = 16, other rows than the first of a matrix in any stride.
@@ -36,7 +36,7 @@ extern "C" {
 void describe(int64_t* out) {
     const int64_t facts[] = {LANES,         PANEL_PAIR,         sizeof(Matrix),     sizeof(Rotation),
                              sizeof(KeyValues), sizeof(Layer), sizeof(HieraBlock), sizeof(Upscaling),
-                             sizeof(InvertedResidual), sizeof(Stem)};
+                             sizeof(InvertedResidual), sizeof(Stem), sizeof(Downsampling)};
     for (const int64_t fact : facts) *out++ = fact;
 }
 
@@ -96,6 +96,14 @@ void stem(const Stem* arguments, const float* x, int64_t images, int h, int w, f
 void depthwise(const float* kernel, const float* bias, int side, int channels, const float* x, int64_t images, int h, int w, float* out) {
     const int64_t floats = static_cast<int64_t>(h) * w * channels;
     for (int64_t i = 0; i < images; i++) run_depthwise({kernel, bias, side, 1, channels, false}, x + i * floats, h, w, out + i * floats);
+}
+
+// Maps (images, h, w, channels), h and w even, at half their size, normalised and through a GELU: out (images, h / 2, w / 2, outputs).
+void downsampling(int bits, const Downsampling* down, const float* x, int64_t images, int h, int w, float* out) {
+    const int64_t from = static_cast<int64_t>(h) * w * down->channels, to = static_cast<int64_t>(h / 2) * (w / 2) * down->layer.outputs;
+    with_number(bits, [&](auto number) {
+        for (int64_t i = 0; i < images; i++) run_downsampling<decltype(number)>(*down, x + i * from, h, w, out + i * to);
+    });
 }
 
 }  // extern "C"

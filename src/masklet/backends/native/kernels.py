@@ -121,6 +121,16 @@ class StemArguments(ctypes.Structure):
     )
 
 
+class DownsamplingArguments(ctypes.Structure):
+    _fields_ = (
+        ("layer", LayerArguments),
+        ("norm_weight", ctypes.c_void_p),
+        ("norm_bias", ctypes.c_void_p),
+        ("norm_eps", ctypes.c_float),
+        ("channels", ctypes.c_int),
+    )
+
+
 STRUCTS = (
     MatrixArguments,
     RotationArguments,
@@ -130,6 +140,7 @@ STRUCTS = (
     UpscalingArguments,
     InvertedResidualArguments,
     StemArguments,
+    DownsamplingArguments,
 )
 
 
@@ -347,6 +358,17 @@ def run_layers(
     return out
 
 
+def map_arguments(x: Tensor, count: int, height: int, width: int, out: Tensor) -> tuple[object, ...]:
+    """The last arguments of every kernel that makes maps of maps."""
+    return (
+        ctypes.c_void_p(address(x)),
+        ctypes.c_int64(count),
+        height,
+        width,
+        ctypes.c_void_p(address(out)),
+    )
+
+
 def run_hiera_block(
     arguments: HieraBlockArguments, bits: Bits, x: Float[Tensor, "b h w c"]
 ) -> Float[Tensor, "b h2 w2 d"]:
@@ -357,11 +379,7 @@ def run_hiera_block(
     kernels().hiera_block(
         bits,
         reference(arguments),
-        ctypes.c_void_p(address(x)),
-        ctypes.c_int64(b),
-        h,
-        w,
-        ctypes.c_void_p(address(out)),
+        *map_arguments(x, b, h, w, out),
     )
     return out
 
@@ -379,11 +397,7 @@ def run_inverted_residual(
     kernels().inverted_residual(
         bits,
         reference(arguments),
-        ctypes.c_void_p(address(x)),
-        ctypes.c_int64(b),
-        h,
-        w,
-        ctypes.c_void_p(address(out)),
+        *map_arguments(x, b, h, w, out),
     )
     return out
 
@@ -395,11 +409,24 @@ def run_stem(arguments: StemArguments, image: Float[Tensor, "b 3 h w"]) -> Float
     out = empty(b, h // 2, w // 2, arguments.layer.outputs)
     kernels().stem(
         reference(arguments),
-        ctypes.c_void_p(address(image)),
-        ctypes.c_int64(b),
-        h,
-        w,
-        ctypes.c_void_p(address(out)),
+        *map_arguments(image, b, h, w, out),
+    )
+    return out
+
+
+def run_downsampling(
+    arguments: DownsamplingArguments, bits: Bits, x: Float[Tensor, "b h w c"]
+) -> Float[Tensor, "b h2 w2 o"]:
+    """Maps of even sides at half their size."""
+    x = x.contiguous()
+    b, h, w, channels = x.shape
+    if channels != arguments.channels or h % 2 or w % 2:
+        raise MaskletError(f"expected an even map of {arguments.channels} channels. Got {tuple(x.shape)}.")
+    out = empty(b, h // 2, w // 2, arguments.layer.outputs)
+    kernels().downsampling(
+        bits,
+        reference(arguments),
+        *map_arguments(x, b, h, w, out),
     )
     return out
 
@@ -418,11 +445,7 @@ def run_depthwise(
         ctypes.c_void_p(address(bias)),
         kernel.shape[0],
         channels,
-        ctypes.c_void_p(address(x)),
-        ctypes.c_int64(b),
-        h,
-        w,
-        ctypes.c_void_p(address(out)),
+        *map_arguments(x, b, h, w, out),
     )
     return out
 

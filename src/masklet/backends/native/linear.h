@@ -10,8 +10,8 @@
 
 namespace {
 
-void normalize(const Layer& layer, const float* x, float* out) {
-    const int d = layer.inputs;
+// Layer norm over d channels.
+void normalize(const float* weight, const float* bias, float eps, int d, const float* x, float* out) {
     Floats sum = zero(), squares = zero();
     for (int i = 0; i < d; i += LANES) sum = add(sum, load(x + i));
     const Floats mean = set1(reduce_add(sum) / d);
@@ -19,11 +19,15 @@ void normalize(const Layer& layer, const float* x, float* out) {
         const Floats off = sub(load(x + i), mean);
         squares = fmadd(off, off, squares);
     }
-    const Floats factor = set1(1.0f / std::sqrt(reduce_add(squares) / d + layer.norm_eps));
+    const Floats factor = set1(1.0f / std::sqrt(reduce_add(squares) / d + eps));
     for (int i = 0; i < d; i += LANES) {
         const Floats off = mul(sub(load(x + i), mean), factor);
-        store(out + i, fmadd(off, load(layer.norm_weight + i), load(layer.norm_bias + i)));
+        store(out + i, fmadd(off, load(weight + i), load(bias + i)));
     }
+}
+
+void normalize(const Layer& layer, const float* x, float* out) {
+    normalize(layer.norm_weight, layer.norm_bias, layer.norm_eps, layer.inputs, x, out);
 }
 
 template <class Number>
