@@ -10,7 +10,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from masklet.train.lookalikes import find_lookalikes
+from masklet.train.split import find_lookalikes
 from masklet.train.recipe import TrainingOptions
 from media.made import write_video
 

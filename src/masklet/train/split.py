@@ -7,11 +7,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
+import numpy as np
+import PIL.Image
+import PIL.ImageOps
+
 from masklet.datasets import DatasetItem
 from masklet.errors import MediaError
 from masklet.files import sha256
+from masklet.media import is_picture, open_frames, read_image
 from masklet.splits import hold_back
-from masklet.train.lookalikes import find_lookalikes
 
 log = logging.getLogger(__name__)
 
@@ -19,6 +24,13 @@ VALIDATION_FRACTION = 0.2
 MAX_VALIDATION_ITEMS = 64  # more take longer and hardly change the scores
 MAX_COMPARED = 20_000  # pictures that are compared with those to validate on, at some milliseconds each
 NAMED = 5  # items that a warning names; it counts the others
+
+# Thumbnails, by which pictures are compared.
+SIDE = 32
+BLUR = 3.0  # in its pixels: broad shades, which many pictures share, are taken out
+FLAT = 1.0  # steps of grey below which a thumbnail shows nothing
+ALIKE = 0.8  # correlation of two thumbnails: of pictures of other scenes it was below 0.7
+SAME_SHAPE = 0.03  # by how much the ratios of sides may differ
 
 
 @dataclass(frozen=True)
@@ -110,7 +122,7 @@ def warn_of_lookalikes(training: Sequence[DatasetItem], held_back: Sequence[Data
         [(item, picture.path) for item in items if (picture := Picture.of(item)) is not None]
         for items in (training[:MAX_COMPARED], held_back)
     ]
-    alike = find_lookalikes(*([path for _, path in each] for each in shown))
+    alike = find_lookalikes(*([path for _, path in pictures] for pictures in shown))
     if not alike:
         return
     pairs = [
@@ -129,3 +141,59 @@ def warn_of_lookalikes(training: Sequence[DatasetItem], held_back: Sequence[Data
 
 def _listed(names: Sequence[str]) -> str:
     return ", ".join(names[:NAMED]) + (", ..." if len(names) > NAMED else "")
+
+
+def find_lookalikes(paths: Sequence[Path], others: Sequence[Path]) -> dict[int, tuple[int, float]]:
+    """The pictures that look like one of the others.
+
+    Args:
+        paths: Pictures, or videos, of which the frame in the middle counts.
+        others: The same.
+
+    Returns:
+        By place in `paths`, the place in `others` of the most similar one, and their correlation.
+    """
+    rows, columns = _thumbnails(paths), _thumbnails(others)
+    if not rows or not columns:
+        return {}
+    places, other_places = list(rows), list(columns)
+    shapes, details = zip(*rows.values(), strict=True)
+    other_shapes, other_details = zip(*columns.values(), strict=True)
+    alike = np.array(details) @ np.array(other_details).T
+    alike[np.abs(np.subtract.outer(np.log(shapes), np.log(other_shapes))) > SAME_SHAPE] = 0
+    nearest = alike.argmax(axis=1)
+    return {
+        place: (other_places[column], float(row[column]))
+        for place, column, row in zip(places, nearest, alike, strict=True)
+        if row[column] >= ALIKE
+    }
+
+
+def _thumbnails(paths: Sequence[Path]) -> dict[int, tuple[float, np.ndarray]]:
+    thumbnails = ((place, _thumbnail(path)) for place, path in enumerate(paths))
+    return {place: thumbnail for place, thumbnail in thumbnails if thumbnail is not None}
+
+
+def _thumbnail(path: Path) -> tuple[float, np.ndarray] | None:
+    """Width by height, and the details of a picture as a vector of length 1; None where it shows nothing."""
+    try:
+        grey = _read_grey(path)
+    except Exception:  # reading it for training says what is wrong
+        return None
+    small = cv2.resize(grey, (SIDE, SIDE), interpolation=cv2.INTER_AREA).astype(np.float32)
+    details = small - cv2.GaussianBlur(small, (0, 0), BLUR)
+    details -= details.mean()
+    if details.std() < FLAT:
+        return None
+    return grey.shape[1] / grey.shape[0], (details / np.linalg.norm(details)).ravel()
+
+
+def _read_grey(path: Path) -> np.ndarray:
+    if not is_picture(path):
+        frames = open_frames(path)
+        return cv2.cvtColor(frames[len(frames) // 2], cv2.COLOR_RGB2GRAY)
+    with PIL.Image.open(path) as picture:
+        if picture.mode in ("L", "RGB", "YCbCr"):
+            picture.draft("L", (2 * SIDE, 2 * SIDE))  # a JPEG is decoded at an eighth of its sides
+            return np.asarray(PIL.ImageOps.exif_transpose(picture).convert("L"))
+    return cv2.cvtColor(read_image(path), cv2.COLOR_RGB2GRAY)
