@@ -13,8 +13,7 @@ import pytest
 
 from masklet.errors import MediaError
 from masklet.media import Look, PixelSize, Writers, find_format, open_frames, read_image, writers
-from masklet.media.readers.channels import parse_channels, read_axes
-from masklet.media.readers.pixel_size import read_pixel_size
+from masklet.media.readers.microscopy import parse_channels, read_axes, read_pixel_size
 from masklet.types import Masks
 
 tifffile = pytest.importorskip("tifffile")
@@ -70,6 +69,15 @@ def test_a_channel_by_its_name(tmp_path: Path) -> None:
         open_frames(path, channel="RFP")
     with pytest.raises(MediaError, match="Got 2"):
         open_frames(path, channel=2)
+
+
+def test_a_channel_whose_name_has_an_umlaut(tmp_path: Path) -> None:
+    metadata = {"axes": "CYX", "Channel": {"Name": ["Zellkörper", "DAPI"]}}
+    pages = np.stack([np.full(SIZE, 60, np.uint8), np.full(SIZE, 90, np.uint8)])
+    tifffile.imwrite(tmp_path / "cell.ome.tif", pages, ome=True, metadata=metadata, photometric="minisblack")
+    assert read_image(tmp_path / "cell.ome.tif", channel="Zellkörper")[0, 0, 0] == 60
+    with pytest.raises(MediaError, match=r"0 \(Zellkörper\), 1 \(DAPI\)"):
+        open_frames(tmp_path / "cell.ome.tif", channel="GFP")
 
 
 def test_without_a_choice_all_channels_are_mixed_in_colours(tmp_path: Path) -> None:
@@ -244,7 +252,7 @@ def test_label_tiffs_have_the_axes_of_their_source(
     ],
 )
 def test_descriptions_that_do_not_fit_are_left_alone(text: str) -> None:
-    assert read_axes(text, 6) is None
+    assert read_axes({270: text}, 6) is None
 
 
 def test_how_channels_are_typed() -> None:

@@ -10,8 +10,8 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from masklet.train.split import find_lookalikes
 from masklet.train.recipe import TrainingOptions
+from masklet.train.split import find_lookalikes
 from media.made import write_video
 
 SAVED = {

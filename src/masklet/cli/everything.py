@@ -130,7 +130,7 @@ def everything(
 ) -> None:
     """Segment everything in pictures; or find everything in videos, and track it both ways."""
     with ProgressBar() as bar:
-        from masklet.media.readers.channels import parse_channels
+        from masklet.media.readers.microscopy import parse_channels
         from masklet.tracking.policies import find_policy
 
         if policy is not None:

@@ -90,7 +90,7 @@ def run(
     """Segment all videos of a manifest. The same command again goes on where it stopped."""
     _need_packages()
     from masklet.jobs.manifest import Cluster, JobSettings
-    from masklet.media.readers.channels import parse_channels
+    from masklet.media.readers.microscopy import parse_channels
 
     settings = JobSettings(
         model=model,

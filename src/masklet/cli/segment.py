@@ -63,7 +63,7 @@ def segment(
 ) -> None:
     """Segment what is pointed at in pictures: mask.png, masks.json and overlay.png for each."""
     with ProgressBar() as bar:
-        from masklet.media.readers.channels import parse_channels
+        from masklet.media.readers.microscopy import parse_channels
         from masklet.media.readers.prompt_files import ObjectPrompts
 
         typed = read_prompts(point, negative, box, mask, objects)

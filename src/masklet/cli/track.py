@@ -93,7 +93,7 @@ def track(
 ) -> None:
     """Track objects through videos, and write their masks on every frame."""
     with ProgressBar() as bar:
-        from masklet.media.readers.channels import parse_channels
+        from masklet.media.readers.microscopy import parse_channels
         from masklet.media.readers.prompt_files import ObjectPrompts
         from masklet.sessions.saved import SavedSession
         from masklet.tracking.policies import find_policy

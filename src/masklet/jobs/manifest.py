@@ -24,7 +24,7 @@ from masklet.jobs.stores import (
     store_errors,
 )
 from masklet.media import is_picture
-from masklet.media.readers.channels import Channel
+from masklet.media.readers.microscopy import Channel
 from masklet.media.readers.prompt_files import (
     COLUMNS,
     KEYS,

@@ -4,9 +4,9 @@ from masklet.media.formats import FORMATS, Format, Look, find_format, writers
 from masklet.media.readers.frames import Frames, is_still, open_frames
 from masklet.media.readers.live_streams import Stream, open_source, stream
 from masklet.media.readers.mask_files import read_label_map, read_label_maps
+from masklet.media.readers.microscopy import PixelSize
 from masklet.media.readers.picture_files import is_picture
 from masklet.media.readers.pictures import ImageReader, find_pictures, read_image
-from masklet.media.readers.pixel_size import PixelSize
 from masklet.media.readers.source import Image, NoSuchFrame, Source
 from masklet.media.writers.annotation_tools import (
     CvatMasks,

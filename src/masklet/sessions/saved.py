@@ -12,7 +12,7 @@ from typing import Any
 from masklet.errors import MaskletError, MediaError, check_path
 from masklet.files import atomic_write
 from masklet.media import Frames, open_frames
-from masklet.media.readers.channels import Channel
+from masklet.media.readers.microscopy import Channel
 from masklet.media.readers.pictures import is_url
 from masklet.media.readers.source import IntensityRange
 from masklet.sessions.events import Script

@@ -22,7 +22,6 @@ import torch
 
 from masklet.byte_cache import ByteCache
 from masklet.errors import MediaError
-from masklet.media.readers.channels import Channel, StackAxes
 from masklet.media.readers.image_stacks import (
     ImageStack,
     ReadingOptions,
@@ -30,6 +29,7 @@ from masklet.media.readers.image_stacks import (
     open_picture_files,
     open_sequence,
 )
+from masklet.media.readers.microscopy import Channel, PixelSize, StackAxes
 from masklet.media.readers.picture_files import is_picture, is_picture_data, refuse_unread
 from masklet.media.readers.pictures import (
     fetch,
@@ -39,7 +39,6 @@ from masklet.media.readers.pictures import (
     is_url,
     read_bytes,
 )
-from masklet.media.readers.pixel_size import PixelSize
 from masklet.media.readers.source import (
     Image,
     IntensityRange,

@@ -16,11 +16,17 @@ import numpy as np
 import torch
 
 from masklet.errors import MediaError
-from masklet.media.readers.channels import Channel, Color, StackAxes, mix_channels, take_optical_channel
 from masklet.media.readers.intensity import RawPicture, RgbConverter, estimate_intensity_range
+from masklet.media.readers.microscopy import (
+    Channel,
+    Color,
+    PixelSize,
+    StackAxes,
+    mix_channels,
+    take_optical_channel,
+)
 from masklet.media.readers.picture_files import File, PictureFile
 from masklet.media.readers.pictures import is_single_array, read_raw, split_sequence
-from masklet.media.readers.pixel_size import PixelSize
 from masklet.media.readers.source import (
     SQUARE,
     STILLS_FPS,

@@ -18,9 +18,8 @@ import PIL.Image
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from masklet.errors import MaskletError, MediaError
-from masklet.media.readers.channels import StackAxes, read_axes
 from masklet.media.readers.intensity import RawPicture
-from masklet.media.readers.pixel_size import PixelSize, read_pixel_size
+from masklet.media.readers.microscopy import PixelSize, StackAxes, read_axes, read_pixel_size
 from masklet.media.readers.source import printable
 
 MAX_PIXELS = 2**28  # of one picture, unless the caller allows more: some 800 MB as RGB
@@ -46,7 +45,7 @@ _UNREAD = (
 
 _ORIENTATION = 0x0112  # EXIF
 # Tags of TIFF. Of a page's kind, bit 0 marks a smaller copy of another page, bit 2 a transparency mask.
-_SUBFILE, _BITS, PHOTOMETRIC, _DESCRIPTION = 254, 258, 262, 270
+_SUBFILE, _BITS, PHOTOMETRIC = 254, 258, 262
 _SAMPLES, _PLANES, _SAMPLE_FORMAT, _EXTRA_SAMPLES = 277, 284, 339, 338
 WHITE_IS_ZERO, _SIGNED = 0, 2  # of PHOTOMETRIC, of _SAMPLE_FORMAT
 _GREY, _ALPHA = (WHITE_IS_ZERO, 1), (1, 2)  # of PHOTOMETRIC, of _EXTRA_SAMPLES
@@ -164,8 +163,7 @@ class PictureFile:
         pages = self.pages()
         with self._errors():
             self._picture.seek(0)
-            description = getattr(self._picture, "tag_v2", {}).get(_DESCRIPTION, "")
-        return read_axes(str(description), len(pages)) if len(pages) > 1 else None
+            return read_axes(_tags(self._picture), len(pages)) if len(pages) > 1 else None
 
     def pixel_size(self) -> PixelSize | None:
         """The size of a pixel in the sample, where a TIFF by OME or ImageJ says it."""

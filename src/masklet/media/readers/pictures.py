@@ -17,8 +17,8 @@ import torch
 
 from masklet.arrays import to_array
 from masklet.errors import MediaError
-from masklet.media.readers.channels import Channel, mix_channels, take_optical_channel
 from masklet.media.readers.intensity import RawPicture, RgbConverter
+from masklet.media.readers.microscopy import Channel, mix_channels, take_optical_channel
 from masklet.media.readers.picture_files import PictureFile, decode, is_picture
 from masklet.media.readers.source import Image, IntensityRange
 

@@ -13,9 +13,8 @@ import PIL.PngImagePlugin
 from masklet import rle
 from masklet.errors import MediaError
 from masklet.files import StrPath, atomic_write, make_folder
-from masklet.media.readers.channels import StackAxes
 from masklet.media.readers.mask_files import LABEL_MAP_KEY
-from masklet.media.readers.pixel_size import RESOLUTION_UNIT, X_RESOLUTION, Y_RESOLUTION, PixelSize
+from masklet.media.readers.microscopy import RESOLUTION_UNIT, X_RESOLUTION, Y_RESOLUTION, PixelSize, StackAxes
 from masklet.media.readers.source import Image, frame_file_name
 from masklet.media.writers.writer import SpooledWriter, Writer, check_masks
 from masklet.types import Masks

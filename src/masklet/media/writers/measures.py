@@ -9,8 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from masklet import rle
-from masklet.media.readers.channels import StackAxes
-from masklet.media.readers.pixel_size import PixelSize
+from masklet.media.readers.microscopy import PixelSize, StackAxes
 from masklet.media.writers.writer import CocoMask, SpooledWriter
 
 COLUMNS = (

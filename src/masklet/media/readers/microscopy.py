@@ -1,13 +1,14 @@
-"""Axes and channels of TIFF stacks, as ImageJ, OME and tifffile describe them; channels mixed in colours."""
+"""What TIFFs of microscopes say of themselves, as ImageJ, OME and tifffile write it: axes, channels, sizes."""
 
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
-from math import prod
+from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
@@ -22,6 +23,20 @@ Color = tuple[int, int, int]
 
 USUAL = ("red", "lime", "blue", "white", "cyan", "magenta", "yellow")  # as Fiji shows channels
 OPTICAL = ("red", "green", "blue")  # the channels of a picture in colours
+
+X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT, DESCRIPTION = 282, 283, 296, 270  # tags of a TIFF
+
+# Micrometres in a unit of length. Micro has two signs in Unicode.
+MICROMETRES = {
+    **dict.fromkeys(("µm", "μm", "um", "micron", "microns", "micrometer", "micrometre"), 1.0),
+    **dict.fromkeys(("nm", "nanometer", "nanometre"), 1e-3),
+    **dict.fromkeys(("å", "angstrom"), 1e-4),
+    "pm": 1e-6,
+    **dict.fromkeys(("mm", "millimeter", "millimetre"), 1e3),
+    **dict.fromkeys(("cm", "centimeter", "centimetre"), 1e4),
+    **dict.fromkeys(("m", "meter", "metre"), 1e6),
+    **dict.fromkeys(("in", "inch"), 25_400.0),
+}
 
 
 @dataclass(frozen=True)
@@ -79,6 +94,21 @@ class StackAxes:
 
     def _color(self, row: int, number: int) -> Color:
         return self.colors.get(row) or parse_color(USUAL[number % len(USUAL)])
+
+
+@dataclass(frozen=True)
+class PixelSize:
+    """The size of a pixel, in micrometres.
+
+    Attributes:
+        x: Its width.
+        y: Its height.
+        z: The distance from slice to slice; None where the file does not say it.
+    """
+
+    x: float
+    y: float
+    z: float | None = None
 
 
 def parse_color(text: str) -> Color:
@@ -140,38 +170,70 @@ def mix_channels(
     return mixed.clip(0, 255).round().astype(np.uint8)
 
 
-def read_axes(description: str, pages: int) -> StackAxes | None:
-    """The axes of a TIFF by its first page's description; None where it says nothing that fits its pages."""
-    text = description.strip()
+def read_axes(tags: Mapping[int, Any], pages: int) -> StackAxes | None:
+    """The axes of a TIFF by the tags of its first page; None where they say nothing that fits its pages."""
+    text = _description(tags)
     if text.startswith("ImageJ="):
-        return _read_imagej(text, pages)
+        return _axes_of_imagej(text, pages)
     if text.startswith("{"):
-        return _read_tifffile(text, pages)
-    if "<OME" in text[:2000]:
-        return _read_ome(text, pages)
-    return None
+        return _axes_of_tifffile(text, pages)
+    return _axes_of_ome(text, pages)
+
+
+def read_pixel_size(tags: Mapping[int, Any]) -> PixelSize | None:
+    """The size of a pixel by the tags of a TIFF's first page; None where they say none in units of length.
+
+    The resolution of a TIFF without a description by OME or ImageJ is for printers, and is not read.
+    """
+    text = _description(tags)
+    return _pixel_size_of_imagej(text, tags) if text.startswith("ImageJ=") else _pixel_size_of_ome(text)
+
+
+def _description(tags: Mapping[int, Any]) -> str:
+    """Pillow reads a description as Latin-1; OME and tifffile write UTF-8."""
+    text = str(tags.get(DESCRIPTION, "")).strip()
+    try:
+        return text.encode("latin-1").decode("utf-8")
+    except UnicodeError:
+        return text
+
+
+def _imagej_fields(text: str) -> dict[str, str]:
+    return dict(re.findall(r"^(\w+)=(.*)$", text, re.MULTILINE))
+
+
+def _ome_pixels(text: str) -> ElementTree.Element | None:
+    """The element of an OME description that says what the pages are; None of another text."""
+    if "<OME" not in text[:2000] or "<!DOCTYPE" in text.upper() or "<!ENTITY" in text.upper():
+        return None  # what a document type declares can grow without end
+    try:
+        elements = ElementTree.fromstring(text).iter()
+    except ElementTree.ParseError:
+        return None
+    return next((element for element in elements if element.tag.endswith("}Pixels")), None)
 
 
 def _number_pages(order: str, sizes: Mapping[str, int], pages: int) -> dict[tuple[int, int, int], int] | None:
     """The page of each (channel, slice, time), whose axes run in an order, the quickest first."""
-    if prod(sizes.values()) != pages:
+    if math.prod(sizes.values()) != pages:
         return None
-    steps = {axis: prod(sizes[before] for before in order[:row]) for row, axis in enumerate(order)}
+    steps = {axis: math.prod(sizes[before] for before in order[:row]) for row, axis in enumerate(order)}
     return {
         (c, z, t): c * steps["C"] + z * steps["Z"] + t * steps["T"]
         for c, z, t in product(*(range(sizes[axis]) for axis in "CZT"))
     }
 
 
-def _read_imagej(text: str, pages: int) -> StackAxes | None:
-    fields = dict(re.findall(r"^(\w+)=(\d+)$", text, re.MULTILINE))
+def _axes_of_imagej(text: str, pages: int) -> StackAxes | None:
+    fields = _imagej_fields(text)
     names = {"C": "channels", "Z": "slices", "T": "frames"}
-    sizes = {axis: int(fields.get(name, 1)) for axis, name in names.items()}
+    given = {axis: fields.get(name, "") for axis, name in names.items()}
+    sizes = {axis: int(size) if size.isdecimal() else 1 for axis, size in given.items()}
     page_of = _number_pages("CZT", sizes, pages)
     return StackAxes(("",) * sizes["C"], sizes["Z"], sizes["T"], page_of) if page_of else None
 
 
-def _read_tifffile(text: str, pages: int) -> StackAxes | None:
+def _axes_of_tifffile(text: str, pages: int) -> StackAxes | None:
     try:
         content = json.loads(text)
         axes, shape = str(content["axes"]).removesuffix("S"), [int(side) for side in content["shape"]]
@@ -186,12 +248,11 @@ def _read_tifffile(text: str, pages: int) -> StackAxes | None:
     return StackAxes(("",) * sizes["C"], sizes["Z"], sizes["T"], page_of) if page_of else None
 
 
-def _read_ome(text: str, pages: int) -> StackAxes | None:
-    if "<!DOCTYPE" in text.upper() or "<!ENTITY" in text.upper():  # these can grow without end
+def _axes_of_ome(text: str, pages: int) -> StackAxes | None:
+    pixels = _ome_pixels(text)
+    if pixels is None:
         return None
     try:
-        root = ElementTree.fromstring(text)
-        pixels = next(element for element in root.iter() if element.tag.endswith("}Pixels"))
         samples = [element for element in pixels if element.tag.endswith("}Channel")]
         per_page = max((int(channel.get("SamplesPerPixel", 1)) for channel in samples), default=1)
         sizes = {axis: int(pixels.get(f"Size{axis}", 1)) for axis in "CZT"}
@@ -205,14 +266,14 @@ def _read_ome(text: str, pages: int) -> StackAxes | None:
                 for row, plane in enumerate(planes)
             }
             fits = len(page_of) == pages == len({*page_of.values()}) and max(page_of.values()) < pages
-            page_of = page_of if fits and prod(sizes.values()) == pages else None
+            page_of = page_of if fits and math.prod(sizes.values()) == pages else None
         names = [str(channel.get("Name", "")) for channel in samples[: sizes["C"]]]
         colors = {
             row: _ome_color(int(channel.get("Color", "0")))
             for row, channel in enumerate(samples[: sizes["C"]])
             if "Color" in channel.attrib
         }
-    except (ElementTree.ParseError, StopIteration, ValueError):
+    except ValueError:
         return None
     names += [""] * (sizes["C"] - len(names))
     return StackAxes(tuple(names), sizes["Z"], sizes["T"], page_of, colors) if page_of else None
@@ -221,3 +282,37 @@ def _read_ome(text: str, pages: int) -> StackAxes | None:
 def _ome_color(value: int) -> Color:
     """OME's signed 32 bits: red, green, blue and alpha, 8 bits each."""
     return value >> 24 & 255, value >> 16 & 255, value >> 8 & 255
+
+
+def _pixel_size_of_imagej(text: str, tags: Mapping[int, Any]) -> PixelSize | None:
+    fields = _imagej_fields(text)
+    unit = fields.get("unit", "").replace("\\u00B5", "µ")
+    per_unit = tags.get(X_RESOLUTION), tags.get(Y_RESOLUTION)
+    x, y = (_micrometres(1 / value if (value := _number(text)) else None, unit) for text in per_unit)
+    z = _micrometres(_number(fields.get("spacing")), fields.get("zunit", unit).replace("\\u00B5", "µ"))
+    return PixelSize(x, y, z) if x and y else None
+
+
+def _pixel_size_of_ome(text: str) -> PixelSize | None:
+    pixels = _ome_pixels(text)
+    if pixels is None:
+        return None
+    x, y, z = (
+        _micrometres(_number(pixels.get(f"PhysicalSize{axis}")), pixels.get(f"PhysicalSize{axis}Unit", "µm"))
+        for axis in "XYZ"
+    )
+    return PixelSize(x, y, z) if x and y else None
+
+
+def _number(value: Any) -> float | None:
+    """A finite number above 0; None of anything else."""
+    try:
+        number = abs(float(value))  # ImageJ may write a negative spacing
+    except (TypeError, ValueError, ZeroDivisionError, OverflowError):
+        return None
+    return number if 0 < number < math.inf else None
+
+
+def _micrometres(length: float | None, unit: str) -> float | None:
+    scale = MICROMETRES.get(unit.strip().casefold())
+    return None if length is None or scale is None else length * scale
