@@ -248,6 +248,7 @@ def test_label_tiffs_have_the_axes_of_their_source(
         '<OME xmlns="x"><Image/></OME>',
         '<!DOCTYPE a><OME xmlns="x"><Pixels SizeC="2"/></OME>',
         '<OME xmlns="x"><Pixels SizeC="a"/></OME>',
+        '<OME xmlns="x"><Pixels SizeC="6"><Channel SamplesPerPixel="0"/></Pixels></OME>',
         "a cell",
     ],
 )

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from masklet.cli.options import announce_start
+
+if TYPE_CHECKING:
+    from masklet.config import Sam2Config
+    from masklet.model import Sam2
+    from masklet.types import MemorySelection
 
 
 def models(
@@ -45,7 +52,6 @@ def _explain() -> None:
     from rich.table import Table
 
     from masklet.backends.compiled import reason_for_no_compiler
-    from masklet.backends.timing import time_verbs
     from masklet.checkpoint import load
 
     if torch.cuda.is_available():
@@ -72,3 +78,40 @@ def _explain() -> None:
     state = "can be used: the first frames take minutes" if missing is None else f"cannot be used: {missing}"
     typer.echo(f"engine='compiled', torch.compile, {state}.")
     typer.echo("Use another by masklet.load(NAME, dtype=..., engine=..., setting=...).")
+
+
+def time_verbs(model: Sam2) -> tuple[float, float]:
+    """Milliseconds for encoding a frame, and for one object to attend to a full memory: the best of three."""
+    import torch
+
+    image = torch.randn(1, 3, model.config.image_size, model.config.image_size)
+    selection = _full_selection(model.config)
+    with torch.inference_mode():
+        features = model.encode(image)
+        return _best_time(lambda: model.encode(image)), _best_time(
+            lambda: model.attend(features, [selection])
+        )
+
+
+def _full_selection(config: Sam2Config) -> MemorySelection:
+    """As many memories as an object has after a long time, with random numbers."""
+    import torch
+
+    from masklet.types import Memory, MemorySelection
+
+    def memory(frame: int) -> Memory:
+        tokens = torch.randn(config.grid**2, config.memory_channels).bfloat16()
+        return Memory(frame, tokens, torch.randn(config.channels), torch.rand(()), torch.rand(()), False)
+
+    pointers = [(age, torch.randn(config.channels)) for age in range(config.pointers)]
+    return MemorySelection(tuple((row, memory(row)) for row in range(config.memories)), tuple(pointers))
+
+
+def _best_time(run: Callable[[], object]) -> float:
+    run()
+    seconds = []
+    for _ in range(3):
+        start = time.perf_counter()
+        run()
+        seconds.append(time.perf_counter() - start)
+    return 1000 * min(seconds)

@@ -1,4 +1,4 @@
-"""What TIFFs of microscopes say of themselves, as ImageJ, OME and tifffile write it: axes, channels, sizes."""
+"""What TIFFs of microscopes say, as ImageJ, OME and tifffile write it: axes, channels, sizes of pixels."""
 
 from __future__ import annotations
 
@@ -273,7 +273,7 @@ def _axes_of_ome(text: str, pages: int) -> StackAxes | None:
             for row, channel in enumerate(samples[: sizes["C"]])
             if "Color" in channel.attrib
         }
-    except ValueError:
+    except (ValueError, ZeroDivisionError):
         return None
     names += [""] * (sizes["C"] - len(names))
     return StackAxes(tuple(names), sizes["Z"], sizes["T"], page_of, colors) if page_of else None
