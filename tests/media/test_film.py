@@ -156,6 +156,38 @@ def test_prores_keeps_the_alpha(tmp_path: Path) -> None:
     assert abs(int(frames[0][20, 20, 0]) - 200) < 4
 
 
+def read_exr(path: Path) -> np.ndarray:
+    """The alpha of a file, as another reader has it."""
+    with av.open(str(path)) as container:
+        frame = next(container.decode(video=0))
+    assert frame.format.name == "grayf16le"
+    rows = np.frombuffer(frame.planes[0], np.float16).reshape(frame.height, -1)
+    return rows[:, : frame.width].astype(np.float32)
+
+
+@pytest.mark.parametrize("soft", [0.0, 2.0])
+def test_exr_mattes_have_the_alpha_of_each_object(tmp_path: Path, soft: float) -> None:
+    size = 47, 63
+    source = open_frames(np.full((3, *size, 3), 200, dtype=np.uint8))
+    one, other = np.zeros((2, *size), dtype=bool)
+    one[10:30, 10:30] = other[20:47, 20:63] = True
+    with writers(["matte-exr"], tmp_path, source, look=Look(soft=soft)) as writer:
+        for frame in range(3):
+            writer.write(source[frame], Masks.from_arrays(frame, {1: one, 12: other}, size))
+    names = [path.relative_to(tmp_path).as_posix() for path in sorted(tmp_path.rglob("*.exr"))]
+    assert names == [f"mattes/{id}/{frame:05d}.exr" for id in ("001", "012") for frame in range(3)]
+    for id, mask in (("001", one), ("012", other)):
+        alpha = read_exr(tmp_path / "mattes" / id / "00002.exr")
+        picture = cutout(source[2], Masks.from_arrays(2, {1: mask}, size), soft=soft)
+        assert np.abs(alpha - picture[:, :, 3] / 255).max() <= (1.5 / 255 if soft else 0)
+        assert len(np.unique(alpha)) > 64 if soft else set(np.unique(alpha)) == {0, 1}
+    header = (tmp_path / "mattes" / "001" / "00000.exr").read_bytes()[:400]
+    assert header[:4] == b"v/1\x01"
+    required = ("channels", "compression", "dataWindow", "displayWindow", "lineOrder", "pixelAspectRatio")
+    for attribute in (*required, "screenWindowCenter", "screenWindowWidth"):
+        assert b"%b\0" % attribute.encode() in header
+
+
 def test_soft_edges_fade_out_and_keep_the_colour() -> None:
     image = np.full((*SIZE, 3), 180, dtype=np.uint8)
     hard, soft = cutout(image, square(0)), cutout(image, square(0), soft=2)

@@ -27,6 +27,7 @@ from masklet.media.writers.labels import (
     write_label_map,
 )
 from masklet.media.writers.masklets import MaskletsJson, read_masklets
+from masklet.media.writers.mattes import MatteExrs
 from masklet.media.writers.measures import MeasuresCsv
 from masklet.media.writers.pictures import (
     CompositeVideo,
@@ -66,6 +67,7 @@ __all__ = [
     "LabelTiff",
     "Look",
     "MaskletsJson",
+    "MatteExrs",
     "MeasuresCsv",
     "NoSuchFrame",
     "ObjectPngs",

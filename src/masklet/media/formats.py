@@ -13,6 +13,7 @@ from masklet.media.writers.annotation_tools import CvatMasks, CvatTracks, LabelS
 from masklet.media.writers.coco import CocoJson, SavJson, YouTubeVisJson
 from masklet.media.writers.labels import LabelOmeTiff, LabelTiff, ObjectPngs, PalettePngs, check_ids
 from masklet.media.writers.masklets import MaskletsJson
+from masklet.media.writers.mattes import MatteExrs
 from masklet.media.writers.measures import MeasuresCsv
 from masklet.media.writers.pictures import (
     CompositeVideo,
@@ -124,6 +125,7 @@ FORMATS = {
             "cutout-prores", "Cut-out video: ProRes 4444", "cutout.mov", _soft(CutoutProRes), True, ("soft",)
         ),
         Format("cutout-png", "Cut-out pictures: PNG", "cutout", _soft_pngs, True, ("soft",)),
+        Format("matte-exr", "Mattes: EXR for each object", "mattes", _soft(MatteExrs), False, ("soft",)),
         Format(
             "composite",
             "Before another background: MP4",
