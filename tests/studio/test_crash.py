@@ -1,7 +1,8 @@
-"""The server is killed in the middle of following; the next one goes on from the last finished frame."""
+"""The server is killed in the middle of tracking or of an export; the next one goes on with it."""
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import socket
@@ -11,6 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import av
 import httpx
 import pytest
 
@@ -107,3 +109,52 @@ def test_a_killed_server_goes_on(tmp_path: Path) -> None:
     session.replay(SavedSession.read(script).script)
     for frame in range(LENGTH):
         assert session.masks(frame).rle()[0]["counts"] == masks[frame][0]["counts"]
+
+
+@pytest.mark.slow
+def test_exports_go_on_after_a_kill(tmp_path: Path) -> None:
+    (tmp_path / "clips").mkdir()
+    length = 600  # so many that the first file is not done before the kill
+    make_clip(tmp_path / "clips" / "blots.mp4", length)
+    first = Process(tmp_path)
+    try:
+        project = first.call("POST", "/projects", {"name": "crash"})["id"]
+        video = f"/videos/{first.call('POST', f'/projects/{project}/videos', {'path': 'blots.mp4'})['id']}"
+        first.call("POST", f"{video}/prompts", {"frame": 0, "object": 1, "positive": [[20, 24]]})
+        running, waiting, coco = (
+            first.call("POST", f"{video}/exports", {"format": format})["id"]
+            for format in ("overlay", "cutout-webm", "coco")
+        )
+        whole = first.call("POST", f"/projects/{project}/exports", {"format": "coco"})["id"]
+        exports = [running, waiting, coco, whole]
+        while not (state := first.call("GET", f"/exports/{running}"))["done"]:
+            assert state["state"] in ("waiting", "running")
+            time.sleep(0.02)
+    finally:
+        first.kill()
+    folder = tmp_path / "data" / "exports"
+    half_written = {path for path in folder.rglob("*") if path.is_file()}
+    assert {path.parent.name for path in half_written} == {running}
+
+    second = Process(tmp_path)
+    try:
+        assert states_of(second, exports)[-1] == "waiting"
+        assert second.client.get(f"/exports/{running}/file").status_code == 404
+        while set(states := states_of(second, exports)) != {"finished"}:
+            assert "failed" not in states
+            time.sleep(0.1)
+        for id in exports:
+            view = second.call("GET", f"/exports/{id}")
+            assert [path.name for path in (folder / id).iterdir()] == [view["file"]]
+            assert view["done"] == view["total"] and view["bytes"] > 0
+        for id in (running, waiting):
+            with av.open(io.BytesIO(second.client.get(f"/exports/{id}/file").content)) as film:
+                assert sum(1 for _ in film.decode(video=0)) == length
+        annotations = second.client.get(f"/exports/{coco}/file").json()["annotations"]
+        assert len(annotations) == 1
+    finally:
+        second.kill()
+
+
+def states_of(server: Process, exports: list[str]) -> list[str]:
+    return [server.call("GET", f"/exports/{id}")["state"] for id in exports]

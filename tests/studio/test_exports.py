@@ -6,7 +6,11 @@ import csv
 import io
 import json
 import re
+import threading
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -19,7 +23,7 @@ from sqlalchemy import select
 from masklet.media.formats import FORMATS
 from masklet.studio.app import PAGE
 from masklet.studio.exports import SCRIPT
-from masklet.studio.store.tables import Export
+from masklet.studio.store.tables import Export, now
 from studio.small import LENGTH, Caller, make_studio
 
 
@@ -172,3 +176,87 @@ def test_the_sound_of_the_exported_frames_is_kept(tmp_path: Path) -> None:
         export, content = finished_export(caller, video, "overlay", audio=False)
         with av.open(io.BytesIO(content)) as container:
             assert not container.streams.audio
+
+
+@contextmanager
+def studio_with_waiting_exports(place: Path) -> Iterator[tuple[str, list[str]]]:
+    """A video and two exports of it that wait while the studio is closed."""
+    with Caller(make_studio(place)) as caller:
+        video = caller.video()
+        caller.click(video)
+        caller.follow(video, stop=4)
+        go_on = threading.Event()
+        caller.studio.exports._pool.submit(go_on.wait, 60)
+        ids = [caller.post(f"{video}/exports", {"format": name})["id"] for name in ("masklets", "coco")]
+        threading.Timer(0.5, go_on.set).start()
+    yield video, ids
+
+
+def wait_for_exports(caller: Caller, ids: list[str]) -> list[Any]:
+    caller.studio.exports._pool.submit(int).result(60)
+    return [caller.get(f"/exports/{id}") for id in ids]
+
+
+def test_exports_that_waited_are_written_after_a_restart(tmp_path: Path) -> None:
+    with studio_with_waiting_exports(tmp_path) as (_, ids), Caller(make_studio(tmp_path)) as caller:
+        first, second = wait_for_exports(caller, ids)
+        assert first["state"] == second["state"] == "finished"
+        frames = json.loads(caller.client.get(f"/api/exports/{ids[0]}/file").content)["frames"]
+        assert [entry["frame"] for entry in frames] == [0, 1, 2, 3]
+
+
+def test_an_export_shows_the_video_as_it_was_when_it_was_requested(tmp_path: Path) -> None:
+    with studio_with_waiting_exports(tmp_path) as (video, ids):
+        studio = make_studio(tmp_path)
+        go_on = threading.Event()
+        studio.exports._pool.submit(go_on.wait, 60)
+        with Caller(studio) as caller:
+            before = caller.masks(video)[0][0]["counts"]
+            caller.click(video, x=40, y=10)
+            assert caller.masks(video)[0][0]["counts"] != before
+            go_on.set()
+            wait_for_exports(caller, ids)
+            frames = json.loads(caller.client.get(f"/api/exports/{ids[0]}/file").content)["frames"]
+            assert frames[0]["objects"][0]["rle"]["counts"] == before
+
+
+def test_an_export_of_masks_that_are_gone_fails_with_a_sentence(tmp_path: Path) -> None:
+    """Its steps were undone and others took their numbers: what holds there now was not requested."""
+    with studio_with_waiting_exports(tmp_path) as (video, ids):
+        studio = make_studio(tmp_path)
+        go_on = threading.Event()
+        studio.exports._pool.submit(go_on.wait, 60)
+        with Caller(studio) as caller:
+            caller.post(f"{video}/undo")
+            caller.click(video, x=40, y=10)
+            go_on.set()
+            first, second = wait_for_exports(caller, ids)
+            assert first["state"] == second["state"] == "failed"
+            assert first["message"] == (
+                "What it shows was undone and done anew before it was written. Ask again."
+            )
+
+
+def test_an_export_that_kills_the_server_is_given_up(tmp_path: Path) -> None:
+    with studio_with_waiting_exports(tmp_path) as (_, ids):
+        studio = make_studio(tmp_path)
+        with studio.database.begin() as session:
+            for id in ids:
+                session.get_one(Export, id).attempts = 3
+        with Caller(studio) as caller:
+            first, _ = wait_for_exports(caller, ids)
+            assert first["message"] == "The server was stopped 3 times while it was written. Ask again."
+
+
+def test_an_export_that_waited_for_days_is_still_written(tmp_path: Path) -> None:
+    with studio_with_waiting_exports(tmp_path) as (_, ids):
+        studio = make_studio(tmp_path)
+        with studio.database.begin() as session:
+            for id in ids:
+                session.get_one(Export, id).created = now() - timedelta(days=9)
+        studio.exports.remove_old()
+        with Caller(studio) as caller:
+            wait_for_exports(caller, ids)
+            caller.studio.exports.remove_old()
+            assert {view["state"] for view in wait_for_exports(caller, ids)} == {"finished"}
+            assert caller.client.get(f"/api/exports/{ids[0]}/file").is_success

@@ -55,6 +55,7 @@ def make_app(studio: Studio) -> FastAPI:
         anyio.to_thread.current_default_thread_limiter().total_tokens = THREADS
         studio.hub.start()
         start_fork_server()
+        studio.exports.resume()
         maintenance = asyncio.create_task(_maintain(studio))
         yield
         maintenance.cancel()

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from sqlalchemy import func, select, update
+from sqlalchemy import delete, func, select
 
 from masklet import rle
 from masklet.media import writers
@@ -32,13 +32,15 @@ from masklet.studio.store.database import Database, new_id
 from masklet.studio.store.object_history import script_of
 from masklet.studio.store.row_store import ResultCache, ResultTensors
 from masklet.studio.store.storage import Quota
-from masklet.studio.store.tables import Export, Project, Result, now
+from masklet.studio.store.tables import Export, Project, Result, Step, now
 from masklet.studio.store.video_history import State, holds_at, results
 from masklet.studio.views import export_view
 from masklet.types import Masks
 
 SCRIPT = "script"
 PROGRESS_FRAMES = 16  # between two progress messages
+ATTEMPTS = 3  # to write a file, if the server is killed each time: the file itself may be the cause
+UNFINISHED = ("waiting", "running")
 
 
 @dataclass(frozen=True)
@@ -58,8 +60,12 @@ class ExportJob:
     look: Look = field(default_factory=Look)
 
 
+class Interrupted(Exception):
+    """The studio is being closed; the export goes on when it is started again."""
+
+
 class Exports:
-    """Writes files one after the other, on a thread of its own."""
+    """Writes files one after the other, on a thread of its own. What a restart interrupts is begun again."""
 
     def __init__(
         self,
@@ -80,10 +86,17 @@ class Exports:
         self._tracking = tracking
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="export")
         self._cache = ResultCache(0, torch.device("cpu"))
-        with database.begin() as session:
-            interrupted = Export.state.in_(["waiting", "running"])
-            message = "the server was stopped before it was done. Ask again."
-            session.execute(update(Export).where(interrupted).values(state="failed", message=message))
+        self._is_closing = False
+
+    def resume(self) -> None:
+        """Begin again what waited or ran when the studio was stopped or killed, the oldest first."""
+        with self._database.begin() as session:
+            unfinished = select(Export).where(Export.state.in_(UNFINISHED))
+            exports = session.scalars(unfinished.order_by(Export.created, Export.id)).all()
+        for export in exports:
+            shutil.rmtree(self._folder / export.id, ignore_errors=True)
+            self._save(export.id, state="waiting", done=0, total=0, created=now())  # a day from now on
+            self._pool.submit(self._run, export.id)
 
     def start(self, video: str, body: NewExport) -> schemas.Export:
         """Queue an export of some objects, or of all that are not hidden.
@@ -101,14 +114,10 @@ class Exports:
         state = self._live.history(video).state
         if not state.objects:
             raise ApiError(409, "nothing", "there is nothing to export yet: click on something first.")
-        selected, hidden = choose_objects(state, body.objects, hidden=body.hidden)
-        self._quota.check()
-        export = self._add(Export(id=new_id(), video=video, format=format, done=0, total=0))
-        span = body.start, body.stop, body.frames
-        look = Look(body.background, body.soft)
-        job = ExportJob(export.id, video, format, state, selected, hidden, *span, body.audio, look)
-        self._pool.submit(self._run, job)
-        return self.view(export)
+        choose_objects(state, body.objects, hidden=body.hidden)
+        last = state.records[-1]
+        request = {"head": last.number, "batch": last.batch, "body": body.model_dump()}
+        return self._add(Export(id=new_id(), video=video, format=format, request=request))
 
     def start_project(self, project: str, body: NewProjectExport) -> schemas.Export:
         """Queue an export of all files of a project.
@@ -120,10 +129,8 @@ class Exports:
         Raises:
             ApiError: The quota is used up.
         """
-        self._quota.check()
-        export = self._add(Export(id=new_id(), project=project, format=body.format, done=0, total=0))
-        self._pool.submit(self._run_project, ProjectExportJob(export.id, project, **body.model_dump()))
-        return self.view(export)
+        request = {"body": body.model_dump()}
+        return self._add(Export(id=new_id(), project=project, format=body.format, request=request))
 
     def get(self, id: str) -> Export:
         """The row of an export.
@@ -158,58 +165,113 @@ class Exports:
         """Remove files that are too old, and those of videos that were deleted."""
         with self._database.begin() as session:
             old = now() - timedelta(days=self._limits.export_days)
-            session.execute(
-                Export.__table__.delete().where(Export.created < old)  # type: ignore[attr-defined]
-            )
+            is_old = Export.created < old, Export.state.not_in(UNFINISHED)
+            session.execute(delete(Export).where(*is_old))
             ids = set(session.scalars(select(Export.id)))
         for folder in self._folder.iterdir():
             if folder.name not in ids:
                 shutil.rmtree(folder, ignore_errors=True)
 
     def close(self) -> None:
+        """End as soon as the frame that is being written is done."""
+        self._is_closing = True
         self._pool.shutdown(cancel_futures=True)
 
-    def _add(self, export: Export) -> Export:
-        """Note an export that waits, if not too many do."""
+    def _add(self, export: Export) -> schemas.Export:
+        """Queue an export, if not too many wait."""
+        self._quota.check()
         export.state = "waiting"
         with self._database.begin() as session:
-            waiting = select(func.count()).where(Export.state.in_(["waiting", "running"]))
+            waiting = select(func.count()).where(Export.state.in_(UNFINISHED))
             if (session.scalar(waiting) or 0) >= self._limits.exports:
                 raise ApiError(429, "queue", "too many exports are waiting. Try again later.", retry=10)
             session.add(export)
+        self._pool.submit(self._run, export.id)
+        return self.view(export)
+
+    def _run(self, id: str) -> None:
+        folder = self._folder / id
+        try:
+            export = self._begin(id)
+            folder.mkdir(parents=True)
+            if export.video is not None:
+                job = self._video_job(export)
+                with self._live.using(job.video) as live:
+                    file, notes = self._write(live, job)
+                self._check_steps(export)
+            else:
+                file, notes = self._write_project(export)
+            self._save(id, state="finished", file=file, notes=notes)
+        except Interrupted:
+            shutil.rmtree(folder, ignore_errors=True)
+        except Exception as error:
+            message = failure_message(error, "an export")
+            shutil.rmtree(folder, ignore_errors=True)
+            self._save(id, state="failed", message=message)
+
+    def _begin(self, id: str) -> Export:
+        """Note that an export is begun.
+
+        Raises:
+            ApiError: It was deleted, or cannot be begun once more.
+        """
+        with self._database.begin() as session:
+            export = session.get(Export, id)
+            if export is None:
+                raise not_found("its video or project was deleted.")
+            if export.request is None:
+                raise ApiError(409, "stopped", "the server was stopped before it was done. Ask again.")
+            if export.attempts >= ATTEMPTS:
+                words = f"the server was stopped {ATTEMPTS} times while it was written. Ask again."
+                raise ApiError(409, "stopped", words)
+            export.attempts += 1
+            export.state = "running"
         return export
 
-    def _run_project(self, job: ProjectExportJob) -> None:
-        try:
-            folder = self._folder / job.id
-            folder.mkdir(parents=True)
-            with self._database.begin() as session:
-                name = session.get_one(Project, job.project).name
-            file = f"{short_name(name)}-{job.format}.zip"
-            writer = ProjectWriter(self._database, self._live, job, self._tracking)
-            for done, total in writer.write(folder / file):
-                self._save(job, state="running", done=done, total=total)
-                self._quota.check()
-            self._save(job, state="finished", file=file, notes=writer.notes)
-        except Exception as error:
-            message = failure_message(error, "an export")
-            shutil.rmtree(self._folder / job.id, ignore_errors=True)
-            self._save(job, state="failed", message=message)
+    def _video_job(self, export: Export) -> ExportJob:
+        """What an export of a video is to show, from its request."""
+        assert export.video is not None and export.request is not None
+        self._check_steps(export)
+        body = NewExport.model_validate(export.request["body"])
+        state = self._live.history(export.video).state.at(export.request["head"])
+        selected, hidden = choose_objects(state, body.objects, hidden=body.hidden)
+        span = body.start, body.stop, body.frames
+        look = Look(body.background, body.soft)
+        return ExportJob(
+            export.id, export.video, body.format, state, selected, hidden, *span, body.audio, look
+        )
 
-    def _run(self, job: ExportJob) -> None:
-        try:
-            with self._live.using(job.video) as live:
-                file, notes = self._write(live, job)
-            self._save(job, state="finished", file=file, notes=notes)
-        except Exception as error:
-            message = failure_message(error, "an export")
-            shutil.rmtree(self._folder / job.id, ignore_errors=True)
-            self._save(job, state="failed", message=message)
+    def _check_steps(self, export: Export) -> None:
+        """Refuse a video whose steps were undone and replaced since the request: its masks are gone."""
+        assert export.request is not None
+        with self._database.begin() as session:
+            step = session.get(Step, (export.video, export.request["head"]))
+        if step is None or step.batch != export.request["batch"]:
+            raise ApiError(
+                409, "changed", "what it shows was undone and done anew before it was written. Ask again."
+            )
+
+    def _write_project(self, export: Export) -> tuple[str, list[str]]:
+        """Write the file. Returns its name, and notes on it."""
+        assert export.project is not None and export.request is not None
+        with self._database.begin() as session:
+            name = session.get_one(Project, export.project).name
+        job = ProjectExportJob(export.id, export.project, **export.request["body"])
+        file = f"{short_name(name)}-{job.format}.zip"
+        writer = ProjectWriter(self._database, self._live, job, self._tracking)
+        for done, total in writer.write(self._folder / export.id / file):
+            self._check_open()
+            self._save(export.id, done=done, total=total)
+            self._quota.check()
+        return file, writer.notes
+
+    def _check_open(self) -> None:
+        if self._is_closing:
+            raise Interrupted
 
     def _write(self, live: Live, job: ExportJob) -> tuple[str, list[str]]:
         """Write the file. Returns its name, and notes on it."""
         folder = self._folder / job.id
-        folder.mkdir(parents=True)
         stem = short_name(Path(live.frames.name).stem)
         if job.format == SCRIPT:
             script = script_of(job.state.records)
@@ -238,8 +300,9 @@ class Exports:
             for done, masks in enumerate(self._masks(live, job, frames)):
                 writer.write(live.frames[masks.frame] if needs_pictures else blank, masks)
                 overlaps += format.name in LABEL_MAPS and _overlap(masks)
+                self._check_open()
                 if done % PROGRESS_FRAMES == 0:
-                    self._save(job, state="running", done=done, total=len(frames))
+                    self._save(job.id, done=done, total=len(frames))
         output = folder / format.path
         notes += sound_notes
         if overlaps:
@@ -299,17 +362,17 @@ class Exports:
             codes = {row.object: row.counts for row in rows if row.object in drawn or cached[row.id].is_exact}
             yield _masks(frame, {row.object: cached[row.id] for row in rows}, codes, live.frames.size)
 
-    def _save(self, job: ExportJob | ProjectExportJob, **values: Any) -> None:
+    def _save(self, id: str, **values: Any) -> None:
         with self._database.begin() as session:
-            export = session.get(Export, job.id)
+            export = session.get(Export, id)
             if export is None:
                 return
             for name, value in values.items():
                 setattr(export, name, value)
             if export.state == "finished":
                 export.done = export.total
-        if isinstance(job, ExportJob):
-            self._hub.publish(job.video, ExportEvent(export=self.view(export)))
+        if export.video is not None:
+            self._hub.publish(export.video, ExportEvent(export=self.view(export)))
 
 
 def _script_notes(job: ExportJob) -> list[str]:

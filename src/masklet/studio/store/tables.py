@@ -182,6 +182,8 @@ class Export(Table):
 
     Attributes:
         notes: Sentences on what is in the file, and what is not.
+        request: What was asked for, to go on with after a restart; None for exports of earlier versions.
+        attempts: How often writing it was begun.
     """
 
     __tablename__ = "exports"
@@ -196,4 +198,6 @@ class Export(Table):
     file: Mapped[str | None] = mapped_column(String(300))
     message: Mapped[str | None] = mapped_column(Text)
     notes: Mapped[list[str] | None] = mapped_column(JSON(none_as_null=True))
+    request: Mapped[dict[str, Any] | None]
+    attempts: Mapped[int] = mapped_column(default=0, server_default="0")
     created: Mapped[datetime] = mapped_column(default=now)

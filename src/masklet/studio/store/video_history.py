@@ -98,6 +98,11 @@ class State:
             raise not_found(f"there is no object {id}. There are: {ids}.")
         return self.objects[id]
 
+    def at(self, head: int) -> State:
+        """The state as it was behind an earlier step, or is behind one that was undone."""
+        records = (*self.records, *self.redo)
+        return State.of(tuple(record for record in records if record.number <= head), ())
+
     def added(self, record: EventRecord) -> State:
         """The state with one more record. What could be redone is lost."""
         history, event = self.history, record.outline

@@ -9,6 +9,8 @@ import { openSheet } from "./sheet.js";
 /** @import * as T from "../lib/types.js" */
 /** @import { Studio } from "../lib/studio.js" */
 
+const OFFLINE_PAUSE = 1000; // milliseconds between two looks for a server that is gone
+
 /** Names and descriptions of formats, in the order of the sheet; formats that only the server lists come last. */
 const GROUPS = [
     {
@@ -188,7 +190,7 @@ function row(studio, { format, name, about }, choices, notes) {
 }
 
 /**
- * Wait for an export and take the file.
+ * Wait for an export and take the file. A server that is started again goes on with it.
  *
  * @param {T.Export} work
  * @param {HTMLElement} state  shows how far it is
@@ -199,7 +201,7 @@ export async function takeFile(work, state, latest) {
         fill(state, work.total ? `${work.done} / ${work.total}` : "waiting");
         await new Promise((resolve) => setTimeout(resolve, 250));
         work = latest?.() ?? work;
-        if (work.state === "waiting" || work.state === "running") work = await api.exportState(work.id);
+        if (work.state === "waiting" || work.state === "running") work = await stateOf(work, state);
     }
     if (work.state === "failed") throw new Error(work.message ?? "The export failed.");
     fill(state, size(work.bytes));
@@ -208,6 +210,23 @@ export async function takeFile(work, state, latest) {
     link.click();
     link.remove();
     return work;
+}
+
+/**
+ * How far an export is; while the server cannot be reached, what was known of it.
+ *
+ * @param {T.Export} work
+ * @param {HTMLElement} state
+ */
+async function stateOf(work, state) {
+    try {
+        return await api.exportState(work.id);
+    } catch (error) {
+        if (!(error instanceof api.ApiError) || error.kind !== "offline") throw error;
+        fill(state, "waiting for the server");
+        await new Promise((resolve) => setTimeout(resolve, OFFLINE_PAUSE));
+        return work;
+    }
 }
 
 /**
