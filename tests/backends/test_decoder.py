@@ -9,7 +9,6 @@ import torch
 
 from masklet.backends.native import library
 from masklet.backends.native.decoder import (
-    FEW_CELLS,
     NativeMaskDecoder,
     attend_to_image,
     attend_to_tokens,
@@ -22,18 +21,19 @@ from masklet.nn.mask_decoder import MaskDecoder
 needs_kernels = pytest.mark.skipif(library.missing() is not None, reason=f"no kernels: {library.missing()}")
 
 
+@pytest.mark.parametrize("cells", [4, 1024])
 @pytest.mark.parametrize("tokens", [1, 7, 8, 9, 30])
-def test_tokens_that_project_see_what_cells_that_are_projected_show(tokens: int) -> None:
+def test_both_orders_show_tokens_and_cells_the_same(tokens: int, cells: int) -> None:
     net = Attention(64, heads=4, inner=32)
-    assert is_cheaper_to_project_cells(net, tokens, FEW_CELLS) == (tokens > 8)
-    few, cells = torch.randn(2, tokens, 64), torch.randn(2, FEW_CELLS, 64)
-    other = torch.randn(2, FEW_CELLS, 64)
+    assert is_cheaper_to_project_cells(net, tokens) == (tokens > 8)
+    few = torch.randn(2, tokens, 64)
+    map, other = torch.randn(2, cells, 64), torch.randn(2, cells, 64)
     torch.testing.assert_close(
-        attend_to_image(net, few, cells, other), net(few, cells, other), atol=1e-5, rtol=1e-5
+        attend_to_image(net, few, map, other), net(few, map, other), atol=1e-5, rtol=1e-5
     )
     answers = torch.randn(2, tokens, 64)
     torch.testing.assert_close(
-        attend_to_tokens(net, cells, few, answers), net(cells, few, answers), atol=1e-5, rtol=1e-5
+        attend_to_tokens(net, map, few, answers), net(map, few, answers), atol=1e-5, rtol=1e-5
     )
 
 

@@ -15,8 +15,6 @@ from masklet.backends.native.kernels import LANES, pack_layer, run_upscaling
 from masklet.nn.layers import Attention
 from masklet.nn.mask_decoder import MaskDecoder, as_linear
 
-FEW_CELLS = 1024  # below, more and smaller products take longer
-
 
 def attend_to_image(
     attention: Attention, q: Float[Tensor, "b n c"], k: Float[Tensor, "b m c"], v: Float[Tensor, "b m c"]
@@ -26,7 +24,7 @@ def attend_to_image(
     A key's bias shifts all logits of a query alike, so the softmax does not see it.
     """
     heads, n = attention.heads, q.shape[1]
-    if is_cheaper_to_project_cells(attention, n, k.shape[1]):
+    if is_cheaper_to_project_cells(attention, n):
         return attention(q, k, v)
     queries = attention.split(attention.q(q))
     queries = (queries * queries.shape[-1] ** -0.5) @ attention.k.weight.unflatten(0, (heads, -1))
@@ -39,24 +37,28 @@ def attend_to_image(
 def attend_to_tokens(
     attention: Attention, q: Float[Tensor, "b m c"], k: Float[Tensor, "b n c"], v: Float[Tensor, "b n c"]
 ) -> Float[Tensor, "b m c"]:
-    """The map attends to the tokens: keys and values are projected into the map's own channels."""
+    """The map attends to the tokens: keys and values are projected into the map's own channels.
+
+    The weights of a token lie side by side for all cells: a softmax over so few keys is slow the other way.
+    """
     heads, n = attention.heads, k.shape[1]
-    if is_cheaper_to_project_cells(attention, n, q.shape[1]):
-        return attention(q, k, v)
-    keys = attention.split(attention.k(k))
+    keys, values = attention.split(attention.k(k)), attention.split(attention.v(v))
     keys = keys * keys.shape[-1] ** -0.5
+    if is_cheaper_to_project_cells(attention, n):
+        weights = (keys @ attention.split(attention.q(q)).transpose(-2, -1)).softmax(dim=-2)
+        return attention.out((values.transpose(-2, -1) @ weights).flatten(1, 2).transpose(1, 2))
     wide_keys = (keys @ attention.q.weight.unflatten(0, (heads, -1))).flatten(1, 2)
     bias = (keys * attention.q.bias.view(heads, 1, -1)).sum(dim=-1).flatten(1)
-    logits = torch.baddbmm(bias[:, None], q, wide_keys.transpose(1, 2))
-    weights = logits.unflatten(2, (heads, n)).softmax(dim=-1).flatten(2)
+    logits = torch.baddbmm(bias[..., None], wide_keys, q.transpose(1, 2))
+    weights = logits.unflatten(1, (heads, n)).softmax(dim=-2).flatten(1, 2)
     out_weight = attention.out.weight.unflatten(1, (heads, -1)).permute(1, 2, 0)
-    wide_values = (attention.split(attention.v(v)) @ out_weight).flatten(1, 2)
-    return torch.baddbmm(attention.out.bias.view(1, 1, -1), weights, wide_values)
+    wide_values = (values @ out_weight).flatten(1, 2)
+    return torch.baddbmm(attention.out.bias.view(1, 1, -1), weights.transpose(1, 2), wide_values)
 
 
-def is_cheaper_to_project_cells(attention: Attention, tokens: int, cells: int) -> bool:
-    """Whether the published order pays: each head's tokens outnumber the channels, or cells are few."""
-    return tokens * attention.heads > attention.q.out_features or cells < FEW_CELLS
+def is_cheaper_to_project_cells(attention: Attention, tokens: int) -> bool:
+    """Whether the published order pays: each head's tokens together outnumber the channels."""
+    return tokens * attention.heads > attention.q.out_features
 
 
 class NativeMaskDecoder:
