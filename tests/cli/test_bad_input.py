@@ -50,6 +50,19 @@ BAD = {
         ("everything", "clip.mp4", "--soft", "3", "--format", "coco"),
         "Add --format cutout-webm or --format cutout-prores",
     ),
+    "a pixel size without a unit": (
+        ("track", "clip.mp4", *CLICK, "--format", "measures", "--pixel-size", "0.65"),
+        "a pixel size is a length with its unit, such as 0.65um, or width x height x depth, such as "
+        "0.2x0.2x1um; units are pm, nm, um, mm, cm, m, in. Got '0.65'.",
+    ),
+    "a pixel size of everything in an unknown unit": (
+        ("everything", "clip.mp4", "--format", "tiff", "--pixel-size", "2furlong"),
+        "units are pm, nm, um, mm, cm, m, in. Got '2furlong'",
+    ),
+    "a pixel size that no format says": (
+        ("segment", "frames/0.png", *CLICK, "--format", "coco", "--pixel-size", "0.65um"),
+        "none of the formats says it. Add --format measures or --format tiff or --format ome-tiff",
+    ),
     "a very long name": (("track", "x" * 300, *CLICK), "cannot be opened: file name too long"),
     "a very long id": (("track", "clip.mp4", "--object", f"a: 5,5 id={'9' * 5000}"), "id is a whole number"),
     "an id that no label map holds": (

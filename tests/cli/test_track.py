@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 import masklet
 from masklet import Prompt, VideoSession
 from masklet.backends import summarize
-from masklet.media import FORMATS, read_label_map
+from masklet.media import FORMATS, open_frames, read_label_map
 from toy_models import SIZE, blob
 
 from .conftest import LENGTH, Run, loaded
@@ -157,3 +158,20 @@ def test_a_saved_session_gives_the_same_masks_again(run: Run, shelf: Path, tmp_p
     arguments = ("--script", tmp_path / "session.json", "--model", shelf / "toy.safetensors")
     assert run("track", shelf / "clip.mp4", *arguments, "--out", tmp_path / "out").code == 0
     assert_same(results(tmp_path / "out"), {at: session.masks(at) for at in session.answered})
+
+
+def test_a_typed_pixel_size_is_in_measures_labels_and_the_run(run: Run, shelf: Path, tmp_path: Path) -> None:
+    pages = [PIL.Image.new("L", SIZE[::-1], 40 * page) for page in range(3)]
+    pages[0].save(tmp_path / "plain.tif", save_all=True, append_images=pages[1:])
+    command = ("track", tmp_path / "plain.tif", *CLICK, "--format", "measures", "--format", "tiff")
+    network = ("--model", shelf / "toy.safetensors", "--out", tmp_path / "out")
+    for typed, area, z in (("0.2x0.2x1um", 0.04, ["0", "1", "2"]), ("500nm", 0.25, ["", "", ""])):
+        answer = run(*command, "--pixel-size", typed, *network)
+        assert answer.code == 0 and "already" not in answer.err, "another size is another run"
+        with open(tmp_path / "out" / "measures.csv", newline="") as file:
+            rows = list(csv.DictReader(file))
+        assert [row["z_um"] for row in rows] == z
+        assert float(rows[0]["area_um2"]) == pytest.approx(int(rows[0]["area"]) * area)
+        settings = json.loads((tmp_path / "out" / "run.json").read_text())["run"]["settings"]
+        labels = open_frames(tmp_path / "out" / "labels.tif").pixel_size
+        assert labels is not None and labels.x == pytest.approx(settings["pixel_size"]["x"])

@@ -344,7 +344,13 @@ def test_a_channel_of_microscope_files_is_segmented(
 
 def test_settings_are_read_as_they_were_written() -> None:
     """Those of a job that was begun before there were channels are the same as ever."""
-    chosen = JobSettings(channel={"DAPI": "blue"}, intensity_range=(0.0, 255.0), image_size=384, patience=5)
+    chosen = JobSettings(
+        channel={"DAPI": "blue"},
+        intensity_range=(0.0, 255.0),
+        image_size=384,
+        patience=5,
+        pixel_size=(0.2, 0.2, None),
+    )
     assert JobSettings.from_json(json.loads(json.dumps(chosen.to_json()))) == chosen
     several = JobSettings(channel=["DAPI", "GFP"], formats=("coco", "parquet"))
     assert JobSettings.from_json(several.to_json()) == several

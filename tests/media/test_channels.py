@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import pickle
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -135,6 +136,63 @@ def test_the_size_of_a_pixel(tmp_path: Path, form: str) -> None:
     size = open_frames(sized(tmp_path / "stack.tif", form)).pixel_size
     assert size is not None
     assert (size.x, size.y, size.z) == pytest.approx((0.5, 0.25, 2))
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("0.65um", (0.65, 0.65, None)),
+        ("0.2x0.3x1um", (0.2, 0.3, 1.0)),
+        ("200 nm x 0.3 µm \u00d7 1um", (0.2, 0.3, 1.0)),
+        ("5e-1mm", (500.0, 500.0, None)),
+        ("0.5x0.25 μm", (0.5, 0.25, None)),
+    ],
+)
+def test_a_typed_size_of_a_pixel(text: str, size: tuple[float | None, ...]) -> None:
+    parsed = PixelSize.parse(text)
+    assert (parsed.x, parsed.y, parsed.z) == pytest.approx(size)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "0.65", "um", "0um", "-1um", "1x1x1x1um", "5px", "1xum", "nan um", "1e-9um", "1e9m", "1x0x1um"],
+)
+def test_what_is_no_size_of_a_pixel(text: str) -> None:
+    with pytest.raises(MediaError, match=r"such as 0\.65um, or width x height x depth.*units are pm, nm, um"):
+        PixelSize.parse(text)
+
+
+@pytest.mark.parametrize("size", [(0, 1), (1, -1), (1, 1, float("nan")), (1e10, 1)])
+def test_a_pixel_has_a_size_that_files_can_hold(size: tuple[float, ...]) -> None:
+    with pytest.raises(MediaError, match=r"a pixel measures from 1e-06 to 1e\+09 micrometres\. Got"):
+        PixelSize(*size)
+
+
+def test_a_file_whose_size_no_tiff_can_hold_has_none(tmp_path: Path) -> None:
+    sizes = {"PhysicalSizeX": 1e-300, "PhysicalSizeY": 1e300}
+    pages = np.zeros((Z, *SIZE), dtype=np.uint8)
+    metadata = {"axes": "ZYX", **sizes}
+    tifffile.imwrite(tmp_path / "odd.tif", pages, ome=True, metadata=metadata, photometric="minisblack")
+    assert open_frames(tmp_path / "odd.tif").pixel_size is None
+
+
+@pytest.mark.parametrize("form", ["ome", "printer"])
+def test_a_given_size_of_a_pixel_replaces_that_of_the_file(tmp_path: Path, form: str) -> None:
+    path = sized(tmp_path / "stack.tif", form)
+    frames = open_frames(path, pixel_size="0.1x0.2x3um")
+    assert frames.pixel_size == PixelSize(0.1, 0.2, 3)
+    assert frames.part(1, 3).pixel_size == open_frames(frames).pixel_size == frames.pixel_size
+    assert pickle.loads(pickle.dumps(frames)).pixel_size == frames.pixel_size
+    assert open_frames(frames, pixel_size=PixelSize(1, 1)).pixel_size == PixelSize(1, 1)
+    assert open_frames(np.zeros((2, *SIZE, 3), np.uint8), pixel_size="4mm").pixel_size == PixelSize(4e3, 4e3)
+    with writers(["measures", "ome-tiff"], tmp_path, frames) as files:
+        for page, image in enumerate(frames):
+            files.write(image, Masks.from_arrays(page, {1: np.ones(SIZE, dtype=bool)}, SIZE))
+    with open(tmp_path / "measures.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert float(rows[2]["area_um2"]) == pytest.approx(SIZE[0] * SIZE[1] * 0.02) and rows[2]["z_um"] == "6"
+    size = open_frames(tmp_path / "labels.ome.tif").pixel_size
+    assert size is not None and (size.x, size.y, size.z) == pytest.approx((0.1, 0.2, 3))
 
 
 @pytest.mark.parametrize("form", ["printer", "imagej-pixel", "imagej-furlong"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -20,6 +20,7 @@ from masklet.cli.runs import (
     look_settings,
     make_look,
     parse_intensity_range,
+    parse_pixel_size,
     print_intensity_range,
     write_masks,
 )
@@ -123,6 +124,7 @@ def everything(
     fps: Annotated[float | None, typer.Option(help="Take so many frames of each second.")] = None,
     channels: options.Channels = None,
     intensity_range: options.IntensityRange = None,
+    pixel_size: options.PixelSize = None,
     max_pixels: options.MaxPixels = None,
     formats: options.Formats = None,
     background: options.Background = "blur",
@@ -163,13 +165,19 @@ def everything(
         range_ = parse_intensity_range(intensity_range)
         channel = parse_channels(channels or ())
         look = make_look(background, soft, formats or ())
+        size = parse_pixel_size(pixel_size, formats or ())
         items = find_items(sources or (), kind, names_from=names)
 
         def open_item(item: Item) -> _Search:
             from masklet.media import is_still, open_frames
 
             frames = open_frames(
-                item.source, fps=fps, channel=channel, intensity_range=range_, max_pixels=max_pixels
+                item.source,
+                fps=fps,
+                channel=channel,
+                intensity_range=range_,
+                max_pixels=max_pixels,
+                pixel_size=size,
             )
             is_picture = item.kind is Kind.picture or is_still(item.source)
             usual = ("coco",) if is_picture else DEFAULT_FORMATS
@@ -179,6 +187,7 @@ def everything(
         network = options.ModelOptions(model, device, dtype, setting, image_size, engine)
         settings = {"fps": fps, "intensity_range": range_, **look_settings(look)}
         settings |= {"channel": channel} if channels else {}
+        settings |= {} if size is None else {"pixel_size": asdict(size)}
         Runner("everything", out, open_item, network, settings, bar, overwrite).run(items, shard)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from masklet.cli import options
-from masklet.cli.runs import ProgressBar, parse_intensity_range
+from masklet.cli.runs import ProgressBar, parse_intensity_range, parse_pixel_size
 
 if TYPE_CHECKING:
     from masklet.jobs.manifest import Cluster, JobSettings
@@ -78,6 +78,7 @@ def run(
     ] = None,
     channels: options.Channels = None,
     intensity_range: options.IntensityRange = None,
+    pixel_size: options.PixelSize = None,
     max_pixels: options.MaxPixels = None,
     address: Address = None,
     actors: Actors = None,
@@ -89,14 +90,16 @@ def run(
 ) -> None:
     """Segment all videos of a manifest. The same command again goes on where it stopped."""
     _need_packages()
-    from masklet.jobs.manifest import Cluster, JobSettings
+    from masklet.jobs.manifest import PARQUET, Cluster, JobSettings
     from masklet.media.readers.microscopy import parse_channels
 
+    names = tuple(dict.fromkeys(formats or ("parquet",)))
+    size = parse_pixel_size(pixel_size, [name for name in names if name != PARQUET])
     settings = JobSettings(
         model=model,
         dtype=dtype.value,
         setting=setting.value,
-        formats=tuple(dict.fromkeys(formats or ("parquet",))),
+        formats=names,
         fps=fps,
         policy=policy,
         cuts=cuts,
@@ -110,6 +113,7 @@ def run(
         channel=parse_channels(channels or ()),
         intensity_range=parse_intensity_range(intensity_range),
         patience=patience,
+        pixel_size=None if size is None else (size.x, size.y, size.z),
     )
     cluster = Cluster(address, actors, cpus_per_actor, gpus_per_actor, attempts, timeout, retry_errors)
     _run(manifest, out, settings, cluster)

@@ -47,7 +47,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
         *("--model", "--models", "--device", "--setting", "--image-size"),
         *("--zoom", "--dtype", "--precision", "--engine"),
     ),
-    "Input": ("--as", "--list", "--channel", "--intensity-range", "--max-pixels"),
+    "Input": ("--as", "--list", "--channel", "--intensity-range", "--pixel-size", "--max-pixels"),
     "Run": (
         *("--overwrite", "--shard", "--split", "--jobs", "--workers", "--actors", "--cpus-per-actor"),
         *("--gpus-per-actor", "--address", "--attempts", "--timeout", "--retry-errors", "--help"),
@@ -191,6 +191,15 @@ IntensityRange = Annotated[
     str | None,
     typer.Option(
         "--intensity-range", metavar="LOW,HIGH", help="What becomes black and white, for more than 8 bits."
+    ),
+]
+PixelSize = Annotated[
+    str | None,
+    typer.Option(
+        "--pixel-size",
+        metavar="SIZE",
+        help="How large a pixel is, for measures and label TIFFs, such as 0.65um or 0.2x0.2x1um; by default "
+        "as an OME or ImageJ TIFF says.",
     ),
 ]
 Channels = Annotated[

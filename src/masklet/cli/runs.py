@@ -342,7 +342,7 @@ def print_failures(failures: Failures) -> None:
 
 
 if TYPE_CHECKING:
-    from masklet.media import Frames, Look
+    from masklet.media import Frames, Look, PixelSize
     from masklet.media.writers.writer import Names
     from masklet.types import Masks
 
@@ -368,6 +368,21 @@ def make_look(background: str, soft: float, formats: Iterable[str]) -> Look:
                 param_hint=f"--{field}",
             )
     return look
+
+
+def parse_pixel_size(text: str | None, formats: Iterable[str]) -> PixelSize | None:
+    """The size of a pixel that was typed; refused where no format says it."""
+    if text is None:
+        return None
+    from masklet.media import FORMATS, PixelSize, find_format
+
+    if not any(find_format(name).has_pixel_size for name in formats):
+        supporting = [name for name, format in FORMATS.items() if format.has_pixel_size]
+        raise typer.BadParameter(
+            f"none of the formats says it. Add --format {' or --format '.join(supporting)}.",
+            param_hint="--pixel-size",
+        )
+    return PixelSize.parse(text)
 
 
 def look_settings(look: Look) -> dict[str, object]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,6 +17,7 @@ from masklet.cli.runs import (
     Runner,
     format_files,
     parse_intensity_range,
+    parse_pixel_size,
     print_intensity_range,
     write_masks,
 )
@@ -58,6 +59,7 @@ def segment(
     channels: options.Channels = None,
     engine: options.Engine = "auto",
     intensity_range: options.IntensityRange = None,
+    pixel_size: options.PixelSize = None,
     max_pixels: options.MaxPixels = None,
     formats: options.PictureFormats = None,
 ) -> None:
@@ -75,11 +77,18 @@ def segment(
             raise typer.BadParameter(NO_PROMPT)
         range_ = parse_intensity_range(intensity_range)
         channel = parse_channels(channels or ())
+        size = parse_pixel_size(pixel_size, formats)
 
         def open_item(item: Item) -> _Segmentation:
             from masklet.media import open_frames
 
-            frames = open_frames(item.source, channel=channel, intensity_range=range_, max_pixels=max_pixels)
+            frames = open_frames(
+                item.source,
+                channel=channel,
+                intensity_range=range_,
+                max_pixels=max_pixels,
+                pixel_size=size,
+            )
             prompts = typed or ObjectPrompts()
             if table is not None:
                 prompts = prompts.joined(table.prompts_of(item, frames))
@@ -88,7 +97,9 @@ def segment(
             return work
 
         network = options.ModelOptions(model, device, dtype, setting, image_size, engine)
-        settings = {"intensity_range": range_, **({"channel": channel} if channels else {})}
+        settings: dict[str, object] = {"intensity_range": range_}
+        settings |= {"channel": channel} if channels else {}
+        settings |= {} if size is None else {"pixel_size": asdict(size)}
         Runner("segment", out, open_item, network, settings, bar, overwrite).run(items, shard)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -21,6 +21,7 @@ from masklet.cli.runs import (
     look_settings,
     make_look,
     parse_intensity_range,
+    parse_pixel_size,
     print_intensity_range,
     write_masks,
 )
@@ -86,6 +87,7 @@ def track(
     ] = False,
     channels: options.Channels = None,
     intensity_range: options.IntensityRange = None,
+    pixel_size: options.PixelSize = None,
     max_pixels: options.MaxPixels = None,
     formats: options.Formats = None,
     background: options.Background = "blur",
@@ -128,6 +130,7 @@ def track(
         range_ = parse_intensity_range(intensity_range)
         channel = parse_channels(channels or ())
         look = make_look(background, soft, formats)
+        size = parse_pixel_size(pixel_size, formats)
 
         def open_item(item: Item) -> _Tracking:
             from masklet.media import open_frames
@@ -136,6 +139,7 @@ def track(
             frames = open_source(
                 item.source, fps=fps, channel=channel, intensity_range=range_, max_pixels=max_pixels
             )
+            frames = open_frames(frames, pixel_size=size)
             prompts = typed or ObjectPrompts()
             if table is not None:
                 prompts = prompts.joined(table.prompts_of(item, frames))
@@ -146,6 +150,7 @@ def track(
         network = options.ModelOptions(model, device, dtype, setting, image_size, engine)
         settings = {"fps": fps, "intensity_range": range_, **look_settings(look)}
         settings |= {"channel": channel} if channels else {}
+        settings |= {} if size is None else {"pixel_size": asdict(size)}
         Runner("track", out, open_item, network, settings, bar, overwrite).run(items, shard)
 
 

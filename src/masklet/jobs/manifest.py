@@ -40,7 +40,9 @@ HIGHEST_ID = 2**31 - 1  # of an object, in the tables of masks
 FLAT = frozenset(COLUMNS) - frozenset(KEYS)
 
 PARQUET = "parquet"
-LATER_SETTINGS = frozenset(("image_size", "channel", "intensity_range", "patience"))  # than the first jobs
+LATER_SETTINGS = frozenset(  # than the first jobs
+    ("image_size", "channel", "intensity_range", "patience", "pixel_size")
+)
 
 
 @dataclass(frozen=True)
@@ -282,6 +284,7 @@ class JobSettings:
         channel: Of microscope files; see `masklet.media.read_image`.
         intensity_range: What becomes black and white, for more than 8 bits; None chooses it for each source.
         patience: Of `everything`: frames until a lost object is given up.
+        pixel_size: Micrometres along x, y and z, where None leaves it unsaid; None for what each source says.
     """
 
     model: str = "nano"
@@ -301,6 +304,7 @@ class JobSettings:
     channel: Channel | None = None
     intensity_range: tuple[float, float] | None = None
     patience: int | None = None
+    pixel_size: tuple[float, float, float | None] | None = None
 
     def check(self) -> None:
         """Raise an error where a name is unknown, before anything is started."""
@@ -332,8 +336,9 @@ class JobSettings:
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> JobSettings:
         fields = {**content, "formats": tuple(content["formats"])}
-        if content.get("intensity_range") is not None:
-            fields["intensity_range"] = tuple(content["intensity_range"])
+        for name in ("intensity_range", "pixel_size"):
+            if content.get(name) is not None:
+                fields[name] = tuple(content[name])
         return cls(**fields)
 
 

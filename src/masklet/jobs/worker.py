@@ -19,7 +19,7 @@ from masklet.files import sha256
 from masklet.jobs.manifest import PARQUET, Entry, JobSettings
 from masklet.jobs.stores import Store, StoreError, is_local, local_copy, local_path
 from masklet.jobs.tables import MaskTable
-from masklet.media import Frames, Image, Writer, Writers, find_pictures, open_frames, writers
+from masklet.media import Frames, Image, PixelSize, Writer, Writers, find_pictures, open_frames, writers
 from masklet.media.readers.prompt_files import ObjectPrompts, build_prompts
 from masklet.media.readers.source import frame_file_name
 from masklet.model import Sam2
@@ -180,6 +180,7 @@ class Worker:
             channel=settings.channel,
             intensity_range=settings.intensity_range,
             max_pixels=settings.max_pixels,
+            pixel_size=None if settings.pixel_size is None else PixelSize(*settings.pixel_size),
         )
         prompts = self._prompts(item, frames)
         if item.part is None and settings.split is not None and len(frames) > settings.split:

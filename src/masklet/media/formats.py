@@ -62,6 +62,7 @@ class Format:
         make: Makes its writer, for a path, a source and the objects' classes.
         shows_frames: Whether it needs the frames, and not their masks only.
         look: The fields of `Look` that it follows.
+        has_pixel_size: Whether it says how large a pixel is in the sample.
     """
 
     name: str
@@ -70,6 +71,7 @@ class Format:
     make: MakeWriter
     shows_frames: bool = False
     look: tuple[str, ...] = ()
+    has_pixel_size: bool = False
 
 
 def _without_names(make: Callable[[Path, Source], Writer]) -> MakeWriter:
@@ -106,7 +108,13 @@ FORMATS = {
         Format("youtube-vis", "YouTube-VIS", "youtube_vis.json", _with_names(YouTubeVisJson)),
         Format("sa-v", "SA-V", "sav.json", _with_names(SavJson)),
         Format("yolo", "YOLO segmentation", "labels", _with_names(YoloTxts)),
-        Format("measures", "A table of measures: CSV", "measures.csv", _with_names(MeasuresCsv)),
+        Format(
+            "measures",
+            "A table of measures: CSV",
+            "measures.csv",
+            _with_names(MeasuresCsv),
+            has_pixel_size=True,
+        ),
         Format("polygons", "Polygons with holes", "polygons.json", _without_names(PolygonsJson)),
         Format("cvat", "CVAT for video: polygon tracks", "cvat_tracks.xml", _with_names(CvatTracks)),
         Format("cvat-images", "CVAT for images: masks", "cvat_masks.xml", _with_names(CvatMasks)),
@@ -118,8 +126,20 @@ FORMATS = {
             _with_names(LabelStudioVideo),
         ),
         Format("overlay", "Overlay video: MP4", "overlay.mp4", _without_names(OverlayVideo), True),
-        Format("tiff", "Label maps: TIFF for ImageJ", "labels.tif", _with_names(LabelTiff)),
-        Format("ome-tiff", "Label maps: OME-TIFF", "labels.ome.tif", _with_names(LabelOmeTiff)),
+        Format(
+            "tiff",
+            "Label maps: TIFF for ImageJ",
+            "labels.tif",
+            _with_names(LabelTiff),
+            has_pixel_size=True,
+        ),
+        Format(
+            "ome-tiff",
+            "Label maps: OME-TIFF",
+            "labels.ome.tif",
+            _with_names(LabelOmeTiff),
+            has_pixel_size=True,
+        ),
         Format("cutout-webm", "Cut-out video: WebM", "cutout.webm", _soft(CutoutVideo), True, ("soft",)),
         Format(
             "cutout-prores", "Cut-out video: ProRes 4444", "cutout.mov", _soft(CutoutProRes), True, ("soft",)

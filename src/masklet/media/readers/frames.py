@@ -70,8 +70,11 @@ class Frames:
         size: (H, W) of every frame.
     """
 
-    def __init__(self, reader: Reader, *, kept_bytes: int = CACHED_BYTES) -> None:
+    def __init__(
+        self, reader: Reader, *, kept_bytes: int = CACHED_BYTES, pixel_size: PixelSize | None = None
+    ) -> None:
         self._reader = reader
+        self._given_size = pixel_size
         self._kept_bytes = kept_bytes
         self.size = height, width = reader.size
         self._cached_frames = max(2, min(CACHED_FRAMES, kept_bytes // (height * width * 3)))
@@ -83,7 +86,7 @@ class Frames:
         self._lock = Lock()
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _reopen, (type(self), self._reader, self._kept_bytes)
+        return _reopen, (type(self), self._reader, self._kept_bytes, self._given_size)
 
     @property
     def name(self) -> str:
@@ -124,8 +127,8 @@ class Frames:
 
     @property
     def pixel_size(self) -> PixelSize | None:
-        """The size of a pixel in the sample, in micrometres, where a TIFF by OME or ImageJ says it."""
-        return getattr(self._reader, "pixel_size", None)
+        """The size of a pixel, in micrometres: as it was given, else as a TIFF by OME or ImageJ says it."""
+        return self._given_size or getattr(self._reader, "pixel_size", None)
 
     @property
     def first_page(self) -> int:
@@ -181,7 +184,8 @@ class Frames:
         """The frames from `start` to just before `stop`, numbered from 0."""
         if stop > len(self):
             raise NoSuchFrame(self.name, stop - 1, len(self))
-        return Frames(FrameRange(self._reader, start, stop), kept_bytes=self._kept_bytes)
+        reader = FrameRange(self._reader, start, stop)
+        return Frames(reader, kept_bytes=self._kept_bytes, pixel_size=self._given_size)
 
     def _read(self, frame: int) -> Image:
         steps_back = self._last - self._cached_frames < frame < self._last
@@ -200,6 +204,7 @@ def open_frames(
     intensity_range: IntensityRange | None = None,
     max_pixels: int | None = None,
     kept_bytes: int = CACHED_BYTES,
+    pixel_size: PixelSize | str | None = None,
 ) -> Frames:
     """Open anything stored as frames. Only what is needed to know size and range of intensities is decoded.
 
@@ -213,19 +218,22 @@ def open_frames(
             default chosen from a sample of the frames; `Frames.intensity_range` says how.
         max_pixels: Allow pictures with more pixels than 2**28.
         kept_bytes: Of the last frames, which stay decoded.
+        pixel_size: The size of a pixel in the sample, such as "0.65um" or "0.2x0.2x1um", for measures and
+            label TIFFs; by default what the source says.
 
     Raises:
-        MediaError: The source cannot be read, is damaged, or is not stored.
+        MediaError: The source cannot be read, is damaged, or is not stored; or the pixel size cannot be read.
 
     Example:
         >>> frames = open_frames(np.zeros((5, 48, 64), np.uint8))
         >>> len(frames), frames.size, frames[2].shape
         (5, (48, 64), (48, 64, 3))
     """
+    size = None if pixel_size is None else PixelSize.of(pixel_size)
     if isinstance(source, Frames):
-        if fps is None and intensity_range is None and channel is None:
+        if fps is None and intensity_range is None and channel is None and size is None:
             return source
-        reader = source._reader
+        reader, size = source._reader, size or source._given_size
         if intensity_range is not None or channel is not None:
             raise MediaError(
                 "these frames are open already: give intensity_range and channel when opening their file."
@@ -233,10 +241,10 @@ def open_frames(
     else:
         reader = _open_reader(source, ReadingOptions(channel, intensity_range, max_pixels))
     if fps is None:
-        return Frames(reader, kept_bytes=kept_bytes)
+        return Frames(reader, kept_bytes=kept_bytes, pixel_size=size)
     if not (isinstance(reader, Video) or (isinstance(reader, ImageStack) and reader.has_times)):
         raise MediaError(f"fps samples a video in time, and {reader.name} has no times. Leave fps out.")
-    return Frames(SampledFrames(reader, fps), kept_bytes=kept_bytes)
+    return Frames(SampledFrames(reader, fps), kept_bytes=kept_bytes, pixel_size=size)
 
 
 def is_still(source: object) -> bool:
@@ -326,8 +334,8 @@ def _refuse_channel(source: str, options: ReadingOptions) -> None:
         raise MediaError(f"channel chooses in picture files. Got {source}: take the channel from it.")
 
 
-def _reopen(kind: type[Frames], reader: Reader, kept_bytes: int) -> Frames:
-    return kind(reader, kept_bytes=kept_bytes)
+def _reopen(kind: type[Frames], reader: Reader, kept_bytes: int, pixel_size: PixelSize | None) -> Frames:
+    return kind(reader, kept_bytes=kept_bytes, pixel_size=pixel_size)
 
 
 def read_ahead(values: Iterator[Value], count: int) -> Iterator[Value]:

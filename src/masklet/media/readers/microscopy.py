@@ -37,6 +37,9 @@ MICROMETRES = {
     **dict.fromkeys(("m", "meter", "metre"), 1e6),
     **dict.fromkeys(("in", "inch"), 25_400.0),
 }
+UNITS = ("pm", "nm", "um", "mm", "cm", "m", "in")  # as messages name them
+SMALLEST, LARGEST = 1e-6, 1e9  # micrometres that a TIFF's resolution can hold: a picometre, a kilometre
+LENGTH = re.compile(r"\s*([\d.]+(?:e[+-]?\d+)?)\s*([^\d\s]*)\s*", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -103,12 +106,54 @@ class PixelSize:
     Attributes:
         x: Its width.
         y: Its height.
-        z: The distance from slice to slice; None where the file does not say it.
+        z: The distance from slice to slice; None where it is not known.
+
+    Raises:
+        MediaError: One is not from 1e-6 (a picometre) to 1e9 (a kilometre).
     """
 
     x: float
     y: float
     z: float | None = None
+
+    def __post_init__(self) -> None:
+        for length in (self.x, self.y, *([] if self.z is None else [self.z])):
+            if not SMALLEST <= length <= LARGEST:
+                raise MediaError(
+                    f"a pixel measures from {SMALLEST:g} to {LARGEST:g} micrometres. Got {length:g}."
+                )
+
+    @classmethod
+    def of(cls, size: PixelSize | str) -> PixelSize:
+        """A size, or the one that a text names; anything else is a MediaError."""
+        return size if isinstance(size, PixelSize) else cls.parse(str(size))
+
+    @classmethod
+    def parse(cls, text: str) -> PixelSize:
+        """A size as it is typed: WIDTHxHEIGHTxDEPTH and a unit, or one length for width and height.
+
+        Args:
+            text: Such as "0.65um", "0.2x0.2x1um" or "200nm x 200nm x 1um"; a length without a unit has the
+                last one's.
+
+        Raises:
+            MediaError: The text is of another form, or a length is out of range.
+
+        Example:
+            >>> PixelSize.parse("650nm"), PixelSize.parse("0.2x0.3x1um")
+            (PixelSize(x=0.65, y=0.65, z=None), PixelSize(x=0.2, y=0.3, z=1.0))
+        """
+        parts = [LENGTH.fullmatch(part) for part in re.split("[x\u00d7]", text)]
+        pairs = [part.groups() for part in parts if part is not None]
+        last = pairs[-1][1] if pairs else ""
+        lengths = [_micrometres(_number(number), unit or last) for number, unit in pairs]
+        known = [length for length in lengths if length is not None]
+        if not 1 <= len(known) == len(parts) <= 3:
+            raise MediaError(
+                "a pixel size is a length with its unit, such as 0.65um, or width x height x depth, such as "
+                f"0.2x0.2x1um; units are {', '.join(UNITS)}. Got {text!r:.60}."
+            )
+        return cls(*(known * 2 if len(known) == 1 else known))
 
 
 def parse_color(text: str) -> Color:
@@ -315,4 +360,6 @@ def _number(value: Any) -> float | None:
 
 def _micrometres(length: float | None, unit: str) -> float | None:
     scale = MICROMETRES.get(unit.strip().casefold())
-    return None if length is None or scale is None else length * scale
+    if length is None or scale is None or not SMALLEST <= length * scale <= LARGEST:
+        return None
+    return length * scale

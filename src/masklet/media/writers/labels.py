@@ -16,7 +16,7 @@ from masklet.files import StrPath, atomic_write, make_folder
 from masklet.media.readers.mask_files import LABEL_MAP_KEY
 from masklet.media.readers.microscopy import RESOLUTION_UNIT, X_RESOLUTION, Y_RESOLUTION, PixelSize, StackAxes
 from masklet.media.readers.source import Image, frame_file_name
-from masklet.media.writers.writer import SpooledWriter, Writer, check_masks
+from masklet.media.writers.writer import SpooledWriter, Writer, check_masks, is_stack
 from masklet.types import Masks
 
 OME = "http://www.openmicroscopy.org/Schemas/OME/2016-06"
@@ -133,8 +133,7 @@ class LabelTiff(SpooledWriter):
         axes: StackAxes | None = getattr(self._source, "axes", None)
         if axes is not None and axes.depth * axes.time == count:
             return axes.depth, axes.time
-        is_depth = Path(self._source.name).suffix.lower() in (".tif", ".tiff")
-        return (count, 1) if is_depth else (1, count)
+        return (count, 1) if is_stack(self._source) else (1, count)
 
     def _labels(self, frame: int, dtype: type) -> np.ndarray:
         labels: np.ndarray = np.zeros(self._source.size, dtype=dtype)

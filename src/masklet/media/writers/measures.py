@@ -10,7 +10,7 @@ import numpy as np
 
 from masklet import rle
 from masklet.media.readers.microscopy import PixelSize, StackAxes
-from masklet.media.writers.writer import CocoMask, SpooledWriter
+from masklet.media.writers.writer import CocoMask, SpooledWriter, is_stack
 
 COLUMNS = (
     *("file", "frame", "seconds", "time", "depth", "object", "class", "area", "x", "y"),
@@ -22,9 +22,9 @@ class MeasuresCsv(SpooledWriter):
     """A CSV with a row for each frame and visible object, for a spreadsheet, R or pandas.
 
     `area` is in pixels; `x`, `y` are the centre of mass; `x0`, `y0`, `x1`, `y1` are the tight box, the last
-    two exclusive. `time` and `depth` are the point in time and the slice, from 0 on; of a stack that says
-    which is which, `seconds` is empty. The columns in micrometres are empty where the source has no
-    `pixel_size`.
+    two exclusive. `time` and `depth` are the point in time and the slice, from 0 on; `seconds` is empty for
+    stacks. Pages of a TIFF that does not say which is which are taken for depth. The columns in micrometres
+    are empty where the source has no `pixel_size`.
 
     Args:
         path: The file.
@@ -45,8 +45,9 @@ class MeasuresCsv(SpooledWriter):
     def _rows(self, frame: int) -> Iterator[tuple[object, ...]]:
         axes: StackAxes | None = getattr(self._source, "axes", None)
         page = frame + getattr(self._source, "first_page", 0)
-        time, depth = divmod(page, axes.depth) if axes is not None else (frame, 0)
-        seconds = round(self._source.time(frame), 6) if axes is None else ""  # a stack names no rate
+        is_timed = axes is None and not is_stack(self._source)
+        time, depth = divmod(page, axes.depth) if axes is not None else (frame, 0) if is_timed else (0, page)
+        seconds = round(self._source.time(frame), 6) if is_timed else ""  # a stack names no rate
         for id, mask in self._spool.masks_on(frame):
             place = (self._source.file_name(frame), frame, seconds, time, depth)
             yield (*place, id, self._categories.name(id), *self._measure(mask, depth))

@@ -232,6 +232,11 @@ def _checked_names(names: object) -> Mapping[int, object]:
         raise MediaError(f"classes are given by object id, {{1: 'dog'}}: {error}") from error
 
 
+def is_stack(source: Source) -> bool:
+    """Whether a source is a TIFF, whose pages are taken for depth where it does not say what they are."""
+    return Path(source.name).suffix.lower() in (".tif", ".tiff")
+
+
 class CocoMask(TypedDict):
     """One object on one frame, with COCO's keys."""
 
