@@ -80,6 +80,23 @@ def test_undo_restores(
     assert_all_equal(propagate(session), propagate(untouched))
 
 
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+@pytest.mark.parametrize("capacity", [None, 2])
+def test_tracking_right_after_an_undo(
+    network: Sam2, frames: np.ndarray, change: Callable[[VideoSession], object], capacity: int | None
+) -> None:
+    """It has the number of the event that was taken back, and what that event ended holds all the same."""
+    session, untouched = (VideoSession(network, frames, capacity=capacity) for _ in range(2))
+    for each in (session, untouched):
+        each.prompt(2, 1, Prompt(mask=blob()))
+        each.prompt(2, 4, Prompt(box=(4, 4, 40, 40)))
+        propagate(each, 2, 6)
+    change(session)
+    session.undo()
+    for reverse in (False, True):
+        assert_all_equal(propagate(session, reverse=reverse), propagate(untouched, reverse=reverse))
+
+
 def test_undo_goes_back_to_the_beginning(fake: Fake, frames: np.ndarray) -> None:
     session = VideoSession(fake, frames)
     session.prompt(0, 1, click())

@@ -209,6 +209,9 @@ class Entry:
     def holds(self, event: int) -> bool:
         return self.since <= event and (self.until is None or self.until > event)
 
+    def is_evicted(self, event: int) -> bool:
+        return self.evicted is not None and self.evicted <= event
+
 
 @dataclass(frozen=True)
 class PolicyRecord:
@@ -294,7 +297,8 @@ class InMemoryStore:
 
     def load_bank(self, obj: ObjectState, frame: int) -> MemoryBank:
         policies = self._policies.get(obj.id, [])
-        cuts = next((policy.cuts for policy in reversed(policies) if policy.number <= obj.settled), ())
+        at = self._settled(obj)
+        cuts = next((policy.cuts for policy in reversed(policies) if policy.number <= at), ())
         bank = MemoryBank(self._capacity, cuts=cuts)
         fill_bank(bank, obj, self._records_in_bank(obj))
         self._in_bank[obj.id] = {*bank.prompted, *bank.tracked}
@@ -322,16 +326,17 @@ class InMemoryStore:
             self._in_bank[obj.id] = in_bank
 
     def missing(self, obj: ObjectState, frames: Iterable[int]) -> Iterator[tuple[int, CompactAnswer]]:
+        at = self._settled(obj)
         for frame in frames:
-            entry = self._entry_at(obj.id, frame, obj.settled)
-            if entry is None or entry.evicted is not None or frame in obj.cleared:
+            entry = self._entry_at(obj.id, frame, at)
+            if entry is None or entry.is_evicted(at) or frame in obj.cleared:
                 continue
             answer = entry.record.answer
             if entry.record.memory is None and isinstance(answer, CompactAnswer) and answer.had_memory:
                 yield frame, answer
 
     def refill(self, obj: ObjectState, memory: Memory) -> None:
-        entry = self._entry_at(obj.id, memory.frame, obj.settled)
+        entry = self._entry_at(obj.id, memory.frame, self._settled(obj))
         assert entry is not None
         entry.record = replace(entry.record, memory=memory)
         self._hold(obj.id, memory.frame, entry)
@@ -374,6 +379,13 @@ class InMemoryStore:
             last.until = number
             self._superseded.append((number, id, frame, last))
 
+    def _settled(self, obj: ObjectState) -> int:
+        """The event that tracked an object last; if that is still to be written, the one before it.
+
+        Until then, its number may be that of an event that was taken back.
+        """
+        return min(obj.settled, self.history.number)
+
     def _entry_at(self, id: int, frame: int, event: int) -> Entry | None:
         """The entry of an object on a frame that holds at an event."""
         entries = self._entries.get(id, {}).get(frame, [])
@@ -381,14 +393,15 @@ class InMemoryStore:
 
     def _records_in_bank(self, obj: ObjectState) -> dict[int, MemoryRecord]:
         """An object's records when it was last tracked, in the order in which they were made."""
+        settled = self._settled(obj)
         entries = [
             (at, entry)
             for at, some in self._entries.get(obj.id, {}).items()
             for entry in some
-            if entry.holds(obj.settled)
+            if entry.holds(settled)
             and entry.since >= obj.begun
             and at not in obj.cleared
-            and (entry.evicted is None or entry.evicted > obj.settled)
+            and not entry.is_evicted(settled)
         ]
         return {at: entry.record for at, entry in sorted(entries, key=lambda item: item[1].serial)}
 
