@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -84,7 +85,8 @@ def time_verbs(model: Sam2) -> tuple[float, float]:
     """Milliseconds for encoding a frame, and for one object to attend to a full memory: the best of three."""
     import torch
 
-    image = torch.randn(1, 3, model.config.image_size, model.config.image_size)
+    side = model.config.image_size
+    image = torch.randn(1, 3, side, side, dtype=torch.float32, device="cpu")
     selection = _full_selection(model.config)
     with torch.inference_mode():
         features = model.encode(image)
@@ -100,10 +102,11 @@ def _full_selection(config: Sam2Config) -> MemorySelection:
     from masklet.types import Memory, MemorySelection
 
     def memory(frame: int) -> Memory:
-        tokens = torch.randn(config.grid**2, config.memory_channels).bfloat16()
-        return Memory(frame, tokens, torch.randn(config.channels), torch.rand(()), torch.rand(()), False)
+        tokens = random(config.grid**2, config.memory_channels).bfloat16()
+        return Memory(frame, tokens, random(config.channels), random(()), random(()), False)
 
-    pointers = [(age, torch.randn(config.channels)) for age in range(config.pointers)]
+    random = partial(torch.randn, dtype=torch.float32, device="cpu")
+    pointers = [(age, random(config.channels)) for age in range(config.pointers)]
     return MemorySelection(tuple((row, memory(row)) for row in range(config.memories)), tuple(pointers))
 
 
