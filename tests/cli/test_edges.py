@@ -33,6 +33,37 @@ def test_the_version(run: Run) -> None:
     assert answer.code == 0 and answer.out == f"masklet {version('masklet')}\n"
 
 
+SEGMENT = 'segment "$1"/frames/0.png --point 20,24 --model "$1"/toy.safetensors --out "$2"'
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
+@pytest.mark.parametrize(
+    ("command", "code", "message"),
+    [
+        (f"-m masklet {SEGMENT} >&-", 0, ""),
+        (f"-m masklet {SEGMENT} <&- >&- 2>&-", 0, ""),
+        ("-m masklet models > /dev/full", 1, "masklet: what is printed or written finds no place"),
+        (f"-m masklet {SEGMENT} > /dev/full", 1, "masklet: what is printed or written finds no place"),
+    ],
+)
+def test_streams_that_take_nothing(
+    shelf: Path, tmp_path: Path, command: str, code: int, message: str
+) -> None:
+    shell = ["bash", "-c", f'"$0" {command}', sys.executable, shelf, tmp_path / "out"]
+    done = subprocess.run(shell, capture_output=True, text=True, check=False)
+    assert done.returncode == code and "Traceback" not in done.stderr
+    assert message in done.stderr
+    assert (tmp_path / "out" / "mask.png").exists() == ("segment" in command)
+
+
+def test_a_deleted_working_folder(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    tmp_path.rmdir()
+    answer = run("models")
+    assert answer.code == 1 and "the folder that you are in was deleted" in answer.err
+    os.chdir("/")  # where the fixture can leave from
+
+
 def test_short_help(run: Run) -> None:
     assert run("-h").out == run("--help").out
     assert "Usage" in run("track", "-h").out

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import logging
+import os
 import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -23,7 +25,7 @@ from masklet.cli.segment import segment
 from masklet.cli.studio import studio
 from masklet.cli.track import track
 from masklet.cli.train import train
-from masklet.errors import MaskletError
+from masklet.errors import MaskletError, OptionError
 
 app = typer.Typer(
     help="Segment and track anything you point at, in images, videos and live streams.",
@@ -59,17 +61,46 @@ def program(
 
 def main() -> None:
     """Run the command line. An error that a user can mend is one sentence; signals end it as Ctrl-C does."""
+    _open_closed_streams()
     _show_messages()
     with _Interruption() as interruption:
         try:
+            _check_working_folder()
             app()
         except MaskletError as error:
-            typer.echo(f"masklet: {terminal_text(str(error))}", err=True)
-            sys.exit(1)
+            _exit_with(str(error))
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EIO) or error.filename is not None:
+                raise
+            _exit_with(f"what is printed or written finds no place: {error.strerror}.")
         except SystemExit:
             if interruption.number is not None:
                 sys.exit(128 + interruption.number)
             raise
+
+
+def _open_closed_streams() -> None:
+    """Open what is closed of input, output and errors, so that no file that is written gets its number.
+
+    FFmpeg and OpenMP write messages to those numbers.
+    """
+    while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(number, True)
+    os.close(number)
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
+
+
+def _check_working_folder() -> None:
+    try:
+        os.getcwd()
+    except FileNotFoundError as error:
+        raise OptionError("the folder that you are in was deleted: change to another one.") from error
+
+
+def _exit_with(message: str) -> NoReturn:
+    typer.echo(f"masklet: {terminal_text(message)}", err=True)
+    sys.exit(1)
 
 
 def _show_messages() -> None:
