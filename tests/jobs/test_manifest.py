@@ -48,6 +48,13 @@ def test_a_folder_and_a_glob_are_manifests(corpus: Path) -> None:
         assert [Path(entry.source).name for entry in read_manifest(manifest)] == names
 
 
+def test_videos_of_a_folder_by_name(tmp_path: Path) -> None:
+    names = ["a.mp4", "b.MKV", "c.gif", "d.m2ts", "e.png"]
+    for name in [*names, ".f.mp4", "notes.txt"]:
+        (tmp_path / name).touch()
+    assert [Path(entry.source).name for entry in read_manifest(str(tmp_path))] == names
+
+
 def test_a_manifest_may_be_in_any_file_system() -> None:
     memory = fsspec.filesystem("memory")
     memory.pipe("/jobs-manifest/m.csv", b"source,detections\na.mp4,a.json\n")

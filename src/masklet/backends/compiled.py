@@ -21,7 +21,7 @@ from torch import Tensor
 
 from masklet.backends.backend import OBJECTS_PER_BATCH, VERBS, Explanation, Network, TorchBackend
 from masklet.config import Sam2Config
-from masklet.errors import MaskletError
+from masklet.errors import MaskletError, first_line
 from masklet.nn.image_encoder import ImageEncoder
 from masklet.nn.mask_decoder import MaskDecoder
 from masklet.nn.memory_attention import MemoryAttention
@@ -204,7 +204,7 @@ class CompiledBackend:
             with torch._dynamo.config.patch(recompile_limit=GRAPHS, accumulated_recompile_limit=GRAPHS):
                 return function(*args)
         except torch._dynamo.exc.TorchDynamoException as error:
-            reason = str(error).strip().partition("\n")[0].rstrip(".")
+            reason = first_line(error)
             raise MaskletError(
                 f"engine='compiled' cannot be used: this network does not compile: {reason}. "
                 "Use engine='torch'."

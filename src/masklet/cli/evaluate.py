@@ -12,7 +12,10 @@ import typer
 from masklet.cli.options import ImageSize, Policy, Setting, announce_start, command_line, parse_folder
 
 if TYPE_CHECKING:
-    from masklet.evaluate.runner import EvaluationProtocol
+    from masklet.datasets import LabelledVideo
+    from masklet.evaluate.predictors import ModelPredictor
+    from masklet.evaluate.report import ObjectResult
+    from masklet.evaluate.runner import EvaluationProtocol, PredictorSpec
     from masklet.evaluate.samples import Sample
 
 CLIPS = "clips"  # the name of the user's own suite
@@ -184,13 +187,6 @@ def _make_protocol(
             return Everything()
         case ProtocolName.policies:
             raise AssertionError("policies are compared by `compare`")
-
-
-if TYPE_CHECKING:
-    from masklet.datasets import LabelledVideo
-    from masklet.evaluate.predictors import ModelPredictor
-    from masklet.evaluate.report import ObjectResult
-    from masklet.evaluate.runner import PredictorSpec
 
 
 def compare(

@@ -191,21 +191,15 @@ def _expand(source: str, kind: Kind | None) -> list[tuple[str, Kind]]:
 
 def _sort_files(path: Path, source: str) -> tuple[list[Path], list[Path]]:
     """The pictures and the videos of a folder or glob, in natural order."""
-    import mimetypes
-
-    from masklet.media import find_pictures
-    from masklet.media.readers.picture_files import is_picture
+    from masklet.media import find_pictures, is_picture
     from masklet.media.readers.pictures import natural_key
+    from masklet.media.readers.videos import is_video
 
     files = path.iterdir() if path.is_dir() else map(Path, glob.glob(source, recursive=True))
     visible = [file for file in files if file.is_file() and not file.name.startswith(".")]
     pictures = find_pictures(path) if any(map(is_picture, visible)) else []
-    videos = []
-    for file in visible:
-        type, _ = mimetypes.guess_type(file.name)
-        if (type or "").startswith("video/") or file.suffix.lower() in (".mkv", ".gif", ".m2ts"):
-            videos.append(file)
-    return pictures, sorted(set(videos) - set(pictures), key=natural_key)
+    videos = set(filter(is_video, visible)) - set(pictures)
+    return pictures, sorted(videos, key=natural_key)
 
 
 def _have_one_size(pictures: list[Path]) -> bool:

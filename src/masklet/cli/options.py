@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 import typer.core
 
+from masklet.errors import first_line
+
 if TYPE_CHECKING:
     from masklet.model import Sam2
 
@@ -311,7 +313,7 @@ class ModelOptions:
         try:
             torch.empty(0, dtype=torch.float32, device=self.device)
         except (RuntimeError, AssertionError, NotImplementedError, ImportError) as error:
-            reason = str(error).strip().partition("\n")[0].rstrip(".")
+            reason = first_line(error)
             raise typer.BadParameter(
                 f"{self.device} cannot be used here: {reason}. Leave it out for the best there is.",
                 param_hint="--device",

@@ -20,7 +20,10 @@ from masklet.run_folder import Manifest, Run, RunFolder, check_folder, digest, r
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
+    from masklet.media import Frames, Look, PixelSize
+    from masklet.media.writers.writer import Names
     from masklet.model import Sam2
+    from masklet.types import Masks
 
 Value = TypeVar("Value")
 
@@ -339,12 +342,6 @@ def print_failures(failures: Failures) -> None:
     for item, message in failures:
         table.add_row(terminal_text(item.source), terminal_text(message))
     Console(stderr=True, markup=False).print(table)
-
-
-if TYPE_CHECKING:
-    from masklet.media import Frames, Look, PixelSize
-    from masklet.media.writers.writer import Names
-    from masklet.types import Masks
 
 
 def format_files(formats: Sequence[str]) -> list[str]:

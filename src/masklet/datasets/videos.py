@@ -246,9 +246,8 @@ class SavLabels:
             MediaError: The labels were made of a video of another length.
         """
         stated = self.stated_length if self.length is None else self.length
-        tolerance = (
-            self.step if self.length is None else 0
-        )  # SA-V's own videos may end a little earlier or later
+        # Videos of SA-V itself may end a little earlier or later than their labels.
+        tolerance = self.step if self.length is None else 0
         if stated is not None and abs(stated - len(frames)) > tolerance:
             raise MediaError(
                 f"{self.path} labels a video of {stated} frames, and {frames.name} has {len(frames)}. "

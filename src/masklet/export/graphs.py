@@ -171,9 +171,10 @@ class Graph:
     """A verb, with the names of its inputs and outputs.
 
     Attributes:
+        module: Makes the module that is exported, of a network.
         inputs: By name, each dimension's name or size.
         outputs: The same of what it returns.
-        floats: Whether all inputs are float32; names in `integers` are int32.
+        integers: The inputs that are int32; the others are float32.
     """
 
     module: Callable[[Sam2], nn.Module]

@@ -7,7 +7,6 @@ import hashlib
 import io
 import json
 import math
-import mimetypes
 import posixpath
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
@@ -33,6 +32,7 @@ from masklet.media.readers.prompt_files import (
     row_from_cells,
     row_from_entry,
 )
+from masklet.media.readers.videos import is_video
 from masklet.types import Prompt
 
 TABLES = (".parquet", ".csv", ".jsonl", ".ndjson")
@@ -85,6 +85,13 @@ class Entry:
         """
         others = [] if self.detections is None else [self.detections]
         return "|".join(map(source_stamp, [self.source, *others, *map(str, self.mask_files)]))
+
+    def stamp_if_there(self) -> str:
+        """The stamp, or an empty text where a file of the entry cannot be reached."""
+        try:
+            return self.stamp()
+        except MaskletError:
+            return ""
 
 
 def read_manifest(manifest: str) -> list[Entry]:
@@ -241,10 +248,7 @@ def _find_sources(manifest: str) -> list[str]:
 
 def _is_media(name: str) -> bool:
     path = PurePosixPath(name)
-    if path.name.startswith("."):
-        return False
-    kind, _ = mimetypes.guess_type(path.name)
-    return (kind or "").startswith("video/") or path.suffix.lower() in (".mkv", ".gif") or is_picture(path)
+    return not path.name.startswith(".") and (is_video(path) or is_picture(path))
 
 
 def _parent(manifest: str) -> str:

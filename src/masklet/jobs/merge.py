@@ -155,9 +155,7 @@ class _TableItem(_Item):
             row["frame"] - self.start: (row["height"], row["width"])
             for row in self._rows("frame", "height", "width")
         }
-        if (
-            "masked" in self.record
-        ):  # not of jobs of earlier versions: then frames without objects are unknown
+        if "masked" in self.record:  # jobs of earlier versions do not say which frames have no objects
             sizes = dict.fromkeys(range(*self.record["masked"]), self.record["size"])
         names = self.record.get("names")
         for frame, (height, width) in sizes.items():

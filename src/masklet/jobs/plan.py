@@ -8,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
-from masklet.errors import MaskletError
 from masklet.jobs.manifest import Entry
 from masklet.jobs.stores import REQUESTS, Store
 from masklet.jobs.worker import ERRORS, FILES, MASKS, RECORDS, Item
@@ -46,28 +45,22 @@ class Plan:
             stamps: Of sources, where they were read already.
             retry_errors: Whether what could not be read is to run again.
         """
-        entry = item.entry
-        record = self.records.get(item.id)
-        if record is not None and record["stamp"] == (stamps.get(entry.source) or _stamp(entry)):
+        record, error = self.records.get(item.id), errors.get(item.id)
+
+        def is_as_before(published: Mapping[str, Any]) -> bool:
+            return published["stamp"] == (stamps.get(item.entry.source) or item.entry.stamp_if_there())
+
+        if record is not None and is_as_before(record):
             if record["status"] == "split":
                 for part in item.parts(map(tuple, record["parts"])):
                     self.add(part, errors, stamps, retry_errors=retry_errors)
             else:
                 self.done.add(item.id)
             return
-        error = errors.get(item.id)
-        is_final = error is not None and error["kind"] == "input" and not retry_errors
-        if error is not None and is_final and error["stamp"] == (stamps.get(entry.source) or _stamp(entry)):
+        if error is not None and error["kind"] == "input" and not retry_errors and is_as_before(error):
             self.failed[item.id] = error["error"]
         else:
             self.waiting.append(item)
-
-
-def _stamp(entry: Entry) -> str:
-    try:
-        return entry.stamp()
-    except MaskletError:
-        return ""
 
 
 def make_plan(entries: list[Entry], store: Store, *, retry_errors: bool = False) -> Plan:
@@ -82,7 +75,8 @@ def make_plan(entries: list[Entry], store: Store, *, retry_errors: bool = False)
     errors = store.read_folder(ERRORS)
     recorded = [entry for entry in entries if entry.id in plan.records or entry.id in errors]
     with ThreadPoolExecutor(REQUESTS) as pool:  # one by one, 100,000 requests to a store take hours
-        stamps = dict(zip((entry.source for entry in recorded), pool.map(_stamp, recorded), strict=True))
+        found = pool.map(Entry.stamp_if_there, recorded)
+        stamps = {entry.source: stamp for entry, stamp in zip(recorded, found, strict=True)}
     for entry in entries:
         plan.add(Item(entry), errors, stamps, retry_errors=retry_errors)
     return plan

@@ -195,10 +195,7 @@ def start_ray(cluster: Cluster) -> None:
     if cluster.address is not None:
         try:
             ray.init(address=cluster.address, log_to_driver=False)
-        except (
-            ConnectionError,
-            SystemExit,
-        ) as error:  # Ray ends the program where an address does not answer
+        except (ConnectionError, SystemExit) as error:  # Ray exits where an address does not answer
             reason = "it does not answer" if isinstance(error, SystemExit) else first_line(error)
             raise MaskletError(f"there is no Ray cluster at {cluster.address}: {reason}.") from error
         return

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import json
 import socket
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -385,17 +384,13 @@ def shift_prompts(prompts: ObjectPrompts, start: int, stop: int) -> ObjectPrompt
 
 def error_record(item: Item, error: str, kind: ErrorKind, attempts: int) -> dict[str, Any]:
     """A row of the errors table."""
-    try:
-        stamp = item.entry.stamp()
-    except MaskletError:
-        stamp = ""
     return {
         "item": item.id,
         "source": item.entry.source,
         "part": item.part or 0,
         "kind": kind,
-        "error": json.loads(json.dumps(error)),
+        "error": error,
         "attempts": attempts,
         "time": round(time.time(), 1),
-        "stamp": stamp,
+        "stamp": item.entry.stamp_if_there(),
     }

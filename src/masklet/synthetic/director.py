@@ -1,4 +1,4 @@
-"""Who appears in a scene and how they move: three kinds of scenes."""
+"""Who appears in a scene and how they move: four kinds of scenes."""
 
 from __future__ import annotations
 

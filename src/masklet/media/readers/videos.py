@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+import mimetypes
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from fractions import Fraction
 from functools import cached_property
 from itertools import chain, islice
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Self
 
 import av
@@ -37,6 +39,8 @@ from masklet.media.readers.source import (
     printable,
 )
 
+# Names of videos that `mimetypes` does not know on every machine, or counts as pictures.
+VIDEO_SUFFIXES = frozenset((".mkv", ".gif", ".m2ts"))
 AHEAD = 8  # frames that are quicker decoded than jumped over
 CHECKED = 32  # frames decoded to see that packets and pictures agree
 SAMPLED_FRAMES = 5  # that the range of intensities is chosen from
@@ -44,6 +48,12 @@ SAMPLED_FRAMES = 5  # that the range of intensities is chosen from
 Decoded = tuple[int, VideoFrame]  # a frame's number and picture
 
 log = logging.getLogger(__name__)
+
+
+def is_video(path: str | os.PathLike[str]) -> bool:
+    """Whether the name says that it is a video, or a GIF, which is read as one."""
+    kind, _ = mimetypes.guess_type(PurePath(path).name)
+    return (kind or "").startswith("video/") or PurePath(path).suffix.lower() in VIDEO_SUFFIXES
 
 
 class Video:

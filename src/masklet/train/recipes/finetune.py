@@ -67,9 +67,8 @@ class FineTuning:
             start=start,
             preset=preset,
             warmup=max(1, min(100, steps // 10)),
-            trunk_lr_scale=0.2
-            if from_random
-            else 0.6,  # of the paper's training, and the published fine-tune
+            # As in the paper's training, and in the published fine-tuning.
+            trunk_lr_scale=0.2 if from_random else 0.6,
             weight_decay=0.1,
             clip_norm=0.1 if trains_trunk(preset) and not from_random else 1.0,
             ema=1 - 1 / max(2, min(1000, steps // 10)),
