@@ -10,12 +10,20 @@ from torch import Tensor, nn
 from masklet import Sam2
 from masklet.backends import fit
 from masklet.backends.native import kernels, library
-from masklet.backends.native.encoders import Downsampling, LiteBlock, LiteStem, pad_last
+from masklet.backends.native.encoders import (
+    Downsampling,
+    LiteBlock,
+    LiteStem,
+    NativeLinear,
+    NativeMemoryEncoder,
+    pad_last,
+)
 from masklet.config import NANO, NANO_LITE2
 from masklet.errors import MaskletError
 from masklet.nn.layers import LayerNorm2d
 from masklet.nn.trunks import EfficientNetLite
 from masklet.nn.trunks.efficientnet_lite import InvertedResidual
+from toy_models import toy_network
 
 pytestmark = pytest.mark.skipif(library.missing() is not None, reason=f"no kernels: {library.missing()}")
 
@@ -103,6 +111,22 @@ def test_downsampling_refuses_other_maps() -> None:
     for shape in ((1, 5, 4, 16), (1, 4, 5, 16), (1, 4, 4, 32)):
         with pytest.raises(MaskletError, match="expected an even map of 16 channels"):
             halve(torch.zeros(shape))
+
+
+def test_layers_of_other_widths_are_refused() -> None:
+    """They would write beyond their rows."""
+    with pytest.raises(MaskletError, match=r"a multiple of 16 outputs\. Got 8"):
+        NativeLinear(nn.Linear(16, 8), bits=32)(torch.zeros(4, 16))
+
+
+def test_memories_narrower_than_a_register() -> None:
+    encoder = toy_network().memory_encoder
+    coarse, mask, score = torch.randn(1, 32, 4, 4), torch.randn(2, 64, 64), torch.tensor([1.0, -1.0])
+    with torch.inference_mode():
+        exact = encoder(coarse, mask, score)
+        mine = NativeMemoryEncoder(encoder, 32)(coarse, mask, score)
+    assert mine.shape[2] == 8
+    torch.testing.assert_close(mine, exact, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("config", [NANO, NANO_LITE2], ids=["lite0", "lite2"])

@@ -207,8 +207,10 @@ class NativeMemoryEncoder:
         *halving, to_features = convolutions
         self.first, *others = zip(halving, norms, strict=True)
         self.downsamplings = [Downsampling(conv, norm, fine) for conv, norm in others]
-        self.to_features = pack_conv(to_features, fine)
-        self.features, self.out = pack_conv(encoder.features, fine), pack_conv(encoder.out, fine)
+        self.to_features, self.features = (
+            pack_pointwise(conv, fine) for conv in (to_features, encoder.features)
+        )
+        self.out, self.width = pack_pointwise(encoder.out, fine), encoder.out.out_channels
         self.fuser = [Fuser(block, bits) for block in encoder.fuser if isinstance(block, FuserBlock)]
 
     def __call__(
@@ -221,7 +223,8 @@ class NativeMemoryEncoder:
         x = run_layers([self.to_features], x, features.expand(len(x), -1, -1, -1))
         for fuser in self.fuser:
             x = fuser(x)
-        return self.encoder.mark_absent(run_layers([self.out], x).flatten(1, 2), score)
+        tokens = run_layers([self.out], x)[..., : self.width].flatten(1, 2)
+        return self.encoder.mark_absent(tokens, score)
 
 
 class Fuser:
@@ -334,13 +337,7 @@ def run_pointwise(
     return run_layers([layer], x, residual)
 
 
-def pack_conv(conv: nn.Conv2d, bits: Bits) -> PackedLayer:
-    """A 1 x 1 convolution as a linear layer."""
-    assert conv.bias is not None
-    return pack_layer(conv.weight.flatten(1), conv.bias, bits)
-
-
-def pack_pointwise(conv: nn.Conv2d, bits: Bits, *, clipped: bool) -> PackedLayer:
+def pack_pointwise(conv: nn.Conv2d, bits: Bits, *, clipped: bool = False) -> PackedLayer:
     """A 1 x 1 convolution as a linear layer, its channels padded with zeros."""
     assert conv.bias is not None
     weight, bias = pad_outputs(conv.weight.detach().flatten(1), conv.bias.detach())

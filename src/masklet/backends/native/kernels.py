@@ -342,6 +342,8 @@ def run_layers(
     layers: Sequence[PackedLayer], x: Float[Tensor, "*n i"], residual: Float[Tensor, "*n o"] | None = None
 ) -> Float[Tensor, "*n o"]:
     """Rows through layers of as many bits each, plus the residual."""
+    if outputs := [layer.weight.count for layer in layers if layer.weight.count % LANES]:
+        raise MaskletError(f"a layer in the kernels needs a multiple of {LANES} outputs. Got {outputs[0]}.")
     out = empty(*x.shape[:-1], layers[-1].weight.count)
     rows = pad_channels(x.flatten(0, -2)).contiguous()
     residual = None if residual is None else residual.contiguous()
