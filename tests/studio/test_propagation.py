@@ -222,8 +222,9 @@ def test_tracking_stops_at_a_doubtful_mask_when_asked_to(caller: Caller) -> None
     assert sorted(caller.masks(video)) == [0, 1]
     view = caller.get(video)
     assert view["unfinished"]["frame"] == 2 and view["propagation"] is None
-    caller.follow(video, resume=True, stop_when_doubtful=0.0)
+    caller.follow(video, resume=True, stop_when_doubtful=1.0)  # what is known does not stop it again
     assert sorted(caller.masks(video)) == list(range(LENGTH))
+    assert caller.get(video)["unfinished"] is None
 
 
 def test_tracking_waits_for_the_prompts_of_the_same_person(

@@ -27,7 +27,8 @@ class RunningPropagation:
 
     Attributes:
         began: When its first frame was begun, on the monotonic clock.
-        doubt: It stops at the first mask with a confidence below this; None to go on whatever comes.
+        doubt: It stops where an object's confidence falls below this; None to go on whatever comes.
+        doubtful: Objects that were below on the frame before.
     """
 
     video: str
@@ -39,6 +40,7 @@ class RunningPropagation:
     first: int = field(init=False)
     job: Job | None = None
     doubt: float | None = None
+    doubtful: set[int] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.first = self.plan.done
@@ -158,6 +160,9 @@ class Propagations:
     def _frames(self, propagation: RunningPropagation) -> Iterator[None]:
         propagation.state, propagation.began = "running", time.monotonic()
         plan = propagation.plan
+        if plan.done:  # where it was stopped before, people know of the doubt
+            leg = plan.leg
+            self._find_doubt(propagation, leg.frame + (1 if leg.reverse else -1), None)
         while True:
             leg = plan.leg
             with self._live.using(propagation.video) as live:
@@ -173,17 +178,30 @@ class Propagations:
                 break
             plan.legs.pop(0)
 
-    def _find_doubt(self, propagation: RunningPropagation, frame: int, ids: list[int]) -> str | None:
-        """Why to stop behind a frame: a sentence on its least certain mask. None to go on."""
-        if propagation.doubt is None or not ids:
+    def _find_doubt(self, propagation: RunningPropagation, frame: int, ids: list[int] | None) -> str | None:
+        """Why to stop behind a frame: a sentence on the least certain mask that became doubtful there.
+
+        Args:
+            propagation: What runs.
+            frame: The frame.
+            ids: The objects that were tracked on it; None for all.
+
+        Returns:
+            None to go on.
+        """
+        if propagation.doubt is None or ids == []:
             return None
         with self._live.history(propagation.video).read() as (session, state):
             masks = frame_masks(session, propagation.video, state, frame, ids)
-            worst = min(masks, key=lambda mask: mask.confidence, default=None)
-            if worst is None or worst.confidence >= propagation.doubt:
-                return None
-            name = state.object(worst.object).name
-        return f"{name} is doubtful ({worst.confidence:.2f}) on frame {frame}."
+        doubtful = {mask.object: mask for mask in masks if mask.confidence < propagation.doubt}
+        new = [mask for id, mask in doubtful.items() if id not in propagation.doubtful and not mask.prompted]
+        propagation.doubtful = set(doubtful)
+        worst = min(new, key=lambda mask: mask.confidence, default=None)
+        if worst is None:
+            return None
+        is_lost = worst.box is None or worst.score <= 0
+        words = "lost" if is_lost else f"doubtful ({worst.confidence:.2f})"
+        return f"Tracking stopped: {state.object(worst.object).name} is {words} on frame {frame}."
 
     def _publish(self, propagation: RunningPropagation) -> None:
         self._hub.publish(propagation.video, PropagationEvent(propagation=propagation.view()))
