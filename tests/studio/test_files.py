@@ -198,14 +198,50 @@ def test_objects_take_name_and_colour_of_their_class(caller: Caller, project: st
 def test_classes_that_others_add_meanwhile_stay(caller: Caller, project: str) -> None:
     caller.ask("PATCH", project, json={"classes": [DOG]})
     fox = {"name": "fox", "color": "#0000ff", "key": "f"}
-    caller.ask("PATCH", project, json={"classes": [DOG, CAT], "known": ["dog"]}, headers=ANNA)
-    merged = caller.ask("PATCH", project, json={"classes": [DOG, fox], "known": ["dog"]}, headers=BERT)
+    caller.ask("PATCH", project, json={"classes": [DOG, CAT], "seen": [DOG]}, headers=ANNA)
+    merged = caller.ask("PATCH", project, json={"classes": [DOG, fox], "seen": [DOG]}, headers=BERT)
     assert [entry["name"] for entry in merged["classes"]] == ["dog", "fox", "cat"]
     cow = {"name": "cow", "color": "#00ffff", "key": "f"}
-    merged = caller.ask("PATCH", project, json={"classes": [cow], "known": ["dog", "cat"]})
+    merged = caller.ask("PATCH", project, json={"classes": [cow], "seen": [DOG, CAT]})
     assert [(entry["name"], entry["key"]) for entry in merged["classes"]] == [("cow", "f"), ("fox", None)]
-    last = caller.ask("PATCH", project, json={"classes": [DOG, CAT]})  # without known: these and no others
+    last = caller.ask("PATCH", project, json={"classes": [DOG, CAT]})  # without seen: these and no others
     assert [entry["name"] for entry in last["classes"]] == ["dog", "cat"]
+
+
+def test_a_class_that_two_people_edit_is_merged_or_refused(caller: Caller, project: str) -> None:
+    seen = caller.ask("PATCH", project, json={"classes": [DOG, CAT]})["classes"]
+    renamed = {**CAT, "name": "kitten", "was": "cat"}
+    caller.ask("PATCH", project, json={"classes": [DOG, renamed], "seen": seen})
+    pose = [{"name": "pose", "values": ["sits", "lies"]}]
+    edited = [{**DOG, "was": "dog", "attributes": pose}, {**CAT, "was": "cat"}]
+    merged = caller.ask("PATCH", project, json={"classes": edited, "seen": seen})["classes"]
+    assert [entry["name"] for entry in merged] == ["dog", "kitten"]
+    merged = caller.ask("PATCH", project, json={"classes": [{**DOG, "key": "x"}], "seen": seen})["classes"]
+    assert [(entry["key"], entry["attributes"]) for entry in merged] == [("x", pose), (None, [])]
+    for edit, reason in (
+        ({**DOG, "key": "y"}, "Somebody changed the key of the class dog meanwhile. Open the classes again."),
+        (
+            {**CAT, "color": "#123456"},
+            "Somebody renamed or removed the class cat meanwhile. Open the classes again.",
+        ),
+    ):
+        refused = caller.ask("PATCH", project, 409, json={"classes": [edit], "seen": seen})
+        assert refused["message"] == reason
+    assert caller.get(project)["classes"] == merged
+
+
+def test_nobody_s_assignment_is_replaced_unseen(caller: Caller, project: str) -> None:
+    video = f"/videos/{find(caller, project, '1.png')['id']}"
+    seen = {"name": "1.png", "assignee": "", "reviewer": ""}
+    caller.ask("PATCH", video, json={"assignee": "Anna", "seen": seen})
+    caller.ask("PATCH", video, json={"reviewer": "Bert", "seen": seen})
+    refused = caller.ask("PATCH", video, 409, json={"assignee": "Bert", "seen": seen})
+    assert refused["message"] == "Somebody set the assignee to Anna meanwhile: nothing was changed."
+    file = find(caller, project, "1.png")
+    assert (file["assignee"], file["reviewer"]) == ("Anna", "Bert")
+    caller.ask("PATCH", video, json={"assignee": "Bert", "seen": {**seen, "assignee": "Anna"}})
+    assert find(caller, project, "1.png")["assignee"] == "Bert"
+    caller.ask("PATCH", video, json={"assignee": ""})
 
 
 def test_changes_of_two_people_are_merged_by_field(caller: Caller, project: str) -> None:

@@ -58,12 +58,21 @@ class ProjectChange(RequestBody):
     """One of those that `GET /api/models` lists; refused once something was prompted."""
     classes: Annotated[list[ClassChange], Field(max_length=200)] | None = None
     """All of them, in their order. Objects keep the names of classes that are gone."""
-    known: Annotated[list[ShortText], Field(max_length=200)] | None = None
-    """Names of the classes that the person saw. Others, which somebody added meanwhile, stay behind these."""
+    seen: Annotated[list[Class], Field(max_length=200)] | None = None
+    """The classes as the person saw them. What others changed or added meanwhile stays; where both changed
+    the same, nothing is changed."""
 
 
 class ModelName(RequestBody):
     name: Name
+
+
+class SeenVideo(RequestBody):
+    """Fields of a file as a person saw them."""
+
+    name: Name | None = None
+    assignee: ShortText | None = None
+    reviewer: ShortText | None = None
 
 
 class VideoChange(RequestBody):
@@ -77,6 +86,8 @@ class VideoChange(RequestBody):
     reviewer: Annotated[str, Field(max_length=100)] | None = None
     channel: Annotated[int, Field(ge=0, le=10_000)] | None = None
     """The one channel to show of a TIFF; null for all, in colours. Masks that are there stay."""
+    seen: SeenVideo | None = None
+    """What the person saw. Where somebody else set a field of the change meanwhile, nothing is changed."""
 
 
 class FolderFiles(RequestBody):

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import WebSocketRoute
 
 from studio.browser.screen import FRAMES, Screen
 
@@ -23,7 +24,8 @@ def ask(screen: Screen, method: str, path: str, body: object = None) -> dict:
             const headers = { "Content-Type": "application/json" };
             const content = body && JSON.stringify(body);
             const answer = await fetch(`api/${path}`, { method, headers, body: content });
-            return answer.json();
+            const text = await answer.text();
+            return text ? JSON.parse(text) : null;
         }""",
         [method, path, body],
     )
@@ -171,6 +173,77 @@ def test_attributes_set_at_the_same_time_are_both_kept(opened: Callable[[], Scre
     screen.press("Enter")
     screen.until(lambda: objects(screen)[0][2] == {"pose": "down", "mood": "bad"})
     ask(screen, "PATCH", f"projects/{project}", {"classes": []})
+
+
+def test_a_name_that_replaces_another_one_is_said(opened: Callable[[], Screen], clip: Path) -> None:
+    screen, other = opened(), opened()
+    ask(other, "PUT", "me", {"name": "Grace"})
+    new_project(screen, clip, "Names")
+    object = ask(screen, "POST", f"videos/{screen.video}/objects", {"name": "balloon"})["id"]
+    field = screen.page.locator("input.name")
+    screen.until(lambda: field.first.input_value() == "balloon")
+    field.first.dblclick()
+    screen.page.keyboard.type("red balloon")
+    ask(other, "PATCH", f"videos/{screen.video}/objects/{object}", {"name": "ballon rouge"})
+    badge = screen.page.locator(".changed-by", has_text="Grace")
+    screen.page.get_by_text("Grace is changing the object that you selected").wait_for()
+    screen.press("Enter")
+    words = "set the name to “ballon rouge” at the same time; now it is “red balloon”."
+    screen.page.get_by_text(words).wait_for()
+    badge.wait_for()
+    box = field.first.bounding_box()
+    assert box is not None and box["width"] > 80  # the badge leaves room for the name
+
+
+def roles(screen: Screen, project: str) -> tuple[str, str]:
+    """Assignee and reviewer of a project's only file."""
+    file = ask(screen, "GET", f"projects/{project}/files")["files"][0]
+    return file["assignee"], file["reviewer"]
+
+
+def test_a_video_that_somebody_deletes_is_said_to_be_gone(opened: Callable[[], Screen], clip: Path) -> None:
+    screen, late = opened(), opened()
+    project = new_project(screen, clip, "Deleted")
+    lines: list[WebSocketRoute] = []
+
+    def keep_from_hearing(line: WebSocketRoute) -> None:
+        """Of the deletion, as a page that was offline then."""
+        lines.append(line)
+        server = line.connect_to_server()
+        server.on_message(lambda message: line.send(message) if '"gone"' not in str(message) else None)
+
+    late.page.route_web_socket("**/events", keep_from_hearing)
+    late.page.goto(screen.page.url)
+    late.page.reload()
+    late.opened()
+    late.until(lambda: lines)
+    ask(late, "DELETE", f"videos/{screen.video}")
+    words = f"“{clip.name}” was deleted, with its masks."
+    screen.page.get_by_text(words).wait_for()
+    assert screen.page.url.endswith(f"#project/{project}")
+    lines[-1].close(code=4000)
+    late.page.get_by_text(words).wait_for()
+    ask(screen, "DELETE", f"projects/{project}")
+    late.page.goto(f"{late.address}#project/{project}0")
+    late.page.get_by_text("This project was deleted, or its address is wrong.").wait_for()
+
+
+def test_an_assignment_that_somebody_else_made_meanwhile_is_kept(
+    opened: Callable[[], Screen], clip: Path
+) -> None:
+    screen = opened()
+    project = new_project(screen, clip, "Assignments")
+    video = f"videos/{screen.video}"
+    screen.page.get_by_role("button", name="People").click()
+    screen.page.get_by_label("Assigned to").wait_for()
+    ask(screen, "PATCH", video, {"reviewer": "Grace"})
+    screen.page.get_by_label("Assigned to").fill("Ada")
+    screen.page.get_by_label("Assigned to").press("Tab")
+    screen.until(lambda: roles(screen, project) == ("Ada", "Grace"))
+    screen.page.get_by_label("Reviewer").fill("Ada")
+    screen.page.get_by_label("Reviewer").press("Tab")
+    screen.page.get_by_text("Somebody set the reviewer to Grace meanwhile: nothing was changed.").wait_for()
+    screen.until(lambda: screen.page.get_by_label("Reviewer").input_value() == "Grace")
 
 
 def test_a_project_shows_its_history_and_goes_out_as_one_data_set(

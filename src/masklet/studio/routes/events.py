@@ -19,6 +19,7 @@ from masklet.studio.views import find_video
 router = APIRouter()
 
 CLOSED_BEHIND = 4008
+CLOSED_BUSY = 4029  # too many tabs; may be tried again
 CLOSED_GONE = 4004
 MAX_MESSAGE = 4096  # characters
 MAX_REASON = 123  # bytes that a WebSocket's close frame has room for
@@ -40,7 +41,7 @@ async def events(socket: WebSocket, video: str) -> None:
         expected = as_api_error(error)
         if expected is None:
             raise
-        await socket.close(CLOSED_GONE, close_reason(expected))
+        await socket.close(CLOSED_GONE if expected.status == 404 else CLOSED_BUSY, close_reason(expected))
         return
     propagation = studio.propagations.get(video)
     hello = HelloEvent(

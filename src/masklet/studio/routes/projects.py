@@ -75,10 +75,12 @@ def change_project(
             row.model = studio.models.check(body.model)
         if body.classes is not None:
             before = row.classes or []
-            renamed = find_renamed_classes(body.classes, {entry["name"] for entry in before})
-            row.classes = keep_added_classes(clean_classes(body.classes), before, body.known)
+            classes = body.classes if body.seen is None else merge_classes(body.classes, before, body.seen)
+            renamed = find_renamed_classes(classes, {entry["name"] for entry in before})
+            known = None if body.seen is None else [entry.name for entry in body.seen]
+            row.classes = keep_added_classes(clean_classes(classes), before, known)
         view = project_view(session, row, studio.files)
-    changes = ", ".join(sorted(body.model_fields_set))
+    changes = ", ".join(sorted(body.model_fields_set - {"seen"}))
     studio.audit(project, requester, f"change the project: {changes or 'nothing'}")
     if body.policy is not None or body.model is not None:
         for video in view.videos:
@@ -168,6 +170,62 @@ def find_renamed_classes(classes: Sequence[ClassChange], existing: Collection[st
             422, "invalid", "two classes say that they had the same name. Rename one of them only."
         )
     return {was: name for was, name in pairs if was is not None}
+
+
+def merge_classes(
+    classes: Sequence[ClassChange], before: Sequence[dict[str, Any]], seen: Sequence[schemas.Class]
+) -> list[ClassChange]:
+    """Classes as a person edited them, with what others changed meanwhile.
+
+    Args:
+        classes: As they were edited.
+        before: As they are stored.
+        seen: As they were when the edit began.
+
+    Raises:
+        ApiError: Both changed the same of a class.
+    """
+    stored = {entry["name"]: schemas.Class.model_validate(entry) for entry in before}
+    shown = {entry.name: entry for entry in seen}
+    merged = []
+    for entry in classes:
+        name = entry.was or entry.name
+        if name not in shown:
+            merged.append(entry)
+        elif name in stored:
+            merged.append(entry.model_copy(update=_newer_fields(entry, shown[name], stored[name])))
+        elif entry.name != name or _changed_fields(entry, shown[name]):
+            raise ApiError(
+                409,
+                "changed",
+                f"somebody renamed or removed the class {name} meanwhile. Open the classes again.",
+            )
+    return merged
+
+
+def _newer_fields(entry: schemas.Class, shown: schemas.Class, stored: schemas.Class) -> dict[str, Any]:
+    """The fields of a class that somebody else changed and this edit did not.
+
+    Raises:
+        ApiError: Both changed one of them.
+    """
+    mine, theirs = _changed_fields(entry, shown), _changed_fields(stored, shown)
+    theirs = [field for field in theirs if field in _changed_fields(stored, entry)]
+    both = next((field for field in theirs if field in mine), None)
+    if both is not None:
+        words = f"somebody changed the {both} of the class {shown.name} meanwhile. Open the classes again."
+        raise ApiError(409, "changed", words)
+    return {field: getattr(stored, field) for field in theirs}
+
+
+def _changed_fields(one: schemas.Class, other: schemas.Class) -> list[str]:
+    """The fields, besides the name, in which classes differ."""
+    fields = ("color", "key", "attributes")
+    return [field for field in fields if _plain(getattr(one, field)) != _plain(getattr(other, field))]
+
+
+def _plain(value: Any) -> Any:
+    return value.lower() if isinstance(value, str) else value
 
 
 def keep_added_classes(

@@ -12,10 +12,11 @@ from masklet.studio.errors import ApiError
 from masklet.studio.inference.decoder import MAX_JPEG_SIDE, THUMBNAIL_HEIGHT
 from masklet.studio.messages import ChangedEvent
 from masklet.studio.problems import find_problems
-from masklet.studio.requests import Frame, NewExport, Review, VideoChange
+from masklet.studio.requests import Frame, NewExport, Review, SeenVideo, VideoChange
 from masklet.studio.routes import RequesterDep, StudioDep
 from masklet.studio.schemas import clean_name
 from masklet.studio.store.object_history import EventRecord
+from masklet.studio.store.tables import Video
 from masklet.studio.store.video_history import person_names
 from masklet.studio.studio import Studio
 from masklet.studio.views import doubtful_view, find_video, history_view, mask_page, strips_view
@@ -46,6 +47,8 @@ def change(studio: StudioDep, requester: RequesterDep, video: str, body: VideoCh
         _change_channel(studio, requester, video, body.channel)
     with studio.database.begin() as session:
         row = find_video(session, video)
+        if body.seen is not None:
+            _check_seen(row, body, body.seen)
         row.name = row.name if name is None else name
         if body.state is not None:
             row.review = None if body.state == "auto" else body.state
@@ -54,9 +57,22 @@ def change(studio: StudioDep, requester: RequesterDep, video: str, body: VideoCh
             if person is not None:
                 setattr(row, role, clean_name(person) if person.strip() else "")
         project, file = row.project, row.name
-    changes = [_change_words(field, getattr(body, field)) for field in sorted(body.model_fields_set)]
+    fields = sorted(body.model_fields_set - {"seen"})
+    changes = [_change_words(field, getattr(body, field)) for field in fields]
     studio.audit(project, requester, ", ".join(changes) or "change nothing", file)
     return studio.video(video)
+
+
+def _check_seen(row: Video, body: VideoChange, seen: SeenVideo) -> None:
+    """Refuse to replace what somebody else set since a person saw it."""
+    for field in ("name", "assignee", "reviewer"):
+        now, wanted, shown = getattr(row, field), getattr(body, field), getattr(seen, field)
+        if wanted is not None and shown is not None and now not in (shown, wanted.strip()):
+            raise ApiError(
+                409,
+                "changed",
+                f"somebody set the {field} to {now or 'nobody'} meanwhile: nothing was changed.",
+            )
 
 
 def _change_words(field: str, value: object) -> str:

@@ -80,6 +80,8 @@ class MediaPaths:
             raise ApiError(403, "forbidden", f"{path} is outside of the folder.")
         if any(part.startswith(".") for part in real.relative_to(root).parts):
             raise ApiError(403, "forbidden", "hidden files are not shown.")
+        if not _exists(root):
+            raise not_found(f"the studio's folder {root.name} is not where it was. Put it back.")
         if not _exists(real):
             raise not_found(f"there is no {path[:200]} in the folder.")
         return real

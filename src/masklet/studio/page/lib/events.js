@@ -2,6 +2,7 @@
 
 const FIRST_WAIT = 400; // milliseconds before the first try to come back; doubles up to LONGEST_WAIT
 const LONGEST_WAIT = 5000;
+const CLOSED_GONE = 4004; // the code with which the server closes where the video was deleted
 
 export class Events {
     /**
@@ -36,15 +37,22 @@ export class Events {
         address.protocol = address.protocol.replace("http", "ws");
         address.hash = "";
         const socket = new WebSocket(address);
-        socket.onopen = () => {
-            this.wait = FIRST_WAIT;
-            this.changed(true);
-        };
         socket.onmessage = (event) => {
-            if (!this.closed) this.received(JSON.parse(event.data));
-        };
-        socket.onclose = () => {
             if (this.closed) return;
+            const message = JSON.parse(event.data);
+            if (message.type === "hello") {
+                this.wait = FIRST_WAIT;
+                this.changed(true);
+            }
+            this.received(message);
+        };
+        socket.onclose = ({ code }) => {
+            if (this.closed) return;
+            if (code === CLOSED_GONE) {
+                this.closed = true;
+                this.received({ type: "gone" });
+                return;
+            }
             this.changed(false);
             this.timer = window.setTimeout(() => (this.socket = this.#open()), this.wait);
             this.wait = Math.min(2 * this.wait, LONGEST_WAIT);

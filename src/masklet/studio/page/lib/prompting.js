@@ -271,8 +271,9 @@ export function pick(studio, object) {
  * @param {Studio} studio
  * @param {number} object
  * @param {Partial<Pick<T.Object, "name" | "color" | "hidden" | "label" | "attributes">>} patch
+ * @param {number} [head]  at which the person saw the object; what others set since then is named
  */
-export async function change(studio, object, patch) {
+export async function change(studio, object, patch, head = studio.state.video.head) {
     const { video } = studio.state;
     const objects = video.objects.map((item) =>
         item.id === object
@@ -281,7 +282,7 @@ export async function change(studio, object, patch) {
     );
     studio.store.set({ video: { ...video, objects } });
     try {
-        const { conflicts } = await api.changeObject(studio.id, object, { ...patch, head: video.head });
+        const { conflicts } = await api.changeObject(studio.id, object, { ...patch, head });
         for (const sentence of conflicts) toast(sentence);
     } catch (error) {
         complain(error);

@@ -205,8 +205,9 @@ export class Studio {
                 this.store.set({ ready: message.frame });
                 break;
             case "gone":
-                location.hash = "";
-                complain(new Error("Somebody deleted this video."));
+                this.close();
+                location.hash = `#project/${this.state.project.id}`;
+                complain(new Error(`“${this.state.video.name}” was deleted, with its masks.`));
                 break;
         }
         for (const listener of this.listeners) listener(message);

@@ -443,7 +443,7 @@
  * @property {string | null} [policy]
  * @property {string | null} [model]  One of those that `GET /api/models` lists; refused once something was prompted.
  * @property {ClassChange[] | null} [classes]  All of them, in their order. Objects keep the names of classes that are gone.
- * @property {string[] | null} [known]  Names of the classes that the person saw. Others, which somebody added meanwhile, stay behind these.
+ * @property {Class[] | null} [seen]  The classes as the person saw them. What others changed or added meanwhile stays; where both changed the same, nothing is changed.
  *
  * @typedef {object} ProjectList
  * @property {Project[]} projects
@@ -504,6 +504,11 @@
  * @property {[number, number]} size  Height, width.
  * @property {string} counts
  *
+ * @typedef {object} SeenVideo  Fields of a file as a person saw them.
+ * @property {string | null} [name]
+ * @property {string | null} [assignee]
+ * @property {string | null} [reviewer]
+ *
  * @typedef {object} Segment  A mask that was found without a prompt.
  * @property {string} counts
  * @property {Box} box
@@ -562,6 +567,7 @@
  * @property {string | null} [assignee]  Empty for nobody.
  * @property {string | null} [reviewer]
  * @property {number | null} [channel]  The one channel to show of a TIFF; null for all, in colours. Masks that are there stay.
+ * @property {SeenVideo | null} [seen]  What the person saw. Where somebody else set a field of the change meanwhile, nothing is changed.
  *
  * @typedef {object} VideoSummary  A video in a project's list.
  * @property {string} id

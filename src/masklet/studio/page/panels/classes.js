@@ -36,8 +36,13 @@ export async function openClasses(project) {
             yes: "Save classes",
             wide: true,
             apply: async () => {
-                const known = project.classes.map(({ name }) => name);
-                changed = await api.changeProject(project.id, { classes: rowsOf(rows).map(readRow), known });
+                const classes = rowsOf(rows).map(readRow);
+                try {
+                    changed = await api.changeProject(project.id, { classes, seen: project.classes });
+                } catch (error) {
+                    changed = await api.project(project.id); // what somebody else made of them
+                    throw error;
+                }
             },
         },
         h("h2", {}, "Classes"),

@@ -35,7 +35,9 @@ export async function mountHome(about, root, wanted) {
         );
         return;
     }
-    const project = projects.find((project) => project.id === wanted) ?? projects[0];
+    const found = projects.find((project) => project.id === wanted);
+    if (wanted && !found) complain(new Error("This project was deleted, or its address is wrong. Here is another one."));
+    const project = found ?? projects[0];
     const content = main(about, project);
     fill(root, bar(about, project), h("div", { class: "home" }, sidebar(projects, project), content));
     keepPlace(content, project);
@@ -58,6 +60,8 @@ function keepPlace(content, project) {
  * @param {() => void} again
  */
 export function failure(error, again) {
+    const isGone = error instanceof api.ApiError && error.status === 404;
+    if (isGone) error = new Error("This is not here: it was deleted, or the address is wrong.");
     return h(
         "div",
         { class: "failure", role: "alert" },

@@ -119,12 +119,14 @@ function nameField(studio, item, isSelected) {
         title: `Select (${item.id}); Ctrl and a click picks several for edits; double-click to rename`,
         "data-key": `name ${item.id}`,
     });
+    const { head } = studio.state.video; // others may change the name while it is edited
     const done = (/** @type {boolean} */ keep) => {
         if (field.readOnly) return;
         field.readOnly = true;
         const name = field.value.trim();
-        if (keep && name && name !== item.name) void change(studio, item.id, { name });
-        else field.value = nameOf(item);
+        const now = studio.state.video.objects.find(({ id }) => id === item.id) ?? item;
+        if (keep && name && name !== item.name) void change(studio, item.id, { name }, head);
+        else field.value = nameOf(now);
     };
     const choose = (/** @type {MouseEvent | KeyboardEvent} */ event) =>
         event.ctrlKey || event.metaKey ? pick(studio, item.id) : select(studio, item.id);

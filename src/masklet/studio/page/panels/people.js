@@ -67,13 +67,20 @@ async function showWork(studio, root) {
         studio.store.set({ project });
         const video = project.videos.find((entry) => entry.id === studio.id);
         if (!video) return;
-        const { fields, change } = workFields(
+        const { fields, save } = workFields(
             video,
             [...names, ...studio.state.people.map((person) => person.name)],
             studio.about.person.name,
         );
         for (const field of fields) {
-            field.addEventListener("change", () => api.changeVideo(video.id, change()).catch(complain));
+            field.addEventListener("change", async () => {
+                try {
+                    await save();
+                } catch (error) {
+                    complain(error);
+                    void showWork(studio, root);
+                }
+            });
         }
         fill(root, ...fields);
     } catch (error) {
@@ -87,7 +94,7 @@ async function showWork(studio, root) {
  * @param {T.VideoSummary} video
  * @param {string[]} known  names of people of the project
  * @param {string} me
- * @returns {{fields: HTMLElement[], change: () => T.VideoChange}}
+ * @returns {{fields: HTMLElement[], save: () => Promise<void>}}  sends what differs from what was shown
  */
 function workFields(video, known, me) {
     const names = h(
@@ -103,15 +110,21 @@ function workFields(video, known, me) {
     );
     const person = (/** @type {string} */ value) =>
         h("input", { type: "text", class: "field", value, list: "known-people", maxlength: 100, placeholder: "nobody" });
+    const seen = { assignee: video.assignee, reviewer: video.reviewer };
     const assignee = person(video.assignee);
     const reviewer = person(video.reviewer);
     return {
         fields: [formField("Assigned to", assignee), formField("Reviewer", reviewer), formField("State", state), names],
-        change: () => ({
-            assignee: assignee.value.trim(),
-            reviewer: reviewer.value.trim(),
-            ...(state.value && { state: /** @type {"working" | "reviewed" | "auto"} */ (state.value) }),
-        }),
+        save: async () => {
+            const entries = Object.entries({ assignee: assignee.value.trim(), reviewer: reviewer.value.trim() });
+            const changed = Object.fromEntries(
+                entries.filter(([role, name]) => name !== seen[/** @type {keyof typeof seen} */ (role)]),
+            );
+            const chosen = state.value && { state: /** @type {"working" | "reviewed" | "auto"} */ (state.value) };
+            if (!chosen && !Object.keys(changed).length) return;
+            await api.changeVideo(video.id, { ...changed, ...chosen, seen: { ...seen } });
+            Object.assign(seen, changed);
+        },
     };
 }
 
@@ -123,7 +136,6 @@ function workFields(video, known, me) {
  * @param {string} me
  */
 export function openWork(video, known, me) {
-    const { fields, change } = workFields(video, known, me);
-    const apply = () => api.changeVideo(video.id, change());
-    return openForm({ label: `Work on ${video.name}`, yes: "Save", apply }, h("h2", {}, video.name), ...fields);
+    const { fields, save } = workFields(video, known, me);
+    return openForm({ label: `Work on ${video.name}`, yes: "Save", apply: save }, h("h2", {}, video.name), ...fields);
 }

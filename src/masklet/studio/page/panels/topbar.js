@@ -76,12 +76,14 @@ export function mountTopbar(studio, stage, root) {
 function title(studio) {
     const button = h("button", { type: "button", class: "title", title: "Rename the video" });
     button.addEventListener("click", async () => {
-        const name = await named("Name of the video", studio.state.video.name);
-        if (!name) return;
+        const before = studio.state.video.name;
+        const name = await named("Name of the video", before);
+        if (!name || name === before) return;
         try {
-            studio.take(await api.changeVideo(studio.id, { name }));
+            studio.take(await api.changeVideo(studio.id, { name, seen: { name: before } }));
         } catch (error) {
             complain(error);
+            void studio.refresh();
         }
     });
     studio.store.watch(["video"], () => fill(button, studio.state.video.name));
