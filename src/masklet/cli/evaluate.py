@@ -12,10 +12,13 @@ import typer
 from masklet.cli.options import ImageSize, Policy, Setting, announce_start, command_line, parse_folder
 
 if TYPE_CHECKING:
+    from jinja2 import Template
+    from rich.console import Console
+
     from masklet.datasets import LabelledVideo
     from masklet.evaluate.predictors import ModelPredictor
     from masklet.evaluate.report import ObjectResult
-    from masklet.evaluate.runner import EvaluationProtocol, PredictorSpec
+    from masklet.evaluate.runner import Evaluation, EvaluationProtocol, PredictorSpec
     from masklet.evaluate.samples import Sample
 
 CLIPS = "clips"  # the name of the user's own suite
@@ -108,8 +111,6 @@ def evaluate(
     """Measure a model or a baseline on a benchmark: a table, OUT/result.json and OUT/report.html."""
     announce_start()
     from rich.console import Console
-    from rich.markup import escape
-    from rich.progress import Progress
 
     from masklet.evaluate import report, samples
     from masklet.evaluate.runner import Evaluation, PredictorSpec
@@ -134,29 +135,14 @@ def evaluate(
     evaluation = Evaluation(rules, spec, str(data.resolve()), out)
 
     console = Console(markup=False)
-    with Progress(console=console) as progress:
-        task = progress.add_task(escape(f"{protocol}, {model}"), total=len(items))
-        results = evaluation.run(
-            items, jobs, lambda name: progress.update(task, advance=1, description=escape(name))
-        )
-
+    results = _run(evaluation, items, jobs, f"{protocol}, {model}", console)
     title = f"{protocol}: {model} on {data.name}"
     if len(settings := list(dict.fromkeys(result.setting for result in results))) == 1 or on_pictures:
         table = report.make_table(f"{settings[0]}, one by one", report.summarize_groups(results, settings[0]))
         console.print(table)
     console.print(report.make_table(title, report.summarize(results)))
     report.write_json(out / "result.json", title, command, results)
-    by_name = {item.name: item for item in items}
-    report.write_page(
-        out / "report.html",
-        template,
-        title,
-        command,
-        results,
-        axis=rules.axis,
-        headline=rules.headline,
-        picture=lambda name, frame: by_name[name].picture(frame),
-    )
+    _write_page(out, template, title, command, results, rules, {item.name: item for item in items})
     console.print(f"{out / 'result.json'}\n{out / 'report.html'}", soft_wrap=True)
 
 
@@ -189,6 +175,44 @@ def _make_protocol(
             raise AssertionError("policies are compared by `compare`")
 
 
+def _run(
+    evaluation: Evaluation[Any], items: Sequence[Sample], jobs: int, title: str, console: Console
+) -> list[ObjectResult]:
+    """Evaluate with a bar that shows what is done."""
+    from rich.markup import escape
+    from rich.progress import Progress
+
+    with Progress(console=console) as progress:
+        task = progress.add_task(escape(title), total=len(items))
+        return evaluation.run(
+            items, jobs, lambda name: progress.update(task, advance=1, description=escape(name))
+        )
+
+
+def _write_page(
+    out: Path,
+    template: Template,
+    title: str,
+    command: str,
+    results: Sequence[ObjectResult],
+    protocol: EvaluationProtocol[Any],
+    items: Mapping[str, Sample],
+) -> None:
+    """Write OUT/report.html."""
+    from masklet.evaluate import report
+
+    report.write_page(
+        out / "report.html",
+        template,
+        title,
+        command,
+        results,
+        axis=protocol.axis,
+        headline=protocol.headline,
+        picture=lambda name, frame: items[name].picture(frame),
+    )
+
+
 def compare(
     data: Path, names: list[str] | None, out: Path, spec: PredictorSpec, jobs: int, command: str
 ) -> None:
@@ -201,36 +225,20 @@ def compare(
         command: The command that made the report.
     """
     from rich.console import Console
-    from rich.markup import escape
-    from rich.progress import Progress
 
-    from masklet.evaluate import policy_comparison, report, samples
+    from masklet.evaluate import policy_comparison, report
     from masklet.evaluate.predictors import require_model
     from masklet.evaluate.runner import Evaluation
     from masklet.files import atomic_write
-    from masklet.synthetic.suites import render
 
     console, template = Console(markup=False), report.load_template()
     predictor = require_model(spec.load(), "memory policies need a model")
     with console.status("rendering the synthetic suites"):
-        folders = {CLIPS: data, **render(out / "suites")}
-    suites = {suite: samples.find_clips(folder) for suite, folder in folders.items()}
-    if names is not None:
-        clip_names = {clip.name for clips in suites.values() for clip in clips}
-        if missing := [name for name in names if name not in clip_names]:
-            raise typer.BadParameter(f"there is no clip {', '.join(missing)}.", param_hint="--list")
-        suites = {suite: [clip for clip in clips if clip.name in names] for suite, clips in suites.items()}
+        suites = _find_suites(data, names, out)
     by_name = {clip.name: clip for clips in suites.values() for clip in clips}
     protocol = policy_comparison.PolicyComparison()
     evaluation = Evaluation(protocol, spec, str(data.resolve()), out)
-    with Progress(console=console) as progress:
-        task = progress.add_task(escape(f"policies, {spec.name}"), total=len(by_name))
-        results = evaluation.run(
-            list(by_name.values()),
-            jobs,
-            lambda name: progress.update(task, advance=1, description=escape(name)),
-        )
-
+    results = _run(evaluation, list(by_name.values()), jobs, f"policies, {spec.name}", console)
     of_suites = {
         suite: [result for result in results if result.sample in {clip.name for clip in clips}]
         for suite, clips in suites.items()
@@ -243,17 +251,24 @@ def compare(
         strips = _write_strips(predictor, synthetic, by_name, out)
     with atomic_write(out / "table.md") as part:
         part.write_text("\n".join([table, *strips, f"Made by `{command}`", ""]))
-    report.write_page(
-        out / "report.html",
-        template,
-        f"policies: {spec.name} on {data.name} and synthetic suites",
-        command,
-        results,
-        axis=protocol.axis,
-        headline=protocol.headline,
-        picture=lambda name, frame: by_name[name].picture(frame),
-    )
+    title = f"policies: {spec.name} on {data.name} and synthetic suites"
+    _write_page(out, template, title, command, results, protocol, by_name)
     console.print(f"{out / 'table.md'}\n{out / 'report.html'}", soft_wrap=True)
+
+
+def _find_suites(data: Path, names: list[str] | None, out: Path) -> dict[str, list[LabelledVideo]]:
+    """The clips of the user and of the synthetic suites, which are rendered into OUT/suites."""
+    from masklet.evaluate.samples import find_clips
+    from masklet.synthetic.suites import render
+
+    folders = {CLIPS: data, **render(out / "suites")}
+    suites = {suite: find_clips(folder) for suite, folder in folders.items()}
+    if names is None:
+        return suites
+    known = {clip.name for clips in suites.values() for clip in clips}
+    if missing := [name for name in names if name not in known]:
+        raise typer.BadParameter(f"there is no clip {', '.join(missing)}.", param_hint="--list")
+    return {suite: [clip for clip in clips if clip.name in names] for suite, clips in suites.items()}
 
 
 def _write_strips(

@@ -23,6 +23,7 @@ from masklet.cli.runs import (
 )
 
 if TYPE_CHECKING:
+    from masklet.masks import ImageCandidates
     from masklet.media import Frames
     from masklet.media.readers.prompt_files import ObjectPrompts
     from masklet.model import Sam2
@@ -158,25 +159,21 @@ class _Segmentation:
         best = masklet.Masks.joined({id: masks.as_masks(id) for id, masks in answers.items()})
         write_label_map(folder / "mask.png", best.label_map())
         OverlayPng(folder / "overlay.png").write(picture, best)
-        names, classes = self.prompts.names, self.prompts.classes
-        entries = [
-            {
-                "id": id,
-                "rank": rank,
-                "iou": round(iou, 4),
-                "box": box,
-                "rle": code,
-                **({"name": names[id]} if id in names else {}),
-                **({"class": classes[id]} if id in classes else {}),
-            }
-            for id, masks in answers.items()
-            for rank, iou, box, code in zip(
-                range(len(masks)), masks.iou.tolist(), masks.boxes.tolist(), masks.rle(), strict=True
-            )
-        ]
+        entries = [entry for id, masks in answers.items() for entry in self._entries(id, masks)]
         content = {"image": self.frames.name, "size": list(best.size), "masks": entries}
         with atomic_write(folder / "masks.json") as part:
             part.write_text(json.dumps(content))
         if self.formats:
-            write_masks([best], self.frames, folder, self.formats, bar, classes=classes)
+            write_masks([best], self.frames, folder, self.formats, bar, classes=self.prompts.classes)
         bar.update(1.0, 1, self.frames.name)
+
+    def _entries(self, id: int, masks: ImageCandidates) -> list[dict[str, Any]]:
+        """The candidates of an object, the best first, as masks.json has them."""
+        names, classes = self.prompts.names, self.prompts.classes
+        labels = {"name": names[id]} if id in names else {}
+        labels |= {"class": classes[id]} if id in classes else {}
+        ious, boxes, codes = masks.iou.tolist(), masks.boxes.tolist(), masks.rle()
+        return [
+            {"id": id, "rank": rank, "iou": round(iou, 4), "box": box, "rle": code, **labels}
+            for rank, (iou, box, code) in enumerate(zip(ious, boxes, codes, strict=True))
+        ]
