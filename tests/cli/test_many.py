@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import unicodedata
 from pathlib import Path
@@ -17,9 +18,10 @@ from masklet import rle
 from masklet.cli.items import Item, Kind, find_items, take_shard, unique_names
 from masklet.cli.prompts import read_prompts
 from masklet.errors import MaskletError
-from masklet.media import open_frames, read_label_map
+from masklet.media import CocoJson, open_frames, read_label_map
 from masklet.media.readers.prompt_files import build_prompts, read_prompt_rows
 from masklet.run_folder import Manifest
+from masklet.types import Masks
 from media.made import write_video
 from toy_models import SIZE, clip, toy_network
 
@@ -317,6 +319,53 @@ def test_a_prompt_file_that_cannot_be_meant(run: Run, desk: Path, name: str, tex
     answer = run("segment", "pictures/a/1.png", "pictures/b/1.png", "--prompts", name, *model)
     assert answer.code == 1 and part in answer.err and "Traceback" not in answer.err
     assert not list(Path().rglob("mask.png"))
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "part"),
+    [
+        ("p.jsonl", '{"box": [1, 1, 9, 9], "box": [5, 5, 9, 9]}', "the key 'box' twice"),
+        ("p.json", '{"images": [], "images": [], "annotations": []}', "the key 'images' twice"),
+        (
+            "p.json",
+            '{"images": [], "annotations": [],'
+            ' "categories": [{"id": 1, "name": "a"}, {"id": 1, "name": "b"}]}',
+            "two categories have the id 1: a and b",
+        ),
+        ("p.jsonl", '{"box": 0, "positive": [[1, 2]]}', "box must be four finite numbers"),
+        ("p.jsonl", '{"class": false, "positive": [[1, 2]]}', "class is a text. Got False"),
+    ],
+)
+def test_what_a_prompt_file_would_lose(tmp_path: Path, name: str, text: str, part: str) -> None:
+    path = tmp_path / name
+    path.write_text(text)
+    frames = open_frames(np.zeros((1, 20, 20, 3), np.uint8))
+    with pytest.raises(MaskletError, match=re.escape(part)):
+        build_prompts(read_prompt_rows(path), tmp_path, frames)
+
+
+def test_zero_is_a_class_and_a_source_and_nothing_is_none(tmp_path: Path) -> None:
+    path = tmp_path / "p.jsonl"
+    path.write_text(
+        '{"source": 0, "class": 0, "positive": [[1, 2]]}\n{"class": "", "object": "", "box": [1, 1, 9, 9]}\n'
+    )
+    first, second = read_prompt_rows(path)
+    assert (first.source, first.category) == ("0", "0")
+    assert (second.source, second.category, second.object) == ("", None, 1)
+
+
+def test_an_object_of_a_coco_file_stays_one_on_all_frames(tmp_path: Path) -> None:
+    """As in the files that masklet writes; annotations that name no object are one each."""
+    frames = open_frames(np.zeros((2, 20, 20, 3), np.uint8))
+    with CocoJson(tmp_path / "coco.json", frames) as writer:
+        for frame in range(2):
+            masks = {id: np.eye(20, dtype=bool) for id in (2, 7)}
+            writer.write(frames[frame], Masks.from_arrays(frame, masks, frames.size))
+    content = json.loads((tmp_path / "coco.json").read_text())
+    content["annotations"] += [{"id": 90, "image_id": 2, "bbox": [1, 1, 3, 3]}]
+    (tmp_path / "coco.json").write_text(json.dumps(content))
+    prompts = build_prompts(read_prompt_rows(tmp_path / "coco.json"), tmp_path, frames)
+    assert {frame: list(by_id) for frame, by_id in prompts.by_frame.items()} == {0: [2, 7], 1: [2, 7, 8]}
 
 
 def test_names_never_take_the_ids_of_others(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ import torch
 from masklet import rle
 from masklet.auto import Grid, generate_segments, resolve_grid
 from masklet.errors import MaskletError
-from masklet.files import atomic_write
+from masklet.files import atomic_write, parse_json
 from masklet.media import Frames
 from masklet.model import Sam2
 from masklet.sessions.feature_cache import FeatureCache
@@ -159,7 +159,7 @@ def read_limits(path: Path) -> tuple[Gate, ...]:
         MaskletError: The file cannot be read, or names a gate that there is not.
     """
     try:
-        limits = json.loads(path.read_text(encoding="utf-8"))
+        limits = parse_json(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:
         raise MaskletError(f"{path} cannot be read: {error}.") from error
     names = {gate.name for gate in GATES}

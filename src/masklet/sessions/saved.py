@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from masklet.errors import MaskletError, MediaError, check_path
-from masklet.files import atomic_write
+from masklet.files import atomic_write, parse_json
 from masklet.media import Frames, open_frames
 from masklet.media.readers.microscopy import Channel
 from masklet.media.readers.pictures import is_url
@@ -71,7 +71,7 @@ class SavedSession:
         """
         path = check_path(path)
         try:
-            content = json.loads(path.read_text(encoding="utf-8-sig"))
+            content = parse_json(path.read_text(encoding="utf-8-sig"))
         except FileNotFoundError:
             raise MediaError(f"there is no saved session at {path}.") from None
         except (ValueError, OSError, RecursionError) as error:

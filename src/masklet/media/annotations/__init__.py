@@ -6,13 +6,13 @@ pictures by paths that exist nowhere here. Which picture an annotation belongs t
 
 from __future__ import annotations
 
-import json
 import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from masklet.errors import MediaError
+from masklet.files import parse_json
 from masklet.media.annotations.coco import read_coco, read_youtube_vis
 from masklet.media.annotations.cvat import read_cvat
 from masklet.media.annotations.label_studio import is_label_studio, read_label_studio
@@ -58,7 +58,7 @@ def _read_one(content: bytes, name: str) -> AnnotationFile:
 
 def _read_json(content: bytes, name: str) -> AnnotationFile:
     try:
-        parsed = json.loads(content.decode("utf-8-sig"))
+        parsed = parse_json(content.decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:
         raise MediaError(
             f"{name} cannot be read as JSON: {error}. Is it complete? Export or copy it again."

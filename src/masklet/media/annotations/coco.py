@@ -7,7 +7,6 @@ twice, boxes of no width, a byte order mark. What is clear is read; other entrie
 from __future__ import annotations
 
 import ast
-import json
 import logging
 import math
 from collections import defaultdict
@@ -22,6 +21,7 @@ from jaxtyping import Bool
 from masklet import rle
 from masklet.boxes import Box
 from masklet.errors import MediaError
+from masklet.files import parse_json
 from masklet.media.annotations.types import (
     AnnotationFile,
     BoxShape,
@@ -161,9 +161,9 @@ class CocoFile:
         skipped: list[str] = []
         try:
             images = _read_images(content["images"], skipped)
+            names = read_category_names(content.get("categories"))
         except MediaError as error:
             raise MediaError(f"{path}: {error}") from None
-        names = read_category_names(content.get("categories"))
         annotations: dict[str, list[CocoAnnotation]] = defaultdict(list)
         ids = {image.id for image in images}
         for number, entry in enumerate(content["annotations"]):
@@ -186,7 +186,7 @@ def read_json(path: Path) -> Any:
         MediaError: It is missing, or is not JSON.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8-sig"))
+        return parse_json(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise MediaError(f"there is no file {path}.") from None
     except (OSError, ValueError, RecursionError) as error:
@@ -245,7 +245,10 @@ def read_coco(content: Mapping[str, Any], name: str) -> AnnotationFile:
 def read_youtube_vis(content: Mapping[str, Any], name: str) -> AnnotationFile:
     """An annotation is an object in a video, with a mask for each frame or none."""
     file = AnnotationFile(name, "YouTube-VIS", title=_description(content))
-    names = read_category_names(content.get("categories"))
+    try:
+        names = read_category_names(content.get("categories"))
+    except MediaError as error:
+        raise MediaError(f"{name}: {error}") from None
     videos = {
         read_id(video.get("id")): (
             video["file_names"],
@@ -333,15 +336,21 @@ def _read_index(value: Any) -> int | None:
 
 
 def read_category_names(categories: Any) -> dict[str, str]:
-    """The names of a file's categories by id; those without a name are left out."""
-    entries = categories if isinstance(categories, list) else []
-    return {
-        id: name
-        for entry in entries
-        if isinstance(entry, dict)
-        and (name := str(entry.get("name") or "").strip())
-        and (id := read_id(entry.get("id"))) is not None
-    }
+    """The names of a file's categories by id; those without a name are left out.
+
+    Raises:
+        MediaError: Two categories have one id.
+    """
+    names: dict[str, str] = {}
+    for entry in categories if isinstance(categories, list) else []:
+        id = read_id(entry.get("id")) if isinstance(entry, dict) else None
+        name = "" if id is None else str(entry.get("name") or "").strip()
+        if id is not None and name and names.setdefault(id, name) != name:
+            raise MediaError(
+                f"two categories have the id {id}: {names[id]} and {name}. Give each category an id of its "
+                "own, as its annotations' category_id."
+            )
+    return names
 
 
 def _read_annotation(entry: Any, number: int, names: Mapping[str, str]) -> CocoAnnotation:

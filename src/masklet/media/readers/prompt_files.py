@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import logging
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -13,6 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from masklet.errors import MediaError, PromptError
+from masklet.files import parse_json
 from masklet.media.annotations.coco import (
     LONGEST_NUMBER,
     CocoAnnotation,
@@ -29,6 +29,9 @@ log = logging.getLogger(__name__)
 
 COLUMNS = ("source", "frame", "object", "class", "x", "y", "label", "x0", "y0", "x1", "y1", "mask")
 KEYS = ("source", "frame", "object", "class", "positive", "negative", "box", "mask")
+
+
+EMPTY: tuple[Any, ...] = (None, "", [])  # what JSON has where nothing is given
 
 
 @dataclass(frozen=True)
@@ -260,7 +263,7 @@ def _read_json_lines(path: Path) -> Iterator[PromptRow]:
 def parse_line(where: str, line: str) -> Mapping[str, Any]:
     """One line of a JSON Lines file."""
     try:
-        entry = json.loads(line)
+        entry = parse_json(line)
     except (ValueError, RecursionError) as error:
         raise PromptError(f"{where} is not JSON: {error}.") from None
     if not isinstance(entry, dict):
@@ -272,8 +275,8 @@ def parse_line(where: str, line: str) -> Mapping[str, Any]:
 
 def row_from_entry(where: str, entry: Mapping[str, Any]) -> PromptRow:
     """The prompt of one entry with the keys of `KEYS`; it may be empty."""
-    values = {key: entry[key] for key in ("positive", "negative", "box", "mask") if entry.get(key)}
-    return _make_row(where, entry, values)
+    values = {key: entry.get(key) for key in ("positive", "negative", "box", "mask")}
+    return _make_row(where, entry, {key: value for key, value in values.items() if value not in EMPTY})
 
 
 def _read_coco(path: Path) -> Iterator[PromptRow]:
@@ -286,7 +289,14 @@ def _read_coco(path: Path) -> Iterator[PromptRow]:
             where = f"{path}, annotation {annotation.id}"
             values = {"box": annotation.box} if annotation.segmentation is None else {"mask": annotation}
             if any(value is not None for value in values.values()):
-                yield PromptRow(where, str(name), frame, None, annotation.category, values, image.size)
+                object = _object_of(annotation)
+                yield PromptRow(where, str(name), frame, object, annotation.category, values, image.size)
+
+
+def _object_of(annotation: CocoAnnotation) -> int | str | None:
+    """The object that an annotation names, as masklet's own files do; None where it is one of its own."""
+    number = _to_whole_number(annotation.object)
+    return number if isinstance(number, int) and number >= 1 else annotation.object
 
 
 def _make_row(where: str, entry: Mapping[str, Any], values: Mapping[str, Any]) -> PromptRow:
@@ -296,15 +306,17 @@ def _make_row(where: str, entry: Mapping[str, Any], values: Mapping[str, Any]) -
     is_id = isinstance(object, int) and not isinstance(object, bool) and object >= 1
     if not (object is None or isinstance(object, str) or is_id):
         raise PromptError(f"{where}: object is a name, or a whole number from 1 on. Got {object}.")
-    category = entry.get("class")
-    return PromptRow(
-        where,
-        str(entry.get("source") or ""),
-        frame,
-        1 if object is None else object,
-        category and str(category),
-        values,
-    )
+    source, category = (_to_text(entry.get(key), f"{where}: {key}") for key in ("source", "class"))
+    return PromptRow(where, source, frame, 1 if object in EMPTY else object, category or None, values)
+
+
+def _to_text(value: Any, name: str) -> str:
+    """A text, or a whole number as one; empty where there is none."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, str | int | None):
+        raise PromptError(f"{name} is a text. Got {value!r:.40}.")
+    return "" if value is None else str(value)
 
 
 def _to_whole_number(value: Any) -> Any:
