@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -22,6 +22,7 @@ from masklet.cli.runs import (
     parse_intensity_range,
     parse_pixel_size,
     print_intensity_range,
+    source_settings,
     write_masks,
 )
 
@@ -185,9 +186,7 @@ def everything(
             return _Search(item, frames, is_picture, preset.value, chosen, search, names, look)
 
         network = options.ModelOptions(model, device, dtype, setting, image_size, engine)
-        settings = {"fps": fps, "intensity_range": range_, **look_settings(look)}
-        settings |= {"channel": channel} if channels else {}
-        settings |= {} if size is None else {"pixel_size": asdict(size)}
+        settings = {"fps": fps, **source_settings(range_, channel, size), **look_settings(look)}
         Runner("everything", out, open_item, network, settings, bar, overwrite).run(items, shard)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
     from masklet.media import Frames, Look, PixelSize
+    from masklet.media.readers.microscopy import Channel
     from masklet.media.writers.writer import Names
     from masklet.model import Sam2
     from masklet.types import Masks
@@ -380,6 +381,15 @@ def parse_pixel_size(text: str | None, formats: Iterable[str]) -> PixelSize | No
             param_hint="--pixel-size",
         )
     return PixelSize.parse(text)
+
+
+def source_settings(
+    intensity_range: tuple[float, float] | None, channel: Channel | None, size: PixelSize | None
+) -> dict[str, object]:
+    """What `run.json` says of how sources are read; channels and sizes only where they were given."""
+    settings: dict[str, object] = {"intensity_range": intensity_range}
+    settings |= {} if channel is None else {"channel": channel}
+    return settings | ({} if size is None else {"pixel_size": asdict(size)})
 
 
 def look_settings(look: Look) -> dict[str, object]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,6 +19,7 @@ from masklet.cli.runs import (
     parse_intensity_range,
     parse_pixel_size,
     print_intensity_range,
+    source_settings,
     write_masks,
 )
 
@@ -98,9 +99,7 @@ def segment(
             return work
 
         network = options.ModelOptions(model, device, dtype, setting, image_size, engine)
-        settings: dict[str, object] = {"intensity_range": range_}
-        settings |= {"channel": channel} if channels else {}
-        settings |= {} if size is None else {"pixel_size": asdict(size)}
+        settings = source_settings(range_, channel, size)
         Runner("segment", out, open_item, network, settings, bar, overwrite).run(items, shard)
 
 

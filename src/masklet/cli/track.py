@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -23,6 +23,7 @@ from masklet.cli.runs import (
     parse_intensity_range,
     parse_pixel_size,
     print_intensity_range,
+    source_settings,
     write_masks,
 )
 
@@ -148,9 +149,7 @@ def track(
             return work
 
         network = options.ModelOptions(model, device, dtype, setting, image_size, engine)
-        settings = {"fps": fps, "intensity_range": range_, **look_settings(look)}
-        settings |= {"channel": channel} if channels else {}
-        settings |= {} if size is None else {"pixel_size": asdict(size)}
+        settings = {"fps": fps, **source_settings(range_, channel, size), **look_settings(look)}
         Runner("track", out, open_item, network, settings, bar, overwrite).run(items, shard)
 
 
