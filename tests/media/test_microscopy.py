@@ -1,4 +1,4 @@
-"""Channels and axes of TIFF stacks that tifffile writes as ImageJ's, OME's and its own."""
+"""Axes, channels and sizes of pixels of TIFF stacks that tifffile writes as ImageJ's, OME's and its own."""
 
 from __future__ import annotations
 
