@@ -14,6 +14,7 @@ from pathlib import Path
 import huggingface_hub.constants
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from masklet import checkpoint
@@ -135,6 +136,8 @@ def test_an_argument_that_cannot_be_is_one_sentence(
     [
         ("a.pt", {"layout": "keras"}, "layout must be one of masklet, original, transformers"),
         ("a.pt", {"dtype": "int8"}, "dtype must be one of"),
+        ("a.pt", {}, "in layout 'masklet' is a .safetensors file"),
+        ("a.safetensors", {"layout": "original"}, "in layout 'original' is a .pt file"),
         (5, {}, "path must be the path of a file. Got 5"),
         (".", {}, "cannot be written"),
     ],
@@ -147,6 +150,20 @@ def test_weights_that_cannot_be_saved_so(
     assert not list(tmp_path.iterdir())
     with pytest.raises(MaskletError, match="model must be a network"):
         checkpoint.save("nano", tmp_path / "a.pt")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("dtype", "value"), [("float32", 1e300), ("float16", 1e6)])
+def test_weights_that_a_type_cannot_hold(tmp_path: Path, dtype: str, value: float) -> None:
+    """They are finite in the file, and would be infinite in the network."""
+    checkpoint.save(Sam2(toy()), tmp_path / "a.safetensors", dtype=torch.float64)
+    with safe_open(tmp_path / "a.safetensors", "pt") as file:
+        metadata = file.metadata()
+    weights = load_file(tmp_path / "a.safetensors")
+    name = "image_encoder.lateral.0.bias"
+    weights[name][0] = value
+    save_file(weights, tmp_path / "a.safetensors", metadata)
+    with pytest.raises(CheckpointError, match=f"{name} that are too large for {dtype}"):
+        checkpoint.load(tmp_path / "a.safetensors", device="cpu", dtype=dtype)
 
 
 class TestHub:
@@ -282,7 +299,7 @@ class TestRefusals:
         (tmp_path / "file").touch()
         for layout in ("masklet", "original"):
             with pytest.raises(CheckpointError, match="cannot be written"):
-                checkpoint.save(Sam2(toy()), tmp_path / "file" / "a.pt", layout=layout)  # type: ignore[arg-type]
+                checkpoint.save(Sam2(toy()), tmp_path / "file" / "a", layout=layout)  # type: ignore[arg-type]
 
 
 def test_the_nano_of_before_the_reducer_still_opens(tmp_path: Path) -> None:

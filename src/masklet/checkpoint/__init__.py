@@ -87,10 +87,26 @@ def load(
     model.load_state_dict(weights)
     frequencies = model.prompt_encoder.frequencies.to(device)
     model.to(device, dtype)
+    _check_range(model, dtype, path.name)
     # Positions stay exact: with these in half precision a click would land beside where it was meant.
     model.prompt_encoder.frequencies = frequencies
     fit(model, engine, setting)
     return model
+
+
+def _check_range(model: Sam2, dtype: torch.dtype, file: str) -> None:
+    """Refuse weights that became infinite: float16 ends at 65504, float32 at 3.4e38."""
+    infinite = [name for name, weight in model.named_parameters() if not weight.isfinite().all()]
+    if infinite:
+        advice = (
+            "load it with dtype='bfloat16'"
+            if dtype == torch.float16
+            else "training diverged, take an earlier one"
+        )
+        raise CheckpointError(
+            f"{file} holds numbers in {list_names(infinite)} that are too large for "
+            f"{str(dtype).removeprefix('torch.')}: {advice}."
+        )
 
 
 def save(
@@ -104,14 +120,15 @@ def save(
 
     Args:
         model: What `masklet.load` or training made.
-        path: The file. Its folder must exist.
+        path: The file, which ends in .safetensors, or in .pt for the layout original.
         layout: The names of the tensors. masklet is a .safetensors that `load` reads with nothing else;
             original is a .pt for facebookresearch/sam2; transformers is a .safetensors for
             `Sam2VideoModel.load_state_dict`. The last two know only networks whose trunk is Hiera: not nano.
         dtype: Of the file's tensors. None keeps the model's; bfloat16 halves the file.
 
     Raises:
-        CheckpointError: The layout does not know this network, or the file cannot be written.
+        CheckpointError: The layout does not know this network, or the file cannot be written, or its name
+            ends as that of another kind of file.
         OptionError: There is no such layout or dtype, or `model` is no model.
 
     Example:
@@ -131,6 +148,10 @@ def save(
             f"{model.config.trunk}: save it in layout 'masklet'."
         )
     dtype = None if dtype is None else _dtype(dtype)
+    is_pickle = layout == "original"
+    if path.suffix and is_pickle == (path.suffix.lower() == ".safetensors"):
+        kind = ".pt" if is_pickle else ".safetensors"  # by its ending, `load` knows what to expect
+        raise CheckpointError(f"a checkpoint in layout {layout!r} is a {kind} file. Got {path}.")
     tensors = to_theirs(model.state_dict(), LAYOUTS[layout])
     tensors = {key: tensor.to("cpu", dtype).contiguous() for key, tensor in tensors.items()}
     try:

@@ -50,7 +50,7 @@ def read_file(path: Path) -> tuple[Weights, dict[str, str]]:
     """
     try:
         size = check_regular(path)
-        if path.suffix == ".safetensors":
+        if path.suffix.lower() == ".safetensors":
             weights, metadata = read_safetensors(path, size)
         else:
             weights, metadata = read_pickle(path), {}
