@@ -18,13 +18,14 @@ from xml.etree import ElementTree
 import av
 import numpy as np
 import PIL.Image
+import pytest
 from sqlalchemy import select
 
 from masklet.media.formats import FORMATS
 from masklet.studio.app import PAGE
 from masklet.studio.exports import SCRIPT
 from masklet.studio.store.tables import Export, now
-from studio.small import LENGTH, Caller, make_studio
+from studio.small import LENGTH, SIZE, Caller, make_picture, make_studio
 
 
 def pieces(file: str, content: bytes) -> int:
@@ -260,3 +261,50 @@ def test_an_export_that_waited_for_days_is_still_written(tmp_path: Path) -> None
             caller.studio.exports.remove_old()
             assert {view["state"] for view in wait_for_exports(caller, ids)} == {"finished"}
             assert caller.client.get(f"/api/exports/{ids[0]}/file").is_success
+
+
+def test_labels_and_measures_of_a_stack_have_its_axes_and_pixel_size(tmp_path: Path) -> None:
+    tifffile = pytest.importorskip("tifffile")
+    studio = make_studio(tmp_path)
+    pages = np.random.default_rng(0).integers(900, 1500, (3, *SIZE)).astype(np.uint16)
+    microns = {"axes": "ZYX", "PhysicalSizeX": 0.5, "PhysicalSizeY": 0.5, "PhysicalSizeZ": 2.0}
+    tifffile.imwrite(tmp_path / "clips" / "depth.ome.tif", pages, metadata=microns)
+    tifffile.imwrite(tmp_path / "clips" / "time.tif", pages, imagej=True, metadata={"axes": "TYX"})
+    with Caller(studio) as caller:
+        for name, axes, column in (("depth.ome.tif", "ZYX", "depth"), ("time.tif", "TYX", "time")):
+            video = caller.video(name)
+            for frame in range(3):
+                mask = {"size": list(SIZE), "counts": [100, 20, SIZE[0] * SIZE[1] - 120]}
+                caller.post(f"{video}/prompts", {"frame": frame, "object": 1, "mask": mask})
+            rows = list(csv.DictReader(caller.exported(video, "measures").decode().splitlines()))
+            assert [row[column] for row in rows] == ["0", "1", "2"]
+            assert [row["area_um2"] for row in rows] == (["5"] * 3 if column == "depth" else [""] * 3)
+            with tifffile.TiffFile(io.BytesIO(caller.exported(video, "ome-tiff"))) as labels:
+                assert labels.series[0].axes == axes
+                assert ('PhysicalSizeX="0.5"' in labels.ome_metadata) == (column == "depth")
+
+
+def test_an_uploaded_picture_keeps_its_name_in_exports(tmp_path: Path) -> None:
+    picture = make_picture(tmp_path / "Hund 1.png").read_bytes()
+    with Caller(make_studio(tmp_path)) as caller:
+        project = f"/projects/{caller.post('/projects', {'name': 'names'})['id']}"
+        made = caller.ask("POST", f"{project}/uploads", files={"file": ("Hund 1.png", picture)})
+        video = f"/videos/{made['id']}"
+        caller.click(video)
+        (image,) = json.loads(caller.exported(video, "coco"))["images"]
+        assert image["file_name"] == "Hund 1.png"
+        with zipfile.ZipFile(io.BytesIO(caller.exported(video, "frames"))) as frames:
+            assert frames.namelist() == ["frames/Hund 1.png"]
+
+
+def test_an_empty_file_is_said_to_be_empty(caller: Caller) -> None:
+    project = f"/projects/{caller.post('/projects', {'name': 'empty'})['id']}"
+    refused = caller.ask("POST", f"{project}/uploads", 400, files={"file": ("clip.mp4", b"")})
+    assert refused["message"] == "clip.mp4 is empty: it has 0 bytes. Copy it again."
+
+
+def test_a_folder_that_is_gone_is_named(tmp_path: Path) -> None:
+    with Caller(make_studio(tmp_path)) as caller:
+        (tmp_path / "clips").rename(tmp_path / "elsewhere")
+        refused = caller.ask("GET", "/folder", 404)
+        assert refused["message"] == "The studio's folder clips is not where it was. Put it back."

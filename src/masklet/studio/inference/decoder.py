@@ -28,6 +28,7 @@ import PIL.Image
 from masklet.errors import MaskletError, MediaError
 from masklet.media import Frames, Image, NoSuchFrame, find_pictures, is_picture, open_frames
 from masklet.media.readers.decoding import open_file
+from masklet.media.readers.microscopy import PixelSize, StackAxes
 from masklet.media.readers.source import Recording
 from masklet.studio.errors import ApiError, not_found
 from masklet.studio.settings import Limits
@@ -113,6 +114,10 @@ class DecoderProcess:
         """name, width, height, frames, fps, pixel_aspect, channels, intensity_range"""
         return self._request("describe")[0]
 
+    def stack(self) -> dict[str, Any]:
+        """axes: channels, depth and time, or None; pixel_size: x, y and z, or None"""
+        return self._request("stack")[0]
+
     def frame_info(self, frame: int) -> dict[str, Any]:
         """time in seconds, file name"""
         return self._request("frame_info", frame=frame)[0]
@@ -193,7 +198,11 @@ class DecoderProcess:
 
 
 class RemoteReader:
-    """A `DecoderProcess` as `masklet.media.Frames` reads it."""
+    """A `DecoderProcess` as `masklet.media.Frames` reads it.
+
+    Args:
+        file_name: Of a picture that is kept under another name; by default that of the file.
+    """
 
     def __init__(
         self,
@@ -203,8 +212,10 @@ class RemoteReader:
         fps: float,
         count: int,
         recording: Recording | None = None,
+        file_name: str | None = None,
     ) -> None:
         self.name = name
+        self._file_name = file_name
         self.recording = recording
         self.size = size
         self.fps = fps
@@ -219,6 +230,21 @@ class RemoteReader:
         except MaskletError:  # reading a frame says what is wrong with the file
             return Fraction(1)
 
+    @property
+    def axes(self) -> StackAxes | None:
+        """What the pages of a TIFF are. Which page is which is known where they are decoded."""
+        axes = self._stack["axes"]
+        return None if axes is None else StackAxes(tuple(axes["channels"]), axes["depth"], axes["time"], {})
+
+    @property
+    def pixel_size(self) -> PixelSize | None:
+        size = self._stack["pixel_size"]
+        return None if size is None else PixelSize(*size)
+
+    @cached_property
+    def _stack(self) -> dict[str, Any]:
+        return self._decoder.stack()
+
     def with_sound(self, sound: bytes, start: float) -> RemoteReader:
         """The same frames with a sound that begins at a second of the file."""
         recording = Recording(sound, -start)
@@ -231,7 +257,7 @@ class RemoteReader:
         return float(self._decoder.frame_info(frame)["time"])
 
     def file_name(self, frame: int) -> str:
-        return str(self._decoder.frame_info(frame)["file"])
+        return self._file_name or str(self._decoder.frame_info(frame)["file"])
 
     def read(self, frames: Sequence[int]) -> Mapping[int, Image]:
         frame = frames[-1]
@@ -314,6 +340,11 @@ class OpenFile:
             "channels": list(frames.axes.channels) if frames.axes else [],
             "intensity_range": frames.intensity_range,
         }, None
+
+    def stack(self) -> Response:
+        axes, size = self.model_frames.axes, self.model_frames.pixel_size
+        known = {"channels": list(axes.channels), "depth": axes.depth, "time": axes.time} if axes else None
+        return {"axes": known, "pixel_size": None if size is None else [size.x, size.y, size.z]}, None
 
     def frame_info(self, frame: int) -> Response:
         return {"time": self.model_frames.time(frame), "file": self.model_frames.file_name(frame)}, None
@@ -430,6 +461,8 @@ def _replaced(name: str, expected: Size | None, size: Size) -> str:
 def _check_signature(file: Path) -> None:
     with file.open("rb") as opened:
         start = opened.read(2 * TS_PACKET)
+    if not start:
+        raise MediaError(f"{file.name} is empty: it has 0 bytes. Copy it again.")
     has_signature = any(start[offset:].startswith(signature) for offset, signature in SIGNATURES)
     transport_stream = start[:1] == start[TS_PACKET : TS_PACKET + 1] == b"\x47"
     if not has_signature and not transport_stream:

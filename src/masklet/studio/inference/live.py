@@ -7,6 +7,7 @@ from collections import OrderedDict, deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from threading import Lock
 from weakref import WeakValueDictionary
 
@@ -41,6 +42,19 @@ class OfferedCandidates:
     object: int
     click: Prompt
     masks: tuple[OfferedMask, ...]
+
+
+def upload_name(video: Video) -> str | None:
+    """The file name of an upload, as people know it; None for a file of the folder, which has its own.
+
+    >>> [upload_name(Video(name=name, place="upload:x1.png")) for name in ("a/cat", "b.PNG")]
+    ['a_cat.png', 'b.PNG']
+    """
+    kind, _, kept = video.place.partition(":")
+    if kind != "upload":
+        return None
+    suffix, name = Path(kept).suffix, video.name.replace("/", "_")
+    return name if name.lower().endswith(suffix) else name + suffix
 
 
 @dataclass
@@ -148,7 +162,8 @@ class LiveVideos:
         expected = (video.height, video.width, video.frames)
         self._make_room()
         decoder = DecoderProcess(path, self._limits, name=video.name, expected=expected, channel=channel)
-        reader = RemoteReader(decoder, video.name, size, video.fps, video.frames)
+        renamed = upload_name(video) if video.kind == "picture" and video.frames == 1 else None
+        reader = RemoteReader(decoder, video.name, size, video.fps, video.frames, file_name=renamed)
         budget = self._limits.features // self._limits.live
         frames, features = RemoteFrames(reader), FeatureCache(budget)
         self._live[id] = Live(id, frames, decoder, features, history, project.policy, project.model, channel)

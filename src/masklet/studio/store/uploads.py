@@ -96,7 +96,7 @@ class Form:
         self._name = options.get(b"name", b"").decode("utf-8", "replace")
         file_name = options.get(b"filename")
         if self._name == self._field and file_name is not None and self.path is None:
-            self.file_name = file_name.decode("utf-8", "replace")
+            self.file_name = file_name.decode("utf-8", "replace").replace("%22", '"')  # as browsers write it
             self.path = self._folder / f"{new_id()}{_suffix(self.file_name)}"
             self._file = self.path.open("xb")
 

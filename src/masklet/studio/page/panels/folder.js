@@ -42,8 +42,10 @@ export function folderBrowser(project) {
         try {
             ({ entries } = await api.folder(path, project.id));
         } catch (error) {
-            if (path) void enter("");
-            else complain(error);
+            if (path) return void enter("");
+            const again = h("button", { type: "button", class: "link", onclick: () => void enter("") }, "Try again");
+            const words = error instanceof Error ? error.message : String(error);
+            fill(list, h("li", { class: "hint", role: "alert" }, `${words} `, again));
             return;
         }
         entries.sort(inOrder);
