@@ -6,9 +6,11 @@ from dataclasses import replace
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from masklet.config import toy
 from masklet.model import Sam2, fill_mask, hold_clicks
+from masklet.nn.layers import FEW_KEYS, attend
 from masklet.types import FrameFeatures, MaskPrediction, Memory, MemorySelection
 from toy_models import blob, toy_network
 
@@ -186,3 +188,24 @@ def test_frames_can_be_encoded_in_batches(network: Sam2) -> None:
     for part, whole in zip(network.encode(images[1:]), both, strict=True):
         close(part, whole[1:])
     assert [part.shape[-1] for part in both] == [4, 8, 16]
+
+
+@pytest.mark.parametrize(
+    "queries, keys", [(FEW_KEYS + 1, FEW_KEYS), (FEW_KEYS, 9), (100, FEW_KEYS + 1), (9, 100)]
+)
+@pytest.mark.parametrize("has_bias", [False, True])
+def test_attention_that_trains_has_the_numbers_and_gradients_of_torchs(
+    queries: int, keys: int, has_bias: bool
+) -> None:
+    q, k, v = (torch.randn(2, 4, n, 8, requires_grad=True) for n in (queries, keys, keys))
+    bias = torch.randn(keys) if has_bias else None
+    expected = F.scaled_dot_product_attention(q, k, v, None if bias is None else bias.expand(1, 1, 1, -1))
+    weight = torch.randn_like(expected)
+    mine = attend(q, k, v, bias)
+    close(mine, expected)
+    for one, other in zip(
+        torch.autograd.grad(mine, (q, k, v), weight),
+        torch.autograd.grad(expected, (q, k, v), weight),
+        strict=True,
+    ):
+        close(one, other)
