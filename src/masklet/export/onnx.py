@@ -101,29 +101,10 @@ def export_onnx(
         memory_dtype=str(model.memory_dtype).removeprefix("torch."),
     )
     traced = ((verb, trace(model, graph)) for verb, graph in graphs.items())
-    return _write(manifest, traced, make_folder(folder), precision, report)
+    return write_graphs(manifest, traced, make_folder(folder), precision, report)
 
 
-def round_export(source: StrPath, folder: StrPath, precision: Precision) -> Manifest:
-    """Write an fp32 export once more, in another precision.
-
-    Args:
-        source: A folder that `export_onnx` wrote in fp32.
-        folder: Where the files are written.
-        precision: See `export_onnx`.
-
-    Raises:
-        CheckpointError: `source` is no export.
-    """
-    import onnx
-
-    source = Path(source)
-    manifest = Manifest.read(source)
-    loaded = ((verb, onnx.load(manifest.path(source, verb))) for verb in manifest.graphs)
-    return _write(manifest, loaded, make_folder(folder), precision, lambda line: None)
-
-
-def _write(
+def write_graphs(
     manifest: Manifest,
     models: Iterable[tuple[str, Any]],
     folder: Path,

@@ -10,8 +10,10 @@ import pytest
 from filelock import FileLock
 
 import masklet
-from masklet.export.onnx import round_export
+from masklet.export.onnx import Precision, write_graphs
+from masklet.files import make_folder
 from masklet.model import Sam2
+from masklet.onnx.network import Manifest
 
 
 @pytest.fixture(scope="session")
@@ -35,6 +37,15 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session", name="run_export")
 def provide_run_export() -> object:
     return run_export
+
+
+def round_export(source: Path, folder: Path, precision: Precision) -> None:
+    """Write an fp32 export once more, in another precision."""
+    import onnx
+
+    manifest = Manifest.read(source)
+    graphs = ((verb, onnx.load(manifest.path(source, verb))) for verb in manifest.graphs)
+    write_graphs(manifest, graphs, make_folder(folder), precision, lambda line: None)
 
 
 def run_export(model: str, out: Path, *options: str) -> str:
