@@ -70,8 +70,9 @@ class PromptTable:
         from masklet.media.readers.prompt_files import read_prompt_rows
 
         rows: dict[str, list[PromptRow]] = {item.source: [] for item in items}
+        by_name = _index(items)
         for row in read_prompt_rows(path):
-            matches = [item for item in items if not row.source or _is_named(item, row.source)]
+            matches = _find_named(by_name, row.source) if row.source else items
             if not matches:
                 names = ", ".join(item.source for item in items[:3])
                 raise PromptError(
@@ -133,6 +134,24 @@ def read_prompts(
         _add_object(builder, text, frame)
     prompts = builder.build()
     return prompts if prompts.by_frame else None
+
+
+def _index(items: Sequence[Item]) -> Mapping[str, Sequence[Item]]:
+    """The items by what an entry may name them by: path, file name, and file name without suffix."""
+    by_name: dict[str, list[Item]] = {}
+    for item in items:
+        path = Path(item.source)
+        for name in {item.source, path.name, path.stem}:
+            by_name.setdefault(name, []).append(item)
+    return by_name
+
+
+def _find_named(by_name: Mapping[str, Sequence[Item]], source: str) -> list[Item]:
+    """The items that an entry means, of those that have its name or its folder's."""
+    parts = PurePosixPath(source.replace("\\", "/")).parts
+    names = dict.fromkeys((source, *parts[-2:]))
+    found = {item.source: item for name in names for item in by_name.get(name, ())}
+    return [item for item in found.values() if _is_named(item, source)]
 
 
 def _is_named(item: Item, source: str) -> bool:
