@@ -16,6 +16,7 @@ from pycocotools.coco import COCO
 import masklet
 from masklet import Grid, MaskletError, Segments, everything
 from masklet.auto import everything_in_image, generate_segments, partition_segments
+from masklet.auto.contrast import measure_contrasts
 from masklet.auto.generator import suppress_duplicates
 from masklet.auto.grid import NANO_PRESETS, PRESETS, resolve_grid
 from masklet.config import NANO, TINY
@@ -157,6 +158,32 @@ def test_masks_of_more_than_a_share_of_the_picture_are_left_out(image: np.ndarra
         assert kept.areas.tolist() == found.areas[shares <= limit].tolist()
 
 
+@pytest.mark.parametrize("haze", [1.0, 0.1])
+def test_patches_of_the_background_are_left_out(haze: float) -> None:
+    """Also in a picture of little contrast: what counts is the picture's own range."""
+    scene = np.full((*SIZE, 3), 60, dtype=np.uint8)
+    scene[LEFT] = 200  # a thing; the right half is wall, of which the network takes a patch for a thing
+    noise = np.random.default_rng(0).integers(0, 12, scene.shape)
+    hazy = (100 + haze * (scene + noise - 100.0)).astype(np.uint8)
+    patch = np.zeros(SIZE, dtype=bool)
+    patch[30:44, 44:58] = True
+    thing = np.zeros(SIZE, dtype=bool)
+    thing[LEFT] = True
+    contrasts = measure_contrasts(hazy, [encode(thing), encode(patch), encode(np.ones(SIZE, bool))])
+    assert contrasts[0] > 0.9 and contrasts[1] < 0.05 and contrasts[2] == 1, "no outline, nothing to measure"
+
+
+def test_a_grid_leaves_out_masks_without_contrast() -> None:
+    """The network takes both for things; the second is hardly another grey than the wall."""
+    image = np.full((*SIZE, 3), 125, dtype=np.uint8)
+    image[LEFT], image[RIGHT] = (255, 255, 0), 130
+    both = generate_segments(Painted(), image, COARSE)
+    unsure, sure = replace(COARSE, min_contrast=0.05, pred_iou_thresh=0.9), replace(COARSE, min_contrast=0.05)
+    kept = generate_segments(Painted(), image, unsure)
+    assert len(both) == 2 and len(kept) == 1 and overlap(kept[1], LEFT) > 0.8
+    assert len(generate_segments(Painted(), image, sure)) == 2, "0.95 is far above 0.8"
+
+
 def test_a_refinement_gives_each_mask_as_the_hint() -> None:
     hints: list[torch.Tensor | None] = []
 
@@ -271,6 +298,7 @@ def test_one_door(image: np.ndarray, tmp_path: Path) -> None:
         ({"crop_nms_thresh": float("nan")}, "crop_nms_thresh is a share"),
         ({"crop_overlap_ratio": 1}, "crop_overlap_ratio must be from 0 to below 1"),
         ({"max_area": 25}, "max_area is a share of the picture, above 0 and up to 1. Got 25"),
+        ({"min_contrast": 5}, "min_contrast is a share and lies between 0 and 1. Got 5"),
         ({"stability_score_offset": 0}, "stability_score_offset must be above 0"),
         ({"points_per_side": None, "point_grids": []}, "1 in all. Got 0"),
         ({"points_per_side": None, "point_grids": [np.zeros((0, 2))]}, r"Got shape \(0, 2\)"),

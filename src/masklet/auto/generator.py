@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
 from masklet import rle
+from masklet.auto.contrast import measure_contrasts
 from masklet.auto.grid import Crop, Grid, Points
 from masklet.auto.segments import Segments
 from masklet.boxes import pairwise_iou
@@ -23,6 +24,7 @@ from masklet.tracking.step import HINT_LIMIT, encode_image
 from masklet.types import Candidates, FrameFeatures, MemorySelection
 
 JUDGED_SIDE = 256  # side of the maps on which masks are judged, that of published weights' low-res logits
+SURE_IOU = 0.15  # predicted IoU above its threshold from which on a mask stays, whatever its colours
 EDGE_DISTANCE = 20  # pixels from a crop's edge at which a mask counts as cut by it
 MAX_PIXELS = 2**26  # pixels that are enlarged in one go
 
@@ -115,6 +117,8 @@ def generate_segments(
         else:
             encoded = EncodedCrop.from_features(model, features, crop.size)
         proposals = propose(encoded, grid, points, crop, size)
+        if grid.min_contrast:
+            proposals = _drop_patches(proposals, image[part], grid)
         parts.append(to_segments(proposals, crop, size, grid))
     segments = drop_large(Segments.joined_rows(parts), grid.max_area)
     if len(parts) == 1 and not grid.min_mask_region_area:
@@ -124,6 +128,13 @@ def generate_segments(
     segments = segments.rows(np.argsort(extent, kind="stable").tolist())
     boxes = segments.boxes - (0, 0, 1, 1)
     return segments.rows(suppress_duplicates(grid.nms, segments.codes, boxes, grid.crop_nms_thresh))
+
+
+def _drop_patches(proposals: Proposals, image: UInt8[np.ndarray, "H W 3"], grid: Grid) -> Proposals:
+    """Without patches of the background: colours of unsure masks must differ from those around them."""
+    is_sure = proposals.iou.cpu().numpy() >= grid.pred_iou_thresh + SURE_IOU
+    is_thing = measure_contrasts(image, proposals.codes) >= grid.min_contrast
+    return proposals.rows(np.flatnonzero(is_sure | is_thing).tolist())
 
 
 def drop_large(segments: Segments, max_area: float) -> Segments:

@@ -55,6 +55,9 @@ class Grid:
         point_grids: For each layer the points (p, 2) in the unit square.
         min_mask_region_area: Holes and islands smaller than this are cleared, in pixels of the picture.
         max_area: Masks that cover a larger share of the picture are left out: sky, ground, walls.
+        min_contrast: Masks whose colours differ less from those around them are left out: patches of wall or
+            ground. 1 - the overlap of the histograms on either side of the outline, from 0 to 1. Masks
+            with a predicted IoU of 0.15 or more above pred_iou_thresh stay.
         use_m2m: Ask once more, with each mask as the hint.
         multimask_output: Three masks a point, not one.
         nms: Whether overlap is that of masks ("mask"), or that of their boxes ("box"), as in the original.
@@ -84,6 +87,7 @@ class Grid:
     point_grids: Sequence[Points] | None = None
     min_mask_region_area: int = 0
     max_area: float = 1.0
+    min_contrast: float = 0.0
     use_m2m: bool = False
     multimask_output: bool = True
     nms: Literal["mask", "box"] = "mask"
@@ -94,7 +98,10 @@ class Grid:
                 "a grid is either points_per_side or point_grids, of which the other is None. "
                 f"Got {'neither' if self.point_grids is None else 'both'}."
             )
-        for name in ("pred_iou_thresh", "stability_score_thresh", "box_nms_thresh", "crop_nms_thresh"):
+        for name in (
+            *("pred_iou_thresh", "stability_score_thresh", "box_nms_thresh", "crop_nms_thresh"),
+            "min_contrast",
+        ):
             if not 0 <= (value := getattr(self, name)) <= 1:
                 raise OptionError(f"{name} is a share and lies between 0 and 1. Got {value}.")
         if not 0 <= self.crop_overlap_ratio < 1:
@@ -190,6 +197,7 @@ NANO_PRESETS = {
         stability_score_offset=0.2,
         box_nms_thresh=0.5,
         min_mask_region_area=400,
+        min_contrast=0.05,
     )
     for name, preset in PRESETS.items()
 }

@@ -86,6 +86,12 @@ def everything(
         float | None,
         typer.Option(metavar="SHARE", help="Leave out masks that cover more of the picture, such as 0.25."),
     ] = None,
+    min_contrast: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SHARE", help="Leave out unsure masks whose colours differ less from those around."
+        ),
+    ] = None,
     use_m2m: Annotated[
         bool | None, typer.Option("--use-m2m", help="Refine each mask by a second pass.")
     ] = None,
@@ -149,6 +155,7 @@ def everything(
             "crop_n_layers": crop_n_layers,
             "min_mask_region_area": min_mask_region_area,
             "max_area": max_area,
+            "min_contrast": min_contrast,
             "use_m2m": use_m2m,
         }
         search = {

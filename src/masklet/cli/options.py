@@ -41,7 +41,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
         *("--preset", "--tiles", "--detections", "--every", "--max-objects", "--patience"),
         *("--points-per-side", "--points-per-batch", "--pred-iou-thresh"),
         *("--stability-score-thresh", "--stability-score-offset", "--box-nms-thresh", "--nms"),
-        *("--crop-n-layers", "--min-mask-region-area", "--max-area", "--use-m2m"),
+        *("--crop-n-layers", "--min-mask-region-area", "--max-area", "--min-contrast", "--use-m2m"),
     ),
     "Video": ("--direction", "--fps", "--cuts", "--policy", "--frames"),
     "Training": ("--steps", "--size", "--rate", "--validation"),

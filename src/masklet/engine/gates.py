@@ -18,6 +18,7 @@ import torch
 
 from masklet import rle
 from masklet.auto import Grid, generate_segments, resolve_grid
+from masklet.auto.contrast import FEWEST_PIXELS, SIDE, grow, measure_contrast, ring_width, shrink, to_lab
 from masklet.errors import MaskletError
 from masklet.files import atomic_write, parse_json
 from masklet.media import Frames
@@ -28,11 +29,8 @@ from masklet.simulated_user import mask_iou
 from masklet.types import Masks, Prompt
 
 OFFSET = 0.5  # logits by which the threshold moves to measure stability
-FLOW_SIDE = 384  # pixels: frames are reduced to this for optical flow and colours
-RING = 0.2  # width of the band on either side of an outline, in sides of a square of the mask's area
 GAP = 2  # pixels beside an outline whose flow is neither the object's nor its surroundings'
 STILL = 0.5  # pixels a frame: surroundings move otherwise from this difference on
-FEWEST_PIXELS = 20  # of a band that is measured
 FEWEST_RIGHT = 4  # masklets that limits are calibrated on
 RIGHT_PASSED = 0.9  # at least such a share of the right masklets passes each calibrated gate
 TOUCHES = 0.05  # of a side of the frame: a mask on less of it does not touch it
@@ -184,7 +182,8 @@ def propose_masklets(
         grid: See `masklet.everything`.
         max_objects: The best so many are tracked.
     """
-    segments = generate_segments(model, frames[0], resolve_grid(grid, model.config)).sorted("score")
+    grid = replace(resolve_grid(grid, model.config), min_contrast=0.0)  # which a gate measures over the clip
+    segments = generate_segments(model, frames[0], grid).sorted("score")
     proposals = [segments[id] for id in segments.ids[:max_objects]]
     if not proposals:
         return []
@@ -248,11 +247,11 @@ class Surroundings:
     """
 
     def __init__(self, frames: Frames) -> None:
-        scale = min(1.0, FLOW_SIDE / max(frames.size))
+        scale = min(1.0, SIDE / max(frames.size))
         height, width = frames.size
         self._size = max(1, round(width * scale)), max(1, round(height * scale))
         images = [cv2.resize(image, self._size, interpolation=cv2.INTER_AREA) for image in frames]
-        self._colours = [cv2.cvtColor(image, cv2.COLOR_RGB2LAB) for image in images]
+        self._colours = [to_lab(image) for image in images]
         greys = [cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) for image in images]
         flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
         # The stubs ask for an array in place of None, but that would be used as an initial flow.
@@ -262,17 +261,15 @@ class Surroundings:
         """How colours inside the outlines differ from those around them; 0 where nothing can be measured."""
         values = []
         for image, mask in zip(self._colours, map(self._reduce, masks), strict=True):
-            inside, outside = mask & ~_shrink(mask, _width(mask)), _grow(mask, _width(mask)) & ~mask
-            if min(inside.sum(), outside.sum()) >= FEWEST_PIXELS:
-                overlap = np.sqrt(_histogram(image[inside]) * _histogram(image[outside])).sum()
-                values.append(1 - overlap)
+            if (contrast := measure_contrast(image, mask)) is not None:
+                values.append(contrast)
         return float(np.median(values)) if values else 0.0
 
     def motion(self, masks: Sequence[np.ndarray]) -> float:
         """The share of the surroundings that moves otherwise; 0 where nothing can be measured."""
         values = []
         for flow, mask in zip(self._flows, map(self._reduce, masks[:-1]), strict=True):
-            core, ring = _shrink(mask, GAP), _grow(mask, GAP + _width(mask)) & ~_grow(mask, GAP)
+            core, ring = shrink(mask, GAP), grow(mask, GAP + ring_width(mask)) & ~grow(mask, GAP)
             if min(core.sum(), ring.sum()) >= FEWEST_PIXELS:
                 own = np.median(flow[core], axis=0)
                 spread = float(np.median(np.linalg.norm(flow[core] - own, axis=1)))
@@ -282,34 +279,6 @@ class Surroundings:
 
     def _reduce(self, mask: np.ndarray) -> np.ndarray:
         return cv2.resize(mask.view(np.uint8), self._size, interpolation=cv2.INTER_NEAREST) > 0
-
-
-def _width(mask: np.ndarray) -> int:
-    """The width of the bands beside an outline, in pixels."""
-    return max(3, round(RING * float(mask.sum()) ** 0.5))
-
-
-def _grow(mask: np.ndarray, pixels: int) -> np.ndarray:
-    return cv2.dilate(mask.view(np.uint8), _disk(pixels)) > 0
-
-
-def _shrink(mask: np.ndarray, pixels: int) -> np.ndarray:
-    """Without the pixels near the outline. The frame's own border is no outline."""
-    return cv2.erode(mask.view(np.uint8), _disk(pixels), borderValue=1) > 0
-
-
-def _disk(radius: int) -> np.ndarray:
-    return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
-
-
-def _histogram(colours: np.ndarray) -> np.ndarray:
-    """The shares of 8 x 8 x 8 kinds of colours.
-
-    Args:
-        colours: (n, 3) uint8.
-    """
-    kinds = (colours // 32).astype(np.int64) @ (64, 8, 1)
-    return np.bincount(kinds, minlength=512) / len(colours)
 
 
 def _count_sides(mask: np.ndarray) -> int:
