@@ -212,3 +212,12 @@ def test_a_pipe_is_refused_rather_than_waited_for(tmp_path: Path, name: str) -> 
         open_frames(tmp_path / name)
     with pytest.raises(MediaError, match="is a pipe or a device"):
         read_image(tmp_path / name)
+
+
+def test_a_frame_that_is_a_link_to_nothing_is_not_left_out(tmp_path: Path) -> None:
+    for frame in range(3):
+        PIL.Image.new("RGB", (8, 8)).save(tmp_path / f"{frame}.png")
+    (tmp_path / "1.png").unlink()
+    (tmp_path / "1.png").symlink_to("moved/1.png")
+    with pytest.raises(MediaError, match=r"1\.png is a link to a file that is not there"):
+        open_frames(tmp_path)

@@ -105,6 +105,42 @@ def test_what_is_not_there(url: str) -> None:
         read_image("rtsp://127.0.0.1/a.png")
 
 
+@pytest.mark.parametrize(
+    "address", ["http://[", "http://127.0.0.1/a b.png", "http://127.0.0.1/a\r\nX: 1.png"]
+)
+def test_an_address_that_is_none(address: str) -> None:
+    with pytest.raises(MediaError, match="cannot be fetched"):
+        read_image(address)
+
+
+def test_a_password_is_not_repeated() -> None:
+    with pytest.raises(MediaError) as refusal:
+        read_image("http://me:secret@127.0.0.1:9/a.png")
+    assert "secret" not in str(refusal.value)
+
+
+class CutShort(http.server.BaseHTTPRequestHandler):
+    """A body in chunks, of which the last does not come."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        self.wfile.write(b"ff\r\nhalf")
+        self.close_connection = True
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+def test_a_body_that_is_cut_short() -> None:
+    for server in serve(CutShort):
+        with pytest.raises(MediaError, match="cannot be fetched: IncompleteRead"):
+            read_image(f"http://127.0.0.1:{server.server_port}/a.png")
+
+
 def test_a_camera_over_http_gives_its_newest_frame(folder: Path) -> None:
     for server in serve(Live):
         PIL.Image.fromarray(numbered(4)).save(folder / "live.jpg", quality=95)

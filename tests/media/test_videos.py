@@ -11,6 +11,7 @@ import av
 import numpy as np
 import pytest
 
+from masklet.errors import MediaError
 from masklet.media import NoSuchFrame, open_frames
 from masklet.media.readers import decoding, videos
 from masklet.media.readers.frames import CACHED_FRAMES
@@ -239,3 +240,19 @@ def count_decoded(monkeypatch: pytest.MonkeyPatch) -> list[None]:
 
     monkeypatch.setattr(decoding.DecodingPass, "__iter__", counted)
     return decoded
+
+
+def test_a_video_that_is_replaced_while_it_is_open(tmp_path: Path) -> None:
+    """Its frames would be mixed with those of the other; one that grows goes on."""
+    path = tmp_path / "clip.mp4"
+    write_video(path, np.stack([numbered(frame) for frame in range(6)]))
+    frames = open_frames(path)
+    assert len(frames) == 6
+    with path.open("ab") as file:
+        file.write(bytes(64))
+    assert len([frame for frame in frames]) == 6
+    write_video(tmp_path / "other.mp4", np.stack([numbered(60 + frame) for frame in range(6)]))
+    (tmp_path / "other.mp4").replace(path)
+    with pytest.raises(MediaError, match="was replaced or changed since it was opened"):
+        list(frames.play())
+    assert len(list(open_frames(path).play())) == 6

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import http.client
 import os
 import re
 import urllib.error
@@ -132,7 +133,14 @@ def find_pictures(source: str | os.PathLike[str]) -> list[Path]:
     """The pictures of a folder or glob in natural order: 1, 2, 10. Hidden and other files are left out."""
     source = Path(source)
     paths = source.iterdir() if source.is_dir() else map(Path, glob.glob(str(source), recursive=True))
-    pictures = [path for path in paths if is_picture(path) and path.name[0] != "." and path.is_file()]
+    named = [path for path in paths if is_picture(path) and path.name[0] != "."]
+    missing = [path for path in named if path.is_symlink() and not path.exists()]
+    if missing:
+        raise MediaError(
+            f"{missing[0]} is a link to a file that is not there, and so are {len(missing) - 1} more: frames "
+            "would be lost. Bring the files back, or remove the links."
+        )
+    pictures = [path for path in named if path.is_file()]
     if not pictures:
         raise MediaError(f"{source} holds no pictures that Pillow reads, such as .jpg, .png or .tiff.")
     return sorted(pictures, key=natural_key)
@@ -175,14 +183,21 @@ def read_bytes(source: object) -> bytes | None:
 
 def fetch(url: str) -> bytes:
     """Download a picture over http or https."""
-    if urllib.parse.urlsplit(url).scheme not in ("http", "https"):
-        raise MediaError(f"a picture's URL begins with http:// or https://. Got {url}.")
     try:
+        if urllib.parse.urlsplit(url).scheme not in ("http", "https"):
+            raise MediaError(f"a picture's URL begins with http:// or https://. Got {url:.80}.")
         with urllib.request.urlopen(url, timeout=URL_SECONDS) as response:
             data: bytes = response.read(URL_BYTES + 1)
-    except (OSError, ValueError) as error:  # HTTP errors and time-outs are OSErrors
-        reason = getattr(error, "reason", None) or error
-        raise MediaError(f"{url} cannot be fetched: {reason}.") from error
+    except MediaError:
+        raise
+    except (
+        OSError,
+        ValueError,
+        http.client.HTTPException,
+    ) as error:  # HTTP's codes and time-outs are OSErrors
+        reason = str(getattr(error, "reason", None) or error).partition("\n")[0].rstrip(".:")
+        shown = re.sub("//[^/@]*@", "//", url)  # without a password
+        raise MediaError(f"{shown!r:.200} cannot be fetched: {reason}.") from error
     if len(data) > URL_BYTES:
         raise MediaError(f"{url} is larger than {URL_BYTES >> 20} MiB. Download it and give its path.")
     return data

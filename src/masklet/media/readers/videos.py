@@ -11,7 +11,7 @@ from fractions import Fraction
 from functools import cached_property
 from itertools import chain, islice
 from pathlib import Path, PurePath
-from typing import Self
+from typing import NamedTuple, Self
 
 import av
 from av.container import InputContainer
@@ -72,6 +72,7 @@ class Video:
         self._stated_range = intensity_range
         self.name = _source_name(file)
         self._threading: Threading = "AUTO"
+        self._stamp = _file_stamp(file)
         with self._open() as container:
             stream = video_stream(container)
             assert stream is not None
@@ -262,6 +263,12 @@ class Video:
         return None, container, container.demux(video_stream(container))
 
     def _open(self) -> InputContainer:
+        stamp = _file_stamp(self._file)
+        # One that is still being written grows; all else is another video, of which frames would be mixed in.
+        if stamp and self._stamp and stamp != self._stamp:
+            is_growing = stamp.inode == self._stamp.inode and stamp.size > self._stamp.size
+            if not is_growing:
+                raise MediaError(f"{self.name} was replaced or changed since it was opened: open it again.")
         return open_container(self._file, self.name, self._threading)
 
     def _choose_intensity_range(self) -> IntensityRange:
@@ -343,6 +350,23 @@ class Video:
 
 class _Damage(Exception):
     """A packet could not be decoded while several frames were decoded at a time."""
+
+
+class FileStamp(NamedTuple):
+    """What tells a file from one that took its place."""
+
+    inode: int
+    size: int
+    modified: int
+
+
+def _file_stamp(file: VideoFile) -> FileStamp | None:
+    """None for what is in memory, on a server, or not there."""
+    with suppress(OSError, ValueError):
+        if isinstance(file, str) and "://" not in file:
+            state = os.stat(file)
+            return FileStamp(state.st_ino, state.st_size, state.st_mtime_ns)
+    return None
 
 
 def _source_name(file: VideoFile) -> str:
