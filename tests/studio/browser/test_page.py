@@ -125,6 +125,25 @@ def test_export_hands_over_a_file(screen: Screen, tmp_path: Path) -> None:
     assert (body["start"], body["stop"]) == (0, 1)
 
 
+def test_an_export_is_found_again_after_the_page_was_closed(screen: Screen) -> None:
+    screen.click(*RED)
+    screen.shows_prompt("1 positive")
+    screen.press("Control+e")
+    with screen.page.expect_response(
+        lambda answer: answer.request.method == "POST" and "/exports" in answer.url
+    ):
+        screen.page.click("[data-format=overlay]")
+    screen.page.reload()
+    screen.opened()
+    screen.press("Control+e")
+    link = screen.page.get_by_role("group", name="Earlier exports").get_by_role("link")
+    link.wait_for()
+    assert "overlay.mp4" in link.inner_text()
+    with screen.page.expect_download() as download:
+        link.click()
+    assert download.value.suggested_filename.endswith("overlay.mp4")
+
+
 def test_work_survives_the_server(screen: Screen, server: Server) -> None:
     screen.click(*RED)
     screen.shows_prompt("1 positive")

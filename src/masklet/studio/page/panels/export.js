@@ -10,6 +10,7 @@ import { openSheet } from "./sheet.js";
 /** @import { Studio } from "../lib/studio.js" */
 
 const OFFLINE_PAUSE = 1000; // milliseconds between two looks for a server that is gone
+const KEPT = 4; // exports that are offered again when the sheet is opened
 
 /** Names and descriptions of formats, in the order of the sheet; formats that only the server lists come last. */
 const GROUPS = [
@@ -68,6 +69,7 @@ export function openExport(studio) {
     const { options, choices } = exportOptions(studio);
     const list = h("div", { class: "formats" });
     const notes = h("div", { class: "export-notes", role: "status" });
+    const earlier = h("div", { class: "export-notes earlier", "aria-label": "Earlier exports", role: "group" });
     openSheet(
         "Export",
         true,
@@ -80,8 +82,10 @@ export function openExport(studio) {
               ),
         options,
         notes,
+        earlier,
         list,
     );
+    for (const id of keptExports(studio.id)) void showEarlier(studio.id, id, earlier);
     const offered = new Set(studio.about.formats.map((format) => format.id));
     for (const { title, formats } of [...GROUPS, others(studio.about.formats)]) {
         const rows = Object.entries(formats)
@@ -149,6 +153,50 @@ function exportOptions(studio) {
     };
 }
 
+/**
+ * The last exports that this browser asked for, of a video: they go on when the page is closed.
+ *
+ * @param {string} video
+ * @returns {string[]}
+ */
+function keptExports(video) {
+    return JSON.parse(localStorage.getItem(`masklet-exports-${video}`) ?? "[]");
+}
+
+/**
+ * @param {string} video
+ * @param {string[]} ids
+ */
+function keepExports(video, ids) {
+    localStorage.setItem(`masklet-exports-${video}`, JSON.stringify(ids.slice(-KEPT)));
+}
+
+/**
+ * Show how far an export is that was asked for before the sheet was opened, and then its file.
+ *
+ * @param {string} video
+ * @param {string} id
+ * @param {HTMLElement} root
+ */
+async function showEarlier(video, id, root) {
+    const line = h("p", {});
+    try {
+        let work = await api.exportState(id);
+        root.append(line);
+        while (root.isConnected && (work.state === "waiting" || work.state === "running")) {
+            fill(line, `${work.format}: ${work.total ? `${work.done} / ${work.total}` : "waiting"}`);
+            await new Promise((resolve) => setTimeout(resolve, OFFLINE_PAUSE));
+            work = await stateOf(work, line);
+        }
+        if (work.state === "finished") fill(line, icon("download"), fileLink(work));
+        if (work.state !== "failed") return;
+        fill(line, icon("warning"), `${work.format}: ${work.message}`);
+    } catch {
+        line.remove(); // it is older than a day
+    }
+    keepExports(video, keptExports(video).filter((kept) => kept !== id));
+}
+
 /** @param {T.ExportFormat[]} formats */
 function others(formats) {
     const described = GROUPS.flatMap((group) => Object.keys(group.formats));
@@ -179,6 +227,7 @@ function row(studio, { format, name, about }, choices, notes) {
         fill(notes);
         try {
             const work = await api.newExport(studio.id, { format, ...choices() });
+            keepExports(studio.id, [...keptExports(studio.id), work.id]);
             const finished = await takeFile(work, state, () => studio.state.exports[work.id]);
             fill(notes, ...exportNotes(finished));
         } catch (error) {
