@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, HTTPServer, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -419,3 +420,10 @@ def test_a_configuration_that_is_no_text_is_refused_with_a_sentence(client: Test
     body = b'{"schema": "<View>\\ud800</View>"}'
     answer = client.post("/label-studio/setup", content=body, headers={"content-type": "application/json"})
     assert answer.status_code == 422 and answer.json()["message"].endswith("."), answer.text
+
+
+def test_the_page_says_how_pictures_are_reached() -> None:
+    """Without these variables every picture of a Label Studio is refused."""
+    page = (Path(__file__).parents[2] / "docs" / "integrations.md").read_text("utf-8")
+    section = page.partition("## Label Studio")[2].partition("\n## ")[0]
+    assert label_studio_routes.URL_VARIABLE in section and label_studio_routes.KEY_VARIABLE in section
