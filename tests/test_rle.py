@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
@@ -160,3 +161,19 @@ def test_painted_masks_lie_on_top_of_those_before(masks: list[np.ndarray]) -> No
         labels[mask] = value
     painted = rle.paint([rle.encode(mask) for mask in masks], range(3, 3 + len(masks)), (7, 9))
     np.testing.assert_array_equal(painted, labels)
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.uint16, np.int64])
+def test_whole_numbers_are_masks_above_zero(dtype: type[np.generic], unchecked: None) -> None:
+    labels = np.array([[0, 1], [2, 100]]).astype(dtype) * (256 if dtype is np.uint16 else 1)
+    assert rle.encode(labels) == rle.encode(labels > 0)
+    assert rle.encode(labels.tolist()) == rle.encode(torch.from_numpy(labels > 0)) == rle.encode(labels > 0)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "mask", [np.full((2, 2), 0.9), np.full((2, 2), np.nan), np.ones((1, 2, 2), bool), None]
+)
+def test_what_is_no_mask_is_not_encoded(mask: np.ndarray, unchecked: None) -> None:
+    """Probabilities below 1 became an empty mask."""
+    with pytest.raises(MediaError, match=r"must be bool \(H, W\)"):
+        rle.encode(mask)

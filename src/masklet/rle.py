@@ -20,6 +20,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from pycocotools import mask as coco
 
+from masklet.arrays import to_array
 from masklet.errors import MediaError
 
 MAX_PIXELS = 2**29  # of one mask: a frame of 23,000 x 23,000
@@ -34,7 +35,21 @@ class RLE(TypedDict):
 
 
 def encode(mask: Bool[np.ndarray, "H W"]) -> RLE:
-    """Encode one mask."""
+    """Encode one mask.
+
+    Args:
+        mask: bool; of whole numbers, those above 0 are the object.
+
+    Raises:
+        MediaError: It is not (H, W), or of numbers that have no such meaning, as probabilities.
+    """
+    mask = np.asarray(to_array(mask))
+    if mask.ndim != 2 or mask.dtype.kind not in "bui":
+        raise MediaError(
+            "a mask to encode must be bool (H, W): probabilities >= 0.5, or logits > 0. "
+            f"Got {mask.dtype} {mask.shape}."
+        )
+    mask = mask if mask.dtype == np.bool_ else mask > 0
     # COCO's runs go down the columns. Of a mask in rows, OpenCV makes columns faster than NumPy does.
     if mask.size and not mask.flags.f_contiguous:
         pixels = cv2.transpose(np.ascontiguousarray(mask, dtype=np.uint8)).T

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass, replace
+from numbers import Real
 from typing import Any, Protocol, Self, TypeVar
 
 import numpy as np
 
 from masklet.boxes import Box, box_area, box_iou, intersect_boxes, tight_box, unite_boxes
-from masklet.errors import OptionError
+from masklet.errors import OptionError, check_count
 from masklet.pieces import remove_specks
 from masklet.prompts import Prompt
 
@@ -25,6 +26,11 @@ FAR = 2.0  # times the area of a mask's box: clicks that stretch it further mean
 MOVED = 0.5  # IoU of windows below which the best answer is looked at again
 
 Window = tuple[int, int, int, int]  # x0, y0, x1, y1 in source pixels, x1 and y1 exclusive
+
+
+def _check_share(value: object, name: str, least: float) -> None:
+    if isinstance(value, bool) or not isinstance(value, Real) or not least <= float(value) < float("inf"):
+        raise OptionError(f"{name} must be a number from {least:g} on. Got {value!r:.60}.")
 
 
 class RankedMasks(Protocol):
@@ -94,7 +100,11 @@ class Zoom:
     tile: int | None = None
 
     def __post_init__(self) -> None:
-        if self.tile is not None and self.tile < self.narrowest:
+        check_count(self.narrowest, "narrowest")
+        check_count(self.rounds, "rounds", 0)
+        _check_share(self.margin, "margin", 1.0)
+        _check_share(self.largest, "largest", 0.0)
+        if self.tile is not None and check_count(self.tile, "tile", 0) < self.narrowest:
             raise OptionError(
                 f"a tile must have a side of at least {self.narrowest} pixels. Got {self.tile}."
             )

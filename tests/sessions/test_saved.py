@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from masklet import MaskletError, Prompt, VideoSession
 from masklet.errors import MediaError
 from masklet.media import open_frames
-from masklet.sessions.events import Prompted, Script
+from masklet.sessions.events import Prompted, Propagated, Script
 from masklet.sessions.saved import SavedSession
 from masklet.zoom import Zoom
 from media.made import write_video
-from toy_models import clip, toy_network
+from toy_models import click, clip, toy_network
 
 SESSION = SavedSession("clip.mp4", (48, 64), None, 16, Script([Prompted(0, 1, Prompt(positive=[(3, 4)]))]))
 
@@ -183,3 +183,11 @@ def test_changed_bytes_are_a_session_or_a_sentence(
         SavedSession.read(path)
     except MaskletError:
         return
+
+
+def test_a_script_says_which_objects_were_tracked() -> None:
+    events = [Prompted(0, 2, click()), Propagated(0, 3, False, (2,)), Propagated(0, 3, True, None)]
+    content = json.loads(json.dumps(Script(events).to_json()))
+    assert Script.from_json(content).events == events
+    content[-1]["objects"] = None  # as another program may write "all"
+    assert Script.from_json(content).events == events

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
@@ -15,6 +16,7 @@ import torch
 import masklet
 from auto.painted import Connected
 from masklet.config import NANO, TINY, Sam2Config, toy
+from masklet.errors import OptionError
 from masklet.masks import Candidate, Window
 from masklet.model import Sam2
 from masklet.sessions.answer import PreparedPrompt
@@ -611,3 +613,23 @@ def test_what_is_drawn_into_the_picture_later_changes_no_answer(zooming: Sam2) -
     drawn[25:55, 35:65] = 0
     assert session.segment(SMALL).zoomed
     assert_same(session.segment(SMALL), ImageSession(zooming, image).segment(SMALL))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"margin": -1},
+        {"margin": math.nan},
+        {"margin": "2"},
+        {"largest": -0.1},
+        {"rounds": 1.5},
+        {"rounds": -1},
+        {"narrowest": 0},
+        {"tile": "64"},
+        {"tile": 0},
+    ],
+)
+def test_a_zoom_that_cannot_be_meant(options: dict[str, Any], unchecked: None) -> None:
+    """Windows of a negative margin had other masks, in silence."""
+    with pytest.raises(OptionError, match=f"^(a )?{next(iter(options))} must"):
+        Zoom(**options)
