@@ -31,6 +31,7 @@ from masklet.errors import MaskletError
 from masklet.jobs import worker as worker_module
 from masklet.jobs.manifest import Cluster, Entry, JobSettings, read_manifest
 from masklet.jobs.merge import merge_results
+from masklet.jobs.plan import make_plan
 from masklet.jobs.report import read_errors, read_status
 from masklet.jobs.run import read_job, run_job
 from masklet.jobs.stores import Store
@@ -510,3 +511,17 @@ def test_every_file_of_an_entry_tells_that_it_has_changed(tmp_path: Path) -> Non
                 before = entry.stamp()
                 file.write_bytes(file.read_bytes() + b"2")
                 assert (entry.stamp() != before) == (file in used), (source, file)
+
+
+def test_results_stay_where_their_source_is_gone(corpus: Path, settings: JobSettings, tmp_path: Path) -> None:
+    """A web server that has been shut down since does not say that its videos have changed."""
+    for name in ("0.mp4", "1.mp4"):
+        shutil.copy(corpus / name, tmp_path)
+    (tmp_path / "m.csv").write_text("source,x,y\n0.mp4,20,24\n1.mp4,20,24\n")
+    entries, store = read_manifest(str(tmp_path / "m.csv")), Store(str(tmp_path / "out"))
+    assert run(settings, tmp_path / "out", Item(entries[0])).record is not None
+    (tmp_path / "0.mp4").unlink()
+    plan = make_plan(entries, store)
+    assert plan.done == {entries[0].id} and [item.id for item in plan.waiting] == [entries[1].id]
+    shutil.copy(corpus / "1.mp4", tmp_path / "0.mp4")
+    assert len(make_plan(entries, store).waiting) == 2, "another video under its name"

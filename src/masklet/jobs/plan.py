@@ -45,19 +45,21 @@ class Plan:
             stamps: Of sources, where they were read already.
             retry_errors: Whether what could not be read is to run again.
         """
-        record, error = self.records.get(item.id), errors.get(item.id)
+        record, error, source = self.records.get(item.id), errors.get(item.id), item.entry.source
 
-        def is_as_before(published: Mapping[str, Any]) -> bool:
-            return published["stamp"] == (stamps.get(item.entry.source) or item.entry.stamp_if_there())
+        def stamp() -> str:
+            return stamps[source] if source in stamps else item.entry.stamp_if_there()
 
-        if record is not None and is_as_before(record):
+        # Results stay where their source is gone or cannot be reached: nobody can say that it has changed.
+        if record is not None and stamp() in (record["stamp"], ""):
             if record["status"] == "split":
                 for part in item.parts(map(tuple, record["parts"])):
                     self.add(part, errors, stamps, retry_errors=retry_errors)
             else:
                 self.done.add(item.id)
             return
-        if error is not None and error["kind"] == "input" and not retry_errors and is_as_before(error):
+        is_final = error is not None and error["kind"] == "input" and not retry_errors
+        if error is not None and is_final and error["stamp"] == stamp():
             self.failed[item.id] = error["error"]
         else:
             self.waiting.append(item)
