@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import sys
+from dataclasses import replace
 from itertools import pairwise
 
 import torch
@@ -23,10 +24,13 @@ from masklet.backends.native.encoders import (
     LiteBlock,
     LiteStem,
     NativeLinear,
+    NativeMemoryEncoder,
     WindowBlock,
     pad_last,
 )
+from masklet.config import toy
 from masklet.nn.layers import LayerNorm2d, rotate, rotation
+from masklet.nn.memory_encoder import MemoryEncoder
 from masklet.nn.trunks import EfficientNetLite
 from masklet.nn.trunks.efficientnet_lite import InvertedResidual
 from masklet.nn.trunks.hiera import Block
@@ -144,6 +148,16 @@ def check_downsampling(draw: st.DrawFn, offset: int, bits: kernels.Bits) -> None
     assert_close(mine, F.gelu(norm(conv(x))).permute(0, 2, 3, 1), bits)
 
 
+def check_memory_encoder(draw: st.DrawFn, offset: int, bits: kernels.Bits) -> None:
+    """Memories may be narrower than what the kernels take at a time."""
+    width, side = draw(st.sampled_from([16, 32, 64])), 16 * draw(st.integers(1, 6))
+    config = replace(toy(), channels=width, memory_channels=draw(st.sampled_from([4, 8, 16])))
+    encoder, objects = MemoryEncoder(config), draw(st.integers(1, 3))
+    coarse, mask = torch.randn(1, width, side // 16, side // 16), 10 * torch.randn(objects, side, side)
+    shown = misaligned(coarse, offset), misaligned(mask, offset), torch.randn(objects)
+    assert_close(NativeMemoryEncoder(encoder, bits)(*shown), encoder(*shown), bits)
+
+
 def check_upscaling(draw: st.DrawFn, offset: int, bits: kernels.Bits) -> None:
     c, c2, c4 = (16 * draw(st.integers(1, 4)) for _ in range(3))
     h, w, masks = draw(st.integers(1, 12)), draw(st.integers(1, 12)), draw(st.integers(1, 6))
@@ -175,6 +189,7 @@ CHECKS = (
     check_stem,
     check_depthwise,
     check_downsampling,
+    check_memory_encoder,
     check_upscaling,
 )
 
