@@ -255,10 +255,9 @@ class TestDamage:
         assert len(list(open_frames(path))) > 20
 
 
-def test_folders_and_links_named_like_pictures_are_left_out(tmp_path: Path) -> None:
+def test_folders_and_pipes_named_like_pictures_are_left_out(tmp_path: Path) -> None:
     PIL.Image.fromarray(numbered(1)).save(tmp_path / "1.png")
     (tmp_path / "sub.png").mkdir()
-    (tmp_path / "gone.png").symlink_to(tmp_path / "nowhere")
     os.mkfifo(tmp_path / "pipe.png")
     assert [path.name for path in find_pictures(tmp_path)] == ["1.png"]
     assert len(open_frames(tmp_path)) == len(open_frames(f"{tmp_path}/*.png")) == 1

@@ -136,9 +136,10 @@ def find_pictures(source: str | os.PathLike[str]) -> list[Path]:
     named = [path for path in paths if is_picture(path) and path.name[0] != "."]
     missing = [path for path in named if path.is_symlink() and not path.exists()]
     if missing:
+        others = f", as are {len(missing) - 1} more" if len(missing) > 1 else ""
         raise MediaError(
-            f"{missing[0]} is a link to a file that is not there, and so are {len(missing) - 1} more: frames "
-            "would be lost. Bring the files back, or remove the links."
+            f"{missing[0]} is a link to a file that is not there{others}: frames would be lost. "
+            "Bring the files back, or remove the links."
         )
     pictures = [path for path in named if path.is_file()]
     if not pictures:

@@ -29,6 +29,7 @@ class CocoJson(SpooledJson):
         MediaError: The file cannot be written, or a class has a control character.
 
     Example:
+        >>> import json
         >>> from tempfile import TemporaryDirectory
         >>> from masklet import Masks
         >>> from masklet.media import open_frames
