@@ -154,6 +154,7 @@ def test_tracking_right_after_a_stroke_waits_for_its_mask(screen: Screen) -> Non
 def test_a_click_while_tracking_is_shown_on_the_frame_that_has_it(screen: Screen) -> None:
     screen.press("d")
     screen.drag((170, 120), (210, 120))
+    screen.until(screen.masks)
     with screen.page.expect_response("**/propagation"):  # the button to stop it may be gone at once
         screen.press("p", "f")
     screen.press("a")
