@@ -20,14 +20,13 @@ from torch import Tensor, nn
 
 from masklet.backends.native import kernels
 from masklet.backends.native.encoders import (
-    Downsampling,
     LiteBlock,
     LiteStem,
     NativeLinear,
-    NativeMemoryEncoder,
     WindowBlock,
     pad_last,
 )
+from masklet.backends.native.memory_encoder import Downsampling, NativeMemoryEncoder
 from masklet.config import toy
 from masklet.nn.layers import LayerNorm2d, rotate, rotation
 from masklet.nn.memory_encoder import MemoryEncoder

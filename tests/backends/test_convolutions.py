@@ -11,13 +11,12 @@ from masklet import Sam2
 from masklet.backends import fit
 from masklet.backends.native import kernels, library
 from masklet.backends.native.encoders import (
-    Downsampling,
     LiteBlock,
     LiteStem,
     NativeLinear,
-    NativeMemoryEncoder,
     pad_last,
 )
+from masklet.backends.native.memory_encoder import Downsampling, NativeMemoryEncoder
 from masklet.config import NANO, NANO_LITE2
 from masklet.errors import MaskletError
 from masklet.nn.layers import LayerNorm2d

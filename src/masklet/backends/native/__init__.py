@@ -12,8 +12,9 @@ from torch import Tensor
 from masklet.backends.backend import OBJECTS_PER_BATCH, Explanation, Network, TorchBackend
 from masklet.backends.native.attention import NativeMemoryAttention
 from masklet.backends.native.decoder import NativeMaskDecoder
-from masklet.backends.native.encoders import NativeImageEncoder, NativeLiteEncoder, NativeMemoryEncoder
+from masklet.backends.native.encoders import NativeImageEncoder, NativeLiteEncoder
 from masklet.backends.native.kernels import Bits
+from masklet.backends.native.memory_encoder import NativeMemoryEncoder
 from masklet.nn.layers import WeightCache
 
 __all__ = ["NativeBackend", "Precision"]

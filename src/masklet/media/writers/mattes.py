@@ -7,7 +7,6 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
-import cv2
 import numpy as np
 from av.video.codeccontext import VideoCodecContext
 from jaxtyping import Bool, Float32
@@ -15,6 +14,7 @@ from jaxtyping import Bool, Float32
 from masklet.errors import MediaError
 from masklet.files import StrPath, atomic_write, make_folder
 from masklet.media.readers.source import Image, Source, frame_file_name
+from masklet.media.writers.pictures import soften
 from masklet.media.writers.writer import Writer, check_masks
 from masklet.types import Masks
 
@@ -54,10 +54,7 @@ def matte(mask: Bool[np.ndarray, "H W"], soft: float) -> Float32[np.ndarray, "H 
         >>> matte(np.array([[False, True]]), 0).tolist()
         [[0.0, 1.0]]
     """
-    alpha = mask.astype(np.float32)
-    if not soft:
-        return alpha
-    return np.clip(cv2.GaussianBlur(alpha, (0, 0), soft, borderType=cv2.BORDER_REPLICATE), 0, 1)
+    return np.clip(soften(mask.astype(np.float32), soft), 0, 1)
 
 
 def exr_encoder(

@@ -75,7 +75,11 @@ def fade(inside: UInt8[np.ndarray, "H W"], soft: float) -> UInt8[np.ndarray, "H 
         >>> fade(np.array([[0, 1, 1]], dtype=np.uint8), 0).tolist()
         [[0, 255, 255]]
     """
-    alpha = inside * np.uint8(255)
+    return soften(inside * np.uint8(255), soft)
+
+
+def soften(alpha: np.ndarray, soft: float) -> np.ndarray:
+    """Alpha (H, W) of any numbers, its edges faded out over `soft` pixels, to both sides."""
     return cv2.GaussianBlur(alpha, (0, 0), soft, borderType=cv2.BORDER_REPLICATE) if soft else alpha
 
 
