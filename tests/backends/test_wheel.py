@@ -132,3 +132,9 @@ def test_a_wheel_runs_its_kernels_without_a_compiler(tmp_path: Path) -> None:
     assert facts["shape"] == [48, 64]
     assert facts["attend"] == ["kernels, float32"]
     assert not list((tmp_path / "cache").rglob("*.so"))
+
+
+def test_a_wheel_is_built_without_what_masklet_depends_on() -> None:
+    # `make wheel` runs this module in an environment that has hatchling alone.
+    run = subprocess.run([sys.executable, "-I", "-S", library.__file__], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr

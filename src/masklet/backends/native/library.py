@@ -21,8 +21,6 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
-from masklet.files import cache_folder
-
 SOURCES = (*sorted(Path(__file__).parent.glob("*.h")), Path(__file__).with_name("kernels.cpp"))
 COMMON_FLAGS = ("-O3", "-std=c++17", "-pthread", "-shared", "-fPIC")
 FLAGS = (*COMMON_FLAGS, "-march=native")
@@ -86,6 +84,9 @@ def library() -> ctypes.CDLL:
     compiler = find_compiler()
     if compiler is None:
         raise BuildError("there is no C++ compiler (g++ or clang++)")
+    # Not above: `make wheel` runs this module where masklet is not installed.
+    from masklet.files import cache_folder
+
     try:
         return load(build(compiler, cache_folder()))
     except OSError as error:
