@@ -96,10 +96,25 @@ def test_the_widget_adds_a_labels_layer(model: masklet.Sam2, monkeypatch: pytest
         np.zeros((3, *SIZE), dtype=np.uint16), name="stack", scale=(2, 1, 1), translate=(0, 5, 7)
     )
     boxes = layers.Shapes([rectangle(0)], shape_type="rectangle")
-    data, shown, kind = plugin.make_widget()._function(image, boxes=boxes)
+    [(data, shown, kind)] = plugin.make_widget()._function(image, boxes=boxes)
     labels = layers.Labels(data, **shown)
     assert kind == "labels" and labels.data.shape == (3, *SIZE)
     assert labels.scale.tolist() == [2, 1, 1] and labels.translate.tolist() == [0, 5, 7]
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_the_widget_says_what_is_wrong_in_the_sentence_itself(
+    model: masklet.Sam2, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("QT_QPA_PLATFORM", "offscreen")
+    napari = pytest.importorskip("napari")
+    monkeypatch.setattr(plugin, "load", lambda name: model)
+    messages: list[str] = []
+    monkeypatch.setattr(napari.utils.notifications, "show_error", messages.append)
+    image = napari.layers.Image(np.zeros((3, *SIZE), dtype=np.uint16))
+    assert plugin.make_widget()._function(image) == []
+    assert messages == ["nothing is pointed at: add points, a rectangle or brush strokes."]
 
 
 @dataclass

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Int
 
 from masklet.checkpoint import load
-from masklet.errors import MissingExtra, PromptError
+from masklet.errors import MaskletError, MissingExtra, PromptError
 from masklet.model import Sam2
 from masklet.sessions.image import ImageSession
 from masklet.sessions.video import VideoSession
@@ -44,9 +44,17 @@ def make_widget() -> FunctionGui:
         boxes: napari.layers.Shapes | None = None,  # type: ignore[name-defined]
         brush: napari.layers.Labels | None = None,  # type: ignore[name-defined]
         model: str = "nano",
-    ) -> napari.types.LayerDataTuple:  # type: ignore[name-defined]
-        labels = segment_layers(load(model), image, points, not_points, boxes, brush)
-        return labels, {"name": f"{image.name} masks", **find_placement(image, labels.ndim)}, "labels"
+    ) -> list[napari.types.LayerDataTuple]:  # type: ignore[name-defined]
+        from napari.utils.notifications import show_error
+
+        try:
+            labels = segment_layers(load(model), image, points, not_points, boxes, brush)
+        except (
+            MaskletError
+        ) as error:  # raised from here, napari would show a trace of signals in place of the sentence
+            show_error(str(error))
+            return []
+        return [(labels, {"name": f"{image.name} masks", **find_placement(image, labels.ndim)}, "labels")]
 
     # Modules that are not imported yet cannot be named by types: magicgui finds them by their full names.
     segment.__annotations__ |= {
@@ -56,7 +64,7 @@ def make_widget() -> FunctionGui:
         "boxes": "napari.layers.Shapes | None",
         "brush": "napari.layers.Labels | None",
         "model": str,
-        "return": "napari.types.LayerDataTuple",
+        "return": "list[napari.types.LayerDataTuple]",
     }
     widget: FunctionGui = magicgui(segment, call_button="Segment")
     return widget
