@@ -12,6 +12,33 @@ RED = (188, 140)
 YELLOW = (535, 125)
 
 
+# Some requests leave the page late; `sent` has all changes in the order in which they leave.
+SLOW_FETCH = """([method, end, milliseconds]) => {
+    const { fetch } = window;
+    window.sent = [];
+    window.fetch = async (address, options = {}) => {
+        const kind = options.method ?? "GET";
+        const isSlow = kind === method && address.endsWith(end);
+        if (isSlow) await new Promise((resolve) => setTimeout(resolve, milliseconds));
+        const what = address.split("/")[3] ?? "";
+        if (kind !== "GET" && what !== "preview") window.sent.push(`${kind} ${what}`);
+        return fetch(address, options);
+    };
+}"""
+
+
+def slow(screen: Screen, method: str, end: str) -> None:
+    screen.page.evaluate(SLOW_FETCH, [method, end, 1500])
+
+
+def stroke(screen: Screen, y: float) -> None:
+    """Paint from left to right, and do not wait for the answer."""
+    screen.page.mouse.move(*screen.at(170, y))
+    screen.page.mouse.down()
+    screen.page.mouse.move(*screen.at(210, y))
+    screen.page.mouse.up()
+
+
 def counts(screen: Screen, frame: int) -> str:
     page = screen.page.evaluate(
         "async (path) => (await fetch(path)).json()",
@@ -143,12 +170,40 @@ def test_enter_leaves_the_frame_field(screen: Screen) -> None:
 
 def test_tracking_right_after_a_stroke_waits_for_its_mask(screen: Screen) -> None:
     screen.press("d")
-    screen.page.mouse.move(*screen.at(170, 120))
-    screen.page.mouse.down()
-    screen.page.mouse.move(*screen.at(210, 120))
-    screen.page.mouse.up()
+    stroke(screen, 120)
     screen.press("f")
     screen.tracked_to(FRAMES)
+
+
+def test_tracking_is_begun_before_the_page_knows_of_the_prompt(screen: Screen) -> None:
+    slow(screen, "GET", f"videos/{screen.video}")
+    screen.press("d")
+    stroke(screen, 120)
+    screen.until(screen.masks)
+    screen.press("f")
+    screen.tracked_to(FRAMES)
+
+
+def test_changes_are_sent_in_the_order_in_which_they_were_made(screen: Screen) -> None:
+    slow(screen, "POST", "prompts")
+    screen.press("d")
+    stroke(screen, 100)
+    stroke(screen, 250)
+    screen.press("r", "Shift+C", "Control+z", "f")
+    screen.tracked_to(FRAMES)
+    assert screen.page.evaluate("() => window.sent") == [
+        "POST prompts",
+        "POST prompts",
+        "PUT reviewed",
+        "POST edits",
+        "POST undo",
+        "POST propagation",
+    ]
+    page = screen.page.evaluate(
+        "async (path) => (await fetch(path)).json()", f"api/videos/{screen.video}/masks?start=0&stop=1"
+    )
+    _, top, _, bottom = page["frames"][0]["masks"][0]["box"]
+    assert top < 100 and bottom > 250, "the second stroke was added to the first"
 
 
 def test_a_click_while_tracking_is_shown_on_the_frame_that_has_it(screen: Screen) -> None:

@@ -31,9 +31,8 @@ export function editedObjects({ object, picked, video }) {
  */
 export async function edit(studio, operation, scope, amount = null) {
     const { frame, range, video } = studio.state;
-    const [object, ...others] = editedObjects(studio.state);
     const [start, stop] = scope === "frame" ? [frame, frame + 1] : scope === "range" && range ? range : [0, video.frames];
-    await send(studio, { operation, object, others, start, stop, amount });
+    await send(studio, { operation, start, stop, amount });
 }
 
 /**
@@ -47,8 +46,7 @@ export async function copyToNextFrame(studio) {
         toast("This is the last frame.");
         return;
     }
-    const [object, ...others] = editedObjects(studio.state);
-    const isCopied = await send(studio, { operation: "copy", object, others, start: frame, stop: frame + 2 });
+    const isCopied = await send(studio, { operation: "copy", start: frame, stop: frame + 2 });
     if (isCopied) seek(studio, frame + 1);
 }
 
@@ -59,31 +57,46 @@ export async function copyToNextFrame(studio) {
  * @param {number[]} others
  */
 export async function merge(studio, others) {
-    const { object } = studio.state;
-    if (object !== null) await send(studio, { operation: "merge", object, others });
+    await send(studio, { operation: "merge" }, others);
 }
 
 /**
- * Send an edit, and say what it changed.
+ * Send an edit of the selected object and others, and say what it changed.
  *
  * @param {Studio} studio
- * @param {T.NewEdit} body
+ * @param {Omit<T.NewEdit, "object" | "others">} body
+ * @param {number[]} others  by default those that were picked with the selected one
  * @returns {Promise<boolean>} whether it was done
  */
-async function send(studio, body) {
-    if (body.object === undefined) {
+async function send(studio, body, others = studio.state.picked) {
+    const { object } = studio.state;
+    if (object === null) {
         toast("Select an object first.");
         return false;
     }
-    let result;
+    const targets = [object, ...others.filter((id) => id !== object)].map((id) => studio.numberOf(id));
     clearNotes();
     studio.store.set({ asking: studio.state.asking + 1, candidates: null });
     try {
-        await studio.line; // prompts go first
-        result = await api.edit(studio.id, body);
+        return await studio.inOrder(() => sendInTurn(studio, body, targets));
     } catch (error) {
         complain(error);
         return false;
+    }
+}
+
+/**
+ * @param {Studio} studio
+ * @param {Omit<T.NewEdit, "object" | "others">} body
+ * @param {{object: number}[]} targets
+ */
+async function sendInTurn(studio, body, targets) {
+    const there = studio.state.video.objects.map(({ id }) => id);
+    const [object, ...others] = targets.map((target) => target.object).filter((id) => there.includes(id));
+    let result;
+    try {
+        if (object === undefined) throw new Error("The object of this edit is not there any more.");
+        result = await api.edit(studio.id, { ...body, object, others });
     } finally {
         studio.store.set({ asking: studio.state.asking - 1, picked: [] });
         studio.masks.restart();

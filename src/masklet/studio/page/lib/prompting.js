@@ -8,21 +8,26 @@ import { announce, clearNotes, complain, toast } from "./toast.js";
 /** @import * as T from "./types.js" */
 /** @import { Studio } from "./studio.js" */
 
+/** @typedef {Omit<T.NewPrompt, "frame" | "object" | "label">} PromptFields */
+
 /**
  * @param {Studio} studio
- * @param {Omit<T.NewPrompt, "frame" | "object" | "label">} prompt
+ * @param {(object: number | null) => PromptFields | null} make  the prompt, when its turn has come, for an object
+ *     that is there or a new one; null takes back what the object has on the frame
  */
-async function sendPrompt(studio, prompt) {
+async function sendPrompt(studio, make) {
     clearNotes();
     const { frame, label } = studio.state;
     const isNew = studio.state.object === null;
     let object = studio.state.object ?? nextNumber(studio.state);
-    const target = (isNew ? null : studio.begun.get(object)) ?? { object };
+    const target = isNew ? { object } : studio.numberOf(object);
     if (isNew) studio.begun.set(object, target);
     studio.store.set({ object, newest: Math.max(object, studio.state.newest), candidates: null });
-    const answer = await studio.ask(() =>
-        api.prompt(studio.id, { frame, object: target.object, label, new: isNew, ...prompt }),
-    );
+    const answer = await studio.ask(async () => {
+        const prompt = make(isNew ? null : target.object);
+        if (!prompt) return takeBack(studio, frame, target.object);
+        return await api.prompt(studio.id, { frame, object: target.object, label, new: isNew, ...prompt });
+    });
     if (isNew) studio.begun.delete(object);
     if (answer && answer.object !== object) {
         // Somebody else took the number meanwhile. Prompts that wait behind this one go to the new object, too.
@@ -59,12 +64,13 @@ export function click(studio, point, positive, edit = false) {
     }
     const object = studio.state.object ?? nextNumber(studio.state);
     const mask = studio.masks.at(frame).get(object);
-    if (!positive && !mask?.box && !promptHere(studio.state, object)) {
+    const isPending = pending.some((one) => one.positive && one.frame === frame && one.object === object);
+    if (!positive && !mask?.box && !isPending && !promptHere(studio.state, object)) {
         toast("Click on the object first; a negative click removes part of a mask.");
         return;
     }
     studio.store.set({ pending: [...pending, { frame, object, point, positive }] });
-    void sendPrompt(studio, { [positive ? "positive" : "negative"]: [point], candidates: true });
+    void sendPrompt(studio, () => ({ [positive ? "positive" : "negative"]: [point], candidates: true }));
 }
 
 /**
@@ -118,7 +124,7 @@ export function keepSegment(studio, counts) {
     if (!everything) return;
     const segments = everything.segments.filter((segment) => segment.counts !== counts);
     studio.store.set({ object: null, everything: segments.length ? { ...everything, segments } : null });
-    void sendPrompt(studio, { mask: { size: [video.height, video.width], counts } });
+    void sendPrompt(studio, () => ({ mask: { size: [video.height, video.width], counts } }));
 }
 
 /**
@@ -147,7 +153,7 @@ export function objectAt(studio, point) {
  * @param {T.Box} box
  */
 export function drawBox(studio, box) {
-    void sendPrompt(studio, { box });
+    void sendPrompt(studio, () => ({ box }));
 }
 
 /**
@@ -157,13 +163,47 @@ export function drawBox(studio, box) {
  * @param {Uint8Array} pixels  row after row
  */
 export function giveMask(studio, pixels) {
-    const { width, height } = studio.state.video;
-    const elsewhere = selected(studio.state)?.prompted.some((at) => at !== studio.state.frame);
-    if (!elsewhere && !pixels.includes(1)) {
-        clearHere(studio);
+    const { frame } = studio.state;
+    if (studio.state.object === null && !pixels.includes(1)) {
+        toast("An empty mask makes no object. Give one that has white pixels.");
         return;
     }
-    void sendPrompt(studio, { mask: encode(pixels, [height, width]) });
+    void sendPrompt(studio, (object) => maskPrompt(studio, frame, object, pixels));
+}
+
+/**
+ * Add pixels to the mask of the selected object, or take them away from it, as it is when the changes before this
+ * one are answered.
+ *
+ * @param {Studio} studio
+ * @param {Uint8Array} touched  1 where a pixel changes, row after row
+ * @param {0 | 1} value
+ */
+export function paint(studio, touched, value) {
+    const { frame } = studio.state;
+    if (!touched.includes(1)) return;
+    if (studio.state.object === null && !value) {
+        toast("There is no mask to erase here.");
+        return;
+    }
+    void sendPrompt(studio, (object) => {
+        const pixels = maskOf(studio, frame, object);
+        for (let place = 0; place < pixels.length; place++) if (touched[place]) pixels[place] = value;
+        return maskPrompt(studio, frame, object, pixels);
+    });
+}
+
+/**
+ * @param {Studio} studio
+ * @param {number} frame
+ * @param {number | null} object
+ * @param {Uint8Array} pixels
+ * @returns {PromptFields | null}
+ */
+function maskPrompt(studio, frame, object, pixels) {
+    const { width, height, objects } = studio.state.video;
+    const elsewhere = objects.find((item) => item.id === object)?.prompted.some((at) => at !== frame);
+    return elsewhere || pixels.includes(1) ? { mask: encode(pixels, [height, width]) } : null;
 }
 
 /**
@@ -172,7 +212,16 @@ export function giveMask(studio, pixels) {
  * @param {Studio} studio
  */
 export function maskHere(studio) {
-    const { frame, object, video } = studio.state;
+    return maskOf(studio, studio.state.frame, studio.state.object);
+}
+
+/**
+ * @param {Studio} studio
+ * @param {number} frame
+ * @param {number | null} object
+ */
+function maskOf(studio, frame, object) {
+    const { video } = studio.state;
     const mask = object === null ? undefined : studio.masks.at(frame).get(object);
     if (!mask) return new Uint8Array(video.width * video.height);
     return decode({ size: [video.height, video.width], counts: mask.counts });
@@ -181,13 +230,24 @@ export function maskHere(studio) {
 /** @param {Studio} studio */
 export function clearHere(studio) {
     const { frame, object } = studio.state;
-    if (object === null || !promptHere(studio.state, object)) {
+    if (object === null || (!promptHere(studio.state, object) && !studio.state.asking)) {
         toast("This object has no prompt on this frame.");
         return;
     }
     studio.store.set({ candidates: null });
-    const answered = studio.ask(() => api.clearPrompt(studio.id, frame, object));
-    void answered.then(() => studio.masks.restart()); // an object without prompts has no masks on other frames either
+    const target = studio.numberOf(object);
+    void studio.ask(() => takeBack(studio, frame, target.object));
+}
+
+/**
+ * @param {Studio} studio
+ * @param {number} frame
+ * @param {number} object
+ */
+async function takeBack(studio, frame, object) {
+    const answer = await api.clearPrompt(studio.id, frame, object);
+    studio.masks.restart(); // an object without prompts has no masks on other frames either
+    return { object, candidates: null, ...answer };
 }
 
 /**
@@ -217,11 +277,12 @@ export function chooseNext(studio) {
  */
 export async function undoOrRedo(studio, which) {
     studio.store.set({ candidates: null });
-    await studio.line; // prompts go first; the server knows whether there is something to undo
-    const title = studio.state.video[which];
     try {
-        studio.take(await api[which](studio.id));
-        announce(`${which === "undo" ? "Undone" : "Redone"}: ${title ?? ""}`);
+        await studio.inOrder(async () => {
+            const title = studio.state.video[which]; // the server knows whether there is something to undo
+            studio.take(await api[which](studio.id));
+            announce(`${which === "undo" ? "Undone" : "Redone"}: ${title ?? ""}`);
+        });
     } catch (error) {
         complain(error);
     }
@@ -281,8 +342,10 @@ export async function change(studio, object, patch, head = studio.state.video.he
             : item,
     );
     studio.store.set({ video: { ...video, objects } });
+    const target = studio.numberOf(object);
     try {
-        const { conflicts } = await api.changeObject(studio.id, object, { ...patch, head });
+        const send = () => api.changeObject(studio.id, target.object, { ...patch, head });
+        const { conflicts } = await studio.inOrder(send);
         for (const sentence of conflicts) toast(sentence);
     } catch (error) {
         complain(error);
@@ -296,9 +359,12 @@ export async function change(studio, object, patch, head = studio.state.video.he
  */
 export async function remove(studio, object) {
     const name = nameOf(studio.state.video.objects.find((item) => item.id === object) ?? null, object);
+    const target = studio.numberOf(object);
     try {
-        await api.deleteObject(studio.id, object);
-        await studio.refresh();
+        await studio.inOrder(async () => {
+            await api.deleteObject(studio.id, target.object);
+            await studio.refresh();
+        });
         toast(`Deleted ${name}.`, { action: { label: "Undo", press: () => void undoOrRedo(studio, "undo") } });
     } catch (error) {
         complain(error);

@@ -11,29 +11,42 @@ const DOUBTFUL = 0.5; // confidence at which tracking stops, on request
 
 /**
  * @param {Studio} studio
- * @param {T.NewPropagation} body
- * @param {T.Span} span  the frames that it may track, for the note on reviewed ones
+ * @param {() => {body: T.NewPropagation, span: T.Span} | null} plan  asked for when the changes before are done: what
+ *     to track, and the frames that it may track, for the note on reviewed ones; null for nothing
  */
-async function start(studio, body, span) {
+async function start(studio, plan) {
     if (isPropagating(studio.state)) return;
-    if (!studio.state.video.prompts.length && !studio.state.asking) {
-        toast("Point at something first: click on it, or draw a box around it.");
-        return;
-    }
     const { object, onlySelected, stopWhenDoubtful } = studio.state;
-    if (stopWhenDoubtful) body.stop_when_doubtful = DOUBTFUL;
-    if (onlySelected && object !== null && !body.resume) body.objects = [object];
+    const target = object === null ? null : studio.numberOf(object);
     try {
-        await studio.line; // prompts go first
-        studio.store.set({ live: true, playing: false, candidates: null });
-        studio.store.set({ propagation: await api.propagate(studio.id, body) });
-        const reviewed = reviewedWithin(studio.state, span);
-        const stay = reviewed.length === 1 && reviewed[0][1] - reviewed[0][0] === 1 ? "keeps its" : "keep their";
-        if (reviewed.length) toast(`Reviewed ${frameList(reviewed)} ${stay} masks.`);
+        await studio.inOrder(async () => {
+            const planned = plan();
+            if (!planned || isPropagating(studio.state)) return;
+            const { body, span } = planned;
+            if (!studio.state.video.prompts.length) {
+                toast("Point at something first: click on it, or draw a box around it.");
+                return;
+            }
+            if (stopWhenDoubtful) body.stop_when_doubtful = DOUBTFUL;
+            if (onlySelected && target && !body.resume) body.objects = [target.object];
+            studio.store.set({ live: true, playing: false, candidates: null });
+            studio.store.set({ propagation: await api.propagate(studio.id, body) });
+            noteReviewed(studio, span);
+        });
     } catch (error) {
         studio.store.set({ live: false });
         complain(error);
     }
+}
+
+/**
+ * @param {Studio} studio
+ * @param {T.Span} span
+ */
+function noteReviewed(studio, span) {
+    const reviewed = reviewedWithin(studio.state, span);
+    const stay = reviewed.length === 1 && reviewed[0][1] - reviewed[0][0] === 1 ? "keeps its" : "keep their";
+    if (reviewed.length) toast(`Reviewed ${frameList(reviewed)} ${stay} masks.`);
 }
 
 /**
@@ -48,7 +61,7 @@ export function propagate(studio, direction) {
     const body = { direction };
     if (range && direction === "backward") [body.start, body.stop] = [range[1] - 1, range[0] - 1];
     else if (range) [body.start, body.stop] = range;
-    void start(studio, body, range ?? [0, video.frames]);
+    void start(studio, () => ({ body, span: range ?? [0, video.frames] }));
 }
 
 /**
@@ -60,7 +73,7 @@ export function propagate(studio, direction) {
 export function propagateFromHere(studio, frames) {
     const { video, frame } = studio.state;
     const stop = frames === null ? video.frames : Math.min(video.frames, frame + frames);
-    void start(studio, { direction: "forward", start: frame, stop }, [frame, stop]);
+    void start(studio, () => ({ body: { direction: "forward", start: frame, stop }, span: [frame, stop] }));
 }
 
 /**
@@ -74,13 +87,15 @@ export function propagateMissing(studio) {
     /** @type {T.NewPropagation} */
     const body = { scope: "missing", direction: "forward" };
     if (range) [body.start, body.stop] = range;
-    void start(studio, body, [span[1], span[1]]); // it never comes to a frame that has masks
+    void start(studio, () => ({ body, span: [span[1], span[1]] })); // it never comes to a frame that has masks
 }
 
 /** @param {Studio} studio */
 export function propagateAffected(studio) {
-    const span = changedSpan(studio.state);
-    if (span) void start(studio, { scope: "affected", direction: "forward", stop: span[1] }, span);
+    void start(studio, () => {
+        const span = changedSpan(studio.state);
+        return span && { body: { scope: "affected", direction: "forward", stop: span[1] }, span };
+    });
 }
 
 /** @param {Studio} studio */
@@ -92,8 +107,8 @@ export async function stopOrResume(studio) {
         } catch (error) {
             complain(error);
         }
-    } else if (studio.state.video.unfinished) {
-        void start(studio, { resume: true }, [0, 0]);
+    } else {
+        void start(studio, () => (studio.state.video.unfinished ? { body: { resume: true }, span: [0, 0] } : null));
     }
 }
 
@@ -188,12 +203,24 @@ export async function nextDoubtful(studio) {
  * @param {Studio} studio
  */
 export async function toggleReviewed(studio) {
-    const { frame, range, video } = studio.state;
-    const span = /** @type {T.Span} */ (range ?? [frame, frame + 1]);
-    const reviewed = !within(video.reviewed, span[0]);
+    const { frame, range } = studio.state;
+    await review(studio, range ?? [frame, frame + 1], (isReviewed) => !isReviewed);
+}
+
+/**
+ * @param {Studio} studio
+ * @param {T.Span} span
+ * @param {(isReviewed: boolean) => boolean} decide  what it shall be, from what its first frame is
+ */
+async function review(studio, span, decide) {
     try {
-        studio.take(await api.review(studio.id, span, reviewed));
-        announce(reviewed ? "Marked as reviewed" : "No longer marked as reviewed");
+        await studio.inOrder(async () => {
+            const isReviewed = within(studio.state.video.reviewed, span[0]);
+            const reviewed = decide(isReviewed);
+            if (reviewed === isReviewed) return;
+            studio.take(await api.review(studio.id, span, reviewed));
+            announce(reviewed ? "Marked as reviewed" : "No longer marked as reviewed");
+        });
     } catch (error) {
         complain(error);
     }
@@ -205,8 +232,8 @@ export async function toggleReviewed(studio) {
  * @param {Studio} studio
  */
 export async function accept(studio) {
-    await studio.line; // prompts go first
-    if (!within(studio.state.video.reviewed, studio.state.frame)) await toggleReviewed(studio);
+    const { frame, range, video } = studio.state;
+    if (!within(video.reviewed, frame)) await review(studio, range ?? [frame, frame + 1], () => true);
     if (studio.state.video.frames > 1) await nextDoubtful(studio);
     else await openNext(studio);
 }
@@ -218,7 +245,7 @@ export async function accept(studio) {
  */
 async function acceptVideo(studio) {
     try {
-        await api.changeVideo(studio.id, { state: "reviewed" });
+        await studio.inOrder(() => api.changeVideo(studio.id, { state: "reviewed" }));
         await openNext(studio);
     } catch (error) {
         complain(error);

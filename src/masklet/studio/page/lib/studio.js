@@ -40,12 +40,13 @@ export class Studio {
             (frame, error) => this.store.set({ unreadable: { frame, message: error.message } }),
         );
         /** @type {Promise<unknown>} */
-        this.line = Promise.resolve(); // prompts go one after the other: each builds on the one before
+        this.line = Promise.resolve(); // changes go one after the other, in the order in which they were made
         /** @type {Map<number, {object: number}>} */
         this.begun = new Map(); // new objects whose first prompt is under way, by the number meant for them
         this.lastLive = 0;
         this.hasConnected = false;
-        this.refreshing = false;
+        /** @type {Promise<void> | null} */
+        this.refreshing = null;
         this.again = false;
         /** @type {((message: T.ServerEvent) => void)[]} */
         this.listeners = []; // of parts that need every event: the strips
@@ -74,12 +75,13 @@ export class Studio {
     }
 
     /** Fetch the video anew; calls that come while one is under way become one more. */
-    async refresh() {
-        if (this.refreshing) {
-            this.again = true;
-            return;
-        }
-        this.refreshing = true;
+    refresh() {
+        if (this.refreshing) this.again = true;
+        else this.refreshing = this.#fetchVideo();
+        return this.refreshing;
+    }
+
+    async #fetchVideo() {
         try {
             do {
                 this.again = false;
@@ -88,7 +90,7 @@ export class Studio {
         } catch (error) {
             complain(error);
         } finally {
-            this.refreshing = false;
+            this.refreshing = null;
         }
     }
 
@@ -124,7 +126,30 @@ export class Studio {
     }
 
     /**
-     * Run a prompt after those before it, and show its answer.
+     * Send a change after those before it, when the page knows what they made of the video.
+     *
+     * @template Result
+     * @param {() => Promise<Result>} change
+     * @returns {Promise<Result>}
+     */
+    inOrder(change) {
+        const turn = this.line.then(() => this.refreshing).then(change);
+        this.line = turn.catch(() => {}); // who sent it hears of it
+        return turn;
+    }
+
+    /**
+     * An object by a number that may be another once its first prompt is answered.
+     *
+     * @param {number} object
+     * @returns {{object: number}}
+     */
+    numberOf(object) {
+        return this.begun.get(object) ?? { object };
+    }
+
+    /**
+     * Run a prompt after the changes before it, and show its answer.
      *
      * @template {T.FrameMasks} Result
      * @param {() => Promise<Result>} ask

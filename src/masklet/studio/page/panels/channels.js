@@ -15,7 +15,8 @@ export function channelChoice(studio) {
     const show = () => (field.value = String(studio.state.video.channel ?? ALL));
     field.addEventListener("change", async () => {
         try {
-            studio.take(await api.changeVideo(studio.id, { channel: field.value === ALL ? null : Number(field.value) }));
+            const channel = field.value === ALL ? null : Number(field.value);
+            studio.take(await studio.inOrder(() => api.changeVideo(studio.id, { channel })));
             if (studio.state.video.objects.length) toast("Masks that are there stay. New ones are made from this channel.");
         } catch (error) {
             complain(error);

@@ -226,7 +226,8 @@ function row(studio, { format, name, about }, choices, notes) {
     const run = async () => {
         fill(notes);
         try {
-            const work = await api.newExport(studio.id, { format, ...choices() });
+            const body = { format, ...choices() };
+            const work = await studio.inOrder(() => api.newExport(studio.id, body));
             keepExports(studio.id, [...keptExports(studio.id), work.id]);
             const finished = await takeFile(work, state, () => studio.state.exports[work.id]);
             fill(notes, ...exportNotes(finished));

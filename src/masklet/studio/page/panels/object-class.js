@@ -29,8 +29,10 @@ export function mountObjectClass(studio, root) {
  * @param {string} label  the name of the class; empty for none
  */
 export function chooseClass(studio, label) {
+    const { object } = studio.state;
     const item = selected(studio.state);
-    if (item && item.label !== label) void change(studio, item.id, { label });
+    const isBegun = object !== null && studio.begun.has(object); // its first prompt is under way
+    if (object !== null && (item ? item.label !== label : isBegun)) void change(studio, object, { label });
     studio.store.set({ label });
 }
 

@@ -1,6 +1,6 @@
 /** Lasso and polygon: an outline drawn by hand is added to the mask, or with Alt or the right button taken away. */
 
-import { giveMask, maskHere } from "../lib/prompting.js";
+import { paint } from "../lib/prompting.js";
 import { toast } from "../lib/toast.js";
 
 /** @import * as T from "../lib/types.js" */
@@ -78,9 +78,9 @@ export class OutlineTool {
             toast("The masks of this frame are still loading. Try again in a moment.");
             return;
         }
-        const pixels = maskHere(this.studio);
-        for (const place of filledPixels(points, video.width, video.height)) pixels[place] = minus ? 0 : 1;
-        giveMask(this.studio, pixels);
+        const touched = new Uint8Array(video.width * video.height);
+        for (const place of filledPixels(points, video.width, video.height)) touched[place] = 1;
+        paint(this.studio, touched, minus ? 0 : 1);
     }
 
     /** Take back the last corner of a polygon. */

@@ -221,7 +221,7 @@ export class Stage {
     #drawMasks(context, matte) {
         const { object, video, opacity } = this.studio.state;
         const masks = this.studio.masks.at(this.shown);
-        const { draft } = this.brush;
+        const draft = this.brush.draft?.frame === this.shown ? this.brush.draft : null;
         for (const item of video.objects) {
             if (item.hidden || (draft && draft.object === item.id)) continue;
             const mask = masks.get(item.id);

@@ -1,6 +1,6 @@
 /** What a press, a drag and a release mean: a click, a box, or a stroke of the brush. */
 
-import { click, drawBox, giveMask, maskHere } from "../lib/prompting.js";
+import { click, drawBox, maskHere, paint } from "../lib/prompting.js";
 import { promptHere, selected } from "../lib/state.js";
 import { toast } from "../lib/toast.js";
 import { paintPixels } from "./paint.js";
@@ -12,6 +12,8 @@ import { paintPixels } from "./paint.js";
 const DRAG = matchMedia("(pointer: coarse)").matches ? 14 : 6; // screen pixels that make a drag of a click
 export const FRESH = "#8fb4ff"; // the colour of an object that has none yet
 
+/** @typedef {{object: number | null, frame: number, canvas: HTMLCanvasElement, pixels: Uint8Array}} Draft */
+
 /**
  * @typedef {object} Tool
  * @property {(point: T.Point, keys: {minus: boolean, edit: boolean}) => void} down
@@ -20,7 +22,7 @@ export const FRESH = "#8fb4ff"; // the colour of an object that has none yet
  * @property {() => void} cancel
  * @property {T.Box | null} box  that is being drawn
  * @property {T.Point[]} [path]  an outline that is being drawn
- * @property {{object: number | null, canvas: HTMLCanvasElement} | null} draft  a mask that is being painted
+ * @property {Draft | null} draft  a mask that is being painted
  */
 
 /**
@@ -89,7 +91,7 @@ export class Pointer {
     }
 }
 
-/** Paints on the mask of the selected object, or erases it; the whole mask is sent when the stroke ends. @implements {Tool} */
+/** Paints on the mask of the selected object, or erases it; each stroke is sent when it ends. @implements {Tool} */
 export class Brush {
     /**
      * @param {Studio} studio
@@ -100,10 +102,11 @@ export class Brush {
         this.view = view;
         /** @type {Tool["box"]} */
         this.box = null;
-        /** @type {{object: number | null, canvas: HTMLCanvasElement} | null} */
+        /** @type {Draft | null} */
         this.draft = null;
         /** @type {Uint8Array | null} */
         this.pixels = null;
+        this.touched = new Uint8Array(0); // by this stroke
         this.erase = false;
         this.color = FRESH;
         /** @type {T.Point} */
@@ -121,12 +124,14 @@ export class Brush {
             toast("The masks of this frame are still loading. Try again in a moment.");
             return;
         }
-        const pixels = maskHere(this.studio);
+        const unanswered = this.draft?.frame === state.frame && this.draft.object === state.object ? this.draft : null;
+        const pixels = unanswered?.pixels ?? maskHere(this.studio);
         if (this.erase && !pixels.includes(1)) {
             toast("There is no mask to erase here.");
             return;
         }
         this.pixels = pixels;
+        this.touched = new Uint8Array(pixels.length);
         this.color = selected(state)?.color ?? FRESH;
         this.last = point;
         this.#startDraft(pixels);
@@ -142,7 +147,8 @@ export class Brush {
     up(point) {
         if (!this.pixels) return;
         this.#stroke(point);
-        giveMask(this.studio, this.pixels);
+        paint(this.studio, this.touched, this.erase ? 0 : 1);
+        if (this.draft) this.draft.object = this.studio.state.object; // a new one has a number now
         this.pixels = null; // the draft stays until the answer is here
     }
 
@@ -158,11 +164,11 @@ export class Brush {
 
     /** @param {Uint8Array} pixels */
     #startDraft(pixels) {
-        const { video, object } = this.studio.state;
+        const { video, object, frame } = this.studio.state;
         const canvas = document.createElement("canvas");
         canvas.width = video.width;
         canvas.height = video.height;
-        this.draft = { object, canvas };
+        this.draft = { object, frame, canvas, pixels };
         this.#paint(pixels, [0, 0, video.width, video.height]);
     }
 
@@ -213,7 +219,9 @@ export class Brush {
             const half = Math.sqrt(Math.max(0, radius ** 2 - (row + 0.5 - y) ** 2));
             const first = Math.max(0, Math.round(x - half));
             const end = Math.min(width, Math.round(x + half));
-            if (end > first) pixels.fill(value, row * width + first, row * width + end);
+            if (end <= first) continue;
+            pixels.fill(value, row * width + first, row * width + end);
+            this.touched.fill(1, row * width + first, row * width + end);
         }
     }
 }
