@@ -128,3 +128,12 @@ def packages_after(code: str) -> set[str]:
     report = f"{code}\nimport sys; print(*{{name.partition('.')[0] for name in sys.modules}})"
     answer = subprocess.run([sys.executable, "-c", report], capture_output=True, text=True, check=True)
     return set(answer.stdout.split())
+
+
+def test_prompts_need_no_torch() -> None:
+    # masklet.onnx.Tracker runs where torch is not installed, and takes prompts.
+    program = (
+        "import sys; sys.modules['torch'] = None; import masklet; print(masklet.Prompt(positive=[(1, 2)]))"
+    )
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr

@@ -111,8 +111,8 @@ _MODULES = {  # where each public name is defined
         "Masks",
         "Memory",
         "MemorySelection",
-        "Prompt",
     ),
+    "prompts": ("Prompt",),
 }
 
 
