@@ -295,6 +295,9 @@ def test_an_uploaded_picture_keeps_its_name_in_exports(tmp_path: Path) -> None:
         assert image["file_name"] == "Hund 1.png"
         with zipfile.ZipFile(io.BytesIO(caller.exported(video, "frames"))) as frames:
             assert frames.namelist() == ["frames/Hund 1.png"]
+        caller.ask("PATCH", video, json={"name": "Katze.png"})
+        (image,) = json.loads(caller.exported(video, "coco"))["images"]
+        assert image["file_name"] == "Katze.png", "renamed while it was in use"
 
 
 def test_an_empty_file_is_said_to_be_empty(caller: Caller) -> None:

@@ -49,6 +49,7 @@ def change(studio: StudioDep, requester: RequesterDep, video: str, body: VideoCh
         row = find_video(session, video)
         if body.seen is not None:
             _check_seen(row, body, body.seen)
+        is_renamed = name is not None and name != row.name
         row.name = row.name if name is None else name
         if body.state is not None:
             row.review = None if body.state == "auto" else body.state
@@ -60,6 +61,10 @@ def change(studio: StudioDep, requester: RequesterDep, video: str, body: VideoCh
     fields = sorted(body.model_fields_set - {"seen"})
     changes = [_change_words(field, getattr(body, field)) for field in fields]
     studio.audit(project, requester, ", ".join(changes) or "change nothing", file)
+    if is_renamed:
+        studio.live.reopen(video)  # its exports have the new name
+    if body.model_fields_set - {"seen", "channel"}:
+        _publish_setting(studio, requester, video, "video", ", ".join(changes))
     return studio.video(video)
 
 
@@ -100,9 +105,14 @@ def _change_channel(studio: Studio, requester: RequesterDep, video: str, channel
         find_video(session, video).channel = channel
     studio.live.reopen(video)
     title = "show all channels" if channel is None else f"show channel {channel}"
+    _publish_setting(studio, requester, video, "channel", title)
+
+
+def _publish_setting(studio: Studio, requester: RequesterDep, video: str, do: str, title: str) -> None:
+    """Tell all who have a video open that something about it changed that is no step."""
     event = ChangedEvent(
         head=studio.live.history(video).state.head,
-        do="channel",
+        do=do,
         title=title,
         person=requester.name,
         client=requester.client,
