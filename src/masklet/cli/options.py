@@ -282,7 +282,11 @@ Background = Annotated[
 SoftEdges = Annotated[
     float,
     typer.Option(
-        "--soft", metavar="PIXELS", min=0, max=100, help="Cut-outs and composite: how far edges fade out."
+        "--soft",
+        metavar="PIXELS",
+        min=0,
+        max=100,
+        help="Cut-outs, matte-exr and composite: how far edges fade out.",
     ),
 ]
 
