@@ -182,3 +182,31 @@ def test_numbers_out_of_range_are_refused_before_the_start(
 ) -> None:
     with pytest.raises(MaskletError, match=message):
         options.check()
+
+
+@pytest.mark.parametrize(
+    ("column", "values"),
+    [
+        ("object", [b"dog"]),
+        ("object", [True]),
+        ("object", [2**62]),
+        ("class", [b"dog"]),
+        ("class", [["dog"]]),
+        ("mask", [{"size": [4, 4], "counts": [4, 12]}]),
+    ],
+)
+def test_cells_that_are_no_text_or_number_name_nothing(
+    tmp_path: Path, column: str, values: list[object]
+) -> None:
+    columns = {"source": ["a.mp4"], "x": [3.0], "y": [4.0], column: values}
+    pq.write_table(pa.table(columns), tmp_path / "m.parquet")
+    with pytest.raises(PromptError, match=f"row 0: {column} (must be text or a number|is at most)"):
+        read_manifest(str(tmp_path / "m.parquet"))
+
+
+def test_a_column_that_is_there_twice_is_named(tmp_path: Path) -> None:
+    columns = [pa.array(["a.mp4"]), pa.array([1.0]), pa.array([2.0]), pa.array([9.0])]
+    table = pa.Table.from_arrays(columns, names=["source", "x", "y", "x"])
+    pq.write_table(table, tmp_path / "m.parquet")
+    with pytest.raises(PromptError, match=r"m\.parquet has the column x twice\. Remove one of them\.$"):
+        read_manifest(str(tmp_path / "m.parquet"))

@@ -10,6 +10,7 @@ import math
 import posixpath
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
+from decimal import Decimal
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
@@ -148,8 +149,7 @@ def _prompt_row(where: str, record: Mapping[str, Any]) -> PromptRow:
     allowed = COLUMNS if is_flat else KEYS
     if unknown := [name for name in record if name not in allowed]:
         raise PromptError(f"{where} has {', '.join(unknown)}. Allowed are detections, {', '.join(allowed)}.")
-    cells = {name: str(value) for name, value in record.items()}
-    row = row_from_cells(where, cells) if is_flat else row_from_entry(where, record)
+    row = row_from_cells(where, _to_cells(where, record)) if is_flat else row_from_entry(where, record)
     if isinstance(row.object, int) and row.object > HIGHEST_ID:
         raise PromptError(f"{where}: object is at most {HIGHEST_ID}. Got {row.object}.")
     if not row.values and (named := [name for name in ("object", "class") if name in record]):
@@ -164,19 +164,22 @@ def _prompt_row(where: str, record: Mapping[str, Any]) -> PromptRow:
     return row
 
 
+def _to_cells(where: str, record: Mapping[str, Any]) -> dict[str, str]:
+    """The cells of a record as a CSV file would have them."""
+    for name, value in record.items():
+        if isinstance(value, bool) or not isinstance(value, str | int | float | Decimal):
+            raise PromptError(
+                f"{where}: {name} must be text or a number. Got {value!r:.60}, of type {type(value).__name__}."
+            )
+    if isinstance(record.get("object"), int) and record["object"] > HIGHEST_ID:
+        raise PromptError(f"{where}: object is at most {HIGHEST_ID}. Got {record['object']}.")
+    return {name: str(value) for name, value in record.items()}
+
+
 def _read_records(manifest: str, suffix: str, content: bytes) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Each record without what is empty, and where it is for messages."""
     if suffix == ".parquet":
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        try:
-            records: Iterable[dict[str, Any]] = pq.read_table(io.BytesIO(content)).to_pylist()
-        except pa.ArrowException as error:
-            raise PromptError(f"{manifest} is not Parquet: {error}.") from None
-        rows: Iterator[tuple[str, dict[str, Any]]] = (
-            (f"{manifest}, row {number}", record) for number, record in enumerate(records)
-        )
+        rows: Iterator[tuple[str, dict[str, Any]]] = _read_parquet(manifest, content)
     else:
         try:
             text = content.decode("utf-8-sig")
@@ -196,6 +199,21 @@ def _is_empty(value: Any) -> bool:
         or (isinstance(value, str) and not value)
         or (isinstance(value, float) and math.isnan(value))
     )
+
+
+def _read_parquet(manifest: str, content: bytes) -> Iterator[tuple[str, dict[str, Any]]]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        table = pq.ParquetFile(io.BytesIO(content)).read()
+        names = table.column_names
+        if twice := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
+            raise PromptError(f"{manifest} has the column {twice[0]} twice. Remove one of them.")
+        records: list[dict[str, Any]] = table.to_pylist()
+    except pa.ArrowException as error:
+        raise PromptError(f"{manifest} is not Parquet: {error}.") from None
+    yield from ((f"{manifest}, row {number}", record) for number, record in enumerate(records))
 
 
 def _read_csv(manifest: str, text: str) -> Iterator[tuple[str, dict[str, Any]]]:
