@@ -404,3 +404,11 @@ def test_a_command_shows_that_it_has_begun_before_torch_is_imported(
         process.kill()
         process.wait()
         os.close(master)
+
+
+def test_an_output_folder_that_is_a_link_to_itself(run: Run, shelf: Path, tmp_path: Path) -> None:
+    loop = tmp_path / "loop"
+    loop.symlink_to(loop)
+    frames, model = shelf / "frames", shelf / "toy.safetensors"
+    answer = run("track", str(frames), "--point", "20,24", "--model", str(model), "--out", str(loop))
+    assert answer.code == 1 and f"{loop} cannot be written" in answer.err

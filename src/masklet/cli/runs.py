@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -295,9 +296,11 @@ class Runner:
 
 def _check_input_stays(item: Item, folder: Path, files: Sequence[str]) -> None:
     """Refuse an input that the results would replace, such as the overlay of an earlier run."""
-    results = {(folder / name).resolve() for name in files}
+    results = {
+        Path(os.path.realpath(folder / name)) for name in files
+    }  # resolve() fails on links in a circle
     sources = item.files()
-    if len(sources) > 1 and folder.resolve() in {file.parent.resolve() for file in sources}:
+    if len(sources) > 1 and Path(os.path.realpath(folder)) in {file.parent.resolve() for file in sources}:
         raise MediaError(
             f"{folder} is the folder of the input's pictures, and the results would be among them: choose "
             "another folder for these."

@@ -8,7 +8,7 @@ import io
 import json
 import math
 import posixpath
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from decimal import Decimal
 from pathlib import Path, PurePosixPath
@@ -169,7 +169,7 @@ def _to_cells(where: str, record: Mapping[str, Any]) -> dict[str, str]:
     for name, value in record.items():
         if isinstance(value, bool) or not isinstance(value, str | int | float | Decimal):
             raise PromptError(
-                f"{where}: {name} must be text or a number. Got {value!r:.60}, of type {type(value).__name__}."
+                f"{where}: {name} must be text or a number. Got {value!r:.60} ({type(value).__name__})."
             )
     if isinstance(record.get("object"), int) and record["object"] > HIGHEST_ID:
         raise PromptError(f"{where}: object is at most {HIGHEST_ID}. Got {record['object']}.")
