@@ -117,17 +117,18 @@ class Zoom:
         Args:
             hint: Masks of which the first is corrected: candidates, or the masks of a frame; or None.
         """
-        return finish(self._steps(segmenter, prompt, hint, candidates, pauses=False))
+        return finish(self.steps(segmenter, prompt, hint, candidates, pauses=False))
 
     def steps(
-        self, segmenter: Segmenter[Answers], prompt: Prompt, hint: Any, candidates: int
+        self,
+        segmenter: Segmenter[Answers],
+        prompt: Prompt,
+        hint: Any,
+        candidates: int,
+        *,
+        pauses: bool = True,
     ) -> Generator[None, None, Answers]:
         """The same answer, with a pause before each window is encoded."""
-        return self._steps(segmenter, prompt, hint, candidates, pauses=True)
-
-    def _steps(
-        self, segmenter: Segmenter[Answers], prompt: Prompt, hint: Any, candidates: int, *, pauses: bool
-    ) -> Generator[None, None, Answers]:
         answers = yield from self._look(segmenter, prompt, hint, candidates, pauses)
         return remove_candidates_specks(answers, prompt)
 
@@ -144,7 +145,7 @@ class Zoom:
         if self.mirrored and (box is None or self.window(box, segmenter.size) is None):
             answers = segmenter.segment_both_ways(prompt, hint, candidates)
         for _ in range(self.rounds):
-            answers = yield from self._refine(segmenter, answers, prompt, pauses)
+            answers = yield from self.refine(segmenter, answers, prompt, pauses=pauses)
         return answers
 
     def _segment_around(
@@ -169,17 +170,17 @@ class Zoom:
                 return answers
             side *= 2
 
-    def refine(self, segmenter: Segmenter[Answers], answers: Answers, prompt: Prompt) -> Answers:
+    def refine(
+        self, segmenter: Segmenter[Answers], answers: Answers, prompt: Prompt, *, pauses: bool = False
+    ) -> Generator[None, None, Answers]:
         """Each answer from its window, where it is small and had none; the best one also where it moved.
 
         The predicted IoU of what is refined in a window is too high by a tenth. What the view before
         predicted for the best answer tempers all of them, which keeps their order.
-        """
-        return finish(self._refine(segmenter, answers, prompt, pauses=False))
 
-    def _refine(
-        self, segmenter: Segmenter[Answers], answers: Answers, prompt: Prompt, pauses: bool
-    ) -> Generator[None, None, Answers]:
+        Args:
+            pauses: Yield before each window is encoded; otherwise all are encoded in one call.
+        """
         windows: list[Window] = []  # of the answers that are refined
         by_rank: dict[int, Window] = {}
         for rank, candidate in enumerate(answers.ranked):

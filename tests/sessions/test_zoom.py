@@ -31,6 +31,7 @@ from masklet.zoom import (
     box_of_mask,
     box_of_prompt,
     crop_prompt,
+    finish,
     has_moved,
     mirror_prompt,
     share_window,
@@ -165,7 +166,7 @@ def test_an_answer_that_lies_elsewhere_gets_a_second_window(zooming: Sam2, pictu
     first = ImageCandidates(
         WIDE, (Candidate(corner, 0.9 * one, one, window), Candidate(middle, 0.8 * one, one, window))
     )
-    second = Zoom().refine(ImageSession(zooming, pictures[0]), first, Prompt(positive=[(50, 30)]))
+    second = finish(Zoom().refine(ImageSession(zooming, pictures[0]), first, Prompt(positive=[(50, 30)])))
     windows = [candidate.window for candidate in second.ranked]
     assert windows.count(window) == 1 and any(np.array_equal(first[1], mask) for mask in second)
     (other,) = {*windows} - {window}
@@ -178,9 +179,8 @@ def test_only_the_best_answer_gets_a_second_window(zooming: Sam2, pictures: np.n
     corner[:4, :4] = 5
     window = (40, 20, 120, 100)
     seen = [Candidate(corner.roll(8, rank), iou * one, one, window) for rank, iou in enumerate((0.9, 0.8))]
-    second = Zoom().refine(
-        ImageSession(zooming, pictures[0]), ImageCandidates(WIDE, tuple(seen)), Prompt(positive=[(50, 30)])
-    )
+    answers = ImageCandidates(WIDE, tuple(seen))
+    second = finish(Zoom().refine(ImageSession(zooming, pictures[0]), answers, Prompt(positive=[(50, 30)])))
     assert sorted(candidate.window == window for candidate in second.ranked) == [False, True]
 
 
@@ -226,7 +226,7 @@ def test_answers_of_a_click_have_their_windows_encoded_together() -> None:
             calls.append(window)
             return answers.select(0)
 
-    Zoom().refine(Recorder(), answers, Prompt(negative=[(80, 10)]))
+    finish(Zoom().refine(Recorder(), answers, Prompt(negative=[(80, 10)])))
     encoded, *segmented = calls
     assert len(segmented) == 3 and len(encoded) == 2 == len(set(segmented))  # type: ignore[arg-type]
     assert list(dict.fromkeys(segmented)) == encoded
@@ -253,7 +253,8 @@ def test_what_windows_predict_is_tempered_and_keeps_its_order() -> None:
         ) -> ImageCandidates:
             return rank(self.left.pop(0))
 
-    refined = Zoom().refine(Windows(0.6, 0.9, 0.3), rank(0.5, 0.4, 0.3), Prompt(positive=[(10, 10)]))
+    steps = Zoom().refine(Windows(0.6, 0.9, 0.3), rank(0.5, 0.4, 0.3), Prompt(positive=[(10, 10)]))
+    refined = finish(steps)
     factor = (0.4 / 0.9) ** 0.45
     assert refined.iou.tolist() == pytest.approx([0.9 * factor, 0.6 * factor, 0.3 * factor])
 

@@ -100,10 +100,6 @@ class Propagator:
         self._tracked[before.id] = after, tracked
         return tracked
 
-    def drop(self, id: int) -> None:
-        """Drop the bank of an object that was removed."""
-        self._tracked.pop(id, None)
-
     def run(
         self, path: range, ids: tuple[int, ...] | None, *, reverse: bool
     ) -> Iterator[tuple[int, tuple[int, ...]]]:

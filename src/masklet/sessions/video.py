@@ -339,10 +339,10 @@ class VideoSession:
         Raises:
             PromptError: There is no such object.
         """
-        id = self._existing(id)
-        self._store.append(Removed(id))
-        self._store.end(id, None)
-        self._propagator.drop(id)
+        obj = self.state.objects[self._existing(id)]
+        self._store.append(Removed(obj.id))
+        self._store.end(obj.id, None)
+        self._propagator.carry_over(obj, None)
 
     def review(self, start: int, stop: int | None = None, *, reviewed: bool = True) -> None:
         """Mark frames as reviewed: tracking keeps the masks that they have, and remembers them as prompts.

@@ -88,7 +88,7 @@ def track_objects(
     choices = track_frame(model, frame, single, prompts)
     if several:
         policies = [cast(MultiHypothesisPolicy, obj.policy) for obj in several]
-        branched = branch(model, frame, policies, batch_size=model.backend.objects_per_batch)
+        branched = branch(model, frame, policies)
         for obj, result in zip(several, branched, strict=True):
             obj.bank, obj.revised = result.best.bank, result.revised
             obj.last = result.best.answers[frame.number]
@@ -112,15 +112,10 @@ class Branched:
     revised: dict[int, MaskPrediction]
 
 
-def branch(
-    model: Sam2, frame: EncodedFrame, policies: Sequence[MultiHypothesisPolicy], *, batch_size: int
-) -> list[Branched]:
+def branch(model: Sam2, frame: EncodedFrame, policies: Sequence[MultiHypothesisPolicy]) -> list[Branched]:
     """Track every path of every object to a frame. Afterwards `paths` of each policy are those that continue.
 
     Paths that have not parted yet are computed once.
-
-    Args:
-        batch_size: The number of paths in one pass.
     """
     at, reverse, length = frame.number, frame.reverse, frame.clip_length
     queries = [
@@ -130,7 +125,7 @@ def branch(
     ]
     offers = {
         path: offer
-        for batch in _batch_by_shape(queries, batch_size)
+        for batch in _batch_by_shape(queries, model.backend.objects_per_batch)
         for path, offer in _offers(model, frame.features, batch)
     }
     answers: dict[Step, MaskPrediction] = {}
@@ -147,7 +142,7 @@ def branch(
             picked = candidates.pick(index)
             answers[path, choice] = picked.hide_absent(policy.present)
         grown.append(steps)
-    memories = _memories(model, frame, answers, batch_size)
+    memories = _memories(model, frame, answers)
     return [
         _extend_paths(policy, frame.number, steps, answers, memories)
         for policy, steps in zip(policies, grown, strict=True)
@@ -174,10 +169,8 @@ def _offers(
         yield path, Offer(candidates.row(row), iou, score)
 
 
-def _memories(
-    model: Sam2, frame: EncodedFrame, answers: Mapping[Step, MaskPrediction], batch_size: int
-) -> dict[Step, Memory]:
-    memories, steps = {}, list(answers)
+def _memories(model: Sam2, frame: EncodedFrame, answers: Mapping[Step, MaskPrediction]) -> dict[Step, Memory]:
+    memories, steps, batch_size = {}, list(answers), model.backend.objects_per_batch
     for at in range(0, len(steps), batch_size):
         part = steps[at : at + batch_size]
         stacked = MaskPrediction.stack([answers[step] for step in part])

@@ -147,7 +147,7 @@ def test_many_objects_branch_in_batches() -> None:
         policy.store(memory, _memory(0, prompted=True), _candidates())
         policy.store(memory, _memory(1), _candidates())
     network.frame = 2
-    branch(network, EncodedFrame(features, 2), policies, batch_size=16)
+    branch(network, EncodedFrame(features, 2), policies)
     assert network.batches == [4]
     assert all(weights[0] == pytest.approx(1.05) for weights in network.weighed)
 
