@@ -159,3 +159,32 @@ def test_a_folder_that_cannot_be_written(run: Run, desk: Path, command: str, out
     answer = run(*command.split(), *CLICK, "--model", "toy.safetensors", "--out", out)
     assert answer.code == 1 and f"{out} cannot be written" in answer.err
     assert (desk / "taken").read_text() == "a file"
+
+
+COMPOSITE = ("clip.mp4", "--format", "composite", "--background")
+MISSING = {  # beside a model that is missing too
+    "a background": (("track", *CLICK, *COMPOSITE, "no.png"), "no file 'no.png'"),
+    "a background that is no picture": (("track", *CLICK, *COMPOSITE, "text.mp4"), "text.mp4 is not a video"),
+    "a background of everything": (("everything", *COMPOSITE, "no.png"), "no file 'no.png'"),
+    "tiles of no size": (("segment", "frames/0.png", *CLICK, "--tiles", "0"), "--tiles"),
+    "detections": (("everything", "clip.mp4", "--detections", "no.json"), "no file no.json"),
+    "training data": (("train", "finetune", "no"), "no data set no"),
+    "validation data": (("train", "finetune", "frames", "--validation", "no"), "no data set no"),
+    "a benchmark of policies": (("evaluate", "policies", "no"), "no is not a folder"),
+    "base data of the loop": (("engine", "demo", "--base", "no"), "no data set no"),
+    "an example of the page": (("export", "web", "missing.pt", "--example", "no.mp4"), "'no.mp4' does not"),
+    "a runtime of the page": (
+        ("export", "web", "missing.pt", "--onnxruntime-web", "no.tgz"),
+        "'no.tgz' does not",
+    ),
+}
+
+
+@pytest.mark.parametrize(("arguments", "part"), MISSING.values(), ids=MISSING)
+def test_files_and_numbers_are_checked_before_the_model_is_loaded(
+    run: Run, desk: Path, arguments: tuple[str, ...], part: str
+) -> None:
+    model = () if "missing.pt" in arguments else ("--model", "missing.pt")
+    answer = run(*arguments, *model, "--out", "out")
+    assert answer.code in (1, 2) and answer.out == ""
+    assert part in answer.err and "missing.pt" not in answer.err

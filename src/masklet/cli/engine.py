@@ -159,6 +159,7 @@ def demo(
     A simulated person reviews. Weights are chosen by clips that no round trains on, and reported on others.
     The same command again goes on where it was stopped.
     """
+    from masklet.datasets import find_items as find_labelled
     from masklet.engine.loop import ClipMaker, DemoSize, run_demo
     from masklet.engine.weights import FineTune
     from masklet.synthetic.director import Stock
@@ -172,6 +173,8 @@ def demo(
         raise typer.BadParameter(
             "cells are not composed from pictures: add --world things.", param_hint="--pictures"
         )
+    if base is not None:
+        find_labelled(base)  # now, and not when the first round trains
     stock = Stock(load_pictures(folders, out / "cache") if folders else ())
     names = {name: name for name in TRAINED_MODULES}
     training = FineTune(names[preset.value], steps, rate, base)

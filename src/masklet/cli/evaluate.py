@@ -229,12 +229,14 @@ def compare(
     from masklet.evaluate import policy_comparison, report
     from masklet.evaluate.predictors import require_model
     from masklet.evaluate.runner import Evaluation
+    from masklet.evaluate.samples import find_clips
     from masklet.files import atomic_write
 
     console, template = Console(markup=False), report.load_template()
+    own = find_clips(data)
     predictor = require_model(spec.load(), "memory policies need a model")
     with console.status("rendering the synthetic suites"):
-        suites = _find_suites(data, names, out)
+        suites = _find_suites(own, names, out)
     by_name = {clip.name: clip for clips in suites.values() for clip in clips}
     protocol = policy_comparison.PolicyComparison()
     evaluation = Evaluation(protocol, spec, str(data.resolve()), out)
@@ -256,13 +258,15 @@ def compare(
     console.print(f"{out / 'table.md'}\n{out / 'report.html'}", soft_wrap=True)
 
 
-def _find_suites(data: Path, names: list[str] | None, out: Path) -> dict[str, list[LabelledVideo]]:
-    """The clips of the user and of the synthetic suites, which are rendered into OUT/suites."""
+def _find_suites(
+    own: list[LabelledVideo], names: list[str] | None, out: Path
+) -> dict[str, list[LabelledVideo]]:
+    """The clips of the user, and those of the synthetic suites, which are rendered into OUT/suites."""
     from masklet.evaluate.samples import find_clips
     from masklet.synthetic.suites import render
 
-    folders = {CLIPS: data, **render(out / "suites")}
-    suites = {suite: find_clips(folder) for suite, folder in folders.items()}
+    rendered = render(out / "suites")
+    suites = {CLIPS: own, **{suite: find_clips(folder) for suite, folder in rendered.items()}}
     if names is None:
         return suites
     known = {clip.name for clips in suites.values() for clip in clips}

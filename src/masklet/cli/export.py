@@ -84,12 +84,16 @@ def web(
     ],
     model: Annotated[str, typer.Argument(help="A name (see masklet models), path or hub id.")] = "nano",
     example: Annotated[
-        Path | None, typer.Option("--example", help="A short video or a picture that visitors can try.")
+        Path | None,
+        typer.Option(
+            "--example", exists=True, dir_okay=False, help="A short video or a picture that visitors can try."
+        ),
     ] = None,
     onnxruntime_web: Annotated[
         Path | None,
         typer.Option(
             "--onnxruntime-web",
+            exists=True,
             help="The npm package onnxruntime-web, packed or unpacked, for machines without a network.",
         ),
     ] = None,

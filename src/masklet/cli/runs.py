@@ -356,8 +356,13 @@ def format_files(formats: Sequence[str]) -> list[str]:
 
 
 def make_look(background: str, soft: float, formats: Iterable[str]) -> Look:
-    """Background and edges of the formats that show pictures; refused where no format uses them."""
+    """Background and edges of the formats that show pictures; refused where no format uses them.
+
+    Raises:
+        MediaError: The background is no colour, and no file that can be opened.
+    """
     from masklet.media import FORMATS, Look, find_format
+    from masklet.media.writers.pictures import open_background
 
     look, default = Look(background, soft), Look()
     used = {field for name in formats for field in find_format(name).look}
@@ -368,6 +373,7 @@ def make_look(background: str, soft: float, formats: Iterable[str]) -> Look:
                 f"none of the formats shows it. Add --format {' or --format '.join(supporting)}.",
                 param_hint=f"--{field}",
             )
+    open_background(look.background, (1, 1))  # now, and not when the model is loaded
     return look
 
 

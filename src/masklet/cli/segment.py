@@ -80,6 +80,7 @@ def segment(
         range_ = parse_intensity_range(intensity_range)
         channel = parse_channels(channels or ())
         size = parse_pixel_size(pixel_size, formats)
+        _check_tiles(tiles)
 
         def open_item(item: Item) -> _Segmentation:
             from masklet.media import open_frames
@@ -101,6 +102,17 @@ def segment(
         network = options.ModelOptions(model, device, dtype, setting, image_size, engine)
         settings = source_settings(range_, channel, size)
         Runner("segment", out, open_item, network, settings, bar, overwrite).run(items, shard)
+
+
+def _check_tiles(tiles: int | None) -> None:
+    if tiles is None:
+        return
+    from masklet.zoom import Zoom
+
+    try:
+        Zoom(tile=tiles)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--tiles") from None
 
 
 @dataclass(frozen=True)
@@ -149,10 +161,7 @@ class _Segmentation:
                 f"{self.frames.name} has {len(self.frames)} frames: the first is segmented. masklet track "
                 "tracks objects through all of them"
             )
-        try:
-            zoom = None if self.tiles is None else Zoom(tile=self.tiles)
-        except ValueError as error:
-            raise typer.BadParameter(str(error), param_hint="--tiles") from None
+        zoom = None if self.tiles is None else Zoom(tile=self.tiles)
         session = masklet.ImageSession(model, picture, zoom=zoom)
         answers = {id: session.segment(prompt) for id, prompt in self.prompts.by_frame[0].items()}
         best = masklet.Masks.joined({id: masks.as_masks(id) for id, masks in answers.items()})

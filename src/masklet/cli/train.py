@@ -70,8 +70,12 @@ def train(
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from masklet.errors import MissingExtra
+    from masklet.errors import MediaError, MissingExtra
     from masklet.sessions.image import ImageSession
+
+    for place in (data, validation):
+        if place is not None and not place.exists():
+            raise MediaError(f"there is no data set {place}.")
 
     try:
         from masklet.train.loop import VALIDATION
