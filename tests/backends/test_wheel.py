@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import subprocess
 import sys
 import zipfile
@@ -134,7 +135,41 @@ def test_a_wheel_runs_its_kernels_without_a_compiler(tmp_path: Path) -> None:
     assert not list((tmp_path / "cache").rglob("*.so"))
 
 
-def test_a_wheel_is_built_without_what_masklet_depends_on() -> None:
-    # `make wheel` runs this module in an environment that has hatchling alone.
-    run = subprocess.run([sys.executable, "-I", "-S", library.__file__], capture_output=True, text=True)
+RUN_THE_HOOK = """
+import json, sys, types
+class BuildHookInterface:
+    root, directory = sys.argv[1:3]
+parts = "hatchling.builders.hooks.plugin.interface".split(".")
+for count in range(1, len(parts) + 1):
+    name = ".".join(parts[:count])
+    sys.modules[name] = types.ModuleType(name)
+sys.modules[name].BuildHookInterface = BuildHookInterface
+sys.path.insert(0, sys.argv[1] + "/dev")
+from wheel_hook import KernelsHook
+data = {"force_include": {}}
+KernelsHook().initialize("standard", data)
+print(json.dumps(data))
+KernelsHook().finalize("standard", data, "")
+"""
+
+
+@pytest.mark.skipif(
+    (sys.platform, platform.machine()) != ("linux", "x86_64"), reason="no wheels of this system"
+)
+def test_the_hook_of_the_wheel_needs_python_and_a_compiler_alone(tmp_path: Path) -> None:
+    """`make wheel` runs it where only hatchling is installed. Here the compiler writes empty files."""
+    compiler = tmp_path / "bin" / "g++"
+    compiler.parent.mkdir()
+    compiler.write_text('#!/bin/sh\nfor output; do :; done\necho > "$output"\n')  # the last argument
+    compiler.chmod(0o755)
+    command = [sys.executable, "-I", "-S", "-B", "-c", RUN_THE_HOOK, str(REPO), str(tmp_path / "dist")]
+    run = subprocess.run(command, env={"PATH": str(compiler.parent)}, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
+    data = json.loads(run.stdout)
+    names = {Path(file).name.split("-")[1] for file in data["force_include"]}
+    assert names == set(library.INSTRUCTIONS)
+    assert all(
+        file.startswith("masklet/backends/native/prebuilt/") for file in data["force_include"].values()
+    )
+    assert data["tag"].startswith("py3-none-manylinux_")
+    assert not (tmp_path / "dist" / "kernels").exists()
