@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import json
 import math
+from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
+from pkgutil import iter_modules
 from typing import Any, cast
 
 import numpy as np
 import pytest
 import torch
+from fastapi import APIRouter
+from fastapi.routing import APIRoute
 
 from masklet import VideoSession, rle
 from masklet.sessions.saved import SavedSession
+from masklet.studio import routes
 from masklet.studio.inference.inference import RESUMABLE, Inference
+from masklet.studio.routes import StrictRoute, label_studio
 from studio.small import LENGTH, SIZE, Caller, counts
 from toy_models import toy_network
 
@@ -324,3 +330,54 @@ def test_a_picture_needs_no_session(caller: Caller) -> None:
     answer = caller.ask("POST", "/image", files={"image": ("a.png", picture)}, data={"prompts": prompts})
     assert [len(result["masks"]) for result in answer["results"]] == [3, 1]
     assert answer["size"] == list(SIZE)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"negatives": [[5, 5]]}, {"frame": True}, {"object": True}, {"positive": [[True, 5]]}, {"new": 1.5}],
+)
+def test_a_prompt_with_other_fields_or_truth_values_is_refused(
+    caller: Caller, fields: dict[str, object]
+) -> None:
+    video = caller.video()
+    body = {"frame": 0, "object": 1, "positive": [[20, 24]], **fields}
+    error = caller.post(f"{video}/prompts", body, status=422)
+    assert error["error"] == "invalid"
+    assert caller.get(video)["prompts"] == []
+
+
+def test_a_misspelt_field_of_tracking_is_named(caller: Caller) -> None:
+    video = caller.video()
+    caller.click(video)
+    message = caller.post(f"{video}/propagation", {"strat": 3}, status=422)["message"]
+    assert "strat" in message.lower()
+    assert caller.get(video)["propagation"] is None
+
+
+def test_a_name_that_stands_twice_is_refused(caller: Caller) -> None:
+    video = caller.video()
+    body = b'{"frame": 0, "object": 1, "positive": [[20, 24]], "positive": [[1, 1]]}'
+    headers = {"content-type": "application/json"}
+    message = caller.ask("POST", f"{video}/prompts", content=body, headers=headers, status=422)["message"]
+    assert message == 'The JSON has the name "positive" twice. Send it once.'
+    assert caller.get(video)["prompts"] == []
+
+
+def test_a_name_that_stands_twice_in_the_prompts_of_a_picture_is_refused(caller: Caller) -> None:
+    picture = (caller.studio.settings.folder / "one.png").read_bytes()
+    prompts = '[{"box": [1, 1, 9, 9], "box": [2, 2, 9, 9]}]'
+    files, data = {"image": ("a.png", picture)}, {"prompts": prompts}
+    assert "twice" in caller.ask("POST", "/image", files=files, data=data, status=422)["message"]
+
+
+def test_every_route_but_those_of_label_studio_reads_json_strictly() -> None:
+    for module in map(
+        import_module, (f"{routes.__name__}.{entry.name}" for entry in iter_modules(routes.__path__))
+    ):
+        for router in vars(module).values():
+            if isinstance(router, APIRouter) and module is not label_studio:
+                assert router.route_class is StrictRoute or not http_routes(router), module.__name__
+
+
+def http_routes(router: APIRouter) -> list[APIRoute]:
+    return [route for route in router.routes if isinstance(route, APIRoute)]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from masklet import rle
 from masklet.errors import MediaError, PromptError
@@ -28,8 +29,53 @@ Name = Annotated[str, Field(max_length=1000)]  # more is refused before it is lo
 ShortText = Annotated[str, Field(max_length=200)]
 
 
+def parse_json(text: bytes) -> Any:
+    """JSON as it was sent, where no object has a name twice: the last would win, and the first be lost.
+
+    Raises:
+        ApiError: It is no JSON, or a name stands twice.
+    """
+    try:
+        return json.loads(text, object_pairs_hook=_object_of)
+    except UnicodeDecodeError:
+        raise ApiError(422, "invalid", "the JSON must be UTF-8.") from None
+    except json.JSONDecodeError as error:
+        raise ApiError(422, "invalid", f"the JSON is broken at character {error.pos}: {error.msg}.") from None
+    except RecursionError:
+        raise ApiError(422, "invalid", "the JSON is nested too deeply.") from None
+
+
+def _object_of(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    fields: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in fields:
+            raise ApiError(422, "invalid", f'the JSON has the name "{name[:100]}" twice. Send it once.')
+        fields[name] = value
+    return fields
+
+
 class RequestBody(BaseModel):
-    model_config = ConfigDict(use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_truth_values(cls, body: object) -> object:
+        """JSON's true is no number: pydantic would read it as 1."""
+        if isinstance(body, dict):
+            for name, value in body.items():
+                field = cls.model_fields.get(name)
+                if field is not None and bool not in _types(field.annotation) and _holds_truth(value):
+                    raise ValueError(f"{name} takes no true or false")
+        return body
+
+
+def _types(annotation: object) -> tuple[object, ...]:
+    return annotation, *get_args(annotation)
+
+
+def _holds_truth(value: object) -> bool:
+    """Whether a value is true or false, or a list with such a one in it."""
+    return isinstance(value, bool) or (isinstance(value, list) and any(map(_holds_truth, value)))
 
 
 class Rename(RequestBody):

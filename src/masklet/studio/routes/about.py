@@ -15,12 +15,12 @@ from masklet.studio.inference.decoder import THUMBNAIL_HEIGHT
 from masklet.studio.inference.inference import RESUMABLE
 from masklet.studio.inference.worker import Job, Priority
 from masklet.studio.requests import ModelName, Rename
-from masklet.studio.routes import ANSWER_SECONDS, RequesterDep, StudioDep
+from masklet.studio.routes import ANSWER_SECONDS, RequesterDep, StrictRoute, StudioDep
 from masklet.studio.security import set_person_cookie
 from masklet.studio.store.tables import Video
 from masklet.studio.store.uploads import read_once
 
-router = APIRouter(tags=["about"])
+router = APIRouter(route_class=StrictRoute, tags=["about"])
 
 LIMITS = ("upload_bytes", "pixels", "frames", "objects", "videos", "queue", "points")
 

@@ -12,7 +12,7 @@ from masklet.studio import project_schemas, schemas
 from masklet.studio.errors import not_found, public_message
 from masklet.studio.messages import CommentsEvent
 from masklet.studio.requests import CommentChange, FolderFiles, NewComment
-from masklet.studio.routes import RequesterDep, StudioDep
+from masklet.studio.routes import RequesterDep, StrictRoute, StudioDep
 from masklet.studio.schemas import clean_text
 from masklet.studio.store import tables
 from masklet.studio.store.database import new_id
@@ -26,7 +26,7 @@ from masklet.studio.store.project_files import (
 from masklet.studio.store.video_history import person_names
 from masklet.studio.views import find_project, find_video
 
-router = APIRouter(tags=["files and people"])
+router = APIRouter(route_class=StrictRoute, tags=["files and people"])
 
 Limit = Annotated[int, Query(ge=1, le=1000)]
 

@@ -13,15 +13,15 @@ from masklet.media import Image, is_picture
 from masklet.studio import schemas
 from masklet.studio.errors import ApiError, limit_exceeded
 from masklet.studio.inference.worker import Priority
-from masklet.studio.requests import PromptBody
-from masklet.studio.routes import ANSWER_SECONDS, RequesterDep, StudioDep
+from masklet.studio.requests import PromptBody, parse_json
+from masklet.studio.routes import ANSWER_SECONDS, RequesterDep, StrictRoute, StudioDep
 from masklet.studio.security import Requester
 from masklet.studio.store.database import new_id
 from masklet.studio.store.uploads import Form, file_form, read_once, receive_form
 from masklet.studio.studio import Studio
 from masklet.types import ImageCandidates
 
-router = APIRouter(tags=["pictures"])
+router = APIRouter(route_class=StrictRoute, tags=["pictures"])
 
 MAX_PROMPTS = 32
 _PROMPTS: TypeAdapter[list[PromptBody]] = TypeAdapter(list[PromptBody])
@@ -86,9 +86,9 @@ def _as_picture(form: Form) -> Path:
 def _parse_prompts(text: bytes | None) -> list[PromptBody]:
     if text is None:
         raise ApiError(422, "invalid", "prompts: the form needs them, as JSON.")
+    sent = parse_json(text)
     try:
-        is_list = text.lstrip().startswith(b"[")
-        prompts = _PROMPTS.validate_json(text) if is_list else [PromptBody.model_validate_json(text)]
+        prompts = _PROMPTS.validate_python(sent if isinstance(sent, list) else [sent])
     except ValidationError as error:
         raise ApiError(422, "invalid", f"prompts must be JSON: {error.errors()[0]['msg']}.") from None
     if not 1 <= len(prompts) <= MAX_PROMPTS:

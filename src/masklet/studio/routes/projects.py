@@ -14,7 +14,7 @@ from masklet.studio import project_schemas, schemas
 from masklet.studio.errors import ApiError
 from masklet.studio.inference.inference import RESUMABLE
 from masklet.studio.requests import ClassChange, FolderVideo, NewProject, NewProjectExport, ProjectChange
-from masklet.studio.routes import RequesterDep, StudioDep
+from masklet.studio.routes import RequesterDep, StrictRoute, StudioDep
 from masklet.studio.schemas import clean_name
 from masklet.studio.security import Requester
 from masklet.studio.store.database import new_id
@@ -23,7 +23,7 @@ from masklet.studio.store.uploads import file_form, receive_form
 from masklet.studio.studio import Studio
 from masklet.studio.views import find_project, project_view
 
-router = APIRouter(prefix="/projects", tags=["projects"])
+router = APIRouter(route_class=StrictRoute, prefix="/projects", tags=["projects"])
 
 
 @router.get("")

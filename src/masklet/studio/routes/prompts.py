@@ -29,7 +29,7 @@ from masklet.studio.requests import (
     ObjectId,
     PreviewPrompt,
 )
-from masklet.studio.routes import ANSWER_SECONDS, RequesterDep, StudioDep
+from masklet.studio.routes import ANSWER_SECONDS, RequesterDep, StrictRoute, StudioDep
 from masklet.studio.schemas import clean_name
 from masklet.studio.security import Requester
 from masklet.studio.store.object_history import find_prompt, flatten_fields
@@ -39,7 +39,7 @@ from masklet.studio.studio import Studio
 from masklet.studio.views import frame_masks, object_view, prompt_with_mask, prompted_frames
 from masklet.types import Prompt
 
-router = APIRouter(prefix="/videos/{video}", tags=["objects and prompts"])
+router = APIRouter(route_class=StrictRoute, prefix="/videos/{video}", tags=["objects and prompts"])
 
 Value = TypeVar("Value")
 

@@ -10,14 +10,14 @@ from masklet.studio import schemas
 from masklet.studio.errors import ApiError
 from masklet.studio.inference.propagation_plan import Leg, PropagationPlan, missing_legs
 from masklet.studio.requests import NewPropagation
-from masklet.studio.routes import ANSWER_SECONDS, RequesterDep, StudioDep
+from masklet.studio.routes import ANSWER_SECONDS, RequesterDep, StrictRoute, StudioDep
 from masklet.studio.security import Requester
 from masklet.studio.store.database import new_id
 from masklet.studio.store.video_history import find_tracked_spans
 from masklet.studio.studio import Studio
 from masklet.studio.views import changed_objects, find_video, unfinished_plan
 
-router = APIRouter(prefix="/videos/{video}/propagation", tags=["propagation"])
+router = APIRouter(route_class=StrictRoute, prefix="/videos/{video}/propagation", tags=["propagation"])
 
 
 @router.get("")

@@ -13,7 +13,7 @@ from masklet.studio.inference.decoder import MAX_JPEG_SIDE, THUMBNAIL_HEIGHT
 from masklet.studio.messages import ChangedEvent
 from masklet.studio.problems import find_problems
 from masklet.studio.requests import Frame, NewExport, Review, SeenVideo, VideoChange
-from masklet.studio.routes import RequesterDep, StudioDep
+from masklet.studio.routes import RequesterDep, StrictRoute, StudioDep
 from masklet.studio.schemas import clean_name
 from masklet.studio.store.object_history import EventRecord
 from masklet.studio.store.tables import Video
@@ -21,8 +21,8 @@ from masklet.studio.store.video_history import person_names
 from masklet.studio.studio import Studio
 from masklet.studio.views import doubtful_view, find_video, history_view, mask_page, strips_view
 
-router = APIRouter(prefix="/videos/{video}")
-exports_router = APIRouter(tags=["exports"])
+router = APIRouter(route_class=StrictRoute, prefix="/videos/{video}")
+exports_router = APIRouter(route_class=StrictRoute, tags=["exports"])
 
 IMMUTABLE = {"cache-control": "private, max-age=31536000, immutable"}
 PAGE_FRAMES = 256
