@@ -73,6 +73,13 @@ def test_repeating_a_moving_square_counted_by_hand(moving):
     assert all.scores["J"] == pytest.approx(np.mean(shares))
 
 
+@pytest.mark.parametrize("predictor", [BASELINES["repeat"], ModelPredictor("toy", toy_network())])
+def test_a_clip_without_objects_has_no_results(moving, predictor):
+    for labels in moving.labels.values():
+        write_labels(labels[None], np.zeros(SIZE, np.uint8))
+    assert list(SemiSupervised().run(predictor, moving)) == []
+
+
 def test_results_keep_the_worst_frames(moving):
     [row] = SemiSupervised(frames="all").run(BASELINES["repeat"], moving)
     assert sorted(worst.frame for worst in row.worst) == [4, 5]

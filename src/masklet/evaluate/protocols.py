@@ -56,7 +56,7 @@ WATCH = 30 / 300  # a frame of the result
 
 @dataclass(frozen=True)
 class SemiSupervised:
-    """J and F after a prompt on the frame that first shows the object.
+    """J and F after a prompt on the frame that first shows the object; none of a clip without objects.
 
     Attributes:
         prompts: Each a setting, for which the clip is tracked anew.
@@ -74,7 +74,8 @@ class SemiSupervised:
             video = predictor.video(clip.frames)
             for id, frame in clip.first_frames.items():
                 prompt_object(video, frame, id, clip.truth(frame).masks[id], kind)
-            yield from self._track(video, clip, kind)
+            if clip.first_frames:
+                yield from self._track(video, clip, kind)
 
     def _track(self, video: VideoPredictor, clip: LabelledVideo, kind: PromptKind) -> Iterator[ObjectResult]:
         counted = {id: set(scored_frames(clip.annotated_frames(id), self.frames)) for id in clip.first_frames}
