@@ -217,7 +217,7 @@ def test_measures_in_micrometres_and_labels_as_large_as_their_source(tmp_path: P
     with open(tmp_path / "measures.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [(row["depth"], row["time"], row["z_um"]) for row in rows] == [("1", "0", "2"), ("2", "0", "4")]
-    assert rows[0]["object"] == "3" and rows[0]["class"] == "cell"
+    assert rows[0]["object"] == "3" and rows[0]["class"] == "cell" and rows[0]["file"] == "stack.tif"
     assert {row["seconds"] for row in rows} == {""}, (
         "slices are no moments, and no file says how long they take"
     )

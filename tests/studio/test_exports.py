@@ -282,6 +282,20 @@ def test_labels_and_measures_of_a_stack_have_its_axes_and_pixel_size(tmp_path: P
             with tifffile.TiffFile(io.BytesIO(caller.exported(video, "ome-tiff"))) as labels:
                 assert labels.series[0].axes == axes
                 assert ('PhysicalSizeX="0.5"' in labels.ome_metadata) == (column == "depth")
+            assert [row["file"] for row in rows] == [name] * 3
+
+
+def test_pages_of_a_renamed_tiff_are_no_moments(tmp_path: Path) -> None:
+    tifffile = pytest.importorskip("tifffile")
+    studio = make_studio(tmp_path)
+    tifffile.imwrite(tmp_path / "clips" / "plain.tif", np.zeros((2, *SIZE), np.uint8), metadata=None)
+    with Caller(studio) as caller:
+        video = caller.video("plain.tif")
+        caller.ask("PATCH", video, json={"name": "Nuclei, day 2"})
+        assert caller.get(f"{video}/channels") == {"channels": [], "depth": 2, "time": 1}
+        caller.click(video, frame=1)
+        (row,) = csv.DictReader(caller.exported(video, "measures").decode().splitlines())
+        assert [row[name] for name in ("file", "time", "depth", "seconds")] == ["Nuclei, day 2", "0", "1", ""]
 
 
 def test_an_uploaded_picture_keeps_its_name_in_exports(tmp_path: Path) -> None:

@@ -304,10 +304,14 @@ class Video(Schema):
 
 
 class Channels(Schema):
-    """What can be chosen of a file with several channels; empty for others."""
+    """What the pages of a TIFF are, or of a folder of TIFFs. A video has none of these."""
 
     channels: list[str]
-    """Their names, in their order; empty text for one that has none."""
+    """Names of the channels to choose one of, in their order; empty text for one that has no name."""
+    depth: int | None
+    """Slices at each point in time; null for what is no TIFF."""
+    time: int | None
+    """Points in time. Frames are all slices of the first one, then of the next."""
 
 
 class Mask(Schema):

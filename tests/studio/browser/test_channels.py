@@ -29,6 +29,11 @@ def test_a_channel_is_chosen_in_the_page(opened: Callable[[], Screen], clip: Pat
     choice.wait_for()
     assert choice.locator("option").all_inner_texts() == ["all channels", "DAPI", "GFP"]
 
+    assert screen.page.locator(".meta").inner_text() == "320 × 180 · 3 times", "it names no frames a second"
+    screen.press("ArrowRight")
+    screen.page.locator(".position .time", has_text="time 1").wait_for()
+    screen.press("ArrowLeft")
+
     def colors() -> tuple[list[int], list[int]]:
         left, right = screen.page.evaluate(MIDDLES)
         return left, right

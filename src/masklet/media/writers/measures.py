@@ -10,6 +10,7 @@ import numpy as np
 
 from masklet import rle
 from masklet.media.readers.microscopy import PixelSize, StackAxes
+from masklet.media.readers.source import frame_file_name
 from masklet.media.writers.writer import CocoMask, SpooledWriter, is_stack
 
 COLUMNS = (
@@ -21,10 +22,11 @@ COLUMNS = (
 class MeasuresCsv(SpooledWriter):
     """A CSV with a row for each frame and visible object, for a spreadsheet, R or pandas.
 
-    `area` is in pixels; `x`, `y` are the centre of mass; `x0`, `y0`, `x1`, `y1` are the tight box, the last
-    two exclusive. `time` and `depth` are the point in time and the slice, from 0 on; `seconds` is empty for
-    stacks. Pages of a TIFF that does not say which is which are taken for depth. The columns in micrometres
-    are empty where the source has no `pixel_size`.
+    `file` is the picture's own name, or that of the TIFF whose page it is. `area` is in pixels; `x`, `y` are
+    the centre of mass; `x0`, `y0`, `x1`, `y1` are the tight box, the last two exclusive. `time` and `depth`
+    are the point in time and the slice, from 0 on; `seconds` is empty for stacks. Pages of a TIFF that does
+    not say which is which are taken for depth. The columns in micrometres are empty where the source has no
+    `pixel_size`.
 
     Args:
         path: The file.
@@ -48,8 +50,11 @@ class MeasuresCsv(SpooledWriter):
         is_timed = axes is None and not is_stack(self._source)
         time, depth = divmod(page, axes.depth) if axes is not None else (frame, 0) if is_timed else (0, page)
         seconds = round(self._source.time(frame), 6) if is_timed else ""  # a stack names no rate
+        file = self._source.file_name(frame)
+        if not is_timed and file == frame_file_name(page, ".jpg"):
+            file = self._source.name  # pages have no files of their own; `time` and `depth` tell which it is
         for id, mask in self._spool.masks_on(frame):
-            place = (self._source.file_name(frame), frame, seconds, time, depth)
+            place = (file, frame, seconds, time, depth)
             yield (*place, id, self._categories.name(id), *self._measure(mask, depth))
 
     def _measure(self, mask: CocoMask, depth: int) -> tuple[object, ...]:

@@ -343,6 +343,8 @@ class OpenFile:
 
     def stack(self) -> Response:
         axes, size = self.model_frames.axes, self.model_frames.pixel_size
+        if axes is None and Path(self._path).suffix.lower() in (".tif", ".tiff"):
+            axes = StackAxes(("",), len(self.model_frames), 1, {})  # also where people call it otherwise
         known = {"channels": list(axes.channels), "depth": axes.depth, "time": axes.time} if axes else None
         return {"axes": known, "pixel_size": None if size is None else [size.x, size.y, size.z]}, None
 

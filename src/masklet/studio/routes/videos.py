@@ -96,7 +96,7 @@ def _change_channel(studio: Studio, requester: RequesterDep, video: str, channel
         raise ApiError(
             409, "busy", "this video is being tracked. Stop that before you choose another channel."
         )
-    count = len(_find_channels(studio, video))
+    count = len(channels(studio, video).channels)
     if channel is not None and not count:
         raise ApiError(422, "invalid", "channel: this file has no channels to choose from. Leave it out.")
     if channel is not None and channel >= count:
@@ -124,19 +124,18 @@ def _publish_setting(studio: Studio, requester: RequesterDep, video: str, do: st
 
 @router.get("/channels", tags=["videos"])
 def channels(studio: StudioDep, video: str) -> schemas.Channels:
-    """The channels of a TIFF that has several, or of a folder of such files, to choose one of."""
-    return schemas.Channels(channels=_find_channels(studio, video))
-
-
-def _find_channels(studio: Studio, video: str) -> list[str]:
+    """What the pages of a TIFF are: channels to choose one of, slices and points in time."""
     with studio.database.begin() as session:
         row = find_video(session, video)
         is_tiff = row.place.lower().endswith((".tif", ".tiff"))
-        if row.kind == "video" or (row.kind == "picture" and not is_tiff):
-            return []
-    with studio.live.using(video) as live:
-        names: list[str] = live.decoder.describe()["channels"]
-    return names if len(names) > 1 else []
+    axes = None
+    if row.kind == "pictures" or is_tiff:
+        with studio.live.using(video) as live:
+            axes = live.frames.axes
+    if axes is None:
+        return schemas.Channels(channels=[], depth=None, time=None)
+    names = list(axes.channels) if len(axes.channels) > 1 else []
+    return schemas.Channels(channels=names, depth=axes.depth, time=axes.time)
 
 
 @router.delete("", status_code=204, tags=["videos"])

@@ -8,6 +8,7 @@
  *
  * @typedef {object} State
  * @property {T.Video} video
+ * @property {{depth: number, time: number} | null} stack  slices and points in time, of a TIFF
  * @property {T.Project} project  that the video belongs to
  * @property {number} frame  in view
  * @property {number | null} object  the selected one; null: the next prompt makes a new one
@@ -54,6 +55,7 @@
 export function initial(video, project) {
     return {
         video,
+        stack: null,
         project,
         frame: video.prompts.length ? Math.min(...video.prompts.map((prompt) => prompt.frame)) : 0,
         object: video.objects.length ? video.objects[0].id : null,
@@ -241,6 +243,33 @@ const DATE_AND_TIME = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", 
 /** @param {string} at  as the server writes it */
 export function dateAndTime(at) {
     return DATE_AND_TIME.format(new Date(at));
+}
+
+/**
+ * Where a frame is in its file, in words: a time for a video, the slice or point in time for a stack.
+ *
+ * @param {Pick<State, "video" | "stack">} state
+ * @param {number} frame
+ */
+export function whereabouts({ video, stack }, frame) {
+    if (video.kind === "video") return clock(frame, video.fps);
+    if (!stack) return "";
+    const slice = stack.depth > 1 ? `slice ${frame % stack.depth}` : "";
+    const time = stack.time > 1 ? `time ${Math.floor(frame / stack.depth)}` : "";
+    return [slice, time].filter(Boolean).join(", ");
+}
+
+/**
+ * How many frames there are, and of what.
+ *
+ * @param {Pick<State, "video" | "stack">} state
+ */
+export function extent({ video, stack }) {
+    if (video.kind === "video") return `${video.frames} frames · ${Number(video.fps.toFixed(2))} fps`;
+    if (!stack) return `${video.frames} frames`;
+    const slices = stack.depth > 1 ? `${stack.depth} slices` : "";
+    const times = stack.time > 1 ? `${stack.time} times` : "";
+    return [slices, times].filter(Boolean).join(" × ");
 }
 
 /**

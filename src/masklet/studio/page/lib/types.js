@@ -64,8 +64,10 @@
  * @property {number[]} objects
  * @property {number} start  The first frame with a change.
  *
- * @typedef {object} Channels  What can be chosen of a file with several channels; empty for others.
- * @property {string[]} channels  Their names, in their order; empty text for one that has none.
+ * @typedef {object} Channels  What the pages of a TIFF are, or of a folder of TIFFs. A video has none of these.
+ * @property {string[]} channels  Names of the channels to choose one of, in their order; empty text for one that has no name.
+ * @property {number | null} depth  Slices at each point in time; null for what is no TIFF.
+ * @property {number | null} time  Points in time. Frames are all slices of the first one, then of the next.
  *
  * @typedef {object} Class  A class of objects in a project.
  * @property {string} name

@@ -35,7 +35,8 @@ export function channelChoice(studio) {
  */
 async function offer(studio, field) {
     try {
-        const { channels } = await api.channels(studio.id);
+        const { channels, depth, time } = await api.channels(studio.id);
+        if (depth && time) studio.store.set({ stack: { depth, time } });
         const names = channels.map((name, number) => name || `channel ${number}`);
         fill(
             field,

@@ -2,7 +2,7 @@
 
 import { h } from "../lib/dom.js";
 import { seek } from "../lib/propagation.js";
-import { clock } from "../lib/state.js";
+import { clock, whereabouts } from "../lib/state.js";
 import { mountStrips } from "./strips.js";
 import { mountThumbnails } from "./thumbnails.js";
 
@@ -10,6 +10,7 @@ import { mountThumbnails } from "./thumbnails.js";
 
 const LEAST = 12; // frames that the timeline shows at least
 const STEPS = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600]; // seconds between marks of the ruler
+const COUNTS = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000]; // frames, where there are no seconds
 
 /**
  * @param {Studio} studio
@@ -44,12 +45,13 @@ export function mountTimeline(studio, root, signal) {
     mountThumbnails(studio, thumbs, signal);
     mountStrips(studio, strips, slider, signal);
     studio.store.watch(["span"], () => drawRuler(studio, ruler));
-    studio.store.watch(["frame", "span"], () => {
-        const { frame, span, video } = studio.state;
+    studio.store.watch(["frame", "span", "stack"], () => {
+        const { frame, span } = studio.state;
+        const where = whereabouts(studio.state, frame);
         lanes.style.setProperty("--head", String((frame + 0.5 - span[0]) / (span[1] - span[0])));
         head.hidden = frame < span[0] || frame >= span[1];
         slider.setAttribute("aria-valuenow", String(frame));
-        slider.setAttribute("aria-valuetext", `frame ${frame}, ${clock(frame, video.fps)}`);
+        slider.setAttribute("aria-valuetext", where ? `frame ${frame}, ${where}` : `frame ${frame}`);
     });
     studio.store.watch(["frame"], () => keepInView(studio));
     studio.store.watch(["range", "span"], () => drawRange(studio, range));
@@ -159,12 +161,14 @@ function keepInView(studio) {
  */
 function drawRuler(studio, ruler) {
     const { span, video } = studio.state;
-    const fps = video.fps || 1;
+    const isVideo = video.kind === "video";
+    const fps = (isVideo && video.fps) || 1; // pictures and pages are counted
     const seconds = (span[1] - span[0]) / fps;
-    const every = STEPS.find((step) => seconds / step <= 12) ?? 7200;
+    const steps = isVideo ? STEPS : COUNTS;
+    const every = steps.find((step) => seconds / step <= 12) ?? steps[steps.length - 1];
     const marks = [];
     for (let second = Math.ceil(span[0] / fps / every) * every; second * fps < span[1]; second += every) {
-        const mark = h("span", {}, clock(second, 1).replace(/\.\d+$/, ""));
+        const mark = h("span", {}, isVideo ? clock(second, 1).replace(/\.\d+$/, "") : String(second));
         mark.style.setProperty("--at", String((second * fps - span[0]) / (span[1] - span[0])));
         marks.push(mark);
     }

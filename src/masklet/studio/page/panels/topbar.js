@@ -3,6 +3,7 @@
 import * as api from "../lib/api.js";
 import { fill, h, icon, iconButton } from "../lib/dom.js";
 import { undoOrRedo } from "../lib/prompting.js";
+import { extent } from "../lib/state.js";
 import { complain } from "../lib/toast.js";
 import { named } from "./sheet.js";
 import { channelChoice } from "./channels.js";
@@ -26,6 +27,7 @@ export function mountTopbar(studio, stage, root) {
     const undo = iconButton("undo", "Undo (Ctrl+Z)", () => void undoOrRedo(studio, "undo"));
     const redo = iconButton("redo", "Redo (Ctrl+Shift+Z)", () => void undoOrRedo(studio, "redo"));
     const status = h("span", { class: "status", role: "status" });
+    const meta = h("span", { class: "meta" });
     fill(
         root,
         h(
@@ -36,7 +38,7 @@ export function mountTopbar(studio, stage, root) {
         ),
         title(studio),
         neighbours(studio),
-        h("span", { class: "meta" }, measures(studio)),
+        meta,
         channelChoice(studio),
         h("div", { class: "cluster", role: "group", "aria-label": "History" }, undo, redo),
         h("span", { class: "gap" }),
@@ -58,6 +60,7 @@ export function mountTopbar(studio, stage, root) {
         iconButton("help", "Keys (?)", () => openHelp(studio, stage)),
         themeButton(),
     );
+    studio.store.watch(["stack"], () => fill(meta, measures(studio)));
     studio.store.watch(["video"], () => {
         const { video: now } = studio.state;
         describe(undo, now.can_undo, `Undo${now.undo ? `: ${now.undo}` : ""} (Ctrl+Z)`);
@@ -92,9 +95,8 @@ function title(studio) {
 
 /** @param {Studio} studio */
 function measures(studio) {
-    const { width, height, frames, fps } = studio.state.video;
-    if (frames < 2) return `${width} × ${height}`;
-    return `${width} × ${height} · ${frames} frames · ${Number(fps.toFixed(2))} fps`;
+    const { width, height, frames } = studio.state.video;
+    return `${width} × ${height}${frames < 2 ? "" : ` · ${extent(studio.state)}`}`;
 }
 
 /**

@@ -14,7 +14,7 @@ import {
     togglePlay,
     toggleReviewed,
 } from "../lib/propagation.js";
-import { changedSpan, frameList, isPropagating, timecode, within } from "../lib/state.js";
+import { changedSpan, frameList, isPropagating, timecode, whereabouts, within } from "../lib/state.js";
 import { focusStage } from "../stage/stage.js";
 import { menuButton, menuItem } from "./menu.js";
 import { problemsMenu } from "./problems.js";
@@ -78,11 +78,15 @@ function position(studio) {
         if (event.key === "Escape") show();
         focusStage(); // the keys are the studio's again; leaving the field takes its number
     });
-    const time = h("span", { class: "time", title: "Timecode: hours, minutes, seconds, frames" });
-    studio.store.watch(["frame"], () => {
+    const isVideo = video.kind === "video";
+    const time = h("span", {
+        class: "time",
+        title: isVideo ? "Timecode: hours, minutes, seconds, frames" : "Slice and point in time, from 0 on",
+    });
+    studio.store.watch(["frame", "stack"], () => {
         const { frame } = studio.state;
         if (document.activeElement !== field) show();
-        fill(time, timecode(frame, video.fps));
+        fill(time, isVideo ? timecode(frame, video.fps) : whereabouts(studio.state, frame));
     });
     return h(
         "label",

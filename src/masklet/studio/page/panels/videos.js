@@ -165,8 +165,8 @@ async function watchTracking(project, cards, list) {
 function card(video, { remove, edit }) {
     const picture = h("img", { src: api.frameAddress(video.id, 0, 480, video.channel), alt: "", loading: "lazy" });
     picture.addEventListener("error", () => picture.classList.add("broken"));
-    const length =
-        video.frames > 1 ? `${video.frames} frames · ${clock(video.frames, video.fps)}` : "picture";
+    const seconds = video.kind === "video" ? ` · ${clock(video.frames, video.fps)}` : "";
+    const length = video.frames > 1 ? `${video.frames} frames${seconds}` : "picture";
     const done = h("i", { class: "done" });
     const work = h("small", {});
     const people = h("small", {});

@@ -1,7 +1,7 @@
 /** The stage: the frame in view with its masks, and over it a second canvas with the prompts. */
 
 import { h } from "../lib/dom.js";
-import { clock } from "../lib/state.js";
+import { whereabouts } from "../lib/state.js";
 import { Hover } from "./hover.js";
 import { Input } from "./input.js";
 import { OutlineTool } from "./outline-tools.js";
@@ -68,7 +68,7 @@ export class Stage {
         studio.store.watch(["everything"], () => this.redraw());
         studio.store.watch(["view"], () => this.#resize());
         studio.store.watch(["tool", "frame"], () => this.outline.cancel());
-        studio.store.watch(["video", "frame", "object"], () => this.#label());
+        studio.store.watch(["video", "stack", "frame", "object"], () => this.#label());
         studio.store.watch(["frame", "unreadable"], () => this.#showNotice());
     }
 
@@ -137,10 +137,11 @@ export class Stage {
     #label() {
         const { video, frame, object } = this.studio.state;
         const item = video.objects.find((item) => item.id === object);
+        const where = whereabouts(this.studio.state, frame);
         const of = item ? `, ${item.name} selected` : ", a click makes a new object";
         this.over.setAttribute(
             "aria-label",
-            `${video.name}, frame ${frame} at ${clock(frame, video.fps)}${of}`,
+            `${video.name}, frame ${frame}${where && ` at ${where}`}${of}`,
         );
     }
 
