@@ -44,7 +44,12 @@ def sides(content: bytes) -> tuple[list[int], list[int]]:
 def test_a_channel_is_chosen_for_pictures_features_and_exports(caller: Caller, tmp_path: Path) -> None:
     video = caller.video("stack.ome.tif")
     id = video.rpartition("/")[2]
-    assert caller.get(f"{video}/channels") == {"channels": NAMES, "depth": 1, "time": FRAMES}
+    assert caller.get(f"{video}/channels") == {
+        "channels": NAMES,
+        "depth": 1,
+        "time": FRAMES,
+        "pixel_size": None,
+    }
     assert caller.get(video)["channel"] is None and caller.get(video)["frames"] == FRAMES
     address = f"/api{video}/frames/0.jpg"
     left, right = sides(caller.client.get(address).content)
@@ -102,7 +107,12 @@ def test_a_channel_that_cannot_be_is_refused(caller: Caller, monkeypatch: pytest
     refusal = caller.ask("PATCH", video, 422, json={"channel": 2})
     assert refusal["message"] == "Channel must be 0 to 1. Got 2."
     clip = caller.video()
-    assert caller.get(f"{clip}/channels") == {"channels": [], "depth": None, "time": None}
+    assert caller.get(f"{clip}/channels") == {
+        "channels": [],
+        "depth": None,
+        "time": None,
+        "pixel_size": None,
+    }
     assert "no channels" in caller.ask("PATCH", clip, 422, json={"channel": 0})["message"]
     id = video.rpartition("/")[2]
     plan = PropagationPlan.of("p", "forward", [Leg(0, FRAMES, False, None, "b")])

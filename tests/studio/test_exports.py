@@ -283,6 +283,8 @@ def test_labels_and_measures_of_a_stack_have_its_axes_and_pixel_size(tmp_path: P
                 assert labels.series[0].axes == axes
                 assert ('PhysicalSizeX="0.5"' in labels.ome_metadata) == (column == "depth")
             assert [row["file"] for row in rows] == [name] * 3
+            size = caller.get(f"{video}/channels")["pixel_size"]
+            assert size == ("0.5x0.5x2um" if column == "depth" else None)
 
 
 def test_pages_of_a_renamed_tiff_are_no_moments(tmp_path: Path) -> None:
@@ -292,10 +294,28 @@ def test_pages_of_a_renamed_tiff_are_no_moments(tmp_path: Path) -> None:
     with Caller(studio) as caller:
         video = caller.video("plain.tif")
         caller.ask("PATCH", video, json={"name": "Nuclei, day 2"})
-        assert caller.get(f"{video}/channels") == {"channels": [], "depth": 2, "time": 1}
+        pages = caller.get(f"{video}/channels")
+        assert (pages["channels"], pages["depth"], pages["time"]) == ([], 2, 1)
         caller.click(video, frame=1)
         (row,) = csv.DictReader(caller.exported(video, "measures").decode().splitlines())
         assert [row[name] for name in ("file", "time", "depth", "seconds")] == ["Nuclei, day 2", "0", "1", ""]
+
+
+def test_a_pixel_size_that_a_person_gave_is_in_measures_and_labels(caller: Caller) -> None:
+    tifffile = pytest.importorskip("tifffile")
+    video = caller.video()
+    caller.click(video)
+    refused = caller.ask("PATCH", video, 400, json={"pixel_size": "2 furlong"})
+    assert "A pixel size is a length with its unit" in refused["message"]
+    assert caller.get(video)["pixel_size"] is None
+    assert caller.ask("PATCH", video, json={"pixel_size": " 0.5x0.25um "})["pixel_size"] == "0.5x0.25um"
+    (row,) = csv.DictReader(caller.exported(video, "measures").decode().splitlines())
+    assert float(row["area_um2"]) == pytest.approx(int(row["area"]) / 8)
+    with tifffile.TiffFile(io.BytesIO(caller.exported(video, "ome-tiff"))) as labels:
+        assert 'PhysicalSizeX="0.5"' in labels.ome_metadata
+    assert caller.ask("PATCH", video, json={"pixel_size": ""})["pixel_size"] is None
+    (row,) = csv.DictReader(caller.exported(video, "measures").decode().splitlines())
+    assert row["area_um2"] == ""
 
 
 def test_an_uploaded_picture_keeps_its_name_in_exports(tmp_path: Path) -> None:

@@ -132,6 +132,9 @@ class VideoChange(RequestBody):
     reviewer: Annotated[str, Field(max_length=100)] | None = None
     channel: Annotated[int, Field(ge=0, le=10_000)] | None = None
     """The one channel to show of a TIFF; null for all, in colours. Masks that are there stay."""
+    pixel_size: Annotated[str, Field(max_length=100)] | None = None
+    """Of the sample, such as `0.65um` or `0.2x0.2x1um`, for measures and label TIFFs; empty for what the file
+    says."""
     seen: SeenVideo | None = None
     """What the person saw. Where somebody else set a field of the change meanwhile, nothing is changed."""
 

@@ -282,6 +282,8 @@ class Video(Schema):
     kind: Literal["video", "picture", "pictures"]
     channel: int | None
     """The one channel of a TIFF that is shown and segmented; null for all, in colours."""
+    pixel_size: str | None
+    """In the sample, as a person gave it; null for what the file says."""
     head: int
     """Grows with every change, and goes back with undo."""
     can_undo: bool
@@ -312,6 +314,8 @@ class Channels(Schema):
     """Slices at each point in time; null for what is no TIFF."""
     time: int | None
     """Points in time. Frames are all slices of the first one, then of the next."""
+    pixel_size: str | None
+    """In the sample, as the file says it, such as `0.2x0.2x1um`."""
 
 
 class Mask(Schema):

@@ -91,6 +91,7 @@ def video_view(
         fps=video.fps,
         kind=video.kind,  # type: ignore[arg-type]
         channel=video.channel,
+        pixel_size=video.pixel_size,
         head=state.head,
         can_undo=bool(state.records),
         can_redo=bool(state.redo),

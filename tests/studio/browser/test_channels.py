@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Callable
 from pathlib import Path
 
@@ -29,7 +30,7 @@ def test_a_channel_is_chosen_in_the_page(opened: Callable[[], Screen], clip: Pat
     choice.wait_for()
     assert choice.locator("option").all_inner_texts() == ["all channels", "DAPI", "GFP"]
 
-    assert screen.page.locator(".meta").inner_text() == "320 × 180 · 3 times", "it names no frames a second"
+    screen.page.get_by_text("320 \u00d7 180 · 3 time points", exact=True).wait_for()  # no frames a second
     screen.press("ArrowRight")
     screen.page.locator(".position .time", has_text="time 1").wait_for()
     screen.press("ArrowLeft")
@@ -50,6 +51,15 @@ def test_a_channel_is_chosen_in_the_page(opened: Callable[[], Screen], clip: Pat
     screen.opened()
     screen.until(lambda: choice.input_value() == "1")
     screen.until(lambda: max(colors()[0]) < 80 and min(colors()[1]) > 180)
+    screen.press("Control+e")
+    size = screen.page.get_by_label("Size of a pixel")
+    assert size.get_attribute("placeholder") == "such as 0.65um"
+    size.fill("0.5um")
+    with screen.page.expect_download() as download:
+        screen.page.locator(".format[data-format=measures]").click()
+    (row,) = csv.DictReader(download.value.path().read_text().splitlines())
+    assert float(row["area_um2"]) == int(row["area"]) / 4
+    screen.press("Escape")
     screen.page.get_by_title("All videos").click()
     picture = screen.page.locator(".card img[src*='channel=1']")
     picture.wait_for()

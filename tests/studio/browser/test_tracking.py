@@ -65,6 +65,20 @@ def test_tracking_from_here_for_some_frames_and_filling_gaps(screen: Screen) -> 
     assert counts(screen, 3) == before
 
 
+def test_an_export_of_the_project_waits_for_prompts_under_way(screen: Screen) -> None:
+    screen.press("d")
+    screen.drag((170, 120), (210, 120))
+    screen.until(screen.masks)
+    slow(screen, "POST", "prompts")
+    stroke(screen, 160)
+    stroke(screen, 180)
+    screen.page.get_by_title("All videos").click()
+    screen.page.get_by_role("button", name="Export all").click()
+    with screen.page.expect_download():
+        screen.page.get_by_role("button", name="Export", exact=True).click()
+    assert screen.page.evaluate("window.sent") == ["POST prompts", "POST prompts", "POST exports"]
+
+
 def test_reviewed_frames_keep_their_masks_and_the_page_says_so(screen: Screen) -> None:
     screen.press("d")
     screen.drag((170, 120), (210, 120))

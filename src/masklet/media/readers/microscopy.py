@@ -123,6 +123,11 @@ class PixelSize:
                     f"a pixel measures from {SMALLEST:g} to {LARGEST:g} micrometres. Got {length:g}."
                 )
 
+    def __str__(self) -> str:
+        """The size as `parse` takes it."""
+        lengths = (self.x, self.y) if self.z is None else (self.x, self.y, self.z)
+        return f"{'x'.join(f'{length:.6g}' for length in lengths)}um"
+
     @classmethod
     def of(cls, size: PixelSize | str) -> PixelSize:
         """A size, or the one that a text names; anything else is a MediaError."""

@@ -202,6 +202,7 @@ class RemoteReader:
 
     Args:
         file_name: Of a picture that is kept under another name; by default that of the file.
+        pixel_size: As a person gave it; by default what the file says.
     """
 
     def __init__(
@@ -213,8 +214,10 @@ class RemoteReader:
         count: int,
         recording: Recording | None = None,
         file_name: str | None = None,
+        pixel_size: PixelSize | None = None,
     ) -> None:
         self.name = name
+        self._given_size = pixel_size
         self._file_name = file_name
         self.recording = recording
         self.size = size
@@ -239,7 +242,7 @@ class RemoteReader:
     @property
     def pixel_size(self) -> PixelSize | None:
         size = self._stack["pixel_size"]
-        return None if size is None else PixelSize(*size)
+        return self._given_size or (None if size is None else PixelSize(*size))
 
     @cached_property
     def _stack(self) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from threading import Lock
 from weakref import WeakValueDictionary
 
+from masklet.media.readers.microscopy import PixelSize
 from masklet.sessions.feature_cache import FeatureCache
 from masklet.studio.errors import ApiError, not_found
 from masklet.studio.inference.decoder import DecoderProcess, RemoteFrames, RemoteReader
@@ -159,11 +160,20 @@ class LiveVideos:
             project = session.get_one(Project, video.project)
             path, size = self._paths.resolve(video.place), (video.height, video.width)
             channel = video.channel
+            pixel_size = None if video.pixel_size is None else PixelSize.parse(video.pixel_size)
         expected = (video.height, video.width, video.frames)
         self._make_room()
         decoder = DecoderProcess(path, self._limits, name=video.name, expected=expected, channel=channel)
         renamed = upload_name(video) if video.kind == "picture" and video.frames == 1 else None
-        reader = RemoteReader(decoder, video.name, size, video.fps, video.frames, file_name=renamed)
+        reader = RemoteReader(
+            decoder,
+            video.name,
+            size,
+            video.fps,
+            video.frames,
+            file_name=renamed,
+            pixel_size=pixel_size,
+        )
         budget = self._limits.features // self._limits.live
         frames, features = RemoteFrames(reader), FeatureCache(budget)
         self._live[id] = Live(id, frames, decoder, features, history, project.policy, project.model, channel)

@@ -7,6 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Response
 from fastapi.responses import FileResponse
 
+from masklet.media.readers.microscopy import PixelSize
 from masklet.studio import schemas
 from masklet.studio.errors import ApiError
 from masklet.studio.inference.decoder import MAX_JPEG_SIDE, THUMBNAIL_HEIGHT
@@ -38,13 +39,15 @@ def video(studio: StudioDep, video: str) -> schemas.Video:
 
 @router.patch("", tags=["videos"])
 def change(studio: StudioDep, requester: RequesterDep, video: str, body: VideoChange) -> schemas.Video:
-    """Rename a file, say whether it is done, who works on it and who reviews it; or choose a channel of it.
+    """Change a file's name, state, people, channel or size of pixels.
 
     With another channel the masks that are there stay, and frames are encoded anew.
     """
     name = None if body.name is None else clean_name(body.name, 220)
     if "channel" in body.model_fields_set:
         _change_channel(studio, requester, video, body.channel)
+    if body.pixel_size:
+        PixelSize.parse(body.pixel_size)
     with studio.database.begin() as session:
         row = find_video(session, video)
         if body.seen is not None:
@@ -57,12 +60,14 @@ def change(studio: StudioDep, requester: RequesterDep, video: str, body: VideoCh
             person = getattr(body, role)
             if person is not None:
                 setattr(row, role, clean_name(person) if person.strip() else "")
+        if body.pixel_size is not None:
+            row.pixel_size = body.pixel_size.strip() or None
         project, file = row.project, row.name
     fields = sorted(body.model_fields_set - {"seen"})
     changes = [_change_words(field, getattr(body, field)) for field in fields]
     studio.audit(project, requester, ", ".join(changes) or "change nothing", file)
-    if is_renamed:
-        studio.live.reopen(video)  # its exports have the new name
+    if is_renamed or body.pixel_size is not None:
+        studio.live.reopen(video)  # its exports have the new name and size
     if body.model_fields_set - {"seen", "channel"}:
         _publish_setting(studio, requester, video, "video", ", ".join(changes))
     return studio.video(video)
@@ -88,6 +93,8 @@ def _change_words(field: str, value: object) -> str:
     """
     if field == "channel":
         return "all channels" if value is None else f"channel {value}"
+    if field == "pixel_size":
+        return f"pixel size {value}" if value else "pixel size of the file"
     return f"{field} {value or 'nobody'}"
 
 
@@ -128,14 +135,16 @@ def channels(studio: StudioDep, video: str) -> schemas.Channels:
     with studio.database.begin() as session:
         row = find_video(session, video)
         is_tiff = row.place.lower().endswith((".tif", ".tiff"))
-    axes = None
+    axes, size = None, None
     if row.kind == "pictures" or is_tiff:
         with studio.live.using(video) as live:
-            axes = live.frames.axes
+            pages = live.decoder.stack()
+        axes, size = pages["axes"], pages["pixel_size"]
     if axes is None:
-        return schemas.Channels(channels=[], depth=None, time=None)
-    names = list(axes.channels) if len(axes.channels) > 1 else []
-    return schemas.Channels(channels=names, depth=axes.depth, time=axes.time)
+        return schemas.Channels(channels=[], depth=None, time=None, pixel_size=None)
+    names = axes["channels"] if len(axes["channels"]) > 1 else []
+    words = None if size is None else str(PixelSize(*size))
+    return schemas.Channels(channels=names, depth=axes["depth"], time=axes["time"], pixel_size=words)
 
 
 @router.delete("", status_code=204, tags=["videos"])

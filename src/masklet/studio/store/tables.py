@@ -61,6 +61,7 @@ class Video(Table):
         assignee: The name of who works on it; empty for nobody.
         reviewer: The name of who reviews it; empty for nobody.
         channel: The number of the one channel that is shown of a TIFF; None for all, in colours.
+        pixel_size: In the sample, as `PixelSize.parse` takes it; None for what the file says.
     """
 
     __tablename__ = "videos"
@@ -80,6 +81,7 @@ class Video(Table):
     assignee: Mapped[str] = mapped_column(String(100), default="", server_default="")
     reviewer: Mapped[str] = mapped_column(String(100), default="", server_default="")
     channel: Mapped[int | None]
+    pixel_size: Mapped[str | None] = mapped_column(String(100))
     created: Mapped[datetime] = mapped_column(default=now)
 
 

@@ -8,7 +8,7 @@
  *
  * @typedef {object} State
  * @property {T.Video} video
- * @property {{depth: number, time: number} | null} stack  slices and points in time, of a TIFF
+ * @property {{depth: number, time: number, pixelSize: string | null} | null} stack  of a TIFF: slices and points in time
  * @property {T.Project} project  that the video belongs to
  * @property {number} frame  in view
  * @property {number | null} object  the selected one; null: the next prompt makes a new one
@@ -268,7 +268,7 @@ export function extent({ video, stack }) {
     if (video.kind === "video") return `${video.frames} frames · ${Number(video.fps.toFixed(2))} fps`;
     if (!stack) return `${video.frames} frames`;
     const slices = stack.depth > 1 ? `${stack.depth} slices` : "";
-    const times = stack.time > 1 ? `${stack.time} times` : "";
+    const times = stack.time > 1 ? `${stack.time} time points` : "";
     return [slices, times].filter(Boolean).join(" × ");
 }
 

@@ -15,6 +15,14 @@ const SETTLED = 60; // milliseconds on a frame before the server is asked to enc
 const CHANGED_BY = 15_000; // milliseconds for which an object shows who else changed it
 const LIVE = 200; // milliseconds between frames shown while the view moves along with tracking
 
+/** @type {Set<Promise<unknown>>} */
+const underWay = new Set(); // changes of all videos: they are still sent when a video's page is left
+
+/** Wait for the changes that this page has begun to send, of whatever video. */
+export async function changesSent() {
+    await Promise.allSettled(underWay);
+}
+
 export class Studio {
     /**
      * @param {T.About} about
@@ -133,9 +141,7 @@ export class Studio {
      * @returns {Promise<Result>}
      */
     inOrder(change) {
-        const turn = this.line.then(() => this.refreshing).then(change);
-        this.line = turn.catch(() => {}); // who sent it hears of it
-        return turn;
+        return this.#take(this.line.then(() => this.refreshing).then(change));
     }
 
     /**
@@ -174,7 +180,19 @@ export class Studio {
                 void this.refresh();
             }
         });
-        this.line = turn;
+        return this.#take(turn);
+    }
+
+    /**
+     * Make a change the last of the line.
+     *
+     * @template Result
+     * @param {Promise<Result>} turn
+     * @returns {Promise<Result>}
+     */
+    #take(turn) {
+        underWay.add(turn);
+        this.line = turn.catch(() => {}).finally(() => underWay.delete(turn)); // who sent it hears of errors
         return turn;
     }
 

@@ -68,6 +68,7 @@
  * @property {string[]} channels  Names of the channels to choose one of, in their order; empty text for one that has no name.
  * @property {number | null} depth  Slices at each point in time; null for what is no TIFF.
  * @property {number | null} time  Points in time. Frames are all slices of the first one, then of the next.
+ * @property {string | null} pixel_size  In the sample, as the file says it, such as `0.2x0.2x1um`.
  *
  * @typedef {object} Class  A class of objects in a project.
  * @property {string} name
@@ -550,6 +551,7 @@
  * @property {number} fps
  * @property {"video" | "picture" | "pictures"} kind
  * @property {number | null} channel  The one channel of a TIFF that is shown and segmented; null for all, in colours.
+ * @property {string | null} pixel_size  In the sample, as a person gave it; null for what the file says.
  * @property {number} head  Grows with every change, and goes back with undo.
  * @property {boolean} can_undo
  * @property {boolean} can_redo
@@ -569,6 +571,7 @@
  * @property {string | null} [assignee]  Empty for nobody.
  * @property {string | null} [reviewer]
  * @property {number | null} [channel]  The one channel to show of a TIFF; null for all, in colours. Masks that are there stay.
+ * @property {string | null} [pixel_size]  Of the sample, such as `0.65um` or `0.2x0.2x1um`, for measures and label TIFFs; empty for what the file says.
  * @property {SeenVideo | null} [seen]  What the person saw. Where somebody else set a field of the change meanwhile, nothing is changed.
  *
  * @typedef {object} VideoSummary  A video in a project's list.

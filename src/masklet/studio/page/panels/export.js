@@ -123,6 +123,7 @@ function exportOptions(studio) {
     if (range) frames.value = "range";
     const audio = h("input", { type: "checkbox", checked: true });
     const soft = h("input", { type: "number", class: "frame-number", min: 0, max: 100, value: 0 });
+    const pixelSize = pixelSizeField(studio);
     const background = h(
         "select",
         { class: "field" },
@@ -138,6 +139,7 @@ function exportOptions(studio) {
             video.frames > 1 && field("Frames", frames),
             field("Soft edges of cut-outs and mattes, pixels", soft),
             video.frames > 1 && field("Background, for “Other background”", background),
+            field("Size of a pixel, for measures and label TIFFs", pixelSize),
             video.kind === "video" && h("label", { class: "check" }, audio, "keep the sound in videos"),
         ),
         choices: () => ({
@@ -151,6 +153,32 @@ function exportOptions(studio) {
             background: background.value,
         }),
     };
+}
+
+/**
+ * How large a pixel is in the sample. It is kept with the video.
+ *
+ * @param {Studio} studio
+ */
+function pixelSizeField(studio) {
+    const { video, stack } = studio.state;
+    const input = h("input", {
+        class: "field",
+        maxlength: 100,
+        value: video.pixel_size ?? "",
+        placeholder: stack?.pixelSize ?? "such as 0.65um",
+        title: "A length with its unit, or width x height x depth, such as 0.2x0.2x1um; empty for what the file says",
+    });
+    input.addEventListener("change", async () => {
+        try {
+            const body = { pixel_size: input.value.trim() };
+            studio.take(await studio.inOrder(() => api.changeVideo(studio.id, body)));
+        } catch (error) {
+            complain(error);
+            input.value = studio.state.video.pixel_size ?? "";
+        }
+    });
+    return input;
 }
 
 /**

@@ -2,6 +2,7 @@
 
 import * as api from "../lib/api.js";
 import { fill, h, icon, whileBusy } from "../lib/dom.js";
+import { changesSent } from "../lib/studio.js";
 import { exportNotes, takeFile } from "./export.js";
 import { formField, openSheet } from "./sheet.js";
 
@@ -64,6 +65,7 @@ function openProjectExport(project) {
     const run = async () => {
         fill(notes);
         try {
+            await changesSent();
             const work = await api.exportProject(project.id, {
                 format: /** @type {T.NewProjectExport["format"]} */ (format.value),
                 validation: Number(validation.value) / 100,
