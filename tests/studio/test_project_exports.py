@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import zipfile
 from collections.abc import Iterator
@@ -10,10 +11,11 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 
 from masklet.datasets import find_items
-from studio.small import Caller, make_clip, make_picture, make_studio
+from studio.small import SIZE, Caller, make_clip, make_picture, make_studio
 
 CAT = {"name": "cat", "color": "#112233", "attributes": [{"name": "mood", "values": ["good", "bad"]}]}
 
@@ -90,6 +92,38 @@ def test_attributes_are_exported_or_said_to_be_left_out(caller: Caller) -> None:
     caller.ask("PATCH", f"{video}/objects/1", json={"attributes": {"mood": ""}})
     export, _ = exported(caller, project, format="yolo")
     assert not any("attributes" in note for note in export["notes"])
+
+
+def test_measures_and_places_of_a_stack_are_in_exports_of_the_project(caller: Caller) -> None:
+    tifffile = pytest.importorskip("tifffile")
+    assert caller.studio.settings.folder is not None
+    microns = {"axes": "TZYX", "PhysicalSizeX": 0.5, "PhysicalSizeY": 0.5, "PhysicalSizeZ": 2.0}
+    pages = np.zeros((2, 3, *SIZE), dtype=np.uint8)
+    tifffile.imwrite(caller.studio.settings.folder / "cells.ome.tif", pages, ome=True, metadata=microns)
+    project, (stack, picture) = project_of(caller, "cells.ome.tif", "one.png")
+    mask = {"size": list(SIZE), "counts": [100, 20, SIZE[0] * SIZE[1] - 120]}
+    caller.post(f"{stack}/prompts", {"frame": 4, "object": 1, "mask": mask})
+    _, archive = exported(caller, project, format="coco", validation=0)
+    images = json.loads(archive.read("annotations/instances_train.json"))["images"]
+    assert [
+        (image["frame"], image["time"], image["depth"], image["pixel_size_um"])
+        for image in images
+        if image["video"] == "cells.ome.tif"
+    ] == [(0, 0, 0, [0.5, 0.5, 2]), (4, 1, 1, [0.5, 0.5, 2])]
+    assert not any("time" in image for image in images if image["video"] == "one.png")
+    caller.ask("PATCH", picture, json={"pixel_size": "2um"})
+    id = caller.post(f"{project}/exports", {"format": "measures"})["id"]
+    caller.studio.exports._pool.submit(int).result(60)
+    view = caller.get(f"/exports/{id}")
+    assert view["file"] == "exports-measures.csv", view["message"]
+    table = caller.client.get(f"/api/exports/{id}/file").content.decode()
+    rows = list(csv.DictReader(table.splitlines()))
+    _, drawn, one = sorted(rows, key=lambda row: (row["video"], int(row["frame"])))
+    assert [
+        drawn[name] for name in ("video", "file", "frame", "time", "depth", "area", "area_um2", "z_um")
+    ] == [*("cells.ome.tif", "cells.ome.tif", "4", "1", "1", "20", "5", "2")]
+    assert drawn["class"] == "cat" and (one["video"], one["file"]) == ("one.png", "one.png")
+    assert float(one["area_um2"]) == 4 * int(one["area"])
 
 
 def test_objects_follow_a_class_that_is_renamed(caller: Caller) -> None:

@@ -257,7 +257,8 @@ class Exports:
         with self._database.begin() as session:
             name = session.get_one(Project, export.project).name
         job = ProjectExportJob(export.id, export.project, **export.request["body"])
-        file = f"{short_name(name)}-{job.format}.zip"
+        suffix = "csv" if job.format == "measures" else "zip"
+        file = f"{short_name(name)}-{job.format}.{suffix}"
         writer = ProjectWriter(self._database, self._live, job, self._tracking)
         for done, total in writer.write(self._folder / export.id / file):
             self._check_open()

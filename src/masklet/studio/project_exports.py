@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 import re
@@ -19,7 +20,9 @@ from masklet import rle
 from masklet.media import outlines
 from masklet.media.annotations.cvat import UNDEFINED
 from masklet.media.writers.annotation_tools import XmlWriter, write_mask
+from masklet.media.writers.measures import COLUMNS, measure
 from masklet.media.writers.polygons import join_rings
+from masklet.media.writers.writer import CocoMask
 from masklet.splits import is_held_back
 from masklet.studio.errors import ApiError
 from masklet.studio.inference.live import LiveVideos
@@ -30,7 +33,7 @@ from masklet.studio.store.video_history import State, holds_at, results
 from masklet.studio.views import unfinished_plan
 
 Split = Literal["train", "val"]
-ProjectFormat = Literal["coco", "yolo", "cvat-images"]
+ProjectFormat = Literal["coco", "yolo", "cvat-images", "measures"]
 TOLERANCE = 0.5  # pixels between a mask's edge and its outline
 MAX_SIDE = 8192  # of an exported picture
 MAX_STEM = 120  # bytes of a file's name
@@ -75,7 +78,7 @@ class LabelledFrame:
     video: Video
     frame: int
     name: str
-    masks: list[tuple[int, str, str]]  # object, class, run lengths
+    masks: list[tuple[int, str, str, float]]  # object, class, run lengths, predicted IoU
     values: dict[int, dict[str, str]]
 
 
@@ -125,6 +128,9 @@ class ProjectWriter:
             self._colors = {entry["name"]: entry["color"] for entry in project.classes or ()}
             self._attributes = {entry["name"]: entry.get("attributes", []) for entry in project.classes or ()}
             videos = find_project_videos(session, job.project)
+        if job.format == "measures":
+            yield from self._write_measures(path, videos)
+            return
         data: dict[Split, Dataset] = {"train": Dataset(), "val": Dataset()}
         names = unique_stems([(video.name, video.frames) for video in videos])
         stems = dict(zip((video.id for video in videos), names, strict=True))
@@ -137,8 +143,7 @@ class ProjectWriter:
                 yield done, len(videos)
                 split = splits.get(video.id, "train")
                 self._write_video(archive, video, stems[video.id], split, data[split])
-            if not any(dataset.images for dataset in data.values()):
-                raise ApiError(409, "nothing", "there are no masks in this project yet.")
+            self._check_masks()
             if job.format == "cvat-images":
                 self._write_cvat(archive, data)
             for name, text in self._summaries(data):
@@ -177,27 +182,65 @@ class ProjectWriter:
             lines.append(f"{files} {masks} and {verb} left out: {shorten_list(self._empty)}.")
         return lines
 
+    def _check_masks(self) -> None:
+        if not self._counts["mask"]:
+            raise ApiError(409, "nothing", "there are no masks in this project yet.")
+
+    def _write_measures(self, path: Path, videos: Sequence[Video]) -> Iterator[tuple[int, int]]:
+        with path.open("w", newline="", encoding="utf-8") as file:
+            table = csv.writer(file)
+            table.writerow(("video", *COLUMNS))
+            for done, video in enumerate(videos):
+                yield done, len(videos)
+                before = self._counts["frame"]
+                for labelled in self._frames(video, ""):
+                    self._counts.update({"mask": len(labelled.masks), "frame": 1})
+                    with self._live.using(video.id) as live:
+                        masks = [
+                            (object, name, _coco_mask(live.frames.size, counts, iou))
+                            for object, name, counts, iou in labelled.masks
+                        ]
+                        rows = list(measure(live.frames, labelled.frame, masks))
+                    table.writerows((video.name, *row) for row in rows)
+                self._tally(video, self._counts["frame"] - before)
+        self._check_masks()
+
     def _write_video(
         self, archive: zipfile.ZipFile, video: Video, stem: str, split: Split, data: Dataset
     ) -> None:
-        count = 0
+        before, place = self._counts["frame"], self._place_in_stack(video)
         for labelled in self._frames(video, stem):
-            count += 1
             self._counts.update({"mask": len(labelled.masks), "frame": 1})
             if self._job.images:
                 with self._live.using(video.id) as live:
                     picture = live.decoder.jpeg(labelled.frame, MAX_SIDE, MAX_SIDE)
                 name = f"images/{split}/{labelled.name}.jpg"
                 archive.writestr(name, picture, zipfile.ZIP_STORED)
-            self._add_image(labelled, split, data)
+            self._add_image(labelled, split, data, place(labelled.frame))
             if self._job.format == "yolo":
                 archive.writestr(f"labels/{split}/{labelled.name}.txt", self._yolo_lines(labelled))
-        if count:
+        self._tally(video, self._counts["frame"] - before)
+
+    def _tally(self, video: Video, frames: int) -> None:
+        """Note whether a file has masks, and whether some of them are missing."""
+        if frames:
             self._counts["file"] += 1
             if not self._job.reviewed_only and self._is_partly_tracked(video.id):
                 self._partial.append(video.name)
         else:
             self._empty.append(video.name)
+
+    def _place_in_stack(self, video: Video) -> Callable[[int], dict[str, Any]]:
+        """Of a frame of a TIFF its point in time and its slice, from 0 on; and the size of a pixel."""
+        is_tiff = video.place.lower().endswith((".tif", ".tiff"))
+        if self._job.format != "coco" or not (is_tiff or video.pixel_size):
+            return lambda _: {}
+        with self._live.using(video.id) as live:
+            axes, size = live.frames.axes, live.frames.pixel_size
+        known = {} if size is None else {"pixel_size_um": [size.x, size.y, size.z]}
+        if axes is None:
+            return lambda _: known
+        return lambda frame: {"time": frame // axes.depth, "depth": frame % axes.depth, **known}
 
     def _is_partly_tracked(self, video: str) -> bool:
         """Whether tracking waits, is under way, or was stopped before its end."""
@@ -223,7 +266,7 @@ class ProjectWriter:
         for frame in self._frame_numbers(video, state, classes):
             with self._database.begin() as session:
                 rows = results(session, video.id, state.head, frame, frame + 1, list(classes))
-            masks = [(row.object, classes[row.object], row.counts) for row in rows if row.box]
+            masks = [(row.object, classes[row.object], row.counts, row.iou) for row in rows if row.box]
             name = stem if video.frames == 1 else f"{stem}_{frame:06d}"
             if masks:
                 yield LabelledFrame(video, frame, name, masks, values)
@@ -245,7 +288,7 @@ class ProjectWriter:
             self._classes.append(name)
         return self._classes.index(name)
 
-    def _add_image(self, labelled: LabelledFrame, split: Split, data: Dataset) -> None:
+    def _add_image(self, labelled: LabelledFrame, split: Split, data: Dataset, place: dict[str, Any]) -> None:
         size = [labelled.video.height, labelled.video.width]
         image = {
             "id": len(data.images) + 1,
@@ -254,24 +297,24 @@ class ProjectWriter:
             "width": size[1],
             "video": labelled.video.name,
             "frame": labelled.frame,
+            **place,
         }
         data.images.append(image)
-        for object, name, counts in labelled.masks:
+        for object, name, counts, iou in labelled.masks:
             number = self._class_number(name) + 1
             if self._job.format == "yolo":
                 self._has_values |= bool(labelled.values[object])
                 continue
-            code = rle.RLE(size=size, counts=counts)
-            x0, y0, x1, y1 = rle.boxes([code])[0].tolist()
+            mask = _coco_mask((labelled.video.height, labelled.video.width), counts, iou)
             data.annotations.append(
                 {
                     "id": len(data.annotations) + 1,
                     "image_id": image["id"],
                     "category_id": number,
                     "object_id": object,
-                    "segmentation": code,
-                    "area": rle.area(code),
-                    "bbox": [x0, y0, x1 - x0, y1 - y0],
+                    "segmentation": mask["segmentation"],
+                    "area": mask["area"],
+                    "bbox": mask["bbox"],
                     "iscrowd": 0,
                     **({"attributes": labelled.values[object]} if labelled.values[object] else {}),
                 }
@@ -280,7 +323,7 @@ class ProjectWriter:
     def _yolo_lines(self, labelled: LabelledFrame) -> str:
         height, width = labelled.video.height, labelled.video.width
         lines = []
-        for _, name, counts in labelled.masks:
+        for _, name, counts, _ in labelled.masks:
             mask = rle.decode({"size": [height, width], "counts": counts})
             rings = [ring for polygon in outlines(mask, TOLERANCE) for ring in polygon]
             if rings:
@@ -359,6 +402,14 @@ class ProjectWriter:
                     "annotations": dataset.annotations,
                 }
                 yield f"annotations/instances_{split}.json", json.dumps(content)
+
+
+def _coco_mask(size: tuple[int, int], counts: str, iou: float) -> CocoMask:
+    code = rle.RLE(size=list(size), counts=counts)
+    x0, y0, x1, y1 = rle.boxes([code])[0].tolist()
+    return CocoMask(
+        segmentation=code, area=rle.area(code), bbox=[x0, y0, x1 - x0, y1 - y0], score=round(iou, 4)
+    )
 
 
 def shorten_list(names: Sequence[str]) -> str:

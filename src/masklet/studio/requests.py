@@ -339,7 +339,7 @@ class NewExport(RequestBody):
 
 
 class NewProjectExport(RequestBody):
-    format: Literal["coco", "yolo", "cvat-images"]
+    format: Literal["coco", "yolo", "cvat-images", "measures"]
     validation: Annotated[float, Field(ge=0, le=1)] = 0.2
     """The share of the files that goes to val, about. A file's name decides: files that are added later move
     no other one. All frames of a video are in the same split."""

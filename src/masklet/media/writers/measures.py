@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy as np
 from masklet import rle
 from masklet.media.readers.microscopy import PixelSize, StackAxes
 from masklet.media.readers.source import frame_file_name
-from masklet.media.writers.writer import CocoMask, SpooledWriter, is_stack
+from masklet.media.writers.writer import CocoMask, Source, SpooledWriter, is_stack
 
 COLUMNS = (
     *("file", "frame", "seconds", "time", "depth", "object", "class", "area", "x", "y"),
@@ -42,28 +42,51 @@ class MeasuresCsv(SpooledWriter):
             rows = csv.writer(file)
             rows.writerow(COLUMNS)
             for frame in self._spool.frames:
-                rows.writerows(self._rows(frame))
+                masks = self._spool.masks_on(frame)
+                rows.writerows(
+                    measure(
+                        self._source, frame, ((id, self._categories.name(id), mask) for id, mask in masks)
+                    )
+                )
 
-    def _rows(self, frame: int) -> Iterator[tuple[object, ...]]:
-        axes: StackAxes | None = getattr(self._source, "axes", None)
-        page = frame + getattr(self._source, "first_page", 0)
-        is_timed = axes is None and not is_stack(self._source)
-        time, depth = divmod(page, axes.depth) if axes is not None else (frame, 0) if is_timed else (0, page)
-        seconds = round(self._source.time(frame), 6) if is_timed else ""  # a stack names no rate
-        file = self._source.file_name(frame)
-        if not is_timed and file == frame_file_name(page, ".jpg"):
-            file = self._source.name  # pages have no files of their own; `time` and `depth` tell which it is
-        for id, mask in self._spool.masks_on(frame):
-            place = (file, frame, seconds, time, depth)
-            yield (*place, id, self._categories.name(id), *self._measure(mask, depth))
 
-    def _measure(self, mask: CocoMask, depth: int) -> tuple[object, ...]:
-        y, x = np.argwhere(rle.decode(mask["segmentation"])).mean(axis=0) + 0.5
-        x0, y0, width, height = map(int, mask["bbox"])
-        pixels = (mask["area"], round(x, 2), round(y, 2), x0, y0, x0 + width, y0 + height, mask["score"])
-        size: PixelSize | None = getattr(self._source, "pixel_size", None)
-        if size is None:
-            return (*pixels, "", "", "", "")
-        z = "" if size.z is None else f"{depth * size.z:.6g}"
-        area = mask["area"] * size.x * size.y
-        return (*pixels, f"{area:.6g}", f"{x * size.x:.6g}", f"{y * size.y:.6g}", z)
+def measure(
+    source: Source, frame: int, masks: Iterable[tuple[int, str, CocoMask]]
+) -> Iterator[tuple[object, ...]]:
+    """The rows of a frame, with the values of `COLUMNS`.
+
+    Args:
+        source: Where the frame comes from.
+        frame: Its number.
+        masks: Object, class and mask of each; none is empty.
+    """
+    time, depth = find_place(source, frame)
+    page = frame + getattr(source, "first_page", 0)
+    is_timed = getattr(source, "axes", None) is None and not is_stack(source)
+    seconds = round(source.time(frame), 6) if is_timed else ""  # a stack names no rate
+    file = source.file_name(frame)
+    if not is_timed and file == frame_file_name(page, ".jpg"):
+        file = source.name  # pages have no files of their own; `time` and `depth` tell which it is
+    size: PixelSize | None = getattr(source, "pixel_size", None)
+    for id, name, mask in masks:
+        yield (file, frame, seconds, time, depth, id, name, *_measure_mask(mask, depth, size))
+
+
+def find_place(source: Source, frame: int) -> tuple[int, int]:
+    """The point in time and the slice of a frame, from 0 on. Pages of an unknown kind are slices."""
+    axes: StackAxes | None = getattr(source, "axes", None)
+    page = frame + getattr(source, "first_page", 0)
+    if axes is not None:
+        return divmod(page, axes.depth)
+    return (0, page) if is_stack(source) else (frame, 0)
+
+
+def _measure_mask(mask: CocoMask, depth: int, size: PixelSize | None) -> tuple[object, ...]:
+    y, x = np.argwhere(rle.decode(mask["segmentation"])).mean(axis=0) + 0.5
+    x0, y0, width, height = map(int, mask["bbox"])
+    pixels = (mask["area"], round(x, 2), round(y, 2), x0, y0, x0 + width, y0 + height, mask["score"])
+    if size is None:
+        return (*pixels, "", "", "", "")
+    z = "" if size.z is None else f"{depth * size.z:.6g}"
+    area = mask["area"] * size.x * size.y
+    return (*pixels, f"{area:.6g}", f"{x * size.x:.6g}", f"{y * size.y:.6g}", z)

@@ -337,7 +337,7 @@
  * @property {string | null} [model]  One of those that `GET /api/models` lists; by default the one that the studio was started with.
  *
  * @typedef {object} NewProjectExport
- * @property {"coco" | "yolo" | "cvat-images"} format
+ * @property {"coco" | "yolo" | "cvat-images" | "measures"} format
  * @property {number} [validation]  The share of the files that goes to val, about. A file's name decides: files that are added later move no other one. All frames of a video are in the same split.
  * @property {boolean} [hidden]  Whether to take hidden objects too.
  * @property {boolean} [images]  Whether to add the pictures.

@@ -13,6 +13,7 @@ const FORMATS = [
     ["coco", "COCO: exact masks, for training"],
     ["yolo", "YOLO: outlines, for training"],
     ["cvat-images", "CVAT: exact masks, to go on there"],
+    ["measures", "Measures: one table of all masks"],
 ];
 
 /** @param {T.Project} project */
@@ -41,17 +42,22 @@ function openProjectExport(project) {
     const notes = h("div", { class: "export-notes", role: "status" });
     const busy = h("p", { class: "notice", role: "status", hidden: true });
     void warnOfTracking(project, busy);
+    const share = formField("About how many percent of the files are for validation", validation);
+    const withPictures = h("label", { class: "check" }, images, "with the pictures");
+    format.addEventListener("change", () => {
+        share.hidden = withPictures.hidden = format.value === "measures"; // a table has no pictures, nor parts
+    });
     const send = h("button", { type: "submit", class: "primary" }, icon("download"), "Export");
     const form = h(
         "form",
         {},
         busy,
         formField("Format", format),
-        formField("About how many percent of the files are for validation", validation),
+        share,
         h(
             "div",
             { class: "checks" },
-            h("label", { class: "check" }, images, "with the pictures"),
+            withPictures,
             h("label", { class: "check" }, reviewed, "reviewed frames only"),
             h("label", { class: "check" }, hidden, "hidden objects too"),
         ),
