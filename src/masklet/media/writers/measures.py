@@ -10,8 +10,8 @@ import numpy as np
 
 from masklet import rle
 from masklet.media.readers.microscopy import PixelSize, StackAxes
-from masklet.media.readers.source import frame_file_name
-from masklet.media.writers.writer import CocoMask, Source, SpooledWriter, is_stack
+from masklet.media.readers.source import Source, frame_file_name
+from masklet.media.writers.writer import CocoMask, SpooledWriter, is_stack
 
 COLUMNS = (
     *("file", "frame", "seconds", "time", "depth", "object", "class", "area", "x", "y"),
