@@ -279,8 +279,11 @@ def test_strips_doubt_and_review(caller: Caller) -> None:
 def test_the_history_says_who_did_what(caller: Caller) -> None:
     video = caller.video()
     caller.post(f"{video}/objects", {"name": "dog"}, headers={"Masklet-Person": "Ada"})
+    assert caller.get(video)["undo"] == "add dog", "one person worked here"
     caller.click(video)
-    caller.post(f"{video}/undo")
+    assert caller.get(video)["undo"].startswith("click on frame 0, by ")
+    view = caller.post(f"{video}/undo")
+    assert view["undo"] == "add dog, by Ada" and view["redo"].startswith("click on frame 0, by ")
     steps = caller.get(f"{video}/history")["steps"]
     assert [(step["title"], step["undone"]) for step in steps] == [
         ("click on frame 0", True),

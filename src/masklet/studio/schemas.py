@@ -289,7 +289,7 @@ class Video(Schema):
     can_undo: bool
     can_redo: bool
     undo: str | None
-    """What would be undone."""
+    """What would be undone, and by whom it was done where several people worked."""
     redo: str | None
     """What would be redone."""
     objects: list[Object]

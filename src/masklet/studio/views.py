@@ -14,10 +14,10 @@ from masklet.studio import schemas
 from masklet.studio.errors import not_found
 from masklet.studio.inference.propagation_plan import PropagationPlan
 from masklet.studio.store import tables
-from masklet.studio.store.object_history import ObjectView, chosen_candidates
+from masklet.studio.store.object_history import EventRecord, ObjectView, chosen_candidates
 from masklet.studio.store.project_files import ProjectFiles, timestamp
 from masklet.studio.store.tables import Result
-from masklet.studio.store.video_history import State, find_tracked_spans, holds_at, results
+from masklet.studio.store.video_history import State, find_tracked_spans, holds_at, person_names, results
 from masklet.types import Prompt
 
 SKIPPED_NEIGHBOURS = 12  # frames around one that a person looked at already
@@ -75,6 +75,14 @@ def prompt_with_mask(prompt: Prompt) -> schemas.PromptWithMask:
     )
 
 
+def _step_title(session: Session, state: State, record: EventRecord) -> str:
+    """What a step did; where several people worked, also who did it."""
+    if len({step.person for step in (*state.records, *state.redo)}) < 2:
+        return record.title
+    names = person_names(session, {record.person})
+    return f"{record.title}, by {names.get(record.person, 'somebody')}"
+
+
 def video_view(
     session: Session, video: tables.Video, state: State, propagation: schemas.Propagation | None
 ) -> schemas.Video:
@@ -95,8 +103,8 @@ def video_view(
         head=state.head,
         can_undo=bool(state.records),
         can_redo=bool(state.redo),
-        undo=state.records[-1].title if state.records else None,
-        redo=state.redo[0].title if state.redo else None,
+        undo=_step_title(session, state, state.records[-1]) if state.records else None,
+        redo=_step_title(session, state, state.redo[0]) if state.redo else None,
         objects=[object_view(obj, prompted_frames(state, id)) for id, obj in state.objects.items()],
         prompts=[
             schemas.FramePrompt(frame=frame, object=id, prompt=prompt_view(prompt, chosen.get((frame, id))))

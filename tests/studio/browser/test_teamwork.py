@@ -137,6 +137,31 @@ def test_people_see_where_others_are_and_who_changes_what(opened: Callable[[], S
     assert [entry["reviewer"] for entry in files] == ["Ada"]
 
 
+def test_work_of_another_person_that_is_changed_is_said(opened: Callable[[], Screen], clip: Path) -> None:
+    screen, other = opened(), opened()
+    for each, name in ((screen, "Ada"), (other, "Grace")):
+        ask(each, "PUT", "me", {"name": name})
+    new_project(screen, clip, "Reviewer")
+    screen.press("d")
+    screen.drag((100, 100), (180, 100))
+    screen.until(lambda: screen.masks()[0] == {1})
+    other.page.goto(screen.page.url)
+    other.opened()
+    other.press("r")
+    screen.page.locator(".reviewed-note").wait_for()
+    screen.drag((100, 200), (180, 200))
+    screen.page.get_by_text("Frame 0 is still marked as reviewed, with the mask as it is now.").wait_for()
+    other.press("d")
+    other.drag((300, 200), (380, 200))
+    screen.until(lambda: "by Grace" in screen.label("Undo"))
+    screen.press("Control+z")
+    screen.page.get_by_text("Undone: mask on frame 0, by Grace").wait_for()
+    screen.until(lambda: "by Ada" in other.label("Undo"))
+    screen.press("Delete")
+    other.page.get_by_text("Ada deleted the object that you selected.").wait_for()
+    assert other.objects() == []
+
+
 def test_attributes_set_at_the_same_time_are_both_kept(opened: Callable[[], Screen], clip: Path) -> None:
     screen, other = opened(), opened()
     ask(other, "PUT", "me", {"name": "Grace"})

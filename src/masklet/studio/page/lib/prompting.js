@@ -281,7 +281,9 @@ export async function undoOrRedo(studio, which) {
         await studio.inOrder(async () => {
             const title = studio.state.video[which]; // the server knows whether there is something to undo
             studio.take(await api[which](studio.id));
-            announce(`${which === "undo" ? "Undone" : "Redone"}: ${title ?? ""}`);
+            const words = `${which === "undo" ? "Undone" : "Redone"}: ${title ?? ""}`;
+            if (studio.state.people.length > 1) toast(words); // it may be another person's work
+            else announce(words);
         });
     } catch (error) {
         complain(error);

@@ -4,7 +4,7 @@ import * as api from "./api.js";
 import { Events } from "./events.js";
 import { FrameCache } from "./frames.js";
 import { MaskCache } from "./masks.js";
-import { CHOICES, initial, keepChoices } from "./state.js";
+import { CHOICES, initial, keepChoices, within } from "./state.js";
 import { Store } from "./store.js";
 import { complain, toast } from "./toast.js";
 
@@ -51,6 +51,8 @@ export class Studio {
         this.line = Promise.resolve(); // changes go one after the other, in the order in which they were made
         /** @type {Map<number, {object: number}>} */
         this.begun = new Map(); // new objects whose first prompt is under way, by the number meant for them
+        /** @type {Set<number>} */
+        this.saidReviewed = new Set(); // reviewed frames of which it was said that their masks changed
         this.lastLive = 0;
         this.hasConnected = false;
         /** @type {Promise<void> | null} */
@@ -169,6 +171,7 @@ export class Studio {
                 const answer = await ask();
                 this.clickedAt = sentAt;
                 this.masks.put(answer.frame, answer.masks);
+                this.#showReviewed(answer.frame);
                 return answer;
             } catch (error) {
                 complain(error);
@@ -181,6 +184,17 @@ export class Studio {
             }
         });
         return this.#take(turn);
+    }
+
+    /**
+     * Say once of a frame that the mask which somebody found right is another now.
+     *
+     * @param {number} frame
+     */
+    #showReviewed(frame) {
+        if (!within(this.state.video.reviewed, frame) || this.saidReviewed.has(frame)) return;
+        this.saidReviewed.add(frame);
+        toast(`Frame ${frame} is still marked as reviewed, with the mask as it is now. R takes the mark away.`);
     }
 
     /**
@@ -277,9 +291,11 @@ export class Studio {
         if (client === api.CLIENT) return;
         const { object, changedBy } = this.state;
         const names = Object.fromEntries(objects.map((id) => [id, person]));
-        const isNew = object !== null && object in names && (what === "object" || changedBy[object] !== person);
+        const isMine = object !== null && object in names;
+        const isNew = isMine && (what === "object" || changedBy[object] !== person);
         this.store.set({ changedBy: { ...changedBy, ...names } });
-        if (isNew) toast(`${person} is changing the object that you selected: ${title}.`);
+        if (isMine && what === "remove") toast(`${person} deleted the object that you selected.`);
+        else if (isNew) toast(`${person} is changing the object that you selected: ${title}.`);
         clearTimeout(this.forgetting);
         this.forgetting = setTimeout(() => this.store.set({ changedBy: {} }), CHANGED_BY);
     }

@@ -555,7 +555,7 @@
  * @property {number} head  Grows with every change, and goes back with undo.
  * @property {boolean} can_undo
  * @property {boolean} can_redo
- * @property {string | null} undo  What would be undone.
+ * @property {string | null} undo  What would be undone, and by whom it was done where several people worked.
  * @property {string | null} redo  What would be redone.
  * @property {Object[]} objects
  * @property {FramePrompt[]} prompts
