@@ -122,6 +122,17 @@ def test_stored_features_are_those_of_the_trunk_and_it_runs_once(
         assert torch.allclose(part, first, atol=2e-3) and torch.equal(first, again)
 
 
+def test_features_of_a_clip_with_other_frames_are_computed_again(tmp_path: Path) -> None:
+    """As where a picture was replaced, or a label corrected, before a run is resumed."""
+    model, store = Sam2(toy()), FeatureStore(tmp_path / "features")
+    before, after = (Batch.collate([discs(2)(number)]) for number in (0, 1))
+    store.encode(model, before, ("a",))
+    expected = model.encode(normalize(after.images))
+    for _ in range(2):
+        for part, found in zip(expected, store.encode(model, after, ("a",)), strict=True):
+            assert torch.allclose(part, found, atol=2e-3)
+
+
 def test_features_that_cannot_be_stored_are_computed_again(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -152,6 +163,11 @@ def test_validation_scores_every_kind_of_prompt() -> None:
         np.mean([scores[name] for name in ("1 click", "3 clicks", "box", "tracking")])
     )
     assert score_still(model, discs(1, 3)(0))["box"].shape == (3,)
+
+
+def test_validation_without_objects_says_what_to_give() -> None:
+    with pytest.raises(MediaError, match=r"0 pictures or videos to validate on.*--validation"):
+        make_validation_set([], 64, 1, 1, ImageSession)
 
 
 def test_a_fine_tune_reports_what_evaluation_reports(tmp_path: Path) -> None:

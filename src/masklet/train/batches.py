@@ -5,6 +5,7 @@ A resumed run therefore reaches the same losses without any saved random state.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -14,8 +15,8 @@ from typing import Any, Generic, TypeVar
 import cv2
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -30,6 +31,7 @@ from masklet.types import FrameFeatures
 
 T = TypeVar("T")
 
+FRAMES = "frames"  # the name of a digest of a clip's frames in its file
 FEATURES = "features"  # the folder of a run for them
 log = logging.getLogger(__name__)
 
@@ -150,27 +152,33 @@ class FeatureStore:
         """The features of all frames of a batch, one clip after the other.
 
         Args:
-            names: Of the batch's clips; a clip of the same name must have the same frames.
+            names: Of the batch's clips. A clip with other frames than its file was made of is encoded anew:
+                pictures or labels were changed before the run was resumed.
         """
         clips = [self._encode_clip(model, batch.images[row], name) for row, name in enumerate(names)]
         return FrameFeatures(*(torch.cat(maps).to(model.dtype) for maps in zip(*clips, strict=True)))
 
     def _encode_clip(self, model: Sam2, images: Tensor, name: str) -> list[Tensor]:
-        path = self.folder / f"{name}.safetensors"
+        path, frames = self.folder / f"{name}.safetensors", _digest(images)
         if path.is_file():
-            stored = load_file(path, device=str(model.device))
-            return [stored[part] for part in PARTS]
+            with safe_open(path, "pt", device=str(model.device)) as stored:
+                if (stored.metadata() or {}).get(FRAMES) == frames:
+                    return [stored.get_tensor(part) for part in PARTS]
         with torch.no_grad():
             maps = [part.half() for part in model.encode(normalize(images))]
         if self.writable:
-            self._write(path, maps)
+            self._write(path, maps, frames)
         return maps
 
-    def _write(self, path: Path, maps: Sequence[Tensor]) -> None:
+    def _write(self, path: Path, maps: Sequence[Tensor], frames: str) -> None:
         tensors = {name: part.cpu().contiguous() for name, part in zip(PARTS, maps, strict=True)}
         try:
             with atomic_write(path) as part:
-                save_file(tensors, part)
+                save_file(tensors, part, {FRAMES: frames})
         except (MediaError, SafetensorError) as error:
             self.writable = False
             log.warning("cannot store features in %s, continuing without: %s", self.folder, error)
+
+
+def _digest(images: Tensor) -> str:
+    return hashlib.sha256(images.cpu().contiguous().numpy().tobytes()).hexdigest()

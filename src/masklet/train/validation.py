@@ -217,7 +217,10 @@ def make_validation_set(
             validation, pictures=tuple(picture for picture in pictures if picture is not None)
         )
     if not (validation.stills or validation.pictures):
-        raise MediaError("no item of the validation set can be read and shows an object.")
+        raise MediaError(
+            f"of the {len(items)} pictures or videos to validate on, none can be read and shows an object. "
+            "Give labelled ones that do with --validation."
+        )
     return validation
 
 
