@@ -29,7 +29,7 @@ Name = Annotated[str, Field(max_length=1000)]  # more is refused before it is lo
 ShortText = Annotated[str, Field(max_length=200)]
 
 
-def parse_json(text: bytes) -> Any:
+def parse_json(text: str | bytes) -> Any:
     """JSON as it was sent, where no object has a name twice: the last would win, and the first be lost.
 
     Raises:

@@ -10,7 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 from masklet.studio.errors import ApiError, as_api_error, public_message
 from masklet.studio.inference.worker import Priority
 from masklet.studio.messages import ErrorEvent, HelloEvent, PongEvent, ReadyEvent, Subscriber
-from masklet.studio.requests import ClientEvent, LookEvent, PingEvent
+from masklet.studio.requests import ClientEvent, LookEvent, PingEvent, parse_json
 from masklet.studio.routes import get_studio
 from masklet.studio.security import Requester
 from masklet.studio.studio import Studio
@@ -144,8 +144,8 @@ def _parse(text: str) -> ClientEvent | None:
     if len(text) > MAX_MESSAGE:
         return None
     try:
-        return _CLIENT_EVENT.validate_json(text, strict=True)
-    except ValidationError:
+        return _CLIENT_EVENT.validate_python(parse_json(text), strict=True)
+    except (ApiError, ValidationError):
         return None
 
 
