@@ -15,12 +15,17 @@ from masklet.tracking.policies import POLICIES
 from toy_models import toy_network
 
 
-def test_policies_stand_side_by_side(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A data set of one short clip; the suites are as small."""
     monkeypatch.setattr(suites, "CLIPS", 1)
     monkeypatch.setattr(suites, "FRAMES", 7)
     monkeypatch.setattr(suites, "SIDE", 64)
     monkeypatch.setattr(suites, "SUITES", {"lookalikes": suites.lookalikes})
-    data = suites.render(tmp_path / "data")["lookalikes"]
+    return suites.render(tmp_path / "data")["lookalikes"]
+
+
+def test_policies_stand_side_by_side(tmp_path: Path, data: Path) -> None:
     (data / "lookalikes-0").rename(data / "mine")
     masklet.save(toy_network(), tmp_path / "toy.safetensors")
     command = ["evaluate", "policies", str(data), "--out", str(tmp_path / "out"), "--device", "cpu"]
@@ -37,8 +42,8 @@ def test_policies_stand_side_by_side(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert "gated" in (tmp_path / "out" / "report.html").read_text()
 
 
-def test_a_baseline_has_no_policies(tmp_path: Path) -> None:
-    command = ["evaluate", "policies", str(tmp_path), "--out", str(tmp_path / "out"), "--model", "flow"]
+def test_a_baseline_has_no_policies(tmp_path: Path, data: Path) -> None:
+    command = ["evaluate", "policies", str(data), "--out", str(tmp_path / "out"), "--model", "flow"]
     answer = CliRunner().invoke(app, command)
     assert "flow is a baseline: choose a model" in str(answer.exception)
 

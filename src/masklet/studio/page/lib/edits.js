@@ -78,7 +78,7 @@ async function send(studio, body, others = studio.state.picked) {
     clearNotes();
     studio.store.set({ asking: studio.state.asking + 1, candidates: null });
     try {
-        return await studio.inOrder(() => sendInTurn(studio, body, targets));
+        return await studio.inOrderRefreshed(() => sendInTurn(studio, body, targets));
     } catch (error) {
         complain(error);
         return false;

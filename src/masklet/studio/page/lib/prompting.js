@@ -278,7 +278,7 @@ export function chooseNext(studio) {
 export async function undoOrRedo(studio, which) {
     studio.store.set({ candidates: null });
     try {
-        await studio.inOrder(async () => {
+        await studio.inOrderRefreshed(async () => {
             const title = studio.state.video[which]; // the server knows whether there is something to undo
             studio.take(await api[which](studio.id));
             const words = `${which === "undo" ? "Undone" : "Redone"}: ${title ?? ""}`;

@@ -19,7 +19,7 @@ async function start(studio, plan) {
     const { object, onlySelected, stopWhenDoubtful } = studio.state;
     const target = object === null ? null : studio.numberOf(object);
     try {
-        await studio.inOrder(async () => {
+        await studio.inOrderRefreshed(async () => {
             const planned = plan();
             if (!planned || isPropagating(studio.state)) return;
             const { body, span } = planned;
@@ -214,7 +214,7 @@ export async function toggleReviewed(studio) {
  */
 async function review(studio, span, decide) {
     try {
-        await studio.inOrder(async () => {
+        await studio.inOrderRefreshed(async () => {
             const isReviewed = within(studio.state.video.reviewed, span[0]);
             const reviewed = decide(isReviewed);
             if (reviewed === isReviewed) return;

@@ -136,13 +136,24 @@ export class Studio {
     }
 
     /**
-     * Send a change after those before it, when the page knows what they made of the video.
+     * Send a change after those before it.
      *
      * @template Result
      * @param {() => Promise<Result>} change
      * @returns {Promise<Result>}
      */
     inOrder(change) {
+        return this.#take(this.line.then(change));
+    }
+
+    /**
+     * Send a change after those before it, when the page knows what they made of the video: it decides by that.
+     *
+     * @template Result
+     * @param {() => Promise<Result>} change
+     * @returns {Promise<Result>}
+     */
+    inOrderRefreshed(change) {
         return this.#take(this.line.then(() => this.refreshing).then(change));
     }
 
