@@ -36,7 +36,7 @@ def sha256(path: StrPath) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def parse_json(text: str) -> Any:
+def parse_json(text: str | bytes) -> Any:
     """JSON that a person may have written.
 
     Raises:

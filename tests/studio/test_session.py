@@ -19,7 +19,9 @@ from fastapi.routing import APIRoute
 from masklet import VideoSession, rle
 from masklet.sessions.saved import SavedSession
 from masklet.studio import routes
+from masklet.studio.errors import ApiError
 from masklet.studio.inference.inference import RESUMABLE, Inference
+from masklet.studio.requests import parse_json
 from masklet.studio.routes import StrictRoute, label_studio
 from studio.small import LENGTH, SIZE, Caller, counts
 from toy_models import toy_network
@@ -363,8 +365,16 @@ def test_a_name_that_stands_twice_is_refused(caller: Caller) -> None:
     body = b'{"frame": 0, "object": 1, "positive": [[20, 24]], "positive": [[1, 1]]}'
     headers = {"content-type": "application/json"}
     message = caller.ask("POST", f"{video}/prompts", content=body, headers=headers, status=422)["message"]
-    assert message == 'The JSON has the name "positive" twice. Send it once.'
+    assert message == "The JSON cannot be read: an object has the key 'positive' twice."
     assert caller.get(video)["prompts"] == []
+
+
+@pytest.mark.parametrize(
+    "text", ['{"a": 1, "a": 2}', '{"a": 1' + 5000 * "0" + "}", "[" * 100_000, "{", b"\xff"]
+)
+def test_json_that_cannot_be_read_is_refused_in_a_sentence(text: str | bytes) -> None:
+    with pytest.raises(ApiError, match="the JSON "):
+        parse_json(text)
 
 
 def test_a_name_that_stands_twice_in_the_prompts_of_a_picture_is_refused(caller: Caller) -> None:

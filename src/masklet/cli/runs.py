@@ -296,9 +296,8 @@ class Runner:
 
 def _check_input_stays(item: Item, folder: Path, files: Sequence[str]) -> None:
     """Refuse an input that the results would replace, such as the overlay of an earlier run."""
-    results = {
-        Path(os.path.realpath(folder / name)) for name in files
-    }  # resolve() fails on links in a circle
+    # Not resolve(), which fails on links in a circle.
+    results = {Path(os.path.realpath(folder / name)) for name in files}
     sources = item.files()
     if len(sources) > 1 and Path(os.path.realpath(folder)) in {file.parent.resolve() for file in sources}:
         raise MediaError(

@@ -49,9 +49,8 @@ def make_widget() -> FunctionGui:
 
         try:
             labels = segment_layers(load(model), image, points, not_points, boxes, brush)
-        except (
-            MaskletError
-        ) as error:  # raised from here, napari would show a trace of signals in place of the sentence
+        except MaskletError as error:
+            # Raised from here, napari would show a trace of signals in place of the sentence.
             show_error(str(error))
             return []
         return [(labels, {"name": f"{image.name} masks", **find_placement(image, labels.ndim)}, "labels")]

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, get_args
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from masklet import rle
+from masklet import files, rle
 from masklet.errors import MediaError, PromptError
 from masklet.studio.errors import ApiError
 from masklet.studio.schemas import Box, Class, Direction, Point, clean_name
@@ -30,28 +30,21 @@ ShortText = Annotated[str, Field(max_length=200)]
 
 
 def parse_json(text: str | bytes) -> Any:
-    """JSON as it was sent, where no object has a name twice: the last would win, and the first be lost.
+    """JSON as it was sent.
 
     Raises:
-        ApiError: It is no JSON, or a name stands twice.
+        ApiError: It is no JSON, or an object has a name twice, of which one would be lost.
     """
     try:
-        return json.loads(text, object_pairs_hook=_object_of)
+        return files.parse_json(text)
     except UnicodeDecodeError:
         raise ApiError(422, "invalid", "the JSON must be UTF-8.") from None
     except json.JSONDecodeError as error:
         raise ApiError(422, "invalid", f"the JSON is broken at character {error.pos}: {error.msg}.") from None
     except RecursionError:
         raise ApiError(422, "invalid", "the JSON is nested too deeply.") from None
-
-
-def _object_of(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    fields: dict[str, Any] = {}
-    for name, value in pairs:
-        if name in fields:
-            raise ApiError(422, "invalid", f'the JSON has the name "{name[:100]}" twice. Send it once.')
-        fields[name] = value
-    return fields
+    except ValueError as error:
+        raise ApiError(422, "invalid", f"the JSON cannot be read: {error}.") from None
 
 
 class RequestBody(BaseModel):

@@ -42,12 +42,8 @@ class MeasuresCsv(SpooledWriter):
             rows = csv.writer(file)
             rows.writerow(COLUMNS)
             for frame in self._spool.frames:
-                masks = self._spool.masks_on(frame)
-                rows.writerows(
-                    measure(
-                        self._source, frame, ((id, self._categories.name(id), mask) for id, mask in masks)
-                    )
-                )
+                named = ((id, self._categories.name(id), mask) for id, mask in self._spool.masks_on(frame))
+                rows.writerows(measure(self._source, frame, named))
 
 
 def measure(
