@@ -1,4 +1,4 @@
-"""What held clicks and removed specks bring: the table of docs/nano.md, section "What follows the network".
+"""What held clicks and removed specks bring: the table of docs/nano.md, section "Post-processing".
 
 python dev/what_follows.py PICTURES
 

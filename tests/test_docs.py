@@ -16,7 +16,8 @@ CODE = re.compile(r"^```.*?^```|`[^`\n]*`", re.MULTILINE | re.DOTALL)
 def headings(page: str) -> set[str]:
     """The anchors that a page's headings get where Markdown is shown."""
     titles = re.findall(r"^#+\s+(.+?)\s*$", re.sub(r"^```.*?^```", "", page, flags=re.M | re.S), re.MULTILINE)
-    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+    named = re.findall(r"^<a id=\"([\w-]+)\"></a>$", page, re.MULTILINE)  # those of older headings
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles} | set(named)
 
 
 def dead_links(text: str, folder: Path) -> Iterator[str]:
@@ -38,9 +39,9 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 
 def test_dead_links_are_found(tmp_path: Path) -> None:
-    (tmp_path / "there.md").write_text("# Three, no: *four* rooms\n")
+    (tmp_path / "there.md").write_text('# Three, no: *four* rooms\n\n<a id="five-rooms"></a>\n')
     page = """# Here
     [a](there.md) [b](there.md#three-no-four-rooms) [c](#here) [d](https://example.org/x) `[e](code.md)`
-    [f](gone.md) [g](there.md#five) [h](#there) <img src="gone.png">
+    [i](there.md#five-rooms) [f](gone.md) [g](there.md#five) [h](#there) <img src="gone.png">
     """
     assert list(dead_links(page, tmp_path)) == ["gone.md", "there.md#five", "#there", "gone.png"]
