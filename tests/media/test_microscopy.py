@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import pickle
 from itertools import product
 from pathlib import Path
@@ -16,6 +17,7 @@ from masklet.errors import MediaError
 from masklet.media import Look, PixelSize, Writers, find_format, open_frames, read_image, writers
 from masklet.media.readers.microscopy import parse_channels, read_axes, read_pixel_size
 from masklet.types import Masks
+from media.made import write_video
 
 tifffile = pytest.importorskip("tifffile")
 
@@ -245,14 +247,71 @@ def test_measures_of_a_part_name_the_slices_of_the_whole(tmp_path: Path) -> None
     ]
 
 
+def timed(path: Path, form: str) -> Path:
+    """Two points in time, 90 seconds apart, of three slices."""
+    pages, grey = np.zeros((T, Z, *SIZE), dtype=np.uint8), {"photometric": "minisblack"}
+    if form.startswith("imagej"):
+        times = {"finterval": 1.5, "tunit": "min"} if form.endswith("min") else {"finterval": 90}
+        tifffile.imwrite(path, pages, imagej=True, metadata={"axes": "TZYX", **times}, **grey)
+        return path
+    times = {"TimeIncrement": 1.5, "TimeIncrementUnit": "min"}
+    if form == "ome-planes":  # what was measured counts, not what was planned
+        taken = [7 + 90 * t + z for t, z in product(range(T), range(Z))]
+        times["Plane"] = {"DeltaT": taken, "DeltaTUnit": ["s"] * T * Z}
+        times["TimeIncrement"] = 1.0
+    tifffile.imwrite(path, pages, ome=True, metadata={"axes": "TZYX", **times}, **grey)
+    return path
+
+
+@pytest.mark.parametrize("form", ["imagej", "imagej-min", "ome", "ome-planes"])
+def test_seconds_of_a_time_series(tmp_path: Path, form: str) -> None:
+    frames = open_frames(timed(tmp_path / "series.tif", form))
+    assert frames.axes is not None and list(frames.axes.seconds) == pytest.approx([0, 90])
+    with writers(["measures", "tiff", "ome-tiff", "masklets"], tmp_path, frames) as files:
+        for page, image in enumerate(frames):
+            files.write(image, Masks.from_arrays(page, {1: np.ones(SIZE, dtype=bool)}, SIZE))
+    with open(tmp_path / "measures.csv", newline="") as file:
+        assert [float(row["seconds"]) for row in csv.DictReader(file)] == [0, 0, 0, 90, 90, 90]
+    for name in ("labels.tif", "labels.ome.tif"):
+        axes = open_frames(tmp_path / name).axes
+        assert axes is not None and list(axes.seconds) == pytest.approx([0, 90]), name
+    with tifffile.TiffFile(tmp_path / "labels.tif") as labels:
+        assert labels.imagej_metadata["finterval"] == 90
+    times = [frame["time"] for frame in json.loads((tmp_path / "masklets.json").read_text())["frames"]]
+    assert times == [0, 0, 0, 90, 90, 90]
+
+
+def test_no_seconds_where_nothing_says_them(tmp_path: Path) -> None:
+    """Neither a series without an interval nor a folder of pictures was taken at 24 a second."""
+    tifffile.imwrite(tmp_path / "series.tif", stack("TZCYX")[:, 0, 0], imagej=True, metadata={"axes": "TYX"})
+    for name in ("1.png", "2.png"):
+        (tmp_path / "pictures").mkdir(exist_ok=True)
+        PIL.Image.new("L", SIZE[::-1]).save(tmp_path / "pictures" / name)
+    for source in (tmp_path / "series.tif", tmp_path / "pictures"):
+        frames = open_frames(source)
+        with writers(["measures", "tiff"], tmp_path / "out", frames) as files:
+            for page, image in enumerate(frames):
+                files.write(image, Masks.from_arrays(page, {1: np.ones(SIZE, dtype=bool)}, SIZE))
+        with open(tmp_path / "out" / "measures.csv", newline="") as file:
+            assert [row["seconds"] for row in csv.DictReader(file)] == ["", ""], source
+        with tifffile.TiffFile(tmp_path / "out" / "labels.tif") as labels:
+            assert "finterval" not in labels.imagej_metadata, source
+
+
+def test_units_of_time_that_are_not_known_give_no_seconds() -> None:
+    for unit in ("Ms", "frames", ""):
+        axes = read_axes({270: f"ImageJ=1.54f\nimages=2\nframes=2\nfinterval=3\ntunit={unit}\n"}, 2)
+        assert axes is not None and not axes.seconds, unit
+
+
 def test_measures_of_a_video_are_in_pixels(tmp_path: Path) -> None:
-    frames = open_frames(np.zeros((3, *SIZE, 3), dtype=np.uint8))
+    frames = open_frames(write_video(tmp_path / "clip.mp4", [np.zeros((*SIZE, 3), np.uint8)] * 3))
     with writers(["measures"], tmp_path, frames) as files:
         files.write(frames[2], Masks.from_arrays(2, {1: np.ones(SIZE, dtype=bool)}, SIZE))
     with open(tmp_path / "measures.csv", newline="") as file:
         [row] = csv.DictReader(file)
     assert row["area"] == str(SIZE[0] * SIZE[1]) and row["time"] == "2" and row["class"] == "object"
-    assert row["area_um2"] == row["z_um"] == "" and float(row["seconds"]) == pytest.approx(2 / 24, abs=1e-6)
+    assert row["area_um2"] == row["z_um"] == "" and float(row["seconds"]) == pytest.approx(2 / 25, abs=1e-6)
 
 
 def test_what_has_no_channels_says_so(tmp_path: Path) -> None:

@@ -269,7 +269,9 @@ def test_labels_and_measures_of_a_stack_have_its_axes_and_pixel_size(tmp_path: P
     pages = np.random.default_rng(0).integers(900, 1500, (3, *SIZE)).astype(np.uint16)
     microns = {"axes": "ZYX", "PhysicalSizeX": 0.5, "PhysicalSizeY": 0.5, "PhysicalSizeZ": 2.0}
     tifffile.imwrite(tmp_path / "clips" / "depth.ome.tif", pages, metadata=microns)
-    tifffile.imwrite(tmp_path / "clips" / "time.tif", pages, imagej=True, metadata={"axes": "TYX"})
+    tifffile.imwrite(
+        tmp_path / "clips" / "time.tif", pages, imagej=True, metadata={"axes": "TYX", "finterval": 60}
+    )
     with Caller(studio) as caller:
         for name, axes, column in (("depth.ome.tif", "ZYX", "depth"), ("time.tif", "TYX", "time")):
             video = caller.video(name)
@@ -278,6 +280,9 @@ def test_labels_and_measures_of_a_stack_have_its_axes_and_pixel_size(tmp_path: P
                 caller.post(f"{video}/prompts", {"frame": frame, "object": 1, "mask": mask})
             rows = list(csv.DictReader(caller.exported(video, "measures").decode().splitlines()))
             assert [row[column] for row in rows] == ["0", "1", "2"]
+            assert [row["seconds"] for row in rows] == (
+                [""] * 3 if column == "depth" else ["0.0", "60.0", "120.0"]
+            )
             assert [row["area_um2"] for row in rows] == (["5"] * 3 if column == "depth" else [""] * 3)
             with tifffile.TiffFile(io.BytesIO(caller.exported(video, "ome-tiff"))) as labels:
                 assert labels.series[0].axes == axes

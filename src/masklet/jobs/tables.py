@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from masklet import rle
 from masklet.jobs.stores import StoreError
 from masklet.media import Image, Source, Writer
+from masklet.media.writers.measures import find_time
 from masklet.types import Masks
 
 GROUP_ROWS = 4096  # masks in memory, and in one row group
@@ -78,7 +79,7 @@ class MaskTable(Writer):
     def write(self, image: Image, masks: Masks) -> None:
         height, width = masks.size
         frame = self._first_frame + masks.frame
-        time = self._source.time(masks.frame)
+        time = find_time(self._source, masks.frame)
         columns = (masks.ids, masks.rle(), masks.boxes.tolist(), masks.iou.tolist(), masks.score.tolist())
         for id, code, (x0, y0, x1, y1), iou, score in zip(*columns, strict=True):
             self._rows.append(

@@ -126,6 +126,14 @@ class Frames:
         return getattr(self._reader, "axes", None)
 
     @property
+    def has_times(self) -> bool:
+        """Whether `time` and `fps` are the source's own. Pictures without times play at 24 a second.
+
+        When the pages of a TIFF were taken, `axes.seconds` says.
+        """
+        return getattr(self._reader, "has_times", True)
+
+    @property
     def pixel_size(self) -> PixelSize | None:
         """The size of a pixel, in micrometres: as it was given, else as a TIFF by OME or ImageJ says it."""
         return self._given_size or getattr(self._reader, "pixel_size", None)
@@ -424,6 +432,7 @@ class FrameRange:
         self._start = start
         self._stop = stop
         self.axes: StackAxes | None = getattr(reader, "axes", None)
+        self.has_times: bool = getattr(reader, "has_times", True)
         self.first_page: int = start + getattr(reader, "first_page", 0)
         self.name = reader.name
         self.size = reader.size

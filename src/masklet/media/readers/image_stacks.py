@@ -195,8 +195,10 @@ def open_picture_files(paths: Sequence[Path], name: str, options: ReadingOptions
         return open_picture_file(paths[0], name, options, file_name=paths[0].name)
     with PictureFile(paths[0], max_pixels=options.max_pixels) as first:
         axes, pixel_size = first.axes(), first.pixel_size()
-    has_channels = axes is not None and len(axes.channels) > 1  # else a file is one frame, whatever its pages
-    axes = replace(axes, depth=1, time=len(paths), page_of={}) if axes is not None and has_channels else None
+    if axes is not None and len(axes.channels) > 1:
+        axes = replace(axes, depth=1, time=len(paths), page_of={}, seconds=())
+    else:
+        axes = None  # a file is one frame, whatever its pages
     file_names = _unique_names(paths)
 
     def open_channel(channel: Channel | None) -> ImageStack:

@@ -7,7 +7,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import product
+from itertools import pairwise, product
 from typing import Any
 from xml.etree import ElementTree
 
@@ -37,6 +37,14 @@ MICROMETRES = {
     **dict.fromkeys(("m", "meter", "metre"), 1e6),
     **dict.fromkeys(("in", "inch"), 25_400.0),
 }
+SECONDS = {
+    **dict.fromkeys(("s", "sec", "second", "seconds"), 1.0),
+    **dict.fromkeys(("ms", "msec", "millisecond", "milliseconds"), 1e-3),
+    **dict.fromkeys(("µs", "μs", "us", "microsecond", "microseconds"), 1e-6),
+    **dict.fromkeys(("min", "minute", "minutes"), 60.0),
+    **dict.fromkeys(("h", "hr", "hour", "hours"), 3600.0),
+    **dict.fromkeys(("d", "day", "days"), 86_400.0),
+}
 UNITS = ("pm", "nm", "um", "mm", "cm", "m", "in")  # as messages name them
 SMALLEST, LARGEST = 1e-6, 1e9  # micrometres that a TIFF's resolution can hold: a picometre, a kilometre
 LENGTH = re.compile(r"\s*([\d.]+(?:e[+-]?\d+)?)\s*([^\d\s]*)\s*", re.IGNORECASE)
@@ -52,13 +60,15 @@ class StackAxes:
         time: Points in time (T).
         page_of: The page of each (channel, slice, time).
         colors: The colours that the file says, by channel.
+        seconds: When each point in time was taken, from the first; empty where the file does not say it.
     """
 
-    channels: tuple[str, ...]
+    channels: Sequence[str]
     depth: int
     time: int
     page_of: Mapping[tuple[int, int, int], int]
     colors: Mapping[int, Color] = field(default_factory=dict)
+    seconds: Sequence[float] = ()
 
     def pages(self, channel: int) -> list[int]:
         """The pages of a channel: all slices of the first point in time, then of the next."""
@@ -280,7 +290,11 @@ def _axes_of_imagej(text: str, pages: int) -> StackAxes | None:
     given = {axis: fields.get(name, "") for axis, name in names.items()}
     sizes = {axis: int(size) if size.isdecimal() else 1 for axis, size in given.items()}
     page_of = _number_pages("CZT", sizes, pages)
-    return StackAxes(("",) * sizes["C"], sizes["Z"], sizes["T"], page_of) if page_of else None
+    if page_of is None:
+        return None
+    interval = _seconds(_number(fields.get("finterval")), fields.get("tunit", "s").replace("\\u00B5", "µ"))
+    seconds = _regular_times(interval, sizes["T"])
+    return StackAxes(("",) * sizes["C"], sizes["Z"], sizes["T"], page_of, seconds=seconds)
 
 
 def _axes_of_tifffile(text: str, pages: int) -> StackAxes | None:
@@ -325,8 +339,30 @@ def _axes_of_ome(text: str, pages: int) -> StackAxes | None:
         }
     except (ValueError, ZeroDivisionError):
         return None
+    if page_of is None:
+        return None
     names += [""] * (sizes["C"] - len(names))
-    return StackAxes(tuple(names), sizes["Z"], sizes["T"], page_of, colors) if page_of else None
+    return StackAxes(tuple(names), sizes["Z"], sizes["T"], page_of, colors, _times_of_ome(pixels, sizes["T"]))
+
+
+def _times_of_ome(pixels: ElementTree.Element, count: int) -> tuple[float, ...]:
+    """The times of the planes if all points in time have one, else regular ones by the increment."""
+    begun: dict[str | None, float] = {}
+    for plane in pixels:
+        if plane.tag.endswith("}Plane"):
+            delta = _seconds(_finite(plane.get("DeltaT")), plane.get("DeltaTUnit", "s"))
+            if delta is not None:  # of all slices and channels of a point in time, the first one taken
+                begun[plane.get("TheT")] = min(delta, begun.get(plane.get("TheT"), math.inf))
+    deltas = [begun.get(str(time)) for time in range(count)]
+    known = [delta - deltas[0] for delta in deltas if delta is not None and deltas[0] is not None]
+    if len(known) == count and all(earlier < later for earlier, later in pairwise(known)):
+        return tuple(known)
+    increment = _seconds(_number(pixels.get("TimeIncrement")), pixels.get("TimeIncrementUnit", "s"))
+    return _regular_times(increment, count)
+
+
+def _regular_times(interval: float | None, count: int) -> tuple[float, ...]:
+    return () if interval is None else tuple(interval * time for time in range(count))
 
 
 def _ome_color(value: int) -> Color:
@@ -356,11 +392,22 @@ def _pixel_size_of_ome(text: str) -> PixelSize | None:
 
 def _number(value: Any) -> float | None:
     """A finite number above 0; None of anything else."""
+    number = _finite(value)
+    return abs(number) if number else None  # ImageJ may write a negative spacing
+
+
+def _finite(value: Any) -> float | None:
     try:
-        number = abs(float(value))  # ImageJ may write a negative spacing
+        number = float(value)
     except (TypeError, ValueError, ZeroDivisionError, OverflowError):
         return None
-    return number if 0 < number < math.inf else None
+    return number if math.isfinite(number) else None
+
+
+def _seconds(duration: float | None, unit: str) -> float | None:
+    unit = unit.strip()
+    scale = SECONDS.get(unit if len(unit) < 3 else unit.casefold())  # a Ms is a million seconds
+    return None if duration is None or scale is None else duration * scale
 
 
 def _micrometres(length: float | None, unit: str) -> float | None:

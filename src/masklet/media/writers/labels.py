@@ -124,8 +124,8 @@ class LabelTiff(SpooledWriter):
         lines.append("mode=grayscale")
         if (size := self._pixel_size) is not None:
             lines += ["unit=um", *([f"spacing={size.z:.9g}"] if size.z else [])]
-        if time > 1:
-            lines.append(f"finterval={1 / self._source.fps:.9g}")
+        if interval := self._interval(time):
+            lines.append(f"finterval={interval:.9g}")
         return "\n".join([*lines, "loop=false", ""])
 
     def _axes(self, count: int) -> tuple[int, int]:
@@ -134,6 +134,15 @@ class LabelTiff(SpooledWriter):
         if axes is not None and axes.depth * axes.time == count:
             return axes.depth, axes.time
         return (count, 1) if is_stack(self._source) else (1, count)
+
+    def _interval(self, times: int) -> float | None:
+        """Seconds from one point in time to the next; None where they are not known, or differ."""
+        axes: StackAxes | None = getattr(self._source, "axes", None)
+        if axes is not None and axes.seconds:
+            steps = np.diff(axes.seconds)
+            return float(steps.mean()) if len(steps) and np.allclose(steps, steps[0], rtol=1e-3) else None
+        is_timed = axes is None and getattr(self._source, "has_times", True)
+        return 1 / self._source.fps if is_timed and times > 1 else None
 
     def _labels(self, frame: int, dtype: type) -> np.ndarray:
         labels: np.ndarray = np.zeros(self._source.size, dtype=dtype)
@@ -164,6 +173,8 @@ class LabelOmeTiff(LabelTiff):
             for side, length in lengths
             if length
         )
+        if interval := self._interval(time):
+            physical += f' TimeIncrement="{interval:.9g}" TimeIncrementUnit="s"'
         names = "".join(f'<M K="{id}">{escape(self._categories.name(id))}</M>' for id in self._spool.ids)
         return (
             '<?xml version="1.0" encoding="UTF-8"?>'

@@ -17,6 +17,7 @@ from masklet import rle
 from masklet.errors import MaskletError, MediaError
 from masklet.files import StrPath, atomic_write, make_folder, temporary_path, write_errors
 from masklet.media.readers.source import Image, Source
+from masklet.media.writers.measures import find_time
 from masklet.media.writers.writer import Writer, check_masks, closed_error
 from masklet.prompts import check_frame
 from masklet.types import Masks
@@ -66,7 +67,7 @@ class MaskletsJson(Writer):
             {"id": id, "iou": round(iou, 4), "score": round(score, 3), "box": box, "rle": code}
             for id, iou, score, box, code in rows
         ]
-        seconds = round(self._source.time(masks.frame), 6)
+        seconds = round(find_time(self._source, masks.frame), 6)
         self._list.write(masks.frame, {"time": seconds, "objects": objects})
 
     def close(self) -> None:

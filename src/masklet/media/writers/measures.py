@@ -24,9 +24,9 @@ class MeasuresCsv(SpooledWriter):
 
     `file` is the picture's own name, or that of the TIFF whose page it is. `area` is in pixels; `x`, `y` are
     the centre of mass; `x0`, `y0`, `x1`, `y1` are the tight box, the last two exclusive. `time` and `depth`
-    are the point in time and the slice, from 0 on; `seconds` is empty for stacks. Pages of a TIFF that does
-    not say which is which are taken for depth. The columns in micrometres are empty where the source has no
-    `pixel_size`.
+    are the point in time and the slice, from 0 on. Pages of a TIFF that does not say which is which are taken
+    for depth. `seconds` is the time since the first frame, empty where the source does not say it, as for a
+    folder of pictures. The columns in micrometres are empty where the source has no `pixel_size`.
 
     Args:
         path: The file.
@@ -58,10 +58,12 @@ def measure(
     """
     time, depth = find_place(source, frame)
     page = frame + getattr(source, "first_page", 0)
-    is_timed = getattr(source, "axes", None) is None and not is_stack(source)
-    seconds = round(source.time(frame), 6) if is_timed else ""  # a stack names no rate
+    moment = find_seconds(source, frame)
+    seconds = "" if moment is None else round(moment, 6)
     file = source.file_name(frame)
-    if not is_timed and file == frame_file_name(page, ".jpg"):
+    if (getattr(source, "axes", None) is not None or is_stack(source)) and file == frame_file_name(
+        page, ".jpg"
+    ):
         file = source.name  # pages have no files of their own; `time` and `depth` tell which it is
     size: PixelSize | None = getattr(source, "pixel_size", None)
     for id, name, mask in masks:
@@ -75,6 +77,21 @@ def find_place(source: Source, frame: int) -> tuple[int, int]:
     if axes is not None:
         return divmod(page, axes.depth)
     return (0, page) if is_stack(source) else (frame, 0)
+
+
+def find_seconds(source: Source, frame: int) -> float | None:
+    """When a frame was taken, from the first one; None where the source does not say it."""
+    axes: StackAxes | None = getattr(source, "axes", None)
+    if axes is not None:
+        return axes.seconds[find_place(source, frame)[0]] if axes.seconds else None
+    is_timed = getattr(source, "has_times", True) and not is_stack(source)
+    return source.time(frame) if is_timed else None
+
+
+def find_time(source: Source, frame: int) -> float:
+    """When a frame was taken; where the source does not say it, when it is shown."""
+    seconds = find_seconds(source, frame)
+    return source.time(frame) if seconds is None else seconds
 
 
 def _measure_mask(mask: CocoMask, depth: int, size: PixelSize | None) -> tuple[object, ...]:

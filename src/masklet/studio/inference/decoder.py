@@ -237,7 +237,11 @@ class RemoteReader:
     def axes(self) -> StackAxes | None:
         """What the pages of a TIFF are. Which page is which is known where they are decoded."""
         axes = self._stack["axes"]
-        return None if axes is None else StackAxes(tuple(axes["channels"]), axes["depth"], axes["time"], {})
+        return None if axes is None else StackAxes(page_of={}, **axes)
+
+    @property
+    def has_times(self) -> bool:
+        return bool(self._stack["has_times"])
 
     @property
     def pixel_size(self) -> PixelSize | None:
@@ -348,8 +352,10 @@ class OpenFile:
         axes, size = self.model_frames.axes, self.model_frames.pixel_size
         if axes is None and Path(self._path).suffix.lower() in (".tif", ".tiff"):
             axes = StackAxes(("",), len(self.model_frames), 1, {})  # also where people call it otherwise
-        known = {"channels": list(axes.channels), "depth": axes.depth, "time": axes.time} if axes else None
-        return {"axes": known, "pixel_size": None if size is None else [size.x, size.y, size.z]}, None
+        names = ("channels", "depth", "time", "seconds")
+        known = {name: getattr(axes, name) for name in names} if axes else None
+        lengths = None if size is None else [size.x, size.y, size.z]
+        return {"axes": known, "pixel_size": lengths, "has_times": self.model_frames.has_times}, None
 
     def frame_info(self, frame: int) -> Response:
         return {"time": self.model_frames.time(frame), "file": self.model_frames.file_name(frame)}, None
