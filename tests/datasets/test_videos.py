@@ -1,13 +1,14 @@
 """Videos with labels, as PNGs and as SA-V's json: labelled frames, and the objects on them."""
 
 import json
+import shutil
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
 
-from datasets.made import LEFT, RIGHT, H, W, write_labels, write_picture, write_video
+from datasets.made import LEFT, RIGHT, H, W, write_labels, write_masked, write_picture, write_video
 from masklet import rle
 from masklet.datasets import find_items, find_sav_videos, read_png_videos, read_sav
 from masklet.errors import MediaError
@@ -178,3 +179,27 @@ def test_a_masklet_that_is_there_twice_is_refused(tmp_path: Path) -> None:
     (video,) = find_sav_videos(write_sav(tmp_path, 9, masklet_id=[3, 3]))
     with pytest.raises(MediaError, match="ids of which none is there twice"):
         video.truth(0)
+
+
+def test_videos_of_all_forms_in_a_folder_are_found(exported: Path) -> None:
+    """Masklets of the data engine, reviews of them as SA-V and as PNGs, and pictures, in one folder."""
+    for folder in ("", "reviewed"):
+        write_labels(exported / folder / "pngs" / "masks" / "00000.png", LEFT * 1)
+        write_picture(exported / folder / "pngs" / "frames" / "00000.jpg")
+    shutil.copytree(exported / "clip", exported / "reviewed" / "clip")
+    write_masked(exported / "pictures")
+    write_video(exported / "davis", "JPEGImages", "Annotations", apart=False)
+    names = {item.name for item in find_items(exported)}
+    assert {clip.name for clip in find_clips(exported)} >= {"clip", "clip (2)", "pngs"}
+    assert names == {
+        *("set/clip", "set/clip (2)", "set/pngs", "reviewed/pngs"),
+        *("pictures/a", "pictures/b", "davis/clip"),
+    }
+
+
+def test_what_cannot_be_read_beside_a_data_set_is_said(
+    exported: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (exported / "run" / "masks").mkdir(parents=True)
+    assert len(find_items(exported)) == 1
+    assert "run is left out" in caplog.text and "holds no masked pictures" in caplog.text

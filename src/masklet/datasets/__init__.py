@@ -5,7 +5,8 @@ Training and evaluation read through this room. It knows nothing of clips, sizes
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -50,24 +51,31 @@ __all__ = [
 
 Reader = Callable[[Path], list[DatasetItem]]
 
-LAYOUTS: tuple[tuple[str, Reader], ...] = (  # what a layout is known by, the more particular first
-    ("JPEGImages*", read_png_videos),
-    ("**/sav.json", read_sav),
-    ("*/frames", read_png_videos),
-    ("**/*_manual.json", read_sav),
-    ("**/*_auto.json", read_sav),
+log = logging.getLogger(__name__)
+
+PICTURES: tuple[tuple[str, Reader], ...] = (  # what a layout is known by, the more particular first
     *((name, read_coco) for name in COCO_FILES),
     ("annotations/*.json", read_coco),
     ("labels", read_yolo),
     ("masks", read_mask_files),
 )
+LAYOUTS: tuple[tuple[str, Reader], ...] = (
+    ("JPEGImages*", read_png_videos),
+    ("**/sav.json", read_sav),
+    ("*/frames", read_png_videos),
+    ("**/*_manual.json", read_sav),
+    ("**/*_auto.json", read_sav),
+    *PICTURES,
+)
+LEVELS = 2  # of folders below the one that is given, that are searched for more data sets
+BENCHMARK = ("JPEGImages", "Annotations")  # folders of one data set, with whatever is in them
 
 
 def find_items(path: Path) -> list[DatasetItem]:
-    """The items of a data set in any known layout, or of all data sets in a folder.
+    """The items of all data sets in a folder, each in any known layout.
 
     Args:
-        path: A data set's folder, a folder of such folders, or a COCO JSON.
+        path: A data set's folder, a folder with such folders, or a COCO JSON.
 
     Raises:
         MediaError: There is no data set, or it has no known layout.
@@ -76,13 +84,8 @@ def find_items(path: Path) -> list[DatasetItem]:
         raise MediaError(f"there is no data set {path}.")
     if path.is_file():
         return _number_repeated_names(read_coco(path))
-    reader = _find_reader(path)
-    if reader is not None:
-        return _number_repeated_names(reader(path))
-    folders = sorted(entry for entry in path.iterdir() if entry.is_dir())
-    items = [
-        item for folder in folders if (reader := _find_reader(folder)) is not None for item in reader(folder)
-    ]
+    own = _read_folder(path)
+    items = [*own, *_read_below(path, own, LEVELS)]
     if not items:
         raise MediaError(
             f"{path} holds no data set of a known form: DAVIS, MOSE, YouTube-VOS, SA-V, SA-1B, COCO, "
@@ -91,14 +94,56 @@ def find_items(path: Path) -> list[DatasetItem]:
     return _number_repeated_names(items)
 
 
+def _read_below(folder: Path, own: Sequence[DatasetItem], levels: int) -> list[DatasetItem]:
+    """What the folders in a folder hold besides the folder's own items.
+
+    Beside or far below other data, what looks like a data set and cannot be read is logged and left out.
+    """
+    items = {item.pictures: item for item in own}
+    for below in sorted(entry for entry in folder.iterdir() if entry.is_dir()) if levels else ():
+        if below.name.startswith(BENCHMARK) or any(_is_part(below, item) for item in own):
+            continue
+        try:
+            found = _read_folder(below)
+        except MediaError as error:
+            if levels == LEVELS and not own:
+                raise
+            log.warning("%s is left out: %s", below, error)
+            continue
+        for item in (*found, *_read_below(below, found, levels - 1)):
+            items.setdefault(item.pictures, item)
+    return list(items.values())[len(own) :]
+
+
+def _is_part(folder: Path, item: DatasetItem) -> bool:
+    """Whether a folder belongs to an item: it holds its video and labels, or has pictures of the data set."""
+    files = [file for file in (item.pictures, item.labels) if file is not None]
+    return any(
+        folder in (file, file.parent) or (not item.is_video and folder in file.parents) for file in files
+    )
+
+
 def _number_repeated_names(items: list[DatasetItem]) -> list[DatasetItem]:
     """The items, of which the second of a name gets a number: a folder may hold 1.jpg and 1.png."""
     names = distinct_names([item.name for item in items])
     return [replace(item, name=name) for item, name in zip(items, names, strict=True)]
 
 
-def _find_reader(folder: Path) -> Reader | None:
-    for pattern, reader in LAYOUTS:
-        if any(folder.glob(pattern)):
-            return reader
-    return read_sa1b if any(find_sa1b_labels(folder)) else None
+def _read_folder(folder: Path) -> list[DatasetItem]:
+    """The items that a folder's own layouts name: the first, and videos and pictures in others beside it."""
+    reader = _find_reader(folder, LAYOUTS)
+    if reader is None:
+        return read_sa1b(folder) if any(find_sa1b_labels(folder)) else []
+    items = reader(folder)
+    beside: list[Reader | None] = []
+    if reader is read_sav and any((frames.parent / "masks").is_dir() for frames in folder.glob("*/frames")):
+        beside.append(read_png_videos)
+    if reader in (read_sav, read_png_videos) and (folder / "images").is_dir():
+        beside.append(_find_reader(folder, PICTURES))
+    known = {item.pictures for item in items}
+    more = [item for other in beside if other is not None for item in other(folder)]
+    return [*items, *(item for item in more if item.pictures not in known)]
+
+
+def _find_reader(folder: Path, layouts: Sequence[tuple[str, Reader]]) -> Reader | None:
+    return next((reader for pattern, reader in layouts if any(folder.glob(pattern))), None)

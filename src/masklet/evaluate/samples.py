@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -24,6 +24,7 @@ from masklet.datasets import (
     find_sav_videos,
     open_png_video,
 )
+from masklet.datasets.types import distinct_names
 from masklet.errors import MediaError
 
 
@@ -87,9 +88,18 @@ def find_clips(root: Path, names: Sequence[str] | None = None) -> list[LabelledV
     Args:
         names: Takes these alone, in their order.
     """
-    clips: dict[str, LabelledVideo] = {video.name: video for video in find_sav_videos(root)}
-    if not clips:
-        clips = {name: open_png_video(name, *folders) for name, folders in find_png_videos(root).items()}
+    sav = find_sav_videos(root)
+    try:
+        folders = find_png_videos(root)
+    except MediaError:
+        if not sav:
+            raise
+        folders = {}
+    read = {video.video for video in sav}
+    pngs = [open_png_video(name, *pair) for name, pair in folders.items() if pair[0] not in read]
+    videos: list[SavLabelledVideo | PngVideo] = [*sav, *pngs]
+    distinct = distinct_names([video.name for video in videos])
+    clips = {name: replace(video, name=name) for name, video in zip(distinct, videos, strict=True)}
     missing = [name for name in names or () if name not in clips]
     if missing:
         raise MediaError(f"{root} has no clip {', '.join(missing)}; it has {', '.join(sorted(clips))}.")
