@@ -47,7 +47,10 @@ def parse_json(text: str | bytes) -> Any:
         Traceback (most recent call last):
         ValueError: an object has the key 'a' twice
     """
-    return json.loads(text, object_pairs_hook=_without_repeated_keys)
+    try:
+        return json.loads(text, object_pairs_hook=_without_repeated_keys)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
 
 
 def _without_repeated_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

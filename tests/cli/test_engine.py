@@ -111,7 +111,7 @@ def test_a_video_that_cannot_be_read_does_not_end_the_others(
     )
     answer = run(*command)
     assert answer.code == 1 and "b.mp4" in answer.err and "2 of 4 masklets pass all gates" in answer.out
-    assert [(out / "accepted" / name / "masks").is_dir() for name in "abc"] == [True, False, True]
+    assert [(out / "accepted" / name / "sav.json").is_file() for name in "abc"] == [True, False, True]
     assert written == [(1, ["a.mp4", "c.mp4"])] and asked == ["a.mp4", "c.mp4"]
     assert run(*command).code == 1 and asked == ["a.mp4", "c.mp4"] and len(written) == 1
     shutil.copy(shelf / "clip.mp4", videos / "b.mp4")
@@ -120,3 +120,10 @@ def test_a_video_that_cannot_be_read_does_not_end_the_others(
     assert asked == ["a.mp4", "c.mp4", "b.mp4"] and written[1:] == [(2, ["b.mp4"])]
     assert len(json.loads((out / "queue.json").read_text())) == 3
     assert "has the proposals of these videos already" in run(*command).out and len(written) == 2
+
+
+@pytest.mark.parametrize("command", ["propose --max-objects -1 clip.mp4", "demo --size 0", "demo --points 0"])
+def test_numbers_below_the_first_possible_one_are_refused(run: Run, tmp_path: Path, command: str) -> None:
+    """A negative number of objects counted from the end of the list."""
+    answer = run("engine", *command.split(), "--out", tmp_path / "out")
+    assert answer.code == 2 and f"'{command.split()[1]}': " in answer.err

@@ -148,6 +148,10 @@ def test_limits_are_read_as_they_were_written(tmp_path: Path) -> None:
         ('{"taste": 1}', "The gates are"),
         ("[1]", "The gates are"),
         ('{"predicted IoU": NaN}', "The gates are"),
+        ('{"predicted IoU": Infinity}', "finite numbers"),
+        ('{"predicted IoU": true}', "finite numbers"),
+        (f'{{"predicted IoU": {"9" * 400}}}', "finite numbers"),
+        ("[" * 100_000, "nested too deeply"),
     ):
         (tmp_path / "bad.json").write_text(text)
         with pytest.raises(MaskletError, match=message):

@@ -12,11 +12,12 @@ import pytest
 
 from masklet import rle
 from masklet.auto import Grid
+from masklet.datasets import find_items
 from masklet.datasets.types import Clip
 from masklet.engine import loop
 from masklet.engine.gates import Masklet, Measures
 from masklet.engine.loop import ClipMaker, DemoSize, run_demo
-from masklet.engine.proposals import ProposalFolder
+from masklet.engine.proposals import ProposalFolder, write_accepted
 from masklet.engine.rounds import Calibration, ClipLabeller, ClipResult, Round, StepResults, process_clips
 from masklet.engine.simulated_person import SimulatedPerson, find_object
 from masklet.engine.weights import Choice, FineTune, best_by_more_than_chance
@@ -313,3 +314,37 @@ def test_proposals_of_an_earlier_version_are_recognised(tmp_path: Path) -> None:
     (tmp_path / "proposals.json").unlink()  # of a still earlier one
     with pytest.raises(MaskletError, match="masklet engine propose with other settings or inputs: choose"):
         ProposalFolder(tmp_path, run)
+
+
+def test_the_list_of_videos_and_what_a_person_put_there_are_not_written_over(
+    tmp_path: Path, truth: np.ndarray
+) -> None:
+    """A video may be called as the list, or as a folder of reviewed masklets."""
+    (tmp_path / "accepted" / "reviewed").mkdir(parents=True)
+    folder = ProposalFolder(tmp_path, proposals_with("exact"))
+    folder.begin({"videos.mp4": "1", "reviewed.mp4": "2"})
+    for name in ("videos", "reviewed"):
+        assert not folder.accept(f"{name}.mp4", name).exists()
+        folder.finish(f"{name}.mp4", [masklet_of(truth[0, 0])])
+    again = ProposalFolder(tmp_path, proposals_with("exact"))
+    assert [masklet.video for masklet in again.masklets()] == ["videos.mp4", "reviewed.mp4"]
+
+
+def test_accepted_masklets_that_overlap_are_trained_on_whole(tmp_path: Path, truth: np.ndarray) -> None:
+    whole, part = truth[0, 1].copy(), truth[0, 1].copy()
+    part[:34] = False
+    codes = {id: (rle.encode(mask),) * FRAMES for id, mask in ((1, whole), (2, part))}
+    write_accepted(tmp_path / "accepted" / "clip", open_frames(clip(FRAMES)), codes)
+    (item,) = find_items(tmp_path / "accepted")
+    for frame in range(FRAMES):
+        np.testing.assert_array_equal(item.open().masks(frame, [1, 2]), [whole, part])
+
+
+def test_a_demo_does_not_go_on_with_other_weights_of_the_same_name(tmp_path: Path) -> None:
+    maker, training, weights = ClipMaker("cells", 64, 2), FineTune("memory", 1, 1e-4), tmp_path / "toy.bin"
+    weights.write_bytes(b"one")
+    for expected in ("toy.bin", "with other weights"):  # the first is no checkpoint, which is seen later
+        with pytest.raises(MaskletError, match=expected):
+            run_demo(tmp_path / "out", str(weights), maker, training, DemoSize(1, 1, 2, 4), print)
+        (tmp_path / "out" / "steps").mkdir(exist_ok=True)
+        weights.write_bytes(b"other")

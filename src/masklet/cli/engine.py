@@ -43,7 +43,7 @@ def propose(
         list[str] | None, typer.Argument(help="Short clips: files, folders, globs or URLs.")
     ] = None,
     names: options.ListFile = None,
-    max_objects: Annotated[int, typer.Option(help="The best so many of a clip are tracked.")] = 8,
+    max_objects: Annotated[int, typer.Option(min=1, help="The best so many of a clip are tracked.")] = 8,
     limits: Annotated[
         Path | None, typer.Option(help="The gates' limits, as gates.json of the demo; by default its own.")
     ] = None,
@@ -144,15 +144,15 @@ def demo(
     ] = None,
     clips: Annotated[int, typer.Option(min=1, help="Composed clips of each round.")] = 10,
     frames: Annotated[int, typer.Option(min=2, help="Of each clip.")] = 12,
-    size: Annotated[int, typer.Option(help="Side of the clips.")] = 320,
-    steps: Annotated[int, typer.Option(help="Training steps of each round.")] = 60,
+    size: Annotated[int, typer.Option(min=32, help="Side of the clips.")] = 320,
+    steps: Annotated[int, typer.Option(min=1, help="Training steps of each round.")] = 60,
     preset: Annotated[
         PresetName, typer.Option(help="The parts of the network to train.")
     ] = PresetName.memory,
     rate: Annotated[float, typer.Option(help="Learning rate at the start; it ends at 0.")] = 1e-4,
     rounds: Annotated[int, typer.Option(min=1, help="Rounds.")] = 2,
-    max_objects: Annotated[int, typer.Option(help="The best so many of a clip are tracked.")] = 8,
-    points: Annotated[int, typer.Option(help="On each side of the grid of proposals.")] = 16,
+    max_objects: Annotated[int, typer.Option(min=1, help="The best so many of a clip are tracked.")] = 8,
+    points: Annotated[int, typer.Option(min=1, help="On each side of the grid of proposals.")] = 16,
 ) -> None:
     """Run the whole loop on composed clips, whose truth is known, and print what each part is worth.
 

@@ -33,6 +33,7 @@ GAP = 2  # pixels beside an outline whose flow is neither the object's nor its s
 STILL = 0.5  # pixels a frame: surroundings move otherwise from this difference on
 FEWEST_RIGHT = 4  # masklets that limits are calibrated on
 RIGHT_PASSED = 0.9  # at least such a share of the right masklets passes each calibrated gate
+LARGEST_LIMIT = 1e6  # of a gate: no measure comes near it
 TOUCHES = 0.05  # of a side of the frame: a mask on less of it does not touch it
 
 
@@ -162,13 +163,17 @@ def read_limits(path: Path) -> tuple[Gate, ...]:
         raise MaskletError(f"{path} cannot be read: {error}.") from error
     names = {gate.name for gate in GATES}
     if not isinstance(limits, dict) or not all(
-        name in names and isinstance(limit, int | float) and not math.isnan(limit)
-        for name, limit in limits.items()
+        name in names and _is_limit(limit) for name, limit in limits.items()
     ):
         raise MaskletError(
-            f"{path} must be a JSON object of limits. The gates are: {', '.join(sorted(names))}."
+            f"{path} must be a JSON object of limits, finite numbers. "
+            f"The gates are: {', '.join(sorted(names))}."
         )
     return tuple(replace(gate, limit=float(limits.get(gate.name, gate.limit))) for gate in GATES)
+
+
+def _is_limit(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= LARGEST_LIMIT
 
 
 def propose_masklets(

@@ -32,7 +32,7 @@ from masklet.engine.weights import (
     standard_error,
 )
 from masklet.model import Sam2
-from masklet.run_folder import Manifest, Run, check_folder, read_settings_file
+from masklet.run_folder import Manifest, Run, check_folder, digest, read_settings_file
 from masklet.synthetic import director
 from masklet.synthetic.cells import compose_cells
 from masklet.synthetic.director import Shot, Stock
@@ -67,6 +67,8 @@ def run_demo(
     """
     settings = {"model": model, **maker.to_json(), **training.to_json(), **asdict(size)}
     settings.pop("rounds")  # more rounds may follow later
+    if Path(model).is_file():  # by its name alone, other weights under that name would go on from its results
+        settings["weights"] = digest(model, [Path(model)])
     run = Run("engine demo", "", settings, {})
     check_folder(out, run, before=lambda: read_settings_file(out / STEPS / "settings.json", run, [STEPS]))
     Manifest.protect(run, [STEPS]).write(out)

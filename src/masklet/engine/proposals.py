@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -119,7 +120,8 @@ class ProposalFolder:
     def accept(self, source: str, name: str) -> Path:
         """The folder for the accepted masklets of a video; none lies in another, where training finds it."""
         name = name.replace("/", "-")
-        while name in (video.name for video in self._videos.values()):
+        taken = {VIDEOS, *(f"{video.name}.json" for video in self._videos.values())}
+        while f"{name}.json" in taken or os.path.lexists(self.out / ACCEPTED / name):
             name += "_"
         self._videos[source] = _Video(name, self._contents[source])
         self._write()
@@ -191,8 +193,11 @@ def _read_before(out: Path, run: Run) -> Manifest | None:
 
 
 def write_accepted(folder: Path, frames: Frames, codes: Mapping[int, Sequence[RLE]]) -> None:
-    """Write a clip as pictures and palette PNGs, which training reads, and as YouTube-VIS: COCO for video."""
-    with writers(["frames", "palette", "youtube-vis"], folder, frames) as writer:
+    """Write a clip as pictures and in SA-V's form, which training reads, and as YouTube-VIS: COCO for video.
+
+    Both keep masks that overlap whole.
+    """
+    with writers(["frames", "sa-v", "youtube-vis"], folder, frames) as writer:
         for frame, image in enumerate(frames):
             arrays = {id: rle.decode(row[frame]) for id, row in codes.items()}
             writer.write(image, Masks.from_arrays(frame, arrays, frames.size))

@@ -41,8 +41,6 @@ def parse_json(text: str | bytes) -> Any:
         raise ApiError(422, "invalid", "the JSON must be UTF-8.") from None
     except json.JSONDecodeError as error:
         raise ApiError(422, "invalid", f"the JSON is broken at character {error.pos}: {error.msg}.") from None
-    except RecursionError:
-        raise ApiError(422, "invalid", "the JSON is nested too deeply.") from None
     except ValueError as error:
         raise ApiError(422, "invalid", f"the JSON cannot be read: {error}.") from None
 

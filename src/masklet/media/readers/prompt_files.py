@@ -264,7 +264,7 @@ def parse_line(where: str, line: str) -> Mapping[str, Any]:
     """One line of a JSON Lines file."""
     try:
         entry = parse_json(line)
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise PromptError(f"{where} is not JSON: {error}.") from None
     if not isinstance(entry, dict):
         raise PromptError(
