@@ -15,7 +15,6 @@ import torch
 import typer
 
 import masklet
-from masklet.config import NANO
 from masklet.train.recipe import TrainingOptions
 from masklet.train.recipes import nano
 from masklet.train.validation import validate
@@ -38,7 +37,7 @@ def main(
     typer.echo(f"| share of {Path(second).stem} | {' | '.join(COLUMNS)} |\n|{' --- |' * (len(COLUMNS) + 1)}")
     best = -1.0
     for share in map(float, shares.split(",")):
-        mean = masklet.Sam2(NANO).eval()
+        mean = masklet.Sam2(one.config).eval()
         mean.load_state_dict(blend(one, other, share))
         scores = validate(mean, validation)
         typer.echo(f"| {share:g} | {' | '.join(f'{scores[column]:.4f}' for column in COLUMNS)} |")

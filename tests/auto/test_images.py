@@ -318,5 +318,7 @@ def test_presets() -> None:
     assert defaults.items() >= original.items()
     assert resolve_grid("balanced", TINY) == Grid(points_per_batch=PRESETS["balanced"].points_per_batch)
     assert resolve_grid("dense", NANO) is NANO_PRESETS["dense"] and resolve_grid(COARSE, NANO) is COARSE
+    for changed in (replace(NANO, image_size=512), replace(NANO, zoom=False)):
+        assert resolve_grid("dense", changed) is NANO_PRESETS["dense"]
     with pytest.raises(ValueError, match=r"the presets are fast, balanced, dense; .*\. Got 'slow'"):
         resolve_grid("slow", TINY)

@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from masklet.config import NANO, Sam2Config
+from masklet.config import Sam2Config
 from masklet.errors import OptionError, check_count
 
 MAX_POINTS_PER_SIDE = 1024  # a million points, of which each is a call of the decoder
@@ -207,7 +207,7 @@ def resolve_grid(grid: Grid | str, config: Sam2Config) -> Grid:
     """A grid, or the preset of that name for this network."""
     if isinstance(grid, Grid):
         return grid
-    presets = NANO_PRESETS if config == NANO else PRESETS
+    presets = PRESETS if config.trunk == "hiera" else NANO_PRESETS
     if not isinstance(grid, str) or grid not in presets:
         raise OptionError(f"the presets are {', '.join(presets)}; or give a Grid. Got {grid!r}.")
     return presets[grid]
