@@ -23,7 +23,7 @@ from PIL import Image
 import masklet
 from masklet import Prompt
 from masklet.auto.grid import Grid
-from masklet.synthetic.stock import load_unlabelled_videos
+from masklet.synthetic.assets import load_unlabelled_videos
 
 GRID = Grid(
     points_per_side=8,

@@ -10,7 +10,7 @@ import pytest
 
 from masklet import rle
 from masklet.errors import MediaError
-from masklet.synthetic.stock import is_for_validation, load_pictures, make_picture, split
+from masklet.synthetic.assets import hold_back_pictures, is_for_validation, load_pictures, pack_picture
 
 # A change here would train on what has been measured on.
 PINNED = ["set/00013.jpg", "set/00015.jpg", "set/00042.jpg", "set/00045.jpg", "set/00055.jpg"]
@@ -45,13 +45,13 @@ def test_a_coco_folder_gives_red_pictures_and_its_two_usable_masks(tmp_path: Pat
     assert [each.name for each in pictures] == ["reds/00001.png", "reds/00002.png", "reds/00003.png"]
     assert pictures[1].pixels[0, 0].tolist() == [80, 0, 0]
     assert len(pictures[0]) == 2 and pictures[0].boxes[0] == (20, 10, 50, 30)
-    assert pictures[0].mask(0).sum() == 600 and pictures[0].inside(0).all()
+    assert pictures[0].mask(0).sum() == 600 and pictures[0].cropped_mask(0).all()
     assert pictures[0].mask(1).sum() == pytest.approx(200, abs=25)  # the triangle
 
 
 def test_large_pictures_are_shrunk_with_their_masks(tmp_path: Path) -> None:
     write_set(tmp_path / "reds")
-    picture = load_pictures([tmp_path / "reds"], tmp_path / "cache", longest=30)[0]
+    picture = load_pictures([tmp_path / "reds"], tmp_path / "cache", max_side=30)[0]
     assert picture.pixels.shape == (20, 30, 3) and picture.boxes[0] == (10, 5, 25, 15)
 
 
@@ -87,6 +87,6 @@ def test_a_fixed_share_is_held_back() -> None:
     pinned = [name for name in names[:60] if is_for_validation(name)]
     assert pinned == PINNED
     blank, mask = np.zeros((8, 8, 3), np.uint8), np.eye(8, dtype=bool)
-    pictures = [make_picture(name, blank, [mask]) for name in names[:60]]
-    train, held = split(pictures)
+    pictures = [pack_picture(name, blank, [mask]) for name in names[:60]]
+    train, held = hold_back_pictures(pictures)
     assert [each.name for each in held] == PINNED and len(train) + len(held) == 60

@@ -17,7 +17,7 @@ def made(name: str, index: int = 0) -> np.ndarray:
     return suites.SUITES[name](np.random.default_rng([number, index]))
 
 
-def test_twins_cross() -> None:
+def test_lookalikes_cross() -> None:
     clip = made("lookalikes")
     one, other = (_middles(clip.masks[:, each]) for each in (0, 1))
     side = np.sign(one - other)

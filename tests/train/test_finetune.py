@@ -39,9 +39,9 @@ from masklet.train.parameters import (
 from masklet.train.recipe import TrainingOptions, ValidationPicture, ValidationSet
 from masklet.train.report import read_log
 from masklet.train.rollout import Batch
-from masklet.train.split import split_validation
 from masklet.train.state import STATE, TrainingState, initialise
 from masklet.train.validation import IOU_BIAS, IOU_ERROR, make_validation_set, score_still, validate
+from masklet.train.validation_split import split_validation
 from masklet.transforms import normalize
 from train.toy_data import discs, recipe, validation, write_coco
 

@@ -11,7 +11,7 @@ import PIL.Image
 import pytest
 
 from masklet.train.recipe import TrainingOptions
-from masklet.train.split import find_lookalikes
+from masklet.train.validation_split import find_lookalikes
 from media.made import write_video
 
 SAVED = {

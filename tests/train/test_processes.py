@@ -56,13 +56,13 @@ run_with_kills(run, logged, kills, most=8) if kills else run()
 # The recipe nano, shorten: a few steps of one clip in its first two stages, one still to validate on.
 SHRUNK = """
 from dataclasses import replace
-from masklet.synthetic.scenes import plain
+from masklet.synthetic.stills import make_still
 from masklet.train.recipe import ValidationSet
 from masklet.train.recipes import nano
 from masklet.train.validation import validation_stills
 
 nano.validation_set = lambda held_back, size: ValidationSet(
-    validation_stills([plain(held_back[0], size)]), every=2
+    validation_stills([make_still(held_back[0], size)]), every=2
 )
 
 def recipe(options):

@@ -11,7 +11,7 @@ from numpy.random import default_rng
 from masklet.datasets import DatasetItem
 from masklet.datasets.types import Clip
 from masklet.errors import MediaError
-from masklet.train.sampling import Augmentation, Mixture, Sampler
+from masklet.train.sampling import Augmentation, ClipSampler, WeightedSampler
 
 H, W = 48, 64
 NOTHING = Augmentation(0.0, 0.0, 0.0, 0.0, (0.0, 0.0, 0.0), (0.0, 0.0, 0.0), 0.0, 0.0)
@@ -60,14 +60,14 @@ def agrees(clip: Clip, tolerance: float = 0.85) -> None:
 
 def test_a_clip_is_a_function_of_its_number() -> None:
     for frames in (1, 4):
-        one, two = (Sampler(items(8), 32, frames, 2, seed=3) for _ in range(2))
+        one, two = (ClipSampler(items(8), 32, frames, 2, seed=3) for _ in range(2))
         first, again, other = one.clip(0), two.clip(0), one.clip(1)
         assert (first.images == again.images).all() and (first.masks == again.masks).all()
         assert (first.images != other.images).any()
 
 
 def test_clips_are_consecutive_and_labelled() -> None:
-    sampler = Sampler(items(8), 64, 4, 2, seed=0, augmentation=NOTHING)
+    sampler = ClipSampler(items(8), 64, 4, 2, seed=0, augmentation=NOTHING)
     for number in range(10):
         clip = sampler.clip(number)
         assert clip.images.shape == (4, 64, 64, 3) and clip.masks[0].any(axis=(1, 2)).all()
@@ -77,19 +77,19 @@ def test_clips_are_consecutive_and_labelled() -> None:
 
 
 def test_only_so_many_objects_and_only_those_in_sight() -> None:
-    counts = {Sampler(items(8), 32, 4, 2, seed=0).clip(number).objects for number in range(20)}
+    counts = {ClipSampler(items(8), 32, 4, 2, seed=0).clip(number).objects for number in range(20)}
     assert counts == {1, 2}  # from frame 3 on only one is in sight
-    assert all(Sampler(items(8), 32, 4, 1, seed=0).clip(number).objects == 1 for number in range(10))
+    assert all(ClipSampler(items(8), 32, 4, 1, seed=0).clip(number).objects == 1 for number in range(10))
 
 
 def test_a_short_video_is_played_there_and_back() -> None:
-    clip = Sampler(items(2), 64, 5, 2, seed=0, augmentation=NOTHING).clip(0)
+    clip = ClipSampler(items(2), 64, 5, 2, seed=0, augmentation=NOTHING).clip(0)
     assert (clip.images[0] == clip.images[2]).all() and (clip.images[1] == clip.images[3]).all()
     assert (clip.images[0] != clip.images[1]).any()
 
 
 def test_a_picture_becomes_a_moving_clip() -> None:
-    sampler = Sampler(items(1), 64, 4, 2, seed=0, augmentation=NOTHING)
+    sampler = ClipSampler(items(1), 64, 4, 2, seed=0, augmentation=NOTHING)
     clips = [sampler.clip(number) for number in range(12)]
     assert all(clip.images.shape[0] == 4 and clip.objects for clip in clips)
     assert any((clip.masks[0] != clip.masks[3]).any() for clip in clips)
@@ -102,10 +102,12 @@ def broken() -> Rectangles:
 def test_unreadable_items_are_logged_and_skipped(caplog: pytest.LogCaptureFixture) -> None:
     bad = DatasetItem("set/bad", broken)
     with caplog.at_level(logging.WARNING):
-        assert all(Sampler([bad, *items(4)], 32, 2, 2, seed=0).clip(number).objects for number in range(12))
+        assert all(
+            ClipSampler([bad, *items(4)], 32, 2, 2, seed=0).clip(number).objects for number in range(12)
+        )
     assert "skipped set/bad: this.jpg cannot be read." in caplog.text
     with pytest.raises(MediaError, match=r"20 videos or pictures .* set/bad"):
-        Sampler([bad], 32, 2, 2, seed=0).clip(0)
+        ClipSampler([bad], 32, 2, 2, seed=0).clip(0)
 
 
 def moving(frames: int = 3) -> Clip:
@@ -176,15 +178,15 @@ def test_a_mosaic_names_one_of_four_alike() -> None:
 
 def test_a_mixture_draws_by_weight() -> None:
     one, two = (Clip(np.full((1, 2, 2, 3), value, np.uint8), np.ones((1, 1, 2, 2), bool)) for value in (1, 2))
-    mixture = Mixture(
+    mixture = WeightedSampler(
         [(3.0, lambda number: one), (1.0, lambda number: two), (0.0, lambda number: one)], seed=0
     )
     drawn = np.array([mixture.clip(number).images[0, 0, 0, 0] for number in range(2000)])
     assert 0.71 < (drawn == 1).mean() < 0.79
-    again = Mixture([(3.0, lambda number: one), (1.0, lambda number: two)], seed=0)
+    again = WeightedSampler([(3.0, lambda number: one), (1.0, lambda number: two)], seed=0)
     assert [again.clip(number).images[0, 0, 0, 0] for number in range(50)] == drawn[:50].tolist()
     with pytest.raises(ValueError, match="weights"):
-        Mixture([(0.0, lambda number: one)], seed=0)
+        WeightedSampler([(0.0, lambda number: one)], seed=0)
 
 
 class Small(Rectangles):
@@ -201,8 +203,8 @@ class Small(Rectangles):
 def test_close_stills_show_a_small_object_as_zoom_does() -> None:
     source = [DatasetItem("small", lambda: Small(4))]
 
-    def shares(close: float) -> list[float]:
-        sampler = Sampler(source, 64, 1, 2, seed=0, augmentation=NOTHING, close=close)
+    def shares(zoom_share: float) -> list[float]:
+        sampler = ClipSampler(source, 64, 1, 2, seed=0, augmentation=NOTHING, zoom_share=zoom_share)
         clips = [sampler.clip(number) for number in range(12)]
         for clip in clips:
             assert clip.images.shape == (1, 64, 64, 3) and clip.masks.any(axis=(0, 2, 3)).all()
@@ -215,10 +217,13 @@ def test_close_stills_show_a_small_object_as_zoom_does() -> None:
 
 
 def test_clips_and_large_objects_are_not_cut_out() -> None:
-    clips = [Sampler(items(4), 64, 3, 2, seed=0, augmentation=NOTHING, close=c).clip(0) for c in (0.0, 1.0)]
+    clips = [
+        ClipSampler(items(4), 64, 3, 2, seed=0, augmentation=NOTHING, zoom_share=c).clip(0)
+        for c in (0.0, 1.0)
+    ]
     assert (clips[0].images == clips[1].images).all()
     large = [DatasetItem("large", lambda: Large(1))]
-    clip = Sampler(large, 64, 1, 2, seed=0, augmentation=NOTHING, close=1.0).clip(0)
+    clip = ClipSampler(large, 64, 1, 2, seed=0, augmentation=NOTHING, zoom_share=1.0).clip(0)
     assert clip.masks.mean() > 0.5
 
 

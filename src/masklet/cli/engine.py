@@ -162,8 +162,7 @@ def demo(
     from masklet.datasets import find_items as find_labelled
     from masklet.engine.loop import ClipMaker, DemoSize, run_demo
     from masklet.engine.weights import FineTune
-    from masklet.synthetic.director import Stock
-    from masklet.synthetic.stock import load_pictures
+    from masklet.synthetic.assets import AssetLibrary, load_pictures
     from masklet.train.parameters import TRAINED_MODULES
 
     folders = [] if pictures is None else sorted(path.parent for path in pictures.glob("*/instances.json"))
@@ -175,7 +174,7 @@ def demo(
         )
     if base is not None:
         find_labelled(base)  # now, and not when the first round trains
-    stock = Stock(load_pictures(folders, out / "cache") if folders else ())
+    assets = AssetLibrary(load_pictures(folders, out / "cache") if folders else ())
     names = {name: name for name in TRAINED_MODULES}
     training = FineTune(names[preset.value], steps, rate, base)
     lines = list[str]()
@@ -184,6 +183,6 @@ def demo(
         lines.append(line)
         typer.echo(line)
 
-    maker = ClipMaker(world.value, size, frames, stock)
+    maker = ClipMaker(world.value, size, frames, assets)
     run_demo(out, model, maker, training, DemoSize(clips, rounds, max_objects, points), report)
     (out / "report.txt").write_text("\n".join([f"$ {options.command_line()}", *lines, ""]), encoding="utf-8")

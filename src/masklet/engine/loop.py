@@ -33,10 +33,11 @@ from masklet.engine.weights import (
 )
 from masklet.model import Sam2
 from masklet.run_folder import Manifest, Run, check_folder, digest, read_settings_file
-from masklet.synthetic import director
+from masklet.synthetic import scenes
+from masklet.synthetic.assets import AssetLibrary
 from masklet.synthetic.cells import compose_cells
-from masklet.synthetic.director import Shot, Stock
 from masklet.synthetic.effects import make_grain
+from masklet.synthetic.scenes import ClipSpec
 
 CALIBRATION, VALIDATION, TEST, ROUNDS = 1, 2, 3, 10  # series of clips; a round's number is added to the last
 
@@ -46,7 +47,7 @@ World = Literal["cells", "things"]
 
 THINGS = 4  # in a clip, at most; and up to two more
 VISIBLE, WHOLE = 0.004, 0.6  # shares of the first frame between which a thing is an object to label
-PACE = 0.15  # of the composer's things and cameras: calm clips
+SPEED = 0.15  # of objects and cameras, relative to the composer's: calm clips
 
 
 def run_demo(
@@ -232,16 +233,16 @@ class ClipMaker:
         world: What they show: "cells", or "things" as nano was trained on.
         size: Side of the frames in pixels.
         frames: Length of the clips.
-        stock: Pictures to compose things from. Without any, bodies and backgrounds come from nothing.
+        assets: Pictures to compose things from. Without any, bodies and backgrounds come from nothing.
     """
 
     world: World
     size: int
     frames: int
-    stock: Stock = field(default_factory=lambda: Stock(()))
+    assets: AssetLibrary = field(default_factory=lambda: AssetLibrary(()))
 
     def to_json(self) -> dict[str, Any]:
-        pictures = sorted(picture.name for picture in self.stock.pictures)
+        pictures = sorted(picture.name for picture in self.assets.pictures)
         return {"world": self.world, "size": self.size, "frames": self.frames, "pictures": pictures}
 
     def clips(self, series: int, count: int) -> list[Clip]:
@@ -259,6 +260,6 @@ class ClipMaker:
     def _compose(self, rng: np.random.Generator) -> Clip:
         if self.world == "cells":
             return compose_cells(rng, self.size, self.frames)
-        shot = Shot(self.size, self.frames, THINGS, make_grain(self.size + 128), PACE)
-        build = director.build_pasted if self.stock.pictures else director.build_procedural
-        return build(rng, self.stock, shot).film(self.size)
+        spec = ClipSpec(self.size, self.frames, THINGS, make_grain(self.size + 128), SPEED)
+        build = scenes.build_pasted if self.assets.pictures else scenes.build_procedural
+        return build(rng, self.assets, spec).render(self.size)

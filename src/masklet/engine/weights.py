@@ -23,7 +23,7 @@ from masklet.train.loop import LAST, train
 from masklet.train.parameters import Preset
 from masklet.train.recipe import BatchSource, Recipe, TrainingOptions
 from masklet.train.recipes.finetune import FineTuning
-from masklet.train.sampling import Sampler
+from masklet.train.sampling import ClipSampler
 from masklet.train.state import STATE, TrainingState
 
 BASE_WEIGHT = 0.5  # of the batches, where there is base data
@@ -76,7 +76,7 @@ class FineTune:
         (stage,) = recipe.stages
         sources = stage.sources
         if self.base is not None:
-            stills = Sampler(find_items(self.base), stage.image_size, 1, 3, seed=5)
+            stills = ClipSampler(find_items(self.base), stage.image_size, 1, 3, seed=5)
             sources = (*sources, BatchSource(stills.clip, 2, BASE_WEIGHT / (1 - BASE_WEIGHT)))
         stage = replace(stage, learning_rates=(self.rate, 0.0), sources=sources, corrections=CLICKS)
         return replace(recipe, stages=(stage,), validation=None)

@@ -1,8 +1,7 @@
-"""Endless labelled clips, composed on the fly: real pictures moved whole, cut-outs and bodies pasted over
-them, and stills.
+"""Labelled clips, composed on the fly: moving pictures, pasted cut-outs, procedural shapes, and stills.
 
-A clip is a function of the composer's seed and the clip's number, so any clip of a run can be looked at
-again. Nothing here knows about training; without pictures everything is procedural.
+A clip is a function of the composer's seed and the clip's number, so that any clip of a run can be made
+again. Nothing here knows about training. Without pictures everything is procedural.
 """
 
 from __future__ import annotations
@@ -15,74 +14,76 @@ from numpy.random import Generator
 
 from masklet.boxes import box_area, tight_box
 from masklet.datasets.types import Clip
-from masklet.synthetic import director
-from masklet.synthetic.director import Stock
+from masklet.synthetic import scenes
+from masklet.synthetic.assets import AssetLibrary, PackedPicture
 from masklet.synthetic.effects import make_grain
-from masklet.synthetic.scenes import still
-from masklet.synthetic.stock import Picture
+from masklet.synthetic.stills import make_augmented_still
 
 
 @dataclass(frozen=True)
-class Mix:
+class ClipMix:
     """How often each kind of clip is made, as relative weights.
 
     Attributes:
         still: An augmented crop of one picture; only for clips of one frame.
-        moved: A real picture moved whole, its instances as objects, things passing before it.
-        pasted: Cut-outs over a real picture, each on its own path.
-        procedural: Bodies and backgrounds from nothing.
-        filmed: Cut-outs over a stretch of a real video.
+        moved: A picture that moves as a whole, its instances as objects, at times with a distractor in front.
+        pasted: Cut-outs over a picture, each on its own path.
+        procedural: Procedural shapes and backgrounds.
+        pasted_on_video: Cut-outs over a part of a video.
     """
 
     still: float
     moved: float
     pasted: float
     procedural: float
-    filmed: float = 0.0
+    pasted_on_video: float = 0.0
 
 
-THIN = 4  # a thing that fills less of its box than a fourth is thin
-STILLS = Mix(still=0.85, moved=0.0, pasted=0.12, procedural=0.03)
-CLIPS = Mix(still=0.0, moved=0.45, pasted=0.47, procedural=0.08)
+THIN = 4  # an object that fills less than a fourth of its box is thin
+STILLS = ClipMix(still=0.85, moved=0.0, pasted=0.12, procedural=0.03)
+CLIPS = ClipMix(still=0.0, moved=0.45, pasted=0.47, procedural=0.08)
 
 
 class Composer:
-    """Makes clip after clip.
+    """Composes clips.
 
     Args:
-        stock: What real clips are made of: pictures, or these and more; may be empty.
-        size, frames: Of every clip.
-        objects: The most that a clip labels; it always has at least one, visible on its first frame.
-        smallest: Part of the first frame that an object must cover to be labelled.
-        pace: How fast cameras and things go, against the usual.
+        assets: Pictures, or an `AssetLibrary` with cut-outs and videos too; may be empty.
+        size: Side of every frame, in pixels.
+        frames: Length of every clip.
+        objects: The maximum per clip; at least one is visible on the first frame.
+        seed: Decides all clips, together with their numbers.
+        mix: How often each kind of clip is made; by default `STILLS` or `CLIPS`.
+        min_area: Share of the first frame that an object must cover to be labelled.
+        speed: Of cameras and objects, relative to the usual.
     """
 
     def __init__(
         self,
-        stock: Stock | Sequence[Picture],
+        assets: AssetLibrary | Sequence[PackedPicture],
         size: int,
         frames: int,
         objects: int,
         seed: int,
-        mix: Mix | None = None,
-        smallest: float = 0.002,
-        pace: float = 1.0,
+        mix: ClipMix | None = None,
+        min_area: float = 0.002,
+        speed: float = 1.0,
     ) -> None:
-        self.seed, self.smallest = seed, smallest
-        stock = stock if isinstance(stock, Stock) else Stock(stock)
+        self.seed, self.min_area = seed, min_area
+        assets = assets if isinstance(assets, AssetLibrary) else AssetLibrary(assets)
         mix = mix or (STILLS if frames == 1 else CLIPS)
         if frames > 1 and mix.still:
             raise ValueError(
                 f"stills are clips of one frame. Got frames={frames} and a weight of {mix.still} for stills."
             )
-        weights = np.array(astuple(mix)) * (*[bool(stock.pictures)] * 3, True, bool(stock.videos))
+        weights = np.array(astuple(mix)) * (*[bool(assets.pictures)] * 3, True, bool(assets.videos))
         if weights.sum() <= 0:
             raise ValueError(
                 "without pictures only procedural clips can be made, and the mix gives them no weight."
             )
         self.weights = weights / weights.sum()
-        self.stock = stock
-        self.shot = director.Shot(size, frames, objects, make_grain(size + 128), pace)
+        self.assets = assets
+        self.spec = scenes.ClipSpec(size, frames, objects, make_grain(size + 128), speed)
 
     def clip(self, number: int) -> Clip:
         """The clip of that number; the same one every time."""
@@ -95,38 +96,38 @@ class Composer:
     def _compose(self, rng: Generator) -> Clip:
         kind = rng.choice(len(self.weights), p=self.weights)
         if kind == 0:
-            picture, index = self.stock.instance(rng)
-            return still(rng, picture, index, self.shot.size, self.shot.grain)
+            picture, index = self.assets.draw_instance(rng)
+            return make_augmented_still(rng, picture, index, self.spec.size, self.spec.grain)
         build = (
-            director.build_moved,
-            director.build_pasted,
-            director.build_procedural,
-            director.build_filmed,
+            scenes.build_moved,
+            scenes.build_pasted,
+            scenes.build_procedural,
+            scenes.build_pasted_on_video,
         )[kind - 1]
-        return build(rng, self.stock, self.shot).film(self.shot.size)
+        return build(rng, self.assets, self.spec).render(self.spec.size)
 
     def _large_enough(self, mask: np.ndarray) -> bool:
-        """Thin things count by the box that they span."""
+        """Whether a mask is large enough to be labelled; a thin one counts by its box."""
         area = mask.mean()
-        if area < self.smallest / THIN:
+        if area < self.min_area / THIN:
             return False
-        return bool(area >= self.smallest or _box_area(mask) >= THIN * self.smallest)
+        return bool(area >= self.min_area or _box_area(mask) >= THIN * self.min_area)
 
     def _keep_visible(self, rng: Generator, clip: Clip) -> Clip:
-        """Only objects that are neither specks nor everything on the first frame, no more than are asked for.
+        """The clip with those objects that are large enough on its first frame and do not fill it.
 
-        Where one is but a speck later, it counts as hidden.
+        On later frames a mask of a few pixels counts as hidden.
         """
         area = clip.masks.mean(axis=(2, 3))
         enough = np.array([self._large_enough(mask) for mask in clip.masks[0]], dtype=bool)
         usable = np.flatnonzero(enough & (area[0] <= 0.9))
-        if len(usable) > self.shot.objects:
-            usable = np.sort(rng.choice(usable, self.shot.objects, replace=False))
+        if len(usable) > self.spec.objects:
+            usable = np.sort(rng.choice(usable, self.spec.objects, replace=False))
         masks = clip.masks[:, usable].copy()
         masks[area[:, usable] < 1e-4] = False
         return Clip(clip.images, masks)
 
 
 def _box_area(mask: np.ndarray) -> float:
-    """The part of a frame that the box around a mask takes."""
+    """The share of a frame that the box around a mask covers."""
     return box_area(tight_box(mask) or (0, 0, 0, 0)) / mask.size

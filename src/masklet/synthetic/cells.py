@@ -1,6 +1,6 @@
-"""Clips as a microscope shows them: grey, noisy, low in contrast. Each cell with its nucleus is one object.
+"""Clips of cells under a microscope: grey, noisy, low in contrast. Each cell with its nucleus is one object.
 
-No picture that nano was trained on looks like this, so these clips show what a fine-tune is worth.
+Nano was trained on no such pictures, so these clips show what fine-tuning gains.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from numpy.random import Generator
 
 from masklet.datasets.types import Clip
 from masklet.synthetic import motion
-from masklet.synthetic.sprites import blob, clouds
+from masklet.synthetic.sprites import make_blob, make_clouds
 
 FEWEST, MOST = 3, 7  # cells in a clip
 SIDE = 128  # of an outline, before it is scaled
@@ -23,23 +23,23 @@ Map = Float[np.ndarray, "s s"]
 
 
 def compose_cells(rng: Generator, size: int, frames: int) -> Clip:
-    """Film some cells that creep, turn and change their shape. Where two overlap, the later one is in front.
+    """Some cells that move, turn and change their shape. Where two overlap, the later one is in front.
 
     Args:
         rng: Decides everything.
         size: Side of the frames in pixels.
         frames: Length of the clip.
     """
-    dish = _Dish.draw(rng, size, frames)
+    medium = _Medium.draw(rng, size, frames)
     cells = [_Cell.draw(rng, size, frames) for _ in range(int(rng.integers(FEWEST, MOST + 1)))]
     noise = rng.uniform(4, 14)
     images, masks = [], []
     for frame in range(frames):
-        image, visible = dish.draw_frame(frame), list[Bool[np.ndarray, "s s"]]()
+        image, visible = medium.draw_frame(frame), list[Bool[np.ndarray, "s s"]]()
         for cell in cells:
-            image, mask = cell.paint(image, dish, frame)
+            image, mask = cell.paint(image, medium, frame)
             visible = [*(behind & ~mask for behind in visible), mask]
-        images.append(_expose(rng, image, dish.defocus, noise))
+        images.append(_expose(rng, image, medium.defocus, noise))
         masks.append(np.stack(visible))
     return Clip(np.stack(images), np.stack(masks))
 
@@ -52,8 +52,8 @@ def _expose(rng: Generator, image: Map, defocus: float, noise: float) -> UInt8[n
 
 
 @dataclass(frozen=True, eq=False)
-class _Dish:
-    """What is behind the cells: uneven light, and grain that drifts with the stage.
+class _Medium:
+    """The background of the cells: uneven light, and grain that drifts with the stage.
 
     Attributes:
         light: Grey levels without grain; the medium inside of a cell has them too.
@@ -68,15 +68,15 @@ class _Dish:
     defocus: float
 
     @classmethod
-    def draw(cls, rng: Generator, size: int, frames: int) -> _Dish:
+    def draw(cls, rng: Generator, size: int, frames: int) -> _Medium:
         level, spread = rng.uniform(95, 150), rng.uniform(20, 50)
-        light = (level + spread * (clouds(rng, size, size) - 0.5)).astype(np.float32)
+        light = (level + spread * (make_clouds(rng, size, size) - 0.5)).astype(np.float32)
         grain = cv2.GaussianBlur(rng.standard_normal((size, size), dtype=np.float32), (0, 0), 1.5)
-        drift = motion.walk(rng, frames, 2, 0.002 * size)
+        drift = motion.random_walk(rng, frames, 2, 0.002 * size)
         return cls(light, grain * np.float32(rng.uniform(9, 27)), drift, rng.uniform(0.6, 1.4) * size / 256)
 
     def draw_frame(self, frame: int) -> Map:
-        matrix = motion.shift(*self.drift[frame])[:2]
+        matrix = motion.translation(*self.drift[frame])[:2]
         size = (self.light.shape[1], self.light.shape[0])
         moved = cv2.warpAffine(self.light + self.grain, matrix, size, borderMode=cv2.BORDER_REFLECT)
         return np.asarray(moved, dtype=np.float32)
@@ -89,7 +89,7 @@ class _Cell:
     Attributes:
         body, nucleus: Outlines, 0 to 255.
         body_path, nucleus_path: Outline to view, for each frame.
-        sway: How it changes its shape.
+        deformation: How it changes its shape.
         texture: Grey levels of its plasma, about 0.
         nucleus_level, rim, halo: Grey levels.
     """
@@ -98,7 +98,7 @@ class _Cell:
     nucleus: UInt8[np.ndarray, "h w"]
     body_path: Float[np.ndarray, "t 3 3"]
     nucleus_path: Float[np.ndarray, "t 3 3"]
-    sway: motion.Elastic
+    deformation: motion.Elastic
     texture: Map
     nucleus_level: float
     rim: float
@@ -108,37 +108,39 @@ class _Cell:
     def draw(cls, rng: Generator, size: int, frames: int) -> _Cell:
         side = motion.log_uniform(rng, 0.14, 0.34) * size
         positions = rng.uniform(0.12, 0.88, 2) * size
-        positions = positions + motion.walk(rng, frames, 2, motion.log_uniform(rng, 0.002, 0.012) * size)
-        angle = rng.uniform(0, 2 * np.pi) + motion.walk(rng, frames, 1, 0.04)[:, 0]
+        positions = positions + motion.random_walk(
+            rng, frames, 2, motion.log_uniform(rng, 0.002, 0.012) * size
+        )
+        angle = rng.uniform(0, 2 * np.pi) + motion.random_walk(rng, frames, 1, 0.04)[:, 0]
         return cls(
-            blob(rng, SIDE),
-            blob(rng, SIDE),
+            make_blob(rng, SIDE),
+            make_blob(rng, SIDE),
             _place(positions, angle, side),
             _place(positions + rng.uniform(-0.12, 0.12, 2) * side, angle, rng.uniform(0.3, 0.45) * side),
             motion.Elastic(rng, frames, rng.uniform(0.025, 0.05) * side),
-            (rng.uniform(-16, 10) + 18 * (clouds(rng, size, size) - 0.5)).astype(np.float32),
+            (rng.uniform(-16, 10) + 18 * (make_clouds(rng, size, size) - 0.5)).astype(np.float32),
             rng.uniform(-60, -30) if rng.random() < 0.7 else rng.uniform(25, 50),
             rng.uniform(10, 40),
             rng.uniform(0, 25),
         )
 
-    def paint(self, image: Map, dish: _Dish, frame: int) -> tuple[Map, Bool[np.ndarray, "s s"]]:
+    def paint(self, image: Map, medium: _Medium, frame: int) -> tuple[Map, Bool[np.ndarray, "s s"]]:
         """The image with the cell in it, and the cell's mask."""
-        body = self._shape(self.body, self.body_path[frame], dish, frame)
-        nucleus = self._shape(self.nucleus, self.nucleus_path[frame], dish, frame) * body
+        body = self._shape(self.body, self.body_path[frame], medium, frame)
+        nucleus = self._shape(self.nucleus, self.nucleus_path[frame], medium, frame) * body
         width = max(1.5, len(image) / 160)
         soft = cv2.GaussianBlur(body, (0, 0), width)
         glow = np.clip(cv2.GaussianBlur(body, (0, 0), 2.5 * width) - body, 0, 1)
-        inside = dish.light + self.texture + self.nucleus_level * cv2.GaussianBlur(nucleus, (0, 0), 0.8)
+        inside = medium.light + self.texture + self.nucleus_level * cv2.GaussianBlur(nucleus, (0, 0), 0.8)
         painted = image * (1 - body) + inside * body
         painted += self.halo * glow * (1 - body) - self.rim * 4 * soft * (1 - soft)
         return painted.astype(np.float32), body > 0.5
 
-    def _shape(self, outline: np.ndarray, path: np.ndarray, dish: _Dish, frame: int) -> Map:
+    def _shape(self, outline: np.ndarray, path: np.ndarray, medium: _Medium, frame: int) -> Map:
         """An outline on a frame, 0 to 1."""
-        size = len(dish.light)
-        matrix = motion.shift(*dish.drift[frame]) @ path
-        maps = motion.lookup(matrix, (0, 0, size, size), self.sway.field(frame, size, size))
+        size = len(medium.light)
+        matrix = motion.translation(*medium.drift[frame]) @ path
+        maps = motion.remap_grid(matrix, (0, 0, size, size), self.deformation.field(frame, size, size))
         return cv2.remap(outline, *maps, cv2.INTER_LINEAR).astype(np.float32) / 255
 
 
@@ -150,6 +152,6 @@ def _place(positions: np.ndarray, angle: np.ndarray, side: float) -> Float[np.nd
         angle: (t,) radians.
         side: Its size in pixels.
     """
-    middle = motion.shift(-SIDE / 2, -SIDE / 2)
+    middle = motion.translation(-SIDE / 2, -SIDE / 2)
     rows = zip(positions, angle, strict=True)
     return np.stack([motion.similarity(x, y, turn, side / SIDE) @ middle for (x, y), turn in rows])

@@ -1,4 +1,4 @@
-"""What a camera does to a clip: light, colour, defocus, noise, compression. Masks stay as they are."""
+"""Photometric effects of a camera: light, colour, defocus, noise, compression. Masks stay as they are."""
 
 from __future__ import annotations
 
@@ -36,26 +36,26 @@ def _saturate(image: np.ndarray, amount: float) -> np.ndarray:
     return cv2.transform(image, matrix)
 
 
-class Camera:
-    """How one clip is recorded: drawn once, then applied to each of its frames."""
+class CameraEffects:
+    """The effects of one clip: drawn once, then applied to each of its frames."""
 
     def __init__(self, rng: Generator, frames: int, size: int, grain: np.ndarray) -> None:
         self.tone = _tone(rng, 0.8) if rng.random() < 0.7 else None
         self.saturation = 0.0 if rng.random() < 0.05 else rng.uniform(0.6, 1.3) if rng.random() < 0.4 else 1.0
-        self.light = np.exp(motion.walk(rng, frames, 1, motion.log_uniform(rng, 0.01, 0.08))[:, 0])
-        self.steady = rng.random() < 0.6
+        self.light = np.exp(motion.random_walk(rng, frames, 1, motion.log_uniform(rng, 0.01, 0.08))[:, 0])
+        self.has_constant_light = rng.random() < 0.6
         self.defocus = rng.uniform(0.4, 1.6) * size / 256 if rng.random() < 0.25 else 0.0
         self.noise = motion.log_uniform(rng, 1.5, 12) if rng.random() < 0.35 else 0.0
         self.quality = int(rng.integers(20, 85)) if rng.random() < 0.3 else None
         self.starts = rng.integers(len(grain) - size + 1, size=(frames, 2))
         self.grain = grain
 
-    def record(self, image: np.ndarray, frame: int) -> UInt8[np.ndarray, "h w 3"]:
+    def apply(self, image: np.ndarray, frame: int) -> UInt8[np.ndarray, "h w 3"]:
         if self.tone is not None:
             image = cv2.LUT(image, self.tone)
         if self.saturation != 1.0:
             image = _saturate(image, self.saturation)
-        if not self.steady:
+        if not self.has_constant_light:
             image = cv2.convertScaleAbs(image, alpha=float(self.light[frame]))
         if self.defocus:
             image = cv2.GaussianBlur(image, (0, 0), self.defocus)

@@ -1,5 +1,4 @@
-"""How things move: smooth random paths, placements as 3x3 matrices, elastic fields. Pixels of the view are
-the unit."""
+"""Random motion: smooth paths, placements as 3 x 3 matrices, elastic deformations. Lengths are in pixels."""
 
 from __future__ import annotations
 
@@ -11,7 +10,7 @@ from numpy.random import Generator
 INERTIA = 0.85  # how much of a step the next one keeps
 
 
-def walk(rng: Generator, frames: int, size: int, speed: float) -> Float[np.ndarray, "t k"]:
+def random_walk(rng: Generator, frames: int, size: int, speed: float) -> Float[np.ndarray, "t k"]:
     """A smooth random path that starts at zero.
 
     Args:
@@ -32,66 +31,76 @@ def log_uniform(rng: Generator, low: float, high: float) -> float:
 def similarity(
     x: float, y: float, angle: float = 0.0, scale: float = 1.0, stretch: float = 1.0
 ) -> Float[np.ndarray, "3 3"]:
-    """Turn and scale about the origin, then move it to (x, y); `stretch` widens and flattens."""
+    """Rotate and scale about the origin, then move it to (x, y); `stretch` widens and flattens."""
     cos, sin = np.cos(angle) * scale, np.sin(angle) * scale
     return np.array([[cos * stretch, -sin / stretch, x], [sin * stretch, cos / stretch, y], [0.0, 0.0, 1.0]])
 
 
-def shift(x: float, y: float) -> Float[np.ndarray, "3 3"]:
+def translation(x: float, y: float) -> Float[np.ndarray, "3 3"]:
     return np.array([[1.0, 0.0, x], [0.0, 1.0, y], [0.0, 0.0, 1.0]])
 
 
-def camera(rng: Generator, frames: int, size: int, pace: float = 1.0) -> Float[np.ndarray, "t 3 3"]:
-    """A camera's own motion, as what it does to the view: pan, roll, zoom and shake, from a tripod to a
-    chase."""
-    speed = 0.0 if rng.random() < 0.2 else log_uniform(rng, 0.001, 0.05) * pace * size
-    shake = log_uniform(rng, 0.001, 0.012) * pace * size if rng.random() < 0.4 else 0.0
-    path = walk(rng, frames, 2, speed) + shake * rng.standard_normal((frames, 2))
+def camera_motion(rng: Generator, frames: int, size: int, speed: float = 1.0) -> Float[np.ndarray, "t 3 3"]:
+    """A random camera path: what pan, roll, zoom and shake do to the view, from none to strong.
+
+    Args:
+        speed: Relative to the usual.
+    """
+    pan = 0.0 if rng.random() < 0.2 else log_uniform(rng, 0.001, 0.05) * speed * size
+    shake = log_uniform(rng, 0.001, 0.012) * speed * size if rng.random() < 0.4 else 0.0
+    path = random_walk(rng, frames, 2, pan) + shake * rng.standard_normal((frames, 2))
     path *= min(1.0, 0.5 * size / max(1.0, np.ptp(path, axis=0).max()))
-    roll = walk(rng, frames, 1, 0.02 * rng.random() ** 2)[:, 0] + 0.2 * shake / size * rng.standard_normal(
-        frames
-    )
-    zoom = np.exp(walk(rng, frames, 1, 0.03 * rng.random() ** 2)[:, 0])
+    roll = random_walk(rng, frames, 1, 0.02 * rng.random() ** 2)[
+        :, 0
+    ] + 0.2 * shake / size * rng.standard_normal(frames)
+    zoom = np.exp(random_walk(rng, frames, 1, 0.03 * rng.random() ** 2)[:, 0])
     half = size / 2
     return np.stack(
         [
-            similarity(half + x, half + y, angle, scale) @ shift(-half, -half)
+            similarity(half + x, half + y, angle, scale) @ translation(-half, -half)
             for (x, y), angle, scale in zip(path, roll, zoom, strict=True)
         ]
     )
 
 
-def speed(
+def velocity(
     path: Float[np.ndarray, "t 3 3"], frame: int, point: tuple[float, float]
 ) -> Float[np.ndarray, " 2"]:
-    """How far (x, y) a point of something on its way moves in the view from frame to frame, about a frame."""
+    """How far (x, y) a point moves per frame, in pixels of the view.
+
+    Args:
+        path: Placements by frame.
+        point: (x, y) before placement.
+    """
     before, after = max(0, frame - 1), min(len(path) - 1, frame + 1)
     return ((path[after] - path[before]) @ (*point, 1.0))[:2] / max(1, after - before)
 
 
 class Elastic:
-    """A smooth deformation that sways in time: sines at the nodes of a coarse grid, stretched over whatever
-    is deformed."""
+    """A smooth deformation that varies in time: sines at the nodes of a coarse grid, interpolated between."""
 
     def __init__(self, rng: Generator, frames: int, amplitude: float, cells: int = 4) -> None:
         shape = (cells, cells, 2)
-        phase, pace = rng.uniform(0, 2 * np.pi, shape), rng.uniform(0.1, 0.7) * rng.uniform(0.6, 1.4, shape)
+        phase, frequency = (
+            rng.uniform(0, 2 * np.pi, shape),
+            rng.uniform(0.1, 0.7) * rng.uniform(0.6, 1.4, shape),
+        )
         size = amplitude * rng.standard_normal(shape)
         time = np.arange(frames)[:, None, None, None]
-        self.nodes = (size * np.sin(phase + pace * time)).astype(np.float32)
+        self.nodes = (size * np.sin(phase + frequency * time)).astype(np.float32)
 
     def reach(self, frame: int) -> float:
-        """The farthest that anything is displaced on a frame."""
+        """The largest displacement on a frame, in pixels."""
         return float(np.abs(self.nodes[frame]).max())
 
     def field(self, frame: int, width: int, height: int) -> Float[np.ndarray, "h w 2"]:
         return cv2.resize(self.nodes[frame], (width, height), interpolation=cv2.INTER_CUBIC)
 
 
-def lookup(
+def remap_grid(
     matrix: np.ndarray, box: tuple[int, int, int, int], field: np.ndarray | None
 ) -> tuple[Float[np.ndarray, "h w"], Float[np.ndarray, "h w"]]:
-    """Where in the source each pixel of `box` comes from, for cv2.remap.
+    """The source coordinates of each pixel of `box`, as cv2.remap takes them.
 
     Args:
         matrix: Source to view.

@@ -1,4 +1,4 @@
-"""Things that are pasted: cut-outs of real instances and procedural bodies with their textures."""
+"""Sprites: cut-outs of real instances and procedural, textured shapes; and the layers that move them."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from jaxtyping import Float, UInt8
 from numpy.random import Generator
 
 from masklet.synthetic import motion
+from masklet.synthetic.assets import PackedPicture
 from masklet.synthetic.effects import recolour
-from masklet.synthetic.stock import Picture
 
 Window = tuple[int, int, int, int]
-# A blurred mask reaches outwards, where the old background shines through: make it steeper and move it in.
+# A blurred mask reaches outwards, over the old background: this makes it steeper and moves it in.
 EDGE = np.clip(np.arange(256) * 2 - 175, 0, 255).astype(np.uint8)
 
 
 @dataclass(frozen=True, eq=False)
 class Sprite:
-    """Something to paste: colours multiplied by their opacity, opacity last. One drawing, or one a frame."""
+    """An image to paste: colours multiplied by their opacity, opacity last. One image, or one a frame."""
 
     rgba: UInt8[np.ndarray, "t h w 4"]
 
@@ -35,29 +35,29 @@ class Sprite:
 
 @dataclass(frozen=True, eq=False)
 class Layer:
-    """A sprite on its way: where it is on each frame, how it sways, how it smears."""
+    """A sprite in motion: its placement on each frame, its deformation, its motion blur."""
 
     sprite: Sprite
     path: Float[np.ndarray, "t 3 3"]  # sprite to view
     elastic: motion.Elastic | None
-    shutter: float  # share of a frame's motion that smears
+    shutter: float  # share of a frame's motion that blurs
     shadow: float
 
-    def draw(self, frame: int, size: int) -> tuple[Window, UInt8[np.ndarray, "h w 4"]] | None:
-        """The part of the view that it covers on a frame, if any, and its drawing there."""
+    def render(self, frame: int, size: int) -> tuple[Window, UInt8[np.ndarray, "h w 4"]] | None:
+        """The window that it covers on a frame, and its pixels there; None where it is out of view."""
         sprite, matrix = self.sprite.at(frame), self.path[frame]
-        moved = self.shutter * motion.speed(self.path, frame, (sprite.shape[1] / 2, sprite.shape[0] / 2))
+        moved = self.shutter * motion.velocity(self.path, frame, (sprite.shape[1] / 2, sprite.shape[0] / 2))
         sway = 0.0 if self.elastic is None else self.elastic.reach(frame)
-        box = _window(matrix, sprite.shape, room=2 + sway + np.hypot(*moved) / 2)
+        box = _bounding_box(matrix, sprite.shape, room=2 + sway + np.hypot(*moved) / 2)
         window = max(0, box[0]), max(0, box[1]), min(size, box[2]), min(size, box[3])
         if window[0] >= window[2] or window[1] >= window[3]:
             return None
-        field = None if self.elastic is None else _part(self.elastic, frame, box, window)
-        drawn = cv2.remap(sprite, *motion.lookup(matrix, window, field), cv2.INTER_LINEAR)
-        return window, smear(drawn, moved)
+        field = None if self.elastic is None else _crop_field(self.elastic, frame, box, window)
+        drawn = cv2.remap(sprite, *motion.remap_grid(matrix, window, field), cv2.INTER_LINEAR)
+        return window, blur_motion(drawn, moved)
 
 
-def _window(matrix: np.ndarray, shape: tuple[int, ...], room: float) -> Window:
+def _bounding_box(matrix: np.ndarray, shape: tuple[int, ...], room: float) -> Window:
     """A sprite's bounding box in the view, in it or not."""
     height, width = shape[:2]
     corners = (matrix @ np.array([[0, width, 0, width], [0, 0, height, height], [1, 1, 1, 1]]))[:2]
@@ -66,15 +66,15 @@ def _window(matrix: np.ndarray, shape: tuple[int, ...], room: float) -> Window:
     return int(x0), int(y0), int(x1), int(y1)
 
 
-def _part(elastic: motion.Elastic, frame: int, box: Window, part: Window) -> Float[np.ndarray, "h w 2"]:
+def _crop_field(elastic: motion.Elastic, frame: int, box: Window, part: Window) -> Float[np.ndarray, "h w 2"]:
     """The deformation of what lies in a box, over a part of it."""
     x0, y0, x1, y1 = box
     field = elastic.field(frame, x1 - x0, y1 - y0)
     return field[part[1] - y0 : part[3] - y0, part[0] - x0 : part[2] - x0]
 
 
-def smear(image: np.ndarray, moved: np.ndarray) -> np.ndarray:
-    """Motion blur: the average along the way (x, y) that was moved while the shutter was open."""
+def blur_motion(image: np.ndarray, moved: np.ndarray) -> np.ndarray:
+    """Blur along the motion (x, y) during the exposure, in pixels."""
     reach = min(float(np.hypot(*moved)), 0.1 * max(image.shape[:2]), 15.0)
     side = int(reach) // 2 * 2 + 1
     if side < 3:
@@ -87,10 +87,10 @@ def smear(image: np.ndarray, moved: np.ndarray) -> np.ndarray:
     return cv2.filter2D(image, -1, kernel / kernel.sum(), borderType=cv2.BORDER_REPLICATE)
 
 
-def cutout(rng: Generator, picture: Picture, index: int, size: int) -> Sprite:
-    """A real instance, cut out along its mask, no larger than it can be needed, mirrored half of the time."""
+def make_cutout(rng: Generator, picture: PackedPicture, index: int, size: int) -> Sprite:
+    """An instance, cut out along its mask, mirrored half of the time and reduced to 0.7 `size` at most."""
     x0, y0, x1, y1 = picture.boxes[index]
-    pixels, alpha = picture.pixels[y0:y1, x0:x1], _trim(picture.inside(index).astype(np.uint8) * 255)
+    pixels, alpha = picture.pixels[y0:y1, x0:x1], _trim(picture.cropped_mask(index).astype(np.uint8) * 255)
     scale = min(1.0, 0.7 * size / max(alpha.shape))
     if scale < 1.0:
         shape = max(2, round(alpha.shape[1] * scale)), max(2, round(alpha.shape[0] * scale))
@@ -105,7 +105,7 @@ def cutout(rng: Generator, picture: Picture, index: int, size: int) -> Sprite:
 
 
 def _trim(alpha: np.ndarray) -> np.ndarray:
-    """Take a rim off a mask that is thick enough to lose it: many people draw outlines too wide."""
+    """Erode a mask that is thick enough for it, since annotated outlines are often too wide."""
     padded = np.pad(alpha, 1)
     area = np.count_nonzero(alpha)
     side = 2 * round(0.025 * area**0.5) + 1
@@ -113,12 +113,20 @@ def _trim(alpha: np.ndarray) -> np.ndarray:
     return trimmed if np.count_nonzero(trimmed) > 0.8 * area else alpha
 
 
-def procedural(rng: Generator, size: int, frames: int, photo: Picture | None) -> Sprite:
-    """A blob, polygon or jointed figure, textured procedurally or with a piece of a photograph."""
+def make_procedural(rng: Generator, size: int, frames: int, photo: PackedPicture | None) -> Sprite:
+    """A blob, polygon or jointed figure, with a procedural texture or that of a patch of a photo."""
     side = round(size * rng.uniform(0.25, 0.5))
     kind = rng.integers(3)
-    outlines = figure(rng, side, frames) if kind == 0 else (blob if kind == 1 else polygon)(rng, side)[None]
-    surface = texture(rng, side, side) if photo is None or rng.random() < 0.5 else snippet(rng, photo, side)
+    outlines = (
+        make_jointed_figure(rng, side, frames)
+        if kind == 0
+        else (make_blob if kind == 1 else make_polygon)(rng, side)[None]
+    )
+    surface = (
+        make_texture(rng, side, side)
+        if photo is None or rng.random() < 0.5
+        else random_patch(rng, photo, side)
+    )
     if rng.random() < 0.5:  # rounded, lit from one side
         depth = np.asarray(cv2.GaussianBlur(outlines[0], (0, 0), side / 10), dtype=np.float32) / 255
         slope = 0.3 * rng.uniform(-1, 1) * np.linspace(-1, 1, side, dtype=np.float32)
@@ -127,8 +135,8 @@ def procedural(rng: Generator, size: int, frames: int, photo: Picture | None) ->
     return Sprite(np.stack([_multiply(surface, outline) for outline in outlines]))
 
 
-def snippet(rng: Generator, photo: Picture, side: int) -> UInt8[np.ndarray, "side side 3"]:
-    """A square piece of a photograph."""
+def random_patch(rng: Generator, photo: PackedPicture, side: int) -> UInt8[np.ndarray, "side side 3"]:
+    """A random square patch of a photo."""
     height, width = photo.pixels.shape[:2]
     reach = int(min(height, width) * rng.uniform(0.3, 1.0))
     x, y = rng.integers(width - reach + 1), rng.integers(height - reach + 1)
@@ -147,8 +155,8 @@ def paste(image: np.ndarray, window: Window, drawn: np.ndarray) -> None:
     under[:] = cv2.add(cv2.multiply(under, clear, scale=1 / 255), drawn[..., :3])
 
 
-def darken(image: np.ndarray, window: Window, alpha: np.ndarray, depth: float) -> None:
-    """Throw a soft shadow below and beside a sprite, in place."""
+def cast_shadow(image: np.ndarray, window: Window, alpha: np.ndarray, depth: float) -> None:
+    """Draw a soft shadow below and beside a sprite, in place."""
     x0, y0, x1, y1 = window
     reach = max(2, (y1 - y0) // 12)
     soft = cv2.blur(alpha, (2 * reach + 1, 2 * reach + 1))
@@ -161,10 +169,10 @@ def darken(image: np.ndarray, window: Window, alpha: np.ndarray, depth: float) -
     under[:] = cv2.multiply(under, cv2.merge([light] * 3), scale=1 / 255)
 
 
-def texture(rng: Generator, height: int, width: int) -> UInt8[np.ndarray, "h w 3"]:
+def make_texture(rng: Generator, height: int, width: int) -> UInt8[np.ndarray, "h w 3"]:
     """Clouds, stripes, checks or a gradient, coloured through a random palette."""
     kind = rng.integers(4)
-    level = clouds(rng, height, width)
+    level = make_clouds(rng, height, width)
     if kind:
         angle, period = rng.uniform(0, np.pi), rng.uniform(0.04, 0.4) * max(height, width)
         xs, ys = np.arange(width, dtype=np.float32)[None], np.arange(height, dtype=np.float32)[:, None]
@@ -175,11 +183,11 @@ def texture(rng: Generator, height: int, width: int) -> UInt8[np.ndarray, "h w 3
             kind - 1
         ]
         level = 0.5 + 0.35 * wave + 0.3 * (level - 0.5)
-    return palette(rng)[np.clip(level * 255, 0, 255).astype(np.uint8)]
+    return make_palette(rng)[np.clip(level * 255, 0, 255).astype(np.uint8)]
 
 
-def palette(rng: Generator) -> UInt8[np.ndarray, "256 3"]:
-    """A smooth run through a few random colours, not all of them loud."""
+def make_palette(rng: Generator) -> UInt8[np.ndarray, "256 3"]:
+    """A smooth gradient through a few random colours of random saturation."""
     count = int(rng.integers(2, 6))
     colours = rng.uniform(0, 255, (count, 3))
     grey = colours.mean(axis=1, keepdims=True)
@@ -190,7 +198,7 @@ def palette(rng: Generator) -> UInt8[np.ndarray, "256 3"]:
     )
 
 
-def clouds(rng: Generator, height: int, width: int) -> np.ndarray:
+def make_clouds(rng: Generator, height: int, width: int) -> np.ndarray:
     """Octaves of smooth noise, about 0 to 1."""
     total = np.full((height, width), 0.5, dtype=np.float32)
     cells, weight, roughness = 3, 0.3, rng.uniform(0.35, 0.75)
@@ -201,7 +209,7 @@ def clouds(rng: Generator, height: int, width: int) -> np.ndarray:
     return total
 
 
-def blob(rng: Generator, side: int) -> UInt8[np.ndarray, "side side"]:
+def make_blob(rng: Generator, side: int) -> UInt8[np.ndarray, "side side"]:
     """A rounded outline: a circle with waves of a few lengths."""
     turn = np.linspace(0, 2 * np.pi, 96, endpoint=False)
     radius = np.ones_like(turn)
@@ -219,15 +227,15 @@ def blob(rng: Generator, side: int) -> UInt8[np.ndarray, "side side"]:
     )
 
 
-def polygon(rng: Generator, side: int) -> UInt8[np.ndarray, "side side"]:
+def make_polygon(rng: Generator, side: int) -> UInt8[np.ndarray, "side side"]:
     """Three to eight corners, star-shaped."""
     corners = int(rng.integers(3, 9))
     turn = (np.arange(corners) + rng.uniform(-0.3, 0.3, corners)) * 2 * np.pi / corners
     return _fill(np.stack([np.cos(turn), np.sin(turn)], axis=1) * rng.uniform(0.4, 1, (corners, 1)), side)
 
 
-def figure(rng: Generator, side: int, frames: int) -> UInt8[np.ndarray, "t side side"]:
-    """A body with limbs that swing about their joints, one outline a frame."""
+def make_jointed_figure(rng: Generator, side: int, frames: int) -> UInt8[np.ndarray, "t side side"]:
+    """A body with limbs that swing about their joints, an outline for each frame."""
     body = rng.uniform(0.14, 0.24, 2)
     limbs = int(rng.integers(2, 6))
     rest, phase = rng.uniform(0, 2 * np.pi, limbs), rng.uniform(0, 2 * np.pi, (2, limbs))
@@ -235,7 +243,7 @@ def figure(rng: Generator, side: int, frames: int) -> UInt8[np.ndarray, "t side 
         rng.uniform(0.12, 0.24, (2, limbs)),
         rng.integers(max(2, side // 20), max(3, side // 8), limbs),
     )
-    swing, pace = rng.uniform(0.1, 0.9), rng.uniform(0.2, 0.9)
+    swing, speed = rng.uniform(0.1, 0.9), rng.uniform(0.2, 0.9)
     outlines = np.zeros((frames, side, side), dtype=np.uint8)
     for frame, outline in enumerate(outlines):
         cv2.ellipse(outline, (side // 2, side // 2), tuple(int(r * side) for r in body), 0, 0, 360, 255, -1)
@@ -243,7 +251,7 @@ def figure(rng: Generator, side: int, frames: int) -> UInt8[np.ndarray, "t side 
             at = np.array([0.5, 0.5]) + 0.8 * body * (np.cos(rest[limb]), np.sin(rest[limb]))
             angle = rest[limb]
             for joint in range(2):
-                angle = angle + swing * np.sin(phase[joint, limb] + pace * frame)
+                angle = angle + swing * np.sin(phase[joint, limb] + speed * frame)
                 end = at + lengths[joint, limb] * np.array([np.cos(angle), np.sin(angle)])
                 start, stop = (tuple(int(v) for v in point * side) for point in (at, end))
                 cv2.line(outline, start, stop, 255, int(thick[limb]), cv2.LINE_AA)

@@ -31,13 +31,12 @@ from masklet.types import FrameFeatures
 
 T = TypeVar("T")
 
-FRAMES = "frames"  # the name of a digest of a clip's frames in its file
-FEATURES = "features"  # the folder of a run for them
+FEATURES = "features"  # the folder of a run for encoded clips
+FRAMES = "frames"  # in the file of a clip, the key of a digest of its frames
+MAPS = ("coarse", "middle", "fine")  # the keys of its features
+ATTEMPTS = 5  # to read a clip
+
 log = logging.getLogger(__name__)
-
-ATTEMPTS = 5
-
-PARTS = ("coarse", "middle", "fine")
 
 
 @dataclass(frozen=True)
@@ -163,15 +162,15 @@ class FeatureStore:
         if path.is_file():
             with safe_open(path, "pt", device=str(model.device)) as stored:
                 if (stored.metadata() or {}).get(FRAMES) == frames:
-                    return [stored.get_tensor(part) for part in PARTS]
+                    return [stored.get_tensor(key) for key in MAPS]
         with torch.no_grad():
-            maps = [part.half() for part in model.encode(normalize(images))]
+            maps = [features.half() for features in model.encode(normalize(images))]
         if self.writable:
             self._write(path, maps, frames)
         return maps
 
     def _write(self, path: Path, maps: Sequence[Tensor], frames: str) -> None:
-        tensors = {name: part.cpu().contiguous() for name, part in zip(PARTS, maps, strict=True)}
+        tensors = {name: features.cpu().contiguous() for name, features in zip(MAPS, maps, strict=True)}
         try:
             with atomic_write(path) as part:
                 save_file(tensors, part, {FRAMES: frames})

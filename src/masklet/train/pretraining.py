@@ -31,8 +31,8 @@ from masklet.splits import hold_back
 from masklet.train.batches import prefetch
 from masklet.train.loop import LAST, SAVE_EVERY, VALIDATION, GradientGuard, LogRow
 from masklet.train.parameters import optimizer_groups
-from masklet.train.split import MAX_VALIDATION_ITEMS
 from masklet.train.state import STATE, initialise, load_optimizer, read_state, save_state, save_weights
+from masklet.train.validation_split import MAX_VALIDATION_ITEMS
 from masklet.transforms import normalize
 
 log = logging.getLogger(__name__)
@@ -42,7 +42,7 @@ ASPECT = 4 / 3  # the largest ratio of a crop's sides
 ATTEMPTS = 20
 VALIDATION_FRACTION = 0.05
 
-Picture = UInt8[np.ndarray, "S S 3"]
+Square = UInt8[np.ndarray, "S S 3"]
 
 UNIT = 32
 TOKENS = 8  # along a unit's side, in the first stage
@@ -65,9 +65,9 @@ class PretrainingRecipe:
     """
 
     config: Sam2Config
-    source: Callable[[int], Picture]
+    source: Callable[[int], Square]
     pictures: int
-    validation: Sequence[Picture]
+    validation: Sequence[Square]
     steps: int
     learning_rate: float
     start: str | None = None
@@ -140,7 +140,7 @@ class PretrainingState:
         return model
 
     @torch.inference_mode()
-    def reconstruct(self, count: int) -> list[tuple[Picture, Picture, Picture]]:
+    def reconstruct(self, count: int) -> list[tuple[Square, Square, Square]]:
         """Validation pictures: whole, with their visible units only, and reconstructed."""
         images, hidden = self._mask(self.recipe.validation[:count])
         units = self.network.grid.cut(images.permute(0, 2, 3, 1))
@@ -153,7 +153,7 @@ class PretrainingState:
         """The loss on the validation pictures, with the same units hidden every time."""
         return float(self.network.loss(*self._mask(self.recipe.validation)))
 
-    def _mask(self, pictures: Sequence[Picture]) -> tuple[Float[Tensor, "b 3 S S"], Bool[Tensor, "b units"]]:
+    def _mask(self, pictures: Sequence[Square]) -> tuple[Float[Tensor, "b 3 S S"], Bool[Tensor, "b units"]]:
         device = self.network.placeholder.device
         hidden = self.network.grid.hide(len(pictures), torch.Generator().manual_seed(0))
         return normalize(torch.from_numpy(np.stack(pictures)).to(device)), hidden.to(device)
@@ -241,7 +241,7 @@ def split_pictures(folder: Path) -> tuple[list[Path], list[Path]]:
     )
 
 
-def read_square(path: Path, size: int) -> Picture:
+def read_square(path: Path, size: int) -> Square:
     """A whole picture, resized to a square."""
     return cv2.resize(read_image(path), (size, size), interpolation=cv2.INTER_AREA)
 
@@ -252,7 +252,7 @@ class Crops:
     def __init__(self, paths: Sequence[Path], size: int, seed: int) -> None:
         self.paths, self.size, self.seed = paths, size, seed
 
-    def crop(self, number: int) -> Picture:
+    def crop(self, number: int) -> Square:
         """The crop of that number, always the same. Pictures that cannot be read are logged and skipped."""
         rng = np.random.default_rng([self.seed, number])
         for _ in range(ATTEMPTS):

@@ -20,10 +20,10 @@ from masklet.errors import MaskletError, MediaError, OptionError, check_count
 from masklet.model import Sam2
 from masklet.rle import RLE
 from masklet.simulated_user import ImagePredictor
-from masklet.synthetic.stock import Picture, load_pictures
+from masklet.synthetic.assets import PackedPicture, load_pictures
 from masklet.train.parameters import Preset
 from masklet.train.rollout import CORRECTIONS, FOCAL, IOU
-from masklet.train.split import MAX_VALIDATION_ITEMS, leave_out, split_validation
+from masklet.train.validation_split import MAX_VALIDATION_ITEMS, leave_out, split_validation
 
 ClipSource = Callable[[int], Clip]  # from a clip's number to the clip
 # ImageSession, which zooms into small objects where the config says so; training itself knows no sessions.
@@ -212,7 +212,7 @@ class TrainingOptions:
         return TRAINABLE[size], None
 
     @cached_property
-    def pictures(self) -> list[Picture]:
+    def pictures(self) -> list[PackedPicture]:
         """All pictures of a folder of image sets, each with an instances.json beside its pictures."""
         folders = sorted(path.parent for path in self.data.glob("*/instances.json"))
         if not folders:

@@ -61,7 +61,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class Plan:
-    """What the simulated user does, the same for every object of a batch.
+    """What the simulated user does; the same for every object of a batch.
 
     Attributes:
         start: The kind of the initial prompts.
@@ -93,7 +93,7 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Answer:
+class RolloutAnswer:
     """The candidates of the network at one moment of a rollout.
 
     Attributes:
@@ -107,7 +107,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Points:
-    """All points of one frame, boxes as two corners."""
+    """All points of one frame; a box is two of them, its corners."""
 
     xy: Float[Tensor, "b p 2"]
     labels: Int[Tensor, "b p"]
@@ -120,11 +120,11 @@ class Points:
         )
 
     @classmethod
-    def none(cls, b: int, device: torch.device) -> Points:
+    def empty(cls, b: int, device: torch.device) -> Points:
         return cls(torch.zeros(b, 0, 2, device=device), torch.zeros(b, 0, dtype=torch.long, device=device))
 
     @classmethod
-    def box(cls, box: Float[Tensor, "b 4"]) -> Points:
+    def from_box(cls, box: Float[Tensor, "b 4"]) -> Points:
         labels = torch.tensor([BOX_START, BOX_END], dtype=torch.int64, device=box.device)
         return cls(box.unflatten(1, (2, 2)), labels.expand(len(box), 2))
 
@@ -146,8 +146,8 @@ def rollout(
     rng: torch.Generator,
     corrections: int = CORRECTIONS,
     encoded: FrameFeatures | None = None,
-) -> list[Answer]:
-    """Play a batch of clips through, and return every answer in the order of play.
+) -> list[RolloutAnswer]:
+    """Track a batch of clips with a simulated user, and return every answer in order.
 
     Args:
         corrections: Clicks on each corrected frame.
@@ -156,7 +156,7 @@ def rollout(
     features = split_by_frame(encoded or model.encode(normalize(batch.images)), batch)
     policy = Recency()
     banks = [MemoryBank(capacity=None) for _ in range(len(batch.masks))]
-    answers: list[Answer] = []
+    answers: list[RolloutAnswer] = []
     # Initial prompts come first, without memory; then the other frames in the order of time.
     order = [*plan.prompted, *(t for t in range(len(features)) if t not in plan.prompted)]
     for t in order:
@@ -170,7 +170,7 @@ def rollout(
                 selections = [
                     policy.select_memories(bank, t, reverse=False, clip_length=None) for bank in banks
                 ]
-                points = Points.none(len(truth), truth.device)
+                points = Points.empty(len(truth), truth.device)
             context = model.attend(features[t], selections)
             clicks = corrections if t in plan.corrected else 0
             answers += _answer_and_correct(model, features[t], context, t, truth, points, clicks, rng)
@@ -187,8 +187,8 @@ def rollout(
 
 def _first_points(start: str, truth: Bool[Tensor, "b S S"], rng: torch.Generator) -> Points:
     if start == "box":
-        return Points.box(simulated_user.noisy_box(truth, rng))
-    return Points.none(len(truth), truth.device).with_click(simulated_user.first_click(truth, rng))
+        return Points.from_box(simulated_user.noisy_box(truth, rng))
+    return Points.empty(len(truth), truth.device).with_click(simulated_user.first_click(truth, rng))
 
 
 def _answer_and_correct(
@@ -200,9 +200,9 @@ def _answer_and_correct(
     points: Points,
     corrections: int,
     rng: torch.Generator,
-) -> list[Answer]:
+) -> list[RolloutAnswer]:
     """The first answer on a frame, and one after every corrective click, with the last logits as hint."""
-    answers: list[Answer] = []
+    answers: list[RolloutAnswer] = []
     hint: Tensor | None = None
     for _ in range(corrections + 1):
         if hint is not None:
@@ -221,7 +221,7 @@ def _answer_and_correct(
             candidates=3 if count <= 1 else 1,
             stable=False,
         )
-        answers.append(Answer(frame, count, candidates))
+        answers.append(RolloutAnswer(frame, count, candidates))
         hint = best_candidate(candidates).logits.detach()
     return answers
 

@@ -27,7 +27,7 @@ from masklet.train.recipes import RECIPES
 from masklet.train.report import PICTURES, PictureStrip, RunLog, predictions, write_report
 from masklet.train.state import STATE, TrainingState
 
-BEFORE = "training.json"  # in place of run.json, in folders of earlier versions
+EARLIER_MANIFEST = "training.json"  # in place of run.json, in folders of earlier versions
 
 
 def find_recipe(name: str) -> Callable[[TrainingOptions], Recipe | PretrainingRecipe]:
@@ -80,7 +80,7 @@ class TrainingRun:
         check_folder(
             out,
             description,
-            before=lambda: read_settings_file(out / BEFORE, description, (STATE, FEATURES)),
+            before=lambda: read_settings_file(out / EARLIER_MANIFEST, description, (STATE, FEATURES)),
             advice=f"choose another folder. To go on from its weights, pass them with --model {out / BEST}.",
         )
         if isinstance(recipe, PretrainingRecipe):

@@ -15,16 +15,16 @@ from masklet.boxes import tight_box
 from masklet.datasets import DatasetItem, LabelledFrames
 from masklet.datasets.types import Clip
 from masklet.errors import MediaError
-from masklet.synthetic import Composer, Mix
+from masklet.synthetic import ClipMix, Composer
+from masklet.synthetic.assets import pack_picture, resize_mask
 from masklet.synthetic.motion import log_uniform
-from masklet.synthetic.stock import make_picture, resize_mask
 from masklet.train.recipe import ClipSource
 from masklet.zoom import Zoom
 
 ATTEMPTS = 20
 ZOOM = Zoom()
-SMALLEST = 0.002  # of a window: less of an object at its edge is not labelled
-MOVED = Mix(still=0.0, moved=1.0, pasted=0.0, procedural=0.0)
+MIN_VISIBLE_AREA = 0.002  # of a window: less of an object at its edge is not labelled
+MOVED = ClipMix(still=0.0, moved=1.0, pasted=0.0, procedural=0.0)
 
 log = logging.getLogger(__name__)
 
@@ -33,15 +33,17 @@ GREY = np.array([0.299, 0.587, 0.114])
 Jitter = tuple[float, float, float]  # brightness, contrast, saturation: each changes by up to this fraction
 
 
-class Sampler:
+class ClipSampler:
     """Draws clips, resized to the model's square; a picture becomes a clip by synthetic motion.
 
     Args:
         items: The videos and pictures, drawn with equal probability.
         size, frames: Of every clip.
         objects: The maximum per clip, chosen from those visible on its first frame.
-        close: The share of stills that are cut out around one of their objects, where it is small; for a
-            network that zooms, which also sees objects so.
+        seed: Decides all clips, together with their numbers.
+        augmentation: By default `Augmentation()`.
+        zoom_share: The share of stills that are a window around one of their objects, where it is small; for
+            a network that zooms, which sees objects in such windows too.
     """
 
     def __init__(
@@ -52,13 +54,13 @@ class Sampler:
         objects: int,
         seed: int,
         augmentation: Augmentation | None = None,
-        close: float = 0.0,
+        zoom_share: float = 0.0,
     ) -> None:
         if not items:
             raise ValueError("there are no videos or pictures to draw clips from.")
         self.items, self.size, self.frames, self.objects = items, size, frames, objects
         self.seed, self.augmentation = seed, augmentation or Augmentation()
-        self.close = close if frames == 1 else 0.0
+        self.zoom_share = zoom_share if frames == 1 else 0.0
 
     def clip(self, number: int) -> Clip:
         """The clip of that number; the same one every time.
@@ -86,7 +88,11 @@ class Sampler:
             return self._animate(item.name, video, rng)
         start = int(rng.integers(max(1, len(video) - self.frames + 1)))
         ids = list(video.objects(start))
-        if self.close and rng.random() < self.close and (still := self._cut_out(video, start, ids, rng)):
+        if (
+            self.zoom_share
+            and rng.random() < self.zoom_share
+            and (still := self._zoomed_still(video, start, ids, rng))
+        ):
             return still
         first = self._masks(video, start, rng.permutation(ids).tolist())
         visible = [id for id, mask in first.items() if mask.any()][: self.objects]
@@ -102,8 +108,10 @@ class Sampler:
             masks.append([by_id[id] for id in visible])
         return Clip(np.stack(images), np.array(masks))
 
-    def _cut_out(self, video: LabelledFrames, frame: int, ids: Sequence[int], rng: Generator) -> Clip | None:
-        """A frame in the window that zoom opens around one of its objects; None where it would open none."""
+    def _zoomed_still(
+        self, video: LabelledFrames, frame: int, ids: Sequence[int], rng: Generator
+    ) -> Clip | None:
+        """A frame in the window that zoom opens around one of its objects; None where it opens none."""
         masks = video.masks(frame, ids)
         boxes = [box for mask in masks if (box := tight_box(mask)) is not None]
         if not boxes:
@@ -115,7 +123,7 @@ class Sampler:
         x0, y0, x1, y1 = window
         size = (self.size, self.size)
         inside = [resize_mask(mask[y0:y1, x0:x1], size) for mask in masks]
-        visible = [mask for mask in inside if mask.mean() >= SMALLEST]
+        visible = [mask for mask in inside if mask.mean() >= MIN_VISIBLE_AREA]
         if not visible:
             return None
         picture = cv2.resize(video.image(frame)[y0:y1, x0:x1], size, interpolation=cv2.INTER_LINEAR)
@@ -129,7 +137,7 @@ class Sampler:
     def _animate(self, name: str, video: LabelledFrames, rng: Generator) -> Clip | None:
         """A picture as a clip, with the synthetic motion of the composer."""
         masks = video.masks(0, video.objects(0))
-        picture = make_picture(name, video.image(0), list(masks))
+        picture = pack_picture(name, video.image(0), list(masks))
         if not len(picture):
             return None
         seed = int(rng.integers(2**31))
@@ -148,13 +156,13 @@ def _reflect_frame(frame: int, count: int) -> int:
     return min(turn, 2 * count - 2 - turn)
 
 
-class Mixture:
-    """Several sources as one, drawn by weight. All must make clips of the same size and length."""
+class WeightedSampler:
+    """Several clip sources as one, drawn by weight. All must make clips of the same size and length."""
 
     def __init__(self, sources: Sequence[tuple[float, ClipSource]], seed: int) -> None:
         weights = np.array([weight for weight, _ in sources], dtype=float)
         if not len(weights) or (weights < 0).any() or weights.sum() <= 0:
-            raise ValueError(f"a mixture needs weights of 0 and above, not all 0. Got {weights.tolist()}.")
+            raise ValueError(f"weights must be 0 or above, and not all 0. Got {weights.tolist()}.")
         self.weights = weights / weights.sum()
         self.sources, self.seed = [source for _, source in sources], seed
 
@@ -238,7 +246,7 @@ def _saturation(amount: float) -> Float[np.ndarray, "4 4"]:
 
 
 def _mosaic(clip: Clip, rng: Generator) -> Clip:
-    """Two by two, each mirrored or not."""
+    """The clip four times, two by two, each mirrored or not; one of them keeps its masks."""
     height, width = clip.images.shape[1:3]
     half, place = (width // 2, height // 2), rng.integers(2, size=2)
     images = np.zeros_like(clip.images)
@@ -247,7 +255,7 @@ def _mosaic(clip: Clip, rng: Generator) -> Clip:
         for column in range(2):
             step = -1 if rng.random() < 0.5 else 1
             rows, columns = (
-                slice(at * long, (at + 1) * long) for at, long in ((row, half[1]), (column, half[0]))
+                slice(at * length, (at + 1) * length) for at, length in ((row, half[1]), (column, half[0]))
             )
             for frame, image in enumerate(clip.images):
                 images[frame, rows, columns] = cv2.resize(image, half, interpolation=cv2.INTER_AREA)[

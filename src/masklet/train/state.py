@@ -93,9 +93,9 @@ class TrainingState:
 
     def averaged(self) -> Sam2:
         """The running average of the weights as a plain network, without adapters."""
-        plain = Sam2(self.recipe.config).to(self.model.device)
-        plain.load_state_dict(merge_adapters(self.average.module))
-        return plain.eval()
+        model = Sam2(self.recipe.config).to(self.model.device)
+        model.load_state_dict(merge_adapters(self.average.module))
+        return model.eval()
 
     def save_weights(self, path: Path) -> None:
         """Write the averaged weights for masklet.load. A full disk is logged, and the run continues."""
@@ -183,10 +183,10 @@ def initialise(model: Sam2, layer_scale: float = 0.1) -> None:
 
 def resize_model(state: TrainingState, image_size: int) -> Sam2:
     """The network for another image size, with the same parameters and saved buffers."""
-    other = Sam2(replace(state.recipe.config, image_size=image_size)).to(state.model.device)
-    freeze_parameters(other, state.recipe.preset)
-    _share_weights(state.model, other)
-    return other
+    resized = Sam2(replace(state.recipe.config, image_size=image_size)).to(state.model.device)
+    freeze_parameters(resized, state.recipe.preset)
+    _share_weights(state.model, resized)
+    return resized
 
 
 def _share_weights(source: nn.Module, target: nn.Module) -> None:

@@ -29,7 +29,7 @@ from masklet.model import Sam2
 from masklet.simulated_user import mask_iou, select_closest, select_first
 from masklet.train.recipe import OpenImage, ValidationPicture, ValidationSet
 from masklet.train.rollout import Batch, Plan, Points, best_candidate, rollout, true_iou
-from masklet.train.sampling import Augmentation, Sampler
+from masklet.train.sampling import Augmentation, ClipSampler
 from masklet.transforms import normalize
 from masklet.types import Candidates, FrameFeatures, ImageCandidates, MemorySelection, Prompt
 
@@ -154,7 +154,7 @@ def answer_still(model: Sam2, still: Clip) -> StillAnswers:
     features = model.encode(normalize(torch.from_numpy(still.images).to(device)))
     context = model.attend(features, [MemorySelection()] * len(truth))
 
-    points = Points.none(len(truth), device).with_click(simulated_user.center_click(None, truth))
+    points = Points.empty(len(truth), device).with_click(simulated_user.center_click(None, truth))
     candidates = model.decode(features, context, points.xy, points.labels)
     one_click = best_candidate(candidates)
     logits = one_click.logits
@@ -163,7 +163,7 @@ def answer_still(model: Sam2, still: Clip) -> StillAnswers:
             simulated_user.center_click(enlarge(logits, (truth.shape[1], truth.shape[2])) > 0, truth)
         )
         logits = _decode_single(model, features, context, points, logits)
-    box = _decode_single(model, features, context, Points.box(tight_boxes(truth)), None)
+    box = _decode_single(model, features, context, Points.from_box(tight_boxes(truth)), None)
     return StillAnswers(candidates.logits, one_click.logits, one_click.iou, logits, box)
 
 
@@ -244,9 +244,9 @@ def _read_picture(item: DatasetItem) -> ValidationPicture | None:
 
 def _read_clip(item: DatasetItem, size: int, frames: int) -> Clip | None:
     try:
-        return Sampler([item], size, frames, objects=CLIP_OBJECTS, seed=0, augmentation=NO_AUGMENTATION).clip(
-            0
-        )
+        return ClipSampler(
+            [item], size, frames, objects=CLIP_OBJECTS, seed=0, augmentation=NO_AUGMENTATION
+        ).clip(0)
     except MediaError as error:
         log.warning("left the clip of %s out of validation: %s", item.name, error)
         return None

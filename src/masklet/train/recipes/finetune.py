@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 from masklet.datasets import DatasetItem
 from masklet.train.parameters import Preset, trains_trunk
 from masklet.train.recipe import BatchSource, Recipe, Stage, TrainingOptions
-from masklet.train.sampling import Sampler
+from masklet.train.sampling import ClipSampler
 from masklet.train.validation import make_validation_set
 
 LEARNING_RATES: dict[Preset, float] = {"decoder": 1e-4, "memory": 5e-5, "everything": 1e-5, "lora": 2e-4}
-CLOSE = 0.5  # of the stills show one small object as zoom does, for a network that zooms
+ZOOM_SHARE = 0.5  # of the stills show one small object as zoom does, for a network that zooms
 RANDOM_WEIGHTS_RATE = 1e-3  # learning rate of a network with random weights
 
 
@@ -57,7 +57,7 @@ class FineTuning:
             config.image_size,
             steps,
             (rate, rate / 10),
-            self._sources(training, config.image_size, CLOSE if config.zoom else 0.0),
+            self._sources(training, config.image_size, ZOOM_SHARE if config.zoom else 0.0),
             loss_size=config.image_size,
             schedule="cosine",
         )
@@ -83,12 +83,12 @@ class FineTuning:
             else None,
         )
 
-    def _sources(self, items: Sequence[DatasetItem], size: int, close: float) -> tuple[BatchSource, ...]:
-        stills = Sampler(items, size, 1, self.objects, seed=1, close=close)
+    def _sources(self, items: Sequence[DatasetItem], size: int, zoom_share: float) -> tuple[BatchSource, ...]:
+        stills = ClipSampler(items, size, 1, self.objects, seed=1, zoom_share=zoom_share)
         of_stills = BatchSource(stills.clip, self.stills, self.stills_weight)
         if self.frames == 1:
             return (of_stills,)
-        clips = Sampler(items, size, self.frames, self.objects, seed=2)
+        clips = ClipSampler(items, size, self.frames, self.objects, seed=2)
         return of_stills, BatchSource(clips.clip, self.clips, 1 - self.stills_weight)
 
 

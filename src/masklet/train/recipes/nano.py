@@ -7,16 +7,22 @@ from pathlib import Path
 
 from masklet.datasets import DatasetItem, find_items
 from masklet.errors import MaskletError
-from masklet.synthetic import Composer, Mix
-from masklet.synthetic.director import Stock
-from masklet.synthetic.scenes import plain
-from masklet.synthetic.stock import Picture, load_cutouts, load_unlabelled_videos, split
+from masklet.synthetic import ClipMix, Composer
+from masklet.synthetic.assets import (
+    AssetLibrary,
+    PackedPicture,
+    hold_back_pictures,
+    load_cutouts,
+    load_unlabelled_videos,
+)
+from masklet.synthetic.stills import make_still
 from masklet.train.recipe import NEW, BatchSource, ClipSource, Recipe, Stage, TrainingOptions, ValidationSet
-from masklet.train.sampling import Mixture, Sampler
+from masklet.train.sampling import ClipSampler, WeightedSampler
 from masklet.train.validation import validation_stills
 
 VALIDATION_SIZE = 384
-SEEN = 0.003  # of a picture: smaller objects are left out of validation, which does not zoom
+MIN_VALIDATION_AREA = 0.003  # of a picture: smaller objects are left out of validation, which does not zoom
+VALIDATION_STILLS = 48  # about so many
 SEED = 41  # of the clips
 CACHE = Path(".cache")
 # Sets that show one scene over and over are taken less often, those with things of many kinds more often.
@@ -32,10 +38,10 @@ WEIGHTS = {
     "warehouse": 0.35,
     "desk-things": 0.25,
 }
-STILLS = Mix(still=0.85, moved=0.0, pasted=0.1, procedural=0.02, filmed=0.03)
-CLIPS = Mix(still=0.0, moved=0.4, pasted=0.32, procedural=0.05, filmed=0.23)
-REAL = 0.2  # of the clips are real ones, where there are labelled videos
-REAL_PER_VIDEO = 0.02  # so that a few videos are not shown over and over
+STILLS = ClipMix(still=0.85, moved=0.0, pasted=0.1, procedural=0.02, pasted_on_video=0.03)
+CLIPS = ClipMix(still=0.0, moved=0.4, pasted=0.32, procedural=0.05, pasted_on_video=0.23)
+REAL_SHARE = 0.2  # of the clips are real ones, where there are labelled videos
+REAL_SHARE_PER_VIDEO = 0.02  # so that a few videos are not shown over and over
 
 
 def recipe(options: TrainingOptions) -> Recipe:
@@ -46,7 +52,7 @@ def recipe(options: TrainingOptions) -> Recipe:
 
     DATA holds `images/`, a folder of image sets, and if you like `cutouts/` (folders of RGBA pictures),
     `clips-unlabelled/` (videos, to paste things over) and labelled videos, `videos-train/` and `videos-
-    pseudo/`. It begins with ImageNet's trunk and a head that knows nothing; `--model FILE` goes on from a
+    pseudo/`. It begins with ImageNet's trunk and random weights elsewhere; `--model FILE` goes on from a
     network with such a trunk, and `--model new-nano-lite2` takes the larger one. `--steps N` shortens or
     stretches every stage.
 
@@ -54,7 +60,7 @@ def recipe(options: TrainingOptions) -> Recipe:
     384; 4 GB for each process. What is shipped had 18,500 steps of it, after 1,060 of a trial:
     docs/nano.md. Expected score: more than that, which is in docs/nano.md too.
 
-    Learning rate to nothing over three sizes; clips of one to sixteen frames.
+    Three stages at rising sizes, over which the learning rate falls to 0; clips of one to sixteen frames.
     """
     config, start = options.resolve_model(NEW + "nano")
     if config.trunk == "hiera":
@@ -62,8 +68,10 @@ def recipe(options: TrainingOptions) -> Recipe:
             "the recipe nano trains networks on EfficientNet-Lite, not on Hiera. Fine-tune others: finetune."
         )
     images = options.data / "images"
-    pictures, held_back = split(replace(options, data=images if images.is_dir() else options.data).pictures)
-    stock = Stock(
+    pictures, held_back = hold_back_pictures(
+        replace(options, data=images if images.is_dir() else options.data).pictures
+    )
+    assets = AssetLibrary(
         pictures,
         load_cutouts(_folders(options.data / "cutouts"), CACHE),
         load_unlabelled_videos(sorted((options.data / "clips-unlabelled").glob("*.mp4")), CACHE),
@@ -71,16 +79,16 @@ def recipe(options: TrainingOptions) -> Recipe:
     )
     videos = labelled_videos(options.data)
 
-    def clips(size: int, frames: int, smallest: float, pace: float) -> ClipSource:
+    def clips(size: int, frames: int, min_area: float, speed: float) -> ClipSource:
         mix = STILLS if frames == 1 else CLIPS
-        if not stock.videos:
-            mix = replace(mix, filmed=0.0)
-        composed = Composer(stock, size, frames, 4, SEED + size, mix, smallest=smallest, pace=pace).clip
+        if not assets.videos:
+            mix = replace(mix, pasted_on_video=0.0)
+        composed = Composer(assets, size, frames, 4, SEED + size, mix, min_area=min_area, speed=speed).clip
         if frames == 1 or not videos:
             return composed
-        real = Sampler(videos, size, frames, 3, SEED + size).clip
-        share = min(REAL, REAL_PER_VIDEO * len(videos))
-        return Mixture(((1 - share, composed), (share, real)), SEED + size).clip
+        real = ClipSampler(videos, size, frames, 3, SEED + size).clip
+        share = min(REAL_SHARE, REAL_SHARE_PER_VIDEO * len(videos))
+        return WeightedSampler(((1 - share, composed), (share, real)), SEED + size).clip
 
     def stage(
         name: str,
@@ -88,21 +96,21 @@ def recipe(options: TrainingOptions) -> Recipe:
         steps: int,
         rates: tuple[float, float],
         *shares: tuple[int, int, float],
-        smallest: float,
-        pace: float = 0.5,
+        min_area: float,
+        speed: float = 0.5,
         corrections: int = 4,
     ) -> Stage:
-        made = tuple(
-            BatchSource(clips(size, frames, smallest, pace), count, weight)
+        sources = tuple(
+            BatchSource(clips(size, frames, min_area, speed), count, weight)
             for frames, count, weight in shares
         )
-        return Stage(name, size, steps, rates, made, size // 2, corrections=corrections, iou=3.0)
+        return Stage(name, size, steps, rates, sources, size // 2, corrections=corrections, iou=3.0)
 
     whole = Recipe(
         replace(config, image_size=VALIDATION_SIZE),
         (
-            stage("many", 192, 6000, (4e-4, 3e-4), (1, 6, 0.4), (4, 2, 0.25), (8, 1, 0.35), smallest=0.006),
-            stage("larger", 256, 5000, (3e-4, 2e-4), (1, 4, 0.4), (4, 1, 0.2), (8, 1, 0.4), smallest=0.004),
+            stage("many", 192, 6000, (4e-4, 3e-4), (1, 6, 0.4), (4, 2, 0.25), (8, 1, 0.35), min_area=0.006),
+            stage("larger", 256, 5000, (3e-4, 2e-4), (1, 4, 0.4), (4, 1, 0.2), (8, 1, 0.4), min_area=0.004),
             stage(
                 "full size",
                 384,
@@ -112,7 +120,7 @@ def recipe(options: TrainingOptions) -> Recipe:
                 (4, 1, 0.15),
                 (8, 1, 0.25),
                 (12, 1, 0.1),
-                smallest=0.0025,
+                min_area=0.0025,
                 corrections=5,
             ),
         ),
@@ -137,19 +145,21 @@ def _folders(root: Path) -> list[Path]:
 
 
 def labelled_videos(data: Path) -> list[DatasetItem]:
-    """The real clips that may be learned from: with true masks, and with such as a network made."""
+    """Videos to train on: with masks by people, and with pseudo-labels of a network."""
     folders = [data / name for name in ("videos-train", "videos-pseudo")]
     return [item for folder in folders if folder.is_dir() for item in find_items(folder)]
 
 
-def validation_set(held_back: list[Picture], size: int) -> ValidationSet:
+def validation_set(held_back: list[PackedPicture], size: int) -> ValidationSet:
     """Some fifty held-back pictures, and clips composed of held-back pictures."""
     large = [
-        picture for picture in held_back if any(picture.mask(i).mean() >= SEEN for i in range(len(picture)))
+        picture
+        for picture in held_back
+        if any(picture.mask(i).mean() >= MIN_VALIDATION_AREA for i in range(len(picture)))
     ]
-    some = large[:: max(1, len(large) // 48)]
-    stills = validation_stills([plain(picture, size, SEEN) for picture in some])
+    selected = large[:: max(1, len(large) // VALIDATION_STILLS)]
+    stills = validation_stills([make_still(picture, size, MIN_VALIDATION_AREA) for picture in selected])
     short, long = (
-        Composer(held_back, size, frames, objects=2, seed=2, smallest=0.01, pace=0.5) for frames in (8, 16)
+        Composer(held_back, size, frames, objects=2, seed=2, min_area=0.01, speed=0.5) for frames in (8, 16)
     )
     return ValidationSet(stills, clips=(*map(short.clip, range(6)), *map(long.clip, range(3))), every=1000)

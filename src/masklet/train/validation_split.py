@@ -1,4 +1,4 @@
-"""What is trained on and what is validated on: never the same picture or video, whatever its name."""
+"""Splits a data set into training and validation, so that no picture or video is in both under any name."""
 
 from __future__ import annotations
 
@@ -23,31 +23,32 @@ log = logging.getLogger(__name__)
 VALIDATION_FRACTION = 0.2
 MAX_VALIDATION_ITEMS = 64  # more take longer and hardly change the scores
 MAX_COMPARED = 20_000  # pictures that are compared with those to validate on, at some milliseconds each
-NAMED = 5  # items that a warning names; it counts the others
+MAX_NAMED = 5  # items that a warning names; it counts the others
 
 # Thumbnails, by which pictures are compared.
-SIDE = 32
-BLUR = 3.0  # in its pixels: broad shades, which many pictures share, are taken out
-FLAT = 1.0  # steps of grey below which a thumbnail shows nothing
-ALIKE = 0.8  # correlation of two thumbnails: of pictures of other scenes it was below 0.7
-SAME_SHAPE = 0.03  # by how much the ratios of sides may differ
+THUMBNAIL_SIDE = 32
+BLUR = 3.0  # in its pixels: broad shades, which many pictures share, are subtracted
+MIN_DEVIATION = 1.0  # grey levels: a thumbnail with less shows nothing
+MIN_CORRELATION = 0.8  # of two thumbnails that look alike: of pictures of other scenes it was below 0.7
+ASPECT_TOLERANCE = 0.03  # by how much the logarithms of width by height may differ
 
 
 @dataclass(frozen=True)
-class Picture:
-    """A file that tells an item's picture or video from others: of a folder of frames, the one in the middle.
+class FileIdentity:
+    """What tells an item's picture or video from others; of a folder of frames, that of the middle one.
 
     Attributes:
-        kind: The number of files in its folder of frames, and its bytes: the same for copies.
-        inode: The same for all paths of one file.
+        path: The file.
+        size: The number of files in its folder of frames, and its bytes: the same for copies.
+        inode: Device and inode: the same for all paths of one file.
     """
 
     path: Path
-    kind: tuple[int, int]
+    size: tuple[int, int]
     inode: tuple[int, int]
 
     @classmethod
-    def of(cls, item: DatasetItem) -> Picture | None:
+    def of(cls, item: DatasetItem) -> FileIdentity | None:
         """None where an item has no such file; if it is missing, that is reported when it is opened."""
         path, count = item.pictures, 1
         if path is None:
@@ -56,10 +57,10 @@ class Picture:
             if path.is_dir():
                 files = sorted(file for file in path.iterdir() if file.is_file() and file.name[0] != ".")
                 path, count = files[len(files) // 2], len(files)
-            facts = path.stat()
+            status = path.stat()
         except (OSError, IndexError):
             return None
-        return cls(path, (count, facts.st_size), (facts.st_dev, facts.st_ino))
+        return cls(path, (count, status.st_size), (status.st_dev, status.st_ino))
 
     def digest(self) -> str:
         try:
@@ -80,26 +81,26 @@ def split_validation(items: Sequence[DatasetItem]) -> tuple[list[DatasetItem], l
 
 
 def leave_out(items: Sequence[DatasetItem], held_back: Sequence[DatasetItem]) -> list[DatasetItem]:
-    """The items that show no picture or video of those that are held back; the others are logged.
+    """The items whose pictures and videos are not held back; the others are logged.
 
     Two items show the same if their files are one or are copies, as with two sets of labels of one video.
 
     Raises:
         MediaError: No item is left.
     """
-    validated = [picture for item in held_back if (picture := Picture.of(item)) is not None]
-    inodes, kinds = {picture.inode for picture in validated}, {picture.kind for picture in validated}
-    digests = {picture.digest() for picture in validated}
+    validated = [file for item in held_back if (file := FileIdentity.of(item)) is not None]
+    inodes, sizes = {file.inode for file in validated}, {file.size for file in validated}
+    digests = {file.digest() for file in validated}
 
     def is_held_back(item: DatasetItem) -> bool:
-        picture = Picture.of(item)
-        if picture is None:
+        file = FileIdentity.of(item)
+        if file is None:
             return False
-        return picture.inode in inodes or (picture.kind in kinds and picture.digest() in digests)
+        return file.inode in inodes or (file.size in sizes and file.digest() in digests)
 
     shared = {id(item) for item in items if is_held_back(item)}
-    left = [item for item in items if id(item) not in shared]
-    if not left:
+    training = [item for item in items if id(item) not in shared]
+    if not training:
         raise MediaError(
             "no picture or video is left to train on: all of the data are among those to validate on. Give "
             "other data with --validation, or leave it out, and a fifth is held back."
@@ -110,23 +111,23 @@ def leave_out(items: Sequence[DatasetItem], held_back: Sequence[DatasetItem]) ->
             "%d of %d items are validated on too, and left out of training: %s.",
             len(names),
             len(items),
-            _listed(names),
+            _shorten(names),
         )
-    warn_of_lookalikes(left, held_back)
-    return left
+    warn_of_lookalikes(training, held_back)
+    return training
 
 
 def warn_of_lookalikes(training: Sequence[DatasetItem], held_back: Sequence[DatasetItem]) -> None:
     """Name items that look like one that is validated on. They stay: series are alike by nature."""
-    shown = [
-        [(item, picture.path) for item in items if (picture := Picture.of(item)) is not None]
+    files = [
+        [(item, file.path) for item in items if (file := FileIdentity.of(item)) is not None]
         for items in (training[:MAX_COMPARED], held_back)
     ]
-    alike = find_lookalikes(*([path for _, path in pictures] for pictures in shown))
+    alike = find_lookalikes(*([path for _, path in pairs] for pairs in files))
     if not alike:
         return
     pairs = [
-        f"{shown[0][place][0].name} like {shown[1][other][0].name}"
+        f"{files[0][place][0].name} like {files[1][other][0].name}"
         for place, (other, _) in sorted(alike.items(), key=lambda pair: -pair[1][1])
     ]
     log.warning(
@@ -135,12 +136,12 @@ def warn_of_lookalikes(training: Sequence[DatasetItem], held_back: Sequence[Data
         "--validation, or none.",
         len(pairs),
         len(training),
-        _listed(pairs),
+        _shorten(pairs),
     )
 
 
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names[:NAMED]) + (", ..." if len(names) > NAMED else "")
+def _shorten(names: Sequence[str]) -> str:
+    return ", ".join(names[:MAX_NAMED]) + (", ..." if len(names) > MAX_NAMED else "")
 
 
 def find_lookalikes(paths: Sequence[Path], others: Sequence[Path]) -> dict[int, tuple[int, float]]:
@@ -157,15 +158,15 @@ def find_lookalikes(paths: Sequence[Path], others: Sequence[Path]) -> dict[int, 
     if not rows or not columns:
         return {}
     places, other_places = list(rows), list(columns)
-    shapes, details = zip(*rows.values(), strict=True)
-    other_shapes, other_details = zip(*columns.values(), strict=True)
-    alike = np.array(details) @ np.array(other_details).T
-    alike[np.abs(np.subtract.outer(np.log(shapes), np.log(other_shapes))) > SAME_SHAPE] = 0
-    nearest = alike.argmax(axis=1)
+    aspects, details = zip(*rows.values(), strict=True)
+    other_aspects, other_details = zip(*columns.values(), strict=True)
+    correlations = np.array(details) @ np.array(other_details).T
+    correlations[np.abs(np.subtract.outer(np.log(aspects), np.log(other_aspects))) > ASPECT_TOLERANCE] = 0
+    nearest = correlations.argmax(axis=1)
     return {
         place: (other_places[column], float(row[column]))
-        for place, column, row in zip(places, nearest, alike, strict=True)
-        if row[column] >= ALIKE
+        for place, column, row in zip(places, nearest, correlations, strict=True)
+        if row[column] >= MIN_CORRELATION
     }
 
 
@@ -180,10 +181,12 @@ def _thumbnail(path: Path) -> tuple[float, np.ndarray] | None:
         grey = _read_grey(path)
     except Exception:  # reading it for training says what is wrong
         return None
-    small = cv2.resize(grey, (SIDE, SIDE), interpolation=cv2.INTER_AREA).astype(np.float32)
+    small = cv2.resize(grey, (THUMBNAIL_SIDE, THUMBNAIL_SIDE), interpolation=cv2.INTER_AREA).astype(
+        np.float32
+    )
     details = small - cv2.GaussianBlur(small, (0, 0), BLUR)
     details -= details.mean()
-    if details.std() < FLAT:
+    if details.std() < MIN_DEVIATION:
         return None
     return grey.shape[1] / grey.shape[0], (details / np.linalg.norm(details)).ravel()
 
@@ -194,6 +197,8 @@ def _read_grey(path: Path) -> np.ndarray:
         return cv2.cvtColor(frames[len(frames) // 2], cv2.COLOR_RGB2GRAY)
     with PIL.Image.open(path) as picture:
         if picture.mode in ("L", "RGB", "YCbCr"):
-            picture.draft("L", (2 * SIDE, 2 * SIDE))  # a JPEG is decoded at an eighth of its sides
+            picture.draft(
+                "L", (2 * THUMBNAIL_SIDE, 2 * THUMBNAIL_SIDE)
+            )  # a JPEG is decoded at an eighth of its sides
             return np.asarray(PIL.ImageOps.exif_transpose(picture).convert("L"))
     return cv2.cvtColor(read_image(path), cv2.COLOR_RGB2GRAY)

@@ -1,0 +1,337 @@
+"""What synthetic clips are composed of: labelled pictures, cut-outs and videos, shrunk once and cached."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from jaxtyping import Bool, UInt8
+from numpy.random import Generator
+
+from masklet.boxes import tight_box
+from masklet.datasets import DatasetItem, find_items
+from masklet.files import atomic_write
+from masklet.media import open_frames
+from masklet.splits import is_held_back
+
+MIN_INSTANCE_AREA = 0.0005  # of the picture; smaller instances are dropped
+MAX_INSTANCE_AREA = 0.9
+VALIDATION_SHARE = 21 / 256
+ALPHA = {".png", ".webp"}  # files that may have an alpha channel
+DUPLICATES = {"coco-more/00115.jpg"}  # the same photo as coco-person/00343.jpg, which is held back
+
+MIN_CUTOUT_BOX = 0.02  # share of its picture; smaller instances are too coarse to be pasted large
+MIN_MOVED_BOX = 0.008  # likewise, where the whole picture moves: smaller instances hardly show
+CUTOUT_SHARE = 0.3  # of things with an alpha channel among cut-outs, where there are any
+RATE = 15.0  # frames a second that are kept
+
+
+@dataclass(frozen=True, eq=False)
+class PackedPicture:
+    """A picture and the masks of its instances, each packed as the bits inside its box.
+
+    Attributes:
+        name: "set/file", what `is_for_validation` looks at.
+        boxes: x0, y0, x1, y1 of each instance.
+    """
+
+    name: str
+    pixels: UInt8[np.ndarray, "H W 3"]
+    boxes: tuple[tuple[int, int, int, int], ...]
+    bits: tuple[np.ndarray, ...]
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+    def cropped_mask(self, index: int) -> Bool[np.ndarray, "h w"]:
+        """An instance's mask within its box."""
+        x0, y0, x1, y1 = self.boxes[index]
+        return (
+            np.unpackbits(self.bits[index], count=(y1 - y0) * (x1 - x0)).reshape(y1 - y0, x1 - x0).view(bool)
+        )
+
+    def mask(self, index: int) -> Bool[np.ndarray, "H W"]:
+        """An instance's mask over the whole picture."""
+        mask = np.zeros(self.pixels.shape[:2], dtype=bool)
+        x0, y0, x1, y1 = self.boxes[index]
+        mask[y0:y1, x0:x1] = self.cropped_mask(index)
+        return mask
+
+    def instances_covering(self, share: float) -> list[int]:
+        """The instances whose boxes cover at least a share of the picture."""
+        least = share * self.pixels.shape[0] * self.pixels.shape[1]
+        return [i for i, (x0, y0, x1, y1) in enumerate(self.boxes) if (x1 - x0) * (y1 - y0) >= least]
+
+    @property
+    def nbytes(self) -> int:
+        return self.pixels.nbytes + sum(bits.nbytes for bits in self.bits)
+
+
+def pack_picture(name: str, pixels: np.ndarray, masks: Sequence[np.ndarray]) -> PackedPicture:
+    """Pack a picture with its masks, except those that are tiny or cover nearly all of it."""
+    usable = [mask for mask in masks if MIN_INSTANCE_AREA <= mask.mean() <= MAX_INSTANCE_AREA]
+    boxes = [box for mask in usable if (box := tight_box(mask))]
+    bits = tuple(
+        np.packbits(mask[y0:y1, x0:x1]) for mask, (x0, y0, x1, y1) in zip(usable, boxes, strict=True)
+    )
+    return PackedPicture(name, pixels, tuple(boxes), bits)
+
+
+def is_for_validation(name: str) -> bool:
+    """Whether a picture is kept for validation: a fixed twelfth or so of every set, by the hash of its name.
+
+    So sets that grow change nothing for the pictures that they had.
+
+    Args:
+        name: "set/file", as in PackedPicture.name.
+    """
+    return name in DUPLICATES or is_held_back(name, VALIDATION_SHARE, "masklet held back ")
+
+
+def hold_back_pictures(pictures: Sequence[PackedPicture]) -> tuple[list[PackedPicture], list[PackedPicture]]:
+    """The pictures to train on, and those held back."""
+    train = [picture for picture in pictures if not is_for_validation(picture.name)]
+    return train, [picture for picture in pictures if is_for_validation(picture.name)]
+
+
+def read_shrunk_picture(item: DatasetItem, max_side: int) -> PackedPicture:
+    """A picture of a data set, its longer side at most `max_side` pixels."""
+    video = item.open()
+    pixels, masks = video.image(0), video.masks(0, video.objects(0))
+    scale = min(1.0, max_side / max(pixels.shape[:2]))
+    size = round(pixels.shape[1] * scale), round(pixels.shape[0] * scale)
+    shrunk = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
+    return pack_picture(item.name, shrunk, [resize_mask(mask, size) for mask in masks])
+
+
+def resize_mask(mask: np.ndarray, size: tuple[int, int]) -> Bool[np.ndarray, "H W"]:
+    """A mask at another size (width, height): a pixel belongs to it when half of it does."""
+    return cv2.resize(mask.astype(np.uint8) * 255, size, interpolation=cv2.INTER_AREA) > 127
+
+
+def resize_to_square(pixels: np.ndarray, size: int) -> UInt8[np.ndarray, "s s *channels"]:
+    """Pixels at the size of a square: averaged where they shrink, interpolated where they grow."""
+    shrinks = min(pixels.shape[:2]) >= size
+    return np.asarray(
+        cv2.resize(pixels, (size, size), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    )
+
+
+def load_pictures(folders: Sequence[Path], cache: Path, max_side: int = 512) -> list[PackedPicture]:
+    """All pictures of some sets that have usable instances.
+
+    Args:
+        folders: Sets of pictures, in any form that `masklet.datasets` reads.
+        cache: A folder; the sets are packed into it first, unless it holds exactly these.
+    """
+    key = hashlib.sha256("\n".join([str(max_side), *map(_stamp, folders)]).encode()).hexdigest()[:12]
+    data, index = cache / f"pictures-{key}.npy", cache / f"pictures-{key}.json"
+    if not index.is_file():
+        cache.mkdir(parents=True, exist_ok=True)
+        shrunk = (read_shrunk_picture(item, max_side) for folder in folders for item in find_items(folder))
+        _pack([picture for picture in shrunk if len(picture)], data, index)
+    return _unpack(data, index)
+
+
+def load_cutouts(folders: Sequence[Path], cache: Path, max_side: int = 192) -> list[PackedPicture]:
+    """Objects with an alpha channel, each as a picture of one instance with nothing around it.
+
+    Args:
+        folders: Each holds PNG or WebP files.
+    """
+    files = [file for folder in folders for file in sorted(folder.iterdir()) if file.suffix in ALPHA]
+    key = hashlib.sha256("\n".join([str(max_side), *map(_stamp, folders), str(len(files))]).encode())
+    data, index = (cache / f"cutouts-{key.hexdigest()[:12]}.{end}" for end in ("npy", "json"))
+    if not index.is_file():
+        cache.mkdir(parents=True, exist_ok=True)
+        read = [_read_cutout(file, max_side) for file in files]
+        _pack([picture for picture in read if picture is not None and len(picture)], data, index)
+    return _unpack(data, index)
+
+
+def _read_cutout(file: Path, max_side: int) -> PackedPicture | None:
+    rgba = cv2.imread(str(file), cv2.IMREAD_UNCHANGED)
+    if rgba is None or rgba.ndim != 3 or rgba.shape[2] != 4:
+        return None
+    scale = min(1.0, max_side / max(rgba.shape[:2]))
+    size = round(rgba.shape[1] * scale), round(rgba.shape[0] * scale)
+    shrunk = np.pad(cv2.resize(rgba, size, interpolation=cv2.INTER_AREA), ((4, 4), (4, 4), (0, 0)))
+    pixels = cv2.cvtColor(shrunk, cv2.COLOR_BGRA2RGB)
+    return pack_picture(f"{file.parent.name}/{file.name}", pixels, [shrunk[..., 3] > 127])
+
+
+def _stamp(folder: Path) -> str:
+    """A text that changes when a set does: when its entries do, or its labels where they are one file."""
+    labels = folder / "instances.json"
+    status = (labels if labels.is_file() else folder).stat()
+    return f"{folder.resolve()} {status.st_size} {status.st_mtime_ns}"
+
+
+def _pack(pictures: Sequence[PackedPicture], data: Path, index: Path) -> None:
+    entries = [
+        {
+            "name": picture.name,
+            "size": picture.pixels.shape[:2],
+            "boxes": picture.boxes,
+            "bits": [len(bits) for bits in picture.bits],
+        }
+        for picture in pictures
+    ]
+    size = max(1, sum(picture.nbytes for picture in pictures))
+    with atomic_write(data) as part:
+        flat = np.lib.format.open_memmap(part, "w+", np.uint8, (size,))
+        start = 0
+        for picture in pictures:
+            for values in (picture.pixels, *picture.bits):
+                flat[start : start + values.size] = values.reshape(-1)
+                start += values.size
+        flat.flush()
+    with atomic_write(index) as part:  # last: it says that the data is complete
+        part.write_text(json.dumps(entries))
+
+
+def _unpack(data: Path, index: Path) -> list[PackedPicture]:
+    flat = np.asarray(np.load(data, mmap_mode="r"))
+    pictures, start = [], 0
+
+    def take(count: int) -> np.ndarray:
+        nonlocal start
+        start += count
+        return flat[start - count : start]
+
+    for entry in json.loads(index.read_text()):
+        height, width = entry["size"]
+        pixels = take(height * width * 3).reshape(height, width, 3)
+        bits = tuple(take(count) for count in entry["bits"])
+        pictures.append(
+            PackedPicture(entry["name"], pixels, tuple(tuple(box) for box in entry["boxes"]), bits)
+        )
+    return pictures
+
+
+@dataclass(frozen=True, eq=False)
+class UnlabelledVideo:
+    """A video whose objects nobody labelled: a background that moves.
+
+    Attributes:
+        name: Its file's.
+    """
+
+    name: str
+    frames: UInt8[np.ndarray, "t H W 3"]
+
+
+def load_unlabelled_videos(files: Sequence[Path], cache: Path, max_side: int = 448) -> list[UnlabelledVideo]:
+    """Videos, their longer side at most `max_side` pixels, at some 15 frames a second.
+
+    Args:
+        cache: A folder; each video is packed into it first, unless it is there.
+    """
+    return [_load_unlabelled_video(file, cache, max_side) for file in files]
+
+
+def _load_unlabelled_video(file: Path, cache: Path, max_side: int) -> UnlabelledVideo:
+    stamp = f"{file.resolve()} {file.stat().st_size} {file.stat().st_mtime_ns} {max_side}"
+    packed = cache / f"film-{hashlib.sha256(stamp.encode()).hexdigest()[:12]}.npy"
+    if not packed.is_file():
+        cache.mkdir(parents=True, exist_ok=True)
+        frames = np.stack(list(_read_shrunk(file, max_side)))
+        unfinished = packed.with_suffix(f".{os.getpid()}.npy")
+        np.save(unfinished, frames)
+        unfinished.replace(packed)
+    return UnlabelledVideo(file.name, np.load(packed, mmap_mode="r"))
+
+
+def _read_shrunk(file: Path, max_side: int) -> Iterator[np.ndarray]:
+    frames = open_frames(file)
+    step = max(1, round(frames.fps / RATE))
+    scale = min(1.0, max_side / max(frames.size))
+    size = round(frames.size[1] * scale), round(frames.size[0] * scale)
+    for index, frame in enumerate(frames):
+        if index % step == 0:
+            yield cv2.resize(frame, size, interpolation=cv2.INTER_AREA)
+
+
+class AssetLibrary:
+    """Pictures, cut-outs and videos, from which the parts of a clip are drawn at random.
+
+    An instance of a picture serves as a cut-out where it is large and no edge of the picture cuts it off.
+
+    Args:
+        pictures: With labelled instances.
+        cutouts: Objects with an alpha channel, each a picture of one instance.
+        videos: Unlabelled videos.
+        weights: By the name of a set of pictures, how often these are drawn; 1 where it is not named.
+    """
+
+    def __init__(
+        self,
+        pictures: Sequence[PackedPicture],
+        cutouts: Sequence[PackedPicture] = (),
+        videos: Sequence[UnlabelledVideo] = (),
+        weights: Mapping[str, float] | None = None,
+    ) -> None:
+        self.pictures, self.cutouts, self.videos = pictures, cutouts, videos
+        shares = [(weights or {}).get(picture.name.split("/")[0], 1.0) for picture in pictures]
+        self._pictures = InstanceSampler(
+            [(picture, list(range(len(picture)))) for picture in pictures], shares
+        )
+        instance_weights = [
+            weight * len(picture) ** 0.5 for picture, weight in zip(pictures, shares, strict=True)
+        ]
+        self._instances = InstanceSampler(self._pictures.items, instance_weights)
+        self._cutouts = InstanceSampler(
+            [(picture, _whole_instances(picture)) for picture in pictures], shares
+        )
+        self._large = InstanceSampler(
+            [(picture, picture.instances_covering(MIN_MOVED_BOX)) for picture in pictures], shares
+        )
+
+    def draw_picture(self, rng: Generator) -> PackedPicture:
+        return self._pictures.draw(rng)[0]
+
+    def draw_video(self, rng: Generator) -> UnlabelledVideo:
+        return self.videos[int(rng.integers(len(self.videos)))]
+
+    def draw_instance(self, rng: Generator) -> tuple[PackedPicture, int]:
+        """Any instance of any picture, a picture with many somewhat more often."""
+        return self._instances.draw(rng)
+
+    def draw_cutout(self, rng: Generator) -> tuple[PackedPicture, int]:
+        if rng.random() < CUTOUT_SHARE and self.cutouts:
+            return self.cutouts[int(rng.integers(len(self.cutouts)))], 0
+        return self._cutouts.draw(rng) if self._cutouts.items else self.draw_instance(rng)
+
+    def draw_large_instance(self, rng: Generator) -> tuple[PackedPicture, int]:
+        """An instance that is large enough to show where its whole picture moves."""
+        return self._large.draw(rng) if self._large.items else self.draw_instance(rng)
+
+
+class InstanceSampler:
+    """Draws an instance of a picture: the picture by its weight, the instance uniformly."""
+
+    def __init__(self, items: Sequence[tuple[PackedPicture, list[int]]], weights: Sequence[float]) -> None:
+        usable = [(item, weight) for item, weight in zip(items, weights, strict=True) if item[1]]
+        self.items = [item for item, _ in usable]
+        self._sums = np.cumsum([weight for _, weight in usable])
+
+    def draw(self, rng: Generator) -> tuple[PackedPicture, int]:
+        place = int(np.searchsorted(self._sums, rng.random() * self._sums[-1], side="right"))
+        picture, instances = self.items[min(place, len(self.items) - 1)]
+        return picture, instances[int(rng.integers(len(instances)))]
+
+
+def _whole_instances(picture: PackedPicture) -> list[int]:
+    height, width = picture.pixels.shape[:2]
+    return [
+        index
+        for index, (x0, y0, x1, y1) in enumerate(picture.boxes)
+        if min(x0, y0, width - x1, height - y1) > 1
+        and (x1 - x0) * (y1 - y0) > 2 * MIN_CUTOUT_BOX * height * width
+    ]
