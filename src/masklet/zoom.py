@@ -8,6 +8,7 @@ needs torch.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass, replace
 from numbers import Real
@@ -29,7 +30,11 @@ Window = tuple[int, int, int, int]  # x0, y0, x1, y1 in source pixels, x1 and y1
 
 
 def _check_share(value: object, name: str, least: float) -> None:
-    if isinstance(value, bool) or not isinstance(value, Real) or not least <= float(value) < float("inf"):
+    try:
+        number = math.nan if isinstance(value, bool) or not isinstance(value, Real) else float(value)
+    except OverflowError:  # a whole number that no float can hold
+        number = math.inf
+    if not least <= number < math.inf:
         raise OptionError(f"{name} must be a number from {least:g} on. Got {value!r:.60}.")
 
 

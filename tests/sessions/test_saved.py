@@ -66,6 +66,8 @@ def test_channel_and_range_are_read_back_and_older_files_have_none(tmp_path: Pat
         ("zoom", {"margin": "2"}),
         ("zoom", {"rounds": 1.5}),
         ("zoom", {"tiles": 64}),
+        ("zoom", {"mirrored": True}),
+        ("zoom", {"margin": 10**400}),
     ],
 )
 def test_a_channel_or_range_of_another_form_is_refused(tmp_path: Path, field: str, value: Any) -> None:
@@ -76,7 +78,9 @@ def test_a_channel_or_range_of_another_form_is_refused(tmp_path: Path, field: st
         SavedSession.read(path)
 
 
-@pytest.mark.parametrize("zoom", [True, False, Zoom(margin=1.5, narrowest=16), Zoom(tile=40)])
+@pytest.mark.parametrize(
+    "zoom", [True, False, Zoom(margin=1.5, narrowest=16), Zoom(tile=40), Zoom(rounds=0), Zoom(largest=0)]
+)
 def test_a_session_is_restored_with_its_zoom(tmp_path: Path, zoom: Zoom | bool) -> None:
     """Whatever the network does by default."""
     model = toy_network()

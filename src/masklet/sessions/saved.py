@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from masklet.errors import MaskletError, MediaError, check_path
+from masklet.errors import MaskletError, MediaError, OptionError, check_path
 from masklet.files import atomic_write, parse_json
 from masklet.media import Frames, open_frames
 from masklet.media.readers.microscopy import Channel
@@ -189,15 +189,13 @@ def saved_zoom(zoom: Zoom | None) -> bool | dict[str, Any]:
 
 def _is_zoom(value: object) -> bool:
     """True, False or None, or the fields of a `Zoom`."""
-    if not isinstance(value, dict):
-        return isinstance(value, bool | None)
-    if not value.keys() <= Zoom.__dataclass_fields__.keys():
+    if isinstance(value, bool | None):
+        return True
+    try:
+        Zoom(**value, mirrored=False)  # type: ignore[arg-type]  # no frame is mirrored, and no file says it
+    except (TypeError, OptionError):
         return False
-    return all(
-        (name == "tile" and number is None)
-        or (_is_number(number) and number > 0 and (name in ("margin", "largest") or isinstance(number, int)))
-        for name, number in value.items()
-    )
+    return True
 
 
 def _is_count(value: object) -> bool:
