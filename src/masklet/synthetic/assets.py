@@ -20,8 +20,7 @@ from masklet.files import atomic_write
 from masklet.media import open_frames
 from masklet.splits import is_held_back
 
-MIN_INSTANCE_AREA = 0.0005  # of the picture; smaller instances are dropped
-MAX_INSTANCE_AREA = 0.9
+INSTANCE_AREA = 0.0005, 0.9  # shares of the picture; smaller and larger instances are dropped
 VALIDATION_SHARE = 21 / 256
 ALPHA = {".png", ".webp"}  # files that may have an alpha channel
 DUPLICATES = {"coco-more/00115.jpg"}  # the same photo as coco-person/00343.jpg, which is held back
@@ -75,7 +74,7 @@ class PackedPicture:
 
 def pack_picture(name: str, pixels: np.ndarray, masks: Sequence[np.ndarray]) -> PackedPicture:
     """Pack a picture with its masks, except those that are tiny or cover nearly all of it."""
-    usable = [mask for mask in masks if MIN_INSTANCE_AREA <= mask.mean() <= MAX_INSTANCE_AREA]
+    usable = [mask for mask in masks if INSTANCE_AREA[0] <= mask.mean() <= INSTANCE_AREA[1]]
     boxes = [box for mask in usable if (box := tight_box(mask))]
     bits = tuple(
         np.packbits(mask[y0:y1, x0:x1]) for mask, (x0, y0, x1, y1) in zip(usable, boxes, strict=True)

@@ -23,7 +23,7 @@ from masklet.synthetic.effects import CameraEffects
 from masklet.synthetic.sprites import Layer, Sprite, blur_motion, cast_shadow, paste
 
 LONG_CLIP = 6  # frames; in a longer clip objects leave and return more often
-MIN_STEP, MAX_STEP = 1, 3  # frames of a background video from one frame of a clip to the next
+STEPS = 1, 3  # frames of a background video from one frame of a clip to the next: at least, at most
 
 
 @dataclass(frozen=True, eq=False)
@@ -350,7 +350,7 @@ def _visible_bounds(camera: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarr
 
 def _video_background(rng: Generator, video: UnlabelledVideo, frames: int) -> VideoBackground:
     """A part of a video, forwards or backwards, at some speed; reflected in time where it is too short."""
-    step = int(rng.integers(MIN_STEP, MAX_STEP + 1)) * (1 if rng.random() < 0.5 else -1)
+    step = int(rng.integers(STEPS[0], STEPS[1] + 1)) * (1 if rng.random() < 0.5 else -1)
     last = len(video.frames) - 1
     taken = (int(rng.integers(last + 1)) + step * np.arange(frames)) % max(1, 2 * last)
     height, width = video.frames.shape[1:3]

@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 VALIDATION_FRACTION = 0.2
 MAX_VALIDATION_ITEMS = 64  # more take longer and hardly change the scores
 MAX_COMPARED = 20_000  # pictures that are compared with those to validate on, at some milliseconds each
-MAX_NAMED = 5  # items that a warning names; it counts the others
+NAMED = 5  # items that a warning names; it counts the others
 
 # Thumbnails, by which pictures are compared.
 THUMBNAIL_SIDE = 32
@@ -141,7 +141,7 @@ def warn_of_lookalikes(training: Sequence[DatasetItem], held_back: Sequence[Data
 
 
 def _shorten(names: Sequence[str]) -> str:
-    return ", ".join(names[:MAX_NAMED]) + (", ..." if len(names) > MAX_NAMED else "")
+    return ", ".join(names[:NAMED]) + (", ..." if len(names) > NAMED else "")
 
 
 def find_lookalikes(paths: Sequence[Path], others: Sequence[Path]) -> dict[int, tuple[int, float]]:
