@@ -18,7 +18,6 @@ from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from threading import Lock
 from typing import Any
 
 import av
@@ -31,6 +30,7 @@ from masklet.media.readers.decoding import open_file
 from masklet.media.readers.microscopy import PixelSize, StackAxes
 from masklet.media.readers.source import Recording
 from masklet.studio.errors import ApiError, not_found
+from masklet.studio.inference.turns import Turns, Urgency
 from masklet.studio.settings import Limits
 
 Response = tuple[dict[str, Any], bytes | None]
@@ -106,7 +106,7 @@ class DecoderProcess:
         self._limits = limits
         self._expected = expected
         self._channel = channel
-        self._lock = Lock()
+        self._turns = Turns()
         self._process: BaseProcess | None = None
         self._pipe: Connection | None = None
 
@@ -132,7 +132,8 @@ class DecoderProcess:
 
     def jpeg(self, frame: int, width: int, height: int) -> bytes:
         """A JPEG that fits into width and height, and is no larger than the frame."""
-        return bytes(self._request("jpeg", frame=frame, width=width, height=height)[1])
+        urgency = Urgency.thumbnail if height <= THUMBNAIL_HEIGHT else Urgency.picture
+        return bytes(self._request("jpeg", urgency, frame=frame, width=width, height=height)[1])
 
     def sound(self, start: int, stop: int, length: float) -> bytes | None:
         """The sound of some frames as Matroska, from second 0 on; None where the file has none.
@@ -146,11 +147,13 @@ class DecoderProcess:
         return bytes(body) if head["has_sound"] else None
 
     def close(self) -> None:
-        with self._lock:
+        with self._turns.turn():
             self._stop()
 
-    def _request(self, method: str, **arguments: float) -> tuple[dict[str, Any], bytes]:
-        with self._lock:
+    def _request(
+        self, method: str, urgency: Urgency = Urgency.model, **arguments: float
+    ) -> tuple[dict[str, Any], bytes]:
+        with self._turns.turn(urgency, int(arguments.get("frame", 0))):
             try:
                 pipe = self._connect()
                 pipe.send_bytes(json.dumps({"method": method, **arguments}).encode())

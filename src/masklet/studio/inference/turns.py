@@ -1,0 +1,46 @@
+"""Who uses a decoder next."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import IntEnum
+from threading import Condition
+
+
+class Urgency(IntEnum):
+    """Who gets the decoder next: a click does not wait for the thumbnails of a timeline."""
+
+    model = 0
+    picture = 1
+    thumbnail = 2
+
+
+class Turns:
+    """A lock that goes to the most urgent of those who wait; among equals to the earliest frame.
+
+    A file is decoded fastest in the order of its frames.
+    """
+
+    def __init__(self) -> None:
+        self._condition = Condition()
+        self._waiting: list[tuple[Urgency, int, int]] = []
+        self._tickets = 0
+        self._is_taken = False
+
+    @contextmanager
+    def turn(self, urgency: Urgency = Urgency.model, frame: int = 0) -> Iterator[None]:
+        with self._condition:
+            self._tickets += 1
+            ticket = (urgency, frame, self._tickets)
+            heapq.heappush(self._waiting, ticket)
+            self._condition.wait_for(lambda: not self._is_taken and self._waiting[0] == ticket)
+            heapq.heappop(self._waiting)
+            self._is_taken = True
+        try:
+            yield
+        finally:
+            with self._condition:
+                self._is_taken = False
+                self._condition.notify_all()
