@@ -294,6 +294,19 @@ def test_the_history_says_who_did_what(caller: Caller) -> None:
     assert steps[1]["person"] == "Ada" != steps[0]["person"]
 
 
+def test_an_undo_is_told_as_one(caller: Caller) -> None:
+    video = caller.video()
+    caller.click(video)
+    told = []
+    with caller.client.websocket_connect(f"ws://127.0.0.1/api{video}/events") as tab:
+        for verb in ("undo", "redo"):
+            caller.post(f"{video}/{verb}")
+            while (message := tab.receive_json())["type"] != "changed":
+                pass
+            told.append((message["how"], message["title"]))
+    assert told == [("undone", "click on frame 0"), ("redone", "click on frame 0")]
+
+
 def test_two_tabs_see_each_other(caller: Caller) -> None:
     video = caller.video()
     with (

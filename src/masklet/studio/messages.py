@@ -37,6 +37,8 @@ class ChangedEvent(Schema):
     head: int
     do: str
     title: str
+    how: Literal["done", "undone", "redone"] = "done"
+    """Whether the step is new, was taken back, or was done again."""
     person: str
     client: str | None
     """The tab that did it."""

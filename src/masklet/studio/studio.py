@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from typing import Literal
 
 from sqlalchemy import delete, select
 
@@ -106,7 +107,13 @@ class Studio:
             return video_view(session, video, state, None if propagation is None else propagation.view())
 
     def publish_change(
-        self, id: str, who: Requester, step: EventRecord, frames: list[Span], objects: list[int]
+        self,
+        id: str,
+        who: Requester,
+        step: EventRecord,
+        frames: list[Span],
+        objects: list[int],
+        how: Literal["done", "undone", "redone"] = "done",
     ) -> None:
         """Tell everybody who looks at a video what was done with it.
 
@@ -116,11 +123,13 @@ class Studio:
             step: The step.
             frames: Spans of frames whose masks changed.
             objects: Ids of objects that changed.
+            how: Whether the step is new, was taken back, or was done again.
         """
         event = ChangedEvent(
             head=self.live.history(id).state.head,
             do=step.do,
             title=step.title,
+            how=how,
             person=who.name,
             client=who.client,
             frames=frames,

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
+from pathlib import Path
+
 import pytest
-from playwright.sync_api import Request
+from playwright.sync_api import Request, Route
 
 from studio.browser.screen import Screen
 
@@ -27,3 +31,107 @@ def test_thumbnails_leave_connections_for_clicks(screen: Screen) -> None:
     last = screen.page.locator(".thumbs img").last
     screen.until(lambda: last.evaluate("picture => picture.naturalWidth"))
     assert 1 <= most <= 2
+
+
+def box(screen: Screen) -> list[float]:
+    page = screen.page.evaluate(
+        "async (path) => (await fetch(path)).json()", f"api/videos/{screen.video}/masks?start=0&stop=1"
+    )
+    corners: list[float] = page["frames"][0]["masks"][0]["box"]
+    return corners
+
+
+def stroke(screen: Screen, y: float) -> None:
+    screen.page.mouse.move(*screen.at(170, y))
+    screen.page.mouse.down()
+    screen.page.mouse.move(*screen.at(210, y))
+    screen.page.mouse.up()
+
+
+def steps(screen: Screen) -> list[str]:
+    history = screen.page.evaluate(
+        "async (path) => (await fetch(path)).json()", f"api/videos/{screen.video}/history"
+    )
+    return [step["title"] for step in history["steps"]]
+
+
+def test_strokes_without_a_connection_are_kept_and_sent(screen: Screen) -> None:
+    screen.press("d")
+    screen.page.mouse.move(*screen.at(170, 100))
+    screen.page.mouse.down()
+    screen.page.mouse.move(*screen.at(210, 100))
+    screen.context.set_offline(True)
+    screen.page.mouse.up()
+    stroke(screen, 250)
+    screen.page.get_by_text("No connection: not saved yet").wait_for()
+    screen.context.set_offline(False)
+    screen.page.get_by_text("The server answers again.").wait_for()
+    screen.answered()
+    _, top, _, bottom = box(screen)
+    assert top < 100 and bottom > 250
+    assert steps(screen) == ["mask on frame 0"] * 2
+
+
+def test_a_change_whose_answer_was_lost_is_not_sent_again(screen: Screen) -> None:
+    lost: list[Route] = []
+
+    def lose(route: Route) -> None:
+        if lost:
+            return route.continue_()
+        lost.append(route)
+        route.fetch()
+        return route.abort()
+
+    screen.page.route("**/prompts", lose)
+    screen.press("d")
+    stroke(screen, 100)
+    stroke(screen, 250)
+    screen.page.get_by_text("The server answers again.").wait_for()
+    screen.answered()
+    _, top, _, bottom = box(screen)
+    assert top < 100 and bottom > 250
+    assert steps(screen) == ["mask on frame 0"] * 2
+    assert screen.objects() == ["object 1"]
+
+
+@pytest.mark.parametrize(
+    ("status", "words"), [(401, "Signed out: not saved yet"), (507, "Disk full: not saved yet")]
+)
+def test_what_the_server_cannot_take_now_waits(screen: Screen, status: int, words: str) -> None:
+    body = json.dumps({"error": "kind", "message": "Not now."})
+    screen.page.route("**/prompts", lambda route: route.fulfill(status=status, body=body))
+    screen.press("d")
+    stroke(screen, 100)
+    screen.page.get_by_text(words).wait_for()
+    screen.page.unroute("**/prompts")
+    screen.page.get_by_text("The server answers again.").wait_for()
+    screen.answered()
+    assert steps(screen) == ["mask on frame 0"]
+
+
+def test_a_page_that_was_left_is_not_shown_when_its_answer_comes(screen: Screen) -> None:
+    video, late = screen.page.url, list[Route]()
+    screen.page.route("**/api/projects", lambda route: late.append(route))
+    screen.page.evaluate("location.hash = '#'")
+    screen.until(lambda: late)
+    screen.page.goto(video)
+    screen.opened()
+    late[0].continue_()
+    screen.quiet()
+    assert screen.page.locator(".studio").count() == 1
+
+
+def test_who_left_while_a_file_was_sent_stays_where_they_are(
+    opened: Callable[[], Screen], screen: Screen, clip: Path
+) -> None:
+    video, late = screen.page.url, list[Route]()
+    screen.page.click(".brand")
+    screen.page.locator("#file-picker").wait_for(state="attached")
+    screen.page.route("**/uploads", lambda route: late.append(route))
+    screen.page.set_input_files("#file-picker", str(clip))
+    screen.until(lambda: late)
+    screen.page.goto(video)
+    screen.opened()
+    late[0].continue_()
+    screen.page.locator(".toast", has_text="Added balloons.mp4.").wait_for()
+    assert screen.page.url == video

@@ -156,6 +156,7 @@ def test_work_of_another_person_that_is_changed_is_said(opened: Callable[[], Scr
     screen.until(lambda: "by Grace" in screen.label("Undo"))
     screen.press("Control+z")
     screen.page.get_by_text("Undone: mask on frame 0, by Grace").wait_for()
+    other.page.get_by_text("Ada has undone: mask on frame 0.").wait_for()
     screen.until(lambda: "by Ada" in other.label("Undo"))
     screen.press("Delete")
     other.page.get_by_text("Ada deleted the object that you selected.").wait_for()

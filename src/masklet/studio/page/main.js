@@ -3,6 +3,7 @@
 import * as api from "./lib/api.js";
 import { byId, fill, h, loadIcons } from "./lib/dom.js";
 import { Studio } from "./lib/studio.js";
+import { askBeforeLeaving } from "./lib/unsent.js";
 import { mountFrame } from "./panels/frame.js";
 import { failure, mountHome } from "./panels/home.js";
 import { mountHints } from "./panels/hints.js";
@@ -32,6 +33,7 @@ async function showVideo(about, root, id, signal) {
         video = await api.video(id);
         project = await api.project(video.project);
     } catch (error) {
+        if (signal.aborted) return;
         fill(
             root,
             failure(error, () => location.reload()),
@@ -94,9 +96,10 @@ async function start() {
         document.title = "masklet studio";
         const [kind, id] = location.hash.slice(1).split("/");
         if (kind === "video" && id) void showVideo(server, root, id, shown.signal);
-        else void mountHome(server, root, kind === "project" ? id : null);
+        else void mountHome(server, root, kind === "project" ? id : null, shown.signal);
     };
     window.addEventListener("hashchange", route);
+    askBeforeLeaving();
     // a file that misses the zone must not make the browser leave the page
     for (const kind of ["dragover", "drop"]) window.addEventListener(kind, (event) => event.preventDefault());
     route();

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Response
 from fastapi.responses import FileResponse
@@ -208,22 +208,23 @@ def undo(studio: StudioDep, requester: RequesterDep, video: str) -> schemas.Vide
     once.
     """
     studio.propagations.stop(video)
-    return _publish_move(studio, requester, video, "undo", studio.live.history(video).undo(requester.id))
+    return _publish_move(studio, requester, video, "undone", studio.live.history(video).undo(requester.id))
 
 
 @router.post("/redo", tags=["undo and redo"])
 def redo(studio: StudioDep, requester: RequesterDep, video: str) -> schemas.Video:
     """Do again what was undone last. A new step after an undo ends what can be redone."""
     studio.propagations.stop(video)
-    return _publish_move(studio, requester, video, "redo", studio.live.history(video).redo(requester.id))
+    return _publish_move(studio, requester, video, "redone", studio.live.history(video).redo(requester.id))
 
 
 def _publish_move(
-    studio: Studio, requester: RequesterDep, video: str, verb: str, step: EventRecord
+    studio: Studio, requester: RequesterDep, video: str, how: Literal["undone", "redone"], step: EventRecord
 ) -> schemas.Video:
     view = studio.video(video)
+    verb = "undo" if how == "undone" else "redo"
     studio.audit(view.project, requester, f"{verb} {step.title}", view.name)
-    studio.publish_change(video, requester, step, [(0, view.frames)], [obj.id for obj in view.objects])
+    studio.publish_change(video, requester, step, [(0, view.frames)], [obj.id for obj in view.objects], how)
     return view
 
 

@@ -130,6 +130,8 @@ export const clearPrompt = (id, frame, object) => call("DELETE", `/videos/${id}/
 /** @type {(id: string, frame: number, object: number, rank: number) => Promise<T.FrameMasks>} */
 export const choose = (id, frame, object, rank) =>
     call("POST", `/videos/${id}/candidates`, { frame, object, rank });
+/** @type {(id: string, limit: number) => Promise<T.History>} */
+export const history = (id, limit) => call("GET", `/videos/${id}/history?limit=${limit}`);
 /** @type {(id: string, start: number, stop: number) => Promise<T.MaskPage>} */
 export const masks = (id, start, stop) => call("GET", `/videos/${id}/masks?start=${start}&stop=${stop}`);
 

@@ -82,6 +82,9 @@ async function send(studio, body, others = studio.state.picked) {
     } catch (error) {
         complain(error);
         return false;
+    } finally {
+        studio.store.set({ asking: studio.state.asking - 1, picked: [] });
+        void studio.refresh();
     }
 }
 
@@ -93,16 +96,10 @@ async function send(studio, body, others = studio.state.picked) {
 async function sendInTurn(studio, body, targets) {
     const there = studio.state.video.objects.map(({ id }) => id);
     const [object, ...others] = targets.map((target) => target.object).filter((id) => there.includes(id));
-    let result;
-    try {
-        if (object === undefined) throw new Error("The object of this edit is not there any more.");
-        result = await api.edit(studio.id, { ...body, object, others });
-    } finally {
-        studio.store.set({ asking: studio.state.asking - 1, picked: [] });
-        studio.masks.restart();
-        await studio.refresh();
-    }
-    const { frames, reviewed } = result;
+    if (object === undefined) throw new Error("The object of this edit is not there any more.");
+    const { frames, reviewed } = await api.edit(studio.id, { ...body, object, others });
+    studio.masks.restart();
+    await studio.refresh();
     const count = (/** @type {number} */ number) => `${number} ${number === 1 ? "frame" : "frames"}`;
     const kept = reviewed ? ` ${count(reviewed)} that ${reviewed === 1 ? "is" : "are"} reviewed stayed as before.` : "";
     const words = frames ? `Changed ${count(frames)}.${kept}` : `Nothing to change.${kept}`;

@@ -1,6 +1,7 @@
 /** What the page knows of the video in view, and small questions about it. */
 
 /** @import * as T from "./types.js" */
+/** @import { Obstacle } from "./delivery.js" */
 
 /**
  * @typedef {"add" | "remove" | "box" | "brush" | "erase" | "lasso" | "polygon" | "hand"} ToolName
@@ -21,6 +22,8 @@
  * @property {Record<number, string>} changedBy  who else changed an object a moment ago, by object
  * @property {string} label  the class of the next new object; empty for none
  * @property {boolean} online
+ * @property {boolean} signedOut  the server does not take the token of this browser any more
+ * @property {Obstacle | null} obstacle  why changes wait in this page and are not sent
  * @property {{frame: number, object: number, list: T.Candidate[]} | null} candidates
  * @property {number} newest  the highest number of an object whose first prompt is under way
  * @property {Pending[]} pending  clicks that are not answered yet
@@ -68,6 +71,8 @@ export function initial(video, project) {
         changedBy: {},
         label: "",
         online: true,
+        signedOut: false,
+        obstacle: null,
         candidates: null,
         newest: 0,
         pending: [],

@@ -1,12 +1,14 @@
 /** One video at work: its state, its masks and pictures, and the events that keep them fresh. */
 
 import * as api from "./api.js";
+import { deliver, obstacleOf } from "./delivery.js";
 import { Events } from "./events.js";
 import { FrameCache } from "./frames.js";
 import { MaskCache } from "./masks.js";
 import { CHOICES, initial, keepChoices, within } from "./state.js";
 import { Store } from "./store.js";
 import { complain, toast } from "./toast.js";
+import { sendingChange } from "./unsent.js";
 
 /** @import * as T from "./types.js" */
 /** @import { State } from "./state.js" */
@@ -14,14 +16,6 @@ import { complain, toast } from "./toast.js";
 const SETTLED = 60; // milliseconds on a frame before the server is asked to encode it
 const CHANGED_BY = 15_000; // milliseconds for which an object shows who else changed it
 const LIVE = 200; // milliseconds between frames shown while the view moves along with tracking
-
-/** @type {Set<Promise<unknown>>} */
-const underWay = new Set(); // changes of all videos: they are still sent when a video's page is left
-
-/** Wait for the changes that this page has begun to send, of whatever video. */
-export async function changesSent() {
-    await Promise.allSettled(underWay);
-}
 
 export class Studio {
     /**
@@ -32,13 +26,14 @@ export class Studio {
     constructor(about, video, project) {
         this.about = about;
         this.id = video.id;
+        this.head = video.head; // the newest step that the page heard of
         /** @type {Store<State>} */
         this.store = new Store(initial(video, project));
         this.masks = new MaskCache(
             video.id,
             video.frames,
             () => this.store.set({ masksVersion: this.state.masksVersion + 1 }),
-            complain,
+            (error) => obstacleOf(error) ?? complain(error), // that there is no connection is shown anyway
         );
         this.frames = new FrameCache(
             video.id,
@@ -69,7 +64,7 @@ export class Studio {
         this.events = new Events(
             video.id,
             (message) => this.#receive(message),
-            (online) => this.store.set({ online }),
+            (online) => void this.#connectionChanged(online),
         );
         this.store.watch(["frame"], () => this.#announceFrame());
         this.store.watch([...CHOICES], () => keepChoices(this.state));
@@ -116,6 +111,7 @@ export class Studio {
     /** @param {T.Video} video */
     take(video) {
         const { object } = this.state;
+        this.head = video.head;
         if (video.channel !== this.frames.channel) this.#showChannel(video.channel);
         const gone =
             object !== null && !video.objects.some((item) => item.id === object) && !this.state.asking;
@@ -143,7 +139,7 @@ export class Studio {
      * @returns {Promise<Result>}
      */
     inOrder(change) {
-        return this.#take(this.line.then(change));
+        return this.#queue(this.line.then(() => deliver(this, change)));
     }
 
     /**
@@ -154,7 +150,7 @@ export class Studio {
      * @returns {Promise<Result>}
      */
     inOrderRefreshed(change) {
-        return this.#take(this.line.then(() => this.refreshing).then(change));
+        return this.#queue(this.line.then(() => this.refreshing).then(() => deliver(this, change)));
     }
 
     /**
@@ -179,7 +175,8 @@ export class Studio {
         this.store.set({ asking: this.state.asking + 1 });
         const turn = this.line.then(async () => {
             try {
-                const answer = await ask();
+                const answer = await deliver(this, ask);
+                this.head = answer.head;
                 this.clickedAt = sentAt;
                 this.masks.put(answer.frame, answer.masks);
                 this.#showReviewed(answer.frame);
@@ -187,6 +184,7 @@ export class Studio {
             } catch (error) {
                 complain(error);
                 this.masks.restart();
+                await this.refresh();
                 return null;
             } finally {
                 const asking = this.state.asking - 1;
@@ -194,7 +192,7 @@ export class Studio {
                 void this.refresh();
             }
         });
-        return this.#take(turn);
+        return this.#queue(turn);
     }
 
     /**
@@ -215,10 +213,26 @@ export class Studio {
      * @param {Promise<Result>} turn
      * @returns {Promise<Result>}
      */
-    #take(turn) {
-        underWay.add(turn);
-        this.line = turn.catch(() => {}).finally(() => underWay.delete(turn)); // who sent it hears of errors
-        return turn;
+    #queue(turn) {
+        this.line = turn.catch(() => {}); // who sent it hears of errors
+        return sendingChange(turn);
+    }
+
+    /**
+     * Say why the connection is lost, where it is because the session ended.
+     *
+     * @param {boolean} online
+     */
+    async #connectionChanged(online) {
+        this.store.set({ online });
+        if (online) return;
+        try {
+            await api.about();
+        } catch (error) {
+            if (obstacleOf(error) !== "signed-out" || this.state.signedOut) return;
+            this.store.set({ signedOut: true });
+            complain(error);
+        }
     }
 
     /** The stage painted; if an answer was waiting for that, its latency is known. */
@@ -239,6 +253,7 @@ export class Studio {
 
     /** @param {T.ServerEvent} message */
     #receive(message) {
+        if ("head" in message) this.head = message.head;
         switch (message.type) {
             case "hello":
                 this.#connected(message);
@@ -294,12 +309,18 @@ export class Studio {
 
     /**
      * Say when somebody else changes the object that is selected here: once where they click and paint, and
-     * each time where they name, colour or classify it.
+     * each time where they name, colour or classify it. What they undo or redo may be this person's work: it is
+     * said whatever is selected.
      *
      * @param {T.ChangedEvent} change
      */
-    #showOthers({ person, client, do: what, title, objects }) {
+    #showOthers({ person, client, do: what, title, how, objects }) {
         if (client === api.CLIENT) return;
+        if (how !== "done") {
+            const isMe = person === this.about.person.name; // in another tab
+            toast(`${isMe ? "In another tab you have" : `${person} has`} ${how}: ${title}.`);
+            return;
+        }
         const { object, changedBy } = this.state;
         const names = Object.fromEntries(objects.map((id) => [id, person]));
         const isMine = object !== null && object in names;
@@ -313,7 +334,7 @@ export class Studio {
 
     /** @param {T.HelloEvent} hello */
     #connected(hello) {
-        this.store.set({ people: hello.people, propagation: hello.propagation });
+        this.store.set({ people: hello.people, propagation: hello.propagation, signedOut: false });
         this.#announceFrame();
         void this.fetchComments();
         if (this.hasConnected || hello.head !== this.state.video.head) {

@@ -46,8 +46,12 @@ export function clearNotes() {
     for (const card of byId("toasts").querySelectorAll(".toast:not(:has(.link))")) card.remove();
 }
 
+/** An error of which the person was told already. */
+export class ToldError extends Error {}
+
 /** @param {unknown} error */
 export function complain(error) {
+    if (error instanceof ToldError) return;
     toast(error instanceof Error ? error.message : String(error), { kind: "error" });
 }
 

@@ -45,6 +45,7 @@
  * @property {number} head
  * @property {string} do
  * @property {string} title
+ * @property {"done" | "undone" | "redone"} [how]  Whether the step is new, was taken back, or was done again.
  * @property {string} person
  * @property {string | null} client  The tab that did it.
  * @property {Span[]} frames  Where masks may differ.

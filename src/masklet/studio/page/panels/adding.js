@@ -2,7 +2,8 @@
 
 import * as api from "../lib/api.js";
 import { fill, h, icon } from "../lib/dom.js";
-import { toast } from "../lib/toast.js";
+import { complain, toast } from "../lib/toast.js";
+import { sendingFiles } from "../lib/unsent.js";
 import { size } from "./export.js";
 import { folderBrowser } from "./folder.js";
 
@@ -35,7 +36,7 @@ export function adding(about, project) {
         h("div", { class: "drop-zone" }, picker, drop, progress),
         about.folder ? folderBrowser(project) : null,
     );
-    picker.addEventListener("change", () => void send(project, [...(picker.files ?? [])], progress));
+    picker.addEventListener("change", () => void sendingFiles(send(project, [...(picker.files ?? [])], progress)));
     for (const kind of ["dragenter", "dragover"]) {
         zone.addEventListener(kind, (event) => {
             event.preventDefault();
@@ -46,13 +47,14 @@ export function adding(about, project) {
     zone.addEventListener("drop", (event) => {
         event.preventDefault();
         drop.classList.remove("over");
-        void send(project, [...(event.dataTransfer?.files ?? [])], progress);
+        void sendingFiles(send(project, [...(event.dataTransfer?.files ?? [])], progress));
     });
     return zone;
 }
 
 /**
- * One file after the other. A single one is opened; several are shown in the project's list.
+ * One file after the other. A single one is opened; several are shown in the project's list. A person who went to
+ * another page meanwhile stays there.
  *
  * @param {T.Project} project
  * @param {File[]} files
@@ -76,20 +78,24 @@ async function send(project, files, progress) {
             });
             row.remove();
             added++;
-            if (files.length === 1) location.hash = `#video/${video.id}`;
+            if (files.length > 1) continue;
+            const open = () => (location.hash = `#video/${video.id}`);
+            if (progress.isConnected) open();
+            else toast(`Added ${video.name}.`, { action: { label: "Open", press: open } });
         } catch (error) {
-            row.replaceChildren(
-                h(
-                    "span",
-                    { class: "bad-words" },
-                    `${file.name}: ${error instanceof Error ? error.message : error}`,
-                ),
-            );
+            const words = `${file.name}: ${error instanceof Error ? error.message : error}`;
+            row.replaceChildren(h("span", { class: "bad-words" }, words));
             row.classList.add("failed");
+            if (!progress.isConnected) complain(new Error(words));
         }
     }
     if (files.length === 1 || !added) return;
-    const showAll = () => window.dispatchEvent(new HashChangeEvent("hashchange"));
-    if (added === files.length) showAll();
-    toast(`Added ${added} of ${files.length} files.`, added < files.length ? { action: { label: "Show", press: showAll } } : {});
+    const isHere = progress.isConnected;
+    const show = () => {
+        if (isHere) window.dispatchEvent(new HashChangeEvent("hashchange"));
+        else location.hash = `#project/${project.id}`;
+    };
+    const isShown = isHere && added === files.length;
+    if (isShown) show();
+    toast(`Added ${added} of ${files.length} files.`, isShown ? {} : { action: { label: "Show", press: show } });
 }

@@ -1,9 +1,10 @@
 /** The server's folder, level by level: open a file of it, or add all that are shown. */
 
 import * as api from "../lib/api.js";
-import { fill, h, icon } from "../lib/dom.js";
+import { fill, h, icon, whileBusy } from "../lib/dom.js";
 import { byName } from "../lib/state.js";
 import { complain, toast } from "../lib/toast.js";
+import { sendingFiles } from "../lib/unsent.js";
 import { size } from "./export.js";
 
 /** @import * as T from "../lib/types.js" */
@@ -55,7 +56,7 @@ export function folderBrowser(project) {
         show();
     };
     search.addEventListener("input", show);
-    all.addEventListener("click", () => void addAll(project, missing(), all));
+    all.addEventListener("click", () => void sendingFiles(addAll(project, missing(), all)));
     void enter(sessionStorage.getItem(place) ?? "");
     return h("div", { class: "browser" }, h("div", { class: "browser-head" }, crumbs, search, all), list);
 }
@@ -83,21 +84,22 @@ function row(project, entry, enter) {
     const { kind, name, path, video, bytes } = entry;
     const isFolder = kind === "folder" || kind === "pictures";
     const detail = video ? "added" : isFolder ? "" : size(bytes);
+    const button = h(
+        "button",
+        {
+            type: "button",
+            class: "entry",
+            "data-path": path,
+            onclick: () => void (isFolder ? enter(path) : open(project, path, button)),
+        },
+        icon(isFolder ? "folder" : kind === "video" ? "film" : "picture"),
+        h("span", {}, name),
+        h("small", {}, detail),
+    );
     return h(
         "li",
         {},
-        h(
-            "button",
-            {
-                type: "button",
-                class: "entry",
-                "data-path": path,
-                onclick: () => void (isFolder ? enter(path) : open(project, path)),
-            },
-            icon(isFolder ? "folder" : kind === "video" ? "film" : "picture"),
-            h("span", {}, name),
-            h("small", {}, detail),
-        ),
+        button,
         kind === "pictures" &&
             h(
                 "button",
@@ -105,7 +107,7 @@ function row(project, entry, enter) {
                     type: "button",
                     class: "link",
                     title: "The pictures, in the order of their names, are the frames",
-                    onclick: () => void open(project, path),
+                    onclick: () => void open(project, path, button),
                 },
                 "open as a video",
             ),
@@ -126,13 +128,17 @@ function inOrder(one, other) {
 /**
  * @param {T.Project} project
  * @param {string} path
+ * @param {HTMLButtonElement} button  is busy meanwhile; a person who went to another page stays there
  */
-async function open(project, path) {
-    try {
-        location.hash = `#video/${(await api.openFromFolder(project.id, path)).id}`;
-    } catch (error) {
-        complain(error);
-    }
+async function open(project, path, button) {
+    await whileBusy(button, async () => {
+        try {
+            const { id } = await api.openFromFolder(project.id, path);
+            if (button.isConnected) location.hash = `#video/${id}`;
+        } catch (error) {
+            complain(error);
+        }
+    });
 }
 
 /**
@@ -158,5 +164,5 @@ async function addAll(project, entries, button) {
     } catch (error) {
         complain(error);
     }
-    window.dispatchEvent(new HashChangeEvent("hashchange"));
+    if (button.isConnected) window.dispatchEvent(new HashChangeEvent("hashchange"));
 }

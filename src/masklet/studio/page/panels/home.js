@@ -21,20 +21,23 @@ import { videoList } from "./videos.js";
  * @param {T.About} about
  * @param {HTMLElement} root
  * @param {string | null} wanted  the project to show; by default the newest
+ * @param {AbortSignal} signal  fires when another address is shown
  */
-export async function mountHome(about, root, wanted) {
+export async function mountHome(about, root, wanted, signal) {
     fill(root, h("p", { class: "loading", role: "status" }, "Loading"));
     let projects;
     try {
         ({ projects } = await api.projects());
         if (!projects.length) projects = [await api.newProject("My videos")];
     } catch (error) {
+        if (signal.aborted) return;
         fill(
             root,
-            failure(error, () => void mountHome(about, root, wanted)),
+            failure(error, () => void mountHome(about, root, wanted, signal)),
         );
         return;
     }
+    if (signal.aborted) return;
     const found = projects.find((project) => project.id === wanted);
     if (wanted && !found) complain(new Error("This project was deleted, or its address is wrong. Here is another one."));
     const project = found ?? projects[0];

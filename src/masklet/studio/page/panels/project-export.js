@@ -2,7 +2,7 @@
 
 import * as api from "../lib/api.js";
 import { fill, h, icon, whileBusy } from "../lib/dom.js";
-import { changesSent } from "../lib/studio.js";
+import { changesSent } from "../lib/unsent.js";
 import { exportNotes, takeFile } from "./export.js";
 import { formField, openSheet } from "./sheet.js";
 

@@ -17,6 +17,13 @@ import { themeButton } from "./theme.js";
 /** @import { Studio } from "../lib/studio.js" */
 /** @import { Stage } from "../stage/stage.js" */
 
+/** What the bar says while changes wait. */
+const OBSTACLES = {
+    offline: "No connection: not saved yet",
+    "signed-out": "Signed out: not saved yet",
+    "disk-full": "Disk full: not saved yet",
+};
+
 /**
  * @param {Studio} studio
  * @param {Stage} stage
@@ -66,7 +73,7 @@ export function mountTopbar(studio, stage, root) {
         describe(undo, now.can_undo, `Undo${now.undo ? `: ${now.undo}` : ""} (Ctrl+Z)`);
         describe(redo, now.can_redo, `Redo${now.redo ? `: ${now.redo}` : ""} (Ctrl+Shift+Z)`);
     });
-    studio.store.watch(["online", "asking", "latency", "previewLatency", "ready", "frame", "project"], () =>
+    studio.store.watch(["online", "signedOut", "obstacle", "asking", "latency", "previewLatency", "ready", "frame", "project"], () =>
         fill(status, ...statusParts(studio)),
     );
 }
@@ -116,9 +123,11 @@ function describe(button, can, label) {
  * @param {Studio} studio
  */
 function statusParts(studio) {
-    const { online, asking, latency, previewLatency, ready, frame } = studio.state;
+    const { online, signedOut, obstacle, asking, latency, previewLatency, ready, frame } = studio.state;
     const model = studio.state.project.model ?? studio.about.model;
     const { device } = studio.about;
+    if (obstacle) return [h("i", { class: "dot bad" }), h("span", {}, OBSTACLES[obstacle])];
+    if (signedOut) return [h("i", { class: "dot bad" }), h("span", {}, "Signed out")];
     if (!online) return [h("i", { class: "dot bad" }), h("span", {}, "Connection lost; trying again")];
     if (asking) return [h("i", { class: "dot busy" }), h("span", {}, "Thinking")];
     const preview = previewLatency === null ? "" : `; mask under the cursor: ${previewLatency} ms`;
