@@ -34,6 +34,7 @@ from masklet.studio.inference.turns import Turns, Urgency
 from masklet.studio.settings import Limits
 
 Response = tuple[dict[str, Any], bytes | None]
+Received = tuple[dict[str, Any], bytes]
 Size = tuple[int, int, int]  # height, width, frames
 
 JPEG_QUALITY = 85
@@ -150,9 +151,7 @@ class DecoderProcess:
         with self._turns.turn():
             self._stop()
 
-    def _request(
-        self, method: str, urgency: Urgency = Urgency.model, **arguments: float
-    ) -> tuple[dict[str, Any], bytes]:
+    def _request(self, method: str, urgency: Urgency = Urgency.model, **arguments: float) -> Received:
         with self._turns.turn(urgency, int(arguments.get("frame", 0))):
             try:
                 pipe = self._connect()
