@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import PIL.Image
@@ -161,13 +162,32 @@ def test_a_folder_that_cannot_be_written(run: Run, desk: Path, command: str, out
     assert (desk / "taken").read_text() == "a file"
 
 
+DETECTIONS = ("everything", "clip.mp4", "--detections")
 COMPOSITE = ("clip.mp4", "--format", "composite", "--background")
 MISSING = {  # beside a model that is missing too
     "a background": (("track", *CLICK, *COMPOSITE, "no.png"), "no file 'no.png'"),
     "a background that is no picture": (("track", *CLICK, *COMPOSITE, "text.mp4"), "text.mp4 is not a video"),
     "a background of everything": (("everything", *COMPOSITE, "no.png"), "no file 'no.png'"),
     "tiles of no size": (("segment", "frames/0.png", *CLICK, "--tiles", "0"), "--tiles"),
-    "detections": (("everything", "clip.mp4", "--detections", "no.json"), "no file no.json"),
+    "detections": ((*DETECTIONS, "no.json"), "no file no.json"),
+    "detections that are no COCO": (
+        ("everything", "clip.mp4", "--detections", "list.json"),
+        "needs the lists",
+    ),
+    "detections of another size": (
+        ("everything", "clip.mp4", "--detections", "big.json"),
+        "were the images resized",
+    ),
+    "detections of a longer video": (
+        ("everything", "clip.mp4", "--detections", "long.json"),
+        "image of frame 999",
+    ),
+    "detections in a picture": (
+        ("everything", "frames/0.png", "--detections", "big.json"),
+        "can be used with a video only",
+    ),
+    "tiles of a video": (("everything", "clip.mp4", "--tiles", "64"), "can be used with a picture only"),
+    "a grid of no points": (("everything", "frames/0.png", "--points-per-side", "0"), "points_per_side"),
     "training data": (("train", "finetune", "no"), "no data set no"),
     "validation data": (("train", "finetune", "frames", "--validation", "no"), "no data set no"),
     "a benchmark of policies": (("evaluate", "policies", "no"), "no is not a folder"),
@@ -184,6 +204,10 @@ MISSING = {  # beside a model that is missing too
 def test_files_and_numbers_are_checked_before_the_model_is_loaded(
     run: Run, desk: Path, arguments: tuple[str, ...], part: str
 ) -> None:
+    (desk / "list.json").write_text('{"images": []}')
+    for name, frame, width in (("big", 0, 4096), ("long", 999, 64)):
+        image = {"id": 1, "frame_index": frame, "width": width, "height": width, "file_name": f"{frame}.png"}
+        (desk / f"{name}.json").write_text(json.dumps({"images": [image], "annotations": []}))
     model = () if "missing.pt" in arguments else ("--model", "missing.pt")
     answer = run(*arguments, *model, "--out", "out")
     assert answer.code in (1, 2) and answer.out == ""

@@ -19,6 +19,8 @@ from masklet.tracking.policies import Policy
 
 Sort = Literal["score", "area"]
 
+PICTURE_OPTIONS = ("sort", "partition", "tiles")
+
 __all__ = [
     "PRESETS",
     "Detection",
@@ -81,7 +83,11 @@ def everything(
         OptionError: An option of pictures is given for a video, or the other way round.
     """
     check_model(model)
-    video_options = {
+    is_picture = is_still(source)
+    options = {
+        "sort": sort,
+        "partition": partition,
+        "tiles": tiles,
         "detections": detections,
         "every": every,
         "patience": patience,
@@ -90,8 +96,8 @@ def everything(
         "policy": policy,
         "cuts": cuts,
     }
-    if is_still(source):
-        _refuse(video_options, "a video", "a picture")
+    check_options(options, is_picture=is_picture)
+    if is_picture:
         return everything_in_image(
             model,
             source,
@@ -101,7 +107,6 @@ def everything(
             tiles=tiles,
             progress=progress,
         )
-    _refuse({"sort": sort, "partition": partition, "tiles": tiles}, "a picture", "a video")
     return everything_in_video(
         model,
         source,
@@ -151,7 +156,17 @@ def everything_in_image(
     return (partition_segments(segments) if partition else segments).sorted(sort)
 
 
-def _refuse(options: Mapping[str, object], theirs: str, got: str) -> None:
-    given = ", ".join(name for name, value in options.items() if value is not None)
-    if given:
-        raise OptionError(f"{given} can be used with {theirs} only. Got {got}: leave it out.")
+def check_options(options: Mapping[str, object], *, is_picture: bool) -> None:
+    """Refuse options of pictures for a video, and the other way round.
+
+    Args:
+        options: Of `everything`, by name; None where one is not given.
+
+    Raises:
+        OptionError: Some cannot be used.
+    """
+    theirs, got = ("a video", "a picture") if is_picture else ("a picture", "a video")
+    given = [name for name, value in options.items() if value is not None]
+    refused = ", ".join(name for name in given if (name in PICTURE_OPTIONS) != is_picture)
+    if refused:
+        raise OptionError(f"{refused} can be used with {theirs} only. Got {got}: leave it out.")

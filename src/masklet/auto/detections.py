@@ -45,7 +45,7 @@ def make_detector(source: object, file_name: Callable[[int], str], count: int | 
         source: A list with an entry for each frame, a dict by frame, or the path of a COCO JSON (see
             `CocoDetections`). An entry is None, boxes (n, 4) as x0, y0, x1, y1, masks (n, H, W), a list of
             `Prompt` or `Detection`, or an object with `xyxy` and perhaps `mask` and `data["class_name"]`, as
-            `supervision.Detections` has them.
+            `supervision.Detections` has them. A `CocoDetections` stays as it is.
         file_name: The file name of a frame.
         count: Frames of the video, where that is known.
 
@@ -53,6 +53,8 @@ def make_detector(source: object, file_name: Callable[[int], str], count: int | 
         PromptError: The source is nothing of the kind.
         MediaError: The JSON is missing, is not COCO, or is of another video.
     """
+    if isinstance(source, CocoDetections):
+        return source
     if isinstance(source, str | os.PathLike):
         return CocoDetections(Path(source), file_name, count)
     if not isinstance(source, Mapping | Sequence):
@@ -182,11 +184,31 @@ class CocoDetections:
             if count is not None and not any(self._find(frame) for frame in range(count)):
                 self._by_frame = self._frames_in_order(in_order, count)
 
-    def __call__(self, frame: int, size: tuple[int, int]) -> list[Detection] | None:
+    def check(self, count: int, size: tuple[int, int]) -> None:
+        """Check all images at once, before a long run.
+
+        Args:
+            count: Frames of the video.
+            size: (H, W) of each.
+
+        Raises:
+            LabelSizeError: An image is of another size.
+            MediaError: Two images may be the same frame.
+        """
+        for frame in range(count):
+            self._image(frame, size)
+
+    def _image(self, frame: int, size: tuple[int, int]) -> str | None:
+        """The image of a frame of this size."""
         image = self._find(frame)
+        if image is not None:
+            check_image_size(self._sizes[image], size, f"{self._file.path}, frame {frame}")
+        return image
+
+    def __call__(self, frame: int, size: tuple[int, int]) -> list[Detection] | None:
+        image = self._image(frame, size)
         if image is None:
             return None
-        check_image_size(self._sizes[image], size, f"{self._file.path}, frame {frame}")
         annotations = self._file.annotations.get(image, ())
         return [
             Detection(prompt, item.category)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -28,6 +29,7 @@ from masklet.cli.runs import (
 
 if TYPE_CHECKING:
     from masklet.auto import Grid, MaskletSet, Segments
+    from masklet.auto.detections import CocoDetections
     from masklet.config import Sam2Config
     from masklet.media import Frames, Look
     from masklet.model import Sam2
@@ -190,7 +192,9 @@ def everything(
             is_picture = item.kind is Kind.picture or is_still(item.source)
             usual = ("coco",) if is_picture else DEFAULT_FORMATS
             names = list(dict.fromkeys(formats or usual))
-            return _Search(item, frames, is_picture, preset.value, chosen, search, names, look)
+            work = _Search(item, frames, is_picture, preset.value, chosen, search, names, look)
+            work.check()
+            return work
 
         network = options.ModelOptions(model, device, dtype, setting, image_size, engine)
         settings = {"fps": fps, **source_settings(range_, channel, size), **look_settings(look)}
@@ -210,14 +214,36 @@ class _Search:
     formats: Sequence[str]
     look: Look
 
+    def check(self) -> None:
+        """Raise an error where options or detections cannot be used."""
+        from masklet.auto import Grid, check_options
+
+        try:
+            check_options(self.options, is_picture=self.is_picture)
+            replace(Grid(), **self.grid)  # type: ignore[arg-type]
+        except ValueError as error:
+            raise typer.BadParameter(str(error)) from None
+        if self._detector is not None:
+            self._detector.check(len(self.frames), self.frames.size)
+
+    @cached_property
+    def _detector(self) -> CocoDetections | None:
+        """What the file with detections says, read once."""
+        from masklet.auto.detections import CocoDetections
+        from masklet.errors import MediaError
+
+        path = self.options["detections"]
+        if path is None:
+            return None
+        if not Path(path).is_file():
+            raise MediaError(f"there is no file {path} with detections.")
+        return CocoDetections(Path(path), self.frames.file_name, len(self.frames))
+
     @property
     def settings(self) -> Mapping[str, Any]:
-        from masklet.errors import MediaError
         from masklet.run_folder import digest
 
         detections = self.options["detections"]
-        if detections is not None and not Path(detections).is_file():
-            raise MediaError(f"there is no file {detections} with detections.")
         content = None if detections is None else digest(detections, [Path(detections)])
         options = {**self.options, "detections": content}
         return {
@@ -244,7 +270,7 @@ class _Search:
                 model,
                 frames[0] if self.is_picture else frames,
                 _make_grid(model.config, self.preset, self.grid),
-                **self.options,
+                **{**self.options, "detections": self._detector},
                 progress=lambda share: bar.update(share, length, frames.name),
             )
         except ValueError as error:
