@@ -87,8 +87,9 @@ class Zoom:
             where the first shows that the object's place or size was not what it seemed in the whole picture.
         mirrored: Segment an object that is too large for a window in the mirrored picture too. Sessions of
             videos and streams do not.
-        tile: In place of the above, for large pictures: each prompt is answered in a window of so many pixels
-            a side around it. A window whose edge cuts the best mask is doubled, up to the whole picture.
+        tile: For large pictures: a prompt is first answered in a window of so many pixels a side around it,
+            in place of the whole picture. A window whose edge cuts the best mask is doubled, up to the whole
+            picture. What is small in it is then refined in windows of its own, as above.
 
     Example:
         >>> Zoom().window((40, 30, 60, 50), (120, 160))
@@ -142,12 +143,14 @@ class Zoom:
     ) -> Generator[None, None, Answers]:
         box = box_of_prompt(prompt, hint)
         if self.tile is not None:
-            return self._segment_in_tile(segmenter, prompt, hint, candidates, box or _box_of_clicks(prompt))
-        if box is not None:
+            around = box or _box_of_clicks(prompt)
+            answers = self._segment_in_tile(segmenter, prompt, hint, candidates, around)
+        elif box is not None:
             return self._segment_around(segmenter, box, prompt, hint, candidates)
-        answers = segmenter.segment_in(None, prompt, hint, candidates)
+        else:
+            answers = segmenter.segment_in(None, prompt, hint, candidates)
         box = box_of_mask(answers[0], prompt)
-        if self.mirrored and (box is None or self.window(box, segmenter.size) is None):
+        if self.tile is None and self.mirrored and (box is None or self.window(box, segmenter.size) is None):
             answers = segmenter.segment_both_ways(prompt, hint, candidates)
         for _ in range(self.rounds):
             answers = yield from self.refine(segmenter, answers, prompt, pauses=pauses)

@@ -9,6 +9,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
+import masklet
 from masklet.media import read_label_map, write_label_map
 from toy_models import SIZE
 
@@ -104,6 +105,18 @@ def test_more_ids_than_a_palette_holds(tmp_path: Path) -> None:
     labels = np.arange(20 * 20, dtype=np.int32).reshape(20, 20)
     write_label_map(tmp_path / "labels.png", labels)
     assert (read_label_map(tmp_path / "labels.png") == labels).all()
+
+
+def test_a_picture_much_larger_than_the_network_sees_is_better_seen_in_tiles(
+    run: Run, shelf: Path, tmp_path: Path
+) -> None:
+    side = masklet.load(shelf / "toy.safetensors").config.image_size
+    for width, is_large in ((8 * side, False), (8 * side + 1, True)):
+        picture = tmp_path / f"{width}.png"
+        PIL.Image.new("RGB", (width, 40)).save(picture)
+        words = ("--point", "50,30", "--model", shelf / "toy.safetensors", "--out", tmp_path / str(width))
+        answer = run("segment", picture, *words)
+        assert answer.code == 0 and ("--tiles 1024 finds small objects better" in answer.err) == is_large
 
 
 def test_a_large_picture_in_tiles(run: Run, shelf: Path, tmp_path: Path) -> None:

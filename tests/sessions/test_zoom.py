@@ -601,6 +601,20 @@ def test_a_tile_grows_until_it_holds_the_object(radius: int) -> None:
     assert (mask & truth).sum() / (mask | truth).sum() > 0.93
 
 
+@pytest.mark.parametrize("prompt", [Prompt(positive=[(400, 380)]), Prompt(box=(393, 373, 408, 388))])
+def test_what_is_small_in_a_tile_is_refined_in_a_window_of_its_own(prompt: Prompt) -> None:
+    """A disc of eight cells of the tile's picture has many of its window's."""
+    picture = np.zeros((760, 780, 3), dtype=np.uint8)
+    cv2.circle(picture, (400, 380), 7, (255, 0, 0), -1)
+    truth = picture[..., 0] > 0
+    overlaps = []
+    for rounds in (0, 2):
+        zoom = Zoom(tile=512, rounds=rounds)
+        mask = ImageSession(Connected(), picture, zoom=zoom).segment(prompt).best
+        overlaps.append((mask & truth).sum() / (mask | truth).sum())
+    assert overlaps[0] < 0.8 and overlaps[1] > 0.93, overlaps
+
+
 def test_a_tile_that_is_too_small_is_refused() -> None:
     with pytest.raises(ValueError, match="side of at least 32 pixels"):
         Zoom(tile=8)

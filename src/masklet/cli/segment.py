@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from masklet.media.readers.prompt_files import ObjectPrompts
     from masklet.model import Sam2
 
+LARGE = 8  # times the side of the network's square, from which on a picture is better seen in tiles
 FILES = ("mask.png", "masks.json", "overlay.png")
 
 
@@ -161,7 +162,14 @@ class _Segmentation:
                 f"{self.frames.name} has {len(self.frames)} frames: the first is segmented. masklet track "
                 "tracks objects through all of them"
             )
-        zoom = None if self.tiles is None else Zoom(tile=self.tiles)
+        zoom = None
+        if self.tiles is not None:
+            zoom = Zoom(tile=self.tiles, rounds=Zoom.rounds if model.config.zoom else 0)
+        elif max(self.frames.size) > LARGE * model.config.image_size:
+            bar.print(
+                f"{self.frames.name} is {max(self.frames.size)} pixels wide or high, and the network sees "
+                f"{model.config.image_size}: --tiles 1024 finds small objects better"
+            )
         session = masklet.ImageSession(model, picture, zoom=zoom)
         answers = {id: session.segment(prompt) for id, prompt in self.prompts.by_frame[0].items()}
         best = masklet.Masks.joined({id: masks.as_masks(id) for id, masks in answers.items()})
