@@ -9,6 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from masklet import rle
+from masklet.auto import RleMasks
 from masklet.postprocess import drop_islands, fill_holes, keep_largest, non_overlap, tidy
 from masklet.types import Masks
 
@@ -157,3 +159,15 @@ class TestTidy:
 
     def test_no_objects(self, masks: Masks) -> None:
         assert len(tidy(masks.select(), holes=9, islands=9, exclusive=True)) == 0
+
+
+def test_masks_that_are_kept_as_run_lengths_are_tidied_too() -> None:
+    """As those of `everything` are."""
+    left, whole = drawn("##..", "##.."), drawn("####", "####")
+    logits = torch.tensor([[[3.0]], [[1.0]]])
+    codes = (rle.encode(left), rle.encode(whole))
+    masks = RleMasks(0, (1, 2), logits, left.shape, torch.ones(2), torch.ones(2), codes)
+    apart = tidy(masks, exclusive=True)
+    assert isinstance(apart, RleMasks) and [rle.decode(code).sum() for code in apart.rle()] == [4, 4]
+    np.testing.assert_array_equal(apart.numpy(), [left, ~left])
+    np.testing.assert_array_equal(apart.label_map(), np.where(left, 1, 2))

@@ -1,7 +1,10 @@
 """Masks as arrays, polygons, COCO and pictures: for a frame, a picture's candidates, and a video."""
 
+import copy
 import io
+import json
 import pickle
+from collections.abc import Callable
 
 import matplotlib.figure
 import matplotlib.path
@@ -18,11 +21,11 @@ from tqdm import tqdm
 
 import masklet
 from masklet import rle
-from masklet.auto import everything
+from masklet.auto import RleMasks, everything
 from masklet.config import toy
 from masklet.errors import MissingExtra, PromptError
 from masklet.masks import Candidate, ImageCandidates, Masks
-from masklet.results import STRIP, MaskIterator
+from masklet.results import STRIP, MaskIterator, MaskResult
 
 SIZE = (6, 8)
 LEFT = np.zeros(SIZE, dtype=bool)
@@ -269,3 +272,40 @@ def test_an_error_of_a_worker_reaches_its_parent() -> None:
     error = MissingExtra("ray", "ray")
     again = pickle.loads(pickle.dumps(error))
     assert (type(again), str(again), again.extra) == (MissingExtra, str(error), "ray")
+
+
+def from_codes() -> RleMasks:
+    codes = tuple(map(rle.encode, (LEFT, ~LEFT | LEFT)))
+    return RleMasks(3, (2, 7), torch.ones(2, 2, 2), SIZE, torch.ones(2), torch.ones(2), codes)
+
+
+@pytest.mark.parametrize("make", [two_objects, candidates, from_codes, lambda: Masks.empty(0, SIZE)])
+def test_results_are_equal_if_all_that_they_hold_is(make: Callable[[], MaskResult]) -> None:
+    one = make()
+    assert one == make() and one == copy.deepcopy(one) == pickle.loads(pickle.dumps(one))
+    assert one in [Masks.empty(1, SIZE), make()]
+    assert one != Masks.empty(9, SIZE) and one != 1 and one is not None
+    assert two_objects() != Masks.from_arrays(3, {2: LEFT, 7: LEFT}, SIZE, iou=[0.5, 0.25])
+
+
+def test_coco_annotations_of_numpy_numbers_are_written_by_json(unchecked: None) -> None:
+    annotations = two_objects().to_coco(np.int64(5), {2: np.int32(4)})
+    assert [(row["image_id"], row["category_id"]) for row in json.loads(json.dumps(annotations))] == [
+        (5, 4),
+        (5, 1),
+    ]
+
+
+@pytest.mark.parametrize("iou", [[float("nan")], 0.5, ["good"], [[0.5]]])
+def test_scores_of_given_masks_are_finite_numbers(iou: object, unchecked: None) -> None:
+    with pytest.raises(PromptError, match="a list of finite numbers"):
+        Masks.from_arrays(0, {1: LEFT}, SIZE, iou)  # type: ignore[arg-type]
+    with pytest.raises(PromptError, match="a frame is a whole number"):
+        Masks.from_arrays("0", {1: LEFT}, SIZE)  # type: ignore[arg-type]
+
+
+def test_objects_are_selected_once_and_keep_plain_ids(unchecked: None) -> None:
+    for masks in (two_objects(), from_codes()):
+        selected = masks.select(np.int64(7), 2, 7)  # type: ignore[arg-type]
+        assert selected.ids == (7, 2) and len(selected.numpy()) == 2
+        assert json.dumps(selected.to_coco())

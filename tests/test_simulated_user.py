@@ -4,9 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from masklet.masks import tight_boxes
 from masklet.simulated_user import center_click, corrective_click, first_click, noisy_box
-from masklet.types import Prompt
+from masklet.types import Prompt, tight_boxes
 
 
 def rectangle(x0: int, y0: int, x1: int, y1: int, height: int = 24, width: int = 32) -> Tensor:

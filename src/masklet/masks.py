@@ -14,10 +14,11 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from masklet import rle
+from masklet.arrays import ComparesArrays
 from masklet.boxes import tight_box
 from masklet.drawing import Image
 from masklet.label_maps import check_label_ids
-from masklet.prompts import check_arrays, check_id
+from masklet.prompts import check_arrays, check_frame, check_id
 from masklet.results import MaskResult, ReadImage, Tile
 from masklet.zoom import Window as Window
 from masklet.zoom import grid_cells
@@ -26,7 +27,7 @@ CERTAIN = 10.0  # the logit of a mask that a person gave, and less that of what 
 EDGE = 0.1  # the logit of a pixel on whose side the exact mask and the low-res logits do not agree
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Masks(MaskResult):
     """The masks of the objects of one frame, in source pixels.
 
@@ -92,13 +93,14 @@ class Masks(MaskResult):
             Masks whose low-res logits say only whether a mask is empty.
 
         Raises:
-            PromptError: A mask has another size or is none, an id is below 1, or scores are missing.
+            PromptError: A mask has another size or is none, an id is below 1, scores are missing or no finite
+                numbers, or the frame is no whole number.
 
         Example:
             >>> Masks.from_arrays(0, {3: np.eye(2, dtype=bool)}, (2, 2)).label_map().tolist()
             [[3, 0], [0, 3]]
         """
-        exact = check_arrays(arrays, size, iou, score)
+        frame, exact = check_frame(frame), check_arrays(arrays, size, iou, score)
         logits, quality, presence = (
             torch.tensor([1.0] * len(exact) if values is None else values, dtype=torch.float32, device="cpu")
             for values in ([EDGE if mask.any() else -EDGE for mask in exact.values()], iou, score)
@@ -167,6 +169,14 @@ class Masks(MaskResult):
         """
         return replace(self, image=image)
 
+    def replace_masks(self, masks: Bool[np.ndarray, "n H W"]) -> Masks:
+        """The same objects with other masks; their low-res logits, and so the hints, stay.
+
+        Args:
+            masks: In the order of `ids`.
+        """
+        return replace(self, exact=dict(zip(self.ids, masks, strict=True)))
+
     def numpy(self) -> Bool[np.ndarray, "n H W"]:
         """All masks as one bool array, in the order of `ids`. It is the caller's own."""
         return self._arrays.copy()
@@ -226,8 +236,8 @@ class Masks(MaskResult):
         return [rle.encode(mask) for mask in self._arrays]
 
 
-@dataclass(frozen=True)
-class Candidate:
+@dataclass(frozen=True, eq=False)
+class Candidate(ComparesArrays):
     """One mask that a prompt may mean.
 
     Attributes:
@@ -292,7 +302,7 @@ class Candidate:
         return F.avg_pool2d(padded, 4)[0, 0]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ImageCandidates(MaskResult):
     """The masks that a prompt in a picture may mean, best first.
 
@@ -485,16 +495,3 @@ def with_sides(logits: Float[Tensor, "*n H W"], inside: Bool[Tensor, "*n H W"]) 
     """The logits, changed where a mask has another side."""
     sides = logits.new_full((), EDGE).where(inside, -EDGE)
     return torch.where((logits > 0) == inside, logits, sides)
-
-
-def tight_boxes(masks: Bool[Tensor, "n H W"]) -> Float[Tensor, "n 4"]:
-    """The boxes around masks, on the masks' device; zeros where a mask is empty."""
-    x0, x1 = _ends(masks.any(dim=1))
-    y0, y1 = _ends(masks.any(dim=2))
-    return torch.stack([x0, y0, x1, y1], dim=1).float()
-
-
-def _ends(occupied: Bool[Tensor, "n side"]) -> tuple[Tensor, Tensor]:
-    """The first occupied place of each row, and the one after the last; zeros where none is."""
-    first, last = occupied.int().argmax(dim=1), occupied.shape[1] - occupied.flip(1).int().argmax(dim=1)
-    return first, torch.where(occupied.any(dim=1), last, 0)

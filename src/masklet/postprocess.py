@@ -6,7 +6,6 @@ Areas are in pixels of the given mask. Nothing here is on by default: the model'
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import TypeVar
 
 import cv2
@@ -37,8 +36,7 @@ def tidy(
     tidied = fill_holes(tidied, holes)
     if exclusive:
         tidied = non_overlap(with_sides(masks.logits, tidied)) > 0
-    exact = dict(zip(masks.ids, tidied.cpu().numpy(), strict=True))
-    return replace(masks, exact=exact)
+    return masks.replace_masks(tidied.cpu().numpy())
 
 
 def fill_holes(masks: Array, area: int) -> Array:

@@ -360,7 +360,7 @@ def check_arrays(
 
     Raises:
         PromptError: A mask has another size than (H, W), an id is not one, or there are not as many scores as
-            masks.
+            masks, all finite numbers.
 
     Example:
         >>> check_arrays({np.int64(3): np.eye(2, dtype=bool)}, (2, 2))[3].shape
@@ -378,8 +378,13 @@ def check_arrays(
             )
         checked[check_id(id)] = array
     for values in scores:
-        if values is not None and len(values) != len(checked):
-            raise PromptError(f"{len(checked)} masks need as many scores, one each. Got {len(values)}.")
+        if values is None:
+            continue
+        numbers = _numbers(values)
+        if numbers is None or numbers.ndim != 1 or not np.isfinite(numbers).all():
+            raise PromptError(f"scores of masks are a list of finite numbers. Got {values!r:.60}.")
+        if len(numbers) != len(checked):
+            raise PromptError(f"{len(checked)} masks need as many scores, one each. Got {len(numbers)}.")
     return checked
 
 

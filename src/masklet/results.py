@@ -16,8 +16,9 @@ import PIL.Image
 from jaxtyping import Bool, UInt8
 
 from masklet import rle
+from masklet.arrays import ComparesArrays
 from masklet.drawing import TOLERANCE, Image, Ring, outlines, paint_objects
-from masklet.errors import MissingExtra, OptionError
+from masklet.errors import MissingExtra, OptionError, whole_number
 
 if TYPE_CHECKING:
     import supervision
@@ -40,7 +41,7 @@ class Tile:
     caption: str
 
 
-class MaskResult(ABC):
+class MaskResult(ComparesArrays, ABC):
     """What the masks of a frame and the candidates of a picture have in common: the ways out.
 
     Attributes:
@@ -120,8 +121,8 @@ class MaskResult(ABC):
             x0, y0, x1, y1 = rle.boxes([code])[0].tolist()
             annotations.append(
                 {
-                    "image_id": image_id,
-                    "category_id": (category_ids or {}).get(number, 1),
+                    "image_id": _plain_number(image_id),
+                    "category_id": _plain_number((category_ids or {}).get(number, 1)),
                     "segmentation": code,
                     "area": float(rle.area(code)),
                     "bbox": [x0, y0, x1 - x0, y1 - y0],
@@ -216,6 +217,12 @@ class MaskResult(ABC):
 
     def _repr_html_(self) -> str:
         return as_html(self._tiles(None))
+
+
+def _plain_number(value: int) -> int:
+    """A whole number of NumPy as a plain one, which `json` writes; everything else as it is."""
+    number = whole_number(value)
+    return value if number is None else number
 
 
 class MaskIterator(Iterator["Masks"]):

@@ -17,8 +17,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Generator, Tensor
 
-from masklet.masks import tight_boxes
-from masklet.types import ImageCandidates, Prompt
+from masklet.types import ImageCandidates, Prompt, tight_boxes
 
 FROM_OBJECT = 0.1  # in training, the fraction of corrections that click anywhere on the object
 BOX_NOISE = 0.1  # of a side

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from masklet.boxes import Box as Box
@@ -242,3 +242,16 @@ class MemorySelection:
     def shape(self) -> tuple[int, int, bool]:
         """Objects whose selections have the same shape run as one batch."""
         return len(self.spatial), len(self.pointers), bool(self.weights)
+
+
+def tight_boxes(masks: Bool[Tensor, "n H W"]) -> Float[Tensor, "n 4"]:
+    """The boxes around masks, on the masks' device; zeros where a mask is empty."""
+    x0, x1 = _ends(masks.any(dim=1))
+    y0, y1 = _ends(masks.any(dim=2))
+    return torch.stack([x0, y0, x1, y1], dim=1).float()
+
+
+def _ends(occupied: Bool[Tensor, "n side"]) -> tuple[Tensor, Tensor]:
+    """The first occupied place of each row, and the one after the last; zeros where none is."""
+    first, last = occupied.int().argmax(dim=1), occupied.shape[1] - occupied.flip(1).int().argmax(dim=1)
+    return first, torch.where(occupied.any(dim=1), last, 0)

@@ -23,7 +23,7 @@ OutputMode = Literal["binary_mask", "uncompressed_rle", "coco_rle"]
 MIN_AREA = 1 / 2000  # of the picture; smaller components go to their neighbour
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class RleMasks(Masks):
     """Masks that are kept as run lengths, so that hundreds of them need little memory.
 
@@ -47,6 +47,14 @@ class RleMasks(Masks):
     def __getitem__(self, id: int) -> Bool[np.ndarray, "H W"]:
         return rle.decode(self.codes[self._row(id)])
 
+    def replace_masks(self, masks: Bool[np.ndarray, "n H W"]) -> RleMasks:
+        """The same objects with other masks; their low-res logits stay.
+
+        Args:
+            masks: In the order of `ids`.
+        """
+        return replace(self, codes=tuple(map(rle.encode, masks)))
+
     @cached_property
     def areas(self) -> Int[np.ndarray, " n"]:
         """Pixels of each mask."""
@@ -67,13 +75,17 @@ class RleMasks(Masks):
         return list(self.codes)
 
     def select(self, *ids: int) -> RleMasks:
-        """The same frame with only these objects, in this order."""
-        rows = [self._row(id) for id in ids]
+        """The same frame with only these objects, in this order; each once."""
+        rows = self._rows(ids)
         parts = self.low_res[rows], self.size, self.iou[rows], self.score[rows]
-        return RleMasks(self.frame, ids, *parts, tuple(self.codes[row] for row in rows), image=self.image)
+        codes = tuple(self.codes[row] for row in rows)
+        return RleMasks(self.frame, tuple(self.ids[row] for row in rows), *parts, codes, image=self.image)
+
+    def _rows(self, ids: Sequence[int]) -> list[int]:
+        return list(dict.fromkeys(map(self._row, ids)))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Segments(RleMasks):
     """Masks of everything in a picture, with ids from 1 on in their order, and where they came from.
 
@@ -96,7 +108,7 @@ class Segments(RleMasks):
     crops: Int[np.ndarray, "n 4"] = field(repr=False)
 
     def select(self, *ids: int) -> Segments:
-        """The same picture with only these masks, in this order.
+        """The same picture with only these masks, in this order; each once.
 
         Args:
             *ids: Of the masks that stay.
@@ -104,7 +116,8 @@ class Segments(RleMasks):
         Raises:
             KeyError: There is no mask with such an id.
         """
-        return self.rows([self._row(id) for id in ids], ids)
+        rows = self._rows(ids)
+        return self.rows(rows, tuple(self.ids[row] for row in rows))
 
     def uncovered(self) -> Segments:
         """Every mask without what lies on it, so that every pixel has one colour. Some may be empty."""

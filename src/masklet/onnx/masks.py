@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps
 
+from masklet.arrays import ComparesArrays
 from masklet.boxes import tight_box
 from masklet.errors import MediaError
 from masklet.zoom import Window, grid_cells
@@ -19,8 +20,8 @@ CERTAIN = 10.0  # the logit of a mask that a person gave, and less that of what 
 EDGE = 0.1  # the logit of a pixel on whose side the exact mask and the low-res logits do not agree
 
 
-@dataclass(frozen=True)
-class Masks:
+@dataclass(frozen=True, eq=False)
+class Masks(ComparesArrays):
     """The masks of the objects of one frame, in source pixels.
 
     Attributes:
@@ -86,11 +87,12 @@ class Masks:
         return ((id, self[id]) for id in self.ids)
 
     def select(self, *ids: int) -> Masks:
-        """The same frame with only these objects, in this order."""
-        rows = [self._row(id) for id in ids]
+        """The same frame with only these objects, in this order; each once."""
+        rows = list(dict.fromkeys(map(self._row, ids)))
         exact = {id: mask for id, mask in self.exact.items() if id in ids}
+        kept = tuple(self.ids[row] for row in rows)
         return Masks(
-            self.frame, ids, self.low_res[rows], self.size, self.iou[rows], self.score[rows], exact=exact
+            self.frame, kept, self.low_res[rows], self.size, self.iou[rows], self.score[rows], exact=exact
         )
 
     def _row(self, id: int) -> int:
@@ -121,8 +123,8 @@ class Masks:
         return _rle(self._arrays)
 
 
-@dataclass(frozen=True)
-class Candidate:
+@dataclass(frozen=True, eq=False)
+class Candidate(ComparesArrays):
     """One mask that a prompt may mean.
 
     Attributes:
@@ -170,8 +172,8 @@ class Candidate:
         return means
 
 
-@dataclass(frozen=True)
-class ImageCandidates:
+@dataclass(frozen=True, eq=False)
+class ImageCandidates(ComparesArrays):
     """The masks that a prompt in a picture may mean, best first. `candidates[0]` is bool (H, W).
 
     Candidates are accepted as the hint for the next prompt, which then corrects the best one;

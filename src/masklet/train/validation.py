@@ -24,14 +24,14 @@ from masklet.boxes import tight_box
 from masklet.datasets import DatasetItem
 from masklet.datasets.types import Clip
 from masklet.errors import MediaError
-from masklet.masks import enlarge, tight_boxes
+from masklet.masks import enlarge
 from masklet.model import Sam2
 from masklet.simulated_user import mask_iou, select_closest, select_first
 from masklet.train.recipe import OpenImage, ValidationPicture, ValidationSet
 from masklet.train.rollout import Batch, Plan, Points, best_candidate, rollout, true_iou
 from masklet.train.sampling import Augmentation, ClipSampler
 from masklet.transforms import normalize
-from masklet.types import Candidates, FrameFeatures, ImageCandidates, MemorySelection, Prompt
+from masklet.types import Candidates, FrameFeatures, ImageCandidates, MemorySelection, Prompt, tight_boxes
 
 log = logging.getLogger(__name__)
 

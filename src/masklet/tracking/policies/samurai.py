@@ -11,11 +11,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from masklet.boxes import Box, box_area, box_iou
-from masklet.masks import tight_boxes
 from masklet.tracking.bank import POINTERS, WINDOW, MemoryBank
 from masklet.tracking.policies.gated import latest
 from masklet.tracking.policies.recency import Recency, select_with_prompted
-from masklet.types import Candidates, Memory, MemorySelection
+from masklet.types import Candidates, Memory, MemorySelection, tight_boxes
 
 STEADY = 15  # frames after which the motion counts
 RESTART_IOU = 0.3  # predicted IoU up to which the motion starts again
