@@ -1,4 +1,4 @@
-"""The command line: one file for each command. What a command needs is imported when it runs."""
+"""The command line, with one file per command. A command's dependencies are imported when it runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""masklet engine: a model proposes, gates sort, people review what is doubtful, the next model trains."""
+"""masklet engine: a model proposes masklets, gates sort them, people review, the next model trains."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from masklet.engine.proposals import ProposalFolder
     from masklet.model import Sam2
 
-app = typer.Typer(help="The loop that makes training data: docs/engine.md.", no_args_is_help=True)
+app = typer.Typer(
+    help="Make training data in a loop: propose, review, train (docs/engine.md).", no_args_is_help=True
+)
 
 
 class PresetName(StrEnum):
@@ -43,16 +45,18 @@ def propose(
         list[str] | None, typer.Argument(help="Short clips: files, folders, globs or URLs.")
     ] = None,
     names: options.ListFile = None,
-    max_objects: Annotated[int, typer.Option(min=1, help="The best so many of a clip are tracked.")] = 8,
+    max_objects: Annotated[
+        int, typer.Option(min=1, help="Track at most this many objects of a clip, the best first.")
+    ] = 8,
     limits: Annotated[
-        Path | None, typer.Option(help="The gates' limits, as gates.json of the demo; by default its own.")
+        Path | None, typer.Option(help="Limits of the gates, a JSON file like the demo's gates.json.")
     ] = None,
     model: options.Model = "nano",
     device: options.Device = None,
     dtype: options.Precision = options.Dtype.float32,
     setting: options.Speed = options.Setting.exact,
 ) -> None:
-    """Propose masklets, and sort them: OUT/accepted trains, OUT/studio is a project to review, worst first.
+    """Propose masklets and sort them into OUT/accepted, for training, and OUT/studio, to review.
 
     Review with `masklet studio OUT/review --data OUT/studio`, export there, and train with
     `masklet train finetune`.
@@ -133,31 +137,33 @@ def demo(
     out: options.Out,
     model: options.Model = "nano",
     world: Annotated[
-        WorldName, typer.Option(help="What the clips show: cells, or things as nano was trained on.")
+        WorldName, typer.Option(help="What the clips show: cells, or things like nano's training data.")
     ] = WorldName.cells,
     pictures: Annotated[
         Path | None,
-        typer.Option(help="Compose things from labelled pictures, SET/instances.json; else from nothing."),
+        typer.Option(
+            help="Compose things from labelled images, SET/instances.json; by default from drawn shapes."
+        ),
     ] = None,
-    base: Annotated[
-        Path | None, typer.Option(help="Labelled data that half of the training comes from.")
-    ] = None,
-    clips: Annotated[int, typer.Option(min=1, help="Composed clips of each round.")] = 10,
-    frames: Annotated[int, typer.Option(min=2, help="Of each clip.")] = 12,
-    size: Annotated[int, typer.Option(min=32, help="Side of the clips.")] = 320,
-    steps: Annotated[int, typer.Option(min=1, help="Training steps of each round.")] = 60,
+    base: Annotated[Path | None, typer.Option(help="Labelled data for half of the training batches.")] = None,
+    clips: Annotated[int, typer.Option(min=1, help="Clips per round.")] = 10,
+    frames: Annotated[int, typer.Option(min=2, help="Frames per clip.")] = 12,
+    size: Annotated[int, typer.Option(min=32, help="Side of the clips, in pixels.")] = 320,
+    steps: Annotated[int, typer.Option(min=1, help="Training steps per round.")] = 60,
     preset: Annotated[
         PresetName, typer.Option(help="The parts of the network to train.")
     ] = PresetName.memory,
-    rate: Annotated[float, typer.Option(help="Learning rate at the start; it ends at 0.")] = 1e-4,
-    rounds: Annotated[int, typer.Option(min=1, help="Rounds.")] = 2,
-    max_objects: Annotated[int, typer.Option(min=1, help="The best so many of a clip are tracked.")] = 8,
-    points: Annotated[int, typer.Option(min=1, help="On each side of the grid of proposals.")] = 16,
+    rate: Annotated[float, typer.Option(help="Learning rate at the start; it falls to 0.")] = 1e-4,
+    rounds: Annotated[int, typer.Option(min=1, help="Number of rounds.")] = 2,
+    max_objects: Annotated[
+        int, typer.Option(min=1, help="Track at most this many objects of a clip, the best first.")
+    ] = 8,
+    points: Annotated[int, typer.Option(min=1, help="Points along each side of the proposal grid.")] = 16,
 ) -> None:
-    """Run the whole loop on composed clips, whose truth is known, and print what each part is worth.
+    """Run the loop on composed clips with known ground truth, and print the gain of each part.
 
-    A simulated person reviews. Weights are chosen by clips that no round trains on, and reported on others.
-    The same command again goes on where it was stopped.
+    A simulated person reviews. Held-back clips choose the weights, and other clips measure them.
+    Repeat the command to resume.
     """
     from masklet.datasets import find_items as find_labelled
     from masklet.engine.loop import ClipMaker, DemoSize, run_demo

@@ -54,8 +54,8 @@ def evaluate(
             help="video: track from a prompt on the first frame (J&F). offline, online: the paper's "
             "interactive protocols. image: IoU after 1, 3 and 5 clicks and from a box, and the error of the "
             "predicted IoU. noc: the number of clicks to reach IoU 85 and 90 %. everything: find and track "
-            "everything in videos without prompts (HOTA, IDF1). policies: as video, with "
-            "every memory policy, and on three synthetic suites too."
+            "everything in videos without prompts (HOTA, IDF1). policies: like video, with "
+            "every memory policy, also on three synthetic suites."
         ),
     ],
     data: Annotated[
@@ -70,18 +70,21 @@ def evaluate(
         typer.Option(
             parser=parse_folder,
             metavar="FOLDER",
-            help="Folder for the results; the same folder resumes a killed run.",
+            help="Folder for the results. The same folder resumes a killed run.",
         ),
     ],
     model: Annotated[
         str, typer.Option(help="A model's name, path or hub id; or a baseline: repeat, flow, grabcut.")
     ] = "nano",
     given: Annotated[
-        list[PromptName] | None, typer.Option(help="video: the prompt on the first frame; may be repeated.")
+        list[PromptName] | None,
+        typer.Option(help="video: the prompt on the first frame. Repeat for several."),
     ] = None,
     frames: Annotated[
         CountedFrames,
-        typer.Option(help="video: inner leaves out the first and last annotated frame, as DAVIS does."),
+        typer.Option(
+            help="video: which annotated frames to score; inner skips the first and last, as DAVIS does."
+        ),
     ] = CountedFrames.inner,
     policy: Policy = "recency",
     cuts: Annotated[bool, typer.Option(help="Detect scene cuts.")] = False,
@@ -90,25 +93,25 @@ def evaluate(
         typer.Option(
             "--zoom/--no-zoom",
             "--closer/--no-closer",
-            help="Look a second time, at small objects in a window; by default nano does.",
+            help="Segment small objects again in a window around them. Default: on for nano.",
         ),
     ] = None,
     names: Annotated[
         Path | None,
-        typer.Option("--list", help="A text file with the names of the clips or pictures to take."),
+        typer.Option("--list", help="A text file with the names of the clips or images to evaluate."),
     ] = None,
-    jobs: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps.")] = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Number of processes.")] = 1,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1 or mps.")] = None,
     dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16.")] = "float32",
     setting: Annotated[
         Setting,
         typer.Option(
-            help="How far CPUs round: exact gives the published numbers; other commands take balanced."
+            help="Rounding on CPUs: exact gives the published numbers; other commands use balanced."
         ),
     ] = Setting.exact,
     image_size: ImageSize = None,
 ) -> None:
-    """Measure a model or a baseline on a benchmark: a table, OUT/result.json and OUT/report.html."""
+    """Measure a model or a baseline on a benchmark; write OUT/result.json and OUT/report.html."""
     announce_start()
     from rich.console import Console
 

@@ -1,4 +1,4 @@
-"""masklet everything: masks of all there is in pictures or videos, without prompts."""
+"""masklet everything: segment everything in images or videos, without prompts."""
 
 from __future__ import annotations
 
@@ -58,64 +58,72 @@ def everything(
     out: options.Out,
     sources: Annotated[
         list[str] | None,
-        typer.Argument(help="Pictures and videos: files, folders, globs or URLs. See --as for folders."),
+        typer.Argument(help="Images and videos: files, folders, globs or URLs. See --as for folders."),
     ] = None,
     kind: Annotated[
         Kind | None,
         typer.Option(
             "--as",
-            help="What a folder of pictures is: pictures, or the frames of one video. By default a video "
+            help="Read a folder of images as single images or as the frames of one video. Default: a video "
             "if all have one size.",
         ),
     ] = None,
-    preset: Annotated[Preset, typer.Option(help="How closely to look.")] = Preset.balanced,
+    preset: Annotated[Preset, typer.Option(help="Density of the search.")] = Preset.balanced,
     points_per_side: Annotated[int | None, typer.Option(help="Points along each side.")] = None,
-    points_per_batch: Annotated[int | None, typer.Option(help="Points in one batch.")] = None,
-    pred_iou_thresh: Annotated[float | None, typer.Option(help="The least predicted IoU.")] = None,
-    stability_score_thresh: Annotated[float | None, typer.Option(help="The least stability.")] = None,
+    points_per_batch: Annotated[int | None, typer.Option(help="Points decoded at once.")] = None,
+    pred_iou_thresh: Annotated[float | None, typer.Option(help="Minimum predicted IoU.")] = None,
+    stability_score_thresh: Annotated[float | None, typer.Option(help="Minimum stability.")] = None,
     stability_score_offset: Annotated[
-        float | None, typer.Option(help="How far the threshold moves to measure stability, in logits.")
+        float | None, typer.Option(help="Shift of the threshold to measure stability, in logits.")
     ] = None,
     box_nms_thresh: Annotated[
-        float | None, typer.Option(help="Overlap from which on two masks are one.")
+        float | None, typer.Option(help="Overlap above which the lower-ranked mask is a duplicate.")
     ] = None,
-    nms: Annotated[Overlap | None, typer.Option(help="Overlap of masks, or of boxes as sam2 has it.")] = None,
-    crop_n_layers: Annotated[int | None, typer.Option(help="Also look at 4, 4 + 16, ... crops.")] = None,
+    nms: Annotated[
+        Overlap | None, typer.Option(help="Find duplicates by masks, or by boxes as in sam2.")
+    ] = None,
+    crop_n_layers: Annotated[
+        int | None, typer.Option(help="Layers of crops to search too: 1 adds 4 crops, 2 adds 16 more.")
+    ] = None,
     min_mask_region_area: Annotated[
-        int | None, typer.Option(help="Clear holes and islands of fewer pixels.")
+        int | None, typer.Option(help="Fill holes and remove islands smaller than this, in pixels.")
     ] = None,
     max_area: Annotated[
         float | None,
-        typer.Option(metavar="SHARE", help="Leave out masks that cover more of the picture, such as 0.25."),
+        typer.Option(
+            metavar="SHARE", help="Remove masks that cover a larger share of the image, for example 0.25."
+        ),
     ] = None,
     min_contrast: Annotated[
         float | None,
         typer.Option(
-            metavar="SHARE", help="Leave out unsure masks whose colours differ less from those around."
+            metavar="SHARE", help="Remove unsure masks whose contrast with their surroundings is lower."
         ),
     ] = None,
     use_m2m: Annotated[
-        bool | None, typer.Option("--use-m2m", help="Refine each mask by a second pass.")
+        bool | None, typer.Option("--use-m2m", help="Refine each mask in a second pass.")
     ] = None,
-    sort: Annotated[Order | None, typer.Option(help="Picture: which masks come first.")] = None,
+    sort: Annotated[Order | None, typer.Option(help="Image: order of the masks.")] = None,
     partition: Annotated[
-        bool | None, typer.Option("--partition", help="Picture: every pixel belongs to one mask.")
+        bool | None, typer.Option("--partition", help="Image: assign each pixel to exactly one mask.")
     ] = None,
     tiles: Annotated[
         int | None,
         typer.Option(
             metavar="PIXELS",
-            help="Large picture: search tiles of this side one by one, and merge what lies on their seams.",
+            help="Large image: search tiles of this side, and merge masks across seams.",
         ),
     ] = None,
     detections: Annotated[
-        Path | None, typer.Option(help="Video: a COCO JSON with boxes or masks, in place of the grid.")
+        Path | None, typer.Option(help="Video: a COCO JSON with boxes or masks to use instead of the grid.")
     ] = None,
-    every: Annotated[int | None, typer.Option(help="Video: frames from key frame to key frame.")] = None,
+    every: Annotated[int | None, typer.Option(help="Video: frames between key frames.")] = None,
     patience: Annotated[
-        int | None, typer.Option(help="Video: frames until a lost object is given up.")
+        int | None, typer.Option(help="Video: drop an object after it was lost for this many frames.")
     ] = None,
-    max_objects: Annotated[int | None, typer.Option(help="Video: objects tracked at a time.")] = None,
+    max_objects: Annotated[
+        int | None, typer.Option(help="Video: maximum number of objects tracked at once.")
+    ] = None,
     policy: Annotated[
         str | None,
         typer.Option(help="The memory policy: {policies}.", autocompletion=options.policy_names),
@@ -130,7 +138,7 @@ def everything(
     setting: options.Speed = options.Setting.balanced,
     image_size: options.ImageSize = None,
     engine: options.Engine = "auto",
-    fps: Annotated[float | None, typer.Option(help="Take so many frames of each second.")] = None,
+    fps: Annotated[float | None, typer.Option(help="Sample this many frames per second.")] = None,
     channels: options.Channels = None,
     intensity_range: options.IntensityRange = None,
     pixel_size: options.PixelSize = None,
@@ -139,7 +147,7 @@ def everything(
     background: options.Background = "blur",
     soft: options.SoftEdges = 0.0,
 ) -> None:
-    """Segment everything in pictures; or find everything in videos, and track it both ways."""
+    """Segment everything in images; find and track everything in videos."""
     with ProgressBar() as bar:
         from masklet.media.readers.microscopy import parse_channels
         from masklet.tracking.policies import find_policy

@@ -1,4 +1,4 @@
-"""masklet export: networks in forms that other programs run."""
+"""masklet export: write networks for other programs."""
 
 from __future__ import annotations
 
@@ -34,32 +34,32 @@ def formats() -> None:
 
 @export.command("onnx")
 def onnx(
-    model: Annotated[str, typer.Argument(help="A name (see masklet models), path or hub id.")],
+    model: Annotated[str, typer.Argument(help="Model name (see masklet models), path or hub id.")],
     out: Annotated[
         Path,
         typer.Option(
             "--out",
             parser=parse_folder,
             metavar="FOLDER",
-            help="The folder for the graphs and manifest.json.",
+            help="Folder for the graphs and manifest.json.",
         ),
     ],
     precision: Annotated[
         Precision,
         typer.Option(
             "--precision",
-            help="fp16 halves the files, int8 weights quarter them: docs/export.md has their errors.",
+            help="fp16 halves the files, int8 quarters the weights (errors: docs/export.md).",
         ),
     ] = Precision.fp32,
     memories: Annotated[
         MemoryType,
         typer.Option(
             "--memories",
-            help="What memories are rounded to: bfloat16 as in masklet, or float32, which is not rounded.",
+            help="Round memories to bfloat16, as masklet does, or keep them in float32.",
         ),
     ] = MemoryType.bfloat16,
 ) -> None:
-    """Export the network's verbs as ONNX graphs, which masklet.onnx.Tracker and other runtimes run."""
+    """Export the network as ONNX graphs for masklet.onnx.Tracker and other runtimes."""
     announce_start()
     import torch
 
@@ -80,13 +80,13 @@ def onnx(
 def web(
     out: Annotated[
         Path,
-        typer.Option("--out", parser=parse_folder, metavar="FOLDER", help="The folder for the page."),
+        typer.Option("--out", parser=parse_folder, metavar="FOLDER", help="Folder for the page."),
     ],
-    model: Annotated[str, typer.Argument(help="A name (see masklet models), path or hub id.")] = "nano",
+    model: Annotated[str, typer.Argument(help="Model name (see masklet models), path or hub id.")] = "nano",
     example: Annotated[
         Path | None,
         typer.Option(
-            "--example", exists=True, dir_okay=False, help="A short video or a picture that visitors can try."
+            "--example", exists=True, dir_okay=False, help="A short video or an image that visitors can try."
         ),
     ] = None,
     onnxruntime_web: Annotated[

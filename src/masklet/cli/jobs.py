@@ -1,4 +1,4 @@
-"""masklet jobs: corpora of videos on Ray."""
+"""masklet jobs: process large collections of videos with Ray."""
 
 from __future__ import annotations
 
@@ -13,36 +13,44 @@ from masklet.cli.runs import ProgressBar, parse_intensity_range, parse_pixel_siz
 if TYPE_CHECKING:
     from masklet.jobs.manifest import Cluster, JobSettings
 
-app = typer.Typer(help="Corpora of videos on Ray: docs/scale.md.", no_args_is_help=True)
+app = typer.Typer(help="Process large collections of videos with Ray (docs/scale.md).", no_args_is_help=True)
 
-Out = Annotated[str, typer.Argument(metavar="OUT", help="The results: a path, or a URL such as s3://...")]
+Out = Annotated[
+    str, typer.Argument(metavar="OUT", help="The job's results: a path, or a URL such as s3://...")
+]
 Address = Annotated[
     str | None,
-    typer.Option(help="Of a Ray cluster, such as auto or ray://head:10001; by default this machine."),
+    typer.Option(help="Address of a Ray cluster, such as auto or ray://head:10001. Default: this machine."),
 ]
-Actors = Annotated[int | None, typer.Option(help="Models at work at a time; by default as many as fit.")]
-Cpus = Annotated[float, typer.Option("--cpus-per-actor", help="CPU cores of each.")]
+Actors = Annotated[
+    int | None, typer.Option(help="Number of workers, each with one model. Default: as many as fit.")
+]
+Cpus = Annotated[float, typer.Option("--cpus-per-actor", help="CPU cores per worker.")]
 Gpus = Annotated[
-    float | None, typer.Option("--gpus-per-actor", help="GPUs of each, such as 0.5; 1 where there are GPUs.")
+    float | None,
+    typer.Option("--gpus-per-actor", help="GPUs per worker, such as 0.5. Default: 1 if there are GPUs."),
 ]
 Attempts = Annotated[
-    int, typer.Option(help="How often an item may fail through no fault of its own, such as a killed worker.")
+    int, typer.Option(help="Attempts per item if a worker crashes or a store cannot be reached.")
 ]
-Timeout = Annotated[float | None, typer.Option(help="Seconds after which an item counts as failed.")]
-RetryErrors = Annotated[bool, typer.Option("--retry-errors", help="Try again what could not be read.")]
+Timeout = Annotated[float | None, typer.Option(help="Seconds after which an item fails.")]
+RetryErrors = Annotated[bool, typer.Option("--retry-errors", help="Retry inputs that could not be read.")]
 
 
 @app.command(cls=options.GroupedCommand)
 def run(
     manifest: Annotated[
-        str, typer.Argument(help="A .parquet, .csv or .jsonl with a column source; or a folder or glob.")
+        str,
+        typer.Argument(
+            help="A .parquet, .csv or .jsonl with a column source, or a folder or glob of videos."
+        ),
     ],
     out: Annotated[
         str,
         typer.Option(
             parser=options.check_named,
             metavar="URL",
-            help="Where the results go: a path, or a URL such as s3://...",
+            help="Where to write the results: a path, or a URL such as s3://...",
         ),
     ],
     model: options.Model = "nano",
@@ -54,27 +62,28 @@ def run(
         typer.Option(
             "--format",
             metavar="NAME",
-            help="parquet (by default) or, may be repeated: {formats}.",
+            help="Output format; repeat for several: parquet (default), {formats}.",
             autocompletion=options.format_names,
         ),
     ] = None,
-    fps: Annotated[float | None, typer.Option(help="Take so many frames of each second.")] = None,
+    fps: Annotated[float | None, typer.Option(help="Sample this many frames per second.")] = None,
     policy: options.Policy = "recency",
     cuts: Annotated[bool, typer.Option("--cuts", help="Detect scene cuts.")] = False,
-    exclusive: Annotated[bool, typer.Option("--exclusive", help="Let no two masks overlap.")] = False,
+    exclusive: Annotated[bool, typer.Option("--exclusive", help="Remove overlaps between masks.")] = False,
     split: Annotated[
         int | None,
         typer.Option(
-            metavar="FRAMES", help="Split longer videos at scene cuts, into parts of so many frames."
+            metavar="FRAMES", help="Split longer videos at scene cuts into parts of this many frames."
         ),
     ] = None,
     preset: Annotated[str, typer.Option(help="Without prompts: fast, balanced or dense.")] = "balanced",
-    every: Annotated[
-        int | None, typer.Option(help="Without prompts: frames from key frame to key frame.")
-    ] = None,
-    max_objects: Annotated[int, typer.Option(help="Without prompts: objects tracked at a time.")] = 32,
+    every: Annotated[int | None, typer.Option(help="Without prompts: frames between key frames.")] = None,
+    max_objects: Annotated[
+        int, typer.Option(help="Without prompts: maximum number of objects tracked at once.")
+    ] = 32,
     patience: Annotated[
-        int | None, typer.Option(help="Without prompts: frames until a lost object is given up.")
+        int | None,
+        typer.Option(help="Without prompts: drop an object after it was lost for this many frames."),
     ] = None,
     channels: options.Channels = None,
     intensity_range: options.IntensityRange = None,
@@ -88,7 +97,7 @@ def run(
     timeout: Timeout = None,
     retry_errors: RetryErrors = False,
 ) -> None:
-    """Segment all videos of a manifest. The same command again goes on where it stopped."""
+    """Segment all videos of a manifest. Repeat the command to resume."""
     _need_packages()
     from masklet.jobs.manifest import PARQUET, Cluster, JobSettings
     from masklet.media.readers.microscopy import parse_channels
@@ -130,7 +139,7 @@ def resume(
     timeout: Timeout = None,
     retry_errors: RetryErrors = False,
 ) -> None:
-    """Go on with a job, with the manifest and settings that it was started with."""
+    """Resume a job with its original manifest and settings."""
     _need_packages()
     from masklet.jobs.manifest import Cluster
     from masklet.jobs.run import read_job
@@ -143,7 +152,7 @@ def resume(
 
 @app.command(cls=options.Command)
 def status(out: Out) -> None:
-    """Show how far a job is, what is slow, and what failed."""
+    """Show a job's progress, slow items and errors."""
     _need_packages()
     from masklet.jobs.report import describe_status, read_errors, read_status
     from masklet.jobs.stores import Store
@@ -157,19 +166,21 @@ def status(out: Out) -> None:
 @app.command(cls=options.Command)
 def merge(
     out: Out,
-    to: Annotated[str | None, typer.Option(help="Where the files go; by default OUT/merged.")] = None,
+    to: Annotated[str | None, typer.Option(help="Where to write the files. Default: OUT/merged.")] = None,
     formats: Annotated[
         list[str] | None,
         typer.Option(
             "--format",
             metavar="NAME",
-            help="parquet (by default) or coco: one coco.json of all; may be repeated.",
+            help="parquet (default) or coco, one coco.json of all; repeat for both.",
             autocompletion=lambda: ["parquet", "coco"],
         ),
     ] = None,
-    partial: Annotated[bool, typer.Option("--partial", help="Merge what is there.")] = False,
+    partial: Annotated[
+        bool, typer.Option("--partial", help="Merge the finished items of an unfinished job.")
+    ] = False,
 ) -> None:
-    """Copy the masks of all items into few Parquet files, or one COCO file."""
+    """Merge the masks of all items into a few Parquet files, or one COCO file."""
     _need_packages()
     from masklet.jobs.merge import merge_results
     from masklet.jobs.stores import Store

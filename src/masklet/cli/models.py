@@ -1,4 +1,4 @@
-"""masklet models: the models that have a name, and how they run here."""
+"""masklet models: list models by name, and show how they run on this machine."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 def models(
     explain: Annotated[
-        bool, typer.Option("--explain", help="Say what runs the network on this machine, and how fast.")
+        bool, typer.Option("--explain", help="Show what runs the network on this machine, and how fast.")
     ] = False,
 ) -> None:
-    """List the models that have a name; a path or a hub id works in their place."""
+    """List the models that --model takes by name; a path or a hub id works too."""
     if explain:
         _explain()
         return

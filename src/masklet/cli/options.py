@@ -175,24 +175,28 @@ Out = Annotated[
         "--out",
         parser=parse_folder,
         metavar="FOLDER",
-        help="The folder for the results. It belongs to this run: see run.json there.",
+        help="Folder for the results. Use one per run; its run.json records the run.",
     ),
 ]
-ListFile = Annotated[Path | None, typer.Option("--list", help="A text file with more inputs, one a line.")]
+ListFile = Annotated[Path | None, typer.Option("--list", help="A text file with more inputs, one per line.")]
 Shard = Annotated[
     str | None,
-    typer.Option("--shard", metavar="I/N", help="Take every N-th input from the I-th on, such as 2/8."),
+    typer.Option(
+        "--shard", metavar="I/N", help="Process every N-th input from the I-th on, for example 2/8."
+    ),
 ]
 PromptFile = Annotated[
     Path | None,
     typer.Option(
-        "--prompts", help="Prompts for many inputs: CSV, JSON Lines or COCO; docs/cli.md has the columns."
+        "--prompts", help="Prompts for many inputs: CSV, JSON Lines or COCO (columns: docs/cli.md)."
     ),
 ]
 IntensityRange = Annotated[
     str | None,
     typer.Option(
-        "--intensity-range", metavar="LOW,HIGH", help="What becomes black and white, for more than 8 bits."
+        "--intensity-range",
+        metavar="LOW,HIGH",
+        help="The intensities shown as black and white, for more than 8 bits.",
     ),
 ]
 PixelSize = Annotated[
@@ -200,8 +204,8 @@ PixelSize = Annotated[
     typer.Option(
         "--pixel-size",
         metavar="SIZE",
-        help="How large a pixel is, for measures and label TIFFs, such as 0.65um or 0.2x0.2x1um; by default "
-        "as an OME or ImageJ TIFF says.",
+        help="Pixel size for measures and label TIFFs, for example 0.65um or 0.2x0.2x1um; by default "
+        "that of the OME or ImageJ TIFF.",
     ),
 ]
 Channels = Annotated[
@@ -209,25 +213,25 @@ Channels = Annotated[
     typer.Option(
         "--channel",
         metavar="NAME[=COLOUR]",
-        help="A microscope file's channel, by name or number from 0; repeat it to mix several in colours.",
+        help="Channel of a microscope file, by name or number from 0. Repeat to mix several in colours.",
     ),
 ]
 MaxPixels = Annotated[
-    int | None, typer.Option("--max-pixels", help="Allow pictures with more than 2**28 pixels.")
+    int | None, typer.Option("--max-pixels", help="Allow images with more than 2**28 pixels.")
 ]
 Overwrite = Annotated[
-    bool, typer.Option("--overwrite", help="Run again even if OUT has this run's complete results.")
+    bool, typer.Option("--overwrite", help="Run again even if OUT has complete results of this run.")
 ]
-Model = Annotated[str, typer.Option("--model", help="A name (see masklet models), path or hub id.")]
+Model = Annotated[str, typer.Option("--model", help="Model name (see masklet models), path or hub id.")]
 Device = Annotated[
-    str | None, typer.Option("--device", help="cpu, cuda, cuda:1, mps; by default the best there is.")
+    str | None, typer.Option("--device", help="cpu, cuda, cuda:1 or mps; by default the best one available.")
 ]
 Precision = Annotated[Dtype, typer.Option("--dtype", help="The precision of the weights.")]
 Speed = Annotated[
     Setting,
     typer.Option(
         "--setting",
-        help="How far CPUs round: balanced costs no J&F, exact has the published numbers, fast rounds more.",
+        help="Rounding on CPUs: balanced costs 0.1 J&F, exact gives the published numbers, fast costs 3.",
     ),
 ]
 Engine = Annotated[
@@ -235,7 +239,7 @@ Engine = Annotated[
     typer.Option(
         "--engine",
         metavar="NAME",
-        help="What runs the network: {engines}. auto takes the fastest that needs no preparation; compiled "
+        help="What runs the network: {engines}. auto picks the fastest that needs no preparation; compiled "
         "is torch.compile, whose first frames take minutes.",
         autocompletion=engine_names,
     ),
@@ -245,7 +249,7 @@ ImageSize = Annotated[
     typer.Option(
         "--image-size",
         metavar="PIXELS",
-        help="Side of the square that the network sees, a multiple of 32; by default what it was trained at.",
+        help="Side of the network's input square, a multiple of 32; by default as in training.",
     ),
 ]
 Policy = Annotated[
@@ -257,7 +261,7 @@ Formats = Annotated[
     typer.Option(
         "--format",
         metavar="NAME",
-        help="How to write the masks, may be repeated: {formats}. By default palette, masklets and overlay.",
+        help="Output format; repeat for several: {formats}. Default: palette, masklets and overlay.",
         autocompletion=format_names,
     ),
 ]
@@ -267,7 +271,7 @@ PictureFormats = Annotated[
     typer.Option(
         "--format",
         metavar="NAME",
-        help="What to write beside mask.png, masks.json and overlay.png, may be repeated: {formats}.",
+        help="Formats besides mask.png, masks.json and overlay.png; repeat for several: {formats}.",
         autocompletion=format_names,
     ),
 ]
@@ -276,7 +280,7 @@ Background = Annotated[
     str,
     typer.Option(
         "--background",
-        help="Of --format composite: blur, a colour such as green or #00b140, or a picture or video.",
+        help="For --format composite: blur, a colour such as green or #00b140, an image or a video.",
     ),
 ]
 SoftEdges = Annotated[
@@ -286,7 +290,7 @@ SoftEdges = Annotated[
         metavar="PIXELS",
         min=0,
         max=100,
-        help="Cut-outs, matte-exr and composite: how far edges fade out.",
+        help="Width of soft edges, for cut-outs, matte-exr and composite.",
     ),
 ]
 

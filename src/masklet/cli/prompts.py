@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from masklet.types import Prompt
 
 Points = Annotated[
-    list[str] | None, typer.Option("--point", metavar="X,Y", help="A click on the object. May be repeated.")
+    list[str] | None, typer.Option("--point", metavar="X,Y", help="A click on the object. Repeat for more.")
 ]
 Negatives = Annotated[
     list[str] | None,
-    typer.Option("--negative", metavar="X,Y", help="A click beside the object. May be repeated."),
+    typer.Option("--negative", metavar="X,Y", help="A click on what is not the object. Repeat for more."),
 ]
 Box = Annotated[str | None, typer.Option("--box", metavar="X0,Y0,X1,Y1", help="A box around the object.")]
 Mask = Annotated[
@@ -34,9 +34,9 @@ Objects = Annotated[
     typer.Option(
         "--object",
         metavar="TEXT",
-        help="One object, may be repeated: "
+        help="One object; repeat for more: "
         "'NAME: X,Y -X,Y box=X0,Y0,X1,Y1 mask=PNG frame=N class=NAME id=N'. "
-        "A minus makes a click negative; all parts may be left out but one.",
+        "A minus makes a click negative. One click, box or mask is enough.",
     ),
 ]
 

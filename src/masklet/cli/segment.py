@@ -1,4 +1,4 @@
-"""masklet segment: masks of what was pointed at in pictures."""
+"""masklet segment: segment prompted objects in images."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ FILES = ("mask.png", "masks.json", "overlay.png")
 def segment(
     out: options.Out,
     images: Annotated[
-        list[str] | None, typer.Argument(help="Pictures: files, folders, globs or URLs, of any sizes.")
+        list[str] | None, typer.Argument(help="Images: files, folders, globs or URLs, of any sizes.")
     ] = None,
     point: Points = None,
     negative: Negatives = None,
@@ -48,7 +48,7 @@ def segment(
         int | None,
         typer.Option(
             metavar="PIXELS",
-            help="Large pictures: look at a window of this side around each prompt, in full resolution.",
+            help="Large images: segment a window of this side around each prompt, at full resolution.",
         ),
     ] = None,
     names: options.ListFile = None,
@@ -66,7 +66,7 @@ def segment(
     max_pixels: options.MaxPixels = None,
     formats: options.PictureFormats = None,
 ) -> None:
-    """Segment what is pointed at in pictures: mask.png, masks.json and overlay.png for each."""
+    """Segment prompted objects in images; write mask.png, masks.json and overlay.png for each."""
     with ProgressBar() as bar:
         from masklet.media.readers.microscopy import parse_channels
         from masklet.media.readers.prompt_files import ObjectPrompts

@@ -1,4 +1,4 @@
-"""masklet studio: a browser in which people segment videos."""
+"""masklet studio: segment videos and images in the browser."""
 
 from __future__ import annotations
 
@@ -29,26 +29,27 @@ if TYPE_CHECKING:
 
 def studio(
     folder: Annotated[
-        Path | None, typer.Argument(help="Videos and pictures to choose from; uploads work without.")
+        Path | None, typer.Argument(help="Folder of videos and images to work on. Uploads work without one.")
     ] = None,
     host: Annotated[
-        str, typer.Option(help="The address; others than this machine's demand a token.")
+        str, typer.Option(help="Address to listen on; any but this machine's own requires a token.")
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535)] = 8000,
-    browser: Annotated[bool, typer.Option(help="Open the page.")] = True,
+    browser: Annotated[bool, typer.Option(help="Open the page in a browser.")] = True,
     data: Annotated[
-        Path | None, typer.Option(help="Takes uploads, the database and caches. [~/.local/share/masklet]")
+        Path | None,
+        typer.Option(help="Folder for uploads, the database and caches. [~/.local/share/masklet]"),
     ] = None,
     database: Annotated[
         str | None,
-        typer.Option(help="A database by URL, as postgresql://USER@HOST/NAME; else SQLite in DATA."),
+        typer.Option(help="URL of a database, such as postgresql://USER@HOST/NAME. Default: SQLite in DATA."),
     ] = None,
     token: Annotated[
         str | None,
         typer.Option(
             envvar=["MASKLET_STUDIO_TOKEN", "MASKLET_TOKEN"],
-            help="What every call must show; made if needed. Others on this machine see it in the process "
-            "list: rather set the variable, or use --token-file.",
+            help="Token that every request must send; generated if needed. Others on this machine see it in "
+            "the process list: prefer the variable or --token-file.",
         ),
     ] = None,
     token_file: Annotated[
@@ -56,10 +57,10 @@ def studio(
     ] = None,
     name: Annotated[
         list[str] | None,
-        typer.Option(help="A name under which browsers reach this machine. Repeat for more."),
+        typer.Option(help="A host name by which browsers reach this machine. Repeat for more."),
     ] = None,
     models: Annotated[
-        Path | None, typer.Option(help="A folder of checkpoints that projects may use, besides MODEL.")
+        Path | None, typer.Option(help="A folder of checkpoints that projects can use besides MODEL.")
     ] = None,
     model: Model = "nano",
     device: Device = None,
@@ -68,7 +69,7 @@ def studio(
     image_size: ImageSize = None,
     engine: Engine = "auto",
 ) -> None:
-    """Open the studio: segment videos in the browser, alone or together."""
+    """Open the studio: segment videos and images in the browser, alone or as a team."""
     announce_start()
     from masklet.errors import MediaError, MissingExtra
 

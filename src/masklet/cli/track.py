@@ -46,7 +46,7 @@ def track(
     out: options.Out,
     videos: Annotated[
         list[str] | None,
-        typer.Argument(help="Video files, folders, globs or URLs. A folder of pictures is one video."),
+        typer.Argument(help="Video files, folders, globs or URLs. A folder of images is one video."),
     ] = None,
     point: Points = None,
     negative: Negatives = None,
@@ -58,11 +58,11 @@ def track(
         int | None, typer.Option(help="The frame of the prompts, from 0.", show_default="0")
     ] = None,
     direction: Annotated[
-        Direction | None, typer.Option(help="Where to track, from that frame.", show_default="forward")
+        Direction | None, typer.Option(help="Direction of tracking from that frame.", show_default="forward")
     ] = None,
     script: Annotated[
         Path | None,
-        typer.Option(help="A saved session (VideoSession.save) to repeat, in place of prompts."),
+        typer.Option(help="A saved session (VideoSession.save) to repeat instead of prompts."),
     ] = None,
     names: options.ListFile = None,
     shard: options.Shard = None,
@@ -73,7 +73,7 @@ def track(
     setting: options.Speed = options.Setting.balanced,
     image_size: options.ImageSize = None,
     engine: options.Engine = "auto",
-    fps: Annotated[float | None, typer.Option(help="Take so many frames of each second.")] = None,
+    fps: Annotated[float | None, typer.Option(help="Sample this many frames per second.")] = None,
     policy: Annotated[
         str | None,
         typer.Option(
@@ -84,7 +84,10 @@ def track(
     ] = None,
     cuts: Annotated[bool, typer.Option("--cuts", help="Detect scene cuts.")] = False,
     exclusive: Annotated[
-        bool, typer.Option("--exclusive", help="Let no two masks overlap: the highest logit has the pixel.")
+        bool,
+        typer.Option(
+            "--exclusive", help="Remove overlaps: each pixel goes to the mask with the highest logit."
+        ),
     ] = False,
     channels: options.Channels = None,
     intensity_range: options.IntensityRange = None,
@@ -94,7 +97,7 @@ def track(
     background: options.Background = "blur",
     soft: options.SoftEdges = 0.0,
 ) -> None:
-    """Track objects through videos, and write their masks on every frame."""
+    """Track objects through videos and write their masks on every frame."""
     with ProgressBar() as bar:
         from masklet.media.readers.microscopy import parse_channels
         from masklet.media.readers.prompt_files import ObjectPrompts

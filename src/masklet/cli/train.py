@@ -36,36 +36,40 @@ def train(
             autocompletion=recipe_names,
         ),
     ],
-    data: Annotated[Path, typer.Argument(help="The training data, in a form that the recipe reads.")],
+    data: Annotated[
+        Path, typer.Argument(help="The training data, in a form that the recipe reads (docs/training.md).")
+    ],
     out: Annotated[
         Path,
         typer.Option(
             parser=parse_folder,
             metavar="FOLDER",
-            help="Folder for checkpoints, log and report; the same folder resumes a run.",
+            help="Folder for checkpoints, log and report. The same folder resumes a run.",
         ),
     ],
     model: Annotated[
         str | None,
-        typer.Option(help="Weights to start from: a name, a file, a hub id; new-tiny for random weights."),
+        typer.Option(help="Weights to start from: a name, file or hub id; new-tiny for random weights."),
     ] = None,
     preset: Annotated[
         PresetName | None,
         typer.Option(rich_help_panel="Training", help="The parts of the network to train."),
     ] = None,
-    size: Annotated[int | None, typer.Option(help="Side of the model's square, a multiple of 32.")] = None,
+    size: Annotated[
+        int | None, typer.Option(help="Side of the model's input square, a multiple of 32.")
+    ] = None,
     steps: Annotated[int | None, typer.Option(help="Optimizer steps.")] = None,
-    rate: Annotated[float | None, typer.Option(help="The highest learning rate.")] = None,
+    rate: Annotated[float | None, typer.Option(help="Peak learning rate.")] = None,
     validation: Annotated[
-        Path | None, typer.Option(help="Validation data; by default a part of DATA is held back.")
+        Path | None, typer.Option(help="Validation data. Default: a part of DATA is held back.")
     ] = None,
     precision: Annotated[Precision, typer.Option(help="bf16 halves memory on a GPU.")] = Precision.no,
-    workers: Annotated[int, typer.Option(min=0, help="Processes that read data ahead.")] = 0,
+    workers: Annotated[int, typer.Option(min=0, help="Number of processes that load data.")] = 0,
     original: Annotated[
         bool, typer.Option("--original", help="Also write model.pt in the original package's layout.")
     ] = False,
 ) -> None:
-    """Train a model by a recipe; a stopped run resumes from its last checkpoint."""
+    """Train a model with a recipe. Repeat the command to resume from the last checkpoint."""
     announce_start()
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
