@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 import shutil
@@ -19,6 +20,7 @@ from masklet.cli.items import Item, Kind, find_items, take_shard, unique_names
 from masklet.cli.prompts import PromptTable, _is_named, read_prompts
 from masklet.errors import MaskletError
 from masklet.media import CocoJson, open_frames, read_label_map
+from masklet.media.annotations import read_annotations
 from masklet.media.readers.prompt_files import build_prompts, read_prompt_rows
 from masklet.run_folder import Manifest
 from masklet.types import Masks
@@ -82,6 +84,55 @@ def test_the_coco_files_of_a_batch_are_one_file_too(run: Run, desk: Path) -> Non
     answer = run(*words)
     assert answer.code == 0 and "stays" in answer.err
     assert Path("out/coco.json").read_text() == "mine"
+
+
+def test_the_files_for_labelling_tools_of_a_batch_are_one_file_too(run: Run, desk: Path) -> None:
+    """A team imports one file, not one for each of 400 pictures; classes have one list of numbers."""
+    classes = {"a/1.png": "dog", "b/1.png": "cat", "b/1.jpg": "dog", "b/2.png": "cat"}
+    lines = ["source,class,x,y", *(f"{source},{name},20,24" for source, name in classes.items())]
+    Path("prompts.csv").write_text("\n".join(lines))
+    formats = ("cvat-images", "label-studio", "measures", "yolo")
+    words = ("segment", "pictures/a", "pictures/b", "--prompts", "prompts.csv", "--model", "toy.safetensors")
+    words = (*words, *(word for name in formats for word in ("--format", name)), "--out", "out")
+    for _ in range(2):  # the second run finds all done
+        answer = run(*words)
+        assert answer.code == 0, answer.err
+    folders = {name: Path("out", name if Path("out", name).is_dir() else name[:-4]) for name in classes}
+    for name in ("cvat_masks.xml", "label_studio.json"):
+        (file,) = read_annotations(Path("out", name))
+        assert {entry.source: entry.label for entry in file.annotations} == classes, name
+        for entry in file.annotations:
+            mask = read_label_map(folders[entry.source] / "mask.png") > 0
+            assert (entry.shape.to_prompt(mask.shape).mask == mask).all(), entry.source
+    with open("out/measures.csv", newline="") as table:
+        assert {row["file"]: row["class"] for row in csv.DictReader(table)} == classes
+    names = Path("out/labels/classes.txt").read_text().split()
+    for source, name in classes.items():
+        path = Path("out/labels", f"{folders[source].relative_to('out')}.txt")
+        assert {names[int(line.split()[0])] for line in path.read_text().splitlines()} == {name}
+
+
+def test_a_failure_says_what_of_all_inputs_is_missing(run: Run, desk: Path) -> None:
+    Path("pictures/a/bad.png").write_text("no picture")
+    words = (
+        "segment",
+        "pictures/a",
+        *CLICK,
+        "--format",
+        "coco",
+        "--model",
+        "toy.safetensors",
+        "--out",
+        "out",
+    )
+    answer = run(*words)
+    assert answer.code == 1 and "coco.json of all inputs together come when each is done" in answer.err
+    assert not Path("out/coco.json").exists()
+    Path("pictures/a/bad.png").unlink()
+    PIL.Image.new("RGB", (30, 30)).save("pictures/a/good.png")
+    answer = run(*words)
+    assert answer.code == 0 and "of all inputs together: out/coco.json" in answer.err
+    assert len(json.loads(Path("out/coco.json").read_text())["images"]) == 2
 
 
 def test_videos_of_one_frame_are_no_pictures(run: Run, desk: Path) -> None:

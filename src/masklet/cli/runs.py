@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 
 Value = TypeVar("Value")
 
-COCO = "coco.json"  # of an input, and of a batch
-
 DEFAULT_FORMATS = ("palette", "masklets", "overlay")
 
 
@@ -187,6 +185,7 @@ class Runner:
         self.bar.print(f"{finished} of {len(items)} inputs are done{done_text}: {self.out}")
         if failures:
             print_failures(failures)
+            self._explain_missing_files(all_items)
             raise typer.Exit(1)
         self._end_batch(all_items, earlier)
 
@@ -259,27 +258,47 @@ class Runner:
         if not all(manifest is not None and manifest.is_complete for manifest in manifests):
             return  # other shards are still at work
         names: dict[str, int | None] = dict.fromkeys(item.name for item in items)
-        if self._merge_coco(items, earlier):
-            names[COCO] = 1
+        merged = self._merge(items, earlier)
+        if merged:
+            paths = ", ".join(str(self.out / name) for name in merged)
+            self.bar.print(f"of all inputs together: {paths}")
+        names |= dict.fromkeys(merged, 1)
         for name in (earlier.files if earlier else {}).keys() - names.keys():
             remove_results(self.out / name)
             with suppress(OSError):
                 (self.out / name).parent.rmdir()  # a folder of inputs that is empty now
         self._write_manifest(items, names, is_complete=True)
 
-    def _merge_coco(self, items: Sequence[Item], earlier: Manifest | None) -> bool:
-        """Merge the inputs' coco.json into OUT/coco.json, if each has one; returns whether it did."""
-        from masklet.media import merge_coco
+    def _explain_missing_files(self, items: Sequence[Item]) -> None:
+        """After failures, say which files of all inputs are not there yet."""
+        from masklet.media.writers.merging import MERGES
 
-        files = {item.name: self.out / item.name / COCO for item in items}
-        if not all(file.is_file() for file in files.values()):
-            return False
-        is_own = earlier is not None and COCO in earlier.files
-        if (self.out / COCO).exists() and not (is_own or self.overwrite):
-            self.bar.print(f"{self.out / COCO} is not this run's, and stays: --overwrite replaces it.")
-            return False
-        merge_coco(files, self.out / COCO)
-        return True
+        names = [name for name in MERGES if any((self.out / item.name / name).exists() for item in items)]
+        if names:
+            self.bar.print(
+                f"{', '.join(names)} of all inputs together come when each is done: mend those above, or "
+                "leave them out, and run the same again."
+            )
+
+    def _merge(self, items: Sequence[Item], earlier: Manifest | None) -> list[str]:
+        """Merge what the inputs have in formats of whole data sets into OUT; returns the files' names."""
+        from masklet.media.writers.merging import MERGES
+
+        folders = {item.name.split("/")[0] for item in items}
+        merged = []
+        for name, merge in MERGES.items():
+            files = {item.name: self.out / item.name / name for item in items}
+            if name in folders or not all(file.exists() for file in files.values()):
+                continue
+            target = self.out / name
+            if target.exists():
+                if not (self.overwrite or (earlier is not None and name in earlier.files)):
+                    self.bar.print(f"{target} is not this run's, and stays: --overwrite replaces it.")
+                    continue
+                remove_results(target)
+            merge(files, target)
+            merged.append(name)
+        return merged
 
     def _write_manifest(
         self, items: Sequence[Item], files: Mapping[str, int | None], *, is_complete: bool

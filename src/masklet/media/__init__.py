@@ -16,7 +16,7 @@ from masklet.media.writers.annotation_tools import (
     brush_region,
     brush_rle,
 )
-from masklet.media.writers.coco import SAV_FRAME_STEP, CocoJson, SavJson, YouTubeVisJson, merge_coco
+from masklet.media.writers.coco import SAV_FRAME_STEP, CocoJson, SavJson, YouTubeVisJson
 from masklet.media.writers.labels import (
     LabelOmeTiff,
     LabelTiff,
@@ -29,6 +29,7 @@ from masklet.media.writers.labels import (
 from masklet.media.writers.masklets import MaskletsJson, read_masklets
 from masklet.media.writers.mattes import MatteExrs
 from masklet.media.writers.measures import MeasuresCsv
+from masklet.media.writers.merging import merge_coco
 from masklet.media.writers.pictures import (
     CompositeVideo,
     CutoutPngs,

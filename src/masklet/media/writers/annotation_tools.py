@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from io import TextIOWrapper
 from pathlib import Path
@@ -67,18 +67,41 @@ class _CvatXml(SpooledWriter):
     def write_shapes(self, xml: XmlWriter) -> None: ...
 
     def _write_meta(self, xml: XmlWriter) -> None:
-        height, width = self._source.size
-        with xml.within("meta"), xml.within("task"):
-            xml.element("name", self._source.name)
-            xml.element("size", self._length)
-            xml.element("mode", self.mode)
-            xml.element("flipped", "False")
-            with xml.within("labels"):
-                for name in dict.fromkeys(map(self._categories.name, self._spool.ids)):
-                    with xml.within("label"):
-                        xml.element("name", name)
-                        xml.element("type", self.shape)
-                        xml.element("attributes")
+        names = dict.fromkeys(map(self._categories.name, self._spool.ids))
+        write_meta(xml, self._source.name, self._length, type(self), names, self._source.size)
+
+
+def write_meta(
+    xml: XmlWriter,
+    name: str,
+    size: int,
+    kind: type[_CvatXml],
+    labels: Iterable[str],
+    original_size: tuple[int, int] | None = None,
+) -> None:
+    """Write what CVAT's XML says of a task.
+
+    Args:
+        xml: Where `annotations` was begun.
+        name: The task's.
+        size: How many pictures or frames it has.
+        kind: What its shapes are.
+        labels: The classes.
+        original_size: (H, W) of all pictures, if it is the same.
+    """
+    with xml.within("meta"), xml.within("task"):
+        xml.element("name", name)
+        xml.element("size", size)
+        xml.element("mode", kind.mode)
+        xml.element("flipped", "False")
+        with xml.within("labels"):
+            for label in labels:
+                with xml.within("label"):
+                    xml.element("name", label)
+                    xml.element("type", kind.shape)
+                    xml.element("attributes")
+        if original_size is not None:
+            height, width = original_size
             with xml.within("original_size"):
                 xml.element("width", width)
                 xml.element("height", height)

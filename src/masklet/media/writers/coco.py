@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from masklet import rle
-from masklet.files import atomic_write
-from masklet.media.annotations.coco import read_json
-from masklet.media.writers.writer import MaskSpool, SpooledJson, dump_json
+from masklet.media.writers.writer import MaskSpool, SpooledJson
 
 
 class CocoJson(SpooledJson):
@@ -191,58 +189,3 @@ def _count_changes(areas: np.ndarray) -> int:
 def _all_frames(spool: MaskSpool) -> range:
     """From frame 0 to the last that was written, since these files count frames from 0."""
     return range(spool.frames[-1] + 1 if spool.frames else 0)
-
-
-def merge_coco(files: Mapping[str, Path], path: Path) -> None:
-    """Merge the coco.json of many inputs into one. Only one of them is in memory at a time.
-
-    Args:
-        files: The coco.json of each input, by the input's name, such as "a/1". A picture is then called
-            a/1.png, a frame of a video a/1/00007.jpg.
-        path: The file to write.
-
-    Raises:
-        MediaError: One of them cannot be read.
-    """
-    categories: dict[str, int] = {}
-    for file in files.values():
-        for category in read_json(file)["categories"]:
-            categories.setdefault(category["name"], len(categories) + 1)
-    content = {
-        "info": {"description": f"{len(files)} inputs"},
-        "licenses": [],
-        "categories": [
-            {"id": id, "name": name, "supercategory": "object"} for name, id in categories.items()
-        ],
-        "images": _merged_images(files),
-        "annotations": _merged_annotations(files, categories),
-    }
-    with atomic_write(path) as part, open(part, "w", encoding="utf-8") as output:
-        dump_json(content, output)
-
-
-def _merged_images(files: Mapping[str, Path]) -> Iterator[dict[str, Any]]:
-    count = 0
-    for name, file in files.items():
-        images = read_json(file)["images"]
-        path = PurePosixPath(name)
-        for image in images:
-            count += 1
-            file_name = PurePosixPath(image["file_name"])
-            is_input = len(images) == 1 and path.name in (file_name.name, file_name.stem)
-            folder = path.parent if is_input else path
-            yield {**image, "id": count, "file_name": str(folder / file_name)}
-
-
-def _merged_annotations(files: Mapping[str, Path], categories: Mapping[str, int]) -> Iterator[dict[str, Any]]:
-    count = first_image = 0
-    for file in files.values():
-        content = read_json(file)
-        names = {category["id"]: category["name"] for category in content["categories"]}
-        images = {image["id"]: first_image + row for row, image in enumerate(content["images"], 1)}
-        for annotation in content["annotations"]:
-            count += 1
-            category = categories[names[annotation["category_id"]]]
-            image = images[annotation["image_id"]]
-            yield {**annotation, "id": count, "image_id": image, "category_id": category}
-        first_image += len(images)
