@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from fractions import Fraction
 from pathlib import Path
 
@@ -200,3 +202,29 @@ class SlowSource:
 
     def file_name(self, frame: int) -> str:
         return f"{frame:05d}.jpg"
+
+
+FULL_DISK = """
+import resource, sys
+import numpy as np
+from masklet.errors import MediaError
+from masklet.media import OverlayVideo, open_frames
+from masklet.types import Masks
+
+frames = open_frames(np.random.default_rng(0).integers(0, 255, (60, 48, 64, 3), dtype=np.uint8))
+resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+try:
+    with OverlayVideo(sys.argv[1], frames) as video:
+        for frame, image in enumerate(frames):
+            video.write(image, Masks.empty(frame, frames.size))
+except MediaError as error:
+    print(error)
+"""
+
+
+def test_a_disk_without_place_for_the_header_is_a_sentence(tmp_path: Path) -> None:
+    """A second try to write it ended the process in FFmpeg: hence a process of its own."""
+    command = [sys.executable, "-c", FULL_DISK, tmp_path / "clip.mp4"]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert ended.returncode == 0 and ended.stdout.endswith("clip.mp4 cannot be written: file too large.\n")
+    assert not list(tmp_path.iterdir())

@@ -6,7 +6,7 @@ import logging
 import os
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -142,6 +142,7 @@ class VideoWriter(Writer):
         self._pts = 0
         self._is_begun = False
         self._is_closed = False
+        self._failure: MediaError | None = None
         is_slow = source.fps < SLOW
         self._tick = max(SLOW_TICK, self.coding.tick) if is_slow else self.coding.tick
         self._longest = LONGEST_SLOW if is_slow else LONGEST
@@ -232,6 +233,10 @@ class VideoWriter(Writer):
             return
         self._is_closed = True
         try:
+            if self._failure is not None:  # another header after one that failed ends the process in FFmpeg
+                with suppress(OSError):
+                    self._container.close()
+                raise self._failure
             with self._errors():
                 self._container.mux(self._stream.encode(None))
                 if self._sound is not None:
@@ -249,12 +254,16 @@ class VideoWriter(Writer):
         try:
             with write_errors(self._path):
                 yield
+        except MediaError as error:
+            self._failure = error
+            raise
         except (av.FFmpegError, ValueError, OverflowError) as error:
             height, width = self._size
-            raise MediaError(
+            self._failure = MediaError(
                 f"{self._path} cannot be encoded, {width}x{height} pixels at {self._source.fps:.6g} frames "
                 f"a second: {error}. Choose other formats, or a smaller picture."
-            ) from error
+            )
+            raise self._failure from error
 
 
 class AudioTrack:
