@@ -19,9 +19,9 @@ TrunkName = Literal["hiera", "efficientnet-lite0", "efficientnet-lite2"]
 
 @dataclass(frozen=True)
 class Sam2Config:
-    """Everything that two SAM 2 networks can differ in. Defaults are the published values.
+    """The sizes and options of a SAM 2 network. Defaults are the published values.
 
-    The six numbers from `embed_dim` to `background` are Hiera's alone; those of an EfficientNet-Lite follow
+    The six fields from `embed_dim` to `background` apply to Hiera only; those of an EfficientNet-Lite follow
     from its name.
 
     Args:
@@ -38,13 +38,13 @@ class Sam2Config:
         memory_layers: Layers of the memory attention.
         feedforward: Hidden width in memory attention and mask decoder.
         memories: Rows of the age table: six tracked frames and one for the prompted.
-        pointers: Object pointers that are looked at.
-        zoom: What sessions do by default: look a second time, see `masklet.zoom`. The network is the same.
-        trunk: What turns an image into maps.
-        holds_clicks: Move answers of one mask towards clicks that the network did not heed.
+        pointers: The number of object pointers to attend to.
+        zoom: Whether sessions zoom by default (`masklet.zoom`). The network is the same.
+        trunk: The image encoder's trunk.
+        holds_clicks: Correct single masks around clicks that they contradict.
 
     Raises:
-        OptionError: The numbers do not fit together.
+        OptionError: The values do not fit together.
 
     Example:
         >>> config = Sam2Config(trunk="efficientnet-lite0", image_size=384)
@@ -139,13 +139,13 @@ class Sam2Config:
 
     @classmethod
     def from_json(cls, text: str) -> Sam2Config:
-        """The config that a file names.
+        """Read a config from JSON.
 
         Args:
             text: JSON, as `to_json` writes it.
 
         Raises:
-            ValueError: A field is unknown, of another type, or beyond what a network can be built with.
+            ValueError: A field is unknown, has a wrong type, or is out of range.
         """
         values = json.loads(text)
         if not isinstance(values, dict):

@@ -17,27 +17,27 @@ from typing import SupportsIndex
 
 
 class MaskletError(Exception):
-    """The root: catch this to catch everything that masklet raises on purpose."""
+    """Base class of all errors that masklet raises on purpose."""
 
 
 class PromptError(MaskletError, ValueError):
-    """A prompt that cannot be meant: outside the frame, without area, of another size, of no object."""
+    """A prompt is not usable: outside the frame, without area, of a wrong size, or for no object."""
 
 
 class OptionError(MaskletError, ValueError):
-    """An argument other than a prompt that has a type or a value which it cannot have."""
+    """An argument other than a prompt has a wrong type or value."""
 
 
 class CheckpointError(MaskletError):
-    """Weights that are not SAM 2's, are damaged, are unsafe to read, or cannot be fetched."""
+    """Weights are not SAM 2's, are damaged, are unsafe to read, or cannot be fetched."""
 
 
 class MediaError(MaskletError):
-    """A picture, video or folder that cannot be read or written."""
+    """A picture, video or folder cannot be read or written."""
 
 
 class MissingExtra(MaskletError, ImportError):
-    """A part of masklet that needs more packages than the plain installation brings."""
+    """A part of masklet needs packages that the plain installation does not include."""
 
     def __init__(self, extra: str, package: str) -> None:
         super().__init__(f"this needs {package}, which is not installed: pip install 'masklet[{extra}]'.")

@@ -32,7 +32,7 @@ class Masks(MaskResult):
     """The masks of the objects of one frame, in source pixels.
 
     A mask is where the low-res logits, enlarged to the frame, are above 0, unless `exact` has a finer one.
-    Nothing is enlarged or brought to the host before it is asked for.
+    Masks are enlarged and moved to the host only when you read them.
 
     Attributes:
         frame: The frame's number.
@@ -42,8 +42,8 @@ class Masks(MaskResult):
         size: (H, W) of the frame.
         iou: (n,) predicted quality, 0 to 1.
         score: (n,) object score. Above 0 the object is in the frame.
-        exact: Masks by id that are finer than the low-res logits: a person's, and those that zoom refined.
-        image: Reads the frame, to show it with its masks. None where the frame came from a stream.
+        exact: Masks by id that are finer than the low-res logits: drawn by a person, or refined by zoom.
+        image: Reads the frame, to show it with its masks. None for frames of a stream.
 
     Example:
         >>> masks = Masks(0, (7,), torch.full((1, 2, 2), 3.0), (4, 6), torch.ones(1), torch.ones(1))
@@ -80,7 +80,7 @@ class Masks(MaskResult):
         iou: Sequence[float] | None = None,
         score: Sequence[float] | None = None,
     ) -> Masks:
-        """Masks that did not come from the network.
+        """Create masks that do not come from the network.
 
         Args:
             frame: The frame's number.
@@ -90,11 +90,11 @@ class Masks(MaskResult):
             score: The object score of each mask, by default 1.
 
         Returns:
-            Masks whose low-res logits say only whether a mask is empty.
+            Masks. Their low-res logits only tell whether a mask is empty.
 
         Raises:
-            PromptError: A mask has another size or is none, an id is below 1, scores are missing or no finite
-                numbers, or the frame is no whole number.
+            PromptError: A mask has a wrong size or type, an id is below 1, scores are missing or not finite,
+                or the frame is not an integer.
 
         Example:
             >>> Masks.from_arrays(0, {3: np.eye(2, dtype=bool)}, (2, 2)).label_map().tolist()
@@ -146,10 +146,10 @@ class Masks(MaskResult):
 
     @staticmethod
     def joined(parts: Mapping[int, Masks]) -> Masks:
-        """The masks of objects that were segmented apart on the same frame.
+        """Join the masks of objects that were segmented separately on the same frame.
 
         Args:
-            parts: By the id that the object gets, its mask alone.
+            parts: The mask of each object, by the id that it gets.
         """
         masks = list(parts.values())
         first = masks[0]
@@ -162,7 +162,7 @@ class Masks(MaskResult):
         )
 
     def with_image(self, image: ReadImage) -> Self:
-        """The same masks, which a notebook shows over their picture.
+        """Attach the picture, so that a notebook shows the masks over it.
 
         Args:
             image: Reads the picture when it is called.
@@ -170,7 +170,7 @@ class Masks(MaskResult):
         return replace(self, image=image)
 
     def replace_masks(self, masks: Bool[np.ndarray, "n H W"]) -> Masks:
-        """The same objects with other masks; their low-res logits, and so the hints, stay.
+        """Replace the masks of the objects. The low-res logits, which serve as hints, stay.
 
         Args:
             masks: In the order of `ids`.
@@ -178,7 +178,7 @@ class Masks(MaskResult):
         return replace(self, exact=dict(zip(self.ids, masks, strict=True)))
 
     def numpy(self) -> Bool[np.ndarray, "n H W"]:
-        """All masks as one bool array, in the order of `ids`. It is the caller's own."""
+        """All masks as one new bool array, in the order of `ids`."""
         return self._arrays.copy()
 
     def _numbered(self) -> Iterator[tuple[int, Bool[np.ndarray, "H W"]]]:
@@ -193,10 +193,10 @@ class Masks(MaskResult):
         return {**self.__dict__, "image": None}  # another process would get all frames of an array
 
     def select(self, *ids: int) -> Masks:
-        """The same frame with only these objects, in this order; each once.
+        """Return the frame with only these objects, in this order, each once.
 
         Args:
-            *ids: Of the objects that stay.
+            *ids: The objects to keep.
 
         Raises:
             KeyError: The frame has no mask of such an object.
@@ -304,10 +304,10 @@ class Candidate(ComparesArrays):
 
 @dataclass(frozen=True, eq=False)
 class ImageCandidates(MaskResult):
-    """The masks that a prompt in a picture may mean, best first.
+    """The candidate masks for a prompt in a picture, best first.
 
-    `candidates[0]` is the best mask, bool (H, W). Candidates are accepted as the hint for the next prompt,
-    which then corrects the best one; `candidates.select(2)` lets it correct another.
+    `candidates[0]` is the best mask, bool (H, W). Pass the candidates as the hint for the next prompt to
+    correct the best one, or `candidates.select(2)` to correct another.
 
     Attributes:
         size: (H, W) of the picture.
@@ -328,7 +328,7 @@ class ImageCandidates(MaskResult):
 
     @classmethod
     def rank(cls, size: tuple[int, int], candidates: Sequence[Candidate]) -> ImageCandidates:
-        """Bring candidates into the order of their predicted IoU.
+        """Sort candidates by predicted IoU.
 
         Args:
             size: (H, W) of the picture.
@@ -379,7 +379,7 @@ class ImageCandidates(MaskResult):
 
     @property
     def zoomed(self) -> bool:
-        """Whether any of the masks was made in a window of the picture."""
+        """Whether any of the masks was segmented in a window of the picture."""
         return any(candidate.window is not None for candidate in self.ranked)
 
     @cached_property
@@ -388,7 +388,7 @@ class ImageCandidates(MaskResult):
         return self._full(0)
 
     def best_part(self, part: Window) -> Float[Tensor, "h w"]:
-        """Mask logits of the best candidate in a part of the picture; no more of it is enlarged than needed.
+        """Mask logits of the best candidate in a part of the picture. Only that part is enlarged.
 
         Args:
             part: x0, y0, x1, y1 in pixels of the picture, x1 and y1 exclusive.
@@ -412,14 +412,14 @@ class ImageCandidates(MaskResult):
         return self._arrays[rank]
 
     def numpy(self) -> Bool[np.ndarray, "m H W"]:
-        """All candidates as one bool array, best first. It is the caller's own."""
+        """All candidates as one new bool array, best first."""
         return np.stack(list(self))
 
     def draw(self, image: object = None) -> Image:
         """The picture with the best mask painted in; see `Masks.draw`.
 
         Args:
-            image: The picture, where masklet does not know it.
+            image: The picture, if masklet does not have it.
         """
         return self.as_masks().draw(image)
 
@@ -441,7 +441,7 @@ class ImageCandidates(MaskResult):
         return (self[rank] for rank in range(len(self)))
 
     def select(self, *ranks: int) -> ImageCandidates:
-        """Only the candidates of these ranks, in this order.
+        """Return only the candidates with these ranks, in this order.
 
         Args:
             *ranks: Places from 0 on; negative ones count from the worst.
@@ -473,7 +473,7 @@ class ImageCandidates(MaskResult):
         return np.array([tight_box(mask) or (0, 0, 0, 0) for mask in self], float).reshape(-1, 4)
 
     def label_map(self) -> np.ndarray:
-        """Int32 (H, W): 1 where the best mask is, else 0."""
+        """Int32 (H, W): 1 inside the best mask, otherwise 0."""
         return self.best.astype(np.int32)
 
     def rle(self) -> list[rle.RLE]:

@@ -63,8 +63,8 @@ class Sam2(nn.Module):
         config: The sizes of the network. Its weights are random until a checkpoint is loaded.
 
     Attributes:
-        memory_dtype: What memory tokens are rounded to when they are kept: bfloat16, as in the published
-            predictor. With float32 nothing is rounded, so that two runtimes can be compared in every digit.
+        memory_dtype: The dtype of stored memory tokens: bfloat16, as in the published predictor. Use float32,
+            which does not round, to compare two runtimes exactly.
 
     Example:
         >>> from masklet.config import toy
@@ -93,12 +93,12 @@ class Sam2(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """The device of the weights."""
         return self.memory_attention.age.device
 
     @property
     def dtype(self) -> torch.dtype:
-        """The numbers of the weights."""
+        """The dtype of the weights."""
         return self.memory_attention.age.dtype
 
     @property
@@ -162,7 +162,7 @@ class Sam2(nn.Module):
         stable: bool = True,
         present: float = 0.0,
     ) -> Candidates:
-        """Predict candidate masks from points, or from the context where there are no points.
+        """Predict candidate masks from points, or from the context alone if there are no points.
 
         Args:
             features: Of one frame, for all objects.
@@ -170,10 +170,10 @@ class Sam2(nn.Module):
             points: (b, p, 2), x and y in pixels of the model's square.
             labels: (b, p): 1 on the object, 0 beside it, 2 and 3 the corners of a box, -1 for padding.
             hint: Low-res logits (b, S/4, S/4) of an earlier answer.
-            candidates: 3, or 1 where the prompt is not ambiguous.
-            stable: Replace a single mask that changes much with the threshold by the best of the three
-                (SAM 2, app. D.1), and hold its clicks if the config says so.
-            present: The object score above which an object is in the frame, and has a pointer of its own.
+            candidates: 3, or 1 if the prompt is not ambiguous.
+            stable: Replace an unstable single mask with the best of the three (SAM 2, app. D.1), and hold its
+                clicks if the config says so.
+            present: The object score above which an object is in the frame and gets its own pointer.
 
         Returns:
             The candidate masks (b, m, S/4, S/4) with their IoU and pointers, and the object score.
@@ -202,7 +202,7 @@ class Sam2(nn.Module):
 
     @in_own_precision
     def adopt(self, features: FrameFeatures, mask: Float[Tensor, "b S S"]) -> MaskPrediction:
-        """Take a user's mask as the answer. The decoder only adds the object pointer.
+        """Use a person's mask as the answer. The decoder only adds the object pointer.
 
         Args:
             features: Of one frame, for all objects.
@@ -229,7 +229,7 @@ class Sam2(nn.Module):
         Args:
             features: Of one frame, for all objects.
             prediction: The answer for each of the b objects.
-            binary: Use the mask without its probabilities, as for prompted frames.
+            binary: Use the binary mask, not its probabilities, as for prompted frames.
 
         Returns:
             Tokens (b, n, d) of the coarse map, row by row: n = S/16 * S/16.

@@ -21,20 +21,20 @@ Point = tuple[float, float]
 
 @dataclass(frozen=True, eq=False)
 class Prompt:
-    """Points, a box or a mask that show which object is meant on one frame.
+    """Clicks, a box or a mask that select an object on one frame.
 
-    All positions are in pixels of the source image. `a | b` adds b's clicks to a's; b's box and mask, where
-    it has them, replace a's.
+    All positions are in pixels of the source image. `a | b` adds b's clicks to a's; b's box and mask, if any,
+    replace a's.
 
     Args:
         positive: (x, y) clicks on the object.
         negative: (x, y) clicks on what is not the object.
         box: (x0, y0, x1, y1) with x0 < x1 and y0 < y1.
         mask: (H, W) of the frame's size: bool, labels, probabilities or logits. A prompt that is only a mask
-            is taken as the answer; with clicks, the mask is where they start from.
+            is used as the answer; with clicks, the mask is their starting point.
 
     Raises:
-        PromptError: A click is not a pair of finite numbers, the box has no area, or the mask is no mask.
+        PromptError: A click is not a pair of finite numbers, the box has no area, or the mask is not a mask.
 
     Example:
         >>> Prompt(positive=[(5, 5)]) | Prompt(negative=[(1, 2)])
@@ -61,7 +61,7 @@ class Prompt:
 
     @property
     def is_mask_only(self) -> bool:
-        """Whether the prompt is a mask and nothing else. Then it is the answer."""
+        """Whether the prompt is only a mask, which is then used as the answer."""
         return self.mask is not None and self.box is None and not self.clicks
 
     def __bool__(self) -> bool:
@@ -93,7 +93,7 @@ class Prompt:
         return f"Prompt({', '.join(parts)})"
 
     def to_json(self) -> dict[str, Any]:
-        """A plain dict for `json`, without empty fields. The mask is COCO RLE."""
+        """Return a plain dict for `json`, without empty fields. The mask is COCO RLE."""
         fields: dict[str, Any] = {}
         if self.positive:
             fields["positive"] = [list(point) for point in self.positive]
@@ -109,13 +109,13 @@ class Prompt:
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> Prompt:
-        """The prompt of a plain dict, as `to_json` makes it.
+        """Create a prompt from a dict, as `to_json` returns it.
 
         Args:
-            fields: positive, negative, box and mask, as far as they are there.
+            fields: positive, negative, box and mask; all are optional.
 
         Raises:
-            PromptError: It is no dict, has another field, or a field has another form.
+            PromptError: It is not a dict, has an unknown field, or a field has a wrong form.
         """
         if not isinstance(fields, Mapping):
             raise PromptError(f"a prompt is an object with positive, negative, box and mask. Got {fields!r}.")

@@ -228,12 +228,12 @@ def _plain_number(value: int) -> int:
 class MaskIterator(Iterator["Masks"]):
     """The masks of a video, frame by frame. Iterate over it once.
 
-    `len` is the number of its frames where that is known, so that progress bars such as `tqdm` show how much
-    is left. A notebook shows a filmstrip of the frames that were read so far.
+    `len` is the number of frames if it is known, so that progress bars such as `tqdm` show what is left. A
+    notebook shows a filmstrip of the frames read so far.
 
     Args:
         frames: The masks of each frame.
-        length: The number of frames; None where it is not known, as for a camera.
+        length: The number of frames, or None if it is not known, as for a camera.
 
     Example:
         >>> from masklet.masks import Masks
@@ -272,12 +272,12 @@ class MaskIterator(Iterator["Masks"]):
         return True
 
     def close(self) -> None:
-        """Stop reading, and close what is read from. It is closed by itself after the last frame."""
+        """Stop reading and close the source. After the last frame, this happens automatically."""
         if hasattr(self._frames, "close"):
             self._frames.close()
 
     def filmstrip(self) -> Image:
-        """Up to eight frames, spread evenly over those that were read, side by side: uint8 (H, W, 3) RGB."""
+        """Up to eight of the frames read so far, evenly spaced, side by side: uint8 (H, W, 3) RGB."""
         return as_strip(self._tiles())
 
     def show(self) -> None:
@@ -285,7 +285,7 @@ class MaskIterator(Iterator["Masks"]):
         show_picture(self.filmstrip())
 
     def plot(self, ax: Axes | None = None) -> Axes:
-        """Draw the filmstrip on Matplotlib axes; by default the current ones."""
+        """Draw the filmstrip on Matplotlib axes, by default the current ones."""
         return plot_picture(self.filmstrip(), ax)
 
     def _tiles(self) -> list[Tile]:

@@ -25,7 +25,7 @@ ABSENT = -1024.0  # the logit of every pixel of an object that is not in the fra
 
 @dataclass(frozen=True)
 class FrameFeatures:
-    """An encoded frame. Made once; every object, prompt and propagation reads it.
+    """An encoded frame, shared by all objects, prompts and propagations.
 
     Attributes:
         coarse: (b, c, h, w) at stride 16. b is 1 unless frames were batched.
@@ -47,7 +47,7 @@ class FrameFeatures:
         return iter((self.coarse, self.middle, self.fine))
 
     def row(self, index: int) -> FrameFeatures:
-        """The features of one of several frames, in memory of their own.
+        """Copy the features of one of several frames.
 
         Args:
             index: The row of the frame in the batch.
@@ -55,7 +55,7 @@ class FrameFeatures:
         return FrameFeatures(*(part[index : index + 1].clone() for part in self))
 
     def to(self, *args: Any) -> FrameFeatures:
-        """The features on another device or in another dtype.
+        """Return the features on another device or in another dtype.
 
         Args:
             *args: As `torch.Tensor.to` takes them.
@@ -64,7 +64,7 @@ class FrameFeatures:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the three maps."""
+        """Size of the three maps in bytes."""
         return sum(part.nbytes for part in self)
 
 
@@ -102,7 +102,7 @@ class MaskPrediction:
         return MaskPrediction(self.logits[rows], self.iou[rows], self.pointer[rows], self.score[rows])
 
     def hide_absent(self, present: float = 0.0) -> MaskPrediction:
-        """The same, without a mask where the object score says that the object is absent.
+        """Remove the masks of objects that are absent according to their object score.
 
         Args:
             present: The object score above which an object is in the frame.
@@ -115,13 +115,13 @@ class MaskPrediction:
         return MaskPrediction(logits, self.iou, self.pointer, self.score)
 
     def numbers_on_host(self) -> MaskPrediction:
-        """The same with IoU and score on the host, in one transfer."""
+        """Move IoU and score to the host in one transfer."""
         iou, score = torch.stack([self.iou, self.score]).cpu()
         return MaskPrediction(self.logits, iou, self.pointer, score)
 
     @staticmethod
     def stack(predictions: Sequence[MaskPrediction]) -> MaskPrediction:
-        """Many predictions as one batch, in their order.
+        """Stack predictions to one batch, in order.
 
         Args:
             predictions: Batches of any length.
@@ -191,7 +191,7 @@ class Candidates:
 
 @dataclass(frozen=True)
 class Memory:
-    """One object on one frame, as later frames are compared with it: spatial tokens and an object pointer.
+    """One object on one frame, to which later frames attend: spatial tokens and an object pointer.
 
     Attributes:
         frame: The frame's number.
@@ -199,7 +199,7 @@ class Memory:
         pointer: (c,) object pointer.
         iou: Predicted quality of the mask, 0 to 1; a scalar tensor.
         score: Object score, as a logit; a scalar tensor.
-        prompted: Whether a person said where the object is on this frame.
+        prompted: Whether the object was prompted on this frame.
 
     Example:
         >>> one = torch.tensor(1.0)
@@ -219,13 +219,14 @@ class Memory:
 
 @dataclass(frozen=True)
 class MemorySelection:
-    """The memories with which one object is compared on a frame.
+    """The memories to which one object attends on a frame.
 
     Attributes:
         spatial: (age row, memory). The row of the learned age table is added to the memory's tokens.
-        pointers: (signed age in frames, pointer). Positive ages lie behind, in the direction of travel.
+        pointers: (signed age in frames, pointer). Positive ages are past frames, in the direction of
+            tracking.
         span: The age that counts as 1.0 in the pointers' age encoding.
-        weights: Factors of the keys, for each memory and then for each pointer. Empty where all count alike.
+        weights: Weights of the keys, for each memory and then for each pointer. Empty for equal weights.
 
     Example:
         >>> selection = MemorySelection(pointers=((1, torch.zeros(32)), (2, torch.zeros(32))))

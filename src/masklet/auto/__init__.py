@@ -63,7 +63,7 @@ def everything(
     Args:
         model: The network.
         source: A picture as `ImageSession` takes it, or a video or stream as `track` takes it.
-        grid: Which points are asked about and which masks stay; or "fast", "balanced", "dense".
+        grid: The options of the search, or a preset: "fast", "balanced" or "dense".
         sort: For a picture, see `masklet.auto.everything_in_image`.
         partition: Likewise.
         tiles: Likewise.
@@ -74,13 +74,13 @@ def everything(
         backward: Likewise.
         policy: Likewise.
         cuts: Likewise.
-        progress: Called with the share that is done, while no masks can be given yet.
+        progress: Called with the finished share until the first masks are available.
 
     Returns:
         `Segments` of a picture; a `MaskletSet` of a video, to iterate over frame by frame.
 
     Raises:
-        OptionError: An option of pictures is given for a video, or the other way round.
+        OptionError: An option for pictures is given for a video, or the other way round.
     """
     check_model(model)
     is_picture = is_still(source)

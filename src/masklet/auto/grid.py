@@ -36,37 +36,38 @@ class Crop(NamedTuple):
 
 @dataclass(frozen=True)
 class Grid:
-    """The knobs of the original's automatic mask generator, under its names and with its defaults.
+    """Options of sam2's automatic mask generator, with the same names and defaults.
 
     Args:
-        points_per_side: Points along each side of the picture; None where point_grids says which.
-        points_per_batch: Points that are decoded at once.
-        pred_iou_thresh: The predicted IoU that a mask must exceed.
-        stability_score_thresh: The IoU that a mask must have with itself when its threshold moves.
+        points_per_side: Points along each side of the picture, or None if you pass point_grids.
+        points_per_batch: Points decoded at once.
+        pred_iou_thresh: Minimum predicted IoU of a mask.
+        stability_score_thresh: Minimum stability: the IoU of a mask with itself when its threshold moves.
         stability_score_offset: How far the threshold moves up and down, in logits.
-        mask_threshold: The logit from which on a pixel is of the mask.
-        box_nms_thresh: Of two masks of a crop that overlap by a larger IoU, the one with the higher predicted
-            IoU stays.
-        crop_nms_thresh: Of two masks of different crops that overlap by a larger IoU, that of the smaller
-            crop stays.
-        crop_n_layers: Layers of crops, of which the n-th cuts the picture in 2**n by 2**n.
-        crop_overlap_ratio: How far the first layer's crops overlap, as a part of the picture's shorter side.
-        crop_n_points_downscale_factor: The n-th layer's points along a side are divided by this to the n.
-        point_grids: For each layer the points (p, 2) in the unit square.
-        min_mask_region_area: Holes and islands smaller than this are cleared, in pixels of the picture.
-        max_area: Masks that cover a larger share of the picture are left out: sky, ground, walls.
-        min_contrast: Masks whose colours differ less from those around them are left out: patches of wall or
-            ground. 1 - the overlap of the histograms on either side of the outline, from 0 to 1. Masks
-            with a predicted IoU of 0.15 or more above pred_iou_thresh stay.
-        use_m2m: Ask once more, with each mask as the hint.
-        multimask_output: Three masks a point, not one.
-        nms: Whether overlap is that of masks ("mask"), or that of their boxes ("box"), as in the original.
-            With "box", stability and boxes are also measured at the picture's own size, as there; with
-            "mask", on small maps.
+        mask_threshold: Pixels with a higher logit belong to the mask.
+        box_nms_thresh: If two masks of a crop overlap by a larger IoU, the one with the lower predicted IoU
+            is removed.
+        crop_nms_thresh: If two masks of different crops overlap by a larger IoU, that of the larger crop is
+            removed.
+        crop_n_layers: Layers of crops. The n-th layer divides the picture into 2**n by 2**n.
+        crop_overlap_ratio: Overlap of the first layer's crops, as a share of the picture's shorter side.
+        crop_n_points_downscale_factor: The n-th layer has fewer points along a side, divided by this number
+            to the power n.
+        point_grids: The points (p, 2) of each layer, in the unit square.
+        min_mask_region_area: Holes and islands with fewer pixels are removed.
+        max_area: Masks that cover a larger share of the picture, such as sky and ground, are removed.
+        min_contrast: Masks with a lower contrast, such as patches of wall or ground, are removed, unless
+            their predicted IoU is 0.15 or more above pred_iou_thresh. Contrast is 1 - the overlap of the
+            colour histograms on both sides of the outline, from 0 to 1.
+        use_m2m: Refine each mask by decoding again, with the mask as the hint.
+        multimask_output: Decode three masks for each point, not one.
+        nms: Find duplicates by the overlap of masks ("mask") or of their boxes ("box"), as in sam2. With
+            "box", stability and boxes are also measured at the picture's size, as in sam2; with "mask", on
+            small maps.
 
     Raises:
-        OptionError: A value lies out of its range, or there is not exactly one of points_per_side and
-            point_grids.
+        OptionError: A value is out of range, or points_per_side and point_grids are both given or both
+            missing.
 
     Example:
         >>> Grid(points_per_side=2).points(0).tolist()
@@ -143,7 +144,7 @@ class Grid:
                 )
 
     def points(self, layer: int) -> Points:
-        """The points of a layer, row by row; each in the middle of its own cell.
+        """Return the points of a layer, row by row, each in the middle of its cell.
 
         Args:
             layer: 0 for the whole picture, then the layers of crops.
@@ -156,7 +157,7 @@ class Grid:
         return np.stack([np.tile(middles, count), np.repeat(middles, count)], axis=1)
 
     def crops(self, size: tuple[int, int]) -> list[Crop]:
-        """The picture, and the crops of every layer. Their overlap halves from layer to layer.
+        """Return the boxes of the picture and of all crops. The overlap halves from layer to layer.
 
         Args:
             size: (H, W) of the picture.

@@ -75,7 +75,7 @@ class RleMasks(Masks):
         return list(self.codes)
 
     def select(self, *ids: int) -> RleMasks:
-        """The same frame with only these objects, in this order; each once."""
+        """Return the frame with only these objects, in this order, each once."""
         rows = self._rows(ids)
         parts = self.low_res[rows], self.size, self.iou[rows], self.score[rows]
         codes = tuple(self.codes[row] for row in rows)
@@ -87,11 +87,11 @@ class RleMasks(Masks):
 
 @dataclass(frozen=True, eq=False)
 class Segments(RleMasks):
-    """Masks of everything in a picture, with ids from 1 on in their order, and where they came from.
+    """Masks of everything in a picture, with ids from 1 on, and the points and crops that gave them.
 
     Attributes:
         stability: (n,) the IoU of a mask with itself when its threshold moves up and down.
-        points: (n, 2) the prompting point (x, y) in pixels of the picture; NaN where there was none.
+        points: (n, 2) the prompting point (x, y) in pixels of the picture; NaN if there was none.
         crops: (n, 4) the crop that was encoded, x0, y0, x1, y1 in pixels of the picture.
 
     Example:
@@ -108,10 +108,10 @@ class Segments(RleMasks):
     crops: Int[np.ndarray, "n 4"] = field(repr=False)
 
     def select(self, *ids: int) -> Segments:
-        """The same picture with only these masks, in this order; each once.
+        """Return only these masks, in this order, each once.
 
         Args:
-            *ids: Of the masks that stay.
+            *ids: The masks to keep.
 
         Raises:
             KeyError: There is no mask with such an id.
@@ -120,7 +120,7 @@ class Segments(RleMasks):
         return self.rows(rows, tuple(self.ids[row] for row in rows))
 
     def uncovered(self) -> Segments:
-        """Every mask without what lies on it, so that every pixel has one colour. Some may be empty."""
+        """Remove from each mask the pixels of masks on top of it. Some may become empty."""
         labels = self.label_map()
         codes = []
         for id, box in zip(self.ids, self.boxes.astype(int).tolist(), strict=True):
@@ -129,20 +129,20 @@ class Segments(RleMasks):
         return replace(self, codes=tuple(codes))
 
     def sorted(self, by: Literal["score", "area"]) -> Segments:
-        """The same masks, numbered from 1 on, the highest first.
+        """Sort the masks, the highest first, and number them from 1 on.
 
         Args:
-            by: Predicted IoU ("score"), or pixels ("area").
+            by: The key: predicted IoU ("score") or number of pixels ("area").
         """
         keys = self.areas if by == "area" else self.iou.cpu().numpy()
         return self.rows(np.argsort(-keys, kind="stable").tolist())
 
     def rows(self, rows: Sequence[int], ids: Sequence[int] | None = None) -> Segments:
-        """Some of the masks, in another order.
+        """Select masks by row, in a given order.
 
         Args:
-            rows: Their places from 0 on.
-            ids: The ids that they get. By default they are numbered from 1 on.
+            rows: The rows to keep, from 0 on.
+            ids: Their new ids. By default, they are numbered from 1 on.
         """
         rows = list(rows)
         return Segments(
@@ -161,7 +161,7 @@ class Segments(RleMasks):
 
     @classmethod
     def joined_rows(cls, parts: Sequence[Segments]) -> Segments:
-        """The masks of several crops as one list, numbered from 1 on.
+        """Join the masks of several crops, numbered from 1 on.
 
         Args:
             parts: The masks of each crop; at least one.
@@ -178,7 +178,7 @@ class Segments(RleMasks):
         return cls(parts[0].frame, ids, low_res, parts[0].size, iou, score, codes, stability, points, crops)
 
     def records(self, output_mode: OutputMode = "binary_mask") -> list[dict[str, Any]]:
-        """A list as the original's generator returns it.
+        """Return the records of sam2's mask generator.
 
         Args:
             output_mode: Masks as bool arrays (H, W), or as run lengths.

@@ -29,19 +29,19 @@ ABSENT_SCORE = -10.0  # the object score on frames where an object has no mask
 
 
 class MaskletSet(MaskIterator):
-    """The masks of a video, frame by frame, and a record of each of its objects so far.
+    """The masks of a video, frame by frame, and a record of each object found so far.
 
     Iterate over it once.
 
     Args:
         frames: The masks of each frame, as they are made.
-        tracks: By object id, a record that grows while `frames` is iterated.
-        length: The number of frames, where it is known.
-        classes: By object id, where the detector names them; it grows likewise.
+        tracks: Records by object id, which grow while `frames` is iterated.
+        length: The number of frames, if it is known.
+        classes: Classes by object id, if a detector gives them; they grow too.
 
     Attributes:
-        tracks: By object id. Of a stream those of the newest thousand that ended, and all that go on.
-        classes: By object id: the class of the detection with which an object began.
+        tracks: Records by object id. In a stream, all tracked objects and the last thousand that ended.
+        classes: By object id, the class of the object's first detection.
 
     Example:
         >>> from masklet.config import toy
@@ -64,9 +64,9 @@ class MaskletSet(MaskIterator):
         self.classes = {} if classes is None else classes
 
     def find_classes(self) -> Mapping[int, str]:
-        """The classes of all objects of a stored video, which writers need before the first frame.
+        """Return the classes of all objects of a stored video, which writers need before the first frame.
 
-        All of it is tracked for that, and iterating goes on with the first frame.
+        This tracks the whole video. Iteration then starts with the first frame.
         """
         first = next(self._frames, None)
         if first is not None:
@@ -106,9 +106,9 @@ def everything_in_video(
         patience: Frames after which a lost object is dropped; by default four seconds'.
         max_objects: Objects tracked at a time; the largest and surest join first.
         backward: Whether to track back; by default where the video is stored.
-        policy: The memory policy by its name, or what makes one for each object.
+        policy: The name of a memory policy, or a callable that makes one for each object.
         cuts: Watch for scene cuts, see `Tracker`.
-        progress: Called with the share that is done, while no masks can be given yet.
+        progress: Called with the finished share until the first masks are available.
     """
     source = open_source(video)
     count = len(source) if isinstance(source, Frames) else None

@@ -41,25 +41,25 @@ def load(
     config: Sam2Config | None = None,
     image_size: int | None = None,
 ) -> Sam2:
-    """Load a model, ready to be run.
+    """Load a model, ready to run.
 
     Args:
         name: An embedded or published name, the path of a file or folder, or a hub id.
-        device: None takes a CUDA device, or else Apple's, or else the CPU.
+        device: By default a CUDA device, otherwise Apple's, otherwise the CPU.
         dtype: None keeps weights in float32.
-        engine: What runs the verbs: auto, torch, kernels, openvino or compiled. Auto takes the fastest that
-            needs no preparation, see `masklet models --explain`; compiled is `torch.compile`.
-        setting: Exact gives the published numbers; balanced and fast round on CPUs, the latter at some cost
-            to masks, see docs/performance.md.
-        config: For weights of a size of your own in another layout, which tells neither windows nor heads.
-        image_size: Side of the square that the network sees, in pixels, a multiple of 32. None keeps the size
-            that the weights were trained at. A smaller one is faster and coarser, a larger one slower and
-            shows more detail; docs/results.md has what was measured.
+        engine: What runs the network: auto, torch, kernels, openvino or compiled. Auto picks the fastest that
+            needs no preparation (see `masklet models --explain`); compiled uses `torch.compile`.
+        setting: Exact gives the published numbers; balanced and fast round on CPUs, and fast makes masks
+            worse (docs/performance.md).
+        config: For weights of a non-standard size in another layout, which does not record windows and heads.
+        image_size: Side of the network's input square in pixels, a multiple of 32. None keeps the size used
+            in training. Smaller is faster and coarser, larger is slower and more detailed (measured in
+            docs/results.md).
 
     Raises:
         CheckpointError: The weights cannot be found or fetched, or are not SAM 2's.
-        OptionError: `image_size` is no multiple of 32, or there is no such dtype, engine or setting, or no
-            such device here.
+        OptionError: `image_size` is not a multiple of 32, or the dtype, engine, setting or device does not
+            exist.
 
     Example:
         >>> load(device="cpu", image_size=384).config.image_size
@@ -116,20 +116,21 @@ def save(
     layout: Literal["masklet", "original", "transformers"] = "masklet",
     dtype: str | torch.dtype | None = None,
 ) -> None:
-    """Write a model's weights to one file. What was at `path` is replaced once the new file is whole.
+    """Write a model's weights to a file. An existing file is replaced once the new one is complete.
 
     Args:
-        model: What `masklet.load` or training made.
+        model: A network from `masklet.load` or from training.
         path: The file, which ends in .safetensors, or in .pt for the layout original.
         layout: The names of the tensors. masklet is a .safetensors that `load` reads with nothing else;
             original is a .pt for facebookresearch/sam2; transformers is a .safetensors for
-            `Sam2VideoModel.load_state_dict`. The last two know only networks whose trunk is Hiera: not nano.
+            `Sam2VideoModel.load_state_dict`. The last two support only networks with a Hiera trunk, so not
+            nano.
         dtype: Of the file's tensors. None keeps the model's; bfloat16 halves the file.
 
     Raises:
-        CheckpointError: The layout does not know this network, or the file cannot be written, or its name
-            ends as that of another kind of file.
-        OptionError: There is no such layout or dtype, or `model` is no model.
+        CheckpointError: The layout does not support this network, the file cannot be written, or its suffix
+            is that of another kind of file.
+        OptionError: There is no such layout or dtype, or `model` is not a model.
 
     Example:
         >>> from tempfile import TemporaryDirectory

@@ -29,10 +29,10 @@ from masklet.media.writers.writer import Names, Writer, Writers
 
 @dataclass(frozen=True)
 class Look:
-    """How formats that show pictures show them.
+    """The look of formats that show pictures.
 
     Attributes:
-        background: What lies behind objects in a composite: "blur", a colour, or a picture's or video's path.
+        background: The background of a composite: "blur", a colour, or the path of a picture or video.
         soft: Pixels over which the edges of objects fade out, 0 to 100.
 
     Raises:
@@ -53,16 +53,16 @@ SOFTEST = 100
 
 @dataclass(frozen=True)
 class Format:
-    """One form of masks.
+    """An output format.
 
     Attributes:
-        name: As it is typed.
-        title: As a menu shows it.
-        path: Its place in the output folder; a folder of files where it has no suffix.
+        name: The name to type.
+        title: The title in menus.
+        path: Its path in the output folder; a folder of files if it has no suffix.
         make: Makes its writer, for a path, a source and the objects' classes.
-        shows_frames: Whether it needs the frames, and not their masks only.
-        look: The fields of `Look` that it follows.
-        has_pixel_size: Whether it says how large a pixel is in the sample.
+        shows_frames: Whether it needs the frames besides their masks.
+        look: The fields of `Look` that it uses.
+        has_pixel_size: Whether it records the pixel size.
     """
 
     name: str

@@ -43,7 +43,7 @@ class ImageSession:
         zoom: Segment an object again, for one more encoding: a small one in a window around it, a large one
             in the mirrored picture. True, False or a `masklet.zoom.Zoom`; None stands for what the manifest
             says.
-        features: The encoded image, where it is at hand.
+        features: The encoded image, if you have it.
 
     Raises:
         CheckpointError: The folder is no export.
@@ -79,7 +79,7 @@ class ImageSession:
             candidates: 3 or 1. By default three for a single click, which may mean the part or the whole.
 
         Returns:
-            The masks that the prompt may mean, best first.
+            The candidates, best first.
 
         Raises:
             PromptError: The prompt has nothing in the picture, or its mask is empty.
@@ -116,7 +116,7 @@ class ImageSession:
         return ImageCandidates.rank(self.size, found)
 
     def segment_both_ways(self, prompt: Prompt, hint: Hint | None, candidates: int) -> ImageCandidates:
-        """Segment what a prompt means in the picture and in its mirror image; the mean of both."""
+        """Segment a prompt in the picture and in its mirror image, and return the mean of both."""
         low_res = None if hint is None else hint.low_res[0]
         seen = self._decode(self.features, prompt, self.size, low_res)
         if self._mirrored is None:

@@ -31,7 +31,7 @@ class Masks(ComparesArrays):
         size: (H, W) of the frame.
         iou: (n,) predicted quality, 0 to 1.
         score: (n,) object score. Above 0 the object is in the frame.
-        exact: Masks by id that are finer than the low-res logits: a person's, and those that zoom refined.
+        exact: Masks by id that are finer than the low-res logits: drawn by a person, or refined by zoom.
 
     Example:
         >>> one = np.ones(1, dtype=np.float32)
@@ -87,7 +87,7 @@ class Masks(ComparesArrays):
         return ((id, self[id]) for id in self.ids)
 
     def select(self, *ids: int) -> Masks:
-        """The same frame with only these objects, in this order; each once."""
+        """Return the frame with only these objects, in this order, each once."""
         rows = list(dict.fromkeys(map(self._row, ids)))
         exact = {id: mask for id, mask in self.exact.items() if id in ids}
         kept = tuple(self.ids[row] for row in rows)
@@ -174,10 +174,10 @@ class Candidate(ComparesArrays):
 
 @dataclass(frozen=True, eq=False)
 class ImageCandidates(ComparesArrays):
-    """The masks that a prompt in a picture may mean, best first. `candidates[0]` is bool (H, W).
+    """The candidate masks for a prompt in a picture, best first. `candidates[0]` is bool (H, W).
 
-    Candidates are accepted as the hint for the next prompt, which then corrects the best one;
-    `candidates.select(2)` lets it correct another.
+    Pass the candidates as the hint for the next prompt to correct the best one, or `candidates.select(2)` to
+    correct another.
     """
 
     size: tuple[int, int]
@@ -215,7 +215,7 @@ class ImageCandidates(ComparesArrays):
 
     @property
     def zoomed(self) -> bool:
-        """Whether any of the masks was made in a window of the picture."""
+        """Whether any of the masks was segmented in a window of the picture."""
         return any(candidate.window is not None for candidate in self.ranked)
 
     def numpy(self) -> np.ndarray:
@@ -233,7 +233,7 @@ class ImageCandidates(ComparesArrays):
         return iter(self.logits > 0)
 
     def select(self, *ranks: int) -> ImageCandidates:
-        """Only the candidates of these ranks, in this order."""
+        """Return only the candidates with these ranks, in this order."""
         return ImageCandidates(self.size, tuple(self.ranked[rank] for rank in ranks))
 
     def as_masks(self, id: int = 1) -> Masks:
@@ -247,7 +247,7 @@ class ImageCandidates(ComparesArrays):
         return _boxes(self.logits > 0)
 
     def label_map(self) -> np.ndarray:
-        """Int32 (H, W): 1 where the best mask is, else 0."""
+        """Int32 (H, W): 1 inside the best mask, otherwise 0."""
         return self.best.astype(np.int32)
 
     def rle(self) -> list[Any]:

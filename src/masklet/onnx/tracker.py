@@ -56,7 +56,7 @@ class MemoryBank:
     tracked: dict[int, Memory] = field(default_factory=dict)
 
     def keep(self, memory: Memory, *, prompted: bool) -> None:
-        """Keep a memory in place of its frame's earlier one, and drop the oldest where the bank is full."""
+        """Store a memory, replacing an earlier one of its frame, and drop the oldest if the bank is full."""
         for memories in (self.prompted, self.tracked):
             memories.pop(memory.frame, None)
         (self.prompted if prompted else self.tracked)[memory.frame] = memory
@@ -102,9 +102,9 @@ class Tracker:
 
     Args:
         model: A folder that `masklet export onnx` wrote, or a `Network`.
-        capacity: The number of memories to keep of each object. By default as many as the policy needs.
-        clip_length: The number of frames in the clip, where that is below 16: the published predictor scales
-            the ages of object pointers by it. None stands for 16 or more.
+        capacity: The number of memories to keep for each object. By default, as many as the policy needs.
+        clip_length: The number of frames in the clip, if below 16: the published predictor scales the ages of
+            object pointers by it. None means 16 or more.
         zoom: See `ImageSession`.
 
     Raises:
@@ -131,7 +131,7 @@ class Tracker:
 
     @property
     def ids(self) -> tuple[int, ...]:
-        """The objects that are tracked, in the order in which they joined."""
+        """The tracked objects, in the order in which they joined."""
         return tuple(self._banks)
 
     def step(
@@ -141,18 +141,18 @@ class Tracker:
         *,
         features: Features | None = None,
     ) -> Masks:
-        """Track all objects to the next frame. An object joins by its first prompt; later ones correct it.
+        """Track all objects to the next frame. An object joins with its first prompt; later ones correct it.
 
         Args:
             image: Uint8 (H, W, 3) RGB array, PIL image or path.
             prompts: Prompts by object id, in pixels of this frame.
-            features: The encoded image, where it is at hand.
+            features: The encoded image, if you have it.
 
         Returns:
             The masks of this frame.
 
         Raises:
-            PromptError: An id is no whole number from 1 on, or a prompt has nothing in the frame.
+            PromptError: An id is not a whole number from 1 on, or a prompt lies outside the frame.
             MediaError: The image cannot be read.
         """
         picture = read_image(image)

@@ -70,10 +70,10 @@ NAMES = {kind: name for name, kind in KINDS.items()}
 
 
 class Script(Mapping[int, Mapping[int, Prompt]]):
-    """The events of a session. As a mapping, it is frame -> object id -> the prompts there, added up.
+    """The events of a session. As a mapping: frame -> object id -> the sum of the prompts there.
 
     Args:
-        events: What was done, in order.
+        events: The events, in order.
 
     Example:
         >>> first, second = Prompt(positive=[(5, 5)]), Prompt(negative=[(9, 9)])
@@ -103,18 +103,18 @@ class Script(Mapping[int, Mapping[int, Prompt]]):
         return f"Script({self.events!r})"
 
     def to_json(self) -> list[dict[str, Any]]:
-        """One plain dict for each event."""
+        """Return a plain dict for each event."""
         return [event_to_json(event) for event in self.events]
 
     @classmethod
     def from_json(cls, events: Iterable[Mapping[str, Any]]) -> Script:
-        """The script of plain dicts, as `to_json` makes them.
+        """Create a script from dicts, as `to_json` returns them.
 
         Args:
             events: One dict for each event.
 
         Raises:
-            PromptError: It is no list, or an event in it has another form.
+            PromptError: It is not a list, or an event in it has a wrong form.
         """
         if isinstance(events, str | bytes | Mapping) or not isinstance(events, Iterable):
             raise PromptError(f"a script is a list of events. Got {type(events).__name__}.")
@@ -122,13 +122,13 @@ class Script(Mapping[int, Mapping[int, Prompt]]):
 
     @classmethod
     def check(cls, script: object) -> Script:
-        """The script itself, once it is known to be one.
+        """Check that a value is a script, and return it.
 
         Args:
-            script: What a caller gave.
+            script: The value to check.
 
         Raises:
-            PromptError: It is something else, such as the path of a saved session.
+            PromptError: It is something else, for example the path of a saved session.
         """
         if not isinstance(script, cls):
             raise PromptError(

@@ -25,15 +25,15 @@ ANSWERS = 4  # kept of first clicks
 
 
 class FeatureCache:
-    """Features of one video by frame, the least recently used dropped first; and a few answers.
+    """Caches the features of a video's frames, and a few answers. The least recently used are dropped first.
 
     Args:
         budget: Bytes held in memory.
         half: Keep features in half precision: twice as many frames, and numbers that differ in the fourth
             digit.
-        spill: A folder for what memory has no room for. The cache makes one of its own in it and removes it
-            at its end. Without a folder, those features are dropped.
-        disk: Bytes in that folder. The frames spilled first are dropped first.
+        spill: A folder for features that do not fit in memory. The cache creates a subfolder and removes it
+            at the end. Without a folder, such features are dropped.
+        disk: Bytes to use in that folder. The frames spilled first are dropped first.
 
     Example:
         >>> sizes = (8, 4), (2, 8), (1, 16)
@@ -64,7 +64,7 @@ class FeatureCache:
         return frame in self._kept or self._path(frame) in self._files
 
     def next_batch(self, model: Sam2, frames: Sequence[int]) -> list[int]:
-        """Those of the next frames that are best encoded in one call; none if the first is kept already.
+        """Select the next frames to encode in one call; none if the first one is already cached.
 
         Args:
             model: The network that encodes.
@@ -78,7 +78,7 @@ class FeatureCache:
         return [frame for frame in frames[:count] if frame not in self]
 
     def get(self, frame: int, device: torch.device, dtype: torch.dtype) -> FrameFeatures | None:
-        """The features of a frame; None where they are not kept.
+        """Return the features of a frame, or None if they are not cached.
 
         Args:
             frame: From 0.
@@ -96,7 +96,7 @@ class FeatureCache:
         return FrameFeatures(parts["coarse"], parts["middle"], parts["fine"]).to(device, dtype)
 
     def put(self, frame: int, features: FrameFeatures) -> None:
-        """Keep a frame's features, and make room for them.
+        """Cache a frame's features, and make room for them.
 
         Args:
             frame: From 0.
@@ -113,16 +113,16 @@ class FeatureCache:
     def answer(
         self, frame: int, prompt: Prompt, zoom: Zoom | None, segment: Callable[[], ImageCandidates]
     ) -> ImageCandidates:
-        """What a prompt means on a frame seen as a picture. The answers to the last prompts are kept.
+        """Segment a prompt on a frame, as in a picture. The last answers are cached.
 
         Args:
             frame: From 0.
-            prompt: In source pixels. One with a mask is answered anew each time.
+            prompt: In source pixels. Prompts with a mask are not cached.
             zoom: How small objects are zoomed; answers made with another zoom are not used.
-            segment: Called where the answer is not kept.
+            segment: Called if the answer is not cached.
 
         Returns:
-            The ranked masks, without the picture: what is kept is small.
+            The ranked masks, without the picture, so that the cache stays small.
         """
         if prompt.mask is not None:
             return segment()
@@ -138,7 +138,7 @@ class FeatureCache:
     def answer_in_steps(
         self, frame: int, prompt: Prompt, zoom: Zoom | None, steps: Generator[None, None, ImageCandidates]
     ) -> Iterator[None]:
-        """Make an answer step by step. `answer` finishes it where it is asked for the same before the end.
+        """Compute an answer step by step. `answer` finishes it if called for the same prompt before the end.
 
         Args:
             frame: From 0.

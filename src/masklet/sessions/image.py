@@ -50,15 +50,15 @@ class View:
 
 
 class ImageSession:
-    """A picture, encoded once. Every prompt after that costs milliseconds.
+    """Segments objects in a picture, which is encoded once. Each prompt then takes milliseconds.
 
     Args:
         model: A network, as `masklet.load` returns it.
         image: Uint8 (H, W, 3) RGB array, PIL image or path.
-        zoom: Segment an object again, for one more encoding: a small one in a window around it, a large one
-            in the mirrored picture. True, False or a `Zoom`; None stands for what the network's config says:
-            nano zooms, the published networks do not.
-        features: The encoded image, where it is at hand.
+        zoom: Segment an object a second time, for one more encoding: a small one in a window around it, a
+            large one in the mirrored picture. True, False or a `Zoom`. None uses the network's default: nano
+            zooms, the published networks do not.
+        features: The encoded image, if you have it.
 
     Raises:
         MediaError: The image cannot be read.
@@ -125,24 +125,24 @@ class ImageSession:
         hint: Hint | Sequence[Hint] | None = None,
         candidates: int | None = None,
     ) -> Answers:
-        """Segment what a prompt means, or what each of several prompts means.
+        """Segment the object of a prompt, or of each of several prompts.
 
-        A mask in the prompt is where the search starts. To correct an answer, add the click to the prompt and
-        give the answer as the hint.
+        A mask in the prompt is the starting point. To correct an answer, add a click to the prompt and pass
+        the answer as the hint.
 
         Args:
-            prompt: In pixels of the picture. Several prompts are given as a list, or by object id; they are
+            prompt: In pixels of the picture. Pass several prompts as a list, or by object id; they are
                 decoded together.
             hint: Earlier masks, of which the first is corrected: what `segment` returned, or the masks of a
                 video's frame. For a list of prompts, a list of as many; for prompts by id, masks with ids.
             candidates: 3 or 1. By default three for a single click, which may mean the part or the whole.
 
         Returns:
-            The masks that the prompt may mean, best first. A list of them for a list of prompts. For prompts
-            by id, `Masks` with the best one of each object.
+            The candidates, best first. For a list of prompts, a list of them. For prompts by id, `Masks` with
+            the best candidate of each object.
 
         Raises:
-            PromptError: A prompt has nothing in the picture, or its mask is empty.
+            PromptError: A prompt lies outside the picture, or its mask is empty.
             OptionError: `candidates` is neither 1 nor 3.
 
         Example:
@@ -172,7 +172,7 @@ class ImageSession:
 
     @torch.inference_mode()
     def steps(self, prompt: Prompt) -> Generator[None, None, ImageCandidates]:
-        """What `segment` returns for one prompt, with a pause before each window that zoom encodes."""
+        """Like `segment` for one prompt, in steps: it pauses before each window that zoom encodes."""
         prompt = check_picture_prompt(prompt, self.size)
         if self._zoom is None:
             return self.segment(prompt)
@@ -207,7 +207,7 @@ class ImageSession:
     def segment_in(
         self, window: Window | None, prompt: Prompt, hint: Hint | None, candidates: int
     ) -> ImageCandidates:
-        """Segment what a prompt means in a window of the picture.
+        """Segment a prompt in a window of the picture.
 
         Args:
             window: x0, y0, x1, y1 in pixels of the picture; None for the whole picture.
@@ -220,7 +220,7 @@ class ImageSession:
 
     @torch.inference_mode()
     def segment_both_ways(self, prompt: Prompt, hint: Hint | None, candidates: int) -> ImageCandidates:
-        """Segment what a prompt means in the picture and in its mirror image; the mean of both.
+        """Segment a prompt in the picture and in its mirror image, and return the mean of both.
 
         Args:
             prompt: In pixels of the picture.
@@ -240,7 +240,7 @@ class ImageSession:
 
     @torch.inference_mode()
     def encode_windows(self, windows: Sequence[Window]) -> None:
-        """Encode windows of the picture together, as many as are kept; later calls find them encoded.
+        """Encode windows of the picture together, as many as fit in the cache, for later calls.
 
         Args:
             windows: x0, y0, x1, y1 in pixels of the picture.
@@ -290,7 +290,7 @@ def segment_many(
 ) -> Iterator[Answers]:
     """Segment many pictures, each with its own prompts. On a GPU, several pictures are encoded together.
 
-    Only as many pictures as are encoded together are in memory at a time.
+    Only one batch of pictures is in memory at a time.
 
     Args:
         model: A network, as `masklet.load` returns it.
@@ -298,13 +298,13 @@ def segment_many(
         prompts: For each picture a prompt, a list of prompts, or prompts by object id.
         zoom: See `ImageSession`.
         candidates: See `ImageSession.segment`.
-        batch: Pictures that are encoded together. By default eight on a GPU, and one on a CPU.
+        batch: The number of pictures to encode together. By default eight on a GPU and one on a CPU.
 
     Returns:
         An iterator over the answers, in the order of the pictures; see `ImageSession.segment`.
 
     Raises:
-        PromptError: There are more pictures than prompts, or fewer; or a prompt has nothing in its picture.
+        PromptError: The numbers of pictures and prompts differ, or a prompt lies outside its picture.
         MediaError: A picture cannot be read.
 
     Example:

@@ -52,21 +52,21 @@ class FrameAnswers:
 
 
 class Tracker:
-    """Tracks objects in frames that come one after the other. Its memory does not grow.
+    """Tracks objects in a stream of frames, in constant memory.
 
     Args:
         model: A network, as `masklet.load` returns it.
-        policy: The memory policy by its name, or what makes one for each object.
-        cuts: Watch for scene cuts. Memories of another scene are then used only if they are of prompts.
-        delay: The number of frames that an answer is held back, so that policies with a latency can still
-            revise it. At most `capacity`.
-        capacity: The number of memories to keep of each object. By default as many as the policy needs.
-        clip_length: The number of frames in the clip, where that is below 16: the published predictor scales
-            the ages of object pointers by it. None stands for 16 or more.
+        policy: The name of a memory policy, or a callable that makes one for each object.
+        cuts: Detect scene cuts. Of other scenes, only the memories of prompts are then used.
+        delay: The number of frames by which answers are delayed, so that policies with a latency can revise
+            them. At most `capacity`.
+        capacity: The number of memories to keep for each object. By default, as many as the policy needs.
+        clip_length: The number of frames in the clip, if below 16: the published predictor scales the ages of
+            object pointers by it. None means 16 or more.
         zoom: See `ImageSession`.
 
     Raises:
-        MaskletError: `model` is no network, or there is no policy of this name.
+        MaskletError: `model` is not a network, or there is no policy of this name.
         OptionError: `delay` is negative or above `capacity`.
 
     Example:
@@ -113,7 +113,7 @@ class Tracker:
 
     @property
     def ids(self) -> tuple[int, ...]:
-        """The objects that are tracked, in the order in which they joined."""
+        """The tracked objects, in the order in which they joined."""
         return tuple(self._objects)
 
     def step(
@@ -123,18 +123,18 @@ class Tracker:
         *,
         features: FrameFeatures | None = None,
     ) -> Masks:
-        """Track all objects to the next frame. An object joins by its first prompt; later ones correct it.
+        """Track all objects to the next frame. An object joins with its first prompt; later ones correct it.
 
         Args:
             image: Uint8 (H, W, 3) RGB array, PIL image or path.
             prompts: Prompts by object id, in pixels of this frame.
-            features: The encoded image, where it is at hand.
+            features: The encoded image, if you have it.
 
         Returns:
-            The masks of this frame. With a delay, those of as many frames before, which are empty at first.
+            The masks of this frame or, with a delay, of the frame that many frames earlier; empty at first.
 
         Raises:
-            PromptError: An id is no whole number from 1 on, or a prompt has nothing in the frame.
+            PromptError: An id is not a whole number from 1 on, or a prompt lies outside the frame.
             MediaError: The image cannot be read.
         """
         picture = self._images.read(image)
@@ -166,7 +166,7 @@ class Tracker:
         return Masks.empty(self.frame - 1 - self._delay, size)
 
     def rest(self) -> Iterator[Masks]:
-        """The masks of the last frames, which were held back because of the delay."""
+        """Return the masks of the last frames, which were delayed."""
         while self._delayed:
             yield self._delayed.popleft().masks()
 
@@ -255,12 +255,12 @@ def track(
         policy, cuts, delay, clip_length, zoom: See `Tracker`.
 
     Returns:
-        An iterator over the masks of each frame. Its length is known where the video is stored, so `tqdm`
-        shows how much is left; in a notebook it shows a filmstrip.
+        An iterator over the masks of each frame. For stored videos its length is known, so `tqdm` shows what
+        is left; a notebook shows a filmstrip.
 
     Raises:
-        PromptError: There is no prompt, or a frame, id or prompt is of another form.
-        NoSuchFrame: There is a prompt on a frame that the video does not have.
+        PromptError: There is no prompt, or a frame, id or prompt has a wrong form.
+        NoSuchFrame: A prompt is on a frame that the video does not have.
         MediaError: The video cannot be opened.
 
     Example:

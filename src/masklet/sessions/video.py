@@ -31,21 +31,21 @@ from masklet.zoom import Zoom, find_zoom
 
 
 class VideoSession:
-    """Random access to a stored video: prompt any frame, track in both directions, correct, review, undo.
+    """A session on a stored video: prompt any frame, track in both directions, correct, review, undo.
 
     Args:
         model: A network, as `masklet.load` returns it.
         video: A file, folder, glob, array (T, H, W, 3) or `Frames`; see `masklet.media.open_frames`.
-        policy: The memory policy by its name, or what makes one for each object.
-        cuts: Watch for scene cuts. Memories of another scene are looked at only if they are of prompts.
-        capacity: Memories kept of each object. None keeps all that there is room for.
-        budget: Bytes for answers and memories in full. Beyond it only the masks of the oldest are kept, and
-            their memories are made again from masks where they are needed. Those of prompts are all kept.
-        clip_length: Frames in the clip where that is below 16, as the published predictor takes it into
-            account. None stands for 16 or more.
-        features: Where encoded frames are kept. By default a cache of its own.
+        policy: The name of a memory policy, or a callable that makes one for each object.
+        cuts: Detect scene cuts. Of other scenes, only the memories of prompts are then used.
+        capacity: Memories to keep for each object. None keeps as many as `budget` allows.
+        budget: Bytes for answers and memories. Beyond it, only the masks of the oldest frames are kept, and
+            their memories are recomputed from the masks when needed. Memories of prompts are always kept.
+        clip_length: The number of frames in the clip, if below 16: the published predictor scales the ages of
+            object pointers by it. None means 16 or more.
+        features: The cache of encoded frames. By default, a new one.
         zoom: See `ImageSession`.
-        store: Where events, answers and memories are. By default in memory.
+        store: The store of events, answers and memories. By default, in memory.
 
     Raises:
         MediaError: The video cannot be opened.
@@ -102,36 +102,36 @@ class VideoSession:
 
     @property
     def script(self) -> Script:
-        """The events of the session, without those that were taken back."""
+        """The events of the session, without undone ones."""
         return self._store.history.script
 
     @property
     def state(self) -> SessionState:
-        """What the events come to: prompts, tracked and reviewed frames of each object."""
+        """The result of the events: prompts, tracked and reviewed frames of each object."""
         return self._store.history.state
 
     @property
     def ids(self) -> tuple[int, ...]:
-        """The session's objects, in the order in which they were first prompted."""
+        """The objects, in the order in which they were first prompted."""
         return tuple(self.state.objects)
 
     @property
     def answered(self) -> tuple[int, ...]:
-        """The frames on which there are masks, in order."""
+        """The frames that have masks, in order."""
         return tuple(frame for span in self.state.answered for frame in range(*span))
 
     @property
     def reviewed(self) -> tuple[Span, ...]:
-        """The frames that are marked as reviewed, as (start, stop) spans, in order."""
+        """The reviewed frames, as (start, stop) spans, in order."""
         return self.state.reviewed
 
     @property
     def tracked(self) -> Mapping[int, TrackedObject]:
-        """The memory banks and policies that are loaded, by object id; to be read."""
+        """The loaded memory banks and policies, by object id. Do not change them."""
         return self._propagator.tracked
 
     def features(self, frame: int) -> FrameFeatures:
-        """The encoded frame. It is kept, so that later prompts on it are answered at once.
+        """Encode a frame, or return its cached features. Later prompts on it are then answered at once.
 
         Args:
             frame: From 0.
@@ -139,38 +139,38 @@ class VideoSession:
         return self._propagator.features(frame)
 
     def prompt(self, frame: int, id: int, prompt: Prompt) -> Masks:
-        """Prompt an object on a frame, or correct its mask there. Tracking keeps the answer.
+        """Prompt an object on a frame, or correct its mask. Tracking keeps the answer.
 
-        Clicks add to those given there before, and start from the mask that is there.
+        Clicks are added to earlier clicks on the frame, and start from its current mask.
 
         Args:
             frame: From 0.
-            id: From 1; a new number makes a new object.
+            id: From 1 on; a new number creates a new object.
             prompt: In source pixels.
 
         Returns:
             All masks on this frame.
 
         Raises:
-            PromptError: The prompt does not fit the frame, or the id is not one.
+            PromptError: The prompt does not fit the frame, or the id is not valid.
             NoSuchFrame: The video has no such frame.
         """
         self.answer(frame, id, prompt)
         return self._masks(int(frame), None)
 
     def answer(self, frame: int, id: int, prompt: Prompt) -> Answer:
-        """Prompt an object as `prompt` does, and return all masks that the prompt may mean.
+        """Prompt an object as `prompt` does, and return all candidates.
 
         Args:
             frame: From 0.
-            id: From 1; a new number makes a new object.
+            id: From 1 on; a new number creates a new object.
             prompt: In source pixels.
 
         Returns:
             The candidates, best first, the chosen one and its memory.
 
         Raises:
-            PromptError: The prompt does not fit the frame, or the id is not one.
+            PromptError: The prompt does not fit the frame, or the id is not valid.
             NoSuchFrame: The video has no such frame.
         """
         frame, id, size = check_frame(frame), check_id(id), self.frames.size
@@ -198,16 +198,16 @@ class VideoSession:
         return Answer(prediction, memory, prepared.exact, size, choice, prepared.zoomed)
 
     def preview(self, frame: int, prompt: Prompt) -> ImageCandidates:
-        """What a prompt would give for a new object, best first. No mask and no event is kept.
+        """Return the candidates of a prompt for a new object, without changing the session.
 
-        With zoom, the same prompt is afterwards answered from this: ask while the cursor rests.
+        With zoom, a later call with the same prompt reuses the result: call this while the cursor rests.
 
         Args:
             frame: From 0.
             prompt: In source pixels.
 
         Returns:
-            The masks that the prompt may mean, best first.
+            The candidates, best first.
 
         Raises:
             PromptError: The prompt does not fit the frame.
@@ -216,16 +216,16 @@ class VideoSession:
         return self._segment(check_frame(frame), check_prompt(prompt, self.frames.size), None)
 
     def preview_steps(self, frame: int, prompt: Prompt) -> Iterator[None]:
-        """Do what `preview` does in steps: other prompts may be answered between them.
+        """Like `preview`, in steps, between which other prompts can be answered.
 
-        The same prompt is answered from this, also where it is not finished. Only the newest is kept.
+        A later call with the same prompt reuses the result, even an unfinished one. Only the newest is kept.
 
         Args:
             frame: From 0.
             prompt: In source pixels.
 
         Returns:
-            An iterator; each step is at most one window that is encoded and what was found in it.
+            An iterator. Each step encodes at most one window and segments in it.
 
         Raises:
             PromptError: The prompt does not fit the frame.
@@ -242,23 +242,24 @@ class VideoSession:
         reverse: bool = False,
         objects: Collection[int] | None = None,
     ) -> MaskIterator:
-        """Track objects, frame by frame, and yield their masks on each frame as it is done.
+        """Track objects and yield their masks, frame by frame.
 
-        An object appears from its first prompt in the direction of travel. Prompted and reviewed frames keep
+        An object starts at its first prompt in the direction of tracking. Prompted and reviewed frames keep
         their masks.
 
         Args:
             start: The first frame. By default the first prompted one; in reverse, the last.
-            stop: The frame just behind the last, as in `range`. By default the video's end; in reverse, its
+            stop: The frame after the last one, as in `range`. By default the video's end; in reverse, its
                 beginning.
             reverse: Track backward.
-            objects: The ids of those to track, while the others keep what they have. By default all.
+            objects: The ids of the objects to track; the others keep their masks. By default all.
 
         Returns:
-            An iterator over the masks of each frame on the way. What is not iterated is not tracked.
+            An iterator over the masks of each frame. Frames are tracked as you iterate.
 
         Raises:
-            PromptError: No object has a prompt yet, there is no such object, or `stop` lies the other way.
+            PromptError: No object has a prompt yet, there is no such object, or `stop` is in the wrong
+                direction.
             NoSuchFrame: The video has no frame `start`.
         """
         ids = None if objects is None else tuple(sorted({self._existing(id) for id in check_ids(objects)}))
@@ -284,11 +285,11 @@ class VideoSession:
         return MaskIterator((self._masks(frame, present) for frame, present in decided), len(path))
 
     def masks(self, frame: int, *, objects: Collection[int] | None = None) -> Masks:
-        """The masks that a frame has now, prompted or tracked. The model does not run.
+        """Return a frame's current masks, prompted or tracked, without running the model.
 
         Args:
             frame: From 0.
-            objects: The ids of those to show, as far as they have masks there. By default all.
+            objects: The ids of the objects to include, if they have masks there. By default all.
 
         Returns:
             The masks, by object id.
@@ -309,7 +310,7 @@ class VideoSession:
         return to_masks(frame, records, self.frames.size, self.model, partial(self.frames.__getitem__, frame))
 
     def clear(self, frame: int, id: int) -> None:
-        """Take back an object's prompts on a frame. An object without prompts is removed.
+        """Delete an object's prompts on a frame. An object without prompts is removed.
 
         Args:
             frame: From 0.
@@ -345,14 +346,14 @@ class VideoSession:
         self._propagator.carry_over(obj, None)
 
     def review(self, start: int, stop: int | None = None, *, reviewed: bool = True) -> None:
-        """Mark frames as reviewed: tracking keeps the masks that they have, and remembers them as prompts.
+        """Mark frames as reviewed: tracking keeps their masks and remembers them as prompts.
 
-        Prompts on a reviewed frame still change it. Objects that have no mask there may get one later.
+        Prompts on a reviewed frame still change it. Objects without a mask there can still get one.
 
         Args:
             start: The first frame.
-            stop: The frame just behind the last; by default there is one frame.
-            reviewed: False takes the mark back.
+            stop: The frame after the last one. By default, one frame is marked.
+            reviewed: False removes the mark.
 
         Raises:
             NoSuchFrame: The video has no such frames.
@@ -364,7 +365,7 @@ class VideoSession:
         self._store.append(Reviewed(first, end, reviewed))
 
     def undo(self) -> None:
-        """Go back to before the last prompt, clearing, removal or review, and what was tracked since.
+        """Undo the last prompt, clearing, removal or review, and what was tracked since.
 
         Raises:
             PromptError: There is nothing to undo.
@@ -373,7 +374,7 @@ class VideoSession:
             raise PromptError("there is nothing to undo: nothing was prompted, cleared, removed or reviewed.")
 
     def redo(self) -> None:
-        """Go forward to where the last `undo` came from. What is done after an undo ends that.
+        """Redo what the last `undo` took back, unless something else was done since.
 
         Raises:
             PromptError: There is nothing to redo.
@@ -382,16 +383,16 @@ class VideoSession:
             raise PromptError("there is nothing to redo: nothing was undone, or something was done since.")
 
     def replay(self, script: Script) -> Self:
-        """Do all that a script says, after what was done before.
+        """Apply all events of a script to the session.
 
         Args:
-            script: Of this session or of another one.
+            script: The script of this session or of another one.
 
         Returns:
             The session itself.
 
         Raises:
-            PromptError: It is no script, or an event in it does not fit the video.
+            PromptError: It is not a script, or an event in it does not fit the video.
         """
         for event in Script.check(script).events:
             match event:
@@ -409,10 +410,10 @@ class VideoSession:
         return self
 
     def save(self, path: str | Path) -> None:
-        """Write the session as JSON: the video's place and the script, from which all else is made again.
+        """Write the session as JSON: the video's path and the script, which `restore` repeats.
 
         Args:
-            path: The file. It is complete or absent.
+            path: The file. It is written completely or not at all.
 
         Raises:
             MediaError: The file cannot be written.
@@ -442,20 +443,20 @@ class VideoSession:
         policy: Policy | None = None,
         features: FeatureCache | None = None,
     ) -> VideoSession:
-        """Open a saved session and do again what was done in it.
+        """Open a saved session and repeat its events.
 
         Args:
-            model: The network that the session was made with; another one gives other masks.
-            path: What `save` wrote.
-            video: Where the video is now, if it has moved, or was not a file.
-            policy: The memory policy, if it was not one that has a name.
-            features: Where encoded frames are kept.
+            model: The network with which the session was made; another one gives other masks.
+            path: A file that `save` wrote.
+            video: The video, if it has moved or was not a file.
+            policy: The memory policy, if the session did not use one by name.
+            features: The cache of encoded frames.
 
         Returns:
             A session with the masks of the saved one.
 
         Raises:
-            MediaError: There is no such file, or the video is not the one that the session was made on.
+            MediaError: There is no such file, or the video is another one.
             MaskletError: The file is not a saved session.
         """
         saved = SavedSession.read(path)

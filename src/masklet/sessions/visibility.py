@@ -53,14 +53,14 @@ class _Visibility:
 class VisibilityMonitor:
     """Reports when objects appear, become doubtful, are sure again, are lost, and are found.
 
-    An object that is seen becomes doubtful on the first frame without it: its score is at most `low`, or its
-    mask is empty. It is sure again at a score of `high`, and lost when it is missing `patience` frames in a
-    row. A lost one is found when its score is `high` as many frames in a row. Scores between `low` and `high`
-    change nothing, so a score that wavers about one of them causes no events.
+    A visible object becomes doubtful on the first frame without it (its score is at most `low`, or its mask
+    is empty), sure again at a score of `high`, and lost after `patience` frames without it in a row. A lost
+    object is found after `patience` frames in a row with a score of `high`. Scores between `low` and `high`
+    change nothing, so a wavering score causes no events.
 
     Args:
-        low: The object score (a logit) up to which an object is missing.
-        high: The object score from which on it is seen.
+        low: An object is missing at this object score (a logit) and below.
+        high: An object is visible at this object score and above.
         patience: The number of frames after which an object is lost, or found.
 
     Raises:
@@ -92,7 +92,7 @@ class VisibilityMonitor:
         return {id: obj.state for id, obj in self._objects.items()}
 
     def step(self, masks: Masks) -> list[Event]:
-        """The events of the next frame, in the direction of travel. It reads the masks from the device.
+        """Return the events of the next frame, in the direction of tracking. It reads masks from the device.
 
         Args:
             masks: Of the next frame.
@@ -105,7 +105,7 @@ class VisibilityMonitor:
         return [event for event in events if event is not None]
 
     def forget(self, *ids: int) -> None:
-        """Forget objects that are no longer tracked. If they come again, they appear anew.
+        """Forget objects that are no longer tracked. If they come back, they count as new.
 
         Args:
             *ids: Object ids; unknown ones are ignored.

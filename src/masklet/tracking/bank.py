@@ -17,11 +17,12 @@ class MemoryBank:
     """One object's memories by frame.
 
     Attributes:
-        capacity: The number of tracked memories to keep, the newest. As many prompted ones are kept, with the
-            first always among them. None keeps everything, for sessions in which a person goes back.
+        capacity: The number of tracked memories to keep, the newest ones. The same number of prompted
+            memories is kept, always including the first. None keeps everything, for sessions in which a
+            person goes back.
         prompted: Memories of frames with a prompt.
         tracked: Memories of other frames.
-        anchors: Tracked memories that a policy also selects when they are old.
+        anchors: Tracked memories that a policy selects even when they are old.
         cuts: Frames that begin a scene.
 
     Example:
@@ -40,11 +41,11 @@ class MemoryBank:
     cuts: tuple[int, ...] = ()
 
     def keep(self, memory: Memory, *, spare: Callable[[Memory], bool] = lambda memory: False) -> None:
-        """Keep a memory in place of its frame's earlier one, and drop the oldest where the bank is full.
+        """Store a memory, replacing an earlier one of its frame, and drop the oldest if the bank is full.
 
         Args:
             memory: Of this object.
-            spare: Says which tracked memories are dropped only when there are no others.
+            spare: Tells which tracked memories to drop only if there are no others.
         """
         self.forget(memory.frame)
         memories = self.prompted if memory.prompted else self.tracked
@@ -65,7 +66,7 @@ class MemoryBank:
             memories.pop(frame, None)
 
     def copy(self) -> MemoryBank:
-        """A bank of its own with the same memories."""
+        """Copy the bank. The memories are shared."""
         return replace(
             self, prompted=dict(self.prompted), tracked=dict(self.tracked), anchors=dict(self.anchors)
         )
@@ -80,7 +81,7 @@ class MemoryBank:
         self.cuts = tuple(cuts if self.capacity is None else cuts[-CUTS:])
 
     def scene(self, frame: int) -> MemoryBank:
-        """The bank as seen from a frame: the prompted memories, and the tracked of the same scene.
+        """The bank as seen from a frame: prompted memories, and tracked memories of the same scene.
 
         Args:
             frame: A frame of the scene.
@@ -94,11 +95,11 @@ class MemoryBank:
         return replace(self, tracked=tracked, anchors=anchors)
 
     def behind(self, frame: int, *, reverse: bool) -> Iterator[Memory]:
-        """Tracked memories from a frame back against the direction of travel, the newest first.
+        """Tracked memories before a frame, in the direction of tracking, the newest first.
 
         Args:
-            frame: The frame that looks back, which is left out.
-            reverse: Whether travel is backward.
+            frame: The frame from which to look back, exclusive.
+            reverse: Whether tracking runs backward.
         """
         if not self.tracked:
             return

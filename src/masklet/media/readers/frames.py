@@ -60,8 +60,9 @@ Value = TypeVar("Value")
 
 
 class Frames:
-    """A stored source of frames: `len`, `frames[i]`, `for image in frames`. Each is (H, W, 3) uint8 RGB,
-    and a copy, so that drawing into it changes no other.
+    """A stored source of frames: `len`, `frames[i]`, `for image in frames`.
+
+    Each frame is a new (H, W, 3) uint8 RGB array, so you can draw on it.
 
     The last frames are cached, so stepping back through a video decodes each stretch once. Threads can share
     it, and it can be pickled and copied: the copy opens the source again.
@@ -94,7 +95,7 @@ class Frames:
 
     @property
     def fps(self) -> float:
-        """Frames a second; the average where the rate varies, 24 for pictures that have no times."""
+        """Frames per second; the average if the rate varies, 24 for pictures without times."""
         return self._reader.fps
 
     @property
@@ -106,41 +107,41 @@ class Frames:
     def intensity_range(self) -> IntensityRange | None:
         """The intensities that became black and white; None for a source of 8 bits, which is not scaled.
 
-        Give it to `open_frames` to read the source in the same way again.
+        Pass it to `open_frames` to read the source in the same way again.
         """
         return self._reader.intensity_range
 
     @property
     def channel(self) -> Channel | None:
-        """The channel that was chosen when picture files were opened; None for the whole picture."""
+        """The selected channel of picture files; None for the whole picture."""
         return getattr(self._reader, "channel", None)
 
     @property
     def recording(self) -> Recording | None:
-        """The video file that the frames are from, for its sound; None for pictures and arrays."""
+        """The video file of the frames, for its sound; None for pictures and arrays."""
         return getattr(self._reader, "recording", None)
 
     @property
     def axes(self) -> StackAxes | None:
-        """Depth, time and channels, where a TIFF says what its pages are. Frames are slice by slice."""
+        """Depth, time and channels, if a TIFF describes its pages. Frames are in slice order."""
         return getattr(self._reader, "axes", None)
 
     @property
     def has_times(self) -> bool:
         """Whether `time` and `fps` are the source's own. Pictures without times play at 24 a second.
 
-        When the pages of a TIFF were taken, `axes.seconds` says.
+        `axes.seconds` has the times of a TIFF's pages.
         """
         return getattr(self._reader, "has_times", True)
 
     @property
     def pixel_size(self) -> PixelSize | None:
-        """The size of a pixel, in micrometres: as it was given, else as a TIFF by OME or ImageJ says it."""
+        """The size of a pixel in micrometres: as passed to `open_frames`, or as in the OME or ImageJ TIFF."""
         return self._given_size or getattr(self._reader, "pixel_size", None)
 
     @property
     def first_page(self) -> int:
-        """The frame of the source that is frame 0 here: above 0 for a `part` of it."""
+        """The frame of the source that is frame 0 here; above 0 for a `part` of it."""
         return getattr(self._reader, "first_page", 0)
 
     def time(self, frame: int) -> float:
@@ -175,9 +176,9 @@ class Frames:
         return (image.copy() for image in self.play())
 
     def play(self, start: int = 0) -> Iterator[Image]:
-        """Every frame from `start` to the end, decoded in order: the quick way through. Copy what you change.
+        """Iterate over the frames from `start` to the end. Copy frames before you change them.
 
-        The next frames are decoded on a thread of its own while the caller works on those before.
+        This is the fastest way to read: the next frames are decoded in a thread.
         """
         start = operator.index(start)
         images = read_ahead(self._reader.play(start), FRAMES_AHEAD) if start >= 0 else iter(())
@@ -214,20 +215,20 @@ def open_frames(
     kept_bytes: int = CACHED_BYTES,
     pixel_size: PixelSize | str | None = None,
 ) -> Frames:
-    """Open anything stored as frames. Only what is needed to know size and range of intensities is decoded.
+    """Open a stored source of frames. Only what is needed for size and intensity range is decoded.
 
     Args:
         source: A video file or URL; a folder or glob of pictures, in natural order; a picture of one page or
             many; a file in memory, as bytes or a file object; an array or tensor (T, H, W, C) or (T, H, W); a
             list of what `read_image` takes; or Frames.
-        fps: Sample a video in time, whatever its own rate.
-        channel: Of picture files with channels; see `read_image`.
+        fps: Sample a video at this many frames per second.
+        channel: The channel of picture files; see `read_image`.
         intensity_range: The intensities that become black and white, for sources of more than 8 bits. By
-            default chosen from a sample of the frames; `Frames.intensity_range` says how.
+            default chosen from a sample of the frames; see `Frames.intensity_range`.
         max_pixels: Allow pictures with more pixels than 2**28.
-        kept_bytes: Of the last frames, which stay decoded.
+        kept_bytes: Bytes of decoded frames to cache, the most recent ones.
         pixel_size: The size of a pixel in the sample, such as "0.65um" or "0.2x0.2x1um", for measures and
-            label TIFFs; by default what the source says.
+            label TIFFs; by default that of the source.
 
     Raises:
         MediaError: The source cannot be read, is damaged, or is not stored; or the pixel size cannot be read.

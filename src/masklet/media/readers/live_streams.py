@@ -90,10 +90,10 @@ class Stream:
 def stream(
     source: object, *, live: bool | None = None, intensity_range: IntensityRange | None = None
 ) -> Stream:
-    """Take frames one after the other, from anything that gives them.
+    """Read frames one after the other, from a camera, a stream, an iterator or a file.
 
-    A live source is timed by the clock: if you are slower than the camera, you get its newest frame and the
-    ones between are skipped. Of anything stored you get every frame.
+    From a live source, you get the newest frame; if you are slower than the camera, frames are skipped. From
+    a stored source, you get every frame.
 
     Args:
         source: A camera's number or URL; an iterator of what `read_image` takes; or what `open_frames` opens.

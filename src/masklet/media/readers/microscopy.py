@@ -116,7 +116,7 @@ class PixelSize:
     Attributes:
         x: Its width.
         y: Its height.
-        z: The distance from slice to slice; None where it is not known.
+        z: The distance between slices; None if it is not known.
 
     Raises:
         MediaError: One is not from 1e-6 (a picometre) to 1e9 (a kilometre).
@@ -140,16 +140,16 @@ class PixelSize:
 
     @classmethod
     def of(cls, size: PixelSize | str) -> PixelSize:
-        """A size, or the one that a text names; anything else is a MediaError."""
+        """Return a size as it is, or parse a text; anything else is a MediaError."""
         return size if isinstance(size, PixelSize) else cls.parse(str(size))
 
     @classmethod
     def parse(cls, text: str) -> PixelSize:
-        """A size as it is typed: WIDTHxHEIGHTxDEPTH and a unit, or one length for width and height.
+        """Parse a size: WIDTHxHEIGHTxDEPTH with a unit, or one length for width and height.
 
         Args:
-            text: Such as "0.65um", "0.2x0.2x1um" or "200nm x 200nm x 1um"; a length without a unit has the
-                last one's.
+            text: For example "0.65um", "0.2x0.2x1um" or "200nm x 200nm x 1um"; a length without a unit has
+                that of the last.
 
         Raises:
             MediaError: The text is of another form, or a length is out of range.

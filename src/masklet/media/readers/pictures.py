@@ -64,7 +64,7 @@ def read_image(
 
 
 class ImageReader:
-    """Reads images of one source one after the other, with the same range of intensities.
+    """Reads the images of a source one after the other, with the same intensity range.
 
     Args:
         intensity_range: The intensities that become black and white; by default the first image of more than

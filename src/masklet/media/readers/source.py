@@ -115,7 +115,7 @@ class TimedReader(Reader, Protocol):
 
 
 class NoSuchFrame(MediaError, IndexError):
-    """A frame number that the source does not have."""
+    """The source has no frame with this number."""
 
     def __init__(self, name: str, frame: int, count: int) -> None:
         super().__init__(name, frame, count)

@@ -24,9 +24,9 @@ HIGHEST = 2**16 - 1  # id that a pixel can hold
 
 
 class PalettePngs(Writer):
-    """folder/00000.png, ...: a pixel is its object's id, or 0; where masks overlap the highest logit wins.
+    """folder/00000.png, ...: each pixel is an object's id, or 0; the highest logit wins.
 
-    A frame with an id above 255, for which the palette has no colour, is 16 bits of grey.
+    A frame with an id above 255, for which the palette has no colour, is 16-bit grey.
 
     Args:
         path: The folder.
@@ -45,7 +45,7 @@ class PalettePngs(Writer):
 
 
 class ObjectPngs(Writer):
-    """folder/001/00000.png, ...: a folder an object, 0 and 1, overlaps kept; the layout of SA-V.
+    """folder/001/00000.png, ...: a folder for each object, 0 and 1, with overlaps; the layout of SA-V.
 
     Args:
         path: The folder.
@@ -64,10 +64,10 @@ class ObjectPngs(Writer):
 
 
 class LabelTiff(SpooledWriter):
-    """A TIFF with a label map on each page, for ImageJ: time is its axis, depth where the source is a TIFF.
+    """A TIFF with a label map on each page, for ImageJ. Its axis is time, or depth if the source is a TIFF.
 
-    It has a page for each frame of the source, so that it lies on the source page by page. Where masks
-    overlap, the highest logit wins. Pages have 8 bits, or 16 where an id is above 255.
+    It has a page for each frame of the source. Where masks overlap, the highest logit wins. Pages have 8
+    bits, or 16 if an id is above 255.
 
     Args:
         path: The file.

@@ -22,7 +22,7 @@ PIXELS = "grayf32le"  # what the encoder takes; it writes halves
 
 
 class MatteExrs(Writer):
-    """folder/001/00000.exr, ...: a folder an object; linear alpha in the channel Y, 0 to 1, overlaps kept.
+    """folder/001/00000.exr, ...: a folder for each object; linear alpha in channel Y, 0 to 1, with overlaps.
 
     Args:
         path: The folder.

@@ -44,7 +44,7 @@ def cutout(image: Image, masks: Masks, *, margin: int = 0, soft: float = 0.0) ->
         uint8 (H, W, 4), RGBA; alpha is not premultiplied.
 
     Raises:
-        MediaError: The picture is not that of the masks.
+        MediaError: The picture and the masks differ in size.
 
     Example:
         >>> masks = Masks.from_arrays(0, {1: np.array([[True, False]])}, (1, 2))
@@ -149,7 +149,7 @@ class CutoutPngs(Writer):
 
 
 class CutoutVideo(VideoWriter):
-    """VP9 with alpha in WebM, which browsers and editors play over whatever lies below.
+    """VP9 with alpha in WebM, for browsers and editors.
 
     Args:
         path: The file.
@@ -172,7 +172,7 @@ class CutoutVideo(VideoWriter):
 
 
 class CutoutProRes(CutoutVideo):
-    """ProRes 4444 with alpha in QuickTime, which film editors take. Files are large.
+    """ProRes 4444 with alpha in QuickTime, for film editors. Files are large.
 
     Args:
         path: The file.
@@ -187,7 +187,7 @@ class CutoutProRes(CutoutVideo):
 
 
 class CompositeVideo(VideoWriter):
-    """The objects before another background: H.264 in MP4.
+    """The objects on another background: H.264 in MP4.
 
     Args:
         path: The file.
@@ -241,7 +241,7 @@ class FramePictures(Writer):
 
 
 def overlay(image: Image, masks: Masks) -> Image:
-    """Paint masks into a picture, each in its object's colour and with an outline.
+    """Draw masks on a picture, each in its object's colour and with an outline.
 
     Args:
         image: uint8 (H, W, 3), RGB. It is not changed.
@@ -251,14 +251,14 @@ def overlay(image: Image, masks: Masks) -> Image:
         A new picture, uint8 (H, W, 3).
 
     Raises:
-        MediaError: The picture is not that of the masks.
+        MediaError: The picture and the masks differ in size.
     """
     check_picture(image, masks)
     return paint_objects(image, masks.items(), masks.boxes)
 
 
 class OverlayPng(Writer):
-    """A PNG of the picture with its masks painted in; of several frames, the last.
+    """A PNG of the picture with its masks drawn on it; of several frames, the last.
 
     Args:
         path: The file.
@@ -277,7 +277,7 @@ class OverlayPng(Writer):
 
 
 class OverlayVideo(VideoWriter):
-    """The video with its masks painted in: H.264 in MP4, which every player shows.
+    """The video with its masks drawn on it: H.264 in MP4, which every player shows.
 
     Frames beyond H.264's largest size are scaled down.
 

@@ -54,7 +54,7 @@ class PolygonsJson(Writer):
 
 
 class YoloTxts(Writer):
-    """A text file a frame; a line an object: its class's number and a relative outline.
+    """A text file for each frame, a line for each object: its class number and a relative outline.
 
     A file is named as its frame: cat.jpg has cat.txt. Where that name is not the frame's alone, it holds more
     of the picture's own: cat.jpg.txt beside cat.png.txt, a_1.txt for a/1.png. All parts and holes of an

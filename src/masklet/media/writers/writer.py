@@ -107,14 +107,14 @@ class Writers(Writer):
 
 
 class BackgroundWriter(Writer):
-    """Writes in a thread, so that tracking does not wait for files. Errors are raised by a later call.
+    """Writes in a thread, so that tracking does not wait for files. A later call raises errors.
 
     Args:
         writer: Does the writing.
         queue_size: Frames that may wait; `write` blocks while the queue is full.
 
     Raises:
-        MediaError: By `write` or `close`, where an earlier frame could not be written.
+        MediaError: Raised by `write` or `close` if an earlier frame could not be written.
     """
 
     def __init__(self, writer: Writer, *, queue_size: int = 4) -> None:

@@ -12,18 +12,19 @@ from masklet.types import Candidates, Memory, MemorySelection
 
 
 class MemoryPolicy(Protocol):
-    """Three decisions about one object. `Recency` is the class to inherit from.
+    """Decides, for one object, which mask to select, and which memories to store and to attend to.
 
-    An instance serves one object on one stretch: from a prompt, or from where tracking begins, to the next
-    prompt or scene cut. It may keep state for that long. What must last longer is kept in the bank. Only
-    `store` changes state, and not for prompted memories.
+    To write a policy, inherit from `Recency`. An instance serves one object from a prompt, or from where
+    tracking starts, to the next prompt or scene cut, and may keep state for that long. Keep in the bank what
+    must last longer. Only `store` may change state, and not for prompted memories.
 
     Attributes:
         capacity: The number of tracked memories that a bank must hold for it.
         present: The object score above which an object is in the frame.
-        reads: Whether it reads the numbers of memories. They are then brought to the host, once a frame.
-        latency: The number of frames for which an answer may still be revised; 0 where it is final at once.
-        resumable: Whether `state` and `load_state` carry it over to another session.
+        reads: Whether it reads numbers, such as scores, of memories. They are then moved to the host once a
+            frame.
+        latency: The number of frames for which an answer may still be revised; 0 if it is final at once.
+        resumable: Whether `state` and `load_state` can move it to another session.
 
     Example:
         >>> class Doubtful(Recency):
@@ -53,39 +54,39 @@ class MemoryPolicy(Protocol):
         """
 
     def store(self, bank: MemoryBank, memory: Memory, candidates: Candidates) -> None:
-        """Store a memory, or do not.
+        """Store a memory, or ignore it.
 
         Args:
             bank: The object's memories.
-            memory: Of the frame to which the object was tracked.
-            candidates: What the network offered there. Where a person gave the mask, it is the only one.
+            memory: The memory of the frame that was just tracked.
+            candidates: The network's candidates on that frame. If a person drew the mask, it is the only one.
         """
 
     def select_memories(
         self, bank: MemoryBank, frame: int, *, reverse: bool, clip_length: int | None
     ) -> MemorySelection:
-        """Select the memories that the object is compared with on a frame.
+        """Select the memories to attend to on a frame.
 
         Args:
-            bank: The object's memories, as they may be seen from this frame.
+            bank: The object's memories, as seen from this frame.
             frame: The frame's number.
             reverse: Whether tracking runs backward.
-            clip_length: The number of frames in the clip, which the published code lets scale the pointers'
-                ages. None stands for 16 or more.
+            clip_length: The number of frames in the clip, by which the published code scales the pointers'
+                ages. None means 16 or more.
 
         Returns:
             The memories with their ages.
         """
 
     def state(self, bank: MemoryBank) -> dict[str, Tensor]:
-        """Its state besides the bank, by name, on the host. It concerns no memories but the bank's.
+        """Return the state besides the bank, by name, on the host. It refers only to memories in the bank.
 
         Args:
             bank: The object's memories.
         """
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
-        """Continue from the state of another instance.
+        """Load the state of another instance.
 
         Args:
             state: What `state` returned.
@@ -95,7 +96,7 @@ class MemoryPolicy(Protocol):
 class Recency:
     """SAM 2's own rule (sec. 4): all prompted frames, the six frames before, and the sixteen newest pointers.
 
-    It reads no number back to the host, so the hot loop never waits for a GPU.
+    It reads no numbers back to the host, so tracking never waits for the GPU.
 
     Example:
         >>> Recency().select_memories(MemoryBank(), 3, reverse=False, clip_length=None)
