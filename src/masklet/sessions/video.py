@@ -244,8 +244,7 @@ class VideoSession:
     ) -> MaskIterator:
         """Track objects and yield their masks, frame by frame.
 
-        An object starts at its first prompt in the direction of tracking. Prompted and reviewed frames keep
-        their masks.
+        Objects start at their first prompt on the way. Prompted and reviewed frames keep their masks.
 
         Args:
             start: The first frame. By default the first prompted one; in reverse, the last.
@@ -258,8 +257,7 @@ class VideoSession:
             An iterator over the masks of each frame. Frames are tracked as you iterate.
 
         Raises:
-            PromptError: No object has a prompt yet, there is no such object, or `stop` is in the wrong
-                direction.
+            PromptError: No object has a prompt yet, there is no such object, or `stop` lies the other way.
             NoSuchFrame: The video has no frame `start`.
         """
         ids = None if objects is None else tuple(sorted({self._existing(id) for id in check_ids(objects)}))
