@@ -14,15 +14,18 @@ import numpy as np
 import masklet
 from masklet import MediaError, Prompt
 from masklet.cli import run_script
+from masklet.media import Stream
 
 DEMO = str(Path(__file__).with_name("demo.mp4"))
 
 
-def watch(source: str, pause: float) -> Iterator[np.ndarray]:
+def watch(source: str, pause: float) -> Iterator[tuple[np.ndarray, Stream]]:
     """The camera's newest frames, for good: it is opened again whenever it fails or ends."""
     while True:
         try:
-            yield from masklet.media.stream(source)
+            camera = masklet.media.stream(source)
+            for image in camera:
+                yield image, camera
         except MediaError as error:
             print(f"no picture: {error}")
         time.sleep(pause)
@@ -37,7 +40,7 @@ def main(
 ) -> None:
     tracker = masklet.Tracker(masklet.load(model))  # its memory outlasts a lost connection
     prompts = {1: Prompt(positive=[point])}
-    for image in islice(watch(source, pause), frames):
+    for image, camera in islice(watch(source, pause), frames):
         masks = tracker.step(image, prompts)
         prompts = {}
         mask = masks[1]
@@ -46,7 +49,8 @@ def main(
             continue
         center = np.flatnonzero(mask.any(axis=0)).mean()
         turn = 2 * center / mask.shape[1] - 1  # -1 is the picture's left edge, 1 its right
-        print(f"steer {turn:+.2f}, {mask.mean():.1%} of the picture")
+        late = f"{camera.age():.2f} s old, {camera.skipped} frames skipped"
+        print(f"steer {turn:+.2f}, {mask.mean():.1%} of the picture, {late}")
 
 
 if __name__ == "__main__":

@@ -109,10 +109,13 @@ def test_robot_camera(
     clip: str, model: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The camera goes away twice: once in the middle of a frame, once before the first."""
-    images, calls = list(open_frames(clip)), []
+    images, calls, stream = list(open_frames(clip)), [], masklet.media.stream
 
-    def unsteady(source: str) -> Iterator[np.ndarray]:
+    def unsteady(source: str) -> masklet.media.Stream:
         calls.append(source)
+        return stream(pictures())
+
+    def pictures() -> Iterator[np.ndarray]:
         if len(calls) == 2:
             raise masklet.MediaError("the camera cannot be opened.")
         yield from images[:2] if len(calls) == 1 else images[2:]

@@ -20,6 +20,7 @@ BAD = {
     "no video": (("track", "text.mp4", *CLICK), "text.mp4 is not a video, or is cut short"),
     "a file cut short in its head": (("track", "stump.mp4", *CLICK), "not a video, or is cut short"),
     "an empty folder": (("track", "nothing", *CLICK), "holds no pictures"),
+    "a folder of folders": (("segment", "shelves", *CLICK), "not searched: give them, as shelves/upper"),
     "a click outside": (("track", "clip.mp4", "--point", "64,3"), "0 <= x < 64 and 0 <= y < 48. Got (64, 3)"),
     "a box without area": (("track", "clip.mp4", "--box", "9,9,9,20"), "box must have an area"),
     "a box elsewhere": (("track", "clip.mp4", "--box", "90,9,99,20"), "box must touch the frame"),
@@ -120,6 +121,7 @@ def desk(shelf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "text.mp4").write_text("no video at all\n" * 50)
     (tmp_path / "stump.mp4").write_bytes((shelf / "clip.mp4").read_bytes()[:200])
     (tmp_path / "nothing").mkdir()
+    (tmp_path / "shelves" / "upper").mkdir(parents=True)
     PIL.Image.new("L", (8, 8), 1).save(tmp_path / "small.png")
     PIL.Image.new("L", SIZE[::-1], 0).save(tmp_path / "black.png")
     session = VideoSession(toy_network(), clip(1))

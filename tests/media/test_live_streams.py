@@ -86,6 +86,22 @@ class TestCamera:
         next(frames)
         assert camera.ended.wait(60), "the camera has shown its last picture"
         assert [number(image) for image in frames] == [camera.count - 1]
+        assert frames.skipped == camera.count - 2
+
+    def test_who_keeps_up_skips_nothing(self, camera: type[FakeCamera]) -> None:
+        camera.wait = 0.05
+        frames = stream(0)
+        seen = [number(image) for image in frames]
+        assert frames.skipped == camera.count - len(seen)
+        assert frames.age() < 60
+
+    def test_the_age_of_a_frame_grows_from_when_it_came(self, camera: type[FakeCamera]) -> None:
+        frames = stream(0)
+        next(frames)
+        before = frames.age()
+        time.sleep(0.05)
+        assert frames.age() >= before + 0.05
+        assert stream(iter([numbered(0)])).age() == 0
 
     def test_the_camera_is_let_go(self, camera: type[FakeCamera]) -> None:
         camera.count = 10_000

@@ -183,7 +183,9 @@ def _expand(source: str, kind: Kind | None) -> list[tuple[str, Kind]]:
     if videos and kind is not Kind.picture:
         return [(str(file), Kind.video) for file in videos]
     if not pictures:
-        raise MediaError(f"{source} holds no pictures or videos that can be read.")
+        below = sorted(folder.name for folder in path.iterdir() if folder.is_dir()) if path.is_dir() else []
+        inside = f" Its subfolders are not searched: give them, as {source}/{below[0]}." if below else ""
+        raise MediaError(f"{source} holds no pictures or videos that can be read.{inside}")
     if kind is Kind.picture or (kind is None and not _have_one_size(pictures)):
         return [(str(file), Kind.picture) for file in pictures]
     return [(source, Kind.video)]

@@ -9,6 +9,7 @@ import urllib.parse
 from array import array
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from fractions import Fraction
 from itertools import chain
 from threading import Condition, Thread
@@ -39,11 +40,25 @@ CAMERAS = 100  # OpenCV takes larger numbers for other ways to open one
 STOP_SECONDS = 5.0  # that a camera's last read may take when the program ends
 
 
+@dataclass
+class LiveState:
+    """What is known of a live source.
+
+    Attributes:
+        skipped: Frames that were left out.
+        taken: When the last frame that was given came, by `time.monotonic`; None of stored sources.
+    """
+
+    skipped: int = 0
+    taken: float | None = None
+
+
 class Stream:
     """An iterator over (H, W, 3) uint8 RGB frames, and a `Source` for writers.
 
     Args:
         pictures: (seconds, image) pairs.
+        state: What whoever makes the pictures of a live source knows.
     """
 
     def __init__(
@@ -53,9 +68,11 @@ class Stream:
         pictures: Iterator[tuple[float, Image]],
         *,
         pixel_aspect: Fraction = SQUARE,
+        state: LiveState | None = None,
     ) -> None:
         self.name = name
         self.fps = fps
+        self._state = state or LiveState()
         self.pixel_aspect = pixel_aspect
         first = next(pictures, None)
         if first is None:
@@ -76,6 +93,18 @@ class Stream:
             )
         self._times.append(seconds)
         return image
+
+    @property
+    def skipped(self) -> int:
+        """Frames of a live source that were left out so far, because a newer one was there."""
+        return self._state.skipped
+
+    def age(self) -> float:
+        """Seconds since the last frame that a live source gave came in; 0 of stored sources.
+
+        After a step it says how late the masks are. What camera and network took before is not known here.
+        """
+        return 0.0 if self._state.taken is None else time.monotonic() - self._state.taken
 
     def time(self, frame: int) -> float:
         """Seconds from the first frame to this one, which must have been seen."""
@@ -158,11 +187,13 @@ def _camera(camera: int | str) -> Stream:
     capture = cv2.VideoCapture(camera)
     if not capture.isOpened():
         raise MediaError(f"{name} cannot be opened. Is it there, allowed, and not in use by another program?")
-    return Stream(name, capture.get(cv2.CAP_PROP_FPS) or STILLS_FPS, _newest(capture.read, capture.release))
+    state = LiveState()
+    pictures = _newest(capture.read, capture.release, state)
+    return Stream(name, capture.get(cv2.CAP_PROP_FPS) or STILLS_FPS, pictures, state=state)
 
 
 def _newest(
-    read: Callable[[], tuple[bool, np.ndarray | None]], release: Callable[[], None]
+    read: Callable[[], tuple[bool, np.ndarray | None]], release: Callable[[], None], state: LiveState
 ) -> Iterator[tuple[float, Image]]:
     """The newest frame each time. A thread keeps reading, since cameras and their drivers queue old ones."""
     newest: deque[tuple[float, np.ndarray]] = deque(maxlen=1)
@@ -177,6 +208,7 @@ def _newest(
                 if not has_frame or bgr is None:
                     break
                 with changed:
+                    state.skipped += len(newest)
                     newest.append((time.monotonic(), bgr))
                     changed.notify()
         finally:
@@ -202,6 +234,7 @@ def _newest(
                 if not newest:
                     return
                 seconds, bgr = newest.pop()
+            state.taken = seconds
             yield seconds, cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
     finally:
         is_used = False
