@@ -28,7 +28,7 @@ from toy_models import toy_network
 def caller(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Caller]:
     studio = make_studio(tmp_path_factory.mktemp("channels"))
     assert studio.settings.folder is not None
-    write_stack(studio.settings.folder / "stack.ome.tif")
+    write_stack(studio.settings.folder / "stack.ome.tif", interval=90)
     with Caller(studio) as caller:
         yield caller
 
@@ -48,6 +48,7 @@ def test_a_channel_is_chosen_for_pictures_features_and_exports(caller: Caller, t
         "channels": NAMES,
         "depth": 1,
         "time": FRAMES,
+        "seconds": [0, 90, 180],
         "pixel_size": None,
     }
     assert caller.get(video)["channel"] is None and caller.get(video)["frames"] == FRAMES
@@ -111,6 +112,7 @@ def test_a_channel_that_cannot_be_is_refused(caller: Caller, monkeypatch: pytest
         "channels": [],
         "depth": None,
         "time": None,
+        "seconds": [],
         "pixel_size": None,
     }
     assert "no channels" in caller.ask("PATCH", clip, 422, json={"channel": 0})["message"]

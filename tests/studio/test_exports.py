@@ -345,6 +345,23 @@ def test_an_empty_file_is_said_to_be_empty(caller: Caller) -> None:
     assert refused["message"] == "clip.mp4 is empty: it has 0 bytes. Copy it again."
 
 
+def test_masks_are_exported_where_the_video_is_gone(caller: Caller) -> None:
+    video = caller.video()
+    caller.click(video)
+    caller.follow(video)
+    before = json.loads(caller.exported(video, "coco"))
+    folder = caller.studio.settings.folder
+    assert folder is not None
+    (folder / "blots.mp4").rename(folder / "moved.mp4")
+    caller.studio.live.reopen(video.removeprefix("/videos/"))
+    assert json.loads(caller.exported(video, "coco")) == before
+    assert caller.exported(video, "palette")
+    refused = caller.ask("POST", f"{video}/prompts", 404, json={"frame": 0, "object": 1, "box": [1, 1, 9, 9]})
+    assert refused["message"] == (
+        "blots.mp4 is not in the folder any more. Put it back; what was done with it is kept."
+    )
+
+
 def test_a_folder_that_is_gone_is_named(tmp_path: Path) -> None:
     with Caller(make_studio(tmp_path)) as caller:
         (tmp_path / "clips").rename(tmp_path / "elsewhere")

@@ -60,6 +60,16 @@ def test_a_token_is_demanded_everywhere(guarded: TestClient) -> None:
         pass
 
 
+def test_a_browser_without_the_token_shows_a_sentence(guarded: TestClient) -> None:
+    answer = guarded.get("/", headers={"accept": "text/html"})
+    assert answer.status_code == 401 and answer.headers["content-type"] == "text/html; charset=utf-8"
+    assert (
+        "<p>A token is needed: open the address that the studio printed when it was started.</p>"
+        in answer.text
+    )
+    assert guarded.get("/").json()["error"] == "token"
+
+
 def test_a_browser_keeps_the_token_in_a_cookie(guarded: TestClient) -> None:
     answer = guarded.get("/", params={"token": TOKEN})
     assert (answer.status_code, answer.headers["location"]) == (303, "/")

@@ -11,12 +11,16 @@ NAMES = ["DAPI", "GFP"]
 FRAMES = 3
 
 
-def write_stack(path: Path, size: tuple[int, int] = (48, 64), frames: int = FRAMES) -> Path:
+def write_stack(
+    path: Path, size: tuple[int, int] = (48, 64), frames: int = FRAMES, interval: float | None = None
+) -> Path:
     tifffile = pytest.importorskip("tifffile")
     height, width = size
     pages = np.full((frames, 2, height, width), 10, dtype=np.uint8)
     pages[:, 0, height // 4 : -height // 4, : width // 3] = 250
     pages[:, 1, height // 4 : -height // 4, -width // 3 :] = 250
-    metadata = {"axes": "TCYX", "Channel": {"Name": NAMES}}
+    metadata: dict[str, object] = {"axes": "TCYX", "Channel": {"Name": NAMES}}
+    if interval is not None:
+        metadata |= {"TimeIncrement": interval, "TimeIncrementUnit": "s"}
     tifffile.imwrite(path, pages, ome=True, photometric="minisblack", metadata=metadata)
     return path

@@ -22,8 +22,8 @@ from masklet.sessions.saved import SavedSession
 from masklet.sessions.tracker import FrameAnswers
 from masklet.studio import schemas
 from masklet.studio.errors import ApiError, failure_message, not_found
-from masklet.studio.inference.decoder import RemoteFrames
 from masklet.studio.inference.live import Live, LiveVideos
+from masklet.studio.inference.remote_frames import RemoteFrames
 from masklet.studio.messages import ExportEvent, Hub
 from masklet.studio.project_exports import ProjectExportJob, ProjectWriter, short_name
 from masklet.studio.requests import NewExport, NewProjectExport

@@ -314,6 +314,8 @@ class Channels(Schema):
     """Slices at each point in time; null for what is no TIFF."""
     time: int | None
     """Points in time. Frames are all slices of the first one, then of the next."""
+    seconds: list[float]
+    """When each point in time was taken, from the first; empty where the file does not say it."""
     pixel_size: str | None
     """In the sample, as the file says it, such as `0.2x0.2x1um`."""
 

@@ -7,6 +7,7 @@ import json
 import secrets
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from html import escape
 from urllib.parse import parse_qs, urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -24,6 +25,16 @@ TOKEN_COOKIE = "masklet_token"
 PERSON_COOKIE = "masklet_person"
 PERSON_HEADER = "masklet-person"
 YEAR = 365 * 24 * 3600
+REFUSAL_PAGE = """<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="dark light">
+<title>masklet studio</title>
+<h1>masklet studio</h1>
+<p>{}</p>
+</html>
+"""
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 HEADERS = {
     "content-security-policy": (
@@ -178,8 +189,12 @@ async def _send_refusal(
         await receive()
         await send({"type": "websocket.close", "code": 4000 + status - 400, "reason": message})
         return
-    body = json.dumps({"error": kind, "message": capitalize_sentence(message)}).encode()
-    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    sentence = capitalize_sentence(message)
+    if scope["path"] == "/" and "text/html" in Headers(scope=scope).get("accept", ""):
+        content_type, body = b"text/html; charset=utf-8", REFUSAL_PAGE.format(escape(sentence)).encode()
+    else:
+        content_type, body = b"application/json", json.dumps({"error": kind, "message": sentence}).encode()
+    headers = [(b"content-type", content_type), (b"content-length", str(len(body)).encode())]
     await _with_headers(send)({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
 

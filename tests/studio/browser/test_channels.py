@@ -24,15 +24,16 @@ MIDDLES = """() => {
 
 def test_a_channel_is_chosen_in_the_page(opened: Callable[[], Screen], clip: Path, tmp_path: Path) -> None:
     screen = opened()
-    screen.upload(write_stack(tmp_path / "cells.ome.tif", SIZE))
+    screen.upload(write_stack(tmp_path / "cells.ome.tif", SIZE, interval=90))
     screen.size = SIZE[1], SIZE[0]
     choice = screen.page.get_by_label("Channel", exact=True)
     choice.wait_for()
     assert choice.locator("option").all_inner_texts() == ["all channels", "DAPI", "GFP"]
 
-    screen.page.get_by_text("320 \u00d7 180 · 3 time points", exact=True).wait_for()  # no frames a second
+    words = "320 \u00d7 180 · 3 time points, every 90 s"  # no frames a second
+    screen.page.get_by_text(words, exact=True).wait_for()
     screen.press("ArrowRight")
-    screen.page.locator(".position .time", has_text="time 1").wait_for()
+    screen.page.locator(".position .time", has_text="time 1 (1:30.00)").wait_for()
     screen.press("ArrowLeft")
 
     def colors() -> tuple[list[int], list[int]]:
@@ -54,7 +55,10 @@ def test_a_channel_is_chosen_in_the_page(opened: Callable[[], Screen], clip: Pat
     screen.press("Control+e")
     size = screen.page.get_by_label("Size of a pixel")
     assert size.get_attribute("placeholder") == "such as 0.65um"
+    unsaid = screen.page.get_by_text("YOLO, CVAT and Label Studio have no place for the size of a pixel")
+    assert not unsaid.is_visible()
     size.fill("0.5um")
+    unsaid.wait_for()
     with screen.page.expect_download() as download:
         screen.page.locator(".format[data-format=measures]").click()
     (row,) = csv.DictReader(download.value.path().read_text().splitlines())

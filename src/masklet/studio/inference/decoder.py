@@ -10,7 +10,7 @@ from __future__ import annotations
 import ctypes
 import json
 import multiprocessing
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable
 from fractions import Fraction
 from functools import cached_property
 from io import BytesIO
@@ -25,10 +25,9 @@ import numpy as np
 import PIL.Image
 
 from masklet.errors import MaskletError, MediaError
-from masklet.media import Frames, Image, NoSuchFrame, find_pictures, is_picture, open_frames
+from masklet.media import Frames, Image, find_pictures, is_picture, open_frames
 from masklet.media.readers.decoding import open_file
-from masklet.media.readers.microscopy import PixelSize, StackAxes
-from masklet.media.readers.source import Recording
+from masklet.media.readers.microscopy import StackAxes
 from masklet.studio.errors import ApiError, not_found
 from masklet.studio.inference.turns import Turns, Urgency
 from masklet.studio.settings import Limits
@@ -42,7 +41,7 @@ CACHED_BYTES = 16 * 2**20  # decoded frames, once for the model and once for the
 THUMBNAIL_HEIGHT = 72
 MAX_JPEG_SIDE = 8192
 M_ARENA_MAX = -8  # an option of glibc's mallopt
-# What a file must begin with. FFmpeg would also read playlists, which name other files and addresses.
+# What a file begins with. FFmpeg would also read playlists, which name other files and addresses.
 SIGNATURES = (
     (0, b"\x89PNG"),
     (0, b"\xff\xd8\xff"),  # JPEG
@@ -67,7 +66,6 @@ SIGNATURES = (
     (0, b"DKIF"),  # IVF
 )
 
-KEPT_BYTES = 8 * 2**20  # of the picture that the server keeps of a video; 1080p has 6 MB
 MAX_SOUND_BYTES = 512 * 2**20
 START_SECONDS = 180.0  # that a process may take to begin, on a machine with much to do
 TS_PACKET = 188  # bytes; each packet of an MPEG transport stream begins with 0x47
@@ -88,22 +86,23 @@ class DecoderProcess:
     """A file's frames, from a process that may fail. After a failure the next call starts a new one.
 
     Args:
-        name: What people call the file; errors say it.
+        locate: Finds the file; called before it is opened.
+        name: What people call it; errors say it.
         expected: The size that the file must have.
         channel: The one channel to read of a TIFF with several; None for all, in colours.
     """
 
     def __init__(
         self,
-        path: Path,
+        locate: Callable[[], Path],
         limits: Limits,
         *,
-        name: str | None = None,
+        name: str,
         expected: Size | None = None,
         channel: int | None = None,
     ) -> None:
-        self._path = path
-        self._name = name or path.name
+        self._locate = locate
+        self._name = name
         self._limits = limits
         self._expected = expected
         self._channel = channel
@@ -174,11 +173,11 @@ class DecoderProcess:
 
     def _connect(self) -> Connection:
         if self._pipe is None:
-            limits = self._limits
+            limits, path = self._limits, str(self._locate())
             self._pipe, child_pipe = _processes.Pipe()
             process: BaseProcess = _processes.Process(
                 target=_serve,
-                args=(child_pipe, str(self._path), self._name, limits, self._expected, self._channel),
+                args=(child_pipe, path, self._name, limits, self._expected, self._channel),
                 daemon=True,
             )
             process.start()
@@ -197,119 +196,6 @@ class DecoderProcess:
             self._process.join()
             self._process.close()
         self._pipe = self._process = None
-
-
-class RemoteReader:
-    """A `DecoderProcess` as `masklet.media.Frames` reads it.
-
-    Args:
-        file_name: Of a picture that is kept under another name; by default that of the file.
-        pixel_size: As a person gave it; by default what the file says.
-    """
-
-    def __init__(
-        self,
-        decoder: DecoderProcess,
-        name: str,
-        size: tuple[int, int],
-        fps: float,
-        count: int,
-        recording: Recording | None = None,
-        file_name: str | None = None,
-        pixel_size: PixelSize | None = None,
-    ) -> None:
-        self.name = name
-        self._given_size = pixel_size
-        self._file_name = file_name
-        self.recording = recording
-        self.size = size
-        self.fps = fps
-        self.intensity_range: tuple[float, float] | None = None  # applied where frames are decoded
-        self._decoder = decoder
-        self._count = count
-
-    @property
-    def pixel_aspect(self) -> Fraction:
-        try:
-            return Fraction(self._decoder.describe()["pixel_aspect"])
-        except MaskletError:  # reading a frame says what is wrong with the file
-            return Fraction(1)
-
-    @property
-    def axes(self) -> StackAxes | None:
-        """What the pages of a TIFF are. Which page is which is known where they are decoded."""
-        axes = self._stack["axes"]
-        return None if axes is None else StackAxes(page_of={}, **axes)
-
-    @property
-    def has_times(self) -> bool:
-        return bool(self._stack["has_times"])
-
-    @property
-    def pixel_size(self) -> PixelSize | None:
-        size = self._stack["pixel_size"]
-        return self._given_size or (None if size is None else PixelSize(*size))
-
-    @cached_property
-    def _stack(self) -> dict[str, Any]:
-        return self._decoder.stack()
-
-    def with_sound(self, sound: bytes, start: float) -> RemoteReader:
-        """The same frames with a sound that begins at a second of the file."""
-        recording = Recording(sound, -start)
-        return RemoteReader(self._decoder, self.name, self.size, self.fps, self._count, recording)
-
-    def count(self) -> int:
-        return self._count
-
-    def time(self, frame: int) -> float:
-        return float(self._decoder.frame_info(frame)["time"])
-
-    def file_name(self, frame: int) -> str:
-        return self._file_name or str(self._decoder.frame_info(frame)["file"])
-
-    def read(self, frames: Sequence[int]) -> Mapping[int, Image]:
-        frame = frames[-1]
-        if not 0 <= frame < self._count:
-            raise NoSuchFrame(self.name, frame, self._count)
-        return {frame: self._decoder.read(frame)}
-
-    def decode(self, frame: int) -> None:
-        """Decode a frame where it is cached."""
-        self._decoder.decode(frame)
-
-    def play(self, start: int) -> Iterator[Image]:
-        return (self._decoder.read(frame) for frame in range(start, self._count))
-
-
-class RemoteFrames(Frames):
-    """Frames that are cached where they are decoded. The server keeps the last one: it is asked for again."""
-
-    def __init__(self, reader: RemoteReader) -> None:
-        super().__init__(reader)
-        self._remote = reader
-        self._last_frame: tuple[int, Image] | None = None
-
-    def __getitem__(self, frame: int) -> Image:
-        last = self._last_frame
-        if last is not None and last[0] == frame:
-            return last[1]
-        image = self._reader.read([frame])[frame]
-        if image.nbytes <= KEPT_BYTES:
-            self._last_frame = frame, image
-        return image
-
-    def prepare(self, frame: int) -> None:
-        """Have a frame decoded, so that the model's thread does not wait for it."""
-        height, width = self.size
-        if 3 * height * width <= KEPT_BYTES:
-            self[frame]
-        else:
-            self._remote.decode(frame)
-
-    def with_sound(self, sound: bytes, first: int) -> RemoteFrames:
-        """The same frames, for a video that begins with frame `first` and has this sound."""
-        return RemoteFrames(self._remote.with_sound(sound, self.time(first)))
 
 
 class OpenFile:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict, deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from threading import Lock
 from weakref import WeakValueDictionary
 
 from masklet.media.readers.microscopy import PixelSize
+from masklet.media.readers.source import frame_file_name
 from masklet.sessions.feature_cache import FeatureCache
 from masklet.studio.errors import ApiError, not_found
-from masklet.studio.inference.decoder import DecoderProcess, RemoteFrames, RemoteReader
+from masklet.studio.inference.decoder import DecoderProcess
+from masklet.studio.inference.remote_frames import RemoteFrames, RemoteReader
 from masklet.studio.settings import Limits
 from masklet.studio.store.database import Database
 from masklet.studio.store.storage import MediaPaths
@@ -56,6 +59,14 @@ def upload_name(video: Video) -> str | None:
         return None
     suffix, name = Path(kept).suffix, video.name.replace("/", "_")
     return name if name.lower().endswith(suffix) else name + suffix
+
+
+def frame_namer(video: Video) -> Callable[[int], str] | None:
+    """What the pictures of a file's frames are called; None where the file says it."""
+    if video.kind == "video":
+        return lambda frame: frame_file_name(frame, ".jpg")
+    name = upload_name(video) if video.kind == "picture" and video.frames == 1 else None
+    return None if name is None else lambda frame: name
 
 
 @dataclass
@@ -158,20 +169,19 @@ class LiveVideos:
             if video is None:
                 raise not_found(f"there is no video {id}.")
             project = session.get_one(Project, video.project)
-            path, size = self._paths.resolve(video.place), (video.height, video.width)
-            channel = video.channel
+            size, channel = (video.height, video.width), video.channel
             pixel_size = None if video.pixel_size is None else PixelSize.parse(video.pixel_size)
         expected = (video.height, video.width, video.frames)
         self._make_room()
-        decoder = DecoderProcess(path, self._limits, name=video.name, expected=expected, channel=channel)
-        renamed = upload_name(video) if video.kind == "picture" and video.frames == 1 else None
+        locate = partial(self._paths.resolve, video.place)  # masks go on to be exported where it is gone
+        decoder = DecoderProcess(locate, self._limits, name=video.name, expected=expected, channel=channel)
         reader = RemoteReader(
             decoder,
             video.name,
             size,
             video.fps,
             video.frames,
-            file_name=renamed,
+            file_name=frame_namer(video),
             pixel_size=pixel_size,
         )
         budget = self._limits.features // self._limits.live

@@ -141,10 +141,16 @@ def channels(studio: StudioDep, video: str) -> schemas.Channels:
             pages = live.decoder.stack()
         axes, size = pages["axes"], pages["pixel_size"]
     if axes is None:
-        return schemas.Channels(channels=[], depth=None, time=None, pixel_size=None)
+        return schemas.Channels(channels=[], depth=None, time=None, seconds=[], pixel_size=None)
     names = axes["channels"] if len(axes["channels"]) > 1 else []
     words = None if size is None else str(PixelSize(*size))
-    return schemas.Channels(channels=names, depth=axes["depth"], time=axes["time"], pixel_size=words)
+    return schemas.Channels(
+        channels=names,
+        depth=axes["depth"],
+        time=axes["time"],
+        seconds=axes["seconds"],
+        pixel_size=words,
+    )
 
 
 @router.delete("", status_code=204, tags=["videos"])

@@ -53,9 +53,13 @@ class MediaPaths:
             ApiError: There is no such file, or it is outside of the folder.
         """
         kind, _, name = location.partition(":")
-        path = self.uploads / Path(name).name if kind == "upload" else self.resolve_in_folder(name)
-        if not path.exists():
-            raise not_found(f"{path.name} is not where it was. Put it back, or delete the video here.")
+        is_upload = kind == "upload"
+        path = self.uploads / Path(name).name if is_upload else self._place_in_folder(name)
+        if not _exists(path):
+            missing = (
+                f"{path.name} is not where it was" if is_upload else f"{name} is not in the folder any more"
+            )
+            raise not_found(f"{missing}. Put it back; what was done with it is kept.")
         return path
 
     def resolve_in_folder(self, path: str) -> Path:
@@ -67,6 +71,13 @@ class MediaPaths:
         Raises:
             ApiError: There is no such file, or it is hidden or outside of the folder.
         """
+        real = self._place_in_folder(path)
+        if not _exists(real):
+            raise not_found(f"there is no {path[:200]} in the folder.")
+        return real
+
+    def _place_in_folder(self, path: str) -> Path:
+        """Where a path in the folder leads to, whether or not something is there."""
         if self.folder is None:
             raise ApiError(403, "forbidden", "the studio was started without a folder to choose from.")
         root = Path(os.path.realpath(self.folder))
@@ -82,8 +93,6 @@ class MediaPaths:
             raise ApiError(403, "forbidden", "hidden files are not shown.")
         if not _exists(root):
             raise not_found(f"the studio's folder {root.name} is not where it was. Put it back.")
-        if not _exists(real):
-            raise not_found(f"there is no {path[:200]} in the folder.")
         return real
 
     def relative(self, real: Path) -> str:

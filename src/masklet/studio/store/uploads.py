@@ -304,7 +304,7 @@ def read_once(path: Path, name: str, limits: Limits, read: Callable[[DecoderProc
         limits: Of the decoder.
         read: Asks the decoder.
     """
-    decoder = DecoderProcess(path, limits, name=name)
+    decoder = DecoderProcess(lambda: path, limits, name=name)
     try:
         return read(decoder)
     finally:

@@ -9,7 +9,8 @@
  *
  * @typedef {object} State
  * @property {T.Video} video
- * @property {{depth: number, time: number, pixelSize: string | null} | null} stack  of a TIFF: slices and points in time
+ * @property {{depth: number, time: number, seconds: number[], pixelSize: string | null} | null} stack  of a TIFF: slices
+ *     and points in time, and when these were taken
  * @property {T.Project} project  that the video belongs to
  * @property {number} frame  in view
  * @property {number | null} object  the selected one; null: the next prompt makes a new one
@@ -260,7 +261,10 @@ export function whereabouts({ video, stack }, frame) {
     if (video.kind === "video") return clock(frame, video.fps);
     if (!stack) return "";
     const slice = stack.depth > 1 ? `slice ${frame % stack.depth}` : "";
-    const time = stack.time > 1 ? `time ${Math.floor(frame / stack.depth)}` : "";
+    const point = Math.floor(frame / stack.depth);
+    const seconds = stack.seconds[point];
+    const taken = seconds === undefined ? "" : ` (${clock(seconds, 1)})`;
+    const time = stack.time > 1 ? `time ${point}${taken}` : "";
     return [slice, time].filter(Boolean).join(", ");
 }
 
@@ -273,8 +277,19 @@ export function extent({ video, stack }) {
     if (video.kind === "video") return `${video.frames} frames · ${Number(video.fps.toFixed(2))} fps`;
     if (!stack) return `${video.frames} frames`;
     const slices = stack.depth > 1 ? `${stack.depth} slices` : "";
-    const times = stack.time > 1 ? `${stack.time} time points` : "";
+    const times = stack.time > 1 ? `${stack.time} time points${interval(stack.seconds)}` : "";
     return [slices, times].filter(Boolean).join(" × ");
+}
+
+/**
+ * How far points in time are apart, in words; empty where that differs or is not known.
+ *
+ * @param {number[]} seconds
+ */
+function interval(seconds) {
+    const steps = seconds.slice(1).map((second, index) => second - seconds[index]);
+    const isRegular = steps.length > 0 && steps.every((step) => Math.abs(step - steps[0]) < 0.01 * steps[0]);
+    return isRegular ? `, every ${Number(steps[0].toPrecision(4))} s` : "";
 }
 
 /**

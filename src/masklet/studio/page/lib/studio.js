@@ -316,18 +316,18 @@ export class Studio {
      */
     #showOthers({ person, client, do: what, title, how, objects }) {
         if (client === api.CLIENT) return;
+        const isOtherTab = person === this.about.person.name;
         if (how !== "done") {
-            const isMe = person === this.about.person.name; // in another tab
-            toast(`${isMe ? "In another tab you have" : `${person} has`} ${how}: ${title}.`);
+            toast(`${isOtherTab ? "In another tab you have" : `${person} has`} ${how}: ${title}.`);
             return;
         }
         const { object, changedBy } = this.state;
-        const names = Object.fromEntries(objects.map((id) => [id, person]));
+        const names = Object.fromEntries(objects.map((id) => [id, isOtherTab ? "another tab" : person]));
         const isMine = object !== null && object in names;
-        const isNew = isMine && (what === "object" || changedBy[object] !== person);
+        const isNew = isMine && (what === "object" || changedBy[object] !== names[object]);
         this.store.set({ changedBy: { ...changedBy, ...names } });
-        if (isMine && what === "remove") toast(`${person} deleted the object that you selected.`);
-        else if (isNew) toast(`${person} is changing the object that you selected: ${title}.`);
+        if (isMine && what === "remove") toast(`${isOtherTab ? "In another tab you" : person} deleted the object that you selected.`);
+        else if (isNew && !isOtherTab) toast(`${person} is changing the object that you selected: ${title}.`);
         clearTimeout(this.forgetting);
         this.forgetting = setTimeout(() => this.store.set({ changedBy: {} }), CHANGED_BY);
     }

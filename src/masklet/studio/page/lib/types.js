@@ -69,6 +69,7 @@
  * @property {string[]} channels  Names of the channels to choose one of, in their order; empty text for one that has no name.
  * @property {number | null} depth  Slices at each point in time; null for what is no TIFF.
  * @property {number | null} time  Points in time. Frames are all slices of the first one, then of the next.
+ * @property {number[]} seconds  When each point in time was taken, from the first; empty where the file does not say it.
  * @property {string | null} pixel_size  In the sample, as the file says it, such as `0.2x0.2x1um`.
  *
  * @typedef {object} Class  A class of objects in a project.

@@ -35,8 +35,8 @@ export function channelChoice(studio) {
  */
 async function offer(studio, field) {
     try {
-        const { channels, depth, time, pixel_size } = await api.channels(studio.id);
-        if (depth && time) studio.store.set({ stack: { depth, time, pixelSize: pixel_size } });
+        const { channels, depth, time, seconds, pixel_size } = await api.channels(studio.id);
+        if (depth && time) studio.store.set({ stack: { depth, time, seconds, pixelSize: pixel_size } });
         const names = channels.map((name, number) => name || `channel ${number}`);
         fill(
             field,

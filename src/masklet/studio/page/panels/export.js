@@ -124,6 +124,10 @@ function exportOptions(studio) {
     const audio = h("input", { type: "checkbox", checked: true });
     const soft = h("input", { type: "number", class: "frame-number", min: 0, max: 100, value: 0 });
     const pixelSize = pixelSizeField(studio);
+    const unsaid = h("p", { class: "hint" }, "The formats for YOLO, CVAT and Label Studio have no place for the size of a pixel.");
+    const showUnsaid = () => (unsaid.hidden = !pixelSize.value.trim() && !studio.state.stack?.pixelSize);
+    pixelSize.addEventListener("input", showUnsaid);
+    showUnsaid();
     const background = h(
         "select",
         { class: "field" },
@@ -140,6 +144,7 @@ function exportOptions(studio) {
             field("Soft edges of cut-outs and mattes, pixels", soft),
             video.frames > 1 && field("Background, for “Other background”", background),
             field("Size of a pixel, for measures and label TIFFs", pixelSize),
+            unsaid,
             video.kind === "video" && h("label", { class: "check" }, audio, "keep the sound in videos"),
         ),
         choices: () => ({

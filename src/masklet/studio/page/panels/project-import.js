@@ -2,6 +2,7 @@
 
 import * as api from "../lib/api.js";
 import { byId, fill, h, icon, whileBusy } from "../lib/dom.js";
+import { toast } from "../lib/toast.js";
 import { formField, openSheet } from "./sheet.js";
 
 /** @import * as T from "../lib/types.js" */
@@ -68,8 +69,10 @@ function openProjectImport(project, changed) {
                 await new Promise((resolve) => setTimeout(resolve, ASK_AGAIN));
                 work = await api.importState(project.id, work.id);
             }
-            fill(outcome, ...summary(work));
+            const lines = summary(work);
+            fill(outcome, ...lines);
             isChanged = true;
+            if (!form.isConnected) toast(outcome.innerText || "Imported.", { action: { label: "Show", press: changed } });
         } catch (error) {
             fill(outcome, h("p", { class: "bad-words" }, error instanceof Error ? error.message : String(error)));
         }
@@ -93,7 +96,8 @@ function byReason(skipped) {
     return [...groups.values()].map((entries) => {
         const [{ file, entry, reason }] = entries;
         const more = entries.length > 1 ? ` and ${entries.length - 1} more` : "";
-        return `${file}, ${entry}${more}: ${reason}`;
+        const where = entry.startsWith(file) ? entry : `${file}, ${entry}`; // a text file is its own entry
+        return `${where}${more}: ${reason}`;
     });
 }
 
@@ -102,18 +106,25 @@ function summary(work) {
     if (work.state === "failed") return [h("p", { class: "bad-words" }, work.message ?? "The import failed.")];
     const count = (/** @type {number} */ number, /** @type {string} */ thing, plural = `${thing}s`) =>
         `${number} ${number === 1 ? thing : plural}`;
+    const isEmpty = !work.masks && !work.boxes;
     const lines = [
-        `${work.format}: ${count(work.masks, "mask")} and ${count(work.boxes, "box or click", "boxes or clicks")} in ${count(work.videos.length, "file")}.`,
+        isEmpty
+            ? ""
+            : `${work.format}: ${count(work.masks, "mask")} and ${count(work.boxes, "box or click", "boxes or clicks")} in ${count(work.videos.length, "file")}.`,
         work.classes.length ? `New classes: ${work.classes.join(", ")}.` : "",
         ...work.notes,
     ];
     const rest = work.skipped_count - work.skipped.length;
+    const nothing = work.skipped_count
+        ? `${work.format}: nothing was imported.`
+        : `${work.format}: there are no annotations in the file. Nothing was imported.`;
     return [
+        isEmpty && h("p", { class: "bad-words" }, nothing),
         ...lines.filter(Boolean).map((line) => h("p", {}, icon("check"), h("span", {}, line))),
         work.skipped_count > 0 &&
             h(
                 "details",
-                { class: "skipped" },
+                { class: "skipped", open: isEmpty },
                 h("summary", {}, `${count(work.skipped_count, "entry", "entries")} not taken`),
                 h(
                     "ul",
