@@ -15,12 +15,9 @@ Every mask that a person gives, as an array or as a picture, is read by these ru
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-
-from masklet.errors import OptionError
 
 NEAR_WHITE = 0.75  # of white: a soft mask reaches it somewhere
 SMOOTH_SHARE = 0.4  # of the pixels at edges that lie between their neighbours: more is not a label map
@@ -38,16 +35,6 @@ HIGHEST_ID = 2**31 - 1  # that int32 holds
 
 class NotAMask(ValueError):
     """Values that are neither labels nor a mask."""
-
-
-def check_label_ids(ids: Sequence[int]) -> None:
-    """Refuse ids that a label map in memory cannot hold.
-
-    Raises:
-        OptionError: One is above 2,147,483,647.
-    """
-    if max(ids, default=0) > HIGHEST_ID:
-        raise OptionError(f"a label map holds ids up to {HIGHEST_ID}. Got {max(ids)}.")
 
 
 def to_mask(values: Any) -> np.ndarray:

@@ -17,7 +17,8 @@ from masklet import rle
 from masklet.arrays import ComparesArrays
 from masklet.boxes import tight_box
 from masklet.drawing import Image
-from masklet.label_maps import check_label_ids
+from masklet.errors import OptionError
+from masklet.label_maps import HIGHEST_ID
 from masklet.prompts import check_arrays, check_frame, check_id
 from masklet.results import MaskResult, ReadImage, Tile
 from masklet.zoom import Window as Window
@@ -219,7 +220,8 @@ class Masks(MaskResult):
 
     def label_map(self) -> np.ndarray:
         """Int32 (H, W): the object's id at each pixel, or 0. Where masks overlap, the highest logit wins."""
-        check_label_ids(self.ids)
+        if max(self.ids, default=0) > HIGHEST_ID:
+            raise OptionError(f"a label map holds ids up to {HIGHEST_ID}. Got {max(self.ids)}.")
         labels = np.zeros(self.size, dtype=np.int32)
         claims = np.zeros(self.size, dtype=np.uint16)
         for id, mask in zip(self.ids, self._arrays, strict=True):
@@ -266,9 +268,7 @@ class Candidate(ComparesArrays):
         """The logits over a picture of `size` (H, W)."""
         if self.window is None:
             return enlarge(self.logits[None], size)[0]
-        x0, y0, x1, y1 = self.window
-        inside = enlarge(self.logits[None], (y1 - y0, x1 - x0))[0]
-        return F.pad(inside, (x0, size[1] - x1, y0, size[0] - y1), value=-CERTAIN)
+        return self.part((0, 0, size[1], size[0]))
 
     def part(self, part: Window) -> Float[Tensor, "h w"]:
         """The logits of a windowed candidate over a part of the picture, as `full` has them there."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import torch
 from jaxtyping import Bool, Float
@@ -69,7 +69,26 @@ class FrameFeatures:
 
 
 @dataclass(frozen=True)
-class MaskPrediction:
+class ObjectBatch:
+    """Tensors with a row for each object of a batch."""
+
+    logits: Tensor
+    iou: Tensor
+    pointer: Tensor
+    score: Tensor
+
+    def row(self, index: int) -> Self:
+        """The same of one object, still as a batch of one.
+
+        Args:
+            index: The row of the object in the batch.
+        """
+        rows = slice(index, index + 1)
+        return type(self)(self.logits[rows], self.iou[rows], self.pointer[rows], self.score[rows])
+
+
+@dataclass(frozen=True)
+class MaskPrediction(ObjectBatch):
     """One mask for each object of a batch.
 
     Attributes:
@@ -91,15 +110,6 @@ class MaskPrediction:
     iou: Float[Tensor, " b"]
     pointer: Float[Tensor, "b c"]
     score: Float[Tensor, " b"]
-
-    def row(self, index: int) -> MaskPrediction:
-        """The prediction of one object, still as a batch of one.
-
-        Args:
-            index: The row of the object in the batch.
-        """
-        rows = slice(index, index + 1)
-        return MaskPrediction(self.logits[rows], self.iou[rows], self.pointer[rows], self.score[rows])
 
     def hide_absent(self, present: float = 0.0) -> MaskPrediction:
         """Remove the masks of objects that are absent according to their object score.
@@ -135,7 +145,7 @@ class MaskPrediction:
 
 
 @dataclass(frozen=True)
-class Candidates:
+class Candidates(ObjectBatch):
     """The masks that the decoder offers for each object: three, or one.
 
     Attributes:
@@ -155,15 +165,6 @@ class Candidates:
     iou: Float[Tensor, "b m"]
     pointer: Float[Tensor, "b m c"]
     score: Float[Tensor, " b"]
-
-    def row(self, index: int) -> Candidates:
-        """The candidates of one object, still as a batch of one.
-
-        Args:
-            index: The row of the object in the batch.
-        """
-        rows = slice(index, index + 1)
-        return Candidates(self.logits[rows], self.iou[rows], self.pointer[rows], self.score[rows])
 
     @staticmethod
     def of_one(mask: MaskPrediction) -> Candidates:

@@ -58,14 +58,6 @@ def test_a_budget_too_small_for_one_keeps_none() -> None:
     assert kept(cache) == set() and cache.held == 0
 
 
-def test_half_precision_takes_half_the_room() -> None:
-    cache = FeatureCache(3 * SIZE, half=True)
-    for frame in range(10):
-        cache.put(frame, features(frame))
-    assert kept(cache) == set(range(4, 10)) and cache.held == 3 * SIZE
-    assert_same(cache, 9, tolerance=1e-3)
-
-
 def test_what_is_spilled_comes_back_the_same(tmp_path: Path) -> None:
     cache = FeatureCache(2 * SIZE, spill=tmp_path / "spill")
     for frame in range(10):

@@ -181,7 +181,6 @@ def test_a_frame_is_encoded_again_only_for_want_of_room(
 
     one = fake.encode(None).nbytes  # type: ignore[arg-type]
     assert encodings(FeatureCache(10 * one)) == 10
-    assert encodings(FeatureCache(9 * one, half=True)) == 10
     assert encodings(FeatureCache(2 * one)) == 19, "every frame again, but for the prompted"
     assert encodings(FeatureCache(2 * one, spill=tmp_path)) == 10
 

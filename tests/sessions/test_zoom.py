@@ -19,8 +19,8 @@ from masklet.config import NANO, TINY, Sam2Config, toy
 from masklet.errors import OptionError
 from masklet.masks import Candidate, Window
 from masklet.model import Sam2
-from masklet.sessions.answer import PreparedPrompt
-from masklet.sessions.feature_cache import ANSWERS, FeatureCache
+from masklet.sessions.answer import CACHED_ANSWERS, PreparedPrompt
+from masklet.sessions.feature_cache import FeatureCache
 from masklet.sessions.image import ImageSession
 from masklet.sessions.tracker import Tracker
 from masklet.sessions.video import VideoSession
@@ -476,8 +476,8 @@ def test_what_is_kept_of_previews_is_small(zooming: Sam2, pictures: np.ndarray) 
         preview = session.preview(0, Prompt(positive=[(x, 40)]))
         assert preview.logits.shape == (3, *WIDE) and preview.image is not None
         assert np.array_equal(preview.image(), pictures[0])
-    kept = [answer for _, answer in features._answers.values()]
-    assert len(kept) == ANSWERS
+    kept = [answer for _, answer in features.answers._answers.values()]
+    assert len(kept) == CACHED_ANSWERS
     assert all(answer.image is None and "logits" not in vars(answer) for answer in kept)
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
+from masklet.backends.backend import OBJECTS_PER_BATCH
 from masklet.tracking.bank import MemoryBank
 from masklet.tracking.step import (
-    OBJECTS_PER_BATCH,
     EncodedFrame,
     EncodedPrompt,
     TrackedObject,
@@ -68,7 +68,9 @@ def test_only_alike_objects_run_as_one(fake: Fake) -> None:
     }
     groups = [
         [query.object.id for query in batch]
-        for batch in batch_queries(EncodedFrame(features, 2), list(tracked.values()), prompts)
+        for batch in batch_queries(
+            EncodedFrame(features, 2), list(tracked.values()), prompts, OBJECTS_PER_BATCH
+        )
     ]
     assert sorted(groups) == [[1, 2], [3, 4], [5], [6]]
 
@@ -76,7 +78,7 @@ def test_only_alike_objects_run_as_one(fake: Fake) -> None:
 def test_many_objects_run_in_batches(fake: Fake) -> None:
     many = list(objects(2 * OBJECTS_PER_BATCH + 1).values())
     frame = EncodedFrame(fake.encode(torch.zeros(1, 3, 64, 64)), 0)
-    sizes = [len(batch) for batch in batch_queries(frame, many, {})]
+    sizes = [len(batch) for batch in batch_queries(frame, many, {}, OBJECTS_PER_BATCH)]
     assert sizes == [OBJECTS_PER_BATCH, OBJECTS_PER_BATCH, 1]
 
 
@@ -84,9 +86,9 @@ def test_alone_means_without_memory(fake: Fake) -> None:
     [obj] = objects(1).values()
     features = fake.encode(torch.zeros(1, 3, 64, 64))
     track_frame(fake, EncodedFrame(features, 0), [obj], {1: encode(fake, click())})
-    [[query]] = batch_queries(EncodedFrame(features, 1), [obj], {1: encode(fake, click(), alone=True)})
+    [[query]] = batch_queries(EncodedFrame(features, 1), [obj], {1: encode(fake, click(), alone=True)}, 1)
     assert query.selection.spatial == ()
-    [[query]] = batch_queries(EncodedFrame(features, 1), [obj], {1: encode(fake, click(), alone=False)})
+    [[query]] = batch_queries(EncodedFrame(features, 1), [obj], {1: encode(fake, click(), alone=False)}, 1)
     assert [memory.frame for _, memory in query.selection.spatial] == [0]
 
 

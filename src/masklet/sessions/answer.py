@@ -1,8 +1,9 @@
-"""The answer to one prompt on a frame of a video or stream: with zoom or without, anew or as a correction."""
+"""The answer to a prompt on a frame: with zoom or without, anew or as a correction. And a cache of them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import OrderedDict
+from collections.abc import Callable, Generator, Hashable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -14,7 +15,9 @@ from masklet.model import Sam2
 from masklet.sessions.image import rank_candidates
 from masklet.tracking.step import Choice, EncodedPrompt, TrackedObject
 from masklet.types import MaskPrediction, Masks, Memory, Prompt
-from masklet.zoom import add_tracked_box
+from masklet.zoom import Zoom, add_tracked_box, finish
+
+CACHED_ANSWERS = 4
 
 SegmentPicture = Callable[[Prompt, Masks | None], ImageCandidates]  # of a prompt, and the mask it corrects
 
@@ -101,3 +104,70 @@ class PreparedPrompt:
         """The answer, once the object was tracked to the frame with this prompt."""
         assert obj.last is not None
         return obj.last if self.zoomed is None else replace(obj.last, iou=self.zoomed.iou[:1])
+
+
+class AnswerCache:
+    """The answers to the last prompts, each on a frame seen as a picture, as in a preview."""
+
+    def __init__(self) -> None:
+        self._answers: OrderedDict[Hashable, tuple[Zoom | None, ImageCandidates]] = OrderedDict()
+        self._begun: tuple[Hashable, Zoom | None, Generator[None, None, ImageCandidates]] | None = None
+
+    def get(
+        self, frame: int, prompt: Prompt, zoom: Zoom | None, segment: Callable[[], ImageCandidates]
+    ) -> ImageCandidates:
+        """The answer to a prompt: a cached one, the rest of one that was begun in steps, or a new one.
+
+        Args:
+            frame: From 0.
+            prompt: In source pixels. One with a mask is answered anew each time.
+            zoom: How small objects are zoomed; answers made with another zoom are not used.
+            segment: Makes a new answer.
+
+        Returns:
+            The ranked masks, without the picture: what is cached is small.
+        """
+        if prompt.mask is not None:
+            return segment()
+        key = _key(frame, prompt)
+        begun, self._begun = self._begun, None
+        used, answer = self._answers.pop(key, (None, None))
+        if answer is None or used != zoom:
+            is_begun = begun is not None and begun[:2] == (key, zoom)
+            answer = replace(finish(begun[2]) if begun and is_begun else segment(), image=None)
+        self._put(key, zoom, answer)
+        return replace(answer)  # a copy: what it computes in the picture's size goes with it
+
+    def make_in_steps(
+        self, frame: int, prompt: Prompt, zoom: Zoom | None, steps: Generator[None, None, ImageCandidates]
+    ) -> Iterator[None]:
+        """Make an answer step by step. Where `get` asks for the same before the end, it takes over.
+
+        Args:
+            frame: From 0.
+            prompt: In source pixels, without a mask.
+            zoom: How small objects are zoomed.
+            steps: Returns the answer.
+        """
+        key = _key(frame, prompt)
+        if key in self._answers and self._answers[key][0] == zoom:
+            return
+        begun = self._begun = key, zoom, steps
+        try:
+            while self._begun is begun:
+                next(steps)
+                yield
+        except StopIteration as end:
+            self._put(key, zoom, replace(end.value, image=None))
+        finally:
+            if self._begun is begun:
+                self._begun = None
+
+    def _put(self, key: Hashable, zoom: Zoom | None, answer: ImageCandidates) -> None:
+        self._answers[key] = zoom, answer
+        if len(self._answers) > CACHED_ANSWERS:
+            self._answers.popitem(last=False)
+
+
+def _key(frame: int, prompt: Prompt) -> Hashable:
+    return frame, tuple(prompt.positive), tuple(prompt.negative), prompt.box

@@ -1,4 +1,4 @@
-"""What was computed of a video's frames, kept while there is room: features, and a few answers."""
+"""The features of a video's frames, kept in memory and on disk while there is room."""
 
 from __future__ import annotations
 
@@ -6,34 +6,31 @@ import shutil
 import tempfile
 import weakref
 from collections import OrderedDict
-from collections.abc import Callable, Generator, Hashable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
 
 from masklet.files import make_folder
-from masklet.masks import ImageCandidates
 from masklet.model import Sam2
-from masklet.prompts import Prompt
+from masklet.sessions.answer import AnswerCache
 from masklet.types import FrameFeatures
-from masklet.zoom import Zoom, finish
 
 GIB = 2**30
-ANSWERS = 4  # kept of first clicks
 
 
 class FeatureCache:
-    """Caches the features of a video's frames, and a few answers. The least recently used are dropped first.
+    """Caches the features of a video's frames. The least recently used are dropped first.
 
     Args:
         budget: Bytes held in memory.
-        half: Keep features in half precision: twice as many frames, and numbers that differ in the fourth
-            digit.
         spill: A folder for features that do not fit in memory. The cache creates a subfolder and removes it
             at the end. Without a folder, such features are dropped.
         disk: Bytes to use in that folder. The frames spilled first are dropped first.
+
+    Attributes:
+        answers: The answers to the last prompts on these frames.
 
     Example:
         >>> sizes = (8, 4), (2, 8), (1, 16)
@@ -45,18 +42,14 @@ class FeatureCache:
         [False, True, True]
     """
 
-    def __init__(
-        self, budget: int = GIB, *, half: bool = False, spill: Path | None = None, disk: int = 32 * GIB
-    ) -> None:
+    def __init__(self, budget: int = GIB, *, spill: Path | None = None, disk: int = 32 * GIB) -> None:
         self.budget = budget
         self.disk = disk
         self.held = self.spilled = 0  # bytes, in memory and on disk
-        self._half = half
         self._kept: OrderedDict[int, FrameFeatures] = OrderedDict()
         self._spill = None if spill is None else _own_folder(spill)
         self._files: OrderedDict[Path, int] = OrderedDict()
-        self._answers: OrderedDict[Hashable, tuple[Zoom | None, ImageCandidates]] = OrderedDict()
-        self._begun: tuple[Hashable, Zoom | None, Generator[None, None, ImageCandidates]] | None = None
+        self.answers = AnswerCache()
         if self._spill is not None:
             weakref.finalize(self, shutil.rmtree, self._spill, ignore_errors=True)
 
@@ -102,68 +95,11 @@ class FeatureCache:
             frame: From 0.
             features: Of this one frame.
         """
-        if self._half:
-            features = features.to(torch.float16)
         old = self._kept.pop(frame, None)
         self.held += features.nbytes - (old.nbytes if old is not None else 0)
         self._kept[frame] = features
         while self.held > self.budget and self._kept:
             self._give_up(*self._kept.popitem(last=False))
-
-    def answer(
-        self, frame: int, prompt: Prompt, zoom: Zoom | None, segment: Callable[[], ImageCandidates]
-    ) -> ImageCandidates:
-        """Segment a prompt on a frame, as in a picture. The last answers are cached.
-
-        Args:
-            frame: From 0.
-            prompt: In source pixels. Prompts with a mask are not cached.
-            zoom: How small objects are zoomed; answers made with another zoom are not used.
-            segment: Called if the answer is not cached.
-
-        Returns:
-            The ranked masks, without the picture, so that the cache stays small.
-        """
-        if prompt.mask is not None:
-            return segment()
-        key = _key(frame, prompt)
-        begun, self._begun = self._begun, None
-        used, answer = self._answers.pop(key, (None, None))
-        if answer is None or used != zoom:
-            is_begun = begun is not None and begun[:2] == (key, zoom)
-            answer = replace(finish(begun[2]) if begun and is_begun else segment(), image=None)
-        self._keep(key, zoom, answer)
-        return replace(answer)  # a copy: what it computes in the picture's size goes with it
-
-    def answer_in_steps(
-        self, frame: int, prompt: Prompt, zoom: Zoom | None, steps: Generator[None, None, ImageCandidates]
-    ) -> Iterator[None]:
-        """Compute an answer step by step. `answer` finishes it if called for the same prompt before the end.
-
-        Args:
-            frame: From 0.
-            prompt: In source pixels, without a mask.
-            zoom: How small objects are zoomed.
-            steps: Returns the answer.
-        """
-        key = _key(frame, prompt)
-        if key in self._answers and self._answers[key][0] == zoom:
-            return
-        begun = self._begun = key, zoom, steps
-        try:
-            while self._begun is begun:
-                next(steps)
-                yield
-        except StopIteration as end:
-            self._keep(key, zoom, replace(end.value, image=None))
-        finally:
-            if self._begun is begun:
-                self._begun = None
-
-    def _keep(self, key: Hashable, zoom: Zoom | None, answer: ImageCandidates) -> None:
-        self._answers[key] = zoom, answer
-        if len(self._answers) > ANSWERS:
-            self._answers.popitem(last=False)
 
     def _give_up(self, frame: int, features: FrameFeatures) -> None:
         self.held -= features.nbytes
@@ -181,10 +117,6 @@ class FeatureCache:
 
     def _path(self, frame: int) -> Path | None:
         return None if self._spill is None else self._spill / f"{frame:08d}.safetensors"
-
-
-def _key(frame: int, prompt: Prompt) -> Hashable:
-    return frame, tuple(prompt.positive), tuple(prompt.negative), prompt.box
 
 
 def _own_folder(parent: Path) -> Path:

@@ -228,7 +228,7 @@ class Tracker:
         """The mask that each object would have without its prompt. A correction starts from it."""
         previews: dict[int, MaskPrediction] = {}
         limit = self.model.backend.objects_per_batch
-        for batch in batch_queries(frame, objects, {}, limit=limit):
+        for batch in batch_queries(frame, objects, {}, limit):
             _, prediction = predict_masks(self.model, frame.features, batch)
             previews |= {query.object.id: prediction.row(row) for row, query in enumerate(batch)}
         return previews

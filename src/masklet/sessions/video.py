@@ -82,10 +82,8 @@ class VideoSession:
     ) -> None:
         self.model = check_model(model)
         self.frames = open_frames(video)
-        self._cache, self._zoom = (
-            features or FeatureCache(),
-            find_zoom(zoom, default=model.config.zoom, frames=True),
-        )
+        self._cache = features or FeatureCache()
+        self._zoom = find_zoom(zoom, default=model.config.zoom, frames=True)
         self._store = store or InMemoryStore(self.frames.size, budget, capacity)
         self._propagator = Propagator(
             model,
@@ -232,7 +230,7 @@ class VideoSession:
             NoSuchFrame: The video has no such frame.
         """
         frame, prompt = check_frame(frame), check_prompt(prompt, self.frames.size)
-        return self._cache.answer_in_steps(frame, prompt, self._zoom, self._steps(frame, prompt))
+        return self._cache.answers.make_in_steps(frame, prompt, self._zoom, self._steps(frame, prompt))
 
     def propagate(
         self,
@@ -482,7 +480,8 @@ class VideoSession:
         def segment() -> ImageCandidates:
             return self._as_picture(frame).segment(prompt, hint=hint)
 
-        answer = segment() if hint is not None else self._cache.answer(frame, prompt, self._zoom, segment)
+        cached = self._cache.answers
+        answer = segment() if hint is not None else cached.get(frame, prompt, self._zoom, segment)
         return replace(answer, image=partial(self.frames.__getitem__, frame))
 
     def _steps(self, frame: int, prompt: Prompt) -> Generator[None, None, ImageCandidates]:

@@ -14,7 +14,6 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
-from masklet.backends.backend import OBJECTS_PER_BATCH
 from masklet.model import Sam2, fill_mask
 from masklet.nn.layers import tensor_on, to_device
 from masklet.prompts import label_points
@@ -170,7 +169,7 @@ def track_frame(
     """
     choices: dict[int, Choice] = {}
     limit = model.backend.objects_per_batch
-    for batch in batch_queries(frame, objects, prompts or {}, limit=limit):
+    for batch in batch_queries(frame, objects, prompts or {}, limit):
         offered, prediction = predict_masks(model, frame.features, batch)
         prompted = batch[0].prompt is not None
         tokens = model.memorize(frame.features, prediction, binary=prompted)
@@ -195,8 +194,7 @@ def batch_queries(
     frame: EncodedFrame,
     objects: Sequence[TrackedObject],
     prompts: Mapping[int, EncodedPrompt],
-    *,
-    limit: int = OBJECTS_PER_BATCH,
+    limit: int,
 ) -> Iterator[list[ObjectQuery]]:
     """Select each object's memories, and batch objects whose memories and prompts have the same shape.
 
