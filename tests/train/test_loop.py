@@ -236,3 +236,38 @@ def test_a_row_after_one_that_a_kill_cut_short_is_not_lost(tmp_path: Path) -> No
     run_log.write({"step": 2, "loss": 1.0})
     run_log.close()
     assert [(row["step"], row["loss"]) for row in read_log(tmp_path)] == [(1, 2.0), (2, 1.0)]
+
+
+def test_weights_that_find_no_place_at_the_end_are_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And the best score is that of the best weights that are there."""
+
+    def full(model: object, path: Path) -> None:
+        raise CheckpointError(f"{path} cannot be written: no space left on device.")
+
+    monkeypatch.setattr(loop, "validate", lambda model, validation: {"mean": 0.5})
+    run = TrainingState.begin(recipe(2, validation=validation(every=1)))
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "save", full)
+        patch.setattr(loop, "save_weights", full)
+        with pytest.raises(CheckpointError, match=f"{loop.LAST} cannot be written"):
+            list(train(run, tmp_path))
+    assert run.best == 0.0 and not (tmp_path / loop.BEST).exists()
+    assert not list(train(run, tmp_path)) and (tmp_path / loop.LAST).is_file()
+
+
+@pytest.mark.parametrize("damage", ["empty", "flipped", "a list", "step"])
+def test_a_damaged_checkpoint_is_refused(damage: str, tmp_path: Path) -> None:
+    run, path = TrainingState.begin(recipe(2)), tmp_path / STATE
+    run.save(path)
+    content, whole = torch.load(path, weights_only=True), bytearray(path.read_bytes())
+    if damage == "empty":
+        path.write_bytes(b"")
+    elif damage == "flipped":
+        whole[len(whole) // 2] ^= 255
+        path.write_bytes(whole)
+    else:
+        torch.save([1, 2] if damage == "a list" else {**content, "step": "1"}, path)
+    with pytest.raises(CheckpointError, match="is not a checkpoint of this recipe"):
+        run.resume(path)

@@ -116,7 +116,8 @@ def train(
                 if mean is not None and (best is None or mean > best[0]):
                     best = mean, row["step"]
                 progress.update(bar, description="training")
-    if best is not None and best[1] == 0 and run.is_main_process:
+    is_saved = best is not None and best[0] == getattr(run.state, "best", None)  # else the disk was full
+    if is_saved and best is not None and best[1] == 0 and run.is_main_process:
         typer.echo(
             "no step scored better than the model before training: best.safetensors holds that model. "
             "model.safetensors has the weights of the last step.",

@@ -17,6 +17,7 @@ from accelerate.utils import DistributedDataParallelKwargs
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from masklet.checkpoint import save as save_weights
 from masklet.errors import MaskletError
 from masklet.model import Sam2
 from masklet.train.batches import FEATURES, FeatureStore, PlannedBatch, load_batches
@@ -127,7 +128,7 @@ def train(
             if accelerator.is_main_process and (ends or state.step % save_every == 0):
                 state.save(out / STATE)
     if accelerator.is_main_process:
-        state.save_weights(out / LAST)
+        save_weights(state.averaged(), out / LAST)  # a run whose weights find no place has failed
 
 
 def _validate(state: TrainingState, out: Path, accelerator: Accelerator) -> Iterator[LogRow]:
@@ -135,9 +136,8 @@ def _validate(state: TrainingState, out: Path, accelerator: Accelerator) -> Iter
     if state.recipe.validation is None or not accelerator.is_main_process:
         return
     scores = validate(state.averaged(), state.recipe.validation)
-    if scores["mean"] > state.best or state.step == 0:
+    if (scores["mean"] > state.best or state.step == 0) and state.save_weights(out / BEST):
         state.best = scores["mean"]
-        state.save_weights(out / BEST)
     yield {"step": state.step, **{VALIDATION + name: score for name, score in scores.items()}}
 
 

@@ -31,7 +31,7 @@ from masklet.splits import hold_back
 from masklet.train.batches import prefetch
 from masklet.train.loop import LAST, SAVE_EVERY, VALIDATION, GradientGuard, LogRow
 from masklet.train.parameters import optimizer_groups
-from masklet.train.state import STATE, initialise, load_optimizer, read_state, save_state, save_weights
+from masklet.train.state import STATE, initialise, load_optimizer, read_state, save_state
 from masklet.train.validation_split import MAX_VALIDATION_ITEMS
 from masklet.transforms import normalize
 
@@ -228,7 +228,7 @@ def pretrain(
             state.save(out / STATE)
         start = time.perf_counter()
     if main:
-        save_weights(state.make_model(), out / LAST)
+        checkpoint.save(state.make_model(), out / LAST)
 
 
 def split_pictures(folder: Path) -> tuple[list[Path], list[Path]]:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+import math
+import pickle
+import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -15,7 +18,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from masklet import checkpoint
 from masklet.checkpoint.imagenet import load_imagenet
-from masklet.errors import CheckpointError, first_line
+from masklet.errors import CheckpointError, first_line, whole_number
 from masklet.files import atomic_write
 from masklet.model import Sam2
 from masklet.nn.layers import Attention
@@ -28,6 +31,7 @@ from masklet.train.recipe import Recipe
 log = logging.getLogger(__name__)
 
 STATE = "state.pt"
+BROKEN = (zipfile.BadZipFile, pickle.UnpicklingError, EOFError, TypeError, IndexError, AttributeError)
 
 
 @dataclass
@@ -97,9 +101,14 @@ class TrainingState:
         model.load_state_dict(merge_adapters(self.average.module))
         return model.eval()
 
-    def save_weights(self, path: Path) -> None:
-        """Write the averaged weights for masklet.load. A full disk is logged, and the run continues."""
-        save_weights(self.averaged(), path)
+    def save_weights(self, path: Path) -> bool:
+        """Write the averaged weights; returns whether there was place. A full disk is logged."""
+        try:
+            checkpoint.save(self.averaged(), path)
+        except CheckpointError as error:
+            log.warning("%s", error)
+            return False
+        return True
 
 
 def save_state(state: dict[str, Any], path: Path) -> None:
@@ -122,22 +131,22 @@ def load_optimizer(optimizer: torch.optim.Optimizer, state: Mapping[str, Any]) -
 
 @contextmanager
 def read_state(path: Path) -> Iterator[dict[str, Any]]:
-    """The content of a checkpoint; a file that cannot be read or does not fit raises CheckpointError."""
+    """The content of a checkpoint; a file that is damaged or does not fit raises CheckpointError."""
     try:
-        yield torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, KeyError, RuntimeError, ValueError) as error:
+        with zipfile.ZipFile(path) as parts:
+            if (damaged := parts.testzip()) is not None:  # torch reads on over flipped bits
+                raise ValueError(f"its part {damaged} is damaged")
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        step, best = state["step"], state.get("best", 0.0)
+        if whole_number(step) is None or step < 0 or not math.isfinite(best):
+            raise ValueError(f"it is of step {step!r:.20} and score {best!r:.20}")
+        yield state
+    except (*BROKEN, OSError, KeyError, RuntimeError, ValueError) as error:
+        reason = first_line(error) or type(error).__name__
         raise CheckpointError(
-            f"{path} is not a checkpoint of this recipe: {first_line(error)}. "
+            f"{path} is not a checkpoint of this recipe: {reason}. "
             "Choose a new folder, or the recipe that the run began with."
         ) from error
-
-
-def save_weights(model: Sam2, path: Path) -> None:
-    """Write weights as a file for masklet.load. A full disk is logged, and the run continues."""
-    try:
-        checkpoint.save(model, path)
-    except CheckpointError as error:
-        log.warning("%s", error)
 
 
 def initialise(model: Sam2, layer_scale: float = 0.1) -> None:
