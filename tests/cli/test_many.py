@@ -18,6 +18,7 @@ import masklet
 from masklet import rle
 from masklet.cli.items import Item, Kind, find_items, take_shard, unique_names
 from masklet.cli.prompts import PromptTable, _is_named, read_prompts
+from masklet.datasets import find_items as find_data
 from masklet.errors import MaskletError
 from masklet.media import CocoJson, open_frames, read_label_map
 from masklet.media.annotations import read_annotations
@@ -140,9 +141,16 @@ def test_videos_of_one_frame_are_no_pictures(run: Run, desk: Path) -> None:
     for name in ("one.mp4", "two.mp4"):
         write_video(Path("videos", name), clip(1))
     words = ("track", "videos/one.mp4", "videos/two.mp4", *CLICK, "--format", "coco")
-    assert run(*words, "--model", "toy.safetensors", "--out", "out").code == 0
+    for more, out in (((), "out"), (("--format", "frames"), "with")):
+        assert run(*words, *more, "--model", "toy.safetensors", "--out", out).code == 0
     content = json.loads(Path("out/coco.json").read_text())
     assert [image["file_name"] for image in content["images"]] == ["one/00000.jpg", "two/00000.jpg"]
+    content = json.loads(Path("with/coco.json").read_text())
+    names = [image["file_name"] for image in content["images"]]
+    assert names == ["one/frames/00000.jpg", "two/frames/00000.jpg"]
+    assert all(Path("with", name).is_file() for name in names)
+    for data, count in (("with/coco.json", 2), ("with", 2), ("with/one", 1)):  # what can be trained on
+        assert sum(len(item.open()) for item in find_data(Path(data))) == count, data
 
 
 def test_names_that_some_disks_take_for_one_are_apart() -> None:

@@ -27,6 +27,7 @@ from masklet.media.annotations.coco import CocoFile
         ("train2017", "annotations/instances_train2017.json"),
         ("", "_annotations.coco.json"),
         ("data", "labels.json"),  # FiftyOne's
+        ("frames", "coco.json"),  # masklet's own
     ],
 )
 def test_coco_in_the_layouts_of_common_tools(tmp_path: Path, images: str, index: str) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from masklet.datasets.pictures import (
     COCO_FILES,
+    OWN_COCO,
     find_sa1b_labels,
     read_coco,
     read_mask_files,
@@ -134,6 +135,8 @@ def _read_folder(folder: Path) -> list[DatasetItem]:
     reader = _find_reader(folder, LAYOUTS)
     if reader is None:
         return read_sa1b(folder) if any(find_sa1b_labels(folder)) else []
+    if reader is read_png_videos and (folder / OWN_COCO).is_file() and not any(folder.glob("*/masks")):
+        reader = read_coco  # the videos of a run, whose masks are in one file
     items = reader(folder)
     beside: list[Reader | None] = []
     if reader is read_sav and any((frames.parent / "masks").is_dir() for frames in folder.glob("*/frames")):

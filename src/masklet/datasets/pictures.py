@@ -30,7 +30,11 @@ from masklet.media.annotations.coco import (
 log = logging.getLogger(__name__)
 
 LARGEST_BESIDE_UNDECIDED = 63  # beside larger ids, and in grey levels such as 85, 170, 255, it is an object
-COCO_FILES = ("instances.json", "annotations.json", "result.json", "_annotations.coco.json", "labels.json")
+OWN_COCO = "coco.json"  # as masklet writes it
+COCO_FILES = (
+    *("instances.json", "annotations.json", "result.json", "_annotations.coco.json", "labels.json"),
+    OWN_COCO,
+)
 
 
 class LabelledPicture:
@@ -328,7 +332,7 @@ def _picture_folders(index: Path) -> list[Path]:
     """Where a COCO file's pictures may lie, the data set's own folder first."""
     root = index.parent.parent if index.parent.name == "annotations" else index.parent
     split = index.stem.removeprefix("instances_")
-    return [root, root / "images", root / "data", root / split, root / "images" / split]
+    return [root, root / "images", root / "data", root / "frames", root / split, root / "images" / split]
 
 
 def _find_picture(folders: Sequence[Path], name: PurePosixPath, *, is_unique: bool) -> Path | None:

@@ -14,6 +14,8 @@ from masklet.media.writers.annotation_tools import CvatMasks, XmlWriter, write_m
 from masklet.media.writers.polygons import CLASSES
 from masklet.media.writers.writer import dump_json
 
+FRAMES = "frames"  # the folder that the format of this name writes
+
 # From the results of each input, by its name, such as "a/1"; and the file or folder to write.
 Merge = Callable[[Mapping[str, Path], Path], None]
 
@@ -23,7 +25,7 @@ def merge_coco(files: Mapping[str, Path], path: Path) -> None:
 
     Args:
         files: The coco.json of each input, by the input's name, such as "a/1". A picture is then called
-            a/1.png, a frame of a video a/1/00007.jpg.
+            a/1.png, a frame of a video a/1/00007.jpg, or a/1/frames/00007.jpg where frames were written.
         path: The file to write.
 
     Raises:
@@ -54,7 +56,7 @@ def merge_label_studio(files: Mapping[str, Path], path: Path) -> None:
             content = read_json(file)
             for task in content:
                 data = task["data"]
-                data["image"] = _merged_name(name, data["image"], len(content))
+                data["image"] = _merged_picture(name, file, data["image"], len(content))
                 data["video"] = _merged_name(name, data["video"], 1)
                 yield task
 
@@ -84,7 +86,7 @@ def _merged_elements(files: Mapping[str, Path]) -> Iterator[ElementTree.Element]
     for name, file in files.items():
         images = ElementTree.parse(file).getroot().findall("image")
         for image in images:
-            image.set("name", _merged_name(name, image.get("name", ""), len(images)))
+            image.set("name", _merged_picture(name, file, image.get("name", ""), len(images)))
             yield image
 
 
@@ -140,6 +142,14 @@ MERGES: Mapping[str, Merge] = {
 }
 
 
+def _merged_picture(input: str, results: Path, picture: str, count: int) -> str:
+    """A picture's path among all inputs; that of the frame where the results have it too."""
+    merged = _merged_name(input, picture, count)
+    written = results.parent / FRAMES / picture
+    is_frame = merged == f"{input}/{picture}" and written.is_file()
+    return f"{input}/{FRAMES}/{picture}" if is_frame else merged
+
+
 def _merged_name(input: str, file: str, count: int) -> str:
     """A picture's path among all inputs.
 
@@ -162,7 +172,7 @@ def _merged_images(files: Mapping[str, Path]) -> Iterator[dict[str, Any]]:
         images = read_json(file)["images"]
         for image in images:
             count += 1
-            file_name = _merged_name(name, image["file_name"], len(images))
+            file_name = _merged_picture(name, file, image["file_name"], len(images))
             yield {**image, "id": count, "file_name": file_name}
 
 
