@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 
 from masklet import rle
-from masklet.engine import gates, proposals
-from masklet.engine.gates import Masklet, Measures, read_limits
+from masklet.engine import proposal_folder, proposals
+from masklet.engine.gates import read_limits
+from masklet.engine.proposals import Masklet, Measures
 from masklet.media import Frames
 
 from .conftest import Run
@@ -93,8 +94,8 @@ def test_a_video_that_cannot_be_read_does_not_end_the_others(
     def write(out: Path, model: object, queue: Sequence[Masklet], number: int) -> None:
         written.append((number, [Path(masklet.video).name for masklet in queue]))
 
-    monkeypatch.setattr(gates, "propose_masklets", propose)
-    monkeypatch.setattr(proposals, "write_project", write)
+    monkeypatch.setattr(proposals, "propose_masklets", propose)
+    monkeypatch.setattr(proposal_folder, "write_project", write)
     videos, out = tmp_path / "videos", tmp_path / "out"
     videos.mkdir()
     shutil.copy(shelf / "clip.mp4", videos / "c.mp4")

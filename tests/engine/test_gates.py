@@ -11,18 +11,15 @@ import pytest
 from masklet.auto import Grid
 from masklet.engine.gates import (
     GATES,
-    Masklet,
-    Measures,
-    Surroundings,
     calibrate_gates,
     pass_all,
-    propose_masklets,
     read_limits,
     review_order,
     score_gates,
     score_gates_held_out,
     write_limits,
 )
+from masklet.engine.proposals import Masklet, Measures, Surroundings, propose_masklets
 from masklet.errors import MaskletError
 from masklet.media import open_frames
 from toy_models import clip, toy_network

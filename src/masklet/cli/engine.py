@@ -16,7 +16,7 @@ from masklet.cli.runs import Failures, ProgressBar, collect_failures, print_fail
 
 if TYPE_CHECKING:
     from masklet.engine.gates import Gate
-    from masklet.engine.proposals import ProposalFolder
+    from masklet.engine.proposal_folder import ProposalFolder
     from masklet.model import Sam2
 
 app = typer.Typer(
@@ -63,7 +63,7 @@ def propose(
     """
     with ProgressBar() as bar:
         from masklet.engine.gates import GATES, read_limits, review_order
-        from masklet.engine.proposals import ProposalFolder, write_project, write_queue
+        from masklet.engine.proposal_folder import ProposalFolder, write_project, write_queue
         from masklet.run_folder import Run, digest
 
         gates = GATES if limits is None else read_limits(limits)
@@ -117,8 +117,9 @@ def _propose(
     """Propose the masklets of one video, and write those that pass all gates."""
     from dataclasses import replace
 
-    from masklet.engine.gates import pass_all, propose_masklets
-    from masklet.engine.proposals import write_accepted
+    from masklet.engine.gates import pass_all
+    from masklet.engine.proposal_folder import write_accepted
+    from masklet.engine.proposals import propose_masklets
     from masklet.media import open_frames
 
     frames = open_frames(item.source)
@@ -166,8 +167,8 @@ def demo(
     Repeat the command to resume.
     """
     from masklet.datasets import find_items as find_labelled
-    from masklet.engine.loop import ClipMaker, DemoSize, run_demo
-    from masklet.engine.weights import FineTune
+    from masklet.engine.demo import ClipMaker, DemoSize, run_demo
+    from masklet.engine.weights import RoundTraining
     from masklet.synthetic.assets import AssetLibrary, load_pictures
     from masklet.train.parameters import TRAINED_MODULES
 
@@ -182,7 +183,7 @@ def demo(
         find_labelled(base)  # now, and not when the first round trains
     assets = AssetLibrary(load_pictures(folders, out / "cache") if folders else ())
     names = {name: name for name in TRAINED_MODULES}
-    training = FineTune(names[preset.value], steps, rate, base)
+    training = RoundTraining(names[preset.value], steps, rate, base)
     lines = list[str]()
 
     def report(line: str) -> None:

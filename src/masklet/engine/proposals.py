@@ -1,263 +1,205 @@
-"""What proposals become: accepted ones training data, doubtful ones a project of the studio, worst first."""
+"""Proposals of the data engine: masklets that a model finds and tracks, and what is measured of them.
+
+Nothing here needs ground truth, and nothing knows where masklets go.
+"""
 
 from __future__ import annotations
 
-import json
-import os
-import shutil
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+
+import cv2
+import numpy as np
+import torch
 
 from masklet import rle
-from masklet.engine.gates import Masklet, Measures
-from masklet.errors import MaskletError
-from masklet.files import atomic_write
-from masklet.media import Frames, OverlayVideo, open_frames, writers
+from masklet.auto import Grid, generate_segments, resolve_grid
+from masklet.auto.contrast import FEWEST_PIXELS, SIDE, grow, measure_contrast, ring_width, shrink, to_lab
+from masklet.media import Frames
 from masklet.model import Sam2
-from masklet.rle import RLE
-from masklet.run_folder import Manifest, Run, check_folder
-from masklet.types import Masks
+from masklet.sessions.feature_cache import FeatureCache
+from masklet.sessions.video import VideoSession
+from masklet.simulated_user import mask_iou
+from masklet.types import Masks, Prompt
 
-QUEUE, VIDEOS = "queue.json", "videos.json"
-ACCEPTED, PROPOSED, REVIEW, STUDIO = "accepted", "proposed", "review", "studio"
-BEFORE = "proposals.json"  # in place of run.json, in folders of earlier versions
+OFFSET = 0.5  # logits by which the threshold moves to measure stability
+GAP = 2  # pixels beside an outline whose flow is neither the object's nor its surroundings'
+STILL = 0.5  # pixels a frame: surroundings move otherwise from this difference on
+TOUCHES = 0.05  # of a side of the frame: a mask on less of it does not touch it
 
 
 @dataclass(frozen=True)
-class _Video:
-    """What the folder has of one video.
+class Measures:
+    """What can be measured of a masklet without knowing the truth.
 
     Attributes:
-        name: Of its folder of accepted masklets, and of its file of proposals.
-        content: A hash of the video.
-        is_done: Whether its proposals are whole.
-        project: The number of the project with its doubtful masklets; 0 where it is in none yet.
+        iou: The mean predicted IoU.
+        score: The mean of the object score's distance from 0: how surely the object is there, or is not.
+        stability: The mean IoU of the masks at a higher and a lower threshold.
+        agreement: The mean IoU with the same object tracked back from its last mask.
+        area_jump: The largest factor by which the area changes from a frame to the next.
+        area: The mean share of the frame.
+        sides: The mean number of sides of the frame that the mask touches.
+        contrast: How colours inside the outline differ from those around it, from 0 to 1: the median over the
+            frames of 1 - the overlap of their histograms.
+        motion: The share of the surroundings that moves otherwise than the mask, from 0 to 1: the upper
+            quartile over the frames.
     """
 
-    name: str
-    content: str
-    is_done: bool = False
-    project: int = 0
+    iou: float
+    score: float
+    stability: float
+    agreement: float
+    area_jump: float
+    area: float = 0.1
+    sides: float = 0.0
+    contrast: float = 1.0
+    motion: float = 1.0
 
 
-class ProposalFolder:
-    """The folder of `masklet engine propose`: what it has of each video, so that one is not proposed twice.
+@dataclass(frozen=True)
+class Masklet:
+    """A proposed masklet.
 
-    Once there is a project, no run with other settings may follow: people go on from it.
+    Attributes:
+        video: The name of its video.
+        id: Of its object, from 1 on.
+        codes: The mask of every frame.
+        measures: Of the whole masklet.
+    """
+
+    video: str
+    id: int
+    codes: tuple[rle.RLE, ...] = field(repr=False)
+    measures: Measures
+
+    def mask(self, frame: int) -> np.ndarray:
+        return rle.decode(self.codes[frame])
+
+
+def propose_masklets(
+    model: Sam2, frames: Frames, grid: Grid | str = "fast", *, max_objects: int = 8
+) -> list[Masklet]:
+    """Find objects on the first frame, track them to the end and back, and measure how that went.
 
     Args:
-        out: The folder.
-        run: The settings, without inputs.
-
-    Raises:
-        MediaError: It belongs to another run.
-
-    Example:
-        >>> import tempfile
-        >>> run = Run("engine propose", "1", {}, {})
-        >>> folder = ProposalFolder(Path(tempfile.mkdtemp()), run)
-        >>> folder.begin({"clip.mp4": "content"})
-        >>> folder.is_done("clip.mp4")
-        False
-        >>> folder.accept("clip.mp4", "clip").name
-        'clip'
-        >>> folder.finish("clip.mp4", [])
-        >>> ProposalFolder(folder.out, run).is_done("clip.mp4")
-        True
-    """
-
-    def __init__(self, out: Path, run: Run) -> None:
-        self.out, self._run = out, run
-        earlier = check_folder(out, run, before=lambda: _read_before(out, run))
-        names = () if earlier is None else map(Path, earlier.files)
-        self._accepted = [path.name for path in names if path.parent == Path(ACCEPTED)]
-        self._videos: dict[str, _Video] = {}
-        if earlier is not None and earlier.key == run.key:
-            self._videos = _read_videos(out / PROPOSED / VIDEOS)
-
-    @property
-    def projects(self) -> int:
-        """The projects of the studio that are complete."""
-        return max((video.project for video in self._videos.values()), default=0)
-
-    @property
-    def unreviewed(self) -> list[str]:
-        """The videos that are done and in no project yet."""
-        return [source for source, video in self._videos.items() if video.is_done and not video.project]
-
-    def is_done(self, source: str) -> bool:
-        return source in self._videos and self._videos[source].is_done
-
-    def begin(self, contents: Mapping[str, str]) -> None:
-        """Remove what a run left of videos that it did not finish.
-
-        Args:
-            contents: A hash of each video that is to be done.
-
-        Raises:
-            MaskletError: The folder has proposals of other videos, or of another version of one.
-        """
-        for source, video in self._videos.items():
-            if video.is_done and contents.get(source) != video.content:
-                state = (
-                    "which has changed since" if source in contents else "which is not among the videos now"
-                )
-                raise MaskletError(
-                    f"{self.out} has proposals of {source}, {state}, and perhaps their review: choose "
-                    "another --out."
-                )
-        self._videos = {source: video for source, video in self._videos.items() if video.is_done}
-        kept = {video.name for video in self._videos.values()}
-        for name in set(self._accepted) - kept:
-            shutil.rmtree(self.out / ACCEPTED / name, ignore_errors=True)
-        for name in (REVIEW, STUDIO) if not self.projects else ():
-            shutil.rmtree(self.out / name, ignore_errors=True)
-        self._contents = contents
-        self._write()
-
-    def accept(self, source: str, name: str) -> Path:
-        """The folder for the accepted masklets of a video; none lies in another, where training finds it."""
-        name = name.replace("/", "-")
-        taken = {VIDEOS, *(f"{video.name}.json" for video in self._videos.values())}
-        while f"{name}.json" in taken or os.path.lexists(self.out / ACCEPTED / name):
-            name += "_"
-        self._videos[source] = _Video(name, self._contents[source])
-        self._write()
-        return self.out / ACCEPTED / name
-
-    def finish(self, source: str, masklets: Sequence[Masklet]) -> None:
-        """Keep the proposals of a video, whose accepted masklets are written."""
-        rows = [
-            {"id": masklet.id, "measures": asdict(masklet.measures), "mask": masklet.codes[0]}
-            for masklet in masklets
-        ]
-        with atomic_write(self._path(source)) as part:
-            part.write_text(json.dumps(rows, indent=1), encoding="utf-8")
-        self._videos[source] = replace(self._videos[source], is_done=True)
-        self._write()
-
-    def masklets(self) -> list[Masklet]:
-        """All proposals, with their masks of the first frame alone."""
-        return [
-            Masklet(source, row["id"], (row["mask"],), Measures(**row["measures"]))
-            for source, video in self._videos.items()
-            if video.is_done
-            for row in json.loads(self._path(source).read_text(encoding="utf-8"))
-        ]
-
-    def finish_project(self, sources: Sequence[str]) -> None:
-        """Note that the doubtful masklets of some videos are a project."""
-        number = self.projects + 1
-        self._videos.update({source: replace(self._videos[source], project=number) for source in sources})
-        self._write()
-
-    def _path(self, source: str) -> Path:
-        return self.out / PROPOSED / f"{self._videos[source].name}.json"
-
-    def _write(self) -> None:
-        with atomic_write(self.out / PROPOSED / VIDEOS) as part:
-            videos = {source: asdict(video) for source, video in self._videos.items()}
-            part.write_text(json.dumps(videos, indent=1), encoding="utf-8")
-        names = [f"{ACCEPTED}/{video.name}" for video in self._videos.values()]
-        files = dict.fromkeys([QUEUE, PROPOSED, REVIEW, STUDIO, *names])
-        is_complete = bool(self._videos) and all(video.project for video in self._videos.values())
-        is_protected = self.projects > 0
-        Manifest(self._run, self._run.key, files, is_complete, is_protected=is_protected).write(self.out)
-
-
-def _read_videos(path: Path) -> dict[str, _Video]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        return {source: _Video(**video) for source, video in content.items()}
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise MaskletError(f"{path} cannot be read: {error}. Choose another folder.") from error
-
-
-def _read_before(out: Path, run: Run) -> Manifest | None:
-    """What an earlier version left: proposals.json, or before that no such file at all."""
-    path, files = out / BEFORE, dict.fromkeys([QUEUE, REVIEW, STUDIO])
-    unknown = Run(run.command, "", {}, {})
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        is_complete, key = bool(content["is_complete"]), str(content["key"])
-        files |= dict.fromkeys(f"{ACCEPTED}/{Path(name).name}" for name in content["accepted"])
-        return Manifest(unknown, key, files, is_complete, is_protected=is_complete)
-    except FileNotFoundError:
-        return Manifest(unknown, "", files, is_complete=True, is_protected=True)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise MaskletError(f"{path} cannot be read: {error}. Choose another folder.") from error
-
-
-def write_accepted(folder: Path, frames: Frames, codes: Mapping[int, Sequence[RLE]]) -> None:
-    """Write a clip as pictures and in SA-V's form, which training reads, and as YouTube-VIS: COCO for video.
-
-    Both keep masks that overlap whole.
-    """
-    with writers(["frames", "sa-v", "youtube-vis"], folder, frames) as writer:
-        for frame, image in enumerate(frames):
-            arrays = {id: rle.decode(row[frame]) for id, row in codes.items()}
-            writer.write(image, Masks.from_arrays(frame, arrays, frames.size))
-
-
-def write_queue(out: Path, queue: Sequence[Masklet]) -> None:
-    """Write the review queue, worst first: which masklet, and what it was measured as."""
-    rows = [{"video": masklet.video, "object": masklet.id, **asdict(masklet.measures)} for masklet in queue]
-    with atomic_write(out / QUEUE) as part:
-        part.write_text(json.dumps(rows, indent=1))
-
-
-def write_project(out: Path, model: Sam2, queue: Sequence[Masklet], number: int) -> None:
-    """Make a studio project of the doubtful masklets: a video each, numbered by the queue.
-
-    The masks of the first frame are prompts there, so that tracking and corrections start from them.
-
-    Args:
-        out: The folder of the proposals.
         model: The network.
-        queue: The masklets, worst first.
-        number: Of the project, from 1 on. What a run that was killed left of the same project is removed.
+        frames: A short clip.
+        grid: See `masklet.everything`.
+        max_objects: The best so many are tracked.
     """
-    from fastapi.testclient import TestClient  # the extra `studio`
-
-    from masklet.studio.app import make_app
-    from masklet.studio.settings import Settings
-    from masklet.studio.studio import Studio
-
-    review = out / REVIEW
-    order: dict[str, list[Masklet]] = {}
-    for masklet in queue:
-        order.setdefault(masklet.video, []).append(masklet)
-    studio = Studio(Settings(data=out / STUDIO, folder=review), model, "engine")
-    with TestClient(make_app(studio), base_url="http://127.0.0.1:8000") as client:
-
-        def call(path: str, body: object) -> dict[str, Any]:
-            answer = client.post(f"/api{path}", json=body)
-            if not answer.is_success:
-                raise MaskletError(f"the studio project cannot be made: {answer.text}")
-            content: dict[str, Any] = answer.json()
-            return content
-
-        title = "review, worst first" if number == 1 else f"review {number}, worst first"
-        for project in client.get("/api/projects").json()["projects"]:
-            if project["name"] == title:
-                client.delete(f"/api/projects/{project['id']}")
-        project = call("/projects", {"name": title})["id"]
-        folder = "" if number == 1 else f"{number}/"
-        for place, (name, masklets) in enumerate(order.items(), 1):
-            target = f"{folder}{place:04d}-{Path(name).stem}.mp4"
-            frames = open_frames(name)
-            _write_video(review / target, frames)
-            video = call(f"/projects/{project}/videos", {"path": target})["id"]
-            for masklet in masklets:
-                mask = {"size": list(frames.size), "counts": masklet.codes[0]["counts"]}
-                call(f"/videos/{video}/prompts", {"frame": 0, "object": masklet.id, "mask": mask})
+    grid = replace(resolve_grid(grid, model.config), min_contrast=0.0)  # which a gate measures over the clip
+    segments = generate_segments(model, frames[0], grid).sorted("score")
+    proposals = [segments[id] for id in segments.ids[:max_objects]]
+    if not proposals:
+        return []
+    features = FeatureCache()
+    forward = VideoSession(model, frames, features=features, zoom=False)
+    for id, mask in enumerate(proposals, 1):
+        forward.prompt(0, id, Prompt(mask=mask))
+    tracked = list(forward.propagate())
+    backward = VideoSession(model, frames, features=features, zoom=False)
+    last = {id: frame for id in forward.ids if (frame := _last_visible(tracked, id)) is not None}
+    for id, frame in last.items():
+        backward.prompt(frame, id, Prompt(mask=tracked[frame][id]))
+    start = max(last.values(), default=0)
+    back = {masks.frame: masks for masks in backward.propagate(start, -1, reverse=True)} if last else {}
+    surroundings = Surroundings(frames)
+    return [
+        Masklet(
+            frames.name,
+            id,
+            tuple(rle.encode(masks[id]) for masks in tracked),
+            _measure(tracked, back, id, surroundings),
+        )
+        for id in forward.ids
+    ]
 
 
-def _write_video(path: Path, frames: Frames) -> None:
-    with OverlayVideo(path, frames) as writer:
-        for frame, image in enumerate(frames):
-            writer.write(image, Masks.empty(frame, frames.size))
+def _last_visible(tracked: Sequence[Masks], id: int) -> int | None:
+    return next((masks.frame for masks in reversed(tracked) if masks[id].any()), None)
+
+
+def _measure(
+    tracked: Sequence[Masks], back: Mapping[int, Masks], id: int, surroundings: Surroundings
+) -> Measures:
+    rows = [masks.ids.index(id) for masks in tracked]
+    pairs = list(zip(tracked, rows, strict=True))
+    full_size = [masks[id] for masks in tracked]
+    visible = [mask for mask in full_size if mask.any()]
+    both = [
+        mask_iou(masks[id], back[masks.frame][id])
+        for masks in tracked
+        if masks.frame in back and id in back[masks.frame]
+    ]
+    return Measures(
+        iou=float(np.mean([float(masks.iou[row]) for masks, row in pairs])),
+        score=float(np.mean([abs(float(masks.score[row])) for masks, row in pairs])),
+        stability=float(np.mean([_stability(masks.low_res[row]) for masks, row in pairs[1:]] or [1.0])),
+        agreement=float(np.mean(both or [0.0])),
+        area_jump=max(_jumps([int(mask.sum()) for mask in full_size]), default=1.0),
+        area=float(np.mean([mask.mean() for mask in visible] or [0.0])),
+        sides=float(np.mean([_count_sides(mask) for mask in visible] or [0])),
+        contrast=surroundings.contrast(full_size),
+        motion=surroundings.motion(full_size),
+    )
+
+
+class Surroundings:
+    """The colours and the optical flow of a clip, with which masks are compared to what is around them.
+
+    Args:
+        frames: The clip. Its frames are reduced to 384 pixels.
+    """
+
+    def __init__(self, frames: Frames) -> None:
+        scale = min(1.0, SIDE / max(frames.size))
+        height, width = frames.size
+        self._size = max(1, round(width * scale)), max(1, round(height * scale))
+        images = [cv2.resize(image, self._size, interpolation=cv2.INTER_AREA) for image in frames]
+        self._colours = [to_lab(image) for image in images]
+        greys = [cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) for image in images]
+        flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+        # The stubs ask for an array in place of None, but that would be used as an initial flow.
+        self._flows = [flow.calc(*pair, None) for pair in pairwise(greys)]  # type: ignore[call-overload]
+
+    def contrast(self, masks: Sequence[np.ndarray]) -> float:
+        """How colours inside the outlines differ from those around them; 0 where nothing can be measured."""
+        values = []
+        for image, mask in zip(self._colours, map(self._reduce, masks), strict=True):
+            if (contrast := measure_contrast(image, mask)) is not None:
+                values.append(contrast)
+        return float(np.median(values)) if values else 0.0
+
+    def motion(self, masks: Sequence[np.ndarray]) -> float:
+        """The share of the surroundings that moves otherwise; 0 where nothing can be measured."""
+        values = []
+        for flow, mask in zip(self._flows, map(self._reduce, masks[:-1]), strict=True):
+            core, ring = shrink(mask, GAP), grow(mask, GAP + ring_width(mask)) & ~grow(mask, GAP)
+            if min(core.sum(), ring.sum()) >= FEWEST_PIXELS:
+                own = np.median(flow[core], axis=0)
+                spread = float(np.median(np.linalg.norm(flow[core] - own, axis=1)))
+                differs = np.linalg.norm(flow[ring] - own, axis=1) > max(STILL, 2 * spread)
+                values.append(float(differs.mean()))
+        return float(np.percentile(values, 75)) if values else 0.0
+
+    def _reduce(self, mask: np.ndarray) -> np.ndarray:
+        return cv2.resize(mask.view(np.uint8), self._size, interpolation=cv2.INTER_NEAREST) > 0
+
+
+def _count_sides(mask: np.ndarray) -> int:
+    """The sides of the frame that a mask touches."""
+    sides = mask[0], mask[-1], mask[:, 0], mask[:, -1]
+    return sum(bool(side.mean() >= TOUCHES) for side in sides)
+
+
+def _stability(logits: torch.Tensor) -> float:
+    outer = int((logits > -OFFSET).sum())
+    return int((logits > OFFSET).sum()) / outer if outer else 1.0
+
+
+def _jumps(areas: Sequence[int]) -> Iterator[float]:
+    visible = [area for area in areas if area]
+    for before, after in pairwise(visible):
+        yield max(before / after, after / before)

@@ -19,17 +19,15 @@ from masklet.engine.gates import (
     GATES,
     Gate,
     GateScore,
-    Masklet,
-    Measures,
     calibrate_gates,
     pass_all,
-    propose_masklets,
     review_order,
     score_gates,
     score_gates_held_out,
 )
-from masklet.engine.proposals import write_accepted
-from masklet.engine.simulated_person import RIGHT_J, SimulatedPerson, find_object
+from masklet.engine.proposal_folder import write_accepted
+from masklet.engine.proposals import Masklet, Measures, propose_masklets
+from masklet.engine.simulated_reviewer import RIGHT_J, SimulatedReviewer, find_object
 from masklet.errors import MaskletError
 from masklet.files import atomic_write
 from masklet.media import open_frames
@@ -114,16 +112,16 @@ class ClipLabeller:
         taken = [] if is_judged else passed
         if is_judged:  # those that pass are looked at first
             queue = passed + queue
-        person = SimulatedPerson(self.model, frames, clip.masks, taken, zoom=self.zoom)
+        reviewer = SimulatedReviewer(self.model, frames, clip.masks, taken, zoom=self.zoom)
         reviewed = {"accepted": 0, "corrected": 0, "added": 0, "rejected": 0}
         for masklet in queue:
-            reviewed[person.review(masklet)] += 1
-        reviewed["added"] += person.add_missing()
-        codes = [*(masklet.codes for masklet in taken), *person.accepted.values()]
+            reviewed[reviewer.review(masklet)] += 1
+        reviewed["added"] += reviewer.add_missing()
+        codes = [*(masklet.codes for masklet in taken), *reviewer.accepted.values()]
         if codes:
             write_accepted(folder, frames, dict(enumerate(codes, 1)))
         measures = tuple(masklet.measures for masklet in masklets)
-        return ClipResult(measures, tuple(are_right), reviewed, person.seconds, len(taken), is_judged)
+        return ClipResult(measures, tuple(are_right), reviewed, reviewer.seconds, len(taken), is_judged)
 
 
 @dataclass(frozen=True)

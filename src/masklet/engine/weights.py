@@ -1,4 +1,4 @@
-"""A round's weights: trained on accepted masklets, measured, and shipped only if they are better."""
+"""The weights of a round: trained on accepted masklets, measured, and kept only if they are better."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ SAVE_EVERY = 20  # training steps
 
 
 @dataclass(frozen=True)
-class FineTune:
+class RoundTraining:
     """How a round trains.
 
     Attributes:
@@ -83,7 +83,7 @@ class FineTune:
 
 
 @dataclass(frozen=True)
-class Choice:
+class WeightChoice:
     """The weights that a round ships, and what each candidate reached in validation.
 
     Attributes:

@@ -35,7 +35,7 @@ S = TypeVar("S", bound=Sample)
 S_contra = TypeVar("S_contra", bound=Sample, contravariant=True)
 FORMAT = 3  # of the files of results
 ITEMS = "items"  # the folder of these files
-BEFORE = "settings.json"  # in place of run.json, in folders of earlier versions
+EARLIER_MANIFEST = "settings.json"  # in place of run.json, in folders of earlier versions
 STALE = 60.0  # seconds after which an unfinished file belongs to a process that was killed
 
 
@@ -191,7 +191,9 @@ class Evaluation(Generic[S]):
             "data": self.data,
         }
         run, files = Run("evaluate", "", settings, {}), [ITEMS]
-        check_folder(self.out, run, before=lambda: read_settings_file(self.out / BEFORE, run, files))
+        check_folder(
+            self.out, run, before=lambda: read_settings_file(self.out / EARLIER_MANIFEST, run, files)
+        )
         remove_unfinished(make_folder(self.out) / ITEMS, STALE)
         Manifest.protect(run, files).write(self.out)
 

@@ -1,4 +1,4 @@
-"""A simulated person reviews the proposed masklets of a clip whose truth is known, and takes time for it."""
+"""A simulated reviewer: corrects proposed masklets of a clip with known ground truth, and counts the time."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from masklet import rle
-from masklet.engine.gates import Masklet
+from masklet.engine.proposals import Masklet
 from masklet.evaluate.protocols import CLICK, CLICKS, LOCATE, WATCH
 from masklet.media import Frames
 from masklet.model import Sam2
@@ -25,14 +25,14 @@ CORRECTIONS = 3  # frames of one masklet, after which it is rejected
 
 
 @dataclass
-class SimulatedPerson:
-    """Watches the masklets of a clip, accepts, corrects or rejects them, and adds what is missing.
+class SimulatedReviewer:
+    """Watches the masklets of a clip; accepts, corrects or rejects them, and adds those that are missing.
 
     Attributes:
         model: Tracks what is corrected.
         frames: The clip.
         truth: bool (t, n, H, W).
-        taken: Masklets that need no review; the person sees them, and does not label their objects again.
+        taken: Masklets that need no review; their objects are not labelled again.
         accepted: The accepted masklets, by the row of their object in the truth.
         seconds: That the review took.
         zoom: See `VideoSession`.

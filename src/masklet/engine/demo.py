@@ -23,8 +23,8 @@ from masklet.engine.rounds import (
     process_clips,
 )
 from masklet.engine.weights import (
-    Choice,
-    FineTune,
+    RoundTraining,
+    WeightChoice,
     average_weights,
     best_by_more_than_chance,
     load_network,
@@ -51,7 +51,12 @@ SPEED = 0.15  # of objects and cameras, relative to the composer's: calm clips
 
 
 def run_demo(
-    out: Path, model: str, maker: ClipMaker, training: FineTune, size: DemoSize, report: Callable[[str], None]
+    out: Path,
+    model: str,
+    maker: ClipMaker,
+    training: RoundTraining,
+    size: DemoSize,
+    report: Callable[[str], None],
 ) -> None:
     """Run the loop, and report line by line. The same call again goes on where it was stopped.
 
@@ -73,36 +78,36 @@ def run_demo(
     run = Run("engine demo", "", settings, {})
     check_folder(out, run, before=lambda: read_settings_file(out / STEPS / "settings.json", run, [STEPS]))
     Manifest.protect(run, [STEPS]).write(out)
-    loop = _Loop(out, size, maker, StepResults(out / STEPS), load_network(model))
-    judged = loop.calibrate()
+    demo = _Demo(out, size, maker, StepResults(out / STEPS), load_network(model))
+    judged = demo.calibrate()
     weights: str | Path = model
-    best = loop.choose_zoom(weights, report)
-    scores = [loop.measure("test-start", weights, TEST)]
+    best = demo.choose_zoom(weights, report)
+    scores = [demo.measure("test-start", weights, TEST)]
     report(f"J&F before: {best.mean():.3f} on validation clips, {_mean_and_error(scores[0])} on test clips")
     for number in range(1, size.rounds + 1):
         calibration = Calibration.from_clips(judged)
         for line in calibration.lines():
             report(line)
-        labelled = loop.run_round(number, calibration)
+        labelled = demo.run_round(number, calibration)
         judged = [*judged, *labelled]  # what the person has answered sets the next limits
         write_limits(out / "gates.json", Calibration.from_clips(judged).gates)
         result = Round.from_clips(labelled, calibration.gates)
         for line in result.lines(number):
             report(line)
-        choice = Choice("before", weights, {"before": best})
+        choice = WeightChoice("before", weights, {"before": best})
         if result.accepted:
             folder = out / f"round-{number}" / "training"
             # From the first weights, on the masklets of all rounds: what a round learned wrong does not stay.
-            trained = training.run(loop.accepted, model, folder)
-            choice = loop.choose_weights(number, weights, best, trained)
+            trained = training.run(demo.accepted, model, folder)
+            choice = demo.choose_weights(number, weights, best, trained)
         report(choice.line())
         if choice.name != "before":
             weights, best = choice.weights, choice.scores[choice.name]
-            loop.model = load_network(weights)
-            scores.append(loop.measure(f"test-{number}", weights, TEST))
+            demo.model = load_network(weights)
+            scores.append(demo.measure(f"test-{number}", weights, TEST))
             report(f"  J&F on test clips: {_gain(scores[-2], scores[-1])}")
     if str(weights) != model:
-        loop.save(weights, out / "model.safetensors")
+        demo.save(weights, out / "model.safetensors")
     report(f"All rounds, J&F on test clips: {_gain(scores[0], scores[-1])}")
     if scores[-1].mean() <= scores[0].mean():
         report("The loop did not make the model better.")
@@ -138,8 +143,8 @@ class DemoSize:
 
 
 @dataclass
-class _Loop:
-    """The steps of the loop, each with a result that is kept.
+class _Demo:
+    """The steps of the demo, each with a result that is kept.
 
     Attributes:
         model: The network of the current round.
@@ -207,7 +212,9 @@ class _Loop:
 
         return np.array(self.results.get(name, compute))
 
-    def choose_weights(self, number: int, before: str | Path, scores: np.ndarray, trained: Path) -> Choice:
+    def choose_weights(
+        self, number: int, before: str | Path, scores: np.ndarray, trained: Path
+    ) -> WeightChoice:
         """The best of the weights before a round, those after it, and their mean, by held-back clips.
 
         Args:
@@ -222,7 +229,7 @@ class _Loop:
         for name in ("mean", "after"):
             by_name[name] = self.measure(f"validation-{number}-{name}", candidates[name], VALIDATION)
         name = best_by_more_than_chance(by_name)
-        return Choice(name, candidates[name], by_name)
+        return WeightChoice(name, candidates[name], by_name)
 
 
 @dataclass(frozen=True)

@@ -14,13 +14,13 @@ from masklet import rle
 from masklet.auto import Grid
 from masklet.datasets import find_items
 from masklet.datasets.types import Clip
-from masklet.engine import loop
-from masklet.engine.gates import Masklet, Measures
-from masklet.engine.loop import ClipMaker, DemoSize, run_demo
-from masklet.engine.proposals import ProposalFolder, write_accepted
+from masklet.engine import demo
+from masklet.engine.demo import ClipMaker, DemoSize, run_demo
+from masklet.engine.proposal_folder import ProposalFolder, write_accepted
+from masklet.engine.proposals import Masklet, Measures
 from masklet.engine.rounds import Calibration, ClipLabeller, ClipResult, Round, StepResults, process_clips
-from masklet.engine.simulated_person import SimulatedPerson, find_object
-from masklet.engine.weights import Choice, FineTune, best_by_more_than_chance
+from masklet.engine.simulated_reviewer import SimulatedReviewer, find_object
+from masklet.engine.weights import RoundTraining, WeightChoice, best_by_more_than_chance
 from masklet.errors import MaskletError
 from masklet.media import open_frames
 from masklet.run_folder import Run
@@ -44,8 +44,8 @@ def masklet_of(mask: np.ndarray) -> Masklet:
     return Masklet("clip", 1, (rle.encode(mask),) * FRAMES, MEASURES)
 
 
-def person(truth: np.ndarray, *taken: Masklet) -> SimulatedPerson:
-    return SimulatedPerson(toy_network(), open_frames(clip(FRAMES)), truth, taken)
+def person(truth: np.ndarray, *taken: Masklet) -> SimulatedReviewer:
+    return SimulatedReviewer(toy_network(), open_frames(clip(FRAMES)), truth, taken)
 
 
 def test_a_masklet_is_right_for_the_object_that_it_covers(truth: np.ndarray) -> None:
@@ -90,8 +90,8 @@ def test_weights_that_are_no_better_than_before_are_not_shipped() -> None:
     assert best_by_more_than_chance({"before": before, "mean": before, "after": before - 0.1}) == "before"
     assert best_by_more_than_chance({"before": before, "mean": by_chance, "after": before}) == "before"
     assert best_by_more_than_chance({"before": before, "mean": better, "after": by_chance}) == "mean"
-    assert "did not help" in Choice("before", "nano", {"before": before, "mean": before}).line()
-    assert "ships mean" in Choice("mean", "x", {"before": before, "mean": better}).line()
+    assert "did not help" in WeightChoice("before", "nano", {"before": before, "mean": before}).line()
+    assert "ships mean" in WeightChoice("mean", "x", {"before": before, "mean": better}).line()
 
 
 BAD = replace(MEASURES, iou=0.1)
@@ -154,7 +154,7 @@ def test_every_round_trains_from_the_first_weights_and_calibrates_anew(
     """On the masklets of all rounds; and the limits of a round know what the person said in the last one."""
     starts, proposed = list[str](), list[int]()
 
-    class Training(FineTune):
+    class Training(RoundTraining):
         def run(self, data: Path, weights: str | Path, out: Path) -> Path:
             starts.append(str(weights))
             return out / "last.safetensors"
@@ -163,10 +163,10 @@ def test_every_round_trains_from_the_first_weights_and_calibrates_anew(
         proposed.append(calibration.proposed)
         return [ClipResult((MEASURES,), (True,), {"accepted": 1}, 1.0)]
 
-    def choose(self: object, number: int, before: object, scores: np.ndarray, trained: Path) -> Choice:
-        return Choice("after", trained, {"before": scores, "after": scores + 0.1})
+    def choose(self: object, number: int, before: object, scores: np.ndarray, trained: Path) -> WeightChoice:
+        return WeightChoice("after", trained, {"before": scores, "after": scores + 0.1})
 
-    monkeypatch.setattr(loop, "load_network", lambda weights: toy_network())
+    monkeypatch.setattr(demo, "load_network", lambda weights: toy_network())
     for name, method in {
         "calibrate": lambda self: [ClipResult((MEASURES, BAD), (True, False))],
         "choose_zoom": lambda self, weights, report: np.array([0.5]),
@@ -175,10 +175,10 @@ def test_every_round_trains_from_the_first_weights_and_calibrates_anew(
         "choose_weights": choose,
         "save": lambda self, weights, path: None,
     }.items():
-        monkeypatch.setattr(loop._Loop, name, method)
+        monkeypatch.setattr(demo._Demo, name, method)
     training, lines = Training("memory", 1, 1e-4), list[str]()
-    size = loop.DemoSize(1, 3, 1, 2)
-    loop.run_demo(tmp_path, "nano", ClipMaker("cells", 64, 2), training, size, lines.append)
+    size = demo.DemoSize(1, 3, 1, 2)
+    demo.run_demo(tmp_path, "nano", ClipMaker("cells", 64, 2), training, size, lines.append)
     assert starts == ["nano"] * 3
     assert proposed == [2, 3, 4]
     assert (tmp_path / "gates.json").is_file() and "Round 3: 1 masklets proposed" in lines
@@ -242,7 +242,7 @@ def test_the_first_frame_is_corrected_first(truth: np.ndarray) -> None:
 
 
 def test_a_demo_of_an_earlier_version_is_recognised(tmp_path: Path) -> None:
-    maker, training = ClipMaker("cells", 64, 2), FineTune("memory", 1, 1e-4)
+    maker, training = ClipMaker("cells", 64, 2), RoundTraining("memory", 1, 1e-4)
     settings = {"model": "nano", **maker.to_json(), **training.to_json(), "clips": 1}
     (tmp_path / "steps").mkdir()
     (tmp_path / "steps" / "settings.json").write_text(json.dumps({**settings, "size": 32}))
@@ -341,7 +341,11 @@ def test_accepted_masklets_that_overlap_are_trained_on_whole(tmp_path: Path, tru
 
 
 def test_a_demo_does_not_go_on_with_other_weights_of_the_same_name(tmp_path: Path) -> None:
-    maker, training, weights = ClipMaker("cells", 64, 2), FineTune("memory", 1, 1e-4), tmp_path / "toy.bin"
+    maker, training, weights = (
+        ClipMaker("cells", 64, 2),
+        RoundTraining("memory", 1, 1e-4),
+        tmp_path / "toy.bin",
+    )
     weights.write_bytes(b"one")
     for expected in ("toy.bin", "with other weights"):  # the first is no checkpoint, which is seen later
         with pytest.raises(MaskletError, match=expected):
