@@ -203,3 +203,32 @@ def test_what_cannot_be_read_beside_a_data_set_is_said(
     (exported / "run" / "masks").mkdir(parents=True)
     assert len(find_items(exported)) == 1
     assert "run is left out" in caplog.text and "holds no masked pictures" in caplog.text
+
+
+def test_an_object_255_of_masklets_own_label_maps_is_no_undecided_pixel(tmp_path: Path) -> None:
+    """In those of others 255 beside other labels is undecided, and alone it is the white of a mask."""
+    source = open_frames([np.zeros((H, W, 3), dtype=np.uint8)] * 2)
+    with writers(["palette", "frames"], tmp_path / "set" / "clip", source) as writer:
+        for frame, masks in enumerate(({1: LEFT, 255: RIGHT}, {255: RIGHT})):
+            writer.write(source[frame], Masks.from_arrays(frame, masks, (H, W)))
+    video = find_items(tmp_path / "set")[0].open()
+    for frame in (0, 1):
+        assert (video.masks(frame, [255])[0] == RIGHT).all()
+    (clip,) = find_clips(tmp_path / "set")
+    assert clip.first_frames == {1: 0, 255: 0} and clip.truth(0).undecided is None
+
+
+def test_two_folders_of_one_object_are_refused(tmp_path: Path) -> None:
+    write_picture(tmp_path / "clip" / "frames" / "00000.jpg")
+    for folder, mask in (("1", LEFT), ("001", RIGHT)):
+        write_labels(tmp_path / "clip" / "masks" / folder / "00000.png", mask)
+    with pytest.raises(MediaError, match="two folders of one object's number"):
+        find_items(tmp_path)[0].open()
+
+
+def test_masks_of_more_frames_than_the_video_has_are_refused(exported: Path) -> None:
+    path = exported / "clip" / "sav.json"
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps({**content, "masklet": content["masklet"] * 2}))
+    with pytest.raises(MediaError, match="has masks of 14 frames, 1 apart, and frames has only 7 frames"):
+        find_items(exported)[0].open()

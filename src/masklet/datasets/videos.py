@@ -24,6 +24,7 @@ from masklet.datasets.types import (
 from masklet.errors import MediaError
 from masklet.media import SAV_FRAME_STEP, Frames, find_pictures, open_frames, read_image, read_label_map
 from masklet.media.annotations.coco import read_json, segmentation_mask
+from masklet.media.readers.mask_files import says_ids
 
 # Where frames and masks lie below the root: DAVIS; SA-V; MOSE, YouTube-VOS and LVOS.
 LAYOUTS = (
@@ -86,10 +87,9 @@ class PngVideo:
             if id is not None or self._black_and_white:
                 masks[id or 1] = labels > 0
                 continue
-            masks |= {
-                int(label): labels == label for label in np.unique(labels) if label not in (0, UNDECIDED)
-            }
-            undecided = labels == UNDECIDED
+            nobody = {0} if says_ids(file) else {0, UNDECIDED}
+            masks |= {int(label): labels == label for label in np.unique(labels) if label not in nobody}
+            undecided = labels == UNDECIDED if UNDECIDED in nobody else None
         return GroundTruth(masks, undecided)
 
     @cached_property
@@ -103,9 +103,12 @@ class PngVideo:
         Frames are read until one has another label: objects may enter late, and leave.
         """
         files = [files[None] for files in self.labels.values() if None in files]
-        return bool(files) and all(
-            set(np.unique(read_label_map(file, white=UNDECIDED)).tolist()) <= {0, UNDECIDED} for file in files
-        )
+        return bool(files) and all(_is_black_and_white(file) for file in files)
+
+
+def _is_black_and_white(file: Path) -> bool:
+    values = np.unique(read_label_map(file, white=UNDECIDED)).tolist()
+    return set(values) <= {0, UNDECIDED} and not says_ids(file)
 
 
 def find_png_videos(root: Path) -> dict[str, tuple[Path, Path]]:
@@ -138,6 +141,9 @@ def open_png_video(name: str, frames: Path, masks: Path) -> PngVideo:
     labels: dict[int, dict[int | None, Path]] = {}
     numbered = sorted(entry for entry in masks.iterdir() if entry.is_dir() and entry.name.isdecimal())
     by_object: dict[int | None, Path] = {int(folder.name) + 1: folder for folder in numbered}
+    if len(by_object) < len(numbered):
+        names = ", ".join(folder.name for folder in numbered)
+        raise MediaError(f"{masks} has two folders of one object's number. The folders are: {names}.")
     for id, folder in (by_object or {None: masks}).items():
         for file in find_pictures(folder):
             if file.stem not in index:
@@ -253,7 +259,13 @@ class SavLabels:
                 f"{self.path} labels a video of {stated} frames, and {frames.name} has {len(frames)}. "
                 "Were the labels made with another frame rate (--fps), or of another file?"
             )
-        return range(0, len(frames), self.step)[: len(self.masks)]
+        possible = range(0, len(frames), self.step)
+        if len(self.masks) > len(possible) + (self.length is None):
+            raise MediaError(
+                f"{self.path} has masks of {len(self.masks)} frames, {self.step} apart, and {frames.name} "
+                f"has only {len(frames)} frames."
+            )
+        return possible[: len(self.masks)]
 
     def mask(self, row: int, column: int, size: tuple[int, int]) -> Bool[np.ndarray, "H W"]:
         """The mask of the id in a column, on the labelled frame in a row."""

@@ -61,6 +61,12 @@ def read_label_map(source: object, *, white: int = 1) -> np.ndarray:
         return _picture_label_map(picture.picture, picture.read_with(_values), name, white, is_lossy)
 
 
+def says_ids(path: Path) -> bool:
+    """Whether a picture file says that its values are ids, as those that masklet writes do."""
+    with PictureFile(path) as picture:
+        return bool(picture.picture.info.get(LABEL_MAP_KEY))
+
+
 def read_label_maps(path: str | os.PathLike[str]) -> Iterator[tuple[str, np.ndarray]]:
     """The label maps of a folder in natural order, each with its file's name less the suffix."""
     return ((file.stem, read_label_map(file)) for file in find_pictures(path))
