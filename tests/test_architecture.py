@@ -20,16 +20,16 @@ def section(title: str) -> str:
 
 def test_the_arrows_are_those_that_are_enforced() -> None:
     drawn = {}
-    for room, below in re.findall(r"^\| (.+?) \| (.+?) \|$", section("Arrows"), re.MULTILINE)[2:]:
+    for room, below in re.findall(r"^\| (.+?) \| (.+?) \|$", section("Allowed imports"), re.MULTILINE)[2:]:
         name = "base" if room.startswith("base") else room.split("`")[1]
         drawn[name] = set(re.findall(r"`(\w+)`", below)) | ({"base"} if below == "base" else set())
     assert drawn == ARROWS
-    (base,) = re.findall(r"^\| base: (.+?) \|", section("Arrows"), re.MULTILINE)
+    (base,) = re.findall(r"^\| base: (.+?) \|", section("Allowed imports"), re.MULTILINE)
     assert set(re.findall(r"`(\w+)`", base)) == BASE
 
 
 def test_every_room_is_drawn() -> None:
-    rooms = section("Rooms")
+    rooms = section("Modules")
     there = {path.stem for path in SOURCE.iterdir() if path.suffix == ".py" or any(path.glob("*.py"))}
     drawn = set(re.findall(r"^      (\w+)(?:\.py|/)", rooms, re.MULTILINE))
     assert there - drawn <= {"__main__", "__init__"}
@@ -38,13 +38,13 @@ def test_every_room_is_drawn() -> None:
 
 
 def test_every_file_that_is_named_is_there() -> None:
-    names = set(re.findall(r"\b(\w+\.py)\b", section("Rooms"))) - {"auto.py"}
+    names = set(re.findall(r"\b(\w+\.py)\b", section("Modules"))) - {"auto.py"}
     assert names <= {path.name for path in SOURCE.rglob("*.py")}
 
 
 def test_every_law_names_a_test() -> None:
     rows = re.findall(
-        r"^\| .+? \| (`tests/.+) \|$", section("Laws, and the tests that hold them"), re.MULTILINE
+        r"^\| .+? \| (`tests/.+) \|$", section("Invariants and their tests"), re.MULTILINE
     )
     assert len(rows) > 10
     for row in rows:
@@ -57,7 +57,7 @@ def test_every_law_names_a_test() -> None:
 
 @pytest.mark.slow
 def test_the_walks_are_those_that_are_walked() -> None:
-    blocks = re.findall(r"(?:^    .+\n)+", section("Three walks"), re.MULTILINE)
+    blocks = re.findall(r"(?:^    .+\n)+", section("Call paths"), re.MULTILINE)
     drawn = [re.findall(r"(?:^ +|> )([\w.]+)", block, re.MULTILINE) for block in blocks]
     command = [sys.executable, "dev/call_paths.py", "--names"]
     printed = subprocess.run(command, cwd=REPO, capture_output=True, text=True, check=True).stdout

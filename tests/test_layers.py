@@ -107,10 +107,10 @@ def broken_arrows(source: str, module: str, package: str) -> list[str]:
     """One sentence for each import in the source of `module` that runs against the arrows."""
     room = room_of(module)
     if room not in ARROWS:
-        return [f"{module} is in no room: give it one in docs/architecture.md and in ARROWS"]
+        return [f"{module} has no row: add one to Allowed imports in docs/architecture.md and to ARROWS"]
     allowed = reachable(room)
     return [
-        f"{module} imports {name}, but {room} does not stand on {room_of(name)}"
+        f"{module} imports {name}, but {room} may not import {room_of(name)}"
         for name in imported(source, package)
         if room_of(name) not in allowed
     ]
