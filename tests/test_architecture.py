@@ -43,9 +43,7 @@ def test_every_file_that_is_named_is_there() -> None:
 
 
 def test_every_law_names_a_test() -> None:
-    rows = re.findall(
-        r"^\| .+? \| (`tests/.+) \|$", section("Invariants and their tests"), re.MULTILINE
-    )
+    rows = re.findall(r"^\| .+? \| (`tests/.+) \|$", section("Invariants and their tests"), re.MULTILINE)
     assert len(rows) > 10
     for row in rows:
         path, *names = re.findall(r"`([^`]+)`", row)
