@@ -177,13 +177,17 @@ function main(about, project) {
                 class: "icon-button danger",
             }),
             h("span", { class: "gap" }),
-            classesButton(
-                () => project,
-                (changed) => (project = changed),
+            h(
+                "div",
+                { class: "button-row" },
+                classesButton(
+                    () => project,
+                    (changed) => (project = changed),
+                ),
+                auditButton(project),
+                projectImportButton(project, () => go(project.id)),
+                projectExportButton(project),
             ),
-            auditButton(project),
-            projectImportButton(project, () => go(project.id)),
-            projectExportButton(project),
         ),
         adding(about, project),
         project.videos.length
