@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+from fractions import Fraction
 from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
 from pkgutil import iter_modules
 from typing import Any, cast
 
+import av
 import numpy as np
 import pytest
 import torch
@@ -24,7 +26,7 @@ from masklet.studio.inference.inference import RESUMABLE, Inference
 from masklet.studio.requests import parse_json
 from masklet.studio.routes import StrictRoute, label_studio
 from studio.small import LENGTH, SIZE, Caller, counts
-from toy_models import toy_network
+from toy_models import clip, toy_network
 
 PLAYS = {
     "one way": [("click", 0, 1), ("click", 2, 2), ("follow", {})],
@@ -408,3 +410,21 @@ def test_every_route_but_those_of_label_studio_reads_json_strictly() -> None:
 
 def http_routes(router: APIRouter) -> list[APIRoute]:
     return [route for route in router.routes if isinstance(route, APIRoute)]
+
+
+def test_frames_without_a_constant_rate_have_their_own_times(caller: Caller) -> None:
+    folder = caller.studio.settings.folder
+    assert folder is not None
+    ticks = [0, 1, 2, 12, 13, 30]
+    with av.open(str(folder / "phone.mp4"), "w") as container:
+        stream = container.add_stream("libx264", 10)
+        stream.height, stream.width, stream.pix_fmt = *SIZE, "yuv420p"
+        for tick, image in zip(ticks, clip(len(ticks), SIZE), strict=True):
+            frame = av.VideoFrame.from_ndarray(image)
+            frame.pts, frame.time_base = tick, Fraction(1, 10)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    video = caller.video("phone.mp4")
+    assert caller.get(f"{video}/times") == [tick / 10 for tick in ticks]
+    assert caller.get(f"{video}/times?start=3&stop=5") == [1.2, 1.3]
+    caller.ask("GET", f"{video}/times?start=9", 422)

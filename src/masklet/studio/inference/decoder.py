@@ -122,6 +122,10 @@ class DecoderProcess:
         """time in seconds, file name"""
         return self._request("frame_info", frame=frame)[0]
 
+    def times(self, start: int, stop: int) -> list[float]:
+        """When frames are shown, in seconds of the file."""
+        return list(self._request("times", Urgency.picture, start=start, stop=stop)[0]["times"])
+
     def decode(self, frame: int) -> None:
         """Decode a frame into the process's cache, so that `read` returns at once."""
         self._request("decode", frame=frame)
@@ -247,6 +251,9 @@ class OpenFile:
 
     def frame_info(self, frame: int) -> Response:
         return {"time": self.model_frames.time(frame), "file": self.model_frames.file_name(frame)}, None
+
+    def times(self, start: int, stop: int) -> Response:
+        return {"times": [self.model_frames.time(frame) for frame in range(start, stop)]}, None
 
     def decode(self, frame: int) -> Response:
         self.model_frames[frame]

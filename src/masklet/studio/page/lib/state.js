@@ -13,6 +13,8 @@
  *     and points in time, and when these were taken
  * @property {T.Project} project  that the video belongs to
  * @property {number} frame  in view
+ * @property {boolean} isVariable  the video has no constant frame rate
+ * @property {number | null} seconds  when the frame in view is shown, as the file says it; null until that is known
  * @property {number | null} object  the selected one; null: the next prompt makes a new one
  * @property {number[]} picked  objects that edits are for, beside the selected one
  * @property {ToolName} tool
@@ -63,6 +65,8 @@ export function initial(video, project) {
         project,
         frame: video.prompts.length ? Math.min(...video.prompts.map((prompt) => prompt.frame)) : 0,
         object: video.objects.length ? video.objects[0].id : null,
+        isVariable: false,
+        seconds: null,
         picked: [],
         tool: "add",
         brush: Math.max(6, Math.round(Math.min(video.width, video.height) / 14)),
@@ -254,10 +258,11 @@ export function dateAndTime(at) {
 /**
  * Where a frame is in its file, in words: a time for a video, the slice or point in time for a stack.
  *
- * @param {Pick<State, "video" | "stack">} state
- * @param {number} frame
+ * @param {Pick<State, "video" | "stack" | "isVariable" | "seconds">} state
+ * @param {number} frame  in view
  */
-export function whereabouts({ video, stack }, frame) {
+export function whereabouts({ video, stack, isVariable, seconds: shownAt }, frame) {
+    if (video.kind === "video" && isVariable) return shownAt === null ? "" : clock(shownAt, 1);
     if (video.kind === "video") return clock(frame, video.fps);
     if (!stack) return "";
     const slice = stack.depth > 1 ? `slice ${frame % stack.depth}` : "";
@@ -271,10 +276,11 @@ export function whereabouts({ video, stack }, frame) {
 /**
  * How many frames there are, and of what.
  *
- * @param {Pick<State, "video" | "stack">} state
+ * @param {Pick<State, "video" | "stack" | "isVariable">} state
  */
-export function extent({ video, stack }) {
-    if (video.kind === "video") return `${video.frames} frames · ${Number(video.fps.toFixed(2))} fps`;
+export function extent({ video, stack, isVariable }) {
+    const rate = isVariable ? "variable frame rate" : `${Number(video.fps.toFixed(2))} fps`;
+    if (video.kind === "video") return `${video.frames} frames · ${rate}`;
     if (!stack) return `${video.frames} frames`;
     const slices = stack.depth > 1 ? `${stack.depth} slices` : "";
     const times = stack.time > 1 ? `${stack.time} time points${interval(stack.seconds)}` : "";

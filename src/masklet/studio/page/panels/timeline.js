@@ -44,8 +44,8 @@ export function mountTimeline(studio, root, signal) {
     listen(studio, lanes, signal);
     mountThumbnails(studio, thumbs, signal);
     mountStrips(studio, strips, slider, signal);
-    studio.store.watch(["span"], () => drawRuler(studio, ruler));
-    studio.store.watch(["frame", "span", "stack"], () => {
+    studio.store.watch(["span", "isVariable"], () => drawRuler(studio, ruler));
+    studio.store.watch(["frame", "span", "stack", "isVariable", "seconds"], () => {
         const { frame, span } = studio.state;
         const where = whereabouts(studio.state, frame);
         lanes.style.setProperty("--head", String((frame + 0.5 - span[0]) / (span[1] - span[0])));
@@ -160,15 +160,15 @@ function keepInView(studio) {
  * @param {HTMLElement} ruler
  */
 function drawRuler(studio, ruler) {
-    const { span, video } = studio.state;
-    const isVideo = video.kind === "video";
-    const fps = (isVideo && video.fps) || 1; // pictures and pages are counted
+    const { span, video, isVariable } = studio.state;
+    const isTimed = video.kind === "video" && !isVariable;
+    const fps = (isTimed && video.fps) || 1; // pictures, pages and frames of no constant rate are counted
     const seconds = (span[1] - span[0]) / fps;
-    const steps = isVideo ? STEPS : COUNTS;
+    const steps = isTimed ? STEPS : COUNTS;
     const every = steps.find((step) => seconds / step <= 12) ?? steps[steps.length - 1];
     const marks = [];
     for (let second = Math.ceil(span[0] / fps / every) * every; second * fps < span[1]; second += every) {
-        const mark = h("span", {}, isVideo ? clock(second, 1).replace(/\.\d+$/, "") : String(second));
+        const mark = h("span", {}, isTimed ? clock(second, 1).replace(/\.\d+$/, "") : String(second));
         mark.style.setProperty("--at", String((second * fps - span[0]) / (span[1] - span[0])));
         marks.push(mark);
     }

@@ -67,7 +67,7 @@ export function mountTopbar(studio, stage, root) {
         iconButton("help", "Keys (?)", () => openHelp(studio, stage)),
         themeButton(),
     );
-    studio.store.watch(["stack"], () => fill(meta, measures(studio)));
+    studio.store.watch(["stack", "isVariable"], () => fill(meta, measures(studio)));
     studio.store.watch(["video"], () => {
         const { video: now } = studio.state;
         describe(undo, now.can_undo, `Undo${now.undo ? `: ${now.undo}` : ""} (Ctrl+Z)`);

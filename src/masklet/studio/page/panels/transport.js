@@ -83,10 +83,11 @@ function position(studio) {
         class: "time",
         title: isVideo ? "Timecode: hours, minutes, seconds, frames" : "Slice and point in time, from 0 on",
     });
-    studio.store.watch(["frame", "stack"], () => {
-        const { frame } = studio.state;
+    studio.store.watch(["frame", "stack", "isVariable", "seconds"], () => {
+        const { frame, isVariable } = studio.state;
         if (document.activeElement !== field) show();
-        fill(time, isVideo ? timecode(frame, video.fps) : whereabouts(studio.state, frame));
+        if (isVariable) time.title = "Time in the file: its frame rate is not constant";
+        fill(time, isVideo && !isVariable ? timecode(frame, video.fps) : whereabouts(studio.state, frame));
     });
     return h(
         "label",

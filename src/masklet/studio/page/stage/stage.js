@@ -68,7 +68,7 @@ export class Stage {
         studio.store.watch(["everything"], () => this.redraw());
         studio.store.watch(["view"], () => this.#resize());
         studio.store.watch(["tool", "frame"], () => this.outline.cancel());
-        studio.store.watch(["video", "stack", "frame", "object"], () => this.#label());
+        studio.store.watch(["video", "stack", "frame", "object", "isVariable", "seconds"], () => this.#label());
         studio.store.watch(["frame", "unreadable"], () => this.#showNotice());
     }
 
