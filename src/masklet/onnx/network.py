@@ -7,6 +7,8 @@ between them.
 from __future__ import annotations
 
 import json
+import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from masklet.errors import CheckpointError, MissingExtra
-from masklet.files import sha256
+from masklet.errors import CheckpointError, MissingExtra, OptionError, whole_number
+from masklet.files import parse_json, sha256
 from masklet.prompts import PADDING
 
 FORMAT, VERSION = "masklet-onnx", 1
@@ -110,7 +112,7 @@ class Manifest:
         """
         path = folder / MANIFEST
         try:
-            fields = json.loads(path.read_text(encoding="utf-8"))
+            fields = parse_json(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise CheckpointError(
                 f"{folder} must be a folder that `masklet export onnx MODEL --out {folder}` wrote, with a "
@@ -123,9 +125,11 @@ class Manifest:
                 "export the network again with this version of masklet."
             )
         try:
-            return _from_fields(fields)
-        except (KeyError, TypeError) as error:
+            manifest = _from_fields(fields)
+            _check(manifest)
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
             raise CheckpointError(f"{path} is damaged: {error!r}. Export the network again.") from error
+        return manifest
 
     def path(self, folder: Path, verb: str) -> Path:
         """The file of a verb, checked against its digest.
@@ -183,6 +187,44 @@ def _from_fields(fields: Mapping[str, Any]) -> Manifest:
     )
 
 
+def _check(manifest: Manifest) -> None:
+    """Refuse numbers that are none, or not those of the graphs.
+
+    Raises:
+        ValueError: The manifest has one.
+    """
+    memory = manifest.memory
+    inputs, outputs = (
+        {
+            verb: {spec.name: spec.shape for spec in getattr(graph, side)}
+            for verb, graph in manifest.graphs.items()
+        }
+        for side in ("inputs", "outputs")
+    )
+    sizes = {
+        "image_size": (manifest.image_size, inputs["encode"]["image"][-1]),
+        "grid": (manifest.grid, outputs["encode"]["coarse"][-1]),
+        "mask_size": (manifest.mask_size, inputs["decode"]["hint"][-1]),
+        "channels": (manifest.channels, outputs["encode"]["coarse"][1]),
+        "memory_channels": (manifest.memory_channels, outputs["memorize"]["tokens"][-1]),
+    }
+    wrong = [name for name, (size, expected) in sizes.items() if size != expected]
+    rule = asdict(memory)
+    wrong += [name for name, count in rule.items() if whole_number(count) is None or count < 1]
+    numbers = {"hint_limit": manifest.hint_limit, "absent_logit": manifest.absent_logit}
+    wrong += [name for name, number in numbers.items() if not math.isfinite(number)]
+    zoom: object = manifest.zoom
+    if not isinstance(zoom, bool):
+        wrong.append("zoom")
+    if manifest.memory_dtype not in ("bfloat16", "float16", "float32"):
+        wrong.append("memory_dtype")
+    texts: list[object] = [text for graph in manifest.graphs.values() for text in (graph.file, graph.sha256)]
+    if not all(isinstance(text, str) for text in texts):
+        wrong.append("graphs")
+    if wrong:
+        raise ValueError(f"it cannot have such {', '.join(wrong)}")
+
+
 @dataclass(frozen=True)
 class Features:
     """An encoded frame. Every object and prompt reads it.
@@ -227,6 +269,7 @@ class Network:
 
     Raises:
         CheckpointError: The folder is no export, or a file differs from what its manifest says.
+        OptionError: It is no path.
         MissingExtra: onnxruntime is not installed.
     """
 
@@ -241,6 +284,8 @@ class Network:
             import onnxruntime
         except ImportError as error:
             raise MissingExtra("export", "onnxruntime") from error
+        if not isinstance(folder, str | os.PathLike):
+            raise OptionError(f"a network is a folder with its graphs. Got {type(folder).__name__}.")
         self.manifest = Manifest.read(Path(folder))
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3  # errors: what it notes about its own optimizers is of no use here

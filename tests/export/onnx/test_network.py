@@ -7,7 +7,9 @@ import shutil
 import subprocess
 import sys
 import venv
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -15,7 +17,7 @@ import pytest
 import torch
 
 import masklet
-from masklet.errors import CheckpointError
+from masklet.errors import CheckpointError, OptionError
 from masklet.export.graphs import describe_graphs, round_to_bfloat16
 from masklet.model import Sam2
 from masklet.onnx import Network, track
@@ -244,3 +246,32 @@ def _version(name: str) -> str:
     from importlib.metadata import version
 
     return version(name)
+
+
+def wrong(**fields: Any) -> Callable[[dict[str, Any]], str]:
+    return lambda manifest: json.dumps({**manifest, **fields})
+
+
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        (wrong(image_size=512), "image_size"),
+        (wrong(grid="x", mask_size=7), "grid, mask_size"),
+        (wrong(memory={"capacity": 0, "span": True}), "capacity, span"),
+        (wrong(zoom="yes", hint_limit=float("nan")), "hint_limit, zoom"),
+        (wrong(memory_dtype="int8"), "memory_dtype"),
+        (wrong(graphs=None), "is damaged"),
+        (lambda manifest: "[" * 100_000, "nested too deeply"),
+    ],
+)
+def test_a_manifest_of_other_numbers_than_the_graphs_is_refused(
+    exported: Path, tmp_path: Path, change: Callable[[dict[str, Any]], str], words: str
+) -> None:
+    (tmp_path / MANIFEST).write_text(change(json.loads((exported / "fp32" / MANIFEST).read_text())))
+    with pytest.raises(CheckpointError, match=words):
+        Manifest.read(tmp_path)
+
+
+def test_a_network_that_is_no_path_is_refused(unchecked: None) -> None:
+    with pytest.raises(OptionError, match=r"a network is a folder with its graphs\. Got NoneType"):
+        Network(None)  # type: ignore[arg-type]
