@@ -17,8 +17,8 @@ from typing import Any, Protocol, Self, TypeVar
 import numpy as np
 
 from masklet.boxes import Box, box_area, box_iou, intersect_boxes, tight_box, unite_boxes
+from masklet.components import remove_specks
 from masklet.errors import OptionError, check_count
-from masklet.pieces import remove_specks
 from masklet.prompts import Prompt
 
 SHARED = 0.5  # IoU of windows above which one serves for both

@@ -23,7 +23,7 @@ from masklet.prompts import POSITIVE
 from masklet.tracking.step import HINT_LIMIT, encode_image
 from masklet.types import Candidates, FrameFeatures, MemorySelection
 
-JUDGED_SIDE = 256  # side of the maps on which masks are judged, that of published weights' low-res logits
+COMPARED_SIDE = 256  # side of the maps on which masks are compared, that of published weights' low-res logits
 SURE_IOU = 0.15  # predicted IoU above its threshold from which on a mask stays, whatever its colours
 EDGE_DISTANCE = 20  # pixels from a crop's edge at which a mask counts as cut by it
 MAX_PIXELS = 2**26  # pixels that are enlarged in one go
@@ -206,7 +206,7 @@ def _select_stable(
     encoded: EncodedCrop, grid: Grid, low_res: Tensor, iou: Tensor, score: Tensor, points: Points
 ) -> Proposals:
     """Masks that change little with the threshold, with their boxes."""
-    side = max(JUDGED_SIDE, low_res.shape[-1])
+    side = max(COMPARED_SIDE, low_res.shape[-1])
     size = encoded.size if grid.nms == "box" else (side, side)
     stability = torch.zeros_like(iou)
     codes: list[rle.RLE] = []

@@ -1,4 +1,4 @@
-"""The knobs of `everything`: which points are asked about, and what a mask must be worth to stay."""
+"""The settings of `everything`: a grid of points as prompts, and the thresholds that a mask must pass."""
 
 from __future__ import annotations
 
@@ -189,7 +189,7 @@ PRESETS = {
     ),
 }
 
-# Nano's logits are shallow and its predicted IoU is low: what is measured on it stands in docs/everything.md.
+# Nano's logits are shallow and its predicted IoU is low: docs/everything.md has the measurements.
 NANO_PRESETS = {
     name: replace(
         preset,

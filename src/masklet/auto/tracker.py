@@ -107,8 +107,10 @@ class AutoTracker:
             found = self._source(frame, (image.shape[0], image.shape[1])) or []
         new = dict(enumerate(found, self._next_id))
         self._next_id += len(new)
-        self.records.classes.update({id: one.category for id, one in new.items() if one.category})
-        return {id: one.prompt for id, one in new.items()}
+        self.records.classes.update(
+            {id: detection.category for id, detection in new.items() if detection.category}
+        )
+        return {id: detection.prompt for id, detection in new.items()}
 
     def _encode(self, frame: int, image: np.ndarray) -> FrameFeatures:
         """Encode a frame once, for the grid and for the tracker."""

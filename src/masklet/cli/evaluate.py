@@ -251,7 +251,7 @@ def compare(
     }
     table = policy_comparison.make_markdown(of_suites)
     console.print(table)
-    synthetic = [result for suite, some in of_suites.items() if suite != CLIPS for result in some]
+    synthetic = [result for suite, rows in of_suites.items() if suite != CLIPS for result in rows]
     with console.status("painting strips"):
         strips = _write_strips(predictor, synthetic, by_name, out)
     with atomic_write(out / "table.md") as part:

@@ -123,7 +123,7 @@ def track(
                 "--frame out.",
                 param_hint="--frame",
             )
-        policy, way = policy or "recency", direction or Direction.forward
+        policy, chosen_direction = policy or "recency", direction or Direction.forward
         find_policy(policy)
         formats = list(dict.fromkeys(formats or DEFAULT_FORMATS))
         files = format_files(formats)
@@ -147,7 +147,9 @@ def track(
             prompts = typed or ObjectPrompts()
             if table is not None:
                 prompts = prompts.joined(table.prompts_of(item, frames))
-            work = _Tracking(frames, prompts, saved, way, policy, cuts, exclusive, formats, files, look)
+            work = _Tracking(
+                frames, prompts, saved, chosen_direction, policy, cuts, exclusive, formats, files, look
+            )
             work.check()
             return work
 
@@ -177,9 +179,9 @@ class _Tracking:
         names = ("direction", "policy", "cuts", "exclusive", "formats")
         options = {name: getattr(self, name) for name in names}
         range_ = self.frames.intensity_range  # as it was stated or chosen
-        plain = {**options, **self.prompts.to_json(), "session": session, "intensity_range": range_}
+        settings = {**options, **self.prompts.to_json(), "session": session, "intensity_range": range_}
         channel = None if self.saved is None else self.saved.channel
-        return plain if channel is None else {**plain, "session_channel": channel}
+        return settings if channel is None else {**settings, "session_channel": channel}
 
     def check(self) -> None:
         """Raise an error where the prompts cannot be on this video."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Bool
 
-from masklet.boxes import Box
+from masklet.boxes import Box, tight_box
 from masklet.drawing import outlines
 from masklet.errors import MediaError, PromptError
 from masklet.masks import Masks
@@ -69,11 +69,11 @@ def to_points(type: str, masks: Masks) -> list[float] | None:
 
 
 def encode_mask(mask: Bool[np.ndarray, "H W"]) -> list[float]:
-    """A mask as CVAT's points: runs along the rows of its box, background first, then the box's corners."""
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    y0, y1, x0, x1 = int(rows[0]), int(rows[-1]), int(columns[0]), int(columns[-1])
-    runs = encode_rows(mask[y0 : y1 + 1, x0 : x1 + 1])
-    return [float(value) for value in (*runs, x0, y0, x1, y1)]
+    """A mask that is not empty as CVAT's points: runs along the rows of its box, then the box's corners."""
+    box = tight_box(mask)
+    assert box is not None, "the mask is not empty"
+    x0, y0, x1, y1 = box
+    return [float(value) for value in (*encode_rows(mask[y0:y1, x0:x1]), x0, y0, x1 - 1, y1 - 1)]
 
 
 def decode_mask(points: Sequence[float], size: tuple[int, int]) -> Bool[np.ndarray, "H W"]:

@@ -23,6 +23,7 @@ from masklet.jobs.stores import (
     source_stamp,
     store_errors,
 )
+from masklet.label_maps import HIGHEST_ID
 from masklet.media import is_picture
 from masklet.media.readers.microscopy import Channel
 from masklet.media.readers.prompt_files import (
@@ -37,7 +38,6 @@ from masklet.media.readers.videos import is_video
 from masklet.types import Prompt
 
 TABLES = (".parquet", ".csv", ".jsonl", ".ndjson")
-HIGHEST_ID = 2**31 - 1  # of an object, in the tables of masks
 FLAT = frozenset(COLUMNS) - frozenset(KEYS)
 
 PARQUET = "parquet"

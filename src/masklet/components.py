@@ -1,4 +1,4 @@
-"""Connected pieces of a small mask, and a mask without specks and pinholes.
+"""Connected components of a small mask, and a mask without specks and pinholes.
 
 NumPy alone: clients of ONNX graphs have no OpenCV, with which `masklet.postprocess` does it.
 """
@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-SPECK = 0.1  # of the largest piece's area: smaller pieces are dropped
+SPECK = 0.1  # of the largest component's area: smaller ones are dropped
 PINHOLE = 0.02  # of the mask's area: smaller holes are filled
 
 Cell = tuple[int, int]  # row and column
@@ -18,11 +18,11 @@ Cell = tuple[int, int]  # row and column
 def remove_specks(
     mask: np.ndarray, positive: Iterable[Cell] = (), negative: Iterable[Cell] = ()
 ) -> np.ndarray:
-    """A mask without pieces that are small beside its largest one, and without small holes.
+    """A mask without components that are small beside its largest one, and without small holes.
 
     Args:
         mask: Bool (h, w), of low resolution: time goes with the number of rows.
-        positive: Cells whose piece stays, however small.
+        positive: Cells whose component stays, however small.
         negative: Cells whose hole stays.
 
     >>> mask = np.zeros((8, 8), bool)
@@ -30,15 +30,15 @@ def remove_specks(
     >>> remove_specks(mask)[3].tolist(), remove_specks(mask, positive=[(3, 7)])[3].tolist()[5:]
     ([False, True, True, True, True, False, False, False], [False, False, True])
     """
-    pieces = label_pieces(mask, diagonal=True)
-    areas = np.bincount(pieces.ravel())
+    components = label_components(mask, diagonal=True)
+    areas = np.bincount(components.ravel())
     areas[0] = 0
     stays = areas >= max(SPECK * areas.max(), 1)
-    stays[[pieces[cell] for cell in positive]] = True
+    stays[[components[cell] for cell in positive]] = True
     stays[0] = False
-    without_specks: np.ndarray = stays[pieces]
+    without_specks: np.ndarray = stays[components]
 
-    gaps = label_pieces(~without_specks, diagonal=False)
+    gaps = label_components(~without_specks, diagonal=False)
     sizes = np.bincount(gaps.ravel())
     filled = sizes < PINHOLE * without_specks.sum()
     filled[np.concatenate([gaps[0], gaps[-1], gaps[:, 0], gaps[:, -1]])] = False  # no holes: beside the mask
@@ -47,8 +47,8 @@ def remove_specks(
     return without_specks | filled[gaps]
 
 
-def label_pieces(mask: np.ndarray, *, diagonal: bool) -> np.ndarray:
-    """Number the connected pieces of a mask from 1; 0 is what is not the mask.
+def label_components(mask: np.ndarray, *, diagonal: bool) -> np.ndarray:
+    """Number the connected components of a mask from 1; 0 is what is not the mask.
 
     Args:
         mask: Bool (h, w).
@@ -57,9 +57,9 @@ def label_pieces(mask: np.ndarray, *, diagonal: bool) -> np.ndarray:
     Returns:
         Int32 (h, w).
 
-    >>> label_pieces(np.eye(3, dtype=bool), diagonal=True).diagonal().tolist()
+    >>> label_components(np.eye(3, dtype=bool), diagonal=True).diagonal().tolist()
     [1, 1, 1]
-    >>> label_pieces(np.eye(3, dtype=bool), diagonal=False).diagonal().tolist()
+    >>> label_components(np.eye(3, dtype=bool), diagonal=False).diagonal().tolist()
     [1, 2, 3]
     """
     padded = np.pad(mask, ((0, 0), (1, 1))).astype(np.int8)

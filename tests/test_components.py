@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from masklet.pieces import PINHOLE, SPECK, label_pieces, remove_specks
+from masklet.components import PINHOLE, SPECK, label_components, remove_specks
 
 MASKS = arrays(np.bool_, array_shapes(min_dims=2, max_dims=2, max_side=12))
 
@@ -17,7 +17,7 @@ MASKS = arrays(np.bool_, array_shapes(min_dims=2, max_dims=2, max_side=12))
 @pytest.mark.parametrize("diagonal", [True, False])
 @given(mask=MASKS)
 def test_pieces_are_those_of_opencv(diagonal: bool, mask: np.ndarray) -> None:
-    pieces = label_pieces(mask, diagonal=diagonal)
+    pieces = label_components(mask, diagonal=diagonal)
     count, theirs = cv2.connectedComponents(mask.astype(np.uint8), connectivity=8 if diagonal else 4)
     pairs = set(zip(pieces.ravel().tolist(), theirs.ravel().tolist(), strict=True))
     assert len(pairs) == len(set(pieces.ravel().tolist())) == len(set(theirs.ravel().tolist()))
@@ -29,7 +29,7 @@ def test_what_is_asked_for_stays(mask: np.ndarray, data: st.DataObject) -> None:
     cells = st.tuples(*(st.integers(0, side - 1) for side in mask.shape))
     positive, negative = data.draw(st.lists(cells, max_size=3)), data.draw(st.lists(cells, max_size=3))
     tidied = remove_specks(mask, positive, negative)
-    pieces = label_pieces(mask, diagonal=True)
+    pieces = label_components(mask, diagonal=True)
     for cell in positive:
         assert not mask[cell] or tidied[pieces == pieces[cell]].all()
     largest = np.bincount(pieces[mask]).argmax() if mask.any() else 0
