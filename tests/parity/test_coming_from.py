@@ -255,18 +255,8 @@ def table_names(model: masklet.Sam2) -> dict[str, Any]:
     prompts = {"prompt": prompt, "prompts": [prompt, prompt], "boxes": [box, box], "row": box}
     numbers = {"frame": 0, "id": 2, "start": 5, "n": 2, "x": 0.5, "y": 0.5, "w": 9, "h": 9}
     numbers |= {"width": 640, "height": 360}
-    clicks = {"points": np.array([[20, 24], [70, 40]]), "labels": np.array([1, 0])}
     given = {"model": model, "frames": frames, "video": video, "tracker": tracker}
-    return {
-        "masklet": masklet,
-        "Prompt": Prompt,
-        **given,
-        **objects,
-        **pictures,
-        **prompts,
-        **numbers,
-        **clicks,
-    }
+    return {"masklet": masklet, "Prompt": Prompt, **given, **objects, **pictures, **prompts, **numbers}
 
 
 def test_the_right_column_of_every_table_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
