@@ -85,7 +85,7 @@ class About(Schema):
     model: str
     """The model that the studio was started with."""
     model_note: str | None
-    """What is worth knowing about it."""
+    """Facts about it."""
     device: str
     folder: str | None
     """The name of the folder to choose from; null when the server was started without one."""
@@ -102,7 +102,7 @@ class FolderEntry(Schema):
     """`pictures`: a folder of pictures. It can be entered, and opened as a video."""
     bytes: int
     video: str | None = None
-    """Its id in the project that was asked about, where it is open there."""
+    """Its id in this project, if it is open there."""
 
 
 class FolderListing(Schema):
@@ -122,26 +122,26 @@ class VideoSummary(Schema):
     kind: Literal["video", "picture", "pictures"]
     created: str
     objects: int
-    """How many objects there are."""
+    """Number of objects."""
     reviewed: int
-    """How many frames are reviewed."""
+    """Number of reviewed frames."""
     state: FileState
-    """`new`: nothing was done yet. `reviewed`: all frames are, or a person said so."""
+    """`new`: nothing was done yet. `reviewed`: all frames are reviewed, or a person set this state."""
     assignee: str
     """Who works on it; empty for nobody."""
     reviewer: str
     tracking: float | None
-    """How much of what is being tracked now is done, 0 to 1; null while nothing is tracked."""
+    """Progress of tracking, 0 to 1; null while nothing is tracked."""
     channel: int | None
-    """The one channel of a TIFF that is shown; null for all."""
+    """The selected channel of a TIFF; null for all."""
     comments: int
-    """How many are not resolved."""
+    """Number of unresolved comments."""
 
 
 class ClassAttribute(Schema):
     name: Annotated[str, Field(min_length=1, max_length=100)]
     values: Annotated[list[Annotated[str, Field(max_length=100)]], Field(max_length=100)] = []
-    """What can be chosen; any text where it is empty."""
+    """The values to choose from; empty for any text."""
 
 
 class Class(Schema):
@@ -179,7 +179,7 @@ class Project(Schema):
     name: str
     policy: str
     model: str | None
-    """null: the one that the studio was started with."""
+    """null for the model that the studio was started with."""
     classes: list[Class]
     created: str
     videos: list[VideoSummary]
@@ -206,7 +206,7 @@ class ChangedObject(Object):
     """An object after a change of it."""
 
     conflicts: list[str]
-    """Sentences on what others had set the same fields to since `head`, and this change replaced."""
+    """Sentences on values that others had set since `head` and that this change replaced."""
 
 
 class Prompt(Schema):
@@ -216,7 +216,7 @@ class Prompt(Schema):
     mask: bool
     """Whether there is a mask; the mask itself is the one of the frame."""
     rank: int | None
-    """Which candidate of the first click was chosen as the mask; null where none was."""
+    """The chosen candidate of the first click; null if none was chosen."""
 
 
 class FramePrompt(Schema):
@@ -253,7 +253,7 @@ class Propagation(Schema):
     """null: all objects."""
     person: str
     message: str | None
-    """Why it failed, or why it stopped by itself."""
+    """Why it failed or stopped."""
 
 
 class UnfinishedPropagation(Schema):
@@ -270,7 +270,7 @@ class ChangedObjects(Schema):
 
 
 class Video(Schema):
-    """All that a page needs to draw itself, except masks."""
+    """Everything that a page needs to draw a video, except masks."""
 
     id: str
     project: str
@@ -281,17 +281,17 @@ class Video(Schema):
     fps: float
     kind: Literal["video", "picture", "pictures"]
     channel: int | None
-    """The one channel of a TIFF that is shown and segmented; null for all, in colours."""
+    """The channel of a TIFF that is shown and segmented; null for all, in colours."""
     pixel_size: str | None
-    """In the sample, as a person gave it; null for what the file says."""
+    """The pixel size set by a person; null for that of the file."""
     head: int
-    """Grows with every change, and goes back with undo."""
+    """Increases with every change, and decreases with undo."""
     can_undo: bool
     can_redo: bool
     undo: str | None
-    """What would be undone, and by whom it was done where several people worked."""
+    """What undo would take back, and who did it if several people worked."""
     redo: str | None
-    """What would be redone."""
+    """What redo would do."""
     objects: list[Object]
     prompts: list[FramePrompt]
     reviewed: list[Span]
@@ -302,22 +302,22 @@ class Video(Schema):
     propagation: Propagation | None
     """What runs now."""
     unfinished: UnfinishedPropagation | None
-    """What was stopped, also by a crash, and can go on."""
+    """What was stopped, also by a crash, and can be resumed."""
 
 
 class Channels(Schema):
-    """What the pages of a TIFF are, or of a folder of TIFFs. A video has none of these."""
+    """The axes of a TIFF or of a folder of TIFFs. A video has none of these."""
 
     channels: list[str]
     """Names of the channels to choose one of, in their order; empty text for one that has no name."""
     depth: int | None
-    """Slices at each point in time; null for what is no TIFF."""
+    """Slices at each point in time; null if it is not a TIFF."""
     time: int | None
     """Points in time. Frames are all slices of the first one, then of the next."""
     seconds: list[float]
-    """When each point in time was taken, from the first; empty where the file does not say it."""
+    """Seconds of each point in time, from the first on; empty if the file does not say."""
     pixel_size: str | None
-    """In the sample, as the file says it, such as `0.2x0.2x1um`."""
+    """The pixel size in the file, such as `0.2x0.2x1um`."""
 
 
 class Mask(Schema):
@@ -333,7 +333,7 @@ class Mask(Schema):
     confidence: float
     """`iou` times the sigmoid of `score`."""
     box: Box | None
-    """x0, y0, x1, y1, the latter two exclusive; null where the mask is empty."""
+    """x0, y0, x1, y1, the latter two exclusive; null if the mask is empty."""
     prompted: bool
 
 
@@ -346,7 +346,7 @@ class FrameMasks(Schema):
 
 
 class Candidate(Schema):
-    """One of the masks that a single click may mean."""
+    """One of the candidates for a single click."""
 
     rank: int
     iou: float
@@ -365,19 +365,19 @@ class PromptResult(FrameMasks):
 
 
 class EditResult(Schema):
-    """What an edit of masks did. It is one step of undo."""
+    """The result of an edit of masks, which is one undo step."""
 
     head: int
     frames: int
-    """How many frames changed."""
+    """Number of changed frames."""
     reviewed: int
-    """How many were left alone because they are reviewed."""
+    """Number of frames left unchanged because they are reviewed."""
     objects: list[int]
     """Ids of objects that changed, are new, or were merged into another."""
 
 
 class Preview(Schema):
-    """What a prompt would give. Nothing is stored."""
+    """The preview of a prompt. Nothing is stored."""
 
     frame: int
     counts: str
@@ -396,7 +396,7 @@ class Segment(Schema):
 
 
 class Segments(Schema):
-    """The masks that were found on a frame, the surest first. Nothing is stored."""
+    """The masks found on a frame, best first. Nothing is stored."""
 
     frame: int
     segments: list[Segment]
@@ -413,7 +413,7 @@ class MaskPage(Schema):
     frames: list[MasksOfFrame]
     """Frames without masks are left out."""
     next: int | None
-    """Where to go on; null at the end."""
+    """The frame from which to continue; null at the end."""
 
 
 class HistoryStep(Schema):
@@ -433,7 +433,7 @@ class History(Schema):
 class ObjectStrip(Schema):
     object: int
     confidence: list[float | None]
-    """The lowest in the bin; null where the object has no mask."""
+    """The lowest in the bin; null if the object has no mask."""
     absent: list[float]
     """The share of the bin in which the object is absent, 0 to 1."""
     prompted: list[int]
@@ -472,7 +472,7 @@ class Export(Schema):
     message: str | None
     """Why it failed."""
     notes: list[str]
-    """Sentences on what is in the file, and what is not."""
+    """Sentences on what the file contains, and what it does not."""
 
 
 class ImageMask(Schema):

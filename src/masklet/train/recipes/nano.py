@@ -45,7 +45,7 @@ REAL_SHARE_PER_VIDEO = 0.02  # so that a few videos are not shown over and over
 
 
 def recipe(options: TrainingOptions) -> Recipe:
-    """Nano on EfficientNet-Lite, a trunk that has seen ImageNet: many small clips first, then larger ones.
+    """Nano on EfficientNet-Lite, a trunk pretrained on ImageNet: many small clips first, then larger ones.
 
     masklet train nano DATA --out runs/train
     torchrun --nproc-per-node 2 -m masklet train nano ...      one process for each core trains faster
@@ -57,8 +57,8 @@ def recipe(options: TrainingOptions) -> Recipe:
     stretches every stage.
 
     Cost: not run to its end; on two busy cores 1 to 3 s a step at 192 pixels, 3 to 7 at 256, 3 to 20 at
-    384; 4 GB for each process. What is shipped had 18,500 steps of it, after 1,060 of a trial:
-    docs/nano.md. Expected score: more than that, which is in docs/nano.md too.
+    384; 4 GB for each process. The shipped weights had 18,500 steps of it, after 1,060 of a trial
+    (docs/nano.md). Expected score: at least that in docs/nano.md.
 
     Three stages at rising sizes, over which the learning rate falls to 0; clips of one to sixteen frames.
     """

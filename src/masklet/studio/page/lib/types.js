@@ -4,7 +4,7 @@
  * @typedef {object} About
  * @property {string} version
  * @property {string} model  The model that the studio was started with.
- * @property {string | null} model_note  What is worth knowing about it.
+ * @property {string | null} model_note  Facts about it.
  * @property {string} device
  * @property {string | null} folder  The name of the folder to choose from; null when the server was started without one.
  * @property {string[]} policies
@@ -28,7 +28,7 @@
  *
  * @typedef {[number, number, number, number]} Box
  *
- * @typedef {object} Candidate  One of the masks that a single click may mean.
+ * @typedef {object} Candidate  One of the candidates for a single click.
  * @property {number} rank
  * @property {number} iou
  * @property {string} counts
@@ -59,18 +59,18 @@
  * @property {string | null} label  Its class, one of the project's.
  * @property {Record<string, string>} attributes
  * @property {number[]} prompted  Frames on which the object has a prompt.
- * @property {string[]} conflicts  Sentences on what others had set the same fields to since `head`, and this change replaced.
+ * @property {string[]} conflicts  Sentences on values that others had set since `head` and that this change replaced.
  *
  * @typedef {object} ChangedObjects
  * @property {number[]} objects
  * @property {number} start  The first frame with a change.
  *
- * @typedef {object} Channels  What the pages of a TIFF are, or of a folder of TIFFs. A video has none of these.
+ * @typedef {object} Channels  The axes of a TIFF or of a folder of TIFFs. A video has none of these.
  * @property {string[]} channels  Names of the channels to choose one of, in their order; empty text for one that has no name.
- * @property {number | null} depth  Slices at each point in time; null for what is no TIFF.
+ * @property {number | null} depth  Slices at each point in time; null if it is not a TIFF.
  * @property {number | null} time  Points in time. Frames are all slices of the first one, then of the next.
- * @property {number[]} seconds  When each point in time was taken, from the first; empty where the file does not say it.
- * @property {string | null} pixel_size  In the sample, as the file says it, such as `0.2x0.2x1um`.
+ * @property {number[]} seconds  Seconds of each point in time, from the first on; empty if the file does not say.
+ * @property {string | null} pixel_size  The pixel size in the file, such as `0.2x0.2x1um`.
  *
  * @typedef {object} Class  A class of objects in a project.
  * @property {string} name
@@ -80,7 +80,7 @@
  *
  * @typedef {object} ClassAttribute
  * @property {string} name
- * @property {string[]} [values]  What can be chosen; any text where it is empty.
+ * @property {string[]} [values]  The values to choose from; empty for any text.
  *
  * @typedef {object} ClassChange  A class as it is from now on.
  * @property {string} name
@@ -116,10 +116,10 @@
  * @property {number[]} size  Height, width.
  * @property {string | number[]} counts  Compressed as text, or a plain list of run lengths.
  *
- * @typedef {object} EditResult  What an edit of masks did. It is one step of undo.
+ * @typedef {object} EditResult  The result of an edit of masks, which is one undo step.
  * @property {number} head
- * @property {number} frames  How many frames changed.
- * @property {number} reviewed  How many were left alone because they are reviewed.
+ * @property {number} frames  Number of changed frames.
+ * @property {number} reviewed  Number of frames left unchanged because they are reviewed.
  * @property {number[]} objects  Ids of objects that changed, are new, or were merged into another.
  *
  * @typedef {object} Error
@@ -142,7 +142,7 @@
  * @property {string | null} file  The name for the download.
  * @property {number | null} bytes
  * @property {string | null} message  Why it failed.
- * @property {string[]} notes  Sentences on what is in the file, and what is not.
+ * @property {string[]} notes  Sentences on what the file contains, and what it does not.
  *
  * @typedef {object} ExportEvent  An export made progress.
  * @property {"export"} type
@@ -167,7 +167,7 @@
  * @property {string} path
  * @property {"folder" | "video" | "picture" | "pictures"} kind  `pictures`: a folder of pictures. It can be entered, and opened as a video.
  * @property {number} bytes
- * @property {string | null} [video]  Its id in the project that was asked about, where it is open there.
+ * @property {string | null} [video]  Its id in this project, if it is open there.
  *
  * @typedef {object} FolderFiles
  * @property {string[]} paths
@@ -258,13 +258,13 @@
  * @property {number} iou  The predicted quality, 0 to 1.
  * @property {number} score  The object score, a logit: above 0 the object is in the frame.
  * @property {number} confidence  `iou` times the sigmoid of `score`.
- * @property {Box | null} box  x0, y0, x1, y1, the latter two exclusive; null where the mask is empty.
+ * @property {Box | null} box  x0, y0, x1, y1, the latter two exclusive; null if the mask is empty.
  * @property {boolean} prompted
  *
  * @typedef {object} MaskPage
  * @property {[number, number]} size  Height, width.
  * @property {MasksOfFrame[]} frames  Frames without masks are left out.
- * @property {number | null} next  Where to go on; null at the end.
+ * @property {number | null} next  The frame from which to continue; null at the end.
  *
  * @typedef {object} MasksEvent  The masks of one frame after a prompt, for the other tabs.
  * @property {number} head
@@ -385,7 +385,7 @@
  *
  * @typedef {object} ObjectStrip
  * @property {number} object
- * @property {(number | null)[]} confidence  The lowest in the bin; null where the object has no mask.
+ * @property {(number | null)[]} confidence  The lowest in the bin; null if the object has no mask.
  * @property {number[]} absent  The share of the bin in which the object is absent, 0 to 1.
  * @property {number[]} prompted  Frames with prompts.
  *
@@ -408,7 +408,7 @@
  * @typedef {object} PongEvent  The answer to `ping`.
  * @property {"pong"} type
  *
- * @typedef {object} Preview  What a prompt would give. Nothing is stored.
+ * @typedef {object} Preview  The preview of a prompt. Nothing is stored.
  * @property {number} frame
  * @property {string} counts  The best mask, in COCO's compressed run-length encoding.
  * @property {Box | null} box
@@ -438,7 +438,7 @@
  * @property {string} id
  * @property {string} name
  * @property {string} policy
- * @property {string | null} model  null: the one that the studio was started with.
+ * @property {string | null} model  null for the model that the studio was started with.
  * @property {Class[]} classes
  * @property {string} created
  * @property {VideoSummary[]} videos
@@ -458,7 +458,7 @@
  * @property {Point[]} negative
  * @property {Box | null} box
  * @property {boolean} mask  Whether there is a mask; the mask itself is the one of the frame.
- * @property {number | null} rank  Which candidate of the first click was chosen as the mask; null where none was.
+ * @property {number | null} rank  The chosen candidate of the first click; null if none was chosen.
  *
  * @typedef {object} PromptMasks  The masks for one prompt, best first.
  * @property {ImageMask[]} masks
@@ -487,7 +487,7 @@
  * @property {number | null} fps
  * @property {number[] | null} objects  null: all objects.
  * @property {string} person
- * @property {string | null} message  Why it failed, or why it stopped by itself.
+ * @property {string | null} message  Why it failed or stopped.
  *
  * @typedef {object} PropagationEvent  A propagation began, waits, stopped, finished or failed.
  * @property {"propagation"} type
@@ -519,7 +519,7 @@
  * @property {Box} box
  * @property {number} iou
  *
- * @typedef {object} Segments  The masks that were found on a frame, the surest first. Nothing is stored.
+ * @typedef {object} Segments  The masks found on a frame, best first. Nothing is stored.
  * @property {number} frame
  * @property {Segment[]} segments
  *
@@ -543,7 +543,7 @@
  * @property {number} total
  * @property {"forward" | "backward" | "both"} direction
  *
- * @typedef {object} Video  All that a page needs to draw itself, except masks.
+ * @typedef {object} Video  Everything that a page needs to draw a video, except masks.
  * @property {string} id
  * @property {string} project
  * @property {string} name
@@ -552,20 +552,20 @@
  * @property {number} frames
  * @property {number} fps
  * @property {"video" | "picture" | "pictures"} kind
- * @property {number | null} channel  The one channel of a TIFF that is shown and segmented; null for all, in colours.
- * @property {string | null} pixel_size  In the sample, as a person gave it; null for what the file says.
- * @property {number} head  Grows with every change, and goes back with undo.
+ * @property {number | null} channel  The channel of a TIFF that is shown and segmented; null for all, in colours.
+ * @property {string | null} pixel_size  The pixel size set by a person; null for that of the file.
+ * @property {number} head  Increases with every change, and decreases with undo.
  * @property {boolean} can_undo
  * @property {boolean} can_redo
- * @property {string | null} undo  What would be undone, and by whom it was done where several people worked.
- * @property {string | null} redo  What would be redone.
+ * @property {string | null} undo  What undo would take back, and who did it if several people worked.
+ * @property {string | null} redo  What redo would do.
  * @property {Object[]} objects
  * @property {FramePrompt[]} prompts
  * @property {Span[]} reviewed
  * @property {Record<string, Span[]>} tracked  Frames with masks, by object.
  * @property {ChangedObjects | null} affected  Objects that were prompted or cleared since they were last tracked.
  * @property {Propagation | null} propagation  What runs now.
- * @property {UnfinishedPropagation | null} unfinished  What was stopped, also by a crash, and can go on.
+ * @property {UnfinishedPropagation | null} unfinished  What was stopped, also by a crash, and can be resumed.
  *
  * @typedef {object} VideoChange  What is left out stays as it is.
  * @property {string | null} [name]
@@ -585,14 +585,14 @@
  * @property {number} fps
  * @property {"video" | "picture" | "pictures"} kind
  * @property {string} created
- * @property {number} objects  How many objects there are.
- * @property {number} reviewed  How many frames are reviewed.
- * @property {"new" | "working" | "reviewed"} state  `new`: nothing was done yet. `reviewed`: all frames are, or a person said so.
+ * @property {number} objects  Number of objects.
+ * @property {number} reviewed  Number of reviewed frames.
+ * @property {"new" | "working" | "reviewed"} state  `new`: nothing was done yet. `reviewed`: all frames are reviewed, or a person set this state.
  * @property {string} assignee  Who works on it; empty for nobody.
  * @property {string} reviewer
- * @property {number | null} tracking  How much of what is being tracked now is done, 0 to 1; null while nothing is tracked.
- * @property {number | null} channel  The one channel of a TIFF that is shown; null for all.
- * @property {number} comments  How many are not resolved.
+ * @property {number | null} tracking  Progress of tracking, 0 to 1; null while nothing is tracked.
+ * @property {number | null} channel  The selected channel of a TIFF; null for all.
+ * @property {number} comments  Number of unresolved comments.
  *
  * @typedef {object} Viewer  Somebody who has a video open.
  * @property {string} id
