@@ -1,6 +1,10 @@
-"""The most urgent request is the decoder's next."""
+"""The most urgent request is the decoder's next, and a new decoder begins at once."""
 
+import subprocess
+import sys
 import threading
+
+import pytest
 
 from masklet.studio.inference.turns import Turns, Urgency
 
@@ -23,3 +27,16 @@ def test_a_click_goes_before_thumbnails_and_thumbnails_in_the_order_of_frames() 
     for thread in threads:
         thread.join(10)
     assert order == sorted(waiting)
+
+
+@pytest.mark.slow
+def test_the_kinds_of_pictures_are_read_before_decoders_are_forked() -> None:
+    code = """
+import PIL.Image
+import masklet.studio.inference.decoder
+known = len(PIL.Image.OPEN)
+PIL.Image.init()
+print(known == len(PIL.Image.OPEN))
+"""
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "True"

@@ -70,6 +70,8 @@ MAX_SOUND_BYTES = 512 * 2**20
 START_SECONDS = 180.0  # that a process may take to begin, on a machine with much to do
 TS_PACKET = 188  # bytes; each packet of an MPEG transport stream begins with 0x47
 
+PIL.Image.init()  # reads the kinds of pictures once, in the process that all decoders are forks of
+
 _START = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"  # as on Windows
 _processes: Any = multiprocessing.get_context(_START)
 if _START == "forkserver":
