@@ -8,15 +8,9 @@ from masklet.media.readers.microscopy import PixelSize
 from masklet.media.readers.picture_files import is_picture
 from masklet.media.readers.pictures import ImageReader, find_pictures, read_image
 from masklet.media.readers.source import Image, NoSuchFrame, Source
-from masklet.media.writers.annotation_tools import (
-    CvatMasks,
-    CvatTracks,
-    LabelStudioBrushes,
-    LabelStudioVideo,
-    brush_region,
-    brush_rle,
-)
 from masklet.media.writers.coco import SAV_FRAME_STEP, CocoJson, SavJson, YouTubeVisJson
+from masklet.media.writers.cvat import CvatMasks, CvatTracks
+from masklet.media.writers.label_studio import LabelStudioBrushes, LabelStudioVideo, brush_region, brush_rle
 from masklet.media.writers.labels import (
     LabelOmeTiff,
     LabelTiff,

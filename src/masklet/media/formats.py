@@ -9,8 +9,9 @@ from pathlib import Path
 from masklet.errors import MediaError
 from masklet.files import StrPath
 from masklet.media.readers.source import Source
-from masklet.media.writers.annotation_tools import CvatMasks, CvatTracks, LabelStudioBrushes, LabelStudioVideo
 from masklet.media.writers.coco import CocoJson, SavJson, YouTubeVisJson
+from masklet.media.writers.cvat import CvatMasks, CvatTracks
+from masklet.media.writers.label_studio import LabelStudioBrushes, LabelStudioVideo
 from masklet.media.writers.labels import LabelOmeTiff, LabelTiff, ObjectPngs, PalettePngs, check_ids
 from masklet.media.writers.masklets import MaskletsJson
 from masklet.media.writers.mattes import MatteExrs

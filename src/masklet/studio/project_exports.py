@@ -19,7 +19,7 @@ from sqlalchemy import select
 from masklet import rle
 from masklet.media import outlines
 from masklet.media.annotations.cvat import UNDEFINED
-from masklet.media.writers.annotation_tools import XmlWriter, write_mask
+from masklet.media.writers.cvat import XmlWriter, write_mask
 from masklet.media.writers.measures import COLUMNS, measure
 from masklet.media.writers.polygons import join_rings
 from masklet.media.writers.writer import CocoMask

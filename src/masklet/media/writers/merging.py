@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 
 from masklet.files import atomic_write, make_folder
 from masklet.media.annotations.coco import read_json
-from masklet.media.writers.annotation_tools import CvatMasks, XmlWriter, write_meta
+from masklet.media.writers.cvat import CvatMasks, XmlWriter, write_meta
 from masklet.media.writers.polygons import CLASSES
 from masklet.media.writers.writer import dump_json
 
