@@ -126,7 +126,7 @@ class DecoderProcess:
 
     def times(self, start: int, stop: int) -> list[float]:
         """When frames are shown, in seconds of the file."""
-        return list(self._request("times", Urgency.picture, start=start, stop=stop)[0]["times"])
+        return list(self._request("times", Urgency.thumbnail, start=start, stop=stop)[0]["times"])
 
     def decode(self, frame: int) -> None:
         """Decode a frame into the process's cache, so that `read` returns at once."""

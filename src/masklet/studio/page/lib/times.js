@@ -5,6 +5,7 @@ import * as api from "./api.js";
 /** @import { Studio } from "./studio.js" */
 
 const CHUNK = 512; // frames
+const SETTLED = 250; // milliseconds on a frame before times are asked for: its picture goes first
 const TOLERANCE = 0.5; // frames by which a constant rate may be off, as times are rounded
 
 /**
@@ -17,6 +18,7 @@ export function watchTimes(studio) {
     if (video.kind !== "video" || video.frames < 2) return;
     /** @type {Map<number, number[]>} */
     const chunks = new Map();
+    let timer = 0;
     const fetchChunk = async (/** @type {number} */ start) => {
         chunks.set(start, []); // it is under way
         try {
@@ -33,7 +35,8 @@ export function watchTimes(studio) {
         const { frame } = studio.state;
         const start = frame - (frame % CHUNK);
         const seconds = chunks.get(start);
-        if (!seconds) void fetchChunk(start);
+        clearTimeout(timer);
+        if (!seconds) timer = window.setTimeout(() => void fetchChunk(start), SETTLED);
         studio.store.set({ seconds: seconds?.[frame - start] ?? null });
     };
     studio.store.watch(["frame"], show);
