@@ -16,7 +16,7 @@ from masklet.boxes import (
     tight_box,
     unite_boxes,
 )
-from masklet.masks import tight_boxes
+from masklet.types import tight_boxes
 
 HEIGHT, WIDTH = 9, 12
 sides = st.integers(0, HEIGHT)

@@ -126,7 +126,6 @@ class Manifest:
             )
         try:
             manifest = _from_fields(fields)
-            _check(manifest)
         except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
             raise CheckpointError(f"{path} is damaged: {error!r}. Export the network again.") from error
         return manifest
@@ -151,6 +150,9 @@ class Manifest:
 
 
 def _from_fields(fields: Mapping[str, Any]) -> Manifest:
+    if missing := set(VERBS) - fields["graphs"].keys():
+        raise KeyError(f"no graph for {', '.join(sorted(missing))}")
+    _check(fields)
     names = [
         "masklet",
         "model",
@@ -177,8 +179,6 @@ def _from_fields(fields: Mapping[str, Any]) -> Manifest:
         )
         for verb, graph in fields["graphs"].items()
     }
-    if missing := set(VERBS) - graphs.keys():
-        raise KeyError(f"no graph for {', '.join(sorted(missing))}")
     return Manifest(
         **{name: fields[name] for name in names},
         graphs=graphs,
@@ -187,38 +187,32 @@ def _from_fields(fields: Mapping[str, Any]) -> Manifest:
     )
 
 
-def _check(manifest: Manifest) -> None:
+def _check(fields: Mapping[str, Any]) -> None:
     """Refuse numbers that are none, or not those of the graphs.
 
     Raises:
         ValueError: The manifest has one.
     """
-    memory = manifest.memory
+    graphs = fields["graphs"]
     inputs, outputs = (
-        {
-            verb: {spec.name: spec.shape for spec in getattr(graph, side)}
-            for verb, graph in manifest.graphs.items()
-        }
+        {verb: {spec["name"]: spec["shape"] for spec in graph[side]} for verb, graph in graphs.items()}
         for side in ("inputs", "outputs")
     )
     sizes = {
-        "image_size": (manifest.image_size, inputs["encode"]["image"][-1]),
-        "grid": (manifest.grid, outputs["encode"]["coarse"][-1]),
-        "mask_size": (manifest.mask_size, inputs["decode"]["hint"][-1]),
-        "channels": (manifest.channels, outputs["encode"]["coarse"][1]),
-        "memory_channels": (manifest.memory_channels, outputs["memorize"]["tokens"][-1]),
+        "image_size": inputs["encode"]["image"][-1],
+        "grid": outputs["encode"]["coarse"][-1],
+        "mask_size": inputs["decode"]["hint"][-1],
+        "channels": outputs["encode"]["coarse"][1],
+        "memory_channels": outputs["memorize"]["tokens"][-1],
     }
-    wrong = [name for name, (size, expected) in sizes.items() if size != expected]
-    rule = asdict(memory)
-    wrong += [name for name, count in rule.items() if whole_number(count) is None or count < 1]
-    numbers = {"hint_limit": manifest.hint_limit, "absent_logit": manifest.absent_logit}
-    wrong += [name for name, number in numbers.items() if not math.isfinite(number)]
-    zoom: object = manifest.zoom
-    if not isinstance(zoom, bool):
+    wrong = [name for name, size in sizes.items() if fields[name] != size]
+    wrong += [name for name, count in fields["memory"].items() if whole_number(count) is None or count < 1]
+    wrong += [name for name in ("hint_limit", "absent_logit") if not math.isfinite(fields[name])]
+    if not isinstance(fields["zoom"], bool):
         wrong.append("zoom")
-    if manifest.memory_dtype not in ("bfloat16", "float16", "float32"):
+    if fields.get("memory_dtype", Manifest.memory_dtype) not in ("bfloat16", "float16", "float32"):
         wrong.append("memory_dtype")
-    texts: list[object] = [text for graph in manifest.graphs.values() for text in (graph.file, graph.sha256)]
+    texts = [graph[name] for graph in graphs.values() for name in ("file", "sha256")]
     if not all(isinstance(text, str) for text in texts):
         wrong.append("graphs")
     if wrong:

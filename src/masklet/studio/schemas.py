@@ -320,6 +320,13 @@ class Channels(Schema):
     """The pixel size in the file, such as `0.2x0.2x1um`."""
 
 
+class FrameTimes(Schema):
+    """When frames are shown. Without a constant frame rate that is not the frame's number by `fps`."""
+
+    seconds: list[float]
+    """Of each frame asked for, from the video's start."""
+
+
 class Mask(Schema):
     """An object's mask on a frame, at the full size of the frame."""
 

@@ -155,17 +155,14 @@ def channels(studio: StudioDep, video: str) -> schemas.Channels:
 
 
 @router.get("/times", tags=["videos"])
-def times(studio: StudioDep, video: str, start: Frame = 0, stop: Frame | None = None) -> list[float]:
-    """The seconds at which frames are shown, of at most 1024 frames at once.
-
-    Without a constant frame rate, as in films of phones and screens, it is not the frame's number by `fps`.
-    """
+def times(studio: StudioDep, video: str, start: Frame = 0, stop: Frame | None = None) -> schemas.FrameTimes:
+    """When frames are shown, of at most 1024 frames at once."""
     with studio.live.using(video) as live:
         frames = len(live.frames)
         end = min(frames, start + MAX_TIMES, frames if stop is None else stop)
         _check_range(start, end, frames)
         seconds = live.decoder.times(start, end)
-    return [round(second, 4) for second in seconds]
+    return schemas.FrameTimes(seconds=[round(second, 4) for second in seconds])
 
 
 @router.delete("", status_code=204, tags=["videos"])

@@ -97,7 +97,7 @@ export const video = (id) => call("GET", `/videos/${id}`);
 export const changeVideo = (id, patch) => call("PATCH", `/videos/${id}`, patch);
 /** @type {(id: string) => Promise<T.Channels>} */
 export const channels = (id) => call("GET", `/videos/${id}/channels`);
-/** @type {(id: string, start: number, stop: number) => Promise<number[]>} */
+/** @type {(id: string, start: number, stop: number) => Promise<T.FrameTimes>} */
 export const times = (id, start, stop) => call("GET", `/videos/${id}/times?start=${start}&stop=${stop}`);
 /** @type {(id: string) => Promise<null>} */
 export const deleteVideo = (id) => call("DELETE", `/videos/${id}`);

@@ -22,7 +22,7 @@ export function watchTimes(studio) {
     const fetchChunk = async (/** @type {number} */ start) => {
         chunks.set(start, []); // it is under way
         try {
-            const seconds = await api.times(video.id, start, start + CHUNK);
+            const { seconds } = await api.times(video.id, start, start + CHUNK);
             chunks.set(start, seconds);
             const isVariable = seconds.some((second, index) => Math.abs(second * video.fps - start - index) > TOLERANCE);
             if (isVariable) studio.store.set({ isVariable });

@@ -198,6 +198,9 @@
  * @property {number} object
  * @property {Prompt} prompt
  *
+ * @typedef {object} FrameTimes  When frames are shown. Without a constant frame rate that is not the frame's number by `fps`.
+ * @property {number[]} seconds  Of each frame asked for, from the video's start.
+ *
  * @typedef {object} GoneEvent  The video was deleted.
  * @property {"gone"} type
  *
