@@ -7,6 +7,21 @@ from typing import Literal
 from masklet.studio.schemas import Schema, VideoSummary
 
 
+class FolderEntry(Schema):
+    name: str
+    path: str
+    kind: Literal["folder", "video", "picture", "pictures"]
+    """`pictures`: a folder of pictures. It can be entered, and opened as a video."""
+    bytes: int
+    video: str | None = None
+    """Its id in this project, if it is open there."""
+
+
+class FolderListing(Schema):
+    path: str
+    entries: list[FolderEntry]
+
+
 class FileList(Schema):
     """Files of a project, in the order of their names, numbers by their value."""
 

@@ -95,21 +95,6 @@ class About(Schema):
     limits: dict[str, int]
 
 
-class FolderEntry(Schema):
-    name: str
-    path: str
-    kind: Literal["folder", "video", "picture", "pictures"]
-    """`pictures`: a folder of pictures. It can be entered, and opened as a video."""
-    bytes: int
-    video: str | None = None
-    """Its id in this project, if it is open there."""
-
-
-class FolderListing(Schema):
-    path: str
-    entries: list[FolderEntry]
-
-
 class VideoSummary(Schema):
     """A video in a project's list."""
 

@@ -76,7 +76,7 @@ def list_folder(
     path: str = "",
     search: Annotated[str, Query(max_length=200)] = "",
     project: str | None = None,
-) -> schemas.FolderListing:
+) -> project_schemas.FolderListing:
     """What can be chosen in the folder that the server was started with.
 
     Folders come first, numbers in names count by their value. `search` are words that a name must have. With
@@ -90,7 +90,7 @@ def list_folder(
         entries = [
             entry.model_copy(update={"video": opened.get(f"folder:{entry.path}")}) for entry in entries
         ]
-    return schemas.FolderListing(path=path, entries=entries)
+    return project_schemas.FolderListing(path=path, entries=entries)
 
 
 @router.get("/folder/thumbnail.jpg", response_class=Response)

@@ -13,7 +13,7 @@ from filelock import FileLock, Timeout
 from masklet.errors import MaskletError
 from masklet.media import is_picture
 from masklet.studio.errors import ApiError, limit_exceeded, not_found
-from masklet.studio.schemas import FolderEntry
+from masklet.studio.project_schemas import FolderEntry
 from masklet.studio.settings import GIB, Settings
 from masklet.studio.store.database import Database
 from masklet.studio.store.project_files import natural_key
