@@ -66,6 +66,18 @@ def test_a_person_accepts_an_object_once_and_rejects_the_background(truth: np.nd
     assert list(reviewer.accepted) == [0] and reviewer.seconds == pytest.approx(3 * FRAMES * 0.1)
 
 
+def test_a_strict_person_corrects_what_another_accepts(truth: np.ndarray) -> None:
+    nearly = truth[0, 1].copy()
+    nearly[:, 54:] = False  # 24 of 30 columns: a J of 0.8
+    lenient, strict = person(truth), person(truth)
+    lenient.accept_from = 0.75
+    assert lenient.review(masklet_of(nearly)) == "accepted"
+    assert strict.review(masklet_of(nearly)) in ("corrected", "rejected")
+    assert strict.seconds > lenient.seconds
+    for row, codes in strict.accepted.items():
+        assert find_object(Masklet("clip", 1, tuple(codes), MEASURES), truth) >= (row, strict.accept_from)
+
+
 def test_objects_of_masklets_that_were_taken_are_not_labelled_again(truth: np.ndarray) -> None:
     taken = [masklet_of(mask) for mask in truth[0]]
     reviewer = person(truth, *taken)

@@ -160,6 +160,10 @@ def demo(
         int, typer.Option(min=1, help="Track at most this many objects of a clip, the best first.")
     ] = 8,
     points: Annotated[int, typer.Option(min=1, help="Points along each side of the proposal grid.")] = 16,
+    accept_from: Annotated[
+        float,
+        typer.Option(min=0.3, max=1.0, help="Mean IoU from which the simulated person accepts a masklet."),
+    ] = 0.85,
 ) -> None:
     """Run the loop on composed clips with known ground truth, and print the gain of each part.
 
@@ -191,5 +195,5 @@ def demo(
         typer.echo(line)
 
     maker = ClipMaker(world.value, size, frames, assets)
-    run_demo(out, model, maker, training, DemoSize(clips, rounds, max_objects, points), report)
+    run_demo(out, model, maker, training, DemoSize(clips, rounds, max_objects, points, accept_from), report)
     (out / "report.txt").write_text("\n".join([f"$ {options.command_line()}", *lines, ""]), encoding="utf-8")

@@ -22,6 +22,7 @@ from masklet.engine.rounds import (
     StepResults,
     process_clips,
 )
+from masklet.engine.simulated_reviewer import ACCEPT_J
 from masklet.engine.weights import (
     RoundTraining,
     WeightChoice,
@@ -127,19 +128,21 @@ def _gain(before: np.ndarray, after: np.ndarray) -> str:
 
 @dataclass(frozen=True)
 class DemoSize:
-    """How much of everything.
+    """How much of everything, and how strict the person is.
 
     Attributes:
         clips: Of each round, of calibration and of validation; the test has twice as many.
         rounds: Rounds.
         max_objects: Masklets of a clip.
         points: On each side of the grid of proposals.
+        accept_from: The mean J from which the person accepts a masklet.
     """
 
     clips: int
     rounds: int
     max_objects: int
     points: int
+    accept_from: float = ACCEPT_J
 
 
 @dataclass
@@ -165,7 +168,7 @@ class _Demo:
 
     def _labeller(self) -> ClipLabeller:
         grid = replace(resolve_grid("fast", self.model.config), points_per_side=self.size.points)
-        return ClipLabeller(self.model, grid, self.size.max_objects, self.zoom)
+        return ClipLabeller(self.model, grid, self.size.max_objects, self.zoom, self.size.accept_from)
 
     def calibrate(self) -> list[ClipResult]:
         labeller, clips = self._labeller(), self.maker.clips(CALIBRATION, self.size.clips)

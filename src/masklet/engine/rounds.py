@@ -27,7 +27,7 @@ from masklet.engine.gates import (
 )
 from masklet.engine.proposal_folder import write_accepted
 from masklet.engine.proposals import Masklet, Measures, propose_masklets
-from masklet.engine.simulated_reviewer import RIGHT_J, SimulatedReviewer, find_object
+from masklet.engine.simulated_reviewer import ACCEPT_J, RIGHT_J, SimulatedReviewer, find_object
 from masklet.errors import MaskletError
 from masklet.files import atomic_write
 from masklet.media import open_frames
@@ -73,12 +73,14 @@ class ClipLabeller:
         grid: Of the proposals.
         max_objects: Masklets of a clip.
         zoom: Whether the person's clicks are answered with zoom; None leaves it to the network's config.
+        accept_from: The mean J from which the person accepts a masklet.
     """
 
     model: Sam2
     grid: Grid
     max_objects: int
     zoom: bool | None = None
+    accept_from: float = ACCEPT_J
 
     def propose(self, clip: Clip) -> tuple[list[Masklet], list[bool]]:
         """The masklets of a clip, and which of them are right."""
@@ -112,7 +114,9 @@ class ClipLabeller:
         taken = [] if is_judged else passed
         if is_judged:  # those that pass are looked at first
             queue = passed + queue
-        reviewer = SimulatedReviewer(self.model, frames, clip.masks, taken, zoom=self.zoom)
+        reviewer = SimulatedReviewer(
+            self.model, frames, clip.masks, taken, zoom=self.zoom, accept_from=self.accept_from
+        )
         reviewed = {"accepted": 0, "corrected": 0, "added": 0, "rejected": 0}
         for masklet in queue:
             reviewed[reviewer.review(masklet)] += 1

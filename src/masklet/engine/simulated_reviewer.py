@@ -19,9 +19,10 @@ from masklet.simulated_user import mask_iou, next_click
 from masklet.types import Prompt
 
 RIGHT_J = 0.75  # a masklet is right from this mean J on; the paper's users accept there
+ACCEPT_J = 0.85  # what the reviewer accepts: masklets that are right to 0.75 teach a network its own errors
 SAME_J = 0.3  # a proposal is meant for an object from this IoU on its first frame on
 PAINT = 37.8  # seconds to paint a mask, from the paper's first phase (app. D.1); see also its time model
-CORRECTIONS = 3  # frames of one masklet, after which it is rejected
+CORRECTIONS = 5  # frames of one masklet, after which it is rejected
 
 
 @dataclass
@@ -36,6 +37,7 @@ class SimulatedReviewer:
         accepted: The accepted masklets, by the row of their object in the truth.
         seconds: That the review took.
         zoom: See `VideoSession`.
+        accept_from: The mean J from which the reviewer accepts a masklet, and the IoU of a corrected frame.
     """
 
     model: Sam2
@@ -45,6 +47,7 @@ class SimulatedReviewer:
     accepted: dict[int, Sequence[RLE]] = field(default_factory=dict)
     seconds: float = 0.0
     zoom: bool | None = None
+    accept_from: float = ACCEPT_J
 
     def __post_init__(self) -> None:
         self._features = FeatureCache()
@@ -57,7 +60,7 @@ class SimulatedReviewer:
         row, j = find_object(masklet, self.truth)
         if row is None or row in self.accepted or row in self._has_masklet:
             return "rejected"
-        if j >= RIGHT_J:
+        if j >= self.accept_from:
             self.accepted[row] = masklet.codes
             return "accepted"
         masks = [masklet.mask(frame) for frame in range(len(self.frames))]
@@ -80,13 +83,13 @@ class SimulatedReviewer:
         """
         truth = self.truth[:, row]
         for _ in range(CORRECTIONS):
-            if _mean_iou(truth, masks) >= RIGHT_J:
+            if _mean_iou(truth, masks) >= self.accept_from:
                 break
             ious = [mask_iou(*pair) for pair in zip(truth, masks, strict=True)]
-            frame = 0 if ious[0] < RIGHT_J else int(np.argmin(ious))
+            frame = 0 if ious[0] < self.accept_from else int(np.argmin(ious))
             prompts = {**prompts, frame: self._correct_frame(frame, truth[frame], masks[frame])}
             masks = self._track(prompts)
-        is_right = _mean_iou(truth, masks) >= RIGHT_J
+        is_right = _mean_iou(truth, masks) >= self.accept_from
         if is_right:
             self.accepted[row] = tuple(rle.encode(mask) for mask in masks)
         return is_right
@@ -100,7 +103,7 @@ class SimulatedReviewer:
             click = next_click(mask if prompt.positive or prompt.negative else None, truth)
             prompt, mask = prompt | click, session.prompt(frame, 1, click)[1]
             self.seconds += CLICK
-            if mask_iou(truth, mask) >= RIGHT_J:
+            if mask_iou(truth, mask) >= self.accept_from:
                 return prompt
         self.seconds += PAINT if truth.any() else 0.0
         return Prompt(mask=truth)
