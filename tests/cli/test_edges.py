@@ -86,14 +86,24 @@ def _commands(command: Any, name: str = "") -> Iterator[tuple[str, Any]]:
 
 
 COMMANDS = dict(_commands(typer.main.get_command(app)))
-GROUPED = ("track", "segment", "everything", "studio", "train", "evaluate", "jobs run", "jobs resume")
+GROUPED = (
+    "track",
+    "segment",
+    "everything",
+    "studio",
+    "train",
+    "evaluate",
+    "jobs run",
+    "jobs resume",
+    "engine demo",
+)
 
 
 @pytest.mark.parametrize("name", GROUPED)
 def test_help_shows_every_option_in_a_group(run: Run, name: str) -> None:
     text = run(*name.split(), "--help").out
     panels = re.findall("^╭─ ([A-Z][a-z]+) ─", text, re.MULTILINE)
-    assert panels[0] == "Arguments" or name == "jobs resume"
+    assert panels[0] == "Arguments" or name in ("jobs resume", "engine demo")
     groups = [panel for panel in panels if panel != "Arguments"]
     assert "Options" not in groups, "an option is in none of masklet.cli.options.GROUPS"
     assert groups == [group for group in GROUPS if group in groups]

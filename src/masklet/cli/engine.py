@@ -133,7 +133,7 @@ def _propose(
     folder.finish(item.source, proposed)
 
 
-@app.command(cls=options.Command)
+@app.command(cls=options.GroupedCommand)
 def demo(
     out: options.Out,
     model: options.Model = "nano",
@@ -148,11 +148,13 @@ def demo(
     ] = None,
     base: Annotated[Path | None, typer.Option(help="Labelled data for half of the training batches.")] = None,
     clips: Annotated[int, typer.Option(min=1, help="Clips per round.")] = 10,
-    frames: Annotated[int, typer.Option(min=2, help="Frames per clip.")] = 12,
-    size: Annotated[int, typer.Option(min=32, help="Side of the clips, in pixels.")] = 320,
+    frames: Annotated[int, typer.Option(min=2, rich_help_panel="Loop", help="Frames per clip.")] = 12,
+    size: Annotated[
+        int, typer.Option(min=32, rich_help_panel="Loop", help="Side of the clips, in pixels.")
+    ] = 320,
     steps: Annotated[int, typer.Option(min=1, help="Training steps per round.")] = 60,
     preset: Annotated[
-        PresetName, typer.Option(help="The parts of the network to train.")
+        PresetName, typer.Option(rich_help_panel="Training", help="The parts of the network to train.")
     ] = PresetName.memory,
     rate: Annotated[float, typer.Option(help="Learning rate at the start; it falls to 0.")] = 1e-4,
     rounds: Annotated[int, typer.Option(min=1, help="Number of rounds.")] = 2,

@@ -39,12 +39,13 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     ),
     "Search": (
         *("--preset", "--tiles", "--detections", "--every", "--max-objects", "--patience"),
-        *("--points-per-side", "--points-per-batch", "--pred-iou-thresh"),
+        *("--points", "--points-per-side", "--points-per-batch", "--pred-iou-thresh"),
         *("--stability-score-thresh", "--stability-score-offset", "--box-nms-thresh", "--nms"),
         *("--crop-n-layers", "--min-mask-region-area", "--max-area", "--min-contrast", "--use-m2m"),
     ),
     "Video": ("--direction", "--fps", "--cuts", "--policy", "--frames"),
-    "Training": ("--steps", "--size", "--rate", "--validation"),
+    "Loop": ("--world", "--pictures", "--clips", "--rounds", "--accept-from"),
+    "Training": ("--steps", "--size", "--rate", "--base", "--validation"),
     "Model": (
         *("--model", "--models", "--device", "--setting", "--image-size"),
         *("--zoom", "--dtype", "--precision", "--engine"),
