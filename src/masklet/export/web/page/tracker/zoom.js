@@ -3,7 +3,7 @@
  * that is too large for a window in the mirrored picture too.
  */
 
-import { removeSpecks } from "./pieces.js";
+import { removeSpecks } from "./components.js";
 import { enlarge, resizePlane, tightBox, toMask, toSquare } from "./pixels.js";
 
 /** @import { Features, Network, Points, Prediction } from "./network.js" */

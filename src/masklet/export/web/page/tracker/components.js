@@ -1,6 +1,6 @@
-/** A small mask without specks and pinholes, as masklet/pieces.py has it. */
+/** A small mask without specks and pinholes, as masklet/components.py has it. */
 
-const SPECK = 0.1; // of the largest piece's area: smaller pieces are dropped
+const SPECK = 0.1; // of the largest component's area: smaller components are dropped
 const PINHOLE = 0.02; // of the mask's area: smaller holes are filled
 
 const BESIDE = [
@@ -17,25 +17,25 @@ const AT_CORNERS = [
 ];
 
 /**
- * Logits without pieces that are small beside the largest one, and without small holes: there they change their sign.
+ * Logits without components that are small beside the largest one, and without small holes: there they change their sign.
  *
  * @param {Float32Array} logits  of a square
  * @param {number} side
- * @param {[number, number][]} kept  column and row of cells whose piece stays, however small
+ * @param {[number, number][]} kept  column and row of cells whose component stays, however small
  * @param {[number, number][]} leftOut  cells whose hole stays
  */
 export function removeSpecks(logits, side, kept, leftOut) {
     const whole = Uint8Array.from(logits, (value) => Number(value > 0));
-    const pieces = findPieces(whole, side, 1, [...BESIDE, ...AT_CORNERS]);
-    const least = SPECK * Math.max(0, ...pieces.map(({ cells }) => cells.length));
+    const components = findComponents(whole, side, 1, [...BESIDE, ...AT_CORNERS]);
+    const least = SPECK * Math.max(0, ...components.map(({ cells }) => cells.length));
     const asked = new Set(kept.map(([x, y]) => y * side + x));
     let area = 0;
-    for (const { cells } of pieces) {
+    for (const { cells } of components) {
         if (cells.length >= least || cells.some((cell) => asked.has(cell))) area += cells.length;
         else for (const cell of cells) whole[cell] = 0;
     }
     const refused = new Set(leftOut.map(([x, y]) => y * side + x));
-    for (const { cells, isAtEdge } of findPieces(whole, side, 0, BESIDE)) {
+    for (const { cells, isAtEdge } of findComponents(whole, side, 0, BESIDE)) {
         if (isAtEdge || cells.length >= PINHOLE * area || cells.some((cell) => refused.has(cell))) continue;
         for (const cell of cells) whole[cell] = 1;
     }
@@ -43,16 +43,16 @@ export function removeSpecks(logits, side, kept, leftOut) {
 }
 
 /**
- * The connected pieces of the cells with a value.
+ * The connected components of the cells with a value.
  *
  * @param {Uint8Array} mask
  * @param {number} side
  * @param {number} value
  * @param {number[][]} steps  to the cells that belong together
  */
-function findPieces(mask, side, value, steps) {
+function findComponents(mask, side, value, steps) {
     const seen = new Uint8Array(mask.length);
-    const pieces = [];
+    const components = [];
     for (let start = 0; start < mask.length; start++) {
         if (mask[start] !== value || seen[start]) continue;
         const cells = [start];
@@ -69,7 +69,7 @@ function findPieces(mask, side, value, steps) {
                 cells.push(next);
             }
         }
-        pieces.push({ cells, isAtEdge });
+        components.push({ cells, isAtEdge });
     }
-    return pieces;
+    return components;
 }
