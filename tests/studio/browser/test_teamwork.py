@@ -160,7 +160,7 @@ def test_work_of_another_person_that_is_changed_is_said(opened: Callable[[], Scr
     screen.until(lambda: "by Ada" in other.label("Undo"))
     screen.press("Delete")
     other.page.get_by_text("Ada deleted the object that you selected.").wait_for()
-    assert other.objects() == []
+    other.until(lambda: other.objects() == [])
 
 
 def test_attributes_set_at_the_same_time_are_both_kept(opened: Callable[[], Screen], clip: Path) -> None:
