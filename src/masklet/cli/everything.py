@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from masklet.cli import options
-from masklet.cli.items import Item, Kind, find_items
+from masklet.cli.items import Item, Kind, SourceOptions, find_items
 from masklet.cli.runs import (
     DEFAULT_FORMATS,
     ProgressBar,
@@ -20,10 +20,7 @@ from masklet.cli.runs import (
     format_files,
     look_settings,
     make_look,
-    parse_intensity_range,
-    parse_pixel_size,
     print_intensity_range,
-    source_settings,
     write_masks,
 )
 
@@ -149,7 +146,6 @@ def everything(
 ) -> None:
     """Segment everything in images; find and track everything in videos."""
     with ProgressBar() as bar:
-        from masklet.media.readers.microscopy import parse_channels
         from masklet.tracking.policies import find_policy
 
         if policy is not None:
@@ -180,23 +176,16 @@ def everything(
             "cuts": cuts,
         }
         chosen = {name: value for name, value in grid.items() if value is not None}
-        range_ = parse_intensity_range(intensity_range)
-        channel = parse_channels(channels or ())
+        source = SourceOptions.parse(
+            channels, intensity_range, pixel_size, max_pixels, fps, formats=formats or ()
+        )
         look = make_look(background, soft, formats or ())
-        size = parse_pixel_size(pixel_size, formats or ())
         items = find_items(sources or (), kind, names_from=names)
 
         def open_item(item: Item) -> _Search:
-            from masklet.media import is_still, open_frames
+            from masklet.media import is_still
 
-            frames = open_frames(
-                item.source,
-                fps=fps,
-                channel=channel,
-                intensity_range=range_,
-                max_pixels=max_pixels,
-                pixel_size=size,
-            )
+            frames = source.open(item.source)
             is_picture = item.kind is Kind.picture or is_still(item.source)
             usual = ("coco",) if is_picture else DEFAULT_FORMATS
             names = list(dict.fromkeys(formats or usual))
@@ -205,7 +194,7 @@ def everything(
             return work
 
         network = options.ModelOptions(model, device, dtype, setting, image_size, engine)
-        settings = {"fps": fps, **source_settings(range_, channel, size), **look_settings(look)}
+        settings = {"fps": fps, **source.settings, **look_settings(look)}
         Runner("everything", out, open_item, network, settings, bar, overwrite).run(items, shard)
 
 

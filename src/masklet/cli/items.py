@@ -1,4 +1,4 @@
-"""The inputs of a command: files, folders, globs, URLs and lists; a name for each, and a share of them."""
+"""The inputs of a command: files, folders, globs, URLs and lists; how they are named, shared out and read."""
 
 from __future__ import annotations
 
@@ -7,14 +7,20 @@ import os
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
 import typer
 
 from masklet.errors import MediaError
+
+if TYPE_CHECKING:
+    from masklet.media import Frames, PixelSize
+    from masklet.media.readers.microscopy import Channel
+    from masklet.sessions.saved import SavedSession
 
 
 class Kind(StrEnum):
@@ -219,3 +225,92 @@ def _have_one_size(pictures: list[Path]) -> bool:
         if len(sizes) > 1:
             return False
     return True
+
+
+@dataclass(frozen=True)
+class SourceOptions:
+    """How the sources of a command are read; see `masklet.media.open_frames`."""
+
+    channel: Channel | None
+    intensity_range: tuple[float, float] | None
+    pixel_size: PixelSize | None
+    max_pixels: int | None
+    fps: float | None = None
+
+    @classmethod
+    def parse(
+        cls,
+        channels: Sequence[str] | None,
+        intensity_range: str | None,
+        pixel_size: str | None,
+        max_pixels: int | None,
+        fps: float | None = None,
+        *,
+        formats: Iterable[str],
+    ) -> SourceOptions:
+        """The options as they were typed.
+
+        Args:
+            channels: NAME or NAME=COLOUR, each.
+            intensity_range: LOW,HIGH
+            pixel_size: Such as 0.65um.
+            max_pixels: See `open_frames`.
+            fps: See `open_frames`.
+            formats: The output formats; a pixel size is refused where none of them says it.
+        """
+        from masklet.media.readers.microscopy import parse_channels
+
+        return cls(
+            parse_channels(channels or ()),
+            _parse_intensity_range(intensity_range),
+            _parse_pixel_size(pixel_size, formats),
+            max_pixels,
+            fps,
+        )
+
+    def open(self, source: str, saved: SavedSession | None = None) -> Frames:
+        """Open a source; as the saved session reads it, if there is one."""
+        from masklet.media import open_frames
+
+        opener = open_frames if saved is None else saved.open  # which knows channel and range
+        frames = opener(
+            source,
+            fps=self.fps,
+            channel=self.channel,
+            intensity_range=self.intensity_range,
+            max_pixels=self.max_pixels,
+        )
+        return open_frames(frames, pixel_size=self.pixel_size)
+
+    @property
+    def settings(self) -> dict[str, object]:
+        """What `run.json` says of them; channels and sizes only where they were given."""
+        settings: dict[str, object] = {"intensity_range": self.intensity_range}
+        settings |= {} if self.channel is None else {"channel": self.channel}
+        return settings | ({} if self.pixel_size is None else {"pixel_size": asdict(self.pixel_size)})
+
+
+def _parse_intensity_range(text: str | None) -> tuple[float, float] | None:
+    if text is None:
+        return None
+    try:
+        low, high = (float(part) for part in text.split(","))
+    except ValueError:
+        raise typer.BadParameter(
+            f"expected two numbers, LOW,HIGH. Got '{text}'.", param_hint="--intensity-range"
+        ) from None
+    return low, high
+
+
+def _parse_pixel_size(text: str | None, formats: Iterable[str]) -> PixelSize | None:
+    if text is None:
+        return None
+    from masklet.media import FORMATS, PixelSize, find_format
+
+    if not any(find_format(name).has_pixel_size for name in formats):
+        supporting = [name for name, format in FORMATS.items() if format.has_pixel_size]
+        raise typer.BadParameter(
+            f"none of the formats says it. Add --format {' or --format '.join(supporting)}.",
+            param_hint="--pixel-size",
+        )
+    return PixelSize.parse(text)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from masklet.cli import options
-from masklet.cli.runs import ProgressBar, parse_intensity_range, parse_pixel_size
+from masklet.cli.items import SourceOptions
+from masklet.cli.runs import ProgressBar
 
 if TYPE_CHECKING:
     from masklet.jobs.manifest import Cluster, JobSettings
@@ -100,10 +101,17 @@ def run(
     """Segment all videos of a manifest. Repeat the command to resume."""
     _need_packages()
     from masklet.jobs.manifest import PARQUET, Cluster, JobSettings
-    from masklet.media.readers.microscopy import parse_channels
 
     names = tuple(dict.fromkeys(formats or ("parquet",)))
-    size = parse_pixel_size(pixel_size, [name for name in names if name != PARQUET])
+    source = SourceOptions.parse(
+        channels,
+        intensity_range,
+        pixel_size,
+        max_pixels,
+        fps,
+        formats=[name for name in names if name != PARQUET],
+    )
+    size = source.pixel_size
     settings = JobSettings(
         model=model,
         dtype=dtype.value,
@@ -119,8 +127,8 @@ def run(
         max_objects=max_objects,
         max_pixels=max_pixels,
         image_size=image_size,
-        channel=parse_channels(channels or ()),
-        intensity_range=parse_intensity_range(intensity_range),
+        channel=source.channel,
+        intensity_range=source.intensity_range,
         patience=patience,
         pixel_size=None if size is None else (size.x, size.y, size.z),
     )

@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -21,8 +21,7 @@ from masklet.run_folder import Manifest, Run, RunFolder, check_folder, digest, r
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-    from masklet.media import Frames, Look, PixelSize
-    from masklet.media.readers.microscopy import Channel
+    from masklet.media import Frames, Look
     from masklet.media.writers.writer import Names
     from masklet.model import Sam2
     from masklet.types import Masks
@@ -395,30 +394,6 @@ def make_look(background: str, soft: float, formats: Iterable[str]) -> Look:
     return look
 
 
-def parse_pixel_size(text: str | None, formats: Iterable[str]) -> PixelSize | None:
-    """The size of a pixel that was typed; refused where no format says it."""
-    if text is None:
-        return None
-    from masklet.media import FORMATS, PixelSize, find_format
-
-    if not any(find_format(name).has_pixel_size for name in formats):
-        supporting = [name for name, format in FORMATS.items() if format.has_pixel_size]
-        raise typer.BadParameter(
-            f"none of the formats says it. Add --format {' or --format '.join(supporting)}.",
-            param_hint="--pixel-size",
-        )
-    return PixelSize.parse(text)
-
-
-def source_settings(
-    intensity_range: tuple[float, float] | None, channel: Channel | None, size: PixelSize | None
-) -> dict[str, object]:
-    """What `run.json` says of how sources are read; channels and sizes only where they were given."""
-    settings: dict[str, object] = {"intensity_range": intensity_range}
-    settings |= {} if channel is None else {"channel": channel}
-    return settings | ({} if size is None else {"pixel_size": asdict(size)})
-
-
 def look_settings(look: Look) -> dict[str, object]:
     """What `run.json` says of the background and edges, where they are not the usual ones."""
     from masklet.media import Look
@@ -465,16 +440,3 @@ def print_intensity_range(frames: Frames, bar: ProgressBar) -> None:
         bar.print(
             f"{frames.name}: {low:g} becomes black and {high:g} white; --intensity-range chooses others"
         )
-
-
-def parse_intensity_range(text: str | None) -> tuple[float, float] | None:
-    """LOW,HIGH"""
-    if text is None:
-        return None
-    try:
-        low, high = (float(part) for part in text.split(","))
-    except ValueError:
-        raise typer.BadParameter(
-            f"expected two numbers, LOW,HIGH. Got '{text}'.", param_hint="--intensity-range"
-        ) from None
-    return low, high

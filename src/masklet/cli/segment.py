@@ -10,16 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from masklet.cli import options
-from masklet.cli.items import Item, Kind, find_items
+from masklet.cli.items import Item, Kind, SourceOptions, find_items
 from masklet.cli.prompts import NO_PROMPT, Box, Mask, Negatives, Objects, Points, PromptTable, read_prompts
 from masklet.cli.runs import (
     ProgressBar,
     Runner,
     format_files,
-    parse_intensity_range,
-    parse_pixel_size,
     print_intensity_range,
-    source_settings,
     write_masks,
 )
 
@@ -68,7 +65,6 @@ def segment(
 ) -> None:
     """Segment prompted objects in images; write mask.png, masks.json and overlay.png for each."""
     with ProgressBar() as bar:
-        from masklet.media.readers.microscopy import parse_channels
         from masklet.media.readers.prompt_files import ObjectPrompts
 
         typed = read_prompts(point, negative, box, mask, objects)
@@ -78,21 +74,11 @@ def segment(
         table = None if prompts is None else PromptTable.read(prompts, items)
         if typed is None and table is None:
             raise typer.BadParameter(NO_PROMPT)
-        range_ = parse_intensity_range(intensity_range)
-        channel = parse_channels(channels or ())
-        size = parse_pixel_size(pixel_size, formats)
+        source = SourceOptions.parse(channels, intensity_range, pixel_size, max_pixels, formats=formats)
         _check_tiles(tiles)
 
         def open_item(item: Item) -> _Segmentation:
-            from masklet.media import open_frames
-
-            frames = open_frames(
-                item.source,
-                channel=channel,
-                intensity_range=range_,
-                max_pixels=max_pixels,
-                pixel_size=size,
-            )
+            frames = source.open(item.source)
             prompts = typed or ObjectPrompts()
             if table is not None:
                 prompts = prompts.joined(table.prompts_of(item, frames))
@@ -101,8 +87,7 @@ def segment(
             return work
 
         network = options.ModelOptions(model, device, dtype, setting, image_size, engine)
-        settings = source_settings(range_, channel, size)
-        Runner("segment", out, open_item, network, settings, bar, overwrite).run(items, shard)
+        Runner("segment", out, open_item, network, source.settings, bar, overwrite).run(items, shard)
 
 
 def _check_tiles(tiles: int | None) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from masklet.cli import options
-from masklet.cli.items import Item, Kind, find_items
+from masklet.cli.items import Item, Kind, SourceOptions, find_items
 from masklet.cli.prompts import NO_PROMPT, Box, Mask, Negatives, Objects, Points, PromptTable, read_prompts
 from masklet.cli.runs import (
     DEFAULT_FORMATS,
@@ -20,10 +20,7 @@ from masklet.cli.runs import (
     format_files,
     look_settings,
     make_look,
-    parse_intensity_range,
-    parse_pixel_size,
     print_intensity_range,
-    source_settings,
     write_masks,
 )
 
@@ -99,7 +96,6 @@ def track(
 ) -> None:
     """Track objects through videos and write their masks on every frame."""
     with ProgressBar() as bar:
-        from masklet.media.readers.microscopy import parse_channels
         from masklet.media.readers.prompt_files import ObjectPrompts
         from masklet.sessions.saved import SavedSession
         from masklet.tracking.policies import find_policy
@@ -131,19 +127,11 @@ def track(
         table = None if prompts is None else PromptTable.read(prompts, items)
         if typed is None and table is None and saved is None:
             raise typer.BadParameter(NO_PROMPT)
-        range_ = parse_intensity_range(intensity_range)
-        channel = parse_channels(channels or ())
+        source = SourceOptions.parse(channels, intensity_range, pixel_size, max_pixels, fps, formats=formats)
         look = make_look(background, soft, formats)
-        size = parse_pixel_size(pixel_size, formats)
 
         def open_item(item: Item) -> _Tracking:
-            from masklet.media import open_frames
-
-            open_source = open_frames if saved is None else saved.open  # which knows channel and range
-            frames = open_source(
-                item.source, fps=fps, channel=channel, intensity_range=range_, max_pixels=max_pixels
-            )
-            frames = open_frames(frames, pixel_size=size)
+            frames = source.open(item.source, saved)
             prompts = typed or ObjectPrompts()
             if table is not None:
                 prompts = prompts.joined(table.prompts_of(item, frames))
@@ -154,7 +142,7 @@ def track(
             return work
 
         network = options.ModelOptions(model, device, dtype, setting, image_size, engine)
-        settings = {"fps": fps, **source_settings(range_, channel, size), **look_settings(look)}
+        settings = {"fps": fps, **source.settings, **look_settings(look)}
         Runner("track", out, open_item, network, settings, bar, overwrite).run(items, shard)
 
 
