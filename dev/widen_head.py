@@ -1,0 +1,153 @@
+"""Double the width of a trained network's head, so that it computes the same as before.
+
+    OMP_NUM_THREADS=1 python dev/widen_head.py nano nano-wide.safetensors PICTURE
+
+The trunk stays. Every channel of the head becomes two of the same value (Net2Net, arXiv 1511.05641), and
+whatever reads it weighs each half as much. So that training tells the two apart, a random number is added to
+the weight of one and subtracted from that of the other, which changes nothing as long as they are equal.
+
+Exact but for two things. The sines that the memory attention adds to features, a tenth of their size, have
+other periods in every second pair. Pointers become four memory tokens in place of two, the new ones nearly
+zero. Both networks segment PICTURE, then look at it again with that as memory; what differs is printed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+import typer
+from torch import Tensor
+
+import masklet
+from masklet.media import read_image
+from masklet.transforms import frame_to_square
+from masklet.types import Memory, MemorySelection
+
+SPREAD = 1.0  # of the random numbers, as a part of the halved weights' root mean square
+SPREAD_OF_PRODUCTS = 0.5
+NEW_POINTERS = 0.02  # of the weights that make a pointer's new tokens, as a part of the old ones'
+POINTER_HEAD = "mask_decoder.pointer_head.layers.2"
+TRANSPOSED = ("mask_decoder.up1.weight", "mask_decoder.up2.weight")
+TABLES = ("token.weight", "tokens.weight", "labels.weight", "padding.weight", "no_hint.weight")
+
+
+def main(model: str, out: Path, picture: Path, seed: int = 0) -> None:
+    """Write a network with a head of twice the width, in float32, and print what differs."""
+    torch.set_num_threads(1)
+    torch.manual_seed(seed)
+    small = masklet.load(model, device="cpu", engine="torch")
+    wide = widen(small)
+    masklet.save(wide, out)
+    image = frame_to_square(read_image(picture), small.config.image_size)
+    for (name, one), (_, other) in zip(answers(small, image), answers(wide, image), strict=True):
+        typer.echo(f"{name}: differs by {differ(one, other):.2g} of its root mean square")
+
+
+def widen(small: masklet.Sam2) -> masklet.Sam2:
+    """A network of twice the channels and hidden units in its head, that computes nearly the same."""
+    config = replace(
+        small.config, channels=2 * small.config.channels, feedforward=2 * small.config.feedforward
+    )
+    wide = masklet.Sam2(config).eval()
+    shapes = {name: tensor.shape for name, tensor in wide.state_dict().items()}
+    weights = {name: widen_tensor(name, tensor, shapes[name]) for name, tensor in small.state_dict().items()}
+    keep_products(weights)
+    keep_pointers(weights, small.state_dict())
+    wide.load_state_dict(weights)
+    return wide
+
+
+def widen_tensor(name: str, tensor: Tensor, shape: torch.Size) -> Tensor:
+    """Repeat what makes channels, and share among both copies what reads them."""
+    reads = axis_that_reads(name, tensor)
+    for axis in range(tensor.ndim):
+        if shape[axis] == tensor.shape[axis]:
+            continue
+        tensor = repeat_pairs(tensor, axis)
+        if axis == reads:
+            tensor = tell_apart(tensor / 2, axis, SPREAD)
+    return tensor
+
+
+def axis_that_reads(name: str, tensor: Tensor) -> int | None:
+    """The axis of a layer's inputs; vectors and tables have none."""
+    if tensor.ndim < 2 or not name.endswith("weight") or name.endswith(TABLES):
+        return None
+    return 0 if name in TRANSPOSED else 1
+
+
+def repeat_pairs(tensor: Tensor, axis: int) -> Tensor:
+    """Twice the channels: 0 1 2 3 become 0 1 0 1 2 3 2 3.
+
+    So pairs of sine and cosine, and pairs that turn together, meet the same period again; heads stay whole.
+    """
+    return tensor.unflatten(axis, (-1, 1, 2)).repeat_interleave(2, dim=axis + 1).flatten(axis, axis + 2)
+
+
+def tell_apart(tensor: Tensor, axis: int, spread: float) -> Tensor:
+    """Add random numbers to what belongs to one copy of a channel, and subtract them for the other."""
+    copies = tensor.unflatten(axis, (-1, 2, 2))  # pairs, copies, the two of a pair
+    noise = torch.randn_like(copies.select(axis + 1, 0)) * spread * tensor.square().mean().sqrt()
+    return (copies + torch.stack([noise, -noise], dim=axis + 1)).flatten(axis, axis + 2)
+
+
+def keep_products(weights: dict[str, Tensor]) -> None:
+    """Keep sums over products of two channels as they were: of queries and keys, and of masks and map."""
+    for name in weights:
+        if ".q." in name and name.startswith("memory_attention"):
+            # A pair's copy turns at another speed, so it must stay out of the product.
+            pairs = weights[name].unflatten(0, (-1, 2, 2)).clone()
+            pairs[:, 1] = 0
+            weights[name] = pairs.flatten(0, 2) * 2**0.5
+        elif ".q." in name:
+            weights[name] = weights[name] / 2**0.5
+        elif "mask_heads" in name and ".layers.2." in name:
+            weights[name] = weights[name] / 2
+        else:
+            continue
+        if name.endswith("weight") and not name.startswith("memory_attention"):
+            weights[name] = tell_apart(weights[name], 0, SPREAD_OF_PRODUCTS)
+
+
+def keep_pointers(weights: dict[str, Tensor], small: dict[str, Tensor]) -> None:
+    """Keep a pointer's memory tokens, add as many that say nothing yet, and read ages as before."""
+    weight = small[f"{POINTER_HEAD}.weight"]
+    rows = tell_apart(repeat_pairs(weight, 1) / 2, 1, SPREAD)
+    new = torch.randn_like(rows) * NEW_POINTERS * rows.square().mean().sqrt()
+    weights[f"{POINTER_HEAD}.weight"] = torch.cat([rows, new])
+    for name, axis in ((f"{POINTER_HEAD}.bias", 0), ("mask_decoder.absent_pointer", 1)):
+        weights[name] = torch.cat([small[name], torch.zeros_like(small[name])], dim=axis)
+    ages = small["memory_attention.pointer_age.weight"].unflatten(1, (-1, 1, 2))
+    # The new pairs of the encoding have periods in between.
+    weights["memory_attention.pointer_age.weight"] = torch.cat([ages, torch.zeros_like(ages)], 2).flatten(1)
+
+
+@torch.no_grad()
+def answers(model: masklet.Sam2, image: Tensor) -> Iterator[tuple[str, Tensor]]:
+    """What a network says of a click in the middle of a picture, and of that picture as the next frame."""
+    features = model.encode(image)
+    yield from zip(("coarse map", "map at stride 8", "map at stride 4"), features, strict=True)
+    points, labels = torch.full((1, 1, 2), image.shape[-1] / 2), torch.ones(1, 1, dtype=torch.int64)
+    context = model.attend(features, [MemorySelection()])
+    candidates = model.decode(features, context, points, labels)
+    yield from (("masks", candidates.logits), ("predicted IoU", candidates.iou))
+    found = candidates.pick(candidates.iou.argmax(dim=1))
+    tokens = model.memorize(features, found)
+    yield "memory tokens", tokens
+    memory = Memory(0, tokens[0], found.pointer[0], found.iou[0], found.score[0], prompted=True)
+    context = model.attend(features, [MemorySelection(((0, memory),), ((1, memory.pointer),))])
+    yield "context from memory", context
+    yield "mask from memory", model.decode(features, context, candidates=1).logits
+
+
+def differ(small: Tensor, wide: Tensor) -> float:
+    """The root mean square of the difference, as a part of the values'."""
+    same = repeat_pairs(small, 1) if small.shape != wide.shape else small
+    return float((same - wide).square().mean().sqrt() / same.square().mean().sqrt())
+
+
+if __name__ == "__main__":
+    typer.run(main)
