@@ -14,14 +14,14 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import psutil
 
 from masklet.jobs.manifest import Cluster, Entry, JobSettings, read_manifest
+from masklet.jobs.records import JobStatus, read_records
 from masklet.jobs.run import QUIET_RAY, run_job
 from masklet.jobs.stores import Store
 from masklet.jobs.worker import Item, Worker
@@ -52,12 +52,12 @@ def measure_actors(manifest: Path, settings: JobSettings, actors: int, out: Path
     with ray_here(actors):
         last = run_job(str(manifest), str(out), settings, Cluster(actors=actors))
         ended = time.time()
-    records = Store(str(out)).read_folder("records").values()
-    worked = sum(record["seconds"] for record in records)
-    first = min(record["began"] for record in records)
-    span = max(record["began"] + record["seconds"] for record in records) - first
+    records = read_records(Store(str(out)))
+    worked = sum(record.seconds for record in records)
+    first = min(record.began for record in records)
+    span = max(record.began + record.seconds for record in records) - first
     return (
-        f"| {actors} | {3600 * last['done'] / span:,.0f} | {1 - worked / actors / span:.1%} "
+        f"| {actors} | {3600 * last.done / span:,.0f} | {1 - worked / actors / span:.1%} "
         f"| {worked / len(records):.2f} s | {ended - started - span:.0f} s |"
     )
 
@@ -105,20 +105,21 @@ def measure_overhead(folder: Path, settings: JobSettings, size: int, pairs: int)
     worker = Worker(settings, str(folder / "loop"), threads=1)
     for number in range(pairs):
         outcome = worker.run(Item(entry, part=number, start=0, stop=None))
-        assert outcome.record is not None, outcome.error
-        loop.append(outcome.record["processor_seconds"])
+        assert outcome.record is not None and outcome.record.processor_seconds is not None, outcome.error
+        loop.append(outcome.record.processor_seconds)
         out = folder / f"minute-{number}"
         marks = dict[bool, tuple[float, float]]()  # by whether the item has begun, or has ended
 
-        def mark(status: Mapping[str, Any], marks: dict[bool, tuple[float, float]] = marks) -> None:
-            if status["running"]:
+        def mark(status: JobStatus, marks: dict[bool, tuple[float, float]] = marks) -> None:
+            if status.running:
                 marks.setdefault(False, (processor_seconds(workers=False), time.time()))
                 marks[True] = processor_seconds(workers=False), time.time()
 
         with ray_here(1):
             run_job(manifest, str(out), settings, Cluster(actors=1), mark)
-        (record,) = Store(str(out)).read_folder("records").values()
-        jobs.append(record["processor_seconds"])
+        (record,) = read_records(Store(str(out)))
+        assert record.processor_seconds is not None
+        jobs.append(record.processor_seconds)
         shares.append((marks[True][0] - marks[False][0]) / (marks[True][1] - marks[False][1]))
     plain, actor, share = (statistics.median(values) for values in (loop, jobs, shares))
     return (
@@ -136,7 +137,7 @@ def measure_memory(manifest: Path, settings: JobSettings, items: int, out: Path)
     for number in range(items):
         entry = entries[number % len(entries)]
         outcome = worker.run(Item(entry, part=number, start=0, stop=None))
-        assert outcome.status == "done", outcome.error
+        assert outcome.record is not None, outcome.error
         memory.append(process.memory_info().rss / 2**20)
     quarter = items // 4
     return (

@@ -16,6 +16,7 @@ from pycocotools.coco import COCO
 from masklet.errors import MaskletError
 from masklet.jobs.manifest import JobSettings, read_manifest
 from masklet.jobs.merge import merge_results
+from masklet.jobs.records import VideoSplit
 from masklet.jobs.stores import Store
 from masklet.jobs.tables import SCHEMA, read_masks
 from masklet.jobs.worker import Item, Worker
@@ -56,9 +57,9 @@ def run_all(mixed: Path, settings: JobSettings, out: Path) -> Store:
     for entry in read_manifest(manifest):
         outcome = worker.run(Item(entry))
         assert outcome.record is not None, outcome.error
-        if outcome.status == "split":
-            for part in Item(entry).parts(map(tuple, outcome.record["parts"])):
-                assert worker.run(part).status == "done"
+        if isinstance(outcome.record.results, VideoSplit):
+            for part in Item(entry).parts(outcome.record.results.parts):
+                assert worker.run(part).record is not None
     return store
 
 

@@ -25,7 +25,8 @@ from masklet.errors import MaskletError
 from masklet.jobs.manifest import Cluster, JobSettings, read_manifest
 from masklet.jobs.merge import merge_results
 from masklet.jobs.plan import make_plan
-from masklet.jobs.report import describe_status, find_stragglers, read_errors
+from masklet.jobs.records import JobStatus, RunningItem, read_errors
+from masklet.jobs.report import describe_status, find_stragglers
 from masklet.jobs.run import run_job, start_ray
 from masklet.jobs.stores import Store
 from masklet.jobs.tables import read_masks
@@ -70,7 +71,7 @@ def check_complete(corpus: Path, out: Path, clips: int = CLIPS) -> None:
     written = rows(out)
     assert len(written) == len(expected) and set(written) == expected
     assert not (out / "unfinished").exists()
-    assert [Path(row["source"]).name for row in read_errors(Store(str(out)))] == ["broken.mp4"]
+    assert [Path(row.source).name for row in read_errors(Store(str(out)))] == ["broken.mp4"]
 
 
 def test_two_nodes_give_the_masks_of_track_and_survive_the_loss_of_one(
@@ -79,9 +80,8 @@ def test_two_nodes_give_the_masks_of_track_and_survive_the_loss_of_one(
     """One worker is killed by SIGKILL, then a node is removed while the job runs."""
     killed = list[str]()
 
-    def disturb(status: dict[str, object]) -> None:
-        running = status["running"]
-        if not killed and running:
+    def disturb(status: JobStatus) -> None:
+        if not killed and status.running:
             with suppress(psutil.NoSuchProcess):  # one of them may just have ended
                 workers = [
                     process
@@ -91,13 +91,13 @@ def test_two_nodes_give_the_masks_of_track_and_survive_the_loss_of_one(
                 if workers:
                     workers[0].kill()
                     killed.append("worker")
-        elif killed == ["worker"] and status["done"]:
+        elif killed == ["worker"] and status.done:
             two_nodes.remove_node(two_nodes.second)
             killed.append("node")
 
     manifest, out = str(corpus / "manifest.csv"), tmp_path / "out"
     status = run_job(manifest, str(out), settings, Cluster(actors=2, attempts=10), disturb)
-    assert (status["done"], status["failed"]) == (CLIPS, 1)
+    assert (status.done, status.failed) == (CLIPS, 1)
     check_complete(corpus, out)
     model = masklet.load(settings.model, device="cpu")
     for path in (out / "masks").iterdir():
@@ -108,7 +108,7 @@ def test_two_nodes_give_the_masks_of_track_and_survive_the_loss_of_one(
 
     written = {path: path.stat().st_mtime_ns for path in (out / "masks").iterdir()}
     again = run_job(manifest, str(out), settings, Cluster(actors=1))
-    assert again["done_before"] == CLIPS
+    assert again.done_before == CLIPS
     assert {path: path.stat().st_mtime_ns for path in (out / "masks").iterdir()} == written
 
     (merged, errors) = merge_results(Store(str(out)), Store(str(tmp_path / "merged")))
@@ -170,7 +170,7 @@ def test_two_actors_give_the_masks_of_track_on_real_clips(data: Path, tmp_path: 
     (tmp_path / "manifest.csv").write_text("\n".join(manifest))
     out = tmp_path / "out"
     status = run_job(str(tmp_path / "manifest.csv"), str(out), JobSettings(), Cluster(actors=2))
-    assert (status["done"], status["failed"]) == (2, 0)
+    assert (status.done, status.failed) == (2, 0)
     model = masklet.load(device="cpu")
     for path in (out / "masks").iterdir():
         video = pq.read_table(path)["video"][0].as_py()
@@ -179,21 +179,23 @@ def test_two_actors_give_the_masks_of_track_on_real_clips(data: Path, tmp_path: 
             assert_same_mask(one[1], other[1])
 
 
+def make_status(**values: object) -> JobStatus:
+    """That of a driver at work for 100 seconds, with the given values."""
+    now, counts = time.time(), dict.fromkeys(("waiting", "done", "done_before", "failed"), 0)
+    driver = {"time": now, "host": "here", "process": 1, "is_running": True, "began": now - 100}
+    return JobStatus(**{**driver, **counts, "median_seconds": None, **values})
+
+
 def test_a_straggler_is_visible() -> None:
-    status = {
-        "time": time.time(),
-        "began": time.time() - 100,
-        "is_running": True,
-        "done": 5,
-        "done_before": 0,
-        "failed": 0,
-        "waiting": 2,
-        "median_seconds": 4.0,
-        "running": [
-            {"item": "quick.mp4", "seconds": 3.0, "frames": [1, 9], "attempt": 1},
-            {"item": "slow.mp4", "seconds": 80.0, "frames": [2, 9], "attempt": 1},
-        ],
-    }
+    status = make_status(
+        done=5,
+        waiting=2,
+        median_seconds=4.0,
+        running=(
+            RunningItem("quick.mp4", 3.0, (1, 9), attempt=1),
+            RunningItem("slow.mp4", 80.0, (2, 9), attempt=1),
+        ),
+    )
     assert [straggler.item for straggler in find_stragglers(status)] == ["slow.mp4"]
     assert "slow: slow.mp4, 80 s so far, frame 2 of 9" in "\n".join(describe_status(status))
 
@@ -246,20 +248,19 @@ def test_a_cluster_that_is_not_there_is_named(
 
 def test_another_driver_is_refused(corpus: Path, settings: JobSettings, tmp_path: Path) -> None:
     store = Store(str(tmp_path))
-    status = {"is_running": True, "host": "elsewhere", "process": 1, "time": time.time()}
-    store.write_json("status.json", status)
+    store.write_json("status.json", make_status(host="elsewhere").to_json())
     with pytest.raises(MaskletError, match="wait for it"):
         run_job(str(corpus / "manifest.csv"), str(tmp_path), settings, Cluster())
 
 
 def test_errors_of_inputs_are_final_until_they_change(corpus: Path, tmp_path: Path) -> None:
-    from masklet.jobs.worker import Item, error_record
+    from masklet.jobs.worker import Item, make_error
 
     store, entries = Store(str(tmp_path)), read_manifest(str(corpus / "manifest.csv"))
     broken = Item(entries[-1])
-    store.write_json(f"errors/{broken.id}.json", error_record(broken, "broken", "input", 1))
+    store.write_json(f"errors/{broken.id}.json", make_error(broken, "broken", "input", 1).to_json())
     plan = make_plan(entries, store)
     assert (len(plan.waiting), list(plan.failed)) == (CLIPS, [broken.id])
     assert len(make_plan(entries, store, retry_errors=True).waiting) == CLIPS + 1
-    store.write_json(f"errors/{broken.id}.json", error_record(broken, "killed", "system", 3))
+    store.write_json(f"errors/{broken.id}.json", make_error(broken, "killed", "system", 3).to_json())
     assert len(make_plan(entries, store).waiting) == CLIPS + 1

@@ -104,8 +104,8 @@ def test_a_corpus_in_a_bucket(bucket: str, corpus: Path, settings: JobSettings, 
     worker = Worker(settings, out)
     for entry in entries[:-1]:
         outcome = worker.run(Item(entry))
-        assert outcome.status == "done", outcome.error
-        with store.open(outcome.record["file"]) as file:
+        assert outcome.record is not None, outcome.error
+        with store.open(outcome.record.masks.path) as file:
             assert len(list(read_masks(pa.PythonFile(file)))) == FRAMES
     broken = worker.run(Item(entries[-1]))
     assert (broken.status, broken.kind) == ("failed", "input")

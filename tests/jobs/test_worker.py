@@ -14,6 +14,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from contextlib import nullcontext, suppress
 from dataclasses import replace
 from functools import partial
@@ -32,7 +33,8 @@ from masklet.jobs import worker as worker_module
 from masklet.jobs.manifest import Cluster, Entry, JobSettings, read_manifest
 from masklet.jobs.merge import merge_results
 from masklet.jobs.plan import make_plan
-from masklet.jobs.report import read_errors, read_status
+from masklet.jobs.records import VideoSplit, read_errors, read_records, read_status
+from masklet.jobs.report import last_status
 from masklet.jobs.run import read_job, run_job
 from masklet.jobs.stores import Store
 from masklet.jobs.tables import SCHEMA, read_masks
@@ -56,13 +58,13 @@ def run(settings: JobSettings, out: Path, item: Item) -> Outcome:
 def test_masks_are_those_of_track(corpus: Path, settings: JobSettings, tmp_path: Path) -> None:
     item = items(corpus)[0]
     outcome = run(settings, tmp_path, item)
-    assert outcome.record is not None and outcome.record["masks"] == FRAMES
-    table = pq.read_table(tmp_path / outcome.record["file"])
+    assert outcome.record is not None and outcome.record.masks.masks == FRAMES
+    table = pq.read_table(tmp_path / outcome.record.masks.path)
     assert table.schema == SCHEMA
     assert set(table["class"].to_pylist()) == {"pet"} and set(table["name"].to_pylist()) == {"dog"}
     model = masklet.load(settings.model, device="cpu")
     expected = list(masklet.track(model, corpus / "0.mp4", {0: {1: Prompt(positive=[(20, 24)])}}))
-    written = list(read_masks(tmp_path / outcome.record["file"]))
+    written = list(read_masks(tmp_path / outcome.record.masks.path))
     assert [masks.frame for masks in written] == list(range(FRAMES))
     for one, other in zip(written, expected, strict=True):
         np.testing.assert_array_equal(one[1], other[1])
@@ -73,7 +75,7 @@ def test_a_second_run_does_nothing(corpus: Path, settings: JobSettings, tmp_path
     item, worker = items(corpus)[0], Worker(settings, str(tmp_path))
     first = worker.run(item)
     assert first.record is not None
-    path = tmp_path / first.record["file"]
+    path = tmp_path / first.record.masks.path
     written = path.stat().st_mtime_ns
     assert worker.run(item) == first
     assert path.stat().st_mtime_ns == written
@@ -88,7 +90,7 @@ def test_the_name_follows_content_and_settings(corpus: Path, settings: JobSettin
     def key(settings: JobSettings) -> str:
         record = run(settings, tmp_path / "out", item).record
         assert record is not None
-        return str(record["key"])
+        return record.key
 
     first = key(settings)
     assert key(replace(settings, exclusive=True)) != first
@@ -102,10 +104,10 @@ def test_a_job_that_never_began_says_so(settings: JobSettings, tmp_path: Path) -
     """Ray could not be started: there is a job, but no status yet."""
     store = Store(str(tmp_path))
     with pytest.raises(MaskletError, match="holds no job"):
-        read_status(store)
+        last_status(store)
     store.write_json("job.json", {"manifest": "clips.csv", "settings": settings.to_json()})
     with pytest.raises(MaskletError, match=r"the job of clips\.csv has not begun: masklet jobs resume"):
-        read_status(store)
+        last_status(store)
 
 
 def test_no_file_and_no_thread_of_an_item_stays(corpus: Path, settings: JobSettings, tmp_path: Path) -> None:
@@ -115,7 +117,7 @@ def test_no_file_and_no_thread_of_an_item_stays(corpus: Path, settings: JobSetti
     gc.disable()  # the worker must not depend on when Python collects by itself
     try:
         for part in range(6):
-            assert worker.run(Item(entry, part=part)).status == "done"
+            assert worker.run(Item(entry, part=part)).record is not None
             used.append((process.num_fds(), process.num_threads()))
     finally:
         gc.enable()
@@ -124,7 +126,7 @@ def test_no_file_and_no_thread_of_an_item_stays(corpus: Path, settings: JobSetti
 
 def test_a_broken_video_is_the_inputs_fault(corpus: Path, settings: JobSettings, tmp_path: Path) -> None:
     outcome = run(settings, tmp_path, items(corpus)[-1])
-    assert (outcome.status, outcome.kind) == ("failed", "input")
+    assert (outcome.record, outcome.kind) == (None, "input")
     assert "broken.mp4" in outcome.error
     assert Store(str(tmp_path)).names("masks") == []
 
@@ -139,7 +141,7 @@ def test_a_full_disk_is_the_systems_fault_and_leaves_nothing(
 
     monkeypatch.setattr(worker_module, "MaskTable", FullTable)
     outcome = run(settings, tmp_path, items(corpus)[0])
-    assert (outcome.status, outcome.kind) == ("failed", "system")
+    assert (outcome.record, outcome.kind) == (None, "system")
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
@@ -147,7 +149,7 @@ def test_other_formats_are_published_as_a_folder(corpus: Path, settings: JobSett
     formats = replace(settings, formats=("parquet", "masklets", "palette"))
     record = run(formats, tmp_path, items(corpus)[0]).record
     assert record is not None
-    folder = tmp_path / record["folder"]
+    folder = tmp_path / record.masks.path
     assert len(list(read_masklets(folder / "masklets.json"))) == FRAMES
     assert len(list((folder / "masks").iterdir())) == FRAMES
     assert len(list(read_masks(folder / "masks.parquet"))) == FRAMES
@@ -165,7 +167,7 @@ def test_other_formats_are_published_as_a_folder(corpus: Path, settings: JobSett
 
 def test_without_prompts_everything_is_tracked(corpus: Path, settings: JobSettings, tmp_path: Path) -> None:
     outcome = run(replace(settings, preset="fast"), tmp_path, Item(Entry(str(corpus / "0.mp4"))))
-    assert outcome.status == "done", outcome.error
+    assert outcome.record is not None, outcome.error
 
 
 def test_a_long_video_is_split_at_cuts(settings: JobSettings, tmp_path: Path) -> None:
@@ -179,11 +181,11 @@ def test_a_long_video_is_split_at_cuts(settings: JobSettings, tmp_path: Path) ->
     (entry,) = read_manifest(str(tmp_path / "m.csv"))
     worker = Worker(replace(settings, split=5), str(tmp_path / "out"))
     outcome = worker.run(Item(entry))
-    assert outcome.record is not None and outcome.record["parts"] == [(5, 9)]
-    (part,) = Item(entry).parts(outcome.record["parts"])
+    assert outcome.record is not None and outcome.record.results == VideoSplit(((5, 9),))
+    (part,) = Item(entry).parts(outcome.record.results.parts)
     done = worker.run(part)
     assert done.record is not None, done.error
-    written = list(read_masks(tmp_path / "out" / done.record["file"]))
+    written = list(read_masks(tmp_path / "out" / done.record.masks.path))
     assert [masks.frame for masks in written] == [6, 7, 8]
 
 
@@ -198,7 +200,7 @@ def test_a_source_on_a_web_server_is_fetched(corpus: Path, settings: JobSettings
             there, missing = (Item(entry) for entry in read_manifest(str(tmp_path / "m.csv")))
             outcome = run(settings, tmp_path / "out", there)
             assert outcome.record is not None, outcome.error
-            assert outcome.record["masks"] == FRAMES
+            assert outcome.record.masks.masks == FRAMES
             error = run(settings, tmp_path / "out", missing)
             assert error.kind == "system" and error.error.startswith(f"{url}/none.mp4 cannot be used")
         finally:
@@ -282,10 +284,10 @@ def test_a_part_has_the_detections_of_its_own_frames(settings: JobSettings, tmp_
     worker = Worker(replace(settings, split=3), str(tmp_path / "out"))
     whole = Item(Entry(str(video), detections=path))
     split = worker.run(whole)
-    assert split.record is not None and split.record["parts"] == [(0, 3), (3, 6)]
-    outcomes = [worker.run(part) for part in whole.parts(split.record["parts"])]
+    assert split.record is not None and split.record.results == VideoSplit(((0, 3), (3, 6)))
+    outcomes = [worker.run(part) for part in whole.parts(split.record.results.parts)]
     assert [outcome.error for outcome in outcomes] == ["", ""]
-    table = pq.read_table(tmp_path / "out" / outcomes[1].record["file"])
+    table = pq.read_table(tmp_path / "out" / outcomes[1].record.masks.path)
     assert len(table) and set(table["frame"].to_pylist()) <= {3, 4, 5}
     assert set(table["class"].to_pylist()) == {"pet"}
 
@@ -307,7 +309,7 @@ def test_the_classes_of_detections_reach_the_table_and_the_files(
     job = replace(settings, formats=("parquet", "coco"))
     outcome = run(job, tmp_path / "out", Item(Entry(str(video), detections=str(tmp_path / "boxes.json"))))
     assert outcome.record is not None, outcome.error
-    folder = tmp_path / "out" / outcome.record["folder"]
+    folder = tmp_path / "out" / outcome.record.masks.path
     table = pq.read_table(folder / "masks.parquet").to_pylist()
     by_object = {object: {row["class"] for row in table if row["object"] == object} for object in (1, 2, 3)}
     assert sorted(map(str, by_object.values())) == ["{'ball'}", "{'pet'}", "{None}"]
@@ -335,10 +337,10 @@ def test_a_channel_of_microscope_files_is_segmented(
     assert outcome.record is not None, outcome.error
     frames = open_frames(path, channel="GFP")
     expected = list(masklet.track(model, frames, {0: {1: Prompt(positive=[(20, 24)])}}))
-    for one, other in zip(read_masks(tmp_path / "out" / outcome.record["file"]), expected, strict=True):
+    for one, other in zip(read_masks(tmp_path / "out" / outcome.record.masks.path), expected, strict=True):
         np.testing.assert_array_equal(one[1], other[1])
     mixed = run(settings, tmp_path / "out", item)
-    assert mixed.record is not None and mixed.record["key"] != outcome.record["key"]
+    assert mixed.record is not None and mixed.record.key != outcome.record.key
     unknown = run(replace(settings, channel="RFP"), tmp_path / "out", item)
     assert unknown.kind == "input" and "0 (DAPI), 1 (GFP)" in unknown.error
 
@@ -366,7 +368,7 @@ def test_a_source_in_another_file_system_is_fetched(
     fsspec.filesystem("memory").pipe("/jobs-worker/0.mp4", (corpus / "0.mp4").read_bytes())
     entry = replace(items(corpus)[0].entry, source="memory://jobs-worker/0.mp4")
     outcome = run(settings, tmp_path, Item(entry))
-    assert outcome.status == "done", outcome.error
+    assert outcome.record is not None, outcome.error
 
 
 FORKING = """
@@ -456,7 +458,7 @@ def test_changed_prompts_leave_no_masks_or_errors_of_the_earlier_ones(
     def status(*rows: str) -> tuple[int, int, int, int]:
         manifest.write_text("\n".join(["source,object,x,y", *rows]))
         last = run_job("m.csv", store.url, settings, Cluster(attempts=1))
-        return last["done"], last["failed"], len(store.names("masks")), len(read_errors(store))
+        return last.done, last.failed, len(store.names("masks")), len(read_errors(store))
 
     assert status("0.mp4,1,20,24", "1.mp4,1,2000,24") == (1, 1, 1, 1)
     assert status("0.mp4,1,21,24", "1.mp4,1,20,24") == (2, 0, 2, 0)
@@ -486,12 +488,26 @@ def test_a_folder_of_something_else_is_refused(
     store.write_json("job.json", content)
     for call in (
         lambda: read_job(store),
-        lambda: read_status(store),
+        lambda: last_status(store),
         lambda: merge_results(store, store),
         lambda: run_job(str(corpus / "manifest.csv"), store.url, settings, Cluster()),
     ):
         with pytest.raises(MaskletError, match="is not of a job that this version of masklet can go on with"):
             call()
+
+
+@pytest.mark.parametrize(
+    ("name", "read"),
+    [("status.json", read_status), ("records/1.json", read_records), ("errors/1.json", read_errors)],
+)
+def test_a_file_of_something_else_in_a_job_is_named(
+    name: str, read: Callable[[Store], object], tmp_path: Path
+) -> None:
+    store = Store(str(tmp_path))
+    for content in ({"of": "another program"}, [], 3):
+        store.write_json(name, content)
+        with pytest.raises(MaskletError, match=f"{name} is not a file that this version of masklet wrote"):
+            read(store)
 
 
 def test_every_file_of_an_entry_tells_that_it_has_changed(tmp_path: Path) -> None:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,6 +12,7 @@ from masklet.cli.runs import ProgressBar
 
 if TYPE_CHECKING:
     from masklet.jobs.manifest import Cluster, JobSettings
+    from masklet.jobs.records import ItemError, JobStatus
 
 app = typer.Typer(help="Process large collections of videos with Ray (docs/scale.md).", no_args_is_help=True)
 
@@ -162,11 +162,12 @@ def resume(
 def status(out: Out) -> None:
     """Show a job's progress, slow items and errors."""
     _need_packages()
-    from masklet.jobs.report import describe_status, read_errors, read_status
+    from masklet.jobs.records import read_errors
+    from masklet.jobs.report import describe_status, last_status
     from masklet.jobs.stores import Store
 
     store = Store(out)
-    for line in describe_status(read_status(store)):
+    for line in describe_status(last_status(store)):
         typer.echo(options.terminal_text(line))
     _print_errors(read_errors(store))
 
@@ -200,36 +201,31 @@ def merge(
 
 
 def _run(manifest: str, out: str, settings: JobSettings, cluster: Cluster) -> None:
-    from masklet.jobs.report import find_stragglers, read_errors
+    from masklet.jobs.records import read_errors
+    from masklet.jobs.report import find_stragglers
     from masklet.jobs.run import run_job
     from masklet.jobs.stores import Store
 
     with ProgressBar() as bar:
         shown = set[str]()
 
-        def report(status: Mapping[str, Any]) -> None:
-            done = status["done"] + status["failed"]
-            total = done + status["waiting"] + len(status["running"])
+        def report(status: JobStatus) -> None:
             bar.count = 1
-            bar.update(done / max(1, total), total, "items")
+            bar.update((status.done + status.failed) / max(1, status.total), status.total, "items")
             for straggler in find_stragglers(status):
                 if straggler.item not in shown:
                     shown.add(straggler.item)
                     bar.print(f"slow: {straggler.item}, {straggler.seconds:.0f} s so far")
 
         last = run_job(manifest, out, settings, cluster, report)
-    before = last["done_before"]
-    typer.echo(
-        f"{last['done']} of {last['done'] + last['failed']} items are done"
-        + (f", {before} of them by an earlier run" if before else "")
-        + f": {out}"
-    )
-    if last["failed"]:
+    earlier = f", {last.done_before} of them by an earlier run" if last.done_before else ""
+    typer.echo(f"{last.done} of {last.done + last.failed} items are done{earlier}: {out}")
+    if last.failed:
         _print_errors(read_errors(Store(out)))
         raise typer.Exit(1)
 
 
-def _print_errors(errors: list[dict[str, Any]]) -> None:
+def _print_errors(errors: list[ItemError]) -> None:
     if not errors:
         return
     from rich.console import Console
@@ -238,7 +234,7 @@ def _print_errors(errors: list[dict[str, Any]]) -> None:
     source, why = Column("input", overflow="fold"), Column("why it failed", overflow="fold")
     table = Table(source, "part", why, "attempts")
     for row in errors:
-        texts = (row["source"], str(row["part"]), row["error"], str(row["attempts"]))
+        texts = (row.source, str(row.part), row.error, str(row.attempts))
         table.add_row(*map(options.terminal_text, texts))
     Console(stderr=True, markup=False).print(table)
 

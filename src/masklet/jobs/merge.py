@@ -15,11 +15,10 @@ import pyarrow.parquet as pq
 from masklet.errors import MaskletError
 from masklet.jobs.manifest import PARQUET, read_manifest
 from masklet.jobs.plan import make_plan
-from masklet.jobs.report import read_errors
+from masklet.jobs.records import FILES, ItemRecord, MaskFiles, VideoSplit, read_errors
 from masklet.jobs.run import read_job
 from masklet.jobs.stores import Store, is_glob
 from masklet.jobs.tables import SCHEMA
-from masklet.jobs.worker import FILES, table_name
 from masklet.media.readers.source import frame_file_name
 from masklet.media.writers.writer import UNNAMED, dump_json
 
@@ -65,21 +64,21 @@ def merge_results(
             f"{len(plan.waiting)} items are not done: masklet jobs resume, or merge --partial what is there."
         )
     done = [plan.records[id] for id in plan.done]
-    done.sort(key=lambda record: (record["source"], record["part"]))
+    done.sort(key=lambda record: (record.source, record.masks.part))
     files = list[str]()
     if PARQUET in formats:
-        files += _merge_tables(store, target, [table_name(record) for record in done])
+        files += _merge_tables(store, target, [record.masks.table for record in done])
     if COCO in formats:
         names = _names_below_common_folder([entry.source for entry in entries])
         kind = _TableItem if has_table else _CocoItem
         starts = _part_starts(plan.records)
-        items = [kind(store, row, names[row["source"]], starts.get(row["item"], 0)) for row in done]
+        items = [kind(store, row, names[row.source], starts.get(row.item, 0)) for row in done]
         _write_coco(target, items)
         files.append(COCO_FILE)
     errors = read_errors(store)
     if errors:
         with target.writing(ERRORS_FILE) as part:
-            pq.write_table(pa.Table.from_pylist(errors), part)
+            pq.write_table(pa.Table.from_pylist([error.to_json() for error in errors]), part)
         files.append(ERRORS_FILE)
     for name in target.names(""):
         is_earlier = name == ERRORS_FILE or (PARQUET in formats and MASKS_FILE.fullmatch(name))
@@ -119,15 +118,19 @@ class _Item:
     """The results of one item, as COCO needs them.
 
     Attributes:
-        record: What the item's worker published.
+        record: Of an item that is done.
         name: Its source, below the folder that all sources share.
         start: The first frame of the part, in the whole video.
     """
 
     store: Store
-    record: Mapping[str, Any]
+    record: ItemRecord
     name: str
     start: int
+
+    @property
+    def masks(self) -> MaskFiles:
+        return self.record.masks
 
     def pictures(self) -> Iterator[_Picture]:
         raise NotImplementedError
@@ -155,9 +158,10 @@ class _TableItem(_Item):
             row["frame"] - self.start: (row["height"], row["width"])
             for row in self._rows("frame", "height", "width")
         }
-        if "masked" in self.record:  # jobs of earlier versions do not say which frames have no objects
-            sizes = dict.fromkeys(range(*self.record["masked"]), self.record["size"])
-        names = self.record.get("names")
+        if self.masks.masked is not None and self.masks.size is not None:
+            # Jobs of earlier versions do not say which frames have no objects.
+            sizes = dict.fromkeys(range(*self.masks.masked), self.masks.size)
+        names = self.masks.names
         for frame, (height, width) in sizes.items():
             name = names[frame] if names else frame_file_name(self.start + frame, ".jpg")
             yield _Picture(frame, height, width, self.picture_name(name))
@@ -181,7 +185,7 @@ class _TableItem(_Item):
         return (row["class"] or UNNAMED for row in self._rows("class", "area") if row["area"])
 
     def _rows(self, *columns: str) -> Iterator[dict[str, Any]]:
-        with self.store.open(table_name(self.record)) as file:
+        with self.store.open(self.masks.table) as file:
             for batch in pq.ParquetFile(file).iter_batches(BATCH_ROWS, columns=list(columns)):
                 yield from batch.to_pylist()
 
@@ -191,7 +195,7 @@ class _CocoItem(_Item):
 
     @property
     def _content(self) -> dict[str, Any]:
-        content: dict[str, Any] = self.store.read_json(f"{self.record['folder']}/{COCO_FILE}")
+        content: dict[str, Any] = self.store.read_json(f"{self.masks.folder}/{COCO_FILE}")
         return content
 
     def pictures(self) -> Iterator[_Picture]:
@@ -222,7 +226,7 @@ def _write_coco(target: Store, items: Sequence[_Item]) -> None:
                     "file_name": picture.file_name,
                     "height": picture.height,
                     "width": picture.width,
-                    "video": item.record["source"],
+                    "video": item.record.source,
                     "frame": item.start + picture.frame,
                 }
 
@@ -247,13 +251,13 @@ def _write_coco(target: Store, items: Sequence[_Item]) -> None:
         dump_json(content, file)
 
 
-def _part_starts(records: Mapping[str, Mapping[str, Any]]) -> dict[str, int]:
+def _part_starts(records: Mapping[str, ItemRecord]) -> dict[str, int]:
     """The first frame of each part, by item."""
     return {
-        f"{record['item']}-{number:05d}": start
+        f"{record.item}-{number:05d}": start
         for record in records.values()
-        if record["status"] == "split"
-        for number, (start, _) in enumerate(record["parts"])
+        if isinstance(record.results, VideoSplit)
+        for number, (start, _) in enumerate(record.results.parts)
     }
 
 

@@ -6,11 +6,22 @@ from collections import deque
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
 
 from masklet.jobs.manifest import Entry
+from masklet.jobs.records import (
+    ERRORS,
+    FILES,
+    MASKS,
+    ItemError,
+    ItemRecord,
+    MaskFiles,
+    VideoSplit,
+    read_errors,
+    read_records,
+    remove_record,
+)
 from masklet.jobs.stores import REQUESTS, Store
-from masklet.jobs.worker import ERRORS, FILES, MASKS, RECORDS, Item
+from masklet.jobs.worker import Item
 
 
 @dataclass
@@ -27,12 +38,12 @@ class Plan:
     waiting: deque[Item] = field(default_factory=deque)
     done: set[str] = field(default_factory=set)
     failed: dict[str, str] = field(default_factory=dict)
-    records: dict[str, dict[str, Any]] = field(default_factory=dict)
+    records: dict[str, ItemRecord] = field(default_factory=dict)
 
     def add(
         self,
         item: Item,
-        errors: Mapping[str, Mapping[str, Any]],
+        errors: Mapping[str, ItemError],
         stamps: Mapping[str, str],
         *,
         retry_errors: bool,
@@ -51,16 +62,16 @@ class Plan:
             return stamps[source] if source in stamps else item.entry.stamp_if_there()
 
         # Results stay where their source is gone or cannot be reached: nobody can say that it has changed.
-        if record is not None and stamp() in (record["stamp"], ""):
-            if record["status"] == "split":
-                for part in item.parts(map(tuple, record["parts"])):
+        if record is not None and stamp() in (record.stamp, ""):
+            if isinstance(record.results, VideoSplit):
+                for part in item.parts(record.results.parts):
                     self.add(part, errors, stamps, retry_errors=retry_errors)
             else:
                 self.done.add(item.id)
             return
-        is_final = error is not None and error["kind"] == "input" and not retry_errors
-        if error is not None and is_final and error["stamp"] == stamp():
-            self.failed[item.id] = error["error"]
+        is_final = error is not None and error.kind == "input" and not retry_errors
+        if error is not None and is_final and error.stamp == stamp():
+            self.failed[item.id] = error.error
         else:
             self.waiting.append(item)
 
@@ -69,12 +80,12 @@ def make_plan(entries: list[Entry], store: Store, *, retry_errors: bool = False)
     """Compare a manifest with what is published."""
     plan = Plan()
     results = {f"{folder}/{name}" for folder in (MASKS, FILES) for name in store.names(folder)}
-    for key, record in store.read_folder(RECORDS).items():
-        if record["status"] == "done" and (record.get("file") or record.get("folder")) not in results:
-            store.remove(f"{RECORDS}/{key}.json")  # somebody removed its results: it is run again
-            continue
-        plan.records[record["item"]] = {**record, "key": key}
-    errors = store.read_folder(ERRORS)
+    for record in read_records(store):
+        if isinstance(record.results, MaskFiles) and record.results.path not in results:
+            remove_record(store, record)  # somebody removed its results: it is run again
+        else:
+            plan.records[record.item] = record
+    errors = {error.item: error for error in read_errors(store)}
     recorded = [entry for entry in entries if entry.id in plan.records or entry.id in errors]
     with ThreadPoolExecutor(REQUESTS) as pool:  # one by one, 100,000 requests to a store take hours
         found = pool.map(Entry.stamp_if_there, recorded)
@@ -97,11 +108,5 @@ def remove_outdated(store: Store, plan: Plan, entries: list[Entry]) -> None:
         if name[:length] not in ids:
             store.remove(f"{ERRORS}/{name}")
     for record in plan.records.values():
-        if record["source"] in sources and record["item"][:length] not in ids:
+        if record.source in sources and record.item[:length] not in ids:
             remove_record(store, record)
-
-
-def remove_record(store: Store, record: Mapping[str, Any]) -> None:
-    for name in (f"{RECORDS}/{record['key']}.json", record.get("file"), record.get("folder")):
-        if name is not None:
-            store.remove(name)

@@ -10,7 +10,7 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,7 +18,18 @@ from typing import Any
 
 from masklet.errors import MaskletError, MissingExtra, first_line
 from masklet.jobs.manifest import Cluster, JobSettings, read_manifest
-from masklet.jobs.plan import Plan, make_plan, remove_outdated, remove_record
+from masklet.jobs.plan import Plan, make_plan, remove_outdated
+from masklet.jobs.records import (
+    ERRORS,
+    STATUS,
+    ErrorKind,
+    JobStatus,
+    MaskFiles,
+    RunningItem,
+    VideoSplit,
+    read_status,
+    remove_record,
+)
 from masklet.jobs.stores import (
     UNFINISHED,
     Store,
@@ -26,17 +37,10 @@ from masklet.jobs.stores import (
     is_local,
     local_path,
 )
-from masklet.jobs.worker import (
-    ERRORS,
-    ErrorKind,
-    Item,
-    Outcome,
-    Worker,
-    error_record,
-)
+from masklet.jobs.worker import Item, Outcome, Worker, make_error
 from masklet.run_folder import Run, digest, refuse_other_run
 
-JOB, STATUS = "job.json", "status.json"
+JOB = "job.json"
 STATUS_SECONDS = 2.0  # from one status to the next
 SILENT_SECONDS = 60.0  # after which the driver of a job on another machine counts as gone
 START_FAILURES = 5  # of actors in a row, after which the job stops
@@ -53,7 +57,7 @@ QUIET_RAY = {
     "RAY_event_stats": "0",
 }
 
-Report = Callable[[Mapping[str, Any]], None]
+Report = Callable[[JobStatus], None]
 
 
 def run_job(
@@ -62,7 +66,7 @@ def run_job(
     settings: JobSettings,
     cluster: Cluster,
     report: Report = lambda status: None,
-) -> dict[str, Any]:
+) -> JobStatus:
     """Run a job, or go on with it: what is done is left alone.
 
     Args:
@@ -126,10 +130,10 @@ def _claim(store: Store, manifest: str, settings: JobSettings) -> None:
         earlier = _resolve_model(read_job(store)[1])
         refuse_other_run(store.url, _as_run(settings), _as_run(earlier))
     weights = _check_weights(store, settings)
-    status = store.read_json(STATUS)
-    if status is not None and status["is_running"] and _is_alive(status):
+    status = read_status(store)
+    if status is not None and status.is_running and _is_alive(status):
         raise MaskletError(
-            f"{store.url} is being written by process {status['process']} on {status['host']}: wait for it. "
+            f"{store.url} is being written by process {status.process} on {status.host}: wait for it. "
             f"On another machine it counts as gone {SILENT_SECONDS:.0f} seconds after its last status."
         )
     store.write_json(JOB, {"manifest": manifest, "settings": settings.to_json(), "weights": weights})
@@ -149,18 +153,18 @@ def _check_weights(store: Store, settings: JobSettings) -> str | None:
     return weights
 
 
-def _is_alive(status: Mapping[str, Any]) -> bool:
-    if status["host"] != socket.gethostname():
-        return bool(time.time() - status["time"] < SILENT_SECONDS)
-    if status["process"] == os.getpid():
-        return False
-    try:
-        os.kill(status["process"], 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return bool(time.time() - status["time"] < SILENT_SECONDS)
+def _is_alive(status: JobStatus) -> bool:
+    """Whether the driver that wrote a status is still at work."""
+    if status.host == socket.gethostname():
+        if status.process == os.getpid():
+            return False
+        try:
+            os.kill(status.process, 0)
+        except ProcessLookupError:
+            return False
+        except PermissionError:
+            pass
+    return time.time() - status.time < SILENT_SECONDS
 
 
 @contextmanager
@@ -250,7 +254,8 @@ class _Driver:
         self._workers: dict[Any, _WorkerState] = {}  # by the reference to what each is doing
         self._attempts: dict[str, int] = {}
         self._start_failures = 0
-        self._seconds = [record["seconds"] for record in plan.records.values() if record["status"] == "done"]
+        records = plan.records.values()
+        self._seconds = [record.seconds for record in records if isinstance(record.results, MaskFiles)]
         self._began, self._done_before = time.time(), len(plan.done)
 
     def run(self) -> None:
@@ -278,34 +283,34 @@ class _Driver:
                 with suppress(Exception):
                     ray.kill(worker.actor)
             with suppress(StoreError):
-                self._store.write_json(STATUS, self.status(is_running=False))
+                self._store.write_json(STATUS, self.status(is_running=False).to_json())
 
-    def status(self, *, is_running: bool) -> dict[str, Any]:
+    def status(self, *, is_running: bool) -> JobStatus:
         """What `masklet jobs status` shows."""
         now = time.time()
-        running = [
-            {
-                "item": worker.item.title,
-                "seconds": round(now - worker.started, 1),
-                "frames": list(worker.frames),
-                "attempt": self._attempts.get(worker.item.id, 0) + 1,
-            }
+        running = tuple(
+            RunningItem(
+                worker.item.title,
+                round(now - worker.started, 1),
+                worker.frames,
+                self._attempts.get(worker.item.id, 0) + 1,
+            )
             for worker in self._workers.values()
             if worker.item is not None
-        ]
-        return {
-            "time": now,
-            "host": socket.gethostname(),
-            "process": os.getpid(),
-            "is_running": is_running,
-            "began": self._began,
-            "waiting": len(self._plan.waiting),
-            "done": len(self._plan.done),
-            "done_before": self._done_before,
-            "failed": len(self._plan.failed),
-            "median_seconds": _median(self._seconds),
-            "running": running if is_running else [],
-        }
+        )
+        return JobStatus(
+            time=now,
+            host=socket.gethostname(),
+            process=os.getpid(),
+            is_running=is_running,
+            began=self._began,
+            waiting=len(self._plan.waiting),
+            done=len(self._plan.done),
+            done_before=self._done_before,
+            failed=len(self._plan.failed),
+            median_seconds=_median(self._seconds),
+            running=running if is_running else (),
+        )
 
     def _resources(self) -> tuple[int, dict[str, Any]]:
         """How many actors, and what each takes."""
@@ -367,20 +372,20 @@ class _Driver:
             raise MaskletError(f"workers cannot be started: {text}")
 
     def _record_outcome(self, item: Item, outcome: Outcome) -> None:
-        if outcome.status == "failed":
+        record = outcome.record
+        if record is None:
             self._fail(item, outcome.error, outcome.kind)
             return
-        assert outcome.record is not None
-        self._remove_superseded(item, outcome.record["key"])
+        self._remove_superseded(item, record.key)
         with suppress(StoreError):
             self._store.remove(f"{ERRORS}/{item.id}.json")
-        self._plan.records[item.id] = outcome.record
-        if outcome.status == "split":
-            for part in item.parts(map(tuple, outcome.record["parts"])):
+        self._plan.records[item.id] = record
+        if isinstance(record.results, VideoSplit):
+            for part in item.parts(record.results.parts):
                 self._plan.add(part, {}, {}, retry_errors=False)
             return
         self._plan.done.add(item.id)
-        self._seconds.append(outcome.record["seconds"])
+        self._seconds.append(record.seconds)
 
     def _fail(self, item: Item, error: str, kind: ErrorKind) -> None:
         """Count an attempt. After the last one, the item is in the errors table."""
@@ -390,12 +395,13 @@ class _Driver:
             return
         self._plan.failed[item.id] = f"{item.title}: {error}"
         with suppress(StoreError):  # a full disk: the item is not done, and the next run tries it again
-            self._store.write_json(f"{ERRORS}/{item.id}.json", error_record(item, error, kind, attempts))
+            row = make_error(item, error, kind, attempts)
+            self._store.write_json(f"{ERRORS}/{item.id}.json", row.to_json())
 
     def _remove_superseded(self, item: Item, key: str) -> None:
         """Remove the results of a source whose content has changed since."""
         earlier = self._plan.records.get(item.id)
-        if earlier is not None and earlier["key"] != key:
+        if earlier is not None and earlier.key != key:
             remove_record(self._store, earlier)
 
     def _stop_overdue(self) -> None:
@@ -427,7 +433,7 @@ class _Driver:
     def _publish_status(self) -> None:
         status = self.status(is_running=True)
         with suppress(StoreError):
-            self._store.write_json(STATUS, status)
+            self._store.write_json(STATUS, status.to_json())
         self._report(status)
 
 

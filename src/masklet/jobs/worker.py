@@ -9,13 +9,24 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
 
 from masklet import checkpoint
 from masklet.auto import Detection, everything_in_image, everything_in_video, make_detector
 from masklet.errors import MaskletError
 from masklet.files import sha256
 from masklet.jobs.manifest import PARQUET, Entry, JobSettings
+from masklet.jobs.records import (
+    FILES,
+    MASKS,
+    TABLE,
+    ErrorKind,
+    ItemError,
+    ItemRecord,
+    MaskFiles,
+    VideoSplit,
+    read_record,
+    write_record,
+)
 from masklet.jobs.stores import Store, StoreError, is_local, local_copy, local_path
 from masklet.jobs.tables import MaskTable
 from masklet.media import Frames, Image, PixelSize, Writer, Writers, find_pictures, open_frames, writers
@@ -29,12 +40,7 @@ from masklet.sessions.tracker import track
 from masklet.tracking.policies import find_policy
 from masklet.types import Masks
 
-RECORDS, ERRORS, MASKS, FILES = "records", "errors", "masks", "files"
-TABLE = "masks.parquet"  # in an item's folder, beside other formats
 SYSTEM_ERRORS = (StoreError, OSError, MemoryError, RuntimeError)
-
-Status = Literal["done", "split", "failed"]
-ErrorKind = Literal["input", "system", "timeout"]
 
 
 @dataclass(frozen=True)
@@ -70,16 +76,12 @@ class Outcome:
     """What became of an item.
 
     Attributes:
-        item_id: The item.
-        status: Whether it is done, was split into parts, or failed.
         record: What was published; None where it failed.
         error: Why it failed, with its type.
         kind: Whose fault that is: the input's or the system's.
     """
 
-    item_id: str
-    status: Status
-    record: dict[str, Any] | None = None
+    record: ItemRecord | None
     error: str = ""
     kind: ErrorKind = "input"
 
@@ -120,11 +122,11 @@ class Worker:
             return self._run(item)
         except SYSTEM_ERRORS as error:
             text = str(error) if isinstance(error, MaskletError) else f"{type(error).__name__}: {error}"
-            return Outcome(item.id, "failed", None, text, "system")
+            return Outcome(None, text, "system")
         except MaskletError as error:
-            return Outcome(item.id, "failed", None, str(error), "input")
+            return Outcome(None, str(error))
         except Exception as error:
-            return Outcome(item.id, "failed", None, f"{type(error).__name__}: {error}", "input")
+            return Outcome(None, f"{type(error).__name__}: {error}")
         finally:
             gc.collect()  # a video is in a cycle with its decoder, whose threads and files stay until then
 
@@ -137,23 +139,25 @@ class Worker:
             detections = item.entry.detections
             coco = None if detections is None else stack.enter_context(local_copy(detections))
             key = self._key(item, path, coco)
-            record = self._store.read_json(f"{RECORDS}/{key}.json")
+            record = read_record(self._store, key)
             if record is None:
-                record = {
-                    "item": item.id,
-                    "source": item.entry.source,
-                    "stamp": stamp,
-                    "host": socket.gethostname(),
-                    "began": round(started, 3),
-                    **self._segment(item, path, coco, key),
-                    "seconds": round(time.time() - started, 3),
-                    "processor_seconds": round(time.process_time() - processor, 3),
-                }
-                self._store.write_json(f"{RECORDS}/{key}.json", record)
-            elif record["item"] != item.id or record["stamp"] != stamp:  # the same content, written anew
-                record = {**record, "item": item.id, "stamp": stamp}
-                self._store.write_json(f"{RECORDS}/{key}.json", record)
-        return Outcome(item.id, record["status"], {**record, "key": key})
+                results = self._segment(item, path, coco, key)
+                record = ItemRecord(
+                    key,
+                    item.id,
+                    item.entry.source,
+                    stamp,
+                    socket.gethostname(),
+                    began=round(started, 3),
+                    seconds=round(time.time() - started, 3),
+                    results=results,
+                    processor_seconds=round(time.process_time() - processor, 3),
+                )
+                write_record(self._store, record)
+            elif (record.item, record.stamp) != (item.id, stamp):  # the same content, written anew
+                record = replace(record, item=item.id, stamp=stamp)
+                write_record(self._store, record)
+        return Outcome(record)
 
     def _key(self, item: Item, path: str, coco: str | None) -> str:
         """The name of the results: a hash of content and settings."""
@@ -170,8 +174,8 @@ class Worker:
             settings["weights"] = digest(self._settings.model, [Path(self._settings.model)])
         return Run("jobs", version("masklet"), settings, inputs).key
 
-    def _segment(self, item: Item, path: str, coco: str | None, key: str) -> dict[str, Any]:
-        """Publish the results of an item; returns what its record says of them."""
+    def _segment(self, item: Item, path: str, coco: str | None, key: str) -> MaskFiles | VideoSplit:
+        """Publish the masks of an item, or split it."""
         settings = self._settings
         frames = open_frames(
             path,
@@ -184,7 +188,7 @@ class Worker:
         prompts = self._prompts(item, frames)
         if item.part is None and settings.split is not None and len(frames) > settings.split:
             ranges = split_frames(frames, settings.split, keep_scenes=bool(item.entry.rows))
-            return {"status": "split", "parts": select_parts(ranges, prompts)}
+            return VideoSplit(tuple(select_parts(ranges, prompts)))
         detections: str | PartDetections | None = coco
         if item.stop is not None:
             if coco is not None:
@@ -193,8 +197,7 @@ class Worker:
             prompts = shift_prompts(prompts, item.start, item.stop)
         masks, classes = self._masks(item, frames, prompts, detections)
         prompts = replace(prompts, classes=classes)
-        rows = self._write(item, self._count(item, masks, len(frames)), frames, prompts, key)
-        return {"status": "done", "part": item.part or 0, "frames": len(frames), **rows}
+        return self._write(item, self._count(item, masks, len(frames)), frames, prompts, key)
 
     def _prompts(self, item: Item, frames: Frames) -> ObjectPrompts:
         rows, folder = item.entry.rows, item.entry.folder
@@ -242,7 +245,7 @@ class Worker:
 
     def _write(
         self, item: Item, masks: Iterator[Masks], frames: Frames, prompts: ObjectPrompts, key: str
-    ) -> dict[str, Any]:
+    ) -> MaskFiles:
         if self._settings.formats != (PARQUET,):
             formats = [name for name in self._settings.formats if name != PARQUET]
             with (
@@ -251,16 +254,16 @@ class Worker:
             ):
                 table = self._table(folder / TABLE, item, frames, prompts)
                 with table if PARQUET in self._settings.formats else Writers() as rows:
-                    facts = _write_all(masks, item, frames, Writers(writer, rows))
-                files = sorted(file.relative_to(folder).as_posix() for file in folder.rglob("*"))
-            return {"folder": f"{FILES}/{key}", "files": len(files), **facts}
+                    written = _write_all(masks, item, frames, Writers(writer, rows))
+                count = sum(1 for _ in folder.rglob("*"))
+            return replace(written, folder=f"{FILES}/{key}", files=count)
         name = f"{MASKS}/{key}.parquet"
         with (
             self._store.writing(name) as part,
             self._table(part, item, frames, prompts) as table,
         ):
-            facts = _write_all(masks, item, frames, table)
-        return {"file": name, **facts}
+            written = _write_all(masks, item, frames, table)
+        return replace(written, file=name)
 
     def _table(self, path: Path, item: Item, frames: Frames, prompts: ObjectPrompts) -> MaskTable:
         return MaskTable(
@@ -313,8 +316,8 @@ class _ResultWriter(Writer):
             raise StoreError(str(error)) from error
 
 
-def _write_all(masks: Iterable[Masks], item: Item, frames: Frames, writer: Writer) -> dict[str, Any]:
-    """Write masks; returns what the record says of them and of the frames that they are of."""
+def _write_all(masks: Iterable[Masks], item: Item, frames: Frames, writer: Writer) -> MaskFiles:
+    """Write masks; returns what the record says of them, but where they are."""
     count, written = 0, list[int]()
     for frame_masks in masks:
         writer.write(frames[frame_masks.frame], frame_masks)
@@ -322,17 +325,14 @@ def _write_all(masks: Iterable[Masks], item: Item, frames: Frames, writer: Write
         written.append(frame_masks.frame)
     names = [frames.file_name(frame) for frame in range(len(frames))]
     of_video = [frame_file_name(item.start + frame, ".jpg") for frame in range(len(frames))]
-    return {
-        "masks": count,
-        "masked": [min(written, default=0), max(written, default=-1) + 1],
-        "size": list(frames.size),
-        "names": None if names == of_video else names,  # of picture files
-    }
-
-
-def table_name(record: Mapping[str, Any]) -> str:
-    """The Parquet file of an item that is done."""
-    return record["file"] if "file" in record else f"{record['folder']}/{TABLE}"
+    return MaskFiles(
+        part=item.part or 0,
+        frames=len(frames),
+        masks=count,
+        masked=(min(written, default=0), max(written, default=-1) + 1),
+        size=frames.size,
+        names=None if names == of_video else tuple(names),
+    )
 
 
 def split_frames(frames: Frames, longest: int, *, keep_scenes: bool) -> list[tuple[int, int]]:
@@ -382,15 +382,14 @@ def shift_prompts(prompts: ObjectPrompts, start: int, stop: int) -> ObjectPrompt
     return replace(prompts, by_frame=inside)
 
 
-def error_record(item: Item, error: str, kind: ErrorKind, attempts: int) -> dict[str, Any]:
-    """A row of the errors table."""
-    return {
-        "item": item.id,
-        "source": item.entry.source,
-        "part": item.part or 0,
-        "kind": kind,
-        "error": error,
-        "attempts": attempts,
-        "time": round(time.time(), 1),
-        "stamp": item.entry.stamp_if_there(),
-    }
+def make_error(item: Item, error: str, kind: ErrorKind, attempts: int) -> ItemError:
+    return ItemError(
+        item.id,
+        item.entry.source,
+        item.part or 0,
+        kind,
+        error,
+        attempts,
+        time=round(time.time(), 1),
+        stamp=item.entry.stamp_if_there(),
+    )
