@@ -150,6 +150,43 @@ def test_two_objects_of_nearly_black_and_nearly_white_ids_are_labels() -> None:
         assert (to_label_map(labels) == labels).all()
 
 
+@pytest.mark.parametrize("ids", [(16, 240), (72, 140, 213), (152, 212), (0, 16, 240), (25, 255)])
+def test_small_objects_that_touch_are_never_one_soft_mask(ids: tuple[int, ...]) -> None:
+    """Where few pixels are at edges, grey levels between others do not say that they are an edge."""
+    rng = np.random.default_rng(sum(ids))
+    for _ in range(200):
+        labels = np.zeros(rng.integers(8, 30, 2), np.uint8)
+        for id in ids:
+            y, x = (int(rng.integers(0, side)) for side in labels.shape)
+            cv2.circle(labels, (x, y), int(rng.integers(0, 5)), id, -1)
+        if np.unique(labels).tolist() in ([0, 255], [255]) or not labels.any():
+            continue
+        try:
+            read = to_label_map(labels)
+        except NotAMask as error:
+            assert "save labels as a palette PNG" in str(error) or "neither labels" in str(error)
+        else:
+            assert (read == labels).all()
+
+
+def test_ids_near_black_and_white_are_no_noise() -> None:
+    labels = draw(
+        [(15, 40, 9, True), (40, 40, 9, True), (60, 40, 9, True), (85, 40, 9, False)], [1, 2, 254, 255]
+    )
+    cv2.circle(labels, (100, 80), 6, 3, -1)
+    with pytest.raises(NotAMask, match="its values 0, 1, 2, 3, 254, 255 may be labels, or one mask"):
+        to_label_map(labels)
+
+
+def test_soft_edges_of_few_levels_are_one_object() -> None:
+    """As masks that are drawn at twice the size and made smaller."""
+    for seed in range(50):
+        corners = np.random.default_rng(seed).integers(0, (240, 192), (5, 2)).astype(np.int32)
+        large = cv2.fillPoly(np.zeros((192, 240), np.uint8), [corners], 255)
+        soft = cv2.resize(large, (120, 96), interpolation=cv2.INTER_AREA)
+        assert (to_label_map(soft) == (soft >= 128)).all()
+
+
 @pytest.mark.parametrize(
     "scale, interpolation",
     [(0.5, cv2.INTER_AREA), (0.7, cv2.INTER_LINEAR), (1.7, cv2.INTER_LINEAR), (3, cv2.INTER_CUBIC)],

@@ -10,7 +10,8 @@ Every mask that a person gives, as an array or as a picture, is read by these ru
   they are background.
 * Of a TIFF in which 0 is shown as white, as ImageJ and tifffile write masks, the numbers count and not what
   they look like; only of black and white pages of others, such as scans, white is the object.
-* Anything else is an error: a photograph, labels that were enlarged with interpolation, a NaN.
+* Anything else is an error: a photograph, labels that were enlarged with interpolation, a NaN. So is what may
+  be either: a few grey levels in thin lines that do not lead from black to white as soft edges do.
 """
 
 from __future__ import annotations
@@ -20,9 +21,13 @@ from typing import Any
 import numpy as np
 
 NEAR_WHITE = 0.75  # of white: a soft mask reaches it somewhere
-SMOOTH_SHARE = 0.4  # of the pixels at edges that lie between their neighbours: more is not a label map
+SMOOTH_SHARE = 0.4  # of the pixels at edges that lie between their neighbours: less is a label map
+SOFT_SHARE = 0.7  # the same: more is a soft mask
 MIDDLE = 0.25, 0.75  # of white: in between are the edges of a mask
 MANY_VALUES, FLAT_SHARE = 16, 0.2  # more values, of which less is flat, are noise
+FEW_LEVELS = 8  # soft edges of so few values end in white
+WHITE_SHARE = 0.35  # of the pixels that are not dark, at least, are white in a picture with noise
+NOISE_FLAT_SHARE = 0.05  # of the noise, at most, is flat
 NOISE_SHARE = 0.2  # of the pixels that are not dark may be neither, in a picture with noise
 EDGE_SHARE = 0.6  # of the pixels that are not dark, at most, are edges of a mask
 NOISE = 12  # of 255: what a JPEG adds to black and takes from white
@@ -91,7 +96,7 @@ def to_label_map(values: np.ndarray, *, white: int = 1, is_lossy: bool = False) 
         raise NotAMask(f"its values go up to {present[-1]:.0f}: an object's id is at most {HIGHEST_ID}")
     top = _white(values)
     is_bright = bool(NEAR_WHITE * top <= present[-1] <= top)  # above white there are only ids
-    if is_lossy or (is_bright and _may_be_soft(present, top) and (_is_noisy(values) or _is_smooth(values))):
+    if is_lossy or (is_bright and _may_be_soft(present, top) and _is_soft(values, present, top)):
         return _threshold(values, top) * np.int32(white)
     _check_labels(values, present)
     return values.astype(np.int32)
@@ -154,15 +159,38 @@ def _is_noisy(values: np.ndarray) -> bool:
     return bool(others <= (NOISE_SHARE * counts[NOISE + 1 :].sum() if is_varied else 0))
 
 
-def _is_smooth(values: np.ndarray) -> bool:
-    """Whether values change in small steps, as at soft edges and in noise, not from label to label."""
+def _is_soft(values: np.ndarray, present: np.ndarray, white: float) -> bool:
+    """Whether values change in small steps, as at soft edges and in noise, not from label to label.
+
+    Raises:
+        NotAMask: They may be either.
+    """
+    is_varied, noise = len(present) > MANY_VALUES, NOISE * white / 255
     exact = values.astype(np.float32)
-    if _edge_steps_share(exact) >= SMOOTH_SHARE:
-        return True
-    # The ripples of a JPEG: many values, and hardly a pixel that equals its four neighbours.
-    inner = (exact != exact.min()) & (exact != exact.max())
-    flat = np.count_nonzero(inner & _is_flat(exact))
-    return len(np.unique(values)) > MANY_VALUES and bool(flat < FLAT_SHARE * np.count_nonzero(inner))
+    flat = _is_flat(exact)
+    if _is_noisy(values):
+        is_noise = ((values > 0) & (values <= noise)) | ((values >= white - noise) & (values < white))
+        if is_varied or np.count_nonzero(is_noise & flat) <= NOISE_FLAT_SHARE * np.count_nonzero(is_noise):
+            return True
+    else:
+        share = _edge_steps_share(exact)
+        # The ripples of a JPEG: many values, and hardly a pixel that equals its four neighbours.
+        inner = (exact != exact.min()) & (exact != exact.max())
+        is_rippled = is_varied and np.count_nonzero(inner & flat) < FLAT_SHARE * np.count_nonzero(inner)
+        if share < SMOOTH_SHARE and not is_rippled:
+            return False
+        near_white = np.count_nonzero(values >= white - noise)
+        if is_varied and near_white >= WHITE_SHARE * np.count_nonzero(values > noise):
+            return True
+        if share >= SOFT_SHARE and (len(present) > FEW_LEVELS or present[-1] == white):
+            return True
+    _threshold(values, white)
+    levels = ", ".join(f"{value:g}" for value in present[:FEW_LEVELS])
+    raise NotAMask(
+        f"its values {levels}{', ...' if len(present) > FEW_LEVELS else ''} may be labels, or one mask with "
+        "soft edges: save labels as a palette PNG, and a mask in black and white (of an array, pass "
+        f"values > 0 or values >= {round(white / 2)})"
+    )
 
 
 def _edge_steps_share(values: np.ndarray) -> float:

@@ -134,6 +134,16 @@ def test_255_beside_small_labels_is_no_object(
     assert list(item.open().objects(0)) == objects
 
 
+def test_255_of_sixteen_bits_is_an_object(tmp_path: Path) -> None:
+    labels = np.zeros((H, W), np.uint16)
+    labels[:8], labels[8:] = 2, 255
+    write_picture(tmp_path / "images" / "a.png")
+    (tmp_path / "masks").mkdir()
+    Image.fromarray(labels).save(tmp_path / "masks" / "a.png")
+    (item,) = read_mask_files(tmp_path)
+    assert list(item.open().objects(0)) == [2, 255]
+
+
 def test_masks_of_other_kinds_are_found_and_missing_ones_named(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import av
+import cv2
 import numpy as np
 import pytest
 
@@ -216,6 +217,19 @@ def test_an_object_255_of_masklets_own_label_maps_is_no_undecided_pixel(tmp_path
         assert (video.masks(frame, [255])[0] == RIGHT).all()
     (clip,) = find_clips(tmp_path / "set")
     assert clip.first_frames == {1: 0, 255: 0} and clip.truth(0).undecided is None
+
+
+def test_255_of_sixteen_bits_is_an_object(tmp_path: Path) -> None:
+    """Files whose ids go on beyond 255 have no special one in between."""
+    for place in ("clip/frames/00000.png", "clip/frames/00001.png"):
+        write_picture(tmp_path / place)
+    (tmp_path / "clip" / "masks").mkdir()
+    for frame, labels in enumerate((LEFT * 255 + RIGHT * 300, LEFT * 255 + RIGHT * 2)):
+        cv2.imwrite(str(tmp_path / f"clip/masks/0000{frame}.png"), labels.astype(np.uint16))
+    video = find_items(tmp_path)[0].open()
+    assert [list(video.objects(frame)) for frame in (0, 1)] == [[255, 300], [2, 255]]
+    (clip,) = find_clips(tmp_path)
+    assert clip.truth(1).undecided is None and clip.first_frames == {255: 0, 300: 0, 2: 1}
 
 
 def test_two_folders_of_one_object_are_refused(tmp_path: Path) -> None:

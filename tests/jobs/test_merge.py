@@ -147,7 +147,7 @@ def test_files_of_an_earlier_merge_go(mixed: Path, settings: JobSettings, tmp_pa
         (merged / name).write_text("of an earlier merge")
     files = merge_results(store, Store(str(merged)), ["parquet", "coco"])
     assert files == ["masks-00000.parquet", "coco.json"]
-    assert sorted(path.name for path in merged.iterdir() if path.is_file()) == sorted(
+    assert sorted(path.name for path in merged.iterdir()) == sorted(
         [*files, "notes.txt", "masks-of-mine.parquet"]
     )
     assert len(list(read_masks(merged / "masks-00000.parquet"))) == 3 + FRAMES + 2 + 1

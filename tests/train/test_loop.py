@@ -271,3 +271,29 @@ def test_a_damaged_checkpoint_is_refused(damage: str, tmp_path: Path) -> None:
         torch.save([1, 2] if damage == "a list" else {**content, "step": "1"}, path)
     with pytest.raises(CheckpointError, match="is not a checkpoint of this recipe"):
         run.resume(path)
+
+
+@pytest.mark.parametrize("part", ["model", "average"])
+def test_a_checkpoint_with_weights_that_are_not_finite_is_refused(tmp_path: Path, part: str) -> None:
+    losses(TrainingState.begin(recipe(1)), tmp_path)
+    content = torch.load(tmp_path / STATE, weights_only=True)
+    name = next(name for name in content[part] if name.endswith("iou_token.weight"))
+    content[part][name][0] = float("nan")
+    torch.save(content, tmp_path / STATE)
+    with pytest.raises(CheckpointError, match=f"{name} has values that are not finite"):
+        TrainingState.begin(recipe(1)).resume(tmp_path / STATE)
+
+
+def test_a_log_that_finds_no_place_at_the_end_does_not_end_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def full() -> None:
+        raise OSError(27, "File too large")
+
+    run_log = RunLog(tmp_path)
+    run_log.write({"step": 1, "loss": 1.0})
+    close = run_log.board.close
+    monkeypatch.setattr(run_log.board, "close", full)
+    run_log.close()
+    assert "not in TensorBoard's log" in caplog.text and "File too large" in caplog.text
+    close()

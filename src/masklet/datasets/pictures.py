@@ -26,7 +26,7 @@ from masklet.media.annotations.coco import (
     read_json,
     segmentation_mask,
 )
-from masklet.media.readers.mask_files import says_ids
+from masklet.media.readers.mask_files import may_have_undecided
 
 log = logging.getLogger(__name__)
 
@@ -231,7 +231,7 @@ def _open_masks(path: Path, labels: Path) -> LabelledFrames:
         )
     values = [value for value in np.unique(read_label_map(labels)).tolist() if value]
     is_undecided = len(values) > 1 and values[-1] == UNDECIDED and values[-2] <= LARGEST_BESIDE_UNDECIDED
-    if is_undecided and not says_ids(labels):
+    if is_undecided and may_have_undecided(labels):
         log.warning("%s: its pixels of value %d are left out, as undecided.", labels, values.pop())
     return MaskFilePicture(path, {value: (labels, value) for value in values})
 

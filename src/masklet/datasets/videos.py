@@ -24,7 +24,7 @@ from masklet.datasets.types import (
 from masklet.errors import MediaError
 from masklet.media import SAV_FRAME_STEP, Frames, find_pictures, open_frames, read_image, read_label_map
 from masklet.media.annotations.coco import read_json, segmentation_mask
-from masklet.media.readers.mask_files import says_ids
+from masklet.media.readers.mask_files import may_have_undecided, says_ids
 
 # Where frames and masks lie below the root: DAVIS; SA-V; MOSE, YouTube-VOS and LVOS.
 LAYOUTS = (
@@ -87,7 +87,7 @@ class PngVideo:
             if id is not None or self._black_and_white:
                 masks[id or 1] = labels > 0
                 continue
-            nobody = {0} if says_ids(file) else {0, UNDECIDED}
+            nobody = {0, UNDECIDED} if may_have_undecided(file) else {0}
             masks |= {int(label): labels == label for label in np.unique(labels) if label not in nobody}
             undecided = labels == UNDECIDED if UNDECIDED in nobody else None
         return GroundTruth(masks, undecided)

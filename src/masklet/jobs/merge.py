@@ -84,6 +84,8 @@ def merge_results(
         is_earlier = name == ERRORS_FILE or (PARQUET in formats and MASKS_FILE.fullmatch(name))
         if is_earlier and name not in files:
             target.remove(name)
+    if target.url != store.url:  # where workers may be writing
+        target.remove_unfinished()
     return files
 
 

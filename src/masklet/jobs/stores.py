@@ -10,7 +10,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -160,6 +160,12 @@ class Store:
         with store_errors(self.url):
             if self._fs.exists(self.path(name)):
                 self._fs.rm(self.path(name), recursive=True)
+
+    def remove_unfinished(self) -> None:
+        """Remove the folder for incomplete files, if it is empty. Nobody else may be writing."""
+        if self._is_local:
+            with suppress(OSError):
+                Path(self.path(UNFINISHED)).rmdir()
 
     def open(self, name: str) -> Any:
         """Open a file for reading."""

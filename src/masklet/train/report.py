@@ -76,7 +76,10 @@ class RunLog:
             log.warning("the pictures of step %d are not in the log: %s", step, error)
 
     def close(self) -> None:
-        self.board.close()
+        try:
+            self.board.close()
+        except OSError as error:
+            log.warning("the last rows are not in TensorBoard's log: %s", error)
 
 
 def read_log(out: Path) -> list[LogRow]:

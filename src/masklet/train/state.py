@@ -140,6 +140,9 @@ def read_state(path: Path) -> Iterator[dict[str, Any]]:
         step, best = state["step"], state.get("best", 0.0)
         if whole_number(step) is None or step < 0 or not math.isfinite(best):
             raise ValueError(f"it is of step {step!r:.20} and score {best!r:.20}")
+        for name, weight in {**state["model"], **state.get("average", {})}.items():
+            if not torch.isfinite(weight).all():
+                raise ValueError(f"{name} has values that are not finite")
         yield state
     except (*BROKEN, OSError, KeyError, RuntimeError, ValueError) as error:
         reason = first_line(error) or type(error).__name__

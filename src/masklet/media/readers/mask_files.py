@@ -67,6 +67,13 @@ def says_ids(path: Path) -> bool:
         return bool(picture.picture.info.get(LABEL_MAP_KEY))
 
 
+def may_have_undecided(path: Path) -> bool:
+    """Whether 255 can mean undecided pixels: not in label maps of masklet, nor in those of 16 bits."""
+    with PictureFile(path) as picture:
+        is_deep = picture.picture.mode.startswith(("I", "F"))
+        return not (is_deep or picture.picture.info.get(LABEL_MAP_KEY))
+
+
 def read_label_maps(path: str | os.PathLike[str]) -> Iterator[tuple[str, np.ndarray]]:
     """The label maps of a folder in natural order, each with its file's name less the suffix."""
     return ((file.stem, read_label_map(file)) for file in find_pictures(path))
